@@ -1,0 +1,215 @@
+//! The client's side of a stream: what it asks for, what it has, and how it answers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use prost::Message;
+use weir_xds::Any;
+use weir_xds::core::Node;
+use weir_xds::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Resource as WireResource};
+use weir_xds::resource::ResourceType;
+
+use crate::resources::slot;
+use crate::stream::{Protocol, Request, Response};
+
+/// gRPC's code for a refusal.
+const INVALID_ARGUMENT: i32 = 3;
+
+/// What a response of the server's changes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Update {
+    /// Which type of resources.
+    pub kind: ResourceType,
+    /// New or changed resources, by name.
+    pub upserts: Vec<(Arc<str>, Any)>,
+    /// Names of resources that there are no more.
+    pub removals: Vec<Arc<str>>,
+    nonce: String,
+    versions: Vec<String>,
+}
+
+/// A client's state. It outlives its streams: what it has is kept while no server can be reached, and told to
+/// the next one.
+#[derive(Debug)]
+pub struct Client {
+    protocol: Protocol,
+    node: Node,
+    types: [TypeState; 5],
+    /// Whether the stream has carried a request yet: only the first one introduces the client.
+    introduced: bool,
+}
+
+#[derive(Debug, Default)]
+struct TypeState {
+    all: bool,
+    names: BTreeSet<Arc<str>>,
+    /// What was accepted, and its version.
+    has: BTreeMap<Arc<str>, String>,
+    /// The state-of-the-world protocol's version of all that was accepted, and its last nonce.
+    version: String,
+    nonce: String,
+}
+
+impl TypeState {
+    fn is_wanted(&self) -> bool {
+        self.all || !self.names.is_empty()
+    }
+}
+
+impl Client {
+    /// A client that introduces itself as `node`.
+    pub fn new(protocol: Protocol, node: Node) -> Self {
+        Self { protocol, node, types: Default::default(), introduced: false }
+    }
+
+    /// Which protocol it speaks.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// Asks for all resources of a type. To be told once, before the first [`Self::connect`].
+    pub fn want_all(&mut self, kind: ResourceType) {
+        self.types[slot(kind)].all = true;
+    }
+
+    /// The first requests of a new stream: for all that is wanted, telling what it has.
+    pub fn connect(&mut self) -> Vec<Request> {
+        self.introduced = false;
+        let kinds = ResourceType::ALL.into_iter().filter(|kind| self.types[slot(*kind)].is_wanted());
+        kinds.collect::<Vec<_>>().into_iter().map(|kind| self.first_request(kind)).collect()
+    }
+
+    fn first_request(&mut self, kind: ResourceType) -> Request {
+        let node = self.node();
+        let state = &mut self.types[slot(kind)];
+        state.nonce.clear();
+        let names = state.names.iter().map(ToString::to_string);
+        match self.protocol {
+            Protocol::Delta => Request::Delta(DeltaDiscoveryRequest {
+                node,
+                type_url: kind.type_url(),
+                resource_names_subscribe: if state.all { vec!["*".to_owned()] } else { names.collect() },
+                initial_resource_versions: state.has.iter().map(|(name, version)| (name.to_string(), version.clone())).collect(),
+                ..Default::default()
+            }),
+            Protocol::StateOfTheWorld => Request::State(DiscoveryRequest {
+                node,
+                type_url: kind.type_url(),
+                version_info: state.version.clone(),
+                resource_names: names.collect(),
+                ..Default::default()
+            }),
+        }
+    }
+
+    /// Only the first request of a stream carries it.
+    fn node(&mut self) -> Option<Node> {
+        (!std::mem::replace(&mut self.introduced, true)).then(|| self.node.clone())
+    }
+
+    /// Asks for just these names of a type. The request to send, if that is a change.
+    pub fn want(&mut self, kind: ResourceType, names: BTreeSet<Arc<str>>) -> Option<Request> {
+        let state = &mut self.types[slot(kind)];
+        if state.names == names {
+            return None;
+        }
+        let new: Vec<String> = names.difference(&state.names).map(ToString::to_string).collect();
+        let gone: Vec<String> = state.names.difference(&names).map(ToString::to_string).collect();
+        state.has.retain(|name, _| names.contains(name));
+        state.names = names;
+        let all: Vec<String> = state.names.iter().map(ToString::to_string).collect();
+        let (version_info, response_nonce) = (state.version.clone(), state.nonce.clone());
+        let (type_url, node) = (kind.type_url(), self.node());
+        Some(match self.protocol {
+            Protocol::Delta => Request::Delta(DeltaDiscoveryRequest {
+                node,
+                type_url,
+                resource_names_subscribe: new,
+                resource_names_unsubscribe: gone,
+                ..Default::default()
+            }),
+            Protocol::StateOfTheWorld => {
+                Request::State(DiscoveryRequest { node, type_url, version_info, response_nonce, resource_names: all, ..Default::default() })
+            }
+        })
+    }
+
+    /// Takes a response of the server's; `None` for a type that was never asked for.
+    pub fn receive(&mut self, response: Response) -> Option<Update> {
+        match response {
+            Response::Delta(response) => self.receive_delta(response),
+            Response::State(response) => self.receive_state(response),
+        }
+    }
+
+    fn receive_delta(&mut self, response: DeltaDiscoveryResponse) -> Option<Update> {
+        let kind = ResourceType::from_type_url(&response.type_url)?;
+        let state = &self.types[slot(kind)];
+        let resources = response.resources.into_iter().filter_map(|resource| Some((resource.name, resource.version, resource.resource?)));
+        let wanted = resources.filter(|(name, ..)| state.all || state.names.contains(name.as_str()));
+        let (upserts, versions) = wanted.map(|(name, version, body)| ((name.as_str().into(), body), version)).unzip();
+        let removals = response.removed_resources.iter().map(|name| name.as_str().into()).collect();
+        Some(Update { kind, upserts, removals, nonce: response.nonce, versions })
+    }
+
+    fn receive_state(&mut self, response: DiscoveryResponse) -> Option<Update> {
+        let kind = ResourceType::from_type_url(&response.type_url)?;
+        let state = &self.types[slot(kind)];
+        let named = response.resources.into_iter().filter_map(|body| {
+            let body = unwrap(body)?;
+            Some((Arc::from(Named::decode(body.value.clone()).ok()?.name), body))
+        });
+        let upserts: Vec<(Arc<str>, Any)> = named.filter(|(name, _)| state.all || state.names.contains(name)).collect();
+        let whole = matches!(kind, ResourceType::Cluster | ResourceType::Listener);
+        let sent: BTreeSet<&Arc<str>> = upserts.iter().map(|(name, _)| name).collect();
+        let removals = state.has.keys().filter(|name| whole && !sent.contains(name)).cloned().collect();
+        let versions = vec![response.version_info; upserts.len().max(1)];
+        Some(Update { kind, upserts, removals, nonce: response.nonce, versions })
+    }
+
+    /// The answer to an update: which of its resources were refused, and why. All others count as accepted.
+    pub fn answer(&mut self, update: &Update, refused: &[(Arc<str>, String)]) -> Request {
+        let node = self.node();
+        let state = &mut self.types[slot(update.kind)];
+        for name in &update.removals {
+            state.has.remove(name);
+        }
+        for ((name, _), version) in update.upserts.iter().zip(&update.versions) {
+            if !refused.iter().any(|(bad, _)| bad == name) {
+                state.has.insert(name.clone(), version.clone());
+            }
+        }
+        state.nonce.clone_from(&update.nonce);
+        if let Some(version) = update.versions.first().filter(|_| refused.is_empty()) {
+            state.version.clone_from(version);
+        }
+        let reasons: Vec<String> = refused.iter().map(|(name, reason)| format!("{name}: {reason}")).collect();
+        let error_detail =
+            (!refused.is_empty()).then(|| weir_xds::Status { code: INVALID_ARGUMENT, message: reasons.join("; "), ..Default::default() });
+        let (type_url, response_nonce) = (update.kind.type_url(), update.nonce.clone());
+        match self.protocol {
+            Protocol::Delta => Request::Delta(DeltaDiscoveryRequest { node, type_url, response_nonce, error_detail, ..Default::default() }),
+            Protocol::StateOfTheWorld => Request::State(DiscoveryRequest {
+                node,
+                type_url,
+                version_info: state.version.clone(),
+                response_nonce,
+                error_detail,
+                resource_names: state.names.iter().map(ToString::to_string).collect(),
+                ..Default::default()
+            }),
+        }
+    }
+}
+
+/// The name of any resource: all types have it as their first field.
+#[derive(Clone, PartialEq, Message)]
+struct Named {
+    #[prost(string, tag = "1")]
+    name: String,
+}
+
+/// A resource may come in a wrapper that tells its name and version.
+fn unwrap(body: Any) -> Option<Any> {
+    if body.is::<WireResource>() { body.unpack::<WireResource>().ok()?.resource } else { Some(body) }
+}

@@ -1,0 +1,122 @@
+//! Opens an ADS stream to a server over gRPC.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::body::Body;
+use tonic::client::Grpc;
+use tonic_prost::ProstCodec;
+use tower_service::Service;
+use weir_xds::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse};
+
+use super::{DELTA, MAX_MESSAGE, STATE};
+use crate::stream::{ClientStream, Protocol, Request, Response, ServerStream, pair};
+
+/// How long a server may take to accept.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A silent server is asked whether it is still there.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// Why no stream could be opened, or why one ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nobody accepts there.
+    #[error("cannot connect to the xDS server {0}: {1}")]
+    Connect(String, std::io::Error),
+    /// Somebody accepts who speaks something else.
+    #[error("the xDS server {0} does not speak HTTP/2: {1}")]
+    Http(String, hyper::Error),
+    /// The server refuses.
+    #[error("the xDS server {0} refused: {1}")]
+    Refused(String, tonic::Status),
+}
+
+/// Connects to `server` (`host:port`) and opens a stream. It ends, at both channels, when the connection does.
+///
+/// # Errors
+/// If that cannot be done within a few seconds.
+pub async fn connect(server: &str, protocol: Protocol) -> Result<ClientStream, Error> {
+    let timeout = || std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer");
+    let connected = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(server)).await;
+    let socket = connected.unwrap_or_else(|_| Err(timeout())).map_err(|error| Error::Connect(server.to_owned(), error))?;
+    socket.set_nodelay(true).map_err(|error| Error::Connect(server.to_owned(), error))?;
+    let mut http = http2::Builder::new(TokioExecutor::new());
+    http.timer(TokioTimer::new()).keep_alive_interval(KEEPALIVE).keep_alive_while_idle(true).adaptive_window(true);
+    let (sender, connection) = http.handshake(TokioIo::new(socket)).await.map_err(|error| Error::Http(server.to_owned(), error))?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "the connection to the xDS server ended");
+        }
+    });
+    let (client, ours) = pair(protocol);
+    let origin = origin(server);
+    let server = server.to_owned();
+    let channel = Grpc::with_origin(Channel(sender), origin).max_decoding_message_size(MAX_MESSAGE);
+    tokio::spawn(async move {
+        let ended = match protocol {
+            Protocol::Delta => delta(channel, ours).await,
+            Protocol::StateOfTheWorld => state(channel, ours).await,
+        };
+        if let Err(status) = ended {
+            tracing::warn!(error = %Error::Refused(server, status), "an xDS stream ended");
+        }
+    });
+    Ok(client)
+}
+
+fn origin(server: &str) -> Uri {
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = Some(Scheme::HTTP);
+    parts.authority = Authority::try_from(server).ok().or_else(|| Authority::try_from("xds").ok());
+    parts.path_and_query = Some(PathAndQuery::from_static("/"));
+    Uri::from_parts(parts).unwrap_or_default()
+}
+
+macro_rules! run {
+    ($name:ident, $variant:ident, $method:expr, $request:ty, $response:ty) => {
+        async fn $name(mut channel: Grpc<Channel>, stream: ServerStream) -> Result<(), tonic::Status> {
+            let requests = ReceiverStream::new(stream.requests).filter_map(|request| match request {
+                Request::$variant(request) => Some(request),
+                _ => None,
+            });
+            let _ = channel.ready().await;
+            let codec = ProstCodec::<$request, $response>::default();
+            let call = channel.streaming(tonic::Request::new(requests), PathAndQuery::from_static($method), codec);
+            let mut responses = call.await?.into_inner();
+            while let Some(response) = responses.message().await? {
+                if stream.responses.send(Response::$variant(response)).await.is_err() {
+                    break;
+                }
+            }
+            Ok(())
+        }
+    };
+}
+
+run!(delta, Delta, DELTA, DeltaDiscoveryRequest, DeltaDiscoveryResponse);
+run!(state, State, STATE, DiscoveryRequest, DiscoveryResponse);
+
+/// One HTTP/2 connection as tonic wants it.
+struct Channel(SendRequest<Body>);
+
+impl Service<http::Request<Body>> for Channel {
+    type Response = http::Response<Incoming>;
+    type Error = hyper::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        Box::pin(self.0.send_request(request))
+    }
+}

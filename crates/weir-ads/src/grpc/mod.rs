@@ -1,0 +1,12 @@
+//! ADS over gRPC: [`server`] accepts streams of others' proxies, [`client`] opens one to a server.
+
+pub mod client;
+pub mod server;
+
+/// The method of the delta protocol.
+const DELTA: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
+/// The method of the state-of-the-world protocol.
+const STATE: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
+
+/// A message may be this large: a mesh of 10,000 services fits, and no client can make us keep more.
+const MAX_MESSAGE: usize = 256 << 20;

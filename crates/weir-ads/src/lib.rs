@@ -1,0 +1,19 @@
+//! Envoy's aggregated discovery service (ADS): how a control plane tells its proxies what to do.
+//!
+//! [`Server`] and [`Client`] are state machines without IO: messages in, messages out. A stream is a pair of
+//! channels ([`stream`]), within one process or over gRPC ([`grpc`]). The protocol is
+//! <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol>, delta and state of the world.
+//!
+//! The server keeps the order that lets a configuration change under load: clusters and their instances
+//! first, then what routes to them, and a cluster is taken away only after the last route to it.
+
+pub mod client;
+pub mod grpc;
+mod resources;
+pub mod server;
+pub mod stream;
+
+pub use client::{Client, Update};
+pub use resources::{Resource, ResourceSet, Version};
+pub use server::{Event, Server};
+pub use stream::{ClientStream, Protocol, Request, Response, ServerStream};

@@ -1,0 +1,234 @@
+//! A real client against the server, message by message: order, make before break, refusal, reconnection.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use weir_xds::Any;
+use weir_xds::cluster::Cluster;
+use weir_xds::core::Node;
+use weir_xds::endpoint::ClusterLoadAssignment;
+use weir_xds::route::RouteConfiguration;
+
+use super::*;
+use crate::client::Client;
+
+fn cluster(name: &str, alt: &str) -> Resource {
+    let cluster = Cluster { name: name.into(), alt_stat_name: alt.into(), ..Default::default() };
+    Resource::new(&cluster).needing_endpoints(name.into())
+}
+
+fn endpoints(name: &str) -> Resource {
+    Resource::new(&ClusterLoadAssignment { cluster_name: name.into(), ..Default::default() })
+}
+
+/// A route configuration that leads to clusters: its virtual hosts are named after them.
+fn routes(clusters: &[&str]) -> Resource {
+    let host = |name: &&str| weir_xds::route::VirtualHost { name: (*name).into(), ..Default::default() };
+    Resource::new(&RouteConfiguration { name: "80".into(), virtual_hosts: clusters.iter().map(host).collect(), ..Default::default() })
+}
+
+/// A mesh with one route configuration that leads to all of its clusters.
+fn mesh(clusters: &[&str]) -> Arc<ResourceSet> {
+    let mut set = ResourceSet::default();
+    for name in clusters {
+        set.insert(ResourceType::Cluster, *name, cluster(name, ""));
+        set.insert(ResourceType::Endpoint, *name, endpoints(name));
+    }
+    set.insert(ResourceType::Route, "80", routes(clusters));
+    Arc::new(set)
+}
+
+/// A client, what it has, and the messages under way.
+struct Peer {
+    client: Client,
+    server: Server,
+    has: BTreeMap<(ResourceType, Arc<str>), Any>,
+    to_server: Vec<Request>,
+    to_client: Vec<Response>,
+    /// The types of the responses that arrived, in order.
+    log: Vec<&'static str>,
+    now: Instant,
+}
+
+impl Peer {
+    fn new(protocol: Protocol) -> Self {
+        let mut client = Client::new(protocol, Node::default());
+        client.want_all(ResourceType::Cluster);
+        client.want(ResourceType::Route, BTreeSet::from(["80".into()]));
+        let to_server = client.connect();
+        let server = Server::new(protocol);
+        Self { client, server, has: BTreeMap::new(), to_server, to_client: vec![], log: vec![], now: Instant::now() }
+    }
+
+    fn pump(&mut self) {
+        while let Some(response) = self.server.next(self.now) {
+            self.to_client.push(response);
+        }
+    }
+
+    /// Delivers one message; false if none is under way.
+    fn step(&mut self) -> bool {
+        self.pump();
+        if !self.to_server.is_empty() {
+            let request = self.to_server.remove(0);
+            self.server.receive(&request);
+            return true;
+        }
+        if self.to_client.is_empty() {
+            return false;
+        }
+        let response = self.to_client.remove(0);
+        let update = self.client.receive(response).expect("a type that was asked for");
+        self.log.push(update.kind.name());
+        for name in &update.removals {
+            self.has.remove(&(update.kind, name.clone()));
+        }
+        for (name, body) in &update.upserts {
+            self.has.insert((update.kind, name.clone()), body.clone());
+        }
+        self.to_server.push(self.client.answer(&update, &[]));
+        if update.kind == ResourceType::Cluster {
+            let clusters = self.names(ResourceType::Cluster);
+            self.to_server.extend(self.client.want(ResourceType::Endpoint, clusters));
+        }
+        true
+    }
+
+    fn settle(&mut self) {
+        while self.step() {
+            self.check();
+        }
+    }
+
+    fn names(&self, kind: ResourceType) -> BTreeSet<Arc<str>> {
+        self.has.keys().filter(|(k, _)| *k == kind).map(|(_, name)| name.clone()).collect()
+    }
+
+    /// Whatever the client has routes to, it has the cluster and the instances of.
+    fn check(&self) {
+        let Some(routes) = self.has.get(&(ResourceType::Route, "80".into())) else { return };
+        let routes: RouteConfiguration = routes.unpack().expect("routes");
+        for host in routes.virtual_hosts {
+            let name: Arc<str> = host.name.into();
+            assert!(self.has.contains_key(&(ResourceType::Cluster, name.clone())), "a route to {name} without its cluster");
+            assert!(self.has.contains_key(&(ResourceType::Endpoint, name.clone())), "a route to {name} without its instances");
+        }
+    }
+}
+
+#[test]
+fn clusters_come_first_and_go_last() {
+    for protocol in [Protocol::Delta, Protocol::StateOfTheWorld] {
+        let mut peer = Peer::new(protocol);
+        peer.server.set(mesh(&["a", "b"]));
+        peer.settle();
+        assert_eq!(peer.log, ["cluster", "endpoints", "route configuration"], "{protocol:?}");
+
+        peer.log.clear();
+        peer.server.set(mesh(&["b", "c"]));
+        peer.settle();
+        assert_eq!(peer.log, ["cluster", "endpoints", "route configuration", "cluster"], "{protocol:?}");
+        assert_eq!(peer.names(ResourceType::Cluster), BTreeSet::from(["b".into(), "c".into()]));
+        assert!(peer.server.is_settled());
+    }
+}
+
+#[test]
+fn what_did_not_change_is_not_sent() {
+    let mut peer = Peer::new(Protocol::Delta);
+    peer.server.set(mesh(&["a", "b"]));
+    peer.settle();
+    peer.server.set(mesh(&["a", "b"]));
+    assert_eq!(peer.server.next(peer.now), None);
+
+    let mut set = (*mesh(&["a", "b"])).clone();
+    set.insert(ResourceType::Cluster, "b", cluster("b", "changed"));
+    peer.server.set(Arc::new(set));
+    let Some(Response::Delta(response)) = peer.server.next(peer.now) else { panic!("a response") };
+    assert_eq!(response.resources.iter().map(|r| r.name.as_str()).collect::<Vec<_>>(), ["b"]);
+}
+
+#[test]
+fn a_new_stream_is_sent_only_what_the_client_lacks() {
+    let mut peer = Peer::new(Protocol::Delta);
+    peer.server.set(mesh(&["a", "b"]));
+    peer.settle();
+    peer.log.clear();
+    peer.server = Server::new(Protocol::Delta);
+    peer.server.set(mesh(&["b"]));
+    peer.to_server = peer.client.connect();
+    peer.settle();
+    assert_eq!(peer.log, ["route configuration", "cluster"]);
+    assert_eq!(peer.names(ResourceType::Cluster), BTreeSet::from(["b".into()]));
+}
+
+#[test]
+fn what_was_refused_is_not_sent_again() {
+    let mut peer = Peer::new(Protocol::Delta);
+    let mut set = ResourceSet::default();
+    set.insert(ResourceType::Cluster, "a", cluster("a", ""));
+    peer.server.set(Arc::new(set));
+    let first = peer.to_server.remove(0);
+    assert_eq!(peer.server.receive(&first), Event::Subscribed(ResourceType::Cluster));
+    let response = peer.server.next(peer.now).expect("clusters");
+    let update = peer.client.receive(response).expect("clusters");
+    let answer = peer.client.answer(&update, &[("a".into(), "no such type".into())]);
+    assert_eq!(peer.server.receive(&answer), Event::Refused(ResourceType::Cluster, "a: no such type".into()));
+    assert_eq!(peer.server.next(peer.now), None);
+}
+
+#[test]
+fn a_name_that_there_is_not_is_said_so() {
+    let mut server = Server::new(Protocol::Delta);
+    server.set(mesh(&["a"]));
+    let mut client = Client::new(Protocol::Delta, Node::default());
+    client.want(ResourceType::Route, BTreeSet::from(["nowhere".into()]));
+    for request in client.connect() {
+        server.receive(&request);
+    }
+    let Some(Response::Delta(response)) = server.next(Instant::now()) else { panic!("an answer") };
+    assert_eq!(response.removed_resources, ["nowhere"]);
+}
+
+#[test]
+fn routes_do_not_wait_for_ever_for_a_client_that_asks_for_no_instances() {
+    let mut server = Server::new(Protocol::Delta);
+    server.set(mesh(&["a"]));
+    let mut client = Client::new(Protocol::Delta, Node::default());
+    client.want_all(ResourceType::Cluster);
+    client.want(ResourceType::Route, BTreeSet::from(["80".into()]));
+    for request in client.connect() {
+        server.receive(&request);
+    }
+    let now = Instant::now();
+    let update = client.receive(server.next(now).expect("clusters")).expect("clusters");
+    server.receive(&client.answer(&update, &[]));
+    assert_eq!(server.next(now), None);
+    let deadline = server.deadline(now).expect("a deadline");
+    assert_eq!(server.deadline(deadline), None);
+    assert!(matches!(server.next(deadline), Some(Response::Delta(r)) if r.type_url == ResourceType::Route.type_url()));
+}
+
+proptest! {
+    /// Whatever changes come, and however the messages interleave, no route is ever without its cluster.
+    #[test]
+    fn no_route_is_ever_without_its_cluster(
+        delta in any::<bool>(),
+        changes in prop::collection::vec((prop::sample::subsequence(vec!["a", "b", "c", "d"], 0..4), 0usize..6), 1..12),
+    ) {
+        let mut peer = Peer::new(if delta { Protocol::Delta } else { Protocol::StateOfTheWorld });
+        let mut last = vec![];
+        for (clusters, steps) in changes {
+            peer.server.set(mesh(&clusters));
+            last = clusters;
+            for _ in 0..steps {
+                peer.step();
+                peer.check();
+            }
+        }
+        peer.settle();
+        let expected: BTreeSet<Arc<str>> = last.into_iter().map(Arc::from).collect();
+        prop_assert_eq!(peer.names(ResourceType::Cluster), expected);
+        prop_assert!(peer.server.is_settled());
+    }
+}

@@ -1,0 +1,181 @@
+//! Conditions on headers and query parameters: Envoy's `HeaderMatcher` and `QueryParameterMatcher`, compiled.
+
+use http::HeaderName;
+use weir_xds::matcher::string_matcher::MatchPattern;
+use weir_xds::matcher::{RegexMatcher, StringMatcher};
+use weir_xds::route::header_matcher::HeaderMatchSpecifier;
+use weir_xds::route::query_parameter_matcher::QueryParameterMatchSpecifier;
+use weir_xds::route::{HeaderMatcher, QueryParameterMatcher};
+
+use crate::error::CompileError;
+use crate::request::RequestHead;
+use crate::text_match::TextMatch;
+
+/// What a header condition is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// `:method`.
+    Method,
+    /// `:authority`, raw: with its port and case.
+    Authority,
+    /// `:path`, with its query.
+    Path,
+    /// `:scheme`.
+    Scheme,
+    /// A header.
+    Header(HeaderName),
+}
+
+impl Subject {
+    fn parse(name: &str) -> Result<Self, CompileError> {
+        Ok(match name.to_ascii_lowercase().as_str() {
+            ":method" => Self::Method,
+            ":authority" | "host" => Self::Authority,
+            ":path" => Self::Path,
+            ":scheme" => Self::Scheme,
+            header => Self::Header(
+                HeaderName::try_from(header).map_err(|_| CompileError::new("name", format!("`{name}` is no name of a header")))?,
+            ),
+        })
+    }
+
+    /// The name, as in xDS.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Method => ":method",
+            Self::Authority => ":authority",
+            Self::Path => ":path",
+            Self::Scheme => ":scheme",
+            Self::Header(name) => name.as_str(),
+        }
+    }
+}
+
+/// A condition on a header.
+#[derive(Debug, Clone)]
+pub struct HeaderCondition {
+    /// Which header.
+    pub subject: Subject,
+    /// What it must be.
+    pub test: HeaderTest,
+    /// Whether the test must fail instead.
+    pub invert: bool,
+    /// Whether an absent header is tested as an empty one.
+    pub absent_is_empty: bool,
+}
+
+/// What a header must be.
+#[derive(Debug, Clone)]
+pub enum HeaderTest {
+    /// It must be there (or, if false, not be there).
+    Present(bool),
+    /// One of its values must match; several values are not joined.
+    Text(TextMatch),
+    /// It must be a whole number from the first (included) to the second (excluded).
+    Range(i64, i64),
+}
+
+impl HeaderCondition {
+    /// Compiles Envoy's matcher.
+    ///
+    /// # Errors
+    /// If it is not valid.
+    pub fn compile(matcher: &HeaderMatcher) -> Result<Self, CompileError> {
+        let subject = Subject::parse(&matcher.name)?;
+        let text = |pattern: MatchPattern| {
+            TextMatch::compile(&StringMatcher { match_pattern: Some(pattern), ignore_case: false }).map(HeaderTest::Text)
+        };
+        #[allow(deprecated)] // Older control planes still send the old forms.
+        let test = match &matcher.header_match_specifier {
+            None => HeaderTest::Present(true),
+            Some(HeaderMatchSpecifier::PresentMatch(present)) => HeaderTest::Present(*present),
+            Some(HeaderMatchSpecifier::StringMatch(matcher)) => HeaderTest::Text(TextMatch::compile(matcher)?),
+            Some(HeaderMatchSpecifier::RangeMatch(range)) => HeaderTest::Range(range.start, range.end),
+            Some(HeaderMatchSpecifier::ExactMatch(exact)) => text(MatchPattern::Exact(exact.clone()))?,
+            Some(HeaderMatchSpecifier::PrefixMatch(prefix)) => text(MatchPattern::Prefix(prefix.clone()))?,
+            Some(HeaderMatchSpecifier::SuffixMatch(suffix)) => text(MatchPattern::Suffix(suffix.clone()))?,
+            Some(HeaderMatchSpecifier::ContainsMatch(part)) => text(MatchPattern::Contains(part.clone()))?,
+            Some(HeaderMatchSpecifier::SafeRegexMatch(regex)) => text(MatchPattern::SafeRegex(RegexMatcher::clone(regex)))?,
+        };
+        Ok(Self { subject, test, invert: matcher.invert_match, absent_is_empty: matcher.treat_missing_header_as_empty })
+    }
+
+    /// The header and the one value that satisfies this condition, where it is as simple as that.
+    pub fn exact(&self) -> Option<(&HeaderName, &[u8])> {
+        match (&self.subject, &self.test) {
+            (Subject::Header(name), HeaderTest::Text(text)) if !self.invert && !self.absent_is_empty => Some((name, text.exact()?)),
+            _ => None,
+        }
+    }
+
+    /// Whether a request satisfies this condition.
+    pub fn holds(&self, head: &RequestHead<'_>) -> bool {
+        match &self.subject {
+            Subject::Method => self.holds_for(Some(head.method.as_bytes()).into_iter()),
+            Subject::Authority => self.holds_for(Some(head.authority.as_bytes()).into_iter()),
+            Subject::Path => self.holds_for(Some(head.path.as_bytes()).into_iter()),
+            Subject::Scheme => self.holds_for(Some(head.scheme.as_bytes()).into_iter()),
+            Subject::Header(name) => self.holds_for(head.headers.get_all(name).iter().map(http::HeaderValue::as_bytes)),
+        }
+    }
+
+    fn holds_for<'v>(&self, values: impl Iterator<Item = &'v [u8]>) -> bool {
+        let mut values = values.peekable();
+        if let HeaderTest::Present(present) = self.test {
+            return (values.peek().is_some() == present) != self.invert;
+        }
+        if values.peek().is_none() {
+            // A header that is not there satisfies no test, and so no inverted one either, but as an empty text.
+            return self.absent_is_empty && self.test.holds(b"") != self.invert;
+        }
+        values.any(|value| self.test.holds(value)) != self.invert
+    }
+}
+
+impl HeaderTest {
+    fn holds(&self, value: &[u8]) -> bool {
+        match self {
+            Self::Present(present) => *present,
+            Self::Text(text) => text.matches(value),
+            Self::Range(start, end) => {
+                let number = std::str::from_utf8(value).ok().and_then(|text| text.parse::<i64>().ok());
+                number.is_some_and(|number| (*start..*end).contains(&number))
+            }
+        }
+    }
+}
+
+/// A condition on a query parameter.
+#[derive(Debug, Clone)]
+pub struct QueryCondition {
+    /// Which parameter; case matters.
+    pub name: Box<str>,
+    /// What its first value must be; with `None` it need only be there.
+    pub text: Option<TextMatch>,
+    /// Whether it must be absent: an inverted presence.
+    pub absent: bool,
+}
+
+impl QueryCondition {
+    /// Compiles Envoy's matcher.
+    ///
+    /// # Errors
+    /// If it is not valid.
+    pub fn compile(matcher: &QueryParameterMatcher) -> Result<Self, CompileError> {
+        let (text, absent) = match &matcher.query_parameter_match_specifier {
+            None => (None, false),
+            Some(QueryParameterMatchSpecifier::PresentMatch(present)) => (None, !present),
+            Some(QueryParameterMatchSpecifier::StringMatch(matcher)) => (Some(TextMatch::compile(matcher)?), false),
+        };
+        Ok(Self { name: matcher.name.as_str().into(), text, absent })
+    }
+
+    /// Whether a request satisfies this condition.
+    pub fn holds(&self, head: &RequestHead<'_>) -> bool {
+        match (head.query_parameter(&self.name), &self.text) {
+            (Some(value), Some(text)) => text.matches(value.as_bytes()),
+            (value, None) => value.is_some() != self.absent,
+            (None, Some(_)) => false,
+        }
+    }
+}

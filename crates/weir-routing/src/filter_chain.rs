@@ -1,0 +1,245 @@
+//! Which filter chain of a listener a connection belongs to.
+//!
+//! Envoy sieves: by destination port, then address, server name, transport protocol and application
+//! protocol. At each stage the most specific criterion that any chain names and the connection satisfies is
+//! kept, and there is no way back to a less specific one
+//! (<https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/listener/v3/listener_components.proto#envoy-v3-api-msg-config-listener-v3-filterchainmatch>).
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+use weir_xds::core::CidrRange;
+use weir_xds::listener::{FilterChain, FilterChainMatch, Listener};
+
+use crate::error::CompileError;
+
+/// What is known of a connection before its first request.
+#[derive(Debug, Clone, Copy)]
+pub struct Connection<'c> {
+    /// The address that the client connected to; with interception, the one that it meant to.
+    pub destination: SocketAddr,
+    /// The server name of its TLS handshake.
+    pub server_name: Option<&'c str>,
+    /// Whether it begins with a TLS handshake.
+    pub tls: bool,
+    /// What it offers by ALPN, or, for plain text, what it turned out to speak.
+    pub application_protocols: &'c [&'c [u8]],
+}
+
+/// The chain that a connection belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Chain {
+    /// One of the listener's chains, by its position.
+    Numbered(usize),
+    /// The chain for all that belong to no other.
+    Default,
+}
+
+/// The conditions of a listener's filter chains, compiled.
+#[derive(Debug, Default)]
+pub struct FilterChains {
+    ports: Choice<u16, ByAddress>,
+    has_default: bool,
+}
+
+type ByAddress = Choice<IpNet, ByServerName>;
+type ByServerName = Choice<Box<str>, ByTransport>;
+/// By whether it is TLS, then by application protocol.
+type ByTransport = Choice<bool, Choice<Box<[u8]>, usize>>;
+
+/// One stage of the sieve: what follows for each criterion, and for chains that name none.
+#[derive(Debug)]
+struct Choice<K, T> {
+    named: HashMap<K, T>,
+    any: Option<Box<T>>,
+}
+
+impl<K, T> Default for Choice<K, T> {
+    fn default() -> Self {
+        Self { named: HashMap::new(), any: None }
+    }
+}
+
+impl<K: std::hash::Hash + Eq, T> Choice<K, T> {
+    /// What follows for a criterion.
+    fn entry(&mut self, key: Option<K>) -> &mut T
+    where
+        T: Default,
+    {
+        match key {
+            Some(key) => self.named.entry(key).or_default(),
+            None => self.any.get_or_insert_default(),
+        }
+    }
+
+    fn or_any<'t>(&'t self, found: Option<&'t T>) -> Option<&'t T> {
+        found.or(self.any.as_deref())
+    }
+}
+
+impl FilterChains {
+    /// Compiles the conditions of a listener's chains.
+    ///
+    /// # Errors
+    /// If two chains have the same conditions, or one has a condition that is not carried out.
+    pub fn compile(listener: &Listener) -> Result<Self, CompileError> {
+        let mut chains = Self { has_default: listener.default_filter_chain.is_some(), ..Self::default() };
+        for (number, chain) in listener.filter_chains.iter().enumerate() {
+            chains.add(number, chain).map_err(|error| error.within(&format!("filter_chains[{number}].filter_chain_match")))?;
+        }
+        Ok(chains)
+    }
+
+    fn add(&mut self, number: usize, chain: &FilterChain) -> Result<(), CompileError> {
+        let none = FilterChainMatch::default();
+        let criteria = chain.filter_chain_match.as_ref().unwrap_or(&none);
+        refuse_unsupported(criteria)?;
+        let port = criteria.destination_port.and_then(|port| u16::try_from(port).ok());
+        let tls = match criteria.transport_protocol.as_str() {
+            "" => None,
+            "tls" => Some(true),
+            "raw_buffer" => Some(false),
+            other => return Err(CompileError::new("transport_protocol", format!("`{other}` is not known"))),
+        };
+        for range in or_any(criteria.prefix_ranges.iter().map(to_net).collect::<Result<_, _>>()?) {
+            for name in or_any(criteria.server_names.iter().map(|name| server_name_key(name)).collect()) {
+                for protocol in or_any(criteria.application_protocols.iter().map(|p| p.as_bytes().into()).collect()) {
+                    let protocols = self.ports.entry(port).entry(range).entry(name.clone()).entry(tls);
+                    let free = match protocol {
+                        Some(protocol) => protocols.named.insert(protocol, number).is_none(),
+                        None => protocols.any.replace(Box::new(number)).is_none(),
+                    };
+                    if !free {
+                        return Err(CompileError::new("", "another filter chain has the same conditions"));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The chain that a connection belongs to.
+    pub fn find(&self, connection: &Connection<'_>) -> Option<Chain> {
+        let found = self.sieve(connection).map(Chain::Numbered);
+        found.or(self.has_default.then_some(Chain::Default))
+    }
+
+    fn sieve(&self, connection: &Connection<'_>) -> Option<usize> {
+        let addresses = self.ports.or_any(self.ports.named.get(&connection.destination.port()))?;
+        let ip = connection.destination.ip().to_canonical();
+        let narrowest = addresses.named.iter().filter(|(net, _)| net.contains(&ip)).max_by_key(|(net, _)| net.prefix_len());
+        let names = addresses.or_any(narrowest.map(|(_, names)| names))?;
+        let transports = names.or_any(connection.server_name.and_then(|name| by_server_name(&names.named, name)))?;
+        let protocols = transports.or_any(transports.named.get(&connection.tls))?;
+        let protocol = connection.application_protocols.iter().find_map(|protocol| protocols.named.get(*protocol));
+        protocols.or_any(protocol).copied()
+    }
+}
+
+/// The criteria that a chain names; one that stands for any if it names none.
+fn or_any<K>(named: Vec<K>) -> Vec<Option<K>> {
+    if named.is_empty() { vec![None] } else { named.into_iter().map(Some).collect() }
+}
+
+/// The key of a server name: a wildcard is filed by its suffix with the dot.
+fn server_name_key(name: &str) -> Box<str> {
+    let name = name.to_ascii_lowercase();
+    name.strip_prefix('*').unwrap_or(&name).into()
+}
+
+/// An exact name first, then the wildcard with the longest suffix.
+fn by_server_name<'t, T>(names: &'t HashMap<Box<str>, T>, name: &str) -> Option<&'t T> {
+    let name = name.to_ascii_lowercase();
+    let suffixes = name.match_indices('.').filter(|(dot, _)| *dot > 0).map(|(dot, _)| &name[dot..]);
+    names.get(name.as_str()).or_else(|| suffixes.into_iter().find_map(|suffix| names.get(suffix)))
+}
+
+fn to_net(range: &CidrRange) -> Result<IpNet, CompileError> {
+    let wrong = || CompileError::new("prefix_ranges", format!("`{}` is no range of addresses", range.address_prefix));
+    let ip: IpAddr = range.address_prefix.parse().map_err(|_| wrong())?;
+    let length = u8::try_from(range.prefix_len.unwrap_or(0)).map_err(|_| wrong())?;
+    IpNet::new(ip, length).map(|net| net.trunc()).map_err(|_| wrong())
+}
+
+fn refuse_unsupported(criteria: &FilterChainMatch) -> Result<(), CompileError> {
+    let unsupported = [
+        ("source_prefix_ranges", !criteria.source_prefix_ranges.is_empty()),
+        ("direct_source_prefix_ranges", !criteria.direct_source_prefix_ranges.is_empty()),
+        ("source_ports", !criteria.source_ports.is_empty()),
+        ("source_type", criteria.source_type != 0),
+    ];
+    match unsupported.into_iter().find(|(_, used)| *used) {
+        Some((field, _)) => Err(CompileError::unsupported(field)),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chain(criteria: FilterChainMatch) -> FilterChain {
+        FilterChain { filter_chain_match: Some(criteria), ..Default::default() }
+    }
+
+    fn names(names: &[&str]) -> FilterChainMatch {
+        FilterChainMatch { server_names: names.iter().map(ToString::to_string).collect(), ..Default::default() }
+    }
+
+    fn compile(chains: Vec<FilterChainMatch>, default: bool) -> FilterChains {
+        let filter_chains = chains.into_iter().map(chain).collect();
+        let default_filter_chain = default.then(FilterChain::default);
+        FilterChains::compile(&Listener { filter_chains, default_filter_chain, ..Default::default() }).expect("valid")
+    }
+
+    fn connection<'c>(destination: &str, server_name: Option<&'c str>, application_protocols: &'c [&'c [u8]]) -> Connection<'c> {
+        let destination = destination.parse().expect("an address");
+        Connection { destination, server_name, tls: server_name.is_some(), application_protocols }
+    }
+
+    #[test]
+    fn the_most_specific_server_name_wins() {
+        let chains = compile(vec![names(&["*.test"]), names(&["a.test"]), names(&["*.b.test"]), names(&[])], false);
+        let find = |name| chains.find(&connection("10.0.0.1:443", name, &[]));
+        assert_eq!(find(Some("A.test")), Some(Chain::Numbered(1)));
+        assert_eq!(find(Some("x.a.test")), Some(Chain::Numbered(0)));
+        assert_eq!(find(Some("x.b.test")), Some(Chain::Numbered(2)));
+        assert_eq!(find(Some("test")), Some(Chain::Numbered(3)));
+        assert_eq!(find(None), Some(Chain::Numbered(3)));
+    }
+
+    #[test]
+    fn there_is_no_way_back_but_the_default() {
+        let range = |address: &str, length| CidrRange { address_prefix: address.into(), prefix_len: Some(length) };
+        let narrow = FilterChainMatch { prefix_ranges: vec![range("10.0.0.0", 8)], ..names(&["a.test"]) };
+        let wide = FilterChainMatch { prefix_ranges: vec![range("0.0.0.0", 0)], ..Default::default() };
+        for default in [false, true] {
+            let chains = compile(vec![narrow.clone(), wide.clone()], default);
+            assert_eq!(chains.find(&connection("10.1.1.1:1", Some("a.test"), &[])), Some(Chain::Numbered(0)));
+            assert_eq!(chains.find(&connection("11.1.1.1:1", Some("b.test"), &[])), Some(Chain::Numbered(1)));
+            assert_eq!(chains.find(&connection("10.1.1.1:1", Some("b.test"), &[])), default.then_some(Chain::Default));
+        }
+    }
+
+    #[test]
+    fn protocols_decide_last() {
+        let http = FilterChainMatch {
+            transport_protocol: "raw_buffer".into(),
+            application_protocols: vec!["http/1.1".into(), "h2c".into()],
+            ..Default::default()
+        };
+        let chains = compile(vec![http, FilterChainMatch::default()], false);
+        assert_eq!(chains.find(&connection("10.0.0.1:80", None, &[b"h2c"])), Some(Chain::Numbered(0)));
+        // A raw connection that is no HTTP: the stage before has chosen the first chain's branch already.
+        assert_eq!(chains.find(&connection("10.0.0.1:80", None, &[])), None);
+        assert_eq!(chains.find(&connection("10.0.0.1:80", Some("a"), &[])), Some(Chain::Numbered(1)));
+    }
+
+    #[test]
+    fn two_chains_with_the_same_conditions_are_refused() {
+        let filter_chains = vec![chain(names(&["a.test"])), chain(names(&["b.test", "a.test"]))];
+        let error = FilterChains::compile(&Listener { filter_chains, ..Default::default() }).expect_err("twice");
+        assert!(error.to_string().starts_with("filter_chains[1]"), "{error}");
+    }
+}

@@ -1,0 +1,31 @@
+//! Where a connection or a request goes: xDS listeners and routes compiled for matching.
+//!
+//! Everything that decides does so here, and only here: the proxy on its hot path, `explain`, `test` and
+//! `diff` ask the same functions. The order of decisions is Envoy's; the way to them is by index, so that the
+//! cost of a request does not grow with the number of routes.
+//!
+//! A [`RouteTable`] decides requests: authority → virtual host → route → action. [`FilterChains`] decide
+//! connections. What is compiled is immutable and shared by all workers.
+
+pub mod action;
+pub mod condition;
+mod error;
+pub mod filter_chain;
+pub mod header_changes;
+mod host_index;
+pub mod matcher;
+pub mod path;
+mod radix;
+mod request;
+pub mod retry;
+pub mod rewrite;
+mod route_index;
+mod table;
+pub mod template;
+pub mod text_match;
+
+pub use error::CompileError;
+pub use filter_chain::{Connection, FilterChains};
+pub use host_index::without_port;
+pub use request::RequestHead;
+pub use table::{Decision, Metadata, RequireTls, Route, RouteTable, VirtualHost};

@@ -1,0 +1,36 @@
+//! What routing looks at in a request.
+
+use http::HeaderMap;
+
+/// A request's head, borrowed from wherever it lives.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestHead<'a> {
+    /// The method, such as `GET`.
+    pub method: &'a str,
+    /// `http` or `https`, as the proxy believes it to be.
+    pub scheme: &'a str,
+    /// The `Host` header or `:authority`, as it was sent.
+    pub authority: &'a str,
+    /// The path with its query, normalised.
+    pub path: &'a str,
+    /// All other headers.
+    pub headers: &'a HeaderMap,
+}
+
+impl<'a> RequestHead<'a> {
+    /// The path without its query.
+    pub fn path_only(&self) -> &'a str {
+        self.path.split_once('?').map_or(self.path, |(path, _)| path)
+    }
+
+    /// The query as it was sent, if there is one.
+    pub fn query(&self) -> Option<&'a str> {
+        self.path.split_once('?').map(|(_, query)| query)
+    }
+
+    /// The first value of a query parameter, raw: Envoy decodes nothing. A name without `=` has an empty value.
+    pub fn query_parameter(&self, name: &str) -> Option<&'a str> {
+        let pairs = self.query()?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        pairs.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value)
+    }
+}

@@ -1,0 +1,145 @@
+//! When a failed attempt is made again: Envoy's `RetryPolicy`, compiled.
+
+use std::time::Duration;
+
+use weir_xds::route::RetryPolicy as Policy;
+use weir_xds::values::std_duration;
+
+use crate::error::CompileError;
+
+/// The words of `retry_on`.
+/// <https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/router_filter#x-envoy-retry-on>
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RetryOn(u32);
+
+macro_rules! words {
+    ($($name:ident = $bit:expr, $word:literal, $doc:literal;)*) => {
+        impl RetryOn {
+            $(#[doc = $doc] pub const $name: Self = Self(1 << $bit);)*
+
+            fn word(word: &str) -> Option<Self> {
+                match word {
+                    $($word => Some(Self::$name),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+words! {
+    SERVER_ERROR = 0, "5xx", "Any 5xx answer, and no answer at all.";
+    GATEWAY_ERROR = 1, "gateway-error", "502, 503 or 504, and no answer at all.";
+    RESET = 2, "reset", "No answer at all: a reset, a closed connection, a timeout of the attempt.";
+    RESET_BEFORE_REQUEST = 3, "reset-before-request", "No answer, and nothing of the request was sent.";
+    CONNECT_FAILURE = 4, "connect-failure", "No connection could be made.";
+    ENVOY_RATELIMITED = 5, "envoy-ratelimited", "The answer says that a rate limit of the mesh refused.";
+    RETRIABLE_4XX = 6, "retriable-4xx", "409.";
+    REFUSED_STREAM = 7, "refused-stream", "The other side refused the HTTP/2 stream.";
+    RETRIABLE_STATUS_CODES = 8, "retriable-status-codes", "One of the listed codes.";
+    RETRIABLE_HEADERS = 9, "retriable-headers", "One of the listed response headers.";
+    HTTP3_POST_CONNECT_FAILURE = 10, "http3-post-connect-failure", "Only for HTTP/3.";
+    CANCELLED = 11, "cancelled", "gRPC status 1.";
+    DEADLINE_EXCEEDED = 12, "deadline-exceeded", "gRPC status 4.";
+    INTERNAL = 13, "internal", "gRPC status 13.";
+    RESOURCE_EXHAUSTED = 14, "resource-exhausted", "gRPC status 8.";
+    UNAVAILABLE = 15, "unavailable", "gRPC status 14.";
+}
+
+impl RetryOn {
+    /// Reads a comma-separated list; what is not a word is passed over, as Envoy does.
+    pub fn parse(words: &str) -> Self {
+        words.split(',').filter_map(|word| Self::word(word.trim())).fold(Self::default(), |all, word| Self(all.0 | word.0))
+    }
+
+    /// Whether any of `words` is among these.
+    pub fn has(self, words: Self) -> bool {
+        self.0 & words.0 != 0
+    }
+
+    /// Both together.
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether the answer's gRPC status is one of these.
+    pub fn has_grpc_status(self, status: u32) -> bool {
+        match status {
+            1 => self.has(Self::CANCELLED),
+            4 => self.has(Self::DEADLINE_EXCEEDED),
+            8 => self.has(Self::RESOURCE_EXHAUSTED),
+            13 => self.has(Self::INTERNAL),
+            14 => self.has(Self::UNAVAILABLE),
+            _ => false,
+        }
+    }
+}
+
+/// A compiled retry policy.
+#[derive(Debug, Clone)]
+pub struct RetryPolicy {
+    /// What is tried again.
+    pub on: RetryOn,
+    /// How often, after the first attempt.
+    pub retries: u32,
+    /// How long one attempt may take to its response headers.
+    pub per_try_timeout: Option<Duration>,
+    /// The codes of `retriable-status-codes`.
+    pub status_codes: Vec<u16>,
+    /// The first pause is somewhere between zero and this; each further one may be twice as long.
+    pub base_interval: Duration,
+    /// No pause is longer.
+    pub max_interval: Duration,
+    /// Whether an attempt avoids the instances that earlier ones used.
+    pub other_hosts: bool,
+    /// How often an instance is chosen anew to avoid those.
+    pub host_selection_attempts: u32,
+}
+
+const DEFAULT_BASE: Duration = Duration::from_millis(25);
+
+impl RetryPolicy {
+    /// Compiles Envoy's policy.
+    ///
+    /// # Errors
+    /// If it names a predicate that is not known.
+    pub fn compile(policy: &Policy) -> Result<Self, CompileError> {
+        let back_off = policy.retry_back_off.as_ref();
+        let base = back_off.and_then(|b| b.base_interval.as_ref()).map_or(DEFAULT_BASE, std_duration).max(Duration::from_millis(1));
+        let mut other_hosts = false;
+        for predicate in &policy.retry_host_predicate {
+            match predicate.name.as_str() {
+                "envoy.retry_host_predicates.previous_hosts" => other_hosts = true,
+                name => return Err(CompileError::new("retry_host_predicate", format!("`{name}` is not known"))),
+            }
+        }
+        Ok(Self {
+            on: RetryOn::parse(&policy.retry_on),
+            retries: policy.num_retries.unwrap_or(1),
+            per_try_timeout: policy.per_try_timeout.as_ref().map(std_duration).filter(|timeout| !timeout.is_zero()),
+            status_codes: policy.retriable_status_codes.iter().filter_map(|code| u16::try_from(*code).ok()).collect(),
+            base_interval: base,
+            max_interval: back_off.and_then(|b| b.max_interval.as_ref()).map_or(base * 10, std_duration),
+            other_hosts,
+            host_selection_attempts: u32::try_from(policy.host_selection_retry_max_attempts).unwrap_or(0).max(1),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_read() {
+        let on = RetryOn::parse("connect-failure, refused-stream,unavailable,nonsense,cancelled,retriable-status-codes");
+        assert!(on.has(RetryOn::CONNECT_FAILURE) && on.has(RetryOn::REFUSED_STREAM) && !on.has(RetryOn::RESET));
+        assert!(on.has_grpc_status(14) && on.has_grpc_status(1) && !on.has_grpc_status(4));
+    }
+
+    #[test]
+    fn what_is_not_said_is_envoys_default() {
+        let policy = RetryPolicy::compile(&Policy { retry_on: "reset".into(), ..Default::default() }).expect("valid");
+        assert_eq!((policy.retries, policy.base_interval, policy.max_interval), (1, Duration::from_millis(25), Duration::from_millis(250)));
+    }
+}

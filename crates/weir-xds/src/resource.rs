@@ -1,0 +1,52 @@
+//! The kinds of resources that an xDS server sends, and their type URLs.
+
+use crate::{cluster, endpoint, listener, route, tls};
+use prost::Name;
+
+/// A kind of xDS resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ResourceType {
+    /// CDS: where requests can go.
+    Cluster,
+    /// EDS: a cluster's instances.
+    Endpoint,
+    /// LDS: where requests come in.
+    Listener,
+    /// RDS: which cluster a request goes to.
+    Route,
+    /// SDS: certificates and keys.
+    Secret,
+}
+
+impl ResourceType {
+    /// All kinds, in the order in which a server sends them, so that nothing is named before it is known
+    /// (<https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#eventual-consistency-considerations>).
+    pub const ALL: [Self; 5] = [Self::Cluster, Self::Endpoint, Self::Secret, Self::Listener, Self::Route];
+
+    /// The type URL that stands for it on the wire.
+    pub fn type_url(self) -> String {
+        match self {
+            Self::Cluster => cluster::Cluster::type_url(),
+            Self::Endpoint => endpoint::ClusterLoadAssignment::type_url(),
+            Self::Listener => listener::Listener::type_url(),
+            Self::Route => route::RouteConfiguration::type_url(),
+            Self::Secret => tls::Secret::type_url(),
+        }
+    }
+
+    /// The kind that a type URL stands for.
+    pub fn from_type_url(url: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.type_url() == url)
+    }
+
+    /// What people call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cluster => "cluster",
+            Self::Endpoint => "endpoints",
+            Self::Listener => "listener",
+            Self::Route => "route configuration",
+            Self::Secret => "secret",
+        }
+    }
+}

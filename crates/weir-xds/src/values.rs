@@ -1,0 +1,71 @@
+//! Small values that xDS messages are full of: durations, fractions, addresses, metadata.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use prost_types::Value;
+use prost_types::value::Kind;
+
+use crate::core::{Address, Metadata, SocketAddress, address, socket_address};
+use crate::types::{FractionalPercent, fractional_percent::DenominatorType};
+
+/// A protobuf duration of a standard one.
+pub fn duration(duration: Duration) -> prost_types::Duration {
+    // Longer than a protobuf duration can be is as good as for ever.
+    let seconds = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX).min(315_576_000_000);
+    prost_types::Duration { seconds, nanos: duration.subsec_nanos() as i32 }
+}
+
+/// A standard duration of a protobuf one; a negative one is zero.
+pub fn std_duration(duration: &prost_types::Duration) -> Duration {
+    Duration::try_from(*duration).unwrap_or_default()
+}
+
+/// The address of a TCP socket.
+pub fn socket_address(ip: impl Into<String>, port: u16) -> Address {
+    let port_specifier = Some(socket_address::PortSpecifier::PortValue(port.into()));
+    let socket = SocketAddress { address: ip.into(), port_specifier, ..Default::default() };
+    Address { address: Some(address::Address::SocketAddress(socket)) }
+}
+
+/// The host (an IP address or a name) and port of an address, if it is that of a socket.
+pub fn host_and_port(address: &Address) -> Option<(&str, u16)> {
+    let Some(address::Address::SocketAddress(socket)) = &address.address else { return None };
+    let Some(socket_address::PortSpecifier::PortValue(port)) = socket.port_specifier else { return None };
+    Some((&socket.address, u16::try_from(port).ok()?))
+}
+
+/// The socket of an address, if it has an IP address.
+pub fn to_socket_addr(address: &Address) -> Option<SocketAddr> {
+    let (host, port) = host_and_port(address)?;
+    Some(SocketAddr::new(host.parse::<IpAddr>().ok()?, port))
+}
+
+/// The share of requests that a fraction stands for, in millionths.
+pub fn millionths(percent: &FractionalPercent) -> u32 {
+    let factor = match percent.denominator() {
+        DenominatorType::Hundred => 10_000,
+        DenominatorType::TenThousand => 100,
+        DenominatorType::Million => 1,
+    };
+    percent.numerator.saturating_mul(factor).min(1_000_000)
+}
+
+/// A text as a value of a protobuf `Struct`.
+pub fn text(text: impl Into<String>) -> Value {
+    Value { kind: Some(Kind::StringValue(text.into())) }
+}
+
+/// Metadata with one text: `namespace` and `key` as in `%METADATA(ROUTE:namespace:key)%`.
+pub fn set_metadata(metadata: &mut Metadata, namespace: &str, key: &str, value: Value) {
+    let fields = metadata.filter_metadata.entry(namespace.to_owned()).or_default();
+    fields.fields.insert(key.to_owned(), value);
+}
+
+/// The text at `namespace` and `key`, if there is one.
+pub fn metadata_text<'m>(metadata: &'m Metadata, namespace: &str, key: &str) -> Option<&'m str> {
+    match metadata.filter_metadata.get(namespace)?.fields.get(key)?.kind.as_ref()? {
+        Kind::StringValue(text) => Some(text),
+        _ => None,
+    }
+}
