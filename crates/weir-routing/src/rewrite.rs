@@ -126,6 +126,11 @@ impl Redirect {
         })
     }
 
+    /// The value of the `location` header for a request that no route was asked about.
+    pub fn location_of_whole_path(&self, head: &RequestHead<'_>) -> String {
+        self.location(&PathCondition { path: PathMatch::Prefix("".into()), ignore_case: false }, head)
+    }
+
     /// The value of the `location` header for a request that satisfied the route's condition.
     pub fn location(&self, condition: &PathCondition, head: &RequestHead<'_>) -> String {
         let scheme = self.scheme.as_deref().unwrap_or(head.scheme);

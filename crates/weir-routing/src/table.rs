@@ -124,15 +124,20 @@ impl Fingerprint {
     }
 }
 
-/// Where a request goes by a [`RouteTable`].
-#[derive(Debug, Clone, Copy)]
-pub enum Decision<'t> {
-    /// To a route.
-    Route(&'t Arc<VirtualHost>, &'t Route),
-    /// To `https` first.
-    TlsRequired(&'t Arc<VirtualHost>),
-    /// Its virtual host has no route for it.
-    NoRoute(&'t Arc<VirtualHost>),
+/// Where a request goes by a [`RouteTable`]: positions in the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// To a route of a virtual host.
+    Route {
+        /// The virtual host's position.
+        host: usize,
+        /// The route's position in it.
+        route: usize,
+    },
+    /// To `https` first, says this virtual host.
+    TlsRequired(usize),
+    /// This virtual host has no route for it.
+    NoRoute(usize),
     /// Its authority belongs to no virtual host.
     NoVirtualHost,
 }
@@ -177,15 +182,14 @@ impl RouteTable {
     }
 
     /// Where a request goes. It came by TLS if its scheme says so.
-    pub fn decide(&self, head: &RequestHead<'_>) -> Decision<'_> {
-        let Some(host) = self.find_host(head.authority).and_then(|number| self.virtual_hosts.get(number)) else {
-            return Decision::NoVirtualHost;
-        };
-        if host.require_tls == RequireTls::All && head.scheme != "https" {
+    pub fn decide(&self, head: &RequestHead<'_>) -> Decision {
+        let Some(host) = self.find_host(head.authority) else { return Decision::NoVirtualHost };
+        let virtual_host = &self.virtual_hosts[host];
+        if virtual_host.require_tls == RequireTls::All && head.scheme != "https" {
             return Decision::TlsRequired(host);
         }
-        match host.find(head) {
-            Some(number) => Decision::Route(host, &host.routes[number]),
+        match virtual_host.find(head) {
+            Some(route) => Decision::Route { host, route },
             None => Decision::NoRoute(host),
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use prost::{Message, Name};
-use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor, SerializeOptions};
+use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor, ReflectMessage, SerializeOptions};
 use serde_json::Value;
 
 /// How fields are named.
@@ -80,6 +80,60 @@ pub fn from_value<M: Message + Name + Default>(value: Value) -> Result<M, JsonEr
     let message = DynamicMessage::deserialize_with_options(descriptor(&name)?, value, &options)
         .map_err(|error| JsonError::Value(name.clone(), error))?;
     M::decode(message.encode_to_vec().as_slice()).map_err(|error| JsonError::Malformed(name, error))
+}
+
+/// A field of a message that is set.
+pub struct SetField<'m> {
+    /// The full name of the message's type.
+    pub message: &'m str,
+    /// The field's name, as in the `.proto` file.
+    pub name: &'m str,
+    value: &'m prost_reflect::Value,
+}
+
+impl SetField<'_> {
+    /// Whether it is a limit that stands for none: the greatest number that it can hold.
+    pub fn is_no_limit(&self) -> bool {
+        let number = match self.value {
+            // A wrapped number is a message with one field.
+            prost_reflect::Value::Message(wrapped) => wrapped.fields().next().and_then(|(_, value)| value.as_u32()),
+            value => value.as_u32(),
+        };
+        number == Some(u32::MAX)
+    }
+}
+
+/// Visits all fields that are set in a packed message, in the messages within it, and in those packed in it.
+///
+/// # Errors
+/// If one of the messages is of an unknown type, or malformed.
+pub fn visit(any: &crate::Any, visitor: &mut impl FnMut(&SetField<'_>)) -> Result<(), JsonError> {
+    let name = any.type_name();
+    let message = DynamicMessage::decode(descriptor(name)?, any.value.clone()).map_err(|error| JsonError::Malformed(name.to_owned(), error))?;
+    visit_message(&message, visitor)
+}
+
+fn visit_message(message: &DynamicMessage, visitor: &mut impl FnMut(&SetField<'_>)) -> Result<(), JsonError> {
+    let descriptor = message.descriptor();
+    if descriptor.full_name() == "google.protobuf.Any" {
+        let text = |number| message.get_field_by_number(number).and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default();
+        let bytes = message.get_field_by_number(2).and_then(|value| value.as_bytes().cloned()).unwrap_or_default();
+        return visit(&crate::Any { type_url: text(1), value: bytes }, visitor);
+    }
+    for (field, value) in message.fields() {
+        visitor(&SetField { message: descriptor.full_name(), name: field.name(), value });
+        visit_value(value, visitor)?;
+    }
+    Ok(())
+}
+
+fn visit_value(value: &prost_reflect::Value, visitor: &mut impl FnMut(&SetField<'_>)) -> Result<(), JsonError> {
+    match value {
+        prost_reflect::Value::Message(message) => visit_message(message, visitor),
+        prost_reflect::Value::List(values) => values.iter().try_for_each(|value| visit_value(value, visitor)),
+        prost_reflect::Value::Map(entries) => entries.values().try_for_each(|value| visit_value(value, visitor)),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -45,3 +45,4 @@ pub use generated::google::rpc::Status;
 
 pub use generated::envoy;
 pub use prost::{Message, Name};
+pub use prost_types;

@@ -1,0 +1,20 @@
+//! The resources that people write: Istio's networking API and those parts of Kubernetes that a mesh reads.
+//!
+//! A text becomes [`Object`]s in three steps. [`parse()`] turns YAML or JSON into trees whose every node knows
+//! its place; [`resources`] gives the trees their types through serde; [`validate`] applies Istio's rules to
+//! the typed resource. What goes wrong in any of them is a [`Diagnostic`]: what, where, and what would be
+//! right. One bad document never affects its neighbours.
+
+pub mod diagnostic;
+pub mod object;
+pub mod parse;
+pub mod resources;
+pub mod source;
+pub mod validate;
+
+pub use diagnostic::{Diagnostic, FieldPath, Segment, Severity};
+pub use object::{Kind, Object, ObjectName, Spec};
+pub use parse::node::{Node, Value};
+pub use parse::{Parsed, parse, parse_json};
+pub use resources::meta::ObjectMeta;
+pub use source::{Place, Source, Span};

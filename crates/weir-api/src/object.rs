@@ -1,0 +1,386 @@
+//! An object: one resource, with its name, its typed content, and the text that it came from.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::diagnostic::{Diagnostic, FieldPath, Severity};
+use crate::parse::de::{self, Unknown};
+use crate::parse::node::Node;
+use crate::resources::kubernetes::{ConfigMap, EndpointSlice, Endpoints, Namespace, Pod, Secret, Service};
+use crate::resources::meta::ObjectMeta;
+use crate::resources::{DestinationRule, EnvoyFilter, Gateway, ServiceEntry, Sidecar, VirtualService, WorkloadEntry, WorkloadGroup};
+use crate::source::{Place, Source};
+use crate::validate;
+
+/// The kinds of objects that a mesh is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(missing_docs)] // Each is the API's kind of that name.
+pub enum Kind {
+    VirtualService,
+    DestinationRule,
+    Gateway,
+    ServiceEntry,
+    WorkloadEntry,
+    WorkloadGroup,
+    Sidecar,
+    EnvoyFilter,
+    Service,
+    EndpointSlice,
+    Endpoints,
+    Pod,
+    Namespace,
+    Secret,
+    ConfigMap,
+}
+
+/// A kind's names and where it belongs.
+struct KindInfo {
+    kind: Kind,
+    name: &'static str,
+    group: &'static str,
+    versions: &'static [&'static str],
+    /// Plural first, then the short names that kubectl knows, all in lower case.
+    words: &'static [&'static str],
+    namespaced: bool,
+}
+
+const NETWORKING: &str = "networking.istio.io";
+const ISTIO_VERSIONS: &[&str] = &["v1", "v1beta1", "v1alpha3"];
+
+const KINDS: &[KindInfo] = &[
+    istio(Kind::VirtualService, "VirtualService", &["virtualservices", "vs"]),
+    istio(Kind::DestinationRule, "DestinationRule", &["destinationrules", "dr"]),
+    istio(Kind::Gateway, "Gateway", &["gateways", "gw"]),
+    istio(Kind::ServiceEntry, "ServiceEntry", &["serviceentries", "se"]),
+    istio(Kind::WorkloadEntry, "WorkloadEntry", &["workloadentries", "we"]),
+    istio(Kind::WorkloadGroup, "WorkloadGroup", &["workloadgroups", "wg"]),
+    istio(Kind::Sidecar, "Sidecar", &["sidecars"]),
+    istio(Kind::EnvoyFilter, "EnvoyFilter", &["envoyfilters"]),
+    core(Kind::Service, "Service", &["services", "svc"], true),
+    KindInfo {
+        kind: Kind::EndpointSlice,
+        name: "EndpointSlice",
+        group: "discovery.k8s.io",
+        versions: &["v1", "v1beta1"],
+        words: &["endpointslices"],
+        namespaced: true,
+    },
+    core(Kind::Endpoints, "Endpoints", &["endpoints", "ep"], true),
+    core(Kind::Pod, "Pod", &["pods", "po"], true),
+    core(Kind::Namespace, "Namespace", &["namespaces", "ns"], false),
+    core(Kind::Secret, "Secret", &["secrets"], true),
+    core(Kind::ConfigMap, "ConfigMap", &["configmaps", "cm"], true),
+];
+
+const fn istio(kind: Kind, name: &'static str, words: &'static [&'static str]) -> KindInfo {
+    KindInfo { kind, name, group: NETWORKING, versions: ISTIO_VERSIONS, words, namespaced: true }
+}
+
+const fn core(kind: Kind, name: &'static str, words: &'static [&'static str], namespaced: bool) -> KindInfo {
+    KindInfo { kind, name, group: "", versions: &["v1"], words, namespaced }
+}
+
+impl Kind {
+    fn info(self) -> &'static KindInfo {
+        // Every kind stands in the table: a test goes through all of them.
+        KINDS.iter().find(|info| info.kind == self).unwrap_or(&KINDS[0])
+    }
+
+    /// Its name as in `kind:`.
+    pub fn name(self) -> &'static str {
+        self.info().name
+    }
+
+    /// Its plural, as in a path of the API: `virtualservices`.
+    pub fn plural(self) -> &'static str {
+        self.info().words[0]
+    }
+
+    /// All kinds.
+    pub fn all() -> impl Iterator<Item = Kind> {
+        KINDS.iter().map(|info| info.kind)
+    }
+
+    /// The kind that a person means by `word`: its name, plural or short name, in any case.
+    ///
+    /// # Errors
+    /// The likely word, where there is one.
+    pub fn from_word(word: &str) -> Result<Kind, Option<&'static str>> {
+        let lower = word.to_lowercase();
+        let named = KINDS.iter().find(|info| info.name.to_lowercase() == lower || info.words.contains(&lower.as_str()));
+        let words: Vec<&str> = KINDS.iter().flat_map(|info| info.words).copied().collect();
+        named.map(|info| info.kind).ok_or_else(|| de::likely(&lower, &words))
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Which object: prints as `VirtualService default/reviews`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectName {
+    /// The kind as written, which need not be one that we know.
+    pub kind: String,
+    /// Empty for kinds that live in no namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let slash = if self.namespace.is_empty() { "" } else { "/" };
+        write!(f, "{} {}{slash}{}", self.kind, self.namespace, self.name)
+    }
+}
+
+/// An object's content.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)] // Each is the content of the kind of that name.
+pub enum Spec {
+    VirtualService(VirtualService),
+    DestinationRule(Box<DestinationRule>),
+    Gateway(Gateway),
+    ServiceEntry(ServiceEntry),
+    WorkloadEntry(WorkloadEntry),
+    WorkloadGroup(WorkloadGroup),
+    Sidecar(Sidecar),
+    EnvoyFilter(EnvoyFilter),
+    Service(Service),
+    EndpointSlice(EndpointSlice),
+    Endpoints(Endpoints),
+    Pod(Pod),
+    Namespace(Namespace),
+    Secret(Secret),
+    ConfigMap(ConfigMap),
+}
+
+/// One resource of a mesh.
+#[derive(Debug, Clone)]
+pub struct Object {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its `apiVersion` as written.
+    pub api_version: String,
+    /// Its name, age, labels and annotations; the namespace is never empty for a namespaced kind.
+    pub meta: ObjectMeta,
+    /// Its typed content.
+    pub spec: Spec,
+    /// The text that it was read from.
+    pub source: Arc<Source>,
+    /// All of it, as written, each part with its place.
+    pub node: Node,
+}
+
+impl Object {
+    /// Which object it is.
+    pub fn name(&self) -> ObjectName {
+        ObjectName { kind: self.kind.name().to_owned(), namespace: self.meta.namespace.clone(), name: self.meta.name.clone() }
+    }
+
+    /// Where a field stands; the nearest part that is written, if the field is not.
+    pub fn place(&self, path: &FieldPath) -> Option<Place> {
+        self.node.place_at(&self.source, path)
+    }
+
+    /// A diagnostic about a field of this object, with its place.
+    pub fn diagnostic(&self, severity: Severity, path: FieldPath, message: impl Into<String>) -> Diagnostic {
+        let place = self.place(&path);
+        Diagnostic { object: Some(self.name()), ..Diagnostic::new(severity, message).at(path).placed(place) }
+    }
+}
+
+/// What became of one document.
+pub struct Read {
+    /// The object, where its kind is known and its text has the form of that kind.
+    pub object: Option<Object>,
+    /// Whether an error stands among the diagnostics.
+    pub refused: bool,
+    /// What is to be said of it.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Kinds of Istio's that Weir reads over, because they are not traffic management.
+const NOT_TRAFFIC: &[&str] = &["security.istio.io", "telemetry.istio.io", "extensions.istio.io"];
+
+/// Gives a document its type and checks it.
+pub fn read(source: &Arc<Source>, node: Node) -> Read {
+    let root = FieldPath::default();
+    let text = |key: &str| node.get(key).and_then(Node::as_str).unwrap_or_default().to_owned();
+    let (kind, api_version) = (text("kind"), text("apiVersion"));
+    let (mut meta, meta_errors) = de::read::<ObjectMeta>(&node, &root.key("metadata"), Unknown::Refuse);
+    let (group, version) = api_version.rsplit_once('/').unwrap_or(("", &api_version));
+    let info = KINDS.iter().find(|info| info.name == kind && info.group == group);
+    if meta.namespace.is_empty() && info.is_none_or(|info| info.namespaced) {
+        meta.namespace = "default".to_owned();
+    } else if info.is_some_and(|info| !info.namespaced) {
+        meta.namespace.clear();
+    }
+    let name = ObjectName { kind: kind.clone(), namespace: meta.namespace.clone(), name: meta.name.clone() };
+    let finish = |diagnostics: Vec<Diagnostic>| -> Vec<Diagnostic> {
+        let complete = |diagnostic: Diagnostic| {
+            let mut diagnostic = diagnostic.placed_in(source, &node);
+            diagnostic.object = (!name.kind.is_empty()).then(|| name.clone());
+            diagnostic
+        };
+        diagnostics.into_iter().map(complete).collect()
+    };
+    let Some(info) = info else {
+        let diagnostics = finish(vec![unknown_kind(&kind, &api_version, group)]);
+        return Read { object: None, refused: any_error(&diagnostics), diagnostics };
+    };
+    let mut diagnostics = meta_errors;
+    if !info.versions.contains(&version) {
+        let known: Vec<String> = info.versions.iter().map(|v| format!("`{}{v}`", prefix(info.group))).collect();
+        let error = Diagnostic::error(format!("unknown version `{api_version}`")).at(root.key("apiVersion"));
+        diagnostics.push(error.with_help(format!("known are {}", known.join(", "))));
+    }
+    if meta.name.is_empty() {
+        diagnostics.push(Diagnostic::error("it has no name").at(root.key("metadata").key("name")).with_help("add `metadata.name`"));
+    }
+    let (spec, errors) = content(info, &node);
+    let unreadable = any_error(&errors);
+    diagnostics.extend(errors);
+    if !unreadable {
+        diagnostics.extend(validate::check(&meta, &spec));
+    }
+    let diagnostics = finish(diagnostics);
+    let refused = any_error(&diagnostics);
+    let object = (!unreadable).then(|| Object { kind: info.kind, api_version, meta, spec, source: source.clone(), node });
+    Read { object, refused, diagnostics }
+}
+
+fn any_error(diagnostics: &[Diagnostic]) -> bool {
+    diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+}
+
+fn prefix(group: &str) -> String {
+    if group.is_empty() { String::new() } else { format!("{group}/") }
+}
+
+fn unknown_kind(kind: &str, api_version: &str, group: &str) -> Diagnostic {
+    let root = FieldPath::default();
+    if kind.is_empty() || api_version.is_empty() {
+        let missing = if kind.is_empty() { "kind" } else { "apiVersion" };
+        return Diagnostic::error(format!("not a resource: it has no `{missing}`"))
+            .with_help("every document begins with `apiVersion` and `kind`");
+    }
+    let same_name = KINDS.iter().find(|info| info.name == kind);
+    let names: Vec<&str> = KINDS.iter().filter(|info| info.group == group).map(|info| info.name).collect();
+    if let Some(info) = same_name.filter(|info| de::likely(group, &[info.group]).is_some()) {
+        let help = format!("did you mean `{}{}`?", prefix(info.group), info.versions[0]);
+        return Diagnostic::error(format!("unknown version `{api_version}` of {kind}")).at(root.key("apiVersion")).with_help(help);
+    }
+    if group == NETWORKING {
+        let error = Diagnostic::error(format!("unknown kind `{kind}`")).at(root.key("kind"));
+        return match de::likely(kind, &names) {
+            Some(meant) => error.with_help(format!("did you mean `{meant}`?")),
+            None => error.with_help(format!("known are {}", names.join(", "))),
+        };
+    }
+    if NOT_TRAFFIC.contains(&group) || group == "gateway.networking.k8s.io" {
+        return Diagnostic::warning(format!("{api_version} {kind} is not carried out")).at(root.key("kind"));
+    }
+    Diagnostic::new(Severity::Info, format!("{api_version} {kind} is nothing that a mesh reads")).at(root.key("kind"))
+}
+
+/// Reads the content of a kind. Istio's fields are known to the last one; of Kubernetes' only those that a mesh reads.
+fn content(info: &KindInfo, node: &Node) -> (Spec, Vec<Diagnostic>) {
+    let top = FieldPath::default();
+    macro_rules! istio {
+        ($kind:ident) => {{
+            let (spec, mut errors) = de::read::<$kind>(node, &de::spec(), Unknown::Refuse);
+            errors.extend(unknown_top_fields(node));
+            errors.extend(validate::check_text(info.kind, node));
+            (Spec::$kind(spec.into()), errors)
+        }};
+    }
+    macro_rules! kubernetes {
+        ($kind:ident) => {{
+            let (spec, errors) = de::read::<$kind>(node, &top, Unknown::Allow);
+            (Spec::$kind(spec.into()), errors)
+        }};
+    }
+    match info.kind {
+        Kind::VirtualService => istio!(VirtualService),
+        Kind::DestinationRule => istio!(DestinationRule),
+        Kind::Gateway => istio!(Gateway),
+        Kind::ServiceEntry => istio!(ServiceEntry),
+        Kind::WorkloadEntry => istio!(WorkloadEntry),
+        Kind::WorkloadGroup => istio!(WorkloadGroup),
+        Kind::Sidecar => istio!(Sidecar),
+        Kind::EnvoyFilter => istio!(EnvoyFilter),
+        Kind::Service => kubernetes!(Service),
+        Kind::EndpointSlice => kubernetes!(EndpointSlice),
+        Kind::Endpoints => kubernetes!(Endpoints),
+        Kind::Pod => kubernetes!(Pod),
+        Kind::Namespace => kubernetes!(Namespace),
+        Kind::Secret => kubernetes!(Secret),
+        Kind::ConfigMap => kubernetes!(ConfigMap),
+    }
+}
+
+fn unknown_top_fields(node: &Node) -> Vec<Diagnostic> {
+    const FIELDS: &[&str] = &["apiVersion", "kind", "metadata", "spec", "status"];
+    let unknown = node.entries().iter().filter(|entry| !FIELDS.contains(&entry.key.as_str()));
+    unknown
+        .map(|entry| {
+            let error =
+                Diagnostic::error(format!("unknown field `{}`", entry.key)).about_name().at(FieldPath::default().key(entry.key.clone()));
+            match de::likely(&entry.key, FIELDS) {
+                Some(meant) => error.with_help(format!("did you mean `{meant}`?")),
+                None => error.with_help("the fields of a resource stand below `spec`"),
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parse;
+
+    #[test]
+    fn every_kind_stands_in_the_table() {
+        for (index, info) in KINDS.iter().enumerate() {
+            assert_eq!(info.kind as usize, index, "{}", info.name);
+            assert_eq!(Kind::from_word(info.name), Ok(info.kind));
+        }
+        assert_eq!(KINDS.len(), Kind::ConfigMap as usize + 1);
+        assert_eq!((Kind::from_word("VS"), Kind::from_word("virtualservice")), (Ok(Kind::VirtualService), Ok(Kind::VirtualService)));
+        assert_eq!(Kind::from_word("virtualservce"), Err(Some("virtualservices")));
+    }
+
+    #[test]
+    fn documents_find_their_kind() {
+        let said = |kind: &str| {
+            let text = format!("apiVersion: {kind}\nmetadata: {{name: a}}\nspec: {{address: 10.0.0.1}}\n");
+            let parsed = parse::parse(&Source::new("x.yaml", text));
+            let said = parsed.diagnostics.iter().map(|diagnostic| format!("{}: {}", diagnostic.severity.as_str(), diagnostic.message));
+            (parsed.objects.len(), said.collect::<Vec<_>>().join(", "))
+        };
+        for (kind, objects, message) in [
+            ("networking.istio.io/v1alpha3\nkind: WorkloadEntry", 1, ""),
+            ("networking.istio.io/v3\nkind: WorkloadEntry", 0, "error: unknown version `networking.istio.io/v3`"),
+            ("networking.istio.io/v1\nkind: WorkloadEntri", 0, "error: unknown kind `WorkloadEntri`"),
+            ("networking.itsio.io/v1\nkind: WorkloadEntry", 0, "error: unknown version `networking.itsio.io/v1` of WorkloadEntry"),
+            ("v1\nstatus: {}", 0, "error: not a resource: it has no `kind`"),
+            ("security.istio.io/v1\nkind: PeerAuthentication", 0, "warning: security.istio.io/v1 PeerAuthentication is not carried out"),
+            ("apps/v1\nkind: Deployment", 0, "info: apps/v1 Deployment is nothing that a mesh reads"),
+        ] {
+            assert_eq!(said(kind), (objects, message.to_owned()), "{kind}");
+        }
+    }
+
+    #[test]
+    fn refused_objects_are_kept_apart() {
+        let document = |spec: &str| format!("apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: a}}\nspec: {{{spec}}}\n");
+        for (spec, objects, refused) in [("egress: [{hosts: ['*/*']}]", 1, 0), ("egress: [{hosts: ['*']}]", 0, 1), ("egress: 1", 0, 0)] {
+            let parsed = parse::parse(&Source::new("x.yaml", document(spec)));
+            assert_eq!((parsed.objects.len(), parsed.refused.len()), (objects, refused), "{spec}");
+        }
+    }
+}

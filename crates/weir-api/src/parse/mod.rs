@@ -1,0 +1,66 @@
+//! From a text to objects: documents are told apart, each becomes a tree with places ([`yaml`]), and each
+//! tree is given its type ([`de`], [`crate::object`]). A document that cannot be read is refused alone.
+
+pub mod de;
+mod mesh;
+pub mod node;
+pub mod yaml;
+
+use std::sync::Arc;
+
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::object::{self, Object};
+use crate::source::Source;
+use node::{Node, Value};
+
+/// What a text held.
+#[derive(Debug, Default)]
+pub struct Parsed {
+    /// The objects that are of a known kind and accepted, in the text's order.
+    pub objects: Vec<Arc<Object>>,
+    /// Objects that could be read and are refused all the same: not for a mesh, but an analysis has more to say of them.
+    pub refused: Vec<Arc<Object>>,
+    /// What is to be said of the text: errors (each names a document that is not among the objects),
+    /// warnings and notes.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Parsed {
+    /// Whether any document was refused.
+    pub fn has_errors(&self) -> bool {
+        self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+    }
+
+    fn add(&mut self, source: &Arc<Source>, node: Node) {
+        let is_list = node.get("kind").and_then(Node::as_str).is_some_and(|kind| kind.ends_with("List"));
+        match (is_list, node.get("items").map(|items| &items.value)) {
+            (true, Some(Value::List(items))) => items.iter().for_each(|item| self.add(source, item.clone())),
+            _ => {
+                let read = object::read(source, node);
+                let objects = if read.refused { &mut self.refused } else { &mut self.objects };
+                objects.extend(read.object.map(Arc::new));
+                self.diagnostics.extend(read.diagnostics);
+            }
+        }
+    }
+}
+
+/// Reads all documents of a YAML or JSON text; lists of resources are taken apart.
+pub fn parse(source: &Arc<Source>) -> Parsed {
+    let mut parsed = Parsed::default();
+    for document in yaml::documents(source) {
+        match document {
+            Ok(Node { value: Value::Null, .. }) => {}
+            Ok(node) => parsed.add(source, node),
+            Err(diagnostic) => parsed.diagnostics.push(*diagnostic),
+        }
+    }
+    parsed
+}
+
+/// Reads one object, or a list of them, that came as JSON: from an API server, not from a text of a person's.
+pub fn parse_json(source: &Arc<Source>, json: serde_json::Value) -> Parsed {
+    let mut parsed = Parsed::default();
+    parsed.add(source, Node::from_json(json));
+    parsed
+}

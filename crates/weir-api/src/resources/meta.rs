@@ -1,0 +1,46 @@
+//! What every object has: its name, age, labels and annotations.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+/// Labels or annotations.
+pub type Labels = BTreeMap<String, String>;
+
+/// Kubernetes' `metadata`; of what only kubectl and the API server need, nothing is kept.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ObjectMeta {
+    /// Its name, unique among its kind and namespace.
+    pub name: String,
+    /// Its namespace; `default` where none is written.
+    pub namespace: String,
+    /// Its labels.
+    pub labels: Labels,
+    /// Its annotations.
+    pub annotations: Labels,
+    /// When it was made: decides which of two conflicting resources is older.
+    pub creation_timestamp: Option<Timestamp>,
+    /// Counts the changes of its spec.
+    pub generation: Option<i64>,
+    /// The API server's version of it.
+    pub resource_version: Option<String>,
+    /// The API server's identity of it.
+    pub uid: Option<String>,
+    #[serde(rename = "managedFields")]
+    _managed_fields: Option<IgnoredAny>,
+    #[serde(rename = "ownerReferences")]
+    _owner_references: Option<IgnoredAny>,
+    #[serde(rename = "finalizers")]
+    _finalizers: Option<IgnoredAny>,
+    #[serde(rename = "selfLink")]
+    _self_link: Option<IgnoredAny>,
+    #[serde(rename = "generateName")]
+    _generate_name: Option<IgnoredAny>,
+    #[serde(rename = "deletionTimestamp")]
+    _deletion_timestamp: Option<IgnoredAny>,
+    #[serde(rename = "deletionGracePeriodSeconds")]
+    _deletion_grace_period_seconds: Option<IgnoredAny>,
+}

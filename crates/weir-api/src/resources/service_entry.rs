@@ -1,0 +1,130 @@
+//! ServiceEntry: a service that no platform knows of by itself.
+
+use serde::Deserialize;
+
+use super::meta::Labels;
+use super::protocol::Protocol;
+use super::workload::WorkloadEntry;
+use crate::diagnostic::FieldPath;
+use crate::parse::de::{self, Unknown};
+use crate::parse::node::Node;
+
+/// A service, inside or outside the mesh.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ServiceEntry {
+    /// Its names; `*.suffix` is possible.
+    pub hosts: Vec<String>,
+    /// Its own addresses or networks; none means that it is told by port and name only.
+    pub addresses: Vec<String>,
+    /// Its ports.
+    pub ports: Vec<ServicePort>,
+    /// Whether it belongs to the mesh.
+    pub location: Location,
+    /// Where its endpoints come from.
+    pub resolution: Resolution,
+    /// Its endpoints; excludes `workloadSelector`.
+    pub endpoints: Vec<WorkloadEntry>,
+    /// The labels of the WorkloadEntries and Pods that are its endpoints.
+    pub workload_selector: Option<WorkloadSelector>,
+    /// The namespaces that may see it: `*`, `.`, `~` or names; none means the mesh's default.
+    pub export_to: Vec<String>,
+    /// The names of which its servers' certificates must have one.
+    pub subject_alt_names: Vec<String>,
+}
+
+/// A port of a service.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ServicePort {
+    /// The number that clients use, 1 to 65535.
+    pub number: u32,
+    /// The protocol by name, in any case; empty means that it is found out.
+    pub protocol: String,
+    /// Its name, unique in the service.
+    pub name: String,
+    /// The endpoints' port; 0 means the same number.
+    pub target_port: u32,
+}
+
+impl ServicePort {
+    /// The protocol, if it is a known one.
+    pub fn protocol(&self) -> Option<Protocol> {
+        Protocol::parse(&self.protocol)
+    }
+}
+
+/// Whether a service belongs to the mesh.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Location {
+    /// No: it has no sidecars.
+    #[default]
+    MeshExternal,
+    /// Yes.
+    MeshInternal,
+}
+
+/// Where a service's endpoints come from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Resolution {
+    /// The connection goes to the address that the client asked for.
+    #[default]
+    None,
+    /// From `endpoints` or the selector.
+    Static,
+    /// From DNS: all addresses of the endpoints' names, or of the host's.
+    Dns,
+    /// From DNS: one address, asked for anew with new connections.
+    DnsRoundRobin,
+    /// From DNS: the name that the request asks for, for wildcard hosts.
+    DynamicDns,
+}
+
+impl Resolution {
+    /// Its name in the API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "NONE",
+            Self::Static => "STATIC",
+            Self::Dns => "DNS",
+            Self::DnsRoundRobin => "DNS_ROUND_ROBIN",
+            Self::DynamicDns => "DYNAMIC_DNS",
+        }
+    }
+}
+
+/// A selector of workloads, in the form with `labels`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct WorkloadSelector {
+    /// The labels that a workload must have.
+    pub labels: Labels,
+}
+
+/// What a control plane notes on a ServiceEntry.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ServiceEntryStatus {
+    /// Addresses that were given to its hosts.
+    pub addresses: Vec<ServiceEntryAddress>,
+}
+
+/// An address that was given to a host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ServiceEntryAddress {
+    /// The address.
+    pub value: String,
+    /// The host.
+    pub host: String,
+}
+
+impl ServiceEntryStatus {
+    /// Reads the status of a ServiceEntry, given as a whole; one that cannot be read counts as none.
+    pub fn read(node: &Node) -> Self {
+        let (status, errors) = de::read(node, &FieldPath::default().key("status"), Unknown::Allow);
+        if errors.is_empty() { status } else { Self::default() }
+    }
+}

@@ -1,0 +1,77 @@
+//! Whether a resource makes sense: Istio's rules, and some more, for what can be told from one resource alone.
+//!
+//! An error refuses the resource; a warning lets it pass and says what will not be as it was probably meant.
+//! Paths begin at the root of the document; whoever has the text adds the places.
+
+mod checker;
+mod destination_rule;
+mod envoy_filter;
+mod gateway;
+mod headers;
+mod hosts;
+mod http_action;
+mod http_route;
+mod load_balancer;
+mod mesh_config;
+mod re2;
+mod reachable;
+mod server_tls;
+mod service_entry;
+mod sidecar;
+#[cfg(test)]
+mod testing;
+mod values;
+mod virtual_service;
+mod workload;
+mod written;
+
+use crate::diagnostic::Diagnostic;
+use crate::object::{Kind, Spec};
+use crate::parse::node::Node;
+use crate::resources::MeshConfig;
+use crate::resources::meta::ObjectMeta;
+use checker::Checker;
+
+/// Only AuthorizationPolicies can be tried without being carried out.
+const DRY_RUN: &str = "istio.io/dry-run";
+
+/// What is to be said of a resource.
+pub fn check(meta: &ObjectMeta, spec: &Spec) -> Vec<Diagnostic> {
+    let mut checker = Checker::new(&meta.namespace);
+    let c = &mut checker;
+    match spec {
+        Spec::VirtualService(spec) => c.field("spec", |c| virtual_service::check(c, spec)),
+        Spec::DestinationRule(spec) => c.field("spec", |c| destination_rule::check(c, spec)),
+        Spec::Gateway(spec) => gateway::check(c, &meta.name, spec),
+        Spec::ServiceEntry(spec) => c.field("spec", |c| service_entry::check(c, meta, spec)),
+        Spec::WorkloadEntry(spec) => c.field("spec", |c| workload::check_entry(c, spec)),
+        Spec::WorkloadGroup(spec) => c.field("spec", |c| workload::check_group(c, spec)),
+        Spec::Sidecar(spec) => c.field("spec", |c| sidecar::check(c, spec)),
+        Spec::EnvoyFilter(spec) => c.field("spec", |c| envoy_filter::check(c, spec)),
+        // The API server has checked what is its own.
+        Spec::Service(_) | Spec::EndpointSlice(_) | Spec::Endpoints(_) | Spec::Pod(_) => return vec![],
+        Spec::Namespace(_) | Spec::Secret(_) | Spec::ConfigMap(_) => return vec![],
+    }
+    if meta.annotations.contains_key(DRY_RUN) {
+        c.field("metadata", |c| {
+            c.field("annotations", |c| {
+                c.field(DRY_RUN, |c| c.error_help("the resource cannot be tried without being carried out", "remove the annotation"))
+            });
+        });
+    }
+    checker.finish()
+}
+
+/// What is to be said of the text of a resource of Istio's, besides [`check`].
+pub fn check_text(kind: Kind, document: &Node) -> Vec<Diagnostic> {
+    let mut checker = Checker::new("");
+    written::check(&mut checker, kind, document);
+    checker.finish()
+}
+
+/// What is to be said of a mesh's configuration; paths begin at its root.
+pub fn check_mesh_config(mesh: &MeshConfig) -> Vec<Diagnostic> {
+    let mut checker = Checker::new("");
+    mesh_config::check(&mut checker, mesh);
+    checker.finish()
+}

@@ -1,0 +1,85 @@
+//! Addresses of names: looked up, and looked up again when they expire.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use hickory_resolver::TokioResolver;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// No answer is asked for anew sooner, whatever its time to live.
+const MIN_REFRESH: Duration = Duration::from_secs(1);
+/// A name that did not resolve is tried again after this.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// A name's addresses; none if it has none, or none could be learnt.
+pub type Resolved = (String, Vec<IpAddr>);
+
+/// Keeps looking up a changing set of names.
+pub struct Names {
+    tasks: HashMap<String, JoinHandle<()>>,
+    results: mpsc::Sender<Resolved>,
+}
+
+impl Names {
+    /// Looks up nothing yet; results come to the second value.
+    pub fn new() -> (Self, mpsc::Receiver<Resolved>) {
+        let (results, received) = mpsc::channel(16);
+        (Self { tasks: HashMap::new(), results }, received)
+    }
+
+    /// Looks up just these from now on.
+    pub fn follow(&mut self, names: &HashSet<String>) {
+        self.tasks.retain(|name, task| {
+            let wanted = names.contains(name);
+            if !wanted {
+                task.abort();
+            }
+            wanted
+        });
+        for name in names {
+            if !self.tasks.contains_key(name) {
+                self.tasks.insert(name.clone(), tokio::spawn(keep_resolving(name.clone(), self.results.clone())));
+            }
+        }
+    }
+}
+
+impl Drop for Names {
+    fn drop(&mut self) {
+        self.tasks.values().for_each(JoinHandle::abort);
+    }
+}
+
+async fn keep_resolving(name: String, results: mpsc::Sender<Resolved>) {
+    let resolver = match TokioResolver::builder_tokio().and_then(|builder| builder.build()) {
+        Ok(resolver) => resolver,
+        Err(error) => {
+            tracing::error!(%error, "the system's name service cannot be used; {name} is not resolved");
+            let _ = results.send((name, vec![])).await;
+            return;
+        }
+    };
+    let mut known = false;
+    loop {
+        let pause = match resolver.lookup_ip(name.as_str()).await {
+            Ok(found) => {
+                known = true;
+                if results.send((name.clone(), found.iter().collect())).await.is_err() {
+                    return;
+                }
+                found.valid_until().saturating_duration_since(Instant::now()).max(MIN_REFRESH)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "{name} cannot be resolved");
+                // Addresses that were right a moment ago are better than none.
+                if !known && results.send((name.clone(), vec![])).await.is_err() {
+                    return;
+                }
+                RETRY
+            }
+        };
+        tokio::time::sleep(pause).await;
+    }
+}

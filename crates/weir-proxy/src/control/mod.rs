@@ -1,0 +1,9 @@
+//! The data plane's control side: it follows xDS servers and tells the workers what to do. It runs on a runtime
+//! of its own, never on a worker's.
+
+mod dns;
+pub mod follow;
+mod holder;
+pub mod sockets;
+pub mod state;
+mod unsupported;

@@ -1,0 +1,177 @@
+//! Listening sockets: one for each worker on one address, so that the kernel shares connections out.
+//!
+//! `SO_REUSEPORT`, which makes that possible, would also let two proxies, or another program of the same user,
+//! share an address unseen. So each address is claimed first, and a second claim is an error that names both.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::holder;
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 4096;
+/// Where a privileged port is served by a process that may not open it.
+const UNPRIVILEGED_OFFSET: u16 = 8000;
+
+/// The listening sockets of one address. They close when the last worker lets go of them.
+#[derive(Debug)]
+pub struct Bound {
+    /// The address that was asked for.
+    pub wanted: SocketAddr,
+    /// The address that is open: the same, or with another port where the process may not open that one.
+    pub address: SocketAddr,
+    owner: String,
+    sockets: Mutex<Vec<Option<TcpListener>>>,
+}
+
+impl Bound {
+    /// Takes the socket of a worker. Each can be taken once.
+    pub fn take(&self, worker: usize) -> Option<TcpListener> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner).get_mut(worker)?.take()
+    }
+}
+
+/// Why an address cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Somebody else has it.
+    #[error("{address} is taken by {holder}, so {owner} cannot open it")]
+    Taken {
+        /// The address.
+        address: SocketAddr,
+        /// Who has it.
+        holder: String,
+        /// Who wants it.
+        owner: String,
+    },
+    /// The system refuses.
+    #[error("{owner} cannot open {address}: {error}")]
+    Refused {
+        /// The address.
+        address: SocketAddr,
+        /// Who wants it.
+        owner: String,
+        /// The system's reason.
+        error: io::Error,
+    },
+}
+
+/// All listening sockets of this process.
+#[derive(Debug)]
+pub struct Sockets {
+    workers: usize,
+    claims: Mutex<HashMap<SocketAddr, Weak<Bound>>>,
+}
+
+impl Sockets {
+    /// For so many workers.
+    pub fn new(workers: usize) -> Self {
+        Self { workers, claims: Mutex::default() }
+    }
+
+    /// Opens an address for `owner`, which is how errors name it.
+    ///
+    /// # Errors
+    /// If the address is taken, or the system refuses.
+    pub fn open(&self, address: SocketAddr, owner: &str) -> Result<Arc<Bound>, BindError> {
+        let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        claims.retain(|_, bound| bound.strong_count() > 0);
+        if let Some(bound) = claims.get(&address).and_then(Weak::upgrade) {
+            return Err(BindError::Taken { address, holder: bound.owner.clone(), owner: owner.to_owned() });
+        }
+        let bound = Arc::new(self.bind(address, owner)?);
+        claims.insert(address, Arc::downgrade(&bound));
+        Ok(bound)
+    }
+
+    fn bind(&self, wanted: SocketAddr, owner: &str) -> Result<Bound, BindError> {
+        let refused = |address, error| BindError::Refused { address, owner: owner.to_owned(), error };
+        let mut address = wanted;
+        loop {
+            match self.bind_all(address) {
+                Ok(sockets) => {
+                    let address = sockets[0].as_ref().and_then(|socket| socket.local_addr().ok()).unwrap_or(address);
+                    return Ok(Bound { wanted, address, owner: owner.to_owned(), sockets: Mutex::new(sockets) });
+                }
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                    let holder = holder::of(address).unwrap_or_else(|| "another process".to_owned());
+                    return Err(BindError::Taken { address, holder, owner: owner.to_owned() });
+                }
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied && address.port() < 1024 => {
+                    address.set_port(wanted.port() + UNPRIVILEGED_OFFSET);
+                    tracing::warn!("{owner}: this process may not open port {}; it is served at {address}", wanted.port());
+                }
+                Err(error) => return Err(refused(address, error)),
+            }
+        }
+    }
+
+    fn bind_all(&self, address: SocketAddr) -> io::Result<Vec<Option<TcpListener>>> {
+        probe(address)?;
+        let first = open(address, true)?;
+        // Port 0 is a free one, and the same for all workers.
+        let address = first.local_addr()?;
+        let others = (1..self.workers).map(|_| open(address, true));
+        std::iter::once(Ok(first)).chain(others).map(|socket| socket.map(Some)).collect()
+    }
+}
+
+/// Fails if anybody accepts at an address, also one who would let others share it. Other addresses of this
+/// very process do not count: beside `0.0.0.0:80` it may serve `127.0.0.1:80`.
+fn probe(address: SocketAddr) -> io::Result<()> {
+    match open(address, false) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && holder::is_only_us_elsewhere(address) => Ok(()),
+        result => result.map(drop),
+    }
+}
+
+fn open(address: SocketAddr, share: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(share)?;
+    if address.is_ipv6() {
+        // `::` also takes IPv4, as Envoy's `ipv4_compat`.
+        socket.set_only_v6(false)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    if share {
+        socket.listen(BACKLOG)?;
+    }
+    Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_claim_names_both() {
+        let sockets = Sockets::new(2);
+        let bound = sockets.open(([127, 0, 0, 1], 0).into(), "gateway a").expect("a free port");
+        let error = sockets.open(bound.address, "sidecar b").expect_err("taken").to_string();
+        assert!(error.contains("sidecar b") && (error.contains("gateway a") || error.contains("this process")), "{error}");
+    }
+
+    #[test]
+    fn an_address_of_another_program_is_not_shared() {
+        let other = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = other.local_addr().expect("an address");
+        let error = Sockets::new(1).open(address, "gateway a").expect_err("taken").to_string();
+        assert!(error.contains("gateway a") && error.contains("process"), "{error}");
+    }
+
+    #[test]
+    fn each_worker_gets_one_socket_and_the_address_is_free_again_afterwards() {
+        let sockets = Sockets::new(2);
+        let bound = sockets.open(([127, 0, 0, 1], 0).into(), "a").expect("a free port");
+        let address = bound.address;
+        assert!(bound.take(0).is_some() && bound.take(1).is_some() && bound.take(0).is_none() && bound.take(2).is_none());
+        drop(bound);
+        assert!(sockets.open(address, "b").is_ok());
+    }
+}

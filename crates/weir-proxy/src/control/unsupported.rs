@@ -1,0 +1,116 @@
+//! Fields of xDS resources that are set, and that this proxy does not carry out.
+//!
+//! What could make traffic go where it must not is refused when it is compiled. Everything else that is passed
+//! over is at least said: here stands, for each message, what is carried out or makes no difference.
+
+use weir_xds::Any;
+use weir_xds::json;
+
+/// Messages and those of their fields that are carried out, or that change nothing a client could see. Messages
+/// that do not stand here are carried out as a whole.
+const CARRIED_OUT: &[(&str, &[&str])] = &[
+    (
+        "envoy.config.cluster.v3.Cluster",
+        &[
+            "name", "alt_stat_name", "type", "eds_cluster_config", "connect_timeout", "load_assignment", "lb_policy",
+            "least_request_lb_config", "upstream_bind_config", "upstream_connection_options", "typed_extension_protocol_options",
+            "http2_protocol_options", "metadata", "respect_dns_ttl", "dns_refresh_rate", "dns_jitter", "dns_lookup_family",
+            "typed_dns_resolver_config", "cleanup_interval", "circuit_breakers", "transport_socket", "common_lb_config",
+        ],
+    ),
+    // Limits that stand for "none" are Istio's default; others are reported.
+    ("envoy.config.cluster.v3.CircuitBreakers.Thresholds", &[]),
+    (
+        "envoy.config.listener.v3.Listener",
+        &[
+            "name", "address", "filter_chains", "default_filter_chain", "listener_filters", "listener_filters_timeout",
+            "continue_on_listener_filters_timeout", "traffic_direction", "access_log", "bind_to_port", "deprecated_v1", "enable_reuse_port",
+            "max_connections_to_accept_per_socket_event", "ignore_global_conn_limit", "metadata", "stat_prefix",
+        ],
+    ),
+    (
+        "envoy.config.route.v3.VirtualHost",
+        &[
+            "name", "domains", "routes", "require_tls", "request_headers_to_add", "request_headers_to_remove", "response_headers_to_add",
+            "response_headers_to_remove", "retry_policy", "include_request_attempt_count", "metadata",
+        ],
+    ),
+    (
+        "envoy.config.route.v3.Route",
+        &[
+            "name", "match", "route", "redirect", "direct_response", "metadata", "decorator", "request_headers_to_add",
+            "request_headers_to_remove", "response_headers_to_add", "response_headers_to_remove",
+        ],
+    ),
+    (
+        "envoy.config.route.v3.RouteAction",
+        &[
+            "cluster", "cluster_header", "weighted_clusters", "cluster_not_found_response_code", "prefix_rewrite", "regex_rewrite",
+            "host_rewrite_literal", "host_rewrite_header", "timeout", "retry_policy", "max_stream_duration", "max_grpc_timeout",
+            "include_vh_rate_limits",
+        ],
+    ),
+    (
+        "envoy.config.route.v3.RetryPolicy",
+        &[
+            "retry_on", "num_retries", "per_try_timeout", "retriable_status_codes", "retry_back_off", "retry_host_predicate",
+            "host_selection_retry_max_attempts",
+        ],
+    ),
+    (
+        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        &[
+            "stat_prefix", "rds", "route_config", "http_filters", "codec_type", "http_protocol_options", "http2_protocol_options",
+            "common_http_protocol_options", "server_name", "server_header_transformation", "access_log", "use_remote_address",
+            "xff_num_trusted_hops", "normalize_path", "merge_slashes", "path_with_escaped_slashes_action", "generate_request_id",
+            "preserve_external_request_id", "request_id_extension", "upgrade_configs", "stream_idle_timeout", "max_request_headers_kb",
+            // Said of certificates that no client can present here, and of answers that always pass.
+            "forward_client_cert_details", "set_current_client_cert_details", "proxy_100_continue",
+        ],
+    ),
+    (
+        "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+        &["stat_prefix", "cluster", "weighted_clusters", "idle_timeout", "access_log", "max_connect_attempts"],
+    ),
+];
+
+/// The fields of a resource that are set and not carried out, each once, as `Message.field`.
+pub fn fields(resource: &Any) -> Vec<String> {
+    let mut found = vec![];
+    let mut visit = |field: &json::SetField<'_>| {
+        let Some((_, known)) = CARRIED_OUT.iter().find(|(message, _)| *message == field.message) else { return };
+        if known.contains(&field.name) || field.is_no_limit() {
+            return;
+        }
+        let message = field.message.rsplit('.').next().unwrap_or_default();
+        let text = format!("{message}.{}", field.name);
+        if !found.contains(&text) {
+            found.push(text);
+        }
+    };
+    // A resource of an unknown type was refused before this.
+    let _ = json::visit(resource, &mut visit);
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_xds::cluster::circuit_breakers::Thresholds;
+    use weir_xds::cluster::{CircuitBreakers, Cluster, OutlierDetection};
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_carried_out_is_named() {
+        let limits = |max_connections| Cluster {
+            circuit_breakers: Some(CircuitBreakers {
+                thresholds: vec![Thresholds { max_connections: Some(max_connections), ..Default::default() }],
+                ..Default::default()
+            }),
+            outlier_detection: (max_connections == 1).then(OutlierDetection::default),
+            ..Default::default()
+        };
+        assert_eq!(fields(&Any::pack(&limits(u32::MAX))), Vec::<String>::new());
+        assert_eq!(fields(&Any::pack(&limits(1))), ["Cluster.outlier_detection", "Thresholds.max_connections"]);
+    }
+}

@@ -1,0 +1,161 @@
+//! The data plane as a whole: workers, and the proxy instances that they host.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle as Task;
+use weir_ads::Protocol;
+use weir_xds::core::Node;
+
+use crate::config::ProxyConfig;
+use crate::control::follow::{Connect, Follower, Status};
+use crate::control::sockets::Sockets;
+use crate::control::state::State;
+use crate::log::writer::LogWriter;
+use crate::stats::requests::{Identity, Labels, Series, SeriesRegistry};
+use crate::worker::{self, ProxyState, World};
+
+/// Workers, and what they host.
+pub struct DataPlane {
+    world: watch::Sender<Arc<World>>,
+    sockets: Arc<Sockets>,
+    workers: Mutex<Vec<JoinHandle<()>>>,
+    registries: Vec<Arc<SeriesRegistry>>,
+    proxies: Mutex<BTreeMap<Arc<str>, Hosted>>,
+    /// Writes access logs.
+    pub logs: Arc<LogWriter>,
+    /// When it was started.
+    pub started: Instant,
+}
+
+/// A proxy instance that is hosted.
+struct Hosted {
+    status: watch::Receiver<Status>,
+    follower: Task<()>,
+}
+
+/// A proxy instance to host.
+pub struct ProxyOptions {
+    /// Its id, unique among those hosted here.
+    pub id: Arc<str>,
+    /// How it introduces itself to the server.
+    pub node: Node,
+    /// Who it is, as metrics name it.
+    pub identity: Identity,
+    /// Which variant of the protocol it speaks.
+    pub protocol: Protocol,
+    /// How the server is reached.
+    pub connect: Connect,
+}
+
+impl DataPlane {
+    /// Starts so many workers.
+    ///
+    /// # Errors
+    /// If the system gives no threads.
+    pub fn start(workers: usize) -> io::Result<Arc<Self>> {
+        let workers = workers.max(1);
+        let (world, _) = watch::channel(Arc::new(World::default()));
+        let logs = LogWriter::start()?;
+        let registries: Vec<Arc<SeriesRegistry>> = (0..workers).map(|_| Arc::default()).collect();
+        let threads = registries.iter().enumerate().map(|(number, registry)| worker::start(number, world.subscribe(), logs.clone(), registry.clone()));
+        let threads = threads.collect::<io::Result<_>>()?;
+        Ok(Arc::new(Self {
+            world,
+            sockets: Arc::new(Sockets::new(workers)),
+            workers: Mutex::new(threads),
+            registries,
+            proxies: Mutex::default(),
+            logs,
+            started: Instant::now(),
+        }))
+    }
+
+    /// Hosts one more proxy instance; it follows its server on the runtime that this is called on.
+    pub fn host(self: &Arc<Self>, options: ProxyOptions) {
+        let ProxyOptions { id, node, identity, protocol, connect } = options;
+        let state = State::new(id.clone(), self.registries.len(), self.sockets.clone());
+        let (status, watched) = watch::channel(Status::default());
+        let (plane, name) = (Arc::downgrade(self), id.clone());
+        let publish = Box::new(move |config: ProxyConfig| {
+            if let Some(plane) = plane.upgrade() {
+                plane.publish(&name, &identity, config);
+            }
+        });
+        let follower = tokio::spawn(Follower::new(id.clone(), node, protocol, state, status, publish).run(connect));
+        let hosted = Hosted { status: watched, follower };
+        if let Some(old) = self.lock().insert(id, hosted) {
+            old.follower.abort();
+        }
+    }
+
+    /// Hosts a proxy instance no longer. What it is doing may finish.
+    pub fn remove(&self, id: &str) {
+        if let Some(hosted) = self.lock().remove(id) {
+            hosted.follower.abort();
+        }
+        self.world.send_modify(|world| drop(Arc::make_mut(world).proxies.remove(id)));
+    }
+
+    fn publish(&self, id: &Arc<str>, identity: &Identity, config: ProxyConfig) {
+        self.world.send_modify(|world| {
+            let state = ProxyState { identity: identity.clone(), config: Arc::new(config) };
+            Arc::make_mut(world).proxies.insert(id.clone(), state);
+        });
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Arc<str>, Hosted>> {
+        self.proxies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The ids of the proxy instances, in order.
+    pub fn ids(&self) -> Vec<Arc<str>> {
+        self.lock().keys().cloned().collect()
+    }
+
+    /// How an instance stands; follows its changes.
+    pub fn status(&self, id: &str) -> Option<watch::Receiver<Status>> {
+        self.lock().get(id).map(|hosted| hosted.status.clone())
+    }
+
+    /// What an instance does now.
+    pub fn config(&self, id: &str) -> Option<Arc<ProxyConfig>> {
+        self.world.borrow().proxies.get(id).map(|state| state.config.clone())
+    }
+
+    /// All series of all workers.
+    pub fn series(&self) -> Vec<(Labels, Arc<Series>)> {
+        self.registries.iter().flat_map(|registry| registry.all()).collect()
+    }
+
+    /// Whether it is about to end.
+    pub fn is_draining(&self) -> bool {
+        self.world.borrow().drain_until.is_some()
+    }
+
+    /// Waits until all instances have been told what to do, and do it.
+    pub async fn ready(&self) {
+        for id in self.ids() {
+            if let Some(mut status) = self.status(&id) {
+                let _ = status.wait_for(|status| status.ready).await;
+            }
+        }
+    }
+
+    /// Stops accepting, lets what is under way finish within a limit, and ends the workers. Blocks until then.
+    pub fn drain(&self, limit: Duration) {
+        self.lock().values().for_each(|hosted| hosted.follower.abort());
+        self.world.send_modify(|world| Arc::make_mut(world).drain_until = Some(Instant::now() + limit));
+        let workers = std::mem::take(&mut *self.workers.lock().unwrap_or_else(PoisonError::into_inner));
+        for worker in workers {
+            if worker.join().is_err() {
+                tracing::error!("a worker ended in a panic");
+            }
+        }
+        self.logs.stop();
+    }
+}

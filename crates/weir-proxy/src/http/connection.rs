@@ -1,0 +1,165 @@
+//! A client's HTTP connection: HTTP/1.1 or HTTP/2, as it begins.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+
+use super::handle::handle;
+use super::response_body::ResponseBody;
+use super::{HttpRuntime, ResponseBody as Body};
+use crate::config::http::{Codec, HttpConfig};
+use crate::io::Prefixed;
+use crate::log::exchange::ConnectionInfo;
+use crate::worker::LocalExecutor;
+use crate::worker::chain::Control;
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// The limits of headers that hyper has without being told; telling it the same costs an allocation.
+const USUAL_MAX_HEADERS: usize = 100;
+/// What a client may send ahead on one stream, and on all streams of a connection.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+/// Streams of a connection, where the configuration does not say.
+const MAX_STREAMS: u32 = 1024;
+
+/// Serves a connection to its end. `alpn` is what was agreed on in its TLS handshake.
+pub async fn serve<S>(stream: S, alpn: Option<Vec<u8>>, info: Rc<ConnectionInfo>, http: Rc<HttpRuntime>, control: Rc<Control>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let result = match (http.config.codec, alpn.as_deref()) {
+        (Codec::Http2, _) | (Codec::Auto, Some(b"h2")) => serve_http2(stream, info, http, &control).await,
+        (Codec::Http1, _) | (Codec::Auto, Some(_)) => serve_http1(stream, info, http, &control).await,
+        (Codec::Auto, None) => match detect(stream, &control).await {
+            Ok(Detected::Http2(stream)) => serve_http2(stream, info, http, &control).await,
+            Ok(Detected::Http1(stream)) => serve_http1(stream, info, http, &control).await,
+            Ok(Detected::Nothing) => return,
+            Err(error) => Err(error.into()),
+        },
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, "a client's connection ended");
+    }
+}
+
+type Failed = Box<dyn std::error::Error + Send + Sync>;
+
+enum Detected<S> {
+    Http1(Prefixed<S>),
+    Http2(Prefixed<S>),
+    /// It ended before it said anything, or is to.
+    Nothing,
+}
+
+/// Reads until it is clear whether the connection begins with HTTP/2's preface.
+async fn detect<S: AsyncRead + Unpin>(mut stream: S, control: &Control) -> io::Result<Detected<S>> {
+    // Nothing is held for a connection that says nothing.
+    let mut read = BytesMut::new();
+    loop {
+        if read.len() >= PREFACE.len() && read.starts_with(PREFACE) {
+            return Ok(Detected::Http2(Prefixed::new(read.freeze(), stream)));
+        }
+        if !PREFACE.starts_with(&read) {
+            return Ok(Detected::Http1(Prefixed::new(read.freeze(), stream)));
+        }
+        match read_some(&mut stream, control).await? {
+            Some(bytes) => read.extend_from_slice(&bytes),
+            None => return Ok(Detected::Nothing),
+        }
+    }
+}
+
+/// Reads what is there; none at the end of the stream, or when the connection is to end.
+async fn read_some<S: AsyncRead + Unpin>(stream: &mut S, control: &Control) -> io::Result<Option<Bytes>> {
+    let mut buffer = [0; 2048];
+    let length = {
+        let mut reading = pin!(stream.read(&mut buffer));
+        poll_fn(|cx| {
+            if control.is_finishing() {
+                return Poll::Ready(Ok(0));
+            }
+            control.watch(cx.waker());
+            reading.as_mut().poll(cx)
+        })
+        .await?
+    };
+    Ok((length > 0).then(|| Bytes::copy_from_slice(&buffer[..length])))
+}
+
+fn service(
+    info: Rc<ConnectionInfo>,
+    http: Rc<HttpRuntime>,
+    control: Rc<Control>,
+) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> {
+    service_fn(move |request| {
+        control.last_request.set(Some(Instant::now()));
+        let (http, info) = (http.clone(), info.clone());
+        async move { Ok::<Response<ResponseBody>, Infallible>(handle(http, info, request).await) }
+    })
+}
+
+async fn serve_http1<S>(stream: S, info: Rc<ConnectionInfo>, http: Rc<HttpRuntime>, control: &Rc<Control>) -> Result<(), Failed>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut builder = http1::Builder::new();
+    // Idle connections are ended by the worker's sweep, which costs a request nothing.
+    builder.header_read_timeout(None).allow_multiple_spaces_in_request_line_delimiters(true);
+    configure_http1(&mut builder, &http.config);
+    let service = service(info, http, control.clone());
+    let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
+    run(connection, control, |connection| connection.graceful_shutdown()).await.map_err(Into::into)
+}
+
+fn configure_http1(builder: &mut http1::Builder, config: &HttpConfig) {
+    if config.max_headers != USUAL_MAX_HEADERS {
+        builder.max_headers(config.max_headers);
+    }
+    builder.max_header_size(config.max_header_bytes);
+}
+
+async fn serve_http2<S>(stream: S, info: Rc<ConnectionInfo>, http: Rc<HttpRuntime>, control: &Rc<Control>) -> Result<(), Failed>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let mut builder = http2::Builder::new(LocalExecutor);
+    builder
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(http.config.max_concurrent_streams.unwrap_or(MAX_STREAMS))
+        .max_header_list_size(u32::try_from(http.config.max_header_bytes).unwrap_or(u32::MAX));
+    let connection = builder.serve_connection(TokioIo::new(stream), service(info, http, control.clone()));
+    run(connection, control, |connection| connection.graceful_shutdown()).await.map_err(Into::into)
+}
+
+/// Runs a connection; when it is told to finish, it takes no more requests.
+async fn run<C, E>(connection: C, control: &Control, finish: impl Fn(Pin<&mut C>)) -> Result<(), E>
+where
+    C: Future<Output = Result<(), E>>,
+{
+    let mut connection = pin!(connection);
+    let mut finishing = false;
+    poll_fn(|cx: &mut Context<'_>| {
+        if !finishing && control.is_finishing() {
+            finishing = true;
+            finish(connection.as_mut());
+        }
+        if !finishing {
+            control.watch(cx.waker());
+        }
+        connection.as_mut().poll(cx)
+    })
+    .await
+}

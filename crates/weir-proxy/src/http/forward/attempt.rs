@@ -1,0 +1,225 @@
+//! One attempt: choose an instance, get a connection to it, send the request, await the head of the answer.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, Uri, Version};
+use hyper::body::Incoming;
+
+use super::retry::Retries;
+use super::within;
+use crate::config::cluster::UpstreamProtocol;
+use crate::http::handle::Call;
+use crate::http::request_body::{RequestBody, Source};
+use crate::http::response_body::Origin;
+use crate::log::flags::ResponseFlags;
+use crate::upstream::connect::{ConnectError, connect};
+use crate::upstream::http1::Http1Connection;
+use crate::upstream::http2::Http2Connection;
+use crate::worker::cluster::{BusyGuard, ClusterRuntime, HostRuntime};
+
+/// The head of an instance's answer, and what its body needs.
+pub(super) struct Answer {
+    pub(super) response: Response<Incoming>,
+    pub(super) origin: Origin,
+    pub(super) busy: BusyGuard,
+    /// When the request was sent.
+    pub(super) sent: Instant,
+}
+
+/// Why an attempt brought no answer.
+#[derive(Debug)]
+pub(in crate::http) enum Failure {
+    /// The cluster has no instance to choose.
+    NoInstance,
+    /// No connection could be made.
+    Connect(ConnectError),
+    /// The connection ended before the answer began.
+    Closed,
+    /// The instance reset the stream.
+    Reset,
+    /// The instance refused the stream, so it has done nothing with it.
+    RefusedStream,
+    /// The instance does not speak the protocol.
+    Protocol,
+    /// The attempt took too long.
+    AttemptTimedOut,
+    /// All attempts together took too long.
+    TimedOut,
+}
+
+impl Failure {
+    /// How it is answered: status, flag, and Envoy's words for access logs and for the client.
+    pub(in crate::http) fn describe(&self, retried: bool) -> (StatusCode, ResponseFlags, Cow<'static, str>, Bytes) {
+        let reset = |status, flag, reason: &str| {
+            let words = reason.replace(' ', "_");
+            let details = format!("upstream_reset_before_response_started{{{words}}}");
+            let how = if retried { "retried and the latest reset reason" } else { "reset reason" };
+            let body = format!("upstream connect error or disconnect/reset before headers. {how}: {reason}");
+            (status, flag, Cow::Owned(details), Bytes::from(body))
+        };
+        match self {
+            Self::NoInstance => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                ResponseFlags::NO_HEALTHY_UPSTREAM,
+                "no_healthy_upstream".into(),
+                Bytes::from_static(b"no healthy upstream"),
+            ),
+            Self::Connect(ConnectError::TimedOut) => {
+                reset(StatusCode::SERVICE_UNAVAILABLE, ResponseFlags::UPSTREAM_CONNECTION_FAILURE, "connection timeout")
+            }
+            Self::Connect(ConnectError::Failed(_)) => {
+                reset(StatusCode::SERVICE_UNAVAILABLE, ResponseFlags::UPSTREAM_CONNECTION_FAILURE, "remote connection failure")
+            }
+            Self::Closed => reset(StatusCode::SERVICE_UNAVAILABLE, ResponseFlags::UPSTREAM_TERMINATED, "connection termination"),
+            Self::Reset => reset(StatusCode::SERVICE_UNAVAILABLE, ResponseFlags::UPSTREAM_RESET, "remote reset"),
+            Self::RefusedStream => reset(StatusCode::SERVICE_UNAVAILABLE, ResponseFlags::UPSTREAM_RESET, "remote refused stream reset"),
+            Self::Protocol => reset(StatusCode::BAD_GATEWAY, ResponseFlags::UPSTREAM_PROTOCOL_ERROR, "protocol error"),
+            Self::AttemptTimedOut => (
+                StatusCode::GATEWAY_TIMEOUT,
+                ResponseFlags::UPSTREAM_TIMEOUT,
+                "upstream_per_try_timeout".into(),
+                Bytes::from_static(b"upstream request timeout"),
+            ),
+            Self::TimedOut => (
+                StatusCode::GATEWAY_TIMEOUT,
+                ResponseFlags::UPSTREAM_TIMEOUT,
+                "upstream_response_timeout".into(),
+                Bytes::from_static(b"upstream request timeout"),
+            ),
+        }
+    }
+}
+
+/// Makes one attempt.
+pub(super) async fn attempt(call: &Call, cluster: &Rc<ClusterRuntime>, retries: &Retries<'_>, body: Option<&Rc<Source>>) -> Result<Answer, Failure> {
+    let Some(target) = cluster.pick(retries.avoided(), retries.host_tries()) else {
+        cluster.with_stats(|stats| stats.none_healthy.add(1));
+        return Err(Failure::NoInstance);
+    };
+    call.exchange.target.replace(Some(target.clone()));
+    let busy = target.busy();
+    cluster.with_stats(|stats| stats.rq_total.add(1));
+    let limit = retries.policy().and_then(|policy| policy.per_try_timeout);
+    let exchange = async {
+        match protocol(call, cluster) {
+            UpstreamProtocol::Http2 => http2(call, cluster, &target, body).await,
+            _ => http1(call, cluster, &target, body).await,
+        }
+    };
+    let (response, origin, sent) = within(limit, exchange).await.unwrap_or(Err(Failure::AttemptTimedOut))?;
+    Ok(Answer { response, origin, busy, sent })
+}
+
+fn protocol(call: &Call, cluster: &ClusterRuntime) -> UpstreamProtocol {
+    match cluster.policy().protocol {
+        UpstreamProtocol::Same if call.exchange.protocol == Some(Version::HTTP_2) => UpstreamProtocol::Http2,
+        UpstreamProtocol::Same => UpstreamProtocol::Http1,
+        other => other,
+    }
+}
+
+type Reached = (Response<Incoming>, Origin, Instant);
+
+async fn http1(call: &Call, cluster: &ClusterRuntime, target: &Rc<HostRuntime>, body: Option<&Rc<Source>>) -> Result<Reached, Failure> {
+    let mut kept = target.take_idle();
+    loop {
+        let reused = kept.is_some();
+        let mut connection = match kept.take() {
+            Some(connection) => connection,
+            None => open_http1(cluster, target).await?,
+        };
+        call.exchange.upstream_local.set(Some(connection.local));
+        let sent = Instant::now();
+        match connection.send(request(call, body, false)).await {
+            Ok(response) => {
+                let origin = Origin::Http1(Some(connection), target.clone());
+                return Ok((response, origin, sent));
+            }
+            // It had ended unseen, and nothing was written: a fresh one does not change what is sent.
+            Err(error) if reused && error.unsent => {}
+            Err(error) => return Err(classify(&error.error)),
+        }
+    }
+}
+
+/// A new connection.
+pub(in crate::http) async fn open_http1(cluster: &ClusterRuntime, target: &HostRuntime) -> Result<Http1Connection, Failure> {
+    let stream = open(cluster, target).await?;
+    Http1Connection::open(stream).await.map_err(|error| classify(&error))
+}
+
+async fn open(cluster: &ClusterRuntime, target: &HostRuntime) -> Result<tokio::net::TcpStream, Failure> {
+    let stream = connect(&cluster.policy(), target.host.address).await;
+    cluster.with_stats(|stats| match &stream {
+        Ok(_) => stats.cx_total.add(1),
+        Err(ConnectError::TimedOut) => stats.cx_connect_timeout.add(1),
+        Err(ConnectError::Failed(_)) => stats.cx_connect_fail.add(1),
+    });
+    stream.map_err(Failure::Connect)
+}
+
+async fn http2(call: &Call, cluster: &ClusterRuntime, target: &Rc<HostRuntime>, body: Option<&Rc<Source>>) -> Result<Reached, Failure> {
+    let connection = match target.shared() {
+        Some(connection) => connection,
+        None => {
+            let _opening = target.opening.lock().await;
+            // Somebody may have opened one while we waited.
+            match target.shared() {
+                Some(connection) => connection,
+                None => {
+                    let stream = open(cluster, target).await?;
+                    let connection = Http2Connection::open(stream).await.map_err(|error| classify(&error))?;
+                    target.share(connection.clone());
+                    connection
+                }
+            }
+        }
+    };
+    call.exchange.upstream_local.set(Some(connection.local));
+    let guard = connection.stream();
+    let sent = Instant::now();
+    let mut sender = connection.sender.clone();
+    match sender.send_request(request(call, body, true)).await {
+        Ok(response) => Ok((response, Origin::Http2(guard), sent)),
+        Err(error) => Err(classify(&error)),
+    }
+}
+
+/// The request as it goes out.
+pub(in crate::http) fn request(call: &Call, body: Option<&Rc<Source>>, http2: bool) -> Request<RequestBody> {
+    let head = call.exchange.request.borrow();
+    let mut request = Request::new(RequestBody::attempt(body));
+    *request.method_mut() = head.method.clone();
+    *request.headers_mut() = head.headers.clone();
+    if http2 {
+        *request.uri_mut() = absolute(&head.path, head.scheme, head.authority());
+        *request.version_mut() = Version::HTTP_2;
+        request.headers_mut().remove(http::header::HOST);
+    } else {
+        *request.uri_mut() = Uri::from(head.path.clone());
+    }
+    request
+}
+
+fn absolute(path: &http::uri::PathAndQuery, scheme: &str, authority: &str) -> Uri {
+    let parts = Uri::builder().scheme(scheme).authority(authority).path_and_query(path.clone()).build();
+    // An authority that no URI may have was accepted from an HTTP/1.1 client; HTTP/2 cannot say it.
+    parts.unwrap_or_else(|_| Uri::from(path.clone()))
+}
+
+/// What kind of failure an error of the HTTP library is.
+pub(in crate::http) fn classify(error: &hyper::Error) -> Failure {
+    let source = std::error::Error::source(error);
+    if let Some(http2) = source.and_then(|source| source.downcast_ref::<h2::Error>()) {
+        return match http2.reason() {
+            Some(h2::Reason::REFUSED_STREAM) => Failure::RefusedStream,
+            Some(h2::Reason::PROTOCOL_ERROR | h2::Reason::FRAME_SIZE_ERROR | h2::Reason::COMPRESSION_ERROR) if !http2.is_remote() => Failure::Protocol,
+            _ if http2.is_io() => Failure::Closed,
+            _ => Failure::Reset,
+        };
+    }
+    if error.is_parse() || error.is_parse_status() { Failure::Protocol } else { Failure::Closed }
+}

@@ -1,0 +1,155 @@
+//! Sends a request on to an instance of the route's cluster, again if the route's policy says so, and brings
+//! back the answer.
+
+pub(in crate::http) mod attempt;
+mod prepare;
+mod retry;
+
+use std::future::Future;
+use std::rc::Rc;
+use std::time::Instant;
+
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Response, StatusCode};
+use hyper::body::Incoming;
+use tokio::time::Instant as TokioInstant;
+use weir_routing::Route;
+use weir_routing::action::Forward;
+
+use super::handle::Call;
+use super::local_reply::LocalReply;
+use super::request_body::Source;
+use super::response_body::{ResponseBody, UpstreamBody};
+use crate::log::flags::ResponseFlags;
+use crate::worker::cluster::ClusterRuntime;
+use crate::worker::routes::Matched;
+use attempt::{Answer, Failure};
+use retry::Retries;
+
+const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
+
+/// Sends a request on.
+pub(super) async fn forward(mut call: Call, matched: &Matched, route: &Route, to: &Forward, incoming: Incoming) -> Response<ResponseBody> {
+    let cluster = match prepare::cluster(&mut call, matched, to) {
+        Ok(cluster) => cluster,
+        Err(name) => return no_cluster(call, to, name),
+    };
+    call.exchange.cluster.replace(Some(cluster.clone()));
+    if let Err(reply) = prepare::request(&call, matched, route, to) {
+        return call.reply(reply);
+    }
+    let upgrade = call.exchange.request.borrow().upgrade.clone();
+    if let Some(protocol) = upgrade {
+        return super::upgrade::upgrade(call, &cluster, &protocol).await;
+    }
+    let timeout = prepare::timeout(&call, to);
+    let deadline = timeout.map(|timeout| TokioInstant::from_std(call.exchange.start + timeout));
+    let body = Source::new(incoming, to.retry.is_some(), call.exchange.clone());
+    let attempts = attempts(&call, &cluster, matched, to, body.as_ref());
+    let result = match deadline {
+        None => attempts.await,
+        Some(deadline) => tokio::time::timeout_at(deadline, attempts).await.unwrap_or(Err(Failure::TimedOut)),
+    };
+    match result {
+        Ok(answer) => pass_on(call, &cluster, answer, deadline),
+        Err(failure) => give_up(call, &cluster, &failure),
+    }
+}
+
+/// Tries until there is an answer to pass on, or nothing more may be tried.
+async fn attempts(call: &Call, cluster: &Rc<ClusterRuntime>, matched: &Matched, to: &Forward, body: Option<&Rc<Source>>) -> Result<Answer, Failure> {
+    let mut retries = Retries::new(to.retry.as_ref());
+    loop {
+        call.exchange.attempts.set(call.exchange.attempts.get() + 1);
+        if matched.virtual_host().attempt_count {
+            set_attempt_count(call);
+        }
+        let result = attempt::attempt(call, cluster, &retries, body).await;
+        let Some(pause) = retries.next(&result, body, cluster) else {
+            if retries.are_exceeded(&result) {
+                call.exchange.flag(ResponseFlags::UPSTREAM_RETRY_LIMIT);
+                cluster.with_stats(|stats| stats.rq_retry_limit_exceeded.add(1));
+            }
+            return result;
+        };
+        retries.avoid(call.exchange.target.borrow().as_ref().map(|target| target.host.address));
+        drop(result);
+        cluster.with_stats(|stats| stats.rq_retry.add(1));
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
+    }
+}
+
+fn set_attempt_count(call: &Call) {
+    const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
+    let count = call.exchange.attempts.get();
+    let value = if count == 1 { HeaderValue::from_static("1") } else { HeaderValue::from(count) };
+    call.exchange.request.borrow_mut().headers.insert(ATTEMPT_COUNT, value);
+}
+
+/// Passes on an instance's answer.
+fn pass_on(call: Call, cluster: &Rc<ClusterRuntime>, answer: Answer, deadline: Option<TokioInstant>) -> Response<ResponseBody> {
+    let Answer { response, origin, busy, sent } = answer;
+    let (mut parts, incoming) = response.into_parts();
+    let status = parts.status;
+    call.exchange.code.set(status.as_u16());
+    call.exchange.response_start.set(Some(Instant::now()));
+    call.exchange.detail("via_upstream");
+    call.exchange.grpc_status.set(retry::grpc_status(&parts.headers));
+    cluster.with_stats(|stats| stats.count_status(status.as_u16()));
+    remove_hop_by_hop(&mut parts.headers);
+    parts.headers.insert(SERVICE_TIME, HeaderValue::from(sent.elapsed().as_millis() as u64));
+    call.change_response_headers(&mut parts.headers);
+    // The client's connection speaks its own version.
+    parts.version = http::Version::default();
+    let deadline = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
+    let body = UpstreamBody { incoming, origin, busy, deadline, ended: false };
+    call.finish(Response::from_parts(parts, body), ResponseBody::upstream)
+}
+
+/// Takes away what belongs to the instance's connection alone, and joins what Envoy joins.
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE] {
+        headers.remove(name);
+    }
+    headers.remove("keep-alive");
+    headers.remove("proxy-connection");
+    if headers.keys_len() != headers.len() && headers.get_all(header::VARY).iter().nth(1).is_some() {
+        super::head::join(headers, &header::VARY);
+    }
+}
+
+fn no_cluster(call: Call, to: &Forward, name: std::sync::Arc<str>) -> Response<ResponseBody> {
+    call.exchange.cluster_name.replace(Some(name));
+    call.exchange.flag(ResponseFlags::NO_CLUSTER);
+    call.exchange.detail("cluster_not_found");
+    let status = StatusCode::from_u16(to.not_found_status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    call.reply(LocalReply::new(status, ""))
+}
+
+/// The answer where no instance gave one.
+pub(in crate::http) fn give_up(call: Call, cluster: &Rc<ClusterRuntime>, failure: &Failure) -> Response<ResponseBody> {
+    let retried = call.exchange.flags.get().has_any(ResponseFlags::UPSTREAM_RETRY_LIMIT);
+    let (status, flag, details, body) = failure.describe(retried);
+    if let Failure::Connect(error) = failure {
+        call.exchange.transport_failure.replace(Some(error.reason()));
+    }
+    call.exchange.flag(flag);
+    call.exchange.detail(details);
+    cluster.with_stats(|stats| {
+        if matches!(failure, Failure::TimedOut) {
+            stats.rq_timeout.add(1);
+        }
+        stats.count_status(status.as_u16());
+    });
+    call.reply(LocalReply::new(status, body))
+}
+
+/// Waits for a future, but no longer than a limit, if there is one.
+async fn within<T>(limit: Option<std::time::Duration>, future: impl Future<Output = T>) -> Option<T> {
+    match limit {
+        None => Some(future.await),
+        Some(limit) => tokio::time::timeout(limit, future).await.ok(),
+    }
+}

@@ -1,0 +1,131 @@
+//! What is settled before the first attempt: the cluster, the request as the instance will see it, how long all
+//! may take.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::uri::PathAndQuery;
+use weir_routing::Route;
+use weir_routing::action::{Clusters, Forward, GrpcTimeout, HostRewrite};
+
+use crate::http::handle::{Call, ChosenCluster};
+use crate::http::header_changes::{apply_to_request, set_authority};
+use crate::http::local_reply::LocalReply;
+use crate::worker::cluster::ClusterRuntime;
+use crate::worker::routes::Matched;
+
+const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
+const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
+const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+
+/// The cluster of a route; where it has several, one is chosen by weight.
+///
+/// # Errors
+/// The name of the cluster, if it does not exist.
+pub(super) fn cluster(call: &mut Call, matched: &Matched, to: &Forward) -> Result<Rc<ClusterRuntime>, Arc<str>> {
+    let index = match &to.clusters {
+        Clusters::One(index) => *index,
+        Clusters::Weighted(weighted) => {
+            let chosen = weighted.choose(fastrand::u64(..));
+            let position = chosen.and_then(|chosen| weighted.choices.iter().position(|choice| std::ptr::eq(choice, chosen)));
+            call.choice = position.map(ChosenCluster);
+            chosen.map_or(0, |chosen| chosen.cluster)
+        }
+        Clusters::Header(name) => {
+            let request = call.exchange.request.borrow();
+            let named = request.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+            return call.http.instance.cluster(named).ok_or_else(|| named.into());
+        }
+    };
+    let found = matched.routes.cluster(matched.host, index).cloned();
+    found.ok_or_else(|| matched.virtual_host().clusters.get(index as usize).cloned().unwrap_or_default())
+}
+
+/// Makes the request what the instance will see.
+///
+/// # Errors
+/// The answer, if the route makes of it what cannot be sent.
+pub(super) fn request(call: &Call, matched: &Matched, route: &Route, to: &Forward) -> Result<(), LocalReply> {
+    let mut head = std::mem::take(&mut *call.exchange.request.borrow_mut());
+    let headers = &mut head.headers;
+    let chosen = call.chosen_cluster(route);
+    if let Some(chosen) = chosen {
+        apply_to_request(&chosen.request_headers, headers, &call.exchange);
+    }
+    for changes in [&route.request_headers, &matched.virtual_host().request_headers, &matched.routes.table.request_headers] {
+        apply_to_request(changes, headers, &call.exchange);
+    }
+    rewrite_host(chosen.and_then(|chosen| chosen.host.as_deref()), &to.host, headers);
+    let rewritten = to.path.as_ref().map(|rewrite| rewrite.apply(&route.matcher.path, head.path.as_str()));
+    let result = match rewritten {
+        None => Ok(()),
+        Some(path) => rewrite_path(&path, &mut head.path, &mut head.headers),
+    };
+    call.exchange.request.replace(head);
+    result
+}
+
+fn rewrite_host(chosen: Option<&str>, rewrite: &HostRewrite, headers: &mut HeaderMap) {
+    let value = match (chosen, rewrite) {
+        (Some(host), _) => HeaderValue::from_str(host).ok(),
+        (None, HostRewrite::To(host)) => HeaderValue::from_str(host).ok(),
+        (None, HostRewrite::OfHeader(name)) => headers.get(name).cloned(),
+        // The instance is not chosen yet.
+        (None, HostRewrite::OfInstance | HostRewrite::Keep) => None,
+    };
+    if let Some(value) = value {
+        set_authority(headers, value);
+    }
+}
+
+fn rewrite_path(new: &str, path: &mut PathAndQuery, headers: &mut HeaderMap) -> Result<(), LocalReply> {
+    let refused = || LocalReply::new(StatusCode::BAD_REQUEST, "");
+    let new = PathAndQuery::try_from(new).map_err(|_| refused())?;
+    let old = std::mem::replace(path, new);
+    if let Ok(value) = HeaderValue::from_str(old.as_str()) {
+        headers.insert(ORIGINAL_PATH, value);
+    }
+    Ok(())
+}
+
+/// How long the answer may take in all; tells the instance, too.
+pub(super) fn timeout(call: &Call, to: &Forward) -> Option<Duration> {
+    let mut request = call.exchange.request.borrow_mut();
+    let asked = match to.grpc_timeout {
+        GrpcTimeout::Honoured(max) if request.is_grpc() => grpc_timeout(&request.headers).map(|asked| max.map_or(asked, |max| asked.min(max))),
+        _ => None,
+    };
+    let timeout = match (to.timeout, asked) {
+        (Some(route), Some(asked)) => Some(route.min(asked)),
+        (route, asked) => route.or(asked),
+    };
+    let per_try = to.retry.as_ref().and_then(|retry| retry.per_try_timeout);
+    let expected = match (timeout, per_try) {
+        (Some(timeout), Some(per_try)) => Some(timeout.min(per_try)),
+        (timeout, per_try) => timeout.or(per_try),
+    };
+    if let Some(expected) = expected {
+        request.headers.insert(EXPECTED_TIMEOUT, HeaderValue::from(expected.as_millis() as u64));
+    }
+    timeout
+}
+
+/// The client's deadline, in gRPC's notation: up to eight digits and a unit
+/// (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>).
+fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(GRPC_TIMEOUT)?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let number: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
+    Some(match unit {
+        "H" => Duration::from_secs(number * 3600),
+        "M" => Duration::from_secs(number * 60),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    })
+}

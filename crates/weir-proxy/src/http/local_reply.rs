@@ -1,0 +1,95 @@
+//! Answers that the proxy gives itself: in plain text, or, to a gRPC call, as gRPC understands them.
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+
+/// An answer without a body of an instance.
+#[derive(Debug)]
+pub struct LocalReply {
+    /// The status code.
+    pub status: StatusCode,
+    /// The body; empty for none.
+    pub body: Bytes,
+    /// Headers beside those that the body makes.
+    pub headers: HeaderMap,
+}
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+impl LocalReply {
+    /// An answer with a body.
+    pub fn new(status: StatusCode, body: impl Into<Bytes>) -> Self {
+        Self { status, body: body.into(), headers: HeaderMap::new() }
+    }
+
+    /// With one more header.
+    #[must_use]
+    pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// The answer, and its body. To a gRPC call the status becomes a gRPC status, and the body its message.
+    pub fn into_response(self, grpc: bool) -> (Response<()>, Bytes) {
+        let Self { status, body, headers } = self;
+        let mut response = Response::new(());
+        *response.headers_mut() = headers;
+        if grpc {
+            let headers = response.headers_mut();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+            headers.insert(GRPC_STATUS, HeaderValue::from(grpc_status(status)));
+            if !body.is_empty()
+                && let Ok(message) = HeaderValue::from_str(&percent_encode(&body))
+            {
+                headers.insert(GRPC_MESSAGE, message);
+            }
+            return (response, Bytes::new());
+        }
+        *response.status_mut() = status;
+        if !body.is_empty() {
+            response.headers_mut().entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("text/plain"));
+        }
+        (response, body)
+    }
+}
+
+/// The gRPC status of an HTTP status, as the gRPC specification maps them
+/// (<https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md>).
+fn grpc_status(status: StatusCode) -> u16 {
+    match status.as_u16() {
+        400 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        429 | 502 | 503 | 504 => 14,
+        _ => 2,
+    }
+}
+
+/// Encodes a `grpc-message`: what is not printable ASCII, and the percent sign itself.
+fn percent_encode(message: &[u8]) -> String {
+    let encode = |byte: &u8| match byte {
+        b' '..=b'~' if *byte != b'%' => (*byte as char).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    message.iter().map(encode).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grpc_call_is_refused_in_its_own_language() {
+        let reply = || LocalReply::new(StatusCode::SERVICE_UNAVAILABLE, "no healthy upstream");
+        let (response, body) = reply().into_response(true);
+        assert_eq!((response.status(), body.len()), (StatusCode::OK, 0));
+        assert_eq!(response.headers()["grpc-status"], "14");
+        assert_eq!(response.headers()["grpc-message"], "no healthy upstream");
+        let (response, body) = reply().into_response(false);
+        assert_eq!((response.status(), &body[..]), (StatusCode::SERVICE_UNAVAILABLE, &b"no healthy upstream"[..]));
+        assert_eq!(response.headers()["content-type"], "text/plain");
+    }
+}

@@ -1,0 +1,187 @@
+//! The body of an answer on its way to the client. It drives the connection that it comes from, and ends the
+//! exchange when it is done or dropped.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Sleep;
+
+use super::finish::Ending;
+use crate::log::flags::ResponseFlags;
+use crate::upstream::http1::Http1Connection;
+use crate::upstream::http2::StreamGuard;
+use crate::worker::cluster::{BusyGuard, HostRuntime};
+
+/// The body of an answer.
+pub struct ResponseBody {
+    source: Source,
+    /// Ends the exchange; none where that is somebody else's task.
+    ending: Option<Ending>,
+}
+
+enum Source {
+    /// One of ours.
+    Local(Bytes),
+    /// One of an instance's.
+    Upstream(Box<UpstreamBody>),
+}
+
+/// The body of an instance's answer.
+pub struct UpstreamBody {
+    /// What arrives.
+    pub incoming: Incoming,
+    /// Where it arrives.
+    pub origin: Origin,
+    /// Counts the request as long as its answer streams.
+    pub busy: BusyGuard,
+    /// When the answer must have ended.
+    pub deadline: Option<Pin<Box<Sleep>>>,
+    /// Whether it has ended.
+    pub ended: bool,
+}
+
+/// The connection that a body arrives on.
+pub enum Origin {
+    /// HTTP/1.1: this body drives it, and gives it back.
+    Http1(Option<Http1Connection>, Rc<HostRuntime>),
+    /// HTTP/2: a task of its own drives it.
+    Http2(StreamGuard),
+}
+
+impl ResponseBody {
+    /// A body of ours.
+    pub fn local(body: Bytes, ending: Ending) -> Self {
+        Self { source: Source::Local(body), ending: Some(ending) }
+    }
+
+    /// No body: the connection changes to another protocol.
+    pub fn of_upgrade() -> Self {
+        Self { source: Source::Local(Bytes::new()), ending: None }
+    }
+
+    /// A body of an instance's.
+    pub fn upstream(body: UpstreamBody, ending: Ending) -> Self {
+        Self { source: Source::Upstream(Box::new(body)), ending: Some(ending) }
+    }
+}
+
+/// Why a body breaks off: the client's connection is closed then, for there is no other way to say it.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokenOff {
+    /// The instance broke it off.
+    #[error("the instance broke off: {0}")]
+    Upstream(#[from] hyper::Error),
+    /// It took too long.
+    #[error("the answer took longer than the route allows")]
+    TimedOut,
+}
+
+impl UpstreamBody {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        if let Some(deadline) = &mut self.deadline
+            && deadline.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Some(Err(BrokenOff::TimedOut)));
+        }
+        let frame = match &mut self.origin {
+            Origin::Http2(_) => Pin::new(&mut self.incoming).poll_frame(cx),
+            Origin::Http1(connection, _) => {
+                // Asking first tells the driver that more is wanted; then the driver may have more.
+                let mut unwoken = Context::from_waker(Waker::noop());
+                match (Pin::new(&mut self.incoming).poll_frame(&mut unwoken), connection) {
+                    (Poll::Pending, Some(connection)) => {
+                        connection.drive(cx);
+                        Pin::new(&mut self.incoming).poll_frame(&mut unwoken)
+                    }
+                    (ready, _) => ready,
+                }
+            }
+        };
+        frame.map(|frame| frame.map(|frame| frame.map_err(BrokenOff::Upstream)))
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        let this = &mut *self;
+        let frame = match &mut this.source {
+            Source::Local(body) => {
+                let body = std::mem::take(body);
+                (!body.is_empty()).then(|| Ok(Frame::data(body)))
+            }
+            Source::Upstream(body) => match body.poll(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(frame) => {
+                    body.ended |= !matches!(&frame, Some(Ok(frame)) if frame.is_data());
+                    frame
+                }
+            },
+        };
+        if let Some(ending) = &mut this.ending {
+            note(&frame, ending);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Local(body) => body.is_empty(),
+            Source::Upstream(body) => body.ended || body.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Local(body) => SizeHint::with_exact(body.len() as u64),
+            Source::Upstream(body) => body.incoming.size_hint(),
+        }
+    }
+}
+
+/// Notes what passes.
+fn note(frame: &Option<Result<Frame<Bytes>, BrokenOff>>, ending: &mut Ending) {
+    let exchange = &ending.exchange;
+    match frame {
+        Some(Ok(frame)) => {
+            let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+            exchange.bytes_sent.set(exchange.bytes_sent.get() + length);
+            if let Some(status) = frame.trailers_ref().and_then(|trailers| trailers.get("grpc-status")) {
+                exchange.grpc_status.set(status.to_str().ok().and_then(|status| status.parse().ok()));
+            }
+        }
+        Some(Err(BrokenOff::TimedOut)) => {
+            exchange.flag(ResponseFlags::UPSTREAM_TIMEOUT);
+            exchange.detail("response_timeout");
+        }
+        Some(Err(BrokenOff::Upstream(_))) => {
+            exchange.flag(ResponseFlags::UPSTREAM_PROTOCOL_ERROR);
+            exchange.detail("upstream_reset_after_response_started{protocol_error}");
+        }
+        None => ending.complete(),
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        if !self.is_end_stream() {
+            return;
+        }
+        // An answer of known length ends without another word.
+        if let Some(ending) = &mut self.ending {
+            ending.complete();
+        }
+        if let Source::Upstream(body) = &mut self.source
+            && let Origin::Http1(connection, host) = &mut body.origin
+            && let Some(connection) = connection.take()
+        {
+            host.keep(connection);
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! What is counted of a listener, under Envoy's names.
+
+use super::cells::Cell;
+
+/// What is counted of a listener: a block for each worker.
+#[derive(Debug)]
+pub struct ListenerStats {
+    workers: Box<[WorkerListenerStats]>,
+}
+
+/// What one worker counts of a listener. Blocks of two workers share no cache line.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+#[allow(missing_docs)] // Each is Envoy's statistic `listener.ADDRESS.…` of that name.
+pub struct WorkerListenerStats {
+    pub downstream_cx_total: Cell,
+    pub downstream_cx_active: Cell,
+    pub no_filter_chain_match: Cell,
+}
+
+impl ListenerStats {
+    /// For so many workers.
+    pub fn new(workers: usize) -> Self {
+        Self { workers: (0..workers.max(1)).map(|_| WorkerListenerStats::default()).collect() }
+    }
+
+    /// The block of a worker.
+    pub fn of(&self, worker: usize) -> &WorkerListenerStats {
+        &self.workers[worker.min(self.workers.len() - 1)]
+    }
+
+    /// The sum of a statistic over all workers.
+    pub fn sum(&self, cell: fn(&WorkerListenerStats) -> &Cell) -> u64 {
+        self.workers.iter().map(|worker| cell(worker).get()).fold(0, u64::wrapping_add)
+    }
+}

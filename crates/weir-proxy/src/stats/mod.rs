@@ -1,0 +1,7 @@
+//! Statistics: cells that one worker writes and the admin interface sums up.
+
+pub mod cells;
+pub mod cluster;
+pub mod listener;
+pub mod requests;
+pub mod prometheus;

@@ -1,0 +1,188 @@
+//! All statistics in Prometheus' text format, under the names that Istio's and Envoy's dashboards expect.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use prometheus::TextEncoder;
+use prometheus::proto::{Bucket, Counter, Gauge, Histogram as HistogramProto, LabelPair, Metric, MetricFamily, MetricType};
+
+use super::cells::BUCKETS;
+use super::cluster::{ClusterStats, NAMES};
+use super::listener::ListenerStats;
+use super::requests::{Labels, Reporter, Series};
+use crate::DataPlane;
+use crate::config::host::Workload;
+use crate::control::follow::Status;
+
+/// Families of metrics, in the order of their names.
+#[derive(Default)]
+pub struct Families(BTreeMap<String, MetricFamily>);
+
+type LabelList = Vec<(&'static str, String)>;
+
+impl Families {
+    fn add(&mut self, name: &str, kind: MetricType, labels: &LabelList, fill: impl FnOnce(&mut Metric)) {
+        let family = self.0.entry(name.to_owned()).or_insert_with(|| {
+            let mut family = MetricFamily::default();
+            family.set_name(name.to_owned());
+            family.set_field_type(kind);
+            family
+        });
+        let pairs = labels.iter().map(|(name, value)| {
+            let mut pair = LabelPair::default();
+            pair.set_name((*name).to_owned());
+            pair.set_value(value.clone());
+            pair
+        });
+        let mut metric = Metric::from_label(pairs.collect());
+        fill(&mut metric);
+        family.mut_metric().push(metric);
+    }
+
+    /// A number that only grows.
+    pub fn counter(&mut self, name: &str, labels: &LabelList, value: u64) {
+        self.add(name, MetricType::COUNTER, labels, |metric| {
+            let mut counter = Counter::default();
+            counter.set_value(value as f64);
+            metric.set_counter(counter);
+        });
+    }
+
+    /// A number that goes up and down.
+    pub fn gauge(&mut self, name: &str, labels: &LabelList, value: u64) {
+        self.add(name, MetricType::GAUGE, labels, |metric| {
+            let mut gauge = Gauge::default();
+            gauge.set_value(value as f64);
+            metric.set_gauge(gauge);
+        });
+    }
+
+    fn histogram(&mut self, name: &str, labels: &LabelList, counts: &[u64; BUCKETS.len()], sum: f64) {
+        self.add(name, MetricType::HISTOGRAM, labels, |metric| {
+            let mut total = 0;
+            let buckets = BUCKETS.iter().zip(counts).map(|(bound, count)| {
+                total += count;
+                let mut bucket = Bucket::default();
+                bucket.set_upper_bound(*bound);
+                bucket.set_cumulative_count(total);
+                bucket
+            });
+            let mut histogram = HistogramProto::default();
+            histogram.set_bucket(buckets.collect());
+            histogram.set_sample_count(counts.iter().sum());
+            histogram.set_sample_sum(sum);
+            metric.set_histogram(histogram);
+        });
+    }
+
+    /// A cluster of a proxy instance.
+    pub fn cluster(&mut self, proxy: &str, cluster: &str, hosts: usize, stats: &ClusterStats) {
+        let labels = vec![("cluster_name", cluster.to_owned()), ("proxy", proxy.to_owned())];
+        for (name, cell) in NAMES {
+            let value = stats.sum(*cell);
+            let name = format!("envoy_cluster_{name}");
+            if name.ends_with("_active") { self.gauge(&name, &labels, value) } else { self.counter(&name, &labels, value) }
+        }
+        self.gauge("envoy_cluster_membership_total", &labels, hosts as u64);
+    }
+
+    /// A listener of a proxy instance.
+    pub fn listener(&mut self, proxy: &str, listener: &str, stats: &ListenerStats) {
+        let labels = vec![("listener_address", listener.to_owned()), ("proxy", proxy.to_owned())];
+        self.counter("envoy_listener_downstream_cx_total", &labels, stats.sum(|stats| &stats.downstream_cx_total));
+        self.gauge("envoy_listener_downstream_cx_active", &labels, stats.sum(|stats| &stats.downstream_cx_active));
+        self.counter("envoy_listener_no_filter_chain_match", &labels, stats.sum(|stats| &stats.no_filter_chain_match));
+    }
+
+    /// A proxy instance, and its server.
+    pub fn proxy(&mut self, proxy: &str, status: &Status) {
+        let labels = vec![("proxy", proxy.to_owned())];
+        self.gauge("envoy_control_plane_connected_state", &labels, u64::from(status.connected));
+        self.gauge("weir_refused_resources", &labels, status.refused.len() as u64);
+    }
+
+    /// The process.
+    pub fn process(&mut self, plane: &DataPlane) {
+        self.gauge("envoy_server_uptime", &vec![], plane.started.elapsed().as_secs());
+        self.counter("weir_access_log_dropped_batches_total", &vec![], plane.logs.dropped.load(Ordering::Relaxed));
+    }
+
+    /// Series of all workers; those with the same labels are summed.
+    pub fn requests(&mut self, series: Vec<(Labels, Arc<Series>)>) {
+        let mut merged: BTreeMap<LabelList, (bool, Vec<Arc<Series>>)> = BTreeMap::new();
+        for (labels, series) in series {
+            merged.entry(label_list(&labels)).or_insert_with(|| (labels.protocol == "tcp", vec![])).1.push(series);
+        }
+        for (labels, (tcp, series)) in merged {
+            let sum = |value: fn(&Series) -> u64| series.iter().map(|series| value(series)).sum::<u64>();
+            if tcp {
+                self.counter("istio_tcp_connections_opened_total", &labels, sum(|s| s.opened.get()));
+                self.counter("istio_tcp_connections_closed_total", &labels, sum(|s| s.closed.get()));
+                self.counter("istio_tcp_sent_bytes_total", &labels, sum(|s| s.sent_bytes.get()));
+                self.counter("istio_tcp_received_bytes_total", &labels, sum(|s| s.received_bytes.get()));
+                continue;
+            }
+            self.counter("istio_requests_total", &labels, sum(|s| s.requests.get()));
+            let histograms: [(&str, fn(&Series) -> &super::cells::Histogram); 3] = [
+                ("istio_request_duration_milliseconds", |series| &series.duration),
+                ("istio_request_bytes", |series| &series.request_bytes),
+                ("istio_response_bytes", |series| &series.response_bytes),
+            ];
+            for (name, histogram) in histograms {
+                let mut counts = [0; BUCKETS.len()];
+                let total = series.iter().map(|series| histogram(series).add_to(&mut counts)).sum();
+                self.histogram(name, &labels, &counts, total);
+            }
+        }
+    }
+
+    /// The text.
+    pub fn encode(self) -> String {
+        let families: Vec<MetricFamily> = self.0.into_values().filter(|family| !family.get_metric().is_empty()).collect();
+        TextEncoder::new().encode_to_string(&families).unwrap_or_else(|error| format!("# {error}\n"))
+    }
+}
+
+fn or_unknown(text: &str) -> String {
+    if text.is_empty() { "unknown".to_owned() } else { text.to_owned() }
+}
+
+/// The labels of Istio's standard metrics, in Istio's order.
+fn label_list(labels: &Labels) -> LabelList {
+    let Workload { name, namespace, app, version, cluster } = &labels.source;
+    let destination = &labels.destination;
+    let mut list = vec![
+        ("reporter", if labels.reporter == Reporter::Source { "source" } else { "destination" }.to_owned()),
+        ("source_workload", or_unknown(name)),
+        ("source_canonical_service", or_unknown(app)),
+        ("source_canonical_revision", if version.is_empty() { "latest".to_owned() } else { version.clone() }),
+        ("source_workload_namespace", or_unknown(namespace)),
+        ("source_principal", "unknown".to_owned()),
+        ("source_app", or_unknown(app)),
+        ("source_version", or_unknown(version)),
+        ("source_cluster", or_unknown(cluster)),
+        ("destination_workload", or_unknown(&destination.name)),
+        ("destination_workload_namespace", or_unknown(&destination.namespace)),
+        ("destination_principal", "unknown".to_owned()),
+        ("destination_app", or_unknown(&destination.app)),
+        ("destination_version", or_unknown(&destination.version)),
+        ("destination_service", or_unknown(&labels.service.host)),
+        ("destination_canonical_service", or_unknown(&destination.app)),
+        ("destination_canonical_revision", if destination.version.is_empty() { "latest".to_owned() } else { destination.version.clone() }),
+        ("destination_service_name", or_unknown(&labels.service.name)),
+        ("destination_service_namespace", or_unknown(&labels.service.namespace)),
+        ("destination_cluster", or_unknown(&destination.cluster)),
+        ("request_protocol", labels.protocol.to_owned()),
+    ];
+    let mut flags = vec![];
+    labels.flags.append_short(&mut flags);
+    let flags = if flags.is_empty() { "-".to_owned() } else { String::from_utf8(flags).unwrap_or_default() };
+    if labels.protocol != "tcp" {
+        list.push(("response_code", labels.code.to_string()));
+        list.push(("grpc_response_status", labels.grpc_status.map(|status| status.to_string()).unwrap_or_default()));
+    }
+    list.push(("response_flags", flags));
+    list.push(("connection_security_policy", if labels.reporter == Reporter::Source { "unknown" } else { "none" }.to_owned()));
+    list
+}

@@ -1,0 +1,120 @@
+//! Istio's standard metrics: requests and TCP connections, with source and destination.
+//! <https://istio.io/latest/docs/reference/config/metrics/>
+//!
+//! A series is found once and kept where it is counted (at the instance, or at the cluster), so that a request
+//! costs no lookup by labels.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::cells::{Cell, Histogram};
+use crate::config::cluster::Service;
+use crate::config::host::Workload;
+use crate::log::flags::ResponseFlags;
+
+/// Which side of an exchange counts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Reporter {
+    /// The client's proxy, or a gateway.
+    #[default]
+    Source,
+    /// The server's proxy.
+    Destination,
+}
+
+/// Who a proxy instance is, as metrics name it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// Its workload.
+    pub workload: Workload,
+}
+
+/// What tells one series from another.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Labels {
+    /// Who counts.
+    pub reporter: Reporter,
+    /// Who asked.
+    pub source: Workload,
+    /// Who answered.
+    pub destination: Workload,
+    /// Which service was meant.
+    pub service: Service,
+    /// `http`, `grpc` or `tcp`.
+    pub protocol: &'static str,
+    /// The status code; 0 for TCP.
+    pub code: u16,
+    /// The status of a gRPC answer.
+    pub grpc_status: Option<u32>,
+    /// Why it went as it did.
+    pub flags: ResponseFlags,
+}
+
+/// The counts of one series.
+#[derive(Debug, Default)]
+pub struct Series {
+    /// Requests that ended.
+    pub requests: Cell,
+    /// How long they took, in milliseconds.
+    pub duration: Histogram,
+    /// Bytes of their bodies.
+    pub request_bytes: Histogram,
+    /// Bytes of the answers' bodies.
+    pub response_bytes: Histogram,
+    /// TCP connections that were opened.
+    pub opened: Cell,
+    /// TCP connections that ended.
+    pub closed: Cell,
+    /// Bytes sent to clients by TCP.
+    pub sent_bytes: Cell,
+    /// Bytes received from clients by TCP.
+    pub received_bytes: Cell,
+}
+
+/// The series of one worker.
+#[derive(Debug, Default)]
+pub struct SeriesRegistry(Mutex<HashMap<Labels, Arc<Series>>>);
+
+impl SeriesRegistry {
+    /// The series of labels, made if there is none yet.
+    pub fn series(&self, labels: Labels) -> Arc<Series> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(labels).or_default().clone()
+    }
+
+    /// All series.
+    pub fn all(&self) -> Vec<(Labels, Arc<Series>)> {
+        let series = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        series.iter().map(|(labels, series)| (labels.clone(), series.clone())).collect()
+    }
+}
+
+/// What varies between the exchanges with one instance: the short key of its series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
+    /// `http`, `grpc` or `tcp`.
+    pub protocol: &'static str,
+    /// The status code; 0 for TCP.
+    pub code: u16,
+    /// The status of a gRPC answer.
+    pub grpc_status: Option<u32>,
+    /// Why it went as it did.
+    pub flags: ResponseFlags,
+}
+
+/// The series of one destination that were counted so far: few, so that a walk finds them fastest.
+#[derive(Debug, Default)]
+pub struct Known(Vec<(Outcome, Arc<Series>)>);
+
+impl Known {
+    /// The series of an outcome; `make` finds it the first time.
+    pub fn get(&mut self, outcome: Outcome, make: impl FnOnce(Outcome) -> Arc<Series>) -> &Arc<Series> {
+        let position = match self.0.iter().position(|(known, _)| *known == outcome) {
+            Some(position) => position,
+            None => {
+                self.0.push((outcome, make(outcome)));
+                self.0.len() - 1
+            }
+        };
+        &self.0[position].1
+    }
+}

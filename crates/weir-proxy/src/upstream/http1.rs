@@ -1,0 +1,157 @@
+//! HTTP/1.1 connections to an instance.
+//!
+//! A connection is not a task of its own: whoever uses it drives it, the future of the request and then the
+//! body of the answer. So an exchange is one task from end to end, and nothing is woken twice.
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::http::request_body::RequestBody;
+use crate::io::Prefixed;
+
+/// A response may have so many headers.
+const MAX_HEADERS: usize = 200;
+/// What is read ahead of a response, and written behind a request.
+const MAX_BUFFER: usize = 256 << 10;
+
+/// A connection that is ready for a request, or busy with one.
+pub struct Http1Connection {
+    socket: SharedStream,
+    sender: SendRequest<RequestBody>,
+    driver: http1::Connection<TokioIo<SharedStream>, RequestBody>,
+    /// Our address.
+    pub local: SocketAddr,
+    /// How many requests it has carried.
+    pub requests: u32,
+    /// Since when it has carried none.
+    pub idle_since: Instant,
+    closed: bool,
+}
+
+/// Why a request got no answer.
+#[derive(Debug)]
+pub struct SendError {
+    /// What went wrong.
+    pub error: hyper::Error,
+    /// Whether nothing of the request was written.
+    pub unsent: bool,
+}
+
+impl Http1Connection {
+    /// A connection on a new socket.
+    ///
+    /// # Errors
+    /// If the socket is closed already.
+    pub async fn open(stream: TcpStream) -> Result<Self, hyper::Error> {
+        let local = stream.local_addr().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
+        let socket = SharedStream(Rc::new(RefCell::new(stream)));
+        let handshake = http1::Builder::new().max_headers(MAX_HEADERS).max_buf_size(MAX_BUFFER).handshake(TokioIo::new(socket.clone()));
+        let (sender, driver) = handshake.await?;
+        Ok(Self { socket, sender, driver, local, requests: 0, idle_since: Instant::now(), closed: false })
+    }
+
+    /// Sends a request; the head of the answer comes back with the connection, whose driving then is up to the
+    /// body of the answer.
+    ///
+    /// # Errors
+    /// If the connection ends before the answer begins.
+    pub async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
+        self.requests += 1;
+        let mut answer = pin!(self.sender.try_send_request(request));
+        let driver = &mut self.driver;
+        let closed = &mut self.closed;
+        let result = poll_fn(|cx| {
+            if !*closed {
+                *closed = Pin::new(&mut *driver).poll(cx).is_ready();
+            }
+            // Only the driver can make progress, and it knows whom to wake.
+            answer.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+        });
+        result.await.map_err(|mut failed| {
+            let unsent = failed.take_message().is_some();
+            SendError { error: failed.into_error(), unsent }
+        })
+    }
+
+    /// The socket, once the answer has agreed to another protocol; what was read behind the answer comes first.
+    pub async fn into_stream(mut self) -> impl AsyncRead + AsyncWrite + Unpin {
+        poll_fn(|cx| {
+            self.drive(cx);
+            if self.closed { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        let parts = self.driver.into_parts();
+        Prefixed::new(parts.read_buf, parts.io.into_inner())
+    }
+
+    /// Moves bytes, as far as that goes without waiting.
+    pub fn drive(&mut self, cx: &mut Context<'_>) {
+        if !self.closed {
+            self.closed = Pin::new(&mut self.driver).poll(cx).is_ready();
+        }
+    }
+
+    /// Whether it can take another request, now that the last answer has been read.
+    pub fn is_reusable(&mut self) -> bool {
+        if !self.closed && !self.sender.is_ready() {
+            // The end of the answer may be known to the body, but not yet to the driver.
+            self.drive(&mut Context::from_waker(Waker::noop()));
+        }
+        !self.closed && self.sender.is_ready()
+    }
+
+    /// Whether the other side has not closed it, nor sent what nobody asked for. Asks the kernel itself: what
+    /// it knows may not have reached us as an event yet.
+    pub fn is_alive(&self) -> bool {
+        let stream = self.socket.0.borrow();
+        let mut byte = [MaybeUninit::uninit()];
+        let peeked = SockRef::from(&*stream).peek(&mut byte);
+        matches!(peeked, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+    }
+}
+
+/// A socket that its connection and we both hold; all on one thread.
+#[derive(Clone)]
+struct SharedStream(Rc<RefCell<TcpStream>>);
+
+impl AsyncRead for SharedStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for SharedStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[std::io::IoSlice<'_>]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,211 @@
+//! A cluster as one worker uses it: its balancer, and for each instance the connections that are kept.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use tokio::sync::Mutex as AsyncMutex;
+
+use crate::balance::Balancer;
+use crate::config::cluster::{Cluster, ClusterPolicy};
+use crate::config::host::Host;
+use crate::stats::cluster::WorkerClusterStats;
+use crate::stats::requests::Known;
+use crate::upstream::http1::Http1Connection;
+use crate::upstream::http2::Http2Connection;
+
+/// Connections of one instance that a worker keeps without use.
+const MAX_IDLE: usize = 256;
+
+/// A cluster, for one worker.
+pub struct ClusterRuntime {
+    worker: usize,
+    current: RefCell<Arc<Cluster>>,
+    balancer: RefCell<Balancer>,
+    hosts: RefCell<Vec<Rc<HostRuntime>>>,
+    /// What was counted of requests that found no instance.
+    pub series: RefCell<Known>,
+}
+
+impl std::fmt::Debug for ClusterRuntime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("ClusterRuntime").field(&self.current.borrow().policy.name).finish()
+    }
+}
+
+/// An instance, for one worker.
+pub struct HostRuntime {
+    /// The instance.
+    pub host: Arc<Host>,
+    idle: RefCell<Vec<Http1Connection>>,
+    shared: RefCell<Vec<Http2Connection>>,
+    /// Held by who opens a shared connection, so that many requests at once open one and not many.
+    pub opening: AsyncMutex<()>,
+    /// Whether the instance is still in the cluster.
+    gone: Cell<bool>,
+    /// What was counted of requests that it answered.
+    pub series: RefCell<Known>,
+}
+
+impl ClusterRuntime {
+    /// For a worker.
+    pub fn new(cluster: Arc<Cluster>, worker: usize) -> Self {
+        let runtime = Self {
+            worker,
+            balancer: RefCell::new(balancer(&cluster)),
+            hosts: RefCell::default(),
+            series: RefCell::default(),
+            current: RefCell::new(cluster),
+        };
+        runtime.take_over();
+        runtime
+    }
+
+    /// Follows a change of the cluster. Connections to instances that stay are kept.
+    pub fn update(&self, cluster: &Arc<Cluster>) {
+        let old = self.current.replace(cluster.clone());
+        let same_hosts = Arc::ptr_eq(&old.hosts.list, &cluster.hosts.list);
+        if same_hosts && old.policy.balance == cluster.policy.balance {
+            return;
+        }
+        *self.balancer.borrow_mut() = balancer(cluster);
+        if !same_hosts {
+            self.take_over();
+        }
+    }
+
+    /// Brings the instances in line with the cluster.
+    fn take_over(&self) {
+        let current = self.current.borrow();
+        let mut hosts = self.hosts.borrow_mut();
+        let known = std::mem::take(&mut *hosts);
+        for weighted in current.hosts.list.iter() {
+            let same = known.iter().find(|runtime| Arc::ptr_eq(&runtime.host, &weighted.host));
+            hosts.push(same.cloned().unwrap_or_else(|| Rc::new(HostRuntime::new(weighted.host.clone()))));
+        }
+        let kept: std::collections::HashSet<SocketAddr> = hosts.iter().map(|runtime| runtime.host.address).collect();
+        known.iter().filter(|runtime| !kept.contains(&runtime.host.address)).for_each(|runtime| runtime.leave());
+    }
+
+    /// What does not depend on the instances.
+    pub fn policy(&self) -> Arc<ClusterPolicy> {
+        self.current.borrow().policy.clone()
+    }
+
+    /// This worker's counts.
+    pub fn with_stats<R>(&self, read: impl FnOnce(&WorkerClusterStats) -> R) -> R {
+        read(self.current.borrow().stats.of(self.worker))
+    }
+
+    /// The instance for the next attempt. `avoid` says which ones earlier attempts used; after `tries` choices
+    /// one of those is taken after all.
+    pub fn pick(&self, avoid: &[SocketAddr], tries: u32) -> Option<Rc<HostRuntime>> {
+        let current = self.current.borrow();
+        let mut balancer = self.balancer.borrow_mut();
+        let hosts = self.hosts.borrow();
+        let mut chosen = None;
+        for _ in 0..tries.max(1) {
+            let position = balancer.pick(&current.hosts, || fastrand::u64(..))?;
+            chosen = hosts.get(position);
+            if chosen.is_none_or(|runtime| !avoid.contains(&runtime.host.address)) {
+                break;
+            }
+        }
+        chosen.cloned()
+    }
+
+    /// Closes connections that nobody used for too long, or that the other side closed.
+    pub fn sweep(&self, now: Instant) {
+        let limit = self.current.borrow().policy.idle_timeout;
+        for runtime in self.hosts.borrow().iter() {
+            runtime.idle.borrow_mut().retain(|connection| {
+                connection.is_alive() && limit.is_none_or(|limit| now.duration_since(connection.idle_since) < limit)
+            });
+            runtime.shared.borrow_mut().retain(Http2Connection::is_open);
+        }
+    }
+}
+
+fn balancer(cluster: &Cluster) -> Balancer {
+    Balancer::new(cluster.policy.balance, &cluster.hosts, fastrand::u64(..))
+}
+
+impl HostRuntime {
+    fn new(host: Arc<Host>) -> Self {
+        Self {
+            host,
+            idle: RefCell::default(),
+            shared: RefCell::default(),
+            opening: AsyncMutex::new(()),
+            gone: Cell::new(false),
+            series: RefCell::default(),
+        }
+    }
+
+    /// An instance that is in no cluster's list: the original destination of a connection.
+    pub fn of_destination(host: Arc<Host>) -> Rc<Self> {
+        Rc::new(Self::new(host))
+    }
+
+    /// A kept connection that is still good, the last used first.
+    pub fn take_idle(&self) -> Option<Http1Connection> {
+        loop {
+            let mut connection = self.idle.borrow_mut().pop()?;
+            if connection.is_alive() && connection.is_reusable() {
+                return Some(connection);
+            }
+        }
+    }
+
+    /// Keeps a connection for the next request.
+    pub fn keep(&self, mut connection: Http1Connection) {
+        if self.gone.get() || !connection.is_reusable() {
+            return;
+        }
+        connection.idle_since = Instant::now();
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < MAX_IDLE {
+            idle.push(connection);
+        }
+    }
+
+    /// A shared connection with room for one more stream.
+    pub fn shared(&self) -> Option<Http2Connection> {
+        let mut shared = self.shared.borrow_mut();
+        shared.retain(Http2Connection::is_open);
+        shared.iter().find(|connection| connection.has_room()).cloned()
+    }
+
+    /// Shares a new connection.
+    pub fn share(&self, connection: Http2Connection) {
+        if !self.gone.get() {
+            self.shared.borrow_mut().push(connection);
+        }
+    }
+
+    /// Counts a request or connection as long as the guard lives.
+    pub fn busy(self: &Rc<Self>) -> BusyGuard {
+        self.host.active.fetch_add(1, Ordering::Relaxed);
+        BusyGuard(self.host.clone())
+    }
+
+    /// The instance has left the cluster: nothing new is sent to it, and nothing is kept.
+    fn leave(&self) {
+        self.gone.set(true);
+        self.idle.borrow_mut().clear();
+        self.shared.borrow_mut().clear();
+    }
+}
+
+/// A request or connection that an instance is busy with.
+#[derive(Debug)]
+pub struct BusyGuard(Arc<Host>);
+
+impl Drop for BusyGuard {
+    fn drop(&mut self) {
+        self.0.active.fetch_sub(1, Ordering::Relaxed);
+    }
+}

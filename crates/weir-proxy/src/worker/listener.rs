@@ -1,0 +1,205 @@
+//! A listener as one worker serves it: it accepts, finds the filter chain, and hands over.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use weir_routing::Connection;
+
+use super::chain::{ChainRuntime, Incoming};
+use super::inspect;
+use super::instance::Instance;
+use crate::config::OpenListener;
+use crate::config::listener::Listener;
+use crate::control::sockets::Bound;
+use crate::log::exchange::{ConnectionInfo, Exchange};
+use crate::log::flags::ResponseFlags;
+use crate::log::writer::LogSink;
+use crate::stats::listener::ListenerStats;
+
+/// How long accepting pauses when the process has no descriptors left.
+const OUT_OF_DESCRIPTORS_PAUSE: Duration = Duration::from_millis(50);
+
+/// An open listener.
+pub struct ActiveListener {
+    sockets: Arc<Bound>,
+    stats: Arc<ListenerStats>,
+    worker: usize,
+    current: RefCell<Rc<Current>>,
+    closing: Notify,
+    closed: Cell<bool>,
+}
+
+/// What becomes of a listener's connections now.
+struct Current {
+    listener: Arc<Listener>,
+    /// In the order of the listener's chains.
+    chains: Vec<Rc<ChainRuntime>>,
+    logs: Vec<(crate::config::access_log::AccessLog, Rc<LogSink>)>,
+}
+
+/// Opens a listener; `None` if this worker has its socket already.
+pub fn open(instance: &Rc<Instance>, open: &OpenListener) -> Option<Rc<ActiveListener>> {
+    let worker = instance.shared.worker;
+    let socket = open.sockets.take(worker)?;
+    let socket = match TcpListener::from_std(socket) {
+        Ok(socket) => socket,
+        Err(error) => {
+            tracing::error!(listener = %open.listener.name, %error, "a listening socket cannot be used");
+            return None;
+        }
+    };
+    let active = Rc::new(ActiveListener {
+        sockets: open.sockets.clone(),
+        stats: open.stats.clone(),
+        worker,
+        current: RefCell::new(Rc::new(Current::new(instance, &open.listener, None))),
+        closing: Notify::new(),
+        closed: Cell::new(false),
+    });
+    tokio::task::spawn_local(active.clone().accept(instance.clone(), socket));
+    Some(active)
+}
+
+impl Current {
+    fn new(instance: &Rc<Instance>, listener: &Arc<Listener>, previous: Option<&Current>) -> Self {
+        let known: HashMap<*const _, &Rc<ChainRuntime>> =
+            previous.into_iter().flat_map(|current| &current.chains).map(|runtime| (Arc::as_ptr(&runtime.chain), runtime)).collect();
+        let chains = listener.all_chains().map(|chain| match known.get(&Arc::as_ptr(chain)) {
+            Some(runtime) => Rc::clone(runtime),
+            None => Rc::new(ChainRuntime::new(instance, chain, listener.inbound)),
+        });
+        let logs = listener.access_logs.iter().map(|log| (log.clone(), instance.sink(&log.path)));
+        Self { listener: listener.clone(), chains: chains.collect(), logs: logs.collect() }
+    }
+}
+
+impl ActiveListener {
+    /// Its sockets.
+    pub fn sockets(&self) -> &Arc<Bound> {
+        &self.sockets
+    }
+
+    /// Follows a change. Connections of filter chains that are gone finish what they are doing.
+    pub fn update(&self, instance: &Rc<Instance>, listener: &Arc<Listener>) {
+        let previous = self.current.borrow().clone();
+        if Arc::ptr_eq(&previous.listener, listener) {
+            return;
+        }
+        let current = Rc::new(Current::new(instance, listener, Some(&previous)));
+        for chain in previous.chains.iter().filter(|chain| !current.chains.iter().any(|kept| Rc::ptr_eq(kept, chain))) {
+            chain.drain();
+        }
+        *self.current.borrow_mut() = current;
+    }
+
+    /// Stops accepting. Its connections finish what they are doing.
+    pub fn close(&self) {
+        self.closed.set(true);
+        self.closing.notify_waiters();
+        self.current.borrow().chains.iter().for_each(|chain| chain.drain());
+    }
+
+    /// Ends connections on which nothing happened for too long.
+    pub fn sweep(&self, now: Instant) {
+        self.current.borrow().chains.iter().for_each(|chain| chain.sweep(now));
+    }
+
+    async fn accept(self: Rc<Self>, instance: Rc<Instance>, socket: TcpListener) {
+        while !self.closed.get() {
+            let accepted = tokio::select! {
+                biased;
+                () = self.closing.notified() => break,
+                accepted = socket.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, remote)) => self.start(&instance, stream, remote),
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept connections");
+                    tokio::time::sleep(OUT_OF_DESCRIPTORS_PAUSE).await;
+                }
+            }
+        }
+        // Who has been let in by the kernel already is served; closing the socket would reset them.
+        while let Some(Ok((stream, remote))) = accept_now(&socket) {
+            self.start(&instance, stream, remote);
+        }
+    }
+
+    fn start(self: &Rc<Self>, instance: &Rc<Instance>, stream: TcpStream, remote: std::net::SocketAddr) {
+        let (listener, instance) = (self.clone(), instance.clone());
+        tokio::task::spawn_local(async move {
+            let stats = listener.stats.of(listener.worker);
+            stats.downstream_cx_total.add(1);
+            stats.downstream_cx_active.add(1);
+            let _open = instance.shared.connections.enter();
+            if let Err(error) = listener.serve(stream, remote).await {
+                tracing::debug!(%remote, %error, "a connection ended before it was understood");
+            }
+            stats.downstream_cx_active.subtract(1);
+        });
+    }
+
+    async fn serve(&self, mut stream: TcpStream, remote: std::net::SocketAddr) -> io::Result<()> {
+        static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
+        stream.set_nodelay(true)?;
+        let current = self.current.borrow().clone();
+        let found = inspect::inspect(&mut stream, current.listener.inspect).await?;
+        let mut info = ConnectionInfo {
+            id: CONNECTIONS.fetch_add(1, Ordering::Relaxed),
+            local: stream.local_addr()?,
+            remote,
+            server_name: found.server_name.as_deref().map(Into::into),
+            tls_version: None,
+        };
+        let protocols: Vec<&[u8]> = found.protocols.iter().map(Vec::as_slice).collect();
+        let connection = Connection {
+            destination: info.local,
+            server_name: found.server_name.as_deref(),
+            tls: found.tls,
+            application_protocols: &protocols,
+        };
+        let Some(chain) = current.listener.find(&connection).and_then(|position| current.chains.get(position)).cloned() else {
+            self.stats.of(self.worker).no_filter_chain_match.add(1);
+            current.note_no_chain(info);
+            return Ok(());
+        };
+        drop(current);
+        info.server_name = found.server_name.map(Into::into);
+        chain.serve(Incoming { stream, first: found.first, info }).await
+    }
+}
+
+impl Current {
+    fn note_no_chain(&self, info: ConnectionInfo) {
+        let exchange = Exchange::new(Rc::new(info), None, !self.logs.is_empty());
+        exchange.flag(ResponseFlags::NO_ROUTE);
+        exchange.termination.replace(Some("filter_chain_not_found".into()));
+        exchange.duration.set(Some(exchange.start.elapsed()));
+        for (log, sink) in self.logs.iter().filter(|(log, _)| log.filter.takes(exchange.flags.get())) {
+            sink.line(|out| log.format.write(&exchange, out));
+        }
+    }
+}
+
+/// Errors of a client that went away before it was accepted.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted)
+}
+
+/// A connection that waits already.
+fn accept_now(socket: &TcpListener) -> Option<io::Result<(TcpStream, std::net::SocketAddr)>> {
+    let mut cx = std::task::Context::from_waker(Waker::noop());
+    match socket.poll_accept(&mut cx) {
+        std::task::Poll::Ready(accepted) => Some(accepted),
+        std::task::Poll::Pending => None,
+    }
+}
