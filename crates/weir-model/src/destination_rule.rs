@@ -1,0 +1,261 @@
+//! DestinationRules: which one counts for a service, and what it says for one of its ports and subsets.
+//!
+//! Facts: pilot/pkg/model/push_context.go and destination_rule.go of Istio.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use weir_api::resources::MeshConfig;
+use weir_api::resources::destination_rule::{
+    ClientTlsSettings, ConnectionPoolSettings, DestinationRule as Written, OutlierDetection, ProxyProtocol, RetryBudget, Subset,
+    TrafficPolicy, TunnelSettings,
+};
+use weir_api::resources::load_balancer::LoadBalancerSettings;
+use weir_api::{FieldPath, Object, Spec};
+
+use crate::host::{by_specificity, expand, is_subset, is_wildcard};
+use crate::proxy::{Proxy, selects};
+use crate::rule::{Origin, by_age};
+use crate::visibility::Visibility;
+
+/// A DestinationRule, or several for one host that were merged.
+#[derive(Debug, Clone)]
+pub struct DestinationRule {
+    /// The host, in full.
+    pub host: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// What counts for all subsets that say nothing themselves.
+    pub policy: Option<TrafficPolicy>,
+    /// The subsets, each with its place.
+    pub subsets: Vec<(Subset, Origin)>,
+    /// The labels of the workloads whose proxies it is for; of all if there are none.
+    pub selector: Option<BTreeMap<String, String>>,
+    /// Who may see it.
+    pub visibility: Visibility,
+    /// The objects that it was made of, the first one first.
+    pub objects: Vec<Arc<Object>>,
+}
+
+impl DestinationRule {
+    /// The subset of that name.
+    pub fn subset(&self, name: &str) -> Option<&Subset> {
+        self.subsets.iter().map(|(subset, _)| subset).find(|subset| subset.name == name)
+    }
+}
+
+/// The rules of one namespace, by host.
+#[derive(Debug, Default)]
+struct ByHost {
+    exact: HashMap<String, Vec<DestinationRule>>,
+    wildcards: Vec<(String, Vec<DestinationRule>)>,
+}
+
+impl ByHost {
+    fn of_host_mut(&mut self, host: &str) -> &mut Vec<DestinationRule> {
+        if !is_wildcard(host) {
+            return self.exact.entry(host.to_owned()).or_default();
+        }
+        let position = match self.wildcards.binary_search_by(|(known, _)| by_specificity(known, host)) {
+            Ok(position) => position,
+            Err(position) => {
+                self.wildcards.insert(position, (host.to_owned(), vec![]));
+                position
+            }
+        };
+        &mut self.wildcards[position].1
+    }
+
+    /// The rules of the most specific host that covers a service's.
+    fn find(&self, host: &str) -> Option<&Vec<DestinationRule>> {
+        let wildcard = || self.wildcards.iter().find(|(known, _)| is_subset(host, known)).map(|(_, rules)| rules);
+        self.exact.get(host).or_else(wildcard)
+    }
+}
+
+/// All DestinationRules of a mesh.
+#[derive(Debug, Default)]
+pub struct DestinationRules {
+    root: String,
+    /// For proxies of the same namespace.
+    local: HashMap<String, ByHost>,
+    /// Private ones of the root namespace, for proxies of it.
+    root_local: ByHost,
+    /// For proxies of other namespaces.
+    exported: HashMap<String, ByHost>,
+}
+
+impl DestinationRules {
+    /// Reads all DestinationRules, and merges those of one host.
+    pub fn build(objects: &[Arc<Object>], mesh: &MeshConfig, domain: &str) -> Self {
+        let mut of_kind: Vec<(&Arc<Object>, &Written)> = objects
+            .iter()
+            .filter_map(|object| match &object.spec {
+                Spec::DestinationRule(written) => Some((object, &**written)),
+                _ => None,
+            })
+            .collect();
+        // Those for certain workloads go first, then the older ones.
+        of_kind.sort_by(|(a, a_rule), (b, b_rule)| {
+            a_rule.workload_selector.is_none().cmp(&b_rule.workload_selector.is_none()).then_with(|| by_age(a, b))
+        });
+        let mut rules = Self { root: mesh.root_namespace.clone(), ..Self::default() };
+        for (object, written) in of_kind {
+            rules.add(read(object, written, mesh, domain));
+        }
+        rules
+    }
+
+    fn add(&mut self, rule: DestinationRule) {
+        let namespace = rule.namespace.clone();
+        merge_into(self.local.entry(namespace.clone()).or_default().of_host_mut(&rule.host), &rule);
+        if !rule.visibility.is_private_to(&namespace) {
+            merge_into(self.exported.entry(namespace).or_default().of_host_mut(&rule.host), &rule);
+        } else if namespace == self.root {
+            merge_into(self.root_local.of_host_mut(&rule.host), &rule);
+        }
+    }
+
+    /// The rule that a proxy follows for a service: of the proxy's namespace, else the service's, else the root
+    /// namespace's. The first that has any for the host decides; nothing is inherited between them.
+    pub fn find(&self, proxy: &Proxy, host: &str, service_namespace: &str) -> Option<&DestinationRule> {
+        let own = match proxy.namespace == self.root {
+            true => self.root_local.find(host),
+            false => self.local.get(&proxy.namespace).and_then(|rules| rules.find(host)),
+        };
+        if let Some(rules) = own {
+            return choose(rules.iter(), proxy);
+        }
+        let exported = |namespace: &str| {
+            let rules = self.exported.get(namespace)?.find(host)?;
+            let visible: Vec<&DestinationRule> = rules.iter().filter(|rule| rule.visibility.allows(&proxy.namespace)).collect();
+            (!visible.is_empty()).then(|| choose(visible.into_iter(), proxy))
+        };
+        exported(service_namespace).or_else(|| exported(&self.root)).flatten()
+    }
+}
+
+/// The first rule for just this workload, else the last for all.
+fn choose<'r>(rules: impl Iterator<Item = &'r DestinationRule> + Clone, proxy: &Proxy) -> Option<&'r DestinationRule> {
+    let for_this = |rule: &&DestinationRule| {
+        rule.namespace == proxy.namespace && rule.selector.as_ref().is_some_and(|selector| selects(selector, &proxy.labels))
+    };
+    rules.clone().find(for_this).or_else(|| rules.filter(|rule| rule.selector.is_none()).last())
+}
+
+fn read(object: &Arc<Object>, written: &Written, mesh: &MeshConfig, domain: &str) -> DestinationRule {
+    let namespace = &object.meta.namespace;
+    let selector = written.workload_selector.as_ref().map(|selector| selector.match_labels.clone());
+    let place = |i: usize| Origin::new(object, FieldPath::default().key("spec").key("subsets").index(i));
+    DestinationRule {
+        host: expand(&written.host, namespace, domain),
+        namespace: namespace.clone(),
+        policy: written.traffic_policy.clone(),
+        subsets: written.subsets.iter().enumerate().map(|(i, subset)| (subset.clone(), place(i))).collect(),
+        visibility: match selector {
+            Some(_) => Visibility::private(namespace),
+            None => Visibility::parse(&written.export_to, namespace, &mesh.default_destination_rule_export_to),
+        },
+        selector,
+        objects: vec![object.clone()],
+    }
+}
+
+/// Adds a rule to those of its host: to an older one that the same namespaces may see, or beside it.
+fn merge_into(rules: &mut Vec<DestinationRule>, new: &DestinationRule) {
+    let mut separate = true;
+    for known in rules.iter_mut() {
+        if known.selector != new.selector || !new.visibility.covers(&known.visibility) {
+            continue;
+        }
+        separate &= known.visibility != new.visibility;
+        for (subset, origin) in &new.subsets {
+            if known.subset(&subset.name).is_none() {
+                known.subsets.push((subset.clone(), origin.clone()));
+            }
+        }
+        if known.policy.is_none() {
+            known.policy.clone_from(&new.policy);
+        }
+        known.objects.extend(new.objects.iter().cloned());
+    }
+    if separate {
+        rules.push(new.clone());
+    }
+}
+
+/// What counts for one port of a service, or of one of its subsets.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EffectivePolicy {
+    /// How instances are chosen.
+    pub load_balancer: Option<LoadBalancerSettings>,
+    /// Limits.
+    pub connection_pool: Option<ConnectionPoolSettings>,
+    /// When instances are left out.
+    pub outlier_detection: Option<OutlierDetection>,
+    /// TLS towards the instances.
+    pub tls: Option<ClientTlsSettings>,
+    /// A tunnel towards the instances.
+    pub tunnel: Option<TunnelSettings>,
+    /// The PROXY protocol towards the instances.
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// How many retries at a time.
+    pub retry_budget: Option<RetryBudget>,
+}
+
+impl EffectivePolicy {
+    /// What a rule says for a port, of a subset if one is named. What it leaves open, the mesh's default policy fills.
+    pub fn new(rule: Option<&DestinationRule>, subset: Option<&Subset>, port: u16, mesh: &MeshConfig) -> Self {
+        let mut policy = Self::at_port(rule.and_then(|rule| rule.policy.as_ref()), port);
+        if let Some(own) = subset.and_then(|subset| subset.traffic_policy.as_ref()) {
+            policy.replace_with(Self::at_port(Some(own), port));
+        }
+        if let Some(default) = &mesh.default_traffic_policy {
+            policy.connection_pool = policy.connection_pool.or_else(|| default.connection_pool.clone());
+            policy.outlier_detection = policy.outlier_detection.or_else(|| default.outlier_detection.clone());
+        }
+        policy
+    }
+
+    /// One level's policy. Settings of the port take the place of the level's as a whole: what they leave out is
+    /// not inherited.
+    fn at_port(policy: Option<&TrafficPolicy>, port: u16) -> Self {
+        let Some(policy) = policy else { return Self::default() };
+        let level = Self {
+            load_balancer: policy.load_balancer.clone(),
+            connection_pool: policy.connection_pool.clone(),
+            outlier_detection: policy.outlier_detection.clone(),
+            tls: policy.tls.clone(),
+            tunnel: policy.tunnel.clone(),
+            proxy_protocol: policy.proxy_protocol.clone(),
+            retry_budget: policy.retry_budget.clone(),
+        };
+        let own = policy.port_level_settings.iter().find(|own| own.port.as_ref().is_some_and(|own| own.number == u32::from(port)));
+        match own {
+            None => level,
+            Some(own) => Self {
+                load_balancer: own.load_balancer.clone(),
+                connection_pool: own.connection_pool.clone(),
+                outlier_detection: own.outlier_detection.clone(),
+                tls: own.tls.clone(),
+                ..level
+            },
+        }
+    }
+
+    /// Takes over, block by block, what `other` says.
+    fn replace_with(&mut self, other: Self) {
+        fn take<T>(own: &mut Option<T>, other: Option<T>) {
+            if other.is_some() {
+                *own = other;
+            }
+        }
+        take(&mut self.load_balancer, other.load_balancer);
+        take(&mut self.connection_pool, other.connection_pool);
+        take(&mut self.outlier_detection, other.outlier_detection);
+        take(&mut self.tls, other.tls);
+        take(&mut self.tunnel, other.tunnel);
+        take(&mut self.proxy_protocol, other.proxy_protocol);
+        take(&mut self.retry_budget, other.retry_budget);
+    }
+}

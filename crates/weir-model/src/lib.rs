@@ -1,0 +1,29 @@
+//! The canonical model of a mesh: services and their instances, and the rules about them, with everything
+//! decided that does not depend on a wire format: who sees what, which rule wins, what is merged.
+//!
+//! A [`MeshSnapshot`] is read from objects as a whole; it does not change afterwards. [`Scope`] is what one proxy
+//! knows of it, [`MergedGateway`] what a gateway serves.
+
+pub mod destination_rule;
+pub mod gateway;
+pub mod host;
+pub mod proxy;
+pub mod registry;
+pub mod rule;
+pub mod scope;
+pub mod service;
+pub mod snapshot;
+pub mod virtual_service;
+pub mod visibility;
+
+pub use destination_rule::{DestinationRule, EffectivePolicy};
+pub use gateway::{GatewayPort, GatewayServer, MergedGateway};
+pub use proxy::{Interception, Proxy, ProxyKind};
+pub use registry::Services;
+pub use registry::workload::Workload;
+pub use rule::Origin;
+pub use scope::{EgressListener, OutboundPolicy, Scope, Sidecar};
+pub use service::{Endpoint, Registry, Resolution, Service, ServicePort};
+pub use snapshot::{DEFAULT_DOMAIN, MeshSnapshot};
+pub use virtual_service::{HttpRule, MESH, TcpRule, TlsRule, VirtualService};
+pub use visibility::Visibility;

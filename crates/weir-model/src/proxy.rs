@@ -1,0 +1,99 @@
+//! A proxy, as the control plane sees it.
+
+use std::collections::BTreeMap;
+
+/// What a proxy is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ProxyKind {
+    /// It stands beside a workload.
+    Sidecar,
+    /// It stands at the edge of the mesh: a gateway.
+    Router,
+}
+
+impl ProxyKind {
+    /// As it stands in a node id.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sidecar => "sidecar",
+            Self::Router => "router",
+        }
+    }
+}
+
+/// How traffic comes to a sidecar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Interception {
+    /// By the addresses that the applications connect to.
+    #[default]
+    None,
+    /// All of it, redirected by the kernel.
+    Redirect,
+}
+
+/// A proxy that a configuration is made for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Proxy {
+    /// Its id, unique in the mesh: `sidecar~IP~NAME.NAMESPACE~NAMESPACE.svc.DOMAIN`.
+    pub id: String,
+    /// What it is for.
+    pub kind: ProxyKind,
+    /// The name of its workload.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// The labels of its workload.
+    pub labels: BTreeMap<String, String>,
+    /// Its addresses; the first is the one that it is known by.
+    pub addresses: Vec<String>,
+    /// How traffic comes to it.
+    pub interception: Interception,
+}
+
+impl Proxy {
+    /// Its address.
+    pub fn address(&self) -> &str {
+        self.addresses.first().map_or("127.0.0.1", String::as_str)
+    }
+
+    /// Whether a selector picks it: all of the selector's labels are its labels. An empty selector picks all.
+    pub fn is_selected(&self, selector: &BTreeMap<String, String>) -> bool {
+        selects(selector, &self.labels)
+    }
+
+    /// The id of a proxy.
+    pub fn make_id(kind: ProxyKind, address: &str, name: &str, namespace: &str, domain: &str) -> String {
+        format!("{}~{address}~{name}.{namespace}~{namespace}.svc.{domain}", kind.name())
+    }
+
+    /// Reads a node id: what it is for, its address, name and namespace.
+    pub fn parse_id(id: &str) -> Option<(ProxyKind, String, String, String)> {
+        let mut parts = id.split('~');
+        let kind = match parts.next()? {
+            "sidecar" => ProxyKind::Sidecar,
+            "router" => ProxyKind::Router,
+            _ => return None,
+        };
+        let address = parts.next()?.to_owned();
+        let (name, namespace) = parts.next()?.rsplit_once('.')?;
+        Some((kind, address, name.to_owned(), namespace.to_owned()))
+    }
+}
+
+/// Whether all labels of a selector are among `labels`.
+pub fn selects(selector: &BTreeMap<String, String>, labels: &BTreeMap<String, String>) -> bool {
+    selector.iter().all(|(name, value)| labels.get(name) == Some(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_written_and_read() {
+        let id = Proxy::make_id(ProxyKind::Sidecar, "10.0.0.1", "reviews-v1", "default", "cluster.local");
+        assert_eq!(id, "sidecar~10.0.0.1~reviews-v1.default~default.svc.cluster.local");
+        assert_eq!(Proxy::parse_id(&id), Some((ProxyKind::Sidecar, "10.0.0.1".into(), "reviews-v1".into(), "default".into())));
+        assert_eq!(Proxy::parse_id("waypoint~x"), None);
+    }
+}

@@ -1,0 +1,130 @@
+//! ServiceEntries: services that no platform knows, with their instances in place or selected by label.
+
+use std::sync::Arc;
+
+use weir_api::Object;
+use weir_api::resources::service_entry::{Location, Resolution as Written, ServicePort as WrittenPort};
+use weir_api::resources::{ServiceEntry, WorkloadEntry};
+
+use super::workload::{Workload, entry_labels};
+use super::{Input, Registered};
+use crate::service::{Endpoint, Registry, Resolution, Service, ServicePort};
+use crate::visibility::Visibility;
+
+/// The services of an entry: one for each host.
+pub(super) fn services(input: &Input<'_>, object: &Arc<Object>, entry: &ServiceEntry) -> Vec<Registered> {
+    entry.hosts.iter().map(|host| service(input, object, entry, host)).collect()
+}
+
+fn service(input: &Input<'_>, object: &Arc<Object>, entry: &ServiceEntry, host: &str) -> Registered {
+    let namespace = &object.meta.namespace;
+    let hostname: Arc<str> = host.to_ascii_lowercase().into();
+    let service = Service {
+        name: short_name(&hostname, namespace, input.domain).into(),
+        namespace: namespace.as_str().into(),
+        addresses: entry.addresses.iter().map(|address| single(address).to_owned()).collect(),
+        ports: entry.ports.iter().filter_map(port).collect(),
+        resolution: match entry.resolution {
+            Written::None => Resolution::Passthrough,
+            Written::Static => Resolution::Static,
+            Written::Dns => Resolution::Dns,
+            Written::DnsRoundRobin => Resolution::DnsRoundRobin,
+            Written::DynamicDns => Resolution::DynamicDns,
+        },
+        external: entry.location == Location::MeshExternal,
+        visibility: Visibility::parse(&entry.export_to, namespace, &input.mesh.default_service_export_to),
+        registry: Registry::External,
+        object: object.clone(),
+        hostname,
+    };
+    Registered { endpoints: endpoints(input, object, entry, &service), service }
+}
+
+fn port(written: &WrittenPort) -> Option<ServicePort> {
+    Some(ServicePort { number: u16::try_from(written.number).ok()?, name: written.name.clone(), protocol: written.protocol() })
+}
+
+/// `reviews` of `reviews.default.svc.cluster.local`; anything else stays as it is.
+fn short_name<'h>(hostname: &'h str, namespace: &str, domain: &str) -> &'h str {
+    hostname.strip_suffix(&format!(".{namespace}.svc.{domain}")).unwrap_or(hostname)
+}
+
+/// A range of one address is that address.
+fn single(address: &str) -> &str {
+    address.strip_suffix("/32").or_else(|| address.strip_suffix("/128")).unwrap_or(address)
+}
+
+fn endpoints(input: &Input<'_>, object: &Arc<Object>, entry: &ServiceEntry, service: &Service) -> Vec<Endpoint> {
+    if let Some(selector) = &entry.workload_selector {
+        let selected = input.selected(&object.meta.namespace, &selector.labels);
+        return selected.flat_map(|workload| of_workload(workload, entry)).collect();
+    }
+    if !entry.endpoints.is_empty() {
+        return entry.endpoints.iter().enumerate().flat_map(|(i, endpoint)| in_place(object, entry, i, endpoint)).collect();
+    }
+    match service.resolution {
+        // The name of the service is the name of its instances.
+        Resolution::Dns | Resolution::DnsRoundRobin => {
+            entry.ports.iter().filter_map(|port| by_name(object, &service.hostname, port)).collect()
+        }
+        Resolution::Static | Resolution::Passthrough | Resolution::DynamicDns => vec![],
+    }
+}
+
+/// Where an instance serves a port: as it says itself, else the port's target, else the same number.
+fn target(port: &WrittenPort, own: Option<&u32>) -> Option<(u16, u16)> {
+    let number = own.copied().or((port.target_port != 0).then_some(port.target_port)).unwrap_or(port.number);
+    Some((u16::try_from(port.number).ok()?, u16::try_from(number).ok()?))
+}
+
+fn of_workload(workload: &Workload, entry: &ServiceEntry) -> Vec<Endpoint> {
+    let at = |port: &WrittenPort| {
+        let (service_port, number) = target(port, workload.ports.get(&port.name))?;
+        Some(Endpoint {
+            address: workload.address.clone(),
+            port: number,
+            service_port,
+            labels: workload.labels.clone(),
+            locality: workload.locality.clone(),
+            weight: workload.weight,
+            workload: workload.name.clone(),
+            namespace: workload.namespace.clone(),
+            healthy: workload.ready,
+        })
+    };
+    entry.ports.iter().filter_map(at).collect()
+}
+
+fn in_place(object: &Arc<Object>, entry: &ServiceEntry, number: usize, endpoint: &WorkloadEntry) -> Vec<Endpoint> {
+    let labels = Arc::new(entry_labels(endpoint, &Default::default()));
+    let at = |port: &WrittenPort| {
+        let (service_port, target) = target(port, endpoint.ports.get(&port.name))?;
+        Some(Endpoint {
+            address: endpoint.address.clone(),
+            port: target,
+            service_port,
+            labels: labels.clone(),
+            locality: endpoint.locality.clone(),
+            weight: endpoint.weight,
+            workload: format!("{}-{number}", object.meta.name),
+            namespace: object.meta.namespace.clone(),
+            healthy: true,
+        })
+    };
+    entry.ports.iter().filter_map(at).collect()
+}
+
+fn by_name(object: &Arc<Object>, hostname: &str, port: &WrittenPort) -> Option<Endpoint> {
+    let (service_port, target) = target(port, None)?;
+    Some(Endpoint {
+        address: hostname.to_owned(),
+        port: target,
+        service_port,
+        labels: Arc::default(),
+        locality: String::new(),
+        weight: 0,
+        workload: object.meta.name.clone(),
+        namespace: object.meta.namespace.clone(),
+        healthy: true,
+    })
+}

@@ -1,0 +1,195 @@
+//! Kubernetes' Services. Their instances stand in EndpointSlices (or Endpoints), and, in a mesh without
+//! Kubernetes, are the WorkloadEntries that the Service's selector picks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use weir_api::resources::kubernetes::{
+    EndpointPort, EndpointSlice, Endpoints, IntOrString, ObjectReference, Service as Written, ServicePort as WrittenPort,
+};
+use weir_api::resources::protocol::Protocol;
+use weir_api::{Kind, Object, Spec};
+
+use super::workload::Workload;
+use super::{Input, Registered};
+use crate::service::{Endpoint, Registry, Resolution, Service, ServicePort, select_protocol};
+use crate::visibility::Visibility;
+
+/// Names the Service that an EndpointSlice belongs to.
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
+/// Says who may see a Service.
+const EXPORT_TO: &str = "networking.istio.io/exportTo";
+
+/// The name of the Service whose instances an object lists.
+pub(super) fn service_of(object: &Object) -> Option<&str> {
+    match &object.spec {
+        Spec::EndpointSlice(_) => object.meta.labels.get(SERVICE_NAME).map(String::as_str),
+        Spec::Endpoints(_) => Some(&object.meta.name),
+        _ => None,
+    }
+}
+
+/// A Service and its instances.
+pub(super) fn service(input: &Input<'_>, object: &Arc<Object>, written: &Written) -> Registered {
+    let (name, namespace) = (&object.meta.name, &object.meta.namespace);
+    let export_to: Vec<String> =
+        object.meta.annotations.get(EXPORT_TO).map(|list| list.split(',').map(|word| word.trim().to_owned()).collect()).unwrap_or_default();
+    let service = Service {
+        hostname: format!("{name}.{namespace}.svc.{}", input.domain).into(),
+        name: name.as_str().into(),
+        namespace: namespace.as_str().into(),
+        addresses: addresses(written),
+        ports: written.spec.ports.iter().filter_map(port).collect(),
+        resolution: match (written.spec.is_external_name(), written.spec.is_headless()) {
+            (true, _) => Resolution::Dns,
+            (_, true) => Resolution::Passthrough,
+            (false, false) => Resolution::Static,
+        },
+        external: false,
+        visibility: Visibility::parse(&export_to, namespace, &input.mesh.default_service_export_to),
+        registry: Registry::Kubernetes,
+        object: object.clone(),
+    };
+    Registered { endpoints: endpoints(input, object, written), service }
+}
+
+fn addresses(written: &Written) -> Vec<String> {
+    let mut addresses: Vec<String> = std::iter::once(&written.spec.cluster_ip).chain(&written.spec.cluster_ips).cloned().collect();
+    addresses.retain(|address| !address.is_empty() && address != "None");
+    addresses.dedup();
+    addresses
+}
+
+fn port(written: &WrittenPort) -> Option<ServicePort> {
+    let number = u16::try_from(written.port).ok()?;
+    let protocol = select_protocol(&written.name, written.app_protocol.as_deref(), number, &written.protocol);
+    Some(ServicePort { number, name: written.name.clone(), protocol })
+}
+
+fn endpoints(input: &Input<'_>, object: &Arc<Object>, written: &Written) -> Vec<Endpoint> {
+    if written.spec.is_external_name() {
+        return written.spec.ports.iter().filter_map(|port| of_name(object, written, port)).collect();
+    }
+    let mut found: Vec<Endpoint> = vec![];
+    for other in input.slices.get(&(object.meta.namespace.as_str(), object.meta.name.as_str())).into_iter().flatten() {
+        match other {
+            Spec::EndpointSlice(slice) => found.extend(of_slice(input, object, written, slice)),
+            Spec::Endpoints(endpoints) => found.extend(of_endpoints(input, object, written, endpoints)),
+            _ => {}
+        }
+    }
+    let selector = &written.spec.selector;
+    if !selector.is_empty() {
+        let selected = input.selected(&object.meta.namespace, selector).filter(|workload| workload.object.kind == Kind::WorkloadEntry);
+        found.extend(selected.flat_map(|workload| of_workload(workload, written)));
+    }
+    found
+}
+
+/// A Service that is but another name for one outside: its only instance is that name.
+fn of_name(object: &Arc<Object>, written: &Written, port: &WrittenPort) -> Option<Endpoint> {
+    let number = u16::try_from(port.port).ok()?;
+    Some(Endpoint {
+        address: written.spec.external_name.clone(),
+        port: number,
+        service_port: number,
+        labels: Arc::default(),
+        locality: String::new(),
+        weight: 0,
+        workload: object.meta.name.clone(),
+        namespace: object.meta.namespace.clone(),
+        healthy: true,
+    })
+}
+
+/// The Service's port that an endpoint's port serves: the one of the same name.
+fn service_port(written: &Written, port: &EndpointPort) -> Option<u16> {
+    let found = written.spec.ports.iter().find(|known| known.name == port.name);
+    u16::try_from(found?.port).ok()
+}
+
+fn of_slice(input: &Input<'_>, object: &Arc<Object>, written: &Written, slice: &EndpointSlice) -> Vec<Endpoint> {
+    let mut found = vec![];
+    for port in &slice.ports {
+        let (Some(service_port), Ok(number)) = (service_port(written, port), u16::try_from(port.port)) else { continue };
+        for endpoint in &slice.endpoints {
+            let healthy = endpoint.conditions.is_ready() || written.spec.publish_not_ready_addresses;
+            for address in &endpoint.addresses {
+                let workload = pod(input, object, endpoint.target_ref.as_ref(), address);
+                found.push(of_address(object, workload, address, (number, service_port), healthy));
+            }
+        }
+    }
+    found
+}
+
+fn of_endpoints(input: &Input<'_>, object: &Arc<Object>, written: &Written, endpoints: &Endpoints) -> Vec<Endpoint> {
+    let mut found = vec![];
+    for subset in &endpoints.subsets {
+        let ready = subset.addresses.iter().map(|address| (address, true));
+        let all = ready.chain(subset.not_ready_addresses.iter().map(|address| (address, written.spec.publish_not_ready_addresses)));
+        for (address, healthy) in all {
+            for port in &subset.ports {
+                let (Some(service_port), Ok(number)) = (service_port(written, port), u16::try_from(port.port)) else { continue };
+                let workload = pod(input, object, address.target_ref.as_ref(), &address.ip);
+                found.push(of_address(object, workload, &address.ip, (number, service_port), healthy));
+            }
+        }
+    }
+    found
+}
+
+fn of_address(object: &Arc<Object>, workload: Option<&Arc<Workload>>, address: &str, ports: (u16, u16), healthy: bool) -> Endpoint {
+    let (port, service_port) = ports;
+    Endpoint {
+        address: address.to_owned(),
+        port,
+        service_port,
+        labels: workload.map(|workload| workload.labels.clone()).unwrap_or_default(),
+        locality: workload.map(|workload| workload.locality.clone()).unwrap_or_default(),
+        weight: 0,
+        workload: workload.map_or_else(|| object.meta.name.clone(), |workload| workload.name.clone()),
+        namespace: object.meta.namespace.clone(),
+        healthy,
+    }
+}
+
+/// The Pod that an endpoint refers to, or the workload that has its address.
+fn pod<'i>(input: &Input<'i>, object: &Object, reference: Option<&ObjectReference>, address: &str) -> Option<&'i Arc<Workload>> {
+    match reference.filter(|reference| reference.kind == "Pod") {
+        Some(reference) => {
+            let namespace = if reference.namespace.is_empty() { &object.meta.namespace } else { &reference.namespace };
+            input.pods.get(&(namespace.as_str(), reference.name.as_str())).copied()
+        }
+        None => input.by_address.get(address).copied(),
+    }
+}
+
+fn of_workload(workload: &Workload, written: &Written) -> Vec<Endpoint> {
+    let at = |port: &WrittenPort| {
+        let service_port = u16::try_from(port.port).ok()?;
+        Some(Endpoint {
+            address: workload.address.clone(),
+            port: target(port, &workload.ports).unwrap_or(service_port),
+            service_port,
+            labels: workload.labels.clone(),
+            locality: workload.locality.clone(),
+            weight: workload.weight,
+            workload: workload.name.clone(),
+            namespace: workload.namespace.clone(),
+            healthy: workload.ready,
+        })
+    };
+    let tcp = written.spec.ports.iter().filter(|port| !port.protocol.eq_ignore_ascii_case(Protocol::Udp.name()));
+    tcp.filter_map(at).collect()
+}
+
+/// Where a workload serves a port: as it says itself, else the port's target, by number or name.
+fn target(port: &WrittenPort, own: &BTreeMap<String, u32>) -> Option<u16> {
+    let named = |name: &str| own.get(name).and_then(|number| u16::try_from(*number).ok());
+    named(&port.name).or_else(|| match &port.target_port {
+        Some(IntOrString::Int(number)) => u16::try_from(*number).ok().filter(|number| *number != 0),
+        Some(IntOrString::String(name)) => named(name),
+        None => None,
+    })
+}

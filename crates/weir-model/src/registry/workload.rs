@@ -1,0 +1,84 @@
+//! Workloads: WorkloadEntries and Pods.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use weir_api::resources::WorkloadEntry;
+use weir_api::resources::kubernetes::Pod;
+use weir_api::{Object, Spec};
+
+type Labels = BTreeMap<String, String>;
+
+/// What runs somewhere and may be an instance of services.
+#[derive(Debug, Clone)]
+pub struct Workload {
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Where it is: an IP address, a name, or `unix://` and a path.
+    pub address: String,
+    /// Its labels.
+    pub labels: Arc<Labels>,
+    /// Its ports by name.
+    pub ports: BTreeMap<String, u32>,
+    /// `region/zone/subzone`; may be empty.
+    pub locality: String,
+    /// Its share of the requests; 0 counts as 1.
+    pub weight: u32,
+    /// Whether it takes requests.
+    pub ready: bool,
+    /// The object that defines it.
+    pub object: Arc<Object>,
+}
+
+/// Labels of a WorkloadEntry: those of its spec, and over them those of its metadata.
+pub fn entry_labels(entry: &WorkloadEntry, meta: &Labels) -> Labels {
+    let mut labels = entry.labels.clone();
+    labels.extend(meta.iter().map(|(name, value)| (name.clone(), value.clone())));
+    labels
+}
+
+/// All workloads, in the order of the objects.
+pub fn workloads(objects: &[Arc<Object>]) -> Vec<Arc<Workload>> {
+    objects.iter().filter_map(of_object).map(Arc::new).collect()
+}
+
+fn of_object(object: &Arc<Object>) -> Option<Workload> {
+    let workload = match &object.spec {
+        Spec::WorkloadEntry(entry) => of_entry(object, entry),
+        Spec::Pod(pod) => of_pod(object, pod)?,
+        _ => return None,
+    };
+    Some(workload)
+}
+
+fn of_entry(object: &Arc<Object>, entry: &WorkloadEntry) -> Workload {
+    Workload {
+        name: object.meta.name.clone(),
+        namespace: object.meta.namespace.clone(),
+        address: entry.address.clone(),
+        labels: Arc::new(entry_labels(entry, &object.meta.labels)),
+        ports: entry.ports.clone(),
+        locality: entry.locality.clone(),
+        weight: entry.weight,
+        ready: true,
+        object: object.clone(),
+    }
+}
+
+fn of_pod(object: &Arc<Object>, pod: &Pod) -> Option<Workload> {
+    let address = if pod.status.pod_ip.is_empty() { pod.status.pod_ips.first()?.ip.clone() } else { pod.status.pod_ip.clone() };
+    let named = pod.spec.containers.iter().flat_map(|container| &container.ports).filter(|port| !port.name.is_empty());
+    Some(Workload {
+        name: object.meta.name.clone(),
+        namespace: object.meta.namespace.clone(),
+        address,
+        labels: Arc::new(object.meta.labels.clone()),
+        ports: named.filter_map(|port| Some((port.name.clone(), u32::try_from(port.container_port).ok()?))).collect(),
+        locality: String::new(),
+        weight: 0,
+        ready: pod.status.is_ready(),
+        object: object.clone(),
+    })
+}

@@ -1,0 +1,34 @@
+//! What every rule has: where it came from, its age, and who may see it.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use weir_api::{FieldPath, Object, Place};
+
+/// A part of an object: where a rule, or a part of one, was written.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// The object.
+    pub object: Arc<Object>,
+    /// The part of it.
+    pub path: FieldPath,
+}
+
+impl Origin {
+    /// A part of an object.
+    pub fn new(object: &Arc<Object>, path: FieldPath) -> Self {
+        Self { object: object.clone(), path }
+    }
+
+    /// Where it stands in its text, if it came from one.
+    pub fn place(&self) -> Option<Place> {
+        self.object.place(&self.path)
+    }
+}
+
+/// Which of two objects is older: by creation time, then name, then namespace. One without a time is as old as
+/// can be, so that all without one are of one age.
+pub fn by_age(a: &Object, b: &Object) -> Ordering {
+    let time = |object: &Object| object.meta.creation_timestamp.unwrap_or(jiff::Timestamp::MIN);
+    time(a).cmp(&time(b)).then_with(|| a.meta.name.cmp(&b.meta.name)).then_with(|| a.meta.namespace.cmp(&b.meta.namespace))
+}

@@ -1,0 +1,337 @@
+//! What one proxy knows of the mesh: the services and rules that its Sidecar resource imports, by egress
+//! listener.
+//!
+//! Facts: pilot/pkg/model/sidecar.go of Istio. Sidecars are never merged; without any, a proxy imports all that
+//! its namespace may see. Gateways ignore Sidecars.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use weir_api::resources::protocol::Protocol;
+use weir_api::resources::sidecar::{IstioEgressListener, OutboundTrafficPolicyMode, Sidecar as Written};
+use weir_api::resources::virtual_service::Destination;
+use weir_api::{FieldPath, Object, Spec};
+
+use crate::host::{by_specificity, is_subset, is_wildcard, overlap};
+use crate::proxy::{Proxy, ProxyKind, selects};
+use crate::rule::{Origin, by_age};
+use crate::service::{Registry, Service};
+use crate::snapshot::MeshSnapshot;
+use crate::virtual_service::{MESH, VirtualService};
+
+/// A Sidecar resource.
+#[derive(Debug, Clone)]
+pub struct Sidecar {
+    /// What it says.
+    pub spec: Arc<Written>,
+    /// The object that defines it.
+    pub object: Arc<Object>,
+}
+
+/// All Sidecars of a mesh, from the oldest to the youngest.
+pub fn sidecars(objects: &[Arc<Object>]) -> Vec<Sidecar> {
+    let read = |object: &Arc<Object>| match &object.spec {
+        Spec::Sidecar(written) => Some(Sidecar { spec: Arc::new(written.clone()), object: object.clone() }),
+        _ => None,
+    };
+    let mut sidecars: Vec<Sidecar> = objects.iter().filter_map(read).collect();
+    sidecars.sort_by(|a, b| by_age(&a.object, &b.object));
+    sidecars
+}
+
+/// The Sidecar of a proxy: the oldest that selects its workload, else the oldest for the whole namespace, else
+/// the one for the whole root namespace, which is for all.
+pub fn sidecar_of<'s>(sidecars: &'s [Sidecar], proxy: &Proxy, root: &str) -> Option<&'s Sidecar> {
+    if proxy.kind == ProxyKind::Router {
+        return None;
+    }
+    let own = |sidecar: &&Sidecar| sidecar.object.meta.namespace == proxy.namespace;
+    let selector = |sidecar: &&Sidecar| sidecar.spec.workload_selector.as_ref().map(|selector| selector.labels.clone());
+    let selecting = |sidecar: &&Sidecar| selector(sidecar).is_some_and(|labels| selects(&labels, &proxy.labels));
+    let for_all = |sidecar: &&Sidecar| sidecar.spec.workload_selector.is_none();
+    let of_root = |sidecar: &&Sidecar| sidecar.object.meta.namespace == root;
+    let find = |which: &dyn Fn(&&Sidecar) -> bool| sidecars.iter().find(which);
+    find(&|sidecar| own(sidecar) && selecting(sidecar))
+        .or_else(|| find(&|sidecar| own(sidecar) && for_all(sidecar)))
+        .or_else(|| find(&|sidecar| of_root(sidecar) && for_all(sidecar)))
+}
+
+/// Where traffic goes that no service claims.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OutboundPolicy {
+    /// Nowhere.
+    RegistryOnly,
+    /// To the address that it was sent to.
+    AllowAny,
+    /// Through a proxy for all of it.
+    EgressProxy(Destination),
+}
+
+/// What a proxy knows of the mesh.
+#[derive(Debug)]
+pub struct Scope {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its Sidecar.
+    pub sidecar: Option<Sidecar>,
+    /// What it may reach, listener by listener; those with a port come first.
+    pub egress: Vec<EgressListener>,
+    /// Every service that it may reach, destinations of rules included; each host name once.
+    pub services: Vec<Arc<Service>>,
+    /// Where everything else goes.
+    pub outbound_policy: OutboundPolicy,
+    by_host: HashMap<Arc<str>, usize>,
+}
+
+/// What a proxy may reach through one of its egress listeners.
+#[derive(Debug)]
+pub struct EgressListener {
+    /// How it is written; none for the one that every proxy has unless it is told otherwise.
+    pub spec: Option<IstioEgressListener>,
+    /// Where that stands.
+    pub origin: Option<Origin>,
+    /// The services.
+    pub services: Vec<Arc<Service>>,
+    /// The rules, in the order in which they count.
+    pub virtual_services: Vec<Arc<VirtualService>>,
+    /// For each host of a service: the rule whose host fits it best.
+    by_host: HashMap<Arc<str>, usize>,
+}
+
+impl EgressListener {
+    /// The port that it is for; all if there is none.
+    pub fn port(&self) -> Option<u16> {
+        self.spec.as_ref()?.port.as_ref().and_then(|port| u16::try_from(port.number).ok()).filter(|port| *port != 0)
+    }
+
+    /// The rule that governs a service.
+    pub fn virtual_service_of(&self, hostname: &str) -> Option<&Arc<VirtualService>> {
+        self.by_host.get(hostname).map(|index| &self.virtual_services[*index])
+    }
+}
+
+impl Scope {
+    /// What a proxy knows. What it looks at of the proxy: its kind, namespace, and the Sidecar that selects it.
+    pub(crate) fn new(mesh: &MeshSnapshot, kind: ProxyKind, namespace: &str, sidecar: Option<Sidecar>) -> Self {
+        let everything = [IstioEgressListener { hosts: vec!["*/*".to_owned()], ..Default::default() }];
+        let written: &[IstioEgressListener] = match &sidecar {
+            Some(sidecar) if !sidecar.spec.egress.is_empty() => &sidecar.spec.egress,
+            _ => &everything,
+        };
+        let visible = mesh.services.visible_to(namespace);
+        let origin = |i: usize| {
+            let sidecar = sidecar.as_ref().filter(|sidecar| !sidecar.spec.egress.is_empty())?;
+            Some(Origin::new(&sidecar.object, FieldPath::default().key("spec").key("egress").index(i)))
+        };
+        let egress = written.iter().enumerate().map(|(i, spec)| EgressListener::new(mesh, namespace, spec, origin(i), &visible));
+        let egress: Vec<EgressListener> = egress.collect();
+        let mut imports = Imports::default();
+        match kind {
+            ProxyKind::Router => visible.iter().for_each(|service| imports.add(service)),
+            ProxyKind::Sidecar => egress.iter().for_each(|listener| imports.add_listener(mesh, namespace, listener)),
+        }
+        Self {
+            namespace: namespace.to_owned(),
+            outbound_policy: outbound_policy(mesh, sidecar.as_ref(), namespace),
+            sidecar,
+            egress,
+            services: imports.services,
+            by_host: imports.by_host,
+        }
+    }
+
+    /// The service of a host name.
+    pub fn service(&self, hostname: &str) -> Option<&Arc<Service>> {
+        self.by_host.get(hostname).map(|index| &self.services[*index])
+    }
+
+    /// The listener whose services and rules count at a port: the one for that port, else the one for all.
+    pub fn listener_for(&self, port: u16) -> Option<&EgressListener> {
+        self.egress.iter().find(|listener| listener.port().is_none_or(|own| own == port))
+    }
+}
+
+fn outbound_policy(mesh: &MeshSnapshot, sidecar: Option<&Sidecar>, namespace: &str) -> OutboundPolicy {
+    use weir_api::resources::mesh_config::OutboundMode as MeshMode;
+    if let Some(policy) = sidecar.and_then(|sidecar| sidecar.spec.outbound_traffic_policy.as_ref()) {
+        return match (&policy.mode, &policy.egress_proxy) {
+            (_, Some(proxy)) => {
+                let host = crate::host::expand(&proxy.host, namespace, &mesh.domain);
+                OutboundPolicy::EgressProxy(Destination { host, ..proxy.clone() })
+            }
+            (OutboundTrafficPolicyMode::AllowAny, None) => OutboundPolicy::AllowAny,
+            (OutboundTrafficPolicyMode::RegistryOnly, None) => OutboundPolicy::RegistryOnly,
+        };
+    }
+    match mesh.config.outbound_traffic_policy.mode {
+        MeshMode::RegistryOnly => OutboundPolicy::RegistryOnly,
+        _ => OutboundPolicy::AllowAny,
+    }
+}
+
+/// The hosts that a listener imports, by namespace; `*` stands for all.
+struct Hosts(BTreeMap<String, Vec<String>>);
+
+impl Hosts {
+    fn read(written: &[String], namespace: &str) -> Self {
+        let mut hosts: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (owner, host) in written.iter().filter_map(|host| host.split_once('/')) {
+            let owner = if owner == "." { namespace } else { owner };
+            hosts.entry(owner.to_owned()).or_default().push(host.to_ascii_lowercase());
+        }
+        Self(hosts)
+    }
+
+    /// Those that count for something of a namespace.
+    fn of<'h>(&'h self, namespace: &str) -> impl Iterator<Item = &'h String> {
+        self.0.get(namespace).into_iter().chain(self.0.get("*")).flatten()
+    }
+
+    fn import_service(&self, service: &Service) -> bool {
+        self.of(&service.namespace).any(|host| is_subset(&service.hostname, host))
+    }
+
+    /// A rule is imported if one of its hosts has any name in common with an imported one.
+    fn import_rule(&self, rule: &VirtualService) -> bool {
+        self.of(&rule.namespace).any(|host| rule.hosts.iter().any(|own| overlap(own, host)))
+    }
+}
+
+impl EgressListener {
+    fn new(mesh: &MeshSnapshot, namespace: &str, spec: &IstioEgressListener, origin: Option<Origin>, visible: &[Arc<Service>]) -> Self {
+        let hosts = Hosts::read(&spec.hosts, namespace);
+        let mut listener = Self {
+            spec: origin.is_some().then(|| spec.clone()),
+            origin,
+            services: vec![],
+            virtual_services: mesh.virtual_services.of_gateway(MESH, namespace),
+            by_host: HashMap::new(),
+        };
+        listener.virtual_services.retain(|rule| hosts.import_rule(rule));
+        let imported = visible.iter().filter(|service| hosts.import_service(service));
+        listener.services = one_namespace_each(imported.filter_map(|service| listener.cut(service)).collect(), namespace);
+        listener.by_host = governing(&listener.services, &listener.virtual_services);
+        listener
+    }
+
+    /// The port that services must have to be reached; a proxy for HTTP reaches all.
+    fn required_port(&self) -> Option<u16> {
+        let written = self.spec.as_ref()?.port.as_ref()?;
+        self.port().filter(|_| written.protocol() != Some(Protocol::HttpProxy))
+    }
+
+    /// A service as it is reached here: with the listener's port alone.
+    fn cut(&self, service: &Arc<Service>) -> Option<Arc<Service>> {
+        match self.required_port() {
+            None => Some(service.clone()),
+            Some(required) => with_ports(service, |port| port == required),
+        }
+    }
+}
+
+/// A service with only some of its ports; none if it has none of them.
+fn with_ports(service: &Arc<Service>, keep: impl Fn(u16) -> bool) -> Option<Arc<Service>> {
+    if service.ports.iter().all(|port| keep(port.number)) {
+        return (!service.ports.is_empty()).then(|| service.clone());
+    }
+    service.with_ports(|port| keep(port.number)).map(Arc::new)
+}
+
+/// Of services with one host name those of one namespace: the proxy's own, else a Kubernetes Service's, else the
+/// first one's.
+fn one_namespace_each(mut services: Vec<Arc<Service>>, own: &str) -> Vec<Arc<Service>> {
+    let mut chosen: HashMap<Arc<str>, (Arc<str>, Registry)> = HashMap::new();
+    for service in &services {
+        let this = (service.namespace.clone(), service.registry);
+        let known = chosen.entry(service.hostname.clone()).or_insert_with(|| this.clone());
+        let is_own = *this.0 == *own;
+        let is_better = this.1 == Registry::Kubernetes && known.1 != Registry::Kubernetes && *known.0 != *own;
+        if is_own || is_better {
+            *known = this;
+        }
+    }
+    services.retain(|service| chosen.get(&service.hostname).is_some_and(|(namespace, _)| *namespace == service.namespace));
+    services
+}
+
+/// For each service the rule with the most specific host that covers it; of several with that host the first.
+fn governing(services: &[Arc<Service>], rules: &[Arc<VirtualService>]) -> HashMap<Arc<str>, usize> {
+    let mut exact: HashMap<&str, usize> = HashMap::new();
+    let mut wildcards: Vec<(&str, usize)> = vec![];
+    for (index, rule) in rules.iter().enumerate() {
+        for host in &rule.hosts {
+            if is_wildcard(host) {
+                wildcards.push((host, index));
+            } else {
+                exact.entry(host).or_insert(index);
+            }
+        }
+    }
+    // A stable sort: of equal hosts the first stays first.
+    wildcards.sort_by(|(a, _), (b, _)| by_specificity(a, b));
+    let of = |service: &Arc<Service>| {
+        let covering = || wildcards.iter().find(|(host, _)| is_subset(&service.hostname, host)).map(|(_, index)| *index);
+        let index = exact.get(&*service.hostname).copied().or_else(covering)?;
+        Some((service.hostname.clone(), index))
+    };
+    services.iter().filter_map(of).collect()
+}
+
+/// Collects the services that a proxy may reach.
+#[derive(Default)]
+struct Imports {
+    services: Vec<Arc<Service>>,
+    by_host: HashMap<Arc<str>, usize>,
+}
+
+impl Imports {
+    /// The services of a listener, and then the destinations of its rules, which need not be listed.
+    fn add_listener(&mut self, mesh: &MeshSnapshot, namespace: &str, listener: &EgressListener) {
+        listener.services.iter().for_each(|service| self.add(service));
+        for rule in &listener.virtual_services {
+            for (host, ports) in destinations(rule, namespace) {
+                let Some(service) = mesh.services.choose(&host, namespace) else { continue };
+                let reached = match listener.required_port() {
+                    Some(_) => listener.cut(&service),
+                    None if ports.contains(&0) => Some(service),
+                    None => with_ports(&service, |port| ports.contains(&port.into())),
+                };
+                reached.iter().for_each(|service| self.add(service));
+            }
+        }
+    }
+
+    fn add(&mut self, service: &Arc<Service>) {
+        let Some(index) = self.by_host.get(&service.hostname) else {
+            self.by_host.insert(service.hostname.clone(), self.services.len());
+            self.services.push(service.clone());
+            return;
+        };
+        let known = &mut self.services[*index];
+        match (known.registry, service.registry) {
+            (Registry::Kubernetes, Registry::External) => {}
+            (Registry::External, Registry::Kubernetes) => *known = service.clone(),
+            _ if known.namespace != service.namespace || known.resolution != service.resolution => {}
+            _ => add_ports(known, service),
+        }
+    }
+}
+
+/// Adds the ports of the same service as another listener imports it.
+fn add_ports(known: &mut Arc<Service>, other: &Arc<Service>) {
+    let is_new = |port: &&crate::service::ServicePort| known.port(port.number.into()).is_none();
+    let more: Vec<_> = other.ports.iter().filter(is_new).cloned().collect();
+    if !more.is_empty() {
+        Arc::make_mut(known).ports.extend(more);
+    }
+}
+
+/// The hosts that a rule sends to, each with the ports that it names; 0 stands for all. What only sources of
+/// other namespaces match does not count.
+fn destinations(rule: &VirtualService, namespace: &str) -> BTreeMap<String, BTreeSet<u32>> {
+    let mut found: BTreeMap<String, BTreeSet<u32>> = BTreeMap::new();
+    for destination in rule.destinations_for(namespace) {
+        found.entry(destination.host.clone()).or_default().insert(destination.port_number().unwrap_or(0));
+    }
+    found
+}

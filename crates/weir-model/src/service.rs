@@ -1,0 +1,170 @@
+//! Services and their instances, whatever platform they come from.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use weir_api::Object;
+use weir_api::resources::protocol::Protocol;
+
+use crate::visibility::Visibility;
+
+/// A service.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// The name that clients use: full, in lower case; may be a wildcard.
+    pub hostname: Arc<str>,
+    /// Its namespace.
+    pub namespace: Arc<str>,
+    /// Its short name, where its platform has one; else the host name.
+    pub name: Arc<str>,
+    /// Addresses that stand for the service as a whole, as they are written: single ones or ranges.
+    pub addresses: Vec<String>,
+    /// Its ports, in the order of the definition.
+    pub ports: Vec<ServicePort>,
+    /// How its instances are found.
+    pub resolution: Resolution,
+    /// Whether it is outside of the mesh.
+    pub external: bool,
+    /// Who may see it.
+    pub visibility: Visibility,
+    /// Where it is registered.
+    pub registry: Registry,
+    /// The object that defines it.
+    pub object: Arc<Object>,
+}
+
+/// A port of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServicePort {
+    /// Its number.
+    pub number: u16,
+    /// Its name.
+    pub name: String,
+    /// What it speaks; none where that must be found out.
+    pub protocol: Option<Protocol>,
+}
+
+/// How the instances of a service are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Resolution {
+    /// They are known.
+    Static,
+    /// By name; all addresses are used.
+    Dns,
+    /// By name; the first address is used.
+    DnsRoundRobin,
+    /// By the name of each request.
+    DynamicDns,
+    /// The address that the client connects to.
+    Passthrough,
+}
+
+/// Where a service is registered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Registry {
+    /// It is a Kubernetes Service.
+    Kubernetes,
+    /// It is a ServiceEntry.
+    External,
+}
+
+impl Service {
+    /// The port of that number.
+    pub fn port(&self, number: u32) -> Option<&ServicePort> {
+        self.ports.iter().find(|port| u32::from(port.number) == number)
+    }
+
+    /// The same service with only these of its ports.
+    pub fn with_ports(&self, keep: impl Fn(&ServicePort) -> bool) -> Option<Self> {
+        let ports: Vec<ServicePort> = self.ports.iter().filter(|port| keep(port)).cloned().collect();
+        (!ports.is_empty()).then(|| Self { ports, ..self.clone() })
+    }
+
+    /// Which service: its host name and namespace.
+    pub fn key(&self) -> ServiceKey {
+        (self.hostname.clone(), self.namespace.clone())
+    }
+}
+
+/// A service's host name and namespace.
+pub type ServiceKey = (Arc<str>, Arc<str>);
+
+impl ServicePort {
+    /// Whether its requests are seen, or it may turn out that they are.
+    pub fn is_http_or_sniffed(&self) -> bool {
+        self.protocol.is_none_or(Protocol::is_http)
+    }
+}
+
+/// An instance of a service at one of its ports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Where it is: an IP address, a name, or `unix://` and a path.
+    pub address: String,
+    /// Where it accepts.
+    pub port: u16,
+    /// The number of the service's port that it serves.
+    pub service_port: u16,
+    /// Its labels.
+    pub labels: Arc<BTreeMap<String, String>>,
+    /// `region/zone/subzone`; may be empty.
+    pub locality: String,
+    /// Its share of the requests, relative to the others'; 0 counts as 1.
+    pub weight: u32,
+    /// The name of its workload.
+    pub workload: String,
+    /// The namespace of its workload.
+    pub namespace: String,
+    /// Whether it takes requests.
+    pub healthy: bool,
+}
+
+/// The protocol of a port by its name and `appProtocol`, as Istio selects it
+/// (<https://istio.io/latest/docs/ops/configuration/traffic-management/protocol-selection/>).
+pub fn select_protocol(name: &str, app_protocol: Option<&str>, number: u16, transport: &str) -> Option<Protocol> {
+    const WELL_KNOWN_TCP: [u16; 4] = [25, 53, 3306, 27017];
+    if transport.eq_ignore_ascii_case("UDP") {
+        return Some(Protocol::Udp);
+    }
+    let word = match app_protocol {
+        Some("kubernetes.io/h2c") => return Some(Protocol::Http2),
+        Some("kubernetes.io/ws") => return Some(Protocol::Http),
+        Some("kubernetes.io/wss") => return Some(Protocol::Https),
+        Some(word) => word,
+        None => name,
+    }
+    .to_ascii_lowercase();
+    if word == "grpc-web" || word.starts_with("grpc-web-") {
+        return Some(Protocol::GrpcWeb);
+    }
+    let word = if app_protocol.is_some() { word.as_str() } else { word.split('-').next().unwrap_or_default() };
+    let named = match word {
+        "http" | "http2" | "https" | "grpc" | "tcp" | "tls" | "mongo" | "redis" | "mysql" | "udp" => Protocol::parse(word),
+        _ => None,
+    };
+    named.or_else(|| WELL_KNOWN_TCP.contains(&number).then_some(Protocol::Tcp))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn protocols_are_selected_as_istio_does() {
+        let cases = [
+            ("http", None, 80, Some(Protocol::Http)),
+            ("http-web", None, 80, Some(Protocol::Http)),
+            ("HTTP2-x", None, 80, Some(Protocol::Http2)),
+            ("grpc-web-x", None, 80, Some(Protocol::GrpcWeb)),
+            ("grpcweb", None, 80, None),
+            ("web", None, 80, None),
+            ("web", Some("http"), 80, Some(Protocol::Http)),
+            ("tcp", Some("kubernetes.io/h2c"), 80, Some(Protocol::Http2)),
+            ("", None, 3306, Some(Protocol::Tcp)),
+        ];
+        for (name, app_protocol, number, expected) in cases {
+            assert_eq!(select_protocol(name, app_protocol, number, "TCP"), expected, "{name} {app_protocol:?} {number}");
+        }
+        assert_eq!(select_protocol("http", None, 80, "UDP"), Some(Protocol::Udp));
+    }
+}

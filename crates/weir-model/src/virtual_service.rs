@@ -1,0 +1,213 @@
+//! VirtualServices as they count: names in full, visibility known, each rule with its place.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use weir_api::resources::MeshConfig;
+use weir_api::resources::virtual_service::{Destination, HttpRoute, RouteDestination, TcpRoute, TlsRoute, VirtualService as Written};
+use weir_api::{FieldPath, Object, Spec};
+
+use crate::host::expand;
+use crate::rule::{Origin, by_age};
+use crate::visibility::Visibility;
+
+/// Stands for all sidecars among the gateways of a rule.
+pub const MESH: &str = "mesh";
+
+/// A VirtualService.
+#[derive(Debug, Clone)]
+pub struct VirtualService {
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// The hosts that it is about, in full.
+    pub hosts: Vec<String>,
+    /// The gateways that it applies to, as `namespace/name`, and [`MESH`].
+    pub gateways: Vec<String>,
+    /// Its HTTP rules, in order.
+    pub http: Vec<HttpRule>,
+    /// Its TLS rules, in order.
+    pub tls: Vec<TlsRule>,
+    /// Its TCP rules, in order.
+    pub tcp: Vec<TcpRule>,
+    /// Who may see it.
+    pub visibility: Visibility,
+    /// The object that defines it.
+    pub object: Arc<Object>,
+}
+
+/// A rule for requests.
+#[derive(Debug, Clone)]
+pub struct HttpRule {
+    /// What it says, with all names in full.
+    pub spec: HttpRoute,
+    /// Where it stands.
+    pub origin: Origin,
+}
+
+/// A rule for connections that begin with TLS.
+#[derive(Debug, Clone)]
+pub struct TlsRule {
+    /// What it says, with all names in full.
+    pub spec: TlsRoute,
+    /// Where it stands.
+    pub origin: Origin,
+}
+
+/// A rule for connections.
+#[derive(Debug, Clone)]
+pub struct TcpRule {
+    /// What it says, with all names in full.
+    pub spec: TcpRoute,
+    /// Where it stands.
+    pub origin: Origin,
+}
+
+/// All VirtualServices of a mesh.
+#[derive(Debug, Default)]
+pub struct VirtualServices {
+    /// From the oldest to the youngest.
+    pub all: Vec<Arc<VirtualService>>,
+    by_gateway: HashMap<String, Vec<Arc<VirtualService>>>,
+}
+
+impl VirtualServices {
+    /// Reads all VirtualServices.
+    pub fn build(objects: &[Arc<Object>], mesh: &MeshConfig, domain: &str) -> Self {
+        let mut of_kind: Vec<(&Arc<Object>, &Written)> = objects
+            .iter()
+            .filter_map(|object| match &object.spec {
+                Spec::VirtualService(written) => Some((object, written)),
+                _ => None,
+            })
+            .collect();
+        of_kind.sort_by(|(a, _), (b, _)| by_age(a, b));
+        let mut services = Self::default();
+        for (object, written) in of_kind.into_iter().filter(|(_, written)| !written.is_delegate()) {
+            let service = Arc::new(VirtualService::read(object, written, mesh, domain));
+            for gateway in &service.gateways {
+                services.by_gateway.entry(gateway.clone()).or_default().push(service.clone());
+            }
+            services.all.push(service);
+        }
+        services
+    }
+
+    /// Those that apply to a gateway, or to [`MESH`], as far as a namespace may see them, in the order in which
+    /// Istio looks at them: private ones, those exported by name, public ones; the older first.
+    pub fn of_gateway(&self, gateway: &str, namespace: &str) -> Vec<Arc<VirtualService>> {
+        let all = self.by_gateway.get(gateway).into_iter().flatten();
+        let mut visible: Vec<Arc<VirtualService>> = all.filter(|service| service.visibility.allows(namespace)).cloned().collect();
+        visible.sort_by_key(|service| service.visibility.rank(&service.namespace));
+        visible
+    }
+}
+
+impl VirtualService {
+    fn read(object: &Arc<Object>, written: &Written, mesh: &MeshConfig, domain: &str) -> Self {
+        let namespace = &object.meta.namespace;
+        let names = Names { namespace, domain };
+        let rule = |field: &'static str, index: usize| Origin::new(object, FieldPath::default().key("spec").key(field).index(index));
+        let http = written.http.iter().enumerate().map(|(i, spec)| HttpRule { spec: names.http(spec), origin: rule("http", i) });
+        let tls = written.tls.iter().enumerate().map(|(i, spec)| TlsRule { spec: names.tls(spec), origin: rule("tls", i) });
+        let tcp = written.tcp.iter().enumerate().map(|(i, spec)| TcpRule { spec: names.tcp(spec), origin: rule("tcp", i) });
+        Self {
+            name: object.meta.name.clone(),
+            namespace: namespace.clone(),
+            hosts: written.hosts.iter().map(|host| names.host(host)).collect(),
+            gateways: match written.gateways.as_slice() {
+                [] => vec![MESH.to_owned()],
+                gateways => gateways.iter().map(|gateway| names.gateway(gateway)).collect(),
+            },
+            http: http.collect(),
+            tls: tls.collect(),
+            tcp: tcp.collect(),
+            visibility: Visibility::parse(&written.export_to, namespace, &mesh.default_virtual_service_export_to),
+            object: object.clone(),
+        }
+    }
+
+    /// Whether it applies to sidecars.
+    pub fn applies_to_mesh(&self) -> bool {
+        self.gateways.iter().any(|gateway| gateway == MESH)
+    }
+
+    /// Every destination that it names, mirrors included, but for rules that only sources of other namespaces
+    /// match.
+    pub fn destinations_for(&self, namespace: &str) -> impl Iterator<Item = &Destination> {
+        let from_here = move |source: &str| source.is_empty() || source == namespace;
+        let http = self.http.iter().filter(move |rule| {
+            let conditions = &rule.spec.r#match;
+            conditions.is_empty() || conditions.iter().any(|condition| from_here(&condition.source_namespace))
+        });
+        let http = http.flat_map(|rule| {
+            let routes = rule.spec.route.iter().filter_map(|route| route.destination.as_ref());
+            let mirrors = rule.spec.mirrors.iter().filter_map(|mirror| mirror.destination.as_ref());
+            routes.chain(&rule.spec.mirror).chain(mirrors)
+        });
+        let routes = self.tls.iter().map(|rule| &rule.spec.route).chain(self.tcp.iter().map(|rule| &rule.spec.route));
+        http.chain(routes.flatten().filter_map(|route| route.destination.as_ref()))
+    }
+}
+
+/// Writes names in full.
+struct Names<'n> {
+    namespace: &'n str,
+    domain: &'n str,
+}
+
+impl Names<'_> {
+    fn host(&self, host: &str) -> String {
+        expand(host, self.namespace, self.domain)
+    }
+
+    /// `name` means `namespace/name`, and the host name of a gateway's service its name and namespace.
+    fn gateway(&self, gateway: &str) -> String {
+        if gateway == MESH || gateway.contains('/') {
+            return gateway.to_owned();
+        }
+        let suffix = format!(".svc.{}", self.domain);
+        match gateway.strip_suffix(&suffix).and_then(|short| short.split_once('.')) {
+            Some((name, namespace)) => format!("{namespace}/{name}"),
+            None => format!("{}/{gateway}", self.namespace),
+        }
+    }
+
+    fn gateways(&self, gateways: &mut [String]) {
+        gateways.iter_mut().for_each(|gateway| *gateway = self.gateway(gateway));
+    }
+
+    fn destination(&self, destination: &mut Option<Destination>) {
+        if let Some(destination) = destination {
+            destination.host = self.host(&destination.host);
+        }
+    }
+
+    fn destinations(&self, routes: &mut [RouteDestination]) {
+        routes.iter_mut().for_each(|route| self.destination(&mut route.destination));
+    }
+
+    fn http(&self, written: &HttpRoute) -> HttpRoute {
+        let mut spec = written.clone();
+        spec.r#match.iter_mut().for_each(|condition| self.gateways(&mut condition.gateways));
+        spec.route.iter_mut().for_each(|route| self.destination(&mut route.destination));
+        self.destination(&mut spec.mirror);
+        spec.mirrors.iter_mut().for_each(|mirror| self.destination(&mut mirror.destination));
+        spec
+    }
+
+    fn tls(&self, written: &TlsRoute) -> TlsRoute {
+        let mut spec = written.clone();
+        spec.r#match.iter_mut().for_each(|condition| self.gateways(&mut condition.gateways));
+        self.destinations(&mut spec.route);
+        spec
+    }
+
+    fn tcp(&self, written: &TcpRoute) -> TcpRoute {
+        let mut spec = written.clone();
+        spec.r#match.iter_mut().for_each(|condition| self.gateways(&mut condition.gateways));
+        self.destinations(&mut spec.route);
+        spec
+    }
+}

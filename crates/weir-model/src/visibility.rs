@@ -1,0 +1,80 @@
+//! Who may see a service or a rule: `exportTo`.
+
+use std::collections::BTreeSet;
+
+/// The namespaces that something is exported to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Visibility {
+    /// All.
+    Public,
+    /// These; none if the set is empty.
+    Namespaces(BTreeSet<String>),
+}
+
+impl Visibility {
+    /// Reads `exportTo` of something in a namespace; where it is empty, the mesh's default counts.
+    pub fn parse(export_to: &[String], namespace: &str, default: &[String]) -> Self {
+        let words = if export_to.is_empty() { default } else { export_to };
+        if words.is_empty() || words.iter().any(|word| word == "*") {
+            return Self::Public;
+        }
+        let named = words.iter().filter(|word| *word != "~").map(|word| if word == "." { namespace.to_owned() } else { word.clone() });
+        Self::Namespaces(named.collect())
+    }
+
+    /// Only its own namespace.
+    pub fn private(namespace: &str) -> Self {
+        Self::Namespaces(BTreeSet::from([namespace.to_owned()]))
+    }
+
+    /// Whether a namespace may see it.
+    pub fn allows(&self, namespace: &str) -> bool {
+        match self {
+            Self::Public => true,
+            Self::Namespaces(names) => names.contains(namespace),
+        }
+    }
+
+    /// Whether only its own namespace may see it.
+    pub fn is_private_to(&self, namespace: &str) -> bool {
+        matches!(self, Self::Namespaces(names) if names.len() == 1 && names.contains(namespace))
+    }
+
+    /// Whether everybody who may see `other` may see this.
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Public, _) => true,
+            (Self::Namespaces(_), Self::Public) => false,
+            (Self::Namespaces(these), Self::Namespaces(those)) => those.is_subset(these),
+        }
+    }
+
+    /// In which order Istio looks at rules that a namespace may see: those of its own only, those exported to it
+    /// by name, those exported to all.
+    pub fn rank(&self, owner: &str) -> u8 {
+        match self {
+            Self::Public => 2,
+            _ if self.is_private_to(owner) => 0,
+            Self::Namespaces(_) => 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn export_to_is_read_as_istio_reads_it() {
+        let parse = |words: &[&str], default: &[&str]| {
+            let list = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
+            Visibility::parse(&list(words), "a", &list(default))
+        };
+        assert_eq!(parse(&[], &[]), Visibility::Public);
+        assert!(parse(&[], &["."]).is_private_to("a"));
+        assert!(parse(&["b", "*"], &[]).allows("c"));
+        assert!(!parse(&["~"], &[]).allows("a"));
+        let some = parse(&[".", "b"], &[]);
+        assert!(some.allows("a") && some.allows("b") && !some.allows("c") && !some.is_private_to("a"));
+    }
+}
