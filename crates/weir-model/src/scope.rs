@@ -155,12 +155,12 @@ fn outbound_policy(mesh: &MeshSnapshot, sidecar: Option<&Sidecar>, namespace: &s
     use weir_api::resources::mesh_config::OutboundMode as MeshMode;
     if let Some(policy) = sidecar.and_then(|sidecar| sidecar.spec.outbound_traffic_policy.as_ref()) {
         return match (&policy.mode, &policy.egress_proxy) {
-            (_, Some(proxy)) => {
+            (OutboundTrafficPolicyMode::RegistryOnly, _) => OutboundPolicy::RegistryOnly,
+            (OutboundTrafficPolicyMode::AllowAny, None) => OutboundPolicy::AllowAny,
+            (OutboundTrafficPolicyMode::AllowAny, Some(proxy)) => {
                 let host = crate::host::expand(&proxy.host, namespace, &mesh.domain);
                 OutboundPolicy::EgressProxy(Destination { host, ..proxy.clone() })
             }
-            (OutboundTrafficPolicyMode::AllowAny, None) => OutboundPolicy::AllowAny,
-            (OutboundTrafficPolicyMode::RegistryOnly, None) => OutboundPolicy::RegistryOnly,
         };
     }
     match mesh.config.outbound_traffic_policy.mode {

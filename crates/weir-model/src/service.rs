@@ -29,6 +29,10 @@ pub struct Service {
     pub visibility: Visibility,
     /// Where it is registered.
     pub registry: Registry,
+    /// The host name that it is but another name for.
+    pub alias_of: Option<Arc<str>>,
+    /// The host names that are but other names for it.
+    pub aliases: Vec<Arc<str>>,
     /// The object that defines it.
     pub object: Arc<Object>,
 }
@@ -57,6 +61,8 @@ pub enum Resolution {
     DynamicDns,
     /// The address that the client connects to.
     Passthrough,
+    /// As another service's, whose name this one stands for.
+    Alias,
 }
 
 /// Where a service is registered.

@@ -62,7 +62,10 @@ impl DataPlane {
         let (world, _) = watch::channel(Arc::new(World::default()));
         let logs = LogWriter::start()?;
         let registries: Vec<Arc<SeriesRegistry>> = (0..workers).map(|_| Arc::default()).collect();
-        let threads = registries.iter().enumerate().map(|(number, registry)| worker::start(number, world.subscribe(), logs.clone(), registry.clone()));
+        let threads = registries
+            .iter()
+            .enumerate()
+            .map(|(number, registry)| worker::start(number, world.subscribe(), logs.clone(), registry.clone()));
         let threads = threads.collect::<io::Result<_>>()?;
         Ok(Arc::new(Self {
             world,

@@ -19,11 +19,6 @@ impl<S> Prefixed<S> {
     pub fn new(prefix: Bytes, stream: S) -> Self {
         Self { prefix, stream }
     }
-
-    /// The bytes that have not been given back yet, and the stream.
-    pub fn into_parts(self) -> (Bytes, S) {
-        (self.prefix, self.stream)
-    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {

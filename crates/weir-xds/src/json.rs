@@ -109,7 +109,8 @@ impl SetField<'_> {
 /// If one of the messages is of an unknown type, or malformed.
 pub fn visit(any: &crate::Any, visitor: &mut impl FnMut(&SetField<'_>)) -> Result<(), JsonError> {
     let name = any.type_name();
-    let message = DynamicMessage::decode(descriptor(name)?, any.value.clone()).map_err(|error| JsonError::Malformed(name.to_owned(), error))?;
+    let message =
+        DynamicMessage::decode(descriptor(name)?, any.value.clone()).map_err(|error| JsonError::Malformed(name.to_owned(), error))?;
     visit_message(&message, visitor)
 }
 

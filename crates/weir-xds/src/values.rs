@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use prost_types::Value;
 use prost_types::value::Kind;
+use prost_types::{ListValue, Struct, Value};
 
 use crate::core::{Address, Metadata, SocketAddress, address, socket_address};
 use crate::types::{FractionalPercent, fractional_percent::DenominatorType};
@@ -54,6 +54,25 @@ pub fn millionths(percent: &FractionalPercent) -> u32 {
 /// A text as a value of a protobuf `Struct`.
 pub fn text(text: impl Into<String>) -> Value {
     Value { kind: Some(Kind::StringValue(text.into())) }
+}
+
+/// A JSON object as a protobuf `Struct`.
+pub fn structure(fields: &serde_json::Map<String, serde_json::Value>) -> Struct {
+    Struct { fields: fields.iter().map(|(name, field)| (name.clone(), value(field))).collect() }
+}
+
+/// A JSON value as a protobuf `Value`.
+pub fn value(json: &serde_json::Value) -> Value {
+    use serde_json::Value as Json;
+    let kind = match json {
+        Json::Null => Kind::NullValue(0),
+        Json::Bool(flag) => Kind::BoolValue(*flag),
+        Json::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or_default()),
+        Json::String(text) => Kind::StringValue(text.clone()),
+        Json::Array(items) => Kind::ListValue(ListValue { values: items.iter().map(value).collect() }),
+        Json::Object(fields) => Kind::StructValue(structure(fields)),
+    };
+    Value { kind: Some(kind) }
 }
 
 /// Metadata with one text: `namespace` and `key` as in `%METADATA(ROUTE:namespace:key)%`.

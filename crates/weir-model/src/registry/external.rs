@@ -34,6 +34,8 @@ fn service(input: &Input<'_>, object: &Arc<Object>, entry: &ServiceEntry, host: 
         external: entry.location == Location::MeshExternal,
         visibility: Visibility::parse(&entry.export_to, namespace, &input.mesh.default_service_export_to),
         registry: Registry::External,
+        alias_of: None,
+        aliases: vec![],
         object: object.clone(),
         hostname,
     };
@@ -67,7 +69,7 @@ fn endpoints(input: &Input<'_>, object: &Arc<Object>, entry: &ServiceEntry, serv
         Resolution::Dns | Resolution::DnsRoundRobin => {
             entry.ports.iter().filter_map(|port| by_name(object, &service.hostname, port)).collect()
         }
-        Resolution::Static | Resolution::Passthrough | Resolution::DynamicDns => vec![],
+        Resolution::Static | Resolution::Passthrough | Resolution::DynamicDns | Resolution::Alias => vec![],
     }
 }
 

@@ -41,13 +41,15 @@ pub(super) fn service(input: &Input<'_>, object: &Arc<Object>, written: &Written
         addresses: addresses(written),
         ports: written.spec.ports.iter().filter_map(port).collect(),
         resolution: match (written.spec.is_external_name(), written.spec.is_headless()) {
-            (true, _) => Resolution::Dns,
+            (true, _) => Resolution::Alias,
             (_, true) => Resolution::Passthrough,
             (false, false) => Resolution::Static,
         },
         external: false,
         visibility: Visibility::parse(&export_to, namespace, &input.mesh.default_service_export_to),
         registry: Registry::Kubernetes,
+        alias_of: written.spec.is_external_name().then(|| written.spec.external_name.to_ascii_lowercase().into()),
+        aliases: vec![],
         object: object.clone(),
     };
     Registered { endpoints: endpoints(input, object, written), service }
@@ -68,7 +70,7 @@ fn port(written: &WrittenPort) -> Option<ServicePort> {
 
 fn endpoints(input: &Input<'_>, object: &Arc<Object>, written: &Written) -> Vec<Endpoint> {
     if written.spec.is_external_name() {
-        return written.spec.ports.iter().filter_map(|port| of_name(object, written, port)).collect();
+        return vec![];
     }
     let mut found: Vec<Endpoint> = vec![];
     for other in input.slices.get(&(object.meta.namespace.as_str(), object.meta.name.as_str())).into_iter().flatten() {
@@ -84,22 +86,6 @@ fn endpoints(input: &Input<'_>, object: &Arc<Object>, written: &Written) -> Vec<
         found.extend(selected.flat_map(|workload| of_workload(workload, written)));
     }
     found
-}
-
-/// A Service that is but another name for one outside: its only instance is that name.
-fn of_name(object: &Arc<Object>, written: &Written, port: &WrittenPort) -> Option<Endpoint> {
-    let number = u16::try_from(port.port).ok()?;
-    Some(Endpoint {
-        address: written.spec.external_name.clone(),
-        port: number,
-        service_port: number,
-        labels: Arc::default(),
-        locality: String::new(),
-        weight: 0,
-        workload: object.meta.name.clone(),
-        namespace: object.meta.namespace.clone(),
-        healthy: true,
-    })
 }
 
 /// The Service's port that an endpoint's port serves: the one of the same name.

@@ -93,14 +93,16 @@ impl Services {
             }
             found.entry(key).or_default().push(entry);
         }
+        let aliases = aliases(&found);
         for key in order {
-            services.add(merge(found.remove(&key).unwrap_or_default()));
+            services.add(merge(found.remove(&key).unwrap_or_default()), &aliases);
         }
         services
     }
 
-    fn add(&mut self, merged: Option<Registered>) {
-        let Some(Registered { service, endpoints }) = merged else { return };
+    fn add(&mut self, merged: Option<Registered>, aliases: &HashMap<Arc<str>, Vec<Arc<str>>>) {
+        let Some(Registered { mut service, endpoints }) = merged else { return };
+        service.aliases = aliases.get(&service.hostname).cloned().unwrap_or_default();
         let service = Arc::new(service);
         self.endpoints.insert(service.key(), endpoints.into());
         self.by_host.entry(service.hostname.clone()).or_default().insert(service.namespace.clone(), service.clone());
@@ -141,6 +143,18 @@ impl Services {
         };
         self.all.iter().flat_map(of_service).collect()
     }
+}
+
+/// The names that services go by besides their own, in alphabetical order.
+fn aliases(registered: &HashMap<ServiceKey, Vec<Registered>>) -> HashMap<Arc<str>, Vec<Arc<str>>> {
+    let mut aliases: HashMap<Arc<str>, Vec<Arc<str>>> = HashMap::new();
+    for service in registered.values().flatten().map(|entry| &entry.service) {
+        if let Some(target) = &service.alias_of {
+            aliases.entry(target.clone()).or_default().push(service.hostname.clone());
+        }
+    }
+    aliases.values_mut().for_each(|names| names.sort());
+    aliases
 }
 
 /// One service of those that are registered under one host name in one namespace. A Kubernetes Service goes

@@ -41,6 +41,11 @@ impl Answer {
         Self { status: StatusCode::OK, content_type: "application/json", body: body + "\n" }
     }
 
+    /// Says that there is nothing of what was asked for.
+    pub fn not_found(body: impl Into<String>) -> Self {
+        Self::text(body).with_status(StatusCode::NOT_FOUND)
+    }
+
     fn with_status(self, status: StatusCode) -> Self {
         Self { status, ..self }
     }
@@ -137,7 +142,8 @@ fn route(path: &str, query: &Query, plane: &DataPlane, more: &More) -> Answer {
         "/config_dump" => Answer::json(&dump::config_dump(plane, &wanted, query.has("include_eds"))),
         "/clusters" => Answer::text(text::clusters(plane, &wanted)),
         "/listeners" => Answer::text(text::listeners(plane, &wanted)),
-        _ => more(path, query).unwrap_or_else(|| Answer::text(format!("no such path; there are\n{INDEX}")).with_status(StatusCode::NOT_FOUND)),
+        _ => more(path, query)
+            .unwrap_or_else(|| Answer::text(format!("no such path; there are\n{INDEX}")).with_status(StatusCode::NOT_FOUND)),
     }
 }
 

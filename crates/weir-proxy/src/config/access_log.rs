@@ -64,9 +64,12 @@ fn filter(filter: Option<&AccessLogFilter>) -> Result<Filter, CompileError> {
         None => Ok(Filter::All),
         Some(FilterSpecifier::ResponseFlagFilter(flags)) => {
             let known = flags.flags.iter().map(|flag| {
-                ResponseFlags::from_word(flag).ok_or_else(|| CompileError::new("filter.response_flag_filter", format!("`{flag}` is not known")))
+                ResponseFlags::from_word(flag)
+                    .ok_or_else(|| CompileError::new("filter.response_flag_filter", format!("`{flag}` is not known")))
             });
-            known.collect::<Result<Vec<_>, _>>().map(|flags| Filter::Flags(flags.into_iter().fold(ResponseFlags::default(), ResponseFlags::and)))
+            known
+                .collect::<Result<Vec<_>, _>>()
+                .map(|flags| Filter::Flags(flags.into_iter().fold(ResponseFlags::default(), ResponseFlags::and)))
         }
         Some(_) => Err(CompileError::unsupported("filter")),
     }

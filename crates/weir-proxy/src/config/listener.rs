@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use weir_routing::filter_chain::Chain as ChainChoice;
 use weir_routing::{CompileError, Connection, FilterChains};
-use weir_xds::core::{TrafficDirection, TransportSocket};
 use weir_xds::core::transport_socket::ConfigType as SocketConfig;
+use weir_xds::core::{TrafficDirection, TransportSocket};
 use weir_xds::hcm::HttpConnectionManager;
 use weir_xds::listener::filter::ConfigType;
 use weir_xds::listener::{Filter, FilterChain, Listener as XdsListener};
@@ -95,7 +95,8 @@ impl Listener {
             let within = |error: CompileError| error.within(&format!("filter_chains[{i}]"));
             filter_chains.push(Chain::compile_or_keep(chain, previous, secrets).map_err(within)?);
         }
-        let default_chain = listener.default_filter_chain.as_ref().map(|chain| Chain::compile_or_keep(chain, previous, secrets)).transpose();
+        let default_chain =
+            listener.default_filter_chain.as_ref().map(|chain| Chain::compile_or_keep(chain, previous, secrets)).transpose();
         #[allow(deprecated)] // Istio still says it so.
         let unbound = listener.deprecated_v1.as_ref().and_then(|v1| v1.bind_to_port) == Some(false) || listener.bind_to_port == Some(false);
         Ok(Self {
@@ -126,12 +127,15 @@ impl Listener {
 }
 
 fn inspect(listener: &XdsListener) -> Result<Inspect, CompileError> {
-    let mut inspect = Inspect { tls: false, http: false, timeout: Some(INSPECT_TIMEOUT), go_on: listener.continue_on_listener_filters_timeout };
+    let mut inspect =
+        Inspect { tls: false, http: false, timeout: Some(INSPECT_TIMEOUT), go_on: listener.continue_on_listener_filters_timeout };
     for (i, filter) in listener.listener_filters.iter().enumerate() {
         match filter.name.as_str() {
             "envoy.filters.listener.tls_inspector" => inspect.tls = true,
             "envoy.filters.listener.http_inspector" => inspect.http = true,
-            name => return Err(CompileError::new(format!("listener_filters[{i}]"), format!("the listener filter `{name}` is not supported"))),
+            name => {
+                return Err(CompileError::new(format!("listener_filters[{i}]"), format!("the listener filter `{name}` is not supported")));
+            }
         }
     }
     if let Some(timeout) = &listener.listener_filters_timeout {
@@ -171,7 +175,8 @@ impl Chain {
 }
 
 /// Filters that only watch; without them the bytes are the same.
-const WATCHING_FILTERS: &[&str] = &["envoy.filters.network.mongo_proxy", "envoy.filters.network.mysql_proxy", "envoy.filters.network.redis_proxy"];
+const WATCHING_FILTERS: &[&str] =
+    &["envoy.filters.network.mongo_proxy", "envoy.filters.network.mysql_proxy", "envoy.filters.network.redis_proxy"];
 
 fn network_filter(filter: &Filter) -> Result<Option<Handler>, CompileError> {
     let Some(ConfigType::TypedConfig(config)) = &filter.config_type else { return Err(CompileError::missing("typed_config")) };

@@ -130,7 +130,10 @@ fn versions(common: &CommonTlsContext) -> Result<Vec<&'static SupportedProtocolV
     let known = [(2, &rustls::version::TLS12), (3, &rustls::version::TLS13)];
     let versions: Vec<_> = known.into_iter().filter(|(version, _)| (min..=max).contains(version)).map(|(_, version)| version).collect();
     if versions.is_empty() {
-        return Err(CompileError::new("common_tls_context.tls_params", "allows neither TLS 1.2 nor TLS 1.3, and older ones are not supported"));
+        return Err(CompileError::new(
+            "common_tls_context.tls_params",
+            "allows neither TLS 1.2 nor TLS 1.3, and older ones are not supported",
+        ));
     }
     Ok(versions)
 }
@@ -160,8 +163,9 @@ pub fn secret_key(secret: &Secret) -> Result<Arc<CertifiedKey>, CompileError> {
 fn certified_key(certificate: &TlsCertificate) -> Result<Arc<CertifiedKey>, CompileError> {
     let chain = read(certificate.certificate_chain.as_ref()).map_err(|error| error.within("certificate_chain"))?;
     let key = read(certificate.private_key.as_ref()).map_err(|error| error.within("private_key"))?;
-    let chain: Vec<CertificateDer<'static>> =
-        CertificateDer::pem_slice_iter(&chain).collect::<Result<_, _>>().map_err(|error| CompileError::new("certificate_chain", error.to_string()))?;
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&chain)
+        .collect::<Result<_, _>>()
+        .map_err(|error| CompileError::new("certificate_chain", error.to_string()))?;
     if chain.is_empty() {
         return Err(CompileError::new("certificate_chain", "holds no certificate"));
     }

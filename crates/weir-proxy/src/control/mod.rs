@@ -3,7 +3,7 @@
 
 mod dns;
 pub mod follow;
-mod holder;
+pub mod holder;
 pub mod sockets;
 pub mod state;
 mod unsupported;

@@ -145,7 +145,9 @@ impl State {
     fn upsert_cluster(&mut self, name: &Arc<str>, cluster: &XdsCluster) -> Result<(), String> {
         let policy = Arc::new(ClusterPolicy::compile(cluster).map_err(|error| error.to_string())?);
         let endpoints = match &policy.discovery {
-            Discovery::Static(assignment) | Discovery::StrictDns(assignment) | Discovery::LogicalDns(assignment) => host::endpoints(assignment),
+            Discovery::Static(assignment) | Discovery::StrictDns(assignment) | Discovery::LogicalDns(assignment) => {
+                host::endpoints(assignment)
+            }
             Discovery::Eds(_) | Discovery::OriginalDestination => vec![],
         };
         let known = self.clusters.remove(name);
@@ -224,9 +226,10 @@ impl State {
 
     /// The names that must be resolved.
     pub fn names(&self) -> HashSet<String> {
-        let resolving = self.clusters.values().filter(|state| {
-            matches!(state.current.policy.discovery, Discovery::StrictDns(_) | Discovery::LogicalDns(_))
-        });
+        let resolving = self
+            .clusters
+            .values()
+            .filter(|state| matches!(state.current.policy.discovery, Discovery::StrictDns(_) | Discovery::LogicalDns(_)));
         resolving.flat_map(|state| host::names(&state.endpoints)).map(str::to_owned).collect()
     }
 

@@ -57,7 +57,7 @@ pub async fn handle(http: Rc<HttpRuntime>, connection: Rc<ConnectionInfo>, reque
 }
 
 impl Call {
-    async fn route(mut self, incoming: Incoming) -> Response<ResponseBody> {
+    async fn route(self, incoming: Incoming) -> Response<ResponseBody> {
         let Some(routes) = self.http.routes.get() else { return self.no_route() };
         let decision = routes.table.decide(&self.exchange.request.borrow().for_routing());
         let (host, route) = match decision {

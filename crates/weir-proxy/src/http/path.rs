@@ -29,7 +29,8 @@ pub fn normalize(path: &str, merge_slashes: bool) -> Result<Cow<'_, str>, Refuse
 fn is_normal(path: &str) -> bool {
     let mut previous = b' ';
     for byte in path.bytes() {
-        let suspicious = matches!(byte, b'%' | b'\\' | b'"' | b'<' | b'>' | b'`' | b'{' | b'}' | b'|' | b'^') || (byte == b'.' && previous == b'/');
+        let suspicious =
+            matches!(byte, b'%' | b'\\' | b'"' | b'<' | b'>' | b'`' | b'{' | b'}' | b'|' | b'^') || (byte == b'.' && previous == b'/');
         if suspicious || !byte.is_ascii() {
             return false;
         }

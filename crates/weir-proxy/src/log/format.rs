@@ -59,7 +59,9 @@ impl Format {
         #[allow(deprecated)]
         match &format.format {
             Some(XdsFormat::TextFormat(text)) => Self::text(text),
-            Some(XdsFormat::TextFormatSource(DataSource { specifier: Some(data_source::Specifier::InlineString(text)), .. })) => Self::text(text),
+            Some(XdsFormat::TextFormatSource(DataSource { specifier: Some(data_source::Specifier::InlineString(text)), .. })) => {
+                Self::text(text)
+            }
             Some(XdsFormat::TextFormatSource(_)) => Err(CompileError::unsupported("log_format.text_format_source.filename")),
             Some(XdsFormat::JsonFormat(fields)) => Json::object(fields).map(Self::Json),
             None => Err(CompileError::missing("log_format.format")),

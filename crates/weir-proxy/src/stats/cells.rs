@@ -25,8 +25,26 @@ impl Cell {
 
 /// Upper bounds of a histogram's buckets in milliseconds or bytes: those of Istio's metrics.
 pub const BUCKETS: [f64; 20] = [
-    0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0, 30_000.0, 60_000.0, 300_000.0, 600_000.0,
-    1_800_000.0, 3_600_000.0, f64::INFINITY,
+    0.5,
+    1.0,
+    5.0,
+    10.0,
+    25.0,
+    50.0,
+    100.0,
+    250.0,
+    500.0,
+    1000.0,
+    2500.0,
+    5000.0,
+    10_000.0,
+    30_000.0,
+    60_000.0,
+    300_000.0,
+    600_000.0,
+    1_800_000.0,
+    3_600_000.0,
+    f64::INFINITY,
 ];
 
 /// How often values fell into each of [`BUCKETS`], and their sum.

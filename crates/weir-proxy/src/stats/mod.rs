@@ -3,5 +3,5 @@
 pub mod cells;
 pub mod cluster;
 pub mod listener;
-pub mod requests;
 pub mod prometheus;
+pub mod requests;

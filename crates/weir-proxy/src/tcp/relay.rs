@@ -47,7 +47,8 @@ pub async fn relay(client: &TcpStream, first: Bytes, upstream: &TcpStream, excha
     };
     let down = pump(upstream, client, &exchange.bytes_sent, &active);
     let both = async {
-        match tokio::try_join!(async { up.await.map_err(|error| error.end(true)) }, async { down.await.map_err(|error| error.end(false)) }) {
+        match tokio::try_join!(async { up.await.map_err(|error| error.end(true)) }, async { down.await.map_err(|error| error.end(false)) })
+        {
             Ok(_) => End::Both,
             Err(end) => end,
         }
@@ -145,7 +146,11 @@ async fn silence(active: &Cell<Instant>, limit: Duration) {
 ///
 /// # Errors
 /// If either side breaks off.
-pub async fn copy(mut client: impl AsyncRead + AsyncWrite + Unpin, mut upstream: impl AsyncRead + AsyncWrite + Unpin, exchange: &Exchange) -> io::Result<()> {
+pub async fn copy(
+    mut client: impl AsyncRead + AsyncWrite + Unpin,
+    mut upstream: impl AsyncRead + AsyncWrite + Unpin,
+    exchange: &Exchange,
+) -> io::Result<()> {
     let (received, sent) = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, SMALL_BUFFER, SMALL_BUFFER).await?;
     exchange.bytes_received.set(exchange.bytes_received.get() + received);
     exchange.bytes_sent.set(exchange.bytes_sent.get() + sent);

@@ -121,9 +121,10 @@ impl ClusterRuntime {
     pub fn sweep(&self, now: Instant) {
         let limit = self.current.borrow().policy.idle_timeout;
         for runtime in self.hosts.borrow().iter() {
-            runtime.idle.borrow_mut().retain(|connection| {
-                connection.is_alive() && limit.is_none_or(|limit| now.duration_since(connection.idle_since) < limit)
-            });
+            runtime
+                .idle
+                .borrow_mut()
+                .retain(|connection| connection.is_alive() && limit.is_none_or(|limit| now.duration_since(connection.idle_since) < limit));
             runtime.shared.borrow_mut().retain(Http2Connection::is_open);
         }
     }

@@ -123,7 +123,12 @@ where
 ///
 /// # Errors
 /// If the system gives no thread.
-pub fn start(worker: usize, world: watch::Receiver<Arc<World>>, writer: Arc<LogWriter>, registry: Arc<SeriesRegistry>) -> io::Result<JoinHandle<()>> {
+pub fn start(
+    worker: usize,
+    world: watch::Receiver<Arc<World>>,
+    writer: Arc<LogWriter>,
+    registry: Arc<SeriesRegistry>,
+) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(format!("worker-{worker}")).spawn(move || {
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
             Ok(runtime) => runtime,

@@ -94,7 +94,12 @@ impl Failure {
 }
 
 /// Makes one attempt.
-pub(super) async fn attempt(call: &Call, cluster: &Rc<ClusterRuntime>, retries: &Retries<'_>, body: Option<&Rc<Source>>) -> Result<Answer, Failure> {
+pub(super) async fn attempt(
+    call: &Call,
+    cluster: &Rc<ClusterRuntime>,
+    retries: &Retries<'_>,
+    body: Option<&Rc<Source>>,
+) -> Result<Answer, Failure> {
     let Some(target) = cluster.pick(retries.avoided(), retries.host_tries()) else {
         cluster.with_stats(|stats| stats.none_healthy.add(1));
         return Err(Failure::NoInstance);
@@ -216,7 +221,9 @@ pub(in crate::http) fn classify(error: &hyper::Error) -> Failure {
     if let Some(http2) = source.and_then(|source| source.downcast_ref::<h2::Error>()) {
         return match http2.reason() {
             Some(h2::Reason::REFUSED_STREAM) => Failure::RefusedStream,
-            Some(h2::Reason::PROTOCOL_ERROR | h2::Reason::FRAME_SIZE_ERROR | h2::Reason::COMPRESSION_ERROR) if !http2.is_remote() => Failure::Protocol,
+            Some(h2::Reason::PROTOCOL_ERROR | h2::Reason::FRAME_SIZE_ERROR | h2::Reason::COMPRESSION_ERROR) if !http2.is_remote() => {
+                Failure::Protocol
+            }
             _ if http2.is_io() => Failure::Closed,
             _ => Failure::Reset,
         };

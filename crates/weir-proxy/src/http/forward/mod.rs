@@ -57,7 +57,13 @@ pub(super) async fn forward(mut call: Call, matched: &Matched, route: &Route, to
 }
 
 /// Tries until there is an answer to pass on, or nothing more may be tried.
-async fn attempts(call: &Call, cluster: &Rc<ClusterRuntime>, matched: &Matched, to: &Forward, body: Option<&Rc<Source>>) -> Result<Answer, Failure> {
+async fn attempts(
+    call: &Call,
+    cluster: &Rc<ClusterRuntime>,
+    matched: &Matched,
+    to: &Forward,
+    body: Option<&Rc<Source>>,
+) -> Result<Answer, Failure> {
     let mut retries = Retries::new(to.retry.as_ref());
     loop {
         call.exchange.attempts.set(call.exchange.attempts.get() + 1);

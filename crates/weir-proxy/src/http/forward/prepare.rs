@@ -95,7 +95,9 @@ fn rewrite_path(new: &str, path: &mut PathAndQuery, headers: &mut HeaderMap) -> 
 pub(super) fn timeout(call: &Call, to: &Forward) -> Option<Duration> {
     let mut request = call.exchange.request.borrow_mut();
     let asked = match to.grpc_timeout {
-        GrpcTimeout::Honoured(max) if request.is_grpc() => grpc_timeout(&request.headers).map(|asked| max.map_or(asked, |max| asked.min(max))),
+        GrpcTimeout::Honoured(max) if request.is_grpc() => {
+            grpc_timeout(&request.headers).map(|asked| max.map_or(asked, |max| asked.min(max)))
+        }
         _ => None,
     };
     let timeout = match (to.timeout, asked) {

@@ -55,7 +55,12 @@ impl<'p> Retries<'p> {
     }
 
     /// How long to wait before the next attempt; none if there is to be none.
-    pub(super) fn next(&mut self, result: &Result<Answer, Failure>, body: Option<&Rc<Source>>, cluster: &ClusterRuntime) -> Option<Duration> {
+    pub(super) fn next(
+        &mut self,
+        result: &Result<Answer, Failure>,
+        body: Option<&Rc<Source>>,
+        cluster: &ClusterRuntime,
+    ) -> Option<Duration> {
         let policy = self.policy?;
         if !wants_retry(policy, result) {
             if self.made > 0 {

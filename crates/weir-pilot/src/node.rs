@@ -1,0 +1,95 @@
+//! How a proxy introduces itself: Istio's conventions for the id and the metadata of an xDS node.
+
+use std::collections::BTreeMap;
+
+use weir_model::{Interception, Proxy};
+use weir_xds::core::Node;
+use weir_xds::prost_types::value::Kind;
+use weir_xds::prost_types::{Struct, Value};
+use weir_xds::values::text;
+
+const NAMESPACE: &str = "NAMESPACE";
+const LABELS: &str = "LABELS";
+const INSTANCE_IPS: &str = "INSTANCE_IPS";
+const INTERCEPTION_MODE: &str = "INTERCEPTION_MODE";
+
+/// What a proxy says of itself.
+pub fn introduce(proxy: &Proxy) -> Node {
+    let labels = Struct { fields: proxy.labels.iter().map(|(name, value)| (name.clone(), text(value))).collect() };
+    let mode = match proxy.interception {
+        Interception::None => "NONE",
+        Interception::Redirect => "REDIRECT",
+    };
+    let fields = [
+        (NAMESPACE, text(&proxy.namespace)),
+        (LABELS, Value { kind: Some(Kind::StructValue(labels)) }),
+        (INSTANCE_IPS, text(proxy.addresses.join(","))),
+        (INTERCEPTION_MODE, text(mode)),
+    ];
+    let metadata = Struct { fields: fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect() };
+    Node { id: proxy.id.clone(), cluster: format!("{}.{}", proxy.name, proxy.namespace), metadata: Some(metadata), ..Default::default() }
+}
+
+/// Reads what a proxy says of itself.
+///
+/// # Errors
+/// If its id is not one of a mesh's proxies; says what it should be.
+pub fn recognize(node: &Node) -> Result<Proxy, String> {
+    let wrong =
+        || format!("the node id {:?} is none of a mesh: it should be sidecar|router~IP~NAME.NAMESPACE~NAMESPACE.svc.DOMAIN", node.id);
+    let (kind, address, name, namespace) = Proxy::parse_id(&node.id).ok_or_else(wrong)?;
+    let field = |name: &str| node.metadata.as_ref()?.fields.get(name)?.kind.as_ref();
+    let word = |name: &str| match field(name) {
+        Some(Kind::StringValue(text)) if !text.is_empty() => Some(text.as_str()),
+        _ => None,
+    };
+    let addresses = word(INSTANCE_IPS).map(|list| list.split(',').map(|address| address.trim().to_owned()).collect());
+    Ok(Proxy {
+        id: node.id.clone(),
+        kind,
+        name,
+        namespace: word(NAMESPACE).map_or(namespace, str::to_owned),
+        labels: labels(field(LABELS)),
+        addresses: addresses.unwrap_or_else(|| vec![address]),
+        interception: match word(INTERCEPTION_MODE) {
+            Some("NONE") => Interception::None,
+            _ => Interception::Redirect,
+        },
+    })
+}
+
+fn labels(value: Option<&Kind>) -> BTreeMap<String, String> {
+    let Some(Kind::StructValue(labels)) = value else { return BTreeMap::new() };
+    let read = |(name, value): (&String, &Value)| match &value.kind {
+        Some(Kind::StringValue(text)) => Some((name.clone(), text.clone())),
+        _ => None,
+    };
+    labels.fields.iter().filter_map(read).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_model::ProxyKind;
+
+    use super::*;
+
+    #[test]
+    fn a_proxy_is_recognized_as_it_introduced_itself() {
+        let proxy = Proxy {
+            id: Proxy::make_id(ProxyKind::Router, "0.0.0.0", "istio-ingressgateway", "istio-system", "cluster.local"),
+            kind: ProxyKind::Router,
+            name: "istio-ingressgateway".to_owned(),
+            namespace: "istio-system".to_owned(),
+            labels: [("istio".to_owned(), "ingressgateway".to_owned())].into(),
+            addresses: vec!["0.0.0.0".to_owned(), "10.0.0.1".to_owned()],
+            interception: Interception::None,
+        };
+        assert_eq!(recognize(&introduce(&proxy)), Ok(proxy));
+    }
+
+    #[test]
+    fn a_node_of_another_kind_is_told_what_it_should_be() {
+        let error = recognize(&Node { id: "envoy-1".to_owned(), ..Default::default() }).unwrap_err();
+        assert!(error.contains("sidecar|router~IP~NAME.NAMESPACE"), "{error}");
+    }
+}

@@ -1,0 +1,9 @@
+//! Keeps the objects of a mesh up to date from where they are kept: from files ([`files`]).
+//!
+//! Whoever needs them sees a [`Catalog`]: all objects as they are now, and what is to be said of them. A catalog is
+//! state and not an event: the newest one is all that counts.
+
+mod catalog;
+pub mod files;
+
+pub use catalog::Catalog;

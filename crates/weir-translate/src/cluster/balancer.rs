@@ -1,0 +1,101 @@
+//! How instances of a cluster are chosen, and when one is left out.
+
+use weir_api::resources::destination_rule::OutlierDetection as WrittenOutlier;
+use weir_api::resources::load_balancer::{LoadBalancerSettings, SimpleLb};
+use weir_xds::cluster::cluster::{
+    CommonLbConfig, LbConfig, LbPolicy, LeastRequestLbConfig, MaglevLbConfig, RingHashLbConfig, RoundRobinLbConfig, SlowStartConfig,
+};
+use weir_xds::cluster::{Cluster, OutlierDetection};
+use weir_xds::core::RuntimeDouble;
+use weir_xds::types::Percent;
+use weir_xds::values::duration;
+
+/// How many points a ring has at least.
+const RING_SIZE: u64 = 1024;
+/// How many percent of its share a new instance gets at first.
+const WARMUP_PERCENT: f64 = 10.0;
+
+/// Whether requests go to where the client connected to.
+pub(super) fn is_passthrough(settings: Option<&LoadBalancerSettings>) -> bool {
+    settings.is_some_and(|settings| settings.simple == Some(SimpleLb::Passthrough))
+}
+
+/// Applies a load balancer; without one, of two instances the one with fewer requests gets the next.
+pub(super) fn apply(cluster: &mut Cluster, settings: Option<&LoadBalancerSettings>) {
+    // All instances may be out: those that are known to fail are not better than none.
+    cluster.common_lb_config = Some(CommonLbConfig { healthy_panic_threshold: Some(Percent::default()), ..Default::default() });
+    let (policy, config) = match settings {
+        Some(settings) => hash(settings).unwrap_or_else(|| simple(settings)),
+        None => (LbPolicy::LeastRequest, None),
+    };
+    cluster.lb_policy = policy.into();
+    cluster.lb_config = config;
+}
+
+fn simple(settings: &LoadBalancerSettings) -> (LbPolicy, Option<LbConfig>) {
+    let slow_start = slow_start(settings);
+    match settings.simple {
+        Some(SimpleLb::Random) => (LbPolicy::Random, None),
+        Some(SimpleLb::RoundRobin) => {
+            let config = slow_start.map(|start| LbConfig::RoundRobinLbConfig(RoundRobinLbConfig { slow_start_config: Some(start) }));
+            (LbPolicy::RoundRobin, config)
+        }
+        Some(SimpleLb::Passthrough) => (LbPolicy::ClusterProvided, None),
+        Some(SimpleLb::Unspecified | SimpleLb::LeastConn | SimpleLb::LeastRequest) | None => {
+            let config = slow_start
+                .map(|start| LbConfig::LeastRequestLbConfig(LeastRequestLbConfig { slow_start_config: Some(start), ..Default::default() }));
+            (LbPolicy::LeastRequest, config)
+        }
+    }
+}
+
+fn hash(settings: &LoadBalancerSettings) -> Option<(LbPolicy, Option<LbConfig>)> {
+    let hash = settings.consistent_hash.as_ref()?;
+    if let Some(maglev) = &hash.maglev {
+        let table_size = (maglev.table_size > 0).then_some(maglev.table_size);
+        return Some((LbPolicy::Maglev, Some(LbConfig::MaglevLbConfig(MaglevLbConfig { table_size }))));
+    }
+    let written = hash.ring_hash.as_ref().map_or(hash.minimum_ring_size, |ring| ring.minimum_ring_size);
+    let minimum_ring_size = Some(if written > 0 { written } else { RING_SIZE });
+    Some((LbPolicy::RingHash, Some(LbConfig::RingHashLbConfig(RingHashLbConfig { minimum_ring_size, ..Default::default() }))))
+}
+
+fn slow_start(settings: &LoadBalancerSettings) -> Option<SlowStartConfig> {
+    let warmup = settings.warmup.as_ref();
+    let window = warmup.and_then(|warmup| warmup.duration).or(settings.warmup_duration_secs)?;
+    let aggression = warmup.and_then(|warmup| warmup.aggression).unwrap_or(1.0);
+    Some(SlowStartConfig {
+        slow_start_window: Some(duration(window.to_std())),
+        // Envoy wants a key, under which an operator could override the value at run time.
+        aggression: Some(RuntimeDouble { default_value: aggression, runtime_key: "slow_start.aggression".to_owned() }),
+        min_weight_percent: Some(Percent { value: warmup.and_then(|warmup| warmup.minimum_percent).unwrap_or(WARMUP_PERCENT) }),
+    })
+}
+
+/// Leaves out instances that fail again and again.
+pub(super) fn apply_outlier_detection(cluster: &mut Cluster, written: &WrittenOutlier) {
+    let enforcing = |limit: u32| if limit > 0 { 100 } else { 0 };
+    let five_hundreds = written.consecutive_5xx_errors.or(u32::try_from(written.consecutive_errors).ok().filter(|limit| *limit > 0));
+    let mut detection = OutlierDetection {
+        consecutive_5xx: five_hundreds,
+        enforcing_consecutive_5xx: five_hundreds.map(enforcing),
+        consecutive_gateway_failure: written.consecutive_gateway_errors,
+        enforcing_consecutive_gateway_failure: written.consecutive_gateway_errors.map(enforcing),
+        interval: written.interval.map(|interval| duration(interval.to_std())),
+        base_ejection_time: written.base_ejection_time.map(|time| duration(time.to_std())),
+        max_ejection_percent: u32::try_from(written.max_ejection_percent).ok().filter(|percent| *percent > 0),
+        enforcing_success_rate: Some(0),
+        split_external_local_origin_errors: written.split_external_local_origin_errors,
+        ..Default::default()
+    };
+    if written.split_external_local_origin_errors {
+        detection.enforcing_local_origin_success_rate = Some(0);
+        if let Some(limit) = written.consecutive_local_origin_failures.filter(|limit| *limit > 0) {
+            detection.consecutive_local_origin_failure = Some(limit);
+            detection.enforcing_consecutive_local_origin_failure = Some(100);
+        }
+    }
+    cluster.outlier_detection = Some(detection);
+    let threshold = Percent { value: f64::from(written.min_health_percent.max(0)) };
+    cluster.common_lb_config.get_or_insert_default().healthy_panic_threshold = Some(threshold);
+}

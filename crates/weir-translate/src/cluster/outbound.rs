@@ -1,0 +1,169 @@
+//! The clusters of a service.
+//!
+//! Facts: `buildOutboundClusters` in pilot/pkg/networking/core/cluster.go of Istio.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use weir_api::FieldPath;
+use weir_api::resources::protocol::Protocol;
+use weir_model::{DestinationRule, EffectivePolicy, Origin, ProxyKind, Resolution, Service, ServicePort};
+use weir_xds::cluster::Cluster;
+use weir_xds::cluster::cluster::{ClusterDiscoveryType, DiscoveryType, DnsLookupFamily, EdsClusterConfig, LbPolicy};
+use weir_xds::core::{AggregatedConfigSource, ApiVersion, ConfigSource, Metadata, config_source::ConfigSourceSpecifier};
+use weir_xds::prost_types::value::Kind;
+use weir_xds::prost_types::{ListValue, Struct, Value};
+use weir_xds::values::{duration, set_metadata, text};
+
+use super::{Made, balancer, pool, tls};
+use crate::context::Context;
+use crate::{endpoints, names};
+
+const DNS_JITTER: Duration = Duration::from_millis(100);
+
+/// The clusters of all ports of a service, and of their subsets.
+pub(super) fn of_service(context: &Context<'_>, service: &Arc<Service>) -> Vec<Made> {
+    if service.resolution == Resolution::DynamicDns {
+        let origin = Origin::new(&service.object, FieldPath::default().key("spec").key("resolution"));
+        context.warn(&origin, "DYNAMIC_DNS is not carried out yet: the service cannot be reached");
+        return vec![];
+    }
+    let rule = context.destination_rule(service);
+    let ports = service.ports.iter().filter(|port| port.protocol != Some(Protocol::Udp));
+    ports.flat_map(|port| of_port(context, service, port, rule)).collect()
+}
+
+fn of_port(context: &Context<'_>, service: &Arc<Service>, port: &ServicePort, rule: Option<&DestinationRule>) -> Vec<Made> {
+    let subsets = rule.into_iter().flat_map(|rule| &rule.subsets).map(|(subset, origin)| (subset.name.as_str(), Some(origin)));
+    let all = std::iter::once(("", None)).chain(subsets);
+    all.filter_map(|(subset, origin)| {
+        let input = Input { context, service, port, rule, subset, policy: context.policy(service, subset, port.number) };
+        input.build(origin)
+    })
+    .collect()
+}
+
+/// What a cluster is made of.
+struct Input<'i> {
+    context: &'i Context<'i>,
+    service: &'i Arc<Service>,
+    port: &'i ServicePort,
+    rule: Option<&'i DestinationRule>,
+    subset: &'i str,
+    policy: EffectivePolicy,
+}
+
+impl Input<'_> {
+    fn build(self, origin: Option<&Origin>) -> Option<Made> {
+        let name = names::outbound(self.port.number.into(), self.subset, &self.service.hostname);
+        let discovery = self.discovery();
+        let mut cluster = Cluster {
+            alt_stat_name: format!("{name};"),
+            cluster_discovery_type: Some(ClusterDiscoveryType::Type(discovery.into())),
+            metadata: Some(self.metadata()),
+            name,
+            ..Default::default()
+        };
+        balancer::apply(&mut cluster, self.policy.load_balancer.as_ref());
+        if let Some(detection) = &self.policy.outlier_detection {
+            balancer::apply_outlier_detection(&mut cluster, detection);
+        }
+        let settings = self.policy.connection_pool.as_ref();
+        pool::apply(&mut cluster, &self.context.mesh.config, settings, self.port.protocol, self.policy.retry_budget.as_ref());
+        if let Some(settings) = &self.policy.tls {
+            let is_http2 = self.port.protocol.is_some_and(Protocol::is_http2);
+            if let Err(tls::Unsupported(reason)) = tls::apply(&mut cluster, settings, is_http2) {
+                self.warn(origin, format!("{reason}: {} cannot be reached", cluster.name));
+                return None;
+            }
+        }
+        let endpoints = self.add_instances(&mut cluster, discovery);
+        Some(Made { cluster, endpoints })
+    }
+
+    fn warn(&self, origin: Option<&Origin>, message: String) {
+        let whole = self.rule.and_then(|rule| rule.objects.first());
+        let whole = whole.map(|object| Origin::new(object, FieldPath::default().key("spec").key("trafficPolicy")));
+        if let Some(origin) = origin.or(whole.as_ref()) {
+            self.context.warn(origin, message);
+        }
+    }
+
+    /// How instances are found. A gateway does not see where its clients wanted to go.
+    fn discovery(&self) -> DiscoveryType {
+        if balancer::is_passthrough(self.policy.load_balancer.as_ref()) {
+            return DiscoveryType::OriginalDst;
+        }
+        match self.service.resolution {
+            Resolution::Dns => DiscoveryType::StrictDns,
+            Resolution::DnsRoundRobin => DiscoveryType::LogicalDns,
+            Resolution::Passthrough if self.context.proxy.kind == ProxyKind::Sidecar => DiscoveryType::OriginalDst,
+            _ => DiscoveryType::Eds,
+        }
+    }
+
+    /// Names the instances, or says how they are found; returns those that travel apart from the cluster.
+    #[expect(deprecated, reason = "the DNS fields of a cluster are what Istio sends and every Envoy understands")]
+    fn add_instances(&self, cluster: &mut Cluster, discovery: DiscoveryType) -> Option<weir_xds::endpoint::ClusterLoadAssignment> {
+        match discovery {
+            DiscoveryType::OriginalDst => {
+                cluster.lb_policy = LbPolicy::ClusterProvided.into();
+                cluster.lb_config = None;
+                None
+            }
+            DiscoveryType::StrictDns | DiscoveryType::LogicalDns => {
+                cluster.dns_lookup_family = DnsLookupFamily::V4Only.into();
+                cluster.dns_refresh_rate = Some(duration(self.context.mesh.config.dns_refresh_rate.to_std()));
+                cluster.dns_jitter = Some(duration(DNS_JITTER));
+                cluster.respect_dns_ttl = true;
+                cluster.load_assignment = Some(endpoints::by_name(&cluster.name, &self.instances()));
+                None
+            }
+            _ => {
+                cluster.eds_cluster_config = Some(EdsClusterConfig { eds_config: Some(ads()), service_name: cluster.name.clone() });
+                Some(endpoints::by_address(&cluster.name, &self.instances()))
+            }
+        }
+    }
+
+    /// The instances of the subset that take requests.
+    fn instances(&self) -> Vec<weir_model::Endpoint> {
+        let all = self.context.mesh.services.endpoints(self.service);
+        let labels = self.rule.and_then(|rule| rule.subset(self.subset)).map(|subset| &subset.labels);
+        let wanted = |endpoint: &&weir_model::Endpoint| {
+            endpoint.service_port == self.port.number
+                && endpoint.healthy
+                && labels.is_none_or(|labels| weir_model::proxy::selects(labels, &endpoint.labels))
+        };
+        all.iter().filter(wanted).cloned().collect()
+    }
+
+    /// What Istio's tools and its filters look at.
+    fn metadata(&self) -> Metadata {
+        let mut metadata = Metadata::default();
+        let mut set = |key: &str, value: Value| set_metadata(&mut metadata, "istio", key, value);
+        let service = [("host", &self.service.hostname), ("name", &self.service.name), ("namespace", &self.service.namespace)];
+        let service = Struct { fields: service.into_iter().map(|(key, value)| (key.to_owned(), text(&**value))).collect() };
+        let list = ListValue { values: vec![Value { kind: Some(Kind::StructValue(service)) }] };
+        set("services", Value { kind: Some(Kind::ListValue(list)) });
+        if let Some(object) = self.rule.and_then(|rule| rule.objects.first()) {
+            set("config", text(names::config_path("destination-rule", &object.meta.namespace, &object.meta.name)));
+        }
+        if !self.subset.is_empty() {
+            set("subset", text(self.subset));
+        }
+        if self.service.external {
+            set("external", Value { kind: Some(Kind::BoolValue(true)) });
+        }
+        metadata
+    }
+}
+
+fn ads() -> ConfigSource {
+    ConfigSource {
+        config_source_specifier: Some(ConfigSourceSpecifier::Ads(AggregatedConfigSource {})),
+        initial_fetch_timeout: Some(duration(Duration::ZERO)),
+        resource_api_version: ApiVersion::V3.into(),
+        ..Default::default()
+    }
+}

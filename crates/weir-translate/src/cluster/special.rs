@@ -1,0 +1,109 @@
+//! Clusters that no service stands behind.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use weir_model::Interception;
+use weir_xds::Any;
+use weir_xds::cluster::cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy};
+use weir_xds::cluster::{CircuitBreakers, Cluster};
+use weir_xds::core::{BindConfig, HttpProtocolOptions as Common, SocketAddress, socket_address::PortSpecifier};
+use weir_xds::endpoint::{ClusterLoadAssignment, LbEndpoint, LocalityLbEndpoints, lb_endpoint::HostIdentifier};
+use weir_xds::upstream_http::HttpProtocolOptions;
+use weir_xds::upstream_http::http_protocol_options::UpstreamProtocolOptions;
+use weir_xds::values::{duration, socket_address};
+
+use super::pool;
+use crate::context::Context;
+use crate::listener::{Ingress, LOOPBACK};
+use crate::names;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection to an unknown destination is kept without requests.
+const PASSTHROUGH_IDLE: Duration = Duration::from_secs(300);
+/// Where a sidecar's connections to its own workload come from: the kernel's redirection lets these through.
+const INBOUND_SOURCE: &str = "127.0.0.6";
+
+fn named(name: &str, kind: DiscoveryType) -> Cluster {
+    Cluster {
+        name: name.to_owned(),
+        alt_stat_name: format!("{name};"),
+        connect_timeout: Some(duration(CONNECT_TIMEOUT)),
+        cluster_discovery_type: Some(ClusterDiscoveryType::Type(kind.into())),
+        ..Default::default()
+    }
+}
+
+/// The cluster that has no instances.
+pub(super) fn black_hole() -> Cluster {
+    named(names::BLACK_HOLE, DiscoveryType::Static)
+}
+
+/// The cluster that sends to where the client connected to, in the protocol that the client speaks.
+pub(super) fn passthrough() -> Cluster {
+    original_destination(names::PASSTHROUGH)
+}
+
+/// The same for what comes to the workload at ports that no service knows.
+pub(super) fn inbound_passthrough() -> Cluster {
+    let mut cluster = original_destination("InboundPassthroughCluster");
+    cluster.alt_stat_name = format!("{};", names::PASSTHROUGH);
+    let source =
+        SocketAddress { address: INBOUND_SOURCE.to_owned(), port_specifier: Some(PortSpecifier::PortValue(0)), ..Default::default() };
+    cluster.upstream_bind_config = Some(BindConfig { source_address: Some(source), ..Default::default() });
+    cluster
+}
+
+fn original_destination(name: &str) -> Cluster {
+    let options = HttpProtocolOptions {
+        common_http_protocol_options: Some(Common { idle_timeout: Some(duration(PASSTHROUGH_IDLE)), ..Default::default() }),
+        upstream_protocol_options: Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(pool::as_client(Default::default()))),
+        ..Default::default()
+    };
+    Cluster {
+        lb_policy: LbPolicy::ClusterProvided.into(),
+        circuit_breakers: Some(CircuitBreakers { thresholds: vec![pool::unlimited()], ..Default::default() }),
+        typed_extension_protocol_options: [(pool::HTTP_OPTIONS.to_owned(), Any::pack(&options))].into(),
+        ..named(name, DiscoveryType::OriginalDst)
+    }
+}
+
+/// The cluster of an ingress listener: where the workload itself accepts.
+pub(super) fn inbound(context: &Context<'_>, ingress: &Ingress<'_>) -> Option<Cluster> {
+    let name = names::inbound(ingress.port);
+    let Some((address, port)) = destination(context, ingress) else {
+        context.warn(
+            &ingress.origin,
+            format!("defaultEndpoint {:?} is not understood: requests get no answer", ingress.spec.default_endpoint),
+        );
+        return None;
+    };
+    let host = weir_xds::endpoint::Endpoint { address: Some(socket_address(address, port)), ..Default::default() };
+    let endpoint = LbEndpoint { host_identifier: Some(HostIdentifier::Endpoint(host)), ..Default::default() };
+    let assignment = ClusterLoadAssignment {
+        cluster_name: name.clone(),
+        endpoints: vec![LocalityLbEndpoints { lb_endpoints: vec![endpoint], ..Default::default() }],
+        ..Default::default()
+    };
+    let sidecar = context.scope.sidecar.as_ref().map(|sidecar| &sidecar.spec);
+    let settings = ingress.spec.connection_pool.as_ref().or(sidecar.and_then(|sidecar| sidecar.inbound_connection_pool.as_ref()));
+    let mut cluster = named(&name, DiscoveryType::Static);
+    cluster.load_assignment = Some(assignment);
+    let protocol = ingress.spec.port.as_ref().and_then(weir_api::resources::sidecar::SidecarPort::protocol);
+    pool::apply(&mut cluster, &context.mesh.config, settings, protocol, None);
+    Some(cluster)
+}
+
+/// Where `defaultEndpoint` points; without it, the same port of this machine.
+fn destination(context: &Context<'_>, ingress: &Ingress<'_>) -> Option<(String, u16)> {
+    let written = &ingress.spec.default_endpoint;
+    if written.is_empty() {
+        let address = if context.proxy.interception == Interception::None { LOOPBACK } else { context.proxy.address() };
+        return Some((address.to_owned(), ingress.port));
+    }
+    let (host, port) = written.rsplit_once(':')?;
+    let host: IpAddr = host.trim_matches(['[', ']']).parse().ok()?;
+    // All addresses stands for the workload's own.
+    let host = if host.is_unspecified() { context.proxy.address().to_owned() } else { host.to_string() };
+    Some((host, port.parse().ok()?))
+}

@@ -1,0 +1,58 @@
+//! What every part of the translation looks at: the mesh, the proxy and what that proxy knows of the mesh; and
+//! where findings go.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use weir_api::{Diagnostic, Severity};
+use weir_model::{DestinationRule, EffectivePolicy, MeshSnapshot, Origin, Proxy, Scope, Service};
+use weir_xds::core::Metadata;
+use weir_xds::values::{set_metadata, text};
+
+use crate::names;
+
+/// A proxy in its mesh.
+pub(crate) struct Context<'m> {
+    pub mesh: &'m MeshSnapshot,
+    pub proxy: &'m Proxy,
+    pub scope: Arc<Scope>,
+    findings: RefCell<Vec<Diagnostic>>,
+}
+
+impl<'m> Context<'m> {
+    pub fn new(mesh: &'m MeshSnapshot, proxy: &'m Proxy) -> Self {
+        Self { mesh, proxy, scope: mesh.scope(proxy), findings: RefCell::default() }
+    }
+
+    /// The rule that this proxy follows towards a service.
+    pub fn destination_rule(&self, service: &Service) -> Option<&'m DestinationRule> {
+        self.mesh.destination_rules.find(self.proxy, &service.hostname, &service.namespace)
+    }
+
+    /// What counts for a port of a service, or of a subset of it.
+    pub fn policy(&self, service: &Service, subset: &str, port: u16) -> EffectivePolicy {
+        let rule = self.destination_rule(service);
+        let subset = rule.and_then(|rule| rule.subset(subset));
+        EffectivePolicy::new(rule, subset, port, &self.mesh.config)
+    }
+
+    /// Says that a part of an object has no effect, or not the expected one.
+    pub fn warn(&self, origin: &Origin, message: impl Into<String>) {
+        self.findings.borrow_mut().push(origin.object.diagnostic(Severity::Warning, origin.path.clone(), message));
+    }
+
+    pub fn into_findings(self) -> Vec<Diagnostic> {
+        self.findings.into_inner()
+    }
+}
+
+/// Says of what rule something was made: its place in Kubernetes' API for Istio's tools, and in its file for people.
+pub(crate) fn metadata_of(origin: &Origin, kind: &str) -> Metadata {
+    let meta = &origin.object.meta;
+    let mut metadata = Metadata::default();
+    set_metadata(&mut metadata, "istio", "config", text(names::config_path(kind, &meta.namespace, &meta.name)));
+    if let Some(place) = origin.place() {
+        set_metadata(&mut metadata, "weir", "source", text(place.line()));
+    }
+    metadata
+}

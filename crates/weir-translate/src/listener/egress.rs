@@ -1,0 +1,298 @@
+//! The listeners of a sidecar for what its workload sends.
+//!
+//! Facts: `buildSidecarOutboundListeners` in pilot/pkg/networking/core/listener.go of Istio. Services of HTTP share a
+//! listener for each port, others have one for each address; where both want the same, the first bytes decide, if they
+//! can be told apart.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use weir_api::FieldPath;
+use weir_api::resources::protocol::Protocol;
+use weir_api::resources::sidecar::CaptureMode;
+use weir_model::{EgressListener, Interception, Origin, OutboundPolicy, Registry, Resolution, Service, ServicePort};
+use weir_xds::core::TrafficDirection;
+use weir_xds::listener::{FilterChain, FilterChainMatch, Listener};
+use weir_xds::values::duration;
+
+use super::chain::Chain;
+use super::http::{self, Class};
+use super::tcp::{self, ChainInput};
+use super::{ANY_ADDRESS, LOOPBACK, access_log, at, build, inspectors};
+use crate::context::Context;
+use crate::names;
+use crate::route::destination;
+
+/// The route configurations that listeners ask for.
+#[derive(Debug, Clone)]
+pub(crate) enum OutboundRoute {
+    /// The services of a port.
+    Port(u16),
+    /// One service alone.
+    Service(Arc<Service>, u16),
+}
+
+/// What is made for what a workload sends.
+pub(crate) struct Outbound {
+    pub listeners: Vec<Listener>,
+    /// By the names that the listeners ask for.
+    pub routes: BTreeMap<String, OutboundRoute>,
+}
+
+/// The listeners of all egress listeners.
+pub(crate) fn listeners(context: &Context<'_>) -> Outbound {
+    let mut collector = Collector { context, entries: BTreeMap::new(), routes: BTreeMap::new() };
+    context.scope.egress.iter().for_each(|listener| collector.add_listener(listener));
+    let mut listeners: Vec<Listener> = collector.entries.into_values().map(|entry| entry.build(context)).collect();
+    if context.proxy.interception == Interception::Redirect {
+        listeners.push(redirected(context));
+    }
+    Outbound { listeners, routes: collector.routes }
+}
+
+/// A listener on its way.
+struct Entry {
+    bind: String,
+    port: u16,
+    /// Whether it is bound, or only found by the address that a connection was sent to.
+    is_bound: bool,
+    /// Whether services without a port of their own in the Sidecar may still be added.
+    is_locked: bool,
+    /// What it carries; none if the first bytes decide.
+    protocol: Option<Protocol>,
+    chains: Vec<Chain>,
+}
+
+struct Collector<'c> {
+    context: &'c Context<'c>,
+    entries: BTreeMap<(String, u16), Entry>,
+    routes: BTreeMap<String, OutboundRoute>,
+}
+
+/// Where listeners are bound.
+#[derive(Clone, Copy)]
+struct Bind<'b> {
+    /// None where each service's own address is taken.
+    address: Option<&'b str>,
+    is_bound: bool,
+}
+
+impl Collector<'_> {
+    fn add_listener(&mut self, listener: &EgressListener) {
+        let spec = listener.spec.as_ref();
+        let is_bound =
+            self.context.proxy.interception == Interception::None || spec.is_some_and(|spec| spec.capture_mode == CaptureMode::None);
+        let written = spec.map(|spec| spec.bind.as_str()).filter(|bind| !bind.is_empty());
+        if let (Some(path), Some(origin)) = (written.filter(|bind| bind.starts_with("unix://")), &listener.origin) {
+            self.context.warn(origin, format!("{path} is not opened: listeners on Unix sockets are not supported"));
+            return;
+        }
+        let bind = Bind { address: written.or(is_bound.then_some(LOOPBACK)), is_bound };
+        match (spec.and_then(|spec| spec.port.as_ref()), listener.port()) {
+            (Some(written), Some(number)) => {
+                let port = ServicePort { number, name: written.name.clone(), protocol: written.protocol() };
+                listener.services.iter().for_each(|service| self.add(listener, service, &port, bind));
+            }
+            _ => {
+                self.entries.values_mut().for_each(|entry| entry.is_locked = true);
+                for service in &listener.services {
+                    service.ports.iter().for_each(|port| self.add_at_own_port(listener, service, port, bind));
+                }
+            }
+        }
+    }
+
+    /// A service without an address of its own that is no HTTP is reached at the addresses of its instances.
+    fn add_at_own_port(&mut self, listener: &EgressListener, service: &Arc<Service>, port: &ServicePort, bind: Bind<'_>) {
+        let is_headless = service.resolution == Resolution::Passthrough && address_of(service) == ANY_ADDRESS;
+        if bind.address.is_some() || !is_headless || port.protocol.is_some_and(Protocol::is_http) {
+            return self.add(listener, service, port, bind);
+        }
+        let endpoints = self.context.mesh.services.endpoints(service);
+        let own: Vec<&str> = endpoints.iter().filter(|own| own.service_port == port.number).map(|own| own.address.as_str()).collect();
+        if own.is_empty() && service.registry == Registry::External {
+            return self.add(listener, service, port, bind);
+        }
+        for address in own.into_iter().filter(|address| address.parse::<IpAddr>().is_ok() && *address != self.context.proxy.address()) {
+            self.add(listener, service, port, Bind { address: Some(address), ..bind });
+        }
+    }
+
+    fn add(&mut self, listener: &EgressListener, service: &Arc<Service>, port: &ServicePort, bind: Bind<'_>) {
+        if service.resolution == Resolution::Alias || port.protocol == Some(Protocol::Udp) {
+            return;
+        }
+        let is_http = port.protocol.is_some_and(Protocol::is_http);
+        let own = address_of(service);
+        let range = (bind.address.is_none() && !is_http && own.contains('/')).then_some(own);
+        let address = match bind.address {
+            Some(address) => address,
+            None if is_http || range.is_some() => ANY_ADDRESS,
+            None => own,
+        };
+        let key = (address.to_owned(), port.number);
+        let current = self.entries.get(&key);
+        if current.is_some_and(|entry| entry.is_locked) {
+            return;
+        }
+        let known = current.map(|entry| entry.protocol);
+        let needs_no_more =
+            |protocol: Option<Protocol>| protocol.is_none_or(Protocol::is_http) && is_http || protocol.is_none() && port.protocol.is_none();
+        if known.is_some_and(needs_no_more) {
+            return;
+        }
+        if let Some(message) = known.and_then(|known| conflict(known, port.protocol, &key)) {
+            return self.context.warn(&origin_of(service), message);
+        }
+        let input = ChainInput { service, port, bind: address, range, rules: &listener.virtual_services };
+        let (chains, protocol) = self.chains(&input, is_http);
+        self.put(key, chains, protocol, bind.is_bound, service);
+    }
+
+    /// The chains of a service at a listener, and what the listener then carries.
+    fn chains(&mut self, input: &ChainInput<'_>, is_http: bool) -> (Vec<Chain>, Option<Protocol>) {
+        let is_shared = input.bind == ANY_ADDRESS;
+        if is_http {
+            let chain = self.http(input, true);
+            return match is_shared && input.port.protocol != Some(Protocol::HttpProxy) {
+                // What is no HTTP goes on to where it was sent.
+                true => (vec![chain.only_plaintext_http()], None),
+                false => (vec![chain], input.port.protocol),
+            };
+        }
+        let mut chains = input.chains(self.context);
+        if input.port.protocol.is_none() {
+            chains.push(self.http(input, is_shared).only_plaintext_http());
+        }
+        (chains, input.port.protocol)
+    }
+
+    fn http(&mut self, input: &ChainInput<'_>, is_shared: bool) -> Chain {
+        let port = input.port.number;
+        let (name, route) = match is_shared {
+            true => (port.to_string(), OutboundRoute::Port(port)),
+            false => (format!("{}:{port}", input.service.hostname), OutboundRoute::Service(input.service.clone(), port)),
+        };
+        let manager = http::by_route_name(self.context, Class::Outbound, &names::listener(input.bind, port), &name);
+        self.routes.insert(name, route);
+        Chain { filters: vec![manager], ..Default::default() }
+    }
+
+    fn put(&mut self, key: (String, u16), chains: Vec<Chain>, protocol: Option<Protocol>, is_bound: bool, service: &Service) {
+        let replaces = |entry: &Entry| protocol.is_none() && entry.protocol.is_some_and(Protocol::is_http);
+        let (bind, port) = key.clone();
+        match self.entries.get_mut(&key) {
+            Some(entry) if !replaces(entry) => {
+                if entry.merge(chains, protocol) {
+                    let message =
+                        format!("another service is reached at {bind}:{port} already: this one is not, as its connections look the same");
+                    self.context.warn(&origin_of(service), message);
+                }
+            }
+            _ => {
+                self.entries.insert(key, Entry { bind, port, is_bound, is_locked: false, protocol, chains });
+            }
+        }
+    }
+}
+
+/// A server that speaks first cannot share a port with another protocol: nobody would say the first word.
+fn conflict(known: Option<Protocol>, new: Option<Protocol>, (bind, port): &(String, u16)) -> Option<String> {
+    let speaks_first = |protocol: Option<Protocol>| matches!(protocol, Some(Protocol::Mongo | Protocol::Mysql));
+    let clashes = known != new && (speaks_first(known) || speaks_first(new));
+    clashes.then(|| {
+        format!(
+            "another protocol is spoken at {bind}:{port} already, and this one cannot be told from it: the service is not reached there"
+        )
+    })
+}
+
+fn origin_of(service: &Service) -> Origin {
+    Origin::new(&service.object, FieldPath::default().key("spec"))
+}
+
+/// The address of a service, or the range; all addresses if it has none.
+fn address_of(service: &Service) -> &str {
+    service.addresses.first().map_or(ANY_ADDRESS, String::as_str)
+}
+
+impl Entry {
+    /// Adds chains whose conditions are new; says whether any was not.
+    fn merge(&mut self, chains: Vec<Chain>, protocol: Option<Protocol>) -> bool {
+        let mut conflicts = false;
+        for chain in chains {
+            if self.chains.iter().any(|known| known.conflicts_with(&chain)) {
+                conflicts = true;
+            } else {
+                self.chains.push(chain);
+            }
+        }
+        if self.protocol.is_some_and(Protocol::is_tcp) != protocol.is_some_and(Protocol::is_tcp) {
+            self.protocol = None;
+        }
+        conflicts
+    }
+
+    fn build(self, context: &Context<'_>) -> Listener {
+        let mut listener = Listener {
+            listener_filters: inspectors(&self.chains),
+            listener_filters_timeout: Some(duration(context.mesh.config.protocol_detection_timeout.to_std())),
+            continue_on_listener_filters_timeout: true,
+            bind_to_port: (!self.is_bound).then_some(false),
+            access_log: access_log::of_listener(&context.mesh.config),
+            ..at(&self.bind, self.port, TrafficDirection::Outbound)
+        };
+        for chain in self.chains {
+            // What matches everything must not keep others from being looked at first.
+            match chain.matches_all() {
+                true => listener.default_filter_chain = Some(build(chain)),
+                false => listener.filter_chains.push(build(chain)),
+            }
+        }
+        if listener.filter_chains.is_empty() {
+            listener.filter_chains.extend(listener.default_filter_chain.take());
+        } else if listener.default_filter_chain.is_none() {
+            listener.default_filter_chain = Some(everything_else(context, "PassthroughFilterChain"));
+        }
+        listener
+    }
+}
+
+/// The chain for connections that nothing else is for.
+fn everything_else(context: &Context<'_>, name: &str) -> FilterChain {
+    let cluster = match &context.scope.outbound_policy {
+        OutboundPolicy::RegistryOnly => names::BLACK_HOLE.to_owned(),
+        OutboundPolicy::AllowAny => names::PASSTHROUGH.to_owned(),
+        OutboundPolicy::EgressProxy(proxy) => destination::cluster(proxy, None, 0),
+    };
+    FilterChain {
+        filter_chain_match: Some(FilterChainMatch::default()),
+        filters: vec![tcp::to_cluster(context, &cluster)],
+        name: name.to_owned(),
+        ..Default::default()
+    }
+}
+
+/// The listener that the kernel redirects everything to that a workload sends. From here a connection goes on to the
+/// listener of the address that it was sent to.
+fn redirected(context: &Context<'_>) -> Listener {
+    let port = u16::try_from(context.mesh.config.proxy_listen_port).unwrap_or(15001);
+    let itself = FilterChain {
+        filter_chain_match: Some(FilterChainMatch { destination_port: Some(port.into()), ..Default::default() }),
+        filters: vec![tcp::to_cluster(context, names::BLACK_HOLE)],
+        name: "virtualOutbound-blackhole".to_owned(),
+        ..Default::default()
+    };
+    let rest = FilterChain { filter_chain_match: None, ..everything_else(context, "virtualOutbound-catchall-tcp") };
+    Listener {
+        name: "virtualOutbound".to_owned(),
+        use_original_dst: Some(true),
+        filter_chains: vec![itself, rest],
+        listener_filters_timeout: Some(duration(Duration::ZERO)),
+        max_connections_to_accept_per_socket_event: Some(1),
+        access_log: access_log::of_listener(&context.mesh.config),
+        ..at(ANY_ADDRESS, port, TrafficDirection::Outbound)
+    }
+}

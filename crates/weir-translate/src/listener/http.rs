@@ -1,0 +1,156 @@
+//! The HTTP connection manager, as gateways and the two sides of a sidecar have it.
+//!
+//! Facts: `buildHTTPConnectionManager` in pilot/pkg/networking/core/listener_builder.go of Istio.
+
+use weir_api::resources::mesh_config::NormalizationType;
+use weir_api::resources::proxy_config::{ForwardClientCertDetails as Details, ProxyHeaders};
+use weir_xds::core::{AggregatedConfigSource, ApiVersion, ConfigSource, Http1ProtocolOptions, config_source::ConfigSourceSpecifier};
+use weir_xds::envoy::extensions::filters::http::grpc_stats::v3::{FilterConfig as GrpcStats, filter_config::PerMethodStatSpecifier};
+use weir_xds::envoy::extensions::request_id::uuid::v3::UuidRequestIdConfig;
+use weir_xds::hcm::http_connection_manager::{
+    ForwardClientCertDetails, PathWithEscapedSlashesAction, RouteSpecifier, ServerHeaderTransformation, SetCurrentClientCertDetails,
+    UpgradeConfig,
+};
+use weir_xds::hcm::{HttpConnectionManager, HttpFilter, Rds, RequestIdExtension, http_filter};
+use weir_xds::listener::Filter;
+use weir_xds::route::RouteConfiguration;
+use weir_xds::values::duration;
+use weir_xds::{Any, Message, Name, cors, fault, router};
+
+use super::access_log;
+use super::chain::filter;
+use crate::context::Context;
+use crate::route::filters::{CORS, FAULT};
+
+/// Which way requests go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// Into the mesh, through a gateway.
+    Gateway,
+    /// From a workload, through its sidecar.
+    Outbound,
+    /// To a workload, through its sidecar.
+    Inbound,
+}
+
+/// The filter that a listener's HTTP connections go through, with routes that come on their own.
+pub(crate) fn by_route_name(context: &Context<'_>, class: Class, listener: &str, route_name: &str) -> Filter {
+    let source = ConfigSource {
+        config_source_specifier: Some(ConfigSourceSpecifier::Ads(AggregatedConfigSource {})),
+        initial_fetch_timeout: Some(duration(std::time::Duration::ZERO)),
+        resource_api_version: ApiVersion::V3.into(),
+        ..Default::default()
+    };
+    let rds = Rds { config_source: Some(source), route_config_name: route_name.to_owned() };
+    manager(context, class, &format!("outbound_{listener};"), RouteSpecifier::Rds(rds))
+}
+
+/// The same with routes that stand in it.
+pub(crate) fn with_routes(context: &Context<'_>, class: Class, stat_prefix: &str, routes: RouteConfiguration) -> Filter {
+    manager(context, class, stat_prefix, RouteSpecifier::RouteConfig(routes))
+}
+
+fn manager(context: &Context<'_>, class: Class, stat_prefix: &str, routes: RouteSpecifier) -> Filter {
+    let mesh = &context.mesh.config;
+    let (normalize, merge_slashes, escaped) = normalization(mesh.path_normalization.normalization);
+    let mut manager = HttpConnectionManager {
+        stat_prefix: stat_prefix.to_owned(),
+        route_specifier: Some(routes),
+        http_filters: filters(),
+        use_remote_address: Some(class == Class::Gateway),
+        proxy_100_continue: true,
+        upgrade_configs: vec![UpgradeConfig { upgrade_type: "websocket".to_owned(), ..Default::default() }],
+        // A stream may be silent for as long as it likes; timeouts are the routes'.
+        stream_idle_timeout: Some(duration(std::time::Duration::ZERO)),
+        normalize_path: Some(normalize),
+        merge_slashes,
+        path_with_escaped_slashes_action: escaped.into(),
+        access_log: access_log::of_traffic(mesh),
+        request_id_extension: Some(request_id()),
+        ..Default::default()
+    };
+    set_headers(&mut manager, context, class);
+    filter("envoy.filters.network.http_connection_manager", &manager)
+}
+
+fn normalization(written: NormalizationType) -> (bool, bool, PathWithEscapedSlashesAction) {
+    use PathWithEscapedSlashesAction::{KeepUnchanged, UnescapeAndForward};
+    match written {
+        NormalizationType::None => (false, false, KeepUnchanged),
+        NormalizationType::Default | NormalizationType::Base => (true, false, KeepUnchanged),
+        NormalizationType::MergeSlashes => (true, true, KeepUnchanged),
+        NormalizationType::DecodeAndMergeSlashes => (true, true, UnescapeAndForward),
+    }
+}
+
+fn filters() -> Vec<HttpFilter> {
+    let stats = GrpcStats {
+        emit_filter_state: true,
+        per_method_stat_specifier: Some(PerMethodStatSpecifier::StatsForAllMethods(false)),
+        ..Default::default()
+    };
+    vec![
+        http_filter("envoy.filters.http.grpc_stats", &stats),
+        http_filter(FAULT, &fault::HttpFault::default()),
+        http_filter(CORS, &cors::Cors {}),
+        http_filter("envoy.filters.http.router", &router::Router::default()),
+    ]
+}
+
+fn http_filter<M: Message + Name>(name: &str, config: &M) -> HttpFilter {
+    HttpFilter { name: name.to_owned(), config_type: Some(http_filter::ConfigType::TypedConfig(Any::pack(config))), ..Default::default() }
+}
+
+fn request_id() -> RequestIdExtension {
+    let uuid = UuidRequestIdConfig { use_request_id_for_trace_sampling: Some(true), ..Default::default() };
+    RequestIdExtension { typed_config: Some(Any::pack(&uuid)) }
+}
+
+/// What the proxy says about itself and about the client, as `defaultConfig` of MeshConfig asks.
+fn set_headers(manager: &mut HttpConnectionManager, context: &Context<'_>, class: Class) {
+    let config = &context.mesh.config.default_config;
+    let none = ProxyHeaders::default();
+    let headers = config.proxy_headers.as_ref().unwrap_or(&none);
+    // On the way out of a workload Envoy calls itself by its own name.
+    if class != Class::Outbound {
+        manager.server_name = "istio-envoy".to_owned();
+    }
+    if let Some(server) = &headers.server {
+        if server.disabled == Some(true) {
+            manager.server_name.clear();
+            manager.server_header_transformation = ServerHeaderTransformation::PassThrough.into();
+        } else if !server.value.is_empty() {
+            manager.server_name.clone_from(&server.value);
+        }
+    }
+    if headers.request_id.as_ref().is_some_and(|header| header.disabled == Some(true)) {
+        manager.generate_request_id = Some(false);
+    }
+    match class {
+        Class::Gateway => {
+            manager.http_protocol_options = Some(Http1ProtocolOptions::default());
+            let topology = config.gateway_topology.as_ref();
+            manager.xff_num_trusted_hops = topology.map_or(0, |topology| topology.num_trusted_proxies);
+            let details = topology.map_or(Details::Undefined, |topology| topology.forward_client_cert_details);
+            set_client_certificate(manager, details, ForwardClientCertDetails::SanitizeSet, true);
+        }
+        Class::Inbound => set_client_certificate(manager, headers.forwarded_client_cert, ForwardClientCertDetails::AppendForward, false),
+        Class::Outbound => {}
+    }
+}
+
+fn set_client_certificate(manager: &mut HttpConnectionManager, written: Details, default: ForwardClientCertDetails, cert: bool) {
+    let details = match written {
+        Details::Undefined => default,
+        Details::Sanitize => ForwardClientCertDetails::Sanitize,
+        Details::ForwardOnly => ForwardClientCertDetails::ForwardOnly,
+        Details::AppendForward => ForwardClientCertDetails::AppendForward,
+        Details::SanitizeSet => ForwardClientCertDetails::SanitizeSet,
+        Details::AlwaysForwardOnly => ForwardClientCertDetails::AlwaysForwardOnly,
+    };
+    manager.forward_client_cert_details = details.into();
+    if matches!(details, ForwardClientCertDetails::AppendForward | ForwardClientCertDetails::SanitizeSet) {
+        manager.set_current_client_cert_details =
+            Some(SetCurrentClientCertDetails { subject: Some(true), cert, dns: true, uri: true, ..Default::default() });
+    }
+}

@@ -1,0 +1,123 @@
+//! The listeners of a sidecar for what is sent to its workload: one for each ingress listener of its Sidecar that is
+//! bound itself.
+//!
+//! Facts: pilot/pkg/networking/core/listener_inbound.go of Istio. Without interception and without ingress listeners
+//! nothing is opened: clients reach the workload as if there were no sidecar.
+
+use weir_api::FieldPath;
+use weir_api::resources::protocol::Protocol;
+use weir_api::resources::sidecar::{CaptureMode, IstioIngressListener};
+use weir_model::{Interception, Origin};
+use weir_xds::core::TrafficDirection;
+use weir_xds::listener::{Filter, FilterChain, Listener};
+use weir_xds::route::route::Action;
+use weir_xds::route::route_action::{ClusterSpecifier, MaxStreamDuration};
+use weir_xds::route::{Decorator, RetryPolicy, Route, RouteAction, RouteConfiguration, VirtualHost};
+use weir_xds::values::duration;
+
+use super::chain::Chain;
+use super::http::{self, Class};
+use super::{access_log, at, inspectors, tcp};
+use crate::context::Context;
+use crate::names;
+use crate::route::condition;
+
+/// An ingress listener that is bound.
+pub(crate) struct Ingress<'s> {
+    pub spec: &'s IstioIngressListener,
+    pub port: u16,
+    pub origin: Origin,
+}
+
+/// The ingress listeners that a proxy binds.
+pub(crate) fn bound<'c>(context: &'c Context<'_>) -> Vec<Ingress<'c>> {
+    let Some(sidecar) = &context.scope.sidecar else { return vec![] };
+    let is_bound = |spec: &IstioIngressListener| context.proxy.interception == Interception::None || spec.capture_mode == CaptureMode::None;
+    let with_place = sidecar.spec.ingress.iter().enumerate().filter(|(_, spec)| is_bound(spec));
+    with_place
+        .filter_map(|(i, spec)| {
+            let port = spec.port.as_ref().and_then(|port| u16::try_from(port.number).ok())?;
+            let origin = Origin::new(&sidecar.object, FieldPath::default().key("spec").key("ingress").index(i));
+            Some(Ingress { spec, port, origin })
+        })
+        .collect()
+}
+
+/// The listeners for what is sent to the workload.
+pub(crate) fn listeners(context: &Context<'_>) -> Vec<Listener> {
+    bound(context).iter().map(|ingress| listener(context, ingress)).collect()
+}
+
+fn listener(context: &Context<'_>, ingress: &Ingress<'_>) -> Listener {
+    if ingress.spec.tls.is_some() {
+        context.warn(&ingress.origin, "tls of an ingress listener is not carried out yet: the listener takes plaintext");
+    }
+    let address = if ingress.spec.bind.is_empty() { context.proxy.address() } else { &ingress.spec.bind };
+    let name = names::listener(address, ingress.port);
+    let protocol = ingress.spec.port.as_ref().and_then(weir_api::resources::sidecar::SidecarPort::protocol);
+    let stat_prefix = format!("inbound_{name};");
+    let chains = match protocol {
+        Some(protocol) if protocol.is_http() => {
+            vec![Chain { filters: vec![http_filter(context, ingress, &stat_prefix)], ..Default::default() }]
+        }
+        Some(_) => vec![Chain { filters: vec![tcp_filter(context, ingress)], ..Default::default() }],
+        None => {
+            let http = Chain { filters: vec![http_filter(context, ingress, &stat_prefix)], ..Default::default() };
+            vec![http.only_plaintext_http(), Chain { filters: vec![tcp_filter(context, ingress)], ..Default::default() }]
+        }
+    };
+    Listener {
+        listener_filters: inspectors(&chains),
+        listener_filters_timeout: Some(duration(context.mesh.config.protocol_detection_timeout.to_std())),
+        continue_on_listener_filters_timeout: true,
+        max_connections_to_accept_per_socket_event: Some(1),
+        access_log: access_log::of_listener(&context.mesh.config),
+        filter_chains: chains.into_iter().map(|chain| FilterChain { name: name.clone(), ..chain.build() }).collect(),
+        ..at(address, ingress.port, TrafficDirection::Inbound)
+    }
+}
+
+fn tcp_filter(context: &Context<'_>, ingress: &Ingress<'_>) -> Filter {
+    tcp::to_cluster(context, &names::inbound(ingress.port))
+}
+
+fn http_filter(context: &Context<'_>, ingress: &Ingress<'_>, stat_prefix: &str) -> Filter {
+    let cluster = names::inbound(ingress.port);
+    let host = VirtualHost {
+        name: format!("inbound|http|{}", ingress.port),
+        domains: vec!["*".to_owned()],
+        routes: vec![route(context, ingress, &cluster)],
+        ..Default::default()
+    };
+    let routes = RouteConfiguration { name: cluster, virtual_hosts: vec![host], validate_clusters: Some(false), ..Default::default() };
+    http::with_routes(context, Class::Inbound, stat_prefix, routes)
+}
+
+/// Everything goes to the workload. A request that was not sent yet when its connection ended is sent again, but for
+/// gRPC, whose clients do so themselves.
+fn route(context: &Context<'_>, ingress: &Ingress<'_>, cluster: &str) -> Route {
+    let protocol = ingress.spec.port.as_ref().and_then(weir_api::resources::sidecar::SidecarPort::protocol);
+    let is_grpc = matches!(protocol, Some(Protocol::Grpc | Protocol::GrpcWeb));
+    let retries = RetryPolicy { retry_on: "reset-before-request".to_owned(), num_retries: Some(2), ..Default::default() };
+    let unlimited = duration(std::time::Duration::ZERO);
+    let action = RouteAction {
+        cluster_specifier: Some(ClusterSpecifier::Cluster(cluster.to_owned())),
+        timeout: Some(unlimited),
+        max_stream_duration: Some(MaxStreamDuration {
+            max_stream_duration: Some(unlimited),
+            grpc_timeout_header_max: Some(unlimited),
+            ..Default::default()
+        }),
+        retry_policy: (!is_grpc).then_some(retries),
+        ..Default::default()
+    };
+    let owner = context.mesh.instances_of(context.proxy).into_iter().find(|(_, endpoint)| endpoint.port == ingress.port);
+    let host = owner.map(|(service, _)| service.hostname.to_string()).unwrap_or_default();
+    Route {
+        name: "default".to_owned(),
+        r#match: Some(condition::everything()),
+        decorator: Some(Decorator { operation: format!("{host}:{}/*", ingress.port), ..Default::default() }),
+        action: Some(Action::Route(action)),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,64 @@
+//! Listeners: where a proxy accepts, and what becomes of its connections.
+
+mod access_log;
+mod chain;
+mod egress;
+mod gateway;
+mod http;
+mod ingress;
+mod tcp;
+pub(crate) mod tls;
+
+pub(crate) use egress::{OutboundRoute, listeners as outbound};
+pub(crate) use gateway::listeners as of_gateway;
+pub(crate) use ingress::{Ingress, bound as bound_ingress, listeners as inbound};
+
+use std::time::Duration;
+
+use weir_xds::core::TrafficDirection;
+use weir_xds::envoy::extensions::filters::listener::{http_inspector, tls_inspector};
+use weir_xds::listener::{FilterChain, Listener, ListenerFilter, listener_filter::ConfigType};
+use weir_xds::values::{duration, socket_address};
+use weir_xds::{Any, Message, Name};
+
+use crate::names;
+use chain::Chain;
+
+/// Stands for all addresses.
+pub(crate) const ANY_ADDRESS: &str = "0.0.0.0";
+/// Where a listener is bound that is for the workload beside it only.
+pub(crate) const LOOPBACK: &str = "127.0.0.1";
+/// How long a client may take for its TLS handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Bytes that the TLS inspector reads at first, as Istio sets it.
+const INSPECTED_BYTES: u32 = 512;
+
+/// A listener at an address, without anything in it.
+fn at(address: &str, port: u16, direction: TrafficDirection) -> Listener {
+    Listener {
+        name: names::listener(address, port),
+        address: Some(socket_address(address, port)),
+        traffic_direction: direction.into(),
+        ..Default::default()
+    }
+}
+
+/// The inspectors that the conditions of chains need.
+fn inspectors(chains: &[Chain]) -> Vec<ListenerFilter> {
+    let tls = tls_inspector::v3::TlsInspector { initial_read_buffer_size: Some(INSPECTED_BYTES), ..Default::default() };
+    let http = http_inspector::v3::HttpInspector {};
+    let needs_tls = chains.iter().any(Chain::needs_tls_inspector);
+    let needs_http = chains.iter().any(|chain| !chain.application_protocols.is_empty() && chain.transport_protocol == chain::RAW_BUFFER);
+    let tls = needs_tls.then(|| listener_filter("envoy.filters.listener.tls_inspector", &tls));
+    let http = needs_http.then(|| listener_filter("envoy.filters.listener.http_inspector", &http));
+    tls.into_iter().chain(http).collect()
+}
+
+fn listener_filter<M: Message + Name>(name: &str, config: &M) -> ListenerFilter {
+    ListenerFilter { name: name.to_owned(), config_type: Some(ConfigType::TypedConfig(Any::pack(config))), ..Default::default() }
+}
+
+/// A chain that gives up clients which begin no TLS.
+fn build(chain: Chain) -> FilterChain {
+    FilterChain { transport_socket_connect_timeout: Some(duration(HANDSHAKE_TIMEOUT)), ..chain.build() }
+}

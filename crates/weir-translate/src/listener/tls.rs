@@ -1,0 +1,120 @@
+//! TLS that ends at a gateway: where certificates come from, and what is asked of clients.
+
+use weir_api::resources::gateway::{ServerTlsMode, ServerTlsSettings, TlsProtocol};
+use weir_xds::core::{AggregatedConfigSource, ApiVersion, ConfigSource, DataSource, config_source::ConfigSourceSpecifier, data_source};
+use weir_xds::matcher::{StringMatcher, string_matcher};
+use weir_xds::tls::common_tls_context::{CombinedCertificateValidationContext, ValidationContextType};
+use weir_xds::tls::tls_parameters::TlsProtocol as Version;
+use weir_xds::tls::{
+    CertificateValidationContext, CommonTlsContext, DownstreamTlsContext, SdsSecretConfig, SubjectAltNameMatcher, TlsCertificate,
+    TlsParameters, subject_alt_name_matcher::SanType,
+};
+
+/// The name of a certificate that stands in a Kubernetes Secret.
+pub(crate) fn secret_name(credential: &str) -> String {
+    if credential.contains("://") { credential.to_owned() } else { format!("kubernetes://{credential}") }
+}
+
+/// The name of the certificate authorities that go with a certificate.
+pub(crate) fn authorities_name(credential: &str) -> String {
+    format!("{}-cacert", secret_name(credential))
+}
+
+/// The TLS of a server; none if it passes TLS on.
+pub(crate) fn of_server(settings: &ServerTlsSettings) -> Option<DownstreamTlsContext> {
+    if settings.mode.is_passthrough() {
+        return None;
+    }
+    let requires = matches!(settings.mode, ServerTlsMode::Mutual | ServerTlsMode::IstioMutual);
+    let asks = requires || settings.mode == ServerTlsMode::OptionalMutual;
+    let mut common = CommonTlsContext {
+        alpn_protocols: vec!["h2".to_owned(), "http/1.1".to_owned()],
+        tls_params: parameters(settings),
+        ..Default::default()
+    };
+    let credentials: Vec<&String> = match settings.credential_names.as_slice() {
+        [] => (!settings.credential_name.is_empty()).then_some(&settings.credential_name).into_iter().collect(),
+        several => several.iter().collect(),
+    };
+    common.tls_certificate_sds_secret_configs = credentials.iter().map(|credential| by_name(&secret_name(credential))).collect();
+    if credentials.is_empty() {
+        common.tls_certificates = files(settings);
+    }
+    common.validation_context_type = asks.then(|| validation(settings, credentials.first().copied()));
+    Some(DownstreamTlsContext { common_tls_context: Some(common), require_client_certificate: Some(requires), ..Default::default() })
+}
+
+fn by_name(name: &str) -> SdsSecretConfig {
+    SdsSecretConfig {
+        name: name.to_owned(),
+        sds_config: Some(ConfigSource {
+            config_source_specifier: Some(ConfigSourceSpecifier::Ads(AggregatedConfigSource {})),
+            resource_api_version: ApiVersion::V3.into(),
+            ..Default::default()
+        }),
+    }
+}
+
+fn file(path: &str) -> Option<DataSource> {
+    (!path.is_empty()).then(|| DataSource { specifier: Some(data_source::Specifier::Filename(path.to_owned())), ..Default::default() })
+}
+
+fn files(settings: &ServerTlsSettings) -> Vec<TlsCertificate> {
+    let certificate =
+        |chain: &str, key: &str| TlsCertificate { certificate_chain: file(chain), private_key: file(key), ..Default::default() };
+    let single = (!settings.server_certificate.is_empty()).then(|| certificate(&settings.server_certificate, &settings.private_key));
+    let several = settings.tls_certificates.iter().map(|own| certificate(&own.server_certificate, &own.private_key));
+    single.into_iter().chain(several).collect()
+}
+
+/// What a client's certificate is checked against.
+fn validation(settings: &ServerTlsSettings, credential: Option<&String>) -> ValidationContextType {
+    let mut context = CertificateValidationContext {
+        match_typed_subject_alt_names: settings.subject_alt_names.iter().flat_map(|name| alt_names(name)).collect(),
+        verify_certificate_spki: settings.verify_certificate_spki.clone(),
+        verify_certificate_hash: settings.verify_certificate_hash.clone(),
+        crl: file(&settings.ca_crl),
+        ..Default::default()
+    };
+    let authorities = match (settings.ca_cert_credential_name.as_str(), credential) {
+        ("", None) => {
+            context.trusted_ca = file(&settings.ca_certificates);
+            return ValidationContextType::ValidationContext(context);
+        }
+        ("", Some(credential)) => authorities_name(credential),
+        (own, _) => secret_name(own),
+    };
+    ValidationContextType::CombinedValidationContext(CombinedCertificateValidationContext {
+        default_validation_context: Some(context),
+        validation_context_sds_secret_config: Some(by_name(&authorities)),
+        ..Default::default()
+    })
+}
+
+/// A name may stand in a certificate as a DNS name or as a URI.
+fn alt_names(name: &str) -> Vec<SubjectAltNameMatcher> {
+    let matcher = StringMatcher { match_pattern: Some(string_matcher::MatchPattern::Exact(name.to_owned())), ..Default::default() };
+    let kind = if name.contains("://") { SanType::Uri } else { SanType::Dns };
+    vec![SubjectAltNameMatcher { san_type: kind.into(), matcher: Some(matcher), ..Default::default() }]
+}
+
+fn parameters(settings: &ServerTlsSettings) -> Option<TlsParameters> {
+    let parameters = TlsParameters {
+        tls_minimum_protocol_version: version(settings.min_protocol_version).into(),
+        tls_maximum_protocol_version: version(settings.max_protocol_version).into(),
+        cipher_suites: settings.cipher_suites.clone(),
+        ecdh_curves: settings.ecdh_curves.clone(),
+        ..Default::default()
+    };
+    (parameters != TlsParameters::default()).then_some(parameters)
+}
+
+fn version(written: TlsProtocol) -> Version {
+    match written {
+        TlsProtocol::Auto => Version::TlsAuto,
+        TlsProtocol::V1_0 => Version::TlSv10,
+        TlsProtocol::V1_1 => Version::TlSv11,
+        TlsProtocol::V1_2 => Version::TlSv12,
+        TlsProtocol::V1_3 => Version::TlSv13,
+    }
+}

@@ -1,0 +1,195 @@
+//! What can be asked on the command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use weir_registry::files::Input;
+
+/// A service mesh's traffic management: Istio's configuration, Envoy's xDS, one binary.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, max_term_width = 120)]
+pub(crate) struct Cli {
+    /// What to log: error, warn, info, debug, trace, or a filter such as weir_proxy=debug
+    #[arg(long, global = true, default_value = "info", value_name = "LEVEL")]
+    pub log: String,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Runs a sample mesh: applications, sidecars and gateway in one process
+    Demo(DemoArgs),
+    /// Runs the mesh that a folder describes: control plane and proxies in one process
+    Run(RunArgs),
+    /// Runs the control plane alone, for proxies that follow it by xDS
+    Pilot(PilotArgs),
+    /// Runs one proxy, which follows an xDS server
+    Proxy(ProxyArgs),
+    /// Shows resources as kubectl does
+    Get(GetArgs),
+    /// Checks each document by itself
+    Validate(ValidateArgs),
+    /// Shows the xDS resources that a proxy would get
+    Translate(TranslateArgs),
+}
+
+/// Where a running mesh answers questions.
+pub(crate) const DEFAULT_ADMIN: &str = "127.0.0.1:15000";
+/// Where the pilot serves xDS.
+pub(crate) const DEFAULT_XDS: &str = "127.0.0.1:15010";
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Which sample
+    #[arg(value_enum, default_value = "bookinfo")]
+    pub sample: SampleName,
+    #[command(flatten)]
+    pub process: ProcessArgs,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum SampleName {
+    Bookinfo,
+    Httpbin,
+    TcpEcho,
+}
+
+/// What a process with proxies in it is told.
+#[derive(Debug, Args)]
+pub(crate) struct ProcessArgs {
+    /// Where to answer questions about what the proxies do
+    #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADMIN)]
+    pub admin: SocketAddr,
+    /// How many threads move traffic [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub workers: Option<u16>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The folder with the mesh's resources
+    pub dir: PathBuf,
+    /// The mesh's configuration: a MeshConfig, or Istio's ConfigMap
+    #[arg(long, value_name = "FILE")]
+    pub mesh_config: Option<PathBuf>,
+    /// Where to serve xDS to other proxies [default: 127.0.0.1:15010, if it is free]
+    #[arg(long, value_name = "ADDR")]
+    pub xds: Option<SocketAddr>,
+    /// A gateway's labels, such as istio=ingressgateway,app=istio-ingressgateway; may be repeated
+    #[arg(long, value_name = "LABELS")]
+    pub gateway: Vec<String>,
+    #[command(flatten)]
+    pub process: ProcessArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PilotArgs {
+    /// The folder with the mesh's resources
+    pub dir: PathBuf,
+    /// The mesh's configuration: a MeshConfig, or Istio's ConfigMap
+    #[arg(long, value_name = "FILE")]
+    pub mesh_config: Option<PathBuf>,
+    /// Where to serve xDS
+    #[arg(long, value_name = "ADDR", default_value = DEFAULT_XDS)]
+    pub xds: SocketAddr,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProxyArgs {
+    /// The xDS server, host:port
+    #[arg(long, value_name = "ADDR", required_unless_present = "config")]
+    pub xds: Option<String>,
+    /// What the proxy is for
+    #[arg(long = "type", value_enum, required_unless_present_any = ["config", "id"])]
+    pub kind: Option<ProxyType>,
+    /// Its id, sidecar|router~IP~NAME.NAMESPACE~NAMESPACE.svc.DOMAIN, or only NAME.NAMESPACE
+    #[arg(long, required_unless_present = "config")]
+    pub id: Option<String>,
+    /// Its labels, name=value with commas between them
+    #[arg(long, default_value = "")]
+    pub labels: String,
+    /// An Envoy bootstrap (YAML or JSON) that names the node and the ADS server
+    #[arg(short = 'c', long = "config-path", value_name = "FILE", conflicts_with_all = ["xds", "kind", "id"], id = "config")]
+    pub config: Option<PathBuf>,
+    /// Speak the state-of-the-world variant of the protocol, not the delta variant
+    #[arg(long)]
+    pub state_of_the_world: bool,
+    #[command(flatten)]
+    pub process: ProcessArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProxyType {
+    Sidecar,
+    Router,
+}
+
+/// Which texts a tool reads.
+#[derive(Debug, Args)]
+pub(crate) struct FileArgs {
+    /// A file, a folder, or - for standard input; may be repeated
+    #[arg(short = 'f', long = "filename", value_name = "PATH", required = true)]
+    pub files: Vec<PathBuf>,
+}
+
+impl FileArgs {
+    pub fn inputs(&self) -> Vec<Input> {
+        self.files.iter().map(|path| Input::from(path.as_path())).collect()
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GetArgs {
+    /// A kind, by its name, plural or short name: virtualservices, vs, dr, gw, se, …
+    pub kind: String,
+    /// The name of one resource
+    pub name: Option<String>,
+    /// The namespace
+    #[arg(short, long, default_value = "default")]
+    pub namespace: String,
+    /// All namespaces
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    /// How to print
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub output: Output,
+    /// Read this file or folder, and ask no running mesh; may be repeated
+    #[arg(short = 'f', long = "filename", value_name = "PATH")]
+    pub files: Vec<PathBuf>,
+    /// Where the running mesh answers
+    #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADMIN)]
+    pub admin: SocketAddr,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    Table,
+    Json,
+    Yaml,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ValidateArgs {
+    #[command(flatten)]
+    pub files: FileArgs,
+    /// How to print
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TranslateArgs {
+    #[command(flatten)]
+    pub files: FileArgs,
+    /// The mesh's configuration: a MeshConfig, or Istio's ConfigMap
+    #[arg(long, value_name = "FILE")]
+    pub mesh_config: Option<PathBuf>,
+    /// The proxy, as JSON: {"type": "sidecar"|"router", "namespace", "labels", "addresses"}
+    #[arg(long, value_name = "FILE")]
+    pub proxy: PathBuf,
+    /// How to print
+    #[arg(short, long, value_enum, default_value = "json")]
+    pub output: Output,
+}

@@ -1,0 +1,9 @@
+//! What each command does.
+
+pub(crate) mod demo;
+pub(crate) mod get;
+pub(crate) mod pilot;
+pub(crate) mod proxy;
+pub(crate) mod run;
+pub(crate) mod translate;
+pub(crate) mod validate;

@@ -1,0 +1,120 @@
+//! `weir proxy`: one proxy that follows an xDS server, as Envoy would.
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use weir_ads::{Protocol, grpc};
+use weir_model::{DEFAULT_DOMAIN, Interception, Proxy, ProxyKind};
+use weir_pilot::{node, standalone};
+use weir_proxy::control::follow::Connect;
+use weir_xds::bootstrap::Bootstrap;
+use weir_xds::core::api_config_source::ApiType;
+use weir_xds::core::grpc_service::TargetSpecifier;
+use weir_xds::core::{ApiConfigSource, Node};
+use weir_xds::endpoint::lb_endpoint::HostIdentifier;
+use weir_xds::values::host_and_port;
+
+use crate::cli::{ProxyArgs, ProxyType};
+use crate::mesh::{Process, hosted_options, nothing_more, start_runtime};
+use crate::print;
+
+/// So long what is under way may take when the proxy is told to end; Istio's default.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Whom a proxy follows, and as whom.
+struct Following {
+    proxy: Proxy,
+    node: Node,
+    server: String,
+    protocol: Protocol,
+}
+
+/// Runs until told to end.
+///
+/// # Errors
+/// If the arguments do not name a proxy and a server.
+pub(crate) fn run(args: &ProxyArgs) -> anyhow::Result<ExitCode> {
+    let following = match &args.config {
+        Some(path) => from_bootstrap(path)?,
+        None => from_arguments(args)?,
+    };
+    start_runtime()?.block_on(async {
+        let process = Process::start(&args.process, DRAIN)?;
+        let admin = process.serve_admin(nothing_more()).await?;
+        let mut options = hosted_options(&following.proxy, connect(&following), following.protocol);
+        options.node = following.node;
+        print::say(&format!("weir: {} follows {}; ask http://{admin}/", following.proxy.id, following.server));
+        process.plane.host(options);
+        process.until_told(std::future::pending()).await
+    })
+}
+
+fn connect(following: &Following) -> Connect {
+    let (server, protocol) = (following.server.clone(), following.protocol);
+    Arc::new(move || {
+        let server = server.clone();
+        Box::pin(async move { grpc::client::connect(&server, protocol).await.map_err(|error| error.to_string()) })
+    })
+}
+
+fn from_arguments(args: &ProxyArgs) -> anyhow::Result<Following> {
+    let (Some(server), Some(id)) = (&args.xds, &args.id) else { bail!("--xds and --id are needed, or a bootstrap with -c") };
+    let labels = standalone::parse_labels(&args.labels).map_err(|error| anyhow::anyhow!("--labels: {error}"))?;
+    let kind = args.kind.map(|kind| if kind == ProxyType::Router { ProxyKind::Router } else { ProxyKind::Sidecar });
+    let proxy = match (Proxy::parse_id(id), kind, id.rsplit_once('.')) {
+        (Some((kind, address, name, namespace)), wanted, _) if wanted.is_none_or(|wanted| wanted == kind) => {
+            let addresses = if kind == ProxyKind::Router { vec![] } else { vec![address] };
+            Proxy { id: id.clone(), kind, name, namespace, labels, addresses, interception: Interception::None }
+        }
+        (None, Some(kind), Some((name, namespace))) => named(kind, name, namespace, labels),
+        _ => {
+            bail!("--id {id:?} names no proxy: write sidecar|router~IP~NAME.NAMESPACE~NAMESPACE.svc.DOMAIN, or NAME.NAMESPACE with --type")
+        }
+    };
+    let protocol = if args.state_of_the_world { Protocol::StateOfTheWorld } else { Protocol::Delta };
+    Ok(Following { node: node::introduce(&proxy), proxy, server: server.clone(), protocol })
+}
+
+fn named(kind: ProxyKind, name: &str, namespace: &str, labels: std::collections::BTreeMap<String, String>) -> Proxy {
+    let address = if kind == ProxyKind::Router { "0.0.0.0" } else { "127.0.0.1" };
+    Proxy {
+        id: Proxy::make_id(kind, address, name, namespace, DEFAULT_DOMAIN),
+        kind,
+        name: name.to_owned(),
+        namespace: namespace.to_owned(),
+        labels,
+        addresses: if kind == ProxyKind::Router { vec![] } else { vec![address.to_owned()] },
+        interception: Interception::None,
+    }
+}
+
+/// What an Envoy bootstrap says of the node and the ADS server. Everything else in it is Envoy's own business.
+fn from_bootstrap(path: &Path) -> anyhow::Result<Following> {
+    let text = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    let json: serde_json::Value = serde_saphyr::from_str(&text).with_context(|| format!("{} is neither YAML nor JSON", path.display()))?;
+    let bootstrap: Bootstrap = weir_xds::json::from_value(json).with_context(|| format!("{} is no Envoy bootstrap", path.display()))?;
+    let node = bootstrap.node.clone().with_context(|| format!("{} names no node", path.display()))?;
+    let ads = bootstrap.dynamic_resources.as_ref().and_then(|resources| resources.ads_config.as_ref());
+    let ads = ads.with_context(|| format!("{} has no dynamic_resources.ads_config", path.display()))?;
+    let server =
+        server(&bootstrap, ads).with_context(|| format!("{}: ads_config names no static cluster with an address", path.display()))?;
+    let protocol = if ads.api_type() == ApiType::DeltaGrpc { Protocol::Delta } else { Protocol::StateOfTheWorld };
+    let proxy = node::recognize(&node).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
+    Ok(Following { proxy, node, server, protocol })
+}
+
+fn server(bootstrap: &Bootstrap, ads: &ApiConfigSource) -> Option<String> {
+    let name = ads.grpc_services.iter().find_map(|service| match service.target_specifier.as_ref()? {
+        TargetSpecifier::EnvoyGrpc(envoy) => Some(&envoy.cluster_name),
+        TargetSpecifier::GoogleGrpc(_) => None,
+    })?;
+    let cluster = bootstrap.static_resources.as_ref()?.clusters.iter().find(|cluster| cluster.name == *name)?;
+    let endpoint = cluster.load_assignment.as_ref()?.endpoints.first()?.lb_endpoints.first()?;
+    let Some(HostIdentifier::Endpoint(host)) = &endpoint.host_identifier else { return None };
+    let (host, port) = host_and_port(host.address.as_ref()?)?;
+    Some(format!("{host}:{port}"))
+}

@@ -1,0 +1,110 @@
+//! `weir run`: control plane and proxies of a folder's mesh, in one process.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::sync::watch;
+use weir_ads::grpc;
+use weir_api::resources::MeshConfig;
+use weir_model::DEFAULT_DOMAIN;
+use weir_pilot::{Options, Pilot, standalone};
+use weir_proxy::DataPlane;
+use weir_proxy::admin::{Answer, More};
+use weir_registry::{Catalog, files};
+
+use super::get;
+use crate::cli::{DEFAULT_XDS, ProcessArgs, RunArgs};
+use crate::mesh::{Hosting, Process, bind, mesh_config, start_runtime};
+use crate::print;
+
+/// Runs until told to end.
+///
+/// # Errors
+/// If the mesh cannot be started.
+pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
+    let mesh = mesh_config(args.mesh_config.as_deref())?;
+    let gateways = args.gateway.iter().map(|labels| standalone::parse_labels(labels));
+    let gateways = gateways.collect::<Result<Vec<_>, _>>().map_err(|error| anyhow::anyhow!("--gateway: {error}"))?;
+    let standing = Standing { dir: &args.dir, mesh, gateways, xds: args.xds, process: &args.process };
+    start_runtime()?.block_on(async { standing.start(|started| async move { print::say(&started.summary()) }).await })
+}
+
+/// A mesh that stands alone.
+pub(crate) struct Standing<'s> {
+    pub dir: &'s Path,
+    pub mesh: Arc<MeshConfig>,
+    pub gateways: Vec<BTreeMap<String, String>>,
+    pub xds: Option<SocketAddr>,
+    pub process: &'s ProcessArgs,
+}
+
+/// A mesh that is up.
+pub(crate) struct Started {
+    pub plane: Arc<DataPlane>,
+    pub catalog: watch::Receiver<Arc<Catalog>>,
+    pub admin: SocketAddr,
+}
+
+impl Standing<'_> {
+    /// Starts the mesh, calls `started` when all of its proxies are ready, and runs until told to end.
+    pub async fn start<F: Future<Output = ()>>(self, started: impl FnOnce(Started) -> F) -> anyhow::Result<ExitCode> {
+        let watched = files::watch(self.dir).with_context(|| format!("the folder {} cannot be read", self.dir.display()))?;
+        let process = Process::start(self.process, self.mesh.default_config.termination_drain_duration.to_std())?;
+        let pilot = Pilot::start(watched.catalog.clone(), options(self.mesh));
+        let admin = process.serve_admin(more(watched.catalog.clone())).await?;
+        serve_xds(&pilot, self.xds).await?;
+        let mut hosting = Hosting::new(process.plane.clone(), pilot, self.gateways);
+        hosting.update();
+        tokio::spawn(hosting.follow());
+        let up = Started { plane: process.plane.clone(), catalog: watched.catalog.clone(), admin };
+        let ready = async {
+            up.plane.ready().await;
+            started(up).await;
+            std::future::pending().await
+        };
+        process.until_told(ready).await
+    }
+}
+
+impl Started {
+    fn summary(&self) -> String {
+        let (objects, proxies) = (self.catalog.borrow().objects.len(), self.plane.ids().len());
+        format!("weir: {objects} resources, {proxies} proxies, all ready; ask http://{}/", self.admin)
+    }
+}
+
+/// A pilot that shows its findings at the terminal.
+pub(crate) fn options(mesh: Arc<MeshConfig>) -> Options {
+    Options { mesh, domain: DEFAULT_DOMAIN.to_owned(), say: Box::new(print::diagnostic) }
+}
+
+/// Serves other proxies. An address that nobody asked for need not be free.
+async fn serve_xds(pilot: &Pilot, asked: Option<SocketAddr>) -> anyhow::Result<()> {
+    let address = match asked {
+        Some(address) => address,
+        None => DEFAULT_XDS.parse()?,
+    };
+    match bind(address, "xDS", "--xds").await {
+        Ok(listener) => drop(tokio::spawn(grpc::server::accept(listener, pilot.streams()))),
+        Err(error) if asked.is_some() => return Err(error),
+        Err(error) => tracing::warn!("other proxies cannot follow this mesh: {error}"),
+    }
+    Ok(())
+}
+
+/// What the admin interface tells besides what the proxies do: the resources.
+fn more(catalog: watch::Receiver<Arc<Catalog>>) -> More {
+    Arc::new(move |path, query| {
+        let query = (path == get::PATH).then(|| get::Query::from_admin(|name| query.get(name).map(str::to_owned)))?;
+        let answer = query.and_then(|query| query.answer(&catalog.borrow()));
+        Some(match answer {
+            Ok(text) => Answer::text(text),
+            Err(message) => Answer::not_found(message + "\n"),
+        })
+    })
+}

@@ -1,0 +1,74 @@
+//! `weir validate`: each document by itself.
+
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+use weir_api::{Diagnostic, ObjectName, Severity};
+use weir_registry::{Catalog, files};
+
+use crate::cli::{Output, ValidateArgs};
+use crate::print;
+
+/// Checks, prints, and exits 1 if anything is wrong.
+///
+/// # Errors
+/// None but those of printing.
+pub(crate) fn run(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
+    let catalog = files::read(&args.files.inputs());
+    let has_errors = catalog.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
+    match args.output {
+        Output::Json => print::result(&(serde_json::to_string_pretty(&verdicts(&catalog))? + "\n")),
+        Output::Yaml => print::result(&serde_saphyr::to_string(&verdicts(&catalog))?),
+        Output::Table => {
+            catalog.diagnostics.iter().for_each(print::diagnostic);
+            print::result(&summary(&catalog));
+        }
+    }
+    Ok(if has_errors { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}
+
+fn summary(catalog: &Catalog) -> String {
+    let count = |severity| catalog.diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity).count();
+    let counted = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
+    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+    format!("{}, {}, {}\n", counted(catalog.objects.len(), "good resource"), counted(errors, "error"), counted(warnings, "warning"))
+}
+
+/// One verdict for each document: those that are refused as well as those that are not.
+fn verdicts(catalog: &Catalog) -> Vec<Value> {
+    let mut verdicts: Vec<(Option<ObjectName>, Vec<&Diagnostic>)> =
+        catalog.objects.iter().map(|object| (Some(object.name()), vec![])).collect();
+    for diagnostic in &catalog.diagnostics {
+        let known = diagnostic.object.as_ref().and_then(|name| verdicts.iter_mut().find(|(known, _)| known.as_ref() == Some(name)));
+        match known {
+            Some((_, diagnostics)) => diagnostics.push(diagnostic),
+            None => verdicts.push((diagnostic.object.clone(), vec![diagnostic])),
+        }
+    }
+    verdicts.into_iter().map(|(name, diagnostics)| verdict(name.as_ref(), &diagnostics)).collect()
+}
+
+fn verdict(name: Option<&ObjectName>, diagnostics: &[&Diagnostic]) -> Value {
+    let of = |severity| -> Vec<Value> {
+        diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity).map(|diagnostic| finding(diagnostic)).collect()
+    };
+    let errors = of(Severity::Error);
+    json!({
+        "resource": name.map(ToString::to_string),
+        "valid": errors.is_empty(),
+        "errors": errors,
+        "warnings": of(Severity::Warning),
+    })
+}
+
+fn finding(diagnostic: &Diagnostic) -> Value {
+    let place = diagnostic.place.as_ref();
+    json!({
+        "path": diagnostic.path.to_string(),
+        "message": diagnostic.message,
+        "help": diagnostic.help,
+        "file": place.map(|place| &place.source.path),
+        "line": place.map(|place| place.span.line),
+        "column": place.map(|place| place.span.column),
+    })
+}

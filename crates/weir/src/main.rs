@@ -1,0 +1,38 @@
+//! Weir's command line: it reads arguments, calls, and prints.
+
+mod cli;
+mod commands;
+mod mesh;
+mod print;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+
+// Many small pieces of memory come and go with each request, on several threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Something is wrong with what was asked; findings are 1, and 0 is fine.
+pub(crate) const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    print::start_log(&cli.log);
+    let outcome = match cli.command {
+        Command::Demo(args) => commands::demo::run(&args),
+        Command::Run(args) => commands::run::run(&args),
+        Command::Pilot(args) => commands::pilot::run(&args),
+        Command::Proxy(args) => commands::proxy::run(&args),
+        Command::Get(args) => commands::get::run(&args),
+        Command::Validate(args) => commands::validate::run(&args),
+        Command::Translate(args) => commands::translate::run(&args),
+    };
+    outcome.unwrap_or_else(|error| {
+        print::error(&error);
+        ExitCode::from(USAGE)
+    })
+}

@@ -1,0 +1,11 @@
+//! A mesh in one process: pilot, proxies, and what tells of them.
+
+mod addresses;
+mod ask;
+mod hosting;
+mod process;
+
+pub(crate) use addresses::is_local;
+pub(crate) use ask::ask;
+pub(crate) use hosting::{Hosting, hosted_options};
+pub(crate) use process::{Process, bind, mesh_config, nothing_more, start_runtime};

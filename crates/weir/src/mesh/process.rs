@@ -1,0 +1,138 @@
+//! The process around a data plane: its runtime, its admin interface, and its end.
+
+use std::fs;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use weir_api::resources::MeshConfig;
+use weir_api::{Severity, Source};
+use weir_proxy::admin::{self, More};
+use weir_proxy::control::holder;
+use weir_proxy::{DataPlane, admin::Answer};
+
+use crate::cli::ProcessArgs;
+use crate::print;
+use crate::signals::{Signals, Told};
+
+/// Threads for everything but traffic: control plane, admin, names.
+const CONTROL_THREADS: usize = 2;
+
+/// The runtime of everything but traffic.
+///
+/// # Errors
+/// If the system gives no threads.
+pub(crate) fn start_runtime() -> anyhow::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .context("the system gives no threads")
+}
+
+/// Reads a mesh's configuration. Without one, requests are logged to standard output, for whoever watches.
+///
+/// # Errors
+/// If it cannot be read, or is wrong.
+pub(crate) fn mesh_config(path: Option<&Path>) -> anyhow::Result<Arc<MeshConfig>> {
+    let Some(path) = path else {
+        let mut mesh = MeshConfig::default();
+        mesh.access_log_file = "/dev/stdout".to_owned();
+        return Ok(Arc::new(mesh));
+    };
+    let text = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    let (mesh, diagnostics) = MeshConfig::parse(&Source::new(path.display().to_string(), text));
+    diagnostics.iter().for_each(print::diagnostic);
+    if diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
+        bail!("the mesh's configuration in {} is wrong", path.display());
+    }
+    Ok(Arc::new(mesh))
+}
+
+/// A process with a data plane.
+pub(crate) struct Process {
+    pub plane: Arc<DataPlane>,
+    admin: SocketAddr,
+    /// How long what is under way may take when the process is told to end.
+    drain: Duration,
+}
+
+impl Process {
+    /// Starts the workers.
+    ///
+    /// # Errors
+    /// If the system gives no threads.
+    pub fn start(args: &ProcessArgs, drain: Duration) -> anyhow::Result<Self> {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = args.workers.map_or_else(cores, usize::from);
+        let plane = DataPlane::start(workers).context("the system gives no threads")?;
+        Ok(Self { plane, admin: args.admin, drain })
+    }
+
+    /// Serves the admin interface, with more paths of the caller's. Returns where.
+    ///
+    /// # Errors
+    /// If its address is taken; says by whom.
+    pub async fn serve_admin(&self, more: More) -> anyhow::Result<SocketAddr> {
+        let listener = bind(self.admin, "the admin interface", "--admin").await?;
+        let address = listener.local_addr()?;
+        tokio::spawn(admin::serve(listener, self.plane.clone(), more));
+        Ok(address)
+    }
+
+    /// Waits until the process is told to end, and ends it: idle connections at once, others when what is under way is
+    /// done, but not later than the limit. Told a second time, it ends at once.
+    pub async fn until_told(self, ended: impl Future<Output = ()>) -> anyhow::Result<ExitCode> {
+        let mut signals = Signals::new().context("the system does not tell of signals")?;
+        tokio::pin!(ended);
+        loop {
+            tokio::select! {
+                told = signals.next() => match told {
+                    Told::Reopen => self.plane.logs.reopen(),
+                    Told::End => break,
+                },
+                () = &mut ended => break,
+            }
+        }
+        let (plane, limit) = (self.plane.clone(), self.drain);
+        let mut draining = tokio::task::spawn_blocking(move || plane.drain(limit));
+        loop {
+            tokio::select! {
+                done = &mut draining => {
+                    done.context("draining failed")?;
+                    return Ok(ExitCode::SUCCESS);
+                }
+                told = signals.next() => if told == Told::End {
+                    print::say("weir: told twice, ending at once");
+                    std::process::exit(130);
+                }
+            }
+        }
+    }
+}
+
+/// Takes an address; an error says who has it, and what to do.
+///
+/// # Errors
+/// If it cannot be had.
+pub(crate) async fn bind(address: SocketAddr, what: &str, flag: &str) -> anyhow::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Ok(listener) => Ok(listener),
+        Err(error) => {
+            let holder = holder::of(address).map(|holder| format!(": {holder} has it")).unwrap_or_default();
+            bail!("{what} cannot listen on {address}: {error}{holder}; name another address with {flag}")
+        }
+    }
+}
+
+/// An admin interface that knows no more paths than the data plane's.
+pub(crate) fn nothing_more() -> More {
+    Arc::new(|_, _| None::<Answer>)
+}
