@@ -1,0 +1,203 @@
+//! Kubernetes' Services: by WorkloadEntries, EndpointSlices and Endpoints.
+
+use weir_model::{Registry, Resolution};
+
+use crate::support::{endpoints, entry, istio, kubernetes, labels, mesh, mesh_with, names, service};
+
+const WEB: &str = "web.shop.svc.cluster.local";
+
+/// The Service `web` of the namespace `shop`.
+fn web(spec: &str) -> String {
+    kubernetes("Service", "shop/web", &format!("spec: {{{spec}}}"))
+}
+
+fn slice(name: &str, content: &str) -> String {
+    kubernetes("EndpointSlice", &format!("shop/{name}, labels: {{kubernetes.io/service-name: web}}"), content)
+}
+
+fn pod(name: &str, ip: &str, version: &str) -> String {
+    let status = format!("status: {{podIP: {ip}, conditions: [{{type: Ready, status: 'True'}}]}}");
+    kubernetes("Pod", &format!("shop/{name}, labels: {{app: web, version: {version}}}"), &status)
+}
+
+#[test]
+fn a_service_is_known_by_its_name_in_full() {
+    let mesh = mesh(&[web("clusterIP: 10.9.0.1, clusterIPs: [10.9.0.1, 'fd00::1'], ports: [{name: http, port: 80}]")]);
+    assert_eq!(names(&mesh.services.all), ["shop/web.shop.svc.cluster.local 80"]);
+    let service = service(&mesh, WEB);
+    assert_eq!((&*service.name, service.resolution, service.registry), ("web", Resolution::Static, Registry::Kubernetes));
+    assert_eq!(service.addresses, ["10.9.0.1", "fd00::1"]);
+    assert!(!service.external);
+}
+
+#[test]
+fn a_services_selector_picks_workload_entries_of_its_namespace() {
+    let workload =
+        |name: &str, address: &str| istio("WorkloadEntry", &format!("{name}, labels: {{app: web}}"), &format!("{{address: {address}}}"));
+    let mesh = mesh(&[
+        web("selector: {app: web}, ports: [{name: http, port: 80}]"),
+        workload("shop/one", "10.0.0.1"),
+        workload("other/two", "10.0.0.2"),
+        istio("WorkloadEntry", "shop/three", "{address: 10.0.0.3, labels: {app: db}}"),
+        // Where there are Pods, Kubernetes itself says in EndpointSlices which of them are instances.
+        pod("four", "10.0.0.4", "v1"),
+    ]);
+    assert_eq!(endpoints(&mesh, WEB), ["80: 10.0.0.1:80"]);
+}
+
+#[test]
+fn a_workload_entry_serves_a_port_where_it_says_itself_else_at_the_target_port() {
+    let service = |target: &str| web(&format!("selector: {{app: web}}, ports: [{{name: http, port: 80{target}}}]"));
+    let workload =
+        |ports: &str| istio("WorkloadEntry", "shop/w", &format!("{{address: 10.0.0.1, labels: {{app: web}}, ports: {{{ports}}}}}"));
+    for (target, ports, expected) in [
+        ("", "", 80),
+        (", targetPort: 8080", "", 8080),
+        (", targetPort: 8080", "http: 1080", 1080),
+        (", targetPort: serving", "serving: 9090", 9090),
+        (", targetPort: serving", "serving: 9090, http: 1080", 1080),
+    ] {
+        let mesh = mesh(&[service(target), workload(ports)]);
+        assert_eq!(endpoints(&mesh, WEB), [format!("80: 10.0.0.1:{expected}")], "{target} {ports}");
+    }
+}
+
+#[test]
+fn a_service_without_a_selector_picks_no_workload_entries() {
+    let mesh = mesh(&[web("ports: [{name: http, port: 80}]"), istio("WorkloadEntry", "shop/w", "{address: 10.0.0.1}")]);
+    assert_eq!(endpoints(&mesh, WEB), [""; 0]);
+}
+
+#[test]
+fn an_endpoint_slice_lists_the_instances_of_its_service_port_by_port() {
+    let mesh = mesh(&[
+        web("ports: [{name: http, port: 80, targetPort: serving}, {name: admin, port: 90}]"),
+        slice("web-1", "ports: [{name: admin, port: 9090}, {name: http, port: 8080}]\nendpoints: [{addresses: [10.1.0.1]}]"),
+        slice("web-2", "ports: [{name: http, port: 8081}, {name: unknown, port: 1}]\nendpoints: [{addresses: [10.1.0.2]}]"),
+        kubernetes("EndpointSlice", "shop/lost", "ports: [{name: http, port: 1}]\nendpoints: [{addresses: [10.1.0.3]}]"),
+    ]);
+    assert_eq!(endpoints(&mesh, WEB), ["90: 10.1.0.1:9090", "80: 10.1.0.1:8080", "80: 10.1.0.2:8081"]);
+}
+
+#[test]
+fn a_single_port_needs_no_name() {
+    let mesh = mesh(&[web("ports: [{port: 80}]"), slice("web-1", "ports: [{port: 8080}]\nendpoints: [{addresses: [10.1.0.1]}]")]);
+    assert_eq!(endpoints(&mesh, WEB), ["80: 10.1.0.1:8080"]);
+}
+
+#[test]
+fn an_instance_has_the_labels_of_its_pod() {
+    let mesh = mesh(&[
+        web("ports: [{name: http, port: 80}]"),
+        slice(
+            "web-1",
+            "ports: [{name: http, port: 8080}]
+endpoints:
+- {addresses: [10.1.0.1], targetRef: {kind: Pod, name: one}}
+- {addresses: [10.1.0.2]}
+- {addresses: [10.1.0.3]}",
+        ),
+        // The reference counts, whatever the Pod's address.
+        pod("one", "10.1.0.9", "v1"),
+        pod("two", "10.1.0.2", "v2"),
+    ]);
+    let found = mesh.services.endpoints(&service(&mesh, WEB));
+    let facts: Vec<String> = found.iter().map(|at| format!("{} {} {}", at.address, at.workload, labels(&at.labels))).collect();
+    assert_eq!(facts, ["10.1.0.1 one app=web,version=v1", "10.1.0.2 two app=web,version=v2", "10.1.0.3 web "]);
+}
+
+#[test]
+fn an_instance_that_is_not_ready_takes_no_requests_unless_the_service_publishes_it() {
+    let instances = "ports: [{name: http, port: 80}]
+endpoints:
+- {addresses: [10.1.0.1], conditions: {ready: true}}
+- {addresses: [10.1.0.2], conditions: {ready: false}}
+- {addresses: [10.1.0.3]}";
+    for (publish, state) in [("", "!"), ("publishNotReadyAddresses: true, ", "")] {
+        let mesh = mesh(&[web(&format!("{publish}ports: [{{name: http, port: 80}}]")), slice("web-1", instances)]);
+        assert_eq!(endpoints(&mesh, WEB), ["80: 10.1.0.1:80", &format!("80: 10.1.0.2:80{state}"), "80: 10.1.0.3:80"], "{publish}");
+    }
+}
+
+#[test]
+fn endpoints_are_the_older_form_of_a_slice() {
+    let instances = "subsets:
+- addresses: [{ip: 10.1.0.1, targetRef: {kind: Pod, name: one}}]
+  notReadyAddresses: [{ip: 10.1.0.2}]
+  ports: [{name: http, port: 8080}]
+- {addresses: [{ip: 10.1.0.3}], ports: [{name: admin, port: 9090}]}";
+    let documents = |publish: &str| {
+        [
+            web(&format!("{publish}ports: [{{name: http, port: 80}}, {{name: admin, port: 90}}]")),
+            kubernetes("Endpoints", "shop/web", instances),
+            kubernetes("Endpoints", "other/web", "subsets: [{addresses: [{ip: 10.1.0.4}], ports: [{name: http, port: 8080}]}]"),
+            pod("one", "10.1.0.1", "v1"),
+        ]
+    };
+    let published = mesh(&documents("publishNotReadyAddresses: true, "));
+    assert_eq!(endpoints(&published, WEB)[1], "80: 10.1.0.2:8080");
+    let mesh = mesh(&documents(""));
+    assert_eq!(endpoints(&mesh, WEB), ["80: 10.1.0.1:8080", "80: 10.1.0.2:8080!", "90: 10.1.0.3:9090"]);
+    assert_eq!(labels(&mesh.services.endpoints(&service(&mesh, WEB))[0].labels), "app=web,version=v1");
+}
+
+#[test]
+fn a_headless_service_has_no_address_and_is_passed_through() {
+    let mesh = mesh(&[
+        web("clusterIP: None, clusterIPs: [None], ports: [{name: http, port: 80}]"),
+        slice("web-1", "ports: [{name: http, port: 8080}]\nendpoints: [{addresses: [10.1.0.1]}]"),
+    ]);
+    let service = service(&mesh, WEB);
+    assert_eq!((service.resolution, service.addresses.len()), (Resolution::Passthrough, 0));
+    assert_eq!(endpoints(&mesh, WEB), ["80: 10.1.0.1:8080"]);
+}
+
+#[test]
+fn an_external_name_is_but_another_name_of_a_host() {
+    let mesh = mesh(&[
+        web("type: ExternalName, externalName: Far.example.com, ports: [{name: https, port: 443}]"),
+        entry("other/far", "far.example.com", &[443], ", resolution: DNS"),
+    ]);
+    let alias = service(&mesh, WEB);
+    assert_eq!((alias.resolution, alias.alias_of.as_deref()), (Resolution::Alias, Some("far.example.com")));
+    assert_eq!(endpoints(&mesh, WEB), [""; 0]);
+    let target = service(&mesh, "far.example.com");
+    assert_eq!((target.alias_of.as_deref(), target.aliases.as_slice()), (None, [WEB.into()].as_slice()));
+}
+
+#[test]
+fn a_ports_protocol_is_told_by_its_app_protocol_then_by_its_name() {
+    for (port, expected) in [
+        ("name: http", Some("HTTP")),
+        ("name: grpc-web", Some("GRPC-WEB")),
+        ("name: GRPC-api", Some("GRPC")),
+        ("name: tls-x", Some("TLS")),
+        ("name: web", None),
+        ("name: httpx", None),
+        ("name: tcp, appProtocol: http", Some("HTTP")),
+        ("name: http, appProtocol: kubernetes.io/h2c", Some("HTTP2")),
+        ("name: tcp, appProtocol: kubernetes.io/ws", Some("HTTP")),
+        ("name: tcp, appProtocol: kubernetes.io/wss", Some("HTTPS")),
+        ("name: http, protocol: UDP", Some("UDP")),
+        ("name: db, protocol: TCP", None),
+    ] {
+        let mesh = mesh(&[web(&format!("ports: [{{port: 80, {port}}}]"))]);
+        assert_eq!(service(&mesh, WEB).ports[0].protocol.map(|protocol| protocol.name()), expected, "{port}");
+    }
+    for (number, expected) in [(25, Some("TCP")), (3306, Some("TCP")), (27017, Some("TCP")), (5432, None)] {
+        let mesh = mesh(&[web(&format!("ports: [{{port: {number}, name: x}}]"))]);
+        assert_eq!(service(&mesh, WEB).ports[0].protocol.map(|protocol| protocol.name()), expected, "{number}");
+    }
+}
+
+#[test]
+fn an_annotation_says_which_namespaces_see_a_service() {
+    for (annotation, seen_by) in [("'*'", "shop other third"), ("'.'", "shop"), ("'., other'", "shop other"), ("'~'", "")] {
+        let name = format!("shop/web, annotations: {{networking.istio.io/exportTo: {annotation}}}");
+        let mesh = mesh(&[kubernetes("Service", &name, "spec: {ports: [{port: 80}]}")]);
+        let sees = |namespace: &&str| !mesh.services.visible_to(namespace).is_empty();
+        assert_eq!(["shop", "other", "third"].into_iter().filter(sees).collect::<Vec<_>>().join(" "), seen_by, "{annotation}");
+    }
+    let mesh = mesh_with("defaultServiceExportTo: ['.']", &[web("ports: [{port: 80}]")]);
+    assert_eq!((mesh.services.visible_to("shop").len(), mesh.services.visible_to("other").len()), (1, 0));
+}
