@@ -16,7 +16,7 @@ pub fn apply_to_request(changes: &HeaderChanges, headers: &mut HeaderMap, exchan
     for name in changes.remove.iter().filter(|name| **name != header::HOST) {
         headers.remove(name);
     }
-    write(changes, headers, exchange, |headers, value| set_authority(headers, value));
+    write(changes, headers, exchange, set_authority);
 }
 
 /// Changes the headers of an answer.

@@ -43,8 +43,11 @@ impl WorkerClusterStats {
     }
 }
 
+/// Finds one of a cluster's statistics.
+type CellOf = fn(&WorkerClusterStats) -> &Cell;
+
 /// The statistics as the admin interface prints them: Envoy's name and the cell.
-pub const NAMES: &[(&str, fn(&WorkerClusterStats) -> &Cell)] = &[
+pub const NAMES: &[(&str, CellOf)] = &[
     ("upstream_cx_total", |stats| &stats.cx_total),
     ("upstream_cx_active", |stats| &stats.cx_active),
     ("upstream_cx_connect_fail", |stats| &stats.cx_connect_fail),

@@ -124,7 +124,7 @@ impl Families {
                 continue;
             }
             self.counter("istio_requests_total", &labels, sum(|s| s.requests.get()));
-            let histograms: [(&str, fn(&Series) -> &super::cells::Histogram); 3] = [
+            let histograms: [(&str, HistogramOf); 3] = [
                 ("istio_request_duration_milliseconds", |series| &series.duration),
                 ("istio_request_bytes", |series| &series.request_bytes),
                 ("istio_response_bytes", |series| &series.response_bytes),
@@ -143,6 +143,9 @@ impl Families {
         TextEncoder::new().encode_to_string(&families).unwrap_or_else(|error| format!("# {error}\n"))
     }
 }
+
+/// Finds one of a series' histograms.
+type HistogramOf = fn(&Series) -> &super::cells::Histogram;
 
 fn or_unknown(text: &str) -> String {
     if text.is_empty() { "unknown".to_owned() } else { text.to_owned() }

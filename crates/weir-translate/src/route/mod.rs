@@ -139,13 +139,11 @@ impl RouteInput<'_> {
             Some(PathSpecifier::SafeRegex(regex)) => regex.regex.clone(),
             _ => "/*".to_owned(),
         };
-        if let Some(Action::Route(action)) = &route.action {
-            if let Some(ClusterSpecifier::Cluster(cluster)) = &action.cluster_specifier {
-                let parts: Vec<&str> = cluster.split('|').collect();
-                if let [_, port, _, host] = parts.as_slice() {
-                    return format!("{host}:{port}{path}");
-                }
-            }
+        if let Some(Action::Route(action)) = &route.action
+            && let Some(ClusterSpecifier::Cluster(cluster)) = &action.cluster_specifier
+            && let [_, port, _, host] = *cluster.split('|').collect::<Vec<_>>()
+        {
+            return format!("{host}:{port}{path}");
         }
         format!("{owner}:{}{path}", self.port)
     }

@@ -35,8 +35,8 @@ pub(super) async fn forward(mut call: Call, matched: &Matched, route: &Route, to
         Err(name) => return no_cluster(call, to, name),
     };
     call.exchange.cluster.replace(Some(cluster.clone()));
-    if let Err(reply) = prepare::request(&call, matched, route, to) {
-        return call.reply(reply);
+    if prepare::request(&call, matched, route, to).is_err() {
+        return call.reply(LocalReply::new(StatusCode::BAD_REQUEST, ""));
     }
     let upgrade = call.exchange.request.borrow().upgrade.clone();
     if let Some(protocol) = upgrade {

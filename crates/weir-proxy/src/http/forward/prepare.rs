@@ -5,15 +5,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use http::uri::PathAndQuery;
+use http::uri::{InvalidUri, PathAndQuery};
 use weir_routing::Route;
 use weir_routing::action::{Clusters, Forward, GrpcTimeout, HostRewrite};
 
 use crate::http::handle::{Call, ChosenCluster};
 use crate::http::header_changes::{apply_to_request, set_authority};
-use crate::http::local_reply::LocalReply;
 use crate::worker::cluster::ClusterRuntime;
 use crate::worker::routes::Matched;
 
@@ -47,8 +45,8 @@ pub(super) fn cluster(call: &mut Call, matched: &Matched, to: &Forward) -> Resul
 /// Makes the request what the instance will see.
 ///
 /// # Errors
-/// The answer, if the route makes of it what cannot be sent.
-pub(super) fn request(call: &Call, matched: &Matched, route: &Route, to: &Forward) -> Result<(), LocalReply> {
+/// If the route makes of its path what cannot be sent.
+pub(super) fn request(call: &Call, matched: &Matched, route: &Route, to: &Forward) -> Result<(), InvalidUri> {
     let mut head = std::mem::take(&mut *call.exchange.request.borrow_mut());
     let headers = &mut head.headers;
     let chosen = call.chosen_cluster(route);
@@ -81,9 +79,8 @@ fn rewrite_host(chosen: Option<&str>, rewrite: &HostRewrite, headers: &mut Heade
     }
 }
 
-fn rewrite_path(new: &str, path: &mut PathAndQuery, headers: &mut HeaderMap) -> Result<(), LocalReply> {
-    let refused = || LocalReply::new(StatusCode::BAD_REQUEST, "");
-    let new = PathAndQuery::try_from(new).map_err(|_| refused())?;
+fn rewrite_path(new: &str, path: &mut PathAndQuery, headers: &mut HeaderMap) -> Result<(), InvalidUri> {
+    let new = PathAndQuery::try_from(new)?;
     let old = std::mem::replace(path, new);
     if let Ok(value) = HeaderValue::from_str(old.as_str()) {
         headers.insert(ORIGINAL_PATH, value);
