@@ -174,6 +174,8 @@ pub fn fields(resource: &Any) -> Vec<String> {
     };
     // A resource of an unknown type was refused before this.
     let _ = json::visit(resource, &mut visit);
+    // Fields come in no order of their own.
+    found.sort_unstable();
     found
 }
 
