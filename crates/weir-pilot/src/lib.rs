@@ -9,6 +9,8 @@ mod report;
 mod resources;
 pub mod standalone;
 mod stream;
+mod unsupported;
 
 pub use pilot::{Options, Pilot, ProxyStatus};
 pub use report::Report;
+pub use unsupported::DataPlane;

@@ -13,6 +13,7 @@ use weir_xds::resource::ResourceType;
 
 use crate::report::Report;
 use crate::stream;
+use crate::unsupported::{self, DataPlane};
 
 /// So many streams may wait to be served.
 const WAITING: usize = 64;
@@ -23,6 +24,8 @@ pub struct Options {
     pub mesh: Arc<MeshConfig>,
     /// The domain of its host names.
     pub domain: String,
+    /// Who follows: what they pass over is said.
+    pub data_plane: DataPlane,
     /// Is told what is to be said of the configuration, each thing once for as long as it holds.
     pub say: Box<dyn Fn(&Diagnostic) + Send + Sync>,
 }
@@ -70,7 +73,8 @@ impl Shared {
 
     fn read(&self, catalog: &Catalog) {
         let snapshot = MeshSnapshot::new(&catalog.objects, self.options.mesh.clone(), &self.options.domain);
-        self.report("", catalog.diagnostics.clone());
+        let passed_over = unsupported::findings(&catalog.objects, self.options.data_plane);
+        self.report("", [catalog.diagnostics.clone(), passed_over].concat());
         for name in &catalog.kept {
             tracing::warn!("{name}: its last good version stays in force");
         }
