@@ -1,4 +1,4 @@
-//! Access logs: what is written of an exchange ([`exchange`]), how it looks ([`format`]), and the files
+//! Access logs: what is written of an exchange ([`exchange`]), how it looks ([`mod@format`]), and the files
 //! ([`writer`]).
 
 pub mod exchange;

@@ -1,0 +1,7 @@
+//! Translations of small meshes, whole, as goldens: what changes here changes what every proxy gets.
+//!
+//! `INSTA_UPDATE=always cargo test -p weir-translate` writes them anew; read the difference before it is committed.
+
+mod rules;
+mod samples;
+mod support;
