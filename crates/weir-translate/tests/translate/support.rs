@@ -54,13 +54,19 @@ pub fn whole(mesh: &MeshSnapshot, proxy: &Proxy) -> String {
         "listeners": list(&made.listeners), "routes": list(&made.routes), "clusters": list(&made.clusters),
         "endpoints": list(&made.endpoints), "findings": findings(&made),
     });
-    serde_json::to_string_pretty(&all).unwrap()
+    print(all)
 }
 
 /// Only the routes.
 pub fn routes(mesh: &MeshSnapshot, proxy: &Proxy) -> String {
     let made = translate(mesh, proxy);
-    serde_json::to_string_pretty(&json!({ "routes": list(&made.routes), "findings": findings(&made) })).unwrap()
+    print(json!({ "routes": list(&made.routes), "findings": findings(&made) }))
+}
+
+/// Keys in order: the maps of a message have none.
+fn print(mut value: Value) -> String {
+    value.sort_all_objects();
+    serde_json::to_string_pretty(&value).unwrap()
 }
 
 /// What a translation has to say.

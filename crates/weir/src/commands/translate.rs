@@ -69,7 +69,12 @@ pub(crate) fn read_proxy(path: &Path) -> anyhow::Result<Proxy> {
 }
 
 fn list<M: Message + Name>(messages: &[M]) -> anyhow::Result<Vec<Value>> {
-    let json = |message: &M| weir_xds::json::any_to_value(&Any::pack(message), Names::Camel);
+    let json = |message: &M| {
+        let mut value = weir_xds::json::any_to_value(&Any::pack(message), Names::Camel)?;
+        // A message's maps have no order, and what is printed twice should be the same.
+        value.sort_all_objects();
+        anyhow::Ok(value)
+    };
     messages.iter().map(json).collect::<Result<_, _>>().context("a message has no JSON form")
 }
 
