@@ -1,0 +1,30 @@
+//! Weir: the pilot that serves the cases, and the proxy that is measured.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+
+use crate::process::{Core, Process};
+
+/// Nothing that would cost a request more than its way: no access log, no traces.
+const MESH: &str = "accessLogFile: ''\nenableTracing: false\ndefaultProviders: {}\n";
+
+/// Serves the resources. Who follows it tries again until it listens.
+///
+/// # Errors
+/// If it cannot be started.
+pub(crate) fn pilot(binary: &Path, work: &Path, istio: &str, xds: u16) -> anyhow::Result<Process> {
+    let (folder, mesh) = (work.join("resources"), work.join("mesh.yaml"));
+    fs::create_dir_all(&folder)?;
+    fs::write(folder.join("case.yaml"), istio)?;
+    fs::write(&mesh, MESH)?;
+    let address = format!("127.0.0.1:{xds}");
+    let arguments: [&OsStr; 6] =
+        ["pilot".as_ref(), folder.as_os_str(), "--xds".as_ref(), address.as_ref(), "--mesh-config".as_ref(), mesh.as_os_str()];
+    Process::start(Core::Others, binary, arguments, work.join("pilot.log"))
+}
+
+/// One worker, as Envoy has.
+pub(crate) fn arguments(bootstrap: &Path) -> [&OsStr; 7] {
+    ["proxy".as_ref(), "-c".as_ref(), bootstrap.as_os_str(), "--workers".as_ref(), "1".as_ref(), "--admin".as_ref(), "127.0.0.1:0".as_ref()]
+}

@@ -1,0 +1,225 @@
+//! What is broken stays in force as it last was, until it is mended or taken away.
+
+use weir_registry::Catalog;
+use weir_registry::files::Folder;
+
+use crate::support::{Dir, entry, errors, kept, objects};
+
+/// A folder that is looked at after each of its changes.
+struct Seen {
+    dir: Dir,
+    folder: Folder,
+}
+
+impl Seen {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let dir = Dir::of(files);
+        let mut folder = Folder::new(dir.root());
+        folder.refresh();
+        Self { dir, folder }
+    }
+
+    fn put(&mut self, path: &str, text: impl AsRef<[u8]>) -> Catalog {
+        self.dir.put(path, text);
+        self.look()
+    }
+
+    fn look(&mut self) -> Catalog {
+        assert!(self.folder.refresh(), "something has changed");
+        self.folder.catalog()
+    }
+}
+
+fn broken(name: &str) -> String {
+    entry(name, "10.9.9.9").replace("address", "adress")
+}
+
+#[test]
+fn a_resource_that_breaks_stays_as_it_last_was_and_is_told() {
+    let mut seen = Seen::new(&[("a.yaml", &entry("a", "10.0.0.1")), ("b.yaml", &entry("b", "10.0.0.2"))]);
+    let catalog = seen.put("a.yaml", broken("a"));
+    assert_eq!(objects(&catalog), ["b 10.0.0.2", "a 10.0.0.1"]);
+    assert_eq!(catalog.kept, [catalog.objects[1].name()]);
+    let said = seen.dir.said(&catalog);
+    assert!(said.len() == 1 && said[0].starts_with("a.yaml:5:8: error: WorkloadEntry default/a: spec.adress: "), "{said:?}");
+    // It is still shown as it was written when it was good.
+    assert!(catalog.objects[1].source.text.contains("10.0.0.1"));
+}
+
+#[test]
+fn however_a_text_breaks_its_resource_stays() {
+    let good = entry("a", "10.0.0.1");
+    for text in [
+        "kind: [\n".to_owned(),
+        good.replace("name: a", "name: a\n\t"),
+        good.replace("address", "adress"),
+        good.replace("10.0.0.1", "[1]"),
+        good.replace("10.0.0.1", "unix:relative"),
+        good.replace("istio.io/v1", "istio.io/v9"),
+        good.replace("kind: WorkloadEntry\n", ""),
+        good.replace("apiVersion: networking.istio.io/v1\n", ""),
+        "oops\n".to_owned(),
+        format!("<<<<<<< HEAD\n{good}"),
+    ] {
+        let mut seen = Seen::new(&[("a.yaml", &good)]);
+        let catalog = seen.put("a.yaml", &text);
+        assert!(errors(&catalog) > 0, "{text}");
+        assert_eq!(objects(&catalog).len(), 1, "{text}");
+        assert!(objects(&catalog)[0] == "a 10.0.0.1", "{text}");
+    }
+    let mut seen = Seen::new(&[("a.yaml", &good)]);
+    let catalog = seen.put("a.yaml", b"\xff");
+    assert_eq!((objects(&catalog), kept(&catalog)), (vec!["a 10.0.0.1".to_owned()], vec!["a".to_owned()]));
+}
+
+#[test]
+fn a_resource_whose_metadata_break_stays() {
+    let good = entry("a", "10.0.0.1");
+    let mut seen = Seen::new(&[("a.yaml", &good)]);
+    let catalog = seen.put("a.yaml", good.replace("name: a", "name: a, labels: [x]"));
+    assert_eq!((errors(&catalog), objects(&catalog)), (1, vec!["a 10.0.0.1".to_owned()]));
+}
+
+#[test]
+fn a_namespace_whose_version_breaks_stays() {
+    let good = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n";
+    let mut seen = Seen::new(&[("a.yaml", good)]);
+    let catalog = seen.put("a.yaml", good.replace("apiVersion: v1\n", ""));
+    assert_eq!((errors(&catalog), objects(&catalog)), (1, vec!["Namespace shop".to_owned()]));
+}
+
+#[test]
+fn the_neighbours_of_a_broken_document_are_as_they_are_written() {
+    let mut seen = Seen::new(&[("x.yaml", &(entry("a", "10.0.0.1") + &entry("b", "10.0.0.2") + &entry("c", "10.0.0.3")))]);
+    let catalog = seen.put("x.yaml", entry("a", "10.0.1.1") + &broken("b") + &entry("d", "10.0.1.4"));
+    assert_eq!(objects(&catalog), ["a 10.0.1.1", "d 10.0.1.4", "b 10.0.0.2"]);
+    assert_eq!(kept(&catalog), ["b"]);
+}
+
+#[test]
+fn where_it_cannot_be_told_what_is_broken_all_that_is_missing_stays() {
+    let mut seen = Seen::new(&[("x.yaml", &(entry("a", "10.0.0.1") + &entry("b", "10.0.0.2") + &entry("c", "10.0.0.3")))]);
+    let catalog = seen.put("x.yaml", entry("a", "10.0.1.1") + "---\nkind: [\n");
+    assert_eq!(objects(&catalog), ["a 10.0.1.1", "b 10.0.0.2", "c 10.0.0.3"]);
+    assert_eq!(kept(&catalog), ["b", "c"]);
+}
+
+#[test]
+fn what_was_never_good_is_not_there() {
+    let mut seen = Seen::new(&[("x.yaml", &broken("a"))]);
+    assert!(seen.folder.catalog().objects.is_empty() && seen.folder.catalog().kept.is_empty());
+    let catalog = seen.put("x.yaml", broken("a") + &broken("b"));
+    assert!(catalog.objects.is_empty() && catalog.kept.is_empty());
+    assert_eq!(errors(&catalog), 2);
+}
+
+#[test]
+fn a_resource_that_is_broken_again_and_again_stays_as_it_was_when_it_was_last_good() {
+    let mut seen = Seen::new(&[("x.yaml", &entry("a", "10.0.0.1"))]);
+    for text in [broken("a"), "kind: [\n".to_owned(), entry("a", "unix:relative"), broken("a")] {
+        let catalog = seen.put("x.yaml", &text);
+        assert_eq!((objects(&catalog), kept(&catalog)), (vec!["a 10.0.0.1".to_owned()], vec!["a".to_owned()]), "{text}");
+    }
+    seen.put("x.yaml", entry("a", "10.0.0.2"));
+    assert_eq!(objects(&seen.put("x.yaml", broken("a"))), ["a 10.0.0.2"]);
+}
+
+#[test]
+fn a_mended_resource_has_its_new_version() {
+    let mut seen = Seen::new(&[("x.yaml", &entry("a", "10.0.0.1"))]);
+    seen.put("x.yaml", broken("a"));
+    let catalog = seen.put("x.yaml", entry("a", "10.0.0.2"));
+    assert_eq!(objects(&catalog), ["a 10.0.0.2"]);
+    assert!(catalog.kept.is_empty() && catalog.diagnostics.is_empty());
+}
+
+#[test]
+fn a_resource_that_is_taken_out_of_a_good_file_is_gone() {
+    let mut seen = Seen::new(&[("x.yaml", &(entry("a", "10.0.0.1") + &entry("b", "10.0.0.2")))]);
+    seen.put("x.yaml", entry("a", "10.0.0.1") + &broken("b"));
+    let catalog = seen.put("x.yaml", entry("a", "10.0.0.1"));
+    assert_eq!(objects(&catalog), ["a 10.0.0.1"]);
+    assert!(catalog.kept.is_empty());
+    assert!(seen.put("x.yaml", "").objects.is_empty());
+}
+
+#[test]
+fn with_a_file_all_that_it_held_and_kept_is_gone() {
+    let mut seen = Seen::new(&[("x.yaml", &(entry("a", "10.0.0.1") + &entry("b", "10.0.0.2"))), ("y.yaml", &entry("c", "10.0.0.3"))]);
+    seen.put("x.yaml", entry("a", "10.0.0.1") + &broken("b"));
+    seen.dir.remove("x.yaml");
+    let catalog = seen.look();
+    assert_eq!(objects(&catalog), ["c 10.0.0.3"]);
+    assert!(catalog.kept.is_empty() && catalog.diagnostics.is_empty());
+    assert_eq!(catalog.changed.len(), 1);
+    // A file of the same name is a new one.
+    assert_eq!(objects(&seen.put("x.yaml", broken("a"))), ["c 10.0.0.3"]);
+}
+
+#[test]
+fn with_a_folder_all_that_it_held_is_gone() {
+    let mut seen = Seen::new(&[("sub/x.yaml", &entry("a", "10.0.0.1")), ("y.yaml", &entry("b", "10.0.0.2"))]);
+    std::fs::remove_dir_all(seen.dir.path("sub")).unwrap();
+    assert_eq!(objects(&seen.look()), ["b 10.0.0.2"]);
+}
+
+#[test]
+fn if_the_folder_itself_goes_all_stays_and_it_is_told() {
+    let mut seen = Seen::new(&[("mesh/x.yaml", &entry("a", "10.0.0.1"))]);
+    seen.folder = Folder::new(seen.dir.path("mesh"));
+    seen.look();
+    std::fs::rename(seen.dir.path("mesh"), seen.dir.path("away")).unwrap();
+    let catalog = seen.look();
+    assert_eq!(objects(&catalog), ["a 10.0.0.1"]);
+    assert_eq!(seen.dir.said(&catalog), ["error: mesh cannot be read: No such file or directory (os error 2)"]);
+    std::fs::rename(seen.dir.path("away"), seen.dir.path("mesh")).unwrap();
+    assert!(seen.look().diagnostics.is_empty());
+}
+
+#[test]
+fn a_resource_may_move_to_another_file() {
+    for (from, to) in [("a.yaml", "z.yaml"), ("z.yaml", "a.yaml")] {
+        let mut seen = Seen::new(&[(from, &entry("m", "10.0.0.1")), (to, "# Not yet.")]);
+        seen.dir.put(from, "");
+        let catalog = seen.put(to, entry("m", "10.0.0.2"));
+        assert_eq!(objects(&catalog), ["m 10.0.0.2"], "{from} to {to}");
+        assert!(catalog.kept.is_empty() && catalog.diagnostics.is_empty(), "{from} to {to}");
+    }
+}
+
+#[test]
+fn a_file_may_get_another_name() {
+    let mut seen = Seen::new(&[("a.yaml", &entry("m", "10.0.0.1"))]);
+    std::fs::rename(seen.dir.path("a.yaml"), seen.dir.path("b.yaml")).unwrap();
+    let catalog = seen.look();
+    assert_eq!(objects(&catalog), ["m 10.0.0.1"]);
+    assert!(catalog.objects[0].source.path.ends_with("/b.yaml") && catalog.diagnostics.is_empty());
+}
+
+#[test]
+fn a_resource_that_is_written_elsewhere_by_now_is_not_kept() {
+    for (from, to) in [("a.yaml", "z.yaml"), ("z.yaml", "a.yaml")] {
+        let mut seen = Seen::new(&[(from, &(entry("m", "10.0.0.1") + &entry("n", "10.0.0.3")))]);
+        seen.dir.put(from, "kind: [\n");
+        let catalog = seen.put(to, entry("m", "10.0.0.2"));
+        assert_eq!(objects(&catalog), ["m 10.0.0.2", "n 10.0.0.3"], "{from} to {to}");
+        assert_eq!((kept(&catalog), errors(&catalog)), (vec!["n".to_owned()], 1), "{from} to {to}");
+    }
+}
+
+#[test]
+fn of_two_that_have_one_name_the_second_takes_the_place_of_a_broken_first() {
+    let mut seen = Seen::new(&[("a.yaml", &entry("m", "10.0.0.1")), ("b.yaml", &entry("m", "10.0.0.2"))]);
+    assert_eq!(objects(&seen.folder.catalog()), ["m 10.0.0.1"]);
+    let catalog = seen.put("a.yaml", broken("m"));
+    assert_eq!(objects(&catalog), ["m 10.0.0.2"]);
+    assert!(catalog.kept.is_empty());
+}
+
+#[test]
+fn where_nothing_changes_nothing_is_said_to_have_changed() {
+    let mut seen = Seen::new(&[("a.yaml", &entry("a", "10.0.0.1")), ("b.yaml", "kind: [\n")]);
+    assert!(!seen.folder.refresh());
+    seen.dir.put("README.md", "Not of interest.");
+    assert!(!seen.folder.refresh());
+}

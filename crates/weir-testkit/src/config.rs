@@ -1,0 +1,110 @@
+//! The resources that a mesh on one machine needs before a test adds its own.
+
+use std::fmt::Write;
+
+use crate::peer::Peer;
+use crate::ports;
+
+/// The client's workload: an address of this machine, so that `weir run` gives it a sidecar.
+pub(crate) const CLIENT_ADDRESS: &str = "127.0.0.10";
+
+/// What a service speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http,
+    /// Bytes.
+    Tcp,
+}
+
+/// Where the proxies of a mesh listen. No two meshes share a port.
+#[derive(Debug, Clone, Copy)]
+pub struct Layout {
+    /// The gateway's HTTP port.
+    pub gateway: u16,
+    /// The port of HTTP services; the client's sidecar listens there.
+    pub http: u16,
+    /// The port of TCP services; the client's sidecar listens there.
+    pub tcp: u16,
+}
+
+impl Layout {
+    /// Takes ports.
+    #[expect(clippy::new_without_default, reason = "each one is different: that is no default")]
+    pub fn new() -> Self {
+        Self { gateway: ports::free(), http: ports::free(), tcp: ports::free() }
+    }
+
+    /// The Gateway `gw`, and the workload `client` with its Sidecar.
+    pub(crate) fn prelude(&self) -> String {
+        let Self { gateway, http, tcp } = self;
+        format!(
+            r#"apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: gw, namespace: default}}
+spec:
+  selector: {{istio: ingressgateway}}
+  servers:
+  - {{port: {{number: {gateway}, name: http, protocol: HTTP}}, hosts: ["*"]}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {{name: client, namespace: default}}
+spec: {{address: {CLIENT_ADDRESS}, labels: {{app: client}}}}
+---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {{name: client, namespace: default}}
+spec:
+  workloadSelector: {{labels: {{app: client}}}}
+  egress:
+  - {{port: {{number: {http}, name: http, protocol: HTTP}}, bind: 127.0.0.1, captureMode: NONE, hosts: ["*/*"]}}
+  - {{port: {{number: {tcp}, name: tcp, protocol: TCP}}, bind: 127.0.0.1, captureMode: NONE, hosts: ["*/*"]}}
+"#
+        )
+    }
+
+    /// A service of the namespace `default` with these instances, and a subset for each of their names.
+    pub fn service(&self, name: &str, peers: &[&Peer], protocol: Protocol) -> String {
+        let (port, word) = match protocol {
+            Protocol::Http => (self.http, "HTTP"),
+            Protocol::Tcp => (self.tcp, "TCP"),
+        };
+        let mut text = format!(
+            "apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: {name}, namespace: default}}
+spec:
+  hosts: [{name}.default.svc.cluster.local]
+  location: MESH_INTERNAL
+  resolution: STATIC
+  ports:
+  - {{number: {port}, name: main, protocol: {word}}}
+  endpoints:
+"
+        );
+        for peer in peers {
+            let (ip, port) = (peer.address().ip(), peer.address().port());
+            let _ = writeln!(text, "  - {{address: {ip}, ports: {{main: {port}}}, labels: {{version: {}}}}}", peer.name());
+        }
+        text + &subsets(name, peers)
+    }
+}
+
+fn subsets(service: &str, peers: &[&Peer]) -> String {
+    let mut names: Vec<&str> = peers.iter().map(|peer| peer.name()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let subsets: Vec<String> = names.iter().map(|name| format!("  - {{name: {name}, labels: {{version: {name}}}}}\n")).collect();
+    format!(
+        "---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: {service}, namespace: default}}
+spec:
+  host: {service}
+  subsets:
+{}",
+        subsets.concat()
+    )
+}

@@ -1,0 +1,91 @@
+//! Envoy as a proxy of the mesh: it knows who it is and whom to ask, and learns everything else.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use crate::binaries;
+use crate::config::CLIENT_ADDRESS;
+use crate::process::Process;
+
+/// A proxy's name, and what it says of itself.
+struct Role {
+    name: &'static str,
+    id: String,
+    metadata: String,
+}
+
+/// An Envoy and the file where it writes its admin interface's address.
+pub(crate) struct Envoy {
+    pub process: Process,
+    admin: PathBuf,
+}
+
+impl Envoy {
+    /// Where its admin interface is, as soon as it has one.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        fs::read_to_string(&self.admin).ok()?.trim().parse().ok()
+    }
+}
+
+/// Starts the gateway and the client's sidecar, which follow the pilot at this address.
+pub(crate) fn start(pilot: SocketAddr, work: &Path) -> Vec<Envoy> {
+    [gateway(), sidecar()].iter().map(|role| start_one(role, pilot, work)).collect()
+}
+
+fn gateway() -> Role {
+    Role {
+        name: "gateway",
+        id: "router~127.0.0.1~gw.default~default.svc.cluster.local".to_owned(),
+        metadata: "{NAMESPACE: default, LABELS: {istio: ingressgateway}, INTERCEPTION_MODE: NONE}".to_owned(),
+    }
+}
+
+fn sidecar() -> Role {
+    Role {
+        name: "client",
+        id: format!("sidecar~{CLIENT_ADDRESS}~client.default~default.svc.cluster.local"),
+        metadata: format!("{{NAMESPACE: default, LABELS: {{app: client}}, INSTANCE_IPS: {CLIENT_ADDRESS}, INTERCEPTION_MODE: NONE}}"),
+    }
+}
+
+fn start_one(role: &Role, pilot: SocketAddr, work: &Path) -> Envoy {
+    let program = binaries::envoy().expect("who asks for Envoy has looked whether there is one");
+    let file = |end: &str| work.join(format!("envoy-{}.{end}", role.name));
+    let (config, admin) = (file("yaml"), file("admin"));
+    fs::write(&config, bootstrap(role, pilot)).expect("a bootstrap can be written");
+    let (config, told) = (config.display().to_string(), admin.display().to_string());
+    // The base id keeps the shared memory of several Envoys on one machine apart.
+    let arguments = ["-c", &config, "--admin-address-path", &told, "--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warning"];
+    Envoy { process: Process::start(program, &arguments, file("log")), admin }
+}
+
+fn bootstrap(role: &Role, pilot: SocketAddr) -> String {
+    let Role { name, id, metadata } = role;
+    let (ip, port) = (pilot.ip(), pilot.port());
+    format!(
+        r#"node: {{id: "{id}", cluster: {name}.default, metadata: {metadata}}}
+admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}}}
+dynamic_resources:
+  lds_config: {{ads: {{}}, resource_api_version: V3}}
+  cds_config: {{ads: {{}}, resource_api_version: V3}}
+  ads_config:
+    api_type: DELTA_GRPC
+    transport_api_version: V3
+    grpc_services: [{{envoy_grpc: {{cluster_name: pilot}}}}]
+static_resources:
+  clusters:
+  - name: pilot
+    type: STATIC
+    connect_timeout: 5s
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: {{http2_protocol_options: {{}}}}
+    load_assignment:
+      cluster_name: pilot
+      endpoints:
+      - lb_endpoints: [{{endpoint: {{address: {{socket_address: {{address: {ip}, port_value: {port}}}}}}}}}]
+"#
+    )
+}

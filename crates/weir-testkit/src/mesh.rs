@@ -1,0 +1,161 @@
+//! A mesh that runs.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::client::Client;
+use crate::config::Layout;
+use crate::envoy::{self, Envoy};
+use crate::process::Process;
+use crate::wait::until;
+use crate::{binaries, ports};
+
+/// Nothing is logged, nothing is traced: a test looks at what clients and peers see.
+const MESH_CONFIG: &str = "accessLogFile: ''\nenableTracing: false\n";
+
+/// Whose proxies move the traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DataPlane {
+    /// Weir's own.
+    Weir,
+    /// Envoy, behind Weir's pilot.
+    Envoy,
+}
+
+impl DataPlane {
+    /// Whether this machine has it. That it has no Envoy is said.
+    ///
+    /// # Panics
+    /// If there is no Envoy in CI.
+    pub fn is_available(self) -> bool {
+        self == Self::Weir || binaries::envoy().is_some()
+    }
+}
+
+/// A mesh with a gateway and a client's sidecar; it ends when it is dropped.
+pub struct Mesh {
+    layout: Layout,
+    weir: Process,
+    envoys: Vec<Envoy>,
+    work: TempDir,
+}
+
+impl Mesh {
+    /// Starts a mesh with these resources, each with a file's name, and waits until its proxies are ready.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub async fn start(plane: DataPlane, layout: Layout, resources: &[(&str, &str)]) -> Self {
+        let work = tempfile::tempdir().expect("there is room for a folder");
+        fs::create_dir(resources_of(work.path())).expect("a folder can be made");
+        fs::write(work.path().join("mesh.yaml"), MESH_CONFIG).expect("a file can be written");
+        write(work.path(), "prelude.yaml", &layout.prelude());
+        for (name, text) in resources {
+            write(work.path(), name, text);
+        }
+        let pilot = local(ports::free());
+        match plane {
+            DataPlane::Weir => Self::start_weir(layout, work, pilot).await,
+            DataPlane::Envoy => Self::start_envoys(layout, work, pilot).await,
+        }
+    }
+
+    async fn start_weir(layout: Layout, work: TempDir, pilot: SocketAddr) -> Self {
+        let admin = local(ports::free());
+        let named = admin.to_string();
+        let options = ["--gateway", "istio=ingressgateway", "--workers", "1", "--admin", &named];
+        let weir = start_weir("run", work.path(), pilot, &options);
+        let mut mesh = Self { layout, weir, envoys: vec![], work };
+        until("weir's proxies are ready", async || mesh.weir_is_running() && is_ready(Some(admin)).await).await;
+        mesh
+    }
+
+    async fn start_envoys(layout: Layout, work: TempDir, pilot: SocketAddr) -> Self {
+        let weir = start_weir("pilot", work.path(), pilot, &[]);
+        let envoys = envoy::start(pilot, work.path());
+        let mut mesh = Self { layout, weir, envoys, work };
+        until("all Envoys are ready", async || mesh.weir_is_running() && mesh.envoys_are_ready().await).await;
+        mesh
+    }
+
+    /// Nobody need wait for a process that has ended.
+    fn weir_is_running(&mut self) -> bool {
+        assert!(self.weir.is_running(), "weir has ended");
+        true
+    }
+
+    async fn envoys_are_ready(&mut self) -> bool {
+        for envoy in &mut self.envoys {
+            assert!(envoy.process.is_running(), "an Envoy has ended");
+            if !is_ready(envoy.admin()).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Replaces a file of resources, as careful editors do: readers see the old one or the new one, whole.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn write(&self, name: &str, text: &str) {
+        write(self.work.path(), name, text);
+    }
+
+    /// A client outside the mesh, which asks the gateway for this host.
+    pub fn outside(&self, host: &str) -> Client {
+        Client::new(local(self.layout.gateway), host)
+    }
+
+    /// The client inside the mesh, which asks its sidecar for this service.
+    pub fn inside(&self, service: &str) -> Client {
+        Client::new(local(self.layout.http), &format!("{service}:{}", self.layout.http))
+    }
+
+    /// Where the client's sidecar takes TCP connections.
+    pub fn tcp(&self) -> SocketAddr {
+        local(self.layout.tcp)
+    }
+
+    /// Where the gateway takes connections.
+    pub fn gateway(&self) -> SocketAddr {
+        local(self.layout.gateway)
+    }
+
+    /// The process of the control plane; over [`DataPlane::Weir`] that of the proxies, too.
+    pub fn weir(&mut self) -> &mut Process {
+        &mut self.weir
+    }
+}
+
+fn start_weir(command: &str, work: &Path, pilot: SocketAddr, options: &[&str]) -> Process {
+    let (resources, config, pilot) =
+        (resources_of(work).display().to_string(), work.join("mesh.yaml").display().to_string(), pilot.to_string());
+    let mut arguments = vec![command, &resources, "--mesh-config", &config, "--xds", &pilot];
+    arguments.extend(options);
+    Process::start(binaries::weir(), &arguments, work.join("weir.log"))
+}
+
+fn resources_of(work: &Path) -> PathBuf {
+    work.join("resources")
+}
+
+/// A file is written elsewhere, then renamed.
+fn write(work: &Path, name: &str, text: &str) {
+    let draft = work.join("draft");
+    fs::write(&draft, text).expect("a file can be written");
+    fs::rename(draft, resources_of(work).join(name)).expect("a file can be renamed");
+}
+
+fn local(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
+/// Both proxies' admin interfaces tell by the status of `/ready`.
+async fn is_ready(admin: Option<SocketAddr>) -> bool {
+    let Some(admin) = admin else { return false };
+    Client::new(admin, "admin").get("/ready", &[]).await.is_ok_and(|answer| answer.status == 200)
+}

@@ -1,0 +1,81 @@
+//! A process that ends with its test.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::thread;
+
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use crate::wait::DEADLINE;
+
+/// How many lines of a log are shown when a test fails.
+const SHOWN: usize = 40;
+
+/// A process that a test has started; killed when it is dropped. A test that fails shows what it said.
+pub struct Process {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts a program; what it says goes to `log`, so that no full pipe can stop it.
+    pub(crate) fn start(program: &Path, arguments: &[&str], log: PathBuf) -> Self {
+        let file = File::create(&log).expect("a log can be written");
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+        command.stdout(file.try_clone().expect("a file can be shared")).stderr(file);
+        let child = command.spawn().unwrap_or_else(|error| panic!("{} cannot be started: {error}", program.display()));
+        Self { child, log }
+    }
+
+    /// All that it has said so far.
+    ///
+    /// # Panics
+    /// If the log cannot be read.
+    pub fn said(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).expect("a log can be read")).into_owned()
+    }
+
+    /// Whether it has not ended yet.
+    ///
+    /// # Panics
+    /// If the system does not tell.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("a child's state is known").is_none()
+    }
+
+    /// Sends a signal, such as INT.
+    ///
+    /// # Panics
+    /// If the process has ended.
+    pub async fn signal(&self, name: &str) {
+        let id = self.child.id().expect("the process has not ended").to_string();
+        let status = Command::new("kill").arg(format!("-{name}")).arg(id).status().await.expect("kill can be started");
+        assert!(status.success(), "the signal {name} cannot be sent: {status}");
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// If it does not come.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let ended = timeout(DEADLINE, self.child.wait()).await;
+        ended.expect("the process ends in time").expect("a child's end is known")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            return;
+        }
+        let said = fs::read(&self.log).unwrap_or_default();
+        let said = String::from_utf8_lossy(&said);
+        let lines: Vec<&str> = said.lines().collect();
+        let last = lines[lines.len().saturating_sub(SHOWN)..].join("\n");
+        let _ = writeln!(io::stderr(), "--- {}\n{last}\n---", self.log.display());
+    }
+}
