@@ -1,6 +1,7 @@
 //! Applications that do what a test tells them.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -13,7 +14,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
@@ -26,16 +27,22 @@ pub const HELD: &str = "/held";
 /// One instance of a service. Over HTTP it says its name in each answer's `x-instance`, over TCP at the beginning of each
 /// connection.
 pub struct Peer {
-    name: String,
+    application: Application,
     address: SocketAddr,
-    protocol: Protocol,
-    script: Script,
-    serving: Option<JoinHandle<()>>,
+    serving: Option<Serving>,
 }
 
-/// What the connections of a peer have in common.
+/// A listener with its connections, until `stop` is used or dropped.
+struct Serving {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+/// What a peer does with each connection.
 #[derive(Clone)]
-struct Script {
+struct Application {
+    name: String,
+    protocol: Protocol,
     held: watch::Sender<usize>,
     released: watch::Sender<bool>,
 }
@@ -52,8 +59,9 @@ impl Peer {
     }
 
     async fn new(name: &str, protocol: Protocol) -> Self {
-        let script = Script { held: watch::Sender::new(0), released: watch::Sender::new(false) };
-        let mut peer = Self { name: name.to_owned(), address: SocketAddr::new(own_address(), 0), protocol, script, serving: None };
+        let (held, released) = (watch::Sender::new(0), watch::Sender::new(false));
+        let application = Application { name: name.to_owned(), protocol, held, released };
+        let mut peer = Self { application, address: SocketAddr::new(own_address(), 0), serving: None };
         peer.start().await;
         peer
     }
@@ -65,15 +73,19 @@ impl Peer {
     pub async fn start(&mut self) {
         let listener = TcpListener::bind(self.address).await.expect("a peer's address is its own");
         self.address = listener.local_addr().expect("a listener has an address");
-        self.serving = Some(tokio::spawn(accept(listener, self.name.clone(), self.protocol, self.script.clone())));
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(serve(listener, self.application.clone(), stopped));
+        self.serving = Some(Serving { stop, task });
     }
 
-    /// Closes its listener and all connections.
+    /// Closes its listener and all connections; afterwards none is open any more.
+    ///
+    /// # Panics
+    /// If serving has panicked.
     pub async fn stop(&mut self) {
-        if let Some(serving) = self.serving.take() {
-            serving.abort();
-            // It is cancelled: that is no news.
-            let _ = serving.await;
+        if let Some(Serving { stop, task }) = self.serving.take() {
+            drop(stop);
+            task.await.expect("a peer serves without a panic");
         }
     }
 
@@ -82,32 +94,24 @@ impl Peer {
     /// # Panics
     /// If they do not come.
     pub async fn holds(&self, requests: usize) {
-        let mut held = self.script.held.subscribe();
+        let mut held = self.application.held.subscribe();
         let held = timeout(DEADLINE, held.wait_for(|held| *held >= requests)).await;
         held.expect("the requests come in time").expect("a peer does not go away");
     }
 
     /// Answers the requests that are held back, and those that come from now on.
     pub fn release(&self) {
-        self.script.released.send_replace(true);
+        self.application.released.send_replace(true);
     }
 
     /// What it calls itself; its endpoint has this label `version`.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.application.name
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        if let Some(serving) = &self.serving {
-            serving.abort();
-        }
     }
 }
 
@@ -119,43 +123,51 @@ fn own_address() -> IpAddr {
     Ipv4Addr::new(127, 1, 1 + high, low).into()
 }
 
-/// Serves until it is aborted; the connections end with it.
-async fn accept(listener: TcpListener, name: String, protocol: Protocol, script: Script) {
+/// Serves until it is to stop; the connections end with it.
+async fn serve(listener: TcpListener, peer: Application, mut stopped: oneshot::Receiver<()>) {
     let mut connections = JoinSet::new();
     loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
-        match protocol {
-            Protocol::Http => connections.spawn(answer_all(stream, name.clone(), script.clone())),
-            Protocol::Tcp => connections.spawn(greet(stream, name.clone())),
-        };
+        tokio::select! {
+            _ = &mut stopped => break,
+            accepted = listener.accept() => if let Ok((stream, _)) = accepted {
+                connections.spawn(peer.clone().converse(stream));
+            },
+        }
         while connections.try_join_next().is_some() {}
     }
+    drop(listener);
+    // To abort them without waiting would leave some open for a moment, and a request might still go there.
+    connections.shutdown().await;
 }
 
-async fn answer_all(stream: TcpStream, name: String, script: Script) {
-    let service = service_fn(|request| answer(request, &name, &script));
-    // That a client goes away is nothing that a peer would complain of.
-    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-}
-
-async fn answer(request: Request<Incoming>, name: &str, script: &Script) -> Result<Response<Full<Bytes>>, Infallible> {
-    if request.uri().path() == HELD {
-        let mut released = script.released.subscribe();
-        script.held.send_modify(|held| *held += 1);
-        let _ = released.wait_for(|released| *released).await;
+impl Application {
+    /// Speaks until the other side ends. That it goes away is nothing that a peer would complain of.
+    async fn converse(self, stream: TcpStream) {
+        match self.protocol {
+            Protocol::Http => {
+                let service = service_fn(|request| self.answer(request));
+                let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            }
+            Protocol::Tcp => drop(self.greet(stream).await),
+        }
     }
-    let mut response = Response::new(Full::from(name.to_owned()));
-    response.headers_mut().insert("x-instance", name.parse().expect("a name fits in a header"));
-    Ok(response)
-}
 
-async fn greet(mut stream: TcpStream, name: String) {
-    // To close before the other side has would reset the connection, and the name might be lost.
-    let mut rest = Vec::new();
-    let _ = async {
-        stream.write_all(name.as_bytes()).await?;
+    async fn answer(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+        if request.uri().path() == HELD {
+            let mut released = self.released.subscribe();
+            self.held.send_modify(|held| *held += 1);
+            let _ = released.wait_for(|released| *released).await;
+        }
+        let mut response = Response::new(Full::from(self.name.clone()));
+        response.headers_mut().insert("x-instance", self.name.parse().expect("a name fits in a header"));
+        Ok(response)
+    }
+
+    async fn greet(&self, mut stream: TcpStream) -> io::Result<()> {
+        stream.write_all(self.name.as_bytes()).await?;
         stream.shutdown().await?;
-        stream.read_to_end(&mut rest).await
+        // To close before the other side has would reset the connection, and the name might be lost.
+        stream.read_to_end(&mut Vec::new()).await?;
+        Ok(())
     }
-    .await;
 }

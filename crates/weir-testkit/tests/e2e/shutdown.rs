@@ -50,8 +50,12 @@ fn hold_requests(mesh: &Mesh) -> JoinSet<Result<Answer, String>> {
 
 #[tokio::test]
 async fn an_idle_mesh_ends_at_once() {
-    let mut mesh = Mesh::start(DataPlane::Weir, Layout::new(), &[]).await;
+    let (layout, peer) = (Layout::new(), Peer::http("v1").await);
+    let service = layout.service("shop", &[&peer], Protocol::Http);
+    let mut mesh = Mesh::start(DataPlane::Weir, layout, &[("shop.yaml", &service), (ROUTES, &all_to("v1"))]).await;
+
     mesh.weir().signal("TERM").await;
+
     let status = mesh.weir().ended().await;
     assert!(status.success(), "{status}");
 }
