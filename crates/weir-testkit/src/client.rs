@@ -27,6 +27,8 @@ pub struct Answer {
     pub status: u16,
     /// Who answered; empty if no [`Peer`](crate::Peer) did.
     pub instance: String,
+    /// The body: a proxy's own answer says there what is wrong.
+    pub body: String,
 }
 
 impl Answer {
@@ -71,10 +73,10 @@ impl Client {
             None => connect(self.address).await?,
         };
         let (head, body) = connection.send_request(request).await?.into_parts();
-        body.collect().await?;
+        let body = String::from_utf8_lossy(&body.collect().await?.to_bytes()).into_owned();
         self.connection = Some(connection);
         let instance = head.headers.get("x-instance").and_then(|value| value.to_str().ok()).unwrap_or_default();
-        Ok(Answer { status: head.status.as_u16(), instance: instance.to_owned() })
+        Ok(Answer { status: head.status.as_u16(), instance: instance.to_owned(), body })
     }
 }
 

@@ -65,6 +65,9 @@ spec:
     }
 
     /// A service of the namespace `default` with these instances, and a subset for each of their names.
+    ///
+    /// Its instances are used in turn. By chance, which is the default, a retry may find the instance again that it is to
+    /// avoid: with one of two stopped, one in 8,192 requests fails (six choices for each of two retries), over Envoy too.
     pub fn service(&self, name: &str, peers: &[&Peer], protocol: Protocol) -> String {
         let (port, word) = match protocol {
             Protocol::Http => (self.http, "HTTP"),
@@ -103,6 +106,7 @@ kind: DestinationRule
 metadata: {{name: {service}, namespace: default}}
 spec:
   host: {service}
+  trafficPolicy: {{loadBalancer: {{simple: ROUND_ROBIN}}}}
   subsets:
 {}",
         subsets.concat()

@@ -46,6 +46,8 @@ pub struct Server {
 
 #[derive(Debug, Default)]
 struct TypeState {
+    /// Whether anything was sent on this stream.
+    spoken: bool,
     subscription: Subscription,
     /// What the client has, or is being sent.
     sent: BTreeMap<Arc<str>, Sent>,
@@ -153,7 +155,7 @@ impl Server {
             ResourceType::Listener | ResourceType::Route if !changes.is_empty() && !self.clusters_are_ready(now) => return None,
             _ => {}
         }
-        (!changes.is_empty()).then(|| self.send(kind, &changes))
+        (!changes.is_empty() || self.owes_nothing_but_a_word(kind)).then(|| self.send(kind, &changes))
     }
 
     fn changes(&self, kind: ResourceType) -> Changes {
@@ -177,7 +179,14 @@ impl Server {
     }
 
     fn is_quiet(&self, kind: ResourceType) -> bool {
-        self.types[slot(kind)].outstanding.is_none() && self.changes(kind).is_empty()
+        self.types[slot(kind)].outstanding.is_none() && self.changes(kind).is_empty() && !self.owes_nothing_but_a_word(kind)
+    }
+
+    /// Whether the client asked for all resources of a type that there are none of, and does not know that yet: it
+    /// waits for an answer before it is ready, as Envoy does.
+    fn owes_nothing_but_a_word(&self, kind: ResourceType) -> bool {
+        let state = &self.types[slot(kind)];
+        state.subscription.all && !state.spoken && state.sent.is_empty() && self.target.of(kind).is_empty()
     }
 
     /// Whether the client may still have routes to clusters that there are not any more.
@@ -224,6 +233,7 @@ impl Server {
             state.sent.remove(name);
         }
         state.asked.clear();
+        state.spoken = true;
         state.outstanding = Some(nonce.clone());
         match self.protocol {
             Protocol::Delta => Response::Delta(delta::response(kind, changes, nonce)),

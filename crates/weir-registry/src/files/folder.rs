@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use weir_api::{Diagnostic, Object, ObjectName, Severity};
+use weir_api::{Diagnostic, Kind, Object, ObjectName, Severity};
 
 use super::read::{self, Found, Shared};
 use crate::Catalog;
@@ -112,7 +112,9 @@ impl Folder {
 /// where something is so broken that it has no name, all that are missing.
 fn kept(before: &FileState, now: &Shared) -> Vec<Arc<Object>> {
     let errors = || now.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
-    let has_nameless = errors().any(|error| error.object.is_none());
+    // A kind that does not exist, or no name, may be any of them.
+    let is_nameless = |name: &ObjectName| name.name.is_empty() || Kind::all().all(|kind| kind.name() != name.kind);
+    let has_nameless = errors().any(|error| error.object.as_ref().is_none_or(is_nameless));
     let refused: HashSet<&ObjectName> = errors().filter_map(|error| error.object.as_ref()).collect();
     let present: HashSet<ObjectName> = now.objects.iter().map(|object| object.name()).collect();
     let last = before.parsed.objects.iter().chain(&before.kept);

@@ -102,12 +102,26 @@ pub(super) struct Found {
 /// The files of a folder, and of its folders, that hold objects.
 pub(super) fn files(folder: &Path) -> Found {
     let mut found = Found::default();
-    collect(folder, 0, &mut found);
+    collect(folder, &mut vec![], &mut found);
     found.files.sort();
     found
 }
 
-fn collect(folder: &Path, depth: usize, found: &mut Found) {
+/// `above` are the folders on the way here, without their links: a link to one of them is not followed.
+fn collect(folder: &Path, above: &mut Vec<PathBuf>, found: &mut Found) {
+    let itself = match folder.canonicalize() {
+        Ok(itself) => itself,
+        Err(error) => return found.unreadable.push((folder.to_owned(), error)),
+    };
+    if above.contains(&itself) || above.len() > MAX_DEPTH {
+        return;
+    }
+    above.push(itself);
+    list(folder, above, found);
+    above.pop();
+}
+
+fn list(folder: &Path, above: &mut Vec<PathBuf>, found: &mut Found) {
     let entries = folder.read_dir().and_then(Iterator::collect::<io::Result<Vec<_>>>);
     let entries = match entries {
         Ok(entries) => entries,
@@ -116,13 +130,19 @@ fn collect(folder: &Path, depth: usize, found: &mut Found) {
     for path in entries.into_iter().map(|entry| entry.path()) {
         let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         if path.is_dir() {
-            if !is_hidden && depth < MAX_DEPTH {
-                collect(&path, depth + 1, found);
+            if !is_hidden {
+                collect(&path, above, found);
             }
-        } else if is_wanted(&path) {
+        } else if is_wanted(&path) && !is_special(&path) {
             found.files.push(path);
         }
     }
+}
+
+/// Whether it is a pipe or the like, which would keep its reader waiting. What cannot be looked at is not: reading it
+/// says why.
+fn is_special(path: &Path) -> bool {
+    path.metadata().is_ok_and(|metadata| !metadata.is_file())
 }
 
 /// What was read, to be shared.

@@ -223,3 +223,19 @@ fn where_nothing_changes_nothing_is_said_to_have_changed() {
     seen.dir.put("README.md", "Not of interest.");
     assert!(!seen.folder.refresh());
 }
+
+#[test]
+fn a_resource_whose_kind_breaks_stays() {
+    let good = entry("a", "10.0.0.1");
+    let mut seen = Seen::new(&[("a.yaml", &good)]);
+    let catalog = seen.put("a.yaml", good.replace("WorkloadEntry", "WorkloadEntri"));
+    assert_eq!((errors(&catalog), objects(&catalog)), (1, vec!["a 10.0.0.1".to_owned()]));
+}
+
+#[test]
+fn a_resource_that_loses_its_name_stays() {
+    let good = entry("a", "10.0.0.1");
+    let mut seen = Seen::new(&[("a.yaml", &good)]);
+    let catalog = seen.put("a.yaml", good.replace("name: a", ""));
+    assert_eq!((errors(&catalog), objects(&catalog)), (1, vec!["a 10.0.0.1".to_owned()]));
+}

@@ -189,3 +189,20 @@ fn each_text_has_the_time_of_its_last_change() {
     }
     assert!(catalog.changed.contains_key(&catalog.objects[0].source.path));
 }
+
+#[test]
+fn a_link_to_a_folder_above_is_not_followed() {
+    let dir = Dir::of(&[("a.yaml", &entry("a", "10.0.0.1"))]);
+    for name in ["one", "two"] {
+        std::os::unix::fs::symlink(".", dir.path(name)).unwrap();
+    }
+    let catalog = folder(&dir);
+    assert_eq!((objects(&catalog), catalog.diagnostics.len()), (vec!["a 10.0.0.1".to_owned()], 0));
+}
+
+#[test]
+fn a_pipe_in_a_folder_is_not_read() {
+    let dir = Dir::of(&[("a.yaml", &entry("a", "10.0.0.1"))]);
+    assert!(std::process::Command::new("mkfifo").arg(dir.path("b.yaml")).status().unwrap().success());
+    assert_eq!(objects(&folder(&dir)), ["a 10.0.0.1"]);
+}

@@ -66,7 +66,6 @@ async fn no_request_fails_while_a_file_is_rewritten() {
 }
 
 #[tokio::test]
-#[ignore = "the pilot does not answer a subscription to all listeners while there is none, and the proxy waits for it"]
 async fn a_mesh_without_any_listener_is_ready() {
     Mesh::start(DataPlane::Weir, Layout::new(), &[("prelude.yaml", "")]).await;
 }
