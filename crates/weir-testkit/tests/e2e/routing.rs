@@ -4,7 +4,7 @@ use weir_testkit::{DataPlane, Layout, Mesh, Peer, Protocol};
 
 use crate::support::{ROUTES, over_each_data_plane, until_from};
 
-over_each_data_plane!(a_header_chooses_the_version);
+over_each_data_plane!(a_header_chooses_the_version, proxies_with_nothing_to_serve_are_ready);
 
 /// The VirtualService of Istio's documentation, as written there.
 const REVIEWS: &str = "apiVersion: networking.istio.io/v1alpha3
@@ -45,4 +45,9 @@ async fn a_header_chooses_the_version(plane: DataPlane) {
         let answer = client.get("/", &[]).await.unwrap();
         assert!(answer.is_from("v3"), "nobody got {answer:?}");
     }
+}
+
+/// A proxy waits for the answer to each of its first questions, also if there is nothing to tell.
+async fn proxies_with_nothing_to_serve_are_ready(plane: DataPlane) {
+    Mesh::start(plane, Layout::new(), &[("prelude.yaml", "")]).await;
 }
