@@ -64,8 +64,3 @@ async fn no_request_fails_while_a_file_is_rewritten() {
     let _mesh = rewriting.await.unwrap();
     until_from(&mut client, "v2").await;
 }
-
-#[tokio::test]
-async fn a_mesh_without_any_listener_is_ready() {
-    Mesh::start(DataPlane::Weir, Layout::new(), &[("prelude.yaml", "")]).await;
-}
