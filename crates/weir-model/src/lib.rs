@@ -4,6 +4,7 @@
 //! A [`MeshSnapshot`] is read from objects as a whole; it does not change afterwards. [`Scope`] is what one proxy
 //! knows of it, [`MergedGateway`] what a gateway serves.
 
+mod delegate;
 pub mod destination_rule;
 pub mod gateway;
 pub mod host;

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use weir_api::resources::MeshConfig;
 use weir_api::resources::virtual_service::{Destination, HttpRoute, RouteDestination, TcpRoute, TlsRoute, VirtualService as Written};
-use weir_api::{FieldPath, Object, Spec};
+use weir_api::{Diagnostic, FieldPath, Object, Spec};
 
+use crate::delegate::{self, Delegates};
 use crate::host::expand;
 use crate::rule::{Origin, by_age};
 use crate::visibility::Visibility;
@@ -69,6 +70,8 @@ pub struct TcpRule {
 pub struct VirtualServices {
     /// From the oldest to the youngest.
     pub all: Vec<Arc<VirtualService>>,
+    /// What of them has no effect.
+    pub findings: Vec<Diagnostic>,
     by_gateway: HashMap<String, Vec<Arc<VirtualService>>>,
 }
 
@@ -84,8 +87,13 @@ impl VirtualServices {
             .collect();
         of_kind.sort_by(|(a, _), (b, _)| by_age(a, b));
         let mut services = Self::default();
-        for (object, written) in of_kind.into_iter().filter(|(_, written)| !written.is_delegate()) {
-            let service = Arc::new(VirtualService::read(object, written, mesh, domain));
+        let (delegates, roots): (Vec<_>, Vec<_>) = of_kind.into_iter().partition(|(_, written)| written.is_delegate());
+        let read = |(object, written)| VirtualService::read(object, written, mesh, domain);
+        let key = |service: VirtualService| ((service.namespace.clone(), service.name.clone()), service);
+        let delegates: Delegates = delegates.into_iter().map(read).map(key).collect();
+        for mut service in roots.into_iter().map(read) {
+            delegate::resolve(&mut service, &delegates, &mut services.findings);
+            let service = Arc::new(service);
             for gateway in &service.gateways {
                 services.by_gateway.entry(gateway.clone()).or_default().push(service.clone());
             }

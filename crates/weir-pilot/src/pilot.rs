@@ -74,7 +74,7 @@ impl Shared {
     fn read(&self, catalog: &Catalog) {
         let snapshot = MeshSnapshot::new(&catalog.objects, self.options.mesh.clone(), &self.options.domain);
         let passed_over = unsupported::findings(&catalog.objects, self.options.data_plane);
-        self.report("", [catalog.diagnostics.clone(), passed_over].concat());
+        self.report("", [catalog.diagnostics.clone(), passed_over, snapshot.virtual_services.findings.clone()].concat());
         for name in &catalog.kept {
             tracing::warn!("{name}: its last good version stays in force");
         }

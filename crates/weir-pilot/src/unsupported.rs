@@ -23,7 +23,6 @@ type Paths = (Kind, &'static [&'static str]);
 /// What is not translated.
 const NOT_TRANSLATED: &[Paths] = &[
     (Kind::EnvoyFilter, &["configPatches"]),
-    (Kind::VirtualService, &["http.*.delegate"]),
     (
         Kind::DestinationRule,
         &[
@@ -151,18 +150,17 @@ spec:
     #[test]
     fn what_is_not_translated_is_said_to_all() {
         let rule = "apiVersion: networking.istio.io/v1
-kind: VirtualService
+kind: DestinationRule
 metadata: {name: a}
 spec:
-  hosts: [a]
-  gateways: [g]
-  http:
-  - match: [{uri: {prefix: /x}}]
-    route: [{destination: {host: a}}]
-  - delegate: {name: b}
+  host: a
+  subsets:
+  - name: v1
+    trafficPolicy:
+      proxyProtocol: {version: V2}
 ";
         for plane in [DataPlane::Any, DataPlane::Weir] {
-            assert_eq!(said(plane, rule), ["spec.http[1].delegate 10"]);
+            assert_eq!(said(plane, rule), ["spec.subsets[0].trafficPolicy.proxyProtocol 9"]);
         }
     }
 }

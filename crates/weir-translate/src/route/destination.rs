@@ -86,6 +86,11 @@ impl RouteInput<'_> {
             clusters.push(self.weighted(destination, weight));
             action.hash_policy.extend(self.hash(destination.destination.as_ref()));
         }
+        // Envoy refuses a whole route configuration for one list without any cluster.
+        if clusters.is_empty() {
+            action.cluster_specifier = Some(ClusterSpecifier::Cluster(names::BLACK_HOLE.to_owned()));
+            return;
+        }
         action.cluster_specifier = Some(ClusterSpecifier::WeightedClusters(WeightedCluster { clusters, ..Default::default() }));
     }
 

@@ -30,6 +30,7 @@ pub(crate) fn run(args: &TranslateArgs) -> anyhow::Result<ExitCode> {
     let catalog = files::read(&args.files.inputs());
     catalog.diagnostics.iter().for_each(print::diagnostic);
     let mesh = MeshSnapshot::new(&catalog.objects, config, DEFAULT_DOMAIN);
+    mesh.virtual_services.findings.iter().for_each(print::diagnostic);
     let translation = translate(&mesh, &read_proxy(&args.proxy)?);
     translation.findings.iter().for_each(print::diagnostic);
     match args.output {
