@@ -100,14 +100,14 @@ impl ClusterRuntime {
         read(self.current.borrow().stats.of(self.worker))
     }
 
-    /// The instance for the next attempt. `avoid` says which ones earlier attempts used; after `tries` choices
-    /// one of those is taken after all.
+    /// The instance for the next attempt. `avoid` says which ones earlier attempts used; if it is chosen again after
+    /// `tries` more choices, it is taken after all.
     pub fn pick(&self, avoid: &[SocketAddr], tries: u32) -> Option<Rc<HostRuntime>> {
         let current = self.current.borrow();
         let mut balancer = self.balancer.borrow_mut();
         let hosts = self.hosts.borrow();
         let mut chosen = None;
-        for _ in 0..tries.max(1) {
+        for _ in 0..=tries {
             let position = balancer.pick(&current.hosts, || fastrand::u64(..))?;
             chosen = hosts.get(position);
             if chosen.is_none_or(|runtime| !avoid.contains(&runtime.host.address)) {

@@ -75,7 +75,20 @@ impl Folder {
         for path in files {
             changed |= self.refresh_file(path);
         }
+        self.forget_what_moved();
         changed
+    }
+
+    /// What stands in some file now is kept nowhere else: it would come back, older, when that file breaks.
+    fn forget_what_moved(&mut self) {
+        if self.files.values().all(|file| file.kept.is_empty()) {
+            return;
+        }
+        let present = self.files.values().flat_map(|file| &file.parsed.objects);
+        let present: HashSet<ObjectName> = present.map(|object| object.name()).collect();
+        for file in self.files.values_mut() {
+            file.kept.retain(|object| !present.contains(&object.name()));
+        }
     }
 
     fn refresh_file(&mut self, path: PathBuf) -> bool {

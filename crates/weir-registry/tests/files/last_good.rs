@@ -208,6 +208,16 @@ fn a_resource_that_is_written_elsewhere_by_now_is_not_kept() {
 }
 
 #[test]
+fn a_resource_that_moved_out_of_a_broken_file_does_not_come_back_as_it_was_there() {
+    let mut seen = Seen::new(&[("a.yaml", &entry("m", "10.0.0.1"))]);
+    seen.put("a.yaml", "kind: [\n");
+    seen.put("b.yaml", entry("m", "10.0.0.2"));
+    assert_eq!(objects(&seen.put("b.yaml", "kind: [\n")), ["m 10.0.0.2"]);
+    seen.dir.remove("b.yaml");
+    assert_eq!(objects(&seen.look()), Vec::<String>::new());
+}
+
+#[test]
 fn of_two_that_have_one_name_the_second_takes_the_place_of_a_broken_first() {
     let mut seen = Seen::new(&[("a.yaml", &entry("m", "10.0.0.1")), ("b.yaml", &entry("m", "10.0.0.2"))]);
     assert_eq!(objects(&seen.folder.catalog()), ["m 10.0.0.1"]);
