@@ -1,23 +1,37 @@
 //! Clients of a mesh.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
-use hyper::Request;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncReadExt;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
+use crate::certificate::Certificate;
+use crate::payload::{self, Payload};
 use crate::wait::DEADLINE;
+
+/// The time for bodies that are large on purpose.
+const TRANSFER: Duration = Duration::from_secs(300);
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// A client with one connection, which is kept, and opened again when the proxy has closed it.
 pub struct Client {
     address: SocketAddr,
     host: String,
-    connection: Option<SendRequest<Empty<Bytes>>>,
+    tls: Option<TlsConnector>,
+    connection: Option<SendRequest<Payload>>,
+    opened: usize,
 }
 
 /// What a client saw.
@@ -41,7 +55,27 @@ impl Answer {
 impl Client {
     /// A client that asks the proxy at this address for this host.
     pub(crate) fn new(address: SocketAddr, host: &str) -> Self {
-        Self { address, host: host.to_owned(), connection: None }
+        Self { address, host: host.to_owned(), tls: None, connection: None, opened: 0 }
+    }
+
+    /// The same over TLS, if the proxy shows this certificate.
+    ///
+    /// # Panics
+    /// If the certificate is none.
+    #[must_use]
+    pub fn trusting(mut self, certificate: &Certificate) -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.der()).expect("a certificate that was just made is good");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config = config.expect("the provider knows TLS 1.3").with_root_certificates(roots).with_no_client_auth();
+        self.tls = Some(TlsConnector::from(Arc::new(config)));
+        self
+    }
+
+    /// How many connections it has opened so far.
+    pub fn opened(&self) -> usize {
+        self.opened
     }
 
     /// Asks for a path.
@@ -52,39 +86,92 @@ impl Client {
     /// # Panics
     /// If the path or the headers are none.
     pub async fn get(&mut self, path: &str, headers: &[(&str, &str)]) -> Result<Answer, String> {
-        let mut request = Request::get(path).header("host", &self.host);
+        let mut request = self.request(Method::GET, path);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(Empty::new()).expect("a test writes good headers");
-        let answer = timeout(DEADLINE, self.send(request)).await;
-        answer.map_err(|_| "no answer".to_owned())?.map_err(|error| format!("{error:?}"))
-    }
-
-    /// The connection of the last request, if the proxy has not closed it.
-    async fn kept(&mut self) -> Option<SendRequest<Empty<Bytes>>> {
-        let mut kept = self.connection.take()?;
-        kept.ready().await.is_ok().then_some(kept)
-    }
-
-    async fn send(&mut self, request: Request<Empty<Bytes>>) -> Result<Answer, Box<dyn std::error::Error>> {
-        let mut connection = match self.kept().await {
-            Some(kept) => kept,
-            None => connect(self.address).await?,
+        let answer = async {
+            let (head, body) = self.send(request.body(Payload::EMPTY)?).await?.into_parts();
+            let body = String::from_utf8_lossy(&body.collect().await?.to_bytes()).into_owned();
+            let instance = head.headers.get("x-instance").and_then(|value| value.to_str().ok()).unwrap_or_default();
+            Ok::<_, Error>(Answer { status: head.status.as_u16(), instance: instance.to_owned(), body })
         };
-        let (head, body) = connection.send_request(request).await?.into_parts();
-        let body = String::from_utf8_lossy(&body.collect().await?.to_bytes()).into_owned();
+        in_time(DEADLINE, answer).await
+    }
+
+    /// Asks for a path, and says how long the answer is, which may be longer than memory.
+    ///
+    /// # Errors
+    /// If no whole answer came, or its status is not 200.
+    pub async fn download(&mut self, path: &str) -> Result<u64, String> {
+        let request = self.request(Method::GET, path);
+        let answer = async {
+            let body = self.send_well(request.body(Payload::EMPTY)?).await?;
+            payload::length(body).await.ok_or_else(|| Error::from("the answer ended too early"))
+        };
+        in_time(TRANSFER, answer).await
+    }
+
+    /// Sends so many bytes, and returns the answer.
+    ///
+    /// # Errors
+    /// If no whole answer came, or its status is not 200.
+    pub async fn upload(&mut self, path: &str, length: u64) -> Result<String, String> {
+        let request = self.request(Method::POST, path);
+        let answer = async {
+            let body = self.send_well(request.body(Payload::of(length))?).await?;
+            Ok(String::from_utf8(body.collect().await?.to_bytes().to_vec())?)
+        };
+        in_time(TRANSFER, answer).await
+    }
+
+    async fn send_well(&mut self, request: Request<Payload>) -> Result<Incoming, Error> {
+        let answer = self.send(request).await?;
+        let status = answer.status();
+        if status == 200 { Ok(answer.into_body()) } else { Err(status.to_string().into()) }
+    }
+
+    fn request(&self, method: Method, path: &str) -> hyper::http::request::Builder {
+        Request::builder().method(method).uri(path).header("host", &self.host)
+    }
+
+    async fn send(&mut self, request: Request<Payload>) -> Result<Response<Incoming>, Error> {
+        let mut kept = self.connection.take();
+        // The proxy may have closed it meanwhile.
+        if let Some(connection) = &mut kept
+            && connection.ready().await.is_err()
+        {
+            kept = None;
+        }
+        let mut connection = match kept {
+            Some(kept) => kept,
+            None => self.connect().await?,
+        };
+        let answer = connection.send_request(request).await?;
         self.connection = Some(connection);
-        let instance = head.headers.get("x-instance").and_then(|value| value.to_str().ok()).unwrap_or_default();
-        Ok(Answer { status: head.status.as_u16(), instance: instance.to_owned(), body })
+        Ok(answer)
+    }
+
+    async fn connect(&mut self) -> Result<SendRequest<Payload>, Error> {
+        let stream = TcpStream::connect(self.address).await?;
+        self.opened += 1;
+        match &self.tls {
+            None => handshake(stream).await,
+            Some(connector) => handshake(connector.connect(ServerName::try_from(self.host.clone())?, stream).await?).await,
+        }
     }
 }
 
-async fn connect(address: SocketAddr) -> Result<SendRequest<Empty<Bytes>>, Box<dyn std::error::Error>> {
-    let (sender, connection) = http1::handshake(TokioIo::new(TcpStream::connect(address).await?)).await?;
+async fn handshake<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S) -> Result<SendRequest<Payload>, Error> {
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     // Its errors are those of the requests.
     tokio::spawn(connection);
     Ok(sender)
+}
+
+async fn in_time<T>(limit: Duration, answer: impl Future<Output = Result<T, Error>>) -> Result<T, String> {
+    let answer = timeout(limit, answer).await;
+    answer.map_err(|_| "no answer".to_owned())?.map_err(|error| format!("{error:?}"))
 }
 
 /// Whom a TCP connection reached; nobody's name is empty.

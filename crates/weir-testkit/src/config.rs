@@ -64,17 +64,28 @@ spec:
         )
     }
 
-    /// A service of the namespace `default` with these instances, and a subset for each of their names.
+    /// A service of the namespace `default` with these instances, and a DestinationRule of its name with a subset for
+    /// each of their names.
     ///
     /// Its instances are used in turn. By chance, which is the default, a retry may find the instance again that it is to
     /// avoid: with one of two stopped and eight clients, Envoy answered 37 of 6,400 requests with 503, Weir 24.
     pub fn service(&self, name: &str, peers: &[&Peer], protocol: Protocol) -> String {
-        let (port, word) = match protocol {
-            Protocol::Http => (self.http, "HTTP"),
-            Protocol::Tcp => (self.tcp, "TCP"),
+        let port = match protocol {
+            Protocol::Http => self.http,
+            Protocol::Tcp => self.tcp,
         };
-        let mut text = format!(
-            "apiVersion: networking.istio.io/v1
+        service_at(name, port, peers, protocol) + &subsets(name, peers)
+    }
+}
+
+/// A service of the namespace `default` at a port, with these instances and nothing else.
+pub fn service_at(name: &str, port: u16, peers: &[&Peer], protocol: Protocol) -> String {
+    let word = match protocol {
+        Protocol::Http => "HTTP",
+        Protocol::Tcp => "TCP",
+    };
+    let mut text = format!(
+        "apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {{name: {name}, namespace: default}}
 spec:
@@ -85,13 +96,12 @@ spec:
   - {{number: {port}, name: main, protocol: {word}}}
   endpoints:
 "
-        );
-        for peer in peers {
-            let (ip, port) = (peer.address().ip(), peer.address().port());
-            let _ = writeln!(text, "  - {{address: {ip}, ports: {{main: {port}}}, labels: {{version: {}}}}}", peer.name());
-        }
-        text + &subsets(name, peers)
+    );
+    for peer in peers {
+        let (ip, port) = (peer.address().ip(), peer.address().port());
+        let _ = writeln!(text, "  - {{address: {ip}, ports: {{main: {port}}}, labels: {{version: {}}}}}", peer.name());
     }
+    text
 }
 
 fn subsets(service: &str, peers: &[&Peer]) -> String {

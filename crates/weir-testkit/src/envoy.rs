@@ -36,8 +36,8 @@ pub(crate) fn start(pilot: SocketAddr, work: &Path) -> Vec<Envoy> {
 fn gateway() -> Role {
     Role {
         name: "gateway",
-        id: "router~127.0.0.1~gw.default~default.svc.cluster.local".to_owned(),
-        metadata: "{NAMESPACE: default, LABELS: {istio: ingressgateway}, INTERCEPTION_MODE: NONE}".to_owned(),
+        id: "router~127.0.0.1~gw.istio-system~istio-system.svc.cluster.local".to_owned(),
+        metadata: "{NAMESPACE: istio-system, LABELS: {istio: ingressgateway}, INTERCEPTION_MODE: NONE}".to_owned(),
     }
 }
 

@@ -14,18 +14,22 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's helper fails by panicking")]
 
 mod binaries;
+mod certificate;
 mod client;
 mod config;
 mod envoy;
 mod mesh;
+mod payload;
 mod peer;
 mod ports;
 mod process;
 mod wait;
 
+pub use certificate::Certificate;
 pub use client::{Answer, Client, tcp_greeting};
-pub use config::{Layout, Protocol};
+pub use config::{Layout, Protocol, service_at};
 pub use mesh::{DataPlane, Mesh};
-pub use peer::{HELD, Peer};
+pub use peer::{BYTES, HELD, LENGTH, Peer};
+pub use ports::free as free_port;
 pub use process::Process;
 pub use wait::{DEADLINE, until};

@@ -115,6 +115,11 @@ impl Mesh {
         Client::new(local(self.layout.http), &format!("{service}:{}", self.layout.http))
     }
 
+    /// A client that asks for this host at a port of this machine, whoever listens there.
+    pub fn at(port: u16, host: &str) -> Client {
+        Client::new(local(port), host)
+    }
+
     /// Where the client's sidecar takes TCP connections.
     pub fn tcp(&self) -> SocketAddr {
         local(self.layout.tcp)

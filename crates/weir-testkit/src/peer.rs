@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -19,10 +19,15 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 use crate::config::Protocol;
+use crate::payload::{self, Payload};
 use crate::wait::DEADLINE;
 
 /// A request for this path is answered when the test says so: [`Peer::release`].
 pub const HELD: &str = "/held";
+/// A request for this path and a number is answered with so many bytes.
+pub const BYTES: &str = "/bytes/";
+/// A request for this path is answered with the length of its body.
+pub const LENGTH: &str = "/length";
 
 /// One instance of a service. Over HTTP it says its name in each answer's `x-instance`, over TCP at the beginning of each
 /// connection.
@@ -115,6 +120,11 @@ impl Peer {
     }
 }
 
+/// Says how long a request's body is.
+async fn counted(request: Request<Incoming>) -> String {
+    payload::length(request.into_body()).await.map_or_else(|| "it ended too early".to_owned(), |length| length.to_string())
+}
+
 /// An address for each peer. Connections go out from 127.0.0.1: none can take the port of a peer that is stopped, and
 /// none can by chance be connected to itself.
 fn own_address() -> IpAddr {
@@ -152,13 +162,20 @@ impl Application {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-        if request.uri().path() == HELD {
+    async fn answer(&self, request: Request<Incoming>) -> Result<Response<Either<Full<Bytes>, Payload>>, Infallible> {
+        let path = request.uri().path();
+        if path == HELD {
             let mut released = self.released.subscribe();
             self.held.send_modify(|held| *held += 1);
             let _ = released.wait_for(|released| *released).await;
         }
-        let mut response = Response::new(Full::from(self.name.clone()));
+        let asked = path.strip_prefix(BYTES).and_then(|number| number.parse().ok());
+        let body = match asked {
+            Some(number) => Either::Right(Payload::of(number)),
+            None if path == LENGTH => Either::Left(Full::from(counted(request).await)),
+            None => Either::Left(Full::from(self.name.clone())),
+        };
+        let mut response = Response::new(body);
         response.headers_mut().insert("x-instance", self.name.parse().expect("a name fits in a header"));
         Ok(response)
     }

@@ -13,7 +13,7 @@ const COUNT: u16 = 15_000;
 ///
 /// It cannot be kept: another process is to listen on it, and the configuration that says so must be written before. Two
 /// processes that run tests begin at different places.
-pub(crate) fn free() -> u16 {
+pub fn free() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let offset = u16::try_from(process::id() * 64 % u32::from(COUNT)).expect("a remainder of 15,000 fits");
     let next = || FIRST + (offset + NEXT.fetch_add(1, Ordering::Relaxed) % COUNT) % COUNT;

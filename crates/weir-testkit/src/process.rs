@@ -47,6 +47,30 @@ impl Process {
         self.child.try_wait().expect("a child's state is known").is_none()
     }
 
+    /// How much memory it holds, in bytes.
+    ///
+    /// # Panics
+    /// If the process has ended.
+    pub fn memory(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    /// The most memory that it has held so far, in bytes.
+    ///
+    /// # Panics
+    /// If the process has ended.
+    pub fn peak_memory(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    /// A figure of `/proc/PID/status`, see proc_pid_status(5).
+    fn status(&self, name: &str) -> u64 {
+        let id = self.child.id().expect("the process has not ended");
+        let status = fs::read_to_string(format!("/proc/{id}/status")).expect("a process that runs has a status");
+        let figure = status.lines().find_map(|line| line.strip_prefix(name)).expect("Linux tells a process's memory");
+        1024 * figure.trim().trim_end_matches(" kB").parse::<u64>().expect("a size is a number")
+    }
+
     /// Sends a signal, such as INT.
     ///
     /// # Panics

@@ -6,15 +6,17 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use http::{Request, Response};
+use http::header::{self, HeaderValue};
+use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::time::{Sleep, sleep_until};
 
 use super::handle::handle;
 use super::response_body::ResponseBody;
@@ -86,12 +88,10 @@ async fn read_some<S: AsyncRead + Unpin>(stream: &mut S, control: &Control) -> i
     let mut buffer = [0; 2048];
     let length = {
         let mut reading = pin!(stream.read(&mut buffer));
-        poll_fn(|cx| {
-            if control.is_finishing() {
-                return Poll::Ready(Ok(0));
-            }
-            control.watch(cx.waker());
-            reading.as_mut().poll(cx)
+        let mut last_call = LastCall::default();
+        poll_fn(|cx| match reading.as_mut().poll(cx) {
+            Poll::Pending if last_call.is_over(control, cx) => Poll::Ready(Ok(0)),
+            polled => polled,
         })
         .await?
     };
@@ -105,8 +105,15 @@ fn service(
 ) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> {
     service_fn(move |request| {
         control.last_request.set(Some(Instant::now()));
-        let (http, info) = (http.clone(), info.clone());
-        async move { Ok::<Response<ResponseBody>, Infallible>(handle(http, info, request).await) }
+        let (http, info, control) = (http.clone(), info.clone(), control.clone());
+        async move {
+            let is_http1 = request.version() < Version::HTTP_2;
+            let mut response: Response<ResponseBody> = handle(http, info, request).await;
+            if is_http1 && control.is_finishing() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response)
+        }
     })
 }
 
@@ -120,7 +127,8 @@ where
     configure_http1(&mut builder, &http.config);
     let service = service(info, http, control.clone());
     let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
-    run(connection, control, |connection| connection.graceful_shutdown()).await.map_err(Into::into)
+    let finish = |connection: Pin<&mut http1::UpgradeableConnection<_, _>>| connection.graceful_shutdown();
+    run(connection, control, LastCall::default(), finish).await.map_err(Into::into)
 }
 
 fn configure_http1(builder: &mut http1::Builder, config: &HttpConfig) {
@@ -141,23 +149,54 @@ where
         .max_concurrent_streams(http.config.max_concurrent_streams.unwrap_or(MAX_STREAMS))
         .max_header_list_size(u32::try_from(http.config.max_header_bytes).unwrap_or(u32::MAX));
     let connection = builder.serve_connection(TokioIo::new(stream), service(info, http, control.clone()));
-    run(connection, control, |connection| connection.graceful_shutdown()).await.map_err(Into::into)
+    // A GOAWAY tells which requests count: no need to wait for any.
+    run(connection, control, LastCall::Over, |connection| connection.graceful_shutdown()).await.map_err(Into::into)
 }
 
-/// Runs a connection; when it is told to finish, it takes no more requests.
-async fn run<C, E>(connection: C, control: &Control, finish: impl Fn(Pin<&mut C>)) -> Result<(), E>
+/// How long a connection that is told to finish waits for a request that may be on its way: HTTP/1.1 knows no other
+/// way to say that no more are welcome than the answer to one. Whoever has been silent for longer is not waited for.
+const LAST_CALL: Duration = Duration::from_secs(1);
+
+/// Waits for the last request of a connection that is told to finish.
+#[derive(Default)]
+enum LastCall {
+    #[default]
+    NotYet,
+    Until(Pin<Box<Sleep>>),
+    Over,
+}
+
+impl LastCall {
+    /// Whether the connection is told to finish and nothing is on its way. Wakes when this may change.
+    fn is_over(&mut self, control: &Control, cx: &mut Context<'_>) -> bool {
+        control.watch(cx.waker());
+        if !control.is_finishing() {
+            return false;
+        }
+        if let Self::NotYet = self {
+            let last = control.last_request.get().unwrap_or_else(Instant::now);
+            *self = Self::Until(Box::pin(sleep_until((last + LAST_CALL).into())));
+        }
+        if let Self::Until(sleep) = self
+            && sleep.as_mut().poll(cx).is_ready()
+        {
+            *self = Self::Over;
+        }
+        matches!(self, Self::Over)
+    }
+}
+
+/// Runs a connection; when it is told to finish, it takes no more requests after the last call.
+async fn run<C, E>(connection: C, control: &Control, mut last_call: LastCall, finish: impl Fn(Pin<&mut C>)) -> Result<(), E>
 where
     C: Future<Output = Result<(), E>>,
 {
     let mut connection = pin!(connection);
     let mut finishing = false;
     poll_fn(|cx: &mut Context<'_>| {
-        if !finishing && control.is_finishing() {
+        if !finishing && last_call.is_over(control, cx) {
             finishing = true;
             finish(connection.as_mut());
-        }
-        if !finishing {
-            control.watch(cx.waker());
         }
         connection.as_mut().poll(cx)
     })

@@ -4,7 +4,10 @@
 
 mod files;
 mod instances;
+mod load;
+mod memory;
 mod routing;
+mod seeds;
 mod shutdown;
 mod support;
 mod weights;
