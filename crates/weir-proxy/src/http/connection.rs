@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep_until};
 
 use super::handle::handle;
@@ -42,10 +42,10 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let result = match (http.config.codec, alpn.as_deref()) {
-        (Codec::Http2, _) | (Codec::Auto, Some(b"h2")) => serve_http2(stream, info, http, &control).await,
+        (Codec::Http2, _) | (Codec::Auto, Some(b"h2")) => Box::pin(serve_http2(stream, info, http, &control)).await,
         (Codec::Http1, _) | (Codec::Auto, Some(_)) => serve_http1(stream, info, http, &control).await,
         (Codec::Auto, None) => match detect(stream, &control).await {
-            Ok(Detected::Http2(stream)) => serve_http2(stream, info, http, &control).await,
+            Ok(Detected::Http2(stream)) => Box::pin(serve_http2(stream, info, http, &control)).await,
             Ok(Detected::Http1(stream)) => serve_http1(stream, info, http, &control).await,
             Ok(Detected::Nothing) => return,
             Err(error) => Err(error.into()),
@@ -85,17 +85,21 @@ async fn detect<S: AsyncRead + Unpin>(mut stream: S, control: &Control) -> io::R
 
 /// Reads what is there; none at the end of the stream, or when the connection is to end.
 async fn read_some<S: AsyncRead + Unpin>(stream: &mut S, control: &Control) -> io::Result<Option<Bytes>> {
-    let mut buffer = [0; 2048];
-    let length = {
-        let mut reading = pin!(stream.read(&mut buffer));
-        let mut last_call = LastCall::default();
-        poll_fn(|cx| match reading.as_mut().poll(cx) {
-            Poll::Pending if last_call.is_over(control, cx) => Poll::Ready(Ok(0)),
-            polled => polled,
-        })
-        .await?
-    };
-    Ok((length > 0).then(|| Bytes::copy_from_slice(&buffer[..length])))
+    let mut last_call = LastCall::default();
+    poll_fn(|cx| {
+        // Not a part of the connection, which would hold it as long as it lives.
+        let mut buffer = [0; 2048];
+        let mut buffer = ReadBuf::new(&mut buffer);
+        match Pin::new(&mut *stream).poll_read(cx, &mut buffer) {
+            Poll::Ready(read) => {
+                let bytes = buffer.filled();
+                Poll::Ready(read.map(|()| (!bytes.is_empty()).then(|| Bytes::copy_from_slice(bytes))))
+            }
+            Poll::Pending if last_call.is_over(control, cx) => Poll::Ready(Ok(None)),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
 }
 
 fn service(

@@ -53,7 +53,8 @@ pub async fn handle(http: Rc<HttpRuntime>, connection: Rc<ConnectionInfo>, reque
     call.exchange.remote.set(remote);
     call.grpc = head.is_grpc();
     call.exchange.request.replace(head);
-    call.route(incoming).await
+    // A connection holds room for what this function is while it is idle, too: all that comes now is apart.
+    Box::pin(call.route(incoming)).await
 }
 
 impl Call {

@@ -16,6 +16,7 @@ use super::instance::Instance;
 use super::routes::RouteSlot;
 use crate::config::http::RouteSource;
 use crate::config::listener::{Chain, Handler};
+use crate::config::tls::ServerTls;
 use crate::http::{HttpRuntime, connection};
 use crate::io::Prefixed;
 use crate::log::exchange::ConnectionInfo;
@@ -119,7 +120,7 @@ impl ChainRuntime {
     /// # Errors
     /// If its TLS handshake fails.
     pub async fn serve(&self, incoming: Incoming) -> io::Result<()> {
-        let Incoming { stream, first, mut info } = incoming;
+        let Incoming { stream, first, info } = incoming;
         let Some(tls) = &self.chain.tls else {
             match &self.handler {
                 HandlerRuntime::Http(http) => {
@@ -127,11 +128,17 @@ impl ChainRuntime {
                     self.serve_http(info, |info, control| connection::serve(stream, None, info, http.clone(), control)).await;
                 }
                 HandlerRuntime::Tcp(tcp) => {
-                    tcp.clone().serve::<Prefixed<TcpStream>>(Client::Plain(stream, first), Rc::new(info)).await;
+                    Box::pin(tcp.clone().serve::<Prefixed<TcpStream>>(Client::Plain(stream, first), Rc::new(info))).await;
                 }
             }
             return Ok(());
         };
+        // Each kind of connection has its own room: otherwise every one takes as much as the largest.
+        Box::pin(self.serve_tls(tls, Incoming { stream, first, info })).await
+    }
+
+    async fn serve_tls(&self, tls: &ServerTls, incoming: Incoming) -> io::Result<()> {
+        let Incoming { stream, first, mut info } = incoming;
         let stream = TlsAcceptor::from(tls.config.clone()).accept(Prefixed::new(first, stream)).await?;
         let (_, session) = stream.get_ref();
         info.tls_version = Some(match session.protocol_version() {
