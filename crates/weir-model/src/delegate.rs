@@ -77,6 +77,7 @@ fn merge(root: &HttpRoute, delegate: &HttpRoute) -> Option<HttpRoute> {
     merged.r#match = merge_matches(&root.r#match, &delegate.r#match)?;
     merged.name = joined(&root.name, &delegate.name);
     inherit(&mut merged.rewrite, &root.rewrite);
+    inherit(&mut merged.direct_response, &root.direct_response);
     inherit(&mut merged.timeout, &root.timeout);
     inherit(&mut merged.retries, &root.retries);
     inherit(&mut merged.fault, &root.fault);
@@ -135,18 +136,21 @@ fn merge_match(root: &HttpMatchRequest, delegate: &HttpMatchRequest) -> HttpMatc
     if merged.port == 0 {
         merged.port = root.port;
     }
-    // A delegate may not say for whom it is: that is the root's.
-    merged.source_labels.clone_from(&root.source_labels);
-    merged.source_namespace.clone_from(&root.source_namespace);
-    merged.gateways.clone_from(&root.gateways);
+    merged.source_labels = overlaid(&root.source_labels, &delegate.source_labels);
+    if merged.source_namespace.is_empty() {
+        merged.source_namespace.clone_from(&root.source_namespace);
+    }
+    if merged.gateways.is_empty() {
+        merged.gateways.clone_from(&root.gateways);
+    }
     if merged.stat_prefix.is_empty() {
         merged.stat_prefix.clone_from(&root.stat_prefix);
     }
     merged
 }
 
-fn overlaid(root: &BTreeMap<String, StringMatch>, delegate: &BTreeMap<String, StringMatch>) -> BTreeMap<String, StringMatch> {
-    root.iter().chain(delegate).map(|(name, condition)| (name.clone(), condition.clone())).collect()
+fn overlaid<T: Clone>(root: &BTreeMap<String, T>, delegate: &BTreeMap<String, T>) -> BTreeMap<String, T> {
+    root.iter().chain(delegate).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// Whether all that a delegate's block asks for lies within what the root's block asks for.
@@ -157,13 +161,22 @@ fn refines(root: &HttpMatchRequest, delegate: &HttpMatchRequest) -> bool {
         (&root.method, &delegate.method),
         (&root.authority, &delegate.authority),
     ];
-    // Istio compares withoutHeaders with the headers that the root asks for.
     singles.iter().all(|(root, delegate)| narrows(root.as_ref(), delegate.as_ref()))
         && narrows_all(&root.headers, &delegate.headers)
-        && narrows_all(&root.headers, &delegate.without_headers)
+        && narrows_all(&root.without_headers, &delegate.without_headers)
         && narrows_all(&root.query_params, &delegate.query_params)
         && root.ignore_uri_case == delegate.ignore_uri_case
         && (root.port == 0 || delegate.port == 0 || root.port == delegate.port)
+        && has_sources_of(root, delegate)
+}
+
+/// Whether the clients that a delegate's block is for are among those of the root's. Where the root names a
+/// namespace, the delegate must name the same: Istio does not take its silence for consent.
+fn has_sources_of(root: &HttpMatchRequest, delegate: &HttpMatchRequest) -> bool {
+    let same = |(name, value): (&String, &String)| root.source_labels.get(name).is_none_or(|own| own == value);
+    (root.source_namespace.is_empty() || root.source_namespace == delegate.source_namespace)
+        && delegate.source_labels.iter().all(same)
+        && (root.gateways.is_empty() || delegate.gateways.iter().all(|gateway| root.gateways.contains(gateway)))
 }
 
 fn narrows_all(root: &BTreeMap<String, StringMatch>, delegate: &BTreeMap<String, StringMatch>) -> bool {

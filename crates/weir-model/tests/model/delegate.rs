@@ -3,7 +3,7 @@
 use weir_api::FieldPath;
 use weir_model::{HttpRule, MeshSnapshot};
 
-use crate::support::{istio, mesh, written};
+use crate::support::{istio, labels, mesh, written};
 
 /// A root in `shop` with one rule that delegates, and the delegate `team/d` with its rules.
 fn delegated(root: &str, delegate: &str) -> MeshSnapshot {
@@ -56,7 +56,16 @@ fn conditions_within_one_another_and_conflicts() {
         ("headers: {x: {exact: a}}", "headers: {x: {exact: b}}", false),
         ("headers: {x: {}}", "headers: {x: {exact: b}}", false),
         ("queryParams: {q: {exact: a}}", "queryParams: {q: {exact: b}}", false),
-        ("headers: {x: {exact: a}}", "withoutHeaders: {x: {exact: b}}", false),
+        ("headers: {x: {exact: a}}", "withoutHeaders: {x: {exact: b}}", true),
+        ("withoutHeaders: {x: {exact: a}}", "withoutHeaders: {x: {exact: b}}", false),
+        ("sourceNamespace: a", "sourceNamespace: a", true),
+        ("sourceNamespace: a", "sourceNamespace: b", false),
+        ("sourceNamespace: a", "uri: {exact: /a}", false),
+        ("uri: {exact: /a}", "sourceNamespace: a", true),
+        ("sourceLabels: {app: a}", "sourceLabels: {app: a, version: v1}", true),
+        ("sourceLabels: {app: a}", "sourceLabels: {app: b}", false),
+        ("gateways: [x/g, mesh]", "gateways: [mesh]", true),
+        ("gateways: [x/g]", "gateways: [mesh]", false),
         ("uri: {prefix: /a}, ignoreUriCase: true", "uri: {prefix: /a}", false),
         ("uri: {prefix: /a}, port: 80", "uri: {prefix: /a}, port: 81", false),
         ("uri: {prefix: /a}, port: 80", "uri: {prefix: /a}", true),
@@ -81,14 +90,15 @@ fn one_block_that_fits_nowhere_takes_its_rule_away_and_no_other() {
 #[test]
 fn names_are_joined_and_conditions_of_both_hold() {
     let mesh = delegated(
-        "name: root, match: [{name: m, uri: {prefix: /a}, headers: {x: {exact: '1'}}, port: 80, sourceNamespace: shop}]",
-        &format!("- {{name: leaf, match: [{{name: n, headers: {{y: {{exact: '2'}}}}}}], {TO_B}}}"),
+        "name: root, match: [{name: m, uri: {prefix: /a}, headers: {x: {exact: '1'}}, port: 80, sourceLabels: {app: a}, gateways: [mesh]}]",
+        &format!("- {{name: leaf, match: [{{name: n, headers: {{y: {{exact: '2'}}}}, sourceLabels: {{version: v1}}}}], {TO_B}}}"),
     );
     let spec = &rules(&mesh)[0].spec;
     let block = &spec.r#match[0];
     assert_eq!((spec.name.as_str(), block.name.as_str()), ("root-leaf", "m-n"));
     assert_eq!(block.headers.keys().collect::<Vec<_>>(), ["x", "y"]);
-    assert_eq!((block.port, block.source_namespace.as_str()), (80, "shop"));
+    assert_eq!((block.port, block.gateways.as_slice()), (80, ["mesh".to_owned()].as_slice()));
+    assert_eq!(labels(&block.source_labels), "app=a,version=v1");
     assert!(block.uri.is_some());
 }
 
