@@ -170,14 +170,14 @@ impl Names<'_> {
         expand(host, self.namespace, self.domain)
     }
 
-    /// `name` means `namespace/name`, and the host name of a gateway's service its name and namespace.
+    /// `name` is of the own namespace; the host name of a gateway's service, which begins with its name
+    /// and namespace, stands for the gateway as well.
     fn gateway(&self, gateway: &str) -> String {
         if gateway == MESH || gateway.contains('/') {
             return gateway.to_owned();
         }
-        let suffix = format!(".svc.{}", self.domain);
-        match gateway.strip_suffix(&suffix).and_then(|short| short.split_once('.')) {
-            Some((name, namespace)) => format!("{namespace}/{name}"),
+        match gateway.split_once('.') {
+            Some((name, rest)) => format!("{}/{name}", rest.split_once('.').map_or(rest, |(namespace, _)| namespace)),
             None => format!("{}/{gateway}", self.namespace),
         }
     }

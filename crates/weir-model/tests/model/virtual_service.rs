@@ -57,7 +57,9 @@ tcp: [{route: [{destination: {host: f}}]}]",
 
 #[test]
 fn a_gateways_short_name_is_of_the_rules_namespace() {
-    for (written, expected) in [("gw", "shop/gw"), ("infra/gw", "infra/gw"), ("mesh", MESH), ("gw.infra.svc.cluster.local", "infra/gw")] {
+    for (written, expected) in
+        [("gw", "shop/gw"), ("infra/gw", "infra/gw"), ("mesh", MESH), ("gw.infra.svc.cluster.local", "infra/gw"), ("gw.infra", "infra/gw")]
+    {
         let spec = "hosts: [a.test]
 gateways: […]
 http: [{match: [{gateways: […]}], route: [{destination: {host: b}}]}]
