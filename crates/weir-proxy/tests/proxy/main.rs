@@ -1,0 +1,11 @@
+//! The proxy, in this process, between a client and instances that do word for word what a test says.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod bodies;
+mod configuration;
+mod failures;
+mod http2;
+mod requests;
+mod support;
+mod upgrades;

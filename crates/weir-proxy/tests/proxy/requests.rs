@@ -1,0 +1,78 @@
+//! What a request and its answer look like on the other side.
+
+use serde_json::json;
+
+use crate::support::{Proxy, Upstream, cluster, routes, to};
+
+#[tokio::test]
+async fn a_request_arrives_as_it_was_sent() {
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::start(routes(json!([to("a")])), &[cluster("a", &[&upstream], json!({}))]).await;
+    let mut client = proxy.connect().await;
+    client.say("PUT /a%2Fb?c=d&&e HTTP/1.1\r\nHost: Shop.example\r\nX-Twice: 1\r\nx-twice: 2\r\nContent-Length: 4\r\n\r\nbody").await;
+
+    let mut instance = upstream.accept().await;
+    let mut head = instance.head().await;
+    head.retain(|line| !line.starts_with("x-request-id: "));
+    let expected =
+        ["PUT /a%2Fb?c=d&&e HTTP/1.1", "content-length: 4", "host: Shop.example", "x-forwarded-proto: http", "x-twice: 1", "x-twice: 2"];
+    assert_eq!(head, expected);
+    instance.hears("body").await;
+
+    instance.say("HTTP/1.1 201 Made it\r\nX-Answer: yes\r\ncontent-length: 2\r\n\r\nok").await;
+    let (status, headers) = client.answer().await;
+    assert_eq!(status, "HTTP/1.1 201 Created");
+    assert!(headers.contains(&"x-answer: yes".to_owned()), "{headers:?}");
+    client.hears("ok").await;
+    assert_eq!(proxy.stop(), ["201 - via_upstream"]);
+}
+
+#[tokio::test]
+async fn what_concerns_one_connection_only_is_not_passed_on() {
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::start(routes(json!([to("a")])), &[cluster("a", &[&upstream], json!({}))]).await;
+    let mut client = proxy.connect().await;
+    client.say("GET / HTTP/1.1\r\nhost: a\r\nconnection: keep-alive, x-own\r\nkeep-alive: timeout=5\r\nx-own: 1\r\nproxy-connection: close\r\n\r\n").await;
+    let mut instance = upstream.accept().await;
+    let head = instance.head().await;
+    for gone in ["connection:", "keep-alive:", "x-own:", "proxy-connection:"] {
+        assert!(!head.iter().any(|line| line.starts_with(gone)), "{gone} in {head:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_instances_connection_is_used_again() {
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::start(routes(json!([to("a")])), &[cluster("a", &[&upstream], json!({}))]).await;
+    // Two clients, one after the other, and one connection to the instance for both.
+    let mut instance = None;
+    for _ in 0..2 {
+        let mut client = proxy.connect().await;
+        client.say("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        let connection = match &mut instance {
+            Some(connection) => connection,
+            None => instance.insert(upstream.accept().await),
+        };
+        connection.head().await;
+        connection.say("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n!").await;
+        client.head().await;
+        client.hears("!").await;
+    }
+}
+
+#[tokio::test]
+async fn a_request_whose_length_is_told_twice_goes_nowhere() {
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::start(routes(json!([to("a")])), &[cluster("a", &[&upstream], json!({}))]).await;
+    for head in ["content-length: 4\r\ncontent-length: 5", "content-length: 4\r\ntransfer-encoding: chunked", "transfer-encoding: x"] {
+        let mut client = proxy.connect().await;
+        client.say(&format!("POST / HTTP/1.1\r\nhost: a\r\n{head}\r\n\r\n0\r\n\r\n")).await;
+        let (status, _) = client.answer().await;
+        assert_eq!(status, "HTTP/1.1 400 Bad Request", "{head}");
+        client.end().await;
+    }
+    // The first that the instance hears of is this one.
+    let mut client = proxy.connect().await;
+    client.say("GET /good HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!(upstream.accept().await.head().await[0], "GET /good HTTP/1.1");
+}

@@ -1,0 +1,99 @@
+//! The xDS resources of a proxy with one listener, and a server that hands them out.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use weir_ads::{Resource, ResourceSet, Server, ServerStream};
+use weir_xds::resource::ResourceType;
+use weir_xds::{Any, cluster::Cluster, hcm::HttpConnectionManager, json, listener, route::RouteConfiguration};
+
+use super::Upstream;
+
+/// What the access log's lines say.
+const LOG_LINE: &str = "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%\n";
+
+/// A cluster of these instances, with more fields.
+pub(crate) fn cluster(name: &str, instances: &[&Upstream], more: Value) -> Value {
+    let endpoints = instances.iter().map(|instance| {
+        let address = instance.address();
+        json!({"endpoint": {"address": {"socketAddress": {"address": address.ip().to_string(), "portValue": address.port()}}}})
+    });
+    let assignment = json!({"clusterName": name, "endpoints": [{"lbEndpoints": endpoints.collect::<Vec<_>>()}]});
+    let mut cluster = json!({"name": name, "type": "STATIC", "loadAssignment": assignment});
+    cluster.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    cluster
+}
+
+/// One virtual host, for every host, with these routes.
+pub(crate) fn routes(routes: Value) -> Value {
+    json!({"name": "routes", "virtualHosts": [{"name": "all", "domains": ["*"], "routes": routes}]})
+}
+
+/// A route for every path, to a cluster.
+pub(crate) fn to(cluster: &str) -> Value {
+    json!({"match": {"prefix": "/"}, "route": {"cluster": cluster}})
+}
+
+/// The resources of a proxy.
+pub(super) fn resources(manager: &Value, routes: Value, clusters: &[Value], log: &Path) -> ResourceSet {
+    let mut set = ResourceSet::default();
+    for cluster in clusters {
+        let cluster: Cluster = json::from_value(cluster.clone()).unwrap();
+        set.insert(ResourceType::Cluster, cluster.name.as_str(), Resource::new(&cluster));
+    }
+    let routes: RouteConfiguration = json::from_value(routes).unwrap();
+    set.insert(ResourceType::Route, routes.name.as_str(), Resource::new(&routes));
+    set.insert(ResourceType::Listener, "listener", Resource::new(&listener(manager, log)));
+    set
+}
+
+fn listener(manager: &Value, log: &Path) -> listener::Listener {
+    let mut fields = json!({
+        "statPrefix": "test",
+        "rds": {"routeConfigName": "routes", "configSource": {"ads": {}, "resourceApiVersion": "V3"}},
+        "upgradeConfigs": [{"upgradeType": "websocket"}],
+        "httpFilters": [{"name": "envoy.filters.http.router", "typedConfig": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}],
+        "accessLog": [{"name": "envoy.access_loggers.file", "typedConfig": {
+            "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+            "path": log,
+            "logFormat": {"textFormatSource": {"inlineString": LOG_LINE}},
+        }}],
+    });
+    fields.as_object_mut().unwrap().extend(manager.as_object().unwrap().clone());
+    let manager: HttpConnectionManager = json::from_value(fields).unwrap();
+    let config = listener::filter::ConfigType::TypedConfig(Any::pack(&manager));
+    let filter = listener::Filter { name: "http".to_owned(), config_type: Some(config) };
+    let address = json!({"socketAddress": {"address": "127.0.0.1", "portValue": 0}});
+    listener::Listener {
+        name: "listener".to_owned(),
+        address: Some(json::from_value(address).unwrap()),
+        filter_chains: vec![listener::FilterChain { filters: vec![filter], ..Default::default() }],
+        ..Default::default()
+    }
+}
+
+/// Hands out what is wanted, until the client goes away.
+pub(super) async fn serve(mut stream: ServerStream, mut wanted: watch::Receiver<Arc<ResourceSet>>) {
+    let mut server = Server::new(stream.protocol);
+    server.set(wanted.borrow_and_update().clone());
+    loop {
+        while let Some(response) = server.next(Instant::now()) {
+            if stream.responses.send(response).await.is_err() {
+                return;
+            }
+        }
+        tokio::select! {
+            request = stream.requests.recv() => match request {
+                Some(request) => drop(server.receive(&request)),
+                None => return,
+            },
+            changed = wanted.changed() => match changed {
+                Ok(()) => server.set(wanted.borrow_and_update().clone()),
+                Err(_) => return,
+            },
+        }
+    }
+}

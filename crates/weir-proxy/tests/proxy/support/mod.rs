@@ -1,0 +1,81 @@
+//! What the tests share: a proxy, its xDS server, and both sides of a conversation in HTTP/1.1 as it is written.
+
+mod mesh;
+mod wire;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use weir_ads::{Protocol, ResourceSet, stream};
+use weir_proxy::stats::requests::Identity;
+use weir_proxy::{DataPlane, ProxyOptions};
+use weir_xds::core::Node;
+
+pub(crate) use mesh::{cluster, routes, to};
+pub(crate) use wire::{Upstream, Wire, in_time};
+
+const ID: &str = "test";
+
+/// One proxy with one HTTP listener, and what it is told.
+pub(crate) struct Proxy {
+    plane: Arc<DataPlane>,
+    address: std::net::SocketAddr,
+    wanted: watch::Sender<Arc<ResourceSet>>,
+    files: TempDir,
+}
+
+impl Proxy {
+    /// Starts a proxy with these routes, and returns when it serves.
+    pub(crate) async fn start(routes: Value, clusters: &[Value]) -> Self {
+        Self::with_manager(json!({}), routes, clusters).await
+    }
+
+    /// The same, with more fields of the connection manager.
+    pub(crate) async fn with_manager(manager: Value, routes: Value, clusters: &[Value]) -> Self {
+        let files = tempfile::tempdir().unwrap();
+        let resources = mesh::resources(&manager, routes, clusters, &log_of(&files));
+        let (wanted, watched) = watch::channel(Arc::new(resources));
+        let plane = DataPlane::start(1).unwrap();
+        let connect = Arc::new(move || {
+            let (client, server) = stream::pair(Protocol::Delta);
+            tokio::spawn(mesh::serve(server, watched.clone()));
+            let stream: std::pin::Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(async move { Ok(client) });
+            stream
+        });
+        let node = Node { id: ID.to_owned(), ..Node::default() };
+        plane.host(ProxyOptions { id: ID.into(), node, identity: Identity::default(), protocol: Protocol::Delta, connect });
+        let mut status = plane.status(ID).unwrap();
+        let listening = in_time("the proxy listens", status.wait_for(|status| status.ready && !status.listeners.is_empty())).await;
+        let address = listening.unwrap().listeners[0].2;
+        Self { plane, address, wanted, files }
+    }
+
+    /// Tells it other routes and clusters. When they are in force, only requests show.
+    pub(crate) fn change(&self, routes: Value, clusters: &[Value]) {
+        self.wanted.send_replace(Arc::new(mesh::resources(&json!({}), routes, clusters, &log_of(&self.files))));
+    }
+
+    /// A client's connection to it.
+    pub(crate) async fn connect(&self) -> Wire {
+        Wire::connect(self.address).await
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> std::net::SocketAddr {
+        self.address
+    }
+
+    /// Ends it, and returns the lines of its access log: status, response flags, details of the response.
+    pub(crate) fn stop(self) -> Vec<String> {
+        self.plane.drain(std::time::Duration::ZERO);
+        let log = std::fs::read_to_string(log_of(&self.files)).unwrap_or_default();
+        log.lines().map(str::to_owned).collect()
+    }
+}
+
+fn log_of(files: &TempDir) -> PathBuf {
+    files.path().join("access.log")
+}

@@ -1,0 +1,105 @@
+//! A side of a conversation, byte for byte.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+/// What has not happened by then will not.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Waits, but not for ever.
+pub(crate) async fn in_time<T>(what: &str, happens: impl Future<Output = T>) -> T {
+    timeout(DEADLINE, happens).await.unwrap_or_else(|_| panic!("not within {DEADLINE:?}: {what}"))
+}
+
+/// An instance: the test answers each connection itself.
+pub(crate) struct Upstream {
+    listener: TcpListener,
+}
+
+impl Upstream {
+    /// Listens, at a port of its own.
+    pub(crate) async fn start() -> Self {
+        Self { listener: TcpListener::bind("127.0.0.1:0").await.unwrap() }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.listener.local_addr().unwrap()
+    }
+
+    /// The next connection that the proxy makes.
+    pub(crate) async fn accept(&self) -> Wire {
+        Wire::new(in_time("a connection comes", self.listener.accept()).await.unwrap().0)
+    }
+}
+
+/// One end of a connection.
+pub(crate) struct Wire {
+    stream: BufReader<TcpStream>,
+}
+
+impl Wire {
+    fn new(stream: TcpStream) -> Self {
+        Self { stream: BufReader::new(stream) }
+    }
+
+    pub(super) async fn connect(address: SocketAddr) -> Self {
+        Self::new(TcpStream::connect(address).await.unwrap())
+    }
+
+    /// Says this.
+    pub(crate) async fn say(&mut self, text: &str) {
+        self.stream.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    /// Hears a head: its lines, the first as it is, the headers in order of their names.
+    pub(crate) async fn head(&mut self) -> Vec<String> {
+        let mut lines = vec![];
+        loop {
+            let mut line = String::new();
+            let length = in_time("a head comes", self.stream.read_line(&mut line)).await.unwrap();
+            assert!(length > 0, "the connection ended within a head: {lines:?}");
+            match line.trim_end() {
+                "" => break,
+                line => lines.push(line.to_owned()),
+            }
+        }
+        lines[1..].sort();
+        lines
+    }
+
+    /// Hears exactly this.
+    pub(crate) async fn hears(&mut self, text: &str) {
+        let mut bytes = vec![0; text.len()];
+        in_time(text, self.stream.read_exact(&mut bytes)).await.unwrap_or_else(|error| panic!("{error} instead of {text:?}"));
+        assert_eq!(String::from_utf8_lossy(&bytes), text);
+    }
+
+    /// Hears the status of an answer, and its headers.
+    pub(crate) async fn answer(&mut self) -> (String, Vec<String>) {
+        let mut lines = self.head().await;
+        let status = lines.remove(0);
+        (status, lines)
+    }
+
+    /// Waits until the other side is gone, however it went; returns what it said before.
+    pub(crate) async fn end(&mut self) -> String {
+        let mut rest = vec![];
+        let _ = in_time("the connection ends", self.stream.read_to_end(&mut rest)).await;
+        String::from_utf8_lossy(&rest).into_owned()
+    }
+
+    /// Goes away as a process does that is killed.
+    pub(crate) fn reset(self) {
+        let stream = self.stream.into_inner();
+        let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+    }
+
+    /// The connection itself, for another protocol. Nothing must have been heard on it.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.stream.into_inner()
+    }
+}
