@@ -25,6 +25,11 @@ impl Ending {
         Self { exchange, http, complete: false, silent: false }
     }
 
+    /// What handles the connection that the exchange came over.
+    pub fn http(&self) -> &HttpRuntime {
+        &self.http
+    }
+
     /// The answer has been given in full; what is dropped before that, the client broke off.
     pub fn complete(&mut self) {
         self.complete = true;

@@ -58,8 +58,10 @@ pub(super) async fn upgrade(mut call: Call, cluster: &Rc<ClusterRuntime>, protoc
     let mut response = Response::from_parts(parts, ());
     call.change_response_headers(response.headers_mut());
     call.finish(response, |(), mut ending| {
+        // The connection's own task ends here: who waits for open connections is to wait for this one.
+        let open = ending.http().instance.shared.connections.enter();
         tokio::task::spawn_local(async move {
-            let _busy = busy;
+            let (_open, _busy) = (open, busy);
             let exchange = ending.exchange.clone();
             let upstream = connection.into_stream().await;
             match on_upgrade.await {

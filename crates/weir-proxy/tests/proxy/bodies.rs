@@ -24,7 +24,7 @@ async fn a_piece_of_an_answer_does_not_wait_for_the_next() {
         instance.say(piece).await;
         client.hears(piece).await;
     }
-    assert_eq!(proxy.stop(), ["200 - via_upstream"]);
+    assert_eq!(proxy.stop().await, ["200 - via_upstream"]);
 }
 
 #[tokio::test]
@@ -57,7 +57,7 @@ async fn an_answer_that_ends_with_its_connection_is_whole() {
     let (_, headers) = client.answer().await;
     assert!(headers.contains(&"transfer-encoding: chunked".to_owned()), "{headers:?}");
     assert_eq!(client.end().await, "9\r\nall of it\r\n0\r\n\r\n");
-    assert_eq!(proxy.stop(), ["200 - via_upstream"]);
+    assert_eq!(proxy.stop().await, ["200 - via_upstream"]);
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ async fn outcome(route: serde_json::Value, clusters: &[serde_json::Value]) -> (S
     client.say(GET).await;
     let (status, _) = client.answer().await;
     drop(client);
-    (status, proxy.stop())
+    (status, proxy.stop().await)
 }
 
 #[tokio::test]
@@ -30,7 +30,7 @@ async fn an_instance_that_is_stopped_is_503_and_the_log_says_so() {
     drop(gone);
     let (status, log) = outcome(to("a"), &clusters).await;
     assert_eq!(status, "HTTP/1.1 503 Service Unavailable");
-    assert_eq!(log, ["503 UF upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}"]);
+    assert_eq!(log, ["503 UF upstream_reset_before_response_started{remote_connection_failure}"]);
 }
 
 #[tokio::test]
@@ -59,7 +59,7 @@ async fn an_instance_that_hangs_up_without_a_word_is_503() {
     drop(instance);
     assert_eq!(client.answer().await.0, "HTTP/1.1 503 Service Unavailable");
     drop(client);
-    assert_eq!(proxy.stop(), ["503 UC upstream_reset_before_response_started{connection_termination}"]);
+    assert_eq!(proxy.stop().await, ["503 UC upstream_reset_before_response_started{connection_termination}"]);
 }
 
 #[tokio::test]
@@ -75,7 +75,7 @@ async fn an_answer_that_breaks_off_is_not_made_whole() {
     client.hears("4\r\nhalf\r\n").await;
     instance.reset();
     assert_eq!(client.end().await, "", "the end of the chunks would say that this is all");
-    let log = proxy.stop();
+    let log = proxy.stop().await;
     assert!(log[0].starts_with("200 U"), "{log:?}");
 }
 
@@ -94,7 +94,7 @@ async fn a_connection_that_was_closed_meanwhile_is_not_used_again() {
         assert_eq!(client.answer().await.0, "HTTP/1.1 200 OK");
     }
     drop(client);
-    assert_eq!(proxy.stop(), ["200 - via_upstream"; 3]);
+    assert_eq!(proxy.stop().await, ["200 - via_upstream"; 3]);
 }
 
 #[tokio::test]
@@ -107,7 +107,7 @@ async fn a_client_that_goes_away_takes_its_request_along() {
     instance.head().await;
     drop(client);
     assert_eq!(instance.end().await, "");
-    assert_eq!(proxy.stop(), ["0 DC downstream_remote_disconnect"]);
+    assert_eq!(proxy.stop().await, ["0 DC downstream_remote_disconnect"]);
 }
 
 #[tokio::test]
@@ -121,13 +121,16 @@ async fn a_route_that_retries_asks_the_next_instance() {
     let mut client = proxy.connect().await;
     client.say(GET).await;
     // Whichever it asks first hangs up.
-    let ((), mut instance) = tokio::select! {
-        mut first = one.accept() => (drop(first.head().await), two.accept()),
-        mut first = two.accept() => (drop(first.head().await), one.accept()),
+    let (mut first, next) = tokio::select! {
+        first = one.accept() => (first, &two),
+        first = two.accept() => (first, &one),
     };
+    first.head().await;
+    drop(first);
+    let mut instance = next.accept().await;
     instance.head().await;
     instance.say("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
     assert_eq!(client.answer().await.0, "HTTP/1.1 200 OK");
     drop(client);
-    assert_eq!(proxy.stop(), ["200 - via_upstream"]);
+    assert_eq!(proxy.stop().await, ["200 - via_upstream"]);
 }

@@ -77,7 +77,7 @@ async fn messages_pass_both_ways_and_the_status_comes_in_trailers() {
     answers.send_trailers(trailers.clone()).unwrap();
     assert_eq!(in_time("trailers come", body.trailers()).await.unwrap().unwrap(), trailers);
     drop((client, body));
-    assert_eq!(proxy.stop(), ["200 - via_upstream"]);
+    assert_eq!(proxy.stop().await, ["200 - via_upstream"]);
 }
 
 #[tokio::test]
@@ -93,7 +93,7 @@ async fn a_refusal_in_the_head_alone_passes() {
     assert_eq!(answer.headers()["grpc-status"], "7");
     assert!(answer.body().is_end_stream(), "no trailers follow");
     drop((client, answer));
-    assert_eq!(proxy.stop(), ["200 - via_upstream"]);
+    assert_eq!(proxy.stop().await, ["200 - via_upstream"]);
 }
 
 #[tokio::test]
@@ -104,7 +104,7 @@ async fn a_failure_is_a_grpc_status() {
     let answer = in_time("an answer comes", answer).await.unwrap();
     assert_eq!((answer.status().as_u16(), &answer.headers()["grpc-status"]), (200, &"14".parse().unwrap()));
     drop((client, answer));
-    let log = proxy.stop();
+    let log = proxy.stop().await;
     assert!(log[0].starts_with("200 UF "), "{log:?}");
 }
 

@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
-use crate::support::{Proxy, Upstream, cluster, routes, to};
+use tokio::net::TcpStream;
+
+use crate::support::{Proxy, Upstream, cluster, in_time, routes, to};
 
 const UPGRADE: &str = "GET /chat HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-key: eA==\r\n\r\n";
 
@@ -35,7 +37,7 @@ async fn bytes_pass_both_ways_until_one_side_ends() {
     drop(instance);
     assert_eq!(client.end().await, "");
     drop(client);
-    assert_eq!(proxy.stop(), ["101 - via_upstream"]);
+    assert_eq!(proxy.stop().await, ["101 - via_upstream"]);
 }
 
 #[tokio::test]
@@ -58,4 +60,23 @@ async fn another_protocol_is_refused() {
     let mut client = proxy.connect().await;
     client.say(&UPGRADE.replace("websocket\r", "other\r")).await;
     assert_eq!(client.answer().await.0, "HTTP/1.1 403 Forbidden");
+}
+
+#[tokio::test]
+async fn a_proxy_that_ends_waits_for_a_conversation_after_an_upgrade() {
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::start(routes(json!([to("a")])), &[cluster("a", &[&upstream], json!({}))]).await;
+    let mut client = proxy.connect().await;
+    client.say(UPGRADE).await;
+    let mut instance = upstream.accept().await;
+    instance.head().await;
+    instance.say("HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n").await;
+    client.head().await;
+    let address = proxy.address();
+    let ended = tokio::spawn(proxy.stop());
+    in_time("it takes no more connections", async { while TcpStream::connect(address).await.is_ok() {} }).await;
+    client.say("still there?").await;
+    instance.hears("still there?").await;
+    drop((client, instance));
+    assert_eq!(ended.await.unwrap(), ["101 - via_upstream"]);
 }

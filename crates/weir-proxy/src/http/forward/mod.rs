@@ -109,6 +109,8 @@ fn pass_on(call: Call, cluster: &Rc<ClusterRuntime>, answer: Answer, deadline: O
     call.change_response_headers(&mut parts.headers);
     // The client's connection speaks its own version.
     parts.version = http::Version::default();
+    // So is the reason phrase, which no version but HTTP/1 has: each hop writes its own, as Envoy does.
+    parts.extensions.clear();
     let deadline = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
     let body = UpstreamBody { incoming, origin, busy, deadline, ended: false };
     call.finish(Response::from_parts(parts, body), ResponseBody::upstream)

@@ -18,6 +18,8 @@ pub(crate) use mesh::{cluster, routes, to};
 pub(crate) use wire::{Upstream, Wire, in_time};
 
 const ID: &str = "test";
+/// For what is under way when a test has seen enough.
+const DRAIN: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// One proxy with one HTTP listener, and what it is told.
 pub(crate) struct Proxy {
@@ -69,9 +71,11 @@ impl Proxy {
     }
 
     /// Ends it, and returns the lines of its access log: status, response flags, details of the response.
-    pub(crate) fn stop(self) -> Vec<String> {
-        self.plane.drain(std::time::Duration::ZERO);
-        let log = std::fs::read_to_string(log_of(&self.files)).unwrap_or_default();
+    pub(crate) async fn stop(self) -> Vec<String> {
+        let log = log_of(&self.files);
+        // Blocks: meanwhile the tasks of the test's own connections go on.
+        tokio::task::spawn_blocking(move || self.plane.drain(DRAIN)).await.unwrap();
+        let log = std::fs::read_to_string(log).unwrap_or_default();
         log.lines().map(str::to_owned).collect()
     }
 }
