@@ -14,6 +14,7 @@ pub mod filter_chain;
 pub mod header_changes;
 mod host_index;
 pub mod matcher;
+pub mod normalize;
 pub mod path;
 mod radix;
 mod request;

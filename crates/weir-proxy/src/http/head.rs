@@ -9,9 +9,8 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode, Version};
-use weir_routing::RequestHead;
+use weir_routing::{RequestHead, normalize};
 
-use super::path;
 use crate::config::http::HttpConfig;
 use crate::log::exchange::ConnectionInfo;
 
@@ -177,7 +176,7 @@ fn settle_path(uri: &http::Uri, method: &Method, config: &HttpConfig) -> Result<
     if !config.normalize_path && !config.merge_slashes {
         return Ok(path.clone());
     }
-    match path::normalize(path.as_str(), config.merge_slashes).map_err(|_| BAD_PATH)? {
+    match normalize::normalize(path.as_str(), config.merge_slashes).map_err(|_| BAD_PATH)? {
         std::borrow::Cow::Borrowed(_) => Ok(path.clone()),
         std::borrow::Cow::Owned(normal) => PathAndQuery::try_from(normal).map_err(|_| BAD_PATH),
     }

@@ -8,7 +8,6 @@ mod handle;
 mod head;
 mod header_changes;
 mod local_reply;
-mod path;
 pub mod request_body;
 mod response_body;
 mod upgrade;

@@ -1,0 +1,114 @@
+//! A question: what would become of this connection or request.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use serde::Deserialize;
+
+/// One connection that a proxy gets, with one request on it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Call {
+    /// Which side of the proxy it comes to.
+    #[serde(default)]
+    pub direction: Direction,
+    /// The address that the client connects to.
+    #[serde(default = "unknown_address")]
+    pub address: IpAddr,
+    /// The port that the client connects to.
+    pub port: u16,
+    /// What the client speaks.
+    #[serde(default)]
+    pub protocol: Protocol,
+    /// Whether it speaks it within TLS.
+    #[serde(default)]
+    pub tls: Tls,
+    /// What it offers by ALPN; what is usual for its protocol if it is not said.
+    #[serde(default)]
+    pub alpn: Option<String>,
+    /// The server name of its handshake.
+    #[serde(default)]
+    pub sni: Option<String>,
+    /// The host that the request names, with a port if it has one.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// The method; GET if it is not said.
+    #[serde(default)]
+    pub method: Option<String>,
+    /// The path with its query; `/` if it is not said.
+    #[serde(default)]
+    pub path: Option<String>,
+    /// Its other headers.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+}
+
+/// An address that no service has.
+fn unknown_address() -> IpAddr {
+    [1, 3, 3, 7].into()
+}
+
+/// Which side of a proxy a call comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// A gateway's only one; a sidecar's outbound side.
+    #[default]
+    Auto,
+    /// From a sidecar's own workload.
+    Outbound,
+    /// To a sidecar's own workload.
+    Inbound,
+    /// To a gateway.
+    Gateway,
+}
+
+/// What a client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    #[serde(rename = "HTTP")]
+    Http,
+    /// HTTP/2.
+    #[serde(rename = "HTTP2")]
+    Http2,
+    /// Anything else.
+    #[serde(rename = "TCP")]
+    Tcp,
+}
+
+/// Whether a client speaks TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tls {
+    /// It does not.
+    #[default]
+    Plaintext,
+    /// It does, and shows no certificate of the mesh.
+    Tls,
+    /// It does, with a certificate of the mesh.
+    Mtls,
+}
+
+impl Call {
+    /// Where it connects to.
+    pub fn destination(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.port)
+    }
+
+    /// What it offers by ALPN in a TLS handshake, or what its first bytes show that it speaks.
+    pub(super) fn application_protocol(&self) -> Option<&str> {
+        let usual = match (self.tls, self.protocol) {
+            (Tls::Plaintext, Protocol::Http) => "http/1.1",
+            (Tls::Plaintext, Protocol::Http2) => "h2c",
+            (Tls::Tls, Protocol::Http) => "http/1.1",
+            (Tls::Tls, Protocol::Http2) => "h2",
+            (Tls::Mtls, Protocol::Http) => "istio-http/1.1",
+            (Tls::Mtls, Protocol::Http2) => "istio-h2",
+            (Tls::Mtls, Protocol::Tcp) => "istio",
+            (Tls::Plaintext | Tls::Tls, Protocol::Tcp) => return self.alpn.as_deref(),
+        };
+        Some(self.alpn.as_deref().unwrap_or(usual))
+    }
+}

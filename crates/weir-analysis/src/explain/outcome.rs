@@ -1,0 +1,147 @@
+//! What becomes of a request once its route is found, and of a connection whose bytes are passed on.
+
+use weir_routing::action::{Action, Clusters, Forward, HostRewrite};
+use weir_routing::header_changes::HeaderChanges;
+use weir_routing::{RequestHead, Route, RouteTable, VirtualHost};
+use weir_xds::endpoint::{ClusterLoadAssignment, lb_endpoint::HostIdentifier};
+use weir_xds::tcp_proxy::TcpProxy;
+use weir_xds::tcp_proxy::tcp_proxy::ClusterSpecifier;
+use weir_xds::values::host_and_port;
+
+use super::Explainer;
+use super::answer::{Answer, Share};
+use super::words;
+
+/// So many instances of a cluster are named.
+const INSTANCES: usize = 10;
+
+impl Explainer<'_> {
+    /// Where a TCP proxy sends a connection.
+    pub(super) fn tcp(&self, proxy: &TcpProxy, answer: &mut Answer) {
+        let shares = match &proxy.cluster_specifier {
+            Some(ClusterSpecifier::Cluster(name)) => vec![Share { name: name.clone(), weight: 1 }],
+            Some(ClusterSpecifier::WeightedClusters(several)) => {
+                several.clusters.iter().map(|cluster| Share { name: cluster.name.clone(), weight: cluster.weight }).collect()
+            }
+            None => vec![],
+        };
+        self.arrive(shares, answer);
+    }
+
+    /// What a route does with a request.
+    pub(super) fn outcome(&self, table: &RouteTable, host: &VirtualHost, route: &Route, head: &RequestHead<'_>, answer: &mut Answer) {
+        let source = route.source.as_deref();
+        match &route.action {
+            Action::Respond(response) => {
+                answer.step_at(format!("answers {}", response.status), words::body(&response.body), source);
+            }
+            Action::Redirect(redirect) => {
+                let location = redirect.location(&route.matcher.path, head);
+                answer.step_at(format!("answers {}", redirect.status), format!("sends the client to {location}"), source);
+            }
+            Action::Forward(to) => {
+                rewrites(route, to, head, answer);
+                for changes in [&route.request_headers, &host.request_headers, &table.request_headers] {
+                    header_changes(changes, source, answer);
+                }
+                limits(to, source, answer);
+                mirrors(host, to, source, answer);
+                self.arrive(shares(host, to, head), answer);
+            }
+        }
+    }
+
+    /// The clusters that share what arrives, with their instances.
+    fn arrive(&self, shares: Vec<Share>, answer: &mut Answer) {
+        answer.cluster = shares.first().map(|share| share.name.clone());
+        let total: u64 = shares.iter().map(|share| u64::from(share.weight)).sum();
+        for share in &shares {
+            let name = &share.name;
+            let part = match shares.len() {
+                1 => String::new(),
+                _ => format!(" ({} of {total})", share.weight),
+            };
+            answer.step(format!("cluster {name}{part}"), self.instances(name));
+        }
+        answer.clusters = shares;
+    }
+
+    fn instances(&self, cluster: &str) -> String {
+        let Some(found) = self.translation.clusters.iter().find(|found| found.name == cluster) else {
+            return "does not exist: 503, and the access log says NC".to_owned();
+        };
+        let service = found.eds_cluster_config.as_ref().map(|eds| eds.service_name.as_str()).filter(|name| !name.is_empty());
+        let by_eds = self.translation.endpoints.iter().find(|assignment| assignment.cluster_name == service.unwrap_or(cluster));
+        let Some(assignment) = by_eds.or(found.load_assignment.as_ref()) else {
+            return match cluster {
+                "BlackHoleCluster" => "has no instances, on purpose: the connection is closed, a request answered 503".to_owned(),
+                _ => "sends to the address that the client meant".to_owned(),
+            };
+        };
+        words::instances(&addresses(assignment), INSTANCES)
+    }
+}
+
+fn addresses(assignment: &ClusterLoadAssignment) -> Vec<String> {
+    let endpoints = assignment.endpoints.iter().flat_map(|locality| &locality.lb_endpoints);
+    let address = |host: &HostIdentifier| match host {
+        HostIdentifier::Endpoint(endpoint) => {
+            let (host, port) = host_and_port(endpoint.address.as_ref()?)?;
+            Some(format!("{host}:{port}"))
+        }
+        HostIdentifier::EndpointName(name) => Some(name.clone()),
+    };
+    endpoints.filter_map(|endpoint| address(endpoint.host_identifier.as_ref()?)).collect()
+}
+
+fn shares(host: &VirtualHost, to: &Forward, head: &RequestHead<'_>) -> Vec<Share> {
+    let name = |index: u32| host.clusters.get(index as usize).map(ToString::to_string).unwrap_or_default();
+    match &to.clusters {
+        Clusters::One(index) => vec![Share { name: name(*index), weight: 1 }],
+        Clusters::Weighted(weighted) => {
+            weighted.choices.iter().map(|choice| Share { name: name(choice.cluster), weight: choice.weight }).collect()
+        }
+        Clusters::Header(header) => {
+            let named = head.headers.get(header).and_then(|value| value.to_str().ok()).unwrap_or_default();
+            vec![Share { name: named.to_owned(), weight: 1 }]
+        }
+    }
+}
+
+fn rewrites(route: &Route, to: &Forward, head: &RequestHead<'_>, answer: &mut Answer) {
+    let source = route.source.as_deref();
+    if let Some(rewrite) = &to.path {
+        let path = rewrite.apply(&route.matcher.path, head.path);
+        answer.step_at(format!("path {path}"), format!("the rule rewrites {}", head.path), source);
+    }
+    match &to.host {
+        HostRewrite::To(host) => answer.step_at(format!("host {host}"), format!("the rule rewrites `{}`", head.authority), source),
+        HostRewrite::OfInstance => answer.step_at("host of the instance", "the rule rewrites it", source),
+        HostRewrite::OfHeader(name) => answer.step_at(format!("host as the header {name} says"), "the rule rewrites it", source),
+        HostRewrite::Keep => {}
+    }
+}
+
+fn header_changes(changes: &HeaderChanges, source: Option<&str>, answer: &mut Answer) {
+    if let Some(text) = words::header_changes(changes) {
+        answer.step_at("request headers", text, source);
+    }
+}
+
+fn limits(to: &Forward, source: Option<&str>, answer: &mut Answer) {
+    if let Some(timeout) = to.timeout {
+        answer.step_at(format!("timeout {timeout:?}"), "504 if the answer takes longer, all attempts together", source);
+    }
+    if let Some(retry) = to.retry.as_ref().filter(|retry| retry.retries > 0) {
+        let each = retry.per_try_timeout.map(|limit| format!(", each within {limit:?}")).unwrap_or_default();
+        answer.step_at(format!("up to {} retries", retry.retries), format!("where an attempt fails before it was answered{each}"), source);
+    }
+}
+
+fn mirrors(host: &VirtualHost, to: &Forward, source: Option<&str>, answer: &mut Answer) {
+    for mirror in &to.mirrors {
+        let name = host.clusters.get(mirror.cluster as usize).map(ToString::to_string).unwrap_or_default();
+        let share = f64::from(mirror.millionths) / 10_000.0;
+        answer.step_at(format!("mirrored to {name}"), format!("{share} % of requests are copied there"), source);
+    }
+}

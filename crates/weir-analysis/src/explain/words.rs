@@ -1,0 +1,151 @@
+//! Conditions and changes in words.
+
+use http::HeaderName;
+use weir_routing::RequestHead;
+use weir_routing::condition::{HeaderCondition, HeaderTest, QueryCondition, Subject};
+use weir_routing::header_changes::{Action, HeaderChanges, Target};
+use weir_routing::matcher::{Mismatch, RouteMatcher};
+use weir_routing::path::{PathCondition, PathMatch};
+use weir_routing::text_match::TextMatch;
+
+/// What all of a rule's conditions ask for: they hold.
+pub(super) fn all_of(matcher: &RouteMatcher) -> String {
+    let any_path = matches!(&matcher.path.path, PathMatch::Prefix(prefix) if &**prefix == "/");
+    let path = (!any_path).then(|| path(&matcher.path));
+    let headers = matcher.headers.iter().map(|condition| format!("{} {}", subject(&condition.subject), header(condition)));
+    let parameters = matcher.query.iter().map(|condition| format!("query parameter {} {}", condition.name, query(condition)));
+    let all: Vec<String> = path.into_iter().chain(headers).chain(parameters).collect();
+    if all.is_empty() { "matches every request".to_owned() } else { all.join(", and ") }
+}
+
+/// Why a rule does not match.
+pub(super) fn why_not(mismatch: Mismatch<'_>, head: &RequestHead<'_>) -> String {
+    match mismatch {
+        Mismatch::Path(condition) => format!("not so: {}; it is {}", path(condition), head.path_only()),
+        Mismatch::Header(condition) => {
+            format!("not so: {} {}; {}", subject(&condition.subject), header(condition), found(value(&condition.subject, head)))
+        }
+        Mismatch::Query(condition) => {
+            let value = head.query_parameter(&condition.name).map(str::to_owned);
+            format!("not so: query parameter {} {}; {}", condition.name, query(condition), found(value))
+        }
+        Mismatch::Impossible => "it asks for a claim of a token, and no request has been authenticated".to_owned(),
+    }
+}
+
+fn found(value: Option<String>) -> String {
+    value.map_or_else(|| "it is not there".to_owned(), |value| format!("it is `{value}`"))
+}
+
+fn value(subject: &Subject, head: &RequestHead<'_>) -> Option<String> {
+    Some(match subject {
+        Subject::Method => head.method.to_owned(),
+        Subject::Authority => head.authority.to_owned(),
+        Subject::Path => head.path.to_owned(),
+        Subject::Scheme => head.scheme.to_owned(),
+        Subject::Header(name) => {
+            let values: Vec<_> = head.headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+            if values.is_empty() {
+                return None;
+            }
+            values.join("`, `")
+        }
+    })
+}
+
+fn subject(subject: &Subject) -> String {
+    match subject {
+        Subject::Method => "the method".to_owned(),
+        Subject::Authority => "the host".to_owned(),
+        Subject::Path => "the path with its query".to_owned(),
+        Subject::Scheme => "the scheme".to_owned(),
+        Subject::Header(name) => format!("header {name}"),
+    }
+}
+
+fn path(condition: &PathCondition) -> String {
+    let text = match &condition.path {
+        PathMatch::Exact(path) => format!("the path is {path}"),
+        PathMatch::Prefix(prefix) => format!("the path begins with {prefix}"),
+        PathMatch::SegmentPrefix(prefix) => format!("the path is {prefix} or below it"),
+        PathMatch::Regex(regex) => format!("the path matches {}", inner(regex.as_str())),
+    };
+    if condition.ignore_case { text + " in any case" } else { text }
+}
+
+/// An expression as a person wrote it.
+fn inner(regex: &str) -> &str {
+    regex.strip_prefix("^(?:").and_then(|rest| rest.strip_suffix(")$")).unwrap_or(regex)
+}
+
+fn header(condition: &HeaderCondition) -> String {
+    match (&condition.test, condition.invert) {
+        (HeaderTest::Present(present), invert) if *present != invert => "is there".to_owned(),
+        (HeaderTest::Present(_), _) => "is not there".to_owned(),
+        (HeaderTest::Text(test), false) => text(test),
+        (HeaderTest::Text(test), true) => format!("is not one that {}", text(test)),
+        (HeaderTest::Range(start, end), invert) => {
+            let not = if invert { "not " } else { "" };
+            format!("is {not}a number from {start} to below {end}")
+        }
+    }
+}
+
+fn query(condition: &QueryCondition) -> String {
+    match &condition.text {
+        Some(test) => text(test),
+        None if condition.absent => "is not there".to_owned(),
+        None => "is there".to_owned(),
+    }
+}
+
+fn text(test: &TextMatch) -> String {
+    let quoted = |text: &[u8]| format!("`{}`", String::from_utf8_lossy(text));
+    match test {
+        TextMatch::Exact(exact) => format!("is {}", quoted(exact)),
+        TextMatch::Prefix(prefix) => format!("begins with {}", quoted(prefix)),
+        TextMatch::Suffix(suffix) => format!("ends with {}", quoted(suffix)),
+        TextMatch::Contains(part) => format!("contains {}", quoted(part)),
+        TextMatch::Regex(regex) => format!("matches {}", inner(regex.as_str())),
+        TextMatch::IgnoreCase(test) => text(test) + " in any case",
+    }
+}
+
+/// What changes of the headers, if anything does.
+pub(super) fn header_changes(changes: &HeaderChanges) -> Option<String> {
+    let removed = changes.remove.iter().map(|name: &HeaderName| format!("removes {name}"));
+    let written = changes.write.iter().map(|change| {
+        let name = match &change.target {
+            Target::Authority => "host",
+            Target::Header(name) => name.as_str(),
+        };
+        let how = match change.action {
+            Action::Append => "adds",
+            Action::Set => "sets",
+            Action::AddIfAbsent => "sets, where it is not there,",
+            Action::SetIfPresent => "sets, where it is there,",
+        };
+        format!("{how} {name}")
+    });
+    let all: Vec<String> = removed.chain(written).collect();
+    (!all.is_empty()).then(|| all.join(", "))
+}
+
+/// The body of an answer that the proxy gives itself.
+pub(super) fn body(body: &[u8]) -> String {
+    match body.len() {
+        0 => "the rule answers itself, with no body".to_owned(),
+        length => format!("the rule answers itself, with a body of {length} bytes"),
+    }
+}
+
+/// The instances of a cluster: all of a few, the first of many.
+pub(super) fn instances(addresses: &[String], limit: usize) -> String {
+    let named = addresses.iter().take(limit).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match addresses.len() {
+        0 => "has no instance: 503, and the access log says UH".to_owned(),
+        1 => format!("its instance is {named}"),
+        count if count <= limit => format!("its {count} instances are {named}"),
+        count => format!("the first of its {count} instances are {named}"),
+    }
+}
