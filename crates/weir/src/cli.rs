@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Get(GetArgs),
     /// Checks each document by itself
     Validate(ValidateArgs),
+    /// Says where a request goes, and why
+    Explain(ExplainArgs),
     /// Shows the xDS resources that a proxy would get
     Translate(TranslateArgs),
 }
@@ -191,5 +193,38 @@ pub(crate) struct TranslateArgs {
     pub proxy: PathBuf,
     /// How to print
     #[arg(short, long, value_enum, default_value = "json")]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    #[command(flatten)]
+    pub files: FileArgs,
+    /// The mesh's configuration: a MeshConfig, or Istio's ConfigMap
+    #[arg(long, value_name = "FILE")]
+    pub mesh_config: Option<PathBuf>,
+    /// The proxy that gets the request, as JSON: {"type": "sidecar"|"router", "namespace", "labels", "addresses"}
+    #[arg(long, value_name = "FILE")]
+    pub proxy: Option<PathBuf>,
+    /// A gateway with these labels gets it, such as istio=ingressgateway [default: a sidecar]
+    #[arg(long, value_name = "LABELS", conflicts_with = "proxy")]
+    pub gateway: Option<String>,
+    /// The namespace of the sidecar, or of the gateway [default: default, for a gateway istio-system]
+    #[arg(short, long, conflicts_with = "proxy")]
+    pub namespace: Option<String>,
+    /// Many calls, one JSON object a line; each is answered with one JSON object a line
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["url", "method", "headers"])]
+    pub calls: Option<PathBuf>,
+    /// The request's method
+    #[arg(short = 'X', long = "request", value_name = "METHOD")]
+    pub method: Option<String>,
+    /// A header of the request, 'name: value'; may be repeated
+    #[arg(short = 'H', long = "header", value_name = "HEADER")]
+    pub headers: Vec<String>,
+    /// The request, such as http://reviews:9080/reviews/0; tcp://HOST:PORT is a connection
+    #[arg(required_unless_present = "calls")]
+    pub url: Option<String>,
+    /// How to print
+    #[arg(short, long, value_enum, default_value = "table")]
     pub output: Output,
 }

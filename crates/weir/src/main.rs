@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         Command::Proxy(args) => commands::proxy::run(&args),
         Command::Get(args) => commands::get::run(&args),
         Command::Validate(args) => commands::validate::run(&args),
+        Command::Explain(args) => commands::explain::run(&args),
         Command::Translate(args) => commands::translate::run(&args),
     };
     outcome.unwrap_or_else(|error| {

@@ -1,21 +1,16 @@
 //! `weir translate`: the xDS resources that a proxy would get.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use serde_json::{Value, json};
-use weir_model::{DEFAULT_DOMAIN, Interception, MeshSnapshot, Proxy, ProxyKind};
-use weir_registry::files;
-use weir_translate::{Translation, translate};
+use weir_translate::Translation;
 use weir_xds::json::Names;
 use weir_xds::tls::Secret;
 use weir_xds::{Any, Message, Name};
 
+use super::offline;
 use crate::cli::{Output, TranslateArgs};
-use crate::mesh::mesh_config;
 use crate::print;
 
 /// Reads, translates, and prints.
@@ -23,50 +18,14 @@ use crate::print;
 /// # Errors
 /// If the proxy or the mesh's configuration cannot be read.
 pub(crate) fn run(args: &TranslateArgs) -> anyhow::Result<ExitCode> {
-    let config = match &args.mesh_config {
-        Some(path) => mesh_config(Some(path))?,
-        None => Default::default(),
-    };
-    let catalog = files::read(&args.files.inputs());
-    catalog.diagnostics.iter().for_each(print::diagnostic);
-    let mesh = MeshSnapshot::new(&catalog.objects, config, DEFAULT_DOMAIN);
-    mesh.virtual_services.findings.iter().for_each(print::diagnostic);
-    let translation = translate(&mesh, &read_proxy(&args.proxy)?);
-    translation.findings.iter().for_each(print::diagnostic);
+    let mesh = offline::read_mesh(&args.files, args.mesh_config.as_deref())?;
+    let translation = offline::translate_for(&mesh, &offline::read_proxy(&args.proxy)?);
     match args.output {
         Output::Yaml => print::result(&serde_saphyr::to_string(&to_json(&translation)?)?),
         Output::Json => print::result(&(serde_json::to_string_pretty(&to_json(&translation)?)? + "\n")),
         Output::Table => print::result(&table(&translation)),
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// A proxy as scripts describe it. Its traffic is redirected unless it says `"interception": "NONE"`: that is Istio's
-/// default.
-pub(crate) fn read_proxy(path: &Path) -> anyhow::Result<Proxy> {
-    let text = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
-    let json: Value = serde_json::from_str(&text).with_context(|| format!("{} is no JSON", path.display()))?;
-    let word = |name: &str| json[name].as_str();
-    let kind = match word("type") {
-        Some("router") => ProxyKind::Router,
-        Some("sidecar") | None => ProxyKind::Sidecar,
-        Some(other) => bail!("{}: the type {other:?} is neither sidecar nor router", path.display()),
-    };
-    let namespace = word("namespace").unwrap_or("default").to_owned();
-    let name = word("name").unwrap_or("proxy").to_owned();
-    let labels = json["labels"].as_object().into_iter().flatten();
-    let labels: BTreeMap<String, String> = labels.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect();
-    let addresses: Vec<String> = json["addresses"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
-    let address = addresses.first().map_or("0.0.0.0", String::as_str);
-    Ok(Proxy {
-        id: Proxy::make_id(kind, address, &name, &namespace, DEFAULT_DOMAIN),
-        kind,
-        name,
-        namespace,
-        labels,
-        interception: if word("interception") == Some("NONE") { Interception::None } else { Interception::Redirect },
-        addresses,
-    })
 }
 
 fn list<M: Message + Name>(messages: &[M]) -> anyhow::Result<Vec<Value>> {

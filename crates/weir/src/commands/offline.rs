@@ -1,0 +1,66 @@
+//! What the tools that need no running mesh have in common: a mesh that was read from files, and a proxy of it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use serde_json::Value;
+use weir_model::{DEFAULT_DOMAIN, Interception, MeshSnapshot, Proxy, ProxyKind};
+use weir_registry::files;
+use weir_translate::{Translation, translate};
+
+use crate::cli::FileArgs;
+use crate::mesh::mesh_config;
+use crate::print;
+
+/// Reads a mesh, and says what is wrong with its files.
+///
+/// # Errors
+/// If the mesh's configuration cannot be read.
+pub(crate) fn read_mesh(inputs: &FileArgs, config: Option<&Path>) -> anyhow::Result<MeshSnapshot> {
+    let config = match config {
+        Some(path) => mesh_config(Some(path))?,
+        None => Default::default(),
+    };
+    let catalog = files::read(&inputs.inputs());
+    catalog.diagnostics.iter().for_each(print::diagnostic);
+    let mesh = MeshSnapshot::new(&catalog.objects, config, DEFAULT_DOMAIN);
+    mesh.virtual_services.findings.iter().for_each(print::diagnostic);
+    Ok(mesh)
+}
+
+/// What a proxy would get; says what of the mesh has no effect there.
+pub(crate) fn translate_for(mesh: &MeshSnapshot, proxy: &Proxy) -> Translation {
+    let translation = translate(mesh, proxy);
+    translation.findings.iter().for_each(print::diagnostic);
+    translation
+}
+
+/// A proxy as scripts describe it. Its traffic is redirected unless it says `"interception": "NONE"`: that is Istio's
+/// default.
+pub(crate) fn read_proxy(path: &Path) -> anyhow::Result<Proxy> {
+    let text = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    let json: Value = serde_json::from_str(&text).with_context(|| format!("{} is no JSON", path.display()))?;
+    let word = |name: &str| json[name].as_str();
+    let kind = match word("type") {
+        Some("router") => ProxyKind::Router,
+        Some("sidecar") | None => ProxyKind::Sidecar,
+        Some(other) => bail!("{}: the type {other:?} is neither sidecar nor router", path.display()),
+    };
+    let namespace = word("namespace").unwrap_or("default").to_owned();
+    let name = word("name").unwrap_or("proxy").to_owned();
+    let labels = json["labels"].as_object().into_iter().flatten();
+    let labels: BTreeMap<String, String> = labels.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect();
+    let addresses: Vec<String> = json["addresses"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
+    let address = addresses.first().map_or("0.0.0.0", String::as_str);
+    Ok(Proxy {
+        id: Proxy::make_id(kind, address, &name, &namespace, DEFAULT_DOMAIN),
+        kind,
+        name,
+        namespace,
+        labels,
+        interception: if word("interception") == Some("NONE") { Interception::None } else { Interception::Redirect },
+        addresses,
+    })
+}
