@@ -38,25 +38,22 @@ const NOT_TRANSLATED: &[Paths] = &[
 ];
 
 /// What our own proxy passes over.
-const NOT_PROXIED: &[Paths] = &[
-    (Kind::VirtualService, &["http.*.fault", "http.*.mirror", "http.*.mirrors", "http.*.corsPolicy"]),
-    (
-        Kind::DestinationRule,
-        &[
-            "{policy}.outlierDetection",
-            "{policy}.loadBalancer.consistentHash",
-            "{policy}.loadBalancer.warmup",
-            "{policy}.loadBalancer.warmupDurationSecs",
-            "{policy}.connectionPool.tcp.maxConnections",
-            "{policy}.connectionPool.tcp.maxConnectionDuration",
-            "{policy}.connectionPool.http.http1MaxPendingRequests",
-            "{policy}.connectionPool.http.http2MaxRequests",
-            "{policy}.connectionPool.http.maxRequestsPerConnection",
-            "{policy}.connectionPool.http.maxRetries",
-            "{policy}.connectionPool.http.maxConcurrentStreams",
-        ],
-    ),
-];
+const NOT_PROXIED: &[Paths] = &[(
+    Kind::DestinationRule,
+    &[
+        "{policy}.outlierDetection",
+        "{policy}.loadBalancer.consistentHash",
+        "{policy}.loadBalancer.warmup",
+        "{policy}.loadBalancer.warmupDurationSecs",
+        "{policy}.connectionPool.tcp.maxConnections",
+        "{policy}.connectionPool.tcp.maxConnectionDuration",
+        "{policy}.connectionPool.http.http1MaxPendingRequests",
+        "{policy}.connectionPool.http.http2MaxRequests",
+        "{policy}.connectionPool.http.maxRequestsPerConnection",
+        "{policy}.connectionPool.http.maxRetries",
+        "{policy}.connectionPool.http.maxConcurrentStreams",
+    ],
+)];
 
 /// Where a DestinationRule may hold a policy.
 const POLICIES: &[&str] =

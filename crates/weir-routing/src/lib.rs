@@ -9,8 +9,11 @@
 
 pub mod action;
 pub mod condition;
+pub mod cors;
 mod error;
+pub mod fault;
 pub mod filter_chain;
+pub mod filters;
 pub mod header_changes;
 mod host_index;
 pub mod matcher;

@@ -12,6 +12,7 @@ use weir_xds::values::metadata_text;
 
 use crate::action::{Action, ClusterNames};
 use crate::error::CompileError;
+use crate::filters::Filters;
 use crate::header_changes::HeaderChanges;
 use crate::host_index::{HostIndex, without_port};
 use crate::matcher::RouteMatcher;
@@ -78,6 +79,8 @@ pub struct Route {
     pub request_headers: HeaderChanges,
     /// Changes to its responses.
     pub response_headers: HeaderChanges,
+    /// What it asks of filters.
+    pub filters: Option<Box<Filters>>,
     /// `file:line` of the rule that it was made of, where the control plane told.
     pub source: Option<Arc<str>>,
     /// The texts of its metadata, by namespace and key.
@@ -237,6 +240,7 @@ impl Route {
             action: Action::compile(route.action.as_ref(), names, default_retry)?,
             request_headers: HeaderChanges::compile(&route.request_headers_to_add, &route.request_headers_to_remove)?,
             response_headers: HeaderChanges::compile(&route.response_headers_to_add, &route.response_headers_to_remove)?,
+            filters: Filters::compile(&route.typed_per_filter_config)?,
             source: source.map(Into::into),
             metadata: Metadata::compile(route.metadata.as_ref()),
         })

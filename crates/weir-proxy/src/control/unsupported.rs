@@ -89,6 +89,7 @@ const CARRIED_OUT: &[(&str, &[&str])] = &[
             "request_headers_to_remove",
             "response_headers_to_add",
             "response_headers_to_remove",
+            "typed_per_filter_config",
         ],
     ),
     (
@@ -106,6 +107,7 @@ const CARRIED_OUT: &[(&str, &[&str])] = &[
             "retry_policy",
             "max_stream_duration",
             "max_grpc_timeout",
+            "request_mirror_policies",
             "include_vh_rate_limits",
         ],
     ),

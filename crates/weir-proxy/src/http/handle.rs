@@ -15,7 +15,7 @@ use super::finish::Ending;
 use super::header_changes::apply_to_response;
 use super::local_reply::LocalReply;
 use super::response_body::ResponseBody;
-use super::{HttpRuntime, forward, head};
+use super::{HttpRuntime, filters, forward, head};
 use crate::config::http::ServerHeader;
 use crate::log::exchange::{ConnectionInfo, Exchange};
 use crate::log::flags::ResponseFlags;
@@ -30,6 +30,8 @@ pub(super) struct Call {
     pub(super) on_upgrade: Option<OnUpgrade>,
     /// The cluster that was chosen among several, which brings header changes of its own.
     pub(super) choice: Option<ChosenCluster>,
+    /// The origin that may read the answer, where the route allows it.
+    pub(super) allowed_origin: Option<HeaderValue>,
     method: Method,
     grpc: bool,
 }
@@ -45,7 +47,7 @@ pub async fn handle(http: Rc<HttpRuntime>, connection: Rc<ConnectionInfo>, reque
     let exchange = Rc::new(Exchange::new(connection, Some(parts.version), !http.logs.is_empty()));
     let ending = Ending::new(exchange.clone(), http.clone());
     let method = parts.method.clone();
-    let mut call = Call { http, exchange, ending, on_upgrade, choice: None, method, grpc: false };
+    let mut call = Call { http, exchange, ending, on_upgrade, choice: None, allowed_origin: None, method, grpc: false };
     let (head, remote) = match head::read(parts, &call.http.config, &call.exchange.connection) {
         Ok(read) => read,
         Err(refusal) => return call.refuse(&refusal),
@@ -169,6 +171,9 @@ impl Call {
         }
         apply_to_response(&matched.virtual_host().response_headers, headers, &self.exchange);
         apply_to_response(&matched.routes.table.response_headers, headers, &self.exchange);
+        if let Some(origin) = &self.allowed_origin {
+            filters::allow_origin(matched, origin, headers);
+        }
     }
 
     /// The cluster that was chosen among several.

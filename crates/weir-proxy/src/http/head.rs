@@ -15,7 +15,7 @@ use crate::config::http::HttpConfig;
 use crate::log::exchange::ConnectionInfo;
 
 /// A request's head.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Head {
     /// The method.
     pub method: Method,

@@ -3,6 +3,7 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use weir_routing::header_changes::{Action, HeaderChanges, NewValue, Target};
 
+use super::head::join;
 use crate::log::exchange::Exchange;
 
 /// Where Envoy keeps the authority that a client sent, when a route changes it.
@@ -57,7 +58,13 @@ fn write(changes: &HeaderChanges, headers: &mut HeaderMap, exchange: &Exchange, 
             continue;
         };
         match change.action {
-            Action::Append => drop(headers.append(name, value)),
+            Action::Append => {
+                headers.append(name, value);
+                // Of a header that can be there only once, Envoy makes one.
+                if *name == header::LOCATION && headers.get_all(name).iter().nth(1).is_some() {
+                    join(headers, name);
+                }
+            }
             Action::Set => drop(headers.insert(name, value)),
             Action::AddIfAbsent if headers.contains_key(name) => {}
             Action::AddIfAbsent => drop(headers.insert(name, value)),

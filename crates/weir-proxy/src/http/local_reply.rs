@@ -13,6 +13,8 @@ pub struct LocalReply {
     pub body: Bytes,
     /// Headers beside those that the body makes.
     pub headers: HeaderMap,
+    /// The gRPC status, where it does not follow from the status code.
+    pub grpc_status: Option<u16>,
 }
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -21,7 +23,7 @@ const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 impl LocalReply {
     /// An answer with a body.
     pub fn new(status: StatusCode, body: impl Into<Bytes>) -> Self {
-        Self { status, body: body.into(), headers: HeaderMap::new() }
+        Self { status, body: body.into(), headers: HeaderMap::new(), grpc_status: None }
     }
 
     /// With one more header.
@@ -31,15 +33,22 @@ impl LocalReply {
         self
     }
 
+    /// With a gRPC status of its own.
+    #[must_use]
+    pub fn with_grpc_status(mut self, status: u16) -> Self {
+        self.grpc_status = Some(status);
+        self
+    }
+
     /// The answer, and its body. To a gRPC call the status becomes a gRPC status, and the body its message.
     pub fn into_response(self, grpc: bool) -> (Response<()>, Bytes) {
-        let Self { status, body, headers } = self;
+        let Self { status, body, headers, grpc_status: own } = self;
         let mut response = Response::new(());
         *response.headers_mut() = headers;
         if grpc {
             let headers = response.headers_mut();
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-            headers.insert(GRPC_STATUS, HeaderValue::from(grpc_status(status)));
+            headers.insert(GRPC_STATUS, HeaderValue::from(own.unwrap_or_else(|| grpc_status(status))));
             if !body.is_empty()
                 && let Ok(message) = HeaderValue::from_str(&percent_encode(&body))
             {

@@ -2,6 +2,8 @@
 //! ([`forward`]) and back.
 
 pub mod connection;
+mod copies;
+mod filters;
 mod finish;
 mod forward;
 mod handle;

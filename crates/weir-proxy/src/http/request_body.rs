@@ -13,13 +13,31 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::copies::{self, Copied, Copies};
 use crate::log::exchange::Exchange;
 
 /// What is kept of a body: Envoy's `per_connection_buffer_limit_bytes`.
 pub const REPLAY_LIMIT: usize = 1 << 20;
 
-/// The body of one attempt.
-pub struct RequestBody(Option<Attempt>);
+/// The body of one attempt, or of a copy of the request.
+pub struct RequestBody(Kind);
+
+enum Kind {
+    Empty,
+    Attempt(Attempt),
+    Copy(Copied),
+}
+
+/// Why a body breaks off.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokenOff {
+    /// The client broke it off.
+    #[error(transparent)]
+    Client(#[from] hyper::Error),
+    /// It is a copy, and the original did not reach its end, or ran ahead too far.
+    #[error("the copy is given up")]
+    Copy,
+}
 
 struct Attempt {
     source: Rc<Source>,
@@ -42,6 +60,8 @@ struct State {
     ended: bool,
     /// Whether anything has gone out that is not kept.
     lost: bool,
+    /// Where copies of the parts go, as they first go out.
+    copies: Vec<Copies>,
 }
 
 impl Source {
@@ -51,7 +71,7 @@ impl Source {
             exchange.request_end.set(Some(exchange.start));
             return None;
         }
-        let state = State { incoming, kept: vec![], kept_bytes: 0, keep, ended: false, lost: false };
+        let state = State { incoming, kept: vec![], kept_bytes: 0, keep, ended: false, lost: false, copies: vec![] };
         Some(Rc::new(Self { state: RefCell::new(state), exchange }))
     }
 
@@ -64,16 +84,35 @@ impl Source {
 impl RequestBody {
     /// No body.
     pub fn empty() -> Self {
-        Self(None)
+        Self(Kind::Empty)
     }
 
     /// The body of one attempt, from the start.
     pub fn attempt(source: Option<&Rc<Source>>) -> Self {
-        Self(source.map(|source| Attempt { source: source.clone(), position: 0 }))
+        Self(source.map_or(Kind::Empty, |source| Kind::Attempt(Attempt { source: source.clone(), position: 0 })))
+    }
+
+    /// A body that breaks off at once.
+    pub fn broken() -> Self {
+        Self(Kind::Copy(copies::pair().1))
+    }
+
+    /// A copy of all that will go out of a body of which nothing has gone out yet.
+    pub fn copy(source: Option<&Rc<Source>>) -> Self {
+        let Some(source) = source else { return Self::empty() };
+        let (copies, copied) = copies::pair();
+        source.state.borrow_mut().copies.push(copies);
+        Self(Kind::Copy(copied))
     }
 }
 
 impl State {
+    fn end(&mut self, exchange: &Exchange) {
+        exchange.request_end.set(Some(std::time::Instant::now()));
+        self.ended = true;
+        self.copies.drain(..).for_each(Copies::end);
+    }
+
     fn keep(&mut self, part: &Bytes) {
         self.kept_bytes += part.len();
         if self.keep && self.kept_bytes <= REPLAY_LIMIT {
@@ -88,10 +127,14 @@ impl State {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BrokenOff;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some(attempt) = &mut self.0 else { return Poll::Ready(None) };
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        let attempt = match &mut self.0 {
+            Kind::Empty => return Poll::Ready(None),
+            Kind::Copy(copied) => return copied.poll(cx),
+            Kind::Attempt(attempt) => attempt,
+        };
         let mut state = attempt.source.state.borrow_mut();
         if let Some(part) = state.kept.get(attempt.position) {
             attempt.position += 1;
@@ -107,23 +150,24 @@ impl Body for RequestBody {
                 if let Some(part) = frame.data_ref() {
                     exchange.bytes_received.set(exchange.bytes_received.get() + part.len() as u64);
                     state.keep(part);
+                    state.copies.retain(|copies| copies.part(part));
                     attempt.position += 1;
                 }
                 // Trailers are not kept: requests hardly ever have any.
                 state.lost |= frame.is_trailers();
                 if frame.is_trailers() || state.incoming.is_end_stream() {
-                    exchange.request_end.set(Some(std::time::Instant::now()));
-                    state.ended = true;
+                    state.end(exchange);
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
                 state.lost = true;
-                Poll::Ready(Some(Err(error)))
+                // Dropped before their end, the copies break off as well.
+                state.copies.clear();
+                Poll::Ready(Some(Err(error.into())))
             }
             None => {
-                exchange.request_end.set(Some(std::time::Instant::now()));
-                state.ended = true;
+                state.end(exchange);
                 Poll::Ready(None)
             }
         }
@@ -131,8 +175,9 @@ impl Body for RequestBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            None => true,
-            Some(attempt) => {
+            Kind::Empty => true,
+            Kind::Copy(_) => false,
+            Kind::Attempt(attempt) => {
                 let state = attempt.source.state.borrow();
                 attempt.position >= state.kept.len() && (state.ended || state.incoming.is_end_stream())
             }
@@ -141,10 +186,12 @@ impl Body for RequestBody {
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            None => SizeHint::with_exact(0),
-            // For the first attempt; later ones say how long they are in their head, or are chunked.
-            Some(Attempt { source, position: 0 }) if source.state.borrow().kept.is_empty() => source.state.borrow().incoming.size_hint(),
-            Some(_) => SizeHint::default(),
+            Kind::Empty => SizeHint::with_exact(0),
+            // For the first attempt; later ones, and copies, say how long they are in their head, or are chunked.
+            Kind::Attempt(Attempt { source, position: 0 }) if source.state.borrow().kept.is_empty() => {
+                source.state.borrow().incoming.size_hint()
+            }
+            Kind::Attempt(_) | Kind::Copy(_) => SizeHint::default(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The body of an answer on its way to the client. It drives the connection that it comes from, and ends the
 //! exchange when it is done or dropped.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -82,6 +83,27 @@ pub enum BrokenOff {
 }
 
 impl UpstreamBody {
+    /// Reads it to its end, for nobody.
+    pub async fn discard(mut self) {
+        loop {
+            match poll_fn(|cx| self.poll(cx)).await {
+                Some(Ok(_)) => {}
+                Some(Err(_)) => return,
+                None => break,
+            }
+        }
+        self.give_back();
+    }
+
+    /// Once it has ended, its connection can take another request.
+    fn give_back(&mut self) {
+        if let Origin::Http1(connection, host) = &mut self.origin
+            && let Some(connection) = connection.take()
+        {
+            host.keep(connection);
+        }
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         if let Some(deadline) = &mut self.deadline
             && deadline.as_mut().poll(cx).is_ready()
@@ -178,11 +200,8 @@ impl Drop for ResponseBody {
         if let Some(ending) = &mut self.ending {
             ending.complete();
         }
-        if let Source::Upstream(body) = &mut self.source
-            && let Origin::Http1(connection, host) = &mut body.origin
-            && let Some(connection) = connection.take()
-        {
-            host.keep(connection);
+        if let Source::Upstream(body) = &mut self.source {
+            body.give_back();
         }
     }
 }

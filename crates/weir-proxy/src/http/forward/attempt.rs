@@ -1,16 +1,19 @@
 //! One attempt: choose an instance, get a connection to it, send the request, await the head of the answer.
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, Uri, Version};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http_body::Body;
 use hyper::body::Incoming;
 
 use super::retry::Retries;
 use super::within;
 use crate::config::cluster::UpstreamProtocol;
+use crate::http::Head;
 use crate::http::handle::Call;
 use crate::http::request_body::{RequestBody, Source};
 use crate::http::response_body::Origin;
@@ -108,46 +111,93 @@ pub(super) async fn attempt(
     let busy = target.busy();
     cluster.with_stats(|stats| stats.rq_total.add(1));
     let limit = retries.policy().and_then(|policy| policy.per_try_timeout);
-    let exchange = async {
-        match protocol(call, cluster) {
-            UpstreamProtocol::Http2 => http2(call, cluster, &target, body).await,
-            _ => http1(call, cluster, &target, body).await,
-        }
+    let outgoing = Outgoing {
+        cluster,
+        target: &target,
+        opened: |local| call.exchange.upstream_local.set(Some(local)),
+        request: |http2| request(call, body, http2),
     };
-    let (response, origin, sent) = within(limit, exchange).await.unwrap_or(Err(Failure::AttemptTimedOut))?;
+    let (response, origin, sent) = within(limit, outgoing.send(call.exchange.protocol)).await.unwrap_or(Err(Failure::AttemptTimedOut))?;
     Ok(Answer { response, origin, busy, sent })
 }
 
-fn protocol(call: &Call, cluster: &ClusterRuntime) -> UpstreamProtocol {
-    match cluster.policy().protocol {
-        UpstreamProtocol::Same if call.exchange.protocol == Some(Version::HTTP_2) => UpstreamProtocol::Http2,
-        UpstreamProtocol::Same => UpstreamProtocol::Http1,
-        other => other,
+/// A request that goes to an instance.
+pub(super) struct Outgoing<'s, O, R> {
+    /// The instance's cluster.
+    pub cluster: &'s ClusterRuntime,
+    /// The instance.
+    pub target: &'s Rc<HostRuntime>,
+    /// Told the address that it goes out from.
+    pub opened: O,
+    /// Makes the request, for HTTP/2 or for HTTP/1.1.
+    pub request: R,
+}
+
+/// An answer's head, where its body comes from, and when the request was sent.
+pub(super) type Reached = (Response<Incoming>, Origin, Instant);
+
+impl<O: Fn(SocketAddr), R: Fn(bool) -> Request<RequestBody>> Outgoing<'_, O, R> {
+    /// Sends it, and waits for the head of the answer. `client` is what the client speaks.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub async fn send(&self, client: Option<Version>) -> Result<Reached, Failure> {
+        match self.cluster.policy().protocol {
+            UpstreamProtocol::Http2 => self.http2().await,
+            UpstreamProtocol::Same if client == Some(Version::HTTP_2) => self.http2().await,
+            UpstreamProtocol::Same | UpstreamProtocol::Http1 => self.http1().await,
+        }
+    }
+
+    async fn http1(&self) -> Result<Reached, Failure> {
+        let mut kept = self.target.take_idle();
+        loop {
+            let reused = kept.is_some();
+            let mut connection = match kept.take() {
+                Some(connection) => connection,
+                None => open_http1(self.cluster, self.target).await?,
+            };
+            (self.opened)(connection.local);
+            let sent = Instant::now();
+            match connection.send((self.request)(false)).await {
+                Ok(response) => {
+                    let origin = Origin::Http1(Some(connection), self.target.clone());
+                    return Ok((response, origin, sent));
+                }
+                // It had ended unseen, and nothing was written: a fresh one does not change what is sent.
+                Err(error) if reused && error.unsent => {}
+                Err(error) => return Err(classify(&error.error)),
+            }
+        }
+    }
+
+    async fn http2(&self) -> Result<Reached, Failure> {
+        let connection = shared_http2(self.cluster, self.target).await?;
+        (self.opened)(connection.local);
+        let guard = connection.stream();
+        let sent = Instant::now();
+        let mut sender = connection.sender.clone();
+        match sender.send_request((self.request)(true)).await {
+            Ok(response) => Ok((response, Origin::Http2(guard), sent)),
+            Err(error) => Err(classify(&error)),
+        }
     }
 }
 
-type Reached = (Response<Incoming>, Origin, Instant);
-
-async fn http1(call: &Call, cluster: &ClusterRuntime, target: &Rc<HostRuntime>, body: Option<&Rc<Source>>) -> Result<Reached, Failure> {
-    let mut kept = target.take_idle();
-    loop {
-        let reused = kept.is_some();
-        let mut connection = match kept.take() {
-            Some(connection) => connection,
-            None => open_http1(cluster, target).await?,
-        };
-        call.exchange.upstream_local.set(Some(connection.local));
-        let sent = Instant::now();
-        match connection.send(request(call, body, false)).await {
-            Ok(response) => {
-                let origin = Origin::Http1(Some(connection), target.clone());
-                return Ok((response, origin, sent));
-            }
-            // It had ended unseen, and nothing was written: a fresh one does not change what is sent.
-            Err(error) if reused && error.unsent => {}
-            Err(error) => return Err(classify(&error.error)),
-        }
+/// A connection that is open, or a new one.
+async fn shared_http2(cluster: &ClusterRuntime, target: &HostRuntime) -> Result<Http2Connection, Failure> {
+    if let Some(connection) = target.shared() {
+        return Ok(connection);
     }
+    let _opening = target.opening.lock().await;
+    // Somebody may have opened one while we waited.
+    if let Some(connection) = target.shared() {
+        return Ok(connection);
+    }
+    let stream = open(cluster, target).await?;
+    let connection = Http2Connection::open(stream).await.map_err(|error| classify(&error))?;
+    target.share(connection.clone());
+    Ok(connection)
 }
 
 /// A new connection.
@@ -166,37 +216,15 @@ async fn open(cluster: &ClusterRuntime, target: &HostRuntime) -> Result<tokio::n
     stream.map_err(Failure::Connect)
 }
 
-async fn http2(call: &Call, cluster: &ClusterRuntime, target: &Rc<HostRuntime>, body: Option<&Rc<Source>>) -> Result<Reached, Failure> {
-    let connection = match target.shared() {
-        Some(connection) => connection,
-        None => {
-            let _opening = target.opening.lock().await;
-            // Somebody may have opened one while we waited.
-            match target.shared() {
-                Some(connection) => connection,
-                None => {
-                    let stream = open(cluster, target).await?;
-                    let connection = Http2Connection::open(stream).await.map_err(|error| classify(&error))?;
-                    target.share(connection.clone());
-                    connection
-                }
-            }
-        }
-    };
-    call.exchange.upstream_local.set(Some(connection.local));
-    let guard = connection.stream();
-    let sent = Instant::now();
-    let mut sender = connection.sender.clone();
-    match sender.send_request(request(call, body, true)).await {
-        Ok(response) => Ok((response, Origin::Http2(guard), sent)),
-        Err(error) => Err(classify(&error)),
-    }
-}
-
 /// The request as it goes out.
 pub(in crate::http) fn request(call: &Call, body: Option<&Rc<Source>>, http2: bool) -> Request<RequestBody> {
-    let head = call.exchange.request.borrow();
-    let mut request = Request::new(RequestBody::attempt(body));
+    with_head(&call.exchange.request.borrow(), RequestBody::attempt(body), http2)
+}
+
+/// A request of a head and a body.
+pub(super) fn with_head(head: &Head, body: RequestBody, http2: bool) -> Request<RequestBody> {
+    let has_body = !body.is_end_stream();
+    let mut request = Request::new(body);
     *request.method_mut() = head.method.clone();
     *request.headers_mut() = head.headers.clone();
     if http2 {
@@ -205,6 +233,10 @@ pub(in crate::http) fn request(call: &Call, body: Option<&Rc<Source>>, http2: bo
         request.headers_mut().remove(http::header::HOST);
     } else {
         *request.uri_mut() = Uri::from(head.path.clone());
+        // Whoever gets something else than a GET expects to be told that nothing follows (RFC 9110, 8.6).
+        if !has_body && !matches!(head.method, Method::GET | Method::HEAD) {
+            request.headers_mut().entry(http::header::CONTENT_LENGTH).or_insert(HeaderValue::from_static("0"));
+        }
     }
     request
 }

@@ -2,6 +2,7 @@
 //! back the answer.
 
 pub(in crate::http) mod attempt;
+mod mirror;
 mod prepare;
 mod retry;
 
@@ -16,6 +17,7 @@ use tokio::time::Instant as TokioInstant;
 use weir_routing::Route;
 use weir_routing::action::Forward;
 
+use super::filters::{self, Passed};
 use super::handle::Call;
 use super::local_reply::LocalReply;
 use super::request_body::Source;
@@ -30,11 +32,19 @@ const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-servi
 
 /// Sends a request on.
 pub(super) async fn forward(mut call: Call, matched: &Matched, route: &Route, to: &Forward, incoming: Incoming) -> Response<ResponseBody> {
-    let cluster = match prepare::cluster(&mut call, matched, to) {
-        Ok(cluster) => cluster,
-        Err(name) => return no_cluster(call, to, name),
-    };
-    call.exchange.cluster.replace(Some(cluster.clone()));
+    let cluster = prepare::cluster(&mut call, matched, to);
+    call.exchange.cluster.replace(cluster.clone());
+    let mut begun = call.exchange.start;
+    if let Some(filters) = &route.filters {
+        match Box::pin(filters::pass(call, filters)).await {
+            Passed::On(passed, held) => {
+                call = passed;
+                begun = held.unwrap_or(begun);
+            }
+            Passed::Answered(response) => return response,
+        }
+    }
+    let Some(cluster) = cluster else { return no_cluster(call, to) };
     if prepare::request(&call, matched, route, to).is_err() {
         return call.reply(LocalReply::new(StatusCode::BAD_REQUEST, ""));
     }
@@ -43,8 +53,11 @@ pub(super) async fn forward(mut call: Call, matched: &Matched, route: &Route, to
         return super::upgrade::upgrade(call, &cluster, &protocol).await;
     }
     let timeout = prepare::timeout(&call, to);
-    let deadline = timeout.map(|timeout| TokioInstant::from_std(call.exchange.start + timeout));
+    let deadline = timeout.map(|timeout| TokioInstant::from_std(begun + timeout));
     let body = Source::new(incoming, to.retry.is_some(), call.exchange.clone());
+    if !to.mirrors.is_empty() {
+        mirror::mirror(&call, matched, to, body.as_ref());
+    }
     let attempts = attempts(&call, &cluster, matched, to, body.as_ref());
     let result = match deadline {
         None => attempts.await,
@@ -128,8 +141,7 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-fn no_cluster(call: Call, to: &Forward, name: std::sync::Arc<str>) -> Response<ResponseBody> {
-    call.exchange.cluster_name.replace(Some(name));
+fn no_cluster(call: Call, to: &Forward) -> Response<ResponseBody> {
     call.exchange.flag(ResponseFlags::NO_CLUSTER);
     call.exchange.detail("cluster_not_found");
     let status = StatusCode::from_u16(to.not_found_status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);

@@ -2,7 +2,6 @@
 //! may take.
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -19,11 +18,8 @@ const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path
 const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
-/// The cluster of a route; where it has several, one is chosen by weight.
-///
-/// # Errors
-/// The name of the cluster, if it does not exist.
-pub(super) fn cluster(call: &mut Call, matched: &Matched, to: &Forward) -> Result<Rc<ClusterRuntime>, Arc<str>> {
+/// The cluster of a route, if it exists; where it has several, one is chosen by weight.
+pub(super) fn cluster(call: &mut Call, matched: &Matched, to: &Forward) -> Option<Rc<ClusterRuntime>> {
     let index = match &to.clusters {
         Clusters::One(index) => *index,
         Clusters::Weighted(weighted) => {
@@ -35,11 +31,10 @@ pub(super) fn cluster(call: &mut Call, matched: &Matched, to: &Forward) -> Resul
         Clusters::Header(name) => {
             let request = call.exchange.request.borrow();
             let named = request.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-            return call.http.instance.cluster(named).ok_or_else(|| named.into());
+            return call.http.instance.cluster(named);
         }
     };
-    let found = matched.routes.cluster(matched.host, index).cloned();
-    found.ok_or_else(|| matched.virtual_host().clusters.get(index as usize).cloned().unwrap_or_default())
+    matched.routes.cluster(matched.host, index).cloned()
 }
 
 /// Makes the request what the instance will see.

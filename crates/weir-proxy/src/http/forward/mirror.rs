@@ -1,0 +1,78 @@
+//! Copies of a request that are sent elsewhere. Nobody waits for their answers, and nothing that becomes of them touches the
+//! request itself.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::{HeaderValue, Version, header};
+use http_body::Body;
+use weir_routing::action::Forward;
+
+use super::attempt::{self, Outgoing};
+use crate::http::Head;
+use crate::http::handle::Call;
+use crate::http::request_body::{RequestBody, Source};
+use crate::http::response_body::UpstreamBody;
+use crate::worker::cluster::ClusterRuntime;
+use crate::worker::routes::Matched;
+
+/// How long a copy may take where the route has no timeout: one that hangs must not be kept for ever.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Sends the copies that a route asks for, as the request is to go out itself.
+pub(super) fn mirror(call: &Call, matched: &Matched, to: &Forward, body: Option<&Rc<Source>>) {
+    for mirror in &to.mirrors {
+        if fastrand::u32(..1_000_000) >= mirror.millionths {
+            continue;
+        }
+        // A cluster that is not there does no harm.
+        let Some(cluster) = matched.routes.cluster(matched.host, mirror.cluster).cloned() else { continue };
+        let mut head = call.exchange.request.borrow().clone();
+        if mirror.shadow_suffix {
+            append_shadow(&mut head);
+        }
+        let copy = Copy { head, body: RequestBody::copy(body), client: call.exchange.protocol };
+        let limit = to.timeout.unwrap_or(LIMIT);
+        let open = call.http.instance.shared.connections.enter();
+        tokio::task::spawn_local(async move {
+            let _open = open;
+            if tokio::time::timeout(limit, copy.send(&cluster)).await.is_err() {
+                tracing::debug!(cluster = %cluster.policy().name, "a mirrored request took too long");
+            }
+        });
+    }
+}
+
+fn append_shadow(head: &mut Head) {
+    let host = head.authority();
+    let at = weir_routing::without_port(host).len();
+    if let Ok(value) = HeaderValue::from_str(&format!("{}-shadow{}", &host[..at], &host[at..])) {
+        head.headers.insert(header::HOST, value);
+    }
+}
+
+struct Copy {
+    head: Head,
+    body: RequestBody,
+    client: Option<Version>,
+}
+
+impl Copy {
+    /// Sends it once, and reads the answer to its end, so that the connection can be used again.
+    async fn send(self, cluster: &ClusterRuntime) {
+        let Self { head, body, client } = self;
+        let Some(target) = cluster.pick(&[], 1) else { return };
+        let busy = target.busy();
+        cluster.with_stats(|stats| stats.rq_total.add(1));
+        // A copied body can be sent once only: a second try, where an idle connection had ended, fails.
+        let again = if body.is_end_stream() { RequestBody::empty } else { RequestBody::broken };
+        let body = Cell::new(Some(body));
+        let request = |http2| attempt::with_head(&head, body.take().unwrap_or_else(again), http2);
+        let outgoing = Outgoing { cluster, target: &target, opened: |_| {}, request };
+        let Ok((response, origin, _)) = outgoing.send(client).await else { return };
+        cluster.with_stats(|stats| stats.count_status(response.status().as_u16()));
+        let incoming = response.into_body();
+        UpstreamBody { incoming, origin, busy, deadline: None, ended: false }.discard().await;
+    }
+}
