@@ -416,3 +416,22 @@ fn several_mistakes_at_once() {
       = help: put it last, or add `port`
     ");
 }
+
+#[test]
+fn a_word_that_yaml_takes_for_a_truth_value_is_told_of() {
+    let text = "apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: a}
+spec:
+  hosts: [a]
+  http:
+  - match: [{queryParams: {x: {exact: '1'}, y: {exact: '2'}, 'n': {exact: '3'}}}]
+    directResponse: {status: 200}
+";
+    let parsed = weir_api::parse(&weir_api::Source::new("a.yaml", text));
+    let [warning] = parsed.diagnostics.as_slice() else { panic!("{:?}", parsed.diagnostics) };
+    assert_eq!(warning.message, "the key `y` is read as `true`, as Kubernetes reads it");
+    let weir_api::Spec::VirtualService(service) = &parsed.objects[0].spec else { panic!("another kind") };
+    let names: Vec<&String> = service.http[0].r#match[0].query_params.keys().collect();
+    assert_eq!(names, ["n", "true", "x"]);
+}

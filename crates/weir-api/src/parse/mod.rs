@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::object::{self, Object};
-use crate::source::Source;
+use crate::source::{Place, Source};
 use node::{Node, Value};
 
 /// What a text held.
@@ -45,13 +45,36 @@ impl Parsed {
     }
 }
 
+/// Says which keys are not what they look like: `y` is `true` to Kubernetes, and so to us.
+fn warn_of_words(source: &Arc<Source>, node: &Node, found: &mut Vec<Diagnostic>) {
+    match &node.value {
+        Value::Map(entries) => {
+            for entry in entries {
+                let written = source.text.get(entry.key_span.offset as usize..).unwrap_or_default();
+                if yaml::truth_value(&entry.key).is_some() && !written.trim_start_matches(['"', '\'']).starts_with(&entry.key) {
+                    let word = written.split([':', ' ']).next().unwrap_or_default();
+                    let message = format!("the key `{word}` is read as `{}`, as Kubernetes reads it", entry.key);
+                    let place = Place { source: source.clone(), span: entry.key_span };
+                    found.push(Diagnostic::warning(message).with_help(format!("write '{word}' to mean the word")).placed(Some(place)));
+                }
+                warn_of_words(source, &entry.node, found);
+            }
+        }
+        Value::List(items) => items.iter().for_each(|item| warn_of_words(source, item, found)),
+        _ => {}
+    }
+}
+
 /// Reads all documents of a YAML or JSON text; lists of resources are taken apart.
 pub fn parse(source: &Arc<Source>) -> Parsed {
     let mut parsed = Parsed::default();
     for document in yaml::documents(source) {
         match document {
             Ok(Node { value: Value::Null, .. }) => {}
-            Ok(node) => parsed.add(source, node),
+            Ok(node) => {
+                warn_of_words(source, &node, &mut parsed.diagnostics);
+                parsed.add(source, node);
+            }
             Err(diagnostic) => parsed.diagnostics.push(*diagnostic),
         }
     }

@@ -145,6 +145,15 @@ impl Piece<'_> {
         }
     }
 
+    /// A key as Kubernetes reads it: by YAML 1.1, in which some words are truth values.
+    fn key(&self, key: String, span: &Span) -> String {
+        let is_plain = self.text.get(span.offset as usize - self.offset..).is_some_and(|text| text.starts_with(&key));
+        match truth_value(&key) {
+            Some(truth) if is_plain => truth.to_string(),
+            _ => key,
+        }
+    }
+
     fn node(&self, tree: Spanned<Tree>) -> Node {
         let span = self.span(tree.referenced);
         let value = match tree.value {
@@ -153,11 +162,23 @@ impl Piece<'_> {
             Tree::Map(entries) => Value::Map(
                 entries
                     .into_iter()
-                    .map(|(key, value)| Entry { key_span: self.span(key.referenced), key: key.value, node: self.node(value) })
+                    .map(|(key, value)| {
+                        let key_span = self.span(key.referenced);
+                        Entry { key: self.key(key.value, &key_span), key_span, node: self.node(value) }
+                    })
                     .collect(),
             ),
         };
         Node { value, span }
+    }
+}
+
+/// The truth value that a word is in YAML 1.1 (<https://yaml.org/type/bool.html>).
+pub(super) fn truth_value(word: &str) -> Option<bool> {
+    match word {
+        "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "true" | "True" | "TRUE" => Some(true),
+        "n" | "N" | "no" | "No" | "NO" | "off" | "Off" | "OFF" | "false" | "False" | "FALSE" => Some(false),
+        _ => None,
     }
 }
 

@@ -5,7 +5,9 @@
 mod bodies;
 mod configuration;
 mod failures;
+mod filters;
 mod http2;
+mod mirrors;
 mod requests;
 mod support;
 mod upgrades;

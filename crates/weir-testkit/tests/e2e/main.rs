@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod files;
+mod filters;
 mod instances;
 mod load;
 mod memory;

@@ -1,0 +1,158 @@
+//! Stories of requests, as goldens: each step that a person would ask about.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends where it is wrong")]
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use weir_analysis::explain::{Answer, Call, Explainer, Protocol};
+use weir_api::resources::MeshConfig;
+use weir_api::{Severity, Source, parse};
+use weir_model::{DEFAULT_DOMAIN, Interception, MeshSnapshot, Proxy, ProxyKind};
+use weir_translate::translate;
+
+const MESH: &str = "apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: shop}
+spec:
+  hosts: [shop.test]
+  resolution: STATIC
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  endpoints: [{address: 10.0.0.1, labels: {version: v1}}, {address: 10.0.0.2, labels: {version: v2}}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: queue}
+spec:
+  hosts: [queue.test]
+  addresses: [10.1.0.1]
+  resolution: STATIC
+  ports: [{number: 6379, name: tcp, protocol: TCP}]
+  endpoints: [{address: 10.0.0.3}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: shop}
+spec:
+  host: shop.test
+  subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}, {name: none, labels: {version: v3}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: shop}
+spec:
+  hosts: [shop.test]
+  http:
+  - name: jason
+    match: [{headers: {end-user: {exact: jason}}, uri: {prefix: /cart}}]
+    rewrite: {uri: /basket, authority: basket.test}
+    headers: {request: {set: {x-user: jason}, remove: [cookie]}}
+    timeout: 5s
+    retries: {attempts: 3, perTryTimeout: 2s}
+    route: [{destination: {host: shop.test, subset: v2}}]
+  - name: gone
+    match: [{uri: {exact: /old}, queryParams: {x: {regex: '[0-9]+'}}, method: {exact: GET}}]
+    redirect: {uri: /new, redirectCode: 308}
+  - name: closed
+    match: [{uri: {prefix: /closed}, withoutHeaders: {x-key: {}}}]
+    directResponse: {status: 403, body: {string: no}}
+  - name: empty
+    match: [{uri: {prefix: /empty}}]
+    route: [{destination: {host: shop.test, subset: none}}]
+  - name: missing
+    match: [{uri: {prefix: /missing}}]
+    route: [{destination: {host: shop.test, subset: v9}}]
+  - name: split
+    match: [{uri: {prefix: /split}}]
+    mirror: {host: shop.test, subset: v2}
+    route: [{destination: {host: shop.test, subset: v1}, weight: 3}, {destination: {host: shop.test, subset: v2}, weight: 1}]
+";
+
+fn explain(calls: &[Call]) -> Vec<Answer> {
+    let parsed = parse(&Source::new("mesh.yaml", MESH));
+    let errors: Vec<_> = parsed.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).collect();
+    assert!(errors.is_empty(), "{errors:#?}");
+    let mesh = MeshSnapshot::new(&parsed.objects, Arc::new(MeshConfig::default()), DEFAULT_DOMAIN);
+    let proxy = Proxy {
+        id: "sidecar~10.9.9.9~test.default~default.svc.cluster.local".to_owned(),
+        kind: ProxyKind::Sidecar,
+        name: "test".to_owned(),
+        namespace: "default".to_owned(),
+        labels: Default::default(),
+        addresses: vec!["10.9.9.9".to_owned()],
+        interception: Interception::Redirect,
+    };
+    let translation = translate(&mesh, &proxy);
+    let explainer = Explainer::new(&translation);
+    calls.iter().map(|call| explainer.explain(call)).collect()
+}
+
+/// A request to the shop.
+fn get(path: &str, headers: &[(&str, &str)]) -> Call {
+    Call {
+        direction: Default::default(),
+        address: [192, 0, 2, 1].into(),
+        port: 80,
+        protocol: Protocol::Http,
+        tls: Default::default(),
+        alpn: None,
+        sni: None,
+        host: Some("shop.test".to_owned()),
+        method: None,
+        path: Some(path.to_owned()),
+        headers: headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+    }
+}
+
+/// The steps, one a line, and the end.
+fn story(call: Call) -> String {
+    let answer = explain(&[call]).remove(0);
+    let mut text = String::new();
+    for step in &answer.steps {
+        let place = step.source.as_ref().map(|place| format!(" ({}:{})", place.file, place.line)).unwrap_or_default();
+        writeln!(text, "{} -- {}{place}", step.what, step.why).unwrap();
+    }
+    writeln!(text, "=> {:?} {:?}", answer.cluster, answer.error).unwrap();
+    text
+}
+
+#[test]
+fn a_rule_with_all_that_it_changes() {
+    insta::assert_snapshot!(story(get("/cart/1?x=y", &[("end-user", "jason")])));
+}
+
+#[test]
+fn rules_that_do_not_match_say_why() {
+    insta::assert_snapshot!(story(get("/nowhere", &[("end-user", "jane")])));
+}
+
+#[test]
+fn a_path_is_seen_as_the_proxy_sees_it() {
+    insta::assert_snapshot!(story(get("/cart/../old?x=12", &[])));
+}
+
+#[test]
+fn an_answer_of_the_proxy_s_own() {
+    insta::assert_snapshot!(story(get("/closed", &[])));
+}
+
+#[test]
+fn shares_and_copies() {
+    insta::assert_snapshot!(story(get("/split", &[])));
+}
+
+#[test]
+fn clusters_without_instances_and_clusters_that_are_not_there() {
+    insta::assert_snapshot!(story(get("/empty", &[])) + "\n" + &story(get("/missing", &[])));
+}
+
+#[test]
+fn bytes_go_by_address() {
+    let call = Call { address: [10, 1, 0, 1].into(), port: 6379, protocol: Protocol::Tcp, host: None, ..get("/", &[]) };
+    insta::assert_snapshot!(story(call));
+}
+
+#[test]
+fn an_unknown_host_passes_through() {
+    insta::assert_snapshot!(story(Call { host: Some("other.test".to_owned()), ..get("/", &[]) }));
+}

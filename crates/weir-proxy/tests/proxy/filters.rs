@@ -1,0 +1,114 @@
+//! What routes ask of filters: faults and cross-origin requests.
+
+use serde_json::{Value, json};
+
+use crate::support::{Proxy, Upstream, cluster, routes};
+
+/// A route for every path, to `a`, with the configuration of a filter.
+fn filtered(name: &str, config: Value) -> Value {
+    json!({"match": {"prefix": "/"}, "route": {"cluster": "a"}, "typedPerFilterConfig": {name: config}})
+}
+
+fn fault(mut config: Value) -> Value {
+    config["@type"] = json!("type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault");
+    filtered("envoy.filters.http.fault", config)
+}
+
+fn cors(mut config: Value) -> Value {
+    config["@type"] = json!("type.googleapis.com/envoy.extensions.filters.http.cors.v3.CorsPolicy");
+    config["allowOriginStringMatch"] = json!([{"exact": "https://a.test"}]);
+    config["filterEnabled"] = json!({"defaultValue": {"numerator": 100}});
+    filtered("envoy.filters.http.cors", config)
+}
+
+const ALWAYS: fn() -> Value = || json!({"numerator": 100});
+
+/// What a client hears that no instance hears of, and the line of the access log.
+async fn answered(route: Value, request: &str) -> (String, Vec<String>, String, Vec<String>) {
+    // Had it been sent on, it would be refused.
+    let gone = Upstream::start().await;
+    let clusters = [cluster("a", &[&gone], json!({}))];
+    drop(gone);
+    let proxy = Proxy::start(routes(json!([route])), &clusters).await;
+    let mut client = proxy.connect().await;
+    client.say(request).await;
+    let (status, headers) = client.answer().await;
+    let body = client.end().await;
+    (status, headers, body, proxy.stop().await)
+}
+
+#[tokio::test]
+async fn a_request_is_aborted() {
+    let route = fault(json!({"abort": {"httpStatus": 418, "percentage": ALWAYS()}}));
+    let (status, _, body, log) = answered(route, "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+    assert!(status.starts_with("HTTP/1.1 418"), "{status}");
+    assert_eq!((body.as_str(), log), ("fault filter abort", vec!["418 FI fault_filter_abort".to_owned()]));
+}
+
+#[tokio::test]
+async fn a_grpc_call_is_aborted_by_a_grpc_status() {
+    let request = "POST /s/m HTTP/1.1\r\nhost: a\r\ncontent-type: application/grpc\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    let route = fault(json!({"abort": {"grpcStatus": 7, "percentage": ALWAYS()}}));
+    let (status, headers, _, _) = answered(route, request).await;
+    assert_eq!(status, "HTTP/1.1 200 OK");
+    assert!(headers.contains(&"grpc-status: 7".to_owned()), "{headers:?}");
+}
+
+#[tokio::test]
+async fn a_delay_and_an_abort_both_are_told() {
+    let route =
+        fault(json!({"delay": {"fixedDelay": "0.001s", "percentage": ALWAYS()}, "abort": {"httpStatus": 503, "percentage": ALWAYS()}}));
+    let (_, _, _, log) = answered(route, "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+    assert_eq!(log, ["503 DI,FI fault_filter_abort"]);
+}
+
+#[tokio::test]
+async fn a_route_s_timeout_begins_after_the_delay() {
+    let upstream = Upstream::start().await;
+    let mut route = fault(json!({"delay": {"fixedDelay": "0.3s", "percentage": ALWAYS()}}));
+    route["route"]["timeout"] = json!("0.25s");
+    let proxy = Proxy::start(routes(json!([route])), &[cluster("a", &[&upstream], json!({}))]).await;
+    let mut client = proxy.connect().await;
+    client.say("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let mut instance = upstream.accept().await;
+    instance.head().await;
+    instance.say("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    assert_eq!(client.answer().await.0, "HTTP/1.1 200 OK");
+    drop(client);
+    assert_eq!(proxy.stop().await, ["200 DI via_upstream"]);
+}
+
+#[tokio::test]
+async fn a_preflight_is_answered() {
+    let route = cors(json!({"allowMethods": "GET,PUT", "maxAge": "60"}));
+    let request =
+        "OPTIONS / HTTP/1.1\r\nhost: a\r\norigin: https://a.test\r\naccess-control-request-method: PUT\r\nconnection: close\r\n\r\n";
+    let (status, headers, body, log) = answered(route, request).await;
+    assert_eq!((status.as_str(), body.as_str()), ("HTTP/1.1 200 OK", ""));
+    for line in ["access-control-allow-methods: GET,PUT", "access-control-allow-origin: https://a.test", "access-control-max-age: 60"] {
+        assert!(headers.contains(&line.to_owned()), "{line} not in {headers:?}");
+    }
+    assert_eq!(log, ["200 - cors_response"]);
+}
+
+#[tokio::test]
+async fn an_origin_may_read_what_the_instance_answers_and_what_the_proxy_does() {
+    let upstream = Upstream::start().await;
+    let clusters = [cluster("a", &[&upstream], json!({}))];
+    let proxy = Proxy::start(routes(json!([cors(json!({"exposeHeaders": "x-a", "allowCredentials": true}))])), &clusters).await;
+    let mut client = proxy.connect().await;
+    let request = "GET / HTTP/1.1\r\nhost: a\r\norigin: https://a.test\r\n\r\n";
+    client.say(request).await;
+    let mut instance = upstream.accept().await;
+    instance.head().await;
+    instance.say("HTTP/1.1 200 OK\r\ncontent-length: 0\r\naccess-control-allow-origin: nobody\r\n\r\n").await;
+    let allowed =
+        ["access-control-allow-credentials: true", "access-control-allow-origin: https://a.test", "access-control-expose-headers: x-a"];
+    let said = |headers: Vec<String>| headers.into_iter().filter(|line| line.starts_with("access-control")).collect::<Vec<_>>();
+    assert_eq!(said(client.answer().await.1), allowed);
+    drop((instance, upstream));
+    client.say(request).await;
+    let (status, headers) = client.answer().await;
+    assert_eq!(status, "HTTP/1.1 503 Service Unavailable");
+    assert_eq!(said(headers), allowed);
+}
