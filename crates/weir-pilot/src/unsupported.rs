@@ -46,7 +46,6 @@ const NOT_PROXIED: &[Paths] = &[(
         "{policy}.loadBalancer.warmup",
         "{policy}.loadBalancer.warmupDurationSecs",
         "{policy}.connectionPool.tcp.maxConnections",
-        "{policy}.connectionPool.tcp.maxConnectionDuration",
         "{policy}.connectionPool.http.http1MaxPendingRequests",
         "{policy}.connectionPool.http.http2MaxRequests",
         "{policy}.connectionPool.http.maxRequestsPerConnection",

@@ -12,6 +12,7 @@ use weir_xds::route::{DirectResponseAction, RouteAction, WeightedCluster as XdsW
 use weir_xds::values::{millionths, std_duration};
 
 use crate::error::CompileError;
+use crate::hash_policy::HashPolicy;
 use crate::header_changes::HeaderChanges;
 use crate::retry::RetryPolicy;
 use crate::rewrite::{PathRewrite, Redirect};
@@ -60,6 +61,8 @@ pub struct Forward {
     pub host: HostRewrite,
     /// Copies that are sent elsewhere.
     pub mirrors: Vec<Mirror>,
+    /// What decides which instance gets it, where its like go to the same.
+    pub hash: Vec<HashPolicy>,
 }
 
 /// Whether and how far a client's `grpc-timeout` counts.
@@ -234,6 +237,12 @@ impl Forward {
         });
         Ok(Self {
             mirrors: mirrors.collect(),
+            hash: route
+                .hash_policy
+                .iter()
+                .map(HashPolicy::compile)
+                .collect::<Result<_, _>>()
+                .map_err(|error| error.within("hash_policy"))?,
             clusters: clusters(route, names)?,
             not_found_status: match route.cluster_not_found_response_code() {
                 ClusterNotFoundResponseCode::ServiceUnavailable => 503,

@@ -14,6 +14,7 @@ mod error;
 pub mod fault;
 pub mod filter_chain;
 pub mod filters;
+pub mod hash_policy;
 pub mod header_changes;
 mod host_index;
 pub mod matcher;

@@ -46,6 +46,8 @@ pub struct ClusterPolicy {
     pub protocol: UpstreamProtocol,
     /// How long an unused connection is kept.
     pub idle_timeout: Option<Duration>,
+    /// How long a connection is used.
+    pub max_connection_duration: Option<Duration>,
     /// After how many requests a connection is closed.
     pub max_requests_per_connection: Option<u32>,
     /// The address that connections come from.
@@ -93,6 +95,17 @@ pub enum Balance {
     Random,
     /// Of so many by chance, the one with the fewest requests.
     LeastRequest(u32),
+    /// By the request's hash, on a ring with at least and at most so many points.
+    RingHash(u64, u64),
+    /// By the request's hash, in a table of this size.
+    Maglev(u64),
+}
+
+impl Balance {
+    /// Whether a request's hash decides.
+    pub fn is_by_hash(self) -> bool {
+        matches!(self, Self::RingHash(..) | Self::Maglev(_))
+    }
 }
 
 /// What the instances speak.
@@ -136,6 +149,10 @@ impl ClusterPolicy {
             connect_timeout: cluster.connect_timeout.as_ref().map_or(CONNECT_TIMEOUT, std_duration),
             protocol: protocol(cluster, options.as_ref())?,
             idle_timeout: (!idle.is_zero()).then_some(idle),
+            max_connection_duration: common
+                .and_then(|common| common.max_connection_duration.as_ref())
+                .map(std_duration)
+                .filter(|duration| !duration.is_zero()),
             max_requests_per_connection: common.and_then(|common| common.max_requests_per_connection).filter(|max| *max > 0),
             source_address: source_address(cluster)?,
             keepalive: keepalive(cluster),
@@ -177,9 +194,25 @@ fn balance(cluster: &XdsCluster) -> Balance {
             };
             Balance::LeastRequest(choices.max(2))
         }
-        XdsLbPolicy::RingHash | XdsLbPolicy::Maglev | XdsLbPolicy::LoadBalancingPolicyConfig => Balance::LeastRequest(2),
+        XdsLbPolicy::RingHash => match &cluster.lb_config {
+            Some(LbConfig::RingHashLbConfig(ring)) => {
+                let limit = |size: Option<u64>, usual| size.unwrap_or(usual).clamp(1, MAX_RING);
+                Balance::RingHash(limit(ring.minimum_ring_size, MIN_RING), limit(ring.maximum_ring_size, MAX_RING))
+            }
+            _ => Balance::RingHash(MIN_RING, MAX_RING),
+        },
+        XdsLbPolicy::Maglev => match &cluster.lb_config {
+            Some(LbConfig::MaglevLbConfig(maglev)) => Balance::Maglev(maglev.table_size.unwrap_or(MAGLEV_TABLE)),
+            _ => Balance::Maglev(MAGLEV_TABLE),
+        },
+        XdsLbPolicy::LoadBalancingPolicyConfig => Balance::LeastRequest(2),
     }
 }
+
+/// Envoy's sizes where none are given.
+const MIN_RING: u64 = 1024;
+const MAX_RING: u64 = 8 << 20;
+const MAGLEV_TABLE: u64 = 65_537;
 
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use weir_routing::CompileError;
 use weir_xds::tcp_proxy::TcpProxy;
 use weir_xds::tcp_proxy::tcp_proxy::ClusterSpecifier;
+use weir_xds::types::hash_policy::PolicySpecifier;
 use weir_xds::values::std_duration;
 
 use super::access_log::{self, AccessLog};
@@ -24,6 +25,8 @@ pub struct TcpConfig {
     pub total: u64,
     /// Silence that ends a connection.
     pub idle_timeout: Option<Duration>,
+    /// Whether connections of one client go to the same instance, where the cluster goes by hashes.
+    pub hash_source: bool,
     /// How often a connection is tried.
     pub connect_attempts: u32,
     /// What is written of each connection.
@@ -56,6 +59,7 @@ impl TcpConfig {
             clusters,
             total,
             idle_timeout: (!idle.is_zero()).then_some(idle),
+            hash_source: proxy.hash_policy.iter().any(|policy| matches!(policy.policy_specifier, Some(PolicySpecifier::SourceIp(_)))),
             connect_attempts: proxy.max_connect_attempts.unwrap_or(1).max(1),
             access_logs: access_log::compile(&proxy.access_log)?,
         })

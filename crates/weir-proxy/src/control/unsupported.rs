@@ -20,6 +20,8 @@ const CARRIED_OUT: &[(&str, &[&str])] = &[
             "load_assignment",
             "lb_policy",
             "least_request_lb_config",
+            "ring_hash_lb_config",
+            "maglev_lb_config",
             "upstream_bind_config",
             "upstream_connection_options",
             "typed_extension_protocol_options",
@@ -108,6 +110,7 @@ const CARRIED_OUT: &[(&str, &[&str])] = &[
             "max_stream_duration",
             "max_grpc_timeout",
             "request_mirror_policies",
+            "hash_policy",
             "include_vh_rate_limits",
         ],
     ),
@@ -156,7 +159,7 @@ const CARRIED_OUT: &[(&str, &[&str])] = &[
     ),
     (
         "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
-        &["stat_prefix", "cluster", "weighted_clusters", "idle_timeout", "access_log", "max_connect_attempts"],
+        &["stat_prefix", "cluster", "weighted_clusters", "idle_timeout", "access_log", "max_connect_attempts", "hash_policy"],
     ),
 ];
 

@@ -32,6 +32,8 @@ pub(super) struct Call {
     pub(super) choice: Option<ChosenCluster>,
     /// The origin that may read the answer, where the route allows it.
     pub(super) allowed_origin: Option<HeaderValue>,
+    /// Its hash, where its like go to the same instance.
+    pub(super) hash: Option<u64>,
     method: Method,
     grpc: bool,
 }
@@ -47,7 +49,7 @@ pub async fn handle(http: Rc<HttpRuntime>, connection: Rc<ConnectionInfo>, reque
     let exchange = Rc::new(Exchange::new(connection, Some(parts.version), !http.logs.is_empty()));
     let ending = Ending::new(exchange.clone(), http.clone());
     let method = parts.method.clone();
-    let mut call = Call { http, exchange, ending, on_upgrade, choice: None, allowed_origin: None, method, grpc: false };
+    let mut call = Call { http, exchange, ending, on_upgrade, choice: None, allowed_origin: None, hash: None, method, grpc: false };
     let (head, remote) = match head::read(parts, &call.http.config, &call.exchange.connection) {
         Ok(read) => read,
         Err(refusal) => return call.refuse(&refusal),

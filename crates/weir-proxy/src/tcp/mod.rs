@@ -22,6 +22,7 @@ use crate::upstream::connect::{ConnectError, connect};
 use crate::worker::cluster::{ClusterRuntime, HostRuntime};
 use crate::worker::instance::Instance;
 use relay::End;
+use weir_routing::hash_policy;
 
 /// A TCP proxy as one worker uses it.
 pub struct TcpRuntime {
@@ -82,9 +83,11 @@ impl TcpRuntime {
 
     /// A connection to an instance of a cluster.
     async fn connect(&self, cluster: &ClusterRuntime, exchange: &Exchange) -> Option<(Rc<HostRuntime>, TcpStream)> {
+        let source = exchange.connection.remote.ip().to_canonical();
+        let hash = self.config.hash_source.then(|| hash_policy::hash(source.to_string().as_bytes()));
         for attempt in 1..=self.config.connect_attempts {
             exchange.attempts.set(attempt);
-            let Some(target) = cluster.pick(&[], 1) else {
+            let Some(target) = cluster.pick(&[], 1, hash) else {
                 exchange.flag(ResponseFlags::NO_HEALTHY_UPSTREAM);
                 return None;
             };

@@ -37,6 +37,8 @@ pub struct Http1Connection {
     pub local: SocketAddr,
     /// How many requests it has carried.
     pub requests: u32,
+    /// Since when it is open.
+    pub opened: Instant,
     /// Since when it has carried none.
     pub idle_since: Instant,
     closed: bool,
@@ -61,7 +63,8 @@ impl Http1Connection {
         let socket = SharedStream(Rc::new(RefCell::new(stream)));
         let handshake = http1::Builder::new().max_headers(MAX_HEADERS).max_buf_size(MAX_BUFFER).handshake(TokioIo::new(socket.clone()));
         let (sender, driver) = handshake.await?;
-        Ok(Self { socket, sender, driver, local, requests: 0, idle_since: Instant::now(), closed: false })
+        let now = Instant::now();
+        Ok(Self { socket, sender, driver, local, requests: 0, opened: now, idle_since: now, closed: false })
     }
 
     /// Sends a request; the head of the answer comes back with the connection, whose driving then is up to the

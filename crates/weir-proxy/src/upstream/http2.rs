@@ -5,6 +5,7 @@ use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
+use std::time::Instant;
 
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -25,7 +26,11 @@ pub struct Http2Connection {
     pub sender: SendRequest<RequestBody>,
     /// Our address.
     pub local: SocketAddr,
+    /// Since when it is open.
+    pub opened: Instant,
     streams: Rc<Cell<usize>>,
+    /// How many requests it has carried.
+    carried: Rc<Cell<u32>>,
     /// How many streams the other side takes at once.
     limit: Rc<Cell<usize>>,
     closed: Rc<Cell<bool>>,
@@ -65,7 +70,7 @@ impl Http2Connection {
             }
             ended.set(true);
         });
-        Ok(Self { sender, local, streams: Rc::default(), limit, closed })
+        Ok(Self { sender, local, opened: Instant::now(), streams: Rc::default(), carried: Rc::default(), limit, closed })
     }
 
     /// Whether it is open.
@@ -78,8 +83,14 @@ impl Http2Connection {
         self.is_open() && self.streams.get() < self.limit.get()
     }
 
+    /// How many requests it has carried.
+    pub fn requests(&self) -> u32 {
+        self.carried.get()
+    }
+
     /// Counts a stream.
     pub fn stream(&self) -> StreamGuard {
+        self.carried.set(self.carried.get().saturating_add(1));
         self.streams.set(self.streams.get() + 1);
         StreamGuard(self.streams.clone())
     }

@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex as AsyncMutex;
 
-use crate::balance::Balancer;
+use crate::balance::{Balancer, Wish};
 use crate::config::cluster::{Cluster, ClusterPolicy};
 use crate::config::host::Host;
 use crate::stats::cluster::WorkerClusterStats;
@@ -17,6 +17,8 @@ use crate::stats::requests::Known;
 use crate::upstream::http1::Http1Connection;
 use crate::upstream::http2::Http2Connection;
 
+/// A connection that may be idle for less is looked at when it is to be used, and not only by the sweep.
+const SHORT_IDLE: Duration = Duration::from_secs(60);
 /// Connections of one instance that a worker keeps without use.
 const MAX_IDLE: usize = 256;
 
@@ -46,8 +48,36 @@ pub struct HostRuntime {
     pub opening: AsyncMutex<()>,
     /// Whether the instance is still in the cluster.
     gone: Cell<bool>,
+    limits: Cell<Limits>,
     /// What was counted of requests that it answered.
     pub series: RefCell<Known>,
+}
+
+/// When a connection is not used again.
+#[derive(Debug, Clone, Copy, Default)]
+struct Limits {
+    requests: Option<u32>,
+    age: Option<Duration>,
+    /// Set only if it is so short that the sweep would come too late.
+    idle: Option<Duration>,
+}
+
+impl Limits {
+    fn new(policy: &ClusterPolicy) -> Self {
+        Self {
+            requests: policy.max_requests_per_connection,
+            age: policy.max_connection_duration,
+            idle: policy.idle_timeout.filter(|idle| *idle < SHORT_IDLE),
+        }
+    }
+
+    fn is_worn(self, requests: u32, opened: Instant) -> bool {
+        self.requests.is_some_and(|limit| requests >= limit) || self.age.is_some_and(|limit| opened.elapsed() >= limit)
+    }
+
+    fn allows_idle(self, connection: &Http1Connection) -> bool {
+        !self.is_worn(connection.requests, connection.opened) && self.idle.is_none_or(|limit| connection.idle_since.elapsed() < limit)
+    }
 }
 
 impl ClusterRuntime {
@@ -61,12 +91,15 @@ impl ClusterRuntime {
             current: RefCell::new(cluster),
         };
         runtime.take_over();
+        let cluster = runtime.current.borrow().clone();
+        runtime.tell_limits(&cluster);
         runtime
     }
 
     /// Follows a change of the cluster. Connections to instances that stay are kept.
     pub fn update(&self, cluster: &Arc<Cluster>) {
         let old = self.current.replace(cluster.clone());
+        self.tell_limits(cluster);
         let same_hosts = Arc::ptr_eq(&old.hosts.list, &cluster.hosts.list);
         if same_hosts && old.policy.balance == cluster.policy.balance {
             return;
@@ -74,7 +107,13 @@ impl ClusterRuntime {
         *self.balancer.borrow_mut() = balancer(cluster);
         if !same_hosts {
             self.take_over();
+            self.tell_limits(cluster);
         }
+    }
+
+    fn tell_limits(&self, cluster: &Cluster) {
+        let limits = Limits::new(&cluster.policy);
+        self.hosts.borrow().iter().for_each(|host| host.limits.set(limits));
     }
 
     /// Brings the instances in line with the cluster.
@@ -101,14 +140,14 @@ impl ClusterRuntime {
     }
 
     /// The instance for the next attempt. `avoid` says which ones earlier attempts used; if it is chosen again after
-    /// `tries` more choices, it is taken after all.
-    pub fn pick(&self, avoid: &[SocketAddr], tries: u32) -> Option<Rc<HostRuntime>> {
+    /// `tries` more choices, it is taken after all. Where the balancer goes by hashes, `hash` decides.
+    pub fn pick(&self, avoid: &[SocketAddr], tries: u32, hash: Option<u64>) -> Option<Rc<HostRuntime>> {
         let current = self.current.borrow();
         let mut balancer = self.balancer.borrow_mut();
         let hosts = self.hosts.borrow();
         let mut chosen = None;
-        for _ in 0..=tries {
-            let position = balancer.pick(&current.hosts, || fastrand::u64(..))?;
+        for attempt in 0..=tries {
+            let position = balancer.pick(&current.hosts, Wish { hash, attempt }, || fastrand::u64(..))?;
             chosen = hosts.get(position);
             if chosen.is_none_or(|runtime| !avoid.contains(&runtime.host.address)) {
                 break;
@@ -142,6 +181,7 @@ impl HostRuntime {
             shared: RefCell::default(),
             opening: AsyncMutex::new(()),
             gone: Cell::new(false),
+            limits: Cell::default(),
             series: RefCell::default(),
         }
     }
@@ -155,7 +195,7 @@ impl HostRuntime {
     pub fn take_idle(&self) -> Option<Http1Connection> {
         loop {
             let mut connection = self.idle.borrow_mut().pop()?;
-            if connection.is_alive() && connection.is_reusable() {
+            if self.limits.get().allows_idle(&connection) && connection.is_alive() && connection.is_reusable() {
                 return Some(connection);
             }
         }
@@ -163,7 +203,7 @@ impl HostRuntime {
 
     /// Keeps a connection for the next request.
     pub fn keep(&self, mut connection: Http1Connection) {
-        if self.gone.get() || !connection.is_reusable() {
+        if self.gone.get() || self.limits.get().is_worn(connection.requests, connection.opened) || !connection.is_reusable() {
             return;
         }
         connection.idle_since = Instant::now();
@@ -177,7 +217,8 @@ impl HostRuntime {
     pub fn shared(&self) -> Option<Http2Connection> {
         let mut shared = self.shared.borrow_mut();
         shared.retain(Http2Connection::is_open);
-        shared.iter().find(|connection| connection.has_room()).cloned()
+        let limits = self.limits.get();
+        shared.iter().find(|connection| connection.has_room() && !limits.is_worn(connection.requests(), connection.opened)).cloned()
     }
 
     /// Shares a new connection.

@@ -32,7 +32,7 @@ pub(super) fn mirror(call: &Call, matched: &Matched, to: &Forward, body: Option<
         if mirror.shadow_suffix {
             append_shadow(&mut head);
         }
-        let copy = Copy { head, body: RequestBody::copy(body), client: call.exchange.protocol };
+        let copy = Copy { head, body: RequestBody::copy(body), client: call.exchange.protocol, hash: call.hash };
         let limit = to.timeout.unwrap_or(LIMIT);
         let open = call.http.instance.shared.connections.enter();
         tokio::task::spawn_local(async move {
@@ -56,13 +56,14 @@ struct Copy {
     head: Head,
     body: RequestBody,
     client: Option<Version>,
+    hash: Option<u64>,
 }
 
 impl Copy {
     /// Sends it once, and reads the answer to its end, so that the connection can be used again.
     async fn send(self, cluster: &ClusterRuntime) {
-        let Self { head, body, client } = self;
-        let Some(target) = cluster.pick(&[], 1) else { return };
+        let Self { head, body, client, hash } = self;
+        let Some(target) = cluster.pick(&[], 1, hash) else { return };
         let busy = target.busy();
         cluster.with_stats(|stats| stats.rq_total.add(1));
         // A copied body can be sent once only: a second try, where an idle connection had ended, fails.

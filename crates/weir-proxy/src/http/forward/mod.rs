@@ -48,6 +48,8 @@ pub(super) async fn forward(mut call: Call, matched: &Matched, route: &Route, to
     if prepare::request(&call, matched, route, to).is_err() {
         return call.reply(LocalReply::new(StatusCode::BAD_REQUEST, ""));
     }
+    let by_hash = !to.hash.is_empty() && cluster.policy().balance.is_by_hash();
+    let cookies = if by_hash { prepare::hash(&mut call, to) } else { vec![] };
     let upgrade = call.exchange.request.borrow().upgrade.clone();
     if let Some(protocol) = upgrade {
         return super::upgrade::upgrade(call, &cluster, &protocol).await;
@@ -64,7 +66,7 @@ pub(super) async fn forward(mut call: Call, matched: &Matched, route: &Route, to
         Some(deadline) => tokio::time::timeout_at(deadline, attempts).await.unwrap_or(Err(Failure::TimedOut)),
     };
     match result {
-        Ok(answer) => pass_on(call, &cluster, answer, deadline),
+        Ok(answer) => pass_on(call, &cluster, answer, deadline, cookies),
         Err(failure) => give_up(call, &cluster, &failure),
     }
 }
@@ -108,7 +110,13 @@ fn set_attempt_count(call: &Call) {
 }
 
 /// Passes on an instance's answer.
-fn pass_on(call: Call, cluster: &Rc<ClusterRuntime>, answer: Answer, deadline: Option<TokioInstant>) -> Response<ResponseBody> {
+fn pass_on(
+    call: Call,
+    cluster: &Rc<ClusterRuntime>,
+    answer: Answer,
+    deadline: Option<TokioInstant>,
+    cookies: Vec<HeaderValue>,
+) -> Response<ResponseBody> {
     let Answer { response, origin, busy, sent } = answer;
     let (mut parts, incoming) = response.into_parts();
     let status = parts.status;
@@ -120,6 +128,9 @@ fn pass_on(call: Call, cluster: &Rc<ClusterRuntime>, answer: Answer, deadline: O
     remove_hop_by_hop(&mut parts.headers);
     parts.headers.insert(SERVICE_TIME, HeaderValue::from(sent.elapsed().as_millis() as u64));
     call.change_response_headers(&mut parts.headers);
+    for cookie in cookies {
+        parts.headers.append(header::SET_COOKIE, cookie);
+    }
     // The client's connection speaks its own version.
     parts.version = http::Version::default();
     // So is the reason phrase, which no version but HTTP/1 has: each hop writes its own, as Envoy does.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::uri::{InvalidUri, PathAndQuery};
-use weir_routing::Route;
 use weir_routing::action::{Clusters, Forward, GrpcTimeout, HostRewrite};
+use weir_routing::{Route, hash_policy};
 
 use crate::http::handle::{Call, ChosenCluster};
 use crate::http::header_changes::{apply_to_request, set_authority};
@@ -35,6 +35,14 @@ pub(super) fn cluster(call: &mut Call, matched: &Matched, to: &Forward) -> Optio
         }
     };
     matched.routes.cluster(matched.host, index).cloned()
+}
+
+/// Hashes the request, so that its like go to the same instance; returns cookies that are to be issued.
+pub(super) fn hash(call: &mut Call, to: &Forward) -> Vec<HeaderValue> {
+    let source = call.exchange.connection.remote.ip();
+    let hashed = hash_policy::evaluate(&to.hash, &call.exchange.request.borrow().for_routing(), source, || fastrand::u64(..));
+    call.hash = hashed.hash;
+    hashed.cookies
 }
 
 /// Makes the request what the instance will see.

@@ -1,0 +1,206 @@
+//! What makes a request go where its like went before: Envoy's hash policies, compiled
+//! (<https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route_components.proto#envoy-v3-api-msg-config-route-v3-routeaction-hashpolicy>).
+//! The hashes are Envoy's, so that proxies of both kinds choose the same instance.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use http::header::{COOKIE, HeaderMap, HeaderName, HeaderValue};
+use twox_hash::XxHash64;
+use weir_xds::route::route_action::HashPolicy as XdsHashPolicy;
+use weir_xds::route::route_action::hash_policy::{Cookie as XdsCookie, PolicySpecifier};
+use weir_xds::values::std_duration;
+
+use crate::error::CompileError;
+use crate::request::RequestHead;
+
+/// One thing that a request is hashed by.
+#[derive(Debug, Clone)]
+pub struct HashPolicy {
+    input: Input,
+    /// Whether nothing after it counts, once there is a hash.
+    terminal: bool,
+}
+
+#[derive(Debug, Clone)]
+enum Input {
+    Header(HeaderName),
+    Cookie(Box<Cookie>),
+    Source,
+    Query(Box<str>),
+}
+
+#[derive(Debug, Clone)]
+struct Cookie {
+    name: Box<str>,
+    /// With one, a cookie is issued to clients that have none; zero means until the browser ends.
+    ttl: Option<Duration>,
+    /// What stands behind the value when it is issued.
+    rest: Box<str>,
+}
+
+/// What a request came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hashed {
+    /// The hash; none if it has nothing that counts.
+    pub hash: Option<u64>,
+    /// Cookies that are issued with the answer.
+    pub cookies: Vec<HeaderValue>,
+}
+
+/// The hash of some bytes, as Envoy's.
+pub fn hash(bytes: &[u8]) -> u64 {
+    XxHash64::oneshot(0, bytes)
+}
+
+impl HashPolicy {
+    /// Compiles Envoy's policy.
+    ///
+    /// # Errors
+    /// If it is not valid, or of a kind that is not carried out.
+    pub fn compile(policy: &XdsHashPolicy) -> Result<Self, CompileError> {
+        let input = match &policy.policy_specifier {
+            Some(PolicySpecifier::Header(header)) if header.regex_rewrite.is_none() => {
+                let name = HeaderName::try_from(header.header_name.as_str());
+                Input::Header(name.map_err(|_| CompileError::new("header", format!("`{}` is no name of a header", header.header_name)))?)
+            }
+            Some(PolicySpecifier::Cookie(cookie)) => Input::Cookie(Box::new(Cookie::compile(cookie))),
+            Some(PolicySpecifier::ConnectionProperties(properties)) if properties.source_ip => Input::Source,
+            Some(PolicySpecifier::QueryParameter(parameter)) => Input::Query(parameter.name.as_str().into()),
+            _ => return Err(CompileError::unsupported("policy_specifier")),
+        };
+        Ok(Self { input, terminal: policy.terminal })
+    }
+
+    fn evaluate(&self, head: &RequestHead<'_>, source: IpAddr, random: u64, cookies: &mut Vec<HeaderValue>) -> Option<u64> {
+        match &self.input {
+            Input::Header(name) => of_header(head.headers, name),
+            Input::Source => Some(hash(source.to_canonical().to_string().as_bytes())),
+            Input::Query(name) => head.query_parameter(name).map(|value| hash(value.as_bytes())),
+            Input::Cookie(cookie) => match cookie.find(head.headers) {
+                Some(value) => Some(hash(value.as_bytes())),
+                None => {
+                    let value = format!("{random:016x}");
+                    cookies.push(cookie.issue(&value)?);
+                    Some(hash(value.as_bytes()))
+                }
+            },
+        }
+    }
+}
+
+/// Hashes a request by all policies. `source` is the address at the other end of its connection; a cookie that has to be
+/// issued gets a value of `random`.
+pub fn evaluate(policies: &[HashPolicy], head: &RequestHead<'_>, source: IpAddr, mut random: impl FnMut() -> u64) -> Hashed {
+    let mut hashed = Hashed::default();
+    for policy in policies {
+        if let Some(new) = policy.evaluate(head, source, random(), &mut hashed.cookies) {
+            hashed.hash = Some(hashed.hash.map_or(0, |old| old.rotate_left(1)) ^ new);
+        }
+        if policy.terminal && hashed.hash.is_some() {
+            break;
+        }
+    }
+    hashed
+}
+
+/// Several values count as a set: their order says nothing.
+fn of_header(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
+    let mut values: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+    values.sort_unstable();
+    let first = *values.first()?;
+    Some(values[1..].iter().fold(hash(first), |seed, value| XxHash64::oneshot(seed, value)))
+}
+
+impl Cookie {
+    fn compile(cookie: &XdsCookie) -> Self {
+        let ttl = cookie.ttl.as_ref().map(std_duration);
+        let mut rest = String::new();
+        if let Some(ttl) = ttl.filter(|ttl| !ttl.is_zero()) {
+            let _ = write!(rest, "; Max-Age={}", ttl.as_secs());
+        }
+        if !cookie.path.is_empty() {
+            let _ = write!(rest, "; Path={}", cookie.path);
+        }
+        for attribute in &cookie.attributes {
+            let _ = match attribute.value.as_str() {
+                "" => write!(rest, "; {}", attribute.name),
+                value => write!(rest, "; {}={value}", attribute.name),
+            };
+        }
+        rest += "; HttpOnly";
+        Self { name: cookie.name.as_str().into(), ttl, rest: rest.into() }
+    }
+
+    fn find<'h>(&self, headers: &'h HeaderMap) -> Option<&'h str> {
+        let all = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+        let pairs = all.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
+        let mut values = pairs.filter(|(name, _)| *name == &*self.name).map(|(_, value)| value.trim_matches('"'));
+        values.find(|value| !value.is_empty())
+    }
+
+    fn issue(&self, value: &str) -> Option<HeaderValue> {
+        self.ttl?;
+        HeaderValue::from_str(&format!("{}=\"{value}\"{}", self.name, self.rest)).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_xds::route::route_action::hash_policy::{ConnectionProperties, CookieAttribute, Header, QueryParameter};
+    use weir_xds::values::duration;
+
+    use super::*;
+
+    const SOURCE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
+
+    fn policy(specifier: PolicySpecifier, terminal: bool) -> HashPolicy {
+        HashPolicy::compile(&XdsHashPolicy { policy_specifier: Some(specifier), terminal }).expect("valid")
+    }
+
+    fn header(name: &str) -> PolicySpecifier {
+        PolicySpecifier::Header(Header { header_name: name.into(), ..Default::default() })
+    }
+
+    fn hashed(policies: &[HashPolicy], path: &str, headers: &[(&'static str, &'static str)]) -> Hashed {
+        let pairs = headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let headers: HeaderMap = pairs.collect();
+        let head = RequestHead { method: "GET", scheme: "http", authority: "a", path, headers: &headers };
+        evaluate(policies, &head, SOURCE, || 7)
+    }
+
+    #[test]
+    fn each_input_counts_and_absent_ones_do_not() {
+        let user = policy(header("x-user"), false);
+        let query = policy(PolicySpecifier::QueryParameter(QueryParameter { name: "user".into() }), false);
+        assert_eq!(hashed(&[user.clone()], "/", &[("x-user", "alice")]).hash, Some(hash(b"alice")));
+        assert_eq!(hashed(&[user.clone()], "/", &[]).hash, None);
+        assert_eq!(hashed(&[query.clone()], "/?a=b&user=alice", &[]).hash, Some(hash(b"alice")));
+        let source = policy(PolicySpecifier::ConnectionProperties(ConnectionProperties { source_ip: true }), false);
+        assert_eq!(hashed(&[source], "/", &[("x-forwarded-for", "10.9.9.9")]).hash, Some(hash(b"10.0.0.1")));
+        let both = hashed(&[user.clone(), query.clone()], "/?user=b", &[("x-user", "a")]).hash;
+        assert_eq!(both, Some(hash(b"a").rotate_left(1) ^ hash(b"b")));
+        let first = policy(header("x-user"), true);
+        assert_eq!(hashed(&[first, query], "/?user=b", &[("x-user", "a")]).hash, Some(hash(b"a")));
+        // The known value of the algorithm for an empty text.
+        assert_eq!(hash(b""), 0xef46_db37_51d8_e999);
+    }
+
+    #[test]
+    fn a_cookie_is_issued_to_who_has_none() {
+        let cookie = |ttl: Option<u64>| {
+            let attributes = vec![CookieAttribute { name: "SameSite".into(), value: "Strict".into() }];
+            let ttl = ttl.map(|seconds| duration(Duration::from_secs(seconds)));
+            policy(PolicySpecifier::Cookie(XdsCookie { name: "seat".into(), path: "/app".into(), ttl, attributes }), false)
+        };
+        let new = hashed(&[cookie(Some(600))], "/", &[]);
+        let value = "0000000000000007";
+        assert_eq!(new.cookies, [format!("seat=\"{value}\"; Max-Age=600; Path=/app; SameSite=Strict; HttpOnly")]);
+        // It leads to the same instance when it comes back.
+        let again = hashed(&[cookie(Some(600))], "/", &[("cookie", "a=b; seat=\"0000000000000007\"")]);
+        assert_eq!((again.hash, again.cookies.len()), (new.hash, 0));
+        assert_eq!(hashed(&[cookie(Some(0))], "/", &[]).cookies, [format!("seat=\"{value}\"; Path=/app; SameSite=Strict; HttpOnly")]);
+        assert_eq!(hashed(&[cookie(None)], "/", &[]), Hashed::default());
+    }
+}
