@@ -26,8 +26,10 @@ pub use call::{Call, Direction, Protocol, Tls};
 pub struct Explainer<'t> {
     translation: &'t Translation,
     /// Compiled when they are first asked for; a text says why one cannot be.
-    tables: HashMap<&'t str, (&'t RouteConfiguration, OnceCell<Result<RouteTable, String>>)>,
+    tables: HashMap<&'t str, Table<'t>>,
 }
+
+type Table<'t> = (&'t RouteConfiguration, OnceCell<Result<RouteTable, String>>);
 
 impl<'t> Explainer<'t> {
     /// For a proxy that gets this.

@@ -14,6 +14,7 @@ use weir_xds::values::std_duration;
 
 use super::host::Hosts;
 use crate::stats::cluster::ClusterStats;
+use crate::upstream::resources::{CircuitBreakers, Resources};
 
 /// Envoy's connect timeout where none is given.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -29,6 +30,8 @@ pub struct Cluster {
     pub hosts: Hosts,
     /// Counted by all workers; kept while the cluster changes.
     pub stats: Arc<ClusterStats>,
+    /// What all workers use of it; kept while the cluster changes.
+    pub resources: Arc<Resources>,
 }
 
 /// What does not depend on a cluster's instances.
@@ -42,6 +45,8 @@ pub struct ClusterPolicy {
     pub balance: Balance,
     /// How long a connection may take to be made.
     pub connect_timeout: Duration,
+    /// What may be used of it at once.
+    pub circuit_breakers: CircuitBreakers,
     /// What its instances speak.
     pub protocol: UpstreamProtocol,
     /// How long an unused connection is kept.
@@ -147,6 +152,7 @@ impl ClusterPolicy {
             discovery: discovery(cluster)?,
             balance: balance(cluster),
             connect_timeout: cluster.connect_timeout.as_ref().map_or(CONNECT_TIMEOUT, std_duration),
+            circuit_breakers: CircuitBreakers::compile(cluster.circuit_breakers.as_ref()),
             protocol: protocol(cluster, options.as_ref())?,
             idle_timeout: (!idle.is_zero()).then_some(idle),
             max_connection_duration: common

@@ -25,6 +25,8 @@ pub struct TcpConfig {
     pub total: u64,
     /// Silence that ends a connection.
     pub idle_timeout: Option<Duration>,
+    /// How long a connection may last.
+    pub max_duration: Option<Duration>,
     /// Whether connections of one client go to the same instance, where the cluster goes by hashes.
     pub hash_source: bool,
     /// How often a connection is tried.
@@ -59,6 +61,7 @@ impl TcpConfig {
             clusters,
             total,
             idle_timeout: (!idle.is_zero()).then_some(idle),
+            max_duration: proxy.max_downstream_connection_duration.as_ref().map(std_duration).filter(|limit| !limit.is_zero()),
             hash_source: proxy.hash_policy.iter().any(|policy| matches!(policy.policy_specifier, Some(PolicySpecifier::SourceIp(_)))),
             connect_attempts: proxy.max_connect_attempts.unwrap_or(1).max(1),
             access_logs: access_log::compile(&proxy.access_log)?,

@@ -153,8 +153,9 @@ impl State {
         let known = self.clusters.remove(name);
         let stats = known.as_ref().map_or_else(|| Arc::new(ClusterStats::new(self.workers)), |known| known.current.stats.clone());
         // Instances stay through a change of the cluster; they are brought up to date at once.
+        let resources = known.as_ref().map(|known| known.current.resources.clone()).unwrap_or_default();
         let hosts = known.map_or_else(Hosts::default, |known| known.current.hosts.clone());
-        let current = Arc::new(Cluster { policy, hosts, stats });
+        let current = Arc::new(Cluster { policy, hosts, stats, resources });
         self.clusters.insert(name.clone(), ClusterState { current, endpoints, ready: false });
         self.refresh_cluster(name);
         Ok(())
@@ -221,7 +222,12 @@ impl State {
             addresses.into_iter().take(if only_one { 1 } else { usize::MAX }).collect()
         };
         let hosts = Hosts::build(endpoints, resolve, &state.current.hosts);
-        state.current = Arc::new(Cluster { policy: policy.clone(), hosts, stats: state.current.stats.clone() });
+        state.current = Arc::new(Cluster {
+            policy: policy.clone(),
+            hosts,
+            stats: state.current.stats.clone(),
+            resources: state.current.resources.clone(),
+        });
     }
 
     /// The names that must be resolved.

@@ -38,8 +38,10 @@ const CARRIED_OUT: &[(&str, &[&str])] = &[
             "common_lb_config",
         ],
     ),
-    // Limits that stand for "none" are Istio's default; others are reported.
-    ("envoy.config.cluster.v3.CircuitBreakers.Thresholds", &[]),
+    (
+        "envoy.config.cluster.v3.CircuitBreakers.Thresholds",
+        &["priority", "max_connections", "max_pending_requests", "max_requests", "max_retries", "track_remaining"],
+    ),
     (
         "envoy.config.listener.v3.Listener",
         &[
@@ -159,7 +161,16 @@ const CARRIED_OUT: &[(&str, &[&str])] = &[
     ),
     (
         "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
-        &["stat_prefix", "cluster", "weighted_clusters", "idle_timeout", "access_log", "max_connect_attempts", "hash_policy"],
+        &[
+            "stat_prefix",
+            "cluster",
+            "weighted_clusters",
+            "idle_timeout",
+            "access_log",
+            "max_connect_attempts",
+            "hash_policy",
+            "max_downstream_connection_duration",
+        ],
     ),
 ];
 
@@ -202,6 +213,6 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(fields(&Any::pack(&limits(u32::MAX))), Vec::<String>::new());
-        assert_eq!(fields(&Any::pack(&limits(1))), ["Cluster.outlier_detection", "Thresholds.max_connections"]);
+        assert_eq!(fields(&Any::pack(&limits(1))), ["Cluster.outlier_detection"]);
     }
 }

@@ -15,6 +15,7 @@ use super::response_body::{Origin, ResponseBody, UpstreamBody};
 use crate::config::cluster::UpstreamProtocol;
 use crate::log::flags::ResponseFlags;
 use crate::tcp::relay;
+use crate::upstream::resources::{Overflow, Resource};
 use crate::worker::cluster::ClusterRuntime;
 
 /// Asks an instance for the change of protocol, and passes bytes if it agrees.
@@ -31,7 +32,10 @@ pub(super) async fn upgrade(mut call: Call, cluster: &Rc<ClusterRuntime>, protoc
     let Some(target) = cluster.pick(&[], 1, call.hash) else { return give_up(call, cluster, &Failure::NoInstance) };
     call.exchange.target.replace(Some(target.clone()));
     call.exchange.attempts.set(1);
-    let busy = target.busy();
+    let busy = match cluster.take(Resource::Requests) {
+        Ok(permit) => target.busy(permit),
+        Err(Overflow) => return give_up(call, cluster, &Failure::Overflow),
+    };
     let mut connection = match attempt::open_http1(cluster, &target).await {
         Ok(connection) => connection,
         Err(failure) => return give_up(call, cluster, &failure),

@@ -19,7 +19,8 @@ use crate::log::flags::ResponseFlags;
 use crate::log::writer::LogSink;
 use crate::stats::requests::{Known, Labels, Outcome, Reporter, Series};
 use crate::upstream::connect::{ConnectError, connect};
-use crate::worker::cluster::{ClusterRuntime, HostRuntime};
+use crate::upstream::resources::Resource;
+use crate::worker::cluster::{BusyGuard, ClusterRuntime};
 use crate::worker::instance::Instance;
 use relay::End;
 use weir_routing::hash_policy;
@@ -65,24 +66,30 @@ impl TcpRuntime {
             return;
         };
         exchange.cluster.replace(Some(cluster.clone()));
-        let Some((target, upstream)) = self.connect(&cluster, &exchange).await else { return };
-        let _busy = target.busy();
+        let Some((_busy, upstream)) = self.connect(&cluster, &exchange).await else { return };
         cluster.with_stats(|stats| stats.cx_active.add(1));
         self.series(&exchange).opened.add(1);
-        let end = match client {
-            Client::Plain(socket, first) => relay::relay(&socket, first, &upstream, &exchange, self.config.idle_timeout).await,
-            Client::Tls(stream) => relay::copy(stream, upstream, &exchange).await.map_or_else(End::Client, |()| End::Both),
+        let relayed = async {
+            match client {
+                Client::Plain(socket, first) => relay::relay(&socket, first, &upstream, &exchange, self.config.idle_timeout).await,
+                Client::Tls(stream) => relay::copy(stream, upstream, &exchange).await.map_or_else(End::Client, |()| End::Both),
+            }
+        };
+        let end = match self.config.max_duration {
+            None => relayed.await,
+            Some(limit) => tokio::time::timeout(limit, relayed).await.unwrap_or(End::TooLong),
         };
         cluster.with_stats(|stats| stats.cx_active.subtract(1));
         match end {
             End::Both | End::Client(_) => {}
             End::Idle => exchange.flag(ResponseFlags::STREAM_IDLE_TIMEOUT),
+            End::TooLong => exchange.flag(ResponseFlags::DURATION_TIMEOUT),
             End::Upstream(_) => exchange.flag(ResponseFlags::UPSTREAM_TERMINATED),
         }
     }
 
     /// A connection to an instance of a cluster.
-    async fn connect(&self, cluster: &ClusterRuntime, exchange: &Exchange) -> Option<(Rc<HostRuntime>, TcpStream)> {
+    async fn connect(&self, cluster: &ClusterRuntime, exchange: &Exchange) -> Option<(BusyGuard, TcpStream)> {
         let source = exchange.connection.remote.ip().to_canonical();
         let hash = self.config.hash_source.then(|| hash_policy::hash(source.to_string().as_bytes()));
         for attempt in 1..=self.config.connect_attempts {
@@ -92,11 +99,15 @@ impl TcpRuntime {
                 return None;
             };
             exchange.target.replace(Some(target.clone()));
+            let Ok(permit) = cluster.take(Resource::Connections) else {
+                exchange.flag(ResponseFlags::UPSTREAM_OVERFLOW);
+                return None;
+            };
             match connect(&cluster.policy(), target.host.address).await {
                 Ok(stream) => {
                     exchange.upstream_local.set(stream.local_addr().ok());
                     cluster.with_stats(|stats| stats.cx_total.add(1));
-                    return Some((target, stream));
+                    return Some((target.busy(permit), stream));
                 }
                 Err(error) => {
                     cluster.with_stats(|stats| match error {

@@ -29,6 +29,8 @@ pub enum End {
     Both,
     /// Nothing was sent for too long.
     Idle,
+    /// It lasted longer than it may.
+    TooLong,
     /// The client broke off.
     Client(io::Error),
     /// The instance broke off.

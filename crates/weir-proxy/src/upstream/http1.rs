@@ -22,6 +22,7 @@ use tokio::net::TcpStream;
 
 use crate::http::request_body::RequestBody;
 use crate::io::Prefixed;
+use crate::worker::cluster::ConnectionPermit;
 
 /// A response may have so many headers.
 const MAX_HEADERS: usize = 200;
@@ -42,6 +43,8 @@ pub struct Http1Connection {
     /// Since when it has carried none.
     pub idle_since: Instant,
     closed: bool,
+    /// What it takes of its cluster's limit, where there is one.
+    pub permit: Option<ConnectionPermit>,
 }
 
 /// Why a request got no answer.
@@ -64,7 +67,7 @@ impl Http1Connection {
         let handshake = http1::Builder::new().max_headers(MAX_HEADERS).max_buf_size(MAX_BUFFER).handshake(TokioIo::new(socket.clone()));
         let (sender, driver) = handshake.await?;
         let now = Instant::now();
-        Ok(Self { socket, sender, driver, local, requests: 0, opened: now, idle_since: now, closed: false })
+        Ok(Self { socket, sender, driver, local, requests: 0, opened: now, idle_since: now, closed: false, permit: None })
     }
 
     /// Sends a request; the head of the answer comes back with the connection, whose driving then is up to the

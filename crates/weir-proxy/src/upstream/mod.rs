@@ -1,5 +1,7 @@
-//! Connections to instances: made ([`connect`]), kept and shared ([`http1`], [`http2`]).
+//! Connections to instances: made ([`connect`]), kept and shared ([`http1`], [`http2`]), and how
+//! many there may be ([`resources`]).
 
 pub mod connect;
 pub mod http1;
 pub mod http2;
+pub mod resources;

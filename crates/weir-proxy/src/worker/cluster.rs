@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, Notify};
 
 use crate::balance::{Balancer, Wish};
 use crate::config::cluster::{Cluster, ClusterPolicy};
@@ -16,6 +16,7 @@ use crate::stats::cluster::WorkerClusterStats;
 use crate::stats::requests::Known;
 use crate::upstream::http1::Http1Connection;
 use crate::upstream::http2::Http2Connection;
+use crate::upstream::resources::{Overflow, Permit, Resource};
 
 /// A connection that may be idle for less is looked at when it is to be used, and not only by the sweep.
 const SHORT_IDLE: Duration = Duration::from_secs(60);
@@ -46,6 +47,10 @@ pub struct HostRuntime {
     shared: RefCell<Vec<Http2Connection>>,
     /// Held by who opens a shared connection, so that many requests at once open one and not many.
     pub opening: AsyncMutex<()>,
+    /// Connections that are open under a limit, and who waits for one.
+    open: Rc<Cell<u32>>,
+    waiting: Cell<u32>,
+    freed: Rc<Notify>,
     /// Whether the instance is still in the cluster.
     gone: Cell<bool>,
     limits: Cell<Limits>,
@@ -134,6 +139,20 @@ impl ClusterRuntime {
         self.current.borrow().policy.clone()
     }
 
+    /// Takes one of what the cluster limits; `None` where there is no limit.
+    ///
+    /// # Errors
+    /// If the limit is reached.
+    pub fn take(&self, resource: Resource) -> Result<Option<Permit>, Overflow> {
+        let current = self.current.borrow();
+        current.resources.take(&current.policy.circuit_breakers, resource)
+    }
+
+    /// Whether the number of connections is limited.
+    pub fn limits_connections(&self) -> bool {
+        self.current.borrow().policy.circuit_breakers.limit(Resource::Connections).is_some()
+    }
+
     /// This worker's counts.
     pub fn with_stats<R>(&self, read: impl FnOnce(&WorkerClusterStats) -> R) -> R {
         read(self.current.borrow().stats.of(self.worker))
@@ -180,6 +199,9 @@ impl HostRuntime {
             idle: RefCell::default(),
             shared: RefCell::default(),
             opening: AsyncMutex::new(()),
+            open: Rc::default(),
+            waiting: Cell::new(0),
+            freed: Rc::default(),
             gone: Cell::new(false),
             limits: Cell::default(),
             series: RefCell::default(),
@@ -207,10 +229,44 @@ impl HostRuntime {
             return;
         }
         connection.idle_since = Instant::now();
+        let limited = connection.permit.is_some();
         let mut idle = self.idle.borrow_mut();
         if idle.len() < MAX_IDLE {
             idle.push(connection);
         }
+        if limited {
+            self.freed.notify_one();
+        }
+    }
+
+    /// Whether others wait for a connection already: who comes now waits behind them.
+    pub fn is_waited_for(&self) -> bool {
+        self.waiting.get() > 0
+    }
+
+    /// Waits until a connection may be opened, or one has been given back.
+    pub async fn turn(&self, cluster: &ClusterRuntime) -> Turn {
+        let _waiting = Waiting::new(&self.waiting);
+        loop {
+            if let Some(permit) = self.may_open(cluster) {
+                return Turn::Open(permit);
+            }
+            self.freed.notified().await;
+            if let Some(connection) = self.take_idle() {
+                return Turn::Reuse(Box::new(connection));
+            }
+        }
+    }
+
+    /// Each worker may have one connection to each instance whatever the limit, or its requests would wait for ever.
+    fn may_open(&self, cluster: &ClusterRuntime) -> Option<ConnectionPermit> {
+        let permit = match cluster.take(Resource::Connections) {
+            Ok(permit) => permit,
+            Err(Overflow) if self.open.get() == 0 => Some(cluster.current.borrow().resources.take_anyway(Resource::Connections)),
+            Err(Overflow) => return None,
+        };
+        self.open.set(self.open.get() + 1);
+        Some(ConnectionPermit { _counted: permit, open: self.open.clone(), freed: self.freed.clone() })
     }
 
     /// A shared connection with room for one more stream.
@@ -229,9 +285,9 @@ impl HostRuntime {
     }
 
     /// Counts a request or connection as long as the guard lives.
-    pub fn busy(self: &Rc<Self>) -> BusyGuard {
+    pub fn busy(self: &Rc<Self>, permit: Option<Permit>) -> BusyGuard {
         self.host.active.fetch_add(1, Ordering::Relaxed);
-        BusyGuard(self.host.clone())
+        BusyGuard(self.host.clone(), permit)
     }
 
     /// The instance has left the cluster: nothing new is sent to it, and nothing is kept.
@@ -242,9 +298,48 @@ impl HostRuntime {
     }
 }
 
-/// A request or connection that an instance is busy with.
+/// What a request that waited for a connection may do.
+pub enum Turn {
+    /// Open one.
+    Open(ConnectionPermit),
+    /// Use this one.
+    Reuse(Box<Http1Connection>),
+}
+
+/// A connection that is open under a limit.
 #[derive(Debug)]
-pub struct BusyGuard(Arc<Host>);
+pub struct ConnectionPermit {
+    _counted: Option<Permit>,
+    open: Rc<Cell<u32>>,
+    freed: Rc<Notify>,
+}
+
+impl Drop for ConnectionPermit {
+    fn drop(&mut self) {
+        self.open.set(self.open.get() - 1);
+        self.freed.notify_one();
+    }
+}
+
+/// Counts one that waits.
+struct Waiting<'w>(&'w Cell<u32>);
+
+impl<'w> Waiting<'w> {
+    fn new(waiting: &'w Cell<u32>) -> Self {
+        waiting.set(waiting.get() + 1);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// A request or connection that an instance is busy with, and what it takes of the cluster's limit.
+#[derive(Debug)]
+pub struct BusyGuard(Arc<Host>, #[expect(dead_code, reason = "given back when it is dropped")] Option<Permit>);
 
 impl Drop for BusyGuard {
     fn drop(&mut self) {

@@ -7,6 +7,7 @@ mod configuration;
 mod failures;
 mod filters;
 mod http2;
+mod limits;
 mod mirrors;
 mod requests;
 mod support;

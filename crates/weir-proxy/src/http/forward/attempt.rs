@@ -21,7 +21,8 @@ use crate::log::flags::ResponseFlags;
 use crate::upstream::connect::{ConnectError, connect};
 use crate::upstream::http1::Http1Connection;
 use crate::upstream::http2::Http2Connection;
-use crate::worker::cluster::{BusyGuard, ClusterRuntime, HostRuntime};
+use crate::upstream::resources::{Overflow, Permit, Resource};
+use crate::worker::cluster::{BusyGuard, ClusterRuntime, HostRuntime, Turn};
 
 /// The head of an instance's answer, and what its body needs.
 pub(super) struct Answer {
@@ -37,6 +38,8 @@ pub(super) struct Answer {
 pub(in crate::http) enum Failure {
     /// The cluster has no instance to choose.
     NoInstance,
+    /// A limit of the cluster is reached.
+    Overflow,
     /// No connection could be made.
     Connect(ConnectError),
     /// The connection ended before the answer began.
@@ -70,6 +73,7 @@ impl Failure {
                 "no_healthy_upstream".into(),
                 Bytes::from_static(b"no healthy upstream"),
             ),
+            Self::Overflow => reset(StatusCode::SERVICE_UNAVAILABLE, ResponseFlags::UPSTREAM_OVERFLOW, "overflow"),
             Self::Connect(ConnectError::TimedOut) => {
                 reset(StatusCode::SERVICE_UNAVAILABLE, ResponseFlags::UPSTREAM_CONNECTION_FAILURE, "connection timeout")
             }
@@ -108,7 +112,7 @@ pub(super) async fn attempt(
         return Err(Failure::NoInstance);
     };
     call.exchange.target.replace(Some(target.clone()));
-    let busy = target.busy();
+    let busy = target.busy(take(cluster, Resource::Requests)?);
     cluster.with_stats(|stats| stats.rq_total.add(1));
     let limit = retries.policy().and_then(|policy| policy.per_try_timeout);
     let outgoing = Outgoing {
@@ -150,12 +154,11 @@ impl<O: Fn(SocketAddr), R: Fn(bool) -> Request<RequestBody>> Outgoing<'_, O, R> 
     }
 
     async fn http1(&self) -> Result<Reached, Failure> {
-        let mut kept = self.target.take_idle();
+        let mut kept = if self.target.is_waited_for() { None } else { self.target.take_idle() };
         loop {
-            let reused = kept.is_some();
-            let mut connection = match kept.take() {
-                Some(connection) => connection,
-                None => open_http1(self.cluster, self.target).await?,
+            let (mut connection, reused) = match kept.take() {
+                Some(connection) => (connection, true),
+                None => self.connection().await?,
             };
             (self.opened)(connection.local);
             let sent = Instant::now();
@@ -167,6 +170,23 @@ impl<O: Fn(SocketAddr), R: Fn(bool) -> Request<RequestBody>> Outgoing<'_, O, R> 
                 // It had ended unseen, and nothing was written: a fresh one does not change what is sent.
                 Err(error) if reused && error.unsent => {}
                 Err(error) => return Err(classify(&error.error)),
+            }
+        }
+    }
+
+    /// A connection where none is idle, and whether it was used before: a new one, or, where no more may be open, the next
+    /// that is given back.
+    async fn connection(&self) -> Result<(Http1Connection, bool), Failure> {
+        let _pending = take(self.cluster, Resource::Pending)?;
+        if !self.cluster.limits_connections() {
+            return Ok((open_http1(self.cluster, self.target).await?, false));
+        }
+        match self.target.turn(self.cluster).await {
+            Turn::Reuse(connection) => Ok((*connection, true)),
+            Turn::Open(permit) => {
+                let mut connection = open_http1(self.cluster, self.target).await?;
+                connection.permit = Some(permit);
+                Ok((connection, false))
             }
         }
     }
@@ -184,11 +204,20 @@ impl<O: Fn(SocketAddr), R: Fn(bool) -> Request<RequestBody>> Outgoing<'_, O, R> 
     }
 }
 
+/// Takes one of what the cluster limits.
+fn take(cluster: &ClusterRuntime, resource: Resource) -> Result<Option<Permit>, Failure> {
+    cluster.take(resource).map_err(|Overflow| {
+        cluster.with_stats(|stats| stats.rq_pending_overflow.add(1));
+        Failure::Overflow
+    })
+}
+
 /// A connection that is open, or a new one.
 async fn shared_http2(cluster: &ClusterRuntime, target: &HostRuntime) -> Result<Http2Connection, Failure> {
     if let Some(connection) = target.shared() {
         return Ok(connection);
     }
+    let _pending = take(cluster, Resource::Pending)?;
     let _opening = target.opening.lock().await;
     // Somebody may have opened one while we waited.
     if let Some(connection) = target.shared() {

@@ -14,6 +14,7 @@ use crate::http::Head;
 use crate::http::handle::Call;
 use crate::http::request_body::{RequestBody, Source};
 use crate::http::response_body::UpstreamBody;
+use crate::upstream::resources::Resource;
 use crate::worker::cluster::ClusterRuntime;
 use crate::worker::routes::Matched;
 
@@ -64,7 +65,8 @@ impl Copy {
     async fn send(self, cluster: &ClusterRuntime) {
         let Self { head, body, client, hash } = self;
         let Some(target) = cluster.pick(&[], 1, hash) else { return };
-        let busy = target.busy();
+        let Ok(permit) = cluster.take(Resource::Requests) else { return };
+        let busy = target.busy(permit);
         cluster.with_stats(|stats| stats.rq_total.add(1));
         // A copied body can be sent once only: a second try, where an idle connection had ended, fails.
         let again = if body.is_end_stream() { RequestBody::empty } else { RequestBody::broken };

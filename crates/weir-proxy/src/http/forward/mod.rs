@@ -23,11 +23,13 @@ use super::local_reply::LocalReply;
 use super::request_body::Source;
 use super::response_body::{ResponseBody, UpstreamBody};
 use crate::log::flags::ResponseFlags;
+use crate::upstream::resources::{Overflow, Resource};
 use crate::worker::cluster::ClusterRuntime;
 use crate::worker::routes::Matched;
 use attempt::{Answer, Failure};
 use retry::Retries;
 
+const OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
 const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 
 /// Sends a request on.
@@ -80,6 +82,8 @@ async fn attempts(
     body: Option<&Rc<Source>>,
 ) -> Result<Answer, Failure> {
     let mut retries = Retries::new(to.retry.as_ref());
+    // What the attempt that is made takes of the limit, if it is not the first.
+    let mut retrying = None;
     loop {
         call.exchange.attempts.set(call.exchange.attempts.get() + 1);
         if matched.virtual_host().attempt_count {
@@ -92,6 +96,15 @@ async fn attempts(
                 cluster.with_stats(|stats| stats.rq_retry_limit_exceeded.add(1));
             }
             return result;
+        };
+        drop(retrying);
+        retrying = match cluster.take(Resource::Retries) {
+            Ok(permit) => permit,
+            Err(Overflow) => {
+                call.exchange.flag(ResponseFlags::UPSTREAM_OVERFLOW);
+                cluster.with_stats(|stats| stats.rq_retry_overflow.add(1));
+                return result;
+            }
         };
         retries.avoid(call.exchange.target.borrow().as_ref().map(|target| target.host.address));
         drop(result);
@@ -174,7 +187,11 @@ pub(in crate::http) fn give_up(call: Call, cluster: &Rc<ClusterRuntime>, failure
         }
         stats.count_status(status.as_u16());
     });
-    call.reply(LocalReply::new(status, body))
+    let reply = LocalReply::new(status, body);
+    call.reply(match failure {
+        Failure::Overflow => reply.with(OVERLOADED, HeaderValue::from_static("true")),
+        _ => reply,
+    })
 }
 
 /// Waits for a future, but no longer than a limit, if there is one.

@@ -1,0 +1,85 @@
+//! Limits of a cluster: what is over them is refused at once, what is within them waits.
+
+use serde_json::{Value, json};
+
+use crate::support::{Proxy, Upstream, Wire, cluster, routes, to};
+
+const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+
+/// A proxy before one instance whose cluster has these thresholds.
+async fn limited(thresholds: Value) -> (Proxy, Upstream) {
+    let upstream = Upstream::start().await;
+    let breakers = json!({"circuitBreakers": {"thresholds": [thresholds]}});
+    let proxy = Proxy::start(routes(json!([to("a")])), &[cluster("a", &[&upstream], breakers)]).await;
+    (proxy, upstream)
+}
+
+async fn asking(proxy: &Proxy) -> Wire {
+    let mut client = proxy.connect().await;
+    client.say(GET).await;
+    client
+}
+
+async fn is_refused(client: &mut Wire) {
+    let (status, headers) = client.answer().await;
+    assert_eq!(status, "HTTP/1.1 503 Service Unavailable");
+    assert!(headers.contains(&"x-envoy-overloaded: true".to_owned()), "{headers:?}");
+    client.hears("upstream connect error or disconnect/reset before headers. reset reason: overflow").await;
+}
+
+#[tokio::test]
+async fn a_request_waits_for_the_only_connection_and_the_next_is_refused() {
+    let (proxy, upstream) = limited(json!({"maxConnections": 1, "maxPendingRequests": 1})).await;
+    let mut first = asking(&proxy).await;
+    let mut instance = upstream.accept().await;
+    instance.head().await;
+    // Whichever of the two comes first waits, and the other one is refused.
+    let (mut second, mut third) = (asking(&proxy).await, asking(&proxy).await);
+    let mut waiting = tokio::select! {
+        () = is_refused(&mut second) => third,
+        () = is_refused(&mut third) => second,
+    };
+    instance.say(OK).await;
+    first.head().await;
+    // Over the same connection: there is no other.
+    instance.head().await;
+    instance.say(OK).await;
+    assert_eq!(waiting.answer().await.0, "HTTP/1.1 200 OK");
+    drop((first, waiting));
+    let mut log = proxy.stop().await;
+    log.sort();
+    let refused = "503 UO upstream_reset_before_response_started{overflow}";
+    assert_eq!(log, ["200 - via_upstream", "200 - via_upstream", refused]);
+}
+
+#[tokio::test]
+async fn who_waits_gets_a_connection_of_its_own_when_the_other_ends() {
+    let (proxy, upstream) = limited(json!({"maxConnections": 1})).await;
+    let mut first = asking(&proxy).await;
+    let mut instance = upstream.accept().await;
+    instance.head().await;
+    let mut second = asking(&proxy).await;
+    instance.say("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+    first.head().await;
+    drop(instance);
+    let mut instance = upstream.accept().await;
+    instance.head().await;
+    instance.say(OK).await;
+    assert_eq!(second.answer().await.0, "HTTP/1.1 200 OK");
+}
+
+#[tokio::test]
+async fn so_many_requests_at_once_and_no_more() {
+    let (proxy, upstream) = limited(json!({"maxRequests": 2})).await;
+    let mut clients = [asking(&proxy).await, asking(&proxy).await];
+    let mut instances = [upstream.accept().await, upstream.accept().await];
+    is_refused(&mut asking(&proxy).await).await;
+    for instance in &mut instances {
+        instance.head().await;
+        instance.say(OK).await;
+    }
+    for client in &mut clients {
+        assert_eq!(client.answer().await.0, "HTTP/1.1 200 OK");
+    }
+}
