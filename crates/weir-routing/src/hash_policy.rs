@@ -174,9 +174,9 @@ mod tests {
     fn each_input_counts_and_absent_ones_do_not() {
         let user = policy(header("x-user"), false);
         let query = policy(PolicySpecifier::QueryParameter(QueryParameter { name: "user".into() }), false);
-        assert_eq!(hashed(&[user.clone()], "/", &[("x-user", "alice")]).hash, Some(hash(b"alice")));
-        assert_eq!(hashed(&[user.clone()], "/", &[]).hash, None);
-        assert_eq!(hashed(&[query.clone()], "/?a=b&user=alice", &[]).hash, Some(hash(b"alice")));
+        assert_eq!(hashed(std::slice::from_ref(&user), "/", &[("x-user", "alice")]).hash, Some(hash(b"alice")));
+        assert_eq!(hashed(std::slice::from_ref(&user), "/", &[]).hash, None);
+        assert_eq!(hashed(std::slice::from_ref(&query), "/?a=b&user=alice", &[]).hash, Some(hash(b"alice")));
         let source = policy(PolicySpecifier::ConnectionProperties(ConnectionProperties { source_ip: true }), false);
         assert_eq!(hashed(&[source], "/", &[("x-forwarded-for", "10.9.9.9")]).hash, Some(hash(b"10.0.0.1")));
         let both = hashed(&[user.clone(), query.clone()], "/?user=b", &[("x-user", "a")]).hash;
