@@ -4,6 +4,7 @@
 //! (<https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/load_balancers>).
 
 mod maglev;
+pub mod outlier;
 mod ring;
 mod schedule;
 
@@ -102,20 +103,21 @@ fn sums(weights: impl Iterator<Item = u32>) -> Vec<u64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
     use crate::config::host::{Host, WeightedHost, Workload};
 
-    fn hosts(weights: &[u32]) -> Hosts {
+    pub(crate) fn hosts(weights: &[u32]) -> Hosts {
         let host = |(i, weight): (usize, &u32)| WeightedHost {
             host: Arc::new(Host {
                 address: ([10, 0, 0, i as u8], 80).into(),
                 hostname: None,
                 workload: Workload::default(),
                 active: AtomicU32::new(0),
+                health: Default::default(),
             }),
             weight: *weight,
         };

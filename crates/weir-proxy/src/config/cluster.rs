@@ -13,6 +13,7 @@ use weir_xds::upstream_http::http_protocol_options::{UpstreamProtocolOptions, ex
 use weir_xds::values::std_duration;
 
 use super::host::Hosts;
+use crate::balance::outlier::{Health, OutlierPolicy};
 use crate::stats::cluster::ClusterStats;
 use crate::upstream::resources::{CircuitBreakers, Resources};
 
@@ -30,6 +31,8 @@ pub struct Cluster {
     pub hosts: Hosts,
     /// Counted by all workers; kept while the cluster changes.
     pub stats: Arc<ClusterStats>,
+    /// Which of its instances fail too often; kept while the cluster changes.
+    pub health: Arc<Health>,
     /// What all workers use of it; kept while the cluster changes.
     pub resources: Arc<Resources>,
 }
@@ -45,6 +48,10 @@ pub struct ClusterPolicy {
     pub balance: Balance,
     /// How long a connection may take to be made.
     pub connect_timeout: Duration,
+    /// When instances are left out.
+    pub outlier: Option<OutlierPolicy>,
+    /// If fewer percent of the instances than this are left, all are used.
+    pub panic_percent: u32,
     /// What may be used of it at once.
     pub circuit_breakers: CircuitBreakers,
     /// What its instances speak.
@@ -152,6 +159,8 @@ impl ClusterPolicy {
             discovery: discovery(cluster)?,
             balance: balance(cluster),
             connect_timeout: cluster.connect_timeout.as_ref().map_or(CONNECT_TIMEOUT, std_duration),
+            outlier: cluster.outlier_detection.as_ref().map(OutlierPolicy::compile),
+            panic_percent: panic_percent(cluster),
             circuit_breakers: CircuitBreakers::compile(cluster.circuit_breakers.as_ref()),
             protocol: protocol(cluster, options.as_ref())?,
             idle_timeout: (!idle.is_zero()).then_some(idle),
@@ -166,6 +175,12 @@ impl ClusterPolicy {
             service: service(cluster),
         })
     }
+}
+
+/// Envoy's threshold where none is given is a half.
+fn panic_percent(cluster: &XdsCluster) -> u32 {
+    let threshold = cluster.common_lb_config.as_ref().and_then(|config| config.healthy_panic_threshold.as_ref());
+    threshold.map_or(50, |percent| percent.value.clamp(0.0, 100.0) as u32)
 }
 
 fn discovery(cluster: &XdsCluster) -> Result<Discovery, CompileError> {

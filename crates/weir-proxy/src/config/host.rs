@@ -10,6 +10,8 @@ use weir_xds::endpoint::lb_endpoint::HostIdentifier;
 use weir_xds::endpoint::{ClusterLoadAssignment, LbEndpoint};
 use weir_xds::values::{host_and_port, metadata_text};
 
+use crate::balance::outlier::HostHealth;
+
 /// One instance of a service. It lives as long as its address is in the cluster, whatever else changes.
 #[derive(Debug)]
 pub struct Host {
@@ -21,6 +23,8 @@ pub struct Host {
     pub workload: Workload,
     /// Requests and connections that it is busy with, counted by all workers.
     pub active: AtomicU32,
+    /// Whether it has failed too often lately.
+    pub health: HostHealth,
 }
 
 /// What Istio tells of an instance: `name;namespace;canonical name;canonical revision;cluster`.
@@ -137,7 +141,13 @@ impl Hosts {
                     continue;
                 }
                 let same = known.get(&address).filter(|host| host.workload == endpoint.workload && host.hostname == hostname);
-                let new = || Host { address, hostname: hostname.clone(), workload: endpoint.workload.clone(), active: AtomicU32::new(0) };
+                let new = || Host {
+                    address,
+                    hostname: hostname.clone(),
+                    workload: endpoint.workload.clone(),
+                    active: AtomicU32::new(0),
+                    health: HostHealth::default(),
+                };
                 list.push(WeightedHost { host: same.map_or_else(|| Arc::new(new()), |host| Arc::clone(host)), weight: endpoint.weight });
             }
         }

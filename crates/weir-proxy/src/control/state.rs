@@ -154,8 +154,9 @@ impl State {
         let stats = known.as_ref().map_or_else(|| Arc::new(ClusterStats::new(self.workers)), |known| known.current.stats.clone());
         // Instances stay through a change of the cluster; they are brought up to date at once.
         let resources = known.as_ref().map(|known| known.current.resources.clone()).unwrap_or_default();
+        let health = known.as_ref().map(|known| known.current.health.clone()).unwrap_or_default();
         let hosts = known.map_or_else(Hosts::default, |known| known.current.hosts.clone());
-        let current = Arc::new(Cluster { policy, hosts, stats, resources });
+        let current = Arc::new(Cluster { policy, hosts, stats, resources, health });
         self.clusters.insert(name.clone(), ClusterState { current, endpoints, ready: false });
         self.refresh_cluster(name);
         Ok(())
@@ -227,6 +228,7 @@ impl State {
             hosts,
             stats: state.current.stats.clone(),
             resources: state.current.resources.clone(),
+            health: state.current.health.clone(),
         });
     }
 

@@ -34,6 +34,7 @@ const CARRIED_OUT: &[(&str, &[&str])] = &[
             "typed_dns_resolver_config",
             "cleanup_interval",
             "circuit_breakers",
+            "outlier_detection",
             "transport_socket",
             "common_lb_config",
         ],
@@ -41,6 +42,25 @@ const CARRIED_OUT: &[(&str, &[&str])] = &[
     (
         "envoy.config.cluster.v3.CircuitBreakers.Thresholds",
         &["priority", "max_connections", "max_pending_requests", "max_requests", "max_retries", "track_remaining"],
+    ),
+    (
+        "envoy.config.cluster.v3.OutlierDetection",
+        &[
+            "consecutive_5xx",
+            "enforcing_consecutive_5xx",
+            "consecutive_gateway_failure",
+            "enforcing_consecutive_gateway_failure",
+            "consecutive_local_origin_failure",
+            "enforcing_consecutive_local_origin_failure",
+            "split_external_local_origin_errors",
+            "interval",
+            "base_ejection_time",
+            "max_ejection_time",
+            "max_ejection_percent",
+            // Istio turns them off, by a share of 0.
+            "enforcing_success_rate",
+            "enforcing_local_origin_success_rate",
+        ],
     ),
     (
         "envoy.config.listener.v3.Listener",
@@ -209,10 +229,11 @@ mod tests {
                 thresholds: vec![Thresholds { max_connections: Some(max_connections), ..Default::default() }],
                 ..Default::default()
             }),
-            outlier_detection: (max_connections == 1).then(OutlierDetection::default),
+            outlier_detection: (max_connections == 1)
+                .then(|| OutlierDetection { failure_percentage_threshold: Some(50), ..Default::default() }),
             ..Default::default()
         };
         assert_eq!(fields(&Any::pack(&limits(u32::MAX))), Vec::<String>::new());
-        assert_eq!(fields(&Any::pack(&limits(1))), ["Cluster.outlier_detection"]);
+        assert_eq!(fields(&Any::pack(&limits(1))), ["OutlierDetection.failure_percentage_threshold"]);
     }
 }

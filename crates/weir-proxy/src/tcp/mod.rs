@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use crate::balance::outlier;
 use crate::config::access_log::AccessLog;
 use crate::config::cluster::Service;
 use crate::config::host::Workload;
@@ -107,9 +108,11 @@ impl TcpRuntime {
                 Ok(stream) => {
                     exchange.upstream_local.set(stream.local_addr().ok());
                     cluster.with_stats(|stats| stats.cx_total.add(1));
+                    cluster.report(&target.host, outlier::Outcome::Status(200));
                     return Some((target.busy(permit), stream));
                 }
                 Err(error) => {
+                    cluster.report(&target.host, outlier::Outcome::Failed);
                     cluster.with_stats(|stats| match error {
                         ConnectError::TimedOut => stats.cx_connect_timeout.add(1),
                         ConnectError::Failed(_) => stats.cx_connect_fail.add(1),

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 
+use crate::balance::outlier::{self, Outcome};
 use crate::balance::{Balancer, Wish};
 use crate::config::cluster::{Cluster, ClusterPolicy};
-use crate::config::host::Host;
+use crate::config::host::{Host, Hosts};
 use crate::stats::cluster::WorkerClusterStats;
 use crate::stats::requests::Known;
 use crate::upstream::http1::Http1Connection;
@@ -27,8 +28,8 @@ const MAX_IDLE: usize = 256;
 pub struct ClusterRuntime {
     worker: usize,
     current: RefCell<Arc<Cluster>>,
-    balancer: RefCell<Balancer>,
     hosts: RefCell<Vec<Rc<HostRuntime>>>,
+    usable: RefCell<Usable>,
     /// What was counted of requests that found no instance.
     pub series: RefCell<Known>,
 }
@@ -90,14 +91,15 @@ impl ClusterRuntime {
     pub fn new(cluster: Arc<Cluster>, worker: usize) -> Self {
         let runtime = Self {
             worker,
-            balancer: RefCell::new(balancer(&cluster)),
             hosts: RefCell::default(),
+            usable: RefCell::new(Usable::new(&cluster, &[])),
             series: RefCell::default(),
             current: RefCell::new(cluster),
         };
         runtime.take_over();
         let cluster = runtime.current.borrow().clone();
         runtime.tell_limits(&cluster);
+        runtime.choose_usable(&cluster);
         runtime
     }
 
@@ -106,14 +108,18 @@ impl ClusterRuntime {
         let old = self.current.replace(cluster.clone());
         self.tell_limits(cluster);
         let same_hosts = Arc::ptr_eq(&old.hosts.list, &cluster.hosts.list);
-        if same_hosts && old.policy.balance == cluster.policy.balance {
+        if same_hosts && old.policy.balance == cluster.policy.balance && old.policy.outlier == cluster.policy.outlier {
             return;
         }
-        *self.balancer.borrow_mut() = balancer(cluster);
         if !same_hosts {
             self.take_over();
             self.tell_limits(cluster);
         }
+        self.choose_usable(cluster);
+    }
+
+    fn choose_usable(&self, cluster: &Cluster) {
+        *self.usable.borrow_mut() = Usable::new(cluster, &self.hosts.borrow());
     }
 
     fn tell_limits(&self, cluster: &Cluster) {
@@ -162,17 +168,30 @@ impl ClusterRuntime {
     /// `tries` more choices, it is taken after all. Where the balancer goes by hashes, `hash` decides.
     pub fn pick(&self, avoid: &[SocketAddr], tries: u32, hash: Option<u64>) -> Option<Rc<HostRuntime>> {
         let current = self.current.borrow();
-        let mut balancer = self.balancer.borrow_mut();
-        let hosts = self.hosts.borrow();
+        if let Some(policy) = &current.policy.outlier {
+            current.health.look(&current.policy.name, &current.hosts, policy);
+            if self.usable.borrow().version != current.health.version() {
+                self.choose_usable(&current);
+            }
+        }
+        let Usable { hosts, runtimes, balancer, .. } = &mut *self.usable.borrow_mut();
         let mut chosen = None;
         for attempt in 0..=tries {
-            let position = balancer.pick(&current.hosts, Wish { hash, attempt }, || fastrand::u64(..))?;
-            chosen = hosts.get(position);
+            let position = balancer.pick(hosts, Wish { hash, attempt }, || fastrand::u64(..))?;
+            chosen = runtimes.get(position);
             if chosen.is_none_or(|runtime| !avoid.contains(&runtime.host.address)) {
                 break;
             }
         }
         chosen.cloned()
+    }
+
+    /// Takes note of how an attempt at an instance ended.
+    pub fn report(&self, host: &Host, outcome: Outcome) {
+        let current = self.current.borrow();
+        if let Some(policy) = &current.policy.outlier {
+            current.health.report(&current.policy.name, &current.hosts, host, outcome, policy);
+        }
     }
 
     /// Closes connections that nobody used for too long, or that the other side closed.
@@ -188,8 +207,32 @@ impl ClusterRuntime {
     }
 }
 
-fn balancer(cluster: &Cluster) -> Balancer {
-    Balancer::new(cluster.policy.balance, &cluster.hosts, fastrand::u64(..))
+/// The instances that may be chosen now: all but those that failed too often.
+struct Usable {
+    hosts: Hosts,
+    /// In the same order.
+    runtimes: Vec<Rc<HostRuntime>>,
+    balancer: Balancer,
+    /// Of the cluster's health when this was made.
+    version: u64,
+}
+
+impl Usable {
+    fn new(cluster: &Cluster, runtimes: &[Rc<HostRuntime>]) -> Self {
+        // Read first: what changes meanwhile is seen at the next choice.
+        let version = cluster.health.version();
+        let (hosts, runtimes) = match cluster.policy.outlier {
+            None => (cluster.hosts.clone(), runtimes.to_vec()),
+            Some(_) => {
+                let good = outlier::usable(&cluster.hosts, cluster.policy.panic_percent);
+                let list: Arc<[_]> = good.iter().map(|position| cluster.hosts.list[*position].clone()).collect();
+                let equal = list.windows(2).all(|pair| pair[0].weight == pair[1].weight);
+                (Hosts { list, equal }, good.iter().filter_map(|position| runtimes.get(*position).cloned()).collect())
+            }
+        };
+        let balancer = Balancer::new(cluster.policy.balance, &hosts, fastrand::u64(..));
+        Self { hosts, runtimes, balancer, version }
+    }
 }
 
 impl HostRuntime {

@@ -9,6 +9,7 @@ mod filters;
 mod http2;
 mod limits;
 mod mirrors;
+mod outliers;
 mod requests;
 mod support;
 mod upgrades;

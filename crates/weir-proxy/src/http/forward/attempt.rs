@@ -10,8 +10,9 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 
-use super::retry::Retries;
+use super::retry::{self, Retries};
 use super::within;
+use crate::balance::outlier::Outcome;
 use crate::config::cluster::UpstreamProtocol;
 use crate::http::Head;
 use crate::http::handle::Call;
@@ -121,8 +122,28 @@ pub(super) async fn attempt(
         opened: |local| call.exchange.upstream_local.set(Some(local)),
         request: |http2| request(call, body, http2),
     };
-    let (response, origin, sent) = within(limit, outgoing.send(call.exchange.protocol)).await.unwrap_or(Err(Failure::AttemptTimedOut))?;
+    let result = within(limit, outgoing.send(call.exchange.protocol)).await.unwrap_or(Err(Failure::AttemptTimedOut));
+    if let Some(outcome) = outcome(&result) {
+        cluster.report(&target.host, outcome);
+    }
+    let (response, origin, sent) = result?;
     Ok(Answer { response, origin, busy, sent })
+}
+
+/// What an attempt says of its instance. A gRPC status in the head counts as the HTTP status that it stands for.
+fn outcome(result: &Result<Reached, Failure>) -> Option<Outcome> {
+    Some(match result {
+        Ok((response, ..)) => match retry::grpc_status(response.headers()) {
+            None | Some(0) => Outcome::Status(response.status().as_u16()),
+            Some(4) => Outcome::Status(504),
+            Some(14) => Outcome::Status(503),
+            Some(2 | 13 | 15) => Outcome::Status(500),
+            Some(_) => Outcome::Status(400),
+        },
+        Err(Failure::AttemptTimedOut) => Outcome::TimedOut,
+        Err(Failure::Overflow | Failure::NoInstance | Failure::TimedOut) => return None,
+        Err(_) => Outcome::Failed,
+    })
 }
 
 /// A request that goes to an instance.

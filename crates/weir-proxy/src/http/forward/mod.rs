@@ -22,6 +22,7 @@ use super::handle::Call;
 use super::local_reply::LocalReply;
 use super::request_body::Source;
 use super::response_body::{ResponseBody, UpstreamBody};
+use crate::balance::outlier::Outcome;
 use crate::log::flags::ResponseFlags;
 use crate::upstream::resources::{Overflow, Resource};
 use crate::worker::cluster::ClusterRuntime;
@@ -67,6 +68,9 @@ pub(super) async fn forward(mut call: Call, matched: &Matched, route: &Route, to
         None => attempts.await,
         Some(deadline) => tokio::time::timeout_at(deadline, attempts).await.unwrap_or(Err(Failure::TimedOut)),
     };
+    if let (Err(Failure::TimedOut), Some(target)) = (&result, call.exchange.target.borrow().as_ref()) {
+        cluster.report(&target.host, Outcome::TimedOut);
+    }
     match result {
         Ok(answer) => pass_on(call, &cluster, answer, deadline, cookies),
         Err(failure) => give_up(call, &cluster, &failure),
