@@ -91,12 +91,12 @@ fn one_block_that_fits_nowhere_takes_its_rule_away_and_no_other() {
 fn names_are_joined_and_conditions_of_both_hold() {
     let mesh = delegated(
         "name: root, match: [{name: m, uri: {prefix: /a}, headers: {x: {exact: '1'}}, port: 80, sourceLabels: {app: a}, gateways: [mesh]}]",
-        &format!("- {{name: leaf, match: [{{name: n, headers: {{y: {{exact: '2'}}}}, sourceLabels: {{version: v1}}}}], {TO_B}}}"),
+        &format!("- {{name: leaf, match: [{{name: n, headers: {{z: {{exact: '2'}}}}, sourceLabels: {{version: v1}}}}], {TO_B}}}"),
     );
     let spec = &rules(&mesh)[0].spec;
     let block = &spec.r#match[0];
     assert_eq!((spec.name.as_str(), block.name.as_str()), ("root-leaf", "m-n"));
-    assert_eq!(block.headers.keys().collect::<Vec<_>>(), ["x", "y"]);
+    assert_eq!(block.headers.keys().collect::<Vec<_>>(), ["x", "z"]);
     assert_eq!((block.port, block.gateways.as_slice()), (80, ["mesh".to_owned()].as_slice()));
     assert_eq!(labels(&block.source_labels), "app=a,version=v1");
     assert!(block.uri.is_some());
