@@ -4,7 +4,7 @@
 //! What every request does is a few atomic operations on its instance; everything else happens when one is left out, or
 //! comes back. Nothing of it is done for clusters without outlier detection.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -84,12 +84,19 @@ pub struct HostHealth {
     ejected: AtomicU64,
     /// How often it was left out lately.
     times: AtomicU32,
+    /// Whether it fails its active health checks.
+    failing: AtomicBool,
 }
 
 impl HostHealth {
     /// Whether it is left out.
     pub fn is_ejected(&self) -> bool {
         self.ejected.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether it may be chosen: neither left out nor failing its checks.
+    pub fn is_usable(&self) -> bool {
+        !self.is_ejected() && !self.failing.load(Ordering::Relaxed)
     }
 
     /// Counts an outcome; the reason to leave the instance out, if it is one.
@@ -159,6 +166,15 @@ impl Health {
         self.started.elapsed().as_millis() as u64 + 1
     }
 
+    /// Takes note of whether an instance passes its active health checks. Whether that is new.
+    pub fn checked(&self, host: &Host, passes: bool) -> bool {
+        let is_new = host.health.failing.swap(!passes, Ordering::Relaxed) == passes;
+        if is_new {
+            self.version.fetch_add(1, Ordering::Release);
+        }
+        is_new
+    }
+
     /// Takes note of how an attempt ended; says so if the instance is left out for it.
     pub fn report(&self, cluster: &str, hosts: &Hosts, host: &Host, outcome: Outcome, policy: &OutlierPolicy) {
         let Some((what, count)) = host.health.count(outcome, policy) else { return };
@@ -206,7 +222,7 @@ fn time_out(policy: &OutlierPolicy, times: u32) -> Duration {
 
 /// The instances that may be chosen, by their positions; all, if so few are left that leaving others out would do more harm.
 pub fn usable(hosts: &Hosts, panic_percent: u32) -> Vec<usize> {
-    let good: Vec<usize> = (0..hosts.list.len()).filter(|position| !hosts.list[*position].host.health.is_ejected()).collect();
+    let good: Vec<usize> = (0..hosts.list.len()).filter(|position| hosts.list[*position].host.health.is_usable()).collect();
     let panics = (good.len() as u64 * 100) < u64::from(panic_percent) * hosts.list.len() as u64;
     if panics { (0..hosts.list.len()).collect() } else { good }
 }
