@@ -20,7 +20,9 @@ const ROOTS: &[&str] = &[
     "envoy/config/listener/v3/listener.proto",
     "envoy/config/route/v3/route.proto",
     "envoy/extensions/access_loggers/file/v3/file.proto",
+    "envoy/extensions/clusters/dynamic_forward_proxy/v3/cluster.proto",
     "envoy/extensions/filters/http/cors/v3/cors.proto",
+    "envoy/extensions/filters/http/dynamic_forward_proxy/v3/dynamic_forward_proxy.proto",
     "envoy/extensions/filters/http/fault/v3/fault.proto",
     "envoy/extensions/filters/http/grpc_stats/v3/config.proto",
     "envoy/extensions/filters/http/router/v3/router.proto",
@@ -51,7 +53,8 @@ fn main() -> Result<(), Error> {
     println!("cargo:rerun-if-changed=Cargo.toml");
     let protos = envoy_types_folder()?.join("proto");
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    let includes: Vec<PathBuf> = INCLUDES.iter().map(|folder| protos.join(folder)).collect();
+    let mut includes = vec![mended(&protos, &out)?];
+    includes.extend(INCLUDES.iter().map(|folder| protos.join(folder)));
 
     let descriptors =
         protox::Compiler::new(&includes)?.include_imports(true).include_source_info(false).open_files(ROOTS)?.file_descriptor_set();
@@ -69,6 +72,19 @@ fn main() -> Result<(), Error> {
         .include_file("messages.rs")
         .compile_fds(descriptors)?;
     Ok(())
+}
+
+/// A folder with the one file that `protox` reads otherwise than `protoc` does: a name that begins with `common` it looks for in
+/// packages too that are imported only indirectly. There the name is written in full.
+fn mended(protos: &Path, out: &Path) -> Result<PathBuf, Error> {
+    const FILE: &str = "envoy/extensions/clusters/dynamic_forward_proxy/v3/cluster.proto";
+    const NAME: &str = "common.dynamic_forward_proxy.v3.DnsCacheConfig";
+    let text = fs::read_to_string(protos.join("data-plane-api").join(FILE))?;
+    let folder = out.join("mended");
+    let file = folder.join(FILE);
+    fs::create_dir_all(file.parent().ok_or("a file without a folder")?)?;
+    fs::write(file, text.replace(NAME, &format!(".envoy.extensions.{NAME}")))?;
+    Ok(folder)
 }
 
 /// Where Cargo keeps the sources of the package `envoy-types`.

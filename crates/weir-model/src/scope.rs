@@ -63,6 +63,8 @@ pub enum OutboundPolicy {
     RegistryOnly,
     /// To the address that it was sent to.
     AllowAny,
+    /// HTTP to the host that a request names, looked up when it comes; everything else to the address that it was sent to.
+    AllowAnyDynamicDns,
     /// Through a proxy for all of it.
     EgressProxy(Destination),
 }
@@ -165,7 +167,8 @@ fn outbound_policy(mesh: &MeshSnapshot, sidecar: Option<&Sidecar>, namespace: &s
     }
     match mesh.config.outbound_traffic_policy.mode {
         MeshMode::RegistryOnly => OutboundPolicy::RegistryOnly,
-        _ => OutboundPolicy::AllowAny,
+        MeshMode::AllowAny => OutboundPolicy::AllowAny,
+        MeshMode::AllowAnyDynamicDns => OutboundPolicy::AllowAnyDynamicDns,
     }
 }
 

@@ -3,6 +3,8 @@
 
 /// The cluster that sends to the address that the client connected to.
 pub const PASSTHROUGH: &str = "PassthroughCluster";
+/// The cluster that sends to the host that a request names.
+pub const DYNAMIC_DNS: &str = "AllowAnyDynamicDNSCluster";
 /// The cluster that has no instances.
 pub const BLACK_HOLE: &str = "BlackHoleCluster";
 

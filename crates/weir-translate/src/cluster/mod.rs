@@ -2,12 +2,13 @@
 //! workload itself; and those without instances.
 
 mod balancer;
+pub(crate) mod dynamic_dns;
 mod outbound;
 mod pool;
 mod special;
 mod tls;
 
-use weir_model::{Interception, ProxyKind, Resolution};
+use weir_model::{Interception, OutboundPolicy, ProxyKind, Resolution};
 use weir_xds::cluster::Cluster;
 
 use crate::context::Context;
@@ -30,6 +31,9 @@ pub(crate) fn clusters(context: &Context<'_>) -> Vec<Made> {
     let mut made: Vec<Made> = vec![special::black_hole().into()];
     if context.proxy.kind == ProxyKind::Sidecar {
         made.push(special::passthrough().into());
+        if context.scope.outbound_policy == OutboundPolicy::AllowAnyDynamicDns {
+            made.push(dynamic_dns::cluster(context).into());
+        }
         if context.proxy.interception == Interception::Redirect {
             made.push(special::inbound_passthrough().into());
         }

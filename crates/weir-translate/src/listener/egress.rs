@@ -24,6 +24,7 @@ use super::{ANY_ADDRESS, LOOPBACK, access_log, at, build, inspectors};
 use crate::context::Context;
 use crate::names;
 use crate::route::destination;
+use crate::virtual_host::sidecar;
 
 /// The route configurations that listeners ask for.
 #[derive(Debug, Clone)]
@@ -264,7 +265,7 @@ impl Entry {
 fn everything_else(context: &Context<'_>, name: &str) -> FilterChain {
     let cluster = match &context.scope.outbound_policy {
         OutboundPolicy::RegistryOnly => names::BLACK_HOLE.to_owned(),
-        OutboundPolicy::AllowAny => names::PASSTHROUGH.to_owned(),
+        OutboundPolicy::AllowAny | OutboundPolicy::AllowAnyDynamicDns => names::PASSTHROUGH.to_owned(),
         OutboundPolicy::EgressProxy(proxy) => destination::cluster(proxy, None, 0),
     };
     FilterChain {
@@ -285,14 +286,31 @@ fn redirected(context: &Context<'_>) -> Listener {
         name: "virtualOutbound-blackhole".to_owned(),
         ..Default::default()
     };
+    let http = unknown_http(context);
+    let inspectors = inspectors(http.as_slice());
+    let http = http.map(|chain| FilterChain { name: "virtualOutbound-catchall-http".to_owned(), ..build(chain) });
     let rest = FilterChain { filter_chain_match: None, ..everything_else(context, "virtualOutbound-catchall-tcp") };
+    // Beside a chain for plaintext HTTP, other plaintext would match none: what has no condition is no fallback, the default is.
+    let (rest, default) = if http.is_some() { (None, Some(rest)) } else { (Some(rest), None) };
     Listener {
         name: "virtualOutbound".to_owned(),
         use_original_dst: Some(true),
-        filter_chains: vec![itself, rest],
+        listener_filters: inspectors,
+        filter_chains: [Some(itself), http, rest].into_iter().flatten().collect(),
+        default_filter_chain: default,
         listener_filters_timeout: Some(duration(Duration::ZERO)),
         max_connections_to_accept_per_socket_event: Some(1),
         access_log: access_log::of_listener(&context.mesh.config),
         ..at(ANY_ADDRESS, port, TrafficDirection::Outbound)
     }
+}
+
+/// The chain for plaintext HTTP to unknown addresses, where the host that a request names decides, and not the address.
+fn unknown_http(context: &Context<'_>) -> Option<Chain> {
+    let policy = &context.scope.outbound_policy;
+    if *policy != OutboundPolicy::AllowAnyDynamicDns {
+        return None;
+    }
+    let manager = http::with_routes(context, Class::Outbound, "outbound_virtualOutbound;", sidecar::unknown(policy));
+    Some(Chain { filters: vec![manager], ..Default::default() }.only_plaintext_http())
 }

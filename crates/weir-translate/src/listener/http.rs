@@ -4,6 +4,7 @@
 
 use weir_api::resources::mesh_config::NormalizationType;
 use weir_api::resources::proxy_config::{ForwardClientCertDetails as Details, ProxyHeaders};
+use weir_model::OutboundPolicy;
 use weir_xds::core::{AggregatedConfigSource, ApiVersion, ConfigSource, Http1ProtocolOptions, config_source::ConfigSourceSpecifier};
 use weir_xds::envoy::extensions::filters::http::grpc_stats::v3::{FilterConfig as GrpcStats, filter_config::PerMethodStatSpecifier};
 use weir_xds::envoy::extensions::request_id::uuid::v3::UuidRequestIdConfig;
@@ -19,6 +20,7 @@ use weir_xds::{Any, Message, Name, cors, fault, router};
 
 use super::access_log;
 use super::chain::filter;
+use crate::cluster::dynamic_dns;
 use crate::context::Context;
 use crate::route::filters::{CORS, FAULT};
 
@@ -56,7 +58,7 @@ fn manager(context: &Context<'_>, class: Class, stat_prefix: &str, routes: Route
     let mut manager = HttpConnectionManager {
         stat_prefix: stat_prefix.to_owned(),
         route_specifier: Some(routes),
-        http_filters: filters(),
+        http_filters: filters(context, class),
         use_remote_address: Some(class == Class::Gateway),
         proxy_100_continue: true,
         upgrade_configs: vec![UpgradeConfig { upgrade_type: "websocket".to_owned(), ..Default::default() }],
@@ -83,18 +85,22 @@ fn normalization(written: NormalizationType) -> (bool, bool, PathWithEscapedSlas
     }
 }
 
-fn filters() -> Vec<HttpFilter> {
+fn filters(context: &Context<'_>, class: Class) -> Vec<HttpFilter> {
     let stats = GrpcStats {
         emit_filter_state: true,
         per_method_stat_specifier: Some(PerMethodStatSpecifier::StatsForAllMethods(false)),
         ..Default::default()
     };
-    vec![
+    let mut filters = vec![
         http_filter("envoy.filters.http.grpc_stats", &stats),
         http_filter(FAULT, &fault::HttpFault::default()),
         http_filter(CORS, &cors::Cors {}),
-        http_filter("envoy.filters.http.router", &router::Router::default()),
-    ]
+    ];
+    if class == Class::Outbound && context.scope.outbound_policy == OutboundPolicy::AllowAnyDynamicDns {
+        filters.push(http_filter("envoy.filters.http.dynamic_forward_proxy", &dynamic_dns::filter()));
+    }
+    filters.push(http_filter("envoy.filters.http.router", &router::Router::default()));
+    filters
 }
 
 fn http_filter<M: Message + Name>(name: &str, config: &M) -> HttpFilter {

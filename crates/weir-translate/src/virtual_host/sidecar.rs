@@ -217,15 +217,22 @@ impl<'b> Builder<'b> {
     }
 }
 
+/// The routes of requests that come by no service's listener.
+pub(crate) fn unknown(policy: &OutboundPolicy) -> RouteConfiguration {
+    let host = everything_else(policy);
+    configuration(&host.name.clone(), vec![host])
+}
+
 /// What happens to requests for hosts that are not known.
 fn everything_else(policy: &OutboundPolicy) -> VirtualHost {
     let any = vec!["*".to_owned()];
-    let cluster = match policy {
+    let (name, cluster) = match policy {
         OutboundPolicy::RegistryOnly => return virtual_host("block_all".to_owned(), any, vec![block()]),
-        OutboundPolicy::AllowAny => names::PASSTHROUGH.to_owned(),
-        OutboundPolicy::EgressProxy(destination) => destination::cluster(destination, None, 0),
+        OutboundPolicy::AllowAny => ("allow_any", names::PASSTHROUGH.to_owned()),
+        OutboundPolicy::AllowAnyDynamicDns => ("allow_any_dynamic_dns", names::DYNAMIC_DNS.to_owned()),
+        OutboundPolicy::EgressProxy(destination) => ("allow_any", destination::cluster(destination, None, 0)),
     };
-    virtual_host("allow_any".to_owned(), any, vec![route::to_cluster("allow_any", &cluster)])
+    virtual_host(name.to_owned(), any, vec![route::to_cluster(name, &cluster)])
 }
 
 fn block() -> Route {
