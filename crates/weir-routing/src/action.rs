@@ -8,7 +8,7 @@ use http::HeaderName;
 use weir_xds::route::route::Action as XdsAction;
 use weir_xds::route::route_action::{ClusterNotFoundResponseCode, ClusterSpecifier, HostRewriteSpecifier};
 use weir_xds::route::weighted_cluster::cluster_weight::HostRewriteSpecifier::HostRewriteLiteral;
-use weir_xds::route::{DirectResponseAction, RouteAction, WeightedCluster as XdsWeighted};
+use weir_xds::route::{DirectResponseAction, RetryPolicy as XdsRetryPolicy, RouteAction, WeightedCluster as XdsWeighted};
 use weir_xds::values::{millionths, std_duration};
 
 use crate::error::CompileError;
@@ -54,15 +54,15 @@ pub struct Forward {
     /// How long nothing may be sent either way.
     pub idle_timeout: Option<Duration>,
     /// When and how often it is tried again.
-    pub retry: Option<RetryPolicy>,
+    pub retry: Option<Arc<RetryPolicy>>,
     /// What becomes of the path.
     pub path: Option<PathRewrite>,
     /// What becomes of the authority.
     pub host: HostRewrite,
     /// Copies that are sent elsewhere.
-    pub mirrors: Vec<Mirror>,
+    pub mirrors: Box<[Mirror]>,
     /// What decides which instance gets it, where its like go to the same.
-    pub hash: Vec<HashPolicy>,
+    pub hash: Box<[HashPolicy]>,
 }
 
 /// Whether and how far a client's `grpc-timeout` counts.
@@ -147,35 +147,50 @@ impl Weighted {
     }
 }
 
-/// The names of clusters that the routes of one virtual host lead to, each once.
+/// What the routes of one virtual host have in common, while they are compiled.
 #[derive(Debug, Default)]
-pub(crate) struct ClusterNames {
-    pub(crate) names: Vec<Arc<str>>,
+pub(crate) struct Shared {
+    /// The names of the clusters that they lead to, each once.
+    pub(crate) clusters: Vec<Arc<str>>,
     known: std::collections::HashMap<Arc<str>, ClusterIndex>,
+    /// The policy of routes that have none of their own.
+    default_retry: Option<Arc<RetryPolicy>>,
+    /// The last one, and what it was compiled from: most routes have the same.
+    retry: Option<(XdsRetryPolicy, Arc<RetryPolicy>)>,
 }
 
-impl ClusterNames {
+impl Shared {
+    pub(crate) fn new(default_retry: Option<Arc<RetryPolicy>>) -> Self {
+        Self { default_retry, ..Default::default() }
+    }
+
+    fn retry(&mut self, policy: Option<&XdsRetryPolicy>) -> Result<Option<Arc<RetryPolicy>>, CompileError> {
+        let Some(policy) = policy else { return Ok(self.default_retry.clone()) };
+        if let Some((_, known)) = self.retry.as_ref().filter(|(written, _)| written == policy) {
+            return Ok(Some(known.clone()));
+        }
+        let compiled = Arc::new(RetryPolicy::compile(policy)?);
+        self.retry = Some((policy.clone(), compiled.clone()));
+        Ok(Some(compiled))
+    }
+
     fn index(&mut self, name: &str) -> ClusterIndex {
         if let Some(index) = self.known.get(name) {
             return *index;
         }
         let name: Arc<str> = name.into();
-        let index = self.names.len() as ClusterIndex;
-        self.names.push(name.clone());
+        let index = self.clusters.len() as ClusterIndex;
+        self.clusters.push(name.clone());
         self.known.insert(name, index);
         index
     }
 }
 
 impl Action {
-    pub(crate) fn compile(
-        action: Option<&XdsAction>,
-        names: &mut ClusterNames,
-        default_retry: Option<&RetryPolicy>,
-    ) -> Result<Self, CompileError> {
+    pub(crate) fn compile(action: Option<&XdsAction>, shared: &mut Shared) -> Result<Self, CompileError> {
         match action {
             Some(XdsAction::Route(route)) => {
-                let forward = Forward::compile(route, names, default_retry).map_err(|error| error.within("route"))?;
+                let forward = Forward::compile(route, shared).map_err(|error| error.within("route"))?;
                 Ok(Self::Forward(Box::new(forward)))
             }
             Some(XdsAction::Redirect(redirect)) => {
@@ -220,18 +235,15 @@ mod bytes_of {
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
 
 impl Forward {
-    fn compile(route: &RouteAction, names: &mut ClusterNames, default_retry: Option<&RetryPolicy>) -> Result<Self, CompileError> {
-        let retry = match &route.retry_policy {
-            Some(policy) => Some(RetryPolicy::compile(policy).map_err(|error| error.within("retry_policy"))?),
-            None => default_retry.cloned(),
-        };
+    fn compile(route: &RouteAction, shared: &mut Shared) -> Result<Self, CompileError> {
+        let retry = shared.retry(route.retry_policy.as_ref()).map_err(|error| error.within("retry_policy"))?;
         let path = match (&route.regex_rewrite, route.prefix_rewrite.as_str()) {
             (Some(rewrite), _) => Some(PathRewrite::compile_regex(rewrite).map_err(|error| error.within("regex_rewrite"))?),
             (None, "") => None,
             (None, prefix) => Some(PathRewrite::Matched(prefix.into())),
         };
         let mirrors = route.request_mirror_policies.iter().map(|policy| Mirror {
-            cluster: names.index(&policy.cluster),
+            cluster: shared.index(&policy.cluster),
             millionths: policy.runtime_fraction.as_ref().and_then(|f| f.default_value.as_ref()).map_or(1_000_000, millionths),
             shadow_suffix: !policy.disable_shadow_host_suffix_append,
         });
@@ -243,7 +255,7 @@ impl Forward {
                 .map(HashPolicy::compile)
                 .collect::<Result<_, _>>()
                 .map_err(|error| error.within("hash_policy"))?,
-            clusters: clusters(route, names)?,
+            clusters: clusters(route, shared)?,
             not_found_status: match route.cluster_not_found_response_code() {
                 ClusterNotFoundResponseCode::ServiceUnavailable => 503,
                 ClusterNotFoundResponseCode::NotFound => 404,
@@ -287,10 +299,10 @@ fn host_rewrite(route: &RouteAction) -> Result<HostRewrite, CompileError> {
     })
 }
 
-fn clusters(route: &RouteAction, names: &mut ClusterNames) -> Result<Clusters, CompileError> {
+fn clusters(route: &RouteAction, shared: &mut Shared) -> Result<Clusters, CompileError> {
     match &route.cluster_specifier {
-        Some(ClusterSpecifier::Cluster(name)) => Ok(Clusters::One(names.index(name))),
-        Some(ClusterSpecifier::WeightedClusters(weighted)) => self::weighted(weighted, names),
+        Some(ClusterSpecifier::Cluster(name)) => Ok(Clusters::One(shared.index(name))),
+        Some(ClusterSpecifier::WeightedClusters(weighted)) => self::weighted(weighted, shared),
         Some(ClusterSpecifier::ClusterHeader(name)) => {
             let name = HeaderName::try_from(name.as_str());
             name.map(Clusters::Header).map_err(|_| CompileError::new("cluster_header", "is no name of a header"))
@@ -300,13 +312,13 @@ fn clusters(route: &RouteAction, names: &mut ClusterNames) -> Result<Clusters, C
     }
 }
 
-fn weighted(weighted: &XdsWeighted, names: &mut ClusterNames) -> Result<Clusters, CompileError> {
+fn weighted(weighted: &XdsWeighted, shared: &mut Shared) -> Result<Clusters, CompileError> {
     let mut choices = vec![];
     for (i, cluster) in weighted.clusters.iter().enumerate() {
         let within = |error: CompileError| error.within(&format!("weighted_clusters.clusters[{i}]"));
         let host = cluster.host_rewrite_specifier.as_ref().map(|HostRewriteLiteral(host)| host.as_str().into());
         choices.push(WeightedCluster {
-            cluster: names.index(&cluster.name),
+            cluster: shared.index(&cluster.name),
             weight: cluster.weight.unwrap_or(0),
             request_headers: HeaderChanges::compile(&cluster.request_headers_to_add, &cluster.request_headers_to_remove).map_err(within)?,
             response_headers: HeaderChanges::compile(&cluster.response_headers_to_add, &cluster.response_headers_to_remove)

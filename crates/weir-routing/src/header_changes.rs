@@ -55,9 +55,9 @@ pub struct HeaderChange {
 #[derive(Debug, Clone, Default)]
 pub struct HeaderChanges {
     /// Removed first.
-    pub remove: Vec<HeaderName>,
+    pub remove: Box<[HeaderName]>,
     /// Written then, in order.
-    pub write: Vec<HeaderChange>,
+    pub write: Box<[HeaderChange]>,
 }
 
 impl HeaderChanges {

@@ -4,14 +4,14 @@
 //! (<https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route_components.proto>, `domains`).
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 use crate::error::CompileError;
+use crate::map::Map;
 
 /// The domains of a route configuration.
 #[derive(Debug, Clone, Default)]
 pub struct HostIndex {
-    exact: HashMap<Box<str>, u32>,
+    exact: Map<Box<str>, u32>,
     suffixes: Wildcards,
     prefixes: Wildcards,
     any: Option<u32>,
@@ -21,7 +21,7 @@ pub struct HostIndex {
 #[derive(Debug, Clone, Default)]
 struct Wildcards {
     lengths: Vec<usize>,
-    hosts: HashMap<Box<str>, u32>,
+    hosts: Map<Box<str>, u32>,
 }
 
 impl Wildcards {

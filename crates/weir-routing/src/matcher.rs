@@ -13,9 +13,9 @@ pub struct RouteMatcher {
     /// On the path.
     pub path: PathCondition,
     /// On headers, the method, the scheme and the authority.
-    pub headers: Vec<HeaderCondition>,
+    pub headers: Box<[HeaderCondition]>,
     /// On query parameters.
-    pub query: Vec<QueryCondition>,
+    pub query: Box<[QueryCondition]>,
     /// Set where the route asks for something that a request of ours never has (a JWT claim): it never matches.
     pub impossible: bool,
 }
@@ -59,9 +59,13 @@ impl RouteMatcher {
         })
     }
 
-    /// Whether a request satisfies all conditions.
-    pub fn matches(&self, head: &RequestHead<'_>) -> bool {
-        self.check(head).is_ok()
+    /// Whether a request satisfies all conditions; `path` is its path without the query, which whoever tries several routes cuts
+    /// off once.
+    pub fn matches(&self, path: &str, head: &RequestHead<'_>) -> bool {
+        self.path.holds(path)
+            && self.headers.iter().all(|header| header.holds(head))
+            && self.query.iter().all(|parameter| parameter.holds(head))
+            && !self.impossible
     }
 
     /// Whether a request satisfies all conditions, and else the first that it does not.

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use weir_xds::Message;
 use weir_xds::route::virtual_host::TlsRequirementType;
 use weir_xds::route::{Route as XdsRoute, RouteConfiguration, VirtualHost as XdsVirtualHost};
-use weir_xds::values::metadata_text;
 
-use crate::action::{Action, ClusterNames};
+use crate::action::{Action, Shared};
 use crate::error::CompileError;
 use crate::filters::Filters;
 use crate::header_changes::HeaderChanges;
 use crate::host_index::{HostIndex, without_port};
 use crate::matcher::RouteMatcher;
+use crate::metadata::Metadata;
 use crate::request::RequestHead;
 use crate::retry::RetryPolicy;
 use crate::route_index::RouteIndex;
@@ -41,10 +41,10 @@ pub struct VirtualHost {
     /// Its name.
     pub name: Arc<str>,
     /// In the order in which they are tried.
-    pub routes: Vec<Route>,
+    pub routes: Box<[Route]>,
     index: RouteIndex,
     /// The clusters that its routes lead to: a route names them by their position here.
-    pub clusters: Vec<Arc<str>>,
+    pub clusters: Box<[Arc<str>]>,
     /// Which requests are sent to `https` first.
     pub require_tls: RequireTls,
     /// Whether `x-envoy-attempt-count` is set on requests.
@@ -81,35 +81,8 @@ pub struct Route {
     pub response_headers: HeaderChanges,
     /// What it asks of filters.
     pub filters: Option<Box<Filters>>,
-    /// `file:line` of the rule that it was made of, where the control plane told.
-    pub source: Option<Arc<str>>,
     /// The texts of its metadata, by namespace and key.
     pub metadata: Metadata,
-}
-
-/// Texts of a resource's metadata, for access logs.
-#[derive(Debug, Default, Clone)]
-pub struct Metadata(HashMap<(Box<str>, Box<str>), Box<str>>);
-
-impl Metadata {
-    /// Keeps the texts of an xDS resource's metadata.
-    pub fn compile(metadata: Option<&weir_xds::core::Metadata>) -> Self {
-        let namespaces = metadata.into_iter().flat_map(|metadata| metadata.filter_metadata.keys().map(move |key| (metadata, key)));
-        let texts = namespaces.flat_map(|(metadata, namespace)| {
-            let keys = metadata.filter_metadata[namespace].fields.keys();
-            keys.filter_map(move |key| {
-                let text = metadata_text(metadata, namespace, key)?;
-                Some(((namespace.as_str().into(), key.as_str().into()), text.into()))
-            })
-        });
-        Self(texts.collect())
-    }
-
-    /// The text of a namespace and key.
-    pub fn get(&self, namespace: &str, key: &str) -> Option<&str> {
-        // Only access logs ask, and only if their format names it.
-        self.0.get(&(Box::from(namespace), Box::from(key))).map(AsRef::as_ref)
-    }
 }
 
 /// Two independent 64-bit hashes of a message's bytes.
@@ -200,12 +173,14 @@ impl RouteTable {
 
 impl VirtualHost {
     fn compile(host: &XdsVirtualHost, fingerprint: Fingerprint) -> Result<Self, CompileError> {
-        let default_retry = host.retry_policy.as_ref().map(RetryPolicy::compile).transpose()?;
-        let mut names = ClusterNames::default();
-        let routes = host.routes.iter().enumerate().map(|(i, route)| {
-            Route::compile(route, &mut names, default_retry.as_ref()).map_err(|error| error.within(&format!("routes[{i}]")))
-        });
-        let routes = routes.collect::<Result<Vec<_>, _>>()?;
+        let default_retry = host.retry_policy.as_ref().map(RetryPolicy::compile).transpose()?.map(Arc::new);
+        let mut shared = Shared::new(default_retry);
+        let routes = host
+            .routes
+            .iter()
+            .enumerate()
+            .map(|(i, route)| Route::compile(route, &mut shared).map_err(|error| error.within(&format!("routes[{i}]"))));
+        let routes = routes.collect::<Result<Box<[_]>, _>>()?;
         let require_tls = match host.require_tls() {
             TlsRequirementType::None => RequireTls::No,
             // Nothing that a client says makes a request internal, so both mean all.
@@ -215,7 +190,7 @@ impl VirtualHost {
             name: host.name.as_str().into(),
             index: RouteIndex::build(routes.iter().map(|route| &route.matcher)),
             routes,
-            clusters: names.names,
+            clusters: shared.clusters.into(),
             require_tls,
             attempt_count: host.include_request_attempt_count,
             request_headers: HeaderChanges::compile(&host.request_headers_to_add, &host.request_headers_to_remove)?,
@@ -226,22 +201,27 @@ impl VirtualHost {
 
     /// The position of the first route that matches a request.
     pub fn find(&self, head: &RequestHead<'_>) -> Option<usize> {
-        self.index.find(head, |number| self.routes[number as usize].matcher.matches(head)).map(|number| number as usize)
+        let path = head.path_only();
+        let matches = |number: u32| self.routes.get(number as usize).is_some_and(|route| route.matcher.matches(path, head));
+        self.index.find(path, head.headers, matches).map(|number| number as usize)
     }
 }
 
 impl Route {
-    fn compile(route: &XdsRoute, names: &mut ClusterNames, default_retry: Option<&RetryPolicy>) -> Result<Self, CompileError> {
+    /// `file:line` of the rule that it was made of, where the control plane told.
+    pub fn source(&self) -> Option<&str> {
+        self.metadata.get("weir", "source")
+    }
+
+    fn compile(route: &XdsRoute, shared: &mut Shared) -> Result<Self, CompileError> {
         let route_match = route.r#match.as_ref().ok_or_else(|| CompileError::missing("match"))?;
-        let source = route.metadata.as_ref().and_then(|metadata| metadata_text(metadata, "weir", "source"));
         Ok(Self {
             name: route.name.as_str().into(),
             matcher: RouteMatcher::compile(route_match).map_err(|error| error.within("match"))?,
-            action: Action::compile(route.action.as_ref(), names, default_retry)?,
+            action: Action::compile(route.action.as_ref(), shared)?,
             request_headers: HeaderChanges::compile(&route.request_headers_to_add, &route.request_headers_to_remove)?,
             response_headers: HeaderChanges::compile(&route.response_headers_to_add, &route.response_headers_to_remove)?,
             filters: Filters::compile(&route.typed_per_filter_config)?,
-            source: source.map(Into::into),
             metadata: Metadata::compile(route.metadata.as_ref()),
         })
     }

@@ -1,6 +1,7 @@
 //! How texts of a request are compared: Envoy's `StringMatcher` and `RegexMatcher`, compiled.
 
 use regex::bytes::{Regex, RegexBuilder};
+use regex_syntax::hir::{Hir, HirKind, Look};
 use weir_xds::matcher::string_matcher::MatchPattern;
 use weir_xds::matcher::{RegexMatcher, StringMatcher};
 
@@ -108,6 +109,28 @@ pub fn whole(pattern: &str) -> String {
     format!("^(?:{pattern})$")
 }
 
+/// What every text begins with that a compiled expression matches; empty if nothing is sure.
+pub fn literal_prefix(pattern: &str) -> Vec<u8> {
+    let Ok(parsed) = regex_syntax::parse(pattern) else { return vec![] };
+    let mut prefix = vec![];
+    append_literal(&parsed, &mut prefix);
+    prefix
+}
+
+/// Appends the text that an expression begins with; whether it is nothing else, so that what follows may be appended, too.
+fn append_literal(part: &Hir, prefix: &mut Vec<u8>) -> bool {
+    match part.kind() {
+        HirKind::Literal(literal) => {
+            prefix.extend_from_slice(&literal.0);
+            true
+        }
+        HirKind::Empty | HirKind::Look(Look::Start) => true,
+        HirKind::Capture(capture) => append_literal(&capture.sub, prefix),
+        HirKind::Concat(parts) => parts.iter().all(|part| append_literal(part, prefix)),
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,6 +163,25 @@ mod tests {
         for (pattern, ignore_case, text, expected) in cases {
             let matcher = compile(pattern.clone(), *ignore_case);
             assert_eq!(matcher.matches(text.as_bytes()), *expected, "{pattern:?} on {text:?}");
+        }
+    }
+
+    #[test]
+    fn how_a_match_must_begin_is_found() {
+        let cases = [
+            ("/api/v1/[a-z]+", "/api/v1/"),
+            ("/(api)/v1", "/api/v1"),
+            ("/a|/ab", ""),
+            ("/a|b", ""),
+            ("(?i)/abc", "/"),
+            ("/ab?c", "/a"),
+            ("/(a|b)/c", "/"),
+            (".*", ""),
+            ("^/a$", "/a"),
+            ("/a{2}", "/"),
+        ];
+        for (pattern, expected) in cases {
+            assert_eq!(String::from_utf8_lossy(&literal_prefix(&whole(pattern))), expected, "{pattern}");
         }
     }
 

@@ -30,7 +30,7 @@ impl Explainer<'_> {
 
     /// What a route does with a request.
     pub(super) fn outcome(&self, table: &RouteTable, host: &VirtualHost, route: &Route, head: &RequestHead<'_>, answer: &mut Answer) {
-        let source = route.source.as_deref();
+        let source = route.source();
         match &route.action {
             Action::Respond(response) => {
                 answer.step_at(format!("answers {}", response.status), words::body(&response.body), source);
@@ -109,7 +109,7 @@ fn shares(host: &VirtualHost, to: &Forward, head: &RequestHead<'_>) -> Vec<Share
 }
 
 fn rewrites(route: &Route, to: &Forward, head: &RequestHead<'_>, answer: &mut Answer) {
-    let source = route.source.as_deref();
+    let source = route.source();
     if let Some(rewrite) = &to.path {
         let path = rewrite.apply(&route.matcher.path, head.path);
         answer.step_at(format!("path {path}"), format!("the rule rewrites {}", head.path), source);

@@ -82,7 +82,7 @@ impl Explainer<'_> {
 
     fn take(&self, table: &RouteTable, host: &VirtualHost, route: &Route, head: &RequestHead<'_>, answer: &mut Answer) {
         answer.route = Some(route.name.to_string());
-        answer.step_at(named("rule", route), words::all_of(&route.matcher), route.source.as_deref());
+        answer.step_at(named("rule", route), words::all_of(&route.matcher), route.source());
         self.outcome(table, host, route, head, answer);
     }
 }
@@ -91,7 +91,7 @@ impl Explainer<'_> {
 fn pass_over(routes: &[Route], head: &RequestHead<'_>, answer: &mut Answer) {
     for route in routes.iter().take(PASSED_OVER) {
         if let Err(mismatch) = route.matcher.check(head) {
-            answer.step_at(named("not rule", route), words::why_not(mismatch, head), route.source.as_deref());
+            answer.step_at(named("not rule", route), words::why_not(mismatch, head), route.source());
         }
     }
     if let Some(more) = routes.len().checked_sub(PASSED_OVER).filter(|more| *more > 0) {

@@ -62,10 +62,7 @@ fn peer() -> impl Strategy<Value = Peer> {
 }
 
 /// The chains left after a stage: those whose criterion fits best, else those that have none.
-fn stage<'l>(
-    left: Vec<&'l (usize, FilterChainMatch)>,
-    rank: impl Fn(&FilterChainMatch) -> Option<usize>,
-) -> Vec<&'l (usize, FilterChainMatch)> {
+fn stage(left: Vec<&(usize, FilterChainMatch)>, rank: impl Fn(&FilterChainMatch) -> Option<usize>) -> Vec<&(usize, FilterChainMatch)> {
     let best = left.iter().filter_map(|(_, criteria)| rank(criteria)).max();
     left.into_iter().filter(|(_, criteria)| rank(criteria) == best && best.is_some()).collect()
 }

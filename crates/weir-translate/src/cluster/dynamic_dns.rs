@@ -4,8 +4,8 @@
 //! (<https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/dynamic_forward_proxy_filter>).
 
 use weir_xds::Any;
-use weir_xds::cluster::Cluster;
 use weir_xds::cluster::CircuitBreakers;
+use weir_xds::cluster::Cluster;
 use weir_xds::cluster::cluster::{ClusterDiscoveryType, CustomClusterType, DnsLookupFamily, LbPolicy};
 use weir_xds::envoy::extensions::clusters::dynamic_forward_proxy::v3::{
     ClusterConfig, cluster_config::ClusterImplementationSpecifier as ByCluster,

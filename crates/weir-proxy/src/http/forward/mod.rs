@@ -85,7 +85,7 @@ async fn attempts(
     to: &Forward,
     body: Option<&Rc<Source>>,
 ) -> Result<Answer, Failure> {
-    let mut retries = Retries::new(to.retry.as_ref());
+    let mut retries = Retries::new(to.retry.as_deref());
     // What the attempt that is made takes of the limit, if it is not the first.
     let mut retrying = None;
     loop {
