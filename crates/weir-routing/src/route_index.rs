@@ -209,10 +209,10 @@ mod tests {
     fn of_many_routes_only_the_right_one_is_tried() {
         let regex = |regex| PathSpecifier::SafeRegex(RegexMatcher { regex, ..Default::default() });
         let kinds: [&dyn Fn(u32) -> RouteMatch; 5] = [
-            &|number| of_path(PathSpecifier::Path(format!("/r{number}"))),
-            &|number| of_path(PathSpecifier::Prefix(format!("/r{number}"))),
-            &|number| of_path(regex(format!("/r{number}[a-z]*"))),
-            &|number| of_path(regex(format!("/(r{number}|x)"))),
+            &|number| of_path(PathSpecifier::Path(format!("/r{number:04}"))),
+            &|number| of_path(PathSpecifier::Prefix(format!("/r{number:04}"))),
+            &|number| of_path(regex(format!("/r{number:04}[a-z]*"))),
+            &|number| of_path(regex(format!("/(r{number:04}|x)"))),
             &|number| of_header(number.to_string()),
         ];
         for (kind, make) in kinds.into_iter().enumerate() {
@@ -222,7 +222,7 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert(HeaderName::from_static("x-route"), HeaderValue::from(last));
             let mut tried = vec![];
-            let found = index.find(&format!("/r{last}"), &headers, |number| {
+            let found = index.find(&format!("/r{last:04}"), &headers, |number| {
                 tried.push(number);
                 true
             });
