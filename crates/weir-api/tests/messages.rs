@@ -312,6 +312,8 @@ fn a_wrong_regex() {
       |
     8 |     - uri: {regex: "/v1/(.*"}
       |                    ^^^^^^^^^
+      |
+      = help: write it as RE2 does: https://github.com/google/re2/wiki/Syntax
     "#);
 }
 

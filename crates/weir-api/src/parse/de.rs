@@ -193,6 +193,7 @@ impl<'a> NodeDeserializer<'a> {
             ("true or false", Value::String(text)) if matches!(text.as_str(), "true" | "false") => {
                 Some(format!("leave the quotes away: {text}"))
             }
+            ("a whole number", _) => Some("write a number, such as 1".to_owned()),
             _ => None,
         };
         Error { message: format!("expected {expected}, found {found}"), help, path: self.path.to_field_path(), placed: true }

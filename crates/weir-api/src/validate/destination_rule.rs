@@ -17,7 +17,9 @@ pub(super) fn check(c: &mut Checker<'_>, rule: &DestinationRule) {
     c.field("subsets", |c| {
         for (index, subset) in rule.subsets.iter().enumerate() {
             if rule.subsets[..index].iter().any(|earlier| earlier.name == subset.name) && !subset.name.is_empty() {
-                c.item(index, |c| c.field("name", |c| c.error(format!("a second subset `{}`", subset.name))));
+                c.item(index, |c| {
+                    c.field("name", |c| c.error_help(format!("a second subset `{}`", subset.name), "give each subset a name of its own"))
+                });
             }
         }
     });

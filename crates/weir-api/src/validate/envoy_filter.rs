@@ -126,7 +126,7 @@ fn check_match(c: &mut Checker<'_>, m: &EnvoyConfigObjectMatch, apply_to: ApplyT
         if !proxy.proxy_version.is_empty()
             && let Err(wrong) = re2::compile(&proxy.proxy_version)
         {
-            c.field("proxyVersion", |c| c.error(wrong));
+            c.field("proxyVersion", |c| c.error_help(wrong, re2::SYNTAX));
         }
     });
     let given = [

@@ -22,6 +22,9 @@ fn is_wildcard_label(text: &str) -> bool {
     }
 }
 
+/// What is right where a text is no name of a host.
+pub(super) const REMEDY: &str = "write parts of letters, digits and `-` with dots between them; a `*` only as the whole first part";
+
 /// Why a text is no name of a host.
 type Wrong = String;
 
@@ -98,7 +101,7 @@ pub(super) fn overlap(a: &str, b: &str) -> bool {
 /// Checks a host that may be a wildcard.
 pub(super) fn check_wildcard_domain(c: &mut Checker<'_>, host: &str) {
     if let Err(wrong) = wildcard_domain(host) {
-        c.error(wrong);
+        c.error_help(wrong, REMEDY);
     }
 }
 
@@ -136,7 +139,7 @@ fn check_full_host(c: &mut Checker<'_>, host: &str, reader: Reader) {
     if let Err(wrong) = wildcard_domain(host)
         && !(reader == Reader::Gateway && is_ip(host))
     {
-        return c.error(wrong);
+        return c.error_help(wrong, REMEDY);
     }
     if is_partial_wildcard(host) {
         c.error_help(format!("`{host}` has a wildcard within a part of the name"), "a wildcard stands for whole parts: `*.example.com`");
@@ -152,7 +155,7 @@ pub(super) fn check_gateway_name(c: &mut Checker<'_>, name: &str) {
             }
         }
     } else if let Err(wrong) = fqdn(name) {
-        c.error(wrong);
+        c.error_help(wrong, REMEDY);
     } else if let [gateway, namespace, ..] = name.split('.').collect::<Vec<_>>()[..] {
         c.warn_help(format!("`{name}` is an old form of a Gateway's name"), format!("write `{namespace}/{gateway}`"));
     }

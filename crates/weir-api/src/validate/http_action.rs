@@ -121,7 +121,7 @@ fn check_regex_rewrite(c: &mut Checker<'_>, rewrite: &RegexRewrite) {
     }
     let groups = match re2::compile(&rewrite.r#match) {
         Ok(regex) => regex.captures_len() - 1,
-        Err(wrong) => return c.field("match", |c| c.error(wrong)),
+        Err(wrong) => return c.field("match", |c| c.error_help(wrong, re2::SYNTAX)),
     };
     let mut letters = rewrite.rewrite.chars();
     while let Some(letter) = letters.next() {

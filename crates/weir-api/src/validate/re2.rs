@@ -9,6 +9,9 @@ const MAX_LENGTH: usize = 1024;
 /// RE2 repeats nothing more often.
 const MAX_REPEAT: u32 = 1000;
 
+/// What is right where a text is no expression.
+pub(super) const SYNTAX: &str = "write it as RE2 does: https://github.com/google/re2/wiki/Syntax";
+
 /// Compiles an expression.
 ///
 /// # Errors

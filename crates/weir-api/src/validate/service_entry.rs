@@ -42,7 +42,7 @@ fn check_hosts(c: &mut Checker<'_>, entry: &ServiceEntry) {
         if host == "*" {
             c.error_help("`*` is not a service", "name the hosts, or `*.suffix`");
         } else if let Err(wrong) = hosts::wildcard_domain(host) {
-            c.error(wrong);
+            c.error_help(wrong, hosts::REMEDY);
         } else if hosts::is_partial_wildcard(host) {
             c.warn_help(format!("`{host}` has a wildcard within a part of the name"), "a wildcard stands for whole parts: `*.example.com`");
         }

@@ -200,7 +200,7 @@ fn check_outbound_policy(c: &mut Checker<'_>, policy: &OutboundTrafficPolicy) {
         if hosts::wildcard_domain(&proxy.host).is_ok()
             && let Err(wrong) = hosts::fqdn(&proxy.host)
         {
-            c.field("host", |c| c.error(wrong));
+            c.field("host", |c| c.error_help(wrong, hosts::REMEDY));
         }
         if proxy.port.is_none() {
             c.error_help("the port is missing", "add `port: {number: …}`");

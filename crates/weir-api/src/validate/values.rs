@@ -92,7 +92,7 @@ pub(super) fn check_regex(c: &mut Checker<'_>, regex: &str) {
     if let Err(wrong) = re2::compile(regex) {
         match regex {
             "*" => c.error_help(wrong, "`.*` matches anything"),
-            _ => c.error(wrong),
+            _ => c.error_help(wrong, re2::SYNTAX),
         }
     }
 }

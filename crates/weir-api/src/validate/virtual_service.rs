@@ -43,7 +43,7 @@ fn check_hosts(c: &mut Checker<'_>, vs: &VirtualService) {
         let valid = if by_name { hosts::sni_domain(host) } else { hosts::wildcard_domain(host) };
         match valid {
             Err(_) if hosts::is_ip(host) => {}
-            Err(wrong) => c.error(wrong),
+            Err(wrong) => c.error_help(wrong, hosts::REMEDY),
             Ok(()) if host == "*" && on_mesh_only => {
                 c.error_help("`*` would take over every service of the mesh", "name the hosts, or bind it to gateways only");
             }
@@ -115,7 +115,7 @@ fn check_sni_host(c: &mut Checker<'_>, host: &str, vs: &VirtualService) {
     let valid = if for_gateways_only(vs) { hosts::sni_domain(host) } else { hosts::wildcard_domain(host) };
     match valid {
         Err(_) if hosts::is_ip(host) => c.warn(format!("clients send no address such as `{host}` as a server name")),
-        Err(wrong) => c.error(wrong),
+        Err(wrong) => c.error_help(wrong, hosts::REMEDY),
         Ok(()) if !vs.hosts.iter().any(|outer| hosts::is_within(host, outer)) => {
             c.error_help(format!("`{host}` is none of the VirtualService's hosts"), format!("its hosts are {}", vs.hosts.join(", ")));
         }
