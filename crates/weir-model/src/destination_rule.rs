@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use weir_api::resources::MeshConfig;
 use weir_api::resources::destination_rule::{
-    ClientTlsSettings, ConnectionPoolSettings, DestinationRule as Written, OutlierDetection, ProxyProtocol, RetryBudget, Subset,
-    TrafficPolicy, TunnelSettings,
+    ClientTlsSettings, ConnectionPoolSettings, DestinationRule as Written, OutlierDetection, PortTrafficPolicy, ProxyProtocol,
+    RetryBudget, Subset, TrafficPolicy, TunnelSettings,
 };
 use weir_api::resources::load_balancer::LoadBalancerSettings;
 use weir_api::{FieldPath, Object, Spec};
@@ -208,7 +208,8 @@ impl EffectivePolicy {
     pub fn new(rule: Option<&DestinationRule>, subset: Option<&Subset>, port: u16, mesh: &MeshConfig) -> Self {
         let mut policy = Self::at_port(rule.and_then(|rule| rule.policy.as_ref()), port);
         if let Some(own) = subset.and_then(|subset| subset.traffic_policy.as_ref()) {
-            policy.replace_with(Self::at_port(Some(own), port));
+            let has_port = port_settings(own, port).is_some();
+            policy.replace_with(Self::at_port(Some(own), port), has_port);
         }
         if let Some(default) = &mesh.default_traffic_policy {
             policy.connection_pool = policy.connection_pool.or_else(|| default.connection_pool.clone());
@@ -230,8 +231,7 @@ impl EffectivePolicy {
             proxy_protocol: policy.proxy_protocol.clone(),
             retry_budget: policy.retry_budget.clone(),
         };
-        let own = policy.port_level_settings.iter().find(|own| own.port.as_ref().is_some_and(|own| own.number == u32::from(port)));
-        match own {
+        match port_settings(policy, port) {
             None => level,
             Some(own) => Self {
                 load_balancer: own.load_balancer.clone(),
@@ -243,19 +243,25 @@ impl EffectivePolicy {
         }
     }
 
-    /// Takes over, block by block, what `other` says.
-    fn replace_with(&mut self, other: Self) {
-        fn take<T>(own: &mut Option<T>, other: Option<T>) {
-            if other.is_some() {
+    /// Takes over, block by block, what a subset says. If it has settings of the port, nothing is inherited of the
+    /// blocks that those may hold.
+    fn replace_with(&mut self, other: Self, has_port: bool) {
+        fn take<T>(own: &mut Option<T>, other: Option<T>, whole: bool) {
+            if other.is_some() || whole {
                 *own = other;
             }
         }
-        take(&mut self.load_balancer, other.load_balancer);
-        take(&mut self.connection_pool, other.connection_pool);
-        take(&mut self.outlier_detection, other.outlier_detection);
-        take(&mut self.tls, other.tls);
-        take(&mut self.tunnel, other.tunnel);
-        take(&mut self.proxy_protocol, other.proxy_protocol);
-        take(&mut self.retry_budget, other.retry_budget);
+        take(&mut self.load_balancer, other.load_balancer, has_port);
+        take(&mut self.connection_pool, other.connection_pool, has_port);
+        take(&mut self.outlier_detection, other.outlier_detection, has_port);
+        take(&mut self.tls, other.tls, has_port);
+        take(&mut self.tunnel, other.tunnel, false);
+        take(&mut self.proxy_protocol, other.proxy_protocol, false);
+        take(&mut self.retry_budget, other.retry_budget, false);
     }
+}
+
+/// The settings of one level's policy for a port.
+fn port_settings(policy: &TrafficPolicy, port: u16) -> Option<&PortTrafficPolicy> {
+    policy.port_level_settings.iter().find(|own| own.port.as_ref().is_some_and(|own| own.number == u32::from(port)))
 }

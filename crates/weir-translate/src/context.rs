@@ -2,6 +2,7 @@
 //! where findings go.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use weir_api::{Diagnostic, Severity};
@@ -16,12 +17,23 @@ pub(crate) struct Context<'m> {
     pub mesh: &'m MeshSnapshot,
     pub proxy: &'m Proxy,
     pub scope: Arc<Scope>,
+    /// Where the proxy runs, `region/zone/subzone`.
+    pub locality: String,
+    /// Its labels, and those that say where it runs.
+    pub labels: BTreeMap<String, String>,
     findings: RefCell<Vec<Diagnostic>>,
 }
 
 impl<'m> Context<'m> {
     pub fn new(mesh: &'m MeshSnapshot, proxy: &'m Proxy) -> Self {
-        Self { mesh, proxy, scope: mesh.scope(proxy), findings: RefCell::default() }
+        Self {
+            mesh,
+            proxy,
+            scope: mesh.scope(proxy),
+            locality: mesh.locality_of(proxy),
+            labels: mesh.labels_of(proxy),
+            findings: RefCell::default(),
+        }
     }
 
     /// The rule that this proxy follows towards a service.

@@ -8,6 +8,7 @@ mod cluster;
 mod context;
 mod endpoints;
 mod listener;
+mod locality;
 mod names;
 mod route;
 mod secrets;

@@ -43,6 +43,7 @@ fn proxy(kind: ProxyKind, address: &str, namespace: &str, labels: &[(&str, &str)
         namespace: namespace.to_owned(),
         labels: labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<BTreeMap<_, _>>(),
         addresses: if kind == ProxyKind::Router { vec![] } else { vec![address.to_owned()] },
+        locality: String::new(),
         interception: Interception::None,
     }
 }

@@ -62,5 +62,6 @@ pub(crate) fn read_proxy(path: &Path) -> anyhow::Result<Proxy> {
         labels,
         interception: if word("interception") == Some("NONE") { Interception::None } else { Interception::Redirect },
         addresses,
+        locality: word("locality").unwrap_or_default().to_owned(),
     })
 }
