@@ -140,7 +140,8 @@ impl Services {
         if addresses.is_empty() {
             return None;
         }
-        let of_service = |service: &Arc<Service>| self.endpoints.get(&service.key())?.iter().find(|endpoint| addresses.contains(&endpoint.address));
+        let of_service =
+            |service: &Arc<Service>| self.endpoints.get(&service.key())?.iter().find(|endpoint| addresses.contains(&endpoint.address));
         self.all.iter().find_map(of_service)
     }
 
