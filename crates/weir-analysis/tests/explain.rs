@@ -80,6 +80,7 @@ fn explain(calls: &[Call]) -> Vec<Answer> {
         namespace: "default".to_owned(),
         labels: Default::default(),
         addresses: vec!["10.9.9.9".to_owned()],
+        locality: String::new(),
         interception: Interception::Redirect,
     };
     let translation = translate(&mesh, &proxy);

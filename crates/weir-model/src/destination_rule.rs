@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use weir_api::resources::MeshConfig;
 use weir_api::resources::destination_rule::{
-    ClientTlsSettings, ConnectionPoolSettings, DestinationRule as Written, OutlierDetection, ProxyProtocol, RetryBudget, Subset,
-    TrafficPolicy, TunnelSettings,
+    ClientTlsSettings, ConnectionPoolSettings, DestinationRule as Written, OutlierDetection, PortTrafficPolicy, ProxyProtocol, RetryBudget,
+    Subset, TrafficPolicy, TunnelSettings,
 };
 use weir_api::resources::load_balancer::LoadBalancerSettings;
-use weir_api::{FieldPath, Object, Spec};
+use weir_api::{Diagnostic, FieldPath, Object, Severity, Spec};
 
 use crate::host::{by_specificity, expand, is_subset, is_wildcard};
 use crate::proxy::{Proxy, selects};
@@ -42,6 +42,11 @@ impl DestinationRule {
     pub fn subset(&self, name: &str) -> Option<&Subset> {
         self.subsets.iter().map(|(subset, _)| subset).find(|subset| subset.name == name)
     }
+
+    /// Whether another rule for the same host is for just the same proxies.
+    fn is_one_with(&self, other: &Self) -> bool {
+        self.selector == other.selector && self.visibility == other.visibility
+    }
 }
 
 /// The rules of one namespace, by host.
@@ -66,6 +71,11 @@ impl ByHost {
         &mut self.wildcards[position].1
     }
 
+    fn of_host(&self, host: &str) -> Option<&Vec<DestinationRule>> {
+        let wildcard = || self.wildcards.iter().find(|(known, _)| known == host).map(|(_, rules)| rules);
+        self.exact.get(host).or_else(wildcard)
+    }
+
     /// The rules of the most specific host that covers a service's.
     fn find(&self, host: &str) -> Option<&Vec<DestinationRule>> {
         let wildcard = || self.wildcards.iter().find(|(known, _)| is_subset(host, known)).map(|(_, rules)| rules);
@@ -76,6 +86,8 @@ impl ByHost {
 /// All DestinationRules of a mesh.
 #[derive(Debug, Default)]
 pub struct DestinationRules {
+    /// What of them has no effect, since older ones for the same host say it already.
+    pub findings: Vec<Diagnostic>,
     root: String,
     /// For proxies of the same namespace.
     local: HashMap<String, ByHost>,
@@ -108,6 +120,8 @@ impl DestinationRules {
 
     fn add(&mut self, rule: DestinationRule) {
         let namespace = rule.namespace.clone();
+        let same = self.local.get(&namespace).and_then(|rules| rules.of_host(&rule.host)).into_iter().flatten();
+        self.findings.extend(same.filter(|known| known.is_one_with(&rule)).flat_map(|known| outdone(known, &rule)));
         merge_into(self.local.entry(namespace.clone()).or_default().of_host_mut(&rule.host), &rule);
         if !rule.visibility.is_private_to(&namespace) {
             merge_into(self.exported.entry(namespace).or_default().of_host_mut(&rule.host), &rule);
@@ -184,6 +198,22 @@ fn merge_into(rules: &mut Vec<DestinationRule>, new: &DestinationRule) {
     }
 }
 
+/// What of a rule has no effect beside an older one for the same host and proxies.
+fn outdone(known: &DestinationRule, new: &DestinationRule) -> Vec<Diagnostic> {
+    let warning = |origin: &Origin, message: String| origin.object.diagnostic(Severity::Warning, origin.path.clone(), message);
+    let older = known.objects.first().map_or("", |object| object.meta.name.as_str());
+    let is_taken = |(subset, _): &&(Subset, Origin)| known.subset(&subset.name).is_some();
+    let subsets = new.subsets.iter().filter(is_taken).map(|(subset, origin)| {
+        let message = format!("{older}, which is for the same host, defines the subset {} already: this one has no effect", subset.name);
+        warning(origin, message)
+    });
+    let policy = new.objects.first().filter(|_| known.policy.is_some() && new.policy.is_some()).map(|object| {
+        let origin = Origin::new(object, FieldPath::default().key("spec").key("trafficPolicy"));
+        warning(&origin, format!("{older}, which is for the same host, has a trafficPolicy already: this one has no effect"))
+    });
+    subsets.chain(policy).collect()
+}
+
 /// What counts for one port of a service, or of one of its subsets.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct EffectivePolicy {
@@ -208,7 +238,8 @@ impl EffectivePolicy {
     pub fn new(rule: Option<&DestinationRule>, subset: Option<&Subset>, port: u16, mesh: &MeshConfig) -> Self {
         let mut policy = Self::at_port(rule.and_then(|rule| rule.policy.as_ref()), port);
         if let Some(own) = subset.and_then(|subset| subset.traffic_policy.as_ref()) {
-            policy.replace_with(Self::at_port(Some(own), port));
+            let has_port = port_settings(own, port).is_some();
+            policy.replace_with(Self::at_port(Some(own), port), has_port);
         }
         if let Some(default) = &mesh.default_traffic_policy {
             policy.connection_pool = policy.connection_pool.or_else(|| default.connection_pool.clone());
@@ -230,8 +261,7 @@ impl EffectivePolicy {
             proxy_protocol: policy.proxy_protocol.clone(),
             retry_budget: policy.retry_budget.clone(),
         };
-        let own = policy.port_level_settings.iter().find(|own| own.port.as_ref().is_some_and(|own| own.number == u32::from(port)));
-        match own {
+        match port_settings(policy, port) {
             None => level,
             Some(own) => Self {
                 load_balancer: own.load_balancer.clone(),
@@ -243,19 +273,25 @@ impl EffectivePolicy {
         }
     }
 
-    /// Takes over, block by block, what `other` says.
-    fn replace_with(&mut self, other: Self) {
-        fn take<T>(own: &mut Option<T>, other: Option<T>) {
-            if other.is_some() {
+    /// Takes over, block by block, what a subset says. If it has settings of the port, nothing is inherited of the
+    /// blocks that those may hold.
+    fn replace_with(&mut self, other: Self, has_port: bool) {
+        fn take<T>(own: &mut Option<T>, other: Option<T>, whole: bool) {
+            if other.is_some() || whole {
                 *own = other;
             }
         }
-        take(&mut self.load_balancer, other.load_balancer);
-        take(&mut self.connection_pool, other.connection_pool);
-        take(&mut self.outlier_detection, other.outlier_detection);
-        take(&mut self.tls, other.tls);
-        take(&mut self.tunnel, other.tunnel);
-        take(&mut self.proxy_protocol, other.proxy_protocol);
-        take(&mut self.retry_budget, other.retry_budget);
+        take(&mut self.load_balancer, other.load_balancer, has_port);
+        take(&mut self.connection_pool, other.connection_pool, has_port);
+        take(&mut self.outlier_detection, other.outlier_detection, has_port);
+        take(&mut self.tls, other.tls, has_port);
+        take(&mut self.tunnel, other.tunnel, false);
+        take(&mut self.proxy_protocol, other.proxy_protocol, false);
+        take(&mut self.retry_budget, other.retry_budget, false);
     }
+}
+
+/// The settings of one level's policy for a port.
+fn port_settings(policy: &TrafficPolicy, port: u16) -> Option<&PortTrafficPolicy> {
+    policy.port_level_settings.iter().find(|own| own.port.as_ref().is_some_and(|own| own.number == u32::from(port)))
 }

@@ -14,6 +14,7 @@ pub mod rule;
 pub mod scope;
 pub mod service;
 pub mod snapshot;
+pub mod topology;
 pub mod virtual_service;
 pub mod visibility;
 
@@ -24,7 +25,7 @@ pub use registry::Services;
 pub use registry::workload::Workload;
 pub use rule::Origin;
 pub use scope::{EgressListener, OutboundPolicy, Scope, Sidecar};
-pub use service::{Endpoint, Registry, Resolution, Service, ServicePort};
+pub use service::{Endpoint, Registry, Resolution, Service, ServicePort, TrafficDistribution};
 pub use snapshot::{DEFAULT_DOMAIN, MeshSnapshot};
 pub use virtual_service::{HttpRule, MESH, TcpRule, TlsRule, VirtualService};
 pub use visibility::Visibility;

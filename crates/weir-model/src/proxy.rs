@@ -46,6 +46,9 @@ pub struct Proxy {
     pub labels: BTreeMap<String, String>,
     /// Its addresses; the first is the one that it is known by.
     pub addresses: Vec<String>,
+    /// Where it says that it runs, `region/zone/subzone`; may be empty. What is known of its workload goes before it:
+    /// [`MeshSnapshot::locality_of`](crate::MeshSnapshot::locality_of).
+    pub locality: String,
     /// How traffic comes to it.
     pub interception: Interception,
 }

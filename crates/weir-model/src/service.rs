@@ -29,6 +29,8 @@ pub struct Service {
     pub visibility: Visibility,
     /// Where it is registered.
     pub registry: Registry,
+    /// Which instances are preferred by where they run, unless a DestinationRule says it.
+    pub traffic_distribution: TrafficDistribution,
     /// The host name that it is but another name for.
     pub alias_of: Option<Arc<str>>,
     /// The host names that are but other names for it.
@@ -72,6 +74,36 @@ pub enum Registry {
     Kubernetes,
     /// It is a ServiceEntry.
     External,
+}
+
+/// Which instances of a service are preferred by where they run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum TrafficDistribution {
+    /// None.
+    #[default]
+    Any,
+    /// Those of the client's zone, then those of its region.
+    PreferSameZone,
+    /// Those of the client's node, then those of its subzone, zone and region.
+    PreferSameNode,
+}
+
+impl TrafficDistribution {
+    /// What the field of a Kubernetes Service says, else an annotation, which may be written in any case.
+    pub fn parse(field: &str, annotations: &BTreeMap<String, String>) -> Self {
+        const ANNOTATION: &str = "networking.istio.io/traffic-distribution";
+        let named = |word: &str| match word {
+            "preferclose" | "prefersamezone" => Some(Self::PreferSameZone),
+            "prefersamenode" => Some(Self::PreferSameNode),
+            _ => None,
+        };
+        let of_field = match field {
+            "PreferClose" | "PreferSameZone" | "PreferSameNode" => named(&field.to_ascii_lowercase()),
+            _ => None,
+        };
+        let of_annotation = || named(&annotations.get(ANNOTATION)?.to_ascii_lowercase());
+        of_field.or_else(of_annotation).unwrap_or_default()
+    }
 }
 
 impl Service {

@@ -1,6 +1,6 @@
 //! The whole mesh at one moment: immutable, and cheap to share.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use weir_api::resources::MeshConfig;
@@ -13,6 +13,7 @@ use crate::registry::Services;
 use crate::registry::workload::{Workload, workloads};
 use crate::scope::{Scope, Sidecar, sidecar_of, sidecars};
 use crate::service::{Endpoint, Service};
+use crate::topology;
 use crate::virtual_service::VirtualServices;
 
 /// The domain of the mesh, unless it is told otherwise.
@@ -80,6 +81,22 @@ impl MeshSnapshot {
     /// What a gateway proxy serves.
     pub fn gateway(&self, proxy: &Proxy) -> MergedGateway {
         MergedGateway::new(&self.gateways, proxy, &self.instances_of(proxy))
+    }
+
+    /// Where a proxy runs, `region/zone/subzone`: as its workload does, if that is an instance of any service, else
+    /// as the proxy says itself.
+    pub fn locality_of(&self, proxy: &Proxy) -> String {
+        let known = self.services.first_instance(&proxy.addresses).map(|instance| &instance.locality);
+        known.filter(|locality| !topology::parts(locality)[0].is_empty()).unwrap_or(&proxy.locality).clone()
+    }
+
+    /// The labels of a proxy, and those that say where it runs.
+    pub fn labels_of(&self, proxy: &Proxy) -> BTreeMap<String, String> {
+        let instance = self.services.first_instance(&proxy.addresses);
+        let known = |name: &str| instance.and_then(|instance| instance.labels.get(name)).map_or("", String::as_str);
+        let mut labels = proxy.labels.clone();
+        topology::add_labels(&mut labels, &self.locality_of(proxy), known(topology::NETWORK), known(topology::NODE));
+        labels
     }
 
     /// The services and ports that a proxy's workload serves.

@@ -47,6 +47,15 @@ pub struct HttpRule {
     pub origin: Origin,
 }
 
+impl HttpRule {
+    /// Whether it may match requests of a namespace.
+    pub fn is_for_sources_of(&self, namespace: &str) -> bool {
+        let from_here = |source: &str| source.is_empty() || source == namespace;
+        let conditions = &self.spec.r#match;
+        conditions.is_empty() || conditions.iter().any(|condition| from_here(&condition.source_namespace))
+    }
+}
+
 /// A rule for connections that begin with TLS.
 #[derive(Debug, Clone)]
 pub struct TlsRule {
@@ -144,11 +153,7 @@ impl VirtualService {
     /// Every destination that it names, mirrors included, but for rules that only sources of other namespaces
     /// match.
     pub fn destinations_for(&self, namespace: &str) -> impl Iterator<Item = &Destination> {
-        let from_here = move |source: &str| source.is_empty() || source == namespace;
-        let http = self.http.iter().filter(move |rule| {
-            let conditions = &rule.spec.r#match;
-            conditions.is_empty() || conditions.iter().any(|condition| from_here(&condition.source_namespace))
-        });
+        let http = self.http.iter().filter(move |rule| rule.is_for_sources_of(namespace));
         let http = http.flat_map(|rule| {
             let routes = rule.spec.route.iter().filter_map(|route| route.destination.as_ref());
             let mirrors = rule.spec.mirrors.iter().filter_map(|mirror| mirror.destination.as_ref());

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use weir_model::{Interception, Proxy};
-use weir_xds::core::Node;
+use weir_model::{Interception, Proxy, topology};
+use weir_xds::core::{Locality, Node};
 use weir_xds::prost_types::value::Kind;
 use weir_xds::prost_types::{Struct, Value};
 use weir_xds::values::text;
@@ -12,6 +12,8 @@ const NAMESPACE: &str = "NAMESPACE";
 const LABELS: &str = "LABELS";
 const INSTANCE_IPS: &str = "INSTANCE_IPS";
 const INTERCEPTION_MODE: &str = "INTERCEPTION_MODE";
+const NETWORK: &str = "NETWORK";
+const NODE_NAME: &str = "NODE_NAME";
 
 /// What a proxy says of itself.
 pub fn introduce(proxy: &Proxy) -> Node {
@@ -27,7 +29,13 @@ pub fn introduce(proxy: &Proxy) -> Node {
         (INTERCEPTION_MODE, text(mode)),
     ];
     let metadata = Struct { fields: fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect() };
-    Node { id: proxy.id.clone(), cluster: format!("{}.{}", proxy.name, proxy.namespace), metadata: Some(metadata), ..Default::default() }
+    Node {
+        id: proxy.id.clone(),
+        cluster: format!("{}.{}", proxy.name, proxy.namespace),
+        metadata: Some(metadata),
+        locality: locality(&proxy.locality),
+        ..Default::default()
+    }
 }
 
 /// Reads what a proxy says of itself.
@@ -43,19 +51,34 @@ pub fn recognize(node: &Node) -> Result<Proxy, String> {
         Some(Kind::StringValue(text)) if !text.is_empty() => Some(text.as_str()),
         _ => None,
     };
+    let mut labels = labels(field(LABELS));
+    topology::add_labels(&mut labels, "", word(NETWORK).unwrap_or_default(), word(NODE_NAME).unwrap_or_default());
     let addresses = word(INSTANCE_IPS).map(|list| list.split(',').map(|address| address.trim().to_owned()).collect());
     Ok(Proxy {
         id: node.id.clone(),
         kind,
         name,
         namespace: word(NAMESPACE).map_or(namespace, str::to_owned),
-        labels: labels(field(LABELS)),
+        labels,
         addresses: addresses.unwrap_or_else(|| vec![address]),
+        locality: node.locality.as_ref().map(written).unwrap_or_default(),
         interception: match word(INTERCEPTION_MODE) {
             Some("NONE") => Interception::None,
             _ => Interception::Redirect,
         },
     })
+}
+
+fn locality(written: &str) -> Option<Locality> {
+    let [region, zone, sub_zone] = topology::parts(written).map(str::to_owned);
+    (!region.is_empty()).then_some(Locality { region, zone, sub_zone })
+}
+
+/// `region/zone/subzone`, as far as it is known.
+fn written(locality: &Locality) -> String {
+    let parts = [&locality.region, &locality.zone, &locality.sub_zone];
+    let known: Vec<&str> = parts.into_iter().map(String::as_str).take_while(|part| !part.is_empty()).collect();
+    known.join("/")
 }
 
 fn labels(value: Option<&Kind>) -> BTreeMap<String, String> {
@@ -82,6 +105,7 @@ mod tests {
             namespace: "istio-system".to_owned(),
             labels: [("istio".to_owned(), "ingressgateway".to_owned())].into(),
             addresses: vec!["0.0.0.0".to_owned(), "10.0.0.1".to_owned()],
+            locality: "eu/a/1".to_owned(),
             interception: Interception::None,
         };
         assert_eq!(recognize(&introduce(&proxy)), Ok(proxy));

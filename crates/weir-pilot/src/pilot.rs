@@ -74,7 +74,8 @@ impl Shared {
     fn read(&self, catalog: &Catalog) {
         let snapshot = MeshSnapshot::new(&catalog.objects, self.options.mesh.clone(), &self.options.domain);
         let passed_over = unsupported::findings(&catalog.objects, self.options.data_plane);
-        self.report("", [catalog.diagnostics.clone(), passed_over, snapshot.virtual_services.findings.clone()].concat());
+        let of_rules = [snapshot.virtual_services.findings.clone(), snapshot.destination_rules.findings.clone()].concat();
+        self.report("", [catalog.diagnostics.clone(), passed_over, of_rules].concat());
         for name in &catalog.kept {
             tracing::warn!("{name}: its last good version stays in force");
         }

@@ -49,6 +49,8 @@ pub fn proxies(mesh: &MeshSnapshot, named: &[Labels], is_local: &dyn Fn(&str) ->
         namespace: workload.namespace.clone(),
         labels: (*workload.labels).clone(),
         addresses: vec![workload.address.clone()],
+        // What its workload says counts once a service selects it, as in Istio.
+        locality: String::new(),
         interception: Interception::None,
     };
     gateways.into_iter().chain(workloads.map(|workload| sidecar(workload))).collect()
@@ -78,6 +80,7 @@ fn gateway(labels: &Labels, domain: &str, names: &mut BTreeSet<String>) -> Proxy
         namespace: GATEWAY_NAMESPACE.to_owned(),
         labels: labels.clone(),
         addresses: vec![],
+        locality: String::new(),
         interception: Interception::None,
     }
 }

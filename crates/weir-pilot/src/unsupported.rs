@@ -23,16 +23,7 @@ type Paths = (Kind, &'static [&'static str]);
 /// What is not translated.
 const NOT_TRANSLATED: &[Paths] = &[
     (Kind::EnvoyFilter, &["configPatches"]),
-    (
-        Kind::DestinationRule,
-        &[
-            "{policy}.loadBalancer.localityLbSetting.distribute",
-            "{policy}.loadBalancer.localityLbSetting.failover",
-            "{policy}.loadBalancer.localityLbSetting.failoverPriority",
-            "{policy}.tunnel",
-            "{policy}.proxyProtocol",
-        ],
-    ),
+    (Kind::DestinationRule, &["{policy}.tunnel", "{policy}.proxyProtocol"]),
     (Kind::WorkloadGroup, &["probe"]),
     (Kind::Sidecar, &["ingress.*.tls"]),
 ];
@@ -41,16 +32,12 @@ const NOT_TRANSLATED: &[Paths] = &[
 const NOT_PROXIED: &[Paths] = &[(
     Kind::DestinationRule,
     &[
-        "{policy}.outlierDetection",
-        "{policy}.loadBalancer.consistentHash",
+        "{policy}.outlierDetection.outlierDetectionHttpErrorCodes",
+        "{policy}.loadBalancer.zoneAwareLbSetting",
         "{policy}.loadBalancer.warmup",
         "{policy}.loadBalancer.warmupDurationSecs",
-        "{policy}.connectionPool.tcp.maxConnections",
-        "{policy}.connectionPool.http.http1MaxPendingRequests",
-        "{policy}.connectionPool.http.http2MaxRequests",
-        "{policy}.connectionPool.http.maxRequestsPerConnection",
-        "{policy}.connectionPool.http.maxRetries",
         "{policy}.connectionPool.http.maxConcurrentStreams",
+        "{policy}.retryBudget",
     ],
 )];
 
@@ -122,19 +109,23 @@ metadata: {name: a}
 spec:
   host: a
   trafficPolicy:
-    outlierDetection: {consecutive5xxErrors: 3}
+    outlierDetection: {consecutive5xxErrors: 3, outlierDetectionHttpErrorCodes: [500, 429]}
   subsets:
   - name: v1
     trafficPolicy:
       loadBalancer:
-        consistentHash: {httpHeaderName: x}
+        warmup: {duration: 10s}
+        localityLbSetting: {failoverPriority: [version]}
 ";
 
     #[test]
     fn what_our_proxy_passes_over_is_named_with_its_place() {
         assert_eq!(
             said(DataPlane::Weir, RULE),
-            ["spec.trafficPolicy.outlierDetection 7", "spec.subsets[0].trafficPolicy.loadBalancer.consistentHash 12"]
+            [
+                "spec.trafficPolicy.outlierDetection.outlierDetectionHttpErrorCodes 7",
+                "spec.subsets[0].trafficPolicy.loadBalancer.warmup 12"
+            ]
         );
     }
 

@@ -2,26 +2,45 @@
 //! where findings go.
 
 use std::cell::RefCell;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use weir_api::{Diagnostic, Severity};
+use weir_api::{Diagnostic, FieldPath, Object, Severity};
 use weir_model::{DestinationRule, EffectivePolicy, MeshSnapshot, Origin, Proxy, Scope, Service};
 use weir_xds::core::Metadata;
 use weir_xds::values::{set_metadata, text};
 
 use crate::names;
 
+/// What has been said, each thing once: what makes a part of an object useless may be met at several ports.
+#[derive(Default)]
+struct Findings {
+    all: Vec<Diagnostic>,
+    known: HashSet<(*const Object, FieldPath, String)>,
+}
+
 /// A proxy in its mesh.
 pub(crate) struct Context<'m> {
     pub mesh: &'m MeshSnapshot,
     pub proxy: &'m Proxy,
     pub scope: Arc<Scope>,
-    findings: RefCell<Vec<Diagnostic>>,
+    /// Where the proxy runs, `region/zone/subzone`.
+    pub locality: String,
+    /// Its labels, and those that say where it runs.
+    pub labels: BTreeMap<String, String>,
+    findings: RefCell<Findings>,
 }
 
 impl<'m> Context<'m> {
     pub fn new(mesh: &'m MeshSnapshot, proxy: &'m Proxy) -> Self {
-        Self { mesh, proxy, scope: mesh.scope(proxy), findings: RefCell::default() }
+        Self {
+            mesh,
+            proxy,
+            scope: mesh.scope(proxy),
+            locality: mesh.locality_of(proxy),
+            labels: mesh.labels_of(proxy),
+            findings: RefCell::default(),
+        }
     }
 
     /// The rule that this proxy follows towards a service.
@@ -38,11 +57,15 @@ impl<'m> Context<'m> {
 
     /// Says that a part of an object has no effect, or not the expected one.
     pub fn warn(&self, origin: &Origin, message: impl Into<String>) {
-        self.findings.borrow_mut().push(origin.object.diagnostic(Severity::Warning, origin.path.clone(), message));
+        let message = message.into();
+        let mut findings = self.findings.borrow_mut();
+        if findings.known.insert((Arc::as_ptr(&origin.object), origin.path.clone(), message.clone())) {
+            findings.all.push(origin.object.diagnostic(Severity::Warning, origin.path.clone(), message));
+        }
     }
 
     pub fn into_findings(self) -> Vec<Diagnostic> {
-        self.findings.into_inner()
+        self.findings.into_inner().all
     }
 }
 

@@ -6,48 +6,39 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use weir_model::Endpoint;
-use weir_xds::core::{Address, HealthStatus, Locality, Metadata, Pipe, address};
-use weir_xds::endpoint::{ClusterLoadAssignment, LbEndpoint, LocalityLbEndpoints, lb_endpoint::HostIdentifier};
+use weir_xds::core::{Address, HealthStatus, Metadata, Pipe, address};
+use weir_xds::endpoint::{ClusterLoadAssignment, LbEndpoint, lb_endpoint::HostIdentifier};
 use weir_xds::values::{set_metadata, socket_address, text};
+
+use crate::locality::{Group, Preference};
 
 /// Where an endpoint's workload runs, as it stands in telemetry.
 const CLUSTER: &str = "Kubernetes";
 
 /// Instances at IP addresses, or at sockets of this machine; those that are only known by name are left out.
-pub(crate) fn by_address(cluster: &str, instances: &[Endpoint]) -> ClusterLoadAssignment {
+pub(crate) fn by_address(cluster: &str, instances: &[Endpoint], preference: &Preference<'_>) -> ClusterLoadAssignment {
     let reachable =
         instances.iter().filter(|instance| instance.address.parse::<IpAddr>().is_ok() || instance.address.starts_with("unix://"));
-    assignment(cluster, reachable, HealthStatus::Healthy)
+    assignment(cluster, reachable, HealthStatus::Healthy, preference)
 }
 
 /// Instances that are found by their names.
-pub(crate) fn by_name(cluster: &str, instances: &[Endpoint]) -> ClusterLoadAssignment {
-    assignment(cluster, instances.iter(), HealthStatus::Unknown)
+pub(crate) fn by_name(cluster: &str, instances: &[Endpoint], preference: &Preference<'_>) -> ClusterLoadAssignment {
+    assignment(cluster, instances.iter(), HealthStatus::Unknown, preference)
 }
 
-fn assignment<'e>(cluster: &str, instances: impl Iterator<Item = &'e Endpoint>, health: HealthStatus) -> ClusterLoadAssignment {
-    let mut by_locality: BTreeMap<&str, Vec<LbEndpoint>> = BTreeMap::new();
+fn assignment<'e>(
+    cluster: &str,
+    instances: impl Iterator<Item = &'e Endpoint>,
+    health: HealthStatus,
+    preference: &Preference<'_>,
+) -> ClusterLoadAssignment {
+    let mut by_locality: BTreeMap<&str, Vec<(&Endpoint, LbEndpoint)>> = BTreeMap::new();
     for instance in instances {
-        by_locality.entry(&instance.locality).or_default().push(endpoint(instance, health));
+        by_locality.entry(&instance.locality).or_default().push((instance, endpoint(instance, health)));
     }
-    let locality = |(name, endpoints): (&str, Vec<LbEndpoint>)| LocalityLbEndpoints {
-        locality: Some(locality(name)),
-        load_balancing_weight: Some(endpoints.iter().filter_map(|endpoint| endpoint.load_balancing_weight).fold(0, u32::saturating_add)),
-        lb_endpoints: endpoints,
-        ..Default::default()
-    };
-    ClusterLoadAssignment {
-        cluster_name: cluster.to_owned(),
-        endpoints: by_locality.into_iter().map(locality).collect(),
-        ..Default::default()
-    }
-}
-
-/// Reads `region/zone/subzone`.
-fn locality(written: &str) -> Locality {
-    let mut parts = written.splitn(3, '/').map(str::to_owned);
-    let mut next = || parts.next().unwrap_or_default();
-    Locality { region: next(), zone: next(), sub_zone: next() }
+    let groups = by_locality.into_iter().map(|(locality, instances)| Group { locality, instances }).collect();
+    ClusterLoadAssignment { cluster_name: cluster.to_owned(), endpoints: preference.arrange(groups), ..Default::default() }
 }
 
 fn endpoint(instance: &Endpoint, health: HealthStatus) -> LbEndpoint {

@@ -6,8 +6,10 @@
 
 mod cluster;
 mod context;
+mod destinations;
 mod endpoints;
 mod listener;
+mod locality;
 mod names;
 mod route;
 mod secrets;
@@ -64,6 +66,7 @@ fn of_gateway(context: &Context<'_>) -> Translation {
     for (origin, reason) in &gateway.refused {
         context.warn(origin, reason.as_str());
     }
+    destinations::of_gateway(context, &gateway);
     let routes = |(name, servers): (&String, &Vec<Arc<GatewayServer>>)| virtual_host::gateway::routes(context, name, servers);
     Translation {
         listeners: listener::of_gateway(context, &gateway),
@@ -74,6 +77,7 @@ fn of_gateway(context: &Context<'_>) -> Translation {
 }
 
 fn of_sidecar(context: &Context<'_>) -> Translation {
+    destinations::of_sidecar(context);
     let outbound = listener::outbound(context);
     let routes: BTreeMap<String, OutboundRoute> = outbound.routes;
     let configuration = |(name, route): (&String, &OutboundRoute)| {

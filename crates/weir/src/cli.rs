@@ -112,6 +112,9 @@ pub(crate) struct ProxyArgs {
     /// Its labels, name=value with commas between them
     #[arg(long, default_value = "")]
     pub labels: String,
+    /// Where it runs, region/zone/subzone
+    #[arg(long, default_value = "")]
+    pub locality: String,
     /// An Envoy bootstrap (YAML or JSON) that names the node and the ADS server
     #[arg(short = 'c', long = "config-path", value_name = "FILE", conflicts_with_all = ["xds", "kind", "id"], id = "config")]
     pub config: Option<PathBuf>,

@@ -213,7 +213,7 @@ pub enum H2UpgradePolicy {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct OutlierDetection {
-    /// Deprecated: `consecutiveGatewayErrors` or `consecutive5xxErrors`.
+    /// Deprecated and without effect: `consecutiveGatewayErrors` or `consecutive5xxErrors` take its place.
     pub consecutive_errors: i32,
     /// Whether errors of connecting are counted apart from the endpoint's answers.
     pub split_external_local_origin_errors: bool,

@@ -122,7 +122,7 @@ fn check_tcp(c: &mut Checker<'_>, tcp: &TcpSettings) {
 pub(super) fn check_outlier_detection(c: &mut Checker<'_>, outlier: &OutlierDetection) {
     if outlier.consecutive_errors != 0 {
         let help = "use `consecutive5xxErrors` or `consecutiveGatewayErrors`";
-        c.field("consecutiveErrors", |c| c.warn_help("`consecutiveErrors` is deprecated", help));
+        c.field("consecutiveErrors", |c| c.warn_help("`consecutiveErrors` is deprecated and has no effect", help));
     }
     if !outlier.split_external_local_origin_errors && outlier.consecutive_local_origin_failures.is_some_and(|count| count > 0) {
         let message = "errors of connecting are not counted apart";

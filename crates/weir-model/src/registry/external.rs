@@ -6,9 +6,10 @@ use weir_api::Object;
 use weir_api::resources::service_entry::{Location, Resolution as Written, ServicePort as WrittenPort};
 use weir_api::resources::{ServiceEntry, WorkloadEntry};
 
-use super::workload::{Workload, entry_labels};
+use super::workload::{Workload, entry_labels, instance_labels};
 use super::{Input, Registered};
-use crate::service::{Endpoint, Registry, Resolution, Service, ServicePort};
+use crate::service::{Endpoint, Registry, Resolution, Service, ServicePort, TrafficDistribution};
+use crate::topology;
 use crate::visibility::Visibility;
 
 /// The services of an entry: one for each host.
@@ -34,6 +35,7 @@ fn service(input: &Input<'_>, object: &Arc<Object>, entry: &ServiceEntry, host: 
         external: entry.location == Location::MeshExternal,
         visibility: Visibility::parse(&entry.export_to, namespace, &input.mesh.default_service_export_to),
         registry: Registry::External,
+        traffic_distribution: TrafficDistribution::parse("", &object.meta.annotations),
         alias_of: None,
         aliases: vec![],
         object: object.clone(),
@@ -86,7 +88,7 @@ fn of_workload(workload: &Workload, entry: &ServiceEntry) -> Vec<Endpoint> {
             address: workload.address.clone(),
             port: number,
             service_port,
-            labels: workload.labels.clone(),
+            labels: workload.instance_labels.clone(),
             locality: workload.locality.clone(),
             weight: workload.weight,
             workload: workload.name.clone(),
@@ -98,7 +100,9 @@ fn of_workload(workload: &Workload, entry: &ServiceEntry) -> Vec<Endpoint> {
 }
 
 fn in_place(object: &Arc<Object>, entry: &ServiceEntry, number: usize, endpoint: &WorkloadEntry) -> Vec<Endpoint> {
-    let labels = Arc::new(entry_labels(endpoint, &Default::default()));
+    let own = Arc::new(entry_labels(endpoint, &Default::default()));
+    let locality = topology::locality(&endpoint.locality, &own);
+    let labels = instance_labels(&own, &locality, &endpoint.network, "");
     let at = |port: &WrittenPort| {
         let (service_port, target) = target(port, endpoint.ports.get(&port.name))?;
         Some(Endpoint {
@@ -106,7 +110,7 @@ fn in_place(object: &Arc<Object>, entry: &ServiceEntry, number: usize, endpoint:
             port: target,
             service_port,
             labels: labels.clone(),
-            locality: endpoint.locality.clone(),
+            locality: locality.clone(),
             weight: endpoint.weight,
             workload: format!("{}-{number}", object.meta.name),
             namespace: object.meta.namespace.clone(),

@@ -12,7 +12,7 @@ use weir_api::{Kind, Object, Spec};
 
 use super::workload::Workload;
 use super::{Input, Registered};
-use crate::service::{Endpoint, Registry, Resolution, Service, ServicePort, select_protocol};
+use crate::service::{Endpoint, Registry, Resolution, Service, ServicePort, TrafficDistribution, select_protocol};
 use crate::visibility::Visibility;
 
 /// Names the Service that an EndpointSlice belongs to.
@@ -48,6 +48,7 @@ pub(super) fn service(input: &Input<'_>, object: &Arc<Object>, written: &Written
         external: false,
         visibility: Visibility::parse(&export_to, namespace, &input.mesh.default_service_export_to),
         registry: Registry::Kubernetes,
+        traffic_distribution: TrafficDistribution::parse(&written.spec.traffic_distribution, &object.meta.annotations),
         alias_of: written.spec.is_external_name().then(|| written.spec.external_name.to_ascii_lowercase().into()),
         aliases: vec![],
         object: object.clone(),
@@ -131,7 +132,7 @@ fn of_address(object: &Arc<Object>, workload: Option<&Arc<Workload>>, address: &
         address: address.to_owned(),
         port,
         service_port,
-        labels: workload.map(|workload| workload.labels.clone()).unwrap_or_default(),
+        labels: workload.map(|workload| workload.instance_labels.clone()).unwrap_or_default(),
         locality: workload.map(|workload| workload.locality.clone()).unwrap_or_default(),
         weight: 0,
         workload: workload.map_or_else(|| object.meta.name.clone(), |workload| workload.name.clone()),
@@ -158,7 +159,7 @@ fn of_workload(workload: &Workload, written: &Written) -> Vec<Endpoint> {
             address: workload.address.clone(),
             port: target(port, &workload.ports).unwrap_or(service_port),
             service_port,
-            labels: workload.labels.clone(),
+            labels: workload.instance_labels.clone(),
             locality: workload.locality.clone(),
             weight: workload.weight,
             workload: workload.name.clone(),

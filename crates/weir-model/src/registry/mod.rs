@@ -135,6 +135,16 @@ impl Services {
         self.endpoints.get(&service.key()).cloned().unwrap_or_default()
     }
 
+    /// What the oldest service that has an instance at one of these addresses knows of it.
+    pub fn first_instance(&self, addresses: &[String]) -> Option<&Endpoint> {
+        if addresses.is_empty() {
+            return None;
+        }
+        let of_service =
+            |service: &Arc<Service>| self.endpoints.get(&service.key())?.iter().find(|endpoint| addresses.contains(&endpoint.address));
+        self.all.iter().find_map(of_service)
+    }
+
     /// The services and ports that an instance at one of these addresses serves.
     pub fn of_instance(&self, addresses: &[String]) -> Vec<(Arc<Service>, Endpoint)> {
         let of_service = |service: &Arc<Service>| -> Vec<(Arc<Service>, Endpoint)> {

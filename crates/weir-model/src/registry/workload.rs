@@ -7,6 +7,8 @@ use weir_api::resources::WorkloadEntry;
 use weir_api::resources::kubernetes::Pod;
 use weir_api::{Object, Spec};
 
+use crate::topology;
+
 type Labels = BTreeMap<String, String>;
 
 /// What runs somewhere and may be an instance of services.
@@ -20,6 +22,8 @@ pub struct Workload {
     pub address: String,
     /// Its labels.
     pub labels: Arc<Labels>,
+    /// The labels of its instances: its own, and those that say where it runs.
+    pub instance_labels: Arc<Labels>,
     /// Its ports by name.
     pub ports: BTreeMap<String, u32>,
     /// `region/zone/subzone`; may be empty.
@@ -39,6 +43,16 @@ pub fn entry_labels(entry: &WorkloadEntry, meta: &Labels) -> Labels {
     labels
 }
 
+/// Labels, and those that say where their workload runs.
+pub fn instance_labels(labels: &Arc<Labels>, locality: &str, network: &str, node: &str) -> Arc<Labels> {
+    if locality.is_empty() && network.is_empty() && node.is_empty() {
+        return labels.clone();
+    }
+    let mut all = (**labels).clone();
+    topology::add_labels(&mut all, locality, network, node);
+    Arc::new(all)
+}
+
 /// All workloads, in the order of the objects.
 pub fn workloads(objects: &[Arc<Object>]) -> Vec<Arc<Workload>> {
     objects.iter().filter_map(of_object).map(Arc::new).collect()
@@ -54,13 +68,16 @@ fn of_object(object: &Arc<Object>) -> Option<Workload> {
 }
 
 fn of_entry(object: &Arc<Object>, entry: &WorkloadEntry) -> Workload {
+    let labels = Arc::new(entry_labels(entry, &object.meta.labels));
+    let locality = topology::locality(&entry.locality, &labels);
     Workload {
         name: object.meta.name.clone(),
         namespace: object.meta.namespace.clone(),
         address: entry.address.clone(),
-        labels: Arc::new(entry_labels(entry, &object.meta.labels)),
+        instance_labels: instance_labels(&labels, &locality, &entry.network, ""),
+        labels,
         ports: entry.ports.clone(),
-        locality: entry.locality.clone(),
+        locality,
         weight: entry.weight,
         ready: true,
         object: object.clone(),
@@ -70,13 +87,16 @@ fn of_entry(object: &Arc<Object>, entry: &WorkloadEntry) -> Workload {
 fn of_pod(object: &Arc<Object>, pod: &Pod) -> Option<Workload> {
     let address = if pod.status.pod_ip.is_empty() { pod.status.pod_ips.first()?.ip.clone() } else { pod.status.pod_ip.clone() };
     let named = pod.spec.containers.iter().flat_map(|container| &container.ports).filter(|port| !port.name.is_empty());
+    let labels = Arc::new(object.meta.labels.clone());
+    let locality = topology::locality("", &labels);
     Some(Workload {
         name: object.meta.name.clone(),
         namespace: object.meta.namespace.clone(),
         address,
-        labels: Arc::new(object.meta.labels.clone()),
+        instance_labels: instance_labels(&labels, &locality, "", &pod.spec.node_name),
+        labels,
         ports: named.filter_map(|port| Some((port.name.clone(), u32::try_from(port.container_port).ok()?))).collect(),
-        locality: String::new(),
+        locality,
         weight: 0,
         ready: pod.status.is_ready(),
         object: object.clone(),

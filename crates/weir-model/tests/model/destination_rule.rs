@@ -344,3 +344,62 @@ subsets: [{name: v1, trafficPolicy: {connectionPool: {tcp: {maxConnections: 1}}}
     assert_eq!(policy(&EffectivePolicy::new(None, None, 80, &mesh.config)), "pool=9 outliers=8");
     assert_eq!(policy(&EffectivePolicy::new(None, None, 80, &Default::default())), "");
 }
+
+#[test]
+fn settings_of_a_subsets_port_replace_the_rules_blocks_too() {
+    let rule = "trafficPolicy:
+  connectionPool: {tcp: {maxConnections: 1}}
+  tls: {mode: SIMPLE}
+  tunnel: {targetHost: t.test, targetPort: 1}
+  portLevelSettings: [{port: {number: 444}, outlierDetection: {maxEjectionPercent: 2}}]
+subsets:
+- name: v1
+  trafficPolicy:
+    portLevelSettings:
+    - {port: {number: 443}, loadBalancer: {simple: RANDOM}}
+    - {port: {number: 444}, loadBalancer: {simple: RANDOM}}";
+    check_policies(
+        "",
+        rule,
+        &[
+            (80, "v1", "pool=1 tls=Simple tunnel=t.test"),
+            (443, "v1", "lb=Random tunnel=t.test"),
+            (444, "v1", "lb=Random tunnel=t.test"),
+            (444, "-", "outliers=2 tunnel=t.test"),
+        ],
+    );
+}
+
+#[test]
+fn the_meshs_policy_fills_what_the_settings_of_a_port_leave_out() {
+    let config = "defaultTrafficPolicy: {connectionPool: {tcp: {maxConnections: 7}}, outlierDetection: {maxEjectionPercent: 8}}";
+    let rule = "trafficPolicy:
+  outlierDetection: {maxEjectionPercent: 2}
+  portLevelSettings: [{port: {number: 443}, loadBalancer: {simple: RANDOM}}]
+subsets: [{name: v1, trafficPolicy: {connectionPool: {tcp: {maxConnections: 3}}}}]";
+    check_policies(
+        config,
+        rule,
+        &[(80, "-", "pool=7 outliers=2"), (443, "-", "lb=Random pool=7 outliers=8"), (80, "v1", "pool=3 outliers=2")],
+    );
+}
+
+#[test]
+fn what_an_older_rule_for_the_same_host_says_already_is_told() {
+    let policy = "trafficPolicy: {loadBalancer: {simple: RANDOM}}";
+    let second = |more: &str| dr(&made(2022, "shop/b"), "a.test", &format!(", {policy}, subsets: [{{name: v1}}, {{name: v2}}]{more}"));
+    let first = dr(&made(2021, "shop/a"), "a.test", &format!(", {policy}, subsets: [{{name: v1}}]"));
+    let findings = |documents: &[String]| -> Vec<String> {
+        mesh(documents).destination_rules.findings.iter().map(|finding| format!("{} {}", finding.path, finding.message)).collect()
+    };
+    assert_eq!(
+        findings(&[first.clone(), second("")]),
+        [
+            "spec.subsets[0] a, which is for the same host, defines the subset v1 already: this one has no effect",
+            "spec.trafficPolicy a, which is for the same host, has a trafficPolicy already: this one has no effect",
+        ]
+    );
+    for other in [second(", exportTo: ['.']"), second(", workloadSelector: {matchLabels: {app: a}}"), dr("shop/c", "*.test", "")] {
+        assert_eq!(findings(&[first.clone(), other.clone()]), [""; 0], "{other}");
+    }
+}

@@ -7,6 +7,7 @@ mod delegate;
 mod destination_rule;
 mod gateway;
 mod kubernetes;
+mod locality;
 mod scope;
 mod scope_imports;
 mod services;

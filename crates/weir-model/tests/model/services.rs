@@ -23,7 +23,7 @@ fn a_static_entry_has_the_instances_that_it_lists() {
     assert_eq!((&*service.namespace, service.addresses.as_slice()), ("shop", ["10.9.0.1".to_owned()].as_slice()));
     assert_eq!(endpoints(&mesh, "a.test"), ["80: 10.0.0.1:80", "80: 10.0.0.2:80"]);
     let found = mesh.services.endpoints(&service);
-    assert_eq!((labels(&found[0].labels).as_str(), found[0].locality.as_str(), found[0].weight), ("version=v1", "eu/a/1", 3));
+    assert_eq!((found[0].labels["version"].as_str(), found[0].locality.as_str(), found[0].weight), ("v1", "eu/a/1", 3));
     assert_eq!((found[1].labels.len(), found[1].namespace.as_str()), (0, "shop"));
 }
 

@@ -85,6 +85,7 @@ fn proxy(kind: ProxyKind, namespace: &str, labels: &str, address: &str) -> Proxy
         namespace: namespace.to_owned(),
         labels: labels.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         addresses: vec![address.to_owned()],
+        locality: String::new(),
         interception: Interception::None,
     }
 }

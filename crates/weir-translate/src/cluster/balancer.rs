@@ -7,13 +7,23 @@ use weir_xds::cluster::cluster::{
 };
 use weir_xds::cluster::{Cluster, OutlierDetection};
 use weir_xds::core::RuntimeDouble;
+use weir_xds::envoy::config::common::matcher::v3::match_predicate::{MatchSet, Rule};
+use weir_xds::envoy::config::common::matcher::v3::{HttpHeadersMatch, MatchPredicate};
+use weir_xds::matcher::{StringMatcher, string_matcher::MatchPattern};
+use weir_xds::route::{HeaderMatcher, header_matcher::HeaderMatchSpecifier};
 use weir_xds::types::Percent;
+use weir_xds::upstream_http::http_protocol_options::OutlierDetection as HttpFailures;
 use weir_xds::values::duration;
+
+use super::pool;
 
 /// How many points a ring has at least.
 const RING_SIZE: u64 = 1024;
 /// How many percent of its share a new instance gets at first.
 const WARMUP_PERCENT: f64 = 10.0;
+
+/// Envoy wants a key, under which an operator could override a value at run time. Istio gives one that nobody uses.
+const NO_KEY: &str = "(";
 
 /// Whether requests go to where the client connected to.
 pub(super) fn is_passthrough(settings: Option<&LoadBalancerSettings>) -> bool {
@@ -61,24 +71,23 @@ fn hash(settings: &LoadBalancerSettings) -> Option<(LbPolicy, Option<LbConfig>)>
 }
 
 fn slow_start(settings: &LoadBalancerSettings) -> Option<SlowStartConfig> {
-    let warmup = settings.warmup.as_ref();
-    let window = warmup.and_then(|warmup| warmup.duration).or(settings.warmup_duration_secs)?;
-    let aggression = warmup.and_then(|warmup| warmup.aggression).unwrap_or(1.0);
+    let Some(warmup) = &settings.warmup else {
+        let window = settings.warmup_duration_secs?;
+        return Some(SlowStartConfig { slow_start_window: Some(duration(window.to_std())), ..Default::default() });
+    };
     Some(SlowStartConfig {
-        slow_start_window: Some(duration(window.to_std())),
-        // Envoy wants a key, under which an operator could override the value at run time.
-        aggression: Some(RuntimeDouble { default_value: aggression, runtime_key: "slow_start.aggression".to_owned() }),
-        min_weight_percent: Some(Percent { value: warmup.and_then(|warmup| warmup.minimum_percent).unwrap_or(WARMUP_PERCENT) }),
+        slow_start_window: warmup.duration.map(|window| duration(window.to_std())),
+        aggression: Some(RuntimeDouble { default_value: warmup.aggression.unwrap_or(1.0), runtime_key: NO_KEY.to_owned() }),
+        min_weight_percent: Some(Percent { value: warmup.minimum_percent.unwrap_or(WARMUP_PERCENT) }),
     })
 }
 
 /// Leaves out instances that fail again and again.
 pub(super) fn apply_outlier_detection(cluster: &mut Cluster, written: &WrittenOutlier) {
     let enforcing = |limit: u32| if limit > 0 { 100 } else { 0 };
-    let five_hundreds = written.consecutive_5xx_errors.or(u32::try_from(written.consecutive_errors).ok().filter(|limit| *limit > 0));
     let mut detection = OutlierDetection {
-        consecutive_5xx: five_hundreds,
-        enforcing_consecutive_5xx: five_hundreds.map(enforcing),
+        consecutive_5xx: written.consecutive_5xx_errors,
+        enforcing_consecutive_5xx: written.consecutive_5xx_errors.map(enforcing),
         consecutive_gateway_failure: written.consecutive_gateway_errors,
         enforcing_consecutive_gateway_failure: written.consecutive_gateway_errors.map(enforcing),
         interval: written.interval.map(|interval| duration(interval.to_std())),
@@ -96,6 +105,30 @@ pub(super) fn apply_outlier_detection(cluster: &mut Cluster, written: &WrittenOu
         }
     }
     cluster.outlier_detection = Some(detection);
+    if !written.outlier_detection_http_error_codes.is_empty() {
+        let failures = failures(&written.outlier_detection_http_error_codes);
+        pool::change_http_options(cluster, |options| {
+            options.outlier_detection = Some(HttpFailures { error_matcher: Some(failures) });
+        });
+    }
     let threshold = Percent { value: f64::from(written.min_health_percent.max(0)) };
     cluster.common_lb_config.get_or_insert_default().healthy_panic_threshold = Some(threshold);
+}
+
+/// The answers that count as failures, in place of those with 5xx: those with one of these statuses.
+fn failures(codes: &[u32]) -> MatchPredicate {
+    let of_status = |code: &u32| {
+        let exact = StringMatcher { match_pattern: Some(MatchPattern::Exact(code.to_string())), ..Default::default() };
+        let status = HeaderMatcher {
+            name: ":status".to_owned(),
+            header_match_specifier: Some(HeaderMatchSpecifier::StringMatch(exact)),
+            ..Default::default()
+        };
+        MatchPredicate { rule: Some(Rule::HttpResponseHeadersMatch(HttpHeadersMatch { headers: vec![status] })) }
+    };
+    // Envoy wants two at least in a set.
+    match codes {
+        [only] => of_status(only),
+        several => MatchPredicate { rule: Some(Rule::OrMatch(MatchSet { rules: several.iter().map(of_status).collect() })) },
+    }
 }

@@ -11,12 +11,15 @@ use weir_model::{DestinationRule, EffectivePolicy, Origin, ProxyKind, Resolution
 use weir_xds::cluster::Cluster;
 use weir_xds::cluster::cluster::{ClusterDiscoveryType, DiscoveryType, DnsLookupFamily, EdsClusterConfig, LbPolicy};
 use weir_xds::core::{AggregatedConfigSource, ApiVersion, ConfigSource, Metadata, config_source::ConfigSourceSpecifier};
+use weir_xds::endpoint::ClusterLoadAssignment;
 use weir_xds::prost_types::value::Kind;
 use weir_xds::prost_types::{ListValue, Struct, Value};
 use weir_xds::values::{duration, set_metadata, text};
 
-use super::{Made, balancer, pool, tls};
+use super::pool::{self, Pool};
+use super::{Made, balancer, tls};
 use crate::context::Context;
+use crate::locality::Preference;
 use crate::{endpoints, names};
 
 const DNS_JITTER: Duration = Duration::from_millis(100);
@@ -65,11 +68,10 @@ impl Input<'_> {
             ..Default::default()
         };
         balancer::apply(&mut cluster, self.policy.load_balancer.as_ref());
+        pool::apply(&mut cluster, &self.pool());
         if let Some(detection) = &self.policy.outlier_detection {
             balancer::apply_outlier_detection(&mut cluster, detection);
         }
-        let settings = self.policy.connection_pool.as_ref();
-        pool::apply(&mut cluster, &self.context.mesh.config, settings, self.port.protocol, self.policy.retry_budget.as_ref());
         if let Some(settings) = &self.policy.tls {
             let is_http2 = self.port.protocol.is_some_and(Protocol::is_http2);
             if let Err(tls::Unsupported(reason)) = tls::apply(&mut cluster, settings, is_http2) {
@@ -77,8 +79,21 @@ impl Input<'_> {
                 return None;
             }
         }
-        let endpoints = self.add_instances(&mut cluster, discovery);
+        let preference = Preference::new(self.context, &self.policy, self.service);
+        cluster.common_lb_config.get_or_insert_default().locality_config_specifier = preference.of_cluster.clone();
+        let endpoints = self.add_instances(&mut cluster, discovery, &preference);
         Some(Made { cluster, endpoints })
+    }
+
+    fn pool(&self) -> Pool<'_> {
+        Pool {
+            mesh: &self.context.mesh.config,
+            settings: self.policy.connection_pool.as_ref(),
+            budget: self.policy.retry_budget.as_ref(),
+            protocol: self.port.protocol,
+            follows_client: self.context.proxy.kind == ProxyKind::Sidecar,
+            upgrades: true,
+        }
     }
 
     fn warn(&self, origin: Option<&Origin>, message: String) {
@@ -104,7 +119,7 @@ impl Input<'_> {
 
     /// Names the instances, or says how they are found; returns those that travel apart from the cluster.
     #[expect(deprecated, reason = "the DNS fields of a cluster are what Istio sends and every Envoy understands")]
-    fn add_instances(&self, cluster: &mut Cluster, discovery: DiscoveryType) -> Option<weir_xds::endpoint::ClusterLoadAssignment> {
+    fn add_instances(&self, cluster: &mut Cluster, discovery: DiscoveryType, preference: &Preference<'_>) -> Option<ClusterLoadAssignment> {
         match discovery {
             DiscoveryType::OriginalDst => {
                 cluster.lb_policy = LbPolicy::ClusterProvided.into();
@@ -116,12 +131,12 @@ impl Input<'_> {
                 cluster.dns_refresh_rate = Some(duration(self.context.mesh.config.dns_refresh_rate.to_std()));
                 cluster.dns_jitter = Some(duration(DNS_JITTER));
                 cluster.respect_dns_ttl = true;
-                cluster.load_assignment = Some(endpoints::by_name(&cluster.name, &self.instances()));
+                cluster.load_assignment = Some(endpoints::by_name(&cluster.name, &self.instances(), preference));
                 None
             }
             _ => {
                 cluster.eds_cluster_config = Some(EdsClusterConfig { eds_config: Some(ads()), service_name: cluster.name.clone() });
-                Some(endpoints::by_address(&cluster.name, &self.instances()))
+                Some(endpoints::by_address(&cluster.name, &self.instances(), preference))
             }
         }
     }

@@ -13,7 +13,7 @@ use weir_xds::upstream_http::HttpProtocolOptions;
 use weir_xds::upstream_http::http_protocol_options::UpstreamProtocolOptions;
 use weir_xds::values::{duration, socket_address};
 
-use super::pool;
+use super::pool::{self, Pool};
 use crate::context::Context;
 use crate::listener::{Ingress, LOOPBACK};
 use crate::names;
@@ -90,7 +90,8 @@ pub(super) fn inbound(context: &Context<'_>, ingress: &Ingress<'_>) -> Option<Cl
     let mut cluster = named(&name, DiscoveryType::Static);
     cluster.load_assignment = Some(assignment);
     let protocol = ingress.spec.port.as_ref().and_then(weir_api::resources::sidecar::SidecarPort::protocol);
-    pool::apply(&mut cluster, &context.mesh.config, settings, protocol, None);
+    let mesh = &context.mesh.config;
+    pool::apply(&mut cluster, &Pool { mesh, settings, budget: None, protocol, follows_client: true, upgrades: false });
     Some(cluster)
 }
 

@@ -4,6 +4,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where it is wrong")]
 
+mod destinations;
+mod locality;
+mod policies;
 mod rules;
 mod samples;
 mod support;

@@ -8,11 +8,17 @@ use weir_api::resources::MeshConfig;
 use weir_api::{Severity, Source, parse};
 use weir_model::{DEFAULT_DOMAIN, Interception, MeshSnapshot, Proxy, ProxyKind};
 use weir_translate::{Translation, translate};
+use weir_xds::cluster::Cluster;
 use weir_xds::json::{Names, any_to_value};
 use weir_xds::{Any, Message, Name};
 
 /// The mesh of some files.
 pub fn mesh(files: &[(&str, &str)]) -> MeshSnapshot {
+    mesh_with("accessLogFile: ''\n", files)
+}
+
+/// The same with a mesh's configuration.
+pub fn mesh_with(config: &str, files: &[(&str, &str)]) -> MeshSnapshot {
     let mut objects = vec![];
     for (name, text) in files {
         let parsed = parse(&Source::new(*name, *text));
@@ -20,7 +26,8 @@ pub fn mesh(files: &[(&str, &str)]) -> MeshSnapshot {
         assert!(errors.is_empty(), "{errors:#?}");
         objects.extend(parsed.objects);
     }
-    let (config, _) = MeshConfig::parse(&Source::new("mesh.yaml", "accessLogFile: ''\n"));
+    let (config, diagnostics) = MeshConfig::parse(&Source::new("mesh.yaml", config));
+    assert!(diagnostics.iter().all(|diagnostic| diagnostic.severity != Severity::Error), "{diagnostics:#?}");
     MeshSnapshot::new(&objects, Arc::new(config), DEFAULT_DOMAIN)
 }
 
@@ -43,6 +50,7 @@ fn proxy(kind: ProxyKind, address: &str, namespace: &str, labels: &[(&str, &str)
         namespace: namespace.to_owned(),
         labels: labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<BTreeMap<_, _>>(),
         addresses: if kind == ProxyKind::Router { vec![] } else { vec![address.to_owned()] },
+        locality: String::new(),
         interception: Interception::None,
     }
 }
@@ -67,6 +75,18 @@ pub fn routes(mesh: &MeshSnapshot, proxy: &Proxy) -> String {
 fn print(mut value: Value) -> String {
     value.sort_all_objects();
     serde_json::to_string_pretty(&value).unwrap()
+}
+
+/// A cluster by name.
+pub fn cluster<'m>(made: &'m Translation, name: &str) -> &'m Cluster {
+    made.clusters.iter().find(|cluster| cluster.name == name).unwrap_or_else(|| panic!("no cluster {name}"))
+}
+
+/// A message as Envoy's JSON, without its type.
+pub fn json_of<M: Message + Name>(message: &M) -> Value {
+    let mut value = any_to_value(&Any::pack(message), Names::Proto).unwrap();
+    value.as_object_mut().unwrap().remove("@type");
+    value
 }
 
 /// What a translation has to say.

@@ -63,6 +63,7 @@ fn proxy(args: &ExplainArgs) -> anyhow::Result<Proxy> {
         labels,
         interception: Interception::Redirect,
         addresses: vec![],
+        locality: String::new(),
     })
 }
 

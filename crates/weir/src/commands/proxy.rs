@@ -68,9 +68,10 @@ fn from_arguments(args: &ProxyArgs) -> anyhow::Result<Following> {
     let proxy = match (Proxy::parse_id(id), kind, id.rsplit_once('.')) {
         (Some((kind, address, name, namespace)), wanted, _) if wanted.is_none_or(|wanted| wanted == kind) => {
             let addresses = if kind == ProxyKind::Router { vec![] } else { vec![address] };
-            Proxy { id: id.clone(), kind, name, namespace, labels, addresses, interception: Interception::None }
+            let locality = args.locality.clone();
+            Proxy { id: id.clone(), kind, name, namespace, labels, addresses, locality, interception: Interception::None }
         }
-        (None, Some(kind), Some((name, namespace))) => named(kind, name, namespace, labels),
+        (None, Some(kind), Some((name, namespace))) => Proxy { locality: args.locality.clone(), ..named(kind, name, namespace, labels) },
         _ => {
             bail!("--id {id:?} names no proxy: write sidecar|router~IP~NAME.NAMESPACE~NAMESPACE.svc.DOMAIN, or NAME.NAMESPACE with --type")
         }
@@ -88,6 +89,7 @@ fn named(kind: ProxyKind, name: &str, namespace: &str, labels: std::collections:
         namespace: namespace.to_owned(),
         labels,
         addresses: if kind == ProxyKind::Router { vec![] } else { vec![address.to_owned()] },
+        locality: String::new(),
         interception: Interception::None,
     }
 }
