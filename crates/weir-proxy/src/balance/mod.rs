@@ -48,7 +48,8 @@ impl Balancer {
     /// For instances, starting anywhere.
     pub fn new(balance: Balance, hosts: &Hosts, random: u64) -> Self {
         let weights = hosts.list.iter().map(|host| host.weight);
-        let policy = match (balance, hosts.equal) {
+        let equal = hosts.list.windows(2).all(|pair| pair[0].weight == pair[1].weight);
+        let policy = match (balance, equal) {
             (Balance::RoundRobin, true) => Policy::RoundRobin(random as usize),
             (Balance::RoundRobin, false) => Policy::Scheduled(Schedule::new(weights, random), false),
             (Balance::Random, true) => Policy::Random,
@@ -105,24 +106,24 @@ fn sums(weights: impl Iterator<Item = u32>) -> Vec<u64> {
 #[cfg(test)]
 pub(crate) mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::Ordering;
+    use std::time::Instant;
 
     use super::*;
-    use crate::config::host::{Host, WeightedHost, Workload};
+    use crate::config::endpoints::{EdsHealth, Locality};
+    use crate::config::host::{Host, LocalityHosts, WeightedHost, Workload};
 
     pub(crate) fn hosts(weights: &[u32]) -> Hosts {
-        let host = |(i, weight): (usize, &u32)| WeightedHost {
-            host: Arc::new(Host {
-                address: ([10, 0, 0, i as u8], 80).into(),
-                hostname: None,
-                workload: Workload::default(),
-                active: AtomicU32::new(0),
-                health: Default::default(),
-            }),
-            weight: *weight,
-        };
-        let list: Arc<[WeightedHost]> = weights.iter().enumerate().map(host).collect();
-        Hosts { equal: weights.windows(2).all(|pair| pair[0] == pair[1]), list }
+        let place = |i: usize| std::net::SocketAddr::from(([10, 0, 0, i as u8], 80));
+        let host = |i| Arc::new(Host::new(place(i), None, Workload::default(), Instant::now()));
+        let list = weights.iter().enumerate().map(|(i, weight)| WeightedHost { host: host(i), weight: *weight, eds: EdsHealth::Healthy });
+        of_list(list.collect())
+    }
+
+    /// Of one priority and locality.
+    pub(crate) fn of_list(list: Vec<WeightedHost>) -> Hosts {
+        let locality = LocalityHosts { priority: 0, locality: Locality::default(), weight: 0, hosts: 0..list.len() };
+        Hosts { list: list.into(), localities: Arc::new([locality]), ..Hosts::default() }
     }
 
     /// How often each of the instances is chosen in 10,000 requests.
@@ -181,8 +182,7 @@ pub(crate) mod tests {
     fn a_key_stays_on_its_instance_while_others_leave() {
         const INSTANCES: usize = 10;
         let all = hosts(&[1; INSTANCES]);
-        let kept =
-            Hosts { list: all.list.iter().filter(|host| host.host.address.to_string() != "10.0.0.3:80").cloned().collect(), equal: true };
+        let kept = of_list(all.list.iter().filter(|host| host.host.address.to_string() != "10.0.0.3:80").cloned().collect());
         for balance in BY_HASH {
             let (before, after) = (chosen(balance, &all), chosen(balance, &kept));
             let moved = before.iter().zip(&after).filter(|(one, two)| one != two).count();

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use weir_xds::cluster::OutlierDetection;
 use weir_xds::values::std_duration;
 
-use crate::config::host::{Host, Hosts};
+use crate::config::host::{CoarseHealth, Host, Hosts};
 
 /// When instances are left out, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -220,11 +220,15 @@ fn time_out(policy: &OutlierPolicy, times: u32) -> Duration {
     policy.base.saturating_mul(times.max(1)).min(policy.longest)
 }
 
-/// The instances that may be chosen, by their positions; all, if so few are left that leaving others out would do more harm.
+/// The instances that may be chosen, by their positions: those of the first priority that has any that are healthy; all of
+/// it, if so few are left that leaving others out would do more harm.
 pub fn usable(hosts: &Hosts, panic_percent: u32) -> Vec<usize> {
-    let good: Vec<usize> = (0..hosts.list.len()).filter(|position| hosts.list[*position].host.health.is_usable()).collect();
-    let panics = (good.len() as u64 * 100) < u64::from(panic_percent) * hosts.list.len() as u64;
-    if panics { (0..hosts.list.len()).collect() } else { good }
+    let is_good = |position: &usize| hosts.list[*position].health() != CoarseHealth::Unhealthy;
+    let first = (0..hosts.list.len()).find(is_good).map_or(0, |position| hosts.priority(position));
+    let all: Vec<usize> = (0..hosts.list.len()).filter(|position| hosts.priority(*position) == first).collect();
+    let good: Vec<usize> = all.iter().copied().filter(is_good).collect();
+    let panics = (good.len() as u64 * 100) < u64::from(panic_percent) * all.len() as u64;
+    if panics { all } else { good }
 }
 
 #[cfg(test)]

@@ -221,15 +221,10 @@ impl Usable {
     fn new(cluster: &Cluster, runtimes: &[Rc<HostRuntime>]) -> Self {
         // Read first: what changes meanwhile is seen at the next choice.
         let version = cluster.health.version();
-        let (hosts, runtimes) = match cluster.policy.outlier {
-            None => (cluster.hosts.clone(), runtimes.to_vec()),
-            Some(_) => {
-                let good = outlier::usable(&cluster.hosts, cluster.policy.panic_percent);
-                let list: Arc<[_]> = good.iter().map(|position| cluster.hosts.list[*position].clone()).collect();
-                let equal = list.windows(2).all(|pair| pair[0].weight == pair[1].weight);
-                (Hosts { list, equal }, good.iter().filter_map(|position| runtimes.get(*position).cloned()).collect())
-            }
-        };
+        let good = outlier::usable(&cluster.hosts, cluster.policy.panic_percent);
+        let list: Arc<[_]> = good.iter().map(|position| cluster.hosts.list[*position].clone()).collect();
+        let hosts = Hosts { list, ..cluster.hosts.clone() };
+        let runtimes = good.iter().filter_map(|position| runtimes.get(*position).cloned()).collect();
         let balancer = Balancer::new(cluster.policy.balance, &hosts, fastrand::u64(..));
         Self { hosts, runtimes, balancer, version }
     }
