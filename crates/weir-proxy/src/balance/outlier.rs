@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use weir_xds::cluster::OutlierDetection;
 use weir_xds::values::std_duration;
 
-use crate::config::host::{CoarseHealth, Host, Hosts};
+use crate::config::host::{Host, Hosts};
 
 /// When instances are left out, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,8 +168,16 @@ impl Health {
 
     /// Takes note of whether an instance passes its active health checks. Whether that is new.
     pub fn checked(&self, host: &Host, passes: bool) -> bool {
+        self.checked_at(host, passes, Instant::now())
+    }
+
+    /// The same, at a time.
+    pub fn checked_at(&self, host: &Host, passes: bool, now: Instant) -> bool {
         let is_new = host.health.failing.swap(!passes, Ordering::Relaxed) == passes;
         if is_new {
+            if passes {
+                host.set_healthy_from(now);
+            }
             self.version.fetch_add(1, Ordering::Release);
         }
         is_new
@@ -220,21 +228,15 @@ fn time_out(policy: &OutlierPolicy, times: u32) -> Duration {
     policy.base.saturating_mul(times.max(1)).min(policy.longest)
 }
 
-/// The instances that may be chosen, by their positions: those of the first priority that has any that are healthy; all of
-/// it, if so few are left that leaving others out would do more harm.
-pub fn usable(hosts: &Hosts, panic_percent: u32) -> Vec<usize> {
-    let is_good = |position: &usize| hosts.list[*position].health() != CoarseHealth::Unhealthy;
-    let first = (0..hosts.list.len()).find(is_good).map_or(0, |position| hosts.priority(position));
-    let all: Vec<usize> = (0..hosts.list.len()).filter(|position| hosts.priority(*position) == first).collect();
-    let good: Vec<usize> = all.iter().copied().filter(is_good).collect();
-    let panics = (good.len() as u64 * 100) < u64::from(panic_percent) * all.len() as u64;
-    if panics { all } else { good }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::balance::tests::hosts;
+
+    /// The instances that are not left out.
+    fn usable(hosts: &Hosts) -> Vec<usize> {
+        (0..hosts.list.len()).filter(|position| hosts.list[*position].host.health.is_usable()).collect()
+    }
 
     fn policy(detection: OutlierDetection) -> OutlierPolicy {
         OutlierPolicy::compile(&detection)
@@ -252,13 +254,13 @@ mod tests {
         let (health, all) = (Health::default(), hosts(&[1; 10]));
         let policy = policy(OutlierDetection::default());
         report(&health, &all, 3, &[BAD, BAD, BAD, BAD, Outcome::Status(404), BAD, BAD, BAD, BAD], &policy);
-        assert_eq!(usable(&all, 0).len(), 10);
+        assert_eq!(usable(&all).len(), 10);
         report(&health, &all, 3, &[Outcome::Failed], &policy);
-        assert_eq!(usable(&all, 0), [0, 1, 2, 4, 5, 6, 7, 8, 9]);
+        assert_eq!(usable(&all), [0, 1, 2, 4, 5, 6, 7, 8, 9]);
         assert_eq!(health.version(), 1);
         // A tenth of the instances is out: no more may be.
         report(&health, &all, 4, &[BAD; 20], &policy);
-        assert_eq!(usable(&all, 0).len(), 9);
+        assert_eq!(usable(&all).len(), 9);
     }
 
     #[test]
@@ -272,9 +274,9 @@ mod tests {
         });
         let (health, all) = (Health::default(), hosts(&[1; 2]));
         report(&health, &all, 0, &[Outcome::Status(500); 9], &gateway);
-        assert_eq!(usable(&all, 0), [0, 1]);
+        assert_eq!(usable(&all), [0, 1]);
         report(&health, &all, 0, &[Outcome::Status(503), Outcome::TimedOut], &gateway);
-        assert_eq!(usable(&all, 0), [1]);
+        assert_eq!(usable(&all), [1]);
         let split = policy(OutlierDetection {
             split_external_local_origin_errors: true,
             consecutive_local_origin_failure: Some(2),
@@ -283,9 +285,9 @@ mod tests {
         });
         let all = hosts(&[1; 2]);
         report(&health, &all, 0, &[Outcome::Failed, Outcome::Status(200), Outcome::Failed], &split);
-        assert_eq!(usable(&all, 0), [0, 1]);
+        assert_eq!(usable(&all), [0, 1]);
         report(&health, &all, 0, &[Outcome::Failed], &split);
-        assert_eq!(usable(&all, 0), [1]);
+        assert_eq!(usable(&all), [1]);
     }
 
     #[test]
@@ -299,23 +301,10 @@ mod tests {
         });
         let (health, all) = (Health::default(), hosts(&[1; 2]));
         report(&health, &all, 1, &[Outcome::Status(500)], &policy);
-        assert_eq!(usable(&all, 0), [0]);
+        assert_eq!(usable(&all), [0]);
         health.look("test", &all, &policy);
-        assert_eq!(usable(&all, 0), [0, 1]);
+        assert_eq!(usable(&all), [0, 1]);
         let base = OutlierPolicy { base: Duration::from_secs(30), longest: Duration::from_secs(70), ..policy };
         assert_eq!([1, 2, 3].map(|times| time_out(&base, times).as_secs()), [30, 60, 70]);
-    }
-
-    #[test]
-    fn too_few_are_worse_than_bad_ones_if_the_policy_says_so() {
-        let policy = policy(OutlierDetection { consecutive_5xx: Some(1), max_ejection_percent: Some(100), ..Default::default() });
-        let (health, all) = (Health::default(), hosts(&[1; 4]));
-        for position in 0..3 {
-            report(&health, &all, position, &[Outcome::Status(500)], &policy);
-        }
-        assert_eq!(usable(&all, 25), [3]);
-        assert_eq!(usable(&all, 26), [0, 1, 2, 3]);
-        report(&health, &all, 3, &[Outcome::Status(500)], &policy);
-        assert_eq!(usable(&all, 0), [0; 0]);
     }
 }

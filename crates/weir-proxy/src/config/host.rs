@@ -207,9 +207,21 @@ impl Hosts {
         }
     }
 
-    /// The priority of an instance, by its position; 0 is the highest.
-    pub fn priority(&self, position: usize) -> u32 {
-        self.localities.iter().find(|locality| locality.hosts.contains(&position)).map_or(0, |locality| locality.priority)
+    /// Where an instance is, by its position.
+    pub fn locality(&self, position: usize) -> Option<&LocalityHosts> {
+        self.localities.iter().find(|locality| locality.hosts.contains(&position))
+    }
+
+    /// The number of its priority among those that have instances.
+    pub fn level(&self, position: usize) -> usize {
+        let before = self.localities.iter().take_while(|locality| locality.hosts.end <= position);
+        let (mut level, own) = (0, self.locality(position).map(|locality| locality.priority));
+        let mut last = None;
+        for locality in before.filter(|locality| Some(locality.priority) != own) {
+            level += usize::from(last != Some(locality.priority));
+            last = Some(locality.priority);
+        }
+        level
     }
 }
 
@@ -251,7 +263,7 @@ mod tests {
         assert_eq!(order, ["10.0.0.2", "10.0.0.4", "10.0.0.3", "10.0.0.1"]);
         let places: Vec<_> = hosts.localities.iter().map(|at| (at.priority, at.locality.zone.as_str(), at.hosts.clone())).collect();
         assert_eq!(places, [(0, "b", 0..2), (0, "a", 2..3), (1, "a", 3..4)]);
-        assert_eq!((0..4).map(|position| hosts.priority(position)).collect::<Vec<_>>(), [0, 0, 0, 1]);
+        assert_eq!((0..4).map(|position| hosts.level(position)).collect::<Vec<_>>(), [0, 0, 0, 1]);
     }
 
     #[test]

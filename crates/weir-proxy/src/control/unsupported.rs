@@ -20,6 +20,7 @@ const CARRIED_OUT: &[(&str, &[&str])] = &[
             "load_assignment",
             "lb_policy",
             "least_request_lb_config",
+            "round_robin_lb_config",
             "ring_hash_lb_config",
             "maglev_lb_config",
             "upstream_bind_config",
@@ -39,6 +40,18 @@ const CARRIED_OUT: &[(&str, &[&str])] = &[
             "common_lb_config",
         ],
     ),
+    (
+        "envoy.config.cluster.v3.Cluster.CommonLbConfig",
+        &[
+            "healthy_panic_threshold",
+            "locality_weighted_lb_config",
+            // Only for sessions that are kept by a filter, which is refused.
+            "override_host_status",
+            // It would only make changes slower.
+            "update_merge_window",
+        ],
+    ),
+    ("envoy.config.endpoint.v3.ClusterLoadAssignment.Policy", &["overprovisioning_factor", "weighted_priority_health"]),
     (
         "envoy.config.cluster.v3.CircuitBreakers.Thresholds",
         &["priority", "max_connections", "max_pending_requests", "max_requests", "max_retries", "track_remaining"],
@@ -145,6 +158,7 @@ const CARRIED_OUT: &[(&str, &[&str])] = &[
             "retriable_status_codes",
             "retry_back_off",
             "retry_host_predicate",
+            "retry_priority",
             "host_selection_retry_max_attempts",
         ],
     ),
