@@ -53,6 +53,8 @@ pub struct ClusterPolicy {
     pub connect_timeout: Duration,
     /// When instances are left out.
     pub outlier: Option<OutlierPolicy>,
+    /// Whether its instances are checked actively.
+    pub has_health_checks: bool,
     /// Whether the health of its instances changes by what is seen of them: by outlier detection or health checks.
     pub watches_health: bool,
     /// What may be used of it at once.
@@ -174,13 +176,15 @@ impl ClusterPolicy {
         }
         let options = http_options(cluster)?;
         let common = options.as_ref().and_then(|options| options.common_http_protocol_options.as_ref());
+        let outlier = cluster.outlier_detection.as_ref().map(OutlierPolicy::compile).transpose();
         let idle = common.and_then(|common| common.idle_timeout.as_ref()).map_or(IDLE_TIMEOUT, std_duration);
         Ok(Self {
             name: cluster.name.as_str().into(),
             discovery: discovery(cluster)?,
             lb: Settings { balance: balance(cluster), common: common_lb(cluster) },
             connect_timeout: cluster.connect_timeout.as_ref().map_or(CONNECT_TIMEOUT, std_duration),
-            outlier: cluster.outlier_detection.as_ref().map(OutlierPolicy::compile),
+            outlier: outlier.map_err(|error| error.within("outlier_detection"))?,
+            has_health_checks: !cluster.health_checks.is_empty(),
             watches_health: cluster.outlier_detection.is_some() || !cluster.health_checks.is_empty(),
             circuit_breakers: CircuitBreakers::compile(cluster.circuit_breakers.as_ref()),
             protocol: protocol(cluster, options.as_ref())?,

@@ -157,6 +157,7 @@ impl State {
         let resources = known.as_ref().map(|known| known.current.resources.clone()).unwrap_or_default();
         let health = known.as_ref().map(|known| known.current.health.clone()).unwrap_or_default();
         let hosts = known.map_or_else(Hosts::default, |known| known.current.hosts.clone());
+        health.follow(policy.outlier.as_ref(), policy.has_health_checks, &hosts);
         let current = Arc::new(Cluster { policy, hosts, stats, resources, health });
         self.clusters.insert(name.clone(), ClusterState { current, endpoints, ready: false });
         self.refresh_cluster(name);

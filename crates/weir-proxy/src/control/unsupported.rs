@@ -70,6 +70,9 @@ const CARRIED_OUT: &[(&str, &[&str])] = &[
             "base_ejection_time",
             "max_ejection_time",
             "max_ejection_percent",
+            "max_ejection_time_jitter",
+            "always_eject_one_host",
+            "successful_active_health_check_uneject_host",
             // Istio turns them off, by a share of 0.
             "enforcing_success_rate",
             "enforcing_local_origin_success_rate",

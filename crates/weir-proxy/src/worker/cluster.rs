@@ -236,7 +236,12 @@ impl ClusterRuntime {
 
     /// Closes connections that nobody used for too long, or that the other side closed.
     pub fn sweep(&self, now: Instant) {
-        let limit = self.current.borrow().policy.idle_timeout;
+        let current = self.current.borrow();
+        let limit = current.policy.idle_timeout;
+        if current.policy.watches_health {
+            // Also where nobody asks it is seen who is used again.
+            self.follow_health(&current);
+        }
         self.hosts.borrow().iter().for_each(|runtime| runtime.sweep(limit, now));
         self.destinations.sweep(limit, now);
     }
