@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use weir_xds::envoy::extensions::retry::priority::previous_priorities::v3::PreviousPrioritiesConfig;
 use weir_xds::route::RetryPolicy as Policy;
+use weir_xds::route::retry_policy::RetryPriority;
+use weir_xds::route::retry_policy::retry_priority::ConfigType;
 use weir_xds::values::std_duration;
 
 use crate::error::CompileError;
@@ -94,6 +97,9 @@ pub struct RetryPolicy {
     pub other_hosts: bool,
     /// How often an instance is chosen anew to avoid those.
     pub host_selection_attempts: u32,
+    /// Whether an attempt avoids the priorities of earlier ones, and after how many attempts each time: Envoy's
+    /// `previous_priorities`.
+    pub other_priorities: Option<usize>,
 }
 
 const DEFAULT_BASE: Duration = Duration::from_millis(25);
@@ -122,7 +128,24 @@ impl RetryPolicy {
             max_interval: back_off.and_then(|b| b.max_interval.as_ref()).map_or(base * 10, std_duration),
             other_hosts,
             host_selection_attempts: u32::try_from(policy.host_selection_retry_max_attempts).unwrap_or(0).max(1),
+            other_priorities: policy.retry_priority.as_ref().map(other_priorities).transpose()?,
         })
+    }
+}
+
+/// The only retry priority that Envoy knows.
+fn other_priorities(priority: &RetryPriority) -> Result<usize, CompileError> {
+    if priority.name != "envoy.retry_priorities.previous_priorities" {
+        return Err(CompileError::new("retry_priority", format!("`{}` is not known", priority.name)));
+    }
+    let Some(ConfigType::TypedConfig(config)) = &priority.config_type else {
+        return Err(CompileError::missing("retry_priority.typed_config"));
+    };
+    let config: PreviousPrioritiesConfig =
+        config.unpack().map_err(|error| CompileError::new("retry_priority.typed_config", error.to_string()))?;
+    match usize::try_from(config.update_frequency) {
+        Ok(frequency) if frequency > 0 => Ok(frequency),
+        _ => Err(CompileError::new("retry_priority.typed_config.update_frequency", "must be greater than 0")),
     }
 }
 
@@ -141,5 +164,17 @@ mod tests {
     fn what_is_not_said_is_envoys_default() {
         let policy = RetryPolicy::compile(&Policy { retry_on: "reset".into(), ..Default::default() }).expect("valid");
         assert_eq!((policy.retries, policy.base_interval, policy.max_interval), (1, Duration::from_millis(25), Duration::from_millis(250)));
+    }
+
+    #[test]
+    fn other_priorities_are_read_and_what_is_wrong_is_refused() {
+        let compile = |name: &str, update_frequency| {
+            let config = weir_xds::Any::pack(&PreviousPrioritiesConfig { update_frequency });
+            let retry_priority = Some(RetryPriority { name: name.to_owned(), config_type: Some(ConfigType::TypedConfig(config)) });
+            RetryPolicy::compile(&Policy { retry_priority, ..Default::default() }).map(|policy| policy.other_priorities)
+        };
+        assert_eq!(compile("envoy.retry_priorities.previous_priorities", 2).expect("valid"), Some(2));
+        assert!(compile("envoy.retry_priorities.previous_priorities", 0).is_err());
+        assert!(compile("mine", 2).is_err());
     }
 }

@@ -164,7 +164,7 @@ fn statistics(plane: &DataPlane) -> String {
     for id in plane.ids() {
         let Some(config) = plane.config(&id) else { continue };
         for (name, cluster) in &config.clusters {
-            families.cluster(&id, name, cluster.hosts.list.len(), &cluster.stats);
+            families.cluster(&id, name, cluster);
         }
         for open in &config.listeners {
             families.listener(&id, &open.listener.name, &open.stats);

@@ -1,9 +1,11 @@
 //! Clusters and listeners as lines of text, as Envoy prints them.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::sync::Arc;
 
 use crate::DataPlane;
+use crate::config::endpoints::EdsHealth;
+use crate::config::host::{LocalityHosts, WeightedHost};
 
 /// `/clusters`: for each instance what is counted of it.
 pub fn clusters(plane: &DataPlane, ids: &[Arc<str>]) -> String {
@@ -16,19 +18,42 @@ pub fn clusters(plane: &DataPlane, ids: &[Arc<str>]) -> String {
         for name in names {
             let cluster = &config.clusters[name];
             let _ = writeln!(out, "{name}::observability_name::{name}");
-            for weighted in cluster.hosts.list.iter() {
-                let address = weighted.host.address;
-                let _ = writeln!(out, "{name}::{address}::rq_active::{}", weighted.host.load());
-                let _ = writeln!(out, "{name}::{address}::weight::{}", weighted.weight);
-                let flags = if weighted.host.health.is_ejected() { "/failed_outlier_check" } else { "healthy" };
-                let _ = writeln!(out, "{name}::{address}::health_flags::{flags}");
-                if let Some(hostname) = &weighted.host.hostname {
-                    let _ = writeln!(out, "{name}::{address}::hostname::{hostname}");
-                }
+            for locality in cluster.hosts.localities.iter() {
+                cluster.hosts.list[locality.hosts.clone()].iter().for_each(|weighted| host(&mut out, name, weighted, locality));
             }
         }
     }
     out
+}
+
+/// An instance, in Envoy's order.
+fn host(out: &mut String, cluster: &str, weighted: &WeightedHost, locality: &LocalityHosts) {
+    let host = &weighted.host;
+    let mut line = |what: &str, value: &dyn Display| {
+        let _ = writeln!(out, "{cluster}::{}::{what}::{value}", host.address);
+    };
+    line("rq_active", &host.load());
+    line("hostname", &host.hostname.as_deref().unwrap_or_default());
+    line("health_flags", &health_flags(weighted));
+    line("weight", &weighted.weight);
+    line("region", &locality.locality.region);
+    line("zone", &locality.locality.zone);
+    line("sub_zone", &locality.locality.sub_zone);
+    line("priority", &locality.priority);
+}
+
+/// Why it is not used, or less; `healthy` if there is nothing.
+fn health_flags(weighted: &WeightedHost) -> String {
+    let health = &weighted.host.health;
+    let flags = [
+        (health.is_failing(), "/failed_active_hc"),
+        (health.is_ejected(), "/failed_outlier_check"),
+        (weighted.eds == EdsHealth::Unhealthy, "/failed_eds_health"),
+        (weighted.eds == EdsHealth::Degraded, "/degraded_eds_health"),
+        (weighted.eds == EdsHealth::Draining, "/eds_status_draining"),
+    ];
+    let set: String = flags.iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| *flag).collect();
+    if set.is_empty() { "healthy".to_owned() } else { set }
 }
 
 /// `/listeners`: name and address. Where another port than the one asked for is open, that is said.
@@ -53,5 +78,26 @@ pub fn listeners(plane: &DataPlane, ids: &[Arc<str>]) -> String {
 fn heading(out: &mut String, id: &str, shown: usize) {
     if shown > 1 {
         let _ = writeln!(out, "# {id}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::balance::outlier::Health;
+    use crate::balance::tests::hosts;
+
+    #[test]
+    fn instances_print_as_envoy_prints_them() {
+        let hosts = hosts(&[3]);
+        let mut out = String::new();
+        let flags = |eds| health_flags(&WeightedHost { eds, ..hosts.list[0].clone() });
+        host(&mut out, "outbound|80||a", &hosts.list[0], &hosts.localities[0]);
+        let wanted = "rq_active::0 hostname:: health_flags::healthy weight::3 region:: zone:: sub_zone:: priority::0";
+        let lines: Vec<&str> = out.lines().map(|line| line.strip_prefix("outbound|80||a::10.0.0.0:80::").unwrap_or(line)).collect();
+        assert_eq!(lines.join(" "), wanted);
+        assert_eq!(flags(EdsHealth::Unhealthy), "/failed_eds_health");
+        Health::default().checked(&hosts.list[0].host, false);
+        assert_eq!(flags(EdsHealth::Draining), "/failed_active_hc/eds_status_draining");
     }
 }

@@ -4,64 +4,14 @@
 //! What every request does is a few atomic operations on its instance; everything else happens when one is left out, or
 //! comes back. Nothing of it is done for clusters without outlier detection.
 
+mod policy;
+
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use weir_xds::cluster::OutlierDetection;
-use weir_xds::values::std_duration;
-
 use crate::config::host::{Host, Hosts};
-
-/// When instances are left out, and for how long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OutlierPolicy {
-    server_errors: Limit,
-    gateway_errors: Limit,
-    local_failures: Limit,
-    /// Whether failures to connect are counted apart from answers.
-    split: bool,
-    interval: Duration,
-    base: Duration,
-    longest: Duration,
-    /// So many percent of the instances may be left out at once.
-    max_percent: u32,
-}
-
-/// So many in a row, and in how many of a hundred cases that has consequences.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Limit {
-    in_a_row: u32,
-    percent: u32,
-}
-
-impl Limit {
-    fn new(in_a_row: Option<u32>, percent: Option<u32>, usual_percent: u32) -> Self {
-        Self { in_a_row: in_a_row.unwrap_or(5), percent: percent.unwrap_or(usual_percent) }
-    }
-}
-
-impl OutlierPolicy {
-    /// Compiles Envoy's settings, with its defaults. Success rates and failure percentages are not looked at.
-    pub fn compile(detection: &OutlierDetection) -> Self {
-        let time = |time: &Option<_>, usual| time.as_ref().map_or(usual, std_duration);
-        let base = time(&detection.base_ejection_time, Duration::from_secs(30));
-        Self {
-            server_errors: Limit::new(detection.consecutive_5xx, detection.enforcing_consecutive_5xx, 100),
-            gateway_errors: Limit::new(detection.consecutive_gateway_failure, detection.enforcing_consecutive_gateway_failure, 0),
-            local_failures: Limit::new(
-                detection.consecutive_local_origin_failure,
-                detection.enforcing_consecutive_local_origin_failure,
-                100,
-            ),
-            split: detection.split_external_local_origin_errors,
-            interval: time(&detection.interval, Duration::from_secs(10)).max(Duration::from_millis(1)),
-            base,
-            longest: time(&detection.max_ejection_time, Duration::from_secs(300)).max(base),
-            max_percent: detection.max_ejection_percent.unwrap_or(10).min(100),
-        }
-    }
-}
+pub use policy::{OutlierPolicy, Reason};
 
 /// How an attempt at an instance ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,14 +24,17 @@ pub enum Outcome {
     TimedOut,
 }
 
-/// What is known of one instance.
+/// What is known of one instance. Times are in milliseconds of [`Health`]'s time, counted from 1; 0 is never.
 #[derive(Debug, Default)]
 pub struct HostHealth {
-    server_errors: AtomicU32,
-    gateway_errors: AtomicU32,
-    local_failures: AtomicU32,
-    /// When it was left out, in milliseconds of [`Health`]'s time, counted from 1; 0 if it is not.
+    /// How often in a row, for each [`Reason`].
+    counts: [AtomicU32; 3],
+    /// When it was left out; 0 if it is not.
     ejected: AtomicU64,
+    /// When it last came back.
+    returned: AtomicU64,
+    /// By how many milliseconds it is left out longer than others.
+    jitter: AtomicU64,
     /// How often it was left out lately.
     times: AtomicU32,
     /// Whether it fails its active health checks.
@@ -94,48 +47,54 @@ impl HostHealth {
         self.ejected.load(Ordering::Relaxed) != 0
     }
 
-    /// Whether it may be chosen: neither left out nor failing its checks.
-    pub fn is_usable(&self) -> bool {
-        !self.is_ejected() && !self.failing.load(Ordering::Relaxed)
+    /// Whether it fails its active health checks.
+    pub fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
     }
 
-    /// Counts an outcome; the reason to leave the instance out, if it is one.
-    fn count(&self, outcome: Outcome, policy: &OutlierPolicy) -> Option<(&'static str, u32)> {
+    /// Whether it may be chosen: neither left out nor failing its checks.
+    pub fn is_usable(&self) -> bool {
+        !self.is_ejected() && !self.is_failing()
+    }
+
+    fn reset(&self, reasons: &[Reason]) {
+        reasons.iter().for_each(|reason| self.counts[*reason as usize].store(0, Ordering::Relaxed));
+    }
+
+    /// Counts an outcome; the reasons that there now are to leave the instance out, and after how many.
+    fn count(&self, outcome: Outcome, policy: &OutlierPolicy) -> [Option<(Reason, u32)>; 2] {
         let status = match outcome {
             Outcome::Status(status) => {
-                self.local_failures.store(0, Ordering::Relaxed);
+                self.reset(&[Reason::LocalFailures]);
                 status
             }
-            Outcome::Failed | Outcome::TimedOut if policy.split => {
-                return reached(&self.local_failures, policy.local_failures, "local failures");
-            }
+            Outcome::Failed | Outcome::TimedOut if policy.split => return [self.one_more(Reason::LocalFailures, policy), None],
             Outcome::Failed => 503,
             Outcome::TimedOut => 504,
         };
-        if !(500..600).contains(&status) {
-            self.server_errors.store(0, Ordering::Relaxed);
-            self.gateway_errors.store(0, Ordering::Relaxed);
+        match status {
+            502..=504 => [self.one_more(Reason::GatewayErrors, policy), self.one_more(Reason::ServerErrors, policy)],
+            500..=599 => {
+                self.reset(&[Reason::GatewayErrors]);
+                [self.one_more(Reason::ServerErrors, policy), None]
+            }
+            _ => {
+                self.reset(&[Reason::GatewayErrors, Reason::ServerErrors]);
+                [None, None]
+            }
+        }
+    }
+
+    /// Counts one more; at the limit the count begins anew.
+    fn one_more(&self, reason: Reason, policy: &OutlierPolicy) -> Option<(Reason, u32)> {
+        let (counter, limit) = (&self.counts[reason as usize], policy.limit(reason).in_a_row);
+        let count = counter.fetch_add(1, Ordering::Relaxed) + 1;
+        if limit == 0 || count < limit {
             return None;
         }
-        let gateway = match status {
-            502..=504 => reached(&self.gateway_errors, policy.gateway_errors, "gateway errors"),
-            _ => {
-                self.gateway_errors.store(0, Ordering::Relaxed);
-                None
-            }
-        };
-        gateway.or(reached(&self.server_errors, policy.server_errors, "5xx"))
+        counter.store(0, Ordering::Relaxed);
+        Some((reason, count))
     }
-}
-
-/// Counts one more; at the limit the count begins anew, and the name of what was counted comes back.
-fn reached(counter: &AtomicU32, limit: Limit, what: &'static str) -> Option<(&'static str, u32)> {
-    let count = counter.fetch_add(1, Ordering::Relaxed) + 1;
-    if limit.in_a_row == 0 || count < limit.in_a_row {
-        return None;
-    }
-    counter.store(0, Ordering::Relaxed);
-    (fastrand::u32(..100) < limit.percent).then_some((what, count))
 }
 
 /// What is known of a cluster's instances together.
@@ -146,13 +105,35 @@ pub struct Health {
     version: AtomicU64,
     /// When it is next looked whose time is over.
     next_look: AtomicU64,
-    /// Held by who leaves an instance out: not too many at once.
+    /// Whether a passed active health check brings back who is left out.
+    returns_when_checked: AtomicBool,
+    /// Held by who leaves an instance out or brings it back: not too many are out at once.
     deciding: Mutex<()>,
+    /// How often instances were left out.
+    pub stats: OutlierStats,
+}
+
+/// Envoy's statistics `outlier_detection.ejections_…`. They change seldom, so that all workers share them.
+#[derive(Debug, Default)]
+pub struct OutlierStats {
+    /// For each [`Reason`] how often it was there.
+    pub detected: [AtomicU64; 3],
+    /// How often it had consequences.
+    pub enforced: [AtomicU64; 3],
+    /// How often it had none because too many were left out already.
+    pub overflow: AtomicU64,
 }
 
 impl Default for Health {
     fn default() -> Self {
-        Self { started: Instant::now(), version: AtomicU64::new(0), next_look: AtomicU64::new(0), deciding: Mutex::new(()) }
+        Self {
+            started: Instant::now(),
+            version: AtomicU64::new(0),
+            next_look: AtomicU64::new(0),
+            returns_when_checked: AtomicBool::new(false),
+            deciding: Mutex::new(()),
+            stats: OutlierStats::default(),
+        }
     }
 }
 
@@ -162,78 +143,153 @@ impl Health {
         self.version.load(Ordering::Acquire)
     }
 
-    fn now(&self) -> u64 {
-        self.started.elapsed().as_millis() as u64 + 1
+    fn changed(&self) {
+        self.version.fetch_add(1, Ordering::Release);
     }
 
-    /// Takes note of whether an instance passes its active health checks. Whether that is new.
+    fn time(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.started).as_millis() as u64 + 1
+    }
+
+    /// Follows a change of the cluster: what nothing watches any more is forgotten.
+    pub fn follow(&self, policy: Option<&OutlierPolicy>, has_checks: bool, hosts: &Hosts) {
+        self.returns_when_checked.store(policy.is_some_and(|policy| policy.returns_when_checked), Ordering::Relaxed);
+        for health in hosts.list.iter().map(|weighted| &weighted.host.health) {
+            if policy.is_none() {
+                health.ejected.store(0, Ordering::Relaxed);
+                health.times.store(0, Ordering::Relaxed);
+            }
+            if !has_checks {
+                health.failing.store(false, Ordering::Relaxed);
+            }
+        }
+        self.changed();
+    }
+
+    /// Takes note of whether an instance passes its active health checks; to be told of every check. Whether that is new.
     pub fn checked(&self, host: &Host, passes: bool) -> bool {
+        self.checked_at(host, passes, Instant::now())
+    }
+
+    /// The same, at a time.
+    pub fn checked_at(&self, host: &Host, passes: bool, now: Instant) -> bool {
         let is_new = host.health.failing.swap(!passes, Ordering::Relaxed) == passes;
         if is_new {
-            self.version.fetch_add(1, Ordering::Release);
+            if passes {
+                host.set_healthy_from(now);
+            }
+            self.changed();
+        }
+        if passes && host.health.is_ejected() && self.returns_when_checked.load(Ordering::Relaxed) {
+            let _deciding = self.deciding.lock().unwrap_or_else(PoisonError::into_inner);
+            self.bring_back(host, self.time(now));
+            tracing::info!(instance = %host.address, "used again: it passes its health check");
         }
         is_new
     }
 
     /// Takes note of how an attempt ended; says so if the instance is left out for it.
     pub fn report(&self, cluster: &str, hosts: &Hosts, host: &Host, outcome: Outcome, policy: &OutlierPolicy) {
-        let Some((what, count)) = host.health.count(outcome, policy) else { return };
-        let _deciding = self.deciding.lock().unwrap_or_else(PoisonError::into_inner);
-        let out = hosts.list.iter().filter(|other| other.host.health.is_ejected()).count() as u64;
-        let would_be_out = 100 * (out + 1);
-        if host.health.is_ejected() || would_be_out > u64::from(policy.max_percent) * hosts.list.len() as u64 {
-            return;
+        self.report_at(cluster, hosts, host, outcome, policy, Instant::now);
+    }
+
+    /// The same; the clock is read only if something happens.
+    fn report_at(&self, cluster: &str, hosts: &Hosts, host: &Host, outcome: Outcome, policy: &OutlierPolicy, now: impl Fn() -> Instant) {
+        for (reason, count) in host.health.count(outcome, policy).into_iter().flatten() {
+            if let Some(time) = self.eject(hosts, host, reason, policy, &now) {
+                tracing::warn!(cluster, instance = %host.address, "left out for {time:?}, after {count} in a row of {}", reason.name());
+            }
         }
-        host.health.ejected.store(self.now(), Ordering::Relaxed);
-        let times = host.health.times.fetch_add(1, Ordering::Relaxed) + 1;
-        self.version.fetch_add(1, Ordering::Release);
-        let time = time_out(policy, times);
-        tracing::warn!(cluster, instance = %host.address, "left out for {time:?}, after {count} {what} in a row");
+    }
+
+    /// Leaves an instance out, if that may be; for how long.
+    fn eject(&self, hosts: &Hosts, host: &Host, reason: Reason, policy: &OutlierPolicy, now: impl Fn() -> Instant) -> Option<Duration> {
+        let _deciding = self.deciding.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = hosts.list.iter().any(|known| std::ptr::eq(Arc::as_ptr(&known.host), host));
+        if host.health.is_ejected() || !is_known {
+            return None;
+        }
+        self.stats.detected[reason as usize].fetch_add(1, Ordering::Relaxed);
+        if !policy.allows_one_more(ejected(hosts), hosts.list.len()) {
+            self.stats.overflow.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        if fastrand::u32(..100) >= policy.limit(reason).percent {
+            return None;
+        }
+        self.stats.enforced[reason as usize].fetch_add(1, Ordering::Relaxed);
+        let health = &host.health;
+        let (before, jitter) = (health.times.load(Ordering::Relaxed), fastrand::u64(0..=policy.jitter.as_millis() as u64));
+        let times = before + u32::from(policy.grows(before));
+        health.times.store(times, Ordering::Relaxed);
+        health.jitter.store(jitter, Ordering::Relaxed);
+        health.ejected.store(self.time(now()), Ordering::Relaxed);
+        self.changed();
+        Some(policy.time_out(times) + Duration::from_millis(jitter))
+    }
+
+    /// The instance is used again. What it was charged with is forgotten.
+    fn bring_back(&self, host: &Host, time: u64) {
+        host.health.ejected.store(0, Ordering::Relaxed);
+        host.health.returned.store(time, Ordering::Relaxed);
+        host.health.reset(&Reason::ALL);
+        self.changed();
     }
 
     /// Brings instances back whose time is over; looked at once in an interval, whoever asks.
     pub fn look(&self, cluster: &str, hosts: &Hosts, policy: &OutlierPolicy) {
-        let (now, next) = (self.now(), self.next_look.load(Ordering::Relaxed));
+        self.look_at(cluster, hosts, policy, Instant::now());
+    }
+
+    /// The same, at a time.
+    fn look_at(&self, cluster: &str, hosts: &Hosts, policy: &OutlierPolicy, now: Instant) {
+        let (now, next) = (self.time(now), self.next_look.load(Ordering::Relaxed));
         let interval = policy.interval.as_millis() as u64;
         // From the first look on, at whole intervals.
         let following = next.max(now.saturating_sub(now.saturating_sub(next) % interval.max(1))) + interval;
         if now < next || self.next_look.compare_exchange(next, following, Ordering::Relaxed, Ordering::Relaxed).is_err() {
             return;
         }
-        for weighted in hosts.list.iter() {
-            let (health, address) = (&weighted.host.health, weighted.host.address);
+        let _deciding = self.deciding.lock().unwrap_or_else(PoisonError::into_inner);
+        for host in hosts.list.iter().map(|weighted| &weighted.host) {
+            let health = &host.health;
             let (since, times) = (health.ejected.load(Ordering::Relaxed), health.times.load(Ordering::Relaxed));
+            let (returned, jitter) = (health.returned.load(Ordering::Relaxed), health.jitter.load(Ordering::Relaxed));
             if since == 0 {
                 // Who behaves is trusted more from interval to interval.
-                health.times.store(times.saturating_sub(1), Ordering::Relaxed);
-            } else if now.saturating_sub(since) >= time_out(policy, times).as_millis() as u64 {
-                health.ejected.store(0, Ordering::Relaxed);
-                self.version.fetch_add(1, Ordering::Release);
-                tracing::info!(cluster, instance = %address, "used again");
+                if returned != 0 && now.saturating_sub(returned) >= interval {
+                    health.times.store(times.saturating_sub(1), Ordering::Relaxed);
+                }
+            } else if now.saturating_sub(since) >= policy.time_out(times).as_millis() as u64 + jitter {
+                self.bring_back(host, now);
+                tracing::info!(cluster, instance = %host.address, "used again");
             }
         }
     }
 }
 
-/// How long an instance is left out that was so many times.
-fn time_out(policy: &OutlierPolicy, times: u32) -> Duration {
-    policy.base.saturating_mul(times.max(1)).min(policy.longest)
-}
-
-/// The instances that may be chosen, by their positions; all, if so few are left that leaving others out would do more harm.
-pub fn usable(hosts: &Hosts, panic_percent: u32) -> Vec<usize> {
-    let good: Vec<usize> = (0..hosts.list.len()).filter(|position| hosts.list[*position].host.health.is_usable()).collect();
-    let panics = (good.len() as u64 * 100) < u64::from(panic_percent) * hosts.list.len() as u64;
-    if panics { (0..hosts.list.len()).collect() } else { good }
+/// How many instances are left out.
+pub fn ejected(hosts: &Hosts) -> usize {
+    hosts.list.iter().filter(|weighted| weighted.host.health.is_ejected()).count()
 }
 
 #[cfg(test)]
 mod tests {
+    use weir_xds::cluster::OutlierDetection;
+    use weir_xds::values::duration;
+
     use super::*;
     use crate::balance::tests::hosts;
 
+    const BAD: Outcome = Outcome::Status(500);
+
+    /// The instances that are not left out.
+    fn usable(hosts: &Hosts) -> Vec<usize> {
+        (0..hosts.list.len()).filter(|position| hosts.list[*position].host.health.is_usable()).collect()
+    }
+
     fn policy(detection: OutlierDetection) -> OutlierPolicy {
-        OutlierPolicy::compile(&detection)
+        OutlierPolicy::compile(&detection).expect("valid")
     }
 
     fn report(health: &Health, hosts: &Hosts, position: usize, outcomes: &[Outcome], policy: &OutlierPolicy) {
@@ -244,17 +300,16 @@ mod tests {
 
     #[test]
     fn five_errors_in_a_row_and_no_fewer() {
-        const BAD: Outcome = Outcome::Status(500);
         let (health, all) = (Health::default(), hosts(&[1; 10]));
         let policy = policy(OutlierDetection::default());
         report(&health, &all, 3, &[BAD, BAD, BAD, BAD, Outcome::Status(404), BAD, BAD, BAD, BAD], &policy);
-        assert_eq!(usable(&all, 0).len(), 10);
+        assert_eq!(usable(&all).len(), 10);
         report(&health, &all, 3, &[Outcome::Failed], &policy);
-        assert_eq!(usable(&all, 0), [0, 1, 2, 4, 5, 6, 7, 8, 9]);
+        assert_eq!(usable(&all), [0, 1, 2, 4, 5, 6, 7, 8, 9]);
         assert_eq!(health.version(), 1);
         // A tenth of the instances is out: no more may be.
         report(&health, &all, 4, &[BAD; 20], &policy);
-        assert_eq!(usable(&all, 0).len(), 9);
+        assert_eq!(usable(&all).len(), 9);
     }
 
     #[test]
@@ -268,9 +323,9 @@ mod tests {
         });
         let (health, all) = (Health::default(), hosts(&[1; 2]));
         report(&health, &all, 0, &[Outcome::Status(500); 9], &gateway);
-        assert_eq!(usable(&all, 0), [0, 1]);
+        assert_eq!(usable(&all), [0, 1]);
         report(&health, &all, 0, &[Outcome::Status(503), Outcome::TimedOut], &gateway);
-        assert_eq!(usable(&all, 0), [1]);
+        assert_eq!(usable(&all), [1]);
         let split = policy(OutlierDetection {
             split_external_local_origin_errors: true,
             consecutive_local_origin_failure: Some(2),
@@ -279,39 +334,113 @@ mod tests {
         });
         let all = hosts(&[1; 2]);
         report(&health, &all, 0, &[Outcome::Failed, Outcome::Status(200), Outcome::Failed], &split);
-        assert_eq!(usable(&all, 0), [0, 1]);
+        assert_eq!(usable(&all), [0, 1]);
         report(&health, &all, 0, &[Outcome::Failed], &split);
-        assert_eq!(usable(&all, 0), [1]);
+        assert_eq!(usable(&all), [1]);
     }
 
     #[test]
     fn who_is_left_out_comes_back_and_is_left_out_longer_the_next_time() {
+        let seconds = |seconds| Some(duration(Duration::from_secs(seconds)));
         let policy = policy(OutlierDetection {
-            consecutive_5xx: Some(1),
+            consecutive_5xx: Some(2),
             max_ejection_percent: Some(100),
-            base_ejection_time: Some(weir_xds::values::duration(Duration::ZERO)),
-            interval: Some(weir_xds::values::duration(Duration::from_millis(1))),
+            base_ejection_time: seconds(30),
+            max_ejection_time: seconds(70),
+            interval: seconds(10),
             ..Default::default()
         });
         let (health, all) = (Health::default(), hosts(&[1; 2]));
-        report(&health, &all, 1, &[Outcome::Status(500)], &policy);
-        assert_eq!(usable(&all, 0), [0]);
-        health.look("test", &all, &policy);
-        assert_eq!(usable(&all, 0), [0, 1]);
-        let base = OutlierPolicy { base: Duration::from_secs(30), longest: Duration::from_secs(70), ..policy };
-        assert_eq!([1, 2, 3].map(|times| time_out(&base, times).as_secs()), [30, 60, 70]);
+        let (start, mut now) = (health.started, 0);
+        // For how many seconds it is left out, in intervals of 10.
+        let mut left_out = |pause: u64| {
+            now += pause;
+            (0..2).for_each(|_| health.report_at("test", &all, &all.list[1].host, BAD, &policy, || start + Duration::from_secs(now)));
+            let since = now;
+            while usable(&all) == [0] {
+                now += 10;
+                health.look_at("test", &all, &policy, start + Duration::from_secs(now));
+            }
+            now - since
+        };
+        assert_eq!([left_out(0), left_out(0), left_out(0), left_out(0)], [30, 60, 70, 70]);
+        // What it was charged with before does not count.
+        health.report("test", &all, &all.list[1].host, BAD, &policy);
+        assert_eq!(usable(&all), [0, 1]);
+        // Well for some intervals: it is trusted more.
+        (1..4).for_each(|interval| health.look_at("test", &all, &policy, start + Duration::from_secs(1000 + 10 * interval)));
+        assert_eq!(all.list[1].host.health.times.load(Ordering::Relaxed), 1);
     }
 
     #[test]
-    fn too_few_are_worse_than_bad_ones_if_the_policy_says_so() {
-        let policy = policy(OutlierDetection { consecutive_5xx: Some(1), max_ejection_percent: Some(100), ..Default::default() });
-        let (health, all) = (Health::default(), hosts(&[1; 4]));
-        for position in 0..3 {
-            report(&health, &all, position, &[Outcome::Status(500)], &policy);
+    fn chance_makes_the_time_longer_if_that_is_wanted() {
+        let jitter = Some(duration(Duration::from_secs(1000)));
+        let policy = policy(OutlierDetection {
+            consecutive_5xx: Some(1),
+            max_ejection_percent: Some(100),
+            max_ejection_time_jitter: jitter,
+            ..Default::default()
+        });
+        let (health, all) = (Health::default(), hosts(&[1; 50]));
+        (0..50).for_each(|position| report(&health, &all, position, &[BAD], &policy));
+        health.look_at("test", &all, &policy, health.started + Duration::from_secs(29));
+        assert_eq!(usable(&all).len(), 0);
+        health.look_at("test", &all, &policy, health.started + Duration::from_secs(530));
+        assert!((5..45).contains(&usable(&all).len()), "{:?}", usable(&all));
+        health.look_at("test", &all, &policy, health.started + Duration::from_secs(1040));
+        assert_eq!(usable(&all).len(), 50);
+    }
+
+    #[test]
+    fn so_many_may_be_left_out_and_no_more() {
+        // Percent, whether one always may, instances, and how many of them are left out.
+        let cases = [(None, None, 4, 0), (None, None, 10, 1), (Some(50), None, 4, 2), (None, Some(true), 4, 1), (Some(100), None, 4, 4)];
+        for (max_ejection_percent, always_eject_one_host, instances, out) in cases {
+            let policy = policy(OutlierDetection { max_ejection_percent, always_eject_one_host, ..Default::default() });
+            let (health, all) = (Health::default(), hosts(&vec![1; instances]));
+            (0..instances).for_each(|position| report(&health, &all, position, &[BAD; 5], &policy));
+            assert_eq!(ejected(&all), out, "{policy:?}");
+            let count = |counters: &[AtomicU64]| counters.iter().map(|counter| counter.load(Ordering::Relaxed) as usize).sum::<usize>();
+            assert_eq!(count(&health.stats.detected), instances);
+            assert_eq!(count(&health.stats.enforced), out);
+            assert_eq!(count(std::slice::from_ref(&health.stats.overflow)), instances - out);
         }
-        assert_eq!(usable(&all, 25), [3]);
-        assert_eq!(usable(&all, 26), [0, 1, 2, 3]);
-        report(&health, &all, 3, &[Outcome::Status(500)], &policy);
-        assert_eq!(usable(&all, 0), [0; 0]);
+    }
+
+    #[test]
+    fn a_passed_health_check_brings_back_unless_that_is_not_wanted() {
+        for wanted in [None, Some(false)] {
+            let policy = policy(OutlierDetection {
+                max_ejection_percent: Some(100),
+                successful_active_health_check_uneject_host: wanted,
+                ..Default::default()
+            });
+            let (health, all) = (Health::default(), hosts(&[1; 2]));
+            health.follow(Some(&policy), true, &all);
+            report(&health, &all, 0, &[BAD; 5], &policy);
+            let before = health.version();
+            assert!(!health.checked(&all.list[0].host, true));
+            assert_eq!((usable(&all).len() == 2, health.version() != before), (wanted.is_none(), wanted.is_none()));
+        }
+    }
+
+    #[test]
+    fn without_a_policy_nobody_stays_left_out() {
+        let (health, all) = (Health::default(), hosts(&[1; 2]));
+        report(&health, &all, 0, &[BAD; 5], &policy(OutlierDetection { max_ejection_percent: Some(100), ..Default::default() }));
+        health.checked(&all.list[1].host, false);
+        health.follow(None, true, &all);
+        assert_eq!(usable(&all), [0]);
+        health.follow(None, false, &all);
+        assert_eq!(usable(&all), [0, 1]);
+    }
+
+    #[test]
+    fn a_longest_time_below_the_shortest_is_refused() {
+        let max_ejection_time = Some(duration(Duration::from_secs(29)));
+        assert!(OutlierPolicy::compile(&OutlierDetection { max_ejection_time, ..Default::default() }).is_err());
+        let base_ejection_time = Some(duration(Duration::from_secs(400)));
+        let policy = policy(OutlierDetection { base_ejection_time, ..Default::default() });
+        assert_eq!(policy.time_out(2).as_secs(), 400);
     }
 }

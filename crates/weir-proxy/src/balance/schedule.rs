@@ -34,8 +34,8 @@ impl PartialOrd for Turn {
 impl Schedule {
     /// A schedule of positions with these weights; `random` decides where it starts, so that many workers, or
     /// many proxies, do not all begin with the same instance.
-    pub fn new(weights: impl Iterator<Item = u32>, random: u64) -> Self {
-        let weights: Vec<f64> = weights.map(|weight| f64::from(weight.max(1))).collect();
+    pub fn new(mut weights: Vec<f64>, random: u64) -> Self {
+        weights.iter_mut().for_each(|weight| *weight = weight.max(f64::MIN_POSITIVE));
         let heap = weights.iter().enumerate().map(|(position, weight)| Turn { deadline: 1.0 / weight, position }).collect();
         let mut schedule = Self { heap };
         for _ in 0..random % (weights.len().max(1) as u64) {

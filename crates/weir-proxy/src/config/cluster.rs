@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use weir_routing::{CompileError, Metadata};
 use weir_xds::cluster::Cluster as XdsCluster;
+use weir_xds::cluster::cluster::common_lb_config::LocalityConfigSpecifier;
 use weir_xds::cluster::cluster::{ClusterDiscoveryType, DiscoveryType, LbConfig, LbPolicy as XdsLbPolicy};
 use weir_xds::endpoint::ClusterLoadAssignment;
 use weir_xds::upstream_http::HttpProtocolOptions;
@@ -13,7 +14,9 @@ use weir_xds::upstream_http::http_protocol_options::{UpstreamProtocolOptions, ex
 use weir_xds::values::std_duration;
 
 use super::host::Hosts;
+use crate::balance::Settings;
 use crate::balance::outlier::{Health, OutlierPolicy};
+use crate::balance::slow_start::SlowStart;
 use crate::stats::cluster::ClusterStats;
 use crate::upstream::resources::{CircuitBreakers, Resources};
 
@@ -45,13 +48,15 @@ pub struct ClusterPolicy {
     /// Where its instances come from.
     pub discovery: Discovery,
     /// How an instance is chosen.
-    pub balance: Balance,
+    pub lb: Settings,
     /// How long a connection may take to be made.
     pub connect_timeout: Duration,
     /// When instances are left out.
     pub outlier: Option<OutlierPolicy>,
-    /// If fewer percent of the instances than this are left, all are used.
-    pub panic_percent: u32,
+    /// Whether its instances are checked actively.
+    pub has_health_checks: bool,
+    /// Whether the health of its instances changes by what is seen of them: by outlier detection or health checks.
+    pub watches_health: bool,
     /// What may be used of it at once.
     pub circuit_breakers: CircuitBreakers,
     /// What its instances speak.
@@ -99,14 +104,19 @@ pub enum Discovery {
 }
 
 /// How an instance is chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Balance {
     /// One after the other.
     RoundRobin,
     /// By chance.
     Random,
-    /// Of so many by chance, the one with the fewest requests.
-    LeastRequest(u32),
+    /// Of some by chance, the one with the fewest requests; where weights differ, by weight and requests.
+    LeastRequest {
+        /// How many by chance.
+        choices: u32,
+        /// The power to which its requests count against its weight: `weight / (requests + 1)^bias`.
+        bias: f64,
+    },
     /// By the request's hash, on a ring with at least and at most so many points.
     RingHash(u64, u64),
     /// By the request's hash, in a table of this size.
@@ -118,6 +128,19 @@ impl Balance {
     pub fn is_by_hash(self) -> bool {
         matches!(self, Self::RingHash(..) | Self::Maglev(_))
     }
+}
+
+/// What Envoy's `common_lb_config` says, and slow start.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CommonLb {
+    /// If fewer percent of the instances than this are healthy, all are used; 0 is never.
+    pub panic_percent: u32,
+    /// Whether then none is used instead.
+    pub fail_traffic_on_panic: bool,
+    /// Whether localities have weights of their own.
+    pub locality_weighted: bool,
+    /// How new instances warm up.
+    pub slow_start: Option<SlowStart>,
 }
 
 /// What the instances speak.
@@ -153,14 +176,16 @@ impl ClusterPolicy {
         }
         let options = http_options(cluster)?;
         let common = options.as_ref().and_then(|options| options.common_http_protocol_options.as_ref());
+        let outlier = cluster.outlier_detection.as_ref().map(OutlierPolicy::compile).transpose();
         let idle = common.and_then(|common| common.idle_timeout.as_ref()).map_or(IDLE_TIMEOUT, std_duration);
         Ok(Self {
             name: cluster.name.as_str().into(),
             discovery: discovery(cluster)?,
-            balance: balance(cluster),
+            lb: Settings { balance: balance(cluster), common: common_lb(cluster) },
             connect_timeout: cluster.connect_timeout.as_ref().map_or(CONNECT_TIMEOUT, std_duration),
-            outlier: cluster.outlier_detection.as_ref().map(OutlierPolicy::compile),
-            panic_percent: panic_percent(cluster),
+            outlier: outlier.map_err(|error| error.within("outlier_detection"))?,
+            has_health_checks: !cluster.health_checks.is_empty(),
+            watches_health: cluster.outlier_detection.is_some() || !cluster.health_checks.is_empty(),
             circuit_breakers: CircuitBreakers::compile(cluster.circuit_breakers.as_ref()),
             protocol: protocol(cluster, options.as_ref())?,
             idle_timeout: (!idle.is_zero()).then_some(idle),
@@ -177,10 +202,26 @@ impl ClusterPolicy {
     }
 }
 
-/// Envoy's threshold where none is given is a half.
-fn panic_percent(cluster: &XdsCluster) -> u32 {
-    let threshold = cluster.common_lb_config.as_ref().and_then(|config| config.healthy_panic_threshold.as_ref());
-    threshold.map_or(50, |percent| percent.value.clamp(0.0, 100.0) as u32)
+/// Zone-aware routing compares the zones of the instances with those of the proxies like this one, which it would have to
+/// know as a cluster of its own (`cluster_manager.local_cluster_name`). It does not, and without that Envoy does nothing but
+/// to heed `fail_traffic_on_panic`.
+fn common_lb(cluster: &XdsCluster) -> CommonLb {
+    /// Envoy's threshold where none is given.
+    const HALF: u32 = 50;
+    let config = cluster.common_lb_config.as_ref();
+    let threshold = config.and_then(|config| config.healthy_panic_threshold.as_ref());
+    let locality = config.and_then(|config| config.locality_config_specifier.as_ref());
+    let slow_start = match &cluster.lb_config {
+        Some(LbConfig::RoundRobinLbConfig(config)) => config.slow_start_config.as_ref(),
+        Some(LbConfig::LeastRequestLbConfig(config)) => config.slow_start_config.as_ref(),
+        _ => None,
+    };
+    CommonLb {
+        panic_percent: threshold.map_or(HALF, |percent| percent.value.clamp(0.0, 100.0) as u32),
+        fail_traffic_on_panic: matches!(locality, Some(LocalityConfigSpecifier::ZoneAwareLbConfig(zone)) if zone.fail_traffic_on_panic),
+        locality_weighted: matches!(locality, Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(_))),
+        slow_start: SlowStart::compile(slow_start),
+    }
 }
 
 fn discovery(cluster: &XdsCluster) -> Result<Discovery, CompileError> {
@@ -202,18 +243,18 @@ fn discovery(cluster: &XdsCluster) -> Result<Discovery, CompileError> {
     })
 }
 
-/// Hashing is not carried out yet; until it is, instances share the requests, which is reported.
 fn balance(cluster: &XdsCluster) -> Balance {
     match cluster.lb_policy() {
         // A cluster that brings its own is one of the original destination: there is nothing to choose.
         XdsLbPolicy::RoundRobin | XdsLbPolicy::ClusterProvided => Balance::RoundRobin,
         XdsLbPolicy::Random => Balance::Random,
         XdsLbPolicy::LeastRequest => {
-            let choices = match &cluster.lb_config {
-                Some(LbConfig::LeastRequestLbConfig(config)) => config.choice_count.unwrap_or(2),
-                _ => 2,
+            let config = match &cluster.lb_config {
+                Some(LbConfig::LeastRequestLbConfig(config)) => Some(config),
+                _ => None,
             };
-            Balance::LeastRequest(choices.max(2))
+            let bias = config.and_then(|config| config.active_request_bias.as_ref()).map_or(1.0, |bias| bias.default_value);
+            Balance::LeastRequest { choices: config.and_then(|config| config.choice_count).unwrap_or(2).max(2), bias: bias.max(0.0) }
         }
         XdsLbPolicy::RingHash => match &cluster.lb_config {
             Some(LbConfig::RingHashLbConfig(ring)) => {
@@ -226,7 +267,7 @@ fn balance(cluster: &XdsCluster) -> Balance {
             Some(LbConfig::MaglevLbConfig(maglev)) => Balance::Maglev(maglev.table_size.unwrap_or(MAGLEV_TABLE)),
             _ => Balance::Maglev(MAGLEV_TABLE),
         },
-        XdsLbPolicy::LoadBalancingPolicyConfig => Balance::LeastRequest(2),
+        XdsLbPolicy::LoadBalancingPolicyConfig => Balance::LeastRequest { choices: 2, bias: 1.0 },
     }
 }
 

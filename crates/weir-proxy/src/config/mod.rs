@@ -3,6 +3,7 @@
 
 pub mod access_log;
 pub mod cluster;
+pub mod endpoints;
 pub mod host;
 pub mod http;
 pub mod listener;

@@ -21,7 +21,8 @@ use weir_xds::{Any, Message, Name};
 
 use super::sockets::{Bound, Sockets};
 use crate::config::cluster::{Cluster, ClusterPolicy, Discovery};
-use crate::config::host::{self, Endpoint, Hosts};
+use crate::config::endpoints::Assignment;
+use crate::config::host::Hosts;
 use crate::config::http::RouteSource;
 use crate::config::listener::{Handler, Listener};
 use crate::config::tls::{Secrets, secret_key};
@@ -39,7 +40,7 @@ pub struct State {
     sockets: Arc<Sockets>,
     clusters: HashMap<Arc<str>, ClusterState>,
     /// The instances of EDS clusters, by the names that the clusters ask for.
-    assignments: HashMap<Arc<str>, Vec<Endpoint>>,
+    assignments: HashMap<Arc<str>, Assignment>,
     routes: HashMap<Arc<str>, RouteState>,
     listeners: HashMap<Arc<str>, ListenerState>,
     secrets: Secrets,
@@ -51,7 +52,7 @@ pub struct State {
 struct ClusterState {
     current: Arc<Cluster>,
     /// What stands in the cluster itself, or must be resolved.
-    endpoints: Vec<Endpoint>,
+    endpoints: Assignment,
     ready: bool,
 }
 
@@ -128,7 +129,7 @@ impl State {
         match kind {
             ResourceType::Cluster => self.upsert_cluster(name, &unpack(body)?),
             ResourceType::Endpoint => {
-                self.assignments.insert(name.clone(), host::endpoints(&unpack::<ClusterLoadAssignment>(body)?));
+                self.assignments.insert(name.clone(), Assignment::compile(&unpack::<ClusterLoadAssignment>(body)?));
                 self.refresh_hosts(|discovery| matches!(discovery, Discovery::Eds(service) if service == name));
                 Ok(())
             }
@@ -146,9 +147,9 @@ impl State {
         let policy = Arc::new(ClusterPolicy::compile(cluster).map_err(|error| error.to_string())?);
         let endpoints = match &policy.discovery {
             Discovery::Static(assignment) | Discovery::StrictDns(assignment) | Discovery::LogicalDns(assignment) => {
-                host::endpoints(assignment)
+                Assignment::compile(assignment)
             }
-            Discovery::Eds(_) | Discovery::OriginalDestination => vec![],
+            Discovery::Eds(_) | Discovery::OriginalDestination => Assignment::default(),
         };
         let known = self.clusters.remove(name);
         let stats = known.as_ref().map_or_else(|| Arc::new(ClusterStats::new(self.workers)), |known| known.current.stats.clone());
@@ -156,6 +157,7 @@ impl State {
         let resources = known.as_ref().map(|known| known.current.resources.clone()).unwrap_or_default();
         let health = known.as_ref().map(|known| known.current.health.clone()).unwrap_or_default();
         let hosts = known.map_or_else(Hosts::default, |known| known.current.hosts.clone());
+        health.follow(policy.outlier.as_ref(), policy.has_health_checks, &hosts);
         let current = Arc::new(Cluster { policy, hosts, stats, resources, health });
         self.clusters.insert(name.clone(), ClusterState { current, endpoints, ready: false });
         self.refresh_cluster(name);
@@ -211,7 +213,7 @@ impl State {
             Discovery::OriginalDestination => (None, true),
             Discovery::Eds(service) => (self.assignments.get(service), self.assignments.contains_key(service)),
             Discovery::StrictDns(_) | Discovery::LogicalDns(_) => {
-                let known = host::names(&state.endpoints).all(|name| self.addresses.contains_key(name));
+                let known = state.endpoints.names().all(|name| self.addresses.contains_key(name));
                 (Some(&state.endpoints), known)
             }
         };
@@ -222,7 +224,7 @@ impl State {
             let addresses = self.addresses.get(name).cloned().unwrap_or_default();
             addresses.into_iter().take(if only_one { 1 } else { usize::MAX }).collect()
         };
-        let hosts = Hosts::build(endpoints, resolve, &state.current.hosts);
+        let hosts = Hosts::build(endpoints, resolve, Some(&state.current.hosts), Instant::now());
         state.current = Arc::new(Cluster {
             policy: policy.clone(),
             hosts,
@@ -238,7 +240,7 @@ impl State {
             .clusters
             .values()
             .filter(|state| matches!(state.current.policy.discovery, Discovery::StrictDns(_) | Discovery::LogicalDns(_)));
-        resolving.flat_map(|state| host::names(&state.endpoints)).map(str::to_owned).collect()
+        resolving.flat_map(|state| state.endpoints.names()).map(str::to_owned).collect()
     }
 
     /// What must be asked for by name.

@@ -20,6 +20,7 @@ const CARRIED_OUT: &[(&str, &[&str])] = &[
             "load_assignment",
             "lb_policy",
             "least_request_lb_config",
+            "round_robin_lb_config",
             "ring_hash_lb_config",
             "maglev_lb_config",
             "upstream_bind_config",
@@ -40,6 +41,18 @@ const CARRIED_OUT: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "envoy.config.cluster.v3.Cluster.CommonLbConfig",
+        &[
+            "healthy_panic_threshold",
+            "locality_weighted_lb_config",
+            // Only for sessions that are kept by a filter, which is refused.
+            "override_host_status",
+            // It would only make changes slower.
+            "update_merge_window",
+        ],
+    ),
+    ("envoy.config.endpoint.v3.ClusterLoadAssignment.Policy", &["overprovisioning_factor", "weighted_priority_health"]),
+    (
         "envoy.config.cluster.v3.CircuitBreakers.Thresholds",
         &["priority", "max_connections", "max_pending_requests", "max_requests", "max_retries", "track_remaining"],
     ),
@@ -57,6 +70,9 @@ const CARRIED_OUT: &[(&str, &[&str])] = &[
             "base_ejection_time",
             "max_ejection_time",
             "max_ejection_percent",
+            "max_ejection_time_jitter",
+            "always_eject_one_host",
+            "successful_active_health_check_uneject_host",
             // Istio turns them off, by a share of 0.
             "enforcing_success_rate",
             "enforcing_local_origin_success_rate",
@@ -145,6 +161,7 @@ const CARRIED_OUT: &[(&str, &[&str])] = &[
             "retriable_status_codes",
             "retry_back_off",
             "retry_host_predicate",
+            "retry_priority",
             "host_selection_retry_max_attempts",
         ],
     ),

@@ -19,6 +19,7 @@ use super::{HttpRuntime, filters, forward, head};
 use crate::config::http::ServerHeader;
 use crate::log::exchange::{ConnectionInfo, Exchange};
 use crate::log::flags::ResponseFlags;
+use crate::worker::cluster::LbContext;
 use crate::worker::routes::Matched;
 
 /// One request, while it is handled.
@@ -62,6 +63,11 @@ pub async fn handle(http: Rc<HttpRuntime>, connection: Rc<ConnectionInfo>, reque
 }
 
 impl Call {
+    /// What the choice of an instance may depend on.
+    pub(super) fn lb_context(&self) -> LbContext<'static> {
+        LbContext { hash: self.hash, destination: self.exchange.connection.original_destination, tries: 1, ..LbContext::default() }
+    }
+
     async fn route(self, incoming: Incoming) -> Response<ResponseBody> {
         let Some(routes) = self.http.routes.get() else { return self.no_route() };
         let decision = routes.table.decide(&self.exchange.request.borrow().for_routing());

@@ -29,7 +29,7 @@ pub(super) async fn upgrade(mut call: Call, cluster: &Rc<ClusterRuntime>, protoc
         call.exchange.detail("upgrade_failed");
         return call.reply(LocalReply::new(StatusCode::BAD_GATEWAY, ""));
     }
-    let Some(target) = cluster.pick(&[], 1, call.hash) else { return give_up(call, cluster, &Failure::NoInstance) };
+    let Some(target) = cluster.pick(&call.lb_context()) else { return give_up(call, cluster, &Failure::NoInstance) };
     call.exchange.target.replace(Some(target.clone()));
     call.exchange.attempts.set(1);
     let busy = match cluster.take(Resource::Requests) {

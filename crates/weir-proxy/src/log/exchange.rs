@@ -25,6 +25,8 @@ pub struct ConnectionInfo {
     pub id: u64,
     /// The address that the client connected to.
     pub local: SocketAddr,
+    /// Where it was going to before the kernel sent it here, if that is known.
+    pub original_destination: Option<SocketAddr>,
     /// The client's address.
     pub remote: SocketAddr,
     /// The server name of its TLS handshake.

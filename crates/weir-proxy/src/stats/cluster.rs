@@ -30,6 +30,7 @@ pub struct WorkerClusterStats {
     pub rq_4xx: Cell,
     pub rq_5xx: Cell,
     pub none_healthy: Cell,
+    pub lb_healthy_panic: Cell,
 }
 
 impl WorkerClusterStats {
@@ -67,6 +68,7 @@ pub const NAMES: &[(&str, CellOf)] = &[
     ("upstream_rq_4xx", |stats| &stats.rq_4xx),
     ("upstream_rq_5xx", |stats| &stats.rq_5xx),
     ("upstream_cx_none_healthy", |stats| &stats.none_healthy),
+    ("lb_healthy_panic", |stats| &stats.lb_healthy_panic),
 ];
 
 impl ClusterStats {

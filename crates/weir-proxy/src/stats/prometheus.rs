@@ -2,17 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus::TextEncoder;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram as HistogramProto, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::cells::BUCKETS;
-use super::cluster::{ClusterStats, NAMES};
+use super::cluster::NAMES;
 use super::listener::ListenerStats;
 use super::requests::{Labels, Reporter, Series};
 use crate::DataPlane;
-use crate::config::host::Workload;
+use crate::balance::outlier::{self, Reason};
+use crate::config::cluster::Cluster;
+use crate::config::host::{CoarseHealth, WeightedHost, Workload};
 use crate::control::follow::Status;
 
 /// Families of metrics, in the order of their names.
@@ -77,14 +79,42 @@ impl Families {
     }
 
     /// A cluster of a proxy instance.
-    pub fn cluster(&mut self, proxy: &str, cluster: &str, hosts: usize, stats: &ClusterStats) {
-        let labels = vec![("cluster_name", cluster.to_owned()), ("proxy", proxy.to_owned())];
+    pub fn cluster(&mut self, proxy: &str, name: &str, cluster: &Cluster) {
+        let labels = vec![("cluster_name", name.to_owned()), ("proxy", proxy.to_owned())];
         for (name, cell) in NAMES {
-            let value = stats.sum(*cell);
+            let value = cluster.stats.sum(*cell);
             let name = format!("envoy_cluster_{name}");
             if name.ends_with("_active") { self.gauge(&name, &labels, value) } else { self.counter(&name, &labels, value) }
         }
-        self.gauge("envoy_cluster_membership_total", &labels, hosts as u64);
+        self.membership(&labels, cluster);
+        if cluster.policy.outlier.is_some() {
+            self.outliers(&labels, cluster);
+        }
+    }
+
+    /// How many instances a cluster has, by their health.
+    fn membership(&mut self, labels: &LabelList, cluster: &Cluster) {
+        let hosts = &cluster.hosts.list;
+        let count = |is: &dyn Fn(&WeightedHost) -> bool| hosts.iter().filter(|host| is(host)).count() as u64;
+        self.gauge("envoy_cluster_membership_total", labels, hosts.len() as u64);
+        self.gauge("envoy_cluster_membership_healthy", labels, count(&|host| host.health() == CoarseHealth::Healthy));
+        self.gauge("envoy_cluster_membership_degraded", labels, count(&|host| host.health() == CoarseHealth::Degraded));
+        self.gauge("envoy_cluster_membership_excluded", labels, count(&WeightedHost::is_excluded));
+    }
+
+    /// What outlier detection did.
+    fn outliers(&mut self, labels: &LabelList, cluster: &Cluster) {
+        const PREFIX: &str = "envoy_cluster_outlier_detection_ejections";
+        let stats = &cluster.health.stats;
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        self.gauge(&format!("{PREFIX}_active"), labels, outlier::ejected(&cluster.hosts) as u64);
+        self.counter(&format!("{PREFIX}_overflow"), labels, get(&stats.overflow));
+        self.counter(&format!("{PREFIX}_enforced_total"), labels, stats.enforced.iter().map(get).sum());
+        for reason in Reason::ALL {
+            let name = reason.name();
+            self.counter(&format!("{PREFIX}_enforced_{name}"), labels, get(&stats.enforced[reason as usize]));
+            self.counter(&format!("{PREFIX}_detected_{name}"), labels, get(&stats.detected[reason as usize]));
+        }
     }
 
     /// A listener of a proxy instance.

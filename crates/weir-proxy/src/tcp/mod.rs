@@ -21,7 +21,7 @@ use crate::log::writer::LogSink;
 use crate::stats::requests::{Known, Labels, Outcome, Reporter, Series};
 use crate::upstream::connect::{ConnectError, connect};
 use crate::upstream::resources::Resource;
-use crate::worker::cluster::{BusyGuard, ClusterRuntime};
+use crate::worker::cluster::{BusyGuard, ClusterRuntime, LbContext};
 use crate::worker::instance::Instance;
 use relay::End;
 use weir_routing::hash_policy;
@@ -93,9 +93,10 @@ impl TcpRuntime {
     async fn connect(&self, cluster: &ClusterRuntime, exchange: &Exchange) -> Option<(BusyGuard, TcpStream)> {
         let source = exchange.connection.remote.ip().to_canonical();
         let hash = self.config.hash_source.then(|| hash_policy::hash(source.to_string().as_bytes()));
+        let destination = exchange.connection.original_destination;
         for attempt in 1..=self.config.connect_attempts {
             exchange.attempts.set(attempt);
-            let Some(target) = cluster.pick(&[], 1, hash) else {
+            let Some(target) = cluster.pick(&LbContext { hash, destination, ..LbContext::default() }) else {
                 exchange.flag(ResponseFlags::NO_HEALTHY_UPSTREAM);
                 return None;
             };

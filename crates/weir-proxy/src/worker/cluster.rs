@@ -9,15 +9,17 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 
-use crate::balance::outlier::{self, Outcome};
-use crate::balance::{Balancer, Wish};
-use crate::config::cluster::{Cluster, ClusterPolicy};
-use crate::config::host::{Host, Hosts};
+use crate::balance::Wish;
+use crate::balance::outlier::Outcome;
+use crate::balance::selector::Selector;
+use crate::config::cluster::{Cluster, ClusterPolicy, Discovery};
+use crate::config::host::Host;
 use crate::stats::cluster::WorkerClusterStats;
 use crate::stats::requests::Known;
 use crate::upstream::http1::Http1Connection;
 use crate::upstream::http2::Http2Connection;
 use crate::upstream::resources::{Overflow, Permit, Resource};
+use crate::worker::destinations::Destinations;
 
 /// A connection that may be idle for less is looked at when it is to be used, and not only by the sweep.
 const SHORT_IDLE: Duration = Duration::from_secs(60);
@@ -30,6 +32,8 @@ pub struct ClusterRuntime {
     current: RefCell<Arc<Cluster>>,
     hosts: RefCell<Vec<Rc<HostRuntime>>>,
     usable: RefCell<Usable>,
+    /// Instances that are in no list: where connections were going to.
+    destinations: Destinations,
     /// What was counted of requests that found no instance.
     pub series: RefCell<Known>,
 }
@@ -61,7 +65,7 @@ pub struct HostRuntime {
 
 /// When a connection is not used again.
 #[derive(Debug, Clone, Copy, Default)]
-struct Limits {
+pub(super) struct Limits {
     requests: Option<u32>,
     age: Option<Duration>,
     /// Set only if it is so short that the sweep would come too late.
@@ -92,14 +96,14 @@ impl ClusterRuntime {
         let runtime = Self {
             worker,
             hosts: RefCell::default(),
-            usable: RefCell::new(Usable::new(&cluster, &[])),
+            usable: RefCell::new(Usable::new(&cluster)),
+            destinations: Destinations::default(),
             series: RefCell::default(),
             current: RefCell::new(cluster),
         };
         runtime.take_over();
         let cluster = runtime.current.borrow().clone();
         runtime.tell_limits(&cluster);
-        runtime.choose_usable(&cluster);
         runtime
     }
 
@@ -108,7 +112,7 @@ impl ClusterRuntime {
         let old = self.current.replace(cluster.clone());
         self.tell_limits(cluster);
         let same_hosts = Arc::ptr_eq(&old.hosts.list, &cluster.hosts.list);
-        if same_hosts && old.policy.balance == cluster.policy.balance && old.policy.outlier == cluster.policy.outlier {
+        if same_hosts && old.policy.lb == cluster.policy.lb && old.policy.watches_health == cluster.policy.watches_health {
             return;
         }
         if !same_hosts {
@@ -119,12 +123,13 @@ impl ClusterRuntime {
     }
 
     fn choose_usable(&self, cluster: &Cluster) {
-        *self.usable.borrow_mut() = Usable::new(cluster, &self.hosts.borrow());
+        *self.usable.borrow_mut() = Usable::new(cluster);
     }
 
     fn tell_limits(&self, cluster: &Cluster) {
         let limits = Limits::new(&cluster.policy);
         self.hosts.borrow().iter().for_each(|host| host.limits.set(limits));
+        self.destinations.for_each(|host| host.limits.set(limits));
     }
 
     /// Brings the instances in line with the cluster.
@@ -164,26 +169,61 @@ impl ClusterRuntime {
         read(self.current.borrow().stats.of(self.worker))
     }
 
-    /// The instance for the next attempt. `avoid` says which ones earlier attempts used; if it is chosen again after
-    /// `tries` more choices, it is taken after all. Where the balancer goes by hashes, `hash` decides.
-    pub fn pick(&self, avoid: &[SocketAddr], tries: u32, hash: Option<u64>) -> Option<Rc<HostRuntime>> {
+    /// The instance for the next attempt; none if there is none that may be used.
+    pub fn pick(&self, context: &LbContext<'_>) -> Option<Rc<HostRuntime>> {
         let current = self.current.borrow();
-        if let Some(policy) = &current.policy.outlier {
-            current.health.look(&current.policy.name, &current.hosts, policy);
-            if self.usable.borrow().version != current.health.version() {
-                self.choose_usable(&current);
-            }
+        if current.policy.watches_health {
+            self.follow_health(&current);
         }
-        let Usable { hosts, runtimes, balancer, .. } = &mut *self.usable.borrow_mut();
+        let now = self.now_while_warming_up(&current);
+        let selector = &mut self.usable.borrow_mut().selector;
+        let loads = match context.other_priorities {
+            Some(frequency) if context.tried.len() >= frequency => selector.loads_without(&priorities(&current, context.tried), frequency),
+            _ => None,
+        };
+        let hosts = self.hosts.borrow();
         let mut chosen = None;
-        for attempt in 0..=tries {
-            let position = balancer.pick(hosts, Wish { hash, attempt }, || fastrand::u64(..))?;
-            chosen = runtimes.get(position);
-            if chosen.is_none_or(|runtime| !avoid.contains(&runtime.host.address)) {
+        for attempt in 0..=context.tries {
+            let wish = Wish { hash: context.hash, attempt, now, loads: loads.as_ref() };
+            let Some(choice) = selector.pick(&wish, || fastrand::u64(..)) else { return self.destination(&current, context) };
+            if choice.panics && attempt == 0 {
+                current.stats.of(self.worker).lb_healthy_panic.add(1);
+            }
+            chosen = hosts.get(choice.position);
+            if chosen.is_none_or(|runtime| !context.avoid.contains(&runtime.host.address)) {
                 break;
             }
         }
         chosen.cloned()
+    }
+
+    /// Takes over what is new of the health of instances.
+    fn follow_health(&self, current: &Cluster) {
+        if let Some(policy) = &current.policy.outlier {
+            current.health.look(&current.policy.name, &current.hosts, policy);
+        }
+        if self.usable.borrow().version != current.health.version() {
+            self.choose_usable(current);
+        }
+    }
+
+    /// The time, as long as it makes a difference.
+    fn now_while_warming_up(&self, current: &Cluster) -> Option<Instant> {
+        let until = self.usable.borrow().selector.warm_until?;
+        let now = Instant::now();
+        if now < until {
+            return Some(now);
+        }
+        self.choose_usable(current);
+        None
+    }
+
+    /// Where a connection was going to, if the cluster is of such destinations.
+    fn destination(&self, current: &Cluster, context: &LbContext<'_>) -> Option<Rc<HostRuntime>> {
+        if current.policy.discovery != Discovery::OriginalDestination {
+            return None;
+        }
+        Some(self.destinations.get(context.destination?, || Limits::new(&current.policy)))
     }
 
     /// Takes note of how an attempt at an instance ended.
@@ -196,42 +236,54 @@ impl ClusterRuntime {
 
     /// Closes connections that nobody used for too long, or that the other side closed.
     pub fn sweep(&self, now: Instant) {
-        let limit = self.current.borrow().policy.idle_timeout;
-        for runtime in self.hosts.borrow().iter() {
-            runtime
-                .idle
-                .borrow_mut()
-                .retain(|connection| connection.is_alive() && limit.is_none_or(|limit| now.duration_since(connection.idle_since) < limit));
-            runtime.shared.borrow_mut().retain(Http2Connection::is_open);
+        let current = self.current.borrow();
+        let limit = current.policy.idle_timeout;
+        if current.policy.watches_health {
+            // Also where nobody asks it is seen who is used again.
+            self.follow_health(&current);
         }
+        self.hosts.borrow().iter().for_each(|runtime| runtime.sweep(limit, now));
+        self.destinations.sweep(limit, now);
     }
 }
 
-/// The instances that may be chosen now: all but those that failed too often.
+/// The priorities of instances, as far as they are still known.
+fn priorities(cluster: &Cluster, addresses: &[SocketAddr]) -> Vec<Option<usize>> {
+    let hosts = &cluster.hosts;
+    let find = |address: &SocketAddr| hosts.list.iter().position(|known| known.host.address == *address);
+    addresses.iter().map(|address| find(address).map(|position| hosts.level(position))).collect()
+}
+
+/// What the choice of an instance may depend on: Envoy's `LoadBalancerContext`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LbContext<'c> {
+    /// The request's hash; it decides where the cluster's load balancing goes by hashes.
+    pub hash: Option<u64>,
+    /// Instances that are avoided; if such a one is chosen again after `tries` more choices, it is taken after all.
+    pub avoid: &'c [SocketAddr],
+    /// See `avoid`.
+    pub tries: u32,
+    /// The instances of the attempts before, in their order.
+    pub tried: &'c [SocketAddr],
+    /// Whether their priorities are left out, and after how many attempts each time.
+    pub other_priorities: Option<usize>,
+    /// Where the client's connection was going to, if that is known.
+    pub destination: Option<SocketAddr>,
+}
+
+/// How instances are chosen, as their health is now.
 struct Usable {
-    hosts: Hosts,
-    /// In the same order.
-    runtimes: Vec<Rc<HostRuntime>>,
-    balancer: Balancer,
+    selector: Selector,
     /// Of the cluster's health when this was made.
     version: u64,
 }
 
 impl Usable {
-    fn new(cluster: &Cluster, runtimes: &[Rc<HostRuntime>]) -> Self {
+    fn new(cluster: &Cluster) -> Self {
         // Read first: what changes meanwhile is seen at the next choice.
         let version = cluster.health.version();
-        let (hosts, runtimes) = match cluster.policy.outlier {
-            None => (cluster.hosts.clone(), runtimes.to_vec()),
-            Some(_) => {
-                let good = outlier::usable(&cluster.hosts, cluster.policy.panic_percent);
-                let list: Arc<[_]> = good.iter().map(|position| cluster.hosts.list[*position].clone()).collect();
-                let equal = list.windows(2).all(|pair| pair[0].weight == pair[1].weight);
-                (Hosts { list, equal }, good.iter().filter_map(|position| runtimes.get(*position).cloned()).collect())
-            }
-        };
-        let balancer = Balancer::new(cluster.policy.balance, &hosts, fastrand::u64(..));
-        Self { hosts, runtimes, balancer, version }
+        let selector = Selector::new(&cluster.policy.lb, &cluster.hosts, Instant::now(), || fastrand::u64(..));
+        Self { selector, version }
     }
 }
 
@@ -252,8 +304,23 @@ impl HostRuntime {
     }
 
     /// An instance that is in no cluster's list: the original destination of a connection.
-    pub fn of_destination(host: Arc<Host>) -> Rc<Self> {
-        Rc::new(Self::new(host))
+    pub(super) fn of_destination(host: Arc<Host>, limits: Limits) -> Rc<Self> {
+        let runtime = Self::new(host);
+        runtime.limits.set(limits);
+        Rc::new(runtime)
+    }
+
+    /// Closes connections that nobody used for too long, or that the other side closed.
+    pub(super) fn sweep(&self, limit: Option<Duration>, now: Instant) {
+        self.idle
+            .borrow_mut()
+            .retain(|connection| connection.is_alive() && limit.is_none_or(|limit| now.duration_since(connection.idle_since) < limit));
+        self.shared.borrow_mut().retain(Http2Connection::is_open);
+    }
+
+    /// Whether it keeps connections or is busy.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.host.load() > 0 || !self.idle.borrow().is_empty() || !self.shared.borrow().is_empty()
     }
 
     /// A kept connection that is still good, the last used first.

@@ -156,6 +156,7 @@ impl ActiveListener {
         let mut info = ConnectionInfo {
             id: CONNECTIONS.fetch_add(1, Ordering::Relaxed),
             local: stream.local_addr()?,
+            original_destination: None,
             remote,
             server_name: found.server_name.as_deref().map(Into::into),
             tls_version: None,

@@ -5,6 +5,7 @@
 
 pub mod chain;
 pub mod cluster;
+mod destinations;
 mod inspect;
 pub mod instance;
 mod listener;

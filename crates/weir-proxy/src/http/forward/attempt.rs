@@ -108,7 +108,7 @@ pub(super) async fn attempt(
     retries: &Retries<'_>,
     body: Option<&Rc<Source>>,
 ) -> Result<Answer, Failure> {
-    let Some(target) = cluster.pick(retries.avoided(), retries.host_tries(), call.hash) else {
+    let Some(target) = cluster.pick(&retries.context(call.lb_context())) else {
         cluster.with_stats(|stats| stats.none_healthy.add(1));
         return Err(Failure::NoInstance);
     };

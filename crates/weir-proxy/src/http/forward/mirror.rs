@@ -15,7 +15,7 @@ use crate::http::handle::Call;
 use crate::http::request_body::{RequestBody, Source};
 use crate::http::response_body::UpstreamBody;
 use crate::upstream::resources::Resource;
-use crate::worker::cluster::ClusterRuntime;
+use crate::worker::cluster::{ClusterRuntime, LbContext};
 use crate::worker::routes::Matched;
 
 /// How long a copy may take where the route has no timeout: one that hangs must not be kept for ever.
@@ -33,7 +33,7 @@ pub(super) fn mirror(call: &Call, matched: &Matched, to: &Forward, body: Option<
         if mirror.shadow_suffix {
             append_shadow(&mut head);
         }
-        let copy = Copy { head, body: RequestBody::copy(body), client: call.exchange.protocol, hash: call.hash };
+        let copy = Copy { head, body: RequestBody::copy(body), client: call.exchange.protocol, context: call.lb_context() };
         let limit = to.timeout.unwrap_or(LIMIT);
         let open = call.http.instance.shared.connections.enter();
         tokio::task::spawn_local(async move {
@@ -57,14 +57,14 @@ struct Copy {
     head: Head,
     body: RequestBody,
     client: Option<Version>,
-    hash: Option<u64>,
+    context: LbContext<'static>,
 }
 
 impl Copy {
     /// Sends it once, and reads the answer to its end, so that the connection can be used again.
     async fn send(self, cluster: &ClusterRuntime) {
-        let Self { head, body, client, hash } = self;
-        let Some(target) = cluster.pick(&[], 1, hash) else { return };
+        let Self { head, body, client, context } = self;
+        let Some(target) = cluster.pick(&context) else { return };
         let Ok(permit) = cluster.take(Resource::Requests) else { return };
         let busy = target.busy(permit);
         cluster.with_stats(|stats| stats.rq_total.add(1));

@@ -51,7 +51,7 @@ pub(super) async fn forward(mut call: Call, matched: &Matched, route: &Route, to
     if prepare::request(&call, matched, route, to).is_err() {
         return call.reply(LocalReply::new(StatusCode::BAD_REQUEST, ""));
     }
-    let by_hash = !to.hash.is_empty() && cluster.policy().balance.is_by_hash();
+    let by_hash = !to.hash.is_empty() && cluster.policy().lb.balance.is_by_hash();
     let cookies = if by_hash { prepare::hash(&mut call, to) } else { vec![] };
     let upgrade = call.exchange.request.borrow().upgrade.clone();
     if let Some(protocol) = upgrade {
@@ -110,7 +110,7 @@ async fn attempts(
                 return result;
             }
         };
-        retries.avoid(call.exchange.target.borrow().as_ref().map(|target| target.host.address));
+        retries.note(call.exchange.target.borrow().as_ref().map(|target| target.host.address));
         drop(result);
         cluster.with_stats(|stats| stats.rq_retry.add(1));
         if !pause.is_zero() {

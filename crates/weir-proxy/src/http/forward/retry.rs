@@ -10,13 +10,14 @@ use weir_routing::retry::{RetryOn, RetryPolicy};
 
 use super::attempt::{Answer, Failure};
 use crate::http::request_body::Source;
-use crate::worker::cluster::ClusterRuntime;
+use crate::worker::cluster::{ClusterRuntime, LbContext};
 
 /// The retries of one request.
 pub(super) struct Retries<'p> {
     policy: Option<&'p RetryPolicy>,
     made: u32,
-    avoid: SmallVec<[SocketAddr; 2]>,
+    /// The instances of the attempts before, in their order.
+    tried: SmallVec<[SocketAddr; 2]>,
 }
 
 /// The gRPC status in the head of an answer, which is there if the answer has no body.
@@ -27,31 +28,24 @@ pub(super) fn grpc_status(headers: &HeaderMap) -> Option<u32> {
 impl<'p> Retries<'p> {
     /// Under a route's policy; without one nothing is retried.
     pub(super) fn new(policy: Option<&'p RetryPolicy>) -> Self {
-        Self { policy, made: 0, avoid: SmallVec::new() }
+        Self { policy, made: 0, tried: SmallVec::new() }
     }
 
     pub(super) fn policy(&self) -> Option<&'p RetryPolicy> {
         self.policy
     }
 
-    /// Instances of earlier attempts, which the next one avoids.
-    pub(super) fn avoided(&self) -> &[SocketAddr] {
-        &self.avoid
+    /// What the choice of the next attempt's instance depends on.
+    pub(super) fn context<'r>(&'r self, of_request: LbContext<'r>) -> LbContext<'r> {
+        let Some(policy) = self.policy.filter(|_| !self.tried.is_empty()) else { return of_request };
+        let tried = self.tried.as_slice();
+        let (avoid, tries) = if policy.other_hosts { (tried, policy.host_selection_attempts) } else { (&[][..], of_request.tries) };
+        LbContext { avoid, tries, tried, other_priorities: policy.other_priorities, ..of_request }
     }
 
-    /// How often an instance is chosen before one of those is taken after all.
-    pub(super) fn host_tries(&self) -> u32 {
-        match self.policy {
-            Some(policy) if !self.avoid.is_empty() => policy.host_selection_attempts,
-            _ => 1,
-        }
-    }
-
-    /// The next attempt avoids this instance, if the policy says so.
-    pub(super) fn avoid(&mut self, address: Option<SocketAddr>) {
-        if self.policy.is_some_and(|policy| policy.other_hosts) {
-            self.avoid.extend(address);
-        }
+    /// An attempt was made at this instance.
+    pub(super) fn note(&mut self, address: Option<SocketAddr>) {
+        self.tried.extend(address);
     }
 
     /// How long to wait before the next attempt; none if there is to be none.
