@@ -85,6 +85,20 @@ impl Families {
             if name.ends_with("_active") { self.gauge(&name, &labels, value) } else { self.counter(&name, &labels, value) }
         }
         self.gauge("envoy_cluster_membership_total", &labels, hosts as u64);
+        self.statuses(&labels, &stats.statuses());
+    }
+
+    /// Answers by their status, and by its class.
+    fn statuses(&mut self, labels: &LabelList, statuses: &[(u16, u64)]) {
+        for (status, count) in statuses {
+            let labels = [labels.clone(), vec![("response_code", status.to_string())]].concat();
+            self.counter("envoy_cluster_upstream_rq", &labels, *count);
+        }
+        for class in 2..=5 {
+            let sum = statuses.iter().filter(|(status, _)| status / 100 == class).map(|(_, count)| count).sum();
+            self.counter(&format!("envoy_cluster_upstream_rq_{class}xx"), labels, sum);
+        }
+        self.counter("envoy_cluster_upstream_rq_completed", labels, statuses.iter().map(|(_, count)| count).sum());
     }
 
     /// A listener of a proxy instance.
