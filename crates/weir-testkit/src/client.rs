@@ -7,12 +7,13 @@ use std::time::Duration;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::{Method, Request, Response};
+use hyper::{HeaderMap, Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
@@ -43,6 +44,26 @@ pub struct Answer {
     pub instance: String,
     /// The body: a proxy's own answer says there what is wrong.
     pub body: String,
+}
+
+/// An answer as far as it came.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Heard {
+    /// The status; 0 if none came.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: String,
+    /// Whether it came to its end.
+    pub whole: bool,
+}
+
+impl Heard {
+    /// A header's text; empty if it is not there.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
 }
 
 impl Answer {
@@ -97,6 +118,53 @@ impl Client {
             Ok::<_, Error>(Answer { status: head.status.as_u16(), instance: instance.to_owned(), body })
         };
         in_time(DEADLINE, answer).await
+    }
+
+    /// Sends a request with so many bytes, and returns what comes of an answer.
+    ///
+    /// # Panics
+    /// If the path or the headers are none, or if the answer does not come to an end, good or bad.
+    pub async fn hear(&mut self, method: Method, path: &str, headers: &[(&str, &str)], length: u64) -> Heard {
+        self.hear_telling(method, path, headers, length, oneshot::channel().0).await
+    }
+
+    /// The same; `begun` is told when the first part of the answer's body has come.
+    ///
+    /// # Panics
+    /// If the path or the headers are none, or if the answer does not come to an end, good or bad.
+    pub async fn hear_telling(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        length: u64,
+        begun: oneshot::Sender<()>,
+    ) -> Heard {
+        let mut begun = Some(begun);
+        let mut request = self.request(method, path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Payload::of(length)).expect("the request is one");
+        let mut heard = Heard::default();
+        let hearing = async {
+            let (head, mut body) = self.send(request).await?.into_parts();
+            (heard.status, heard.headers) = (head.status.as_u16(), head.headers);
+            while let Some(frame) = body.frame().await {
+                let frame = frame?;
+                if let Some(begun) = begun.take() {
+                    // Not everybody wants to know.
+                    let _ = begun.send(());
+                }
+                if let Ok(part) = frame.into_data() {
+                    heard.body.push_str(&String::from_utf8_lossy(&part));
+                }
+            }
+            heard.whole = true;
+            Ok::<_, Error>(())
+        };
+        let _ = timeout(DEADLINE, hearing).await.expect("an answer ends in time");
+        heard
     }
 
     /// Asks for a path, and says how long the answer is, which may be longer than memory.

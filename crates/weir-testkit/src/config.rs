@@ -1,6 +1,7 @@
 //! The resources that a mesh on one machine needs before a test adds its own.
 
 use std::fmt::Write;
+use std::net::SocketAddr;
 
 use crate::peer::Peer;
 use crate::ports;
@@ -84,6 +85,13 @@ pub fn service_at(name: &str, port: u16, peers: &[&Peer], protocol: Protocol) ->
         Protocol::Http => "HTTP",
         Protocol::Tcp => "TCP",
     };
+    let instances: Vec<(SocketAddr, &str)> = peers.iter().map(|peer| (peer.address(), peer.name())).collect();
+    service_of(name, port, &instances, word)
+}
+
+/// A service of the namespace `default` at a port that speaks this protocol, with instances at these addresses and with
+/// these versions.
+pub fn service_of(name: &str, port: u16, instances: &[(SocketAddr, &str)], protocol: &str) -> String {
     let mut text = format!(
         "apiVersion: networking.istio.io/v1
 kind: ServiceEntry
@@ -93,13 +101,13 @@ spec:
   location: MESH_INTERNAL
   resolution: STATIC
   ports:
-  - {{number: {port}, name: main, protocol: {word}}}
+  - {{number: {port}, name: main, protocol: {protocol}}}
   endpoints:
 "
     );
-    for peer in peers {
-        let (ip, port) = (peer.address().ip(), peer.address().port());
-        let _ = writeln!(text, "  - {{address: {ip}, ports: {{main: {port}}}, labels: {{version: {}}}}}", peer.name());
+    for (address, version) in instances {
+        let (ip, port) = (address.ip(), address.port());
+        let _ = writeln!(text, "  - {{address: {ip}, ports: {{main: {port}}}, labels: {{version: {version}}}}}");
     }
     text
 }

@@ -56,7 +56,9 @@ fn start_one(role: &Role, pilot: SocketAddr, work: &Path) -> Envoy {
     fs::write(&config, bootstrap(role, pilot)).expect("a bootstrap can be written");
     let (config, told) = (config.display().to_string(), admin.display().to_string());
     // The base id keeps the shared memory of several Envoys on one machine apart.
-    let arguments = ["-c", &config, "--admin-address-path", &told, "--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warning"];
+    let mut arguments = vec!["-c", &config, "--admin-address-path", &told, "--use-dynamic-base-id", "--concurrency", "1"];
+    // A test that reads the access log need not wait ten seconds for it.
+    arguments.extend(["--log-level", "warning", "--file-flush-interval-msec", "10"]);
     Envoy { process: Process::start(program, &arguments, file("log")), admin }
 }
 

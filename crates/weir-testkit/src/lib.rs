@@ -13,6 +13,8 @@
 //! answers back. Nothing here waits for a time to pass: see [`until`].
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's helper fails by panicking")]
 
+mod bad_http2;
+mod bad_peer;
 mod binaries;
 mod certificate;
 mod client;
@@ -23,11 +25,14 @@ mod payload;
 mod peer;
 mod ports;
 mod process;
+mod statistics;
 mod wait;
 
+pub use bad_http2::{BadHttp2Peer, StreamAct};
+pub use bad_peer::{Act, BadPeer};
 pub use certificate::Certificate;
-pub use client::{Answer, Client, tcp_greeting};
-pub use config::{Layout, Protocol, service_at};
+pub use client::{Answer, Client, Heard, tcp_greeting};
+pub use config::{Layout, Protocol, service_at, service_of};
 pub use mesh::{DataPlane, Mesh};
 pub use peer::{BYTES, HELD, LENGTH, Peer};
 pub use ports::free as free_port;

@@ -1,5 +1,6 @@
 //! A mesh that runs.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -11,10 +12,13 @@ use crate::config::Layout;
 use crate::envoy::{self, Envoy};
 use crate::process::Process;
 use crate::wait::until;
-use crate::{binaries, ports};
+use crate::{binaries, ports, statistics};
 
 /// Nothing is logged, nothing is traced: a test looks at what clients and peers see.
 const MESH_CONFIG: &str = "accessLogFile: ''\nenableTracing: false\n";
+
+/// Stands in a `MeshConfig` for the file of the access log.
+pub const LOG: &str = "ACCESS_LOG";
 
 /// Whose proxies move the traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +44,8 @@ pub struct Mesh {
     layout: Layout,
     weir: Process,
     envoys: Vec<Envoy>,
+    /// The admin interface of Weir's proxies.
+    admin: Option<SocketAddr>,
     work: TempDir,
 }
 
@@ -49,9 +55,27 @@ impl Mesh {
     /// # Panics
     /// If it cannot be started.
     pub async fn start(plane: DataPlane, layout: Layout, resources: &[(&str, &str)]) -> Self {
+        Self::start_with(plane, layout, MESH_CONFIG, resources).await
+    }
+
+    /// The same, with access logs in this format: see [`Mesh::log`].
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub async fn start_with_log(plane: DataPlane, layout: Layout, format: &str, resources: &[(&str, &str)]) -> Self {
+        let config = format!("accessLogFile: {LOG}\naccessLogFormat: \"{format}\\n\"\nenableTracing: false\n");
+        Self::start_with(plane, layout, &config, resources).await
+    }
+
+    /// The same with this `MeshConfig`, in which [`LOG`] stands for the file that [`Mesh::log`] reads.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub async fn start_with(plane: DataPlane, layout: Layout, mesh_config: &str, resources: &[(&str, &str)]) -> Self {
         let work = tempfile::tempdir().expect("there is room for a folder");
         fs::create_dir(resources_of(work.path())).expect("a folder can be made");
-        fs::write(work.path().join("mesh.yaml"), MESH_CONFIG).expect("a file can be written");
+        let mesh_config = mesh_config.replace(LOG, &log_of(work.path()).display().to_string());
+        fs::write(work.path().join("mesh.yaml"), mesh_config).expect("a file can be written");
         write(work.path(), "prelude.yaml", &layout.prelude());
         for (name, text) in resources {
             write(work.path(), name, text);
@@ -68,7 +92,7 @@ impl Mesh {
         let named = admin.to_string();
         let options = ["--gateway", "istio=ingressgateway", "--workers", "1", "--admin", &named];
         let weir = start_weir("run", work.path(), pilot, &options);
-        let mut mesh = Self { layout, weir, envoys: vec![], work };
+        let mut mesh = Self { layout, weir, envoys: vec![], admin: Some(admin), work };
         until("weir's proxies are ready", async || mesh.weir_is_running() && is_ready(Some(admin)).await).await;
         mesh
     }
@@ -76,7 +100,7 @@ impl Mesh {
     async fn start_envoys(layout: Layout, work: TempDir, pilot: SocketAddr) -> Self {
         let weir = start_weir("pilot", work.path(), pilot, &[]);
         let envoys = envoy::start(pilot, work.path());
-        let mut mesh = Self { layout, weir, envoys, work };
+        let mut mesh = Self { layout, weir, envoys, admin: None, work };
         until("all Envoys are ready", async || mesh.weir_is_running() && mesh.envoys_are_ready().await).await;
         mesh
     }
@@ -130,6 +154,29 @@ impl Mesh {
         local(self.layout.gateway)
     }
 
+    /// The lines of the access log so far, of the gateway and of the sidecar.
+    pub fn log(&self) -> Vec<String> {
+        let text = fs::read_to_string(log_of(self.work.path())).unwrap_or_default();
+        // A line may be half written.
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        whole.lines().map(str::to_owned).collect()
+    }
+
+    /// What the gateway has counted of a service so far, under Envoy's names, such as `upstream_rq_total`.
+    ///
+    /// # Panics
+    /// If it does not tell.
+    pub async fn statistics(&self, service: &str) -> BTreeMap<String, u64> {
+        let cluster = format!("outbound|{}||{service}.default.svc.cluster.local", self.layout.http);
+        let (admin, path) = match (self.admin, self.envoys.first()) {
+            (Some(admin), _) => (admin, "/stats/prometheus"),
+            (None, Some(gateway)) => (gateway.admin().expect("an Envoy that is ready has told its address"), "/stats"),
+            (None, None) => panic!("the mesh has no gateway"),
+        };
+        let text = Client::new(admin, "admin").get(path, &[]).await.expect("the admin interface answers").body;
+        if self.admin.is_some() { statistics::of_weir(&text, &cluster) } else { statistics::of_envoy(&text, &cluster) }
+    }
+
     /// The process of the control plane; over [`DataPlane::Weir`] that of the proxies, too.
     pub fn weir(&mut self) -> &mut Process {
         &mut self.weir
@@ -146,6 +193,10 @@ fn start_weir(command: &str, work: &Path, pilot: SocketAddr, options: &[&str]) -
 
 fn resources_of(work: &Path) -> PathBuf {
     work.join("resources")
+}
+
+fn log_of(work: &Path) -> PathBuf {
+    work.join("access.log")
 }
 
 /// A file is written elsewhere, then renamed.

@@ -127,7 +127,7 @@ async fn counted(request: Request<Incoming>) -> String {
 
 /// An address for each peer. Connections go out from 127.0.0.1: none can take the port of a peer that is stopped, and
 /// none can by chance be connected to itself.
-fn own_address() -> IpAddr {
+pub(crate) fn own_address() -> IpAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
     Ipv4Addr::new(127, 1, 1 + high, low).into()

@@ -18,6 +18,7 @@ use crate::balance::Settings;
 use crate::balance::outlier::{Health, OutlierPolicy};
 use crate::balance::slow_start::SlowStart;
 use crate::stats::cluster::ClusterStats;
+use crate::upstream::http2::{Http2Keepalive, Http2Options};
 use crate::upstream::resources::{CircuitBreakers, Resources};
 
 /// Envoy's connect timeout where none is given.
@@ -61,6 +62,8 @@ pub struct ClusterPolicy {
     pub circuit_breakers: CircuitBreakers,
     /// What its instances speak.
     pub protocol: UpstreamProtocol,
+    /// How connections are used where they speak HTTP/2.
+    pub http2: Http2Options,
     /// How long an unused connection is kept.
     pub idle_timeout: Option<Duration>,
     /// How long a connection is used.
@@ -188,6 +191,7 @@ impl ClusterPolicy {
             watches_health: cluster.outlier_detection.is_some() || !cluster.health_checks.is_empty(),
             circuit_breakers: CircuitBreakers::compile(cluster.circuit_breakers.as_ref()),
             protocol: protocol(cluster, options.as_ref())?,
+            http2: http2_options(cluster, options.as_ref()),
             idle_timeout: (!idle.is_zero()).then_some(idle),
             max_connection_duration: common
                 .and_then(|common| common.max_connection_duration.as_ref())
@@ -297,6 +301,29 @@ fn protocol(cluster: &XdsCluster, options: Option<&HttpProtocolOptions>) -> Resu
         None if cluster.http2_protocol_options.is_some() => Ok(UpstreamProtocol::Http2),
         None => Ok(UpstreamProtocol::Http1),
     }
+}
+
+/// Envoy waits so long for the answer to a PING where nothing is said of it; it is a required field.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+#[allow(deprecated)] // Older control planes say it in the cluster itself.
+fn http2_options(cluster: &XdsCluster, options: Option<&HttpProtocolOptions>) -> Http2Options {
+    let written = match options.and_then(|options| options.upstream_protocol_options.as_ref()) {
+        Some(UpstreamProtocolOptions::ExplicitHttpConfig(explicit)) => match &explicit.protocol_config {
+            Some(ProtocolConfig::Http2ProtocolOptions(http2)) => Some(http2),
+            _ => None,
+        },
+        Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(as_client)) => as_client.http2_protocol_options.as_ref(),
+        Some(UpstreamProtocolOptions::AutoConfig(auto)) => auto.http2_protocol_options.as_ref(),
+        None => cluster.http2_protocol_options.as_ref(),
+    };
+    let Some(written) = written else { return Http2Options::default() };
+    let positive = |written: &Option<_>| written.as_ref().map(std_duration).filter(|duration| !duration.is_zero());
+    let keepalive = written.connection_keepalive.as_ref().and_then(|keepalive| {
+        let timeout = positive(&keepalive.timeout).unwrap_or(KEEPALIVE_TIMEOUT);
+        Some(Http2Keepalive { interval: positive(&keepalive.interval)?, timeout })
+    });
+    Http2Options { max_concurrent_streams: written.max_concurrent_streams.filter(|most| *most > 0), keepalive }
 }
 
 fn source_address(cluster: &XdsCluster) -> Result<Option<IpAddr>, CompileError> {

@@ -13,6 +13,7 @@ use tokio::time::Sleep;
 
 use super::finish::Ending;
 use crate::log::flags::ResponseFlags;
+use crate::stats::cluster::Tally;
 use crate::upstream::http1::Http1Connection;
 use crate::upstream::http2::StreamGuard;
 use crate::worker::cluster::{BusyGuard, HostRuntime};
@@ -43,6 +44,8 @@ pub struct UpstreamBody {
     pub deadline: Option<Pin<Box<Sleep>>>,
     /// Whether it has ended.
     pub ended: bool,
+    /// Why it breaks off, once that is known; told when what came before has gone out.
+    pub broken: Option<BrokenOff>,
 }
 
 /// The connection that a body arrives on.
@@ -75,11 +78,33 @@ impl ResponseBody {
 #[derive(Debug, thiserror::Error)]
 pub enum BrokenOff {
     /// The instance broke it off.
-    #[error("the instance broke off: {0}")]
-    Upstream(#[from] hyper::Error),
+    #[error("the instance broke off: {1}")]
+    Upstream(How, hyper::Error),
     /// It took too long.
     #[error("the answer took longer than the route allows")]
     TimedOut,
+}
+
+/// How an instance breaks off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// Against the rules of HTTP: all that HTTP/1.1 lets it do.
+    Wrongly,
+    /// It reset the stream.
+    Reset,
+    /// Its connection ended.
+    Closed,
+}
+
+impl How {
+    /// Envoy's flag, and its words.
+    fn describe(self) -> (ResponseFlags, &'static str) {
+        match self {
+            Self::Wrongly => (ResponseFlags::UPSTREAM_PROTOCOL_ERROR, "upstream_reset_after_response_started{protocol_error}"),
+            Self::Reset => (ResponseFlags::UPSTREAM_RESET, "upstream_reset_after_response_started{remote_reset}"),
+            Self::Closed => (ResponseFlags::UPSTREAM_TERMINATED, "upstream_reset_after_response_started{connection_termination}"),
+        }
+    }
 }
 
 impl UpstreamBody {
@@ -102,13 +127,23 @@ impl UpstreamBody {
         {
             host.keep(connection);
         }
+        if let Origin::Http2(stream) = &mut self.origin {
+            stream.ended();
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         if let Some(deadline) = &mut self.deadline
             && deadline.as_mut().poll(cx).is_ready()
         {
+            if let Some(tally) = self.origin.tally() {
+                tally.rq_timeout.add(1);
+            }
+            self.origin.abandon();
             return Poll::Ready(Some(Err(BrokenOff::TimedOut)));
+        }
+        if let Some(broken) = self.broken.take() {
+            return Poll::Ready(Some(Err(broken)));
         }
         let frame = match &mut self.origin {
             Origin::Http2(_) => Pin::new(&mut self.incoming).poll_frame(cx),
@@ -124,7 +159,72 @@ impl UpstreamBody {
                 }
             }
         };
-        frame.map(|frame| frame.map(|frame| frame.map_err(BrokenOff::Upstream)))
+        match frame {
+            Poll::Ready(Some(Err(error))) => {
+                let how = self.origin.broke_off(&error);
+                self.origin.abandon();
+                // An error would overtake what the client's connection holds and has not yet sent.
+                self.broken = Some(BrokenOff::Upstream(how, error));
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(frame))),
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl Origin {
+    /// Where it is counted.
+    fn tally(&self) -> Option<&Tally> {
+        match self {
+            Self::Http1(connection, _) => connection.as_ref().map(|connection| connection.counted.tally()),
+            Self::Http2(stream) => Some(stream.tally()),
+        }
+    }
+
+    /// Takes note of an answer that broke off.
+    fn broke_off(&mut self, error: &hyper::Error) -> How {
+        match self {
+            Self::Http1(connection, _) => {
+                if let Some(connection) = connection {
+                    if !error.is_parse() {
+                        connection.counted.ended_by_peer();
+                    }
+                    connection.counted.tally().cx_protocol_error.add(1);
+                }
+                How::Wrongly
+            }
+            Self::Http2(stream) => {
+                stream.ended();
+                let how = how(error);
+                match how {
+                    How::Reset => stream.tally().rq_rx_reset.add(1),
+                    How::Wrongly => stream.tally().rq_tx_reset.add(1),
+                    How::Closed => stream.tally().rq_pending_failure_eject.add(1),
+                }
+                how
+            }
+        }
+    }
+
+    /// A connection of HTTP/1.1 that has not come to the end of its answer is of no more use.
+    fn abandon(&mut self) {
+        if let Self::Http1(connection, _) = self {
+            *connection = None;
+        }
+    }
+}
+
+/// How a stream of HTTP/2 broke off.
+fn how(error: &hyper::Error) -> How {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
+    match source {
+        Some(error) if error.is_io() => How::Closed,
+        Some(error) if error.is_remote() => How::Reset,
+        Some(_) => How::Wrongly,
+        None => How::Closed,
     }
 }
 
@@ -183,9 +283,10 @@ fn note(frame: &Option<Result<Frame<Bytes>, BrokenOff>>, ending: &mut Ending) {
             exchange.flag(ResponseFlags::UPSTREAM_TIMEOUT);
             exchange.detail("response_timeout");
         }
-        Some(Err(BrokenOff::Upstream(_))) => {
-            exchange.flag(ResponseFlags::UPSTREAM_PROTOCOL_ERROR);
-            exchange.detail("upstream_reset_after_response_started{protocol_error}");
+        Some(Err(BrokenOff::Upstream(how, _))) => {
+            let (flag, words) = how.describe();
+            exchange.flag(flag);
+            exchange.detail(words);
         }
         None => ending.complete(),
     }

@@ -46,16 +46,16 @@ pub(super) async fn upgrade(mut call: Call, cluster: &Rc<ClusterRuntime>, protoc
     request.headers_mut().insert(header::UPGRADE, protocol.clone());
     let answer = match connection.send(request).await {
         Ok(answer) => answer,
-        Err(error) => return give_up(call, cluster, &attempt::classify(&error.error)),
+        Err(error) => return give_up(call, cluster, &attempt::failed(&mut connection, &error)),
     };
     call.exchange.code.set(answer.status().as_u16());
     call.exchange.detail("via_upstream");
-    cluster.with_stats(|stats| stats.count_status(answer.status().as_u16()));
+    cluster.with_stats(|stats| stats.statuses.count(answer.status().as_u16()));
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         // It does not agree: this is an answer like any other.
         let origin = Origin::Http1(Some(connection), target);
         return call.finish(answer, |incoming, ending| {
-            ResponseBody::upstream(UpstreamBody { incoming, origin, busy, deadline: None, ended: false }, ending)
+            ResponseBody::upstream(UpstreamBody { incoming, origin, busy, deadline: None, ended: false, broken: None }, ending)
         });
     }
     let (parts, _) = answer.into_parts();

@@ -1,6 +1,10 @@
 //! What is counted of a cluster, under Envoy's names.
 
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
+
 use super::cells::Cell;
+use crate::upstream::connect::ConnectError;
 
 /// What is counted of a cluster: a block for each worker.
 #[derive(Debug)]
@@ -17,31 +21,42 @@ pub struct WorkerClusterStats {
     pub cx_active: Cell,
     pub cx_connect_fail: Cell,
     pub cx_connect_timeout: Cell,
+    pub cx_destroy_local_with_active_rq: Cell,
+    pub cx_destroy_remote_with_active_rq: Cell,
+    pub cx_protocol_error: Cell,
+    pub cx_overflow: Cell,
+    pub cx_max_requests: Cell,
     pub rq_total: Cell,
     pub rq_active: Cell,
     pub rq_timeout: Cell,
+    pub rq_per_try_timeout: Cell,
+    pub rq_per_try_idle_timeout: Cell,
+    pub rq_max_duration_reached: Cell,
+    pub rq_rx_reset: Cell,
+    pub rq_tx_reset: Cell,
     pub rq_retry: Cell,
     pub rq_retry_success: Cell,
     pub rq_retry_limit_exceeded: Cell,
     pub rq_retry_overflow: Cell,
+    pub rq_retry_backoff_exponential: Cell,
+    pub rq_retry_backoff_ratelimited: Cell,
     pub rq_pending_overflow: Cell,
-    pub rq_2xx: Cell,
-    pub rq_3xx: Cell,
-    pub rq_4xx: Cell,
-    pub rq_5xx: Cell,
+    pub rq_pending_failure_eject: Cell,
     pub none_healthy: Cell,
     pub lb_healthy_panic: Cell,
+    /// The answers that clients got, by their status.
+    pub statuses: Statuses,
 }
 
 impl WorkerClusterStats {
-    /// Counts an answer by its class.
-    pub fn count_status(&self, status: u16) {
-        match status / 100 {
-            2 => self.rq_2xx.add(1),
-            3 => self.rq_3xx.add(1),
-            4 => self.rq_4xx.add(1),
-            5 => self.rq_5xx.add(1),
-            _ => {}
+    /// Counts an attempt to connect, which failed with this error, if any.
+    pub fn count_connect(&self, error: Option<&ConnectError>) {
+        self.cx_total.add(1);
+        if error.is_some() {
+            self.cx_connect_fail.add(1);
+        }
+        if matches!(error, Some(ConnectError::TimedOut)) {
+            self.cx_connect_timeout.add(1);
         }
     }
 }
@@ -55,18 +70,27 @@ pub const NAMES: &[(&str, CellOf)] = &[
     ("upstream_cx_active", |stats| &stats.cx_active),
     ("upstream_cx_connect_fail", |stats| &stats.cx_connect_fail),
     ("upstream_cx_connect_timeout", |stats| &stats.cx_connect_timeout),
+    ("upstream_cx_destroy_local_with_active_rq", |stats| &stats.cx_destroy_local_with_active_rq),
+    ("upstream_cx_destroy_remote_with_active_rq", |stats| &stats.cx_destroy_remote_with_active_rq),
+    ("upstream_cx_protocol_error", |stats| &stats.cx_protocol_error),
+    ("upstream_cx_overflow", |stats| &stats.cx_overflow),
+    ("upstream_cx_max_requests", |stats| &stats.cx_max_requests),
     ("upstream_rq_total", |stats| &stats.rq_total),
     ("upstream_rq_active", |stats| &stats.rq_active),
     ("upstream_rq_timeout", |stats| &stats.rq_timeout),
+    ("upstream_rq_per_try_timeout", |stats| &stats.rq_per_try_timeout),
+    ("upstream_rq_per_try_idle_timeout", |stats| &stats.rq_per_try_idle_timeout),
+    ("upstream_rq_max_duration_reached", |stats| &stats.rq_max_duration_reached),
+    ("upstream_rq_rx_reset", |stats| &stats.rq_rx_reset),
+    ("upstream_rq_tx_reset", |stats| &stats.rq_tx_reset),
     ("upstream_rq_retry", |stats| &stats.rq_retry),
     ("upstream_rq_retry_success", |stats| &stats.rq_retry_success),
     ("upstream_rq_retry_limit_exceeded", |stats| &stats.rq_retry_limit_exceeded),
     ("upstream_rq_retry_overflow", |stats| &stats.rq_retry_overflow),
+    ("upstream_rq_retry_backoff_exponential", |stats| &stats.rq_retry_backoff_exponential),
+    ("upstream_rq_retry_backoff_ratelimited", |stats| &stats.rq_retry_backoff_ratelimited),
     ("upstream_rq_pending_overflow", |stats| &stats.rq_pending_overflow),
-    ("upstream_rq_2xx", |stats| &stats.rq_2xx),
-    ("upstream_rq_3xx", |stats| &stats.rq_3xx),
-    ("upstream_rq_4xx", |stats| &stats.rq_4xx),
-    ("upstream_rq_5xx", |stats| &stats.rq_5xx),
+    ("upstream_rq_pending_failure_eject", |stats| &stats.rq_pending_failure_eject),
     ("upstream_cx_none_healthy", |stats| &stats.none_healthy),
     ("lb_healthy_panic", |stats| &stats.lb_healthy_panic),
 ];
@@ -85,5 +109,54 @@ impl ClusterStats {
     /// The sum of a statistic over all workers.
     pub fn sum(&self, cell: fn(&WorkerClusterStats) -> &Cell) -> u64 {
         self.workers.iter().map(|worker| cell(worker).get()).fold(0, u64::wrapping_add)
+    }
+
+    /// How many answers had each status that there was, in order.
+    pub fn statuses(&self) -> Vec<(u16, u64)> {
+        (100..600)
+            .map(|status| (status, self.workers.iter().map(|worker| worker.statuses.get(status)).sum()))
+            .filter(|(_, sum)| *sum > 0)
+            .collect()
+    }
+}
+
+/// A worker's block of a cluster's statistics, for whoever outlives a look at the cluster: a connection.
+#[derive(Debug, Clone)]
+pub struct Tally {
+    stats: Arc<ClusterStats>,
+    worker: usize,
+}
+
+impl Tally {
+    /// The block of this worker.
+    pub fn new(stats: Arc<ClusterStats>, worker: usize) -> Self {
+        Self { stats, worker }
+    }
+}
+
+impl Deref for Tally {
+    type Target = WorkerClusterStats;
+
+    fn deref(&self) -> &WorkerClusterStats {
+        self.stats.of(self.worker)
+    }
+}
+
+/// How often each status was given. A hundred of them have room only once one of them is.
+#[derive(Debug, Default)]
+pub struct Statuses([OnceLock<Box<[Cell; 100]>>; 5]);
+
+impl Statuses {
+    /// Counts one.
+    pub fn count(&self, status: u16) {
+        let hundred = usize::from(status / 100).checked_sub(1).and_then(|class| self.0.get(class));
+        if let Some(hundred) = hundred {
+            hundred.get_or_init(|| Box::new(std::array::from_fn(|_| Cell::default())))[usize::from(status % 100)].add(1);
+        }
+    }
+
+    fn get(&self, status: u16) -> u64 {
+        let hundred = usize::from(status / 100).checked_sub(1).and_then(|class| self.0.get(class));
+        hundred.and_then(OnceLock::get).map_or(0, |hundred| hundred[usize::from(status % 100)].get())
     }
 }

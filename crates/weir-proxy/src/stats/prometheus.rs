@@ -87,6 +87,7 @@ impl Families {
             if name.ends_with("_active") { self.gauge(&name, &labels, value) } else { self.counter(&name, &labels, value) }
         }
         self.membership(&labels, cluster);
+        self.statuses(&labels, &cluster.stats.statuses());
         if cluster.policy.outlier.is_some() {
             self.outliers(&labels, cluster);
         }
@@ -115,6 +116,19 @@ impl Families {
             self.counter(&format!("{PREFIX}_enforced_{name}"), labels, get(&stats.enforced[reason as usize]));
             self.counter(&format!("{PREFIX}_detected_{name}"), labels, get(&stats.detected[reason as usize]));
         }
+    }
+
+    /// Answers by their status, and by its class.
+    fn statuses(&mut self, labels: &LabelList, statuses: &[(u16, u64)]) {
+        for (status, count) in statuses {
+            let labels = [labels.clone(), vec![("response_code", status.to_string())]].concat();
+            self.counter("envoy_cluster_upstream_rq", &labels, *count);
+        }
+        for class in 2..=5 {
+            let sum = statuses.iter().filter(|(status, _)| status / 100 == class).map(|(_, count)| count).sum();
+            self.counter(&format!("envoy_cluster_upstream_rq_{class}xx"), labels, sum);
+        }
+        self.counter("envoy_cluster_upstream_rq_completed", labels, statuses.iter().map(|(_, count)| count).sum());
     }
 
     /// A listener of a proxy instance.

@@ -19,7 +19,7 @@ use crate::log::exchange::{ConnectionInfo, Exchange};
 use crate::log::flags::ResponseFlags;
 use crate::log::writer::LogSink;
 use crate::stats::requests::{Known, Labels, Outcome, Reporter, Series};
-use crate::upstream::connect::{ConnectError, connect};
+use crate::upstream::connect::connect;
 use crate::upstream::resources::Resource;
 use crate::worker::cluster::{BusyGuard, ClusterRuntime, LbContext};
 use crate::worker::instance::Instance;
@@ -108,16 +108,13 @@ impl TcpRuntime {
             match connect(&cluster.policy(), target.host.address).await {
                 Ok(stream) => {
                     exchange.upstream_local.set(stream.local_addr().ok());
-                    cluster.with_stats(|stats| stats.cx_total.add(1));
+                    cluster.with_stats(|stats| stats.count_connect(None));
                     cluster.report(&target.host, outlier::Outcome::Status(200));
                     return Some((target.busy(permit), stream));
                 }
                 Err(error) => {
                     cluster.report(&target.host, outlier::Outcome::Failed);
-                    cluster.with_stats(|stats| match error {
-                        ConnectError::TimedOut => stats.cx_connect_timeout.add(1),
-                        ConnectError::Failed(_) => stats.cx_connect_fail.add(1),
-                    });
+                    cluster.with_stats(|stats| stats.count_connect(Some(&error)));
                     exchange.transport_failure.replace(Some(error.reason()));
                 }
             }

@@ -15,6 +15,8 @@ pub enum ConnectError {
     Failed(std::io::Error),
     /// It took longer than the cluster's connect timeout.
     TimedOut,
+    /// It failed for somebody else who had waited for the same connection.
+    Elsewhere,
 }
 
 impl ConnectError {
@@ -24,6 +26,7 @@ impl ConnectError {
             // Envoy's words, so that people find them.
             ConnectError::Failed(error) => format!("delayed connect error: {}", strip_os_error(&error.to_string())),
             ConnectError::TimedOut => "connection timeout".to_owned(),
+            ConnectError::Elsewhere => "delayed connect error".to_owned(),
         }
     }
 }

@@ -5,7 +5,6 @@
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
-use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -16,12 +15,14 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::counted::Counted;
+use super::socket::Socket;
 use crate::http::request_body::RequestBody;
 use crate::io::Prefixed;
+use crate::stats::cluster::Tally;
 use crate::worker::cluster::ConnectionPermit;
 
 /// A response may have so many headers.
@@ -43,6 +44,8 @@ pub struct Http1Connection {
     /// Since when it has carried none.
     pub idle_since: Instant,
     closed: bool,
+    /// How it is counted.
+    pub counted: Counted,
     /// What it takes of its cluster's limit, where there is one.
     pub permit: Option<ConnectionPermit>,
 }
@@ -54,6 +57,8 @@ pub struct SendError {
     pub error: hyper::Error,
     /// Whether nothing of the request was written.
     pub unsent: bool,
+    /// Whether the answer had begun.
+    pub begun: bool,
 }
 
 impl Http1Connection {
@@ -61,13 +66,14 @@ impl Http1Connection {
     ///
     /// # Errors
     /// If the socket is closed already.
-    pub async fn open(stream: TcpStream) -> Result<Self, hyper::Error> {
+    pub async fn open(stream: TcpStream, tally: Tally) -> Result<Self, hyper::Error> {
         let local = stream.local_addr().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
-        let socket = SharedStream(Rc::new(RefCell::new(stream)));
+        let socket = SharedStream(Rc::new(RefCell::new(Socket::new(stream))));
         let handshake = http1::Builder::new().max_headers(MAX_HEADERS).max_buf_size(MAX_BUFFER).handshake(TokioIo::new(socket.clone()));
         let (sender, driver) = handshake.await?;
         let now = Instant::now();
-        Ok(Self { socket, sender, driver, local, requests: 0, opened: now, idle_since: now, closed: false, permit: None })
+        let counted = Counted::new(tally);
+        Ok(Self { socket, sender, driver, local, requests: 0, opened: now, idle_since: now, closed: false, counted, permit: None })
     }
 
     /// Sends a request; the head of the answer comes back with the connection, whose driving then is up to the
@@ -77,6 +83,8 @@ impl Http1Connection {
     /// If the connection ends before the answer begins.
     pub async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
         self.requests += 1;
+        self.counted.begin();
+        let before = self.socket.passed();
         let mut answer = pin!(self.sender.try_send_request(request));
         let driver = &mut self.driver;
         let closed = &mut self.closed;
@@ -88,8 +96,9 @@ impl Http1Connection {
             answer.as_mut().poll(&mut Context::from_waker(Waker::noop()))
         });
         result.await.map_err(|mut failed| {
-            let unsent = failed.take_message().is_some();
-            SendError { error: failed.into_error(), unsent }
+            let (read, written) = self.socket.passed();
+            let unsent = failed.take_message().is_some() || written == before.1;
+            SendError { error: failed.into_error(), unsent, begun: read != before.0 }
         })
     }
 
@@ -120,19 +129,23 @@ impl Http1Connection {
         !self.closed && self.sender.is_ready()
     }
 
-    /// Whether the other side has not closed it, nor sent what nobody asked for. Asks the kernel itself: what
-    /// it knows may not have reached us as an event yet.
+    /// Whether the other side has not closed it, nor sent what nobody asked for.
     pub fn is_alive(&self) -> bool {
-        let stream = self.socket.0.borrow();
-        let mut byte = [MaybeUninit::uninit()];
-        let peeked = SockRef::from(&*stream).peek(&mut byte);
-        matches!(peeked, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+        self.socket.0.borrow().is_quiet()
     }
 }
 
 /// A socket that its connection and we both hold; all on one thread.
 #[derive(Clone)]
-struct SharedStream(Rc<RefCell<TcpStream>>);
+struct SharedStream(Rc<RefCell<Socket>>);
+
+impl SharedStream {
+    /// How many bytes came in, and went out.
+    fn passed(&self) -> (u64, u64) {
+        let socket = self.0.borrow();
+        (socket.read, socket.written)
+    }
+}
 
 impl AsyncRead for SharedStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {

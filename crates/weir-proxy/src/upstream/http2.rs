@@ -1,23 +1,46 @@
 //! HTTP/2 connections to an instance: few, each shared by many requests.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hyper::client::conn::http2::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
+use super::counted::Counted;
+use super::socket::Socket;
 use crate::http::request_body::RequestBody;
+use crate::stats::cluster::Tally;
 use crate::worker::LocalExecutor;
+use crate::worker::cluster::ConnectionPermit;
 
 /// What an instance may send ahead on one stream.
 const STREAM_WINDOW: u32 = 256 << 10;
 /// What an instance may send ahead on all streams of a connection.
 const CONNECTION_WINDOW: u32 = 1 << 20;
+
+/// How a cluster's HTTP/2 connections are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Http2Options {
+    /// Streams of one connection at once; the other side may allow fewer.
+    pub max_concurrent_streams: Option<u32>,
+    /// Whether the other side is asked for signs of life.
+    pub keepalive: Option<Http2Keepalive>,
+}
+
+/// PING frames: how often, and how long their answer may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Http2Keepalive {
+    /// Between two of them.
+    pub interval: Duration,
+    /// After this time without an answer the connection is closed.
+    pub timeout: Duration,
+}
 
 /// A connection that takes requests.
 #[derive(Clone)]
@@ -28,70 +51,173 @@ pub struct Http2Connection {
     pub local: SocketAddr,
     /// Since when it is open.
     pub opened: Instant,
-    streams: Rc<Cell<usize>>,
+    shared: Rc<Shared>,
+}
+
+/// What all who use a connection share.
+struct Shared {
+    streams: Cell<usize>,
     /// How many requests it has carried.
-    carried: Rc<Cell<u32>>,
-    /// How many streams the other side takes at once.
-    limit: Rc<Cell<usize>>,
-    closed: Rc<Cell<bool>>,
+    carried: Cell<u32>,
+    /// How many streams it takes at once.
+    limit: Cell<usize>,
+    /// Since when it has no streams.
+    idle_since: Cell<Instant>,
+    closed: Cell<bool>,
+    /// Whether it ended because the other side does not speak HTTP/2.
+    misunderstood: Cell<bool>,
+    /// None once it has ended badly. Otherwise it lives as long as its last stream.
+    counted: RefCell<Option<(Counted, Option<ConnectionPermit>)>>,
+    tally: Tally,
+    /// Told when there is room for a stream again.
+    freed: Rc<Notify>,
 }
 
 /// A stream of a connection; counts as long as it lives.
-pub struct StreamGuard(Rc<Cell<usize>>);
+pub struct StreamGuard {
+    shared: Rc<Shared>,
+    ended: bool,
+}
+
+impl StreamGuard {
+    /// It has come to its end, good or bad: it need not be reset.
+    pub fn ended(&mut self) {
+        self.ended = true;
+    }
+
+    /// Where it is counted.
+    pub fn tally(&self) -> &Tally {
+        &self.shared.tally
+    }
+}
 
 impl Drop for StreamGuard {
     fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
+        let Shared { streams, limit, idle_since, closed, counted, tally, freed, .. } = &*self.shared;
+        if streams.get() >= limit.get() {
+            freed.notify_one();
+        }
+        streams.set(streams.get().saturating_sub(1));
+        if streams.get() == 0 {
+            idle_since.set(Instant::now());
+        }
+        if let Some((counted, _)) = &mut *counted.borrow_mut() {
+            counted.finish();
+        }
+        if !self.ended && !closed.get() {
+            tally.rq_tx_reset.add(1);
+        }
     }
 }
 
 impl Http2Connection {
-    /// A connection on a new socket, by prior knowledge.
+    /// A connection on a new socket, by prior knowledge. `freed` is told when it takes a stream again after it took none.
     ///
     /// # Errors
     /// If the other side closes it at once.
-    pub async fn open(stream: TcpStream) -> Result<Self, hyper::Error> {
+    pub async fn open(
+        stream: TcpStream,
+        options: Http2Options,
+        tally: Tally,
+        permit: Option<ConnectionPermit>,
+        freed: Rc<Notify>,
+    ) -> Result<Self, hyper::Error> {
         let local = stream.local_addr().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
         let mut builder = http2::Builder::new(LocalExecutor);
         builder.initial_stream_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
-        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
-        let (closed, limit) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(connection.current_max_send_streams())));
-        let (ended, told) = (closed.clone(), limit.clone());
+        if let Some(Http2Keepalive { interval, timeout }) = options.keepalive {
+            builder.timer(TokioTimer::new()).keep_alive_interval(interval).keep_alive_timeout(timeout).keep_alive_while_idle(true);
+        }
+        let (sender, connection) = builder.handshake(TokioIo::new(Socket::new(stream))).await?;
+        let most = options.max_concurrent_streams.map_or(usize::MAX, |most| most as usize);
+        let now = Instant::now();
+        let shared = Rc::new(Shared {
+            streams: Cell::default(),
+            carried: Cell::default(),
+            limit: Cell::new(connection.current_max_send_streams().min(most)),
+            idle_since: Cell::new(now),
+            closed: Cell::default(),
+            misunderstood: Cell::default(),
+            counted: RefCell::new(Some((Counted::new(tally.clone()), permit))),
+            tally,
+            freed,
+        });
+        let told = shared.clone();
         tokio::task::spawn_local(async move {
             let mut connection = pin!(connection);
             let result = poll_fn(|cx| {
                 let polled = connection.as_mut().poll(cx);
                 // The other side may change it at any time.
-                told.set(connection.current_max_send_streams());
+                told.limit.set(connection.current_max_send_streams().min(most));
                 polled
             });
-            if let Err(error) = result.await {
-                tracing::debug!(%error, "an HTTP/2 connection to an instance ended");
-            }
-            ended.set(true);
+            // Whoever waits for an answer is told of the end only when `connection` is dropped.
+            told.end(result.await);
         });
-        Ok(Self { sender, local, opened: Instant::now(), streams: Rc::default(), carried: Rc::default(), limit, closed })
+        Ok(Self { sender, local, opened: now, shared })
     }
 
     /// Whether it is open.
     pub fn is_open(&self) -> bool {
-        !self.closed.get() && !self.sender.is_closed()
+        !self.shared.closed.get() && !self.sender.is_closed()
     }
 
     /// Whether it takes one more stream now.
     pub fn has_room(&self) -> bool {
-        self.is_open() && self.streams.get() < self.limit.get()
+        self.is_open() && self.shared.streams.get() < self.shared.limit.get()
+    }
+
+    /// Whether it has had no streams for so long.
+    pub fn is_idle(&self, now: Instant, limit: Duration) -> bool {
+        self.shared.streams.get() == 0 && now.duration_since(self.shared.idle_since.get()) >= limit
+    }
+
+    /// Whether it ended because the other side does not speak HTTP/2.
+    pub fn is_misunderstood(&self) -> bool {
+        self.shared.misunderstood.get()
     }
 
     /// How many requests it has carried.
     pub fn requests(&self) -> u32 {
-        self.carried.get()
+        self.shared.carried.get()
     }
 
     /// Counts a stream.
     pub fn stream(&self) -> StreamGuard {
-        self.carried.set(self.carried.get().saturating_add(1));
-        self.streams.set(self.streams.get() + 1);
-        StreamGuard(self.streams.clone())
+        let Shared { streams, carried, counted, .. } = &*self.shared;
+        carried.set(carried.get().saturating_add(1));
+        streams.set(streams.get() + 1);
+        if let Some((counted, _)) = &mut *counted.borrow_mut() {
+            counted.begin();
+        }
+        StreamGuard { shared: self.shared.clone(), ended: false }
     }
+}
+
+impl Shared {
+    /// The connection has ended, or takes no more streams: those that it has may still come to their end.
+    fn end(&self, result: Result<(), hyper::Error>) {
+        self.closed.set(true);
+        let Err(error) = result else { return };
+        tracing::debug!(%error, "an HTTP/2 connection to an instance ended");
+        let Some((mut counted, _permit)) = self.counted.borrow_mut().take() else { return };
+        if is_misunderstood(&error) {
+            self.misunderstood.set(true);
+            self.tally.cx_protocol_error.add(1);
+            // Each stream was reset before.
+            counted.finish_all();
+        } else if !error.is_timeout() {
+            counted.ended_by_peer();
+        }
+    }
+}
+
+/// Whether an error says that what came is not HTTP/2.
+pub fn is_misunderstood(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
+    source.is_some_and(|error| !error.is_remote() && !error.is_io() && error.reason().is_some_and(is_protocol))
+}
+
+fn is_protocol(reason: h2::Reason) -> bool {
+    matches!(reason, h2::Reason::PROTOCOL_ERROR | h2::Reason::FRAME_SIZE_ERROR | h2::Reason::COMPRESSION_ERROR)
 }

@@ -2,6 +2,8 @@
 //! many there may be ([`resources`]).
 
 pub mod connect;
+pub mod counted;
 pub mod http1;
 pub mod http2;
 pub mod resources;
+pub mod socket;

@@ -14,7 +14,7 @@ use crate::balance::outlier::Outcome;
 use crate::balance::selector::Selector;
 use crate::config::cluster::{Cluster, ClusterPolicy, Discovery};
 use crate::config::host::Host;
-use crate::stats::cluster::WorkerClusterStats;
+use crate::stats::cluster::{Tally, WorkerClusterStats};
 use crate::stats::requests::Known;
 use crate::upstream::http1::Http1Connection;
 use crate::upstream::http2::Http2Connection;
@@ -51,7 +51,9 @@ pub struct HostRuntime {
     idle: RefCell<Vec<Http1Connection>>,
     shared: RefCell<Vec<Http2Connection>>,
     /// Held by who opens a shared connection, so that many requests at once open one and not many.
-    pub opening: AsyncMutex<()>,
+    opening: AsyncMutex<()>,
+    /// How often a shared connection could not be opened.
+    failures: Cell<u64>,
     /// Connections that are open under a limit, and who waits for one.
     open: Rc<Cell<u32>>,
     waiting: Cell<u32>,
@@ -83,6 +85,13 @@ impl Limits {
 
     fn is_worn(self, requests: u32, opened: Instant) -> bool {
         self.requests.is_some_and(|limit| requests >= limit) || self.age.is_some_and(|limit| opened.elapsed() >= limit)
+    }
+
+    /// Counts a connection that is closed because it is worn.
+    fn count_worn(self, requests: u32, stats: &WorkerClusterStats) {
+        if self.requests.is_some_and(|limit| requests >= limit) {
+            stats.cx_max_requests.add(1);
+        }
     }
 
     fn allows_idle(self, connection: &Http1Connection) -> bool {
@@ -162,6 +171,11 @@ impl ClusterRuntime {
     /// Whether the number of connections is limited.
     pub fn limits_connections(&self) -> bool {
         self.current.borrow().policy.circuit_breakers.limit(Resource::Connections).is_some()
+    }
+
+    /// This worker's counts, for a connection to keep.
+    pub fn tally(&self) -> Tally {
+        Tally::new(self.current.borrow().stats.clone(), self.worker)
     }
 
     /// This worker's counts.
@@ -294,6 +308,7 @@ impl HostRuntime {
             idle: RefCell::default(),
             shared: RefCell::default(),
             opening: AsyncMutex::new(()),
+            failures: Cell::new(0),
             open: Rc::default(),
             waiting: Cell::new(0),
             freed: Rc::default(),
@@ -315,7 +330,7 @@ impl HostRuntime {
         self.idle
             .borrow_mut()
             .retain(|connection| connection.is_alive() && limit.is_none_or(|limit| now.duration_since(connection.idle_since) < limit));
-        self.shared.borrow_mut().retain(Http2Connection::is_open);
+        self.shared.borrow_mut().retain(|connection| connection.is_open() && limit.is_none_or(|limit| !connection.is_idle(now, limit)));
     }
 
     /// Whether it keeps connections or is busy.
@@ -335,7 +350,12 @@ impl HostRuntime {
 
     /// Keeps a connection for the next request.
     pub fn keep(&self, mut connection: Http1Connection) {
-        if self.gone.get() || self.limits.get().is_worn(connection.requests, connection.opened) || !connection.is_reusable() {
+        connection.counted.finish();
+        if self.gone.get() || !connection.is_reusable() {
+            return;
+        }
+        if self.limits.get().is_worn(connection.requests, connection.opened) {
+            self.limits.get().count_worn(connection.requests, connection.counted.tally());
             return;
         }
         connection.idle_since = Instant::now();
@@ -372,23 +392,73 @@ impl HostRuntime {
     fn may_open(&self, cluster: &ClusterRuntime) -> Option<ConnectionPermit> {
         let permit = match cluster.take(Resource::Connections) {
             Ok(permit) => permit,
-            Err(Overflow) if self.open.get() == 0 => Some(cluster.current.borrow().resources.take_anyway(Resource::Connections)),
-            Err(Overflow) => return None,
+            Err(Overflow) => {
+                cluster.with_stats(|stats| stats.cx_overflow.add(1));
+                if self.open.get() > 0 {
+                    return None;
+                }
+                Some(cluster.current.borrow().resources.take_anyway(Resource::Connections))
+            }
         };
         self.open.set(self.open.get() + 1);
         Some(ConnectionPermit { _counted: permit, open: self.open.clone(), freed: self.freed.clone() })
     }
 
-    /// A shared connection with room for one more stream.
-    pub fn shared(&self) -> Option<Http2Connection> {
+    /// A shared connection with room for one more stream. Those that are worn end with their last stream.
+    fn shared(&self) -> Option<Http2Connection> {
         let mut shared = self.shared.borrow_mut();
-        shared.retain(Http2Connection::is_open);
         let limits = self.limits.get();
-        shared.iter().find(|connection| connection.has_room() && !limits.is_worn(connection.requests(), connection.opened)).cloned()
+        shared.retain(|connection| connection.is_open() && !limits.is_worn(connection.requests(), connection.opened));
+        shared.iter().find(|connection| connection.has_room()).cloned()
+    }
+
+    /// A shared connection with room for one more stream, nobody waiting for it: as a rule.
+    pub fn shared_at_once(&self) -> Option<Http2Connection> {
+        if self.is_waited_for() { None } else { self.shared() }
+    }
+
+    /// Waits until a shared connection has room, or `open` has opened one; under the cluster's limit of connections.
+    /// Where one cannot be opened, all who wait for it fail.
+    ///
+    /// # Errors
+    /// If no connection can be opened; the error is none where somebody else's attempt failed.
+    pub async fn shared_or_opened<E>(
+        &self,
+        cluster: &ClusterRuntime,
+        open: impl AsyncFnOnce(Option<ConnectionPermit>, Rc<Notify>) -> Result<Http2Connection, E>,
+    ) -> Result<Http2Connection, Option<E>> {
+        let _waiting = Waiting::new(&self.waiting);
+        let failures = self.failures.get();
+        let _opening = self.opening.lock().await;
+        if failures != self.failures.get() {
+            return Err(None);
+        }
+        let permit = loop {
+            if let Some(connection) = self.shared() {
+                return Ok(connection);
+            }
+            if !cluster.limits_connections() {
+                break None;
+            }
+            match self.may_open(cluster) {
+                Some(permit) => break Some(permit),
+                None => self.freed.notified().await,
+            }
+        };
+        match open(permit, self.freed.clone()).await {
+            Ok(connection) => {
+                self.share(connection.clone());
+                Ok(connection)
+            }
+            Err(error) => {
+                self.failures.set(failures + 1);
+                Err(Some(error))
+            }
+        }
     }
 
     /// Shares a new connection.
-    pub fn share(&self, connection: Http2Connection) {
+    fn share(&self, connection: Http2Connection) {
         if !self.gone.get() {
             self.shared.borrow_mut().push(connection);
         }

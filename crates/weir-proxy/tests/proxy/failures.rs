@@ -30,7 +30,7 @@ async fn an_instance_that_is_stopped_is_503_and_the_log_says_so() {
     drop(gone);
     let (status, log) = outcome(to("a"), &clusters).await;
     assert_eq!(status, "HTTP/1.1 503 Service Unavailable");
-    assert_eq!(log, ["503 UF upstream_reset_before_response_started{remote_connection_failure}"]);
+    assert_eq!(log, ["503 UF upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}"]);
 }
 
 #[tokio::test]

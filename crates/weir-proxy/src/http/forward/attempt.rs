@@ -19,9 +19,10 @@ use crate::http::handle::Call;
 use crate::http::request_body::{RequestBody, Source};
 use crate::http::response_body::Origin;
 use crate::log::flags::ResponseFlags;
+use crate::stats::cluster::WorkerClusterStats;
 use crate::upstream::connect::{ConnectError, connect};
-use crate::upstream::http1::Http1Connection;
-use crate::upstream::http2::Http2Connection;
+use crate::upstream::http1::{Http1Connection, SendError};
+use crate::upstream::http2::{self, Http2Connection};
 use crate::upstream::resources::{Overflow, Permit, Resource};
 use crate::worker::cluster::{BusyGuard, ClusterRuntime, HostRuntime, Turn};
 
@@ -78,8 +79,11 @@ impl Failure {
             Self::Connect(ConnectError::TimedOut) => {
                 reset(StatusCode::SERVICE_UNAVAILABLE, ResponseFlags::UPSTREAM_CONNECTION_FAILURE, "connection timeout")
             }
-            Self::Connect(ConnectError::Failed(_)) => {
-                reset(StatusCode::SERVICE_UNAVAILABLE, ResponseFlags::UPSTREAM_CONNECTION_FAILURE, "remote connection failure")
+            Self::Connect(error) => {
+                let (status, flag) = (StatusCode::SERVICE_UNAVAILABLE, ResponseFlags::UPSTREAM_CONNECTION_FAILURE);
+                let (.., body) = reset(status, flag, "remote connection failure");
+                let why = error.reason().replace(' ', "_");
+                (status, flag, format!("upstream_reset_before_response_started{{remote_connection_failure|{why}}}").into(), body)
             }
             Self::Closed => reset(StatusCode::SERVICE_UNAVAILABLE, ResponseFlags::UPSTREAM_TERMINATED, "connection termination"),
             Self::Reset => reset(StatusCode::SERVICE_UNAVAILABLE, ResponseFlags::UPSTREAM_RESET, "remote reset"),
@@ -94,7 +98,7 @@ impl Failure {
             Self::TimedOut => (
                 StatusCode::GATEWAY_TIMEOUT,
                 ResponseFlags::UPSTREAM_TIMEOUT,
-                "upstream_response_timeout".into(),
+                "response_timeout".into(),
                 Bytes::from_static(b"upstream request timeout"),
             ),
         }
@@ -114,15 +118,18 @@ pub(super) async fn attempt(
     };
     call.exchange.target.replace(Some(target.clone()));
     let busy = target.busy(take(cluster, Resource::Requests)?);
-    cluster.with_stats(|stats| stats.rq_total.add(1));
     let limit = retries.policy().and_then(|policy| policy.per_try_timeout);
     let outgoing = Outgoing {
         cluster,
         target: &target,
         opened: |local| call.exchange.upstream_local.set(Some(local)),
         request: |http2| request(call, body, http2),
+        again: || body.is_none_or(|body| body.can_replay()),
     };
     let result = within(limit, outgoing.send(call.exchange.protocol)).await.unwrap_or(Err(Failure::AttemptTimedOut));
+    if let Err(Failure::AttemptTimedOut) = result {
+        cluster.with_stats(|stats| stats.rq_per_try_timeout.add(1));
+    }
     if let Some(outcome) = outcome(&result) {
         cluster.report(&target.host, outcome);
     }
@@ -147,7 +154,7 @@ fn outcome(result: &Result<Reached, Failure>) -> Option<Outcome> {
 }
 
 /// A request that goes to an instance.
-pub(super) struct Outgoing<'s, O, R> {
+pub(super) struct Outgoing<'s, O, R, A> {
     /// The instance's cluster.
     pub cluster: &'s ClusterRuntime,
     /// The instance.
@@ -156,12 +163,14 @@ pub(super) struct Outgoing<'s, O, R> {
     pub opened: O,
     /// Makes the request, for HTTP/2 or for HTTP/1.1.
     pub request: R,
+    /// Whether it can be made once more.
+    pub again: A,
 }
 
 /// An answer's head, where its body comes from, and when the request was sent.
 pub(super) type Reached = (Response<Incoming>, Origin, Instant);
 
-impl<O: Fn(SocketAddr), R: Fn(bool) -> Request<RequestBody>> Outgoing<'_, O, R> {
+impl<O: Fn(SocketAddr), R: Fn(bool) -> Request<RequestBody>, A: Fn() -> bool> Outgoing<'_, O, R, A> {
     /// Sends it, and waits for the head of the answer. `client` is what the client speaks.
     ///
     /// # Errors
@@ -189,8 +198,8 @@ impl<O: Fn(SocketAddr), R: Fn(bool) -> Request<RequestBody>> Outgoing<'_, O, R> 
                     return Ok((response, origin, sent));
                 }
                 // It had ended unseen, and nothing was written: a fresh one does not change what is sent.
-                Err(error) if reused && error.unsent => {}
-                Err(error) => return Err(classify(&error.error)),
+                Err(error) if reused && error.unsent && (self.again)() => connection.counted.finish(),
+                Err(error) => return Err(failed(&mut connection, &error)),
             }
         }
     }
@@ -213,15 +222,52 @@ impl<O: Fn(SocketAddr), R: Fn(bool) -> Request<RequestBody>> Outgoing<'_, O, R> 
     }
 
     async fn http2(&self) -> Result<Reached, Failure> {
-        let connection = shared_http2(self.cluster, self.target).await?;
-        (self.opened)(connection.local);
-        let guard = connection.stream();
-        let sent = Instant::now();
-        let mut sender = connection.sender.clone();
-        match sender.send_request((self.request)(true)).await {
-            Ok(response) => Ok((response, Origin::Http2(guard), sent)),
-            Err(error) => Err(classify(&error)),
+        loop {
+            let connection = shared_http2(self.cluster, self.target).await?;
+            (self.opened)(connection.local);
+            let mut guard = connection.stream();
+            let sent = Instant::now();
+            let mut sender = connection.sender.clone();
+            match sender.try_send_request((self.request)(true)).await {
+                Ok(response) => return Ok((response, Origin::Http2(guard), sent)),
+                Err(mut error) => {
+                    guard.ended();
+                    // The other side had said that it takes no more, and this was not sent: another connection takes it.
+                    let unsent = error.take_message().is_some();
+                    if unsent && !connection.is_misunderstood() && (self.again)() {
+                        continue;
+                    }
+                    let failure = if connection.is_misunderstood() { Failure::Protocol } else { classify(error.error()) };
+                    count_reset(&failure, guard.tally());
+                    return Err(failure);
+                }
+            }
         }
+    }
+}
+
+/// What became of a request on a connection of HTTP/1.1.
+pub(in crate::http) fn failed(connection: &mut Http1Connection, error: &SendError) -> Failure {
+    let failure = classify(&error.error);
+    let garbage = matches!(failure, Failure::Protocol);
+    if !garbage {
+        connection.counted.ended_by_peer();
+    }
+    if !garbage && !error.begun {
+        return failure;
+    }
+    // An answer that ends within its head is no answer of HTTP.
+    connection.counted.tally().cx_protocol_error.add(1);
+    Failure::Protocol
+}
+
+/// Counts a stream of HTTP/2 that failed.
+fn count_reset(failure: &Failure, stats: &WorkerClusterStats) {
+    match failure {
+        Failure::Reset => stats.rq_rx_reset.add(1),
+        Failure::Protocol => stats.rq_tx_reset.add(1),
+        Failure::Closed => stats.rq_pending_failure_eject.add(1),
+        _ => {}
     }
 }
 
@@ -235,33 +281,36 @@ fn take(cluster: &ClusterRuntime, resource: Resource) -> Result<Option<Permit>, 
 
 /// A connection that is open, or a new one.
 async fn shared_http2(cluster: &ClusterRuntime, target: &HostRuntime) -> Result<Http2Connection, Failure> {
-    if let Some(connection) = target.shared() {
+    if let Some(connection) = target.shared_at_once() {
         return Ok(connection);
     }
     let _pending = take(cluster, Resource::Pending)?;
-    let _opening = target.opening.lock().await;
-    // Somebody may have opened one while we waited.
-    if let Some(connection) = target.shared() {
-        return Ok(connection);
-    }
-    let stream = open(cluster, target).await?;
-    let connection = Http2Connection::open(stream).await.map_err(|error| classify(&error))?;
-    target.share(connection.clone());
-    Ok(connection)
+    let opened = target.shared_or_opened(cluster, async |permit, freed| {
+        let stream = open(cluster, target).await?;
+        let opened = Http2Connection::open(stream, cluster.policy().http2, cluster.tally(), permit, freed).await;
+        opened.map_err(|error| classify(&error))
+    });
+    opened.await.map_err(|failure| {
+        failure.unwrap_or_else(|| {
+            cluster.with_stats(|stats| stats.rq_pending_failure_eject.add(1));
+            Failure::Connect(ConnectError::Elsewhere)
+        })
+    })
 }
 
 /// A new connection.
 pub(in crate::http) async fn open_http1(cluster: &ClusterRuntime, target: &HostRuntime) -> Result<Http1Connection, Failure> {
     let stream = open(cluster, target).await?;
-    Http1Connection::open(stream).await.map_err(|error| classify(&error))
+    Http1Connection::open(stream, cluster.tally()).await.map_err(|error| classify(&error))
 }
 
 async fn open(cluster: &ClusterRuntime, target: &HostRuntime) -> Result<tokio::net::TcpStream, Failure> {
     let stream = connect(&cluster.policy(), target.host.address).await;
-    cluster.with_stats(|stats| match &stream {
-        Ok(_) => stats.cx_total.add(1),
-        Err(ConnectError::TimedOut) => stats.cx_connect_timeout.add(1),
-        Err(ConnectError::Failed(_)) => stats.cx_connect_fail.add(1),
+    cluster.with_stats(|stats| {
+        stats.count_connect(stream.as_ref().err());
+        if stream.is_err() {
+            stats.rq_pending_failure_eject.add(1);
+        }
     });
     stream.map_err(Failure::Connect)
 }
@@ -300,13 +349,13 @@ fn absolute(path: &http::uri::PathAndQuery, scheme: &str, authority: &str) -> Ur
 /// What kind of failure an error of the HTTP library is.
 pub(in crate::http) fn classify(error: &hyper::Error) -> Failure {
     let source = std::error::Error::source(error);
-    if let Some(http2) = source.and_then(|source| source.downcast_ref::<h2::Error>()) {
-        return match http2.reason() {
+    if let Some(stream) = source.and_then(|source| source.downcast_ref::<h2::Error>()) {
+        return match stream.reason() {
             Some(h2::Reason::REFUSED_STREAM) => Failure::RefusedStream,
-            Some(h2::Reason::PROTOCOL_ERROR | h2::Reason::FRAME_SIZE_ERROR | h2::Reason::COMPRESSION_ERROR) if !http2.is_remote() => {
-                Failure::Protocol
-            }
-            _ if http2.is_io() => Failure::Closed,
+            _ if http2::is_misunderstood(error) => Failure::Protocol,
+            // It was told that the connection takes no more before it took this one: as good as refused.
+            _ if stream.is_go_away() && stream.is_remote() => Failure::RefusedStream,
+            _ if stream.is_io() => Failure::Closed,
             _ => Failure::Reset,
         };
     }

@@ -67,15 +67,15 @@ impl Copy {
         let Some(target) = cluster.pick(&context) else { return };
         let Ok(permit) = cluster.take(Resource::Requests) else { return };
         let busy = target.busy(permit);
-        cluster.with_stats(|stats| stats.rq_total.add(1));
         // A copied body can be sent once only: a second try, where an idle connection had ended, fails.
+        let body_is_whole = body.is_end_stream();
         let again = if body.is_end_stream() { RequestBody::empty } else { RequestBody::broken };
         let body = Cell::new(Some(body));
         let request = |http2| attempt::with_head(&head, body.take().unwrap_or_else(again), http2);
-        let outgoing = Outgoing { cluster, target: &target, opened: |_| {}, request };
+        let outgoing = Outgoing { cluster, target: &target, opened: |_| {}, request, again: || body_is_whole };
         let Ok((response, origin, _)) = outgoing.send(client).await else { return };
-        cluster.with_stats(|stats| stats.count_status(response.status().as_u16()));
+        cluster.with_stats(|stats| stats.statuses.count(response.status().as_u16()));
         let incoming = response.into_body();
-        UpstreamBody { incoming, origin, busy, deadline: None, ended: false }.discard().await;
+        UpstreamBody { incoming, origin, busy, deadline: None, ended: false, broken: None }.discard().await;
     }
 }

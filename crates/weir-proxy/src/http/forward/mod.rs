@@ -112,7 +112,10 @@ async fn attempts(
         };
         retries.note(call.exchange.target.borrow().as_ref().map(|target| target.host.address));
         drop(result);
-        cluster.with_stats(|stats| stats.rq_retry.add(1));
+        cluster.with_stats(|stats| {
+            stats.rq_retry.add(1);
+            stats.rq_retry_backoff_exponential.add(1);
+        });
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
@@ -141,7 +144,7 @@ fn pass_on(
     call.exchange.response_start.set(Some(Instant::now()));
     call.exchange.detail("via_upstream");
     call.exchange.grpc_status.set(retry::grpc_status(&parts.headers));
-    cluster.with_stats(|stats| stats.count_status(status.as_u16()));
+    cluster.with_stats(|stats| stats.statuses.count(status.as_u16()));
     remove_hop_by_hop(&mut parts.headers);
     parts.headers.insert(SERVICE_TIME, HeaderValue::from(sent.elapsed().as_millis() as u64));
     call.change_response_headers(&mut parts.headers);
@@ -153,7 +156,7 @@ fn pass_on(
     // So is the reason phrase, which no version but HTTP/1 has: each hop writes its own, as Envoy does.
     parts.extensions.clear();
     let deadline = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
-    let body = UpstreamBody { incoming, origin, busy, deadline, ended: false };
+    let body = UpstreamBody { incoming, origin, busy, deadline, ended: false, broken: None };
     call.finish(Response::from_parts(parts, body), ResponseBody::upstream)
 }
 
@@ -189,7 +192,7 @@ pub(in crate::http) fn give_up(call: Call, cluster: &Rc<ClusterRuntime>, failure
         if matches!(failure, Failure::TimedOut) {
             stats.rq_timeout.add(1);
         }
-        stats.count_status(status.as_u16());
+        stats.statuses.count(status.as_u16());
     });
     let reply = LocalReply::new(status, body);
     call.reply(match failure {
