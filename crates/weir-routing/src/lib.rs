@@ -32,5 +32,5 @@ pub mod text_match;
 pub use error::CompileError;
 pub use filter_chain::{Connection, FilterChains};
 pub use host_index::without_port;
-pub use request::RequestHead;
+pub use request::{RequestHead, told_scheme};
 pub use table::{Decision, Metadata, RequireTls, Route, RouteTable, VirtualHost};
