@@ -101,7 +101,7 @@ fn get(path: &str, headers: &[(&str, &str)]) -> Call {
         host: Some("shop.test".to_owned()),
         method: None,
         path: Some(path.to_owned()),
-        headers: headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        headers: headers.iter().map(|(name, value)| ((*name).to_owned(), vec![(*value).to_owned()])).collect(),
     }
 }
 

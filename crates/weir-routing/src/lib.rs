@@ -35,5 +35,5 @@ pub use error::CompileError;
 pub use filter_chain::{Connection, FilterChains};
 pub use host_index::without_port;
 pub use metadata::Metadata;
-pub use request::RequestHead;
+pub use request::{RequestHead, told_scheme};
 pub use table::{Decision, RequireTls, Route, RouteTable, VirtualHost};

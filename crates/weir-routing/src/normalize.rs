@@ -3,26 +3,116 @@
 
 use std::borrow::Cow;
 
+use weir_xds::hcm::HttpConnectionManager;
+use weir_xds::hcm::http_connection_manager::PathWithEscapedSlashesAction;
+
+use crate::error::CompileError;
+
 /// Why a path is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refused;
 
-/// Normalises a path with its query; the query stays as it is.
-///
-/// # Errors
-/// If it hides a NUL character.
-pub fn normalize(path: &str, merge_slashes: bool) -> Result<Cow<'_, str>, Refused> {
-    let (only, query) = path.split_at(path.find('?').unwrap_or(path.len()));
-    if is_normal(only) && !(merge_slashes && only.contains("//")) {
-        return Ok(Cow::Borrowed(path));
+/// What is done to each path before anything looks at it: the fields of Envoy's connection manager.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PathRules {
+    /// `.` and `..` segments, escapes of unreserved characters and backslashes are resolved.
+    pub normalize: bool,
+    /// Runs of slashes become one.
+    pub merge_slashes: bool,
+    /// What becomes of `%2F` and `%5C`.
+    pub escaped_slashes: EscapedSlashes,
+}
+
+/// What becomes of escaped slashes and backslashes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum EscapedSlashes {
+    /// They stay as they are.
+    #[default]
+    Keep,
+    /// The request is refused.
+    Reject,
+    /// They become plain ones, before anything else is done.
+    Decode,
+}
+
+impl PathRules {
+    /// The rules of a connection manager.
+    ///
+    /// # Errors
+    /// If clients are to be sent to the decoded path, which is not carried out.
+    pub fn compile(manager: &HttpConnectionManager) -> Result<Self, CompileError> {
+        use PathWithEscapedSlashesAction as Written;
+        let escaped_slashes = match manager.path_with_escaped_slashes_action() {
+            Written::ImplementationSpecificDefault | Written::KeepUnchanged => EscapedSlashes::Keep,
+            Written::RejectRequest => EscapedSlashes::Reject,
+            Written::UnescapeAndForward => EscapedSlashes::Decode,
+            Written::UnescapeAndRedirect => return Err(CompileError::unsupported("path_with_escaped_slashes_action")),
+        };
+        Ok(Self { normalize: manager.normalize_path.unwrap_or(false), merge_slashes: manager.merge_slashes, escaped_slashes })
     }
-    let mut normal = resolve(&unescape(only)?);
-    if merge_slashes {
-        while let Some(at) = normal.find("//") {
-            normal.remove(at);
+
+    /// Makes of a path with its query what routes and instances see; the query stays as it is.
+    ///
+    /// # Errors
+    /// If it hides a NUL character, or slashes that must not be hidden.
+    pub fn settle<'p>(&self, path: &'p str) -> Result<Cow<'p, str>, Refused> {
+        if *self == Self::default() {
+            return Ok(Cow::Borrowed(path));
+        }
+        let (only, query) = path.split_at(path.find('?').unwrap_or(path.len()));
+        let mut settled = Cow::Borrowed(only);
+        match self.escaped_slashes {
+            EscapedSlashes::Reject if has_escaped_slashes(only) => return Err(Refused),
+            EscapedSlashes::Decode if has_escaped_slashes(only) => settled = Cow::Owned(decode_slashes(only)),
+            EscapedSlashes::Keep | EscapedSlashes::Reject | EscapedSlashes::Decode => {}
+        }
+        if self.normalize && !is_normal(&settled) {
+            settled = Cow::Owned(resolve(&unescape(&settled)?));
+        }
+        if self.merge_slashes && settled.contains("//") {
+            settled = Cow::Owned(merge_slashes(&settled));
+        }
+        Ok(match settled {
+            Cow::Borrowed(_) => Cow::Borrowed(path),
+            Cow::Owned(settled) => Cow::Owned(settled + query),
+        })
+    }
+}
+
+/// What an escape of three characters at the beginning stands for, if that is a slash or a backslash.
+fn escaped_slash(text: &str) -> Option<char> {
+    match text.get(..3)? {
+        "%2F" | "%2f" => Some('/'),
+        "%5C" | "%5c" => Some('\\'),
+        _ => None,
+    }
+}
+
+fn has_escaped_slashes(path: &str) -> bool {
+    path.match_indices('%').any(|(at, _)| escaped_slash(&path[at..]).is_some())
+}
+
+fn decode_slashes(path: &str) -> String {
+    let mut decoded = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some(at) = rest.find('%') {
+        let (before, escape) = rest.split_at(at);
+        decoded.push_str(before);
+        let (plain, length) = escaped_slash(escape).map_or(('%', 1), |slash| (slash, 3));
+        decoded.push(plain);
+        rest = &escape[length..];
+    }
+    decoded + rest
+}
+
+fn merge_slashes(path: &str) -> String {
+    let mut merged = String::with_capacity(path.len());
+    for letter in path.chars() {
+        if letter != '/' || !merged.ends_with('/') {
+            merged.push(letter);
         }
     }
-    Ok(Cow::Owned(normal + query))
+    merged
 }
 
 /// Whether there is nothing to do, which is nearly always so.
@@ -122,10 +212,44 @@ mod tests {
             ("/.hidden", "/.hidden"),
             ("/a.b/c..d", "/a.b/c..d"),
         ];
+        let usual = PathRules { normalize: true, ..Default::default() };
         for (path, expected) in cases {
-            assert_eq!(normalize(path, false).as_deref(), Ok(expected), "{path}");
+            assert_eq!(usual.settle(path).as_deref(), Ok(expected), "{path}");
         }
-        assert_eq!(normalize("/a%00b", false), Err(Refused));
-        assert_eq!(normalize("//a///b?c//d", true).as_deref(), Ok("/a/b?c//d"));
+        assert_eq!(usual.settle("/a%00b"), Err(Refused));
+        let merging = PathRules { merge_slashes: true, ..usual };
+        assert_eq!(merging.settle("//a///b?c//d").as_deref(), Ok("/a/b?c//d"));
+        assert_eq!(PathRules { normalize: false, ..merging }.settle("/.//a").as_deref(), Ok("/./a"));
+        assert_eq!(PathRules::default().settle("/./a\\b//%2f").as_deref(), Ok("/./a\\b//%2f"));
+    }
+
+    #[test]
+    fn escaped_slashes_are_decoded_before_anything_else_or_refused() {
+        let decoding = PathRules { normalize: true, merge_slashes: true, escaped_slashes: EscapedSlashes::Decode };
+        let cases = [
+            ("/x%2f..%2Fadmin", "/admin"),
+            ("/a%5Cb", "/a/b"),
+            ("/a%2F%2fb?c%2Fd", "/a/b?c%2Fd"),
+            ("/a%252Fb", "/a%252Fb"),
+            ("/a%", "/a%"),
+        ];
+        for (path, expected) in cases {
+            assert_eq!(decoding.settle(path).as_deref(), Ok(expected), "{path}");
+        }
+        let refusing = PathRules { escaped_slashes: EscapedSlashes::Reject, ..decoding };
+        assert_eq!(refusing.settle("/a%5cb"), Err(Refused));
+        assert_eq!(refusing.settle("/a%20b?c%2Fd").as_deref(), Ok("/a%20b?c%2Fd"));
+    }
+
+    #[test]
+    fn sending_clients_to_the_decoded_path_is_refused() {
+        let manager = |action: PathWithEscapedSlashesAction| HttpConnectionManager {
+            path_with_escaped_slashes_action: action.into(),
+            ..Default::default()
+        };
+        let error = PathRules::compile(&manager(PathWithEscapedSlashesAction::UnescapeAndRedirect)).unwrap_err();
+        assert_eq!(error.path, "path_with_escaped_slashes_action");
+        let rules = PathRules::compile(&manager(PathWithEscapedSlashesAction::RejectRequest)).map(|rules| rules.escaped_slashes);
+        assert_eq!(rules, Ok(EscapedSlashes::Reject));
     }
 }

@@ -34,3 +34,15 @@ impl<'a> RequestHead<'a> {
         pairs.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value)
     }
 }
+
+/// The scheme that a proxy before this one tells in `x-forwarded-proto`. At the edge of a mesh nobody is believed.
+pub fn told_scheme(headers: &HeaderMap, edge: bool) -> Option<&'static str> {
+    if edge {
+        return None;
+    }
+    match headers.get("x-forwarded-proto")?.as_bytes() {
+        b"http" => Some("http"),
+        b"https" => Some("https"),
+        _ => None,
+    }
+}

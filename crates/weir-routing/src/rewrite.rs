@@ -143,12 +143,13 @@ impl Redirect {
         let path = match &self.path {
             RedirectPath::Same => only.to_owned(),
             // A query of its own takes the place of the request's, and is not stripped.
-            RedirectPath::To(path) if path.contains('?') => return format!("{scheme}://{host}{port}{path}"),
             RedirectPath::To(path) => path.to_string(),
             RedirectPath::Rewrite(rewrite) => rewrite.apply(condition, only),
         };
-        let query = if self.strip_query { "" } else { query };
-        format!("{scheme}://{host}{port}{path}{query}")
+        let has_own_query = matches!(&self.path, RedirectPath::To(path) if path.contains('?'));
+        let query = if self.strip_query || has_own_query { "" } else { query };
+        let slash = if path.starts_with('/') { "" } else { "/" };
+        format!("{scheme}://{host}{port}{slash}{path}{query}")
     }
 
     /// The request's own host, without a port that the redirect changes: because it names another, or because
@@ -214,6 +215,7 @@ mod tests {
         let https = RedirectAction { scheme_rewrite_specifier: Some(SchemeRewriteSpecifier::HttpsRedirect(true)), ..Default::default() };
         assert_eq!(location(to("/new"), "a.test", "/x?q=1"), "http://a.test/new?q=1");
         assert_eq!(location(to("/new?z"), "a.test", "/x?q=1"), "http://a.test/new?z");
+        assert_eq!(location(to("new"), "a.test", "/x?q=1"), "http://a.test/new?q=1");
         assert_eq!(location(https.clone(), "a.test:80", "/x"), "https://a.test/x");
         assert_eq!(location(https.clone(), "a.test:8081", "/x"), "https://a.test:8081/x");
         assert_eq!(location(RedirectAction { port_redirect: 8443, ..https }, "a.test:8081", "/"), "https://a.test:8443/");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 /// One connection that a proxy gets, with one request on it.
 #[derive(Debug, Clone, Deserialize)]
@@ -38,9 +38,25 @@ pub struct Call {
     /// The path with its query; `/` if it is not said.
     #[serde(default)]
     pub path: Option<String>,
-    /// Its other headers.
-    #[serde(default)]
-    pub headers: BTreeMap<String, String>,
+    /// Its other headers. One that the request has several times has a list of values.
+    #[serde(default, deserialize_with = "headers")]
+    pub headers: BTreeMap<String, Vec<String>>,
+}
+
+/// Most headers have one value, which may stand there as it is.
+fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Vec<String>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Values {
+        One(String),
+        Several(Vec<String>),
+    }
+    let values = |values| match values {
+        Values::One(value) => vec![value],
+        Values::Several(values) => values,
+    };
+    let written = BTreeMap::<String, Values>::deserialize(deserializer)?;
+    Ok(written.into_iter().map(|(name, written)| (name, values(written))).collect())
 }
 
 /// An address that no service has.
@@ -110,5 +126,18 @@ impl Call {
             (Tls::Plaintext | Tls::Tls, Protocol::Tcp) => return self.alpn.as_deref(),
         };
         Some(self.alpn.as_deref().unwrap_or(usual))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_has_one_value_or_a_list_of_them() {
+        let call: Call =
+            serde_json::from_str(r#"{"port": 80, "headers": {"x-a": "1", "x-b": ["2", "3"]}}"#).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(call.headers["x-a"], ["1"]);
+        assert_eq!(call.headers["x-b"], ["2", "3"]);
     }
 }

@@ -1,7 +1,8 @@
 //! The virtual host and the route of a request.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use weir_routing::{Decision, RequestHead, Route, RouteTable, VirtualHost, normalize};
+use weir_routing::normalize::{PathRules, Refused};
+use weir_routing::{Decision, RequestHead, Route, RouteTable, VirtualHost, told_scheme};
 use weir_xds::hcm::HttpConnectionManager;
 use weir_xds::hcm::http_connection_manager::RouteSpecifier;
 
@@ -36,14 +37,12 @@ impl Explainer<'_> {
             answer.step(format!("routes {} are refused", config.name), error);
             Error::NoRoute
         })?;
-        let path = settle_path(manager, call).map_err(|normalize::Refused| {
-            answer.step("400", "the path hides a NUL character");
-            Error::ProtocolError
-        })?;
+        let path = settle_path(manager, call, answer)?;
         let headers = headers(call);
+        let own_scheme = if call.tls == Tls::Plaintext { "http" } else { "https" };
         let head = RequestHead {
             method: call.method.as_deref().unwrap_or("GET"),
-            scheme: if call.tls == Tls::Plaintext { "http" } else { "https" },
+            scheme: told_scheme(&headers, manager.use_remote_address.unwrap_or(false)).unwrap_or(own_scheme),
             authority: call.host.as_deref().unwrap_or_default(),
             path: &path,
             headers: &headers,
@@ -104,19 +103,24 @@ fn named(what: &str, route: &Route) -> String {
 }
 
 /// The path as routes see it.
-fn settle_path(manager: &HttpConnectionManager, call: &Call) -> Result<String, normalize::Refused> {
+fn settle_path(manager: &HttpConnectionManager, call: &Call, answer: &mut Answer) -> Result<String, Error> {
     let path = call.path.as_deref().unwrap_or("/");
-    if manager.normalize_path.unwrap_or(false) || manager.merge_slashes {
-        return normalize::normalize(path, manager.merge_slashes).map(std::borrow::Cow::into_owned);
+    let rules = PathRules::compile(manager).map_err(|error| {
+        answer.step("the listener is refused", error.to_string());
+        Error::NoRoute
+    })?;
+    let settled = rules.settle(path).map_err(|Refused| {
+        answer.step("400", "the path hides a NUL character, or slashes that must not be hidden");
+        Error::ProtocolError
+    })?;
+    if settled != path {
+        answer.step(format!("path {settled}"), format!("is how the proxy writes {path}"));
     }
-    Ok(path.to_owned())
+    Ok(settled.into_owned())
 }
 
 /// The headers; what is none is left out.
 fn headers(call: &Call) -> HeaderMap {
-    let headers = call
-        .headers
-        .iter()
-        .filter_map(|(name, value)| Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?)));
-    headers.collect()
+    let pairs = call.headers.iter().flat_map(|(name, values)| values.iter().map(move |value| (name, value)));
+    pairs.filter_map(|(name, value)| Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?))).collect()
 }

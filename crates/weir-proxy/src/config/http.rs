@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
+use weir_routing::normalize::PathRules;
 use weir_routing::{CompileError, RouteTable};
 use weir_xds::hcm::HttpConnectionManager;
 use weir_xds::hcm::http_connection_manager::{CodecType, RouteSpecifier, ServerHeaderTransformation};
@@ -34,10 +35,8 @@ pub struct HttpConfig {
     pub edge: bool,
     /// How many addresses at the end of `x-forwarded-for` were written by proxies that are trusted.
     pub trusted_hops: u32,
-    /// Whether `.` and `..` segments and escapes of unreserved characters are resolved.
-    pub normalize_path: bool,
-    /// Whether runs of slashes become one.
-    pub merge_slashes: bool,
+    /// What is done to paths before anything looks at them.
+    pub paths: PathRules,
     /// Whether `x-request-id` is made where it is missing.
     pub generate_request_id: bool,
     /// Whether the client's `x-request-id` is kept at the edge.
@@ -123,8 +122,7 @@ impl HttpConfig {
             server: server_header(manager)?,
             edge: manager.use_remote_address.unwrap_or(false),
             trusted_hops: manager.xff_num_trusted_hops,
-            normalize_path: manager.normalize_path.unwrap_or(false),
-            merge_slashes: manager.merge_slashes,
+            paths: PathRules::compile(manager)?,
             generate_request_id: manager.generate_request_id.unwrap_or(true),
             keep_request_id: manager.preserve_external_request_id,
             websocket: manager.upgrade_configs.iter().any(|upgrade| upgrade.upgrade_type.eq_ignore_ascii_case("websocket")),

@@ -9,7 +9,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode, Version};
-use weir_routing::{RequestHead, normalize};
+use weir_routing::{RequestHead, told_scheme};
 
 use crate::config::http::HttpConfig;
 use crate::log::exchange::ConnectionInfo;
@@ -173,10 +173,7 @@ fn settle_path(uri: &http::Uri, method: &Method, config: &HttpConfig) -> Result<
         (text, _) if !text.starts_with('/') => return Err(BAD_REQUEST),
         _ => {}
     }
-    if !config.normalize_path && !config.merge_slashes {
-        return Ok(path.clone());
-    }
-    match normalize::normalize(path.as_str(), config.merge_slashes).map_err(|_| BAD_PATH)? {
+    match config.paths.settle(path.as_str()).map_err(|_| BAD_PATH)? {
         std::borrow::Cow::Borrowed(_) => Ok(path.clone()),
         std::borrow::Cow::Owned(normal) => PathAndQuery::try_from(normal).map_err(|_| BAD_PATH),
     }
@@ -246,18 +243,10 @@ pub fn join(headers: &mut HeaderMap, name: &HeaderName) {
 /// The scheme, and `x-forwarded-proto`: at the edge what the connection is, behind it what the edge says.
 fn settle_scheme(headers: &mut HeaderMap, edge: bool, connection: &ConnectionInfo) -> &'static str {
     let own = if connection.tls_version.is_some() { "https" } else { "http" };
-    let told = headers.get(FORWARDED_PROTO).and_then(|value| match value.as_bytes() {
-        b"http" => Some("http"),
-        b"https" => Some("https"),
-        _ => None,
-    });
-    match told {
-        Some(told) if !edge => told,
-        _ => {
-            headers.insert(FORWARDED_PROTO, HeaderValue::from_static(own));
-            own
-        }
-    }
+    told_scheme(headers, edge).unwrap_or_else(|| {
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static(own));
+        own
+    })
 }
 
 /// The client's address, and the headers that tell it.

@@ -35,6 +35,23 @@ async fn a_request_arrives_as_it_was_sent() {
 }
 
 #[tokio::test]
+async fn headers_that_a_route_writes_are_made_of_the_request_as_it_was() {
+    let upstream = Upstream::start().await;
+    let mut route = to("a");
+    let written = |name: &str, value: &str| json!({"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"});
+    route["request_headers_to_add"] =
+        json!([written("x-b", "%REQ(x-a)% of %REQ(:path)%"), written("x-a", "new"), written("x-c", "%REQ(x-a)%")]);
+    let proxy = Proxy::start(routes(json!([route])), &[cluster("a", &[&upstream], json!({}))]).await;
+    let mut client = proxy.connect().await;
+    client.say("GET /p HTTP/1.1\r\nhost: a\r\nx-a: old\r\n\r\n").await;
+
+    let head = upstream.accept().await.head().await;
+    for line in ["x-a: new", "x-b: old of /p", "x-c: old"] {
+        assert!(head.iter().any(|found| found == line), "no {line} in {head:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_concerns_one_connection_only_is_not_passed_on() {
     let upstream = Upstream::start().await;
     let proxy = Proxy::start(routes(json!([to("a")])), &[cluster("a", &[&upstream], json!({}))]).await;

@@ -50,23 +50,21 @@ pub(super) fn hash(call: &mut Call, to: &Forward) -> Vec<HeaderValue> {
 /// # Errors
 /// If the route makes of its path what cannot be sent.
 pub(super) fn request(call: &Call, matched: &Matched, route: &Route, to: &Forward) -> Result<(), InvalidUri> {
-    let mut head = std::mem::take(&mut *call.exchange.request.borrow_mut());
-    let headers = &mut head.headers;
     let chosen = call.chosen_cluster(route);
     if let Some(chosen) = chosen {
-        apply_to_request(&chosen.request_headers, headers, &call.exchange);
+        apply_to_request(&chosen.request_headers, &call.exchange);
     }
     for changes in [&route.request_headers, &matched.virtual_host().request_headers, &matched.routes.table.request_headers] {
-        apply_to_request(changes, headers, &call.exchange);
+        apply_to_request(changes, &call.exchange);
     }
-    rewrite_host(chosen.and_then(|chosen| chosen.host.as_deref()), &to.host, headers);
+    let mut head = call.exchange.request.borrow_mut();
+    let head = &mut *head;
+    rewrite_host(chosen.and_then(|chosen| chosen.host.as_deref()), &to.host, &mut head.headers);
     let rewritten = to.path.as_ref().map(|rewrite| rewrite.apply(&route.matcher.path, head.path.as_str()));
-    let result = match rewritten {
+    match rewritten {
         None => Ok(()),
         Some(path) => rewrite_path(&path, &mut head.path, &mut head.headers),
-    };
-    call.exchange.request.replace(head);
-    result
+    }
 }
 
 fn rewrite_host(chosen: Option<&str>, rewrite: &HostRewrite, headers: &mut HeaderMap) {

@@ -48,7 +48,7 @@ pub(super) fn call(args: &ExplainArgs, mesh: &MeshSnapshot, proxy: &Proxy) -> an
         let (name, value) = (name.trim().to_ascii_lowercase(), value.trim().to_owned());
         match name.as_str() {
             "host" => call.host = Some(value),
-            _ => drop(call.headers.insert(name, value)),
+            _ => call.headers.entry(name).or_default().push(value),
         }
     }
     Ok(call)
