@@ -104,6 +104,8 @@ pub enum Discovery {
     LogicalDns(ClusterLoadAssignment),
     /// The address that the client connected to.
     OriginalDestination,
+    /// The host that a request names.
+    OfRequest,
 }
 
 /// How an instance is chosen.
@@ -228,9 +230,17 @@ fn common_lb(cluster: &XdsCluster) -> CommonLb {
     }
 }
 
+/// A cluster of whatever hosts requests name: a dynamic forward proxy.
+const OF_REQUEST: &str = "envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig";
+
 fn discovery(cluster: &XdsCluster) -> Result<Discovery, CompileError> {
-    let kind = match cluster.cluster_discovery_type {
-        Some(ClusterDiscoveryType::Type(kind)) => DiscoveryType::try_from(kind).map_err(|_| CompileError::new("type", "is not known"))?,
+    let kind = match &cluster.cluster_discovery_type {
+        Some(ClusterDiscoveryType::Type(kind)) => DiscoveryType::try_from(*kind).map_err(|_| CompileError::new("type", "is not known"))?,
+        Some(ClusterDiscoveryType::ClusterType(kind))
+            if kind.typed_config.as_ref().is_some_and(|config| config.type_name() == OF_REQUEST) =>
+        {
+            return Ok(Discovery::OfRequest);
+        }
         Some(ClusterDiscoveryType::ClusterType(_)) => return Err(CompileError::unsupported("cluster_type")),
         None => DiscoveryType::Static,
     };

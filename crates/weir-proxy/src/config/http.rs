@@ -94,6 +94,7 @@ pub enum ServerHeader {
 const KNOWN_FILTERS: &[&str] = &[
     "envoy.extensions.filters.http.router.v3.Router",
     "envoy.extensions.filters.http.cors.v3.Cors",
+    "envoy.extensions.filters.http.dynamic_forward_proxy.v3.FilterConfig",
     "envoy.extensions.filters.http.fault.v3.HTTPFault",
     "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig",
 ];

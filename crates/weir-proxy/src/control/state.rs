@@ -149,7 +149,7 @@ impl State {
             Discovery::Static(assignment) | Discovery::StrictDns(assignment) | Discovery::LogicalDns(assignment) => {
                 Assignment::compile(assignment)
             }
-            Discovery::Eds(_) | Discovery::OriginalDestination => Assignment::default(),
+            Discovery::Eds(_) | Discovery::OriginalDestination | Discovery::OfRequest => Assignment::default(),
         };
         let known = self.clusters.remove(name);
         let stats = known.as_ref().map_or_else(|| Arc::new(ClusterStats::new(self.workers)), |known| known.current.stats.clone());
@@ -210,7 +210,7 @@ impl State {
         let policy = &state.current.policy;
         let (endpoints, ready) = match &policy.discovery {
             Discovery::Static(_) => (Some(&state.endpoints), true),
-            Discovery::OriginalDestination => (None, true),
+            Discovery::OriginalDestination | Discovery::OfRequest => (None, true),
             Discovery::Eds(service) => (self.assignments.get(service), self.assignments.contains_key(service)),
             Discovery::StrictDns(_) | Discovery::LogicalDns(_) => {
                 let known = state.endpoints.names().all(|name| self.addresses.contains_key(name));

@@ -15,6 +15,7 @@ const CARRIED_OUT: &[(&str, &[&str])] = &[
             "name",
             "alt_stat_name",
             "type",
+            "cluster_type",
             "eds_cluster_config",
             "connect_timeout",
             "load_assignment",

@@ -1,5 +1,6 @@
 //! One request, from its head to the head of its answer.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -35,6 +36,8 @@ pub(super) struct Call {
     pub(super) allowed_origin: Option<HeaderValue>,
     /// Its hash, where its like go to the same instance.
     pub(super) hash: Option<u64>,
+    /// The address of the host that it names, where that is what it goes to.
+    pub(super) named: Option<SocketAddr>,
     method: Method,
     grpc: bool,
 }
@@ -50,7 +53,8 @@ pub async fn handle(http: Rc<HttpRuntime>, connection: Rc<ConnectionInfo>, reque
     let exchange = Rc::new(Exchange::new(connection, Some(parts.version), !http.logs.is_empty()));
     let ending = Ending::new(exchange.clone(), http.clone());
     let method = parts.method.clone();
-    let mut call = Call { http, exchange, ending, on_upgrade, choice: None, allowed_origin: None, hash: None, method, grpc: false };
+    let mut call =
+        Call { http, exchange, ending, on_upgrade, choice: None, allowed_origin: None, hash: None, named: None, method, grpc: false };
     let (head, remote) = match head::read(parts, &call.http.config, &call.exchange.connection) {
         Ok(read) => read,
         Err(refusal) => return call.refuse(&refusal),
@@ -65,7 +69,12 @@ pub async fn handle(http: Rc<HttpRuntime>, connection: Rc<ConnectionInfo>, reque
 impl Call {
     /// What the choice of an instance may depend on.
     pub(super) fn lb_context(&self) -> LbContext<'static> {
-        LbContext { hash: self.hash, destination: self.exchange.connection.original_destination, tries: 1, ..LbContext::default() }
+        LbContext {
+            hash: self.hash,
+            destination: self.named.or(self.exchange.connection.original_destination),
+            tries: 1,
+            ..LbContext::default()
+        }
     }
 
     async fn route(self, incoming: Incoming) -> Response<ResponseBody> {

@@ -34,6 +34,7 @@ flags! {
     STREAM_IDLE_TIMEOUT = 14, "SI", "StreamIdleTimeout", "Nothing was sent for too long.";
     DURATION_TIMEOUT = 15, "DT", "DurationTimeout", "The stream or connection lasted too long.";
     LOCAL_RESET = 16, "LR", "LocalReset", "The proxy itself reset the stream.";
+    DNS_FAILURE = 18, "DF", "DnsResolutionFailed", "The host that the request names was not found.";
     OVERLOADED = 17, "OM", "OverloadManagerTerminated", "The proxy is out of resources.";
 }
 

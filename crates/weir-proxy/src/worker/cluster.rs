@@ -232,9 +232,9 @@ impl ClusterRuntime {
         None
     }
 
-    /// Where a connection was going to, if the cluster is of such destinations.
+    /// Where a connection or request was going to, if the cluster is of such destinations.
     fn destination(&self, current: &Cluster, context: &LbContext<'_>) -> Option<Rc<HostRuntime>> {
-        if current.policy.discovery != Discovery::OriginalDestination {
+        if !matches!(current.policy.discovery, Discovery::OriginalDestination | Discovery::OfRequest) {
             return None;
         }
         Some(self.destinations.get(context.destination?, || Limits::new(&current.policy)))

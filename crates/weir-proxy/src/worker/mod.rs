@@ -9,9 +9,10 @@ mod destinations;
 mod inspect;
 pub mod instance;
 mod listener;
+mod names;
 pub mod routes;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::io;
@@ -27,6 +28,7 @@ use crate::config::ProxyConfig;
 use crate::log::writer::{LogSink, LogWriter};
 use crate::stats::requests::{Identity, SeriesRegistry};
 use instance::Instance;
+use names::Names;
 
 /// How often a worker looks for connections that nobody needs.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -59,9 +61,15 @@ pub struct Shared {
     pub registry: Arc<SeriesRegistry>,
     writer: Arc<LogWriter>,
     sinks: RefCell<HashMap<Arc<str>, Rc<LogSink>>>,
+    names: OnceCell<Rc<Names>>,
 }
 
 impl Shared {
+    /// Looks up hosts that requests name; made when the first does.
+    pub fn names(&self) -> Rc<Names> {
+        self.names.get_or_init(Rc::default).clone()
+    }
+
     /// This worker's end of a log file.
     pub fn sink(&self, path: &Arc<str>) -> Rc<LogSink> {
         let mut sinks = self.sinks.borrow_mut();
@@ -138,7 +146,8 @@ pub fn start(
                 return;
             }
         };
-        let shared = Shared { worker, connections: Connections::default(), registry, writer, sinks: RefCell::default() };
+        let shared =
+            Shared { worker, connections: Connections::default(), registry, writer, sinks: RefCell::default(), names: OnceCell::new() };
         runtime.block_on(run(Rc::new(shared), world));
     })
 }

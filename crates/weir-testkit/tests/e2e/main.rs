@@ -9,6 +9,7 @@ mod filters;
 mod instances;
 mod load;
 mod memory;
+mod outbound;
 mod routing;
 mod seeds;
 mod shutdown;

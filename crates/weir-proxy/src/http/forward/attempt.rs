@@ -40,6 +40,8 @@ pub(super) struct Answer {
 pub(in crate::http) enum Failure {
     /// The cluster has no instance to choose.
     NoInstance,
+    /// The host that the request names was not found.
+    Unresolved,
     /// A limit of the cluster is reached.
     Overflow,
     /// No connection could be made.
@@ -74,6 +76,12 @@ impl Failure {
                 ResponseFlags::NO_HEALTHY_UPSTREAM,
                 "no_healthy_upstream".into(),
                 Bytes::from_static(b"no healthy upstream"),
+            ),
+            Self::Unresolved => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                ResponseFlags::DNS_FAILURE,
+                "dns_resolution_failure".into(),
+                Bytes::from_static(b"DNS resolution failure"),
             ),
             Self::Overflow => reset(StatusCode::SERVICE_UNAVAILABLE, ResponseFlags::UPSTREAM_OVERFLOW, "overflow"),
             Self::Connect(ConnectError::TimedOut) => {
@@ -148,7 +156,7 @@ fn outcome(result: &Result<Reached, Failure>) -> Option<Outcome> {
             Some(_) => Outcome::Status(400),
         },
         Err(Failure::AttemptTimedOut) => Outcome::TimedOut,
-        Err(Failure::Overflow | Failure::NoInstance | Failure::TimedOut) => return None,
+        Err(Failure::Overflow | Failure::NoInstance | Failure::Unresolved | Failure::TimedOut) => return None,
         Err(_) => Outcome::Failed,
     })
 }

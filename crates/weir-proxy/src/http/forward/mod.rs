@@ -23,6 +23,7 @@ use super::local_reply::LocalReply;
 use super::request_body::Source;
 use super::response_body::{ResponseBody, UpstreamBody};
 use crate::balance::outlier::Outcome;
+use crate::config::cluster::Discovery;
 use crate::log::flags::ResponseFlags;
 use crate::upstream::resources::{Overflow, Resource};
 use crate::worker::cluster::ClusterRuntime;
@@ -50,6 +51,12 @@ pub(super) async fn forward(mut call: Call, matched: &Matched, route: &Route, to
     let Some(cluster) = cluster else { return no_cluster(call, to) };
     if prepare::request(&call, matched, route, to).is_err() {
         return call.reply(LocalReply::new(StatusCode::BAD_REQUEST, ""));
+    }
+    if cluster.policy().discovery == Discovery::OfRequest {
+        call.named = prepare::named(&call).await;
+        if call.named.is_none() {
+            return give_up(call, &cluster, &Failure::Unresolved);
+        }
     }
     let by_hash = !to.hash.is_empty() && cluster.policy().lb.balance.is_by_hash();
     let cookies = if by_hash { prepare::hash(&mut call, to) } else { vec![] };

@@ -1,6 +1,7 @@
 //! What is settled before the first attempt: the cluster, the request as the instance will see it, how long all
 //! may take.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -43,6 +44,16 @@ pub(super) fn hash(call: &mut Call, to: &Forward) -> Vec<HeaderValue> {
     let hashed = hash_policy::evaluate(&to.hash, &call.exchange.request.borrow().for_routing(), source, || fastrand::u64(..));
     call.hash = hashed.hash;
     hashed.cookies
+}
+
+/// The address of the host that a request names, looked up now.
+pub(super) async fn named(call: &Call) -> Option<SocketAddr> {
+    let (authority, scheme) = {
+        let request = call.exchange.request.borrow();
+        (request.authority().to_owned(), request.scheme)
+    };
+    let names = call.http.instance.shared.names();
+    names.find(&authority, if scheme == "https" { 443 } else { 80 }).await
 }
 
 /// Makes the request what the instance will see.

@@ -98,7 +98,7 @@ fn wants_retry(policy: &RetryPolicy, result: &Result<Answer, Failure>) -> bool {
         Err(failure) => {
             let any_reset = RetryOn::SERVER_ERROR.and(RetryOn::GATEWAY_ERROR).and(RetryOn::RESET);
             match failure {
-                Failure::NoInstance | Failure::TimedOut | Failure::Overflow => false,
+                Failure::NoInstance | Failure::Unresolved | Failure::TimedOut | Failure::Overflow => false,
                 Failure::Connect(_) => on.has(any_reset.and(RetryOn::CONNECT_FAILURE).and(RetryOn::RESET_BEFORE_REQUEST)),
                 Failure::RefusedStream => on.has(any_reset.and(RetryOn::REFUSED_STREAM)),
                 Failure::Closed | Failure::Reset | Failure::Protocol | Failure::AttemptTimedOut => on.has(any_reset),
