@@ -13,5 +13,6 @@ mod outbound;
 mod routing;
 mod seeds;
 mod shutdown;
+mod storm;
 mod support;
 mod weights;
