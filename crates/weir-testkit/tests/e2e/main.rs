@@ -12,6 +12,7 @@ mod memory;
 mod outbound;
 mod routing;
 mod seeds;
+mod seeds_on_bad_days;
 mod shutdown;
 mod storm;
 mod support;
