@@ -7,7 +7,7 @@
 mod policy;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::config::host::{Host, Hosts};
@@ -105,6 +105,9 @@ pub struct Health {
     version: AtomicU64,
     /// When it is next looked whose time is over.
     next_look: AtomicU64,
+    /// Whether instances are left out, and whether they are checked: who learns late of a change must not act on what was.
+    ejects: AtomicBool,
+    checks: AtomicBool,
     /// Whether a passed active health check brings back who is left out.
     returns_when_checked: AtomicBool,
     /// Held by who leaves an instance out or brings it back: not too many are out at once.
@@ -130,6 +133,8 @@ impl Default for Health {
             started: Instant::now(),
             version: AtomicU64::new(0),
             next_look: AtomicU64::new(0),
+            ejects: AtomicBool::new(true),
+            checks: AtomicBool::new(true),
             returns_when_checked: AtomicBool::new(false),
             deciding: Mutex::new(()),
             stats: OutlierStats::default(),
@@ -143,6 +148,10 @@ impl Health {
         self.version.load(Ordering::Acquire)
     }
 
+    fn deciding(&self) -> MutexGuard<'_, ()> {
+        self.deciding.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn changed(&self) {
         self.version.fetch_add(1, Ordering::Release);
     }
@@ -153,6 +162,9 @@ impl Health {
 
     /// Follows a change of the cluster: what nothing watches any more is forgotten.
     pub fn follow(&self, policy: Option<&OutlierPolicy>, has_checks: bool, hosts: &Hosts) {
+        let _deciding = self.deciding();
+        self.ejects.store(policy.is_some(), Ordering::Relaxed);
+        self.checks.store(has_checks, Ordering::Relaxed);
         self.returns_when_checked.store(policy.is_some_and(|policy| policy.returns_when_checked), Ordering::Relaxed);
         for health in hosts.list.iter().map(|weighted| &weighted.host.health) {
             if policy.is_none() {
@@ -173,6 +185,10 @@ impl Health {
 
     /// The same, at a time.
     pub fn checked_at(&self, host: &Host, passes: bool, now: Instant) -> bool {
+        let _deciding = self.deciding();
+        if !self.checks.load(Ordering::Relaxed) {
+            return false;
+        }
         let is_new = host.health.failing.swap(!passes, Ordering::Relaxed) == passes;
         if is_new {
             if passes {
@@ -181,7 +197,6 @@ impl Health {
             self.changed();
         }
         if passes && host.health.is_ejected() && self.returns_when_checked.load(Ordering::Relaxed) {
-            let _deciding = self.deciding.lock().unwrap_or_else(PoisonError::into_inner);
             self.bring_back(host, self.time(now));
             tracing::info!(instance = %host.address, "used again: it passes its health check");
         }
@@ -204,9 +219,9 @@ impl Health {
 
     /// Leaves an instance out, if that may be; for how long.
     fn eject(&self, hosts: &Hosts, host: &Host, reason: Reason, policy: &OutlierPolicy, now: impl Fn() -> Instant) -> Option<Duration> {
-        let _deciding = self.deciding.lock().unwrap_or_else(PoisonError::into_inner);
+        let _deciding = self.deciding();
         let is_known = hosts.list.iter().any(|known| std::ptr::eq(Arc::as_ptr(&known.host), host));
-        if host.health.is_ejected() || !is_known {
+        if host.health.is_ejected() || !is_known || !self.ejects.load(Ordering::Relaxed) {
             return None;
         }
         self.stats.detected[reason as usize].fetch_add(1, Ordering::Relaxed);
@@ -250,7 +265,7 @@ impl Health {
         if now < next || self.next_look.compare_exchange(next, following, Ordering::Relaxed, Ordering::Relaxed).is_err() {
             return;
         }
-        let _deciding = self.deciding.lock().unwrap_or_else(PoisonError::into_inner);
+        let _deciding = self.deciding();
         for host in hosts.list.iter().map(|weighted| &weighted.host) {
             let health = &host.health;
             let (since, times) = (health.ejected.load(Ordering::Relaxed), health.times.load(Ordering::Relaxed));
@@ -432,6 +447,10 @@ mod tests {
         health.follow(None, true, &all);
         assert_eq!(usable(&all), [0]);
         health.follow(None, false, &all);
+        assert_eq!(usable(&all), [0, 1]);
+        // Who has not heard of the change yet changes nothing.
+        report(&health, &all, 0, &[BAD; 5], &policy(OutlierDetection { max_ejection_percent: Some(100), ..Default::default() }));
+        assert!(!health.checked(&all.list[1].host, false));
         assert_eq!(usable(&all), [0, 1]);
     }
 

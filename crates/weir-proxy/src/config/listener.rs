@@ -32,6 +32,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Whether it opens a socket of its own. One that does not gets connections from another listener.
     pub bind: bool,
+    /// What is done about where a connection was going to.
+    pub original_destination: OriginalDestination,
     /// What must be known of a connection before its filter chain can be chosen.
     pub inspect: Inspect,
     chains: FilterChains,
@@ -41,6 +43,17 @@ pub struct Listener {
     pub inbound: bool,
     /// What is written of connections that no filter chain takes.
     pub access_logs: Vec<AccessLog>,
+}
+
+/// What is done about where a connection was going to before the kernel redirected it here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OriginalDestination {
+    /// Nothing: it was going here.
+    Ignore,
+    /// It counts as the connection's local address.
+    Restore,
+    /// That, and if there is a listener for it, the connection is that one's.
+    HandOver,
 }
 
 /// What is found out of a connection's first bytes.
@@ -87,9 +100,6 @@ impl Listener {
     pub fn compile(listener: &XdsListener, previous: Option<&Listener>, secrets: &mut Secrets) -> Result<Self, CompileError> {
         let address = listener.address.as_ref().and_then(to_socket_addr);
         let address = address.ok_or_else(|| CompileError::new("address", "is not an IP address and a port"))?;
-        if listener.use_original_dst.unwrap_or(false) {
-            return Err(CompileError::unsupported("use_original_dst"));
-        }
         let mut filter_chains = vec![];
         for (i, chain) in listener.filter_chains.iter().enumerate() {
             let within = |error: CompileError| error.within(&format!("filter_chains[{i}]"));
@@ -103,6 +113,7 @@ impl Listener {
             name: listener.name.as_str().into(),
             address,
             bind: !unbound,
+            original_destination: original_destination(listener),
             inspect: inspect(listener)?,
             chains: FilterChains::compile(listener)?,
             filter_chains,
@@ -126,6 +137,18 @@ impl Listener {
     }
 }
 
+const ORIGINAL_DST: &str = "envoy.filters.listener.original_dst";
+
+fn original_destination(listener: &XdsListener) -> OriginalDestination {
+    if listener.use_original_dst.unwrap_or(false) {
+        OriginalDestination::HandOver
+    } else if listener.listener_filters.iter().any(|filter| filter.name == ORIGINAL_DST) {
+        OriginalDestination::Restore
+    } else {
+        OriginalDestination::Ignore
+    }
+}
+
 fn inspect(listener: &XdsListener) -> Result<Inspect, CompileError> {
     let mut inspect =
         Inspect { tls: false, http: false, timeout: Some(INSPECT_TIMEOUT), go_on: listener.continue_on_listener_filters_timeout };
@@ -133,6 +156,7 @@ fn inspect(listener: &XdsListener) -> Result<Inspect, CompileError> {
         match filter.name.as_str() {
             "envoy.filters.listener.tls_inspector" => inspect.tls = true,
             "envoy.filters.listener.http_inspector" => inspect.http = true,
+            ORIGINAL_DST => {}
             name => {
                 return Err(CompileError::new(format!("listener_filters[{i}]"), format!("the listener filter `{name}` is not supported")));
             }

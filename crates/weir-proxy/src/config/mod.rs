@@ -23,7 +23,7 @@ use listener::Listener;
 /// The whole configuration of one proxy instance.
 #[derive(Debug, Default, Clone)]
 pub struct ProxyConfig {
-    /// Its open listeners.
+    /// Its listeners.
     pub listeners: Vec<OpenListener>,
     /// Its route tables, by name.
     pub routes: HashMap<Arc<str>, Arc<RouteTable>>,
@@ -31,13 +31,14 @@ pub struct ProxyConfig {
     pub clusters: HashMap<Arc<str>, Arc<Cluster>>,
 }
 
-/// A listener and its sockets.
+/// A listener that is in force, and its sockets.
 #[derive(Debug, Clone)]
 pub struct OpenListener {
     /// What becomes of its connections.
     pub listener: Arc<Listener>,
-    /// Its sockets, one for each worker. They outlive changes of the listener.
-    pub sockets: Arc<Bound>,
+    /// Its sockets, one for each worker. They outlive changes of the listener. None if other listeners hand connections to
+    /// it.
+    pub sockets: Option<Arc<Bound>>,
     /// Counted by all workers; kept while the listener changes.
     pub stats: Arc<ListenerStats>,
 }

@@ -267,8 +267,8 @@ impl State {
         self.activate_routes(now);
         self.activate_listeners();
         let open = |state: &ListenerState| {
-            let (listener, sockets) = (state.active.clone()?, state.sockets.clone()?);
-            Some(OpenListener { listener, sockets, stats: state.stats.clone() })
+            let (listener, sockets) = (state.active.clone()?, state.sockets.clone());
+            (sockets.is_some() || !listener.bind).then(|| OpenListener { listener, sockets, stats: state.stats.clone() })
         };
         ProxyConfig {
             listeners: self.listeners.values().filter_map(open).collect(),

@@ -92,6 +92,7 @@ const CARRIED_OUT: &[(&str, &[&str])] = &[
             "traffic_direction",
             "access_log",
             "bind_to_port",
+            "use_original_dst",
             "deprecated_v1",
             "enable_reuse_port",
             "max_connections_to_accept_per_socket_event",

@@ -11,7 +11,6 @@ use tokio::sync::{Mutex as AsyncMutex, Notify};
 
 use crate::balance::Wish;
 use crate::balance::outlier::Outcome;
-use crate::balance::selector::Selector;
 use crate::config::cluster::{Cluster, ClusterPolicy, Discovery};
 use crate::config::host::Host;
 use crate::stats::cluster::{Tally, WorkerClusterStats};
@@ -19,6 +18,8 @@ use crate::stats::requests::Known;
 use crate::upstream::http1::Http1Connection;
 use crate::upstream::http2::Http2Connection;
 use crate::upstream::resources::{Overflow, Permit, Resource};
+pub use crate::worker::choice::LbContext;
+use crate::worker::choice::{Usable, priorities};
 use crate::worker::destinations::Destinations;
 
 /// A connection that may be idle for less is looked at when it is to be used, and not only by the sweep.
@@ -261,46 +262,6 @@ impl ClusterRuntime {
     }
 }
 
-/// The priorities of instances, as far as they are still known.
-fn priorities(cluster: &Cluster, addresses: &[SocketAddr]) -> Vec<Option<usize>> {
-    let hosts = &cluster.hosts;
-    let find = |address: &SocketAddr| hosts.list.iter().position(|known| known.host.address == *address);
-    addresses.iter().map(|address| find(address).map(|position| hosts.level(position))).collect()
-}
-
-/// What the choice of an instance may depend on: Envoy's `LoadBalancerContext`.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct LbContext<'c> {
-    /// The request's hash; it decides where the cluster's load balancing goes by hashes.
-    pub hash: Option<u64>,
-    /// Instances that are avoided; if such a one is chosen again after `tries` more choices, it is taken after all.
-    pub avoid: &'c [SocketAddr],
-    /// See `avoid`.
-    pub tries: u32,
-    /// The instances of the attempts before, in their order.
-    pub tried: &'c [SocketAddr],
-    /// Whether their priorities are left out, and after how many attempts each time.
-    pub other_priorities: Option<usize>,
-    /// Where the client's connection was going to, if that is known.
-    pub destination: Option<SocketAddr>,
-}
-
-/// How instances are chosen, as their health is now.
-struct Usable {
-    selector: Selector,
-    /// Of the cluster's health when this was made.
-    version: u64,
-}
-
-impl Usable {
-    fn new(cluster: &Cluster) -> Self {
-        // Read first: what changes meanwhile is seen at the next choice.
-        let version = cluster.health.version();
-        let selector = Selector::new(&cluster.policy.lb, &cluster.hosts, Instant::now(), || fastrand::u64(..));
-        Self { selector, version }
-    }
-}
-
 impl HostRuntime {
     fn new(host: Arc<Host>) -> Self {
         Self {
@@ -526,3 +487,6 @@ impl Drop for BusyGuard {
         self.0.active.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,12 +29,22 @@ pub struct Instance {
     clusters: RefCell<HashMap<Arc<str>, Rc<ClusterRuntime>>>,
     routes: RefCell<HashMap<Arc<str>, Rc<RouteSlot>>>,
     listeners: RefCell<HashMap<Arc<str>, Rc<ActiveListener>>>,
+    /// Those listeners by their addresses.
+    by_address: RefCell<HashMap<SocketAddr, Rc<ActiveListener>>>,
 }
 
 impl Instance {
     /// An instance without a configuration yet.
     pub fn new(id: Arc<str>, identity: Identity, shared: Rc<Shared>) -> Rc<Self> {
-        Rc::new(Self { id, identity, shared, clusters: RefCell::default(), routes: RefCell::default(), listeners: RefCell::default() })
+        Rc::new(Self {
+            id,
+            identity,
+            shared,
+            clusters: RefCell::default(),
+            routes: RefCell::default(),
+            listeners: RefCell::default(),
+            by_address: RefCell::default(),
+        })
     }
 
     /// Follows a change of the configuration: clusters first, then what leads to them.
@@ -78,7 +89,7 @@ impl Instance {
         let gone: Vec<Rc<ActiveListener>> = {
             let mut listeners = self.listeners.borrow_mut();
             let stays = |name: &Arc<str>, active: &Rc<ActiveListener>| {
-                wanted.get(name).is_some_and(|open| Arc::ptr_eq(&open.sockets, active.sockets()))
+                wanted.get(name).is_some_and(|open| open.sockets.as_ref().map(Arc::as_ptr) == active.sockets().map(Arc::as_ptr))
             };
             listeners.extract_if(|name, active| !stays(name, active)).map(|(_, active)| active).collect()
         };
@@ -94,6 +105,13 @@ impl Instance {
                 }
             }
         }
+        let listeners = self.listeners.borrow();
+        *self.by_address.borrow_mut() = listeners.values().map(|active| (active.address(), active.clone())).collect();
+    }
+
+    /// The listener for an address to which a connection was going.
+    pub(super) fn listener_for(&self, destination: SocketAddr) -> Option<Rc<ActiveListener>> {
+        of_address(&self.by_address.borrow(), destination).cloned()
     }
 
     /// The slot of a route table, made if there is none yet.
@@ -127,11 +145,41 @@ impl Instance {
         for listener in self.listeners.borrow_mut().drain() {
             listener.1.close();
         }
+        self.by_address.borrow_mut().clear();
     }
 
     /// Closes what nobody used for too long.
     pub fn sweep(&self, now: Instant) {
         self.clusters.borrow().values().for_each(|cluster| cluster.sweep(now));
         self.listeners.borrow().values().for_each(|listener| listener.sweep(now));
+    }
+}
+
+/// What is at an address, or at all addresses of its port.
+fn of_address<T>(known: &HashMap<SocketAddr, T>, address: SocketAddr) -> Option<&T> {
+    let port = address.port();
+    let at = |wildcard: SocketAddr| known.get(&wildcard);
+    let any4 = || at((Ipv4Addr::UNSPECIFIED, port).into()).filter(|_| address.is_ipv4());
+    known.get(&address).or_else(any4).or_else(|| at((Ipv6Addr::UNSPECIFIED, port).into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_for_the_very_address_comes_before_one_for_all_addresses() {
+        let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        let known = ["10.0.0.1:80", "0.0.0.0:80", "[::]:80", "[::]:90"].map(|text| (address(text), text)).into_iter().collect();
+        let cases = [
+            ("10.0.0.1:80", Some("10.0.0.1:80")),
+            ("10.0.0.2:80", Some("0.0.0.0:80")),
+            ("[fd00::1]:80", Some("[::]:80")),
+            ("10.0.0.2:90", Some("[::]:90")),
+            ("10.0.0.1:81", None),
+        ];
+        for (destination, wanted) in cases {
+            assert_eq!(of_address(&known, address(destination)).copied(), wanted, "{destination}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +18,7 @@ use super::chain::{ChainRuntime, Incoming};
 use super::inspect;
 use super::instance::Instance;
 use crate::config::OpenListener;
-use crate::config::listener::Listener;
+use crate::config::listener::{Listener, OriginalDestination};
 use crate::control::sockets::Bound;
 use crate::log::exchange::{ConnectionInfo, Exchange};
 use crate::log::flags::ResponseFlags;
@@ -27,9 +28,10 @@ use crate::stats::listener::ListenerStats;
 /// How long accepting pauses when the process has no descriptors left.
 const OUT_OF_DESCRIPTORS_PAUSE: Duration = Duration::from_millis(50);
 
-/// An open listener.
+/// A listener that is in force.
 pub struct ActiveListener {
-    sockets: Arc<Bound>,
+    /// None if other listeners hand connections to it.
+    sockets: Option<Arc<Bound>>,
     stats: Arc<ListenerStats>,
     worker: usize,
     current: RefCell<Rc<Current>>,
@@ -48,13 +50,15 @@ struct Current {
 /// Opens a listener; `None` if this worker has its socket already.
 pub fn open(instance: &Rc<Instance>, open: &OpenListener) -> Option<Rc<ActiveListener>> {
     let worker = instance.shared.worker;
-    let socket = open.sockets.take(worker)?;
-    let socket = match TcpListener::from_std(socket) {
-        Ok(socket) => socket,
-        Err(error) => {
-            tracing::error!(listener = %open.listener.name, %error, "a listening socket cannot be used");
-            return None;
-        }
+    let socket = match &open.sockets {
+        None => None,
+        Some(sockets) => match TcpListener::from_std(sockets.take(worker)?) {
+            Ok(socket) => Some(socket),
+            Err(error) => {
+                tracing::error!(listener = %open.listener.name, %error, "a listening socket cannot be used");
+                return None;
+            }
+        },
     };
     let active = Rc::new(ActiveListener {
         sockets: open.sockets.clone(),
@@ -64,7 +68,9 @@ pub fn open(instance: &Rc<Instance>, open: &OpenListener) -> Option<Rc<ActiveLis
         closing: Notify::new(),
         closed: Cell::new(false),
     });
-    tokio::task::spawn_local(active.clone().accept(instance.clone(), socket));
+    if let Some(socket) = socket {
+        tokio::task::spawn_local(active.clone().accept(instance.clone(), socket));
+    }
     Some(active)
 }
 
@@ -82,9 +88,14 @@ impl Current {
 }
 
 impl ActiveListener {
-    /// Its sockets.
-    pub fn sockets(&self) -> &Arc<Bound> {
-        &self.sockets
+    /// Its sockets, if it has any.
+    pub fn sockets(&self) -> Option<&Arc<Bound>> {
+        self.sockets.as_ref()
+    }
+
+    /// The address that it is for.
+    pub fn address(&self) -> SocketAddr {
+        self.current.borrow().listener.address
     }
 
     /// Follows a change. Connections of filter chains that are gone finish what they are doing.
@@ -134,29 +145,41 @@ impl ActiveListener {
         }
     }
 
-    fn start(self: &Rc<Self>, instance: &Rc<Instance>, stream: TcpStream, remote: std::net::SocketAddr) {
+    fn start(self: &Rc<Self>, instance: &Rc<Instance>, stream: TcpStream, remote: SocketAddr) {
         let (listener, instance) = (self.clone(), instance.clone());
         tokio::task::spawn_local(async move {
+            let (listener, destination) = listener.for_connection(&instance, &stream);
             let stats = listener.stats.of(listener.worker);
             stats.downstream_cx_total.add(1);
             stats.downstream_cx_active.add(1);
             let _open = instance.shared.connections.enter();
-            if let Err(error) = listener.serve(stream, remote).await {
+            if let Err(error) = listener.serve(stream, remote, destination).await {
                 tracing::debug!(%remote, %error, "a connection ended before it was understood");
             }
             stats.downstream_cx_active.subtract(1);
         });
     }
 
-    async fn serve(&self, mut stream: TcpStream, remote: std::net::SocketAddr) -> io::Result<()> {
+    /// Whose a connection is, and where it was going to, if that is known and of interest.
+    fn for_connection(self: Rc<Self>, instance: &Instance, stream: &TcpStream) -> (Rc<Self>, Option<SocketAddr>) {
+        let wanted = self.current.borrow().listener.original_destination;
+        let destination = match wanted {
+            OriginalDestination::Ignore => None,
+            OriginalDestination::Restore | OriginalDestination::HandOver => original_destination(stream),
+        };
+        let other = destination.filter(|_| wanted == OriginalDestination::HandOver).and_then(|address| instance.listener_for(address));
+        (other.unwrap_or(self), destination)
+    }
+
+    async fn serve(&self, mut stream: TcpStream, remote: SocketAddr, destination: Option<SocketAddr>) -> io::Result<()> {
         static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
         stream.set_nodelay(true)?;
         let current = self.current.borrow().clone();
         let found = inspect::inspect(&mut stream, current.listener.inspect).await?;
         let mut info = ConnectionInfo {
             id: CONNECTIONS.fetch_add(1, Ordering::Relaxed),
-            local: stream.local_addr()?,
-            original_destination: None,
+            local: destination.map_or_else(|| stream.local_addr(), Ok)?,
+            original_destination: destination,
             remote,
             server_name: found.server_name.as_deref().map(Into::into),
             tls_version: None,
@@ -196,8 +219,23 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted)
 }
 
+/// Where a connection was going to before the kernel redirected it here; none if it was not redirected.
+#[cfg(target_os = "linux")]
+fn original_destination(stream: &TcpStream) -> Option<SocketAddr> {
+    let socket = socket2::SockRef::from(stream);
+    let is_v4 = stream.local_addr().ok()?.ip().to_canonical().is_ipv4();
+    let found = if is_v4 { socket.original_dst_v4() } else { socket.original_dst_v6() };
+    found.ok()?.as_socket()
+}
+
+/// Only Linux redirects in a way that can be asked for.
+#[cfg(not(target_os = "linux"))]
+fn original_destination(_: &TcpStream) -> Option<SocketAddr> {
+    None
+}
+
 /// A connection that waits already.
-fn accept_now(socket: &TcpListener) -> Option<io::Result<(TcpStream, std::net::SocketAddr)>> {
+fn accept_now(socket: &TcpListener) -> Option<io::Result<(TcpStream, SocketAddr)>> {
     let mut cx = std::task::Context::from_waker(Waker::noop());
     match socket.poll_accept(&mut cx) {
         std::task::Poll::Ready(accepted) => Some(accepted),

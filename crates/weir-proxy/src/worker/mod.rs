@@ -4,6 +4,7 @@
 //! instances; a request never crosses threads. It follows the newest [`World`], which is shared and immutable.
 
 pub mod chain;
+mod choice;
 pub mod cluster;
 mod destinations;
 mod inspect;

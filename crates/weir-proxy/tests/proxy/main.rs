@@ -10,6 +10,7 @@ mod http2;
 mod limits;
 mod mirrors;
 mod outliers;
+mod priorities;
 mod requests;
 mod support;
 mod upgrades;
