@@ -55,8 +55,21 @@ fn start_one(role: &Role, pilot: SocketAddr, work: &Path) -> Envoy {
     let (config, admin) = (file("yaml"), file("admin"));
     fs::write(&config, bootstrap(role, pilot)).expect("a bootstrap can be written");
     let (config, told) = (config.display().to_string(), admin.display().to_string());
-    // The base id keeps the shared memory of several Envoys on one machine apart.
-    let arguments = ["-c", &config, "--admin-address-path", &told, "--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warning"];
+    // The base id keeps the shared memory of several Envoys on one machine apart. Access logs are written every ten seconds if
+    // nobody says otherwise.
+    let arguments = [
+        "-c",
+        &config,
+        "--admin-address-path",
+        &told,
+        "--use-dynamic-base-id",
+        "--concurrency",
+        "1",
+        "--log-level",
+        "warning",
+        "--file-flush-interval-msec",
+        "50",
+    ];
     Envoy { process: Process::start(program, &arguments, file("log")), admin }
 }
 

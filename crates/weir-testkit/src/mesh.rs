@@ -14,7 +14,7 @@ use crate::wait::until;
 use crate::{binaries, ports};
 
 /// Nothing is logged, nothing is traced: a test looks at what clients and peers see.
-const MESH_CONFIG: &str = "accessLogFile: ''\nenableTracing: false\n";
+pub const MESH_CONFIG: &str = "accessLogFile: ''\nenableTracing: false\n";
 
 /// Whose proxies move the traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,13 +49,15 @@ impl Mesh {
     /// # Panics
     /// If it cannot be started.
     pub async fn start(plane: DataPlane, layout: Layout, resources: &[(&str, &str)]) -> Self {
-        let work = tempfile::tempdir().expect("there is room for a folder");
-        fs::create_dir(resources_of(work.path())).expect("a folder can be made");
-        fs::write(work.path().join("mesh.yaml"), MESH_CONFIG).expect("a file can be written");
-        write(work.path(), "prelude.yaml", &layout.prelude());
-        for (name, text) in resources {
-            write(work.path(), name, text);
-        }
+        Self::start_with(plane, layout, MESH_CONFIG, resources).await
+    }
+
+    /// The same, with a mesh configuration (MeshConfig) of the test's own.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub async fn start_with(plane: DataPlane, layout: Layout, mesh_config: &str, resources: &[(&str, &str)]) -> Self {
+        let work = lay_out(layout, mesh_config, resources);
         let pilot = local(ports::free());
         match plane {
             DataPlane::Weir => Self::start_weir(layout, work, pilot).await,
@@ -130,6 +132,15 @@ impl Mesh {
         local(self.layout.gateway)
     }
 
+    /// What Envoys said of configuration that they refuse.
+    ///
+    /// # Panics
+    /// If a log cannot be read.
+    pub fn refusals(&self) -> Vec<String> {
+        let said: Vec<String> = self.envoys.iter().map(|envoy| envoy.process.said()).collect();
+        said.iter().flat_map(|said| said.lines()).filter(|line| line.contains("rejected")).map(str::to_owned).collect()
+    }
+
     /// The process of the control plane; over [`DataPlane::Weir`] that of the proxies, too.
     pub fn weir(&mut self) -> &mut Process {
         &mut self.weir
@@ -144,7 +155,19 @@ fn start_weir(command: &str, work: &Path, pilot: SocketAddr, options: &[&str]) -
     Process::start(binaries::weir(), &arguments, work.join("weir.log"))
 }
 
-fn resources_of(work: &Path) -> PathBuf {
+/// Writes what a mesh is made of to a folder: its configuration and its resources.
+pub(crate) fn lay_out(layout: Layout, mesh_config: &str, resources: &[(&str, &str)]) -> TempDir {
+    let work = tempfile::tempdir().expect("there is room for a folder");
+    fs::create_dir(resources_of(work.path())).expect("a folder can be made");
+    fs::write(work.path().join("mesh.yaml"), mesh_config).expect("a file can be written");
+    write(work.path(), "prelude.yaml", &layout.prelude());
+    for (name, text) in resources {
+        write(work.path(), name, text);
+    }
+    work
+}
+
+pub(crate) fn resources_of(work: &Path) -> PathBuf {
     work.join("resources")
 }
 
