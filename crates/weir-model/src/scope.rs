@@ -172,32 +172,49 @@ fn outbound_policy(mesh: &MeshSnapshot, sidecar: Option<&Sidecar>, namespace: &s
     }
 }
 
-/// The hosts that a listener imports, by namespace; `*` stands for all.
-struct Hosts(BTreeMap<String, Vec<String>>);
+/// Hosts by namespace; `*` stands for all.
+type ByNamespace = BTreeMap<String, Vec<String>>;
+
+/// What a listener imports, and what of that it leaves out: `~ns/host`, and `~/host` for all namespaces. What `~/*` means
+/// is nothing at all.
+#[derive(Default)]
+struct Hosts {
+    imported: ByNamespace,
+    excluded: ByNamespace,
+}
 
 impl Hosts {
     fn read(written: &[String], namespace: &str) -> Self {
-        let mut hosts: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut hosts = Self::default();
         for (owner, host) in written.iter().filter_map(|host| host.split_once('/')) {
+            let (list, owner) = match owner.strip_prefix('~') {
+                Some("") if host == "*" => continue,
+                Some("") => (&mut hosts.excluded, "*"),
+                Some(owner) => (&mut hosts.excluded, owner),
+                None => (&mut hosts.imported, owner),
+            };
             let owner = if owner == "." { namespace } else { owner };
-            hosts.entry(owner.to_owned()).or_default().push(host.to_ascii_lowercase());
+            list.entry(owner.to_owned()).or_default().push(host.to_ascii_lowercase());
         }
-        Self(hosts)
-    }
-
-    /// Those that count for something of a namespace.
-    fn of<'h>(&'h self, namespace: &str) -> impl Iterator<Item = &'h String> {
-        self.0.get(namespace).into_iter().chain(self.0.get("*")).flatten()
+        hosts
     }
 
     fn import_service(&self, service: &Service) -> bool {
-        self.of(&service.namespace).any(|host| is_subset(&service.hostname, host))
+        let among = |list| of_namespace(list, &service.namespace).any(|host| is_subset(&service.hostname, host));
+        among(&self.imported) && !among(&self.excluded)
     }
 
-    /// A rule is imported if one of its hosts has any name in common with an imported one.
+    /// A rule is imported if one of its hosts has any name in common with an imported one, and is not left out.
     fn import_rule(&self, rule: &VirtualService) -> bool {
-        self.of(&rule.namespace).any(|host| rule.hosts.iter().any(|own| overlap(own, host)))
+        let imported = |own: &str| of_namespace(&self.imported, &rule.namespace).any(|host| overlap(own, host));
+        let excluded = |own: &str| of_namespace(&self.excluded, &rule.namespace).any(|host| is_subset(own, host));
+        rule.hosts.iter().any(|own| imported(own) && !excluded(own))
     }
+}
+
+/// Those that count for something of a namespace.
+fn of_namespace<'h>(hosts: &'h ByNamespace, namespace: &str) -> impl Iterator<Item = &'h String> {
+    hosts.get(namespace).into_iter().chain(hosts.get("*")).flatten()
 }
 
 impl EgressListener {

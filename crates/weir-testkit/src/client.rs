@@ -11,7 +11,7 @@ use hyper::{HeaderMap, Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -19,6 +19,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::certificate::Certificate;
 use crate::payload::{self, Payload};
+use crate::seen::Seen;
 use crate::wait::DEADLINE;
 
 /// The time for bodies that are large on purpose.
@@ -44,6 +45,8 @@ pub struct Answer {
     pub instance: String,
     /// The body: a proxy's own answer says there what is wrong.
     pub body: String,
+    /// The headers.
+    pub headers: HeaderMap,
 }
 
 /// An answer as far as it came.
@@ -70,6 +73,16 @@ impl Answer {
     /// Whether this instance answered, and well.
     pub fn is_from(&self, instance: &str) -> bool {
         self.status == 200 && self.instance == instance
+    }
+
+    /// All values of a header, in their order.
+    pub fn values(&self, name: &str) -> Vec<String> {
+        self.headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect()
+    }
+
+    /// The request as it reached the instance, if that was asked to say so: see [`ECHO`](crate::ECHO).
+    pub fn seen(&self) -> Option<Seen> {
+        Seen::read(&self.body)
     }
 }
 
@@ -107,7 +120,22 @@ impl Client {
     /// # Panics
     /// If the path or the headers are none.
     pub async fn get(&mut self, path: &str, headers: &[(&str, &str)]) -> Result<Answer, String> {
-        let mut request = self.request(Method::GET, path);
+        self.ask("GET", path, headers).await
+    }
+
+    /// Sends a request without a body. A header that is named twice is sent twice; a `host` among them is sent instead of
+    /// the client's own.
+    ///
+    /// # Errors
+    /// If no whole answer came.
+    ///
+    /// # Panics
+    /// If the method, the path or the headers are none.
+    pub async fn ask(&mut self, method: &str, path: &str, headers: &[(&str, &str)]) -> Result<Answer, String> {
+        let mut request = Request::builder().method(method).uri(path);
+        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+            request = request.header("host", &self.host);
+        }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -115,7 +143,7 @@ impl Client {
             let (head, body) = self.send(request.body(Payload::EMPTY)?).await?.into_parts();
             let body = String::from_utf8_lossy(&body.collect().await?.to_bytes()).into_owned();
             let instance = head.headers.get("x-instance").and_then(|value| value.to_str().ok()).unwrap_or_default();
-            Ok::<_, Error>(Answer { status: head.status.as_u16(), instance: instance.to_owned(), body })
+            Ok::<_, Error>(Answer { status: head.status.as_u16(), instance: instance.to_owned(), body, headers: head.headers })
         };
         in_time(DEADLINE, answer).await
     }
@@ -225,7 +253,11 @@ impl Client {
         self.opened += 1;
         match &self.tls {
             None => handshake(stream).await,
-            Some(connector) => handshake(connector.connect(ServerName::try_from(self.host.clone())?, stream).await?).await,
+            Some(connector) => {
+                // A server name has no port.
+                let name = self.host.split(':').next().unwrap_or_default().to_owned();
+                handshake(connector.connect(ServerName::try_from(name)?, stream).await?).await
+            }
         }
     }
 }
@@ -249,4 +281,36 @@ pub async fn tcp_greeting(address: SocketAddr) -> String {
     // A connection that is refused or reset reached nobody, as one that ends without a word.
     let _ = timeout(DEADLINE, greeted).await;
     name
+}
+
+/// Whom a connection reached that begins as TLS, with this server name; nobody's name is empty.
+///
+/// Only the first message of a handshake is sent. What passes TLS on has seen enough then, and a [`Peer`](crate::Peer) of
+/// TCP answers with its name, in plain text.
+///
+/// # Panics
+/// If the server name is none.
+pub async fn tls_greeting(address: SocketAddr, server_name: Option<&str>) -> String {
+    let hello = client_hello(server_name);
+    let mut name = String::new();
+    let greeted = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(&hello).await?;
+        stream.read_to_string(&mut name).await
+    };
+    let _ = timeout(DEADLINE, greeted).await;
+    name
+}
+
+/// The first message of a client; without a server name if it names none.
+fn client_hello(server_name: Option<&str>) -> Vec<u8> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let mut config = config.expect("the provider knows TLS 1.3").with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+    config.enable_sni = server_name.is_some();
+    let name = ServerName::try_from(server_name.unwrap_or("nobody.test").to_owned()).expect("a test's server name is good");
+    let mut connection = rustls::ClientConnection::new(Arc::new(config), name).expect("a client has all that it needs");
+    let mut hello = vec![];
+    connection.write_tls(&mut hello).expect("a vector takes all that is written");
+    hello
 }

@@ -15,7 +15,7 @@ use crate::wait::until;
 use crate::{binaries, ports, statistics};
 
 /// Nothing is logged, nothing is traced: a test looks at what clients and peers see.
-const MESH_CONFIG: &str = "accessLogFile: ''\nenableTracing: false\n";
+pub const MESH_CONFIG: &str = "accessLogFile: ''\nenableTracing: false\n";
 
 /// Stands in a `MeshConfig` for the file of the access log.
 pub const LOG: &str = "ACCESS_LOG";
@@ -72,14 +72,7 @@ impl Mesh {
     /// # Panics
     /// If it cannot be started.
     pub async fn start_with(plane: DataPlane, layout: Layout, mesh_config: &str, resources: &[(&str, &str)]) -> Self {
-        let work = tempfile::tempdir().expect("there is room for a folder");
-        fs::create_dir(resources_of(work.path())).expect("a folder can be made");
-        let mesh_config = mesh_config.replace(LOG, &log_of(work.path()).display().to_string());
-        fs::write(work.path().join("mesh.yaml"), mesh_config).expect("a file can be written");
-        write(work.path(), "prelude.yaml", &layout.prelude());
-        for (name, text) in resources {
-            write(work.path(), name, text);
-        }
+        let work = lay_out(layout, mesh_config, resources);
         let pilot = local(ports::free());
         match plane {
             DataPlane::Weir => Self::start_weir(layout, work, pilot).await,
@@ -177,6 +170,15 @@ impl Mesh {
         if self.admin.is_some() { statistics::of_weir(&text, &cluster) } else { statistics::of_envoy(&text, &cluster) }
     }
 
+    /// What Envoys said of configuration that they refuse.
+    ///
+    /// # Panics
+    /// If a log cannot be read.
+    pub fn refusals(&self) -> Vec<String> {
+        let said: Vec<String> = self.envoys.iter().map(|envoy| envoy.process.said()).collect();
+        said.iter().flat_map(|said| said.lines()).filter(|line| line.contains("rejected")).map(str::to_owned).collect()
+    }
+
     /// The process of the control plane; over [`DataPlane::Weir`] that of the proxies, too.
     pub fn weir(&mut self) -> &mut Process {
         &mut self.weir
@@ -191,7 +193,20 @@ fn start_weir(command: &str, work: &Path, pilot: SocketAddr, options: &[&str]) -
     Process::start(binaries::weir(), &arguments, work.join("weir.log"))
 }
 
-fn resources_of(work: &Path) -> PathBuf {
+/// Writes what a mesh is made of to a folder: its configuration and its resources.
+pub(crate) fn lay_out(layout: Layout, mesh_config: &str, resources: &[(&str, &str)]) -> TempDir {
+    let work = tempfile::tempdir().expect("there is room for a folder");
+    fs::create_dir(resources_of(work.path())).expect("a folder can be made");
+    let mesh_config = mesh_config.replace(LOG, &log_of(work.path()).display().to_string());
+    fs::write(work.path().join("mesh.yaml"), mesh_config).expect("a file can be written");
+    write(work.path(), "prelude.yaml", &layout.prelude());
+    for (name, text) in resources {
+        write(work.path(), name, text);
+    }
+    work
+}
+
+pub(crate) fn resources_of(work: &Path) -> PathBuf {
     work.join("resources")
 }
 

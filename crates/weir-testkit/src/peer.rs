@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
+use hyper::header::{HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -20,6 +21,7 @@ use tokio::time::timeout;
 
 use crate::config::Protocol;
 use crate::payload::{self, Payload};
+use crate::seen::Seen;
 use crate::wait::DEADLINE;
 
 /// A request for this path is answered when the test says so: [`Peer::release`].
@@ -28,6 +30,11 @@ pub const HELD: &str = "/held";
 pub const BYTES: &str = "/bytes/";
 /// A request for this path is answered with the length of its body.
 pub const LENGTH: &str = "/length";
+
+/// A request with this header is answered with its head, as it came: see [`Answer::seen`](crate::Answer::seen).
+pub const ECHO: &str = "x-echo";
+/// Each value of this header, `name: value`, becomes a header of the answer.
+pub const RESPOND: &str = "x-respond";
 
 /// One instance of a service. Over HTTP it says its name in each answer's `x-instance`, over TCP at the beginning of each
 /// connection.
@@ -125,6 +132,12 @@ async fn counted(request: Request<Incoming>) -> String {
     payload::length(request.into_body()).await.map_or_else(|| "it ended too early".to_owned(), |length| length.to_string())
 }
 
+/// A header as [`RESPOND`] has it.
+fn header(written: &HeaderValue) -> Option<(HeaderName, HeaderValue)> {
+    let (name, value) = written.to_str().ok()?.split_once(": ")?;
+    Some((name.parse().ok()?, value.parse().ok()?))
+}
+
 /// An address for each peer. Connections go out from 127.0.0.1: none can take the port of a peer that is stopped, and
 /// none can by chance be connected to itself.
 pub(crate) fn own_address() -> IpAddr {
@@ -169,13 +182,18 @@ impl Application {
             self.held.send_modify(|held| *held += 1);
             let _ = released.wait_for(|released| *released).await;
         }
+        let wanted: HeaderMap = request.headers().get_all(RESPOND).iter().filter_map(header).collect();
         let asked = path.strip_prefix(BYTES).and_then(|number| number.parse().ok());
         let body = match asked {
             Some(number) => Either::Right(Payload::of(number)),
+            None if request.headers().contains_key(ECHO) => {
+                Either::Left(Full::from(Seen::write(request.method(), request.uri(), request.headers())))
+            }
             None if path == LENGTH => Either::Left(Full::from(counted(request).await)),
             None => Either::Left(Full::from(self.name.clone())),
         };
         let mut response = Response::new(body);
+        response.headers_mut().extend(wanted);
         response.headers_mut().insert("x-instance", self.name.parse().expect("a name fits in a header"));
         Ok(response)
     }

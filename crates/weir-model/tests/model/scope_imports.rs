@@ -44,6 +44,10 @@ fn services_are_imported_by_namespace_and_host() {
         ("nowhere/*", ""),
         ("~/*", ""),
         ("~/*, ./a.test", "a.test"),
+        ("'*/*', '~other/*'", "a.test b.test d.test"),
+        ("'*/*', ~./a.test, '~other/*.wild.test'", "b.test c.test d.test"),
+        ("'*/*', ~/c.test, ~shop/d.test", "a.test a.wild.test b.test d.test"),
+        ("'~other/*'", ""),
     ] {
         let mesh = mesh(&[services.concat(), importing(&format!("{{hosts: [{hosts}]}}"))]);
         let scope = mesh.scope(&sidecar("shop", ""));
@@ -74,6 +78,18 @@ fn the_root_namespaces_sidecar_means_the_proxys_namespace_by_a_dot() {
         entry("shop/a", "a.test", &[80], ""),
     ]);
     assert_eq!(reached(&mesh), ["shop/a.test 80"]);
+}
+
+#[test]
+fn a_rule_is_left_out_if_all_of_its_hosts_are() {
+    let rules = [rule("other/one", "a.test", "host: x.test", ""), rule("other/both", "a.test, b.test", "host: x.test", "")].concat();
+    for (hosts, expected) in [("'*/*'", "both one"), ("'*/*', ~other/a.test", "both"), ("'*/*', '~other/*'", "")] {
+        let mesh = mesh(&[rules.clone(), importing(&format!("{{hosts: [{hosts}]}}"))]);
+        let scope = mesh.scope(&sidecar("shop", ""));
+        let mut found: Vec<&str> = scope.egress[0].virtual_services.iter().map(|rule| rule.name.as_str()).collect();
+        found.sort_unstable();
+        assert_eq!(found.join(" "), expected, "{hosts}");
+    }
 }
 
 #[test]

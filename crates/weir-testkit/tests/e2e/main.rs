@@ -3,7 +3,9 @@
 #![allow(clippy::print_stderr, reason = "what a test has measured is told")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+mod access_log;
 mod bad_peers;
+mod fields;
 mod files;
 mod filters;
 mod instances;
