@@ -20,7 +20,12 @@ pub fn clusters(plane: &DataPlane, ids: &[Arc<str>]) -> String {
                 let address = weighted.host.address;
                 let _ = writeln!(out, "{name}::{address}::rq_active::{}", weighted.host.load());
                 let _ = writeln!(out, "{name}::{address}::weight::{}", weighted.weight);
-                let flags = if weighted.host.health.is_ejected() { "/failed_outlier_check" } else { "healthy" };
+                let flags = match (weighted.host.health.is_failing(), weighted.host.health.is_ejected()) {
+                    (true, true) => "/failed_active_hc/failed_outlier_check",
+                    (true, false) => "/failed_active_hc",
+                    (false, true) => "/failed_outlier_check",
+                    (false, false) => "healthy",
+                };
                 let _ = writeln!(out, "{name}::{address}::health_flags::{flags}");
                 if let Some(hostname) = &weighted.host.hostname {
                     let _ = writeln!(out, "{name}::{address}::hostname::{hostname}");

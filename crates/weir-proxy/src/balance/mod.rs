@@ -113,6 +113,7 @@ pub(crate) mod tests {
     pub(crate) fn hosts(weights: &[u32]) -> Hosts {
         let host = |(i, weight): (usize, &u32)| WeightedHost {
             host: Arc::new(Host {
+                check: None,
                 address: ([10, 0, 0, i as u8], 80).into(),
                 hostname: None,
                 workload: Workload::default(),

@@ -99,6 +99,11 @@ impl HostHealth {
         !self.is_ejected() && !self.failing.load(Ordering::Relaxed)
     }
 
+    /// Whether it fails its active health checks.
+    pub fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
+    }
+
     /// Counts an outcome; the reason to leave the instance out, if it is one.
     fn count(&self, outcome: Outcome, policy: &OutlierPolicy) -> Option<(&'static str, u32)> {
         let status = match outcome {

@@ -14,6 +14,7 @@ use weir_xds::values::std_duration;
 
 use super::host::Hosts;
 use crate::balance::outlier::{Health, OutlierPolicy};
+use crate::health::policy::HealthCheckPolicy;
 use crate::stats::cluster::ClusterStats;
 use crate::upstream::resources::{CircuitBreakers, Resources};
 
@@ -50,6 +51,8 @@ pub struct ClusterPolicy {
     pub connect_timeout: Duration,
     /// When instances are left out.
     pub outlier: Option<OutlierPolicy>,
+    /// How their health is checked.
+    pub health_check: Option<Arc<HealthCheckPolicy>>,
     /// If fewer percent of the instances than this are left, all are used.
     pub panic_percent: u32,
     /// What may be used of it at once.
@@ -160,6 +163,7 @@ impl ClusterPolicy {
             balance: balance(cluster),
             connect_timeout: cluster.connect_timeout.as_ref().map_or(CONNECT_TIMEOUT, std_duration),
             outlier: cluster.outlier_detection.as_ref().map(OutlierPolicy::compile),
+            health_check: HealthCheckPolicy::of_cluster(cluster)?.map(Arc::new),
             panic_percent: panic_percent(cluster),
             circuit_breakers: CircuitBreakers::compile(cluster.circuit_breakers.as_ref()),
             protocol: protocol(cluster, options.as_ref())?,
@@ -174,6 +178,11 @@ impl ClusterPolicy {
             metadata: Metadata::compile(cluster.metadata.as_ref()),
             service: service(cluster),
         })
+    }
+
+    /// Whether instances are left out at times.
+    pub fn leaves_out(&self) -> bool {
+        self.outlier.is_some() || self.health_check.is_some()
     }
 }
 

@@ -25,6 +25,33 @@ pub struct Host {
     pub active: AtomicU32,
     /// Whether it has failed too often lately.
     pub health: HostHealth,
+    /// How its health is checked, where that is not as for all others.
+    pub check: Option<Box<CheckTarget>>,
+}
+
+/// How the health of one instance is checked: `envoy.config.endpoint.v3.Endpoint.HealthCheckConfig`.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct CheckTarget {
+    /// Where it answers checks, if not where it serves.
+    pub address: Option<SocketAddr>,
+    /// At which port, if not there.
+    pub port: Option<u16>,
+    /// The authority of checks; may be empty.
+    pub hostname: String,
+    /// Whether it is not checked at all.
+    pub is_disabled: bool,
+}
+
+impl CheckTarget {
+    fn compile(found: &weir_xds::endpoint::Endpoint) -> Option<Box<Self>> {
+        let config = found.health_check_config.as_ref()?;
+        Some(Box::new(Self {
+            address: config.address.as_ref().and_then(weir_xds::values::to_socket_addr),
+            port: u16::try_from(config.port_value).ok().filter(|port| *port != 0),
+            hostname: config.hostname.clone(),
+            is_disabled: config.disable_active_health_check,
+        }))
+    }
 }
 
 /// What Istio tells of an instance: `name;namespace;canonical name;canonical revision;cluster`.
@@ -52,6 +79,18 @@ impl Workload {
 }
 
 impl Host {
+    /// Whether its health is checked, in a cluster that does that.
+    pub fn is_checked(&self) -> bool {
+        self.check.as_ref().is_none_or(|check| !check.is_disabled)
+    }
+
+    /// Where its health is checked.
+    pub fn check_address(&self) -> SocketAddr {
+        let Some(check) = &self.check else { return self.address };
+        let address = check.address.unwrap_or(self.address);
+        SocketAddr::new(address.ip(), check.port.unwrap_or(address.port()))
+    }
+
     /// How many requests and connections it is busy with.
     pub fn load(&self) -> u32 {
         self.active.load(Ordering::Relaxed)
@@ -87,6 +126,8 @@ pub struct Endpoint {
     pub weight: u32,
     /// Its workload.
     pub workload: Workload,
+    /// How its health is checked.
+    pub check: Option<Box<CheckTarget>>,
 }
 
 /// The usable instances of an assignment: those of the first priority that has any that are healthy.
@@ -114,6 +155,7 @@ fn endpoint(endpoint: &LbEndpoint) -> Option<Endpoint> {
         port,
         weight: endpoint.load_balancing_weight.unwrap_or(1).max(1),
         workload: Workload::parse(endpoint.metadata.as_ref()),
+        check: CheckTarget::compile(found),
     })
 }
 
@@ -140,13 +182,16 @@ impl Hosts {
                 if seen.insert(address, list.len()).is_some() {
                     continue;
                 }
-                let same = known.get(&address).filter(|host| host.workload == endpoint.workload && host.hostname == hostname);
+                let is_same =
+                    |host: &&&Arc<Host>| host.workload == endpoint.workload && host.hostname == hostname && host.check == endpoint.check;
+                let same = known.get(&address).filter(is_same);
                 let new = || Host {
                     address,
                     hostname: hostname.clone(),
                     workload: endpoint.workload.clone(),
                     active: AtomicU32::new(0),
                     health: HostHealth::default(),
+                    check: endpoint.check.clone(),
                 };
                 list.push(WeightedHost { host: same.map_or_else(|| Arc::new(new()), |host| Arc::clone(host)), weight: endpoint.weight });
             }
@@ -186,7 +231,7 @@ mod tests {
 
     #[test]
     fn an_instance_outlives_changes_of_the_others() {
-        let endpoint = |host: &str| Endpoint { host: host.into(), port: 80, weight: 1, workload: Workload::default() };
+        let endpoint = |host: &str| Endpoint { host: host.into(), port: 80, weight: 1, workload: Workload::default(), check: None };
         let before = Hosts::build(&[endpoint("10.0.0.1"), endpoint("10.0.0.2")], |_| vec![], &Hosts::default());
         let after = Hosts::build(&[endpoint("10.0.0.2"), endpoint("10.0.0.2"), endpoint("10.0.0.3")], |_| vec![], &before);
         assert_eq!(after.list.len(), 2);

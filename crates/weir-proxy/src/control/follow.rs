@@ -94,11 +94,15 @@ impl Follower {
         }
     }
 
-    /// Waits, while names are still resolved.
+    /// Waits, while names are still resolved and instances checked.
     async fn wait(&mut self, pause: Duration) {
         let end = tokio::time::Instant::now() + pause;
-        while let Ok(Some((name, addresses))) = tokio::time::timeout_at(end, self.resolved.recv()).await {
-            self.state.resolved(&name, addresses);
+        loop {
+            tokio::select! {
+                Some((name, addresses)) = self.resolved.recv() => self.state.resolved(&name, addresses),
+                () = self.state.checked.notified() => self.state.follow_checks(),
+                () = tokio::time::sleep_until(end) => return,
+            }
             self.bring_into_force();
         }
     }
@@ -118,6 +122,10 @@ impl Follower {
                 },
                 Some((name, addresses)) = self.resolved.recv() => {
                     self.state.resolved(&name, addresses);
+                    vec![]
+                }
+                () = self.state.checked.notified() => {
+                    self.state.follow_checks();
                     vec![]
                 }
                 () = tokio::time::sleep_until(deadline.into()) => {

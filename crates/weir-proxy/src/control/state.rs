@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
 use weir_ads::Update;
 use weir_routing::RouteTable;
 use weir_xds::cluster::Cluster as XdsCluster;
@@ -26,6 +27,7 @@ use crate::config::http::RouteSource;
 use crate::config::listener::{Handler, Listener};
 use crate::config::tls::{Secrets, secret_key};
 use crate::config::{OpenListener, ProxyConfig};
+use crate::health::Checks;
 use crate::stats::cluster::ClusterStats;
 use crate::stats::listener::ListenerStats;
 
@@ -44,6 +46,8 @@ pub struct State {
     listeners: HashMap<Arc<str>, ListenerState>,
     secrets: Secrets,
     addresses: HashMap<String, Vec<IpAddr>>,
+    /// Notified when an instance has been checked for the first time.
+    pub checked: Arc<Notify>,
     /// Everything as it was received, for `/config_dump`.
     pub raw: HashMap<ResourceType, HashMap<Arc<str>, Any>>,
 }
@@ -53,6 +57,7 @@ struct ClusterState {
     /// What stands in the cluster itself, or must be resolved.
     endpoints: Vec<Endpoint>,
     ready: bool,
+    checks: Checks,
 }
 
 struct RouteState {
@@ -84,6 +89,7 @@ impl State {
             listeners: HashMap::new(),
             secrets: Secrets::default(),
             addresses: HashMap::new(),
+            checked: Arc::default(),
             raw: HashMap::new(),
         }
     }
@@ -150,14 +156,15 @@ impl State {
             }
             Discovery::Eds(_) | Discovery::OriginalDestination => vec![],
         };
-        let known = self.clusters.remove(name);
+        let mut known = self.clusters.remove(name);
+        let checks = known.as_mut().map(|known| std::mem::take(&mut known.checks)).unwrap_or_default();
         let stats = known.as_ref().map_or_else(|| Arc::new(ClusterStats::new(self.workers)), |known| known.current.stats.clone());
         // Instances stay through a change of the cluster; they are brought up to date at once.
         let resources = known.as_ref().map(|known| known.current.resources.clone()).unwrap_or_default();
         let health = known.as_ref().map(|known| known.current.health.clone()).unwrap_or_default();
         let hosts = known.map_or_else(Hosts::default, |known| known.current.hosts.clone());
         let current = Arc::new(Cluster { policy, hosts, stats, resources, health });
-        self.clusters.insert(name.clone(), ClusterState { current, endpoints, ready: false });
+        self.clusters.insert(name.clone(), ClusterState { current, endpoints, ready: false, checks });
         self.refresh_cluster(name);
         Ok(())
     }
@@ -223,6 +230,7 @@ impl State {
             addresses.into_iter().take(if only_one { 1 } else { usize::MAX }).collect()
         };
         let hosts = Hosts::build(endpoints, resolve, &state.current.hosts);
+        let before = state.current.hosts.clone();
         state.current = Arc::new(Cluster {
             policy: policy.clone(),
             hosts,
@@ -230,6 +238,13 @@ impl State {
             resources: state.current.resources.clone(),
             health: state.current.health.clone(),
         });
+        state.checks.follow(&state.current, &before, &self.checked);
+        state.ready = state.ready && state.checks.are_warm();
+    }
+
+    /// Looks again which clusters are ready, when instances have been checked.
+    pub fn follow_checks(&mut self) {
+        self.refresh_hosts(|_| true);
     }
 
     /// The names that must be resolved.

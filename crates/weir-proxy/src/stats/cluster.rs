@@ -1,11 +1,26 @@
 //! What is counted of a cluster, under Envoy's names.
 
+use std::sync::atomic::AtomicU64;
+
 use super::cells::Cell;
 
 /// What is counted of a cluster: a block for each worker.
 #[derive(Debug)]
 pub struct ClusterStats {
     workers: Box<[WorkerClusterStats]>,
+    /// Counted by the control side.
+    pub health_checks: HealthCheckStats,
+}
+
+/// What is counted of a cluster's active health checks, by no worker.
+#[derive(Debug, Default)]
+#[allow(missing_docs)] // Each is Envoy's statistic `cluster.NAME.health_check.…` of that name.
+pub struct HealthCheckStats {
+    pub attempt: AtomicU64,
+    pub success: AtomicU64,
+    pub failure: AtomicU64,
+    pub passive_failure: AtomicU64,
+    pub network_failure: AtomicU64,
 }
 
 /// What one worker counts of a cluster. Blocks of two workers share no cache line.
@@ -72,7 +87,7 @@ pub const NAMES: &[(&str, CellOf)] = &[
 impl ClusterStats {
     /// For so many workers.
     pub fn new(workers: usize) -> Self {
-        Self { workers: (0..workers.max(1)).map(|_| WorkerClusterStats::default()).collect() }
+        Self { workers: (0..workers.max(1)).map(|_| WorkerClusterStats::default()).collect(), health_checks: HealthCheckStats::default() }
     }
 
     /// The block of a worker.

@@ -108,7 +108,8 @@ impl ClusterRuntime {
         let old = self.current.replace(cluster.clone());
         self.tell_limits(cluster);
         let same_hosts = Arc::ptr_eq(&old.hosts.list, &cluster.hosts.list);
-        if same_hosts && old.policy.balance == cluster.policy.balance && old.policy.outlier == cluster.policy.outlier {
+        let same_reasons = old.policy.outlier == cluster.policy.outlier && old.policy.leaves_out() == cluster.policy.leaves_out();
+        if same_hosts && old.policy.balance == cluster.policy.balance && same_reasons {
             return;
         }
         if !same_hosts {
@@ -170,9 +171,9 @@ impl ClusterRuntime {
         let current = self.current.borrow();
         if let Some(policy) = &current.policy.outlier {
             current.health.look(&current.policy.name, &current.hosts, policy);
-            if self.usable.borrow().version != current.health.version() {
-                self.choose_usable(&current);
-            }
+        }
+        if current.policy.leaves_out() && self.usable.borrow().version != current.health.version() {
+            self.choose_usable(&current);
         }
         let Usable { hosts, runtimes, balancer, .. } = &mut *self.usable.borrow_mut();
         let mut chosen = None;
@@ -191,6 +192,22 @@ impl ClusterRuntime {
         let current = self.current.borrow();
         if let Some(policy) = &current.policy.outlier {
             current.health.report(&current.policy.name, &current.hosts, host, outcome, policy);
+        }
+    }
+
+    /// Takes note of an answer by which an instance says that it is to be left out at once, if its health is checked:
+    /// <https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/health_checking#passive-health-checking>.
+    pub fn heed(&self, host: &Host, answer: &http::HeaderMap) {
+        const FAIL: http::HeaderName = http::HeaderName::from_static("x-envoy-immediate-health-check-fail");
+        let current = self.current.borrow();
+        if current.policy.health_check.is_none() || !host.is_checked() || !answer.contains_key(FAIL) {
+            return;
+        }
+        let stats = &current.stats.health_checks;
+        stats.failure.fetch_add(1, Ordering::Relaxed);
+        stats.passive_failure.fetch_add(1, Ordering::Relaxed);
+        if current.health.checked(host, false) {
+            tracing::warn!(cluster = &*current.policy.name, instance = %host.address, "says that it fails its health checks");
         }
     }
 
@@ -221,9 +238,9 @@ impl Usable {
     fn new(cluster: &Cluster, runtimes: &[Rc<HostRuntime>]) -> Self {
         // Read first: what changes meanwhile is seen at the next choice.
         let version = cluster.health.version();
-        let (hosts, runtimes) = match cluster.policy.outlier {
-            None => (cluster.hosts.clone(), runtimes.to_vec()),
-            Some(_) => {
+        let (hosts, runtimes) = match cluster.policy.leaves_out() {
+            false => (cluster.hosts.clone(), runtimes.to_vec()),
+            true => {
                 let good = outlier::usable(&cluster.hosts, cluster.policy.panic_percent);
                 let list: Arc<[_]> = good.iter().map(|position| cluster.hosts.list[*position].clone()).collect();
                 let equal = list.windows(2).all(|pair| pair[0].weight == pair[1].weight);
