@@ -16,6 +16,7 @@ pub mod service;
 pub mod snapshot;
 pub mod virtual_service;
 pub mod visibility;
+pub mod workload_group;
 
 pub use destination_rule::{DestinationRule, EffectivePolicy};
 pub use gateway::{GatewayPort, GatewayServer, MergedGateway};
@@ -28,3 +29,4 @@ pub use service::{Endpoint, Registry, Resolution, Service, ServicePort};
 pub use snapshot::{DEFAULT_DOMAIN, MeshSnapshot};
 pub use virtual_service::{HttpRule, MESH, TcpRule, TlsRule, VirtualService};
 pub use visibility::Visibility;
+pub use workload_group::{Probe, WorkloadGroups, WorkloadHealth, WorkloadKey};

@@ -100,7 +100,7 @@ impl Follower {
         loop {
             tokio::select! {
                 Some((name, addresses)) = self.resolved.recv() => self.state.resolved(&name, addresses),
-                () = self.state.checked.notified() => self.state.follow_checks(),
+                () = self.state.told.first.notified() => self.state.follow_checks(),
                 () = tokio::time::sleep_until(end) => return,
             }
             self.bring_into_force();
@@ -108,7 +108,10 @@ impl Follower {
     }
 
     async fn follow(&mut self, mut stream: ClientStream) {
-        for request in self.client.connect() {
+        let mut workload = self.state.told.workload.subscribe();
+        let mut first = self.client.connect();
+        first.extend(workload.borrow_and_update().clone().map(|health| self.client.health(&health)));
+        for request in first {
             if stream.requests.send(request).await.is_err() {
                 return;
             }
@@ -124,9 +127,13 @@ impl Follower {
                     self.state.resolved(&name, addresses);
                     vec![]
                 }
-                () = self.state.checked.notified() => {
+                () = self.state.told.first.notified() => {
                     self.state.follow_checks();
                     vec![]
+                }
+                Ok(()) = workload.changed() => {
+                    let health = workload.borrow_and_update().clone();
+                    health.map(|health| self.client.health(&health)).into_iter().collect()
                 }
                 () = tokio::time::sleep_until(deadline.into()) => {
                     self.retry_listeners();

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
+use tokio::sync::watch;
 use weir_ads::Update;
 use weir_routing::RouteTable;
 use weir_xds::cluster::Cluster as XdsCluster;
@@ -27,7 +27,7 @@ use crate::config::http::RouteSource;
 use crate::config::listener::{Handler, Listener};
 use crate::config::tls::{Secrets, secret_key};
 use crate::config::{OpenListener, ProxyConfig};
-use crate::health::Checks;
+use crate::health::{Checks, Told};
 use crate::stats::cluster::ClusterStats;
 use crate::stats::listener::ListenerStats;
 
@@ -46,8 +46,10 @@ pub struct State {
     listeners: HashMap<Arc<str>, ListenerState>,
     secrets: Secrets,
     addresses: HashMap<String, Vec<IpAddr>>,
-    /// Notified when an instance has been checked for the first time.
-    pub checked: Arc<Notify>,
+    /// Who is told of health checks.
+    pub told: Told,
+    /// Whether health checks may run commands.
+    pub may_run_commands: bool,
     /// Everything as it was received, for `/config_dump`.
     pub raw: HashMap<ResourceType, HashMap<Arc<str>, Any>>,
 }
@@ -89,7 +91,8 @@ impl State {
             listeners: HashMap::new(),
             secrets: Secrets::default(),
             addresses: HashMap::new(),
-            checked: Arc::default(),
+            told: Told { first: Arc::default(), workload: watch::Sender::new(None) },
+            may_run_commands: false,
             raw: HashMap::new(),
         }
     }
@@ -122,11 +125,19 @@ impl State {
     fn remove(&mut self, kind: ResourceType, name: &Arc<str>) {
         self.raw.entry(kind).or_default().remove(name);
         match kind {
-            ResourceType::Cluster => drop(self.clusters.remove(name)),
+            ResourceType::Cluster => self.remove_cluster(name),
             ResourceType::Endpoint => drop(self.assignments.remove(name)),
             ResourceType::Route => drop(self.routes.remove(name)),
             ResourceType::Listener => drop(self.listeners.remove(name)),
             ResourceType::Secret => self.secrets.slot(name).set(None),
+        }
+    }
+
+    fn remove_cluster(&mut self, name: &Arc<str>) {
+        let policy = self.clusters.remove(name).and_then(|state| state.current.policy.health_check.clone());
+        if policy.is_some_and(|policy| policy.probe.is_some()) {
+            // Nobody knows how the workload is any more.
+            self.told.workload.send_replace(None);
         }
     }
 
@@ -150,6 +161,11 @@ impl State {
 
     fn upsert_cluster(&mut self, name: &Arc<str>, cluster: &XdsCluster) -> Result<(), String> {
         let policy = Arc::new(ClusterPolicy::compile(cluster).map_err(|error| error.to_string())?);
+        if policy.health_check.as_ref().is_some_and(|check| check.runs_commands()) && !self.may_run_commands {
+            return Err("health_checks[0].custom_health_check: it runs a command, which this proxy is not allowed to; \
+                 --allow-exec-probes allows it"
+                .to_owned());
+        }
         let endpoints = match &policy.discovery {
             Discovery::Static(assignment) | Discovery::StrictDns(assignment) | Discovery::LogicalDns(assignment) => {
                 host::endpoints(assignment)
@@ -238,7 +254,7 @@ impl State {
             resources: state.current.resources.clone(),
             health: state.current.health.clone(),
         });
-        state.checks.follow(&state.current, &before, &self.checked);
+        state.checks.follow(&state.current, &before, &self.told);
         state.ready = state.ready && state.checks.are_warm();
     }
 

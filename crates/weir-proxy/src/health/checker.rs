@@ -3,15 +3,16 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
 use super::failure::{Failure, FailureKind, Result};
 use super::policy::{HealthCheckPolicy, Method};
 use super::schedule::{Schedule, Step};
-use super::{grpc, http, tcp};
+use super::{exec, grpc, http, tcp};
 use crate::balance::outlier::Health;
 use crate::config::cluster::{Cluster, ClusterPolicy};
 use crate::config::host::Host;
@@ -47,6 +48,16 @@ pub(super) struct Checker {
     stats: Arc<ClusterStats>,
     schedule: Schedule,
     kept: Kept,
+    told: Told,
+}
+
+/// Who is told of results.
+#[derive(Clone)]
+pub struct Told {
+    /// Notified when an instance has been checked for the first time.
+    pub first: Arc<Notify>,
+    /// How the proxy's own workload is, where that is probed.
+    pub workload: watch::Sender<Option<std::result::Result<(), String>>>,
 }
 
 /// Connections that serve for the next check as well.
@@ -58,7 +69,7 @@ struct Kept {
 }
 
 impl Checker {
-    pub fn new(cluster: &Cluster, policy: Arc<HealthCheckPolicy>, host: Arc<Host>) -> Self {
+    pub fn new(cluster: &Cluster, policy: Arc<HealthCheckPolicy>, host: Arc<Host>, told: Told) -> Self {
         let address = host.check_address();
         Self {
             instance: Instance { cluster: cluster.policy.clone(), address, host },
@@ -67,20 +78,25 @@ impl Checker {
             stats: cluster.stats.clone(),
             schedule: Schedule::default(),
             kept: Kept::default(),
+            told,
         }
     }
 
-    /// Checks until the task is dropped. `told` is notified when the first result is known.
-    pub async fn run(mut self, is_known: Arc<AtomicBool>, told: Arc<Notify>) {
+    /// Checks until the task is dropped.
+    pub async fn run(mut self, is_known: Arc<AtomicBool>) {
+        if let Some(probe) = &self.policy.probe {
+            sleep(Duration::try_from_secs_f64(probe.initial_delay).unwrap_or_default()).await;
+        }
         sleep(self.policy.pauses.before_first(below)).await;
         loop {
             let result = self.check().await;
             let step = self.schedule.take(&self.policy, self.instance.host.health.is_failing(), &result);
             let is_first = !is_known.load(Ordering::Relaxed);
             self.note(&step, &result, is_first);
+            self.tell(&step, &result);
             if is_first {
                 is_known.store(true, Ordering::Relaxed);
-                told.notify_one();
+                self.told.first.notify_one();
             }
             let used = self.stats.sum(|stats| &stats.cx_total) > 0;
             sleep(self.policy.pauses.after(result.is_ok(), step.is_pending, used, below)).await;
@@ -95,6 +111,21 @@ impl Checker {
             self.kept = Kept::default();
         }
         checked.unwrap_or_else(|_| Err(Failure::network(format!("no answer within {:?}", policy.timeout))))
+    }
+
+    /// Tells how the workload is, when that is decided and new.
+    fn tell(&self, step: &Step, result: &Result) {
+        if self.policy.probe.is_none() || !step.is_decided {
+            return;
+        }
+        self.told.workload.send_if_modified(|told| {
+            let is_new = told.as_ref().map(std::result::Result::is_ok) != Some(step.passes);
+            if is_new {
+                let reason = result.as_ref().err().map(|failure| failure.reason.clone());
+                *told = Some(if step.passes { Ok(()) } else { Err(reason.unwrap_or_default()) });
+            }
+            is_new
+        });
     }
 
     /// Takes note of a result.
@@ -131,5 +162,6 @@ async fn ask(method: &Method, instance: &Instance, kept: &mut Kept) -> Result {
         Method::Http(policy) => http::check(policy, instance, &mut kept.http).await,
         Method::Tcp(policy) => tcp::check(policy, instance, &mut kept.tcp).await,
         Method::Grpc(policy) => grpc::check(policy, instance, &mut kept.grpc).await,
+        Method::Exec(command) => exec::check(command).await,
     }
 }

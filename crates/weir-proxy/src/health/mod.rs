@@ -3,10 +3,13 @@
 //! (<https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/health_checking>): an instance counts as
 //! unhealthy until its first check, the first answer decides at once, and later ones by thresholds.
 //!
-//! [`policy`] is what the configuration says, [`schedule`] what follows from a result, [`http`], [`tcp`] and [`grpc`] are one
-//! check each. They run on the runtime of the control side: workers only see a flag of the instance.
+//! One cluster may be the probe of the proxy's own workload (see `weir_xds::health`): what it finds is told to the control plane.
+//!
+//! [`policy`] is what the configuration says, [`schedule`] what follows from a result, [`http`], [`tcp`] and [`grpc`] and [`exec`]
+//! are one check each. They run on the runtime of the control side: workers only see a flag of the instance.
 
 mod checker;
+mod exec;
 mod failure;
 mod grpc;
 mod http;
@@ -20,12 +23,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::config::cluster::Cluster;
 use crate::config::host::{Host, Hosts};
 use checker::Checker;
+pub use checker::Told;
 use policy::HealthCheckPolicy;
 
 /// The checks of one cluster: one for each instance, for as long as it is in the cluster.
@@ -53,8 +56,8 @@ impl Drop for Running {
 
 impl Checks {
     /// Checks just the instances that the cluster has now. Those that it had before keep their checks and their state,
-    /// others are unhealthy until they have passed. `told` is notified when there is a first result.
-    pub fn follow(&mut self, cluster: &Arc<Cluster>, before: &Hosts, told: &Arc<Notify>) {
+    /// others are unhealthy until they have passed.
+    pub fn follow(&mut self, cluster: &Arc<Cluster>, before: &Hosts, told: &Told) {
         if self.policy != cluster.policy.health_check {
             self.running.clear();
             self.policy.clone_from(&cluster.policy.health_check);
@@ -77,8 +80,8 @@ impl Checks {
                 cluster.health.checked(host, false);
             }
             let is_known = Arc::new(AtomicBool::new(false));
-            let checker = Checker::new(cluster, policy.clone(), host.clone());
-            let task = tokio::spawn(checker.run(is_known.clone(), told.clone()));
+            let checker = Checker::new(cluster, policy.clone(), host.clone(), told.clone());
+            let task = tokio::spawn(checker.run(is_known.clone()));
             self.running.insert(address, Running { host: host.clone(), is_known, task });
         }
     }

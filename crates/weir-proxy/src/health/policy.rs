@@ -9,8 +9,10 @@ use http::{HeaderMap, HeaderValue, Method as HttpMethod, Uri};
 use weir_routing::CompileError;
 use weir_routing::header_changes::{Action, HeaderChanges, NewValue, Target};
 use weir_xds::cluster::Cluster as XdsCluster;
-use weir_xds::core::health_check::{GrpcHealthCheck, HealthChecker, HttpHealthCheck, TcpHealthCheck};
+use weir_xds::core::health_check::custom_health_check::ConfigType;
+use weir_xds::core::health_check::{CustomHealthCheck, GrpcHealthCheck, HealthChecker, HttpHealthCheck, TcpHealthCheck};
 use weir_xds::core::{HealthCheck, RequestMethod};
+use weir_xds::health::{EXEC, ExecCommand, Probe};
 use weir_xds::types::{CodecClientType, Int64Range};
 use weir_xds::values::std_duration;
 
@@ -38,6 +40,9 @@ pub struct HealthCheckPolicy {
     pub reuse_connection: bool,
     /// What is asked.
     pub method: Method,
+    /// Set if it is the probe of the proxy's own workload: its results are told to the control plane, and the thresholds are
+    /// Kubernetes'.
+    pub probe: Option<Probe>,
 }
 
 /// How much time passes between checks.
@@ -72,6 +77,8 @@ pub enum Method {
     Tcp(TcpMethodPolicy),
     /// gRPC's health protocol.
     Grpc(GrpcMethodPolicy),
+    /// A command.
+    Exec(Vec<String>),
 }
 
 /// A check by a request.
@@ -127,7 +134,10 @@ impl HealthCheckPolicy {
     pub fn of_cluster(cluster: &XdsCluster) -> Result<Option<Self>, CompileError> {
         match cluster.health_checks.as_slice() {
             [] => Ok(None),
-            [check] => Self::compile(check).map(Some).map_err(|error| error.within("health_checks[0]")),
+            [check] => {
+                let policy = Self::compile(check).map_err(|error| error.within("health_checks[0]"))?;
+                Ok(Some(Self { probe: Probe::read(cluster.metadata.as_ref()), ..policy }))
+            }
             // So does Envoy.
             _ => Err(CompileError::new("health_checks", "has more than one check, which is not supported")),
         }
@@ -155,11 +165,24 @@ impl HealthCheckPolicy {
                 Some(HealthChecker::GrpcHealthCheck(grpc)) => {
                     Method::Grpc(GrpcMethodPolicy::compile(grpc).map_err(|error| error.within("grpc_health_check"))?)
                 }
-                Some(HealthChecker::CustomHealthCheck(_)) => return Err(CompileError::unsupported("custom_health_check")),
+                Some(HealthChecker::CustomHealthCheck(custom)) => Method::Exec(command(custom)?),
                 None => return Err(CompileError::missing("http_health_check")),
             },
+            probe: None,
         })
     }
+
+    /// Whether it runs commands.
+    pub fn runs_commands(&self) -> bool {
+        matches!(self.method, Method::Exec(_))
+    }
+}
+
+/// The command of a custom check, if it is ours.
+fn command(custom: &CustomHealthCheck) -> Result<Vec<String>, CompileError> {
+    let ours = (custom.name == EXEC).then_some(custom.config_type.as_ref()).flatten();
+    let command = ours.and_then(|ConfigType::TypedConfig(config)| ExecCommand::unpack(config));
+    command.map(|exec| exec.command).ok_or_else(|| CompileError::unsupported("custom_health_check"))
 }
 
 impl Pauses {

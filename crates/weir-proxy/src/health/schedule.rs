@@ -15,6 +15,10 @@ pub struct Schedule {
     has_begun: bool,
     /// So many in a row spoke against what the instance counts as.
     against: u32,
+    /// Of a probe: the last result, and how many in a row were the same.
+    run: (bool, u32),
+    /// Of a probe: what was decided last.
+    decided: Option<bool>,
 }
 
 /// What follows from a result.
@@ -24,11 +28,16 @@ pub struct Step {
     pub passes: bool,
     /// Whether one more such result may change that.
     pub is_pending: bool,
+    /// Whether the results are enough to tell others.
+    pub is_decided: bool,
 }
 
 impl Schedule {
     /// Takes a result of an instance that counts as failing or not until now.
     pub fn take(&mut self, policy: &HealthCheckPolicy, failing: bool, result: &Result) -> Step {
+        if policy.probe.is_some() {
+            return self.take_probe(policy, result.is_ok());
+        }
         let first = !std::mem::replace(&mut self.has_begun, true);
         let (speaks_for, enough, threshold) = match result {
             Ok(()) => (!failing, first, policy.healthy_threshold),
@@ -36,14 +45,27 @@ impl Schedule {
         };
         if speaks_for {
             self.against = 0;
-            return Step { passes: !failing, is_pending: false };
+            return Step { passes: !failing, is_pending: false, is_decided: true };
         }
         self.against += 1;
         if enough || self.against >= threshold {
             self.against = 0;
-            return Step { passes: failing, is_pending: false };
+            return Step { passes: failing, is_pending: false, is_decided: true };
         }
-        Step { passes: !failing, is_pending: true }
+        Step { passes: !failing, is_pending: true, is_decided: true }
+    }
+
+    /// A probe's rules are those of Kubernetes: so many equal results in a row decide, whatever they are and whichever was
+    /// first.
+    fn take_probe(&mut self, policy: &HealthCheckPolicy, success: bool) -> Step {
+        let (last, count) = self.run;
+        let count = if last == success { count.saturating_add(1) } else { 1 };
+        self.run = (success, count);
+        let threshold = if success { policy.healthy_threshold } else { policy.unhealthy_threshold };
+        if count >= threshold {
+            self.decided = Some(success);
+        }
+        Step { passes: self.decided.unwrap_or(false), is_pending: false, is_decided: self.decided.is_some() }
     }
 }
 
@@ -102,6 +124,25 @@ mod tests {
             healthy_threshold: 2,
             reuse_connection: true,
             method: Method::Tcp(TcpMethodPolicy { send: Default::default(), receive: vec![] }),
+            probe: None,
+        }
+    }
+
+    #[test]
+    fn a_probe_decides_by_its_thresholds_from_the_first_result_on() {
+        let policy = HealthCheckPolicy { probe: Some(weir_xds::health::Probe { initial_delay: 0.0 }), ..policy() };
+        for (results, decided) in [("+", "."), ("++", ".+"), ("---+-++!!!", "..----+++-"), ("++---", ".+++-")] {
+            let mut schedule = Schedule::default();
+            let step = |result: char| {
+                let result = if result == '+' { Ok(()) } else { Err(Failure::answer("503")) };
+                let step = schedule.take(&policy, true, &result);
+                match (step.is_decided, step.passes) {
+                    (false, _) => '.',
+                    (true, true) => '+',
+                    (true, false) => '-',
+                }
+            };
+            assert_eq!(results.chars().map(step).collect::<String>(), decided, "{results}");
         }
     }
 
