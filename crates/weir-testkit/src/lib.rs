@@ -29,7 +29,7 @@ pub use certificate::Certificate;
 pub use client::{Answer, Client, tcp_greeting};
 pub use config::{Layout, Protocol, service_at};
 pub use mesh::{DataPlane, Mesh};
-pub use peer::{BYTES, HELD, LENGTH, Peer};
+pub use peer::{BYTES, HEALTH, HELD, LENGTH, Peer};
 pub use ports::free as free_port;
 pub use process::Process;
 pub use wait::{DEADLINE, until};

@@ -8,6 +8,7 @@ mod filters;
 mod instances;
 mod load;
 mod memory;
+mod probes;
 mod routing;
 mod seeds;
 mod shutdown;
