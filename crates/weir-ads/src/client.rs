@@ -10,10 +10,12 @@ use weir_xds::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Discove
 use weir_xds::resource::ResourceType;
 
 use crate::resources::slot;
-use crate::stream::{Protocol, Request, Response};
+use crate::stream::{HEALTH, Protocol, Request, Response};
 
 /// gRPC's code for a refusal.
 const INVALID_ARGUMENT: i32 = 3;
+/// gRPC's code for what is broken.
+const INTERNAL: i32 = 13;
 
 /// What a response of the server's changes.
 #[derive(Debug, Clone, PartialEq)]
@@ -132,6 +134,16 @@ impl Client {
                 Request::State(DiscoveryRequest { node, type_url, version_info, response_nonce, resource_names: all, ..Default::default() })
             }
         })
+    }
+
+    /// Tells how the workload is: why it is not well, or that it is.
+    pub fn health(&mut self, health: &Result<(), String>) -> Request {
+        let status = |message: &String| weir_xds::Status { code: INTERNAL, message: message.clone(), ..Default::default() };
+        let (node, type_url, error_detail) = (self.node(), HEALTH.to_owned(), health.as_ref().err().map(status));
+        match self.protocol {
+            Protocol::Delta => Request::Delta(DeltaDiscoveryRequest { node, type_url, error_detail, ..Default::default() }),
+            Protocol::StateOfTheWorld => Request::State(DiscoveryRequest { node, type_url, error_detail, ..Default::default() }),
+        }
     }
 
     /// Takes a response of the server's; `None` for a type that was never asked for.

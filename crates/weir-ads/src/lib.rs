@@ -16,4 +16,4 @@ pub mod stream;
 pub use client::{Client, Update};
 pub use resources::{Resource, ResourceSet, Version};
 pub use server::{Event, Server};
-pub use stream::{ClientStream, Protocol, Request, Response, ServerStream};
+pub use stream::{ClientStream, HEALTH, Protocol, Request, Response, ServerStream};

@@ -18,6 +18,10 @@ pub enum Protocol {
     StateOfTheWorld,
 }
 
+/// The type by which a sidecar tells how its workload is, as Istio's agents do: a request of this type asks for nothing. It
+/// has an `error_detail` while the workload is not well.
+pub const HEALTH: &str = "type.googleapis.com/istio.v1.HealthInformation";
+
 /// From client to server.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Request {

@@ -17,6 +17,7 @@ pub mod snapshot;
 pub mod topology;
 pub mod virtual_service;
 pub mod visibility;
+pub mod workload_group;
 
 pub use destination_rule::{DestinationRule, EffectivePolicy};
 pub use gateway::{GatewayPort, GatewayServer, MergedGateway};
@@ -29,3 +30,4 @@ pub use service::{Endpoint, Registry, Resolution, Service, ServicePort, TrafficD
 pub use snapshot::{DEFAULT_DOMAIN, MeshSnapshot};
 pub use virtual_service::{HttpRule, MESH, TcpRule, TlsRule, VirtualService};
 pub use visibility::Visibility;
+pub use workload_group::{Probe, WorkloadGroups, WorkloadHealth, WorkloadKey};

@@ -15,6 +15,7 @@ use crate::scope::{Scope, Sidecar, sidecar_of, sidecars};
 use crate::service::{Endpoint, Service};
 use crate::topology;
 use crate::virtual_service::VirtualServices;
+use crate::workload_group::{Probe, WorkloadGroups, WorkloadHealth, key};
 
 /// The domain of the mesh, unless it is told otherwise.
 pub const DEFAULT_DOMAIN: &str = "cluster.local";
@@ -44,14 +45,27 @@ pub struct MeshSnapshot {
     pub sidecars: Vec<Sidecar>,
     /// Its Secrets, by namespace and name.
     pub secrets: HashMap<(String, String), Arc<Object>>,
+    /// Its WorkloadGroups.
+    pub groups: WorkloadGroups,
     /// Scopes that were asked for: most proxies of a namespace share one.
     scopes: Mutex<HashMap<ScopeKey, Arc<Scope>>>,
 }
 
 impl MeshSnapshot {
     /// Reads a mesh from all of its objects. Objects that are no part of a mesh are passed over.
+    /// Whether a workload takes requests is known of those that say so themselves; all others do.
     pub fn new(objects: &[Arc<Object>], config: Arc<MeshConfig>, domain: &str) -> Self {
-        let workloads = workloads(objects);
+        Self::with_health(objects, None, config, domain)
+    }
+
+    /// The same of a mesh that runs: of those that are probed, only the workloads take requests that are healthy. Without
+    /// `health` nobody probes.
+    pub fn with_health(objects: &[Arc<Object>], health: Option<&WorkloadHealth>, config: Arc<MeshConfig>, domain: &str) -> Self {
+        let groups = WorkloadGroups::build(objects);
+        let workloads = workloads(objects, &|object| match health {
+            Some(health) if groups.probe_of(object).is_some() => health.get(&key(object)).copied().unwrap_or(false),
+            _ => true,
+        });
         let secret = |object: &&Arc<Object>| object.kind == Kind::Secret;
         let secrets = objects.iter().filter(secret);
         Self {
@@ -63,6 +77,7 @@ impl MeshSnapshot {
             sidecars: sidecars(objects),
             secrets: secrets.map(|object| ((object.meta.namespace.clone(), object.meta.name.clone()), object.clone())).collect(),
             scopes: Mutex::default(),
+            groups,
             config,
             domain: domain.to_owned(),
         }
@@ -76,6 +91,26 @@ impl MeshSnapshot {
         let mut scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || Arc::new(Scope::new(self, proxy.kind, &proxy.namespace, sidecar.cloned()));
         scopes.entry(key).or_insert_with(new).clone()
+    }
+
+    /// The WorkloadEntry that a sidecar stands beside: the one of its name, else the only one at its addresses.
+    pub fn workload_of(&self, proxy: &Proxy) -> Option<&Arc<Workload>> {
+        if proxy.kind != ProxyKind::Sidecar {
+            return None;
+        }
+        let is_here = |workload: &&Arc<Workload>| {
+            workload.namespace == proxy.namespace
+                && workload.object.kind == Kind::WorkloadEntry
+                && proxy.addresses.contains(&workload.address)
+        };
+        let mut here = self.workloads.iter().filter(is_here);
+        let named = here.clone().find(|workload| workload.name == proxy.name);
+        named.or_else(|| here.next().filter(|_| here.next().is_none()))
+    }
+
+    /// How the workload of a sidecar is probed.
+    pub fn probe_of(&self, proxy: &Proxy) -> Option<Probe<'_>> {
+        self.groups.probe_of(&self.workload_of(proxy)?.object)
     }
 
     /// What a gateway proxy serves.

@@ -1,7 +1,8 @@
 //! The control plane: a [`Pilot`] reads each new catalog of objects into a snapshot of the mesh, translates it for
 //! every proxy that follows it, and sends what differs from what the proxy has.
 //!
-//! [`node`] is how proxies introduce themselves, [`standalone`] which proxies a mesh on one machine has.
+//! [`node`] is how proxies introduce themselves, [`standalone`] which proxies a mesh on one machine has. What
+//! proxies tell of their workloads, that they are there and whether they are well, is kept besides the catalog.
 
 pub mod node;
 mod pilot;
@@ -10,6 +11,7 @@ mod resources;
 pub mod standalone;
 mod stream;
 mod unsupported;
+mod workloads;
 
 pub use pilot::{Options, Pilot, ProxyStatus};
 pub use report::Report;

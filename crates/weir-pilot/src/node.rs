@@ -8,9 +8,14 @@ use weir_xds::prost_types::value::Kind;
 use weir_xds::prost_types::{Struct, Value};
 use weir_xds::values::text;
 
+/// How Weir's proxies call themselves.
+pub const AGENT: &str = "weir";
+
 const NAMESPACE: &str = "NAMESPACE";
 const LABELS: &str = "LABELS";
 const INSTANCE_IPS: &str = "INSTANCE_IPS";
+/// Names the WorkloadGroup of an instance that registers itself.
+pub(crate) const AUTO_REGISTER_GROUP: &str = "AUTO_REGISTER_GROUP";
 const INTERCEPTION_MODE: &str = "INTERCEPTION_MODE";
 const NETWORK: &str = "NETWORK";
 const NODE_NAME: &str = "NODE_NAME";
@@ -34,8 +39,14 @@ pub fn introduce(proxy: &Proxy) -> Node {
         cluster: format!("{}.{}", proxy.name, proxy.namespace),
         metadata: Some(metadata),
         locality: locality(&proxy.locality),
+        user_agent_name: AGENT.to_owned(),
         ..Default::default()
     }
+}
+
+/// Says that the proxy's instance registers itself in a WorkloadGroup of its namespace.
+pub fn register_in(node: &mut Node, group: &str) {
+    node.metadata.get_or_insert_default().fields.insert(AUTO_REGISTER_GROUP.to_owned(), text(group));
 }
 
 /// Reads what a proxy says of itself.

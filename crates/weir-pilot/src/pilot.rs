@@ -1,20 +1,25 @@
 //! The control-plane process.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use weir_ads::ServerStream;
 use weir_api::Diagnostic;
 use weir_api::resources::MeshConfig;
-use weir_model::MeshSnapshot;
+use weir_model::{MeshSnapshot, Proxy, WorkloadGroups, WorkloadKey};
 use weir_registry::Catalog;
 use weir_xds::resource::ResourceType;
 
 use crate::report::Report;
 use crate::stream;
 use crate::unsupported::{self, DataPlane};
+use crate::workloads::registration::Registration;
+use crate::workloads::{self, Workloads};
 
+/// So long the entry of an instance that registered itself stays when it has gone; Istio's default.
+const GRACE: Duration = Duration::from_secs(10);
 /// So many streams may wait to be served.
 const WAITING: usize = 64;
 
@@ -50,6 +55,11 @@ pub struct Pilot {
 pub(crate) struct Shared {
     pub options: Options,
     pub mesh: watch::Sender<Arc<MeshSnapshot>>,
+    /// The objects of the mesh: those of the catalog, and the entries of instances that registered themselves.
+    catalog: watch::Sender<Arc<Catalog>>,
+    workloads: Mutex<Workloads>,
+    /// Notified when what is known of workloads has changed.
+    changed: Notify,
     pub proxies: Mutex<BTreeMap<String, ProxyStatus>>,
     report: Mutex<Report>,
 }
@@ -71,15 +81,76 @@ impl Shared {
         self.report.lock().unwrap_or_else(PoisonError::into_inner).remove(proxy);
     }
 
-    fn read(&self, catalog: &Catalog) {
-        let snapshot = MeshSnapshot::new(&catalog.objects, self.options.mesh.clone(), &self.options.domain);
+    /// Reads the mesh from a catalog, and from what is known of workloads besides.
+    fn read(&self, written: &Arc<Catalog>) {
+        let (mesh, domain) = (self.options.mesh.clone(), self.options.domain.as_str());
+        let (catalog, snapshot) = {
+            let mut workloads = self.workloads();
+            let catalog = workloads.added_to(written, &WorkloadGroups::build(&written.objects));
+            let snapshot = MeshSnapshot::with_health(&catalog.objects, Some(&workloads.health), mesh, domain);
+            workloads.forget_gone(&snapshot);
+            (catalog, snapshot)
+        };
         let passed_over = unsupported::findings(&catalog.objects, self.options.data_plane);
         let of_rules = [snapshot.virtual_services.findings.clone(), snapshot.destination_rules.findings.clone()].concat();
         self.report("", [catalog.diagnostics.clone(), passed_over, of_rules].concat());
-        for name in &catalog.kept {
-            tracing::warn!("{name}: its last good version stays in force");
-        }
+        self.catalog.send_replace(catalog);
         self.mesh.send_replace(Arc::new(snapshot));
+    }
+
+    fn workloads(&self) -> MutexGuard<'_, Workloads> {
+        self.workloads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An instance registers itself.
+    ///
+    /// # Errors
+    /// If there is no such group.
+    pub fn register(&self, proxy: &Proxy, registration: Registration) -> Result<(), String> {
+        let (namespace, group) = (&registration.namespace, &registration.group);
+        if self.mesh.borrow().groups.get(namespace, group).is_none() {
+            return Err(format!("{} registers itself, but there is no WorkloadGroup {namespace}/{group}", proxy.id));
+        }
+        let (_, name) = registration.key();
+        tracing::info!(proxy = %proxy.id, "WorkloadEntry {namespace}/{name} is there: an instance of WorkloadGroup {group}");
+        self.workloads().register(registration);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// An instance that registered itself has gone. If it does not come back, so does its entry.
+    pub fn leave(self: Arc<Self>, key: WorkloadKey) {
+        let Some(departures) = self.workloads().leave(&key) else { return };
+        tokio::spawn(async move {
+            tokio::time::sleep(GRACE).await;
+            if self.workloads().expire(&key, departures) {
+                tracing::info!("WorkloadEntry {}/{} is gone: its proxy has not come back", key.0, key.1);
+                self.changed.notify_one();
+            }
+        });
+    }
+
+    /// A sidecar tells how its workload is.
+    pub fn report_health(&self, proxy: &Proxy, registered: Option<&WorkloadKey>, health: &Result<(), String>) {
+        let mesh = self.mesh.borrow().clone();
+        let keys = registered.map_or_else(|| workloads::beside(&mesh, proxy), |key| vec![key.clone()]);
+        let new = self.workloads().report(keys, health.is_ok());
+        for (namespace, name) in &new {
+            match health {
+                Ok(()) => tracing::info!("WorkloadEntry {namespace}/{name} is well"),
+                Err(reason) => tracing::warn!("WorkloadEntry {namespace}/{name} is not well: {reason}"),
+            }
+        }
+        if !new.is_empty() {
+            self.changed.notify_one();
+        }
+    }
+}
+
+/// Says which objects are in force as they were before they were broken.
+fn tell_kept(catalog: &Catalog) {
+    for name in &catalog.kept {
+        tracing::warn!("{name}: its last good version stays in force");
     }
 }
 
@@ -88,12 +159,32 @@ impl Pilot {
     pub fn start(mut catalog: watch::Receiver<Arc<Catalog>>, options: Options) -> Self {
         let first = MeshSnapshot::new(&[], options.mesh.clone(), &options.domain);
         let (mesh, _) = watch::channel(Arc::new(first));
-        let shared = Arc::new(Shared { options, mesh, proxies: Mutex::default(), report: Mutex::default() });
-        shared.read(&catalog.borrow_and_update().clone());
+        let mut newest = catalog.borrow_and_update().clone();
+        let shared = Arc::new(Shared {
+            options,
+            mesh,
+            catalog: watch::Sender::new(newest.clone()),
+            workloads: Mutex::default(),
+            changed: Notify::new(),
+            proxies: Mutex::default(),
+            report: Mutex::default(),
+        });
+        tell_kept(&newest);
+        shared.read(&newest);
         let reader = shared.clone();
         tokio::spawn(async move {
-            while catalog.changed().await.is_ok() {
-                let newest = catalog.borrow_and_update().clone();
+            loop {
+                tokio::select! {
+                    changed = catalog.changed() => match changed {
+                        Ok(()) => {
+                            newest = catalog.borrow_and_update().clone();
+                            tell_kept(&newest);
+                        }
+                        // What it told last stays, and proxies come and go as before.
+                        Err(_) => reader.changed.notified().await,
+                    },
+                    () = reader.changed.notified() => {}
+                }
                 reader.read(&newest);
             }
         });
@@ -115,6 +206,11 @@ impl Pilot {
     /// The mesh as it is now; follows its changes.
     pub fn mesh(&self) -> watch::Receiver<Arc<MeshSnapshot>> {
         self.shared.mesh.subscribe()
+    }
+
+    /// The objects of the mesh as they are now, with the entries of instances that registered themselves.
+    pub fn catalog(&self) -> watch::Receiver<Arc<Catalog>> {
+        self.shared.catalog.subscribe()
     }
 
     /// The proxies that follow the pilot, by id.

@@ -2,6 +2,8 @@
 
 use weir_ads::{Resource, ResourceSet};
 use weir_translate::Translation;
+use weir_xds::cluster::Cluster;
+use weir_xds::core::health_check::HealthChecker;
 use weir_xds::resource::ResourceType;
 
 /// Packs a translation.
@@ -28,4 +30,9 @@ pub(crate) fn pack(translation: &Translation) -> ResourceSet {
         set.insert(ResourceType::Secret, secret.name.as_str(), Resource::new(secret));
     }
     set
+}
+
+/// Whether instances of a cluster are checked by a command, which no proxy but Weir's understands.
+pub(crate) fn runs_commands(cluster: &Cluster) -> bool {
+    cluster.health_checks.iter().any(|check| matches!(check.health_checker, Some(HealthChecker::CustomHealthCheck(_))))
 }

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use weir_api::{Object, Spec};
 use weir_model::proxy::selects;
+use weir_model::workload_group::wants_sidecar;
 use weir_model::{Interception, MeshSnapshot, Proxy, ProxyKind};
 
-/// Says of a workload that it needs no sidecar.
-const INJECT: &str = "sidecar.istio.io/inject";
+use crate::workloads::registration;
+
 /// Where gateways are.
 const GATEWAY_NAMESPACE: &str = "istio-system";
 /// A gateway stands for no address of a workload: its servers keep their own ports.
@@ -41,7 +42,7 @@ pub fn proxies(mesh: &MeshSnapshot, named: &[Labels], is_local: &dyn Fn(&str) ->
     let gateways = if named.is_empty() { gateways(mesh) } else { named.to_vec() };
     let mut names = BTreeSet::new();
     let gateways = gateways.iter().map(|labels| gateway(labels, &mesh.domain, &mut names)).collect::<Vec<_>>();
-    let workloads = mesh.workloads.iter().filter(|workload| wants_sidecar(&workload.object) && is_local(&workload.address));
+    let workloads = mesh.workloads.iter().filter(|workload| needs_sidecar(&workload.object) && is_local(&workload.address));
     let sidecar = |workload: &weir_model::Workload| Proxy {
         id: Proxy::make_id(ProxyKind::Sidecar, &workload.address, &workload.name, &workload.namespace, &mesh.domain),
         kind: ProxyKind::Sidecar,
@@ -85,13 +86,9 @@ fn gateway(labels: &Labels, domain: &str, names: &mut BTreeSet<String>) -> Proxy
     }
 }
 
-fn wants_sidecar(object: &Object) -> bool {
-    let says_no = |words: &Labels| words.get(INJECT).is_some_and(|word| word == "false");
-    let of_spec = match &object.spec {
-        Spec::WorkloadEntry(entry) => says_no(&entry.labels),
-        _ => return false,
-    };
-    !of_spec && !says_no(&object.meta.labels) && !says_no(&object.meta.annotations)
+/// One that registered itself has a sidecar: that is who registered it.
+fn needs_sidecar(object: &Object) -> bool {
+    wants_sidecar(object) && object.source.path != registration::SOURCE
 }
 
 #[cfg(test)]

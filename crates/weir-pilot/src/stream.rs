@@ -5,19 +5,31 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 use weir_ads::{Event, Request, Server, ServerStream};
-use weir_api::Spec;
-use weir_model::{MeshSnapshot, Proxy};
+use weir_model::{MeshSnapshot, Proxy, WorkloadKey};
 use weir_translate::translate;
 use weir_xds::core::Node;
 
 use crate::pilot::{ProxyStatus, Shared};
+use crate::workloads::registration::Registration;
 use crate::{node, resources};
 
 /// Serves a stream until it ends.
 pub(crate) async fn serve(stream: ServerStream, shared: Arc<Shared>) {
     let mesh = shared.mesh.subscribe();
-    let mut session = Session { server: Server::new(stream.protocol), mesh, proxy: None, status: ProxyStatus::default(), shared };
+    let mut session = Session {
+        server: Server::new(stream.protocol),
+        mesh,
+        proxy: None,
+        registered: None,
+        health: None,
+        runs_commands: false,
+        status: ProxyStatus::default(),
+        shared,
+    };
     session.run(stream).await;
+    if let Some(key) = session.registered.take() {
+        session.shared.clone().leave(key);
+    }
     if let Some(proxy) = &session.proxy {
         tracing::debug!(proxy = %proxy.id, "a proxy left");
         session.shared.forget(&proxy.id);
@@ -28,6 +40,12 @@ struct Session {
     server: Server,
     mesh: watch::Receiver<Arc<MeshSnapshot>>,
     proxy: Option<Proxy>,
+    /// The WorkloadEntry of a proxy that registered its instance itself.
+    registered: Option<WorkloadKey>,
+    /// What it told of its workload.
+    health: Option<Result<(), String>>,
+    /// Whether it understands checks by commands: only Weir's proxies do.
+    runs_commands: bool,
     status: ProxyStatus,
     shared: Arc<Shared>,
 }
@@ -69,17 +87,12 @@ impl Session {
     /// Takes a message; false if the stream is of no use.
     fn receive(&mut self, request: &Request) -> bool {
         if self.proxy.is_none() {
-            match node_of(request).map_or_else(|| Err("the first message names no node".to_owned()), node::recognize) {
-                Ok(proxy) => {
-                    tracing::debug!(proxy = %proxy.id, "a proxy came");
-                    self.proxy = Some(proxy);
-                    self.translate();
-                }
-                Err(reason) => {
-                    tracing::warn!("an xDS stream was refused: {reason}");
-                    return false;
-                }
+            let node = node_of(request).ok_or_else(|| "the first message names no node".to_owned());
+            if let Err(reason) = node.and_then(|node| self.introduce(node)) {
+                tracing::warn!("an xDS stream was refused: {reason}");
+                return false;
             }
+            self.translate();
         }
         match self.server.receive(request) {
             Event::Refused(kind, reason) => {
@@ -87,10 +100,28 @@ impl Session {
                 tracing::warn!(%proxy, ?kind, "a proxy refused what it was sent: {reason}");
                 self.status.refused.insert(kind, reason);
             }
+            Event::Health(health) => {
+                self.health = Some(health);
+                self.tell_health();
+            }
             Event::Accepted(kind) => drop(self.status.refused.remove(&kind)),
             Event::Subscribed(_) | Event::Passed => {}
         }
         true
+    }
+
+    /// Takes what a proxy says of itself.
+    fn introduce(&mut self, node: &Node) -> Result<(), String> {
+        let proxy = node::recognize(node)?;
+        if let Some(registration) = Registration::read(node, &proxy) {
+            let key = registration.key();
+            self.shared.register(&proxy, registration)?;
+            self.registered = Some(key);
+        }
+        tracing::debug!(proxy = %proxy.id, "a proxy came");
+        self.runs_commands = node.user_agent_name == node::AGENT;
+        self.proxy = Some(proxy);
+        Ok(())
     }
 
     /// Translates the newest mesh for the proxy.
@@ -98,9 +129,24 @@ impl Session {
         let Some(proxy) = &mut self.proxy else { return };
         let mesh = self.mesh.borrow_and_update().clone();
         take_labels(proxy, &mesh);
+        if mesh.probe_of(proxy).is_none() {
+            // What was told does not hold for a probe that may come.
+            self.health = None;
+        }
         let mut translation = translate(&mesh, proxy);
+        if !self.runs_commands {
+            translation.clusters.retain(|cluster| !resources::runs_commands(cluster));
+        }
         self.server.set(Arc::new(resources::pack(&translation)));
         self.shared.report(&proxy.id, std::mem::take(&mut translation.findings));
+        self.tell_health();
+    }
+
+    /// Passes on what the proxy told of its workload, to whatever workloads that are now.
+    fn tell_health(&self) {
+        if let (Some(proxy), Some(health)) = (&self.proxy, &self.health) {
+            self.shared.report_health(proxy, self.registered.as_ref(), health);
+        }
     }
 
     fn tell_status(&mut self) {
@@ -120,13 +166,7 @@ fn node_of(request: &Request) -> Option<&Node> {
 
 /// A sidecar has the labels that its workload has now, whatever they were when it came.
 fn take_labels(proxy: &mut Proxy, mesh: &MeshSnapshot) {
-    let same = |workload: &&Arc<weir_model::Workload>| {
-        workload.name == proxy.name
-            && workload.namespace == proxy.namespace
-            && matches!(workload.object.spec, Spec::WorkloadEntry(_))
-            && proxy.addresses.contains(&workload.address)
-    };
-    if let Some(workload) = mesh.workloads.iter().find(same) {
+    if let Some(workload) = mesh.workload_of(proxy) {
         proxy.labels.clone_from(&workload.labels);
     }
 }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use weir_api::{Diagnostic, FieldPath, Kind, Node, Object, Severity, Value};
+use weir_api::{Diagnostic, FieldPath, Kind, Node, Object, Severity, Spec, Value};
 
 /// Who follows the pilot, as far as is known beforehand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +24,6 @@ type Paths = (Kind, &'static [&'static str]);
 const NOT_TRANSLATED: &[Paths] = &[
     (Kind::EnvoyFilter, &["configPatches"]),
     (Kind::DestinationRule, &["{policy}.tunnel", "{policy}.proxyProtocol"]),
-    (Kind::WorkloadGroup, &["probe"]),
     (Kind::Sidecar, &["ingress.*.tls"]),
 ];
 
@@ -61,7 +60,17 @@ fn of_object(object: &Object, plane: DataPlane) -> Vec<Diagnostic> {
             visit(&object.node, &parts, &FieldPath::default(), &mut warn);
         }
     }
+    found.extend(probe_by_https(object));
     found
+}
+
+/// A probe by HTTPS is not carried out: its instances count as healthy.
+fn probe_by_https(object: &Object) -> Option<Diagnostic> {
+    let Spec::WorkloadGroup(group) = &object.spec else { return None };
+    let http = group.probe.as_ref()?.http_get.as_ref()?;
+    let path = ["spec", "probe", "httpGet", "scheme"].into_iter().fold(FieldPath::default(), |path, key| path.key(key));
+    let found = || object.diagnostic(Severity::Warning, path, "not carried out yet: instances count as healthy");
+    http.scheme.eq_ignore_ascii_case("HTTPS").then(found)
 }
 
 /// A path for each place that may hold a policy.
@@ -132,6 +141,23 @@ spec:
     #[test]
     fn what_is_translated_is_not_said_to_those_who_follow_with_envoy() {
         assert_eq!(said(DataPlane::Any, RULE), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_probe_is_carried_out_unless_it_is_by_https() {
+        let group = |scheme: &str| {
+            format!(
+                "apiVersion: networking.istio.io/v1
+kind: WorkloadGroup
+metadata: {{name: a}}
+spec:
+  template: {{}}
+  probe: {{httpGet: {{port: 80, path: /, scheme: {scheme}}}}}
+"
+            )
+        };
+        assert_eq!(said(DataPlane::Weir, &group("HTTP")), Vec::<String>::new());
+        assert_eq!(said(DataPlane::Any, &group("HTTPS")), ["spec.probe.httpGet.scheme 6"]);
     }
 
     #[test]

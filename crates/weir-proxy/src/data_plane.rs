@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -26,6 +27,7 @@ pub struct DataPlane {
     workers: Mutex<Vec<JoinHandle<()>>>,
     registries: Vec<Arc<SeriesRegistry>>,
     proxies: Mutex<BTreeMap<Arc<str>, Hosted>>,
+    may_run_commands: AtomicBool,
     /// Writes access logs.
     pub logs: Arc<LogWriter>,
     /// When it was started.
@@ -73,15 +75,23 @@ impl DataPlane {
             workers: Mutex::new(threads),
             registries,
             proxies: Mutex::default(),
+            may_run_commands: AtomicBool::new(false),
             logs,
             started: Instant::now(),
         }))
     }
 
+    /// Allows probes that run commands to the proxies that are hosted from now on: who writes the configuration may then run
+    /// programs as the user of this process.
+    pub fn allow_exec_probes(&self) {
+        self.may_run_commands.store(true, Ordering::Relaxed);
+    }
+
     /// Hosts one more proxy instance; it follows its server on the runtime that this is called on.
     pub fn host(self: &Arc<Self>, options: ProxyOptions) {
         let ProxyOptions { id, node, identity, protocol, connect } = options;
-        let state = State::new(id.clone(), self.registries.len(), self.sockets.clone());
+        let mut state = State::new(id.clone(), self.registries.len(), self.sockets.clone());
+        state.may_run_commands = self.may_run_commands.load(Ordering::Relaxed);
         let (status, watched) = watch::channel(Status::default());
         let (plane, name) = (Arc::downgrade(self), id.clone());
         let publish = Box::new(move |config: ProxyConfig| {

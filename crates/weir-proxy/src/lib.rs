@@ -3,7 +3,8 @@
 //! [`DataPlane`] hosts any number of proxy instances on the same workers. The [`control`] side follows servers
 //! and compiles what they say into an immutable [`config`]; the [`worker`]s take that over whole. On a worker a
 //! connection is accepted, its filter chain found, and its bytes ([`tcp`]) or requests ([`http`]) sent on to
-//! an instance that a balancer ([`balance`]) chose, over a connection that [`upstream`] keeps. What happened is
+//! an instance that a balancer ([`balance`]) chose, over a connection that [`upstream`] keeps; [`health`] asks whether
+//! instances are well. What happened is
 //! told by [`log`], [`stats`] and [`admin`].
 
 pub mod admin;
@@ -11,6 +12,7 @@ pub mod balance;
 pub mod config;
 pub mod control;
 mod data_plane;
+pub mod health;
 pub mod http;
 mod io;
 pub mod log;

@@ -42,6 +42,7 @@ impl DataPlane {
 /// A mesh with a gateway and a client's sidecar; it ends when it is dropped.
 pub struct Mesh {
     layout: Layout,
+    pilot: SocketAddr,
     weir: Process,
     envoys: Vec<Envoy>,
     /// The admin interface of Weir's proxies.
@@ -85,7 +86,7 @@ impl Mesh {
         let named = admin.to_string();
         let options = ["--gateway", "istio=ingressgateway", "--workers", "1", "--admin", &named];
         let weir = start_weir("run", work.path(), pilot, &options);
-        let mut mesh = Self { layout, weir, envoys: vec![], admin: Some(admin), work };
+        let mut mesh = Self { layout, pilot, weir, envoys: vec![], admin: Some(admin), work };
         until("weir's proxies are ready", async || mesh.weir_is_running() && is_ready(Some(admin)).await).await;
         mesh
     }
@@ -93,7 +94,7 @@ impl Mesh {
     async fn start_envoys(layout: Layout, work: TempDir, pilot: SocketAddr) -> Self {
         let weir = start_weir("pilot", work.path(), pilot, &[]);
         let envoys = envoy::start(pilot, work.path());
-        let mut mesh = Self { layout, weir, envoys, admin: None, work };
+        let mut mesh = Self { layout, pilot, weir, envoys, admin: None, work };
         until("all Envoys are ready", async || mesh.weir_is_running() && mesh.envoys_are_ready().await).await;
         mesh
     }
@@ -120,6 +121,14 @@ impl Mesh {
     /// If it cannot be written.
     pub fn write(&self, name: &str, text: &str) {
         write(self.work.path(), name, text);
+    }
+
+    /// Starts one more proxy, as another machine would: `weir proxy` with these options, which follows the mesh's pilot.
+    pub fn proxy(&self, name: &str, options: &[&str]) -> Process {
+        let (pilot, admin) = (self.pilot.to_string(), local(ports::free()).to_string());
+        let mut arguments = vec!["proxy", "--xds", &pilot, "--admin", &admin, "--workers", "1"];
+        arguments.extend(options);
+        Process::start(binaries::weir(), &arguments, self.work.path().join(format!("{name}.log")))
     }
 
     /// A client outside the mesh, which asks the gateway for this host.

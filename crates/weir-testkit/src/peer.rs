@@ -26,6 +26,8 @@ use crate::wait::DEADLINE;
 
 /// A request for this path is answered when the test says so: [`Peer::release`].
 pub const HELD: &str = "/held";
+/// A request for this path is answered with 200, or with 503 while the peer is ill: [`Peer::set_ill`].
+pub const HEALTH: &str = "/healthz";
 /// A request for this path and a number is answered with so many bytes.
 pub const BYTES: &str = "/bytes/";
 /// A request for this path is answered with the length of its body.
@@ -57,6 +59,7 @@ struct Application {
     protocol: Protocol,
     held: watch::Sender<usize>,
     released: watch::Sender<bool>,
+    ill: watch::Sender<bool>,
 }
 
 impl Peer {
@@ -71,8 +74,8 @@ impl Peer {
     }
 
     async fn new(name: &str, protocol: Protocol) -> Self {
-        let (held, released) = (watch::Sender::new(0), watch::Sender::new(false));
-        let application = Application { name: name.to_owned(), protocol, held, released };
+        let (held, released, ill) = (watch::Sender::new(0), watch::Sender::new(false), watch::Sender::new(false));
+        let application = Application { name: name.to_owned(), protocol, held, released, ill };
         let mut peer = Self { application, address: SocketAddr::new(own_address(), 0), serving: None };
         peer.start().await;
         peer
@@ -114,6 +117,11 @@ impl Peer {
     /// Answers the requests that are held back, and those that come from now on.
     pub fn release(&self) {
         self.application.released.send_replace(true);
+    }
+
+    /// Says how it answers from now on when it is asked for its health.
+    pub fn set_ill(&self, ill: bool) {
+        self.application.ill.send_replace(ill);
     }
 
     /// What it calls itself; its endpoint has this label `version`.
@@ -177,6 +185,7 @@ impl Application {
 
     async fn answer(&self, request: Request<Incoming>) -> Result<Response<Either<Full<Bytes>, Payload>>, Infallible> {
         let path = request.uri().path();
+        let is_health = path == HEALTH;
         if path == HELD {
             let mut released = self.released.subscribe();
             self.held.send_modify(|held| *held += 1);
@@ -194,6 +203,9 @@ impl Application {
         };
         let mut response = Response::new(body);
         response.headers_mut().extend(wanted);
+        if is_health && *self.ill.borrow() {
+            *response.status_mut() = hyper::StatusCode::SERVICE_UNAVAILABLE;
+        }
         response.headers_mut().insert("x-instance", self.name.parse().expect("a name fits in a header"));
         Ok(response)
     }

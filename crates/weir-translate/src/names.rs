@@ -8,6 +8,9 @@ pub const DYNAMIC_DNS: &str = "AllowAnyDynamicDNSCluster";
 /// The cluster that has no instances.
 pub const BLACK_HOLE: &str = "BlackHoleCluster";
 
+/// The cluster by which a sidecar probes its workload.
+pub const PROBE: &str = "WorkloadProbe";
+
 /// The cluster of a service's port, or of a subset of its instances.
 pub fn outbound(port: u32, subset: &str, hostname: &str) -> String {
     format!("outbound|{port}|{subset}|{hostname}")

@@ -6,6 +6,7 @@
 //! that people read, and [`resource`] names the kinds of resources that travel.
 
 mod any;
+pub mod health;
 pub mod json;
 pub mod resource;
 pub mod values;

@@ -67,6 +67,9 @@ pub(crate) struct ProcessArgs {
     /// How many threads move traffic [default: one for each core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
+    /// Let probes of WorkloadGroups run commands (exec): who writes the configuration may then run programs as this user
+    #[arg(long)]
+    pub allow_exec_probes: bool,
 }
 
 #[derive(Debug, Args)]
@@ -115,6 +118,12 @@ pub(crate) struct ProxyArgs {
     /// Where it runs, region/zone/subzone
     #[arg(long, default_value = "")]
     pub locality: String,
+    /// The address of its workload, if the id does not name it
+    #[arg(long, value_name = "IP")]
+    pub address: Option<std::net::IpAddr>,
+    /// Register its workload as an instance of this WorkloadGroup of its namespace
+    #[arg(long, value_name = "NAME")]
+    pub workload_group: Option<String>,
     /// An Envoy bootstrap (YAML or JSON) that names the node and the ADS server
     #[arg(short = 'c', long = "config-path", value_name = "FILE", conflicts_with_all = ["xds", "kind", "id"], id = "config")]
     pub config: Option<PathBuf>,

@@ -105,7 +105,15 @@ run!(delta, Delta, DELTA, DeltaDiscoveryRequest, DeltaDiscoveryResponse);
 run!(state, State, STATE, DiscoveryRequest, DiscoveryResponse);
 
 /// One HTTP/2 connection as tonic wants it.
-struct Channel(SendRequest<Body>);
+#[derive(Clone)]
+pub struct Channel(SendRequest<Body>);
+
+impl Channel {
+    /// Of a connection.
+    pub fn new(sender: SendRequest<Body>) -> Self {
+        Self(sender)
+    }
+}
 
 impl Service<http::Request<Body>> for Channel {
     type Response = http::Response<Incoming>;

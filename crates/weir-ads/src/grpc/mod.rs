@@ -3,6 +3,8 @@
 pub mod client;
 pub mod server;
 
+pub use client::Channel;
+
 /// The method of the delta protocol.
 const DELTA: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
 /// The method of the state-of-the-world protocol.

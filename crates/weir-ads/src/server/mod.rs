@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use weir_xds::resource::ResourceType;
 
 use crate::resources::{Resource, ResourceSet, slot};
-use crate::stream::{Protocol, Request, Response};
+use crate::stream::{HEALTH, Protocol, Request, Response};
 
 /// How long routes wait for a client that does not ask for the instances of a new cluster. Envoy always
 /// asks; a client that does not must not be stuck with old routes for ever.
@@ -25,6 +25,8 @@ pub enum Event {
     Accepted(ResourceType),
     /// It refused what was sent, with the reason that it gave.
     Refused(ResourceType, String),
+    /// It tells how its workload is: why it is not well, or that it is.
+    Health(Result<(), String>),
     /// It speaks of an earlier message, or of a type that we do not serve: nothing is to be done.
     Passed,
 }
@@ -118,6 +120,8 @@ impl Server {
     /// Takes a message of the client's.
     pub fn receive(&mut self, request: &Request) -> Event {
         match request {
+            Request::Delta(request) if request.type_url == HEALTH => health(request.error_detail.as_ref()),
+            Request::State(request) if request.type_url == HEALTH => health(request.error_detail.as_ref()),
             Request::Delta(request) => delta::receive(self, request),
             Request::State(request) => state::receive(self, request),
         }
@@ -254,6 +258,10 @@ impl Server {
             None => Event::Accepted(kind),
         }
     }
+}
+
+fn health(error: Option<&weir_xds::Status>) -> Event {
+    Event::Health(error.map_or(Ok(()), |error| Err(error.message.clone())))
 }
 
 #[cfg(test)]

@@ -53,21 +53,21 @@ pub fn instance_labels(labels: &Arc<Labels>, locality: &str, network: &str, node
     Arc::new(all)
 }
 
-/// All workloads, in the order of the objects.
-pub fn workloads(objects: &[Arc<Object>]) -> Vec<Arc<Workload>> {
-    objects.iter().filter_map(of_object).map(Arc::new).collect()
+/// All workloads, in the order of the objects; `ready` says which WorkloadEntries take requests.
+pub fn workloads(objects: &[Arc<Object>], ready: &dyn Fn(&Object) -> bool) -> Vec<Arc<Workload>> {
+    objects.iter().filter_map(|object| of_object(object, ready)).map(Arc::new).collect()
 }
 
-fn of_object(object: &Arc<Object>) -> Option<Workload> {
+fn of_object(object: &Arc<Object>, ready: &dyn Fn(&Object) -> bool) -> Option<Workload> {
     let workload = match &object.spec {
-        Spec::WorkloadEntry(entry) => of_entry(object, entry),
+        Spec::WorkloadEntry(entry) => of_entry(object, entry, ready(object)),
         Spec::Pod(pod) => of_pod(object, pod)?,
         _ => return None,
     };
     Some(workload)
 }
 
-fn of_entry(object: &Arc<Object>, entry: &WorkloadEntry) -> Workload {
+fn of_entry(object: &Arc<Object>, entry: &WorkloadEntry, ready: bool) -> Workload {
     let labels = Arc::new(entry_labels(entry, &object.meta.labels));
     let locality = topology::locality(&entry.locality, &labels);
     Workload {
@@ -79,7 +79,7 @@ fn of_entry(object: &Arc<Object>, entry: &WorkloadEntry) -> Workload {
         ports: entry.ports.clone(),
         locality,
         weight: entry.weight,
-        ready: true,
+        ready,
         object: object.clone(),
     }
 }

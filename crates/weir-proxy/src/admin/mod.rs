@@ -20,6 +20,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 
 use crate::DataPlane;
+use crate::health;
 use crate::stats::prometheus::Families;
 
 /// An answer of the admin interface.
@@ -165,6 +166,9 @@ fn statistics(plane: &DataPlane) -> String {
         let Some(config) = plane.config(&id) else { continue };
         for (name, cluster) in &config.clusters {
             families.cluster(&id, name, cluster);
+            if cluster.policy.health_check.is_some() {
+                families.health_checks(&id, name, health::passing(&cluster.hosts), &cluster.stats.health_checks);
+            }
         }
         for open in &config.listeners {
             families.listener(&id, &open.listener.name, &open.stats);

@@ -17,6 +17,7 @@ use super::host::Hosts;
 use crate::balance::Settings;
 use crate::balance::outlier::{Health, OutlierPolicy};
 use crate::balance::slow_start::SlowStart;
+use crate::health::policy::HealthCheckPolicy;
 use crate::stats::cluster::ClusterStats;
 use crate::upstream::http2::{Http2Keepalive, Http2Options};
 use crate::upstream::resources::{CircuitBreakers, Resources};
@@ -54,8 +55,8 @@ pub struct ClusterPolicy {
     pub connect_timeout: Duration,
     /// When instances are left out.
     pub outlier: Option<OutlierPolicy>,
-    /// Whether its instances are checked actively.
-    pub has_health_checks: bool,
+    /// How their health is checked.
+    pub health_check: Option<Arc<HealthCheckPolicy>>,
     /// Whether the health of its instances changes by what is seen of them: by outlier detection or health checks.
     pub watches_health: bool,
     /// What may be used of it at once.
@@ -189,7 +190,7 @@ impl ClusterPolicy {
             lb: Settings { balance: balance(cluster), common: common_lb(cluster) },
             connect_timeout: cluster.connect_timeout.as_ref().map_or(CONNECT_TIMEOUT, std_duration),
             outlier: outlier.map_err(|error| error.within("outlier_detection"))?,
-            has_health_checks: !cluster.health_checks.is_empty(),
+            health_check: HealthCheckPolicy::of_cluster(cluster)?.map(Arc::new),
             watches_health: cluster.outlier_detection.is_some() || !cluster.health_checks.is_empty(),
             circuit_breakers: CircuitBreakers::compile(cluster.circuit_breakers.as_ref()),
             protocol: protocol(cluster, options.as_ref())?,

@@ -5,6 +5,7 @@ use weir_xds::endpoint::lb_endpoint::HostIdentifier;
 use weir_xds::endpoint::{ClusterLoadAssignment, LbEndpoint};
 use weir_xds::values::host_and_port;
 
+use super::check_target::CheckTarget;
 use super::host::Workload;
 
 /// Envoy's overprovisioning factor where none is given, in percent.
@@ -67,6 +68,8 @@ pub struct Endpoint {
     pub workload: Workload,
     /// What is said of its health.
     pub health: EdsHealth,
+    /// How its health is checked, where that is not as for all others.
+    pub check: Option<Box<CheckTarget>>,
     /// Its position in [`Assignment::localities`].
     pub locality: usize,
 }
@@ -145,6 +148,7 @@ fn compile_endpoint(endpoint: &LbEndpoint, locality: usize) -> Option<Endpoint> 
         weight: endpoint.load_balancing_weight.unwrap_or(1).max(1),
         workload: Workload::parse(endpoint.metadata.as_ref()),
         health: EdsHealth::of(endpoint.health_status()),
+        check: CheckTarget::compile(found),
         locality,
     })
 }

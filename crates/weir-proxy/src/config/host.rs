@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use weir_xds::core::Metadata;
 use weir_xds::values::metadata_text;
 
+use super::check_target::CheckTarget;
 use super::endpoints::{Assignment, EdsHealth, Endpoint, Locality};
 use crate::balance::outlier::HostHealth;
 
@@ -30,6 +31,8 @@ pub struct Host {
     since: Instant,
     /// When it last became healthy, in milliseconds after that; [`NEVER`] if it has not been healthy yet.
     healthy_from: AtomicU64,
+    /// How its health is checked, where that is not as for all others.
+    pub check: Option<Box<CheckTarget>>,
 }
 
 /// In place of a time that has not come.
@@ -63,7 +66,19 @@ impl Host {
     /// An instance that is added now.
     pub fn new(address: SocketAddr, hostname: Option<Arc<str>>, workload: Workload, now: Instant) -> Self {
         let (active, health) = (AtomicU32::new(0), HostHealth::default());
-        Self { address, hostname, workload, active, health, since: now, healthy_from: AtomicU64::new(0) }
+        Self { address, hostname, workload, active, health, since: now, healthy_from: AtomicU64::new(0), check: None }
+    }
+
+    /// Whether its health is checked, in a cluster that does that.
+    pub fn is_checked(&self) -> bool {
+        self.check.as_ref().is_none_or(|check| !check.is_disabled)
+    }
+
+    /// Where its health is checked.
+    pub fn check_address(&self) -> SocketAddr {
+        let Some(check) = &self.check else { return self.address };
+        let address = check.address.unwrap_or(self.address);
+        SocketAddr::new(address.ip(), check.port.unwrap_or(address.port()))
     }
 
     /// How many requests and connections it is busy with.
@@ -181,7 +196,9 @@ impl Hosts {
             let place = assignment.localities.get(endpoint.locality).map_or(0, |locality| locality.priority);
             // One address is one instance, however often it is listed.
             for address in addresses.into_iter().map(|ip| SocketAddr::new(ip, endpoint.port)).filter(|address| seen.insert(*address)) {
-                let same = known.get(&address).filter(|host| host.workload == endpoint.workload && host.hostname == hostname);
+                let same = known
+                    .get(&address)
+                    .filter(|host| host.workload == endpoint.workload && host.hostname == hostname && host.check == endpoint.check);
                 let host = same.map_or_else(|| Arc::new(new_host(endpoint, address, hostname.clone(), now)), |host| Arc::clone(host));
                 host.heed(endpoint.health, same.is_none(), now);
                 let of_locality = found.entry((place, endpoint.locality)).or_default();
@@ -226,7 +243,7 @@ impl Hosts {
 }
 
 fn new_host(endpoint: &Endpoint, address: SocketAddr, hostname: Option<Arc<str>>, now: Instant) -> Host {
-    Host::new(address, hostname, endpoint.workload.clone(), now)
+    Host { check: endpoint.check.clone(), ..Host::new(address, hostname, endpoint.workload.clone(), now) }
 }
 
 #[cfg(test)]

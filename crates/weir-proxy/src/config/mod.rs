@@ -2,6 +2,7 @@
 //! workers; a change makes a new one that shares what did not change.
 
 pub mod access_log;
+pub mod check_target;
 pub mod cluster;
 pub mod endpoints;
 pub mod host;

@@ -94,17 +94,24 @@ impl Follower {
         }
     }
 
-    /// Waits, while names are still resolved.
+    /// Waits, while names are still resolved and instances checked.
     async fn wait(&mut self, pause: Duration) {
         let end = tokio::time::Instant::now() + pause;
-        while let Ok(Some((name, addresses))) = tokio::time::timeout_at(end, self.resolved.recv()).await {
-            self.state.resolved(&name, addresses);
+        loop {
+            tokio::select! {
+                Some((name, addresses)) = self.resolved.recv() => self.state.resolved(&name, addresses),
+                () = self.state.told.first.notified() => self.state.follow_checks(),
+                () = tokio::time::sleep_until(end) => return,
+            }
             self.bring_into_force();
         }
     }
 
     async fn follow(&mut self, mut stream: ClientStream) {
-        for request in self.client.connect() {
+        let mut workload = self.state.told.workload.subscribe();
+        let mut first = self.client.connect();
+        first.extend(workload.borrow_and_update().clone().map(|health| self.client.health(&health)));
+        for request in first {
             if stream.requests.send(request).await.is_err() {
                 return;
             }
@@ -119,6 +126,14 @@ impl Follower {
                 Some((name, addresses)) = self.resolved.recv() => {
                     self.state.resolved(&name, addresses);
                     vec![]
+                }
+                () = self.state.told.first.notified() => {
+                    self.state.follow_checks();
+                    vec![]
+                }
+                Ok(()) = workload.changed() => {
+                    let health = workload.borrow_and_update().clone();
+                    health.map(|health| self.client.health(&health)).into_iter().collect()
                 }
                 () = tokio::time::sleep_until(deadline.into()) => {
                     self.retry_listeners();

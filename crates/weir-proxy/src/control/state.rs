@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
 use weir_ads::Update;
 use weir_routing::RouteTable;
 use weir_xds::cluster::Cluster as XdsCluster;
@@ -27,6 +28,7 @@ use crate::config::http::RouteSource;
 use crate::config::listener::{Handler, Listener};
 use crate::config::tls::{Secrets, secret_key};
 use crate::config::{OpenListener, ProxyConfig};
+use crate::health::{Checks, Told};
 use crate::stats::cluster::ClusterStats;
 use crate::stats::listener::ListenerStats;
 
@@ -45,6 +47,10 @@ pub struct State {
     listeners: HashMap<Arc<str>, ListenerState>,
     secrets: Secrets,
     addresses: HashMap<String, Vec<IpAddr>>,
+    /// Who is told of health checks.
+    pub told: Told,
+    /// Whether health checks may run commands.
+    pub may_run_commands: bool,
     /// Everything as it was received, for `/config_dump`.
     pub raw: HashMap<ResourceType, HashMap<Arc<str>, Any>>,
 }
@@ -54,6 +60,7 @@ struct ClusterState {
     /// What stands in the cluster itself, or must be resolved.
     endpoints: Assignment,
     ready: bool,
+    checks: Checks,
 }
 
 struct RouteState {
@@ -85,6 +92,8 @@ impl State {
             listeners: HashMap::new(),
             secrets: Secrets::default(),
             addresses: HashMap::new(),
+            told: Told { first: Arc::default(), workload: watch::Sender::new(None) },
+            may_run_commands: false,
             raw: HashMap::new(),
         }
     }
@@ -117,11 +126,19 @@ impl State {
     fn remove(&mut self, kind: ResourceType, name: &Arc<str>) {
         self.raw.entry(kind).or_default().remove(name);
         match kind {
-            ResourceType::Cluster => drop(self.clusters.remove(name)),
+            ResourceType::Cluster => self.remove_cluster(name),
             ResourceType::Endpoint => drop(self.assignments.remove(name)),
             ResourceType::Route => drop(self.routes.remove(name)),
             ResourceType::Listener => drop(self.listeners.remove(name)),
             ResourceType::Secret => self.secrets.slot(name).set(None),
+        }
+    }
+
+    fn remove_cluster(&mut self, name: &Arc<str>) {
+        let policy = self.clusters.remove(name).and_then(|state| state.current.policy.health_check.clone());
+        if policy.is_some_and(|policy| policy.probe.is_some()) {
+            // Nobody knows how the workload is any more.
+            self.told.workload.send_replace(None);
         }
     }
 
@@ -145,21 +162,27 @@ impl State {
 
     fn upsert_cluster(&mut self, name: &Arc<str>, cluster: &XdsCluster) -> Result<(), String> {
         let policy = Arc::new(ClusterPolicy::compile(cluster).map_err(|error| error.to_string())?);
+        if policy.health_check.as_ref().is_some_and(|check| check.runs_commands()) && !self.may_run_commands {
+            return Err("health_checks[0].custom_health_check: it runs a command, which this proxy is not allowed to; \
+                 --allow-exec-probes allows it"
+                .to_owned());
+        }
         let endpoints = match &policy.discovery {
             Discovery::Static(assignment) | Discovery::StrictDns(assignment) | Discovery::LogicalDns(assignment) => {
                 Assignment::compile(assignment)
             }
             Discovery::Eds(_) | Discovery::OriginalDestination | Discovery::OfRequest => Assignment::default(),
         };
-        let known = self.clusters.remove(name);
+        let mut known = self.clusters.remove(name);
+        let checks = known.as_mut().map(|known| std::mem::take(&mut known.checks)).unwrap_or_default();
         let stats = known.as_ref().map_or_else(|| Arc::new(ClusterStats::new(self.workers)), |known| known.current.stats.clone());
         // Instances stay through a change of the cluster; they are brought up to date at once.
         let resources = known.as_ref().map(|known| known.current.resources.clone()).unwrap_or_default();
         let health = known.as_ref().map(|known| known.current.health.clone()).unwrap_or_default();
         let hosts = known.map_or_else(Hosts::default, |known| known.current.hosts.clone());
-        health.follow(policy.outlier.as_ref(), policy.has_health_checks, &hosts);
+        health.follow(policy.outlier.as_ref(), policy.health_check.is_some(), &hosts);
         let current = Arc::new(Cluster { policy, hosts, stats, resources, health });
-        self.clusters.insert(name.clone(), ClusterState { current, endpoints, ready: false });
+        self.clusters.insert(name.clone(), ClusterState { current, endpoints, ready: false, checks });
         self.refresh_cluster(name);
         Ok(())
     }
@@ -225,6 +248,7 @@ impl State {
             addresses.into_iter().take(if only_one { 1 } else { usize::MAX }).collect()
         };
         let hosts = Hosts::build(endpoints, resolve, Some(&state.current.hosts), Instant::now());
+        let before = state.current.hosts.clone();
         state.current = Arc::new(Cluster {
             policy: policy.clone(),
             hosts,
@@ -232,6 +256,13 @@ impl State {
             resources: state.current.resources.clone(),
             health: state.current.health.clone(),
         });
+        state.checks.follow(&state.current, &before, &self.told);
+        state.ready = state.ready && state.checks.are_warm();
+    }
+
+    /// Looks again which clusters are ready, when instances have been checked.
+    pub fn follow_checks(&mut self) {
+        self.refresh_hosts(|_| true);
     }
 
     /// The names that must be resolved.

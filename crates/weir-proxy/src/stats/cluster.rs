@@ -1,6 +1,7 @@
 //! What is counted of a cluster, under Envoy's names.
 
 use std::ops::Deref;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use super::cells::Cell;
@@ -10,6 +11,19 @@ use crate::upstream::connect::ConnectError;
 #[derive(Debug)]
 pub struct ClusterStats {
     workers: Box<[WorkerClusterStats]>,
+    /// Counted by the control side.
+    pub health_checks: HealthCheckStats,
+}
+
+/// What is counted of a cluster's active health checks, by no worker.
+#[derive(Debug, Default)]
+#[allow(missing_docs)] // Each is Envoy's statistic `cluster.NAME.health_check.…` of that name.
+pub struct HealthCheckStats {
+    pub attempt: AtomicU64,
+    pub success: AtomicU64,
+    pub failure: AtomicU64,
+    pub passive_failure: AtomicU64,
+    pub network_failure: AtomicU64,
 }
 
 /// What one worker counts of a cluster. Blocks of two workers share no cache line.
@@ -98,7 +112,7 @@ pub const NAMES: &[(&str, CellOf)] = &[
 impl ClusterStats {
     /// For so many workers.
     pub fn new(workers: usize) -> Self {
-        Self { workers: (0..workers.max(1)).map(|_| WorkerClusterStats::default()).collect() }
+        Self { workers: (0..workers.max(1)).map(|_| WorkerClusterStats::default()).collect(), health_checks: HealthCheckStats::default() }
     }
 
     /// The block of a worker.

@@ -8,7 +8,7 @@ use prometheus::TextEncoder;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram as HistogramProto, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::cells::BUCKETS;
-use super::cluster::NAMES;
+use super::cluster::{HealthCheckStats, NAMES};
 use super::listener::ListenerStats;
 use super::requests::{Labels, Reporter, Series};
 use crate::DataPlane;
@@ -129,6 +129,22 @@ impl Families {
             self.counter(&format!("envoy_cluster_upstream_rq_{class}xx"), labels, sum);
         }
         self.counter("envoy_cluster_upstream_rq_completed", labels, statuses.iter().map(|(_, count)| count).sum());
+    }
+
+    /// The health checks of a cluster: what is counted of them, and how many instances pass.
+    pub fn health_checks(&mut self, proxy: &str, cluster: &str, passing: usize, stats: &HealthCheckStats) {
+        let labels = vec![("cluster_name", cluster.to_owned()), ("proxy", proxy.to_owned())];
+        let counters = [
+            ("attempt", &stats.attempt),
+            ("success", &stats.success),
+            ("failure", &stats.failure),
+            ("passive_failure", &stats.passive_failure),
+            ("network_failure", &stats.network_failure),
+        ];
+        for (name, value) in counters {
+            self.counter(&format!("envoy_cluster_health_check_{name}"), &labels, value.load(Ordering::Relaxed));
+        }
+        self.gauge("envoy_cluster_health_check_healthy", &labels, passing as u64);
     }
 
     /// A listener of a proxy instance.

@@ -249,6 +249,22 @@ impl ClusterRuntime {
         }
     }
 
+    /// Takes note of an answer by which an instance says that it is to be left out at once, if its health is checked:
+    /// <https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/health_checking#passive-health-checking>.
+    pub fn heed(&self, host: &Host, answer: &http::HeaderMap) {
+        const FAIL: http::HeaderName = http::HeaderName::from_static("x-envoy-immediate-health-check-fail");
+        let current = self.current.borrow();
+        if current.policy.health_check.is_none() || !host.is_checked() || !answer.contains_key(FAIL) {
+            return;
+        }
+        let stats = &current.stats.health_checks;
+        stats.failure.fetch_add(1, Ordering::Relaxed);
+        stats.passive_failure.fetch_add(1, Ordering::Relaxed);
+        if current.health.checked(host, false) {
+            tracing::warn!(cluster = &*current.policy.name, instance = %host.address, "says that it fails its health checks");
+        }
+    }
+
     /// Closes connections that nobody used for too long, or that the other side closed.
     pub fn sweep(&self, now: Instant) {
         let current = self.current.borrow();

@@ -6,6 +6,7 @@ mod bodies;
 mod configuration;
 mod failures;
 mod filters;
+mod health_checks;
 mod http2;
 mod limits;
 mod mirrors;

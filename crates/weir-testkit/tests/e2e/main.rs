@@ -12,6 +12,7 @@ mod instances;
 mod load;
 mod memory;
 mod outbound;
+mod probes;
 mod routing;
 mod seeds;
 mod seeds_on_bad_days;

@@ -5,6 +5,7 @@ mod balancer;
 pub(crate) mod dynamic_dns;
 mod outbound;
 mod pool;
+mod probe;
 mod special;
 mod tls;
 
@@ -37,6 +38,7 @@ pub(crate) fn clusters(context: &Context<'_>) -> Vec<Made> {
         if context.proxy.interception == Interception::Redirect {
             made.push(special::inbound_passthrough().into());
         }
+        made.extend(probe::cluster(context).map(Made::from));
         made.extend(bound_ingress(context).iter().filter_map(|ingress| special::inbound(context, ingress)).map(Made::from));
     }
     for service in context.scope.services.iter().filter(|service| service.resolution != Resolution::Alias) {

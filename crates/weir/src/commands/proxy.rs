@@ -1,6 +1,8 @@
 //! `weir proxy`: one proxy that follows an xDS server, as Envoy would.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -38,10 +40,13 @@ struct Following {
 /// # Errors
 /// If the arguments do not name a proxy and a server.
 pub(crate) fn run(args: &ProxyArgs) -> anyhow::Result<ExitCode> {
-    let following = match &args.config {
+    let mut following = match &args.config {
         Some(path) => from_bootstrap(path)?,
         None => from_arguments(args)?,
     };
+    if let Some(group) = &args.workload_group {
+        node::register_in(&mut following.node, group);
+    }
     start_runtime()?.block_on(async {
         let process = Process::start(&args.process, DRAIN)?;
         let admin = process.serve_admin(nothing_more()).await?;
@@ -67,11 +72,14 @@ fn from_arguments(args: &ProxyArgs) -> anyhow::Result<Following> {
     let kind = args.kind.map(|kind| if kind == ProxyType::Router { ProxyKind::Router } else { ProxyKind::Sidecar });
     let proxy = match (Proxy::parse_id(id), kind, id.rsplit_once('.')) {
         (Some((kind, address, name, namespace)), wanted, _) if wanted.is_none_or(|wanted| wanted == kind) => {
+            let address = args.address.map_or(address, |own| own.to_string());
             let addresses = if kind == ProxyKind::Router { vec![] } else { vec![address] };
             let locality = args.locality.clone();
             Proxy { id: id.clone(), kind, name, namespace, labels, addresses, locality, interception: Interception::None }
         }
-        (None, Some(kind), Some((name, namespace))) => Proxy { locality: args.locality.clone(), ..named(kind, name, namespace, labels) },
+        (None, Some(kind), Some((name, namespace))) => {
+            Proxy { locality: args.locality.clone(), ..named(kind, name, namespace, labels, args.address) }
+        }
         _ => {
             bail!("--id {id:?} names no proxy: write sidecar|router~IP~NAME.NAMESPACE~NAMESPACE.svc.DOMAIN, or NAME.NAMESPACE with --type")
         }
@@ -80,15 +88,16 @@ fn from_arguments(args: &ProxyArgs) -> anyhow::Result<Following> {
     Ok(Following { node: node::introduce(&proxy), proxy, server: server.clone(), protocol })
 }
 
-fn named(kind: ProxyKind, name: &str, namespace: &str, labels: std::collections::BTreeMap<String, String>) -> Proxy {
-    let address = if kind == ProxyKind::Router { "0.0.0.0" } else { "127.0.0.1" };
+fn named(kind: ProxyKind, name: &str, namespace: &str, labels: BTreeMap<String, String>, address: Option<IpAddr>) -> Proxy {
+    let usual: IpAddr = if kind == ProxyKind::Router { Ipv4Addr::UNSPECIFIED.into() } else { Ipv4Addr::LOCALHOST.into() };
+    let address = &address.unwrap_or(usual).to_string();
     Proxy {
         id: Proxy::make_id(kind, address, name, namespace, DEFAULT_DOMAIN),
         kind,
         name: name.to_owned(),
         namespace: namespace.to_owned(),
         labels,
-        addresses: if kind == ProxyKind::Router { vec![] } else { vec![address.to_owned()] },
+        addresses: if kind == ProxyKind::Router { vec![] } else { vec![address.clone()] },
         locality: String::new(),
         interception: Interception::None,
     }
@@ -99,12 +108,14 @@ fn from_bootstrap(path: &Path) -> anyhow::Result<Following> {
     let text = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
     let json: serde_json::Value = serde_saphyr::from_str(&text).with_context(|| format!("{} is neither YAML nor JSON", path.display()))?;
     let bootstrap: Bootstrap = weir_xds::json::from_value(json).with_context(|| format!("{} is no Envoy bootstrap", path.display()))?;
-    let node = bootstrap.node.clone().with_context(|| format!("{} names no node", path.display()))?;
+    let mut node = bootstrap.node.clone().with_context(|| format!("{} names no node", path.display()))?;
     let ads = bootstrap.dynamic_resources.as_ref().and_then(|resources| resources.ads_config.as_ref());
     let ads = ads.with_context(|| format!("{} has no dynamic_resources.ads_config", path.display()))?;
     let server =
         server(&bootstrap, ads).with_context(|| format!("{}: ads_config names no static cluster with an address", path.display()))?;
     let protocol = if ads.api_type() == ApiType::DeltaGrpc { Protocol::Delta } else { Protocol::StateOfTheWorld };
+    // Whatever the bootstrap was written for.
+    node::AGENT.clone_into(&mut node.user_agent_name);
     let proxy = node::recognize(&node).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
     Ok(Following { proxy, node, server, protocol })
 }

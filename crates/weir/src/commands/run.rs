@@ -57,12 +57,13 @@ impl Standing<'_> {
         let process = Process::start(self.process, self.mesh.default_config.termination_drain_duration.to_std())?;
         let pilot = Pilot::start(watched.catalog.clone(), options(self.mesh, weir_pilot::DataPlane::Weir));
         serve_xds(&pilot, self.xds).await?;
+        let catalog = pilot.catalog();
         let mut hosting = Hosting::new(process.plane.clone(), pilot, self.gateways);
         hosting.update();
         // Only now: a data plane without any proxy has none that is not ready, and would say that it is.
-        let admin = process.serve_admin(more(watched.catalog.clone())).await?;
+        let admin = process.serve_admin(more(catalog.clone())).await?;
         tokio::spawn(hosting.follow());
-        let up = Started { plane: process.plane.clone(), catalog: watched.catalog.clone(), admin };
+        let up = Started { plane: process.plane.clone(), catalog, admin };
         let ready = async {
             up.plane.ready().await;
             started(up).await;

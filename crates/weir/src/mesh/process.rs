@@ -73,6 +73,9 @@ impl Process {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let workers = args.workers.map_or_else(cores, usize::from);
         let plane = DataPlane::start(workers).context("the system gives no threads")?;
+        if args.allow_exec_probes {
+            plane.allow_exec_probes();
+        }
         Ok(Self { plane, admin: args.admin, drain })
     }
 

@@ -142,6 +142,7 @@ pub(super) async fn attempt(
         cluster.report(&target.host, outcome);
     }
     let (response, origin, sent) = result?;
+    cluster.heed(&target.host, response.headers());
     Ok(Answer { response, origin, busy, sent })
 }
 

@@ -70,6 +70,18 @@ impl Proxy {
         self.address
     }
 
+    /// What its admin interface says.
+    pub(crate) async fn ask_admin(&self, path: &str) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = tokio::spawn(weir_proxy::admin::serve(listener, self.plane.clone(), Arc::new(|_, _| None)));
+        let mut client = Wire::connect(address).await;
+        client.say(&format!("GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n")).await;
+        let answer = client.end().await;
+        serving.abort();
+        answer
+    }
+
     /// Ends it, and returns the lines of its access log: status, response flags, details of the response.
     pub(crate) async fn stop(self) -> Vec<String> {
         let log = log_of(&self.files);

@@ -1,0 +1,208 @@
+//! Instances that register themselves, and tell whether they are well: what the pilot makes of it, told over a stream.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use weir_ads::{Client, ClientStream, Protocol, Request, stream};
+use weir_api::{Source, parse};
+use weir_model::{Interception, MeshSnapshot, Proxy, ProxyKind};
+use weir_pilot::{DataPlane, Options, Pilot, node};
+use weir_registry::Catalog;
+use weir_xds::resource::ResourceType;
+
+const SERVICE: &str = "apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: shop}
+spec:
+  hosts: [shop.test]
+  resolution: STATIC
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  workloadSelector: {labels: {app: shop}}
+";
+const GROUP: &str = "---
+apiVersion: networking.istio.io/v1
+kind: WorkloadGroup
+metadata: {name: shop}
+spec:
+  metadata: {labels: {app: shop}}
+  template: {ports: {http: 8080}}
+";
+const PROBE: &str = "  probe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 5}\n";
+const ENTRY: &str = "---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: one}
+spec: {address: 10.0.0.1, labels: {app: shop}}
+";
+
+struct Mesh {
+    pilot: Pilot,
+    catalog: watch::Sender<Arc<Catalog>>,
+    now: watch::Receiver<Arc<MeshSnapshot>>,
+}
+
+fn catalog(texts: &[&str]) -> Arc<Catalog> {
+    let parsed = parse(&Source::new("mesh.yaml", texts.concat()));
+    assert!(parsed.diagnostics.is_empty(), "{:?}", parsed.diagnostics);
+    Arc::new(Catalog { objects: parsed.objects, ..Default::default() })
+}
+
+impl Mesh {
+    fn start(texts: &[&str]) -> Self {
+        let (catalog, watched) = watch::channel(catalog(texts));
+        let options =
+            Options { mesh: Arc::default(), domain: "cluster.local".to_owned(), data_plane: DataPlane::Any, say: Box::new(|_| {}) };
+        let pilot = Pilot::start(watched, options);
+        Self { now: pilot.mesh(), pilot, catalog }
+    }
+
+    /// A sidecar comes; `group` is where it registers itself.
+    async fn sidecar(&self, address: &str, group: Option<&str>, protocol: Protocol) -> Sidecar {
+        let proxy = Proxy {
+            id: Proxy::make_id(ProxyKind::Sidecar, address, "vm", "default", "cluster.local"),
+            kind: ProxyKind::Sidecar,
+            name: "vm".to_owned(),
+            namespace: "default".to_owned(),
+            labels: Default::default(),
+            addresses: vec![address.to_owned()],
+            locality: String::new(),
+            interception: Interception::None,
+        };
+        let mut node = node::introduce(&proxy);
+        group.into_iter().for_each(|group| node::register_in(&mut node, group));
+        let mut client = Client::new(protocol, node);
+        client.want_all(ResourceType::Cluster);
+        let (stream, server) = stream::pair(protocol);
+        self.pilot.streams().send(server).await.unwrap();
+        let requests: Vec<Request> = client.connect();
+        for request in requests {
+            stream.requests.send(request).await.unwrap();
+        }
+        Sidecar { stream, client }
+    }
+
+    /// Waits until the service has just these instances that take requests.
+    async fn has(&mut self, instances: &[&str]) {
+        let mesh = self.now.wait_for(|mesh| of_shop(mesh) == instances);
+        let waited = tokio::time::timeout(std::time::Duration::from_secs(60), mesh).await.map(|mesh| mesh.map(|_| ()));
+        assert!(waited.is_ok(), "{instances:?} are wanted, there are {:?}", of_shop(&self.pilot.mesh().borrow()));
+    }
+}
+
+fn of_shop(mesh: &MeshSnapshot) -> Vec<String> {
+    let service = mesh.services.all.iter().find(|service| &*service.hostname == "shop.test").unwrap();
+    let healthy = mesh.services.endpoints(service).iter().filter(|endpoint| endpoint.healthy).cloned().collect::<Vec<_>>();
+    healthy.iter().map(|endpoint| format!("{}:{}", endpoint.address, endpoint.port)).collect()
+}
+
+struct Sidecar {
+    stream: ClientStream,
+    client: Client,
+}
+
+impl Sidecar {
+    /// Tells how its workload is.
+    async fn tell(&mut self, health: Result<(), &str>) {
+        let request = self.client.health(&health.map_err(str::to_owned));
+        self.stream.requests.send(request).await.unwrap();
+    }
+
+    /// Waits until it is told of the cluster by which it probes.
+    async fn is_to_probe(&mut self) {
+        loop {
+            let response = self.stream.responses.recv().await.unwrap();
+            let update = self.client.receive(response).unwrap();
+            let answer = self.client.answer(&update, &[]);
+            self.stream.requests.send(answer).await.unwrap();
+            if update.upserts.iter().any(|(name, _)| &**name == "WorkloadProbe") {
+                return;
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_registers_itself_is_there_until_it_has_been_gone_for_a_while() {
+    let mut mesh = Mesh::start(&[SERVICE, GROUP]);
+    let one = mesh.sidecar("10.0.0.1", Some("shop"), Protocol::Delta).await;
+    mesh.has(&["10.0.0.1:8080"]).await;
+    let two = mesh.sidecar("fd00::2", Some("shop"), Protocol::StateOfTheWorld).await;
+    mesh.has(&["10.0.0.1:8080", "fd00::2:8080"]).await;
+    let entries = || {
+        let catalog = mesh.pilot.catalog().borrow().clone();
+        catalog
+            .objects
+            .iter()
+            .filter(|object| object.source.path == "autoregistered")
+            .map(|object| object.meta.name.clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(entries(), ["shop-10.0.0.1", "shop-fd00--2"]);
+
+    let began = tokio::time::Instant::now();
+    drop(one);
+    mesh.has(&["fd00::2:8080"]).await;
+    assert!(began.elapsed().as_secs() == 10, "{:?}", began.elapsed());
+
+    // Who comes back in time was never gone.
+    drop(two);
+    tokio::time::advance(std::time::Duration::from_secs(9)).await;
+    let _two = mesh.sidecar("fd00::2", Some("shop"), Protocol::Delta).await;
+    let gone = tokio::time::timeout(std::time::Duration::from_secs(30), mesh.has(&[]));
+    assert!(gone.await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn entries_go_with_their_group_and_a_missing_group_is_refused() {
+    let mut mesh = Mesh::start(&[SERVICE, GROUP]);
+    let mut lost = mesh.sidecar("10.0.0.9", Some("shops"), Protocol::Delta).await;
+    assert_eq!(lost.stream.responses.recv().await, None, "the stream is closed");
+    let _one = mesh.sidecar("10.0.0.1", Some("shop"), Protocol::Delta).await;
+    mesh.has(&["10.0.0.1:8080"]).await;
+    mesh.catalog.send_replace(catalog(&[SERVICE]));
+    mesh.has(&[]).await;
+    mesh.catalog.send_replace(catalog(&[SERVICE, &GROUP.replace("8080", "9090")]));
+    mesh.has(&["10.0.0.1:9090"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_workload_that_is_probed_takes_requests_while_its_sidecar_says_so() {
+    for protocol in [Protocol::Delta, Protocol::StateOfTheWorld] {
+        let mut mesh = Mesh::start(&[SERVICE, GROUP, PROBE, ENTRY]);
+        mesh.has(&[]).await;
+        let mut sidecar = mesh.sidecar("10.0.0.1", None, protocol).await;
+        sidecar.is_to_probe().await;
+        sidecar.tell(Ok(())).await;
+        mesh.has(&["10.0.0.1:80"]).await;
+        sidecar.tell(Err("it answers 503")).await;
+        mesh.has(&[]).await;
+        sidecar.tell(Ok(())).await;
+        mesh.has(&["10.0.0.1:80"]).await;
+        // The same instance under another name: what its sidecar told holds for it, too.
+        let renamed = ENTRY.replace("name: one", "name: two").replace("10.0.0.1,", "10.0.0.1, ports: {http: 81},");
+        mesh.catalog.send_replace(catalog(&[SERVICE, GROUP, PROBE, &renamed]));
+        mesh.has(&["10.0.0.1:81"]).await;
+        // Nobody probes any more.
+        sidecar.tell(Err("it answers 503")).await;
+        mesh.has(&[]).await;
+        mesh.catalog.send_replace(catalog(&[SERVICE, GROUP, ENTRY]));
+        mesh.has(&["10.0.0.1:80"]).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_registers_itself_is_probed_as_its_group_says() {
+    let mut mesh = Mesh::start(&[SERVICE, GROUP, PROBE]);
+    let mut sidecar = mesh.sidecar("10.0.0.1", Some("shop"), Protocol::Delta).await;
+    sidecar.is_to_probe().await;
+    mesh.has(&[]).await;
+    sidecar.tell(Ok(())).await;
+    mesh.has(&["10.0.0.1:8080"]).await;
+    // The word of another sidecar does not count.
+    let mut other = mesh.sidecar("10.0.0.2", None, Protocol::Delta).await;
+    other.tell(Err("no")).await;
+    sidecar.tell(Ok(())).await;
+    mesh.has(&["10.0.0.1:8080"]).await;
+}
