@@ -142,6 +142,7 @@ mod tests {
             namespace: "shop".to_owned(),
             labels: [("version".to_owned(), "v2".to_owned())].into(),
             addresses: vec![address.to_owned()],
+            locality: String::new(),
             interception: Interception::None,
         };
         let metadata = weir_xds::values::structure(json!({"AUTO_REGISTER_GROUP": "reviews", "NETWORK": network}).as_object().unwrap());
