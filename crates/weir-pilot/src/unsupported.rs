@@ -38,21 +38,7 @@ const NOT_TRANSLATED: &[Paths] = &[
 ];
 
 /// What our own proxy passes over.
-const NOT_PROXIED: &[Paths] = &[(
-    Kind::DestinationRule,
-    &[
-        "{policy}.outlierDetection",
-        "{policy}.loadBalancer.consistentHash",
-        "{policy}.loadBalancer.warmup",
-        "{policy}.loadBalancer.warmupDurationSecs",
-        "{policy}.connectionPool.tcp.maxConnections",
-        "{policy}.connectionPool.http.http1MaxPendingRequests",
-        "{policy}.connectionPool.http.http2MaxRequests",
-        "{policy}.connectionPool.http.maxRequestsPerConnection",
-        "{policy}.connectionPool.http.maxRetries",
-        "{policy}.connectionPool.http.maxConcurrentStreams",
-    ],
-)];
+const NOT_PROXIED: &[Paths] = &[(Kind::DestinationRule, &["{policy}.connectionPool.http.maxConcurrentStreams"])];
 
 /// Where a DestinationRule may hold a policy.
 const POLICIES: &[&str] =
@@ -123,18 +109,22 @@ spec:
   host: a
   trafficPolicy:
     outlierDetection: {consecutive5xxErrors: 3}
+    connectionPool: {http: {maxConcurrentStreams: 3}}
   subsets:
   - name: v1
     trafficPolicy:
-      loadBalancer:
-        consistentHash: {httpHeaderName: x}
+      connectionPool:
+        http: {maxConcurrentStreams: 4}
 ";
 
     #[test]
     fn what_our_proxy_passes_over_is_named_with_its_place() {
         assert_eq!(
             said(DataPlane::Weir, RULE),
-            ["spec.trafficPolicy.outlierDetection 7", "spec.subsets[0].trafficPolicy.loadBalancer.consistentHash 12"]
+            [
+                "spec.trafficPolicy.connectionPool.http.maxConcurrentStreams 8",
+                "spec.subsets[0].trafficPolicy.connectionPool.http.maxConcurrentStreams 13"
+            ]
         );
     }
 

@@ -70,6 +70,9 @@ impl Input<'_> {
         }
         let settings = self.policy.connection_pool.as_ref();
         pool::apply(&mut cluster, &self.context.mesh.config, settings, self.port.protocol, self.policy.retry_budget.as_ref());
+        if let Some(detection) = &self.policy.outlier_detection {
+            pool::count_as_errors(&mut cluster, &detection.outlier_detection_http_error_codes);
+        }
         if let Some(settings) = &self.policy.tls {
             let is_http2 = self.port.protocol.is_some_and(Protocol::is_http2);
             if let Err(tls::Unsupported(reason)) = tls::apply(&mut cluster, settings, is_http2) {

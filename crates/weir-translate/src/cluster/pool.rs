@@ -16,8 +16,13 @@ use weir_xds::cluster::{CircuitBreakers, Cluster, UpstreamConnectionOptions};
 use weir_xds::core::{
     Http1ProtocolOptions, Http2ProtocolOptions, HttpProtocolOptions as Common, KeepaliveSettings, TcpKeepalive, UpstreamHttpProtocolOptions,
 };
+use weir_xds::envoy::config::common::matcher::v3::match_predicate::{MatchSet, Rule};
+use weir_xds::envoy::config::common::matcher::v3::{HttpHeadersMatch, MatchPredicate};
+use weir_xds::matcher::{StringMatcher, string_matcher::MatchPattern};
+use weir_xds::route::{HeaderMatcher, header_matcher::HeaderMatchSpecifier};
 use weir_xds::types::Percent;
 use weir_xds::upstream_http::HttpProtocolOptions;
+use weir_xds::upstream_http::http_protocol_options::OutlierDetection as HttpOutliers;
 use weir_xds::upstream_http::http_protocol_options::explicit_http_config::ProtocolConfig;
 use weir_xds::upstream_http::http_protocol_options::{ExplicitHttpConfig, UpstreamProtocolOptions, UseDownstreamHttpConfig};
 use weir_xds::values::duration;
@@ -86,10 +91,33 @@ pub(super) fn set_http_options(cluster: &mut Cluster, options: &HttpProtocolOpti
 
 /// Lets TLS take the server's name from the request, and check the certificate against it.
 pub(super) fn name_from_request(cluster: &mut Cluster) {
+    change_http_options(cluster, |options| {
+        options.upstream_http_protocol_options =
+            Some(UpstreamHttpProtocolOptions { auto_sni: true, auto_san_validation: true, ..Default::default() });
+    });
+}
+
+/// Outlier detection counts answers with these statuses as errors, and no others; without any those with 5xx.
+pub(super) fn count_as_errors(cluster: &mut Cluster, statuses: &[u32]) {
+    let exactly = |status: &u32| {
+        let text = StringMatcher { match_pattern: Some(MatchPattern::Exact(status.to_string())), ignore_case: false };
+        let specifier = Some(HeaderMatchSpecifier::StringMatch(text));
+        let header = HeaderMatcher { name: ":status".to_owned(), header_match_specifier: specifier, ..Default::default() };
+        MatchPredicate { rule: Some(Rule::HttpResponseHeadersMatch(HttpHeadersMatch { headers: vec![header] })) }
+    };
+    let matcher = match statuses {
+        [] => return,
+        // Envoy wants at least two where it is to choose.
+        [status] => exactly(status),
+        statuses => MatchPredicate { rule: Some(Rule::OrMatch(MatchSet { rules: statuses.iter().map(exactly).collect() })) },
+    };
+    change_http_options(cluster, |options| options.outlier_detection = Some(HttpOutliers { error_matcher: Some(matcher) }));
+}
+
+fn change_http_options(cluster: &mut Cluster, change: impl FnOnce(&mut HttpProtocolOptions)) {
     let known = cluster.typed_extension_protocol_options.get(HTTP_OPTIONS).and_then(|options| options.unpack::<HttpProtocolOptions>().ok());
     let mut options = known.unwrap_or_default();
-    options.upstream_http_protocol_options =
-        Some(UpstreamHttpProtocolOptions { auto_sni: true, auto_san_validation: true, ..Default::default() });
+    change(&mut options);
     if options.upstream_protocol_options.is_none() {
         options.upstream_protocol_options = Some(explicit(ProtocolConfig::HttpProtocolOptions(Http1ProtocolOptions::default())));
     }

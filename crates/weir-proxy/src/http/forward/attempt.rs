@@ -123,7 +123,7 @@ pub(super) async fn attempt(
         request: |http2| request(call, body, http2),
     };
     let result = within(limit, outgoing.send(call.exchange.protocol)).await.unwrap_or(Err(Failure::AttemptTimedOut));
-    if let Some(outcome) = outcome(&result) {
+    if let Some(outcome) = outcome(cluster, &result) {
         cluster.report(&target.host, outcome);
     }
     let (response, origin, sent) = result?;
@@ -131,7 +131,11 @@ pub(super) async fn attempt(
 }
 
 /// What an attempt says of its instance. A gRPC status in the head counts as the HTTP status that it stands for.
-fn outcome(result: &Result<Reached, Failure>) -> Option<Outcome> {
+fn outcome(cluster: &ClusterRuntime, result: &Result<Reached, Failure>) -> Option<Outcome> {
+    let judged = result.as_ref().ok().and_then(|(response, ..)| cluster.judge(response.status(), response.headers()));
+    if judged.is_some() {
+        return judged;
+    }
     Some(match result {
         Ok((response, ..)) => match retry::grpc_status(response.headers()) {
             None | Some(0) => Outcome::Status(response.status().as_u16()),
