@@ -28,17 +28,7 @@ const NOT_TRANSLATED: &[Paths] = &[
 ];
 
 /// What our own proxy passes over.
-const NOT_PROXIED: &[Paths] = &[(
-    Kind::DestinationRule,
-    &[
-        "{policy}.outlierDetection.outlierDetectionHttpErrorCodes",
-        "{policy}.loadBalancer.zoneAwareLbSetting",
-        "{policy}.loadBalancer.warmup",
-        "{policy}.loadBalancer.warmupDurationSecs",
-        "{policy}.connectionPool.http.maxConcurrentStreams",
-        "{policy}.retryBudget",
-    ],
-)];
+const NOT_PROXIED: &[Paths] = &[(Kind::DestinationRule, &["{policy}.connectionPool.http.maxConcurrentStreams"])];
 
 /// Where a DestinationRule may hold a policy.
 const POLICIES: &[&str] =
@@ -118,13 +108,13 @@ metadata: {name: a}
 spec:
   host: a
   trafficPolicy:
-    outlierDetection: {consecutive5xxErrors: 3, outlierDetectionHttpErrorCodes: [500, 429]}
+    outlierDetection: {consecutive5xxErrors: 3}
+    connectionPool: {http: {maxConcurrentStreams: 3}}
   subsets:
   - name: v1
     trafficPolicy:
-      loadBalancer:
-        warmup: {duration: 10s}
-        localityLbSetting: {failoverPriority: [version]}
+      connectionPool:
+        http: {maxConcurrentStreams: 4}
 ";
 
     #[test]
@@ -132,8 +122,8 @@ spec:
         assert_eq!(
             said(DataPlane::Weir, RULE),
             [
-                "spec.trafficPolicy.outlierDetection.outlierDetectionHttpErrorCodes 7",
-                "spec.subsets[0].trafficPolicy.loadBalancer.warmup 12"
+                "spec.trafficPolicy.connectionPool.http.maxConcurrentStreams 8",
+                "spec.subsets[0].trafficPolicy.connectionPool.http.maxConcurrentStreams 13"
             ]
         );
     }

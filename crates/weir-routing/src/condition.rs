@@ -1,6 +1,6 @@
 //! Conditions on headers and query parameters: Envoy's `HeaderMatcher` and `QueryParameterMatcher`, compiled.
 
-use http::HeaderName;
+use http::{HeaderMap, HeaderName, StatusCode};
 use weir_xds::matcher::string_matcher::MatchPattern;
 use weir_xds::matcher::{RegexMatcher, StringMatcher};
 use weir_xds::route::header_matcher::HeaderMatchSpecifier;
@@ -22,6 +22,8 @@ pub enum Subject {
     Path,
     /// `:scheme`.
     Scheme,
+    /// `:status`, of an answer.
+    Status,
     /// A header.
     Header(HeaderName),
 }
@@ -33,6 +35,7 @@ impl Subject {
             ":authority" | "host" => Self::Authority,
             ":path" => Self::Path,
             ":scheme" => Self::Scheme,
+            ":status" => Self::Status,
             header => Self::Header(
                 HeaderName::try_from(header).map_err(|_| CompileError::new("name", format!("`{name}` is no name of a header")))?,
             ),
@@ -46,6 +49,7 @@ impl Subject {
             Self::Authority => ":authority",
             Self::Path => ":path",
             Self::Scheme => ":scheme",
+            Self::Status => ":status",
             Self::Header(name) => name.as_str(),
         }
     }
@@ -115,7 +119,17 @@ impl HeaderCondition {
             Subject::Authority => self.holds_for(Some(head.authority.as_bytes()).into_iter()),
             Subject::Path => self.holds_for(Some(head.path.as_bytes()).into_iter()),
             Subject::Scheme => self.holds_for(Some(head.scheme.as_bytes()).into_iter()),
+            Subject::Status => self.holds_for(std::iter::empty()),
             Subject::Header(name) => self.holds_for(head.headers.get_all(name).iter().map(http::HeaderValue::as_bytes)),
+        }
+    }
+
+    /// Whether an answer satisfies this condition.
+    pub fn holds_for_answer(&self, status: StatusCode, headers: &HeaderMap) -> bool {
+        match &self.subject {
+            Subject::Status => self.holds_for(Some(status.as_str().as_bytes()).into_iter()),
+            Subject::Header(name) => self.holds_for(headers.get_all(name).iter().map(http::HeaderValue::as_bytes)),
+            Subject::Method | Subject::Authority | Subject::Path | Subject::Scheme => self.holds_for(std::iter::empty()),
         }
     }
 

@@ -8,6 +8,7 @@
 //! connections. What is compiled is immutable and shared by all workers.
 
 pub mod action;
+pub mod answer_match;
 pub mod condition;
 pub mod cors;
 mod error;

@@ -43,6 +43,8 @@ fn value(subject: &Subject, head: &RequestHead<'_>) -> Option<String> {
         Subject::Authority => head.authority.to_owned(),
         Subject::Path => head.path.to_owned(),
         Subject::Scheme => head.scheme.to_owned(),
+        // A request has none.
+        Subject::Status => String::new(),
         Subject::Header(name) => {
             let values: Vec<_> = head.headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
             if values.is_empty() {
@@ -59,6 +61,7 @@ fn subject(subject: &Subject) -> String {
         Subject::Authority => "the host".to_owned(),
         Subject::Path => "the path with its query".to_owned(),
         Subject::Scheme => "the scheme".to_owned(),
+        Subject::Status => "the status".to_owned(),
         Subject::Header(name) => format!("header {name}"),
     }
 }

@@ -239,7 +239,9 @@ mod tests {
 
     #[test]
     fn degraded_instances_take_what_healthy_ones_cannot() {
-        let cases: &[(&[(u32, u32, u32)], &[u32], &[u32])] = &[
+        /// Instances, healthy and degraded ones of each priority; loads of the healthy, and of the degraded.
+        type Case<'c> = (&'c [(u32, u32, u32)], &'c [u32], &'c [u32]);
+        let cases: &[Case<'_>] = &[
             (&[(100, 100, 0)], &[100], &[0]),
             (&[(100, 50, 50)], &[70], &[30]),
             (&[(100, 0, 100)], &[0], &[100]),

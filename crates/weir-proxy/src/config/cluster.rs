@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use weir_routing::answer_match::AnswerMatch;
 use weir_routing::{CompileError, Metadata};
 use weir_xds::cluster::Cluster as XdsCluster;
 use weir_xds::cluster::cluster::common_lb_config::LocalityConfigSpecifier;
@@ -57,6 +58,8 @@ pub struct ClusterPolicy {
     pub outlier: Option<OutlierPolicy>,
     /// How their health is checked.
     pub health_check: Option<Arc<HealthCheckPolicy>>,
+    /// Which answers count as errors when instances are left out; where it says nothing, those with 5xx.
+    pub outlier_errors: Option<AnswerMatch>,
     /// Whether the health of its instances changes by what is seen of them: by outlier detection or health checks.
     pub watches_health: bool,
     /// What may be used of it at once.
@@ -191,6 +194,7 @@ impl ClusterPolicy {
             connect_timeout: cluster.connect_timeout.as_ref().map_or(CONNECT_TIMEOUT, std_duration),
             outlier: outlier.map_err(|error| error.within("outlier_detection"))?,
             health_check: HealthCheckPolicy::of_cluster(cluster)?.map(Arc::new),
+            outlier_errors: outlier_errors(options.as_ref())?,
             watches_health: cluster.outlier_detection.is_some() || !cluster.health_checks.is_empty(),
             circuit_breakers: CircuitBreakers::compile(cluster.circuit_breakers.as_ref()),
             protocol: protocol(cluster, options.as_ref())?,
@@ -207,6 +211,12 @@ impl ClusterPolicy {
             service: service(cluster),
         })
     }
+}
+
+fn outlier_errors(options: Option<&HttpProtocolOptions>) -> Result<Option<AnswerMatch>, CompileError> {
+    let matcher = options.and_then(|options| options.outlier_detection.as_ref()?.error_matcher.as_ref());
+    let compiled = matcher.map(AnswerMatch::compile).transpose();
+    compiled.map_err(|error| error.within("typed_extension_protocol_options.outlier_detection.error_matcher"))
 }
 
 /// Zone-aware routing compares the zones of the instances with those of the proxies like this one, which it would have to

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use http::{HeaderMap, StatusCode};
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 
 use crate::balance::Wish;
@@ -239,6 +240,13 @@ impl ClusterRuntime {
             return None;
         }
         Some(self.destinations.get(context.destination?, || Limits::new(&current.policy)))
+    }
+
+    /// What an answer counts as, where the cluster has a rule of its own for what is an error.
+    pub fn judge(&self, status: StatusCode, headers: &HeaderMap) -> Option<Outcome> {
+        let current = self.current.borrow();
+        let is_error = current.policy.outlier_errors.as_ref()?.matches(status, headers);
+        Some(Outcome::Status(if is_error { 500 } else { 200 }))
     }
 
     /// Takes note of how an attempt at an instance ended.

@@ -51,3 +51,33 @@ async fn an_instance_that_fails_is_left_out_and_comes_back() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_counts_as_an_error_may_be_said() {
+    let mut instances = [(Upstream::start().await, None), (Upstream::start().await, None)];
+    let matcher = json!({"httpResponseHeadersMatch": {"headers": [{"name": ":status", "stringMatch": {"exact": "429"}}]}});
+    let options = json!({
+        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        "explicitHttpConfig": {"httpProtocolOptions": {}},
+        "outlierDetection": {"errorMatcher": matcher},
+    });
+    let more = json!({
+        "lbPolicy": "ROUND_ROBIN",
+        "outlierDetection": {"consecutive5xx": 2, "maxEjectionPercent": 50},
+        "commonLbConfig": {"healthyPanicThreshold": {}},
+        "typedExtensionProtocolOptions": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options},
+    });
+    let proxy = Proxy::start(routes(json!([to("a")])), &[cluster("a", &[&instances[0].0, &instances[1].0], more)]).await;
+    let mut client = proxy.connect().await;
+    // 503 is no error now, 429 is one: the first is asked twice more, and then not again.
+    let mut count = 0;
+    for _ in 0..8 {
+        count += usize::from(ask(&mut client, &mut instances, ["503 Service Unavailable", "200 OK"]).await == 0);
+    }
+    assert_eq!(count, 4);
+    count = 0;
+    for _ in 0..12 {
+        count += usize::from(ask(&mut client, &mut instances, ["429 Too Many Requests", "200 OK"]).await == 0);
+    }
+    assert_eq!(count, 2);
+}

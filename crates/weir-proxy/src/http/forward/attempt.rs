@@ -138,7 +138,7 @@ pub(super) async fn attempt(
     if let Err(Failure::AttemptTimedOut) = result {
         cluster.with_stats(|stats| stats.rq_per_try_timeout.add(1));
     }
-    if let Some(outcome) = outcome(&result) {
+    if let Some(outcome) = outcome(cluster, &result) {
         cluster.report(&target.host, outcome);
     }
     let (response, origin, sent) = result?;
@@ -147,7 +147,11 @@ pub(super) async fn attempt(
 }
 
 /// What an attempt says of its instance. A gRPC status in the head counts as the HTTP status that it stands for.
-fn outcome(result: &Result<Reached, Failure>) -> Option<Outcome> {
+fn outcome(cluster: &ClusterRuntime, result: &Result<Reached, Failure>) -> Option<Outcome> {
+    let judged = result.as_ref().ok().and_then(|(response, ..)| cluster.judge(response.status(), response.headers()));
+    if judged.is_some() {
+        return judged;
+    }
     Some(match result {
         Ok((response, ..)) => match retry::grpc_status(response.headers()) {
             None | Some(0) => Outcome::Status(response.status().as_u16()),

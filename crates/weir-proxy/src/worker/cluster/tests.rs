@@ -2,6 +2,7 @@ use std::net::IpAddr;
 
 use weir_xds::cluster::cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy};
 use weir_xds::cluster::{Cluster as XdsCluster, OutlierDetection};
+use weir_xds::core::health_check::{HealthChecker, TcpHealthCheck};
 use weir_xds::core::{HealthCheck, HealthStatus};
 
 use super::*;
@@ -20,6 +21,19 @@ fn cluster(more: XdsCluster) -> Arc<Cluster> {
     let policy = ClusterPolicy::compile(&XdsCluster { name: "test".into(), lb_policy: LbPolicy::Random as i32, ..more }).expect("valid");
     let stats = Arc::new(ClusterStats::new(1));
     Arc::new(Cluster { policy: Arc::new(policy), hosts, stats, health: Arc::new(Health::default()), resources: Arc::default() })
+}
+
+/// A check that nobody carries out here: the tests say themselves who passes.
+fn health_check() -> HealthCheck {
+    let second = weir_xds::values::duration(Duration::from_secs(1));
+    HealthCheck {
+        timeout: Some(second),
+        interval: Some(second),
+        unhealthy_threshold: Some(1),
+        healthy_threshold: Some(1),
+        health_checker: Some(HealthChecker::TcpHealthCheck(TcpHealthCheck::default())),
+        ..Default::default()
+    }
 }
 
 /// The addresses that are chosen in many picks, each once.
@@ -44,7 +58,7 @@ fn the_third_try_leaves_the_locality_if_that_is_wanted() {
 
 #[test]
 fn who_fails_checks_or_is_left_out_is_not_chosen() {
-    let checked = cluster(XdsCluster { health_checks: vec![HealthCheck::default()], ..XdsCluster::default() });
+    let checked = cluster(XdsCluster { health_checks: vec![health_check()], ..XdsCluster::default() });
     let runtime = ClusterRuntime::new(checked.clone(), 0);
     checked.health.checked(&checked.hosts.list[0].host, false);
     assert_eq!(chosen(&runtime, &LbContext::default()), ["10.0.0.2", "10.0.1.1", "10.0.1.2"]);
@@ -59,7 +73,7 @@ fn who_fails_checks_or_is_left_out_is_not_chosen() {
 
 #[test]
 fn in_a_panic_all_are_chosen_and_it_is_counted() {
-    let checked = cluster(XdsCluster { health_checks: vec![HealthCheck::default()], ..XdsCluster::default() });
+    let checked = cluster(XdsCluster { health_checks: vec![health_check()], ..XdsCluster::default() });
     let runtime = ClusterRuntime::new(checked.clone(), 0);
     checked.hosts.list.iter().for_each(|host| assert!(checked.health.checked(&host.host, false)));
     assert_eq!(chosen(&runtime, &LbContext::default()).len(), 4);
