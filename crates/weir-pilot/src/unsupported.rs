@@ -45,12 +45,6 @@ const NOT_PROXIED: &[Paths] = &[(
         "{policy}.loadBalancer.consistentHash",
         "{policy}.loadBalancer.warmup",
         "{policy}.loadBalancer.warmupDurationSecs",
-        "{policy}.connectionPool.tcp.maxConnections",
-        "{policy}.connectionPool.http.http1MaxPendingRequests",
-        "{policy}.connectionPool.http.http2MaxRequests",
-        "{policy}.connectionPool.http.maxRequestsPerConnection",
-        "{policy}.connectionPool.http.maxRetries",
-        "{policy}.connectionPool.http.maxConcurrentStreams",
     ],
 )];
 

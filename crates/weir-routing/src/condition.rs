@@ -119,6 +119,15 @@ impl HeaderCondition {
         }
     }
 
+    /// Whether an answer with these headers satisfies this condition.
+    pub fn holds_of_answer(&self, headers: &http::HeaderMap) -> bool {
+        match &self.subject {
+            Subject::Header(name) => self.holds_for(headers.get_all(name).iter().map(http::HeaderValue::as_bytes)),
+            // No answer has those.
+            _ => self.holds_for(std::iter::empty()),
+        }
+    }
+
     fn holds_for<'v>(&self, values: impl Iterator<Item = &'v [u8]>) -> bool {
         let mut values = values.peekable();
         if let HeaderTest::Present(present) = self.test {

@@ -12,4 +12,5 @@ mod mirrors;
 mod outliers;
 mod requests;
 mod support;
+mod timeouts;
 mod upgrades;
