@@ -15,4 +15,3 @@ mod workloads;
 
 pub use pilot::{Options, Pilot, ProxyStatus};
 pub use report::Report;
-pub use unsupported::DataPlane;

@@ -14,7 +14,7 @@ use weir_xds::resource::ResourceType;
 
 use crate::report::Report;
 use crate::stream;
-use crate::unsupported::{self, DataPlane};
+use crate::unsupported;
 use crate::workloads::registration::Registration;
 use crate::workloads::{self, Workloads};
 
@@ -29,8 +29,6 @@ pub struct Options {
     pub mesh: Arc<MeshConfig>,
     /// The domain of its host names.
     pub domain: String,
-    /// Who follows: what they pass over is said.
-    pub data_plane: DataPlane,
     /// Is told what is to be said of the configuration, each thing once for as long as it holds.
     pub say: Box<dyn Fn(&Diagnostic) + Send + Sync>,
 }
@@ -91,7 +89,7 @@ impl Shared {
             workloads.forget_gone(&snapshot);
             (catalog, snapshot)
         };
-        let passed_over = unsupported::findings(&catalog.objects, self.options.data_plane);
+        let passed_over = unsupported::findings(&catalog.objects);
         let of_rules = [snapshot.virtual_services.findings.clone(), snapshot.destination_rules.findings.clone()].concat();
         self.report("", [catalog.diagnostics.clone(), passed_over, of_rules].concat());
         self.catalog.send_replace(catalog);

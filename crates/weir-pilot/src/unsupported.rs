@@ -1,21 +1,11 @@
 //! Fields of resources that are written, and that nobody carries out: each is said by its path, none is silently
 //! passed over.
 //!
-//! What no translation exists for has no effect under any data plane. What is translated works with Envoy, and
-//! is said only where our own proxy follows.
+//! That is what no translation exists for; a proxy that passes over what is translated says so itself.
 
 use std::sync::Arc;
 
 use weir_api::{Diagnostic, FieldPath, Kind, Node, Object, Severity, Spec, Value};
-
-/// Who follows the pilot, as far as is known beforehand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DataPlane {
-    /// Proxies of any kind, such as Envoy.
-    Any,
-    /// Our own proxies.
-    Weir,
-}
 
 /// A kind, and the paths that have no effect: names with dots between them, `*` for every item of a list.
 type Paths = (Kind, &'static [&'static str]);
@@ -27,26 +17,21 @@ const NOT_TRANSLATED: &[Paths] = &[
     (Kind::Sidecar, &["ingress.*.tls"]),
 ];
 
-/// What our own proxy passes over.
-const NOT_PROXIED: &[Paths] = &[(Kind::DestinationRule, &["{policy}.connectionPool.http.maxConcurrentStreams"])];
-
 /// Where a DestinationRule may hold a policy.
 const POLICIES: &[&str] =
     &["trafficPolicy", "trafficPolicy.portLevelSettings.*", "subsets.*.trafficPolicy", "subsets.*.trafficPolicy.portLevelSettings.*"];
 
 /// A warning for each field of the objects that has no effect.
-pub fn findings(objects: &[Arc<Object>], plane: DataPlane) -> Vec<Diagnostic> {
-    objects.iter().flat_map(|object| of_object(object, plane)).collect()
+pub fn findings(objects: &[Arc<Object>]) -> Vec<Diagnostic> {
+    objects.iter().flat_map(|object| of_object(object)).collect()
 }
 
-fn of_object(object: &Object, plane: DataPlane) -> Vec<Diagnostic> {
-    let ours = NOT_PROXIED.iter().filter(|_| plane == DataPlane::Weir).map(|paths| (paths, "Weir's proxy does not carry this out yet"));
-    let tables = NOT_TRANSLATED.iter().map(|paths| (paths, "not carried out yet")).chain(ours);
+fn of_object(object: &Object) -> Vec<Diagnostic> {
     let mut found = vec![];
-    for ((_, paths), message) in tables.filter(|((kind, _), _)| *kind == object.kind) {
+    for (_, paths) in NOT_TRANSLATED.iter().filter(|(kind, _)| *kind == object.kind) {
         for path in paths.iter().flat_map(|path| expand(path)) {
             let parts: Vec<&str> = std::iter::once("spec").chain(path.split('.')).collect();
-            let mut warn = |path| found.push(object.diagnostic(Severity::Warning, path, message));
+            let mut warn = |path| found.push(object.diagnostic(Severity::Warning, path, "not carried out yet"));
             visit(&object.node, &parts, &FieldPath::default(), &mut warn);
         }
     }
@@ -95,42 +80,11 @@ mod tests {
 
     use super::*;
 
-    fn said(plane: DataPlane, text: &str) -> Vec<String> {
+    fn said(text: &str) -> Vec<String> {
         let parsed = parse(&Source::new("x.yaml", text));
         assert!(parsed.diagnostics.iter().all(|diagnostic| diagnostic.severity != Severity::Error), "{:?}", parsed.diagnostics);
-        let findings = findings(&parsed.objects, plane);
+        let findings = findings(&parsed.objects);
         findings.iter().map(|finding| format!("{} {}", finding.path, finding.place.as_ref().map_or(0, |place| place.span.line))).collect()
-    }
-
-    const RULE: &str = "apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: a}
-spec:
-  host: a
-  trafficPolicy:
-    outlierDetection: {consecutive5xxErrors: 3}
-    connectionPool: {http: {maxConcurrentStreams: 3}}
-  subsets:
-  - name: v1
-    trafficPolicy:
-      connectionPool:
-        http: {maxConcurrentStreams: 4}
-";
-
-    #[test]
-    fn what_our_proxy_passes_over_is_named_with_its_place() {
-        assert_eq!(
-            said(DataPlane::Weir, RULE),
-            [
-                "spec.trafficPolicy.connectionPool.http.maxConcurrentStreams 8",
-                "spec.subsets[0].trafficPolicy.connectionPool.http.maxConcurrentStreams 13"
-            ]
-        );
-    }
-
-    #[test]
-    fn what_is_translated_is_not_said_to_those_who_follow_with_envoy() {
-        assert_eq!(said(DataPlane::Any, RULE), Vec::<String>::new());
     }
 
     #[test]
@@ -146,12 +100,12 @@ spec:
 "
             )
         };
-        assert_eq!(said(DataPlane::Weir, &group("HTTP")), Vec::<String>::new());
-        assert_eq!(said(DataPlane::Any, &group("HTTPS")), ["spec.probe.httpGet.scheme 6"]);
+        assert_eq!(said(&group("HTTP")), Vec::<String>::new());
+        assert_eq!(said(&group("HTTPS")), ["spec.probe.httpGet.scheme 6"]);
     }
 
     #[test]
-    fn what_is_not_translated_is_said_to_all() {
+    fn what_is_not_translated_is_named_with_its_place() {
         let rule = "apiVersion: networking.istio.io/v1
 kind: DestinationRule
 metadata: {name: a}
@@ -162,8 +116,6 @@ spec:
     trafficPolicy:
       proxyProtocol: {version: V2}
 ";
-        for plane in [DataPlane::Any, DataPlane::Weir] {
-            assert_eq!(said(plane, rule), ["spec.subsets[0].trafficPolicy.proxyProtocol 9"]);
-        }
+        assert_eq!(said(rule), ["spec.subsets[0].trafficPolicy.proxyProtocol 9"]);
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use weir_ads::{Client, ClientStream, Protocol, Request, stream};
 use weir_api::{Source, parse};
 use weir_model::{Interception, MeshSnapshot, Proxy, ProxyKind};
-use weir_pilot::{DataPlane, Options, Pilot, node};
+use weir_pilot::{Options, Pilot, node};
 use weir_registry::Catalog;
 use weir_xds::resource::ResourceType;
 
@@ -52,8 +52,7 @@ fn catalog(texts: &[&str]) -> Arc<Catalog> {
 impl Mesh {
     fn start(texts: &[&str]) -> Self {
         let (catalog, watched) = watch::channel(catalog(texts));
-        let options =
-            Options { mesh: Arc::default(), domain: "cluster.local".to_owned(), data_plane: DataPlane::Any, say: Box::new(|_| {}) };
+        let options = Options { mesh: Arc::default(), domain: "cluster.local".to_owned(), say: Box::new(|_| {}) };
         let pilot = Pilot::start(watched, options);
         Self { now: pilot.mesh(), pilot, catalog }
     }

@@ -51,7 +51,9 @@ pub struct Forward {
     pub timeout: Option<Duration>,
     /// What the client's `grpc-timeout` may set.
     pub grpc_timeout: GrpcTimeout,
-    /// How long nothing may be sent either way.
+    /// How long the stream may last in all; nothing where the listener decides.
+    pub max_duration: Option<Duration>,
+    /// How long nothing may be sent either way; nothing where the listener decides, zero for ever.
     pub idle_timeout: Option<Duration>,
     /// When and how often it is tried again.
     pub retry: Option<Arc<RetryPolicy>>,
@@ -263,7 +265,8 @@ impl Forward {
             },
             timeout: route.timeout.as_ref().map_or(Some(DEFAULT_TIMEOUT), |timeout| limit(std_duration(timeout))),
             grpc_timeout: grpc_timeout(route),
-            idle_timeout: route.idle_timeout.as_ref().and_then(|timeout| limit(std_duration(timeout))),
+            max_duration: route.max_stream_duration.as_ref().and_then(|limits| limits.max_stream_duration.as_ref()).map(std_duration),
+            idle_timeout: route.idle_timeout.as_ref().map(std_duration),
             retry,
             path,
             host: host_rewrite(route)?,

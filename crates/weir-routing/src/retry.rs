@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use http::{HeaderMap, HeaderName};
 use weir_xds::envoy::extensions::retry::priority::previous_priorities::v3::PreviousPrioritiesConfig;
+use weir_xds::route::HeaderMatcher;
 use weir_xds::route::RetryPolicy as Policy;
-use weir_xds::route::retry_policy::RetryPriority;
 use weir_xds::route::retry_policy::retry_priority::ConfigType;
+use weir_xds::route::retry_policy::{RateLimitedRetryBackOff, ResetHeaderFormat, RetryPriority};
 use weir_xds::values::std_duration;
 
+use crate::condition::HeaderCondition;
 use crate::error::CompileError;
 
 /// The words of `retry_on`.
@@ -87,6 +90,14 @@ pub struct RetryPolicy {
     pub retries: u32,
     /// How long one attempt may take to its response headers.
     pub per_try_timeout: Option<Duration>,
+    /// How long one attempt may bring nothing.
+    pub per_try_idle_timeout: Option<Duration>,
+    /// The headers of answers that are meant by `retriable-headers`.
+    pub headers: Vec<HeaderCondition>,
+    /// If there are any, only requests with one of these headers are tried again.
+    pub request_headers: Vec<HeaderCondition>,
+    /// The pause after an answer that says how long to wait.
+    pub rate_limited: Option<RateLimited>,
     /// The codes of `retriable-status-codes`.
     pub status_codes: Vec<u16>,
     /// The first pause is somewhere between zero and this; each further one may be twice as long.
@@ -100,6 +111,43 @@ pub struct RetryPolicy {
     /// Whether an attempt avoids the priorities of earlier ones, and after how many attempts each time: Envoy's
     /// `previous_priorities`.
     pub other_priorities: Option<usize>,
+}
+
+/// How an answer says how long to wait before another attempt.
+#[derive(Debug, Clone)]
+pub struct RateLimited {
+    /// The headers that may say it, the first that does counts; and whether as a point in time.
+    headers: Vec<(HeaderName, ResetHeaderFormat)>,
+    /// What says more than this does not count.
+    max_interval: Duration,
+}
+
+/// Envoy's limit where none is given.
+const MAX_RESET: Duration = Duration::from_secs(300);
+
+impl RateLimited {
+    fn compile(back_off: &RateLimitedRetryBackOff) -> Result<Self, CompileError> {
+        let mut headers = vec![];
+        for header in &back_off.reset_headers {
+            let name = HeaderName::try_from(header.name.as_str());
+            let name = name.map_err(|_| CompileError::new("reset_headers", format!("`{}` is no name of a header", header.name)))?;
+            headers.push((name, header.format()));
+        }
+        Ok(Self { headers, max_interval: back_off.max_interval.as_ref().map_or(MAX_RESET, std_duration) })
+    }
+
+    /// How long an answer with these headers asks to wait, at this time since 1970.
+    pub fn wait(&self, headers: &HeaderMap, now: Duration) -> Option<Duration> {
+        self.headers.iter().find_map(|(name, format)| {
+            let number: u64 = headers.get(name)?.to_str().ok()?.trim().parse().ok()?;
+            let wait = match format {
+                ResetHeaderFormat::Seconds => Duration::from_secs(number),
+                ResetHeaderFormat::UnixTimestamp => Duration::from_secs(number.checked_sub(now.as_secs())?),
+            };
+            // Next to nothing is no request to wait.
+            Some(wait).filter(|wait| *wait > Duration::from_millis(1) && *wait <= self.max_interval)
+        })
+    }
 }
 
 const DEFAULT_BASE: Duration = Duration::from_millis(25);
@@ -123,6 +171,10 @@ impl RetryPolicy {
             on: RetryOn::parse(&policy.retry_on),
             retries: policy.num_retries.unwrap_or(1),
             per_try_timeout: policy.per_try_timeout.as_ref().map(std_duration).filter(|timeout| !timeout.is_zero()),
+            per_try_idle_timeout: policy.per_try_idle_timeout.as_ref().map(std_duration).filter(|timeout| !timeout.is_zero()),
+            headers: conditions(&policy.retriable_headers).map_err(|error| error.within("retriable_headers"))?,
+            request_headers: conditions(&policy.retriable_request_headers).map_err(|error| error.within("retriable_request_headers"))?,
+            rate_limited: policy.rate_limited_retry_back_off.as_ref().map(RateLimited::compile).transpose()?,
             status_codes: policy.retriable_status_codes.iter().filter_map(|code| u16::try_from(*code).ok()).collect(),
             base_interval: base,
             max_interval: back_off.and_then(|b| b.max_interval.as_ref()).map_or(base * 10, std_duration),
@@ -149,9 +201,36 @@ fn other_priorities(priority: &RetryPriority) -> Result<usize, CompileError> {
     }
 }
 
+fn conditions(matchers: &[HeaderMatcher]) -> Result<Vec<HeaderCondition>, CompileError> {
+    matchers.iter().map(HeaderCondition::compile).collect()
+}
+
 #[cfg(test)]
 mod tests {
+    use weir_xds::route::retry_policy::ResetHeader;
+
     use super::*;
+
+    #[test]
+    fn an_answer_says_how_long_to_wait() {
+        let header = |name: &str, format: ResetHeaderFormat| ResetHeader { name: name.into(), format: format.into() };
+        let limited = RateLimited::compile(&RateLimitedRetryBackOff {
+            reset_headers: vec![
+                header("retry-after", ResetHeaderFormat::Seconds),
+                header("x-ratelimit-reset", ResetHeaderFormat::UnixTimestamp),
+            ],
+            max_interval: Some(weir_xds::values::duration(Duration::from_secs(60))),
+        });
+        let limited = limited.expect("valid");
+        let wait = |name: &'static str, value: &'static str| {
+            let headers = HeaderMap::from_iter([(HeaderName::from_static(name), http::HeaderValue::from_static(value))]);
+            limited.wait(&headers, Duration::from_millis(1_000_500)).map(|wait| wait.as_secs())
+        };
+        assert_eq!((wait("retry-after", "7"), wait("x-ratelimit-reset", "1003")), (Some(7), Some(3)));
+        // Too long, no number, in the past, and nothing at all.
+        assert_eq!((wait("retry-after", "61"), wait("retry-after", "Fri, 31 Dec"), wait("x-ratelimit-reset", "999")), (None, None, None));
+        assert_eq!((wait("retry-after", "0"), wait("other", "7")), (None, None));
+    }
 
     #[test]
     fn words_are_read() {

@@ -188,6 +188,14 @@ impl Mesh {
         said.iter().flat_map(|said| said.lines()).filter(|line| line.contains("rejected")).map(str::to_owned).collect()
     }
 
+    /// The most memory that the process of the gateway has held so far, in bytes.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn gateway_memory(&self) -> u64 {
+        self.envoys.first().map_or(&self.weir, |gateway| &gateway.process).peak_memory()
+    }
+
     /// The process of the control plane; over [`DataPlane::Weir`] that of the proxies, too.
     pub fn weir(&mut self) -> &mut Process {
         &mut self.weir

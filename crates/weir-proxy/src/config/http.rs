@@ -19,6 +19,8 @@ const MAX_HEADERS: usize = 100;
 const MAX_HEADERS_KB: usize = 60;
 /// Envoy closes a connection on which nothing happens for so long.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+/// And it breaks off a stream on which nothing happens for so long; Istio turns this off.
+const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// How the requests of a filter chain's connections are handled.
 #[derive(Debug)]
@@ -47,6 +49,14 @@ pub struct HttpConfig {
     pub http10: bool,
     /// A connection may be silent for so long.
     pub idle_timeout: Option<Duration>,
+    /// A connection may last so long.
+    pub max_connection_duration: Option<Duration>,
+    /// A stream may be silent for so long, where its route does not say.
+    pub stream_idle_timeout: Option<Duration>,
+    /// A stream may last so long, where its route does not say.
+    pub max_stream_duration: Option<Duration>,
+    /// A request may take so long to arrive.
+    pub request_timeout: Option<Duration>,
     /// The head of a request may take so long to arrive.
     pub header_timeout: Option<Duration>,
     /// A head may have so many headers.
@@ -129,6 +139,13 @@ impl HttpConfig {
             websocket: manager.upgrade_configs.iter().any(|upgrade| upgrade.upgrade_type.eq_ignore_ascii_case("websocket")),
             http10: http1.is_some_and(|options| options.accept_http_10),
             idle_timeout: (!idle.is_zero()).then_some(idle),
+            max_connection_duration: positive(common.and_then(|common| common.max_connection_duration.as_ref())),
+            stream_idle_timeout: match &manager.stream_idle_timeout {
+                Some(timeout) => positive(Some(timeout)),
+                None => Some(STREAM_IDLE_TIMEOUT),
+            },
+            max_stream_duration: positive(common.and_then(|common| common.max_stream_duration.as_ref())),
+            request_timeout: positive(manager.request_timeout.as_ref()),
             header_timeout: manager.request_headers_timeout.as_ref().map(std_duration).filter(|timeout| !timeout.is_zero()),
             max_headers: common.and_then(|common| common.max_headers_count).map_or(MAX_HEADERS, |max| max as usize),
             max_header_bytes: kilobytes * 1024,
@@ -136,6 +153,11 @@ impl HttpConfig {
             access_logs: access_log::compile(&manager.access_log)?,
         })
     }
+}
+
+/// Zero means that there is no limit.
+fn positive(limit: Option<&weir_xds::prost_types::Duration>) -> Option<Duration> {
+    limit.map(std_duration).filter(|limit| !limit.is_zero())
 }
 
 fn check_filters(manager: &HttpConnectionManager) -> Result<(), CompileError> {

@@ -56,7 +56,7 @@ const CARRIED_OUT: &[(&str, &[&str])] = &[
     ("envoy.config.endpoint.v3.ClusterLoadAssignment.Policy", &["overprovisioning_factor", "weighted_priority_health"]),
     (
         "envoy.config.cluster.v3.CircuitBreakers.Thresholds",
-        &["priority", "max_connections", "max_pending_requests", "max_requests", "max_retries", "track_remaining"],
+        &["priority", "max_connections", "max_pending_requests", "max_requests", "max_retries", "retry_budget", "track_remaining"],
     ),
     (
         "envoy.config.cluster.v3.OutlierDetection",
@@ -186,6 +186,7 @@ const CARRIED_OUT: &[(&str, &[&str])] = &[
             "host_rewrite_header",
             "timeout",
             "retry_policy",
+            "idle_timeout",
             "max_stream_duration",
             "max_grpc_timeout",
             "request_mirror_policies",
@@ -199,6 +200,10 @@ const CARRIED_OUT: &[(&str, &[&str])] = &[
             "retry_on",
             "num_retries",
             "per_try_timeout",
+            "per_try_idle_timeout",
+            "retriable_headers",
+            "retriable_request_headers",
+            "rate_limited_retry_back_off",
             "retriable_status_codes",
             "retry_back_off",
             "retry_host_predicate",
@@ -230,6 +235,7 @@ const CARRIED_OUT: &[(&str, &[&str])] = &[
             "request_id_extension",
             "upgrade_configs",
             "stream_idle_timeout",
+            "request_timeout",
             "max_request_headers_kb",
             // Said of certificates that no client can present here, and of answers that always pass.
             "forward_client_cert_details",

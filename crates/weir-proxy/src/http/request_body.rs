@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::sync::Notify;
 
 use super::copies::{self, Copied, Copies};
 use crate::log::exchange::Exchange;
@@ -49,6 +50,8 @@ struct Attempt {
 pub struct Source {
     state: RefCell<State>,
     exchange: Rc<Exchange>,
+    /// Told when the body has come to its end.
+    ended: Notify,
 }
 
 struct State {
@@ -72,12 +75,24 @@ impl Source {
             return None;
         }
         let state = State { incoming, kept: vec![], kept_bytes: 0, keep, ended: false, lost: false, copies: vec![] };
-        Some(Rc::new(Self { state: RefCell::new(state), exchange }))
+        Some(Rc::new(Self { state: RefCell::new(state), exchange, ended: Notify::new() }))
     }
 
     /// Whether another attempt can send all of it.
     pub fn can_replay(&self) -> bool {
         !self.state.borrow().lost
+    }
+
+    /// Whether it has come to its end.
+    pub fn has_ended(&self) -> bool {
+        self.state.borrow().ended
+    }
+
+    /// Waits until it has come to its end.
+    pub async fn end(&self) {
+        while !self.has_ended() {
+            self.ended.notified().await;
+        }
     }
 }
 
@@ -145,6 +160,7 @@ impl Body for RequestBody {
         }
         let Poll::Ready(frame) = Pin::new(&mut state.incoming).poll_frame(cx) else { return Poll::Pending };
         let exchange = &attempt.source.exchange;
+        exchange.is_active();
         match frame {
             Some(Ok(frame)) => {
                 if let Some(part) = frame.data_ref() {
@@ -157,6 +173,7 @@ impl Body for RequestBody {
                 state.lost |= frame.is_trailers();
                 if frame.is_trailers() || state.incoming.is_end_stream() {
                     state.end(exchange);
+                    attempt.source.ended.notify_waiters();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -168,6 +185,7 @@ impl Body for RequestBody {
             }
             None => {
                 state.end(exchange);
+                attempt.source.ended.notify_waiters();
                 Poll::Ready(None)
             }
         }

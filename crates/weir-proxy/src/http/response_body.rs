@@ -9,9 +9,9 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::Sleep;
 
 use super::finish::Ending;
+use super::forward::limits::{Expired, Expiry, count_expired};
 use crate::log::flags::ResponseFlags;
 use crate::stats::cluster::Tally;
 use crate::upstream::http1::Http1Connection;
@@ -40,8 +40,8 @@ pub struct UpstreamBody {
     pub origin: Origin,
     /// Counts the request as long as its answer streams.
     pub busy: BusyGuard,
-    /// When the answer must have ended.
-    pub deadline: Option<Pin<Box<Sleep>>>,
+    /// Says when it is to break off.
+    pub expiry: Option<Expiry>,
     /// Whether it has ended.
     pub ended: bool,
     /// Why it breaks off, once that is known; told when what came before has gone out.
@@ -81,8 +81,8 @@ pub enum BrokenOff {
     #[error("the instance broke off: {1}")]
     Upstream(How, hyper::Error),
     /// It took too long.
-    #[error("the answer took longer than the route allows")]
-    TimedOut,
+    #[error("the answer took too long: {0:?}")]
+    Expired(Expired),
 }
 
 /// How an instance breaks off.
@@ -133,14 +133,15 @@ impl UpstreamBody {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        if let Some(deadline) = &mut self.deadline
-            && deadline.as_mut().poll(cx).is_ready()
+        if let Some(expiry) = &mut self.expiry
+            && let Poll::Ready(expired) = expiry.as_mut().poll(cx)
         {
+            self.expiry = None;
             if let Some(tally) = self.origin.tally() {
-                tally.rq_timeout.add(1);
+                count_expired(expired, tally);
             }
             self.origin.abandon();
-            return Poll::Ready(Some(Err(BrokenOff::TimedOut)));
+            return Poll::Ready(Some(Err(BrokenOff::Expired(expired))));
         }
         if let Some(broken) = self.broken.take() {
             return Poll::Ready(Some(Err(broken)));
@@ -271,6 +272,7 @@ impl Body for ResponseBody {
 /// Notes what passes.
 fn note(frame: &Option<Result<Frame<Bytes>, BrokenOff>>, ending: &mut Ending) {
     let exchange = &ending.exchange;
+    exchange.is_active();
     match frame {
         Some(Ok(frame)) => {
             let length = frame.data_ref().map_or(0, Bytes::len) as u64;
@@ -279,9 +281,10 @@ fn note(frame: &Option<Result<Frame<Bytes>, BrokenOff>>, ending: &mut Ending) {
                 exchange.grpc_status.set(status.to_str().ok().and_then(|status| status.parse().ok()));
             }
         }
-        Some(Err(BrokenOff::TimedOut)) => {
-            exchange.flag(ResponseFlags::UPSTREAM_TIMEOUT);
-            exchange.detail("response_timeout");
+        Some(Err(BrokenOff::Expired(expired))) => {
+            let (flag, words) = expired.describe();
+            exchange.flag(flag);
+            exchange.detail(words);
         }
         Some(Err(BrokenOff::Upstream(how, _))) => {
             let (flag, words) = how.describe();

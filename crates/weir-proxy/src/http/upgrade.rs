@@ -55,7 +55,7 @@ pub(super) async fn upgrade(mut call: Call, cluster: &Rc<ClusterRuntime>, protoc
         // It does not agree: this is an answer like any other.
         let origin = Origin::Http1(Some(connection), target);
         return call.finish(answer, |incoming, ending| {
-            ResponseBody::upstream(UpstreamBody { incoming, origin, busy, deadline: None, ended: false, broken: None }, ending)
+            ResponseBody::upstream(UpstreamBody { incoming, origin, busy, expiry: None, ended: false, broken: None }, ending)
         });
     }
     let (parts, _) = answer.into_parts();

@@ -52,6 +52,8 @@ pub struct Exchange {
     pub request_end: Cell<Option<Instant>>,
     /// When the answer's head had arrived.
     pub response_start: Cell<Option<Instant>>,
+    /// When something last passed, either way; only where somebody watches.
+    pub active: Cell<Option<Instant>>,
     /// The request as the instance gets it.
     pub request: RefCell<Head>,
     /// Those headers of the answer that a log asks for.
@@ -99,6 +101,7 @@ impl Exchange {
             start_time: wall_clock.then(SystemTime::now),
             request_end: Cell::default(),
             response_start: Cell::default(),
+            active: Cell::default(),
             request: RefCell::default(),
             response_headers: RefCell::default(),
             code: Cell::default(),
@@ -122,6 +125,13 @@ impl Exchange {
     /// Adds flags.
     pub fn flag(&self, flags: ResponseFlags) {
         self.flags.set(self.flags.get().and(flags));
+    }
+
+    /// Something passes.
+    pub fn is_active(&self) {
+        if self.active.get().is_some() {
+            self.active.set(Some(Instant::now()));
+        }
     }
 
     /// Sets the details, in Envoy's words.

@@ -3,8 +3,9 @@
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use hyper::client::conn::http2::{self, SendRequest};
@@ -54,6 +55,8 @@ pub struct Http2Connection {
     shared: Rc<Shared>,
 }
 
+type Connection = http2::Connection<TokioIo<Socket>, RequestBody, LocalExecutor>;
+
 /// What all who use a connection share.
 struct Shared {
     streams: Cell<usize>,
@@ -61,6 +64,10 @@ struct Shared {
     carried: Cell<u32>,
     /// How many streams it takes at once.
     limit: Cell<usize>,
+    /// How many we send it at the most.
+    most: usize,
+    /// What tells how many the other side takes, which may change at any time; none once it has ended.
+    connection: RefCell<Option<Connection>>,
     /// Since when it has no streams.
     idle_since: Cell<Instant>,
     closed: Cell<bool>,
@@ -135,6 +142,8 @@ impl Http2Connection {
             streams: Cell::default(),
             carried: Cell::default(),
             limit: Cell::new(connection.current_max_send_streams().min(most)),
+            most,
+            connection: RefCell::new(Some(connection)),
             idle_since: Cell::new(now),
             closed: Cell::default(),
             misunderstood: Cell::default(),
@@ -144,15 +153,14 @@ impl Http2Connection {
         });
         let told = shared.clone();
         tokio::task::spawn_local(async move {
-            let mut connection = pin!(connection);
-            let result = poll_fn(|cx| {
-                let polled = connection.as_mut().poll(cx);
-                // The other side may change it at any time.
-                told.limit.set(connection.current_max_send_streams().min(most));
-                polled
+            let result = poll_fn(|cx| match &mut *told.connection.borrow_mut() {
+                Some(connection) => Pin::new(connection).poll(cx),
+                None => Poll::Ready(Ok(())),
             });
-            // Whoever waits for an answer is told of the end only when `connection` is dropped.
             told.end(result.await);
+            // Only now are those told of the end who wait for an answer.
+            let ended = told.connection.borrow_mut().take();
+            drop(ended);
         });
         Ok(Self { sender, local, opened: now, shared })
     }
@@ -164,7 +172,21 @@ impl Http2Connection {
 
     /// Whether it takes one more stream now.
     pub fn has_room(&self) -> bool {
-        self.is_open() && self.shared.streams.get() < self.shared.limit.get()
+        if !self.is_open() {
+            return false;
+        }
+        let Shared { streams, limit, most, connection, .. } = &*self.shared;
+        if let Ok(connection) = connection.try_borrow()
+            && let Some(connection) = &*connection
+        {
+            limit.set(connection.current_max_send_streams().min(*most));
+        }
+        streams.get() < limit.get()
+    }
+
+    /// Whether it is the same.
+    pub fn is(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.shared, &other.shared)
     }
 
     /// Whether it has had no streams for so long.

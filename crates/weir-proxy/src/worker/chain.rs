@@ -6,7 +6,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
@@ -53,6 +53,8 @@ pub struct Incoming {
 pub struct Control {
     finish: Cell<bool>,
     waker: RefCell<Option<Waker>>,
+    /// When it was opened.
+    opened: Cell<Option<Instant>>,
     /// When its last request began.
     pub last_request: Cell<Option<Instant>>,
 }
@@ -104,12 +106,15 @@ impl ChainRuntime {
         self.open.borrow().values().for_each(|control| control.finish());
     }
 
-    /// Ends HTTP connections on which nothing happened for too long.
+    /// Ends HTTP connections on which nothing happened for too long, or that are too old.
     pub fn sweep(&self, now: Instant) {
         let HandlerRuntime::Http(http) = &self.handler else { return };
-        let Some(limit) = http.config.idle_timeout else { return };
+        let over = |limit: Option<Duration>, since: Option<Instant>| {
+            limit.zip(since).is_some_and(|(limit, since)| now.duration_since(since) >= limit)
+        };
         for control in self.open.borrow().values() {
-            if control.last_request.get().is_some_and(|last| now.duration_since(last) >= limit) {
+            let idle = over(http.config.idle_timeout, control.last_request.get());
+            if idle || over(http.config.max_connection_duration, control.opened.get()) {
                 control.finish();
             }
         }
@@ -158,7 +163,9 @@ impl ChainRuntime {
     async fn serve_http<F: Future<Output = ()>>(&self, info: ConnectionInfo, serve: impl FnOnce(Rc<ConnectionInfo>, Rc<Control>) -> F) {
         let id = info.id;
         let control = Rc::new(Control::default());
-        control.last_request.set(Some(Instant::now()));
+        let now = Some(Instant::now());
+        control.last_request.set(now);
+        control.opened.set(now);
         if self.draining.get() {
             control.finish();
         }

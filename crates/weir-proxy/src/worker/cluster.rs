@@ -17,7 +17,7 @@ use crate::config::host::Host;
 use crate::stats::cluster::{Tally, WorkerClusterStats};
 use crate::stats::requests::Known;
 use crate::upstream::http1::Http1Connection;
-use crate::upstream::http2::Http2Connection;
+use crate::upstream::http2::{Http2Connection, StreamGuard};
 use crate::upstream::resources::{Overflow, Permit, Resource};
 pub use crate::worker::choice::LbContext;
 use crate::worker::choice::{Usable, priorities};
@@ -395,6 +395,16 @@ impl HostRuntime {
         let limits = self.limits.get();
         shared.retain(|connection| connection.is_open() && !limits.is_worn(connection.requests(), connection.opened));
         shared.iter().find(|connection| connection.has_room()).cloned()
+    }
+
+    /// A stream of a shared connection. After the last one that it may carry, it ends when its streams have.
+    pub fn stream(&self, connection: &Http2Connection) -> StreamGuard {
+        let stream = connection.stream();
+        if self.limits.get().requests.is_some_and(|limit| connection.requests() >= limit) {
+            stream.tally().cx_max_requests.add(1);
+            self.shared.borrow_mut().retain(|known| !known.is(connection));
+        }
+        stream
     }
 
     /// A shared connection with room for one more stream, nobody waiting for it: as a rule.

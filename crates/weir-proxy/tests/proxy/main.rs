@@ -14,4 +14,5 @@ mod outliers;
 mod priorities;
 mod requests;
 mod support;
+mod timeouts;
 mod upgrades;

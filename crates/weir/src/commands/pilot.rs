@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use weir_ads::grpc;
-use weir_pilot::{DataPlane, Pilot};
+use weir_pilot::Pilot;
 use weir_registry::files;
 
 use super::run::options;
@@ -23,7 +23,7 @@ pub(crate) fn run(args: &PilotArgs) -> anyhow::Result<ExitCode> {
         let watched = files::watch(&args.dir).with_context(|| format!("the folder {} cannot be read", args.dir.display()))?;
         let listener = bind(args.xds, "xDS", "--xds").await?;
         let address = listener.local_addr()?;
-        let pilot = Pilot::start(watched.catalog.clone(), options(mesh, DataPlane::Any));
+        let pilot = Pilot::start(watched.catalog.clone(), options(mesh));
         tokio::spawn(grpc::server::accept(listener, pilot.streams()));
         print::say(&format!("weir: {} resources; proxies may follow {address}", watched.catalog.borrow().objects.len()));
         let mut signals = Signals::new().context("the system does not tell of signals")?;

@@ -55,7 +55,7 @@ impl Standing<'_> {
     pub async fn start<F: Future<Output = ()>>(self, started: impl FnOnce(Started) -> F) -> anyhow::Result<ExitCode> {
         let watched = files::watch(self.dir).with_context(|| format!("the folder {} cannot be read", self.dir.display()))?;
         let process = Process::start(self.process, self.mesh.default_config.termination_drain_duration.to_std())?;
-        let pilot = Pilot::start(watched.catalog.clone(), options(self.mesh, weir_pilot::DataPlane::Weir));
+        let pilot = Pilot::start(watched.catalog.clone(), options(self.mesh));
         serve_xds(&pilot, self.xds).await?;
         let catalog = pilot.catalog();
         let mut hosting = Hosting::new(process.plane.clone(), pilot, self.gateways);
@@ -81,8 +81,8 @@ impl Started {
 }
 
 /// A pilot that shows its findings at the terminal.
-pub(crate) fn options(mesh: Arc<MeshConfig>, data_plane: weir_pilot::DataPlane) -> Options {
-    Options { mesh, data_plane, domain: DEFAULT_DOMAIN.to_owned(), say: Box::new(print::diagnostic) }
+pub(crate) fn options(mesh: Arc<MeshConfig>) -> Options {
+    Options { mesh, domain: DEFAULT_DOMAIN.to_owned(), say: Box::new(print::diagnostic) }
 }
 
 /// Serves other proxies. An address that nobody asked for need not be free.

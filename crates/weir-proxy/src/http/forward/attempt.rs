@@ -10,8 +10,8 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 
+use super::limits::{AttemptLimits, Expired};
 use super::retry::{self, Retries};
-use super::within;
 use crate::balance::outlier::Outcome;
 use crate::config::cluster::UpstreamProtocol;
 use crate::http::Head;
@@ -56,8 +56,10 @@ pub(in crate::http) enum Failure {
     Protocol,
     /// The attempt took too long.
     AttemptTimedOut,
-    /// All attempts together took too long.
-    TimedOut,
+    /// The attempt brought nothing for too long.
+    AttemptIdle,
+    /// A limit of the whole exchange was reached; and whether the request had come to its end.
+    Expired(Expired, bool),
 }
 
 impl Failure {
@@ -103,12 +105,11 @@ impl Failure {
                 "upstream_per_try_timeout".into(),
                 Bytes::from_static(b"upstream request timeout"),
             ),
-            Self::TimedOut => (
-                StatusCode::GATEWAY_TIMEOUT,
-                ResponseFlags::UPSTREAM_TIMEOUT,
-                "response_timeout".into(),
-                Bytes::from_static(b"upstream request timeout"),
-            ),
+            Self::AttemptIdle => Self::Expired(Expired::AttemptIdle, true).describe(retried),
+            Self::Expired(expired, complete) => {
+                let ((flag, words), (status, body)) = (expired.describe(), expired.answer(*complete));
+                (status, flag, words.into(), Bytes::from_static(body.as_bytes()))
+            }
         }
     }
 }
@@ -126,18 +127,21 @@ pub(super) async fn attempt(
     };
     call.exchange.target.replace(Some(target.clone()));
     let busy = target.busy(take(cluster, Resource::Requests)?);
-    let limit = retries.policy().and_then(|policy| policy.per_try_timeout);
     let outgoing = Outgoing {
         cluster,
         target: &target,
         opened: |local| call.exchange.upstream_local.set(Some(local)),
         request: |http2| request(call, body, http2),
+        limits: AttemptLimits::new(retries.policy()),
+        body,
         again: || body.is_none_or(|body| body.can_replay()),
     };
-    let result = within(limit, outgoing.send(call.exchange.protocol)).await.unwrap_or(Err(Failure::AttemptTimedOut));
-    if let Err(Failure::AttemptTimedOut) = result {
-        cluster.with_stats(|stats| stats.rq_per_try_timeout.add(1));
-    }
+    let result = outgoing.send(call.exchange.protocol).await;
+    cluster.with_stats(|stats| match result {
+        Err(Failure::AttemptTimedOut) => stats.rq_per_try_timeout.add(1),
+        Err(Failure::AttemptIdle) => stats.rq_per_try_idle_timeout.add(1),
+        _ => {}
+    });
     if let Some(outcome) = outcome(cluster, &result) {
         cluster.report(&target.host, outcome);
     }
@@ -160,8 +164,8 @@ fn outcome(cluster: &ClusterRuntime, result: &Result<Reached, Failure>) -> Optio
             Some(2 | 13 | 15) => Outcome::Status(500),
             Some(_) => Outcome::Status(400),
         },
-        Err(Failure::AttemptTimedOut) => Outcome::TimedOut,
-        Err(Failure::Overflow | Failure::NoInstance | Failure::Unresolved | Failure::TimedOut) => return None,
+        Err(Failure::AttemptTimedOut | Failure::AttemptIdle) => Outcome::TimedOut,
+        Err(Failure::Overflow | Failure::NoInstance | Failure::Unresolved | Failure::Expired(..)) => return None,
         Err(_) => Outcome::Failed,
     })
 }
@@ -176,6 +180,10 @@ pub(super) struct Outgoing<'s, O, R, A> {
     pub opened: O,
     /// Makes the request, for HTTP/2 or for HTTP/1.1.
     pub request: R,
+    /// How long an attempt may take.
+    pub limits: AttemptLimits,
+    /// The client's body, whose end the limits wait for.
+    pub body: Option<&'s Rc<Source>>,
     /// Whether it can be made once more.
     pub again: A,
 }
@@ -205,7 +213,7 @@ impl<O: Fn(SocketAddr), R: Fn(bool) -> Request<RequestBody>, A: Fn() -> bool> Ou
             };
             (self.opened)(connection.local);
             let sent = Instant::now();
-            match connection.send((self.request)(false)).await {
+            match self.limits.hold(self.body, connection.send((self.request)(false))).await? {
                 Ok(response) => {
                     let origin = Origin::Http1(Some(connection), self.target.clone());
                     return Ok((response, origin, sent));
@@ -238,10 +246,10 @@ impl<O: Fn(SocketAddr), R: Fn(bool) -> Request<RequestBody>, A: Fn() -> bool> Ou
         loop {
             let connection = shared_http2(self.cluster, self.target).await?;
             (self.opened)(connection.local);
-            let mut guard = connection.stream();
+            let mut guard = self.target.stream(&connection);
             let sent = Instant::now();
             let mut sender = connection.sender.clone();
-            match sender.try_send_request((self.request)(true)).await {
+            match self.limits.hold(self.body, sender.try_send_request((self.request)(true))).await? {
                 Ok(response) => return Ok((response, Origin::Http2(guard), sent)),
                 Err(mut error) => {
                     guard.ended();

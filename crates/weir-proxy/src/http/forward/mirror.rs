@@ -10,6 +10,7 @@ use http_body::Body;
 use weir_routing::action::Forward;
 
 use super::attempt::{self, Outgoing};
+use super::limits::AttemptLimits;
 use crate::http::Head;
 use crate::http::handle::Call;
 use crate::http::request_body::{RequestBody, Source};
@@ -72,10 +73,18 @@ impl Copy {
         let again = if body.is_end_stream() { RequestBody::empty } else { RequestBody::broken };
         let body = Cell::new(Some(body));
         let request = |http2| attempt::with_head(&head, body.take().unwrap_or_else(again), http2);
-        let outgoing = Outgoing { cluster, target: &target, opened: |_| {}, request, again: || body_is_whole };
+        let outgoing = Outgoing {
+            cluster,
+            target: &target,
+            opened: |_| {},
+            request,
+            limits: AttemptLimits::default(),
+            body: None,
+            again: || body_is_whole,
+        };
         let Ok((response, origin, _)) = outgoing.send(client).await else { return };
         cluster.with_stats(|stats| stats.statuses.count(response.status().as_u16()));
         let incoming = response.into_body();
-        UpstreamBody { incoming, origin, busy, deadline: None, ended: false, broken: None }.discard().await;
+        UpstreamBody { incoming, origin, busy, expiry: None, ended: false, broken: None }.discard().await;
     }
 }

@@ -2,18 +2,17 @@
 //! back the answer.
 
 pub(in crate::http) mod attempt;
+pub(in crate::http) mod limits;
 mod mirror;
 mod prepare;
 mod retry;
 
-use std::future::Future;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
 use hyper::body::Incoming;
-use tokio::time::Instant as TokioInstant;
 use weir_routing::Route;
 use weir_routing::action::Forward;
 
@@ -29,7 +28,8 @@ use crate::upstream::resources::{Overflow, Resource};
 use crate::worker::cluster::ClusterRuntime;
 use crate::worker::routes::Matched;
 use attempt::{Answer, Failure};
-use retry::Retries;
+use limits::{Expired, Expiry, Limits};
+use retry::{Pause, Retries};
 
 const OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
 const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
@@ -65,21 +65,28 @@ pub(super) async fn forward(mut call: Call, matched: &Matched, route: &Route, to
         return super::upgrade::upgrade(call, &cluster, &protocol).await;
     }
     let timeout = prepare::timeout(&call, to);
-    let deadline = timeout.map(|timeout| TokioInstant::from_std(begun + timeout));
     let body = Source::new(incoming, to.retry.is_some(), call.exchange.clone());
     if !to.mirrors.is_empty() {
         mirror::mirror(&call, matched, to, body.as_ref());
     }
-    let attempts = attempts(&call, &cluster, matched, to, body.as_ref());
-    let result = match deadline {
+    let mut expiry = Limits::new(timeout, to, &call.http.config).watch(&call.exchange, body.as_ref(), begun);
+    let attempts = attempts(&call, &cluster, matched, to, timeout, body.as_ref());
+    let result = match &mut expiry {
         None => attempts.await,
-        Some(deadline) => tokio::time::timeout_at(deadline, attempts).await.unwrap_or(Err(Failure::TimedOut)),
+        Some(expiry) => tokio::select! {
+            biased;
+            result = attempts => result,
+            expired = expiry => Err(Failure::Expired(expired, body.as_ref().is_none_or(|body| body.has_ended()))),
+        },
     };
-    if let (Err(Failure::TimedOut), Some(target)) = (&result, call.exchange.target.borrow().as_ref()) {
+    if let (Err(Failure::Expired(Expired::Timeout, _)), Some(target)) = (&result, call.exchange.target.borrow().as_ref()) {
         cluster.report(&target.host, Outcome::TimedOut);
     }
     match result {
-        Ok(answer) => pass_on(call, &cluster, answer, deadline, cookies),
+        Ok(answer) => {
+            let expiry = limits::watch_answer(expiry, to.retry.as_deref(), &call.exchange);
+            pass_on(call, &cluster, answer, expiry, cookies)
+        }
         Err(failure) => give_up(call, &cluster, &failure),
     }
 }
@@ -90,9 +97,10 @@ async fn attempts(
     cluster: &Rc<ClusterRuntime>,
     matched: &Matched,
     to: &Forward,
+    timeout: Option<Duration>,
     body: Option<&Rc<Source>>,
 ) -> Result<Answer, Failure> {
-    let mut retries = Retries::new(to.retry.as_deref());
+    let mut retries = Retries::new(to.retry.as_deref(), &call.exchange.request.borrow());
     // What the attempt that is made takes of the limit, if it is not the first.
     let mut retrying = None;
     loop {
@@ -117,15 +125,23 @@ async fn attempts(
                 return result;
             }
         };
+        let pause = match pause {
+            Pause::Ours(pause) => {
+                cluster.with_stats(|stats| stats.rq_retry_backoff_exponential.add(1));
+                pause
+            }
+            Pause::Asked(pause) => {
+                cluster.with_stats(|stats| stats.rq_retry_backoff_ratelimited.add(1));
+                pause
+            }
+        };
         retries.note(call.exchange.target.borrow().as_ref().map(|target| target.host.address));
         drop(result);
-        cluster.with_stats(|stats| {
-            stats.rq_retry.add(1);
-            stats.rq_retry_backoff_exponential.add(1);
-        });
+        cluster.with_stats(|stats| stats.rq_retry.add(1));
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
+        prepare::tell_timeout(call, to, timeout, call.exchange.start.elapsed());
     }
 }
 
@@ -141,7 +157,7 @@ fn pass_on(
     call: Call,
     cluster: &Rc<ClusterRuntime>,
     answer: Answer,
-    deadline: Option<TokioInstant>,
+    expiry: Option<Expiry>,
     cookies: Vec<HeaderValue>,
 ) -> Response<ResponseBody> {
     let Answer { response, origin, busy, sent } = answer;
@@ -162,8 +178,7 @@ fn pass_on(
     parts.version = http::Version::default();
     // So is the reason phrase, which no version but HTTP/1 has: each hop writes its own, as Envoy does.
     parts.extensions.clear();
-    let deadline = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
-    let body = UpstreamBody { incoming, origin, busy, deadline, ended: false, broken: None };
+    let body = UpstreamBody { incoming, origin, busy, expiry, ended: false, broken: None };
     call.finish(Response::from_parts(parts, body), ResponseBody::upstream)
 }
 
@@ -196,8 +211,8 @@ pub(in crate::http) fn give_up(call: Call, cluster: &Rc<ClusterRuntime>, failure
     call.exchange.flag(flag);
     call.exchange.detail(details);
     cluster.with_stats(|stats| {
-        if matches!(failure, Failure::TimedOut) {
-            stats.rq_timeout.add(1);
+        if let Failure::Expired(expired, _) = failure {
+            limits::count_expired(*expired, stats);
         }
         stats.statuses.count(status.as_u16());
     });
@@ -206,12 +221,4 @@ pub(in crate::http) fn give_up(call: Call, cluster: &Rc<ClusterRuntime>, failure
         Failure::Overflow => reply.with(OVERLOADED, HeaderValue::from_static("true")),
         _ => reply,
     })
-}
-
-/// Waits for a future, but no longer than a limit, if there is one.
-async fn within<T>(limit: Option<std::time::Duration>, future: impl Future<Output = T>) -> Option<T> {
-    match limit {
-        None => Some(future.await),
-        Some(limit) => tokio::time::timeout(limit, future).await.ok(),
-    }
 }

@@ -102,7 +102,7 @@ fn rewrite_path(new: &str, path: &mut PathAndQuery, headers: &mut HeaderMap) -> 
 
 /// How long the answer may take in all; tells the instance, too.
 pub(super) fn timeout(call: &Call, to: &Forward) -> Option<Duration> {
-    let mut request = call.exchange.request.borrow_mut();
+    let request = call.exchange.request.borrow();
     let asked = match to.grpc_timeout {
         GrpcTimeout::Honoured(max) if request.is_grpc() => {
             grpc_timeout(&request.headers).map(|asked| max.map_or(asked, |max| asked.min(max)))
@@ -113,15 +113,23 @@ pub(super) fn timeout(call: &Call, to: &Forward) -> Option<Duration> {
         (Some(route), Some(asked)) => Some(route.min(asked)),
         (route, asked) => route.or(asked),
     };
+    drop(request);
+    tell_timeout(call, to, timeout, Duration::ZERO);
+    timeout
+}
+
+/// Tells the instance how long its answer may take, when some of the time has passed.
+pub(super) fn tell_timeout(call: &Call, to: &Forward, timeout: Option<Duration>, passed: Duration) {
+    // Zero would say that there is no limit.
+    let timeout = timeout.map(|timeout| timeout.saturating_sub(passed).max(Duration::from_millis(1)));
     let per_try = to.retry.as_ref().and_then(|retry| retry.per_try_timeout);
     let expected = match (timeout, per_try) {
         (Some(timeout), Some(per_try)) => Some(timeout.min(per_try)),
         (timeout, per_try) => timeout.or(per_try),
     };
     if let Some(expected) = expected {
-        request.headers.insert(EXPECTED_TIMEOUT, HeaderValue::from(expected.as_millis() as u64));
+        call.exchange.request.borrow_mut().headers.insert(EXPECTED_TIMEOUT, HeaderValue::from(expected.as_millis() as u64));
     }
-    timeout
 }
 
 /// The client's deadline, in gRPC's notation: up to eight digits and a unit

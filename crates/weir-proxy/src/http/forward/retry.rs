@@ -2,15 +2,25 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::HeaderMap;
 use smallvec::SmallVec;
 use weir_routing::retry::{RetryOn, RetryPolicy};
 
 use super::attempt::{Answer, Failure};
+use crate::http::Head;
 use crate::http::request_body::Source;
 use crate::worker::cluster::{ClusterRuntime, LbContext};
+
+/// How long to wait before the next attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pause {
+    /// As the policy says.
+    Ours(Duration),
+    /// As the answer says.
+    Asked(Duration),
+}
 
 /// The retries of one request.
 pub(super) struct Retries<'p> {
@@ -27,7 +37,12 @@ pub(super) fn grpc_status(headers: &HeaderMap) -> Option<u32> {
 
 impl<'p> Retries<'p> {
     /// Under a route's policy; without one nothing is retried.
-    pub(super) fn new(policy: Option<&'p RetryPolicy>) -> Self {
+    pub(super) fn new(policy: Option<&'p RetryPolicy>, head: &Head) -> Self {
+        let meant = |policy: &RetryPolicy| {
+            let headers = &policy.request_headers;
+            headers.is_empty() || headers.iter().any(|header| header.holds(&head.for_routing()))
+        };
+        let policy = policy.filter(|policy| meant(policy));
         Self { policy, made: 0, tried: SmallVec::new() }
     }
 
@@ -49,12 +64,7 @@ impl<'p> Retries<'p> {
     }
 
     /// How long to wait before the next attempt; none if there is to be none.
-    pub(super) fn next(
-        &mut self,
-        result: &Result<Answer, Failure>,
-        body: Option<&Rc<Source>>,
-        cluster: &ClusterRuntime,
-    ) -> Option<Duration> {
+    pub(super) fn next(&mut self, result: &Result<Answer, Failure>, body: Option<&Rc<Source>>, cluster: &ClusterRuntime) -> Option<Pause> {
         let policy = self.policy?;
         if !wants_retry(policy, result) {
             if self.made > 0 {
@@ -66,7 +76,7 @@ impl<'p> Retries<'p> {
             return None;
         }
         self.made += 1;
-        Some(self.pause(policy))
+        Some(wait(policy, result).unwrap_or_else(|| Pause::Ours(self.pause(policy))))
     }
 
     /// Somewhere between nothing and a limit that doubles each time: Envoy's jittered exponential back-off.
@@ -82,26 +92,41 @@ impl<'p> Retries<'p> {
     }
 }
 
+/// How long an answer asks to wait, where the policy listens to it. Somewhat longer, at random: not all are to come back at
+/// once.
+fn wait(policy: &RetryPolicy, result: &Result<Answer, Failure>) -> Option<Pause> {
+    let (Some(limited), Ok(answer)) = (&policy.rate_limited, result) else { return None };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let wait = limited.wait(answer.response.headers(), now)?;
+    Some(Pause::Asked(wait + wait.mul_f64(fastrand::f64() / 2.0)))
+}
+
 fn wants_retry(policy: &RetryPolicy, result: &Result<Answer, Failure>) -> bool {
     let on = policy.on;
     match result {
         Ok(answer) => {
+            let headers = answer.response.headers();
+            // Another proxy refused it for its limit: this word alone counts.
+            if headers.contains_key("x-envoy-ratelimited") {
+                return on.has(RetryOn::ENVOY_RATELIMITED);
+            }
             let status = answer.response.status().as_u16();
-            let by_grpc = grpc_status(answer.response.headers()).is_some_and(|status| on.has_grpc_status(status));
+            let by_grpc = grpc_status(headers).is_some_and(|status| on.has_grpc_status(status));
             by_grpc
                 || (on.has(RetryOn::SERVER_ERROR) && (500..600).contains(&status))
                 || (on.has(RetryOn::GATEWAY_ERROR) && matches!(status, 502..=504))
                 || (on.has(RetryOn::RETRIABLE_4XX) && status == 409)
                 || (on.has(RetryOn::RETRIABLE_STATUS_CODES) && policy.status_codes.contains(&status))
-                || (on.has(RetryOn::ENVOY_RATELIMITED) && answer.response.headers().contains_key("x-envoy-ratelimited"))
+                || (on.has(RetryOn::RETRIABLE_HEADERS)
+                    && policy.headers.iter().any(|header| header.holds_for_answer(answer.response.status(), headers)))
         }
         Err(failure) => {
             let any_reset = RetryOn::SERVER_ERROR.and(RetryOn::GATEWAY_ERROR).and(RetryOn::RESET);
             match failure {
-                Failure::NoInstance | Failure::Unresolved | Failure::TimedOut | Failure::Overflow => false,
+                Failure::NoInstance | Failure::Unresolved | Failure::Expired(..) | Failure::Overflow => false,
                 Failure::Connect(_) => on.has(any_reset.and(RetryOn::CONNECT_FAILURE).and(RetryOn::RESET_BEFORE_REQUEST)),
                 Failure::RefusedStream => on.has(any_reset.and(RetryOn::REFUSED_STREAM)),
-                Failure::Closed | Failure::Reset | Failure::Protocol | Failure::AttemptTimedOut => on.has(any_reset),
+                Failure::Closed | Failure::Reset | Failure::Protocol | Failure::AttemptTimedOut | Failure::AttemptIdle => on.has(any_reset),
             }
         }
     }

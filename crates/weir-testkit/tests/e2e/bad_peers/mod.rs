@@ -1,7 +1,10 @@
 //! Instances that misbehave: what the client sees of it, what the access log says, and what is counted, all as with Envoy.
 
+mod flow;
 mod http1;
 mod http2;
+mod http2_pool;
+mod retries;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -35,7 +38,6 @@ const COMPARED: &[&str] = &[
     "upstream_rq_timeout",
     "upstream_rq_per_try_timeout",
     "upstream_rq_per_try_idle_timeout",
-    "upstream_rq_max_duration_reached",
     "upstream_rq_pending_overflow",
     "upstream_rq_pending_failure_eject",
     "upstream_rq_rx_reset",

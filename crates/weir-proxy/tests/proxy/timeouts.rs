@@ -1,0 +1,151 @@
+//! How long things may take, where something is configured. Istio leaves most of it off, so an Envoy under Istio shows none.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::{Proxy, Upstream, cluster, routes};
+
+const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+const UPLOAD: &str = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 8\r\n\r\nhalf";
+const HALF: &str = "HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\nhalf";
+
+/// A route without a timeout, with more fields.
+fn route(more: Value) -> Value {
+    let mut route = json!({"cluster": "a", "timeout": "0s"});
+    for (name, value) in more.as_object().unwrap() {
+        route[name] = value.clone();
+    }
+    json!({"match": {"prefix": "/"}, "route": route})
+}
+
+async fn start(manager: Value, more: Value) -> (Proxy, Upstream) {
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::with_manager(manager, routes(json!([route(more)])), &[cluster("a", &[&upstream], json!({}))]).await;
+    (proxy, upstream)
+}
+
+/// Sends the request to an instance that says this, and compares the answer with the line of the log. The answer is not
+/// complete if the instance has begun it.
+async fn expect(manager: Value, more: Value, request: &str, says: &str, answer: (&str, &str), log: &str) {
+    let (proxy, upstream) = start(manager, more).await;
+    let mut client = proxy.connect().await;
+    client.say(request).await;
+    let mut instance = upstream.accept().await;
+    instance.head().await;
+    instance.say(says).await;
+    assert_eq!(client.answer().await.0, format!("HTTP/1.1 {}", answer.0));
+    client.hears(answer.1).await;
+    if !says.is_empty() {
+        assert_eq!(client.end().await, "");
+    }
+    drop(client);
+    assert_eq!(proxy.stop().await, [log]);
+}
+
+#[tokio::test]
+async fn a_stream_on_which_nothing_happens_is_given_up() {
+    let idle = || json!({"idleTimeout": "0.1s"});
+    let (answer, log) = (("504 Gateway Timeout", "stream timeout"), "504 SI stream_idle_timeout");
+    expect(json!({}), idle(), GET, "", answer, log).await;
+    expect(json!({"streamIdleTimeout": "0.1s"}), json!({}), GET, "", answer, log).await;
+    // The client is the one that is silent.
+    expect(json!({}), idle(), UPLOAD, "", ("408 Request Timeout", "stream timeout"), "408 SI stream_idle_timeout").await;
+    expect(json!({}), idle(), GET, HALF, ("200 OK", "half"), "200 SI stream_idle_timeout").await;
+}
+
+#[tokio::test]
+async fn a_stream_that_lasts_too_long_is_given_up() {
+    let manager = json!({"commonHttpProtocolOptions": {"maxStreamDuration": "0.1s"}});
+    let route = || json!({"maxStreamDuration": {"maxStreamDuration": "0.1s"}});
+    let (answer, log) = (("504 Gateway Timeout", "downstream duration timeout"), "504 DT max_duration_timeout");
+    expect(manager, json!({}), GET, "", answer, log).await;
+    expect(json!({}), route(), GET, "", answer, log).await;
+    expect(json!({}), route(), GET, HALF, ("200 OK", "half"), "200 DT max_duration_timeout").await;
+}
+
+#[tokio::test]
+async fn a_route_turns_off_what_the_listener_limits() {
+    let manager = json!({"streamIdleTimeout": "0.1s", "commonHttpProtocolOptions": {"maxStreamDuration": "0.1s"}});
+    let more = json!({"idleTimeout": "0s", "maxStreamDuration": {"maxStreamDuration": "0s"}});
+    let (proxy, upstream) = start(manager, more).await;
+    let mut client = proxy.connect().await;
+    client.say(GET).await;
+    let mut instance = upstream.accept().await;
+    instance.head().await;
+    // Longer than the limits: meanwhile another connection does something.
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(300) {
+        drop(proxy.connect().await);
+    }
+    instance.say("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    assert_eq!(client.answer().await.0, "HTTP/1.1 200 OK");
+    drop(client);
+    assert_eq!(proxy.stop().await, ["200 - via_upstream"]);
+}
+
+#[tokio::test]
+async fn a_request_that_does_not_arrive_in_time_is_408() {
+    let answer = ("408 Request Timeout", "request timeout");
+    expect(json!({"requestTimeout": "0.1s"}), json!({}), UPLOAD, "", answer, "408 - request_overall_timeout").await;
+}
+
+#[tokio::test]
+async fn an_attempt_that_brings_nothing_is_given_up() {
+    let retry = || json!({"retryPolicy": {"retryOn": "connect-failure", "perTryTimeout": "9s", "perTryIdleTimeout": "0.1s"}});
+    let answer = ("504 Gateway Timeout", "upstream request timeout");
+    expect(json!({}), retry(), GET, "", answer, "504 UT upstream_per_try_idle_timeout").await;
+    expect(json!({}), retry(), GET, HALF, ("200 OK", "half"), "200 UT upstream_per_try_idle_timeout").await;
+}
+
+/// The first answer to a request, and the second, which comes if the first makes the proxy try again.
+async fn tries(retry: Value, request: &str, first: &str) -> (String, Duration) {
+    let (proxy, upstream) = start(json!({}), json!({"retryPolicy": retry})).await;
+    let mut client = proxy.connect().await;
+    client.say(request).await;
+    let mut instance = upstream.accept().await;
+    instance.head().await;
+    let begun = Instant::now();
+    instance.say(first).await;
+    let mut again = tokio::select! {
+        again = upstream.accept() => again,
+        (status, _) = client.answer() => return (status, Duration::ZERO),
+    };
+    let waited = begun.elapsed();
+    again.head().await;
+    again.say("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    (client.answer().await.0, waited)
+}
+
+#[tokio::test]
+async fn answers_are_asked_for_again_by_their_headers() {
+    let retry = || json!({"retryOn": "retriable-headers", "retriableHeaders": [{"name": "x-again", "stringMatch": {"exact": "yes"}}]});
+    let answer = |value: &str| format!("HTTP/1.1 202 Accepted\r\nx-again: {value}\r\ncontent-length: 0\r\n\r\n");
+    assert_eq!(tries(retry(), GET, &answer("yes")).await.0, "HTTP/1.1 200 OK");
+    assert_eq!(tries(retry(), GET, &answer("no")).await.0, "HTTP/1.1 202 Accepted");
+}
+
+#[tokio::test]
+async fn only_requests_with_a_header_are_tried_again_where_a_policy_says_so() {
+    let retry = || json!({"retryOn": "5xx", "retriableRequestHeaders": [{"name": "x-safe", "presentMatch": true}]});
+    let fails = "HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n";
+    assert_eq!(tries(retry(), GET, fails).await.0, "HTTP/1.1 500 Internal Server Error");
+    assert_eq!(tries(retry(), "GET / HTTP/1.1\r\nhost: a\r\nx-safe: 1\r\n\r\n", fails).await.0, "HTTP/1.1 200 OK");
+}
+
+#[tokio::test]
+async fn an_answer_of_a_limited_instance_is_asked_for_again_only_by_its_own_word() {
+    let limited = "HTTP/1.1 429 No\r\nx-envoy-ratelimited: true\r\ncontent-length: 0\r\n\r\n";
+    let retry = |on: &str| json!({"retryOn": on, "retriableStatusCodes": [429]});
+    assert_eq!(tries(retry("retriable-status-codes"), GET, limited).await.0, "HTTP/1.1 429 Too Many Requests");
+    assert_eq!(tries(retry("envoy-ratelimited"), GET, limited).await.0, "HTTP/1.1 200 OK");
+}
+
+#[tokio::test]
+async fn an_answer_says_when_to_ask_again() {
+    let retry = json!({"retryOn": "5xx", "rateLimitedRetryBackOff": {"resetHeaders": [{"name": "retry-after"}]}});
+    let later = "HTTP/1.1 503 Later\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n";
+    let (status, waited) = tries(retry, GET, later).await;
+    assert_eq!(status, "HTTP/1.1 200 OK");
+    assert!(waited >= Duration::from_secs(1), "{waited:?}");
+}
