@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where it is wrong")]
 
+mod probes;
 mod rules;
 mod samples;
 mod support;
