@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 use weir_ads::{Event, Request, Server, ServerStream};
+use weir_api::Diagnostic;
 use weir_model::{MeshSnapshot, Proxy, WorkloadKey};
 use weir_translate::translate;
 use weir_xds::core::Node;
@@ -135,7 +136,12 @@ impl Session {
         }
         let mut translation = translate(&mesh, proxy);
         if !self.runs_commands {
+            let before = translation.clusters.len();
             translation.clusters.retain(|cluster| !resources::runs_commands(cluster));
+            if translation.clusters.len() < before {
+                let message = format!("{} cannot probe its workload by a command, only Weir's proxies can: it gets no requests", proxy.id);
+                translation.findings.push(Diagnostic::warning(message));
+            }
         }
         self.server.set(Arc::new(resources::pack(&translation)));
         self.shared.report(&proxy.id, std::mem::take(&mut translation.findings));

@@ -13,3 +13,4 @@ mod scope_imports;
 mod services;
 mod support;
 mod virtual_service;
+mod workload_group;

@@ -7,6 +7,7 @@
 mod destinations;
 mod locality;
 mod policies;
+mod probes;
 mod rules;
 mod samples;
 mod support;
