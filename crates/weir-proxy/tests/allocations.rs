@@ -66,7 +66,8 @@ async fn blocks_for_a_request(instance: SocketAddr, more: serde_json::Value) -> 
         {"match": {"prefix": "/", "headers": [{"name": "end-user", "stringMatch": {"exact": "jason"}}]}, "route": {"cluster": "a"}},
         {"match": {"prefix": "/"}, "route": {"cluster": "a", "timeout": "0s", "retryPolicy": {"retryOn": "connect-failure", "numRetries": 2}}},
     ]));
-    let proxy = Proxy::start(routes, &[cluster]).await;
+    // As Istio says it: without this a stream that is silent for five minutes is ended, and that takes a timer.
+    let proxy = Proxy::with_manager(json!({"streamIdleTimeout": "0s"}), routes, &[cluster]).await;
     let address = proxy.address();
     let counted = tokio::task::spawn_blocking(move || {
         let mut stream = TcpStream::connect(address).unwrap();
