@@ -90,8 +90,11 @@ async fn a_connection_ends_after_so_many_requests(plane: DataPlane) {
         assert_eq!(bad.get().await.status, 200);
     }
     assert_eq!(peer.accepted(), 3);
-    let counted = "cx_total 3, cx_max_requests 3, rq_total 6, rq_completed 6, rq_200 6";
-    assert_eq!(bad.counted(counted).await, counted);
+    // How the peer takes the end of a connection is its own matter: Envoy counts a protocol error at times.
+    for (name, expected) in [("upstream_cx_total", 3), ("upstream_cx_max_requests", 3), ("upstream_rq_200", 6)] {
+        let counted = async || bad.mesh.statistics("shop").await.get(name) == Some(&expected);
+        until(&format!("{name} is {expected}"), counted).await;
+    }
 }
 
 async fn a_connection_that_does_not_answer_pings_is_closed(plane: DataPlane) {
