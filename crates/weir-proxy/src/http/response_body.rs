@@ -16,7 +16,7 @@ use crate::log::flags::ResponseFlags;
 use crate::stats::cluster::Tally;
 use crate::upstream::http1::Http1Connection;
 use crate::upstream::http2::StreamGuard;
-use crate::worker::cluster::{BusyGuard, HostRuntime};
+use crate::worker::host::{BusyGuard, HostRuntime};
 
 /// The body of an answer.
 pub struct ResponseBody {

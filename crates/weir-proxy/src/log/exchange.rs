@@ -15,7 +15,8 @@ use weir_routing::template::{AddressPart, Field, Message, Operator, Values};
 
 use super::flags::ResponseFlags;
 use crate::http::Head;
-use crate::worker::cluster::{ClusterRuntime, HostRuntime};
+use crate::worker::cluster::ClusterRuntime;
+use crate::worker::host::HostRuntime;
 use crate::worker::routes::Matched;
 
 /// What is known of a client's connection.

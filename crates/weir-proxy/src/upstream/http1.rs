@@ -23,7 +23,7 @@ use super::socket::Socket;
 use crate::http::request_body::RequestBody;
 use crate::io::Prefixed;
 use crate::stats::cluster::Tally;
-use crate::worker::cluster::ConnectionPermit;
+use crate::worker::host::ConnectionPermit;
 
 /// A response may have so many headers.
 const MAX_HEADERS: usize = 200;

@@ -18,7 +18,7 @@ use super::socket::Socket;
 use crate::http::request_body::RequestBody;
 use crate::stats::cluster::Tally;
 use crate::worker::LocalExecutor;
-use crate::worker::cluster::ConnectionPermit;
+use crate::worker::host::ConnectionPermit;
 
 /// What an instance may send ahead on one stream.
 const STREAM_WINDOW: u32 = 256 << 10;

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::cluster::{HostRuntime, Limits};
+use super::host::{HostRuntime, Limits};
 use crate::config::host::{Host, Workload};
 
 /// The instances that one worker knows, by their addresses.

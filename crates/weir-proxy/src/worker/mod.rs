@@ -7,6 +7,7 @@ pub mod chain;
 mod choice;
 pub mod cluster;
 mod destinations;
+pub mod host;
 mod inspect;
 pub mod instance;
 mod listener;

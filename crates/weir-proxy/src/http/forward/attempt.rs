@@ -24,7 +24,8 @@ use crate::upstream::connect::{ConnectError, connect};
 use crate::upstream::http1::{Http1Connection, SendError};
 use crate::upstream::http2::{self, Http2Connection};
 use crate::upstream::resources::{Overflow, Permit, Resource};
-use crate::worker::cluster::{BusyGuard, ClusterRuntime, HostRuntime, Turn};
+use crate::worker::cluster::ClusterRuntime;
+use crate::worker::host::{BusyGuard, HostRuntime, Turn};
 
 /// The head of an instance's answer, and what its body needs.
 pub(super) struct Answer {

@@ -1,4 +1,5 @@
 use std::net::IpAddr;
+use std::time::Duration;
 
 use weir_xds::cluster::cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy};
 use weir_xds::cluster::{Cluster as XdsCluster, OutlierDetection};
