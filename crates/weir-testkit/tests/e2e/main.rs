@@ -7,6 +7,7 @@ mod files;
 mod filters;
 mod instances;
 mod load;
+mod locality;
 mod memory;
 mod routing;
 mod seeds;
