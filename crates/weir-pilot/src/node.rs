@@ -123,6 +123,24 @@ mod tests {
     }
 
     #[test]
+    fn a_node_says_where_it_runs_as_far_as_it_knows() {
+        let metadata = Struct { fields: [(NETWORK.to_owned(), text("net")), (NODE_NAME.to_owned(), text("n1"))].into() };
+        let at = |region: &str, zone: &str, sub_zone: &str| Node {
+            id: "sidecar~10.0.0.1~a.shop~shop.svc.cluster.local".to_owned(),
+            metadata: Some(metadata.clone()),
+            locality: Some(Locality { region: region.to_owned(), zone: zone.to_owned(), sub_zone: sub_zone.to_owned() }),
+            ..Default::default()
+        };
+        for (node, expected) in
+            [(at("eu", "a", "1"), "eu/a/1"), (at("eu", "a", ""), "eu/a"), (at("eu", "", ""), "eu"), (at("", "", ""), "")]
+        {
+            assert_eq!(recognize(&node).unwrap().locality, expected);
+        }
+        let labels = recognize(&at("", "", "")).unwrap().labels;
+        assert_eq!(labels.get(topology::NETWORK).zip(labels.get(topology::NODE)), Some((&"net".to_owned(), &"n1".to_owned())));
+    }
+
+    #[test]
     fn a_node_of_another_kind_is_told_what_it_should_be() {
         let error = recognize(&Node { id: "envoy-1".to_owned(), ..Default::default() }).unwrap_err();
         assert!(error.contains("sidecar|router~IP~NAME.NAMESPACE"), "{error}");

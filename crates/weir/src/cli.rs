@@ -200,7 +200,7 @@ pub(crate) struct TranslateArgs {
     /// The mesh's configuration: a MeshConfig, or Istio's ConfigMap
     #[arg(long, value_name = "FILE")]
     pub mesh_config: Option<PathBuf>,
-    /// The proxy, as JSON: {"type": "sidecar"|"router", "namespace", "labels", "addresses"}
+    /// The proxy, as JSON: {"type": "sidecar"|"router", "namespace", "labels", "addresses", "locality"}
     #[arg(long, value_name = "FILE")]
     pub proxy: PathBuf,
     /// How to print
@@ -215,7 +215,7 @@ pub(crate) struct ExplainArgs {
     /// The mesh's configuration: a MeshConfig, or Istio's ConfigMap
     #[arg(long, value_name = "FILE")]
     pub mesh_config: Option<PathBuf>,
-    /// The proxy that gets the request, as JSON: {"type": "sidecar"|"router", "namespace", "labels", "addresses"}
+    /// The proxy that gets the request, as JSON: {"type": "sidecar"|"router", "namespace", "labels", "addresses", "locality"}
     #[arg(long, value_name = "FILE")]
     pub proxy: Option<PathBuf>,
     /// A gateway with these labels gets it, such as istio=ingressgateway [default: a sidecar]

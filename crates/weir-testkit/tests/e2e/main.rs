@@ -10,6 +10,7 @@ mod files;
 mod filters;
 mod instances;
 mod load;
+mod locality;
 mod memory;
 mod outbound;
 mod probes;

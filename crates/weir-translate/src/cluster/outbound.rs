@@ -80,7 +80,7 @@ impl Input<'_> {
             }
         }
         let preference = Preference::new(self.context, &self.policy, self.service);
-        cluster.common_lb_config.get_or_insert_default().locality_config_specifier = preference.of_cluster.clone();
+        cluster.common_lb_config.get_or_insert_default().locality_config_specifier = preference.of_cluster;
         let endpoints = self.add_instances(&mut cluster, discovery, &preference);
         Some(Made { cluster, endpoints })
     }
