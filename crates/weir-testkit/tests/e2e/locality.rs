@@ -9,7 +9,7 @@ use crate::support::{HOST, ROUTES, client_of_gateway, gateway_routes, over_each_
 over_each_data_plane!(
     labels_say_who_answers_and_the_others_take_over,
     a_sidecar_prefers_the_region_of_its_workload,
-    envoy_takes_all_that_a_policy_may_say,
+    proxies_take_all_that_a_policy_may_say,
 );
 
 /// With two instances that are used alike, none of so many requests reaches one of them once in 2^100.
@@ -75,7 +75,7 @@ const POLICIES: &[&str] = &[
     "connectionPool: {http: {maxConcurrentStreams: 3, http2KeepAlive: {interval: 1s, timeout: 1s}, idleTimeout: 9s}}",
 ];
 
-async fn envoy_takes_all_that_a_policy_may_say(plane: DataPlane) {
+async fn proxies_take_all_that_a_policy_may_say(plane: DataPlane) {
     let (layout, peer) = (Layout::new(), Peer::http("a").await);
     let (mut text, mut rules) = (String::new(), String::new());
     for (i, policy) in POLICIES.iter().enumerate() {
