@@ -68,20 +68,20 @@ fn of_http_rules() -> Group {
             get("/all").reaches("a").gets("access-control-allow-origin", &[]),
             preflight("/all", OK, "GET")
                 .with("access-control-request-headers", "x-a")
-                .is_filtered(200)
+                .filtered(200)
                 .gets("access-control-allow-origin", &[OK])
                 .gets("access-control-allow-methods", &["GET,POST"])
                 .gets("access-control-allow-headers", &["x-a,x-b"])
                 .gets("access-control-max-age", &["86400"])
                 .gets("access-control-allow-credentials", &["true"]),
             // It is the browser that sees that the method is none of them.
-            preflight("/all", OK, "DELETE").is_filtered(200).gets("access-control-allow-methods", &["GET,POST"]),
+            preflight("/all", OK, "DELETE").filtered(200).gets("access-control-allow-methods", &["GET,POST"]),
             preflight("/all", EVIL, "GET").reaches("a").sees(":method", &["OPTIONS"]).gets("access-control-allow-origin", &[]),
             get("/all").method("OPTIONS").with("origin", OK).reaches("a").gets("access-control-allow-origin", &[OK]),
-            preflight("/ignore", OK, "GET").is_filtered(200).gets("access-control-allow-origin", &[OK]),
-            preflight("/ignore", EVIL, "GET").is_filtered(200).gets("access-control-allow-origin", &[]),
+            preflight("/ignore", OK, "GET").filtered(200).gets("access-control-allow-origin", &[OK]),
+            preflight("/ignore", EVIL, "GET").filtered(200).gets("access-control-allow-origin", &[]),
             get("/ignore").with("origin", EVIL).reaches("b").gets("access-control-allow-origin", &[]),
-            preflight("/forward", OK, "GET").is_filtered(200).gets("access-control-allow-origin", &[OK]),
+            preflight("/forward", OK, "GET").filtered(200).gets("access-control-allow-origin", &[OK]),
             preflight("/forward", EVIL, "GET").reaches("b"),
             get("/star").with("origin", EVIL).reaches("c").gets("access-control-allow-origin", &[EVIL]),
             get("/old").with("origin", OK).reaches("c").gets("access-control-allow-origin", &[OK]),

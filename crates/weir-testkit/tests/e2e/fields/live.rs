@@ -26,10 +26,13 @@ pub(super) async fn check(plane: DataPlane, group: Group) {
         }
     }
     failures.extend(mesh.refusals().into_iter().map(|line| format!("refused: {line}")));
-    let said = mesh.weir().said();
-    failures
-        .extend(said.lines().filter(|line| line.starts_with("error") || line.contains("ERROR")).map(|line| format!("weir said: {line}")));
+    failures.extend(mesh.weir().said().lines().filter(|line| is_complaint(line)).map(|line| format!("weir said: {line}")));
     assert!(failures.is_empty(), "over {plane:?}, {} are wrong:\n{}\n", failures.len(), failures.join("\n"));
+}
+
+/// Whether a line says that something of the configuration is wrong, is refused or has no effect: then the case says nothing.
+fn is_complaint(line: &str) -> bool {
+    line.starts_with("error") || ["ERROR", "refused", "not carried out"].iter().any(|words| line.contains(words))
 }
 
 async fn make(settled: &Settled, call: &Call, door: Door, host: &str) -> Result<(), String> {

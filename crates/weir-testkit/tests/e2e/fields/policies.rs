@@ -1,9 +1,10 @@
 //! `outboundTrafficPolicy`: what becomes of requests to hosts that the mesh does not know.
 
 use super::checked;
-use super::table::{Group, get};
+use super::table::Door::Sidecar;
+use super::table::{Group, get, tls};
 
-checked!(that_allows_any, of_the_mesh, of_a_sidecar, that_names_a_proxy);
+checked!(that_allows_any, of_the_mesh, of_a_sidecar, of_connections, that_names_a_proxy);
 
 const LISTENER: &str = "{port: {number: $http, name: http, protocol: HTTP}, bind: 127.0.0.1, captureMode: NONE, hosts: ['*/*']}";
 
@@ -49,6 +50,35 @@ fn of_a_sidecar() -> Group {
             get("/").at_sidecar().host("known.test").reaches("known"),
         ],
     )
+}
+
+fn of_connections() -> Group {
+    Group::new()
+        .resource(
+            "Sidecar default/a",
+            "
+workloadSelector: {labels: {app: client}}
+egress:
+- {port: {number: $tls, name: tls, protocol: TLS}, bind: 127.0.0.1, captureMode: NONE, hosts: ['*/*']}
+outboundTrafficPolicy: {mode: REGISTRY_ONLY}
+",
+        )
+        .service("default/known", "known.test", "TLS $tls", "tcp:known")
+        .resource(
+            "VirtualService default/known",
+            "
+hosts: [known.test]
+tls:
+- {match: [{sniHosts: [known.test]}], route: [{destination: {host: known.test}}]}
+",
+        )
+        .case(
+            "connections for unknown hosts are closed",
+            [
+                tls("known.test").at(Sidecar("tls")).reaches("known"),
+                tls("unknown.test").at(Sidecar("tls")).reaches_nobody("BlackHoleCluster"),
+            ],
+        )
 }
 
 fn that_names_a_proxy() -> Group {

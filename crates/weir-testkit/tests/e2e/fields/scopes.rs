@@ -16,6 +16,7 @@ egress:
 - {port: {number: $none, name: http, protocol: HTTP}, bind: 127.0.0.1, captureMode: NONE, hosts: ['~/*']}
 - {port: {number: $wild, name: http, protocol: HTTP}, bind: 127.0.0.1, captureMode: NONE, hosts: ['*/*.wild.test']}
 - {port: {number: $named, name: http, protocol: HTTP}, bind: 127.0.0.1, captureMode: NONE, hosts: ['far/named.test', './*.x.test']}
+- {port: {number: $without, name: http, protocol: HTTP}, bind: 127.0.0.1, captureMode: NONE, hosts: ['*/*', '~far/*', '~/out.test']}
 - {hosts: ['rest/*']}
 ";
 
@@ -26,7 +27,7 @@ fn at(port: &'static str, host: &'static str) -> Call {
 fn of_egress_hosts() -> Group {
     const UNKNOWN: &str = "PassthroughCluster";
     let mut group = Group::new().resource("Sidecar default/a", SIDECAR);
-    for port in ["own", "all", "far", "none"] {
+    for port in ["own", "all", "far", "none", "without"] {
         group = group
             .service(&format!("default/{port}-near"), &format!("near.{port}.test"), &format!("HTTP ${port}"), "near")
             .service(&format!("far/{port}-far"), &format!("far.{port}.test"), &format!("HTTP ${port}"), "far")
@@ -48,6 +49,7 @@ fn of_egress_hosts() -> Group {
         .service("far/unnamed", "unnamed.test", "HTTP $named", "far")
         .service("default/x", "y.x.test", "HTTP $named", "near")
         .service("far/x", "z.x.test", "HTTP $named", "far")
+        .service("default/out", "out.test", "HTTP $without", "near")
         .service("rest/rest", "rest.test", "HTTP $rest", "far")
         .service("default/unopened", "unopened.test", "HTTP $unopened", "near")
         .case(
@@ -71,6 +73,15 @@ fn of_egress_hosts() -> Group {
             ],
         )
         .case("another namespace", [at("far", "far.far.test").reaches("far"), at("far", "near.far.test").fails(503, UNKNOWN)])
+        .case(
+            "all but one namespace and one host",
+            [
+                at("without", "near.without.test").reaches("near"),
+                at("without", "far.without.test").fails(503, UNKNOWN),
+                at("without", "ruled.without.test").reaches("near"),
+                at("without", "out.test").fails(503, UNKNOWN),
+            ],
+        )
         .case("nothing", [Call { speech: Speech::Tcp, ..at("none", "").reaches_nobody("NoListener") }])
         .case(
             "wildcards and names",

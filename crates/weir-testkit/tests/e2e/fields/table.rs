@@ -187,7 +187,7 @@ impl Call {
         self
     }
 
-    pub fn to_address(mut self, address: &'static str) -> Self {
+    pub fn address(mut self, address: &'static str) -> Self {
         self.address = address;
         self
     }
@@ -233,7 +233,7 @@ impl Call {
         self.leads_to(Outcome::Answers(status, body))
     }
 
-    pub fn is_filtered(self, status: u16) -> Self {
+    pub fn filtered(self, status: u16) -> Self {
         self.leads_to(Outcome::Filtered(status))
     }
 

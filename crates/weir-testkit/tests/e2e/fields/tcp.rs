@@ -115,9 +115,9 @@ tcp:
             "the address that it goes to",
             [
                 at("subnets").reaches("one"),
-                at("subnets").to_address("127.0.2.9").reaches("two"),
-                at("subnets").to_address("127.0.3.9").reaches("two"),
-                at("subnets").to_address("127.0.4.9").reaches("own"),
+                at("subnets").address("127.0.2.9").reaches("two"),
+                at("subnets").address("127.0.3.9").reaches("two"),
+                at("subnets").address("127.0.4.9").reaches("own"),
             ],
         )
 }
@@ -184,9 +184,9 @@ tls:
         .case(
             "the address that it goes to",
             [
-                at("subnet", "s.test").to_address("127.0.2.1").reaches("a-tls"),
-                at("subnet", "s.test").to_address("127.0.3.1").reaches("b-tls"),
-                at("subnet", "s.test").to_address("127.0.4.1").reaches_nobody("PassthroughCluster"),
+                at("subnet", "s.test").address("127.0.2.1").reaches("a-tls"),
+                at("subnet", "s.test").address("127.0.3.1").reaches("b-tls"),
+                at("subnet", "s.test").address("127.0.4.1").reaches_nobody("PassthroughCluster"),
             ],
         )
 }
@@ -227,6 +227,7 @@ tcp:
 hosts: [a.test, '*.w.test']
 gateways: [gt]
 tls:
+- {match: [{sniHosts: [share.w.test], sourceLabels: {app: nobody}}], route: [{destination: {host: one.test}, weight: 1}, {destination: {host: three.test}, weight: 1}]}
 - {match: [{sniHosts: [a.test], port: $tls}, {sniHosts: [x.w.test]}], route: [{destination: {host: one.test}}]}
 - {match: [{sniHosts: [a.test]}], route: [{destination: {host: three.test}}]}
 - {match: [{sniHosts: ['*.w.test']}], route: [{destination: {host: two.test}}]}
@@ -251,6 +252,7 @@ tls:
                 tls_at("tls", "a.test").reaches("one"),
                 tls_at("tls", "x.w.test").reaches("one"),
                 tls_at("tls", "y.w.test").reaches("two"),
+                tls_at("tls", "share.w.test").shares(&[("one", 1), ("three", 1)]),
                 tls_at("tls", "unknown.test").reaches_nobody("NoFilterChain"),
                 tls_at("other", "a.test").reaches("three"),
                 tls_at("http-only", "h.test").reaches_nobody("NoListener"),
