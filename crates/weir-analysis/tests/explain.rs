@@ -31,6 +31,27 @@ spec:
   endpoints: [{address: 10.0.0.3}]
 ---
 apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: near-and-far}
+spec:
+  hosts: [near-and-far.test]
+  resolution: STATIC
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  endpoints:
+  - {address: 10.0.0.4, labels: {place: near}}
+  - {address: 10.0.0.5, labels: {place: far}}
+  - {address: 10.0.0.6, labels: {place: far}}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: near-and-far}
+spec:
+  host: near-and-far.test
+  trafficPolicy:
+    outlierDetection: {}
+    loadBalancer: {localityLbSetting: {failoverPriority: [place=near]}}
+---
+apiVersion: networking.istio.io/v1
 kind: DestinationRule
 metadata: {name: shop}
 spec:
@@ -156,4 +177,9 @@ fn bytes_go_by_address() {
 #[test]
 fn an_unknown_host_passes_through() {
     insta::assert_snapshot!(story(Call { host: Some("other.test".to_owned()), ..get("/", &[]) }));
+}
+
+#[test]
+fn instances_that_only_take_over_are_told_apart() {
+    insta::assert_snapshot!(story(Call { host: Some("near-and-far.test".to_owned()), ..get("/", &[]) }));
 }

@@ -78,12 +78,17 @@ impl Explainer<'_> {
                 _ => "sends to the address that the client meant".to_owned(),
             };
         };
-        words::instances(&addresses(assignment), INSTANCES)
+        // Those of other priorities get requests only where these fail.
+        let first = assignment.endpoints.iter().filter(|group| !group.lb_endpoints.is_empty()).map(|group| group.priority).min();
+        let others = assignment.endpoints.iter().filter(|group| Some(group.priority) != first);
+        words::instances(&addresses(assignment, first), others.map(|group| group.lb_endpoints.len()).sum(), INSTANCES)
     }
 }
 
-fn addresses(assignment: &ClusterLoadAssignment) -> Vec<String> {
-    let endpoints = assignment.endpoints.iter().flat_map(|locality| &locality.lb_endpoints);
+/// The addresses of the endpoints of a priority.
+fn addresses(assignment: &ClusterLoadAssignment, priority: Option<u32>) -> Vec<String> {
+    let groups = assignment.endpoints.iter().filter(|group| Some(group.priority) == priority);
+    let endpoints = groups.flat_map(|group| &group.lb_endpoints);
     let address = |host: &HostIdentifier| match host {
         HostIdentifier::Endpoint(endpoint) => {
             let (host, port) = host_and_port(endpoint.address.as_ref()?)?;

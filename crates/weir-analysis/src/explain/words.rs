@@ -143,12 +143,17 @@ pub(super) fn body(body: &[u8]) -> String {
 }
 
 /// The instances of a cluster: all of a few, the first of many.
-pub(super) fn instances(addresses: &[String], limit: usize) -> String {
+pub(super) fn instances(addresses: &[String], others: usize, limit: usize) -> String {
     let named = addresses.iter().take(limit).map(String::as_str).collect::<Vec<_>>().join(", ");
-    match addresses.len() {
+    let first = match addresses.len() {
         0 => "has no instance: 503, and the access log says UH".to_owned(),
         1 => format!("its instance is {named}"),
         count if count <= limit => format!("its {count} instances are {named}"),
         count => format!("the first of its {count} instances are {named}"),
+    };
+    match others {
+        0 => first,
+        1 => format!("{first}; another takes over where that fails"),
+        others => format!("{first}; {others} others take over where that fails"),
     }
 }
