@@ -36,6 +36,12 @@ fn subsets(host: &str, versions: &[&str]) -> String {
     )
 }
 
+/// Proxies count time in ticks, and a busy machine takes longer.
+fn assert_took(begun: Instant, seconds: u64) {
+    let (took, wanted) = (begun.elapsed(), Duration::from_secs(seconds));
+    assert!(took > wanted.mul_f64(0.95) && took < wanted + Duration::from_secs(6), "{took:?} instead of {wanted:?}");
+}
+
 /// A mesh with the service `ratings` in two versions and a document about it. Only v1 is used.
 async fn ratings(plane: DataPlane, one: &BadPeer, two: &BadPeer, document: &str) -> (Layout, Mesh) {
     let layout = Layout::new();
@@ -55,7 +61,7 @@ async fn ratings_that_take_too_long_are_given_up_after_ten_seconds(plane: DataPl
     let begun = Instant::now();
     let answer = client.get("/", &[]).await.unwrap();
     assert_eq!((answer.status, answer.body.as_str()), (504, "upstream request timeout"));
-    assert!((10..15).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    assert_took(begun, 10);
 }
 
 async fn ratings_are_tried_three_times_more_for_two_seconds_each(plane: DataPlane) {
@@ -74,7 +80,7 @@ async fn ratings_are_tried_three_times_more_for_two_seconds_each(plane: DataPlan
     // A try may take two seconds.
     let begun = Instant::now();
     assert_eq!(client.get("/", &[]).await.unwrap().status, 504);
-    assert!((2..9).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    assert_took(begun, 2);
 }
 
 const REVIEWS: &str = "apiVersion: networking.istio.io/v1
