@@ -141,3 +141,28 @@ async fn a_client_of_http2_reaches_an_instance_of_http1() {
     let mut body = in_time("an answer comes", answer).await.unwrap().into_body();
     assert_eq!(data(&mut body).await, "ok");
 }
+
+/// An instance that takes no request on any connection must not keep the proxy opening them.
+#[tokio::test]
+async fn an_instance_that_goes_away_again_and_again_is_given_up() {
+    const SETTINGS: &str = "\0\0\0\x04\0\0\0\0\0";
+    const GO_AWAY: &str = "\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\0";
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::start(routes(json!([to("a")])), &[cluster("a", &[&upstream], http2())]).await;
+    let mut client = proxy.connect().await;
+    client.say("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let instance = async {
+        for connections in 1.. {
+            let mut connection = upstream.accept().await;
+            connection.say(&format!("{SETTINGS}{GO_AWAY}")).await;
+            drop(connection);
+            assert!(connections <= 3, "a connection is opened again and again");
+        }
+    };
+    tokio::select! {
+        (status, _) = client.answer() => assert!(status.contains(" 503 ") || status.contains(" 502 "), "{status}"),
+        () = instance => {}
+    }
+    drop(client);
+    proxy.stop().await;
+}

@@ -189,6 +189,10 @@ pub(super) struct Outgoing<'s, O, R, A> {
     pub again: A,
 }
 
+/// So many other connections are tried where the other side takes no more on one: an instance that says so on each must not
+/// keep us opening them.
+const OTHER_CONNECTIONS: u32 = 2;
+
 /// An answer's head, where its body comes from, and when the request was sent.
 pub(super) type Reached = (Response<Incoming>, Origin, Instant);
 
@@ -244,6 +248,7 @@ impl<O: Fn(SocketAddr), R: Fn(bool) -> Request<RequestBody>, A: Fn() -> bool> Ou
     }
 
     async fn http2(&self) -> Result<Reached, Failure> {
+        let mut others = OTHER_CONNECTIONS;
         loop {
             let connection = shared_http2(self.cluster, self.target).await?;
             (self.opened)(connection.local);
@@ -256,7 +261,8 @@ impl<O: Fn(SocketAddr), R: Fn(bool) -> Request<RequestBody>, A: Fn() -> bool> Ou
                     guard.ended();
                     // The other side had said that it takes no more, and this was not sent: another connection takes it.
                     let unsent = error.take_message().is_some();
-                    if unsent && !connection.is_misunderstood() && (self.again)() {
+                    if unsent && others > 0 && !connection.is_misunderstood() && (self.again)() {
+                        others -= 1;
                         continue;
                     }
                     let failure = if connection.is_misunderstood() { Failure::Protocol } else { classify(error.error()) };
