@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use weir_analysis::explain::{Answer, Call, Explainer, Protocol};
+use weir_analysis::explain::{Answer, Call, Explainer, Protocol, UNKNOWN_ADDRESS};
 use weir_api::resources::MeshConfig;
 use weir_api::{Severity, Source, parse};
 use weir_model::{DEFAULT_DOMAIN, Interception, MeshSnapshot, Proxy, ProxyKind};
@@ -94,7 +94,15 @@ fn explain(calls: &[Call]) -> Vec<Answer> {
     let errors: Vec<_> = parsed.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).collect();
     assert!(errors.is_empty(), "{errors:#?}");
     let mesh = MeshSnapshot::new(&parsed.objects, Arc::new(MeshConfig::default()), DEFAULT_DOMAIN);
-    let proxy = Proxy {
+    let proxy = sidecar();
+    let translation = translate(&mesh, &proxy);
+    let explainer = Explainer::new(&translation);
+    calls.iter().map(|call| explainer.explain(call)).collect()
+}
+
+/// The proxy that is asked.
+fn sidecar() -> Proxy {
+    Proxy {
         id: "sidecar~10.9.9.9~test.default~default.svc.cluster.local".to_owned(),
         kind: ProxyKind::Sidecar,
         name: "test".to_owned(),
@@ -103,10 +111,7 @@ fn explain(calls: &[Call]) -> Vec<Answer> {
         addresses: vec!["10.9.9.9".to_owned()],
         locality: String::new(),
         interception: Interception::Redirect,
-    };
-    let translation = translate(&mesh, &proxy);
-    let explainer = Explainer::new(&translation);
-    calls.iter().map(|call| explainer.explain(call)).collect()
+    }
 }
 
 /// A request to the shop.
@@ -182,4 +187,28 @@ fn an_unknown_host_passes_through() {
 #[test]
 fn instances_that_only_take_over_are_told_apart() {
     insta::assert_snapshot!(story(Call { host: Some("near-and-far.test".to_owned()), ..get("/", &[]) }));
+}
+
+#[test]
+fn a_gateway_at_an_address_of_its_own_is_found_by_its_port() {
+    let text = "apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: gw}
+spec:
+  selector: {istio: ingressgateway}
+  servers: [{port: {number: 8080, name: http, protocol: HTTP}, hosts: ['*'], bind: 127.0.0.1}]
+";
+    let parsed = parse(&Source::new("gateway.yaml", text));
+    let mesh = MeshSnapshot::new(&parsed.objects, Arc::new(MeshConfig::default()), DEFAULT_DOMAIN);
+    let proxy = Proxy {
+        kind: ProxyKind::Router,
+        labels: [("istio".to_owned(), "ingressgateway".to_owned())].into(),
+        addresses: vec![],
+        ..sidecar()
+    };
+    let translation = translate(&mesh, &proxy);
+    let ask = |address| Explainer::new(&translation).explain(&Call { address, port: 8080, ..get("/", &[]) });
+    assert_eq!(ask(UNKNOWN_ADDRESS).listener.as_deref(), Some("127.0.0.1_8080"));
+    assert_eq!(ask([127, 0, 0, 1].into()).listener.as_deref(), Some("127.0.0.1_8080"));
+    assert_eq!(ask([10, 0, 0, 1].into()).listener, None);
 }

@@ -59,6 +59,9 @@ fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String
     Ok(written.into_iter().map(|(name, written)| (name, values(written))).collect())
 }
 
+/// Stands for an address that nobody said: one for documentation (RFC 5737), which no service has.
+pub const UNKNOWN_ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
 /// An address that no service has.
 fn unknown_address() -> IpAddr {
     [1, 3, 3, 7].into()

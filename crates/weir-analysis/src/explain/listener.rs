@@ -6,7 +6,7 @@ use weir_xds::listener::Listener;
 use weir_xds::values::to_socket_addr;
 
 use super::answer::{Answer, Error};
-use super::call::{Call, Direction};
+use super::call::{Call, Direction, UNKNOWN_ADDRESS};
 
 /// Takes what was meant for other addresses, where traffic is intercepted.
 const VIRTUAL_OUTBOUND: &str = "virtualOutbound";
@@ -31,6 +31,9 @@ pub(super) fn find<'l>(listeners: &'l [Listener], call: &Call, answer: &mut Answ
         (Some(listener), format!("takes connections to {destination}"))
     } else if let Some(listener) = at(any) {
         (Some(listener), format!("takes connections to port {} of every address", call.port))
+    } else if let Some(listener) = listeners.iter().find(|listener| call.address == UNKNOWN_ADDRESS && is_at(listener, call.port)) {
+        // Nobody said which address; who can reach it knows one.
+        (Some(listener), format!("takes connections to port {} of its own address", call.port))
     } else {
         let virtual_outbound = if call.direction == Direction::Inbound { None } else { named(VIRTUAL_OUTBOUND) };
         (virtual_outbound, format!("takes what no other listener does; none is for {destination}"))
@@ -42,6 +45,12 @@ pub(super) fn find<'l>(listeners: &'l [Listener], call: &Call, answer: &mut Answ
     answer.listener = Some(listener.name.clone());
     answer.step(format!("listener {}", listener.name), why);
     Ok(listener)
+}
+
+/// Whether a listener has a port, and is opened: one that is not is for other addresses than those of clients.
+fn is_at(listener: &Listener, port: u16) -> bool {
+    let address = listener.address.as_ref().and_then(to_socket_addr);
+    address.is_some_and(|address| address.port() == port) && listener.bind_to_port != Some(false)
 }
 
 /// Whether a listener is on the side that the call comes to.

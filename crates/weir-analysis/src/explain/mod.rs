@@ -20,7 +20,7 @@ use weir_translate::Translation;
 use weir_xds::route::RouteConfiguration;
 
 pub use answer::{Answer, Error, Place, Share, Step};
-pub use call::{Call, Direction, Protocol, Tls};
+pub use call::{Call, Direction, Protocol, Tls, UNKNOWN_ADDRESS};
 
 /// Explains calls through one proxy. What many calls need is compiled once.
 pub struct Explainer<'t> {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use anyhow::{Context, bail};
 use http::Uri;
 use http::uri::Scheme;
-use weir_analysis::explain::{Call, Direction, Protocol, Tls};
+use weir_analysis::explain::{Call, Direction, Protocol, Tls, UNKNOWN_ADDRESS};
 use weir_model::{MeshSnapshot, Proxy};
 
 use crate::cli::ExplainArgs;
@@ -56,16 +56,17 @@ pub(super) fn call(args: &ExplainArgs, mesh: &MeshSnapshot, proxy: &Proxy) -> an
 
 /// The address that a client would connect to: that of the service, as DNS would tell it.
 fn address(host: &str, mesh: &MeshSnapshot, proxy: &Proxy) -> IpAddr {
-    /// No service has it.
-    const UNKNOWN: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
     let bare = host.trim_matches(['[', ']']);
     if let Ok(ip) = bare.parse() {
         return ip;
+    }
+    if bare.eq_ignore_ascii_case("localhost") {
+        return std::net::Ipv4Addr::LOCALHOST.into();
     }
     let (name, domain) = (bare.to_ascii_lowercase(), &mesh.domain);
     let spellings =
         [name.clone(), format!("{name}.{}.svc.{domain}", proxy.namespace), format!("{name}.svc.{domain}"), format!("{name}.{domain}")];
     let service = spellings.iter().find_map(|name| mesh.services.choose(name, &proxy.namespace));
     let addresses = service.map(|service| service.addresses.clone()).unwrap_or_default();
-    addresses.iter().find_map(|address| address.parse().ok()).unwrap_or(UNKNOWN)
+    addresses.iter().find_map(|address| address.parse().ok()).unwrap_or(UNKNOWN_ADDRESS)
 }
