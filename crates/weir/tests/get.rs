@@ -1,0 +1,102 @@
+//! `weir get` prints what kubectl prints.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+/// A folder with documents of the pages that Weir began with, and one of another namespace.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../weir-api/tests/seeds");
+    for name in [
+        "002-01-virtual-service-reviews.yaml",
+        "002-02-destination-rule-my-destination-rule.yaml",
+        "002-05-service-entry-svc-entry.yaml",
+        "002-13-gateway-bookinfo-gateway.yaml",
+        "002-15-virtual-service-bookinfo.yaml",
+    ] {
+        fs::copy(seeds.join(name), folder.path().join(name)).unwrap();
+    }
+    let other = fs::read_to_string(seeds.join("002-01-virtual-service-reviews.yaml")).unwrap();
+    fs::write(folder.path().join("other.yaml"), other.replace("name: reviews\n", "name: reviews\n  namespace: other\n")).unwrap();
+    folder
+}
+
+/// What it prints, and whether it ends well.
+fn get(folder: &Path, arguments: &[&str]) -> (String, bool) {
+    let output = Command::new(env!("CARGO_BIN_EXE_weir")).arg("get").args(arguments).arg("-f").arg(folder).output().unwrap();
+    (String::from_utf8(output.stdout).unwrap(), output.status.success())
+}
+
+/// The lines of a table without their last column, which is the age.
+fn table(folder: &Path, arguments: &[&str]) -> Vec<String> {
+    let (text, _) = get(folder, arguments);
+    let mut lines = text.lines();
+    let header = lines.next().unwrap_or_default();
+    assert!(header.ends_with("AGE"), "{text}");
+    let mut found = vec![header.split_whitespace().collect::<Vec<_>>().join(" ")];
+    for line in lines {
+        let mut words: Vec<&str> = line.split_whitespace().collect();
+        let age = words.pop().unwrap();
+        assert!(age.starts_with(|first: char| first.is_ascii_digit()), "{age} is no age: {line}");
+        found.push(words.join(" "));
+    }
+    found
+}
+
+#[test]
+fn tables_are_those_of_kubectl() {
+    let folder = folder();
+    let virtual_services = ["NAME GATEWAYS HOSTS AGE", r#"bookinfo ["bookinfo-gateway"] ["*"]"#, r#"reviews ["reviews"]"#];
+    for kind in ["virtualservices", "virtualservice", "vs"] {
+        assert_eq!(table(folder.path(), &[kind]), virtual_services, "{kind}");
+    }
+    assert_eq!(table(folder.path(), &["vs", "reviews"]), ["NAME GATEWAYS HOSTS AGE", r#"reviews ["reviews"]"#]);
+    assert_eq!(table(folder.path(), &["dr"]), ["NAME HOST AGE", "my-destination-rule my-svc"]);
+    assert_eq!(table(folder.path(), &["gw"]), ["NAME AGE", "bookinfo-gateway"]);
+    let entry = r#"svc-entry ["ext-svc.example.com"] MESH_EXTERNAL DNS"#;
+    assert_eq!(table(folder.path(), &["se"]), ["NAME HOSTS LOCATION RESOLUTION AGE", entry]);
+}
+
+#[test]
+fn namespaces_are_told_apart() {
+    let folder = folder();
+    assert_eq!(table(folder.path(), &["vs", "-n", "other"]), ["NAME GATEWAYS HOSTS AGE", r#"reviews ["reviews"]"#]);
+    assert_eq!(
+        table(folder.path(), &["vs", "-A"]),
+        [
+            "NAMESPACE NAME GATEWAYS HOSTS AGE",
+            r#"default bookinfo ["bookinfo-gateway"] ["*"]"#,
+            r#"default reviews ["reviews"]"#,
+            r#"other reviews ["reviews"]"#,
+        ]
+    );
+}
+
+#[test]
+fn resources_come_as_they_are_written() {
+    let folder = folder();
+    let (text, ended_well) = get(folder.path(), &["vs", "reviews", "-o", "json"]);
+    assert!(ended_well);
+    let resource: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&resource["kind"], &resource["metadata"]["name"]), (&"VirtualService".into(), &"reviews".into()));
+    assert_eq!(resource["spec"]["http"][0]["match"][0]["headers"]["end-user"]["exact"], "jason");
+    let (text, _) = get(folder.path(), &["vs", "-o", "json"]);
+    let list: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&list["kind"], list["items"].as_array().unwrap().len()), (&"List".into(), 2));
+    let (text, _) = get(folder.path(), &["vs", "reviews", "-o", "yaml"]);
+    // What it prints can be read again.
+    let again = tempfile::tempdir().unwrap();
+    fs::write(again.path().join("reviews.yaml"), text).unwrap();
+    assert_eq!(table(again.path(), &["vs"]), ["NAME GATEWAYS HOSTS AGE", r#"reviews ["reviews"]"#]);
+}
+
+#[test]
+fn who_asks_for_what_is_not_there_is_told() {
+    let folder = folder();
+    assert!(!get(folder.path(), &["vs", "nobody"]).1);
+    assert!(!get(folder.path(), &["unheard-of"]).1);
+}
