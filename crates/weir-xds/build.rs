@@ -21,17 +21,30 @@ const ROOTS: &[&str] = &[
     "envoy/config/route/v3/route.proto",
     "envoy/extensions/access_loggers/file/v3/file.proto",
     "envoy/extensions/clusters/dynamic_forward_proxy/v3/cluster.proto",
+    "envoy/extensions/filters/http/buffer/v3/buffer.proto",
     "envoy/extensions/filters/http/cors/v3/cors.proto",
     "envoy/extensions/filters/http/dynamic_forward_proxy/v3/dynamic_forward_proxy.proto",
     "envoy/extensions/filters/http/fault/v3/fault.proto",
     "envoy/extensions/filters/http/grpc_stats/v3/config.proto",
+    "envoy/extensions/filters/http/grpc_web/v3/grpc_web.proto",
+    "envoy/extensions/filters/http/header_mutation/v3/header_mutation.proto",
+    "envoy/extensions/filters/http/local_ratelimit/v3/local_rate_limit.proto",
     "envoy/extensions/filters/http/router/v3/router.proto",
     "envoy/extensions/filters/listener/http_inspector/v3/http_inspector.proto",
     "envoy/extensions/filters/listener/original_dst/v3/original_dst.proto",
     "envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector.proto",
     "envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto",
     "envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.proto",
+    "envoy/extensions/http/header_formatters/preserve_case/v3/preserve_case.proto",
+    "envoy/extensions/load_balancing_policies/least_request/v3/least_request.proto",
+    "envoy/extensions/load_balancing_policies/maglev/v3/maglev.proto",
+    "envoy/extensions/load_balancing_policies/pick_first/v3/pick_first.proto",
+    "envoy/extensions/load_balancing_policies/random/v3/random.proto",
+    "envoy/extensions/load_balancing_policies/ring_hash/v3/ring_hash.proto",
+    "envoy/extensions/load_balancing_policies/round_robin/v3/round_robin.proto",
     "envoy/extensions/network/dns_resolver/cares/v3/cares_dns_resolver.proto",
+    "envoy/extensions/path/match/uri_template/v3/uri_template_match.proto",
+    "envoy/extensions/path/rewrite/uri_template/v3/uri_template_rewrite.proto",
     "envoy/extensions/request_id/uuid/v3/uuid.proto",
     "envoy/extensions/retry/host/previous_hosts/v3/previous_hosts.proto",
     "envoy/extensions/retry/priority/previous_priorities/v3/previous_priorities_config.proto",
@@ -74,16 +87,22 @@ fn main() -> Result<(), Error> {
     Ok(())
 }
 
-/// A folder with the one file that `protox` reads otherwise than `protoc` does: a name that begins with `common` it looks for in
-/// packages too that are imported only indirectly. There the name is written in full.
+/// Files that `protox` reads otherwise than `protoc` does: a name that begins with `common` it looks for in packages too that
+/// are imported only indirectly. In a copy of these files such names are written in full.
+const MENDED: &[(&str, &str)] = &[
+    ("envoy/extensions/clusters/dynamic_forward_proxy/v3/cluster.proto", "common.dynamic_forward_proxy.v3."),
+    ("envoy/extensions/filters/http/local_ratelimit/v3/local_rate_limit.proto", "common.ratelimit.v3."),
+];
+
+/// A folder with the [`MENDED`] files.
 fn mended(protos: &Path, out: &Path) -> Result<PathBuf, Error> {
-    const FILE: &str = "envoy/extensions/clusters/dynamic_forward_proxy/v3/cluster.proto";
-    const NAME: &str = "common.dynamic_forward_proxy.v3.DnsCacheConfig";
-    let text = fs::read_to_string(protos.join("data-plane-api").join(FILE))?;
     let folder = out.join("mended");
-    let file = folder.join(FILE);
-    fs::create_dir_all(file.parent().ok_or("a file without a folder")?)?;
-    fs::write(file, text.replace(NAME, &format!(".envoy.extensions.{NAME}")))?;
+    for (name, package) in MENDED {
+        let text = fs::read_to_string(protos.join("data-plane-api").join(name))?;
+        let file = folder.join(name);
+        fs::create_dir_all(file.parent().ok_or("a file without a folder")?)?;
+        fs::write(file, text.replace(&format!(" {package}"), &format!(" .envoy.extensions.{package}")))?;
+    }
     Ok(folder)
 }
 
