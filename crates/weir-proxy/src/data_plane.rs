@@ -12,13 +12,16 @@ use tokio::task::JoinHandle as Task;
 use weir_ads::Protocol;
 use weir_xds::core::Node;
 
-use crate::config::ProxyConfig;
 use crate::control::follow::{Connect, Follower, Status};
-use crate::control::sockets::Sockets;
 use crate::control::state::State;
-use crate::log::writer::LogWriter;
+use crate::exchange::log::LogWriter;
+use crate::listener::sockets::Sockets;
 use crate::stats::requests::{Identity, Labels, Series, SeriesRegistry};
-use crate::worker::{self, ProxyState, World};
+use crate::worker;
+use crate::worker::world::{ProxyConfig, ProxyState, World};
+
+/// How long connections may go on whose listener or filter chain is gone: Istio's `drainDuration`.
+const DRAIN_DURATION: Duration = Duration::from_secs(45);
 
 /// Workers, and what they host.
 pub struct DataPlane {
@@ -116,7 +119,7 @@ impl DataPlane {
 
     fn publish(&self, id: &Arc<str>, identity: &Identity, config: ProxyConfig) {
         self.world.send_modify(|world| {
-            let state = ProxyState { identity: identity.clone(), config: Arc::new(config) };
+            let state = ProxyState { identity: identity.clone(), drain_duration: DRAIN_DURATION, config: Arc::new(config) };
             Arc::make_mut(world).proxies.insert(id.clone(), state);
         });
     }

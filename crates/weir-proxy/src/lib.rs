@@ -1,24 +1,32 @@
 //! The data plane: proxies that follow an xDS server and move the traffic.
 //!
-//! [`DataPlane`] hosts any number of proxy instances on the same workers. The [`control`] side follows servers
-//! and compiles what they say into an immutable [`config`]; the [`worker`]s take that over whole. On a worker a
-//! connection is accepted, its filter chain found, and its bytes ([`tcp`]) or requests ([`http`]) sent on to
-//! an instance that a balancer ([`balance`]) chose, over a connection that [`upstream`] keeps; [`health`] asks whether
-//! instances are well. What happened is
-//! told by [`log`], [`stats`] and [`admin`].
+//! [`DataPlane`] hosts any number of proxy instances on the same workers. Its folders are layers, each importing only from below
+//! itself:
+//!
+//! | layer | what is there |
+//! |---|---|
+//! | [`admin`], [`control`], [`worker`] | questions, the newest configuration, threads |
+//! | [`listener`] | sockets, the first bytes of a connection, its filter chain |
+//! | [`http`], [`tcp`] | requests with their filters, and bytes |
+//! | [`checks`] | active health checks |
+//! | [`upstream`] | the one way to an instance |
+//! | [`cluster`] | instances, their health, limits, the choice among them |
+//! | [`exchange`] | the record of one request or connection, and what is logged and counted of it |
+//! | [`stats`], [`tls`], [`io`] | numbers, certificates, streams |
 
 pub mod admin;
-pub mod balance;
-pub mod config;
+mod checks;
+mod cluster;
 pub mod control;
 mod data_plane;
-pub mod health;
-pub mod http;
+mod exchange;
+mod http;
 mod io;
-pub mod log;
+pub mod listener;
 pub mod stats;
-pub mod tcp;
-pub mod upstream;
-pub mod worker;
+mod tcp;
+mod tls;
+mod upstream;
+mod worker;
 
 pub use data_plane::{DataPlane, ProxyOptions};

@@ -3,6 +3,7 @@
 //! `?proxy=ID` chooses one.
 
 mod dump;
+mod prometheus;
 mod text;
 
 use std::convert::Infallible;
@@ -20,8 +21,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 
 use crate::DataPlane;
-use crate::health;
-use crate::stats::prometheus::Families;
+use crate::checks;
+use prometheus::Families;
 
 /// An answer of the admin interface.
 pub struct Answer {
@@ -167,7 +168,7 @@ fn statistics(plane: &DataPlane) -> String {
         for (name, cluster) in &config.clusters {
             families.cluster(&id, name, cluster);
             if cluster.policy.health_check.is_some() {
-                families.health_checks(&id, name, health::passing(&cluster.hosts), &cluster.stats.health_checks);
+                families.health_checks(&id, name, checks::passing(&cluster.hosts), &cluster.stats.health_checks);
             }
         }
         for open in &config.listeners {

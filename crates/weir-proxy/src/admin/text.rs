@@ -4,8 +4,9 @@ use std::fmt::{Display, Write as _};
 use std::sync::Arc;
 
 use crate::DataPlane;
-use crate::config::endpoints::EdsHealth;
-use crate::config::host::{LocalityHosts, WeightedHost};
+use weir_config::endpoints::EdsHealth;
+
+use crate::cluster::host::{LocalityHosts, WeightedHost};
 
 /// `/clusters`: for each instance what is counted of it.
 pub fn clusters(plane: &DataPlane, ids: &[Arc<str>]) -> String {
@@ -84,8 +85,8 @@ fn heading(out: &mut String, id: &str, shown: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::balance::outlier::Health;
-    use crate::balance::tests::hosts;
+    use crate::cluster::balance::tests::hosts;
+    use crate::cluster::outlier::Health;
 
     #[test]
     fn instances_print_as_envoy_prints_them() {

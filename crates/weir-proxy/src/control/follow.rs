@@ -14,8 +14,9 @@ use weir_xds::resource::ResourceType;
 
 use super::dns::{Names, Resolved};
 use super::state::State;
-use super::unsupported;
-use crate::config::ProxyConfig;
+use weir_config::unsupported;
+
+use crate::worker::world::ProxyConfig;
 
 /// Pauses between attempts to reach a server: from the first to the last.
 const MIN_PAUSE: Duration = Duration::from_millis(50);

@@ -3,7 +3,4 @@
 
 mod dns;
 pub mod follow;
-pub mod holder;
-pub mod sockets;
 pub mod state;
-mod unsupported;

@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::ServerConfig;
 use tokio::sync::watch;
 use weir_ads::Update;
 use weir_routing::RouteTable;
@@ -20,17 +21,22 @@ use weir_xds::route::RouteConfiguration;
 use weir_xds::tls::Secret;
 use weir_xds::{Any, Message, Name};
 
-use super::sockets::{Bound, Sockets};
-use crate::config::cluster::{Cluster, ClusterPolicy, Discovery};
-use crate::config::endpoints::Assignment;
-use crate::config::host::Hosts;
-use crate::config::http::RouteSource;
-use crate::config::listener::{Handler, Listener};
-use crate::config::tls::{Secrets, secret_key};
-use crate::config::{OpenListener, ProxyConfig};
-use crate::health::{Checks, Told};
+use weir_config::cluster::{ClusterPolicy, Discovery};
+use weir_config::endpoints::Assignment;
+use weir_config::http::RouteSource;
+use weir_config::listener::{Chain, Handler, Listener};
+use weir_config::tls::CertificateSource;
+
+use crate::checks::{Checks, Told};
+use crate::cluster::Cluster;
+use crate::cluster::host::Hosts;
+use crate::listener::OpenListener;
+use crate::listener::sockets::{Bound, Sockets};
 use crate::stats::cluster::ClusterStats;
 use crate::stats::listener::ListenerStats;
+use crate::tls;
+use crate::tls::secrets::{Secrets, certified_key};
+use crate::worker::world::ProxyConfig;
 
 /// How long routes wait for instances that a server does not send.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -71,10 +77,18 @@ struct RouteState {
 }
 
 struct ListenerState {
-    newest: Arc<Listener>,
-    active: Option<Arc<Listener>>,
+    newest: Prepared,
+    active: Option<Prepared>,
     sockets: Option<Arc<Bound>>,
     stats: Arc<ListenerStats>,
+}
+
+/// A compiled listener, and what its handshakes of TLS are done with.
+#[derive(Clone)]
+struct Prepared {
+    listener: Arc<Listener>,
+    /// In the order of its filter chains.
+    tls: Arc<[Option<Arc<ServerConfig>>]>,
 }
 
 type Refused = Vec<(Arc<str>, String)>;
@@ -153,7 +167,8 @@ impl State {
             ResourceType::Route => self.upsert_route(name, &unpack(body)?),
             ResourceType::Listener => self.upsert_listener(name, &unpack(body)?),
             ResourceType::Secret => {
-                let key = secret_key(&unpack::<Secret>(body)?).map_err(|error| error.to_string())?;
+                let source = CertificateSource::of_secret(&unpack::<Secret>(body)?);
+                let key = source.and_then(|source| certified_key(&source)).map_err(|error| error.to_string())?;
                 self.secrets.slot(name).set(Some(key));
                 Ok(())
             }
@@ -198,8 +213,9 @@ impl State {
 
     fn upsert_listener(&mut self, name: &Arc<str>, listener: &XdsListener) -> Result<(), String> {
         let known = self.listeners.get(name);
-        let previous = known.map(|known| &*known.newest);
-        let newest = Arc::new(Listener::compile(listener, previous, &mut self.secrets).map_err(|error| error.to_string())?);
+        let previous = known.map(|known| &*known.newest.listener);
+        let newest = Arc::new(Listener::compile(listener, previous).map_err(|error| error.to_string())?);
+        let tls = tls_of(&newest, known, &mut self.secrets)?;
         let same_address = known.and_then(|known| known.sockets.clone()).filter(|sockets| sockets.wanted == newest.address);
         let sockets = match same_address {
             _ if !newest.bind => None,
@@ -211,6 +227,7 @@ impl State {
         };
         let active = known.and_then(|known| known.active.clone());
         let stats = known.map_or_else(|| Arc::new(ListenerStats::new(self.workers)), |known| known.stats.clone());
+        let newest = Prepared { listener: newest, tls };
         self.listeners.insert(name.clone(), ListenerState { newest, active, sockets, stats });
         Ok(())
     }
@@ -284,10 +301,10 @@ impl State {
                 });
                 services.collect()
             }
-            ResourceType::Route => self.listeners.values().flat_map(|state| route_names(&state.newest)).collect(),
+            ResourceType::Route => self.listeners.values().flat_map(|state| route_names(&state.newest.listener)).collect(),
             ResourceType::Secret => {
-                let chains = self.listeners.values().flat_map(|state| state.newest.all_chains());
-                chains.filter_map(|chain| chain.tls.as_ref()).flat_map(|tls| tls.secrets.iter().cloned()).collect()
+                let chains = self.listeners.values().flat_map(|state| state.newest.listener.all_chains());
+                chains.filter_map(|chain| chain.tls.as_ref()).flat_map(|tls| tls.secret_names().cloned()).collect()
             }
             ResourceType::Cluster | ResourceType::Listener => BTreeSet::new(),
         }
@@ -298,8 +315,8 @@ impl State {
         self.activate_routes(now);
         self.activate_listeners();
         let open = |state: &ListenerState| {
-            let (listener, sockets) = (state.active.clone()?, state.sockets.clone());
-            (sockets.is_some() || !listener.bind).then(|| OpenListener { listener, sockets, stats: state.stats.clone() })
+            let (Prepared { listener, tls }, sockets) = (state.active.clone()?, state.sockets.clone());
+            (sockets.is_some() || !listener.bind).then(|| OpenListener { listener, tls, sockets, stats: state.stats.clone() })
         };
         ProxyConfig {
             listeners: self.listeners.values().filter_map(open).collect(),
@@ -325,8 +342,9 @@ impl State {
 
     fn activate_listeners(&mut self) {
         for state in self.listeners.values_mut() {
-            let routes_ready = route_names(&state.newest).all(|name| self.routes.get(&name).is_some_and(|routes| routes.active.is_some()));
-            let mut clusters = state.newest.all_chains().flat_map(|chain| match &chain.handler {
+            let routes_ready =
+                route_names(&state.newest.listener).all(|name| self.routes.get(&name).is_some_and(|routes| routes.active.is_some()));
+            let mut clusters = state.newest.listener.all_chains().flat_map(|chain| match &chain.handler {
                 Handler::Tcp(tcp) => tcp.clusters.as_slice(),
                 Handler::Http(_) => &[],
             });
@@ -346,7 +364,10 @@ impl State {
     pub fn is_settled(&self) -> bool {
         let routes = self.routes.values().all(|state| state.waiting_since.is_none());
         let listeners = self.listeners.values();
-        routes && listeners.into_iter().all(|state| state.active.as_ref().is_some_and(|active| Arc::ptr_eq(active, &state.newest)))
+        routes
+            && listeners
+                .into_iter()
+                .all(|state| state.active.as_ref().is_some_and(|active| Arc::ptr_eq(&active.listener, &state.newest.listener)))
     }
 
     /// The listeners that are open: name, address that was asked for, address that is open.
@@ -357,6 +378,21 @@ impl State {
         });
         open.collect()
     }
+}
+
+/// What the handshakes of each filter chain are done with. Chains that did not change keep theirs, and with it the sessions
+/// that clients may resume.
+fn tls_of(listener: &Listener, known: Option<&ListenerState>, secrets: &mut Secrets) -> Result<Arc<[Option<Arc<ServerConfig>>]>, String> {
+    let known: Vec<(&Arc<Chain>, &Option<Arc<ServerConfig>>)> =
+        known.into_iter().flat_map(|known| known.newest.listener.all_chains().zip(known.newest.tls.iter())).collect();
+    let chains = listener.all_chains().map(|chain| match &chain.tls {
+        None => Ok(None),
+        Some(policy) => match known.iter().find(|(known, _)| Arc::ptr_eq(known, chain)) {
+            Some((_, same)) => Ok((*same).clone()),
+            None => tls::server::config(policy, secrets).map(Some).map_err(|error| error.within("transport_socket").to_string()),
+        },
+    });
+    chains.collect()
 }
 
 fn unpack<M: Message + Name + Default>(body: &Any) -> Result<M, String> {

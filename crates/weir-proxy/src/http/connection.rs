@@ -18,14 +18,15 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep_until};
 
+use weir_config::http::{Codec, HttpConfig};
+
+use super::HttpRuntime;
+use super::body::ResponseBody;
+use super::control::Control;
 use super::handle::handle;
-use super::response_body::ResponseBody;
-use super::{HttpRuntime, ResponseBody as Body};
-use crate::config::http::{Codec, HttpConfig};
-use crate::io::Prefixed;
-use crate::log::exchange::ConnectionInfo;
-use crate::worker::LocalExecutor;
-use crate::worker::chain::Control;
+use crate::exchange::ConnectionInfo;
+use crate::io::executor::LocalExecutor;
+use crate::io::prefixed::Prefixed;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The limits of headers that hyper has without being told; telling it the same costs an allocation.
@@ -106,13 +107,13 @@ fn service(
     info: Rc<ConnectionInfo>,
     http: Rc<HttpRuntime>,
     control: Rc<Control>,
-) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> {
+) -> impl Service<Request<Incoming>, Response = Response<ResponseBody>, Error = Infallible> {
     service_fn(move |request| {
         control.last_request.set(Some(Instant::now()));
         let (http, info, control) = (http.clone(), info.clone(), control.clone());
         async move {
             let is_http1 = request.version() < Version::HTTP_2;
-            let mut response: Response<ResponseBody> = handle(http, info, request).await;
+            let mut response: Response<ResponseBody> = handle(http, info, control.clone(), request).await;
             if is_http1 && control.is_finishing() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }

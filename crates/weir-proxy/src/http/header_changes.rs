@@ -4,8 +4,9 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use weir_routing::header_changes::{Action, HeaderChanges, NewValue, Target};
 use weir_routing::template::Template;
 
-use super::head::join;
-use crate::log::exchange::Exchange;
+use weir_config::head::join;
+
+use crate::exchange::Exchange;
 
 /// Where Envoy keeps the authority that a client sent, when a route changes it.
 const ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host");

@@ -15,6 +15,8 @@ pub struct LocalReply {
     pub headers: HeaderMap,
     /// The gRPC status, where it does not follow from the status code.
     pub grpc_status: Option<u16>,
+    /// Whether the header changes of routes apply to it.
+    pub changes_headers: bool,
 }
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -23,7 +25,12 @@ const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 impl LocalReply {
     /// An answer with a body.
     pub fn new(status: StatusCode, body: impl Into<Bytes>) -> Self {
-        Self { status, body: body.into(), headers: HeaderMap::new(), grpc_status: None }
+        Self { status, body: body.into(), headers: HeaderMap::new(), grpc_status: None, changes_headers: true }
+    }
+
+    /// An answer of headers alone, which no route changes.
+    pub fn bare(headers: HeaderMap) -> Self {
+        Self { headers, changes_headers: false, ..Self::new(StatusCode::OK, Bytes::new()) }
     }
 
     /// With one more header.
@@ -42,7 +49,7 @@ impl LocalReply {
 
     /// The answer, and its body. To a gRPC call the status becomes a gRPC status, and the body its message.
     pub fn into_response(self, grpc: bool) -> (Response<()>, Bytes) {
-        let Self { status, body, headers, grpc_status: own } = self;
+        let Self { status, body, headers, grpc_status: own, changes_headers: _ } = self;
         let mut response = Response::new(());
         *response.headers_mut() = headers;
         if grpc {

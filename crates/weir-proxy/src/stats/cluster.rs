@@ -5,7 +5,6 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use super::cells::Cell;
-use crate::upstream::connect::ConnectError;
 
 /// What is counted of a cluster: a block for each worker.
 #[derive(Debug)]
@@ -62,13 +61,13 @@ pub struct WorkerClusterStats {
 }
 
 impl WorkerClusterStats {
-    /// Counts an attempt to connect, which failed with this error, if any.
-    pub fn count_connect(&self, error: Option<&ConnectError>) {
+    /// Counts an attempt to connect.
+    pub fn count_connect(&self, failed: bool, timed_out: bool) {
         self.cx_total.add(1);
-        if error.is_some() {
+        if failed {
             self.cx_connect_fail.add(1);
         }
-        if matches!(error, Some(ConnectError::TimedOut)) {
+        if timed_out {
             self.cx_connect_timeout.add(1);
         }
     }

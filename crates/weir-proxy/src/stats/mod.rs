@@ -3,5 +3,4 @@
 pub mod cells;
 pub mod cluster;
 pub mod listener;
-pub mod prometheus;
 pub mod requests;

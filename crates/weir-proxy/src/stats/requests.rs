@@ -7,10 +7,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use weir_config::cluster::Service;
+use weir_config::flags::ResponseFlags;
+use weir_config::workload::Workload;
+
 use super::cells::{Cell, Histogram};
-use crate::config::cluster::Service;
-use crate::config::host::Workload;
-use crate::log::flags::ResponseFlags;
 
 /// Which side of an exchange counts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -90,7 +91,7 @@ impl SeriesRegistry {
 
 /// What varies between the exchanges with one instance: the short key of its series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outcome {
+pub struct SeriesKey {
     /// `http`, `grpc` or `tcp`.
     pub protocol: &'static str,
     /// The status code; 0 for TCP.
@@ -101,17 +102,24 @@ pub struct Outcome {
     pub flags: ResponseFlags,
 }
 
+impl SeriesKey {
+    /// Of a TCP connection.
+    pub fn tcp(flags: ResponseFlags) -> Self {
+        Self { protocol: "tcp", code: 0, grpc_status: None, flags }
+    }
+}
+
 /// The series of one destination that were counted so far: few, so that a walk finds them fastest.
 #[derive(Debug, Default)]
-pub struct Known(Vec<(Outcome, Arc<Series>)>);
+pub struct Known(Vec<(SeriesKey, Arc<Series>)>);
 
 impl Known {
-    /// The series of an outcome; `make` finds it the first time.
-    pub fn get(&mut self, outcome: Outcome, make: impl FnOnce(Outcome) -> Arc<Series>) -> &Arc<Series> {
-        let position = match self.0.iter().position(|(known, _)| *known == outcome) {
+    /// The series of a key; `make` finds it the first time.
+    pub fn get(&mut self, key: SeriesKey, make: impl FnOnce(SeriesKey) -> Arc<Series>) -> &Arc<Series> {
+        let position = match self.0.iter().position(|(known, _)| *known == key) {
             Some(position) => position,
             None => {
-                self.0.push((outcome, make(outcome)));
+                self.0.push((key, make(key)));
                 self.0.len() - 1
             }
         };

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::log::exchange::Exchange;
+use crate::exchange::Exchange;
 
 /// What is read at a time.
 const BUFFER: usize = 64 << 10;
@@ -32,9 +32,9 @@ pub enum End {
     /// It lasted longer than it may.
     TooLong,
     /// The client broke off.
-    Client(io::Error),
+    Client,
     /// The instance broke off.
-    Upstream(io::Error),
+    Upstream,
 }
 
 /// Passes bytes between two sockets; `first` was read of the client's already. Counts them on the exchange.
@@ -69,10 +69,12 @@ enum Side {
 
 impl Side {
     fn end(self, from_client: bool) -> End {
-        match (self, from_client) {
-            (Side::From(error), true) | (Side::To(error), false) => End::Client(error),
-            (Side::To(error), true) | (Side::From(error), false) => End::Upstream(error),
-        }
+        let (error, of_client) = match self {
+            Self::From(error) => (error, from_client),
+            Self::To(error) => (error, !from_client),
+        };
+        tracing::trace!(%error, of_client, "a TCP connection broke off");
+        if of_client { End::Client } else { End::Upstream }
     }
 }
 

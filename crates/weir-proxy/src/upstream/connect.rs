@@ -6,34 +6,25 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::config::cluster::ClusterPolicy;
+use weir_config::cluster::ClusterPolicy;
 
-/// Why a connection could not be made.
-#[derive(Debug)]
-pub enum ConnectError {
-    /// The other side, or the system, refused.
-    Failed(std::io::Error),
-    /// It took longer than the cluster's connect timeout.
-    TimedOut,
-    /// It failed for somebody else who had waited for the same connection.
-    Elsewhere,
-}
+use super::cluster::ClusterRuntime;
+use super::host::HostRuntime;
+use crate::exchange::failure::{ConnectError, Failure, FailureKind};
 
-impl ConnectError {
-    /// The reason, as an access log shows it.
-    pub fn reason(&self) -> String {
-        match self {
-            // Envoy's words, so that people find them.
-            ConnectError::Failed(error) => format!("delayed connect error: {}", strip_os_error(&error.to_string())),
-            ConnectError::TimedOut => "connection timeout".to_owned(),
-            ConnectError::Elsewhere => "delayed connect error".to_owned(),
+/// Connects to an instance for a worker of the data plane, and counts it.
+///
+/// # Errors
+/// If it cannot be reached in time.
+pub async fn open(cluster: &ClusterRuntime, target: &HostRuntime) -> Result<TcpStream, Failure> {
+    let stream = connect(&cluster.policy(), target.host.address).await;
+    cluster.with_stats(|stats| {
+        stats.count_connect(stream.is_err(), matches!(stream, Err(ConnectError::TimedOut)));
+        if stream.is_err() {
+            stats.rq_pending_failure_eject.add(1);
         }
-    }
-}
-
-/// `Connection refused (os error 111)` without what only a programmer wants.
-fn strip_os_error(text: &str) -> &str {
-    text.split(" (os error").next().unwrap_or(text)
+    });
+    stream.map_err(|error| FailureKind::Connect(error).into())
 }
 
 /// Connects to an instance of a cluster.
@@ -57,7 +48,7 @@ pub async fn connect(policy: &ClusterPolicy, address: SocketAddr) -> Result<TcpS
 
 async fn within<T>(limit: Duration, attempt: impl Future<Output = std::io::Result<T>>) -> Option<Result<T, ConnectError>> {
     let result = tokio::time::timeout(limit, attempt).await.ok()?;
-    Some(result.map_err(ConnectError::Failed))
+    Some(result.map_err(ConnectError::Refused))
 }
 
 fn set_keepalive(policy: &ClusterPolicy, stream: &TcpStream) -> std::io::Result<()> {

@@ -18,12 +18,12 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::body::RequestBody;
 use super::counted::Counted;
+use super::host::ConnectionPermit;
 use super::socket::Socket;
-use crate::http::request_body::RequestBody;
-use crate::io::Prefixed;
+use crate::io::prefixed::Prefixed;
 use crate::stats::cluster::Tally;
-use crate::worker::host::ConnectionPermit;
 
 /// A response may have so many headers.
 const MAX_HEADERS: usize = 200;

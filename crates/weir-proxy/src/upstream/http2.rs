@@ -13,35 +13,19 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use weir_config::cluster::{Http2Keepalive, Http2Options};
+
+use super::body::RequestBody;
 use super::counted::Counted;
+use super::host::ConnectionPermit;
 use super::socket::Socket;
-use crate::http::request_body::RequestBody;
+use crate::io::executor::LocalExecutor;
 use crate::stats::cluster::Tally;
-use crate::worker::LocalExecutor;
-use crate::worker::host::ConnectionPermit;
 
 /// What an instance may send ahead on one stream.
 const STREAM_WINDOW: u32 = 256 << 10;
 /// What an instance may send ahead on all streams of a connection.
 const CONNECTION_WINDOW: u32 = 1 << 20;
-
-/// How a cluster's HTTP/2 connections are used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Http2Options {
-    /// Streams of one connection at once; the other side may allow fewer.
-    pub max_concurrent_streams: Option<u32>,
-    /// Whether the other side is asked for signs of life.
-    pub keepalive: Option<Http2Keepalive>,
-}
-
-/// PING frames: how often, and how long their answer may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Http2Keepalive {
-    /// Between two of them.
-    pub interval: Duration,
-    /// After this time without an answer the connection is closed.
-    pub timeout: Duration,
-}
 
 /// A connection that takes requests.
 #[derive(Clone)]

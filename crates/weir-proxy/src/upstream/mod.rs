@@ -1,10 +1,18 @@
-//! Connections to instances: made ([`connect`]), kept and shared ([`http1`], [`http2`]), and how
-//! many there may be ([`resources`]).
+//! One way to an instance, for requests and connections of every kind: choose it ([`cluster`]), keep within the limits, connect
+//! ([`connect`]), keep and share connections ([`host`], [`http1`], [`http2`]), send ([`send`]), and report how it went.
 
-pub mod budget;
+pub mod body;
+mod choice;
+pub mod cluster;
+pub mod clusters;
 pub mod connect;
 pub mod counted;
-pub mod http1;
-pub mod http2;
-pub mod resources;
-pub mod socket;
+mod destinations;
+mod framing;
+pub mod host;
+mod http1;
+mod http2;
+pub mod limits;
+mod names;
+pub mod send;
+mod socket;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 use weir_ads::{Protocol, stream};
+use weir_config::workload::Workload;
 use weir_model::{MeshSnapshot, Proxy};
 use weir_pilot::{Pilot, node, standalone};
-use weir_proxy::config::host::Workload;
 use weir_proxy::control::follow::Connect;
 use weir_proxy::stats::requests::Identity;
 use weir_proxy::{DataPlane, ProxyOptions};

@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 use weir_api::resources::MeshConfig;
 use weir_api::{Severity, Source};
 use weir_proxy::admin::{self, More};
-use weir_proxy::control::holder;
+use weir_proxy::listener::holder;
 use weir_proxy::{DataPlane, admin::Answer};
 
 use crate::cli::ProcessArgs;

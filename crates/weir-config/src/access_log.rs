@@ -1,0 +1,76 @@
+//! Which access logs a listener, an HTTP connection manager or a TCP proxy writes.
+
+use std::sync::Arc;
+
+use weir_routing::CompileError;
+use weir_xds::accesslog::access_log::ConfigType;
+use weir_xds::accesslog::access_log_filter::FilterSpecifier;
+use weir_xds::accesslog::{AccessLog as XdsAccessLog, AccessLogFilter};
+use weir_xds::file_log::FileAccessLog;
+
+use crate::flags::ResponseFlags;
+use crate::log_format::Format;
+
+/// One access log: where its lines go, how they look, and of which exchanges.
+#[derive(Debug, Clone)]
+pub struct AccessLog {
+    /// The file; `/dev/stdout` and `/dev/stderr` are this process's own.
+    pub path: Arc<str>,
+    /// The line.
+    pub format: Arc<Format>,
+    /// Which exchanges are logged.
+    pub filter: Filter,
+}
+
+/// Which exchanges are logged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Filter {
+    /// All.
+    All,
+    /// Those with any of these flags; with any flag at all if none is named.
+    Flags(ResponseFlags),
+}
+
+impl Filter {
+    /// Whether an exchange with these flags is logged.
+    pub fn takes(&self, flags: ResponseFlags) -> bool {
+        match self {
+            Self::All => true,
+            Self::Flags(wanted) if wanted.is_empty() => !flags.is_empty(),
+            Self::Flags(wanted) => flags.has_any(*wanted),
+        }
+    }
+}
+
+/// Compiles a list of access logs.
+///
+/// # Errors
+/// If one is of a kind that is not carried out, or not valid.
+pub fn compile(logs: &[XdsAccessLog]) -> Result<Vec<AccessLog>, CompileError> {
+    logs.iter().enumerate().map(|(i, log)| one(log).map_err(|error| error.within(&format!("access_log[{i}]")))).collect()
+}
+
+fn one(log: &XdsAccessLog) -> Result<AccessLog, CompileError> {
+    let Some(ConfigType::TypedConfig(config)) = &log.config_type else { return Err(CompileError::missing("typed_config")) };
+    let file = config.unpack::<FileAccessLog>().map_err(|error| CompileError::new("typed_config", error.to_string()))?;
+    if file.path.is_empty() {
+        return Err(CompileError::missing("typed_config.path"));
+    }
+    Ok(AccessLog { path: file.path.as_str().into(), format: Arc::new(Format::compile(&file)?), filter: filter(log.filter.as_ref())? })
+}
+
+fn filter(filter: Option<&AccessLogFilter>) -> Result<Filter, CompileError> {
+    match filter.and_then(|filter| filter.filter_specifier.as_ref()) {
+        None => Ok(Filter::All),
+        Some(FilterSpecifier::ResponseFlagFilter(flags)) => {
+            let known = flags.flags.iter().map(|flag| {
+                ResponseFlags::from_word(flag)
+                    .ok_or_else(|| CompileError::new("filter.response_flag_filter", format!("`{flag}` is not known")))
+            });
+            known
+                .collect::<Result<Vec<_>, _>>()
+                .map(|flags| Filter::Flags(flags.into_iter().fold(ResponseFlags::default(), ResponseFlags::and)))
+        }
+        Some(_) => Err(CompileError::unsupported("filter")),
+    }
+}

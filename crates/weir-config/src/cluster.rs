@@ -1,0 +1,283 @@
+//! A cluster, compiled: its instances, how one is chosen, how it is connected to.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use weir_routing::answer_match::AnswerMatch;
+use weir_routing::{CompileError, Metadata};
+use weir_xds::cluster::Cluster as XdsCluster;
+use weir_xds::cluster::cluster::{ClusterDiscoveryType, DiscoveryType};
+use weir_xds::endpoint::ClusterLoadAssignment;
+use weir_xds::upstream_http::HttpProtocolOptions;
+use weir_xds::upstream_http::http_protocol_options::{UpstreamProtocolOptions, explicit_http_config::ProtocolConfig};
+use weir_xds::values::std_duration;
+
+use super::circuit_breakers::CircuitBreakers;
+use super::health_check::HealthCheckPolicy;
+use super::load_balancing::Settings;
+use super::outlier::OutlierPolicy;
+
+/// Envoy's connect timeout where none is given.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Envoy's idle timeout of pooled connections.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// What does not depend on a cluster's instances.
+#[derive(Debug)]
+pub struct ClusterPolicy {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where its instances come from.
+    pub discovery: Discovery,
+    /// How an instance is chosen.
+    pub lb: Settings,
+    /// How long a connection may take to be made.
+    pub connect_timeout: Duration,
+    /// When instances are left out.
+    pub outlier: Option<OutlierPolicy>,
+    /// How their health is checked.
+    pub health_check: Option<Arc<HealthCheckPolicy>>,
+    /// Which answers count as errors when instances are left out; where it says nothing, those with 5xx.
+    pub outlier_errors: Option<AnswerMatch>,
+    /// Whether the health of its instances changes by what is seen of them: by outlier detection or health checks.
+    pub watches_health: bool,
+    /// What may be used of it at once.
+    pub circuit_breakers: CircuitBreakers,
+    /// What its instances speak.
+    pub protocol: UpstreamProtocol,
+    /// How connections are used where they speak HTTP/2.
+    pub http2: Http2Options,
+    /// How long an unused connection is kept.
+    pub idle_timeout: Option<Duration>,
+    /// How long a connection is used.
+    pub max_connection_duration: Option<Duration>,
+    /// After how many requests a connection is closed.
+    pub max_requests_per_connection: Option<u32>,
+    /// The address that connections come from.
+    pub source_address: Option<IpAddr>,
+    /// TCP keep-alive of connections.
+    pub keepalive: Option<Keepalive>,
+    /// Texts of its metadata, for access logs.
+    pub metadata: Metadata,
+    /// Which service it is, as Istio's metrics name it.
+    pub service: Service,
+}
+
+/// The service that a cluster belongs to; all empty where the control plane does not tell.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Hash)]
+pub struct Service {
+    /// Its host name.
+    pub host: String,
+    /// Its short name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+}
+
+/// Where a cluster's instances come from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Discovery {
+    /// They stand in the cluster itself.
+    Static(ClusterLoadAssignment),
+    /// By EDS, under this name.
+    Eds(Arc<str>),
+    /// All addresses of the names that stand in the cluster.
+    StrictDns(ClusterLoadAssignment),
+    /// The first address of the name that stands in the cluster.
+    LogicalDns(ClusterLoadAssignment),
+    /// The address that the client connected to.
+    OriginalDestination,
+    /// The host that a request names.
+    OfRequest,
+}
+
+/// What the instances speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 without TLS, by prior knowledge.
+    Http2,
+    /// What the client speaks.
+    Same,
+}
+
+/// How a cluster's HTTP/2 connections are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Http2Options {
+    /// Streams of one connection at once; the other side may allow fewer.
+    pub max_concurrent_streams: Option<u32>,
+    /// Whether the other side is asked for signs of life.
+    pub keepalive: Option<Http2Keepalive>,
+}
+
+/// PING frames: how often, and how long their answer may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Http2Keepalive {
+    /// Between two of them.
+    pub interval: Duration,
+    /// After this time without an answer the connection is closed.
+    pub timeout: Duration,
+}
+
+/// TCP keep-alive; what is not given is the system's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Keepalive {
+    /// How many probes without an answer.
+    pub probes: Option<u32>,
+    /// Silence before the first probe.
+    pub time: Option<Duration>,
+    /// Between probes.
+    pub interval: Option<Duration>,
+}
+
+impl ClusterPolicy {
+    /// Compiles an xDS cluster.
+    ///
+    /// # Errors
+    /// If it is not valid, or asks for what is not carried out and cannot be passed over.
+    pub fn compile(cluster: &XdsCluster) -> Result<Self, CompileError> {
+        if cluster.transport_socket.as_ref().is_some_and(|socket| socket.name != "envoy.transport_sockets.raw_buffer") {
+            return Err(CompileError::unsupported("transport_socket"));
+        }
+        let options = http_options(cluster)?;
+        let common = options.as_ref().and_then(|options| options.common_http_protocol_options.as_ref());
+        let outlier = cluster.outlier_detection.as_ref().map(OutlierPolicy::compile).transpose();
+        let idle = common.and_then(|common| common.idle_timeout.as_ref()).map_or(IDLE_TIMEOUT, std_duration);
+        Ok(Self {
+            name: cluster.name.as_str().into(),
+            discovery: discovery(cluster)?,
+            lb: Settings::compile(cluster),
+            connect_timeout: cluster.connect_timeout.as_ref().map_or(CONNECT_TIMEOUT, std_duration),
+            outlier: outlier.map_err(|error| error.within("outlier_detection"))?,
+            health_check: HealthCheckPolicy::of_cluster(cluster)?.map(Arc::new),
+            outlier_errors: outlier_errors(options.as_ref())?,
+            watches_health: cluster.outlier_detection.is_some() || !cluster.health_checks.is_empty(),
+            circuit_breakers: CircuitBreakers::compile(cluster.circuit_breakers.as_ref()),
+            protocol: protocol(cluster, options.as_ref())?,
+            http2: http2_options(cluster, options.as_ref()),
+            idle_timeout: (!idle.is_zero()).then_some(idle),
+            max_connection_duration: common
+                .and_then(|common| common.max_connection_duration.as_ref())
+                .map(std_duration)
+                .filter(|duration| !duration.is_zero()),
+            max_requests_per_connection: common.and_then(|common| common.max_requests_per_connection).filter(|max| *max > 0),
+            source_address: source_address(cluster)?,
+            keepalive: keepalive(cluster),
+            metadata: Metadata::compile(cluster.metadata.as_ref()),
+            service: service(cluster),
+        })
+    }
+}
+
+fn outlier_errors(options: Option<&HttpProtocolOptions>) -> Result<Option<AnswerMatch>, CompileError> {
+    let matcher = options.and_then(|options| options.outlier_detection.as_ref()?.error_matcher.as_ref());
+    let compiled = matcher.map(AnswerMatch::compile).transpose();
+    compiled.map_err(|error| error.within("typed_extension_protocol_options.outlier_detection.error_matcher"))
+}
+
+/// A cluster of whatever hosts requests name: a dynamic forward proxy.
+const OF_REQUEST: &str = "envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig";
+
+fn discovery(cluster: &XdsCluster) -> Result<Discovery, CompileError> {
+    let kind = match &cluster.cluster_discovery_type {
+        Some(ClusterDiscoveryType::Type(kind)) => DiscoveryType::try_from(*kind).map_err(|_| CompileError::new("type", "is not known"))?,
+        Some(ClusterDiscoveryType::ClusterType(kind))
+            if kind.typed_config.as_ref().is_some_and(|config| config.type_name() == OF_REQUEST) =>
+        {
+            return Ok(Discovery::OfRequest);
+        }
+        Some(ClusterDiscoveryType::ClusterType(_)) => return Err(CompileError::unsupported("cluster_type")),
+        None => DiscoveryType::Static,
+    };
+    let assignment = || cluster.load_assignment.clone().unwrap_or_default();
+    Ok(match kind {
+        DiscoveryType::Static => Discovery::Static(assignment()),
+        DiscoveryType::StrictDns => Discovery::StrictDns(assignment()),
+        DiscoveryType::LogicalDns => Discovery::LogicalDns(assignment()),
+        DiscoveryType::OriginalDst => Discovery::OriginalDestination,
+        DiscoveryType::Eds => {
+            let named = cluster.eds_cluster_config.as_ref().map(|eds| eds.service_name.as_str()).filter(|name| !name.is_empty());
+            Discovery::Eds(named.unwrap_or(&cluster.name).into())
+        }
+    })
+}
+
+const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+
+fn http_options(cluster: &XdsCluster) -> Result<Option<HttpProtocolOptions>, CompileError> {
+    let options = cluster.typed_extension_protocol_options.get(HTTP_OPTIONS);
+    options.map(|any| any.unpack()).transpose().map_err(|error| CompileError::new("typed_extension_protocol_options", error.to_string()))
+}
+
+#[allow(deprecated)] // Older control planes say it in the cluster itself.
+fn protocol(cluster: &XdsCluster, options: Option<&HttpProtocolOptions>) -> Result<UpstreamProtocol, CompileError> {
+    match options.and_then(|options| options.upstream_protocol_options.as_ref()) {
+        Some(UpstreamProtocolOptions::ExplicitHttpConfig(explicit)) => match explicit.protocol_config {
+            Some(ProtocolConfig::Http2ProtocolOptions(_)) => Ok(UpstreamProtocol::Http2),
+            Some(ProtocolConfig::Http3ProtocolOptions(_)) => Err(CompileError::unsupported("http3_protocol_options")),
+            _ => Ok(UpstreamProtocol::Http1),
+        },
+        Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(_)) => Ok(UpstreamProtocol::Same),
+        // Without TLS nothing is negotiated.
+        Some(UpstreamProtocolOptions::AutoConfig(_)) => Ok(UpstreamProtocol::Http1),
+        None if cluster.http2_protocol_options.is_some() => Ok(UpstreamProtocol::Http2),
+        None => Ok(UpstreamProtocol::Http1),
+    }
+}
+
+/// Envoy waits so long for the answer to a PING where nothing is said of it; it is a required field.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+#[allow(deprecated)] // Older control planes say it in the cluster itself.
+fn http2_options(cluster: &XdsCluster, options: Option<&HttpProtocolOptions>) -> Http2Options {
+    let written = match options.and_then(|options| options.upstream_protocol_options.as_ref()) {
+        Some(UpstreamProtocolOptions::ExplicitHttpConfig(explicit)) => match &explicit.protocol_config {
+            Some(ProtocolConfig::Http2ProtocolOptions(http2)) => Some(http2),
+            _ => None,
+        },
+        Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(as_client)) => as_client.http2_protocol_options.as_ref(),
+        Some(UpstreamProtocolOptions::AutoConfig(auto)) => auto.http2_protocol_options.as_ref(),
+        None => cluster.http2_protocol_options.as_ref(),
+    };
+    let Some(written) = written else { return Http2Options::default() };
+    let positive = |written: &Option<_>| written.as_ref().map(std_duration).filter(|duration| !duration.is_zero());
+    let keepalive = written.connection_keepalive.as_ref().and_then(|keepalive| {
+        let timeout = positive(&keepalive.timeout).unwrap_or(KEEPALIVE_TIMEOUT);
+        Some(Http2Keepalive { interval: positive(&keepalive.interval)?, timeout })
+    });
+    Http2Options { max_concurrent_streams: written.max_concurrent_streams.filter(|most| *most > 0), keepalive }
+}
+
+fn source_address(cluster: &XdsCluster) -> Result<Option<IpAddr>, CompileError> {
+    let Some(source) = cluster.upstream_bind_config.as_ref().and_then(|bind| bind.source_address.as_ref()) else { return Ok(None) };
+    let address = source.address.parse();
+    address.map(Some).map_err(|_| CompileError::new("upstream_bind_config.source_address", "is no IP address"))
+}
+
+fn keepalive(cluster: &XdsCluster) -> Option<Keepalive> {
+    let keepalive = cluster.upstream_connection_options.as_ref()?.tcp_keepalive.as_ref()?;
+    let seconds = |seconds: Option<u32>| seconds.map(|seconds| Duration::from_secs(seconds.into()));
+    Some(Keepalive {
+        probes: keepalive.keepalive_probes,
+        time: seconds(keepalive.keepalive_time),
+        interval: seconds(keepalive.keepalive_interval),
+    })
+}
+
+/// Istio tells a cluster's service in its metadata: `istio: {services: [{host, name, namespace}]}`.
+fn service(cluster: &XdsCluster) -> Service {
+    use weir_xds::prost_types::value::Kind;
+    let find = || {
+        let istio = cluster.metadata.as_ref()?.filter_metadata.get("istio")?;
+        let Some(Kind::ListValue(list)) = &istio.fields.get("services")?.kind else { return None };
+        let Some(Kind::StructValue(service)) = &list.values.first()?.kind else { return None };
+        let text = |key: &str| match service.fields.get(key).and_then(|value| value.kind.as_ref()) {
+            Some(Kind::StringValue(text)) => text.clone(),
+            _ => String::new(),
+        };
+        Some(Service { host: text("host"), name: text("name"), namespace: text("namespace") })
+    };
+    find().unwrap_or_default()
+}

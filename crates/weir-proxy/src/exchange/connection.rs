@@ -1,0 +1,21 @@
+//! What is known of a client's connection before its first request.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// What is known of a client's connection.
+#[derive(Debug)]
+pub struct ConnectionInfo {
+    /// Unique in this process.
+    pub id: u64,
+    /// The address that the client connected to.
+    pub local: SocketAddr,
+    /// Where it was going to before the kernel sent it here, if that is known.
+    pub original_destination: Option<SocketAddr>,
+    /// The client's address.
+    pub remote: SocketAddr,
+    /// The server name of its TLS handshake.
+    pub server_name: Option<Arc<str>>,
+    /// The version of TLS that it speaks.
+    pub tls_version: Option<&'static str>,
+}

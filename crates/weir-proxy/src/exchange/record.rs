@@ -1,0 +1,172 @@
+//! What is known of one exchange, a request and its answer or a TCP connection, when it ends: for access logs,
+//! metrics, and the headers that a route makes of them.
+
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use http::{HeaderName, HeaderValue, Version};
+use weir_config::cluster::ClusterPolicy;
+use weir_config::flags::ResponseFlags;
+use weir_config::head::Head;
+use weir_config::workload::Workload;
+use weir_routing::{Route, RouteTable, VirtualHost};
+
+use super::connection::ConnectionInfo;
+use crate::stats::requests::Known;
+
+/// An instance as the exchanges with it know it.
+#[derive(Debug, Default)]
+pub struct Target {
+    /// Where it accepts.
+    pub address: Option<SocketAddr>,
+    /// The name that its address came from, if it came from DNS.
+    pub hostname: Option<Arc<str>>,
+    /// Which workload it is.
+    pub workload: Workload,
+    /// What was counted of exchanges with it.
+    pub series: RefCell<Known>,
+}
+
+/// A cluster as the exchanges with it know it.
+#[derive(Debug, Clone)]
+pub struct Destination {
+    /// What does not depend on its instances.
+    pub policy: Arc<ClusterPolicy>,
+    /// What was counted of exchanges that found no instance of it.
+    pub series: Rc<RefCell<Known>>,
+}
+
+/// A virtual host, and the route in it, if one matched.
+#[derive(Debug, Clone)]
+pub struct Matched {
+    /// The table that was asked.
+    pub table: Arc<RouteTable>,
+    /// The virtual host's position in it.
+    pub host: usize,
+    /// The route's position in the virtual host.
+    pub route: Option<usize>,
+}
+
+impl Matched {
+    /// The virtual host.
+    pub fn virtual_host(&self) -> &Arc<VirtualHost> {
+        &self.table.virtual_hosts[self.host]
+    }
+
+    /// The route.
+    pub fn route(&self) -> Option<&Route> {
+        self.virtual_host().routes.get(self.route?)
+    }
+}
+
+/// What is known of one exchange. It is shared by the parts that learn of it: the handler of the request, and
+/// the bodies that stream after it has returned.
+pub struct Exchange {
+    /// The client's connection.
+    pub connection: Rc<ConnectionInfo>,
+    /// The client's address, as far as proxies before us are believed.
+    pub remote: Cell<SocketAddr>,
+    /// What the client speaks; `None` for TCP.
+    pub protocol: Option<Version>,
+    /// When it began.
+    pub start: Instant,
+    /// The same by the clock on the wall; only taken where a log asks.
+    pub start_time: Option<SystemTime>,
+    /// When the router got it, if that was later: the limits of the route count from then.
+    pub routed: Cell<Option<Instant>>,
+    /// When the request had arrived, in full.
+    pub request_end: Cell<Option<Instant>>,
+    /// When the answer's head had arrived.
+    pub response_start: Cell<Option<Instant>>,
+    /// When something last passed, either way; only where somebody watches.
+    pub active: Cell<Option<Instant>>,
+    /// The request as the instance gets it.
+    pub request: RefCell<Head>,
+    /// Those headers of the answer that a log asks for.
+    pub response_headers: RefCell<Vec<(HeaderName, HeaderValue)>>,
+    /// The status code; 0 while there is none.
+    pub code: Cell<u16>,
+    /// The gRPC status, where the answer has one.
+    pub grpc_status: Cell<Option<u32>>,
+    /// Why it went as it did.
+    pub flags: Cell<ResponseFlags>,
+    /// The same in Envoy's words.
+    pub details: RefCell<Cow<'static, str>>,
+    /// Why the connection ended, in Envoy's words.
+    pub termination: RefCell<Option<Cow<'static, str>>>,
+    /// Body bytes from the client.
+    pub bytes_received: Cell<u64>,
+    /// Body bytes to the client.
+    pub bytes_sent: Cell<u64>,
+    /// The virtual host and route.
+    pub matched: RefCell<Option<Matched>>,
+    /// The cluster.
+    pub cluster: RefCell<Option<Destination>>,
+    /// The cluster's name, where it does not exist.
+    pub cluster_name: RefCell<Option<Arc<str>>>,
+    /// The instance of the last attempt.
+    pub target: RefCell<Option<Rc<Target>>>,
+    /// Our address towards the instance.
+    pub upstream_local: Cell<Option<SocketAddr>>,
+    /// Why no connection could be made, in the transport's words.
+    pub transport_failure: RefCell<Option<String>>,
+    /// How many attempts were made.
+    pub attempts: Cell<u32>,
+    /// How long it took, once it has ended.
+    pub duration: Cell<Option<Duration>>,
+}
+
+impl Exchange {
+    /// An exchange that begins now.
+    pub fn new(connection: Rc<ConnectionInfo>, protocol: Option<Version>, wall_clock: bool) -> Self {
+        Self {
+            remote: Cell::new(connection.remote),
+            connection,
+            protocol,
+            start: Instant::now(),
+            start_time: wall_clock.then(SystemTime::now),
+            routed: Cell::default(),
+            request_end: Cell::default(),
+            response_start: Cell::default(),
+            active: Cell::default(),
+            request: RefCell::default(),
+            response_headers: RefCell::default(),
+            code: Cell::default(),
+            grpc_status: Cell::default(),
+            flags: Cell::default(),
+            details: RefCell::default(),
+            termination: RefCell::default(),
+            bytes_received: Cell::default(),
+            bytes_sent: Cell::default(),
+            matched: RefCell::default(),
+            cluster: RefCell::default(),
+            cluster_name: RefCell::default(),
+            target: RefCell::default(),
+            upstream_local: Cell::default(),
+            transport_failure: RefCell::default(),
+            attempts: Cell::default(),
+            duration: Cell::default(),
+        }
+    }
+
+    /// Adds flags.
+    pub fn flag(&self, flags: ResponseFlags) {
+        self.flags.set(self.flags.get().and(flags));
+    }
+
+    /// Something passes.
+    pub fn is_active(&self) {
+        if self.active.get().is_some() {
+            self.active.set(Some(Instant::now()));
+        }
+    }
+
+    /// Sets the details, in Envoy's words.
+    pub fn detail(&self, details: impl Into<Cow<'static, str>>) {
+        *self.details.borrow_mut() = details.into();
+    }
+}

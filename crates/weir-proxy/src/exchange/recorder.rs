@@ -1,0 +1,164 @@
+//! Who writes down what becomes of exchanges: the proxy instance with its series and log files, and for each connection
+//! manager or TCP proxy what it logs ([`Recording`]).
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::HeaderName;
+use weir_config::access_log::AccessLog;
+use weir_config::cluster::Service;
+use weir_config::log_format::{Format, Json};
+use weir_config::workload::Workload;
+use weir_routing::template::{Field, Message, Operator, Piece};
+
+use super::log::{LogSink, LogWriter};
+use super::record::Exchange;
+use crate::stats::requests::{Identity, Known, Labels, Reporter, Series, SeriesKey, SeriesRegistry};
+
+/// One worker's ends of all log files.
+pub struct Sinks {
+    writer: Arc<LogWriter>,
+    open: RefCell<HashMap<Arc<str>, Rc<LogSink>>>,
+}
+
+impl Sinks {
+    /// In front of the thread that writes.
+    pub fn new(writer: Arc<LogWriter>) -> Self {
+        Self { writer, open: RefCell::default() }
+    }
+
+    /// This worker's end of a log file.
+    pub fn sink(&self, path: &Arc<str>) -> Rc<LogSink> {
+        let mut open = self.open.borrow_mut();
+        open.entry(path.clone()).or_insert_with(|| LogSink::new(path.clone(), self.writer.clone())).clone()
+    }
+
+    /// Hands over what is there.
+    pub fn flush(&self) {
+        self.open.borrow().values().for_each(|sink| sink.flush());
+    }
+}
+
+/// Counts and logs for one proxy instance, on one worker.
+pub struct Recorder {
+    identity: Identity,
+    registry: Arc<SeriesRegistry>,
+    sinks: Rc<Sinks>,
+}
+
+impl Recorder {
+    /// For a proxy instance.
+    pub fn new(identity: Identity, registry: Arc<SeriesRegistry>, sinks: Rc<Sinks>) -> Rc<Self> {
+        Rc::new(Self { identity, registry, sinks })
+    }
+
+    /// Access logs with this worker's ends of their files.
+    pub fn logs(&self, logs: &[AccessLog]) -> Logs {
+        Logs(logs.iter().map(|log| (log.clone(), self.sinks.sink(&log.path))).collect())
+    }
+
+    /// What a connection manager or TCP proxy writes down; `inbound` says that it takes what comes to the workload.
+    pub fn recording(self: &Rc<Self>, logs: &[AccessLog], inbound: bool) -> Rc<Recording> {
+        let logs = self.logs(logs);
+        let logged_headers = logs.0.iter().flat_map(|(log, _)| response_headers(&log.format)).collect();
+        let reporter = if inbound { Reporter::Destination } else { Reporter::Source };
+        Rc::new(Recording { logs, logged_headers, reporter, series: RefCell::default(), recorder: self.clone() })
+    }
+}
+
+/// Access logs and the files behind them.
+pub struct Logs(Vec<(AccessLog, Rc<LogSink>)>);
+
+impl Logs {
+    /// Whether nothing is logged.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Writes an exchange that has ended.
+    pub fn write(&self, exchange: &Exchange) {
+        for (log, sink) in &self.0 {
+            if log.filter.takes(exchange.flags.get()) {
+                sink.line(|out| log.format.write(exchange, out));
+            }
+        }
+    }
+}
+
+/// What a connection manager or TCP proxy writes down of its exchanges.
+pub struct Recording {
+    /// Its access logs.
+    pub logs: Logs,
+    /// The headers of answers that its logs ask for.
+    pub logged_headers: Vec<HeaderName>,
+    reporter: Reporter,
+    /// What was counted of exchanges that found no cluster.
+    series: RefCell<Known>,
+    recorder: Rc<Recorder>,
+}
+
+impl Recording {
+    /// The series that an exchange is counted in. Where it is kept depends on how far the exchange came: at the instance,
+    /// else at the cluster, else here.
+    pub fn series(&self, exchange: &Exchange, key: SeriesKey) -> Arc<Series> {
+        let cluster = exchange.cluster.borrow();
+        let target = exchange.target.borrow();
+        let make = |key: SeriesKey| {
+            let own = self.recorder.identity.workload.clone();
+            let theirs = target.as_ref().map_or_else(Workload::default, |target| target.workload.clone());
+            let (source, destination) = match self.reporter {
+                Reporter::Source => (own, theirs),
+                Reporter::Destination => (Workload::default(), own),
+            };
+            self.recorder.registry.series(Labels {
+                reporter: self.reporter,
+                source,
+                destination,
+                service: cluster.as_ref().map_or_else(Service::default, |cluster| cluster.policy.service.clone()),
+                protocol: key.protocol,
+                code: key.code,
+                grpc_status: key.grpc_status,
+                flags: key.flags,
+            })
+        };
+        let mut known = match (target.as_ref(), cluster.as_ref()) {
+            (Some(target), _) => target.series.borrow_mut(),
+            (None, Some(cluster)) => cluster.series.borrow_mut(),
+            (None, None) => self.series.borrow_mut(),
+        };
+        known.get(key, make).clone()
+    }
+}
+
+/// The headers of answers that a format names.
+fn response_headers(format: &Format) -> Vec<HeaderName> {
+    let mut names = vec![];
+    match format {
+        Format::Text(template) => collect(template.pieces(), &mut names),
+        Format::Json(json) => collect_json(json, &mut names),
+    }
+    names
+}
+
+fn collect_json(json: &Json, names: &mut Vec<HeaderName>) {
+    match json {
+        Json::Template(template) => collect(template.pieces(), names),
+        Json::Literal(_) => {}
+        Json::List(items) => items.iter().for_each(|item| collect_json(item, names)),
+        Json::Object(fields) => fields.values().for_each(|value| collect_json(value, names)),
+    }
+}
+
+fn collect(pieces: &[Piece], names: &mut Vec<HeaderName>) {
+    for piece in pieces {
+        if let Piece::Operator(Operator::Header(Message::Response, first, second), _) = piece {
+            for field in std::iter::once(first).chain(second) {
+                if let Field::Header(name) = field {
+                    names.push(name.clone());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! What Envoy's command operators stand for in an exchange: for access logs, and for the headers that a route makes of them.
+
+use std::cell::RefCell;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use http::{HeaderName, HeaderValue, Version};
+use weir_routing::template::{AddressPart, Field, Message, Operator, Values};
+
+use super::record::Exchange;
+
+impl Exchange {
+    fn since_start(&self, instant: Option<Instant>) -> Option<u128> {
+        instant.map(|instant| instant.duration_since(self.start).as_millis())
+    }
+
+    fn request_field(&self, field: &Field, out: &mut Vec<u8>) -> bool {
+        if self.protocol.is_none() {
+            return false;
+        }
+        let request = self.request.borrow();
+        match field {
+            Field::Method => text(request.method.as_str(), out),
+            Field::Path => text(request.path.as_str(), out),
+            Field::Authority => text(request.authority(), out),
+            Field::Scheme => text(request.scheme, out),
+            Field::Status => false,
+            Field::Header(name) => bytes(request.headers.get(name).map(HeaderValue::as_bytes), out),
+        }
+    }
+
+    fn response_field(&self, field: &Field, out: &mut Vec<u8>) -> bool {
+        match field {
+            Field::Status => number(Some(self.code.get()).filter(|code| *code != 0), out),
+            Field::Header(name) => {
+                let headers = self.response_headers.borrow();
+                bytes(headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_bytes()), out)
+            }
+            _ => false,
+        }
+    }
+
+    fn metadata(&self, cluster: bool, namespace: &str, key: &str, out: &mut Vec<u8>) -> bool {
+        if cluster {
+            let cluster = self.cluster.borrow();
+            return optional(cluster.as_ref().and_then(|cluster| cluster.policy.metadata.get(namespace, key)), out);
+        }
+        let matched = self.matched.borrow();
+        optional(matched.as_ref().and_then(|matched| matched.route()).and_then(|route| route.metadata.get(namespace, key)), out)
+    }
+}
+
+fn text(text: &str, out: &mut Vec<u8>) -> bool {
+    out.extend_from_slice(text.as_bytes());
+    !text.is_empty()
+}
+
+fn optional(value: Option<&str>, out: &mut Vec<u8>) -> bool {
+    value.is_some_and(|value| text(value, out))
+}
+
+fn bytes(value: Option<&[u8]>, out: &mut Vec<u8>) -> bool {
+    out.extend_from_slice(value.unwrap_or_default());
+    value.is_some_and(|value| !value.is_empty())
+}
+
+fn number(value: Option<impl std::fmt::Display>, out: &mut Vec<u8>) -> bool {
+    // Writing to memory does not fail.
+    value.is_some_and(|value| write!(out, "{value}").is_ok())
+}
+
+fn address(address: Option<SocketAddr>, part: AddressPart, out: &mut Vec<u8>) -> bool {
+    match part {
+        AddressPart::Whole => number(address, out),
+        AddressPart::WithoutPort => number(address.map(|address| address.ip()), out),
+        AddressPart::Port => number(address.map(|address| address.port()), out),
+    }
+}
+
+impl Values for Exchange {
+    fn append(&self, operator: &Operator, out: &mut Vec<u8>) -> bool {
+        match operator {
+            Operator::Header(Message::Request, first, second) => {
+                self.request_field(first, out) || second.as_ref().is_some_and(|second| self.request_field(second, out))
+            }
+            Operator::Header(Message::Response, first, second) => {
+                self.response_field(first, out) || second.as_ref().is_some_and(|second| self.response_field(second, out))
+            }
+            Operator::Header(Message::Trailers, ..) | Operator::Never => false,
+            Operator::StartTime(format) => self.start_time.is_some_and(|time| append_time(time, format.as_deref(), out)),
+            Operator::BytesReceived => number(Some(self.bytes_received.get()), out),
+            Operator::BytesSent => number(Some(self.bytes_sent.get()), out),
+            Operator::Protocol => optional(self.protocol.map(protocol_name), out),
+            Operator::ResponseCode => number(Some(self.code.get()), out),
+            Operator::ResponseCodeDetails => text(&self.details.borrow(), out),
+            Operator::ConnectionTerminationDetails => optional(self.termination.borrow().as_deref(), out),
+            Operator::ResponseFlags => {
+                self.flags.get().append_short(out);
+                !self.flags.get().is_empty()
+            }
+            Operator::ResponseFlagsLong => {
+                self.flags.get().append_long(out);
+                !self.flags.get().is_empty()
+            }
+            Operator::Duration => number(self.duration.get().map(|duration| duration.as_millis()), out),
+            Operator::RequestDuration => number(self.since_start(self.request_end.get()), out),
+            Operator::ResponseDuration => number(self.since_start(self.response_start.get()), out),
+            Operator::ResponseTxDuration => {
+                let end = self.duration.get().map(|duration| duration.as_millis());
+                number(end.zip(self.since_start(self.response_start.get())).map(|(end, start)| end.saturating_sub(start)), out)
+            }
+            Operator::UpstreamHost => number(self.target.borrow().as_ref().and_then(|target| target.address), out),
+            Operator::UpstreamCluster | Operator::UpstreamClusterRaw => match &*self.cluster.borrow() {
+                Some(cluster) => text(&cluster.policy.name, out),
+                None => optional(self.cluster_name.borrow().as_deref(), out),
+            },
+            Operator::UpstreamLocalAddress(part) => address(self.upstream_local.get(), *part, out),
+            Operator::UpstreamTransportFailureReason => optional(self.transport_failure.borrow().as_deref(), out),
+            Operator::UpstreamRequestAttemptCount => number(Some(self.attempts.get()), out),
+            Operator::DownstreamLocalAddress(part) => address(Some(self.connection.local), *part, out),
+            Operator::DownstreamRemoteAddress(part) => address(Some(self.remote.get()), *part, out),
+            Operator::DownstreamDirectRemoteAddress(part) => address(Some(self.connection.remote), *part, out),
+            Operator::RequestedServerName => optional(self.connection.server_name.as_deref(), out),
+            Operator::RouteName => {
+                let matched = self.matched.borrow();
+                optional(matched.as_ref().and_then(|matched| matched.route()).map(|route| &*route.name), out)
+            }
+            Operator::VirtualHostName => optional(self.matched.borrow().as_ref().map(|matched| &*matched.virtual_host().name), out),
+            Operator::Hostname => optional(Some(hostname()), out),
+            Operator::StreamId => self.request_field(&Field::Header(HeaderName::from_static("x-request-id")), out),
+            Operator::ConnectionId => number(Some(self.connection.id), out),
+            Operator::DownstreamTlsVersion => optional(self.connection.tls_version, out),
+            Operator::DownstreamPeerUriSan | Operator::DownstreamPeerSubject => false,
+            Operator::RouteMetadata(namespace, key) => self.metadata(false, namespace, key, out),
+            Operator::ClusterMetadata(namespace, key) => self.metadata(true, namespace, key, out),
+        }
+    }
+}
+
+/// A protocol as Envoy prints it.
+pub fn protocol_name(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2",
+        _ => "HTTP/1.1",
+    }
+}
+
+fn hostname() -> &'static str {
+    static NAME: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    NAME.get_or_init(|| rustix::system::uname().nodename().to_string_lossy().into_owned())
+}
+
+/// Appends a time: ISO 8601 with milliseconds, or as a `strftime` format says.
+fn append_time(time: SystemTime, format: Option<&str>, out: &mut Vec<u8>) -> bool {
+    thread_local! {
+        /// The last second that was printed: requests come many to the second.
+        static LAST: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
+    }
+    if let Some(format) = format {
+        let Ok(timestamp) = jiff::Timestamp::try_from(time) else { return false };
+        return number(Some(timestamp.strftime(format)), out);
+    }
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    LAST.with_borrow_mut(|(second, text)| {
+        if *second != since.as_secs() || text.is_empty() {
+            *second = since.as_secs();
+            text.clear();
+            let timestamp = jiff::Timestamp::from_second(*second as i64).unwrap_or_default();
+            let _ = write!(text, "{}", timestamp.strftime("%Y-%m-%dT%H:%M:%S"));
+        }
+        out.extend_from_slice(text.as_bytes());
+    });
+    write!(out, ".{:03}Z", since.subsec_millis()).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn times_print_as_envoy_prints_them() {
+        let time = UNIX_EPOCH + Duration::from_millis(1_763_690_400_007);
+        let print = |format| {
+            let mut out = vec![];
+            append_time(time, format, &mut out);
+            String::from_utf8(out).expect("ASCII")
+        };
+        assert_eq!(print(None), "2025-11-21T02:00:00.007Z");
+        assert_eq!(print(Some("%Y/%m")), "2025/11");
+    }
+}

@@ -1,0 +1,84 @@
+//! One attempt: choose an instance, send the request, await the head of the answer, and report how the instance did.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use http::Response;
+use hyper::body::Incoming;
+use weir_config::circuit_breakers::Resource;
+
+use super::retry::{self, Retries};
+use crate::exchange::failure::{Expired, Failure, FailureKind, Outcome};
+use crate::http::call::Call;
+use crate::upstream::body::{ClientBody, Origin};
+use crate::upstream::cluster::ClusterRuntime;
+use crate::upstream::host::BusyGuard;
+use crate::upstream::limits::AttemptLimits;
+use crate::upstream::send::{Outgoing, Payload, Reached, take};
+
+/// The head of an instance's answer, and what its body needs.
+pub(super) struct Answer {
+    pub(super) response: Response<Incoming>,
+    pub(super) origin: Origin,
+    pub(super) busy: BusyGuard,
+    /// When the request was sent.
+    pub(super) sent: Instant,
+}
+
+/// Makes one attempt.
+pub(super) async fn attempt(
+    call: &Call,
+    cluster: &Rc<ClusterRuntime>,
+    retries: &Retries<'_>,
+    body: Option<&Rc<ClientBody>>,
+) -> Result<Answer, Failure> {
+    let Some(target) = cluster.pick(&retries.context(call.lb_context())) else {
+        cluster.with_stats(|stats| stats.none_healthy.add(1));
+        return Err(FailureKind::NoInstance.into());
+    };
+    call.exchange.target.replace(Some(target.target.clone()));
+    let busy = target.busy(take(cluster, Resource::Requests)?);
+    let outgoing = Outgoing {
+        cluster,
+        target: &target,
+        head: &call.exchange.request,
+        body: Payload::Client(body),
+        client: call.exchange.protocol,
+        limits: AttemptLimits::new(retries.policy()),
+        exchange: Some(&call.exchange),
+    };
+    let result = outgoing.send().await;
+    if let Err(Failure { kind: FailureKind::Expired(expired @ (Expired::Attempt | Expired::AttemptIdle)), .. }) = &result {
+        cluster.with_stats(|stats| expired.count(stats));
+    }
+    if let Some(outcome) = outcome(cluster, &result) {
+        cluster.report(&target.host, outcome);
+    }
+    let (response, origin, sent) = result?;
+    cluster.heed(&target.host, response.headers());
+    Ok(Answer { response, origin, busy, sent })
+}
+
+/// Charges the instance of the last attempt with a failure of the whole exchange.
+pub(super) fn report(call: &Call, cluster: &ClusterRuntime, failure: &Failure) {
+    let address = call.exchange.target.borrow().as_ref().and_then(|target| target.address);
+    if let (Some(address), Some(outcome)) = (address, failure.outcome()) {
+        cluster.report_at(address, outcome);
+    }
+}
+
+/// What an attempt says of its instance. A gRPC status in the head counts as the HTTP status that it stands for.
+fn outcome(cluster: &ClusterRuntime, result: &Result<Reached, Failure>) -> Option<Outcome> {
+    match result {
+        Err(failure) => failure.outcome(),
+        Ok((response, ..)) => cluster.judge(response.status(), response.headers()).or_else(|| {
+            Some(Outcome::Status(match retry::grpc_status(response.headers()) {
+                None | Some(0) => response.status().as_u16(),
+                Some(4) => 504,
+                Some(14) => 503,
+                Some(2 | 13 | 15) => 500,
+                Some(_) => 400,
+            }))
+        }),
+    }
+}

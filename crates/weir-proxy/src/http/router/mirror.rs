@@ -1,0 +1,83 @@
+//! Copies of a request that are sent elsewhere. Nobody waits for their answers, and nothing that becomes of them touches the
+//! request itself.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::{HeaderValue, Version, header};
+use weir_config::circuit_breakers::Resource;
+use weir_config::head::Head;
+use weir_routing::action::Forward;
+
+use super::routes::Found;
+use crate::http::call::Call;
+use crate::upstream::body::{ClientBody, RequestBody, UpstreamBody};
+use crate::upstream::cluster::{ClusterRuntime, LbContext};
+use crate::upstream::limits::AttemptLimits;
+use crate::upstream::send::{Outgoing, Payload};
+
+/// How long a copy may take where the route has no timeout: one that hangs must not be kept for ever.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Sends the copies that a route asks for, as the request is to go out itself.
+pub(super) fn mirror(call: &Call, found: &Found, to: &Forward, body: Option<&Rc<ClientBody>>) {
+    for mirror in &to.mirrors {
+        if fastrand::u32(..1_000_000) >= mirror.millionths {
+            continue;
+        }
+        // A cluster that is not there does no harm.
+        let Some(cluster) = found.cluster(mirror.cluster).cloned() else { continue };
+        let mut head = call.exchange.request.borrow().clone();
+        head.upgrade = None;
+        if mirror.shadow_suffix {
+            append_shadow(&mut head);
+        }
+        let copy = Copy { head, body: RequestBody::copy(body), client: call.exchange.protocol, context: call.lb_context() };
+        let limit = to.timeout.unwrap_or(LIMIT);
+        let open = call.http.clusters.shared.connections.enter();
+        tokio::task::spawn_local(async move {
+            let _open = open;
+            if tokio::time::timeout(limit, copy.send(&cluster)).await.is_err() {
+                tracing::debug!(cluster = %cluster.policy().name, "a mirrored request took too long");
+            }
+        });
+    }
+}
+
+fn append_shadow(head: &mut Head) {
+    let host = head.authority();
+    let at = weir_routing::without_port(host).len();
+    if let Ok(value) = HeaderValue::from_str(&format!("{}-shadow{}", &host[..at], &host[at..])) {
+        head.headers.insert(header::HOST, value);
+    }
+}
+
+struct Copy {
+    head: Head,
+    body: RequestBody,
+    client: Option<Version>,
+    context: LbContext<'static>,
+}
+
+impl Copy {
+    /// Sends it once, and reads the answer to its end, so that the connection can be used again.
+    async fn send(self, cluster: &ClusterRuntime) {
+        let Self { head, body, client, context } = self;
+        let Some(target) = cluster.pick(&context) else { return };
+        let Ok(permit) = cluster.take(Resource::Requests) else { return };
+        let busy = target.busy(permit);
+        let outgoing = Outgoing {
+            cluster,
+            target: &target,
+            head: &RefCell::new(head),
+            body: Payload::Copy(RefCell::new(Some(body))),
+            client,
+            limits: AttemptLimits::default(),
+            exchange: None,
+        };
+        let Ok((response, origin, _)) = outgoing.send().await else { return };
+        cluster.with_stats(|stats| stats.statuses.count(response.status().as_u16()));
+        UpstreamBody::new(response.into_body(), origin, busy, None).discard().await;
+    }
+}

@@ -1,0 +1,115 @@
+//! A route table as one worker uses it: with the clusters that its routes lead to at hand.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+
+use weir_routing::{Route, RouteTable, VirtualHost};
+
+use crate::exchange::Matched;
+use crate::upstream::cluster::ClusterRuntime;
+use crate::upstream::clusters::Clusters;
+
+/// A route table and its clusters. It is exchanged whole.
+#[derive(Debug)]
+pub struct RoutesRuntime {
+    /// The table.
+    pub table: Arc<RouteTable>,
+    /// For each virtual host, the clusters that its routes name by position; none where there is no such cluster.
+    clusters: Vec<Vec<Option<Rc<ClusterRuntime>>>>,
+}
+
+impl RoutesRuntime {
+    /// Finds the clusters of a table.
+    pub fn new(table: Arc<RouteTable>, clusters: &Clusters) -> Self {
+        let of_host = |host: &Arc<VirtualHost>| host.clusters.iter().map(|name| clusters.get(name)).collect();
+        Self { clusters: table.virtual_hosts.iter().map(of_host).collect(), table }
+    }
+
+    /// The cluster at a position of a virtual host's list.
+    pub fn cluster(&self, host: usize, cluster: u32) -> Option<&Rc<ClusterRuntime>> {
+        self.clusters.get(host)?.get(cluster as usize)?.as_ref()
+    }
+}
+
+/// Where connections find the newest state of a route table.
+#[derive(Debug, Default)]
+pub struct RouteSlot(RefCell<Option<Rc<RoutesRuntime>>>);
+
+impl RouteSlot {
+    /// The newest state; none before the first has arrived.
+    pub fn get(&self) -> Option<Rc<RoutesRuntime>> {
+        self.0.borrow().clone()
+    }
+
+    /// Puts a new state in its place. Requests that have begun keep the old one.
+    pub fn set(&self, routes: RoutesRuntime) {
+        *self.0.borrow_mut() = Some(Rc::new(routes));
+    }
+}
+
+/// A virtual host, and the route in it, if one matched, with the clusters that they lead to.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The table that was asked, and its clusters.
+    pub routes: Rc<RoutesRuntime>,
+    /// What it answered.
+    pub matched: Matched,
+}
+
+impl Found {
+    /// The route.
+    pub fn route(&self) -> Option<&Route> {
+        self.matched.route()
+    }
+
+    /// The cluster at a position of the virtual host's list.
+    pub fn cluster(&self, cluster: u32) -> Option<&Rc<ClusterRuntime>> {
+        self.routes.cluster(self.matched.host, cluster)
+    }
+}
+
+/// Where the connection managers of one proxy instance find their routes: by name, and those that stand in listeners.
+#[derive(Debug, Default)]
+pub struct RouteSlots {
+    named: RefCell<HashMap<Arc<str>, Rc<RouteSlot>>>,
+    inline: RefCell<Vec<(Arc<RouteTable>, Weak<RouteSlot>)>>,
+}
+
+impl RouteSlots {
+    /// The slot of a table that comes under a name, made if there is none yet.
+    pub fn named(&self, name: &Arc<str>) -> Rc<RouteSlot> {
+        self.named.borrow_mut().entry(name.clone()).or_default().clone()
+    }
+
+    /// A slot for a table that stands in a listener. It follows changes of the clusters as long as somebody uses it.
+    pub fn inline(&self, table: &Arc<RouteTable>, clusters: &Clusters) -> Rc<RouteSlot> {
+        let slot = Rc::<RouteSlot>::default();
+        slot.set(RoutesRuntime::new(table.clone(), clusters));
+        self.inline.borrow_mut().push((table.clone(), Rc::downgrade(&slot)));
+        slot
+    }
+
+    /// Follows a change of the named tables, and of the clusters if any has come or gone.
+    pub fn follow(&self, tables: &Tables, previous: &Tables, clusters_changed: bool, clusters: &Clusters) {
+        for (name, table) in tables {
+            let same = previous.get(name).is_some_and(|known| Arc::ptr_eq(known, table));
+            if !same || clusters_changed {
+                self.named(name).set(RoutesRuntime::new(table.clone(), clusters));
+            }
+        }
+        // A listener that is on its way out may still use a table that is gone.
+        self.named.borrow_mut().retain(|name, slot| tables.contains_key(name) || Rc::strong_count(slot) > 1);
+        self.inline.borrow_mut().retain(|(table, slot)| {
+            let slot = slot.upgrade();
+            if let Some(slot) = slot.as_ref().filter(|_| clusters_changed) {
+                slot.set(RoutesRuntime::new(table.clone(), clusters));
+            }
+            slot.is_some()
+        });
+    }
+}
+
+/// Route tables by their names.
+type Tables = HashMap<Arc<str>, Arc<RouteTable>>;

@@ -1,0 +1,60 @@
+//! Requests to change from HTTP to another protocol: WebSocket. They go to an instance as all requests do; once it has agreed,
+//! only bytes pass.
+
+use http::{Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use weir_config::cluster::UpstreamProtocol;
+use weir_config::flags::ResponseFlags;
+
+use crate::http::body::ResponseBody;
+use crate::http::call::Call;
+use crate::tcp::relay;
+use crate::upstream::body::Origin;
+use crate::upstream::cluster::ClusterRuntime;
+use crate::upstream::host::BusyGuard;
+
+/// Whether a request that asks for a change of protocol may be sent on, if it does.
+///
+/// # Errors
+/// The status that refuses it.
+pub(super) fn check(call: &Call, cluster: &ClusterRuntime) -> Result<(), StatusCode> {
+    let request = call.exchange.request.borrow();
+    let Some(protocol) = &request.upgrade else { return Ok(()) };
+    let allowed = call.http.config.websocket && protocol.as_bytes().eq_ignore_ascii_case(b"websocket") && call.on_upgrade.is_some();
+    match cluster.policy().protocol {
+        _ if !allowed => Err(StatusCode::FORBIDDEN),
+        UpstreamProtocol::Http2 => Err(StatusCode::BAD_GATEWAY),
+        UpstreamProtocol::Http1 | UpstreamProtocol::Same => Ok(()),
+    }
+}
+
+/// Passes bytes, now that the instance has agreed.
+pub(super) fn switch(mut call: Call, answer: Response<()>, origin: Origin, busy: BusyGuard) -> Response<ResponseBody> {
+    let (on_upgrade, control) = (call.on_upgrade.take(), call.control.clone());
+    let open = call.http.clusters.shared.connections.enter();
+    call.finish(answer, |(), mut ending| {
+        // The connection's own task ends here: who waits for open connections is to wait for this one.
+        tokio::task::spawn_local(async move {
+            let (_open, _busy) = (open, busy);
+            let (Origin::Http1(Some(connection), _), Some(on_upgrade)) = (origin, on_upgrade) else { return };
+            let exchange = ending.exchange.clone();
+            let relayed = async {
+                let upstream = connection.into_stream().await;
+                match on_upgrade.await {
+                    Ok(client) => {
+                        let ended = relay::copy(TokioIo::new(client), upstream, &exchange).await;
+                        tracing::trace!(?ended, "an upgraded connection ended");
+                        true
+                    }
+                    Err(_) => false,
+                }
+            };
+            match control.unless_ended(relayed).await {
+                Some(true) => ending.complete(),
+                Some(false) => exchange.flag(ResponseFlags::DOWNSTREAM_TERMINATED),
+                None => exchange.flag(ResponseFlags::LOCAL_RESET),
+            }
+        });
+        ResponseBody::of_upgrade()
+    })
+}

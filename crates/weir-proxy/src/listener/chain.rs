@@ -1,0 +1,162 @@
+//! A filter chain as one worker serves it: TLS, then HTTP or TCP.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rustls::ServerConfig;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+
+use weir_config::http::RouteSource;
+use weir_config::listener::{Chain, Handler};
+
+use super::Surroundings;
+use crate::exchange::ConnectionInfo;
+use crate::http::control::Control;
+use crate::http::{HttpRuntime, connection};
+use crate::io::prefixed::Prefixed;
+use crate::tcp::{Client, TcpRuntime};
+
+/// A filter chain, for one worker.
+pub struct ChainRuntime {
+    /// What it is told to do.
+    pub chain: Arc<Chain>,
+    /// What the handshakes of TLS are done with; none for plain text.
+    tls: Option<Arc<ServerConfig>>,
+    handler: HandlerRuntime,
+    /// The connections that it serves now, those that have changed to another protocol among them.
+    open: RefCell<HashMap<u64, Weak<Control>>>,
+    draining: Cell<bool>,
+    drain_duration: Duration,
+}
+
+enum HandlerRuntime {
+    Http(Rc<HttpRuntime>),
+    Tcp(Rc<TcpRuntime>),
+}
+
+/// A connection that has come in.
+pub struct Incoming {
+    /// The socket.
+    pub stream: TcpStream,
+    /// What was read of it already.
+    pub first: Bytes,
+    /// What is known of it.
+    pub info: ConnectionInfo,
+}
+
+impl ChainRuntime {
+    /// For one worker; `inbound` says that it takes what comes to the workload.
+    pub fn new(around: &Surroundings, chain: &Arc<Chain>, tls: Option<Arc<ServerConfig>>, inbound: bool) -> Self {
+        let Surroundings { clusters, routes, recorder, drain_duration } = around;
+        let handler = match &chain.handler {
+            Handler::Http(config) => {
+                let routes = match &config.routes {
+                    RouteSource::Named(name) => routes.named(name),
+                    RouteSource::Inline(table) => routes.inline(table, clusters),
+                };
+                let recording = recorder.recording(&config.access_logs, inbound);
+                HandlerRuntime::Http(Rc::new(HttpRuntime { config: config.clone(), routes, recording, clusters: clusters.clone() }))
+            }
+            Handler::Tcp(config) => {
+                let recording = recorder.recording(&config.access_logs, inbound);
+                HandlerRuntime::Tcp(Rc::new(TcpRuntime::new(config.clone(), recording, clusters.clone())))
+            }
+        };
+        Self { chain: chain.clone(), tls, handler, open: RefCell::default(), draining: Cell::new(false), drain_duration: *drain_duration }
+    }
+
+    /// Its connections end when they have finished what they are doing, and those that never do when it has lasted too long.
+    pub fn drain(&self) {
+        self.draining.set(true);
+        let left: Vec<Weak<Control>> = self.open.borrow().values().cloned().collect();
+        self.controls().iter().for_each(|control| control.finish());
+        let limit = self.drain_duration;
+        if !left.is_empty() {
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(limit).await;
+                left.iter().filter_map(Weak::upgrade).for_each(|control| control.end());
+            });
+        }
+    }
+
+    fn controls(&self) -> Vec<Rc<Control>> {
+        self.open.borrow().values().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Ends HTTP connections on which nothing happened for too long, or that are too old.
+    pub fn sweep(&self, now: Instant) {
+        self.open.borrow_mut().retain(|_, control| control.strong_count() > 0);
+        let HandlerRuntime::Http(http) = &self.handler else { return };
+        let over = |limit: Option<Duration>, since: Option<Instant>| {
+            limit.zip(since).is_some_and(|(limit, since)| now.duration_since(since) >= limit)
+        };
+        for control in self.controls() {
+            let idle = over(http.config.idle_timeout, control.last_request.get());
+            if idle || over(http.config.max_connection_duration, control.opened.get()) {
+                control.finish();
+            }
+        }
+    }
+
+    /// Serves a connection to its end.
+    ///
+    /// # Errors
+    /// If its TLS handshake fails.
+    pub async fn serve(&self, incoming: Incoming) -> io::Result<()> {
+        let control = self.enter(&incoming.info);
+        // A connection that nobody waits for any more is dropped as it is.
+        control.clone().unless_ended(self.serve_until_end(incoming, control)).await.unwrap_or(Ok(()))
+    }
+
+    /// Takes a connection in among those that can be told to end.
+    fn enter(&self, info: &ConnectionInfo) -> Rc<Control> {
+        let control = Rc::new(Control::default());
+        let now = Some(Instant::now());
+        control.last_request.set(now);
+        control.opened.set(now);
+        if self.draining.get() {
+            control.finish();
+        }
+        self.open.borrow_mut().insert(info.id, Rc::downgrade(&control));
+        control
+    }
+
+    async fn serve_until_end(&self, incoming: Incoming, control: Rc<Control>) -> io::Result<()> {
+        let Incoming { stream, first, info } = incoming;
+        let Some(tls) = &self.tls else {
+            match &self.handler {
+                HandlerRuntime::Http(http) => {
+                    connection::serve(Prefixed::new(first, stream), None, Rc::new(info), http.clone(), control).await;
+                }
+                HandlerRuntime::Tcp(tcp) => {
+                    Box::pin(tcp.clone().serve::<Prefixed<TcpStream>>(Client::Plain(stream, first), Rc::new(info))).await;
+                }
+            }
+            return Ok(());
+        };
+        // Each kind of connection has its own room: otherwise every one takes as much as the largest.
+        Box::pin(self.serve_tls(tls, Incoming { stream, first, info }, control)).await
+    }
+
+    async fn serve_tls(&self, tls: &Arc<ServerConfig>, incoming: Incoming, control: Rc<Control>) -> io::Result<()> {
+        let Incoming { stream, first, mut info } = incoming;
+        let stream = TlsAcceptor::from(tls.clone()).accept(Prefixed::new(first, stream)).await?;
+        let (_, session) = stream.get_ref();
+        info.tls_version = Some(match session.protocol_version() {
+            Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
+            _ => "TLSv1.3",
+        });
+        let alpn = session.alpn_protocol().map(<[u8]>::to_vec).unwrap_or_default();
+        match &self.handler {
+            HandlerRuntime::Http(http) => connection::serve(stream, Some(alpn), Rc::new(info), http.clone(), control).await,
+            HandlerRuntime::Tcp(tcp) => tcp.clone().serve(Client::Tls(stream), Rc::new(info)).await,
+        }
+        Ok(())
+    }
+}

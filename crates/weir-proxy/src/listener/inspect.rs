@@ -1,0 +1,138 @@
+//! What a connection is, by its first bytes: Envoy's TLS and HTTP inspectors.
+
+use std::io;
+
+use bytes::Bytes;
+use rustls::server::Acceptor;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
+use weir_config::listener::Inspect;
+
+/// More than this is not read before it is decided.
+const MAX_INSPECTED: usize = 64 << 10;
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// No method that is in use is longer.
+const MAX_METHOD: usize = 32;
+
+/// What was found out.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Whether it is TLS.
+    pub tls: bool,
+    /// For which server.
+    pub server_name: Option<String>,
+    /// What it offers by ALPN; for plain text what it speaks: `http/1.1`, `http/1.0` or `h2c`.
+    pub protocols: Vec<Vec<u8>>,
+    /// What was read to find out.
+    pub first: Bytes,
+}
+
+/// Finds out what a connection is, as far as its listener wants to know.
+///
+/// # Errors
+/// If it ends, or says nothing in time where it must.
+pub async fn inspect(stream: &mut TcpStream, inspect: Inspect) -> io::Result<Found> {
+    if !inspect.tls && !inspect.http {
+        return Ok(Found::default());
+    }
+    let mut read = vec![];
+    let found = look(stream, inspect, &mut read);
+    let found = match inspect.timeout {
+        None => found.await,
+        Some(limit) => match tokio::time::timeout(limit, found).await {
+            Ok(found) => found,
+            Err(_) if inspect.go_on => Ok(Found::default()),
+            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "it said nothing in time")),
+        },
+    };
+    found.map(|found| Found { first: read.into(), ..found })
+}
+
+async fn look(stream: &mut TcpStream, inspect: Inspect, read: &mut Vec<u8>) -> io::Result<Found> {
+    loop {
+        if let Some(found) = decide(read, inspect)? {
+            return Ok(found);
+        }
+        if read.len() >= MAX_INSPECTED {
+            return Ok(Found::default());
+        }
+        if stream.read_buf(read).await? == 0 {
+            // It has said all that it will say; what it was is what is there.
+            return Ok(Found::default());
+        }
+    }
+}
+
+/// What is known by these bytes; none if more are needed.
+fn decide(bytes: &[u8], inspect: Inspect) -> io::Result<Option<Found>> {
+    const HANDSHAKE: u8 = 0x16;
+    match bytes.first() {
+        None => Ok(None),
+        Some(&HANDSHAKE) if inspect.tls => client_hello(bytes),
+        Some(_) if inspect.http => Ok(http(bytes)),
+        Some(_) => Ok(Some(Found::default())),
+    }
+}
+
+fn client_hello(bytes: &[u8]) -> io::Result<Option<Found>> {
+    let mut acceptor = Acceptor::default();
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        acceptor.read_tls(&mut rest)?;
+        match acceptor.accept() {
+            Ok(Some(accepted)) => {
+                let hello = accepted.client_hello();
+                return Ok(Some(Found {
+                    tls: true,
+                    server_name: hello.server_name().map(str::to_owned),
+                    protocols: hello.alpn().into_iter().flatten().map(<[u8]>::to_vec).collect(),
+                    first: Bytes::new(),
+                }));
+            }
+            Ok(None) => {}
+            // It begins like TLS but is not: the instance may know what to do with it.
+            Err(_) => return Ok(Some(Found::default())),
+        }
+    }
+    Ok(None)
+}
+
+/// Whether it is HTTP, and which; none if more bytes are needed.
+fn http(bytes: &[u8]) -> Option<Found> {
+    let spoken = |protocol: &[u8]| Some(Found { protocols: vec![protocol.to_vec()], ..Found::default() });
+    let length = bytes.len().min(HTTP2_PREFACE.len());
+    if bytes[..length] == HTTP2_PREFACE[..length] {
+        return if bytes.len() >= HTTP2_PREFACE.len() { spoken(b"h2c") } else { None };
+    }
+    let method = bytes.iter().position(|byte| *byte == b' ');
+    let word = &bytes[..method.unwrap_or(bytes.len())];
+    if word.is_empty() || word.len() > MAX_METHOD || !word.iter().all(u8::is_ascii_uppercase) {
+        return Some(Found::default());
+    }
+    let line = bytes.iter().position(|byte| *byte == b'\n').map(|end| bytes[..end].trim_ascii_end())?;
+    if line.ends_with(b" HTTP/1.1") {
+        spoken(b"http/1.1")
+    } else if line.ends_with(b" HTTP/1.0") {
+        spoken(b"http/1.0")
+    } else {
+        Some(Found::default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn http_is_told_by_its_first_line() {
+        let protocol = |bytes: &[u8]| http(bytes).map(|found| found.protocols.first().cloned().unwrap_or_default());
+        assert_eq!(protocol(b"GET / HTTP/1.1\r\nhost"), Some(b"http/1.1".to_vec()));
+        assert_eq!(protocol(b"GET / HTTP/1.0\r\n"), Some(b"http/1.0".to_vec()));
+        assert_eq!(protocol(HTTP2_PREFACE), Some(b"h2c".to_vec()));
+        assert_eq!(protocol(b"PRI * HT"), None);
+        assert_eq!(protocol(b"GET /"), None);
+        assert_eq!(protocol(b"hello\n"), Some(vec![]));
+        assert_eq!(protocol(b"HELLO\n"), Some(vec![]));
+    }
+}

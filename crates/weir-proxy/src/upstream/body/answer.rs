@@ -1,0 +1,195 @@
+//! The body of an instance's answer. It drives the connection that it comes from, and gives it back when it has ended.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use crate::exchange::failure::{Expired, Failure, FailureKind};
+use crate::stats::cluster::Tally;
+use crate::upstream::host::{BusyGuard, HostRuntime};
+use crate::upstream::http1::Http1Connection;
+use crate::upstream::http2::StreamGuard;
+
+/// Resolves when a limit of time is reached.
+pub type Expiry = Pin<Box<dyn Future<Output = Expired>>>;
+
+/// The body of an instance's answer.
+pub struct UpstreamBody {
+    /// What arrives.
+    incoming: Incoming,
+    /// Where it arrives.
+    origin: Origin,
+    /// Counts the request as long as its answer streams.
+    #[expect(dead_code, reason = "it counts until it is dropped")]
+    busy: BusyGuard,
+    /// Says when it is to break off.
+    expiry: Option<Expiry>,
+    ended: bool,
+    /// Why it breaks off, once that is known; told when what came before has gone out.
+    broken: Option<BrokenOff>,
+}
+
+/// The connection that a body arrives on.
+#[expect(clippy::large_enum_variant, reason = "it lives in a box already, and the large variant is the common one")]
+pub enum Origin {
+    /// HTTP/1.1: this body drives it, and gives it back.
+    Http1(Option<Http1Connection>, Rc<HostRuntime>),
+    /// HTTP/2: a task of its own drives it.
+    Http2(StreamGuard),
+}
+
+/// A body breaks off: the client's connection, or its stream, is closed then, for there is no other way to say it.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer broke off: {0:?}")]
+pub struct BrokenOff(pub Failure);
+
+impl UpstreamBody {
+    /// The body of an answer whose head has just come.
+    pub fn new(incoming: Incoming, origin: Origin, busy: BusyGuard, expiry: Option<Expiry>) -> Self {
+        Self { incoming, origin, busy, expiry, ended: false, broken: None }
+    }
+
+    /// Whether all of it has passed.
+    pub fn has_ended(&self) -> bool {
+        self.ended || self.incoming.is_end_stream()
+    }
+
+    /// How long it will be, as far as that is known.
+    pub fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+
+    /// Reads it to its end, for nobody.
+    pub async fn discard(mut self) {
+        loop {
+            match poll_fn(|cx| self.poll(cx)).await {
+                Some(Ok(_)) => {}
+                Some(Err(_)) => return,
+                None => break,
+            }
+        }
+        self.give_back();
+    }
+
+    /// Once it has ended, its connection can take another request.
+    pub fn give_back(&mut self) {
+        if let Origin::Http1(connection, host) = &mut self.origin
+            && let Some(connection) = connection.take()
+        {
+            host.keep(connection);
+        }
+        if let Origin::Http2(stream) = &mut self.origin {
+            stream.ended();
+        }
+    }
+
+    /// The next part.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        let frame = ready!(self.poll_part(cx));
+        self.ended |= !matches!(&frame, Some(Ok(frame)) if frame.is_data());
+        Poll::Ready(frame)
+    }
+
+    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        if let Some(expiry) = &mut self.expiry
+            && let Poll::Ready(expired) = expiry.as_mut().poll(cx)
+        {
+            self.expiry = None;
+            if let Some(tally) = self.origin.tally() {
+                expired.count(tally);
+            }
+            self.origin.abandon();
+            return Poll::Ready(Some(Err(BrokenOff(Failure::of_answer(FailureKind::Expired(expired))))));
+        }
+        if let Some(broken) = self.broken.take() {
+            return Poll::Ready(Some(Err(broken)));
+        }
+        let frame = match &mut self.origin {
+            Origin::Http2(_) => Pin::new(&mut self.incoming).poll_frame(cx),
+            Origin::Http1(connection, _) => {
+                // Asking first tells the driver that more is wanted; then the driver may have more.
+                let mut unwoken = Context::from_waker(Waker::noop());
+                match (Pin::new(&mut self.incoming).poll_frame(&mut unwoken), connection) {
+                    (Poll::Pending, Some(connection)) => {
+                        connection.drive(cx);
+                        Pin::new(&mut self.incoming).poll_frame(&mut unwoken)
+                    }
+                    (ready, _) => ready,
+                }
+            }
+        };
+        match frame {
+            Poll::Ready(Some(Err(error))) => {
+                let kind = self.origin.broke_off(&error);
+                self.origin.abandon();
+                tracing::debug!(%error, "an answer broke off");
+                // An error would overtake what the client's connection holds and has not yet sent.
+                self.broken = Some(BrokenOff(Failure::of_answer(kind)));
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(frame))),
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl Origin {
+    /// Where it is counted.
+    fn tally(&self) -> Option<&Tally> {
+        match self {
+            Self::Http1(connection, _) => connection.as_ref().map(|connection| connection.counted.tally()),
+            Self::Http2(stream) => Some(stream.tally()),
+        }
+    }
+
+    /// Takes note of an answer that broke off; how.
+    fn broke_off(&mut self, error: &hyper::Error) -> FailureKind {
+        match self {
+            Self::Http1(connection, _) => {
+                if let Some(connection) = connection {
+                    if !error.is_parse() {
+                        connection.counted.ended_by_peer();
+                    }
+                    connection.counted.tally().cx_protocol_error.add(1);
+                }
+                // Against the rules of HTTP: all that HTTP/1.1 lets an instance do.
+                FailureKind::Protocol
+            }
+            Self::Http2(stream) => {
+                stream.ended();
+                let kind = reset(error);
+                match kind {
+                    FailureKind::Reset => stream.tally().rq_rx_reset.add(1),
+                    FailureKind::Protocol => stream.tally().rq_tx_reset.add(1),
+                    _ => stream.tally().rq_pending_failure_eject.add(1),
+                }
+                kind
+            }
+        }
+    }
+
+    /// A connection of HTTP/1.1 that has not come to the end of its answer is of no more use.
+    fn abandon(&mut self) {
+        if let Self::Http1(connection, _) = self {
+            *connection = None;
+        }
+    }
+}
+
+/// How a stream of HTTP/2 broke off.
+fn reset(error: &hyper::Error) -> FailureKind {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
+    match source {
+        Some(error) if error.is_io() => FailureKind::Closed,
+        Some(error) if error.is_remote() => FailureKind::Reset,
+        Some(_) => FailureKind::Protocol,
+        None => FailureKind::Closed,
+    }
+}

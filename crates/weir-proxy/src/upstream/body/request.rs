@@ -1,0 +1,234 @@
+//! The body of a request on its way to an instance.
+//!
+//! An attempt may fail after part of the body has gone out. Where a route retries, what has gone out is kept, up
+//! to a limit, so that the next attempt can begin anew; the parts are shared, not copied. Beyond the limit
+//! nothing is kept and nothing retried, so that a body of any size passes in constant memory.
+
+use std::cell::RefCell;
+use std::io::ErrorKind;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::sync::Notify;
+
+use super::copies::{self, Copied, Copies};
+use crate::exchange::Exchange;
+use crate::exchange::failure::FailureKind;
+
+/// What is kept of a body: Envoy's `per_connection_buffer_limit_bytes`.
+pub const REPLAY_LIMIT: usize = 1 << 20;
+
+/// The body of one attempt, or of a copy of the request.
+pub struct RequestBody(Kind);
+
+enum Kind {
+    Empty,
+    Attempt(Attempt),
+    Copy(Copied),
+}
+
+/// Why a body breaks off.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokenOff {
+    /// The client broke it off.
+    #[error(transparent)]
+    Client(#[from] hyper::Error),
+    /// It is a copy, and the original did not reach its end, or ran ahead too far.
+    #[error("the copy is given up")]
+    Copy,
+}
+
+struct Attempt {
+    source: Rc<ClientBody>,
+    /// How many of the kept parts this attempt has sent.
+    position: usize,
+}
+
+/// The client's body, shared by the attempts.
+pub struct ClientBody {
+    state: RefCell<State>,
+    exchange: Rc<Exchange>,
+    /// Told when the body has come to its end.
+    ended: Notify,
+}
+
+struct State {
+    incoming: Incoming,
+    kept: Vec<Bytes>,
+    kept_bytes: usize,
+    /// Whether parts are kept; not if no retry can need them, nor beyond the limit.
+    keep: bool,
+    ended: bool,
+    /// Whether anything has gone out that is not kept.
+    lost: bool,
+    /// Why the client's body broke off, if it did.
+    failed: Option<FailureKind>,
+    /// Where copies of the parts go, as they first go out.
+    copies: Vec<Copies>,
+}
+
+impl ClientBody {
+    /// A client's body; `None` if it is empty. With `keep` it can be sent more than once.
+    pub fn new(incoming: Incoming, keep: bool, exchange: Rc<Exchange>) -> Option<Rc<Self>> {
+        if incoming.is_end_stream() {
+            exchange.request_end.set(Some(exchange.start));
+            return None;
+        }
+        let state = State { incoming, kept: vec![], kept_bytes: 0, keep, ended: false, lost: false, failed: None, copies: vec![] };
+        Some(Rc::new(Self { state: RefCell::new(state), exchange, ended: Notify::new() }))
+    }
+
+    /// Whether another attempt can send all of it.
+    pub fn can_replay(&self) -> bool {
+        !self.state.borrow().lost
+    }
+
+    /// Whether it has come to its end.
+    pub fn has_ended(&self) -> bool {
+        self.state.borrow().ended
+    }
+
+    /// Why it broke off, if it did: then the client failed, whatever else failed for it.
+    pub fn failure(&self) -> Option<FailureKind> {
+        self.state.borrow_mut().failed.take()
+    }
+
+    /// Waits until it has come to its end.
+    pub async fn end(&self) {
+        while !self.has_ended() {
+            self.ended.notified().await;
+        }
+    }
+}
+
+impl RequestBody {
+    /// No body.
+    pub fn empty() -> Self {
+        Self(Kind::Empty)
+    }
+
+    /// The body of one attempt, from the start.
+    pub fn attempt(source: Option<&Rc<ClientBody>>) -> Self {
+        Self(source.map_or(Kind::Empty, |source| Kind::Attempt(Attempt { source: source.clone(), position: 0 })))
+    }
+
+    /// A body that breaks off at once.
+    pub fn broken() -> Self {
+        Self(Kind::Copy(copies::pair().1))
+    }
+
+    /// A copy of all that will go out of a body of which nothing has gone out yet.
+    pub fn copy(source: Option<&Rc<ClientBody>>) -> Self {
+        let Some(source) = source else { return Self::empty() };
+        let (copies, copied) = copies::pair();
+        source.state.borrow_mut().copies.push(copies);
+        Self(Kind::Copy(copied))
+    }
+}
+
+impl State {
+    fn end(&mut self, exchange: &Exchange) {
+        exchange.request_end.set(Some(std::time::Instant::now()));
+        self.ended = true;
+        self.copies.drain(..).for_each(Copies::end);
+    }
+
+    fn keep(&mut self, part: &Bytes) {
+        self.kept_bytes += part.len();
+        if self.keep && self.kept_bytes <= REPLAY_LIMIT {
+            self.kept.push(part.clone());
+            return;
+        }
+        self.keep = false;
+        self.lost = true;
+        self.kept = vec![];
+    }
+}
+
+/// What a client did whose body broke off: it went away, or what it sent is not HTTP.
+fn fault(error: &hyper::Error) -> FailureKind {
+    let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    match io.map(std::io::Error::kind) {
+        Some(ErrorKind::InvalidInput | ErrorKind::InvalidData) => FailureKind::ClientMalformed,
+        _ => FailureKind::ClientGone,
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        let attempt = match &mut self.0 {
+            Kind::Empty => return Poll::Ready(None),
+            Kind::Copy(copied) => return copied.poll(cx),
+            Kind::Attempt(attempt) => attempt,
+        };
+        let mut state = attempt.source.state.borrow_mut();
+        if let Some(part) = state.kept.get(attempt.position) {
+            attempt.position += 1;
+            return Poll::Ready(Some(Ok(Frame::data(part.clone()))));
+        }
+        if state.ended {
+            return Poll::Ready(None);
+        }
+        let Poll::Ready(frame) = Pin::new(&mut state.incoming).poll_frame(cx) else { return Poll::Pending };
+        let exchange = &attempt.source.exchange;
+        exchange.is_active();
+        match frame {
+            Some(Ok(frame)) => {
+                if let Some(part) = frame.data_ref() {
+                    exchange.bytes_received.set(exchange.bytes_received.get() + part.len() as u64);
+                    state.keep(part);
+                    state.copies.retain(|copies| copies.part(part));
+                    attempt.position += 1;
+                }
+                // Trailers are not kept: requests hardly ever have any.
+                state.lost |= frame.is_trailers();
+                if frame.is_trailers() || state.incoming.is_end_stream() {
+                    state.end(exchange);
+                    attempt.source.ended.notify_waiters();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(error)) => {
+                state.lost = true;
+                state.failed = Some(fault(&error));
+                // Dropped before their end, the copies break off as well.
+                state.copies.clear();
+                Poll::Ready(Some(Err(error.into())))
+            }
+            None => {
+                state.end(exchange);
+                attempt.source.ended.notify_waiters();
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Empty => true,
+            Kind::Copy(_) => false,
+            Kind::Attempt(attempt) => {
+                let state = attempt.source.state.borrow();
+                attempt.position >= state.kept.len() && (state.ended || state.incoming.is_end_stream())
+            }
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Empty => SizeHint::with_exact(0),
+            // For the first attempt; later ones, and copies, say how long they are in their head, or are chunked.
+            Kind::Attempt(Attempt { source, position: 0 }) if source.state.borrow().kept.is_empty() => {
+                source.state.borrow().incoming.size_hint()
+            }
+            Kind::Attempt(_) | Kind::Copy(_) => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! The one way of a request to an instance: a connection that is kept, shared or new, within the cluster's limits, then the
+//! request, then the head of the answer. Requests, their copies, retries and changes of protocol all take it.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Instant;
+
+use http::{HeaderMap, Request, Response, Uri, Version};
+use hyper::body::Incoming;
+use weir_config::circuit_breakers::Resource;
+use weir_config::cluster::UpstreamProtocol;
+use weir_config::head::Head;
+
+use super::body::{ClientBody, Origin, RequestBody};
+use super::cluster::ClusterRuntime;
+use super::connect::open;
+use super::framing;
+use super::host::{HostRuntime, Turn};
+use super::http1::{Http1Connection, SendError};
+use super::http2::{self, Http2Connection};
+use super::limits::AttemptLimits;
+use crate::cluster::resources::{Overflow, Permit};
+use crate::exchange::Exchange;
+use crate::exchange::failure::{ConnectError, Failure, FailureKind};
+use crate::stats::cluster::WorkerClusterStats;
+
+/// A request that goes to an instance.
+pub struct Outgoing<'s> {
+    /// The instance's cluster.
+    pub cluster: &'s ClusterRuntime,
+    /// The instance.
+    pub target: &'s Rc<HostRuntime>,
+    /// What is asked.
+    pub head: &'s RefCell<Head>,
+    /// What follows the head.
+    pub body: Payload<'s>,
+    /// What the client speaks.
+    pub client: Option<Version>,
+    /// How long an attempt may take.
+    pub limits: AttemptLimits,
+    /// The exchange that it is made for; none for a copy.
+    pub exchange: Option<&'s Exchange>,
+}
+
+/// The body of a request that goes to an instance.
+pub enum Payload<'s> {
+    /// The client's; none if it has none.
+    Client(Option<&'s Rc<ClientBody>>),
+    /// A copy, which can be sent but once.
+    Copy(RefCell<Option<RequestBody>>),
+}
+
+impl Payload<'_> {
+    fn next(&self) -> RequestBody {
+        match self {
+            Self::Client(body) => RequestBody::attempt(*body),
+            Self::Copy(body) => body.borrow_mut().take().unwrap_or_else(RequestBody::broken),
+        }
+    }
+
+    /// Whether it can be sent once more.
+    fn can_repeat(&self) -> bool {
+        match self {
+            Self::Client(body) => body.is_none_or(|body| body.can_replay()),
+            Self::Copy(body) => body.borrow().is_some(),
+        }
+    }
+
+    fn client(&self) -> Option<&Rc<ClientBody>> {
+        match self {
+            Self::Client(body) => *body,
+            Self::Copy(_) => None,
+        }
+    }
+}
+
+/// So many other connections are tried where the other side takes no more on one: an instance that says so on each must not
+/// keep us opening them.
+const OTHER_CONNECTIONS: u32 = 2;
+
+/// An answer's head, where its body comes from, and when the request was sent.
+pub type Reached = (Response<Incoming>, Origin, Instant);
+
+impl Outgoing<'_> {
+    /// Sends it, and waits for the head of the answer.
+    ///
+    /// # Errors
+    /// If there is no answer; the client's own failures are told from the instance's.
+    pub async fn send(&self) -> Result<Reached, Failure> {
+        let result = match self.cluster.policy().protocol {
+            UpstreamProtocol::Http2 => self.http2().await,
+            UpstreamProtocol::Same if self.client == Some(Version::HTTP_2) => self.http2().await,
+            UpstreamProtocol::Same | UpstreamProtocol::Http1 => self.http1().await,
+        };
+        result.map_err(|failure| match self.body.client().and_then(|body| body.failure()) {
+            // Whatever became of the connection, it was for want of the rest of the request.
+            Some(kind) => Failure { kind, ..failure },
+            None => failure,
+        })
+    }
+
+    fn note_local(&self, local: std::net::SocketAddr) {
+        if let Some(exchange) = self.exchange {
+            exchange.upstream_local.set(Some(local));
+        }
+    }
+
+    async fn http1(&self) -> Result<Reached, Failure> {
+        let mut kept = if self.target.is_waited_for() { None } else { self.target.take_idle() };
+        loop {
+            let (mut connection, reused) = match kept.take() {
+                Some(connection) => (connection, true),
+                None => self.connection().await?,
+            };
+            self.note_local(connection.local);
+            let sent = Instant::now();
+            let request = self.http1_request();
+            match self.limits.hold(self.body.client(), connection.send(request)).await? {
+                Ok(response) => {
+                    if let Err(failure) = framing::check_answer(response.version(), response.headers()) {
+                        connection.counted.tally().cx_protocol_error.add(1);
+                        return Err(failure);
+                    }
+                    let origin = Origin::Http1(Some(connection), self.target.clone());
+                    return Ok((response, origin, sent));
+                }
+                // It had ended unseen, and nothing was written: a fresh one does not change what is sent.
+                Err(error) if reused && error.unsent && self.body.can_repeat() => connection.counted.finish(),
+                Err(error) => return Err(failed(&mut connection, &error)),
+            }
+        }
+    }
+
+    /// A connection where none is idle, and whether it was used before: a new one, or, where no more may be open, the next
+    /// that is given back.
+    async fn connection(&self) -> Result<(Http1Connection, bool), Failure> {
+        let _pending = take(self.cluster, Resource::Pending)?;
+        if !self.cluster.limits_connections() {
+            return Ok((open_http1(self.cluster, self.target).await?, false));
+        }
+        match self.target.turn(self.cluster).await {
+            Turn::Reuse(connection) => Ok((*connection, true)),
+            Turn::Open(permit) => {
+                let mut connection = open_http1(self.cluster, self.target).await?;
+                connection.permit = Some(permit);
+                Ok((connection, false))
+            }
+        }
+    }
+
+    async fn http2(&self) -> Result<Reached, Failure> {
+        let mut others = OTHER_CONNECTIONS;
+        loop {
+            let request = self.http2_request()?;
+            let connection = shared_http2(self.cluster, self.target).await?;
+            self.note_local(connection.local);
+            let mut guard = self.target.stream(&connection);
+            let sent = Instant::now();
+            let mut sender = connection.sender.clone();
+            match self.limits.hold(self.body.client(), sender.try_send_request(request)).await? {
+                Ok(response) => {
+                    framing::check_answer(response.version(), response.headers())?;
+                    return Ok((response, Origin::Http2(guard), sent));
+                }
+                Err(mut error) => {
+                    guard.ended();
+                    // The other side had said that it takes no more, and this was not sent: another connection takes it.
+                    let unsent = error.take_message().is_some();
+                    if unsent && others > 0 && !connection.is_misunderstood() && self.body.can_repeat() {
+                        others -= 1;
+                        continue;
+                    }
+                    let kind = if connection.is_misunderstood() { FailureKind::Protocol } else { classify(error.error()) };
+                    count_reset(&kind, guard.tally());
+                    return Err(Failure { sent: !unsent, ..kind.into() });
+                }
+            }
+        }
+    }
+
+    fn http1_request(&self) -> Request<RequestBody> {
+        let head = self.head.borrow();
+        let mut request = Request::new(self.body.next());
+        *request.method_mut() = head.method.clone();
+        *request.headers_mut() = head.headers.clone();
+        *request.uri_mut() = Uri::from(head.path.clone());
+        let mut headers = std::mem::take(request.headers_mut());
+        framing::frame_request(&head.method, &mut headers, request.body());
+        if let Some(protocol) = &head.upgrade {
+            headers.insert(http::header::CONNECTION, http::HeaderValue::from_static("Upgrade"));
+            headers.insert(http::header::UPGRADE, protocol.clone());
+        }
+        *request.headers_mut() = headers;
+        request
+    }
+
+    fn http2_request(&self) -> Result<Request<RequestBody>, Failure> {
+        let head = self.head.borrow();
+        let uri = Uri::builder().scheme(head.scheme).authority(head.authority()).path_and_query(head.path.clone()).build();
+        // An authority that no URI may have was accepted from an HTTP/1.1 client; HTTP/2 cannot say it.
+        let uri = uri.map_err(|_| Failure::from(FailureKind::Unsendable))?;
+        let mut request = Request::new(self.body.next());
+        *request.method_mut() = head.method.clone();
+        *request.headers_mut() = without_host(&head.headers);
+        *request.uri_mut() = uri;
+        *request.version_mut() = Version::HTTP_2;
+        let mut headers = std::mem::take(request.headers_mut());
+        framing::frame_stream(&mut headers, request.body());
+        *request.headers_mut() = headers;
+        Ok(request)
+    }
+}
+
+fn without_host(headers: &HeaderMap) -> HeaderMap {
+    let mut headers = headers.clone();
+    headers.remove(http::header::HOST);
+    headers
+}
+
+/// What became of a request on a connection of HTTP/1.1.
+fn failed(connection: &mut Http1Connection, error: &SendError) -> Failure {
+    let kind = classify(&error.error);
+    let garbage = matches!(kind, FailureKind::Protocol);
+    if !garbage {
+        connection.counted.ended_by_peer();
+    }
+    if !garbage && !error.begun {
+        return Failure { sent: !error.unsent, ..kind.into() };
+    }
+    // An answer that ends within its head is no answer of HTTP.
+    connection.counted.tally().cx_protocol_error.add(1);
+    Failure::after_sending(FailureKind::Protocol)
+}
+
+/// Counts a stream of HTTP/2 that failed.
+fn count_reset(kind: &FailureKind, stats: &WorkerClusterStats) {
+    match kind {
+        FailureKind::Reset => stats.rq_rx_reset.add(1),
+        FailureKind::Protocol => stats.rq_tx_reset.add(1),
+        FailureKind::Closed => stats.rq_pending_failure_eject.add(1),
+        _ => {}
+    }
+}
+
+/// Takes one of what the cluster limits.
+///
+/// # Errors
+/// If the limit is reached.
+pub fn take(cluster: &ClusterRuntime, resource: Resource) -> Result<Option<Permit>, Failure> {
+    cluster.take(resource).map_err(|Overflow| {
+        cluster.with_stats(|stats| stats.rq_pending_overflow.add(1));
+        FailureKind::Overflow.into()
+    })
+}
+
+/// A connection that is open, or a new one.
+async fn shared_http2(cluster: &ClusterRuntime, target: &HostRuntime) -> Result<Http2Connection, Failure> {
+    if let Some(connection) = target.shared_at_once() {
+        return Ok(connection);
+    }
+    let _pending = take(cluster, Resource::Pending)?;
+    let opened = target.shared_or_opened(cluster, async |permit, freed| {
+        let stream = open(cluster, target).await?;
+        let opened = Http2Connection::open(stream, cluster.policy().http2, cluster.tally(), permit, freed).await;
+        opened.map_err(|error| classify(&error).into())
+    });
+    opened.await.map_err(|failure| {
+        failure.unwrap_or_else(|| {
+            cluster.with_stats(|stats| stats.rq_pending_failure_eject.add(1));
+            FailureKind::Connect(ConnectError::Elsewhere).into()
+        })
+    })
+}
+
+/// A new connection.
+async fn open_http1(cluster: &ClusterRuntime, target: &HostRuntime) -> Result<Http1Connection, Failure> {
+    let stream = open(cluster, target).await?;
+    Http1Connection::open(stream, cluster.tally()).await.map_err(|error| classify(&error).into())
+}
+
+/// What kind of failure an error of the HTTP library is.
+fn classify(error: &hyper::Error) -> FailureKind {
+    let source = std::error::Error::source(error);
+    if let Some(stream) = source.and_then(|source| source.downcast_ref::<h2::Error>()) {
+        return match stream.reason() {
+            Some(h2::Reason::REFUSED_STREAM) => FailureKind::RefusedStream,
+            _ if http2::is_misunderstood(error) => FailureKind::Protocol,
+            // It was told that the connection takes no more before it took this one: as good as refused.
+            _ if stream.is_go_away() && stream.is_remote() => FailureKind::RefusedStream,
+            _ if stream.is_io() => FailureKind::Closed,
+            _ => FailureKind::Reset,
+        };
+    }
+    if error.is_parse() || error.is_parse_status() { FailureKind::Protocol } else { FailureKind::Closed }
+}

@@ -1,0 +1,52 @@
+//! A proxy instance, a gateway or one workload's sidecar, as one worker hosts it.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::world::{ProxyConfig, ProxyState};
+use crate::exchange::recorder::{Recorder, Sinks};
+use crate::http::router::routes::RouteSlots;
+use crate::listener::{Listeners, Surroundings};
+use crate::stats::requests::SeriesRegistry;
+use crate::upstream::clusters::{Clusters, Shared};
+
+/// A proxy instance, for one worker.
+pub struct ProxyRuntime {
+    clusters: Rc<Clusters>,
+    routes: Rc<RouteSlots>,
+    listeners: Rc<Listeners>,
+    applied: Arc<ProxyConfig>,
+}
+
+impl ProxyRuntime {
+    /// A proxy instance without a configuration yet.
+    pub fn new(state: &ProxyState, shared: Rc<Shared>, registry: Arc<SeriesRegistry>, sinks: Rc<Sinks>) -> Self {
+        let (clusters, routes) = (Clusters::new(shared), Rc::<RouteSlots>::default());
+        let recorder = Recorder::new(state.identity.clone(), registry, sinks);
+        let around = Surroundings { clusters: clusters.clone(), routes: routes.clone(), recorder, drain_duration: state.drain_duration };
+        Self { clusters, routes, listeners: Listeners::new(around), applied: Arc::default() }
+    }
+
+    /// Follows a change of the configuration: clusters first, then what leads to them.
+    pub fn follow(&mut self, config: &Arc<ProxyConfig>) {
+        if Arc::ptr_eq(&self.applied, config) {
+            return;
+        }
+        let previous = std::mem::replace(&mut self.applied, config.clone());
+        let changed = self.clusters.follow(&config.clusters);
+        self.routes.follow(&config.routes, &previous.routes, changed, &self.clusters);
+        self.listeners.follow(&config.listeners);
+    }
+
+    /// Stops accepting, and lets what is under way come to its end.
+    pub fn drain(&self) {
+        self.listeners.drain();
+    }
+
+    /// Closes what nobody used for too long.
+    pub fn sweep(&self, now: Instant) {
+        self.clusters.sweep(now);
+        self.listeners.sweep(now);
+    }
+}

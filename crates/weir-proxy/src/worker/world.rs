@@ -1,0 +1,43 @@
+//! What the workers are to do: the newest configuration of each proxy instance.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use weir_routing::RouteTable;
+
+use crate::cluster::Cluster;
+use crate::listener::OpenListener;
+use crate::stats::requests::Identity;
+
+/// The configuration of one proxy instance: xDS compiled into what the workers use. It is immutable and shared by all
+/// workers; a change makes a new one that shares what did not change.
+#[derive(Debug, Default, Clone)]
+pub struct ProxyConfig {
+    /// Its listeners.
+    pub listeners: Vec<OpenListener>,
+    /// Its route tables, by name.
+    pub routes: HashMap<Arc<str>, Arc<RouteTable>>,
+    /// Its clusters, by name.
+    pub clusters: HashMap<Arc<str>, Arc<Cluster>>,
+}
+
+/// What all workers do.
+#[derive(Debug, Default, Clone)]
+pub struct World {
+    /// By the proxy instances' ids.
+    pub proxies: BTreeMap<Arc<str>, ProxyState>,
+    /// Set when the process is to end: nothing new is accepted, what is under way may finish until then.
+    pub drain_until: Option<Instant>,
+}
+
+/// A proxy instance in a [`World`].
+#[derive(Debug, Clone)]
+pub struct ProxyState {
+    /// Who it is, as metrics name it.
+    pub identity: Identity,
+    /// How long connections may go on whose listener or filter chain is gone.
+    pub drain_duration: Duration,
+    /// What it does.
+    pub config: Arc<ProxyConfig>,
+}
