@@ -12,6 +12,7 @@ use weir_xds::route::{DirectResponseAction, RetryPolicy as XdsRetryPolicy, Route
 use weir_xds::values::{millionths, std_duration};
 
 use crate::error::CompileError;
+use crate::filters::Overrides;
 use crate::hash_policy::HashPolicy;
 use crate::header_changes::HeaderChanges;
 use crate::retry::RetryPolicy;
@@ -133,6 +134,8 @@ pub struct WeightedCluster {
     pub response_headers: HeaderChanges,
     /// What becomes of the authority if it is chosen.
     pub host: Option<Box<str>>,
+    /// What it says of filters if it is chosen.
+    pub filters: Overrides,
 }
 
 impl Weighted {
@@ -327,6 +330,7 @@ fn weighted(weighted: &XdsWeighted, shared: &mut Shared) -> Result<Clusters, Com
             response_headers: HeaderChanges::compile(&cluster.response_headers_to_add, &cluster.response_headers_to_remove)
                 .map_err(within)?,
             host,
+            filters: Overrides::compile(&cluster.typed_per_filter_config).map_err(within)?,
         });
     }
     let total = choices.iter().map(|choice| u64::from(choice.weight)).sum();
@@ -348,6 +352,7 @@ mod tests {
             request_headers: HeaderChanges::default(),
             response_headers: HeaderChanges::default(),
             host: None,
+            filters: Overrides::default(),
         };
         let weighted = Weighted { choices: vec![choice(0, 3), choice(1, 0), choice(2, 1)], total: 4 };
         let chosen: Vec<u32> = (0..8).filter_map(|random| Some(weighted.choose(random)?.cluster)).collect();

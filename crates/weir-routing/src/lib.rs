@@ -10,9 +10,7 @@
 pub mod action;
 pub mod answer_match;
 pub mod condition;
-pub mod cors;
 mod error;
-pub mod fault;
 pub mod filter_chain;
 pub mod filters;
 pub mod hash_policy;

@@ -166,7 +166,7 @@ fn check_filters(manager: &HttpConnectionManager) -> Result<(), CompileError> {
             Some(ConfigType::TypedConfig(config)) => config.type_name(),
             _ => filter.name.as_str(),
         };
-        let known = KNOWN_FILTERS.contains(&type_name) || filter.is_optional || filter.disabled;
+        let known = KNOWN_FILTERS.contains(&type_name) || filter.is_optional;
         if !known {
             return Err(CompileError::new(format!("http_filters[{i}]"), format!("the filter `{type_name}` is not supported")));
         }
@@ -194,4 +194,21 @@ fn server_header(manager: &HttpConnectionManager) -> Result<ServerHeader, Compil
         ServerHeaderTransformation::AppendIfAbsent => ServerHeader::AppendIfAbsent(value),
         ServerHeaderTransformation::PassThrough => ServerHeader::PassThrough,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_xds::Any;
+    use weir_xds::hcm::HttpFilter;
+
+    use super::*;
+
+    #[test]
+    fn a_filter_that_is_not_carried_out_is_refused_though_it_is_disabled() {
+        let config = Any { type_url: "type.googleapis.com/a.B".into(), ..Default::default() };
+        let filter = HttpFilter { config_type: Some(ConfigType::TypedConfig(config)), disabled: true, ..Default::default() };
+        let check = |filter| check_filters(&HttpConnectionManager { http_filters: vec![filter], ..Default::default() });
+        assert!(check(filter.clone()).is_err(), "a route could enable it");
+        assert!(check(HttpFilter { is_optional: true, ..filter }).is_ok());
+    }
 }

@@ -5,9 +5,9 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderValue};
 use http::{Response, StatusCode};
-use weir_routing::cors::{Cors, Verdict};
-use weir_routing::fault::{Abort, Fault};
-use weir_routing::filters::Filters;
+use weir_routing::filters::Overrides;
+use weir_routing::filters::cors::{CorsPolicies, Verdict};
+use weir_routing::filters::fault::{Abort, FaultPolicy};
 
 use super::handle::Call;
 use super::local_reply::LocalReply;
@@ -24,18 +24,22 @@ pub(super) enum Passed {
 }
 
 /// Takes a request through the filters.
-pub(super) async fn pass(call: Call, filters: &Filters) -> Passed {
-    let (mut call, held) = match &filters.fault {
+pub(super) async fn pass(call: Call, filters: &Overrides) -> Passed {
+    let applies = |fault: &&FaultPolicy| {
+        let cluster = call.exchange.cluster.borrow();
+        let cluster = cluster.as_ref().map(|cluster| cluster.policy().name.clone());
+        fault.applies(&call.exchange.request.borrow().for_routing(), cluster.as_deref())
+    };
+    let (mut call, held) = match filters.fault().filter(applies) {
         None => (call, None),
         Some(fault) => match inject(call, fault).await {
             Passed::On(call, held) => (call, held),
             answered @ Passed::Answered(_) => return answered,
         },
     };
-    let Some(cors) = &filters.cors else { return Passed::On(call, held) };
     let verdict = {
         let request = call.exchange.request.borrow();
-        cors.judge(request.method.as_str(), &request.headers)
+        CorsPolicies::new(filters.cors()).judge(request.method.as_str(), &request.headers, || fastrand::u32(..))
     };
     match verdict {
         Verdict::Forward => {}
@@ -45,19 +49,19 @@ pub(super) async fn pass(call: Call, filters: &Filters) -> Passed {
     Passed::On(call, held)
 }
 
-async fn inject(call: Call, fault: &Fault) -> Passed {
+async fn inject(call: Call, fault: &FaultPolicy) -> Passed {
     let mut held = None;
-    if let Some(delay) = fault.delay.as_ref().and_then(|delay| delay.strike(fastrand::u32(..1_000_000))) {
+    let delay = fault.delay(&call.exchange.request.borrow().headers, fastrand::u32(..));
+    if let Some(delay) = delay {
         call.exchange.flag(ResponseFlags::DELAY_INJECTED);
         tokio::time::sleep(delay).await;
         held = Some(Instant::now());
     }
-    let Some(abort) = fault.abort.as_ref().and_then(|abort| abort.strike(fastrand::u32(..1_000_000))) else {
-        return Passed::On(call, held);
-    };
+    let abort = fault.abort(&call.exchange.request.borrow().headers, fastrand::u32(..));
+    let Some(abort) = abort else { return Passed::On(call, held) };
     call.exchange.flag(ResponseFlags::FAULT_INJECTED);
     call.exchange.detail("fault_filter_abort");
-    let body = Bytes::from_static(b"fault filter abort");
+    let body = Bytes::copy_from_slice(fault.abort_body());
     let reply = match abort {
         Abort::Http(status) => LocalReply::new(StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE), body),
         // Of no meaning to who does not speak gRPC: Envoy answers 200 then.
@@ -77,8 +81,5 @@ fn preflight(call: Call, headers: HeaderMap) -> Response<ResponseBody> {
 
 /// Tells the browser that the origin may read the answer.
 pub(super) fn allow_origin(matched: &Matched, origin: &HeaderValue, headers: &mut HeaderMap) {
-    let filters = matched.route().and_then(|route| route.filters.as_deref());
-    if let Some(cors) = filters.and_then(|filters| filters.cors.as_ref()) {
-        Cors::allow(cors, origin.clone(), headers);
-    }
+    CorsPolicies::new(matched.route().and_then(|route| route.filters.cors())).allow(origin.clone(), headers);
 }

@@ -14,7 +14,7 @@ pub struct LocalReply {
     /// Headers beside those that the body makes.
     pub headers: HeaderMap,
     /// The gRPC status, where it does not follow from the status code.
-    pub grpc_status: Option<u16>,
+    pub grpc_status: Option<u32>,
 }
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -35,7 +35,7 @@ impl LocalReply {
 
     /// With a gRPC status of its own.
     #[must_use]
-    pub fn with_grpc_status(mut self, status: u16) -> Self {
+    pub fn with_grpc_status(mut self, status: u32) -> Self {
         self.grpc_status = Some(status);
         self
     }
@@ -66,7 +66,7 @@ impl LocalReply {
 
 /// The gRPC status of an HTTP status, as the gRPC specification maps them
 /// (<https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md>).
-fn grpc_status(status: StatusCode) -> u16 {
+fn grpc_status(status: StatusCode) -> u32 {
     match status.as_u16() {
         400 => 13,
         401 => 16,

@@ -39,8 +39,8 @@ pub(super) async fn forward(mut call: Call, matched: &Matched, route: &Route, to
     let cluster = prepare::cluster(&mut call, matched, to);
     call.exchange.cluster.replace(cluster.clone());
     let mut begun = call.exchange.start;
-    if let Some(filters) = &route.filters {
-        match Box::pin(filters::pass(call, filters)).await {
+    if !route.filters.is_empty() {
+        match Box::pin(filters::pass(call, &route.filters)).await {
             Passed::On(passed, held) => {
                 call = passed;
                 begun = held.unwrap_or(begun);
