@@ -22,6 +22,7 @@ mod metadata;
 pub mod normalize;
 pub mod path;
 mod prefix_index;
+mod query;
 mod request;
 pub mod retry;
 pub mod rewrite;

@@ -15,6 +15,7 @@ use crate::error::CompileError;
 mod chain;
 pub mod cors;
 pub mod fault;
+pub mod header_mutation;
 mod overrides;
 mod share;
 
@@ -88,6 +89,7 @@ macro_rules! filters {
 filters! {
     Cors: cors::CorsFilter, cors::CorsPolicy;
     Fault: fault::FaultPolicy, fault::FaultPolicy;
+    HeaderMutation: header_mutation::HeaderMutationPolicy, header_mutation::Mutations;
 }
 
 const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
