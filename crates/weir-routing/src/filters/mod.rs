@@ -12,6 +12,7 @@ use weir_xds::{Any, Message, Name};
 
 use crate::error::CompileError;
 
+pub mod buffer;
 mod chain;
 pub mod cors;
 pub mod fault;
@@ -87,6 +88,7 @@ macro_rules! filters {
 }
 
 filters! {
+    Buffer: buffer::BufferPolicy, buffer::BufferOverride;
     Cors: cors::CorsFilter, cors::CorsPolicy;
     Fault: fault::FaultPolicy, fault::FaultPolicy;
     HeaderMutation: header_mutation::HeaderMutationPolicy, header_mutation::Mutations;
