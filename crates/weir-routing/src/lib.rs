@@ -13,6 +13,7 @@ pub mod condition;
 mod error;
 pub mod filter_chain;
 pub mod filters;
+pub mod grpc;
 pub mod hash_policy;
 pub mod header_changes;
 mod host_index;

@@ -16,6 +16,7 @@ pub mod buffer;
 mod chain;
 pub mod cors;
 pub mod fault;
+pub mod grpc_web;
 pub mod header_mutation;
 mod overrides;
 mod share;
@@ -91,6 +92,7 @@ filters! {
     Buffer: buffer::BufferPolicy, buffer::BufferOverride;
     Cors: cors::CorsFilter, cors::CorsPolicy;
     Fault: fault::FaultPolicy, fault::FaultPolicy;
+    GrpcWeb: grpc_web::GrpcWebFilter;
     HeaderMutation: header_mutation::HeaderMutationPolicy, header_mutation::Mutations;
 }
 
