@@ -15,6 +15,7 @@ use crate::error::CompileError;
 use crate::filters::Overrides;
 use crate::hash_policy::HashPolicy;
 use crate::header_changes::HeaderChanges;
+use crate::rate_limits::{self, Owner, RateLimit};
 use crate::retry::RetryPolicy;
 use crate::rewrite::{PathRewrite, Redirect};
 
@@ -66,6 +67,10 @@ pub struct Forward {
     pub mirrors: Box<[Mirror]>,
     /// What decides which instance gets it, where its like go to the same.
     pub hash: Box<[HashPolicy]>,
+    /// What it counts towards, where filters do not say.
+    pub rate_limits: Box<[RateLimit]>,
+    /// Whether it counts towards those of the virtual host, too.
+    pub include_host_rate_limits: bool,
 }
 
 /// Whether and how far a client's `grpc-timeout` counts.
@@ -273,6 +278,8 @@ impl Forward {
             retry,
             path,
             host: host_rewrite(route)?,
+            rate_limits: rate_limits::compile(&route.rate_limits, Owner::Route)?,
+            include_host_rate_limits: include_host_rate_limits(route),
         })
     }
 }
@@ -289,6 +296,11 @@ fn grpc_timeout(route: &RouteAction) -> GrpcTimeout {
         Some(max) => GrpcTimeout::Honoured(limit(std_duration(max))),
         None => GrpcTimeout::Ignored,
     }
+}
+
+#[allow(deprecated)] // Filters say it now; Istio's routes still do.
+fn include_host_rate_limits(route: &RouteAction) -> bool {
+    route.include_vh_rate_limits.unwrap_or(false)
 }
 
 fn host_rewrite(route: &RouteAction) -> Result<HostRewrite, CompileError> {

@@ -24,6 +24,7 @@ pub mod normalize;
 pub mod path;
 mod prefix_index;
 mod query;
+pub mod rate_limits;
 mod request;
 pub mod retry;
 pub mod rewrite;

@@ -16,6 +16,7 @@ use crate::header_changes::HeaderChanges;
 use crate::host_index::{HostIndex, without_port};
 use crate::matcher::RouteMatcher;
 use crate::metadata::Metadata;
+use crate::rate_limits::{self, Owner, RateLimit};
 use crate::request::RequestHead;
 use crate::retry::RetryPolicy;
 use crate::route_index::RouteIndex;
@@ -57,6 +58,8 @@ pub struct VirtualHost {
     pub response_headers: HeaderChanges,
     /// What it says of filters.
     pub filters: Overrides,
+    /// What its requests count towards, where filters and routes do not say.
+    pub rate_limits: Box<[RateLimit]>,
     /// Tells whether the configuration that it was compiled from has changed.
     fingerprint: Fingerprint,
 }
@@ -201,6 +204,7 @@ impl VirtualHost {
             request_headers: HeaderChanges::compile(&host.request_headers_to_add, &host.request_headers_to_remove)?,
             response_headers: HeaderChanges::compile(&host.response_headers_to_add, &host.response_headers_to_remove)?,
             filters: Overrides::compile(&host.typed_per_filter_config)?,
+            rate_limits: rate_limits::compile(&host.rate_limits, Owner::Route)?,
             fingerprint,
         })
     }

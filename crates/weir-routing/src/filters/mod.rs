@@ -18,6 +18,7 @@ pub mod cors;
 pub mod fault;
 pub mod grpc_web;
 pub mod header_mutation;
+pub mod local_ratelimit;
 mod overrides;
 mod share;
 
@@ -94,6 +95,7 @@ filters! {
     Fault: fault::FaultPolicy, fault::FaultPolicy;
     GrpcWeb: grpc_web::GrpcWebFilter;
     HeaderMutation: header_mutation::HeaderMutationPolicy, header_mutation::Mutations;
+    LocalRateLimit: local_ratelimit::RateLimitPolicy, local_ratelimit::RateLimitOverride;
 }
 
 const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
