@@ -34,8 +34,17 @@ flags! {
     STREAM_IDLE_TIMEOUT = 14, "SI", "StreamIdleTimeout", "Nothing was sent for too long.";
     DURATION_TIMEOUT = 15, "DT", "DurationTimeout", "The stream or connection lasted too long.";
     LOCAL_RESET = 16, "LR", "LocalReset", "The proxy itself reset the stream.";
-    DNS_FAILURE = 18, "DF", "DnsResolutionFailed", "The host that the request names was not found.";
     OVERLOADED = 17, "OM", "OverloadManagerTerminated", "The proxy is out of resources.";
+    DNS_FAILURE = 18, "DF", "DnsResolutionFailed", "The host that the request names was not found.";
+    RATE_LIMITED = 19, "RL", "RateLimited", "It was one too many.";
+    UNAUTHORIZED = 20, "UAEX", "UnauthorizedExternalService", "An authorization service refused it.";
+    RATE_LIMIT_SERVICE_ERROR = 21, "RLSE", "RateLimitServiceError", "The rate limit service failed.";
+    INVALID_ENVOY_HEADERS = 22, "IH", "InvalidEnvoyRequestHeaders", "A header that Envoy reads has no valid value.";
+    FAILED_LOCAL_HEALTH = 23, "LH", "FailedLocalHealthCheck", "The proxy's own workload is not healthy.";
+    FROM_CACHE = 24, "RFCF", "ResponseFromCacheFilter", "A cache answered.";
+    NO_FILTER_CONFIG = 25, "NFCF", "NoFilterConfigFound", "A filter's configuration has not arrived.";
+    UPSTREAM_MAX_DURATION = 26, "UMSDR", "UpstreamMaxStreamDurationReached", "The stream to the instance lasted too long.";
+    DROPPED = 27, "DO", "DropOverload", "The control plane has some requests dropped.";
 }
 
 impl ResponseFlags {

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
+use weir_routing::filters::{self, Filter};
 use weir_routing::normalize::PathRules;
 use weir_routing::{CompileError, RouteTable};
 use weir_xds::hcm::HttpConnectionManager;
 use weir_xds::hcm::http_connection_manager::{CodecType, RouteSpecifier, ServerHeaderTransformation};
-use weir_xds::hcm::http_filter::ConfigType;
 use weir_xds::values::std_duration;
 
 use super::access_log::{self, AccessLog};
@@ -65,6 +65,8 @@ pub struct HttpConfig {
     pub max_header_bytes: usize,
     /// HTTP/2 streams of one connection.
     pub max_concurrent_streams: Option<u32>,
+    /// What requests and answers pass, the router last.
+    pub filters: Box<[Filter]>,
     /// What is written of each request.
     pub access_logs: Vec<AccessLog>,
 }
@@ -100,15 +102,6 @@ pub enum ServerHeader {
     PassThrough,
 }
 
-/// Filters that are carried out, or do nothing that a client or an instance could see.
-const KNOWN_FILTERS: &[&str] = &[
-    "envoy.extensions.filters.http.router.v3.Router",
-    "envoy.extensions.filters.http.cors.v3.Cors",
-    "envoy.extensions.filters.http.dynamic_forward_proxy.v3.FilterConfig",
-    "envoy.extensions.filters.http.fault.v3.HTTPFault",
-    "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig",
-];
-
 impl HttpConfig {
     /// Compiles an xDS connection manager. Inline routes are compiled with it.
     ///
@@ -116,7 +109,6 @@ impl HttpConfig {
     /// If it is not valid, or has a filter that is not carried out: a filter may be there for safety, so a
     /// listener without it must not open.
     pub fn compile(manager: &HttpConnectionManager) -> Result<Self, CompileError> {
-        check_filters(manager)?;
         let http1 = manager.http_protocol_options.as_ref();
         let common = manager.common_http_protocol_options.as_ref();
         let idle = common.and_then(|common| common.idle_timeout.as_ref()).map_or(IDLE_TIMEOUT, std_duration);
@@ -150,6 +142,7 @@ impl HttpConfig {
             max_headers: common.and_then(|common| common.max_headers_count).map_or(MAX_HEADERS, |max| max as usize),
             max_header_bytes: kilobytes * 1024,
             max_concurrent_streams: manager.http2_protocol_options.as_ref().and_then(|options| options.max_concurrent_streams),
+            filters: filters::compile_chain(&manager.http_filters)?,
             access_logs: access_log::compile(&manager.access_log)?,
         })
     }
@@ -158,20 +151,6 @@ impl HttpConfig {
 /// Zero means that there is no limit.
 fn positive(limit: Option<&weir_xds::prost_types::Duration>) -> Option<Duration> {
     limit.map(std_duration).filter(|limit| !limit.is_zero())
-}
-
-fn check_filters(manager: &HttpConnectionManager) -> Result<(), CompileError> {
-    for (i, filter) in manager.http_filters.iter().enumerate() {
-        let type_name = match &filter.config_type {
-            Some(ConfigType::TypedConfig(config)) => config.type_name(),
-            _ => filter.name.as_str(),
-        };
-        let known = KNOWN_FILTERS.contains(&type_name) || filter.is_optional || filter.disabled;
-        if !known {
-            return Err(CompileError::new(format!("http_filters[{i}]"), format!("the filter `{type_name}` is not supported")));
-        }
-    }
-    Ok(())
 }
 
 fn routes(manager: &HttpConnectionManager) -> Result<RouteSource, CompileError> {

@@ -12,8 +12,10 @@ use weir_xds::route::{DirectResponseAction, RetryPolicy as XdsRetryPolicy, Route
 use weir_xds::values::{millionths, std_duration};
 
 use crate::error::CompileError;
+use crate::filters::Overrides;
 use crate::hash_policy::HashPolicy;
 use crate::header_changes::HeaderChanges;
+use crate::rate_limits::{self, Owner, RateLimit};
 use crate::retry::RetryPolicy;
 use crate::rewrite::{PathRewrite, Redirect};
 
@@ -65,6 +67,10 @@ pub struct Forward {
     pub mirrors: Box<[Mirror]>,
     /// What decides which instance gets it, where its like go to the same.
     pub hash: Box<[HashPolicy]>,
+    /// What it counts towards, where filters do not say.
+    pub rate_limits: Box<[RateLimit]>,
+    /// Whether it counts towards those of the virtual host, too.
+    pub include_host_rate_limits: bool,
 }
 
 /// Whether and how far a client's `grpc-timeout` counts.
@@ -133,6 +139,8 @@ pub struct WeightedCluster {
     pub response_headers: HeaderChanges,
     /// What becomes of the authority if it is chosen.
     pub host: Option<Box<str>>,
+    /// What it says of filters if it is chosen.
+    pub filters: Overrides,
 }
 
 impl Weighted {
@@ -270,6 +278,8 @@ impl Forward {
             retry,
             path,
             host: host_rewrite(route)?,
+            rate_limits: rate_limits::compile(&route.rate_limits, Owner::Route)?,
+            include_host_rate_limits: include_host_rate_limits(route),
         })
     }
 }
@@ -286,6 +296,11 @@ fn grpc_timeout(route: &RouteAction) -> GrpcTimeout {
         Some(max) => GrpcTimeout::Honoured(limit(std_duration(max))),
         None => GrpcTimeout::Ignored,
     }
+}
+
+#[allow(deprecated)] // Filters say it now; Istio's routes still do.
+fn include_host_rate_limits(route: &RouteAction) -> bool {
+    route.include_vh_rate_limits.unwrap_or(false)
 }
 
 fn host_rewrite(route: &RouteAction) -> Result<HostRewrite, CompileError> {
@@ -327,6 +342,7 @@ fn weighted(weighted: &XdsWeighted, shared: &mut Shared) -> Result<Clusters, Com
             response_headers: HeaderChanges::compile(&cluster.response_headers_to_add, &cluster.response_headers_to_remove)
                 .map_err(within)?,
             host,
+            filters: Overrides::compile(&cluster.typed_per_filter_config).map_err(within)?,
         });
     }
     let total = choices.iter().map(|choice| u64::from(choice.weight)).sum();
@@ -348,6 +364,7 @@ mod tests {
             request_headers: HeaderChanges::default(),
             response_headers: HeaderChanges::default(),
             host: None,
+            filters: Overrides::default(),
         };
         let weighted = Weighted { choices: vec![choice(0, 3), choice(1, 0), choice(2, 1)], total: 4 };
         let chosen: Vec<u32> = (0..8).filter_map(|random| Some(weighted.choose(random)?.cluster)).collect();

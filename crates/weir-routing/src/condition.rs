@@ -29,7 +29,7 @@ pub enum Subject {
 }
 
 impl Subject {
-    fn parse(name: &str) -> Result<Self, CompileError> {
+    pub(crate) fn parse(name: &str) -> Result<Self, CompileError> {
         Ok(match name.to_ascii_lowercase().as_str() {
             ":method" => Self::Method,
             ":authority" | "host" => Self::Authority,
@@ -186,8 +186,13 @@ impl QueryCondition {
 
     /// Whether a request satisfies this condition.
     pub fn holds(&self, head: &RequestHead<'_>) -> bool {
-        match (head.query_parameter(&self.name), &self.text) {
-            (Some(value), Some(text)) => text.matches(value.as_bytes()),
+        self.holds_for(head.query_parameter(&self.name).map(str::as_bytes))
+    }
+
+    /// Whether the parameter's first value, if there is one, satisfies this condition.
+    pub(crate) fn holds_for(&self, value: Option<&[u8]>) -> bool {
+        match (value, &self.text) {
+            (Some(value), Some(text)) => text.matches(value),
             (value, None) => value.is_some() != self.absent,
             (None, Some(_)) => false,
         }

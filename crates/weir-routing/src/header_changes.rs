@@ -71,6 +71,17 @@ impl HeaderChanges {
         Ok(Self { remove, write })
     }
 
+    /// These changes, if the authority is not among them, which filters may not change.
+    ///
+    /// # Errors
+    /// If it is.
+    pub(crate) fn without_authority(self) -> Result<Self, CompileError> {
+        match self.write.iter().any(|change| change.target == Target::Authority) {
+            true => Err(CompileError::new("", "`:authority` and `host` may not be changed")),
+            false => Ok(self),
+        }
+    }
+
     /// Whether nothing is changed.
     pub fn is_empty(&self) -> bool {
         self.remove.is_empty() && self.write.is_empty()

@@ -11,11 +11,12 @@ use weir_xds::route::{Route as XdsRoute, RouteConfiguration, VirtualHost as XdsV
 
 use crate::action::{Action, Shared};
 use crate::error::CompileError;
-use crate::filters::Filters;
+use crate::filters::Overrides;
 use crate::header_changes::HeaderChanges;
 use crate::host_index::{HostIndex, without_port};
 use crate::matcher::RouteMatcher;
 use crate::metadata::Metadata;
+use crate::rate_limits::{self, Owner, RateLimit};
 use crate::request::RequestHead;
 use crate::retry::RetryPolicy;
 use crate::route_index::RouteIndex;
@@ -33,6 +34,8 @@ pub struct RouteTable {
     pub request_headers: HeaderChanges,
     /// Changes to all responses.
     pub response_headers: HeaderChanges,
+    /// What it says of filters.
+    pub filters: Overrides,
 }
 
 /// A compiled virtual host.
@@ -53,6 +56,10 @@ pub struct VirtualHost {
     pub request_headers: HeaderChanges,
     /// Changes to its responses.
     pub response_headers: HeaderChanges,
+    /// What it says of filters.
+    pub filters: Overrides,
+    /// What its requests count towards, where filters and routes do not say.
+    pub rate_limits: Box<[RateLimit]>,
     /// Tells whether the configuration that it was compiled from has changed.
     fingerprint: Fingerprint,
 }
@@ -79,8 +86,8 @@ pub struct Route {
     pub request_headers: HeaderChanges,
     /// Changes to its responses.
     pub response_headers: HeaderChanges,
-    /// What it asks of filters.
-    pub filters: Option<Box<Filters>>,
+    /// What it says of filters.
+    pub filters: Overrides,
     /// The texts of its metadata, by namespace and key.
     pub metadata: Metadata,
 }
@@ -148,6 +155,7 @@ impl RouteTable {
             request_headers: HeaderChanges::compile(&config.request_headers_to_add, &config.request_headers_to_remove).map_err(within)?,
             response_headers: HeaderChanges::compile(&config.response_headers_to_add, &config.response_headers_to_remove)
                 .map_err(within)?,
+            filters: Overrides::compile(&config.typed_per_filter_config)?,
         })
     }
 
@@ -195,6 +203,8 @@ impl VirtualHost {
             attempt_count: host.include_request_attempt_count,
             request_headers: HeaderChanges::compile(&host.request_headers_to_add, &host.request_headers_to_remove)?,
             response_headers: HeaderChanges::compile(&host.response_headers_to_add, &host.response_headers_to_remove)?,
+            filters: Overrides::compile(&host.typed_per_filter_config)?,
+            rate_limits: rate_limits::compile(&host.rate_limits, Owner::Route)?,
             fingerprint,
         })
     }
@@ -221,7 +231,7 @@ impl Route {
             action: Action::compile(route.action.as_ref(), shared)?,
             request_headers: HeaderChanges::compile(&route.request_headers_to_add, &route.request_headers_to_remove)?,
             response_headers: HeaderChanges::compile(&route.response_headers_to_add, &route.response_headers_to_remove)?,
-            filters: Filters::compile(&route.typed_per_filter_config)?,
+            filters: Overrides::compile(&route.typed_per_filter_config)?,
             metadata: Metadata::compile(route.metadata.as_ref()),
         })
     }

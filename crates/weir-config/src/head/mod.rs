@@ -71,8 +71,7 @@ impl Head {
 
     /// Whether it is a gRPC call, so that a refusal must be one that gRPC understands.
     pub fn is_grpc(&self) -> bool {
-        let Some(kind) = self.headers.get(header::CONTENT_TYPE) else { return false };
-        kind.as_bytes().strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+        self.headers.get(header::CONTENT_TYPE).is_some_and(weir_routing::grpc::is_content_type)
     }
 }
 

@@ -70,8 +70,19 @@ pub enum FailureKind {
     ClientGone,
     /// The client's request turned out not to be HTTP after its head was fine.
     ClientMalformed,
+    /// A filter does not let the client's body pass.
+    Refused(Refused),
     /// The request cannot be said in the protocol that the instance speaks.
     Unsendable,
+}
+
+/// Why a client's body is refused while it passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused {
+    /// Envoy's words for the log.
+    pub details: &'static str,
+    /// What the client is told.
+    pub body: &'static str,
 }
 
 /// Why a connection could not be made.
@@ -166,7 +177,7 @@ impl Failure {
     /// Who failed.
     pub fn party(&self) -> Party {
         match &self.kind {
-            FailureKind::ClientGone | FailureKind::ClientMalformed | FailureKind::Unsendable => Party::Client,
+            FailureKind::ClientGone | FailureKind::ClientMalformed | FailureKind::Refused(_) | FailureKind::Unsendable => Party::Client,
             FailureKind::Expired(Expired::Request | Expired::Idle(false) | Expired::Duration(false)) => Party::Client,
             FailureKind::NoInstance | FailureKind::Overflow => Party::Ourselves,
             FailureKind::Unresolved | FailureKind::Connect(ConnectError::Elsewhere) => Party::Network,
@@ -199,7 +210,8 @@ impl Failure {
             FailureKind::Closed | FailureKind::Reset | FailureKind::Protocol => any_reset,
             FailureKind::Expired(Expired::Attempt | Expired::AttemptIdle) => any_reset,
             FailureKind::NoInstance | FailureKind::Unresolved | FailureKind::Overflow | FailureKind::Expired(_) => RetryOn::default(),
-            FailureKind::ClientGone | FailureKind::ClientMalformed | FailureKind::Unsendable => RetryOn::default(),
+            FailureKind::ClientGone | FailureKind::ClientMalformed => RetryOn::default(),
+            FailureKind::Refused(_) | FailureKind::Unsendable => RetryOn::default(),
         }
     }
 
@@ -225,6 +237,7 @@ impl Failure {
             FailureKind::Expired(expired) => expired.told(),
             FailureKind::ClientGone => told(400, ResponseFlags::DOWNSTREAM_TERMINATED, "downstream_remote_disconnect", ""),
             FailureKind::ClientMalformed => told(400, ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR, "http1.codec_error", "Bad Request"),
+            FailureKind::Refused(refused) => told(400, ResponseFlags::default(), refused.details, refused.body),
             FailureKind::Unsendable => told(400, ResponseFlags::default(), "invalid_header", ""),
         }
     }

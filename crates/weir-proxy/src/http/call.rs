@@ -6,21 +6,21 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Response};
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use weir_config::flags::ResponseFlags;
 use weir_config::http::ServerHeader;
-use weir_routing::action::{Action, Clusters, WeightedCluster};
-use weir_routing::{Decision, Route};
+use weir_routing::Decision;
 
 use super::HttpRuntime;
 use super::body::ResponseBody;
 use super::control::Control;
-use super::filters::States;
+use super::filters::{self, States};
 use super::header_changes::apply_to_response;
 use super::local_reply::LocalReply;
 use super::router::routes::Found;
+use crate::exchange::failure::{Failure, FailureKind};
 use crate::exchange::{Ending, Exchange, Matched};
+use crate::upstream::body::Inbound;
 use crate::upstream::cluster::LbContext;
 
 /// One request, while it is handled.
@@ -31,15 +31,13 @@ pub(super) struct Call {
     /// The client's connection.
     pub(super) control: Rc<Control>,
     /// What follows the head, until it is sent on.
-    pub(super) body: Option<Incoming>,
+    pub(super) body: Option<Inbound>,
     /// Hands over the client's connection, if it changes to another protocol.
     pub(super) on_upgrade: Option<OnUpgrade>,
     /// Where it goes, once somebody has asked.
     route: Option<RouteAnswer>,
     /// What its filters remember of it.
     pub(super) states: States,
-    /// The cluster that was chosen among several, which brings header changes of its own.
-    pub(super) choice: Option<ChosenCluster>,
     /// Its hash, where its like go to the same instance.
     pub(super) hash: Option<u64>,
     /// The address of the host that it names, where that is what it goes to.
@@ -47,10 +45,6 @@ pub(super) struct Call {
     pub(super) method: Method,
     pub(super) grpc: bool,
 }
-
-/// A choice among a route's weighted clusters, by its position.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ChosenCluster(pub(super) usize);
 
 /// Where a request goes.
 #[derive(Debug, Clone)]
@@ -77,7 +71,6 @@ impl Call {
             on_upgrade: None,
             route: None,
             states: States::default(),
-            choice: None,
             hash: None,
             named: None,
             method,
@@ -89,6 +82,14 @@ impl Call {
     pub(super) fn route(&mut self) -> &RouteAnswer {
         let Self { route, http, exchange, .. } = self;
         route.get_or_insert_with(|| find(http, exchange))
+    }
+
+    /// The route that was found; none where there is none, or nobody has asked for it.
+    pub(super) fn found(&self) -> Option<&Found> {
+        match &self.route {
+            Some(RouteAnswer::Route(found)) => Some(found),
+            _ => None,
+        }
     }
 
     /// The request has changed: where it goes is to be found out anew.
@@ -109,7 +110,7 @@ impl Call {
     }
 
     /// An answer of ours. Filters see it as they see an instance's.
-    pub(super) fn reply(self, reply: LocalReply) -> Response<ResponseBody> {
+    pub(super) async fn reply(self, reply: LocalReply) -> Response<ResponseBody> {
         self.exchange.code.set(if self.grpc { 200 } else { reply.status.as_u16() });
         let changes_headers = reply.changes_headers;
         let (mut response, mut body) = reply.into_response(self.grpc);
@@ -121,13 +122,34 @@ impl Call {
             response.headers_mut().insert(header::CONTENT_LENGTH, length);
             body = Bytes::new();
         }
-        self.finish(response.map(|()| body), ResponseBody::local)
+        self.finish(response.map(|()| ResponseBody::local(body))).await
     }
 
-    /// An answer, through the filters, with the headers that all answers get. `body` makes its body.
-    pub(super) fn finish<B>(mut self, response: Response<B>, body: impl FnOnce(B, Ending) -> ResponseBody) -> Response<ResponseBody> {
-        let (mut parts, content) = response.into_parts();
-        super::filters::on_response(&mut self, &mut parts);
+    /// Takes note of a failure; the answer that says so.
+    pub(super) fn fail(&mut self, failure: &Failure) -> LocalReply {
+        let retried = self.exchange.flags.get().has_any(ResponseFlags::UPSTREAM_RETRY_LIMIT);
+        let told = failure.told(retried);
+        if let FailureKind::Connect(error) = &failure.kind {
+            self.exchange.transport_failure.replace(Some(error.reason()));
+        }
+        self.exchange.flag(told.flag);
+        self.exchange.detail(told.details);
+        if let FailureKind::ClientGone = failure.kind {
+            self.ending.client_is_gone();
+        }
+        LocalReply::new(told.status, told.body)
+    }
+
+    /// An answer, through the filters, with the headers that all answers get. The exchange ends with its body.
+    pub(super) async fn finish(mut self, response: Response<ResponseBody>) -> Response<ResponseBody> {
+        let response = self.pass_back(response).await;
+        response.map(|body| body.with_ending(self.ending))
+    }
+
+    /// The same, but the exchange ends with something else.
+    pub(super) async fn pass_back(&mut self, response: Response<ResponseBody>) -> Response<ResponseBody> {
+        let (mut parts, mut body) = response.into_parts();
+        filters::on_response(self, &mut parts, &mut body).await;
         let headers = &mut parts.headers;
         match &self.http.config.server {
             ServerHeader::Overwrite(name) => drop(headers.insert(header::SERVER, name.clone())),
@@ -135,34 +157,34 @@ impl Call {
             ServerHeader::PassThrough => {}
         }
         self.note_logged_headers(headers);
-        Response::from_parts(parts, body(content, self.ending))
+        Response::from_parts(parts, body)
     }
 
     /// What the route, its virtual host and its table change, in this order; before them what the chosen
     /// cluster changes.
     pub(super) fn change_response_headers(&self, headers: &mut HeaderMap) {
-        let matched = self.exchange.matched.borrow();
-        let Some(matched) = matched.as_ref() else { return };
-        if let Some(route) = matched.route() {
-            if let Some(cluster) = self.chosen_cluster(route) {
-                apply_to_response(&cluster.response_headers, headers, &self.exchange);
+        let (of_host, of_table) = match &self.route {
+            None | Some(RouteAnswer::Nowhere) => return,
+            Some(RouteAnswer::Route(found)) => {
+                if let Some(cluster) = found.choice() {
+                    apply_to_response(&cluster.response_headers, headers, &self.exchange);
+                }
+                if let Some(route) = found.route() {
+                    apply_to_response(&route.response_headers, headers, &self.exchange);
+                }
+                (&found.virtual_host().response_headers, &found.table().response_headers)
             }
-            apply_to_response(&route.response_headers, headers, &self.exchange);
-        }
-        apply_to_response(&matched.virtual_host().response_headers, headers, &self.exchange);
-        apply_to_response(&matched.table.response_headers, headers, &self.exchange);
-    }
-
-    /// The cluster that was chosen among several.
-    pub(super) fn chosen_cluster<'r>(&self, route: &'r Route) -> Option<&'r WeightedCluster> {
-        let ChosenCluster(position) = self.choice?;
-        match &route.action {
-            Action::Forward(forward) => match &forward.clusters {
-                Clusters::Weighted(weighted) => weighted.choices.get(position),
-                _ => None,
-            },
-            _ => None,
-        }
+            Some(RouteAnswer::ToHttps) => {
+                let matched = self.exchange.matched.borrow();
+                if let Some(matched) = matched.as_ref() {
+                    apply_to_response(&matched.virtual_host().response_headers, headers, &self.exchange);
+                    apply_to_response(&matched.table.response_headers, headers, &self.exchange);
+                }
+                return;
+            }
+        };
+        apply_to_response(of_host, headers, &self.exchange);
+        apply_to_response(of_table, headers, &self.exchange);
     }
 
     fn note_logged_headers(&self, headers: &HeaderMap) {
@@ -180,17 +202,15 @@ fn find(http: &HttpRuntime, exchange: &Exchange) -> RouteAnswer {
     let Some(routes) = http.routes.get() else { return RouteAnswer::Nowhere };
     let decision = routes.table.decide(&exchange.request.borrow().for_routing());
     let (host, route) = match decision {
-        Decision::NoVirtualHost => return RouteAnswer::Nowhere,
         // No route is 404, and no header changes of its virtual host apply.
-        Decision::NoRoute(_) => return RouteAnswer::Nowhere,
+        Decision::NoVirtualHost | Decision::NoRoute(_) => return RouteAnswer::Nowhere,
         Decision::TlsRequired(host) => (host, None),
         Decision::Route { host, route } => (host, Some(route)),
     };
-    let matched = Matched { table: routes.table.clone(), host, route };
-    exchange.matched.replace(Some(matched.clone()));
+    exchange.matched.replace(Some(Matched { table: routes.table.clone(), host, route }));
     match route {
         None => RouteAnswer::ToHttps,
-        Some(_) => RouteAnswer::Route(Found { routes, matched }),
+        Some(route) => RouteAnswer::Route(Found::new(routes, host, route, || fastrand::u64(..))),
     }
 }
 

@@ -7,12 +7,16 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
+use http::Extensions;
+
 /// What others can tell a connection: two flags, so that a connection that nobody tells anything pays nothing.
 #[derive(Debug, Default)]
 pub struct Control {
     finish: Cell<bool>,
     ended: Cell<bool>,
     waker: RefCell<Option<Waker>>,
+    /// What filters remember of it.
+    pub extensions: RefCell<Extensions>,
     /// When it was opened.
     pub opened: Cell<Option<Instant>>,
     /// When its last request began.

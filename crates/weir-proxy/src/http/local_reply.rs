@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
+use weir_routing::grpc;
 
 /// An answer without a body of an instance.
 #[derive(Debug)]
@@ -14,7 +15,7 @@ pub struct LocalReply {
     /// Headers beside those that the body makes.
     pub headers: HeaderMap,
     /// The gRPC status, where it does not follow from the status code.
-    pub grpc_status: Option<u16>,
+    pub grpc_status: Option<u32>,
     /// Whether the header changes of routes apply to it.
     pub changes_headers: bool,
 }
@@ -42,7 +43,7 @@ impl LocalReply {
 
     /// With a gRPC status of its own.
     #[must_use]
-    pub fn with_grpc_status(mut self, status: u16) -> Self {
+    pub fn with_grpc_status(mut self, status: u32) -> Self {
         self.grpc_status = Some(status);
         self
     }
@@ -55,9 +56,9 @@ impl LocalReply {
         if grpc {
             let headers = response.headers_mut();
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-            headers.insert(GRPC_STATUS, HeaderValue::from(own.unwrap_or_else(|| grpc_status(status))));
+            headers.insert(GRPC_STATUS, HeaderValue::from(own.unwrap_or_else(|| grpc::status_of_http(status.as_u16()))));
             if !body.is_empty()
-                && let Ok(message) = HeaderValue::from_str(&percent_encode(&body))
+                && let Ok(message) = HeaderValue::from_bytes(&grpc::encode_message(&body))
             {
                 headers.insert(GRPC_MESSAGE, message);
             }
@@ -69,28 +70,6 @@ impl LocalReply {
         }
         (response, body)
     }
-}
-
-/// The gRPC status of an HTTP status, as the gRPC specification maps them
-/// (<https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md>).
-fn grpc_status(status: StatusCode) -> u16 {
-    match status.as_u16() {
-        400 => 13,
-        401 => 16,
-        403 => 7,
-        404 => 12,
-        429 | 502 | 503 | 504 => 14,
-        _ => 2,
-    }
-}
-
-/// Encodes a `grpc-message`: what is not printable ASCII, and the percent sign itself.
-fn percent_encode(message: &[u8]) -> String {
-    let encode = |byte: &u8| match byte {
-        b' '..=b'~' if *byte != b'%' => (*byte as char).to_string(),
-        _ => format!("%{byte:02X}"),
-    };
-    message.iter().map(encode).collect()
 }
 
 #[cfg(test)]

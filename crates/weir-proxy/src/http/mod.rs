@@ -18,6 +18,7 @@ use weir_config::http::HttpConfig;
 
 use crate::exchange::recorder::Recording;
 use crate::upstream::clusters::Clusters;
+pub use filters::Chain;
 use router::routes::RouteSlot;
 
 /// A connection manager as one worker uses it.
@@ -26,6 +27,8 @@ pub struct HttpRuntime {
     pub config: Arc<HttpConfig>,
     /// Its routes.
     pub routes: Rc<RouteSlot>,
+    /// What requests and answers pass.
+    pub filters: Chain,
     /// What it writes down.
     pub recording: Rc<Recording>,
     /// Where its routes lead.

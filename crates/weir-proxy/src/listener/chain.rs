@@ -18,7 +18,7 @@ use weir_config::listener::{Chain, Handler};
 use super::Surroundings;
 use crate::exchange::ConnectionInfo;
 use crate::http::control::Control;
-use crate::http::{HttpRuntime, connection};
+use crate::http::{Chain as FilterChain, HttpRuntime, connection};
 use crate::io::prefixed::Prefixed;
 use crate::tcp::{Client, TcpRuntime};
 
@@ -61,7 +61,9 @@ impl ChainRuntime {
                     RouteSource::Inline(table) => routes.inline(table, clusters),
                 };
                 let recording = recorder.recording(&config.access_logs, inbound);
-                HandlerRuntime::Http(Rc::new(HttpRuntime { config: config.clone(), routes, recording, clusters: clusters.clone() }))
+                let filters = FilterChain::new(&config.filters);
+                let (config, clusters) = (config.clone(), clusters.clone());
+                HandlerRuntime::Http(Rc::new(HttpRuntime { config, routes, filters, recording, clusters }))
             }
             Handler::Tcp(config) => {
                 let recording = recorder.recording(&config.access_logs, inbound);

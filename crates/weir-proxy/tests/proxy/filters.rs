@@ -46,6 +46,17 @@ async fn a_request_is_aborted() {
 }
 
 #[tokio::test]
+async fn a_request_is_aborted_if_it_meets_the_conditions() {
+    let abort = json!({"headerAbort": {}, "percentage": ALWAYS()});
+    let route = || fault(json!({"abort": abort, "headers": [{"name": "x-a"}], "upstreamCluster": "a"}));
+    let asked = "x-envoy-fault-abort-request: 418\r\nconnection: close";
+    for (header, expected) in [("x-a: 1", "418 FI "), ("x-b: 1", "503 ")] {
+        let (_, _, _, log) = answered(route(), &format!("GET / HTTP/1.1\r\nhost: a\r\n{header}\r\n{asked}\r\n\r\n")).await;
+        assert!(log.concat().starts_with(expected), "{log:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_grpc_call_is_aborted_by_a_grpc_status() {
     let request = "POST /s/m HTTP/1.1\r\nhost: a\r\ncontent-type: application/grpc\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
     let route = fault(json!({"abort": {"grpcStatus": 7, "percentage": ALWAYS()}}));
@@ -80,12 +91,17 @@ async fn a_route_s_timeout_begins_after_the_delay() {
 
 #[tokio::test]
 async fn a_preflight_is_answered() {
-    let route = cors(json!({"allowMethods": "GET,PUT", "maxAge": "60"}));
+    let route = cors(json!({"allowMethods": "GET,PUT", "maxAge": "60", "exposeHeaders": "x-a"}));
     let request =
         "OPTIONS / HTTP/1.1\r\nhost: a\r\norigin: https://a.test\r\naccess-control-request-method: PUT\r\nconnection: close\r\n\r\n";
     let (status, headers, body, log) = answered(route, request).await;
     assert_eq!((status.as_str(), body.as_str()), ("HTTP/1.1 200 OK", ""));
-    for line in ["access-control-allow-methods: GET,PUT", "access-control-allow-origin: https://a.test", "access-control-max-age: 60"] {
+    for line in [
+        "access-control-allow-methods: GET,PUT",
+        "access-control-allow-origin: https://a.test",
+        "access-control-expose-headers: x-a",
+        "access-control-max-age: 60",
+    ] {
         assert!(headers.contains(&line.to_owned()), "{line} not in {headers:?}");
     }
     assert_eq!(log, ["200 - cors_response"]);

@@ -1,18 +1,26 @@
-//! The body of an answer on its way to the client. It ends the exchange when it is done or dropped.
+//! The body of an answer on its way to the client, with what filters make of it. It ends the exchange when it is done or
+//! dropped.
 
+use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::exchange::Ending;
+use crate::exchange::failure::{Failure, FailureKind};
 use crate::upstream::body::UpstreamBody;
 use crate::upstream::body::answer::BrokenOff;
+use crate::upstream::body::step::{BodyStep, Steps};
 
 /// The body of an answer.
 pub struct ResponseBody {
     source: Source,
+    /// What filters make of it; most make nothing.
+    changed: Option<Box<Changed>>,
     /// Ends the exchange; none where that is somebody else's task.
     ending: Option<Ending>,
 }
@@ -24,20 +32,118 @@ enum Source {
     Upstream(Box<UpstreamBody>),
 }
 
-impl ResponseBody {
-    /// A body of ours.
-    pub fn local(body: Bytes, ending: Ending) -> Self {
-        Self { source: Source::Local(body), ending: Some(ending) }
-    }
+/// A body that filters change.
+#[derive(Default)]
+struct Changed {
+    steps: Steps,
+    ready: VecDeque<Frame<Bytes>>,
+    is_over: bool,
+}
 
-    /// No body: the connection changes to another protocol.
-    pub fn of_upgrade() -> Self {
-        Self { source: Source::Local(Bytes::new()), ending: None }
+impl ResponseBody {
+    /// A body of ours; empty if the connection changes to another protocol.
+    pub fn local(body: Bytes) -> Self {
+        Self { source: Source::Local(body), changed: None, ending: None }
     }
 
     /// A body of an instance's.
-    pub fn upstream(body: UpstreamBody, ending: Ending) -> Self {
-        Self { source: Source::Upstream(Box::new(body)), ending: Some(ending) }
+    pub fn upstream(body: UpstreamBody) -> Self {
+        Self { source: Source::Upstream(Box::new(body)), changed: None, ending: None }
+    }
+
+    /// Ends the exchange with this body.
+    pub fn with_ending(mut self, ending: Ending) -> Self {
+        self.ending = Some(ending);
+        self
+    }
+
+    /// Whether nothing follows the head.
+    pub fn is_empty(&self) -> bool {
+        match &self.source {
+            Source::Local(body) => body.is_empty(),
+            Source::Upstream(body) => body.has_ended(),
+        }
+    }
+
+    /// Lets something be made of it on its way.
+    pub fn push_step(&mut self, step: Box<dyn BodyStep>) {
+        self.changed.get_or_insert_default().steps.push(step);
+    }
+
+    /// Takes it away: its first bytes, up to a limit; the rest is not waited for.
+    pub async fn take_whole(&mut self, limit: usize) -> Bytes {
+        let mut whole = BytesMut::new();
+        while whole.len() < limit {
+            match poll_fn(|cx| self.source.poll(cx)).await {
+                Some(Ok(frame)) => whole.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data)),
+                Some(Err(_)) | None => break,
+            }
+        }
+        whole.truncate(limit);
+        if let Source::Upstream(body) = &mut self.source
+            && body.has_ended()
+        {
+            body.give_back();
+        }
+        self.source = Source::Local(Bytes::new());
+        whole.freeze()
+    }
+
+    fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        let Self { source, changed, .. } = self;
+        let Some(changed) = changed else { return source.poll(cx) };
+        loop {
+            if let Some(frame) = changed.ready.pop_front() {
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            if changed.is_over {
+                return Poll::Ready(None);
+            }
+            match ready!(source.poll(cx)) {
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Some(Ok(frame)) => changed.take(Some(frame))?,
+                None => changed.take(None)?,
+            }
+        }
+    }
+}
+
+impl Changed {
+    fn take(&mut self, frame: Option<Frame<Bytes>>) -> Result<(), BrokenOff> {
+        // What a filter makes of an answer cannot be refused any more: it breaks off.
+        let refused = |refused| BrokenOff(Failure::of_answer(FailureKind::Refused(refused)));
+        let trailers = match frame.map(Frame::into_data) {
+            Some(Ok(data)) => {
+                let data = self.steps.data(data).map_err(refused)?;
+                self.push(data);
+                return Ok(());
+            }
+            Some(Err(frame)) => frame.into_trailers().ok(),
+            None => None,
+        };
+        self.is_over = true;
+        let (last, trailers): (Bytes, Option<HeaderMap>) = self.steps.end(trailers).map_err(refused)?;
+        self.push(last);
+        self.ready.extend(trailers.map(Frame::trailers));
+        Ok(())
+    }
+
+    fn push(&mut self, data: Bytes) {
+        if !data.is_empty() {
+            self.ready.push_back(Frame::data(data));
+        }
+    }
+}
+
+impl Source {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        match self {
+            Self::Local(body) => {
+                let body = std::mem::take(body);
+                Poll::Ready((!body.is_empty()).then(|| Ok(Frame::data(body))))
+            }
+            Self::Upstream(body) => body.poll(cx),
+        }
     }
 }
 
@@ -47,13 +153,7 @@ impl Body for ResponseBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let this = &mut *self;
-        let frame = match &mut this.source {
-            Source::Local(body) => {
-                let body = std::mem::take(body);
-                (!body.is_empty()).then(|| Ok(Frame::data(body)))
-            }
-            Source::Upstream(body) => ready!(body.poll(cx)),
-        };
+        let frame = ready!(this.poll_changed(cx));
         if let Some(ending) = &mut this.ending {
             note(&frame, ending);
         }
@@ -61,16 +161,17 @@ impl Body for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.source {
-            Source::Local(body) => body.is_empty(),
-            Source::Upstream(body) => body.has_ended(),
+        match &self.changed {
+            Some(changed) => changed.is_over && changed.ready.is_empty(),
+            None => self.is_empty(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
-            Source::Local(body) => SizeHint::with_exact(body.len() as u64),
-            Source::Upstream(body) => body.size_hint(),
+        match (&self.changed, &self.source) {
+            (Some(_), _) => SizeHint::default(),
+            (None, Source::Local(body)) => SizeHint::with_exact(body.len() as u64),
+            (None, Source::Upstream(body)) => body.size_hint(),
         }
     }
 }
@@ -105,7 +206,9 @@ impl Drop for ResponseBody {
         if let Some(ending) = &mut self.ending {
             ending.complete();
         }
-        if let Source::Upstream(body) = &mut self.source {
+        if let Source::Upstream(body) = &mut self.source
+            && body.has_ended()
+        {
             body.give_back();
         }
     }

@@ -2,35 +2,42 @@
 
 use http::header::HeaderValue;
 use http::response::Parts;
-use weir_routing::cors::Verdict;
+use weir_routing::filters::cors::{CorsFilter, CorsPolicies, Verdict};
 
-use super::{Flow, HttpFilter};
+use super::{Back, Flow, HttpFilter, Place};
+use crate::http::body::ResponseBody;
 use crate::http::call::{Call, RouteAnswer};
 use crate::http::local_reply::LocalReply;
+use crate::http::router::routes::Found;
 
 /// The filter.
 pub(super) struct Cors;
 
-/// The origin that may read the answer.
-pub(super) struct State(HeaderValue);
+/// The policies of a request, the most specific first.
+fn policies<'f>(found: &'f Found, place: &Place) -> CorsPolicies<'f> {
+    CorsPolicies::new(found.levels().all(&place.name).rev())
+}
 
 impl HttpFilter for Cors {
-    fn on_request(&self, call: &mut Call) -> Flow {
+    type Policy = CorsFilter;
+    /// The origin that may read the answer.
+    type State = HeaderValue;
+
+    fn new(_: &CorsFilter) -> Self {
+        Self
+    }
+
+    fn on_request(&self, call: &mut Call, place: &Place) -> Flow {
         let RouteAnswer::Route(found) = call.route() else { return Flow::Continue };
-        let Some(cors) = found.route().and_then(|route| route.filters.as_ref()?.cors.as_ref()) else { return Flow::Continue };
-        let verdict = {
-            let found = found.clone();
-            let _ = &found;
-            cors.clone()
-        };
+        let found = found.clone();
         let verdict = {
             let request = call.exchange.request.borrow();
-            verdict.judge(request.method.as_str(), &request.headers)
+            policies(&found, place).judge(request.method.as_str(), &request.headers, || fastrand::u32(..))
         };
         match verdict {
             Verdict::Forward => Flow::Continue,
             Verdict::Allow(origin) => {
-                call.states.cors = Some(State(origin));
+                call.states.put::<Self>(place, origin);
                 Flow::Continue
             }
             Verdict::Answer(headers) => {
@@ -40,12 +47,12 @@ impl HttpFilter for Cors {
         }
     }
 
-    fn on_response(&self, call: &mut Call, head: &mut Parts) {
-        let Some(State(origin)) = call.states.cors.take() else { return };
-        let matched = call.exchange.matched.borrow();
-        let filters = matched.as_ref().and_then(|matched| matched.route()).and_then(|route| route.filters.as_deref());
-        if let Some(cors) = filters.and_then(|filters| filters.cors.as_ref()) {
-            cors.allow(origin, &mut head.headers);
+    fn on_response(&self, call: &mut Call, place: &Place, head: &mut Parts, _: &mut ResponseBody) -> Back {
+        if let Some(origin) = call.states.get::<Self>(place).map(|origin| origin.clone())
+            && let Some(found) = call.found()
+        {
+            policies(found, place).allow(origin, &mut head.headers);
         }
+        Back::Continue
     }
 }

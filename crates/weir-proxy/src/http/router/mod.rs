@@ -44,66 +44,66 @@ pub(super) async fn route(mut call: Call) -> Response<ResponseBody> {
     let found = match call.route() {
         RouteAnswer::Nowhere => {
             note_no_route(&call.exchange);
-            return call.reply(LocalReply::new(StatusCode::NOT_FOUND, Bytes::new()));
+            return call.reply(LocalReply::new(StatusCode::NOT_FOUND, Bytes::new())).await;
         }
-        RouteAnswer::ToHttps => return redirect_to_https(call),
+        RouteAnswer::ToHttps => return redirect_to_https(call).await,
         RouteAnswer::Route(found) => found.clone(),
     };
-    let Some(route) = found.route() else { return redirect_to_https(call) };
+    let Some(route) = found.route() else { return redirect_to_https(call).await };
     match &route.action {
         Action::Respond(direct) => {
             call.exchange.detail("direct_response");
             let status = StatusCode::from_u16(direct.status).unwrap_or(StatusCode::OK);
-            call.reply(LocalReply::new(status, Bytes::copy_from_slice(&direct.body)))
+            call.reply(LocalReply::new(status, Bytes::copy_from_slice(&direct.body))).await
         }
         Action::Redirect(redirect) => {
             call.exchange.detail("direct_response");
             let location = redirect.location(&route.matcher.path, &call.exchange.request.borrow().for_routing());
-            self::redirect(call, redirect.status, &location)
+            self::redirect(call, redirect.status, &location).await
         }
         Action::Forward(to) => forward(call, &found, route, to).await,
     }
 }
 
-fn redirect_to_https(call: Call) -> Response<ResponseBody> {
+async fn redirect_to_https(call: Call) -> Response<ResponseBody> {
     call.exchange.detail("direct_response");
     let location = {
         let request = call.exchange.request.borrow();
         Redirect::to_https().location_of_whole_path(&request.for_routing())
     };
-    redirect(call, 301, &location)
+    redirect(call, 301, &location).await
 }
 
-fn redirect(call: Call, status: u16, location: &str) -> Response<ResponseBody> {
+async fn redirect(call: Call, status: u16, location: &str) -> Response<ResponseBody> {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::MOVED_PERMANENTLY);
     match HeaderValue::from_str(location) {
-        Ok(location) => call.reply(LocalReply::new(status, Bytes::new()).with(header::LOCATION, location)),
+        Ok(location) => call.reply(LocalReply::new(status, Bytes::new()).with(header::LOCATION, location)).await,
         // The request brought along what no header may hold.
-        Err(_) => call.reply(LocalReply::new(StatusCode::BAD_REQUEST, Bytes::new())),
+        Err(_) => call.reply(LocalReply::new(StatusCode::BAD_REQUEST, Bytes::new())).await,
     }
 }
 
 /// Sends a request on.
 async fn forward(mut call: Call, found: &Found, route: &Route, to: &Forward) -> Response<ResponseBody> {
-    let Some(cluster) = prepare::cluster(&mut call, found, to) else { return no_cluster(call, to) };
+    let Some(cluster) = prepare::cluster(&call, found, to) else { return no_cluster(call, to).await };
     call.exchange.cluster.replace(Some(cluster.destination()));
     if prepare::request(&call, found, route, to).is_err() {
-        return call.reply(LocalReply::new(StatusCode::BAD_REQUEST, ""));
+        return call.reply(LocalReply::new(StatusCode::BAD_REQUEST, "")).await;
     }
     if cluster.policy().discovery == Discovery::OfRequest {
         call.named = prepare::named(&call).await;
         if call.named.is_none() {
-            return give_up(call, &cluster, &FailureKind::Unresolved.into());
+            return give_up(call, &cluster, &FailureKind::Unresolved.into()).await;
         }
     }
     if let Err(failure) = upgrade::check(&call, &cluster) {
         call.exchange.detail("upgrade_failed");
-        return call.reply(LocalReply::new(failure, ""));
+        return call.reply(LocalReply::new(failure, "")).await;
     }
     let by_hash = !to.hash.is_empty() && cluster.policy().lb.balance.is_by_hash();
     let cookies = if by_hash { prepare::hash(&mut call, to) } else { vec![] };
     let timeout = prepare::timeout(&call, to);
-    let body = call.body.take().and_then(|incoming| ClientBody::new(incoming, to.retry.is_some(), call.exchange.clone()));
+    let body = call.body.take().and_then(|inbound| ClientBody::new(inbound, to.retry.is_some(), call.exchange.clone()));
     if !to.mirrors.is_empty() {
         mirror::mirror(&call, found, to, body.as_ref());
     }
@@ -120,13 +120,13 @@ async fn forward(mut call: Call, found: &Found, route: &Route, to: &Forward) -> 
     match result {
         Ok(answer) => {
             let expiry = limits::watch_answer(expiry, to.retry.as_deref(), &call.exchange);
-            pass_on(call, &cluster, answer, expiry, cookies)
+            pass_on(call, &cluster, answer, expiry, cookies).await
         }
         Err(failure) => {
             if matches!(failure.kind, FailureKind::Expired(Expired::Timeout)) {
                 attempt::report(&call, &cluster, &failure);
             }
-            give_up(call, &cluster, &failure)
+            give_up(call, &cluster, &failure).await
         }
     }
 }
@@ -145,7 +145,7 @@ async fn attempts(
     let mut retrying = None;
     loop {
         call.exchange.attempts.set(call.exchange.attempts.get() + 1);
-        if found.matched.virtual_host().attempt_count {
+        if found.virtual_host().attempt_count {
             set_attempt_count(call);
         }
         let result = attempt::attempt(call, cluster, &retries, body).await;
@@ -197,7 +197,7 @@ fn set_attempt_count(call: &Call) {
 }
 
 /// Passes on an instance's answer.
-fn pass_on(
+async fn pass_on(
     call: Call,
     cluster: &Rc<ClusterRuntime>,
     answer: Answer,
@@ -226,9 +226,10 @@ fn pass_on(
     // So is the reason phrase, which no version but HTTP/1 has: each hop writes its own, as Envoy does.
     parts.extensions.clear();
     if agrees {
-        return upgrade::switch(call, Response::from_parts(parts, ()), origin, busy);
+        return upgrade::switch(call, Response::from_parts(parts, ()), origin, busy).await;
     }
-    call.finish(Response::from_parts(parts, UpstreamBody::new(incoming, origin, busy, expiry)), ResponseBody::upstream)
+    let body = ResponseBody::upstream(UpstreamBody::new(incoming, origin, busy, expiry));
+    call.finish(Response::from_parts(parts, body)).await
 }
 
 /// Takes away what belongs to the instance's connection alone, and joins what Envoy joins.
@@ -243,34 +244,25 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-fn no_cluster(call: Call, to: &Forward) -> Response<ResponseBody> {
+async fn no_cluster(call: Call, to: &Forward) -> Response<ResponseBody> {
     call.exchange.flag(ResponseFlags::NO_CLUSTER);
     call.exchange.detail("cluster_not_found");
     let status = StatusCode::from_u16(to.not_found_status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-    call.reply(LocalReply::new(status, ""))
+    call.reply(LocalReply::new(status, "")).await
 }
 
 /// The answer where no instance gave one.
-fn give_up(mut call: Call, cluster: &Rc<ClusterRuntime>, failure: &Failure) -> Response<ResponseBody> {
-    let retried = call.exchange.flags.get().has_any(ResponseFlags::UPSTREAM_RETRY_LIMIT);
-    let told = failure.told(retried);
-    if let FailureKind::Connect(error) = &failure.kind {
-        call.exchange.transport_failure.replace(Some(error.reason()));
-    }
-    call.exchange.flag(told.flag);
-    call.exchange.detail(told.details);
+async fn give_up(mut call: Call, cluster: &Rc<ClusterRuntime>, failure: &Failure) -> Response<ResponseBody> {
+    let reply = call.fail(failure);
     cluster.with_stats(|stats| {
         if let FailureKind::Expired(expired) = failure.kind {
             expired.count(stats);
         }
-        stats.statuses.count(told.status.as_u16());
+        stats.statuses.count(reply.status.as_u16());
     });
-    let reply = LocalReply::new(told.status, told.body);
-    if let FailureKind::ClientGone = failure.kind {
-        call.ending.client_is_gone();
-    }
-    call.reply(match failure.kind {
+    let reply = match failure.kind {
         FailureKind::Overflow => reply.with(OVERLOADED, HeaderValue::from_static("true")),
         _ => reply,
-    })
+    };
+    call.reply(reply).await
 }

@@ -11,7 +11,7 @@ use weir_routing::action::{Clusters, Forward, GrpcTimeout, HostRewrite};
 use weir_routing::{Route, hash_policy};
 
 use super::routes::Found;
-use crate::http::call::{Call, ChosenCluster};
+use crate::http::call::Call;
 use crate::http::header_changes::{apply_to_request, set_authority};
 use crate::upstream::cluster::ClusterRuntime;
 
@@ -19,16 +19,11 @@ const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path
 const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
-/// The cluster of a route, if it exists; where it has several, one is chosen by weight.
-pub(super) fn cluster(call: &mut Call, found: &Found, to: &Forward) -> Option<Rc<ClusterRuntime>> {
+/// The cluster of a route, if it exists; where it has several, the one that was chosen.
+pub(super) fn cluster(call: &Call, found: &Found, to: &Forward) -> Option<Rc<ClusterRuntime>> {
     let index = match &to.clusters {
         Clusters::One(index) => *index,
-        Clusters::Weighted(weighted) => {
-            let chosen = weighted.choose(fastrand::u64(..));
-            let position = chosen.and_then(|chosen| weighted.choices.iter().position(|choice| std::ptr::eq(choice, chosen)));
-            call.choice = position.map(ChosenCluster);
-            chosen.map_or(0, |chosen| chosen.cluster)
-        }
+        Clusters::Weighted(_) => found.choice()?.cluster,
         Clusters::Header(name) => {
             let request = call.exchange.request.borrow();
             let named = request.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -60,11 +55,11 @@ pub(super) async fn named(call: &Call) -> Option<SocketAddr> {
 /// # Errors
 /// If the route makes of its path what cannot be sent.
 pub(super) fn request(call: &Call, found: &Found, route: &Route, to: &Forward) -> Result<(), InvalidUri> {
-    let chosen = call.chosen_cluster(route);
+    let chosen = found.choice();
     if let Some(chosen) = chosen {
         apply_to_request(&chosen.request_headers, &call.exchange);
     }
-    for changes in [&route.request_headers, &found.matched.virtual_host().request_headers, &found.matched.table.request_headers] {
+    for changes in [&route.request_headers, &found.virtual_host().request_headers, &found.table().request_headers] {
         apply_to_request(changes, &call.exchange);
     }
     let mut head = call.exchange.request.borrow_mut();

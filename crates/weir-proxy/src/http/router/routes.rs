@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
+use weir_routing::action::{Action, Clusters as Destinations, Weighted, WeightedCluster};
+use weir_routing::filters::Levels;
+use weir_routing::filters::local_ratelimit::RouteLimits;
 use weir_routing::{Route, RouteTable, VirtualHost};
 
-use crate::exchange::Matched;
 use crate::upstream::cluster::ClusterRuntime;
 use crate::upstream::clusters::Clusters;
 
@@ -49,24 +51,90 @@ impl RouteSlot {
     }
 }
 
-/// A virtual host, and the route in it, if one matched, with the clusters that they lead to.
+/// A route that was found: positions in a table, with the clusters that they lead to.
 #[derive(Debug, Clone)]
 pub struct Found {
     /// The table that was asked, and its clusters.
-    pub routes: Rc<RoutesRuntime>,
-    /// What it answered.
-    pub matched: Matched,
+    routes: Rc<RoutesRuntime>,
+    /// The virtual host's position in it.
+    host: usize,
+    /// The route's position in the virtual host.
+    route: usize,
+    /// The cluster that was chosen, where the route has several.
+    choice: Option<usize>,
 }
 
 impl Found {
+    /// A route of a table. Where it has several clusters, `random` chooses one.
+    pub fn new(routes: Rc<RoutesRuntime>, host: usize, route: usize, random: impl FnOnce() -> u64) -> Self {
+        let mut found = Self { routes, host, route, choice: None };
+        found.choice = found.weighted().and_then(|weighted| {
+            let chosen = weighted.choose(random())?;
+            weighted.choices.iter().position(|choice| std::ptr::eq(choice, chosen))
+        });
+        found
+    }
+
+    /// The virtual host.
+    pub fn virtual_host(&self) -> &VirtualHost {
+        &self.routes.table.virtual_hosts[self.host]
+    }
+
     /// The route.
     pub fn route(&self) -> Option<&Route> {
-        self.matched.route()
+        self.virtual_host().routes.get(self.route)
+    }
+
+    /// What the table changes of requests.
+    pub fn table(&self) -> &RouteTable {
+        &self.routes.table
+    }
+
+    fn weighted(&self) -> Option<&Weighted> {
+        match &self.route()?.action {
+            Action::Forward(forward) => match &forward.clusters {
+                Destinations::Weighted(weighted) => Some(weighted),
+                Destinations::One(_) | Destinations::Header(_) => None,
+            },
+            Action::Redirect(_) | Action::Respond(_) => None,
+        }
+    }
+
+    /// The cluster that was chosen among several.
+    pub fn choice(&self) -> Option<&WeightedCluster> {
+        self.weighted()?.choices.get(self.choice?)
     }
 
     /// The cluster at a position of the virtual host's list.
     pub fn cluster(&self, cluster: u32) -> Option<&Rc<ClusterRuntime>> {
-        self.routes.cluster(self.matched.host, cluster)
+        self.routes.cluster(self.host, cluster)
+    }
+
+    /// The name of the cluster that the request goes to, unless a header of it decides.
+    pub fn cluster_name(&self) -> Option<&str> {
+        let index = match &self.route()?.action {
+            Action::Forward(forward) => match &forward.clusters {
+                Destinations::One(index) => *index,
+                Destinations::Weighted(_) => self.choice()?.cluster,
+                Destinations::Header(_) => return None,
+            },
+            Action::Redirect(_) | Action::Respond(_) => return None,
+        };
+        self.virtual_host().clusters.get(index as usize).map(|name| &**name)
+    }
+
+    /// What the request counts towards, where filters do not say.
+    pub fn rate_limits(&self) -> RouteLimits<'_> {
+        let (route, include_virtual_host) = match self.route().map(|route| &route.action) {
+            Some(Action::Forward(forward)) => (&*forward.rate_limits, forward.include_host_rate_limits),
+            _ => (&[][..], false),
+        };
+        RouteLimits { route, virtual_host: &self.virtual_host().rate_limits, include_virtual_host }
+    }
+
+    /// What is said of filters at all levels that apply.
+    pub fn levels(&self) -> Levels<'_> {
+        Levels::new(self.table(), self.virtual_host(), self.route(), self.choice())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Requests to change from HTTP to another protocol: WebSocket. They go to an instance as all requests do; once it has agreed,
 //! only bytes pass.
 
+use bytes::Bytes;
 use http::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use weir_config::cluster::UpstreamProtocol;
@@ -29,32 +30,32 @@ pub(super) fn check(call: &Call, cluster: &ClusterRuntime) -> Result<(), StatusC
 }
 
 /// Passes bytes, now that the instance has agreed.
-pub(super) fn switch(mut call: Call, answer: Response<()>, origin: Origin, busy: BusyGuard) -> Response<ResponseBody> {
+pub(super) async fn switch(mut call: Call, answer: Response<()>, origin: Origin, busy: BusyGuard) -> Response<ResponseBody> {
     let (on_upgrade, control) = (call.on_upgrade.take(), call.control.clone());
     let open = call.http.clusters.shared.connections.enter();
-    call.finish(answer, |(), mut ending| {
-        // The connection's own task ends here: who waits for open connections is to wait for this one.
-        tokio::task::spawn_local(async move {
-            let (_open, _busy) = (open, busy);
-            let (Origin::Http1(Some(connection), _), Some(on_upgrade)) = (origin, on_upgrade) else { return };
-            let exchange = ending.exchange.clone();
-            let relayed = async {
-                let upstream = connection.into_stream().await;
-                match on_upgrade.await {
-                    Ok(client) => {
-                        let ended = relay::copy(TokioIo::new(client), upstream, &exchange).await;
-                        tracing::trace!(?ended, "an upgraded connection ended");
-                        true
-                    }
-                    Err(_) => false,
+    let response = call.pass_back(answer.map(|()| ResponseBody::local(Bytes::new()))).await;
+    let mut ending = call.ending;
+    // The connection's own task ends here: who waits for open connections is to wait for this one.
+    tokio::task::spawn_local(async move {
+        let (_open, _busy) = (open, busy);
+        let (Origin::Http1(Some(connection), _), Some(on_upgrade)) = (origin, on_upgrade) else { return };
+        let exchange = ending.exchange.clone();
+        let relayed = async {
+            let upstream = connection.into_stream().await;
+            match on_upgrade.await {
+                Ok(client) => {
+                    let ended = relay::copy(TokioIo::new(client), upstream, &exchange).await;
+                    tracing::trace!(?ended, "an upgraded connection ended");
+                    true
                 }
-            };
-            match control.unless_ended(relayed).await {
-                Some(true) => ending.complete(),
-                Some(false) => exchange.flag(ResponseFlags::DOWNSTREAM_TERMINATED),
-                None => exchange.flag(ResponseFlags::LOCAL_RESET),
+                Err(_) => false,
             }
-        });
-        ResponseBody::of_upgrade()
-    })
+        };
+        match control.unless_ended(relayed).await {
+            Some(true) => ending.complete(),
+            Some(false) => exchange.flag(ResponseFlags::DOWNSTREAM_TERMINATED),
+            None => exchange.flag(ResponseFlags::LOCAL_RESET),
+        }
+    });
+    response
 }

@@ -1,8 +1,12 @@
-//! Bodies on their way to an instance ([`request`], and copies of them) and back ([`answer`]).
+//! Bodies on their way to an instance (as they come from the client in [`inbound`], as they go out in [`request`], and copies
+//! of them) and back ([`answer`]); and what filters make of them ([`step`]).
 
 pub mod answer;
 mod copies;
+pub mod inbound;
 pub mod request;
+pub mod step;
 
 pub use answer::{Origin, UpstreamBody};
+pub use inbound::Inbound;
 pub use request::{ClientBody, RequestBody};

@@ -12,10 +12,10 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::sync::Notify;
 
 use super::copies::{self, Copied, Copies};
+use super::inbound::Inbound;
 use crate::exchange::Exchange;
 use crate::exchange::failure::FailureKind;
 
@@ -35,8 +35,8 @@ enum Kind {
 #[derive(Debug, thiserror::Error)]
 pub enum BrokenOff {
     /// The client broke it off.
-    #[error(transparent)]
-    Client(#[from] hyper::Error),
+    #[error("the client broke off")]
+    Client,
     /// It is a copy, and the original did not reach its end, or ran ahead too far.
     #[error("the copy is given up")]
     Copy,
@@ -57,7 +57,7 @@ pub struct ClientBody {
 }
 
 struct State {
-    incoming: Incoming,
+    incoming: Inbound,
     kept: Vec<Bytes>,
     kept_bytes: usize,
     /// Whether parts are kept; not if no retry can need them, nor beyond the limit.
@@ -73,7 +73,7 @@ struct State {
 
 impl ClientBody {
     /// A client's body; `None` if it is empty. With `keep` it can be sent more than once.
-    pub fn new(incoming: Incoming, keep: bool, exchange: Rc<Exchange>) -> Option<Rc<Self>> {
+    pub fn new(incoming: Inbound, keep: bool, exchange: Rc<Exchange>) -> Option<Rc<Self>> {
         if incoming.is_end_stream() {
             exchange.request_end.set(Some(exchange.start));
             return None;
@@ -150,7 +150,7 @@ impl State {
 }
 
 /// What a client did whose body broke off: it went away, or what it sent is not HTTP.
-fn fault(error: &hyper::Error) -> FailureKind {
+pub(super) fn fault(error: &hyper::Error) -> FailureKind {
     let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
     match io.map(std::io::Error::kind) {
         Some(ErrorKind::InvalidInput | ErrorKind::InvalidData) => FailureKind::ClientMalformed,
@@ -176,7 +176,7 @@ impl Body for RequestBody {
         if state.ended {
             return Poll::Ready(None);
         }
-        let Poll::Ready(frame) = Pin::new(&mut state.incoming).poll_frame(cx) else { return Poll::Pending };
+        let Poll::Ready(frame) = state.incoming.poll(cx) else { return Poll::Pending };
         let exchange = &attempt.source.exchange;
         exchange.is_active();
         match frame {
@@ -195,12 +195,12 @@ impl Body for RequestBody {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Some(Err(error)) => {
+            Some(Err(kind)) => {
                 state.lost = true;
-                state.failed = Some(fault(&error));
+                state.failed = Some(kind);
                 // Dropped before their end, the copies break off as well.
                 state.copies.clear();
-                Poll::Ready(Some(Err(error.into())))
+                Poll::Ready(Some(Err(BrokenOff::Client)))
             }
             None => {
                 state.end(exchange);
