@@ -21,6 +21,7 @@ use crate::exchange::failure::Failure;
 
 mod cors;
 mod fault;
+mod header_mutation;
 
 /// What a filter makes of a request.
 pub(super) enum Flow {
@@ -147,6 +148,7 @@ macro_rules! filters {
 filters! {
     Cors: cors;
     Fault: fault;
+    HeaderMutation: header_mutation;
 }
 
 /// A filter whose state is one of [`State`].

@@ -1,0 +1,120 @@
+//! Changes to headers, trailers and query parameters.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::response::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use weir_routing::filters::header_mutation::{HeaderMutationPolicy, InvalidPath, Mutation, Mutations, QueryMutation};
+
+use super::{Back, Flow, HttpFilter, Place};
+use crate::exchange::Exchange;
+use crate::exchange::failure::Refused;
+use crate::http::body::ResponseBody;
+use crate::http::call::Call;
+use crate::http::local_reply::LocalReply;
+use crate::upstream::body::step::BodyStep;
+
+/// The filter.
+pub(super) struct HeaderMutation(HeaderMutationPolicy);
+
+/// One list of mutations, of a policy or a level.
+type ListOf = fn(&Mutations) -> &[Mutation];
+
+impl HeaderMutation {
+    /// All mutations of one kind that a request's levels have, in their order.
+    fn of(&self, call: &mut Call, place: &Place, list: ListOf) -> Vec<Mutation> {
+        self.collect(call, place, |mutations| list(mutations).to_vec())
+    }
+
+    fn collect<T>(&self, call: &mut Call, place: &Place, list: impl Fn(&Mutations) -> Vec<T>) -> Vec<T> {
+        call.route();
+        match call.found() {
+            Some(found) => self.0.in_order(&found.levels(), &place.name).flat_map(list).collect(),
+            None => list(&self.0.mutations),
+        }
+    }
+}
+
+/// The value that a mutation writes, if it is made of the exchange.
+fn rendered(mutation: &Mutation, exchange: &Exchange) -> Option<HeaderValue> {
+    let mut text = vec![];
+    mutation.template()?.render(exchange, b"", &mut text);
+    HeaderValue::from_bytes(&text).ok()
+}
+
+/// One after the other: each sees what those before it wrote.
+fn apply(mutations: &[Mutation], headers: &mut HeaderMap, exchange: &Exchange) {
+    for mutation in mutations {
+        mutation.apply(rendered(mutation, exchange), headers);
+    }
+}
+
+/// A new path, if there is anything to change in it.
+fn new_path(mutations: &[QueryMutation], exchange: &Exchange) -> Result<Option<PathAndQuery>, InvalidPath> {
+    if mutations.is_empty() {
+        return Ok(None);
+    }
+    let path = exchange.request.borrow().path.as_str().to_owned();
+    let changed = QueryMutation::apply_all(mutations, &path, exchange)?;
+    PathAndQuery::try_from(changed).map(Some).map_err(|_| InvalidPath)
+}
+
+impl HttpFilter for HeaderMutation {
+    type Policy = HeaderMutationPolicy;
+    type State = ();
+
+    fn new(policy: &HeaderMutationPolicy) -> Self {
+        Self(policy.clone())
+    }
+
+    fn on_request(&self, call: &mut Call, place: &Place) -> Flow {
+        for mutation in self.of(call, place, |mutations| &mutations.request) {
+            let value = rendered(&mutation, &call.exchange);
+            mutation.apply(value, &mut call.exchange.request.borrow_mut().headers);
+        }
+        let query = self.collect(call, place, |mutations| mutations.query.to_vec());
+        match new_path(&query, &call.exchange) {
+            Ok(None) => {}
+            Ok(Some(path)) => call.exchange.request.borrow_mut().path = path,
+            Err(invalid) => {
+                call.exchange.detail("filter_removed_required_request_headers");
+                return Flow::Answer(LocalReply::new(StatusCode::SERVICE_UNAVAILABLE, invalid.to_string()));
+            }
+        }
+        let trailers = self.of(call, place, |mutations| &mutations.request_trailers);
+        if let Some(body) = call.body.as_mut().filter(|_| !trailers.is_empty()) {
+            body.push_step(Box::new(Trailers { mutations: trailers, exchange: call.exchange.clone() }));
+        }
+        Flow::Continue
+    }
+
+    fn on_response(&self, call: &mut Call, place: &Place, head: &mut Parts, body: &mut ResponseBody) -> Back {
+        apply(&self.of(call, place, |mutations| &mutations.response), &mut head.headers, &call.exchange);
+        let trailers = self.of(call, place, |mutations| &mutations.response_trailers);
+        if !trailers.is_empty() && !body.is_empty() {
+            body.push_step(Box::new(Trailers { mutations: trailers, exchange: call.exchange.clone() }));
+        }
+        Back::Continue
+    }
+}
+
+/// Changes the trailers of a body; where there are none, none are made.
+struct Trailers {
+    mutations: Vec<Mutation>,
+    exchange: Rc<Exchange>,
+}
+
+impl BodyStep for Trailers {
+    fn data(&mut self, part: Bytes) -> Result<Bytes, Refused> {
+        Ok(part)
+    }
+
+    fn end(&mut self, mut trailers: Option<HeaderMap>) -> Result<(Bytes, Option<HeaderMap>), Refused> {
+        if let Some(trailers) = &mut trailers {
+            apply(&self.mutations, trailers, &self.exchange);
+        }
+        Ok((Bytes::new(), trailers))
+    }
+}
