@@ -19,6 +19,7 @@ use super::call::Call;
 use super::local_reply::LocalReply;
 use crate::exchange::failure::Failure;
 
+mod buffer;
 mod cors;
 mod fault;
 mod header_mutation;
@@ -146,6 +147,7 @@ macro_rules! filters {
 }
 
 filters! {
+    Buffer: buffer;
     Cors: cors;
     Fault: fault;
     HeaderMutation: header_mutation;

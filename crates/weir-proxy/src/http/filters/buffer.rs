@@ -1,0 +1,55 @@
+//! Requests that are held back until all of their body is there.
+
+use http::header::{self, HeaderValue};
+use http::StatusCode;
+use weir_config::flags::ResponseFlags;
+use weir_routing::filters::buffer::BufferPolicy;
+
+use super::{Flow, HttpFilter, Place};
+use crate::exchange::failure::Failure;
+use crate::http::call::Call;
+use crate::http::local_reply::LocalReply;
+use crate::upstream::body::inbound::Held;
+
+/// The filter.
+pub(super) struct Buffer(BufferPolicy);
+
+impl Buffer {
+    /// How a request is buffered, if it is.
+    fn policy(&self, call: &mut Call, place: &Place) -> Option<BufferPolicy> {
+        call.route();
+        self.0.with(call.found().and_then(|found| found.levels().most_specific(&place.name)))
+    }
+}
+
+impl HttpFilter for Buffer {
+    type Policy = BufferPolicy;
+    type State = ();
+
+    fn new(policy: &BufferPolicy) -> Self {
+        Self(*policy)
+    }
+
+    fn on_request(&self, call: &mut Call, place: &Place) -> Flow {
+        let has_body = call.body.as_ref().is_some_and(|body| !body.is_end_stream());
+        if has_body && self.policy(call, place).is_some() { Flow::Wait } else { Flow::Continue }
+    }
+
+    async fn wait(&self, call: &mut Call, place: &Place) -> Flow {
+        let Some(policy) = self.policy(call, place) else { return Flow::Continue };
+        let Some(body) = &mut call.body else { return Flow::Continue };
+        match body.hold(policy.max_request_bytes as usize).await {
+            Ok(Held::All(size)) => {
+                let headers = &mut call.exchange.request.borrow_mut().headers;
+                headers.entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(size));
+                Flow::Continue
+            }
+            Ok(Held::TooLarge) => {
+                call.exchange.detail("request_payload_too_large");
+                call.exchange.flag(ResponseFlags::default());
+                Flow::Answer(LocalReply::new(StatusCode::PAYLOAD_TOO_LARGE, "Payload Too Large"))
+            }
+            Err(kind) => Flow::Fail(Failure::from(kind)),
+        }
+    }
+}
