@@ -22,6 +22,7 @@ use crate::exchange::failure::Failure;
 mod buffer;
 mod cors;
 mod fault;
+mod grpc_web;
 mod header_mutation;
 
 /// What a filter makes of a request.
@@ -150,6 +151,7 @@ filters! {
     Buffer: buffer;
     Cors: cors;
     Fault: fault;
+    GrpcWeb: grpc_web;
     HeaderMutation: header_mutation;
 }
 
