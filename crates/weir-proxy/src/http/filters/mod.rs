@@ -24,6 +24,7 @@ mod cors;
 mod fault;
 mod grpc_web;
 mod header_mutation;
+mod local_ratelimit;
 
 /// What a filter makes of a request.
 pub(super) enum Flow {
@@ -153,6 +154,7 @@ filters! {
     Fault: fault;
     GrpcWeb: grpc_web;
     HeaderMutation: header_mutation;
+    LocalRateLimit: local_ratelimit;
 }
 
 /// A filter whose state is one of [`State`].
