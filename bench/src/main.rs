@@ -50,7 +50,7 @@ fn main() -> anyhow::Result<()> {
         Some(path) => path.clone(),
         None => std::env::current_exe()?.with_file_name("weir"),
     };
-    ensure!(weir.is_file(), "{} is not there: build it with cargo build --release -p weir", weir.display());
+    ensure!(weir.is_file(), "{} is not there: build it with cargo build --profile dist -p weir", weir.display());
     for tool in ["nginx", "wrk", "taskset"] {
         process::find(tool).with_context(|| format!("{tool} is needed, and not on the PATH"))?;
     }

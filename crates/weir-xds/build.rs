@@ -8,12 +8,13 @@ use std::process::Command;
 use std::{env, fs};
 
 use prost::Message;
+use prost_types::FileDescriptorSet;
 
-/// The roots of the API that we speak; what they import comes with them.
+#[path = "build/prune.rs"]
+mod prune;
+
+/// The roots of the API that we speak: their messages, and those that these hold, become Rust types.
 const ROOTS: &[&str] = &[
-    "envoy/admin/v3/clusters.proto",
-    "envoy/admin/v3/config_dump.proto",
-    "envoy/admin/v3/listeners.proto",
     "envoy/config/bootstrap/v3/bootstrap.proto",
     "envoy/config/cluster/v3/cluster.proto",
     "envoy/config/endpoint/v3/endpoint.proto",
@@ -55,6 +56,17 @@ const ROOTS: &[&str] = &[
     "envoy/service/discovery/v3/discovery.proto",
 ];
 
+/// Files whose messages are known by their descriptors only, for their JSON form.
+const DESCRIBED: &[&str] = &[
+    "envoy/admin/v3/clusters.proto",
+    "envoy/admin/v3/config_dump.proto",
+    "envoy/admin/v3/listeners.proto",
+    // Says which fields hold secrets.
+    "udpa/annotations/sensitive.proto",
+    "udpa/type/v1/typed_struct.proto",
+    "xds/type/v3/typed_struct.proto",
+];
+
 /// The folders of `envoy-types/proto` that hold what the roots import.
 const INCLUDES: &[&str] =
     &["data-plane-api", "xds", "protoc-gen-validate", "googleapis", "cel-spec/proto", "opentelemetry-proto", "client_model"];
@@ -63,16 +75,25 @@ type Error = Box<dyn std::error::Error>;
 
 fn main() -> Result<(), Error> {
     println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=build");
+    println!("cargo:rerun-if-changed=proto");
     println!("cargo:rerun-if-changed=Cargo.toml");
     let protos = envoy_types_folder()?.join("proto");
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    let mut includes = vec![mended(&protos, &out)?];
+    // What `envoy-types` lacks is in our own folder.
+    let mut includes = vec![mended(&protos, &out)?, PathBuf::from("proto")];
     includes.extend(INCLUDES.iter().map(|folder| protos.join(folder)));
 
-    let descriptors =
-        protox::Compiler::new(&includes)?.include_imports(true).include_source_info(false).open_files(ROOTS)?.file_descriptor_set();
-    fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    // Encoded, for only then are the extensions among the options kept, such as those that tell secrets.
+    let descriptors = protox::Compiler::new(&includes)?
+        .include_imports(true)
+        .include_source_info(false)
+        .open_files(ROOTS.iter().chain(DESCRIBED))?
+        .encode_file_descriptor_set();
+    fs::write(out.join("descriptors.bin"), &descriptors)?;
 
+    let mut generated = FileDescriptorSet::decode(descriptors.as_slice())?;
+    prune::prune(&mut generated, ROOTS);
     prost_build::Config::new()
         .enable_type_names()
         .type_name_domain(["."], "type.googleapis.com")
@@ -83,7 +104,23 @@ fn main() -> Result<(), Error> {
         .bytes(["."])
         .disable_comments(["."])
         .include_file("messages.rs")
-        .compile_fds(descriptors)?;
+        .compile_fds(generated)?;
+    compile_once(&out)?;
+    Ok(())
+}
+
+/// Adds to each generated message the implementation of `crate::Message`, so that its encoding is compiled in `weir-xds` alone.
+fn compile_once(out: &Path) -> Result<(), Error> {
+    let name = |line: &str| Some(line.trim().strip_prefix("impl ::prost::Name for ")?.strip_suffix(" {")?.to_owned());
+    for entry in fs::read_dir(out)? {
+        let file = entry?.path();
+        if file.extension().is_none_or(|extension| extension != "rs") {
+            continue;
+        }
+        let code = fs::read_to_string(&file)?;
+        let with_it = |line| name(line).map(|name| format!("compiled_once!({name});\n{line}\n")).unwrap_or(format!("{line}\n"));
+        fs::write(file, code.lines().map(with_it).collect::<String>())?;
+    }
     Ok(())
 }
 

@@ -1,11 +1,13 @@
 //! `google.protobuf.Any`: a message inside a message, with its type's name.
 
 use bytes::Bytes;
-use prost::{Message, Name};
+use prost::Name;
+
+use crate::Message;
 
 /// A packed message. Unlike prost's own type it shares its bytes when it is cloned, so that one encoding
 /// serves all who are sent the same resource.
-#[derive(Clone, PartialEq, Eq, Hash, Message)]
+#[derive(Clone, PartialEq, Eq, Hash, prost::Message)]
 pub struct Any {
     /// `type.googleapis.com/` and the full name of the type.
     #[prost(string, tag = "1")]
@@ -38,8 +40,8 @@ pub enum AnyError {
 
 impl Any {
     /// Packs a message.
-    pub fn pack<M: Message + Name>(message: &M) -> Self {
-        Self { type_url: M::type_url(), value: message.encode_to_vec().into() }
+    pub fn pack<M: Message>(message: &M) -> Self {
+        Self { type_url: M::type_url(), value: Message::encode_to_vec(message).into() }
     }
 
     /// Whether it holds an `M`.
@@ -56,11 +58,11 @@ impl Any {
     ///
     /// # Errors
     /// If it holds something else, or bytes that are no `M`.
-    pub fn unpack<M: Message + Name + Default>(&self) -> Result<M, AnyError> {
+    pub fn unpack<M: Message>(&self) -> Result<M, AnyError> {
         if !self.is::<M>() {
             return Err(AnyError::Type { expected: M::full_name(), found: self.type_name().to_owned() });
         }
-        M::decode(self.value.clone()).map_err(|source| AnyError::Malformed { type_url: self.type_url.clone(), source })
+        <M as Message>::decode(self.value.clone()).map_err(|source| AnyError::Malformed { type_url: self.type_url.clone(), source })
     }
 }
 

@@ -1,10 +1,12 @@
 //! Messages as protobuf's JSON, with packed messages unfolded, and back.
 
-use std::sync::OnceLock;
-
-use prost::{Message, Name};
-use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor, ReflectMessage, SerializeOptions};
+use bytes::Bytes;
+use prost_reflect::{DeserializeOptions, DynamicMessage, SerializeOptions};
 use serde_json::Value;
+
+use crate::{Message, pool, redact};
+
+pub use crate::walk::{SetField, visit};
 
 /// How fields are named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,35 +29,25 @@ pub enum JsonError {
     /// The value has a field that the type has not, or one of another type.
     #[error("{0}: {1}")]
     Value(String, serde_json::Error),
+    /// Messages are packed in each other without end.
+    #[error("{0} is packed too deep")]
+    TooDeep(String),
 }
 
-fn pool() -> &'static DescriptorPool {
-    static POOL: OnceLock<DescriptorPool> = OnceLock::new();
-    POOL.get_or_init(|| {
-        let descriptors: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
-        // The bytes were made by this crate's own build: an empty pool can only mean a broken build.
-        DescriptorPool::decode(descriptors).unwrap_or_default()
-    })
-}
-
-fn descriptor(name: &str) -> Result<MessageDescriptor, JsonError> {
-    pool().get_message_by_name(name).ok_or_else(|| JsonError::UnknownType(name.to_owned()))
-}
-
-/// The JSON form of a message.
+/// The JSON form of a message, for people: secrets are shown as `[redacted]`.
 ///
 /// # Errors
 /// If it holds a packed message of an unknown type.
-pub fn to_value<M: Message + Name>(message: &M, names: Names) -> Result<Value, JsonError> {
-    bytes_to_value(&M::full_name(), &message.encode_to_vec(), names)
+pub fn to_value<M: Message>(message: &M, names: Names) -> Result<Value, JsonError> {
+    bytes_to_value(&M::full_name(), Message::encode_to_vec(message).into(), names)
 }
 
-/// The JSON form of a packed message, with its type as `@type`.
+/// The JSON form of a packed message, for people, with its type as `@type`: secrets are shown as `[redacted]`.
 ///
 /// # Errors
 /// If it, or a message packed in it, is of an unknown type.
 pub fn any_to_value(any: &crate::Any, names: Names) -> Result<Value, JsonError> {
-    let value = bytes_to_value(any.type_name(), &any.value, names)?;
+    let value = bytes_to_value(any.type_name(), any.value.clone(), names)?;
     let mut object = serde_json::Map::from_iter([("@type".to_owned(), Value::String(any.type_url.clone()))]);
     match value {
         Value::Object(fields) => object.extend(fields),
@@ -64,8 +56,9 @@ pub fn any_to_value(any: &crate::Any, names: Names) -> Result<Value, JsonError> 
     Ok(Value::Object(object))
 }
 
-fn bytes_to_value(name: &str, bytes: &[u8], names: Names) -> Result<Value, JsonError> {
-    let message = DynamicMessage::decode(descriptor(name)?, bytes).map_err(|error| JsonError::Malformed(name.to_owned(), error))?;
+fn bytes_to_value(name: &str, bytes: Bytes, names: Names) -> Result<Value, JsonError> {
+    let mut message = pool::decode(name, bytes)?;
+    redact::redact(&mut message)?;
     let options = SerializeOptions::new().use_proto_field_name(names == Names::Proto);
     message.serialize_with_options(serde_json::value::Serializer, &options).map_err(|error| JsonError::Value(name.to_owned(), error))
 }
@@ -74,67 +67,12 @@ fn bytes_to_value(name: &str, bytes: &[u8], names: Names) -> Result<Value, JsonE
 ///
 /// # Errors
 /// If a field is unknown or of another type.
-pub fn from_value<M: Message + Name + Default>(value: Value) -> Result<M, JsonError> {
+pub fn from_value<M: Message>(value: Value) -> Result<M, JsonError> {
     let name = M::full_name();
     let options = DeserializeOptions::new().deny_unknown_fields(true);
-    let message = DynamicMessage::deserialize_with_options(descriptor(&name)?, value, &options)
+    let message = DynamicMessage::deserialize_with_options(pool::descriptor(&name)?, value, &options)
         .map_err(|error| JsonError::Value(name.clone(), error))?;
-    M::decode(message.encode_to_vec().as_slice()).map_err(|error| JsonError::Malformed(name, error))
-}
-
-/// A field of a message that is set.
-pub struct SetField<'m> {
-    /// The full name of the message's type.
-    pub message: &'m str,
-    /// The field's name, as in the `.proto` file.
-    pub name: &'m str,
-    value: &'m prost_reflect::Value,
-}
-
-impl SetField<'_> {
-    /// Whether it is a limit that stands for none: the greatest number that it can hold.
-    pub fn is_no_limit(&self) -> bool {
-        let number = match self.value {
-            // A wrapped number is a message with one field.
-            prost_reflect::Value::Message(wrapped) => wrapped.fields().next().and_then(|(_, value)| value.as_u32()),
-            value => value.as_u32(),
-        };
-        number == Some(u32::MAX)
-    }
-}
-
-/// Visits all fields that are set in a packed message, in the messages within it, and in those packed in it.
-///
-/// # Errors
-/// If one of the messages is of an unknown type, or malformed.
-pub fn visit(any: &crate::Any, visitor: &mut impl FnMut(&SetField<'_>)) -> Result<(), JsonError> {
-    let name = any.type_name();
-    let message =
-        DynamicMessage::decode(descriptor(name)?, any.value.clone()).map_err(|error| JsonError::Malformed(name.to_owned(), error))?;
-    visit_message(&message, visitor)
-}
-
-fn visit_message(message: &DynamicMessage, visitor: &mut impl FnMut(&SetField<'_>)) -> Result<(), JsonError> {
-    let descriptor = message.descriptor();
-    if descriptor.full_name() == "google.protobuf.Any" {
-        let text = |number| message.get_field_by_number(number).and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default();
-        let bytes = message.get_field_by_number(2).and_then(|value| value.as_bytes().cloned()).unwrap_or_default();
-        return visit(&crate::Any { type_url: text(1), value: bytes }, visitor);
-    }
-    for (field, value) in message.fields() {
-        visitor(&SetField { message: descriptor.full_name(), name: field.name(), value });
-        visit_value(value, visitor)?;
-    }
-    Ok(())
-}
-
-fn visit_value(value: &prost_reflect::Value, visitor: &mut impl FnMut(&SetField<'_>)) -> Result<(), JsonError> {
-    match value {
-        prost_reflect::Value::Message(message) => visit_message(message, visitor),
-        prost_reflect::Value::List(values) => values.iter().try_for_each(|value| visit_value(value, visitor)),
-        prost_reflect::Value::Map(entries) => entries.values().try_for_each(|value| visit_value(value, visitor)),
-        _ => Ok(()),
-    }
+    <M as Message>::decode(prost::Message::encode_to_vec(&message).into()).map_err(|error| JsonError::Malformed(name, error))
 }
 
 #[cfg(test)]

@@ -1,0 +1,271 @@
+//! A walk over the fields of a message that are set, in the messages within it, and in those packed in it.
+
+use std::fmt;
+
+use prost_reflect::{DynamicMessage, MapKey, ReflectMessage, Value};
+
+use crate::Any;
+use crate::json::JsonError;
+use crate::pool;
+
+/// Where a field stands, as in `filter_chains[0].filters[0].typed_config.route_config`. It lies on the stack of the walk and costs
+/// nothing until it is written.
+#[derive(Debug, Clone, Copy)]
+pub struct Path<'p> {
+    above: Option<&'p Path<'p>>,
+    step: Step<'p>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Step<'p> {
+    Root,
+    Field(&'p str),
+    Index(usize),
+    Key(&'p MapKey),
+}
+
+impl<'p> Path<'p> {
+    const ROOT: Self = Path { above: None, step: Step::Root };
+
+    fn then(&'p self, step: Step<'p>) -> Self {
+        Path { above: Some(self), step }
+    }
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(above) = self.above {
+            above.fmt(f)?;
+        }
+        match self.step {
+            Step::Root => Ok(()),
+            Step::Field(name) if self.above.is_some_and(|above| !matches!(above.step, Step::Root)) => write!(f, ".{name}"),
+            Step::Field(name) => f.write_str(name),
+            Step::Index(index) => write!(f, "[{index}]"),
+            Step::Key(MapKey::String(key)) => write!(f, "[{key:?}]"),
+            Step::Key(MapKey::Bool(key)) => write!(f, "[{key}]"),
+            Step::Key(MapKey::I32(key)) => write!(f, "[{key}]"),
+            Step::Key(MapKey::I64(key)) => write!(f, "[{key}]"),
+            Step::Key(MapKey::U32(key)) => write!(f, "[{key}]"),
+            Step::Key(MapKey::U64(key)) => write!(f, "[{key}]"),
+        }
+    }
+}
+
+/// A field of a message that is set.
+#[derive(Debug, Clone, Copy)]
+pub struct SetField<'m> {
+    /// The full name of the message's type.
+    pub message: &'m str,
+    /// The field's name, as in the `.proto` file.
+    pub name: &'m str,
+    /// Where it stands in the message that the walk began with.
+    pub path: &'m Path<'m>,
+    value: &'m Value,
+}
+
+impl SetField<'_> {
+    /// Whether it is a limit that stands for none: the greatest number that it can hold.
+    pub fn is_no_limit(&self) -> bool {
+        let number = match self.value {
+            // A wrapped number is a message with one field.
+            Value::Message(wrapped) => wrapped.fields().next().and_then(|(_, value)| value.as_u32()),
+            value => value.as_u32(),
+        };
+        number == Some(u32::MAX)
+    }
+}
+
+/// A packed message that cannot be looked into.
+#[derive(Debug)]
+pub struct Unreadable<'m> {
+    /// The full name of the type that it claims to be.
+    pub message: &'m str,
+    /// Where it is packed.
+    pub path: &'m Path<'m>,
+    /// What is wrong with it: most often its type is unknown.
+    pub error: JsonError,
+}
+
+/// Whether a walk goes into what a field holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Below {
+    /// It does.
+    Visit,
+    /// It goes on beside it: the field is dealt with as a whole.
+    Skip,
+}
+
+/// What is done on a walk. A closure over [`SetField`] is a visitor that goes everywhere and passes over what is unreadable.
+pub trait Visitor {
+    /// Comes upon a field.
+    fn field(&mut self, field: &SetField<'_>) -> Below;
+
+    /// Comes upon a packed message that cannot be looked into. The walk goes on beside it.
+    fn unreadable(&mut self, packed: &Unreadable<'_>);
+}
+
+impl<F: FnMut(&SetField<'_>)> Visitor for F {
+    fn field(&mut self, field: &SetField<'_>) -> Below {
+        self(field);
+        Below::Visit
+    }
+
+    fn unreadable(&mut self, _packed: &Unreadable<'_>) {}
+}
+
+/// Visits all fields that are set in a packed message, in the messages within it, and in those packed in it. What durations,
+/// wrapped numbers and other types of `google.protobuf` are made of is not visited.
+///
+/// # Errors
+/// If the message itself is of an unknown type, or malformed.
+pub fn visit(any: &Any, visitor: &mut impl Visitor) -> Result<(), JsonError> {
+    let message = pool::decode(any.type_name(), any.value.clone())?;
+    visit_message(&message, &Path::ROOT, 0, visitor);
+    Ok(())
+}
+
+fn visit_message(message: &DynamicMessage, at: &Path<'_>, packed: usize, visitor: &mut impl Visitor) {
+    let descriptor = message.descriptor();
+    if descriptor.full_name() == pool::ANY {
+        return visit_packed(&pool::packed(message), at, packed, visitor);
+    }
+    if pool::is_value(&descriptor) {
+        return;
+    }
+    for (field, value) in message.fields() {
+        let path = at.then(Step::Field(field.name()));
+        let set = SetField { message: descriptor.full_name(), name: field.name(), path: &path, value };
+        if visitor.field(&set) == Below::Visit {
+            visit_value(value, &path, packed, visitor);
+        }
+    }
+}
+
+fn visit_value(value: &Value, at: &Path<'_>, packed: usize, visitor: &mut impl Visitor) {
+    match value {
+        Value::Message(message) => visit_message(message, at, packed, visitor),
+        Value::List(values) => {
+            for (index, value) in values.iter().enumerate() {
+                visit_value(value, &at.then(Step::Index(index)), packed, visitor);
+            }
+        }
+        Value::Map(entries) => {
+            for (key, value) in entries {
+                visit_value(value, &at.then(Step::Key(key)), packed, visitor);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn visit_packed(any: &Any, at: &Path<'_>, packed: usize, visitor: &mut impl Visitor) {
+    let name = any.type_name();
+    let message =
+        if packed == pool::PACKING_LIMIT { Err(JsonError::TooDeep(name.to_owned())) } else { pool::decode(name, any.value.clone()) };
+    match message {
+        Ok(message) => visit_message(&message, at, packed + 1, visitor),
+        Err(error) => visitor.unreadable(&Unreadable { message: name, path: at, error }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::json::from_value;
+    use crate::listener::{Filter, Listener, filter};
+    use crate::route::{Route, RouteConfiguration, VirtualHost};
+
+    /// Notes everything, and stays out of the fields named `skipped`.
+    #[derive(Default)]
+    struct Notes {
+        skipped: &'static str,
+        fields: Vec<String>,
+        unreadable: Vec<String>,
+    }
+
+    impl Visitor for Notes {
+        fn field(&mut self, field: &SetField<'_>) -> Below {
+            self.fields.push(format!("{} {}", field.path, field.message.rsplit('.').next().unwrap_or_default()));
+            if field.name == self.skipped { Below::Skip } else { Below::Visit }
+        }
+
+        fn unreadable(&mut self, packed: &Unreadable<'_>) {
+            self.unreadable.push(format!("{}: {}", packed.path, packed.error));
+        }
+    }
+
+    fn listener() -> Any {
+        let manager = json!({
+            "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+            "route_config": { "name": "routes" },
+            "drain_timeout": "3s",
+        });
+        let mut listener = from_value::<Listener>(json!({
+            "filter_chains": [{ "filters": [{ "name": "first" }, { "name": "http", "typed_config": manager }] }],
+            "stat_prefix": "after",
+        }))
+        .expect("a listener");
+        let unknown = Any { type_url: "type.googleapis.com/no.Such".into(), ..Default::default() };
+        let malformed = Any { type_url: Any::pack(&Route::default()).type_url, value: vec![0xff].into() };
+        let filter = |any| Filter { name: String::new(), config_type: Some(filter::ConfigType::TypedConfig(any)) };
+        listener.filter_chains[0].filters.splice(0..1, [filter(unknown), filter(malformed)]);
+        Any::pack(&listener)
+    }
+
+    fn walked(any: &Any, skipped: &'static str) -> Notes {
+        let mut notes = Notes { skipped, ..Default::default() };
+        visit(any, &mut notes).expect("a known type");
+        notes
+    }
+
+    #[test]
+    fn an_unknown_packed_type_does_not_end_the_walk() {
+        let notes = walked(&listener(), "");
+        let at = "filter_chains[0].filters";
+        assert!(notes.fields.contains(&format!("{at}[2].typed_config.route_config.name RouteConfiguration")), "{:?}", notes.fields);
+        assert!(notes.fields.contains(&"stat_prefix Listener".to_owned()), "{:?}", notes.fields);
+        assert_eq!(notes.unreadable.len(), 2);
+        assert_eq!(notes.unreadable[0], format!("{at}[0].typed_config: unknown message type no.Such"));
+        assert!(notes.unreadable[1].starts_with(&format!("{at}[1].typed_config: malformed ")), "{:?}", notes.unreadable);
+        let error = visit(&Any { type_url: "no.Such".into(), ..Default::default() }, &mut Notes::default());
+        assert!(matches!(error, Err(JsonError::UnknownType(_))));
+    }
+
+    #[test]
+    fn a_visitor_stays_out_of_what_it_has_dealt_with() {
+        let notes = walked(&listener(), "route_config");
+        assert_eq!(
+            notes.fields.iter().filter(|field| field.contains("typed_config.")).collect::<Vec<_>>(),
+            [
+                "filter_chains[0].filters[2].typed_config.route_config HttpConnectionManager",
+                "filter_chains[0].filters[2].typed_config.drain_timeout HttpConnectionManager"
+            ]
+            .iter()
+            .collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
+    fn entries_of_maps_are_named_by_their_keys() {
+        let cors = Any { type_url: "type.googleapis.com/no.Such".into(), ..Default::default() };
+        let host = VirtualHost { typed_per_filter_config: [("envoy.cors".to_owned(), cors)].into(), ..Default::default() };
+        let routes = RouteConfiguration { virtual_hosts: vec![host], ..Default::default() };
+        let notes = walked(&Any::pack(&routes), "");
+        let path = "virtual_hosts[0].typed_per_filter_config[\"envoy.cors\"]";
+        assert_eq!(notes.unreadable, [format!("{path}: unknown message type no.Such")]);
+    }
+
+    #[test]
+    fn messages_packed_too_deep_are_not_followed() {
+        let mut any = Any::pack(&RouteConfiguration { name: "deep".into(), ..Default::default() });
+        for _ in 0..2_000 {
+            any = Any { type_url: "type.googleapis.com/google.protobuf.Any".into(), value: prost::Message::encode_to_vec(&any).into() };
+        }
+        let notes = walked(&any, "");
+        assert!(notes.fields.is_empty());
+        assert!(notes.unreadable[0].contains("too deep"), "{:?}", notes.unreadable);
+    }
+}
