@@ -20,6 +20,8 @@ const ROOTS: &[&str] = &[
     "envoy/config/endpoint/v3/endpoint.proto",
     "envoy/config/listener/v3/listener.proto",
     "envoy/config/route/v3/route.proto",
+    // For `FilterConfig`, which only travels packed.
+    "envoy/config/route/v3/route_components.proto",
     "envoy/extensions/access_loggers/file/v3/file.proto",
     "envoy/extensions/clusters/dynamic_forward_proxy/v3/cluster.proto",
     "envoy/extensions/filters/http/buffer/v3/buffer.proto",
