@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
-use weir_routing::filters::{self, Filter};
+use weir_routing::filters::router::RouterPolicy;
+use weir_routing::filters::{self, Filter, FilterPolicy};
 use weir_routing::normalize::PathRules;
 use weir_routing::{CompileError, RouteTable};
 use weir_xds::hcm::HttpConnectionManager;
@@ -67,6 +68,8 @@ pub struct HttpConfig {
     pub max_concurrent_streams: Option<u32>,
     /// What requests and answers pass, the router last.
     pub filters: Box<[Filter]>,
+    /// How requests are sent on: what the last filter says.
+    pub router: RouterPolicy,
     /// What is written of each request.
     pub access_logs: Vec<AccessLog>,
 }
@@ -113,6 +116,7 @@ impl HttpConfig {
         let common = manager.common_http_protocol_options.as_ref();
         let idle = common.and_then(|common| common.idle_timeout.as_ref()).map_or(IDLE_TIMEOUT, std_duration);
         let kilobytes = manager.max_request_headers_kb.map_or(MAX_HEADERS_KB, |kb| kb as usize);
+        let filters = filters::compile_chain(&manager.http_filters)?;
         Ok(Self {
             stat_prefix: manager.stat_prefix.as_str().into(),
             routes: routes(manager)?,
@@ -142,7 +146,8 @@ impl HttpConfig {
             max_headers: common.and_then(|common| common.max_headers_count).map_or(MAX_HEADERS, |max| max as usize),
             max_header_bytes: kilobytes * 1024,
             max_concurrent_streams: manager.http2_protocol_options.as_ref().and_then(|options| options.max_concurrent_streams),
-            filters: filters::compile_chain(&manager.http_filters)?,
+            router: router(&filters),
+            filters,
             access_logs: access_log::compile(&manager.access_log)?,
         })
     }
@@ -151,6 +156,13 @@ impl HttpConfig {
 /// Zero means that there is no limit.
 fn positive(limit: Option<&weir_xds::prost_types::Duration>) -> Option<Duration> {
     limit.map(std_duration).filter(|limit| !limit.is_zero())
+}
+
+fn router(filters: &[Filter]) -> RouterPolicy {
+    match filters.last().map(|filter| &filter.policy) {
+        Some(FilterPolicy::Router(policy)) => *policy,
+        _ => RouterPolicy::default(),
+    }
 }
 
 fn routes(manager: &HttpConnectionManager) -> Result<RouteSource, CompileError> {

@@ -30,8 +30,8 @@ pub fn compile_chain(filters: &[HttpFilter]) -> Result<Box<[Filter]>, CompileErr
     }
     let last = chain.len().saturating_sub(1);
     for (i, filter) in chain.iter().enumerate() {
-        let terminal = matches!(filter.policy, FilterPolicy::Router) && !filter.disabled;
-        if terminal != (i == last) || (filter.disabled && matches!(filter.policy, FilterPolicy::Router)) {
+        let terminal = matches!(filter.policy, FilterPolicy::Router(_)) && !filter.disabled;
+        if terminal != (i == last) || (filter.disabled && matches!(filter.policy, FilterPolicy::Router(_))) {
             let what = "the router must be the last filter, and no other may be it";
             return Err(CompileError::new(format!("http_filters[{}]", filter.name), what));
         }

@@ -20,6 +20,7 @@ pub mod grpc_web;
 pub mod header_mutation;
 pub mod local_ratelimit;
 mod overrides;
+pub mod router;
 mod share;
 
 pub use chain::{Filter, compile_chain};
@@ -52,8 +53,6 @@ macro_rules! filters {
         #[derive(Debug, Clone)]
         pub enum FilterPolicy {
             $(#[doc = concat!("[`", stringify!($policy), "`]")] $name($policy),)+
-            /// Forwards requests, and stands at the end of every chain.
-            Router,
             /// Does nothing that a client or an instance could see.
             Unseen,
         }
@@ -96,9 +95,8 @@ filters! {
     GrpcWeb: grpc_web::GrpcWebFilter;
     HeaderMutation: header_mutation::HeaderMutationPolicy, header_mutation::Mutations;
     LocalRateLimit: local_ratelimit::RateLimitPolicy, local_ratelimit::RateLimitOverride;
+    Router: router::RouterPolicy;
 }
-
-const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
 
 /// They count, or look up names that the proxy looks up where it connects.
 const UNSEEN: &[&str] =
@@ -111,7 +109,6 @@ impl FilterPolicy {
     /// If it is not valid, or asks for something that is not carried out.
     pub fn compile(config: &Any) -> Result<Option<Self>, CompileError> {
         match config.type_name() {
-            ROUTER => Ok(Some(Self::Router)),
             name if UNSEEN.contains(&name) => Ok(Some(Self::Unseen)),
             _ => filter_policy(config).transpose(),
         }
@@ -150,7 +147,7 @@ mod tests {
         let compile = |config: Any| FilterPolicy::compile(&config).expect("valid");
         assert!(matches!(compile(Any::pack(&Cors::default())), Some(FilterPolicy::Cors(_))));
         assert!(matches!(compile(Any::pack(&HttpFault::default())), Some(FilterPolicy::Fault(_))));
-        assert!(matches!(compile(Any::pack(&Router::default())), Some(FilterPolicy::Router)));
+        assert!(matches!(compile(Any::pack(&Router::default())), Some(FilterPolicy::Router(_))));
         assert!(matches!(compile(of_type(UNSEEN[1])), Some(FilterPolicy::Unseen)));
         for unknown in ["", "a.B", "envoy.extensions.filters.http.buffer.v3.BufferPerRoute"] {
             assert!(compile(of_type(unknown)).is_none(), "{unknown}");

@@ -1,7 +1,7 @@
 //! Requests that are held back until all of their body is there.
 
-use http::header::{self, HeaderValue};
 use http::StatusCode;
+use http::header::{self, HeaderValue};
 use weir_config::flags::ResponseFlags;
 use weir_routing::filters::buffer::BufferPolicy;
 

@@ -216,7 +216,9 @@ async fn pass_on(
     if !agrees {
         remove_hop_by_hop(&mut parts.headers);
     }
-    parts.headers.insert(SERVICE_TIME, HeaderValue::from(sent.elapsed().as_millis() as u64));
+    if !call.http.config.router.suppress_envoy_headers {
+        parts.headers.insert(SERVICE_TIME, HeaderValue::from(sent.elapsed().as_millis() as u64));
+    }
     call.change_response_headers(&mut parts.headers);
     for cookie in cookies {
         parts.headers.append(header::SET_COOKIE, cookie);
@@ -261,7 +263,9 @@ async fn give_up(mut call: Call, cluster: &Rc<ClusterRuntime>, failure: &Failure
         stats.statuses.count(reply.status.as_u16());
     });
     let reply = match failure.kind {
-        FailureKind::Overflow => reply.with(OVERLOADED, HeaderValue::from_static("true")),
+        FailureKind::Overflow if !call.http.config.router.suppress_envoy_headers => {
+            reply.with(OVERLOADED, HeaderValue::from_static("true"))
+        }
         _ => reply,
     };
     call.reply(reply).await

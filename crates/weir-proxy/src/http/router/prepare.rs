@@ -68,7 +68,15 @@ pub(super) fn request(call: &Call, found: &Found, route: &Route, to: &Forward) -
     let rewritten = to.path.as_ref().map(|rewrite| rewrite.apply(&route.matcher.path, head.path.as_str()));
     match rewritten {
         None => Ok(()),
-        Some(path) => rewrite_path(&path, &mut head.path, &mut head.headers),
+        Some(path) => {
+            let old = std::mem::replace(&mut head.path, PathAndQuery::try_from(path)?);
+            if !call.http.config.router.suppress_envoy_headers
+                && let Ok(old) = HeaderValue::from_str(old.as_str())
+            {
+                head.headers.insert(ORIGINAL_PATH, old);
+            }
+            Ok(())
+        }
     }
 }
 
@@ -83,15 +91,6 @@ fn rewrite_host(chosen: Option<&str>, rewrite: &HostRewrite, headers: &mut Heade
     if let Some(value) = value {
         set_authority(headers, value);
     }
-}
-
-fn rewrite_path(new: &str, path: &mut PathAndQuery, headers: &mut HeaderMap) -> Result<(), InvalidUri> {
-    let new = PathAndQuery::try_from(new)?;
-    let old = std::mem::replace(path, new);
-    if let Ok(value) = HeaderValue::from_str(old.as_str()) {
-        headers.insert(ORIGINAL_PATH, value);
-    }
-    Ok(())
 }
 
 /// How long the answer may take in all; tells the instance, too.
@@ -121,7 +120,7 @@ pub(super) fn tell_timeout(call: &Call, to: &Forward, timeout: Option<Duration>,
         (Some(timeout), Some(per_try)) => Some(timeout.min(per_try)),
         (timeout, per_try) => timeout.or(per_try),
     };
-    if let Some(expected) = expected {
+    if let Some(expected) = expected.filter(|_| !call.http.config.router.suppress_envoy_headers) {
         call.exchange.request.borrow_mut().headers.insert(EXPECTED_TIMEOUT, HeaderValue::from(expected.as_millis() as u64));
     }
 }
