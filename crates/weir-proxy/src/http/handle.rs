@@ -96,7 +96,12 @@ impl Call {
             Action::Respond(direct) => {
                 self.exchange.detail("direct_response");
                 let status = StatusCode::from_u16(direct.status).unwrap_or(StatusCode::OK);
-                self.reply(LocalReply::new(status, Bytes::copy_from_slice(&direct.body)))
+                let mut reply = LocalReply::new(status, Bytes::copy_from_slice(&direct.body));
+                if status == StatusCode::CREATED || status.is_redirection() {
+                    // RFC 9110, 10.2.2. The route may say another place.
+                    reply.headers.extend(self.own_location());
+                }
+                self.reply(reply)
             }
             Action::Redirect(redirect) => {
                 self.exchange.detail("direct_response");
@@ -105,6 +110,12 @@ impl Call {
             }
             Action::Forward(to) => forward::forward(self, &matched, route, to, incoming).await,
         }
+    }
+
+    /// Where the client is, as a `location` header says it.
+    fn own_location(&self) -> Option<(HeaderName, HeaderValue)> {
+        let location = Redirect::to_itself().location_of_whole_path(&self.exchange.request.borrow().for_routing());
+        Some((header::LOCATION, HeaderValue::try_from(location).ok()?))
     }
 
     fn redirect_to_https(self) -> Response<ResponseBody> {
