@@ -11,6 +11,7 @@ use http::uri::PathAndQuery;
 use http::{Method, StatusCode, Version};
 use weir_routing::{RequestHead, told_scheme};
 
+use super::inline_headers::{REQUEST, join, join_repeated};
 use crate::config::http::HttpConfig;
 use crate::log::exchange::ConnectionInfo;
 
@@ -107,18 +108,6 @@ const EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-a
 /// Tells one request from all others.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Headers of which Envoy keeps one: repeated ones are joined.
-static JOINED: [HeaderName; 8] = [
-    header::ACCEPT,
-    header::AUTHORIZATION,
-    header::CACHE_CONTROL,
-    header::CONTENT_TYPE,
-    header::ORIGIN,
-    header::USER_AGENT,
-    header::VIA,
-    REQUEST_ID,
-];
-
 /// Reads the head of a request. The second value is the client's address, as far as the proxies before us are
 /// believed.
 ///
@@ -137,7 +126,11 @@ pub fn read(parts: Parts, config: &HttpConfig, connection: &ConnectionInfo) -> R
     let upgrade = take_hop_by_hop(&mut headers);
     take_internal(&mut headers, config.edge);
     if headers.keys_len() != headers.len() {
-        join_repeated(&mut headers);
+        join_repeated(&mut headers, &REQUEST);
+        if version == Version::HTTP_2 {
+            // Its crumbs are one cookie (RFC 9113, 8.2.3).
+            join(&mut headers, &header::COOKIE, b"; ");
+        }
     }
     let scheme = settle_scheme(&mut headers, config.edge, connection);
     let remote = settle_client(&mut headers, config, connection);
@@ -158,7 +151,7 @@ fn settle_authority(uri: &http::Uri, headers: &mut HeaderMap) -> Result<(), Refu
         (None, _) => Err(refuse(StatusCode::BAD_REQUEST, "missing_host_header", "", true)),
         (Some(_), None) => Ok(()),
         (Some(_), Some(_)) => {
-            join(headers, &header::HOST);
+            join(headers, &header::HOST, b",");
             Ok(())
         }
     }
@@ -224,22 +217,6 @@ fn take_internal(headers: &mut HeaderMap, edge: bool) {
     }
 }
 
-fn join_repeated(headers: &mut HeaderMap) {
-    for name in &JOINED {
-        if headers.get_all(name).iter().nth(1).is_some() {
-            join(headers, name);
-        }
-    }
-}
-
-/// Makes one header of several, as Envoy does: with a comma and no space.
-pub fn join(headers: &mut HeaderMap, name: &HeaderName) {
-    let values: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
-    if let Ok(joined) = HeaderValue::from_bytes(&values.join(&b","[..])) {
-        headers.insert(name, joined);
-    }
-}
-
 /// The scheme, and `x-forwarded-proto`: at the edge what the connection is, behind it what the edge says.
 fn settle_scheme(headers: &mut HeaderMap, edge: bool, connection: &ConnectionInfo) -> &'static str {
     let own = if connection.tls_version.is_some() { "https" } else { "http" };
@@ -260,7 +237,7 @@ fn settle_client(headers: &mut HeaderMap, config: &HttpConfig, connection: &Conn
     if let Ok(value) = HeaderValue::from_str(&text) {
         if headers.contains_key(FORWARDED_FOR) {
             headers.append(FORWARDED_FOR, value.clone());
-            join(headers, &FORWARDED_FOR);
+            join(headers, &FORWARDED_FOR, b",");
         } else {
             headers.insert(FORWARDED_FOR, value.clone());
         }

@@ -18,6 +18,7 @@ use weir_routing::action::Forward;
 
 use super::filters::{self, Passed};
 use super::handle::Call;
+use super::inline_headers;
 use super::local_reply::LocalReply;
 use super::request_body::Source;
 use super::response_body::{ResponseBody, UpstreamBody};
@@ -189,8 +190,8 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
     headers.remove("keep-alive");
     headers.remove("proxy-connection");
-    if headers.keys_len() != headers.len() && headers.get_all(header::VARY).iter().nth(1).is_some() {
-        super::head::join(headers, &header::VARY);
+    if headers.keys_len() != headers.len() {
+        inline_headers::join_repeated(headers, &inline_headers::RESPONSE);
     }
 }
 
