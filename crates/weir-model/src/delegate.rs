@@ -183,12 +183,13 @@ fn narrows_all(root: &BTreeMap<String, StringMatch>, delegate: &BTreeMap<String,
     delegate.iter().all(|(name, condition)| narrows(root.get(name), Some(condition)))
 }
 
-/// Whether one condition lies within another, as far as their texts say it.
+/// Whether one condition lies within another, as far as their texts say it. An empty text counts as none, and nothing is
+/// said to lie within that, not even the same: so Istio decides.
 fn narrows(root: Option<&StringMatch>, delegate: Option<&StringMatch>) -> bool {
     let (Some(root), Some(delegate)) = (root, delegate) else { return true };
     match (root, delegate) {
-        (StringMatch::Exact(root), StringMatch::Exact(own)) => root == own,
-        (StringMatch::Prefix(root), StringMatch::Prefix(own) | StringMatch::Exact(own)) => own.starts_with(root),
+        (StringMatch::Exact(root), StringMatch::Exact(own)) => root == own && !own.is_empty(),
+        (StringMatch::Prefix(root), StringMatch::Prefix(own) | StringMatch::Exact(own)) => !root.is_empty() && own.starts_with(root),
         _ => false,
     }
 }

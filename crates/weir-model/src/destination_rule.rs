@@ -120,9 +120,14 @@ impl DestinationRules {
 
     fn add(&mut self, rule: DestinationRule) {
         let namespace = rule.namespace.clone();
-        let same = self.local.get(&namespace).and_then(|rules| rules.of_host(&rule.host)).into_iter().flatten();
+        // One that is exported to others alone does not even count at home.
+        let is_local = rule.visibility.allows(&namespace);
+        let same = if is_local { &self.local } else { &self.exported };
+        let same = same.get(&namespace).and_then(|rules| rules.of_host(&rule.host)).into_iter().flatten();
         self.findings.extend(same.filter(|known| known.is_one_with(&rule)).flat_map(|known| outdone(known, &rule)));
-        merge_into(self.local.entry(namespace.clone()).or_default().of_host_mut(&rule.host), &rule);
+        if is_local {
+            merge_into(self.local.entry(namespace.clone()).or_default().of_host_mut(&rule.host), &rule);
+        }
         if !rule.visibility.is_private_to(&namespace) {
             merge_into(self.exported.entry(namespace).or_default().of_host_mut(&rule.host), &rule);
         } else if namespace == self.root {

@@ -1,8 +1,10 @@
 //! Gateways: the servers of all Gateway resources that select one proxy, merged into its ports.
 //!
 //! Facts: pilot/pkg/model/gateway.go of Istio. The oldest Gateway decides what a port speaks; plaintext HTTP
-//! servers share a port's routes; servers with TLS share a port by their hosts, each host once.
+//! servers share a port's routes; servers with TLS share a port by their hosts, each host once, and leave what is not TLS
+//! to a younger server of plaintext.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -191,6 +193,12 @@ fn route_name(server: &Server, protocol: Protocol, port: u16, gateway: &str, nam
     (!passthrough).then(|| format!("https.{}.{}.{gateway}.{namespace}{bind}", written.number, written.name))
 }
 
+/// Why a server has no room beside an older one of its port.
+fn taken(server: &GatewayServer, older: Protocol) -> String {
+    let (own, older) = (server.protocol.name(), older.name());
+    format!("port {} speaks {older} for an older server: this server, of {own}, is left out", server.port)
+}
+
 /// What is known of the ports while servers are added, from the oldest Gateway's to the youngest's.
 #[derive(Default)]
 struct Merger {
@@ -198,8 +206,8 @@ struct Merger {
     /// For each port that began as plaintext: what it speaks, and where it is bound.
     plaintext: HashMap<u16, (Protocol, String)>,
     known: HashSet<u16>,
-    /// Where ports that do not speak plaintext are bound.
-    binds: HashSet<(u16, String)>,
+    /// For each port that began as TLS: the server of plaintext beside it, at each address.
+    beside_tls: HashMap<(u16, String), Protocol>,
     /// Hosts of servers with TLS, by port and address.
     tls_hosts: HashMap<(u16, String), HashSet<String>>,
 }
@@ -221,7 +229,9 @@ impl Merger {
         } else if let Some((protocol, bind)) = self.plaintext.get(&server.port).cloned() {
             return self.add_to_plaintext(server, protocol, &bind);
         } else {
-            self.check_beside_tls(server)?;
+            let protocol = self.check_beside_tls(server)?;
+            self.push(server, protocol);
+            return Ok(());
         }
         self.push(server, server.protocol);
         Ok(())
@@ -251,24 +261,31 @@ impl Merger {
             return Ok(());
         }
         if !server.protocol.is_http() || !protocol.is_http() {
-            let (own, older) = (server.protocol.name(), protocol.name());
-            return Err(format!("port {} speaks {older} for an older server: this server, of {own}, is left out", server.port));
+            return Err(taken(server, protocol));
         }
         self.push(server, protocol);
         Ok(())
     }
 
-    fn check_beside_tls(&mut self, server: &GatewayServer) -> Result<(), String> {
-        if let Some(name) = &server.route_name
-            && self.merged.routes.contains_key(name)
-        {
-            return Err(format!("another server has the same port and port name ({name}): this server is left out"));
+    /// Beside servers with TLS there is room for one protocol in plaintext; only servers of HTTP share it. Returns what the
+    /// server's part of the port speaks.
+    fn check_beside_tls(&mut self, server: &GatewayServer) -> Result<Protocol, String> {
+        if server.is_tls() {
+            return match &server.route_name {
+                Some(name) if self.merged.routes.contains_key(name) => {
+                    Err(format!("another server has the same port and port name ({name}): this server is left out"))
+                }
+                _ => Ok(server.protocol),
+            };
         }
-        let is_new = self.binds.insert((server.port, server.spec.bind.clone()));
-        if server.spec.tls.is_none() && !is_new {
-            return Err(format!("port {} speaks TLS for an older server: this server, without TLS, is left out", server.port));
+        match self.beside_tls.entry((server.port, server.spec.bind.clone())) {
+            Entry::Vacant(free) => {
+                free.insert(server.protocol);
+                Ok(server.protocol)
+            }
+            Entry::Occupied(older) if older.get().is_http() && server.protocol.is_http() => Ok(*older.get()),
+            Entry::Occupied(older) => Err(taken(server, *older.get())),
         }
-        Ok(())
     }
 
     /// Puts a server behind those of its port, address and protocol.

@@ -26,9 +26,15 @@ impl Origin {
     }
 }
 
-/// Which of two objects is older: by creation time, then name, then namespace. One without a time is as old as
-/// can be, so that all without one are of one age.
+/// When an object was created. One without a time is as old as can be, so that all without one are of one age.
+pub fn creation_time(object: &Object) -> jiff::Timestamp {
+    object.meta.creation_timestamp.unwrap_or(jiff::Timestamp::MIN)
+}
+
+/// Which of two objects is older: by creation time, then name, then namespace.
 pub fn by_age(a: &Object, b: &Object) -> Ordering {
-    let time = |object: &Object| object.meta.creation_timestamp.unwrap_or(jiff::Timestamp::MIN);
-    time(a).cmp(&time(b)).then_with(|| a.meta.name.cmp(&b.meta.name)).then_with(|| a.meta.namespace.cmp(&b.meta.namespace))
+    creation_time(a)
+        .cmp(&creation_time(b))
+        .then_with(|| a.meta.name.cmp(&b.meta.name))
+        .then_with(|| a.meta.namespace.cmp(&b.meta.namespace))
 }

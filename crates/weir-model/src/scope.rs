@@ -175,8 +175,8 @@ fn outbound_policy(mesh: &MeshSnapshot, sidecar: Option<&Sidecar>, namespace: &s
 /// Hosts by namespace; `*` stands for all.
 type ByNamespace = BTreeMap<String, Vec<String>>;
 
-/// What a listener imports, and what of that it leaves out: `~ns/host`, and `~/host` for all namespaces. What `~/*` means
-/// is nothing at all.
+/// What a listener imports, and what of that it leaves out: `~ns/host`, and `~/host` for all namespaces, so that `~/*`
+/// leaves nothing, whatever stands beside it.
 #[derive(Default)]
 struct Hosts {
     imported: ByNamespace,
@@ -188,7 +188,6 @@ impl Hosts {
         let mut hosts = Self::default();
         for (owner, host) in written.iter().filter_map(|host| host.split_once('/')) {
             let (list, owner) = match owner.strip_prefix('~') {
-                Some("") if host == "*" => continue,
                 Some("") => (&mut hosts.excluded, "*"),
                 Some(owner) => (&mut hosts.excluded, owner),
                 None => (&mut hosts.imported, owner),
@@ -229,7 +228,8 @@ impl EgressListener {
         };
         listener.virtual_services.retain(|rule| hosts.import_rule(rule));
         let imported = visible.iter().filter(|service| hosts.import_service(service));
-        listener.services = one_namespace_each(imported.filter_map(|service| listener.cut(service)).collect(), namespace);
+        let imported = imported.filter_map(|service| listener.cut(service)).collect();
+        listener.services = merge_same(one_namespace_each(imported, namespace));
         listener.by_host = governing(&listener.services, &listener.virtual_services);
         listener
     }
@@ -272,6 +272,14 @@ fn one_namespace_each(mut services: Vec<Arc<Service>>, own: &str) -> Vec<Arc<Ser
     }
     services.retain(|service| chosen.get(&service.hostname).is_some_and(|(namespace, _)| *namespace == service.namespace));
     services
+}
+
+/// Services of one host and namespace become one, at the place of the first, as far as they can be one. A Kubernetes
+/// Service stands alone.
+fn merge_same(services: Vec<Arc<Service>>) -> Vec<Arc<Service>> {
+    let mut imports = Imports::default();
+    services.iter().for_each(|service| imports.add(service));
+    imports.services
 }
 
 /// For each service the rule with the most specific host that covers it; of several with that host the first.
@@ -331,18 +339,21 @@ impl Imports {
         match (known.registry, service.registry) {
             (Registry::Kubernetes, Registry::External) => {}
             (Registry::External, Registry::Kubernetes) => *known = service.clone(),
-            _ if known.namespace != service.namespace || known.resolution != service.resolution => {}
-            _ => add_ports(known, service),
+            _ if !known.is_one_with(service) => {}
+            _ => merge(known, service),
         }
     }
 }
 
-/// Adds the ports of the same service as another listener imports it.
-fn add_ports(known: &mut Arc<Service>, other: &Arc<Service>) {
+/// Adds the ports and addresses of the same service as another listener imports it, or as another object defines it.
+fn merge(known: &mut Arc<Service>, other: &Arc<Service>) {
     let is_new = |port: &&crate::service::ServicePort| known.port(port.number.into()).is_none();
-    let more: Vec<_> = other.ports.iter().filter(is_new).cloned().collect();
-    if !more.is_empty() {
-        Arc::make_mut(known).ports.extend(more);
+    let ports: Vec<_> = other.ports.iter().filter(is_new).cloned().collect();
+    let addresses: Vec<_> = other.addresses.iter().filter(|address| !known.addresses.contains(address)).cloned().collect();
+    if !ports.is_empty() || !addresses.is_empty() {
+        let known = Arc::make_mut(known);
+        known.ports.extend(ports);
+        known.addresses.extend(addresses);
     }
 }
 

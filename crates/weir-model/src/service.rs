@@ -118,6 +118,14 @@ impl Service {
         (!ports.is_empty()).then(|| Self { ports, ..self.clone() })
     }
 
+    /// Whether two definitions of one host name are of one service, so that each adds to the other.
+    pub fn is_one_with(&self, other: &Self) -> bool {
+        self.namespace == other.namespace
+            && self.resolution == other.resolution
+            && self.registry == other.registry
+            && self.object.meta.labels == other.object.meta.labels
+    }
+
     /// Which service: its host name and namespace.
     pub fn key(&self) -> ServiceKey {
         (self.hostname.clone(), self.namespace.clone())

@@ -116,7 +116,7 @@ impl VirtualServices {
     pub fn of_gateway(&self, gateway: &str, namespace: &str) -> Vec<Arc<VirtualService>> {
         let all = self.by_gateway.get(gateway).into_iter().flatten();
         let mut visible: Vec<Arc<VirtualService>> = all.filter(|service| service.visibility.allows(namespace)).cloned().collect();
-        visible.sort_by_key(|service| service.visibility.rank(&service.namespace));
+        visible.sort_by_key(|service| service.visibility.rank(&service.namespace, namespace));
         visible
     }
 }

@@ -12,14 +12,17 @@ pub enum Visibility {
 }
 
 impl Visibility {
-    /// Reads `exportTo` of something in a namespace; where it is empty, the mesh's default counts.
+    /// Reads `exportTo` of something in a namespace; where it is empty, the mesh's default counts. `*` beside anything
+    /// is for all, `~` beside others for nobody.
     pub fn parse(export_to: &[String], namespace: &str, default: &[String]) -> Self {
         let words = if export_to.is_empty() { default } else { export_to };
         if words.is_empty() || words.iter().any(|word| word == "*") {
             return Self::Public;
         }
-        let named = words.iter().filter(|word| *word != "~").map(|word| if word == "." { namespace.to_owned() } else { word.clone() });
-        Self::Namespaces(named.collect())
+        if words.iter().any(|word| word == "~") {
+            return Self::Namespaces(BTreeSet::new());
+        }
+        Self::Namespaces(words.iter().map(|word| if word == "." { namespace.to_owned() } else { word.clone() }).collect())
     }
 
     /// Only its own namespace.
@@ -49,12 +52,12 @@ impl Visibility {
         }
     }
 
-    /// In which order Istio looks at rules that a namespace may see: those of its own only, those exported to it
-    /// by name, those exported to all.
-    pub fn rank(&self, owner: &str) -> u8 {
+    /// In which order Istio looks at what a namespace may see: its own that not all may see, what is exported to it by
+    /// name, what is exported to all.
+    pub fn rank(&self, owner: &str, viewer: &str) -> u8 {
         match self {
             Self::Public => 2,
-            _ if self.is_private_to(owner) => 0,
+            Self::Namespaces(_) if owner == viewer => 0,
             Self::Namespaces(_) => 1,
         }
     }
@@ -73,8 +76,9 @@ mod tests {
         assert_eq!(parse(&[], &[]), Visibility::Public);
         assert!(parse(&[], &["."]).is_private_to("a"));
         assert!(parse(&["b", "*"], &[]).allows("c"));
-        assert!(!parse(&["~"], &[]).allows("a"));
+        assert!(!parse(&["~"], &[]).allows("a") && !parse(&["~", "a"], &[]).allows("a"));
         let some = parse(&[".", "b"], &[]);
         assert!(some.allows("a") && some.allows("b") && !some.allows("c") && !some.is_private_to("a"));
+        assert_eq!((some.rank("a", "a"), some.rank("a", "b"), Visibility::Public.rank("a", "a")), (0, 1, 2));
     }
 }

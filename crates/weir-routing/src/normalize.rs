@@ -67,7 +67,7 @@ impl PathRules {
             EscapedSlashes::Keep | EscapedSlashes::Reject | EscapedSlashes::Decode => {}
         }
         if self.normalize && !is_normal(&settled) {
-            settled = Cow::Owned(resolve(&unescape(&settled)?));
+            settled = Cow::Owned(resolve(&unescape(&without_parameters(&settled))?));
         }
         if self.merge_slashes && settled.contains("//") {
             settled = Cow::Owned(merge_slashes(&settled));
@@ -103,6 +103,17 @@ fn decode_slashes(path: &str) -> String {
         rest = &escape[length..];
     }
     decoded + rest
+}
+
+/// Segments such as `..;x` without what follows their dots: a server that takes that for a parameter would resolve them, and a
+/// rule for the path would be evaded. Dots that are escaped do not count here.
+fn without_parameters(path: &str) -> Cow<'_, str> {
+    if !path.contains("/.;") && !path.contains("/..;") {
+        return Cow::Borrowed(path);
+    }
+    let dots = |segment: &str| ["..", "."].into_iter().find(|dots| segment.strip_prefix(dots).is_some_and(|rest| rest.starts_with(';')));
+    let segments = path.split('/').map(|segment| dots(segment).map_or(segment, |dots| &segment[..dots.len()]));
+    Cow::Owned(segments.collect::<Vec<_>>().join("/"))
 }
 
 fn merge_slashes(path: &str) -> String {
@@ -211,6 +222,18 @@ mod tests {
             ("/a%zz", "/a%zz"),
             ("/.hidden", "/.hidden"),
             ("/a.b/c..d", "/a.b/c..d"),
+            ("/a/..;x/private", "/private"),
+            ("/a/..;x;y/..;z?q=/..;", "/?q=/..;"),
+            ("/a/.;x/b", "/a/b"),
+            ("/a/.;", "/a/"),
+            ("//..;x", "/"),
+            ("/a/...;x/b", "/a/...;x/b"),
+            ("/a/x..;y/;../b", "/a/x..;y/;../b"),
+            ("/a/b/%2e%2e;x/private", "/a/b/..;x/private"),
+            ("/a\\..;x/b", "/a/..;x/b"),
+            ("/a/..;x\\b", "/"),
+            ("/a/..;%00", "/"),
+            ("/a;/../private", "/private"),
         ];
         let usual = PathRules { normalize: true, ..Default::default() };
         for (path, expected) in cases {

@@ -90,7 +90,12 @@ enum RedirectPath {
 impl Redirect {
     /// A redirect to the same place by `https`, as `require_tls` asks for it.
     pub fn to_https() -> Self {
-        Self { status: 301, scheme: Some("https".into()), host: None, port: None, path: RedirectPath::Same, strip_query: false }
+        Self { scheme: Some("https".into()), ..Self::to_itself() }
+    }
+
+    /// A redirect to the same place: its location is the request's own.
+    pub fn to_itself() -> Self {
+        Self { status: 301, scheme: None, host: None, port: None, path: RedirectPath::Same, strip_query: false }
     }
 
     /// Compiles Envoy's redirect.

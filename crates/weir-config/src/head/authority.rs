@@ -20,7 +20,7 @@ pub(super) fn settle(uri: &Uri, headers: &mut HeaderMap) -> Result<(), Refusal> 
         (None, _) => Err(refuse(StatusCode::BAD_REQUEST, "missing_host_header", "", true)),
         (Some(_), None) => Ok(()),
         (Some(_), Some(_)) => {
-            join(headers, &header::HOST);
+            join(headers, &header::HOST, b",");
             Ok(())
         }
     }

@@ -18,7 +18,7 @@ use http::{Method, StatusCode, Version};
 use weir_routing::RequestHead;
 
 use crate::http::HttpConfig;
-pub use join::join;
+pub use join::{REQUEST_INLINE, RESPONSE_INLINE, append, join, join_repeated};
 pub use trust::REQUEST_ID;
 
 /// What the rules of a head look at of the client's connection.
@@ -110,7 +110,11 @@ pub fn read(parts: Parts, config: &HttpConfig, client: &Client, random: impl FnO
     let upgrade = hop_by_hop::take(&mut headers);
     trust::take_internal(&mut headers, config.edge);
     if headers.keys_len() != headers.len() {
-        join::join_repeated(&mut headers);
+        join::join_repeated(&mut headers, &REQUEST_INLINE);
+        if version == Version::HTTP_2 {
+            // Its crumbs are one cookie (RFC 9113, 8.2.3).
+            join(&mut headers, &header::COOKIE, b"; ");
+        }
     }
     let scheme = trust::settle_scheme(&mut headers, config.edge, client);
     let remote = trust::settle_client(&mut headers, config, client);

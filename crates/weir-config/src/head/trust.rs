@@ -70,7 +70,7 @@ pub(super) fn settle_client(headers: &mut HeaderMap, config: &HttpConfig, client
     if let Ok(value) = HeaderValue::from_str(&text) {
         if headers.contains_key(FORWARDED_FOR) {
             headers.append(FORWARDED_FOR, value.clone());
-            join(headers, &FORWARDED_FOR);
+            join(headers, &FORWARDED_FOR, b",");
         } else {
             headers.insert(FORWARDED_FOR, value.clone());
         }

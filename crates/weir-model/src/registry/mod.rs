@@ -5,21 +5,23 @@ mod external;
 mod kubernetes;
 pub mod workload;
 
-use std::collections::{BTreeMap, HashMap};
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use weir_api::resources::MeshConfig;
 use weir_api::{Kind, Object, Spec};
 
 use crate::proxy::selects;
-use crate::rule::by_age;
+use crate::rule::{by_age, creation_time};
 use crate::service::{Endpoint, Registry, Service, ServiceKey};
 use workload::Workload;
 
 /// All services of a mesh, and their instances.
 #[derive(Debug, Default)]
 pub struct Services {
-    /// From the oldest to the youngest.
+    /// From the oldest to the youngest, as they are defined: of one host and namespace there may be several, each with
+    /// its own `exportTo`.
     pub all: Vec<Arc<Service>>,
     by_host: HashMap<Arc<str>, BTreeMap<Arc<str>, Arc<Service>>>,
     endpoints: HashMap<ServiceKey, Arc<[Endpoint]>>,
@@ -82,43 +84,48 @@ impl Services {
                 _ => {}
             }
         }
-        registered.sort_by(|a, b| by_age(&a.service.object, &b.service.object));
+        registered.sort_by(|a, b| older(&a.service, &b.service));
+        let aliases = aliases(&registered);
         let mut services = Self::default();
-        let mut found: HashMap<ServiceKey, Vec<Registered>> = HashMap::new();
-        let mut order: Vec<ServiceKey> = vec![];
+        let mut endpoints: HashMap<ServiceKey, Vec<Endpoint>> = HashMap::new();
+        for entry in &registered {
+            services.name(entry, &aliases);
+        }
         for entry in registered {
-            let key = entry.service.key();
-            if !found.contains_key(&key) {
-                order.push(key.clone());
+            let chosen = services.by_host.get(&entry.service.hostname).and_then(|named| named.get(&entry.service.namespace));
+            let is_alike =
+                |chosen: &Arc<Service>| (chosen.registry, chosen.resolution) == (entry.service.registry, entry.service.resolution);
+            if chosen.is_some_and(is_alike) {
+                endpoints.entry(entry.service.key()).or_default().extend(entry.endpoints);
             }
-            found.entry(key).or_default().push(entry);
         }
-        let aliases = aliases(&found);
-        for key in order {
-            services.add(merge(found.remove(&key).unwrap_or_default()), &aliases);
-        }
+        services.endpoints = endpoints.into_iter().map(|(key, endpoints)| (key, endpoints.into())).collect();
         services
     }
 
-    fn add(&mut self, merged: Option<Registered>, aliases: &HashMap<Arc<str>, Vec<Arc<str>>>) {
-        let Some(Registered { mut service, endpoints }) = merged else { return };
+    /// Gives a service its name, unless an older one has it; a Kubernetes Service goes before ServiceEntries.
+    fn name(&mut self, entry: &Registered, aliases: &HashMap<Arc<str>, Vec<Arc<str>>>) {
+        let mut service = entry.service.clone();
         service.aliases = aliases.get(&service.hostname).cloned().unwrap_or_default();
         let service = Arc::new(service);
-        self.endpoints.insert(service.key(), endpoints.into());
-        self.by_host.entry(service.hostname.clone()).or_default().insert(service.namespace.clone(), service.clone());
-        self.all.push(service);
+        self.all.push(service.clone());
+        let of_host = self.by_host.entry(service.hostname.clone()).or_default();
+        let known = of_host.entry(service.namespace.clone()).or_insert_with(|| service.clone());
+        if known.registry != Registry::Kubernetes && service.registry == Registry::Kubernetes {
+            *known = service;
+        }
     }
 
-    /// The services of a host name, by namespace.
+    /// The services of a host name, by namespace: where several define it, the oldest alone.
     pub fn of_host(&self, hostname: &str) -> Option<&BTreeMap<Arc<str>, Arc<Service>>> {
         self.by_host.get(hostname)
     }
 
-    /// The services that a namespace may see: those of its own only, those exported to it, those for all; the
+    /// The services that a namespace may see: its own that not all may see, those exported to it, those for all; the
     /// older first.
     pub fn visible_to(&self, namespace: &str) -> Vec<Arc<Service>> {
         let mut visible: Vec<Arc<Service>> = self.all.iter().filter(|service| service.visibility.allows(namespace)).cloned().collect();
-        visible.sort_by_key(|service| service.visibility.rank(&service.namespace));
+        visible.sort_by_key(|service| service.visibility.rank(&service.namespace, namespace));
         visible
     }
 
@@ -130,7 +137,7 @@ impl Services {
         by_namespace.get(namespace).or_else(visible).cloned()
     }
 
-    /// The instances of a service, at all of its ports.
+    /// The instances of a service, at all of its ports, whichever object brings them.
     pub fn endpoints(&self, service: &Service) -> Arc<[Endpoint]> {
         self.endpoints.get(&service.key()).cloned().unwrap_or_default()
     }
@@ -147,44 +154,41 @@ impl Services {
 
     /// The services and ports that an instance at one of these addresses serves.
     pub fn of_instance(&self, addresses: &[String]) -> Vec<(Arc<Service>, Endpoint)> {
-        let of_service = |service: &Arc<Service>| -> Vec<(Arc<Service>, Endpoint)> {
-            let own = self.endpoints(service).iter().filter(|endpoint| addresses.contains(&endpoint.address)).cloned().collect::<Vec<_>>();
-            own.into_iter().map(|endpoint| (service.clone(), endpoint)).collect()
-        };
-        self.all.iter().flat_map(of_service).collect()
+        let mut known = HashSet::new();
+        let mut found = vec![];
+        for service in self.all.iter().filter(|service| known.insert(service.key())) {
+            let endpoints = self.endpoints(service);
+            let own = endpoints.iter().filter(|endpoint| addresses.contains(&endpoint.address));
+            found.extend(own.map(|endpoint| (service.clone(), endpoint.clone())));
+        }
+        found
     }
 }
 
+/// Which of two services is older: by creation time; of one age, by name, then namespace. A ServiceEntry's service is
+/// called by its host, a Kubernetes Service by its own name.
+fn older(a: &Service, b: &Service) -> Ordering {
+    fn name(service: &Service) -> &str {
+        match service.registry {
+            Registry::Kubernetes => &service.name,
+            Registry::External => &service.hostname,
+        }
+    }
+    creation_time(&a.object)
+        .cmp(&creation_time(&b.object))
+        .then_with(|| name(a).cmp(name(b)))
+        .then_with(|| a.namespace.cmp(&b.namespace))
+        .then_with(|| by_age(&a.object, &b.object))
+}
+
 /// The names that services go by besides their own, in alphabetical order.
-fn aliases(registered: &HashMap<ServiceKey, Vec<Registered>>) -> HashMap<Arc<str>, Vec<Arc<str>>> {
+fn aliases(registered: &[Registered]) -> HashMap<Arc<str>, Vec<Arc<str>>> {
     let mut aliases: HashMap<Arc<str>, Vec<Arc<str>>> = HashMap::new();
-    for service in registered.values().flatten().map(|entry| &entry.service) {
+    for service in registered.iter().map(|entry| &entry.service) {
         if let Some(target) = &service.alias_of {
             aliases.entry(target.clone()).or_default().push(service.hostname.clone());
         }
     }
     aliases.values_mut().for_each(|names| names.sort());
     aliases
-}
-
-/// One service of those that are registered under one host name in one namespace. A Kubernetes Service goes
-/// before ServiceEntries; among these the oldest decides, and those that are resolved as it is add ports and
-/// instances.
-fn merge(mut registered: Vec<Registered>) -> Option<Registered> {
-    registered.sort_by_key(|entry| entry.service.registry != Registry::Kubernetes);
-    let mut entries = registered.into_iter();
-    let mut first = entries.next()?;
-    for other in entries {
-        if first.service.registry != other.service.registry || first.service.resolution != other.service.resolution {
-            continue;
-        }
-        for port in other.service.ports {
-            if first.service.port(port.number.into()).is_none() {
-                first.service.ports.push(port);
-            }
-        }
-        first.service.addresses.extend(other.service.addresses);
-        first.endpoints.extend(other.endpoints);
-    }
-    Some(first)
 }

@@ -69,6 +69,11 @@ fn conditions_within_one_another_and_conflicts() {
         ("uri: {prefix: /a}, ignoreUriCase: true", "uri: {prefix: /a}", false),
         ("uri: {prefix: /a}, port: 80", "uri: {prefix: /a}, port: 81", false),
         ("uri: {prefix: /a}, port: 80", "uri: {prefix: /a}", true),
+        // What is empty holds nothing, not even itself.
+        ("uri: {prefix: ''}", "uri: {prefix: /a}", false),
+        ("uri: {prefix: ''}", "uri: {prefix: ''}", false),
+        ("uri: {prefix: ''}", "headers: {x: {exact: a}}", true),
+        ("headers: {x: {exact: ''}}", "headers: {x: {exact: ''}}", false),
     ] {
         assert_eq!(fits(root, delegate), expected, "{root} then {delegate}");
     }

@@ -93,8 +93,15 @@ fn a_rule_is_followed_where_it_is_exported_to() {
         let found = ["shop", "other", "third"].map(|namespace| followed_from(&mesh, namespace));
         assert_eq!(found, [shop, other, third], "{export_to}");
     }
-    let mesh = mesh(&[dr("shop/s", "a.test", ", exportTo: [other]")]);
-    assert_eq!((followed_from(&mesh, "other"), followed_from(&mesh, "third")), ("shop/s".to_owned(), "-".to_owned()));
+}
+
+#[test]
+fn a_rule_that_is_exported_to_others_alone_does_not_count_at_home() {
+    let elsewhere = dr("shop/s", "a.test", ", exportTo: [other]");
+    let found = |mesh: &MeshSnapshot| ["shop", "other", "third"].map(|namespace| followed_from(mesh, namespace));
+    assert_eq!(found(&mesh(std::slice::from_ref(&elsewhere))), ["-", "shop/s", "-"]);
+    // It hides no wildcard there either.
+    assert_eq!(found(&mesh(&[elsewhere, dr("shop/w", "*.test", ", exportTo: ['.']")])), ["shop/w", "shop/s", "-"]);
 }
 
 #[test]

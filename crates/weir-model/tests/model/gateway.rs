@@ -148,6 +148,33 @@ fn servers_with_tls_share_a_port_by_their_hosts() {
 }
 
 #[test]
+fn beside_tls_servers_of_plaintext_http_share_what_is_not_tls() {
+    let merged = merged(&[
+        gateway(&made(2021, "infra/a"), &[server(443, "HTTPS", "a.test", SIMPLE), server(443, "TLS", "b.test", SIMPLE)].concat()),
+        gateway(&made(2022, "infra/b"), &[server(443, "HTTP", "c.test", ""), server(443, "GRPC", "d.test", "")].concat()),
+        gateway(&made(2023, "infra/c"), &server(443, "TCP", "'*'", "")),
+    ]);
+    let expected = ["443 HTTPS: infra/a(a.test)", "443 TLS: infra/a(b.test)", "443 HTTP: infra/b(c.test) infra/b(d.test)"];
+    assert_eq!(ports(&merged), expected);
+    assert_eq!(merged.routes["http.443"].len(), 2);
+    assert_eq!(
+        merged.refused.iter().map(|(_, reason)| reason.as_str()).collect::<Vec<_>>(),
+        ["port 443 speaks HTTP for an older server: this server, of TCP, is left out"]
+    );
+}
+
+#[test]
+fn beside_tls_one_server_of_tcp_takes_what_is_not_tls() {
+    let merged = merged(&[
+        gateway(&made(2021, "infra/a"), &server(443, "HTTPS", "a.test", SIMPLE)),
+        gateway(&made(2022, "infra/b"), &server(443, "TCP", "'*'", "")),
+        gateway(&made(2023, "infra/c"), &server(443, "HTTP", "c.test", "")),
+    ]);
+    assert_eq!(ports(&merged), ["443 HTTPS: infra/a(a.test)", "443 TCP: infra/b(*)"]);
+    assert_eq!(merged.refused.len(), 1);
+}
+
+#[test]
 fn a_host_with_tls_that_an_older_server_has_drops_the_whole_younger_server() {
     let merged = merged(&[
         gateway(&made(2022, "infra/a"), &server(443, "HTTPS", "a.test, b.test", SIMPLE)),

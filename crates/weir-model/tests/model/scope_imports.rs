@@ -43,7 +43,7 @@ fn services_are_imported_by_namespace_and_host() {
         ("./a.test, '*/d.test'", "a.test d.test"),
         ("nowhere/*", ""),
         ("~/*", ""),
-        ("~/*, ./a.test", "a.test"),
+        ("~/*, ./a.test", ""),
         ("'*/*', '~other/*'", "a.test b.test d.test"),
         ("'*/*', ~./a.test, '~other/*.wild.test'", "b.test c.test d.test"),
         ("'*/*', ~/c.test, ~shop/d.test", "a.test a.wild.test b.test d.test"),

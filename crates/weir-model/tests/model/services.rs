@@ -1,6 +1,8 @@
 //! ServiceEntries: their services, their instances, and what becomes of two with one host.
 
-use weir_model::{Registry, Resolution};
+use std::sync::Arc;
+
+use weir_model::{MeshSnapshot, Registry, Resolution, Service};
 
 use crate::support::{endpoints, entry, istio, kubernetes, labels, made, mesh, mesh_with, names, ports, service, sidecar};
 
@@ -141,6 +143,11 @@ fn a_selector_picks_pods_too() {
     assert_eq!(endpoints(&mesh, "a.test"), ["80: 10.1.0.1:80", "80: 10.1.0.2:80!"]);
 }
 
+/// What a sidecar of `shop` knows.
+fn seen(mesh: &MeshSnapshot) -> Vec<Arc<Service>> {
+    mesh.scope(&sidecar("shop", "")).services.clone()
+}
+
 #[test]
 fn each_host_of_an_entry_is_a_service() {
     let mesh = mesh(&[entry("shop/a", "a.test, B.Test, '*.c.test'", &[80], ", resolution: STATIC, endpoints: [{address: 10.0.0.1}]")]);
@@ -160,11 +167,32 @@ fn two_entries_of_a_host_in_one_namespace_are_one_service() {
         entry(&made(2021, "shop/b"), &[80, 82], "10.0.0.1"),
         entry(&made(2023, "other/c"), &[99], "10.0.0.3"),
     ]);
+    let seen_from = |namespace: &str| ports(mesh.scope(&sidecar(namespace, "")).service("a.test").unwrap());
+    assert_eq!((seen_from("other").as_str(), seen_from("shop").as_str()), ("99", "80,82,81"));
     let services = mesh.services.of_host("a.test").unwrap();
-    assert_eq!(services.values().map(|service| ports(service)).collect::<Vec<_>>(), ["99", "80,82,81"]);
     let found: Vec<String> =
         mesh.services.endpoints(&services["shop"]).iter().map(|at| format!("{}:{}", at.address, at.service_port)).collect();
     assert_eq!(found, ["10.0.0.1:80", "10.0.0.1:82", "10.0.0.2:80", "10.0.0.2:81"]);
+}
+
+#[test]
+fn of_entries_of_one_host_each_is_exported_for_itself() {
+    let at = ", resolution: STATIC, endpoints: [{address: 10.0.0.1}]";
+    let hidden = format!("{at}, exportTo: [istio-system]");
+    for (older, younger, expected) in [(&hidden[..], at, "82"), (at, &hidden, "81"), (at, at, "81,82")] {
+        let mesh = mesh(&[entry(&made(2021, "other/a"), "a.test", &[81], older), entry(&made(2022, "other/b"), "a.test", &[82], younger)]);
+        assert_eq!(seen(&mesh).iter().map(|service| ports(service)).collect::<Vec<_>>(), [expected], "{older} then {younger}");
+    }
+}
+
+#[test]
+fn services_of_one_age_are_ordered_by_host_and_not_by_the_name_of_their_entry() {
+    let mesh = mesh(&[
+        entry("shop/first", "z.test", &[80], ""),
+        entry("shop/second", "a.test", &[80], ""),
+        entry(&made(2021, "shop/third"), "b.test", &[80], ""),
+    ]);
+    assert_eq!(seen(&mesh).iter().map(|service| &*service.hostname).collect::<Vec<_>>(), ["a.test", "z.test", "b.test"]);
 }
 
 #[test]
@@ -173,7 +201,7 @@ fn an_entry_that_is_resolved_otherwise_than_an_older_one_adds_nothing() {
         entry(&made(2022, "shop/a"), "a.test", &[81], ", resolution: STATIC, endpoints: [{address: 10.0.0.1}]"),
         entry(&made(2021, "shop/b"), "a.test", &[80], ", resolution: DNS"),
     ]);
-    assert_eq!(names(&mesh.services.all), ["shop/a.test 80"]);
+    assert_eq!(names(&seen(&mesh)), ["shop/a.test 80"]);
     assert_eq!(service(&mesh, "a.test").resolution, Resolution::Dns);
     assert_eq!(endpoints(&mesh, "a.test"), ["80: a.test:80"]);
 }
@@ -185,7 +213,7 @@ fn a_kubernetes_service_takes_the_place_of_an_older_entry() {
         entry(&made(2021, "shop/a"), host, &[80, 81], ", resolution: STATIC, endpoints: [{address: 10.0.0.1}]"),
         kubernetes("Service", &made(2022, "shop/web"), "spec: {clusterIP: 10.9.0.1, ports: [{name: http, port: 90}]}"),
     ]);
-    assert_eq!(names(&mesh.services.all), ["shop/web.shop.svc.cluster.local 90"]);
+    assert_eq!(names(&seen(&mesh)), ["shop/web.shop.svc.cluster.local 90"]);
     assert_eq!(service(&mesh, host).registry, Registry::Kubernetes);
     assert_eq!(endpoints(&mesh, host), [""; 0]);
 }

@@ -1,10 +1,9 @@
 //! Applies the header changes of routes.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use weir_routing::header_changes::{Action, HeaderChanges, NewValue, Target};
-use weir_routing::template::Template;
+use weir_routing::header_changes::{Action, HeaderChange, HeaderChanges, NewValue, Target};
 
-use weir_config::head::join;
+use weir_config::head::{REQUEST_INLINE, RESPONSE_INLINE, append};
 
 use crate::exchange::Exchange;
 
@@ -19,8 +18,8 @@ pub fn apply_to_request(changes: &HeaderChanges, exchange: &Exchange) {
     for name in changes.remove.iter().filter(|name| **name != header::HOST) {
         exchange.request.borrow_mut().headers.remove(name);
     }
-    let rendered = render(changes, exchange);
-    write(changes, rendered, &mut exchange.request.borrow_mut().headers, set_authority);
+    let values = values(changes, exchange);
+    write(changes, values, &mut exchange.request.borrow_mut().headers, &REQUEST_INLINE, set_authority);
 }
 
 /// Changes the headers of an answer.
@@ -31,7 +30,8 @@ pub fn apply_to_response(changes: &HeaderChanges, headers: &mut HeaderMap, excha
     for name in &changes.remove {
         headers.remove(name);
     }
-    write(changes, render(changes, exchange), headers, |headers, value| drop(headers.insert(header::HOST, value)));
+    let values = values(changes, exchange);
+    write(changes, values, headers, &RESPONSE_INLINE, |headers, value| drop(headers.insert(header::HOST, value)));
 }
 
 /// Gives a request another authority, and tells the instance the old one.
@@ -41,55 +41,97 @@ pub fn set_authority(headers: &mut HeaderMap, value: HeaderValue) {
     }
 }
 
-/// The values of all templates, in their order, before any of them is written: none sees what another writes. What a request
-/// brought along may be no valid value elsewhere; then there is none.
-fn render(changes: &HeaderChanges, exchange: &Exchange) -> Vec<Option<HeaderValue>> {
-    let templates = changes.write.iter().filter_map(|change| match &change.value {
-        NewValue::Fixed(_) => None,
-        NewValue::Template(template) => Some(template),
-    });
-    let render = |template: &Template| {
-        let mut text = vec![];
-        template.render(exchange, b"", &mut text);
-        HeaderValue::from_bytes(&text).ok()
+/// What is to be written, before any of it is: no value sees what another writes. What a request brought along may be no
+/// valid value elsewhere; then there is none, and what is empty changes nothing.
+fn values(changes: &HeaderChanges, exchange: &Exchange) -> Vec<Option<HeaderValue>> {
+    let value = |change: &HeaderChange| {
+        let value = match &change.value {
+            NewValue::Fixed(value) => value.clone(),
+            NewValue::Template(template) => {
+                let mut text = vec![];
+                template.render(exchange, b"", &mut text);
+                HeaderValue::from_bytes(&text).ok()?
+            }
+        };
+        (!value.is_empty() || change.keep_empty).then_some(value)
     };
-    templates.map(render).collect()
+    changes.write.iter().map(value).collect()
 }
 
-/// Writes headers; `rendered` are the values of the templates.
+/// Writes headers: first what takes the place of others, then what is added, whatever their order. What depends on whether a
+/// header is there means before anything is written.
 fn write(
     changes: &HeaderChanges,
-    rendered: Vec<Option<HeaderValue>>,
+    values: Vec<Option<HeaderValue>>,
     headers: &mut HeaderMap,
-    authority: impl Fn(&mut HeaderMap, HeaderValue),
+    inline: &[HeaderName],
+    set_authority: impl Fn(&mut HeaderMap, HeaderValue),
 ) {
-    let mut rendered = rendered.into_iter();
-    for change in &changes.write {
-        let value = match &change.value {
-            NewValue::Fixed(value) => Some(value.clone()),
-            NewValue::Template(_) => rendered.next().flatten(),
-        };
+    let mut added = vec![];
+    let mut set = vec![];
+    for (change, value) in changes.write.iter().zip(values) {
         let Some(value) = value else { continue };
-        if value.is_empty() && !change.keep_empty {
-            continue;
-        }
         let Target::Header(name) = &change.target else {
-            authority(headers, value);
+            set_authority(headers, value);
             continue;
         };
         match change.action {
-            Action::Append => {
-                headers.append(name, value);
-                // Of a header that can be there only once, Envoy makes one.
-                if *name == header::LOCATION && headers.get_all(name).iter().nth(1).is_some() {
-                    join(headers, name);
-                }
-            }
-            Action::Set => drop(headers.insert(name, value)),
-            Action::AddIfAbsent if headers.contains_key(name) => {}
-            Action::AddIfAbsent => drop(headers.insert(name, value)),
-            Action::SetIfPresent if !headers.contains_key(name) => {}
-            Action::SetIfPresent => drop(headers.insert(name, value)),
+            Action::Append => added.push((name, value)),
+            Action::AddIfAbsent if !headers.contains_key(name) => added.push((name, value)),
+            Action::Set => set.push((name, value)),
+            Action::SetIfPresent if headers.contains_key(name) => set.push((name, value)),
+            Action::AddIfAbsent | Action::SetIfPresent => {}
+        }
+    }
+    for (name, value) in set {
+        headers.insert(name, value);
+    }
+    for (name, value) in added {
+        append(headers, name, value, inline);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_xds::core::{HeaderValue as Written, HeaderValueOption, header_value_option::HeaderAppendAction};
+
+    use super::*;
+
+    /// The values of `x-a` after these changes of it, for a message with and without the header.
+    fn changed(written: &[(&str, HeaderAppendAction)]) -> [String; 2] {
+        let option = |(value, action): &(&str, HeaderAppendAction)| HeaderValueOption {
+            header: Some(Written { key: "x-a".to_owned(), value: (*value).to_owned(), ..Default::default() }),
+            append_action: (*action).into(),
+            ..Default::default()
+        };
+        let written: Vec<HeaderValueOption> = written.iter().map(option).collect();
+        let changes = HeaderChanges::compile(&written, &[]).expect("valid");
+        let values: Vec<Option<HeaderValue>> = changes
+            .write
+            .iter()
+            .map(|change| match &change.value {
+                NewValue::Fixed(value) => Some(value.clone()),
+                NewValue::Template(_) => None,
+            })
+            .collect();
+        [Some("old"), None].map(|old| {
+            let mut headers = HeaderMap::new();
+            headers.extend(old.map(|old| (HeaderName::from_static("x-a"), HeaderValue::from_static(old))));
+            write(&changes, values.clone(), &mut headers, &REQUEST_INLINE, set_authority);
+            headers.get_all("x-a").iter().filter_map(|value| value.to_str().ok()).collect::<Vec<_>>().join(" ")
+        })
+    }
+
+    #[test]
+    fn what_is_set_is_written_before_what_is_added() {
+        use HeaderAppendAction::{AddIfAbsent, AppendIfExistsOrAdd as Append, OverwriteIfExists, OverwriteIfExistsOrAdd as Set};
+        for (written, expected) in [
+            (vec![("add", Append), ("set", Set)], ["set add", "set add"]),
+            (vec![("set", Set), ("add", Append), ("again", Set), ("more", Append)], ["again add more", "again add more"]),
+            (vec![("set", Set), ("absent", AddIfAbsent)], ["set", "set absent"]),
+            (vec![("add", Append), ("present", OverwriteIfExists)], ["present add", "add"]),
+        ] {
+            assert_eq!(changed(&written), expected, "{written:?}");
         }
     }
 }

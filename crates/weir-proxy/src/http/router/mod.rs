@@ -18,7 +18,7 @@ use http::{HeaderMap, Response, StatusCode};
 use weir_config::circuit_breakers::Resource;
 use weir_config::cluster::Discovery;
 use weir_config::flags::ResponseFlags;
-use weir_config::head::join;
+use weir_config::head::{RESPONSE_INLINE, join_repeated};
 use weir_routing::Route;
 use weir_routing::action::{Action, Forward};
 use weir_routing::rewrite::Redirect;
@@ -54,7 +54,12 @@ pub(super) async fn route(mut call: Call) -> Response<ResponseBody> {
         Action::Respond(direct) => {
             call.exchange.detail("direct_response");
             let status = StatusCode::from_u16(direct.status).unwrap_or(StatusCode::OK);
-            call.reply(LocalReply::new(status, Bytes::copy_from_slice(&direct.body))).await
+            let mut reply = LocalReply::new(status, Bytes::copy_from_slice(&direct.body));
+            if status == StatusCode::CREATED || status.is_redirection() {
+                // RFC 9110, 10.2.2. The route may say another place.
+                reply.headers.extend(own_location(&call));
+            }
+            call.reply(reply).await
         }
         Action::Redirect(redirect) => {
             call.exchange.detail("direct_response");
@@ -63,6 +68,12 @@ pub(super) async fn route(mut call: Call) -> Response<ResponseBody> {
         }
         Action::Forward(to) => forward(call, &found, route, to).await,
     }
+}
+
+/// Where the client is, as a `location` header says it.
+fn own_location(call: &Call) -> Option<(HeaderName, HeaderValue)> {
+    let location = Redirect::to_itself().location_of_whole_path(&call.exchange.request.borrow().for_routing());
+    Some((header::LOCATION, HeaderValue::try_from(location).ok()?))
 }
 
 async fn redirect_to_https(call: Call) -> Response<ResponseBody> {
@@ -241,8 +252,8 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
     headers.remove("keep-alive");
     headers.remove("proxy-connection");
-    if headers.keys_len() != headers.len() && headers.get_all(header::VARY).iter().nth(1).is_some() {
-        join(headers, &header::VARY);
+    if headers.keys_len() != headers.len() {
+        join_repeated(headers, &RESPONSE_INLINE);
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{InvalidUri, PathAndQuery};
 use weir_routing::action::{Clusters, Forward, GrpcTimeout, HostRewrite};
 use weir_routing::{Route, hash_policy};
@@ -58,13 +58,17 @@ pub(super) fn request(call: &Call, found: &Found, route: &Route, to: &Forward) -
     let chosen = found.choice();
     if let Some(chosen) = chosen {
         apply_to_request(&chosen.request_headers, &call.exchange);
+        // The route takes this for what the client sent, and notes it as that where it sets another.
+        if let Some(host) = chosen.host.as_deref().and_then(|host| HeaderValue::from_str(host).ok()) {
+            call.exchange.request.borrow_mut().headers.insert(header::HOST, host);
+        }
     }
     for changes in [&route.request_headers, &found.virtual_host().request_headers, &found.table().request_headers] {
         apply_to_request(changes, &call.exchange);
     }
     let mut head = call.exchange.request.borrow_mut();
     let head = &mut *head;
-    rewrite_host(chosen.and_then(|chosen| chosen.host.as_deref()), &to.host, &mut head.headers);
+    rewrite_host(&to.host, &mut head.headers);
     let rewritten = to.path.as_ref().map(|rewrite| rewrite.apply(&route.matcher.path, head.path.as_str()));
     match rewritten {
         None => Ok(()),
@@ -80,13 +84,12 @@ pub(super) fn request(call: &Call, found: &Found, route: &Route, to: &Forward) -
     }
 }
 
-fn rewrite_host(chosen: Option<&str>, rewrite: &HostRewrite, headers: &mut HeaderMap) {
-    let value = match (chosen, rewrite) {
-        (Some(host), _) => HeaderValue::from_str(host).ok(),
-        (None, HostRewrite::To(host)) => HeaderValue::from_str(host).ok(),
-        (None, HostRewrite::OfHeader(name)) => headers.get(name).cloned(),
+fn rewrite_host(rewrite: &HostRewrite, headers: &mut HeaderMap) {
+    let value = match rewrite {
+        HostRewrite::To(host) => HeaderValue::from_str(host).ok(),
+        HostRewrite::OfHeader(name) => headers.get(name).cloned(),
         // The instance is not chosen yet.
-        (None, HostRewrite::OfInstance | HostRewrite::Keep) => None,
+        HostRewrite::OfInstance | HostRewrite::Keep => None,
     };
     if let Some(value) = value {
         set_authority(headers, value);
