@@ -42,7 +42,7 @@ impl Explainer<'_> {
         let own_scheme = if call.tls == Tls::Plaintext { "http" } else { "https" };
         let head = RequestHead {
             method: call.method.as_deref().unwrap_or("GET"),
-            scheme: told_scheme(&headers, manager.use_remote_address.unwrap_or(false)).unwrap_or(own_scheme),
+            scheme: told_scheme(&headers, manager.use_remote_address.unwrap_or(false), manager.xff_num_trusted_hops).unwrap_or(own_scheme),
             authority: call.host.as_deref().unwrap_or_default(),
             path: &path,
             headers: &headers,

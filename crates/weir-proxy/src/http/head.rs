@@ -132,7 +132,7 @@ pub fn read(parts: Parts, config: &HttpConfig, connection: &ConnectionInfo) -> R
             join(&mut headers, &header::COOKIE, b"; ");
         }
     }
-    let scheme = settle_scheme(&mut headers, config.edge, connection);
+    let scheme = settle_scheme(&mut headers, config, connection);
     let remote = settle_client(&mut headers, config, connection);
     settle_request_id(&mut headers, config);
     Ok((Head { method, path, scheme, headers, upgrade }, remote))
@@ -217,10 +217,11 @@ fn take_internal(headers: &mut HeaderMap, edge: bool) {
     }
 }
 
-/// The scheme, and `x-forwarded-proto`: at the edge what the connection is, behind it what the edge says.
-fn settle_scheme(headers: &mut HeaderMap, edge: bool, connection: &ConnectionInfo) -> &'static str {
+/// The scheme, and `x-forwarded-proto`: at the edge what the connection is, behind it what the edge says, or a proxy of
+/// one's own before it.
+fn settle_scheme(headers: &mut HeaderMap, config: &HttpConfig, connection: &ConnectionInfo) -> &'static str {
     let own = if connection.tls_version.is_some() { "https" } else { "http" };
-    told_scheme(headers, edge).unwrap_or_else(|| {
+    told_scheme(headers, config.edge, config.trusted_hops).unwrap_or_else(|| {
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static(own));
         own
     })
