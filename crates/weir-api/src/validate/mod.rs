@@ -14,6 +14,7 @@ mod http_route;
 mod load_balancer;
 mod mesh_config;
 mod mesh_effects;
+mod preflight;
 mod re2;
 mod reachable;
 mod server_tls;
