@@ -18,6 +18,7 @@ pub mod filters;
 pub mod hash_policy;
 pub mod header_changes;
 mod host_index;
+pub mod inline_headers;
 mod map;
 pub mod matcher;
 mod metadata;

@@ -9,9 +9,9 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode, Version};
+use weir_routing::inline_headers::{REQUEST, join, join_repeated};
 use weir_routing::{RequestHead, told_scheme};
 
-use super::inline_headers::{REQUEST, join, join_repeated};
 use crate::config::http::HttpConfig;
 use crate::log::exchange::ConnectionInfo;
 

@@ -2,8 +2,8 @@
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use weir_routing::header_changes::{Action, HeaderChange, HeaderChanges, NewValue, Target};
+use weir_routing::inline_headers::{REQUEST, RESPONSE, append};
 
-use super::inline_headers::{REQUEST, RESPONSE, append};
 use crate::log::exchange::Exchange;
 
 /// Where Envoy keeps the authority that a client sent, when a route changes it.

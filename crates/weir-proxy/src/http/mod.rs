@@ -9,7 +9,6 @@ mod forward;
 mod handle;
 mod head;
 mod header_changes;
-mod inline_headers;
 mod local_reply;
 pub mod request_body;
 mod response_body;

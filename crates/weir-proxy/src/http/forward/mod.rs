@@ -15,10 +15,10 @@ use http::{HeaderMap, Response, StatusCode};
 use hyper::body::Incoming;
 use weir_routing::Route;
 use weir_routing::action::Forward;
+use weir_routing::inline_headers;
 
 use super::filters::{self, Passed};
 use super::handle::Call;
-use super::inline_headers;
 use super::local_reply::LocalReply;
 use super::request_body::Source;
 use super::response_body::{ResponseBody, UpstreamBody};
