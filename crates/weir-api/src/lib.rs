@@ -13,7 +13,7 @@ pub mod source;
 pub mod validate;
 
 pub use diagnostic::{Diagnostic, FieldPath, Segment, Severity};
-pub use object::{Kind, Object, ObjectName, Spec};
+pub use object::{Kind, Object, ObjectName, Spec, is_policy};
 pub use parse::node::{Node, Value};
 pub use parse::{Parsed, parse, parse_json};
 pub use resources::meta::ObjectMeta;

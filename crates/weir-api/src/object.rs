@@ -101,6 +101,11 @@ impl Kind {
         KINDS.iter().map(|info| info.kind)
     }
 
+    /// Whether a document of that kind can be no other: it is one of ours, or a policy that is not carried out.
+    pub fn is_name(name: &str) -> bool {
+        KINDS.iter().any(|info| info.name == name) || is_policy(name)
+    }
+
     /// The kind that a person means by `word`: its name, plural or short name, in any case.
     ///
     /// # Errors
@@ -111,6 +116,11 @@ impl Kind {
         let words: Vec<&str> = KINDS.iter().flat_map(|info| info.words).copied().collect();
         named.map(|info| info.kind).ok_or_else(|| de::likely(&lower, &words))
     }
+}
+
+/// Whether a kind says who may do what. None of these is enforced yet.
+pub fn is_policy(kind: &str) -> bool {
+    POLICIES.iter().any(|(name, _)| *name == kind)
 }
 
 impl fmt::Display for Kind {
@@ -203,8 +213,17 @@ pub struct Read {
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// Kinds of Istio's that Weir reads over, because they are not traffic management.
-const NOT_TRAFFIC: &[&str] = &["security.istio.io", "telemetry.istio.io", "extensions.istio.io"];
+/// Groups whose kinds Weir passes over: no traffic goes where it must not for want of them.
+const NOT_TRAFFIC: &[&str] = &["telemetry.istio.io", "extensions.istio.io", "gateway.networking.k8s.io"];
+
+/// The group of the kinds that say who may do what. To pass over one of them lets in whom it keeps out.
+const SECURITY: &str = "security.istio.io";
+/// What each of its kinds keeps out, and does not as long as it is not carried out.
+const POLICIES: &[(&str, &str)] = &[
+    ("AuthorizationPolicy", "requests that it denies, or does not allow, pass"),
+    ("RequestAuthentication", "no token is checked, and requests with bad ones pass"),
+    ("PeerAuthentication", "no client's certificate is asked for, and plaintext passes"),
+];
 
 /// Gives a document its type and checks it.
 pub fn read(source: &Arc<Source>, node: Node) -> Read {
@@ -281,10 +300,26 @@ fn unknown_kind(kind: &str, api_version: &str, group: &str) -> Diagnostic {
             None => error.with_help(format!("known are {}", names.join(", "))),
         };
     }
-    if NOT_TRAFFIC.contains(&group) || group == "gateway.networking.k8s.io" {
+    if group == SECURITY || (is_policy(kind) && de::likely(group, &[SECURITY]).is_some()) {
+        return not_enforced(kind);
+    }
+    if NOT_TRAFFIC.contains(&group) {
         return Diagnostic::warning(format!("{api_version} {kind} is not carried out")).at(root.key("kind"));
     }
     Diagnostic::new(Severity::Info, format!("{api_version} {kind} is nothing that a mesh reads")).at(root.key("kind"))
+}
+
+/// Weir carries out none of these kinds yet. Who applies one relies on it: that is an error, and no warning.
+fn not_enforced(kind: &str) -> Diagnostic {
+    let names: Vec<&str> = POLICIES.iter().map(|(name, _)| *name).collect();
+    let at = FieldPath::default().key("kind");
+    if let Some((name, effect)) = POLICIES.iter().find(|(name, _)| *name == kind) {
+        let help = format!("until Weir carries out {name}, keep them out by other means, and take it away here");
+        return Diagnostic::error(format!("this {name} is NOT enforced: {effect}")).at(at).with_help(help);
+    }
+    let help =
+        de::likely(kind, &names).map_or_else(|| format!("known are {}", names.join(", ")), |meant| format!("did you mean `{meant}`?"));
+    Diagnostic::error(format!("unknown kind `{kind}`")).at(at).with_help(help)
 }
 
 /// Reads the content of a kind. Istio's fields are known to the last one; of Kubernetes' only those that a mesh reads.
@@ -368,10 +403,35 @@ mod tests {
             ("networking.istio.io/v1\nkind: WorkloadEntri", 0, "error: unknown kind `WorkloadEntri`"),
             ("networking.itsio.io/v1\nkind: WorkloadEntry", 0, "error: unknown version `networking.itsio.io/v1` of WorkloadEntry"),
             ("v1\nstatus: {}", 0, "error: not a resource: it has no `kind`"),
-            ("security.istio.io/v1\nkind: PeerAuthentication", 0, "warning: security.istio.io/v1 PeerAuthentication is not carried out"),
+            ("telemetry.istio.io/v1\nkind: Telemetry", 0, "warning: telemetry.istio.io/v1 Telemetry is not carried out"),
+            ("security.istio.io/v1\nkind: AuthorisationPolicy", 0, "error: unknown kind `AuthorisationPolicy`"),
+            (
+                "security.itsio.io/v1\nkind: PeerAuthentication",
+                0,
+                "error: this PeerAuthentication is NOT enforced: no client's certificate is asked for, and plaintext passes",
+            ),
+            (
+                "policy.linkerd.io/v1\nkind: AuthorizationPolicy",
+                0,
+                "info: policy.linkerd.io/v1 AuthorizationPolicy is nothing that a mesh reads",
+            ),
             ("apps/v1\nkind: Deployment", 0, "info: apps/v1 Deployment is nothing that a mesh reads"),
         ] {
             assert_eq!(said(kind), (objects, message.to_owned()), "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_policy_that_is_not_enforced_is_an_error_that_says_what_passes() {
+        for (kind, _) in POLICIES {
+            let text = format!("apiVersion: security.istio.io/v1\nkind: {kind}\nmetadata: {{name: a, namespace: b}}\nspec: {{}}\n");
+            let parsed = parse::parse(&Source::new("x.yaml", text));
+            let [diagnostic] = parsed.diagnostics.as_slice() else { panic!("{:?}", parsed.diagnostics) };
+            assert_eq!((parsed.objects.len(), diagnostic.severity), (0, Severity::Error));
+            let said = diagnostic.to_string();
+            assert!(said.starts_with(&format!("x.yaml:2:7: error: {kind} b/a: kind: this {kind} is NOT enforced: ")), "{said}");
+            assert!(said.contains("pass") && said.contains("by other means"), "{said}");
+            assert!(Kind::is_name(kind));
         }
     }
 

@@ -10,7 +10,6 @@ mod report;
 mod resources;
 pub mod standalone;
 mod stream;
-mod unsupported;
 mod workloads;
 
 pub use pilot::{Options, Pilot, ProxyStatus};

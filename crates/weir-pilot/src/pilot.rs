@@ -6,15 +6,14 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
 use weir_ads::ServerStream;
-use weir_api::Diagnostic;
 use weir_api::resources::MeshConfig;
+use weir_api::{Diagnostic, Severity};
 use weir_model::{MeshSnapshot, Proxy, WorkloadGroups, WorkloadKey};
 use weir_registry::Catalog;
 use weir_xds::resource::ResourceType;
 
 use crate::report::Report;
 use crate::stream;
-use crate::unsupported;
 use crate::workloads::registration::Registration;
 use crate::workloads::{self, Workloads};
 
@@ -89,7 +88,7 @@ impl Shared {
             workloads.forget_gone(&snapshot);
             (catalog, snapshot)
         };
-        let passed_over = unsupported::findings(&catalog.objects);
+        let passed_over = weir_translate::unsupported::findings(&catalog.objects);
         let of_rules = [snapshot.virtual_services.findings.clone(), snapshot.destination_rules.findings.clone()].concat();
         self.report("", [catalog.diagnostics.clone(), passed_over, of_rules].concat());
         self.catalog.send_replace(catalog);
@@ -152,6 +151,16 @@ fn tell_kept(catalog: &Catalog) {
     }
 }
 
+/// Says at each read which policies are not enforced: whoever looks at the log last must not miss it.
+fn tell_not_enforced(catalog: &Catalog) {
+    let errors = catalog.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
+    let objects = errors.filter_map(|diagnostic| diagnostic.object.as_ref());
+    let names: Vec<String> = objects.filter(|name| weir_api::is_policy(&name.kind)).map(ToString::to_string).collect();
+    if !names.is_empty() {
+        tracing::error!("NOT enforced, so that whom they keep out is let in: {}", names.join(", "));
+    }
+}
+
 impl Pilot {
     /// Starts a pilot on this runtime. It reads the first catalog before it returns, and every later one when it comes.
     pub fn start(mut catalog: watch::Receiver<Arc<Catalog>>, options: Options) -> Self {
@@ -168,6 +177,7 @@ impl Pilot {
             report: Mutex::default(),
         });
         tell_kept(&newest);
+        tell_not_enforced(&newest);
         shared.read(&newest);
         let reader = shared.clone();
         tokio::spawn(async move {
@@ -177,6 +187,7 @@ impl Pilot {
                         Ok(()) => {
                             newest = catalog.borrow_and_update().clone();
                             tell_kept(&newest);
+                            tell_not_enforced(&newest);
                         }
                         // What it told last stays, and proxies come and go as before.
                         Err(_) => reader.changed.notified().await,

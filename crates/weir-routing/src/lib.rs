@@ -17,6 +17,7 @@ pub mod grpc;
 pub mod hash_policy;
 pub mod header_changes;
 mod host_index;
+pub mod inline_headers;
 mod map;
 pub mod matcher;
 mod metadata;

@@ -35,14 +35,29 @@ impl<'a> RequestHead<'a> {
     }
 }
 
-/// The scheme that a proxy before this one tells in `x-forwarded-proto`. At the edge of a mesh nobody is believed.
-pub fn told_scheme(headers: &HeaderMap, edge: bool) -> Option<&'static str> {
-    if edge {
+/// The scheme that a proxy before this one tells in `x-forwarded-proto`. At the edge of a mesh nobody is believed but
+/// proxies of one's own, of which so many stand before it.
+pub fn told_scheme(headers: &HeaderMap, edge: bool, trusted_hops: u32) -> Option<&'static str> {
+    if edge && trusted_hops == 0 {
         return None;
     }
     match headers.get("x-forwarded-proto")?.as_bytes() {
         b"http" => Some("http"),
         b"https" => Some("https"),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn at_the_edge_only_trusted_proxies_are_believed_about_the_scheme() {
+        let headers = HeaderMap::from_iter([("x-forwarded-proto".parse().expect("a name"), "https".parse().expect("a value"))]);
+        for (edge, trusted_hops, expected) in [(false, 0, Some("https")), (true, 0, None), (true, 1, Some("https"))] {
+            assert_eq!(told_scheme(&headers, edge, trusted_hops), expected, "{edge} {trusted_hops}");
+        }
+        assert_eq!(told_scheme(&HeaderMap::new(), true, 1), None);
     }
 }

@@ -13,6 +13,7 @@ mod locality;
 mod names;
 mod route;
 mod secrets;
+pub mod unsupported;
 mod virtual_host;
 
 use std::collections::BTreeMap;

@@ -123,7 +123,17 @@ fn rewrites(route: &Route, to: &Forward, head: &RequestHead<'_>, answer: &mut An
         HostRewrite::To(host) => answer.step_at(format!("host {host}"), format!("the rule rewrites `{}`", head.authority), source),
         HostRewrite::OfInstance => answer.step_at("host of the instance", "the rule rewrites it", source),
         HostRewrite::OfHeader(name) => answer.step_at(format!("host as the header {name} says"), "the rule rewrites it", source),
-        HostRewrite::Keep => {}
+        HostRewrite::Keep => of_destinations(to, source, answer),
+    }
+}
+
+/// The hosts that destinations set, each for its own share of the requests; one of the rule itself replaces them.
+fn of_destinations(to: &Forward, source: Option<&str>, answer: &mut Answer) {
+    let Clusters::Weighted(weighted) = &to.clusters else { return };
+    for choice in &weighted.choices {
+        if let Some(host) = &choice.host {
+            answer.step_at(format!("host {host}"), format!("its destination sets it, for weight {}", choice.weight), source);
+        }
     }
 }
 

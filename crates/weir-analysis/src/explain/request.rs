@@ -1,6 +1,8 @@
 //! The virtual host and the route of a request.
 
+use http::header::COOKIE;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use weir_routing::inline_headers;
 use weir_routing::normalize::{PathRules, Refused};
 use weir_routing::{Decision, RequestHead, Route, RouteTable, VirtualHost, told_scheme};
 use weir_xds::hcm::HttpConnectionManager;
@@ -8,7 +10,7 @@ use weir_xds::hcm::http_connection_manager::RouteSpecifier;
 
 use super::Explainer;
 use super::answer::{Answer, Error};
-use super::call::{Call, Tls};
+use super::call::{Call, Protocol, Tls};
 use super::words;
 
 /// So many routes that were passed over are told of; of the others only how many they are.
@@ -42,7 +44,7 @@ impl Explainer<'_> {
         let own_scheme = if call.tls == Tls::Plaintext { "http" } else { "https" };
         let head = RequestHead {
             method: call.method.as_deref().unwrap_or("GET"),
-            scheme: told_scheme(&headers, manager.use_remote_address.unwrap_or(false)).unwrap_or(own_scheme),
+            scheme: told_scheme(&headers, manager.use_remote_address.unwrap_or(false), manager.xff_num_trusted_hops).unwrap_or(own_scheme),
             authority: call.host.as_deref().unwrap_or_default(),
             path: &path,
             headers: &headers,
@@ -119,8 +121,14 @@ fn settle_path(manager: &HttpConnectionManager, call: &Call, answer: &mut Answer
     Ok(settled.into_owned())
 }
 
-/// The headers; what is none is left out.
+/// The headers as routes see them; what is none is left out.
 fn headers(call: &Call) -> HeaderMap {
     let pairs = call.headers.iter().flat_map(|(name, values)| values.iter().map(move |value| (name, value)));
-    pairs.filter_map(|(name, value)| Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?))).collect()
+    let pairs = pairs.filter_map(|(name, value)| Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?)));
+    let mut headers: HeaderMap = pairs.collect();
+    inline_headers::join_repeated(&mut headers, &inline_headers::REQUEST);
+    if call.protocol == Protocol::Http2 {
+        inline_headers::join(&mut headers, &COOKIE, b"; ");
+    }
+    headers
 }

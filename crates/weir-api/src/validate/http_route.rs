@@ -6,7 +6,7 @@ use super::checker::Checker;
 use super::headers::{self, check_headers};
 use super::http_action::{check_cors, check_direct_response, check_fault, check_redirect, check_retries, check_rewrite};
 use super::virtual_service::{check_source, check_weights};
-use super::{hosts, values};
+use super::{hosts, preflight, values};
 use crate::resources::StringMatch;
 use crate::resources::virtual_service::{HttpMatchRequest, HttpRoute, HttpRouteDestination, jwt_claim};
 
@@ -16,6 +16,7 @@ pub(super) fn check(c: &mut Checker<'_>, route: &HttpRoute, of_delegate: bool) {
     c.each("match", &route.r#match, check_match);
     c.some("headers", &route.headers, check_headers);
     c.some("corsPolicy", &route.cors_policy, check_cors);
+    preflight::check(c, route);
     c.some("fault", &route.fault, check_fault);
     check_mirrors(c, route);
     c.some("redirect", &route.redirect, |c, redirect| check_redirect(c, redirect, route));
@@ -153,6 +154,13 @@ fn check_destinations(c: &mut Checker<'_>, destinations: &[HttpRouteDestination]
         c.some("headers", &route.headers, check_headers);
     });
     check_weights(c, destinations.iter().map(|route| route.weight));
+    for (index, route) in destinations.iter().enumerate() {
+        let same = |other: &&HttpRouteDestination| (&other.destination, &other.headers) == (&route.destination, &route.headers);
+        if route.destination.is_some() && destinations.iter().take(index).any(|other| same(&other)) {
+            let message = "the destination stands here twice: its weights add up";
+            c.field("route", |c| c.item(index, |c| c.warn_help(message, "name it once, with the sum")));
+        }
+    }
 }
 
 /// A try that may last longer than all tries together never ends by itself.
@@ -192,6 +200,19 @@ mod tests {
                 ("redirect: {uri: /b}, directResponse: {status: 200}", &["error: "]),
                 ("directResponse: {status: 200}, rewrite: {uri: /b}", &["error: "]),
                 ("delegate: {name: b_c, namespace: ''}", &["error: .delegate.name"]),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_destination_stands_there_once() {
+        check(
+            "route: […]",
+            ".route",
+            &[
+                ("{destination: {host: b}, weight: 1}, {destination: {host: c}, weight: 1}", &[]),
+                ("{destination: {host: b}, weight: 1}, {destination: {host: b}, weight: 1, headers: {request: {remove: [x]}}}", &[]),
+                ("{destination: {host: b}, weight: 1}, {destination: {host: b}, weight: 1}", &["warning: [1]"]),
             ],
         );
     }

@@ -13,6 +13,8 @@ mod http_action;
 mod http_route;
 mod load_balancer;
 mod mesh_config;
+mod mesh_effects;
+mod preflight;
 mod re2;
 mod reachable;
 mod server_tls;
@@ -25,7 +27,7 @@ mod virtual_service;
 mod workload;
 mod written;
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Severity};
 use crate::object::{Kind, Spec};
 use crate::parse::node::Node;
 use crate::resources::MeshConfig;
@@ -69,9 +71,13 @@ pub fn check_text(kind: Kind, document: &Node) -> Vec<Diagnostic> {
     checker.finish()
 }
 
-/// What is to be said of a mesh's configuration; paths begin at its root.
-pub fn check_mesh_config(mesh: &MeshConfig) -> Vec<Diagnostic> {
+/// What is to be said of a mesh's configuration, and of its text; paths begin at its root.
+pub fn check_mesh_config(mesh: &MeshConfig, text: &Node) -> Vec<Diagnostic> {
     let mut checker = Checker::new("");
     mesh_config::check(&mut checker, mesh);
-    checker.finish()
+    let mut found = checker.finish();
+    if found.iter().all(|diagnostic| diagnostic.severity != Severity::Error) {
+        found.extend(mesh_effects::check(text));
+    }
+    found
 }

@@ -4,8 +4,8 @@ use http::StatusCode;
 use http::Uri;
 use http::header::{self, HeaderMap, HeaderValue};
 
-use super::join::join;
 use super::{Refusal, refuse};
+use weir_routing::inline_headers::join;
 
 /// Leaves one `host` header: an absolute request line, or HTTP/2's `:authority`, goes before it.
 pub(super) fn settle(uri: &Uri, headers: &mut HeaderMap) -> Result<(), Refusal> {

@@ -5,7 +5,6 @@
 
 mod authority;
 mod hop_by_hop;
-mod join;
 mod path;
 mod trust;
 
@@ -16,9 +15,9 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode, Version};
 use weir_routing::RequestHead;
+use weir_routing::inline_headers::{self, join};
 
 use crate::http::HttpConfig;
-pub use join::{REQUEST_INLINE, RESPONSE_INLINE, append, join, join_repeated};
 pub use trust::REQUEST_ID;
 
 /// What the rules of a head look at of the client's connection.
@@ -110,13 +109,13 @@ pub fn read(parts: Parts, config: &HttpConfig, client: &Client, random: impl FnO
     let upgrade = hop_by_hop::take(&mut headers);
     trust::take_internal(&mut headers, config.edge);
     if headers.keys_len() != headers.len() {
-        join::join_repeated(&mut headers, &REQUEST_INLINE);
+        inline_headers::join_repeated(&mut headers, &inline_headers::REQUEST);
         if version == Version::HTTP_2 {
             // Its crumbs are one cookie (RFC 9113, 8.2.3).
             join(&mut headers, &header::COOKIE, b"; ");
         }
     }
-    let scheme = trust::settle_scheme(&mut headers, config.edge, client);
+    let scheme = trust::settle_scheme(&mut headers, config, client);
     let remote = trust::settle_client(&mut headers, config, client);
     trust::settle_request_id(&mut headers, config, random);
     Ok((Head { method, path, scheme, headers, upgrade }, remote))

@@ -4,10 +4,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
+use weir_routing::inline_headers::join;
 use weir_routing::told_scheme;
 
 use super::Client;
-use super::join::join;
 use crate::http::HttpConfig;
 
 /// Whose word the headers are: seldom needed names, looked up only if a header begins like them.
@@ -51,9 +51,9 @@ pub(super) fn take_internal(headers: &mut HeaderMap, edge: bool) {
 }
 
 /// The scheme, and `x-forwarded-proto`: at the edge what the connection is, behind it what the edge says.
-pub(super) fn settle_scheme(headers: &mut HeaderMap, edge: bool, client: &Client) -> &'static str {
+pub(super) fn settle_scheme(headers: &mut HeaderMap, config: &HttpConfig, client: &Client) -> &'static str {
     let own = if client.tls { "https" } else { "http" };
-    told_scheme(headers, edge).unwrap_or_else(|| {
+    told_scheme(headers, config.edge, config.trusted_hops).unwrap_or_else(|| {
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static(own));
         own
     })

@@ -2,8 +2,7 @@
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use weir_routing::header_changes::{Action, HeaderChange, HeaderChanges, NewValue, Target};
-
-use weir_config::head::{REQUEST_INLINE, RESPONSE_INLINE, append};
+use weir_routing::inline_headers::{REQUEST, RESPONSE, append};
 
 use crate::exchange::Exchange;
 
@@ -19,7 +18,7 @@ pub fn apply_to_request(changes: &HeaderChanges, exchange: &Exchange) {
         exchange.request.borrow_mut().headers.remove(name);
     }
     let values = values(changes, exchange);
-    write(changes, values, &mut exchange.request.borrow_mut().headers, &REQUEST_INLINE, set_authority);
+    write(changes, values, &mut exchange.request.borrow_mut().headers, &REQUEST, set_authority);
 }
 
 /// Changes the headers of an answer.
@@ -31,7 +30,7 @@ pub fn apply_to_response(changes: &HeaderChanges, headers: &mut HeaderMap, excha
         headers.remove(name);
     }
     let values = values(changes, exchange);
-    write(changes, values, headers, &RESPONSE_INLINE, |headers, value| drop(headers.insert(header::HOST, value)));
+    write(changes, values, headers, &RESPONSE, |headers, value| drop(headers.insert(header::HOST, value)));
 }
 
 /// Gives a request another authority, and tells the instance the old one.
@@ -117,7 +116,7 @@ mod tests {
         [Some("old"), None].map(|old| {
             let mut headers = HeaderMap::new();
             headers.extend(old.map(|old| (HeaderName::from_static("x-a"), HeaderValue::from_static(old))));
-            write(&changes, values.clone(), &mut headers, &REQUEST_INLINE, set_authority);
+            write(&changes, values.clone(), &mut headers, &REQUEST, set_authority);
             headers.get_all("x-a").iter().filter_map(|value| value.to_str().ok()).collect::<Vec<_>>().join(" ")
         })
     }

@@ -126,7 +126,7 @@ impl Folder {
 fn kept(before: &FileState, now: &Shared) -> Vec<Arc<Object>> {
     let errors = || now.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
     // A kind that does not exist, or no name, may be any of them.
-    let is_nameless = |name: &ObjectName| name.name.is_empty() || Kind::all().all(|kind| kind.name() != name.kind);
+    let is_nameless = |name: &ObjectName| name.name.is_empty() || !Kind::is_name(&name.kind);
     let has_nameless = errors().any(|error| error.object.as_ref().is_none_or(is_nameless));
     let refused: HashSet<&ObjectName> = errors().filter_map(|error| error.object.as_ref()).collect();
     let present: HashSet<ObjectName> = now.objects.iter().map(|object| object.name()).collect();

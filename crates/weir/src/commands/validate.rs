@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 use weir_api::{Diagnostic, ObjectName, Severity};
 use weir_registry::{Catalog, files};
+use weir_translate::unsupported;
 
 use crate::cli::{Output, ValidateArgs};
 use crate::print;
@@ -14,7 +15,8 @@ use crate::print;
 /// # Errors
 /// None but those of printing.
 pub(crate) fn run(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
-    let catalog = files::read(&args.files.inputs());
+    let mut catalog = files::read(&args.files.inputs());
+    catalog.diagnostics.extend(unsupported::findings(&catalog.objects));
     let has_errors = catalog.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
     match args.output {
         Output::Json => print::result(&(serde_json::to_string_pretty(&verdicts(&catalog))? + "\n")),

@@ -18,10 +18,9 @@ use http::{HeaderMap, Response, StatusCode};
 use weir_config::circuit_breakers::Resource;
 use weir_config::cluster::Discovery;
 use weir_config::flags::ResponseFlags;
-use weir_config::head::{RESPONSE_INLINE, join_repeated};
-use weir_routing::Route;
 use weir_routing::action::{Action, Forward};
 use weir_routing::rewrite::Redirect;
+use weir_routing::{Route, inline_headers};
 
 use super::body::ResponseBody;
 use super::call::{Call, RouteAnswer, note_no_route};
@@ -253,7 +252,7 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     headers.remove("keep-alive");
     headers.remove("proxy-connection");
     if headers.keys_len() != headers.len() {
-        join_repeated(headers, &RESPONSE_INLINE);
+        inline_headers::join_repeated(headers, &inline_headers::RESPONSE);
     }
 }
 

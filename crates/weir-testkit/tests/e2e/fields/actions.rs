@@ -126,12 +126,16 @@ fn of_answers() -> Group {
 - {match: [{uri: {exact: /empty}}], directResponse: {status: 204}}
 - {match: [{uri: {exact: /text}}], directResponse: {status: 418, body: {string: short and stout}}, headers: {response: {set: {x-a: '1', content-type: text/html}}}}
 - {match: [{uri: {exact: /bytes}}], directResponse: {status: 503, body: {bytes: aGVsbG8=}}}
+- {match: [{uri: {prefix: /made}}], directResponse: {status: 201}}
+- {match: [{uri: {exact: /elsewhere}}], directResponse: {status: 201}, headers: {response: {set: {location: /mine}}}}
 - {directResponse: {status: 404}}
 ",
         [
             get("/empty").answers(204, ""),
             get("/text").answers(418, "short and stout").gets("x-a", &["1"]).gets("content-type", &["text/html"]),
             get("/bytes").answers(503, "hello").gets("content-type", &["text/plain"]),
+            get("/made/it?x=1").answers(201, "").gets("location", &["http://answers.test/made/it?x=1"]),
+            get("/elsewhere").answers(201, "").gets("location", &["/mine"]),
             get("/other").answers(404, ""),
         ],
     )

@@ -3,7 +3,7 @@
 use super::checked;
 use super::table::{Group, get};
 
-checked!(of_one_root, of_roots_and_leaves_that_conflict, of_each_condition, of_what_is_inherited);
+checked!(of_one_root, of_a_root_with_an_empty_prefix, of_roots_and_leaves_that_conflict, of_each_condition, of_what_is_inherited);
 
 fn of_one_root() -> Group {
     Group::new()
@@ -48,6 +48,26 @@ http:
                 get("/missing").answers(200, "root"),
                 get("/private").answers(200, "root"),
             ],
+        )
+}
+
+fn of_a_root_with_an_empty_prefix() -> Group {
+    Group::new()
+        .resource(
+            "VirtualService default/sub",
+            "
+http:
+- {match: [{uri: {prefix: /a}}], route: [@a]}
+- {match: [{headers: {x-sub: {}}}], route: [@b]}
+",
+        )
+        .rules(
+            "empty.test",
+            "
+- {match: [{uri: {prefix: ''}, method: {exact: GET}}], delegate: {name: sub}}
+- {directResponse: {status: 200, body: {string: root}}}
+",
+            [get("/a").answers(200, "root"), get("/a").with("x-sub", "1").reaches("b")],
         )
 }
 

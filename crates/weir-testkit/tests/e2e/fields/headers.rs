@@ -3,7 +3,7 @@
 use super::checked;
 use super::table::{Group, get};
 
-checked!(of_requests, of_answers);
+checked!(of_requests, of_answers, of_which_there_is_one, of_several_levels);
 
 fn of_requests() -> Group {
     Group::new()
@@ -110,6 +110,71 @@ fn of_requests() -> Group {
                 get("/set").reaches("a").sees("host", &["new.test"]).sees("x-envoy-original-host", &["host.test"]),
                 get("/authority").reaches("a").sees("host", &["new.test"]),
                 get("/destination").reaches("a").sees("host", &["new.test"]),
+            ],
+        )
+}
+
+fn of_which_there_is_one() -> Group {
+    Group::new().rules(
+        "joined.test",
+        "
+- match: [{uri: {exact: /joined}, headers: {referer: {exact: 'a,b'}}}]
+  route: [@a]
+- match: [{uri: {exact: /added}}]
+  headers: {request: {add: {x-forwarded-host: more, x-several: more}}, response: {add: {etag: more, x-several: more}}}
+  route: [@b]
+",
+        [
+            get("/joined")
+                .with("referer", "a")
+                .with("referer", "b")
+                .with("range", "a")
+                .with("range", "b")
+                .reaches("a")
+                .sees("referer", &["a,b"])
+                .sees("range", &["a", "b"]),
+            get("/added")
+                .with("x-forwarded-host", "a")
+                .with("x-several", "a")
+                .with("x-respond", "etag: a")
+                .with("x-respond", "x-several: a")
+                .reaches("b")
+                .sees("x-forwarded-host", &["a,more"])
+                .sees("x-several", &["a", "more"])
+                .gets("etag", &["a,more"])
+                .gets("x-several", &["a", "more"]),
+        ],
+    )
+}
+
+fn of_several_levels() -> Group {
+    Group::new()
+        .rules(
+            // What is set goes before what is added, wherever each is written.
+            "set-and-add.test",
+            "
+- headers: {request: {add: {x-a: rule}}, response: {add: {x-a: rule}}}
+  route: [{destination: {host: echo, subset: a}, headers: {request: {set: {x-a: own}}, response: {set: {x-a: own}}}}]
+",
+            [get("/").with("x-a", "client").reaches("a").sees("x-a", &["own", "rule"]).gets("x-a", &["own", "rule"])],
+        )
+        .rules(
+            // The authority that one of several destinations sets is what the rule's own rewrite replaces.
+            "authority.test",
+            "
+- match: [{uri: {exact: /own}}]
+  route:
+  - {destination: {host: echo, subset: a}, weight: 100, headers: {request: {set: {host: own.test}}}}
+  - {destination: {host: echo, subset: b}, weight: 0}
+- match: [{uri: {exact: /both}}]
+  rewrite: {authority: rule.test}
+  route:
+  - {destination: {host: echo, subset: a}, weight: 100, headers: {request: {set: {host: own.test}}}}
+  - {destination: {host: echo, subset: b}, weight: 0}
+",
+            [
+                get("/own").reaches("a").sees("host", &["own.test"]).sees("x-envoy-original-host", &[]),
+                get("/both").reaches("a").sees("host", &["rule.test"]).sees("x-envoy-original-host", &["own.test"]),
             ],
         )
 }

@@ -13,7 +13,7 @@ egress:
 - {port: {number: $own, name: http, protocol: HTTP}, bind: 127.0.0.1, captureMode: NONE, hosts: ['./*']}
 - {port: {number: $all, name: http, protocol: HTTP}, bind: 127.0.0.1, captureMode: NONE, hosts: ['*/*']}
 - {port: {number: $far, name: http, protocol: HTTP}, bind: 127.0.0.1, captureMode: NONE, hosts: ['far/*']}
-- {port: {number: $none, name: http, protocol: HTTP}, bind: 127.0.0.1, captureMode: NONE, hosts: ['~/*']}
+- {port: {number: $none, name: http, protocol: HTTP}, bind: 127.0.0.1, captureMode: NONE, hosts: ['~/*', './*']}
 - {port: {number: $wild, name: http, protocol: HTTP}, bind: 127.0.0.1, captureMode: NONE, hosts: ['*/*.wild.test']}
 - {port: {number: $named, name: http, protocol: HTTP}, bind: 127.0.0.1, captureMode: NONE, hosts: ['far/named.test', './*.x.test']}
 - {port: {number: $without, name: http, protocol: HTTP}, bind: 127.0.0.1, captureMode: NONE, hosts: ['*/*', '~far/*', '~/out.test']}

@@ -1,20 +1,25 @@
 //! Fields of resources that are written, and that nobody carries out: each is said by its path, none is silently
 //! passed over.
 //!
-//! That is what no translation exists for; a proxy that passes over what is translated says so itself.
+//! That is what no translation exists for, whichever proxy asks; what one proxy cannot do with what is translated, it says
+//! itself.
 
 use std::sync::Arc;
 
+use weir_api::resources::virtual_service::{HttpMatchRequest, VirtualService, jwt_claim};
 use weir_api::{Diagnostic, FieldPath, Kind, Node, Object, Severity, Spec, Value};
 
-/// A kind, and the paths that have no effect: names with dots between them, `*` for every item of a list.
-type Paths = (Kind, &'static [&'static str]);
+/// A path that has no effect: names with dots between them, `*` for every item of a list; and what happens instead.
+type Path = (Kind, &'static str, &'static str);
 
 /// What is not translated.
-const NOT_TRANSLATED: &[Paths] = &[
-    (Kind::EnvoyFilter, &["configPatches"]),
-    (Kind::DestinationRule, &["{policy}.tunnel", "{policy}.proxyProtocol"]),
-    (Kind::Sidecar, &["ingress.*.tls"]),
+const NOT_TRANSLATED: &[Path] = &[
+    (Kind::EnvoyFilter, "configPatches", "the EnvoyFilter changes nothing"),
+    (Kind::DestinationRule, "{policy}.tunnel", "connections go without it"),
+    (Kind::DestinationRule, "{policy}.proxyProtocol", "connections begin without it"),
+    (Kind::Sidecar, "ingress.*.tls", "the listener takes plaintext"),
+    (Kind::Gateway, "servers.*.tls.insecureSkipVerify", "certificates are checked all the same"),
+    (Kind::ServiceEntry, "subjectAltNames", "certificates of its instances are checked against the names that the DestinationRule lists"),
 ];
 
 /// Where a DestinationRule may hold a policy.
@@ -28,15 +33,40 @@ pub fn findings(objects: &[Arc<Object>]) -> Vec<Diagnostic> {
 
 fn of_object(object: &Object) -> Vec<Diagnostic> {
     let mut found = vec![];
-    for (_, paths) in NOT_TRANSLATED.iter().filter(|(kind, _)| *kind == object.kind) {
-        for path in paths.iter().flat_map(|path| expand(path)) {
+    for (_, path, instead) in NOT_TRANSLATED.iter().filter(|(kind, ..)| *kind == object.kind) {
+        for path in expand(path) {
             let parts: Vec<&str> = std::iter::once("spec").chain(path.split('.')).collect();
-            let mut warn = |path| found.push(object.diagnostic(Severity::Warning, path, "not carried out yet"));
+            let message = format!("not carried out yet: {instead}");
+            let mut warn = |path| found.push(object.diagnostic(Severity::Warning, path, message.clone()));
             visit(&object.node, &parts, &FieldPath::default(), &mut warn);
         }
     }
     found.extend(probe_by_https(object));
+    if let Spec::VirtualService(service) = &object.spec {
+        found.extend(claims(service).map(|(path, message)| object.diagnostic(Severity::Warning, path, message)));
+    }
     found
+}
+
+/// Conditions on the claims of a token: no token is checked yet, so that there are none.
+fn claims(service: &VirtualService) -> impl Iterator<Item = (FieldPath, &'static str)> {
+    let blocks = service.http.iter().enumerate().flat_map(|(i, rule)| {
+        let path = FieldPath::default().key("spec").key("http").index(i).key("match");
+        rule.r#match.iter().enumerate().map(move |(j, block)| (path.index(j), block))
+    });
+    blocks.flat_map(|(path, block): (FieldPath, &HttpMatchRequest)| {
+        let of = |key: &'static str, names: Vec<&String>, message: &'static str| {
+            let claims = names.into_iter().filter(|name| jwt_claim(name).is_some());
+            claims.map(|name| (path.key(key).key(name.clone()), message)).collect::<Vec<_>>()
+        };
+        let wanted = of("headers", block.headers.keys().collect(), "tokens are not checked yet: this rule matches no request");
+        let unwanted = of(
+            "withoutHeaders",
+            block.without_headers.keys().collect(),
+            "tokens are not checked yet: this condition keeps no request away",
+        );
+        wanted.into_iter().chain(unwanted)
+    })
 }
 
 /// A probe by HTTPS is not carried out: its instances count as healthy.
@@ -102,6 +132,30 @@ spec:
         };
         assert_eq!(said(&group("HTTP")), Vec::<String>::new());
         assert_eq!(said(&group("HTTPS")), ["spec.probe.httpGet.scheme 6"]);
+    }
+
+    #[test]
+    fn conditions_on_claims_are_told_of() {
+        let rule = "apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: a}
+spec:
+  hosts: [a.test]
+  gateways: [gw]
+  http:
+  - match:
+    - headers: {x-a: {exact: a}}
+    - headers: {'@request.auth.claims.group': {exact: admin}}
+      withoutHeaders: {'@request.auth.claims[a][b]': {exact: c}}
+    route: [{destination: {host: a}}]
+";
+        assert_eq!(
+            said(rule),
+            [
+                "spec.http[0].match[1].headers[\"@request.auth.claims.group\"] 10",
+                "spec.http[0].match[1].withoutHeaders[\"@request.auth.claims[a][b]\"] 11"
+            ]
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 /// Those of a request.
-pub static REQUEST_INLINE: [HeaderName; 37] = [
+pub static REQUEST: [HeaderName; 37] = [
     header::ACCEPT,
     header::ACCEPT_ENCODING,
     header::ACCESS_CONTROL_REQUEST_HEADERS,
@@ -45,7 +45,7 @@ pub static REQUEST_INLINE: [HeaderName; 37] = [
 ];
 
 /// Those of an answer.
-pub static RESPONSE_INLINE: [HeaderName; 29] = [
+pub static RESPONSE: [HeaderName; 29] = [
     header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
     header::ACCESS_CONTROL_ALLOW_HEADERS,
     header::ACCESS_CONTROL_ALLOW_METHODS,
@@ -119,13 +119,13 @@ mod tests {
             headers.append(name, HeaderValue::from_static("a"));
             headers.append(name, HeaderValue::from_static("b"));
         }
-        join_repeated(&mut headers, &REQUEST_INLINE);
+        join_repeated(&mut headers, &REQUEST);
         for (name, expected) in
             [("referer", vec!["a,b"]), ("x-forwarded-host", vec!["a,b"]), ("accept-language", vec!["a", "b"]), ("vary", vec!["a", "b"])]
         {
             assert_eq!(values(&headers, name), expected, "{name}");
         }
-        join_repeated(&mut headers, &RESPONSE_INLINE);
+        join_repeated(&mut headers, &RESPONSE);
         assert_eq!(values(&headers, "vary"), ["a,b"]);
     }
 
@@ -134,7 +134,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         for value in ["a", "b"] {
             for name in ["location", "x-a"] {
-                append(&mut headers, &HeaderName::from_static(name), HeaderValue::from_static(value), &RESPONSE_INLINE);
+                append(&mut headers, &HeaderName::from_static(name), HeaderValue::from_static(value), &RESPONSE);
             }
         }
         assert_eq!((values(&headers, "location"), values(&headers, "x-a")), (vec!["a,b".to_owned()], vec!["a".to_owned(), "b".to_owned()]));

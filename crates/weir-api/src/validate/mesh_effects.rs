@@ -1,0 +1,81 @@
+//! What of a mesh's configuration is read and checked, and changes nothing yet: each is told, none is silently passed over.
+
+use crate::diagnostic::{Diagnostic, FieldPath};
+use crate::parse::node::{Node, Value};
+
+/// Fields by their path, and what happens instead.
+const WITHOUT_EFFECT: &[(&str, &str)] = &[
+    ("proxyInboundListenPort", "nothing listens there: inbound traffic is not captured yet"),
+    ("proxyHttpPort", "no proxy for HTTP is opened there"),
+    ("ingressClass", INGRESS),
+    ("ingressService", INGRESS),
+    ("ingressControllerMode", INGRESS),
+    ("ingressSelector", INGRESS),
+    ("enableTracing", "no request is traced"),
+    ("outboundTrafficPolicy.tls", "traffic to unknown hosts goes as it comes"),
+    ("inboundTrafficPolicy", "inbound traffic is not captured yet"),
+    ("trustDomain", NO_IDENTITY),
+    ("trustDomainAliases", NO_IDENTITY),
+    ("meshMTLS", NO_IDENTITY),
+    ("ca", NO_IDENTITY),
+    ("caCertificates", NO_IDENTITY),
+    ("certificates", NO_IDENTITY),
+    ("tlsDefaults", "TLS has its usual parameters"),
+    ("verifyCertificateAtClient", "a DestinationRule says what is verified"),
+    ("compliancePolicy", "TLS has its usual parameters"),
+    ("inboundClusterStatName", STATISTICS),
+    ("outboundClusterStatName", STATISTICS),
+    ("serviceSettings", "all services are of one cluster"),
+    ("serviceScopeConfigs", "all services are of one cluster"),
+    ("discoverySelectors", "resources of all namespaces count"),
+    ("serviceEntryVisibility", "exportTo and defaultServiceExportTo alone say who sees a service"),
+    ("defaultInboundHttpRetryPolicy", "requests are sent again to a workload as they are by default"),
+    ("configSources", "the folder is the only source"),
+    ("enableEnvoyAccessLogService", "access logs go to accessLogFile alone"),
+    ("extensionProviders", "no provider is asked"),
+    ("defaultProviders", "no provider is asked"),
+    ("defaultConfig.drainDuration", "connections of a removed listener stay until they end"),
+    ("defaultConfig.discoveryAddress", "a proxy is told by --xds"),
+    ("defaultConfig.proxyAdminPort", "a process is told by --admin"),
+    ("defaultConfig.statusPort", "the admin interface serves the statistics"),
+    ("defaultConfig.concurrency", "a process is told by --workers"),
+    ("defaultConfig.interceptionMode", "each proxy says its own"),
+    ("defaultConfig.runtimeValues", "there are no runtime values"),
+    ("defaultConfig.proxyMetadata", "each proxy says its own"),
+    ("defaultConfig.tracing", "no request is traced"),
+    ("defaultConfig.connectionSettings", "listeners and clusters have their usual limits"),
+    ("defaultConfig.proxyStatsMatcher", STATISTICS),
+    ("defaultConfig.extraStatTags", STATISTICS),
+    ("defaultConfig.gatewayTopology.proxyProtocol", "connections must begin without it"),
+    ("defaultConfig.proxyHeaders.attemptCount", "x-envoy-attempt-count is sent"),
+    ("defaultConfig.proxyHeaders.envoyDebugHeaders", "Envoy's headers are sent"),
+    ("defaultConfig.proxyHeaders.metadataExchangeHeaders", "no metadata is exchanged"),
+    ("defaultConfig.proxyHeaders.setCurrentClientCertDetails", "subject, DNS and URI are told, at gateways the certificate, too"),
+    ("defaultConfig.proxyHeaders.preserveHttp1HeaderCase", "names of headers go on in lower case"),
+    ("defaultConfig.proxyHeaders.xForwardedHost", "x-forwarded-host is not added to"),
+    ("defaultConfig.proxyHeaders.xForwardedPort", "x-forwarded-port is not set"),
+];
+
+const INGRESS: &str = "Ingress resources are not read";
+const NO_IDENTITY: &str = "no certificates are issued yet";
+const STATISTICS: &str = "statistics have their usual names";
+
+/// A warning for each field of a mesh's configuration that has no effect. What asks for nothing (`false`, an empty list) needs none.
+pub(crate) fn check(mesh: &Node) -> Vec<Diagnostic> {
+    let told = |(path, instead): &(&str, &str)| {
+        let path = path.split('.').fold(FieldPath::default(), |path, key| path.key(key.to_owned()));
+        let is_asked = mesh.at(&path).is_some_and(asks_for_something);
+        is_asked.then(|| Diagnostic::warning(format!("not carried out yet: {instead}")).at(path))
+    };
+    WITHOUT_EFFECT.iter().filter_map(told).collect()
+}
+
+fn asks_for_something(node: &Node) -> bool {
+    match &node.value {
+        Value::Null | Value::Bool(false) | Value::Int(0) => false,
+        Value::Bool(true) | Value::Int(_) | Value::Float(_) => true,
+        Value::String(text) => !text.is_empty(),
+        Value::List(items) => !items.is_empty(),
+        Value::Map(entries) => entries.iter().any(|entry| asks_for_something(&entry.node)),
+    }
+}
