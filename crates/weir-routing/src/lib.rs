@@ -9,6 +9,7 @@
 
 pub mod action;
 pub mod answer_match;
+pub mod clusters;
 pub mod condition;
 pub mod cors;
 mod error;
@@ -21,6 +22,7 @@ mod host_index;
 mod map;
 pub mod matcher;
 mod metadata;
+pub mod mirror;
 pub mod normalize;
 pub mod path;
 mod prefix_index;
@@ -28,13 +30,15 @@ mod request;
 pub mod retry;
 pub mod rewrite;
 mod route_index;
+pub mod substitution;
 mod table;
 pub mod template;
 pub mod text_match;
+pub mod timeouts;
 
 pub use error::CompileError;
 pub use filter_chain::{Connection, FilterChains};
 pub use host_index::without_port;
 pub use metadata::Metadata;
-pub use request::{RequestHead, told_scheme};
+pub use request::{RequestHead, is_grpc, told_scheme};
 pub use table::{Decision, RequireTls, Route, RouteTable, VirtualHost};

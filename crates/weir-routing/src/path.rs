@@ -1,7 +1,6 @@
 //! Conditions on the path: the part of a `RouteMatch` that every route has.
 
 use regex::bytes::Regex;
-use weir_xds::route::RouteMatch;
 use weir_xds::route::route_match::PathSpecifier;
 
 use crate::error::CompileError;
@@ -34,10 +33,10 @@ impl PathCondition {
     ///
     /// # Errors
     /// If it is missing, not valid, or of a kind that is not carried out.
-    pub fn compile(route_match: &RouteMatch) -> Result<Self, CompileError> {
-        let ignore_case = route_match.case_sensitive == Some(false);
+    pub fn compile(specifier: Option<&PathSpecifier>, case_sensitive: Option<bool>) -> Result<Self, CompileError> {
+        let ignore_case = case_sensitive == Some(false);
         let fold = |text: &str| -> Box<str> { if ignore_case { text.to_ascii_lowercase().into() } else { text.into() } };
-        let path = match &route_match.path_specifier {
+        let path = match specifier {
             Some(PathSpecifier::Path(path)) => PathMatch::Exact(fold(path)),
             Some(PathSpecifier::Prefix(prefix)) => PathMatch::Prefix(fold(prefix)),
             Some(PathSpecifier::PathSeparatedPrefix(prefix)) => PathMatch::SegmentPrefix(fold(prefix)),

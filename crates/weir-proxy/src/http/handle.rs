@@ -8,8 +8,9 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use weir_routing::action::{Action, WeightedCluster};
-use weir_routing::rewrite::Redirect;
+use weir_routing::action::{Action, DirectResponse};
+use weir_routing::clusters::{Clusters, WeightedCluster};
+use weir_routing::rewrite;
 use weir_routing::{Decision, Route};
 
 use super::finish::Ending;
@@ -79,6 +80,9 @@ impl Call {
 
     async fn route(self, incoming: Incoming) -> Response<ResponseBody> {
         let Some(routes) = self.http.routes.get() else { return self.no_route() };
+        for name in &routes.table.untrusted_headers {
+            self.exchange.request.borrow_mut().headers.remove(name);
+        }
         let decision = routes.table.decide(&self.exchange.request.borrow().for_routing());
         let (host, route) = match decision {
             Decision::NoVirtualHost => return self.no_route(),
@@ -93,11 +97,7 @@ impl Call {
         }
         let Some(route) = matched.route() else { return self.no_route() };
         match &route.action {
-            Action::Respond(direct) => {
-                self.exchange.detail("direct_response");
-                let status = StatusCode::from_u16(direct.status).unwrap_or(StatusCode::OK);
-                self.reply(LocalReply::new(status, Bytes::copy_from_slice(&direct.body)))
-            }
+            Action::Respond(direct) => self.respond(direct),
             Action::Redirect(redirect) => {
                 self.exchange.detail("direct_response");
                 let location = redirect.location(&route.matcher.path, &self.exchange.request.borrow().for_routing());
@@ -109,11 +109,31 @@ impl Call {
 
     fn redirect_to_https(self) -> Response<ResponseBody> {
         self.exchange.detail("direct_response");
-        let location = {
-            let request = self.exchange.request.borrow();
-            Redirect::to_https().location_of_whole_path(&request.for_routing())
-        };
+        let location = rewrite::to_https(&self.exchange.request.borrow().for_routing());
         self.redirect(301, &location)
+    }
+
+    fn respond(self, direct: &DirectResponse) -> Response<ResponseBody> {
+        self.exchange.detail("direct_response");
+        let status = StatusCode::from_u16(direct.status).unwrap_or(StatusCode::OK);
+        let reply = LocalReply::new(status, Bytes::copy_from_slice(&direct.body));
+        // As in Envoy, such an answer leads to what was asked for.
+        let leads = status == StatusCode::CREATED || status.is_redirection();
+        let location = leads.then(|| rewrite::to_itself(&self.exchange.request.borrow().for_routing()));
+        match location.and_then(|location| HeaderValue::from_str(&location).ok()) {
+            Some(location) => self.reply(reply.with(header::LOCATION, location)),
+            None => self.reply(reply),
+        }
+    }
+
+    /// Whether a client may change to another protocol: the route says so, or else the listener.
+    pub(super) fn allows_upgrade(&self, protocol: &HeaderValue) -> bool {
+        let matched = self.exchange.matched.borrow();
+        let of_route = match matched.as_ref().and_then(|matched| matched.route()).map(|route| &route.action) {
+            Some(Action::Forward(to)) => to.websocket,
+            _ => None,
+        };
+        protocol.as_bytes().eq_ignore_ascii_case(b"websocket") && of_route.unwrap_or(self.http.config.websocket)
     }
 
     fn redirect(self, status: u16, location: &str) -> Response<ResponseBody> {
@@ -180,14 +200,12 @@ impl Call {
     pub(super) fn change_response_headers(&self, headers: &mut HeaderMap) {
         let matched = self.exchange.matched.borrow();
         let Some(matched) = matched.as_ref() else { return };
-        if let Some(route) = matched.route() {
-            if let Some(cluster) = self.chosen_cluster(route) {
-                apply_to_response(&cluster.response_headers, headers, &self.exchange);
-            }
-            apply_to_response(&route.response_headers, headers, &self.exchange);
+        if let Some(cluster) = matched.route().and_then(|route| self.chosen_cluster(route)) {
+            apply_to_response(&cluster.response_headers, headers, &self.exchange);
         }
-        apply_to_response(&matched.virtual_host().response_headers, headers, &self.exchange);
-        apply_to_response(&matched.routes.table.response_headers, headers, &self.exchange);
+        for changes in matched.routes.table.response_changes(matched.virtual_host(), matched.route()) {
+            apply_to_response(changes, headers, &self.exchange);
+        }
         if let Some(origin) = &self.allowed_origin {
             filters::allow_origin(matched, origin, headers);
         }
@@ -198,7 +216,7 @@ impl Call {
         let ChosenCluster(position) = self.choice?;
         match &route.action {
             Action::Forward(forward) => match &forward.clusters {
-                weir_routing::action::Clusters::Weighted(weighted) => weighted.choices.get(position),
+                Clusters::Weighted(weighted) => weighted.choices.get(position),
                 _ => None,
             },
             _ => None,

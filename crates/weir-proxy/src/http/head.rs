@@ -27,12 +27,14 @@ pub struct Head {
     pub headers: HeaderMap,
     /// Set if the client wants to speak another protocol on this connection from now on.
     pub upgrade: Option<HeaderValue>,
+    /// What chance gave it, once for all decisions.
+    pub random: u64,
 }
 
 impl Default for Head {
     fn default() -> Self {
         let (headers, path) = (HeaderMap::new(), PathAndQuery::from_static("/"));
-        Self { method: Method::GET, path, scheme: "http", headers, upgrade: None }
+        Self { method: Method::GET, path, scheme: "http", headers, upgrade: None, random: 0 }
     }
 }
 
@@ -50,13 +52,13 @@ impl Head {
             authority: self.authority(),
             path: self.path.as_str(),
             headers: &self.headers,
+            random: self.random,
         }
     }
 
     /// Whether it is a gRPC call, so that a refusal must be one that gRPC understands.
     pub fn is_grpc(&self) -> bool {
-        let Some(kind) = self.headers.get(header::CONTENT_TYPE) else { return false };
-        kind.as_bytes().strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+        weir_routing::is_grpc(&self.headers)
     }
 }
 
@@ -142,7 +144,7 @@ pub fn read(parts: Parts, config: &HttpConfig, connection: &ConnectionInfo) -> R
     let scheme = settle_scheme(&mut headers, config.edge, connection);
     let remote = settle_client(&mut headers, config, connection);
     settle_request_id(&mut headers, config);
-    Ok((Head { method, path, scheme, headers, upgrade }, remote))
+    Ok((Head { method, path, scheme, headers, upgrade, random: fastrand::u64(..) }, remote))
 }
 
 /// Leaves one `host` header: an absolute request line, or HTTP/2's `:authority`, goes before it.

@@ -48,7 +48,7 @@ impl LocalReply {
         if grpc {
             let headers = response.headers_mut();
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-            headers.insert(GRPC_STATUS, HeaderValue::from(own.unwrap_or_else(|| grpc_status(status))));
+            headers.insert(GRPC_STATUS, HeaderValue::from(own.unwrap_or_else(|| grpc_status(status.as_u16()))));
             if !body.is_empty()
                 && let Ok(message) = HeaderValue::from_str(&percent_encode(&body))
             {
@@ -66,8 +66,8 @@ impl LocalReply {
 
 /// The gRPC status of an HTTP status, as the gRPC specification maps them
 /// (<https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md>).
-fn grpc_status(status: StatusCode) -> u16 {
-    match status.as_u16() {
+pub fn grpc_status(status: u16) -> u16 {
+    match status {
         400 => 13,
         401 => 16,
         403 => 7,

@@ -22,6 +22,7 @@ use http::HeaderName;
 use weir_routing::template::{Field, Message, Operator, Piece};
 
 pub use head::Head;
+pub use local_reply::grpc_status;
 pub use response_body::ResponseBody;
 
 use crate::config::access_log::AccessLog;

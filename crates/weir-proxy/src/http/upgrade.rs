@@ -20,7 +20,7 @@ use crate::worker::cluster::ClusterRuntime;
 
 /// Asks an instance for the change of protocol, and passes bytes if it agrees.
 pub(super) async fn upgrade(mut call: Call, cluster: &Rc<ClusterRuntime>, protocol: &HeaderValue) -> Response<ResponseBody> {
-    let allowed = call.http.config.websocket && protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
+    let allowed = call.allows_upgrade(protocol);
     let Some(on_upgrade) = call.on_upgrade.take().filter(|_| allowed) else {
         call.exchange.detail("upgrade_failed");
         return call.reply(LocalReply::new(StatusCode::FORBIDDEN, ""));

@@ -11,6 +11,7 @@ use weir_routing::action::Forward;
 
 use super::attempt::{self, Outgoing};
 use super::limits::AttemptLimits;
+use super::prepare;
 use crate::http::Head;
 use crate::http::handle::Call;
 use crate::http::request_body::{RequestBody, Source};
@@ -29,13 +30,19 @@ pub(super) fn mirror(call: &Call, matched: &Matched, to: &Forward, body: Option<
             continue;
         }
         // A cluster that is not there does no harm.
-        let Some(cluster) = matched.routes.cluster(matched.host, mirror.cluster).cloned() else { continue };
+        let Some(cluster) = prepare::named_cluster(call, matched, &mirror.cluster) else { continue };
         let mut head = call.exchange.request.borrow().clone();
+        for name in &mirror.remove {
+            head.headers.remove(name);
+        }
+        if let Some(host) = mirror.host.as_deref().and_then(|host| HeaderValue::from_str(host).ok()) {
+            head.headers.insert(header::HOST, host);
+        }
         if mirror.shadow_suffix {
             append_shadow(&mut head);
         }
         let copy = Copy { head, body: RequestBody::copy(body), client: call.exchange.protocol, context: call.lb_context() };
-        let limit = to.timeout.unwrap_or(LIMIT);
+        let limit = to.timeouts.usual().unwrap_or(LIMIT);
         let open = call.http.instance.shared.connections.enter();
         tokio::task::spawn_local(async move {
             let _open = open;

@@ -31,6 +31,8 @@ use attempt::{Answer, Failure};
 use limits::{Expired, Expiry, Limits};
 use retry::{Pause, Retries};
 
+const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
+const IS_TIMEOUT_RETRY: HeaderName = HeaderName::from_static("x-envoy-is-timeout-retry");
 const OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
 const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 
@@ -69,7 +71,8 @@ pub(super) async fn forward(mut call: Call, matched: &Matched, route: &Route, to
     if !to.mirrors.is_empty() {
         mirror::mirror(&call, matched, to, body.as_ref());
     }
-    let mut expiry = Limits::new(timeout, to, &call.http.config).watch(&call.exchange, body.as_ref(), begun);
+    let duration = prepare::stream_limit(&call, to, call.http.config.max_stream_duration);
+    let mut expiry = Limits::new(timeout, duration, to, &call.http.config).watch(&call.exchange, body.as_ref(), begun);
     let attempts = attempts(&call, &cluster, matched, to, timeout, body.as_ref());
     let result = match &mut expiry {
         None => attempts.await,
@@ -103,10 +106,16 @@ async fn attempts(
     let mut retries = Retries::new(to.retry.as_deref(), &call.exchange.request.borrow());
     // What the attempt that is made takes of the limit, if it is not the first.
     let mut retrying = None;
+    // Whether the attempt before took too long, if there was one.
+    let mut timed_out = None;
     loop {
         call.exchange.attempts.set(call.exchange.attempts.get() + 1);
         if matched.virtual_host().attempt_count {
             set_attempt_count(call);
+        }
+        if let Some(took_too_long) = timed_out.filter(|_| matched.virtual_host().tells_timeout_retry) {
+            let told = HeaderValue::from_static(if took_too_long { "true" } else { "false" });
+            call.exchange.request.borrow_mut().headers.insert(IS_TIMEOUT_RETRY, told);
         }
         let result = attempt::attempt(call, cluster, &retries, body).await;
         let Some(pause) = retries.next(&result, body, cluster) else {
@@ -136,6 +145,7 @@ async fn attempts(
             }
         };
         retries.note(call.exchange.target.borrow().as_ref().map(|target| target.host.address));
+        timed_out = Some(matches!(result, Err(Failure::AttemptTimedOut)));
         drop(result);
         cluster.with_stats(|stats| stats.rq_retry.add(1));
         if !pause.is_zero() {
@@ -146,10 +156,20 @@ async fn attempts(
 }
 
 fn set_attempt_count(call: &Call) {
-    const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
+    call.exchange.request.borrow_mut().headers.insert(ATTEMPT_COUNT, attempt_count(call));
+}
+
+fn attempt_count(call: &Call) -> HeaderValue {
     let count = call.exchange.attempts.get();
-    let value = if count == 1 { HeaderValue::from_static("1") } else { HeaderValue::from(count) };
-    call.exchange.request.borrow_mut().headers.insert(ATTEMPT_COUNT, value);
+    if count == 1 { HeaderValue::from_static("1") } else { HeaderValue::from(count) }
+}
+
+/// The number of attempts for the client, if its virtual host asks for it; before the route's own changes.
+fn tell_attempts(call: &Call, headers: &mut HeaderMap) {
+    let told = call.exchange.matched.borrow().as_ref().is_some_and(|matched| matched.virtual_host().attempt_count_in_answer);
+    if told {
+        headers.insert(ATTEMPT_COUNT, attempt_count(call));
+    }
 }
 
 /// Passes on an instance's answer.
@@ -170,6 +190,7 @@ fn pass_on(
     cluster.with_stats(|stats| stats.statuses.count(status.as_u16()));
     remove_hop_by_hop(&mut parts.headers);
     parts.headers.insert(SERVICE_TIME, HeaderValue::from(sent.elapsed().as_millis() as u64));
+    tell_attempts(&call, &mut parts.headers);
     call.change_response_headers(&mut parts.headers);
     for cookie in cookies {
         parts.headers.append(header::SET_COOKIE, cookie);
@@ -216,7 +237,8 @@ pub(in crate::http) fn give_up(call: Call, cluster: &Rc<ClusterRuntime>, failure
         }
         stats.statuses.count(status.as_u16());
     });
-    let reply = LocalReply::new(status, body);
+    let mut reply = LocalReply::new(status, body);
+    tell_attempts(&call, &mut reply.headers);
     call.reply(match failure {
         Failure::Overflow => reply.with(OVERLOADED, HeaderValue::from_static("true")),
         _ => reply,

@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{InvalidUri, PathAndQuery};
-use weir_routing::action::{Clusters, Forward, GrpcTimeout, HostRewrite};
+use weir_routing::action::{Forward, HostRewrite};
+use weir_routing::clusters::{ClusterChoice, Clusters};
 use weir_routing::{Route, hash_policy};
 
+use crate::http::Head;
 use crate::http::handle::{Call, ChosenCluster};
 use crate::http::header_changes::{apply_to_request, set_authority};
 use crate::worker::cluster::ClusterRuntime;
@@ -17,25 +19,35 @@ use crate::worker::routes::Matched;
 
 const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
 const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
+/// gRPC's notation has eight digits.
+const GRPC_TIMEOUT_MAX: u64 = 99_999_999;
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// The cluster of a route, if it exists; where it has several, one is chosen by weight.
 pub(super) fn cluster(call: &mut Call, matched: &Matched, to: &Forward) -> Option<Rc<ClusterRuntime>> {
-    let index = match &to.clusters {
-        Clusters::One(index) => *index,
+    let choice = match &to.clusters {
+        Clusters::One(choice) => choice,
         Clusters::Weighted(weighted) => {
-            let chosen = weighted.choose(fastrand::u64(..));
-            let position = chosen.and_then(|chosen| weighted.choices.iter().position(|choice| std::ptr::eq(choice, chosen)));
-            call.choice = position.map(ChosenCluster);
-            chosen.map_or(0, |chosen| chosen.cluster)
-        }
-        Clusters::Header(name) => {
+            let source = call.exchange.connection.remote.ip();
             let request = call.exchange.request.borrow();
-            let named = request.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-            return call.http.instance.cluster(named);
+            let head = request.for_routing();
+            let chosen = weighted.choose(&head, || hash_policy::evaluate(&to.hash, &head, source, || 0).hash)?;
+            call.choice = Some(ChosenCluster(chosen));
+            &weighted.choices.get(chosen)?.cluster
         }
     };
-    matched.routes.cluster(matched.host, index).cloned()
+    named_cluster(call, matched, choice)
+}
+
+/// The cluster that the configuration or the request names.
+pub(super) fn named_cluster(call: &Call, matched: &Matched, choice: &ClusterChoice) -> Option<Rc<ClusterRuntime>> {
+    match choice {
+        ClusterChoice::Named(index) => matched.routes.cluster(matched.host, *index).cloned(),
+        ClusterChoice::Header(header) => {
+            let request = call.exchange.request.borrow();
+            call.http.instance.cluster(header.text(&request.for_routing()).unwrap_or_default())
+        }
+    }
 }
 
 /// Hashes the request, so that its like go to the same instance; returns cookies that are to be issued.
@@ -65,12 +77,15 @@ pub(super) fn request(call: &Call, matched: &Matched, route: &Route, to: &Forwar
     if let Some(chosen) = chosen {
         apply_to_request(&chosen.request_headers, &call.exchange);
     }
-    for changes in [&route.request_headers, &matched.virtual_host().request_headers, &matched.routes.table.request_headers] {
+    for changes in matched.routes.table.request_changes(matched.virtual_host(), route) {
         apply_to_request(changes, &call.exchange);
     }
     let mut head = call.exchange.request.borrow_mut();
     let head = &mut *head;
-    rewrite_host(chosen.and_then(|chosen| chosen.host.as_deref()), &to.host, &mut head.headers);
+    if let Some(host) = chosen.and_then(|chosen| HeaderValue::from_str(chosen.host.as_deref()?).ok()) {
+        head.headers.insert(header::HOST, host);
+    }
+    rewrite_host(to, head);
     let rewritten = to.path.as_ref().map(|rewrite| rewrite.apply(&route.matcher.path, head.path.as_str()));
     match rewritten {
         None => Ok(()),
@@ -78,16 +93,16 @@ pub(super) fn request(call: &Call, matched: &Matched, route: &Route, to: &Forwar
     }
 }
 
-fn rewrite_host(chosen: Option<&str>, rewrite: &HostRewrite, headers: &mut HeaderMap) {
-    let value = match (chosen, rewrite) {
-        (Some(host), _) => HeaderValue::from_str(host).ok(),
-        (None, HostRewrite::To(host)) => HeaderValue::from_str(host).ok(),
-        (None, HostRewrite::OfHeader(name)) => headers.get(name).cloned(),
+fn rewrite_host(to: &Forward, head: &mut Head) {
+    let value = match &to.host {
+        HostRewrite::To(host) => HeaderValue::from_str(host).ok(),
+        HostRewrite::OfHeader(name) => head.headers.get(name).cloned(),
+        HostRewrite::OfPath(substitution) => HeaderValue::from_str(&substitution.apply(head.path.path())).ok(),
         // The instance is not chosen yet.
-        (None, HostRewrite::OfInstance | HostRewrite::Keep) => None,
+        HostRewrite::OfInstance | HostRewrite::Keep => None,
     };
-    if let Some(value) = value {
-        set_authority(headers, value);
+    if let Some(value) = value.filter(|value| !value.is_empty()) {
+        set_authority(&mut head.headers, value, to.append_forwarded_host);
     }
 }
 
@@ -102,18 +117,11 @@ fn rewrite_path(new: &str, path: &mut PathAndQuery, headers: &mut HeaderMap) -> 
 
 /// How long the answer may take in all; tells the instance, too.
 pub(super) fn timeout(call: &Call, to: &Forward) -> Option<Duration> {
-    let request = call.exchange.request.borrow();
-    let asked = match to.grpc_timeout {
-        GrpcTimeout::Honoured(max) if request.is_grpc() => {
-            grpc_timeout(&request.headers).map(|asked| max.map_or(asked, |max| asked.min(max)))
-        }
-        _ => None,
+    let (is_grpc, asked) = {
+        let request = call.exchange.request.borrow();
+        (request.is_grpc(), grpc_timeout(&request.headers))
     };
-    let timeout = match (to.timeout, asked) {
-        (Some(route), Some(asked)) => Some(route.min(asked)),
-        (route, asked) => route.or(asked),
-    };
-    drop(request);
+    let timeout = to.timeouts.answer(is_grpc, asked);
     tell_timeout(call, to, timeout, Duration::ZERO);
     timeout
 }
@@ -127,9 +135,28 @@ pub(super) fn tell_timeout(call: &Call, to: &Forward, timeout: Option<Duration>,
         (Some(timeout), Some(per_try)) => Some(timeout.min(per_try)),
         (timeout, per_try) => timeout.or(per_try),
     };
-    if let Some(expected) = expected {
-        call.exchange.request.borrow_mut().headers.insert(EXPECTED_TIMEOUT, HeaderValue::from(expected.as_millis() as u64));
+    let Some(expected) = expected.map(|expected| expected.as_millis() as u64) else { return };
+    let mut request = call.exchange.request.borrow_mut();
+    request.headers.insert(EXPECTED_TIMEOUT, HeaderValue::from(expected));
+    if to.timeouts.tells_grpc()
+        && request.is_grpc()
+        && let Ok(told) = HeaderValue::from_str(&format!("{}m", expected.min(GRPC_TIMEOUT_MAX)))
+    {
+        request.headers.insert(GRPC_TIMEOUT, told);
     }
+}
+
+/// How long the stream may last in all; where the client's deadline decides, the instance is told what became of it.
+pub(super) fn stream_limit(call: &Call, to: &Forward, listener: Option<Duration>) -> Option<Duration> {
+    let mut request = call.exchange.request.borrow_mut();
+    let asked = grpc_timeout(&request.headers);
+    let limit = to.timeouts.stream(asked, listener);
+    if let (Some(_), Some(limit)) = (asked, limit)
+        && let Ok(told) = HeaderValue::from_str(&format!("{}m", (limit.as_millis() as u64).min(GRPC_TIMEOUT_MAX)))
+    {
+        request.headers.insert(GRPC_TIMEOUT, told);
+    }
+    limit
 }
 
 /// The client's deadline, in gRPC's notation: up to eight digits and a unit
