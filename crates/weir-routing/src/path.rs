@@ -39,6 +39,11 @@ impl PathCondition {
         let path = match specifier {
             Some(PathSpecifier::Path(path)) => PathMatch::Exact(fold(path)),
             Some(PathSpecifier::Prefix(prefix)) => PathMatch::Prefix(fold(prefix)),
+            Some(PathSpecifier::PathSeparatedPrefix(prefix))
+                if prefix.len() < 2 || prefix.ends_with('/') || prefix.contains(['?', '#']) =>
+            {
+                return Err(CompileError::new("path_separated_prefix", format!("`{prefix}` does not end with a segment of a path")));
+            }
             Some(PathSpecifier::PathSeparatedPrefix(prefix)) => PathMatch::SegmentPrefix(fold(prefix)),
             Some(PathSpecifier::SafeRegex(regex)) => {
                 let regex = compile_regex(regex).map_err(|error| error.within("safe_regex"))?;
@@ -67,6 +72,19 @@ impl PathCondition {
             Some(start) if self.ignore_case => start.eq_ignore_ascii_case(prefix.as_bytes()),
             Some(start) => start == prefix.as_bytes(),
             None => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_of_segments_ends_with_one() {
+        for (prefix, valid) in [("/a", true), ("/a/b", true), ("/", false), ("", false), ("/a/", false), ("/a?", false), ("/a#b", false)] {
+            let compiled = PathCondition::compile(Some(&PathSpecifier::PathSeparatedPrefix(prefix.into())), None);
+            assert_eq!(compiled.is_ok(), valid, "{prefix}");
         }
     }
 }
