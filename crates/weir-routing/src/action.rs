@@ -1,23 +1,26 @@
 //! What becomes of a request that a route matched.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes_of::data_source;
 use http::HeaderName;
+use weir_xds::core::DataSource;
+use weir_xds::core::data_source::Specifier;
 use weir_xds::route::route::Action as XdsAction;
-use weir_xds::route::route_action::{ClusterNotFoundResponseCode, ClusterSpecifier, HostRewriteSpecifier};
-use weir_xds::route::weighted_cluster::cluster_weight::HostRewriteSpecifier::HostRewriteLiteral;
-use weir_xds::route::{DirectResponseAction, RetryPolicy as XdsRetryPolicy, RouteAction, WeightedCluster as XdsWeighted};
-use weir_xds::values::{millionths, std_duration};
+use weir_xds::route::route_action::{ClusterNotFoundResponseCode, HostRewriteSpecifier, RequestMirrorPolicy, UpgradeConfig};
+use weir_xds::route::{DirectResponseAction, RetryPolicy as XdsRetryPolicy, RouteAction};
+use weir_xds::values::std_duration;
 
+use crate::clusters::Clusters;
 use crate::error::CompileError;
-use crate::filters::Overrides;
 use crate::hash_policy::HashPolicy;
-use crate::header_changes::HeaderChanges;
+use crate::mirror::Mirror;
 use crate::rate_limits::{self, Owner, RateLimit};
 use crate::retry::RetryPolicy;
 use crate::rewrite::{PathRewrite, Redirect};
+use crate::substitution::Substitution;
+use crate::timeouts::Timeouts;
 
 /// A cluster, by its position among the names of its virtual host.
 pub type ClusterIndex = u32;
@@ -49,12 +52,8 @@ pub struct Forward {
     pub clusters: Clusters,
     /// The status code where the cluster does not exist.
     pub not_found_status: u16,
-    /// How long the answer may take in all, retries included.
-    pub timeout: Option<Duration>,
-    /// What the client's `grpc-timeout` may set.
-    pub grpc_timeout: GrpcTimeout,
-    /// How long the stream may last in all; nothing where the listener decides.
-    pub max_duration: Option<Duration>,
+    /// How long it may take.
+    pub timeouts: Timeouts,
     /// How long nothing may be sent either way; nothing where the listener decides, zero for ever.
     pub idle_timeout: Option<Duration>,
     /// When and how often it is tried again.
@@ -63,6 +62,8 @@ pub struct Forward {
     pub path: Option<PathRewrite>,
     /// What becomes of the authority.
     pub host: HostRewrite,
+    /// Whether an authority that is rewritten is kept in `x-forwarded-host`.
+    pub append_forwarded_host: bool,
     /// Copies that are sent elsewhere.
     pub mirrors: Box<[Mirror]>,
     /// What decides which instance gets it, where its like go to the same.
@@ -71,15 +72,8 @@ pub struct Forward {
     pub rate_limits: Box<[RateLimit]>,
     /// Whether it counts towards those of the virtual host, too.
     pub include_host_rate_limits: bool,
-}
-
-/// Whether and how far a client's `grpc-timeout` counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GrpcTimeout {
-    /// It does not.
-    Ignored,
-    /// It does; with a limit, no more than that.
-    Honoured(Option<Duration>),
+    /// Whether WebSocket upgrades pass, where it is not left to the listener.
+    pub websocket: Option<bool>,
 }
 
 /// What becomes of the authority.
@@ -94,67 +88,8 @@ pub enum HostRewrite {
     OfInstance,
     /// It becomes what a header says.
     OfHeader(HeaderName),
-}
-
-/// A copy of a request that is sent on without waiting for an answer.
-#[derive(Debug, Clone)]
-pub struct Mirror {
-    /// Where to.
-    pub cluster: ClusterIndex,
-    /// How many of a million requests.
-    pub millionths: u32,
-    /// Whether `-shadow` is added to the authority.
-    pub shadow_suffix: bool,
-}
-
-/// The cluster of a route, or several with weights.
-#[derive(Debug, Clone)]
-pub enum Clusters {
-    /// Always the same.
-    One(ClusterIndex),
-    /// One of several, by chance.
-    Weighted(Weighted),
-    /// The one that a header of the request names; nothing of ours asks for it, other control planes may.
-    Header(HeaderName),
-}
-
-/// Clusters with weights.
-#[derive(Debug, Clone)]
-pub struct Weighted {
-    /// In the order of the configuration.
-    pub choices: Vec<WeightedCluster>,
-    total: u64,
-}
-
-/// One of several clusters of a route.
-#[derive(Debug, Clone)]
-pub struct WeightedCluster {
-    /// Which.
-    pub cluster: ClusterIndex,
-    /// Its share, relative to the others'.
-    pub weight: u32,
-    /// Changes to the request if it is chosen, before the route's.
-    pub request_headers: HeaderChanges,
-    /// Changes to the response if it is chosen, before the route's.
-    pub response_headers: HeaderChanges,
-    /// What becomes of the authority if it is chosen.
-    pub host: Option<Box<str>>,
-    /// What it says of filters if it is chosen.
-    pub filters: Overrides,
-}
-
-impl Weighted {
-    /// The choice that a random number stands for.
-    pub fn choose(&self, random: u64) -> Option<&WeightedCluster> {
-        let mut left = random.checked_rem(self.total)?;
-        self.choices.iter().find(|choice| match left.checked_sub(u64::from(choice.weight)) {
-            Some(rest) => {
-                left = rest;
-                false
-            }
-            None => true,
-        })
-    }
+    /// It becomes what a substitution makes of the path.
+    OfPath(Box<Substitution>),
 }
 
 /// What the routes of one virtual host have in common, while they are compiled.
@@ -162,16 +97,20 @@ impl Weighted {
 pub(crate) struct Shared {
     /// The names of the clusters that they lead to, each once.
     pub(crate) clusters: Vec<Arc<str>>,
-    known: std::collections::HashMap<Arc<str>, ClusterIndex>,
+    known: HashMap<Arc<str>, ClusterIndex>,
     /// The policy of routes that have none of their own.
     default_retry: Option<Arc<RetryPolicy>>,
-    /// The last one, and what it was compiled from: most routes have the same.
+    /// The copies of routes that ask for none of their own.
+    pub(crate) mirrors: Arc<[RequestMirrorPolicy]>,
+    /// No body that the proxy answers with may be longer.
+    max_body: usize,
+    /// The last policy, and what it was compiled from: most routes have the same.
     retry: Option<(XdsRetryPolicy, Arc<RetryPolicy>)>,
 }
 
 impl Shared {
-    pub(crate) fn new(default_retry: Option<Arc<RetryPolicy>>) -> Self {
-        Self { default_retry, ..Default::default() }
+    pub(crate) fn new(default_retry: Option<Arc<RetryPolicy>>, mirrors: Arc<[RequestMirrorPolicy]>, max_body: usize) -> Self {
+        Self { default_retry, mirrors, max_body, ..Default::default() }
     }
 
     fn retry(&mut self, policy: Option<&XdsRetryPolicy>) -> Result<Option<Arc<RetryPolicy>>, CompileError> {
@@ -184,7 +123,7 @@ impl Shared {
         Ok(Some(compiled))
     }
 
-    fn index(&mut self, name: &str) -> ClusterIndex {
+    pub(crate) fn index(&mut self, name: &str) -> ClusterIndex {
         if let Some(index) = self.known.get(name) {
             return *index;
         }
@@ -207,167 +146,223 @@ impl Action {
                 let redirect = Redirect::compile(redirect).map_err(|error| error.within("redirect"))?;
                 Ok(Self::Redirect(Box::new(redirect)))
             }
-            Some(XdsAction::DirectResponse(response)) => DirectResponse::compile(response).map(Self::Respond),
-            Some(_) => Err(CompileError::unsupported("action")),
+            Some(XdsAction::DirectResponse(response)) => {
+                DirectResponse::compile(response, shared.max_body).map(Self::Respond).map_err(|error| error.within("direct_response"))
+            }
+            Some(XdsAction::FilterAction(_) | XdsAction::NonForwardingAction(_)) => Err(CompileError::unsupported("action")),
             None => Err(CompileError::missing("action")),
         }
     }
 }
 
 impl DirectResponse {
-    fn compile(response: &DirectResponseAction) -> Result<Self, CompileError> {
-        let status = u16::try_from(response.status).ok().filter(|status| (100..600).contains(status));
-        let status = status.ok_or_else(|| CompileError::new("direct_response.status", format!("{} is no status code", response.status)))?;
-        Ok(Self { status, body: data_source(response.body.as_ref())? })
-    }
-}
-
-/// Texts that stand in the configuration itself.
-mod bytes_of {
-    use weir_xds::core::DataSource;
-    use weir_xds::core::data_source::Specifier;
-
-    use crate::error::CompileError;
-
-    pub(super) fn data_source(source: Option<&DataSource>) -> Result<Box<[u8]>, CompileError> {
-        match source.and_then(|source| source.specifier.as_ref()) {
-            Some(Specifier::InlineString(text)) => Ok(text.as_bytes().into()),
-            Some(Specifier::InlineBytes(bytes)) => Ok(bytes.as_ref().into()),
-            Some(Specifier::Filename(_) | Specifier::EnvironmentVariable(_)) => {
-                Err(CompileError::unsupported("direct_response.body.filename"))
-            }
-            None => Ok(Box::default()),
+    fn compile(response: &DirectResponseAction, max_body: usize) -> Result<Self, CompileError> {
+        // `body_format` is reported as not carried out.
+        let DirectResponseAction { status, body, body_format: _ } = response;
+        let status = u16::try_from(*status).ok().filter(|status| (200..600).contains(status));
+        let status = status.ok_or_else(|| CompileError::new("status", format!("{} is no status code of an answer", response.status)))?;
+        let body = body.as_ref().map(text_of).transpose()?.unwrap_or_default();
+        if body.len() > max_body {
+            return Err(CompileError::new("body", format!("has {} bytes, and at most {max_body} are allowed", body.len())));
         }
+        Ok(Self { status, body })
     }
 }
 
-/// Envoy's timeout for routes that say nothing. (Istio's routes always say something.)
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
+/// A text that stands in the configuration itself.
+fn text_of(source: &DataSource) -> Result<Box<[u8]>, CompileError> {
+    let DataSource { watched_directory: _, specifier } = source;
+    match specifier {
+        Some(Specifier::InlineString(text)) => Ok(text.as_bytes().into()),
+        Some(Specifier::InlineBytes(bytes)) => Ok(bytes.as_ref().into()),
+        Some(Specifier::Filename(_)) => Err(CompileError::unsupported("body.filename")),
+        Some(Specifier::EnvironmentVariable(_)) => Err(CompileError::unsupported("body.environment_variable")),
+        None => Err(CompileError::missing("body.specifier")),
+    }
+}
 
 impl Forward {
+    #[allow(deprecated)] // Older control planes send the old forms.
     fn compile(route: &RouteAction, shared: &mut Shared) -> Result<Self, CompileError> {
-        let retry = shared.retry(route.retry_policy.as_ref()).map_err(|error| error.within("retry_policy"))?;
-        let path = match (&route.regex_rewrite, route.prefix_rewrite.as_str()) {
-            (Some(rewrite), _) => Some(PathRewrite::compile_regex(rewrite).map_err(|error| error.within("regex_rewrite"))?),
-            (None, "") => None,
-            (None, prefix) => Some(PathRewrite::Matched(prefix.into())),
-        };
-        let mirrors = route.request_mirror_policies.iter().map(|policy| Mirror {
-            cluster: shared.index(&policy.cluster),
-            millionths: policy.runtime_fraction.as_ref().and_then(|f| f.default_value.as_ref()).map_or(1_000_000, millionths),
-            shadow_suffix: !policy.disable_shadow_host_suffix_append,
-        });
+        let RouteAction {
+            cluster_specifier: _,
+            cluster_not_found_response_code: _,
+            prefix_rewrite: _,
+            regex_rewrite: _,
+            path_rewrite_policy: _,
+            path_rewrite: _,
+            host_rewrite_specifier,
+            append_x_forwarded_host,
+            timeout: _,
+            max_stream_duration: _,
+            max_grpc_timeout: _,
+            grpc_timeout_offset: _,
+            idle_timeout,
+            retry_policy,
+            request_mirror_policies,
+            hash_policy,
+            upgrade_configs,
+            rate_limits,
+            include_vh_rate_limits,
+            // This changes nothing that a client or an instance could see: there is no early data.
+            early_data_policy: _,
+            // These are reported as not carried out.
+            metadata_match: _,
+            flush_timeout: _,
+            retry_policy_typed_config: _,
+            priority: _,
+            cors: _,
+            internal_redirect_policy: _,
+            internal_redirect_action: _,
+            max_internal_redirects: _,
+            hedge_policy: _,
+        } = route;
         Ok(Self {
-            mirrors: mirrors.collect(),
-            hash: route
-                .hash_policy
-                .iter()
-                .map(HashPolicy::compile)
-                .collect::<Result<_, _>>()
-                .map_err(|error| error.within("hash_policy"))?,
-            clusters: clusters(route, shared)?,
+            clusters: Clusters::compile(route, shared)?,
             not_found_status: match route.cluster_not_found_response_code() {
                 ClusterNotFoundResponseCode::ServiceUnavailable => 503,
                 ClusterNotFoundResponseCode::NotFound => 404,
                 ClusterNotFoundResponseCode::InternalServerError => 500,
             },
-            timeout: route.timeout.as_ref().map_or(Some(DEFAULT_TIMEOUT), |timeout| limit(std_duration(timeout))),
-            grpc_timeout: grpc_timeout(route),
-            max_duration: route.max_stream_duration.as_ref().and_then(|limits| limits.max_stream_duration.as_ref()).map(std_duration),
-            idle_timeout: route.idle_timeout.as_ref().map(std_duration),
-            retry,
-            path,
-            host: host_rewrite(route)?,
-            rate_limits: rate_limits::compile(&route.rate_limits, Owner::Route)?,
-            include_host_rate_limits: include_host_rate_limits(route),
+            timeouts: Timeouts::compile(route),
+            idle_timeout: idle_timeout.as_ref().map(std_duration),
+            retry: shared.retry(retry_policy.as_ref()).map_err(|error| error.within("retry_policy"))?,
+            path: path_rewrite(route)?,
+            host: HostRewrite::compile(host_rewrite_specifier.as_ref())?,
+            append_forwarded_host: *append_x_forwarded_host,
+            mirrors: Mirror::all(request_mirror_policies, shared)?,
+            hash: hash_policy.iter().map(HashPolicy::compile).collect::<Result<_, _>>().map_err(|error| error.within("hash_policy"))?,
+            websocket: websocket(upgrade_configs)?,
+            rate_limits: rate_limits::compile(rate_limits, Owner::Route)?,
+            include_host_rate_limits: include_vh_rate_limits.unwrap_or(false),
         })
     }
 }
 
-/// Zero means no limit.
-fn limit(duration: Duration) -> Option<Duration> {
-    (!duration.is_zero()).then_some(duration)
-}
-
-#[allow(deprecated)] // Istio still sends `max_grpc_timeout`.
-fn grpc_timeout(route: &RouteAction) -> GrpcTimeout {
-    let max = route.max_stream_duration.as_ref().and_then(|duration| duration.grpc_timeout_header_max.as_ref());
-    match max.or(route.max_grpc_timeout.as_ref()) {
-        Some(max) => GrpcTimeout::Honoured(limit(std_duration(max))),
-        None => GrpcTimeout::Ignored,
+/// What becomes of the path; only one field may say it.
+fn path_rewrite(route: &RouteAction) -> Result<Option<PathRewrite>, CompileError> {
+    // A request must not arrive under another path than the route says.
+    if route.path_rewrite_policy.is_some() {
+        return Err(CompileError::unsupported("path_rewrite_policy"));
     }
-}
-
-#[allow(deprecated)] // Filters say it now; Istio's routes still do.
-fn include_host_rate_limits(route: &RouteAction) -> bool {
-    route.include_vh_rate_limits.unwrap_or(false)
-}
-
-fn host_rewrite(route: &RouteAction) -> Result<HostRewrite, CompileError> {
-    Ok(match &route.host_rewrite_specifier {
-        None => HostRewrite::Keep,
-        Some(HostRewriteSpecifier::HostRewriteLiteral(host)) => HostRewrite::To(host.as_str().into()),
-        Some(HostRewriteSpecifier::AutoHostRewrite(true)) => HostRewrite::OfInstance,
-        Some(HostRewriteSpecifier::AutoHostRewrite(false)) => HostRewrite::Keep,
-        Some(HostRewriteSpecifier::HostRewriteHeader(name)) => HostRewrite::OfHeader(
-            HeaderName::try_from(name.as_str())
-                .map_err(|_| CompileError::new("host_rewrite_header", format!("`{name}` is no name of a header")))?,
-        ),
-        Some(_) => return Err(CompileError::unsupported("host_rewrite_path_regex")),
-    })
-}
-
-fn clusters(route: &RouteAction, shared: &mut Shared) -> Result<Clusters, CompileError> {
-    match &route.cluster_specifier {
-        Some(ClusterSpecifier::Cluster(name)) => Ok(Clusters::One(shared.index(name))),
-        Some(ClusterSpecifier::WeightedClusters(weighted)) => self::weighted(weighted, shared),
-        Some(ClusterSpecifier::ClusterHeader(name)) => {
-            let name = HeaderName::try_from(name.as_str());
-            name.map(Clusters::Header).map_err(|_| CompileError::new("cluster_header", "is no name of a header"))
+    if !route.path_rewrite.is_empty() {
+        return Err(CompileError::unsupported("path_rewrite"));
+    }
+    match (&route.regex_rewrite, route.prefix_rewrite.as_str()) {
+        (Some(rewrite), "") => {
+            let substitution = Substitution::compile(rewrite).map_err(|error| error.within("regex_rewrite"))?;
+            Ok(Some(PathRewrite::Regex(Box::new(substitution))))
         }
-        Some(_) => Err(CompileError::unsupported("cluster_specifier")),
-        None => Err(CompileError::missing("cluster")),
+        (Some(_), _) => Err(CompileError::new("prefix_rewrite", "only one of prefix_rewrite and regex_rewrite may be given")),
+        (None, "") => Ok(None),
+        (None, prefix) if !prefix.starts_with('/') => Err(CompileError::new("prefix_rewrite", "must begin with `/`, or it makes no path")),
+        (None, prefix) => Ok(Some(PathRewrite::Matched(prefix.into()))),
     }
 }
 
-fn weighted(weighted: &XdsWeighted, shared: &mut Shared) -> Result<Clusters, CompileError> {
-    let mut choices = vec![];
-    for (i, cluster) in weighted.clusters.iter().enumerate() {
-        let within = |error: CompileError| error.within(&format!("weighted_clusters.clusters[{i}]"));
-        let host = cluster.host_rewrite_specifier.as_ref().map(|HostRewriteLiteral(host)| host.as_str().into());
-        choices.push(WeightedCluster {
-            cluster: shared.index(&cluster.name),
-            weight: cluster.weight.unwrap_or(0),
-            request_headers: HeaderChanges::compile(&cluster.request_headers_to_add, &cluster.request_headers_to_remove).map_err(within)?,
-            response_headers: HeaderChanges::compile(&cluster.response_headers_to_add, &cluster.response_headers_to_remove)
-                .map_err(within)?,
-            host,
-            filters: Overrides::compile(&cluster.typed_per_filter_config).map_err(within)?,
-        });
+impl HostRewrite {
+    fn compile(specifier: Option<&HostRewriteSpecifier>) -> Result<Self, CompileError> {
+        Ok(match specifier {
+            None | Some(HostRewriteSpecifier::AutoHostRewrite(false)) => Self::Keep,
+            Some(HostRewriteSpecifier::AutoHostRewrite(true)) => Self::OfInstance,
+            Some(HostRewriteSpecifier::HostRewriteLiteral(host)) if host.is_empty() => Self::Keep,
+            Some(HostRewriteSpecifier::HostRewriteLiteral(host)) => Self::To(host.as_str().into()),
+            Some(HostRewriteSpecifier::HostRewriteHeader(name)) if name.is_empty() => Self::Keep,
+            Some(HostRewriteSpecifier::HostRewriteHeader(name)) => Self::OfHeader(
+                HeaderName::try_from(name.as_str())
+                    .map_err(|_| CompileError::new("host_rewrite_header", format!("`{name}` is no name of a header")))?,
+            ),
+            Some(HostRewriteSpecifier::HostRewritePathRegex(rewrite)) => {
+                let substitution = Substitution::compile(rewrite).map_err(|error| error.within("host_rewrite_path_regex"))?;
+                Self::OfPath(Box::new(substitution))
+            }
+            Some(HostRewriteSpecifier::HostRewrite(_)) => return Err(CompileError::unsupported("host_rewrite")),
+        })
     }
-    let total = choices.iter().map(|choice| u64::from(choice.weight)).sum();
-    if total == 0 {
-        return Err(CompileError::new("weighted_clusters", "all weights are zero"));
+}
+
+/// What a route says of upgrades to WebSocket; others never pass.
+fn websocket(upgrades: &[UpgradeConfig]) -> Result<Option<bool>, CompileError> {
+    let mut kinds = std::collections::HashSet::new();
+    let mut websocket = None;
+    for UpgradeConfig { upgrade_type, enabled, connect_config } in upgrades {
+        let kind = upgrade_type.to_ascii_lowercase();
+        let enabled = enabled.unwrap_or(true);
+        let is_connect = matches!(kind.as_str(), "connect" | "connect-udp");
+        if kind.is_empty() || (connect_config.is_some() && !is_connect) {
+            return Err(CompileError::new("upgrade_configs", "has no type, or a configuration of another type"));
+        }
+        if kind == "websocket" {
+            websocket = Some(enabled);
+        } else if enabled {
+            return Err(CompileError::unsupported(&format!("upgrade_configs[{kind}]")));
+        }
+        if !kinds.insert(kind) {
+            return Err(CompileError::new("upgrade_configs", format!("`{upgrade_type}` is listed twice")));
+        }
     }
-    Ok(Clusters::Weighted(Weighted { choices, total }))
+    Ok(websocket)
 }
 
 #[cfg(test)]
 mod tests {
+    use weir_xds::matcher::{RegexMatchAndSubstitute, RegexMatcher};
+    use weir_xds::route::route_action::ClusterSpecifier;
+
     use super::*;
 
+    fn compile(route: RouteAction) -> Result<Forward, CompileError> {
+        let cluster_specifier = route.cluster_specifier.or_else(|| Some(ClusterSpecifier::Cluster("a".into())));
+        Forward::compile(&RouteAction { cluster_specifier, ..route }, &mut Shared::default())
+    }
+
     #[test]
-    fn weights_are_shares() {
-        let choice = |cluster, weight| WeightedCluster {
-            cluster,
-            weight,
-            request_headers: HeaderChanges::default(),
-            response_headers: HeaderChanges::default(),
-            host: None,
-            filters: Overrides::default(),
+    fn what_would_change_the_way_of_a_request_and_is_not_carried_out_is_refused() {
+        let regex = || RegexMatchAndSubstitute {
+            pattern: Some(RegexMatcher { regex: "a".into(), ..Default::default() }),
+            substitution: "b".into(),
         };
-        let weighted = Weighted { choices: vec![choice(0, 3), choice(1, 0), choice(2, 1)], total: 4 };
-        let chosen: Vec<u32> = (0..8).filter_map(|random| Some(weighted.choose(random)?.cluster)).collect();
-        assert_eq!(chosen, [0, 0, 0, 2, 0, 0, 0, 2]);
+        let upgrade = |kind: &str, enabled| UpgradeConfig { upgrade_type: kind.into(), enabled, connect_config: None };
+        let cases: Vec<(&str, RouteAction)> = vec![
+            ("path_rewrite", RouteAction { path_rewrite: "/n".into(), ..Default::default() }),
+            ("path_rewrite_policy", RouteAction { path_rewrite_policy: Some(Default::default()), ..Default::default() }),
+            ("prefix_rewrite", RouteAction { prefix_rewrite: "/n".into(), regex_rewrite: Some(regex()), ..Default::default() }),
+            ("prefix_rewrite", RouteAction { prefix_rewrite: "new".into(), ..Default::default() }),
+            (
+                "host_rewrite",
+                RouteAction { host_rewrite_specifier: Some(HostRewriteSpecifier::HostRewrite("a".into())), ..Default::default() },
+            ),
+            (
+                "cluster_specifier_plugin",
+                RouteAction { cluster_specifier: Some(ClusterSpecifier::ClusterSpecifierPlugin("p".into())), ..Default::default() },
+            ),
+            ("upgrade_configs[other]", RouteAction { upgrade_configs: vec![upgrade("other", None)], ..Default::default() }),
+            (
+                "upgrade_configs",
+                RouteAction { upgrade_configs: vec![upgrade("websocket", None), upgrade("WebSocket", None)], ..Default::default() },
+            ),
+        ];
+        for (field, route) in cases {
+            assert_eq!(compile(route).expect_err(field).path, field);
+        }
+        let websocket = |enabled| compile(RouteAction { upgrade_configs: vec![upgrade("WebSocket", enabled)], ..Default::default() });
+        assert_eq!(websocket(None).expect("valid").websocket, Some(true));
+        assert_eq!(websocket(Some(false)).expect("valid").websocket, Some(false));
+    }
+
+    #[test]
+    fn an_answer_has_a_status_and_a_body_that_are_allowed() {
+        let compile = |status, body: Option<Specifier>| {
+            let body = body.map(|specifier| DataSource { specifier: Some(specifier), ..Default::default() });
+            DirectResponse::compile(&DirectResponseAction { status, body, ..Default::default() }, 5)
+        };
+        let text = |text: &str| Some(Specifier::InlineString(text.into()));
+        assert_eq!(&*compile(599, text("hello")).expect("valid").body, b"hello");
+        for status in [0, 100, 199, 600] {
+            assert!(compile(status, None).is_err(), "{status}");
+        }
+        assert!(compile(200, text("longer")).is_err());
+        assert!(compile(200, Some(Specifier::Filename("/etc/passwd".into()))).is_err());
+        assert!(compile(200, Some(Specifier::EnvironmentVariable("HOME".into()))).is_err());
     }
 }

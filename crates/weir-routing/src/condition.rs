@@ -1,11 +1,12 @@
 //! Conditions on headers and query parameters: Envoy's `HeaderMatcher` and `QueryParameterMatcher`, compiled.
 
 use http::{HeaderMap, HeaderName, StatusCode};
+use smallvec::{SmallVec, smallvec};
 use weir_xds::matcher::string_matcher::MatchPattern;
 use weir_xds::matcher::{RegexMatcher, StringMatcher};
 use weir_xds::route::header_matcher::HeaderMatchSpecifier;
 use weir_xds::route::query_parameter_matcher::QueryParameterMatchSpecifier;
-use weir_xds::route::{HeaderMatcher, QueryParameterMatcher};
+use weir_xds::route::{CookieMatcher, HeaderMatcher, QueryParameterMatcher};
 
 use crate::error::CompileError;
 use crate::request::RequestHead;
@@ -40,6 +41,23 @@ impl Subject {
                 HeaderName::try_from(header).map_err(|_| CompileError::new("name", format!("`{name}` is no name of a header")))?,
             ),
         })
+    }
+
+    /// The values in a request.
+    pub(crate) fn values<'h>(&self, head: &RequestHead<'h>) -> SmallVec<[&'h [u8]; 1]> {
+        match self {
+            Self::Method => smallvec![head.method.as_bytes()],
+            Self::Authority => smallvec![head.authority.as_bytes()],
+            Self::Path => smallvec![head.path.as_bytes()],
+            Self::Scheme => smallvec![head.scheme.as_bytes()],
+            Self::Status => SmallVec::new(),
+            Self::Header(name) => head.headers.get_all(name).iter().map(http::HeaderValue::as_bytes).collect(),
+        }
+    }
+
+    /// The first value in a request, as text.
+    pub fn text<'h>(&self, head: &RequestHead<'h>) -> Option<&'h str> {
+        std::str::from_utf8(self.values(head).first()?).ok()
     }
 
     /// The name, as in xDS.
@@ -85,12 +103,13 @@ impl HeaderCondition {
     /// # Errors
     /// If it is not valid.
     pub fn compile(matcher: &HeaderMatcher) -> Result<Self, CompileError> {
-        let subject = Subject::parse(&matcher.name)?;
+        let HeaderMatcher { name, header_match_specifier, invert_match, treat_missing_header_as_empty } = matcher;
+        let subject = Subject::parse(name)?;
         let text = |pattern: MatchPattern| {
             TextMatch::compile(&StringMatcher { match_pattern: Some(pattern), ignore_case: false }).map(HeaderTest::Text)
         };
         #[allow(deprecated)] // Older control planes still send the old forms.
-        let test = match &matcher.header_match_specifier {
+        let test = match header_match_specifier {
             None => HeaderTest::Present(true),
             Some(HeaderMatchSpecifier::PresentMatch(present)) => HeaderTest::Present(*present),
             Some(HeaderMatchSpecifier::StringMatch(matcher)) => HeaderTest::Text(TextMatch::compile(matcher)?),
@@ -101,7 +120,7 @@ impl HeaderCondition {
             Some(HeaderMatchSpecifier::ContainsMatch(part)) => text(MatchPattern::Contains(part.clone()))?,
             Some(HeaderMatchSpecifier::SafeRegexMatch(regex)) => text(MatchPattern::SafeRegex(RegexMatcher::clone(regex)))?,
         };
-        Ok(Self { subject, test, invert: matcher.invert_match, absent_is_empty: matcher.treat_missing_header_as_empty })
+        Ok(Self { subject, test, invert: *invert_match, absent_is_empty: *treat_missing_header_as_empty })
     }
 
     /// The header and the one value that satisfies this condition, where it is as simple as that.
@@ -176,12 +195,13 @@ impl QueryCondition {
     /// # Errors
     /// If it is not valid.
     pub fn compile(matcher: &QueryParameterMatcher) -> Result<Self, CompileError> {
-        let (text, absent) = match &matcher.query_parameter_match_specifier {
+        let QueryParameterMatcher { name, query_parameter_match_specifier } = matcher;
+        let (text, absent) = match query_parameter_match_specifier {
             None => (None, false),
             Some(QueryParameterMatchSpecifier::PresentMatch(present)) => (None, !present),
             Some(QueryParameterMatchSpecifier::StringMatch(matcher)) => (Some(TextMatch::compile(matcher)?), false),
         };
-        Ok(Self { name: matcher.name.as_str().into(), text, absent })
+        Ok(Self { name: parameter_name(name)?, text, absent })
     }
 
     /// Whether a request satisfies this condition.
@@ -196,5 +216,41 @@ impl QueryCondition {
             (value, None) => value.is_some() != self.absent,
             (None, Some(_)) => false,
         }
+    }
+}
+
+/// Envoy's limits for the name of a query parameter or a cookie.
+fn parameter_name(name: &str) -> Result<Box<str>, CompileError> {
+    if name.is_empty() || name.len() > 1024 {
+        return Err(CompileError::new("name", "must have between 1 and 1024 bytes"));
+    }
+    Ok(name.into())
+}
+
+/// A condition on a cookie.
+#[derive(Debug, Clone)]
+pub struct CookieCondition {
+    /// Which cookie; case matters.
+    pub name: Box<str>,
+    /// What its first value must be. An absent cookie is nothing.
+    pub text: TextMatch,
+    /// Whether it must be something else, or absent.
+    pub invert: bool,
+}
+
+impl CookieCondition {
+    /// Compiles Envoy's matcher.
+    ///
+    /// # Errors
+    /// If it is not valid.
+    pub fn compile(matcher: &CookieMatcher) -> Result<Self, CompileError> {
+        let CookieMatcher { name, string_match, invert_match } = matcher;
+        let text = string_match.as_ref().ok_or_else(|| CompileError::missing("string_match"))?;
+        Ok(Self { name: parameter_name(name)?, text: TextMatch::compile(text)?, invert: *invert_match })
+    }
+
+    /// Whether a request satisfies this condition.
+    pub fn holds(&self, head: &RequestHead<'_>) -> bool {
+        head.cookie(&self.name).is_some_and(|value| self.text.matches(value)) != self.invert
     }
 }

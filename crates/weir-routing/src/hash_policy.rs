@@ -6,14 +6,18 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use http::header::{COOKIE, HeaderMap, HeaderName, HeaderValue};
+use http::header::HeaderValue;
 use twox_hash::XxHash64;
 use weir_xds::route::route_action::HashPolicy as XdsHashPolicy;
-use weir_xds::route::route_action::hash_policy::{Cookie as XdsCookie, PolicySpecifier};
+use weir_xds::route::route_action::hash_policy::{
+    ConnectionProperties, Cookie as XdsCookie, CookieAttribute, Header, PolicySpecifier, QueryParameter,
+};
 use weir_xds::values::std_duration;
 
+use crate::condition::Subject;
 use crate::error::CompileError;
 use crate::request::RequestHead;
+use crate::substitution::Substitution;
 
 /// One thing that a request is hashed by.
 #[derive(Debug, Clone)]
@@ -25,10 +29,12 @@ pub struct HashPolicy {
 
 #[derive(Debug, Clone)]
 enum Input {
-    Header(HeaderName),
+    Header(Subject, Option<Box<Substitution>>),
     Cookie(Box<Cookie>),
     Source,
     Query(Box<str>),
+    /// Something that no request of ours has: a filter's state.
+    Nothing,
 }
 
 #[derive(Debug, Clone)]
@@ -60,26 +66,31 @@ impl HashPolicy {
     /// # Errors
     /// If it is not valid, or of a kind that is not carried out.
     pub fn compile(policy: &XdsHashPolicy) -> Result<Self, CompileError> {
-        let input = match &policy.policy_specifier {
-            Some(PolicySpecifier::Header(header)) if header.regex_rewrite.is_none() => {
-                let name = HeaderName::try_from(header.header_name.as_str());
-                Input::Header(name.map_err(|_| CompileError::new("header", format!("`{}` is no name of a header", header.header_name)))?)
+        let XdsHashPolicy { terminal, policy_specifier } = policy;
+        let input = match policy_specifier {
+            Some(PolicySpecifier::Header(Header { header_name, regex_rewrite })) => {
+                let rewrite =
+                    regex_rewrite.as_ref().map(Substitution::compile).transpose().map_err(|error| error.within("regex_rewrite"))?;
+                Input::Header(Subject::parse(header_name)?, rewrite.map(Box::new))
             }
-            Some(PolicySpecifier::Cookie(cookie)) => Input::Cookie(Box::new(Cookie::compile(cookie))),
-            Some(PolicySpecifier::ConnectionProperties(properties)) if properties.source_ip => Input::Source,
-            Some(PolicySpecifier::QueryParameter(parameter)) => Input::Query(parameter.name.as_str().into()),
-            _ => return Err(CompileError::unsupported("policy_specifier")),
+            Some(PolicySpecifier::Cookie(cookie)) => Input::Cookie(Box::new(Cookie::compile(cookie)?)),
+            Some(PolicySpecifier::ConnectionProperties(ConnectionProperties { source_ip: true })) => Input::Source,
+            Some(PolicySpecifier::QueryParameter(QueryParameter { name })) if !name.is_empty() => Input::Query(name.as_str().into()),
+            Some(PolicySpecifier::ConnectionProperties(_) | PolicySpecifier::FilterState(_)) => Input::Nothing,
+            Some(PolicySpecifier::QueryParameter(_)) => return Err(CompileError::missing("query_parameter.name")),
+            None => return Err(CompileError::missing("policy_specifier")),
         };
-        Ok(Self { input, terminal: policy.terminal })
+        Ok(Self { input, terminal: *terminal })
     }
 
     fn evaluate(&self, head: &RequestHead<'_>, source: IpAddr, random: u64, cookies: &mut Vec<HeaderValue>) -> Option<u64> {
         match &self.input {
-            Input::Header(name) => of_header(head.headers, name),
+            Input::Header(subject, rewrite) => of_header(head, subject, rewrite.as_deref()),
+            Input::Nothing => None,
             Input::Source => Some(hash(source.to_canonical().to_string().as_bytes())),
             Input::Query(name) => head.query_parameter(name).map(|value| hash(value.as_bytes())),
-            Input::Cookie(cookie) => match cookie.find(head.headers) {
-                Some(value) => Some(hash(value.as_bytes())),
+            Input::Cookie(cookie) => match head.cookie(&cookie.name).filter(|value| !value.is_empty()) {
+                Some(value) => Some(hash(value)),
                 None => {
                     let value = format!("{random:016x}");
                     cookies.push(cookie.issue(&value)?);
@@ -106,38 +117,38 @@ pub fn evaluate(policies: &[HashPolicy], head: &RequestHead<'_>, source: IpAddr,
 }
 
 /// Several values count as a set: their order says nothing.
-fn of_header(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
-    let mut values: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+fn of_header(head: &RequestHead<'_>, subject: &Subject, rewrite: Option<&Substitution>) -> Option<u64> {
+    let raw = subject.values(head);
+    let rewritten: Vec<String> =
+        rewrite.map_or_else(Vec::new, |rewrite| raw.iter().map(|value| rewrite.apply(&String::from_utf8_lossy(value))).collect());
+    let mut values: Vec<&[u8]> = if rewrite.is_some() { rewritten.iter().map(String::as_bytes).collect() } else { raw.to_vec() };
     values.sort_unstable();
-    let first = *values.first()?;
-    Some(values[1..].iter().fold(hash(first), |seed, value| XxHash64::oneshot(seed, value)))
+    let (first, others) = values.split_first()?;
+    Some(others.iter().fold(hash(first), |seed, value| XxHash64::oneshot(seed, value)))
 }
 
 impl Cookie {
-    fn compile(cookie: &XdsCookie) -> Self {
-        let ttl = cookie.ttl.as_ref().map(std_duration);
+    fn compile(cookie: &XdsCookie) -> Result<Self, CompileError> {
+        let XdsCookie { name, ttl, path, attributes } = cookie;
+        if name.is_empty() {
+            return Err(CompileError::missing("cookie.name"));
+        }
+        let ttl = ttl.as_ref().map(std_duration);
         let mut rest = String::new();
         if let Some(ttl) = ttl.filter(|ttl| !ttl.is_zero()) {
             let _ = write!(rest, "; Max-Age={}", ttl.as_secs());
         }
-        if !cookie.path.is_empty() {
-            let _ = write!(rest, "; Path={}", cookie.path);
+        if !path.is_empty() {
+            let _ = write!(rest, "; Path={path}");
         }
-        for attribute in &cookie.attributes {
-            let _ = match attribute.value.as_str() {
-                "" => write!(rest, "; {}", attribute.name),
-                value => write!(rest, "; {}={value}", attribute.name),
+        for CookieAttribute { name, value } in attributes {
+            let _ = match value.as_str() {
+                "" => write!(rest, "; {name}"),
+                value => write!(rest, "; {name}={value}"),
             };
         }
         rest += "; HttpOnly";
-        Self { name: cookie.name.as_str().into(), ttl, rest: rest.into() }
-    }
-
-    fn find<'h>(&self, headers: &'h HeaderMap) -> Option<&'h str> {
-        let all = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-        let pairs = all.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        let mut values = pairs.filter(|(name, _)| *name == &*self.name).map(|(_, value)| value.trim_matches('"'));
-        values.find(|value| !value.is_empty())
+        Ok(Self { name: name.as_str().into(), ttl, rest: rest.into() })
     }
 
     fn issue(&self, value: &str) -> Option<HeaderValue> {
@@ -148,7 +159,9 @@ impl Cookie {
 
 #[cfg(test)]
 mod tests {
-    use weir_xds::route::route_action::hash_policy::{ConnectionProperties, CookieAttribute, Header, QueryParameter};
+    use http::header::{HeaderMap, HeaderName};
+    use weir_xds::matcher::{RegexMatchAndSubstitute, RegexMatcher};
+    use weir_xds::route::route_action::hash_policy::FilterState;
     use weir_xds::values::duration;
 
     use super::*;
@@ -166,7 +179,7 @@ mod tests {
     fn hashed(policies: &[HashPolicy], path: &str, headers: &[(&'static str, &'static str)]) -> Hashed {
         let pairs = headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
         let headers: HeaderMap = pairs.collect();
-        let head = RequestHead { method: "GET", scheme: "http", authority: "a", path, headers: &headers };
+        let head = RequestHead { method: "GET", scheme: "http", authority: "a", path, headers: &headers, random: 0 };
         evaluate(policies, &head, SOURCE, || 7)
     }
 
@@ -185,6 +198,23 @@ mod tests {
         assert_eq!(hashed(&[first, query], "/?user=b", &[("x-user", "a")]).hash, Some(hash(b"a")));
         // The known value of the algorithm for an empty text.
         assert_eq!(hash(b""), 0xef46_db37_51d8_e999);
+    }
+
+    #[test]
+    fn a_header_may_be_rewritten_first_and_the_path_is_one() {
+        let pattern = Some(RegexMatcher { regex: "[0-9]".into(), ..Default::default() });
+        let regex_rewrite = Some(RegexMatchAndSubstitute { pattern, substitution: "n".into() });
+        let rewritten = policy(PolicySpecifier::Header(Header { header_name: "x-user".into(), regex_rewrite }), false);
+        assert_eq!(hashed(&[rewritten], "/", &[("x-user", "a1b2")]).hash, Some(hash(b"anbn")));
+        assert_eq!(hashed(&[policy(header(":path"), false)], "/x?q", &[]).hash, Some(hash(b"/x?q")));
+    }
+
+    #[test]
+    fn what_no_request_has_makes_no_hash() {
+        let state = policy(PolicySpecifier::FilterState(FilterState { key: "k".into() }), false);
+        let properties = policy(PolicySpecifier::ConnectionProperties(ConnectionProperties { source_ip: false }), false);
+        assert_eq!(hashed(&[state, properties], "/", &[]), Hashed::default());
+        assert!(HashPolicy::compile(&XdsHashPolicy::default()).is_err());
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Headers that a route adds, sets or removes.
 
 use http::{HeaderName, HeaderValue};
-use weir_xds::core::HeaderValueOption;
 use weir_xds::core::header_value_option::HeaderAppendAction;
+use weir_xds::core::{HeaderValue as XdsHeaderValue, HeaderValueOption};
 
 use crate::error::CompileError;
 use crate::template::Template;
@@ -56,7 +56,7 @@ pub struct HeaderChange {
 pub struct HeaderChanges {
     /// Removed first.
     pub remove: Box<[HeaderName]>,
-    /// Written then, in order.
+    /// Written then: first what takes the place of old values, then what stands beside them.
     pub write: Box<[HeaderChange]>,
 }
 
@@ -82,6 +82,20 @@ impl HeaderChanges {
         }
     }
 
+    /// Compiles the lists of a route, of a virtual host or the like: there the authority and what begins with `:` cannot be
+    /// changed, because routes have fields for it.
+    ///
+    /// # Errors
+    /// If they are not valid.
+    pub fn of_route(add: &[HeaderValueOption], remove: &[String]) -> Result<Self, CompileError> {
+        let added = add.iter().filter_map(|option| option.header.as_ref()).map(|header| &header.key);
+        let fixed = |name: &&String| name.starts_with(':') || name.eq_ignore_ascii_case("host");
+        if let Some(name) = added.chain(remove).find(fixed) {
+            return Err(CompileError::new("", format!("`{name}` cannot be changed as headers are")));
+        }
+        Self::compile(add, remove)
+    }
+
     /// Whether nothing is changed.
     pub fn is_empty(&self) -> bool {
         self.remove.is_empty() && self.write.is_empty()
@@ -90,33 +104,76 @@ impl HeaderChanges {
 
 impl HeaderChange {
     fn compile(option: &HeaderValueOption) -> Result<Self, CompileError> {
-        let header = option.header.as_ref().ok_or_else(|| CompileError::missing("header"))?;
-        let target = match header.key.to_ascii_lowercase().as_str() {
+        #[allow(deprecated)] // What older control planes send.
+        let HeaderValueOption { header, append, append_action: _, keep_empty_value } = option;
+        // Envoy ignores the bytes where a text is expected.
+        let XdsHeaderValue { key, value, raw_value: _ } = header.as_ref().ok_or_else(|| CompileError::missing("header"))?;
+        let action = action(*append, option.append_action()).map_err(|error| error.within(key))?;
+        let target = match key.to_ascii_lowercase().as_str() {
             "host" | ":authority" => Target::Authority,
             name => Target::Header(header_name(name)?),
         };
-        let template = Template::compile(&header.value).map_err(|error| error.within(&header.key))?;
+        let template = Template::compile(value).map_err(|error| error.within(key))?;
         let value = match template.literal() {
             Some(text) => {
-                NewValue::Fixed(HeaderValue::from_bytes(text).map_err(|_| CompileError::new(&header.key, "is no valid value of a header"))?)
+                NewValue::Fixed(HeaderValue::from_bytes(text).map_err(|_| CompileError::new(key, "is no valid value of a header"))?)
             }
             None => NewValue::Template(template),
         };
-        Ok(Self { target, value, action: action(option), keep_empty: option.keep_empty_value })
+        Ok(Self { target, value, action, keep_empty: *keep_empty_value })
     }
 }
 
-fn action(option: &HeaderValueOption) -> Action {
-    #[allow(deprecated)] // What older control planes send.
-    match (option.append, option.append_action()) {
-        (Some(false), _) => Action::Set,
-        (_, HeaderAppendAction::AppendIfExistsOrAdd) => Action::Append,
-        (_, HeaderAppendAction::AddIfAbsent) => Action::AddIfAbsent,
-        (_, HeaderAppendAction::OverwriteIfExistsOrAdd) => Action::Set,
-        (_, HeaderAppendAction::OverwriteIfExists) => Action::SetIfPresent,
-    }
+/// What happens to old values: by `append_action`, or by `append`, which is older; both are one too many.
+fn action(append: Option<bool>, action: HeaderAppendAction) -> Result<Action, CompileError> {
+    Ok(match (append, action) {
+        (None | Some(true), HeaderAppendAction::AppendIfExistsOrAdd) => Action::Append,
+        (Some(false), HeaderAppendAction::AppendIfExistsOrAdd) => Action::Set,
+        (None, HeaderAppendAction::AddIfAbsent) => Action::AddIfAbsent,
+        (None, HeaderAppendAction::OverwriteIfExistsOrAdd) => Action::Set,
+        (None, HeaderAppendAction::OverwriteIfExists) => Action::SetIfPresent,
+        (Some(_), _) => return Err(CompileError::new("append", "is given beside append_action")),
+    })
 }
 
 fn header_name(name: &str) -> Result<HeaderName, CompileError> {
     HeaderName::try_from(name.to_ascii_lowercase()).map_err(|_| CompileError::new("", format!("`{name}` is no name of a header")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn option(key: &str, append: Option<bool>, append_action: HeaderAppendAction) -> HeaderValueOption {
+        let header = Some(XdsHeaderValue { key: key.into(), value: "v".into(), ..Default::default() });
+        #[allow(deprecated)]
+        HeaderValueOption { header, append, append_action: append_action.into(), ..Default::default() }
+    }
+
+    #[test]
+    fn what_becomes_of_old_values_is_said_once() {
+        use HeaderAppendAction::{AddIfAbsent, AppendIfExistsOrAdd, OverwriteIfExists, OverwriteIfExistsOrAdd};
+        let cases = [
+            (None, AppendIfExistsOrAdd, Some(Action::Append)),
+            (None, AddIfAbsent, Some(Action::AddIfAbsent)),
+            (None, OverwriteIfExistsOrAdd, Some(Action::Set)),
+            (None, OverwriteIfExists, Some(Action::SetIfPresent)),
+            (Some(true), AppendIfExistsOrAdd, Some(Action::Append)),
+            (Some(false), AppendIfExistsOrAdd, Some(Action::Set)),
+            (Some(false), OverwriteIfExistsOrAdd, None),
+        ];
+        for (append, action, expected) in cases {
+            let changes = HeaderChanges::compile(&[option("x", append, action)], &[]);
+            assert_eq!(changes.ok().map(|changes| changes.write[0].action), expected, "{append:?} {action:?}");
+        }
+    }
+
+    #[test]
+    fn routes_do_not_change_the_authority_as_headers_are() {
+        for name in ["host", "Host", ":authority", ":path"] {
+            assert!(HeaderChanges::of_route(&[option(name, None, HeaderAppendAction::AddIfAbsent)], &[]).is_err(), "{name}");
+            assert!(HeaderChanges::of_route(&[], &[name.to_owned()]).is_err(), "{name}");
+        }
+        assert!(HeaderChanges::of_route(&[option("x-host", None, HeaderAppendAction::AddIfAbsent)], &["hosts".to_owned()]).is_ok());
+    }
 }

@@ -57,6 +57,12 @@ impl HostIndex {
         if new { Ok(()) } else { Err(CompileError::new("domains", format!("the domain `{domain}` is listed twice"))) }
     }
 
+    /// The virtual host of `*`, if there is no other domain.
+    pub fn only(&self) -> Option<u32> {
+        let others = !self.exact.is_empty() || !self.suffixes.hosts.is_empty() || !self.prefixes.hosts.is_empty();
+        self.any.filter(|_| !others)
+    }
+
     /// The virtual host of an authority.
     pub fn find(&self, authority: &str) -> Option<u32> {
         // Nearly all authorities are in lower case already.

@@ -9,6 +9,7 @@
 
 pub mod action;
 pub mod answer_match;
+pub mod clusters;
 pub mod condition;
 mod error;
 pub mod filter_chain;
@@ -21,6 +22,7 @@ pub mod inline_headers;
 mod map;
 pub mod matcher;
 mod metadata;
+pub mod mirror;
 pub mod normalize;
 pub mod path;
 mod prefix_index;
@@ -30,9 +32,11 @@ mod request;
 pub mod retry;
 pub mod rewrite;
 mod route_index;
+pub mod substitution;
 mod table;
 pub mod template;
 pub mod text_match;
+pub mod timeouts;
 
 pub use error::CompileError;
 pub use filter_chain::{Connection, FilterChains};

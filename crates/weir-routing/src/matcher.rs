@@ -1,8 +1,11 @@
 //! A route's conditions, all of which must hold.
 
+use weir_xds::matcher::MetadataMatcher;
 use weir_xds::route::RouteMatch;
+use weir_xds::route::route_match::TlsContextMatchOptions;
+use weir_xds::values::millionths;
 
-use crate::condition::{HeaderCondition, QueryCondition};
+use crate::condition::{CookieCondition, HeaderCondition, QueryCondition};
 use crate::error::CompileError;
 use crate::path::PathCondition;
 use crate::request::RequestHead;
@@ -16,6 +19,12 @@ pub struct RouteMatcher {
     pub headers: Box<[HeaderCondition]>,
     /// On query parameters.
     pub query: Box<[QueryCondition]>,
+    /// On cookies, which are only read where a route has such conditions.
+    pub cookies: Box<[CookieCondition]>,
+    /// Whether it must be a gRPC call.
+    pub grpc: bool,
+    /// How many of a million requests it takes, by chance; `None` for all.
+    pub millionths: Option<u32>,
     /// Set where the route asks for something that a request of ours never has (a JWT claim): it never matches.
     pub impossible: bool,
 }
@@ -29,6 +38,12 @@ pub enum Mismatch<'m> {
     Header(&'m HeaderCondition),
     /// A query parameter is another.
     Query(&'m QueryCondition),
+    /// A cookie is another.
+    Cookie(&'m CookieCondition),
+    /// It is no gRPC call.
+    Grpc,
+    /// Chance decided against it: the route takes so many of a million requests.
+    Chance(u32),
     /// It asks for what no request has.
     Impossible,
 }
@@ -39,49 +54,180 @@ impl RouteMatcher {
     /// # Errors
     /// If a condition is not valid or of a kind that is not carried out.
     pub fn compile(route_match: &RouteMatch) -> Result<Self, CompileError> {
-        if route_match.runtime_fraction.is_some() {
-            return Err(CompileError::unsupported("runtime_fraction"));
-        }
-        if route_match.tls_context.is_some() {
-            return Err(CompileError::unsupported("tls_context"));
-        }
-        let headers = route_match.headers.iter().enumerate();
-        let query = route_match.query_parameters.iter().enumerate();
+        let RouteMatch {
+            path_specifier,
+            case_sensitive,
+            headers,
+            query_parameters,
+            cookies,
+            grpc,
+            runtime_fraction,
+            tls_context,
+            dynamic_metadata,
+            filter_state,
+        } = route_match;
+        // There is no runtime that could override the default.
+        let fraction = runtime_fraction.as_ref().map(|fraction| fraction.default_value.as_ref().map_or(0, millionths));
+        // No filter of ours leaves state behind, and what is not there satisfies no condition on it.
+        let impossible = !filter_state.is_empty() || needs_metadata(dynamic_metadata)? || needs_certificate(tls_context.as_ref());
         Ok(Self {
-            path: PathCondition::compile(route_match)?,
-            headers: headers
-                .map(|(i, header)| HeaderCondition::compile(header).map_err(|error| error.within(&format!("headers[{i}]"))))
-                .collect::<Result<_, _>>()?,
-            query: query
-                .map(|(i, parameter)| QueryCondition::compile(parameter).map_err(|error| error.within(&format!("query_parameters[{i}]"))))
-                .collect::<Result<_, _>>()?,
-            impossible: !route_match.dynamic_metadata.is_empty() || !route_match.filter_state.is_empty() || route_match.grpc.is_some(),
+            path: PathCondition::compile(path_specifier.as_ref(), *case_sensitive)?,
+            headers: each("headers", headers, HeaderCondition::compile)?,
+            query: each("query_parameters", query_parameters, QueryCondition::compile)?,
+            cookies: each("cookies", cookies, CookieCondition::compile)?,
+            grpc: grpc.is_some(),
+            millionths: fraction,
+            impossible,
         })
     }
 
-    /// Whether a request satisfies all conditions; `path` is its path without the query, which whoever tries several routes cuts
-    /// off once.
+    /// Whether a request satisfies all conditions; `path` is the part of its path that routes are matched by, which whoever tries
+    /// several routes cuts off once.
     pub fn matches(&self, path: &str, head: &RequestHead<'_>) -> bool {
-        self.path.holds(path)
-            && self.headers.iter().all(|header| header.holds(head))
-            && self.query.iter().all(|parameter| parameter.holds(head))
-            && !self.impossible
+        let Self { path: path_condition, headers, query, cookies, grpc, millionths, impossible } = self;
+        path_condition.holds(path)
+            && headers.iter().all(|header| header.holds(head))
+            && query.iter().all(|parameter| parameter.holds(head))
+            && cookies.iter().all(|cookie| cookie.holds(head))
+            && (!grpc || head.is_grpc())
+            && millionths.is_none_or(|share| takes(share, head))
+            && !impossible
     }
 
     /// Whether a request satisfies all conditions, and else the first that it does not.
     ///
     /// # Errors
     /// That condition.
-    pub fn check(&self, head: &RequestHead<'_>) -> Result<(), Mismatch<'_>> {
-        if !self.path.holds(head.path_only()) {
-            return Err(Mismatch::Path(&self.path));
+    pub fn check(&self, path: &str, head: &RequestHead<'_>) -> Result<(), Mismatch<'_>> {
+        let Self { path: path_condition, headers, query, cookies, grpc, millionths, impossible } = self;
+        let path = (!path_condition.holds(path)).then_some(Mismatch::Path(path_condition));
+        let header = || headers.iter().find(|header| !header.holds(head)).map(Mismatch::Header);
+        let parameter = || query.iter().find(|parameter| !parameter.holds(head)).map(Mismatch::Query);
+        let cookie = || cookies.iter().find(|cookie| !cookie.holds(head)).map(Mismatch::Cookie);
+        let grpc = || (*grpc && !head.is_grpc()).then_some(Mismatch::Grpc);
+        let chance = || millionths.filter(|share| !takes(*share, head)).map(Mismatch::Chance);
+        let never = || impossible.then_some(Mismatch::Impossible);
+        let first = path.or_else(header).or_else(parameter).or_else(cookie).or_else(grpc).or_else(chance).or_else(never);
+        first.map_or(Ok(()), Err)
+    }
+}
+
+/// Whether a route that takes so many of a million requests takes this one.
+fn takes(millionths: u32, head: &RequestHead<'_>) -> bool {
+    head.random % 1_000_000 < u64::from(millionths)
+}
+
+fn each<T, C>(list: &str, matchers: &[T], compile: impl Fn(&T) -> Result<C, CompileError>) -> Result<Box<[C]>, CompileError> {
+    let compiled = matchers.iter().enumerate().map(|(i, matcher)| compile(matcher).map_err(|error| error.within(&format!("{list}[{i}]"))));
+    compiled.collect()
+}
+
+/// Whether a condition asks for dynamic metadata to be there. No filter of ours leaves any, so that one which is inverted holds.
+fn needs_metadata(matchers: &[MetadataMatcher]) -> Result<bool, CompileError> {
+    let mut needed = false;
+    for MetadataMatcher { filter, path, value, invert } in matchers {
+        if filter.is_empty() || path.is_empty() || value.is_none() {
+            return Err(CompileError::new("dynamic_metadata", "needs a filter, a path and a value"));
         }
-        if let Some(header) = self.headers.iter().find(|header| !header.holds(head)) {
-            return Err(Mismatch::Header(header));
+        needed |= !invert;
+    }
+    Ok(needed)
+}
+
+/// Whether the client must have shown a certificate, which no client can here.
+fn needs_certificate(options: Option<&TlsContextMatchOptions>) -> bool {
+    let Some(TlsContextMatchOptions { presented, validated }) = options else { return false };
+    *presented == Some(true) || *validated == Some(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderName, HeaderValue};
+    use weir_xds::core::RuntimeFractionalPercent;
+    use weir_xds::matcher::string_matcher::MatchPattern;
+    use weir_xds::matcher::{FilterStateMatcher, StringMatcher, ValueMatcher, metadata_matcher::PathSegment};
+    use weir_xds::route::CookieMatcher;
+    use weir_xds::route::route_match::{GrpcRouteMatchOptions, PathSpecifier};
+    use weir_xds::types::FractionalPercent;
+
+    use super::*;
+
+    fn of_all() -> RouteMatch {
+        RouteMatch { path_specifier: Some(PathSpecifier::Prefix("/".into())), ..Default::default() }
+    }
+
+    fn matches(route_match: &RouteMatch, header: Option<(&'static str, &'static str)>, random: u64) -> bool {
+        let headers: HeaderMap =
+            header.into_iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect();
+        let head = RequestHead { method: "GET", scheme: "http", authority: "a", path: "/", headers: &headers, random };
+        let matcher = RouteMatcher::compile(route_match).expect("valid");
+        let matched = matcher.matches("/", &head);
+        assert_eq!(matcher.check("/", &head).is_ok(), matched, "check and matches differ: {route_match:?}");
+        matched
+    }
+
+    fn cookie(name: &str, invert_match: bool) -> RouteMatch {
+        let exact = StringMatcher { match_pattern: Some(MatchPattern::Exact("v1".into())), ignore_case: false };
+        let cookies = vec![CookieMatcher { name: name.into(), string_match: Some(exact), invert_match }];
+        RouteMatch { cookies, ..of_all() }
+    }
+
+    #[test]
+    fn a_route_for_a_cookie_takes_only_who_has_it() {
+        let cases = [
+            (None, false, false),
+            (Some("c=v1"), false, true),
+            (Some("c=\"v1\""), false, true),
+            (Some("d=v1; c=v2"), false, false),
+            (Some("d=v1; c=v1"), false, true),
+            (Some("C=v1"), false, false),
+            (None, true, true),
+            (Some("c=v1"), true, false),
+            (Some("c=v2"), true, true),
+        ];
+        for (value, invert, expected) in cases {
+            assert_eq!(matches(&cookie("c", invert), value.map(|value| ("cookie", value)), 0), expected, "{value:?}, inverted: {invert}");
         }
-        if let Some(parameter) = self.query.iter().find(|parameter| !parameter.holds(head)) {
-            return Err(Mismatch::Query(parameter));
-        }
-        if self.impossible { Err(Mismatch::Impossible) } else { Ok(()) }
+        assert!(RouteMatcher::compile(&cookie("", false)).is_err());
+        let nothing = CookieMatcher { name: "c".into(), ..Default::default() };
+        assert!(RouteMatcher::compile(&RouteMatch { cookies: vec![nothing], ..of_all() }).is_err());
+    }
+
+    #[test]
+    fn a_route_for_grpc_takes_only_grpc() {
+        let grpc = RouteMatch { grpc: Some(GrpcRouteMatchOptions {}), ..of_all() };
+        assert!(matches(&grpc, Some(("content-type", "application/grpc")), 0));
+        assert!(!matches(&grpc, Some(("content-type", "application/json")), 0) && !matches(&grpc, None, 0));
+    }
+
+    #[test]
+    fn a_route_for_a_share_takes_that_share_by_chance() {
+        let share = |numerator| RouteMatch {
+            runtime_fraction: Some(RuntimeFractionalPercent {
+                default_value: Some(FractionalPercent { numerator, denominator: 0 }),
+                runtime_key: "some.key".into(),
+            }),
+            ..of_all()
+        };
+        let taken = |numerator| (0..100).filter(|part| matches(&share(numerator), None, part * 10_000)).count();
+        assert_eq!((taken(0), taken(25), taken(100)), (0, 25, 100));
+        // A fraction without a value is none.
+        assert!(!matches(&RouteMatch { runtime_fraction: Some(RuntimeFractionalPercent::default()), ..of_all() }, None, 0));
+    }
+
+    #[test]
+    fn what_no_request_has_matches_nobody_and_inverted_everybody() {
+        let metadata = |invert| {
+            let path = vec![PathSegment::default()];
+            let matcher = MetadataMatcher { filter: "ns".into(), path, value: Some(ValueMatcher::default()), invert };
+            RouteMatch { dynamic_metadata: vec![matcher], ..of_all() }
+        };
+        assert!(!matches(&metadata(false), None, 0) && matches(&metadata(true), None, 0));
+        assert!(!matches(&RouteMatch { filter_state: vec![FilterStateMatcher::default()], ..of_all() }, None, 0));
+        let tls = |presented, validated| {
+            matches(&RouteMatch { tls_context: Some(TlsContextMatchOptions { presented, validated }), ..of_all() }, None, 0)
+        };
+        assert!(tls(None, None) && tls(Some(false), Some(false)) && !tls(Some(true), None) && !tls(None, Some(true)));
+        assert!(RouteMatcher::compile(&RouteMatch { dynamic_metadata: vec![MetadataMatcher::default()], ..of_all() }).is_err());
     }
 }

@@ -1,7 +1,8 @@
-//! The texts that an xDS resource brings along, for access logs and for people.
+//! What an xDS resource brings along, as texts for access logs, headers and people.
 
 use weir_xds::core::Metadata as XdsMetadata;
-use weir_xds::values::metadata_text;
+use weir_xds::prost_types::{Struct, Value, value::Kind};
+use weir_xds::values::json;
 
 /// Ends a part. Texts with it are left out: there are none that people read.
 const END: char = '\0';
@@ -17,21 +18,13 @@ impl Metadata {
     /// Keeps the texts of an xDS resource's metadata.
     pub fn compile(metadata: Option<&XdsMetadata>) -> Self {
         let mut all = String::new();
-        for (metadata, namespace) in
-            metadata.into_iter().flat_map(|metadata| metadata.filter_metadata.keys().map(move |key| (metadata, key)))
-        {
-            for key in metadata.filter_metadata[namespace].fields.keys() {
-                let parts = metadata_text(metadata, namespace, key).map(|text| [namespace.as_str(), key.as_str(), text]);
-                for part in parts.filter(|parts| !parts.iter().any(|part| part.contains(END))).into_iter().flatten() {
-                    all.push_str(part);
-                    all.push(END);
-                }
-            }
+        for (namespace, fields) in metadata.into_iter().flat_map(|metadata| &metadata.filter_metadata) {
+            append_all(namespace, "", fields, &mut all);
         }
         Self(all.into())
     }
 
-    /// The text of a namespace and key.
+    /// The text of a namespace and key; the key of what stands inside of something is `outer:inner`.
     pub fn get(&self, namespace: &str, key: &str) -> Option<&str> {
         let mut parts = self.0.split(END);
         loop {
@@ -39,6 +32,28 @@ impl Metadata {
             if (own_namespace, own_key) == (namespace, key) {
                 return Some(text);
             }
+        }
+    }
+}
+
+/// Appends fields as texts, and the fields of those that have some.
+fn append_all(namespace: &str, outer: &str, fields: &Struct, all: &mut String) {
+    for (key, Value { kind }) in &fields.fields {
+        let key = format!("{outer}{key}");
+        let text = match kind {
+            Some(Kind::StringValue(text)) => text.clone(),
+            Some(Kind::NullValue(_)) | None => continue,
+            Some(kind) => json(kind).to_string(),
+        };
+        let parts = [namespace, &key, &text];
+        if !parts.iter().any(|part| part.contains(END)) {
+            for part in parts {
+                all.push_str(part);
+                all.push(END);
+            }
+        }
+        if let Some(Kind::StructValue(fields)) = kind {
+            append_all(namespace, &format!("{key}:"), fields, all);
         }
     }
 }
@@ -57,8 +72,23 @@ mod tests {
         {
             set_metadata(&mut written, namespace, key, text(value));
         }
+        let kinds = [
+            text("x"),
+            Value { kind: Some(Kind::NumberValue(1.5)) },
+            Value { kind: Some(Kind::BoolValue(true)) },
+            Value { kind: Some(Kind::NullValue(0)) },
+        ];
+        let list = Value { kind: Some(Kind::ListValue(weir_xds::prost_types::ListValue { values: kinds.into() })) };
+        let fields = [("a", text("b")), ("list", list), ("n", Value { kind: Some(Kind::NumberValue(7.0)) })];
+        let fields = fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let object = Value { kind: Some(Kind::StructValue(Struct { fields })) };
+        set_metadata(&mut written, "ns", "object", object);
         let metadata = Metadata::compile(Some(&written));
         let cases = [
+            ("ns", "object", Some(r#"{"a":"b","list":["x",1.5,true,null],"n":7}"#)),
+            ("ns", "object:a", Some("b")),
+            ("ns", "object:n", Some("7")),
+            ("ns", "object:none", None),
             ("weir", "source", Some("a.yaml:12")),
             ("istio", "config", Some("/apis/a")),
             ("w", "", Some("")),

@@ -1,7 +1,6 @@
 //! Conditions on the path: the part of a `RouteMatch` that every route has.
 
 use regex::bytes::Regex;
-use weir_xds::route::RouteMatch;
 use weir_xds::route::route_match::PathSpecifier;
 
 use crate::error::CompileError;
@@ -34,12 +33,17 @@ impl PathCondition {
     ///
     /// # Errors
     /// If it is missing, not valid, or of a kind that is not carried out.
-    pub fn compile(route_match: &RouteMatch) -> Result<Self, CompileError> {
-        let ignore_case = route_match.case_sensitive == Some(false);
+    pub fn compile(specifier: Option<&PathSpecifier>, case_sensitive: Option<bool>) -> Result<Self, CompileError> {
+        let ignore_case = case_sensitive == Some(false);
         let fold = |text: &str| -> Box<str> { if ignore_case { text.to_ascii_lowercase().into() } else { text.into() } };
-        let path = match &route_match.path_specifier {
+        let path = match specifier {
             Some(PathSpecifier::Path(path)) => PathMatch::Exact(fold(path)),
             Some(PathSpecifier::Prefix(prefix)) => PathMatch::Prefix(fold(prefix)),
+            Some(PathSpecifier::PathSeparatedPrefix(prefix))
+                if prefix.len() < 2 || prefix.ends_with('/') || prefix.contains(['?', '#']) =>
+            {
+                return Err(CompileError::new("path_separated_prefix", format!("`{prefix}` does not end with a segment of a path")));
+            }
             Some(PathSpecifier::PathSeparatedPrefix(prefix)) => PathMatch::SegmentPrefix(fold(prefix)),
             Some(PathSpecifier::SafeRegex(regex)) => {
                 let regex = compile_regex(regex).map_err(|error| error.within("safe_regex"))?;
@@ -68,6 +72,19 @@ impl PathCondition {
             Some(start) if self.ignore_case => start.eq_ignore_ascii_case(prefix.as_bytes()),
             Some(start) => start == prefix.as_bytes(),
             None => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_of_segments_ends_with_one() {
+        for (prefix, valid) in [("/a", true), ("/a/b", true), ("/", false), ("", false), ("/a/", false), ("/a?", false), ("/a#b", false)] {
+            let compiled = PathCondition::compile(Some(&PathSpecifier::PathSeparatedPrefix(prefix.into())), None);
+            assert_eq!(compiled.is_ok(), valid, "{prefix}");
         }
     }
 }

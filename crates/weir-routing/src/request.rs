@@ -1,6 +1,9 @@
 //! What routing looks at in a request.
 
 use http::HeaderMap;
+use http::header::{CONTENT_TYPE, COOKIE};
+
+use crate::grpc;
 
 /// A request's head, borrowed from wherever it lives.
 #[derive(Debug, Clone, Copy)]
@@ -15,6 +18,9 @@ pub struct RequestHead<'a> {
     pub path: &'a str,
     /// All other headers.
     pub headers: &'a HeaderMap,
+    /// What chance gave this request: a route may take only some requests. It stays the same however often the request is
+    /// matched.
+    pub random: u64,
 }
 
 impl<'a> RequestHead<'a> {
@@ -33,6 +39,27 @@ impl<'a> RequestHead<'a> {
         let pairs = self.query()?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
         pairs.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value)
     }
+
+    /// Whether it is a gRPC call.
+    pub fn is_grpc(&self) -> bool {
+        self.headers.get(CONTENT_TYPE).is_some_and(grpc::is_content_type)
+    }
+
+    /// The first value of a cookie.
+    pub fn cookie(&self, name: &str) -> Option<&'a [u8]> {
+        cookie(self.headers, name)
+    }
+}
+
+/// The first value of a cookie. As in Envoy, what has no `=` is passed over, only spaces before the name are, and quotes
+/// around the value do not belong to it.
+pub(crate) fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
+    let pairs = headers.get_all(COOKIE).into_iter().flat_map(|header| header.as_bytes().split(|byte| *byte == b';'));
+    let value = pairs.into_iter().find_map(|pair| {
+        let pair = &pair[pair.iter().take_while(|byte| **byte == b' ').count()..];
+        pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")
+    })?;
+    Some(value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(value))
 }
 
 /// The scheme that a proxy before this one tells in `x-forwarded-proto`. At the edge of a mesh nobody is believed but
@@ -50,7 +77,28 @@ pub fn told_scheme(headers: &HeaderMap, edge: bool, trusted_hops: u32) -> Option
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
+
+    #[test]
+    fn cookies_are_read_as_envoy_reads_them() {
+        let headers: HeaderMap =
+            ["a=1; b=\"2\";c=; d", "a=3;e = 4;f=\""].map(|text| (COOKIE, HeaderValue::from_static(text))).into_iter().collect();
+        let cases: [(&str, Option<&str>); 8] = [
+            ("a", Some("1")),
+            ("b", Some("2")),
+            ("c", Some("")),
+            ("d", None),
+            ("e", None),
+            ("e ", Some(" 4")),
+            ("f", Some("\"")),
+            ("g", None),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(cookie(&headers, name), expected.map(str::as_bytes), "{name}");
+        }
+    }
 
     #[test]
     fn at_the_edge_only_trusted_proxies_are_believed_about_the_scheme() {

@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
 use weir_xds::envoy::extensions::retry::priority::previous_priorities::v3::PreviousPrioritiesConfig;
+use weir_xds::prost_types::Duration as XdsDuration;
 use weir_xds::route::HeaderMatcher;
 use weir_xds::route::RetryPolicy as Policy;
 use weir_xds::route::retry_policy::retry_priority::ConfigType;
-use weir_xds::route::retry_policy::{RateLimitedRetryBackOff, ResetHeaderFormat, RetryPriority};
+use weir_xds::route::retry_policy::{
+    RateLimitedRetryBackOff, ResetHeader, ResetHeaderFormat, RetryBackOff, RetryHostPredicate, RetryPriority,
+};
 use weir_xds::values::std_duration;
 
 use crate::condition::HeaderCondition;
@@ -127,13 +130,18 @@ const MAX_RESET: Duration = Duration::from_secs(300);
 
 impl RateLimited {
     fn compile(back_off: &RateLimitedRetryBackOff) -> Result<Self, CompileError> {
-        let mut headers = vec![];
-        for header in &back_off.reset_headers {
-            let name = HeaderName::try_from(header.name.as_str());
-            let name = name.map_err(|_| CompileError::new("reset_headers", format!("`{}` is no name of a header", header.name)))?;
-            headers.push((name, header.format()));
+        let RateLimitedRetryBackOff { reset_headers, max_interval } = back_off;
+        if reset_headers.is_empty() {
+            return Err(CompileError::missing("rate_limited_retry_back_off.reset_headers"));
         }
-        Ok(Self { headers, max_interval: back_off.max_interval.as_ref().map_or(MAX_RESET, std_duration) })
+        let mut headers = vec![];
+        for header in reset_headers {
+            let ResetHeader { name, format: _ } = header;
+            let parsed = HeaderName::try_from(name.as_str());
+            let parsed = parsed.map_err(|_| CompileError::new("reset_headers", format!("`{name}` is no name of a header")))?;
+            headers.push((parsed, header.format()));
+        }
+        Ok(Self { headers, max_interval: max_interval.as_ref().map_or(MAX_RESET, std_duration) })
     }
 
     /// How long an answer with these headers asks to wait, at this time since 1970.
@@ -158,31 +166,75 @@ impl RetryPolicy {
     /// # Errors
     /// If it names a predicate that is not known.
     pub fn compile(policy: &Policy) -> Result<Self, CompileError> {
-        let back_off = policy.retry_back_off.as_ref();
-        let base = back_off.and_then(|b| b.base_interval.as_ref()).map_or(DEFAULT_BASE, std_duration).max(Duration::from_millis(1));
-        let mut other_hosts = false;
-        for predicate in &policy.retry_host_predicate {
-            match predicate.name.as_str() {
-                "envoy.retry_host_predicates.previous_hosts" => other_hosts = true,
-                name => return Err(CompileError::new("retry_host_predicate", format!("`{name}` is not known"))),
-            }
+        let Policy {
+            retry_on,
+            num_retries,
+            per_try_timeout,
+            per_try_idle_timeout,
+            retry_priority,
+            retry_host_predicate,
+            retry_options_predicates,
+            host_selection_retry_max_attempts,
+            retriable_status_codes,
+            retry_back_off,
+            rate_limited_retry_back_off,
+            retriable_headers,
+            retriable_request_headers,
+            // It is reported as not carried out.
+            refresh_cluster_on_retry: _,
+        } = policy;
+        if !retry_options_predicates.is_empty() {
+            return Err(CompileError::unsupported("retry_options_predicates"));
         }
+        let (base_interval, max_interval) = intervals(retry_back_off.as_ref()).map_err(|error| error.within("retry_back_off"))?;
         Ok(Self {
-            on: RetryOn::parse(&policy.retry_on),
-            retries: policy.num_retries.unwrap_or(1),
-            per_try_timeout: policy.per_try_timeout.as_ref().map(std_duration).filter(|timeout| !timeout.is_zero()),
-            per_try_idle_timeout: policy.per_try_idle_timeout.as_ref().map(std_duration).filter(|timeout| !timeout.is_zero()),
-            headers: conditions(&policy.retriable_headers).map_err(|error| error.within("retriable_headers"))?,
-            request_headers: conditions(&policy.retriable_request_headers).map_err(|error| error.within("retriable_request_headers"))?,
-            rate_limited: policy.rate_limited_retry_back_off.as_ref().map(RateLimited::compile).transpose()?,
-            status_codes: policy.retriable_status_codes.iter().filter_map(|code| u16::try_from(*code).ok()).collect(),
-            base_interval: base,
-            max_interval: back_off.and_then(|b| b.max_interval.as_ref()).map_or(base * 10, std_duration),
-            other_hosts,
-            host_selection_attempts: u32::try_from(policy.host_selection_retry_max_attempts).unwrap_or(0).max(1),
-            other_priorities: policy.retry_priority.as_ref().map(other_priorities).transpose()?,
+            on: RetryOn::parse(retry_on),
+            retries: num_retries.unwrap_or(1),
+            per_try_timeout: per_try_timeout.as_ref().map(std_duration).filter(|timeout| !timeout.is_zero()),
+            per_try_idle_timeout: per_try_idle_timeout.as_ref().map(std_duration).filter(|timeout| !timeout.is_zero()),
+            headers: conditions(retriable_headers).map_err(|error| error.within("retriable_headers"))?,
+            request_headers: conditions(retriable_request_headers).map_err(|error| error.within("retriable_request_headers"))?,
+            rate_limited: rate_limited_retry_back_off.as_ref().map(RateLimited::compile).transpose()?,
+            status_codes: retriable_status_codes.iter().filter_map(|code| u16::try_from(*code).ok()).collect(),
+            base_interval,
+            max_interval,
+            other_hosts: avoids_hosts(retry_host_predicate)?,
+            host_selection_attempts: u32::try_from(*host_selection_retry_max_attempts).unwrap_or(0).max(1),
+            other_priorities: retry_priority.as_ref().map(other_priorities).transpose()?,
         })
     }
+}
+
+/// The first pause, and the longest.
+fn intervals(back_off: Option<&RetryBackOff>) -> Result<(Duration, Duration), CompileError> {
+    let Some(RetryBackOff { base_interval, max_interval }) = back_off else { return Ok((DEFAULT_BASE, DEFAULT_BASE * 10)) };
+    let positive = |field: &str, interval: &XdsDuration| {
+        let interval = std_duration(interval);
+        if interval.is_zero() {
+            return Err(CompileError::new(field, "must be greater than 0"));
+        }
+        // Envoy rounds.
+        Ok(interval.max(Duration::from_millis(1)))
+    };
+    let base = base_interval.as_ref().ok_or_else(|| CompileError::missing("base_interval"))?;
+    let base = positive("base_interval", base)?;
+    let max = max_interval.as_ref().map_or(Ok(base * 10), |interval| positive("max_interval", interval))?;
+    if max < base {
+        return Err(CompileError::new("max_interval", "must not be less than base_interval"));
+    }
+    Ok((base, max))
+}
+
+/// Whether an attempt avoids the instances of earlier ones, which is the only predicate that is carried out.
+fn avoids_hosts(predicates: &[RetryHostPredicate]) -> Result<bool, CompileError> {
+    let mut other_hosts = false;
+    for RetryHostPredicate { name, config_type: _ } in predicates {
+        match name.as_str() {
+            "envoy.retry_host_predicates.previous_hosts" => other_hosts = true,
+            name => return Err(CompileError::new("retry_host_predicate", format!("`{name}` is not known"))),
+        }
+    }
+    Ok(other_hosts)
 }
 
 /// The only retry priority that Envoy knows.
@@ -207,8 +259,6 @@ fn conditions(matchers: &[HeaderMatcher]) -> Result<Vec<HeaderCondition>, Compil
 
 #[cfg(test)]
 mod tests {
-    use weir_xds::route::retry_policy::ResetHeader;
-
     use super::*;
 
     #[test]
@@ -243,6 +293,28 @@ mod tests {
     fn what_is_not_said_is_envoys_default() {
         let policy = RetryPolicy::compile(&Policy { retry_on: "reset".into(), ..Default::default() }).expect("valid");
         assert_eq!((policy.retries, policy.base_interval, policy.max_interval), (1, Duration::from_millis(25), Duration::from_millis(250)));
+    }
+
+    #[test]
+    fn pauses_that_make_no_sense_are_refused() {
+        let compile = |base: Option<u64>, max: Option<u64>| {
+            let of = |millis: Option<u64>| millis.map(|millis| weir_xds::values::duration(Duration::from_millis(millis)));
+            let back_off = RetryBackOff { base_interval: of(base), max_interval: of(max) };
+            let policy = RetryPolicy::compile(&Policy { retry_back_off: Some(back_off), ..Default::default() });
+            policy.ok().map(|policy| (policy.base_interval.as_millis(), policy.max_interval.as_millis()))
+        };
+        assert_eq!((compile(Some(2), None), compile(Some(2), Some(5))), (Some((2, 20)), Some((2, 5))));
+        assert_eq!((compile(None, Some(5)), compile(Some(0), None), compile(Some(5), Some(2))), (None, None, None));
+    }
+
+    #[test]
+    fn what_is_not_carried_out_is_refused() {
+        let predicate = |name: &str| vec![RetryHostPredicate { name: name.into(), config_type: None }];
+        let of = |policy: Policy| RetryPolicy::compile(&policy).is_ok();
+        assert!(of(Policy { retry_host_predicate: predicate("envoy.retry_host_predicates.previous_hosts"), ..Default::default() }));
+        assert!(!of(Policy { retry_host_predicate: predicate("envoy.retry_host_predicates.omit_host_metadata"), ..Default::default() }));
+        assert!(!of(Policy { retry_options_predicates: vec![Default::default()], ..Default::default() }));
+        assert!(!of(Policy { rate_limited_retry_back_off: Some(RateLimitedRetryBackOff::default()), ..Default::default() }));
     }
 
     #[test]

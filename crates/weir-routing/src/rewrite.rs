@@ -1,71 +1,52 @@
 //! How a route changes the path, and where its redirects lead.
 
-use std::fmt::Write as _;
-
-use regex::bytes::Regex;
-use weir_xds::matcher::RegexMatchAndSubstitute;
 use weir_xds::route::RedirectAction;
 use weir_xds::route::redirect_action::{PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier};
 
 use crate::error::CompileError;
 use crate::path::{PathCondition, PathMatch};
 use crate::request::RequestHead;
-use crate::text_match::compile_search;
+use crate::substitution::Substitution;
 
 /// What takes the place of a request's path. The query stays.
 #[derive(Debug, Clone)]
 pub enum PathRewrite {
     /// Takes the place of what the route's condition matched: the prefix, or the whole path.
     Matched(Box<str>),
-    /// Takes the place of every occurrence of an expression; `${1}` stands for its first group.
-    Regex(Box<Regex>, Box<str>),
+    /// Takes the place of every find of an expression.
+    Regex(Box<Substitution>),
 }
 
 impl PathRewrite {
-    /// Compiles Envoy's `regex_rewrite`.
-    ///
-    /// # Errors
-    /// If the expression is not valid.
-    pub fn compile_regex(rewrite: &RegexMatchAndSubstitute) -> Result<Self, CompileError> {
-        let pattern = rewrite.pattern.as_ref().ok_or_else(|| CompileError::missing("pattern"))?;
-        Ok(Self::Regex(Box::new(compile_search(pattern)?), substitution(&rewrite.substitution).into()))
-    }
-
     /// The new path with the query of the old one.
     pub fn apply(&self, condition: &PathCondition, path: &str) -> String {
         let (only, query) = split_query(path);
-        let rewritten = match self {
+        match self {
             Self::Matched(new) => {
                 let rest = match &condition.path {
                     PathMatch::Prefix(prefix) | PathMatch::SegmentPrefix(prefix) => only.get(prefix.len()..).unwrap_or_default(),
                     PathMatch::Exact(_) | PathMatch::Regex(_) => "",
                 };
-                return format!("{new}{rest}{query}");
+                format!("{new}{rest}{query}")
             }
-            Self::Regex(regex, new) => regex.replace_all(only.as_bytes(), new.as_bytes()),
-        };
-        format!("{}{query}", String::from_utf8_lossy(&rewritten))
-    }
-}
-
-/// RE2's `\1` as this library's `${1}`.
-fn substitution(text: &str) -> String {
-    let mut out = String::new();
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        match (c, if c == '\\' { chars.next() } else { None }) {
-            ('\\', Some(digit)) if digit.is_ascii_digit() => drop(write!(out, "${{{digit}}}")),
-            ('\\', Some(other)) => out.push(other),
-            ('$', _) => out.push_str("$$"),
-            (c, _) => out.push(c),
+            Self::Regex(substitution) => format!("{}{query}", substitution.apply(only)),
         }
     }
-    out
 }
 
 /// A path, and its query with the `?`.
 fn split_query(path: &str) -> (&str, &str) {
     path.split_at(path.find('?').unwrap_or(path.len()))
+}
+
+/// Where a request by plain HTTP is sent that must come by TLS: the same place, even where it named a port.
+pub fn to_https(head: &RequestHead<'_>) -> String {
+    format!("https://{}{}", head.authority, head.path)
+}
+
+/// Where an answer leads that is 201 or a redirect by its status alone: to what was asked for.
+pub fn to_itself(head: &RequestHead<'_>) -> String {
+    format!("{}://{}{}", head.scheme, head.authority, head.path)
 }
 
 /// An answer that sends the client elsewhere.
@@ -88,21 +69,19 @@ enum RedirectPath {
 }
 
 impl Redirect {
-    /// A redirect to the same place by `https`, as `require_tls` asks for it.
-    pub fn to_https() -> Self {
-        Self { scheme: Some("https".into()), ..Self::to_itself() }
-    }
-
-    /// A redirect to the same place: its location is the request's own.
-    pub fn to_itself() -> Self {
-        Self { status: 301, scheme: None, host: None, port: None, path: RedirectPath::Same, strip_query: false }
-    }
-
     /// Compiles Envoy's redirect.
     ///
     /// # Errors
     /// If an expression of it is not valid.
     pub fn compile(redirect: &RedirectAction) -> Result<Self, CompileError> {
+        let RedirectAction {
+            host_redirect,
+            port_redirect,
+            response_code: _,
+            strip_query,
+            scheme_rewrite_specifier,
+            path_rewrite_specifier,
+        } = redirect;
         let status = match redirect.response_code() {
             RedirectResponseCode::MovedPermanently => 301,
             RedirectResponseCode::Found => 302,
@@ -110,30 +89,33 @@ impl Redirect {
             RedirectResponseCode::TemporaryRedirect => 307,
             RedirectResponseCode::PermanentRedirect => 308,
         };
-        let scheme = match &redirect.scheme_rewrite_specifier {
+        let scheme = match scheme_rewrite_specifier {
             Some(SchemeRewriteSpecifier::HttpsRedirect(true)) => Some("https".into()),
-            Some(SchemeRewriteSpecifier::SchemeRedirect(scheme)) => Some(scheme.to_ascii_lowercase().into()),
-            Some(SchemeRewriteSpecifier::HttpsRedirect(false)) | None => None,
+            Some(SchemeRewriteSpecifier::SchemeRedirect(scheme)) if !scheme.is_empty() => Some(scheme.as_str().into()),
+            Some(SchemeRewriteSpecifier::SchemeRedirect(_) | SchemeRewriteSpecifier::HttpsRedirect(false)) | None => None,
         };
-        let path = match &redirect.path_rewrite_specifier {
+        let path = match path_rewrite_specifier {
             Some(PathRewriteSpecifier::PathRedirect(path)) if !path.is_empty() => RedirectPath::To(path.as_str().into()),
-            Some(PathRewriteSpecifier::PrefixRewrite(prefix)) => RedirectPath::Rewrite(PathRewrite::Matched(prefix.as_str().into())),
-            Some(PathRewriteSpecifier::RegexRewrite(rewrite)) => RedirectPath::Rewrite(PathRewrite::compile_regex(rewrite)?),
+            Some(PathRewriteSpecifier::PrefixRewrite(prefix)) if !prefix.is_empty() => {
+                RedirectPath::Rewrite(PathRewrite::Matched(prefix.as_str().into()))
+            }
+            Some(PathRewriteSpecifier::RegexRewrite(rewrite)) => {
+                let substitution = Substitution::compile(rewrite).map_err(|error| error.within("regex_rewrite"))?;
+                RedirectPath::Rewrite(PathRewrite::Regex(Box::new(substitution)))
+            }
+            Some(PathRewriteSpecifier::PathRewrite(template)) if !template.is_empty() => {
+                return Err(CompileError::unsupported("path_rewrite"));
+            }
             _ => RedirectPath::Same,
         };
         Ok(Self {
             status,
             scheme,
-            host: (!redirect.host_redirect.is_empty()).then(|| redirect.host_redirect.as_str().into()),
-            port: u16::try_from(redirect.port_redirect).ok().filter(|port| *port != 0),
+            host: (!host_redirect.is_empty()).then(|| host_redirect.as_str().into()),
+            port: u16::try_from(*port_redirect).ok().filter(|port| *port != 0),
             path,
-            strip_query: redirect.strip_query,
+            strip_query: *strip_query,
         })
-    }
-
-    /// The value of the `location` header for a request that no route was asked about.
-    pub fn location_of_whole_path(&self, head: &RequestHead<'_>) -> String {
-        self.location(&PathCondition { path: PathMatch::Prefix("".into()), ignore_case: false }, head)
     }
 
     /// The value of the `location` header for a request that satisfied the route's condition.
@@ -174,14 +156,12 @@ impl Redirect {
 #[cfg(test)]
 mod tests {
     use http::HeaderMap;
-    use weir_xds::matcher::RegexMatcher;
-    use weir_xds::route::RouteMatch;
     use weir_xds::route::route_match::PathSpecifier;
 
     use super::*;
 
     fn condition(path: PathSpecifier) -> PathCondition {
-        PathCondition::compile(&RouteMatch { path_specifier: Some(path), ..Default::default() }).expect("valid")
+        PathCondition::compile(Some(&path), None).expect("valid")
     }
 
     fn prefix(prefix: &str) -> PathCondition {
@@ -197,17 +177,9 @@ mod tests {
         assert_eq!(rewrite("/new", &condition(PathSpecifier::Path("/old".into())), "/old?q"), "/new?q");
     }
 
-    #[test]
-    fn every_occurrence_is_replaced_and_the_query_kept() {
-        let pattern = Some(RegexMatcher { regex: "/v([0-9])".into(), ..Default::default() });
-        let rewrite = RegexMatchAndSubstitute { pattern, substitution: "/$\\1".into() };
-        let rewrite = PathRewrite::compile_regex(&rewrite).expect("valid");
-        assert_eq!(rewrite.apply(&prefix("/"), "/v1/v2?x=/v3"), "/$1/$2?x=/v3");
-    }
-
     fn location(action: RedirectAction, authority: &str, path: &str) -> String {
         let headers = HeaderMap::new();
-        let head = RequestHead { method: "GET", scheme: "http", authority, path, headers: &headers };
+        let head = RequestHead { method: "GET", scheme: "http", authority, path, headers: &headers, random: 0 };
         Redirect::compile(&action).expect("valid").location(&prefix("/"), &head)
     }
 
@@ -221,9 +193,20 @@ mod tests {
         assert_eq!(location(to("/new"), "a.test", "/x?q=1"), "http://a.test/new?q=1");
         assert_eq!(location(to("/new?z"), "a.test", "/x?q=1"), "http://a.test/new?z");
         assert_eq!(location(to("new"), "a.test", "/x?q=1"), "http://a.test/new?q=1");
+        let ftp =
+            RedirectAction { scheme_rewrite_specifier: Some(SchemeRewriteSpecifier::SchemeRedirect("FTP".into())), ..Default::default() };
+        assert_eq!(location(ftp, "a.test", "/x"), "FTP://a.test/x");
         assert_eq!(location(https.clone(), "a.test:80", "/x"), "https://a.test/x");
         assert_eq!(location(https.clone(), "a.test:8081", "/x"), "https://a.test:8081/x");
         assert_eq!(location(RedirectAction { port_redirect: 8443, ..https }, "a.test:8081", "/"), "https://a.test:8443/");
         assert_eq!(location(RedirectAction { host_redirect: "b.test".into(), ..Default::default() }, "a.test:8081", "/"), "http://b.test/");
+    }
+
+    #[test]
+    fn the_way_to_tls_keeps_a_port_that_was_named() {
+        let headers = HeaderMap::new();
+        let head = RequestHead { method: "GET", scheme: "http", authority: "a.test:80", path: "/x?q", headers: &headers, random: 0 };
+        assert_eq!(to_https(&head), "https://a.test:80/x?q");
+        assert_eq!(to_itself(&head), "http://a.test:80/x?q");
     }
 }

@@ -5,9 +5,11 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use http::HeaderName;
 use weir_xds::Message;
+use weir_xds::route::route_action::RequestMirrorPolicy;
 use weir_xds::route::virtual_host::TlsRequirementType;
-use weir_xds::route::{Route as XdsRoute, RouteConfiguration, VirtualHost as XdsVirtualHost};
+use weir_xds::route::{Route as XdsRoute, RouteConfiguration, RouteMatch, VirtualHost as XdsVirtualHost};
 
 use crate::action::{Action, Shared};
 use crate::error::CompileError;
@@ -30,6 +32,14 @@ pub struct RouteTable {
     pub virtual_hosts: Vec<Arc<VirtualHost>>,
     hosts: HostIndex,
     ignore_port: bool,
+    /// The header that names the virtual host, if it is not the authority.
+    host_header: Option<HeaderName>,
+    /// Whether routes do not see what follows a `;` in the path.
+    ignore_path_parameters: bool,
+    /// Headers that are not believed and are taken from requests before they are routed.
+    pub untrusted_headers: Box<[HeaderName]>,
+    /// Whether of header changes the most special comes last, and so wins.
+    most_specific_last: bool,
     /// Changes to all requests.
     pub request_headers: HeaderChanges,
     /// Changes to all responses.
@@ -52,6 +62,10 @@ pub struct VirtualHost {
     pub require_tls: RequireTls,
     /// Whether `x-envoy-attempt-count` is set on requests.
     pub attempt_count: bool,
+    /// Whether it is set on answers.
+    pub attempt_count_in_answer: bool,
+    /// Whether an attempt that is made again tells in `x-envoy-is-timeout-retry` if the one before took too long.
+    pub tells_timeout_retry: bool,
     /// Changes to its requests.
     pub request_headers: HeaderChanges,
     /// Changes to its responses.
@@ -97,10 +111,13 @@ pub struct Route {
 struct Fingerprint(u64, u64);
 
 impl Fingerprint {
-    fn of(bytes: &[u8]) -> Self {
+    /// Of a virtual host, and of what it has from its table.
+    fn of(host: &XdsVirtualHost, inherited: &Inherited) -> Self {
+        let bytes = host.encode_to_vec();
+        let mirrors: Vec<Vec<u8>> = inherited.mirrors.iter().map(Message::encode_to_vec).collect();
         let hash = |seed: u64| {
             let mut hasher = DefaultHasher::new();
-            (seed, bytes).hash(&mut hasher);
+            (seed, &bytes, &mirrors, inherited.max_body).hash(&mut hasher);
             hasher.finish()
         };
         Self(hash(1), hash(2))
@@ -125,54 +142,149 @@ pub enum Decision {
     NoVirtualHost,
 }
 
+/// Envoy's limit of the body of a direct response, where none is given.
+const MAX_BODY: u32 = 4096;
+
+/// What virtual hosts have from their table, if they say nothing themselves.
+struct Inherited {
+    mirrors: Arc<[RequestMirrorPolicy]>,
+    max_body: usize,
+}
+
+fn header_name(field: &str, name: &str) -> Result<HeaderName, CompileError> {
+    HeaderName::try_from(name).map_err(|_| CompileError::new(field, format!("`{name}` is no name of a header")))
+}
+
+/// Compiles virtual hosts, taking over from `previous` what did not change, and files them by their domains.
+fn virtual_hosts(
+    hosts: &[XdsVirtualHost],
+    inherited: &Inherited,
+    previous: Option<&RouteTable>,
+) -> Result<(HostIndex, Vec<Arc<VirtualHost>>), CompileError> {
+    let known: HashMap<Fingerprint, &Arc<VirtualHost>> =
+        previous.into_iter().flat_map(|table| &table.virtual_hosts).map(|host| (host.fingerprint, host)).collect();
+    let (mut index, mut compiled) = (HostIndex::default(), vec![]);
+    for (number, host) in hosts.iter().enumerate() {
+        let within = |error: CompileError| error.within(&format!("virtual_hosts[{}]", host.name));
+        for domain in &host.domains {
+            index.insert(domain, number as u32).map_err(within)?;
+        }
+        let fingerprint = Fingerprint::of(host, inherited);
+        compiled.push(match known.get(&fingerprint) {
+            Some(known) => Arc::clone(known),
+            None => Arc::new(VirtualHost::compile(host, inherited, fingerprint).map_err(within)?),
+        });
+    }
+    Ok((index, compiled))
+}
+
 impl RouteTable {
     /// Compiles a route configuration, taking over from `previous` what did not change.
     ///
     /// # Errors
     /// If any part of it is not valid; nothing of it is to be used then.
     pub fn compile(config: &RouteConfiguration, previous: Option<&RouteTable>) -> Result<Self, CompileError> {
-        let known: HashMap<Fingerprint, &Arc<VirtualHost>> =
-            previous.into_iter().flat_map(|table| &table.virtual_hosts).map(|host| (host.fingerprint, host)).collect();
-        let mut hosts = HostIndex::default();
-        let mut virtual_hosts = vec![];
-        for (number, host) in config.virtual_hosts.iter().enumerate() {
-            let within = |error: CompileError| error.within(&format!("virtual_hosts[{}]", host.name));
-            for domain in &host.domains {
-                hosts.insert(domain, number as u32).map_err(within)?;
-            }
-            let fingerprint = Fingerprint::of(&host.encode_to_vec());
-            virtual_hosts.push(match known.get(&fingerprint) {
-                Some(known) => Arc::clone(known),
-                None => Arc::new(VirtualHost::compile(host, fingerprint).map_err(within)?),
-            });
+        let RouteConfiguration {
+            name,
+            virtual_hosts: hosts,
+            vhds,
+            internal_only_headers,
+            response_headers_to_add,
+            response_headers_to_remove,
+            request_headers_to_add,
+            request_headers_to_remove,
+            most_specific_header_mutations_wins,
+            max_direct_response_body_size_bytes,
+            request_mirror_policies,
+            ignore_port_in_host_matching,
+            vhost_header,
+            ignore_path_parameters_in_path_matching,
+            route_specifiers,
+            // A route that names a plugin is refused.
+            cluster_specifier_plugins: _,
+            metadata: _,
+            typed_per_filter_config,
+            // This is reported as not carried out.
+            validate_clusters: _,
+        } = config;
+        if vhds.is_some() {
+            return Err(CompileError::unsupported("vhds"));
         }
-        let within = |error: CompileError| error.within("headers_to_add");
+        if !route_specifiers.is_empty() {
+            return Err(CompileError::unsupported("route_specifiers"));
+        }
+        let max_body = max_direct_response_body_size_bytes.unwrap_or(MAX_BODY) as usize;
+        let inherited = Inherited { mirrors: request_mirror_policies.as_slice().into(), max_body };
+        let (index, virtual_hosts) = virtual_hosts(hosts, &inherited, previous)?;
+        let changes = |field: &str, add: &[_], remove: &[_]| HeaderChanges::of_route(add, remove).map_err(|error| error.within(field));
         Ok(Self {
-            name: config.name.as_str().into(),
+            name: name.as_str().into(),
             virtual_hosts,
-            hosts,
-            ignore_port: config.ignore_port_in_host_matching,
-            request_headers: HeaderChanges::compile(&config.request_headers_to_add, &config.request_headers_to_remove).map_err(within)?,
-            response_headers: HeaderChanges::compile(&config.response_headers_to_add, &config.response_headers_to_remove)
-                .map_err(within)?,
-            filters: Overrides::compile(&config.typed_per_filter_config)?,
+            hosts: index,
+            ignore_port: *ignore_port_in_host_matching,
+            host_header: (!vhost_header.is_empty()).then(|| header_name("vhost_header", vhost_header)).transpose()?,
+            ignore_path_parameters: *ignore_path_parameters_in_path_matching,
+            untrusted_headers: internal_only_headers
+                .iter()
+                .map(|name| header_name("internal_only_headers", name))
+                .collect::<Result<_, _>>()?,
+            most_specific_last: *most_specific_header_mutations_wins,
+            request_headers: changes("request_headers_to_add", request_headers_to_add, request_headers_to_remove)?,
+            response_headers: changes("response_headers_to_add", response_headers_to_add, response_headers_to_remove)?,
+            filters: Overrides::compile(typed_per_filter_config)?,
         })
     }
 
-    /// The position of the virtual host that an authority belongs to.
-    pub fn find_host(&self, authority: &str) -> Option<usize> {
-        let authority = if self.ignore_port { without_port(authority) } else { authority };
-        self.hosts.find(authority).map(|number| number as usize)
+    /// The position of the virtual host that a request belongs to.
+    fn find_host(&self, head: &RequestHead<'_>) -> Option<usize> {
+        let host = match &self.host_header {
+            None => head.authority,
+            Some(name) => match head.headers.get(name) {
+                Some(value) => value.to_str().ok()?,
+                // Where all hosts are one, nobody asks.
+                None => return self.hosts.only().map(|number| number as usize),
+            },
+        };
+        let host = if self.ignore_port { without_port(host) } else { host };
+        self.hosts.find(host).map(|number| number as usize)
+    }
+
+    /// The part of a request's path that routes are matched by: without the query, and where the table says so without
+    /// parameters.
+    pub fn matched_path<'h>(&self, head: &RequestHead<'h>) -> &'h str {
+        let path = head.path_only();
+        if self.ignore_path_parameters { path.split_once(';').map_or(path, |(path, _)| path) } else { path }
+    }
+
+    /// Changes of a route, its virtual host and this table in the order in which they apply; what comes later wins.
+    fn in_order<'c>(
+        &self,
+        route: Option<&'c HeaderChanges>,
+        host: &'c HeaderChanges,
+        table: &'c HeaderChanges,
+    ) -> [Option<&'c HeaderChanges>; 3] {
+        if self.most_specific_last { [Some(table), Some(host), route] } else { [route, Some(host), Some(table)] }
+    }
+
+    /// The changes to a request, in the order in which they apply.
+    pub fn request_changes<'t>(&'t self, host: &'t VirtualHost, route: &'t Route) -> impl Iterator<Item = &'t HeaderChanges> {
+        self.in_order(Some(&route.request_headers), &host.request_headers, &self.request_headers).into_iter().flatten()
+    }
+
+    /// The changes to an answer, in the order in which they apply.
+    pub fn response_changes<'t>(&'t self, host: &'t VirtualHost, route: Option<&'t Route>) -> impl Iterator<Item = &'t HeaderChanges> {
+        let route = route.map(|route| &route.response_headers);
+        self.in_order(route, &host.response_headers, &self.response_headers).into_iter().flatten()
     }
 
     /// Where a request goes. It came by TLS if its scheme says so.
     pub fn decide(&self, head: &RequestHead<'_>) -> Decision {
-        let Some(host) = self.find_host(head.authority) else { return Decision::NoVirtualHost };
+        let Some(host) = self.find_host(head) else { return Decision::NoVirtualHost };
         let virtual_host = &self.virtual_hosts[host];
         if virtual_host.require_tls == RequireTls::All && head.scheme != "https" {
             return Decision::TlsRequired(host);
         }
-        match virtual_host.find(head) {
+        match virtual_host.find(self.matched_path(head), head) {
             Some(route) => Decision::Route { host, route },
             None => Decision::NoRoute(host),
         }
@@ -180,38 +292,72 @@ impl RouteTable {
 }
 
 impl VirtualHost {
-    fn compile(host: &XdsVirtualHost, fingerprint: Fingerprint) -> Result<Self, CompileError> {
-        let default_retry = host.retry_policy.as_ref().map(RetryPolicy::compile).transpose()?.map(Arc::new);
-        let mut shared = Shared::new(default_retry);
-        let routes = host
-            .routes
-            .iter()
-            .enumerate()
-            .map(|(i, route)| Route::compile(route, &mut shared).map_err(|error| error.within(&format!("routes[{i}]"))));
-        let routes = routes.collect::<Result<Box<[_]>, _>>()?;
+    #[allow(deprecated)] // All fields are named, old ones as well.
+    fn compile(host: &XdsVirtualHost, inherited: &Inherited, fingerprint: Fingerprint) -> Result<Self, CompileError> {
+        let XdsVirtualHost {
+            name,
+            // The table files them.
+            domains: _,
+            routes,
+            matcher,
+            require_tls: _,
+            request_headers_to_add,
+            request_headers_to_remove,
+            response_headers_to_add,
+            response_headers_to_remove,
+            include_request_attempt_count,
+            include_attempt_count_in_response,
+            include_is_timeout_retry_header,
+            retry_policy,
+            request_mirror_policies,
+            route_specifiers,
+            rate_limits,
+            typed_per_filter_config,
+            metadata: _,
+            // These are reported as not carried out.
+            virtual_clusters: _,
+            cors: _,
+            retry_policy_typed_config: _,
+            hedge_policy: _,
+            per_request_buffer_limit_bytes: _,
+            request_body_buffer_limit: _,
+        } = host;
+        if matcher.is_some() {
+            return Err(CompileError::unsupported("matcher"));
+        }
+        if !route_specifiers.is_empty() {
+            return Err(CompileError::unsupported("route_specifiers"));
+        }
+        let retry = retry_policy.as_ref().map(RetryPolicy::compile).transpose().map_err(|error| error.within("retry_policy"))?;
+        let mirrors =
+            if request_mirror_policies.is_empty() { inherited.mirrors.clone() } else { request_mirror_policies.as_slice().into() };
+        let mut shared = Shared::new(retry.map(Arc::new), mirrors, inherited.max_body);
+        let compile = |(i, route)| Route::compile(route, &mut shared).map_err(|error| error.within(&format!("routes[{i}]")));
+        let routes = routes.iter().enumerate().map(compile).collect::<Result<Box<[_]>, _>>()?;
         let require_tls = match host.require_tls() {
             TlsRequirementType::None => RequireTls::No,
             // Nothing that a client says makes a request internal, so both mean all.
             TlsRequirementType::All | TlsRequirementType::ExternalOnly => RequireTls::All,
         };
         Ok(Self {
-            name: host.name.as_str().into(),
+            name: name.as_str().into(),
             index: RouteIndex::build(routes.iter().map(|route| &route.matcher)),
             routes,
             clusters: shared.clusters.into(),
             require_tls,
-            attempt_count: host.include_request_attempt_count,
-            request_headers: HeaderChanges::compile(&host.request_headers_to_add, &host.request_headers_to_remove)?,
-            response_headers: HeaderChanges::compile(&host.response_headers_to_add, &host.response_headers_to_remove)?,
-            filters: Overrides::compile(&host.typed_per_filter_config)?,
-            rate_limits: rate_limits::compile(&host.rate_limits, Owner::Route)?,
+            attempt_count: *include_request_attempt_count,
+            attempt_count_in_answer: *include_attempt_count_in_response,
+            tells_timeout_retry: *include_is_timeout_retry_header,
+            request_headers: HeaderChanges::of_route(request_headers_to_add, request_headers_to_remove)?,
+            response_headers: HeaderChanges::of_route(response_headers_to_add, response_headers_to_remove)?,
+            filters: Overrides::compile(typed_per_filter_config)?,
+            rate_limits: rate_limits::compile(rate_limits, Owner::Route)?,
             fingerprint,
         })
     }
 
-    /// The position of the first route that matches a request.
-    pub fn find(&self, head: &RequestHead<'_>) -> Option<usize> {
-        let path = head.path_only();
+    /// The position of the first route that matches a request; `path` is what routes are matched by.
+    fn find(&self, path: &str, head: &RequestHead<'_>) -> Option<usize> {
         let matches = |number: u32| self.routes.get(number as usize).is_some_and(|route| route.matcher.matches(path, head));
         self.index.find(path, head.headers, matches).map(|number| number as usize)
     }
@@ -224,15 +370,38 @@ impl Route {
     }
 
     fn compile(route: &XdsRoute, shared: &mut Shared) -> Result<Self, CompileError> {
-        let route_match = route.r#match.as_ref().ok_or_else(|| CompileError::missing("match"))?;
+        #[allow(deprecated)] // All fields are named, old ones as well.
+        let XdsRoute {
+            name,
+            r#match,
+            action,
+            metadata,
+            request_headers_to_add,
+            request_headers_to_remove,
+            response_headers_to_add,
+            response_headers_to_remove,
+            typed_per_filter_config,
+            route_specifiers,
+            // There is no tracing.
+            decorator: _,
+            tracing: _,
+            // These are reported as not carried out.
+            stat_prefix: _,
+            per_request_buffer_limit_bytes: _,
+            request_body_buffer_limit: _,
+        } = route;
+        if !route_specifiers.is_empty() {
+            return Err(CompileError::unsupported("route_specifiers"));
+        }
+        let route_match: &RouteMatch = r#match.as_ref().ok_or_else(|| CompileError::missing("match"))?;
         Ok(Self {
-            name: route.name.as_str().into(),
+            name: name.as_str().into(),
             matcher: RouteMatcher::compile(route_match).map_err(|error| error.within("match"))?,
-            action: Action::compile(route.action.as_ref(), shared)?,
-            request_headers: HeaderChanges::compile(&route.request_headers_to_add, &route.request_headers_to_remove)?,
-            response_headers: HeaderChanges::compile(&route.response_headers_to_add, &route.response_headers_to_remove)?,
-            filters: Overrides::compile(&route.typed_per_filter_config)?,
-            metadata: Metadata::compile(route.metadata.as_ref()),
+            action: Action::compile(action.as_ref(), shared)?,
+            request_headers: HeaderChanges::of_route(request_headers_to_add, request_headers_to_remove)?,
+            response_headers: HeaderChanges::of_route(response_headers_to_add, response_headers_to_remove)?,
+            filters: Overrides::compile(typed_per_filter_config)?,
+            metadata: Metadata::compile(metadata.as_ref()),
         })
     }
 }

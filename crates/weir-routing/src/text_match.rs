@@ -33,19 +33,25 @@ impl TextMatch {
     /// # Errors
     /// If it has no pattern, or one that is no valid expression.
     pub fn compile(matcher: &StringMatcher) -> Result<Self, CompileError> {
-        let fold =
-            |text: &str| if matcher.ignore_case { text.to_ascii_lowercase() } else { text.to_owned() }.into_bytes().into_boxed_slice();
-        let compiled = match &matcher.match_pattern {
+        let StringMatcher { match_pattern, ignore_case } = matcher;
+        let fold = |text: &str| if *ignore_case { text.to_ascii_lowercase() } else { text.to_owned() }.into_bytes().into_boxed_slice();
+        let part = |field: &str, text: &str| match text {
+            "" => Err(CompileError::new(field, "must not be empty")),
+            text => Ok(fold(text)),
+        };
+        let compiled = match match_pattern {
             Some(MatchPattern::Exact(text)) => Self::Exact(fold(text)),
-            Some(MatchPattern::Prefix(text)) => Self::Prefix(fold(text)),
-            Some(MatchPattern::Suffix(text)) => Self::Suffix(fold(text)),
-            Some(MatchPattern::Contains(text)) => Self::Contains(fold(text)),
-            // Envoy ignores `ignore_case` for expressions.
+            Some(MatchPattern::Prefix(text)) => Self::Prefix(part("prefix", text)?),
+            Some(MatchPattern::Suffix(text)) => Self::Suffix(part("suffix", text)?),
+            Some(MatchPattern::Contains(text)) => Self::Contains(part("contains", text)?),
+            Some(MatchPattern::SafeRegex(_)) if *ignore_case => {
+                return Err(CompileError::new("ignore_case", "has no effect on an expression, which may begin with `(?i)`"));
+            }
             Some(MatchPattern::SafeRegex(regex)) => return Ok(Self::Regex(Box::new(compile_regex(regex)?))),
             Some(MatchPattern::Custom(_)) => return Err(CompileError::unsupported("string_match.custom")),
             None => return Err(CompileError::missing("string_match.match_pattern")),
         };
-        Ok(if matcher.ignore_case { Self::IgnoreCase(Box::new(compiled)) } else { compiled })
+        Ok(if *ignore_case { Self::IgnoreCase(Box::new(compiled)) } else { compiled })
     }
 
     /// The text, where this matches just one, case and all.
@@ -89,6 +95,9 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
 /// # Errors
 /// If it is not valid, or too large when compiled.
 pub fn compile_regex(regex: &RegexMatcher) -> Result<Regex, CompileError> {
+    if regex.regex.is_empty() {
+        return Err(CompileError::missing("regex"));
+    }
     build(&whole(&regex.regex)).map_err(|error| CompileError::regex(&regex.regex, &error))
 }
 
@@ -153,11 +162,10 @@ mod tests {
             (MatchPattern::Prefix("ab".into()), true, "a", false),
             (MatchPattern::Suffix("BC".into()), true, "abc", true),
             (MatchPattern::Contains("x".into()), false, "abc", false),
-            (MatchPattern::Contains("".into()), false, "", true),
             (regex("[a-z]+-[0-9]+"), false, "abc-12", true),
             (regex("[a-z]+-[0-9]+"), false, "abc-12-", false),
             (regex("a|ab"), false, "ab", true),
-            (regex("abc"), true, "ABC", false),
+            (regex("(?i)abc"), false, "ABC", true),
             (regex(".*"), false, "", true),
         ];
         for (pattern, ignore_case, text, expected) in cases {
@@ -189,5 +197,15 @@ mod tests {
     fn what_is_no_expression_is_refused() {
         let matcher = StringMatcher { match_pattern: Some(regex("a(b")), ignore_case: false };
         assert!(TextMatch::compile(&matcher).expect_err("unclosed").to_string().contains("a(b"));
+    }
+
+    #[test]
+    fn what_makes_no_difference_is_refused() {
+        for pattern in [MatchPattern::Prefix(String::new()), MatchPattern::Suffix(String::new()), MatchPattern::Contains(String::new())] {
+            let matcher = StringMatcher { match_pattern: Some(pattern), ignore_case: false };
+            assert!(TextMatch::compile(&matcher).is_err(), "{matcher:?}");
+        }
+        assert!(TextMatch::compile(&StringMatcher { match_pattern: Some(regex("")), ignore_case: false }).is_err());
+        assert!(TextMatch::compile(&StringMatcher { match_pattern: Some(regex("a")), ignore_case: true }).is_err());
     }
 }

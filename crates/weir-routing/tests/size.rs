@@ -43,7 +43,7 @@ fn configuration(hosts: usize, routes: usize) -> RouteConfiguration {
 }
 
 fn decide(table: &RouteTable, authority: &str, path: &str) -> Decision {
-    table.decide(&RequestHead { method: "GET", scheme: "http", authority, path, headers: &HeaderMap::new() })
+    table.decide(&RequestHead { method: "GET", scheme: "http", authority, path, headers: &HeaderMap::new(), random: 0 })
 }
 
 // One test: the allocator counts for the whole process.

@@ -75,6 +75,21 @@ pub fn value(json: &serde_json::Value) -> Value {
     Value { kind: Some(kind) }
 }
 
+/// A protobuf value as JSON; whole numbers are written without a point.
+pub fn json(kind: &Kind) -> serde_json::Value {
+    use serde_json::Value as Json;
+    let of = |value: &Value| value.kind.as_ref().map_or(Json::Null, json);
+    match kind {
+        Kind::NullValue(_) => Json::Null,
+        Kind::BoolValue(flag) => Json::Bool(*flag),
+        Kind::NumberValue(number) if number.fract() == 0.0 && number.abs() < 1e15 => Json::from(*number as i64),
+        Kind::NumberValue(number) => Json::from(*number),
+        Kind::StringValue(text) => Json::String(text.clone()),
+        Kind::ListValue(list) => Json::Array(list.values.iter().map(of).collect()),
+        Kind::StructValue(fields) => Json::Object(fields.fields.iter().map(|(name, value)| (name.clone(), of(value))).collect()),
+    }
+}
+
 /// Metadata with one text: `namespace` and `key` as in `%METADATA(ROUTE:namespace:key)%`.
 pub fn set_metadata(metadata: &mut Metadata, namespace: &str, key: &str, value: Value) {
     let fields = metadata.filter_metadata.entry(namespace.to_owned()).or_default();

@@ -29,7 +29,7 @@ pub(crate) struct Request {
 
 impl Request {
     pub(crate) fn head(&self) -> RequestHead<'_> {
-        RequestHead { method: "GET", scheme: "http", authority: &self.authority, path: &self.path, headers: &self.headers }
+        RequestHead { method: "GET", scheme: "http", authority: &self.authority, path: &self.path, headers: &self.headers, random: 0 }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What becomes of a request once its route is found, and of a connection whose bytes are passed on.
 
-use weir_routing::action::{Action, Clusters, Forward, HostRewrite};
+use weir_routing::action::{Action, Forward, HostRewrite};
+use weir_routing::clusters::{ClusterChoice, Clusters, WeightedCluster};
 use weir_routing::header_changes::HeaderChanges;
 use weir_routing::{RequestHead, Route, RouteTable, VirtualHost};
 use weir_xds::endpoint::{ClusterLoadAssignment, lb_endpoint::HostIdentifier};
@@ -41,11 +42,11 @@ impl Explainer<'_> {
             }
             Action::Forward(to) => {
                 rewrites(route, to, head, answer);
-                for changes in [&route.request_headers, &host.request_headers, &table.request_headers] {
+                for changes in table.request_changes(host, route) {
                     header_changes(changes, source, answer);
                 }
                 limits(to, source, answer);
-                mirrors(host, to, source, answer);
+                mirrors(host, to, head, source, answer);
                 self.arrive(shares(host, to, head), answer);
             }
         }
@@ -100,16 +101,20 @@ fn addresses(assignment: &ClusterLoadAssignment, priority: Option<u32>) -> Vec<S
 }
 
 fn shares(host: &VirtualHost, to: &Forward, head: &RequestHead<'_>) -> Vec<Share> {
-    let name = |index: u32| host.clusters.get(index as usize).map(ToString::to_string).unwrap_or_default();
     match &to.clusters {
-        Clusters::One(index) => vec![Share { name: name(*index), weight: 1 }],
+        Clusters::One(choice) => vec![Share { name: name(host, choice, head), weight: 1 }],
         Clusters::Weighted(weighted) => {
-            weighted.choices.iter().map(|choice| Share { name: name(choice.cluster), weight: choice.weight }).collect()
+            let share = |choice: &WeightedCluster| Share { name: name(host, &choice.cluster, head), weight: choice.weight };
+            weighted.choices.iter().map(share).collect()
         }
-        Clusters::Header(header) => {
-            let named = head.headers.get(header).and_then(|value| value.to_str().ok()).unwrap_or_default();
-            vec![Share { name: named.to_owned(), weight: 1 }]
-        }
+    }
+}
+
+/// The name of a cluster, which may be the request's to say.
+fn name(host: &VirtualHost, choice: &ClusterChoice, head: &RequestHead<'_>) -> String {
+    match choice {
+        ClusterChoice::Named(index) => host.clusters.get(*index as usize).map(ToString::to_string).unwrap_or_default(),
+        ClusterChoice::Header(header) => header.text(head).unwrap_or_default().to_owned(),
     }
 }
 
@@ -123,6 +128,13 @@ fn rewrites(route: &Route, to: &Forward, head: &RequestHead<'_>, answer: &mut An
         HostRewrite::To(host) => answer.step_at(format!("host {host}"), format!("the rule rewrites `{}`", head.authority), source),
         HostRewrite::OfInstance => answer.step_at("host of the instance", "the rule rewrites it", source),
         HostRewrite::OfHeader(name) => answer.step_at(format!("host as the header {name} says"), "the rule rewrites it", source),
+        HostRewrite::OfPath(rewrite) => {
+            answer.step_at(
+                format!("host {}", rewrite.apply(head.path_only())),
+                format!("the rule makes it of the path {}", head.path_only()),
+                source,
+            );
+        }
         HostRewrite::Keep => of_destinations(to, source, answer),
     }
 }
@@ -144,7 +156,7 @@ fn header_changes(changes: &HeaderChanges, source: Option<&str>, answer: &mut An
 }
 
 fn limits(to: &Forward, source: Option<&str>, answer: &mut Answer) {
-    if let Some(timeout) = to.timeout {
+    if let Some(timeout) = to.timeouts.usual() {
         answer.step_at(format!("timeout {timeout:?}"), "504 if the answer takes longer, all attempts together", source);
     }
     if let Some(retry) = to.retry.as_ref().filter(|retry| retry.retries > 0) {
@@ -153,9 +165,9 @@ fn limits(to: &Forward, source: Option<&str>, answer: &mut Answer) {
     }
 }
 
-fn mirrors(host: &VirtualHost, to: &Forward, source: Option<&str>, answer: &mut Answer) {
+fn mirrors(host: &VirtualHost, to: &Forward, head: &RequestHead<'_>, source: Option<&str>, answer: &mut Answer) {
     for mirror in &to.mirrors {
-        let name = host.clusters.get(mirror.cluster as usize).map(ToString::to_string).unwrap_or_default();
+        let name = name(host, &mirror.cluster, head);
         let share = f64::from(mirror.millionths) / 10_000.0;
         answer.step_at(format!("mirrored to {name}"), format!("{share} % of requests are copied there"), source);
     }

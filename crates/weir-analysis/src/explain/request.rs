@@ -48,6 +48,8 @@ impl Explainer<'_> {
             authority: call.host.as_deref().unwrap_or_default(),
             path: &path,
             headers: &headers,
+            // What is decided by chance, this request gets.
+            random: 0,
         };
         self.route(table, &head, answer)
     }
@@ -65,7 +67,7 @@ impl Explainer<'_> {
         answer.step(format!("virtual host {} in {}", host.name, table.name), format!("is for the host `{}`", head.authority));
         match decision {
             Decision::Route { route, .. } => {
-                pass_over(&host.routes[..route], head, answer);
+                pass_over(&host.routes[..route], table.matched_path(head), head, answer);
                 self.take(table, host, &host.routes[route], head, answer);
                 Ok(())
             }
@@ -74,7 +76,7 @@ impl Explainer<'_> {
                 Err(Error::TlsRedirect)
             }
             Decision::NoRoute(_) | Decision::NoVirtualHost => {
-                pass_over(&host.routes, head, answer);
+                pass_over(&host.routes, table.matched_path(head), head, answer);
                 answer.step("404, no route", format!("no rule of {} is for this request", host.name));
                 Err(Error::NoRoute)
             }
@@ -89,9 +91,9 @@ impl Explainer<'_> {
 }
 
 /// Says of the routes before the one that matched why they did not.
-fn pass_over(routes: &[Route], head: &RequestHead<'_>, answer: &mut Answer) {
+fn pass_over(routes: &[Route], path: &str, head: &RequestHead<'_>, answer: &mut Answer) {
     for route in routes.iter().take(PASSED_OVER) {
-        if let Err(mismatch) = route.matcher.check(head) {
+        if let Err(mismatch) = route.matcher.check(path, head) {
             answer.step_at(named("not rule", route), words::why_not(mismatch, head), route.source());
         }
     }

@@ -2,7 +2,7 @@
 
 use http::HeaderName;
 use weir_routing::RequestHead;
-use weir_routing::condition::{HeaderCondition, HeaderTest, QueryCondition, Subject};
+use weir_routing::condition::{CookieCondition, HeaderCondition, HeaderTest, QueryCondition, Subject};
 use weir_routing::header_changes::{Action, HeaderChanges, Target};
 use weir_routing::matcher::{Mismatch, RouteMatcher};
 use weir_routing::path::{PathCondition, PathMatch};
@@ -10,11 +10,15 @@ use weir_routing::text_match::TextMatch;
 
 /// What all of a rule's conditions ask for: they hold.
 pub(super) fn all_of(matcher: &RouteMatcher) -> String {
-    let any_path = matches!(&matcher.path.path, PathMatch::Prefix(prefix) if &**prefix == "/");
-    let path = (!any_path).then(|| path(&matcher.path));
-    let headers = matcher.headers.iter().map(|condition| format!("{} {}", subject(&condition.subject), header(condition)));
-    let parameters = matcher.query.iter().map(|condition| format!("query parameter {} {}", condition.name, query(condition)));
-    let all: Vec<String> = path.into_iter().chain(headers).chain(parameters).collect();
+    let RouteMatcher { path: of_path, headers, query: parameters, cookies, grpc, millionths, impossible: _ } = matcher;
+    let any_path = matches!(&of_path.path, PathMatch::Prefix(prefix) if &**prefix == "/");
+    let path = (!any_path).then(|| path(of_path));
+    let headers = headers.iter().map(|condition| format!("{} {}", subject(&condition.subject), header(condition)));
+    let parameters = parameters.iter().map(|condition| format!("query parameter {} {}", condition.name, query(condition)));
+    let cookies = cookies.iter().map(cookie);
+    let grpc = grpc.then(|| "it is a gRPC call".to_owned());
+    let chance = millionths.map(|millionths| format!("chance gives it {}", percent(millionths)));
+    let all: Vec<String> = path.into_iter().chain(headers).chain(parameters).chain(cookies).chain(grpc).chain(chance).collect();
     if all.is_empty() { "matches every request".to_owned() } else { all.join(", and ") }
 }
 
@@ -29,7 +33,15 @@ pub(super) fn why_not(mismatch: Mismatch<'_>, head: &RequestHead<'_>) -> String 
             let value = head.query_parameter(&condition.name).map(str::to_owned);
             format!("not so: query parameter {} {}; {}", condition.name, query(condition), found(value))
         }
-        Mismatch::Impossible => "it asks for a claim of a token, and no request has been authenticated".to_owned(),
+        Mismatch::Cookie(condition) => {
+            let value = head.cookie(&condition.name).map(|value| String::from_utf8_lossy(value).into_owned());
+            format!("not so: {}; {}", cookie(condition), found(value))
+        }
+        Mismatch::Grpc => "not so: it is a gRPC call".to_owned(),
+        Mismatch::Chance(millionths) => format!("it takes {}, by chance", percent(millionths)),
+        Mismatch::Impossible => {
+            "it asks for a claim of a token or for a client's certificate, and no request has been authenticated".to_owned()
+        }
     }
 }
 
@@ -100,6 +112,16 @@ fn query(condition: &QueryCondition) -> String {
         None if condition.absent => "is not there".to_owned(),
         None => "is there".to_owned(),
     }
+}
+
+fn cookie(condition: &CookieCondition) -> String {
+    let not = if condition.invert { "is not one that " } else { "" };
+    format!("cookie {} {not}{}", condition.name, text(&condition.text))
+}
+
+/// A share of all requests.
+fn percent(millionths: u32) -> String {
+    format!("{} % of requests", f64::from(millionths) / 10_000.0)
 }
 
 fn text(test: &TextMatch) -> String {

@@ -42,12 +42,14 @@ pub struct Head {
     pub headers: HeaderMap,
     /// Set if the client wants to speak another protocol on this connection from now on.
     pub upgrade: Option<HeaderValue>,
+    /// What chance gave it, once for all decisions.
+    pub random: u64,
 }
 
 impl Default for Head {
     fn default() -> Self {
         let (headers, path) = (HeaderMap::new(), PathAndQuery::from_static("/"));
-        Self { method: Method::GET, path, scheme: "http", headers, upgrade: None }
+        Self { method: Method::GET, path, scheme: "http", headers, upgrade: None, random: 0 }
     }
 }
 
@@ -65,6 +67,7 @@ impl Head {
             authority: self.authority(),
             path: self.path.as_str(),
             headers: &self.headers,
+            random: self.random,
         }
     }
 
@@ -92,11 +95,11 @@ const fn refuse(status: StatusCode, details: &'static str, body: &'static str, l
 }
 
 /// Reads the head of a request. The second value is the client's address, as far as the proxies before us are
-/// believed. `random` gives the bits of a new request id.
+/// believed. `random` gives random bits.
 ///
 /// # Errors
 /// If it cannot be routed.
-pub fn read(parts: Parts, config: &HttpConfig, client: &Client, random: impl FnOnce() -> u128) -> Result<(Head, SocketAddr), Refusal> {
+pub fn read(parts: Parts, config: &HttpConfig, client: &Client, mut random: impl FnMut() -> u128) -> Result<(Head, SocketAddr), Refusal> {
     let Parts { method, uri, version, mut headers, .. } = parts;
     if version < Version::HTTP_11 && !config.http10 {
         return Err(refuse(StatusCode::UPGRADE_REQUIRED, "low_version", "Upgrade Required", false));
@@ -117,6 +120,6 @@ pub fn read(parts: Parts, config: &HttpConfig, client: &Client, random: impl FnO
     }
     let scheme = trust::settle_scheme(&mut headers, config, client);
     let remote = trust::settle_client(&mut headers, config, client);
-    trust::settle_request_id(&mut headers, config, random);
-    Ok((Head { method, path, scheme, headers, upgrade }, remote))
+    trust::settle_request_id(&mut headers, config, &mut random);
+    Ok((Head { method, path, scheme, headers, upgrade, random: random() as u64 }, remote))
 }

@@ -12,3 +12,4 @@ mod values;
 pub use connection::ConnectionInfo;
 pub use end::Ending;
 pub use record::{Destination, Exchange, Matched, Target};
+pub use values::bytes;

@@ -1,13 +1,14 @@
 //! What Envoy's command operators stand for in an exchange: for access logs, and for the headers that a route makes of them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderName, HeaderValue, Version};
-use weir_routing::template::{AddressPart, Field, Message, Operator, Values};
+use weir_config::flags::ResponseFlags;
+use weir_routing::template::{AddressPart, Field, GrpcStatusForm, Message, Operator, PathSource, Values};
 
 use super::record::Exchange;
 
@@ -29,6 +30,43 @@ impl Exchange {
             Field::Status => false,
             Field::Header(name) => bytes(request.headers.get(name).map(HeaderValue::as_bytes), out),
         }
+    }
+
+    /// The path of the request, or what it was before a route changed it.
+    fn path(&self, query: bool, source: PathSource, out: &mut Vec<u8>) -> bool {
+        let request = self.request.borrow();
+        let original = || request.headers.get("x-envoy-original-path").and_then(|value| value.to_str().ok());
+        let path = match source {
+            PathSource::Current => Some(request.path.as_str()),
+            PathSource::Original => original(),
+            PathSource::OriginalOrCurrent => original().or_else(|| Some(request.path.as_str())),
+        };
+        optional(path.map(|path| if query { path } else { path.split('?').next().unwrap_or_default() }), out)
+    }
+
+    /// The whole query, or one of its parameters.
+    fn query(&self, name: Option<&str>, decoded: bool, out: &mut Vec<u8>) -> bool {
+        let request = self.request.borrow();
+        let head = request.for_routing();
+        let value = match name {
+            Some(name) => head.query_parameter(name),
+            None => head.query(),
+        };
+        let Some(value) = value else { return false };
+        if decoded {
+            percent_decode(value, out)
+        } else {
+            out.extend_from_slice(value.as_bytes())
+        }
+        true
+    }
+
+    /// The gRPC status of the answer to a gRPC call: its own, or what its status code comes to.
+    fn grpc(&self, form: GrpcStatusForm, out: &mut Vec<u8>) -> bool {
+        let code = self.code.get();
+        let by_code = (code != 0).then(|| weir_routing::grpc::status_of_http(code));
+        let status = self.grpc_status.get().or(by_code).filter(|_| self.request.borrow().is_grpc());
+        status.is_some_and(|status| append_grpc_status(status, form, out))
     }
 
     fn response_field(&self, field: &Field, out: &mut Vec<u8>) -> bool {
@@ -61,9 +99,62 @@ fn optional(value: Option<&str>, out: &mut Vec<u8>) -> bool {
     value.is_some_and(|value| text(value, out))
 }
 
-fn bytes(value: Option<&[u8]>, out: &mut Vec<u8>) -> bool {
+/// A header that is there and empty is a value, too.
+pub fn bytes(value: Option<&[u8]>, out: &mut Vec<u8>) -> bool {
     out.extend_from_slice(value.unwrap_or_default());
-    value.is_some_and(|value| !value.is_empty())
+    value.is_some()
+}
+
+/// Where there are no flags Envoy says so.
+fn or_dash(flags: &Cell<ResponseFlags>, out: &mut Vec<u8>) -> bool {
+    if flags.get().is_empty() {
+        out.push(b'-');
+    }
+    true
+}
+
+/// Replaces `%41` by `A`; what is no code stays.
+fn percent_decode(text: &str, out: &mut Vec<u8>) {
+    let mut rest = text.as_bytes();
+    while let Some((first, others)) = rest.split_first() {
+        let code =
+            others.get(..2).and_then(|digits| std::str::from_utf8(digits).ok()).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        let (byte, next) = match code.filter(|_| *first == b'%') {
+            Some(byte) => (byte, &others[2..]),
+            None => (*first, others),
+        };
+        out.push(byte);
+        rest = next;
+    }
+}
+
+/// The names of gRPC's statuses, by their numbers.
+const GRPC_STATUSES: [(&str, &str); 17] = [
+    ("OK", "OK"),
+    ("Canceled", "CANCELLED"),
+    ("Unknown", "UNKNOWN"),
+    ("InvalidArgument", "INVALID_ARGUMENT"),
+    ("DeadlineExceeded", "DEADLINE_EXCEEDED"),
+    ("NotFound", "NOT_FOUND"),
+    ("AlreadyExists", "ALREADY_EXISTS"),
+    ("PermissionDenied", "PERMISSION_DENIED"),
+    ("ResourceExhausted", "RESOURCE_EXHAUSTED"),
+    ("FailedPrecondition", "FAILED_PRECONDITION"),
+    ("Aborted", "ABORTED"),
+    ("OutOfRange", "OUT_OF_RANGE"),
+    ("Unimplemented", "UNIMPLEMENTED"),
+    ("Internal", "INTERNAL"),
+    ("Unavailable", "UNAVAILABLE"),
+    ("DataLoss", "DATA_LOSS"),
+    ("Unauthenticated", "UNAUTHENTICATED"),
+];
+
+fn append_grpc_status(status: u32, form: GrpcStatusForm, out: &mut Vec<u8>) -> bool {
+    match (GRPC_STATUSES.get(status as usize), form) {
+        (Some((camel, _)), GrpcStatusForm::Camel) => text(camel, out),
+        (Some((_, snake)), GrpcStatusForm::Snake) => text(snake, out),
+        (None, _) | (_, GrpcStatusForm::Number) => number(Some(status), out),
+    }
 }
 
 fn number(value: Option<impl std::fmt::Display>, out: &mut Vec<u8>) -> bool {
@@ -89,7 +180,11 @@ impl Values for Exchange {
                 self.response_field(first, out) || second.as_ref().is_some_and(|second| self.response_field(second, out))
             }
             Operator::Header(Message::Trailers, ..) | Operator::Never => false,
-            Operator::StartTime(format) => self.start_time.is_some_and(|time| append_time(time, format.as_deref(), out)),
+            Operator::StartTime(format) => {
+                // Without a log nobody took it.
+                let time = self.start_time.unwrap_or_else(|| SystemTime::now() - self.start.elapsed());
+                append_time(time, format.as_deref(), out)
+            }
             Operator::BytesReceived => number(Some(self.bytes_received.get()), out),
             Operator::BytesSent => number(Some(self.bytes_sent.get()), out),
             Operator::Protocol => optional(self.protocol.map(protocol_name), out),
@@ -98,13 +193,13 @@ impl Values for Exchange {
             Operator::ConnectionTerminationDetails => optional(self.termination.borrow().as_deref(), out),
             Operator::ResponseFlags => {
                 self.flags.get().append_short(out);
-                !self.flags.get().is_empty()
+                or_dash(&self.flags, out)
             }
             Operator::ResponseFlagsLong => {
                 self.flags.get().append_long(out);
-                !self.flags.get().is_empty()
+                or_dash(&self.flags, out)
             }
-            Operator::Duration => number(self.duration.get().map(|duration| duration.as_millis()), out),
+            Operator::Duration => number(Some(self.duration.get().unwrap_or_else(|| self.start.elapsed()).as_millis()), out),
             Operator::RequestDuration => number(self.since_start(self.request_end.get()), out),
             Operator::ResponseDuration => number(self.since_start(self.response_start.get()), out),
             Operator::ResponseTxDuration => {
@@ -112,6 +207,7 @@ impl Values for Exchange {
                 number(end.zip(self.since_start(self.response_start.get())).map(|(end, start)| end.saturating_sub(start)), out)
             }
             Operator::UpstreamHost => number(self.target.borrow().as_ref().and_then(|target| target.address), out),
+            Operator::UpstreamAddress(part) => address(self.target.borrow().as_ref().and_then(|target| target.address), *part, out),
             Operator::UpstreamCluster | Operator::UpstreamClusterRaw => match &*self.cluster.borrow() {
                 Some(cluster) => text(&cluster.policy.name, out),
                 None => optional(self.cluster_name.borrow().as_deref(), out),
@@ -123,11 +219,18 @@ impl Values for Exchange {
             Operator::DownstreamRemoteAddress(part) => address(Some(self.remote.get()), *part, out),
             Operator::DownstreamDirectRemoteAddress(part) => address(Some(self.connection.remote), *part, out),
             Operator::RequestedServerName => optional(self.connection.server_name.as_deref(), out),
+            Operator::RequestedServerNameOrHost => {
+                optional(self.connection.server_name.as_deref(), out) || self.request_field(&Field::Authority, out)
+            }
+            Operator::Path { query, source } => self.path(*query, *source, out),
+            Operator::QueryParameter(name) => self.query(Some(name), true, out),
+            Operator::Query { decoded } => self.query(None, *decoded, out),
+            Operator::Environment(name) => text(std::env::var(name).as_deref().unwrap_or("-"), out),
+            Operator::GrpcStatus(form) => self.grpc(*form, out),
             Operator::RouteName => {
                 let matched = self.matched.borrow();
                 optional(matched.as_ref().and_then(|matched| matched.route()).map(|route| &*route.name), out)
             }
-            Operator::VirtualHostName => optional(self.matched.borrow().as_ref().map(|matched| &*matched.virtual_host().name), out),
             Operator::Hostname => optional(Some(hostname()), out),
             Operator::StreamId => self.request_field(&Field::Header(HeaderName::from_static("x-request-id")), out),
             Operator::ConnectionId => number(Some(self.connection.id), out),
@@ -181,6 +284,22 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn grpc_statuses_and_parameters_print_as_envoy_prints_them() {
+        let status = |status, form| {
+            let mut out = vec![];
+            append_grpc_status(status, form, &mut out);
+            String::from_utf8(out).expect("ASCII")
+        };
+        assert_eq!((status(5, GrpcStatusForm::Camel), status(5, GrpcStatusForm::Snake)), ("NotFound".into(), "NOT_FOUND".into()));
+        assert_eq!((status(5, GrpcStatusForm::Number), status(99, GrpcStatusForm::Camel)), ("5".into(), "99".into()));
+        for (text, expected) in [("a+b%20c", "a+b c"), ("%41%zz%4", "A%zz%4"), ("%", "%")] {
+            let mut out = vec![];
+            percent_decode(text, &mut out);
+            assert_eq!(out, expected.as_bytes(), "{text}");
+        }
+    }
 
     #[test]
     fn times_print_as_envoy_prints_them() {

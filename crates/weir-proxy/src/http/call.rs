@@ -10,6 +10,7 @@ use hyper::upgrade::OnUpgrade;
 use weir_config::flags::ResponseFlags;
 use weir_config::http::ServerHeader;
 use weir_routing::Decision;
+use weir_routing::action::Action;
 
 use super::HttpRuntime;
 use super::body::ResponseBody;
@@ -163,28 +164,23 @@ impl Call {
     /// What the route, its virtual host and its table change, in this order; before them what the chosen
     /// cluster changes.
     pub(super) fn change_response_headers(&self, headers: &mut HeaderMap) {
-        let (of_host, of_table) = match &self.route {
-            None | Some(RouteAnswer::Nowhere) => return,
-            Some(RouteAnswer::Route(found)) => {
-                if let Some(cluster) = found.choice() {
-                    apply_to_response(&cluster.response_headers, headers, &self.exchange);
-                }
-                if let Some(route) = found.route() {
-                    apply_to_response(&route.response_headers, headers, &self.exchange);
-                }
-                (&found.virtual_host().response_headers, &found.table().response_headers)
-            }
-            Some(RouteAnswer::ToHttps) => {
-                let matched = self.exchange.matched.borrow();
-                if let Some(matched) = matched.as_ref() {
-                    apply_to_response(&matched.virtual_host().response_headers, headers, &self.exchange);
-                    apply_to_response(&matched.table.response_headers, headers, &self.exchange);
-                }
-                return;
-            }
+        if let Some(cluster) = self.found().and_then(Found::choice) {
+            apply_to_response(&cluster.response_headers, headers, &self.exchange);
+        }
+        let matched = self.exchange.matched.borrow();
+        let Some(matched) = matched.as_ref() else { return };
+        for changes in matched.table.response_changes(matched.virtual_host(), matched.route()) {
+            apply_to_response(changes, headers, &self.exchange);
+        }
+    }
+
+    /// Whether a client may change to another protocol: the route says so, or else the listener.
+    pub(super) fn allows_upgrade(&self, protocol: &HeaderValue) -> bool {
+        let of_route = match self.found().and_then(Found::route).map(|route| &route.action) {
+            Some(Action::Forward(to)) => to.websocket,
+            _ => None,
         };
-        apply_to_response(of_host, headers, &self.exchange);
-        apply_to_response(of_table, headers, &self.exchange);
+        protocol.as_bytes().eq_ignore_ascii_case(b"websocket") && of_route.unwrap_or(self.http.config.websocket)
     }
 
     fn note_logged_headers(&self, headers: &HeaderMap) {
@@ -200,6 +196,9 @@ impl Call {
 /// Where a request goes; the exchange takes note of it.
 fn find(http: &HttpRuntime, exchange: &Exchange) -> RouteAnswer {
     let Some(routes) = http.routes.get() else { return RouteAnswer::Nowhere };
+    for name in &routes.table.untrusted_headers {
+        exchange.request.borrow_mut().headers.remove(name);
+    }
     let decision = routes.table.decide(&exchange.request.borrow().for_routing());
     let (host, route) = match decision {
         // No route is 404, and no header changes of its virtual host apply.
@@ -210,7 +209,10 @@ fn find(http: &HttpRuntime, exchange: &Exchange) -> RouteAnswer {
     exchange.matched.replace(Some(Matched { table: routes.table.clone(), host, route }));
     match route {
         None => RouteAnswer::ToHttps,
-        Some(route) => RouteAnswer::Route(Found::new(routes, host, route, || fastrand::u64(..))),
+        Some(route) => {
+            let source = exchange.connection.remote.ip();
+            RouteAnswer::Route(Found::new(routes, host, route, &exchange.request.borrow().for_routing(), source))
+        }
     }
 }
 

@@ -312,7 +312,7 @@ mod tests {
             (&none_at_once, None, headers(&[]), false),
         ];
         for (fault, cluster, headers, expected) in cases {
-            let head = RequestHead { method: "GET", scheme: "http", authority: "a", path: "/", headers: &headers };
+            let head = RequestHead { method: "GET", scheme: "http", authority: "a", path: "/", headers: &headers, random: 0 };
             assert_eq!(fault.applies(&head, cluster), expected, "{cluster:?} {headers:?}");
         }
     }

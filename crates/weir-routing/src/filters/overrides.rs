@@ -9,7 +9,7 @@ use weir_xds::route::FilterConfig;
 use super::cors::CorsPolicy;
 use super::fault::FaultPolicy;
 use super::{OfRoute, RoutePolicy};
-use crate::action::WeightedCluster;
+use crate::clusters::WeightedCluster;
 use crate::error::CompileError;
 use crate::table::{Route, RouteTable, VirtualHost};
 

@@ -55,7 +55,7 @@ fn described(limit: &XdsRateLimit, rich: bool) -> Option<String> {
         headers.append(HeaderName::from_static("x-k"), HeaderValue::from_static("v2"));
     }
     let path = if rich { "/x?q=%41&q=b" } else { "/x" };
-    let head = RequestHead { method: "GET", scheme: "http", authority: "a", path, headers: &headers };
+    let head = RequestHead { method: "GET", scheme: "http", authority: "a", path, headers: &headers, random: 0 };
     let client = if rich { "10.1.2.3" } else { "2001:db8::1" };
     let counted = Counted { head: &head, client: client.parse().expect("an address"), cluster: Some("to"), own_cluster: "own" };
     let descriptor = limits.first()?.descriptor(&counted)?;

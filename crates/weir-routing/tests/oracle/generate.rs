@@ -1,21 +1,28 @@
 //! Random configurations and requests, of so few words that they meet often.
 
+use http::header::{CONTENT_TYPE, COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
 use weir_routing::RequestHead;
+use weir_xds::core::RuntimeFractionalPercent;
 use weir_xds::matcher::string_matcher::MatchPattern;
 use weir_xds::matcher::{RegexMatcher, StringMatcher};
 use weir_xds::route::header_matcher::HeaderMatchSpecifier;
 use weir_xds::route::query_parameter_matcher::QueryParameterMatchSpecifier;
 use weir_xds::route::route::Action;
-use weir_xds::route::route_match::PathSpecifier;
-use weir_xds::route::{DirectResponseAction, HeaderMatcher, QueryParameterMatcher, Route, RouteConfiguration, RouteMatch, VirtualHost};
+use weir_xds::route::route_match::{GrpcRouteMatchOptions, PathSpecifier};
+use weir_xds::route::{
+    CookieMatcher, DirectResponseAction, HeaderMatcher, QueryParameterMatcher, Route, RouteConfiguration, RouteMatch, VirtualHost,
+};
+use weir_xds::types::FractionalPercent;
 
 const DOMAINS: [&str; 12] =
     ["a.test", "b.test", "x.a.test", "*.test", "*.a.test", "*-y.test", "a.*", "a.te*", "*", "[::1]", "A.TEST.org", "x-y.test"];
 const PATHS: [&str; 10] = ["/", "/a", "/A", "/a/b", "/ab", "/a/", "/a/b/c", "/b", "/api/v1/users", "/%2F"];
-const EXPRESSIONS: [&str; 8] = ["/a.*", "/[ab]+", ".*", "/a|/ab", "[a-z]?1?", "(x|y)+", "", "1|2"];
+const EXPRESSIONS: [&str; 8] = ["/a.*", "/[ab]+", ".*", "/a|/ab", "[a-z]?1?", "(x|y)+", "x?", "1|2"];
 const NAMES: [&str; 3] = ["x", "end-user", "y"];
+/// What a prefix or suffix may be: not empty.
+const PARTS: [&str; 4] = ["1", "2", "jas", "x"];
 const VALUES: [&str; 7] = ["", "1", "2", "12", "jason", "Jason", "x"];
 
 /// A request that owns its parts.
@@ -26,11 +33,13 @@ pub(crate) struct Request {
     authority: String,
     path: String,
     headers: HeaderMap,
+    random: u64,
 }
 
 impl Request {
     pub(crate) fn head(&self) -> RequestHead<'_> {
-        RequestHead { method: self.method, scheme: self.scheme, authority: &self.authority, path: &self.path, headers: &self.headers }
+        let Self { method, scheme, authority, path, headers, random } = self;
+        RequestHead { method, scheme, authority, path, headers, random: *random }
     }
 }
 
@@ -50,22 +59,33 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
     let headers = prop::collection::vec((one_of(NAMES), one_of(VALUES)), 0..4);
     let method = one_of(["GET", "POST", "get"]);
     let authority = (one_of(authorities), one_of(["", ":80", ":8080"])).prop_map(|(host, port)| format!("{host}{port}"));
-    (method, one_of(["http", "https"]), authority, one_of(PATHS), query, headers).prop_map(
-        |(method, scheme, authority, path, query, pairs)| {
-            let mut headers = HeaderMap::new();
-            for (name, value) in pairs {
-                headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
-            }
-            Request { method, scheme, authority, path: format!("{path}{query}"), headers }
-        },
-    )
+    let cookies = prop::collection::vec((one_of(["c", "d"]), one_of(VALUES)), 0..3);
+    let grpc = one_of(["", "application/grpc", "application/grpc+proto", "application/json"]);
+    let path = (one_of(PATHS), one_of(["", ";v=1", ";"]), query).prop_map(|(path, parameters, query)| format!("{path}{parameters}{query}"));
+    let head = (method, one_of(["http", "https"]), authority, path, headers);
+    (head, cookies, grpc, 0..1_000_000_u64).prop_map(|((method, scheme, authority, path, pairs), cookies, kind, random)| {
+        let mut headers = HeaderMap::new();
+        if !cookies.is_empty() {
+            let text = cookies.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ");
+            headers.insert(COOKIE, HeaderValue::from_str(&text).unwrap());
+        }
+        if !kind.is_empty() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        }
+        for (name, value) in pairs {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        Request { method, scheme, authority, path, headers, random }
+    })
 }
 
 /// A route configuration: no domain stands in two of its virtual hosts.
 pub(crate) fn configuration() -> impl Strategy<Value = RouteConfiguration> {
     let owners = prop::collection::vec(0_usize..4, DOMAINS.len());
     let routes = prop::collection::vec(prop::collection::vec(route(), 0..24), 3);
-    (owners, routes, any::<bool>(), prop::collection::vec(prop::bool::weighted(0.1), 3)).prop_map(|(owners, routes, ignore_port, tls)| {
+    let flags = (any::<bool>(), prop::bool::weighted(0.2), prop::bool::weighted(0.1));
+    (owners, routes, flags, prop::collection::vec(prop::bool::weighted(0.1), 3)).prop_map(|(owners, routes, flags, tls)| {
+        let (ignore_port, ignore_parameters, by_header) = flags;
         let host = |(number, routes): (usize, Vec<Route>)| VirtualHost {
             name: format!("host-{number}"),
             // The fourth owner is nobody.
@@ -78,6 +98,8 @@ pub(crate) fn configuration() -> impl Strategy<Value = RouteConfiguration> {
             name: "random".to_owned(),
             virtual_hosts: routes.into_iter().enumerate().map(host).collect(),
             ignore_port_in_host_matching: ignore_port,
+            ignore_path_parameters_in_path_matching: ignore_parameters,
+            vhost_header: if by_header { "x-host".to_owned() } else { String::new() },
             ..Default::default()
         }
     })
@@ -86,8 +108,27 @@ pub(crate) fn configuration() -> impl Strategy<Value = RouteConfiguration> {
 fn route() -> impl Strategy<Value = Route> {
     let headers = prop::collection::vec(header(), 0..3);
     let query = prop::collection::vec(parameter(), 0..2);
-    (path(), prop::option::of(any::<bool>()), headers, query).prop_map(|(path, case_sensitive, headers, query_parameters)| Route {
-        r#match: Some(RouteMatch { path_specifier: Some(path), case_sensitive, headers, query_parameters, ..Default::default() }),
+    let cookies = prop_oneof![4 => Just(vec![]), 1 => prop::collection::vec(cookie(), 1..3)];
+    let grpc = prop::bool::weighted(0.1).prop_map(|grpc| grpc.then_some(GrpcRouteMatchOptions {}));
+    let share = prop::option::weighted(0.1, 0..=100_u32).prop_map(|share| {
+        share.map(|numerator| RuntimeFractionalPercent {
+            default_value: Some(FractionalPercent { numerator, denominator: 0 }),
+            runtime_key: String::new(),
+        })
+    });
+    let matched = (path(), prop::option::of(any::<bool>()), headers, query, cookies, grpc, share);
+    let matched = matched.prop_map(|(path, case_sensitive, headers, query_parameters, cookies, grpc, runtime_fraction)| RouteMatch {
+        path_specifier: Some(path),
+        case_sensitive,
+        headers,
+        query_parameters,
+        cookies,
+        grpc,
+        runtime_fraction,
+        ..Default::default()
+    });
+    matched.prop_map(|matched| Route {
+        r#match: Some(matched),
         action: Some(Action::DirectResponse(DirectResponseAction { status: 200, ..Default::default() })),
         ..Default::default()
     })
@@ -109,11 +150,15 @@ fn expression() -> impl Strategy<Value = RegexMatcher> {
 fn text() -> impl Strategy<Value = StringMatcher> {
     let pattern = prop_oneof![
         4 => one_of(VALUES).prop_map(|text| MatchPattern::Exact(text.to_owned())),
-        1 => one_of(VALUES).prop_map(|text| MatchPattern::Prefix(text.to_owned())),
-        1 => one_of(VALUES).prop_map(|text| MatchPattern::Suffix(text.to_owned())),
+        1 => one_of(PARTS).prop_map(|text| MatchPattern::Prefix(text.to_owned())),
+        1 => one_of(PARTS).prop_map(|text| MatchPattern::Suffix(text.to_owned())),
         1 => expression().prop_map(MatchPattern::SafeRegex),
     ];
-    (pattern, prop::bool::weighted(0.2)).prop_map(|(pattern, ignore_case)| StringMatcher { match_pattern: Some(pattern), ignore_case })
+    (pattern, prop::bool::weighted(0.2)).prop_map(|(pattern, ignore_case)| {
+        // An expression says itself whether case matters.
+        let ignore_case = ignore_case && !matches!(pattern, MatchPattern::SafeRegex(_));
+        StringMatcher { match_pattern: Some(pattern), ignore_case }
+    })
 }
 
 fn header() -> impl Strategy<Value = HeaderMatcher> {
@@ -138,6 +183,14 @@ fn header() -> impl Strategy<Value = HeaderMatcher> {
         }
     });
     prop_oneof![3 => named, 1 => pseudo]
+}
+
+fn cookie() -> impl Strategy<Value = CookieMatcher> {
+    (one_of(["c", "d"]), text(), prop::bool::weighted(0.2)).prop_map(|(name, text, invert_match)| CookieMatcher {
+        name: name.to_owned(),
+        string_match: Some(text),
+        invert_match,
+    })
 }
 
 fn parameter() -> impl Strategy<Value = QueryParameterMatcher> {

@@ -11,17 +11,38 @@ use weir_xds::matcher::string_matcher::MatchPattern;
 use weir_xds::route::header_matcher::HeaderMatchSpecifier;
 use weir_xds::route::query_parameter_matcher::QueryParameterMatchSpecifier;
 use weir_xds::route::route_match::PathSpecifier;
-use weir_xds::route::{HeaderMatcher, QueryParameterMatcher, RouteConfiguration, RouteMatch};
+use weir_xds::route::{CookieMatcher, HeaderMatcher, QueryParameterMatcher, RouteConfiguration, RouteMatch};
 
 /// Where a request goes.
 pub(crate) fn decide(config: &RouteConfiguration, head: &RequestHead<'_>) -> Decision {
-    let Some(host) = find_host(config, head.authority) else { return Decision::NoVirtualHost };
+    let host = match config.vhost_header.as_str() {
+        "" => find_host(config, head.authority),
+        name => match head.headers.get(name) {
+            Some(value) => find_host(config, value.to_str().unwrap()),
+            None => only_host(config),
+        },
+    };
+    let Some(host) = host else { return Decision::NoVirtualHost };
     let virtual_host = &config.virtual_hosts[host];
     if virtual_host.require_tls != 0 && head.scheme != "https" {
         return Decision::TlsRequired(host);
     }
-    let found = virtual_host.routes.iter().position(|route| matches(route.r#match.as_ref().unwrap(), head));
+    let mut path = head.path.split('?').next().unwrap();
+    if config.ignore_path_parameters_in_path_matching {
+        path = path.split(';').next().unwrap();
+    }
+    let found = virtual_host.routes.iter().position(|route| matches(route.r#match.as_ref().unwrap(), path, head));
     found.map_or(Decision::NoRoute(host), |route| Decision::Route { host, route })
+}
+
+/// The virtual host of `*`, where nothing else is a domain.
+fn only_host(config: &RouteConfiguration) -> Option<usize> {
+    let domains =
+        config.virtual_hosts.iter().enumerate().flat_map(|(number, host)| host.domains.iter().map(move |domain| (number, domain)));
+    match domains.collect::<Vec<_>>().as_slice() {
+        [(number, domain)] if *domain == "*" => Some(*number),
+        _ => None,
+    }
 }
 
 /// Exact, then the longest `*suffix`, then the longest `prefix*`, then `*`.
@@ -53,10 +74,13 @@ fn find_host(config: &RouteConfiguration, authority: &str) -> Option<usize> {
     best.map(|(_, number)| number)
 }
 
-fn matches(wanted: &RouteMatch, head: &RequestHead<'_>) -> bool {
-    path(wanted, head.path.split('?').next().unwrap())
+fn matches(wanted: &RouteMatch, path_only: &str, head: &RequestHead<'_>) -> bool {
+    path(wanted, path_only)
         && wanted.headers.iter().all(|matcher| header(matcher, head))
         && wanted.query_parameters.iter().all(|matcher| parameter(matcher, head))
+        && wanted.cookies.iter().all(|matcher| cookie(matcher, head))
+        && (wanted.grpc.is_none() || head.headers.get("content-type").is_some_and(|kind| is_grpc(kind.to_str().unwrap())))
+        && wanted.runtime_fraction.as_ref().is_none_or(|share| head.random / 10_000 < u64::from(share.default_value.unwrap().numerator))
 }
 
 fn path(wanted: &RouteMatch, path: &str) -> bool {
@@ -99,6 +123,16 @@ fn parameter(matcher: &QueryParameterMatcher, head: &RequestHead<'_>) -> bool {
         QueryParameterMatchSpecifier::PresentMatch(present) => value.is_some() == *present,
         QueryParameterMatchSpecifier::StringMatch(wanted) => value.is_some_and(|value| text(wanted, value.as_bytes())),
     }
+}
+
+fn is_grpc(kind: &str) -> bool {
+    kind == "application/grpc" || kind.starts_with("application/grpc+")
+}
+
+fn cookie(matcher: &CookieMatcher, head: &RequestHead<'_>) -> bool {
+    let all = head.headers.get("cookie").map_or("", |value| value.to_str().unwrap());
+    let value = all.split("; ").filter_map(|pair| pair.split_once('=')).find(|(name, _)| *name == matcher.name).map(|(_, value)| value);
+    value.is_some_and(|value| text(matcher.string_match.as_ref().unwrap(), value.as_bytes())) != matcher.invert_match
 }
 
 fn text(wanted: &StringMatcher, value: &[u8]) -> bool {

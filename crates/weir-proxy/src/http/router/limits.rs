@@ -22,15 +22,11 @@ pub(super) struct TimeLimits {
 }
 
 impl TimeLimits {
-    /// Those of a route, whose timeout is known, or else of the listener. Where the route says zero, there is none.
-    pub(super) fn new(timeout: Option<Duration>, route: &Forward, listener: &HttpConfig) -> Self {
+    /// Those of a route, whose limits of the answer and of the stream are known, or else of the listener. Where the route says
+    /// zero, there is none.
+    pub(super) fn new(timeout: Option<Duration>, duration: Option<Duration>, route: &Forward, listener: &HttpConfig) -> Self {
         let of_route = |limit: Option<Duration>, other| limit.map_or(other, |limit| (!limit.is_zero()).then_some(limit));
-        Self {
-            timeout,
-            idle: of_route(route.idle_timeout, listener.stream_idle_timeout),
-            duration: of_route(route.max_duration, listener.max_stream_duration),
-            request: listener.request_timeout,
-        }
+        Self { timeout, idle: of_route(route.idle_timeout, listener.stream_idle_timeout), duration, request: listener.request_timeout }
     }
 
     /// Watches over an exchange; none if there is nothing to watch.

@@ -10,6 +10,7 @@ use weir_config::circuit_breakers::Resource;
 use weir_config::head::Head;
 use weir_routing::action::Forward;
 
+use super::prepare;
 use super::routes::Found;
 use crate::http::call::Call;
 use crate::upstream::body::{ClientBody, RequestBody, UpstreamBody};
@@ -27,14 +28,20 @@ pub(super) fn mirror(call: &Call, found: &Found, to: &Forward, body: Option<&Rc<
             continue;
         }
         // A cluster that is not there does no harm.
-        let Some(cluster) = found.cluster(mirror.cluster).cloned() else { continue };
+        let Some(cluster) = prepare::named_cluster(call, found, &mirror.cluster) else { continue };
         let mut head = call.exchange.request.borrow().clone();
         head.upgrade = None;
+        for name in &mirror.remove {
+            head.headers.remove(name);
+        }
+        if let Some(host) = mirror.host.as_deref().and_then(|host| HeaderValue::from_str(host).ok()) {
+            head.headers.insert(header::HOST, host);
+        }
         if mirror.shadow_suffix {
             append_shadow(&mut head);
         }
         let copy = Copy { head, body: RequestBody::copy(body), client: call.exchange.protocol, context: call.lb_context() };
-        let limit = to.timeout.unwrap_or(LIMIT);
+        let limit = to.timeouts.usual().unwrap_or(LIMIT);
         let open = call.http.clusters.shared.connections.enter();
         tokio::task::spawn_local(async move {
             let _open = open;

@@ -19,8 +19,7 @@ use weir_config::circuit_breakers::Resource;
 use weir_config::cluster::Discovery;
 use weir_config::flags::ResponseFlags;
 use weir_routing::action::{Action, Forward};
-use weir_routing::rewrite::Redirect;
-use weir_routing::{Route, inline_headers};
+use weir_routing::{Route, inline_headers, rewrite};
 
 use super::body::ResponseBody;
 use super::call::{Call, RouteAnswer, note_no_route};
@@ -35,6 +34,8 @@ use limits::TimeLimits;
 use retry::{Pause, Retries};
 use routes::Found;
 
+const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
+const IS_TIMEOUT_RETRY: HeaderName = HeaderName::from_static("x-envoy-is-timeout-retry");
 const OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
 const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 
@@ -71,16 +72,13 @@ pub(super) async fn route(mut call: Call) -> Response<ResponseBody> {
 
 /// Where the client is, as a `location` header says it.
 fn own_location(call: &Call) -> Option<(HeaderName, HeaderValue)> {
-    let location = Redirect::to_itself().location_of_whole_path(&call.exchange.request.borrow().for_routing());
+    let location = rewrite::to_itself(&call.exchange.request.borrow().for_routing());
     Some((header::LOCATION, HeaderValue::try_from(location).ok()?))
 }
 
 async fn redirect_to_https(call: Call) -> Response<ResponseBody> {
     call.exchange.detail("direct_response");
-    let location = {
-        let request = call.exchange.request.borrow();
-        Redirect::to_https().location_of_whole_path(&request.for_routing())
-    };
+    let location = rewrite::to_https(&call.exchange.request.borrow().for_routing());
     redirect(call, 301, &location).await
 }
 
@@ -117,7 +115,8 @@ async fn forward(mut call: Call, found: &Found, route: &Route, to: &Forward) -> 
     if !to.mirrors.is_empty() {
         mirror::mirror(&call, found, to, body.as_ref());
     }
-    let mut expiry = TimeLimits::new(timeout, to, &call.http.config).watch(&call.exchange, body.as_ref());
+    let duration = prepare::stream_limit(&call, to, call.http.config.max_stream_duration);
+    let mut expiry = TimeLimits::new(timeout, duration, to, &call.http.config).watch(&call.exchange, body.as_ref());
     let attempts = attempts(&call, &cluster, found, to, timeout, body.as_ref());
     let result = match &mut expiry {
         None => attempts.await,
@@ -153,10 +152,16 @@ async fn attempts(
     let mut retries = Retries::new(to.retry.as_deref(), &call.exchange.request.borrow());
     // What the attempt that is made takes of the limit, if it is not the first.
     let mut retrying = None;
+    // Whether the attempt before took too long, if there was one.
+    let mut timed_out = None;
     loop {
         call.exchange.attempts.set(call.exchange.attempts.get() + 1);
         if found.virtual_host().attempt_count {
             set_attempt_count(call);
+        }
+        if let Some(took_too_long) = timed_out.filter(|_| found.virtual_host().tells_timeout_retry) {
+            let told = HeaderValue::from_static(if took_too_long { "true" } else { "false" });
+            call.exchange.request.borrow_mut().headers.insert(IS_TIMEOUT_RETRY, told);
         }
         let result = attempt::attempt(call, cluster, &retries, body).await;
         let Some(pause) = retries.next(&result, body, cluster) else {
@@ -176,6 +181,7 @@ async fn attempts(
             }
         };
         retries.note(call.exchange.target.borrow().as_ref().and_then(|target| target.address));
+        timed_out = Some(matches!(&result, Err(failure) if matches!(failure.kind, FailureKind::Expired(Expired::Attempt))));
         drop(result);
         cluster.with_stats(|stats| stats.rq_retry.add(1));
         self::pause(cluster, pause).await;
@@ -200,10 +206,19 @@ async fn pause(cluster: &ClusterRuntime, pause: Pause) {
 }
 
 fn set_attempt_count(call: &Call) {
-    const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
+    call.exchange.request.borrow_mut().headers.insert(ATTEMPT_COUNT, attempt_count(call));
+}
+
+fn attempt_count(call: &Call) -> HeaderValue {
     let count = call.exchange.attempts.get();
-    let value = if count == 1 { HeaderValue::from_static("1") } else { HeaderValue::from(count) };
-    call.exchange.request.borrow_mut().headers.insert(ATTEMPT_COUNT, value);
+    if count == 1 { HeaderValue::from_static("1") } else { HeaderValue::from(count) }
+}
+
+/// The number of attempts for the client, if its virtual host asks for it; before the route's own changes.
+fn tell_attempts(call: &Call, headers: &mut HeaderMap) {
+    if call.found().is_some_and(|found| found.virtual_host().attempt_count_in_answer) {
+        headers.insert(ATTEMPT_COUNT, attempt_count(call));
+    }
 }
 
 /// Passes on an instance's answer.
@@ -229,6 +244,7 @@ async fn pass_on(
     if !call.http.config.router.suppress_envoy_headers {
         parts.headers.insert(SERVICE_TIME, HeaderValue::from(sent.elapsed().as_millis() as u64));
     }
+    tell_attempts(&call, &mut parts.headers);
     call.change_response_headers(&mut parts.headers);
     for cookie in cookies {
         parts.headers.append(header::SET_COOKIE, cookie);
@@ -265,13 +281,14 @@ async fn no_cluster(call: Call, to: &Forward) -> Response<ResponseBody> {
 
 /// The answer where no instance gave one.
 async fn give_up(mut call: Call, cluster: &Rc<ClusterRuntime>, failure: &Failure) -> Response<ResponseBody> {
-    let reply = call.fail(failure);
+    let mut reply = call.fail(failure);
     cluster.with_stats(|stats| {
         if let FailureKind::Expired(expired) = failure.kind {
             expired.count(stats);
         }
         stats.statuses.count(reply.status.as_u16());
     });
+    tell_attempts(&call, &mut reply.headers);
     let reply = match failure.kind {
         FailureKind::Overflow if !call.http.config.router.suppress_envoy_headers => {
             reply.with(OVERLOADED, HeaderValue::from_static("true"))

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{InvalidUri, PathAndQuery};
-use weir_routing::action::{Clusters, Forward, GrpcTimeout, HostRewrite};
+use weir_config::head::Head;
+use weir_routing::action::{Forward, HostRewrite};
+use weir_routing::clusters::{ClusterChoice, Clusters};
 use weir_routing::{Route, hash_policy};
 
 use super::routes::Found;
@@ -17,20 +19,27 @@ use crate::upstream::cluster::ClusterRuntime;
 
 const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
 const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
+/// gRPC's notation has eight digits.
+const GRPC_TIMEOUT_MAX: u64 = 99_999_999;
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// The cluster of a route, if it exists; where it has several, the one that was chosen.
 pub(super) fn cluster(call: &Call, found: &Found, to: &Forward) -> Option<Rc<ClusterRuntime>> {
-    let index = match &to.clusters {
-        Clusters::One(index) => *index,
-        Clusters::Weighted(_) => found.choice()?.cluster,
-        Clusters::Header(name) => {
+    match &to.clusters {
+        Clusters::One(choice) => named_cluster(call, found, choice),
+        Clusters::Weighted(_) => named_cluster(call, found, &found.choice()?.cluster),
+    }
+}
+
+/// The cluster that the configuration or the request names.
+pub(super) fn named_cluster(call: &Call, found: &Found, choice: &ClusterChoice) -> Option<Rc<ClusterRuntime>> {
+    match choice {
+        ClusterChoice::Named(index) => found.cluster(*index).cloned(),
+        ClusterChoice::Header(header) => {
             let request = call.exchange.request.borrow();
-            let named = request.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-            return call.http.clusters.get(named);
+            call.http.clusters.get(header.text(&request.for_routing()).unwrap_or_default())
         }
-    };
-    found.cluster(index).cloned()
+    }
 }
 
 /// Hashes the request, so that its like go to the same instance; returns cookies that are to be issued.
@@ -63,12 +72,12 @@ pub(super) fn request(call: &Call, found: &Found, route: &Route, to: &Forward) -
             call.exchange.request.borrow_mut().headers.insert(header::HOST, host);
         }
     }
-    for changes in [&route.request_headers, &found.virtual_host().request_headers, &found.table().request_headers] {
+    for changes in found.table().request_changes(found.virtual_host(), route) {
         apply_to_request(changes, &call.exchange);
     }
     let mut head = call.exchange.request.borrow_mut();
     let head = &mut *head;
-    rewrite_host(&to.host, &mut head.headers);
+    rewrite_host(to, head);
     let rewritten = to.path.as_ref().map(|rewrite| rewrite.apply(&route.matcher.path, head.path.as_str()));
     match rewritten {
         None => Ok(()),
@@ -84,32 +93,26 @@ pub(super) fn request(call: &Call, found: &Found, route: &Route, to: &Forward) -
     }
 }
 
-fn rewrite_host(rewrite: &HostRewrite, headers: &mut HeaderMap) {
-    let value = match rewrite {
+fn rewrite_host(to: &Forward, head: &mut Head) {
+    let value = match &to.host {
         HostRewrite::To(host) => HeaderValue::from_str(host).ok(),
-        HostRewrite::OfHeader(name) => headers.get(name).cloned(),
+        HostRewrite::OfHeader(name) => head.headers.get(name).cloned(),
+        HostRewrite::OfPath(substitution) => HeaderValue::from_str(&substitution.apply(head.path.path())).ok(),
         // The instance is not chosen yet.
         HostRewrite::OfInstance | HostRewrite::Keep => None,
     };
-    if let Some(value) = value {
-        set_authority(headers, value);
+    if let Some(value) = value.filter(|value| !value.is_empty()) {
+        set_authority(&mut head.headers, value, to.append_forwarded_host);
     }
 }
 
 /// How long the answer may take in all; tells the instance, too.
 pub(super) fn timeout(call: &Call, to: &Forward) -> Option<Duration> {
-    let request = call.exchange.request.borrow();
-    let asked = match to.grpc_timeout {
-        GrpcTimeout::Honoured(max) if request.is_grpc() => {
-            grpc_timeout(&request.headers).map(|asked| max.map_or(asked, |max| asked.min(max)))
-        }
-        _ => None,
+    let (is_grpc, asked) = {
+        let request = call.exchange.request.borrow();
+        (request.is_grpc(), grpc_timeout(&request.headers))
     };
-    let timeout = match (to.timeout, asked) {
-        (Some(route), Some(asked)) => Some(route.min(asked)),
-        (route, asked) => route.or(asked),
-    };
-    drop(request);
+    let timeout = to.timeouts.answer(is_grpc, asked);
     tell_timeout(call, to, timeout, Duration::ZERO);
     timeout
 }
@@ -123,9 +126,30 @@ pub(super) fn tell_timeout(call: &Call, to: &Forward, timeout: Option<Duration>,
         (Some(timeout), Some(per_try)) => Some(timeout.min(per_try)),
         (timeout, per_try) => timeout.or(per_try),
     };
-    if let Some(expected) = expected.filter(|_| !call.http.config.router.suppress_envoy_headers) {
-        call.exchange.request.borrow_mut().headers.insert(EXPECTED_TIMEOUT, HeaderValue::from(expected.as_millis() as u64));
+    let Some(expected) = expected.map(|expected| expected.as_millis() as u64) else { return };
+    let mut request = call.exchange.request.borrow_mut();
+    if !call.http.config.router.suppress_envoy_headers {
+        request.headers.insert(EXPECTED_TIMEOUT, HeaderValue::from(expected));
     }
+    if to.timeouts.tells_grpc()
+        && request.is_grpc()
+        && let Ok(told) = HeaderValue::from_str(&format!("{}m", expected.min(GRPC_TIMEOUT_MAX)))
+    {
+        request.headers.insert(GRPC_TIMEOUT, told);
+    }
+}
+
+/// How long the stream may last in all; where the client's deadline decides, the instance is told what became of it.
+pub(super) fn stream_limit(call: &Call, to: &Forward, listener: Option<Duration>) -> Option<Duration> {
+    let mut request = call.exchange.request.borrow_mut();
+    let asked = grpc_timeout(&request.headers);
+    let limit = to.timeouts.stream(asked, listener);
+    if let (Some(_), Some(limit)) = (asked, limit)
+        && let Ok(told) = HeaderValue::from_str(&format!("{}m", (limit.as_millis() as u64).min(GRPC_TIMEOUT_MAX)))
+    {
+        request.headers.insert(GRPC_TIMEOUT, told);
+    }
+    limit
 }
 
 /// The client's deadline, in gRPC's notation: up to eight digits and a unit

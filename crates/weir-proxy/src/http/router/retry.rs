@@ -95,7 +95,7 @@ impl<'p> Retries<'p> {
 
     /// Whether the result would be retried, were there retries left.
     pub(super) fn are_exceeded(&self, result: &Result<Answer, Failure>) -> bool {
-        self.policy.is_some_and(|policy| self.made >= policy.retries && policy.retries > 0 && wants_retry(policy, result))
+        self.policy.is_some_and(|policy| self.made >= policy.retries && wants_retry(policy, result))
     }
 }
 

@@ -2,13 +2,15 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
-use weir_routing::action::{Action, Clusters as Destinations, Weighted, WeightedCluster};
+use weir_routing::action::{Action, Forward};
+use weir_routing::clusters::{ClusterChoice, Clusters as Destinations, WeightedCluster};
 use weir_routing::filters::Levels;
 use weir_routing::filters::local_ratelimit::RouteLimits;
-use weir_routing::{Route, RouteTable, VirtualHost};
+use weir_routing::{RequestHead, Route, RouteTable, VirtualHost, hash_policy};
 
 use crate::upstream::cluster::ClusterRuntime;
 use crate::upstream::clusters::Clusters;
@@ -65,12 +67,12 @@ pub struct Found {
 }
 
 impl Found {
-    /// A route of a table. Where it has several clusters, `random` chooses one.
-    pub fn new(routes: Rc<RoutesRuntime>, host: usize, route: usize, random: impl FnOnce() -> u64) -> Self {
+    /// A route of a table. Where it has several clusters, one is chosen for the request, which came from `source`.
+    pub fn new(routes: Rc<RoutesRuntime>, host: usize, route: usize, head: &RequestHead<'_>, source: IpAddr) -> Self {
         let mut found = Self { routes, host, route, choice: None };
-        found.choice = found.weighted().and_then(|weighted| {
-            let chosen = weighted.choose(random())?;
-            weighted.choices.iter().position(|choice| std::ptr::eq(choice, chosen))
+        found.choice = found.forward().and_then(|to| match &to.clusters {
+            Destinations::Weighted(weighted) => weighted.choose(head, || hash_policy::evaluate(&to.hash, head, source, || 0).hash),
+            Destinations::One(_) => None,
         });
         found
     }
@@ -90,19 +92,20 @@ impl Found {
         &self.routes.table
     }
 
-    fn weighted(&self) -> Option<&Weighted> {
+    /// How the request is sent on, if it is.
+    fn forward(&self) -> Option<&Forward> {
         match &self.route()?.action {
-            Action::Forward(forward) => match &forward.clusters {
-                Destinations::Weighted(weighted) => Some(weighted),
-                Destinations::One(_) | Destinations::Header(_) => None,
-            },
+            Action::Forward(forward) => Some(forward),
             Action::Redirect(_) | Action::Respond(_) => None,
         }
     }
 
     /// The cluster that was chosen among several.
     pub fn choice(&self) -> Option<&WeightedCluster> {
-        self.weighted()?.choices.get(self.choice?)
+        match &self.forward()?.clusters {
+            Destinations::Weighted(weighted) => weighted.choices.get(self.choice?),
+            Destinations::One(_) => None,
+        }
     }
 
     /// The cluster at a position of the virtual host's list.
@@ -112,23 +115,20 @@ impl Found {
 
     /// The name of the cluster that the request goes to, unless a header of it decides.
     pub fn cluster_name(&self) -> Option<&str> {
-        let index = match &self.route()?.action {
-            Action::Forward(forward) => match &forward.clusters {
-                Destinations::One(index) => *index,
-                Destinations::Weighted(_) => self.choice()?.cluster,
-                Destinations::Header(_) => return None,
-            },
-            Action::Redirect(_) | Action::Respond(_) => return None,
+        let choice = match &self.forward()?.clusters {
+            Destinations::One(choice) => choice,
+            Destinations::Weighted(_) => &self.choice()?.cluster,
         };
-        self.virtual_host().clusters.get(index as usize).map(|name| &**name)
+        match choice {
+            ClusterChoice::Named(index) => self.virtual_host().clusters.get(*index as usize).map(|name| &**name),
+            ClusterChoice::Header(_) => None,
+        }
     }
 
     /// What the request counts towards, where filters do not say.
     pub fn rate_limits(&self) -> RouteLimits<'_> {
-        let (route, include_virtual_host) = match self.route().map(|route| &route.action) {
-            Some(Action::Forward(forward)) => (&*forward.rate_limits, forward.include_host_rate_limits),
-            _ => (&[][..], false),
-        };
+        let (route, include_virtual_host) =
+            self.forward().map_or((&[][..], false), |forward| (&*forward.rate_limits, forward.include_host_rate_limits));
         RouteLimits { route, virtual_host: &self.virtual_host().rate_limits, include_virtual_host }
     }
 

@@ -21,7 +21,7 @@ use crate::upstream::host::BusyGuard;
 pub(super) fn check(call: &Call, cluster: &ClusterRuntime) -> Result<(), StatusCode> {
     let request = call.exchange.request.borrow();
     let Some(protocol) = &request.upgrade else { return Ok(()) };
-    let allowed = call.http.config.websocket && protocol.as_bytes().eq_ignore_ascii_case(b"websocket") && call.on_upgrade.is_some();
+    let allowed = call.allows_upgrade(protocol) && call.on_upgrade.is_some();
     match cluster.policy().protocol {
         _ if !allowed => Err(StatusCode::FORBIDDEN),
         UpstreamProtocol::Http2 => Err(StatusCode::BAD_GATEWAY),

@@ -124,7 +124,8 @@ fn what_makes_a_message_one_stays() {
 
 #[test]
 fn the_order_of_levels_is_as_the_filter_says() {
-    use crate::action::{Action as RouteAction, Clusters};
+    use crate::action::Action as RouteAction;
+    use crate::clusters::Clusters;
     use crate::table::RouteTable;
     use weir_xds::Any;
     use weir_xds::route::{Route, RouteConfiguration, VirtualHost};

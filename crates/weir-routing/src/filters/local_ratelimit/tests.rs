@@ -40,7 +40,7 @@ fn compile(message: &LocalRateLimit) -> RateLimitPolicy {
 
 fn descriptors(policy: &RateLimitPolicy, limits: &RouteLimits<'_>) -> Vec<Descriptor> {
     let headers = HeaderMap::new();
-    let head = RequestHead { method: "GET", scheme: "http", authority: "a", path: "/", headers: &headers };
+    let head = RequestHead { method: "GET", scheme: "http", authority: "a", path: "/", headers: &headers, random: 0 };
     let client = std::net::Ipv4Addr::LOCALHOST.into();
     policy.descriptors(&Counted { head: &head, client, cluster: None, own_cluster: "" }, limits)
 }

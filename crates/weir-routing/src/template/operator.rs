@@ -1,0 +1,127 @@
+//! The operators, by what they stand for.
+
+use http::HeaderName;
+
+/// Which message of an exchange a header belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Message {
+    /// The request as it arrived, after the changes of the route.
+    Request,
+    /// The response.
+    Response,
+    /// The trailers behind the response.
+    Trailers,
+}
+
+/// The name of a header in an operator, or of a part of the request line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Field {
+    /// `:method`.
+    Method,
+    /// `:path`.
+    Path,
+    /// `:authority` or `host`.
+    Authority,
+    /// `:scheme`.
+    Scheme,
+    /// `:status`.
+    Status,
+    /// Any other header.
+    Header(HeaderName),
+}
+
+/// Which part of an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddressPart {
+    /// `ip:port`.
+    Whole,
+    /// `ip`.
+    WithoutPort,
+    /// `port`.
+    Port,
+}
+
+/// Which path of a request, where a route changes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathSource {
+    /// As it is now.
+    Current,
+    /// As it was, if it was changed.
+    Original,
+    /// As it was, or else as it is.
+    OriginalOrCurrent,
+}
+
+/// How a gRPC status is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GrpcStatusForm {
+    /// `NotFound`.
+    Camel,
+    /// `NOT_FOUND`.
+    Snake,
+    /// `5`.
+    Number,
+}
+
+/// One of Envoy's command operators.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)] // Each is Envoy's operator of that name.
+pub enum Operator {
+    /// A header, or else another.
+    Header(Message, Field, Option<Field>),
+    /// `strftime` format; none is ISO 8601 with milliseconds.
+    StartTime(Option<String>),
+    BytesReceived,
+    BytesSent,
+    Protocol,
+    ResponseCode,
+    ResponseCodeDetails,
+    ConnectionTerminationDetails,
+    ResponseFlags,
+    ResponseFlagsLong,
+    Duration,
+    RequestDuration,
+    ResponseDuration,
+    ResponseTxDuration,
+    UpstreamHost,
+    UpstreamAddress(AddressPart),
+    UpstreamCluster,
+    UpstreamClusterRaw,
+    UpstreamLocalAddress(AddressPart),
+    UpstreamTransportFailureReason,
+    UpstreamRequestAttemptCount,
+    DownstreamLocalAddress(AddressPart),
+    DownstreamRemoteAddress(AddressPart),
+    DownstreamDirectRemoteAddress(AddressPart),
+    RequestedServerName,
+    /// The same, or else the host that the request names.
+    RequestedServerNameOrHost,
+    RouteName,
+    Hostname,
+    StreamId,
+    ConnectionId,
+    DownstreamPeerUriSan,
+    DownstreamPeerSubject,
+    DownstreamTlsVersion,
+    /// The path of the request, with its query or without.
+    Path {
+        query: bool,
+        source: PathSource,
+    },
+    /// A query parameter, decoded.
+    QueryParameter(String),
+    /// The whole query, decoded or as it was sent.
+    Query {
+        decoded: bool,
+    },
+    /// A variable of the proxy's environment; `-` where there is none.
+    Environment(String),
+    /// The gRPC status of the answer to a gRPC call.
+    GrpcStatus(GrpcStatusForm),
+    /// `%METADATA(ROUTE:namespace:key)%`.
+    RouteMetadata(String, String),
+    /// `%METADATA(CLUSTER:namespace:key)%`.
+    ClusterMetadata(String, String),
+    /// Something that no request of ours ever has: a filter's state, dynamic metadata.
+    Never,
+}
