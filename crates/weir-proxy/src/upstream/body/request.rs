@@ -28,7 +28,7 @@ pub struct RequestBody(Kind);
 enum Kind {
     Empty,
     Attempt(Attempt),
-    Copy(Copied),
+    Copy(Copied, Option<u64>),
 }
 
 /// Why a body breaks off.
@@ -51,6 +51,8 @@ struct Attempt {
 /// The client's body, shared by the attempts.
 pub struct ClientBody {
     state: RefCell<State>,
+    /// How long it will be in all, if that was known at its beginning.
+    length: Option<u64>,
     exchange: Rc<Exchange>,
     /// Told when the body has come to its end.
     ended: Notify,
@@ -78,8 +80,9 @@ impl ClientBody {
             exchange.request_end.set(Some(exchange.start));
             return None;
         }
+        let length = incoming.size_hint().exact();
         let state = State { incoming, kept: vec![], kept_bytes: 0, keep, ended: false, lost: false, failed: None, copies: vec![] };
-        Some(Rc::new(Self { state: RefCell::new(state), exchange, ended: Notify::new() }))
+        Some(Rc::new(Self { state: RefCell::new(state), length, exchange, ended: Notify::new() }))
     }
 
     /// Whether another attempt can send all of it.
@@ -118,7 +121,7 @@ impl RequestBody {
 
     /// A body that breaks off at once.
     pub fn broken() -> Self {
-        Self(Kind::Copy(copies::pair().1))
+        Self(Kind::Copy(copies::pair().1, None))
     }
 
     /// A copy of all that will go out of a body of which nothing has gone out yet.
@@ -126,7 +129,7 @@ impl RequestBody {
         let Some(source) = source else { return Self::empty() };
         let (copies, copied) = copies::pair();
         source.state.borrow_mut().copies.push(copies);
-        Self(Kind::Copy(copied))
+        Self(Kind::Copy(copied, source.length))
     }
 }
 
@@ -165,7 +168,7 @@ impl Body for RequestBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let attempt = match &mut self.0 {
             Kind::Empty => return Poll::Ready(None),
-            Kind::Copy(copied) => return copied.poll(cx),
+            Kind::Copy(copied, _) => return copied.poll(cx),
             Kind::Attempt(attempt) => attempt,
         };
         let mut state = attempt.source.state.borrow_mut();
@@ -213,7 +216,7 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Empty => true,
-            Kind::Copy(_) => false,
+            Kind::Copy(..) => false,
             Kind::Attempt(attempt) => {
                 let state = attempt.source.state.borrow();
                 attempt.position >= state.kept.len() && (state.ended || state.incoming.is_end_stream())
@@ -224,11 +227,10 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Kind::Empty => SizeHint::with_exact(0),
-            // For the first attempt; later ones, and copies, say how long they are in their head, or are chunked.
-            Kind::Attempt(Attempt { source, position: 0 }) if source.state.borrow().kept.is_empty() => {
-                source.state.borrow().incoming.size_hint()
-            }
-            Kind::Attempt(_) | Kind::Copy(_) => SizeHint::default(),
+            // Every attempt and every copy is as long as the first, and says so at its beginning.
+            Kind::Attempt(Attempt { source, position: 0 }) => source.length.map_or_else(SizeHint::default, SizeHint::with_exact),
+            Kind::Attempt(_) => SizeHint::default(),
+            Kind::Copy(_, length) => length.map_or_else(SizeHint::default, SizeHint::with_exact),
         }
     }
 }

@@ -50,12 +50,18 @@ pub(super) fn resources(manager: &Value, routes: Value, clusters: &[Value], log:
     set
 }
 
+/// A filter of the usual name that is told nothing.
+fn filter(name: &str, kind: &str) -> Value {
+    let kind = format!("type.googleapis.com/envoy.extensions.filters.http.{kind}");
+    json!({"name": format!("envoy.filters.http.{name}"), "typedConfig": {"@type": kind}})
+}
+
 fn listener(manager: &Value, log: &Path) -> listener::Listener {
     let mut fields = json!({
         "statPrefix": "test",
         "rds": {"routeConfigName": "routes", "configSource": {"ads": {}, "resourceApiVersion": "V3"}},
         "upgradeConfigs": [{"upgradeType": "websocket"}],
-        "httpFilters": [{"name": "envoy.filters.http.router", "typedConfig": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}],
+        "httpFilters": [filter("fault", "fault.v3.HTTPFault"), filter("cors", "cors.v3.Cors"), filter("router", "router.v3.Router")],
         "accessLog": [{"name": "envoy.access_loggers.file", "typedConfig": {
             "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
             "path": log,
