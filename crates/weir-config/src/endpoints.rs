@@ -131,9 +131,13 @@ impl Assignment {
             overprovisioning_factor,
             weighted_priority_health,
             // Reported.
-            drop_overloads: _,
+            drop_overloads,
             endpoint_stale_after: _,
         } = policy.as_ref().unwrap_or(&usual);
+        // So does Envoy.
+        if drop_overloads.len() > 1 {
+            return Err(CompileError::new("policy.drop_overloads", "has more than one"));
+        }
         if *overprovisioning_factor == Some(0) {
             return Err(CompileError::new("policy.overprovisioning_factor", "must be more than nothing"));
         }

@@ -9,6 +9,7 @@ use weir_xds::json;
 /// Messages and those of their fields that are carried out, or that change nothing a client could see. Messages
 /// that do not stand here are carried out as a whole.
 const CARRIED_OUT: &[(&str, &[&str])] = &[
+    ("envoy.config.core.v3.SocketAddress", &["protocol", "address", "port_value", "ipv4_compat"]),
     (
         "envoy.config.core.v3.Http1ProtocolOptions",
         &[

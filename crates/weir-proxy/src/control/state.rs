@@ -274,11 +274,13 @@ impl State {
 
     /// Takes the addresses of a name.
     pub fn resolved(&mut self, name: &str, addresses: Vec<IpAddr>) {
-        if self.addresses.get(name) == Some(&addresses) {
+        let names_it = |state: &ClusterState| state.is_by_name() && state.endpoints.names().any(|wanted| wanted == name);
+        // The last answer may come when nobody asks any more.
+        if self.addresses.get(name) == Some(&addresses) || !self.clusters.values().any(names_it) {
             return;
         }
         self.addresses.insert(name.to_owned(), addresses);
-        self.refresh_hosts(|state| state.is_by_name() && state.endpoints.names().any(|wanted| wanted == name));
+        self.refresh_hosts(names_it);
     }
 
     fn refresh_hosts(&mut self, concerned: impl Fn(&ClusterState) -> bool) {

@@ -119,8 +119,10 @@ async fn a_name_that_resolves_as_before_is_no_news() {
     state.resolved("a.test", address.clone());
     state.resolved("b.test", address);
     assert!(state.build(now).is_none());
-    state.forget_unwanted();
     assert_eq!(state.addresses.keys().collect::<Vec<_>>(), ["a.test"]);
+    state.remove(ResourceType::Cluster, &"c".into());
+    state.forget_unwanted();
+    assert!(state.addresses.is_empty());
 }
 
 #[tokio::test]
