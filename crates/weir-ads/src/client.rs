@@ -242,3 +242,27 @@ struct Named {
 fn unwrap(body: Any) -> Option<Any> {
     if body.is::<WireResource>() { body.unpack::<WireResource>().ok()?.resource } else { Some(body) }
 }
+
+#[cfg(test)]
+mod tests {
+    use weir_xds::cluster::Cluster;
+
+    use super::*;
+
+    #[test]
+    fn what_was_refused_is_told_as_gone_when_the_server_no_longer_sends_it() {
+        let mut client = Client::new(Protocol::StateOfTheWorld, Node::default());
+        client.want_all(ResourceType::Cluster);
+        let sends = |names: &[&str]| {
+            let clusters = names.iter().map(|name| Any::pack(&Cluster { name: (*name).to_owned(), ..Default::default() }));
+            let type_url = ResourceType::Cluster.type_url();
+            Response::State(DiscoveryResponse { type_url, resources: clusters.collect(), ..Default::default() })
+        };
+        let first = client.receive(sends(&["good", "bad"])).expect("asked for");
+        client.answer(&first, &[("bad".into(), "wrong".to_owned())]);
+        let second = client.receive(sends(&["good"])).expect("asked for");
+        assert_eq!(second.removals, ["bad".into()]);
+        client.answer(&second, &[]);
+        assert_eq!(client.receive(sends(&["good"])).expect("asked for").removals, Vec::<Arc<str>>::new());
+    }
+}

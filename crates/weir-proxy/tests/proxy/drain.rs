@@ -116,6 +116,28 @@ async fn a_client_that_says_nothing_before_its_chain_is_known_ends_with_its_list
 }
 
 #[tokio::test]
+async fn a_client_whose_first_bytes_come_after_its_chain_is_gone_ends_as_well() {
+    let upstream = Upstream::start().await;
+    let clusters = [cluster("a", &[&upstream], json!({}))];
+    let inspected = json!({"listenerFilters": [{"name": "envoy.filters.listener.tls_inspector"}]});
+    let proxy = Proxy::with_listener(&inspected, &clusters).await;
+    let mut client = proxy.connect().await;
+    in_time("it is accepted", async {
+        while proxy.open_connections() == 0 {
+            tokio::task::yield_now().await
+        }
+    })
+    .await;
+    proxy.change_tcp(&json!({"maxConnectAttempts": 2}), &clusters);
+    // The connections of the old chain have ended when this one, of the old or the new, has been drained or not.
+    let (mut other, _instance) = pipe(&proxy, &upstream).await;
+    let _ = tokio::time::timeout(DRAIN_DURATION * 2, other.end()).await;
+    client.say("late").await;
+    upstream.accept().await.hears("late").await;
+    client.end().await;
+}
+
+#[tokio::test]
 async fn the_process_does_not_wait_for_ever_and_writes_down_what_it_cut_off() {
     let limit = Duration::from_millis(300);
     let cases: [(bool, &str); 2] = [(true, "0 - -"), (false, "101")];
