@@ -9,6 +9,74 @@ use weir_xds::json;
 /// Messages and those of their fields that are carried out, or that change nothing a client could see. Messages
 /// that do not stand here are carried out as a whole.
 const CARRIED_OUT: &[(&str, &[&str])] = &[
+    ("envoy.config.core.v3.SocketAddress", &["protocol", "address", "port_value", "ipv4_compat"]),
+    (
+        "envoy.config.core.v3.Http1ProtocolOptions",
+        &[
+            "allow_absolute_url",
+            "accept_http_10",
+            "default_host_for_http_10",
+            "header_key_format",
+            "enable_trailers",
+            "allow_chunked_length",
+            "override_stream_error_on_invalid_http_message",
+            "use_balsa_parser",
+            "allow_custom_methods",
+            "ignore_http_11_upgrade",
+        ],
+    ),
+    (
+        "envoy.config.core.v3.HttpProtocolOptions",
+        &[
+            "idle_timeout",
+            "max_connection_duration",
+            "max_headers_count",
+            "max_stream_duration",
+            "headers_with_underscores_action",
+            "max_requests_per_connection",
+        ],
+    ),
+    ("envoy.config.endpoint.v3.Endpoint", &["address", "health_check_config", "hostname", "observability_name"]),
+    (
+        "envoy.config.endpoint.v3.LocalityLbEndpoints",
+        &["locality", "metadata", "lb_endpoints", "load_balancing_weight", "priority", "load_balancer_endpoints"],
+    ),
+    (
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        &[
+            "common_http_protocol_options",
+            "upstream_http_protocol_options",
+            "http_filters",
+            "outlier_detection",
+            "explicit_http_config",
+            "use_downstream_protocol_config",
+            "auto_config",
+        ],
+    ),
+    (
+        "envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash",
+        &[
+            "minimum_ring_size",
+            "maximum_ring_size",
+            "use_hostname_for_hashing",
+            "consistent_hashing_lb_config",
+            "locality_weighted_lb_config",
+        ],
+    ),
+    (
+        "envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest",
+        &["choice_count", "active_request_bias", "slow_start_config", "locality_lb_config"],
+    ),
+    ("envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig", &["locality_weighted_lb_config"]),
+    ("envoy.extensions.load_balancing_policies.common.v3.ConsistentHashingLbConfig", &["use_hostname_for_hashing"]),
+    ("envoy.config.cluster.v3.Cluster.RingHashLbConfig", &["minimum_ring_size", "maximum_ring_size"]),
+    ("envoy.config.cluster.v3.Cluster.CommonLbConfig.ConsistentHashingLbConfig", &["use_hostname_for_hashing"]),
+    ("envoy.config.core.v3.BindConfig", &["source_address"]),
+    ("envoy.config.cluster.v3.UpstreamConnectionOptions", &["tcp_keepalive"]),
+    ("envoy.config.cluster.v3.CircuitBreakers", &["thresholds"]),
+    ("envoy.type.v3.HashPolicy", &["source_ip"]),
+    ("envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight", &["name", "weight"]),
+    ("envoy.config.listener.v3.FilterChain", &["filter_chain_match", "filters", "use_proxy_proto", "metadata", "transport_socket", "name"]),
     (
         "envoy.config.cluster.v3.Cluster",
         &[
@@ -40,6 +108,14 @@ const CARRIED_OUT: &[(&str, &[&str])] = &[
             "health_checks",
             "transport_socket",
             "common_lb_config",
+            "load_balancing_policy",
+            "max_requests_per_connection",
+            "common_http_protocol_options",
+            "protocol_selection",
+            // Without selectors it makes no subsets; with them it is refused.
+            "lb_subset_config",
+            // As it always is here.
+            "ignore_health_on_host_removal",
         ],
     ),
     (
@@ -51,6 +127,7 @@ const CARRIED_OUT: &[(&str, &[&str])] = &[
             "override_host_status",
             // It would only make changes slower.
             "update_merge_window",
+            "consistent_hashing_lb_config",
         ],
     ),
     ("envoy.config.endpoint.v3.ClusterLoadAssignment.Policy", &["overprovisioning_factor", "weighted_priority_health"]),
@@ -299,6 +376,7 @@ const CARRIED_OUT: &[(&str, &[&str])] = &[
             "max_connect_attempts",
             "hash_policy",
             "max_downstream_connection_duration",
+            "max_downstream_connection_duration_jitter_percentage",
         ],
     ),
 ];
@@ -326,8 +404,10 @@ pub fn fields(resource: &Any) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
     use weir_xds::cluster::circuit_breakers::Thresholds;
     use weir_xds::cluster::{CircuitBreakers, Cluster, OutlierDetection};
+    use weir_xds::listener::Listener;
 
     use super::*;
 
@@ -344,5 +424,38 @@ mod tests {
         };
         assert_eq!(fields(&Any::pack(&limits(u32::MAX))), Vec::<String>::new());
         assert_eq!(fields(&Any::pack(&limits(1))), ["OutlierDetection.failure_percentage_threshold"]);
+    }
+
+    #[test]
+    fn what_clusters_and_listeners_do_not_carry_out_is_named() {
+        let tcp = "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
+        let least = "type.googleapis.com/envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest";
+        let options = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+        let policy =
+            json!({"policies": [{"typedExtensionConfig": {"name": "l", "typedConfig": {"@type": least, "enableFullScan": true}}}]});
+        let written = json!({"explicitHttpConfig": {"httpProtocolOptions": {"sendFullyQualifiedUrl": true}}, "@type": options});
+        let cluster: Cluster = weir_xds::json::from_value(json!({
+            "circuitBreakers": {"perHostThresholds": [{"maxConnections": 1}]},
+            "loadBalancingPolicy": policy,
+            "loadAssignment": {"endpoints": [{"proximity": 1, "lbEndpoints": [{"endpoint": {"hostname": "a"}}]}]},
+            "typedExtensionProtocolOptions": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": written},
+            "upstreamBindConfig": {"freebind": true},
+        }))
+        .expect("valid");
+        let named = [
+            "BindConfig.freebind",
+            "CircuitBreakers.per_host_thresholds",
+            "Http1ProtocolOptions.send_fully_qualified_url",
+            "LeastRequest.enable_full_scan",
+            "LocalityLbEndpoints.proximity",
+        ];
+        assert_eq!(fields(&Any::pack(&cluster)), named);
+        let filter =
+            json!({"name": "tcp", "typedConfig": {"@type": tcp, "hashPolicy": [{"filterState": {"key": "k"}}], "checkDrainClose": true}});
+        let listener: Listener =
+            weir_xds::json::from_value(json!({"filterChains": [{"filters": [filter], "transportSocketConnectTimeout": "1s"}]}))
+                .expect("valid");
+        let named = ["FilterChain.transport_socket_connect_timeout", "HashPolicy.filter_state", "TcpProxy.check_drain_close"];
+        assert_eq!(fields(&Any::pack(&listener)), named);
     }
 }
