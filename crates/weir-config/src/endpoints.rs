@@ -1,11 +1,14 @@
 //! The endpoints of a cluster as the control plane names them: before names are resolved and instances are known.
 
+use std::sync::Arc;
+
 use weir_xds::core::{HealthStatus, Locality as XdsLocality};
 use weir_xds::endpoint::lb_endpoint::HostIdentifier;
 use weir_xds::endpoint::{ClusterLoadAssignment, LbEndpoint};
 use weir_xds::values::host_and_port;
 
 use super::check_target::CheckTarget;
+use super::transport::Criteria;
 use super::workload::Workload;
 
 /// Envoy's overprovisioning factor where none is given, in percent.
@@ -62,6 +65,10 @@ pub struct Endpoint {
     pub host: String,
     /// Its port.
     pub port: u16,
+    /// The name that it calls itself, where that is not the name that its address comes from.
+    pub hostname: Option<Arc<str>>,
+    /// What it says of its transport.
+    pub transport: Criteria,
     /// Its share.
     pub weight: u32,
     /// Its workload.
@@ -83,6 +90,8 @@ pub struct PriorityLocality {
     pub locality: Locality,
     /// Its share of the priority's requests, where localities are weighted. Without one it gets none.
     pub weight: u32,
+    /// What is said of the transport of its endpoints, where they say nothing themselves.
+    pub transport: Criteria,
 }
 
 /// A `ClusterLoadAssignment`, compiled.
@@ -119,6 +128,9 @@ impl Assignment {
             if let Some(weight) = group.load_balancing_weight {
                 compiled.localities[position].weight = weight;
             }
+            if group.metadata.is_some() {
+                compiled.localities[position].transport = Criteria::of(group.metadata.as_ref());
+            }
             compiled.endpoints.extend(group.lb_endpoints.iter().filter_map(|endpoint| compile_endpoint(endpoint, position)));
         }
         compiled
@@ -128,7 +140,7 @@ impl Assignment {
     fn place(&mut self, priority: u32, locality: Locality) -> usize {
         let known = self.localities.iter().position(|known| known.priority == priority && known.locality == locality);
         known.unwrap_or_else(|| {
-            self.localities.push(PriorityLocality { priority, locality, weight: 0 });
+            self.localities.push(PriorityLocality { priority, locality, ..PriorityLocality::default() });
             self.localities.len() - 1
         })
     }
@@ -145,6 +157,8 @@ fn compile_endpoint(endpoint: &LbEndpoint, locality: usize) -> Option<Endpoint> 
     Some(Endpoint {
         host: host.to_owned(),
         port,
+        hostname: (!found.hostname.is_empty()).then(|| found.hostname.as_str().into()),
+        transport: Criteria::of(endpoint.metadata.as_ref()),
         weight: endpoint.load_balancing_weight.unwrap_or(1).max(1),
         workload: Workload::parse(endpoint.metadata.as_ref()),
         health: EdsHealth::of(endpoint.health_status()),

@@ -79,6 +79,8 @@ pub struct Chain {
     pub name: Arc<str>,
     /// How TLS is terminated; `None` for plain text, and for TLS that passes through.
     pub tls: Option<ServerTls>,
+    /// How long a handshake may take; `None` for ever.
+    pub handshake_timeout: Option<Duration>,
     /// What becomes of its connections.
     pub handler: Handler,
 }
@@ -192,6 +194,7 @@ impl Chain {
             source: chain.clone(),
             name: chain.name.as_str().into(),
             tls,
+            handshake_timeout: chain.transport_socket_connect_timeout.as_ref().map(std_duration).filter(|timeout| !timeout.is_zero()),
             handler: handler.ok_or_else(|| CompileError::missing("filters"))?,
         })
     }
@@ -222,6 +225,9 @@ fn server_tls(socket: &TransportSocket) -> Result<Option<ServerTls>, CompileErro
     let Some(SocketConfig::TypedConfig(config)) = &socket.config_type else { return Err(CompileError::missing("typed_config")) };
     if socket.name == "envoy.transport_sockets.raw_buffer" {
         return Ok(None);
+    }
+    if !config.is::<DownstreamTlsContext>() {
+        return Err(CompileError::new("typed_config", format!("`{}` is not supported", config.type_name())));
     }
     let context = config.unpack::<DownstreamTlsContext>().map_err(|error| CompileError::new("typed_config", error.to_string()))?;
     ServerTls::compile(&context).map(Some)

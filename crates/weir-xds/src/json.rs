@@ -101,6 +101,11 @@ impl SetField<'_> {
         };
         number == Some(u32::MAX)
     }
+
+    /// The texts of a list of texts.
+    pub fn texts(&self) -> Vec<&str> {
+        self.value.as_list().unwrap_or_default().iter().filter_map(prost_reflect::Value::as_str).collect()
+    }
 }
 
 /// Visits all fields that are set in a packed message, in the messages within it, and in those packed in it.

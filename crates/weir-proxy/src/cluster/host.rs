@@ -12,13 +12,14 @@ use weir_config::endpoints::{Assignment, EdsHealth, Endpoint, Locality};
 use weir_config::workload::Workload;
 
 use super::outlier::HostHealth;
+use crate::tls::transports::Said;
 
 /// One instance of a service. It lives as long as its address is in the cluster, whatever else changes.
 #[derive(Debug)]
 pub struct Host {
     /// Where it accepts.
     pub address: SocketAddr,
-    /// The name that its address came from, if it came from DNS.
+    /// What it calls itself, or the name that its address came from, if it came from DNS.
     pub hostname: Option<Arc<str>>,
     /// Which workload it is, as Istio's metrics name it.
     pub workload: Workload,
@@ -32,6 +33,8 @@ pub struct Host {
     healthy_from: AtomicU64,
     /// How its health is checked, where that is not as for all others.
     pub check: Option<Box<CheckTarget>>,
+    /// What is said of its transport.
+    pub transport: Said,
 }
 
 /// In place of a time that has not come.
@@ -40,8 +43,17 @@ const NEVER: u64 = u64::MAX;
 impl Host {
     /// An instance that is added now.
     pub fn new(address: SocketAddr, hostname: Option<Arc<str>>, workload: Workload, now: Instant) -> Self {
-        let (active, health) = (AtomicU32::new(0), HostHealth::default());
-        Self { address, hostname, workload, active, health, since: now, healthy_from: AtomicU64::new(0), check: None }
+        Self {
+            address,
+            hostname,
+            workload,
+            active: AtomicU32::new(0),
+            health: HostHealth::default(),
+            since: now,
+            healthy_from: AtomicU64::new(0),
+            check: None,
+            transport: Said::default(),
+        }
     }
 
     /// Whether its health is checked, in a cluster that does that.
@@ -165,16 +177,28 @@ impl Hosts {
         let mut found: BTreeMap<(u32, usize), Vec<WeightedHost>> = BTreeMap::new();
         for endpoint in &assignment.endpoints {
             let (addresses, hostname) = match endpoint.host.parse() {
-                Ok(ip) => (vec![ip], None),
-                Err(_) => (resolve(&endpoint.host), Some(Arc::<str>::from(endpoint.host.as_str()))),
+                Ok(ip) => (vec![ip], endpoint.hostname.clone()),
+                Err(_) => (resolve(&endpoint.host), endpoint.hostname.clone().or_else(|| Some(endpoint.host.as_str().into()))),
             };
-            let place = assignment.localities.get(endpoint.locality).map_or(0, |locality| locality.priority);
+            let locality = assignment.localities.get(endpoint.locality);
+            let said = Said {
+                endpoint: endpoint.transport.clone(),
+                locality: locality.map(|locality| locality.transport.clone()).unwrap_or_default(),
+            };
+            let place = locality.map_or(0, |locality| locality.priority);
             // One address is one instance, however often it is listed.
             for address in addresses.into_iter().map(|ip| SocketAddr::new(ip, endpoint.port)).filter(|address| seen.insert(*address)) {
-                let same = known
-                    .get(&address)
-                    .filter(|host| host.workload == endpoint.workload && host.hostname == hostname && host.check == endpoint.check);
-                let host = same.map_or_else(|| Arc::new(new_host(endpoint, address, hostname.clone(), now)), |host| Arc::clone(host));
+                let is_same = |host: &Host| {
+                    host.workload == endpoint.workload
+                        && host.hostname == hostname
+                        && host.check == endpoint.check
+                        && host.transport == said
+                };
+                let same = known.get(&address).filter(|host| is_same(host));
+                let host = match same {
+                    Some(host) => Arc::clone(host),
+                    None => Arc::new(Host { transport: said.clone(), ..new_host(endpoint, address, hostname.clone(), now) }),
+                };
                 host.heed(endpoint.health, same.is_none(), now);
                 let of_locality = found.entry((place, endpoint.locality)).or_default();
                 of_locality.push(WeightedHost { host, weight: endpoint.weight, eds: endpoint.health });

@@ -25,7 +25,7 @@ use weir_config::cluster::{ClusterPolicy, Discovery};
 use weir_config::endpoints::Assignment;
 use weir_config::http::RouteSource;
 use weir_config::listener::{Chain, Handler, Listener};
-use weir_config::tls::CertificateSource;
+use weir_config::tls::SecretSource;
 
 use crate::checks::{Checks, Told};
 use crate::cluster::Cluster;
@@ -35,7 +35,8 @@ use crate::listener::sockets::{Bound, Sockets};
 use crate::stats::cluster::ClusterStats;
 use crate::stats::listener::ListenerStats;
 use crate::tls;
-use crate::tls::secrets::{Secrets, certified_key};
+use crate::tls::secrets::Secrets;
+use crate::tls::transports::Transports;
 use crate::worker::world::ProxyConfig;
 
 /// How long routes wait for instances that a server does not send.
@@ -144,7 +145,7 @@ impl State {
             ResourceType::Endpoint => drop(self.assignments.remove(name)),
             ResourceType::Route => drop(self.routes.remove(name)),
             ResourceType::Listener => drop(self.listeners.remove(name)),
-            ResourceType::Secret => self.secrets.slot(name).set(None),
+            ResourceType::Secret => self.secrets.remove(name),
         }
     }
 
@@ -167,9 +168,9 @@ impl State {
             ResourceType::Route => self.upsert_route(name, &unpack(body)?),
             ResourceType::Listener => self.upsert_listener(name, &unpack(body)?),
             ResourceType::Secret => {
-                let source = CertificateSource::of_secret(&unpack::<Secret>(body)?);
-                let key = source.and_then(|source| certified_key(&source)).map_err(|error| error.to_string())?;
-                self.secrets.slot(name).set(Some(key));
+                let secret = SecretSource::compile(&unpack::<Secret>(body)?);
+                secret.and_then(|secret| self.secrets.put(name, &secret)).map_err(|error| error.to_string())?;
+                self.follow_secrets();
                 Ok(())
             }
         }
@@ -188,6 +189,11 @@ impl State {
             }
             Discovery::Eds(_) | Discovery::OriginalDestination | Discovery::OfRequest => Assignment::default(),
         };
+        let before = self.clusters.get(name).map(|known| known.current.transports.clone());
+        let transports = Transports::new(&policy.transports, before.as_ref(), &mut self.secrets).map_err(|error| error.to_string())?;
+        if policy.transports.tls().any(|tls| tls.validation.verifies_nothing()) {
+            tracing::warn!(proxy = %self.id, cluster = %name, "its TLS verifies nobody: no trusted CA is named");
+        }
         let mut known = self.clusters.remove(name);
         let checks = known.as_mut().map(|known| std::mem::take(&mut known.checks)).unwrap_or_default();
         let stats = known.as_ref().map_or_else(|| Arc::new(ClusterStats::new(self.workers)), |known| known.current.stats.clone());
@@ -196,7 +202,7 @@ impl State {
         let health = known.as_ref().map(|known| known.current.health.clone()).unwrap_or_default();
         let hosts = known.map_or_else(Hosts::default, |known| known.current.hosts.clone());
         health.follow(policy.outlier.as_ref(), policy.health_check.is_some(), &hosts);
-        let current = Arc::new(Cluster { policy, hosts, stats, resources, health });
+        let current = Arc::new(Cluster { policy, hosts, stats, resources, health, transports });
         self.clusters.insert(name.clone(), ClusterState { current, endpoints, ready: false, checks });
         self.refresh_cluster(name);
         Ok(())
@@ -257,7 +263,7 @@ impl State {
                 (Some(&state.endpoints), known)
             }
         };
-        state.ready = ready;
+        state.ready = ready && !state.current.transports.is_waiting();
         let Some(endpoints) = endpoints else { return };
         let only_one = matches!(policy.discovery, Discovery::LogicalDns(_));
         let resolve = |name: &str| {
@@ -272,9 +278,18 @@ impl State {
             stats: state.current.stats.clone(),
             resources: state.current.resources.clone(),
             health: state.current.health.clone(),
+            transports: state.current.transports.clone(),
         });
         state.checks.follow(&state.current, &before, &self.told);
         state.ready = state.ready && state.checks.are_warm();
+    }
+
+    /// Looks again which clusters are ready, when a secret has come. Handshakes look for it themselves.
+    fn follow_secrets(&mut self) {
+        let uses_tls = |state: &ClusterState| state.current.policy.transports.tls().next().is_some();
+        let names: Vec<Arc<str>> =
+            self.clusters.iter().filter(|(_, state)| !state.ready && uses_tls(state)).map(|(name, _)| name.clone()).collect();
+        names.iter().for_each(|name| self.refresh_cluster(name));
     }
 
     /// Looks again which clusters are ready, when instances have been checked.
@@ -304,7 +319,9 @@ impl State {
             ResourceType::Route => self.listeners.values().flat_map(|state| route_names(&state.newest.listener)).collect(),
             ResourceType::Secret => {
                 let chains = self.listeners.values().flat_map(|state| state.newest.listener.all_chains());
-                chains.filter_map(|chain| chain.tls.as_ref()).flat_map(|tls| tls.secret_names().cloned()).collect()
+                let of_listeners = chains.filter_map(|chain| chain.tls.as_ref()).flat_map(|tls| tls.secret_names().cloned());
+                let transports = self.clusters.values().flat_map(|state| state.current.policy.transports.tls());
+                of_listeners.chain(transports.flat_map(|tls| tls.secret_names().cloned())).collect()
             }
             ResourceType::Cluster | ResourceType::Listener => BTreeSet::new(),
         }

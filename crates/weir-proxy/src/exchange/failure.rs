@@ -11,6 +11,7 @@ use weir_config::flags::ResponseFlags;
 use weir_routing::retry::RetryOn;
 
 use crate::stats::cluster::WorkerClusterStats;
+use crate::tls::refusal;
 
 /// Who failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +93,7 @@ impl ConnectError {
     pub fn reason(&self) -> String {
         match self {
             Self::Refused(error) => format!("delayed connect error: {}", strip_os_error(&error.to_string())),
-            Self::Handshake(error) => format!("TLS_error: {error}"),
+            Self::Handshake(error) => refusal::reason(error),
             Self::TimedOut => "connection timeout".to_owned(),
             Self::Elsewhere => "delayed connect error".to_owned(),
         }

@@ -3,3 +3,4 @@
 pub mod executor;
 pub mod open;
 pub mod prefixed;
+pub mod watched;

@@ -16,12 +16,15 @@ use weir_routing::hash_policy;
 use crate::exchange::failure::{Failure, FailureKind, Outcome};
 use crate::exchange::recorder::Recording;
 use crate::exchange::{ConnectionInfo, Ending, Exchange};
+use crate::io::prefixed::Prefixed;
 use crate::stats::requests::SeriesKey;
+use crate::tls::client::Offer;
 use crate::upstream::cluster::{ClusterRuntime, LbContext};
 use crate::upstream::clusters::Clusters;
 use crate::upstream::connect::open;
 use crate::upstream::counted::Counted;
 use crate::upstream::host::BusyGuard;
+use crate::upstream::transport::{Transport, TransportKey};
 use relay::End;
 
 /// A TCP proxy as one worker uses it.
@@ -65,9 +68,16 @@ impl TcpRuntime {
         let _counted = Counted::new(cluster.tally());
         self.recording.series(&exchange, SeriesKey::tcp(exchange.flags.get())).opened.add(1);
         let relayed = async {
-            match client {
-                Client::Plain(socket, first) => relay::relay(&socket, first, &upstream, &exchange, self.config.idle_timeout).await,
-                Client::Tls(stream) => relay::copy(stream, upstream, &exchange).await.map_or(End::Client, |()| End::Both),
+            let idle = self.config.idle_timeout;
+            match (client, upstream) {
+                (Client::Plain(socket, first), Transport::Plain(upstream)) => {
+                    relay::relay(&socket, first, &upstream, &exchange, idle).await
+                }
+                // Inside TLS bytes are kept by the sessions themselves.
+                (Client::Plain(socket, first), upstream) => {
+                    Box::pin(relay::copy(Prefixed::new(first, socket), upstream, &exchange, idle)).await
+                }
+                (Client::Tls(stream), upstream) => relay::copy(stream, upstream, &exchange, idle).await,
             }
         };
         let end = match self.config.max_duration {
@@ -84,7 +94,7 @@ impl TcpRuntime {
     }
 
     /// A connection to an instance of a cluster.
-    async fn connect(&self, cluster: &ClusterRuntime, exchange: &Exchange) -> Result<(BusyGuard, TcpStream), Failure> {
+    async fn connect(&self, cluster: &ClusterRuntime, exchange: &Exchange) -> Result<(BusyGuard, Transport), Failure> {
         let source = exchange.connection.remote.ip().to_canonical();
         let hash = self.config.hash_source.then(|| hash_policy::hash(source.to_string().as_bytes()));
         let destination = exchange.connection.original_destination;
@@ -94,9 +104,10 @@ impl TcpRuntime {
             let target = target.ok_or_else(|| Failure::from(FailureKind::NoInstance))?;
             exchange.target.replace(Some(target.target.clone()));
             let permit = cluster.take(Resource::Connections).map_err(|_| Failure::from(FailureKind::Overflow))?;
-            match open(cluster, &target).await {
+            let key = TransportKey::of_instance(target.tls().as_ref(), Offer::Nothing, target.host.hostname.as_ref());
+            match open(cluster, &target, &key).await {
                 Ok(stream) => {
-                    exchange.upstream_local.set(stream.local_addr().ok());
+                    exchange.upstream_local.set(stream.local_address());
                     cluster.report(&target.host, Outcome::Status(200));
                     return Ok((target.busy(permit), stream));
                 }

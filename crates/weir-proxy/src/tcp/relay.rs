@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::exchange::Exchange;
+use crate::io::watched::Watched;
 
 /// What is read at a time.
 const BUFFER: usize = 64 << 10;
@@ -147,16 +148,26 @@ async fn silence(active: &Cell<Instant>, limit: Duration) {
 }
 
 /// Passes bytes between streams of any kind. Counts them on the exchange.
-///
-/// # Errors
-/// If either side breaks off.
 pub async fn copy(
-    mut client: impl AsyncRead + AsyncWrite + Unpin,
-    mut upstream: impl AsyncRead + AsyncWrite + Unpin,
+    client: impl AsyncRead + AsyncWrite + Unpin,
+    upstream: impl AsyncRead + AsyncWrite + Unpin,
     exchange: &Exchange,
-) -> io::Result<()> {
-    let (received, sent) = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, SMALL_BUFFER, SMALL_BUFFER).await?;
-    exchange.bytes_received.set(exchange.bytes_received.get() + received);
-    exchange.bytes_sent.set(exchange.bytes_sent.get() + sent);
-    client.shutdown().await
+    idle: Option<Duration>,
+) -> End {
+    let active = Cell::new(Instant::now());
+    let (client_broke, upstream_broke) = (Cell::new(false), Cell::new(false));
+    let mut client = Watched::new(client, &exchange.bytes_received, &active, &client_broke);
+    let mut upstream = Watched::new(upstream, &exchange.bytes_sent, &active, &upstream_broke);
+    let both = async {
+        let copied = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, SMALL_BUFFER, SMALL_BUFFER).await;
+        match copied {
+            Ok(_) => client.shutdown().await.map_or(End::Client, |()| End::Both),
+            Err(_) if upstream_broke.get() => End::Upstream,
+            Err(_) => End::Client,
+        }
+    };
+    match idle {
+        None => both.await,
+        Some(limit) => tokio::select! { end = both => end, () = silence(&active, limit) => End::Idle },
+    }
 }

@@ -15,4 +15,6 @@ mod priorities;
 mod requests;
 mod support;
 mod timeouts;
+mod tls_clients;
+mod tls_upstreams;
 mod upgrades;

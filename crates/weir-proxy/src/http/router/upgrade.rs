@@ -24,7 +24,7 @@ pub(super) fn check(call: &Call, cluster: &ClusterRuntime) -> Result<(), StatusC
     match cluster.policy().protocol {
         _ if !allowed => Err(StatusCode::FORBIDDEN),
         UpstreamProtocol::Http2 => Err(StatusCode::BAD_GATEWAY),
-        UpstreamProtocol::Http1 | UpstreamProtocol::Same => Ok(()),
+        UpstreamProtocol::Http1 | UpstreamProtocol::Same | UpstreamProtocol::Negotiated => Ok(()),
     }
 }
 
@@ -42,7 +42,7 @@ pub(super) fn switch(mut call: Call, answer: Response<()>, origin: Origin, busy:
                 let upstream = connection.into_stream().await;
                 match on_upgrade.await {
                     Ok(client) => {
-                        let ended = relay::copy(TokioIo::new(client), upstream, &exchange).await;
+                        let ended = relay::copy(TokioIo::new(client), upstream, &exchange, None).await;
                         tracing::trace!(?ended, "an upgraded connection ended");
                         true
                     }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use weir_ads::{Resource, ResourceSet, Server, ServerStream};
 use weir_xds::resource::ResourceType;
+use weir_xds::tls::Secret;
 use weir_xds::{Any, cluster::Cluster, hcm::HttpConnectionManager, json, listener, route::RouteConfiguration};
 
 use super::Upstream;
@@ -37,20 +38,43 @@ pub(crate) fn to(cluster: &str) -> Value {
     json!({"match": {"prefix": "/"}, "route": {"cluster": cluster}})
 }
 
+/// What a proxy is told.
+#[derive(Clone)]
+pub(crate) struct Told {
+    /// More fields of the connection manager.
+    pub(crate) manager: Value,
+    /// More fields of the filter chain.
+    pub(crate) chain: Value,
+    pub(crate) routes: Value,
+    pub(crate) clusters: Vec<Value>,
+    pub(crate) secrets: Vec<Value>,
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        Self { manager: json!({}), chain: json!({}), routes: routes(json!([])), clusters: vec![], secrets: vec![] }
+    }
+}
+
 /// The resources of a proxy.
-pub(super) fn resources(manager: &Value, routes: Value, clusters: &[Value], log: &Path) -> ResourceSet {
+pub(super) fn resources(told: &Told, log: &Path) -> ResourceSet {
+    let Told { manager, chain, routes, clusters, secrets } = told;
     let mut set = ResourceSet::default();
+    for secret in secrets {
+        let secret: Secret = json::from_value(secret.clone()).unwrap();
+        set.insert(ResourceType::Secret, secret.name.as_str(), Resource::new(&secret));
+    }
     for cluster in clusters {
         let cluster: Cluster = json::from_value(cluster.clone()).unwrap();
         set.insert(ResourceType::Cluster, cluster.name.as_str(), Resource::new(&cluster));
     }
-    let routes: RouteConfiguration = json::from_value(routes).unwrap();
+    let routes: RouteConfiguration = json::from_value(routes.clone()).unwrap();
     set.insert(ResourceType::Route, routes.name.as_str(), Resource::new(&routes));
-    set.insert(ResourceType::Listener, "listener", Resource::new(&listener(manager, log)));
+    set.insert(ResourceType::Listener, "listener", Resource::new(&listener(manager, chain, log)));
     set
 }
 
-fn listener(manager: &Value, log: &Path) -> listener::Listener {
+fn listener(manager: &Value, chain: &Value, log: &Path) -> listener::Listener {
     let mut fields = json!({
         "statPrefix": "test",
         "rds": {"routeConfigName": "routes", "configSource": {"ads": {}, "resourceApiVersion": "V3"}},
@@ -66,11 +90,15 @@ fn listener(manager: &Value, log: &Path) -> listener::Listener {
     let manager: HttpConnectionManager = json::from_value(fields).unwrap();
     let config = listener::filter::ConfigType::TypedConfig(Any::pack(&manager));
     let filter = listener::Filter { name: "http".to_owned(), config_type: Some(config) };
+    let mut chain: listener::FilterChain = json::from_value(chain.clone()).unwrap();
+    if chain.filters.is_empty() {
+        chain.filters.push(filter);
+    }
     let address = json!({"socketAddress": {"address": "127.0.0.1", "portValue": 0}});
     listener::Listener {
         name: "listener".to_owned(),
         address: Some(json::from_value(address).unwrap()),
-        filter_chains: vec![listener::FilterChain { filters: vec![filter], ..Default::default() }],
+        filter_chains: vec![chain],
         ..Default::default()
     }
 }
