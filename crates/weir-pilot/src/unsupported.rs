@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use weir_api::{Diagnostic, FieldPath, Kind, Node, Object, Severity, Spec, Value};
+use weir_api::{Diagnostic, FieldPath, Kind, Node, Object, Severity, Value};
 
 /// A kind, and the paths that have no effect: names with dots between them, `*` for every item of a list.
 type Paths = (Kind, &'static [&'static str]);
@@ -35,17 +35,7 @@ fn of_object(object: &Object) -> Vec<Diagnostic> {
             visit(&object.node, &parts, &FieldPath::default(), &mut warn);
         }
     }
-    found.extend(probe_by_https(object));
     found
-}
-
-/// A probe by HTTPS is not carried out: its instances count as healthy.
-fn probe_by_https(object: &Object) -> Option<Diagnostic> {
-    let Spec::WorkloadGroup(group) = &object.spec else { return None };
-    let http = group.probe.as_ref()?.http_get.as_ref()?;
-    let path = ["spec", "probe", "httpGet", "scheme"].into_iter().fold(FieldPath::default(), |path, key| path.key(key));
-    let found = || object.diagnostic(Severity::Warning, path, "not carried out yet: instances count as healthy");
-    http.scheme.eq_ignore_ascii_case("HTTPS").then(found)
 }
 
 /// A path for each place that may hold a policy.
@@ -85,23 +75,6 @@ mod tests {
         assert!(parsed.diagnostics.iter().all(|diagnostic| diagnostic.severity != Severity::Error), "{:?}", parsed.diagnostics);
         let findings = findings(&parsed.objects);
         findings.iter().map(|finding| format!("{} {}", finding.path, finding.place.as_ref().map_or(0, |place| place.span.line))).collect()
-    }
-
-    #[test]
-    fn a_probe_is_carried_out_unless_it_is_by_https() {
-        let group = |scheme: &str| {
-            format!(
-                "apiVersion: networking.istio.io/v1
-kind: WorkloadGroup
-metadata: {{name: a}}
-spec:
-  template: {{}}
-  probe: {{httpGet: {{port: 80, path: /, scheme: {scheme}}}}}
-"
-            )
-        };
-        assert_eq!(said(&group("HTTP")), Vec::<String>::new());
-        assert_eq!(said(&group("HTTPS")), ["spec.probe.httpGet.scheme 6"]);
     }
 
     #[test]

@@ -89,7 +89,12 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
-    /// The reason, as an access log shows it: Envoy's words, so that people find them.
+    /// The reason as an access log shows it: in one word.
+    pub fn logged(&self) -> String {
+        self.reason().replace(' ', "_")
+    }
+
+    /// The reason, in Envoy's words, so that people find them.
     pub fn reason(&self) -> String {
         match self {
             Self::Refused(error) => format!("delayed connect error: {}", strip_os_error(&error.to_string())),
@@ -216,7 +221,7 @@ impl Failure {
             FailureKind::Connect(error) => {
                 let reason = "remote connection failure";
                 let told = self.reset(503, ResponseFlags::UPSTREAM_CONNECTION_FAILURE, reason, retried);
-                let why = error.reason().replace(' ', "_");
+                let why = error.logged();
                 Told { details: format!("upstream_reset_before_response_started{{remote_connection_failure|{why}}}").into(), ..told }
             }
             FailureKind::Closed => self.reset(503, ResponseFlags::UPSTREAM_TERMINATED, "connection termination", retried),

@@ -126,7 +126,7 @@ impl TcpRuntime {
     fn note(&self, failure: &Failure, exchange: &Exchange) {
         exchange.flag(failure.told(false).flag);
         if let FailureKind::Connect(error) = &failure.kind {
-            exchange.transport_failure.replace(Some(error.reason()));
+            exchange.transport_failure.replace(Some(error.logged()));
             if self.config.connect_attempts > 1 {
                 exchange.flag(ResponseFlags::UPSTREAM_RETRY_LIMIT);
             }

@@ -10,10 +10,10 @@ use weir_config::tls::AltName;
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     /// Nobody who is trusted vouches for it, or no longer.
-    #[error("{}", words(.0))]
+    #[error("verify cert failed: X509_verify_cert: {}", words(.0))]
     Chain(webpki::Error),
     /// It is for others than the host that was asked for.
-    #[error("verify cert failed: verify SAN list: not for {host}, but for {presented}")]
+    #[error("verify cert failed: verify SAN list, expected SANs: [{host}], certificate SANs: [{presented}]")]
     Host {
         /// The host that was asked for.
         host: Box<str>,
@@ -21,11 +21,14 @@ pub enum Refusal {
         presented: Box<str>,
     },
     /// None of its names is one of those that are asked for.
-    #[error("verify cert failed: verify SAN matcher: it is for {0}")]
+    #[error("verify cert failed: SAN matcher, certificate SANs are [{0}]")]
     Names(Box<str>),
     /// It is none of those that are asked for, nor is its key.
-    #[error("verify cert failed: verify cert hash and spki")]
+    #[error("verify cert failed: cert hash and spki")]
     Hash,
+    /// It must be for a host, and nobody is trusted to vouch for that.
+    #[error("verify cert failed: no trusted CA for the SAN list")]
+    Nobody,
     /// It cannot be read.
     #[error("verify cert failed: it cannot be read")]
     Malformed,
@@ -62,9 +65,6 @@ impl Refusal {
 
 /// The names of a certificate, for people.
 pub(super) fn listed(names: &[AltName<'_>]) -> Box<str> {
-    if names.is_empty() {
-        return "no name".into();
-    }
     names.iter().map(|name| &*name.text).collect::<Vec<_>>().join(", ").into()
 }
 
@@ -82,7 +82,7 @@ pub enum Fault {
 /// What of the other side's certificate was at fault, where it was that.
 pub fn fault(error: &io::Error) -> Option<Fault> {
     match Refusal::of(error)? {
-        Refusal::Chain(_) | Refusal::Malformed => Some(Fault::Chain),
+        Refusal::Chain(_) | Refusal::Nobody | Refusal::Malformed => Some(Fault::Chain),
         Refusal::Host { .. } | Refusal::Names(_) => Some(Fault::Names),
         Refusal::Hash => Some(Fault::Hash),
         Refusal::Missing(_) | Refusal::Unusable(_) => None,
@@ -93,12 +93,12 @@ pub fn fault(error: &io::Error) -> Option<Fault> {
 pub fn reason(error: &io::Error) -> String {
     match Refusal::of(error) {
         Some(refusal @ (Refusal::Missing(_) | Refusal::Unusable(_))) => format!("TLS_error: {refusal}"),
-        Some(refusal) => format!("TLS_error:CERTIFICATE_VERIFY_FAILED:{refusal}:TLS_error_end"),
+        Some(refusal) => format!("TLS_error:|CERTIFICATE_VERIFY_FAILED:{refusal}:TLS_error_end"),
         None => match error.get_ref().and_then(|source| source.downcast_ref::<Error>()) {
             Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
-                "TLS_error:WRONG_VERSION_NUMBER:what came is not TLS:TLS_error_end".to_owned()
+                "TLS_error:|WRONG_VERSION_NUMBER:what came is not TLS:TLS_error_end".to_owned()
             }
-            _ => format!("TLS_error:{error}:TLS_error_end"),
+            _ => format!("TLS_error:|{error}:TLS_error_end"),
         },
     }
 }

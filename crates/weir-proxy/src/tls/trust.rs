@@ -47,8 +47,10 @@ impl Trust {
             authorities.verify(shown.leaf, shown.others, now, side).map_err(Refusal::Chain)?;
         }
         let Validation { names, certificates, keys, .. } = &self.asked;
-        // Who vouches for nothing says nothing of names either; so does Envoy.
-        let host = host.filter(|_| self.authorities.is_some());
+        // Names mean nothing where nobody vouches for them.
+        if host.is_some() && self.authorities.is_none() {
+            return Err(Refusal::Nobody);
+        }
         if host.is_none() && names.is_empty() && certificates.is_empty() && keys.is_empty() {
             return Ok(());
         }

@@ -41,9 +41,8 @@ fn count_handshake(error: &io::Error, stats: &WorkerClusterStats) {
         Some(Fault::Chain) => stats.ssl_fail_verify_error.add(1),
         Some(Fault::Names) => stats.ssl_fail_verify_san.add(1),
         Some(Fault::Hash) => stats.ssl_fail_verify_cert_hash.add(1),
-        None => {}
+        None => stats.ssl_connection_error.add(1),
     }
-    stats.ssl_connection_error.add(1);
 }
 
 /// Connects to an instance of a cluster. The time that the cluster gives is for the handshake as well.

@@ -142,7 +142,8 @@ async fn an_instance_that_nobody_trusted_vouches_for_is_refused_and_the_log_says
     let (authority, other) = (Authority::new(), Authority::new());
     let instance = SecureUpstream::start(&other.credentials("a.test"), &[]).await;
     let line = refused(&instance, trusting(&authority)).await;
-    let reason = "TLS_error:CERTIFICATE_VERIFY_FAILED:unable_to_get_local_issuer_certificate:TLS_error_end";
+    let reason =
+        "TLS_error:|CERTIFICATE_VERIFY_FAILED:verify_cert_failed:_X509_verify_cert:_unable_to_get_local_issuer_certificate:TLS_error_end";
     assert_eq!(line, format!("503 UF upstream_reset_before_response_started{{remote_connection_failure|{reason}}}"));
 }
 
@@ -153,10 +154,10 @@ async fn an_instance_whose_certificate_is_for_others_is_refused() {
     let mut validation = authority.validation();
     validation["matchTypedSubjectAltNames"] = json!([{"sanType": "DNS", "matcher": {"exact": "a.test"}}]);
     let line = refused(&instance, json!({"commonTlsContext": {"validationContext": validation}})).await;
-    assert!(line.starts_with("503 UF") && line.contains("verify_SAN_matcher:_it_is_for_b.test"), "{line}");
+    assert!(line.starts_with("503 UF") && line.contains("SAN_matcher,_certificate_SANs_are_[b.test]"), "{line}");
     let by_sni = json!({"commonTlsContext": {"validationContext": authority.validation()}, "sni": "a.test", "autoSniSanValidation": true});
     let line = refused(&instance, by_sni).await;
-    assert!(line.contains("verify_SAN_list:_not_for_a.test,_but_for_b.test"), "{line}");
+    assert!(line.contains("verify_SAN_list,_expected_SANs:_[a.test],_certificate_SANs:_[b.test]"), "{line}");
 }
 
 #[tokio::test]
@@ -165,7 +166,7 @@ async fn an_instance_whose_certificate_has_expired_is_refused() {
     let old = authority.credentials_with("a.test", |params| params.not_after = date_time_ymd(2021, 1, 1));
     let instance = SecureUpstream::start(&old, &[]).await;
     let line = refused(&instance, trusting(&authority)).await;
-    assert!(line.starts_with("503 UF") && line.contains("CERTIFICATE_VERIFY_FAILED:certificate_has_expired"), "{line}");
+    assert!(line.starts_with("503 UF") && line.contains("X509_verify_cert:_certificate_has_expired"), "{line}");
 }
 
 #[tokio::test]
@@ -184,7 +185,7 @@ async fn an_instance_that_speaks_no_tls_gets_no_request() {
     assert_eq!(client.answer().await.0, "HTTP/1.1 503 Service Unavailable");
     drop(client);
     let log = proxy.stop().await;
-    assert!(log[0].contains("TLS_error:WRONG_VERSION_NUMBER"), "{log:?}");
+    assert!(log[0].contains("TLS_error:|WRONG_VERSION_NUMBER"), "{log:?}");
 }
 
 /// A cluster whose certificates come by SDS.
@@ -338,7 +339,7 @@ async fn requests_for_other_hosts_take_other_connections_where_the_host_is_asked
     assert_eq!(answer.0, "HTTP/1.1 503 Service Unavailable");
     drop(client);
     let log = proxy.stop().await;
-    assert!(log[3].contains("verify_SAN_list:_not_for_c.test,_but_for_a.test,_b.test"), "{log:?}");
+    assert!(log[3].contains("verify_SAN_list,_expected_SANs:_[c.test],_certificate_SANs:_[a.test,_b.test]"), "{log:?}");
 }
 
 #[tokio::test]

@@ -255,7 +255,7 @@ fn give_up(mut call: Call, cluster: &Rc<ClusterRuntime>, failure: &Failure) -> R
     let retried = call.exchange.flags.get().has_any(ResponseFlags::UPSTREAM_RETRY_LIMIT);
     let told = failure.told(retried);
     if let FailureKind::Connect(error) = &failure.kind {
-        call.exchange.transport_failure.replace(Some(error.reason()));
+        call.exchange.transport_failure.replace(Some(error.logged()));
     }
     call.exchange.flag(told.flag);
     call.exchange.detail(told.details);

@@ -87,6 +87,9 @@ fn verdict(context: Value, leaf: &CertificateDer<'_>) -> String {
     verdict_of(&trust(context), leaf, &[], Side::Server, None)
 }
 
+/// How it begins where the chain does not hold.
+const CHAIN: &str = "verify cert failed: X509_verify_cert: ";
+
 const EXPIRED: fn(&mut CertificateParams) = |params| params.not_after = date_time_ymd(2021, 1, 1);
 
 #[test]
@@ -94,14 +97,17 @@ fn somebody_who_is_trusted_must_vouch_for_it() {
     let (root, other) = (Authority::root("root"), Authority::root("other"));
     let good = root.vouches_for("a.test", |_| {});
     assert_eq!(verdict(json!({"trustedCa": root.pem()}), &good), "holds");
-    assert_eq!(verdict(json!({"trustedCa": other.pem()}), &good), "unable to get local issuer certificate");
+    assert_eq!(verdict(json!({"trustedCa": other.pem()}), &good), format!("{CHAIN}unable to get local issuer certificate"));
     let untrusted = json!({"trustedCa": other.pem(), "trustChainVerification": "ACCEPT_UNTRUSTED"});
     assert_eq!(verdict(untrusted, &good), "holds");
     assert_eq!(verdict(json!({}), &good), "holds");
     // One that vouches for itself, as `openssl req -x509` makes them, and as rcgen does.
     let own = other.chain[0].der().clone();
     assert_eq!(verdict(json!({"trustedCa": other.pem()}), &own), "holds");
-    assert_eq!(verdict(json!({"trustedCa": root.pem()}), &own), "an authority's own certificate, which is not trusted itself");
+    assert_eq!(
+        verdict(json!({"trustedCa": root.pem()}), &own),
+        format!("{CHAIN}an authority's own certificate, which is not trusted itself")
+    );
 }
 
 #[test]
@@ -110,12 +116,12 @@ fn its_time_must_have_come_and_not_be_over_unless_that_is_allowed() {
     let old = root.vouches_for("a.test", EXPIRED);
     let new = root.vouches_for("a.test", |params| params.not_before = date_time_ymd(3000, 1, 1));
     let (plain, lenient) = (json!({"trustedCa": root.pem()}), json!({"trustedCa": root.pem(), "allowExpiredCertificate": true}));
-    assert_eq!(verdict(plain.clone(), &old), "certificate has expired");
-    assert_eq!(verdict(plain, &new), "certificate is not yet valid");
+    assert_eq!(verdict(plain.clone(), &old), format!("{CHAIN}certificate has expired"));
+    assert_eq!(verdict(plain, &new), format!("{CHAIN}certificate is not yet valid"));
     assert_eq!(verdict(lenient.clone(), &old), "holds");
     assert_eq!(verdict(lenient.clone(), &new), "holds");
     let other = Authority::root("other").vouches_for("a.test", EXPIRED);
-    assert_eq!(verdict(lenient, &other), "unable to get local issuer certificate");
+    assert_eq!(verdict(lenient, &other), format!("{CHAIN}unable to get local issuer certificate"));
 }
 
 #[test]
@@ -125,10 +131,14 @@ fn it_must_be_for_those_who_are_asked_for() {
     let names =
         |text: &str| json!({"trustedCa": root.pem(), "matchTypedSubjectAltNames": [{"sanType": "DNS", "matcher": {"exact": text}}]});
     assert_eq!(verdict(names("a.test"), &leaf), "holds");
-    assert_eq!(verdict(names("b.test"), &leaf), "verify cert failed: verify SAN matcher: it is for a.test");
+    assert_eq!(verdict(names("b.test"), &leaf), "verify cert failed: SAN matcher, certificate SANs are [a.test]");
     let of_host = |host: &str| verdict_of(&trust(json!({"trustedCa": root.pem()})), &leaf, &[], Side::Server, Some(host));
     assert_eq!(of_host("a.test"), "holds");
-    assert_eq!(of_host("b.test"), "verify cert failed: verify SAN list: not for b.test, but for a.test");
+    assert_eq!(
+        verdict_of(&trust(json!({})), &leaf, &[], Side::Server, Some("a.test")),
+        "verify cert failed: no trusted CA for the SAN list"
+    );
+    assert_eq!(of_host("b.test"), "verify cert failed: verify SAN list, expected SANs: [b.test], certificate SANs: [a.test]");
 }
 
 #[test]
@@ -140,7 +150,7 @@ fn it_may_be_known_by_its_hash_or_that_of_its_key() {
     let key = base64::engine::general_purpose::STANDARD.encode(sha256(Certificate::read(&leaf).unwrap().key));
     for context in [json!({"verifyCertificateHash": [hexadecimal]}), json!({"verifyCertificateSpki": [key]})] {
         assert_eq!(verdict(context.clone(), &leaf), "holds");
-        assert_eq!(verdict(context, &other), "verify cert failed: verify cert hash and spki");
+        assert_eq!(verdict(context, &other), "verify cert failed: cert hash and spki");
     }
     let wrong = json!({"verifyCertificateHash": ["00".repeat(32)], "verifyCertificateSpki": [key]});
     assert_eq!(verdict(wrong, &leaf), "holds");
@@ -151,7 +161,7 @@ fn what_was_revoked_does_not_hold() {
     let root = Authority::root("root");
     let numbered = |serial: u64| root.vouches_for("a.test", |params| params.serial_number = Some(SerialNumber::from(serial)));
     let context = json!({"trustedCa": root.pem(), "crl": root.revoking(&[7])});
-    assert_eq!(verdict(context.clone(), &numbered(7)), "certificate revoked");
+    assert_eq!(verdict(context.clone(), &numbered(7)), format!("{CHAIN}certificate revoked"));
     assert_eq!(verdict(context, &numbered(8)), "holds");
     // A list of every authority is needed, unless only the leaf matters.
     let middle = root.below("middle");
@@ -161,7 +171,7 @@ fn what_was_revoked_does_not_hold() {
         context.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         verdict_of(&trust(context), &leaf, &middle.others(), Side::Server, None)
     };
-    assert_eq!(of(json!({})), "unable to get certificate CRL");
+    assert_eq!(of(json!({})), format!("{CHAIN}unable to get certificate CRL"));
     assert_eq!(of(json!({"onlyVerifyLeafCertCrl": true})), "holds");
 }
 
@@ -173,7 +183,7 @@ fn its_chain_may_not_be_longer_than_is_allowed() {
     let at_most = |depth: u32| {
         verdict_of(&trust(json!({"trustedCa": root.pem(), "maxVerifyDepth": depth})), &leaf, &low.others(), Side::Server, None)
     };
-    assert_eq!((at_most(2), at_most(1)), ("holds".to_owned(), "certificate chain too long".to_owned()));
+    assert_eq!((at_most(2), at_most(1)), ("holds".to_owned(), format!("{CHAIN}certificate chain too long")));
 }
 
 #[test]
@@ -181,5 +191,5 @@ fn it_must_be_meant_for_its_side() {
     let root = Authority::root("root");
     let server = root.vouches_for("a.test", |params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]);
     let of = |side: Side| verdict_of(&trust(json!({"trustedCa": root.pem()})), &server, &[], side, None);
-    assert_eq!((of(Side::Server), of(Side::Client)), ("holds".to_owned(), "unsupported certificate purpose".to_owned()));
+    assert_eq!((of(Side::Server), of(Side::Client)), ("holds".to_owned(), format!("{CHAIN}unsupported certificate purpose")));
 }
