@@ -21,6 +21,7 @@ mod payload;
 pub mod slow_start;
 pub mod tcp;
 pub mod tls;
+pub mod transport;
 pub mod unsupported;
 pub mod workload;
 

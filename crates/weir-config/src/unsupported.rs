@@ -6,6 +6,11 @@
 use weir_xds::Any;
 use weir_xds::json;
 
+use super::tls;
+
+/// Its lists are carried out in part: see [`tls::parameters`].
+const TLS_PARAMETERS: &str = "envoy.extensions.transport_sockets.tls.v3.TlsParameters";
+
 /// Messages and those of their fields that are carried out, or that change nothing a client could see. Messages
 /// that do not stand here are carried out as a whole.
 const CARRIED_OUT: &[(&str, &[&str])] = &[
@@ -107,6 +112,7 @@ const CARRIED_OUT: &[(&str, &[&str])] = &[
             "outlier_detection",
             "health_checks",
             "transport_socket",
+            "transport_socket_matches",
             "common_lb_config",
             "load_balancing_policy",
             "max_requests_per_connection",
@@ -172,6 +178,8 @@ const CARRIED_OUT: &[(&str, &[&str])] = &[
             "tcp_health_check",
             "grpc_health_check",
             "custom_health_check",
+            "tls_options",
+            "transport_socket_match_criteria",
             "no_traffic_interval",
             "no_traffic_healthy_interval",
             "unhealthy_interval",
@@ -215,6 +223,54 @@ const CARRIED_OUT: &[(&str, &[&str])] = &[
             "ignore_global_conn_limit",
             "metadata",
             "stat_prefix",
+        ],
+    ),
+    (
+        "envoy.extensions.transport_sockets.tls.v3.CommonTlsContext",
+        &[
+            "tls_params",
+            "tls_certificates",
+            "tls_certificate_sds_secret_configs",
+            "alpn_protocols",
+            "validation_context",
+            "validation_context_sds_secret_config",
+            "combined_validation_context",
+        ],
+    ),
+    ("envoy.extensions.transport_sockets.tls.v3.TlsCertificate", &["certificate_chain", "private_key"]),
+    (
+        "envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext",
+        &[
+            "trusted_ca",
+            "verify_certificate_spki",
+            "verify_certificate_hash",
+            "match_typed_subject_alt_names",
+            "match_subject_alt_names",
+            "crl",
+            "allow_expired_certificate",
+            "trust_chain_verification",
+            "only_verify_leaf_cert_crl",
+            "max_verify_depth",
+            "suppress_client_ca_list",
+        ],
+    ),
+    (
+        "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+        &["common_tls_context", "sni", "auto_host_sni", "auto_sni_san_validation", "max_session_keys"],
+    ),
+    (
+        "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+        &[
+            "common_tls_context",
+            "require_client_certificate",
+            "require_sni",
+            // How sessions are resumed, and staples that are never sent, make no difference to what a client gets.
+            "disable_stateful_session_resumption",
+            "disable_stateless_session_resumption",
+            "session_ticket_keys",
+            "session_ticket_keys_sds_secret_config",
+            "session_timeout",
+            "ocsp_staple_policy",
         ],
     ),
     (
@@ -385,6 +441,10 @@ const CARRIED_OUT: &[(&str, &[&str])] = &[
 pub fn fields(resource: &Any) -> Vec<String> {
     let mut found = vec![];
     let mut visit = |field: &json::SetField<'_>| {
+        if field.message == TLS_PARAMETERS {
+            let missing = tls::parameters::not_carried_out(field.name, &field.texts());
+            found.extend(missing.iter().map(|value| format!("TlsParameters.{} `{value}`", field.name)));
+        }
         let Some((_, known)) = CARRIED_OUT.iter().find(|(message, _)| *message == field.message) else { return };
         if known.contains(&field.name) || field.is_no_limit() {
             return;
@@ -399,6 +459,7 @@ pub fn fields(resource: &Any) -> Vec<String> {
     let _ = json::visit(resource, &mut visit);
     // Fields come in no order of their own.
     found.sort_unstable();
+    found.dedup();
     found
 }
 
@@ -408,6 +469,7 @@ mod tests {
     use weir_xds::cluster::circuit_breakers::Thresholds;
     use weir_xds::cluster::{CircuitBreakers, Cluster, OutlierDetection};
     use weir_xds::listener::Listener;
+    use weir_xds::tls::UpstreamTlsContext;
 
     use super::*;
 
@@ -452,10 +514,22 @@ mod tests {
         assert_eq!(fields(&Any::pack(&cluster)), named);
         let filter =
             json!({"name": "tcp", "typedConfig": {"@type": tcp, "hashPolicy": [{"filterState": {"key": "k"}}], "checkDrainClose": true}});
-        let listener: Listener =
-            weir_xds::json::from_value(json!({"filterChains": [{"filters": [filter], "transportSocketConnectTimeout": "1s"}]}))
-                .expect("valid");
-        let named = ["FilterChain.transport_socket_connect_timeout", "HashPolicy.filter_state", "TcpProxy.check_drain_close"];
+        let listener: Listener = weir_xds::json::from_value(json!({"filterChains": [{"filters": [filter]}]})).expect("valid");
+        let named = ["HashPolicy.filter_state", "TcpProxy.check_drain_close"];
         assert_eq!(fields(&Any::pack(&listener)), named);
+    }
+
+    #[test]
+    fn what_tls_passes_over_is_named() {
+        let context: UpstreamTlsContext = weir_xds::json::from_value(json!({
+            "allowRenegotiation": true,
+            "commonTlsContext": {
+                "keyLog": {"path": "/log"},
+                "tlsParams": {"cipherSuites": ["AES128-SHA", "ECDHE-RSA-AES128-GCM-SHA256"]},
+            },
+        }))
+        .expect("valid");
+        let expected = ["CommonTlsContext.key_log", "TlsParameters.cipher_suites `AES128-SHA`", "UpstreamTlsContext.allow_renegotiation"];
+        assert_eq!(fields(&Any::pack(&context)), expected);
     }
 }

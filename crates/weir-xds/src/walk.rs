@@ -74,6 +74,11 @@ impl SetField<'_> {
         };
         number == Some(u32::MAX)
     }
+
+    /// The texts of a list of texts.
+    pub fn texts(&self) -> Vec<&str> {
+        self.value.as_list().unwrap_or_default().iter().filter_map(Value::as_str).collect()
+    }
 }
 
 /// A packed message that cannot be looked into.
