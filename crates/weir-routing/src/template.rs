@@ -87,6 +87,7 @@ pub enum Operator {
     UpstreamLocalAddress(AddressPart),
     UpstreamTransportFailureReason,
     UpstreamRequestAttemptCount,
+    LocalReplyBody,
     DownstreamLocalAddress(AddressPart),
     DownstreamRemoteAddress(AddressPart),
     DownstreamDirectRemoteAddress(AddressPart),
@@ -271,6 +272,7 @@ fn without_argument(name: &str) -> Option<Operator> {
     Some(match name {
         "START_TIME" => Operator::StartTime(None),
         "BYTES_RECEIVED" => Operator::BytesReceived,
+        "LOCAL_REPLY_BODY" => Operator::LocalReplyBody,
         "BYTES_SENT" => Operator::BytesSent,
         "PROTOCOL" => Operator::Protocol,
         "RESPONSE_CODE" => Operator::ResponseCode,
@@ -319,8 +321,7 @@ fn without_argument(name: &str) -> Option<Operator> {
         | "DOWNSTREAM_PEER_ISSUER"
         | "DOWNSTREAM_PEER_CERT"
         | "DOWNSTREAM_PEER_SERIAL"
-        | "DOWNSTREAM_PEER_FINGERPRINT_256"
-        | "LOCAL_REPLY_BODY" => Operator::Never,
+        | "DOWNSTREAM_PEER_FINGERPRINT_256" => Operator::Never,
         _ => return None,
     })
 }

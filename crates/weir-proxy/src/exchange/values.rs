@@ -88,7 +88,7 @@ impl Values for Exchange {
             Operator::Header(Message::Response, first, second) => {
                 self.response_field(first, out) || second.as_ref().is_some_and(|second| self.response_field(second, out))
             }
-            Operator::Header(Message::Trailers, ..) | Operator::Never => false,
+            Operator::Header(Message::Trailers, ..) | Operator::LocalReplyBody | Operator::Never => false,
             Operator::StartTime(format) => self.start_time.is_some_and(|time| append_time(time, format.as_deref(), out)),
             Operator::BytesReceived => number(Some(self.bytes_received.get()), out),
             Operator::BytesSent => number(Some(self.bytes_sent.get()), out),

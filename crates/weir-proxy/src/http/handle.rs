@@ -2,11 +2,12 @@
 
 use std::rc::Rc;
 
-use http::header::{self, HeaderValue};
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response, StatusCode, header};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use weir_config::head::{self, Client};
+use weir_config::flags::ResponseFlags;
+use weir_config::head::{self, Client, Head};
 
 use super::body::ResponseBody;
 use super::call::{Call, note_no_route};
@@ -14,6 +15,8 @@ use super::control::Control;
 use super::local_reply::LocalReply;
 use super::{HttpRuntime, filters, router};
 use crate::exchange::{ConnectionInfo, Exchange};
+use crate::io::heard::Follows;
+use crate::io::own_address::own_address;
 
 /// Handles a request.
 pub async fn handle(
@@ -24,13 +27,28 @@ pub async fn handle(
 ) -> Response<ResponseBody> {
     let (mut parts, incoming) = request.into_parts();
     let on_upgrade = parts.extensions.remove::<OnUpgrade>();
-    let client = Client { remote: connection.remote, tls: connection.tls_version.is_some() };
+    let client = Client {
+        remote: connection.remote,
+        tls: connection.tls_version.is_some(),
+        local_port: connection.local.port(),
+        own: own_address(),
+    };
+    let expects = parts.headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let exchange = Exchange::new(connection, Some(parts.version), !http.recording.logs.is_empty());
     let mut call = Call::new(http, exchange, control, parts.method.clone());
-    let (head, remote) = match head::read(parts, &call.http.config, &client, || fastrand::u128(..)) {
+    let line = call.control.line.get().cloned();
+    let mut heard = line.as_ref().map(|line| line.heard());
+    let raw = heard.as_mut().and_then(|heard| heard.head(parts.method.as_str(), follows(&incoming)));
+    let read = head::read(parts, raw, &call.http.config, &client, || fastrand::u128(..));
+    drop(heard);
+    let (mut head, remote) = match read {
         Ok(read) => read,
-        Err(refusal) => return refuse(call, &refusal),
+        Err((refusal, head)) => return refuse(call, &refusal, *head, incoming),
     };
+    if call.exchange.is_http1() || expects {
+        settle_interim(&call, &mut head, expects);
+    }
+    call.exchange.passes_trailers.set(!call.exchange.is_http1() || call.http.config.trailers);
     call.exchange.remote.set(remote);
     call.grpc = head.is_grpc();
     call.exchange.request.replace(head);
@@ -47,19 +65,46 @@ async fn pass(mut call: Call) -> Response<ResponseBody> {
     }
 }
 
+/// What follows the head of a request.
+fn follows(body: &Incoming) -> Follows {
+    match body.size_hint().exact() {
+        _ if body.is_end_stream() => Follows::Head,
+        Some(length) => Follows::Bytes(length),
+        None => Follows::Unknown,
+    }
+}
+
+/// Who tells the client that it may send its body, and gives it other interim answers: the instance, or, without its knowledge, we.
+fn settle_interim(call: &Call, head: &mut Head, expects: bool) {
+    let passes = call.http.config.passes_interim;
+    let line = call.control.line.get();
+    if let Some(line) = line.filter(|_| expects) {
+        line.without_continue();
+        if !passes {
+            line.interim(StatusCode::CONTINUE, &HeaderMap::new());
+        }
+    }
+    if expects && !passes {
+        head.headers.remove(header::EXPECT);
+    }
+    if passes {
+        *call.exchange.line.borrow_mut() = line.cloned();
+    }
+}
+
 /// The answer to a request that was not even routed.
-fn refuse(mut call: Call, refusal: &head::Refusal) -> Response<ResponseBody> {
+fn refuse(mut call: Call, refusal: &head::Refusal, head: Head, incoming: Incoming) -> Response<ResponseBody> {
     call.exchange.detail(refusal.details);
+    call.exchange.request.replace(head);
     if refusal.details == "route_not_found" {
         note_no_route(&call.exchange);
     }
-    if !refusal.logged {
-        call.ending.silence();
+    if refusal.malformed {
+        call.exchange.flag(ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR);
     }
-    let mut response = call.reply(LocalReply::new(refusal.status, refusal.body));
-    if !refusal.logged {
-        // What the codec refuses ends the connection.
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    if refusal.details == "absolute_path_rejected" {
+        // As Envoy does, this keeps the connection if nothing follows the head.
+        call.body = Some(incoming);
     }
-    response
+    call.reply(LocalReply::new(refusal.status, refusal.body))
 }

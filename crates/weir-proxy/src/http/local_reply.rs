@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
+use weir_config::log_filter::grpc_status;
 
 /// An answer without a body of an instance.
 #[derive(Debug)]
@@ -55,7 +56,7 @@ impl LocalReply {
         if grpc {
             let headers = response.headers_mut();
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-            headers.insert(GRPC_STATUS, HeaderValue::from(own.unwrap_or_else(|| grpc_status(status))));
+            headers.insert(GRPC_STATUS, HeaderValue::from(own.unwrap_or_else(|| grpc_status(status.as_u16()))));
             if !body.is_empty()
                 && let Ok(message) = HeaderValue::from_str(&percent_encode(&body))
             {
@@ -68,19 +69,6 @@ impl LocalReply {
             response.headers_mut().entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("text/plain"));
         }
         (response, body)
-    }
-}
-
-/// The gRPC status of an HTTP status, as the gRPC specification maps them
-/// (<https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md>).
-fn grpc_status(status: StatusCode) -> u16 {
-    match status.as_u16() {
-        400 => 13,
-        401 => 16,
-        403 => 7,
-        404 => 12,
-        429 | 502 | 503 | 504 => 14,
-        _ => 2,
     }
 }
 

@@ -5,8 +5,9 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use weir_config::head::trailers;
 
-use crate::exchange::Ending;
+use crate::exchange::{Ending, Exchange};
 use crate::upstream::body::UpstreamBody;
 use crate::upstream::body::answer::BrokenOff;
 
@@ -54,10 +55,12 @@ impl Body for ResponseBody {
             }
             Source::Upstream(body) => ready!(body.poll(cx)),
         };
-        if let Some(ending) = &mut this.ending {
-            note(&frame, ending);
+        let Some(ending) = &mut this.ending else { return Poll::Ready(frame) };
+        note(&frame, ending);
+        match frame {
+            Some(Ok(frame)) if frame.is_trailers() => Poll::Ready(trailers(frame, &ending.exchange).map(Ok)),
+            frame => Poll::Ready(frame),
         }
-        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -73,6 +76,13 @@ impl Body for ResponseBody {
             Source::Upstream(body) => body.size_hint(),
         }
     }
+}
+
+/// The trailers that pass, if any do.
+fn trailers(frame: Frame<Bytes>, exchange: &Exchange) -> Option<Frame<Bytes>> {
+    let mut trailers = frame.into_trailers().ok().filter(|_| exchange.passes_trailers.get())?;
+    trailers::strip(&mut trailers);
+    (!trailers.is_empty()).then(|| Frame::trailers(trailers))
 }
 
 /// Notes what passes.

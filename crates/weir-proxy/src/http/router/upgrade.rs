@@ -1,7 +1,9 @@
 //! Requests to change from HTTP to another protocol: WebSocket. They go to an instance as all requests do; once it has agreed,
 //! only bytes pass.
 
-use http::{Response, StatusCode};
+use bytes::Bytes;
+use http::response::Parts;
+use http::{Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use weir_config::cluster::UpstreamProtocol;
 use weir_config::flags::ResponseFlags;
@@ -20,12 +22,18 @@ use crate::upstream::host::BusyGuard;
 pub(super) fn check(call: &Call, cluster: &ClusterRuntime) -> Result<(), StatusCode> {
     let request = call.exchange.request.borrow();
     let Some(protocol) = &request.upgrade else { return Ok(()) };
-    let allowed = call.http.config.websocket && protocol.as_bytes().eq_ignore_ascii_case(b"websocket") && call.on_upgrade.is_some();
+    let allowed = call.http.config.allows_upgrade(protocol) && call.on_upgrade.is_some();
     match cluster.policy().protocol {
         _ if !allowed => Err(StatusCode::FORBIDDEN),
         UpstreamProtocol::Http2 => Err(StatusCode::BAD_GATEWAY),
         UpstreamProtocol::Http1 | UpstreamProtocol::Same => Ok(()),
     }
+}
+
+/// The answer of an instance that speaks of success and does not change: what follows its head is for nobody.
+pub(super) fn pass_over(call: Call, mut answer: Parts) -> Response<ResponseBody> {
+    answer.headers.remove(header::CONTENT_LENGTH);
+    call.finish(Response::from_parts(answer, Bytes::new()), ResponseBody::local)
 }
 
 /// Passes bytes, now that the instance has agreed.
