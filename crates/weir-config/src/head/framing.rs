@@ -31,7 +31,8 @@ mod tests {
 
     #[test]
     fn a_request_whose_end_is_in_doubt_is_refused() {
-        let cases: &[(&[(&str, &str)], Version, Option<u16>)] = &[
+        type Case = (&'static [(&'static str, &'static str)], Version, Option<u16>);
+        let cases: &[Case] = &[
             (&[("transfer-encoding", "chunked")], Version::HTTP_11, None),
             (&[("transfer-encoding", "Chunked")], Version::HTTP_11, None),
             (&[("content-length", "5")], Version::HTTP_11, None),

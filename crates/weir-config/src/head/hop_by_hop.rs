@@ -35,7 +35,9 @@ pub(super) fn take(headers: &mut HeaderMap, version: Version) -> Result<Said, Re
             // To `h2c` nobody need change: it is passed over.
             said.upgrade = headers.get(header::UPGRADE).cloned().filter(|value| !value.as_bytes().eq_ignore_ascii_case(b"h2c"));
         }
-        for name in names.iter().filter(|name| !matches!(name.as_slice(), b"close" | b"keep-alive" | b"te" | b"upgrade" | b"connection")) {
+        // What an upgrade names goes to the instance with it.
+        let gone = names.iter().filter(|_| said.upgrade.is_none());
+        for name in gone.filter(|name| !matches!(name.as_slice(), b"close" | b"keep-alive" | b"te" | b"upgrade" | b"connection")) {
             if let Ok(name) = HeaderName::from_bytes(name) {
                 headers.remove(name);
             }

@@ -22,7 +22,6 @@ const MAX_HEADERS: usize = 100;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// Refuses what would change whom we take a client for, or what a request asks for, and is not carried out.
-#[expect(clippy::too_many_lines, reason = "it is a list")]
 #[expect(deprecated, reason = "all fields are decided about")]
 pub(super) fn check(manager: &HttpConnectionManager) -> Result<(), CompileError> {
     let HttpConnectionManager {

@@ -76,6 +76,8 @@ pub struct Exchange {
     pub protocol: Option<Version>,
     /// The line to the client, where interim answers are passed on by it.
     pub line: RefCell<Option<Arc<Line>>>,
+    /// Whether its request could not be read: then nothing is known of it.
+    pub unreadable: Cell<bool>,
     /// Whether trailers may pass between the client and us.
     pub passes_trailers: Cell<bool>,
     /// When it began.
@@ -134,6 +136,7 @@ impl Exchange {
             connection,
             protocol,
             line: RefCell::default(),
+            unreadable: Cell::default(),
             passes_trailers: Cell::default(),
             start: Instant::now(),
             start_time: wall_clock.then(SystemTime::now),

@@ -17,7 +17,7 @@ impl Exchange {
     }
 
     fn request_field(&self, field: &Field, out: &mut Vec<u8>) -> bool {
-        if self.protocol.is_none() {
+        if self.protocol.is_none() || self.unreadable.get() {
             return false;
         }
         let request = self.request.borrow();

@@ -95,7 +95,10 @@ fn settle_interim(call: &Call, head: &mut Head, expects: bool) {
 /// The answer to a request that was not even routed.
 fn refuse(mut call: Call, refusal: &head::Refusal, head: Head, incoming: Incoming) -> Response<ResponseBody> {
     call.exchange.detail(refusal.details);
-    call.exchange.request.replace(head);
+    if !refusal.malformed {
+        call.exchange.request.replace(head);
+    }
+    call.exchange.unreadable.set(refusal.malformed);
     if refusal.details == "route_not_found" {
         note_no_route(&call.exchange);
     }

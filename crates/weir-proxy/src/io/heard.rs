@@ -3,6 +3,8 @@
 
 /// More than this is not kept for one head.
 const MOST: usize = 128 << 10;
+/// Of what may be a body, so much is kept of its end, where the next head begins.
+const TAIL: usize = 16 << 10;
 
 /// What follows the head of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +25,7 @@ pub struct Heard {
     used: Option<Follows>,
     /// Bytes of a body that are still to come.
     skip: u64,
-    /// Whether it is not known where the next head begins.
+    /// Whether it is not known where the next head begins: then `bytes` are the last that came.
     lost: bool,
 }
 
@@ -31,7 +33,7 @@ impl Heard {
     /// Takes note of what came.
     pub fn hear(&mut self, new: &[u8]) {
         if self.lost {
-            return;
+            return self.keep_tail(new);
         }
         if let Some(follows) = self.used {
             // Nearly always there was one head, and nothing behind it.
@@ -56,7 +58,10 @@ impl Heard {
             // This one came together with the last.
             self.pass_used();
         }
-        if self.lost || !starts_with(&self.bytes, method) {
+        if self.lost {
+            self.find_last();
+        }
+        if !starts_with(&self.bytes, method) {
             self.lose();
             // What comes next is the next head.
             self.lost = follows != Follows::Head;
@@ -78,7 +83,24 @@ impl Heard {
                 self.bytes.drain(..here);
                 self.skip = length - here as u64;
             }
-            Follows::Unknown => self.lose(),
+            Follows::Unknown => self.lost = true,
+        }
+    }
+
+    fn keep_tail(&mut self, new: &[u8]) {
+        self.bytes.extend_from_slice(new.get(new.len().saturating_sub(TAIL)..).unwrap_or_default());
+        if self.bytes.len() > 2 * TAIL {
+            self.bytes.drain(..self.bytes.len() - TAIL);
+        }
+    }
+
+    /// Leaves only the last head, which ends where the bytes end, and begins where a body in chunks, or the head before it, ends.
+    fn find_last(&mut self) {
+        const EMPTY_LINE: &[u8] = b"\r\n\r\n";
+        self.lost = false;
+        let Some(head) = self.bytes.strip_suffix(EMPTY_LINE) else { return self.bytes.clear() };
+        if let Some(before) = head.windows(EMPTY_LINE.len()).rposition(|four| four == EMPTY_LINE) {
+            self.bytes.drain(..before + EMPTY_LINE.len());
         }
     }
 
@@ -131,7 +153,17 @@ mod tests {
         let mut heard = Heard::default();
         heard.hear(POST.as_bytes());
         assert!(heard.head("POST", Follows::Unknown).is_some());
+        heard.hear(b"2\r\nok\r\n0\r\n\r\n");
         heard.hear(GET.as_bytes());
+        assert_eq!(heard.head("GET", Follows::Head), Some(GET.as_bytes()));
+        heard.hear(format!("{GET}{POST}2\r\nok\r\n0\r\n").as_bytes());
+        assert!(heard.head("GET", Follows::Head).is_some());
+        assert!(heard.head("POST", Follows::Unknown).is_some());
+        heard.hear(b"\r\n");
+        heard.hear(&GET.as_bytes()[..9]);
+        heard.hear(&GET.as_bytes()[9..]);
+        assert_eq!(heard.head("GET", Follows::Head), Some(GET.as_bytes()));
+        heard.hear(b"nothing\r\n\r\nof ours");
         assert_eq!(heard.head("GET", Follows::Head), None);
         heard.hear(GET.as_bytes());
         assert_eq!(heard.head("GET", Follows::Head), Some(GET.as_bytes()));
