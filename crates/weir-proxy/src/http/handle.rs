@@ -1,7 +1,9 @@
 //! One request, from its head to the head of its answer.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 
+use http::request::Parts;
 use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -27,21 +29,11 @@ pub async fn handle(
 ) -> Response<ResponseBody> {
     let (mut parts, incoming) = request.into_parts();
     let on_upgrade = parts.extensions.remove::<OnUpgrade>();
-    let client = Client {
-        remote: connection.remote,
-        tls: connection.tls_version.is_some(),
-        local_port: connection.local.port(),
-        own: own_address(),
-    };
+    let client = client(&connection);
     let expects = parts.headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let exchange = Exchange::new(connection, Some(parts.version), !http.recording.logs.is_empty());
     let mut call = Call::new(http, exchange, control, parts.method.clone());
-    let line = call.control.line.get().cloned();
-    let mut heard = line.as_ref().map(|line| line.heard());
-    let raw = heard.as_mut().and_then(|heard| heard.head(parts.method.as_str(), follows(&incoming)));
-    let read = head::read(parts, raw, &call.http.config, &client, || fastrand::u128(..));
-    drop(heard);
-    let (mut head, remote) = match read {
+    let (mut head, remote) = match read(&call, parts, &incoming, &client) {
         Ok(read) => read,
         Err((refusal, head)) => return refuse(call, &refusal, *head, incoming),
     };
@@ -55,6 +47,18 @@ pub async fn handle(
     (call.body, call.on_upgrade) = (Some(incoming), on_upgrade);
     // A connection holds room for what this function is while it is idle, too: all that comes now is apart.
     Box::pin(pass(call)).await
+}
+
+/// What the rules of a head look at of a connection.
+fn client(connection: &ConnectionInfo) -> Client {
+    Client { remote: connection.remote, tls: connection.tls_version.is_some(), local_port: connection.local.port(), own: own_address() }
+}
+
+/// Reads a head, as the library shows it and as it was heard.
+fn read(call: &Call, parts: Parts, body: &Incoming, client: &Client) -> Result<(Head, SocketAddr), (head::Refusal, Box<Head>)> {
+    let mut heard = call.control.line.get().map(|line| line.heard());
+    let raw = heard.as_mut().and_then(|heard| heard.head(parts.method.as_str(), follows(body)));
+    head::read(parts, raw, &call.http.config, client, || fastrand::u128(..))
 }
 
 /// Takes a request through its filters, and then to the router, which is the last of them.
