@@ -74,6 +74,14 @@ async fn a_delay_and_an_abort_both_are_told() {
 }
 
 #[tokio::test]
+async fn a_request_with_a_delay_and_an_abort_has_one_fault_of_those_that_may_be() {
+    let both = json!({"delay": {"fixedDelay": "0.001s", "percentage": ALWAYS()}, "abort": {"httpStatus": 503, "percentage": ALWAYS()},
+        "maxActiveFaults": 1});
+    let (_, _, _, log) = answered(fault(both), "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+    assert_eq!(log, ["503 DI,FI fault_filter_abort"]);
+}
+
+#[tokio::test]
 async fn a_route_s_timeout_begins_after_the_delay() {
     let upstream = Upstream::start().await;
     let mut route = fault(json!({"delay": {"fixedDelay": "0.3s", "percentage": ALWAYS()}}));
