@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod blame;
 mod bodies;
 mod configuration;
 mod failures;
 mod filters;
+mod framing;
 mod health_checks;
 mod http2;
 mod limits;
@@ -14,5 +16,6 @@ mod outliers;
 mod priorities;
 mod requests;
 mod support;
+mod tcp;
 mod timeouts;
 mod upgrades;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use weir_ads::{Resource, ResourceSet, Server, ServerStream};
 use weir_xds::resource::ResourceType;
-use weir_xds::{Any, cluster::Cluster, hcm::HttpConnectionManager, json, listener, route::RouteConfiguration};
+use weir_xds::{Any, cluster::Cluster, hcm::HttpConnectionManager, json, listener, route::RouteConfiguration, tcp_proxy::TcpProxy};
 
 use super::Upstream;
 
@@ -38,7 +38,7 @@ pub(crate) fn to(cluster: &str) -> Value {
 }
 
 /// The resources of a proxy.
-pub(super) fn resources(manager: &Value, routes: Value, clusters: &[Value], log: &Path) -> ResourceSet {
+pub(super) fn resources(filter: listener::Filter, routes: Value, clusters: &[Value]) -> ResourceSet {
     let mut set = ResourceSet::default();
     for cluster in clusters {
         let cluster: Cluster = json::from_value(cluster.clone()).unwrap();
@@ -46,7 +46,7 @@ pub(super) fn resources(manager: &Value, routes: Value, clusters: &[Value], log:
     }
     let routes: RouteConfiguration = json::from_value(routes).unwrap();
     set.insert(ResourceType::Route, routes.name.as_str(), Resource::new(&routes));
-    set.insert(ResourceType::Listener, "listener", Resource::new(&listener(manager, log)));
+    set.insert(ResourceType::Listener, "listener", Resource::new(&listener(filter)));
     set
 }
 
@@ -56,22 +56,37 @@ fn filter(name: &str, kind: &str) -> Value {
     json!({"name": format!("envoy.filters.http.{name}"), "typedConfig": {"@type": kind}})
 }
 
-fn listener(manager: &Value, log: &Path) -> listener::Listener {
+/// Writes the lines of the access log.
+fn access_log(log: &Path, line: &str) -> Value {
+    json!([{"name": "envoy.access_loggers.file", "typedConfig": {
+        "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+        "path": log,
+        "logFormat": {"textFormatSource": {"inlineString": line}},
+    }}])
+}
+
+/// A connection manager with more fields.
+pub(super) fn manager(more: &Value, log: &Path) -> listener::Filter {
     let mut fields = json!({
         "statPrefix": "test",
         "rds": {"routeConfigName": "routes", "configSource": {"ads": {}, "resourceApiVersion": "V3"}},
         "upgradeConfigs": [{"upgradeType": "websocket"}],
         "httpFilters": [filter("fault", "fault.v3.HTTPFault"), filter("cors", "cors.v3.Cors"), filter("router", "router.v3.Router")],
-        "accessLog": [{"name": "envoy.access_loggers.file", "typedConfig": {
-            "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
-            "path": log,
-            "logFormat": {"textFormatSource": {"inlineString": LOG_LINE}},
-        }}],
+        "accessLog": access_log(log, LOG_LINE),
     });
-    fields.as_object_mut().unwrap().extend(manager.as_object().unwrap().clone());
+    fields.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let manager: HttpConnectionManager = json::from_value(fields).unwrap();
-    let config = listener::filter::ConfigType::TypedConfig(Any::pack(&manager));
-    let filter = listener::Filter { name: "http".to_owned(), config_type: Some(config) };
+    listener::Filter { name: "http".to_owned(), config_type: Some(listener::filter::ConfigType::TypedConfig(Any::pack(&manager))) }
+}
+
+/// Passes connections on to a cluster.
+pub(super) fn tcp(cluster: &str, log: &Path) -> listener::Filter {
+    let proxy = json!({"statPrefix": "test", "cluster": cluster, "accessLog": access_log(log, "%RESPONSE_FLAGS%\n")});
+    let proxy: TcpProxy = json::from_value(proxy).unwrap();
+    listener::Filter { name: "tcp".to_owned(), config_type: Some(listener::filter::ConfigType::TypedConfig(Any::pack(&proxy))) }
+}
+
+fn listener(filter: listener::Filter) -> listener::Listener {
     let address = json!({"socketAddress": {"address": "127.0.0.1", "portValue": 0}});
     listener::Listener {
         name: "listener".to_owned(),

@@ -13,6 +13,7 @@ use weir_ads::{Protocol, ResourceSet, stream};
 use weir_proxy::stats::requests::Identity;
 use weir_proxy::{DataPlane, ProxyOptions};
 use weir_xds::core::Node;
+use weir_xds::listener::Filter;
 
 pub(crate) use mesh::{cluster, routes, to};
 pub(crate) use wire::{Upstream, Wire, in_time};
@@ -38,7 +39,18 @@ impl Proxy {
     /// The same, with more fields of the connection manager.
     pub(crate) async fn with_manager(manager: Value, routes: Value, clusters: &[Value]) -> Self {
         let files = tempfile::tempdir().unwrap();
-        let resources = mesh::resources(&manager, routes, clusters, &log_of(&files));
+        let filter = mesh::manager(&manager, &log_of(&files));
+        Self::with_filter(filter, routes, clusters, files).await
+    }
+
+    /// One that passes TCP connections on to a cluster.
+    pub(crate) async fn tcp(cluster: &str, clusters: &[Value]) -> Self {
+        let files = tempfile::tempdir().unwrap();
+        Self::with_filter(mesh::tcp(cluster, &log_of(&files)), routes(json!([])), clusters, files).await
+    }
+
+    async fn with_filter(filter: Filter, routes: Value, clusters: &[Value], files: TempDir) -> Self {
+        let resources = mesh::resources(filter, routes, clusters);
         let (wanted, watched) = watch::channel(Arc::new(resources));
         let plane = DataPlane::start(1).unwrap();
         let connect = Arc::new(move || {
@@ -57,7 +69,8 @@ impl Proxy {
 
     /// Tells it other routes and clusters. When they are in force, only requests show.
     pub(crate) fn change(&self, routes: Value, clusters: &[Value]) {
-        self.wanted.send_replace(Arc::new(mesh::resources(&json!({}), routes, clusters, &log_of(&self.files))));
+        let filter = mesh::manager(&json!({}), &log_of(&self.files));
+        self.wanted.send_replace(Arc::new(mesh::resources(filter, routes, clusters)));
     }
 
     /// A client's connection to it.
