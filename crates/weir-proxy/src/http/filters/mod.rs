@@ -195,11 +195,7 @@ impl Chain {
 
 impl Place {
     /// Whether the filter is left out for a request.
-    fn is_left_out(&self, call: &mut Call) -> bool {
-        if self.disabled {
-            // Only here it is found out for its sake alone.
-            call.route();
-        }
+    fn is_left_out(&self, call: &Call) -> bool {
         call.found().map_or(self.disabled, |found| found.levels().is_disabled(&self.name, self.disabled))
     }
 }
@@ -207,6 +203,10 @@ impl Place {
 /// Takes a request through the filters; the answer, if one of them gives it.
 pub(super) async fn on_request(call: &mut Call) -> Option<LocalReply> {
     let chain = call.http.filters.0.clone();
+    if !chain.is_empty() {
+        // It says which of them are left out, so it is found before the first has changed anything, as in Envoy.
+        call.route();
+    }
     for (place, filter) in chain.iter() {
         if place.is_left_out(call) {
             continue;
