@@ -136,3 +136,38 @@ async fn an_origin_may_read_what_the_instance_answers_and_what_the_proxy_does() 
     assert_eq!(status, "HTTP/1.1 503 Service Unavailable");
     assert_eq!(said(headers), allowed);
 }
+
+#[tokio::test]
+async fn a_body_that_is_held_back_and_never_whole_reaches_nobody() {
+    let upstream = Upstream::start().await;
+    let named = |name: &str, config: Value| json!({"name": name, "typedConfig": config});
+    let of = |kind: &str| json!(format!("type.googleapis.com/envoy.extensions.filters.http.{kind}"));
+    let buffer = named("buffer", json!({"@type": of("buffer.v3.Buffer"), "maxRequestBytes": 10}));
+    let manager = json!({"httpFilters": [buffer, named("router", json!({"@type": of("router.v3.Router")}))]});
+    let route = json!({"match": {"prefix": "/"}, "route": {"cluster": "a"}});
+    let proxy = Proxy::with_manager(manager, routes(json!([route])), &[cluster("a", &[&upstream], json!({}))]).await;
+    let head = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n";
+    let mut malformed = proxy.connect().await;
+    malformed.say(&format!("{head}zz\r\n")).await;
+    assert_eq!(malformed.answer().await.0, "HTTP/1.1 400 Bad Request");
+    let mut large = proxy.connect().await;
+    large.say(&format!("{head}9\r\nnine more\r\n0\r\n\r\n")).await;
+    assert_eq!(large.answer().await.0, "HTTP/1.1 413 Payload Too Large");
+    let mut aborted = proxy.connect().await;
+    aborted.say(head).await;
+    drop((malformed, large, aborted));
+    // The first that the instance hears of is whole.
+    let mut whole = proxy.connect().await;
+    whole.say(&format!("{head}0\r\n\r\n")).await;
+    let mut instance = upstream.accept().await;
+    assert!(instance.head().await.contains(&"content-length: 2".to_owned()));
+    instance.hears("ok").await;
+    instance.say("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    assert_eq!(whole.answer().await.0, "HTTP/1.1 200 OK");
+    drop(whole);
+    let mut log = proxy.stop().await;
+    log.sort();
+    let expected =
+        ["0 DC downstream_remote_disconnect", "200 - via_upstream", "400 DPE http1.codec_error", "413 - request_payload_too_large"];
+    assert_eq!(log, expected);
+}
