@@ -283,7 +283,8 @@ async fn no_cluster(call: Call, to: &Forward) -> Response<ResponseBody> {
 async fn give_up(mut call: Call, cluster: &Rc<ClusterRuntime>, failure: &Failure) -> Response<ResponseBody> {
     let mut reply = call.fail(failure);
     cluster.with_stats(|stats| {
-        if let FailureKind::Expired(expired) = failure.kind {
+        // Those of attempts were counted with the attempts.
+        if let FailureKind::Expired(expired @ Expired::Timeout) = failure.kind {
             expired.count(stats);
         }
         stats.statuses.count(reply.status.as_u16());
