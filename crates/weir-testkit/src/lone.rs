@@ -97,7 +97,7 @@ impl LoneProxy {
         self.address
     }
 
-    /// The lines of its access log, once there are so many: status, response flags, details of the response.
+    /// The lines of its access log, once there are so many: status, response flags, details of the response, cluster.
     ///
     /// # Panics
     /// If there are not.

@@ -11,7 +11,7 @@ use weir_xds::resource::ResourceType;
 use weir_xds::{Any, cluster::Cluster, hcm::HttpConnectionManager, json as xds_json, listener, route::RouteConfiguration};
 
 /// What the access log's lines say.
-const LOG_LINE: &str = "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%\n";
+const LOG_LINE: &str = "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %UPSTREAM_CLUSTER%\n";
 
 /// What a [`LoneProxy`](crate::LoneProxy) is told.
 #[derive(Debug, Clone, Default)]

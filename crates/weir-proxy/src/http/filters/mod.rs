@@ -17,6 +17,7 @@ use weir_routing::filters::{Filter as Configured, FilterPolicy};
 use super::body::ResponseBody;
 use super::call::Call;
 use super::local_reply::LocalReply;
+use super::router;
 use crate::exchange::failure::Failure;
 
 mod buffer;
@@ -215,11 +216,13 @@ pub(super) async fn on_request(call: &mut Call) -> Option<LocalReply> {
             Flow::Wait => Box::pin(filter.wait(call, place)).await,
             flow => flow,
         };
-        match flow {
-            Flow::Continue | Flow::Wait => {}
-            Flow::Answer(reply) => return Some(reply),
-            Flow::Fail(failure) => return Some(call.fail(&failure)),
-        }
+        let reply = match flow {
+            Flow::Continue | Flow::Wait => continue,
+            Flow::Answer(reply) => reply,
+            Flow::Fail(failure) => call.fail(&failure),
+        };
+        router::note_cluster(call);
+        return Some(reply);
     }
     None
 }

@@ -70,6 +70,15 @@ pub(super) async fn route(mut call: Call) -> Response<ResponseBody> {
     }
 }
 
+/// Takes note of the cluster that a request was for which a filter has answered: logs and metrics name it, as Envoy's do.
+pub(super) fn note_cluster(call: &Call) {
+    let Some(found) = call.found() else { return };
+    let Some(Action::Forward(to)) = found.route().map(|route| &route.action) else { return };
+    if let Some(cluster) = prepare::cluster(call, found, to) {
+        call.exchange.cluster.replace(Some(cluster.destination()));
+    }
+}
+
 /// Where the client is, as a `location` header says it.
 fn own_location(call: &Call) -> Option<(HeaderName, HeaderValue)> {
     let location = rewrite::to_itself(&call.exchange.request.borrow().for_routing());

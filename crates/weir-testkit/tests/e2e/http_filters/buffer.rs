@@ -76,7 +76,7 @@ async fn requests_are_held_back_within_a_limit(plane: DataPlane) {
     }
     assert!(!peer.has_been_asked());
     let log = proxy.log(2 * 13).await;
-    assert_eq!(log[4], "413 - request_payload_too_large");
+    assert_eq!(log[4], "413 - request_payload_too_large a");
     // What has no body is not held back.
     let told = proxy.ask(request("GET", "/", &[], Content::default())).await.unwrap();
     assert_eq!((told.status, peer.asked().await.header("content-length")), (200, String::new()));

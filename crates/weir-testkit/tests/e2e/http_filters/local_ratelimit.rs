@@ -68,7 +68,7 @@ async fn requests_are_limited_and_told_what_is_left(plane: DataPlane) {
     assert_eq!(left(&told), texts(429, "0", "by /p", "local_rate_limited"));
     assert_eq!((told.header("content-type"), told.header("retry-after")), ("text/plain".to_owned(), String::new()));
     assert!(!peer.has_been_asked());
-    assert_eq!(proxy.log(3).await.pop().unwrap(), "429 RL local_rate_limited");
+    assert_eq!(proxy.log(3).await.pop().unwrap(), "429 RL local_rate_limited a");
 }
 
 async fn routes_have_limits_of_their_own(plane: DataPlane) {
