@@ -124,7 +124,7 @@ async fn a_refused_upgrade_has_its_headers_changed_like_any_request() {
     let (asked, headers, log) = refused(routes(json!([route])), &clusters, &upstream, says).await;
     assert!(asked.contains(&"x-asked: 1".to_owned()), "{asked:?}");
     assert!(headers.contains(&"x-answered: 1".to_owned()), "{headers:?}");
-    for gone in ["connection:", "upgrade:", "keep-alive:", "proxy-connection:", "x-secret:", "transfer-encoding:"] {
+    for gone in ["connection: Upgrade", "upgrade:", "keep-alive:", "proxy-connection:", "x-secret:", "transfer-encoding:"] {
         assert!(!headers.iter().any(|line| line.starts_with(gone)), "{gone} in {headers:?}");
     }
     assert_eq!(log, ["426 - via_upstream"]);
@@ -142,6 +142,8 @@ async fn an_upgrade_that_fails_is_held_against_the_instance_like_any_request() {
     instance.head().await;
     instance.say("HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n").await;
     assert_eq!(client.answer().await.0, "HTTP/1.1 500 Internal Server Error");
+    // Who asked for an upgrade and gets none asks anew.
+    let mut client = proxy.connect().await;
     client.say("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
     assert_eq!(client.answer().await.0, "HTTP/1.1 503 Service Unavailable");
     drop(client);
