@@ -19,8 +19,8 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
-use crate::config::Protocol;
 use crate::payload::{self, Payload};
+use crate::protocol::Protocol;
 use crate::seen::Seen;
 use crate::wait::DEADLINE;
 

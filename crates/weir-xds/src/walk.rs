@@ -5,7 +5,7 @@ use std::fmt;
 use prost_reflect::{DynamicMessage, MapKey, ReflectMessage, Value};
 
 use crate::Any;
-use crate::json::JsonError;
+use crate::json_error::JsonError;
 use crate::pool;
 
 /// Where a field stands, as in `filter_chains[0].filters[0].typed_config.route_config`. It lies on the stack of the walk and costs
