@@ -91,6 +91,11 @@ impl SetField<'_> {
         }
     }
 
+    /// The texts of a list of texts.
+    pub fn texts(&self) -> Vec<&str> {
+        self.value.as_list().unwrap_or_default().iter().filter_map(Value::as_str).collect()
+    }
+
     /// Whether it holds a message in which this field is not set.
     pub fn lacks(&self, name: &str) -> bool {
         self.value.as_message().is_some_and(|message| !message.has_field_by_name(name))

@@ -88,8 +88,7 @@ mod tests {
     #[test]
     fn what_a_proxy_refuses_is_told_on_the_way() {
         let tcp = "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
-        let filter =
-            |cluster: &str| json!([{"typedConfig": {"@type": tcp, "statPrefix": "p", "cluster": cluster}}]);
+        let filter = |cluster: &str| json!([{"typedConfig": {"@type": tcp, "statPrefix": "p", "cluster": cluster}}]);
         let address = |port: u16| json!({"socketAddress": {"address": "10.0.0.1", "portValue": port}});
         let mut refused = filter("c");
         refused[0]["typedConfig"]["tunnelingConfig"] = json!({"hostname": "a"});

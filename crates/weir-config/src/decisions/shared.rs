@@ -11,15 +11,10 @@ const STREAM: &str = "it comes from the server that the proxy is connected to";
 pub(super) const TABLE: &[Decided] = &[
     of(CORE, "Address").carried_out("socket_address").refused("pipe envoy_internal_address"),
     of(CORE, "SocketAddress")
-        .carried_out("address port_value")
-        // UDP stands only where it is refused, and named ports are no addresses.
-        .unseen("protocol")
-        .refused("named_port")
-        .reported(&[
-            ("resolver_name", "names are looked up in DNS"),
-            ("ipv4_compat", "a socket of IPv6 takes what its system lets it take"),
-            ("network_namespace_filepath", "the socket is in the proxy's own namespace"),
-        ]),
+        .carried_out("address port_value ipv4_compat")
+        // UDP, which is what another than the first protocol is; ports by name; sockets elsewhere than in the proxy's own network.
+        .refused("protocol named_port network_namespace_filepath")
+        .reported(&[("resolver_name", "names are looked up in DNS")]),
     of(CORE, "CidrRange").carried_out("address_prefix prefix_len"),
     of(CORE, "ConfigSource")
         .as_whole("ads self resource_api_version authorities")
