@@ -54,8 +54,7 @@ pub fn preview(translation: &Translation) -> Vec<Preview> {
         previews.add(ResourceType::Cluster, &cluster.name, cluster, ClusterPolicy::compile(cluster).err());
     }
     for assignment in endpoints {
-        let _compiled = Assignment::compile(assignment);
-        previews.add(ResourceType::Endpoint, &assignment.cluster_name, assignment, None);
+        previews.add(ResourceType::Endpoint, &assignment.cluster_name, assignment, Assignment::compile(assignment).err());
     }
     for secret in secrets {
         // Whether it is good only its files can tell.

@@ -75,7 +75,7 @@ impl Checks {
             if self.running.contains_key(&address) {
                 continue;
             }
-            if !instances(before).any(|known| Arc::ptr_eq(known, host)) {
+            if !before.contains(host) {
                 cluster.health.checked(host, false);
             }
             let is_known = Arc::new(AtomicBool::new(false));

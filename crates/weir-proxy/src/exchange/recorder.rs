@@ -35,6 +35,11 @@ impl Sinks {
         open.entry(path.clone()).or_insert_with(|| LogSink::new(path.clone(), self.writer.clone())).clone()
     }
 
+    /// Forgets log files that nobody writes any more.
+    pub fn sweep(&self) {
+        self.open.borrow_mut().retain(|_, sink| Rc::strong_count(sink) > 1);
+    }
+
     /// Hands over what is there.
     pub fn flush(&self) {
         self.open.borrow().values().for_each(|sink| sink.flush());

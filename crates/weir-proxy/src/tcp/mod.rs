@@ -5,7 +5,6 @@ pub mod relay;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use weir_config::circuit_breakers::Resource;
@@ -31,14 +30,6 @@ pub struct TcpRuntime {
     clusters: Rc<Clusters>,
 }
 
-/// A client's connection.
-pub enum Client<T> {
-    /// A socket, and what was read of it already.
-    Plain(TcpStream, Bytes),
-    /// What comes out of TLS.
-    Tls(T),
-}
-
 impl TcpRuntime {
     /// For one worker.
     pub fn new(config: Arc<TcpConfig>, recording: Rc<Recording>, clusters: Rc<Clusters>) -> Self {
@@ -46,7 +37,7 @@ impl TcpRuntime {
     }
 
     /// Passes a connection on.
-    pub async fn serve<T: AsyncRead + AsyncWrite + Unpin>(self: Rc<Self>, client: Client<T>, info: Rc<ConnectionInfo>) {
+    pub async fn serve(self: Rc<Self>, client: impl AsyncRead + AsyncWrite + Unpin, info: Rc<ConnectionInfo>) {
         let exchange = Rc::new(Exchange::new(info, None, !self.recording.logs.is_empty()));
         // Also when the worker ends the connection, or the process, it is written down.
         let _ending = Ending::new(exchange.clone(), self.recording.clone());
@@ -64,13 +55,8 @@ impl TcpRuntime {
         // Also a connection that is ended from outside is counted no longer.
         let _counted = Counted::new(cluster.tally());
         self.recording.series(&exchange, SeriesKey::tcp(exchange.flags.get())).opened.add(1);
-        let relayed = async {
-            match client {
-                Client::Plain(socket, first) => relay::relay(&socket, first, &upstream, &exchange, self.config.idle_timeout).await,
-                Client::Tls(stream) => relay::copy(stream, upstream, &exchange).await.map_or(End::Client, |()| End::Both),
-            }
-        };
-        let end = match self.config.max_duration {
+        let relayed = relay::relay(client, upstream, &exchange, self.config.idle_timeout);
+        let end = match self.config.longest(fastrand::f64()) {
             None => relayed.await,
             Some(limit) => tokio::time::timeout(limit, relayed).await.unwrap_or(End::TooLong),
         };

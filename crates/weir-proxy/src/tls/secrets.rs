@@ -47,6 +47,17 @@ impl Secrets {
         }
         self.slots.entry(name.into()).or_default().clone()
     }
+
+    /// Whether a name has a slot.
+    #[cfg(test)]
+    pub fn knows(&self, name: &str) -> bool {
+        self.slots.contains_key(name)
+    }
+
+    /// Forgets all slots but these; handshakes under way keep theirs.
+    pub fn keep(&mut self, is_wanted: impl Fn(&Arc<str>) -> bool) {
+        self.slots.retain(|name, _| is_wanted(name));
+    }
 }
 
 /// Reads a certificate chain and its key.

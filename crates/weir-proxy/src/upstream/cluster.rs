@@ -216,9 +216,9 @@ impl ClusterRuntime {
 
     /// The same, of the instance at an address, if it is still there.
     pub fn report_at(&self, address: SocketAddr, outcome: Outcome) {
-        let target = self.hosts.borrow().iter().find(|runtime| runtime.host.address == address).map(|runtime| runtime.host.clone());
-        if let Some(host) = target {
-            self.report(&host, outcome);
+        let cluster = self.current.borrow().clone();
+        if let Some(known) = cluster.hosts.position(address).and_then(|position| cluster.hosts.list.get(position)) {
+            self.report(&known.host, outcome);
         }
     }
 

@@ -4,6 +4,7 @@
 
 mod bodies;
 mod configuration;
+mod drain;
 mod failures;
 mod filters;
 mod health_checks;
@@ -14,5 +15,6 @@ mod outliers;
 mod priorities;
 mod requests;
 mod support;
+mod tcp;
 mod timeouts;
 mod upgrades;

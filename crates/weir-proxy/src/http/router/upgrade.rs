@@ -44,7 +44,7 @@ pub(super) async fn switch(mut call: Call, answer: Response<()>, origin: Origin,
             let upstream = connection.into_stream().await;
             match on_upgrade.await {
                 Ok(client) => {
-                    let ended = relay::copy(TokioIo::new(client), upstream, &exchange).await;
+                    let ended = relay::relay(TokioIo::new(client), upstream, &exchange, None).await;
                     tracing::trace!(?ended, "an upgraded connection ended");
                     true
                 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use weir_ads::{Resource, ResourceSet, Server, ServerStream};
 use weir_xds::resource::ResourceType;
-use weir_xds::{Any, cluster::Cluster, hcm::HttpConnectionManager, json, listener, route::RouteConfiguration};
+use weir_xds::{Any, cluster::Cluster, hcm::HttpConnectionManager, json, listener, route::RouteConfiguration, tcp_proxy::TcpProxy};
 
 use super::Upstream;
 
@@ -56,22 +56,49 @@ fn filter(name: &str, kind: &str) -> Value {
     json!({"name": format!("envoy.filters.http.{name}"), "typedConfig": {"@type": kind}})
 }
 
+/// The resources of a proxy that passes bytes on, with more fields of the TCP proxy and of the listener.
+pub(super) fn tcp_resources(tcp: &Value, more: &Value, clusters: &[Value], log: &Path) -> ResourceSet {
+    let mut set = ResourceSet::default();
+    for cluster in clusters {
+        let cluster: Cluster = json::from_value(cluster.clone()).unwrap();
+        set.insert(ResourceType::Cluster, cluster.name.as_str(), Resource::new(&cluster));
+    }
+    let mut fields = json!({"statPrefix": "test", "cluster": "a", "accessLog": [access_log(log)]});
+    fields.as_object_mut().unwrap().extend(tcp.as_object().unwrap().clone());
+    let proxy: TcpProxy = json::from_value(fields).unwrap();
+    let more: listener::Listener = json::from_value(more.clone()).unwrap();
+    let basic = with_filter("tcp", Any::pack(&proxy));
+    let listener = listener::Listener { name: basic.name, address: basic.address, filter_chains: basic.filter_chains, ..more };
+    set.insert(ResourceType::Listener, "listener", Resource::new(&listener));
+    set
+}
+
+fn access_log(log: &Path) -> Value {
+    json!({"name": "envoy.access_loggers.file", "typedConfig": {
+        "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+        "path": log,
+        "logFormat": {"textFormatSource": {"inlineString": LOG_LINE}},
+    }})
+}
+
 fn listener(manager: &Value, log: &Path) -> listener::Listener {
     let mut fields = json!({
         "statPrefix": "test",
         "rds": {"routeConfigName": "routes", "configSource": {"ads": {}, "resourceApiVersion": "V3"}},
         "upgradeConfigs": [{"upgradeType": "websocket"}],
         "httpFilters": [filter("fault", "fault.v3.HTTPFault"), filter("cors", "cors.v3.Cors"), filter("router", "router.v3.Router")],
-        "accessLog": [{"name": "envoy.access_loggers.file", "typedConfig": {
-            "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
-            "path": log,
-            "logFormat": {"textFormatSource": {"inlineString": LOG_LINE}},
-        }}],
+        "accessLog": [access_log(log)],
     });
     fields.as_object_mut().unwrap().extend(manager.as_object().unwrap().clone());
+    // What is null is left out.
+    fields.as_object_mut().unwrap().retain(|_, value| !value.is_null());
     let manager: HttpConnectionManager = json::from_value(fields).unwrap();
-    let config = listener::filter::ConfigType::TypedConfig(Any::pack(&manager));
-    let filter = listener::Filter { name: "http".to_owned(), config_type: Some(config) };
+    with_filter("http", Any::pack(&manager))
+}
+
+/// A listener with one network filter.
+fn with_filter(name: &str, config: Any) -> listener::Listener {
+    let filter = listener::Filter { name: name.to_owned(), config_type: Some(listener::filter::ConfigType::TypedConfig(config)) };
     let address = json!({"socketAddress": {"address": "127.0.0.1", "portValue": 0}});
     listener::Listener {
         name: "listener".to_owned(),

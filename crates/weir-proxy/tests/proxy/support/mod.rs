@@ -20,6 +20,8 @@ pub(crate) use wire::{Upstream, Wire, in_time};
 const ID: &str = "test";
 /// For what is under way when a test has seen enough.
 const DRAIN: std::time::Duration = std::time::Duration::from_secs(10);
+/// For connections whose listener or filter chain is gone.
+pub(crate) const DRAIN_DURATION: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// One proxy with one HTTP listener, and what it is told.
 pub(crate) struct Proxy {
@@ -39,6 +41,24 @@ impl Proxy {
     pub(crate) async fn with_manager(manager: Value, routes: Value, clusters: &[Value]) -> Self {
         let files = tempfile::tempdir().unwrap();
         let resources = mesh::resources(&manager, routes, clusters, &log_of(&files));
+        Self::host(resources, files).await
+    }
+
+    /// Starts a proxy whose listener passes bytes on to a cluster.
+    pub(crate) async fn of_tcp(tcp: Value, clusters: &[Value]) -> Self {
+        let files = tempfile::tempdir().unwrap();
+        let resources = mesh::tcp_resources(&tcp, &json!({}), clusters, &log_of(&files));
+        Self::host(resources, files).await
+    }
+
+    /// The same, with more fields of the listener.
+    pub(crate) async fn with_listener(listener: &Value, clusters: &[Value]) -> Self {
+        let files = tempfile::tempdir().unwrap();
+        let resources = mesh::tcp_resources(&json!({}), listener, clusters, &log_of(&files));
+        Self::host(resources, files).await
+    }
+
+    async fn host(resources: ResourceSet, files: TempDir) -> Self {
         let (wanted, watched) = watch::channel(Arc::new(resources));
         let plane = DataPlane::start(1).unwrap();
         let connect = Arc::new(move || {
@@ -48,7 +68,8 @@ impl Proxy {
             stream
         });
         let node = Node { id: ID.to_owned(), ..Node::default() };
-        plane.host(ProxyOptions { id: ID.into(), node, identity: Identity::default(), protocol: Protocol::Delta, connect });
+        let (identity, drain_duration) = (Identity::default(), DRAIN_DURATION);
+        plane.host(ProxyOptions { id: ID.into(), node, identity, drain_duration, protocol: Protocol::Delta, connect });
         let mut status = plane.status(ID).unwrap();
         let listening = in_time("the proxy listens", status.wait_for(|status| status.ready && !status.listeners.is_empty())).await;
         let address = listening.unwrap().listeners[0].2;
@@ -57,7 +78,28 @@ impl Proxy {
 
     /// Tells it other routes and clusters. When they are in force, only requests show.
     pub(crate) fn change(&self, routes: Value, clusters: &[Value]) {
-        self.wanted.send_replace(Arc::new(mesh::resources(&json!({}), routes, clusters, &log_of(&self.files))));
+        self.change_with_manager(&json!({}), routes, clusters);
+    }
+
+    /// The same of one with more fields of the connection manager.
+    pub(crate) fn change_with_manager(&self, manager: &Value, routes: Value, clusters: &[Value]) {
+        self.wanted.send_replace(Arc::new(mesh::resources(manager, routes, clusters, &log_of(&self.files))));
+    }
+
+    /// Tells it that its TCP listener is to be another one.
+    pub(crate) fn change_tcp(&self, tcp: &Value, clusters: &[Value]) {
+        self.wanted.send_replace(Arc::new(mesh::tcp_resources(tcp, &json!({}), clusters, &log_of(&self.files))));
+    }
+
+    /// Takes its listener away.
+    pub(crate) fn close(&self) {
+        self.wanted.send_replace(Arc::default());
+    }
+
+    /// How many connections clients have open.
+    pub(crate) fn open_connections(&self) -> u64 {
+        let config = self.plane.config(ID).unwrap();
+        config.listeners.iter().map(|open| open.stats.of(0).downstream_cx_active.get()).sum()
     }
 
     /// A client's connection to it.
@@ -84,9 +126,14 @@ impl Proxy {
 
     /// Ends it, and returns the lines of its access log: status, response flags, details of the response.
     pub(crate) async fn stop(self) -> Vec<String> {
+        self.stop_within(DRAIN).await
+    }
+
+    /// The same, with another limit for what is under way.
+    pub(crate) async fn stop_within(self, limit: std::time::Duration) -> Vec<String> {
         let log = log_of(&self.files);
         // Blocks: meanwhile the tasks of the test's own connections go on.
-        tokio::task::spawn_blocking(move || self.plane.drain(DRAIN)).await.unwrap();
+        tokio::task::spawn_blocking(move || self.plane.drain(limit)).await.unwrap();
         let log = std::fs::read_to_string(log).unwrap_or_default();
         log.lines().map(str::to_owned).collect()
     }

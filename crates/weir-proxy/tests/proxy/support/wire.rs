@@ -60,6 +60,11 @@ impl Wire {
         self.stream.write_all(text.as_bytes()).await.unwrap();
     }
 
+    /// Has said all that it will say.
+    pub(crate) async fn finish(&mut self) {
+        self.stream.shutdown().await.unwrap();
+    }
+
     /// Hears a head: its lines, the first as it is, the headers in order of their names.
     pub(crate) async fn head(&mut self) -> Vec<String> {
         let mut lines = vec![];
