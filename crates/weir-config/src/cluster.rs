@@ -4,12 +4,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderName;
 use weir_routing::answer_match::AnswerMatch;
 use weir_routing::{CompileError, Metadata};
 use weir_xds::cluster::Cluster as XdsCluster;
 use weir_xds::cluster::cluster::{ClusterDiscoveryType, ClusterProtocolSelection, DiscoveryType, DnsLookupFamily};
-use weir_xds::core::HttpProtocolOptions as CommonOptions;
 use weir_xds::core::socket_address::PortSpecifier;
+use weir_xds::core::{HttpProtocolOptions as CommonOptions, UpstreamHttpProtocolOptions};
 use weir_xds::endpoint::ClusterLoadAssignment;
 use weir_xds::upstream_http::HttpProtocolOptions;
 use weir_xds::upstream_http::http_protocol_options::{UpstreamProtocolOptions, explicit_http_config::ProtocolConfig};
@@ -19,6 +20,7 @@ use super::circuit_breakers::CircuitBreakers;
 use super::health_check::HealthCheckPolicy;
 use super::load_balancing::Settings;
 use super::outlier::OutlierPolicy;
+use super::transport::Transports;
 
 /// Envoy's connect timeout where none is given.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,6 +48,10 @@ pub struct ClusterPolicy {
     pub watches_health: bool,
     /// What may be used of it at once.
     pub circuit_breakers: CircuitBreakers,
+    /// How its instances are spoken to.
+    pub transports: Transports,
+    /// What TLS takes of the host that a request names.
+    pub host_names: HostNames,
     /// What its instances speak.
     pub protocol: UpstreamProtocol,
     /// How connections are used where they speak HTTP/2.
@@ -145,6 +151,19 @@ pub enum UpstreamProtocol {
     Http2,
     /// What the client speaks.
     Same,
+    /// What a handshake of TLS agrees on; HTTP/1.1 in plaintext.
+    Negotiated,
+}
+
+/// What TLS takes of the host that a request names (`UpstreamHttpProtocolOptions`).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HostNames {
+    /// Whether it is the server name that is asked for.
+    pub sni: bool,
+    /// Whether the instance's certificate must be for it.
+    pub verify: bool,
+    /// The header that names it, if that is not the host.
+    pub header: Option<HeaderName>,
 }
 
 /// How a cluster's HTTP/2 connections are used.
@@ -182,9 +201,6 @@ impl ClusterPolicy {
     /// # Errors
     /// If it is not valid, or asks for what is not carried out and cannot be passed over.
     pub fn compile(cluster: &XdsCluster) -> Result<Self, CompileError> {
-        if cluster.transport_socket.as_ref().is_some_and(|socket| socket.name != "envoy.transport_sockets.raw_buffer") {
-            return Err(CompileError::unsupported("transport_socket"));
-        }
         refuse_unsupported(cluster)?;
         let options = http_options(cluster)?;
         let common = match &options {
@@ -208,6 +224,8 @@ impl ClusterPolicy {
             outlier_errors: outlier_errors(options.as_ref())?,
             watches_health: cluster.outlier_detection.is_some() || !cluster.health_checks.is_empty(),
             circuit_breakers: breakers.map_err(|error| error.within("circuit_breakers"))?,
+            transports: Transports::compile(cluster)?,
+            host_names: host_names(options.as_ref())?,
             protocol: protocol(cluster, options.as_ref())?,
             http2: http2_options(cluster, options.as_ref()),
             idle_timeout: (!idle.is_zero()).then_some(idle),
@@ -249,6 +267,7 @@ fn refuse_unsupported(cluster: &XdsCluster) -> Result<(), CompileError> {
         upstream_bind_config,
         common_lb_config: _,
         transport_socket: _,
+        transport_socket_matches: _,
         metadata: _,
         upstream_connection_options: _,
         cluster_discovery_type: _,
@@ -264,7 +283,6 @@ fn refuse_unsupported(cluster: &XdsCluster) -> Result<(), CompileError> {
         filters,
         upstream_config,
         // Reported.
-        transport_socket_matches: _,
         transport_socket_matcher: _,
         stats_matcher: _,
         per_connection_buffer_limit_bytes: _,
@@ -389,12 +407,22 @@ fn protocol(cluster: &XdsCluster, options: Option<&HttpProtocolOptions>) -> Resu
             _ => Ok(UpstreamProtocol::Http1),
         },
         Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(_)) => Ok(UpstreamProtocol::Same),
-        // Without TLS nothing is negotiated.
-        Some(UpstreamProtocolOptions::AutoConfig(_)) => Ok(UpstreamProtocol::Http1),
+        Some(UpstreamProtocolOptions::AutoConfig(_)) => Ok(UpstreamProtocol::Negotiated),
         None if cluster.protocol_selection() == ClusterProtocolSelection::UseDownstreamProtocol => Ok(UpstreamProtocol::Same),
         None if cluster.http2_protocol_options.is_some() => Ok(UpstreamProtocol::Http2),
         None => Ok(UpstreamProtocol::Http1),
     }
+}
+
+fn host_names(options: Option<&HttpProtocolOptions>) -> Result<HostNames, CompileError> {
+    let Some(options) = options.and_then(|options| options.upstream_http_protocol_options.as_ref()) else {
+        return Ok(HostNames::default());
+    };
+    let UpstreamHttpProtocolOptions { auto_sni, auto_san_validation, override_auto_sni_header: header } = options;
+    let header = Some(header).filter(|name| !name.is_empty() && *name != ":authority").map(|name| name.parse()).transpose();
+    let header = header.map_err(|_| CompileError::new("override_auto_sni_header", "is no name of a header"));
+    let within = |error: CompileError| error.within("typed_extension_protocol_options.upstream_http_protocol_options");
+    Ok(HostNames { sni: *auto_sni, verify: *auto_san_validation, header: header.map_err(within)? })
 }
 
 /// Envoy waits so long for the answer to a PING where nothing is said of it; it is a required field.

@@ -12,6 +12,7 @@ use weir_xds::endpoint::{ClusterLoadAssignment, Endpoint as XdsEndpoint, LbEndpo
 use weir_xds::values::{host_and_port, metadata_text};
 
 use super::check_target::CheckTarget;
+use super::transport::Criteria;
 use super::workload::Workload;
 
 /// Envoy's overprovisioning factor where none is given, in percent.
@@ -74,6 +75,8 @@ pub struct Endpoint {
     pub hostname: Option<Arc<str>>,
     /// What it is known by on rings and in tables, if not by its address or name.
     pub hash_key: Option<Arc<str>>,
+    /// What it says of its transport.
+    pub transport: Criteria,
     /// Its share.
     pub weight: u32,
     /// Its workload.
@@ -95,6 +98,8 @@ pub struct PriorityLocality {
     pub locality: Locality,
     /// Its share of the priority's requests, where localities are weighted. Without one it gets none.
     pub weight: u32,
+    /// What is said of the transport of its endpoints, where they say nothing themselves.
+    pub transport: Criteria,
 }
 
 /// A `ClusterLoadAssignment`, compiled.
@@ -161,8 +166,7 @@ impl Assignment {
             load_balancing_weight,
             priority,
             lb_config,
-            // Only for access logs and extensions.
-            metadata: _,
+            metadata,
             // Reported.
             proximity: _,
         } = group;
@@ -177,11 +181,15 @@ impl Assignment {
         };
         let locality = Locality::of(locality.as_ref());
         let position = *places.entry((*priority, locality)).or_insert_with_key(|(priority, locality)| {
-            self.localities.push(PriorityLocality { priority: *priority, locality: locality.clone(), weight: 0 });
+            let (priority, locality) = (*priority, locality.clone());
+            self.localities.push(PriorityLocality { priority, locality, ..PriorityLocality::default() });
             self.localities.len() - 1
         });
-        if let (Some(weight), Some(place)) = (load_balancing_weight, self.localities.get_mut(position)) {
-            place.weight = *weight;
+        if let Some(place) = self.localities.get_mut(position) {
+            place.weight = load_balancing_weight.unwrap_or(place.weight);
+            if metadata.is_some() {
+                place.transport = Criteria::of(metadata.as_ref());
+            }
         }
         for (i, endpoint) in lb_endpoints.iter().enumerate() {
             let compiled = compile_endpoint(endpoint, position).map_err(|error| error.within(&format!("lb_endpoints[{i}]")))?;
@@ -219,6 +227,7 @@ fn compile_endpoint(endpoint: &LbEndpoint, locality: usize) -> Result<Endpoint, 
         port,
         hostname: (!hostname.is_empty()).then(|| hostname.as_str().into()),
         hash_key: metadata.as_ref().and_then(|metadata| metadata_text(metadata, "envoy.lb", "hash_key")).map(Into::into),
+        transport: Criteria::of(metadata.as_ref()),
         weight: load_balancing_weight.unwrap_or(1).max(1),
         workload: Workload::parse(metadata.as_ref()),
         health: EdsHealth::of(endpoint.health_status()),

@@ -17,6 +17,7 @@ use weir_xds::types::{CodecClientType, Int64Range};
 use weir_xds::values::std_duration;
 
 use super::payload;
+use super::transport::Criteria;
 
 /// Envoy's pause between checks of a cluster that nobody uses, where none is given.
 const NO_TRAFFIC: Duration = Duration::from_secs(60);
@@ -41,6 +42,10 @@ pub struct HealthCheckPolicy {
     pub healthy_threshold: u32,
     /// Whether a connection serves for more than one check.
     pub reuse_connection: bool,
+    /// What is asked of a transport that checks take, if it is not the endpoint's own.
+    pub transport: Option<Criteria>,
+    /// What is offered by ALPN; where nothing is said, that follows from what is spoken.
+    pub alpn: Vec<Vec<u8>>,
     /// What is asked.
     pub method: Method,
     /// Set if it is the probe of the proxy's own workload: its results are told to the control plane, and the thresholds are
@@ -184,6 +189,8 @@ impl HealthCheckPolicy {
             unhealthy_threshold: threshold(check.unhealthy_threshold, "unhealthy_threshold")?,
             healthy_threshold: threshold(check.healthy_threshold, "healthy_threshold")?,
             reuse_connection: check.reuse_connection.unwrap_or(true),
+            transport: check.transport_socket_match_criteria.as_ref().map(|criteria| Criteria::written(Some(criteria))),
+            alpn: check.tls_options.iter().flat_map(|options| &options.alpn_protocols).map(|name| name.clone().into_bytes()).collect(),
             method: match &check.health_checker {
                 Some(HealthChecker::HttpHealthCheck(http)) => {
                     Method::Http(Box::new(HttpMethodPolicy::compile(http).map_err(|error| error.within("http_health_check"))?))

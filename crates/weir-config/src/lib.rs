@@ -22,6 +22,7 @@ mod payload;
 pub mod slow_start;
 pub mod tcp;
 pub mod tls;
+pub mod transport;
 pub mod unsupported;
 pub mod workload;
 

@@ -11,6 +11,10 @@ use weir_xds::Any;
 use weir_xds::walk::{self, Below, Path, SetField, Unreadable, Visitor};
 
 use super::decisions::{self, Decision};
+use super::tls;
+
+/// Its lists are carried out in part.
+const TLS_PARAMETERS: &str = "envoy.extensions.transport_sockets.tls.v3.TlsParameters";
 
 /// A field that is set and not carried out, however often a resource has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +77,19 @@ impl Report {
     }
 }
 
+impl Report {
+    /// Looks for values that are left out of a field that is carried out.
+    fn look_at_values(&mut self, field: &SetField<'_>) {
+        if field.message == TLS_PARAMETERS {
+            let left_out = tls::parameters::not_carried_out(field.name, &field.texts());
+            if !left_out.is_empty() {
+                let instead = format!("left out are {}", left_out.join(", "));
+                self.add_field(field.message, field.name, field.path, &instead);
+            }
+        }
+    }
+}
+
 impl Visitor for Report {
     fn field(&mut self, field: &SetField<'_>) -> Below {
         for default in decisions::DEFAULTS {
@@ -81,7 +98,10 @@ impl Visitor for Report {
             }
         }
         let instead = match decisions::decision(field.message, field.name) {
-            Some(Decision::CarriedOut) => return Below::Visit,
+            Some(Decision::CarriedOut) => {
+                self.look_at_values(field);
+                return Below::Visit;
+            }
             Some(Decision::AsWhole | Decision::Unseen) => return Below::Skip,
             // What says no, or limits nothing, asks for nothing.
             _ if field.is_false() || field.is_no_limit() => return Below::Skip,

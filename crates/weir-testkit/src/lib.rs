@@ -38,7 +38,7 @@ pub use client::{Answer, Client, Heard, tcp_greeting, tls_greeting};
 pub use config::{Layout, service_at, service_of};
 pub use explain::explain;
 pub use mesh::{DataPlane, LOG, MESH_CONFIG, Mesh};
-pub use peer::{BYTES, ECHO, HEALTH, HELD, LENGTH, Peer, RESPOND};
+pub use peer::{BYTES, ECHO, HEALTH, HELD, LENGTH, Peer, RESPOND, SPOKEN};
 pub use ports::free as free_port;
 pub use process::Process;
 pub use protocol::Protocol;

@@ -45,9 +45,9 @@ pub(super) const TABLE: &[Decided] = &[
         .carried_out("default_validation_context validation_context_sds_secret_config")
         .refused("validation_context_certificate_provider validation_context_certificate_provider_instance"),
     of(TLS, "TlsParameters")
-        .carried_out("tls_minimum_protocol_version tls_maximum_protocol_version")
-        .refused("compliance_policies")
-        .reported(&[("cipher_suites ecdh_curves signature_algorithms", "handshakes agree on what the proxy itself finds safe")]),
+        // Of the lists what is not known is left out, and reported.
+        .carried_out("tls_minimum_protocol_version tls_maximum_protocol_version cipher_suites ecdh_curves signature_algorithms")
+        .refused("compliance_policies"),
     of(TLS, "TlsCertificate")
         .carried_out("certificate_chain private_key")
         // Envoy does not carry it out either.

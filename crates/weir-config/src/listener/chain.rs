@@ -2,6 +2,7 @@
 //! connection.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use weir_routing::CompileError;
 use weir_xds::core::TransportSocket;
@@ -11,6 +12,7 @@ use weir_xds::listener::filter::ConfigType;
 use weir_xds::listener::{Filter, FilterChain};
 use weir_xds::tcp_proxy::TcpProxy;
 use weir_xds::tls::DownstreamTlsContext;
+use weir_xds::values::std_duration;
 
 use crate::http::HttpConfig;
 use crate::tcp::TcpConfig;
@@ -26,6 +28,8 @@ pub struct Chain {
     pub name: Arc<str>,
     /// How TLS is terminated; `None` for plain text, and for TLS that passes through.
     pub tls: Option<ServerTls>,
+    /// How long a handshake may take; `None` for ever.
+    pub handshake_timeout: Option<Duration>,
     /// The network filters that a connection passes first, in the order of the configuration.
     pub filters: Vec<NetworkFilter>,
     /// What becomes of its connections: the last filter.
@@ -69,8 +73,7 @@ impl Chain {
             use_proxy_proto,
             metadata: _,
             transport_socket,
-            // Reported.
-            transport_socket_connect_timeout: _,
+            transport_socket_connect_timeout,
             name,
         } = chain;
         if *use_proxy_proto == Some(true) {
@@ -81,7 +84,8 @@ impl Chain {
             None => None,
         };
         let (filters, handler) = network_filters(filters)?;
-        Ok(Self { source, name: name.as_str().into(), tls, filters, handler })
+        let handshake_timeout = transport_socket_connect_timeout.as_ref().map(std_duration).filter(|timeout| !timeout.is_zero());
+        Ok(Self { source, name: name.as_str().into(), tls, handshake_timeout, filters, handler })
     }
 
     /// What it was compiled from, packed.
@@ -138,6 +142,9 @@ fn server_tls(socket: &TransportSocket) -> Result<Option<ServerTls>, CompileErro
     let Some(SocketConfig::TypedConfig(config)) = &socket.config_type else { return Err(CompileError::missing("typed_config")) };
     if socket.name == "envoy.transport_sockets.raw_buffer" {
         return Ok(None);
+    }
+    if !config.is::<DownstreamTlsContext>() {
+        return Err(CompileError::new("typed_config", format!("`{}` is not supported", config.type_name())));
     }
     let context = config.unpack::<DownstreamTlsContext>().map_err(|error| CompileError::new("typed_config", error.to_string()))?;
     ServerTls::compile(&context).map(Some)

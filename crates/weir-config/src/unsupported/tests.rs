@@ -141,8 +141,17 @@ fn examples_of_all_resources() {
     assert_eq!(fields::<ClusterLoadAssignment>(endpoints), ["Policy.drop_overloads"]);
     let secret = json!({"tlsCertificate": {"ocspStaple": {"inlineString": "a"}, "certificateChain": {"filename": "/a"}}});
     assert_eq!(fields::<Secret>(secret), ["TlsCertificate.ocsp_staple"]);
-    let context = json!({"allowRenegotiation": true, "commonTlsContext": {"keyLog": {"path": "/log"}}});
-    assert_eq!(fields::<UpstreamTlsContext>(context), ["CommonTlsContext.key_log", "UpstreamTlsContext.allow_renegotiation"]);
+    let suites = json!(["AES128-SHA", "ECDHE-RSA-AES128-GCM-SHA256", "AES256-SHA"]);
+    let context =
+        json!({"allowRenegotiation": true, "commonTlsContext": {"keyLog": {"path": "/log"}, "tlsParams": {"cipherSuites": suites}}});
+    assert_eq!(
+        said::<UpstreamTlsContext>(context),
+        [
+            "CommonTlsContext.key_log is not carried out: no keys are written (at common_tls_context.key_log)",
+            "TlsParameters.cipher_suites is not carried out: left out are AES128-SHA, AES256-SHA (at common_tls_context.tls_params.cipher_suites)",
+            "UpstreamTlsContext.allow_renegotiation is not carried out: a server that wants to renegotiate is refused (at allow_renegotiation)",
+        ]
+    );
     let routes = json!({"virtualHosts": [{"name": "h", "domains": ["*"], "hedgePolicy": {}, "routes": [{
         "match": {"prefix": "/", "tlsContext": {"presented": true}}, "directResponse": {"status": 200, "bodyFormat": {"textFormat": "a"}},
     }]}]});

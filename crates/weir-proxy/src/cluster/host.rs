@@ -13,6 +13,7 @@ use weir_config::endpoints::{Assignment, EdsHealth, Endpoint, Locality};
 use weir_config::workload::Workload;
 
 use super::outlier::HostHealth;
+use crate::tls::transports::Said;
 
 /// One instance of a service. It lives as long as its address is in the cluster, whatever else changes.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub struct Host {
     healthy_from: AtomicU64,
     /// How its health is checked, where that is not as for all others.
     pub check: Option<Box<CheckTarget>>,
+    /// What is said of its transport.
+    pub transport: Said,
 }
 
 /// In place of a time that has not come.
@@ -45,7 +48,7 @@ impl Host {
     pub fn new(address: SocketAddr, hostname: Option<Arc<str>>, workload: Workload, now: Instant) -> Self {
         let (active, health) = (AtomicU32::new(0), HostHealth::default());
         let (hash_key, healthy_from) = (None, AtomicU64::new(0));
-        Self { address, hostname, hash_key, workload, active, health, since: now, healthy_from, check: None }
+        Self { address, hostname, hash_key, workload, active, health, since: now, healthy_from, check: None, transport: Said::default() }
     }
 
     /// What it is known by on rings and in tables.
@@ -182,18 +185,29 @@ impl Hosts {
         let mut found: BTreeMap<(u32, usize), Vec<WeightedHost>> = BTreeMap::new();
         for endpoint in &assignment.endpoints {
             let (addresses, hostname) = match endpoint.host.parse() {
-                Ok(ip) => (vec![ip], None),
-                Err(_) => (resolve(&endpoint.host), Some(Arc::<str>::from(endpoint.host.as_str()))),
+                Ok(ip) => (vec![ip], endpoint.hostname.clone()),
+                Err(_) => (resolve(&endpoint.host), endpoint.hostname.clone().or_else(|| Some(endpoint.host.as_str().into()))),
             };
-            let hostname = endpoint.hostname.clone().or(hostname);
-            let place = assignment.localities.get(endpoint.locality).map_or(0, |locality| locality.priority);
+            let locality = assignment.localities.get(endpoint.locality);
+            let said = Said {
+                endpoint: endpoint.transport.clone(),
+                locality: locality.map(|locality| locality.transport.clone()).unwrap_or_default(),
+            };
+            let place = locality.map_or(0, |locality| locality.priority);
             // One address is one instance, however often it is listed.
             for address in addresses.into_iter().map(|ip| SocketAddr::new(ip, endpoint.port)).filter(|address| seen.insert(*address)) {
-                let same = known
-                    .get(&address)
-                    .filter(|host| host.workload == endpoint.workload && host.hostname == hostname)
-                    .filter(|host| host.check == endpoint.check && host.hash_key == endpoint.hash_key);
-                let host = same.map_or_else(|| Arc::new(new_host(endpoint, address, hostname.clone(), now)), |host| Arc::clone(host));
+                let is_same = |host: &Host| {
+                    host.workload == endpoint.workload
+                        && host.hostname == hostname
+                        && host.hash_key == endpoint.hash_key
+                        && host.check == endpoint.check
+                        && host.transport == said
+                };
+                let same = known.get(&address).filter(|host| is_same(host));
+                let host = match same {
+                    Some(host) => Arc::clone(host),
+                    None => Arc::new(Host { transport: said.clone(), ..new_host(endpoint, address, hostname.clone(), now) }),
+                };
                 host.heed(endpoint.health, same.is_none(), now);
                 let of_locality = found.entry((place, endpoint.locality)).or_default();
                 of_locality.push(WeightedHost { host, weight: endpoint.weight, eds: endpoint.health });

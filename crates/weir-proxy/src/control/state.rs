@@ -25,7 +25,7 @@ use weir_xds::{Any, Message, Name};
 use weir_config::cluster::{ClusterPolicy, Discovery};
 use weir_config::endpoints::Assignment;
 use weir_config::listener::{Handler, Listener};
-use weir_config::tls::CertificateSource;
+use weir_config::tls::SecretSource;
 
 use super::received::Received;
 use super::refusal::Refusal;
@@ -36,7 +36,8 @@ use crate::listener::OpenListener;
 use crate::listener::sockets::Sockets;
 use crate::stats::cluster::ClusterStats;
 use crate::stats::listener::ListenerStats;
-use crate::tls::secrets::{Secrets, certified_key};
+use crate::tls::secrets::Secrets;
+use crate::tls::transports::Transports;
 use crate::worker::world::ProxyConfig;
 use listeners::{ListenerState, Prepared, route_names, tls_of};
 
@@ -163,7 +164,7 @@ impl State {
             ResourceType::Endpoint => drop(self.assignments.remove(name)),
             ResourceType::Route => self.changed.routes |= self.routes.remove(name).is_some(),
             ResourceType::Listener => self.changed.listeners |= self.listeners.remove(name).is_some(),
-            ResourceType::Secret => self.secrets.slot(name).set(None),
+            ResourceType::Secret => self.secrets.remove(name),
         }
     }
 
@@ -206,9 +207,9 @@ impl State {
             ResourceType::Route => self.upsert_route(name, &unpack(body)?),
             ResourceType::Listener => self.upsert_listener(name, &unpack(body)?),
             ResourceType::Secret => {
-                let source = CertificateSource::of_secret(&unpack::<Secret>(body)?);
-                let key = source.and_then(|source| certified_key(&source))?;
-                self.secrets.slot(name).set(Some(key));
+                let secret = SecretSource::compile(&unpack::<Secret>(body)?)?;
+                self.secrets.put(name, &secret)?;
+                self.follow_checks();
                 Ok(())
             }
         }
@@ -228,6 +229,11 @@ impl State {
             }
             Discovery::Eds(_) | Discovery::OriginalDestination | Discovery::OfRequest => Assignment::default(),
         };
+        let before = self.clusters.get(name).map(|known| known.current.transports.clone());
+        let transports = Transports::new(&policy.transports, before.as_ref(), &mut self.secrets)?;
+        if policy.transports.tls().any(|tls| tls.validation.verifies_nothing()) {
+            tracing::warn!(proxy = %self.id, cluster = %name, "its TLS verifies nobody: no trusted CA is named");
+        }
         let mut known = self.clusters.remove(name);
         let checks = known.as_mut().map(|known| std::mem::take(&mut known.checks)).unwrap_or_default();
         let stats = known.as_ref().map_or_else(|| Arc::new(ClusterStats::new(self.workers)), |known| known.current.stats.clone());
@@ -236,7 +242,7 @@ impl State {
         let health = known.as_ref().map(|known| known.current.health.clone()).unwrap_or_default();
         let hosts = known.map_or_else(Hosts::default, |known| known.current.hosts.clone());
         health.follow(policy.outlier.as_ref(), policy.health_check.is_some(), &hosts);
-        let current = Arc::new(Cluster { policy, hosts, stats, resources, health });
+        let current = Arc::new(Cluster { policy, hosts, stats, resources, health, transports });
         self.clusters.insert(name.clone(), ClusterState { current, endpoints, is_resolved: false, ready: false, checks });
         self.changed.clusters = true;
         self.refresh_cluster(name, true);
@@ -313,9 +319,10 @@ impl State {
         let before = state.current.hosts.clone();
         if !hosts.is_same(&before) {
             state.current.health.recount(&hosts);
-            let Cluster { policy, hosts: _, stats, resources, health } = &*state.current;
+            let Cluster { policy, hosts: _, stats, resources, health, transports } = &*state.current;
             let (policy, stats, resources, health) = (policy.clone(), stats.clone(), resources.clone(), health.clone());
-            state.current = Arc::new(Cluster { policy, hosts, stats, resources, health });
+            let transports = transports.clone();
+            state.current = Arc::new(Cluster { policy, hosts, stats, resources, health, transports });
             self.changed.clusters = true;
         } else if !has_new_policy {
             state.follow_checks();
@@ -325,7 +332,7 @@ impl State {
         state.follow_checks();
     }
 
-    /// Looks again which clusters are ready, when instances have been checked.
+    /// Looks again which clusters are ready, when instances have been checked, or a secret has come.
     pub fn follow_checks(&mut self) {
         self.clusters.values_mut().for_each(ClusterState::follow_checks);
     }
@@ -352,11 +359,13 @@ impl State {
         }
     }
 
-    /// The names of the secrets that some states of the listeners need.
+    /// The names of the secrets that clusters and some states of the listeners need.
     fn secret_names<'s>(&'s self, of: impl Fn(&'s ListenerState) -> Vec<&'s Prepared>) -> BTreeSet<Arc<str>> {
         let prepared = self.listeners.values().flat_map(of);
         let policies = prepared.flat_map(|prepared| prepared.listener.all_chains()).filter_map(|chain| chain.tls.as_ref());
-        policies.flat_map(|tls| tls.secret_names().cloned()).collect()
+        let of_listeners = policies.flat_map(|tls| tls.secret_names().cloned());
+        let transports = self.clusters.values().flat_map(|state| state.current.policy.transports.tls());
+        of_listeners.chain(transports.flat_map(|tls| tls.secret_names().cloned())).collect()
     }
 
     /// Brings into force what can be; the configuration for the workers, if it is another one than before. Of it only those
@@ -446,7 +455,7 @@ impl ClusterState {
     }
 
     fn follow_checks(&mut self) {
-        self.ready = self.is_resolved && self.checks.are_warm();
+        self.ready = self.is_resolved && self.checks.are_warm() && !self.current.transports.is_waiting();
     }
 }
 

@@ -152,7 +152,11 @@ impl ChainRuntime {
 
     async fn serve_tls(&self, tls: &Arc<ServerConfig>, incoming: Incoming, control: Rc<Control>) -> io::Result<()> {
         let Incoming { stream, first, mut info } = incoming;
-        let stream = TlsAcceptor::from(tls.clone()).accept(Prefixed::new(first, stream)).await?;
+        let handshake = TlsAcceptor::from(tls.clone()).accept(Prefixed::new(first, stream));
+        let stream = match self.chain.handshake_timeout {
+            None => handshake.await?,
+            Some(limit) => tokio::time::timeout(limit, handshake).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?,
+        };
         let (_, session) = stream.get_ref();
         info.tls_version = Some(match session.protocol_version() {
             Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",

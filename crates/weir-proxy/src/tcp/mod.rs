@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use weir_config::circuit_breakers::Resource;
 use weir_config::flags::ResponseFlags;
 use weir_config::tcp::TcpConfig;
@@ -16,11 +15,13 @@ use crate::exchange::failure::{Failure, FailureKind, Outcome};
 use crate::exchange::recorder::Recording;
 use crate::exchange::{ConnectionInfo, Ending, Exchange};
 use crate::stats::requests::SeriesKey;
+use crate::tls::client::Offer;
 use crate::upstream::cluster::{ClusterRuntime, LbContext};
 use crate::upstream::clusters::Clusters;
 use crate::upstream::connect::open;
 use crate::upstream::counted::Counted;
 use crate::upstream::host::BusyGuard;
+use crate::upstream::transport::{Transport, TransportKey};
 use relay::End;
 
 /// A TCP proxy as one worker uses it.
@@ -70,7 +71,7 @@ impl TcpRuntime {
     }
 
     /// A connection to an instance of a cluster.
-    async fn connect(&self, cluster: &ClusterRuntime, exchange: &Exchange) -> Result<(BusyGuard, TcpStream), Failure> {
+    async fn connect(&self, cluster: &ClusterRuntime, exchange: &Exchange) -> Result<(BusyGuard, Transport), Failure> {
         let source = exchange.connection.remote.ip().to_canonical();
         let hash = self.config.hash_source.then(|| hash_policy::hash(source.to_string().as_bytes()));
         let destination = exchange.connection.original_destination;
@@ -80,9 +81,10 @@ impl TcpRuntime {
             let target = target.ok_or_else(|| Failure::from(FailureKind::NoInstance))?;
             exchange.target.replace(Some(target.target.clone()));
             let permit = cluster.take(Resource::Connections).map_err(|_| Failure::from(FailureKind::Overflow))?;
-            match open(cluster, &target).await {
+            let key = TransportKey::of_instance(target.tls().as_ref(), Offer::Nothing, target.host.hostname.as_ref());
+            match open(cluster, &target, &key).await {
                 Ok(stream) => {
-                    exchange.upstream_local.set(stream.local_addr().ok());
+                    exchange.upstream_local.set(stream.local_address());
                     cluster.report(&target.host, Outcome::Status(200));
                     return Ok((target.busy(permit), stream));
                 }
@@ -101,7 +103,7 @@ impl TcpRuntime {
     fn note(&self, failure: &Failure, exchange: &Exchange) {
         exchange.flag(failure.told(false).flag);
         if let FailureKind::Connect(error) = &failure.kind {
-            exchange.transport_failure.replace(Some(error.reason()));
+            exchange.transport_failure.replace(Some(error.logged()));
             if self.config.connect_attempts > 1 {
                 exchange.flag(ResponseFlags::UPSTREAM_RETRY_LIMIT);
             }

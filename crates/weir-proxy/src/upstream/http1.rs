@@ -16,12 +16,12 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::body::RequestBody;
 use super::counted::Counted;
 use super::host::ConnectionPermit;
 use super::socket::Socket;
+use super::transport::{Transport, TransportKey};
 use crate::io::prefixed::Prefixed;
 use crate::stats::cluster::Tally;
 
@@ -35,6 +35,8 @@ pub struct Http1Connection {
     socket: SharedStream,
     sender: SendRequest<RequestBody>,
     driver: http1::Connection<TokioIo<SharedStream>, RequestBody>,
+    /// Which requests it may carry.
+    pub key: TransportKey,
     /// Our address.
     pub local: SocketAddr,
     /// How many requests it has carried.
@@ -66,14 +68,14 @@ impl Http1Connection {
     ///
     /// # Errors
     /// If the socket is closed already.
-    pub async fn open(stream: TcpStream, tally: Tally) -> Result<Self, hyper::Error> {
-        let local = stream.local_addr().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
+    pub async fn open(stream: Transport, key: TransportKey, tally: Tally, permit: Option<ConnectionPermit>) -> Result<Self, hyper::Error> {
+        let local = stream.local_address().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
         let socket = SharedStream(Rc::new(RefCell::new(Socket::new(stream))));
         let handshake = http1::Builder::new().max_headers(MAX_HEADERS).max_buf_size(MAX_BUFFER).handshake(TokioIo::new(socket.clone()));
         let (sender, driver) = handshake.await?;
         let now = Instant::now();
         let counted = Counted::new(tally);
-        Ok(Self { socket, sender, driver, local, requests: 0, opened: now, idle_since: now, closed: false, counted, permit: None })
+        Ok(Self { socket, sender, driver, key, local, requests: 0, opened: now, idle_since: now, closed: false, counted, permit })
     }
 
     /// Sends a request; the head of the answer comes back with the connection, whose driving then is up to the
@@ -131,7 +133,7 @@ impl Http1Connection {
 
     /// Whether the other side has not closed it, nor sent what nobody asked for.
     pub fn is_alive(&self) -> bool {
-        self.socket.0.borrow().is_quiet()
+        self.socket.0.borrow_mut().is_quiet()
     }
 }
 

@@ -17,4 +17,6 @@ mod requests;
 mod support;
 mod tcp;
 mod timeouts;
+mod tls_clients;
+mod tls_upstreams;
 mod upgrades;

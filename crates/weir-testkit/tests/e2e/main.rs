@@ -20,4 +20,5 @@ mod seeds_on_bad_days;
 mod shutdown;
 mod storm;
 mod support;
+mod tls_upstreams;
 mod weights;

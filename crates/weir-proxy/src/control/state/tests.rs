@@ -156,7 +156,7 @@ fn what_nothing_names_any_more_is_forgotten() {
     waiting_cluster(&mut state, "c");
     put::<ClusterLoadAssignment>(&mut state, ResourceType::Endpoint, "c", json!({"clusterName": "c"})).expect("accepted");
     routes(&mut state, 1);
-    state.secrets.slot("s");
+    state.secrets.certificate("s");
     state.remove(ResourceType::Cluster, &"c".into());
     state.forget_unwanted();
     assert!(state.assignments.is_empty() && state.routes.is_empty());

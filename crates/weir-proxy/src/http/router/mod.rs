@@ -281,6 +281,9 @@ async fn no_cluster(call: Call, to: &Forward) -> Response<ResponseBody> {
 
 /// The answer where no instance gave one.
 async fn give_up(mut call: Call, cluster: &Rc<ClusterRuntime>, failure: &Failure) -> Response<ResponseBody> {
+    if let FailureKind::Connect(error) = &failure.kind {
+        call.exchange.transport_failure.replace(Some(error.logged()));
+    }
     let mut reply = call.fail(failure);
     cluster.with_stats(|stats| {
         if let FailureKind::Expired(expired) = failure.kind {

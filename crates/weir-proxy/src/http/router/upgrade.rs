@@ -25,7 +25,7 @@ pub(super) fn check(call: &Call, cluster: &ClusterRuntime) -> Result<(), StatusC
     match cluster.policy().protocol {
         _ if !allowed => Err(StatusCode::FORBIDDEN),
         UpstreamProtocol::Http2 => Err(StatusCode::BAD_GATEWAY),
-        UpstreamProtocol::Http1 | UpstreamProtocol::Same => Ok(()),
+        UpstreamProtocol::Http1 | UpstreamProtocol::Same | UpstreamProtocol::Negotiated => Ok(()),
     }
 }
 

@@ -21,7 +21,14 @@ fn cluster(more: XdsCluster) -> Arc<Cluster> {
     let hosts = Hosts::build(&endpoints, |_| vec![], None, Instant::now());
     let policy = ClusterPolicy::compile(&XdsCluster { name: "test".into(), lb_policy: LbPolicy::Random as i32, ..more }).expect("valid");
     let stats = Arc::new(ClusterStats::new(1));
-    Arc::new(Cluster { policy: Arc::new(policy), hosts, stats, health: Arc::new(Health::default()), resources: Arc::default() })
+    Arc::new(Cluster {
+        policy: Arc::new(policy),
+        hosts,
+        stats,
+        health: Arc::new(Health::default()),
+        resources: Arc::default(),
+        transports: Arc::default(),
+    })
 }
 
 /// A check that nobody carries out here: the tests say themselves who passes.
@@ -122,6 +129,13 @@ fn of_many_instances_those_that_stay_keep_their_connections() {
 }
 
 fn clone(cluster: &Cluster) -> Cluster {
-    let Cluster { policy, hosts, stats, health, resources } = cluster;
-    Cluster { policy: policy.clone(), hosts: hosts.clone(), stats: stats.clone(), health: health.clone(), resources: resources.clone() }
+    let Cluster { policy, hosts, stats, health, resources, transports } = cluster;
+    Cluster {
+        policy: policy.clone(),
+        hosts: hosts.clone(),
+        stats: stats.clone(),
+        health: health.clone(),
+        resources: resources.clone(),
+        transports: transports.clone(),
+    }
 }

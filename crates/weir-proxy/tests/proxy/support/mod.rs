@@ -1,6 +1,7 @@
 //! What the tests share: a proxy, its xDS server, and both sides of a conversation in HTTP/1.1 as it is written.
 
 mod mesh;
+mod secure;
 mod wire;
 
 use std::path::PathBuf;
@@ -14,7 +15,8 @@ use weir_proxy::stats::requests::Identity;
 use weir_proxy::{DataPlane, ProxyOptions};
 use weir_xds::core::Node;
 
-pub(crate) use mesh::{cluster, routes, to};
+pub(crate) use mesh::{Told, cluster, routes, to};
+pub(crate) use secure::{Authority, Credentials, SecureUpstream, secure};
 pub(crate) use wire::{Upstream, Wire, in_time};
 
 const ID: &str = "test";
@@ -39,8 +41,13 @@ impl Proxy {
 
     /// The same, with more fields of the connection manager.
     pub(crate) async fn with_manager(manager: Value, routes: Value, clusters: &[Value]) -> Self {
+        Self::told(Told { manager, routes, clusters: clusters.to_vec(), ..Told::default() }).await
+    }
+
+    /// The same, told all of this.
+    pub(crate) async fn told(told: Told) -> Self {
         let files = tempfile::tempdir().unwrap();
-        let resources = mesh::resources(&manager, routes, clusters, &log_of(&files));
+        let resources = mesh::resources(&told, &log_of(&files));
         Self::host(resources, files).await
     }
 
@@ -78,12 +85,12 @@ impl Proxy {
 
     /// Tells it other routes and clusters. When they are in force, only requests show.
     pub(crate) fn change(&self, routes: Value, clusters: &[Value]) {
-        self.change_with_manager(&json!({}), routes, clusters);
+        self.tell(&Told { routes, clusters: clusters.to_vec(), ..Told::default() });
     }
 
     /// The same of one with more fields of the connection manager.
     pub(crate) fn change_with_manager(&self, manager: &Value, routes: Value, clusters: &[Value]) {
-        self.wanted.send_replace(Arc::new(mesh::resources(manager, routes, clusters, &log_of(&self.files))));
+        self.tell(&Told { manager: manager.clone(), routes, clusters: clusters.to_vec(), ..Told::default() });
     }
 
     /// Tells it that its TCP listener is to be another one.
@@ -100,6 +107,11 @@ impl Proxy {
     pub(crate) fn open_connections(&self) -> u64 {
         let config = self.plane.config(ID).unwrap();
         config.listeners.iter().map(|open| open.stats.of(0).downstream_cx_active.get()).sum()
+    }
+
+    /// Tells it all of this instead.
+    pub(crate) fn tell(&self, told: &Told) {
+        self.wanted.send_replace(Arc::new(mesh::resources(told, &log_of(&self.files))));
     }
 
     /// A client's connection to it.

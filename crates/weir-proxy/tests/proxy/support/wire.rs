@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
@@ -42,22 +42,31 @@ impl Upstream {
 }
 
 /// One end of a connection.
-pub(crate) struct Wire {
-    stream: BufReader<TcpStream>,
+pub(crate) struct Wire<S = TcpStream> {
+    stream: BufReader<S>,
 }
 
 impl Wire {
-    fn new(stream: TcpStream) -> Self {
-        Self { stream: BufReader::new(stream) }
-    }
-
     pub(super) async fn connect(address: SocketAddr) -> Self {
         Self::new(TcpStream::connect(address).await.unwrap())
+    }
+
+    /// Goes away as a process does that is killed.
+    pub(crate) fn reset(self) {
+        let stream = self.stream.into_inner();
+        let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
+    pub(super) fn new(stream: S) -> Self {
+        Self { stream: BufReader::new(stream) }
     }
 
     /// Says this.
     pub(crate) async fn say(&mut self, text: &str) {
         self.stream.write_all(text.as_bytes()).await.unwrap();
+        self.stream.flush().await.unwrap();
     }
 
     /// Has said all that it will say.
@@ -102,14 +111,12 @@ impl Wire {
         String::from_utf8_lossy(&rest).into_owned()
     }
 
-    /// Goes away as a process does that is killed.
-    pub(crate) fn reset(self) {
-        let stream = self.stream.into_inner();
-        let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+    pub(super) fn get_ref(&self) -> &S {
+        self.stream.get_ref()
     }
 
     /// The connection itself, for another protocol. Nothing must have been heard on it.
-    pub(crate) fn into_stream(self) -> TcpStream {
+    pub(crate) fn into_stream(self) -> S {
         self.stream.into_inner()
     }
 }
