@@ -16,6 +16,9 @@ use weir_xds::upstream_http::HttpProtocolOptions;
 use weir_xds::upstream_http::http_protocol_options::{UpstreamProtocolOptions, explicit_http_config::ProtocolConfig};
 use weir_xds::values::std_duration;
 
+use crate::http::LetterCase;
+use crate::http::options::letter_case;
+
 use super::circuit_breakers::CircuitBreakers;
 use super::health_check::HealthCheckPolicy;
 use super::load_balancing::Settings;
@@ -26,6 +29,9 @@ use super::transport::Transports;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Envoy's idle timeout of pooled connections.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+/// Envoy's limits of the heads of answers where none are given.
+const MAX_HEADERS: usize = 100;
+const MAX_HEADERS_KB: usize = 60;
 
 /// What does not depend on a cluster's instances.
 #[derive(Debug)]
@@ -56,6 +62,8 @@ pub struct ClusterPolicy {
     pub protocol: UpstreamProtocol,
     /// How connections are used where they speak HTTP/2.
     pub http2: Http2Options,
+    /// How its HTTP/1.1 connections are used.
+    pub http1: Http1Options,
     /// How long an unused connection is kept.
     pub idle_timeout: Option<Duration>,
     /// How long a connection is used.
@@ -175,6 +183,19 @@ pub struct Http2Options {
     pub keepalive: Option<Http2Keepalive>,
 }
 
+/// How a cluster's HTTP/1.1 connections are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Http1Options {
+    /// Whether trailers pass.
+    pub trailers: bool,
+    /// How the names of headers are spelled in requests, and whether those of answers stay as they are.
+    pub letter_case: LetterCase,
+    /// An answer may have so many headers.
+    pub max_headers: usize,
+    /// The head of an answer may be this many bytes large.
+    pub max_header_bytes: usize,
+}
+
 /// PING frames: how often, and how long their answer may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Http2Keepalive {
@@ -228,6 +249,7 @@ impl ClusterPolicy {
             host_names: host_names(options.as_ref())?,
             protocol: protocol(cluster, options.as_ref())?,
             http2: http2_options(cluster, options.as_ref()),
+            http1: http1_options(cluster, options.as_ref())?,
             idle_timeout: (!idle.is_zero()).then_some(idle),
             max_connection_duration: common
                 .and_then(|common| common.max_connection_duration.as_ref())
@@ -423,6 +445,26 @@ fn host_names(options: Option<&HttpProtocolOptions>) -> Result<HostNames, Compil
     let header = header.map_err(|_| CompileError::new("override_auto_sni_header", "is no name of a header"));
     let within = |error: CompileError| error.within("typed_extension_protocol_options.upstream_http_protocol_options");
     Ok(HostNames { sni: *auto_sni, verify: *auto_san_validation, header: header.map_err(within)? })
+}
+
+#[allow(deprecated)] // Older control planes say it in the cluster itself.
+fn http1_options(cluster: &XdsCluster, options: Option<&HttpProtocolOptions>) -> Result<Http1Options, CompileError> {
+    let written = match options.and_then(|options| options.upstream_protocol_options.as_ref()) {
+        Some(UpstreamProtocolOptions::ExplicitHttpConfig(explicit)) => match &explicit.protocol_config {
+            Some(ProtocolConfig::HttpProtocolOptions(http1)) => Some(http1),
+            _ => None,
+        },
+        Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(as_client)) => as_client.http_protocol_options.as_ref(),
+        Some(UpstreamProtocolOptions::AutoConfig(auto)) => auto.http_protocol_options.as_ref(),
+        None => cluster.http_protocol_options.as_ref(),
+    };
+    let common = options.and_then(|options| options.common_http_protocol_options.as_ref());
+    Ok(Http1Options {
+        trailers: written.is_some_and(|written| written.enable_trailers),
+        letter_case: letter_case(written)?,
+        max_headers: common.and_then(|common| common.max_headers_count).map_or(MAX_HEADERS, |most| most as usize),
+        max_header_bytes: 1024 * common.and_then(|common| common.max_response_headers_kb).map_or(MAX_HEADERS_KB, |most| most as usize),
+    })
 }
 
 /// Envoy waits so long for the answer to a PING where nothing is said of it; it is a required field.

@@ -16,6 +16,7 @@ pub mod health_check;
 pub mod http;
 pub mod listener;
 pub mod load_balancing;
+pub mod log_filter;
 pub mod log_format;
 pub mod outlier;
 mod payload;

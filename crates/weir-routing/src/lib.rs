@@ -43,6 +43,6 @@ pub use error::CompileError;
 pub use filter_chain::{Connection, FilterChains};
 pub use host_index::without_port;
 pub use metadata::Metadata;
-pub use request::{RequestHead, told_scheme};
+pub use request::{RequestHead, known_scheme, told_scheme};
 pub use shared::ClusterIndex;
 pub use table::{Decision, RequireTls, Route, RouteTable, VirtualHost};

@@ -85,7 +85,7 @@ impl Logs {
     /// Writes an exchange that has ended.
     pub fn write(&self, exchange: &Exchange) {
         for (log, sink) in &self.0 {
-            if log.filter.takes(exchange.flags.get()) {
+            if exchange.is_taken_by(&log.filter) {
                 sink.line(|out| log.format.write(exchange, out));
             }
         }

@@ -17,6 +17,9 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use weir_config::cluster::Http1Options;
+use weir_config::http::LetterCase;
+
 use super::body::RequestBody;
 use super::counted::Counted;
 use super::host::ConnectionPermit;
@@ -25,8 +28,8 @@ use super::transport::{Transport, TransportKey};
 use crate::io::prefixed::Prefixed;
 use crate::stats::cluster::Tally;
 
-/// A response may have so many headers.
-const MAX_HEADERS: usize = 200;
+/// The limit of headers that the HTTP library has without being told; telling it the same costs an allocation.
+const USUAL_MAX_HEADERS: usize = 100;
 /// What is read ahead of a response, and written behind a request.
 const MAX_BUFFER: usize = 256 << 10;
 
@@ -46,6 +49,8 @@ pub struct Http1Connection {
     /// Since when it has carried none.
     pub idle_since: Instant,
     closed: bool,
+    /// Whether trailers pass.
+    pub trailers: bool,
     /// How it is counted.
     pub counted: Counted,
     /// What it takes of its cluster's limit, where there is one.
@@ -68,14 +73,42 @@ impl Http1Connection {
     ///
     /// # Errors
     /// If the socket is closed already.
-    pub async fn open(stream: Transport, key: TransportKey, tally: Tally, permit: Option<ConnectionPermit>) -> Result<Self, hyper::Error> {
+    pub async fn open(
+        stream: Transport,
+        key: TransportKey,
+        options: Http1Options,
+        tally: Tally,
+        permit: Option<ConnectionPermit>,
+    ) -> Result<Self, hyper::Error> {
         let local = stream.local_address().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
         let socket = SharedStream(Rc::new(RefCell::new(Socket::new(stream))));
-        let handshake = http1::Builder::new().max_headers(MAX_HEADERS).max_buf_size(MAX_BUFFER).handshake(TokioIo::new(socket.clone()));
-        let (sender, driver) = handshake.await?;
+        let mut builder = http1::Builder::new();
+        builder.max_buf_size(MAX_BUFFER);
+        if options.max_headers != USUAL_MAX_HEADERS {
+            builder.max_headers(options.max_headers);
+        }
+        match options.letter_case {
+            LetterCase::Lower => {}
+            LetterCase::Proper => drop(builder.title_case_headers(true)),
+            LetterCase::Preserve => drop(builder.preserve_header_case(true)),
+        }
+        let (sender, driver) = builder.handshake(TokioIo::new(socket.clone())).await?;
         let now = Instant::now();
         let counted = Counted::new(tally);
-        Ok(Self { socket, sender, driver, key, local, requests: 0, opened: now, idle_since: now, closed: false, counted, permit })
+        Ok(Self {
+            socket,
+            sender,
+            driver,
+            key,
+            local,
+            requests: 0,
+            opened: now,
+            idle_since: now,
+            closed: false,
+            trailers: options.trailers,
+            counted,
+            permit,
+        })
     }
 
     /// Sends a request; the head of the answer comes back with the connection, whose driving then is up to the

@@ -13,6 +13,7 @@ mod framing;
 pub mod host;
 mod http1;
 mod http2;
+mod interim;
 pub mod limits;
 mod names;
 mod pool;

@@ -3,9 +3,11 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use http::{HeaderMap, Request, Response, Uri, Version};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::sync::Notify;
 use weir_config::circuit_breakers::Resource;
@@ -19,6 +21,7 @@ use super::framing;
 use super::host::{ConnectionPermit, HostRuntime, Turn};
 use super::http1::{Http1Connection, SendError};
 use super::http2::{self, Http2Connection};
+use super::interim::Interim;
 use super::limits::AttemptLimits;
 use super::transport::{Transport, TransportKey};
 use crate::cluster::resources::{Overflow, Permit};
@@ -143,10 +146,17 @@ impl Outgoing<'_> {
             };
             self.note_local(connection.local);
             let sent = Instant::now();
-            let request = self.http1_request();
+            let mut request = self.http1_request();
+            let interim = self.pass_interim(&mut request);
             match self.limits.hold(self.body.client(), connection.send(request)).await? {
                 Ok(response) => {
-                    if let Err(failure) = framing::check_answer(response.version(), response.headers()) {
+                    let checked = framing::check_answer(response.version(), response.status(), response.headers());
+                    let too_large = framing::is_too_large(response.headers(), self.cluster.policy().http1.max_header_bytes);
+                    let checked = checked.and_then(|()| {
+                        let good = !too_large && interim.as_ref().is_none_or(|interim| interim.is_good());
+                        if good { Ok(()) } else { Err(Failure::after_sending(FailureKind::Protocol)) }
+                    });
+                    if let Err(failure) = checked {
                         connection.counted.tally().cx_protocol_error.add(1);
                         return Err(failure);
                     }
@@ -155,7 +165,11 @@ impl Outgoing<'_> {
                 }
                 // It had ended unseen, and nothing was written: a fresh one does not change what is sent.
                 Err(error) if reused && error.unsent && self.body.can_repeat() => connection.counted.finish(),
-                Err(error) => return Err(failed(&mut connection, &error)),
+                Err(mut error) => {
+                    // An interim answer is no beginning of the one that was waited for.
+                    error.begun &= !interim.is_some_and(|interim| interim.any());
+                    return Err(failed(&mut connection, &error));
+                }
             }
         }
     }
@@ -195,7 +209,7 @@ impl Outgoing<'_> {
             let mut sender = connection.sender.clone();
             match self.limits.hold(self.body.client(), sender.try_send_request(request)).await? {
                 Ok(response) => {
-                    framing::check_answer(response.version(), response.headers())?;
+                    framing::check_answer(response.version(), response.status(), response.headers())?;
                     return Ok(Some((response, Origin::Http2(guard), sent)));
                 }
                 Err(mut error) => {
@@ -214,6 +228,15 @@ impl Outgoing<'_> {
         }
     }
 
+    /// Passes interim answers on to a client that can be told.
+    fn pass_interim(&self, request: &mut Request<RequestBody>) -> Option<Arc<Interim>> {
+        let line = self.exchange?.line.borrow().clone()?;
+        let interim = Arc::new(Interim::new(line));
+        let told = interim.clone();
+        hyper::ext::on_informational(request, move |answer| told.pass(answer.status(), answer.headers()));
+        Some(interim)
+    }
+
     fn http1_request(&self) -> Request<RequestBody> {
         let head = self.head.borrow();
         let mut request = Request::new(self.body.next());
@@ -221,9 +244,23 @@ impl Outgoing<'_> {
         *request.headers_mut() = head.headers.clone();
         *request.uri_mut() = Uri::from(head.path.clone());
         let mut headers = std::mem::take(request.headers_mut());
+        if head.upgrade.is_some() && !request.body().is_end_stream() {
+            // What follows it is for the other protocol: the instance gets it when it has agreed, which nobody does who gets a body.
+            let length = request.body().size_hint().exact();
+            *request.body_mut() = RequestBody::withheld(length);
+        }
         framing::frame_request(&head.method, &mut headers, request.body());
+        if head.upgrade.is_some() && !head.headers.contains_key(http::header::CONTENT_LENGTH) {
+            headers.remove(http::header::CONTENT_LENGTH);
+        }
+        if !self.cluster.policy().http1.trailers {
+            request.body_mut().drop_trailers();
+        }
+        if !head.letter_case.is_empty() {
+            *request.extensions_mut() = head.letter_case.clone();
+        }
         if let Some(protocol) = &head.upgrade {
-            headers.insert(http::header::CONNECTION, http::HeaderValue::from_static("Upgrade"));
+            headers.entry(http::header::CONNECTION).or_insert_with(|| http::HeaderValue::from_static("Upgrade"));
             headers.insert(http::header::UPGRADE, protocol.clone());
         }
         *request.headers_mut() = headers;
@@ -247,6 +284,7 @@ impl Outgoing<'_> {
         let mut request = head.map(|()| self.body.next());
         let mut headers = std::mem::take(request.headers_mut());
         framing::frame_stream(&mut headers, request.body());
+        request.body_mut().hide_length();
         *request.headers_mut() = headers;
         request
     }
@@ -330,7 +368,7 @@ async fn to_http1(
     key: &TransportKey,
     permit: Option<ConnectionPermit>,
 ) -> Result<Http1Connection, Failure> {
-    let opened = Http1Connection::open(stream, key.clone(), cluster.tally(), permit).await;
+    let opened = Http1Connection::open(stream, key.clone(), cluster.policy().http1, cluster.tally(), permit).await;
     opened.map_err(|error| classify(&error).into())
 }
 

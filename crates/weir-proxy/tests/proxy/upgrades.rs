@@ -80,3 +80,20 @@ async fn a_proxy_that_ends_waits_for_a_conversation_after_an_upgrade() {
     drop((client, instance));
     assert_eq!(ended.await.unwrap(), ["101 - via_upstream"]);
 }
+
+#[tokio::test]
+async fn the_body_of_a_request_for_an_upgrade_never_precedes_the_agreement() {
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::start(routes(json!([to("a")])), &[cluster("a", &[&upstream], json!({}))]).await;
+    let mut client = proxy.connect().await;
+    client.say("GET / HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\ncontent-length: 5\r\n\r\nhello").await;
+    let mut instance = upstream.accept().await;
+    instance.head().await;
+    instance.say("HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\nno").await;
+    let (status, headers) = client.answer().await;
+    assert_eq!(status, "HTTP/1.1 404 Not Found");
+    assert!(headers.contains(&"connection: close".to_owned()), "{headers:?}");
+    // Nobody takes the next request on a connection that still waits for a body for the body.
+    assert_eq!(instance.end().await, "");
+    assert_eq!(client.end().await, "no");
+}

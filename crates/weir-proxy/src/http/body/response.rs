@@ -9,9 +9,10 @@ use std::task::{Context, Poll, ready};
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
+use weir_config::head::trailers;
 
-use crate::exchange::Ending;
 use crate::exchange::failure::{Failure, FailureKind};
+use crate::exchange::{Ending, Exchange};
 use crate::upstream::body::UpstreamBody;
 use crate::upstream::body::answer::BrokenOff;
 use crate::upstream::body::step::{BodyStep, Steps};
@@ -154,10 +155,12 @@ impl Body for ResponseBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let this = &mut *self;
         let frame = ready!(this.poll_changed(cx));
-        if let Some(ending) = &mut this.ending {
-            note(&frame, ending);
+        let Some(ending) = &mut this.ending else { return Poll::Ready(frame) };
+        note(&frame, ending);
+        match frame {
+            Some(Ok(frame)) if frame.is_trailers() => Poll::Ready(trailers(frame, &ending.exchange).map(Ok)),
+            frame => Poll::Ready(frame),
         }
-        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -174,6 +177,13 @@ impl Body for ResponseBody {
             (None, Source::Upstream(body)) => body.size_hint(),
         }
     }
+}
+
+/// The trailers that pass, if any do.
+fn trailers(frame: Frame<Bytes>, exchange: &Exchange) -> Option<Frame<Bytes>> {
+    let mut trailers = frame.into_trailers().ok().filter(|_| exchange.passes_trailers.get())?;
+    trailers::strip(&mut trailers);
+    (!trailers.is_empty()).then(|| Frame::trailers(trailers))
 }
 
 /// Notes what passes.

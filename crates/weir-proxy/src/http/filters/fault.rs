@@ -85,7 +85,7 @@ impl HttpFilter for Fault {
     fn on_request(&self, call: &mut Call, place: &Place) -> Flow {
         let found = match call.route() {
             RouteAnswer::Route(found) => Some(found.clone()),
-            RouteAnswer::Nowhere | RouteAnswer::ToHttps => None,
+            RouteAnswer::Nowhere | RouteAnswer::ToHttps | RouteAnswer::Unclear => None,
         };
         let Some(policy) = self.policy(call, found.as_ref(), place) else { return Flow::Continue };
         match self.delay(call, policy) {

@@ -47,6 +47,10 @@ pub(super) async fn route(mut call: Call) -> Response<ResponseBody> {
             return call.reply(LocalReply::new(StatusCode::NOT_FOUND, Bytes::new())).await;
         }
         RouteAnswer::ToHttps => return redirect_to_https(call).await,
+        RouteAnswer::Unclear => {
+            call.exchange.detail("several_hosts");
+            return call.reply(LocalReply::new(StatusCode::BAD_REQUEST, Bytes::new())).await;
+        }
         RouteAnswer::Route(found) => found.clone(),
     };
     let Some(route) = found.route() else { return redirect_to_https(call).await };
@@ -240,6 +244,9 @@ async fn pass_on(
     let agrees = status == StatusCode::SWITCHING_PROTOCOLS && call.exchange.request.borrow().upgrade.is_some();
     if !agrees {
         remove_hop_by_hop(&mut parts.headers);
+        if status == StatusCode::NO_CONTENT {
+            parts.headers.remove(header::CONTENT_LENGTH);
+        }
     }
     if !call.http.config.router.suppress_envoy_headers {
         parts.headers.insert(SERVICE_TIME, HeaderValue::from(sent.elapsed().as_millis() as u64));
@@ -252,7 +259,10 @@ async fn pass_on(
     // The client's connection speaks its own version.
     parts.version = http::Version::default();
     // So is the reason phrase, which no version but HTTP/1 has: each hop writes its own, as Envoy does.
-    parts.extensions.clear();
+    parts.extensions.remove::<hyper::ext::ReasonPhrase>();
+    if !agrees && status.is_success() && call.exchange.request.borrow().upgrade.is_some() {
+        return upgrade::pass_over(call, parts).await;
+    }
     if agrees {
         return upgrade::switch(call, Response::from_parts(parts, ()), origin, busy).await;
     }

@@ -2,7 +2,8 @@
 //! only bytes pass.
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::response::Parts;
+use http::{Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use weir_config::cluster::UpstreamProtocol;
 use weir_config::flags::ResponseFlags;
@@ -27,6 +28,12 @@ pub(super) fn check(call: &Call, cluster: &ClusterRuntime) -> Result<(), StatusC
         UpstreamProtocol::Http2 => Err(StatusCode::BAD_GATEWAY),
         UpstreamProtocol::Http1 | UpstreamProtocol::Same | UpstreamProtocol::Negotiated => Ok(()),
     }
+}
+
+/// The answer of an instance that speaks of success and does not change: what follows its head is for nobody.
+pub(super) async fn pass_over(call: Call, mut answer: Parts) -> Response<ResponseBody> {
+    answer.headers.remove(header::CONTENT_LENGTH);
+    call.finish(Response::from_parts(answer, ResponseBody::local(Bytes::new()))).await
 }
 
 /// Passes bytes, now that the instance has agreed.
