@@ -21,7 +21,7 @@ pub fn frame_request(method: &Method, headers: &mut HeaderMap, body: &RequestBod
         }
         return;
     }
-    // A length that the client's connection took away, as its head asked, is not said again.
+    // A length that a filter, or the client's connection as its head asked, has taken away is not said again.
     let said = headers.contains_key(header::CONTENT_LENGTH);
     match body.size_hint().exact().filter(|_| said) {
         Some(length) => drop(headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length))),
@@ -78,6 +78,8 @@ fn is_number(value: &HeaderValue) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::body::ClientBody;
+    use super::super::body::testing::{exchange, sized};
     use super::*;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -123,6 +125,22 @@ mod tests {
         ] {
             assert_eq!(check_answer(Version::HTTP_11, StatusCode::NO_CONTENT, &headers(&pairs)).is_ok(), good, "{pairs:?}");
             assert!(check_answer(Version::HTTP_11, StatusCode::NOT_MODIFIED, &headers(&pairs)).is_ok(), "{pairs:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_length_of_a_request_is_told_if_its_head_tells_one() {
+        let source = ClientBody::new(sized("hello").await, false, exchange()).expect("it has a body");
+        for (said, length, coding) in [(Some("5"), Some("5"), None), (Some("9"), Some("5"), None), (None, None, Some("chunked"))] {
+            let body = RequestBody::attempt(Some(&source));
+            let mut headers = HeaderMap::new();
+            headers.extend(said.map(|said| (header::CONTENT_LENGTH, HeaderValue::from_static(said))));
+            let text = |headers: &HeaderMap, name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+            frame_stream(&mut headers, &body);
+            assert_eq!(text(&headers, header::CONTENT_LENGTH).as_deref(), length);
+            frame_request(&Method::POST, &mut headers, &body);
+            let framing = (text(&headers, header::CONTENT_LENGTH), text(&headers, header::TRANSFER_ENCODING));
+            assert_eq!((framing.0.as_deref(), framing.1.as_deref()), (length, coding));
         }
     }
 

@@ -57,6 +57,20 @@ pub struct Http1Connection {
     pub permit: Option<ConnectionPermit>,
 }
 
+/// A connection that carries another protocol, as statistics and limits see it.
+pub struct StillOpen {
+    counted: Counted,
+    #[expect(dead_code, reason = "given back when it is dropped")]
+    permit: Option<ConnectionPermit>,
+}
+
+impl StillOpen {
+    /// Both sides have said all.
+    pub fn finish(mut self) {
+        self.counted.finish();
+    }
+}
+
 /// Why a request got no answer.
 #[derive(Debug)]
 pub struct SendError {
@@ -137,15 +151,17 @@ impl Http1Connection {
         })
     }
 
-    /// The socket, once the answer has agreed to another protocol; what was read behind the answer comes first.
-    pub async fn into_stream(mut self) -> impl AsyncRead + AsyncWrite + Unpin {
+    /// The socket, once the answer has agreed to another protocol; what was read behind the answer comes first. As long as bytes
+    /// pass it stays one of its cluster's connections.
+    pub async fn into_stream(mut self) -> (impl AsyncRead + AsyncWrite + Unpin, StillOpen) {
         poll_fn(|cx| {
             self.drive(cx);
             if self.closed { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
-        let parts = self.driver.into_parts();
-        Prefixed::new(parts.read_buf, parts.io.into_inner())
+        let Self { driver, counted, permit, .. } = self;
+        let parts = driver.into_parts();
+        (Prefixed::new(parts.read_buf, parts.io.into_inner()), StillOpen { counted, permit })
     }
 
     /// Moves bytes, as far as that goes without waiting.

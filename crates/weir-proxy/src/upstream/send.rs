@@ -394,8 +394,14 @@ fn classify(error: &hyper::Error) -> FailureKind {
             // It was told that the connection takes no more before it took this one: as good as refused.
             _ if stream.is_go_away() && stream.is_remote() => FailureKind::RefusedStream,
             _ if stream.is_io() => FailureKind::Closed,
+            // By ourselves: what was sent broke off.
+            _ if stream.is_reset() && !stream.is_remote() && !stream.is_library() => FailureKind::ClientGone,
             _ => FailureKind::Reset,
         };
+    }
+    if error.is_user() {
+        // What was sent broke off.
+        return FailureKind::ClientGone;
     }
     if error.is_parse() || error.is_parse_status() { FailureKind::Protocol } else { FailureKind::Closed }
 }

@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod blame;
 mod bodies;
 mod configuration;
 mod drain;
 mod failures;
 mod filters;
+mod framing;
 mod heads;
 mod health_checks;
 mod http2;

@@ -46,3 +46,34 @@ async fn silence_ends_a_connection() {
     assert!(started.elapsed() >= Duration::from_millis(450), "{:?}", started.elapsed());
     assert_eq!(proxy.stop().await, ["0 SI -"]);
 }
+
+#[tokio::test]
+async fn connections_to_a_dead_instance_are_held_against_it() {
+    let (alive, dead) = (Upstream::start().await, Upstream::start().await);
+    let more = json!({
+        "lbPolicy": "ROUND_ROBIN",
+        "outlierDetection": {"consecutive5xx": 2, "maxEjectionPercent": 50, "baseEjectionTime": "60s"},
+        "commonLbConfig": {"healthyPanicThreshold": {}},
+    });
+    let clusters = [cluster("a", &[&alive, &dead], more)];
+    drop(dead);
+    let proxy = Proxy::of_tcp(json!({}), &clusters).await;
+    let mut refused = 0;
+    for _ in 0..10 {
+        let mut client = proxy.connect().await;
+        tokio::select! {
+            mut instance = alive.accept() => {
+                instance.say("hello").await;
+                client.hears("hello").await;
+            }
+            said = client.end() => {
+                assert_eq!(said, "");
+                refused += 1;
+            }
+        }
+    }
+    // In turn it would be every second one.
+    assert_eq!(refused, 2);
+    let log = proxy.stop().await;
+    assert_eq!(log.iter().filter(|line| line.split(' ').nth(1) == Some("UF")).count(), 2, "{log:?}");
+}

@@ -8,6 +8,7 @@ mod bad_peers;
 mod fields;
 mod files;
 mod filters;
+mod http_filters;
 mod instances;
 mod load;
 mod locality;

@@ -74,6 +74,15 @@ pub(super) async fn route(mut call: Call) -> Response<ResponseBody> {
     }
 }
 
+/// Takes note of the cluster that a request was for which a filter has answered: logs and metrics name it, as Envoy's do.
+pub(super) fn note_cluster(call: &Call) {
+    let Some(found) = call.found() else { return };
+    let Some(Action::Forward(to)) = found.route().map(|route| &route.action) else { return };
+    if let Some(cluster) = prepare::cluster(call, found, to) {
+        call.exchange.cluster.replace(Some(cluster.destination()));
+    }
+}
+
 /// Where the client is, as a `location` header says it.
 fn own_location(call: &Call) -> Option<(HeaderName, HeaderValue)> {
     let location = rewrite::to_itself(&call.exchange.request.borrow().for_routing());
@@ -296,7 +305,8 @@ async fn give_up(mut call: Call, cluster: &Rc<ClusterRuntime>, failure: &Failure
     }
     let mut reply = call.fail(failure);
     cluster.with_stats(|stats| {
-        if let FailureKind::Expired(expired) = failure.kind {
+        // Those of attempts were counted with the attempts.
+        if let FailureKind::Expired(expired @ Expired::Timeout) = failure.kind {
             expired.count(stats);
         }
         stats.statuses.count(reply.status.as_u16());

@@ -48,11 +48,12 @@ pub(super) async fn switch(mut call: Call, answer: Response<()>, origin: Origin,
         let (Origin::Http1(Some(connection), _), Some(on_upgrade)) = (origin, on_upgrade) else { return };
         let exchange = ending.exchange.clone();
         let relayed = async {
-            let upstream = connection.into_stream().await;
+            let (upstream, still_open) = connection.into_stream().await;
             match on_upgrade.await {
                 Ok(client) => {
                     let ended = relay::relay(TokioIo::new(client), upstream, &exchange, None).await;
                     tracing::trace!(?ended, "an upgraded connection ended");
+                    still_open.finish();
                     true
                 }
                 Err(_) => false,

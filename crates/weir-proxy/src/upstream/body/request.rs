@@ -279,3 +279,96 @@ impl Body for RequestBody {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use proptest::prelude::*;
+
+    use super::super::testing::{chunked, exchange, malformed, sized};
+    use super::*;
+
+    async fn next(body: &mut RequestBody) -> Option<Result<Frame<Bytes>, BrokenOff>> {
+        poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await
+    }
+
+    /// Reads so many parts; those of data.
+    async fn read(body: &mut RequestBody, parts: usize) -> Vec<u8> {
+        let mut data = vec![];
+        for _ in 0..parts {
+            let Some(frame) = next(body).await else { break };
+            data.extend_from_slice(&frame.expect("it comes").into_data().unwrap_or_default());
+        }
+        data
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn every_attempt_and_every_copy_says_the_same(
+            chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..40), 1..8),
+            before in prop::collection::vec(0..9_usize, 0..4),
+        ) {
+            let whole = chunks.concat();
+            tokio::runtime::Builder::new_current_thread().build().expect("a runtime can be made").block_on(async {
+                let source = ClientBody::new(chunked(&chunks, &[]).await, true, exchange()).expect("it has a body");
+                let mut copy = RequestBody::copy(Some(&source));
+                for parts in before {
+                    let mut attempt = RequestBody::attempt(Some(&source));
+                    let said = read(&mut attempt, parts).await;
+                    assert!(whole.starts_with(&said) && source.can_replay());
+                }
+                let mut last = RequestBody::attempt(Some(&source));
+                assert_eq!(last.size_hint().exact(), None);
+                assert_eq!(read(&mut last, usize::MAX).await, whole);
+                assert!(last.is_end_stream() && source.has_ended());
+                assert_eq!(read(&mut copy, usize::MAX).await, whole);
+                assert_eq!(source.exchange.bytes_received.get(), whole.len() as u64);
+            });
+        }
+    }
+
+    #[tokio::test]
+    async fn attempts_and_copies_say_their_length_at_their_beginning() {
+        let source = ClientBody::new(sized("hello").await, true, exchange()).expect("it has a body");
+        let mut copy = RequestBody::copy(Some(&source));
+        for _ in 0..2 {
+            let mut attempt = RequestBody::attempt(Some(&source));
+            assert_eq!(attempt.size_hint().exact(), Some(5));
+            assert_eq!(read(&mut attempt, usize::MAX).await, b"hello");
+        }
+        assert_eq!((copy.size_hint().exact(), read(&mut copy, usize::MAX).await), (Some(5), b"hello".to_vec()));
+        let nothing = RequestBody::attempt(None);
+        assert_eq!((nothing.size_hint().exact(), nothing.is_end_stream()), (Some(0), true));
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_said_again_is_not_tried_again() {
+        let short = vec![b"ab".to_vec()];
+        let long = vec![vec![b'x'; 1 << 16]; 17];
+        let cases =
+            [(&short, &[][..], true, true), (&short, &[], false, false), (&short, &[("x-t", "1")], true, false), (&long, &[], true, false)];
+        for (chunks, trailers, keep, again) in cases {
+            let source = ClientBody::new(chunked(chunks, trailers).await, keep, exchange()).expect("it has a body");
+            assert!(source.can_replay(), "nothing has gone out");
+            assert_eq!(read(&mut RequestBody::attempt(Some(&source)), usize::MAX).await, chunks.concat());
+            assert_eq!(source.can_replay(), again, "{} chunks, {trailers:?}, {keep}", chunks.len());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_breaks_off_is_named_and_its_copies_break_off() {
+        let source = ClientBody::new(malformed().await, true, exchange()).expect("it has a body");
+        let mut copy = RequestBody::copy(Some(&source));
+        let mut attempt = RequestBody::attempt(Some(&source));
+        assert_eq!(read(&mut attempt, 1).await, b"ok");
+        assert!(matches!(next(&mut attempt).await, Some(Err(BrokenOff::Client))));
+        assert!(matches!(source.failure(), Some(FailureKind::ClientMalformed)));
+        assert!(!source.can_replay() && !source.has_ended());
+        assert_eq!(read(&mut copy, 1).await, b"ok");
+        assert!(matches!(next(&mut copy).await, Some(Err(BrokenOff::Copy))));
+        assert!(matches!(next(&mut RequestBody::broken()).await, Some(Err(BrokenOff::Copy))));
+    }
+}

@@ -74,6 +74,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         self.stream.shutdown().await.unwrap();
     }
 
+    /// Says so much that the other side takes no more of it for now, and leaves it at that.
+    pub(crate) async fn say_until_nobody_reads(&mut self) {
+        let much = vec![b'x'; 64 << 10];
+        while let Ok(said) = timeout(Duration::from_millis(200), self.stream.write(&much)).await {
+            said.unwrap();
+        }
+    }
+
     /// Hears a head: its lines, the first as it is, the headers in order of their names.
     pub(crate) async fn head(&mut self) -> Vec<String> {
         let mut lines = vec![];
@@ -88,6 +96,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
         lines[1..].sort();
         lines
+    }
+
+    /// Hears so many bytes, whatever they are; none if it ends before.
+    pub(crate) async fn skip(&mut self, count: usize) -> Option<()> {
+        self.stream.read_exact(&mut vec![0; count]).await.ok().map(drop)
+    }
+
+    /// Hears one line; none if nothing comes any more.
+    pub(crate) async fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        let length = self.stream.read_line(&mut line).await.unwrap_or_default();
+        (length > 0).then(|| line.trim_end().to_owned())
     }
 
     /// Hears exactly this.
