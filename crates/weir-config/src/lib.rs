@@ -8,6 +8,7 @@ pub mod access_log;
 pub mod check_target;
 pub mod circuit_breakers;
 pub mod cluster;
+pub mod decisions;
 pub mod endpoints;
 pub mod flags;
 pub mod head;

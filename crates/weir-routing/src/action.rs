@@ -111,8 +111,11 @@ impl Action {
 
 impl DirectResponse {
     fn compile(response: &DirectResponseAction, max_body: usize) -> Result<Self, CompileError> {
-        // `body_format` is reported as not carried out.
-        let DirectResponseAction { status, body, body_format: _ } = response;
+        // It is reported as not carried out; but one that says nothing Envoy refuses.
+        let DirectResponseAction { status, body, body_format } = response;
+        if body_format.as_ref().is_some_and(|format| format.format.is_none()) {
+            return Err(CompileError::missing("body_format.format"));
+        }
         let status = u16::try_from(*status).ok().filter(|status| (200..600).contains(status));
         let status = status.ok_or_else(|| CompileError::new("status", format!("{} is no status code of an answer", response.status)))?;
         let body = body.as_ref().map(text_of).transpose()?.unwrap_or_default();
@@ -318,5 +321,7 @@ mod tests {
         assert!(compile(200, text("longer")).is_err());
         assert!(compile(200, Some(Specifier::Filename("/etc/passwd".into()))).is_err());
         assert!(compile(200, Some(Specifier::EnvironmentVariable("HOME".into()))).is_err());
+        let unsaid = DirectResponseAction { status: 200, body_format: Some(Default::default()), ..Default::default() };
+        assert_eq!(DirectResponse::compile(&unsaid, 5).expect_err("no format").path, "body_format.format");
     }
 }

@@ -155,7 +155,8 @@ impl HeaderCondition {
     fn holds_for<'v>(&self, values: impl Iterator<Item = &'v [u8]>) -> bool {
         let mut values = values.peekable();
         if let HeaderTest::Present(present) = self.test {
-            return (values.peek().is_some() == present) != self.invert;
+            // What counts as an empty text is there.
+            return ((values.peek().is_some() || self.absent_is_empty) == present) != self.invert;
         }
         if values.peek().is_none() {
             // A header that is not there satisfies no test, and so no inverted one either, but as an empty text.

@@ -76,6 +76,7 @@ impl HashPolicy {
             Some(PolicySpecifier::Cookie(cookie)) => Input::Cookie(Box::new(Cookie::compile(cookie)?)),
             Some(PolicySpecifier::ConnectionProperties(ConnectionProperties { source_ip: true })) => Input::Source,
             Some(PolicySpecifier::QueryParameter(QueryParameter { name })) if !name.is_empty() => Input::Query(name.as_str().into()),
+            Some(PolicySpecifier::FilterState(state)) if state.key.is_empty() => return Err(CompileError::missing("filter_state.key")),
             Some(PolicySpecifier::ConnectionProperties(_) | PolicySpecifier::FilterState(_)) => Input::Nothing,
             Some(PolicySpecifier::QueryParameter(_)) => return Err(CompileError::missing("query_parameter.name")),
             None => return Err(CompileError::missing("policy_specifier")),
@@ -215,6 +216,8 @@ mod tests {
         let properties = policy(PolicySpecifier::ConnectionProperties(ConnectionProperties { source_ip: false }), false);
         assert_eq!(hashed(&[state, properties], "/", &[]), Hashed::default());
         assert!(HashPolicy::compile(&XdsHashPolicy::default()).is_err());
+        let unnamed = PolicySpecifier::FilterState(FilterState::default());
+        assert!(HashPolicy::compile(&XdsHashPolicy { policy_specifier: Some(unnamed), terminal: false }).is_err());
     }
 
     #[test]

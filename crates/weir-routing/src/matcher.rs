@@ -194,6 +194,26 @@ mod tests {
     }
 
     #[test]
+    fn a_header_that_counts_as_empty_is_there() {
+        use weir_xds::route::{HeaderMatcher, header_matcher::HeaderMatchSpecifier};
+        let present = |present, treat_missing_header_as_empty, invert_match| {
+            let header_match_specifier = Some(HeaderMatchSpecifier::PresentMatch(present));
+            let header = HeaderMatcher { name: "x-a".into(), header_match_specifier, invert_match, treat_missing_header_as_empty };
+            matches(&RouteMatch { headers: vec![header], ..of_all() }, None, 0)
+        };
+        let cases = [
+            ((true, false, false), false),
+            ((false, false, false), true),
+            ((true, true, false), true),
+            ((false, true, false), false),
+            ((false, true, true), true),
+        ];
+        for ((is_present, empty, invert), expected) in cases {
+            assert_eq!(present(is_present, empty, invert), expected, "{is_present} {empty} {invert}");
+        }
+    }
+
+    #[test]
     fn a_route_for_grpc_takes_only_grpc() {
         let grpc = RouteMatch { grpc: Some(GrpcRouteMatchOptions {}), ..of_all() };
         assert!(matches(&grpc, Some(("content-type", "application/grpc")), 0));

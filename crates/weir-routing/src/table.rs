@@ -329,7 +329,7 @@ impl VirtualHost {
             typed_per_filter_config,
             metadata: _,
             // These are reported as not carried out.
-            virtual_clusters: _,
+            virtual_clusters,
             cors: _,
             retry_policy_typed_config: _,
             hedge_policy: _,
@@ -341,6 +341,9 @@ impl VirtualHost {
         }
         if !route_specifiers.is_empty() {
             return Err(CompileError::unsupported("route_specifiers"));
+        }
+        if virtual_clusters.iter().any(|cluster| cluster.name.is_empty()) {
+            return Err(CompileError::missing("virtual_clusters.name"));
         }
         let retry = retry_policy.as_ref().map(RetryPolicy::compile).transpose().map_err(|error| error.within("retry_policy"))?;
         let mirrors =

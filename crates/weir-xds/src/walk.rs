@@ -75,9 +75,30 @@ impl SetField<'_> {
         number == Some(u32::MAX)
     }
 
+    /// Whether it says no: a truth value that is false, wrapped or not.
+    pub fn is_false(&self) -> bool {
+        match self.value {
+            Value::Message(wrapped) => wrapped.descriptor().full_name() == "google.protobuf.BoolValue" && wrapped.fields().next().is_none(),
+            value => value.as_bool() == Some(false),
+        }
+    }
+
+    /// Whether it is nothing: a number or a duration of zero, wrapped or not, or [`Self::is_false`].
+    pub fn is_zero(&self) -> bool {
+        match self.value {
+            Value::Message(value) => pool::is_value(&value.descriptor()) && value.fields().next().is_none(),
+            value => self.is_false() || value.as_f64() == Some(0.0) || value.as_u32() == Some(0) || value.as_u64() == Some(0),
+        }
+    }
+
     /// The texts of a list of texts.
     pub fn texts(&self) -> Vec<&str> {
         self.value.as_list().unwrap_or_default().iter().filter_map(Value::as_str).collect()
+    }
+
+    /// Whether it holds a message in which this field is not set.
+    pub fn lacks(&self, name: &str) -> bool {
+        self.value.as_message().is_some_and(|message| !message.has_field_by_name(name))
     }
 }
 
@@ -105,6 +126,11 @@ pub enum Below {
 pub trait Visitor {
     /// Comes upon a field.
     fn field(&mut self, field: &SetField<'_>) -> Below;
+
+    /// Comes upon a packed message of a known type, of this full name.
+    fn packed(&mut self, _message: &str, _path: &Path<'_>) -> Below {
+        Below::Visit
+    }
 
     /// Comes upon a packed message that cannot be looked into. The walk goes on beside it.
     fn unreadable(&mut self, packed: &Unreadable<'_>);
@@ -169,7 +195,10 @@ fn visit_packed(any: &Any, at: &Path<'_>, packed: usize, visitor: &mut impl Visi
     let message =
         if packed == pool::PACKING_LIMIT { Err(JsonError::TooDeep(name.to_owned())) } else { pool::decode(name, any.value.clone()) };
     match message {
-        Ok(message) => visit_message(&message, at, packed + 1, visitor),
+        Ok(message) => match visitor.packed(name, at) {
+            Below::Visit => visit_message(&message, at, packed + 1, visitor),
+            Below::Skip => {}
+        },
         Err(error) => visitor.unreadable(&Unreadable { message: name, path: at, error }),
     }
 }
@@ -218,6 +247,53 @@ mod tests {
         let filter = |any| Filter { name: String::new(), config_type: Some(filter::ConfigType::TypedConfig(any)) };
         listener.filter_chains[0].filters.splice(0..1, [filter(unknown), filter(malformed)]);
         Any::pack(&listener)
+    }
+
+    /// Notes which fields say nothing.
+    #[derive(Default)]
+    struct Nothings(Vec<String>);
+
+    impl Visitor for Nothings {
+        fn field(&mut self, field: &SetField<'_>) -> Below {
+            let kinds = [field.is_no_limit(), field.is_false(), field.is_zero(), field.lacks("interval")];
+            self.0.push(format!("{} {}", field.name, kinds.map(|holds| if holds { "x" } else { "-" }).concat()));
+            Below::Visit
+        }
+
+        fn packed(&mut self, message: &str, path: &Path<'_>) -> Below {
+            self.0.push(format!("{path} {message}"));
+            Below::Skip
+        }
+
+        fn unreadable(&mut self, _packed: &Unreadable<'_>) {}
+    }
+
+    #[test]
+    fn values_that_say_nothing_are_told_apart() {
+        let cluster = from_value::<crate::cluster::Cluster>(json!({
+            "circuitBreakers": {"thresholds": [{"maxConnections": u32::MAX, "maxRetries": 0, "maxRequests": 1}]},
+            "connectTimeout": "0s",
+            "outlierDetection": {"alwaysEjectOneHost": false, "enforcingSuccessRate": 0},
+            "healthChecks": [{"interval": "1s", "reuseConnection": true}],
+            "typedExtensionProtocolOptions": {"a": {"@type": Any::pack(&Route::default()).type_url}},
+        }))
+        .expect("valid");
+        let mut nothings = Nothings::default();
+        visit(&Any::pack(&cluster), &mut nothings).expect("a known type");
+        for expected in [
+            "max_connections x--x",
+            "max_retries --xx",
+            "max_requests ---x",
+            "connect_timeout --xx",
+            "always_eject_one_host -xxx",
+            "enforcing_success_rate --xx",
+            "outlier_detection ---x",
+            "health_checks ----",
+            "reuse_connection ---x",
+            "typed_extension_protocol_options[\"a\"] envoy.config.route.v3.Route",
+        ] {
+            assert!(nothings.0.iter().any(|noted| noted == expected), "{expected}: {:?}", nothings.0);
+        }
     }
 
     fn walked(any: &Any, skipped: &'static str) -> Notes {

@@ -1,7 +1,9 @@
 //! The filter chain that handles a connection, and whether what the client speaks can be understood there.
 
+use weir_config::http::HttpConfig;
+use weir_config::tcp::TcpConfig;
 use weir_routing::filter_chain::Chain;
-use weir_routing::{Connection, FilterChains};
+use weir_routing::{CompileError, Connection, FilterChains};
 use weir_xds::hcm::HttpConnectionManager;
 use weir_xds::listener::filter::ConfigType;
 use weir_xds::listener::{FilterChain, Listener};
@@ -14,9 +16,9 @@ use super::call::{Call, Protocol, Tls};
 /// What becomes of the bytes of a connection.
 pub(super) enum Handler {
     /// They are requests.
-    Http(Box<HttpConnectionManager>),
+    Http(Box<HttpConfig>),
     /// They are passed on.
-    Tcp(Box<TcpProxy>),
+    Tcp(Box<TcpConfig>),
 }
 
 /// The name of the certificate by which the workloads of a mesh know each other.
@@ -27,10 +29,17 @@ pub(super) fn find(listener: &Listener, call: &Call, answer: &mut Answer) -> Res
     let chain = choose(listener, call, answer)?;
     answer.filter_chain = Some(chain.name.clone());
     check_tls(chain, call, answer)?;
-    let handler = handler(chain).ok_or_else(|| {
-        answer.step("no route", "the filter chain has no filter that is known");
-        Error::NoRoute
-    })?;
+    let handler = match handler(chain) {
+        Some(Ok(handler)) => handler,
+        Some(Err(error)) => {
+            answer.step("the listener is refused", error.to_string());
+            return Err(Error::NoRoute);
+        }
+        None => {
+            answer.step("no route", "the filter chain has no filter that is known");
+            return Err(Error::NoRoute);
+        }
+    };
     if matches!(handler, Handler::Http(_)) {
         if call.tls != Tls::Plaintext && chain.transport_socket.is_none() {
             answer.step("a protocol error", "HTTP in plain text is expected, and the client speaks TLS");
@@ -129,15 +138,16 @@ fn check_tls(chain: &FilterChain, call: &Call, answer: &mut Answer) -> Result<()
     Err(Error::MtlsError)
 }
 
-fn handler(chain: &FilterChain) -> Option<Handler> {
+/// The filter that takes the connection, as a proxy would compile it.
+fn handler(chain: &FilterChain) -> Option<Result<Handler, CompileError>> {
     chain.filters.iter().find_map(|filter| {
         let ConfigType::TypedConfig(config) = filter.config_type.as_ref()? else { return None };
-        let http = || config.unpack::<HttpConnectionManager>().ok().map(|manager| Handler::Http(Box::new(manager)));
-        let tcp = || config.unpack::<TcpProxy>().ok().map(|proxy| Handler::Tcp(Box::new(proxy)));
         if config.is::<HttpConnectionManager>() {
-            http()
+            let manager = config.unpack::<HttpConnectionManager>().ok()?;
+            Some(HttpConfig::compile(&manager).map(|config| Handler::Http(Box::new(config))))
         } else if config.is::<TcpProxy>() {
-            tcp()
+            let proxy = config.unpack::<TcpProxy>().ok()?;
+            Some(TcpConfig::compile(&proxy).map(|config| Handler::Tcp(Box::new(config))))
         } else {
             None
         }

@@ -15,8 +15,10 @@ mod words;
 use std::cell::OnceCell;
 use std::collections::HashMap;
 
+use weir_config::cluster::ClusterPolicy;
 use weir_routing::RouteTable;
 use weir_translate::Translation;
+use weir_xds::cluster::Cluster;
 use weir_xds::route::RouteConfiguration;
 
 pub use answer::{Answer, Error, Place, Share, Step};
@@ -27,15 +29,19 @@ pub struct Explainer<'t> {
     translation: &'t Translation,
     /// Compiled when they are first asked for; a text says why one cannot be.
     tables: HashMap<&'t str, Table<'t>>,
+    /// The same of clusters.
+    clusters: HashMap<&'t str, Refusal<'t>>,
 }
 
 type Table<'t> = (&'t RouteConfiguration, OnceCell<Result<RouteTable, String>>);
+type Refusal<'t> = (&'t Cluster, OnceCell<Option<String>>);
 
 impl<'t> Explainer<'t> {
     /// For a proxy that gets this.
     pub fn new(translation: &'t Translation) -> Self {
         let tables = translation.routes.iter().map(|routes| (routes.name.as_str(), (routes, OnceCell::new())));
-        Self { translation, tables: tables.collect() }
+        let clusters = translation.clusters.iter().map(|cluster| (cluster.name.as_str(), (cluster, OnceCell::new())));
+        Self { translation, tables: tables.collect(), clusters: clusters.collect() }
     }
 
     /// What becomes of a call.
@@ -58,9 +64,50 @@ impl<'t> Explainer<'t> {
     }
 
     /// A route configuration as a proxy would compile it.
-    fn table(&self, name: &str) -> Option<(&RouteConfiguration, Result<&RouteTable, &String>)> {
+    fn table(&self, name: &str) -> Option<Result<&RouteTable, &String>> {
         let (config, table) = self.tables.get(name)?;
         let compile = || RouteTable::compile(config, None).map_err(|error| error.to_string());
-        Some((config, table.get_or_init(compile).as_ref()))
+        Some(table.get_or_init(compile).as_ref())
+    }
+
+    /// A cluster, and why a proxy would refuse it, if it would.
+    fn cluster(&self, name: &str) -> Option<(&Cluster, Option<&String>)> {
+        let (cluster, refusal) = self.clusters.get(name)?;
+        let compile = || ClusterPolicy::compile(cluster).err().map(|error| error.to_string());
+        Some((cluster, refusal.get_or_init(compile).as_ref()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use weir_xds::json::from_value;
+
+    use super::*;
+
+    #[test]
+    fn what_a_proxy_refuses_is_told_on_the_way() {
+        let tcp = "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
+        let filter = |cluster: &str| json!([{"typedConfig": {"@type": tcp, "statPrefix": "p", "cluster": cluster}}]);
+        let address = |port: u16| json!({"socketAddress": {"address": "10.0.0.1", "portValue": port}});
+        let mut refused = filter("c");
+        refused[0]["typedConfig"]["tunnelingConfig"] = json!({"hostname": "a"});
+        let listener = |port: u16, filters| json!({"name": "l", "address": address(port), "filterChains": [{"filters": filters}]});
+        let translation = Translation {
+            listeners: [listener(1, filter("c")), listener(2, refused)].into_iter().map(|l| from_value(l).expect("valid")).collect(),
+            clusters: vec![from_value(json!({"name": "c", "transportSocket": {"name": "unknown"}})).expect("valid")],
+            ..Default::default()
+        };
+        let explainer = Explainer::new(&translation);
+        let told = |port: u16| {
+            let call = json!({"address": "10.0.0.1", "port": port, "protocol": "TCP"});
+            let answer = explainer.explain(&serde_json::from_value(call).expect("a call"));
+            let last = answer.steps.last().expect("a step");
+            (format!("{}: {}", last.what, last.why), answer.error)
+        };
+        let (cluster, error) = told(1);
+        assert!(cluster.starts_with("cluster c is refused: by Weir's own proxy, which answers 503: transport_socket"), "{cluster}");
+        assert_eq!(error, None);
+        assert_eq!(told(2), ("the listener is refused: tunneling_config: is not supported".to_owned(), Some(Error::NoRoute)));
     }
 }

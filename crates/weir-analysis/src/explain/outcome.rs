@@ -1,12 +1,13 @@
 //! What becomes of a request once its route is found, and of a connection whose bytes are passed on.
 
+use std::sync::Arc;
+
+use weir_config::tcp::TcpConfig;
 use weir_routing::action::{Action, Forward, HostRewrite};
 use weir_routing::clusters::{ClusterChoice, Clusters, WeightedCluster};
 use weir_routing::header_changes::HeaderChanges;
 use weir_routing::{RequestHead, Route, RouteTable, VirtualHost};
 use weir_xds::endpoint::{ClusterLoadAssignment, lb_endpoint::HostIdentifier};
-use weir_xds::tcp_proxy::TcpProxy;
-use weir_xds::tcp_proxy::tcp_proxy::ClusterSpecifier;
 use weir_xds::values::host_and_port;
 
 use super::Explainer;
@@ -18,15 +19,9 @@ const INSTANCES: usize = 10;
 
 impl Explainer<'_> {
     /// Where a TCP proxy sends a connection.
-    pub(super) fn tcp(&self, proxy: &TcpProxy, answer: &mut Answer) {
-        let shares = match &proxy.cluster_specifier {
-            Some(ClusterSpecifier::Cluster(name)) => vec![Share { name: name.clone(), weight: 1 }],
-            Some(ClusterSpecifier::WeightedClusters(several)) => {
-                several.clusters.iter().map(|cluster| Share { name: cluster.name.clone(), weight: cluster.weight }).collect()
-            }
-            None => vec![],
-        };
-        self.arrive(shares, answer);
+    pub(super) fn tcp(&self, proxy: &TcpConfig, answer: &mut Answer) {
+        let share = |(name, weight): &(Arc<str>, u32)| Share { name: name.to_string(), weight: *weight };
+        self.arrive(proxy.clusters.iter().map(share).collect(), answer);
     }
 
     /// What a route does with a request.
@@ -63,12 +58,15 @@ impl Explainer<'_> {
                 _ => format!(" ({} of {total})", share.weight),
             };
             answer.step(format!("cluster {name}{part}"), self.instances(name));
+            if let Some((_, Some(reason))) = self.cluster(name) {
+                answer.step(format!("cluster {name} is refused"), format!("by Weir's own proxy, which answers 503: {reason}"));
+            }
         }
         answer.clusters = shares;
     }
 
     fn instances(&self, cluster: &str) -> String {
-        let Some(found) = self.translation.clusters.iter().find(|found| found.name == cluster) else {
+        let Some((found, _)) = self.cluster(cluster) else {
             return "does not exist: 503, and the access log says NC".to_owned();
         };
         let service = found.eds_cluster_config.as_ref().map(|eds| eds.service_name.as_str()).filter(|name| !name.is_empty());

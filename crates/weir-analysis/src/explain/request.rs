@@ -2,11 +2,10 @@
 
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use weir_config::http::{HttpConfig, RouteSource};
 use weir_routing::inline_headers;
 use weir_routing::normalize::{PathRules, Refused};
 use weir_routing::{Decision, RequestHead, Route, RouteTable, VirtualHost, told_scheme};
-use weir_xds::hcm::HttpConnectionManager;
-use weir_xds::hcm::http_connection_manager::RouteSpecifier;
 
 use super::Explainer;
 use super::answer::{Answer, Error};
@@ -18,33 +17,18 @@ const PASSED_OVER: usize = 20;
 
 impl Explainer<'_> {
     /// Follows a request from its connection manager on.
-    pub(super) fn http(&self, manager: &HttpConnectionManager, call: &Call, answer: &mut Answer) -> Result<(), Error> {
-        let inline;
-        let (config, table) = match &manager.route_specifier {
-            Some(RouteSpecifier::RouteConfig(config)) => {
-                inline = RouteTable::compile(config, None).map_err(|error| error.to_string());
-                (config, inline.as_ref())
-            }
-            Some(RouteSpecifier::Rds(rds)) => {
-                answer.route_config = Some(rds.route_config_name.clone());
-                self.table(&rds.route_config_name).ok_or_else(|| {
-                    answer.step("no virtual host", format!("there is no route configuration {}", rds.route_config_name));
-                    Error::NoVirtualHost
-                })?
-            }
-            _ => return Err(Error::NoVirtualHost),
+    pub(super) fn http(&self, manager: &HttpConfig, call: &Call, answer: &mut Answer) -> Result<(), Error> {
+        let table = match &manager.routes {
+            RouteSource::Inline(table) => table,
+            RouteSource::Named(name) => self.named_table(name, answer)?,
         };
-        answer.route_config = Some(config.name.clone());
-        let table = table.map_err(|error| {
-            answer.step(format!("routes {} are refused", config.name), error);
-            Error::NoRoute
-        })?;
-        let path = settle_path(manager, call, answer)?;
+        answer.route_config = Some(table.name.to_string());
+        let path = settle_path(&manager.paths, call, answer)?;
         let headers = headers(call);
         let own_scheme = if call.tls == Tls::Plaintext { "http" } else { "https" };
         let head = RequestHead {
             method: call.method.as_deref().unwrap_or("GET"),
-            scheme: told_scheme(&headers, manager.use_remote_address.unwrap_or(false), manager.xff_num_trusted_hops).unwrap_or(own_scheme),
+            scheme: told_scheme(&headers, manager.edge, manager.trusted_hops).unwrap_or(own_scheme),
             authority: call.host.as_deref().unwrap_or_default(),
             path: &path,
             headers: &headers,
@@ -52,6 +36,22 @@ impl Explainer<'_> {
             random: 0,
         };
         self.route(table, &head, answer)
+    }
+
+    /// The routes that come under a name of their own.
+    fn named_table(&self, name: &str, answer: &mut Answer) -> Result<&RouteTable, Error> {
+        answer.route_config = Some(name.to_owned());
+        match self.table(name) {
+            Some(Ok(table)) => Ok(table),
+            Some(Err(error)) => {
+                answer.step(format!("routes {name} are refused"), error);
+                Err(Error::NoRoute)
+            }
+            None => {
+                answer.step("no virtual host", format!("there is no route configuration {name}"));
+                Err(Error::NoVirtualHost)
+            }
+        }
     }
 
     fn route(&self, table: &RouteTable, head: &RequestHead<'_>, answer: &mut Answer) -> Result<(), Error> {
@@ -107,12 +107,8 @@ fn named(what: &str, route: &Route) -> String {
 }
 
 /// The path as routes see it.
-fn settle_path(manager: &HttpConnectionManager, call: &Call, answer: &mut Answer) -> Result<String, Error> {
+fn settle_path(rules: &PathRules, call: &Call, answer: &mut Answer) -> Result<String, Error> {
     let path = call.path.as_deref().unwrap_or("/");
-    let rules = PathRules::compile(manager).map_err(|error| {
-        answer.step("the listener is refused", error.to_string());
-        Error::NoRoute
-    })?;
     let settled = rules.settle(path).map_err(|Refused| {
         answer.step("400", "the path hides a NUL character, or slashes that must not be hidden");
         Error::ProtocolError

@@ -213,8 +213,8 @@ impl Follower {
                     }
                 }
                 None => {
-                    for field in unsupported::fields(body) {
-                        tracing::warn!(proxy = %self.id, "{} {name}: {field} is not carried out", update.kind.name());
+                    for unsupported in unsupported::report(body) {
+                        tracing::warn!(proxy = %self.id, "{} {name}: {unsupported}", update.kind.name());
                     }
                 }
             }

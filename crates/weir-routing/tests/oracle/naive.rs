@@ -104,7 +104,10 @@ fn header(matcher: &HeaderMatcher, head: &RequestHead<'_>) -> bool {
         name => head.headers.get_all(name).iter().map(http::HeaderValue::as_bytes).collect(),
     };
     match matcher.header_match_specifier.as_ref().unwrap() {
-        HeaderMatchSpecifier::PresentMatch(present) => (values.is_empty() != *present) != matcher.invert_match,
+        HeaderMatchSpecifier::PresentMatch(present) => {
+            let is_there = !values.is_empty() || matcher.treat_missing_header_as_empty;
+            (is_there == *present) != matcher.invert_match
+        }
         HeaderMatchSpecifier::StringMatch(wanted) => match values.as_slice() {
             [] if !matcher.treat_missing_header_as_empty => false,
             [] => text(wanted, b"") != matcher.invert_match,

@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use serde_json::{Value, json};
+use weir_analysis::preview::preview;
+use weir_api::Diagnostic;
 use weir_translate::Translation;
 use weir_xds::json::Names;
 use weir_xds::tls::Secret;
@@ -20,6 +22,9 @@ use crate::print;
 pub(crate) fn run(args: &TranslateArgs) -> anyhow::Result<ExitCode> {
     let mesh = offline::read_mesh(&args.files, args.mesh_config.as_deref())?;
     let translation = offline::translate_for(&mesh, &offline::read_proxy(&args.proxy)?);
+    for preview in preview(&translation) {
+        print::diagnostic(&Diagnostic::warning(preview.to_string()));
+    }
     match args.output {
         Output::Yaml => print::result(&serde_saphyr::to_string(&to_json(&translation)?)?),
         Output::Json => print::result(&(serde_json::to_string_pretty(&to_json(&translation)?)? + "\n")),

@@ -1,0 +1,81 @@
+//! Listeners, filter chains, listener filters, network filters.
+
+use super::{Decided, of};
+
+const LISTENER: &str = "envoy.config.listener.v3";
+const TCP: &str = "envoy.extensions.filters.network.tcp_proxy.v3";
+const INSPECTORS: &str = "envoy.extensions.filters.listener";
+
+const SOCKET: &str = "the socket is opened without it";
+
+pub(super) const TABLE: &[Decided] = &[
+    of(LISTENER, "Listener")
+        .carried_out(
+            "name address filter_chains default_filter_chain listener_filters listener_filters_timeout \
+             continue_on_listener_filters_timeout traffic_direction access_log bind_to_port deprecated_v1 use_original_dst",
+        )
+        // Only names; how connections are spread over workers; what limits all listeners together, of which there is nothing.
+        .unseen(
+            "stat_prefix metadata reuse_port enable_reuse_port connection_balance_config \
+             max_connections_to_accept_per_socket_event ignore_global_conn_limit bypass_overload_manager",
+        )
+        // They would choose other filter chains, or take other traffic than TCP.
+        .refused("fcds_config filter_chain_matcher udp_listener_config api_listener internal_listener")
+        .reported(&[
+            ("additional_addresses", "it listens at `address` only"),
+            ("transparent freebind socket_options tcp_fast_open_queue_length tcp_backlog_size enable_mptcp", SOCKET),
+            ("tcp_keepalive", "connections of clients have the system's keep-alive"),
+            ("drain_type", "connections drain after every change that concerns them"),
+            ("stats_matcher", "all statistics are kept"),
+            ("per_connection_buffer_limit_bytes per_connection_buffer_high_watermark_timeout", "buffers have sizes of their own"),
+        ]),
+    of(LISTENER, "Listener.DeprecatedV1").carried_out("bind_to_port"),
+    of(LISTENER, "FilterChain")
+        .carried_out("filter_chain_match filters transport_socket transport_socket_connect_timeout name")
+        .unseen("metadata")
+        // The first bytes of a connection would count as the request.
+        .refused("use_proxy_proto"),
+    of(LISTENER, "FilterChainMatch")
+        .carried_out("destination_port prefix_ranges server_names transport_protocol application_protocols")
+        // Who must not be let in would be.
+        .refused("address_suffix suffix_len direct_source_prefix_ranges source_type source_prefix_ranges source_ports"),
+    of(LISTENER, "Filter").carried_out("name typed_config").refused("config_discovery"),
+    of(LISTENER, "ListenerFilter").carried_out("name typed_config filter_disabled").refused("config_discovery"),
+    of(LISTENER, "ListenerFilterChainMatchPredicate").carried_out("or_match and_match not_match any_match destination_port_range"),
+    of(LISTENER, "ListenerFilterChainMatchPredicate.MatchSet").carried_out("rules"),
+    of(INSPECTORS, "tls_inspector.v3.TlsInspector")
+        .packed()
+        // Fingerprints are for logs, whose operators for them are refused; how much is read at once nobody sees.
+        .unseen("enable_ja3_fingerprinting enable_ja4_fingerprinting initial_read_buffer_size")
+        .reported(&[
+            ("close_connection_on_client_hello_parsing_errors", "a handshake that cannot be read counts as no TLS"),
+            ("max_client_hello_size", "handshakes have a limit of their own"),
+        ]),
+    of(INSPECTORS, "http_inspector.v3.HttpInspector").packed(),
+    of(INSPECTORS, "original_dst.v3.OriginalDst").packed(),
+    of(TCP, "TcpProxy")
+        .packed()
+        .carried_out(
+            "stat_prefix cluster weighted_clusters idle_timeout max_downstream_connection_duration \
+             max_downstream_connection_duration_jitter_percentage hash_policy max_connect_attempts access_log",
+        )
+        // Of clusters with subsets, which are refused.
+        .unseen("metadata_match")
+        // Other bytes would go to the instance.
+        .refused("tunneling_config")
+        .reported(&[
+            ("on_demand", "a cluster that is not there is not asked for: the connection is closed"),
+            ("downstream_idle_timeout upstream_idle_timeout", "`idle_timeout` counts for both sides"),
+            ("backoff_options", "the next attempt to connect follows at once"),
+            (
+                "access_log_flush_interval flush_access_log_on_connected access_log_options",
+                "one line is written when the connection has ended",
+            ),
+            ("proxy_protocol_tlvs proxy_protocol_tlv_merge_policy", "the PROXY protocol is not spoken"),
+            ("upstream_connect_mode max_early_data_bytes", "the instance is connected to at once"),
+            ("check_drain_close", "connections go on while the listener drains, until the drain ends"),
+        ]),
+    of(TCP, "TcpProxy.WeightedCluster").carried_out("clusters"),
+    of(TCP, "TcpProxy.WeightedCluster.ClusterWeight").carried_out("name weight").unseen("metadata_match"),
+    of("envoy.type.v3", "HashPolicy").as_whole("source_ip").reported(&[("filter_state", "it makes no hash")]),
+];
