@@ -25,7 +25,6 @@ use weir_routing::inline_headers::{self, join};
 
 use crate::http::HttpConfig;
 pub use trust::{REQUEST_ID, append as append_to};
-pub use underscores::Underscores;
 
 /// What the rules of a head look at of the client's connection.
 #[derive(Debug, Clone, Copy)]

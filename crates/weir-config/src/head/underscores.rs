@@ -4,20 +4,9 @@ use http::header::{HeaderMap, HeaderName};
 use http::{StatusCode, Version};
 
 use super::{Refusal, codec_error};
+use crate::http::Underscores;
 
-/// What becomes of headers whose names have underscores.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Underscores {
-    /// They pass.
-    #[default]
-    Allow,
-    /// A request that has one is refused.
-    Reject,
-    /// They are taken out.
-    Drop,
-}
-
-/// Does so.
+/// Does what the rule says.
 pub(super) fn settle(headers: &mut HeaderMap, version: Version, rule: Underscores) -> Result<(), Refusal> {
     let has_one = |name: &&HeaderName| name.as_str().contains('_');
     match rule {

@@ -16,7 +16,6 @@ use weir_xds::hcm::http_connection_manager::{CodecType, ForwardClientCertDetails
 use weir_xds::values::std_duration;
 
 use crate::access_log::{self, AccessLog};
-use crate::head::Underscores;
 use local_replies::LocalReplies;
 
 /// Envoy's limit where none is given.
@@ -141,6 +140,18 @@ pub enum RouteSource {
     Named(Arc<str>),
     /// They stand in the listener.
     Inline(Arc<RouteTable>),
+}
+
+/// What becomes of headers whose names have underscores.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Underscores {
+    /// They pass.
+    #[default]
+    Allow,
+    /// A request that has one is refused.
+    Reject,
+    /// They are taken out.
+    Drop,
 }
 
 /// What clients may speak.

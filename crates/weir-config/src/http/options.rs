@@ -13,8 +13,8 @@ use weir_xds::hcm::HttpConnectionManager;
 use weir_xds::hcm::http_connection_manager::{StripPortMode, UpgradeConfig};
 use weir_xds::values::std_duration;
 
+use super::Underscores;
 use super::{HostPort, LetterCase, positive};
-use crate::head::Underscores;
 
 /// Envoy's limit where none is given.
 const MAX_HEADERS: usize = 100;
