@@ -30,6 +30,14 @@ pub struct Update {
     versions: Vec<String>,
 }
 
+impl Update {
+    /// A change that no server has to be answered about.
+    pub fn of(kind: ResourceType, upserts: Vec<(Arc<str>, Any)>, removals: Vec<Arc<str>>) -> Self {
+        let versions = vec![String::new(); upserts.len()];
+        Self { kind, upserts, removals, nonce: String::new(), versions }
+    }
+}
+
 /// A client's state. It outlives its streams: what it has is kept while no server can be reached, and told to
 /// the next one.
 #[derive(Debug)]
@@ -47,6 +55,8 @@ struct TypeState {
     names: BTreeSet<Arc<str>>,
     /// What was accepted, and its version.
     has: BTreeMap<Arc<str>, String>,
+    /// What was refused: when the server no longer sends it, that is told as well.
+    refused: BTreeSet<Arc<str>>,
     /// The state-of-the-world protocol's version of all that was accepted, and its last nonce.
     version: String,
     nonce: String,
@@ -118,6 +128,7 @@ impl Client {
         let new: Vec<String> = names.difference(&state.names).map(ToString::to_string).collect();
         let gone: Vec<String> = state.names.difference(&names).map(ToString::to_string).collect();
         state.has.retain(|name, _| names.contains(name));
+        state.refused.retain(|name| names.contains(name));
         state.names = names;
         let all: Vec<String> = state.names.iter().map(ToString::to_string).collect();
         let (version_info, response_nonce) = (state.version.clone(), state.nonce.clone());
@@ -174,7 +185,8 @@ impl Client {
         let upserts: Vec<(Arc<str>, Any)> = named.filter(|(name, _)| state.all || state.names.contains(name)).collect();
         let whole = matches!(kind, ResourceType::Cluster | ResourceType::Listener);
         let sent: BTreeSet<&Arc<str>> = upserts.iter().map(|(name, _)| name).collect();
-        let removals = state.has.keys().filter(|name| whole && !sent.contains(name)).cloned().collect();
+        let known: BTreeSet<&Arc<str>> = state.has.keys().chain(&state.refused).collect();
+        let removals = known.into_iter().filter(|name| whole && !sent.contains(name)).cloned().collect();
         let versions = vec![response.version_info; upserts.len().max(1)];
         Some(Update { kind, upserts, removals, nonce: response.nonce, versions })
     }
@@ -185,9 +197,14 @@ impl Client {
         let state = &mut self.types[slot(update.kind)];
         for name in &update.removals {
             state.has.remove(name);
+            state.refused.remove(name);
         }
+        let bad: BTreeSet<&Arc<str>> = refused.iter().map(|(name, _)| name).collect();
         for ((name, _), version) in update.upserts.iter().zip(&update.versions) {
-            if !refused.iter().any(|(bad, _)| bad == name) {
+            if bad.contains(name) {
+                state.refused.insert(name.clone());
+            } else {
+                state.refused.remove(name);
                 state.has.insert(name.clone(), version.clone());
             }
         }
@@ -224,4 +241,28 @@ struct Named {
 /// A resource may come in a wrapper that tells its name and version.
 fn unwrap(body: Any) -> Option<Any> {
     if body.is::<WireResource>() { body.unpack::<WireResource>().ok()?.resource } else { Some(body) }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_xds::cluster::Cluster;
+
+    use super::*;
+
+    #[test]
+    fn what_was_refused_is_told_as_gone_when_the_server_no_longer_sends_it() {
+        let mut client = Client::new(Protocol::StateOfTheWorld, Node::default());
+        client.want_all(ResourceType::Cluster);
+        let sends = |names: &[&str]| {
+            let clusters = names.iter().map(|name| Any::pack(&Cluster { name: (*name).to_owned(), ..Default::default() }));
+            let type_url = ResourceType::Cluster.type_url();
+            Response::State(DiscoveryResponse { type_url, resources: clusters.collect(), ..Default::default() })
+        };
+        let first = client.receive(sends(&["good", "bad"])).expect("asked for");
+        client.answer(&first, &[("bad".into(), "wrong".to_owned())]);
+        let second = client.receive(sends(&["good"])).expect("asked for");
+        assert_eq!(second.removals, ["bad".into()]);
+        client.answer(&second, &[]);
+        assert_eq!(client.receive(sends(&["good"])).expect("asked for").removals, Vec::<Arc<str>>::new());
+    }
 }

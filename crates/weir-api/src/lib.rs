@@ -6,15 +6,25 @@
 //! right. One bad document never affects its neighbours.
 
 pub mod diagnostic;
+pub mod field_path;
+pub mod kind;
+mod likely;
+pub mod node;
 pub mod object;
+pub mod object_name;
 pub mod parse;
 pub mod resources;
 pub mod source;
+pub mod syntax;
 pub mod validate;
 
-pub use diagnostic::{Diagnostic, FieldPath, Segment, Severity};
-pub use object::{Kind, Object, ObjectName, Spec, is_policy};
-pub use parse::node::{Node, Value};
+pub use diagnostic::{Diagnostic, Severity};
+pub use field_path::{FieldPath, Segment};
+pub use kind::{Kind, is_policy};
+pub use node::{Node, Value};
+pub use object::Object;
+pub use object_name::ObjectName;
 pub use parse::{Parsed, parse, parse_json};
+pub use resources::Spec;
 pub use resources::meta::ObjectMeta;
 pub use source::{Place, Source, Span};

@@ -1,172 +1,19 @@
 //! An object: one resource, with its name, its typed content, and the text that it came from.
 
-use std::fmt;
 use std::sync::Arc;
 
-use crate::diagnostic::{Diagnostic, FieldPath, Severity};
-use crate::parse::de::{self, Unknown};
-use crate::parse::node::Node;
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::field_path::FieldPath;
+use crate::kind::{KINDS, Kind, KindInfo, NETWORKING, POLICIES, is_policy};
+use crate::likely::likely;
+use crate::node::Node;
+use crate::object_name::ObjectName;
 use crate::resources::kubernetes::{ConfigMap, EndpointSlice, Endpoints, Namespace, Pod, Secret, Service};
 use crate::resources::meta::ObjectMeta;
-use crate::resources::{DestinationRule, EnvoyFilter, Gateway, ServiceEntry, Sidecar, VirtualService, WorkloadEntry, WorkloadGroup};
+use crate::resources::{DestinationRule, EnvoyFilter, Gateway, ServiceEntry, Sidecar, Spec, VirtualService, WorkloadEntry, WorkloadGroup};
 use crate::source::{Place, Source};
+use crate::syntax::de::{self, Unknown};
 use crate::validate;
-
-/// The kinds of objects that a mesh is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[allow(missing_docs)] // Each is the API's kind of that name.
-pub enum Kind {
-    VirtualService,
-    DestinationRule,
-    Gateway,
-    ServiceEntry,
-    WorkloadEntry,
-    WorkloadGroup,
-    Sidecar,
-    EnvoyFilter,
-    Service,
-    EndpointSlice,
-    Endpoints,
-    Pod,
-    Namespace,
-    Secret,
-    ConfigMap,
-}
-
-/// A kind's names and where it belongs.
-struct KindInfo {
-    kind: Kind,
-    name: &'static str,
-    group: &'static str,
-    versions: &'static [&'static str],
-    /// Plural first, then the short names that kubectl knows, all in lower case.
-    words: &'static [&'static str],
-    namespaced: bool,
-}
-
-const NETWORKING: &str = "networking.istio.io";
-const ISTIO_VERSIONS: &[&str] = &["v1", "v1beta1", "v1alpha3"];
-
-const KINDS: &[KindInfo] = &[
-    istio(Kind::VirtualService, "VirtualService", &["virtualservices", "vs"]),
-    istio(Kind::DestinationRule, "DestinationRule", &["destinationrules", "dr"]),
-    istio(Kind::Gateway, "Gateway", &["gateways", "gw"]),
-    istio(Kind::ServiceEntry, "ServiceEntry", &["serviceentries", "se"]),
-    istio(Kind::WorkloadEntry, "WorkloadEntry", &["workloadentries", "we"]),
-    istio(Kind::WorkloadGroup, "WorkloadGroup", &["workloadgroups", "wg"]),
-    istio(Kind::Sidecar, "Sidecar", &["sidecars"]),
-    istio(Kind::EnvoyFilter, "EnvoyFilter", &["envoyfilters"]),
-    core(Kind::Service, "Service", &["services", "svc"], true),
-    KindInfo {
-        kind: Kind::EndpointSlice,
-        name: "EndpointSlice",
-        group: "discovery.k8s.io",
-        versions: &["v1", "v1beta1"],
-        words: &["endpointslices"],
-        namespaced: true,
-    },
-    core(Kind::Endpoints, "Endpoints", &["endpoints", "ep"], true),
-    core(Kind::Pod, "Pod", &["pods", "po"], true),
-    core(Kind::Namespace, "Namespace", &["namespaces", "ns"], false),
-    core(Kind::Secret, "Secret", &["secrets"], true),
-    core(Kind::ConfigMap, "ConfigMap", &["configmaps", "cm"], true),
-];
-
-const fn istio(kind: Kind, name: &'static str, words: &'static [&'static str]) -> KindInfo {
-    KindInfo { kind, name, group: NETWORKING, versions: ISTIO_VERSIONS, words, namespaced: true }
-}
-
-const fn core(kind: Kind, name: &'static str, words: &'static [&'static str], namespaced: bool) -> KindInfo {
-    KindInfo { kind, name, group: "", versions: &["v1"], words, namespaced }
-}
-
-impl Kind {
-    fn info(self) -> &'static KindInfo {
-        // Every kind stands in the table: a test goes through all of them.
-        KINDS.iter().find(|info| info.kind == self).unwrap_or(&KINDS[0])
-    }
-
-    /// Its name as in `kind:`.
-    pub fn name(self) -> &'static str {
-        self.info().name
-    }
-
-    /// Its plural, as in a path of the API: `virtualservices`.
-    pub fn plural(self) -> &'static str {
-        self.info().words[0]
-    }
-
-    /// All kinds.
-    pub fn all() -> impl Iterator<Item = Kind> {
-        KINDS.iter().map(|info| info.kind)
-    }
-
-    /// Whether a document of that kind can be no other: it is one of ours, or a policy that is not carried out.
-    pub fn is_name(name: &str) -> bool {
-        KINDS.iter().any(|info| info.name == name) || is_policy(name)
-    }
-
-    /// The kind that a person means by `word`: its name, plural or short name, in any case.
-    ///
-    /// # Errors
-    /// The likely word, where there is one.
-    pub fn from_word(word: &str) -> Result<Kind, Option<&'static str>> {
-        let lower = word.to_lowercase();
-        let named = KINDS.iter().find(|info| info.name.to_lowercase() == lower || info.words.contains(&lower.as_str()));
-        let words: Vec<&str> = KINDS.iter().flat_map(|info| info.words).copied().collect();
-        named.map(|info| info.kind).ok_or_else(|| de::likely(&lower, &words))
-    }
-}
-
-/// Whether a kind says who may do what. None of these is enforced yet.
-pub fn is_policy(kind: &str) -> bool {
-    POLICIES.iter().any(|(name, _)| *name == kind)
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// Which object: prints as `VirtualService default/reviews`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ObjectName {
-    /// The kind as written, which need not be one that we know.
-    pub kind: String,
-    /// Empty for kinds that live in no namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-}
-
-impl fmt::Display for ObjectName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let slash = if self.namespace.is_empty() { "" } else { "/" };
-        write!(f, "{} {}{slash}{}", self.kind, self.namespace, self.name)
-    }
-}
-
-/// An object's content.
-#[derive(Debug, Clone)]
-#[allow(missing_docs)] // Each is the content of the kind of that name.
-pub enum Spec {
-    VirtualService(VirtualService),
-    DestinationRule(Box<DestinationRule>),
-    Gateway(Gateway),
-    ServiceEntry(ServiceEntry),
-    WorkloadEntry(WorkloadEntry),
-    WorkloadGroup(WorkloadGroup),
-    Sidecar(Sidecar),
-    EnvoyFilter(EnvoyFilter),
-    Service(Service),
-    EndpointSlice(EndpointSlice),
-    Endpoints(Endpoints),
-    Pod(Pod),
-    Namespace(Namespace),
-    Secret(Secret),
-    ConfigMap(ConfigMap),
-}
 
 /// One resource of a mesh.
 #[derive(Debug, Clone)]
@@ -218,12 +65,6 @@ const NOT_TRAFFIC: &[&str] = &["telemetry.istio.io", "extensions.istio.io", "gat
 
 /// The group of the kinds that say who may do what. To pass over one of them lets in whom it keeps out.
 const SECURITY: &str = "security.istio.io";
-/// What each of its kinds keeps out, and does not as long as it is not carried out.
-const POLICIES: &[(&str, &str)] = &[
-    ("AuthorizationPolicy", "requests that it denies, or does not allow, pass"),
-    ("RequestAuthentication", "no token is checked, and requests with bad ones pass"),
-    ("PeerAuthentication", "no client's certificate is asked for, and plaintext passes"),
-];
 
 /// Gives a document its type and checks it.
 pub fn read(source: &Arc<Source>, node: Node) -> Read {
@@ -289,18 +130,18 @@ fn unknown_kind(kind: &str, api_version: &str, group: &str) -> Diagnostic {
     }
     let same_name = KINDS.iter().find(|info| info.name == kind);
     let names: Vec<&str> = KINDS.iter().filter(|info| info.group == group).map(|info| info.name).collect();
-    if let Some(info) = same_name.filter(|info| de::likely(group, &[info.group]).is_some()) {
+    if let Some(info) = same_name.filter(|info| likely(group, &[info.group]).is_some()) {
         let help = format!("did you mean `{}{}`?", prefix(info.group), info.versions[0]);
         return Diagnostic::error(format!("unknown version `{api_version}` of {kind}")).at(root.key("apiVersion")).with_help(help);
     }
     if group == NETWORKING {
         let error = Diagnostic::error(format!("unknown kind `{kind}`")).at(root.key("kind"));
-        return match de::likely(kind, &names) {
+        return match likely(kind, &names) {
             Some(meant) => error.with_help(format!("did you mean `{meant}`?")),
             None => error.with_help(format!("known are {}", names.join(", "))),
         };
     }
-    if group == SECURITY || (is_policy(kind) && de::likely(group, &[SECURITY]).is_some()) {
+    if group == SECURITY || (is_policy(kind) && likely(group, &[SECURITY]).is_some()) {
         return not_enforced(kind);
     }
     if NOT_TRAFFIC.contains(&group) {
@@ -317,8 +158,7 @@ fn not_enforced(kind: &str) -> Diagnostic {
         let help = format!("until Weir carries out {name}, keep them out by other means, and take it away here");
         return Diagnostic::error(format!("this {name} is NOT enforced: {effect}")).at(at).with_help(help);
     }
-    let help =
-        de::likely(kind, &names).map_or_else(|| format!("known are {}", names.join(", ")), |meant| format!("did you mean `{meant}`?"));
+    let help = likely(kind, &names).map_or_else(|| format!("known are {}", names.join(", ")), |meant| format!("did you mean `{meant}`?"));
     Diagnostic::error(format!("unknown kind `{kind}`")).at(at).with_help(help)
 }
 
@@ -365,7 +205,7 @@ fn unknown_top_fields(node: &Node) -> Vec<Diagnostic> {
         .map(|entry| {
             let error =
                 Diagnostic::error(format!("unknown field `{}`", entry.key)).about_name().at(FieldPath::default().key(entry.key.clone()));
-            match de::likely(&entry.key, FIELDS) {
+            match likely(&entry.key, FIELDS) {
                 Some(meant) => error.with_help(format!("did you mean `{meant}`?")),
                 None => error.with_help("the fields of a resource stand below `spec`"),
             }
@@ -377,17 +217,6 @@ fn unknown_top_fields(node: &Node) -> Vec<Diagnostic> {
 mod tests {
     use super::*;
     use crate::parse;
-
-    #[test]
-    fn every_kind_stands_in_the_table() {
-        for (index, info) in KINDS.iter().enumerate() {
-            assert_eq!(info.kind as usize, index, "{}", info.name);
-            assert_eq!(Kind::from_word(info.name), Ok(info.kind));
-        }
-        assert_eq!(KINDS.len(), Kind::ConfigMap as usize + 1);
-        assert_eq!((Kind::from_word("VS"), Kind::from_word("virtualservice")), (Ok(Kind::VirtualService), Ok(Kind::VirtualService)));
-        assert_eq!(Kind::from_word("virtualservce"), Err(Some("virtualservices")));
-    }
 
     #[test]
     fn documents_find_their_kind() {

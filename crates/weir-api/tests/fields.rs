@@ -6,8 +6,8 @@ use std::fs;
 use std::path::Path;
 
 use weir_api::diagnostic::Severity;
-use weir_api::object::Spec;
 use weir_api::parse;
+use weir_api::resources::Spec;
 use weir_api::resources::destination_rule::ClientTlsMode;
 use weir_api::resources::http_policy::UnmatchedPreflights;
 use weir_api::resources::kubernetes::IntOrString;

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use weir_routing::CompileError;
+use weir_xds::accesslog::AccessLog as XdsAccessLog;
 use weir_xds::accesslog::access_log::ConfigType;
-use weir_xds::accesslog::access_log_filter::FilterSpecifier;
-use weir_xds::accesslog::{AccessLog as XdsAccessLog, AccessLogFilter};
 use weir_xds::file_log::FileAccessLog;
 
-use crate::flags::ResponseFlags;
+use crate::log_filter::Filter;
 use crate::log_format::Format;
 
 /// One access log: where its lines go, how they look, and of which exchanges.
@@ -20,26 +19,6 @@ pub struct AccessLog {
     pub format: Arc<Format>,
     /// Which exchanges are logged.
     pub filter: Filter,
-}
-
-/// Which exchanges are logged.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Filter {
-    /// All.
-    All,
-    /// Those with any of these flags; with any flag at all if none is named.
-    Flags(ResponseFlags),
-}
-
-impl Filter {
-    /// Whether an exchange with these flags is logged.
-    pub fn takes(&self, flags: ResponseFlags) -> bool {
-        match self {
-            Self::All => true,
-            Self::Flags(wanted) if wanted.is_empty() => !flags.is_empty(),
-            Self::Flags(wanted) => flags.has_any(*wanted),
-        }
-    }
 }
 
 /// Compiles a list of access logs.
@@ -56,21 +35,9 @@ fn one(log: &XdsAccessLog) -> Result<AccessLog, CompileError> {
     if file.path.is_empty() {
         return Err(CompileError::missing("typed_config.path"));
     }
-    Ok(AccessLog { path: file.path.as_str().into(), format: Arc::new(Format::compile(&file)?), filter: filter(log.filter.as_ref())? })
-}
-
-fn filter(filter: Option<&AccessLogFilter>) -> Result<Filter, CompileError> {
-    match filter.and_then(|filter| filter.filter_specifier.as_ref()) {
-        None => Ok(Filter::All),
-        Some(FilterSpecifier::ResponseFlagFilter(flags)) => {
-            let known = flags.flags.iter().map(|flag| {
-                ResponseFlags::from_word(flag)
-                    .ok_or_else(|| CompileError::new("filter.response_flag_filter", format!("`{flag}` is not known")))
-            });
-            known
-                .collect::<Result<Vec<_>, _>>()
-                .map(|flags| Filter::Flags(flags.into_iter().fold(ResponseFlags::default(), ResponseFlags::and)))
-        }
-        Some(_) => Err(CompileError::unsupported("filter")),
-    }
+    Ok(AccessLog {
+        path: file.path.as_str().into(),
+        format: Arc::new(Format::compile(&file)?),
+        filter: Filter::compile(log.filter.as_ref())?,
+    })
 }

@@ -3,6 +3,11 @@
 
 use std::net::SocketAddr;
 
+use weir_routing::CompileError;
+use weir_xds::endpoint::Endpoint;
+use weir_xds::endpoint::endpoint::HealthCheckConfig;
+use weir_xds::values::to_socket_addr;
+
 /// How the health of one instance is checked: `envoy.config.endpoint.v3.Endpoint.HealthCheckConfig`.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct CheckTarget {
@@ -18,13 +23,22 @@ pub struct CheckTarget {
 
 impl CheckTarget {
     /// Compiles what an endpoint says of it.
-    pub fn compile(found: &weir_xds::endpoint::Endpoint) -> Option<Box<Self>> {
-        let config = found.health_check_config.as_ref()?;
-        Some(Box::new(Self {
-            address: config.address.as_ref().and_then(weir_xds::values::to_socket_addr),
-            port: u16::try_from(config.port_value).ok().filter(|port| *port != 0),
-            hostname: config.hostname.clone(),
-            is_disabled: config.disable_active_health_check,
-        }))
+    ///
+    /// # Errors
+    /// If it is to be checked at a place that is none.
+    pub fn compile(found: &Endpoint) -> Result<Option<Box<Self>>, CompileError> {
+        let Some(config) = &found.health_check_config else { return Ok(None) };
+        let HealthCheckConfig { port_value, hostname, address, disable_active_health_check } = config;
+        let elsewhere = address.as_ref().map(|address| to_socket_addr(address).ok_or(address)).transpose();
+        Ok(Some(Box::new(Self {
+            address: elsewhere.map_err(|_| CompileError::new("address", "is not an IP address and a port"))?,
+            port: match u16::try_from(*port_value) {
+                Ok(0) => None,
+                Ok(port) => Some(port),
+                Err(_) => return Err(CompileError::new("port_value", "is no port")),
+            },
+            hostname: hostname.clone(),
+            is_disabled: *disable_active_health_check,
+        })))
     }
 }

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
+use weir_routing::CompileError;
 use weir_xds::cluster::CircuitBreakers as XdsCircuitBreakers;
+use weir_xds::cluster::circuit_breakers::Thresholds;
 use weir_xds::cluster::circuit_breakers::thresholds::RetryBudget;
 use weir_xds::values::std_duration;
 
@@ -23,6 +25,9 @@ pub enum Resource {
 /// How many resources there are.
 pub const RESOURCES: usize = 4;
 
+/// Envoy's limits where nothing is said, by [`Resource`]. Istio always says something.
+const USUAL_LIMITS: [u32; RESOURCES] = [1024, 1024, 1024, 3];
+
 /// A cluster's limits.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct CircuitBreakers {
@@ -33,14 +38,36 @@ pub struct CircuitBreakers {
 }
 
 impl CircuitBreakers {
-    /// Compiles Envoy's thresholds, those of the usual priority. The greatest number stands for no limit, which is also what
-    /// holds where nothing is said: Istio always says it.
-    pub fn compile(breakers: Option<&XdsCircuitBreakers>) -> Self {
-        let thresholds = breakers.and_then(|breakers| breakers.thresholds.iter().find(|thresholds| thresholds.priority == 0));
-        let Some(thresholds) = thresholds else { return Self::default() };
-        let budget = thresholds.retry_budget.as_ref().map(Budget::compile);
-        let limits = [thresholds.max_connections, thresholds.max_pending_requests, thresholds.max_requests, thresholds.max_retries];
-        Self { limits: limits.map(|limit| limit.filter(|limit| *limit != u32::MAX)), budget }
+    /// Compiles Envoy's thresholds, those of the usual priority; the first ones count. What they do not say is limited as
+    /// Envoy limits it; the greatest number stands for no limit.
+    ///
+    /// # Errors
+    /// If a share of the retry budget is none.
+    pub fn compile(breakers: Option<&XdsCircuitBreakers>) -> Result<Self, CompileError> {
+        let none = XdsCircuitBreakers::default();
+        // Limits of single instances are reported.
+        let XdsCircuitBreakers { thresholds, per_host_thresholds: _ } = breakers.unwrap_or(&none);
+        let usual = Thresholds::default();
+        let thresholds = thresholds.iter().find(|thresholds| thresholds.priority == 0).unwrap_or(&usual);
+        let Thresholds {
+            priority: _,
+            max_connections,
+            max_pending_requests,
+            max_requests,
+            max_retries,
+            retry_budget,
+            // Only statistics.
+            track_remaining: _,
+            // Reported.
+            max_connection_pools: _,
+        } = thresholds;
+        let budget = retry_budget.as_ref().map(Budget::compile).transpose().map_err(|error| error.within("thresholds.retry_budget"))?;
+        let written = [max_connections, max_pending_requests, max_requests, max_retries];
+        let mut limits = USUAL_LIMITS.map(Some);
+        for (limit, written) in limits.iter_mut().zip(written) {
+            *limit = written.or(*limit).filter(|limit| *limit != u32::MAX);
+        }
+        Ok(Self { limits, budget })
     }
 
     /// The limit of a resource, if it has one.
@@ -64,16 +91,40 @@ pub struct Budget {
 
 impl Budget {
     /// Compiles Envoy's, with its defaults.
-    pub fn compile(budget: &RetryBudget) -> Self {
-        Self {
-            share: budget.budget_percent.as_ref().map_or(20.0, |percent| percent.value.clamp(0.0, 100.0)) / 100.0,
-            least: budget.min_retry_concurrency.unwrap_or(3),
-            interval: budget.budget_interval.as_ref().map(std_duration).filter(|interval| !interval.is_zero()),
+    ///
+    /// # Errors
+    /// If the share is none.
+    pub fn compile(budget: &RetryBudget) -> Result<Self, CompileError> {
+        let RetryBudget { budget_percent, budget_interval, min_retry_concurrency } = budget;
+        let percent = budget_percent.as_ref().map_or(20.0, |percent| percent.value);
+        if !(0.0..=100.0).contains(&percent) {
+            return Err(CompileError::new("budget_percent", "is no share of a hundred"));
         }
+        Ok(Self {
+            share: percent / 100.0,
+            least: min_retry_concurrency.unwrap_or(3),
+            interval: budget_interval.as_ref().map(std_duration).filter(|interval| !interval.is_zero()),
+        })
     }
 
     /// How many retries there may be at once beside so many requests.
     pub fn most(&self, requests: u32) -> u32 {
         ((f64::from(requests) * self.share) as u32).max(self.least)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_said_is_limited_as_envoy_limits_it() {
+        let limits = |breakers: Option<&XdsCircuitBreakers>| CircuitBreakers::compile(breakers).expect("valid").limits;
+        assert_eq!(limits(None), [Some(1024), Some(1024), Some(1024), Some(3)]);
+        let of = |thresholds| XdsCircuitBreakers { thresholds, ..Default::default() };
+        let high = Thresholds { priority: 1, max_requests: Some(7), ..Default::default() };
+        assert_eq!(limits(Some(&of(vec![high]))), limits(None));
+        let usual = Thresholds { max_requests: Some(u32::MAX), max_retries: Some(0), ..Default::default() };
+        assert_eq!(limits(Some(&of(vec![high, usual]))), [Some(1024), Some(1024), None, Some(0)]);
     }
 }

@@ -4,24 +4,34 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderName;
 use weir_routing::answer_match::AnswerMatch;
 use weir_routing::{CompileError, Metadata};
 use weir_xds::cluster::Cluster as XdsCluster;
-use weir_xds::cluster::cluster::{ClusterDiscoveryType, DiscoveryType};
+use weir_xds::cluster::cluster::{ClusterDiscoveryType, ClusterProtocolSelection, DiscoveryType, DnsLookupFamily};
+use weir_xds::core::socket_address::PortSpecifier;
+use weir_xds::core::{HttpProtocolOptions as CommonOptions, UpstreamHttpProtocolOptions};
 use weir_xds::endpoint::ClusterLoadAssignment;
 use weir_xds::upstream_http::HttpProtocolOptions;
 use weir_xds::upstream_http::http_protocol_options::{UpstreamProtocolOptions, explicit_http_config::ProtocolConfig};
 use weir_xds::values::std_duration;
 
+use crate::http::LetterCase;
+use crate::http::options::letter_case;
+
 use super::circuit_breakers::CircuitBreakers;
 use super::health_check::HealthCheckPolicy;
 use super::load_balancing::Settings;
 use super::outlier::OutlierPolicy;
+use super::transport::Transports;
 
 /// Envoy's connect timeout where none is given.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Envoy's idle timeout of pooled connections.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+/// Envoy's limits of the heads of answers where none are given.
+const MAX_HEADERS: usize = 100;
+const MAX_HEADERS_KB: usize = 60;
 
 /// What does not depend on a cluster's instances.
 #[derive(Debug)]
@@ -44,16 +54,24 @@ pub struct ClusterPolicy {
     pub watches_health: bool,
     /// What may be used of it at once.
     pub circuit_breakers: CircuitBreakers,
+    /// How its instances are spoken to.
+    pub transports: Transports,
+    /// What TLS takes of the host that a request names.
+    pub host_names: HostNames,
     /// What its instances speak.
     pub protocol: UpstreamProtocol,
     /// How connections are used where they speak HTTP/2.
     pub http2: Http2Options,
+    /// How its HTTP/1.1 connections are used.
+    pub http1: Http1Options,
     /// How long an unused connection is kept.
     pub idle_timeout: Option<Duration>,
     /// How long a connection is used.
     pub max_connection_duration: Option<Duration>,
     /// After how many requests a connection is closed.
     pub max_requests_per_connection: Option<u32>,
+    /// Which of a name's addresses count.
+    pub dns_family: DnsFamily,
     /// The address that connections come from.
     pub source_address: Option<IpAddr>,
     /// TCP keep-alive of connections.
@@ -92,6 +110,46 @@ pub enum Discovery {
     OfRequest,
 }
 
+/// Which of a name's addresses count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DnsFamily {
+    /// Those of IPv6; if there are none, those of IPv4.
+    Auto,
+    /// Those of IPv4.
+    V4Only,
+    /// Those of IPv6.
+    V6Only,
+    /// Those of IPv4; if there are none, those of IPv6.
+    V4Preferred,
+    /// All.
+    All,
+}
+
+impl DnsFamily {
+    fn of(family: DnsLookupFamily) -> Self {
+        match family {
+            DnsLookupFamily::Auto => Self::Auto,
+            DnsLookupFamily::V4Only => Self::V4Only,
+            DnsLookupFamily::V6Only => Self::V6Only,
+            DnsLookupFamily::V4Preferred => Self::V4Preferred,
+            DnsLookupFamily::All => Self::All,
+        }
+    }
+
+    /// The addresses that count, in their order.
+    pub fn choose(self, addresses: &[IpAddr]) -> impl Iterator<Item = IpAddr> + '_ {
+        let (has_v4, has_v6) = (addresses.iter().any(IpAddr::is_ipv4), addresses.iter().any(IpAddr::is_ipv6));
+        let (v4, v6) = match self {
+            Self::Auto => (!has_v6, true),
+            Self::V4Only => (true, false),
+            Self::V6Only => (false, true),
+            Self::V4Preferred => (true, !has_v4),
+            Self::All => (true, true),
+        };
+        addresses.iter().copied().filter(move |address| if address.is_ipv4() { v4 } else { v6 })
+    }
+}
+
 /// What the instances speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UpstreamProtocol {
@@ -101,6 +159,19 @@ pub enum UpstreamProtocol {
     Http2,
     /// What the client speaks.
     Same,
+    /// What a handshake of TLS agrees on; HTTP/1.1 in plaintext.
+    Negotiated,
+}
+
+/// What TLS takes of the host that a request names (`UpstreamHttpProtocolOptions`).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HostNames {
+    /// Whether it is the server name that is asked for.
+    pub sni: bool,
+    /// Whether the instance's certificate must be for it.
+    pub verify: bool,
+    /// The header that names it, if that is not the host.
+    pub header: Option<HeaderName>,
 }
 
 /// How a cluster's HTTP/2 connections are used.
@@ -110,6 +181,19 @@ pub struct Http2Options {
     pub max_concurrent_streams: Option<u32>,
     /// Whether the other side is asked for signs of life.
     pub keepalive: Option<Http2Keepalive>,
+}
+
+/// How a cluster's HTTP/1.1 connections are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Http1Options {
+    /// Whether trailers pass.
+    pub trailers: bool,
+    /// How the names of headers are spelled in requests, and whether those of answers stay as they are.
+    pub letter_case: LetterCase,
+    /// An answer may have so many headers.
+    pub max_headers: usize,
+    /// The head of an answer may be this many bytes large.
+    pub max_header_bytes: usize,
 }
 
 /// PING frames: how often, and how long their answer may take.
@@ -138,37 +222,140 @@ impl ClusterPolicy {
     /// # Errors
     /// If it is not valid, or asks for what is not carried out and cannot be passed over.
     pub fn compile(cluster: &XdsCluster) -> Result<Self, CompileError> {
-        if cluster.transport_socket.as_ref().is_some_and(|socket| socket.name != "envoy.transport_sockets.raw_buffer") {
-            return Err(CompileError::unsupported("transport_socket"));
-        }
+        refuse_unsupported(cluster)?;
         let options = http_options(cluster)?;
-        let common = options.as_ref().and_then(|options| options.common_http_protocol_options.as_ref());
+        let common = match &options {
+            Some(options) => options.common_http_protocol_options.as_ref(),
+            None => written_without_options(cluster),
+        };
         let outlier = cluster.outlier_detection.as_ref().map(OutlierPolicy::compile).transpose();
         let idle = common.and_then(|common| common.idle_timeout.as_ref()).map_or(IDLE_TIMEOUT, std_duration);
+        let connect_timeout = cluster.connect_timeout.as_ref().map_or(CONNECT_TIMEOUT, std_duration);
+        if connect_timeout.is_zero() {
+            return Err(CompileError::new("connect_timeout", "must be more than nothing"));
+        }
+        let breakers = CircuitBreakers::compile(cluster.circuit_breakers.as_ref());
         Ok(Self {
             name: cluster.name.as_str().into(),
             discovery: discovery(cluster)?,
-            lb: Settings::compile(cluster),
-            connect_timeout: cluster.connect_timeout.as_ref().map_or(CONNECT_TIMEOUT, std_duration),
+            lb: Settings::compile(cluster)?,
+            connect_timeout,
             outlier: outlier.map_err(|error| error.within("outlier_detection"))?,
             health_check: HealthCheckPolicy::of_cluster(cluster)?.map(Arc::new),
             outlier_errors: outlier_errors(options.as_ref())?,
             watches_health: cluster.outlier_detection.is_some() || !cluster.health_checks.is_empty(),
-            circuit_breakers: CircuitBreakers::compile(cluster.circuit_breakers.as_ref()),
+            circuit_breakers: breakers.map_err(|error| error.within("circuit_breakers"))?,
+            transports: Transports::compile(cluster)?,
+            host_names: host_names(options.as_ref())?,
             protocol: protocol(cluster, options.as_ref())?,
             http2: http2_options(cluster, options.as_ref()),
+            http1: http1_options(cluster, options.as_ref())?,
             idle_timeout: (!idle.is_zero()).then_some(idle),
             max_connection_duration: common
                 .and_then(|common| common.max_connection_duration.as_ref())
                 .map(std_duration)
                 .filter(|duration| !duration.is_zero()),
-            max_requests_per_connection: common.and_then(|common| common.max_requests_per_connection).filter(|max| *max > 0),
+            max_requests_per_connection: max_requests_per_connection(cluster, common),
+            dns_family: DnsFamily::of(cluster.dns_lookup_family()),
             source_address: source_address(cluster)?,
             keepalive: keepalive(cluster),
             metadata: Metadata::compile(cluster.metadata.as_ref()),
             service: service(cluster),
         })
     }
+}
+
+/// Here every field of a cluster is decided about. Refused is what would send requests elsewhere, or otherwise than asked for.
+#[allow(deprecated)] // Fields that Envoy still reads are decided about, too.
+fn refuse_unsupported(cluster: &XdsCluster) -> Result<(), CompileError> {
+    let XdsCluster {
+        name,
+        // Carried out.
+        eds_cluster_config: _,
+        connect_timeout: _,
+        lb_policy: _,
+        lb_config: _,
+        load_balancing_policy: _,
+        load_assignment: _,
+        health_checks: _,
+        max_requests_per_connection: _,
+        circuit_breakers: _,
+        common_http_protocol_options: _,
+        http2_protocol_options: _,
+        typed_extension_protocol_options: _,
+        protocol_selection: _,
+        dns_lookup_family: _,
+        outlier_detection: _,
+        upstream_bind_config,
+        common_lb_config: _,
+        transport_socket: _,
+        transport_socket_matches: _,
+        metadata: _,
+        upstream_connection_options: _,
+        cluster_discovery_type: _,
+        // As it always is here, or only a name.
+        alt_stat_name: _,
+        ignore_health_on_host_removal: _,
+        respect_dns_ttl: _,
+        dns_refresh_rate: _,
+        dns_jitter: _,
+        cleanup_interval: _,
+        // Refused.
+        lb_subset_config,
+        filters,
+        upstream_config,
+        // Reported.
+        transport_socket_matcher: _,
+        stats_matcher: _,
+        per_connection_buffer_limit_bytes: _,
+        per_connection_buffer_high_watermark_timeout: _,
+        upstream_http_protocol_options: _,
+        http_protocol_options: _,
+        dns_failure_refresh_rate: _,
+        dns_resolvers: _,
+        use_tcp_for_dns_lookups: _,
+        dns_resolution_config: _,
+        typed_dns_resolver_config: _,
+        wait_for_warm_on_init: _,
+        close_connections_on_host_health_failure: _,
+        lrs_server: _,
+        lrs_report_endpoint_metrics: _,
+        track_timeout_budgets: _,
+        track_cluster_stats: _,
+        preconnect_policy: _,
+        connection_pool_per_downstream_connection: _,
+        queuing_policies: _,
+    } = cluster;
+    if name.is_empty() {
+        return Err(CompileError::missing("name"));
+    }
+    let source = upstream_bind_config.as_ref().and_then(|bind| bind.source_address.as_ref());
+    let refused = [
+        // Without selectors there are no subsets, as with Envoy.
+        ("lb_subset_config", lb_subset_config.as_ref().is_some_and(|subsets| !subsets.subset_selectors.is_empty())),
+        ("filters", !filters.is_empty()),
+        ("upstream_config", upstream_config.is_some()),
+        (
+            "upstream_bind_config.source_address",
+            source.is_some_and(|source| !matches!(source.port_specifier, None | Some(PortSpecifier::PortValue(0)))),
+        ),
+    ];
+    match refused.into_iter().find(|(_, used)| *used) {
+        Some((field, _)) => Err(CompileError::unsupported(field)),
+        None => Ok(()),
+    }
+}
+
+/// How connections are used, where it stands in the cluster itself as older control planes write it.
+#[allow(deprecated)]
+fn written_without_options(cluster: &XdsCluster) -> Option<&CommonOptions> {
+    cluster.common_http_protocol_options.as_ref()
+}
+
+#[allow(deprecated)] // Older control planes say it in the cluster itself.
+fn max_requests_per_connection(cluster: &XdsCluster, common: Option<&CommonOptions>) -> Option<u32> {
+    let most = common.and_then(|common| common.max_requests_per_connection).or(cluster.max_requests_per_connection);
+    most.filter(|most| *most > 0)
 }
 
 fn outlier_errors(options: Option<&HttpProtocolOptions>) -> Result<Option<AnswerMatch>, CompileError> {
@@ -207,8 +394,30 @@ fn discovery(cluster: &XdsCluster) -> Result<Discovery, CompileError> {
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
 fn http_options(cluster: &XdsCluster) -> Result<Option<HttpProtocolOptions>, CompileError> {
-    let options = cluster.typed_extension_protocol_options.get(HTTP_OPTIONS);
-    options.map(|any| any.unpack()).transpose().map_err(|error| CompileError::new("typed_extension_protocol_options", error.to_string()))
+    let Some(packed) = cluster.typed_extension_protocol_options.get(HTTP_OPTIONS) else { return Ok(None) };
+    let options: HttpProtocolOptions =
+        packed.unpack().map_err(|error| CompileError::new("typed_extension_protocol_options", error.to_string()))?;
+    let HttpProtocolOptions {
+        common_http_protocol_options: _,
+        upstream_protocol_options,
+        outlier_detection: _,
+        // Requests would pass fewer filters than asked for.
+        http_filters,
+        // Of TLS.
+        upstream_http_protocol_options: _,
+        // Reported.
+        header_validation_config: _,
+        request_mirror_policies: _,
+        hash_policy: _,
+        retry_policy: _,
+    } = &options;
+    if http_filters.iter().any(|filter| filter.name != "envoy.filters.http.upstream_codec") {
+        return Err(CompileError::unsupported("typed_extension_protocol_options.http_filters"));
+    }
+    if upstream_protocol_options.is_none() {
+        return Err(CompileError::missing("typed_extension_protocol_options.upstream_protocol_options"));
+    }
+    Ok(Some(options))
 }
 
 #[allow(deprecated)] // Older control planes say it in the cluster itself.
@@ -220,11 +429,42 @@ fn protocol(cluster: &XdsCluster, options: Option<&HttpProtocolOptions>) -> Resu
             _ => Ok(UpstreamProtocol::Http1),
         },
         Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(_)) => Ok(UpstreamProtocol::Same),
-        // Without TLS nothing is negotiated.
-        Some(UpstreamProtocolOptions::AutoConfig(_)) => Ok(UpstreamProtocol::Http1),
+        Some(UpstreamProtocolOptions::AutoConfig(_)) => Ok(UpstreamProtocol::Negotiated),
+        None if cluster.protocol_selection() == ClusterProtocolSelection::UseDownstreamProtocol => Ok(UpstreamProtocol::Same),
         None if cluster.http2_protocol_options.is_some() => Ok(UpstreamProtocol::Http2),
         None => Ok(UpstreamProtocol::Http1),
     }
+}
+
+fn host_names(options: Option<&HttpProtocolOptions>) -> Result<HostNames, CompileError> {
+    let Some(options) = options.and_then(|options| options.upstream_http_protocol_options.as_ref()) else {
+        return Ok(HostNames::default());
+    };
+    let UpstreamHttpProtocolOptions { auto_sni, auto_san_validation, override_auto_sni_header: header } = options;
+    let header = Some(header).filter(|name| !name.is_empty() && *name != ":authority").map(|name| name.parse()).transpose();
+    let header = header.map_err(|_| CompileError::new("override_auto_sni_header", "is no name of a header"));
+    let within = |error: CompileError| error.within("typed_extension_protocol_options.upstream_http_protocol_options");
+    Ok(HostNames { sni: *auto_sni, verify: *auto_san_validation, header: header.map_err(within)? })
+}
+
+#[allow(deprecated)] // Older control planes say it in the cluster itself.
+fn http1_options(cluster: &XdsCluster, options: Option<&HttpProtocolOptions>) -> Result<Http1Options, CompileError> {
+    let written = match options.and_then(|options| options.upstream_protocol_options.as_ref()) {
+        Some(UpstreamProtocolOptions::ExplicitHttpConfig(explicit)) => match &explicit.protocol_config {
+            Some(ProtocolConfig::HttpProtocolOptions(http1)) => Some(http1),
+            _ => None,
+        },
+        Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(as_client)) => as_client.http_protocol_options.as_ref(),
+        Some(UpstreamProtocolOptions::AutoConfig(auto)) => auto.http_protocol_options.as_ref(),
+        None => cluster.http_protocol_options.as_ref(),
+    };
+    let common = options.and_then(|options| options.common_http_protocol_options.as_ref());
+    Ok(Http1Options {
+        trailers: written.is_some_and(|written| written.enable_trailers),
+        letter_case: letter_case(written)?,
+        max_headers: common.and_then(|common| common.max_headers_count).map_or(MAX_HEADERS, |most| most as usize),
+        max_header_bytes: 1024 * common.and_then(|common| common.max_response_headers_kb).map_or(MAX_HEADERS_KB, |most| most as usize),
+    })
 }
 
 /// Envoy waits so long for the answer to a PING where nothing is said of it; it is a required field.
@@ -281,3 +521,6 @@ fn service(cluster: &XdsCluster) -> Service {
     };
     find().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,15 +1,24 @@
 //! The endpoints of a cluster as the control plane names them: before names are resolved and instances are known.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use weir_routing::CompileError;
 use weir_xds::core::{HealthStatus, Locality as XdsLocality};
+use weir_xds::endpoint::cluster_load_assignment::Policy;
 use weir_xds::endpoint::lb_endpoint::HostIdentifier;
-use weir_xds::endpoint::{ClusterLoadAssignment, LbEndpoint};
-use weir_xds::values::host_and_port;
+use weir_xds::endpoint::locality_lb_endpoints::LbConfig;
+use weir_xds::endpoint::{ClusterLoadAssignment, Endpoint as XdsEndpoint, LbEndpoint, LocalityLbEndpoints};
+use weir_xds::values::{host_and_port, metadata_text};
 
 use super::check_target::CheckTarget;
+use super::transport::Criteria;
 use super::workload::Workload;
 
 /// Envoy's overprovisioning factor where none is given, in percent.
 const OVERPROVISIONING: u32 = 140;
+/// Envoy's limit of priorities.
+const LOWEST_PRIORITY: u32 = 128;
 
 /// Where a workload runs.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Hash)]
@@ -62,6 +71,12 @@ pub struct Endpoint {
     pub host: String,
     /// Its port.
     pub port: u16,
+    /// Its name, where one is given.
+    pub hostname: Option<Arc<str>>,
+    /// What it is known by on rings and in tables, if not by its address or name.
+    pub hash_key: Option<Arc<str>>,
+    /// What it says of its transport.
+    pub transport: Criteria,
     /// Its share.
     pub weight: u32,
     /// Its workload.
@@ -83,6 +98,8 @@ pub struct PriorityLocality {
     pub locality: Locality,
     /// Its share of the priority's requests, where localities are weighted. Without one it gets none.
     pub weight: u32,
+    /// What is said of the transport of its endpoints, where they say nothing themselves.
+    pub transport: Criteria,
 }
 
 /// A `ClusterLoadAssignment`, compiled.
@@ -105,32 +122,80 @@ impl Default for Assignment {
 }
 
 impl Assignment {
-    /// Compiles an xDS assignment. Endpoints without an address are passed over.
-    pub fn compile(assignment: &ClusterLoadAssignment) -> Self {
-        let policy = assignment.policy.as_ref();
+    /// Compiles an xDS assignment.
+    ///
+    /// # Errors
+    /// If an endpoint is not at a TCP address, or endpoints are to be learnt in another way: others would get its requests.
+    pub fn compile(assignment: &ClusterLoadAssignment) -> Result<Self, CompileError> {
+        let ClusterLoadAssignment { cluster_name: _, endpoints, named_endpoints, policy } = assignment;
+        if !named_endpoints.is_empty() {
+            return Err(CompileError::unsupported("named_endpoints"));
+        }
+        let usual = Policy::default();
+        let Policy {
+            overprovisioning_factor,
+            weighted_priority_health,
+            // Reported.
+            drop_overloads,
+            endpoint_stale_after: _,
+        } = policy.as_ref().unwrap_or(&usual);
+        // So does Envoy.
+        if drop_overloads.len() > 1 {
+            return Err(CompileError::new("policy.drop_overloads", "has more than one"));
+        }
+        if *overprovisioning_factor == Some(0) {
+            return Err(CompileError::new("policy.overprovisioning_factor", "must be more than nothing"));
+        }
         let mut compiled = Self {
-            overprovisioning: policy.and_then(|policy| policy.overprovisioning_factor).unwrap_or(OVERPROVISIONING),
-            weighted_health: policy.is_some_and(|policy| policy.weighted_priority_health),
+            overprovisioning: overprovisioning_factor.unwrap_or(OVERPROVISIONING),
+            weighted_health: *weighted_priority_health,
             ..Self::default()
         };
-        for group in &assignment.endpoints {
-            let (priority, locality) = (group.priority, Locality::of(group.locality.as_ref()));
-            let position = compiled.place(priority, locality);
-            if let Some(weight) = group.load_balancing_weight {
-                compiled.localities[position].weight = weight;
-            }
-            compiled.endpoints.extend(group.lb_endpoints.iter().filter_map(|endpoint| compile_endpoint(endpoint, position)));
+        let mut places = HashMap::new();
+        for (i, group) in endpoints.iter().enumerate() {
+            compiled.add(group, &mut places).map_err(|error| error.within(&format!("endpoints[{i}]")))?;
         }
-        compiled
+        Ok(compiled)
     }
 
-    /// The position of a locality, which may be listed several times.
-    fn place(&mut self, priority: u32, locality: Locality) -> usize {
-        let known = self.localities.iter().position(|known| known.priority == priority && known.locality == locality);
-        known.unwrap_or_else(|| {
-            self.localities.push(PriorityLocality { priority, locality, weight: 0 });
+    /// Adds the endpoints of a locality, which may be listed several times; `places` has those that are there already.
+    fn add(&mut self, group: &LocalityLbEndpoints, places: &mut HashMap<(u32, Locality), usize>) -> Result<(), CompileError> {
+        let LocalityLbEndpoints {
+            locality,
+            lb_endpoints,
+            load_balancing_weight,
+            priority,
+            lb_config,
+            metadata,
+            // Reported.
+            proximity: _,
+        } = group;
+        if *priority > LOWEST_PRIORITY {
+            return Err(CompileError::new("priority", format!("is more than {LOWEST_PRIORITY}")));
+        }
+        let lb_endpoints = match lb_config {
+            None => lb_endpoints,
+            #[allow(deprecated)] // Envoy still reads it.
+            Some(LbConfig::LoadBalancerEndpoints(list)) => &list.lb_endpoints,
+            Some(LbConfig::LedsClusterLocalityConfig(_)) => return Err(CompileError::unsupported("leds_cluster_locality_config")),
+        };
+        let locality = Locality::of(locality.as_ref());
+        let position = *places.entry((*priority, locality)).or_insert_with_key(|(priority, locality)| {
+            let (priority, locality) = (*priority, locality.clone());
+            self.localities.push(PriorityLocality { priority, locality, ..PriorityLocality::default() });
             self.localities.len() - 1
-        })
+        });
+        if let Some(place) = self.localities.get_mut(position) {
+            place.weight = load_balancing_weight.unwrap_or(place.weight);
+            if metadata.is_some() {
+                place.transport = Criteria::of(metadata.as_ref());
+            }
+        }
+        for (i, endpoint) in lb_endpoints.iter().enumerate() {
+            let compiled = compile_endpoint(endpoint, position).map_err(|error| error.within(&format!("lb_endpoints[{i}]")))?;
+            self.endpoints.push(compiled);
+        }
+        Ok(())
     }
 
     /// The names that must be resolved before instances are known.
@@ -139,25 +204,42 @@ impl Assignment {
     }
 }
 
-fn compile_endpoint(endpoint: &LbEndpoint, locality: usize) -> Option<Endpoint> {
-    let Some(HostIdentifier::Endpoint(found)) = &endpoint.host_identifier else { return None };
-    let (host, port) = host_and_port(found.address.as_ref()?)?;
-    Some(Endpoint {
+fn compile_endpoint(endpoint: &LbEndpoint, locality: usize) -> Result<Endpoint, CompileError> {
+    let LbEndpoint { health_status: _, metadata, load_balancing_weight, host_identifier } = endpoint;
+    let found = match host_identifier {
+        Some(HostIdentifier::Endpoint(found)) => found,
+        Some(HostIdentifier::EndpointName(_)) => return Err(CompileError::unsupported("endpoint_name")),
+        None => return Err(CompileError::missing("endpoint")),
+    };
+    let XdsEndpoint {
+        address,
+        health_check_config: _,
+        hostname,
+        // Reported.
+        additional_addresses: _,
+        // Only a name in statistics.
+        observability_name: _,
+    } = found;
+    let place = address.as_ref().and_then(host_and_port);
+    let (host, port) = place.ok_or_else(|| CompileError::new("endpoint.address", "is not a host and a port"))?;
+    Ok(Endpoint {
         host: host.to_owned(),
         port,
-        weight: endpoint.load_balancing_weight.unwrap_or(1).max(1),
-        workload: Workload::parse(endpoint.metadata.as_ref()),
+        hostname: (!hostname.is_empty()).then(|| hostname.as_str().into()),
+        hash_key: metadata.as_ref().and_then(|metadata| metadata_text(metadata, "envoy.lb", "hash_key")).map(Into::into),
+        transport: Criteria::of(metadata.as_ref()),
+        weight: load_balancing_weight.unwrap_or(1).max(1),
+        workload: Workload::parse(metadata.as_ref()),
         health: EdsHealth::of(endpoint.health_status()),
-        check: CheckTarget::compile(found),
+        check: CheckTarget::compile(found).map_err(|error| error.within("endpoint.health_check_config"))?,
         locality,
     })
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use weir_xds::endpoint::cluster_load_assignment::Policy;
-    use weir_xds::endpoint::{Endpoint as XdsEndpoint, LocalityLbEndpoints};
-    use weir_xds::values::socket_address;
+    use weir_xds::core::{Address, Metadata, Pipe, address};
+    use weir_xds::values::{set_metadata, socket_address, text};
 
     use super::*;
 
@@ -176,7 +258,7 @@ pub(crate) mod tests {
             ..Default::default()
         };
         let endpoints = localities.into_iter().map(locality).collect();
-        Assignment::compile(&ClusterLoadAssignment { endpoints, ..Default::default() })
+        Assignment::compile(&ClusterLoadAssignment { endpoints, ..Default::default() }).expect("valid")
     }
 
     #[test]
@@ -199,7 +281,51 @@ pub(crate) mod tests {
     #[test]
     fn the_policy_of_an_assignment_is_read() {
         let policy = Policy { overprovisioning_factor: Some(100), weighted_priority_health: true, ..Default::default() };
-        let compiled = Assignment::compile(&ClusterLoadAssignment { policy: Some(policy), ..Default::default() });
+        let compiled = Assignment::compile(&ClusterLoadAssignment { policy: Some(policy), ..Default::default() }).expect("valid");
         assert_eq!((compiled.overprovisioning, compiled.weighted_health), (100, true));
+    }
+
+    #[test]
+    fn an_endpoint_that_is_nowhere_is_refused() {
+        let pipe = Address { address: Some(address::Address::Pipe(Pipe { path: "/a".into(), mode: 0 })) };
+        let at = |address| HostIdentifier::Endpoint(XdsEndpoint { address, ..Default::default() });
+        let cases = [
+            (Some(at(Some(pipe))), "endpoint.address: is not a host and a port"),
+            (Some(at(None)), "endpoint.address: is not a host and a port"),
+            (Some(HostIdentifier::EndpointName("a".into())), "endpoint_name: is not supported"),
+            (None, "endpoint: is missing"),
+        ];
+        for (host_identifier, wanted) in cases {
+            let group = LocalityLbEndpoints {
+                lb_endpoints: vec![lb_endpoint("10.0.0.1", HealthStatus::Healthy), LbEndpoint { host_identifier, ..Default::default() }],
+                ..Default::default()
+            };
+            let error = Assignment::compile(&ClusterLoadAssignment { endpoints: vec![group], ..Default::default() }).expect_err("nowhere");
+            assert_eq!(error.to_string(), format!("endpoints[0].lb_endpoints[1].{wanted}"));
+        }
+    }
+
+    #[test]
+    fn what_an_endpoint_is_known_by_is_read() {
+        let mut metadata = Metadata::default();
+        set_metadata(&mut metadata, "envoy.lb", "hash_key", text("k"));
+        let endpoint = XdsEndpoint { address: Some(socket_address("10.0.0.1", 80)), hostname: "a.test".into(), ..Default::default() };
+        let host_identifier = Some(HostIdentifier::Endpoint(endpoint));
+        let compiled = compile_endpoint(&LbEndpoint { host_identifier, metadata: Some(metadata), ..Default::default() }, 0).expect("valid");
+        assert_eq!((compiled.hostname.as_deref(), compiled.hash_key.as_deref()), (Some("a.test"), Some("k")));
+    }
+
+    #[test]
+    fn many_localities_are_no_burden() {
+        let locality = |i: u32| LocalityLbEndpoints {
+            locality: Some(XdsLocality { zone: i.to_string(), ..Default::default() }),
+            lb_endpoints: vec![lb_endpoint("10.0.0.1", HealthStatus::Healthy)],
+            ..Default::default()
+        };
+        let started = std::time::Instant::now();
+        let endpoints = (0..40_000).map(locality).collect();
+        let compiled = Assignment::compile(&ClusterLoadAssignment { endpoints, ..Default::default() }).expect("valid");
+        assert_eq!(compiled.localities.len(), 40_000);
+        assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
     }
 }

@@ -17,6 +17,7 @@ use weir_xds::types::{CodecClientType, Int64Range};
 use weir_xds::values::std_duration;
 
 use super::payload;
+use super::transport::Criteria;
 
 /// Envoy's pause between checks of a cluster that nobody uses, where none is given.
 const NO_TRAFFIC: Duration = Duration::from_secs(60);
@@ -41,6 +42,10 @@ pub struct HealthCheckPolicy {
     pub healthy_threshold: u32,
     /// Whether a connection serves for more than one check.
     pub reuse_connection: bool,
+    /// What is asked of a transport that checks take, if it is not the endpoint's own.
+    pub transport: Option<Criteria>,
+    /// What is offered by ALPN; where nothing is said, that follows from what is spoken.
+    pub alpn: Vec<Vec<u8>>,
     /// What is asked.
     pub method: Method,
     /// Set if it is the probe of the proxy's own workload: its results are told to the control plane, and the thresholds are
@@ -147,6 +152,32 @@ impl HealthCheckPolicy {
     }
 
     fn compile(check: &HealthCheck) -> Result<Self, CompileError> {
+        #[allow(deprecated)] // Fields that Envoy still reads are decided about, too.
+        let HealthCheck {
+            timeout: _,
+            interval: _,
+            initial_jitter: _,
+            interval_jitter: _,
+            interval_jitter_percent: _,
+            unhealthy_threshold: _,
+            healthy_threshold: _,
+            reuse_connection: _,
+            no_traffic_interval: _,
+            no_traffic_healthy_interval: _,
+            unhealthy_interval: _,
+            unhealthy_edge_interval: _,
+            healthy_edge_interval: _,
+            health_checker: _,
+            // Reported.
+            alt_port: _,
+            event_log_path: _,
+            event_logger: _,
+            event_service: _,
+            always_log_health_check_failures: _,
+            always_log_health_check_success: _,
+            tls_options: _,
+            transport_socket_match_criteria: _,
+        } = check;
         let needed = |value: &Option<_>, name| match value.as_ref().map(std_duration) {
             Some(duration) if !duration.is_zero() => Ok(duration),
             _ => Err(CompileError::new(name, "must be more than nothing")),
@@ -158,6 +189,8 @@ impl HealthCheckPolicy {
             unhealthy_threshold: threshold(check.unhealthy_threshold, "unhealthy_threshold")?,
             healthy_threshold: threshold(check.healthy_threshold, "healthy_threshold")?,
             reuse_connection: check.reuse_connection.unwrap_or(true),
+            transport: check.transport_socket_match_criteria.as_ref().map(|criteria| Criteria::written(Some(criteria))),
+            alpn: check.tls_options.iter().flat_map(|options| &options.alpn_protocols).map(|name| name.clone().into_bytes()).collect(),
             method: match &check.health_checker {
                 Some(HealthChecker::HttpHealthCheck(http)) => {
                     Method::Http(Box::new(HttpMethodPolicy::compile(http).map_err(|error| error.within("http_health_check"))?))
@@ -239,6 +272,24 @@ impl Pauses {
 
 impl HttpMethodPolicy {
     fn compile(check: &HttpHealthCheck) -> Result<Self, CompileError> {
+        let HttpHealthCheck {
+            host: _,
+            path: _,
+            send: _,
+            receive: _,
+            response_buffer_size: _,
+            request_headers_to_add: _,
+            request_headers_to_remove: _,
+            expected_statuses: _,
+            retriable_statuses: _,
+            codec_client_type: _,
+            method: _,
+            // An instance of another service would count as healthy.
+            service_name_matcher,
+        } = check;
+        if service_name_matcher.is_some() {
+            return Err(CompileError::unsupported("service_name_matcher"));
+        }
         let (headers, host) = headers(&HeaderChanges::compile(&check.request_headers_to_add, &check.request_headers_to_remove)?)?;
         let looked_at = match check.response_buffer_size {
             None => ANSWER_LOOKED_AT,
@@ -288,19 +339,21 @@ fn ranges(ranges: &[Int64Range]) -> Vec<Range<i64>> {
 
 impl TcpMethodPolicy {
     fn compile(check: &TcpHealthCheck) -> Result<Self, CompileError> {
-        if check.proxy_protocol_config.is_some() {
+        let TcpHealthCheck { send, receive, proxy_protocol_config } = check;
+        if proxy_protocol_config.is_some() {
             return Err(CompileError::unsupported("proxy_protocol_config"));
         }
-        let send = check.send.as_ref().map(payload::compile).transpose().map_err(|error| error.within("send"))?;
-        let receive = payload::compile_all(&check.receive).map_err(|error| error.within("receive"))?;
+        let send = send.as_ref().map(payload::compile).transpose().map_err(|error| error.within("send"))?;
+        let receive = payload::compile_all(receive).map_err(|error| error.within("receive"))?;
         Ok(Self { send: send.unwrap_or_default(), receive })
     }
 }
 
 impl GrpcMethodPolicy {
     fn compile(check: &GrpcHealthCheck) -> Result<Self, CompileError> {
-        let (metadata, host) = headers(&HeaderChanges::compile(&check.initial_metadata, &[])?)?;
-        Ok(Self { service: check.service_name.clone(), authority: host.or(value("authority", &check.authority)?), metadata })
+        let GrpcHealthCheck { service_name, authority, initial_metadata } = check;
+        let (metadata, host) = headers(&HeaderChanges::compile(initial_metadata, &[])?)?;
+        Ok(Self { service: service_name.clone(), authority: host.or(value("authority", authority)?), metadata })
     }
 }
 

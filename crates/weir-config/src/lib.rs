@@ -15,12 +15,14 @@ pub mod health_check;
 pub mod http;
 pub mod listener;
 pub mod load_balancing;
+pub mod log_filter;
 pub mod log_format;
 pub mod outlier;
 mod payload;
 pub mod slow_start;
 pub mod tcp;
 pub mod tls;
+pub mod transport;
 pub mod unsupported;
 pub mod workload;
 

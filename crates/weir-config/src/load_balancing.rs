@@ -1,9 +1,12 @@
 //! How an instance of a cluster is chosen: the policies are Envoy's
 //! (<https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/load_balancers>).
 
+mod legacy;
+mod typed;
+
+use weir_routing::CompileError;
 use weir_xds::cluster::Cluster as XdsCluster;
-use weir_xds::cluster::cluster::common_lb_config::LocalityConfigSpecifier;
-use weir_xds::cluster::cluster::{LbConfig, LbPolicy as XdsLbPolicy};
+use weir_xds::cluster::cluster::LbPolicy as XdsLbPolicy;
 
 use super::slow_start::SlowStart;
 
@@ -17,9 +20,16 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Compiles what an xDS cluster says of it.
-    pub fn compile(cluster: &XdsCluster) -> Self {
-        Self { balance: balance(cluster), common: common_lb(cluster) }
+    /// Compiles what an xDS cluster says of it: by `load_balancing_policy`, or by the fields that it had before that.
+    ///
+    /// # Errors
+    /// If it is not valid, or names no policy that is known.
+    pub fn compile(cluster: &XdsCluster) -> Result<Self, CompileError> {
+        match &cluster.load_balancing_policy {
+            Some(policy) => typed::compile(cluster, policy).map_err(|error| error.within("load_balancing_policy")),
+            None if cluster.lb_policy() == XdsLbPolicy::LoadBalancingPolicyConfig => Err(CompileError::missing("load_balancing_policy")),
+            None => legacy::compile(cluster),
+        }
     }
 }
 
@@ -59,61 +69,54 @@ pub struct CommonLb {
     pub fail_traffic_on_panic: bool,
     /// Whether localities have weights of their own.
     pub locality_weighted: bool,
+    /// Whether rings and tables are made of the instances' names, and not of their addresses.
+    pub hash_by_hostname: bool,
     /// How new instances warm up.
     pub slow_start: Option<SlowStart>,
 }
 
-/// Zone-aware routing compares the zones of the instances with those of the proxies like this one, which it would have to
-/// know as a cluster of its own (`cluster_manager.local_cluster_name`). It does not, and without that Envoy does nothing but
-/// to heed `fail_traffic_on_panic`.
-fn common_lb(cluster: &XdsCluster) -> CommonLb {
-    /// Envoy's threshold where none is given.
-    const HALF: u32 = 50;
-    let config = cluster.common_lb_config.as_ref();
-    let threshold = config.and_then(|config| config.healthy_panic_threshold.as_ref());
-    let locality = config.and_then(|config| config.locality_config_specifier.as_ref());
-    let slow_start = match &cluster.lb_config {
-        Some(LbConfig::RoundRobinLbConfig(config)) => config.slow_start_config.as_ref(),
-        Some(LbConfig::LeastRequestLbConfig(config)) => config.slow_start_config.as_ref(),
-        _ => None,
-    };
-    CommonLb {
-        panic_percent: threshold.map_or(HALF, |percent| percent.value.clamp(0.0, 100.0) as u32),
-        fail_traffic_on_panic: matches!(locality, Some(LocalityConfigSpecifier::ZoneAwareLbConfig(zone)) if zone.fail_traffic_on_panic),
-        locality_weighted: matches!(locality, Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(_))),
-        slow_start: SlowStart::compile(slow_start),
-    }
-}
-
-fn balance(cluster: &XdsCluster) -> Balance {
-    match cluster.lb_policy() {
-        // A cluster that brings its own is one of the original destination: there is nothing to choose.
-        XdsLbPolicy::RoundRobin | XdsLbPolicy::ClusterProvided => Balance::RoundRobin,
-        XdsLbPolicy::Random => Balance::Random,
-        XdsLbPolicy::LeastRequest => {
-            let config = match &cluster.lb_config {
-                Some(LbConfig::LeastRequestLbConfig(config)) => Some(config),
-                _ => None,
-            };
-            let bias = config.and_then(|config| config.active_request_bias.as_ref()).map_or(1.0, |bias| bias.default_value);
-            Balance::LeastRequest { choices: config.and_then(|config| config.choice_count).unwrap_or(2).max(2), bias: bias.max(0.0) }
-        }
-        XdsLbPolicy::RingHash => match &cluster.lb_config {
-            Some(LbConfig::RingHashLbConfig(ring)) => {
-                let limit = |size: Option<u64>, usual| size.unwrap_or(usual).clamp(1, MAX_RING);
-                Balance::RingHash(limit(ring.minimum_ring_size, MIN_RING), limit(ring.maximum_ring_size, MAX_RING))
-            }
-            _ => Balance::RingHash(MIN_RING, MAX_RING),
-        },
-        XdsLbPolicy::Maglev => match &cluster.lb_config {
-            Some(LbConfig::MaglevLbConfig(maglev)) => Balance::Maglev(maglev.table_size.unwrap_or(MAGLEV_TABLE)),
-            _ => Balance::Maglev(MAGLEV_TABLE),
-        },
-        XdsLbPolicy::LoadBalancingPolicyConfig => Balance::LeastRequest { choices: 2, bias: 1.0 },
-    }
-}
-
-/// Envoy's sizes where none are given.
+/// Envoy's sizes where none are given; the second is also the greatest.
 const MIN_RING: u64 = 1024;
 const MAX_RING: u64 = 8 << 20;
 const MAGLEV_TABLE: u64 = 65_537;
+/// The largest table that Envoy allows.
+const MAX_MAGLEV_TABLE: u64 = 5_000_011;
+
+fn ring(minimum: Option<u64>, maximum: Option<u64>) -> Result<Balance, CompileError> {
+    let (least, most) = (minimum.unwrap_or(MIN_RING), maximum.unwrap_or(MAX_RING));
+    let sizes = [("minimum_ring_size", least), ("maximum_ring_size", most)];
+    if let Some((field, _)) = sizes.into_iter().find(|(_, size)| *size > MAX_RING) {
+        return Err(CompileError::new(field, format!("is more than {MAX_RING}")));
+    }
+    if least > most {
+        return Err(CompileError::new("minimum_ring_size", format!("{least} is more than maximum_ring_size, {most}")));
+    }
+    Ok(Balance::RingHash(least, most))
+}
+
+fn maglev(size: Option<u64>) -> Result<Balance, CompileError> {
+    let size = size.unwrap_or(MAGLEV_TABLE);
+    if size > MAX_MAGLEV_TABLE {
+        return Err(CompileError::new("table_size", format!("is more than {MAX_MAGLEV_TABLE}")));
+    }
+    // With another number not every instance would come by every slot: the table could not be filled.
+    if !is_prime(size) {
+        return Err(CompileError::new("table_size", format!("{size} is not a prime")));
+    }
+    Ok(Balance::Maglev(size))
+}
+
+fn is_prime(number: u64) -> bool {
+    number > 1 && (2..).take_while(|divisor| divisor * divisor <= number).all(|divisor| !number.is_multiple_of(divisor))
+}
+
+fn least_request(choices: Option<u32>, bias: Option<f64>) -> Result<Balance, CompileError> {
+    if choices.is_some_and(|choices| choices < 2) {
+        return Err(CompileError::new("choice_count", "must be at least 2"));
+    }
+    let bias = bias.unwrap_or(1.0);
+    Ok(Balance::LeastRequest { choices: choices.unwrap_or(2), bias: if bias > 0.0 { bias } else { 0.0 } })
+}
+
+#[cfg(test)]
+mod tests;

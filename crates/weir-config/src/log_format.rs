@@ -55,7 +55,11 @@ impl Format {
         }
     }
 
-    fn compile_format(format: &SubstitutionFormatString) -> Result<Self, CompileError> {
+    /// Compiles a format.
+    ///
+    /// # Errors
+    /// If it is not valid.
+    pub fn compile_format(format: &SubstitutionFormatString) -> Result<Self, CompileError> {
         #[allow(deprecated)]
         match &format.format {
             Some(XdsFormat::TextFormat(text)) => Self::text(text),

@@ -67,30 +67,68 @@ impl OutlierPolicy {
     /// If the longest time is shorter than the shortest; Envoy refuses that, too.
     pub fn compile(detection: &OutlierDetection) -> Result<Self, CompileError> {
         const LONGEST: Duration = Duration::from_secs(300);
+        let OutlierDetection {
+            consecutive_5xx,
+            interval,
+            base_ejection_time,
+            max_ejection_percent,
+            enforcing_consecutive_5xx,
+            consecutive_gateway_failure,
+            enforcing_consecutive_gateway_failure,
+            split_external_local_origin_errors,
+            consecutive_local_origin_failure,
+            enforcing_consecutive_local_origin_failure,
+            max_ejection_time,
+            max_ejection_time_jitter,
+            successful_active_health_check_uneject_host,
+            always_eject_one_host,
+            // Reported where they are to have consequences: success rates and shares of failures are not looked at.
+            enforcing_success_rate: _,
+            success_rate_minimum_hosts: _,
+            success_rate_request_volume: _,
+            success_rate_stdev_factor: _,
+            enforcing_local_origin_success_rate: _,
+            failure_percentage_threshold: _,
+            enforcing_failure_percentage: _,
+            enforcing_failure_percentage_local_origin: _,
+            failure_percentage_minimum_hosts: _,
+            failure_percentage_request_volume: _,
+            monitors: _,
+            detect_degraded_hosts: _,
+        } = detection;
+        let percents = [
+            ("max_ejection_percent", max_ejection_percent),
+            ("enforcing_consecutive_5xx", enforcing_consecutive_5xx),
+            ("enforcing_consecutive_gateway_failure", enforcing_consecutive_gateway_failure),
+            ("enforcing_consecutive_local_origin_failure", enforcing_consecutive_local_origin_failure),
+        ];
+        if let Some((field, _)) = percents.into_iter().find(|(_, percent)| percent.is_some_and(|percent| percent > 100)) {
+            return Err(CompileError::new(field, "is more than a hundred percent"));
+        }
         let time = |time: &Option<_>, usual| time.as_ref().map_or(usual, std_duration);
         let limit = |in_a_row: Option<u32>, percent: Option<u32>, usual| Limit {
             in_a_row: in_a_row.unwrap_or(5),
             percent: percent.unwrap_or(usual),
         };
-        let base = time(&detection.base_ejection_time, Duration::from_secs(30));
-        let longest = time(&detection.max_ejection_time, LONGEST.max(base));
+        let base = time(base_ejection_time, Duration::from_secs(30));
+        let longest = time(max_ejection_time, LONGEST.max(base));
         if longest < base {
             return Err(CompileError::new("max_ejection_time", "must not be smaller than base_ejection_time"));
         }
         Ok(Self {
             limits: [
-                limit(detection.consecutive_5xx, detection.enforcing_consecutive_5xx, 100),
-                limit(detection.consecutive_gateway_failure, detection.enforcing_consecutive_gateway_failure, 0),
-                limit(detection.consecutive_local_origin_failure, detection.enforcing_consecutive_local_origin_failure, 100),
+                limit(*consecutive_5xx, *enforcing_consecutive_5xx, 100),
+                limit(*consecutive_gateway_failure, *enforcing_consecutive_gateway_failure, 0),
+                limit(*consecutive_local_origin_failure, *enforcing_consecutive_local_origin_failure, 100),
             ],
-            split: detection.split_external_local_origin_errors,
-            interval: time(&detection.interval, Duration::from_secs(10)).max(Duration::from_millis(1)),
+            split: *split_external_local_origin_errors,
+            interval: time(interval, Duration::from_secs(10)).max(Duration::from_millis(1)),
             base,
             longest,
-            jitter: time(&detection.max_ejection_time_jitter, Duration::ZERO),
-            max_percent: u64::from(detection.max_ejection_percent.unwrap_or(10).min(100)),
-            always_one: detection.always_eject_one_host.unwrap_or(false),
-            returns_when_checked: detection.successful_active_health_check_uneject_host.unwrap_or(true),
+            jitter: time(max_ejection_time_jitter, Duration::ZERO),
+            max_percent: u64::from(max_ejection_percent.unwrap_or(10).min(100)),
+            always_one: always_eject_one_host.unwrap_or(false),
+            returns_when_checked: successful_active_health_check_uneject_host.unwrap_or(true),
         })
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use weir_routing::CompileError;
 use weir_xds::tcp_proxy::TcpProxy;
 use weir_xds::tcp_proxy::tcp_proxy::ClusterSpecifier;
+use weir_xds::tcp_proxy::tcp_proxy::weighted_cluster::ClusterWeight;
 use weir_xds::types::hash_policy::PolicySpecifier;
 use weir_xds::values::std_duration;
 
@@ -26,7 +27,9 @@ pub struct TcpConfig {
     /// Silence that ends a connection.
     pub idle_timeout: Option<Duration>,
     /// How long a connection may last.
-    pub max_duration: Option<Duration>,
+    max_duration: Option<Duration>,
+    /// By chance it may last longer, at most by this share.
+    max_duration_jitter: f64,
     /// Whether connections of one client go to the same instance, where the cluster goes by hashes.
     pub hash_source: bool,
     /// How often a connection is tried.
@@ -39,33 +42,67 @@ impl TcpConfig {
     /// Compiles an xDS TCP proxy.
     ///
     /// # Errors
-    /// If it is not valid.
+    /// If it is not valid, or asks for what is not carried out and cannot be passed over.
+    #[allow(deprecated)] // Fields that Envoy still reads are decided about, too.
     pub fn compile(proxy: &TcpProxy) -> Result<Self, CompileError> {
-        let clusters: Vec<(Arc<str>, u32)> = match &proxy.cluster_specifier {
-            Some(ClusterSpecifier::Cluster(name)) => vec![(name.as_str().into(), 1)],
-            Some(ClusterSpecifier::WeightedClusters(weighted)) => {
-                weighted.clusters.iter().map(|cluster| (cluster.name.as_str().into(), cluster.weight)).collect()
-            }
-            None => return Err(CompileError::missing("cluster_specifier")),
-        };
-        let total = clusters.iter().map(|(_, weight)| u64::from(*weight)).sum();
-        if total == 0 {
-            return Err(CompileError::new("weighted_clusters", "all weights are zero"));
-        }
-        if proxy.tunneling_config.is_some() {
+        let TcpProxy {
+            stat_prefix,
+            cluster_specifier,
+            idle_timeout,
+            max_downstream_connection_duration,
+            max_downstream_connection_duration_jitter_percentage: jitter,
+            hash_policy,
+            max_connect_attempts,
+            access_log,
+            // Other bytes would go to the instance.
+            tunneling_config,
+            // Of clusters with subsets, which are refused.
+            metadata_match: _,
+            // Reported.
+            on_demand: _,
+            downstream_idle_timeout: _,
+            upstream_idle_timeout: _,
+            backoff_options: _,
+            access_log_flush_interval: _,
+            flush_access_log_on_connected: _,
+            access_log_options: _,
+            proxy_protocol_tlvs: _,
+            proxy_protocol_tlv_merge_policy: _,
+            upstream_connect_mode: _,
+            max_early_data_bytes: _,
+            check_drain_close: _,
+        } = proxy;
+        if tunneling_config.is_some() {
             return Err(CompileError::unsupported("tunneling_config"));
         }
-        let idle = proxy.idle_timeout.as_ref().map_or(IDLE_TIMEOUT, std_duration);
+        if stat_prefix.is_empty() {
+            return Err(CompileError::missing("stat_prefix"));
+        }
+        if *max_connect_attempts == Some(0) {
+            return Err(CompileError::new("max_connect_attempts", "must be at least 1"));
+        }
+        if hash_policy.len() > 1 {
+            return Err(CompileError::new("hash_policy", "has more than one, which is not supported"));
+        }
+        let clusters = clusters(cluster_specifier.as_ref())?;
+        let idle = idle_timeout.as_ref().map_or(IDLE_TIMEOUT, std_duration);
         Ok(Self {
-            stat_prefix: proxy.stat_prefix.as_str().into(),
+            stat_prefix: stat_prefix.as_str().into(),
+            total: clusters.iter().map(|(_, weight)| u64::from(*weight)).sum(),
             clusters,
-            total,
             idle_timeout: (!idle.is_zero()).then_some(idle),
-            max_duration: proxy.max_downstream_connection_duration.as_ref().map(std_duration).filter(|limit| !limit.is_zero()),
-            hash_source: proxy.hash_policy.iter().any(|policy| matches!(policy.policy_specifier, Some(PolicySpecifier::SourceIp(_)))),
-            connect_attempts: proxy.max_connect_attempts.unwrap_or(1).max(1),
-            access_logs: access_log::compile(&proxy.access_log)?,
+            max_duration: max_downstream_connection_duration.as_ref().map(std_duration).filter(|limit| !limit.is_zero()),
+            max_duration_jitter: jitter.as_ref().map_or(0.0, |percent| percent.value.clamp(0.0, 100.0) / 100.0),
+            hash_source: hash_policy.iter().any(|policy| matches!(policy.policy_specifier, Some(PolicySpecifier::SourceIp(_)))),
+            connect_attempts: max_connect_attempts.unwrap_or(1),
+            access_logs: access_log::compile(access_log)?,
         })
+    }
+
+    /// How long a connection may last, by a chance from 0 to 1.
+    pub fn longest(&self, chance: f64) -> Option<Duration> {
+        let limit = self.max_duration?;
+        Some(Duration::try_from_secs_f64(limit.as_secs_f64() * (1.0 + self.max_duration_jitter * chance)).unwrap_or(limit))
     }
 
     /// The position of the cluster that a random number stands for.
@@ -78,5 +115,75 @@ impl TcpConfig {
             }
         }
         0
+    }
+}
+
+/// The clusters and their shares; at least one has a share, as Envoy asks of all of them.
+fn clusters(specifier: Option<&ClusterSpecifier>) -> Result<Vec<(Arc<str>, u32)>, CompileError> {
+    let weighted = match specifier {
+        Some(ClusterSpecifier::Cluster(name)) => return Ok(vec![(name.as_str().into(), 1)]),
+        Some(ClusterSpecifier::WeightedClusters(weighted)) => &weighted.clusters,
+        None => return Err(CompileError::missing("cluster_specifier")),
+    };
+    let one = |(i, cluster): (usize, &ClusterWeight)| {
+        // Metadata chooses subsets of clusters; those with subsets are refused.
+        let ClusterWeight { name, weight, metadata_match: _ } = cluster;
+        match (name.as_str(), *weight) {
+            ("", _) => Err(CompileError::missing(&format!("weighted_clusters.clusters[{i}].name"))),
+            (_, 0) => Err(CompileError::new(format!("weighted_clusters.clusters[{i}].weight"), "must be at least 1")),
+            (name, weight) => Ok((name.into(), weight)),
+        }
+    };
+    let clusters = weighted.iter().enumerate().map(one).collect::<Result<Vec<_>, _>>()?;
+    if clusters.is_empty() { Err(CompileError::missing("weighted_clusters.clusters")) } else { Ok(clusters) }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_xds::tcp_proxy::tcp_proxy::{TunnelingConfig, WeightedCluster};
+    use weir_xds::types::{HashPolicy, Percent};
+
+    use super::*;
+
+    fn proxy() -> TcpProxy {
+        TcpProxy { stat_prefix: "p".into(), cluster_specifier: Some(ClusterSpecifier::Cluster("a".into())), ..Default::default() }
+    }
+
+    fn weighted(weights: &[u32]) -> TcpProxy {
+        let clusters = weights.iter().map(|weight| ClusterWeight { name: "a".into(), weight: *weight, ..Default::default() }).collect();
+        TcpProxy { cluster_specifier: Some(ClusterSpecifier::WeightedClusters(WeightedCluster { clusters })), ..proxy() }
+    }
+
+    #[test]
+    fn what_envoy_refuses_or_we_do_not_carry_out_is_refused() {
+        let cases = [
+            (proxy(), ""),
+            (weighted(&[1, 2]), ""),
+            (weighted(&[1, 0]), "weighted_clusters.clusters[1].weight: must be at least 1"),
+            (weighted(&[]), "weighted_clusters.clusters: is missing"),
+            (TcpProxy { cluster_specifier: None, ..proxy() }, "cluster_specifier: is missing"),
+            (TcpProxy { stat_prefix: String::new(), ..proxy() }, "stat_prefix: is missing"),
+            (TcpProxy { max_connect_attempts: Some(0), ..proxy() }, "max_connect_attempts: must be at least 1"),
+            (TcpProxy { hash_policy: vec![HashPolicy::default(); 2], ..proxy() }, "hash_policy: has more than one, which is not supported"),
+            (TcpProxy { tunneling_config: Some(TunnelingConfig::default()), ..proxy() }, "tunneling_config: is not supported"),
+        ];
+        for (proxy, wanted) in cases {
+            assert_eq!(TcpConfig::compile(&proxy).map_or_else(|error| error.to_string(), |_| String::new()), wanted);
+        }
+    }
+
+    #[test]
+    fn a_longest_time_may_be_longer_by_chance() {
+        let minute = Some(weir_xds::values::duration(Duration::from_secs(60)));
+        let jitter = Some(Percent { value: 50.0 });
+        let compiled = TcpConfig::compile(&TcpProxy {
+            max_downstream_connection_duration: minute,
+            max_downstream_connection_duration_jitter_percentage: jitter,
+            ..proxy()
+        });
+        let compiled = compiled.expect("valid");
+        let longest = |chance| compiled.longest(chance).map(|limit| limit.as_secs());
+        assert_eq!([longest(0.0), longest(0.5), longest(1.0)], [Some(60), Some(75), Some(90)]);
+        assert_eq!(TcpConfig::compile(&proxy()).expect("valid").longest(1.0), None);
     }
 }

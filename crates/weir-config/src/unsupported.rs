@@ -6,9 +6,82 @@
 use weir_xds::Any;
 use weir_xds::json;
 
+use super::tls;
+
+/// Its lists are carried out in part: see [`tls::parameters`].
+const TLS_PARAMETERS: &str = "envoy.extensions.transport_sockets.tls.v3.TlsParameters";
+
 /// Messages and those of their fields that are carried out, or that change nothing a client could see. Messages
 /// that do not stand here are carried out as a whole.
 const CARRIED_OUT: &[(&str, &[&str])] = &[
+    ("envoy.config.core.v3.SocketAddress", &["protocol", "address", "port_value", "ipv4_compat"]),
+    (
+        "envoy.config.core.v3.Http1ProtocolOptions",
+        &[
+            "allow_absolute_url",
+            "accept_http_10",
+            "default_host_for_http_10",
+            "header_key_format",
+            "enable_trailers",
+            "allow_chunked_length",
+            "override_stream_error_on_invalid_http_message",
+            "use_balsa_parser",
+            "allow_custom_methods",
+            "ignore_http_11_upgrade",
+        ],
+    ),
+    (
+        "envoy.config.core.v3.HttpProtocolOptions",
+        &[
+            "idle_timeout",
+            "max_connection_duration",
+            "max_headers_count",
+            "max_stream_duration",
+            "headers_with_underscores_action",
+            "max_requests_per_connection",
+        ],
+    ),
+    ("envoy.config.endpoint.v3.Endpoint", &["address", "health_check_config", "hostname", "observability_name"]),
+    (
+        "envoy.config.endpoint.v3.LocalityLbEndpoints",
+        &["locality", "metadata", "lb_endpoints", "load_balancing_weight", "priority", "load_balancer_endpoints"],
+    ),
+    (
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        &[
+            "common_http_protocol_options",
+            "upstream_http_protocol_options",
+            "http_filters",
+            "outlier_detection",
+            "explicit_http_config",
+            "use_downstream_protocol_config",
+            "auto_config",
+        ],
+    ),
+    (
+        "envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash",
+        &[
+            "minimum_ring_size",
+            "maximum_ring_size",
+            "use_hostname_for_hashing",
+            "consistent_hashing_lb_config",
+            "locality_weighted_lb_config",
+        ],
+    ),
+    (
+        "envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest",
+        &["choice_count", "active_request_bias", "slow_start_config", "locality_lb_config"],
+    ),
+    ("envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig", &["locality_weighted_lb_config"]),
+    ("envoy.extensions.load_balancing_policies.common.v3.ConsistentHashingLbConfig", &["use_hostname_for_hashing"]),
+    ("envoy.config.cluster.v3.Cluster.RingHashLbConfig", &["minimum_ring_size", "maximum_ring_size"]),
+    ("envoy.config.cluster.v3.Cluster.CommonLbConfig.ConsistentHashingLbConfig", &["use_hostname_for_hashing"]),
+    ("envoy.config.core.v3.BindConfig", &["source_address"]),
+    ("envoy.config.cluster.v3.UpstreamConnectionOptions", &["tcp_keepalive"]),
+    ("envoy.config.cluster.v3.CircuitBreakers", &["thresholds"]),
+    ("envoy.type.v3.HashPolicy", &["source_ip"]),
+    ("envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight", &["name", "weight"]),
+    ("envoy.config.listener.v3.FilterChain", &["filter_chain_match", "filters", "use_proxy_proto", "metadata", "transport_socket", "name"]),
     (
         "envoy.config.cluster.v3.Cluster",
         &[
@@ -39,7 +112,16 @@ const CARRIED_OUT: &[(&str, &[&str])] = &[
             "outlier_detection",
             "health_checks",
             "transport_socket",
+            "transport_socket_matches",
             "common_lb_config",
+            "load_balancing_policy",
+            "max_requests_per_connection",
+            "common_http_protocol_options",
+            "protocol_selection",
+            // Without selectors it makes no subsets; with them it is refused.
+            "lb_subset_config",
+            // As it always is here.
+            "ignore_health_on_host_removal",
         ],
     ),
     (
@@ -51,6 +133,7 @@ const CARRIED_OUT: &[(&str, &[&str])] = &[
             "override_host_status",
             // It would only make changes slower.
             "update_merge_window",
+            "consistent_hashing_lb_config",
         ],
     ),
     ("envoy.config.endpoint.v3.ClusterLoadAssignment.Policy", &["overprovisioning_factor", "weighted_priority_health"]),
@@ -95,6 +178,8 @@ const CARRIED_OUT: &[(&str, &[&str])] = &[
             "tcp_health_check",
             "grpc_health_check",
             "custom_health_check",
+            "tls_options",
+            "transport_socket_match_criteria",
             "no_traffic_interval",
             "no_traffic_healthy_interval",
             "unhealthy_interval",
@@ -138,6 +223,54 @@ const CARRIED_OUT: &[(&str, &[&str])] = &[
             "ignore_global_conn_limit",
             "metadata",
             "stat_prefix",
+        ],
+    ),
+    (
+        "envoy.extensions.transport_sockets.tls.v3.CommonTlsContext",
+        &[
+            "tls_params",
+            "tls_certificates",
+            "tls_certificate_sds_secret_configs",
+            "alpn_protocols",
+            "validation_context",
+            "validation_context_sds_secret_config",
+            "combined_validation_context",
+        ],
+    ),
+    ("envoy.extensions.transport_sockets.tls.v3.TlsCertificate", &["certificate_chain", "private_key"]),
+    (
+        "envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext",
+        &[
+            "trusted_ca",
+            "verify_certificate_spki",
+            "verify_certificate_hash",
+            "match_typed_subject_alt_names",
+            "match_subject_alt_names",
+            "crl",
+            "allow_expired_certificate",
+            "trust_chain_verification",
+            "only_verify_leaf_cert_crl",
+            "max_verify_depth",
+            "suppress_client_ca_list",
+        ],
+    ),
+    (
+        "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+        &["common_tls_context", "sni", "auto_host_sni", "auto_sni_san_validation", "max_session_keys"],
+    ),
+    (
+        "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+        &[
+            "common_tls_context",
+            "require_client_certificate",
+            "require_sni",
+            // How sessions are resumed, and staples that are never sent, make no difference to what a client gets.
+            "disable_stateful_session_resumption",
+            "disable_stateless_session_resumption",
+            "session_ticket_keys",
+            "session_ticket_keys_sds_secret_config",
+            "session_timeout",
+            "ocsp_staple_policy",
         ],
     ),
     (
@@ -286,7 +419,66 @@ const CARRIED_OUT: &[(&str, &[&str])] = &[
             "forward_client_cert_details",
             "set_current_client_cert_details",
             "proxy_100_continue",
+            "scheme_header_transformation",
+            "skip_xff_append",
+            "via",
+            "always_set_request_id_in_response",
+            "delayed_close_timeout",
+            "local_reply_config",
+            "strip_matching_host_port",
+            "strip_any_host_port",
+            "strip_trailing_host_dot",
+            "append_x_forwarded_port",
         ],
+    ),
+    ("envoy.config.core.v3.SchemeHeaderTransformation", &["scheme_to_overwrite"]),
+    (
+        "envoy.config.core.v3.HttpProtocolOptions",
+        &[
+            "idle_timeout",
+            "max_connection_duration",
+            "max_headers_count",
+            "max_response_headers_kb",
+            "max_stream_duration",
+            "headers_with_underscores_action",
+            "max_requests_per_connection",
+        ],
+    ),
+    (
+        "envoy.config.core.v3.Http1ProtocolOptions",
+        &[
+            "allow_absolute_url",
+            "accept_http_10",
+            "default_host_for_http_10",
+            "header_key_format",
+            "enable_trailers",
+            "use_balsa_parser",
+            "allow_custom_methods",
+        ],
+    ),
+    (
+        "envoy.config.core.v3.Http2ProtocolOptions",
+        &[
+            "max_concurrent_streams",
+            "connection_keepalive",
+            // How fast it goes, and what a peer may waste, which other limits bound as well.
+            "hpack_table_size",
+            "initial_stream_window_size",
+            "initial_connection_window_size",
+            "max_outbound_frames",
+            "max_outbound_control_frames",
+            "max_consecutive_inbound_frames_with_empty_payload",
+            "max_inbound_priority_frames_per_stream",
+            "max_inbound_window_update_frames_per_data_frame_sent",
+            "use_oghttp2_codec",
+            "enable_huffman_encoding",
+            "stream_reset_burst",
+            "stream_reset_rate",
+        ],
+    ),
+    (
+        "envoy.config.core.v3.SubstitutionFormatString",
+        &["text_format", "text_format_source", "json_format", "content_type", "formatters", "json_format_options"],
     ),
     (
         "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
@@ -299,6 +491,7 @@ const CARRIED_OUT: &[(&str, &[&str])] = &[
             "max_connect_attempts",
             "hash_policy",
             "max_downstream_connection_duration",
+            "max_downstream_connection_duration_jitter_percentage",
         ],
     ),
 ];
@@ -307,6 +500,10 @@ const CARRIED_OUT: &[(&str, &[&str])] = &[
 pub fn fields(resource: &Any) -> Vec<String> {
     let mut found = vec![];
     let mut visit = |field: &json::SetField<'_>| {
+        if field.message == TLS_PARAMETERS {
+            let missing = tls::parameters::not_carried_out(field.name, &field.texts());
+            found.extend(missing.iter().map(|value| format!("TlsParameters.{} `{value}`", field.name)));
+        }
         let Some((_, known)) = CARRIED_OUT.iter().find(|(message, _)| *message == field.message) else { return };
         if known.contains(&field.name) || field.is_no_limit() {
             return;
@@ -321,13 +518,17 @@ pub fn fields(resource: &Any) -> Vec<String> {
     let _ = json::visit(resource, &mut visit);
     // Fields come in no order of their own.
     found.sort_unstable();
+    found.dedup();
     found
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
     use weir_xds::cluster::circuit_breakers::Thresholds;
     use weir_xds::cluster::{CircuitBreakers, Cluster, OutlierDetection};
+    use weir_xds::listener::Listener;
+    use weir_xds::tls::UpstreamTlsContext;
 
     use super::*;
 
@@ -344,5 +545,50 @@ mod tests {
         };
         assert_eq!(fields(&Any::pack(&limits(u32::MAX))), Vec::<String>::new());
         assert_eq!(fields(&Any::pack(&limits(1))), ["OutlierDetection.failure_percentage_threshold"]);
+    }
+
+    #[test]
+    fn what_clusters_and_listeners_do_not_carry_out_is_named() {
+        let tcp = "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
+        let least = "type.googleapis.com/envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest";
+        let options = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+        let policy =
+            json!({"policies": [{"typedExtensionConfig": {"name": "l", "typedConfig": {"@type": least, "enableFullScan": true}}}]});
+        let written = json!({"explicitHttpConfig": {"httpProtocolOptions": {"sendFullyQualifiedUrl": true}}, "@type": options});
+        let cluster: Cluster = weir_xds::json::from_value(json!({
+            "circuitBreakers": {"perHostThresholds": [{"maxConnections": 1}]},
+            "loadBalancingPolicy": policy,
+            "loadAssignment": {"endpoints": [{"proximity": 1, "lbEndpoints": [{"endpoint": {"hostname": "a"}}]}]},
+            "typedExtensionProtocolOptions": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": written},
+            "upstreamBindConfig": {"freebind": true},
+        }))
+        .expect("valid");
+        let named = [
+            "BindConfig.freebind",
+            "CircuitBreakers.per_host_thresholds",
+            "Http1ProtocolOptions.send_fully_qualified_url",
+            "LeastRequest.enable_full_scan",
+            "LocalityLbEndpoints.proximity",
+        ];
+        assert_eq!(fields(&Any::pack(&cluster)), named);
+        let filter =
+            json!({"name": "tcp", "typedConfig": {"@type": tcp, "hashPolicy": [{"filterState": {"key": "k"}}], "checkDrainClose": true}});
+        let listener: Listener = weir_xds::json::from_value(json!({"filterChains": [{"filters": [filter]}]})).expect("valid");
+        let named = ["HashPolicy.filter_state", "TcpProxy.check_drain_close"];
+        assert_eq!(fields(&Any::pack(&listener)), named);
+    }
+
+    #[test]
+    fn what_tls_passes_over_is_named() {
+        let context: UpstreamTlsContext = weir_xds::json::from_value(json!({
+            "allowRenegotiation": true,
+            "commonTlsContext": {
+                "keyLog": {"path": "/log"},
+                "tlsParams": {"cipherSuites": ["AES128-SHA", "ECDHE-RSA-AES128-GCM-SHA256"]},
+            },
+        }))
+        .expect("valid");
+        let expected = ["CommonTlsContext.key_log", "TlsParameters.cipher_suites `AES128-SHA`", "UpstreamTlsContext.allow_renegotiation"];
+        assert_eq!(fields(&Any::pack(&context)), expected);
     }
 }

@@ -1,59 +1,33 @@
 //! What one proxy knows of the mesh: the services and rules that its Sidecar resource imports, by egress
 //! listener.
 //!
-//! Facts: pilot/pkg/model/sidecar.go of Istio. Sidecars are never merged; without any, a proxy imports all that
+//! Facts: pilot/pkg/model/sidecar.go of Istio. Without a Sidecar, a proxy imports all that
 //! its namespace may see. Gateways ignore Sidecars.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use weir_api::FieldPath;
+use weir_api::resources::MeshConfig;
 use weir_api::resources::protocol::Protocol;
-use weir_api::resources::sidecar::{IstioEgressListener, OutboundTrafficPolicyMode, Sidecar as Written};
+use weir_api::resources::sidecar::{IstioEgressListener, OutboundTrafficPolicyMode};
 use weir_api::resources::virtual_service::Destination;
-use weir_api::{FieldPath, Object, Spec};
 
 use crate::host::{by_specificity, is_subset, is_wildcard, overlap};
-use crate::proxy::{Proxy, ProxyKind, selects};
-use crate::rule::{Origin, by_age};
+use crate::proxy::ProxyKind;
+use crate::registry::Services;
+use crate::rule::Origin;
 use crate::service::{Registry, Service};
-use crate::snapshot::MeshSnapshot;
+use crate::sidecar::Sidecar;
 use crate::virtual_service::{MESH, VirtualService};
+use crate::virtual_services::VirtualServices;
 
-/// A Sidecar resource.
-#[derive(Debug, Clone)]
-pub struct Sidecar {
-    /// What it says.
-    pub spec: Arc<Written>,
-    /// The object that defines it.
-    pub object: Arc<Object>,
-}
-
-/// All Sidecars of a mesh, from the oldest to the youngest.
-pub fn sidecars(objects: &[Arc<Object>]) -> Vec<Sidecar> {
-    let read = |object: &Arc<Object>| match &object.spec {
-        Spec::Sidecar(written) => Some(Sidecar { spec: Arc::new(written.clone()), object: object.clone() }),
-        _ => None,
-    };
-    let mut sidecars: Vec<Sidecar> = objects.iter().filter_map(read).collect();
-    sidecars.sort_by(|a, b| by_age(&a.object, &b.object));
-    sidecars
-}
-
-/// The Sidecar of a proxy: the oldest that selects its workload, else the oldest for the whole namespace, else
-/// the one for the whole root namespace, which is for all.
-pub fn sidecar_of<'s>(sidecars: &'s [Sidecar], proxy: &Proxy, root: &str) -> Option<&'s Sidecar> {
-    if proxy.kind == ProxyKind::Router {
-        return None;
-    }
-    let own = |sidecar: &&Sidecar| sidecar.object.meta.namespace == proxy.namespace;
-    let selector = |sidecar: &&Sidecar| sidecar.spec.workload_selector.as_ref().map(|selector| selector.labels.clone());
-    let selecting = |sidecar: &&Sidecar| selector(sidecar).is_some_and(|labels| selects(&labels, &proxy.labels));
-    let for_all = |sidecar: &&Sidecar| sidecar.spec.workload_selector.is_none();
-    let of_root = |sidecar: &&Sidecar| sidecar.object.meta.namespace == root;
-    let find = |which: &dyn Fn(&&Sidecar) -> bool| sidecars.iter().find(which);
-    find(&|sidecar| own(sidecar) && selecting(sidecar))
-        .or_else(|| find(&|sidecar| own(sidecar) && for_all(sidecar)))
-        .or_else(|| find(&|sidecar| of_root(sidecar) && for_all(sidecar)))
+/// What a scope is cut from: the whole mesh.
+pub(crate) struct Mesh<'m> {
+    pub config: &'m MeshConfig,
+    pub domain: &'m str,
+    pub services: &'m Services,
+    pub virtual_services: &'m VirtualServices,
 }
 
 /// Where traffic goes that no service claims.
@@ -114,7 +88,7 @@ impl EgressListener {
 
 impl Scope {
     /// What a proxy knows. What it looks at of the proxy: its kind, namespace, and the Sidecar that selects it.
-    pub(crate) fn new(mesh: &MeshSnapshot, kind: ProxyKind, namespace: &str, sidecar: Option<Sidecar>) -> Self {
+    pub(crate) fn new(mesh: &Mesh<'_>, kind: ProxyKind, namespace: &str, sidecar: Option<Sidecar>) -> Self {
         let everything = [IstioEgressListener { hosts: vec!["*/*".to_owned()], ..Default::default() }];
         let written: &[IstioEgressListener] = match &sidecar {
             Some(sidecar) if !sidecar.spec.egress.is_empty() => &sidecar.spec.egress,
@@ -153,14 +127,14 @@ impl Scope {
     }
 }
 
-fn outbound_policy(mesh: &MeshSnapshot, sidecar: Option<&Sidecar>, namespace: &str) -> OutboundPolicy {
+fn outbound_policy(mesh: &Mesh<'_>, sidecar: Option<&Sidecar>, namespace: &str) -> OutboundPolicy {
     use weir_api::resources::mesh_config::OutboundMode as MeshMode;
     if let Some(policy) = sidecar.and_then(|sidecar| sidecar.spec.outbound_traffic_policy.as_ref()) {
         return match (&policy.mode, &policy.egress_proxy) {
             (OutboundTrafficPolicyMode::RegistryOnly, _) => OutboundPolicy::RegistryOnly,
             (OutboundTrafficPolicyMode::AllowAny, None) => OutboundPolicy::AllowAny,
             (OutboundTrafficPolicyMode::AllowAny, Some(proxy)) => {
-                let host = crate::host::expand(&proxy.host, namespace, &mesh.domain);
+                let host = crate::host::expand(&proxy.host, namespace, mesh.domain);
                 OutboundPolicy::EgressProxy(Destination { host, ..proxy.clone() })
             }
         };
@@ -217,7 +191,7 @@ fn of_namespace<'h>(hosts: &'h ByNamespace, namespace: &str) -> impl Iterator<It
 }
 
 impl EgressListener {
-    fn new(mesh: &MeshSnapshot, namespace: &str, spec: &IstioEgressListener, origin: Option<Origin>, visible: &[Arc<Service>]) -> Self {
+    fn new(mesh: &Mesh<'_>, namespace: &str, spec: &IstioEgressListener, origin: Option<Origin>, visible: &[Arc<Service>]) -> Self {
         let hosts = Hosts::read(&spec.hosts, namespace);
         let mut listener = Self {
             spec: origin.is_some().then(|| spec.clone()),
@@ -314,7 +288,7 @@ struct Imports {
 
 impl Imports {
     /// The services of a listener, and then the destinations of its rules, which need not be listed.
-    fn add_listener(&mut self, mesh: &MeshSnapshot, namespace: &str, listener: &EgressListener) {
+    fn add_listener(&mut self, mesh: &Mesh<'_>, namespace: &str, listener: &EgressListener) {
         listener.services.iter().for_each(|service| self.add(service));
         for rule in &listener.virtual_services {
             for (host, ports) in destinations(rule, namespace) {

@@ -11,10 +11,11 @@ use crate::gateway::{MergedGateway, gateways};
 use crate::proxy::{Proxy, ProxyKind};
 use crate::registry::Services;
 use crate::registry::workload::{Workload, workloads};
-use crate::scope::{Scope, Sidecar, sidecar_of, sidecars};
+use crate::scope::{Mesh, Scope};
 use crate::service::{Endpoint, Service};
+use crate::sidecar::{Sidecar, sidecar_of, sidecars};
 use crate::topology;
-use crate::virtual_service::VirtualServices;
+use crate::virtual_services::VirtualServices;
 use crate::workload_group::{Probe, WorkloadGroups, WorkloadHealth, key};
 
 /// The domain of the mesh, unless it is told otherwise.
@@ -88,8 +89,9 @@ impl MeshSnapshot {
         let sidecar = sidecar_of(&self.sidecars, proxy, &self.config.root_namespace);
         let name = sidecar.map(|sidecar| (sidecar.object.meta.namespace.clone(), sidecar.object.meta.name.clone()));
         let key = (proxy.kind, proxy.namespace.clone(), name);
+        let mesh = Mesh { config: &self.config, domain: &self.domain, services: &self.services, virtual_services: &self.virtual_services };
         let mut scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || Arc::new(Scope::new(self, proxy.kind, &proxy.namespace, sidecar.cloned()));
+        let new = || Arc::new(Scope::new(&mesh, proxy.kind, &proxy.namespace, sidecar.cloned()));
         scopes.entry(key).or_insert_with(new).clone()
     }
 

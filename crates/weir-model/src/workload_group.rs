@@ -85,12 +85,9 @@ fn spec(object: &Object) -> Option<&WorkloadGroup> {
     }
 }
 
-/// A probe by HTTPS cannot be carried out yet. An instance that nobody can probe is not left out for that.
+/// An instance that nobody can probe is not left out for that.
 fn is_known(probe: &ReadinessProbe) -> bool {
-    match &probe.http_get {
-        Some(http) => !http.scheme.eq_ignore_ascii_case("HTTPS"),
-        None => probe.tcp_socket.is_some() || probe.grpc.is_some() || probe.exec.is_some(),
-    }
+    probe.http_get.is_some() || probe.tcp_socket.is_some() || probe.grpc.is_some() || probe.exec.is_some()
 }
 
 /// Whether a workload has a sidecar, unless it says that it needs none. Only WorkloadEntries do.

@@ -8,9 +8,11 @@ pub mod node;
 mod pilot;
 mod report;
 mod resources;
+mod shared;
 pub mod standalone;
 mod stream;
 mod workloads;
 
-pub use pilot::{Options, Pilot, ProxyStatus};
+pub use pilot::Pilot;
 pub use report::Report;
+pub use shared::{Options, ProxyStatus};

@@ -1,6 +1,7 @@
 //! How a proxy introduces itself: Istio's conventions for the id and the metadata of an xDS node.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use weir_model::{Interception, Proxy, topology};
 use weir_xds::core::{Locality, Node};
@@ -19,6 +20,7 @@ pub(crate) const AUTO_REGISTER_GROUP: &str = "AUTO_REGISTER_GROUP";
 const INTERCEPTION_MODE: &str = "INTERCEPTION_MODE";
 const NETWORK: &str = "NETWORK";
 const NODE_NAME: &str = "NODE_NAME";
+const PROXY_CONFIG: &str = "PROXY_CONFIG";
 
 /// What a proxy says of itself.
 pub fn introduce(proxy: &Proxy) -> Node {
@@ -47,6 +49,14 @@ pub fn introduce(proxy: &Proxy) -> Node {
 /// Says that the proxy's instance registers itself in a WorkloadGroup of its namespace.
 pub fn register_in(node: &mut Node, group: &str) {
     node.metadata.get_or_insert_default().fields.insert(AUTO_REGISTER_GROUP.to_owned(), text(group));
+}
+
+/// How long the proxy lets connections go on whose listener is gone, where Istio's agent has written its ProxyConfig down.
+pub fn drain_duration(node: &Node) -> Option<Duration> {
+    let Some(Kind::StructValue(config)) = &node.metadata.as_ref()?.fields.get(PROXY_CONFIG)?.kind else { return None };
+    let Some(Kind::StringValue(written)) = &config.fields.get("drainDuration")?.kind else { return None };
+    let seconds = written.strip_suffix('s')?.parse::<f64>().ok()?;
+    Duration::try_from_secs_f64(seconds).ok()
 }
 
 /// Reads what a proxy says of itself.
@@ -138,6 +148,18 @@ mod tests {
         }
         let labels = recognize(&at("", "", "")).unwrap().labels;
         assert_eq!(labels.get(topology::NETWORK).zip(labels.get(topology::NODE)), Some((&"net".to_owned(), &"n1".to_owned())));
+    }
+
+    #[test]
+    fn the_drain_duration_is_that_of_the_nodes_proxy_config() {
+        let of = |written: &str| {
+            let config = Struct { fields: [("drainDuration".to_owned(), text(written))].into() };
+            let config = Value { kind: Some(Kind::StructValue(config)) };
+            let metadata = Struct { fields: [(PROXY_CONFIG.to_owned(), config)].into() };
+            drain_duration(&Node { metadata: Some(metadata), ..Default::default() })
+        };
+        assert_eq!([of("45s"), of("0.5s")], [Some(Duration::from_secs(45)), Some(Duration::from_millis(500))]);
+        assert_eq!([of("-1s"), of("soon"), drain_duration(&Node::default())], [None; 3]);
     }
 
     #[test]

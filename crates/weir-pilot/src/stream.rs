@@ -10,7 +10,7 @@ use weir_model::{MeshSnapshot, Proxy, WorkloadKey};
 use weir_translate::translate;
 use weir_xds::core::Node;
 
-use crate::pilot::{ProxyStatus, Shared};
+use crate::shared::{ProxyStatus, Shared};
 use crate::workloads::registration::Registration;
 use crate::{node, resources};
 

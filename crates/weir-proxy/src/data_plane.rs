@@ -20,9 +20,6 @@ use crate::stats::requests::{Identity, Labels, Series, SeriesRegistry};
 use crate::worker;
 use crate::worker::world::{ProxyConfig, ProxyState, World};
 
-/// How long connections may go on whose listener or filter chain is gone: Istio's `drainDuration`.
-const DRAIN_DURATION: Duration = Duration::from_secs(45);
-
 /// Workers, and what they host.
 pub struct DataPlane {
     world: watch::Sender<Arc<World>>,
@@ -41,6 +38,15 @@ pub struct DataPlane {
 struct Hosted {
     status: watch::Receiver<Status>,
     follower: Task<()>,
+    /// Whether what the follower publishes still counts. A task that is aborted may be in the midst of publishing.
+    counts: Arc<AtomicBool>,
+}
+
+impl Hosted {
+    fn end(&self) {
+        self.counts.store(false, Ordering::Relaxed);
+        self.follower.abort();
+    }
 }
 
 /// A proxy instance to host.
@@ -51,6 +57,8 @@ pub struct ProxyOptions {
     pub node: Node,
     /// Who it is, as metrics name it.
     pub identity: Identity,
+    /// How long connections may go on whose listener or filter chain is gone: Istio's `drainDuration`.
+    pub drain_duration: Duration,
     /// Which variant of the protocol it speaks.
     pub protocol: Protocol,
     /// How the server is reached.
@@ -92,35 +100,46 @@ impl DataPlane {
 
     /// Hosts one more proxy instance; it follows its server on the runtime that this is called on.
     pub fn host(self: &Arc<Self>, options: ProxyOptions) {
-        let ProxyOptions { id, node, identity, protocol, connect } = options;
+        let ProxyOptions { id, node, identity, drain_duration, protocol, connect } = options;
         let mut state = State::new(id.clone(), self.registries.len(), self.sockets.clone());
         state.may_run_commands = self.may_run_commands.load(Ordering::Relaxed);
         let (status, watched) = watch::channel(Status::default());
         let (plane, name) = (Arc::downgrade(self), id.clone());
+        let counts = Arc::new(AtomicBool::new(true));
+        let still_counts = counts.clone();
         let publish = Box::new(move |config: ProxyConfig| {
             if let Some(plane) = plane.upgrade() {
-                plane.publish(&name, &identity, config);
+                let state = ProxyState { identity: identity.clone(), drain_duration, config: Arc::new(config) };
+                plane.publish(&name, state, &still_counts);
             }
         });
-        let follower = tokio::spawn(Follower::new(id.clone(), node, protocol, state, status, publish).run(connect));
-        let hosted = Hosted { status: watched, follower };
-        if let Some(old) = self.lock().insert(id, hosted) {
-            old.follower.abort();
+        if let Some(old) = self.lock().remove(&id) {
+            self.world.send_if_modified(|_| {
+                old.end();
+                false
+            });
         }
+        let follower = tokio::spawn(Follower::new(id.clone(), node, protocol, state, status, publish).run(connect));
+        self.lock().insert(id, Hosted { status: watched, follower, counts });
     }
 
     /// Hosts a proxy instance no longer. What it is doing may finish.
     pub fn remove(&self, id: &str) {
-        if let Some(hosted) = self.lock().remove(id) {
-            hosted.follower.abort();
-        }
-        self.world.send_modify(|world| drop(Arc::make_mut(world).proxies.remove(id)));
+        let hosted = self.lock().remove(id);
+        self.world.send_modify(|world| {
+            hosted.iter().for_each(Hosted::end);
+            Arc::make_mut(world).proxies.remove(id);
+        });
     }
 
-    fn publish(&self, id: &Arc<str>, identity: &Identity, config: ProxyConfig) {
-        self.world.send_modify(|world| {
-            let state = ProxyState { identity: identity.clone(), drain_duration: DRAIN_DURATION, config: Arc::new(config) };
-            Arc::make_mut(world).proxies.insert(id.clone(), state);
+    /// Tells the workers. Under the lock of the world, so that nothing comes back of a proxy that was removed meanwhile.
+    fn publish(&self, id: &Arc<str>, state: ProxyState, counts: &AtomicBool) {
+        self.world.send_if_modified(|world| {
+            let counts = counts.load(Ordering::Relaxed);
+            if counts {
+                Arc::make_mut(world).proxies.insert(id.clone(), state);
+            }
+            counts
         });
     }
 
@@ -164,7 +183,7 @@ impl DataPlane {
 
     /// Stops accepting, lets what is under way finish within a limit, and ends the workers. Blocks until then.
     pub fn drain(&self, limit: Duration) {
-        self.lock().values().for_each(|hosted| hosted.follower.abort());
+        self.lock().values().for_each(Hosted::end);
         self.world.send_modify(|world| Arc::make_mut(world).drain_until = Some(Instant::now() + limit));
         let workers = std::mem::take(&mut *self.workers.lock().unwrap_or_else(PoisonError::into_inner));
         for worker in workers {

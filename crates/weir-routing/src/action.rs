@@ -1,6 +1,5 @@
 //! What becomes of a request that a route matched.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,8 +7,8 @@ use http::HeaderName;
 use weir_xds::core::DataSource;
 use weir_xds::core::data_source::Specifier;
 use weir_xds::route::route::Action as XdsAction;
-use weir_xds::route::route_action::{ClusterNotFoundResponseCode, HostRewriteSpecifier, RequestMirrorPolicy, UpgradeConfig};
-use weir_xds::route::{DirectResponseAction, RetryPolicy as XdsRetryPolicy, RouteAction};
+use weir_xds::route::route_action::{ClusterNotFoundResponseCode, HostRewriteSpecifier, UpgradeConfig};
+use weir_xds::route::{DirectResponseAction, RouteAction};
 use weir_xds::values::std_duration;
 
 use crate::clusters::Clusters;
@@ -19,11 +18,9 @@ use crate::mirror::Mirror;
 use crate::rate_limits::{self, Owner, RateLimit};
 use crate::retry::RetryPolicy;
 use crate::rewrite::{PathRewrite, Redirect};
+use crate::shared::Shared;
 use crate::substitution::Substitution;
 use crate::timeouts::Timeouts;
-
-/// A cluster, by its position among the names of its virtual host.
-pub type ClusterIndex = u32;
 
 /// What becomes of a request.
 #[derive(Debug, Clone)]
@@ -90,49 +87,6 @@ pub enum HostRewrite {
     OfHeader(HeaderName),
     /// It becomes what a substitution makes of the path.
     OfPath(Box<Substitution>),
-}
-
-/// What the routes of one virtual host have in common, while they are compiled.
-#[derive(Debug, Default)]
-pub(crate) struct Shared {
-    /// The names of the clusters that they lead to, each once.
-    pub(crate) clusters: Vec<Arc<str>>,
-    known: HashMap<Arc<str>, ClusterIndex>,
-    /// The policy of routes that have none of their own.
-    default_retry: Option<Arc<RetryPolicy>>,
-    /// The copies of routes that ask for none of their own.
-    pub(crate) mirrors: Arc<[RequestMirrorPolicy]>,
-    /// No body that the proxy answers with may be longer.
-    max_body: usize,
-    /// The last policy, and what it was compiled from: most routes have the same.
-    retry: Option<(XdsRetryPolicy, Arc<RetryPolicy>)>,
-}
-
-impl Shared {
-    pub(crate) fn new(default_retry: Option<Arc<RetryPolicy>>, mirrors: Arc<[RequestMirrorPolicy]>, max_body: usize) -> Self {
-        Self { default_retry, mirrors, max_body, ..Default::default() }
-    }
-
-    fn retry(&mut self, policy: Option<&XdsRetryPolicy>) -> Result<Option<Arc<RetryPolicy>>, CompileError> {
-        let Some(policy) = policy else { return Ok(self.default_retry.clone()) };
-        if let Some((_, known)) = self.retry.as_ref().filter(|(written, _)| written == policy) {
-            return Ok(Some(known.clone()));
-        }
-        let compiled = Arc::new(RetryPolicy::compile(policy)?);
-        self.retry = Some((policy.clone(), compiled.clone()));
-        Ok(Some(compiled))
-    }
-
-    pub(crate) fn index(&mut self, name: &str) -> ClusterIndex {
-        if let Some(index) = self.known.get(name) {
-            return *index;
-        }
-        let name: Arc<str> = name.into();
-        let index = self.clusters.len() as ClusterIndex;
-        self.clusters.push(name.clone());
-        self.known.insert(name, index);
-        index
-    }
 }
 
 impl Action {

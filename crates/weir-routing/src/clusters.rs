@@ -6,12 +6,12 @@ use weir_xds::route::weighted_cluster::cluster_weight::HostRewriteSpecifier::Hos
 use weir_xds::route::weighted_cluster::{ClusterWeight, RandomValueSpecifier};
 use weir_xds::route::{RouteAction, WeightedCluster as XdsWeighted};
 
-use crate::action::{ClusterIndex, Shared};
 use crate::condition::Subject;
 use crate::error::CompileError;
 use crate::filters::Overrides;
 use crate::header_changes::HeaderChanges;
 use crate::request::RequestHead;
+use crate::shared::{ClusterIndex, Shared};
 
 /// The cluster of a route, or several with weights.
 #[derive(Debug, Clone)]

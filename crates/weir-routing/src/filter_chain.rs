@@ -45,8 +45,28 @@ pub struct FilterChains {
 
 type ByAddress = Choice<IpNet, ByServerName>;
 type ByServerName = Choice<Box<str>, ByTransport>;
-/// By whether it is TLS, then by application protocol.
-type ByTransport = Choice<bool, Choice<Box<[u8]>, usize>>;
+type ByTransport = Choice<Transport, ByProtocol>;
+type ByProtocol = Choice<Box<[u8]>, usize>;
+
+/// A transport protocol.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Transport {
+    Tls,
+    Plain,
+    /// One that no connection here has.
+    Other(Box<str>),
+}
+
+impl Transport {
+    fn compile(name: &str) -> Option<Self> {
+        match name {
+            "" => None,
+            "tls" => Some(Self::Tls),
+            "raw_buffer" => Some(Self::Plain),
+            other => Some(Self::Other(other.into())),
+        }
+    }
+}
 
 /// One stage of the sieve: what follows for each criterion, and for chains that name none.
 #[derive(Debug)]
@@ -93,19 +113,38 @@ impl FilterChains {
 
     fn add(&mut self, number: usize, chain: &FilterChain) -> Result<(), CompileError> {
         let none = FilterChainMatch::default();
-        let criteria = chain.filter_chain_match.as_ref().unwrap_or(&none);
-        refuse_unsupported(criteria)?;
-        let port = criteria.destination_port.and_then(|port| u16::try_from(port).ok());
-        let tls = match criteria.transport_protocol.as_str() {
-            "" => None,
-            "tls" => Some(true),
-            "raw_buffer" => Some(false),
-            other => return Err(CompileError::new("transport_protocol", format!("`{other}` is not known"))),
-        };
-        for range in or_any(criteria.prefix_ranges.iter().map(to_net).collect::<Result<_, _>>()?) {
-            for name in or_any(criteria.server_names.iter().map(|name| server_name_key(name)).collect()) {
-                for protocol in or_any(criteria.application_protocols.iter().map(|p| p.as_bytes().into()).collect()) {
-                    let protocols = self.ports.entry(port).entry(range).entry(name.clone()).entry(tls);
+        let FilterChainMatch {
+            destination_port,
+            prefix_ranges,
+            server_names,
+            transport_protocol,
+            application_protocols,
+            // Refused: who is to be kept apart would be let in.
+            direct_source_prefix_ranges,
+            source_type,
+            source_prefix_ranges,
+            source_ports,
+            // Envoy does not carry them out either, and refuses them.
+            address_suffix,
+            suffix_len,
+        } = chain.filter_chain_match.as_ref().unwrap_or(&none);
+        let unsupported = [
+            ("source_prefix_ranges", !source_prefix_ranges.is_empty()),
+            ("direct_source_prefix_ranges", !direct_source_prefix_ranges.is_empty()),
+            ("source_ports", !source_ports.is_empty()),
+            ("source_type", *source_type != 0),
+            ("address_suffix", !address_suffix.is_empty()),
+            ("suffix_len", suffix_len.is_some()),
+        ];
+        if let Some((field, _)) = unsupported.into_iter().find(|(_, used)| *used) {
+            return Err(CompileError::unsupported(field));
+        }
+        let port = destination_port.map(to_port).transpose()?;
+        let transport = Transport::compile(transport_protocol);
+        for range in or_any(prefix_ranges.iter().map(to_net).collect::<Result<_, _>>()?) {
+            for name in or_any(server_names.iter().map(|name| server_name_key(name)).collect::<Result<_, _>>()?) {
+                for protocol in or_any(application_protocols.iter().map(|p| p.as_bytes().into()).collect()) {
+                    let protocols = self.ports.entry(port).entry(range).entry(name.clone()).entry(transport.clone());
                     let free = match protocol {
                         Some(protocol) => protocols.named.insert(protocol, number).is_none(),
                         None => protocols.any.replace(Box::new(number)).is_none(),
@@ -131,7 +170,7 @@ impl FilterChains {
         let narrowest = addresses.named.iter().filter(|(net, _)| net.contains(&ip)).max_by_key(|(net, _)| net.prefix_len());
         let names = addresses.or_any(narrowest.map(|(_, names)| names))?;
         let transports = names.or_any(connection.server_name.and_then(|name| by_server_name(&names.named, name)))?;
-        let protocols = transports.or_any(transports.named.get(&connection.tls))?;
+        let protocols = transports.or_any(transports.named.get(if connection.tls { &Transport::Tls } else { &Transport::Plain }))?;
         let protocol = connection.application_protocols.iter().find_map(|protocol| protocols.named.get(*protocol));
         protocols.or_any(protocol).copied()
     }
@@ -143,9 +182,17 @@ fn or_any<K>(named: Vec<K>) -> Vec<Option<K>> {
 }
 
 /// The key of a server name: a wildcard is filed by its suffix with the dot.
-fn server_name_key(name: &str) -> Box<str> {
+fn server_name_key(name: &str) -> Result<Box<str>, CompileError> {
     let name = name.to_ascii_lowercase();
-    name.strip_prefix('*').unwrap_or(&name).into()
+    let key = name.strip_prefix('*').filter(|suffix| suffix.starts_with('.')).unwrap_or(&name);
+    if key.contains('*') {
+        return Err(CompileError::new("server_names", format!("`{name}` has a wildcard that does not stand for whole labels")));
+    }
+    Ok(key.into())
+}
+
+fn to_port(port: u32) -> Result<u16, CompileError> {
+    u16::try_from(port).ok().filter(|port| *port > 0).ok_or_else(|| CompileError::new("destination_port", format!("{port} is no port")))
 }
 
 /// An exact name first, then the wildcard with the longest suffix.
@@ -160,19 +207,6 @@ fn to_net(range: &CidrRange) -> Result<IpNet, CompileError> {
     let ip: IpAddr = range.address_prefix.parse().map_err(|_| wrong())?;
     let length = u8::try_from(range.prefix_len.unwrap_or(0)).map_err(|_| wrong())?;
     IpNet::new(ip, length).map(|net| net.trunc()).map_err(|_| wrong())
-}
-
-fn refuse_unsupported(criteria: &FilterChainMatch) -> Result<(), CompileError> {
-    let unsupported = [
-        ("source_prefix_ranges", !criteria.source_prefix_ranges.is_empty()),
-        ("direct_source_prefix_ranges", !criteria.direct_source_prefix_ranges.is_empty()),
-        ("source_ports", !criteria.source_ports.is_empty()),
-        ("source_type", criteria.source_type != 0),
-    ];
-    match unsupported.into_iter().find(|(_, used)| *used) {
-        Some((field, _)) => Err(CompileError::unsupported(field)),
-        None => Ok(()),
-    }
 }
 
 #[cfg(test)]
@@ -241,5 +275,37 @@ mod tests {
         let filter_chains = vec![chain(names(&["a.test"])), chain(names(&["b.test", "a.test"]))];
         let error = FilterChains::compile(&Listener { filter_chains, ..Default::default() }).expect_err("twice");
         assert!(error.to_string().starts_with("filter_chains[1]"), "{error}");
+    }
+
+    #[test]
+    fn a_chain_for_another_transport_takes_no_connection() {
+        let quic = FilterChainMatch { transport_protocol: "quic".into(), ..Default::default() };
+        let chains = compile(vec![quic, names(&["a.test"])], false);
+        assert_eq!(chains.find(&connection("10.0.0.1:80", None, &[])), None);
+        assert_eq!(chains.find(&connection("10.0.0.1:80", Some("a.test"), &[])), Some(Chain::Numbered(1)));
+    }
+
+    #[test]
+    fn conditions_that_are_not_understood_let_nobody_in() {
+        let port = |port| FilterChainMatch { destination_port: Some(port), ..Default::default() };
+        let range = CidrRange { address_prefix: "10.0.0.0".into(), prefix_len: Some(8) };
+        let cases = [
+            // A port that is none must not stand for all ports.
+            (port(0), "destination_port"),
+            (port(65_536), "destination_port"),
+            (names(&["*a.test"]), "server_names"),
+            (names(&["a.*"]), "server_names"),
+            (names(&["*"]), "server_names"),
+            (FilterChainMatch { source_type: 1, ..Default::default() }, "source_type"),
+            (FilterChainMatch { source_ports: vec![1], ..Default::default() }, "source_ports"),
+            (FilterChainMatch { source_prefix_ranges: vec![range.clone()], ..Default::default() }, "source_prefix_ranges"),
+            (FilterChainMatch { direct_source_prefix_ranges: vec![range], ..Default::default() }, "direct_source_prefix_ranges"),
+            (FilterChainMatch { address_suffix: "1".into(), ..Default::default() }, "address_suffix"),
+            (FilterChainMatch { suffix_len: Some(8), ..Default::default() }, "suffix_len"),
+        ];
+        for (criteria, field) in cases {
+            let error = FilterChains::compile(&Listener { filter_chains: vec![chain(criteria)], ..Default::default() }).expect_err(field);
+            assert_eq!(error.path, format!("filter_chains[0].filter_chain_match.{field}"));
+        }
     }
 }

@@ -93,12 +93,12 @@ pub fn append(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue, in
     }
 }
 
-/// Makes one header of several, if there are several.
+/// Makes one header of several, if there are several; the empty ones among them say nothing.
 pub fn join(headers: &mut HeaderMap, name: &HeaderName, between: &[u8]) {
     if headers.get_all(name).iter().nth(1).is_none() {
         return;
     }
-    let values: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+    let values: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).filter(|value| !value.is_empty()).collect();
     if let Ok(joined) = HeaderValue::from_bytes(&values.join(between)) {
         headers.insert(name, joined);
     }

@@ -6,10 +6,10 @@ use weir_xds::envoy::config::common::mutation_rules::v3::header_mutation::Action
 use weir_xds::route::route_action::RequestMirrorPolicy;
 use weir_xds::values::millionths;
 
-use crate::action::Shared;
 use crate::clusters::ClusterChoice;
 use crate::error::CompileError;
 use crate::header_changes::HeaderChanges;
+use crate::shared::Shared;
 
 /// A copy of a request that is sent on without waiting for an answer.
 #[derive(Debug, Clone)]

@@ -117,6 +117,10 @@ fn without_parameters(path: &str) -> Cow<'_, str> {
 }
 
 fn merge_slashes(path: &str) -> String {
+    // Envoy keeps the first and the last slash of a path that has nothing else.
+    if path.bytes().all(|byte| byte == b'/') {
+        return "//".to_owned();
+    }
     let mut merged = String::with_capacity(path.len());
     for letter in path.chars() {
         if letter != '/' || !merged.ends_with('/') {
@@ -161,7 +165,7 @@ fn unescape(path: &str) -> Result<String, Refused> {
             None => {
                 match byte {
                     b'\\' => out.push('/'),
-                    b'"' | b'<' | b'>' | b'`' | b'{' | b'}' | 0x80.. => out.push_str(&format!("%{byte:02X}")),
+                    b'"' | b'<' | b'>' | b'`' | b'{' | b'|' | b'}' | 0x80.. => out.push_str(&format!("%{byte:02X}")),
                     _ => out.push(byte as char),
                 }
                 i += 1;

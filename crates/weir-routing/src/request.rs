@@ -68,11 +68,12 @@ pub fn told_scheme(headers: &HeaderMap, edge: bool, trusted_hops: u32) -> Option
     if edge && trusted_hops == 0 {
         return None;
     }
-    match headers.get("x-forwarded-proto")?.as_bytes() {
-        b"http" => Some("http"),
-        b"https" => Some("https"),
-        _ => None,
-    }
+    known_scheme(headers.get("x-forwarded-proto")?.as_bytes())
+}
+
+/// The scheme of HTTP that a text is, in whatever case.
+pub fn known_scheme(text: &[u8]) -> Option<&'static str> {
+    ["http", "https"].into_iter().find(|scheme| text.eq_ignore_ascii_case(scheme.as_bytes()))
 }
 
 #[cfg(test)]

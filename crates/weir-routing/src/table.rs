@@ -11,9 +11,10 @@ use weir_xds::route::route_action::RequestMirrorPolicy;
 use weir_xds::route::virtual_host::TlsRequirementType;
 use weir_xds::route::{Route as XdsRoute, RouteConfiguration, RouteMatch, VirtualHost as XdsVirtualHost};
 
-use crate::action::{Action, Shared};
+use crate::action::Action;
+use crate::clusters::WeightedCluster;
 use crate::error::CompileError;
-use crate::filters::Overrides;
+use crate::filters::{Levels, Overrides};
 use crate::header_changes::HeaderChanges;
 use crate::host_index::{HostIndex, without_port};
 use crate::matcher::RouteMatcher;
@@ -22,6 +23,7 @@ use crate::rate_limits::{self, Owner, RateLimit};
 use crate::request::RequestHead;
 use crate::retry::RetryPolicy;
 use crate::route_index::RouteIndex;
+use crate::shared::Shared;
 
 /// A compiled `RouteConfiguration`. Virtual hosts that did not change are shared with the table before it.
 #[derive(Debug)]
@@ -179,6 +181,18 @@ fn virtual_hosts(
 }
 
 impl RouteTable {
+    /// What is said of filters at each level that applies to a request: those that its route was found at, and the cluster
+    /// that was chosen among several.
+    pub fn filter_levels<'o>(
+        &'o self,
+        host: &'o VirtualHost,
+        route: Option<&'o Route>,
+        cluster: Option<&'o WeightedCluster>,
+    ) -> Levels<'o> {
+        let of_cluster = route.and(cluster).map(|cluster| &cluster.filters);
+        Levels::new([Some(&self.filters), Some(&host.filters), route.map(|route| &route.filters), of_cluster])
+    }
+
     /// Compiles a route configuration, taking over from `previous` what did not change.
     ///
     /// # Errors

@@ -5,18 +5,10 @@ use std::net::SocketAddr;
 
 use crate::peer::Peer;
 use crate::ports;
+use crate::protocol::Protocol;
 
 /// The client's workload: an address of this machine, so that `weir run` gives it a sidecar.
 pub(crate) const CLIENT_ADDRESS: &str = "127.0.0.10";
-
-/// What a service speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
-    /// HTTP/1.1.
-    Http,
-    /// Bytes.
-    Tcp,
-}
 
 /// Where the proxies of a mesh listen. No two meshes share a port.
 #[derive(Debug, Clone, Copy)]

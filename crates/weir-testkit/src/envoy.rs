@@ -18,19 +18,34 @@ struct Role {
 /// An Envoy and the file where it writes its admin interface's address.
 pub(crate) struct Envoy {
     pub process: Process,
-    admin: PathBuf,
+    pub admin: PathBuf,
 }
 
 impl Envoy {
     /// Where its admin interface is, as soon as it has one.
     pub fn admin(&self) -> Option<SocketAddr> {
-        fs::read_to_string(&self.admin).ok()?.trim().parse().ok()
+        read_admin(&self.admin)
     }
+}
+
+/// The address in the file where an Envoy writes it.
+pub(crate) fn read_admin(file: &Path) -> Option<SocketAddr> {
+    fs::read_to_string(file).ok()?.trim().parse().ok()
 }
 
 /// Starts the gateway and the client's sidecar, which follow the pilot at this address.
 pub(crate) fn start(pilot: SocketAddr, work: &Path) -> Vec<Envoy> {
     [gateway(), sidecar()].iter().map(|role| start_one(role, pilot, work)).collect()
+}
+
+/// Starts one Envoy that follows the ADS server at this address, as the client's sidecar would.
+pub(crate) fn start_lone(server: SocketAddr, work: &Path) -> Envoy {
+    start_one(&sidecar(), server, work)
+}
+
+/// What makes a proxy follow the ADS server at this address, as the client's sidecar would.
+pub(crate) fn bootstrap_of_sidecar(server: SocketAddr) -> String {
+    bootstrap(&sidecar(), server)
 }
 
 fn gateway() -> Role {

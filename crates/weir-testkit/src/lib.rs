@@ -9,7 +9,9 @@
 //! | [`DataPlane::Weir`] | one `weir run` | in the same process |
 //! | [`DataPlane::Envoy`] | one `weir pilot` | one `envoy` for the gateway, one for the client's sidecar |
 //!
-//! The applications are [`Peer`]s in the test's own process, so that a test can stop them, start them and hold their
+//! What no resource of Istio's asks for, such as a filter of Envoy's, is given to a [`LoneProxy`] of either data plane as [`Xds`].
+//!
+//! The applications are [`Peer`]s and [`Recorder`]s in the test's own process, so that a test can stop them, start them and hold their
 //! answers back. Nothing here waits for a time to pass: see [`until`].
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's helper fails by panicking")]
 
@@ -19,26 +21,36 @@ mod binaries;
 mod certificate;
 mod client;
 mod config;
+mod content;
 mod envoy;
 mod explain;
+mod lone;
 mod mesh;
 mod payload;
 mod peer;
 mod ports;
 mod process;
+mod protocol;
+mod recorder;
 mod seen;
 mod statistics;
 mod wait;
+mod xds;
 
 pub use bad_http2::{BadHttp2Peer, StreamAct};
 pub use bad_peer::{Act, BadPeer};
 pub use certificate::Certificate;
 pub use client::{Answer, Client, Heard, tcp_greeting, tls_greeting};
-pub use config::{Layout, Protocol, service_at, service_of};
+pub use config::{Layout, service_at, service_of};
+pub use content::{Content, Told, converse};
 pub use explain::explain;
+pub use lone::LoneProxy;
 pub use mesh::{DataPlane, LOG, MESH_CONFIG, Mesh};
-pub use peer::{BYTES, ECHO, HEALTH, HELD, LENGTH, Peer, RESPOND};
+pub use peer::{BYTES, ECHO, HEALTH, HELD, LENGTH, Peer, RESPOND, SPOKEN};
 pub use ports::free as free_port;
 pub use process::Process;
+pub use protocol::Protocol;
+pub use recorder::{Recorded, Recorder};
 pub use seen::Seen;
 pub use wait::{DEADLINE, until};
+pub use xds::{Xds, cluster, filter, http2_cluster, packed};

@@ -238,12 +238,12 @@ fn write(work: &Path, name: &str, text: &str) {
     fs::rename(draft, resources_of(work).join(name)).expect("a file can be renamed");
 }
 
-fn local(port: u16) -> SocketAddr {
+pub(crate) fn local(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
 /// Both proxies' admin interfaces tell by the status of `/ready`.
-async fn is_ready(admin: Option<SocketAddr>) -> bool {
+pub(crate) async fn is_ready(admin: Option<SocketAddr>) -> bool {
     let Some(admin) = admin else { return false };
     Client::new(admin, "admin").get("/ready", &[]).await.is_ok_and(|answer| answer.status == 200)
 }

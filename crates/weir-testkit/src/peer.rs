@@ -9,18 +9,21 @@ use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue};
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Request, Response};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
-use crate::config::Protocol;
+use crate::certificate::Certificate;
 use crate::payload::{self, Payload};
+use crate::protocol::Protocol;
 use crate::seen::Seen;
 use crate::wait::DEADLINE;
 
@@ -35,6 +38,8 @@ pub const LENGTH: &str = "/length";
 
 /// A request with this header is answered with its head, as it came: see [`Answer::seen`](crate::Answer::seen).
 pub const ECHO: &str = "x-echo";
+/// In this header a peer by TLS says what was agreed on, and for which server name.
+pub const SPOKEN: &str = "x-spoken";
 /// Each value of this header, `name: value`, becomes a header of the answer.
 pub const RESPOND: &str = "x-respond";
 
@@ -57,6 +62,7 @@ struct Serving {
 struct Application {
     name: String,
     protocol: Protocol,
+    tls: Option<TlsAcceptor>,
     held: watch::Sender<usize>,
     released: watch::Sender<bool>,
     ill: watch::Sender<bool>,
@@ -68,14 +74,23 @@ impl Peer {
         Self::new(name, Protocol::Http).await
     }
 
+    /// Starts an instance that answers HTTP by TLS; what it speaks is agreed on by ALPN, and told in each answer's [`SPOKEN`].
+    pub async fn https(name: &str, certificate: &Certificate, alpn: &[&str]) -> Self {
+        Self::with(name, Protocol::Http, Some(TlsAcceptor::from(certificate.server(alpn)))).await
+    }
+
     /// Starts an instance that says its name to each connection, and ends it.
     pub async fn tcp(name: &str) -> Self {
         Self::new(name, Protocol::Tcp).await
     }
 
     async fn new(name: &str, protocol: Protocol) -> Self {
+        Self::with(name, protocol, None).await
+    }
+
+    async fn with(name: &str, protocol: Protocol, tls: Option<TlsAcceptor>) -> Self {
         let (held, released, ill) = (watch::Sender::new(0), watch::Sender::new(false), watch::Sender::new(false));
-        let application = Application { name: name.to_owned(), protocol, held, released, ill };
+        let application = Application { name: name.to_owned(), protocol, tls, held, released, ill };
         let mut peer = Self { application, address: SocketAddr::new(own_address(), 0), serving: None };
         peer.start().await;
         peer
@@ -174,12 +189,39 @@ async fn serve(listener: TcpListener, peer: Application, mut stopped: oneshot::R
 impl Application {
     /// Speaks until the other side ends. That it goes away is nothing that a peer would complain of.
     async fn converse(self, stream: TcpStream) {
+        if let Some(tls) = self.tls.clone() {
+            if let Ok(stream) = tls.accept(stream).await {
+                self.converse_by_tls(stream).await;
+            }
+            return;
+        }
         match self.protocol {
             Protocol::Http => {
                 let service = service_fn(|request| self.answer(request));
                 let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
             }
             Protocol::Tcp => drop(self.greet(stream).await),
+        }
+    }
+
+    async fn converse_by_tls(self, stream: TlsStream<TcpStream>) {
+        let (_, session) = stream.get_ref();
+        let is_http2 = session.alpn_protocol() == Some(b"h2");
+        let spoken: HeaderValue = format!("{} for {}", if is_http2 { "h2" } else { "http/1.1" }, session.server_name().unwrap_or_default())
+            .parse()
+            .expect("it fits in a header");
+        let service = service_fn(move |request| {
+            let (peer, spoken) = (self.clone(), spoken.clone());
+            async move {
+                let mut response = peer.answer(request).await?;
+                response.headers_mut().insert(SPOKEN, spoken);
+                Ok::<_, Infallible>(response)
+            }
+        });
+        if is_http2 {
+            let _ = http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+        } else {
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         }
     }
 

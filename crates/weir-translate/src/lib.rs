@@ -8,6 +8,7 @@ mod cluster;
 mod context;
 mod destinations;
 mod endpoints;
+mod ingress;
 mod listener;
 mod locality;
 mod names;

@@ -41,7 +41,6 @@ fn of_object(object: &Object) -> Vec<Diagnostic> {
             visit(&object.node, &parts, &FieldPath::default(), &mut warn);
         }
     }
-    found.extend(probe_by_https(object));
     if let Spec::VirtualService(service) = &object.spec {
         found.extend(claims(service).map(|(path, message)| object.diagnostic(Severity::Warning, path, message)));
     }
@@ -67,15 +66,6 @@ fn claims(service: &VirtualService) -> impl Iterator<Item = (FieldPath, &'static
         );
         wanted.into_iter().chain(unwanted)
     })
-}
-
-/// A probe by HTTPS is not carried out: its instances count as healthy.
-fn probe_by_https(object: &Object) -> Option<Diagnostic> {
-    let Spec::WorkloadGroup(group) = &object.spec else { return None };
-    let http = group.probe.as_ref()?.http_get.as_ref()?;
-    let path = ["spec", "probe", "httpGet", "scheme"].into_iter().fold(FieldPath::default(), |path, key| path.key(key));
-    let found = || object.diagnostic(Severity::Warning, path, "not carried out yet: instances count as healthy");
-    http.scheme.eq_ignore_ascii_case("HTTPS").then(found)
 }
 
 /// A path for each place that may hold a policy.
@@ -115,23 +105,6 @@ mod tests {
         assert!(parsed.diagnostics.iter().all(|diagnostic| diagnostic.severity != Severity::Error), "{:?}", parsed.diagnostics);
         let findings = findings(&parsed.objects);
         findings.iter().map(|finding| format!("{} {}", finding.path, finding.place.as_ref().map_or(0, |place| place.span.line))).collect()
-    }
-
-    #[test]
-    fn a_probe_is_carried_out_unless_it_is_by_https() {
-        let group = |scheme: &str| {
-            format!(
-                "apiVersion: networking.istio.io/v1
-kind: WorkloadGroup
-metadata: {{name: a}}
-spec:
-  template: {{}}
-  probe: {{httpGet: {{port: 80, path: /, scheme: {scheme}}}}}
-"
-            )
-        };
-        assert_eq!(said(&group("HTTP")), Vec::<String>::new());
-        assert_eq!(said(&group("HTTPS")), ["spec.probe.httpGet.scheme 6"]);
     }
 
     #[test]

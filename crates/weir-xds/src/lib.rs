@@ -11,6 +11,7 @@ mod message;
 mod any;
 pub mod health;
 pub mod json;
+mod json_error;
 mod pool;
 mod redact;
 pub mod resource;

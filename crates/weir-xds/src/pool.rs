@@ -7,7 +7,7 @@ use bytes::Bytes;
 use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor, MessageDescriptor};
 
 use crate::Any;
-use crate::json::JsonError;
+use crate::json_error::JsonError;
 
 /// The type that packs another message.
 pub(crate) const ANY: &str = "google.protobuf.Any";

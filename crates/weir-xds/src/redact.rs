@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use prost::Message;
 use prost_reflect::{DeserializeOptions, DynamicMessage, Kind, ReflectMessage, SerializeOptions, Value};
 
-use crate::json::JsonError;
+use crate::json_error::JsonError;
 use crate::pool;
 
 /// What stands in a secret's place.

@@ -28,11 +28,15 @@ pub fn socket_address(ip: impl Into<String>, port: u16) -> Address {
     Address { address: Some(address::Address::SocketAddress(socket)) }
 }
 
-/// The host (an IP address or a name) and port of an address, if it is that of a socket.
+/// The host (an IP address or a name) and port of an address, if it is that of a TCP socket of this process's own network.
 pub fn host_and_port(address: &Address) -> Option<(&str, u16)> {
     let Some(address::Address::SocketAddress(socket)) = &address.address else { return None };
-    let Some(socket_address::PortSpecifier::PortValue(port)) = socket.port_specifier else { return None };
-    Some((&socket.address, u16::try_from(port).ok()?))
+    let SocketAddress { protocol, address, port_specifier, network_namespace_filepath, resolver_name: _, ipv4_compat: _ } = socket;
+    let Some(socket_address::PortSpecifier::PortValue(port)) = port_specifier else { return None };
+    if *protocol != socket_address::Protocol::Tcp as i32 || !network_namespace_filepath.is_empty() {
+        return None;
+    }
+    Some((address, u16::try_from(*port).ok()?))
 }
 
 /// The socket of an address, if it has an IP address.
@@ -101,5 +105,26 @@ pub fn metadata_text<'m>(metadata: &'m Metadata, namespace: &str, key: &str) -> 
     match metadata.filter_metadata.get(namespace)?.fields.get(key)?.kind.as_ref()? {
         Kind::StringValue(text) => Some(text),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_another_kind_is_none() {
+        let of = |change: fn(&mut SocketAddress)| {
+            let mut address = super::socket_address("10.0.0.1", 80);
+            if let Some(address::Address::SocketAddress(socket)) = &mut address.address {
+                change(socket);
+            }
+            to_socket_addr(&address).is_some()
+        };
+        assert!(of(|_| {}));
+        assert!(!of(|socket| socket.protocol = socket_address::Protocol::Udp as i32));
+        assert!(!of(|socket| socket.network_namespace_filepath = "/run/netns/other".into()));
+        assert!(!of(|socket| socket.port_specifier = Some(socket_address::PortSpecifier::PortValue(65_536))));
+        assert!(!of(|socket| socket.port_specifier = Some(socket_address::PortSpecifier::NamedPort("http".into()))));
     }
 }

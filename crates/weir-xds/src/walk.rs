@@ -5,7 +5,7 @@ use std::fmt;
 use prost_reflect::{DynamicMessage, MapKey, ReflectMessage, Value};
 
 use crate::Any;
-use crate::json::JsonError;
+use crate::json_error::JsonError;
 use crate::pool;
 
 /// Where a field stands, as in `filter_chains[0].filters[0].typed_config.route_config`. It lies on the stack of the walk and costs
@@ -73,6 +73,11 @@ impl SetField<'_> {
             value => value.as_u32(),
         };
         number == Some(u32::MAX)
+    }
+
+    /// The texts of a list of texts.
+    pub fn texts(&self) -> Vec<&str> {
+        self.value.as_list().unwrap_or_default().iter().filter_map(Value::as_str).collect()
     }
 }
 

@@ -3,12 +3,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::de::{self, Unknown};
-use super::node::{Entry, Node, Value};
-use super::yaml;
-use crate::diagnostic::{Diagnostic, FieldPath};
+use crate::diagnostic::Diagnostic;
+use crate::field_path::FieldPath;
+use crate::node::{Entry, Node, Value};
 use crate::resources::MeshConfig;
 use crate::source::{Source, Span};
+use crate::syntax::de::{self, Unknown};
+use crate::syntax::yaml;
 use crate::validate;
 
 impl MeshConfig {

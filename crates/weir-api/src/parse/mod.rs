@@ -1,17 +1,15 @@
 //! From a text to objects: documents are told apart, each becomes a tree with places ([`yaml`]), and each
-//! tree is given its type ([`de`], [`crate::object`]). A document that cannot be read is refused alone.
+//! tree is given its type ([`crate::object`]). A document that cannot be read is refused alone.
 
-pub mod de;
 mod mesh;
-pub mod node;
-pub mod yaml;
 
 use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, Severity};
+use crate::node::{Node, Value};
 use crate::object::{self, Object};
 use crate::source::{Place, Source};
-use node::{Node, Value};
+use crate::syntax::yaml;
 
 /// What a text held.
 #[derive(Debug, Default)]

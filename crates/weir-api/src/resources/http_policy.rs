@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::virtual_service::Destination;
+use super::destination::Destination;
 use super::{Duration, StringMatch};
 
 /// A share in percent.

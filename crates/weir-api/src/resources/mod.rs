@@ -4,6 +4,7 @@
 //! Where protobuf cannot tell an absent scalar from its zero, neither do these types; where absence means
 //! something, the field is an `Option`.
 
+pub mod destination;
 pub mod destination_rule;
 pub mod duration;
 pub mod envoy_filter;
@@ -17,6 +18,7 @@ pub mod protocol;
 pub mod proxy_config;
 pub mod service_entry;
 pub mod sidecar;
+pub mod spec;
 pub mod string_match;
 pub mod virtual_service;
 pub mod workload;
@@ -30,6 +32,7 @@ pub use protocol::Protocol;
 pub use proxy_config::ProxyConfig;
 pub use service_entry::ServiceEntry;
 pub use sidecar::Sidecar;
+pub use spec::Spec;
 pub use string_match::StringMatch;
 pub use virtual_service::VirtualService;
 pub use workload::{WorkloadEntry, WorkloadGroup};

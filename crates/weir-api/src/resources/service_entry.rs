@@ -5,9 +5,9 @@ use serde::Deserialize;
 use super::meta::Labels;
 use super::protocol::Protocol;
 use super::workload::WorkloadEntry;
-use crate::diagnostic::FieldPath;
-use crate::parse::de::{self, Unknown};
-use crate::parse::node::Node;
+use crate::field_path::FieldPath;
+use crate::node::Node;
+use crate::syntax::de::{self, Unknown};
 
 /// A service, inside or outside the mesh.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]

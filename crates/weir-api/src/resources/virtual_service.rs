@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+pub use super::destination::{Destination, PortSelector};
 use super::http_policy::{
     CorsPolicy, Headers, HttpDirectResponse, HttpFaultInjection, HttpMirrorPolicy, HttpRedirect, HttpRetry, HttpRewrite, Percent,
 };
@@ -49,33 +50,6 @@ impl VirtualService {
     pub fn has_no_routes(&self) -> bool {
         self.http.is_empty() && self.tls.is_empty() && self.tcp.is_empty()
     }
-}
-
-/// A service, or one of its subsets, as the target of traffic.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct Destination {
-    /// The service's name; a short one is of the rule's own namespace.
-    pub host: String,
-    /// A subset that a DestinationRule defines; empty for the whole service.
-    pub subset: String,
-    /// The service's port; it may be left away where the service has one only.
-    pub port: Option<PortSelector>,
-}
-
-impl Destination {
-    /// The port's number, if one is given.
-    pub fn port_number(&self) -> Option<u32> {
-        self.port.as_ref().map(|port| port.number)
-    }
-}
-
-/// A port, by number.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct PortSelector {
-    /// The number, 1 to 65535.
-    pub number: u32,
 }
 
 /// One rule for HTTP: when it matches, exactly one of `route`, `redirect`, `directResponse` and `delegate` is done.

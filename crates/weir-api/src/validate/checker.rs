@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::diagnostic::{Diagnostic, FieldPath, Segment};
+use crate::diagnostic::Diagnostic;
+use crate::field_path::{FieldPath, Segment};
 
 /// A walk through one resource.
 pub(super) struct Checker<'a> {

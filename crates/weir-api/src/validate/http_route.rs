@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::checker::Checker;
 use super::headers::{self, check_headers};
 use super::http_action::{check_cors, check_direct_response, check_fault, check_redirect, check_retries, check_rewrite};
-use super::virtual_service::{check_source, check_weights};
+use super::rule::{check_source, check_weights};
 use super::{hosts, preflight, values};
 use crate::resources::StringMatch;
 use crate::resources::virtual_service::{HttpMatchRequest, HttpRoute, HttpRouteDestination, jwt_claim};

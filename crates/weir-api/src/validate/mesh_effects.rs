@@ -1,7 +1,8 @@
 //! What of a mesh's configuration is read and checked, and changes nothing yet: each is told, none is silently passed over.
 
-use crate::diagnostic::{Diagnostic, FieldPath};
-use crate::parse::node::{Node, Value};
+use crate::diagnostic::Diagnostic;
+use crate::field_path::FieldPath;
+use crate::node::{Node, Value};
 
 /// Fields by their path, and what happens instead.
 const WITHOUT_EFFECT: &[(&str, &str)] = &[

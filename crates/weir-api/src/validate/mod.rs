@@ -17,6 +17,7 @@ mod mesh_effects;
 mod preflight;
 mod re2;
 mod reachable;
+mod rule;
 mod server_tls;
 mod service_entry;
 mod sidecar;
@@ -28,9 +29,10 @@ mod workload;
 mod written;
 
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::object::{Kind, Spec};
-use crate::parse::node::Node;
+use crate::kind::Kind;
+use crate::node::Node;
 use crate::resources::MeshConfig;
+use crate::resources::Spec;
 use crate::resources::meta::ObjectMeta;
 use checker::Checker;
 

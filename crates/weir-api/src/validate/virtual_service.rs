@@ -1,6 +1,7 @@
 //! Rules of VirtualService: hosts, gateways, and the rules for TLS and TCP. Those for HTTP stand in [`super::http_route`].
 
 use super::checker::Checker;
+use super::rule::{check_source, check_weights};
 use super::values::{self, Export};
 use super::{hosts, http_route, reachable};
 use crate::resources::VirtualService;
@@ -143,18 +144,6 @@ fn check_l4(c: &mut Checker<'_>, subnets: &[String], port: u32, labels: &Labels,
     check_source(c, port, labels, gateways, namespace);
 }
 
-/// Checks what all conditions have in common: the port, and who the client is.
-pub(super) fn check_source(c: &mut Checker<'_>, port: u32, labels: &Labels, gateways: &[String], namespace: &str) {
-    if port != 0 {
-        c.field("port", |c| values::check_port(c, port));
-    }
-    values::check_labels(c, "sourceLabels", labels);
-    c.each("gateways", gateways, |c, gateway| hosts::check_gateway_name(c, gateway));
-    if !namespace.is_empty() {
-        c.field("sourceNamespace", |c| hosts::check_label(c, namespace, "a namespace"));
-    }
-}
-
 fn check_destinations(c: &mut Checker<'_>, destinations: &[RouteDestination]) {
     if destinations.is_empty() {
         c.error_help("the rule leads nowhere", "add `route` with a destination");
@@ -164,21 +153,6 @@ fn check_destinations(c: &mut Checker<'_>, destinations: &[RouteDestination]) {
         None => c.error_help("the destination is missing", "add `destination` with a `host`"),
     });
     check_weights(c, destinations.iter().map(|route| route.weight));
-}
-
-/// Checks the weights of a rule's destinations.
-pub(super) fn check_weights(c: &mut Checker<'_>, weights: impl ExactSizeIterator<Item = i32>) {
-    let several = weights.len() > 1;
-    let mut sum = 0;
-    c.field("route", |c| {
-        for (index, weight) in weights.enumerate() {
-            sum += i64::from(weight);
-            c.item(index, |c| values::check_not_negative(c, "weight", weight));
-        }
-        if several && sum == 0 {
-            c.error_help("the weights add up to 0, so no destination gets anything", "give each destination its share as `weight`");
-        }
-    });
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Rules about what is written, and not about what it means: a typed resource cannot tell an empty list from none.
 
 use super::checker::Checker;
-use crate::object::Kind;
-use crate::parse::node::{Node, Value};
+use crate::kind::Kind;
+use crate::node::{Node, Value};
 
 /// Where a VirtualService has its rules.
 const RULES: &[&str] = &["http", "tls", "tcp"];

@@ -1,39 +1,148 @@
 //! What belongs to the client's connection alone (RFC 9110, 7.6.1).
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{StatusCode, Version};
 
-/// Takes away what belongs to the client's connection alone (RFC 9110, 7.6.1). Returns the protocol that the
-/// client wants to change to.
-pub(super) fn take(headers: &mut HeaderMap) -> Option<HeaderValue> {
-    let mut upgrade = None;
+use super::{Refusal, codec_error};
+use weir_routing::inline_headers::join;
+
+/// So many names may stand in `connection`.
+const MAX_NAMES: usize = 10;
+/// Who may not be taken away by a name in `connection`, and that such a name is refused.
+const PROTECTED: [&[u8]; 3] = [b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"];
+
+/// What the headers of a connection said.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Said {
+    /// The protocol that the client wants to change to.
+    pub(super) upgrade: Option<HeaderValue>,
+    /// Whether the connection is to be closed after this.
+    pub(super) close: bool,
+}
+
+/// Takes away what belongs to the client's connection alone (RFC 9110, 7.6.1). An upgrade keeps its `connection`, which goes to
+/// the instance with it.
+///
+/// # Errors
+/// If what it names must not be taken away.
+pub(super) fn take(headers: &mut HeaderMap, version: Version) -> Result<Said, Refusal> {
+    let mut said = Said { upgrade: None, close: says_close(headers, "proxy-connection") };
     if headers.contains_key(header::CONNECTION) {
-        let listed: Vec<String> = list(headers, &header::CONNECTION);
-        if listed.iter().any(|word| word == "upgrade") {
+        let names = words(headers, &header::CONNECTION);
+        check(&names)?;
+        if names.iter().any(|name| name == b"upgrade") {
+            join(headers, &header::UPGRADE, b",");
             // To `h2c` nobody need change: it is passed over.
-            upgrade = headers.get(header::UPGRADE).cloned().filter(|value| !value.as_bytes().eq_ignore_ascii_case(b"h2c"));
+            said.upgrade = headers.get(header::UPGRADE).cloned().filter(|value| !value.as_bytes().eq_ignore_ascii_case(b"h2c"));
         }
-        for name in listed.iter().filter(|name| !matches!(name.as_str(), "close" | "keep-alive" | "te")) {
-            headers.remove(name.as_str());
+        // What an upgrade names goes to the instance with it.
+        let gone = names.iter().filter(|_| said.upgrade.is_none());
+        for name in gone.filter(|name| !matches!(name.as_slice(), b"close" | b"keep-alive" | b"te" | b"upgrade" | b"connection")) {
+            if let Ok(name) = HeaderName::from_bytes(name) {
+                headers.remove(name);
+            }
         }
-        headers.remove(header::CONNECTION);
+        if said.upgrade.is_none() {
+            headers.remove(header::CONNECTION);
+        }
     }
-    for name in ["keep-alive", "proxy-connection", "http2-settings"] {
-        headers.remove(name);
+    headers.remove("keep-alive");
+    headers.remove("proxy-connection");
+    if version < Version::HTTP_2 {
+        headers.remove("http2-settings");
     }
     headers.remove(header::TRANSFER_ENCODING);
     headers.remove(header::UPGRADE);
-    if headers.contains_key(header::TE) {
-        let trailers = list(headers, &header::TE).iter().any(|word| word == "trailers");
-        headers.remove(header::TE);
-        if trailers {
-            headers.insert(header::TE, HeaderValue::from_static("trailers"));
-        }
+    settle_te(headers);
+    Ok(said)
+}
+
+fn check(names: &[Vec<u8>]) -> Result<(), Refusal> {
+    let forbidden = |name: &Vec<u8>| name.starts_with(b":") || PROTECTED.contains(&name.as_slice());
+    if names.len() > MAX_NAMES || names.iter().any(forbidden) {
+        return Err(codec_error(StatusCode::BAD_REQUEST, "http1.connection_header_rejected", "Bad Request"));
     }
-    upgrade
+    // Without its host a request has no place to go.
+    if names.iter().any(|name| name == b"host") {
+        return Err(super::refuse(StatusCode::BAD_REQUEST, "missing_host_header", ""));
+    }
+    Ok(())
+}
+
+/// Of the codings that the client takes only `trailers` is a proxy's matter.
+fn settle_te(headers: &mut HeaderMap) {
+    let Some(first) = headers.get(header::TE) else { return };
+    let empty = first.is_empty() && headers.get_all(header::TE).iter().nth(1).is_none();
+    if empty {
+        return;
+    }
+    let values = headers.get_all(header::TE).iter();
+    let trailers = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).any(|word| word.trim_ascii() == b"trailers");
+    headers.remove(header::TE);
+    if trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+fn says_close(headers: &HeaderMap, name: &str) -> bool {
+    headers.get(name).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
 }
 
 /// The words of a header's lists, in lower case.
-fn list(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
-    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).map(|word| word.trim().to_ascii_lowercase()).filter(|word| !word.is_empty()).collect()
+fn words(headers: &HeaderMap, name: &HeaderName) -> Vec<Vec<u8>> {
+    let values = headers.get_all(name).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    values.map(|word| word.trim_ascii().to_ascii_lowercase()).filter(|word| !word.is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    #[test]
+    fn a_name_in_connection_takes_away_no_protected_header() {
+        for name in ["host", "x-own, Host", "x-forwarded-for", "X-Forwarded-Proto", "x-forwarded-host", ":path", "a,b,c,d,e,f,g,h,i,j,k"] {
+            let mut headers = headers(&[("connection", name), ("host", "a"), ("x-forwarded-for", "::1")]);
+            let refused = take(&mut headers, Version::HTTP_11).expect_err(name);
+            assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_connection_names_is_taken_away() {
+        let mut headers = headers(&[("connection", "close, x-own"), ("x-own", "1"), ("keep-alive", "5"), ("x-other", "1")]);
+        assert_eq!(take(&mut headers, Version::HTTP_11), Ok(Said::default()));
+        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-other"]);
+    }
+
+    #[test]
+    fn an_upgrade_keeps_its_connection() {
+        let mut one = headers(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")]);
+        let said = take(&mut one, Version::HTTP_11).expect("fine");
+        assert_eq!(said.upgrade, Some(HeaderValue::from_static("websocket")));
+        assert_eq!(one[header::CONNECTION], "keep-alive, Upgrade");
+        let mut two = headers(&[("connection", "upgrade"), ("upgrade", "websocket"), ("upgrade", "foo")]);
+        assert_eq!(take(&mut two, Version::HTTP_11).expect("fine").upgrade, Some(HeaderValue::from_static("websocket,foo")));
+        let mut none = headers(&[("connection", "upgrade, http2-settings"), ("upgrade", "h2c"), ("http2-settings", "AA")]);
+        assert_eq!(take(&mut none, Version::HTTP_11), Ok(Said::default()));
+        assert!(none.is_empty(), "{none:?}");
+    }
+
+    #[test]
+    fn of_te_only_trailers_stays() {
+        for (te, expected) in
+            [("trailers", Some("trailers")), ("gzip, trailers", Some("trailers")), ("gzip", None), ("Trailers", None), ("", Some(""))]
+        {
+            let mut headers = headers(&[("te", te)]);
+            settle_te(&mut headers);
+            assert_eq!(headers.get("te").and_then(|te| te.to_str().ok()), expected, "{te}");
+        }
+    }
 }

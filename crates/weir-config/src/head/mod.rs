@@ -4,21 +4,28 @@
 //! (<https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/headers>).
 
 mod authority;
+mod framing;
 mod hop_by_hop;
+mod method;
 mod path;
+mod raw;
+mod referer;
+pub mod trailers;
 mod trust;
+mod underscores;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
-use http::uri::PathAndQuery;
-use http::{Method, StatusCode, Version};
+use http::uri::{PathAndQuery, Uri};
+use http::{Extensions, Method, StatusCode, Version};
 use weir_routing::RequestHead;
 use weir_routing::inline_headers::{self, join};
 
 use crate::http::HttpConfig;
-pub use trust::REQUEST_ID;
+pub use trust::{REQUEST_ID, append as append_to};
+pub use underscores::Underscores;
 
 /// What the rules of a head look at of the client's connection.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +34,10 @@ pub struct Client {
     pub remote: SocketAddr,
     /// Whether it came by TLS.
     pub tls: bool,
+    /// The port that it connected to.
+    pub local_port: u16,
+    /// An address by which others know this machine: what a client on this machine is called to them.
+    pub own: IpAddr,
 }
 
 /// A request's head.
@@ -44,12 +55,30 @@ pub struct Head {
     pub upgrade: Option<HeaderValue>,
     /// What chance gave it, once for all decisions.
     pub random: u64,
+    /// Whether the client's connection is to be closed after the answer.
+    pub close: bool,
+    /// Whether its host is a list: no route may take one of them for the one that was meant.
+    pub several_hosts: bool,
+    /// Whether the proxy before us tells no scheme: then no route is found, as in Envoy.
+    pub without_scheme: bool,
+    /// How its headers were spelled, where they are to stay so.
+    pub letter_case: Extensions,
 }
 
 impl Default for Head {
     fn default() -> Self {
-        let (headers, path) = (HeaderMap::new(), PathAndQuery::from_static("/"));
-        Self { method: Method::GET, path, scheme: "http", headers, upgrade: None, random: 0 }
+        Self {
+            method: Method::GET,
+            path: PathAndQuery::from_static("/"),
+            scheme: "http",
+            headers: HeaderMap::new(),
+            upgrade: None,
+            close: false,
+            several_hosts: false,
+            without_scheme: false,
+            letter_case: Extensions::new(),
+            random: 0,
+        }
     }
 }
 
@@ -77,7 +106,7 @@ impl Head {
     }
 }
 
-/// Why a request is refused before it is routed.
+/// Why a request is refused before it is routed. The connection of HTTP/1.1 that it came by is closed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The status code.
@@ -86,40 +115,117 @@ pub struct Refusal {
     pub details: &'static str,
     /// The body, if there is one.
     pub body: &'static str,
-    /// Whether it is said to access logs: what the codec refuses is not.
-    pub logged: bool,
+    /// Whether it is against the rules of the protocol, and not only against ours.
+    pub malformed: bool,
 }
 
-const fn refuse(status: StatusCode, details: &'static str, body: &'static str, logged: bool) -> Refusal {
-    Refusal { status, details, body, logged }
+const fn refuse(status: StatusCode, details: &'static str, body: &'static str) -> Refusal {
+    Refusal { status, details, body, malformed: false }
+}
+
+const fn codec_error(status: StatusCode, details: &'static str, body: &'static str) -> Refusal {
+    Refusal { status, details, body, malformed: true }
 }
 
 /// Reads the head of a request. The second value is the client's address, as far as the proxies before us are
-/// believed. `random` gives random bits.
+/// believed. `raw` is the head as it was written, where that is known; `random` gives random bits.
 ///
 /// # Errors
-/// If it cannot be routed.
-pub fn read(parts: Parts, config: &HttpConfig, client: &Client, mut random: impl FnMut() -> u128) -> Result<(Head, SocketAddr), Refusal> {
-    let Parts { method, uri, version, mut headers, .. } = parts;
+/// If it cannot be routed; with what was read of it, for the log.
+pub fn read(
+    parts: Parts,
+    raw: Option<&[u8]>,
+    config: &HttpConfig,
+    client: &Client,
+    mut random: impl FnMut() -> u128,
+) -> Result<(Head, SocketAddr), (Refusal, Box<Head>)> {
+    let Parts { method, uri, version, headers, extensions, .. } = parts;
+    let mut head = Head { method, headers, letter_case: extensions, ..Head::default() };
+    if let Some(path) = uri.path_and_query() {
+        head.path = path.clone();
+    }
+    let checked = raw.map_or(Ok(()), |raw| raw::check(raw, version, &head.headers));
+    match checked.and_then(|()| settle(&mut head, &uri, version, config, client, &mut random)) {
+        Ok(remote) => Ok((head, remote)),
+        Err(refusal) => Err((refusal, Box::new(head))),
+    }
+}
+
+/// Makes of a head what routes and instances see. Returns the client's address.
+fn settle(
+    head: &mut Head,
+    uri: &Uri,
+    version: Version,
+    config: &HttpConfig,
+    client: &Client,
+    random: &mut impl FnMut() -> u128,
+) -> Result<SocketAddr, Refusal> {
+    check_size(head, uri, version, config)?;
+    let Head { method, headers, .. } = head;
     if version < Version::HTTP_11 && !config.http10 {
-        return Err(refuse(StatusCode::UPGRADE_REQUIRED, "low_version", "Upgrade Required", false));
+        return Err(codec_error(StatusCode::UPGRADE_REQUIRED, "low_version", "Upgrade Required"));
     }
-    authority::settle(&uri, &mut headers)?;
-    if method == Method::CONNECT {
-        return Err(refuse(StatusCode::NOT_FOUND, "route_not_found", "", true));
+    if version == Version::HTTP_2 && uri.scheme().is_none() && *method != Method::CONNECT {
+        return Err(codec_error(StatusCode::BAD_REQUEST, "http2.violation.of.messaging.rule", ""));
     }
-    let path = path::settle(&uri, &method, config)?;
-    let upgrade = hop_by_hop::take(&mut headers);
-    trust::take_internal(&mut headers, config.edge);
+    method::check(method, version, config)?;
+    framing::check(headers, version)?;
+    underscores::settle(headers, version, config.underscores)?;
+    if version < Version::HTTP_11
+        && !headers.contains_key(header::HOST)
+        && let Some(host) = &config.default_host
+    {
+        headers.insert(header::HOST, host.clone());
+    }
+    head.several_hosts = authority::settle(uri, version, headers, config, client)?;
+    if *method == Method::CONNECT {
+        return Err(refuse(StatusCode::NOT_FOUND, "route_not_found", ""));
+    }
+    authority::strip(method, headers, config, client);
+    head.path = path::settle(uri, method, config)?;
+    let said = hop_by_hop::take(headers, version)?;
+    (head.upgrade, head.close) = (said.upgrade, said.close);
+    trust::take_internal(headers, config.edge);
     if headers.keys_len() != headers.len() {
-        inline_headers::join_repeated(&mut headers, &inline_headers::REQUEST);
+        inline_headers::join_repeated(headers, &inline_headers::REQUEST);
         if version == Version::HTTP_2 {
             // Its crumbs are one cookie (RFC 9113, 8.2.3).
-            join(&mut headers, &header::COOKIE, b"; ");
+            join(headers, &header::COOKIE, b"; ");
         }
     }
-    let scheme = trust::settle_scheme(&mut headers, config, client);
-    let remote = trust::settle_client(&mut headers, config, client);
-    trust::settle_request_id(&mut headers, config, &mut random);
-    Ok((Head { method, path, scheme, headers, upgrade, random: random() as u64 }, remote))
+    referer::settle(headers);
+    head.scheme = trust::settle_scheme(headers, config, client, uri.scheme_str());
+    head.without_scheme = headers.get(&trust::FORWARDED_PROTO).is_some_and(HeaderValue::is_empty);
+    let remote = trust::settle_client(headers, config, client);
+    trust::settle_own(headers, config);
+    trust::settle_request_id(headers, config, &mut *random);
+    head.random = random() as u64;
+    Ok(remote)
+}
+
+/// HTTP/2 has no limit of its own; what HTTP/2 calls headers counts with the others.
+fn check_size(head: &Head, uri: &Uri, version: Version, config: &HttpConfig) -> Result<(), Refusal> {
+    let count = head.headers.len() + 3 + usize::from(uri.authority().is_some());
+    if version == Version::HTTP_2 && count > config.max_headers {
+        return Err(codec_error(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "http2.too_many_headers", ""));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_xds::hcm::{HttpConnectionManager, Rds, http_connection_manager::RouteSpecifier};
+
+    use super::*;
+
+    /// A connection manager as it is where nothing is said of it.
+    pub(super) fn config() -> HttpConfig {
+        let rds = RouteSpecifier::Rds(Rds::default());
+        HttpConfig::compile(&HttpConnectionManager { route_specifier: Some(rds), ..Default::default() }).expect("valid")
+    }
+
+    /// A client on another machine.
+    pub(super) fn client() -> Client {
+        Client { remote: SocketAddr::from(([198, 51, 100, 7], 1000)), tls: false, local_port: 8080, own: IpAddr::from([192, 0, 2, 2]) }
+    }
 }

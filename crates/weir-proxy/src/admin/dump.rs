@@ -21,9 +21,7 @@ pub fn config_dump(plane: &DataPlane, ids: &[Arc<str>], include_eds: bool) -> Va
 
 fn of_proxy(status: &Status, include_eds: bool) -> Value {
     let resources = |kind: ResourceType, field: &str| -> Vec<Value> {
-        let mut named: Vec<_> = status.raw.get(&kind).into_iter().flatten().collect();
-        named.sort_by_key(|(name, _)| *name);
-        named.into_iter().map(|(_, body)| json!({ field: value(body) })).collect()
+        status.received.of(kind).iter().map(|(_, body)| json!({ field: value(body) })).collect()
     };
     let listeners: Vec<Value> = resources(ResourceType::Listener, "listener")
         .into_iter()
@@ -58,7 +56,6 @@ fn value(body: &Any) -> Value {
 
 /// Only the names: what is in them is nobody's business.
 fn secrets(status: &Status) -> Vec<Value> {
-    let mut names: Vec<&Arc<str>> = status.raw.get(&ResourceType::Secret).into_iter().flatten().map(|(name, _)| name).collect();
-    names.sort();
-    names.into_iter().map(|name| json!({ "name": &**name, "secret": "[redacted]" })).collect()
+    let secrets = status.received.of(ResourceType::Secret);
+    secrets.iter().map(|(name, _)| json!({ "name": &**name, "secret": "[redacted]" })).collect()
 }

@@ -165,13 +165,13 @@ fn statistics(plane: &DataPlane) -> String {
     let mut families = Families::default();
     for id in plane.ids() {
         let Some(config) = plane.config(&id) else { continue };
-        for (name, cluster) in &config.clusters {
+        for (name, cluster) in config.clusters.iter() {
             families.cluster(&id, name, cluster);
             if cluster.policy.health_check.is_some() {
                 families.health_checks(&id, name, checks::passing(&cluster.hosts), &cluster.stats.health_checks);
             }
         }
-        for open in &config.listeners {
+        for open in config.listeners.iter() {
             families.listener(&id, &open.listener.name, &open.stats);
         }
         if let Some(status) = plane.status(&id) {

@@ -2,10 +2,9 @@
 
 use std::error::Error as _;
 
-use ::http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use ::http::uri::{Authority, PathAndQuery, Uri};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tonic::metadata::MetadataMap;
 use tonic_prost::ProstCodec;
@@ -14,6 +13,9 @@ use weir_ads::grpc::Channel;
 use super::checker::CheckedHost;
 use super::failure::{CheckFailure, Result};
 use weir_config::health_check::GrpcMethodPolicy;
+
+use crate::tls::client::Offer;
+use crate::upstream::transport::Transport;
 
 const CHECK: &str = "/grpc.health.v1.Health/Check";
 
@@ -54,7 +56,7 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    async fn open(stream: TcpStream) -> Result<Self> {
+    async fn open(stream: Transport) -> Result<Self> {
         let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.map_err(CheckFailure::network)?;
         Ok(Self { channel: Channel::new(sender), driver: tokio::spawn(async move { drop(connection.await) }) })
     }
@@ -64,11 +66,11 @@ impl Connection {
 pub(super) async fn check(policy: &GrpcMethodPolicy, instance: &CheckedHost, kept: &mut Option<Connection>) -> Result {
     let connection = match kept.take().filter(|kept| !kept.driver.is_finished()) {
         Some(kept) => kept,
-        None => Connection::open(instance.connect().await?).await?,
+        None => Connection::open(instance.connect(Offer::Http2).await?).await?,
     };
     let authority = Authority::try_from(instance.authority(policy.authority.as_ref()));
     let mut origin = ::http::uri::Parts::default();
-    origin.scheme = Some(Scheme::HTTP);
+    origin.scheme = Some(instance.scheme());
     origin.authority = Some(authority.map_err(|_| CheckFailure::network("its name is no authority"))?);
     origin.path_and_query = Some(PathAndQuery::from_static("/"));
     let origin = Uri::from_parts(origin).map_err(CheckFailure::network)?;

@@ -3,20 +3,22 @@
 use std::ops::Range;
 
 use ::http::header::HOST;
-use ::http::uri::{Authority, Scheme, Uri};
+use ::http::uri::{Authority, Uri};
 use ::http::{HeaderValue, Request, Version};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use super::checker::CheckedHost;
 use super::failure::{CheckFailure, CheckFailureKind, Result};
 use super::payload;
 use weir_config::health_check::HttpMethodPolicy;
+
+use crate::tls::client::Offer;
+use crate::upstream::transport::Transport;
 
 type Body = Full<Bytes>;
 
@@ -38,7 +40,7 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    async fn open(stream: TcpStream, http2: bool) -> Result<Self> {
+    async fn open(stream: Transport, http2: bool) -> Result<Self> {
         if http2 {
             let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.map_err(CheckFailure::network)?;
             return Ok(Self { sender: Sender::Http2(sender), driver: tokio::spawn(async move { drop(connection.await) }) });
@@ -73,7 +75,10 @@ async fn reusable(kept: Option<Connection>) -> Option<Connection> {
 pub(super) async fn check(policy: &HttpMethodPolicy, instance: &CheckedHost, kept: &mut Option<Connection>) -> Result {
     let mut connection = match reusable(kept.take()).await {
         Some(connection) => connection,
-        None => Connection::open(instance.connect().await?, policy.http2).await?,
+        None => {
+            let offer = if policy.http2 { Offer::Http2 } else { Offer::Http1 };
+            Connection::open(instance.connect(offer).await?, policy.http2).await?
+        }
     };
     let response = connection.send(request(policy, instance)?).await.map_err(CheckFailure::network)?;
     let status = response.status();
@@ -97,7 +102,7 @@ fn request(policy: &HttpMethodPolicy, instance: &CheckedHost) -> Result<Request<
     *request.headers_mut() = policy.headers.clone();
     if policy.http2 {
         let mut parts = policy.path.clone().into_parts();
-        parts.scheme = Some(Scheme::HTTP);
+        parts.scheme = Some(instance.scheme());
         parts.authority = Some(Authority::try_from(authority).map_err(|_| CheckFailure::network("its name is no authority"))?);
         *request.uri_mut() = Uri::from_parts(parts).map_err(CheckFailure::network)?;
         *request.version_mut() = Version::HTTP_2;

@@ -27,6 +27,7 @@ use weir_config::health_check::HealthCheckPolicy;
 
 use crate::cluster::Cluster;
 use crate::cluster::host::{Host, Hosts};
+use crate::tls::transports::Transports;
 use checker::Checker;
 pub use checker::Told;
 
@@ -34,6 +35,7 @@ pub use checker::Told;
 #[derive(Default)]
 pub struct Checks {
     policy: Option<Arc<HealthCheckPolicy>>,
+    transports: Arc<Transports>,
     running: HashMap<SocketAddr, Running>,
     /// Whether every instance has been checked once; what comes later does not undo that.
     warm: bool,
@@ -57,6 +59,10 @@ impl Checks {
     /// Checks just the instances that the cluster has now. Those that it had before keep their checks and their state,
     /// others are unhealthy until they have passed.
     pub fn follow(&mut self, cluster: &Arc<Cluster>, before: &Hosts, told: &Told) {
+        if !Arc::ptr_eq(&self.transports, &cluster.transports) {
+            self.running.clear();
+            self.transports = cluster.transports.clone();
+        }
         if self.policy != cluster.policy.health_check {
             self.running.clear();
             self.policy.clone_from(&cluster.policy.health_check);
@@ -75,7 +81,7 @@ impl Checks {
             if self.running.contains_key(&address) {
                 continue;
             }
-            if !instances(before).any(|known| Arc::ptr_eq(known, host)) {
+            if !before.contains(host) {
                 cluster.health.checked(host, false);
             }
             let is_known = Arc::new(AtomicBool::new(false));

@@ -92,6 +92,8 @@ mod tests {
             unhealthy_threshold: 3,
             healthy_threshold: 2,
             reuse_connection: true,
+            transport: None,
+            alpn: vec![],
             method: Method::Tcp(TcpMethodPolicy { send: Default::default(), receive: vec![] }),
             probe: None,
         }

@@ -1,24 +1,27 @@
 //! A check by a connection: that it can be made, or that certain bytes come over it.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use super::checker::CheckedHost;
 use super::failure::{CheckFailure, Result};
 use super::payload;
 use weir_config::health_check::TcpMethodPolicy;
 
+use crate::tls::client::Offer;
+use crate::upstream::transport::Transport;
+
 /// An instance that says so much, and not what is waited for, will not.
 const MAX_ANSWER: usize = 64 << 10;
 
 /// One check.
-pub(super) async fn check(policy: &TcpMethodPolicy, instance: &CheckedHost, kept: &mut Option<TcpStream>) -> Result {
+pub(super) async fn check(policy: &TcpMethodPolicy, instance: &CheckedHost, kept: &mut Option<Transport>) -> Result {
     // One that the other side has closed meanwhile says nothing of the instance.
-    let mut stream = match kept.take().filter(is_open) {
+    let mut stream = match reusable(kept.take()) {
         Some(stream) => stream,
-        None => instance.connect().await?,
+        None => instance.connect(Offer::Nothing).await?,
     };
     stream.write_all(&policy.send).await.map_err(CheckFailure::network)?;
+    stream.flush().await.map_err(CheckFailure::network)?;
     if policy.receive.is_empty() {
         // Only whether a connection can be made: the next check makes another one.
         return Ok(());
@@ -36,7 +39,7 @@ pub(super) async fn check(policy: &TcpMethodPolicy, instance: &CheckedHost, kept
     Ok(())
 }
 
-fn is_open(stream: &TcpStream) -> bool {
-    let mut byte = [0];
-    matches!(stream.try_read(&mut byte), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+fn reusable(kept: Option<Transport>) -> Option<Transport> {
+    let mut kept = kept?;
+    kept.is_quiet().then_some(kept)
 }

@@ -59,7 +59,7 @@ mod tests {
         let budget =
             RetryBudget { budget_percent: Some(Percent { value: percent }), min_retry_concurrency: Some(least), ..Default::default() };
         let thresholds = vec![Thresholds { max_retries: Some(u32::MAX), retry_budget: Some(budget), ..Default::default() }];
-        CircuitBreakers::compile(Some(&Xds { thresholds, ..Default::default() }))
+        CircuitBreakers::compile(Some(&Xds { thresholds, ..Default::default() })).expect("valid")
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! The instances of a cluster.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use weir_config::check_target::CheckTarget;
@@ -12,14 +13,17 @@ use weir_config::endpoints::{Assignment, EdsHealth, Endpoint, Locality};
 use weir_config::workload::Workload;
 
 use super::outlier::HostHealth;
+use crate::tls::transports::Said;
 
 /// One instance of a service. It lives as long as its address is in the cluster, whatever else changes.
 #[derive(Debug)]
 pub struct Host {
     /// Where it accepts.
     pub address: SocketAddr,
-    /// The name that its address came from, if it came from DNS.
+    /// Its name: the one that is given for it, else the one that its address came from.
     pub hostname: Option<Arc<str>>,
+    /// What it is known by on rings and in tables, if not by its address or name.
+    pub hash_key: Option<Arc<str>>,
     /// Which workload it is, as Istio's metrics name it.
     pub workload: Workload,
     /// Requests and connections that it is busy with, counted by all workers.
@@ -32,6 +36,8 @@ pub struct Host {
     healthy_from: AtomicU64,
     /// How its health is checked, where that is not as for all others.
     pub check: Option<Box<CheckTarget>>,
+    /// What is said of its transport.
+    pub transport: Said,
 }
 
 /// In place of a time that has not come.
@@ -41,7 +47,17 @@ impl Host {
     /// An instance that is added now.
     pub fn new(address: SocketAddr, hostname: Option<Arc<str>>, workload: Workload, now: Instant) -> Self {
         let (active, health) = (AtomicU32::new(0), HostHealth::default());
-        Self { address, hostname, workload, active, health, since: now, healthy_from: AtomicU64::new(0), check: None }
+        let (hash_key, healthy_from) = (None, AtomicU64::new(0));
+        Self { address, hostname, hash_key, workload, active, health, since: now, healthy_from, check: None, transport: Said::default() }
+    }
+
+    /// What it is known by on rings and in tables.
+    pub fn hash_key(&self, by_hostname: bool) -> Cow<'_, str> {
+        match (&self.hash_key, &self.hostname) {
+            (Some(key), _) => Cow::Borrowed(key),
+            (None, hostname) if by_hostname => Cow::Borrowed(hostname.as_deref().unwrap_or_default()),
+            _ => Cow::Owned(self.address.to_string()),
+        }
     }
 
     /// Whether its health is checked, in a cluster that does that.
@@ -134,6 +150,8 @@ pub struct Hosts {
     pub overprovisioning: u32,
     /// Whether the health of a priority goes by the weights of its instances, and not by their number.
     pub weighted_health: bool,
+    /// The positions by address, once somebody has asked for one.
+    pub(super) index: Arc<OnceLock<HashMap<SocketAddr, usize>>>,
 }
 
 /// The instances of a priority in one locality.
@@ -141,6 +159,8 @@ pub struct Hosts {
 pub struct LocalityHosts {
     /// The priority; 0 is the highest.
     pub priority: u32,
+    /// The number of its priority among those that have instances.
+    pub level: usize,
     /// The locality.
     pub locality: Locality,
     /// Its share, where localities are weighted.
@@ -165,16 +185,29 @@ impl Hosts {
         let mut found: BTreeMap<(u32, usize), Vec<WeightedHost>> = BTreeMap::new();
         for endpoint in &assignment.endpoints {
             let (addresses, hostname) = match endpoint.host.parse() {
-                Ok(ip) => (vec![ip], None),
-                Err(_) => (resolve(&endpoint.host), Some(Arc::<str>::from(endpoint.host.as_str()))),
+                Ok(ip) => (vec![ip], endpoint.hostname.clone()),
+                Err(_) => (resolve(&endpoint.host), endpoint.hostname.clone().or_else(|| Some(endpoint.host.as_str().into()))),
             };
-            let place = assignment.localities.get(endpoint.locality).map_or(0, |locality| locality.priority);
+            let locality = assignment.localities.get(endpoint.locality);
+            let said = Said {
+                endpoint: endpoint.transport.clone(),
+                locality: locality.map(|locality| locality.transport.clone()).unwrap_or_default(),
+            };
+            let place = locality.map_or(0, |locality| locality.priority);
             // One address is one instance, however often it is listed.
             for address in addresses.into_iter().map(|ip| SocketAddr::new(ip, endpoint.port)).filter(|address| seen.insert(*address)) {
-                let same = known
-                    .get(&address)
-                    .filter(|host| host.workload == endpoint.workload && host.hostname == hostname && host.check == endpoint.check);
-                let host = same.map_or_else(|| Arc::new(new_host(endpoint, address, hostname.clone(), now)), |host| Arc::clone(host));
+                let is_same = |host: &Host| {
+                    host.workload == endpoint.workload
+                        && host.hostname == hostname
+                        && host.hash_key == endpoint.hash_key
+                        && host.check == endpoint.check
+                        && host.transport == said
+                };
+                let same = known.get(&address).filter(|host| is_same(host));
+                let host = match same {
+                    Some(host) => Arc::clone(host),
+                    None => Arc::new(Host { transport: said.clone(), ..new_host(endpoint, address, hostname.clone(), now) }),
+                };
                 host.heed(endpoint.health, same.is_none(), now);
                 let of_locality = found.entry((place, endpoint.locality)).or_default();
                 of_locality.push(WeightedHost { host, weight: endpoint.weight, eds: endpoint.health });
@@ -184,41 +217,63 @@ impl Hosts {
     }
 
     fn in_order(assignment: &Assignment, found: BTreeMap<(u32, usize), Vec<WeightedHost>>) -> Self {
-        let (mut list, mut localities) = (vec![], vec![]);
+        let (mut list, mut localities): (Vec<WeightedHost>, Vec<LocalityHosts>) = (vec![], vec![]);
         for ((priority, locality), hosts) in found {
             let start = list.len();
             list.extend(hosts);
-            let locality = assignment.localities.get(locality).cloned().unwrap_or_default();
-            localities.push(LocalityHosts { priority, locality: locality.locality, weight: locality.weight, hosts: start..list.len() });
+            let place = assignment.localities.get(locality).cloned().unwrap_or_default();
+            let level = localities.last().map_or(0, |last| last.level + usize::from(last.priority != priority));
+            localities.push(LocalityHosts { priority, level, locality: place.locality, weight: place.weight, hosts: start..list.len() });
         }
         Self {
             list: list.into(),
             localities: localities.into(),
             overprovisioning: assignment.overprovisioning,
             weighted_health: assignment.weighted_health,
+            index: Arc::default(),
         }
+    }
+
+    /// Whether they are the same instances, and the same is said of them.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let Self { list, localities, overprovisioning, weighted_health, index: _ } = self;
+        let alike =
+            |one: &WeightedHost, two: &WeightedHost| Arc::ptr_eq(&one.host, &two.host) && (one.weight, one.eds) == (two.weight, two.eds);
+        (localities, overprovisioning, weighted_health) == (&other.localities, &other.overprovisioning, &other.weighted_health)
+            && list.len() == other.list.len()
+            && list.iter().zip(other.list.iter()).all(|(one, two)| alike(one, two))
+    }
+
+    /// The position of the instance at an address.
+    pub fn position(&self, address: SocketAddr) -> Option<usize> {
+        let by_address = || self.list.iter().enumerate().map(|(position, known)| (known.host.address, position)).collect();
+        self.index.get_or_init(by_address).get(&address).copied()
+    }
+
+    /// Whether an instance is among them.
+    pub fn contains(&self, host: &Host) -> bool {
+        let known = self.position(host.address).and_then(|position| self.list.get(position));
+        known.is_some_and(|known| std::ptr::eq(Arc::as_ptr(&known.host), host))
     }
 
     /// Where an instance is, by its position.
     pub fn locality(&self, position: usize) -> Option<&LocalityHosts> {
-        self.localities.iter().find(|locality| locality.hosts.contains(&position))
+        let next = self.localities.partition_point(|locality| locality.hosts.end <= position);
+        self.localities.get(next).filter(|locality| locality.hosts.contains(&position))
     }
 
     /// The number of its priority among those that have instances.
     pub fn level(&self, position: usize) -> usize {
-        let before = self.localities.iter().take_while(|locality| locality.hosts.end <= position);
-        let (mut level, own) = (0, self.locality(position).map(|locality| locality.priority));
-        let mut last = None;
-        for locality in before.filter(|locality| Some(locality.priority) != own) {
-            level += usize::from(last != Some(locality.priority));
-            last = Some(locality.priority);
-        }
-        level
+        self.locality(position).map_or(0, |locality| locality.level)
     }
 }
 
 fn new_host(endpoint: &Endpoint, address: SocketAddr, hostname: Option<Arc<str>>, now: Instant) -> Host {
-    Host { check: endpoint.check.clone(), ..Host::new(address, hostname, endpoint.workload.clone(), now) }
+    Host {
+        check: endpoint.check.clone(),
+        hash_key: endpoint.hash_key.clone(),
+        ..Host::new(address, hostname, endpoint.workload.clone(), now)
+    }
 }
 
 #[cfg(test)]
@@ -272,5 +327,45 @@ mod tests {
         let sick = build(&of(HealthStatus::Draining), Some(&well), after(15));
         let again = build(&of(HealthStatus::Unknown), Some(&sick), after(20));
         assert_eq!(again.list[0].host.healthy_for(after(23)).as_secs(), 13);
+    }
+
+    #[test]
+    fn of_many_instances_each_is_found_at_once() {
+        let at = |i: u32| lb_endpoint(&std::net::Ipv4Addr::from(0x0a00_0000 + i).to_string(), HealthStatus::Healthy);
+        // Each in a locality of its own.
+        let zones: Vec<String> = (0..20_000).map(|i| i.to_string()).collect();
+        let all = zones.iter().zip(0..).map(|(zone, i)| (i % 2, zone.as_str(), vec![at(i)])).collect();
+        let hosts = build(&assignment(all), None, Instant::now());
+        let started = Instant::now();
+        for (position, known) in hosts.list.iter().enumerate() {
+            assert_eq!(hosts.position(known.host.address), Some(position));
+            assert!(hosts.contains(&known.host));
+            assert_eq!(hosts.level(position), usize::from(position >= 10_000));
+        }
+        assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+        let other = Host::new(hosts.list[0].host.address, None, Workload::default(), Instant::now());
+        assert!(!hosts.contains(&other));
+    }
+
+    #[test]
+    fn what_is_said_again_is_the_same() {
+        let now = Instant::now();
+        let of = |health| assignment(vec![(0, "a", vec![lb_endpoint("10.0.0.1", health)])]);
+        let before = build(&of(HealthStatus::Healthy), None, now);
+        assert!(build(&of(HealthStatus::Healthy), Some(&before), now).is_same(&before));
+        assert!(!build(&of(HealthStatus::Degraded), Some(&before), now).is_same(&before));
+        assert!(!build(&assignment(vec![]), Some(&before), now).is_same(&before));
+    }
+
+    #[test]
+    fn an_instance_is_hashed_by_its_key_or_its_name_or_its_address() {
+        let of = |hostname: Option<&str>, hash_key: Option<&str>| {
+            let host = Host::new(SocketAddr::from(([10, 0, 0, 1], 80)), hostname.map(Into::into), Workload::default(), Instant::now());
+            let host = Host { hash_key: hash_key.map(Into::into), ..host };
+            [false, true].map(|by_hostname| host.hash_key(by_hostname).into_owned())
+        };
+        assert_eq!(of(Some("a"), Some("k")), ["k", "k"]);
+        assert_eq!(of(Some("a"), None), ["10.0.0.1:80", "a"]);
+        assert_eq!(of(None, None), ["10.0.0.1:80", ""]);
     }
 }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use weir_config::cluster::ClusterPolicy;
 
 use crate::stats::cluster::ClusterStats;
+use crate::tls::transports::Transports;
 use host::Hosts;
 use outlier::Health;
 use resources::Resources;
@@ -31,4 +32,6 @@ pub struct Cluster {
     pub health: Arc<Health>,
     /// What all workers use of it; kept while the cluster changes.
     pub resources: Arc<Resources>,
+    /// How its instances are spoken to.
+    pub transports: Arc<Transports>,
 }

@@ -4,8 +4,8 @@
 //! What every request does is a few atomic operations on its instance; everything else happens when one is left out, or
 //! comes back. Nothing of it is done for clusters without outlier detection.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use weir_config::outlier::{OutlierPolicy, Reason};
@@ -99,6 +99,8 @@ pub struct Health {
     checks: AtomicBool,
     /// Whether a passed active health check brings back who is left out.
     returns_when_checked: AtomicBool,
+    /// How many of the instances are left out; counted anew at each look, for instances come and go.
+    out: AtomicUsize,
     /// Held by who leaves an instance out or brings it back: not too many are out at once.
     deciding: Mutex<()>,
     /// How often instances were left out.
@@ -125,6 +127,7 @@ impl Default for Health {
             ejects: AtomicBool::new(true),
             checks: AtomicBool::new(true),
             returns_when_checked: AtomicBool::new(false),
+            out: AtomicUsize::new(0),
             deciding: Mutex::new(()),
             stats: OutlierStats::default(),
         }
@@ -164,7 +167,14 @@ impl Health {
                 health.failing.store(false, Ordering::Relaxed);
             }
         }
+        self.out.store(ejected(hosts), Ordering::Relaxed);
         self.changed();
+    }
+
+    /// Counts anew how many are left out: the instances are others now.
+    pub fn recount(&self, hosts: &Hosts) {
+        let _deciding = self.deciding();
+        self.out.store(ejected(hosts), Ordering::Relaxed);
     }
 
     /// Takes note of whether an instance passes its active health checks; to be told of every check. Whether that is new.
@@ -209,12 +219,11 @@ impl Health {
     /// Leaves an instance out, if that may be; for how long.
     fn eject(&self, hosts: &Hosts, host: &Host, reason: Reason, policy: &OutlierPolicy, now: impl Fn() -> Instant) -> Option<Duration> {
         let _deciding = self.deciding();
-        let is_known = hosts.list.iter().any(|known| std::ptr::eq(Arc::as_ptr(&known.host), host));
-        if host.health.is_ejected() || !is_known || !self.ejects.load(Ordering::Relaxed) {
+        if host.health.is_ejected() || !self.ejects.load(Ordering::Relaxed) || !hosts.contains(host) {
             return None;
         }
         self.stats.detected[reason as usize].fetch_add(1, Ordering::Relaxed);
-        if !policy.allows_one_more(ejected(hosts), hosts.list.len()) {
+        if !policy.allows_one_more(self.out.load(Ordering::Relaxed), hosts.list.len()) {
             self.stats.overflow.fetch_add(1, Ordering::Relaxed);
             return None;
         }
@@ -228,6 +237,7 @@ impl Health {
         health.times.store(times, Ordering::Relaxed);
         health.jitter.store(jitter, Ordering::Relaxed);
         health.ejected.store(self.time(now()), Ordering::Relaxed);
+        self.out.fetch_add(1, Ordering::Relaxed);
         self.changed();
         Some(policy.time_out(times) + Duration::from_millis(jitter))
     }
@@ -235,6 +245,8 @@ impl Health {
     /// The instance is used again. What it was charged with is forgotten.
     fn bring_back(&self, host: &Host, time: u64) {
         host.health.ejected.store(0, Ordering::Relaxed);
+        // One that is no longer among the instances was not counted.
+        let _ = self.out.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |out| out.checked_sub(1));
         host.health.returned.store(time, Ordering::Relaxed);
         host.health.reset(&Reason::ALL);
         self.changed();
@@ -269,6 +281,7 @@ impl Health {
                 tracing::info!(cluster, instance = %host.address, "used again");
             }
         }
+        self.out.store(ejected(hosts), Ordering::Relaxed);
     }
 }
 
@@ -278,177 +291,4 @@ pub fn ejected(hosts: &Hosts) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use weir_xds::cluster::OutlierDetection;
-    use weir_xds::values::duration;
-
-    use super::*;
-    use crate::cluster::balance::tests::hosts;
-
-    const BAD: Outcome = Outcome::Status(500);
-
-    /// The instances that are not left out.
-    fn usable(hosts: &Hosts) -> Vec<usize> {
-        (0..hosts.list.len()).filter(|position| hosts.list[*position].host.health.is_usable()).collect()
-    }
-
-    fn policy(detection: OutlierDetection) -> OutlierPolicy {
-        OutlierPolicy::compile(&detection).expect("valid")
-    }
-
-    fn report(health: &Health, hosts: &Hosts, position: usize, outcomes: &[Outcome], policy: &OutlierPolicy) {
-        for outcome in outcomes {
-            health.report("test", hosts, &hosts.list[position].host, *outcome, policy);
-        }
-    }
-
-    #[test]
-    fn five_errors_in_a_row_and_no_fewer() {
-        let (health, all) = (Health::default(), hosts(&[1; 10]));
-        let policy = policy(OutlierDetection::default());
-        report(&health, &all, 3, &[BAD, BAD, BAD, BAD, Outcome::Status(404), BAD, BAD, BAD, BAD], &policy);
-        assert_eq!(usable(&all).len(), 10);
-        report(&health, &all, 3, &[Outcome::Failed], &policy);
-        assert_eq!(usable(&all), [0, 1, 2, 4, 5, 6, 7, 8, 9]);
-        assert_eq!(health.version(), 1);
-        // A tenth of the instances is out: no more may be.
-        report(&health, &all, 4, &[BAD; 20], &policy);
-        assert_eq!(usable(&all).len(), 9);
-    }
-
-    #[test]
-    fn gateway_errors_and_failures_to_connect_may_be_counted_apart() {
-        let gateway = policy(OutlierDetection {
-            consecutive_5xx: Some(0),
-            consecutive_gateway_failure: Some(2),
-            enforcing_consecutive_gateway_failure: Some(100),
-            max_ejection_percent: Some(100),
-            ..Default::default()
-        });
-        let (health, all) = (Health::default(), hosts(&[1; 2]));
-        report(&health, &all, 0, &[Outcome::Status(500); 9], &gateway);
-        assert_eq!(usable(&all), [0, 1]);
-        report(&health, &all, 0, &[Outcome::Status(503), Outcome::TimedOut], &gateway);
-        assert_eq!(usable(&all), [1]);
-        let split = policy(OutlierDetection {
-            split_external_local_origin_errors: true,
-            consecutive_local_origin_failure: Some(2),
-            max_ejection_percent: Some(100),
-            ..Default::default()
-        });
-        let all = hosts(&[1; 2]);
-        report(&health, &all, 0, &[Outcome::Failed, Outcome::Status(200), Outcome::Failed], &split);
-        assert_eq!(usable(&all), [0, 1]);
-        report(&health, &all, 0, &[Outcome::Failed], &split);
-        assert_eq!(usable(&all), [1]);
-    }
-
-    #[test]
-    fn who_is_left_out_comes_back_and_is_left_out_longer_the_next_time() {
-        let seconds = |seconds| Some(duration(Duration::from_secs(seconds)));
-        let policy = policy(OutlierDetection {
-            consecutive_5xx: Some(2),
-            max_ejection_percent: Some(100),
-            base_ejection_time: seconds(30),
-            max_ejection_time: seconds(70),
-            interval: seconds(10),
-            ..Default::default()
-        });
-        let (health, all) = (Health::default(), hosts(&[1; 2]));
-        let (start, mut now) = (health.started, 0);
-        // For how many seconds it is left out, in intervals of 10.
-        let mut left_out = |pause: u64| {
-            now += pause;
-            (0..2).for_each(|_| health.report_at("test", &all, &all.list[1].host, BAD, &policy, || start + Duration::from_secs(now)));
-            let since = now;
-            while usable(&all) == [0] {
-                now += 10;
-                health.look_at("test", &all, &policy, start + Duration::from_secs(now));
-            }
-            now - since
-        };
-        assert_eq!([left_out(0), left_out(0), left_out(0), left_out(0)], [30, 60, 70, 70]);
-        // What it was charged with before does not count.
-        health.report("test", &all, &all.list[1].host, BAD, &policy);
-        assert_eq!(usable(&all), [0, 1]);
-        // Well for some intervals: it is trusted more.
-        (1..4).for_each(|interval| health.look_at("test", &all, &policy, start + Duration::from_secs(1000 + 10 * interval)));
-        assert_eq!(all.list[1].host.health.times.load(Ordering::Relaxed), 1);
-    }
-
-    #[test]
-    fn chance_makes_the_time_longer_if_that_is_wanted() {
-        let jitter = Some(duration(Duration::from_secs(1000)));
-        let policy = policy(OutlierDetection {
-            consecutive_5xx: Some(1),
-            max_ejection_percent: Some(100),
-            max_ejection_time_jitter: jitter,
-            ..Default::default()
-        });
-        let (health, all) = (Health::default(), hosts(&[1; 50]));
-        (0..50).for_each(|position| report(&health, &all, position, &[BAD], &policy));
-        health.look_at("test", &all, &policy, health.started + Duration::from_secs(29));
-        assert_eq!(usable(&all).len(), 0);
-        health.look_at("test", &all, &policy, health.started + Duration::from_secs(530));
-        assert!((5..45).contains(&usable(&all).len()), "{:?}", usable(&all));
-        health.look_at("test", &all, &policy, health.started + Duration::from_secs(1040));
-        assert_eq!(usable(&all).len(), 50);
-    }
-
-    #[test]
-    fn so_many_may_be_left_out_and_no_more() {
-        // Percent, whether one always may, instances, and how many of them are left out.
-        let cases = [(None, None, 4, 0), (None, None, 10, 1), (Some(50), None, 4, 2), (None, Some(true), 4, 1), (Some(100), None, 4, 4)];
-        for (max_ejection_percent, always_eject_one_host, instances, out) in cases {
-            let policy = policy(OutlierDetection { max_ejection_percent, always_eject_one_host, ..Default::default() });
-            let (health, all) = (Health::default(), hosts(&vec![1; instances]));
-            (0..instances).for_each(|position| report(&health, &all, position, &[BAD; 5], &policy));
-            assert_eq!(ejected(&all), out, "{policy:?}");
-            let count = |counters: &[AtomicU64]| counters.iter().map(|counter| counter.load(Ordering::Relaxed) as usize).sum::<usize>();
-            assert_eq!(count(&health.stats.detected), instances);
-            assert_eq!(count(&health.stats.enforced), out);
-            assert_eq!(count(std::slice::from_ref(&health.stats.overflow)), instances - out);
-        }
-    }
-
-    #[test]
-    fn a_passed_health_check_brings_back_unless_that_is_not_wanted() {
-        for wanted in [None, Some(false)] {
-            let policy = policy(OutlierDetection {
-                max_ejection_percent: Some(100),
-                successful_active_health_check_uneject_host: wanted,
-                ..Default::default()
-            });
-            let (health, all) = (Health::default(), hosts(&[1; 2]));
-            health.follow(Some(&policy), true, &all);
-            report(&health, &all, 0, &[BAD; 5], &policy);
-            let before = health.version();
-            assert!(!health.checked(&all.list[0].host, true));
-            assert_eq!((usable(&all).len() == 2, health.version() != before), (wanted.is_none(), wanted.is_none()));
-        }
-    }
-
-    #[test]
-    fn without_a_policy_nobody_stays_left_out() {
-        let (health, all) = (Health::default(), hosts(&[1; 2]));
-        report(&health, &all, 0, &[BAD; 5], &policy(OutlierDetection { max_ejection_percent: Some(100), ..Default::default() }));
-        health.checked(&all.list[1].host, false);
-        health.follow(None, true, &all);
-        assert_eq!(usable(&all), [0]);
-        health.follow(None, false, &all);
-        assert_eq!(usable(&all), [0, 1]);
-        // Who has not heard of the change yet changes nothing.
-        report(&health, &all, 0, &[BAD; 5], &policy(OutlierDetection { max_ejection_percent: Some(100), ..Default::default() }));
-        assert!(!health.checked(&all.list[1].host, false));
-        assert_eq!(usable(&all), [0, 1]);
-    }
-
-    #[test]
-    fn a_longest_time_below_the_shortest_is_refused() {
-        let max_ejection_time = Some(duration(Duration::from_secs(29)));
-        assert!(OutlierPolicy::compile(&OutlierDetection { max_ejection_time, ..Default::default() }).is_err());
-        let base_ejection_time = Some(duration(Duration::from_secs(400)));
-        let policy = policy(OutlierDetection { base_ejection_time, ..Default::default() });
-        assert_eq!(policy.time_out(2).as_secs(), 400);
-    }
-}
+mod tests;

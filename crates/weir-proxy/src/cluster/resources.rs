@@ -85,8 +85,9 @@ mod tests {
 
     #[test]
     fn a_limit_holds_until_something_is_given_back() {
-        let thresholds = vec![Thresholds { max_connections: Some(2), max_requests: Some(u32::MAX), ..Default::default() }];
-        let breakers = CircuitBreakers::compile(Some(&XdsCircuitBreakers { thresholds, ..Default::default() }));
+        let thresholds =
+            vec![Thresholds { max_connections: Some(2), max_requests: Some(u32::MAX), max_retries: Some(u32::MAX), ..Default::default() }];
+        let breakers = CircuitBreakers::compile(Some(&XdsCircuitBreakers { thresholds, ..Default::default() })).expect("valid");
         let resources = Arc::new(Resources::default());
         let take = |resource| resources.take(&breakers, resource).map(|permit| permit.is_some());
         assert_eq!((take(Resource::Requests), take(Resource::Retries)), (Ok(false), Ok(false)));

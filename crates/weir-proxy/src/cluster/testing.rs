@@ -21,5 +21,5 @@ pub(crate) fn assignment(localities: Vec<(u32, &str, Vec<LbEndpoint>)>) -> Assig
         ..Default::default()
     };
     let endpoints = localities.into_iter().map(locality).collect();
-    Assignment::compile(&ClusterLoadAssignment { endpoints, ..Default::default() })
+    Assignment::compile(&ClusterLoadAssignment { endpoints, ..Default::default() }).expect("valid")
 }

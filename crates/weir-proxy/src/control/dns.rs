@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use hickory_resolver::TokioResolver;
+use hickory_resolver::config::LookupIpStrategy;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -53,7 +54,12 @@ impl Drop for Names {
 }
 
 async fn keep_resolving(name: String, results: mpsc::Sender<Resolved>) {
-    let resolver = match TokioResolver::builder_tokio().and_then(|builder| builder.build()) {
+    let resolver = TokioResolver::builder_tokio().and_then(|mut builder| {
+        // Which addresses count is the cluster's to say.
+        builder.options_mut().ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+        builder.build()
+    });
+    let resolver = match resolver {
         Ok(resolver) => resolver,
         Err(error) => {
             tracing::error!(%error, "the system's name service cannot be used; {name} is not resolved");

@@ -13,6 +13,8 @@ use weir_xds::core::Node;
 use weir_xds::resource::ResourceType;
 
 use super::dns::{Names, Resolved};
+use super::received::Received;
+use super::refusal::Refusal;
 use super::state::State;
 use weir_config::unsupported;
 
@@ -21,7 +23,7 @@ use crate::worker::world::ProxyConfig;
 /// Pauses between attempts to reach a server: from the first to the last.
 const MIN_PAUSE: Duration = Duration::from_millis(50);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
-/// How soon a refused listener is tried again: its address may have become free.
+/// How soon a listener is tried again whose address was taken: it may have become free.
 const LISTENER_RETRY: Duration = Duration::from_millis(500);
 
 /// Opens a stream to the server.
@@ -36,8 +38,8 @@ pub struct Status {
     pub connected: bool,
     /// What was refused: type, name and reason.
     pub refused: HashMap<(ResourceType, Arc<str>), String>,
-    /// Everything as it was received.
-    pub raw: HashMap<ResourceType, HashMap<Arc<str>, Any>>,
+    /// Everything that was accepted, as it was received.
+    pub received: Received,
     /// Its open listeners: name, address that was asked for, address that is open.
     pub listeners: Vec<(Arc<str>, std::net::SocketAddr, std::net::SocketAddr)>,
 }
@@ -52,7 +54,12 @@ pub struct Follower {
     status: watch::Sender<Status>,
     /// Types of which something has been received.
     heard: Vec<ResourceType>,
-    refused: HashMap<(ResourceType, Arc<str>), (String, Any)>,
+    /// Why which resources are refused.
+    refused: HashMap<(ResourceType, Arc<str>), Refusal>,
+    refused_changed: bool,
+    /// Listeners whose address was taken, and when they are tried again.
+    waiting: HashMap<Arc<str>, Any>,
+    retry_at: Option<Instant>,
     publish: Box<dyn Fn(ProxyConfig) + Send>,
 }
 
@@ -70,14 +77,28 @@ impl Follower {
         client.want_all(ResourceType::Cluster);
         client.want_all(ResourceType::Listener);
         let (names, resolved) = Names::new();
-        Self { id, client, state, names, resolved, status, heard: vec![], refused: HashMap::new(), publish }
+        status.send_modify(|status| status.received = state.received.clone());
+        Self {
+            id,
+            client,
+            state,
+            names,
+            resolved,
+            status,
+            heard: vec![],
+            refused: HashMap::new(),
+            refused_changed: false,
+            waiting: HashMap::new(),
+            retry_at: None,
+            publish,
+        }
     }
 
     /// Follows until the task is dropped.
     pub async fn run(mut self, connect: Connect) {
         let mut pause = MIN_PAUSE;
         loop {
-            match connect().await {
+            match self.meanwhile(connect()).await {
                 Ok(stream) => {
                     let began = Instant::now();
                     self.status.send_modify(|status| status.connected = true);
@@ -90,21 +111,19 @@ impl Follower {
                 }
                 Err(error) => tracing::warn!(proxy = %self.id, "{error}"),
             }
-            self.wait(pause).await;
+            self.meanwhile(tokio::time::sleep(pause)).await;
             pause = (pause * 2).min(MAX_PAUSE);
         }
     }
 
-    /// Waits, while names are still resolved and instances checked.
-    async fn wait(&mut self, pause: Duration) {
-        let end = tokio::time::Instant::now() + pause;
+    /// Waits for something; meanwhile names are resolved, instances checked, and what waits comes into force.
+    async fn meanwhile<T>(&mut self, done: impl Future<Output = T>) -> T {
+        tokio::pin!(done);
         loop {
             tokio::select! {
-                Some((name, addresses)) = self.resolved.recv() => self.state.resolved(&name, addresses),
-                () = self.state.told.first.notified() => self.state.follow_checks(),
-                () = tokio::time::sleep_until(end) => return,
+                done = &mut done => return done,
+                () = self.event() => self.bring_into_force(),
             }
-            self.bring_into_force();
         }
     }
 
@@ -118,28 +137,16 @@ impl Follower {
             }
         }
         loop {
-            let deadline = self.deadline();
             let requests = tokio::select! {
                 response = stream.responses.recv() => match response {
                     Some(response) => self.take(response),
                     None => return,
                 },
-                Some((name, addresses)) = self.resolved.recv() => {
-                    self.state.resolved(&name, addresses);
-                    vec![]
-                }
-                () = self.state.told.first.notified() => {
-                    self.state.follow_checks();
-                    vec![]
-                }
                 Ok(()) = workload.changed() => {
                     let health = workload.borrow_and_update().clone();
                     health.map(|health| self.client.health(&health)).into_iter().collect()
                 }
-                () = tokio::time::sleep_until(deadline.into()) => {
-                    self.retry_listeners();
-                    vec![]
-                }
+                () = self.event() => vec![],
             };
             self.bring_into_force();
             for request in requests {
@@ -150,75 +157,128 @@ impl Follower {
         }
     }
 
+    /// Waits for what happens without the server, and takes it in.
+    async fn event(&mut self) {
+        let deadline = self.deadline();
+        tokio::select! {
+            Some((name, addresses)) = self.resolved.recv() => self.state.resolved(&name, addresses),
+            () = self.state.told.first.notified() => self.state.follow_checks(),
+            () = tokio::time::sleep_until(deadline.into()) => self.retry_listeners(Instant::now()),
+        }
+    }
+
     fn deadline(&self) -> Instant {
         const FAR: Duration = Duration::from_secs(3600);
-        let retry = self.refused.keys().any(|(kind, _)| *kind == ResourceType::Listener);
-        let pause = if retry { LISTENER_RETRY } else { FAR };
-        let end = Instant::now() + pause;
-        self.state.deadline().map_or(end, |deadline| deadline.min(end))
+        let deadlines = [self.retry_at, self.state.deadline()];
+        deadlines.into_iter().flatten().min().unwrap_or_else(|| Instant::now() + FAR)
     }
 
     /// Takes a response; what is to be sent for it.
     fn take(&mut self, response: Response) -> Vec<Request> {
         let Some(update) = self.client.receive(response) else { return vec![] };
         tracing::debug!(proxy = %self.id, kind = update.kind.name(), changed = update.upserts.len(), removed = update.removals.len(), "xDS");
-        let refused = self.state.take(&update);
+        let refused: HashMap<Arc<str>, Refusal> = self.state.take(&update).into_iter().collect();
         self.note(&update, &refused);
         if !self.heard.contains(&update.kind) {
             self.heard.push(update.kind);
         }
-        let mut requests = vec![self.client.answer(&update, &refused)];
+        let reasons: Vec<(Arc<str>, String)> = refused.iter().map(|(name, refusal)| (name.clone(), refusal.reason().to_owned())).collect();
+        let mut requests = vec![self.client.answer(&update, &reasons)];
         for kind in [ResourceType::Endpoint, ResourceType::Secret, ResourceType::Route] {
-            requests.extend(self.client.want(kind, self.state.wanted(kind)));
+            let wanted = self.state.wanted(kind);
+            let before = self.refused.len();
+            self.refused.retain(|(of, name), _| *of != kind || wanted.contains(name));
+            self.refused_changed |= self.refused.len() != before;
+            requests.extend(self.client.want(kind, wanted));
         }
+        self.state.forget_unwanted();
         self.names.follow(&self.state.names());
         requests
     }
 
     /// Says what was refused, and what of the rest is not carried out.
-    fn note(&mut self, update: &Update, refused: &[(Arc<str>, String)]) {
+    fn note(&mut self, update: &Update, refused: &HashMap<Arc<str>, Refusal>) {
         for name in &update.removals {
-            self.refused.remove(&(update.kind, name.clone()));
+            self.forget_refusal(update.kind, name);
         }
         for (name, body) in &update.upserts {
-            let key = (update.kind, name.clone());
-            match refused.iter().find(|(bad, _)| bad == name) {
-                Some((_, reason)) => {
-                    tracing::error!(proxy = %self.id, "{} {name} is refused: {reason}", update.kind.name());
-                    self.refused.insert(key, (reason.clone(), body.clone()));
+            self.forget_refusal(update.kind, name);
+            match refused.get(name) {
+                Some(refusal) => {
+                    tracing::error!(proxy = %self.id, "{} {name} is refused: {}", update.kind.name(), refusal.reason());
+                    self.refused_changed = true;
+                    self.refused.insert((update.kind, name.clone()), refusal.clone());
+                    if refusal.may_pass() {
+                        self.waiting.insert(name.clone(), body.clone());
+                    }
                 }
                 None => {
-                    self.refused.remove(&key);
                     for field in unsupported::fields(body) {
                         tracing::warn!(proxy = %self.id, "{} {name}: {field} is not carried out", update.kind.name());
                     }
                 }
             }
         }
+        self.plan_retry();
     }
 
-    /// Tries refused listeners again, if the reason was their address.
-    fn retry_listeners(&mut self) {
-        let listeners = self.refused.iter().filter(|((kind, _), _)| *kind == ResourceType::Listener);
-        let bodies: Vec<(Arc<str>, Any)> = listeners.map(|((_, name), (_, body))| (name.clone(), body.clone())).collect();
-        for (name, body) in bodies {
-            if self.state.retry(ResourceType::Listener, &name, &body).is_ok() {
-                tracing::info!(proxy = %self.id, "listener {name} is open now");
-                self.refused.remove(&(ResourceType::Listener, name));
+    fn forget_refusal(&mut self, kind: ResourceType, name: &Arc<str>) {
+        self.refused_changed |= self.refused.remove(&(kind, name.clone())).is_some();
+        if kind == ResourceType::Listener {
+            self.waiting.remove(name);
+        }
+    }
+
+    /// When listeners are tried again. What else happens does not put it off.
+    fn plan_retry(&mut self) {
+        self.retry_at = match self.retry_at {
+            _ if self.waiting.is_empty() => None,
+            None => Some(Instant::now() + LISTENER_RETRY),
+            planned => planned,
+        };
+    }
+
+    /// Tries listeners again whose address was taken, when it is time for that.
+    fn retry_listeners(&mut self, now: Instant) {
+        if self.retry_at.is_none_or(|at| now < at) {
+            return;
+        }
+        for (name, body) in std::mem::take(&mut self.waiting) {
+            match self.state.retry_listener(&name, &body) {
+                Ok(()) => {
+                    tracing::info!(proxy = %self.id, "listener {name} is open now");
+                    self.forget_refusal(ResourceType::Listener, &name);
+                }
+                Err(refusal) if refusal.may_pass() => drop(self.waiting.insert(name, body)),
+                Err(refusal) => {
+                    self.refused_changed = true;
+                    self.refused.insert((ResourceType::Listener, name), refusal);
+                }
             }
         }
+        self.retry_at = None;
+        self.plan_retry();
     }
 
     fn bring_into_force(&mut self) {
         let config = self.state.build(Instant::now());
-        (self.publish)(config);
+        let has_changed = config.is_some();
+        if let Some(config) = config {
+            (self.publish)(config);
+        }
         let heard = [ResourceType::Cluster, ResourceType::Listener].iter().all(|kind| self.heard.contains(kind));
         let ready = heard && self.state.is_settled();
-        self.status.send_modify(|status| {
+        let refused_changed = std::mem::take(&mut self.refused_changed);
+        self.status.send_if_modified(|status| {
+            let is_news = has_changed || refused_changed || (ready && !status.ready);
             status.ready |= ready;
-            status.raw.clone_from(&self.state.raw);
-            status.listeners = self.state.open_listeners();
-            status.refused = self.refused.iter().map(|(key, (reason, _))| (key.clone(), reason.clone())).collect();
+            if has_changed {
+                status.listeners = self.state.open_listeners();
+            }
+            if refused_changed {
+                status.refused = self.refused.iter().map(|(key, refusal)| (key.clone(), refusal.reason().to_owned())).collect();
+            }
+            is_news
         });
     }
 }

@@ -3,4 +3,6 @@
 
 mod dns;
 pub mod follow;
+pub mod received;
+mod refusal;
 pub mod state;

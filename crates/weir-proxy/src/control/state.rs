@@ -2,14 +2,15 @@
 //!
 //! A resource that cannot be compiled is refused alone: what was there before it stays. What is accepted comes
 //! into force when all that it needs is there: routes when their clusters have their instances, listeners when
-//! their routes are in force. So no request is ever sent where nobody is yet.
+//! their routes are in force. So no request is ever sent where nobody is yet. What nothing names any more is forgotten.
+
+mod listeners;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::ServerConfig;
 use tokio::sync::watch;
 use weir_ads::Update;
 use weir_routing::RouteTable;
@@ -23,20 +24,22 @@ use weir_xds::{Any, Message, Name};
 
 use weir_config::cluster::{ClusterPolicy, Discovery};
 use weir_config::endpoints::Assignment;
-use weir_config::http::RouteSource;
-use weir_config::listener::{Chain, Handler, Listener};
-use weir_config::tls::CertificateSource;
+use weir_config::listener::{Handler, Listener};
+use weir_config::tls::SecretSource;
 
+use super::received::Received;
+use super::refusal::Refusal;
 use crate::checks::{Checks, Told};
 use crate::cluster::Cluster;
 use crate::cluster::host::Hosts;
 use crate::listener::OpenListener;
-use crate::listener::sockets::{Bound, Sockets};
+use crate::listener::sockets::Sockets;
 use crate::stats::cluster::ClusterStats;
 use crate::stats::listener::ListenerStats;
-use crate::tls;
-use crate::tls::secrets::{Secrets, certified_key};
+use crate::tls::secrets::Secrets;
+use crate::tls::transports::Transports;
 use crate::worker::world::ProxyConfig;
+use listeners::{ListenerState, Prepared, route_names, tls_of};
 
 /// How long routes wait for instances that a server does not send.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -57,14 +60,33 @@ pub struct State {
     pub told: Told,
     /// Whether health checks may run commands.
     pub may_run_commands: bool,
-    /// Everything as it was received, for `/config_dump`.
-    pub raw: HashMap<ResourceType, HashMap<Arc<str>, Any>>,
+    /// Everything that was accepted, as it was received.
+    pub received: Received,
+    /// What the workers do now, and which parts of it are no longer right.
+    published: ProxyConfig,
+    changed: Changed,
+}
+
+/// Which parts of the configuration have changed since the workers were last told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Changed {
+    clusters: bool,
+    routes: bool,
+    listeners: bool,
+}
+
+impl Changed {
+    const NOTHING: Self = Self { clusters: false, routes: false, listeners: false };
+    const ALL: Self = Self { clusters: true, routes: true, listeners: true };
 }
 
 struct ClusterState {
     current: Arc<Cluster>,
     /// What stands in the cluster itself, or must be resolved.
     endpoints: Assignment,
+    /// Whether it is known who its instances are.
+    is_resolved: bool,
+    /// Whether requests may be sent to it.
     ready: bool,
     checks: Checks,
 }
@@ -76,22 +98,7 @@ struct RouteState {
     waiting_since: Option<Instant>,
 }
 
-struct ListenerState {
-    newest: Prepared,
-    active: Option<Prepared>,
-    sockets: Option<Arc<Bound>>,
-    stats: Arc<ListenerStats>,
-}
-
-/// A compiled listener, and what its handshakes of TLS are done with.
-#[derive(Clone)]
-struct Prepared {
-    listener: Arc<Listener>,
-    /// In the order of its filter chains.
-    tls: Arc<[Option<Arc<ServerConfig>>]>,
-}
-
-type Refused = Vec<(Arc<str>, String)>;
+type Refused = Vec<(Arc<str>, Refusal)>;
 
 impl State {
     /// An instance that has been told nothing.
@@ -108,7 +115,9 @@ impl State {
             addresses: HashMap::new(),
             told: Told { first: Arc::default(), workload: watch::Sender::new(None) },
             may_run_commands: false,
-            raw: HashMap::new(),
+            received: Received::default(),
+            published: ProxyConfig::default(),
+            changed: Changed::ALL,
         }
     }
 
@@ -118,76 +127,113 @@ impl State {
         for name in &update.removals {
             self.remove(update.kind, name);
         }
+        let mut assigned = HashSet::new();
         for (name, body) in &update.upserts {
-            match self.upsert(update.kind, name, body) {
-                Ok(()) => drop(self.raw.entry(update.kind).or_default().insert(name.clone(), body.clone())),
-                Err(reason) => refused.push((name.clone(), reason)),
+            // A secret may name files whose content has changed.
+            if update.kind != ResourceType::Secret && self.received.is(update.kind, name, body) {
+                continue;
             }
+            match self.upsert(update.kind, name, body) {
+                Ok(()) => {
+                    self.received.put(update.kind, name, body);
+                    assigned.insert(name);
+                }
+                Err(refusal) => refused.push((name.clone(), refusal)),
+            }
+        }
+        if update.kind == ResourceType::Endpoint {
+            self.refresh_hosts(|state| matches!(&state.current.policy.discovery, Discovery::Eds(service) if assigned.contains(service)));
         }
         refused
     }
 
-    /// Tries again what was refused.
+    /// Tries a listener again whose address was taken.
     ///
     /// # Errors
     /// Why it is still refused.
-    pub fn retry(&mut self, kind: ResourceType, name: &Arc<str>, body: &Any) -> Result<(), String> {
-        self.upsert(kind, name, body)?;
-        self.raw.entry(kind).or_default().insert(name.clone(), body.clone());
+    pub fn retry_listener(&mut self, name: &Arc<str>, body: &Any) -> Result<(), Refusal> {
+        self.upsert(ResourceType::Listener, name, body)?;
+        self.received.put(ResourceType::Listener, name, body);
         Ok(())
     }
 
     fn remove(&mut self, kind: ResourceType, name: &Arc<str>) {
-        self.raw.entry(kind).or_default().remove(name);
+        self.received.remove(kind, name);
         match kind {
             ResourceType::Cluster => self.remove_cluster(name),
             ResourceType::Endpoint => drop(self.assignments.remove(name)),
-            ResourceType::Route => drop(self.routes.remove(name)),
-            ResourceType::Listener => drop(self.listeners.remove(name)),
-            ResourceType::Secret => self.secrets.slot(name).set(None),
+            ResourceType::Route => self.changed.routes |= self.routes.remove(name).is_some(),
+            ResourceType::Listener => self.changed.listeners |= self.listeners.remove(name).is_some(),
+            ResourceType::Secret => self.secrets.remove(name),
         }
     }
 
+    /// Forgets what nothing names any more.
+    pub fn forget_unwanted(&mut self) {
+        let mut routes = self.wanted(ResourceType::Route);
+        let active = self.listeners.values().filter_map(|state| state.active.as_ref());
+        routes.extend(active.flat_map(|active| route_names(&active.listener)));
+        let before = self.routes.len();
+        self.routes.retain(|name, _| routes.contains(name));
+        self.changed.routes |= self.routes.len() != before;
+        self.received.keep(ResourceType::Route, |name| routes.contains(name));
+        let services = self.wanted(ResourceType::Endpoint);
+        self.assignments.retain(|name, _| services.contains(name));
+        self.received.keep(ResourceType::Endpoint, |name| services.contains(name));
+        let secrets = self.secret_names(|state| state.both().collect());
+        self.secrets.keep(|name| secrets.contains(name));
+        self.received.keep(ResourceType::Secret, |name| secrets.contains(name));
+        let names = self.names();
+        self.addresses.retain(|name, _| names.contains(name));
+    }
+
     fn remove_cluster(&mut self, name: &Arc<str>) {
-        let policy = self.clusters.remove(name).and_then(|state| state.current.policy.health_check.clone());
+        let removed = self.clusters.remove(name);
+        self.changed.clusters |= removed.is_some();
+        let policy = removed.and_then(|state| state.current.policy.health_check.clone());
         if policy.is_some_and(|policy| policy.probe.is_some()) {
             // Nobody knows how the workload is any more.
             self.told.workload.send_replace(None);
         }
     }
 
-    fn upsert(&mut self, kind: ResourceType, name: &Arc<str>, body: &Any) -> Result<(), String> {
+    fn upsert(&mut self, kind: ResourceType, name: &Arc<str>, body: &Any) -> Result<(), Refusal> {
         match kind {
             ResourceType::Cluster => self.upsert_cluster(name, &unpack(body)?),
             ResourceType::Endpoint => {
-                self.assignments.insert(name.clone(), Assignment::compile(&unpack::<ClusterLoadAssignment>(body)?));
-                self.refresh_hosts(|discovery| matches!(discovery, Discovery::Eds(service) if service == name));
+                self.assignments.insert(name.clone(), Assignment::compile(&unpack::<ClusterLoadAssignment>(body)?)?);
                 Ok(())
             }
             ResourceType::Route => self.upsert_route(name, &unpack(body)?),
             ResourceType::Listener => self.upsert_listener(name, &unpack(body)?),
             ResourceType::Secret => {
-                let source = CertificateSource::of_secret(&unpack::<Secret>(body)?);
-                let key = source.and_then(|source| certified_key(&source)).map_err(|error| error.to_string())?;
-                self.secrets.slot(name).set(Some(key));
+                let secret = SecretSource::compile(&unpack::<Secret>(body)?)?;
+                self.secrets.put(name, &secret)?;
+                self.follow_checks();
                 Ok(())
             }
         }
     }
 
-    fn upsert_cluster(&mut self, name: &Arc<str>, cluster: &XdsCluster) -> Result<(), String> {
-        let policy = Arc::new(ClusterPolicy::compile(cluster).map_err(|error| error.to_string())?);
+    fn upsert_cluster(&mut self, name: &Arc<str>, cluster: &XdsCluster) -> Result<(), Refusal> {
+        let policy = Arc::new(ClusterPolicy::compile(cluster)?);
         if policy.health_check.as_ref().is_some_and(|check| check.runs_commands()) && !self.may_run_commands {
             return Err("health_checks[0].custom_health_check: it runs a command, which this proxy is not allowed to; \
                  --allow-exec-probes allows it"
-                .to_owned());
+                .to_owned()
+                .into());
         }
         let endpoints = match &policy.discovery {
             Discovery::Static(assignment) | Discovery::StrictDns(assignment) | Discovery::LogicalDns(assignment) => {
-                Assignment::compile(assignment)
+                Assignment::compile(assignment).map_err(|error| error.within("load_assignment"))?
             }
             Discovery::Eds(_) | Discovery::OriginalDestination | Discovery::OfRequest => Assignment::default(),
         };
+        let before = self.clusters.get(name).map(|known| known.current.transports.clone());
+        let transports = Transports::new(&policy.transports, before.as_ref(), &mut self.secrets)?;
+        if policy.transports.tls().any(|tls| tls.validation.verifies_nothing()) {
+            tracing::warn!(proxy = %self.id, cluster = %name, "its TLS verifies nobody: no trusted CA is named");
+        }
         let mut known = self.clusters.remove(name);
         let checks = known.as_mut().map(|known| std::mem::take(&mut known.checks)).unwrap_or_default();
         let stats = known.as_ref().map_or_else(|| Arc::new(ClusterStats::new(self.workers)), |known| known.current.stats.clone());
@@ -196,59 +242,63 @@ impl State {
         let health = known.as_ref().map(|known| known.current.health.clone()).unwrap_or_default();
         let hosts = known.map_or_else(Hosts::default, |known| known.current.hosts.clone());
         health.follow(policy.outlier.as_ref(), policy.health_check.is_some(), &hosts);
-        let current = Arc::new(Cluster { policy, hosts, stats, resources, health });
-        self.clusters.insert(name.clone(), ClusterState { current, endpoints, ready: false, checks });
-        self.refresh_cluster(name);
+        let current = Arc::new(Cluster { policy, hosts, stats, resources, health, transports });
+        self.clusters.insert(name.clone(), ClusterState { current, endpoints, is_resolved: false, ready: false, checks });
+        self.changed.clusters = true;
+        self.refresh_cluster(name, true);
         Ok(())
     }
 
-    fn upsert_route(&mut self, name: &Arc<str>, config: &RouteConfiguration) -> Result<(), String> {
+    fn upsert_route(&mut self, name: &Arc<str>, config: &RouteConfiguration) -> Result<(), Refusal> {
         let known = self.routes.get(name);
         let previous = known.map(|known| &*known.newest);
-        let newest = Arc::new(RouteTable::compile(config, previous).map_err(|error| error.to_string())?);
+        let newest = Arc::new(RouteTable::compile(config, previous)?);
         let active = known.and_then(|known| known.active.clone());
-        self.routes.insert(name.clone(), RouteState { newest, active, waiting_since: None });
+        // Who sends table after table does not make them wait for ever.
+        let waiting_since = known.and_then(|known| known.waiting_since);
+        self.routes.insert(name.clone(), RouteState { newest, active, waiting_since });
         Ok(())
     }
 
-    fn upsert_listener(&mut self, name: &Arc<str>, listener: &XdsListener) -> Result<(), String> {
+    fn upsert_listener(&mut self, name: &Arc<str>, listener: &XdsListener) -> Result<(), Refusal> {
         let known = self.listeners.get(name);
         let previous = known.map(|known| &*known.newest.listener);
-        let newest = Arc::new(Listener::compile(listener, previous).map_err(|error| error.to_string())?);
+        let newest = Arc::new(Listener::compile(listener, previous)?);
         let tls = tls_of(&newest, known, &mut self.secrets)?;
-        let same_address = known.and_then(|known| known.sockets.clone()).filter(|sockets| sockets.wanted == newest.address);
+        let open = known.into_iter().flat_map(ListenerState::both).filter_map(|prepared| prepared.sockets.as_ref());
+        let same_address = open.filter(|sockets| sockets.wanted == newest.address).last().cloned();
         let sockets = match same_address {
             _ if !newest.bind => None,
             Some(sockets) => Some(sockets),
-            None => {
-                let owner = format!("listener {name} of {}", self.id);
-                Some(self.sockets.open(newest.address, &owner).map_err(|error| error.to_string())?)
-            }
+            None => Some(self.sockets.open(newest.address, &format!("listener {name} of {}", self.id))?),
         };
         let active = known.and_then(|known| known.active.clone());
         let stats = known.map_or_else(|| Arc::new(ListenerStats::new(self.workers)), |known| known.stats.clone());
-        let newest = Prepared { listener: newest, tls };
-        self.listeners.insert(name.clone(), ListenerState { newest, active, sockets, stats });
+        self.listeners.insert(name.clone(), ListenerState { newest: Prepared { listener: newest, tls, sockets }, active, stats });
         Ok(())
     }
 
     /// Takes the addresses of a name.
     pub fn resolved(&mut self, name: &str, addresses: Vec<IpAddr>) {
+        let names_it = |state: &ClusterState| state.is_by_name() && state.endpoints.names().any(|wanted| wanted == name);
+        // The last answer may come when nobody asks any more.
+        if self.addresses.get(name) == Some(&addresses) || !self.clusters.values().any(names_it) {
+            return;
+        }
         self.addresses.insert(name.to_owned(), addresses);
-        self.refresh_hosts(|discovery| matches!(discovery, Discovery::StrictDns(_) | Discovery::LogicalDns(_)));
+        self.refresh_hosts(names_it);
     }
 
-    fn refresh_hosts(&mut self, concerned: impl Fn(&Discovery) -> bool) {
-        let names: Vec<Arc<str>> =
-            self.clusters.iter().filter(|(_, state)| concerned(&state.current.policy.discovery)).map(|(name, _)| name.clone()).collect();
-        names.iter().for_each(|name| self.refresh_cluster(name));
+    fn refresh_hosts(&mut self, concerned: impl Fn(&ClusterState) -> bool) {
+        let names: Vec<Arc<str>> = self.clusters.iter().filter(|(_, state)| concerned(state)).map(|(name, _)| name.clone()).collect();
+        names.iter().for_each(|name| self.refresh_cluster(name, false));
     }
 
     /// Brings a cluster's instances up to date.
-    fn refresh_cluster(&mut self, name: &Arc<str>) {
+    fn refresh_cluster(&mut self, name: &Arc<str>, has_new_policy: bool) {
         let Some(state) = self.clusters.get_mut(name) else { return };
         let policy = &state.current.policy;
-        let (endpoints, ready) = match &policy.discovery {
+        let (endpoints, is_resolved) = match &policy.discovery {
             Discovery::Static(_) => (Some(&state.endpoints), true),
             Discovery::OriginalDestination | Discovery::OfRequest => (None, true),
             Discovery::Eds(service) => (self.assignments.get(service), self.assignments.contains_key(service)),
@@ -257,37 +307,39 @@ impl State {
                 (Some(&state.endpoints), known)
             }
         };
-        state.ready = ready;
+        state.is_resolved = is_resolved;
+        state.ready = is_resolved;
         let Some(endpoints) = endpoints else { return };
-        let only_one = matches!(policy.discovery, Discovery::LogicalDns(_));
+        let most = if matches!(policy.discovery, Discovery::LogicalDns(_)) { 1 } else { usize::MAX };
         let resolve = |name: &str| {
-            let addresses = self.addresses.get(name).cloned().unwrap_or_default();
-            addresses.into_iter().take(if only_one { 1 } else { usize::MAX }).collect()
+            let addresses = self.addresses.get(name).map(Vec::as_slice).unwrap_or_default();
+            policy.dns_family.choose(addresses).take(most).collect()
         };
         let hosts = Hosts::build(endpoints, resolve, Some(&state.current.hosts), Instant::now());
         let before = state.current.hosts.clone();
-        state.current = Arc::new(Cluster {
-            policy: policy.clone(),
-            hosts,
-            stats: state.current.stats.clone(),
-            resources: state.current.resources.clone(),
-            health: state.current.health.clone(),
-        });
+        if !hosts.is_same(&before) {
+            state.current.health.recount(&hosts);
+            let Cluster { policy, hosts: _, stats, resources, health, transports } = &*state.current;
+            let (policy, stats, resources, health) = (policy.clone(), stats.clone(), resources.clone(), health.clone());
+            let transports = transports.clone();
+            state.current = Arc::new(Cluster { policy, hosts, stats, resources, health, transports });
+            self.changed.clusters = true;
+        } else if !has_new_policy {
+            state.follow_checks();
+            return;
+        }
         state.checks.follow(&state.current, &before, &self.told);
-        state.ready = state.ready && state.checks.are_warm();
+        state.follow_checks();
     }
 
-    /// Looks again which clusters are ready, when instances have been checked.
+    /// Looks again which clusters are ready, when instances have been checked, or a secret has come.
     pub fn follow_checks(&mut self) {
-        self.refresh_hosts(|_| true);
+        self.clusters.values_mut().for_each(ClusterState::follow_checks);
     }
 
     /// The names that must be resolved.
     pub fn names(&self) -> HashSet<String> {
-        let resolving = self
-            .clusters
-            .values()
-            .filter(|state| matches!(state.current.policy.discovery, Discovery::StrictDns(_) | Discovery::LogicalDns(_)));
+        let resolving = self.clusters.values().filter(|state| state.is_by_name());
         resolving.flat_map(|state| state.endpoints.names()).map(str::to_owned).collect()
     }
 
@@ -302,27 +354,45 @@ impl State {
                 services.collect()
             }
             ResourceType::Route => self.listeners.values().flat_map(|state| route_names(&state.newest.listener)).collect(),
-            ResourceType::Secret => {
-                let chains = self.listeners.values().flat_map(|state| state.newest.listener.all_chains());
-                chains.filter_map(|chain| chain.tls.as_ref()).flat_map(|tls| tls.secret_names().cloned()).collect()
-            }
+            ResourceType::Secret => self.secret_names(|state| vec![&state.newest]),
             ResourceType::Cluster | ResourceType::Listener => BTreeSet::new(),
         }
     }
 
-    /// Brings into force what can be, and gives the configuration for the workers.
-    pub fn build(&mut self, now: Instant) -> ProxyConfig {
+    /// The names of the secrets that clusters and some states of the listeners need.
+    fn secret_names<'s>(&'s self, of: impl Fn(&'s ListenerState) -> Vec<&'s Prepared>) -> BTreeSet<Arc<str>> {
+        let prepared = self.listeners.values().flat_map(of);
+        let policies = prepared.flat_map(|prepared| prepared.listener.all_chains()).filter_map(|chain| chain.tls.as_ref());
+        let of_listeners = policies.flat_map(|tls| tls.secret_names().cloned());
+        let transports = self.clusters.values().flat_map(|state| state.current.policy.transports.tls());
+        of_listeners.chain(transports.flat_map(|tls| tls.secret_names().cloned())).collect()
+    }
+
+    /// Brings into force what can be; the configuration for the workers, if it is another one than before. Of it only those
+    /// parts are made anew that have changed.
+    pub fn build(&mut self, now: Instant) -> Option<ProxyConfig> {
         self.activate_routes(now);
         self.activate_listeners();
-        let open = |state: &ListenerState| {
-            let (Prepared { listener, tls }, sockets) = (state.active.clone()?, state.sockets.clone());
-            (sockets.is_some() || !listener.bind).then(|| OpenListener { listener, tls, sockets, stats: state.stats.clone() })
-        };
-        ProxyConfig {
-            listeners: self.listeners.values().filter_map(open).collect(),
-            routes: self.routes.iter().filter_map(|(name, state)| Some((name.clone(), state.active.clone()?))).collect(),
-            clusters: self.clusters.iter().map(|(name, state)| (name.clone(), state.current.clone())).collect(),
+        let changed = std::mem::replace(&mut self.changed, Changed::NOTHING);
+        if changed == Changed::NOTHING {
+            return None;
         }
+        if changed.listeners {
+            let open = |state: &ListenerState| {
+                let Prepared { listener, tls, sockets } = state.active.clone()?;
+                Some(OpenListener { listener, tls, sockets, stats: state.stats.clone() })
+            };
+            self.published.listeners = self.listeners.values().filter_map(open).collect();
+        }
+        if changed.routes {
+            let active = self.routes.iter().filter_map(|(name, state)| Some((name.clone(), state.active.clone()?)));
+            self.published.routes = Arc::new(active.collect());
+        }
+        if changed.clusters {
+            let clusters = self.clusters.iter().map(|(name, state)| (name.clone(), state.current.clone()));
+            self.published.clusters = Arc::new(clusters.collect());
+        }
+        Some(self.published.clone())
     }
 
     fn activate_routes(&mut self, now: Instant) {
@@ -336,12 +406,13 @@ impl State {
             if ready || now.duration_since(since) >= PATIENCE {
                 state.active = Some(state.newest.clone());
                 state.waiting_since = None;
+                self.changed.routes = true;
             }
         }
     }
 
     fn activate_listeners(&mut self) {
-        for state in self.listeners.values_mut() {
+        for state in self.listeners.values_mut().filter(|state| !state.is_active()) {
             let routes_ready =
                 route_names(&state.newest.listener).all(|name| self.routes.get(&name).is_some_and(|routes| routes.active.is_some()));
             let mut clusters = state.newest.listener.all_chains().flat_map(|chain| match &chain.handler {
@@ -351,6 +422,7 @@ impl State {
             let clusters_ready = clusters.all(|(name, _)| self.clusters.get(name).is_none_or(|cluster| cluster.ready));
             if routes_ready && clusters_ready {
                 state.active = Some(state.newest.clone());
+                self.changed.listeners = true;
             }
         }
     }
@@ -363,48 +435,33 @@ impl State {
     /// Whether all that it was told is in force.
     pub fn is_settled(&self) -> bool {
         let routes = self.routes.values().all(|state| state.waiting_since.is_none());
-        let listeners = self.listeners.values();
-        routes
-            && listeners
-                .into_iter()
-                .all(|state| state.active.as_ref().is_some_and(|active| Arc::ptr_eq(&active.listener, &state.newest.listener)))
+        routes && self.listeners.values().all(ListenerState::is_active)
     }
 
     /// The listeners that are open: name, address that was asked for, address that is open.
     pub fn open_listeners(&self) -> Vec<(Arc<str>, SocketAddr, SocketAddr)> {
         let open = self.listeners.iter().filter_map(|(name, state)| {
-            let sockets = state.sockets.as_ref().filter(|_| state.active.is_some())?;
+            let sockets = state.active.as_ref()?.sockets.as_ref()?;
             Some((name.clone(), sockets.wanted, sockets.address))
         });
         open.collect()
     }
 }
 
-/// What the handshakes of each filter chain are done with. Chains that did not change keep theirs, and with it the sessions
-/// that clients may resume.
-fn tls_of(listener: &Listener, known: Option<&ListenerState>, secrets: &mut Secrets) -> Result<Arc<[Option<Arc<ServerConfig>>]>, String> {
-    let known: Vec<(&Arc<Chain>, &Option<Arc<ServerConfig>>)> =
-        known.into_iter().flat_map(|known| known.newest.listener.all_chains().zip(known.newest.tls.iter())).collect();
-    let chains = listener.all_chains().map(|chain| match &chain.tls {
-        None => Ok(None),
-        Some(policy) => match known.iter().find(|(known, _)| Arc::ptr_eq(known, chain)) {
-            Some((_, same)) => Ok((*same).clone()),
-            None => tls::server::config(policy, secrets).map(Some).map_err(|error| error.within("transport_socket").to_string()),
-        },
-    });
-    chains.collect()
+impl ClusterState {
+    /// Whether its instances are the addresses of names.
+    fn is_by_name(&self) -> bool {
+        matches!(self.current.policy.discovery, Discovery::StrictDns(_) | Discovery::LogicalDns(_))
+    }
+
+    fn follow_checks(&mut self) {
+        self.ready = self.is_resolved && self.checks.are_warm() && !self.current.transports.is_waiting();
+    }
 }
 
 fn unpack<M: Message + Name + Default>(body: &Any) -> Result<M, String> {
     body.unpack().map_err(|error| error.to_string())
 }
 
-fn route_names(listener: &Listener) -> impl Iterator<Item = Arc<str>> {
-    listener.all_chains().filter_map(|chain| match &chain.handler {
-        Handler::Http(http) => match &http.routes {
-            RouteSource::Named(name) => Some(name.clone()),
-            RouteSource::Inline(_) => None,
-        },
-        Handler::Tcp(_) => None,
-    })
-}
+#[cfg(test)]
+mod tests;

@@ -15,14 +15,13 @@ pub struct Ending {
     pub exchange: Rc<Exchange>,
     recording: Rc<Recording>,
     complete: bool,
-    silent: bool,
     gone: bool,
 }
 
 impl Ending {
     /// For an exchange that has begun.
     pub fn new(exchange: Rc<Exchange>, recording: Rc<Recording>) -> Self {
-        Self { exchange, recording, complete: false, silent: false, gone: false }
+        Self { exchange, recording, complete: false, gone: false }
     }
 
     /// The answer has been given in full; what is dropped before that, the client broke off.
@@ -33,11 +32,6 @@ impl Ending {
     /// Nobody is there any more to take the answer.
     pub fn client_is_gone(&mut self) {
         self.gone = true;
-    }
-
-    /// Nothing is written of this exchange: it did not get as far as being one.
-    pub fn silence(&mut self) {
-        self.silent = true;
     }
 
     fn end_request(&self) {
@@ -74,9 +68,6 @@ impl Drop for Ending {
             if exchange.code.get() == 0 {
                 exchange.detail("downstream_remote_disconnect");
             }
-        }
-        if self.silent {
-            return;
         }
         if self.gone {
             exchange.code.set(0);

@@ -11,6 +11,7 @@ use weir_config::flags::ResponseFlags;
 use weir_routing::retry::RetryOn;
 
 use crate::stats::cluster::WorkerClusterStats;
+use crate::tls::refusal;
 
 /// Who failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,11 +100,16 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
-    /// The reason, as an access log shows it: Envoy's words, so that people find them.
+    /// The reason as an access log shows it: in one word.
+    pub fn logged(&self) -> String {
+        self.reason().replace(' ', "_")
+    }
+
+    /// The reason, in Envoy's words, so that people find them.
     pub fn reason(&self) -> String {
         match self {
             Self::Refused(error) => format!("delayed connect error: {}", strip_os_error(&error.to_string())),
-            Self::Handshake(error) => format!("TLS_error: {error}"),
+            Self::Handshake(error) => refusal::reason(error),
             Self::TimedOut => "connection timeout".to_owned(),
             Self::Elsewhere => "delayed connect error".to_owned(),
         }
@@ -227,7 +233,7 @@ impl Failure {
             FailureKind::Connect(error) => {
                 let reason = "remote connection failure";
                 let told = self.reset(503, ResponseFlags::UPSTREAM_CONNECTION_FAILURE, reason, retried);
-                let why = error.reason().replace(' ', "_");
+                let why = error.logged();
                 Told { details: format!("upstream_reset_before_response_started{{remote_connection_failure|{why}}}").into(), ..told }
             }
             FailureKind::Closed => self.reset(503, ResponseFlags::UPSTREAM_TERMINATED, "connection termination", retried),

@@ -23,6 +23,8 @@ const DELAY: Duration = Duration::from_millis(50);
 
 enum Order {
     Write(Arc<str>, Vec<u8>),
+    /// Nobody writes to a file any more, as far as one worker knows; one that still does opens it anew.
+    Close(Arc<str>),
     Reopen,
     /// Ends the thread, once all that came before is written.
     Stop,
@@ -92,10 +94,12 @@ impl Files {
         Self { open: HashMap::new(), dropped }
     }
 
-    fn run(mut self, orders: &Receiver<Order>) {
+    /// Carries out orders until the last.
+    fn run(&mut self, orders: &Receiver<Order>) {
         for order in orders {
             match order {
                 Order::Write(path, batch) => self.write(&path, &batch),
+                Order::Close(path) => drop(self.open.remove(&path)),
                 Order::Reopen => self.open.clear(),
                 Order::Stop => return,
             }
@@ -180,5 +184,28 @@ impl LogSink {
 impl Drop for LogSink {
     fn drop(&mut self) {
         self.flush();
+        // Where the thread falls behind, the file stays open until the next time.
+        let _ = self.writer.orders.try_send(Order::Close(self.path.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_nobody_writes_any_more_is_closed() {
+        let mut files = Files::new(Arc::default());
+        let (orders, received) = sync_channel(QUEUE);
+        let writer = Arc::new(LogWriter { orders, dropped: Arc::default(), thread: Mutex::new(None) });
+        let folder = tempfile::tempdir().expect("a folder");
+        let path: Arc<str> = folder.path().join("a.log").to_string_lossy().into();
+        let sink = LogSink::new(path.clone(), writer.clone());
+        sink.lines.borrow_mut().extend_from_slice(b"line\n");
+        drop(sink);
+        writer.orders.send(Order::Stop).expect("room");
+        files.run(&received);
+        assert!(files.open.is_empty());
+        assert_eq!(std::fs::read_to_string(&*path).expect("a log"), "line\n");
     }
 }

@@ -12,10 +12,12 @@ use http::{HeaderName, HeaderValue, Version};
 use weir_config::cluster::ClusterPolicy;
 use weir_config::flags::ResponseFlags;
 use weir_config::head::Head;
+use weir_config::log_filter::{Facts, Filter};
 use weir_config::workload::Workload;
 use weir_routing::{Route, RouteTable, VirtualHost};
 
 use super::connection::ConnectionInfo;
+use crate::io::line::Line;
 use crate::stats::requests::Known;
 
 /// An instance as the exchanges with it know it.
@@ -72,6 +74,12 @@ pub struct Exchange {
     pub remote: Cell<SocketAddr>,
     /// What the client speaks; `None` for TCP.
     pub protocol: Option<Version>,
+    /// The line to the client, where interim answers are passed on by it.
+    pub line: RefCell<Option<Arc<Line>>>,
+    /// Whether its request could not be read: then nothing is known of it.
+    pub unreadable: Cell<bool>,
+    /// Whether trailers may pass between the client and us.
+    pub passes_trailers: Cell<bool>,
     /// When it began.
     pub start: Instant,
     /// The same by the clock on the wall; only taken where a log asks.
@@ -127,6 +135,9 @@ impl Exchange {
             remote: Cell::new(connection.remote),
             connection,
             protocol,
+            line: RefCell::default(),
+            unreadable: Cell::default(),
+            passes_trailers: Cell::default(),
             start: Instant::now(),
             start_time: wall_clock.then(SystemTime::now),
             routed: Cell::default(),
@@ -163,6 +174,27 @@ impl Exchange {
         if self.active.get().is_some() {
             self.active.set(Some(Instant::now()));
         }
+    }
+
+    /// Whether a filter takes it.
+    pub fn is_taken_by(&self, filter: &Filter) -> bool {
+        if let Filter::All = filter {
+            return true;
+        }
+        let request = self.request.borrow();
+        filter.takes(&Facts {
+            code: self.code.get(),
+            duration: self.duration.get().unwrap_or_else(|| self.start.elapsed()),
+            flags: self.flags.get(),
+            request: request.for_routing(),
+            grpc_status: self.grpc_status.get(),
+            chance: fastrand::u32(..1_000_000),
+        })
+    }
+
+    /// Whether the client speaks HTTP/1.
+    pub fn is_http1(&self) -> bool {
+        self.protocol.is_some_and(|version| version < Version::HTTP_2)
     }
 
     /// Sets the details, in Envoy's words.

@@ -35,6 +35,11 @@ impl Sinks {
         open.entry(path.clone()).or_insert_with(|| LogSink::new(path.clone(), self.writer.clone())).clone()
     }
 
+    /// Forgets log files that nobody writes any more.
+    pub fn sweep(&self) {
+        self.open.borrow_mut().retain(|_, sink| Rc::strong_count(sink) > 1);
+    }
+
     /// Hands over what is there.
     pub fn flush(&self) {
         self.open.borrow().values().for_each(|sink| sink.flush());
@@ -80,7 +85,7 @@ impl Logs {
     /// Writes an exchange that has ended.
     pub fn write(&self, exchange: &Exchange) {
         for (log, sink) in &self.0 {
-            if log.filter.takes(exchange.flags.get()) {
+            if exchange.is_taken_by(&log.filter) {
                 sink.line(|out| log.format.write(exchange, out));
             }
         }

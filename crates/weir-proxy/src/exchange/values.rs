@@ -18,7 +18,7 @@ impl Exchange {
     }
 
     fn request_field(&self, field: &Field, out: &mut Vec<u8>) -> bool {
-        if self.protocol.is_none() {
+        if self.protocol.is_none() || self.unreadable.get() {
             return false;
         }
         let request = self.request.borrow();
@@ -179,7 +179,7 @@ impl Values for Exchange {
             Operator::Header(Message::Response, first, second) => {
                 self.response_field(first, out) || second.as_ref().is_some_and(|second| self.response_field(second, out))
             }
-            Operator::Header(Message::Trailers, ..) | Operator::Never => false,
+            Operator::Header(Message::Trailers, ..) | Operator::LocalReplyBody | Operator::Never => false,
             Operator::StartTime(format) => {
                 // Without a log nobody took it.
                 let time = self.start_time.unwrap_or_else(|| SystemTime::now() - self.start.elapsed());

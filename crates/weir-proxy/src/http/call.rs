@@ -5,10 +5,11 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
-use http::{HeaderMap, Method, Response};
+use http::{HeaderMap, Method, Response, StatusCode, Version};
 use hyper::upgrade::OnUpgrade;
 use weir_config::flags::ResponseFlags;
-use weir_config::http::ServerHeader;
+use weir_config::head::{REQUEST_ID, append_to};
+use weir_config::http::{LetterCase, ServerHeader};
 use weir_routing::Decision;
 use weir_routing::action::Action;
 
@@ -18,6 +19,7 @@ use super::control::Control;
 use super::filters::{self, States};
 use super::header_changes::apply_to_response;
 use super::local_reply::LocalReply;
+use super::mapped_reply;
 use super::router::routes::Found;
 use crate::exchange::failure::{Failure, FailureKind};
 use crate::exchange::{Ending, Exchange, Matched};
@@ -54,6 +56,8 @@ pub(super) enum RouteAnswer {
     Nowhere,
     /// To `https` first.
     ToHttps,
+    /// Nobody knows: it names several hosts.
+    Unclear,
     /// By this route.
     Route(Found),
 }
@@ -111,9 +115,15 @@ impl Call {
     }
 
     /// An answer of ours. Filters see it as they see an instance's.
-    pub(super) async fn reply(self, reply: LocalReply) -> Response<ResponseBody> {
-        self.exchange.code.set(if self.grpc { 200 } else { reply.status.as_u16() });
+    pub(super) async fn reply(self, mut reply: LocalReply) -> Response<ResponseBody> {
+        self.exchange.code.set(reply.status.as_u16());
         let changes_headers = reply.changes_headers;
+        if let Some(replies) = &self.http.config.local_replies {
+            mapped_reply::map(replies, &self.exchange, &mut reply);
+        }
+        if self.grpc {
+            self.exchange.code.set(200);
+        }
         let (mut response, mut body) = reply.into_response(self.grpc);
         if changes_headers {
             self.change_response_headers(response.headers_mut());
@@ -157,8 +167,62 @@ impl Call {
             ServerHeader::AppendIfAbsent(name) => drop(headers.entry(header::SERVER).or_insert_with(|| name.clone())),
             ServerHeader::PassThrough => {}
         }
+        if self.http.config.via.is_some() || self.http.config.answers_tell_request_id {
+            self.tell_own(headers);
+        }
         self.note_logged_headers(headers);
+        if self.exchange.is_http1() {
+            self.settle_connection(parts.status, headers);
+        }
         Response::from_parts(parts, body)
+    }
+
+    /// What this proxy says of itself in every answer.
+    fn tell_own(&self, headers: &mut HeaderMap) {
+        let config = &self.http.config;
+        if let Some(via) = &config.via {
+            append_to(headers, &header::VIA, via.clone(), b", ");
+        }
+        if config.answers_tell_request_id
+            && let Some(id) = self.exchange.request.borrow().headers.get(REQUEST_ID)
+        {
+            headers.insert(REQUEST_ID, id.clone());
+        }
+    }
+
+    /// What HTTP/1.1 needs besides: a connection whose request was not read to its end ends with the answer, and an answer without
+    /// a body says how long it would have been.
+    fn settle_connection(&self, status: StatusCode, headers: &mut HeaderMap) {
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            return;
+        }
+        let unread = match &self.body {
+            Some(body) => !body.is_end_stream(),
+            None => self.exchange.request_end.get().is_none(),
+        };
+        let request = self.exchange.request.borrow();
+        if unread || request.close || request.upgrade.is_some() {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        let Some(line) = self.control.line.get() else { return };
+        if unread {
+            line.linger();
+        }
+        let is_http11 = self.exchange.protocol == Some(Version::HTTP_11);
+        match headers.get(header::CONTENT_LENGTH) {
+            Some(length) if status == StatusCode::NOT_MODIFIED => {
+                line.add_to_head(self.spelled("content-length", "Content-Length"), length);
+            }
+            None if self.method == Method::HEAD && is_http11 && status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED => {
+                line.add_to_head(self.spelled("transfer-encoding", "Transfer-Encoding"), &HeaderValue::from_static("chunked"));
+            }
+            _ => {}
+        }
+    }
+
+    /// The name of a header as it is spelled here.
+    fn spelled(&self, lower: &'static str, proper: &'static str) -> &'static str {
+        if self.http.config.letter_case == LetterCase::Proper { proper } else { lower }
     }
 
     /// What the route, its virtual host and its table change, in this order; before them what the chosen
@@ -180,7 +244,10 @@ impl Call {
             Some(Action::Forward(to)) => to.websocket,
             _ => None,
         };
-        protocol.as_bytes().eq_ignore_ascii_case(b"websocket") && of_route.unwrap_or(self.http.config.websocket)
+        match of_route.filter(|_| protocol.as_bytes().eq_ignore_ascii_case(b"websocket")) {
+            Some(allowed) => allowed,
+            None => self.http.config.allows_upgrade(protocol),
+        }
     }
 
     fn note_logged_headers(&self, headers: &HeaderMap) {
@@ -196,13 +263,18 @@ impl Call {
 /// Where a request goes; the exchange takes note of it.
 fn find(http: &HttpRuntime, exchange: &Exchange) -> RouteAnswer {
     let Some(routes) = http.routes.get() else { return RouteAnswer::Nowhere };
+    if exchange.request.borrow().without_scheme {
+        return RouteAnswer::Nowhere;
+    }
     for name in &routes.table.untrusted_headers {
         exchange.request.borrow_mut().headers.remove(name);
     }
     let decision = routes.table.decide(&exchange.request.borrow().for_routing());
     let (host, route) = match decision {
+        Decision::NoVirtualHost => return RouteAnswer::Nowhere,
+        _ if exchange.request.borrow().several_hosts => return RouteAnswer::Unclear,
         // No route is 404, and no header changes of its virtual host apply.
-        Decision::NoVirtualHost | Decision::NoRoute(_) => return RouteAnswer::Nowhere,
+        Decision::NoRoute(_) => return RouteAnswer::Nowhere,
         Decision::TlsRequired(host) => (host, None),
         Decision::Route { host, route } => (host, Some(route)),
     };

@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep_until};
 
-use weir_config::http::{Codec, HttpConfig};
+use weir_config::http::{Codec, HttpConfig, LetterCase};
 
 use super::HttpRuntime;
 use super::body::ResponseBody;
@@ -26,6 +27,7 @@ use super::control::Control;
 use super::handle::handle;
 use crate::exchange::ConnectionInfo;
 use crate::io::executor::LocalExecutor;
+use crate::io::line::{Line, LineStream};
 use crate::io::prefixed::Prefixed;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -110,6 +112,7 @@ fn service(
 ) -> impl Service<Request<Incoming>, Response = Response<ResponseBody>, Error = Infallible> {
     service_fn(move |request| {
         control.last_request.set(Some(Instant::now()));
+        count(&control, &http.config);
         let (http, info, control) = (http.clone(), info.clone(), control.clone());
         async move {
             let is_http1 = request.version() < Version::HTTP_2;
@@ -122,6 +125,15 @@ fn service(
     })
 }
 
+/// Counts a request; a connection that may carry no more is told to end.
+fn count(control: &Control, config: &HttpConfig) {
+    let count = control.requests.get().saturating_add(1);
+    control.requests.set(count);
+    if config.max_requests_per_connection.is_some_and(|most| count >= most) {
+        control.finish();
+    }
+}
+
 async fn serve_http1<S>(stream: S, info: Rc<ConnectionInfo>, http: Rc<HttpRuntime>, control: &Rc<Control>) -> Result<(), Failed>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -130,6 +142,10 @@ where
     // Idle connections are ended by the worker's sweep, which costs a request nothing.
     builder.header_read_timeout(None).allow_multiple_spaces_in_request_line_delimiters(true);
     configure_http1(&mut builder, &http.config);
+    let line = Arc::new(Line::default());
+    let stream = LineStream::new(stream, line.clone(), http.config.delayed_close);
+    // Nobody else has set it: a connection speaks one protocol.
+    let _ = control.line.set(line);
     let service = service(info, http, control.clone());
     let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
     let finish = |connection: Pin<&mut http1::UpgradeableConnection<_, _>>| connection.graceful_shutdown();
@@ -141,6 +157,11 @@ fn configure_http1(builder: &mut http1::Builder, config: &HttpConfig) {
         builder.max_headers(config.max_headers);
     }
     builder.max_header_size(config.max_header_bytes);
+    match config.letter_case {
+        LetterCase::Lower => {}
+        LetterCase::Proper => drop(builder.title_case_headers(true)),
+        LetterCase::Preserve => drop(builder.preserve_header_case(true)),
+    }
 }
 
 async fn serve_http2<S>(stream: S, info: Rc<ConnectionInfo>, http: Rc<HttpRuntime>, control: &Rc<Control>) -> Result<(), Failed>

@@ -1,13 +1,16 @@
 //! What others can tell a client's connection.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
 use http::Extensions;
+
+use crate::io::line::Line;
 
 /// What others can tell a connection: two flags, so that a connection that nobody tells anything pays nothing.
 #[derive(Debug, Default)]
@@ -17,6 +20,10 @@ pub struct Control {
     waker: RefCell<Option<Waker>>,
     /// What filters remember of it.
     pub extensions: RefCell<Extensions>,
+    /// The line to the client, where HTTP/1.1 is spoken.
+    pub line: OnceCell<Arc<Line>>,
+    /// How many requests have come.
+    pub requests: Cell<u32>,
     /// When it was opened.
     pub opened: Cell<Option<Instant>>,
     /// When its last request began.

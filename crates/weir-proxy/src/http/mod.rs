@@ -9,6 +9,7 @@ mod filters;
 mod handle;
 mod header_changes;
 mod local_reply;
+mod mapped_reply;
 pub mod router;
 
 use std::rc::Rc;

@@ -1,7 +1,7 @@
 //! A listener as one worker serves it: it accepts, finds the filter chain, and hands over.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -107,9 +107,8 @@ impl ActiveListener {
             return;
         }
         let current = Rc::new(Current::new(around, open, Some(&previous)));
-        for chain in previous.chains.iter().filter(|chain| !current.chains.iter().any(|kept| Rc::ptr_eq(kept, chain))) {
-            chain.drain();
-        }
+        let kept: HashSet<*const ChainRuntime> = current.chains.iter().map(Rc::as_ptr).collect();
+        previous.chains.iter().filter(|chain| !kept.contains(&Rc::as_ptr(chain))).for_each(|chain| chain.drain());
         *self.current.borrow_mut() = current;
     }
 
@@ -118,6 +117,14 @@ impl ActiveListener {
         self.closed.set(true);
         self.closing.notify_waiters();
         self.current.borrow().chains.iter().for_each(|chain| chain.drain());
+    }
+
+    /// Waits until the listener has been gone for so long.
+    async fn drained(&self, drain_duration: Duration) {
+        if !self.closed.get() {
+            self.closing.notified().await;
+        }
+        tokio::time::sleep(drain_duration).await;
     }
 
     /// Ends connections on which nothing happened for too long.
@@ -151,14 +158,13 @@ impl ActiveListener {
         let (listener, listeners) = (self.clone(), listeners.clone());
         tokio::task::spawn_local(async move {
             let (listener, destination) = listener.for_connection(&listeners, &stream);
-            let stats = listener.stats.of(listener.worker);
-            stats.downstream_cx_total.add(1);
-            stats.downstream_cx_active.add(1);
+            let _counted = Counted::new(&listener);
             let _open = listeners.around.clusters.shared.connections.enter();
-            if let Err(error) = listener.serve(stream, remote, destination).await {
+            let drain_duration = listeners.around.drain_duration;
+            drop(listeners);
+            if let Err(error) = listener.serve(stream, remote, destination, drain_duration).await {
                 tracing::debug!(%remote, %error, "a connection ended before it was understood");
             }
-            stats.downstream_cx_active.subtract(1);
         });
     }
 
@@ -173,14 +179,26 @@ impl ActiveListener {
         (other.unwrap_or(self), destination)
     }
 
-    async fn serve(&self, mut stream: TcpStream, remote: SocketAddr, destination: Option<SocketAddr>) -> io::Result<()> {
+    async fn serve(
+        &self,
+        mut stream: TcpStream,
+        remote: SocketAddr,
+        destination: Option<SocketAddr>,
+        drain_duration: Duration,
+    ) -> io::Result<()> {
         static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
         stream.set_nodelay(true)?;
         let current = self.current.borrow().clone();
-        let found = inspect::inspect(&mut stream, current.listener.inspect).await?;
+        let local = destination.map_or_else(|| stream.local_addr(), Ok)?;
+        let inspect = current.listener.filters.inspect(local.port());
+        let found = tokio::select! {
+            found = inspect::inspect(&mut stream, inspect) => found?,
+            // Who says nothing for ever does not outlive the listener for ever.
+            () = self.drained(drain_duration) => return Ok(()),
+        };
         let mut info = ConnectionInfo {
             id: CONNECTIONS.fetch_add(1, Ordering::Relaxed),
-            local: destination.map_or_else(|| stream.local_addr(), Ok)?,
+            local,
             original_destination: destination,
             remote,
             server_name: found.server_name.as_deref().map(Into::into),
@@ -201,6 +219,24 @@ impl ActiveListener {
         drop(current);
         info.server_name = found.server_name.map(Into::into);
         chain.serve(Incoming { stream, first: found.first, info }).await
+    }
+}
+
+/// An open connection in the statistics, until it is dropped.
+struct Counted(Arc<ListenerStats>, usize);
+
+impl Counted {
+    fn new(listener: &ActiveListener) -> Self {
+        let stats = listener.stats.of(listener.worker);
+        stats.downstream_cx_total.add(1);
+        stats.downstream_cx_active.add(1);
+        Self(listener.stats.clone(), listener.worker)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.of(self.1).downstream_cx_active.subtract(1);
     }
 }
 

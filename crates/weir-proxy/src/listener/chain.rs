@@ -20,7 +20,7 @@ use crate::exchange::ConnectionInfo;
 use crate::http::control::Control;
 use crate::http::{Chain as FilterChain, HttpRuntime, connection};
 use crate::io::prefixed::Prefixed;
-use crate::tcp::{Client, TcpRuntime};
+use crate::tcp::TcpRuntime;
 
 /// A filter chain, for one worker.
 pub struct ChainRuntime {
@@ -76,13 +76,17 @@ impl ChainRuntime {
     /// Its connections end when they have finished what they are doing, and those that never do when it has lasted too long.
     pub fn drain(&self) {
         self.draining.set(true);
-        let left: Vec<Weak<Control>> = self.open.borrow().values().cloned().collect();
         self.controls().iter().for_each(|control| control.finish());
+        self.end_later(self.open.borrow().values().cloned().collect());
+    }
+
+    /// Ends connections when they have been drained for long enough.
+    fn end_later(&self, connections: Vec<Weak<Control>>) {
         let limit = self.drain_duration;
-        if !left.is_empty() {
+        if !connections.is_empty() {
             tokio::task::spawn_local(async move {
                 tokio::time::sleep(limit).await;
-                left.iter().filter_map(Weak::upgrade).for_each(|control| control.end());
+                connections.iter().filter_map(Weak::upgrade).for_each(|control| control.end());
             });
         }
     }
@@ -123,7 +127,9 @@ impl ChainRuntime {
         control.last_request.set(now);
         control.opened.set(now);
         if self.draining.get() {
+            // Its first bytes came after the chain was replaced.
             control.finish();
+            self.end_later(vec![Rc::downgrade(&control)]);
         }
         self.open.borrow_mut().insert(info.id, Rc::downgrade(&control));
         control
@@ -136,9 +142,7 @@ impl ChainRuntime {
                 HandlerRuntime::Http(http) => {
                     connection::serve(Prefixed::new(first, stream), None, Rc::new(info), http.clone(), control).await;
                 }
-                HandlerRuntime::Tcp(tcp) => {
-                    Box::pin(tcp.clone().serve::<Prefixed<TcpStream>>(Client::Plain(stream, first), Rc::new(info))).await;
-                }
+                HandlerRuntime::Tcp(tcp) => Box::pin(tcp.clone().serve(Prefixed::new(first, stream), Rc::new(info))).await,
             }
             return Ok(());
         };
@@ -148,7 +152,11 @@ impl ChainRuntime {
 
     async fn serve_tls(&self, tls: &Arc<ServerConfig>, incoming: Incoming, control: Rc<Control>) -> io::Result<()> {
         let Incoming { stream, first, mut info } = incoming;
-        let stream = TlsAcceptor::from(tls.clone()).accept(Prefixed::new(first, stream)).await?;
+        let handshake = TlsAcceptor::from(tls.clone()).accept(Prefixed::new(first, stream));
+        let stream = match self.chain.handshake_timeout {
+            None => handshake.await?,
+            Some(limit) => tokio::time::timeout(limit, handshake).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?,
+        };
         let (_, session) = stream.get_ref();
         info.tls_version = Some(match session.protocol_version() {
             Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
@@ -157,7 +165,7 @@ impl ChainRuntime {
         let alpn = session.alpn_protocol().map(<[u8]>::to_vec).unwrap_or_default();
         match &self.handler {
             HandlerRuntime::Http(http) => connection::serve(stream, Some(alpn), Rc::new(info), http.clone(), control).await,
-            HandlerRuntime::Tcp(tcp) => tcp.clone().serve(Client::Tls(stream), Rc::new(info)).await,
+            HandlerRuntime::Tcp(tcp) => tcp.clone().serve(stream, Rc::new(info)).await,
         }
         Ok(())
     }

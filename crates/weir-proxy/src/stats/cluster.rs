@@ -28,7 +28,7 @@ pub struct HealthCheckStats {
 /// What one worker counts of a cluster. Blocks of two workers share no cache line.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-#[allow(missing_docs)] // Each is Envoy's statistic `cluster.NAME.upstream_…` of that name.
+#[allow(missing_docs)] // Each is Envoy's statistic `cluster.NAME.upstream_…` of that name, or `cluster.NAME.ssl.…`.
 pub struct WorkerClusterStats {
     pub cx_total: Cell,
     pub cx_active: Cell,
@@ -55,6 +55,11 @@ pub struct WorkerClusterStats {
     pub rq_pending_overflow: Cell,
     pub rq_pending_failure_eject: Cell,
     pub none_healthy: Cell,
+    pub ssl_handshake: Cell,
+    pub ssl_connection_error: Cell,
+    pub ssl_fail_verify_error: Cell,
+    pub ssl_fail_verify_san: Cell,
+    pub ssl_fail_verify_cert_hash: Cell,
     pub lb_healthy_panic: Cell,
     /// The answers that clients got, by their status.
     pub statuses: Statuses,
@@ -104,6 +109,11 @@ pub const NAMES: &[(&str, CellOf)] = &[
     ("upstream_rq_pending_failure_eject", |stats| &stats.rq_pending_failure_eject),
     ("upstream_cx_none_healthy", |stats| &stats.none_healthy),
     ("lb_healthy_panic", |stats| &stats.lb_healthy_panic),
+    ("ssl_handshake", |stats| &stats.ssl_handshake),
+    ("ssl_connection_error", |stats| &stats.ssl_connection_error),
+    ("ssl_fail_verify_error", |stats| &stats.ssl_fail_verify_error),
+    ("ssl_fail_verify_san", |stats| &stats.ssl_fail_verify_san),
+    ("ssl_fail_verify_cert_hash", |stats| &stats.ssl_fail_verify_cert_hash),
 ];
 
 impl ClusterStats {

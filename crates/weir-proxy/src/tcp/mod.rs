@@ -5,9 +5,7 @@ pub mod relay;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use weir_config::circuit_breakers::Resource;
 use weir_config::flags::ResponseFlags;
 use weir_config::tcp::TcpConfig;
@@ -17,11 +15,13 @@ use crate::exchange::failure::{Failure, FailureKind, Outcome};
 use crate::exchange::recorder::Recording;
 use crate::exchange::{ConnectionInfo, Ending, Exchange};
 use crate::stats::requests::SeriesKey;
+use crate::tls::client::Offer;
 use crate::upstream::cluster::{ClusterRuntime, LbContext};
 use crate::upstream::clusters::Clusters;
 use crate::upstream::connect::open;
 use crate::upstream::counted::Counted;
 use crate::upstream::host::BusyGuard;
+use crate::upstream::transport::{Transport, TransportKey};
 use relay::End;
 
 /// A TCP proxy as one worker uses it.
@@ -31,14 +31,6 @@ pub struct TcpRuntime {
     clusters: Rc<Clusters>,
 }
 
-/// A client's connection.
-pub enum Client<T> {
-    /// A socket, and what was read of it already.
-    Plain(TcpStream, Bytes),
-    /// What comes out of TLS.
-    Tls(T),
-}
-
 impl TcpRuntime {
     /// For one worker.
     pub fn new(config: Arc<TcpConfig>, recording: Rc<Recording>, clusters: Rc<Clusters>) -> Self {
@@ -46,7 +38,7 @@ impl TcpRuntime {
     }
 
     /// Passes a connection on.
-    pub async fn serve<T: AsyncRead + AsyncWrite + Unpin>(self: Rc<Self>, client: Client<T>, info: Rc<ConnectionInfo>) {
+    pub async fn serve(self: Rc<Self>, client: impl AsyncRead + AsyncWrite + Unpin, info: Rc<ConnectionInfo>) {
         let exchange = Rc::new(Exchange::new(info, None, !self.recording.logs.is_empty()));
         // Also when the worker ends the connection, or the process, it is written down.
         let _ending = Ending::new(exchange.clone(), self.recording.clone());
@@ -64,13 +56,8 @@ impl TcpRuntime {
         // Also a connection that is ended from outside is counted no longer.
         let _counted = Counted::new(cluster.tally());
         self.recording.series(&exchange, SeriesKey::tcp(exchange.flags.get())).opened.add(1);
-        let relayed = async {
-            match client {
-                Client::Plain(socket, first) => relay::relay(&socket, first, &upstream, &exchange, self.config.idle_timeout).await,
-                Client::Tls(stream) => relay::copy(stream, upstream, &exchange).await.map_or(End::Client, |()| End::Both),
-            }
-        };
-        let end = match self.config.max_duration {
+        let relayed = relay::relay(client, upstream, &exchange, self.config.idle_timeout);
+        let end = match self.config.longest(fastrand::f64()) {
             None => relayed.await,
             Some(limit) => tokio::time::timeout(limit, relayed).await.unwrap_or(End::TooLong),
         };
@@ -84,7 +71,7 @@ impl TcpRuntime {
     }
 
     /// A connection to an instance of a cluster.
-    async fn connect(&self, cluster: &ClusterRuntime, exchange: &Exchange) -> Result<(BusyGuard, TcpStream), Failure> {
+    async fn connect(&self, cluster: &ClusterRuntime, exchange: &Exchange) -> Result<(BusyGuard, Transport), Failure> {
         let source = exchange.connection.remote.ip().to_canonical();
         let hash = self.config.hash_source.then(|| hash_policy::hash(source.to_string().as_bytes()));
         let destination = exchange.connection.original_destination;
@@ -94,9 +81,10 @@ impl TcpRuntime {
             let target = target.ok_or_else(|| Failure::from(FailureKind::NoInstance))?;
             exchange.target.replace(Some(target.target.clone()));
             let permit = cluster.take(Resource::Connections).map_err(|_| Failure::from(FailureKind::Overflow))?;
-            match open(cluster, &target).await {
+            let key = TransportKey::of_instance(target.tls().as_ref(), Offer::Nothing, target.host.hostname.as_ref());
+            match open(cluster, &target, &key).await {
                 Ok(stream) => {
-                    exchange.upstream_local.set(stream.local_addr().ok());
+                    exchange.upstream_local.set(stream.local_address());
                     cluster.report(&target.host, Outcome::Status(200));
                     return Ok((target.busy(permit), stream));
                 }
@@ -115,7 +103,7 @@ impl TcpRuntime {
     fn note(&self, failure: &Failure, exchange: &Exchange) {
         exchange.flag(failure.told(false).flag);
         if let FailureKind::Connect(error) = &failure.kind {
-            exchange.transport_failure.replace(Some(error.reason()));
+            exchange.transport_failure.replace(Some(error.logged()));
             if self.config.connect_attempts > 1 {
                 exchange.flag(ResponseFlags::UPSTREAM_RETRY_LIMIT);
             }

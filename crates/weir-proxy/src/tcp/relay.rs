@@ -1,22 +1,21 @@
-//! Passing bytes both ways, until both sides have ended.
+//! Passing bytes both ways between streams of any kind, until both sides have ended.
 //!
-//! Between two sockets nothing is held while nothing is sent: all connections of a worker share one buffer, and
-//! only what the other side does not take at once is kept.
+//! Nothing is held while nothing is sent: all connections of a worker share one buffer, and only what the other side does not
+//! take at once is kept.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::exchange::Exchange;
 
 /// What is read at a time.
 const BUFFER: usize = 64 << 10;
-/// What is kept for each direction where a buffer cannot be shared.
-const SMALL_BUFFER: usize = 16 << 10;
 
 thread_local! {
     static SHARED: RefCell<Box<[u8]>> = RefCell::new(vec![0; BUFFER].into_boxed_slice());
@@ -37,24 +36,26 @@ pub enum End {
     Upstream,
 }
 
-/// Passes bytes between two sockets; `first` was read of the client's already. Counts them on the exchange.
-pub async fn relay(client: &TcpStream, first: Bytes, upstream: &TcpStream, exchange: &Exchange, idle: Option<Duration>) -> End {
+/// Passes bytes between a client and an instance, and counts them on the exchange. Silence ends it after `idle`.
+pub async fn relay(
+    mut client: impl AsyncRead + AsyncWrite + Unpin,
+    mut upstream: impl AsyncRead + AsyncWrite + Unpin,
+    exchange: &Exchange,
+    idle: Option<Duration>,
+) -> End {
     let active = Cell::new(Instant::now());
-    let up = async {
-        if !first.is_empty() {
-            exchange.bytes_received.set(exchange.bytes_received.get() + first.len() as u64);
-            write_all(upstream, &first).await.map_err(Side::To)?;
+    let (mut up, mut down) = (OneWay::default(), OneWay::default());
+    let both = poll_fn(|cx| {
+        let sent = up.poll(cx, &mut client, &mut upstream, &exchange.bytes_received, &active);
+        if let Poll::Ready(Err(broken)) = sent {
+            return Poll::Ready(broken.end(true));
         }
-        pump(client, upstream, &exchange.bytes_received, &active).await
-    };
-    let down = pump(upstream, client, &exchange.bytes_sent, &active);
-    let both = async {
-        match tokio::try_join!(async { up.await.map_err(|error| error.end(true)) }, async { down.await.map_err(|error| error.end(false)) })
-        {
-            Ok(_) => End::Both,
-            Err(end) => end,
+        match down.poll(cx, &mut upstream, &mut client, &exchange.bytes_sent, &active) {
+            Poll::Ready(Err(broken)) => Poll::Ready(broken.end(false)),
+            Poll::Ready(Ok(())) if sent.is_ready() => Poll::Ready(End::Both),
+            _ => Poll::Pending,
         }
-    };
+    });
     match idle {
         None => both.await,
         Some(limit) => tokio::select! { end = both => end, () = silence(&active, limit) => End::Idle },
@@ -78,61 +79,103 @@ impl Side {
     }
 }
 
-/// Passes bytes one way, and then the end.
-async fn pump(from: &TcpStream, to: &TcpStream, count: &Cell<u64>, active: &Cell<Instant>) -> Result<(), Side> {
-    loop {
-        from.readable().await.map_err(Side::From)?;
-        match pass_once(from, to)? {
-            Passed::Nothing => {}
-            Passed::End => {
-                let _ = socket2::SockRef::from(to).shutdown(std::net::Shutdown::Write);
-                return Ok(());
+/// How far one direction is.
+#[derive(Debug, Default)]
+struct OneWay {
+    /// What was read and is still to be written.
+    rest: Vec<u8>,
+    /// How much of it has been written.
+    written: usize,
+    /// Whether the other side has been given all that was written.
+    flushed: bool,
+    state: State,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum State {
+    #[default]
+    Open,
+    /// There is nothing more to read; the other side is still to be told.
+    Ending,
+    Ended,
+}
+
+impl OneWay {
+    /// Passes on what there is; ready when the end has been passed on, too.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut (impl AsyncRead + Unpin),
+        to: &mut (impl AsyncWrite + Unpin),
+        count: &Cell<u64>,
+        active: &Cell<Instant>,
+    ) -> Poll<Result<(), Side>> {
+        loop {
+            ready!(self.poll_rest(cx, to, active)).map_err(Side::To)?;
+            if self.state == State::Ending {
+                // Whoever cannot be told any more has ended already.
+                let _ = ready!(Pin::new(&mut *to).poll_shutdown(cx));
+                self.state = State::Ended;
             }
-            Passed::Bytes(length, rest) => {
-                count.set(count.get() + length as u64);
-                active.set(Instant::now());
-                if !rest.is_empty() {
-                    write_all(to, &rest).await.map_err(Side::To)?;
+            if self.state == State::Ended {
+                return Poll::Ready(Ok(()));
+            }
+            match self.poll_once(cx, from, to) {
+                Poll::Ready(Ok(0)) => self.state = State::Ending,
+                Poll::Ready(Ok(length)) => {
+                    count.set(count.get() + length as u64);
+                    active.set(Instant::now());
+                }
+                Poll::Ready(Err(side)) => return Poll::Ready(Err(side)),
+                Poll::Pending => {
+                    // Streams of TLS hold back what they were given.
+                    if !self.flushed {
+                        self.flushed = Pin::new(&mut *to).poll_flush(cx).map_err(Side::To)?.is_ready();
+                    }
+                    return Poll::Pending;
                 }
             }
         }
     }
-}
 
-enum Passed {
-    Nothing,
-    End,
-    /// So many were read; these are still to be written.
-    Bytes(usize, Vec<u8>),
-}
-
-fn pass_once(from: &TcpStream, to: &TcpStream) -> Result<Passed, Side> {
-    SHARED.with_borrow_mut(|buffer| {
-        let length = match from.try_read(buffer) {
-            Ok(0) => return Ok(Passed::End),
-            Ok(length) => length,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Passed::Nothing),
-            Err(error) => return Err(Side::From(error)),
-        };
-        let written = match to.try_write(&buffer[..length]) {
-            Ok(written) => written,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(error) => return Err(Side::To(error)),
-        };
-        Ok(Passed::Bytes(length, buffer[written..length].to_vec()))
-    })
-}
-
-async fn write_all(to: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        to.writable().await?;
-        match to.try_write(bytes) {
-            Ok(written) => bytes = &bytes[written..],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
+    /// Writes what was read before.
+    fn poll_rest(&mut self, cx: &mut Context<'_>, to: &mut (impl AsyncWrite + Unpin), active: &Cell<Instant>) -> Poll<io::Result<()>> {
+        while let Some(rest) = self.rest.get(self.written..).filter(|rest| !rest.is_empty()) {
+            match ready!(Pin::new(&mut *to).poll_write(cx, rest))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                length => self.written += length,
+            }
+            active.set(Instant::now());
         }
+        // A buffer that was needed once is not kept.
+        self.rest = vec![];
+        self.written = 0;
+        Poll::Ready(Ok(()))
     }
-    Ok(())
+
+    /// Reads once, and writes what is taken at once; how much was read.
+    fn poll_once(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut (impl AsyncRead + Unpin),
+        to: &mut (impl AsyncWrite + Unpin),
+    ) -> Poll<Result<usize, Side>> {
+        SHARED.with_borrow_mut(|buffer| {
+            let mut buffer = ReadBuf::new(buffer);
+            ready!(Pin::new(from).poll_read(cx, &mut buffer)).map_err(Side::From)?;
+            let read = buffer.filled();
+            if read.is_empty() {
+                return Poll::Ready(Ok(0));
+            }
+            self.flushed = false;
+            let written = match Pin::new(to).poll_write(cx, read) {
+                Poll::Ready(written) => written.map_err(Side::To)?,
+                Poll::Pending => 0,
+            };
+            self.rest = read.get(written..).unwrap_or_default().to_vec();
+            Poll::Ready(Ok(read.len()))
+        })
+    }
 }
 
 /// Ends when nothing was sent for so long.
@@ -146,17 +189,61 @@ async fn silence(active: &Cell<Instant>, limit: Duration) {
     }
 }
 
-/// Passes bytes between streams of any kind. Counts them on the exchange.
-///
-/// # Errors
-/// If either side breaks off.
-pub async fn copy(
-    mut client: impl AsyncRead + AsyncWrite + Unpin,
-    mut upstream: impl AsyncRead + AsyncWrite + Unpin,
-    exchange: &Exchange,
-) -> io::Result<()> {
-    let (received, sent) = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, SMALL_BUFFER, SMALL_BUFFER).await?;
-    exchange.bytes_received.set(exchange.bytes_received.get() + received);
-    exchange.bytes_sent.set(exchange.bytes_sent.get() + sent);
-    client.shutdown().await
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+    use super::*;
+    use crate::exchange::ConnectionInfo;
+
+    /// The ends of a client and of an instance, with a relay of streams that hold few bytes between them.
+    async fn between<T>(idle: Option<Duration>, talk: impl AsyncFnOnce(DuplexStream, DuplexStream) -> T) -> (End, T, (u64, u64)) {
+        let address = ([127, 0, 0, 1], 80).into();
+        let info =
+            ConnectionInfo { id: 0, local: address, original_destination: None, remote: address, server_name: None, tls_version: None };
+        let exchange = Exchange::new(Rc::new(info), None, false);
+        let ((client, near), (far, instance)) = (duplex(7), duplex(5));
+        let (end, said) = tokio::join!(relay(near, far, &exchange, idle), talk(client, instance));
+        (end, said, (exchange.bytes_received.get(), exchange.bytes_sent.get()))
+    }
+
+    #[tokio::test]
+    async fn streams_that_take_little_at_a_time_lose_nothing() {
+        let (end, heard, counted) = between(None, async |mut client: DuplexStream, mut instance: DuplexStream| {
+            let saying = async {
+                client.write_all(&[b'x'; 10_000]).await.unwrap();
+                client.shutdown().await.unwrap();
+                let mut answer = vec![];
+                client.read_to_end(&mut answer).await.unwrap();
+                answer.len()
+            };
+            let hearing = async {
+                let mut heard = vec![];
+                instance.read_to_end(&mut heard).await.unwrap();
+                instance.write_all(&[b'y'; 3000]).await.unwrap();
+                instance.shutdown().await.unwrap();
+                heard.len()
+            };
+            tokio::join!(hearing, saying)
+        })
+        .await;
+        assert!(matches!(end, End::Both), "{end:?}");
+        assert_eq!((heard, counted), ((10_000, 3000), (10_000, 3000)));
+    }
+
+    #[tokio::test]
+    async fn silence_ends_streams_of_any_kind() {
+        let limit = Duration::from_millis(200);
+        let (end, (), counted) = between(Some(limit), async |mut client: DuplexStream, mut instance: DuplexStream| {
+            client.write_all(b"hello").await.unwrap();
+            let mut heard = vec![];
+            instance.read_to_end(&mut heard).await.unwrap();
+            assert_eq!(heard, b"hello");
+        })
+        .await;
+        assert!(matches!(end, End::Idle), "{end:?}");
+        assert_eq!(counted, (5, 0));
+    }
 }

@@ -1,5 +1,5 @@
-//! The certificates that a proxy instance has. Each named one has a slot of its own that the handshakes look into: a
-//! certificate is exchanged without a change of the listener, and while it is missing only the handshakes that need it fail.
+//! The secrets that a proxy instance has. Each has a slot of its own that the handshakes look into: a certificate or an authority
+//! is exchanged without a change of the listener or cluster, and while it is missing only the handshakes that need it fail.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,51 +9,139 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use weir_config::CompileError;
-use weir_config::tls::{CertificateSource, Source};
+use weir_config::tls::{Certificate, CertificateSource, SecretSource, Source, Validation};
 
-/// A certificate chain with its key; absent until it arrives.
-#[derive(Default)]
-pub struct SecretSlot(RwLock<Option<Arc<CertifiedKey>>>);
+use super::trust::Trust;
 
-impl fmt::Debug for SecretSlot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.get().is_some() { "SecretSlot(filled)" } else { "SecretSlot(empty)" })
+/// A place for a secret; empty until it arrives.
+pub struct Slot<T>(RwLock<Option<Arc<T>>>);
+
+impl<T> Default for Slot<T> {
+    fn default() -> Self {
+        Self(RwLock::new(None))
     }
 }
 
-impl SecretSlot {
+impl<T> fmt::Debug for Slot<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.get().is_some() { "Slot(filled)" } else { "Slot(empty)" })
+    }
+}
+
+impl<T> Slot<T> {
+    fn filled(content: Arc<T>) -> Arc<Self> {
+        Arc::new(Self(RwLock::new(Some(content))))
+    }
+
     /// What is in it now.
-    pub fn get(&self) -> Option<Arc<CertifiedKey>> {
+    pub fn get(&self) -> Option<Arc<T>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Puts a certificate in, or takes it away.
-    pub fn set(&self, key: Option<Arc<CertifiedKey>>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = key;
+    /// Puts something in, or takes it away.
+    fn set(&self, content: Option<Arc<T>>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = content;
     }
 }
 
-/// The certificates of one proxy instance, by name.
+/// A certificate that handshakes may show, and its name if it comes by SDS.
+#[derive(Debug)]
+pub(super) struct Own {
+    /// Its name.
+    pub name: Option<Arc<str>>,
+    /// Where it is.
+    pub slot: Arc<Slot<CertifiedKey>>,
+}
+
+/// The secrets of one proxy instance, by name.
 #[derive(Debug, Default)]
 pub struct Secrets {
-    slots: HashMap<Arc<str>, Arc<SecretSlot>>,
+    certificates: HashMap<Arc<str>, Arc<Slot<CertifiedKey>>>,
+    /// What they say of the other side's certificate; files are read.
+    validations: HashMap<Arc<str>, Arc<Slot<Validation>>>,
 }
 
 impl Secrets {
-    /// The slot of a name, made if there is none.
-    pub fn slot(&mut self, name: &str) -> Arc<SecretSlot> {
-        if let Some(slot) = self.slots.get(name) {
-            return slot.clone();
+    /// Takes a secret.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or what is found cannot be used; then what was there before stays.
+    pub fn put(&mut self, name: &str, secret: &SecretSource) -> Result<(), CompileError> {
+        match secret {
+            SecretSource::Certificate(source) => self.certificate(name).set(Some(certified_key(source)?)),
+            SecretSource::Validation(validation) => {
+                let loaded = loaded(validation)?;
+                // Looked at now, so that a bad one is refused when it comes.
+                Trust::new(&loaded).map_err(|error| error.within("validation_context"))?;
+                self.validation(name).set(Some(Arc::new(loaded)));
+            }
         }
-        self.slots.entry(name.into()).or_default().clone()
+        Ok(())
+    }
+
+    /// Forgets a secret.
+    pub fn remove(&mut self, name: &str) {
+        if let Some(slot) = self.certificates.get(name) {
+            slot.set(None);
+        }
+        if let Some(slot) = self.validations.get(name) {
+            slot.set(None);
+        }
+    }
+
+    pub(crate) fn certificate(&mut self, name: &str) -> Arc<Slot<CertifiedKey>> {
+        slot_of(&mut self.certificates, name)
+    }
+
+    pub(super) fn validation(&mut self, name: &str) -> Arc<Slot<Validation>> {
+        slot_of(&mut self.validations, name)
+    }
+
+    /// Certificates of a configuration. Files are read now; those that come by SDS may arrive later.
+    pub(super) fn own(&mut self, certificates: &[Certificate]) -> Result<Vec<Own>, CompileError> {
+        let own = |certificate: &Certificate| match certificate {
+            Certificate::Named(name) => Ok(Own { name: Some(name.clone()), slot: self.certificate(name) }),
+            Certificate::Written(source) => Ok(Own { name: None, slot: Slot::filled(certified_key(source)?) }),
+        };
+        certificates
+            .iter()
+            .map(own)
+            .collect::<Result<_, _>>()
+            .map_err(|error: CompileError| error.within("common_tls_context.tls_certificates"))
+    }
+
+    /// Whether a name has a slot.
+    #[cfg(test)]
+    pub fn knows(&self, name: &str) -> bool {
+        self.certificates.contains_key(name) || self.validations.contains_key(name)
+    }
+
+    /// Forgets all slots but these; handshakes under way keep theirs.
+    pub fn keep(&mut self, is_wanted: impl Fn(&Arc<str>) -> bool) {
+        self.certificates.retain(|name, _| is_wanted(name));
+        self.validations.retain(|name, _| is_wanted(name));
     }
 }
 
+/// The slot of a name, made if there is none.
+fn slot_of<T>(slots: &mut HashMap<Arc<str>, Arc<Slot<T>>>, name: &str) -> Arc<Slot<T>> {
+    if let Some(slot) = slots.get(name) {
+        return slot.clone();
+    }
+    slots.entry(name.into()).or_default().clone()
+}
+
+/// The same with its files read.
+fn loaded(validation: &Validation) -> Result<Validation, CompileError> {
+    let load = |source: &Option<Source>, field: &str| {
+        let bytes = source.as_ref().map(read).transpose().map_err(|error| error.within(field))?;
+        Ok(bytes.map(|bytes| Source::Inline(bytes.into())))
+    };
+    Ok(Validation { trusted: load(&validation.trusted, "trusted_ca")?, revoked: load(&validation.revoked, "crl")?, ..validation.clone() })
+}
+
 /// Reads a certificate chain and its key.
-///
-/// # Errors
-/// If a file cannot be read, or what is found is no certificate with its key.
-pub fn certified_key(source: &CertificateSource) -> Result<Arc<CertifiedKey>, CompileError> {
+fn certified_key(source: &CertificateSource) -> Result<Arc<CertifiedKey>, CompileError> {
     let chain = read(&source.chain).map_err(|error| error.within("certificate_chain"))?;
     let key = read(&source.key).map_err(|error| error.within("private_key"))?;
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&chain)
@@ -67,7 +155,8 @@ pub fn certified_key(source: &CertificateSource) -> Result<Arc<CertifiedKey>, Co
     key.map(Arc::new).map_err(|error| CompileError::new("private_key", error.to_string()))
 }
 
-fn read(source: &Source) -> Result<Vec<u8>, CompileError> {
+/// What a source holds.
+pub(super) fn read(source: &Source) -> Result<Vec<u8>, CompileError> {
     match source {
         Source::Inline(bytes) => Ok(bytes.to_vec()),
         Source::File(path) => std::fs::read(&**path).map_err(|error| CompileError::new("filename", format!("{path}: {error}"))),

@@ -2,49 +2,62 @@
 
 use std::sync::Arc;
 
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::ServerConfig;
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{ServerConfig, SupportedProtocolVersion};
 use weir_config::CompileError;
-use weir_config::tls::{Certificate, ServerTls, Versions};
+use weir_config::tls::ServerTls;
 
-use super::secrets::{SecretSlot, Secrets, certified_key};
+use super::secrets::{Own, Secrets};
+use super::verifier::{ClientVerifier, Peer};
+use super::{provider_for, versions};
 
-/// Makes a filter chain's TLS ready. Files are read now; named certificates may arrive later.
+/// Makes a filter chain's TLS ready. Files are read now; secrets may arrive later.
 ///
 /// # Errors
 /// If a certificate that stands in the configuration cannot be used.
 pub fn config(tls: &ServerTls, secrets: &mut Secrets) -> Result<Arc<ServerConfig>, CompileError> {
-    let mut slots = vec![];
-    for certificate in &tls.certificates {
-        slots.push(match certificate {
-            Certificate::Named(name) => secrets.slot(name),
-            Certificate::Written(source) => {
-                let slot = SecretSlot::default();
-                slot.set(Some(certified_key(source).map_err(|error| error.within("common_tls_context.tls_certificates"))?));
-                Arc::new(slot)
-            }
-        });
-    }
-    let builder = ServerConfig::builder_with_provider(super::provider()).with_protocol_versions(&versions(tls.versions));
+    let own = secrets.own(&tls.certificates)?;
+    let peer = tls.clients.as_ref().map(|clients| {
+        let peer = Peer::new(&clients.validation, &tls.parameters, secrets)?;
+        Ok((Arc::new(peer), clients.is_required))
+    });
+    let peer = peer.transpose()?;
+    let builder =
+        ServerConfig::builder_with_provider(provider_for(&tls.parameters)).with_protocol_versions(&versions(tls.parameters.versions));
     let builder = builder.map_err(|error| CompileError::new("common_tls_context.tls_params", error.to_string()))?;
-    let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::new(Resolver(slots)));
+    let builder = match &peer {
+        None => builder.with_no_client_auth(),
+        Some((peer, is_required)) => builder.with_client_cert_verifier(Arc::new(ClientVerifier::new(peer.clone(), *is_required))),
+    };
+    let asks_clients = peer.is_some();
+    let resolver = Resolver { own, peer: peer.map(|(peer, _)| peer), requires_sni: tls.requires_sni };
+    let mut config = builder.with_cert_resolver(Arc::new(resolver));
     config.alpn_protocols.clone_from(&tls.alpn);
+    if asks_clients {
+        // A session that is resumed would not be measured by what is asked now.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    }
     Ok(Arc::new(config))
-}
-
-fn versions(versions: Versions) -> Vec<&'static SupportedProtocolVersion> {
-    let known = [(versions.tls12, &rustls::version::TLS12), (versions.tls13, &rustls::version::TLS13)];
-    known.into_iter().filter(|(allowed, _)| *allowed).map(|(_, version)| version).collect()
 }
 
 /// Gives the handshake the first certificate that is there.
 #[derive(Debug)]
-struct Resolver(Vec<Arc<SecretSlot>>);
+struct Resolver {
+    own: Vec<Own>,
+    peer: Option<Arc<Peer>>,
+    requires_sni: bool,
+}
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        // Nobody is let in while it is not known what is asked of clients.
+        let missing = self.peer.as_ref().and_then(|peer| peer.missing());
+        if missing.is_some() || self.requires_sni && hello.server_name().is_none() {
+            return None;
+        }
         let usable = |key: &Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
-        self.0.iter().filter_map(|slot| slot.get()).find(usable)
+        self.own.iter().filter_map(|own| own.slot.get()).find(usable)
     }
 }

@@ -9,8 +9,7 @@ use crate::cluster::balance::selector::Selector;
 /// The priorities of instances, as far as they are still known.
 pub(super) fn priorities(cluster: &Cluster, addresses: &[SocketAddr]) -> Vec<Option<usize>> {
     let hosts = &cluster.hosts;
-    let find = |address: &SocketAddr| hosts.list.iter().position(|known| known.host.address == *address);
-    addresses.iter().map(|address| find(address).map(|position| hosts.level(position))).collect()
+    addresses.iter().map(|address| hosts.position(*address).map(|position| hosts.level(position))).collect()
 }
 
 /// What the choice of an instance may depend on: Envoy's `LoadBalancerContext`.

@@ -15,7 +15,7 @@ use weir_config::cluster::{ClusterPolicy, Discovery};
 pub use super::choice::LbContext;
 use super::choice::{Usable, priorities};
 use super::destinations::Destinations;
-use super::host::{ConnectionLimits, HostRuntime};
+use super::host::{ConnectionLimits, HostRuntime, Ways};
 use crate::cluster::Cluster;
 use crate::cluster::balance::Wish;
 use crate::cluster::host::Host;
@@ -24,6 +24,7 @@ use crate::exchange::Destination;
 use crate::exchange::failure::Outcome;
 use crate::stats::cluster::{Tally, WorkerClusterStats};
 use crate::stats::requests::Known;
+use crate::tls::transports::Said;
 
 /// A cluster, for one worker.
 pub struct ClusterRuntime {
@@ -56,7 +57,7 @@ impl ClusterRuntime {
         };
         runtime.take_over();
         let cluster = runtime.current.borrow().clone();
-        runtime.tell_limits(&cluster);
+        runtime.tell_ways(&cluster);
         runtime
     }
 
@@ -70,9 +71,9 @@ impl ClusterRuntime {
         if !same_hosts {
             self.take_over();
         }
-        let same_policy = Arc::ptr_eq(&old.policy, &cluster.policy);
+        let same_policy = Arc::ptr_eq(&old.policy, &cluster.policy) && Arc::ptr_eq(&old.transports, &cluster.transports);
         if !same_hosts || !same_policy {
-            self.tell_limits(cluster);
+            self.tell_ways(cluster);
         }
         if !same_hosts || old.policy.lb != cluster.policy.lb || old.policy.watches_health != cluster.policy.watches_health {
             self.choose_usable(cluster);
@@ -83,10 +84,9 @@ impl ClusterRuntime {
         *self.usable.borrow_mut() = Usable::new(cluster);
     }
 
-    fn tell_limits(&self, cluster: &Cluster) {
-        let limits = ConnectionLimits::new(&cluster.policy);
-        self.hosts.borrow().iter().for_each(|host| host.set_limits(limits));
-        self.destinations.for_each(|host| host.set_limits(limits));
+    fn tell_ways(&self, cluster: &Cluster) {
+        self.hosts.borrow().iter().for_each(|runtime| runtime.tell(ways(cluster, &runtime.host)));
+        self.destinations.for_each(|runtime| runtime.tell(ways(cluster, &runtime.host)));
     }
 
     /// Brings the instances in line with the cluster.
@@ -196,7 +196,7 @@ impl ClusterRuntime {
         if !matches!(current.policy.discovery, Discovery::OriginalDestination | Discovery::OfRequest) {
             return None;
         }
-        Some(self.destinations.get(context.destination?, || ConnectionLimits::new(&current.policy)))
+        Some(self.destinations.get(context.destination?, || ways_of(current, &Said::default())))
     }
 
     /// What an answer counts as, where the cluster has a rule of its own for what is an error.
@@ -216,9 +216,9 @@ impl ClusterRuntime {
 
     /// The same, of the instance at an address, if it is still there.
     pub fn report_at(&self, address: SocketAddr, outcome: Outcome) {
-        let target = self.hosts.borrow().iter().find(|runtime| runtime.host.address == address).map(|runtime| runtime.host.clone());
-        if let Some(host) = target {
-            self.report(&host, outcome);
+        let cluster = self.current.borrow().clone();
+        if let Some(known) = cluster.hosts.position(address).and_then(|position| cluster.hosts.list.get(position)) {
+            self.report(&known.host, outcome);
         }
     }
 
@@ -249,6 +249,15 @@ impl ClusterRuntime {
         self.hosts.borrow().iter().for_each(|runtime| runtime.sweep(limit, now));
         self.destinations.sweep(limit, now);
     }
+}
+
+/// What a cluster says of the connections to an instance.
+fn ways(cluster: &Cluster, host: &Host) -> Ways {
+    ways_of(cluster, &host.transport)
+}
+
+fn ways_of(cluster: &Cluster, said: &Said) -> Ways {
+    Ways { limits: ConnectionLimits::new(&cluster.policy), tls: cluster.transports.of(said).cloned() }
 }
 
 #[cfg(test)]

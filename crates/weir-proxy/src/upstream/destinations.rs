@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use weir_config::workload::Workload;
 
-use super::host::{ConnectionLimits, HostRuntime};
+use super::host::{HostRuntime, Ways};
 use crate::cluster::host::Host;
 
 /// The instances that one worker knows, by their addresses.
@@ -18,11 +18,11 @@ use crate::cluster::host::Host;
 pub(super) struct Destinations(RefCell<HashMap<SocketAddr, Rc<HostRuntime>>>);
 
 impl Destinations {
-    /// The instance at an address. `limits` are for its connections, if it is new.
-    pub(super) fn get(&self, address: SocketAddr, limits: impl FnOnce() -> ConnectionLimits) -> Rc<HostRuntime> {
+    /// The instance at an address. `ways` are for its connections, if it is new.
+    pub(super) fn get(&self, address: SocketAddr, ways: impl FnOnce() -> Ways) -> Rc<HostRuntime> {
         let new = || {
             let host = Host::new(address, None, Workload::default(), Instant::now());
-            HostRuntime::of_destination(Arc::new(host), limits())
+            HostRuntime::of_destination(Arc::new(host), ways())
         };
         self.0.borrow_mut().entry(address).or_insert_with(new).clone()
     }
@@ -48,12 +48,12 @@ mod tests {
     #[test]
     fn a_destination_is_known_as_long_as_it_is_in_use() {
         let (known, address) = (Destinations::default(), SocketAddr::from(([10, 0, 0, 1], 80)));
-        let first = known.get(address, ConnectionLimits::default);
+        let first = known.get(address, Ways::default);
         let busy = first.busy(None);
-        assert!(Rc::ptr_eq(&first, &known.get(address, ConnectionLimits::default)));
+        assert!(Rc::ptr_eq(&first, &known.get(address, Ways::default)));
         drop(first);
         known.sweep(None, Instant::now());
-        assert_eq!(known.get(address, ConnectionLimits::default).host.load(), 1);
+        assert_eq!(known.get(address, Ways::default).host.load(), 1);
         drop(busy);
         known.sweep(None, Instant::now());
         assert!(known.0.borrow().is_empty());

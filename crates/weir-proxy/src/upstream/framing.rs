@@ -4,7 +4,7 @@
 //! that follows it, or in chunks; an answer whose head leaves its end in doubt is no answer.
 
 use http::header::{self, HeaderMap, HeaderValue};
-use http::{Method, Version};
+use http::{Method, StatusCode, Version};
 use http_body::Body;
 
 use super::body::RequestBody;
@@ -21,7 +21,9 @@ pub fn frame_request(method: &Method, headers: &mut HeaderMap, body: &RequestBod
         }
         return;
     }
-    match body.size_hint().exact() {
+    // A length that a filter, or the client's connection as its head asked, has taken away is not said again.
+    let said = headers.contains_key(header::CONTENT_LENGTH);
+    match body.size_hint().exact().filter(|_| said) {
         Some(length) => drop(headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length))),
         None => {
             headers.remove(header::CONTENT_LENGTH);
@@ -41,11 +43,17 @@ pub fn frame_stream(headers: &mut HeaderMap, body: &RequestBody) {
     }
 }
 
+/// Whether the head of an answer is larger than it may be.
+pub fn is_too_large(headers: &HeaderMap, limit: usize) -> bool {
+    // A line has a colon, a space, and its end.
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>() > limit
+}
+
 /// Looks whether it is beyond doubt where an answer ends.
 ///
 /// # Errors
 /// If it is not: its connection must not be used again.
-pub fn check_answer(version: Version, headers: &HeaderMap) -> Result<(), Failure> {
+pub fn check_answer(version: Version, status: StatusCode, headers: &HeaderMap) -> Result<(), Failure> {
     let doubtful = || Failure::after_sending(FailureKind::Protocol);
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
     let length = lengths.next();
@@ -53,6 +61,9 @@ pub fn check_answer(version: Version, headers: &HeaderMap) -> Result<(), Failure
         return Err(doubtful());
     }
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    if status == StatusCode::NO_CONTENT && (length.is_some_and(|length| length != "0") || headers.contains_key(header::TRANSFER_ENCODING)) {
+        return Err(doubtful());
+    }
     let Some(coding) = codings.next() else { return Ok(()) };
     let is_chunked = version < Version::HTTP_2 && coding.as_bytes().eq_ignore_ascii_case(b"chunked");
     if !is_chunked || codings.next().is_some() || length.is_some() {
@@ -67,6 +78,8 @@ fn is_number(value: &HeaderValue) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::body::ClientBody;
+    use super::super::body::testing::{exchange, sized};
     use super::*;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -97,9 +110,38 @@ mod tests {
         ];
         for (pairs, good) in cases {
             let pairs: Vec<(&'static str, &'static str)> = pairs.to_vec();
-            assert_eq!(check_answer(Version::HTTP_11, &headers(&pairs)).is_ok(), *good, "{pairs:?}");
+            assert_eq!(check_answer(Version::HTTP_11, StatusCode::OK, &headers(&pairs)).is_ok(), *good, "{pairs:?}");
         }
-        assert!(check_answer(Version::HTTP_2, &headers(&[("transfer-encoding", "chunked")])).is_err());
+        assert!(check_answer(Version::HTTP_2, StatusCode::OK, &headers(&[("transfer-encoding", "chunked")])).is_err());
+    }
+
+    #[test]
+    fn an_answer_that_can_have_no_body_announces_none() {
+        for (pairs, good) in [
+            (vec![], true),
+            (vec![("content-length", "0")], true),
+            (vec![("content-length", "7")], false),
+            (vec![("transfer-encoding", "chunked")], false),
+        ] {
+            assert_eq!(check_answer(Version::HTTP_11, StatusCode::NO_CONTENT, &headers(&pairs)).is_ok(), good, "{pairs:?}");
+            assert!(check_answer(Version::HTTP_11, StatusCode::NOT_MODIFIED, &headers(&pairs)).is_ok(), "{pairs:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_length_of_a_request_is_told_if_its_head_tells_one() {
+        let source = ClientBody::new(sized("hello").await, false, exchange()).expect("it has a body");
+        for (said, length, coding) in [(Some("5"), Some("5"), None), (Some("9"), Some("5"), None), (None, None, Some("chunked"))] {
+            let body = RequestBody::attempt(Some(&source));
+            let mut headers = HeaderMap::new();
+            headers.extend(said.map(|said| (header::CONTENT_LENGTH, HeaderValue::from_static(said))));
+            let text = |headers: &HeaderMap, name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+            frame_stream(&mut headers, &body);
+            assert_eq!(text(&headers, header::CONTENT_LENGTH).as_deref(), length);
+            frame_request(&Method::POST, &mut headers, &body);
+            let framing = (text(&headers, header::CONTENT_LENGTH), text(&headers, header::TRANSFER_ENCODING));
+            assert_eq!((framing.0.as_deref(), framing.1.as_deref()), (length, coding));
+        }
     }
 
     #[test]

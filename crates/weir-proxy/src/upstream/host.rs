@@ -6,17 +6,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Mutex as AsyncMutex, Notify};
+use tokio::sync::Notify;
 use weir_config::circuit_breakers::Resource;
 use weir_config::cluster::ClusterPolicy;
 
 use super::cluster::ClusterRuntime;
 use super::http1::Http1Connection;
 use super::http2::{Http2Connection, StreamGuard};
+use super::pool::{Pool, Pools};
+use super::transport::TransportKey;
 use crate::cluster::host::Host;
 use crate::cluster::resources::{Overflow, Permit};
 use crate::exchange::Target;
 use crate::stats::cluster::WorkerClusterStats;
+use crate::tls::client::ClientTransport;
 
 /// A connection that may be idle for less is looked at when it is to be used, and not only by the sweep.
 const SHORT_IDLE: Duration = Duration::from_secs(60);
@@ -27,12 +30,9 @@ const MAX_IDLE: usize = 256;
 pub struct HostRuntime {
     /// The instance.
     pub host: Arc<Host>,
-    idle: RefCell<Vec<Http1Connection>>,
-    shared: RefCell<Vec<Http2Connection>>,
-    /// Held by who opens a shared connection, so that many requests at once open one and not many.
-    opening: AsyncMutex<()>,
-    /// How often a shared connection could not be opened.
-    failures: Cell<u64>,
+    pools: Pools,
+    /// How it is spoken to; none is plaintext.
+    tls: RefCell<Option<Arc<ClientTransport>>>,
     /// Connections that are open under a limit, and who waits for one.
     open: Rc<Cell<u32>>,
     waiting: Cell<u32>,
@@ -53,6 +53,15 @@ pub(super) struct ConnectionLimits {
     idle: Option<Duration>,
 }
 
+/// What a cluster says of the connections to an instance.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Ways {
+    /// When one is not used again.
+    pub limits: ConnectionLimits,
+    /// How it is spoken to; none is plaintext.
+    pub tls: Option<Arc<ClientTransport>>,
+}
+
 impl ConnectionLimits {
     pub(super) fn new(policy: &ClusterPolicy) -> Self {
         Self {
@@ -62,7 +71,7 @@ impl ConnectionLimits {
         }
     }
 
-    fn is_worn(self, requests: u32, opened: Instant) -> bool {
+    pub(super) fn is_worn(self, requests: u32, opened: Instant) -> bool {
         self.requests.is_some_and(|limit| requests >= limit) || self.age.is_some_and(|limit| opened.elapsed() >= limit)
     }
 
@@ -73,7 +82,7 @@ impl ConnectionLimits {
         }
     }
 
-    fn allows_idle(self, connection: &Http1Connection) -> bool {
+    pub(super) fn allows_idle(self, connection: &Http1Connection) -> bool {
         !self.is_worn(connection.requests, connection.opened) && self.idle.is_none_or(|limit| connection.idle_since.elapsed() < limit)
     }
 }
@@ -89,10 +98,8 @@ impl HostRuntime {
         Self {
             target: Rc::new(target),
             host,
-            idle: RefCell::default(),
-            shared: RefCell::default(),
-            opening: AsyncMutex::new(()),
-            failures: Cell::new(0),
+            pools: Pools::default(),
+            tls: RefCell::default(),
             open: Rc::default(),
             waiting: Cell::new(0),
             freed: Rc::default(),
@@ -102,44 +109,56 @@ impl HostRuntime {
     }
 
     /// An instance that is in no cluster's list: the original destination of a connection.
-    pub(super) fn of_destination(host: Arc<Host>, limits: ConnectionLimits) -> Rc<Self> {
+    pub(super) fn of_destination(host: Arc<Host>, ways: Ways) -> Rc<Self> {
         let runtime = Self::new(host);
-        runtime.limits.set(limits);
+        runtime.tell(ways);
         Rc::new(runtime)
     }
 
-    /// Says when connections are not used again.
-    pub(super) fn set_limits(&self, limits: ConnectionLimits) {
-        self.limits.set(limits);
+    /// Says how it is spoken to, and when connections are not used again.
+    pub(super) fn tell(&self, ways: Ways) {
+        self.limits.set(ways.limits);
+        let before = self.tls.replace(ways.tls);
+        if before.as_ref().map(Arc::as_ptr) != self.tls.borrow().as_ref().map(Arc::as_ptr) {
+            // Nothing is sent any more by the way that it was.
+            self.pools.clear();
+        }
+    }
+
+    /// How it is spoken to; none is plaintext.
+    pub fn tls(&self) -> Option<Arc<ClientTransport>> {
+        self.tls.borrow().clone()
     }
 
     /// Closes connections that nobody used for too long, or that the other side closed.
     pub(super) fn sweep(&self, limit: Option<Duration>, now: Instant) {
-        self.idle
-            .borrow_mut()
-            .retain(|connection| connection.is_alive() && limit.is_none_or(|limit| now.duration_since(connection.idle_since) < limit));
-        self.shared.borrow_mut().retain(|connection| connection.is_open() && limit.is_none_or(|limit| !connection.is_idle(now, limit)));
+        self.pools.sweep(limit, now);
     }
 
     /// Whether it keeps connections or is busy.
     pub(super) fn is_in_use(&self) -> bool {
-        self.host.load() > 0 || !self.idle.borrow().is_empty() || !self.shared.borrow().is_empty()
+        self.host.load() > 0 || !self.pools.are_empty()
     }
 
-    /// A kept connection that is still good, the last used first.
-    pub fn take_idle(&self) -> Option<Http1Connection> {
-        loop {
-            let mut connection = self.idle.borrow_mut().pop()?;
-            if self.limits.get().allows_idle(&connection) && connection.is_alive() && connection.is_reusable() {
-                return Some(connection);
-            }
-        }
+    /// A kept connection that is still good, the last used first, nobody waiting for it.
+    pub fn take_idle(&self, key: &TransportKey) -> Option<Http1Connection> {
+        if self.waiting.get() > 0 { None } else { self.pools.of(key).take_idle(self.limits.get()) }
+    }
+
+    /// Whether the last handshake agreed on HTTP/1.1, where both were offered.
+    pub fn agreed_on_http1(&self, key: &TransportKey) -> bool {
+        self.pools.of(key).agreed_on_http1.get()
+    }
+
+    /// Takes note of what a handshake has agreed on.
+    pub fn note_agreement(&self, key: &TransportKey, http1: bool) {
+        self.pools.of(key).agreed_on_http1.set(http1);
     }
 
     /// Keeps a connection for the next request.
     pub fn keep(&self, mut connection: Http1Connection) {
         connection.counted.finish();
-        if self.gone.get() || !connection.is_reusable() {
+        if self.gone.get() || !connection.key.is_of(self.tls.borrow().as_ref()) || !connection.is_reusable() {
             return;
         }
         if self.limits.get().is_worn(connection.requests, connection.opened) {
@@ -148,36 +167,41 @@ impl HostRuntime {
         }
         connection.idle_since = Instant::now();
         let limited = connection.permit.is_some();
-        let mut idle = self.idle.borrow_mut();
-        if idle.len() < MAX_IDLE {
-            idle.push(connection);
+        if self.pools.idle() < MAX_IDLE {
+            self.pools.of(&connection.key).idle.borrow_mut().push(connection);
         }
         if limited {
             self.freed.notify_one();
         }
     }
 
-    /// Whether others wait for a connection already: who comes now waits behind them.
-    pub fn is_waited_for(&self) -> bool {
-        self.waiting.get() > 0
-    }
-
     /// Waits until a connection may be opened, or one has been given back.
-    pub async fn turn(&self, cluster: &ClusterRuntime) -> Turn {
+    pub async fn turn(&self, cluster: &ClusterRuntime, key: &TransportKey) -> Turn {
         let _waiting = Waiting::new(&self.waiting);
+        let pool = self.pools.of(key);
         loop {
-            if let Some(permit) = self.may_open(cluster) {
+            if let Some(permit) = self.may_open(cluster, &pool) {
                 return Turn::Open(permit);
             }
             self.freed.notified().await;
-            if let Some(connection) = self.take_idle() {
+            if let Some(connection) = pool.take_idle(self.limits.get()) {
                 return Turn::Reuse(Box::new(connection));
             }
         }
     }
 
+    /// Takes a connection of the cluster's limit. One that is kept for other requests makes room.
+    fn may_open(&self, cluster: &ClusterRuntime, pool: &Rc<Pool>) -> Option<ConnectionPermit> {
+        loop {
+            let permit = self.take_permit(cluster);
+            if permit.is_some() || !self.pools.close_other(pool) {
+                return permit;
+            }
+        }
+    }
+
     /// Each worker may have one connection to each instance whatever the limit, or its requests would wait for ever.
-    fn may_open(&self, cluster: &ClusterRuntime) -> Option<ConnectionPermit> {
+    fn take_permit(&self, cluster: &ClusterRuntime) -> Option<ConnectionPermit> {
         let permit = match cluster.take(Resource::Connections) {
             Ok(permit) => permit,
             Err(Overflow) => {
@@ -192,73 +216,74 @@ impl HostRuntime {
         Some(ConnectionPermit { _counted: permit, open: self.open.clone(), freed: self.freed.clone() })
     }
 
-    /// A shared connection with room for one more stream. Those that are worn end with their last stream.
-    fn shared(&self) -> Option<Http2Connection> {
-        let mut shared = self.shared.borrow_mut();
-        let limits = self.limits.get();
-        shared.retain(|connection| connection.is_open() && !limits.is_worn(connection.requests(), connection.opened));
-        shared.iter().find(|connection| connection.has_room()).cloned()
-    }
-
     /// A stream of a shared connection. After the last one that it may carry, it ends when its streams have.
     pub fn stream(&self, connection: &Http2Connection) -> StreamGuard {
         let stream = connection.stream();
         if self.limits.get().requests.is_some_and(|limit| connection.requests() >= limit) {
             stream.tally().cx_max_requests.add(1);
-            self.shared.borrow_mut().retain(|known| !known.is(connection));
+            self.pools.of(&connection.key).retire(connection);
         }
         stream
     }
 
     /// A shared connection with room for one more stream, nobody waiting for it: as a rule.
-    pub fn shared_at_once(&self) -> Option<Http2Connection> {
-        if self.is_waited_for() { None } else { self.shared() }
+    pub fn shared_at_once(&self, key: &TransportKey) -> Option<Http2Connection> {
+        if self.waiting.get() > 0 { None } else { self.pools.of(key).shared(self.limits.get()) }
     }
 
     /// Waits until a shared connection has room, or `open` has opened one; under the cluster's limit of connections.
-    /// Where one cannot be opened, all who wait for it fail.
+    /// Where one cannot be opened, all who wait for it fail; none where what was opened is not to be shared.
     ///
     /// # Errors
     /// If no connection can be opened; the error is none where somebody else's attempt failed.
     pub async fn shared_or_opened<E>(
         &self,
         cluster: &ClusterRuntime,
-        open: impl AsyncFnOnce(Option<ConnectionPermit>, Rc<Notify>) -> Result<Http2Connection, E>,
-    ) -> Result<Http2Connection, Option<E>> {
+        key: &TransportKey,
+        open: impl AsyncFnOnce(Option<ConnectionPermit>, Rc<Notify>) -> Result<Option<Http2Connection>, E>,
+    ) -> Result<Option<Http2Connection>, Option<E>> {
         let _waiting = Waiting::new(&self.waiting);
-        let failures = self.failures.get();
-        let _opening = self.opening.lock().await;
-        if failures != self.failures.get() {
+        let pool = self.pools.of(key);
+        let failures = pool.failures.get();
+        let _opening = pool.opening.lock().await;
+        if failures != pool.failures.get() {
             return Err(None);
         }
         let permit = loop {
-            if let Some(connection) = self.shared() {
-                return Ok(connection);
+            if let Some(connection) = pool.shared(self.limits.get()) {
+                return Ok(Some(connection));
             }
             if !cluster.limits_connections() {
                 break None;
             }
-            match self.may_open(cluster) {
+            match self.may_open(cluster, &pool) {
                 Some(permit) => break Some(permit),
                 None => self.freed.notified().await,
             }
         };
         match open(permit, self.freed.clone()).await {
             Ok(connection) => {
-                self.share(connection.clone());
+                if let Some(connection) = &connection {
+                    self.share(connection.clone());
+                }
                 Ok(connection)
             }
             Err(error) => {
-                self.failures.set(failures + 1);
+                pool.failures.set(failures + 1);
                 Err(Some(error))
             }
         }
     }
 
+    /// Told when there is room for a connection or a stream again.
+    pub fn freed(&self) -> Rc<Notify> {
+        self.freed.clone()
+    }
+
     /// Shares a new connection.
-    fn share(&self, connection: Http2Connection) {
-        if !self.gone.get() {
-            self.shared.borrow_mut().push(connection);
+    pub fn share(&self, connection: Http2Connection) {
+        if !self.gone.get() && connection.key.is_of(self.tls.borrow().as_ref()) {
+            self.pools.of(&connection.key).share(connection);
         }
     }
 
@@ -271,8 +296,7 @@ impl HostRuntime {
     /// The instance has left the cluster: nothing new is sent to it, and nothing is kept.
     pub(super) fn leave(&self) {
         self.gone.set(true);
-        self.idle.borrow_mut().clear();
-        self.shared.borrow_mut().clear();
+        self.pools.clear();
     }
 }
 

@@ -16,17 +16,20 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+
+use weir_config::cluster::Http1Options;
+use weir_config::http::LetterCase;
 
 use super::body::RequestBody;
 use super::counted::Counted;
 use super::host::ConnectionPermit;
 use super::socket::Socket;
+use super::transport::{Transport, TransportKey};
 use crate::io::prefixed::Prefixed;
 use crate::stats::cluster::Tally;
 
-/// A response may have so many headers.
-const MAX_HEADERS: usize = 200;
+/// The limit of headers that the HTTP library has without being told; telling it the same costs an allocation.
+const USUAL_MAX_HEADERS: usize = 100;
 /// What is read ahead of a response, and written behind a request.
 const MAX_BUFFER: usize = 256 << 10;
 
@@ -35,6 +38,8 @@ pub struct Http1Connection {
     socket: SharedStream,
     sender: SendRequest<RequestBody>,
     driver: http1::Connection<TokioIo<SharedStream>, RequestBody>,
+    /// Which requests it may carry.
+    pub key: TransportKey,
     /// Our address.
     pub local: SocketAddr,
     /// How many requests it has carried.
@@ -44,10 +49,26 @@ pub struct Http1Connection {
     /// Since when it has carried none.
     pub idle_since: Instant,
     closed: bool,
+    /// Whether trailers pass.
+    pub trailers: bool,
     /// How it is counted.
     pub counted: Counted,
     /// What it takes of its cluster's limit, where there is one.
     pub permit: Option<ConnectionPermit>,
+}
+
+/// A connection that carries another protocol, as statistics and limits see it.
+pub struct StillOpen {
+    counted: Counted,
+    #[expect(dead_code, reason = "given back when it is dropped")]
+    permit: Option<ConnectionPermit>,
+}
+
+impl StillOpen {
+    /// Both sides have said all.
+    pub fn finish(mut self) {
+        self.counted.finish();
+    }
 }
 
 /// Why a request got no answer.
@@ -66,14 +87,42 @@ impl Http1Connection {
     ///
     /// # Errors
     /// If the socket is closed already.
-    pub async fn open(stream: TcpStream, tally: Tally) -> Result<Self, hyper::Error> {
-        let local = stream.local_addr().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
+    pub async fn open(
+        stream: Transport,
+        key: TransportKey,
+        options: Http1Options,
+        tally: Tally,
+        permit: Option<ConnectionPermit>,
+    ) -> Result<Self, hyper::Error> {
+        let local = stream.local_address().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
         let socket = SharedStream(Rc::new(RefCell::new(Socket::new(stream))));
-        let handshake = http1::Builder::new().max_headers(MAX_HEADERS).max_buf_size(MAX_BUFFER).handshake(TokioIo::new(socket.clone()));
-        let (sender, driver) = handshake.await?;
+        let mut builder = http1::Builder::new();
+        builder.max_buf_size(MAX_BUFFER);
+        if options.max_headers != USUAL_MAX_HEADERS {
+            builder.max_headers(options.max_headers);
+        }
+        match options.letter_case {
+            LetterCase::Lower => {}
+            LetterCase::Proper => drop(builder.title_case_headers(true)),
+            LetterCase::Preserve => drop(builder.preserve_header_case(true)),
+        }
+        let (sender, driver) = builder.handshake(TokioIo::new(socket.clone())).await?;
         let now = Instant::now();
         let counted = Counted::new(tally);
-        Ok(Self { socket, sender, driver, local, requests: 0, opened: now, idle_since: now, closed: false, counted, permit: None })
+        Ok(Self {
+            socket,
+            sender,
+            driver,
+            key,
+            local,
+            requests: 0,
+            opened: now,
+            idle_since: now,
+            closed: false,
+            trailers: options.trailers,
+            counted,
+            permit,
+        })
     }
 
     /// Sends a request; the head of the answer comes back with the connection, whose driving then is up to the
@@ -102,15 +151,17 @@ impl Http1Connection {
         })
     }
 
-    /// The socket, once the answer has agreed to another protocol; what was read behind the answer comes first.
-    pub async fn into_stream(mut self) -> impl AsyncRead + AsyncWrite + Unpin {
+    /// The socket, once the answer has agreed to another protocol; what was read behind the answer comes first. As long as bytes
+    /// pass it stays one of its cluster's connections.
+    pub async fn into_stream(mut self) -> (impl AsyncRead + AsyncWrite + Unpin, StillOpen) {
         poll_fn(|cx| {
             self.drive(cx);
             if self.closed { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
-        let parts = self.driver.into_parts();
-        Prefixed::new(parts.read_buf, parts.io.into_inner())
+        let Self { driver, counted, permit, .. } = self;
+        let parts = driver.into_parts();
+        (Prefixed::new(parts.read_buf, parts.io.into_inner()), StillOpen { counted, permit })
     }
 
     /// Moves bytes, as far as that goes without waiting.
@@ -131,7 +182,7 @@ impl Http1Connection {
 
     /// Whether the other side has not closed it, nor sent what nobody asked for.
     pub fn is_alive(&self) -> bool {
-        self.socket.0.borrow().is_quiet()
+        self.socket.0.borrow_mut().is_quiet()
     }
 }
 

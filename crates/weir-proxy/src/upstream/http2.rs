@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use weir_config::cluster::{Http2Keepalive, Http2Options};
@@ -19,6 +18,7 @@ use super::body::RequestBody;
 use super::counted::Counted;
 use super::host::ConnectionPermit;
 use super::socket::Socket;
+use super::transport::{Transport, TransportKey};
 use crate::io::executor::LocalExecutor;
 use crate::stats::cluster::Tally;
 
@@ -32,6 +32,8 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 pub struct Http2Connection {
     /// The way to it.
     pub sender: SendRequest<RequestBody>,
+    /// Which requests it may carry.
+    pub key: TransportKey,
     /// Our address.
     pub local: SocketAddr,
     /// Since when it is open.
@@ -102,18 +104,19 @@ impl Drop for StreamGuard {
 }
 
 impl Http2Connection {
-    /// A connection on a new socket, by prior knowledge. `freed` is told when it takes a stream again after it took none.
+    /// A connection on a new socket, by prior knowledge or agreement. `freed` is told when it takes a stream again after it took none.
     ///
     /// # Errors
     /// If the other side closes it at once.
     pub async fn open(
-        stream: TcpStream,
+        stream: Transport,
+        key: TransportKey,
         options: Http2Options,
         tally: Tally,
         permit: Option<ConnectionPermit>,
         freed: Rc<Notify>,
     ) -> Result<Self, hyper::Error> {
-        let local = stream.local_addr().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
+        let local = stream.local_address().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
         let mut builder = http2::Builder::new(LocalExecutor);
         builder.initial_stream_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
         if let Some(Http2Keepalive { interval, timeout }) = options.keepalive {
@@ -146,7 +149,7 @@ impl Http2Connection {
             let ended = told.connection.borrow_mut().take();
             drop(ended);
         });
-        Ok(Self { sender, local, opened: now, shared })
+        Ok(Self { sender, key, local, opened: now, shared })
     }
 
     /// Whether it is open.

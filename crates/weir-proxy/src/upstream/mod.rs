@@ -1,5 +1,6 @@
 //! One way to an instance, for requests and connections of every kind: choose it ([`cluster`]), keep within the limits, connect
-//! ([`connect`]), keep and share connections ([`host`], [`http1`], [`http2`]), send ([`send`]), and report how it went.
+//! ([`connect`], [`transport`]), keep and share connections ([`host`], [`pool`], [`http1`], [`http2`]), send ([`send`]), and report
+//! how it went.
 
 pub mod body;
 mod choice;
@@ -12,7 +13,10 @@ mod framing;
 pub mod host;
 mod http1;
 mod http2;
+mod interim;
 pub mod limits;
 mod names;
+mod pool;
 pub mod send;
 mod socket;
+pub mod transport;

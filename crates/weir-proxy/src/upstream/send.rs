@@ -3,10 +3,13 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use http::{HeaderMap, Request, Response, Uri, Version};
+use http_body::Body as _;
 use hyper::body::Incoming;
+use tokio::sync::Notify;
 use weir_config::circuit_breakers::Resource;
 use weir_config::cluster::UpstreamProtocol;
 use weir_config::head::Head;
@@ -15,14 +18,17 @@ use super::body::{ClientBody, Origin, RequestBody};
 use super::cluster::ClusterRuntime;
 use super::connect::open;
 use super::framing;
-use super::host::{HostRuntime, Turn};
+use super::host::{ConnectionPermit, HostRuntime, Turn};
 use super::http1::{Http1Connection, SendError};
 use super::http2::{self, Http2Connection};
+use super::interim::Interim;
 use super::limits::AttemptLimits;
+use super::transport::{Transport, TransportKey};
 use crate::cluster::resources::{Overflow, Permit};
 use crate::exchange::Exchange;
 use crate::exchange::failure::{ConnectError, Failure, FailureKind};
 use crate::stats::cluster::WorkerClusterStats;
+use crate::tls::client::Offer;
 
 /// A request that goes to an instance.
 pub struct Outgoing<'s> {
@@ -78,6 +84,9 @@ impl Payload<'_> {
 /// keep us opening them.
 const OTHER_CONNECTIONS: u32 = 2;
 
+/// So often a handshake may agree on the other protocol than the last one did.
+const AGREEMENTS: u32 = 4;
+
 /// An answer's head, where its body comes from, and when the request was sent.
 pub type Reached = (Response<Incoming>, Origin, Instant);
 
@@ -87,16 +96,35 @@ impl Outgoing<'_> {
     /// # Errors
     /// If there is no answer; the client's own failures are told from the instance's.
     pub async fn send(&self) -> Result<Reached, Failure> {
-        let result = match self.cluster.policy().protocol {
-            UpstreamProtocol::Http2 => self.http2().await,
-            UpstreamProtocol::Same if self.client == Some(Version::HTTP_2) => self.http2().await,
-            UpstreamProtocol::Same | UpstreamProtocol::Http1 => self.http1().await,
-        };
-        result.map_err(|failure| match self.body.client().and_then(|body| body.failure()) {
+        self.send_by_any().await.map_err(|failure| match self.body.client().and_then(|body| body.failure()) {
             // Whatever became of the connection, it was for want of the rest of the request.
             Some(kind) => Failure { kind, ..failure },
             None => failure,
         })
+    }
+
+    /// Sends it by what the instance speaks; where both are offered, that is known when the handshake has agreed on one.
+    async fn send_by_any(&self) -> Result<Reached, Failure> {
+        let policy = self.cluster.policy();
+        let tls = self.target.tls();
+        let offer = match policy.protocol {
+            UpstreamProtocol::Http2 => Offer::Http2,
+            UpstreamProtocol::Same if self.client == Some(Version::HTTP_2) => Offer::Http2,
+            // To another protocol one changes from HTTP/1.1.
+            UpstreamProtocol::Negotiated if tls.is_some() && self.head.borrow().upgrade.is_none() => Offer::Either,
+            UpstreamProtocol::Same | UpstreamProtocol::Http1 | UpstreamProtocol::Negotiated => Offer::Http1,
+        };
+        let own_name = self.target.host.hostname.as_ref();
+        let key = TransportKey::of_request(tls.as_ref(), offer, own_name, &policy.host_names, &self.head.borrow());
+        let mut http2 = offer == Offer::Http2 || offer == Offer::Either && !self.target.agreed_on_http1(&key);
+        for _ in 0..AGREEMENTS {
+            let tried = if http2 { self.http2(&key, offer).await? } else { self.http1(&key, offer).await? };
+            match tried {
+                Some(reached) => return Ok(reached),
+                None => http2 = !http2,
+            }
+        }
+        Err(FailureKind::Protocol.into())
     }
 
     fn note_local(&self, local: std::net::SocketAddr) {
@@ -105,62 +133,84 @@ impl Outgoing<'_> {
         }
     }
 
-    async fn http1(&self) -> Result<Reached, Failure> {
-        let mut kept = if self.target.is_waited_for() { None } else { self.target.take_idle() };
+    /// By HTTP/1.1; none if the handshake agrees on HTTP/2.
+    async fn http1(&self, key: &TransportKey, offer: Offer) -> Result<Option<Reached>, Failure> {
+        let mut kept = self.target.take_idle(key);
         loop {
             let (mut connection, reused) = match kept.take() {
                 Some(connection) => (connection, true),
-                None => self.connection().await?,
+                None => match self.connection(key, offer).await? {
+                    Some(opened) => opened,
+                    None => return Ok(None),
+                },
             };
             self.note_local(connection.local);
             let sent = Instant::now();
-            let request = self.http1_request();
+            let mut request = self.http1_request();
+            let interim = self.pass_interim(&mut request);
             match self.limits.hold(self.body.client(), connection.send(request)).await? {
                 Ok(response) => {
-                    if let Err(failure) = framing::check_answer(response.version(), response.headers()) {
+                    let checked = framing::check_answer(response.version(), response.status(), response.headers());
+                    let too_large = framing::is_too_large(response.headers(), self.cluster.policy().http1.max_header_bytes);
+                    let checked = checked.and_then(|()| {
+                        let good = !too_large && interim.as_ref().is_none_or(|interim| interim.is_good());
+                        if good { Ok(()) } else { Err(Failure::after_sending(FailureKind::Protocol)) }
+                    });
+                    if let Err(failure) = checked {
                         connection.counted.tally().cx_protocol_error.add(1);
                         return Err(failure);
                     }
                     let origin = Origin::Http1(Some(connection), self.target.clone());
-                    return Ok((response, origin, sent));
+                    return Ok(Some((response, origin, sent)));
                 }
                 // It had ended unseen, and nothing was written: a fresh one does not change what is sent.
                 Err(error) if reused && error.unsent && self.body.can_repeat() => connection.counted.finish(),
-                Err(error) => return Err(failed(&mut connection, &error)),
+                Err(mut error) => {
+                    // An interim answer is no beginning of the one that was waited for.
+                    error.begun &= !interim.is_some_and(|interim| interim.any());
+                    return Err(failed(&mut connection, &error));
+                }
             }
         }
     }
 
     /// A connection where none is idle, and whether it was used before: a new one, or, where no more may be open, the next
-    /// that is given back.
-    async fn connection(&self) -> Result<(Http1Connection, bool), Failure> {
+    /// that is given back. None if the handshake agrees on HTTP/2: then one is shared.
+    async fn connection(&self, key: &TransportKey, offer: Offer) -> Result<Option<(Http1Connection, bool)>, Failure> {
         let _pending = take(self.cluster, Resource::Pending)?;
-        if !self.cluster.limits_connections() {
-            return Ok((open_http1(self.cluster, self.target).await?, false));
-        }
-        match self.target.turn(self.cluster).await {
-            Turn::Reuse(connection) => Ok((*connection, true)),
-            Turn::Open(permit) => {
-                let mut connection = open_http1(self.cluster, self.target).await?;
-                connection.permit = Some(permit);
-                Ok((connection, false))
+        let permit = if self.cluster.limits_connections() {
+            match self.target.turn(self.cluster, key).await {
+                Turn::Reuse(connection) => return Ok(Some((*connection, true))),
+                Turn::Open(permit) => Some(permit),
             }
+        } else {
+            None
+        };
+        let stream = open(self.cluster, self.target, key).await?;
+        if offer == Offer::Either && stream.agreed_on_http2() {
+            let connection = to_http2(self.cluster, stream, key, permit, self.target.freed()).await?;
+            self.target.note_agreement(key, false);
+            self.target.share(connection);
+            return Ok(None);
         }
+        to_http1(self.cluster, stream, key, permit).await.map(|connection| Some((connection, false)))
     }
 
-    async fn http2(&self) -> Result<Reached, Failure> {
+    /// By HTTP/2; none if the handshake agrees on HTTP/1.1.
+    async fn http2(&self, key: &TransportKey, offer: Offer) -> Result<Option<Reached>, Failure> {
         let mut others = OTHER_CONNECTIONS;
         loop {
-            let request = self.http2_request()?;
-            let connection = shared_http2(self.cluster, self.target).await?;
+            let request = self.http2_head()?;
+            let Some(connection) = shared_http2(self.cluster, self.target, key, offer).await? else { return Ok(None) };
+            let request = self.http2_request(request);
             self.note_local(connection.local);
             let mut guard = self.target.stream(&connection);
             let sent = Instant::now();
             let mut sender = connection.sender.clone();
             match self.limits.hold(self.body.client(), sender.try_send_request(request)).await? {
                 Ok(response) => {
-                    framing::check_answer(response.version(), response.headers())?;
-                    return Ok((response, Origin::Http2(guard), sent));
+                    framing::check_answer(response.version(), response.status(), response.headers())?;
+                    return Ok(Some((response, Origin::Http2(guard), sent)));
                 }
                 Err(mut error) => {
                     guard.ended();
@@ -178,6 +228,15 @@ impl Outgoing<'_> {
         }
     }
 
+    /// Passes interim answers on to a client that can be told.
+    fn pass_interim(&self, request: &mut Request<RequestBody>) -> Option<Arc<Interim>> {
+        let line = self.exchange?.line.borrow().clone()?;
+        let interim = Arc::new(Interim::new(line));
+        let told = interim.clone();
+        hyper::ext::on_informational(request, move |answer| told.pass(answer.status(), answer.headers()));
+        Some(interim)
+    }
+
     fn http1_request(&self) -> Request<RequestBody> {
         let head = self.head.borrow();
         let mut request = Request::new(self.body.next());
@@ -185,29 +244,49 @@ impl Outgoing<'_> {
         *request.headers_mut() = head.headers.clone();
         *request.uri_mut() = Uri::from(head.path.clone());
         let mut headers = std::mem::take(request.headers_mut());
+        if head.upgrade.is_some() && !request.body().is_end_stream() {
+            // What follows it is for the other protocol: the instance gets it when it has agreed, which nobody does who gets a body.
+            let length = request.body().size_hint().exact();
+            *request.body_mut() = RequestBody::withheld(length);
+        }
         framing::frame_request(&head.method, &mut headers, request.body());
+        if head.upgrade.is_some() && !head.headers.contains_key(http::header::CONTENT_LENGTH) {
+            headers.remove(http::header::CONTENT_LENGTH);
+        }
+        if !self.cluster.policy().http1.trailers {
+            request.body_mut().drop_trailers();
+        }
+        if !head.letter_case.is_empty() {
+            *request.extensions_mut() = head.letter_case.clone();
+        }
         if let Some(protocol) = &head.upgrade {
-            headers.insert(http::header::CONNECTION, http::HeaderValue::from_static("Upgrade"));
+            headers.entry(http::header::CONNECTION).or_insert_with(|| http::HeaderValue::from_static("Upgrade"));
             headers.insert(http::header::UPGRADE, protocol.clone());
         }
         *request.headers_mut() = headers;
         request
     }
 
-    fn http2_request(&self) -> Result<Request<RequestBody>, Failure> {
+    fn http2_head(&self) -> Result<Request<()>, Failure> {
         let head = self.head.borrow();
         let uri = Uri::builder().scheme(head.scheme).authority(head.authority()).path_and_query(head.path.clone()).build();
         // An authority that no URI may have was accepted from an HTTP/1.1 client; HTTP/2 cannot say it.
         let uri = uri.map_err(|_| Failure::from(FailureKind::Unsendable))?;
-        let mut request = Request::new(self.body.next());
+        let mut request = Request::new(());
         *request.method_mut() = head.method.clone();
         *request.headers_mut() = without_host(&head.headers);
         *request.uri_mut() = uri;
         *request.version_mut() = Version::HTTP_2;
+        Ok(request)
+    }
+
+    fn http2_request(&self, head: Request<()>) -> Request<RequestBody> {
+        let mut request = head.map(|()| self.body.next());
         let mut headers = std::mem::take(request.headers_mut());
         framing::frame_stream(&mut headers, request.body());
+        request.body_mut().hide_length();
         *request.headers_mut() = headers;
-        Ok(request)
+        request
     }
 }
 
@@ -253,16 +332,26 @@ pub fn take(cluster: &ClusterRuntime, resource: Resource) -> Result<Option<Permi
     })
 }
 
-/// A connection that is open, or a new one.
-async fn shared_http2(cluster: &ClusterRuntime, target: &HostRuntime) -> Result<Http2Connection, Failure> {
-    if let Some(connection) = target.shared_at_once() {
-        return Ok(connection);
+/// A connection that is open, or a new one; none if the handshake agrees on HTTP/1.1: then one is kept.
+async fn shared_http2(
+    cluster: &ClusterRuntime,
+    target: &HostRuntime,
+    key: &TransportKey,
+    offer: Offer,
+) -> Result<Option<Http2Connection>, Failure> {
+    if let Some(connection) = target.shared_at_once(key) {
+        return Ok(Some(connection));
     }
     let _pending = take(cluster, Resource::Pending)?;
-    let opened = target.shared_or_opened(cluster, async |permit, freed| {
-        let stream = open(cluster, target).await?;
-        let opened = Http2Connection::open(stream, cluster.policy().http2, cluster.tally(), permit, freed).await;
-        opened.map_err(|error| classify(&error).into())
+    let opened = target.shared_or_opened(cluster, key, async |permit, freed| {
+        let stream = open(cluster, target, key).await?;
+        if offer == Offer::Either && !stream.agreed_on_http2() {
+            let connection = to_http1(cluster, stream, key, permit).await?;
+            target.note_agreement(key, true);
+            target.keep(connection);
+            return Ok(None);
+        }
+        to_http2(cluster, stream, key, permit, freed).await.map(Some)
     });
     opened.await.map_err(|failure| {
         failure.unwrap_or_else(|| {
@@ -272,10 +361,27 @@ async fn shared_http2(cluster: &ClusterRuntime, target: &HostRuntime) -> Result<
     })
 }
 
-/// A new connection.
-async fn open_http1(cluster: &ClusterRuntime, target: &HostRuntime) -> Result<Http1Connection, Failure> {
-    let stream = open(cluster, target).await?;
-    Http1Connection::open(stream, cluster.tally()).await.map_err(|error| classify(&error).into())
+/// A connection of HTTP/1.1 on a new socket.
+async fn to_http1(
+    cluster: &ClusterRuntime,
+    stream: Transport,
+    key: &TransportKey,
+    permit: Option<ConnectionPermit>,
+) -> Result<Http1Connection, Failure> {
+    let opened = Http1Connection::open(stream, key.clone(), cluster.policy().http1, cluster.tally(), permit).await;
+    opened.map_err(|error| classify(&error).into())
+}
+
+/// A connection of HTTP/2 on a new socket.
+async fn to_http2(
+    cluster: &ClusterRuntime,
+    stream: Transport,
+    key: &TransportKey,
+    permit: Option<ConnectionPermit>,
+    freed: Rc<Notify>,
+) -> Result<Http2Connection, Failure> {
+    let opened = Http2Connection::open(stream, key.clone(), cluster.policy().http2, cluster.tally(), permit, freed).await;
+    opened.map_err(|error| classify(&error).into())
 }
 
 /// What kind of failure an error of the HTTP library is.
@@ -288,8 +394,14 @@ fn classify(error: &hyper::Error) -> FailureKind {
             // It was told that the connection takes no more before it took this one: as good as refused.
             _ if stream.is_go_away() && stream.is_remote() => FailureKind::RefusedStream,
             _ if stream.is_io() => FailureKind::Closed,
+            // By ourselves: what was sent broke off.
+            _ if stream.is_reset() && !stream.is_remote() && !stream.is_library() => FailureKind::ClientGone,
             _ => FailureKind::Reset,
         };
+    }
+    if error.is_user() {
+        // What was sent broke off.
+        return FailureKind::ClientGone;
     }
     if error.is_parse() || error.is_parse_status() { FailureKind::Protocol } else { FailureKind::Closed }
 }

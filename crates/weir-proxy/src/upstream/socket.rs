@@ -2,18 +2,17 @@
 //! end: an instance that refuses an upload, or that does not understand HTTP/2, answers and hangs up.
 
 use std::io;
-use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+
+use super::transport::Transport;
 
 /// A socket that counts what passes.
 #[derive(Debug)]
 pub struct Socket {
-    stream: TcpStream,
+    stream: Transport,
     /// How many bytes came in.
     pub read: u64,
     /// How many bytes went out.
@@ -22,25 +21,20 @@ pub struct Socket {
 
 impl Socket {
     /// A new connection.
-    pub fn new(stream: TcpStream) -> Self {
+    pub fn new(stream: Transport) -> Self {
         Self { stream, read: 0, written: 0 }
     }
 
-    /// Whether the other side has not closed it, nor sent what nobody asked for. Asks the kernel itself: what
-    /// it knows may not have reached us as an event yet.
-    pub fn is_quiet(&self) -> bool {
-        matches!(self.peek(), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
-    }
-
-    fn peek(&self) -> io::Result<usize> {
-        SockRef::from(&self.stream).peek(&mut [MaybeUninit::uninit()])
+    /// Whether the other side has not closed it, nor sent what nobody asked for.
+    pub fn is_quiet(&mut self) -> bool {
+        self.stream.is_quiet()
     }
 
     /// An error of writing is not told while there is something to read; the end comes with that.
     fn noted(&mut self, result: Poll<io::Result<usize>>, length: usize) -> Poll<io::Result<usize>> {
         match result {
             Poll::Ready(Ok(written)) => self.written += written as u64,
-            Poll::Ready(Err(_)) if matches!(self.peek(), Ok(1..)) => return Poll::Ready(Ok(length)),
+            Poll::Ready(Err(_)) if matches!(self.stream.peek(), Ok(1..)) => return Poll::Ready(Ok(length)),
             _ => {}
         }
         result
@@ -76,6 +70,6 @@ impl AsyncWrite for Socket {
     }
 
     fn is_write_vectored(&self) -> bool {
-        true
+        self.stream.is_write_vectored()
     }
 }

@@ -76,6 +76,7 @@ impl Worker {
                 _ = sweep.tick() => {
                     let now = Instant::now();
                     self.proxies.values().for_each(|proxy| proxy.sweep(now));
+                    self.sinks.sweep();
                 }
             }
         }

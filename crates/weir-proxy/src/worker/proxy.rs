@@ -34,9 +34,14 @@ impl ProxyRuntime {
             return;
         }
         let previous = std::mem::replace(&mut self.applied, config.clone());
-        let changed = self.clusters.follow(&config.clusters);
-        self.routes.follow(&config.routes, &previous.routes, changed, &self.clusters);
-        self.listeners.follow(&config.listeners);
+        // A part that is the same object has not changed.
+        let changed = !Arc::ptr_eq(&previous.clusters, &config.clusters) && self.clusters.follow(&config.clusters);
+        if changed || !Arc::ptr_eq(&previous.routes, &config.routes) {
+            self.routes.follow(&config.routes, &previous.routes, changed, &self.clusters);
+        }
+        if !Arc::ptr_eq(&previous.listeners, &config.listeners) {
+            self.listeners.follow(&config.listeners);
+        }
     }
 
     /// Stops accepting, and lets what is under way come to its end.

@@ -15,11 +15,11 @@ use crate::stats::requests::Identity;
 #[derive(Debug, Default, Clone)]
 pub struct ProxyConfig {
     /// Its listeners.
-    pub listeners: Vec<OpenListener>,
+    pub listeners: Arc<[OpenListener]>,
     /// Its route tables, by name.
-    pub routes: HashMap<Arc<str>, Arc<RouteTable>>,
+    pub routes: Arc<HashMap<Arc<str>, Arc<RouteTable>>>,
     /// Its clusters, by name.
-    pub clusters: HashMap<Arc<str>, Arc<Cluster>>,
+    pub clusters: Arc<HashMap<Arc<str>, Arc<Cluster>>>,
 }
 
 /// What all workers do.

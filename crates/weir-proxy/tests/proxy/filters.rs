@@ -74,6 +74,14 @@ async fn a_delay_and_an_abort_both_are_told() {
 }
 
 #[tokio::test]
+async fn a_request_with_a_delay_and_an_abort_has_one_fault_of_those_that_may_be() {
+    let both = json!({"delay": {"fixedDelay": "0.001s", "percentage": ALWAYS()}, "abort": {"httpStatus": 503, "percentage": ALWAYS()},
+        "maxActiveFaults": 1});
+    let (_, _, _, log) = answered(fault(both), "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+    assert_eq!(log, ["503 DI,FI fault_filter_abort"]);
+}
+
+#[tokio::test]
 async fn a_route_s_timeout_begins_after_the_delay() {
     let upstream = Upstream::start().await;
     let mut route = fault(json!({"delay": {"fixedDelay": "0.3s", "percentage": ALWAYS()}}));
@@ -127,4 +135,39 @@ async fn an_origin_may_read_what_the_instance_answers_and_what_the_proxy_does() 
     let (status, headers) = client.answer().await;
     assert_eq!(status, "HTTP/1.1 503 Service Unavailable");
     assert_eq!(said(headers), allowed);
+}
+
+#[tokio::test]
+async fn a_body_that_is_held_back_and_never_whole_reaches_nobody() {
+    let upstream = Upstream::start().await;
+    let named = |name: &str, config: Value| json!({"name": name, "typedConfig": config});
+    let of = |kind: &str| json!(format!("type.googleapis.com/envoy.extensions.filters.http.{kind}"));
+    let buffer = named("buffer", json!({"@type": of("buffer.v3.Buffer"), "maxRequestBytes": 10}));
+    let manager = json!({"httpFilters": [buffer, named("router", json!({"@type": of("router.v3.Router")}))]});
+    let route = json!({"match": {"prefix": "/"}, "route": {"cluster": "a"}});
+    let proxy = Proxy::with_manager(manager, routes(json!([route])), &[cluster("a", &[&upstream], json!({}))]).await;
+    let head = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n";
+    let mut malformed = proxy.connect().await;
+    malformed.say(&format!("{head}zz\r\n")).await;
+    assert_eq!(malformed.answer().await.0, "HTTP/1.1 400 Bad Request");
+    let mut large = proxy.connect().await;
+    large.say(&format!("{head}9\r\nnine more\r\n0\r\n\r\n")).await;
+    assert_eq!(large.answer().await.0, "HTTP/1.1 413 Payload Too Large");
+    let mut aborted = proxy.connect().await;
+    aborted.say(head).await;
+    drop((malformed, large, aborted));
+    // The first that the instance hears of is whole.
+    let mut whole = proxy.connect().await;
+    whole.say(&format!("{head}0\r\n\r\n")).await;
+    let mut instance = upstream.accept().await;
+    assert!(instance.head().await.contains(&"content-length: 2".to_owned()));
+    instance.hears("ok").await;
+    instance.say("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    assert_eq!(whole.answer().await.0, "HTTP/1.1 200 OK");
+    drop(whole);
+    let mut log = proxy.stop().await;
+    log.sort();
+    let expected =
+        ["0 DC downstream_remote_disconnect", "200 - via_upstream", "400 DPE http1.codec_error", "413 - request_payload_too_large"];
+    assert_eq!(log, expected);
 }

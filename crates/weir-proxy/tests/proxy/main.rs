@@ -2,17 +2,27 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod blame;
 mod bodies;
 mod configuration;
+mod drain;
 mod failures;
 mod filters;
+mod framing;
+mod heads;
 mod health_checks;
 mod http2;
+mod interim;
 mod limits;
+mod local_replies;
 mod mirrors;
 mod outliers;
 mod priorities;
 mod requests;
 mod support;
+mod tcp;
 mod timeouts;
+mod tls_clients;
+mod tls_upstreams;
+mod trailers;
 mod upgrades;

@@ -76,3 +76,87 @@ async fn a_copy_that_falls_behind_is_given_up_and_the_request_goes_on() {
     let copied = mirror.end().await.len();
     assert!(copied < PIECE * PIECES, "it was not given up");
 }
+
+/// The client asks so often, and the instance answers well.
+async fn ask(proxy: &Proxy, one: &Upstream, times: usize) {
+    for _ in 0..times {
+        let mut client = proxy.connect().await;
+        client.say("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+        let mut instance = one.accept().await;
+        instance.head().await;
+        instance.say("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+        assert_eq!(client.answer().await.0, "HTTP/1.1 200 OK");
+    }
+}
+
+#[tokio::test]
+async fn an_instance_that_fails_copies_is_left_out() {
+    let (one, two) = (Upstream::start().await, Upstream::start().await);
+    let detection = json!({"consecutive5xx": 1, "maxEjectionPercent": 100, "baseEjectionTime": "60s"});
+    let more = json!({"outlierDetection": detection, "commonLbConfig": {"healthyPanicThreshold": {}}});
+    let proxy = Proxy::start(mirrored(), &[cluster("a", &[&one], json!({})), cluster("b", &[&two], more)]).await;
+    ask(&proxy, &one, 1).await;
+    let mut mirror = two.accept().await;
+    mirror.head().await;
+    mirror.say("HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+    assert_eq!(mirror.end().await, "");
+    tokio::select! {
+        () = ask(&proxy, &one, 5) => {}
+        _ = two.accept() => panic!("it is asked again"),
+    }
+}
+
+#[tokio::test]
+async fn a_copy_that_breaks_off_with_the_clients_upload_is_held_against_nobody() {
+    let (one, two) = (Upstream::start().await, Upstream::start().await);
+    let detection = json!({"consecutive5xx": 1, "maxEjectionPercent": 100, "baseEjectionTime": "60s"});
+    let more = json!({"outlierDetection": detection, "commonLbConfig": {"healthyPanicThreshold": {}}});
+    let proxy = Proxy::start(mirrored(), &[cluster("a", &[&one], json!({})), cluster("b", &[&two], more)]).await;
+    for _ in 0..5 {
+        let mut client = proxy.connect().await;
+        client.say("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 8\r\n\r\nhalf").await;
+        let (mut instance, mut mirror) = (one.accept().await, two.accept().await);
+        instance.head().await;
+        mirror.head().await;
+        mirror.hears("half").await;
+        drop(client);
+        assert_eq!(mirror.end().await, "");
+        instance.end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_copy_is_framed_like_any_request() {
+    let (one, two) = (Upstream::start().await, Upstream::start().await);
+    let proxy = Proxy::start(mirrored(), &[cluster("a", &[&one], json!({})), cluster("b", &[&two], json!({}))]).await;
+    let mut client = proxy.connect().await;
+    client.say("GET / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n").await;
+    let (mut instance, mut mirror) = (one.accept().await, two.accept().await);
+    for instance in [&mut instance, &mut mirror] {
+        let head = instance.head().await;
+        assert!(head.contains(&"transfer-encoding: chunked".to_owned()), "{head:?}");
+        instance.hears("2\r\nok\r\n0\r\n\r\n").await;
+    }
+    // An answer whose end is in doubt ends the copy's connection, and nothing else.
+    mirror.say("HTTP/1.1 200 OK\r\ncontent-length: 2, 2\r\n\r\nok").await;
+    assert_eq!(mirror.end().await, "");
+    instance.say(OK).await;
+    assert_eq!(client.answer().await.0, "HTTP/1.1 200 OK");
+}
+
+#[tokio::test]
+async fn copies_keep_to_the_limits_of_their_cluster() {
+    let (one, two) = (Upstream::start().await, Upstream::start().await);
+    let limits = json!({"circuitBreakers": {"thresholds": [{"maxConnections": 1, "maxPendingRequests": 1}]}});
+    let proxy = Proxy::start(mirrored(), &[cluster("a", &[&one], json!({})), cluster("b", &[&two], limits)]).await;
+    ask(&proxy, &one, 1).await;
+    let mut mirror = two.accept().await;
+    mirror.head().await;
+    tokio::select! {
+        () = ask(&proxy, &one, 3) => {}
+        _ = two.accept() => panic!("there is one connection too many"),
+    }
+    // One of them has waited.
+    mirror.say(OK).await;
+    mirror.head().await;
+}

@@ -1,6 +1,6 @@
 //! WebSocket: after both sides have agreed, only bytes pass.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use tokio::net::TcpStream;
 
@@ -79,4 +79,134 @@ async fn a_proxy_that_ends_waits_for_a_conversation_after_an_upgrade() {
     instance.hears("still there?").await;
     drop((client, instance));
     assert_eq!(ended.await.unwrap(), ["101 - via_upstream"]);
+}
+
+#[tokio::test]
+async fn the_body_of_a_request_for_an_upgrade_never_precedes_the_agreement() {
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::start(routes(json!([to("a")])), &[cluster("a", &[&upstream], json!({}))]).await;
+    let mut client = proxy.connect().await;
+    client.say("GET / HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\ncontent-length: 5\r\n\r\nhello").await;
+    let mut instance = upstream.accept().await;
+    instance.head().await;
+    instance.say("HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\nno").await;
+    let (status, headers) = client.answer().await;
+    assert_eq!(status, "HTTP/1.1 404 Not Found");
+    assert!(headers.contains(&"connection: close".to_owned()), "{headers:?}");
+    // Nobody takes the next request on a connection that still waits for a body for the body.
+    assert_eq!(instance.end().await, "");
+    assert_eq!(client.end().await, "no");
+}
+
+/// What a client hears of an upgrade, and what the instance did, where the instance does not agree.
+async fn refused(routes: Value, clusters: &[Value], upstream: &Upstream, says: &str) -> (Vec<String>, Vec<String>, Vec<String>) {
+    let proxy = Proxy::start(routes, clusters).await;
+    let mut client = proxy.connect().await;
+    client.say(UPGRADE).await;
+    let mut instance = upstream.accept().await;
+    let asked = instance.head().await;
+    instance.say(says).await;
+    let (_, headers) = client.answer().await;
+    drop(client);
+    (asked, headers, proxy.stop().await)
+}
+
+#[tokio::test]
+async fn a_refused_upgrade_has_its_headers_changed_like_any_request() {
+    let upstream = Upstream::start().await;
+    let mut route = to("a");
+    route["requestHeadersToAdd"] = json!([{"header": {"key": "x-asked", "value": "1"}}]);
+    route["responseHeadersToAdd"] = json!([{"header": {"key": "x-answered", "value": "1"}}]);
+    route["responseHeadersToRemove"] = json!(["x-secret"]);
+    let says = "HTTP/1.1 426 Upgrade Required\r\nconnection: Upgrade, keep-alive\r\nupgrade: h2c\r\nkeep-alive: timeout=5\r\n\
+        proxy-connection: close\r\nx-secret: 1\r\ncontent-length: 0\r\n\r\n";
+    let clusters = [cluster("a", &[&upstream], json!({}))];
+    let (asked, headers, log) = refused(routes(json!([route])), &clusters, &upstream, says).await;
+    assert!(asked.contains(&"x-asked: 1".to_owned()), "{asked:?}");
+    assert!(headers.contains(&"x-answered: 1".to_owned()), "{headers:?}");
+    for gone in ["connection:", "upgrade:", "keep-alive:", "proxy-connection:", "x-secret:", "transfer-encoding:"] {
+        assert!(!headers.iter().any(|line| line.starts_with(gone)), "{gone} in {headers:?}");
+    }
+    assert_eq!(log, ["426 - via_upstream"]);
+}
+
+#[tokio::test]
+async fn an_upgrade_that_fails_is_held_against_the_instance_like_any_request() {
+    let upstream = Upstream::start().await;
+    let detection = json!({"consecutive5xx": 1, "maxEjectionPercent": 100, "baseEjectionTime": "60s"});
+    let more = json!({"outlierDetection": detection, "commonLbConfig": {"healthyPanicThreshold": {}}});
+    let proxy = Proxy::start(routes(json!([to("a")])), &[cluster("a", &[&upstream], more)]).await;
+    let mut client = proxy.connect().await;
+    client.say(UPGRADE).await;
+    let mut instance = upstream.accept().await;
+    instance.head().await;
+    instance.say("HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n").await;
+    assert_eq!(client.answer().await.0, "HTTP/1.1 500 Internal Server Error");
+    client.say("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!(client.answer().await.0, "HTTP/1.1 503 Service Unavailable");
+    drop(client);
+    assert_eq!(proxy.stop().await, ["500 - via_upstream", "503 UH no_healthy_upstream"]);
+}
+
+#[tokio::test]
+async fn an_upgrade_is_tried_elsewhere_where_no_connection_can_be_made() {
+    let (alive, dead) = (Upstream::start().await, Upstream::start().await);
+    let mut route = to("a");
+    route["route"]["retryPolicy"] = json!({"retryOn": "connect-failure", "numRetries": 1});
+    let clusters = [cluster("a", &[&dead, &alive], json!({"lbPolicy": "ROUND_ROBIN"}))];
+    drop(dead);
+    let proxy = Proxy::start(routes(json!([route])), &clusters).await;
+    // One of the two comes to the dead one first.
+    for _ in 0..2 {
+        let mut client = proxy.connect().await;
+        client.say(UPGRADE).await;
+        let mut instance = alive.accept().await;
+        instance.head().await;
+        instance.say("HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n").await;
+        assert_eq!(client.answer().await.0, "HTTP/1.1 101 Switching Protocols");
+    }
+}
+
+#[tokio::test]
+async fn an_upgrade_has_the_timeouts_of_any_request() {
+    let upstream = Upstream::start().await;
+    let attempt = json!({"timeout": "0s", "retryPolicy": {"retryOn": "5xx", "numRetries": 0, "perTryTimeout": "0.2s"}});
+    for (more, log) in [(json!({"timeout": "0.2s"}), "504 UT response_timeout"), (attempt, "504 URX,UT upstream_per_try_timeout")] {
+        let mut route = to("a");
+        route["route"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let proxy = Proxy::start(routes(json!([route])), &[cluster("a", &[&upstream], json!({}))]).await;
+        let mut client = proxy.connect().await;
+        client.say(UPGRADE).await;
+        let mut instance = upstream.accept().await;
+        instance.head().await;
+        assert_eq!(client.answer().await.0, "HTTP/1.1 504 Gateway Timeout");
+        assert_eq!(instance.end().await, "");
+        drop(client);
+        assert_eq!(proxy.stop().await, [log]);
+    }
+}
+
+#[tokio::test]
+async fn upgrades_count_towards_the_limit_of_connections() {
+    let upstream = Upstream::start().await;
+    let more = json!({"circuitBreakers": {"thresholds": [{"maxConnections": 1, "maxPendingRequests": 1}]}});
+    let proxy = Proxy::start(routes(json!([to("a")])), &[cluster("a", &[&upstream], more)]).await;
+    let mut client = proxy.connect().await;
+    client.say(UPGRADE).await;
+    let mut instance = upstream.accept().await;
+    instance.head().await;
+    instance.say("HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n").await;
+    client.head().await;
+    // While the bytes of one pass, one more may wait, and the next is refused, be it an upgrade or not.
+    let mut second = proxy.connect().await;
+    second.say(UPGRADE).await;
+    let mut third = proxy.connect().await;
+    third.say("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    tokio::select! {
+        (status, _) = second.answer() => assert_eq!(status, "HTTP/1.1 503 Service Unavailable"),
+        (status, _) = third.answer() => assert_eq!(status, "HTTP/1.1 503 Service Unavailable"),
+        _ = upstream.accept() => panic!("there is one connection too many"),
+    }
+    drop((client, instance));
+    upstream.accept().await.head().await;
 }

@@ -5,6 +5,8 @@
 //! The keys of a runtime are of no meaning where there is none, and neither are statistics for each calling cluster, which are
 //! not kept.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -37,6 +39,22 @@ pub struct FaultPolicy {
     nodes: Box<[Box<str>]>,
     /// How many requests may have a fault at once; those beyond have none.
     pub max_active: Option<u32>,
+    /// Those that have one now, for all who hold this policy. A filter counts in its own, whatever a route says.
+    pub active: Arc<ActiveFaults>,
+}
+
+/// The requests that have a fault now, counted for all threads without a lock.
+#[derive(Debug, Default)]
+pub struct ActiveFaults(AtomicU32);
+
+/// One of them, until it is dropped.
+#[derive(Debug)]
+pub struct ActiveFault(Arc<ActiveFaults>);
+
+impl Drop for ActiveFault {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A fault, and for which share of requests it is.
@@ -107,6 +125,7 @@ impl Policy for FaultPolicy {
             cluster: (!upstream_cluster.is_empty()).then(|| upstream_cluster.as_str().into()),
             nodes: downstream_nodes.iter().map(|node| node.as_str().into()).collect(),
             max_active: *max_active_faults,
+            active: Arc::default(),
         })
     }
 }
@@ -154,6 +173,13 @@ impl FaultPolicy {
             && self.cluster.as_deref().is_none_or(|wanted| cluster == Some(wanted))
             && (self.nodes.is_empty() || node().is_some_and(|node| self.nodes.iter().any(|own| own.as_bytes() == node)))
             && self.headers.iter().all(|header| header.holds(head))
+    }
+
+    /// Counts one more request that has a fault; none if no more may have one.
+    pub fn enter(&self, active: &Arc<ActiveFaults>) -> Option<ActiveFault> {
+        let next = |now: u32| now.checked_add(1).filter(|then| self.max_active.is_none_or(|most| *then <= most));
+        active.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).ok()?;
+        Some(ActiveFault(active.clone()))
     }
 
     /// How long the request that a random number stands for is held back. What is shorter than a millisecond is nothing.
@@ -246,6 +272,23 @@ mod tests {
         assert_eq!(fault.abort(&none, 0), None);
         let five = Some(Duration::from_secs(5));
         assert_eq!([0, 1, 1_000_000].map(|random| fault.delay(&none, random)), [five, None, five]);
+    }
+
+    #[test]
+    fn threads_together_have_no_more_faults_at_once_than_they_may() {
+        let filter = compile(HttpFault { max_active_faults: Some(3), ..Default::default() });
+        let held: Vec<ActiveFault> = std::thread::scope(|scope| {
+            let enter = || (0..100).filter_map(|_| filter.enter(&filter.clone().active)).collect::<Vec<_>>();
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(enter)).collect();
+            threads.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect()
+        });
+        assert_eq!(held.len(), 3);
+        // A route's policy has a limit of its own, and counts with the filter.
+        let route = compile(HttpFault { max_active_faults: Some(4), ..Default::default() });
+        let fourth = route.enter(&filter.active);
+        assert!(fourth.is_some() && route.enter(&filter.active).is_none());
+        drop((held, fourth));
+        assert!(filter.enter(&filter.active).is_some());
     }
 
     #[test]

@@ -9,9 +9,7 @@ use weir_xds::route::FilterConfig;
 use super::cors::CorsPolicy;
 use super::fault::FaultPolicy;
 use super::{OfRoute, RoutePolicy};
-use crate::clusters::WeightedCluster;
 use crate::error::CompileError;
-use crate::table::{Route, RouteTable, VirtualHost};
 
 /// What is said of a filter at one level.
 #[derive(Debug, Clone)]
@@ -106,14 +104,8 @@ impl Override {
 pub struct Levels<'o>([Option<&'o Overrides>; 4]);
 
 impl<'o> Levels<'o> {
-    /// The levels of a request: those that its route was found at, and the cluster that was chosen among several.
-    pub fn new(table: &'o RouteTable, host: &'o VirtualHost, route: Option<&'o Route>, cluster: Option<&'o WeightedCluster>) -> Self {
-        let levels = [
-            Some(&table.filters),
-            Some(&host.filters),
-            route.map(|route| &route.filters),
-            route.and(cluster).map(|cluster| &cluster.filters),
-        ];
+    /// The levels of a request, from the least to the most specific.
+    pub(crate) fn new(levels: [Option<&'o Overrides>; 4]) -> Self {
         Self(levels.map(|level| level.filter(|level| !level.is_empty())))
     }
 

@@ -90,6 +90,7 @@ pub enum Operator {
     UpstreamLocalAddress(AddressPart),
     UpstreamTransportFailureReason,
     UpstreamRequestAttemptCount,
+    LocalReplyBody,
     DownstreamLocalAddress(AddressPart),
     DownstreamRemoteAddress(AddressPart),
     DownstreamDirectRemoteAddress(AddressPart),

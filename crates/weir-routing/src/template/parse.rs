@@ -211,6 +211,7 @@ fn plain(name: &str) -> Option<Operator> {
         "UPSTREAM_LOCAL_ADDRESS" => Operator::UpstreamLocalAddress(Whole),
         "UPSTREAM_LOCAL_PORT" => Operator::UpstreamLocalAddress(Port),
         "UPSTREAM_TRANSPORT_FAILURE_REASON" => Operator::UpstreamTransportFailureReason,
+        "LOCAL_REPLY_BODY" => Operator::LocalReplyBody,
         "UPSTREAM_REQUEST_ATTEMPT_COUNT" => Operator::UpstreamRequestAttemptCount,
         "DOWNSTREAM_LOCAL_ADDRESS" => Operator::DownstreamLocalAddress(Whole),
         "DOWNSTREAM_LOCAL_PORT" => Operator::DownstreamLocalAddress(Port),
@@ -237,8 +238,7 @@ fn plain(name: &str) -> Option<Operator> {
         | "DOWNSTREAM_PEER_ISSUER"
         | "DOWNSTREAM_PEER_CERT"
         | "DOWNSTREAM_PEER_SERIAL"
-        | "DOWNSTREAM_PEER_FINGERPRINT_256"
-        | "LOCAL_REPLY_BODY" => Operator::Never,
+        | "DOWNSTREAM_PEER_FINGERPRINT_256" => Operator::Never,
         _ => return None,
     })
 }

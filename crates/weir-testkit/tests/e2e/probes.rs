@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use weir_testkit::{Client, DataPlane, HEALTH, Layout, Mesh, Peer, until};
+use weir_testkit::{Certificate, Client, DataPlane, HEALTH, Layout, Mesh, Peer, until};
 
 use crate::support::{HOST, ROUTES, gateway_routes};
 
@@ -114,6 +114,19 @@ async fn a_workload_that_is_not_well_leaves_within_its_interval_and_comes_back()
     until_only(&mut client, &["a"]).await;
     b.set_ill(false);
     until_only(&mut client, &["a", "b"]).await;
+}
+
+#[tokio::test]
+async fn a_probe_goes_by_https_and_looks_at_no_certificate() {
+    let (peer, probed) = (Peer::http("a").await, Peer::https("probed", &Certificate::of("nobody.test"), &[]).await);
+    let at = probed.address();
+    let probe = format!("httpGet: {{path: {HEALTH}, host: {}, port: {}, scheme: HTTPS}}", at.ip(), at.port());
+    let (_mesh, mut client) = start(&(SHOP.to_owned() + &group(peer.address().port(), &probe) + &entry(&peer))).await;
+    until_only(&mut client, &["a"]).await;
+    probed.set_ill(true);
+    until_only(&mut client, &[]).await;
+    probed.set_ill(false);
+    until_only(&mut client, &["a"]).await;
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use weir_model::{Interception, OutboundPolicy, ProxyKind, Resolution};
 use weir_xds::cluster::Cluster;
 
 use crate::context::Context;
-use crate::listener::bound_ingress;
+use crate::ingress;
 
 /// A cluster with the endpoints that travel apart from it.
 pub(crate) struct Made {
@@ -39,7 +39,7 @@ pub(crate) fn clusters(context: &Context<'_>) -> Vec<Made> {
             made.push(special::inbound_passthrough().into());
         }
         made.extend(probe::cluster(context).map(Made::from));
-        made.extend(bound_ingress(context).iter().filter_map(|ingress| special::inbound(context, ingress)).map(Made::from));
+        made.extend(ingress::bound(context).iter().filter_map(|ingress| special::inbound(context, ingress)).map(Made::from));
     }
     for service in context.scope.services.iter().filter(|service| service.resolution != Resolution::Alias) {
         made.extend(outbound::of_service(context, service));

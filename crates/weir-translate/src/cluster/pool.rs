@@ -100,10 +100,10 @@ pub(super) fn change_http_options(cluster: &mut Cluster, change: impl FnOnce(&mu
 }
 
 /// Lets TLS take the server's name from the request, and check the certificate against it.
-pub(super) fn name_from_request(cluster: &mut Cluster) {
+pub(super) fn name_from_request(cluster: &mut Cluster, verify: bool) {
     change_http_options(cluster, |options| {
         options.upstream_http_protocol_options =
-            Some(UpstreamHttpProtocolOptions { auto_sni: true, auto_san_validation: true, ..Default::default() });
+            Some(UpstreamHttpProtocolOptions { auto_sni: true, auto_san_validation: verify, ..Default::default() });
     });
 }
 

@@ -26,6 +26,7 @@ use weir_xds::prost_types::{Struct, Value, value::Kind};
 use weir_xds::types::Int64Range;
 use weir_xds::values::{duration, set_metadata, socket_address};
 
+use super::tls;
 use crate::context::{Context, metadata_of};
 use crate::names;
 
@@ -56,9 +57,15 @@ pub(super) fn cluster(context: &Context<'_>) -> Option<Cluster> {
             ..Default::default()
         }),
         health_checks: vec![health_check(probe.spec, checker)],
+        // The kubelet looks at no certificate either.
+        transport_socket: is_secure(probe.spec).then(tls::unverified),
         metadata: Some(metadata),
         ..Default::default()
     })
+}
+
+fn is_secure(probe: &ReadinessProbe) -> bool {
+    probe.http_get.as_ref().is_some_and(|http| http.scheme.eq_ignore_ascii_case("HTTPS"))
 }
 
 /// What Envoy's API has no field for.

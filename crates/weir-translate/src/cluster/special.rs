@@ -15,7 +15,7 @@ use weir_xds::values::{duration, socket_address};
 
 use super::pool::{self, Pool};
 use crate::context::Context;
-use crate::listener::{Ingress, LOOPBACK};
+use crate::ingress::{Ingress, LOOPBACK};
 use crate::names;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

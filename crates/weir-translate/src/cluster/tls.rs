@@ -36,15 +36,23 @@ pub(super) fn apply(cluster: &mut Cluster, settings: &ClientTlsSettings, is_http
         ClientTlsMode::Simple | ClientTlsMode::Mutual => {}
     }
     if settings.sni.is_empty() {
-        pool::name_from_request(cluster);
+        // Names that the rule lists take the place of the one that is asked for.
+        let verify = settings.insecure_skip_verify != Some(true) && settings.subject_alt_names.is_empty();
+        pool::name_from_request(cluster, verify);
     }
     let context =
         UpstreamTlsContext { common_tls_context: Some(common(settings, is_http2)), sni: settings.sni.clone(), ..Default::default() };
-    cluster.transport_socket = Some(TransportSocket {
-        name: "envoy.transport_sockets.tls".to_owned(),
-        config_type: Some(ConfigType::TypedConfig(Any::pack(&context))),
-    });
+    cluster.transport_socket = Some(socket(&context));
     Ok(())
+}
+
+/// TLS to somebody whose certificate nobody looks at.
+pub(super) fn unverified() -> TransportSocket {
+    socket(&UpstreamTlsContext { common_tls_context: Some(CommonTlsContext::default()), ..Default::default() })
+}
+
+fn socket(context: &UpstreamTlsContext) -> TransportSocket {
+    TransportSocket { name: "envoy.transport_sockets.tls".to_owned(), config_type: Some(ConfigType::TypedConfig(Any::pack(context))) }
 }
 
 fn common(settings: &ClientTlsSettings, is_http2: bool) -> CommonTlsContext {

@@ -4,10 +4,7 @@
 //! Facts: pilot/pkg/networking/core/listener_inbound.go of Istio. Without interception and without ingress listeners
 //! nothing is opened: clients reach the workload as if there were no sidecar.
 
-use weir_api::FieldPath;
 use weir_api::resources::protocol::Protocol;
-use weir_api::resources::sidecar::{CaptureMode, IstioIngressListener};
-use weir_model::{Interception, Origin};
 use weir_xds::core::TrafficDirection;
 use weir_xds::listener::{Filter, FilterChain, Listener};
 use weir_xds::route::route::Action;
@@ -19,33 +16,13 @@ use super::chain::Chain;
 use super::http::{self, Class};
 use super::{access_log, at, inspectors, tcp};
 use crate::context::Context;
+use crate::ingress::{self, Ingress};
 use crate::names;
 use crate::route::condition;
 
-/// An ingress listener that is bound.
-pub(crate) struct Ingress<'s> {
-    pub spec: &'s IstioIngressListener,
-    pub port: u16,
-    pub origin: Origin,
-}
-
-/// The ingress listeners that a proxy binds.
-pub(crate) fn bound<'c>(context: &'c Context<'_>) -> Vec<Ingress<'c>> {
-    let Some(sidecar) = &context.scope.sidecar else { return vec![] };
-    let is_bound = |spec: &IstioIngressListener| context.proxy.interception == Interception::None || spec.capture_mode == CaptureMode::None;
-    let with_place = sidecar.spec.ingress.iter().enumerate().filter(|(_, spec)| is_bound(spec));
-    with_place
-        .filter_map(|(i, spec)| {
-            let port = spec.port.as_ref().and_then(|port| u16::try_from(port.number).ok())?;
-            let origin = Origin::new(&sidecar.object, FieldPath::default().key("spec").key("ingress").index(i));
-            Some(Ingress { spec, port, origin })
-        })
-        .collect()
-}
-
 /// The listeners for what is sent to the workload.
 pub(crate) fn listeners(context: &Context<'_>) -> Vec<Listener> {
-    bound(context).iter().map(|ingress| listener(context, ingress)).collect()
+    ingress::bound(context).iter().map(|ingress| listener(context, ingress)).collect()
 }
 
 fn listener(context: &Context<'_>, ingress: &Ingress<'_>) -> Listener {

@@ -11,7 +11,7 @@ pub(crate) mod tls;
 
 pub(crate) use egress::{OutboundRoute, listeners as outbound};
 pub(crate) use gateway::listeners as of_gateway;
-pub(crate) use ingress::{Ingress, bound as bound_ingress, listeners as inbound};
+pub(crate) use ingress::listeners as inbound;
 
 use std::time::Duration;
 
@@ -26,8 +26,6 @@ use chain::Chain;
 
 /// Stands for all addresses.
 pub(crate) const ANY_ADDRESS: &str = "0.0.0.0";
-/// Where a listener is bound that is for the workload beside it only.
-pub(crate) const LOOPBACK: &str = "127.0.0.1";
 /// How long a client may take for its TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Bytes that the TLS inspector reads at first, as Istio sets it.

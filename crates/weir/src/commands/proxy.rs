@@ -51,6 +51,9 @@ pub(crate) fn run(args: &ProxyArgs) -> anyhow::Result<ExitCode> {
         let process = Process::start(&args.process, DRAIN)?;
         let admin = process.serve_admin(nothing_more()).await?;
         let mut options = hosted_options(&following.proxy, connect(&following), following.protocol);
+        if let Some(drain_duration) = node::drain_duration(&following.node) {
+            options.drain_duration = drain_duration;
+        }
         options.node = following.node;
         print::say(&format!("weir: {} follows {}; ask http://{admin}/", following.proxy.id, following.server));
         process.plane.host(options);

@@ -54,11 +54,13 @@ impl Standing<'_> {
     /// Starts the mesh, calls `started` when all of its proxies are ready, and runs until told to end.
     pub async fn start<F: Future<Output = ()>>(self, started: impl FnOnce(Started) -> F) -> anyhow::Result<ExitCode> {
         let watched = files::watch(self.dir).with_context(|| format!("the folder {} cannot be read", self.dir.display()))?;
-        let process = Process::start(self.process, self.mesh.default_config.termination_drain_duration.to_std())?;
+        let defaults = &self.mesh.default_config;
+        let drain_duration = defaults.drain_duration.to_std();
+        let process = Process::start(self.process, defaults.termination_drain_duration.to_std())?;
         let pilot = Pilot::start(watched.catalog.clone(), options(self.mesh));
         serve_xds(&pilot, self.xds).await?;
         let catalog = pilot.catalog();
-        let mut hosting = Hosting::new(process.plane.clone(), pilot, self.gateways);
+        let mut hosting = Hosting::new(process.plane.clone(), pilot, self.gateways, drain_duration);
         hosting.update();
         // Only now: a data plane without any proxy has none that is not ready, and would say that it is.
         let admin = process.serve_admin(more(catalog.clone())).await?;

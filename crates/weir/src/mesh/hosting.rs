@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use weir_ads::{Protocol, stream};
@@ -21,15 +22,16 @@ pub(crate) struct Hosting {
     mesh: watch::Receiver<Arc<MeshSnapshot>>,
     /// The labels of gateways that somebody named.
     gateways: Vec<BTreeMap<String, String>>,
+    drain_duration: Duration,
     hosted: HashMap<String, Proxy>,
     /// Which addresses are this machine's, as far as anybody asked.
     local: HashMap<String, bool>,
 }
 
 impl Hosting {
-    pub fn new(plane: Arc<DataPlane>, pilot: Pilot, gateways: Vec<BTreeMap<String, String>>) -> Self {
+    pub fn new(plane: Arc<DataPlane>, pilot: Pilot, gateways: Vec<BTreeMap<String, String>>, drain_duration: Duration) -> Self {
         let mesh = pilot.mesh();
-        Self { plane, pilot, mesh, gateways, hosted: HashMap::new(), local: HashMap::new() }
+        Self { plane, pilot, mesh, gateways, drain_duration, hosted: HashMap::new(), local: HashMap::new() }
     }
 
     /// Hosts what the mesh has now.
@@ -48,7 +50,8 @@ impl Hosting {
             self.plane.remove(id);
         }
         for proxy in wanted.values().filter(|proxy| !self.hosted.contains_key(&proxy.id)) {
-            self.plane.host(hosted_options(proxy, in_memory(&self.pilot), Protocol::Delta));
+            let drain_duration = self.drain_duration;
+            self.plane.host(ProxyOptions { drain_duration, ..hosted_options(proxy, in_memory(&self.pilot), Protocol::Delta) });
         }
         self.hosted = wanted;
     }
@@ -74,6 +77,9 @@ fn in_memory(pilot: &Pilot) -> Connect {
     })
 }
 
+/// How long connections may go on whose listener is gone, where nobody says: Istio's default.
+const DRAIN_DURATION: Duration = Duration::from_secs(45);
+
 /// A proxy as the data plane hosts it.
 pub(crate) fn hosted_options(proxy: &Proxy, connect: Connect, protocol: Protocol) -> ProxyOptions {
     let label = |names: &[&str]| names.iter().find_map(|name| proxy.labels.get(*name)).cloned();
@@ -84,5 +90,12 @@ pub(crate) fn hosted_options(proxy: &Proxy, connect: Connect, protocol: Protocol
         version: label(&["service.istio.io/canonical-revision", "app.kubernetes.io/version", "version"]).unwrap_or_default(),
         cluster: "Kubernetes".to_owned(),
     };
-    ProxyOptions { id: proxy.id.as_str().into(), node: node::introduce(proxy), identity: Identity { workload }, protocol, connect }
+    ProxyOptions {
+        id: proxy.id.as_str().into(),
+        node: node::introduce(proxy),
+        identity: Identity { workload },
+        drain_duration: DRAIN_DURATION,
+        protocol,
+        connect,
+    }
 }

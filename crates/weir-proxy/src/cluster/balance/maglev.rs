@@ -19,15 +19,15 @@ struct Candidate {
 }
 
 impl Maglev {
-    /// For instances; `size` must be a prime.
-    pub fn new(hosts: &[WeightedHost], size: u64) -> Self {
+    /// For instances; `size` is a prime.
+    pub fn new(hosts: &[WeightedHost], size: u64, by_hostname: bool) -> Self {
         const EMPTY: u32 = u32::MAX;
-        let Some(most) = hosts.iter().map(|host| host.weight).max().filter(|_| size > 2) else { return Self(vec![]) };
+        let Some(most) = hosts.iter().map(|host| host.weight).max().filter(|_| size > 1) else { return Self(vec![]) };
         let mut candidates: Vec<(String, Candidate)> = hosts
             .iter()
             .enumerate()
             .map(|(position, host)| {
-                let key = host.host.address.to_string();
+                let key = host.host.hash_key(by_hostname).into_owned();
                 let candidate = Candidate {
                     position: position as u32,
                     offset: XxHash64::oneshot(0, key.as_bytes()) % size,

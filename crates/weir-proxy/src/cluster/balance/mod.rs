@@ -95,8 +95,8 @@ impl Balancer {
             (Balance::Random, false) => Policy::WeightedRandom(sums(hosts.iter().map(|host| host.weight))),
             (Balance::LeastRequest { choices, .. }, true) => Policy::LeastRequest(choices),
             (Balance::LeastRequest { bias, .. }, false) => scheduled(bias),
-            (Balance::RingHash(minimum, maximum), _) => Policy::Ring(Ring::new(hosts, minimum, maximum)),
-            (Balance::Maglev(size), _) => Policy::Maglev(Maglev::new(hosts, size)),
+            (Balance::RingHash(minimum, maximum), _) => Policy::Ring(Ring::new(hosts, minimum, maximum, settings.common.hash_by_hostname)),
+            (Balance::Maglev(size), _) => Policy::Maglev(Maglev::new(hosts, size, settings.common.hash_by_hostname)),
         };
         Self { policy, warm_up }
     }
@@ -165,7 +165,7 @@ pub(crate) mod tests {
 
     /// Of one priority and locality.
     pub(crate) fn of_list(list: Vec<WeightedHost>) -> Hosts {
-        let locality = LocalityHosts { priority: 0, locality: Locality::default(), weight: 0, hosts: 0..list.len() };
+        let locality = LocalityHosts { priority: 0, level: 0, locality: Locality::default(), weight: 0, hosts: 0..list.len() };
         Hosts { list: list.into(), localities: Arc::new([locality]), ..Hosts::default() }
     }
 
@@ -177,7 +177,13 @@ pub(crate) mod tests {
 
     /// Without anything special.
     pub(crate) fn settings(balance: Balance) -> Settings {
-        let common = CommonLb { panic_percent: 50, fail_traffic_on_panic: false, locality_weighted: false, slow_start: None };
+        let common = CommonLb {
+            panic_percent: 50,
+            fail_traffic_on_panic: false,
+            locality_weighted: false,
+            hash_by_hostname: false,
+            slow_start: None,
+        };
         Settings { balance, common }
     }
 

@@ -9,9 +9,10 @@ use std::task::{Context, Poll, ready};
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
+use weir_config::head::trailers;
 
-use crate::exchange::Ending;
 use crate::exchange::failure::{Failure, FailureKind};
+use crate::exchange::{Ending, Exchange};
 use crate::upstream::body::UpstreamBody;
 use crate::upstream::body::answer::BrokenOff;
 use crate::upstream::body::step::{BodyStep, Steps};
@@ -154,10 +155,12 @@ impl Body for ResponseBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let this = &mut *self;
         let frame = ready!(this.poll_changed(cx));
-        if let Some(ending) = &mut this.ending {
-            note(&frame, ending);
+        let Some(ending) = &mut this.ending else { return Poll::Ready(frame) };
+        note(&frame, ending);
+        match frame {
+            Some(Ok(frame)) if frame.is_trailers() => Poll::Ready(trailers(frame, &ending.exchange).map(Ok)),
+            frame => Poll::Ready(frame),
         }
-        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -174,6 +177,13 @@ impl Body for ResponseBody {
             (None, Source::Upstream(body)) => body.size_hint(),
         }
     }
+}
+
+/// The trailers that pass, if any do.
+fn trailers(frame: Frame<Bytes>, exchange: &Exchange) -> Option<Frame<Bytes>> {
+    let mut trailers = frame.into_trailers().ok().filter(|_| exchange.passes_trailers.get())?;
+    trailers::strip(&mut trailers);
+    (!trailers.is_empty()).then(|| Frame::trailers(trailers))
 }
 
 /// Notes what passes.
@@ -210,6 +220,62 @@ impl Drop for ResponseBody {
             && body.has_ended()
         {
             body.give_back();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::body::testing::{AtMost, Hold, Twice, fields};
+
+    async fn read(body: &mut ResponseBody) -> Result<(Vec<u8>, Option<HeaderMap>), BrokenOff> {
+        let (mut data, mut trailers) = (vec![], None);
+        while let Some(frame) = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
+            match frame?.into_data() {
+                Ok(part) => data.extend_from_slice(&part),
+                Err(frame) => trailers = frame.into_trailers().ok(),
+            }
+        }
+        Ok((data, trailers))
+    }
+
+    #[tokio::test]
+    async fn one_of_ours_has_a_length_until_something_changes_it() {
+        let mut plain = ResponseBody::local("abc".into());
+        assert_eq!((plain.size_hint().exact(), plain.is_end_stream()), (Some(3), false));
+        assert_eq!(read(&mut plain).await.expect("it comes"), (b"abc".to_vec(), None));
+        assert!(plain.is_end_stream());
+        let mut changed = ResponseBody::local("abc".into());
+        changed.push_step(Box::new(Twice));
+        assert_eq!((changed.size_hint().exact(), changed.is_end_stream()), (None, false));
+        assert_eq!(read(&mut changed).await.expect("it comes"), (b"aabbccthe end".to_vec(), Some(fields(&[("x-steps", "twice")]))));
+        assert!(changed.is_end_stream());
+    }
+
+    #[tokio::test]
+    async fn steps_come_in_the_order_in_which_they_were_added() {
+        let mut body = ResponseBody::local("ab".into());
+        body.push_step(Box::new(Hold::default()));
+        body.push_step(Box::new(Twice));
+        assert_eq!(read(&mut body).await.expect("it comes"), (b"aabbthe end".to_vec(), Some(fields(&[("x-steps", "twice")]))));
+    }
+
+    #[tokio::test]
+    async fn what_a_step_refuses_breaks_off() {
+        let mut body = ResponseBody::local("abc".into());
+        body.push_step(Box::new(AtMost(2)));
+        let broken = read(&mut body).await.expect_err("it is too long").0;
+        assert!(matches!(broken.kind, FailureKind::Refused(_)), "{broken:?}");
+    }
+
+    #[tokio::test]
+    async fn taken_away_it_is_cut_and_nothing_follows() {
+        for (limit, taken) in [(2, "ab"), (3, "abc"), (9, "abc")] {
+            let mut body = ResponseBody::local("abc".into());
+            assert_eq!(body.take_whole(limit).await, taken);
+            assert!(body.is_empty() && body.is_end_stream());
+            assert_eq!(read(&mut body).await.expect("nothing comes"), (vec![], None));
         }
     }
 }

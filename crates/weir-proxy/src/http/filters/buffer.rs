@@ -2,7 +2,6 @@
 
 use http::StatusCode;
 use http::header::{self, HeaderValue};
-use weir_config::flags::ResponseFlags;
 use weir_routing::filters::buffer::BufferPolicy;
 
 use super::{Flow, HttpFilter, Place};
@@ -44,9 +43,9 @@ impl HttpFilter for Buffer {
                 headers.entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(size));
                 Flow::Continue
             }
-            Ok(Held::TooLarge) => {
+            Ok(Held::TooLarge(size)) => {
+                call.exchange.bytes_received.set(size as u64);
                 call.exchange.detail("request_payload_too_large");
-                call.exchange.flag(ResponseFlags::default());
                 Flow::Answer(LocalReply::new(StatusCode::PAYLOAD_TOO_LARGE, "Payload Too Large"))
             }
             Err(kind) => Flow::Fail(Failure::from(kind)),

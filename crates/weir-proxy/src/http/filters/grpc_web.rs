@@ -25,7 +25,6 @@ impl HttpFilter for GrpcWeb {
     fn on_request(&self, call: &mut Call, place: &Place) -> Flow {
         let begun = WebCall::begin(&mut call.exchange.request.borrow_mut().headers);
         let Some(web) = begun else { return Flow::Continue };
-        call.grpc = true;
         call.states.put::<Self>(place, web);
         if let Some(body) = call.body.as_mut().filter(|_| web.text_request) {
             body.push_step(Box::new(Decode { decoder: TextDecoder::default(), last: Bytes::new() }));
@@ -49,7 +48,6 @@ impl HttpFilter for GrpcWeb {
     async fn wait_back(&self, _: &mut Call, _: &Place, head: &mut Parts, body: &mut ResponseBody) {
         let explanation = body.take_whole(MAX_EXPLANATION).await;
         WebCall::explain(head.status.as_u16(), &explanation, &mut head.headers);
-        head.status = http::StatusCode::OK;
     }
 }
 

@@ -107,6 +107,10 @@ struct Trailers {
 }
 
 impl BodyStep for Trailers {
+    fn keeps_length(&self) -> bool {
+        true
+    }
+
     fn data(&mut self, part: Bytes) -> Result<Bytes, Refused> {
         Ok(part)
     }

@@ -95,7 +95,7 @@ impl HttpFilter for LocalRateLimit {
     fn on_request(&self, call: &mut Call, place: &Place) -> Flow {
         let found = match call.route() {
             RouteAnswer::Route(found) => Some(found.clone()),
-            RouteAnswer::Nowhere | RouteAnswer::ToHttps => None,
+            RouteAnswer::Nowhere | RouteAnswer::ToHttps | RouteAnswer::Unclear => None,
         };
         let policy = self.policy(found.as_ref(), place);
         if !policy.enabled.takes(fastrand::u32(..)) {

@@ -17,6 +17,7 @@ use weir_routing::filters::{Filter as Configured, FilterPolicy};
 use super::body::ResponseBody;
 use super::call::Call;
 use super::local_reply::LocalReply;
+use super::router;
 use crate::exchange::failure::Failure;
 
 mod buffer;
@@ -195,11 +196,7 @@ impl Chain {
 
 impl Place {
     /// Whether the filter is left out for a request.
-    fn is_left_out(&self, call: &mut Call) -> bool {
-        if self.disabled {
-            // Only here it is found out for its sake alone.
-            call.route();
-        }
+    fn is_left_out(&self, call: &Call) -> bool {
         call.found().map_or(self.disabled, |found| found.levels().is_disabled(&self.name, self.disabled))
     }
 }
@@ -207,6 +204,10 @@ impl Place {
 /// Takes a request through the filters; the answer, if one of them gives it.
 pub(super) async fn on_request(call: &mut Call) -> Option<LocalReply> {
     let chain = call.http.filters.0.clone();
+    if !chain.is_empty() {
+        // It says which of them are left out, so it is found before the first has changed anything, as in Envoy.
+        call.route();
+    }
     for (place, filter) in chain.iter() {
         if place.is_left_out(call) {
             continue;
@@ -215,11 +216,13 @@ pub(super) async fn on_request(call: &mut Call) -> Option<LocalReply> {
             Flow::Wait => Box::pin(filter.wait(call, place)).await,
             flow => flow,
         };
-        match flow {
-            Flow::Continue | Flow::Wait => {}
-            Flow::Answer(reply) => return Some(reply),
-            Flow::Fail(failure) => return Some(call.fail(&failure)),
-        }
+        let reply = match flow {
+            Flow::Continue | Flow::Wait => continue,
+            Flow::Answer(reply) => reply,
+            Flow::Fail(failure) => call.fail(&failure),
+        };
+        router::note_cluster(call);
+        return Some(reply);
     }
     None
 }

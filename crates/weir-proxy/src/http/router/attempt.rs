@@ -12,7 +12,7 @@ use crate::exchange::failure::{Expired, Failure, FailureKind, Outcome};
 use crate::http::call::Call;
 use crate::upstream::body::{ClientBody, Origin};
 use crate::upstream::cluster::ClusterRuntime;
-use crate::upstream::host::BusyGuard;
+use crate::upstream::host::{BusyGuard, HostRuntime};
 use crate::upstream::limits::AttemptLimits;
 use crate::upstream::send::{Outgoing, Payload, Reached, take};
 
@@ -51,12 +51,19 @@ pub(super) async fn attempt(
     if let Err(Failure { kind: FailureKind::Expired(expired @ (Expired::Attempt | Expired::AttemptIdle)), .. }) = &result {
         cluster.with_stats(|stats| expired.count(stats));
     }
-    if let Some(outcome) = outcome(cluster, &result) {
+    judge(cluster, &target, &result);
+    let (response, origin, sent) = result?;
+    Ok(Answer { response, origin, busy, sent })
+}
+
+/// Judges an instance by what came of a request to it.
+pub(super) fn judge(cluster: &ClusterRuntime, target: &HostRuntime, result: &Result<Reached, Failure>) {
+    if let Some(outcome) = outcome(cluster, result) {
         cluster.report(&target.host, outcome);
     }
-    let (response, origin, sent) = result?;
-    cluster.heed(&target.host, response.headers());
-    Ok(Answer { response, origin, busy, sent })
+    if let Ok((response, ..)) = result {
+        cluster.heed(&target.host, response.headers());
+    }
 }
 
 /// Charges the instance of the last attempt with a failure of the whole exchange.

@@ -6,17 +6,19 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::{HeaderValue, Version, header};
+use tokio::time::{Instant, timeout_at};
 use weir_config::circuit_breakers::Resource;
 use weir_config::head::Head;
 use weir_routing::action::Forward;
 
-use super::prepare;
 use super::routes::Found;
+use super::{attempt, prepare};
+use crate::exchange::failure::{Expired, Failure, FailureKind};
 use crate::http::call::Call;
 use crate::upstream::body::{ClientBody, RequestBody, UpstreamBody};
 use crate::upstream::cluster::{ClusterRuntime, LbContext};
 use crate::upstream::limits::AttemptLimits;
-use crate::upstream::send::{Outgoing, Payload};
+use crate::upstream::send::{Outgoing, Payload, take};
 
 /// How long a copy may take where the route has no timeout: one that hangs must not be kept for ever.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -45,9 +47,7 @@ pub(super) fn mirror(call: &Call, found: &Found, to: &Forward, body: Option<&Rc<
         let open = call.http.clusters.shared.connections.enter();
         tokio::task::spawn_local(async move {
             let _open = open;
-            if tokio::time::timeout(limit, copy.send(&cluster)).await.is_err() {
-                tracing::debug!(cluster = %cluster.policy().name, "a mirrored request took too long");
-            }
+            copy.send(&cluster, Instant::now() + limit).await;
         });
     }
 }
@@ -68,11 +68,12 @@ struct Copy {
 }
 
 impl Copy {
-    /// Sends it once, and reads the answer to its end, so that the connection can be used again.
-    async fn send(self, cluster: &ClusterRuntime) {
+    /// Sends it once, and reads the answer to its end, so that the connection can be used again. Its instance is judged by it
+    /// as by any request.
+    async fn send(self, cluster: &ClusterRuntime, deadline: Instant) {
         let Self { head, body, client, context } = self;
         let Some(target) = cluster.pick(&context) else { return };
-        let Ok(permit) = cluster.take(Resource::Requests) else { return };
+        let Ok(permit) = take(cluster, Resource::Requests) else { return };
         let busy = target.busy(permit);
         let outgoing = Outgoing {
             cluster,
@@ -83,8 +84,14 @@ impl Copy {
             limits: AttemptLimits::default(),
             exchange: None,
         };
-        let Ok((response, origin, _)) = outgoing.send().await else { return };
+        let result = timeout_at(deadline, outgoing.send()).await;
+        let result = result.unwrap_or_else(|_| Err(Failure::after_sending(FailureKind::Expired(Expired::Timeout))));
+        attempt::judge(cluster, &target, &result);
+        let Ok((response, origin, _)) = result else { return };
         cluster.with_stats(|stats| stats.statuses.count(response.status().as_u16()));
-        UpstreamBody::new(response.into_body(), origin, busy, None).discard().await;
+        let answer = UpstreamBody::new(response.into_body(), origin, busy, None).discard();
+        if timeout_at(deadline, answer).await.is_err() {
+            tracing::debug!(cluster = %cluster.policy().name, "the answer to a mirrored request took too long");
+        }
     }
 }

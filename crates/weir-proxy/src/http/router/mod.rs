@@ -55,6 +55,10 @@ pub(super) async fn route(mut call: Call) -> Response<ResponseBody> {
             return call.reply(LocalReply::new(StatusCode::NOT_FOUND, Bytes::new())).await;
         }
         RouteAnswer::ToHttps => return redirect_to_https(call).await,
+        RouteAnswer::Unclear => {
+            call.exchange.detail("several_hosts");
+            return call.reply(LocalReply::new(StatusCode::BAD_REQUEST, Bytes::new())).await;
+        }
         RouteAnswer::Route(found) => found.clone(),
     };
     let Some(route) = found.route() else { return redirect_to_https(call).await };
@@ -75,6 +79,15 @@ pub(super) async fn route(mut call: Call) -> Response<ResponseBody> {
             self::redirect(call, redirect.status, &location).await
         }
         Action::Forward(to) => forward(call, &found, route, to).await,
+    }
+}
+
+/// Takes note of the cluster that a request was for which a filter has answered: logs and metrics name it, as Envoy's do.
+pub(super) fn note_cluster(call: &Call) {
+    let Some(found) = call.found() else { return };
+    let Some(Action::Forward(to)) = found.route().map(|route| &route.action) else { return };
+    if let Some(cluster) = prepare::cluster(call, found, to) {
+        call.exchange.cluster.replace(Some(cluster.destination()));
     }
 }
 
@@ -248,6 +261,9 @@ async fn pass_on(
     let agrees = status == StatusCode::SWITCHING_PROTOCOLS && call.exchange.request.borrow().upgrade.is_some();
     if !agrees {
         remove_hop_by_hop(&mut parts.headers);
+        if status == StatusCode::NO_CONTENT {
+            parts.headers.remove(header::CONTENT_LENGTH);
+        }
     }
     if !call.http.config.router.suppress_envoy_headers {
         parts.headers.insert(SERVICE_TIME, HeaderValue::from(sent.elapsed().as_millis() as u64));
@@ -260,7 +276,10 @@ async fn pass_on(
     // The client's connection speaks its own version.
     parts.version = http::Version::default();
     // So is the reason phrase, which no version but HTTP/1 has: each hop writes its own, as Envoy does.
-    parts.extensions.clear();
+    parts.extensions.remove::<hyper::ext::ReasonPhrase>();
+    if !agrees && status.is_success() && call.exchange.request.borrow().upgrade.is_some() {
+        return upgrade::pass_over(call, parts).await;
+    }
     if agrees {
         return upgrade::switch(call, Response::from_parts(parts, ()), origin, busy).await;
     }
@@ -290,9 +309,13 @@ async fn no_cluster(call: Call, to: &Forward) -> Response<ResponseBody> {
 
 /// The answer where no instance gave one.
 async fn give_up(mut call: Call, cluster: &Rc<ClusterRuntime>, failure: &Failure) -> Response<ResponseBody> {
+    if let FailureKind::Connect(error) = &failure.kind {
+        call.exchange.transport_failure.replace(Some(error.logged()));
+    }
     let mut reply = call.fail(failure);
     cluster.with_stats(|stats| {
-        if let FailureKind::Expired(expired) = failure.kind {
+        // Those of attempts were counted with the attempts.
+        if let FailureKind::Expired(expired @ Expired::Timeout) = failure.kind {
             expired.count(stats);
         }
         stats.statuses.count(reply.status.as_u16());

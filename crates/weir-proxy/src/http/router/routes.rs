@@ -134,7 +134,7 @@ impl Found {
 
     /// What is said of filters at all levels that apply.
     pub fn levels(&self) -> Levels<'_> {
-        Levels::new(self.table(), self.virtual_host(), self.route(), self.choice())
+        self.table().filter_levels(self.virtual_host(), self.route(), self.choice())
     }
 }
 

@@ -2,7 +2,8 @@
 //! only bytes pass.
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::response::Parts;
+use http::{Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use weir_config::cluster::UpstreamProtocol;
 use weir_config::flags::ResponseFlags;
@@ -25,8 +26,14 @@ pub(super) fn check(call: &Call, cluster: &ClusterRuntime) -> Result<(), StatusC
     match cluster.policy().protocol {
         _ if !allowed => Err(StatusCode::FORBIDDEN),
         UpstreamProtocol::Http2 => Err(StatusCode::BAD_GATEWAY),
-        UpstreamProtocol::Http1 | UpstreamProtocol::Same => Ok(()),
+        UpstreamProtocol::Http1 | UpstreamProtocol::Same | UpstreamProtocol::Negotiated => Ok(()),
     }
+}
+
+/// The answer of an instance that speaks of success and does not change: what follows its head is for nobody.
+pub(super) async fn pass_over(call: Call, mut answer: Parts) -> Response<ResponseBody> {
+    answer.headers.remove(header::CONTENT_LENGTH);
+    call.finish(Response::from_parts(answer, ResponseBody::local(Bytes::new()))).await
 }
 
 /// Passes bytes, now that the instance has agreed.
@@ -41,11 +48,12 @@ pub(super) async fn switch(mut call: Call, answer: Response<()>, origin: Origin,
         let (Origin::Http1(Some(connection), _), Some(on_upgrade)) = (origin, on_upgrade) else { return };
         let exchange = ending.exchange.clone();
         let relayed = async {
-            let upstream = connection.into_stream().await;
+            let (upstream, still_open) = connection.into_stream().await;
             match on_upgrade.await {
                 Ok(client) => {
-                    let ended = relay::copy(TokioIo::new(client), upstream, &exchange).await;
+                    let ended = relay::relay(TokioIo::new(client), upstream, &exchange, None).await;
                     tracing::trace!(?ended, "an upgraded connection ended");
+                    still_open.finish();
                     true
                 }
                 Err(_) => false,

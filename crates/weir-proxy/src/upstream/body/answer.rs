@@ -133,6 +133,7 @@ impl UpstreamBody {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
+            Poll::Ready(Some(Ok(frame))) if frame.is_trailers() && !self.origin.passes_trailers() => Poll::Ready(None),
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(frame))),
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
@@ -146,6 +147,14 @@ impl Origin {
         match self {
             Self::Http1(connection, _) => connection.as_ref().map(|connection| connection.counted.tally()),
             Self::Http2(stream) => Some(stream.tally()),
+        }
+    }
+
+    /// Whether trailers pass on it.
+    fn passes_trailers(&self) -> bool {
+        match self {
+            Self::Http1(connection, _) => connection.as_ref().is_some_and(|connection| connection.trailers),
+            Self::Http2(_) => true,
         }
     }
 

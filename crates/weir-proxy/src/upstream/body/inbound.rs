@@ -14,84 +14,90 @@ use super::request::fault;
 use super::step::{BodyStep, Steps};
 use crate::exchange::failure::FailureKind;
 
-/// A client's body.
+/// A client's body, until it is sent on.
 pub struct Inbound {
-    /// What was held back, or made of it, and comes first.
-    held: VecDeque<Frame<Bytes>>,
-    incoming: Option<Incoming>,
+    source: Source,
+    /// What is made of it on its way.
     steps: Steps,
+    /// What has come out of the steps already.
+    ready: VecDeque<Frame<Bytes>>,
 }
 
-/// What came of holding a body back.
+/// Where a body comes from.
+enum Source {
+    /// The client's connection.
+    Arriving(Incoming),
+    /// Frames that were held back, to the last. Steps that are added later have them still to pass.
+    Held(VecDeque<Frame<Bytes>>),
+    /// Nothing more comes.
+    Over,
+}
+
+/// What became of a body that was to be held back.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Held {
     /// All of it is there, so many bytes.
     All(usize),
-    /// It is larger than allowed.
-    TooLarge,
+    /// It is larger than it may be: so many bytes of it have come.
+    TooLarge(usize),
 }
 
 impl Inbound {
-    /// What arrives on the client's connection.
+    /// A body as it arrives.
     pub fn new(incoming: Incoming) -> Self {
-        let incoming = Some(incoming).filter(|incoming| !incoming.is_end_stream());
-        Self { held: VecDeque::new(), incoming, steps: Steps::default() }
+        let source = if incoming.is_end_stream() { Source::Over } else { Source::Arriving(incoming) };
+        Self { source, steps: Steps::default(), ready: VecDeque::new() }
     }
 
-    /// Lets something be made of it on its way.
+    /// Lets something be made of it on its way, after all that is made of it already.
     pub fn push_step(&mut self, step: Box<dyn BodyStep>) {
         self.steps.push(step);
     }
 
-    /// Waits until all of it is there, unless that is more than `limit` bytes.
+    /// Waits until all of it is there, as its steps make it.
     ///
     /// # Errors
-    /// If it breaks off.
+    /// If it does not come to its end.
     pub async fn hold(&mut self, limit: usize) -> Result<Held, FailureKind> {
         let (mut frames, mut size) = (VecDeque::new(), 0);
-        loop {
-            match poll_fn(|cx| self.poll(cx)).await {
-                None => break,
-                Some(frame) => {
-                    let frame = frame?;
-                    size += frame.data_ref().map_or(0, Bytes::len);
-                    frames.push_back(frame);
-                }
-            }
+        while let Some(frame) = poll_fn(|cx| self.poll(cx)).await {
+            let frame = frame?;
+            size += frame.data_ref().map_or(0, Bytes::len);
+            frames.push_back(frame);
             if size > limit {
-                return Ok(Held::TooLarge);
+                return Ok(Held::TooLarge(size));
             }
         }
-        (self.held, self.steps) = (frames, Steps::default());
+        self.steps = Steps::default();
+        self.source = if frames.is_empty() { Source::Over } else { Source::Held(frames) };
         Ok(Held::All(size))
     }
 
-    /// The next part.
+    /// The next frame.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, FailureKind>>> {
         loop {
-            if let Some(frame) = self.held.pop_front() {
+            if let Some(frame) = self.ready.pop_front() {
                 return Poll::Ready(Some(Ok(frame)));
             }
-            let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
-            let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
-            let is_over = incoming.is_end_stream();
-            match frame {
-                Some(Err(error)) => {
-                    self.incoming = None;
-                    return Poll::Ready(Some(Err(fault(&error))));
+            let (frame, is_over) = match &mut self.source {
+                Source::Over => return Poll::Ready(None),
+                Source::Arriving(incoming) => {
+                    let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx)).transpose();
+                    (frame.map_err(|error| fault(&error)), incoming.is_end_stream())
                 }
-                Some(Ok(frame)) if self.steps.is_empty() => {
-                    if is_over {
-                        self.incoming = None;
-                    }
-                    return Poll::Ready(Some(Ok(frame)));
-                }
-                frame => self.pass(frame.and_then(Result::ok), is_over)?,
+                Source::Held(frames) => (Ok(frames.pop_front()), frames.is_empty()),
+            };
+            if is_over || !matches!(&frame, Ok(Some(_))) {
+                self.source = Source::Over;
+            }
+            match frame? {
+                Some(frame) if self.steps.is_empty() => return Poll::Ready(Some(Ok(frame))),
+                frame => self.pass(frame, is_over)?,
             }
         }
     }
 
-    /// Takes a part through the steps.
+    /// Lets a frame pass the steps, and the end if it is the last.
     fn pass(&mut self, frame: Option<Frame<Bytes>>, is_over: bool) -> Result<(), FailureKind> {
         let (data, trailers) = match frame.map(Frame::into_data) {
             None => (None, None),
@@ -101,34 +107,149 @@ impl Inbound {
         let is_over = is_over || data.is_none();
         if let Some(data) = data {
             let data = self.steps.data(data).map_err(FailureKind::Refused)?;
-            self.hold_data(data);
+            self.push_data(data);
         }
         if is_over {
-            self.incoming = None;
+            self.source = Source::Over;
             let (last, trailers): (Bytes, Option<HeaderMap>) = self.steps.end(trailers).map_err(FailureKind::Refused)?;
-            self.hold_data(last);
-            self.held.extend(trailers.map(Frame::trailers));
+            self.push_data(last);
+            self.ready.extend(trailers.map(Frame::trailers));
         }
         Ok(())
     }
 
-    fn hold_data(&mut self, data: Bytes) {
+    fn push_data(&mut self, data: Bytes) {
         if !data.is_empty() {
-            self.held.push_back(Frame::data(data));
+            self.ready.push_back(Frame::data(data));
         }
     }
 
-    /// Whether nothing more comes.
+    /// Whether nothing more comes, as far as is known.
     pub fn is_end_stream(&self) -> bool {
-        self.held.is_empty() && self.incoming.as_ref().is_none_or(|incoming| self.steps.is_empty() && incoming.is_end_stream())
+        self.ready.is_empty()
+            && match &self.source {
+                Source::Over => true,
+                Source::Held(_) => false,
+                Source::Arriving(incoming) => self.steps.is_empty() && incoming.is_end_stream(),
+            }
     }
 
-    /// How long it will be, as far as that is known.
+    /// How long what comes is, as far as is known.
     pub fn size_hint(&self) -> SizeHint {
-        match &self.incoming {
-            None => SizeHint::with_exact(self.held.iter().filter_map(Frame::data_ref).map(|data| data.len() as u64).sum()),
-            Some(incoming) if self.steps.is_empty() && self.held.is_empty() => incoming.size_hint(),
-            Some(_) => SizeHint::default(),
+        match &self.source {
+            Source::Over => SizeHint::with_exact(length(&self.ready)),
+            _ if !self.ready.is_empty() || !self.steps.keep_length() => SizeHint::default(),
+            Source::Held(frames) => SizeHint::with_exact(length(frames)),
+            Source::Arriving(incoming) => incoming.size_hint(),
         }
+    }
+}
+
+fn length(frames: &VecDeque<Frame<Bytes>>) -> u64 {
+    frames.iter().filter_map(Frame::data_ref).map(|data| data.len() as u64).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::testing::{AtMost, Hold, Twice, chunked, fields, inbound, malformed, read, sized};
+    use super::*;
+
+    const TRAILERS: [(&str, &str); 1] = [("x-t", "1")];
+
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().build().expect("a runtime can be made").block_on(future)
+    }
+
+    /// The frames of a test's step, whatever the parts were.
+    fn twice(data: &[u8]) -> Vec<u8> {
+        data.iter().flat_map(|byte| [*byte, *byte]).chain(*b"the end").collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn a_body_comes_out_as_it_came_or_as_its_steps_make_it(
+            chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..8),
+            (with_trailers, with_steps, held) in any::<(bool, bool, bool)>(),
+        ) {
+            let whole = chunks.concat();
+            let trailers = if with_trailers { &TRAILERS[..] } else { &[] };
+            block_on(async {
+                let mut body = chunked(&chunks, trailers).await;
+                let (mut data, mut fields) = (whole.clone(), with_trailers.then(|| fields(&TRAILERS)));
+                if with_steps {
+                    body.push_step(Box::new(Twice));
+                    data = twice(&whole);
+                    fields.get_or_insert_default().append("x-steps", http::HeaderValue::from_static("twice"));
+                }
+                if held {
+                    assert_eq!(body.hold(data.len()).await.expect("it comes"), Held::All(data.len()));
+                    assert_eq!(body.size_hint().exact(), Some(data.len() as u64));
+                    assert_eq!(body.is_end_stream(), data.is_empty() && fields.is_none());
+                }
+                assert_eq!(read(&mut body).await.expect("it comes"), (data, fields));
+                assert!(body.is_end_stream());
+                assert_eq!(read(&mut body).await.expect("nothing more comes"), (vec![], None));
+            });
+        }
+
+        #[test]
+        fn a_body_is_held_back_up_to_the_limit_and_no_further(sizes in prop::collection::vec(0..30_usize, 0..6), limit in 0..90_usize) {
+            let chunks: Vec<Vec<u8>> = sizes.iter().map(|size| vec![b'x'; *size]).collect();
+            let held = block_on(async { chunked(&chunks, &[]).await.hold(limit).await.expect("it comes") });
+            match held {
+                Held::All(size) => assert!(size == sizes.iter().sum::<usize>() && size <= limit),
+                Held::TooLarge(size) => assert!(size <= sizes.iter().sum() && size > limit),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn its_length_is_known_as_long_as_nothing_changes_it() {
+        let mut body = sized("hello").await;
+        assert_eq!(body.size_hint().exact(), Some(5));
+        body.push_step(Box::new(AtMost(9)));
+        assert_eq!(body.size_hint().exact(), Some(5));
+        body.push_step(Box::new(Twice));
+        assert_eq!((body.size_hint().exact(), body.is_end_stream()), (None, false));
+        let mut nothing = inbound(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n".to_vec()).await;
+        assert_eq!((nothing.size_hint().exact(), nothing.is_end_stream()), (Some(0), true));
+        assert_eq!(nothing.hold(0).await.expect("nothing comes"), Held::All(0));
+    }
+
+    #[tokio::test]
+    async fn held_twice_it_passes_the_steps_once_each() {
+        let mut body = chunked(&[b"a".to_vec(), b"b".to_vec()], &TRAILERS).await;
+        body.push_step(Box::new(Hold::default()));
+        assert_eq!(body.hold(2).await.expect("it comes"), Held::All(2));
+        body.push_step(Box::new(Twice));
+        assert_eq!(body.hold(20).await.expect("it comes"), Held::All(11));
+        assert_eq!(read(&mut body).await.expect("it comes"), (twice(b"ab"), Some(fields(&[("x-steps", "twice")]))));
+    }
+
+    #[tokio::test]
+    async fn an_error_comes_after_what_was_good_and_is_the_clients() {
+        for with_step in [false, true] {
+            let mut body = malformed().await;
+            if with_step {
+                body.push_step(Box::new(AtMost(10)));
+            }
+            let first = poll_fn(|cx| body.poll(cx)).await.expect("it comes").expect("it is good");
+            assert_eq!(first.into_data().expect("it is data"), "ok");
+            let error = poll_fn(|cx| body.poll(cx)).await.expect("something comes");
+            assert!(matches!(error, Err(FailureKind::ClientMalformed)), "{error:?}");
+            assert!(poll_fn(|cx| body.poll(cx)).await.is_none());
+            assert!(matches!(malformed().await.hold(10).await, Err(FailureKind::ClientMalformed)));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_step_may_refuse_a_body() {
+        let mut body = chunked(&[b"abc".to_vec()], &[]).await;
+        body.push_step(Box::new(AtMost(2)));
+        assert!(matches!(read(&mut body).await, Err(FailureKind::Refused(_))));
     }
 }

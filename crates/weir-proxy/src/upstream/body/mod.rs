@@ -6,6 +6,8 @@ mod copies;
 pub mod inbound;
 pub mod request;
 pub mod step;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use answer::{Origin, UpstreamBody};
 pub use inbound::Inbound;

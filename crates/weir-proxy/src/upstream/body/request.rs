@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::Notify;
+use weir_config::head::trailers;
 
 use super::copies::{self, Copied, Copies};
 use super::inbound::Inbound;
@@ -23,12 +24,21 @@ use crate::exchange::failure::FailureKind;
 pub const REPLAY_LIMIT: usize = 1 << 20;
 
 /// The body of one attempt, or of a copy of the request.
-pub struct RequestBody(Kind);
+pub struct RequestBody {
+    kind: Kind,
+    /// Whether trailers pass on the connection.
+    trailers: bool,
+    /// Whether its length may be told.
+    tells_length: bool,
+}
 
 enum Kind {
     Empty,
     Attempt(Attempt),
+    /// With the length of all of it, where that is known.
     Copy(Copied, Option<u64>),
+    /// It is never sent; its length, where that is known.
+    Withheld(Option<u64>),
 }
 
 /// Why a body breaks off.
@@ -111,17 +121,22 @@ impl ClientBody {
 impl RequestBody {
     /// No body.
     pub fn empty() -> Self {
-        Self(Kind::Empty)
+        Self::of(Kind::Empty)
     }
 
     /// The body of one attempt, from the start.
     pub fn attempt(source: Option<&Rc<ClientBody>>) -> Self {
-        Self(source.map_or(Kind::Empty, |source| Kind::Attempt(Attempt { source: source.clone(), position: 0 })))
+        Self::of(source.map_or(Kind::Empty, |source| Kind::Attempt(Attempt { source: source.clone(), position: 0 })))
     }
 
     /// A body that breaks off at once.
     pub fn broken() -> Self {
-        Self(Kind::Copy(copies::pair().1, None))
+        Self::of(Kind::Copy(copies::pair().1, None))
+    }
+
+    /// A body that is announced and never comes.
+    pub fn withheld(length: Option<u64>) -> Self {
+        Self::of(Kind::Withheld(length))
     }
 
     /// A copy of all that will go out of a body of which nothing has gone out yet.
@@ -129,7 +144,21 @@ impl RequestBody {
         let Some(source) = source else { return Self::empty() };
         let (copies, copied) = copies::pair();
         source.state.borrow_mut().copies.push(copies);
-        Self(Kind::Copy(copied, source.length))
+        Self::of(Kind::Copy(copied, source.length))
+    }
+
+    fn of(kind: Kind) -> Self {
+        Self { kind, trailers: true, tells_length: true }
+    }
+
+    /// Leaves out trailers, where the connection takes none.
+    pub fn drop_trailers(&mut self) {
+        self.trailers = false;
+    }
+
+    /// Tells nobody its length: what the head says of it is all that is said.
+    pub fn hide_length(&mut self) {
+        self.tells_length = false;
     }
 }
 
@@ -152,6 +181,13 @@ impl State {
     }
 }
 
+/// The trailers that pass, if any do.
+fn trailers(frame: Frame<Bytes>, pass: bool) -> Option<Result<Frame<Bytes>, BrokenOff>> {
+    let mut trailers = frame.into_trailers().ok().filter(|_| pass)?;
+    trailers::strip(&mut trailers);
+    (!trailers.is_empty()).then(|| Ok(Frame::trailers(trailers)))
+}
+
 /// What a client did whose body broke off: it went away, or what it sent is not HTTP.
 pub(super) fn fault(error: &hyper::Error) -> FailureKind {
     let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
@@ -166,9 +202,12 @@ impl Body for RequestBody {
     type Error = BrokenOff;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        let attempt = match &mut self.0 {
+        let passes_trailers = self.trailers;
+        let attempt = match &mut self.kind {
             Kind::Empty => return Poll::Ready(None),
             Kind::Copy(copied, _) => return copied.poll(cx),
+            // Whoever waits for it is told by the answer, or runs out of time.
+            Kind::Withheld(_) => return Poll::Pending,
             Kind::Attempt(attempt) => attempt,
         };
         let mut state = attempt.source.state.borrow_mut();
@@ -196,7 +235,11 @@ impl Body for RequestBody {
                     state.end(exchange);
                     attempt.source.ended.notify_waiters();
                 }
-                Poll::Ready(Some(Ok(frame)))
+                Poll::Ready(if frame.is_trailers() {
+                    trailers(frame, passes_trailers && exchange.passes_trailers.get())
+                } else {
+                    Some(Ok(frame))
+                })
             }
             Some(Err(kind)) => {
                 state.lost = true;
@@ -214,9 +257,9 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.0 {
+        match &self.kind {
             Kind::Empty => true,
-            Kind::Copy(..) => false,
+            Kind::Copy(..) | Kind::Withheld(_) => false,
             Kind::Attempt(attempt) => {
                 let state = attempt.source.state.borrow();
                 attempt.position >= state.kept.len() && (state.ended || state.incoming.is_end_stream())
@@ -225,12 +268,107 @@ impl Body for RequestBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.0 {
+        match &self.kind {
+            _ if !self.tells_length => SizeHint::default(),
             Kind::Empty => SizeHint::with_exact(0),
+            Kind::Withheld(length) => length.map_or_else(SizeHint::default, SizeHint::with_exact),
             // Every attempt and every copy is as long as the first, and says so at its beginning.
             Kind::Attempt(Attempt { source, position: 0 }) => source.length.map_or_else(SizeHint::default, SizeHint::with_exact),
             Kind::Attempt(_) => SizeHint::default(),
             Kind::Copy(_, length) => length.map_or_else(SizeHint::default, SizeHint::with_exact),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use proptest::prelude::*;
+
+    use super::super::testing::{chunked, exchange, malformed, sized};
+    use super::*;
+
+    async fn next(body: &mut RequestBody) -> Option<Result<Frame<Bytes>, BrokenOff>> {
+        poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await
+    }
+
+    /// Reads so many parts; those of data.
+    async fn read(body: &mut RequestBody, parts: usize) -> Vec<u8> {
+        let mut data = vec![];
+        for _ in 0..parts {
+            let Some(frame) = next(body).await else { break };
+            data.extend_from_slice(&frame.expect("it comes").into_data().unwrap_or_default());
+        }
+        data
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn every_attempt_and_every_copy_says_the_same(
+            chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..40), 1..8),
+            before in prop::collection::vec(0..9_usize, 0..4),
+        ) {
+            let whole = chunks.concat();
+            tokio::runtime::Builder::new_current_thread().build().expect("a runtime can be made").block_on(async {
+                let source = ClientBody::new(chunked(&chunks, &[]).await, true, exchange()).expect("it has a body");
+                let mut copy = RequestBody::copy(Some(&source));
+                for parts in before {
+                    let mut attempt = RequestBody::attempt(Some(&source));
+                    let said = read(&mut attempt, parts).await;
+                    assert!(whole.starts_with(&said) && source.can_replay());
+                }
+                let mut last = RequestBody::attempt(Some(&source));
+                assert_eq!(last.size_hint().exact(), None);
+                assert_eq!(read(&mut last, usize::MAX).await, whole);
+                assert!(last.is_end_stream() && source.has_ended());
+                assert_eq!(read(&mut copy, usize::MAX).await, whole);
+                assert_eq!(source.exchange.bytes_received.get(), whole.len() as u64);
+            });
+        }
+    }
+
+    #[tokio::test]
+    async fn attempts_and_copies_say_their_length_at_their_beginning() {
+        let source = ClientBody::new(sized("hello").await, true, exchange()).expect("it has a body");
+        let mut copy = RequestBody::copy(Some(&source));
+        for _ in 0..2 {
+            let mut attempt = RequestBody::attempt(Some(&source));
+            assert_eq!(attempt.size_hint().exact(), Some(5));
+            assert_eq!(read(&mut attempt, usize::MAX).await, b"hello");
+        }
+        assert_eq!((copy.size_hint().exact(), read(&mut copy, usize::MAX).await), (Some(5), b"hello".to_vec()));
+        let nothing = RequestBody::attempt(None);
+        assert_eq!((nothing.size_hint().exact(), nothing.is_end_stream()), (Some(0), true));
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_said_again_is_not_tried_again() {
+        let short = vec![b"ab".to_vec()];
+        let long = vec![vec![b'x'; 1 << 16]; 17];
+        let cases =
+            [(&short, &[][..], true, true), (&short, &[], false, false), (&short, &[("x-t", "1")], true, false), (&long, &[], true, false)];
+        for (chunks, trailers, keep, again) in cases {
+            let source = ClientBody::new(chunked(chunks, trailers).await, keep, exchange()).expect("it has a body");
+            assert!(source.can_replay(), "nothing has gone out");
+            assert_eq!(read(&mut RequestBody::attempt(Some(&source)), usize::MAX).await, chunks.concat());
+            assert_eq!(source.can_replay(), again, "{} chunks, {trailers:?}, {keep}", chunks.len());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_breaks_off_is_named_and_its_copies_break_off() {
+        let source = ClientBody::new(malformed().await, true, exchange()).expect("it has a body");
+        let mut copy = RequestBody::copy(Some(&source));
+        let mut attempt = RequestBody::attempt(Some(&source));
+        assert_eq!(read(&mut attempt, 1).await, b"ok");
+        assert!(matches!(next(&mut attempt).await, Some(Err(BrokenOff::Client))));
+        assert!(matches!(source.failure(), Some(FailureKind::ClientMalformed)));
+        assert!(!source.can_replay() && !source.has_ended());
+        assert_eq!(read(&mut copy, 1).await, b"ok");
+        assert!(matches!(next(&mut copy).await, Some(Err(BrokenOff::Copy))));
+        assert!(matches!(next(&mut RequestBody::broken()).await, Some(Err(BrokenOff::Copy))));
     }
 }

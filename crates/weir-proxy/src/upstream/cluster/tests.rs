@@ -21,7 +21,14 @@ fn cluster(more: XdsCluster) -> Arc<Cluster> {
     let hosts = Hosts::build(&endpoints, |_| vec![], None, Instant::now());
     let policy = ClusterPolicy::compile(&XdsCluster { name: "test".into(), lb_policy: LbPolicy::Random as i32, ..more }).expect("valid");
     let stats = Arc::new(ClusterStats::new(1));
-    Arc::new(Cluster { policy: Arc::new(policy), hosts, stats, health: Arc::new(Health::default()), resources: Arc::default() })
+    Arc::new(Cluster {
+        policy: Arc::new(policy),
+        hosts,
+        stats,
+        health: Arc::new(Health::default()),
+        resources: Arc::default(),
+        transports: Arc::default(),
+    })
 }
 
 /// A check that nobody carries out here: the tests say themselves who passes.
@@ -99,7 +106,36 @@ fn a_cluster_of_original_destinations_goes_where_the_connection_was_going() {
     assert_eq!(chosen(&listed, &context), ["10.0.0.1", "10.0.0.2"]);
 }
 
+#[test]
+fn of_many_instances_those_that_stay_keep_their_connections() {
+    const MANY: u32 = 20_000;
+    let endpoint = |i: u32| lb_endpoint(&std::net::Ipv4Addr::from(0x0a00_0000 + i).to_string(), HealthStatus::Healthy);
+    let of = |range: std::ops::Range<u32>| assignment(vec![(0, "a", range.map(endpoint).collect())]);
+    let first = cluster(XdsCluster::default());
+    let with = |hosts| Arc::new(Cluster { hosts, ..clone(&first) });
+    let before = with(Hosts::build(&of(0..MANY), |_| vec![], None, Instant::now()));
+    let started = Instant::now();
+    let runtime = ClusterRuntime::new(before.clone(), 0);
+    let known = runtime.hosts.borrow().clone();
+    // What names the same instances walks none of them.
+    for _ in 0..1000 {
+        runtime.update(&with(before.hosts.clone()));
+    }
+    assert!(runtime.hosts.borrow().iter().zip(&known).all(|(now, then)| Rc::ptr_eq(now, then)));
+    let after = with(Hosts::build(&of(1..MANY + 1), |_| vec![], Some(&before.hosts), Instant::now()));
+    runtime.update(&after);
+    assert!(runtime.hosts.borrow().iter().zip(&known[1..]).all(|(now, then)| Rc::ptr_eq(now, then)));
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+}
+
 fn clone(cluster: &Cluster) -> Cluster {
-    let Cluster { policy, hosts, stats, health, resources } = cluster;
-    Cluster { policy: policy.clone(), hosts: hosts.clone(), stats: stats.clone(), health: health.clone(), resources: resources.clone() }
+    let Cluster { policy, hosts, stats, health, resources, transports } = cluster;
+    Cluster {
+        policy: policy.clone(),
+        hosts: hosts.clone(),
+        stats: stats.clone(),
+        health: health.clone(),
+        resources: resources.clone(),
+        transports: transports.clone(),
+    }
 }

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use weir_ads::{Resource, ResourceSet, Server, ServerStream};
 use weir_xds::resource::ResourceType;
-use weir_xds::{Any, cluster::Cluster, hcm::HttpConnectionManager, json, listener, route::RouteConfiguration};
+use weir_xds::tls::Secret;
+use weir_xds::{Any, cluster::Cluster, hcm::HttpConnectionManager, json, listener, route::RouteConfiguration, tcp_proxy::TcpProxy};
 
 use super::Upstream;
 
@@ -37,16 +38,39 @@ pub(crate) fn to(cluster: &str) -> Value {
     json!({"match": {"prefix": "/"}, "route": {"cluster": cluster}})
 }
 
+/// What a proxy is told.
+#[derive(Clone)]
+pub(crate) struct Told {
+    /// More fields of the connection manager.
+    pub(crate) manager: Value,
+    /// More fields of the filter chain.
+    pub(crate) chain: Value,
+    pub(crate) routes: Value,
+    pub(crate) clusters: Vec<Value>,
+    pub(crate) secrets: Vec<Value>,
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        Self { manager: json!({}), chain: json!({}), routes: routes(json!([])), clusters: vec![], secrets: vec![] }
+    }
+}
+
 /// The resources of a proxy.
-pub(super) fn resources(manager: &Value, routes: Value, clusters: &[Value], log: &Path) -> ResourceSet {
+pub(super) fn resources(told: &Told, log: &Path) -> ResourceSet {
+    let Told { manager, chain, routes, clusters, secrets } = told;
     let mut set = ResourceSet::default();
+    for secret in secrets {
+        let secret: Secret = json::from_value(secret.clone()).unwrap();
+        set.insert(ResourceType::Secret, secret.name.as_str(), Resource::new(&secret));
+    }
     for cluster in clusters {
         let cluster: Cluster = json::from_value(cluster.clone()).unwrap();
         set.insert(ResourceType::Cluster, cluster.name.as_str(), Resource::new(&cluster));
     }
-    let routes: RouteConfiguration = json::from_value(routes).unwrap();
+    let routes: RouteConfiguration = json::from_value(routes.clone()).unwrap();
     set.insert(ResourceType::Route, routes.name.as_str(), Resource::new(&routes));
-    set.insert(ResourceType::Listener, "listener", Resource::new(&listener(manager, log)));
+    set.insert(ResourceType::Listener, "listener", Resource::new(&listener(manager, chain, log)));
     set
 }
 
@@ -56,27 +80,58 @@ fn filter(name: &str, kind: &str) -> Value {
     json!({"name": format!("envoy.filters.http.{name}"), "typedConfig": {"@type": kind}})
 }
 
-fn listener(manager: &Value, log: &Path) -> listener::Listener {
+/// The resources of a proxy that passes bytes on, with more fields of the TCP proxy and of the listener.
+pub(super) fn tcp_resources(tcp: &Value, more: &Value, clusters: &[Value], log: &Path) -> ResourceSet {
+    let mut set = ResourceSet::default();
+    for cluster in clusters {
+        let cluster: Cluster = json::from_value(cluster.clone()).unwrap();
+        set.insert(ResourceType::Cluster, cluster.name.as_str(), Resource::new(&cluster));
+    }
+    let mut fields = json!({"statPrefix": "test", "cluster": "a", "accessLog": [access_log(log)]});
+    fields.as_object_mut().unwrap().extend(tcp.as_object().unwrap().clone());
+    let proxy: TcpProxy = json::from_value(fields).unwrap();
+    let more: listener::Listener = json::from_value(more.clone()).unwrap();
+    let basic = with_filter(&json!({}), "tcp", Any::pack(&proxy));
+    let listener = listener::Listener { name: basic.name, address: basic.address, filter_chains: basic.filter_chains, ..more };
+    set.insert(ResourceType::Listener, "listener", Resource::new(&listener));
+    set
+}
+
+fn access_log(log: &Path) -> Value {
+    json!({"name": "envoy.access_loggers.file", "typedConfig": {
+        "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+        "path": log,
+        "logFormat": {"textFormatSource": {"inlineString": LOG_LINE}},
+    }})
+}
+
+fn listener(manager: &Value, chain: &Value, log: &Path) -> listener::Listener {
     let mut fields = json!({
         "statPrefix": "test",
         "rds": {"routeConfigName": "routes", "configSource": {"ads": {}, "resourceApiVersion": "V3"}},
         "upgradeConfigs": [{"upgradeType": "websocket"}],
         "httpFilters": [filter("fault", "fault.v3.HTTPFault"), filter("cors", "cors.v3.Cors"), filter("router", "router.v3.Router")],
-        "accessLog": [{"name": "envoy.access_loggers.file", "typedConfig": {
-            "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
-            "path": log,
-            "logFormat": {"textFormatSource": {"inlineString": LOG_LINE}},
-        }}],
+        "accessLog": [access_log(log)],
     });
     fields.as_object_mut().unwrap().extend(manager.as_object().unwrap().clone());
+    // What is null is left out.
+    fields.as_object_mut().unwrap().retain(|_, value| !value.is_null());
     let manager: HttpConnectionManager = json::from_value(fields).unwrap();
-    let config = listener::filter::ConfigType::TypedConfig(Any::pack(&manager));
-    let filter = listener::Filter { name: "http".to_owned(), config_type: Some(config) };
+    with_filter(chain, "http", Any::pack(&manager))
+}
+
+/// A listener with one filter chain that has a network filter, if it has no other.
+fn with_filter(chain: &Value, name: &str, config: Any) -> listener::Listener {
+    let filter = listener::Filter { name: name.to_owned(), config_type: Some(listener::filter::ConfigType::TypedConfig(config)) };
+    let mut chain: listener::FilterChain = json::from_value(chain.clone()).unwrap();
+    if chain.filters.is_empty() {
+        chain.filters.push(filter);
+    }
     let address = json!({"socketAddress": {"address": "127.0.0.1", "portValue": 0}});
     listener::Listener {
         name: "listener".to_owned(),
         address: Some(json::from_value(address).unwrap()),
-        filter_chains: vec![listener::FilterChain { filters: vec![filter], ..Default::default() }],
+        filter_chains: vec![chain],
         ..Default::default()
     }
 }

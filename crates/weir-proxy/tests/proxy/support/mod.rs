@@ -1,6 +1,7 @@
 //! What the tests share: a proxy, its xDS server, and both sides of a conversation in HTTP/1.1 as it is written.
 
 mod mesh;
+mod secure;
 mod wire;
 
 use std::path::PathBuf;
@@ -14,12 +15,15 @@ use weir_proxy::stats::requests::Identity;
 use weir_proxy::{DataPlane, ProxyOptions};
 use weir_xds::core::Node;
 
-pub(crate) use mesh::{cluster, routes, to};
+pub(crate) use mesh::{Told, cluster, routes, to};
+pub(crate) use secure::{Authority, Credentials, SecureUpstream, secure};
 pub(crate) use wire::{Upstream, Wire, in_time};
 
 const ID: &str = "test";
 /// For what is under way when a test has seen enough.
 const DRAIN: std::time::Duration = std::time::Duration::from_secs(10);
+/// For connections whose listener or filter chain is gone.
+pub(crate) const DRAIN_DURATION: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// One proxy with one HTTP listener, and what it is told.
 pub(crate) struct Proxy {
@@ -37,8 +41,31 @@ impl Proxy {
 
     /// The same, with more fields of the connection manager.
     pub(crate) async fn with_manager(manager: Value, routes: Value, clusters: &[Value]) -> Self {
+        Self::told(Told { manager, routes, clusters: clusters.to_vec(), ..Told::default() }).await
+    }
+
+    /// The same, told all of this.
+    pub(crate) async fn told(told: Told) -> Self {
         let files = tempfile::tempdir().unwrap();
-        let resources = mesh::resources(&manager, routes, clusters, &log_of(&files));
+        let resources = mesh::resources(&told, &log_of(&files));
+        Self::host(resources, files).await
+    }
+
+    /// Starts a proxy whose listener passes bytes on to a cluster.
+    pub(crate) async fn of_tcp(tcp: Value, clusters: &[Value]) -> Self {
+        let files = tempfile::tempdir().unwrap();
+        let resources = mesh::tcp_resources(&tcp, &json!({}), clusters, &log_of(&files));
+        Self::host(resources, files).await
+    }
+
+    /// The same, with more fields of the listener.
+    pub(crate) async fn with_listener(listener: &Value, clusters: &[Value]) -> Self {
+        let files = tempfile::tempdir().unwrap();
+        let resources = mesh::tcp_resources(&json!({}), listener, clusters, &log_of(&files));
+        Self::host(resources, files).await
+    }
+
+    async fn host(resources: ResourceSet, files: TempDir) -> Self {
         let (wanted, watched) = watch::channel(Arc::new(resources));
         let plane = DataPlane::start(1).unwrap();
         let connect = Arc::new(move || {
@@ -48,7 +75,8 @@ impl Proxy {
             stream
         });
         let node = Node { id: ID.to_owned(), ..Node::default() };
-        plane.host(ProxyOptions { id: ID.into(), node, identity: Identity::default(), protocol: Protocol::Delta, connect });
+        let (identity, drain_duration) = (Identity::default(), DRAIN_DURATION);
+        plane.host(ProxyOptions { id: ID.into(), node, identity, drain_duration, protocol: Protocol::Delta, connect });
         let mut status = plane.status(ID).unwrap();
         let listening = in_time("the proxy listens", status.wait_for(|status| status.ready && !status.listeners.is_empty())).await;
         let address = listening.unwrap().listeners[0].2;
@@ -57,7 +85,33 @@ impl Proxy {
 
     /// Tells it other routes and clusters. When they are in force, only requests show.
     pub(crate) fn change(&self, routes: Value, clusters: &[Value]) {
-        self.wanted.send_replace(Arc::new(mesh::resources(&json!({}), routes, clusters, &log_of(&self.files))));
+        self.tell(&Told { routes, clusters: clusters.to_vec(), ..Told::default() });
+    }
+
+    /// The same of one with more fields of the connection manager.
+    pub(crate) fn change_with_manager(&self, manager: &Value, routes: Value, clusters: &[Value]) {
+        self.tell(&Told { manager: manager.clone(), routes, clusters: clusters.to_vec(), ..Told::default() });
+    }
+
+    /// Tells it that its TCP listener is to be another one.
+    pub(crate) fn change_tcp(&self, tcp: &Value, clusters: &[Value]) {
+        self.wanted.send_replace(Arc::new(mesh::tcp_resources(tcp, &json!({}), clusters, &log_of(&self.files))));
+    }
+
+    /// Takes its listener away.
+    pub(crate) fn close(&self) {
+        self.wanted.send_replace(Arc::default());
+    }
+
+    /// How many connections clients have open.
+    pub(crate) fn open_connections(&self) -> u64 {
+        let config = self.plane.config(ID).unwrap();
+        config.listeners.iter().map(|open| open.stats.of(0).downstream_cx_active.get()).sum()
+    }
+
+    /// Tells it all of this instead.
+    pub(crate) fn tell(&self, told: &Told) {
+        self.wanted.send_replace(Arc::new(mesh::resources(told, &log_of(&self.files))));
     }
 
     /// A client's connection to it.
@@ -84,9 +138,14 @@ impl Proxy {
 
     /// Ends it, and returns the lines of its access log: status, response flags, details of the response.
     pub(crate) async fn stop(self) -> Vec<String> {
+        self.stop_within(DRAIN).await
+    }
+
+    /// The same, with another limit for what is under way.
+    pub(crate) async fn stop_within(self, limit: std::time::Duration) -> Vec<String> {
         let log = log_of(&self.files);
         // Blocks: meanwhile the tasks of the test's own connections go on.
-        tokio::task::spawn_blocking(move || self.plane.drain(DRAIN)).await.unwrap();
+        tokio::task::spawn_blocking(move || self.plane.drain(limit)).await.unwrap();
         let log = std::fs::read_to_string(log).unwrap_or_default();
         log.lines().map(str::to_owned).collect()
     }

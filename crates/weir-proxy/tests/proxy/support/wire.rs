@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
@@ -42,22 +42,44 @@ impl Upstream {
 }
 
 /// One end of a connection.
-pub(crate) struct Wire {
-    stream: BufReader<TcpStream>,
+pub(crate) struct Wire<S = TcpStream> {
+    stream: BufReader<S>,
 }
 
 impl Wire {
-    fn new(stream: TcpStream) -> Self {
-        Self { stream: BufReader::new(stream) }
-    }
-
     pub(super) async fn connect(address: SocketAddr) -> Self {
         Self::new(TcpStream::connect(address).await.unwrap())
+    }
+
+    /// Goes away as a process does that is killed.
+    pub(crate) fn reset(self) {
+        let stream = self.stream.into_inner();
+        let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
+    pub(super) fn new(stream: S) -> Self {
+        Self { stream: BufReader::new(stream) }
     }
 
     /// Says this.
     pub(crate) async fn say(&mut self, text: &str) {
         self.stream.write_all(text.as_bytes()).await.unwrap();
+        self.stream.flush().await.unwrap();
+    }
+
+    /// Has said all that it will say.
+    pub(crate) async fn finish(&mut self) {
+        self.stream.shutdown().await.unwrap();
+    }
+
+    /// Says so much that the other side takes no more of it for now, and leaves it at that.
+    pub(crate) async fn say_until_nobody_reads(&mut self) {
+        let much = vec![b'x'; 64 << 10];
+        while let Ok(said) = timeout(Duration::from_millis(200), self.stream.write(&much)).await {
+            said.unwrap();
+        }
     }
 
     /// Hears a head: its lines, the first as it is, the headers in order of their names.
@@ -74,6 +96,18 @@ impl Wire {
         }
         lines[1..].sort();
         lines
+    }
+
+    /// Hears so many bytes, whatever they are; none if it ends before.
+    pub(crate) async fn skip(&mut self, count: usize) -> Option<()> {
+        self.stream.read_exact(&mut vec![0; count]).await.ok().map(drop)
+    }
+
+    /// Hears one line; none if nothing comes any more.
+    pub(crate) async fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        let length = self.stream.read_line(&mut line).await.unwrap_or_default();
+        (length > 0).then(|| line.trim_end().to_owned())
     }
 
     /// Hears exactly this.
@@ -97,14 +131,12 @@ impl Wire {
         String::from_utf8_lossy(&rest).into_owned()
     }
 
-    /// Goes away as a process does that is killed.
-    pub(crate) fn reset(self) {
-        let stream = self.stream.into_inner();
-        let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+    pub(super) fn get_ref(&self) -> &S {
+        self.stream.get_ref()
     }
 
     /// The connection itself, for another protocol. Nothing must have been heard on it.
-    pub(crate) fn into_stream(self) -> TcpStream {
+    pub(crate) fn into_stream(self) -> S {
         self.stream.into_inner()
     }
 }

@@ -159,7 +159,7 @@ mod tests {
             (no_record, "append.record: is missing"),
             (no_text, "append.record.value: must be a string"),
             (write("", "b", append), "append.record.key: is missing"),
-            (write("a", "%NOPE%", append), "append.record.value: `%NOPE%` is not an operator that Weir knows"),
+            (write("a", "%NOPE%", append), "append.record.value: `%NOPE%` is not an operator that Weir knows, or has a wrong argument"),
         ];
         for (mutation, expected) in cases {
             assert_eq!(QueryMutation::compile(&mutation).expect_err(expected).to_string(), expected);

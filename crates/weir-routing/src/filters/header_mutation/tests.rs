@@ -158,7 +158,7 @@ fn the_order_of_levels_is_as_the_filter_says() {
     let host = &table.virtual_hosts[0];
     let RouteAction::Forward(forward) = &host.routes[0].action else { panic!("it is forwarded") };
     let Clusters::Weighted(weighted) = &forward.clusters else { panic!("it is weighted") };
-    let levels = Levels::new(&table, host, host.routes.first(), weighted.choices.first());
+    let levels = table.filter_levels(host, host.routes.first(), weighted.choices.first());
     for (most_specific_wins, expected) in [(false, ["f", "w", "r", "v", "t"]), (true, ["f", "t", "v", "r", "w"])] {
         let mutations = request(vec![write("f", "1", AppendIfExistsOrAdd)]).expect("valid");
         let policy = HeaderMutationPolicy { mutations, most_specific_wins };

@@ -1,5 +1,8 @@
 //! An HTTP connection manager, compiled.
 
+pub mod local_replies;
+pub mod options;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,18 +12,18 @@ use weir_routing::filters::{self, Filter, FilterPolicy};
 use weir_routing::normalize::PathRules;
 use weir_routing::{CompileError, RouteTable};
 use weir_xds::hcm::HttpConnectionManager;
-use weir_xds::hcm::http_connection_manager::{CodecType, RouteSpecifier, ServerHeaderTransformation};
+use weir_xds::hcm::http_connection_manager::{CodecType, ForwardClientCertDetails, RouteSpecifier, ServerHeaderTransformation};
 use weir_xds::values::std_duration;
 
-use super::access_log::{self, AccessLog};
+use crate::access_log::{self, AccessLog};
+use crate::head::Underscores;
+use local_replies::LocalReplies;
 
 /// Envoy's limit where none is given.
-const MAX_HEADERS: usize = 100;
-/// Envoy's limit where none is given.
 const MAX_HEADERS_KB: usize = 60;
-/// Envoy closes a connection on which nothing happens for so long.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
-/// And it breaks off a stream on which nothing happens for so long; Istio turns this off.
+/// Envoy waits so long for a client to close.
+const DELAYED_CLOSE: Duration = Duration::from_secs(1);
+/// Envoy breaks off a stream on which nothing happens for so long; Istio turns this off.
 const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// How the requests of a filter chain's connections are handled.
@@ -44,8 +47,44 @@ pub struct HttpConfig {
     pub generate_request_id: bool,
     /// Whether the client's `x-request-id` is kept at the edge.
     pub keep_request_id: bool,
-    /// Whether WebSocket upgrades pass.
-    pub websocket: bool,
+    /// The protocols that a client may change to, in lower case.
+    pub upgrades: Vec<String>,
+    /// What the scheme of every request is, if that is said.
+    pub scheme: Option<&'static str>,
+    /// Whether the client's address is added to `x-forwarded-for` at the edge.
+    pub append_forwarded_for: bool,
+    /// Whether the port that the client connected to is told in `x-forwarded-port` at the edge.
+    pub append_forwarded_port: bool,
+    /// Whether what a client says of a certificate is believed, whoever says it.
+    pub keep_client_cert: bool,
+    /// What is added to `via`, of requests and of answers.
+    pub via: Option<HeaderValue>,
+    /// Whether answers tell the id of their request.
+    pub answers_tell_request_id: bool,
+    /// What becomes of the port of hosts.
+    pub strip_host_port: HostPort,
+    /// Whether the dot at the end of hosts is taken off.
+    pub strip_host_dot: bool,
+    /// What becomes of headers whose names have underscores.
+    pub underscores: Underscores,
+    /// Whether interim answers are passed on, and whether the instance decides about `expect: 100-continue`.
+    pub passes_interim: bool,
+    /// How the proxy's own answers look, where they look otherwise than usual.
+    pub local_replies: Option<LocalReplies>,
+    /// Whether methods that nobody knows pass.
+    pub custom_methods: bool,
+    /// Whether targets may be whole URLs.
+    pub absolute_targets: bool,
+    /// Whether trailers pass on HTTP/1.1.
+    pub trailers: bool,
+    /// How the names of headers are spelled.
+    pub letter_case: LetterCase,
+    /// The host of requests of HTTP/1.0 that name none.
+    pub default_host: Option<HeaderValue>,
+    /// So many requests may come by one connection.
+    pub max_requests_per_connection: Option<u32>,
+    /// A client may take so long to close a connection whose request was not read to its end.
+    pub delayed_close: Option<Duration>,
     /// Whether HTTP/1.0 is understood.
     pub http10: bool,
     /// A connection may be silent for so long.
@@ -58,8 +97,6 @@ pub struct HttpConfig {
     pub max_stream_duration: Option<Duration>,
     /// A request may take so long to arrive.
     pub request_timeout: Option<Duration>,
-    /// The head of a request may take so long to arrive.
-    pub header_timeout: Option<Duration>,
     /// A head may have so many headers.
     pub max_headers: usize,
     /// A head may be this many bytes large.
@@ -72,6 +109,29 @@ pub struct HttpConfig {
     pub router: RouterPolicy,
     /// What is written of each request.
     pub access_logs: Vec<AccessLog>,
+}
+
+/// What becomes of the port of a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostPort {
+    /// It stays.
+    Keep,
+    /// It is taken off if it is the one that the client connected to.
+    StripOwn,
+    /// It is taken off.
+    StripAny,
+}
+
+/// How the names of headers are spelled on HTTP/1.1.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LetterCase {
+    /// In small letters.
+    #[default]
+    Lower,
+    /// Each word with a capital.
+    Proper,
+    /// As they came.
+    Preserve,
 }
 
 /// Where a connection manager's routes come from.
@@ -112,11 +172,12 @@ impl HttpConfig {
     /// If it is not valid, or has a filter that is not carried out: a filter may be there for safety, so a
     /// listener without it must not open.
     pub fn compile(manager: &HttpConnectionManager) -> Result<Self, CompileError> {
-        let http1 = manager.http_protocol_options.as_ref();
-        let common = manager.common_http_protocol_options.as_ref();
-        let idle = common.and_then(|common| common.idle_timeout.as_ref()).map_or(IDLE_TIMEOUT, std_duration);
-        let kilobytes = manager.max_request_headers_kb.map_or(MAX_HEADERS_KB, |kb| kb as usize);
         let filters = filters::compile_chain(&manager.http_filters)?;
+        options::check(manager)?;
+        let common = options::common(manager.common_http_protocol_options.as_ref())?;
+        let http1 = options::Http1::compile(manager.http_protocol_options.as_ref())?;
+        let kilobytes = manager.max_request_headers_kb.map_or(MAX_HEADERS_KB, |kb| kb as usize);
+        let local_replies = manager.local_reply_config.as_ref().map(LocalReplies::compile).transpose();
         Ok(Self {
             stat_prefix: manager.stat_prefix.as_str().into(),
             routes: routes(manager)?,
@@ -132,24 +193,49 @@ impl HttpConfig {
             paths: PathRules::compile(manager)?,
             generate_request_id: manager.generate_request_id.unwrap_or(true),
             keep_request_id: manager.preserve_external_request_id,
-            websocket: manager.upgrade_configs.iter().any(|upgrade| upgrade.upgrade_type.eq_ignore_ascii_case("websocket")),
-            http10: http1.is_some_and(|options| options.accept_http_10),
-            idle_timeout: (!idle.is_zero()).then_some(idle),
-            max_connection_duration: positive(common.and_then(|common| common.max_connection_duration.as_ref())),
+            upgrades: options::upgrades(manager)?,
+            scheme: options::scheme(manager)?,
+            append_forwarded_for: !manager.skip_xff_append,
+            append_forwarded_port: manager.append_x_forwarded_port,
+            keep_client_cert: manager.forward_client_cert_details() == ForwardClientCertDetails::AlwaysForwardOnly,
+            via: options::header_value("via", &manager.via)?,
+            answers_tell_request_id: manager.always_set_request_id_in_response,
+            strip_host_port: options::host_port(manager)?,
+            strip_host_dot: manager.strip_trailing_host_dot,
+            underscores: common.underscores,
+            passes_interim: manager.proxy_100_continue,
+            local_replies: local_replies.map_err(|error| error.within("local_reply_config"))?,
+            custom_methods: http1.custom_methods,
+            absolute_targets: http1.absolute_targets,
+            trailers: http1.trailers,
+            letter_case: http1.letter_case,
+            default_host: http1.default_host,
+            http10: http1.http10,
+            max_requests_per_connection: common.max_requests,
+            delayed_close: match &manager.delayed_close_timeout {
+                Some(timeout) => positive(Some(timeout)),
+                None => Some(DELAYED_CLOSE),
+            },
+            idle_timeout: common.idle_timeout,
+            max_connection_duration: common.max_connection_duration,
             stream_idle_timeout: match &manager.stream_idle_timeout {
                 Some(timeout) => positive(Some(timeout)),
                 None => Some(STREAM_IDLE_TIMEOUT),
             },
-            max_stream_duration: positive(common.and_then(|common| common.max_stream_duration.as_ref())),
+            max_stream_duration: common.max_stream_duration,
             request_timeout: positive(manager.request_timeout.as_ref()),
-            header_timeout: manager.request_headers_timeout.as_ref().map(std_duration).filter(|timeout| !timeout.is_zero()),
-            max_headers: common.and_then(|common| common.max_headers_count).map_or(MAX_HEADERS, |max| max as usize),
+            max_headers: common.max_headers,
             max_header_bytes: kilobytes * 1024,
             max_concurrent_streams: manager.http2_protocol_options.as_ref().and_then(|options| options.max_concurrent_streams),
             router: router(&filters),
             filters,
             access_logs: access_log::compile(&manager.access_log)?,
         })
+    }
+
+    /// Whether a client may change to this protocol.
+    pub fn allows_upgrade(&self, protocol: &HeaderValue) -> bool {
+        self.upgrades.iter().any(|known| protocol.as_bytes().eq_ignore_ascii_case(known.as_bytes()))
     }
 }
 

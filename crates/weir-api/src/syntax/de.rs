@@ -11,8 +11,10 @@ use std::fmt;
 
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor};
 
-use super::node::{Entry, Node, Value};
-use crate::diagnostic::{Diagnostic, FieldPath, Segment};
+use crate::diagnostic::Diagnostic;
+use crate::field_path::{FieldPath, Segment};
+use crate::likely::likely;
+use crate::node::{Entry, Node, Value};
 
 /// No document is read anew more often than this; who has more errors mends these first.
 const MAX_ERRORS: usize = 20;
@@ -136,21 +138,6 @@ impl de::Error for Error {
     fn missing_field(field: &'static str) -> Self {
         Self::custom(format_args!("the field `{field}` is missing"))
     }
-}
-
-/// The words of `candidates` that a person probably meant by `word`.
-pub fn likely<'c>(word: &str, candidates: &[&'c str]) -> Option<&'c str> {
-    let plain = |text: &str| text.to_lowercase().replace(['_', '-'], "");
-    let same = candidates.iter().find(|candidate| plain(candidate) == plain(word));
-    let near = || {
-        candidates
-            .iter()
-            .map(|candidate| (strsim::damerau_levenshtein(&plain(candidate), &plain(word)), *candidate))
-            .filter(|(distance, candidate)| *distance <= 1 + candidate.len().min(word.len()) / 4)
-            .min_by_key(|(distance, _)| *distance)
-            .map(|(_, candidate)| candidate)
-    };
-    same.copied().or_else(near)
 }
 
 fn list(words: &[&str]) -> String {

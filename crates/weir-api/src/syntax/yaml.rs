@@ -9,8 +9,8 @@ use std::sync::Arc;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Location, Spanned};
 
-use super::node::{Entry, Node, Value};
 use crate::diagnostic::Diagnostic;
+use crate::node::{Entry, Node, Value};
 use crate::source::{Place, Source, Span};
 
 /// Deeper nesting is refused: no resource needs it, and it would cost stack.
@@ -174,7 +174,7 @@ impl Piece<'_> {
 }
 
 /// The truth value that a word is in YAML 1.1 (<https://yaml.org/type/bool.html>).
-pub(super) fn truth_value(word: &str) -> Option<bool> {
+pub(crate) fn truth_value(word: &str) -> Option<bool> {
     match word {
         "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "true" | "True" | "TRUE" => Some(true),
         "n" | "N" | "no" | "No" | "NO" | "off" | "Off" | "OFF" | "false" | "False" | "FALSE" => Some(false),

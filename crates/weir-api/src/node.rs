@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::diagnostic::{FieldPath, Segment};
+use crate::field_path::{FieldPath, Segment};
 use crate::source::{Place, Source, Span};
 
 /// A value and where it stands.

@@ -1,5 +1,4 @@
 //! `weir get` prints what kubectl prints.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::path::Path;

@@ -1,0 +1,145 @@
+//! The kinds of objects: their names, groups and versions, and the words that people use for them.
+
+use std::fmt;
+
+use crate::likely::likely;
+
+/// The kinds of objects that a mesh is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(missing_docs)] // Each is the API's kind of that name.
+pub enum Kind {
+    VirtualService,
+    DestinationRule,
+    Gateway,
+    ServiceEntry,
+    WorkloadEntry,
+    WorkloadGroup,
+    Sidecar,
+    EnvoyFilter,
+    Service,
+    EndpointSlice,
+    Endpoints,
+    Pod,
+    Namespace,
+    Secret,
+    ConfigMap,
+}
+
+/// A kind's names and where it belongs.
+pub(crate) struct KindInfo {
+    pub(crate) kind: Kind,
+    pub(crate) name: &'static str,
+    pub(crate) group: &'static str,
+    pub(crate) versions: &'static [&'static str],
+    /// Plural first, then the short names that kubectl knows, all in lower case.
+    pub(crate) words: &'static [&'static str],
+    pub(crate) namespaced: bool,
+}
+
+pub(crate) const NETWORKING: &str = "networking.istio.io";
+const ISTIO_VERSIONS: &[&str] = &["v1", "v1beta1", "v1alpha3"];
+
+pub(crate) const KINDS: &[KindInfo] = &[
+    istio(Kind::VirtualService, "VirtualService", &["virtualservices", "vs"]),
+    istio(Kind::DestinationRule, "DestinationRule", &["destinationrules", "dr"]),
+    istio(Kind::Gateway, "Gateway", &["gateways", "gw"]),
+    istio(Kind::ServiceEntry, "ServiceEntry", &["serviceentries", "se"]),
+    istio(Kind::WorkloadEntry, "WorkloadEntry", &["workloadentries", "we"]),
+    istio(Kind::WorkloadGroup, "WorkloadGroup", &["workloadgroups", "wg"]),
+    istio(Kind::Sidecar, "Sidecar", &["sidecars"]),
+    istio(Kind::EnvoyFilter, "EnvoyFilter", &["envoyfilters"]),
+    core(Kind::Service, "Service", &["services", "svc"], true),
+    KindInfo {
+        kind: Kind::EndpointSlice,
+        name: "EndpointSlice",
+        group: "discovery.k8s.io",
+        versions: &["v1", "v1beta1"],
+        words: &["endpointslices"],
+        namespaced: true,
+    },
+    core(Kind::Endpoints, "Endpoints", &["endpoints", "ep"], true),
+    core(Kind::Pod, "Pod", &["pods", "po"], true),
+    core(Kind::Namespace, "Namespace", &["namespaces", "ns"], false),
+    core(Kind::Secret, "Secret", &["secrets"], true),
+    core(Kind::ConfigMap, "ConfigMap", &["configmaps", "cm"], true),
+];
+
+const fn istio(kind: Kind, name: &'static str, words: &'static [&'static str]) -> KindInfo {
+    KindInfo { kind, name, group: NETWORKING, versions: ISTIO_VERSIONS, words, namespaced: true }
+}
+
+const fn core(kind: Kind, name: &'static str, words: &'static [&'static str], namespaced: bool) -> KindInfo {
+    KindInfo { kind, name, group: "", versions: &["v1"], words, namespaced }
+}
+
+impl Kind {
+    fn info(self) -> &'static KindInfo {
+        // Every kind stands in the table: a test goes through all of them.
+        KINDS.iter().find(|info| info.kind == self).unwrap_or(&KINDS[0])
+    }
+
+    /// Its name as in `kind:`.
+    pub fn name(self) -> &'static str {
+        self.info().name
+    }
+
+    /// Its plural, as in a path of the API: `virtualservices`.
+    pub fn plural(self) -> &'static str {
+        self.info().words[0]
+    }
+
+    /// All kinds.
+    pub fn all() -> impl Iterator<Item = Kind> {
+        KINDS.iter().map(|info| info.kind)
+    }
+
+    /// Whether a document of that kind can be no other: it is one of ours, or a policy that is not carried out.
+    pub fn is_name(name: &str) -> bool {
+        KINDS.iter().any(|info| info.name == name) || is_policy(name)
+    }
+
+    /// The kind that a person means by `word`: its name, plural or short name, in any case.
+    ///
+    /// # Errors
+    /// The likely word, where there is one.
+    pub fn from_word(word: &str) -> Result<Kind, Option<&'static str>> {
+        let lower = word.to_lowercase();
+        let named = KINDS.iter().find(|info| info.name.to_lowercase() == lower || info.words.contains(&lower.as_str()));
+        let words: Vec<&str> = KINDS.iter().flat_map(|info| info.words).copied().collect();
+        named.map(|info| info.kind).ok_or_else(|| likely(&lower, &words))
+    }
+}
+
+/// Whether a kind says who may do what. None of these is enforced yet.
+pub fn is_policy(kind: &str) -> bool {
+    POLICIES.iter().any(|(name, _)| *name == kind)
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What each kind of policy keeps out, and does not as long as it is not carried out.
+pub(crate) const POLICIES: &[(&str, &str)] = &[
+    ("AuthorizationPolicy", "requests that it denies, or does not allow, pass"),
+    ("RequestAuthentication", "no token is checked, and requests with bad ones pass"),
+    ("PeerAuthentication", "no client's certificate is asked for, and plaintext passes"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_stands_in_the_table() {
+        for (index, info) in KINDS.iter().enumerate() {
+            assert_eq!(info.kind as usize, index, "{}", info.name);
+            assert_eq!(Kind::from_word(info.name), Ok(info.kind));
+        }
+        assert_eq!(KINDS.len(), Kind::ConfigMap as usize + 1);
+        assert_eq!((Kind::from_word("VS"), Kind::from_word("virtualservice")), (Ok(Kind::VirtualService), Ok(Kind::VirtualService)));
+        assert_eq!(Kind::from_word("virtualservce"), Err(Some("virtualservices")));
+    }
+}

@@ -1,0 +1,25 @@
+//! The content of an object, whatever its kind.
+
+use super::kubernetes::{ConfigMap, EndpointSlice, Endpoints, Namespace, Pod, Secret, Service};
+use super::{DestinationRule, EnvoyFilter, Gateway, ServiceEntry, Sidecar, VirtualService, WorkloadEntry, WorkloadGroup};
+
+/// An object's content.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)] // Each is the content of the kind of that name.
+pub enum Spec {
+    VirtualService(VirtualService),
+    DestinationRule(Box<DestinationRule>),
+    Gateway(Gateway),
+    ServiceEntry(ServiceEntry),
+    WorkloadEntry(WorkloadEntry),
+    WorkloadGroup(WorkloadGroup),
+    Sidecar(Sidecar),
+    EnvoyFilter(EnvoyFilter),
+    Service(Service),
+    EndpointSlice(EndpointSlice),
+    Endpoints(Endpoints),
+    Pod(Pod),
+    Namespace(Namespace),
+    Secret(Secret),
+    ConfigMap(ConfigMap),
+}

@@ -1,0 +1,79 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+fn compile(mut fields: Value) -> Result<ClusterPolicy, String> {
+    fields.as_object_mut().unwrap().entry("name").or_insert(json!("c"));
+    let cluster: XdsCluster = weir_xds::json::from_value(fields).unwrap();
+    ClusterPolicy::compile(&cluster).map_err(|error| error.to_string())
+}
+
+fn options(mut fields: Value) -> Value {
+    fields["@type"] = format!("type.googleapis.com/{HTTP_OPTIONS}").into();
+    json!({ HTTP_OPTIONS: fields })
+}
+
+#[test]
+fn what_would_lead_requests_elsewhere_is_refused() {
+    let subsets = json!({"lbSubsetConfig": {"subsetSelectors": [{"keys": ["version"]}]}});
+    let http_filter = json!({"name": "envoy.filters.http.header_mutation"});
+    let cases = [
+        (json!({}), ""),
+        (json!({"lbSubsetConfig": {"fallbackPolicy": "ANY_ENDPOINT"}}), ""),
+        (subsets, "lb_subset_config: is not supported"),
+        (json!({"filters": [{"name": "f"}]}), "filters: is not supported"),
+        (json!({"upstreamConfig": {"name": "u"}}), "upstream_config: is not supported"),
+        (json!({"connectTimeout": "0s"}), "connect_timeout: must be more than nothing"),
+        (json!({"name": ""}), "name: is missing"),
+        (
+            json!({"upstreamBindConfig": {"sourceAddress": {"address": "127.0.0.1", "portValue": 7}}}),
+            "upstream_bind_config.source_address: is not supported",
+        ),
+        (
+            json!({"typedExtensionProtocolOptions": options(json!({}))}),
+            "typed_extension_protocol_options.upstream_protocol_options: is missing",
+        ),
+        (
+            json!({"typedExtensionProtocolOptions": options(json!({"explicitHttpConfig": {}, "httpFilters": [http_filter]}))}),
+            "typed_extension_protocol_options.http_filters: is not supported",
+        ),
+    ];
+    for (fields, wanted) in cases {
+        assert_eq!(compile(fields.clone()).map_or_else(|error| error, |_| String::new()), wanted, "{fields}");
+    }
+}
+
+#[test]
+fn what_older_control_planes_write_in_the_cluster_counts_where_there_are_no_options() {
+    let legacy = json!({"maxRequestsPerConnection": 2, "commonHttpProtocolOptions": {"idleTimeout": "7s"}, "protocolSelection": 1});
+    let compiled = compile(legacy.clone()).unwrap();
+    let of = |compiled: &ClusterPolicy| {
+        (compiled.max_requests_per_connection, compiled.idle_timeout.map(|idle| idle.as_secs()), compiled.protocol)
+    };
+    assert_eq!(of(&compiled), (Some(2), Some(7), UpstreamProtocol::Same));
+    let mut both = legacy;
+    both["typedExtensionProtocolOptions"] = options(json!({"explicitHttpConfig": {"http2ProtocolOptions": {}}}));
+    assert_eq!(of(&compile(both.clone()).unwrap()), (Some(2), Some(3600), UpstreamProtocol::Http2));
+    let common = json!({"maxRequestsPerConnection": 5});
+    both["typedExtensionProtocolOptions"] = options(json!({"explicitHttpConfig": {}, "commonHttpProtocolOptions": common}));
+    assert_eq!(of(&compile(both).unwrap()), (Some(5), Some(3600), UpstreamProtocol::Http1));
+}
+
+#[test]
+fn of_a_names_addresses_those_count_that_are_asked_for() {
+    let both: Vec<IpAddr> = ["10.0.0.1", "::1", "10.0.0.2"].map(|ip| ip.parse().unwrap()).to_vec();
+    let v4: Vec<IpAddr> = ["10.0.0.1", "10.0.0.2"].map(|ip| ip.parse().unwrap()).to_vec();
+    let v6: Vec<IpAddr> = vec!["::1".parse().unwrap()];
+    let cases = [
+        (json!("AUTO"), &v6, &v4),
+        (json!("V4_ONLY"), &v4, &v4),
+        (json!("V6_ONLY"), &v6, &vec![]),
+        (json!("V4_PREFERRED"), &v4, &v4),
+        (json!("ALL"), &both, &v4),
+    ];
+    for (family, of_both, of_v4) in cases {
+        let chosen = compile(json!({"dnsLookupFamily": family})).unwrap().dns_family;
+        assert_eq!(chosen.choose(&both).collect::<Vec<_>>(), *of_both, "{family}");
+        assert_eq!(chosen.choose(&v4).collect::<Vec<_>>(), *of_v4, "{family}");
+    }
+}

@@ -1,0 +1,135 @@
+//! Listener filters: what is found out of a connection before its filter chain is chosen.
+
+use std::time::Duration;
+
+use weir_routing::CompileError;
+use weir_xds::http_inspector::HttpInspector;
+use weir_xds::listener::listener_filter::ConfigType;
+use weir_xds::listener::listener_filter_chain_match_predicate::Rule;
+use weir_xds::listener::{ListenerFilter as XdsFilter, ListenerFilterChainMatchPredicate};
+use weir_xds::prost_types;
+use weir_xds::tls_inspector::TlsInspector;
+use weir_xds::values::std_duration;
+
+/// Envoy's limit for the first bytes of a connection, where none is given.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The listener filters of a listener, in the order of the configuration.
+#[derive(Debug)]
+pub struct ListenerFilters {
+    filters: Vec<(ListenerFilter, Option<Ports>)>,
+    /// How long they may take; `None` for ever.
+    timeout: Option<Duration>,
+    /// Whether a connection that says nothing in time goes on as one of which nothing is known, or is closed.
+    go_on: bool,
+}
+
+/// A listener filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListenerFilter {
+    /// Finds out whether it is TLS, and for which server.
+    TlsInspector,
+    /// Finds out whether it is HTTP, and which.
+    HttpInspector,
+    /// Finds out where it was going to before the kernel redirected it.
+    OriginalDestination,
+}
+
+/// What is found out of a connection's first bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inspect {
+    /// Whether it is TLS, and for which server.
+    pub tls: bool,
+    /// Whether it is HTTP.
+    pub http: bool,
+    /// How long that may take; `None` for ever.
+    pub timeout: Option<Duration>,
+    /// Whether a connection that says nothing in time goes on as one that is neither, or is closed.
+    pub go_on: bool,
+}
+
+impl ListenerFilters {
+    /// Compiles a listener's filters and their time.
+    ///
+    /// # Errors
+    /// If one is of a kind that is not carried out: what it would do may decide who is let in.
+    pub(super) fn compile(filters: &[XdsFilter], timeout: Option<&prost_types::Duration>, go_on: bool) -> Result<Self, CompileError> {
+        let compiled = filters.iter().enumerate().map(|(i, filter)| {
+            let XdsFilter { name: _, filter_disabled, config_type: _ } = filter;
+            let within = |error: CompileError| error.within(&format!("listener_filters[{i}]"));
+            let disabled = filter_disabled.as_ref().map(Ports::compile).transpose();
+            Ok((kind(filter).map_err(within)?, disabled.map_err(|error| within(error.within("filter_disabled")))?))
+        });
+        let timeout = timeout.map_or(TIMEOUT, std_duration);
+        Ok(Self { filters: compiled.collect::<Result<_, _>>()?, timeout: Some(timeout).filter(|timeout| !timeout.is_zero()), go_on })
+    }
+
+    /// What is found out of a connection to this port.
+    pub fn inspect(&self, port: u16) -> Inspect {
+        let looks = |wanted| {
+            let mut alike = self.filters.iter().filter(|(filter, _)| *filter == wanted);
+            alike.any(|(_, disabled)| !disabled.as_ref().is_some_and(|ports| ports.contains(port)))
+        };
+        Inspect {
+            tls: looks(ListenerFilter::TlsInspector),
+            http: looks(ListenerFilter::HttpInspector),
+            timeout: self.timeout,
+            go_on: self.go_on,
+        }
+    }
+
+    /// Whether connections count as going where they were going before they were redirected.
+    pub(super) fn restore_destination(&self) -> bool {
+        self.filters.iter().any(|(filter, _)| *filter == ListenerFilter::OriginalDestination)
+    }
+}
+
+/// A filter is what its configuration says. Only where it has none its name counts, as older control planes write it.
+fn kind(filter: &XdsFilter) -> Result<ListenerFilter, CompileError> {
+    const ORIGINAL_DESTINATION: &str = "envoy.extensions.filters.listener.original_dst.v3.OriginalDst";
+    match (&filter.config_type, filter.name.as_str()) {
+        (Some(ConfigType::TypedConfig(config)), _) if config.is::<TlsInspector>() => Ok(ListenerFilter::TlsInspector),
+        (Some(ConfigType::TypedConfig(config)), _) if config.is::<HttpInspector>() => Ok(ListenerFilter::HttpInspector),
+        (Some(ConfigType::TypedConfig(config)), _) if config.type_name() == ORIGINAL_DESTINATION => Ok(ListenerFilter::OriginalDestination),
+        (None, "envoy.filters.listener.tls_inspector") => Ok(ListenerFilter::TlsInspector),
+        (None, "envoy.filters.listener.http_inspector") => Ok(ListenerFilter::HttpInspector),
+        (None, "envoy.filters.listener.original_dst") => Ok(ListenerFilter::OriginalDestination),
+        (Some(ConfigType::ConfigDiscovery(_)), _) => Err(CompileError::unsupported("config_discovery")),
+        (_, name) => Err(CompileError::new("", format!("the listener filter `{name}` is not supported"))),
+    }
+}
+
+/// Ports at which a filter is left out: a `ListenerFilterChainMatchPredicate`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Ports {
+    Any(bool),
+    /// From the first to just before the second.
+    Range(i32, i32),
+    Not(Box<Self>),
+    AnyOf(Vec<Self>),
+    AllOf(Vec<Self>),
+}
+
+impl Ports {
+    fn compile(predicate: &ListenerFilterChainMatchPredicate) -> Result<Self, CompileError> {
+        let all = |rules: &[ListenerFilterChainMatchPredicate]| rules.iter().map(Self::compile).collect::<Result<Vec<_>, _>>();
+        Ok(match &predicate.rule {
+            Some(Rule::AnyMatch(any)) => Self::Any(*any),
+            Some(Rule::DestinationPortRange(range)) => Self::Range(range.start, range.end),
+            Some(Rule::NotMatch(rule)) => Self::Not(Box::new(Self::compile(rule)?)),
+            Some(Rule::OrMatch(set)) => Self::AnyOf(all(&set.rules)?),
+            Some(Rule::AndMatch(set)) => Self::AllOf(all(&set.rules)?),
+            None => return Err(CompileError::missing("rule")),
+        })
+    }
+
+    fn contains(&self, port: u16) -> bool {
+        match self {
+            Self::Any(any) => *any,
+            Self::Range(start, end) => (*start..*end).contains(&i32::from(port)),
+            Self::Not(rule) => !rule.contains(port),
+            Self::AnyOf(rules) => rules.iter().any(|rule| rule.contains(port)),
+            Self::AllOf(rules) => rules.iter().all(|rule| rule.contains(port)),
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! A listener, compiled: which connections it takes ([`filters`] finds out what they are) and what becomes of them
+//! ([`chain`]).
+
+pub mod chain;
+pub mod filters;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use weir_routing::filter_chain::Chain as ChainChoice;
+use weir_routing::{CompileError, Connection, FilterChains};
+use weir_xds::core::TrafficDirection;
+use weir_xds::listener::Listener as XdsListener;
+use weir_xds::values::to_socket_addr;
+
+use super::access_log::{self, AccessLog};
+pub use chain::{Chain, Handler, NetworkFilter};
+pub use filters::{Inspect, ListenerFilter, ListenerFilters};
+
+/// A compiled listener.
+#[derive(Debug)]
+pub struct Listener {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where it accepts.
+    pub address: SocketAddr,
+    /// Whether it opens a socket of its own. One that does not gets connections from another listener.
+    pub bind: bool,
+    /// What is done about where a connection was going to.
+    pub original_destination: OriginalDestination,
+    /// What must be known of a connection before its filter chain can be chosen.
+    pub filters: ListenerFilters,
+    chains: FilterChains,
+    filter_chains: Vec<Arc<Chain>>,
+    default_chain: Option<Arc<Chain>>,
+    /// Whether it takes what comes to the workload, and not what goes out.
+    pub inbound: bool,
+    /// What is written of connections that no filter chain takes.
+    pub access_logs: Vec<AccessLog>,
+}
+
+/// What is done about where a connection was going to before the kernel redirected it here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OriginalDestination {
+    /// Nothing: it was going here.
+    Ignore,
+    /// It counts as the connection's local address.
+    Restore,
+    /// That, and if there is a listener for it, the connection is that one's.
+    HandOver,
+}
+
+impl Listener {
+    /// Compiles an xDS listener, taking over from `previous` the filter chains that did not change.
+    ///
+    /// # Errors
+    /// If it is not valid, or asks for what is not carried out and cannot be passed over.
+    #[allow(deprecated)] // Istio still says `deprecated_v1`.
+    pub fn compile(listener: &XdsListener, previous: Option<&Listener>) -> Result<Self, CompileError> {
+        let XdsListener {
+            name,
+            address,
+            filter_chains,
+            default_filter_chain,
+            listener_filters,
+            listener_filters_timeout,
+            continue_on_listener_filters_timeout,
+            traffic_direction: _,
+            access_log,
+            bind_to_port,
+            deprecated_v1,
+            use_original_dst,
+            // They would choose other filter chains, or take other traffic than TCP.
+            fcds_config,
+            filter_chain_matcher,
+            udp_listener_config,
+            api_listener,
+            listener_specifier,
+            // Only names, or nothing that a client could see.
+            stat_prefix: _,
+            metadata: _,
+            reuse_port: _,
+            enable_reuse_port: _,
+            max_connections_to_accept_per_socket_event: _,
+            ignore_global_conn_limit: _,
+            // Reported.
+            additional_addresses: _,
+            stats_matcher: _,
+            per_connection_buffer_limit_bytes: _,
+            per_connection_buffer_high_watermark_timeout: _,
+            drain_type: _,
+            transparent: _,
+            freebind: _,
+            socket_options: _,
+            tcp_fast_open_queue_length: _,
+            connection_balance_config: _,
+            tcp_backlog_size: _,
+            enable_mptcp: _,
+            bypass_overload_manager: _,
+            tcp_keepalive: _,
+        } = listener;
+        let refused = [
+            ("fcds_config", fcds_config.is_some()),
+            ("filter_chain_matcher", filter_chain_matcher.is_some()),
+            ("udp_listener_config", udp_listener_config.is_some()),
+            ("api_listener", api_listener.is_some()),
+            ("internal_listener", listener_specifier.is_some()),
+        ];
+        if let Some((field, _)) = refused.into_iter().find(|(_, used)| *used) {
+            return Err(CompileError::unsupported(field));
+        }
+        if filter_chains.is_empty() && default_filter_chain.is_none() {
+            return Err(CompileError::missing("filter_chains"));
+        }
+        let address = address.as_ref().and_then(to_socket_addr);
+        let known = KnownChains::of(previous);
+        let compiled = filter_chains.iter().enumerate().map(|(i, chain)| known.compile(chain, &format!("filter_chains[{i}]")));
+        let compiled = compiled.collect::<Result<_, _>>()?;
+        let default_chain = default_filter_chain.as_ref().map(|chain| known.compile(chain, "default_filter_chain")).transpose()?;
+        let filters = ListenerFilters::compile(listener_filters, listener_filters_timeout.as_ref(), *continue_on_listener_filters_timeout)?;
+        let unbound = deprecated_v1.as_ref().and_then(|v1| v1.bind_to_port) == Some(false) || *bind_to_port == Some(false);
+        Ok(Self {
+            name: name.as_str().into(),
+            address: address.ok_or_else(|| CompileError::new("address", "is not an IP address and a port"))?,
+            bind: !unbound,
+            original_destination: match use_original_dst {
+                Some(true) => OriginalDestination::HandOver,
+                _ if filters.restore_destination() => OriginalDestination::Restore,
+                _ => OriginalDestination::Ignore,
+            },
+            filters,
+            chains: FilterChains::compile(listener)?,
+            filter_chains: compiled,
+            default_chain,
+            inbound: listener.traffic_direction() == TrafficDirection::Inbound,
+            access_logs: access_log::compile(access_log)?,
+        })
+    }
+
+    /// The position of the filter chain that a connection belongs to, among [`Self::all_chains`].
+    pub fn find(&self, connection: &Connection<'_>) -> Option<usize> {
+        Some(match self.chains.find(connection)? {
+            ChainChoice::Numbered(number) => number,
+            ChainChoice::Default => self.filter_chains.len(),
+        })
+    }
+
+    /// All its filter chains; the default one comes last.
+    pub fn all_chains(&self) -> impl Iterator<Item = &Arc<Chain>> {
+        self.filter_chains.iter().chain(&self.default_chain)
+    }
+}
+
+/// The filter chains of a listener before a change, by what they were compiled from.
+struct KnownChains<'l>(HashMap<&'l [u8], &'l Arc<Chain>>);
+
+impl<'l> KnownChains<'l> {
+    fn of(previous: Option<&'l Listener>) -> Self {
+        let chains = previous.into_iter().flat_map(Listener::all_chains);
+        Self(chains.map(|chain| (chain.source(), chain)).collect())
+    }
+
+    fn compile(&self, chain: &weir_xds::listener::FilterChain, place: &str) -> Result<Arc<Chain>, CompileError> {
+        let source = weir_xds::Message::encode_to_vec(chain);
+        match self.0.get(source.as_slice()) {
+            Some(same) => Ok(Arc::clone(same)),
+            None => Chain::compile(chain, source).map(Arc::new).map_err(|error| error.within(place)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+use serde_json::{Value, json};
+
+use weir_xds::listener::Filter;
+use weir_xds::listener::filter::ConfigType;
+
+use super::*;
+
+const TCP: &str = "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
+
+fn tcp() -> Value {
+    json!({"name": "tcp", "typedConfig": {"@type": TCP, "statPrefix": "p", "cluster": "a"}})
+}
+
+fn listener(more: &Value) -> XdsListener {
+    let mut listener = json!({
+        "name": "l",
+        "address": {"socketAddress": {"address": "127.0.0.1", "portValue": 80}},
+        "filterChains": [{"filters": [tcp()]}],
+    });
+    listener.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    weir_xds::json::from_value(listener).unwrap()
+}
+
+fn refusal(more: &Value) -> String {
+    Listener::compile(&listener(more), None).map_or_else(|error| error.to_string(), |_| String::new())
+}
+
+#[test]
+fn what_would_choose_other_chains_or_take_other_traffic_is_refused() {
+    let cases = [
+        (json!({}), ""),
+        (json!({"filterChains": []}), "filter_chains: is missing"),
+        (json!({"apiListener": {}}), "api_listener: is not supported"),
+        (json!({"udpListenerConfig": {}}), "udp_listener_config: is not supported"),
+        (json!({"internalListener": {}}), "internal_listener: is not supported"),
+        (json!({"filterChainMatcher": {}}), "filter_chain_matcher: is not supported"),
+        (json!({"address": {"pipe": {"path": "/a"}}}), "address: is not an IP address and a port"),
+        (json!({"filterChains": [{"filters": [tcp()], "useProxyProto": true}]}), "filter_chains[0].use_proxy_proto: is not supported"),
+        (
+            json!({"listenerFilters": [{"name": "envoy.filters.listener.proxy_protocol"}]}),
+            "listener_filters[0]: the listener filter `envoy.filters.listener.proxy_protocol` is not supported",
+        ),
+    ];
+    for (more, wanted) in cases {
+        assert_eq!(refusal(&more), wanted, "{more}");
+    }
+}
+
+#[test]
+fn just_the_last_network_filter_takes_the_connection() {
+    let filter = |kind: &str| Filter {
+        // The name says nothing.
+        name: "envoy.filters.network.mongo_proxy".to_owned(),
+        config_type: Some(ConfigType::TypedConfig(weir_xds::Any { type_url: format!("type.googleapis.com/{kind}"), ..Default::default() })),
+    };
+    let watching = filter("envoy.extensions.filters.network.mongo_proxy.v3.MongoProxy");
+    let mut chains = listener(&json!({"filterChains": [{"filters": [tcp()]}]})).filter_chains;
+    let tcp = chains.remove(0).filters.remove(0);
+    let compile = |filters: Vec<Filter>| {
+        let filter_chains = vec![weir_xds::listener::FilterChain { filters, ..Default::default() }];
+        Listener::compile(&XdsListener { filter_chains, ..listener(&json!({})) }, None)
+    };
+    let compiled = compile(vec![watching.clone(), tcp.clone()]).unwrap();
+    assert_eq!(compiled.all_chains().next().unwrap().filters, [NetworkFilter::Watch]);
+    let cases = [
+        (vec![tcp.clone(), tcp.clone()], "filter_chains[0].filters[1]: comes after a filter that takes the connection"),
+        (vec![tcp.clone(), watching.clone()], "filter_chains[0].filters[1]: comes after a filter that takes the connection"),
+        (vec![watching], "filter_chains[0].filters: have none at their end that takes the connection"),
+        (vec![], "filter_chains[0].filters: have none at their end that takes the connection"),
+        // What decides who is let in is not passed over, whatever its name.
+        (
+            vec![filter("envoy.extensions.filters.network.rbac.v3.RBAC"), tcp],
+            "filter_chains[0].filters[0]: the network filter `envoy.extensions.filters.network.rbac.v3.RBAC` is not supported",
+        ),
+    ];
+    for (filters, wanted) in cases {
+        assert_eq!(compile(filters).unwrap_err().to_string(), wanted);
+    }
+}
+
+#[test]
+fn listener_filters_are_told_by_their_types_and_left_out_at_ports() {
+    let inspector = |kind: &str, disabled: Value| {
+        let kind = format!("type.googleapis.com/envoy.extensions.filters.listener.{kind}");
+        json!({"name": "any", "filterDisabled": disabled, "typedConfig": {"@type": kind}})
+    };
+    let range = |start: u32, end: u32| json!({"destinationPortRange": {"start": start, "end": end}});
+    let filters = json!({"listenerFilters": [
+        inspector("tls_inspector.v3.TlsInspector", range(80, 90)),
+        inspector("http_inspector.v3.HttpInspector", json!({"orMatch": {"rules": [range(1, 2), {"notMatch": range(0, 85)}]}})),
+    ]});
+    let compiled = Listener::compile(&listener(&filters), None).unwrap();
+    let looks = |port| {
+        let inspect = compiled.filters.inspect(port);
+        (inspect.tls, inspect.http)
+    };
+    assert_eq!(
+        [looks(1), looks(79), looks(80), looks(89), looks(90)],
+        [(true, false), (true, true), (false, true), (false, false), (true, false)]
+    );
+    assert_eq!(compiled.original_destination, OriginalDestination::Ignore);
+    let restoring = json!({"listenerFilters": [{"name": "envoy.filters.listener.original_dst"}]});
+    assert_eq!(Listener::compile(&listener(&restoring), None).unwrap().original_destination, OriginalDestination::Restore);
+}
+
+#[test]
+fn chains_that_did_not_change_are_the_same_wherever_they_stand() {
+    let chain = |port: u16| json!({"filterChainMatch": {"destinationPort": port}, "filters": [tcp()]});
+    let of = |ports: std::ops::Range<u16>| listener(&json!({"filterChains": ports.map(chain).collect::<Vec<_>>()}));
+    let before = Listener::compile(&of(1..2000), None).unwrap();
+    let after = Listener::compile(&of(2..2001), Some(&before)).unwrap();
+    let known: std::collections::HashSet<*const Chain> = before.all_chains().map(Arc::as_ptr).collect();
+    assert_eq!(after.all_chains().filter(|chain| known.contains(&Arc::as_ptr(chain))).count(), 1998);
+}

@@ -1,0 +1,72 @@
+//! Listeners as they were told, from there to being in force.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use weir_config::http::RouteSource;
+use weir_config::listener::{Chain, Handler, Listener};
+
+use super::super::refusal::Refusal;
+use crate::listener::sockets::Bound;
+use crate::stats::listener::ListenerStats;
+use crate::tls;
+use crate::tls::secrets::Secrets;
+
+/// A listener: the newest that was told, and what is in force.
+pub(super) struct ListenerState {
+    pub newest: Prepared,
+    pub active: Option<Prepared>,
+    pub stats: Arc<ListenerStats>,
+}
+
+impl ListenerState {
+    /// What is newest and what is in force.
+    pub fn both(&self) -> impl Iterator<Item = &Prepared> {
+        std::iter::once(&self.newest).chain(&self.active)
+    }
+
+    pub fn is_active(&self) -> bool {
+        self.active.as_ref().is_some_and(|active| Arc::ptr_eq(&active.listener, &self.newest.listener))
+    }
+}
+
+/// A compiled listener, what its handshakes of TLS are done with, and its sockets.
+#[derive(Clone)]
+pub(super) struct Prepared {
+    pub listener: Arc<Listener>,
+    /// In the order of its filter chains.
+    pub tls: Arc<[Option<Arc<ServerConfig>>]>,
+    /// None if other listeners hand connections to it.
+    pub sockets: Option<Arc<Bound>>,
+}
+
+/// What the handshakes of each filter chain are done with. Chains that did not change keep theirs, and with it the sessions
+/// that clients may resume.
+pub(super) fn tls_of(
+    listener: &Listener,
+    known: Option<&ListenerState>,
+    secrets: &mut Secrets,
+) -> Result<Arc<[Option<Arc<ServerConfig>>]>, Refusal> {
+    let known = known.into_iter().flat_map(|known| known.newest.listener.all_chains().zip(known.newest.tls.iter()));
+    let known: HashMap<*const Chain, &Option<Arc<ServerConfig>>> = known.map(|(chain, tls)| (Arc::as_ptr(chain), tls)).collect();
+    let chains = listener.all_chains().map(|chain| match &chain.tls {
+        None => Ok(None),
+        Some(policy) => match known.get(&Arc::as_ptr(chain)) {
+            Some(same) => Ok((*same).clone()),
+            None => tls::server::config(policy, secrets).map(Some).map_err(|error| error.within("transport_socket").into()),
+        },
+    });
+    chains.collect()
+}
+
+/// The route tables that a listener names.
+pub(super) fn route_names(listener: &Listener) -> impl Iterator<Item = Arc<str>> {
+    listener.all_chains().filter_map(|chain| match &chain.handler {
+        Handler::Http(http) => match &http.routes {
+            RouteSource::Named(name) => Some(name.clone()),
+            RouteSource::Inline(_) => None,
+        },
+        Handler::Tcp(_) => None,
+    })
+}

@@ -1,0 +1,185 @@
+use serde_json::{Value, json};
+use weir_xds::json::from_value;
+
+use super::*;
+
+const TCP: &str = "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
+
+fn state() -> State {
+    State::new("test".into(), 1, Arc::new(Sockets::new(1)))
+}
+
+fn put<M: Message + Name + Default>(state: &mut State, kind: ResourceType, name: &str, body: Value) -> Result<(), Refusal> {
+    let body = Any::pack(&from_value::<M>(body).expect("valid"));
+    let update = Update::of(kind, vec![(name.into(), body)], vec![]);
+    state.take(&update).pop().map_or(Ok(()), |(_, refusal)| Err(refusal))
+}
+
+/// An EDS cluster whose instances are not known yet.
+fn waiting_cluster(state: &mut State, name: &str) {
+    put::<XdsCluster>(state, ResourceType::Cluster, name, json!({"name": name, "type": "EDS"})).expect("accepted");
+}
+
+fn static_cluster(name: &str, instances: std::ops::Range<u8>) -> Value {
+    let address = |i: u8| json!({"endpoint": {"address": {"socketAddress": {"address": format!("10.0.0.{i}"), "portValue": 80}}}});
+    json!({"name": name, "type": "STATIC", "loadAssignment": {"endpoints": [{"lbEndpoints": instances.map(address).collect::<Vec<_>>()}]}})
+}
+
+fn routes(state: &mut State, version: u32) {
+    let routes = json!([{"match": {"prefix": "/"}, "route": {"cluster": "c"}, "name": version.to_string()}]);
+    let config = json!({"name": "r", "virtualHosts": [{"name": "h", "domains": ["*"], "routes": routes}]});
+    put::<RouteConfiguration>(state, ResourceType::Route, "r", config).expect("accepted");
+}
+
+fn listener(port: u16) -> Value {
+    let filter = json!({"name": "tcp", "typedConfig": {"@type": TCP, "statPrefix": "p", "cluster": "c"}});
+    json!({
+        "name": "l",
+        "address": {"socketAddress": {"address": "127.0.0.1", "portValue": port}},
+        "filterChains": [{"filters": [filter]}],
+    })
+}
+
+fn put_listener(state: &mut State, listener: Value) -> Result<(), Refusal> {
+    put::<XdsListener>(state, ResourceType::Listener, "l", listener)
+}
+
+#[test]
+fn patience_does_not_begin_anew_at_each_push() {
+    let mut state = state();
+    waiting_cluster(&mut state, "c");
+    let start = Instant::now();
+    for second in 0..5 {
+        routes(&mut state, second);
+        state.build(start + Duration::from_secs(second.into()));
+        assert!(state.published.routes.is_empty(), "{second}");
+    }
+    state.build(start + PATIENCE);
+    let table = state.published.routes.get("r").expect("in force");
+    assert!(Arc::ptr_eq(table, &state.routes["r"].newest));
+    assert!(state.is_settled());
+}
+
+#[test]
+fn only_a_taken_address_is_worth_trying_again() {
+    let holder = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = holder.local_addr().expect("an address").port();
+    let mut state = state();
+    let refusal = put_listener(&mut state, listener(port)).expect_err("taken");
+    assert!(refusal.may_pass(), "{refusal:?}");
+    let mut wrong = listener(port);
+    wrong["filterChains"] = json!([]);
+    let refusal = put_listener(&mut state, wrong).expect_err("wrong");
+    assert!(!refusal.may_pass(), "{refusal:?}");
+    // No address of this machine.
+    let mut elsewhere = listener(port);
+    elsewhere["address"]["socketAddress"]["address"] = "192.0.2.1".into();
+    let refusal = put_listener(&mut state, elsewhere).expect_err("not ours");
+    assert!(!refusal.may_pass(), "{refusal:?}");
+    drop(holder);
+    let body = Any::pack(&from_value::<XdsListener>(listener(port)).expect("valid"));
+    assert_eq!(state.retry_listener(&"l".into(), &body), Ok(()));
+}
+
+#[tokio::test]
+async fn what_did_not_change_is_the_same_object() {
+    let mut state = state();
+    let now = Instant::now();
+    put::<XdsCluster>(&mut state, ResourceType::Cluster, "c", static_cluster("c", 1..3)).expect("accepted");
+    routes(&mut state, 1);
+    let before = state.build(now).expect("something is new");
+    assert!(state.build(now).is_none());
+    // The same again is no news.
+    put::<XdsCluster>(&mut state, ResourceType::Cluster, "c", static_cluster("c", 1..3)).expect("accepted");
+    routes(&mut state, 1);
+    assert!(state.build(now).is_none());
+    routes(&mut state, 2);
+    let after = state.build(now).expect("new routes");
+    assert!(!Arc::ptr_eq(&before.routes, &after.routes));
+    assert!(Arc::ptr_eq(&before.clusters, &after.clusters) && Arc::ptr_eq(&before.listeners, &after.listeners));
+    put::<XdsCluster>(&mut state, ResourceType::Cluster, "c", static_cluster("c", 1..4)).expect("accepted");
+    let more = state.build(now).expect("another instance");
+    assert!(Arc::ptr_eq(&after.routes, &more.routes));
+    let hosts = |config: &ProxyConfig| config.clusters["c"].hosts.list.iter().map(|known| known.host.clone()).collect::<Vec<_>>();
+    assert!(hosts(&after).iter().zip(hosts(&more)).all(|(one, two)| Arc::ptr_eq(one, &two)));
+}
+
+#[tokio::test]
+async fn a_name_that_resolves_as_before_is_no_news() {
+    let mut state = state();
+    let mut cluster = static_cluster("c", 1..2);
+    cluster["type"] = "STRICT_DNS".into();
+    cluster["loadAssignment"]["endpoints"][0]["lbEndpoints"][0]["endpoint"]["address"]["socketAddress"]["address"] = "a.test".into();
+    put::<XdsCluster>(&mut state, ResourceType::Cluster, "c", cluster).expect("accepted");
+    let (now, address) = (Instant::now(), vec![IpAddr::from([10, 0, 0, 1])]);
+    state.build(now);
+    assert!(!state.clusters["c"].ready);
+    state.resolved("a.test", address.clone());
+    assert_eq!(state.build(now).expect("known now").clusters["c"].hosts.list.len(), 1);
+    state.resolved("a.test", address.clone());
+    state.resolved("b.test", address);
+    assert!(state.build(now).is_none());
+    assert_eq!(state.addresses.keys().collect::<Vec<_>>(), ["a.test"]);
+    state.remove(ResourceType::Cluster, &"c".into());
+    state.forget_unwanted();
+    assert!(state.addresses.is_empty());
+}
+
+#[tokio::test]
+async fn a_listener_that_moves_serves_its_old_address_until_the_new_one_is_in_force() {
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port();
+    let mut state = state();
+    put::<XdsCluster>(&mut state, ResourceType::Cluster, "c", static_cluster("c", 1..2)).expect("accepted");
+    let (first, second) = (free(), free());
+    put_listener(&mut state, listener(first)).expect("accepted");
+    state.build(Instant::now());
+    let open = |state: &State| state.open_listeners().iter().map(|(_, _, address)| address.port()).collect::<Vec<_>>();
+    assert_eq!(open(&state), [first]);
+    // The cluster behind it is not ready any more.
+    waiting_cluster(&mut state, "c");
+    put_listener(&mut state, listener(second)).expect("accepted");
+    let config = state.build(Instant::now()).expect("another cluster");
+    let served = |config: &ProxyConfig| config.listeners[0].sockets.as_ref().expect("a socket").wanted.port();
+    assert_eq!((open(&state), served(&config)), (vec![first], first));
+    // And back again: the address is our own.
+    put_listener(&mut state, listener(first)).expect("still ours");
+    put_listener(&mut state, listener(second)).expect("accepted");
+    let assigned = json!({"clusterName": "c"});
+    put::<ClusterLoadAssignment>(&mut state, ResourceType::Endpoint, "c", assigned).expect("accepted");
+    let config = state.build(Instant::now()).expect("in force");
+    assert_eq!((open(&state), served(&config)), (vec![second], second));
+}
+
+#[test]
+fn what_nothing_names_any_more_is_forgotten() {
+    let mut state = state();
+    waiting_cluster(&mut state, "c");
+    put::<ClusterLoadAssignment>(&mut state, ResourceType::Endpoint, "c", json!({"clusterName": "c"})).expect("accepted");
+    routes(&mut state, 1);
+    state.secrets.certificate("s");
+    state.remove(ResourceType::Cluster, &"c".into());
+    state.forget_unwanted();
+    assert!(state.assignments.is_empty() && state.routes.is_empty());
+    for kind in [ResourceType::Cluster, ResourceType::Endpoint, ResourceType::Route] {
+        assert_eq!(state.received.of(kind), vec![], "{}", kind.name());
+    }
+    assert!(!state.secrets.knows("s"));
+}
+
+#[test]
+fn many_clusters_get_their_instances_in_one_walk() {
+    const MANY: usize = 3000;
+    let mut state = state();
+    let names: Vec<Arc<str>> = (0..MANY).map(|i| format!("c{i}").into()).collect();
+    let clusters = names.iter().map(|name| {
+        let cluster = from_value::<XdsCluster>(json!({"name": &**name, "type": "EDS"})).expect("valid");
+        (name.clone(), Any::pack(&cluster))
+    });
+    let started = Instant::now();
+    assert!(state.take(&Update::of(ResourceType::Cluster, clusters.collect(), vec![])).is_empty());
+    let assigned =
+        names.iter().map(|name| (name.clone(), Any::pack(&ClusterLoadAssignment { cluster_name: name.to_string(), ..Default::default() })));
+    assert!(state.take(&Update::of(ResourceType::Endpoint, assigned.collect(), vec![])).is_empty());
+    assert!(state.clusters.values().all(|state| state.ready));
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+}

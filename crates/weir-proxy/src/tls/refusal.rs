@@ -1,0 +1,120 @@
+//! Why a handshake failed, in words that people find: OpenSSL's and Envoy's, as far as they have some.
+
+use std::io;
+use std::sync::Arc;
+
+use rustls::{CertificateError, Error, InvalidMessage, OtherError};
+use weir_config::tls::AltName;
+
+/// Why the other side's certificate is not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// Nobody who is trusted vouches for it, or no longer.
+    #[error("verify cert failed: X509_verify_cert: {}", words(.0))]
+    Chain(webpki::Error),
+    /// It is for others than the host that was asked for.
+    #[error("verify cert failed: verify SAN list, expected SANs: [{host}], certificate SANs: [{presented}]")]
+    Host {
+        /// The host that was asked for.
+        host: Box<str>,
+        /// The names that it is for.
+        presented: Box<str>,
+    },
+    /// None of its names is one of those that are asked for.
+    #[error("verify cert failed: SAN matcher, certificate SANs are [{0}]")]
+    Names(Box<str>),
+    /// It is none of those that are asked for, nor is its key.
+    #[error("verify cert failed: cert hash and spki")]
+    Hash,
+    /// It must be for a host, and nobody is trusted to vouch for that.
+    #[error("verify cert failed: no trusted CA for the SAN list")]
+    Nobody,
+    /// It cannot be read.
+    #[error("verify cert failed: it cannot be read")]
+    Malformed,
+    /// What is asked of it has not come yet.
+    #[error("Secret is not supplied by SDS: {0}")]
+    Missing(Box<str>),
+    /// What is asked of it is not whole.
+    #[error("{0}")]
+    Unusable(Box<str>),
+}
+
+impl Refusal {
+    /// As the handshake tells it.
+    pub(super) fn into_error(self) -> Error {
+        Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(self))))
+    }
+
+    /// Before a handshake begins.
+    pub(super) fn into_io(self) -> io::Error {
+        io::Error::other(self)
+    }
+
+    fn of(error: &io::Error) -> Option<&Self> {
+        let source = error.get_ref()?;
+        if let Some(refusal) = source.downcast_ref() {
+            return Some(refusal);
+        }
+        match source.downcast_ref::<Error>()? {
+            Error::InvalidCertificate(CertificateError::Other(other)) => other.0.downcast_ref(),
+            _ => None,
+        }
+    }
+}
+
+/// The names of a certificate, for people.
+pub(super) fn listed(names: &[AltName<'_>]) -> Box<str> {
+    names.iter().map(|name| &*name.text).collect::<Vec<_>>().join(", ").into()
+}
+
+/// What of a certificate is at fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Its chain, or its time.
+    Chain,
+    /// Its names.
+    Names,
+    /// Its hash.
+    Hash,
+}
+
+/// What of the other side's certificate was at fault, where it was that.
+pub fn fault(error: &io::Error) -> Option<Fault> {
+    match Refusal::of(error)? {
+        Refusal::Chain(_) | Refusal::Nobody | Refusal::Malformed => Some(Fault::Chain),
+        Refusal::Host { .. } | Refusal::Names(_) => Some(Fault::Names),
+        Refusal::Hash => Some(Fault::Hash),
+        Refusal::Missing(_) | Refusal::Unusable(_) => None,
+    }
+}
+
+/// Why a handshake failed, as an access log shows it.
+pub fn reason(error: &io::Error) -> String {
+    match Refusal::of(error) {
+        Some(refusal @ (Refusal::Missing(_) | Refusal::Unusable(_))) => format!("TLS_error: {refusal}"),
+        Some(refusal) => format!("TLS_error:|CERTIFICATE_VERIFY_FAILED:{refusal}:TLS_error_end"),
+        None => match error.get_ref().and_then(|source| source.downcast_ref::<Error>()) {
+            Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
+                "TLS_error:|WRONG_VERSION_NUMBER:what came is not TLS:TLS_error_end".to_owned()
+            }
+            _ => format!("TLS_error:|{error}:TLS_error_end"),
+        },
+    }
+}
+
+fn words(error: &webpki::Error) -> String {
+    match error {
+        webpki::Error::CertExpired { .. } => "certificate has expired".to_owned(),
+        webpki::Error::CertNotValidYet { .. } => "certificate is not yet valid".to_owned(),
+        webpki::Error::UnknownIssuer => "unable to get local issuer certificate".to_owned(),
+        webpki::Error::InvalidSignatureForPublicKey => "certificate signature failure".to_owned(),
+        webpki::Error::CaUsedAsEndEntity => "an authority's own certificate, which is not trusted itself".to_owned(),
+        webpki::Error::CertRevoked => "certificate revoked".to_owned(),
+        webpki::Error::UnknownRevocationStatus => "unable to get certificate CRL".to_owned(),
+        webpki::Error::CrlExpired { .. } => "CRL has expired".to_owned(),
+        webpki::Error::MaximumPathDepthExceeded => "certificate chain too long".to_owned(),
+        webpki::Error::RequiredEkuNotFoundContext(_) => "unsupported certificate purpose".to_owned(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,139 @@
+//! Bodies for tests, as a client writes them.
+
+use std::convert::Infallible;
+use std::future::{pending, poll_fn};
+use std::rc::Rc;
+use std::sync::Mutex;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Version};
+use http_body_util::Empty;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::oneshot;
+
+use super::Inbound;
+use super::step::BodyStep;
+use crate::exchange::failure::{FailureKind, Refused};
+use crate::exchange::{ConnectionInfo, Exchange};
+
+/// The body of a request that a client writes so, head and all.
+pub(crate) async fn inbound(written: Vec<u8>) -> Inbound {
+    let (mut client, server) = tokio::io::duplex(1 << 24);
+    let (sender, body) = oneshot::channel();
+    let sender = Mutex::new(Some(sender));
+    let service = service_fn(move |request: Request<Incoming>| {
+        if let Some(sender) = sender.lock().expect("nobody panics").take() {
+            drop(sender.send(request.into_body()));
+        }
+        pending::<Result<Response<Empty<Bytes>>, Infallible>>()
+    });
+    tokio::spawn(async move {
+        client.write_all(&written).await.expect("there is room");
+        // The client waits for an answer, so its connection stays.
+        let _ = http1::Builder::new().serve_connection(TokioIo::new(server), service).await;
+    });
+    Inbound::new(body.await.expect("a request comes"))
+}
+
+/// A body that is written in these chunks, with these trailers.
+pub(crate) async fn chunked(chunks: &[Vec<u8>], trailers: &[(&str, &str)]) -> Inbound {
+    let mut written = b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+    for chunk in chunks.iter().filter(|chunk| !chunk.is_empty()) {
+        written.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+        written.extend_from_slice(chunk);
+        written.extend_from_slice(b"\r\n");
+    }
+    written.extend_from_slice(b"0\r\n");
+    for (name, value) in trailers {
+        written.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+    }
+    written.extend_from_slice(b"\r\n");
+    inbound(written).await
+}
+
+/// A body of known length.
+pub(crate) async fn sized(body: &str) -> Inbound {
+    inbound(format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()).await
+}
+
+/// A body whose second chunk is none.
+pub(crate) async fn malformed() -> Inbound {
+    inbound(b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\nzz\r\n".to_vec()).await
+}
+
+/// Reads a body to its end: data, trailers.
+pub(crate) async fn read(body: &mut Inbound) -> Result<(Vec<u8>, Option<HeaderMap>), FailureKind> {
+    let (mut data, mut trailers) = (vec![], None);
+    while let Some(frame) = poll_fn(|cx| body.poll(cx)).await {
+        match frame?.into_data() {
+            Ok(part) => data.extend_from_slice(&part),
+            Err(frame) => trailers = frame.into_trailers().ok(),
+        }
+    }
+    Ok((data, trailers))
+}
+
+/// An exchange of nobody.
+pub(crate) fn exchange() -> Rc<Exchange> {
+    let nobody = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+    let connection =
+        ConnectionInfo { id: 0, local: nobody, original_destination: None, remote: nobody, server_name: None, tls_version: None };
+    Rc::new(Exchange::new(Rc::new(connection), Some(Version::HTTP_11), false))
+}
+
+/// Fields.
+pub(crate) fn fields(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+    pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+}
+
+/// Writes each byte twice, two words at the end, and a trailer.
+pub(crate) struct Twice;
+
+impl BodyStep for Twice {
+    fn data(&mut self, part: Bytes) -> Result<Bytes, Refused> {
+        Ok(part.iter().flat_map(|byte| [*byte, *byte]).collect())
+    }
+
+    fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(Bytes, Option<HeaderMap>), Refused> {
+        let mut trailers = trailers.unwrap_or_default();
+        trailers.append("x-steps", HeaderValue::from_static("twice"));
+        Ok((Bytes::from_static(b"the end"), Some(trailers)))
+    }
+}
+
+/// Holds back all that comes, and takes the trailers away.
+#[derive(Default)]
+pub(crate) struct Hold(pub(crate) Vec<u8>);
+
+impl BodyStep for Hold {
+    fn data(&mut self, part: Bytes) -> Result<Bytes, Refused> {
+        self.0.extend_from_slice(&part);
+        Ok(Bytes::new())
+    }
+
+    fn end(&mut self, _: Option<HeaderMap>) -> Result<(Bytes, Option<HeaderMap>), Refused> {
+        Ok((std::mem::take(&mut self.0).into(), None))
+    }
+}
+
+/// Refuses what is longer than so many bytes.
+pub(crate) struct AtMost(pub(crate) usize);
+
+impl BodyStep for AtMost {
+    fn keeps_length(&self) -> bool {
+        true
+    }
+
+    fn data(&mut self, part: Bytes) -> Result<Bytes, Refused> {
+        self.0 = self.0.checked_sub(part.len()).ok_or(Refused { details: "too_long", body: "too long" })?;
+        Ok(part)
+    }
+
+    fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(Bytes, Option<HeaderMap>), Refused> {
+        Ok((Bytes::new(), trailers))
+    }
+}

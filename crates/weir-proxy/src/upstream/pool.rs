@@ -1,0 +1,127 @@
+//! Connections to one instance that may carry the same requests: of one transport, for one host.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Mutex as AsyncMutex;
+
+use super::host::ConnectionLimits;
+use super::http1::Http1Connection;
+use super::http2::Http2Connection;
+use super::transport::TransportKey;
+
+/// Connections that are kept and shared.
+pub(super) struct Pool {
+    key: TransportKey,
+    pub(super) idle: RefCell<Vec<Http1Connection>>,
+    shared: RefCell<Vec<Http2Connection>>,
+    /// Held by who opens a shared connection, so that many requests at once open one and not many.
+    pub(super) opening: AsyncMutex<()>,
+    /// How often a shared connection could not be opened.
+    pub(super) failures: Cell<u64>,
+    /// Whether the last handshake agreed on HTTP/1.1, where both were offered.
+    pub(super) agreed_on_http1: Cell<bool>,
+}
+
+impl Pool {
+    fn new(key: &TransportKey) -> Self {
+        Self {
+            key: key.clone(),
+            idle: RefCell::default(),
+            shared: RefCell::default(),
+            opening: AsyncMutex::new(()),
+            failures: Cell::new(0),
+            agreed_on_http1: Cell::new(false),
+        }
+    }
+
+    /// A kept connection that is still good, the last used first.
+    pub(super) fn take_idle(&self, limits: ConnectionLimits) -> Option<Http1Connection> {
+        loop {
+            let mut connection = self.idle.borrow_mut().pop()?;
+            if limits.allows_idle(&connection) && connection.is_alive() && connection.is_reusable() {
+                return Some(connection);
+            }
+        }
+    }
+
+    /// A shared connection with room for one more stream. Those that are worn end with their last stream.
+    pub(super) fn shared(&self, limits: ConnectionLimits) -> Option<Http2Connection> {
+        let mut shared = self.shared.borrow_mut();
+        shared.retain(|connection| connection.is_open() && !limits.is_worn(connection.requests(), connection.opened));
+        shared.iter().find(|connection| connection.has_room()).cloned()
+    }
+
+    pub(super) fn share(&self, connection: Http2Connection) {
+        self.shared.borrow_mut().push(connection);
+    }
+
+    /// It is shared no longer.
+    pub(super) fn retire(&self, connection: &Http2Connection) {
+        self.shared.borrow_mut().retain(|known| !known.is(connection));
+    }
+
+    fn sweep(&self, limit: Option<Duration>, now: Instant) {
+        let is_fresh = |since: Instant| limit.is_none_or(|limit| now.duration_since(since) < limit);
+        self.idle.borrow_mut().retain(|connection| connection.is_alive() && is_fresh(connection.idle_since));
+        self.shared.borrow_mut().retain(|connection| connection.is_open() && limit.is_none_or(|limit| !connection.is_idle(now, limit)));
+    }
+
+    fn is_empty(&self) -> bool {
+        self.idle.borrow().is_empty() && self.shared.borrow().is_empty()
+    }
+}
+
+/// The pools of one instance. As a rule there is one.
+#[derive(Default)]
+pub(super) struct Pools(RefCell<Vec<Rc<Pool>>>);
+
+impl Pools {
+    /// The pool of a key, made if there is none.
+    pub(super) fn of(&self, key: &TransportKey) -> Rc<Pool> {
+        let mut pools = self.0.borrow_mut();
+        if let Some(known) = pools.iter().find(|pool| pool.key == *key) {
+            return known.clone();
+        }
+        let pool = Rc::new(Pool::new(key));
+        pools.push(pool.clone());
+        pool
+    }
+
+    /// How many connections are kept without use.
+    pub(super) fn idle(&self) -> usize {
+        self.0.borrow().iter().map(|pool| pool.idle.borrow().len()).sum()
+    }
+
+    /// Closes a connection that is kept for other requests than those of `pool`; whether there was one.
+    pub(super) fn close_other(&self, pool: &Rc<Pool>) -> bool {
+        let others: Vec<Rc<Pool>> = self.0.borrow().iter().filter(|other| !Rc::ptr_eq(other, pool)).cloned().collect();
+        others.iter().any(|other| {
+            let closed = other.idle.borrow_mut().pop();
+            closed.is_some()
+        })
+    }
+
+    /// Closes what nobody used for too long, or what the other side closed, and forgets pools that nobody needs.
+    pub(super) fn sweep(&self, limit: Option<Duration>, now: Instant) {
+        self.0.borrow_mut().retain(|pool| {
+            pool.sweep(limit, now);
+            !pool.is_empty() || Rc::strong_count(pool) > 1
+        });
+    }
+
+    /// Whether any connection is kept or shared.
+    pub(super) fn are_empty(&self) -> bool {
+        self.0.borrow().iter().all(|pool| pool.is_empty())
+    }
+
+    /// Keeps none any more. Shared ones end with their last stream.
+    pub(super) fn clear(&self) {
+        let gone = std::mem::take(&mut *self.0.borrow_mut());
+        for pool in gone {
+            pool.idle.borrow_mut().clear();
+            pool.shared.borrow_mut().clear();
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! What a connection to an instance is made of: a socket as it is, or TLS over it; and which kept connection may carry a request.
+
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use rustls::pki_types::ServerName;
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use weir_config::cluster::HostNames;
+use weir_config::head::Head;
+use weir_routing::without_port;
+
+use crate::tls::client::{ClientTransport, Offer};
+
+/// A connection to an instance.
+#[derive(Debug)]
+pub enum Transport {
+    /// As it is.
+    Plain(TcpStream),
+    /// Inside TLS.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// What decides whether a kept connection may carry a request: the TLS that it was made with, and for which host. Plaintext is
+/// for every host.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TransportKey(Option<TlsKey>);
+
+#[derive(Debug, Clone)]
+struct TlsKey {
+    tls: Arc<ClientTransport>,
+    offer: Offer,
+    /// What takes the place of all that would be offered by ALPN.
+    alpn: Arc<[Vec<u8>]>,
+    /// The server name that is asked for.
+    sni: Option<Arc<str>>,
+    /// The host that the certificate must be for.
+    host: Option<Arc<str>>,
+}
+
+impl PartialEq for TlsKey {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { tls, offer, alpn, sni, host } = self;
+        Arc::ptr_eq(tls, &other.tls) && *offer == other.offer && *alpn == other.alpn && *sni == other.sni && *host == other.host
+    }
+}
+
+impl TransportKey {
+    /// For connections whose host nobody names: bytes, and health checks. `own_name` is what the instance calls itself.
+    pub fn of_instance(tls: Option<&Arc<ClientTransport>>, offer: Offer, own_name: Option<&Arc<str>>) -> Self {
+        Self(tls.map(|tls| {
+            let sni = own_name.filter(|_| tls.policy.sni_of_endpoint).or(tls.policy.sni.as_ref()).cloned();
+            let host = sni.clone().filter(|_| tls.policy.verifies_sni);
+            TlsKey { tls: tls.clone(), offer, alpn: Arc::default(), sni, host }
+        }))
+    }
+
+    /// For a request, whose host may be the name that is asked for.
+    pub fn of_request(
+        tls: Option<&Arc<ClientTransport>>,
+        offer: Offer,
+        own_name: Option<&Arc<str>>,
+        names: &HostNames,
+        head: &Head,
+    ) -> Self {
+        let mut key = Self::of_instance(tls, offer, own_name);
+        let Some(tls) = &mut key.0 else { return key };
+        if !names.sni && !names.verify {
+            return key;
+        }
+        let host = named_host(names, head);
+        let is_address = host.parse::<IpAddr>().is_ok();
+        let host: Option<Arc<str>> = (!host.is_empty()).then(|| host.into());
+        if names.sni && !is_address && host.is_some() {
+            tls.sni.clone_from(&host);
+            if tls.tls.policy.verifies_sni {
+                tls.host.clone_from(&host);
+            }
+        }
+        if names.verify && host.is_some() {
+            tls.host = host;
+        }
+        key
+    }
+
+    /// The same, offering these protocols by ALPN, if there are any.
+    #[must_use]
+    pub fn offering(mut self, alpn: &[Vec<u8>]) -> Self {
+        if let Some(tls) = self.0.as_mut().filter(|_| !alpn.is_empty()) {
+            tls.alpn = alpn.into();
+        }
+        self
+    }
+
+    /// Whether it is TLS.
+    pub fn is_tls(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Whether it is made with this TLS.
+    pub(super) fn is_of(&self, tls: Option<&Arc<ClientTransport>>) -> bool {
+        self.0.as_ref().map(|key| Arc::as_ptr(&key.tls)) == tls.map(Arc::as_ptr)
+    }
+
+    /// Makes a connection of a new socket.
+    ///
+    /// # Errors
+    /// If the handshake fails, or a secret that it needs is missing.
+    pub(super) async fn secure(&self, stream: TcpStream, address: SocketAddr) -> io::Result<Transport> {
+        let Some(key) = &self.0 else { return Ok(Transport::Plain(stream)) };
+        key.tls.ready()?;
+        let config = key.tls.config(key.offer, &key.alpn, key.host.as_ref()).ok_or_else(|| io::Error::other("no configuration for it"))?;
+        let name = match &key.sni {
+            Some(name) => ServerName::try_from(name.to_string()).map_err(|_| io::Error::other(format!("`{name}` is no server name")))?,
+            // An address is not sent as the name of a server.
+            None => ServerName::from(address.ip()),
+        };
+        TlsConnector::from(config).connect(name, stream).await.map(|stream| Transport::Tls(Box::new(stream)))
+    }
+}
+
+/// The host that a request names, without its port.
+fn named_host<'h>(names: &HostNames, head: &'h Head) -> &'h str {
+    let header = names.header.as_ref().and_then(|name| head.headers.get(name)).and_then(|value| value.to_str().ok());
+    let authority = header.filter(|value| !value.is_empty()).unwrap_or_else(|| head.authority());
+    without_port(authority).trim_start_matches('[').trim_end_matches(']')
+}
+
+impl Transport {
+    /// The socket beneath.
+    pub fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
+
+    /// Our address.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        self.socket().local_addr().ok()
+    }
+
+    /// Whether HTTP/2 was agreed on.
+    pub fn agreed_on_http2(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+        }
+    }
+
+    /// Whether the other side has not closed it, nor sent what nobody asked for. The kernel itself is asked: what it knows may not
+    /// have reached us as an event yet. What TLS itself says meanwhile, a ticket for another session, is no answer.
+    pub fn is_quiet(&mut self) -> bool {
+        match self {
+            Self::Plain(_) => matches!(self.peek(), Err(error) if error.kind() == io::ErrorKind::WouldBlock),
+            Self::Tls(stream) => is_quiet(stream),
+        }
+    }
+
+    /// How many bytes could be read of the socket, at most one.
+    pub(super) fn peek(&self) -> io::Result<usize> {
+        SockRef::from(self.socket()).peek(&mut [MaybeUninit::uninit()])
+    }
+}
+
+/// Takes in what has come meanwhile: whether that was TLS's own matter only.
+fn is_quiet(stream: &mut TlsStream<TcpStream>) -> bool {
+    let (socket, session) = stream.get_mut();
+    let socket = SockRef::from(&*socket);
+    loop {
+        match session.process_new_packets() {
+            Ok(state) if state.plaintext_bytes_to_read() == 0 && !state.peer_has_closed() => {}
+            _ => return false,
+        }
+        match session.read_tls(&mut &*socket) {
+            Ok(1..) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
+            Ok(0) | Err(_) => return false,
+        }
+    }
+}
+
+impl AsyncRead for Transport {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,18 @@
+//! Why a message cannot be looked into.
+
+/// Why a message has no JSON form, or a JSON value is no message.
+#[derive(Debug, thiserror::Error)]
+pub enum JsonError {
+    /// No type of that name is known.
+    #[error("unknown message type {0}")]
+    UnknownType(String),
+    /// The bytes are not of the type that they claim to be.
+    #[error("malformed {0}: {1}")]
+    Malformed(String, prost::DecodeError),
+    /// The value has a field that the type has not, or one of another type.
+    #[error("{0}: {1}")]
+    Value(String, serde_json::Error),
+    /// Messages are packed in each other without end.
+    #[error("{0} is packed too deep")]
+    TooDeep(String),
+}
