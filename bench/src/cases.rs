@@ -31,8 +31,10 @@ frontend gateway
 
 /// A configuration, in two languages, and what is asked of it.
 #[derive(Debug)]
-pub(crate) struct Case {
+pub struct Case {
+    /// Names its folder.
     pub name: &'static str,
+    /// What is requested.
     pub path: String,
     istio: String,
     haproxy: String,
@@ -44,13 +46,14 @@ impl Case {
         self.istio.replace(PORT, &port.to_string())
     }
 
+    /// HAProxy's file, for a frontend at the port.
     pub fn haproxy(&self, port: u16) -> String {
         self.haproxy.replace(PORT, &port.to_string())
     }
 }
 
 /// A rule that looks at a header and does not hold, then a split in halves.
-pub(crate) fn split([v1, v2, v3]: &Upstreams) -> Case {
+pub fn split([v1, v2, v3]: &Upstreams) -> Case {
     let istio = format!(
         "{GATEWAY}---
 apiVersion: networking.istio.io/v1
@@ -108,7 +111,7 @@ backend split
 }
 
 /// As many prefix routes, each to a service of its own; the last one is asked for.
-pub(crate) fn routes([upstream, ..]: &Upstreams, count: u32) -> Case {
+pub fn routes([upstream, ..]: &Upstreams, count: u32) -> Case {
     let (mut istio, mut rules) = (GATEWAY.to_owned(), String::new());
     let (mut haproxy, mut backends) = (HAPROXY.to_owned(), String::new());
     for route in 0..count {

@@ -7,17 +7,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 
-use crate::process::{Core, Process};
+use crate::process::{Core, Process, pause};
 
 /// How many connections wrk keeps open.
-pub(crate) const CONNECTIONS: u16 = 64;
-/// Between two looks whether a proxy answers.
-const PAUSE: Duration = Duration::from_millis(20);
+pub const CONNECTIONS: u16 = 64;
 
 /// What wrk did.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Load {
+pub struct Load {
+    /// That were answered.
     pub requests: f64,
+    /// On average.
     pub per_second: f64,
 }
 
@@ -25,7 +25,7 @@ pub(crate) struct Load {
 ///
 /// # Errors
 /// If the process ends, or the deadline passes.
-pub(crate) fn wait(process: &mut Process, port: u16, path: &str, deadline: Duration) -> anyhow::Result<Duration> {
+pub fn wait(process: &mut Process, port: u16, path: &str, deadline: Duration) -> anyhow::Result<Duration> {
     let start = Instant::now();
     loop {
         process.check()?;
@@ -38,11 +38,6 @@ pub(crate) fn wait(process: &mut Process, port: u16, path: &str, deadline: Durat
         }
         pause();
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "a process of another make says nothing when it is ready: it must be asked again and again")]
-fn pause() {
-    std::thread::sleep(PAUSE);
 }
 
 /// The status line of an answer.
@@ -59,7 +54,7 @@ fn get(port: u16, path: &str) -> std::io::Result<String> {
 ///
 /// # Errors
 /// If wrk fails, or an answer was not good: the time for errors is of no interest.
-pub(crate) fn wrk(port: u16, path: &str, seconds: u16) -> anyhow::Result<Load> {
+pub fn wrk(port: u16, path: &str, seconds: u16) -> anyhow::Result<Load> {
     let url = format!("http://127.0.0.1:{port}{path}");
     let output = Core::Others
         .command(Path::new("wrk"))

@@ -2,31 +2,35 @@
 
 pub(crate) mod envoy;
 pub(crate) mod haproxy;
-pub(crate) mod nginx;
+pub mod nginx;
 pub(crate) mod weir;
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-use anyhow::bail;
 
 use self::nginx::Nginx;
 use crate::cases::Case;
 use crate::ports;
 use crate::process::{Core, Process, find};
 
-pub(crate) const WEIR: &str = "Weir";
+/// What tables call Weir.
+pub const WEIR: &str = "Weir";
 
 /// A proxy to measure, by its binary.
 #[derive(Debug)]
-pub(crate) enum Peer {
+pub enum Peer {
+    /// It follows Weir's pilot.
     Envoy(PathBuf),
+    /// It has the case in its own language.
     Haproxy(PathBuf),
+    /// Its proxy, which follows the pilot as Envoy does.
     Weir(PathBuf),
 }
 
 impl Peer {
+    /// As tables call it.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Envoy(_) => "Envoy",
@@ -37,7 +41,7 @@ impl Peer {
 }
 
 /// The peers that this machine has. One that is absent is said loudly.
-pub(crate) fn present(weir: &Path) -> Vec<Peer> {
+pub fn present(weir: &Path) -> Vec<Peer> {
     let envoy = std::env::var_os("WEIR_BENCH_ENVOY").map(PathBuf::from).or_else(|| find("envoy"));
     let mut peers = vec![];
     match envoy.filter(|path| path.is_file()) {
@@ -54,8 +58,10 @@ pub(crate) fn present(weir: &Path) -> Vec<Peer> {
 
 /// A case's files, and the pilot that serves them.
 #[derive(Debug)]
-pub(crate) struct Setting<'a> {
+pub struct Setting<'a> {
+    /// What is asked.
     pub case: &'a Case,
+    /// Where each proxy listens in its turn.
     pub port: u16,
     /// The id of the upstream's process.
     pub upstream: u32,
@@ -66,13 +72,12 @@ pub(crate) struct Setting<'a> {
 }
 
 impl<'a> Setting<'a> {
+    /// With the pilot of this weir.
+    ///
     /// # Errors
     /// If the pilot cannot be started.
-    pub fn start(peers: &[Peer], nginx: &Nginx, work: &Path, case: &'a Case) -> anyhow::Result<Self> {
+    pub fn start(binary: &Path, nginx: &Nginx, work: &Path, case: &'a Case) -> anyhow::Result<Self> {
         let [port, xds] = ports::free()?;
-        let Some(binary) = peers.iter().find_map(|peer| if let Peer::Weir(binary) = peer { Some(binary) } else { None }) else {
-            bail!("there is no weir to serve xDS")
-        };
         let bootstrap = work.join("bootstrap.yaml");
         fs::write(&bootstrap, envoy::bootstrap(xds))?;
         let pilot = weir::pilot(binary, work, &case.istio(port), xds)?;
@@ -84,16 +89,36 @@ impl<'a> Setting<'a> {
     /// # Errors
     /// If it cannot be started.
     pub fn launch(&self, peer: &Peer) -> anyhow::Result<Process> {
-        let log = self.work.join(format!("{}.log", peer.name()));
-        match peer {
-            Peer::Envoy(binary) => Process::start(Core::Measured, binary, envoy::arguments(&self.bootstrap), log),
+        let (binary, arguments) = self.command(peer)?;
+        Process::start(Core::Measured, binary, arguments, self.log(peer))
+    }
+
+    /// The same, below another program, which starts what its last arguments say.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn launch_below(&self, program: &Path, arguments: &[OsString], peer: &Peer) -> anyhow::Result<Process> {
+        let (binary, of_peer) = self.command(peer)?;
+        let arguments = arguments.iter().cloned().chain([binary.into()]).chain(of_peer);
+        Process::start(Core::Measured, program, arguments, self.log(peer))
+    }
+
+    fn log(&self, peer: &Peer) -> PathBuf {
+        self.work.join(format!("{}.log", peer.name()))
+    }
+
+    /// A peer's binary, and its arguments.
+    fn command<'p>(&self, peer: &'p Peer) -> anyhow::Result<(&'p Path, Vec<OsString>)> {
+        let owned = |arguments: &[&OsStr]| arguments.iter().map(OsString::from).collect();
+        Ok(match peer {
+            Peer::Envoy(binary) => (binary, owned(&envoy::arguments(&self.bootstrap))),
             Peer::Haproxy(binary) => {
                 let config = self.work.join("haproxy.cfg");
                 fs::write(&config, self.case.haproxy(self.port))?;
-                Process::start(Core::Measured, binary, haproxy::arguments(&config), log)
+                (binary, owned(&haproxy::arguments(&config)))
             }
-            Peer::Weir(binary) => Process::start(Core::Measured, binary, weir::arguments(&self.bootstrap), log),
-        }
+            Peer::Weir(binary) => (binary, owned(&weir::arguments(&self.bootstrap))),
+        })
     }
 }
 

@@ -10,15 +10,23 @@ use crate::process::{Core, Process, find};
 use crate::{load, ports};
 
 /// The ports of v1, v2 and v3: one process serves them all.
-pub(crate) type Upstreams = [u16; 3];
+pub type Upstreams = [u16; 3];
 
+/// Where an answer has a body of 128 bytes; elsewhere it is as short as can be.
+pub const LONGER_PATH: &str = "/longer";
+const LONGER: usize = 128;
+
+/// nginx, serving until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Nginx {
+pub struct Nginx {
+    /// Where it listens.
     pub ports: Upstreams,
     process: Process,
 }
 
 impl Nginx {
+    /// Starts it, and waits until it answers.
+    ///
     /// # Errors
     /// If it does not answer.
     pub fn start(work: &Path) -> anyhow::Result<Self> {
@@ -32,6 +40,7 @@ impl Nginx {
         Ok(Self { ports, process })
     }
 
+    /// Its process.
     pub fn id(&self) -> u32 {
         self.process.id()
     }
@@ -39,7 +48,7 @@ impl Nginx {
 
 fn configuration(work: &Path, ports: Upstreams) -> String {
     let listen: String = ports.iter().map(|port| format!("    listen 127.0.0.1:{port};\n")).collect();
-    let work = work.display();
+    let (work, longer) = (work.display(), "x".repeat(LONGER));
     format!(
         "daemon off;
 master_process off;
@@ -58,6 +67,7 @@ http {{
   server {{
 {listen}    default_type text/plain;
     location / {{ return 200 \"ok\"; }}
+    location = {LONGER_PATH} {{ return 200 \"{longer}\"; }}
   }}
 }}
 "

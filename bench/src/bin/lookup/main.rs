@@ -13,7 +13,8 @@ use std::time::Instant;
 
 use anyhow::ensure;
 use clap::Parser;
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::Table;
+use weir_bench::table::table;
 use weir_routing::{Decision, RouteTable};
 
 use kinds::{Kind, Request};
@@ -107,13 +108,4 @@ fn tables() -> anyhow::Result<Table> {
         ]);
     }
     Ok(table(&["table", "compiled, ms", "with one route changed, ms"], rows))
-}
-
-fn table(header: &[&str], rows: Vec<Vec<String>>) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN).set_header(header.to_vec()).add_rows(rows);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
 }

@@ -269,10 +269,11 @@ fn find(http: &HttpRuntime, exchange: &Exchange) -> RouteAnswer {
     for name in &routes.table.untrusted_headers {
         exchange.request.borrow_mut().headers.remove(name);
     }
-    let decision = routes.table.decide(&exchange.request.borrow().for_routing());
-    let (host, route) = match decision {
+    let request = exchange.request.borrow();
+    let head = request.for_routing();
+    let (host, route) = match routes.table.decide(&head) {
         Decision::NoVirtualHost => return RouteAnswer::Nowhere,
-        _ if exchange.request.borrow().several_hosts => return RouteAnswer::Unclear,
+        _ if request.several_hosts => return RouteAnswer::Unclear,
         // No route is 404, and no header changes of its virtual host apply.
         Decision::NoRoute(_) => return RouteAnswer::Nowhere,
         Decision::TlsRequired(host) => (host, None),
@@ -283,7 +284,7 @@ fn find(http: &HttpRuntime, exchange: &Exchange) -> RouteAnswer {
         None => RouteAnswer::ToHttps,
         Some(route) => {
             let source = exchange.connection.remote.ip();
-            RouteAnswer::Route(Found::new(routes, host, route, &exchange.request.borrow().for_routing(), source))
+            RouteAnswer::Route(Found::new(routes, host, route, &head, source))
         }
     }
 }

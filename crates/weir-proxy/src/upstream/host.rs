@@ -141,7 +141,7 @@ impl HostRuntime {
     }
 
     /// A kept connection that is still good, the last used first, nobody waiting for it.
-    pub fn take_idle(&self, key: &TransportKey) -> Option<Http1Connection> {
+    pub fn take_idle(&self, key: &TransportKey) -> Option<Box<Http1Connection>> {
         if self.waiting.get() > 0 { None } else { self.pools.of(key).take_idle(self.limits.get()) }
     }
 
@@ -156,7 +156,7 @@ impl HostRuntime {
     }
 
     /// Keeps a connection for the next request.
-    pub fn keep(&self, mut connection: Http1Connection) {
+    pub fn keep(&self, mut connection: Box<Http1Connection>) {
         connection.counted.finish();
         if self.gone.get() || !connection.key.is_of(self.tls.borrow().as_ref()) || !connection.is_reusable() {
             return;
@@ -185,7 +185,7 @@ impl HostRuntime {
             }
             self.freed.notified().await;
             if let Some(connection) = pool.take_idle(self.limits.get()) {
-                return Turn::Reuse(Box::new(connection));
+                return Turn::Reuse(connection);
             }
         }
     }

@@ -14,7 +14,8 @@ use super::transport::TransportKey;
 /// Connections that are kept and shared.
 pub(super) struct Pool {
     key: TransportKey,
-    pub(super) idle: RefCell<Vec<Http1Connection>>,
+    #[expect(clippy::vec_box, reason = "each goes on to a request and its answer, and comes back: all pass it on without moving it")]
+    pub(super) idle: RefCell<Vec<Box<Http1Connection>>>,
     shared: RefCell<Vec<Http2Connection>>,
     /// Held by who opens a shared connection, so that many requests at once open one and not many.
     pub(super) opening: AsyncMutex<()>,
@@ -37,7 +38,7 @@ impl Pool {
     }
 
     /// A kept connection that is still good, the last used first.
-    pub(super) fn take_idle(&self, limits: ConnectionLimits) -> Option<Http1Connection> {
+    pub(super) fn take_idle(&self, limits: ConnectionLimits) -> Option<Box<Http1Connection>> {
         loop {
             let mut connection = self.idle.borrow_mut().pop()?;
             if limits.allows_idle(&connection) && connection.is_alive() && connection.is_reusable() {

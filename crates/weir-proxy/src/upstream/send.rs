@@ -176,11 +176,11 @@ impl Outgoing<'_> {
 
     /// A connection where none is idle, and whether it was used before: a new one, or, where no more may be open, the next
     /// that is given back. None if the handshake agrees on HTTP/2: then one is shared.
-    async fn connection(&self, key: &TransportKey, offer: Offer) -> Result<Option<(Http1Connection, bool)>, Failure> {
+    async fn connection(&self, key: &TransportKey, offer: Offer) -> Result<Option<(Box<Http1Connection>, bool)>, Failure> {
         let _pending = take(self.cluster, Resource::Pending)?;
         let permit = if self.cluster.limits_connections() {
             match self.target.turn(self.cluster, key).await {
-                Turn::Reuse(connection) => return Ok(Some((*connection, true))),
+                Turn::Reuse(connection) => return Ok(Some((connection, true))),
                 Turn::Open(permit) => Some(permit),
             }
         } else {
@@ -367,9 +367,9 @@ async fn to_http1(
     stream: Transport,
     key: &TransportKey,
     permit: Option<ConnectionPermit>,
-) -> Result<Http1Connection, Failure> {
+) -> Result<Box<Http1Connection>, Failure> {
     let opened = Http1Connection::open(stream, key.clone(), cluster.policy().http1, cluster.tally(), permit).await;
-    opened.map_err(|error| classify(&error).into())
+    opened.map(Box::new).map_err(|error| classify(&error).into())
 }
 
 /// A connection of HTTP/2 on a new socket.

@@ -204,6 +204,11 @@ impl FaultPolicy {
         }
     }
 
+    /// Whether it has no fault for anybody: Istio puts such a filter into every chain, for routes that have one.
+    pub fn is_empty(&self) -> bool {
+        self.delay.is_none() && self.abort.is_none()
+    }
+
     /// The body of that answer.
     pub fn abort_body(&self) -> &[u8] {
         &self.body

@@ -28,6 +28,9 @@ impl Fault {
     /// What the most specific level says, if it applies to the request.
     fn policy<'p>(&'p self, call: &Call, found: Option<&'p Found>, place: &Place) -> Option<&'p FaultPolicy> {
         let policy = found.and_then(|found| found.levels().most_specific(&place.name)).unwrap_or(&self.0);
+        if policy.is_empty() {
+            return None;
+        }
         let request = call.exchange.request.borrow();
         policy.applies(&request.for_routing(), found.and_then(Found::cluster_name)).then_some(policy)
     }

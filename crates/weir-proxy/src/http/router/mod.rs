@@ -37,6 +37,14 @@ use routes::Found;
 const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 const IS_TIMEOUT_RETRY: HeaderName = HeaderName::from_static("x-envoy-is-timeout-retry");
 const OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
+/// What belongs to a connection alone (RFC 9110, 7.6.1).
+static HOP_BY_HOP: [HeaderName; 5] = [
+    header::CONNECTION,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
 const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 
 /// Answers a request that has passed all other filters.
@@ -281,11 +289,12 @@ async fn pass_on(
 
 /// Takes away what belongs to the instance's connection alone, and joins what Envoy joins.
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE] {
-        headers.remove(name);
+    for name in &HOP_BY_HOP {
+        // Most are not there, and an answer has few headers: comparing names costs less than hashing each of these.
+        if headers.keys().any(|known| known == name) {
+            headers.remove(name);
+        }
     }
-    headers.remove("keep-alive");
-    headers.remove("proxy-connection");
     if headers.keys_len() != headers.len() {
         inline_headers::join_repeated(headers, &inline_headers::RESPONSE);
     }

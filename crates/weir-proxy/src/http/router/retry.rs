@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use smallvec::SmallVec;
 use weir_routing::retry::{RetryOn, RetryPolicy};
 
@@ -14,6 +14,10 @@ use super::attempt::Answer;
 use crate::exchange::failure::Failure;
 use crate::upstream::body::ClientBody;
 use crate::upstream::cluster::{ClusterRuntime, LbContext};
+
+// Names that are read already: each answer is asked for them.
+static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+static RATE_LIMITED: HeaderName = HeaderName::from_static("x-envoy-ratelimited");
 
 /// How long to wait before the next attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +38,7 @@ pub(super) struct Retries<'p> {
 
 /// The gRPC status in the head of an answer, which is there if the answer has no body.
 pub(super) fn grpc_status(headers: &HeaderMap) -> Option<u32> {
-    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+    headers.get(&GRPC_STATUS)?.to_str().ok()?.parse().ok()
 }
 
 impl<'p> Retries<'p> {
@@ -114,7 +118,7 @@ fn wants_retry(policy: &RetryPolicy, result: &Result<Answer, Failure>) -> bool {
         Ok(answer) => {
             let headers = answer.response.headers();
             // Another proxy refused it for its limit: this word alone counts.
-            if headers.contains_key("x-envoy-ratelimited") {
+            if headers.contains_key(&RATE_LIMITED) {
                 return on.has(RetryOn::ENVOY_RATELIMITED);
             }
             let status = answer.response.status().as_u16();

@@ -35,10 +35,9 @@ pub struct UpstreamBody {
 }
 
 /// The connection that a body arrives on.
-#[expect(clippy::large_enum_variant, reason = "it lives in a box already, and the large variant is the common one")]
 pub enum Origin {
     /// HTTP/1.1: this body drives it, and gives it back.
-    Http1(Option<Http1Connection>, Rc<HostRuntime>),
+    Http1(Option<Box<Http1Connection>>, Rc<HostRuntime>),
     /// HTTP/2: a task of its own drives it.
     Http2(StreamGuard),
 }

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use crate::load;
+use weir_bench::load;
+use weir_bench::peers::{Peer, Setting};
+
 use crate::noise::{self, Work};
-use crate::peers::{Peer, Setting};
 
 /// So long a peer may take to follow its configuration.
 const DEADLINE: Duration = Duration::from_secs(120);

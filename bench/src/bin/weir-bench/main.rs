@@ -5,13 +5,8 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a tool for the command line: its tables are its result")]
 
-mod cases;
-mod load;
 mod measure;
 mod noise;
-mod peers;
-mod ports;
-mod process;
 mod table;
 
 use std::path::{Path, PathBuf};
@@ -19,10 +14,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use clap::Parser;
 
-use cases::Case;
 use measure::Measured;
-use peers::Peer;
-use peers::nginx::Nginx;
+use weir_bench::cases::{self, Case};
+use weir_bench::peers::nginx::Nginx;
+use weir_bench::peers::{self, Peer};
+use weir_bench::{load, process};
 
 /// Measures Weir's proxy beside Envoy and HAProxy: the processor's time for a request, requests/s, memory
 ///
@@ -58,9 +54,9 @@ fn main() -> anyhow::Result<()> {
     let work = tempfile::tempdir()?;
     let nginx = Nginx::start(work.path())?;
 
-    let split = run(&args, &peers, &nginx, work.path(), &cases::split(&nginx.ports))?;
-    let only = run(&args, &peers, &nginx, work.path(), &cases::routes(&nginx.ports, 1))?;
-    let last = run(&args, &peers, &nginx, work.path(), &cases::routes(&nginx.ports, args.routes))?;
+    let split = run(&args, &weir, &peers, &nginx, work.path(), &cases::split(&nginx.ports))?;
+    let only = run(&args, &weir, &peers, &nginx, work.path(), &cases::routes(&nginx.ports, 1))?;
+    let last = run(&args, &weir, &peers, &nginx, work.path(), &cases::routes(&nginx.ports, args.routes))?;
 
     println!("\nMedians of {} rounds of {} s; {} connections, HTTP/1.1 keep-alive.", args.rounds, args.seconds, load::CONNECTIONS);
     for (title, measured) in [
@@ -78,10 +74,10 @@ fn main() -> anyhow::Result<()> {
 }
 
 /// One case, all peers in turn. A peer that fails is said loudly and left out.
-fn run(args: &Args, peers: &[Peer], nginx: &Nginx, work: &Path, case: &Case) -> anyhow::Result<Vec<Measured>> {
+fn run(args: &Args, weir: &Path, peers: &[Peer], nginx: &Nginx, work: &Path, case: &Case) -> anyhow::Result<Vec<Measured>> {
     let work = work.join(case.name);
     std::fs::create_dir_all(&work)?;
-    let setting = peers::Setting::start(peers, nginx, &work, case)?;
+    let setting = peers::Setting::start(weir, nginx, &work, case)?;
     let mut all = vec![];
     for peer in peers {
         eprintln!("{}: {} ...", case.name, peer.name());

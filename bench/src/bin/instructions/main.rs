@@ -1,0 +1,123 @@
+//! How many of its own instructions a proxy executes for a request: counted, not timed, so that a change of one part in a hundred
+//! can be seen on any machine, also on one that has other work.
+//!
+//! Each proxy runs below valgrind's callgrind twice, with few and with more requests; the difference has neither its start nor
+//! its end in it. What the kernel does for a proxy is not counted.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a tool for the command line: its tables are its result")]
+
+mod count;
+mod h2load;
+mod profile;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::ensure;
+use clap::Parser;
+use weir_bench::cases;
+use weir_bench::peers::nginx::{LONGER_PATH, Nginx};
+use weir_bench::peers::{Peer, Setting};
+use weir_bench::process::find;
+use weir_bench::table::table;
+
+use profile::Profile;
+
+/// What is needed, and the Debian package that has it.
+const TOOLS: [(&str, &str); 4] =
+    [("valgrind", "valgrind"), ("h2load", "nghttp2-client"), ("nginx", "nginx-light"), ("taskset", "util-linux")];
+const HAPROXY: &str = "HAProxy";
+
+/// Counts the instructions that Weir's proxy executes for a request, beside HAProxy
+///
+/// A header match and a 50/50 split, HTTP/1.1 keep-alive, one worker, answers of 128 bytes.
+/// Needs valgrind, h2load, nginx and taskset, and haproxy to compare with.
+#[derive(Debug, Parser)]
+#[command(name = "instructions")]
+struct Args {
+    /// The weir binary [default: the one beside this binary]
+    #[arg(long, value_name = "PATH")]
+    weir: Option<PathBuf>,
+    /// Another weir binary, to see what has changed since
+    #[arg(long, value_name = "PATH")]
+    before: Option<PathBuf>,
+    /// Leave HAProxy out
+    #[arg(long)]
+    alone: bool,
+    /// How many functions to list, those first that take the most
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    top: usize,
+    /// Keep callgrind's files in this folder, for callgrind_annotate
+    #[arg(long, value_name = "FOLDER")]
+    keep: Option<PathBuf>,
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let weir = match &args.weir {
+        Some(path) => path.clone(),
+        None => std::env::current_exe()?.with_file_name("weir"),
+    };
+    for path in std::iter::once(&weir).chain(&args.before) {
+        ensure!(path.is_file(), "{} is not there: build it with cargo build --profile dist -p weir", path.display());
+    }
+    let missing: Vec<String> = TOOLS
+        .iter()
+        .filter(|(tool, _)| find(tool).is_none())
+        .map(|(tool, package)| format!("{tool} (Debian: apt install {package})"))
+        .collect();
+    ensure!(missing.is_empty(), "not on the PATH, but needed: {}", missing.join(", "));
+
+    let work = tempfile::tempdir()?;
+    let files = args.keep.as_deref().unwrap_or(work.path());
+    std::fs::create_dir_all(files)?;
+    let nginx = Nginx::start(work.path())?;
+    let mut case = cases::split(&nginx.ports);
+    LONGER_PATH.clone_into(&mut case.path);
+
+    let peers = peers(&args, &weir);
+    // One pilot serves all, so that two builds of Weir's proxy have the same configuration.
+    let setting = Setting::start(&weir, &nginx, work.path(), &case)?;
+    let mut counted = vec![];
+    for (name, peer) in &peers {
+        eprintln!("{name} ...");
+        counted.push((*name, count::per_request(&setting, peer, files, name)?));
+    }
+    println!("{}", totals(&counted));
+    for (name, profile) in counted.iter().filter(|_| args.top > 0) {
+        println!("\n{name}, by function\n{}", functions(profile, args.top));
+    }
+    Ok(())
+}
+
+/// What is measured, Weir first.
+fn peers(args: &Args, weir: &Path) -> Vec<(&'static str, Peer)> {
+    let mut peers = vec![("Weir", Peer::Weir(weir.to_owned()))];
+    peers.extend(args.before.clone().map(|before| ("Weir before", Peer::Weir(before))));
+    if !args.alone {
+        match find("haproxy") {
+            Some(path) => peers.push((HAPROXY, Peer::Haproxy(path))),
+            None => eprintln!("!!! NO HAPROXY: it is left out. Put haproxy on the PATH (Debian: apt install haproxy)"),
+        }
+    }
+    peers
+}
+
+/// What each takes, and Weir, the first, in parts of it.
+fn totals(counted: &[(&str, Profile)]) -> String {
+    let weir = counted.first().map(|(_, profile)| profile.total).unwrap_or_default();
+    let rows = counted.iter().enumerate().map(|(position, (name, profile))| {
+        let ratio = if position == 0 { String::new() } else { format!("{:.3}", weir / profile.total) };
+        vec![(*name).to_owned(), format!("{:.0}", profile.total), ratio]
+    });
+    table(&["proxy", "instructions/req", "Weir/it"], rows.collect()).to_string()
+}
+
+/// The functions that take the most.
+fn functions(profile: &Profile, top: usize) -> String {
+    let rows = profile
+        .functions
+        .iter()
+        .take(top)
+        .map(|(name, own)| vec![name.clone(), format!("{own:.0}"), format!("{:.1} %", own * 100.0 / profile.total)]);
+    table(&["function", "own instructions/req", "of all"], rows.collect()).to_string()
+}

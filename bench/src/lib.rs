@@ -1,0 +1,10 @@
+//! What the measurements have in common: the cases, the proxies and their upstream, processes, and the tables that are printed.
+
+#![allow(clippy::print_stderr, reason = "for tools of the command line: they say there what they leave out")]
+
+pub mod cases;
+pub mod load;
+pub mod peers;
+mod ports;
+pub mod process;
+pub mod table;
