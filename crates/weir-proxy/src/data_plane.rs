@@ -1,4 +1,4 @@
-//! The data plane as a whole: workers, and the proxy instances that they host.
+//! The data plane as a whole: workers, and the proxies that they host.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -34,7 +34,7 @@ pub struct DataPlane {
     pub started: Instant,
 }
 
-/// A proxy instance that is hosted.
+/// A proxy that is hosted.
 struct Hosted {
     status: watch::Receiver<Status>,
     follower: Task<()>,
@@ -49,7 +49,7 @@ impl Hosted {
     }
 }
 
-/// A proxy instance to host.
+/// A proxy to host.
 pub struct ProxyOptions {
     /// Its id, unique among those hosted here.
     pub id: Arc<str>,
@@ -98,7 +98,7 @@ impl DataPlane {
         self.may_run_commands.store(true, Ordering::Relaxed);
     }
 
-    /// Hosts one more proxy instance; it follows its server on the runtime that this is called on.
+    /// Hosts one more proxy; it follows its server on the runtime that this is called on.
     pub fn host(self: &Arc<Self>, options: ProxyOptions) {
         let ProxyOptions { id, node, identity, drain_duration, protocol, connect } = options;
         let mut state = State::new(id.clone(), self.registries.len(), self.sockets.clone());
@@ -123,7 +123,7 @@ impl DataPlane {
         self.lock().insert(id, Hosted { status: watched, follower, counts });
     }
 
-    /// Hosts a proxy instance no longer. What it is doing may finish.
+    /// Hosts a proxy no longer. What it is doing may finish.
     pub fn remove(&self, id: &str) {
         let hosted = self.lock().remove(id);
         self.world.send_modify(|world| {
@@ -147,7 +147,7 @@ impl DataPlane {
         self.proxies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The ids of the proxy instances, in order.
+    /// The ids of the proxies, in order.
     pub fn ids(&self) -> Vec<Arc<str>> {
         self.lock().keys().cloned().collect()
     }

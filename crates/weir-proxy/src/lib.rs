@@ -1,6 +1,6 @@
 //! The data plane: proxies that follow an xDS server and move the traffic.
 //!
-//! [`DataPlane`] hosts any number of proxy instances on the same workers. Its folders are layers, each importing only from below
+//! [`DataPlane`] hosts any number of proxies on the same workers. Its folders are layers, each importing only from below
 //! itself:
 //!
 //! | layer | what is there |

@@ -16,5 +16,5 @@ pub use client::ClientTls;
 pub use names::{AltName, NameKind, NameMatcher};
 pub use parameters::{Parameters, Versions};
 pub use server::ServerTls;
-pub use sources::{Certificate, CertificateSource, SecretSource, Source};
+pub use sources::{Certificate, CertificateSource, Material, SecretSource};
 pub use validation::{Validation, ValidationSource};

@@ -24,9 +24,9 @@ pub enum Certificate {
 #[derive(Clone, PartialEq)]
 pub struct CertificateSource {
     /// The chain, the owner's certificate first.
-    pub chain: Source,
+    pub chain: Material,
     /// The key.
-    pub key: Source,
+    pub key: Material,
 }
 
 /// Nobody prints a private key.
@@ -38,7 +38,7 @@ impl std::fmt::Debug for CertificateSource {
 
 /// Where some bytes are.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Source {
+pub enum Material {
     /// They stand in the configuration.
     Inline(Bytes),
     /// In this file.
@@ -119,13 +119,13 @@ impl CertificateSource {
             return Err(CompileError::unsupported(field));
         }
         Ok(Self {
-            chain: Source::needed(certificate_chain.as_ref(), "certificate_chain")?,
-            key: Source::needed(private_key.as_ref(), "private_key")?,
+            chain: Material::needed(certificate_chain.as_ref(), "certificate_chain")?,
+            key: Material::needed(private_key.as_ref(), "private_key")?,
         })
     }
 }
 
-impl Source {
+impl Material {
     fn needed(source: Option<&DataSource>, field: &str) -> Result<Self, CompileError> {
         Self::compile(source)
             .and_then(|source| source.ok_or_else(|| CompileError::missing("inline_bytes")))

@@ -12,7 +12,7 @@ use weir_xds::tls::common_tls_context::CombinedCertificateValidationContext;
 use weir_xds::tls::{CertificateValidationContext, SdsSecretConfig};
 
 use super::names::NameMatcher;
-use super::sources::{Source, secret_name};
+use super::sources::{Material, secret_name};
 
 /// A SHA-256 hash.
 pub type Hash = [u8; 32];
@@ -21,9 +21,9 @@ pub type Hash = [u8; 32];
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Validation {
     /// The authorities that are believed, as PEM; without them the chain is not verified.
-    pub trusted: Option<Source>,
+    pub trusted: Option<Material>,
     /// What they have revoked, as PEM.
-    pub revoked: Option<Source>,
+    pub revoked: Option<Material>,
     /// One of the certificate's names must be one of these, if there are any.
     pub names: Vec<NameMatcher>,
     /// It must be one of these certificates, or have one of these keys, if there are any.
@@ -100,8 +100,8 @@ impl Validation {
             names.extend(older.map_err(|error| error.within("match_subject_alt_names"))?.into_iter().flatten());
         }
         Ok(Self {
-            trusted: Source::compile(trusted_ca.as_ref()).map_err(|error| error.within("trusted_ca"))?,
-            revoked: Source::compile(crl.as_ref()).map_err(|error| error.within("crl"))?,
+            trusted: Material::compile(trusted_ca.as_ref()).map_err(|error| error.within("trusted_ca"))?,
+            revoked: Material::compile(crl.as_ref()).map_err(|error| error.within("crl"))?,
             names,
             certificates: hashes(verify_certificate_hash, from_hexadecimal, "verify_certificate_hash")?,
             keys: hashes(verify_certificate_spki, from_base64, "verify_certificate_spki")?,
@@ -274,7 +274,7 @@ mod tests {
         let secret =
             part(json!({"trustedCa": {"filename": "/ca"}, "matchTypedSubjectAltNames": names("b"), "allowExpiredCertificate": true}));
         let all = written.completed_by(&secret).check().unwrap();
-        assert_eq!(all.trusted, Some(Source::File("/ca".into())));
+        assert_eq!(all.trusted, Some(Material::File("/ca".into())));
         assert_eq!((all.names.len(), all.max_depth, all.allows_expired), (2, Some(3), true));
         assert!(Validation { trusted: None, ..written }.completed_by(&Validation::default()).check().is_err());
     }

@@ -81,7 +81,7 @@ impl Families {
         });
     }
 
-    /// A cluster of a proxy instance.
+    /// A cluster of a proxy.
     pub fn cluster(&mut self, proxy: &str, name: &str, cluster: &Cluster) {
         let labels = vec![("cluster_name", name.to_owned()), ("proxy", proxy.to_owned())];
         for (name, cell) in NAMES {
@@ -150,7 +150,7 @@ impl Families {
         self.gauge("envoy_cluster_health_check_healthy", &labels, passing as u64);
     }
 
-    /// A listener of a proxy instance.
+    /// A listener of a proxy.
     pub fn listener(&mut self, proxy: &str, listener: &str, stats: &ListenerStats) {
         let labels = vec![("listener_address", listener.to_owned()), ("proxy", proxy.to_owned())];
         self.counter("envoy_listener_downstream_cx_total", &labels, stats.sum(|stats| &stats.downstream_cx_total));
@@ -158,7 +158,7 @@ impl Families {
         self.counter("envoy_listener_no_filter_chain_match", &labels, stats.sum(|stats| &stats.no_filter_chain_match));
     }
 
-    /// A proxy instance, and its server.
+    /// A proxy, and its server.
     pub fn proxy(&mut self, proxy: &str, status: &Status) {
         let labels = vec![("proxy", proxy.to_owned())];
         self.gauge("envoy_control_plane_connected_state", &labels, u64::from(status.connected));

@@ -1,4 +1,4 @@
-//! Follows an xDS server for one proxy instance, for as long as the instance lives.
+//! Follows an xDS server for one proxy, for as long as that is hosted.
 
 use std::collections::HashMap;
 use std::future::Future;

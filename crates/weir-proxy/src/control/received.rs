@@ -1,4 +1,4 @@
-//! The resources of a proxy instance as they were received, for `/config_dump`.
+//! The resources of a proxy as they were received, for `/config_dump`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};

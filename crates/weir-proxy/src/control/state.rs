@@ -1,4 +1,4 @@
-//! What a proxy instance has been told, and what of it is in force.
+//! What a proxy has been told, and what of it is in force.
 //!
 //! A resource that cannot be compiled is refused alone: what was there before it stays. What is accepted comes
 //! into force when all that it needs is there: routes when their clusters have their instances, listeners when
@@ -44,7 +44,7 @@ use listeners::{ListenerState, Prepared, route_names, tls_of};
 /// How long routes wait for instances that a server does not send.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The state of one proxy instance.
+/// The state of one proxy.
 pub struct State {
     id: Arc<str>,
     workers: usize,
@@ -101,7 +101,7 @@ struct RouteState {
 type Refused = Vec<(Arc<str>, Refusal)>;
 
 impl State {
-    /// An instance that has been told nothing.
+    /// A proxy that has been told nothing.
     pub fn new(id: Arc<str>, workers: usize, sockets: Arc<Sockets>) -> Self {
         Self {
             id,

@@ -1,4 +1,4 @@
-//! Who writes down what becomes of exchanges: the proxy instance with its series and log files, and for each connection
+//! Who writes down what becomes of exchanges: the proxy with its series and log files, and for each connection
 //! manager or TCP proxy what it logs ([`Recording`]).
 
 use std::cell::RefCell;
@@ -46,7 +46,7 @@ impl Sinks {
     }
 }
 
-/// Counts and logs for one proxy instance, on one worker.
+/// Counts and logs for one proxy, on one worker.
 pub struct Recorder {
     identity: Identity,
     registry: Arc<SeriesRegistry>,
@@ -54,7 +54,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// For a proxy instance.
+    /// For a proxy.
     pub fn new(identity: Identity, registry: Arc<SeriesRegistry>, sinks: Rc<Sinks>) -> Rc<Self> {
         Rc::new(Self { identity, registry, sinks })
     }

@@ -101,6 +101,7 @@ fn settle_interim(call: &Call, head: &mut Head, expects: bool) {
 async fn refuse(mut call: Call, refusal: head::Refusal, head: Head, incoming: Incoming) -> Response<ResponseBody> {
     call.exchange.detail(refusal.details);
     if !refusal.malformed {
+        call.grpc = head.is_grpc();
         call.exchange.request.replace(head);
     }
     call.exchange.unreadable.set(refusal.malformed);

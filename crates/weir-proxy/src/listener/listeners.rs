@@ -1,4 +1,4 @@
-//! All listeners of one proxy instance, on one worker.
+//! All listeners of one proxy, on one worker.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::active::{self, ActiveListener};
 use super::{OpenListener, Surroundings};
 
-/// The listeners of one proxy instance.
+/// The listeners of one proxy.
 pub struct Listeners {
     pub(super) around: Surroundings,
     by_name: RefCell<HashMap<Arc<str>, Rc<ActiveListener>>>,

@@ -22,7 +22,7 @@ use crate::upstream::clusters::Clusters;
 pub use listeners::Listeners;
 use sockets::Bound;
 
-/// What the listeners of one proxy instance need of it.
+/// What the listeners of one proxy need of it.
 #[derive(Clone)]
 pub struct Surroundings {
     /// Where connections and requests go.

@@ -23,7 +23,7 @@ pub enum Reporter {
     Destination,
 }
 
-/// Who a proxy instance is, as metrics name it.
+/// Who a proxy is, as metrics name it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Identity {
     /// Its workload.

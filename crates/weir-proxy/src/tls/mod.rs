@@ -1,4 +1,4 @@
-//! TLS: the secrets of a proxy instance ([`secrets`]), what handshakes are done with, towards clients ([`server`]) and towards
+//! TLS: the secrets of a proxy ([`secrets`]), what handshakes are done with, towards clients ([`server`]) and towards
 //! instances ([`client`], [`transports`]), and whether the other side's certificate holds ([`verifier`], [`trust`], [`chain`]).
 
 mod chain;

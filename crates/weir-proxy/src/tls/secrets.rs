@@ -1,4 +1,4 @@
-//! The secrets that a proxy instance has. Each has a slot of its own that the handshakes look into: a certificate or an authority
+//! The secrets that a proxy has. Each has a slot of its own that the handshakes look into: a certificate or an authority
 //! is exchanged without a change of the listener or cluster, and while it is missing only the handshakes that need it fail.
 
 use std::collections::HashMap;
@@ -9,7 +9,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use weir_config::CompileError;
-use weir_config::tls::{Certificate, CertificateSource, SecretSource, Source, Validation};
+use weir_config::tls::{Certificate, CertificateSource, Material, SecretSource, Validation};
 
 use super::trust::Trust;
 
@@ -53,7 +53,7 @@ pub(super) struct Own {
     pub slot: Arc<Slot<CertifiedKey>>,
 }
 
-/// The secrets of one proxy instance, by name.
+/// The secrets of one proxy, by name.
 #[derive(Debug, Default)]
 pub struct Secrets {
     certificates: HashMap<Arc<str>, Arc<Slot<CertifiedKey>>>,
@@ -133,9 +133,9 @@ fn slot_of<T>(slots: &mut HashMap<Arc<str>, Arc<Slot<T>>>, name: &str) -> Arc<Sl
 
 /// The same with its files read.
 fn loaded(validation: &Validation) -> Result<Validation, CompileError> {
-    let load = |source: &Option<Source>, field: &str| {
+    let load = |source: &Option<Material>, field: &str| {
         let bytes = source.as_ref().map(read).transpose().map_err(|error| error.within(field))?;
-        Ok(bytes.map(|bytes| Source::Inline(bytes.into())))
+        Ok(bytes.map(|bytes| Material::Inline(bytes.into())))
     };
     Ok(Validation { trusted: load(&validation.trusted, "trusted_ca")?, revoked: load(&validation.revoked, "crl")?, ..validation.clone() })
 }
@@ -156,9 +156,9 @@ fn certified_key(source: &CertificateSource) -> Result<Arc<CertifiedKey>, Compil
 }
 
 /// What a source holds.
-pub(super) fn read(source: &Source) -> Result<Vec<u8>, CompileError> {
+pub(super) fn read(source: &Material) -> Result<Vec<u8>, CompileError> {
     match source {
-        Source::Inline(bytes) => Ok(bytes.to_vec()),
-        Source::File(path) => std::fs::read(&**path).map_err(|error| CompileError::new("filename", format!("{path}: {error}"))),
+        Material::Inline(bytes) => Ok(bytes.to_vec()),
+        Material::File(path) => std::fs::read(&**path).map_err(|error| CompileError::new("filename", format!("{path}: {error}"))),
     }
 }

@@ -1,4 +1,4 @@
-//! The clusters of one proxy instance, by name, on one worker; and who is found by the names of requests.
+//! The clusters of one proxy, by name, on one worker; and who is found by the names of requests.
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ use super::names::Names;
 use crate::cluster::Cluster;
 use crate::io::open::OpenConnections;
 
-/// What all proxy instances of one worker share.
+/// What all proxies of one worker share.
 #[derive(Default)]
 pub struct Shared {
     /// The worker's number.
@@ -29,10 +29,10 @@ impl Shared {
     }
 }
 
-/// The clusters of one proxy instance.
+/// The clusters of one proxy.
 pub struct Clusters {
     by_name: RefCell<HashMap<Arc<str>, Rc<ClusterRuntime>>>,
-    /// What all proxy instances of the worker share.
+    /// What all proxies of the worker share.
     pub shared: Rc<Shared>,
 }
 

@@ -48,7 +48,7 @@ pub fn start(
     })
 }
 
-/// A worker: the proxy instances that it hosts, and what they share.
+/// A worker: the proxies that it hosts, and what they share.
 struct Worker {
     shared: Rc<Shared>,
     sinks: Rc<Sinks>,
@@ -83,7 +83,7 @@ impl Worker {
         self.sinks.flush();
     }
 
-    /// Brings the proxy instances in line with the world.
+    /// Brings the proxies in line with the world.
     fn follow(&mut self, world: &World) {
         for (_, proxy) in self.proxies.extract_if(|id, _| !world.proxies.contains_key(id)) {
             proxy.drain();

@@ -1,4 +1,4 @@
-//! A proxy instance, a gateway or one workload's sidecar, as one worker hosts it.
+//! A proxy, a gateway or one workload's sidecar, as one worker hosts it.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::listener::{Listeners, Surroundings};
 use crate::stats::requests::SeriesRegistry;
 use crate::upstream::clusters::{Clusters, Shared};
 
-/// A proxy instance, for one worker.
+/// A proxy, for one worker.
 pub struct ProxyRuntime {
     clusters: Rc<Clusters>,
     routes: Rc<RouteSlots>,
@@ -20,7 +20,7 @@ pub struct ProxyRuntime {
 }
 
 impl ProxyRuntime {
-    /// A proxy instance without a configuration yet.
+    /// A proxy without a configuration yet.
     pub fn new(state: &ProxyState, shared: Rc<Shared>, registry: Arc<SeriesRegistry>, sinks: Rc<Sinks>) -> Self {
         let (clusters, routes) = (Clusters::new(shared), Rc::<RouteSlots>::default());
         let recorder = Recorder::new(state.identity.clone(), registry, sinks);

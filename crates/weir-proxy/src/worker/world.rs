@@ -1,4 +1,4 @@
-//! What the workers are to do: the newest configuration of each proxy instance.
+//! What the workers are to do: the newest configuration of each proxy.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::cluster::Cluster;
 use crate::listener::OpenListener;
 use crate::stats::requests::Identity;
 
-/// The configuration of one proxy instance: xDS compiled into what the workers use. It is immutable and shared by all
+/// The configuration of one proxy: xDS compiled into what the workers use. It is immutable and shared by all
 /// workers; a change makes a new one that shares what did not change.
 #[derive(Debug, Default, Clone)]
 pub struct ProxyConfig {
@@ -25,13 +25,13 @@ pub struct ProxyConfig {
 /// What all workers do.
 #[derive(Debug, Default, Clone)]
 pub struct World {
-    /// By the proxy instances' ids.
+    /// By the proxies' ids.
     pub proxies: BTreeMap<Arc<str>, ProxyState>,
     /// Set when the process is to end: nothing new is accepted, what is under way may finish until then.
     pub drain_until: Option<Instant>,
 }
 
-/// A proxy instance in a [`World`].
+/// A proxy in a [`World`].
 #[derive(Debug, Clone)]
 pub struct ProxyState {
     /// Who it is, as metrics name it.

@@ -19,14 +19,14 @@ use crate::upstream::body::step::{BodyStep, Steps};
 
 /// The body of an answer.
 pub struct ResponseBody {
-    source: Source,
+    source: Content,
     /// What filters make of it; most make nothing.
     changed: Option<Box<Changed>>,
     /// Ends the exchange; none where that is somebody else's task.
     ending: Option<Ending>,
 }
 
-enum Source {
+enum Content {
     /// One of ours.
     Local(Bytes),
     /// One of an instance's.
@@ -44,12 +44,12 @@ struct Changed {
 impl ResponseBody {
     /// A body of ours; empty if the connection changes to another protocol.
     pub fn local(body: Bytes) -> Self {
-        Self { source: Source::Local(body), changed: None, ending: None }
+        Self { source: Content::Local(body), changed: None, ending: None }
     }
 
     /// A body of an instance's.
     pub fn upstream(body: UpstreamBody) -> Self {
-        Self { source: Source::Upstream(Box::new(body)), changed: None, ending: None }
+        Self { source: Content::Upstream(Box::new(body)), changed: None, ending: None }
     }
 
     /// Ends the exchange with this body.
@@ -61,8 +61,8 @@ impl ResponseBody {
     /// Whether nothing follows the head.
     pub fn is_empty(&self) -> bool {
         match &self.source {
-            Source::Local(body) => body.is_empty(),
-            Source::Upstream(body) => body.has_ended(),
+            Content::Local(body) => body.is_empty(),
+            Content::Upstream(body) => body.has_ended(),
         }
     }
 
@@ -81,12 +81,12 @@ impl ResponseBody {
             }
         }
         whole.truncate(limit);
-        if let Source::Upstream(body) = &mut self.source
+        if let Content::Upstream(body) = &mut self.source
             && body.has_ended()
         {
             body.give_back();
         }
-        self.source = Source::Local(Bytes::new());
+        self.source = Content::Local(Bytes::new());
         whole.freeze()
     }
 
@@ -136,7 +136,7 @@ impl Changed {
     }
 }
 
-impl Source {
+impl Content {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         match self {
             Self::Local(body) => {
@@ -173,8 +173,8 @@ impl Body for ResponseBody {
     fn size_hint(&self) -> SizeHint {
         match (&self.changed, &self.source) {
             (Some(_), _) => SizeHint::default(),
-            (None, Source::Local(body)) => SizeHint::with_exact(body.len() as u64),
-            (None, Source::Upstream(body)) => body.size_hint(),
+            (None, Content::Local(body)) => SizeHint::with_exact(body.len() as u64),
+            (None, Content::Upstream(body)) => body.size_hint(),
         }
     }
 }
@@ -216,7 +216,7 @@ impl Drop for ResponseBody {
         if let Some(ending) = &mut self.ending {
             ending.complete();
         }
-        if let Source::Upstream(body) = &mut self.source
+        if let Content::Upstream(body) = &mut self.source
             && body.has_ended()
         {
             body.give_back();

@@ -138,7 +138,7 @@ impl Found {
     }
 }
 
-/// Where the connection managers of one proxy instance find their routes: by name, and those that stand in listeners.
+/// Where the connection managers of one proxy find their routes: by name, and those that stand in listeners.
 #[derive(Debug, Default)]
 pub struct RouteSlots {
     named: RefCell<HashMap<Arc<str>, Rc<RouteSlot>>>,

@@ -16,7 +16,7 @@ use crate::exchange::failure::FailureKind;
 
 /// A client's body, until it is sent on.
 pub struct Inbound {
-    source: Source,
+    source: Remainder,
     /// What is made of it on its way.
     steps: Steps,
     /// What has come out of the steps already.
@@ -24,7 +24,7 @@ pub struct Inbound {
 }
 
 /// Where a body comes from.
-enum Source {
+enum Remainder {
     /// The client's connection.
     Arriving(Incoming),
     /// Frames that were held back, to the last. Steps that are added later have them still to pass.
@@ -45,7 +45,7 @@ pub enum Held {
 impl Inbound {
     /// A body as it arrives.
     pub fn new(incoming: Incoming) -> Self {
-        let source = if incoming.is_end_stream() { Source::Over } else { Source::Arriving(incoming) };
+        let source = if incoming.is_end_stream() { Remainder::Over } else { Remainder::Arriving(incoming) };
         Self { source, steps: Steps::default(), ready: VecDeque::new() }
     }
 
@@ -65,11 +65,13 @@ impl Inbound {
             size += frame.data_ref().map_or(0, Bytes::len);
             frames.push_back(frame);
             if size > limit {
+                // What came is not read: the connection is of no more use.
+                self.source = Remainder::Held(frames);
                 return Ok(Held::TooLarge(size));
             }
         }
         self.steps = Steps::default();
-        self.source = if frames.is_empty() { Source::Over } else { Source::Held(frames) };
+        self.source = if frames.is_empty() { Remainder::Over } else { Remainder::Held(frames) };
         Ok(Held::All(size))
     }
 
@@ -80,15 +82,15 @@ impl Inbound {
                 return Poll::Ready(Some(Ok(frame)));
             }
             let (frame, is_over) = match &mut self.source {
-                Source::Over => return Poll::Ready(None),
-                Source::Arriving(incoming) => {
+                Remainder::Over => return Poll::Ready(None),
+                Remainder::Arriving(incoming) => {
                     let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx)).transpose();
                     (frame.map_err(|error| fault(&error)), incoming.is_end_stream())
                 }
-                Source::Held(frames) => (Ok(frames.pop_front()), frames.is_empty()),
+                Remainder::Held(frames) => (Ok(frames.pop_front()), frames.is_empty()),
             };
             if is_over || !matches!(&frame, Ok(Some(_))) {
-                self.source = Source::Over;
+                self.source = Remainder::Over;
             }
             match frame? {
                 Some(frame) if self.steps.is_empty() => return Poll::Ready(Some(Ok(frame))),
@@ -110,7 +112,7 @@ impl Inbound {
             self.push_data(data);
         }
         if is_over {
-            self.source = Source::Over;
+            self.source = Remainder::Over;
             let (last, trailers): (Bytes, Option<HeaderMap>) = self.steps.end(trailers).map_err(FailureKind::Refused)?;
             self.push_data(last);
             self.ready.extend(trailers.map(Frame::trailers));
@@ -128,19 +130,19 @@ impl Inbound {
     pub fn is_end_stream(&self) -> bool {
         self.ready.is_empty()
             && match &self.source {
-                Source::Over => true,
-                Source::Held(_) => false,
-                Source::Arriving(incoming) => self.steps.is_empty() && incoming.is_end_stream(),
+                Remainder::Over => true,
+                Remainder::Held(_) => false,
+                Remainder::Arriving(incoming) => self.steps.is_empty() && incoming.is_end_stream(),
             }
     }
 
     /// How long what comes is, as far as is known.
     pub fn size_hint(&self) -> SizeHint {
         match &self.source {
-            Source::Over => SizeHint::with_exact(length(&self.ready)),
+            Remainder::Over => SizeHint::with_exact(length(&self.ready)),
             _ if !self.ready.is_empty() || !self.steps.keep_length() => SizeHint::default(),
-            Source::Held(frames) => SizeHint::with_exact(length(frames)),
-            Source::Arriving(incoming) => incoming.size_hint(),
+            Remainder::Held(frames) => SizeHint::with_exact(length(frames)),
+            Remainder::Arriving(incoming) => incoming.size_hint(),
         }
     }
 }
