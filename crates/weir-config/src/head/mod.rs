@@ -26,17 +26,36 @@ use weir_routing::inline_headers::{self, join};
 use crate::http::HttpConfig;
 pub use trust::{REQUEST_ID, append as append_to};
 
-/// What the rules of a head look at of the client's connection.
-#[derive(Debug, Clone, Copy)]
+/// What the rules of a head look at of the client's connection. Made once for each connection: what is written of the client's
+/// address into the head of each request is a text here.
+#[derive(Debug, Clone)]
 pub struct Client {
-    /// The address that it comes from.
+    /// Its address.
     pub remote: SocketAddr,
-    /// Whether it came by TLS.
+    /// Whether it speaks TLS.
     pub tls: bool,
-    /// The port that it connected to.
+    /// The port that it came to.
     pub local_port: u16,
-    /// An address by which others know this machine: what a client on this machine is called to them.
-    pub own: IpAddr,
+    /// Its address as `x-envoy-external-address` tells it.
+    external: HeaderValue,
+    /// Its address as others know it, for `x-forwarded-for`.
+    forwarded: HeaderValue,
+}
+
+impl Client {
+    /// The client of a connection. `own` is an address by which others know this machine: what a client on this machine is
+    /// called to them.
+    pub fn new(remote: SocketAddr, tls: bool, local_port: u16, own: IpAddr) -> Self {
+        let ip = remote.ip().to_canonical();
+        let known = if ip.is_loopback() { own } else { ip };
+        Self { remote, tls, local_port, external: address_value(ip), forwarded: address_value(known) }
+    }
+}
+
+/// An address as the value of a header.
+fn address_value(address: IpAddr) -> HeaderValue {
+    // The text of an address has nothing that a value may not have.
+    HeaderValue::from_str(&address.to_string()).unwrap_or(HeaderValue::from_static("-"))
 }
 
 /// A request's head.
@@ -225,6 +244,11 @@ mod tests {
 
     /// A client on another machine.
     pub(super) fn client() -> Client {
-        Client { remote: SocketAddr::from(([198, 51, 100, 7], 1000)), tls: false, local_port: 8080, own: IpAddr::from([192, 0, 2, 2]) }
+        client_from([198, 51, 100, 7])
+    }
+
+    /// A client at an address.
+    pub(super) fn client_from(address: [u8; 4]) -> Client {
+        Client::new(SocketAddr::from((address, 1000)), false, 8080, IpAddr::from([192, 0, 2, 2]))
     }
 }

@@ -3,11 +3,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 use weir_routing::inline_headers::join;
 use weir_routing::{known_scheme, told_scheme};
 
-use super::Client;
+use super::{Client, address_value};
 use crate::http::HttpConfig;
 
 /// Whose word the headers are: seldom needed names, looked up only if a header begins like them.
@@ -87,17 +87,9 @@ pub(super) fn settle_client(headers: &mut HeaderMap, config: &HttpConfig, client
     }
     let trusted = (config.trusted_hops > 0).then(|| last_forwarded(headers, config.trusted_hops - 1)).flatten();
     if config.append_forwarded_for {
-        let ip = peer.ip().to_canonical();
-        // To others, this machine has another name than to itself.
-        let ip = if ip.is_loopback() { client.own } else { ip };
-        if let Ok(value) = HeaderValue::from_str(&ip.to_string()) {
-            append(headers, &FORWARDED_FOR, value, b",");
-        }
+        append(headers, &FORWARDED_FOR, client.forwarded.clone(), b",");
     }
-    let external = trusted.unwrap_or_else(|| peer.ip().to_canonical());
-    if let Ok(value) = HeaderValue::from_str(&external.to_string()) {
-        headers.insert(EXTERNAL_ADDRESS, value);
-    }
+    headers.insert(EXTERNAL_ADDRESS, trusted.map_or_else(|| client.external.clone(), address_value));
     trusted.map_or(peer, |ip| SocketAddr::new(ip, 0))
 }
 
@@ -110,8 +102,13 @@ pub(super) fn settle_own(headers: &mut HeaderMap, config: &HttpConfig) {
 
 /// Adds a value to the only one of a header.
 pub fn append(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue, between: &[u8]) {
-    headers.append(name, value);
-    join(headers, name, between);
+    match headers.entry(name) {
+        Entry::Vacant(vacant) => drop(vacant.insert(value)),
+        Entry::Occupied(mut known) => {
+            known.append(value);
+            join(headers, name, between);
+        }
+    }
 }
 
 /// The address in `x-forwarded-for` that so many proxies stand behind.
@@ -130,18 +127,17 @@ pub(super) fn settle_request_id(headers: &mut HeaderMap, config: &HttpConfig, ra
 }
 
 /// A version 4 UUID.
-fn random_id(mut random: u128) -> HeaderValue {
+fn random_id(random: u128) -> HeaderValue {
     const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut bytes = random.to_le_bytes();
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
     let mut text = [b'-'; 36];
-    for (i, byte) in text.iter_mut().enumerate() {
-        let digit = (random & 0xf) as usize;
-        match i {
-            8 | 13 | 18 | 23 => continue,
-            14 => *byte = b'4',
-            19 => *byte = HEX[8 + digit % 4],
-            _ => *byte = HEX[digit],
-        }
-        random >>= 4;
+    // Where the two digits of each byte stand, with hyphens between the groups.
+    const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+    for (byte, place) in bytes.iter().zip(PLACES) {
+        text[place] = HEX[usize::from(byte >> 4)];
+        text[place + 1] = HEX[usize::from(byte & 0xf)];
     }
     HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("-"))
 }
@@ -149,7 +145,7 @@ fn random_id(mut random: u128) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::head::tests::{client, config};
+    use crate::head::tests::{client, client_from, config};
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
@@ -188,7 +184,7 @@ mod tests {
     #[test]
     fn a_client_on_this_machine_is_named_as_others_know_it() {
         let edge = HttpConfig { edge: true, ..config() };
-        let local = Client { remote: SocketAddr::from(([127, 0, 0, 1], 5)), ..client() };
+        let local = client_from([127, 0, 0, 1]);
         for (told, client, written) in [
             (vec![], client(), "198.51.100.7"),
             (vec![], local, "192.0.2.2"),
@@ -205,6 +201,6 @@ mod tests {
     fn an_empty_request_id_is_none() {
         let mut headers = headers(&[("x-request-id", "")]);
         settle_request_id(&mut headers, &config(), || 7);
-        assert_eq!(headers[REQUEST_ID].len(), 36);
+        assert_eq!(headers[REQUEST_ID], "07000000-0000-4000-8000-000000000000");
     }
 }

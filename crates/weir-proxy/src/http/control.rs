@@ -9,6 +9,7 @@ use std::task::{Poll, Waker};
 use std::time::Instant;
 
 use http::Extensions;
+use weir_config::head::Client;
 
 use crate::io::line::Line;
 
@@ -22,6 +23,8 @@ pub struct Control {
     pub extensions: RefCell<Extensions>,
     /// The line to the client, where HTTP/1.1 is spoken.
     pub line: OnceCell<Arc<Line>>,
+    /// What the rules of heads look at of it.
+    pub client: OnceCell<Client>,
     /// How many requests have come.
     pub requests: Cell<u32>,
     /// When it was opened.

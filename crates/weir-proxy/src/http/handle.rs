@@ -30,11 +30,10 @@ pub async fn handle(
 ) -> Response<ResponseBody> {
     let (mut parts, incoming) = request.into_parts();
     let on_upgrade = parts.extensions.remove::<OnUpgrade>();
-    let client = client(&connection);
     let expects = parts.headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let exchange = Exchange::new(connection, Some(parts.version), !http.recording.logs.is_empty());
     let mut call = Call::new(http, exchange, control, parts.method.clone());
-    let (mut head, remote) = match read(&call, parts, &incoming, &client) {
+    let (mut head, remote) = match read(&call, parts, &incoming) {
         Ok(read) => read,
         Err((refusal, head)) => return Box::pin(refuse(call, refusal, *head, incoming)).await,
     };
@@ -52,13 +51,14 @@ pub async fn handle(
 
 /// What the rules of a head look at of a connection.
 fn client(connection: &ConnectionInfo) -> Client {
-    Client { remote: connection.remote, tls: connection.tls_version.is_some(), local_port: connection.local.port(), own: own_address() }
+    Client::new(connection.remote, connection.tls_version.is_some(), connection.local.port(), own_address())
 }
 
 /// Reads a head, as the library shows it and as it was heard.
-fn read(call: &Call, parts: Parts, body: &Incoming, client: &Client) -> Result<(Head, SocketAddr), (head::Refusal, Box<Head>)> {
+fn read(call: &Call, parts: Parts, body: &Incoming) -> Result<(Head, SocketAddr), (head::Refusal, Box<Head>)> {
     let mut heard = call.control.line.get().map(|line| line.heard());
     let raw = heard.as_mut().and_then(|heard| heard.head(parts.method.as_str(), follows(body)));
+    let client = call.control.client.get_or_init(|| client(&call.exchange.connection));
     head::read(parts, raw, &call.http.config, client, || fastrand::u128(..))
 }
 

@@ -29,6 +29,10 @@ impl HttpFilter for Cors {
 
     fn on_request(&self, call: &mut Call, place: &Place) -> Flow {
         let RouteAnswer::Route(found) = call.route() else { return Flow::Continue };
+        // As in Envoy, only requests that are sent on have a policy: redirects and direct responses have none.
+        if found.forward().is_none() {
+            return Flow::Continue;
+        }
         let found = found.clone();
         let verdict = {
             let request = call.exchange.request.borrow();

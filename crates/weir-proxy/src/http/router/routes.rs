@@ -93,7 +93,7 @@ impl Found {
     }
 
     /// How the request is sent on, if it is.
-    fn forward(&self) -> Option<&Forward> {
+    pub fn forward(&self) -> Option<&Forward> {
         match &self.route()?.action {
             Action::Forward(forward) => Some(forward),
             Action::Redirect(_) | Action::Respond(_) => None,
