@@ -208,6 +208,10 @@ impl Call {
         if unread {
             line.linger();
         }
+        if status != StatusCode::NOT_MODIFIED && self.method != Method::HEAD {
+            // Its body says how long it is: its head need not be searched for that.
+            return;
+        }
         let is_http11 = self.exchange.protocol == Some(Version::HTTP_11);
         match headers.get(header::CONTENT_LENGTH) {
             Some(length) if status == StatusCode::NOT_MODIFIED => {
