@@ -119,7 +119,7 @@ async fn forward(mut call: Call, found: &Found, route: &Route, to: &Forward) -> 
     if prepare::request(&call, found, route, to).is_err() {
         return call.reply(LocalReply::new(StatusCode::BAD_REQUEST, "")).await;
     }
-    if cluster.policy().discovery == Discovery::OfRequest {
+    if cluster.with_policy(|policy| policy.discovery == Discovery::OfRequest) {
         call.named = prepare::named(&call).await;
         if call.named.is_none() {
             return give_up(call, &cluster, &FailureKind::Unresolved.into()).await;
@@ -129,7 +129,7 @@ async fn forward(mut call: Call, found: &Found, route: &Route, to: &Forward) -> 
         call.exchange.detail("upgrade_failed");
         return call.reply(LocalReply::new(failure, "")).await;
     }
-    let by_hash = !to.hash.is_empty() && cluster.policy().lb.balance.is_by_hash();
+    let by_hash = !to.hash.is_empty() && cluster.with_policy(|policy| policy.lb.balance.is_by_hash());
     let cookies = if by_hash { prepare::hash(&mut call, to) } else { vec![] };
     let timeout = prepare::timeout(&call, to);
     let body = call.body.take().and_then(|inbound| ClientBody::new(inbound, to.retry.is_some(), call.exchange.clone()));
