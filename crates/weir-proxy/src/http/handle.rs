@@ -63,10 +63,11 @@ fn read(call: &Call, parts: Parts, body: &Incoming, client: &Client) -> Result<(
 }
 
 /// Takes a request through its filters, and then to the router, which is the last of them.
+/// All borrow the call: it is large, and moving it on from one to the next would cost more than some of them do.
 async fn pass(mut call: Call) -> Response<ResponseBody> {
     match filters::on_request(&mut call).await {
         Some(reply) => call.reply(reply).await,
-        None => router::route(call).await,
+        None => router::route(&mut call).await,
     }
 }
 
