@@ -154,11 +154,9 @@ impl Call {
 
     /// An answer, through the filters, with the headers that all answers get. The exchange ends with its body.
     pub(super) async fn finish(&mut self, response: Response<ResponseBody>) -> Response<ResponseBody> {
-        let response = self.pass_back(response).await;
-        match self.ending.take() {
-            Some(ending) => response.map(|body| body.with_ending(ending)),
-            None => response,
-        }
+        let mut response = self.pass_back(response).await;
+        response.body_mut().end(self.ending.take());
+        response
     }
 
     /// The same, but the exchange ends with something else.

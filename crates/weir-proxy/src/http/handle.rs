@@ -44,7 +44,7 @@ pub async fn handle(
     call.exchange.passes_trailers.set(!call.exchange.is_http1() || call.http.config.trailers);
     call.exchange.remote.set(remote);
     call.grpc = head.is_grpc();
-    call.exchange.request.replace(head);
+    *call.exchange.request.borrow_mut() = head;
     (call.body, call.on_upgrade) = (Some(Inbound::new(incoming)), on_upgrade);
     // A connection holds room for what this function is while it is idle, too: all that comes now is apart.
     Box::pin(pass(call)).await

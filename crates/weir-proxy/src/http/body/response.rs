@@ -55,9 +55,8 @@ impl ResponseBody {
     }
 
     /// Ends the exchange with this body.
-    pub fn with_ending(mut self, ending: Ending) -> Self {
-        self.ending = Some(ending);
-        self
+    pub fn end(&mut self, ending: Option<Ending>) {
+        self.ending = ending;
     }
 
     /// Whether nothing follows the head.
