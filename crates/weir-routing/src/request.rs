@@ -1,9 +1,12 @@
 //! What routing looks at in a request.
 
-use http::HeaderMap;
 use http::header::{CONTENT_TYPE, COOKIE};
+use http::{HeaderMap, HeaderName};
 
 use crate::grpc;
+
+// A name that is read already: each request is asked for it.
+static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// A request's head, borrowed from wherever it lives.
 #[derive(Debug, Clone, Copy)]
@@ -68,7 +71,7 @@ pub fn told_scheme(headers: &HeaderMap, edge: bool, trusted_hops: u32) -> Option
     if edge && trusted_hops == 0 {
         return None;
     }
-    known_scheme(headers.get("x-forwarded-proto")?.as_bytes())
+    known_scheme(headers.get(&FORWARDED_PROTO)?.as_bytes())
 }
 
 /// The scheme of HTTP that a text is, in whatever case.

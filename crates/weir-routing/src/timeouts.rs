@@ -65,6 +65,11 @@ impl Timeouts {
         self.grpc_answer.is_some()
     }
 
+    /// Whether the client's `grpc-timeout` may limit the stream.
+    pub fn limits_stream_by_grpc(&self) -> bool {
+        self.grpc_stream.is_some()
+    }
+
     /// How long the stream may last in all if the client asked for so much; `listener` is the listener's own limit.
     pub fn stream(&self, asked: Option<Duration>, listener: Option<Duration>) -> Option<Duration> {
         let Some((GrpcLimit { max, offset }, asked)) = self.grpc_stream.zip(asked) else {

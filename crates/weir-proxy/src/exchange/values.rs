@@ -12,6 +12,10 @@ use weir_routing::template::{AddressPart, Field, GrpcStatusForm, Message, Operat
 
 use super::record::Exchange;
 
+// Names that are read already: each line of a log may ask for them.
+static ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
+static REQUEST_ID: Field = Field::Header(HeaderName::from_static("x-request-id"));
+
 impl Exchange {
     fn since_start(&self, instant: Option<Instant>) -> Option<u128> {
         instant.map(|instant| instant.duration_since(self.start).as_millis())
@@ -35,7 +39,7 @@ impl Exchange {
     /// The path of the request, or what it was before a route changed it.
     fn path(&self, query: bool, source: PathSource, out: &mut Vec<u8>) -> bool {
         let request = self.request.borrow();
-        let original = || request.headers.get("x-envoy-original-path").and_then(|value| value.to_str().ok());
+        let original = || request.headers.get(&ORIGINAL_PATH).and_then(|value| value.to_str().ok());
         let path = match source {
             PathSource::Current => Some(request.path.as_str()),
             PathSource::Original => original(),
@@ -232,7 +236,7 @@ impl Values for Exchange {
                 optional(matched.as_ref().and_then(|matched| matched.route()).map(|route| &*route.name), out)
             }
             Operator::Hostname => optional(Some(hostname()), out),
-            Operator::StreamId => self.request_field(&Field::Header(HeaderName::from_static("x-request-id")), out),
+            Operator::StreamId => self.request_field(&REQUEST_ID, out),
             Operator::ConnectionId => number(Some(self.connection.id), out),
             Operator::DownstreamTlsVersion => optional(self.connection.tls_version, out),
             Operator::DownstreamPeerUriSan | Operator::DownstreamPeerSubject => false,

@@ -30,7 +30,8 @@ use crate::upstream::cluster::LbContext;
 pub(super) struct Call {
     pub(super) http: Rc<HttpRuntime>,
     pub(super) exchange: Rc<Exchange>,
-    pub(super) ending: Ending,
+    /// Its end, until the answer has been given, which ends it.
+    pub(super) ending: Option<Ending>,
     /// The client's connection.
     pub(super) control: Rc<Control>,
     /// What follows the head, until it is sent on.
@@ -66,7 +67,7 @@ impl Call {
     /// A request whose head is not read yet.
     pub(super) fn new(http: Rc<HttpRuntime>, exchange: Exchange, control: Rc<Control>, method: Method) -> Self {
         let exchange = Rc::new(exchange);
-        let ending = Ending::new(exchange.clone(), http.recording.clone());
+        let ending = Some(Ending::new(exchange.clone(), http.recording.clone()));
         Self {
             http,
             exchange,
@@ -115,7 +116,7 @@ impl Call {
     }
 
     /// An answer of ours. Filters see it as they see an instance's.
-    pub(super) async fn reply(self, mut reply: LocalReply) -> Response<ResponseBody> {
+    pub(super) async fn reply(&mut self, mut reply: LocalReply) -> Response<ResponseBody> {
         self.exchange.code.set(reply.status.as_u16());
         let changes_headers = reply.changes_headers;
         if let Some(replies) = &self.http.config.local_replies {
@@ -146,15 +147,16 @@ impl Call {
         self.exchange.flag(told.flag);
         self.exchange.detail(told.details);
         if let FailureKind::ClientGone = failure.kind {
-            self.ending.client_is_gone();
+            self.ending.iter_mut().for_each(Ending::client_is_gone);
         }
         LocalReply::new(told.status, told.body)
     }
 
     /// An answer, through the filters, with the headers that all answers get. The exchange ends with its body.
-    pub(super) async fn finish(mut self, response: Response<ResponseBody>) -> Response<ResponseBody> {
-        let response = self.pass_back(response).await;
-        response.map(|body| body.with_ending(self.ending))
+    pub(super) async fn finish(&mut self, response: Response<ResponseBody>) -> Response<ResponseBody> {
+        let mut response = self.pass_back(response).await;
+        response.body_mut().end(self.ending.take());
+        response
     }
 
     /// The same, but the exchange ends with something else.
@@ -207,6 +209,10 @@ impl Call {
         let Some(line) = self.control.line.get() else { return };
         if unread {
             line.linger();
+        }
+        if status != StatusCode::NOT_MODIFIED && self.method != Method::HEAD {
+            // Its body says how long it is: its head need not be searched for that.
+            return;
         }
         let is_http11 = self.exchange.protocol == Some(Version::HTTP_11);
         match headers.get(header::CONTENT_LENGTH) {

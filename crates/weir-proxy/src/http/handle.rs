@@ -43,7 +43,7 @@ pub async fn handle(
     call.exchange.passes_trailers.set(!call.exchange.is_http1() || call.http.config.trailers);
     call.exchange.remote.set(remote);
     call.grpc = head.is_grpc();
-    call.exchange.request.replace(head);
+    *call.exchange.request.borrow_mut() = head;
     (call.body, call.on_upgrade) = (Some(Inbound::new(incoming)), on_upgrade);
     // A connection holds room for what this function is while it is idle, too: all that comes now is apart.
     Box::pin(pass(call)).await
@@ -63,10 +63,11 @@ fn read(call: &Call, parts: Parts, body: &Incoming) -> Result<(Head, SocketAddr)
 }
 
 /// Takes a request through its filters, and then to the router, which is the last of them.
+/// All borrow the call: it is large, and moving it on from one to the next would cost more than some of them do.
 async fn pass(mut call: Call) -> Response<ResponseBody> {
     match filters::on_request(&mut call).await {
         Some(reply) => call.reply(reply).await,
-        None => router::route(call).await,
+        None => router::route(&mut call).await,
     }
 }
 

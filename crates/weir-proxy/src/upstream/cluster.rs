@@ -113,6 +113,11 @@ impl ClusterRuntime {
         self.current.borrow().policy.clone()
     }
 
+    /// Looks at what does not depend on the instances, for a moment: nothing is counted for that.
+    pub fn with_policy<R>(&self, read: impl FnOnce(&ClusterPolicy) -> R) -> R {
+        read(&self.current.borrow().policy)
+    }
+
     /// Takes one of what the cluster limits; `None` where there is no limit.
     ///
     /// # Errors
@@ -225,9 +230,9 @@ impl ClusterRuntime {
     /// Takes note of an answer by which an instance says that it is to be left out at once, if its health is checked:
     /// <https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/health_checking#passive-health-checking>.
     pub fn heed(&self, host: &Host, answer: &http::HeaderMap) {
-        const FAIL: http::HeaderName = http::HeaderName::from_static("x-envoy-immediate-health-check-fail");
+        static FAIL: http::HeaderName = http::HeaderName::from_static("x-envoy-immediate-health-check-fail");
         let current = self.current.borrow();
-        if current.policy.health_check.is_none() || !host.is_checked() || !answer.contains_key(FAIL) {
+        if current.policy.health_check.is_none() || !host.is_checked() || !answer.contains_key(&FAIL) {
             return;
         }
         let stats = &current.stats.health_checks;

@@ -12,17 +12,26 @@ use crate::exchange::failure::{Failure, FailureKind};
 
 /// Frames a request of HTTP/1.1 by its body.
 pub fn frame_request(method: &Method, headers: &mut HeaderMap, body: &RequestBody) {
-    headers.remove(header::TRANSFER_ENCODING);
+    let (mut said, mut coded) = (false, false);
+    // Most requests say neither: one look at each name costs less than a search for both.
+    for name in headers.keys() {
+        match *name {
+            header::CONTENT_LENGTH => said = true,
+            header::TRANSFER_ENCODING => coded = true,
+            _ => {}
+        }
+    }
+    if coded {
+        headers.remove(header::TRANSFER_ENCODING);
+    }
     if body.is_end_stream() {
         // Who takes a request that usually has a body expects to be told that nothing follows (RFC 9110, 8.6).
-        let said = headers.contains_key(header::CONTENT_LENGTH);
         if said || !matches!(*method, Method::GET | Method::HEAD | Method::DELETE | Method::TRACE | Method::CONNECT) {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         return;
     }
     // A length that a filter, or the client's connection as its head asked, has taken away is not said again.
-    let said = headers.contains_key(header::CONTENT_LENGTH);
     match body.size_hint().exact().filter(|_| said) {
         Some(length) => drop(headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length))),
         None => {
@@ -55,21 +64,27 @@ pub fn is_too_large(headers: &HeaderMap, limit: usize) -> bool {
 /// If it is not: its connection must not be used again.
 pub fn check_answer(version: Version, status: StatusCode, headers: &HeaderMap) -> Result<(), Failure> {
     let doubtful = || Failure::after_sending(FailureKind::Protocol);
-    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
-    let length = lengths.next();
-    if lengths.next().is_some() || length.is_some_and(|length| !is_number(length)) {
+    let (mut length, mut coding) = (None, None);
+    // An answer has few headers: one look at each costs less than a search for each of these.
+    for (name, value) in headers {
+        let said = match *name {
+            header::CONTENT_LENGTH => &mut length,
+            header::TRANSFER_ENCODING => &mut coding,
+            _ => continue,
+        };
+        if said.replace(value).is_some() {
+            return Err(doubtful());
+        }
+    }
+    if length.is_some_and(|length| !is_number(length)) {
         return Err(doubtful());
     }
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    if status == StatusCode::NO_CONTENT && (length.is_some_and(|length| length != "0") || headers.contains_key(header::TRANSFER_ENCODING)) {
+    if status == StatusCode::NO_CONTENT && (length.is_some_and(|length| length != "0") || coding.is_some()) {
         return Err(doubtful());
     }
-    let Some(coding) = codings.next() else { return Ok(()) };
+    let Some(coding) = coding else { return Ok(()) };
     let is_chunked = version < Version::HTTP_2 && coding.as_bytes().eq_ignore_ascii_case(b"chunked");
-    if !is_chunked || codings.next().is_some() || length.is_some() {
-        return Err(doubtful());
-    }
-    Ok(())
+    if is_chunked && length.is_none() { Ok(()) } else { Err(doubtful()) }
 }
 
 fn is_number(value: &HeaderValue) -> bool {

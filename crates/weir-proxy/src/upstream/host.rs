@@ -167,9 +167,7 @@ impl HostRuntime {
         }
         connection.idle_since = Instant::now();
         let limited = connection.permit.is_some();
-        if self.pools.idle() < MAX_IDLE {
-            self.pools.of(&connection.key).idle.borrow_mut().push(connection);
-        }
+        self.pools.keep(connection, MAX_IDLE);
         if limited {
             self.freed.notify_one();
         }

@@ -130,25 +130,29 @@ impl Http1Connection {
     ///
     /// # Errors
     /// If the connection ends before the answer begins.
-    pub async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
+    pub fn send(&mut self, request: Request<RequestBody>) -> impl Future<Output = Result<Response<Incoming>, SendError>> {
         self.requests += 1;
         self.counted.begin();
         let before = self.socket.passed();
-        let mut answer = pin!(self.sender.try_send_request(request));
-        let driver = &mut self.driver;
-        let closed = &mut self.closed;
-        let result = poll_fn(|cx| {
-            if !*closed {
-                *closed = Pin::new(&mut *driver).poll(cx).is_ready();
-            }
-            // Only the driver can make progress, and it knows whom to wake.
-            answer.as_mut().poll(&mut Context::from_waker(Waker::noop()))
-        });
-        result.await.map_err(|mut failed| {
-            let (read, written) = self.socket.passed();
-            let unsent = failed.take_message().is_some() || written == before.1;
-            SendError { error: failed.into_error(), unsent, begun: read != before.0 }
-        })
+        // The library takes the request at once: it is large, and is not to be carried along by one future after the other.
+        let answer = self.sender.try_send_request(request);
+        async move {
+            let mut answer = pin!(answer);
+            let driver = &mut self.driver;
+            let closed = &mut self.closed;
+            let result = poll_fn(|cx| {
+                if !*closed {
+                    *closed = Pin::new(&mut *driver).poll(cx).is_ready();
+                }
+                // Only the driver can make progress, and it knows whom to wake.
+                answer.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+            });
+            result.await.map_err(|mut failed| {
+                let (read, written) = self.socket.passed();
+                let unsent = failed.take_message().is_some() || written == before.1;
+                SendError { error: failed.into_error(), unsent, begun: read != before.0 }
+            })
+        }
     }
 
     /// The socket, once the answer has agreed to another protocol; what was read behind the answer comes first. As long as bytes

@@ -90,8 +90,21 @@ impl Pools {
         pool
     }
 
+    /// Keeps a connection for later, unless so many are kept that `most` is reached.
+    pub(super) fn keep(&self, connection: Box<Http1Connection>, most: usize) {
+        if self.idle() >= most {
+            return;
+        }
+        // As a rule there is one pool, and it is this connection's: each answer ends with this.
+        match &**self.0.borrow() {
+            [only] if only.key == connection.key => return only.idle.borrow_mut().push(connection),
+            _ => {}
+        }
+        self.of(&connection.key).idle.borrow_mut().push(connection);
+    }
+
     /// How many connections are kept without use.
-    pub(super) fn idle(&self) -> usize {
+    fn idle(&self) -> usize {
         self.0.borrow().iter().map(|pool| pool.idle.borrow().len()).sum()
     }
 

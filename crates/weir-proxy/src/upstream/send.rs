@@ -2,6 +2,7 @@
 //! request, then the head of the answer. Requests, their copies, retries and changes of protocol all take it.
 
 use std::cell::RefCell;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,7 +12,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::sync::Notify;
 use weir_config::circuit_breakers::Resource;
-use weir_config::cluster::UpstreamProtocol;
+use weir_config::cluster::{ClusterPolicy, UpstreamProtocol};
 use weir_config::head::Head;
 
 use super::body::{ClientBody, Origin, RequestBody};
@@ -105,17 +106,7 @@ impl Outgoing<'_> {
 
     /// Sends it by what the instance speaks; where both are offered, that is known when the handshake has agreed on one.
     async fn send_by_any(&self) -> Result<Reached, Failure> {
-        let policy = self.cluster.policy();
-        let tls = self.target.tls();
-        let offer = match policy.protocol {
-            UpstreamProtocol::Http2 => Offer::Http2,
-            UpstreamProtocol::Same if self.client == Some(Version::HTTP_2) => Offer::Http2,
-            // To another protocol one changes from HTTP/1.1.
-            UpstreamProtocol::Negotiated if tls.is_some() && self.head.borrow().upgrade.is_none() => Offer::Either,
-            UpstreamProtocol::Same | UpstreamProtocol::Http1 | UpstreamProtocol::Negotiated => Offer::Http1,
-        };
-        let own_name = self.target.host.hostname.as_ref();
-        let key = TransportKey::of_request(tls.as_ref(), offer, own_name, &policy.host_names, &self.head.borrow());
+        let (key, offer) = self.cluster.with_policy(|policy| self.way(policy));
         let mut http2 = offer == Offer::Http2 || offer == Offer::Either && !self.target.agreed_on_http1(&key);
         for _ in 0..AGREEMENTS {
             let tried = if http2 { self.http2(&key, offer).await? } else { self.http1(&key, offer).await? };
@@ -125,6 +116,20 @@ impl Outgoing<'_> {
             }
         }
         Err(FailureKind::Protocol.into())
+    }
+
+    /// The connection that it needs, and what is offered where one is opened.
+    fn way(&self, policy: &ClusterPolicy) -> (TransportKey, Offer) {
+        let tls = self.target.tls();
+        let offer = match policy.protocol {
+            UpstreamProtocol::Http2 => Offer::Http2,
+            UpstreamProtocol::Same if self.client == Some(Version::HTTP_2) => Offer::Http2,
+            // To another protocol one changes from HTTP/1.1.
+            UpstreamProtocol::Negotiated if tls.is_some() && self.head.borrow().upgrade.is_none() => Offer::Either,
+            UpstreamProtocol::Same | UpstreamProtocol::Http1 | UpstreamProtocol::Negotiated => Offer::Http1,
+        };
+        let own_name = self.target.host.hostname.as_ref();
+        (TransportKey::of_request(tls.as_ref(), offer, own_name, &policy.host_names, &self.head.borrow()), offer)
     }
 
     fn note_local(&self, local: std::net::SocketAddr) {
@@ -148,10 +153,16 @@ impl Outgoing<'_> {
             let sent = Instant::now();
             let mut request = self.http1_request();
             let interim = self.pass_interim(&mut request);
-            match self.limits.hold(self.body.client(), connection.send(request)).await? {
+            let answered = {
+                // It stays where it is, and what limits it but points to it.
+                let answer = pin!(connection.send(request));
+                self.limits.hold(self.body.client(), answer).await?
+            };
+            match answered {
                 Ok(response) => {
                     let checked = framing::check_answer(response.version(), response.status(), response.headers());
-                    let too_large = framing::is_too_large(response.headers(), self.cluster.policy().http1.max_header_bytes);
+                    let too_large =
+                        self.cluster.with_policy(|policy| framing::is_too_large(response.headers(), policy.http1.max_header_bytes));
                     let checked = checked.and_then(|()| {
                         let good = !too_large && interim.as_ref().is_none_or(|interim| interim.is_good());
                         if good { Ok(()) } else { Err(Failure::after_sending(FailureKind::Protocol)) }
@@ -239,31 +250,31 @@ impl Outgoing<'_> {
 
     fn http1_request(&self) -> Request<RequestBody> {
         let head = self.head.borrow();
-        let mut request = Request::new(self.body.next());
-        *request.method_mut() = head.method.clone();
-        *request.headers_mut() = head.headers.clone();
-        *request.uri_mut() = Uri::from(head.path.clone());
-        let mut headers = std::mem::take(request.headers_mut());
-        if head.upgrade.is_some() && !request.body().is_end_stream() {
+        let mut headers = head.headers.clone();
+        let mut body = self.body.next();
+        if head.upgrade.is_some() && !body.is_end_stream() {
             // What follows it is for the other protocol: the instance gets it when it has agreed, which nobody does who gets a body.
-            let length = request.body().size_hint().exact();
-            *request.body_mut() = RequestBody::withheld(length);
+            body = RequestBody::withheld(body.size_hint().exact());
         }
-        framing::frame_request(&head.method, &mut headers, request.body());
+        framing::frame_request(&head.method, &mut headers, &body);
         if head.upgrade.is_some() && !head.headers.contains_key(http::header::CONTENT_LENGTH) {
             headers.remove(http::header::CONTENT_LENGTH);
         }
-        if !self.cluster.policy().http1.trailers {
-            request.body_mut().drop_trailers();
-        }
-        if !head.letter_case.is_empty() {
-            *request.extensions_mut() = head.letter_case.clone();
+        if !self.cluster.with_policy(|policy| policy.http1.trailers) {
+            body.drop_trailers();
         }
         if let Some(protocol) = &head.upgrade {
             headers.entry(http::header::CONNECTION).or_insert_with(|| http::HeaderValue::from_static("Upgrade"));
             headers.insert(http::header::UPGRADE, protocol.clone());
         }
+        // All is made before the request is, so that each is moved once.
+        let mut request = Request::new(body);
+        *request.method_mut() = head.method.clone();
+        *request.uri_mut() = Uri::from(head.path.clone());
         *request.headers_mut() = headers;
+        if !head.letter_case.is_empty() {
+            *request.extensions_mut() = head.letter_case.clone();
+        }
         request
     }
 

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use http_body::{Body, Frame, SizeHint};
 use weir_config::head::trailers;
 
@@ -16,6 +16,8 @@ use crate::exchange::{Ending, Exchange};
 use crate::upstream::body::UpstreamBody;
 use crate::upstream::body::answer::BrokenOff;
 use crate::upstream::body::step::{BodyStep, Steps};
+
+static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// The body of an answer.
 pub struct ResponseBody {
@@ -53,9 +55,8 @@ impl ResponseBody {
     }
 
     /// Ends the exchange with this body.
-    pub fn with_ending(mut self, ending: Ending) -> Self {
-        self.ending = Some(ending);
-        self
+    pub fn end(&mut self, ending: Option<Ending>) {
+        self.ending = ending;
     }
 
     /// Whether nothing follows the head.
@@ -194,7 +195,7 @@ fn note(frame: &Option<Result<Frame<Bytes>, BrokenOff>>, ending: &mut Ending) {
         Some(Ok(frame)) => {
             let length = frame.data_ref().map_or(0, Bytes::len) as u64;
             exchange.bytes_sent.set(exchange.bytes_sent.get() + length);
-            if let Some(status) = frame.trailers_ref().and_then(|trailers| trailers.get("grpc-status")) {
+            if let Some(status) = frame.trailers_ref().and_then(|trailers| trailers.get(&GRPC_STATUS)) {
                 exchange.grpc_status.set(status.to_str().ok().and_then(|status| status.parse().ok()));
             }
         }

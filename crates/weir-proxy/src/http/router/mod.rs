@@ -48,7 +48,7 @@ static HOP_BY_HOP: [HeaderName; 5] = [
 const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 
 /// Answers a request that has passed all other filters.
-pub(super) async fn route(mut call: Call) -> Response<ResponseBody> {
+pub(super) async fn route(call: &mut Call) -> Response<ResponseBody> {
     let found = match call.route() {
         RouteAnswer::Nowhere => {
             note_no_route(&call.exchange);
@@ -69,7 +69,7 @@ pub(super) async fn route(mut call: Call) -> Response<ResponseBody> {
             let mut reply = LocalReply::new(status, Bytes::copy_from_slice(&direct.body));
             if status == StatusCode::CREATED || status.is_redirection() {
                 // RFC 9110, 10.2.2. The route may say another place.
-                reply.headers.extend(own_location(&call));
+                reply.headers.extend(own_location(call));
             }
             call.reply(reply).await
         }
@@ -97,13 +97,13 @@ fn own_location(call: &Call) -> Option<(HeaderName, HeaderValue)> {
     Some((header::LOCATION, HeaderValue::try_from(location).ok()?))
 }
 
-async fn redirect_to_https(call: Call) -> Response<ResponseBody> {
+async fn redirect_to_https(call: &mut Call) -> Response<ResponseBody> {
     call.exchange.detail("direct_response");
     let location = rewrite::to_https(&call.exchange.request.borrow().for_routing());
     redirect(call, 301, &location).await
 }
 
-async fn redirect(call: Call, status: u16, location: &str) -> Response<ResponseBody> {
+async fn redirect(call: &mut Call, status: u16, location: &str) -> Response<ResponseBody> {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::MOVED_PERMANENTLY);
     match HeaderValue::from_str(location) {
         Ok(location) => call.reply(LocalReply::new(status, Bytes::new()).with(header::LOCATION, location)).await,
@@ -113,32 +113,32 @@ async fn redirect(call: Call, status: u16, location: &str) -> Response<ResponseB
 }
 
 /// Sends a request on.
-async fn forward(mut call: Call, found: &Found, route: &Route, to: &Forward) -> Response<ResponseBody> {
-    let Some(cluster) = prepare::cluster(&call, found, to) else { return no_cluster(call, to).await };
+async fn forward(call: &mut Call, found: &Found, route: &Route, to: &Forward) -> Response<ResponseBody> {
+    let Some(cluster) = prepare::cluster(call, found, to) else { return no_cluster(call, to).await };
     call.exchange.cluster.replace(Some(cluster.destination()));
-    if prepare::request(&call, found, route, to).is_err() {
+    if prepare::request(call, found, route, to).is_err() {
         return call.reply(LocalReply::new(StatusCode::BAD_REQUEST, "")).await;
     }
-    if cluster.policy().discovery == Discovery::OfRequest {
-        call.named = prepare::named(&call).await;
+    if cluster.with_policy(|policy| policy.discovery == Discovery::OfRequest) {
+        call.named = prepare::named(call).await;
         if call.named.is_none() {
             return give_up(call, &cluster, &FailureKind::Unresolved.into()).await;
         }
     }
-    if let Err(failure) = upgrade::check(&call, &cluster) {
+    if let Err(failure) = upgrade::check(call, &cluster) {
         call.exchange.detail("upgrade_failed");
         return call.reply(LocalReply::new(failure, "")).await;
     }
-    let by_hash = !to.hash.is_empty() && cluster.policy().lb.balance.is_by_hash();
-    let cookies = if by_hash { prepare::hash(&mut call, to) } else { vec![] };
-    let timeout = prepare::timeout(&call, to);
+    let by_hash = !to.hash.is_empty() && cluster.with_policy(|policy| policy.lb.balance.is_by_hash());
+    let cookies = if by_hash { prepare::hash(call, to) } else { vec![] };
+    let timeout = prepare::timeout(call, to);
     let body = call.body.take().and_then(|inbound| ClientBody::new(inbound, to.retry.is_some(), call.exchange.clone()));
     if !to.mirrors.is_empty() {
-        mirror::mirror(&call, found, to, body.as_ref());
+        mirror::mirror(call, found, to, body.as_ref());
     }
-    let duration = prepare::stream_limit(&call, to, call.http.config.max_stream_duration);
+    let duration = prepare::stream_limit(call, to, call.http.config.max_stream_duration);
     let mut expiry = TimeLimits::new(timeout, duration, to, &call.http.config).watch(&call.exchange, body.as_ref());
-    let attempts = attempts(&call, &cluster, found, to, timeout, body.as_ref());
+    let attempts = attempts(call, &cluster, found, to, timeout, body.as_ref());
     let result = match &mut expiry {
         None => attempts.await,
         Some(expiry) => tokio::select! {
@@ -154,7 +154,7 @@ async fn forward(mut call: Call, found: &Found, route: &Route, to: &Forward) -> 
         }
         Err(failure) => {
             if matches!(failure.kind, FailureKind::Expired(Expired::Timeout)) {
-                attempt::report(&call, &cluster, &failure);
+                attempt::report(call, &cluster, &failure);
             }
             give_up(call, &cluster, &failure).await
         }
@@ -244,7 +244,7 @@ fn tell_attempts(call: &Call, headers: &mut HeaderMap) {
 
 /// Passes on an instance's answer.
 async fn pass_on(
-    call: Call,
+    call: &mut Call,
     cluster: &Rc<ClusterRuntime>,
     answer: Answer,
     expiry: Option<Expiry>,
@@ -268,7 +268,7 @@ async fn pass_on(
     if !call.http.config.router.suppress_envoy_headers {
         parts.headers.insert(SERVICE_TIME, HeaderValue::from(sent.elapsed().as_millis() as u64));
     }
-    tell_attempts(&call, &mut parts.headers);
+    tell_attempts(call, &mut parts.headers);
     call.change_response_headers(&mut parts.headers);
     for cookie in cookies {
         parts.headers.append(header::SET_COOKIE, cookie);
@@ -300,7 +300,7 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-async fn no_cluster(call: Call, to: &Forward) -> Response<ResponseBody> {
+async fn no_cluster(call: &mut Call, to: &Forward) -> Response<ResponseBody> {
     call.exchange.flag(ResponseFlags::NO_CLUSTER);
     call.exchange.detail("cluster_not_found");
     let status = StatusCode::from_u16(to.not_found_status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
@@ -308,7 +308,7 @@ async fn no_cluster(call: Call, to: &Forward) -> Response<ResponseBody> {
 }
 
 /// The answer where no instance gave one.
-async fn give_up(mut call: Call, cluster: &Rc<ClusterRuntime>, failure: &Failure) -> Response<ResponseBody> {
+async fn give_up(call: &mut Call, cluster: &Rc<ClusterRuntime>, failure: &Failure) -> Response<ResponseBody> {
     if let FailureKind::Connect(error) = &failure.kind {
         call.exchange.transport_failure.replace(Some(error.logged()));
     }
@@ -320,7 +320,7 @@ async fn give_up(mut call: Call, cluster: &Rc<ClusterRuntime>, failure: &Failure
         }
         stats.statuses.count(reply.status.as_u16());
     });
-    tell_attempts(&call, &mut reply.headers);
+    tell_attempts(call, &mut reply.headers);
     let reply = match failure.kind {
         FailureKind::Overflow if !call.http.config.router.suppress_envoy_headers => {
             reply.with(OVERLOADED, HeaderValue::from_static("true"))

@@ -21,7 +21,7 @@ const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path
 const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 /// gRPC's notation has eight digits.
 const GRPC_TIMEOUT_MAX: u64 = 99_999_999;
-const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// The cluster of a route, if it exists; where it has several, the one that was chosen.
 pub(super) fn cluster(call: &Call, found: &Found, to: &Forward) -> Option<Rc<ClusterRuntime>> {
@@ -108,11 +108,14 @@ fn rewrite_host(to: &Forward, head: &mut Head) {
 
 /// How long the answer may take in all; tells the instance, too.
 pub(super) fn timeout(call: &Call, to: &Forward) -> Option<Duration> {
-    let (is_grpc, asked) = {
+    let timeout = if to.timeouts.tells_grpc() {
         let request = call.exchange.request.borrow();
-        (request.is_grpc(), grpc_timeout(&request.headers))
+        let is_grpc = request.is_grpc();
+        to.timeouts.answer(is_grpc, if is_grpc { grpc_timeout(&request.headers) } else { None })
+    } else {
+        // Whatever a call asks for: its head need not be searched for it.
+        to.timeouts.usual()
     };
-    let timeout = to.timeouts.answer(is_grpc, asked);
     tell_timeout(call, to, timeout, Duration::ZERO);
     timeout
 }
@@ -135,19 +138,23 @@ pub(super) fn tell_timeout(call: &Call, to: &Forward, timeout: Option<Duration>,
         && request.is_grpc()
         && let Ok(told) = HeaderValue::from_str(&format!("{}m", expected.min(GRPC_TIMEOUT_MAX)))
     {
-        request.headers.insert(GRPC_TIMEOUT, told);
+        request.headers.insert(&GRPC_TIMEOUT, told);
     }
 }
 
 /// How long the stream may last in all; where the client's deadline decides, the instance is told what became of it.
 pub(super) fn stream_limit(call: &Call, to: &Forward, listener: Option<Duration>) -> Option<Duration> {
+    if !to.timeouts.limits_stream_by_grpc() && to.timeouts.stream(None, listener).is_none() {
+        // Nothing that a call asks for makes a limit of it: its head need not be searched for that.
+        return None;
+    }
     let mut request = call.exchange.request.borrow_mut();
     let asked = grpc_timeout(&request.headers);
     let limit = to.timeouts.stream(asked, listener);
     if let (Some(_), Some(limit)) = (asked, limit)
         && let Ok(told) = HeaderValue::from_str(&format!("{}m", (limit.as_millis() as u64).min(GRPC_TIMEOUT_MAX)))
     {
-        request.headers.insert(GRPC_TIMEOUT, told);
+        request.headers.insert(&GRPC_TIMEOUT, told);
     }
     limit
 }
@@ -155,7 +162,7 @@ pub(super) fn stream_limit(call: &Call, to: &Forward, listener: Option<Duration>
 /// The client's deadline, in gRPC's notation: up to eight digits and a unit
 /// (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>).
 fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(GRPC_TIMEOUT)?.to_str().ok()?;
+    let text = headers.get(&GRPC_TIMEOUT)?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let number: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
     Some(match unit {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
 use weir_routing::retry::{RetryOn, RetryPolicy};
 
@@ -38,7 +38,12 @@ pub(super) struct Retries<'p> {
 
 /// The gRPC status in the head of an answer, which is there if the answer has no body.
 pub(super) fn grpc_status(headers: &HeaderMap) -> Option<u32> {
-    headers.get(&GRPC_STATUS)?.to_str().ok()?.parse().ok()
+    first(headers, &GRPC_STATUS)?.to_str().ok()?.parse().ok()
+}
+
+/// The first value of a header that most answers do not have. They have few headers: comparing names costs less than hashing one.
+fn first<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue> {
+    headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
 }
 
 impl<'p> Retries<'p> {
@@ -118,7 +123,7 @@ fn wants_retry(policy: &RetryPolicy, result: &Result<Answer, Failure>) -> bool {
         Ok(answer) => {
             let headers = answer.response.headers();
             // Another proxy refused it for its limit: this word alone counts.
-            if headers.contains_key(&RATE_LIMITED) {
+            if first(headers, &RATE_LIMITED).is_some() {
                 return on.has(RetryOn::ENVOY_RATELIMITED);
             }
             let status = answer.response.status().as_u16();

@@ -31,21 +31,21 @@ pub(super) fn check(call: &Call, cluster: &ClusterRuntime) -> Result<(), StatusC
 }
 
 /// The answer of an instance that speaks of success and does not change: what follows its head is for nobody.
-pub(super) async fn pass_over(call: Call, mut answer: Parts) -> Response<ResponseBody> {
+pub(super) async fn pass_over(call: &mut Call, mut answer: Parts) -> Response<ResponseBody> {
     answer.headers.remove(header::CONTENT_LENGTH);
     call.finish(Response::from_parts(answer, ResponseBody::local(Bytes::new()))).await
 }
 
 /// Passes bytes, now that the instance has agreed.
-pub(super) async fn switch(mut call: Call, answer: Response<()>, origin: Origin, busy: BusyGuard) -> Response<ResponseBody> {
+pub(super) async fn switch(call: &mut Call, answer: Response<()>, origin: Origin, busy: BusyGuard) -> Response<ResponseBody> {
     let (on_upgrade, control) = (call.on_upgrade.take(), call.control.clone());
     let open = call.http.clusters.shared.connections.enter();
     let response = call.pass_back(answer.map(|()| ResponseBody::local(Bytes::new()))).await;
-    let mut ending = call.ending;
+    let ending = call.ending.take();
     // The connection's own task ends here: who waits for open connections is to wait for this one.
     tokio::task::spawn_local(async move {
         let (_open, _busy) = (open, busy);
-        let (Origin::Http1(Some(connection), _), Some(on_upgrade)) = (origin, on_upgrade) else { return };
+        let (Origin::Http1(Some(connection), _), Some(on_upgrade), Some(mut ending)) = (origin, on_upgrade, ending) else { return };
         let exchange = ending.exchange.clone();
         let relayed = async {
             let (upstream, still_open) = connection.into_stream().await;
