@@ -65,6 +65,10 @@ fn read(call: &Call, parts: Parts, body: &Incoming) -> Result<(Head, SocketAddr)
 /// Takes a request through its filters, and then to the router, which is the last of them.
 /// All borrow the call: it is large, and moving it on from one to the next would cost more than some of them do.
 async fn pass(mut call: Call) -> Response<ResponseBody> {
+    if router::upgrade::is_refused(&mut call) {
+        call.exchange.detail("upgrade_failed");
+        return call.reply(LocalReply::new(StatusCode::FORBIDDEN, "")).await;
+    }
     match filters::on_request(&mut call).await {
         Some(reply) => call.reply(reply).await,
         None => router::route(&mut call).await,

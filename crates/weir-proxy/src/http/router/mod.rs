@@ -7,7 +7,7 @@ mod mirror;
 mod prepare;
 mod retry;
 pub mod routes;
-mod upgrade;
+pub(super) mod upgrade;
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};

@@ -15,16 +15,23 @@ use crate::upstream::body::Origin;
 use crate::upstream::cluster::ClusterRuntime;
 use crate::upstream::host::BusyGuard;
 
-/// Whether a request that asks for a change of protocol may be sent on, if it does.
+/// Whether a request asks for a change of protocol that neither its route nor the listener allows. Envoy asks that first, so that
+/// also who would get a redirect, or has no route, is refused.
+pub(in crate::http) fn is_refused(call: &mut Call) -> bool {
+    let Some(protocol) = call.exchange.request.borrow().upgrade.clone() else { return false };
+    call.route();
+    call.on_upgrade.is_none() || !call.allows_upgrade(&protocol)
+}
+
+/// Whether a request that asks for a change of protocol may be sent on to a cluster, if it does.
 ///
 /// # Errors
 /// The status that refuses it.
 pub(super) fn check(call: &Call, cluster: &ClusterRuntime) -> Result<(), StatusCode> {
-    let request = call.exchange.request.borrow();
-    let Some(protocol) = &request.upgrade else { return Ok(()) };
-    let allowed = call.allows_upgrade(protocol) && call.on_upgrade.is_some();
+    if call.exchange.request.borrow().upgrade.is_none() {
+        return Ok(());
+    }
     match cluster.policy().protocol {
-        _ if !allowed => Err(StatusCode::FORBIDDEN),
         UpstreamProtocol::Http2 => Err(StatusCode::BAD_GATEWAY),
         UpstreamProtocol::Http1 | UpstreamProtocol::Same | UpstreamProtocol::Negotiated => Ok(()),
     }
