@@ -86,12 +86,15 @@ fn a_command_is_a_check_under_a_name_of_ours() {
 }
 
 #[test]
+fn a_probe_by_https_believes_any_certificate() {
+    let cluster = probe("httpGet: {path: /, port: 80, scheme: HTTPS}", "10.0.0.1").unwrap();
+    let tls = &cluster["transportSocket"]["typedConfig"];
+    assert_eq!(tls["commonTlsContext"], serde_json::json!({}), "as the kubelet it verifies nobody");
+}
+
+#[test]
 fn nobody_else_probes() {
-    for (written, address) in [
-        ("httpGet: {path: /, port: 80}", "10.0.0.2"),
-        ("httpGet: {path: /, port: 80, scheme: HTTPS}", "10.0.0.1"),
-        ("tcpSocket: {port: 1}", "10.0.0.3"),
-    ] {
+    for (written, address) in [("httpGet: {path: /, port: 80}", "10.0.0.2"), ("tcpSocket: {port: 1}", "10.0.0.3")] {
         assert_eq!(probe(written, address), None, "{written} {address}");
     }
 }
