@@ -14,7 +14,8 @@ over_each_data_plane!(
     nothing_is_tried_again_once_the_answer_has_begun,
 );
 
-const NO: &str = "HTTP/1.1 503 No\r\ncontent-length: 2\r\n\r\nno";
+/// It says that it closes: whoever is tried again at that moment must not take the connection that is about to go.
+const NO: &str = "HTTP/1.1 503 No\r\nconnection: close\r\ncontent-length: 2\r\n\r\nno";
 
 /// Twenty requests at once get a 503 each; attempts that are made again get no answer. How many of them there are.
 async fn storm(plane: DataPlane, policy: &str) -> usize {
