@@ -124,7 +124,11 @@ fn rewrites(route: &Route, to: &Forward, head: &RequestHead<'_>, answer: &mut An
     }
     match &to.host {
         HostRewrite::To(host) => answer.step_at(format!("host {host}"), format!("the rule rewrites `{}`", head.authority), source),
-        HostRewrite::OfInstance => answer.step_at("host of the instance", "the rule rewrites it", source),
+        HostRewrite::OfInstance => answer.step_at(
+            format!("host {}", head.authority),
+            "the rule asks for the instance's own, which only Envoy carries out; Weir's proxy reports it",
+            source,
+        ),
         HostRewrite::OfHeader(name) => answer.step_at(format!("host as the header {name} says"), "the rule rewrites it", source),
         HostRewrite::OfPath(rewrite) => {
             answer.step_at(
