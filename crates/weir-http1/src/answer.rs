@@ -1,0 +1,98 @@
+//! The head of an answer.
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, Version};
+use memchr::memchr;
+
+use crate::{Fault, Limits, Spelling, fields, head};
+
+/// The head of an answer, as it was written. Its reason phrase is for nobody: each hop writes its own, as Envoy does.
+#[derive(Debug)]
+pub struct Head {
+    /// HTTP/1.0 or HTTP/1.1.
+    pub version: Version,
+    /// The status.
+    pub status: StatusCode,
+    /// The fields, in their order; those of one name behind each other.
+    pub headers: HeaderMap,
+    /// How the names were spelled, if that was asked for.
+    pub spelling: Option<Spelling>,
+}
+
+impl Head {
+    /// Whether the connection may carry another request after this answer, by what it says (RFC 9112, 9.3).
+    pub fn keeps_alive(&self) -> bool {
+        let values = || self.headers.get_all(http::header::CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+        let says = |word: &[u8]| values().any(|value| value.trim_ascii().eq_ignore_ascii_case(word));
+        if self.version == Version::HTTP_11 { !says(b"close") } else { says(b"keep-alive") && !says(b"close") }
+    }
+}
+
+/// Reads a head that [`HeadReader`](crate::HeadReader) has found. With `keep_spelling` it is noted how names are spelled.
+///
+/// # Errors
+/// If it is malformed, or has more fields than it may have.
+pub fn read(bytes: &Bytes, limits: &Limits, keep_spelling: bool) -> Result<Head, Fault> {
+    let (line, start) = head::first_line(bytes);
+    let at = memchr(b' ', line).ok_or(Fault::FirstLine)?;
+    let version = match line.get(..at) {
+        Some(b"HTTP/1.1") => Version::HTTP_11,
+        Some(b"HTTP/1.0") => Version::HTTP_10,
+        Some(other) if other.starts_with(b"HTTP/") => return Err(Fault::Version),
+        _ => return Err(Fault::FirstLine),
+    };
+    let status = match line.get(at + 1..) {
+        // The phrase, and the space before it, may be missing.
+        Some([a, b, c]) | Some([a, b, c, b' ', ..]) => [*a, *b, *c],
+        _ => return Err(Fault::FirstLine),
+    };
+    let status = StatusCode::from_bytes(&status).map_err(|_| Fault::FirstLine)?;
+    if line.contains(&0) {
+        return Err(Fault::FirstLine);
+    }
+    let mut spelling = keep_spelling.then(Spelling::default);
+    let headers = fields::read(bytes, start, limits, spelling.as_mut())?;
+    Ok(Head { version, status, headers, spelling: spelling.filter(|spelling| !spelling.is_empty()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Result<Head, Fault> {
+        read(&Bytes::from(format!("{text}\r\n\r\n")), &Limits::default(), false)
+    }
+
+    #[test]
+    fn status_lines_are_read() {
+        for (line, status, version) in [
+            ("HTTP/1.1 200 OK", 200, Version::HTTP_11),
+            ("HTTP/1.0 404 Not Found", 404, Version::HTTP_10),
+            ("HTTP/1.1 200", 200, Version::HTTP_11),
+            ("HTTP/1.1 200 ", 200, Version::HTTP_11),
+            ("HTTP/1.1 999 \u{e9}", 999, Version::HTTP_11),
+        ] {
+            let head = parsed(line).expect(line);
+            assert_eq!((head.status.as_u16(), head.version), (status, version), "{line}");
+        }
+        for line in ["HTTP/1.1", "HTTP/1.1 20 OK", "HTTP/1.1 2000", "HTTP/1.1 099 x", "HTTP/1.1  200 OK", "ICY 200 OK", "", "HTTP/1.1 abc"] {
+            assert!(matches!(parsed(line), Err(Fault::FirstLine)), "{line}");
+        }
+        assert!(matches!(parsed("HTTP/2.0 200 OK"), Err(Fault::Version)));
+    }
+
+    #[test]
+    fn what_keeps_a_connection() {
+        for (text, keeps) in [
+            ("HTTP/1.1 200 OK", true),
+            ("HTTP/1.1 200 OK\r\nconnection: x, Close", false),
+            ("HTTP/1.1 200 OK\r\nconnection: x\r\nconnection: close", false),
+            ("HTTP/1.1 200 OK\r\nconnection: keep-alive", true),
+            ("HTTP/1.0 200 OK", false),
+            ("HTTP/1.0 200 OK\r\nconnection: keep-alive", true),
+            ("HTTP/1.0 200 OK\r\nconnection: keep-alive, close", false),
+        ] {
+            assert_eq!(parsed(text).expect(text).keeps_alive(), keeps, "{text}");
+        }
+    }
+}

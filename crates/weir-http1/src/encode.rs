@@ -1,0 +1,129 @@
+//! Heads, chunks and trailers as they are written.
+//!
+//! Nothing is checked here: methods, names and values are of types that cannot hold a line break, and a target is the caller's, who
+//! has read it from a request line.
+
+use http::header::{self, HeaderName};
+use http::{HeaderMap, Method, StatusCode, Version};
+
+use crate::spelling::{self, Case, Spelling};
+
+/// What follows the data of a chunk.
+pub const CHUNK_END: &[u8] = b"\r\n";
+
+/// Writes the head of a request, with its last empty line.
+pub fn request(method: &Method, target: &[u8], headers: &HeaderMap, case: Case, spelling: Option<&Spelling>, out: &mut Vec<u8>) {
+    out.extend_from_slice(method.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(target);
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    fields(headers, case, spelling, out);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes the status line of an answer.
+pub fn status_line(version: Version, status: StatusCode, out: &mut Vec<u8>) {
+    if version == Version::HTTP_11 && status == StatusCode::OK {
+        return out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+    }
+    out.extend_from_slice(if version < Version::HTTP_11 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
+    out.extend_from_slice(status.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(status.canonical_reason().unwrap_or("Unknown").as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes fields.
+pub fn fields(headers: &HeaderMap, case: Case, spelling: Option<&Spelling>, out: &mut Vec<u8>) {
+    for (name, value) in headers {
+        field(name, value.as_bytes(), case, spelling, out);
+    }
+}
+
+/// Writes one field.
+pub fn field(name: &HeaderName, value: &[u8], case: Case, spelling: Option<&Spelling>, out: &mut Vec<u8>) {
+    spelling::write(name.as_str(), case, spelling, out);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes an interim answer (RFC 9110, 15.2), without what belongs to the connection that it came by.
+pub fn interim(status: StatusCode, headers: &HeaderMap, case: Case, out: &mut Vec<u8>) {
+    status_line(Version::HTTP_11, status, out);
+    let of_connection = |name: &HeaderName| {
+        matches!(*name, header::CONNECTION | header::UPGRADE) || matches!(name.as_str(), "keep-alive" | "proxy-connection")
+    };
+    for (name, value) in headers.iter().filter(|(name, _)| !of_connection(name)) {
+        field(name, value.as_bytes(), case, None, out);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes what stands before the data of a chunk. The data must not be empty: that would be the end.
+pub fn chunk_size(length: usize, out: &mut Vec<u8>) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = (usize::BITS - length.leading_zeros()).div_ceil(4).max(1);
+    for digit in (0..digits).rev() {
+        out.extend(DIGITS.get(length >> (4 * digit) & 0xf));
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes the last chunk, and trailers if there are any.
+pub fn last_chunk(trailers: Option<&HeaderMap>, case: Case, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"0\r\n");
+    if let Some(trailers) = trailers {
+        fields(trailers, case, None, out);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = vec![];
+        write(&mut out);
+        String::from_utf8(out).expect("ASCII")
+    }
+
+    fn headers() -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-own", HeaderValue::from_static("1"));
+        headers.append("x-own", HeaderValue::from_static("2"));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        headers
+    }
+
+    #[test]
+    fn heads_are_written() {
+        let request = written(|out| request(&Method::PUT, b"/a?b", &headers(), Case::Proper, None, out));
+        assert_eq!(request, "PUT /a?b HTTP/1.1\r\nX-Own: 1\r\nX-Own: 2\r\nConnection: close\r\n\r\n");
+        let line = |version, status: u16| written(|out| status_line(version, StatusCode::from_u16(status).expect("a status"), out));
+        assert_eq!(line(Version::HTTP_11, 200), "HTTP/1.1 200 OK\r\n");
+        assert_eq!(line(Version::HTTP_10, 200), "HTTP/1.0 200 OK\r\n");
+        assert_eq!(line(Version::HTTP_11, 799), "HTTP/1.1 799 Unknown\r\n");
+    }
+
+    #[test]
+    fn an_interim_answer_is_written_without_what_belongs_to_its_connection() {
+        let hints = written(|out| interim(StatusCode::EARLY_HINTS, &headers(), Case::Lower, out));
+        assert_eq!(hints, "HTTP/1.1 103 Early Hints\r\nx-own: 1\r\nx-own: 2\r\n\r\n");
+    }
+
+    #[test]
+    fn sizes_of_chunks_are_written() {
+        for size in [0, 1, 15, 16, 255, 256, 4096, 65535, 1 << 20, usize::MAX] {
+            assert_eq!(written(|out| chunk_size(size, out)), format!("{size:x}\r\n"));
+        }
+        assert_eq!(written(|out| last_chunk(None, Case::Lower, out)), "0\r\n\r\n");
+        assert_eq!(
+            written(|out| last_chunk(Some(&headers()), Case::Lower, out)),
+            "0\r\nx-own: 1\r\nx-own: 2\r\nconnection: close\r\n\r\n"
+        );
+    }
+}

@@ -1,0 +1,115 @@
+//! Finds the end of a head.
+
+use bytes::{Bytes, BytesMut};
+use memchr::{memchr, memrchr};
+
+use crate::{Fault, Limits};
+
+/// Finds where a head ends, however its bytes come. What was looked at once is not looked at again, so that a head that comes byte
+/// by byte costs no more than one that comes at once.
+#[derive(Debug, Default)]
+pub struct HeadReader {
+    /// Where the line begins that is not complete.
+    line: usize,
+    /// How far that line was searched for its end.
+    searched: usize,
+}
+
+impl HeadReader {
+    /// Takes a head with its last empty line from the front of `input`, if all of it is there. Empty lines before it are passed over
+    /// (RFC 9112, 2.2).
+    ///
+    /// # Errors
+    /// If it is larger than it may be.
+    pub fn take(&mut self, input: &mut BytesMut, limits: &Limits) -> Result<Option<Bytes>, Fault> {
+        if self.line == 0 {
+            skip_empty_lines(input);
+        }
+        while let Some(end) = memchr(b'\n', input.get(self.searched..).unwrap_or_default()) {
+            let end = self.searched + end + 1;
+            let is_empty = matches!(input.get(self.line..end), Some(b"\n" | b"\r\n"));
+            (self.line, self.searched) = (end, end);
+            if end > limits.bytes {
+                return Err(Fault::TooLarge);
+            }
+            if is_empty {
+                *self = Self::default();
+                return Ok(Some(input.split_to(end).freeze()));
+            }
+        }
+        self.searched = input.len();
+        if input.len() > limits.bytes { Err(Fault::TooLarge) } else { Ok(None) }
+    }
+
+    /// Whether a head has begun in `input` that is not complete.
+    pub fn has_begun(&self, input: &[u8]) -> bool {
+        input.iter().any(|byte| !matches!(byte, b'\r' | b'\n'))
+    }
+}
+
+/// Empty lines before a head: Envoy passes over any number of them.
+fn skip_empty_lines(input: &mut BytesMut) {
+    let empty = input.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(input.len());
+    if empty > 0 {
+        drop(input.split_to(empty));
+    }
+}
+
+/// The first line of a head without its end, and what follows it.
+pub(crate) fn first_line(head: &[u8]) -> (&[u8], usize) {
+    let end = memchr(b'\n', head).unwrap_or(head.len());
+    let line = head.get(..end).unwrap_or_default();
+    (line.strip_suffix(b"\r").unwrap_or(line), (end + 1).min(head.len()))
+}
+
+/// What stands before the last space of a line, and after it.
+pub(crate) fn split_last(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = memrchr(b' ', line)?;
+    Some((line.get(..at)?, line.get(at + 1..)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { bytes: 64, fields: 10 };
+
+    #[test]
+    fn a_head_is_found_however_it_comes() {
+        for head in ["GET / HTTP/1.1\r\nhost: a\r\n\r\n", "GET / HTTP/1.1\nhost: a\n\n", "\r\n\nGET / HTTP/1.1\r\nhost: a\r\n\n"] {
+            let whole = head.trim_start();
+            for size in 1..=head.len() {
+                let (mut reader, mut input, mut found) = (HeadReader::default(), BytesMut::new(), None);
+                for part in head.as_bytes().chunks(size) {
+                    assert_eq!(found, None);
+                    input.extend_from_slice(part);
+                    found = reader.take(&mut input, &LIMITS).expect("it is small");
+                }
+                assert_eq!(found.as_deref(), Some(whole.as_bytes()), "{size}");
+                assert!(input.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn what_follows_stays() {
+        let mut input = BytesMut::from("GET / HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\nrest");
+        let mut reader = HeadReader::default();
+        assert_eq!(reader.take(&mut input, &LIMITS).expect("fine").expect("it is there"), "GET / HTTP/1.1\r\n\r\n");
+        assert_eq!(reader.take(&mut input, &LIMITS).expect("fine").expect("it is there"), "GET /2 HTTP/1.1\r\n\r\n");
+        assert_eq!(reader.take(&mut input, &LIMITS), Ok(None));
+        assert!(reader.has_begun(&input) && !reader.has_begun(b"\r\n"));
+    }
+
+    #[test]
+    fn one_that_is_too_large_is_given_up_as_soon_as_that_is_known() {
+        for (line, given_up) in [(63, false), (64, false), (65, true)] {
+            let mut input = BytesMut::from("a".repeat(line).as_str());
+            assert_eq!(HeadReader::default().take(&mut input, &LIMITS).is_err(), given_up, "{line}");
+        }
+        let mut complete = BytesMut::from(format!("{}\r\n\r\n", "a".repeat(61)).as_str());
+        assert_eq!(HeadReader::default().take(&mut complete, &LIMITS), Err(Fault::TooLarge));
+        let mut empty_lines = BytesMut::from("\r\n".repeat(100).as_str());
+        assert_eq!((HeadReader::default().take(&mut empty_lines, &LIMITS), empty_lines.len()), (Ok(None), 0));
+    }
+}

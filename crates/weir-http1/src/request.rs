@@ -1,0 +1,138 @@
+//! The head of a request.
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Version};
+use memchr::memchr;
+
+use crate::{Fault, Limits, Spelling, fields, head};
+
+/// The head of a request, as it was written.
+#[derive(Debug)]
+pub struct Head {
+    /// The method: any token.
+    pub method: Method,
+    /// The target as it stands, without a space or a control character in it; it is not looked at any further.
+    pub target: Bytes,
+    /// The version.
+    pub version: Said,
+    /// The fields, in their order; those of one name behind each other.
+    pub headers: HeaderMap,
+    /// How the names were spelled, if that was asked for.
+    pub spelling: Option<Spelling>,
+}
+
+/// The version that a request line names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Said {
+    /// HTTP/1.1.
+    Http11,
+    /// HTTP/1.0.
+    Http10,
+    /// Another one: whoever takes HTTP/1.0 may take it for HTTP/1.1, as Envoy does.
+    Other,
+}
+
+impl Said {
+    /// The version by which such a request is read.
+    pub fn version(self) -> Version {
+        match self {
+            Self::Http10 => Version::HTTP_10,
+            Self::Http11 | Self::Other => Version::HTTP_11,
+        }
+    }
+}
+
+/// Reads a head that [`HeadReader`](crate::HeadReader) has found. With `keep_spelling` it is noted how names are spelled.
+///
+/// # Errors
+/// If it is malformed, or has more fields than it may have.
+pub fn read(bytes: &Bytes, limits: &Limits, keep_spelling: bool) -> Result<Head, Fault> {
+    let (line, start) = head::first_line(bytes);
+    let at = memchr(b' ', line).ok_or(Fault::FirstLine)?;
+    let method = Method::from_bytes(line.get(..at).unwrap_or_default()).map_err(|_| Fault::FirstLine)?;
+    let (before, version) = head::split_last(line).ok_or(Fault::FirstLine)?;
+    let version = version_of(version)?;
+    let target = target(before.get(at..).unwrap_or_default()).ok_or(Fault::FirstLine)?;
+    let mut spelling = keep_spelling.then(Spelling::default);
+    let target = bytes.slice_ref(target);
+    let headers = fields::read(bytes, start, limits, spelling.as_mut())?;
+    Ok(Head { method, target, version, headers, spelling: spelling.filter(|spelling| !spelling.is_empty()) })
+}
+
+/// What stands between method and version. Envoy passes over more than one space (RFC 9112, 3 allows it), and takes nothing else
+/// for one.
+fn target(between: &[u8]) -> Option<&[u8]> {
+    let spaces = |bytes: &[u8]| bytes.iter().take_while(|byte| **byte == b' ').count();
+    let from = spaces(between);
+    let target = between.get(from..)?;
+    let trailing = target.iter().rev().take_while(|byte| **byte == b' ').count();
+    let target = target.get(..target.len() - trailing)?;
+    let fine = !target.is_empty() && target.iter().all(|byte| *byte > b' ' && *byte != 0x7f);
+    fine.then_some(target)
+}
+
+fn version_of(text: &[u8]) -> Result<Said, Fault> {
+    match text {
+        b"HTTP/1.1" => Ok(Said::Http11),
+        b"HTTP/1.0" => Ok(Said::Http10),
+        _ => match text.strip_prefix(b"HTTP/") {
+            Some([major, b'.', minor]) if major.is_ascii_digit() && minor.is_ascii_digit() => Ok(Said::Other),
+            _ => Err(Fault::FirstLine),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<(String, String, Said), Fault> {
+        let bytes = Bytes::from(format!("{line}\r\nHost: a\r\n\r\n"));
+        let head = read(&bytes, &Limits::default(), true)?;
+        assert_eq!(head.headers["host"], "a");
+        assert!(head.spelling.is_some_and(|spelling| spelling.of(b"host") == Some(b"Host")));
+        Ok((head.method.to_string(), String::from_utf8_lossy(&head.target).into_owned(), head.version))
+    }
+
+    #[test]
+    fn request_lines_are_read() {
+        let cases = [
+            ("GET / HTTP/1.1", "GET", "/", Said::Http11),
+            ("GET  /a  HTTP/1.0", "GET", "/a", Said::Http10),
+            ("OPTIONS * HTTP/1.1", "OPTIONS", "*", Said::Http11),
+            ("CONNECT a:1 HTTP/1.1", "CONNECT", "a:1", Said::Http11),
+            ("x-own! http://a/>?q#f HTTP/1.1", "x-own!", "http://a/>?q#f", Said::Http11),
+            ("GET / HTTP/2.0", "GET", "/", Said::Other),
+            ("GET /\u{e9} HTTP/1.1", "GET", "/\u{e9}", Said::Http11),
+        ];
+        for (line, method, target, version) in cases {
+            assert_eq!(parsed(line), Ok((method.to_owned(), target.to_owned(), version)), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_request_line_is_a_fault() {
+        let bad = [
+            "GET",
+            "GET /",
+            "GET HTTP/1.1",
+            "GET  HTTP/1.1",
+            "GET / HTTP/1.1 ",
+            "GET / HTTP/1",
+            "GET / HTTP/11",
+            "GET / HTTP/1.1.1",
+            "GET / http/1.1",
+            "GET / HTTP/a.b",
+            "GET /a b HTTP/1.1",
+            "GET\t/ HTTP/1.1",
+            "GET /\t HTTP/1.1",
+            "GET /\r HTTP/1.1",
+            "GET /\0 HTTP/1.1",
+            " GET / HTTP/1.1",
+            "G(T / HTTP/1.1",
+        ];
+        for line in bad {
+            assert_eq!(parsed(line), Err(Fault::FirstLine), "{line:?}");
+        }
+    }
+}
