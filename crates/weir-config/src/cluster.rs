@@ -16,8 +16,8 @@ use weir_xds::upstream_http::HttpProtocolOptions;
 use weir_xds::upstream_http::http_protocol_options::{UpstreamProtocolOptions, explicit_http_config::ProtocolConfig};
 use weir_xds::values::std_duration;
 
-use crate::http::LetterCase;
 use crate::http::options::letter_case;
+use weir_http1::Case;
 
 use super::circuit_breakers::CircuitBreakers;
 use super::health_check::HealthCheckPolicy;
@@ -189,7 +189,7 @@ pub struct Http1Options {
     /// Whether trailers pass.
     pub trailers: bool,
     /// How the names of headers are spelled in requests, and whether those of answers stay as they are.
-    pub letter_case: LetterCase,
+    pub letter_case: Case,
     /// An answer may have so many headers.
     pub max_headers: usize,
     /// The head of an answer may be this many bytes large.

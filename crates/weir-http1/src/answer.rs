@@ -22,7 +22,8 @@ pub struct Head {
 impl Head {
     /// Whether the connection may carry another request after this answer, by what it says (RFC 9112, 9.3).
     pub fn keeps_alive(&self) -> bool {
-        let values = || self.headers.get_all(http::header::CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+        let values =
+            || self.headers.get_all(http::header::CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
         let says = |word: &[u8]| values().any(|value| value.trim_ascii().eq_ignore_ascii_case(word));
         if self.version == Version::HTTP_11 { !says(b"close") } else { says(b"keep-alive") && !says(b"close") }
     }
@@ -33,6 +34,14 @@ impl Head {
 /// # Errors
 /// If it is malformed, or has more fields than it may have.
 pub fn read(bytes: &Bytes, limits: &Limits, keep_spelling: bool) -> Result<Head, Fault> {
+    read_into(HeaderMap::new(), bytes, limits, keep_spelling)
+}
+
+/// The same, with an empty map whose memory is used again.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_into(map: HeaderMap, bytes: &Bytes, limits: &Limits, keep_spelling: bool) -> Result<Head, Fault> {
     let (line, start) = head::first_line(bytes);
     let at = memchr(b' ', line).ok_or(Fault::FirstLine)?;
     let version = match line.get(..at) {
@@ -51,7 +60,7 @@ pub fn read(bytes: &Bytes, limits: &Limits, keep_spelling: bool) -> Result<Head,
         return Err(Fault::FirstLine);
     }
     let mut spelling = keep_spelling.then(Spelling::default);
-    let headers = fields::read(bytes, start, limits, spelling.as_mut())?;
+    let headers = fields::read(map, bytes, start, limits, spelling.as_mut())?;
     Ok(Head { version, status, headers, spelling: spelling.filter(|spelling| !spelling.is_empty()) })
 }
 
@@ -75,7 +84,8 @@ mod tests {
             let head = parsed(line).expect(line);
             assert_eq!((head.status.as_u16(), head.version), (status, version), "{line}");
         }
-        for line in ["HTTP/1.1", "HTTP/1.1 20 OK", "HTTP/1.1 2000", "HTTP/1.1 099 x", "HTTP/1.1  200 OK", "ICY 200 OK", "", "HTTP/1.1 abc"] {
+        for line in ["HTTP/1.1", "HTTP/1.1 20 OK", "HTTP/1.1 2000", "HTTP/1.1 099 x", "HTTP/1.1  200 OK", "ICY 200 OK", "", "HTTP/1.1 abc"]
+        {
             assert!(matches!(parsed(line), Err(Fault::FirstLine)), "{line}");
         }
         assert!(matches!(parsed("HTTP/2.0 200 OK"), Err(Fault::Version)));

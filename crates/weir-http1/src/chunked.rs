@@ -21,7 +21,10 @@ pub(crate) struct ChunkReader {
 #[derive(Debug)]
 enum At {
     /// In the size, of which so many digits have come.
-    Size { size: u64, digits: u32 },
+    Size {
+        size: u64,
+        digits: u32,
+    },
     /// In the space behind the size.
     Space(u64),
     /// In the extensions.
@@ -55,10 +58,6 @@ pub(crate) enum Next {
 impl ChunkReader {
     pub(crate) fn new(limits: Limits) -> Self {
         Self { at: At::Size { size: 0, digits: 0 }, waste: 0, limits }
-    }
-
-    pub(crate) fn is_done(&self) -> bool {
-        matches!(self.at, At::Done)
     }
 
     /// Goes on to data or to the end; what is between is taken off the input.
@@ -151,7 +150,7 @@ impl ChunkReader {
         }
         let Some(lines) = reader.take(input, &self.limits)? else { return Ok(Next::More) };
         self.at = At::Done;
-        fields::read(&lines, 0, &self.limits, None).map(|trailers| Next::End(Some(trailers)))
+        fields::read(HeaderMap::new(), &lines, 0, &self.limits, None).map(|trailers| Next::End(Some(trailers)))
     }
 }
 

@@ -11,14 +11,15 @@ use crate::spelling::{self, Case, Spelling};
 /// What follows the data of a chunk.
 pub const CHUNK_END: &[u8] = b"\r\n";
 
-/// Writes the head of a request, with its last empty line.
-pub fn request(method: &Method, target: &[u8], headers: &HeaderMap, case: Case, spelling: Option<&Spelling>, out: &mut Vec<u8>) {
+/// What ends a head.
+pub const HEAD_END: &[u8] = b"\r\n";
+
+/// Writes a request line.
+pub fn request_line(method: &Method, target: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(method.as_str().as_bytes());
     out.push(b' ');
     out.extend_from_slice(target);
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    fields(headers, case, spelling, out);
-    out.extend_from_slice(b"\r\n");
 }
 
 /// Writes the status line of an answer.
@@ -101,8 +102,8 @@ mod tests {
 
     #[test]
     fn heads_are_written() {
-        let request = written(|out| request(&Method::PUT, b"/a?b", &headers(), Case::Proper, None, out));
-        assert_eq!(request, "PUT /a?b HTTP/1.1\r\nX-Own: 1\r\nX-Own: 2\r\nConnection: close\r\n\r\n");
+        assert_eq!(written(|out| request_line(&Method::PUT, b"/a?b", out)), "PUT /a?b HTTP/1.1\r\n");
+        assert_eq!(written(|out| fields(&headers(), Case::Proper, None, out)), "X-Own: 1\r\nX-Own: 2\r\nConnection: close\r\n");
         let line = |version, status: u16| written(|out| status_line(version, StatusCode::from_u16(status).expect("a status"), out));
         assert_eq!(line(Version::HTTP_11, 200), "HTTP/1.1 200 OK\r\n");
         assert_eq!(line(Version::HTTP_10, 200), "HTTP/1.0 200 OK\r\n");
@@ -121,9 +122,6 @@ mod tests {
             assert_eq!(written(|out| chunk_size(size, out)), format!("{size:x}\r\n"));
         }
         assert_eq!(written(|out| last_chunk(None, Case::Lower, out)), "0\r\n\r\n");
-        assert_eq!(
-            written(|out| last_chunk(Some(&headers()), Case::Lower, out)),
-            "0\r\nx-own: 1\r\nx-own: 2\r\nconnection: close\r\n\r\n"
-        );
+        assert_eq!(written(|out| last_chunk(Some(&headers()), Case::Lower, out)), "0\r\nx-own: 1\r\nx-own: 2\r\nconnection: close\r\n\r\n");
     }
 }

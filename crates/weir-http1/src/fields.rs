@@ -7,13 +7,19 @@ use memchr::memchr;
 use crate::spelling::Spelling;
 use crate::{Fault, Limits};
 
-/// Reads the lines of `head` from `start` on, to the empty line. Their values share its memory. With `spelling` it is noted how
+/// Reads the lines of `head` from `start` on, to the empty line, into an empty map. Their values share its memory. With `spelling` it is noted how
 /// their names are spelled.
 ///
 /// A folded line is a fault, one of the two answers that the standard allows (5.2), as is a space before the colon (5.1).
-pub(crate) fn read(head: &Bytes, start: usize, limits: &Limits, spelling: Option<&mut Spelling>) -> Result<HeaderMap, Fault> {
-    let mut headers = HeaderMap::with_capacity(ROOM);
-    let mut spelling = spelling;
+pub(crate) fn read(
+    mut headers: HeaderMap,
+    head: &Bytes,
+    start: usize,
+    limits: &Limits,
+    mut spelling: Option<&mut Spelling>,
+) -> Result<HeaderMap, Fault> {
+    // Room for all at once costs less than to grow; there cannot be more of them than there is room for.
+    headers.try_reserve(ROOM).map_err(|_| Fault::TooMany)?;
     let (mut at, mut count) = (start, 0);
     while let Some(length) = memchr(b'\n', head.get(at..).unwrap_or_default()) {
         let line = head.get(at..at + length).unwrap_or_default();
@@ -63,7 +69,7 @@ mod tests {
 
     fn fields(text: &str) -> Result<Vec<(String, String)>, Fault> {
         let limits = Limits { bytes: 1000, fields: 3 };
-        let headers = read(&Bytes::from(text.to_owned()), 0, &limits, None)?;
+        let headers = read(HeaderMap::new(), &Bytes::from(text.to_owned()), 0, &limits, None)?;
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         Ok(headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect())
     }

@@ -151,10 +151,9 @@ mod tests {
             (&[("transfer-encoding", "chunked,")], Err(Fault::Coding)),
             (&[("transfer-encoding", "")], Err(Fault::Coding)),
             (&[("transfer-encoding", "identity")], Err(Fault::Coding)),
-            (&[("transfer-encoding", "\u{b}chunked")], Err(Fault::Coding)),
             (&[CHUNKED, CHUNKED], Err(Fault::Coding)),
         ];
-        for (pairs, expected) in cases.iter().filter(|(pairs, _)| pairs.iter().all(|(_, value)| !value.contains('\u{b}'))) {
+        for (pairs, expected) in cases {
             let headers = headers(pairs);
             assert_eq!(of_request(Version::HTTP_11, &headers), *expected, "{pairs:?}");
             assert_eq!(of_answer(&Method::GET, StatusCode::OK, &headers), *expected, "{pairs:?}");
@@ -170,16 +169,13 @@ mod tests {
 
     #[test]
     fn answers_that_can_have_no_body_have_none() {
-        for (pairs, empty, fine) in
-            [(vec![], true, true), (vec![("content-length", "0")], true, true), (vec![LENGTH], false, true), (vec![CHUNKED], false, true)]
-        {
+        for (pairs, empty) in [(vec![], true), (vec![("content-length", "0")], true), (vec![LENGTH], false), (vec![CHUNKED], false)] {
             let headers = headers(&pairs);
             for status in [100, 103, 204] {
                 let status = StatusCode::from_u16(status).expect("a status");
                 let expected = if empty { Ok(Length::None) } else { Err(Fault::Length) };
                 assert_eq!(of_answer(&Method::GET, status, &headers), expected, "{status} {pairs:?}");
             }
-            assert!(fine);
             assert_eq!(of_answer(&Method::GET, StatusCode::NOT_MODIFIED, &headers), Ok(Length::None), "{pairs:?}");
             assert_eq!(of_answer(&Method::HEAD, StatusCode::OK, &headers), Ok(Length::None), "{pairs:?}");
         }

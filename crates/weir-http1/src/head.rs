@@ -20,10 +20,13 @@ impl HeadReader {
     /// (RFC 9112, 2.2).
     ///
     /// # Errors
-    /// If it is larger than it may be.
+    /// If it is larger than it may be; or if it does not begin as a head does: another protocol may never send the end of a line.
     pub fn take(&mut self, input: &mut BytesMut, limits: &Limits) -> Result<Option<Bytes>, Fault> {
         if self.line == 0 {
             skip_empty_lines(input);
+            if input.first().is_some_and(|first| !first.is_ascii_graphic()) {
+                return Err(Fault::FirstLine);
+            }
         }
         while let Some(end) = memchr(b'\n', input.get(self.searched..).unwrap_or_default()) {
             let end = self.searched + end + 1;
@@ -109,6 +112,8 @@ mod tests {
         }
         let mut complete = BytesMut::from(format!("{}\r\n\r\n", "a".repeat(61)).as_str());
         assert_eq!(HeadReader::default().take(&mut complete, &LIMITS), Err(Fault::TooLarge));
+        let mut tls = BytesMut::from(&b"\x16\x03\x01"[..]);
+        assert_eq!(HeadReader::default().take(&mut tls, &LIMITS), Err(Fault::FirstLine));
         let mut empty_lines = BytesMut::from("\r\n".repeat(100).as_str());
         assert_eq!((HeadReader::default().take(&mut empty_lines, &LIMITS), empty_lines.len()), (Ok(None), 0));
     }

@@ -47,6 +47,14 @@ impl Said {
 /// # Errors
 /// If it is malformed, or has more fields than it may have.
 pub fn read(bytes: &Bytes, limits: &Limits, keep_spelling: bool) -> Result<Head, Fault> {
+    read_into(HeaderMap::new(), bytes, limits, keep_spelling)
+}
+
+/// The same, with an empty map whose memory is used again.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_into(map: HeaderMap, bytes: &Bytes, limits: &Limits, keep_spelling: bool) -> Result<Head, Fault> {
     let (line, start) = head::first_line(bytes);
     let at = memchr(b' ', line).ok_or(Fault::FirstLine)?;
     let method = Method::from_bytes(line.get(..at).unwrap_or_default()).map_err(|_| Fault::FirstLine)?;
@@ -55,7 +63,7 @@ pub fn read(bytes: &Bytes, limits: &Limits, keep_spelling: bool) -> Result<Head,
     let target = target(before.get(at..).unwrap_or_default()).ok_or(Fault::FirstLine)?;
     let mut spelling = keep_spelling.then(Spelling::default);
     let target = bytes.slice_ref(target);
-    let headers = fields::read(bytes, start, limits, spelling.as_mut())?;
+    let headers = fields::read(map, bytes, start, limits, spelling.as_mut())?;
     Ok(Head { method, target, version, headers, spelling: spelling.filter(|spelling| !spelling.is_empty()) })
 }
 

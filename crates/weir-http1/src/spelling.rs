@@ -40,19 +40,21 @@ impl Spelling {
     }
 }
 
-/// Writes a name as it is to be spelled.
+/// Writes a name as it is to be spelled: as it came, if that is known, and else as the case says. Envoy decides so, too: how a message
+/// was spelled goes before what its connection is told.
 pub(crate) fn write(name: &str, case: Case, spelling: Option<&Spelling>, out: &mut Vec<u8>) {
-    let kept = spelling.filter(|_| case == Case::Preserve).and_then(|spelling| spelling.of(name.as_bytes()));
-    match case {
-        Case::Proper => {
+    let name = name.as_bytes();
+    match (spelling, case) {
+        (Some(spelling), _) => out.extend_from_slice(spelling.of(name).unwrap_or(name)),
+        (None, Case::Lower | Case::Preserve) => out.extend_from_slice(name),
+        (None, Case::Proper) => {
             let mut capital = true;
-            out.extend(name.bytes().map(|byte| {
-                let spelled = if capital { byte.to_ascii_uppercase() } else { byte };
+            out.extend(name.iter().map(|byte| {
+                let spelled = if capital { byte.to_ascii_uppercase() } else { *byte };
                 capital = !byte.is_ascii_alphanumeric();
                 spelled
             }));
         }
-        Case::Lower | Case::Preserve => out.extend_from_slice(kept.unwrap_or(name.as_bytes())),
     }
 }
 
@@ -66,15 +68,18 @@ mod tests {
         for name in ["X-OWN", "x-own", "host", "hOST"] {
             spelling.note(Bytes::from_static(name.as_bytes()));
         }
-        let spelled = |name, case| {
+        let spelled = |name, case, spelling| {
             let mut out = vec![];
-            write(name, case, Some(&spelling), &mut out);
+            write(name, case, spelling, &mut out);
             String::from_utf8(out).expect("ASCII")
         };
-        assert_eq!(spelled("x-own", Case::Preserve), "X-OWN");
-        assert_eq!(spelled("host", Case::Preserve), "hOST");
-        assert_eq!(spelled("x-new", Case::Preserve), "x-new");
-        assert_eq!(spelled("x-own", Case::Lower), "x-own");
-        assert_eq!(spelled("x-own_b1c", Case::Proper), "X-Own_B1c");
+        for case in [Case::Lower, Case::Proper, Case::Preserve] {
+            assert_eq!(spelled("x-own", case, Some(&spelling)), "X-OWN");
+            assert_eq!(spelled("host", case, Some(&spelling)), "hOST");
+            assert_eq!(spelled("x-new", case, Some(&spelling)), "x-new");
+        }
+        assert_eq!(spelled("x-own", Case::Lower, None), "x-own");
+        assert_eq!(spelled("x-own", Case::Preserve, None), "x-own");
+        assert_eq!(spelled("x-own_b1c", Case::Proper, None), "X-Own_B1c");
     }
 }

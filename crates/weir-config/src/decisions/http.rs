@@ -13,7 +13,7 @@ pub(super) const TABLE: &[Decided] = &[
         .carried_out(
             "codec_type stat_prefix rds route_config http_filters common_http_protocol_options http_protocol_options \
              http2_protocol_options server_name server_header_transformation scheme_header_transformation max_request_headers_kb \
-             stream_idle_timeout request_timeout delayed_close_timeout access_log use_remote_address \
+             stream_idle_timeout request_timeout request_headers_timeout delayed_close_timeout access_log use_remote_address \
              xff_num_trusted_hops skip_xff_append via generate_request_id preserve_external_request_id \
              always_set_request_id_in_response forward_client_cert_details proxy_100_continue \
              upgrade_configs normalize_path merge_slashes path_with_escaped_slashes_action request_id_extension local_reply_config \
@@ -32,7 +32,6 @@ pub(super) const TABLE: &[Decided] = &[
             ("add_user_agent", "`user-agent` and `x-envoy-downstream-service-cluster` are not added"),
             ("tracing", "no spans are made"),
             ("http1_safe_max_connection_duration", "a connection of HTTP/1.1 ends as one of HTTP/2 does"),
-            ("request_headers_timeout", "the head of a request has no time limit of its own"),
             ("stream_flush_timeout", "what a client does not take is given up with the stream's idle timeout"),
             ("drain_timeout drain_timeout_jitter", DRAIN),
             ("access_log_flush_interval flush_access_log_on_new_request access_log_options", LOG),

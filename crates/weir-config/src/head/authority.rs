@@ -1,9 +1,10 @@
 //! Whom a request is for.
 
 use http::header::{self, HeaderMap, HeaderValue};
-use http::{Method, StatusCode, Uri, Version};
+use http::{Method, StatusCode, Version};
 
-use super::{Client, Refusal, codec_error, refuse};
+use super::target::Parts;
+use super::{Client, MALFORMED, Refusal, codec_error, refuse};
 use crate::http::{HostPort, HttpConfig};
 use weir_routing::inline_headers::join;
 
@@ -11,12 +12,17 @@ const INVALID: Refusal = codec_error(StatusCode::BAD_REQUEST, "http1.invalid_aut
 
 /// Leaves one `host` header, which is valid: an absolute request line, or HTTP/2's `:authority`, goes before it. Tells whether it
 /// names several hosts.
-pub(super) fn settle(uri: &Uri, version: Version, headers: &mut HeaderMap, config: &HttpConfig, client: &Client) -> Result<bool, Refusal> {
-    if let Some(authority) = uri.authority() {
-        let host = match version {
-            Version::HTTP_2 => authority.as_str(),
-            _ if uri.scheme().is_none() => authority.as_str(),
-            _ => of_absolute_target(uri, config, client)?,
+pub(super) fn settle(
+    target: &Parts<'_>,
+    version: Version,
+    headers: &mut HeaderMap,
+    config: &HttpConfig,
+    client: &Client,
+) -> Result<bool, Refusal> {
+    if let Some(authority) = target.authority {
+        let host = match (version, target.scheme) {
+            (Version::HTTP_2, _) | (_, None) => authority,
+            (_, Some(scheme)) => of_absolute_target(scheme, authority, config, client)?,
         };
         headers.insert(header::HOST, HeaderValue::from_str(host).map_err(|_| INVALID)?);
     }
@@ -36,12 +42,11 @@ fn is_valid(byte: u8, version: Version) -> bool {
 }
 
 /// The host of a target that is a whole URL, without the user that it may name.
-fn of_absolute_target<'u>(uri: &'u Uri, config: &HttpConfig, client: &Client) -> Result<&'u str, Refusal> {
-    const BAD: Refusal = codec_error(StatusCode::BAD_REQUEST, "http1.codec_error", "Bad Request");
+fn of_absolute_target<'t>(scheme: &str, authority: &'t str, config: &HttpConfig, client: &Client) -> Result<&'t str, Refusal> {
+    const BAD: Refusal = MALFORMED;
     if !config.absolute_targets {
         return Err(refuse(StatusCode::NOT_FOUND, "absolute_path_rejected", ""));
     }
-    let scheme = uri.scheme_str().unwrap_or_default();
     let is_https = scheme.eq_ignore_ascii_case("https");
     if !is_https && !scheme.eq_ignore_ascii_case("http") {
         return Err(BAD);
@@ -50,7 +55,6 @@ fn of_absolute_target<'u>(uri: &'u Uri, config: &HttpConfig, client: &Client) ->
     if is_https && !client.tls && config.edge && config.trusted_hops == 0 {
         return Err(codec_error(StatusCode::FORBIDDEN, "http1.invalid_scheme", "Forbidden"));
     }
-    let authority = uri.authority().map(|authority| authority.as_str()).unwrap_or_default();
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     let port = split_port(host).1;
     let valid = !host.is_empty() && !host.contains(',') && port.is_none_or(|port| is_number(port) && port.parse::<u16>().is_ok());
@@ -106,16 +110,22 @@ fn stripped(host: &str, method: &Method, config: &HttpConfig, local: u16) -> Opt
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::head::Target;
+    use crate::head::target::parts;
     use crate::head::tests::{client, config};
 
-    fn host(uri: &str, version: Version, hosts: &[&str]) -> Result<(String, bool), u16> {
+    fn host(line: &str, version: Version, hosts: &[&str]) -> Result<(String, bool), u16> {
         let mut headers = HeaderMap::new();
         for host in hosts {
             headers.append(header::HOST, HeaderValue::from_bytes(host.as_bytes()).expect("a value"));
         }
         let config = HttpConfig { edge: true, ..config() };
-        let several =
-            settle(&uri.parse().expect("a target"), version, &mut headers, &config, &client()).map_err(|no| no.status.as_u16())?;
+        let target = match version {
+            Version::HTTP_2 => Target::Parts(line.parse().expect("a target")),
+            _ => Target::Line(line.to_owned().into()),
+        };
+        let parts = parts(&target, &Method::GET).map_err(|no| no.status.as_u16())?;
+        let several = settle(&parts, version, &mut headers, &config, &client()).map_err(|no| no.status.as_u16())?;
         assert_eq!(headers.get_all(header::HOST).iter().count(), 1);
         Ok((headers[header::HOST].to_str().expect("ASCII").to_owned(), several))
     }

@@ -8,18 +8,18 @@ mod framing;
 mod hop_by_hop;
 mod method;
 mod path;
-mod raw;
 mod referer;
+mod target;
 pub mod trailers;
 mod trust;
 mod underscores;
 
 use std::net::{IpAddr, SocketAddr};
 
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
-use http::request::Parts;
-use http::uri::{PathAndQuery, Uri};
-use http::{Extensions, Method, StatusCode, Version};
+use http::{Method, StatusCode, Uri, Version};
+use weir_http1::{Fault, Spelling};
 use weir_routing::RequestHead;
 use weir_routing::inline_headers::{self, join};
 
@@ -63,8 +63,8 @@ fn address_value(address: IpAddr) -> HeaderValue {
 pub struct Head {
     /// The method.
     pub method: Method,
-    /// The path with its query.
-    pub path: PathAndQuery,
+    /// The path with its query; it begins with `/`, and is of visible ASCII alone.
+    pub path: String,
     /// `http` or `https`.
     pub scheme: &'static str,
     /// All headers; `host` is the authority.
@@ -80,24 +80,53 @@ pub struct Head {
     /// Whether the proxy before us tells no scheme: then no route is found, as in Envoy.
     pub without_scheme: bool,
     /// How its headers were spelled, where they are to stay so.
-    pub letter_case: Extensions,
+    pub spelling: Option<Spelling>,
+}
+
+/// The head of a request as it was received.
+#[derive(Debug)]
+pub struct Received {
+    /// The method.
+    pub method: Method,
+    /// What it asks for.
+    pub target: Target,
+    /// The version.
+    pub version: Version,
+    /// Its headers, all of them.
+    pub headers: HeaderMap,
+    /// How they were spelled, where they are to stay so.
+    pub spelling: Option<Spelling>,
+}
+
+/// What a request asks for.
+#[derive(Debug)]
+pub enum Target {
+    /// As it stands in the request line of HTTP/1.1: it has no spaces or control characters.
+    Line(Bytes),
+    /// As HTTP/2 gives it in parts.
+    Parts(Uri),
 }
 
 impl Default for Head {
     fn default() -> Self {
         Self {
             method: Method::GET,
-            path: PathAndQuery::from_static("/"),
+            path: "/".to_owned(),
             scheme: "http",
             headers: HeaderMap::new(),
             upgrade: None,
             close: false,
             several_hosts: false,
             without_scheme: false,
-            letter_case: Extensions::new(),
+            spelling: None,
             random: 0,
         }
     }
+}
+
+/// Whether a text can be the path of a request: it begins with `/`, and is of visible ASCII alone.
+pub fn is_path(text: &str) -> bool {
+    text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 impl Head {
@@ -145,25 +174,42 @@ const fn codec_error(status: StatusCode, details: &'static str, body: &'static s
     Refusal { status, details, body, malformed: true }
 }
 
+/// What is answered to a request whose bytes are no HTTP/1.1.
+pub fn refusal_of(fault: Fault) -> Refusal {
+    match fault {
+        Fault::TooLarge => {
+            codec_error(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "http1.headers_too_large", "Request Header Fields Too Large")
+        }
+        Fault::TooMany => {
+            codec_error(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "http1.too_many_headers", "Request Header Fields Too Large")
+        }
+        Fault::Coding => codec_error(StatusCode::NOT_IMPLEMENTED, "http1.invalid_transfer_encoding", "Not Implemented"),
+        Fault::FirstLine | Fault::Field | Fault::Version | Fault::Length | Fault::Chunk | Fault::BrokenOff => MALFORMED,
+    }
+}
+
+const MALFORMED: Refusal = codec_error(StatusCode::BAD_REQUEST, "http1.codec_error", "Bad Request");
+
 /// Reads the head of a request. The second value is the client's address, as far as the proxies before us are
-/// believed. `raw` is the head as it was written, where that is known; `random` gives random bits.
+/// believed. `random` gives random bits.
 ///
 /// # Errors
 /// If it cannot be routed; with what was read of it, for the log.
 pub fn read(
-    parts: Parts,
-    raw: Option<&[u8]>,
+    received: Received,
     config: &HttpConfig,
     client: &Client,
     mut random: impl FnMut() -> u128,
 ) -> Result<(Head, SocketAddr), (Refusal, Box<Head>)> {
-    let Parts { method, uri, version, headers, extensions, .. } = parts;
-    let mut head = Head { method, headers, letter_case: extensions, ..Head::default() };
-    if let Some(path) = uri.path_and_query() {
-        head.path = path.clone();
-    }
-    let checked = raw.map_or(Ok(()), |raw| raw::check(raw, version, &head.headers));
-    match checked.and_then(|()| settle(&mut head, &uri, version, config, client, &mut random)) {
+    let Received { method, target, version, headers, spelling } = received;
+    let mut head = Head { method, headers, spelling, ..Head::default() };
+    let settled = target::parts(&target, &head.method).and_then(|target| {
+        if let Some(path) = target.path {
+            path.clone_into(&mut head.path);
+        }
+        settle(&mut head, &target, version, config, client, &mut random)
+    });
+    match settled {
         Ok(remote) => Ok((head, remote)),
         Err(refusal) => Err((refusal, Box::new(head))),
     }
@@ -172,22 +218,24 @@ pub fn read(
 /// Makes of a head what routes and instances see. Returns the client's address.
 fn settle(
     head: &mut Head,
-    uri: &Uri,
+    target: &target::Parts<'_>,
     version: Version,
     config: &HttpConfig,
     client: &Client,
     random: &mut impl FnMut() -> u128,
 ) -> Result<SocketAddr, Refusal> {
-    check_size(head, uri, version, config)?;
+    check_size(head, target, version, config)?;
     let Head { method, headers, .. } = head;
     if version < Version::HTTP_11 && !config.http10 {
         return Err(codec_error(StatusCode::UPGRADE_REQUIRED, "low_version", "Upgrade Required"));
     }
-    if version == Version::HTTP_2 && uri.scheme().is_none() && *method != Method::CONNECT {
+    if version == Version::HTTP_2 && target.scheme.is_none() && *method != Method::CONNECT {
         return Err(codec_error(StatusCode::BAD_REQUEST, "http2.violation.of.messaging.rule", ""));
     }
     method::check(method, version, config)?;
-    framing::check(headers, version)?;
+    if version == Version::HTTP_2 {
+        framing::check(headers)?;
+    }
     underscores::settle(headers, version, config.underscores)?;
     if version < Version::HTTP_11
         && !headers.contains_key(header::HOST)
@@ -195,12 +243,14 @@ fn settle(
     {
         headers.insert(header::HOST, host.clone());
     }
-    head.several_hosts = authority::settle(uri, version, headers, config, client)?;
+    head.several_hosts = authority::settle(target, version, headers, config, client)?;
     if *method == Method::CONNECT {
         return Err(refuse(StatusCode::NOT_FOUND, "route_not_found", ""));
     }
     authority::strip(method, headers, config, client);
-    head.path = path::settle(uri, method, config)?;
+    if let Some(path) = path::settle(target, method, config)? {
+        head.path = path;
+    }
     let said = hop_by_hop::take(headers, version)?;
     (head.upgrade, head.close) = (said.upgrade, said.close);
     trust::take_internal(headers, config.edge);
@@ -212,7 +262,7 @@ fn settle(
         }
     }
     referer::settle(headers);
-    head.scheme = trust::settle_scheme(headers, config, client, uri.scheme_str());
+    head.scheme = trust::settle_scheme(headers, config, client, target.scheme);
     head.without_scheme = headers.get(&trust::FORWARDED_PROTO).is_some_and(HeaderValue::is_empty);
     let remote = trust::settle_client(headers, config, client);
     trust::settle_own(headers, config);
@@ -222,8 +272,8 @@ fn settle(
 }
 
 /// HTTP/2 has no limit of its own; what HTTP/2 calls headers counts with the others.
-fn check_size(head: &Head, uri: &Uri, version: Version, config: &HttpConfig) -> Result<(), Refusal> {
-    let count = head.headers.len() + 3 + usize::from(uri.authority().is_some());
+fn check_size(head: &Head, target: &target::Parts<'_>, version: Version, config: &HttpConfig) -> Result<(), Refusal> {
+    let count = head.headers.len() + 3 + usize::from(target.authority.is_some());
     if version == Version::HTTP_2 && count > config.max_headers {
         return Err(codec_error(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "http2.too_many_headers", ""));
     }

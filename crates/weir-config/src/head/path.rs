@@ -2,27 +2,24 @@
 
 use std::borrow::Cow;
 
-use http::uri::PathAndQuery;
-use http::{Method, StatusCode, Uri};
+use http::{Method, StatusCode};
 
-use super::{Refusal, codec_error, refuse};
+use super::target::Parts;
+use super::{MALFORMED, Refusal, refuse};
 use crate::http::HttpConfig;
 
-/// The path and query that routes and instances see.
-pub(super) fn settle(uri: &Uri, method: &Method, config: &HttpConfig) -> Result<PathAndQuery, Refusal> {
-    const BAD_REQUEST: Refusal = codec_error(StatusCode::BAD_REQUEST, "http1.codec_error", "Bad Request");
+/// The path and query that routes and instances see; none if they are what was said.
+pub(super) fn settle(target: &Parts<'_>, method: &Method, config: &HttpConfig) -> Result<Option<String>, Refusal> {
     const BAD_PATH: Refusal = refuse(StatusCode::BAD_REQUEST, "path_normalization_failed", "");
-    let path = uri.path_and_query().ok_or(BAD_REQUEST)?;
-    match (path.as_str(), method) {
+    let path = target.path.ok_or(MALFORMED)?;
+    match (path, method) {
         (text, &Method::OPTIONS) if text.starts_with('*') => return Err(refuse(StatusCode::NOT_FOUND, "absolute_path_rejected", "")),
-        (text, _) if !text.starts_with('/') || !text.is_ascii() => return Err(BAD_REQUEST),
+        (text, _) if !text.starts_with('/') || !text.is_ascii() => return Err(MALFORMED),
         _ => {}
     }
-    match config.paths.settle(path.as_str()).map_err(|_| BAD_PATH)? {
-        // A URL without a path has an empty one, which prints as `/` but would be written as nothing.
-        Cow::Borrowed(text) if uri.scheme().is_some() => PathAndQuery::try_from(text).map_err(|_| BAD_PATH),
-        Cow::Borrowed(_) => Ok(path.clone()),
-        Cow::Owned(normal) => PathAndQuery::try_from(normal).map_err(|_| BAD_PATH),
+    match config.paths.settle(path).map_err(|_| BAD_PATH)? {
+        Cow::Borrowed(text) if text.len() == path.len() => Ok(None),
+        settled => Ok(Some(settled.into_owned())),
     }
 }
 
@@ -31,19 +28,18 @@ mod tests {
     use super::*;
     use crate::head::tests::config;
 
-    #[test]
-    fn targets_that_are_no_paths_are_refused() {
-        for (target, method, status) in
-            [("*", Method::OPTIONS, 404), ("*", Method::GET, 400), ("/\u{e9}", Method::GET, 400), ("http://a?q", Method::GET, 400)]
-        {
-            let refused = settle(&target.parse().expect("a target"), &method, &config()).map_err(|no| no.status.as_u16());
-            assert_eq!(refused, Err(status), "{target}");
-        }
+    fn path(path: &str, method: &Method) -> Result<Option<String>, u16> {
+        let target = Parts { scheme: None, authority: None, path: Some(path) };
+        settle(&target, method, &config()).map_err(|no| no.status.as_u16())
     }
 
     #[test]
-    fn a_url_without_a_path_asks_for_the_root() {
-        let path = settle(&Uri::from_static("http://a.test"), &Method::GET, &config()).expect("a path");
-        assert_eq!(Uri::from(path).to_string(), "/");
+    fn targets_that_are_no_paths_are_refused() {
+        for (target, method, status) in
+            [("*", Method::OPTIONS, 404), ("*", Method::GET, 400), ("/\u{e9}", Method::GET, 400), ("?q", Method::GET, 400)]
+        {
+            assert_eq!(path(target, &method), Err(status), "{target}");
+        }
+        assert_eq!(path("/<a>`", &Method::GET), Ok(None));
     }
 }

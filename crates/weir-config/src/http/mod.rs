@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
+use weir_http1::Case;
 use weir_routing::filters::router::RouterPolicy;
 use weir_routing::filters::{self, Filter, FilterPolicy};
 use weir_routing::normalize::PathRules;
@@ -24,6 +25,8 @@ const MAX_HEADERS_KB: usize = 60;
 const DELAYED_CLOSE: Duration = Duration::from_secs(1);
 /// Envoy breaks off a stream on which nothing happens for so long; Istio turns this off.
 const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+/// What a client has for a head, where nothing is said: Envoy waits for ever.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How the requests of a filter chain's connections are handled.
 #[derive(Debug)]
@@ -77,7 +80,7 @@ pub struct HttpConfig {
     /// Whether trailers pass on HTTP/1.1.
     pub trailers: bool,
     /// How the names of headers are spelled.
-    pub letter_case: LetterCase,
+    pub letter_case: Case,
     /// The host of requests of HTTP/1.0 that name none.
     pub default_host: Option<HeaderValue>,
     /// So many requests may come by one connection.
@@ -92,6 +95,8 @@ pub struct HttpConfig {
     pub max_connection_duration: Option<Duration>,
     /// A stream may be silent for so long, where its route does not say.
     pub stream_idle_timeout: Option<Duration>,
+    /// How long the head of a request may take from its first byte on.
+    pub head_timeout: Option<Duration>,
     /// A stream may last so long, where its route does not say.
     pub max_stream_duration: Option<Duration>,
     /// A request may take so long to arrive.
@@ -119,18 +124,6 @@ pub enum HostPort {
     StripOwn,
     /// It is taken off.
     StripAny,
-}
-
-/// How the names of headers are spelled on HTTP/1.1.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum LetterCase {
-    /// In small letters.
-    #[default]
-    Lower,
-    /// Each word with a capital.
-    Proper,
-    /// As they came.
-    Preserve,
 }
 
 /// Where a connection manager's routes come from.
@@ -229,6 +222,10 @@ impl HttpConfig {
             },
             idle_timeout: common.idle_timeout,
             max_connection_duration: common.max_connection_duration,
+            head_timeout: match &manager.request_headers_timeout {
+                None => Some(HEAD_TIMEOUT),
+                Some(timeout) => positive(Some(timeout)),
+            },
             stream_idle_timeout: match &manager.stream_idle_timeout {
                 Some(timeout) => positive(Some(timeout)),
                 None => Some(STREAM_IDLE_TIMEOUT),

@@ -14,7 +14,8 @@ use weir_xds::hcm::http_connection_manager::{StripPortMode, UpgradeConfig};
 use weir_xds::values::std_duration;
 
 use super::Underscores;
-use super::{HostPort, LetterCase, positive};
+use super::{HostPort, positive};
+use weir_http1::Case;
 
 /// Envoy's limit where none is given.
 const MAX_HEADERS: usize = 100;
@@ -152,7 +153,7 @@ pub(super) struct Http1 {
     pub(super) absolute_targets: bool,
     pub(super) custom_methods: bool,
     pub(super) trailers: bool,
-    pub(super) letter_case: LetterCase,
+    pub(super) letter_case: Case,
 }
 
 impl Http1 {
@@ -194,15 +195,15 @@ impl Http1 {
 ///
 /// # Errors
 /// If they name a way that is not known.
-pub fn letter_case(options: Option<&Http1ProtocolOptions>) -> Result<LetterCase, CompileError> {
+pub fn letter_case(options: Option<&Http1ProtocolOptions>) -> Result<Case, CompileError> {
     let format = options.and_then(|options| options.header_key_format.as_ref());
     match format.and_then(|format| format.header_format.as_ref()) {
-        None => Ok(LetterCase::Lower),
-        Some(HeaderFormat::ProperCaseWords(_)) => Ok(LetterCase::Proper),
+        None => Ok(Case::Lower),
+        Some(HeaderFormat::ProperCaseWords(_)) => Ok(Case::Proper),
         Some(HeaderFormat::StatefulFormatter(formatter)) => {
             const PRESERVE: &str = "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig";
             let known = formatter.typed_config.as_ref().is_some_and(|config| config.type_name() == PRESERVE);
-            if known { Ok(LetterCase::Preserve) } else { Err(CompileError::unsupported("header_key_format.stateful_formatter")) }
+            if known { Ok(Case::Preserve) } else { Err(CompileError::unsupported("header_key_format.stateful_formatter")) }
         }
     }
 }

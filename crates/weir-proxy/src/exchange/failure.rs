@@ -71,6 +71,8 @@ pub enum FailureKind {
     ClientGone,
     /// The client's request turned out not to be HTTP after its head was fine.
     ClientMalformed,
+    /// The trailers of the client's request are larger than they may be.
+    ClientTooLarge,
     /// A filter does not let the client's body pass.
     Refused(Refused),
     /// The request cannot be said in the protocol that the instance speaks.
@@ -183,7 +185,8 @@ impl Failure {
     /// Who failed.
     pub fn party(&self) -> Party {
         match &self.kind {
-            FailureKind::ClientGone | FailureKind::ClientMalformed | FailureKind::Refused(_) | FailureKind::Unsendable => Party::Client,
+            FailureKind::ClientGone | FailureKind::ClientMalformed | FailureKind::ClientTooLarge => Party::Client,
+            FailureKind::Refused(_) | FailureKind::Unsendable => Party::Client,
             FailureKind::Expired(Expired::Request | Expired::Idle(false) | Expired::Duration(false)) => Party::Client,
             FailureKind::NoInstance | FailureKind::Overflow => Party::Ourselves,
             FailureKind::Unresolved | FailureKind::Connect(ConnectError::Elsewhere) => Party::Network,
@@ -216,7 +219,7 @@ impl Failure {
             FailureKind::Closed | FailureKind::Reset | FailureKind::Protocol => any_reset,
             FailureKind::Expired(Expired::Attempt | Expired::AttemptIdle) => any_reset,
             FailureKind::NoInstance | FailureKind::Unresolved | FailureKind::Overflow | FailureKind::Expired(_) => RetryOn::default(),
-            FailureKind::ClientGone | FailureKind::ClientMalformed => RetryOn::default(),
+            FailureKind::ClientGone | FailureKind::ClientMalformed | FailureKind::ClientTooLarge => RetryOn::default(),
             FailureKind::Refused(_) | FailureKind::Unsendable => RetryOn::default(),
         }
     }
@@ -243,6 +246,10 @@ impl Failure {
             FailureKind::Expired(expired) => expired.told(),
             FailureKind::ClientGone => told(400, ResponseFlags::DOWNSTREAM_TERMINATED, "downstream_remote_disconnect", ""),
             FailureKind::ClientMalformed => told(400, ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR, "http1.codec_error", "Bad Request"),
+            FailureKind::ClientTooLarge => {
+                let body = "Request Header Fields Too Large";
+                told(431, ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR, "http1.trailers_too_large", body)
+            }
             FailureKind::Refused(refused) => told(400, ResponseFlags::default(), refused.details, refused.body),
             FailureKind::Unsendable => told(400, ResponseFlags::default(), "invalid_header", ""),
         }
@@ -302,7 +309,7 @@ mod tests {
 
     #[test]
     fn what_a_client_does_is_charged_to_no_instance_and_not_tried_again() {
-        let of_client = [FailureKind::ClientGone, FailureKind::ClientMalformed, FailureKind::Unsendable];
+        let of_client = [FailureKind::ClientGone, FailureKind::ClientMalformed, FailureKind::ClientTooLarge, FailureKind::Unsendable];
         let slow = [Expired::Request, Expired::Idle(false), Expired::Duration(false)].map(FailureKind::Expired);
         for kind in of_client.into_iter().chain(slow) {
             let failure = Failure::after_sending(kind);

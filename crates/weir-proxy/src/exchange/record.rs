@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -17,7 +17,8 @@ use weir_config::workload::Workload;
 use weir_routing::{Route, RouteTable, VirtualHost};
 
 use super::connection::ConnectionInfo;
-use crate::io::line::Line;
+use crate::io::client::Client;
+use crate::io::spare;
 use crate::stats::requests::Known;
 
 /// An instance as the exchanges with it know it.
@@ -74,8 +75,8 @@ pub struct Exchange {
     pub remote: Cell<SocketAddr>,
     /// What the client speaks; `None` for TCP.
     pub protocol: Option<Version>,
-    /// The line to the client, where interim answers are passed on by it.
-    pub line: RefCell<Option<Arc<Line>>>,
+    /// The client's connection, where interim answers are passed on by it.
+    pub client: RefCell<Option<Weak<dyn Client>>>,
     /// Whether its request could not be read: then nothing is known of it.
     pub unreadable: Cell<bool>,
     /// Whether trailers may pass between the client and us.
@@ -128,6 +129,12 @@ pub struct Exchange {
     pub duration: Cell<Option<Duration>>,
 }
 
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        spare::give_map(std::mem::take(&mut self.request.get_mut().headers));
+    }
+}
+
 impl Exchange {
     /// An exchange that begins now.
     pub fn new(connection: Rc<ConnectionInfo>, protocol: Option<Version>, wall_clock: bool) -> Self {
@@ -135,7 +142,7 @@ impl Exchange {
             remote: Cell::new(connection.remote),
             connection,
             protocol,
-            line: RefCell::default(),
+            client: RefCell::default(),
             unreadable: Cell::default(),
             passes_trailers: Cell::default(),
             start: Instant::now(),

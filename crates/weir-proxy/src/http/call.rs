@@ -5,11 +5,10 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
-use http::{HeaderMap, Method, Response, StatusCode, Version};
-use hyper::upgrade::OnUpgrade;
+use http::{HeaderMap, Method, Response, StatusCode};
 use weir_config::flags::ResponseFlags;
 use weir_config::head::{REQUEST_ID, append_to};
-use weir_config::http::{LetterCase, ServerHeader};
+use weir_config::http::ServerHeader;
 use weir_routing::Decision;
 use weir_routing::action::Action;
 
@@ -23,6 +22,7 @@ use super::mapped_reply;
 use super::router::routes::Found;
 use crate::exchange::failure::{Failure, FailureKind};
 use crate::exchange::{Ending, Exchange, Matched};
+use crate::io::client::OnUpgrade;
 use crate::upstream::body::Inbound;
 use crate::upstream::cluster::LbContext;
 
@@ -192,8 +192,7 @@ impl Call {
         }
     }
 
-    /// What HTTP/1.1 needs besides: a connection whose request was not read to its end ends with the answer, and an answer without
-    /// a body says how long it would have been.
+    /// What HTTP/1.1 needs besides: a connection whose request was not read to its end ends with the answer.
     fn settle_connection(&self, status: StatusCode, headers: &mut HeaderMap) {
         if status == StatusCode::SWITCHING_PROTOCOLS {
             return;
@@ -206,29 +205,6 @@ impl Call {
         if unread || request.close || request.upgrade.is_some() {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        let Some(line) = self.control.line.get() else { return };
-        if unread {
-            line.linger();
-        }
-        if status != StatusCode::NOT_MODIFIED && self.method != Method::HEAD {
-            // Its body says how long it is: its head need not be searched for that.
-            return;
-        }
-        let is_http11 = self.exchange.protocol == Some(Version::HTTP_11);
-        match headers.get(header::CONTENT_LENGTH) {
-            Some(length) if status == StatusCode::NOT_MODIFIED => {
-                line.add_to_head(self.spelled("content-length", "Content-Length"), length);
-            }
-            None if self.method == Method::HEAD && is_http11 && status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED => {
-                line.add_to_head(self.spelled("transfer-encoding", "Transfer-Encoding"), &HeaderValue::from_static("chunked"));
-            }
-            _ => {}
-        }
-    }
-
-    /// The name of a header as it is spelled here.
-    fn spelled(&self, lower: &'static str, proper: &'static str) -> &'static str {
-        if self.http.config.letter_case == LetterCase::Proper { proper } else { lower }
     }
 
     /// What the route, its virtual host and its table change, in this order; before them what the chosen
@@ -278,10 +254,9 @@ fn find(http: &HttpRuntime, exchange: &Exchange) -> RouteAnswer {
     let request = exchange.request.borrow();
     let head = request.for_routing();
     let (host, route) = match routes.table.decide(&head) {
-        Decision::NoVirtualHost => return RouteAnswer::Nowhere,
-        _ if request.several_hosts => return RouteAnswer::Unclear,
         // No route is 404, and no header changes of its virtual host apply.
-        Decision::NoRoute(_) => return RouteAnswer::Nowhere,
+        Decision::NoVirtualHost | Decision::NoRoute(_) => return RouteAnswer::Nowhere,
+        _ if request.several_hosts => return RouteAnswer::Unclear,
         Decision::TlsRequired(host) => (host, None),
         Decision::Route { host, route } => (host, Some(route)),
     };

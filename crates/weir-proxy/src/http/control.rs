@@ -2,53 +2,78 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::rc::Rc;
-use std::sync::Arc;
-use std::task::{Poll, Waker};
-use std::time::Instant;
+use std::pin::{Pin, pin};
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use http::Extensions;
-use weir_config::head::Client;
+use tokio::time::{Sleep, sleep_until};
+use weir_config::head;
+use weir_config::http::HttpConfig;
 
-use crate::io::line::Line;
+use crate::io::client::Client;
 
-/// What others can tell a connection: two flags, so that a connection that nobody tells anything pays nothing.
-#[derive(Debug, Default)]
+/// What others can tell a connection: flags, so that a connection that nobody tells anything pays nothing.
+#[derive(Default)]
 pub struct Control {
     finish: Cell<bool>,
     ended: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     /// What filters remember of it.
     pub extensions: RefCell<Extensions>,
-    /// The line to the client, where HTTP/1.1 is spoken.
-    pub line: OnceCell<Arc<Line>>,
+    /// The connection itself, where HTTP/1.1 is spoken.
+    pub connection: OnceCell<Weak<dyn Client>>,
     /// What the rules of heads look at of it.
-    pub client: OnceCell<Client>,
+    pub client: OnceCell<head::Client>,
     /// How many requests have come.
     pub requests: Cell<u32>,
     /// When it was opened.
     pub opened: Cell<Option<Instant>>,
     /// When its last request began.
     pub last_request: Cell<Option<Instant>>,
+    /// Since when the head of a request has begun and is not complete.
+    pub head_since: Cell<Option<Instant>>,
+    /// Whether that is given up.
+    pub head_is_late: Cell<bool>,
+    /// Since when the client has not read what waits for it.
+    pub stalled_since: Cell<Option<Instant>>,
 }
 
 impl Control {
     /// It is to end when it has finished what it is doing.
     pub fn finish(&self) {
-        if !self.finish.replace(true)
-            && let Some(waker) = self.waker.borrow_mut().take()
-        {
+        if !self.finish.replace(true) {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
+        }
+    }
+
+    /// The head that has begun is not waited for any longer.
+    pub fn give_up_head(&self) {
+        self.head_is_late.set(true);
+        self.wake();
+    }
+
+    /// Counts a request; a connection that may carry no more is told to end.
+    pub fn count(&self, config: &HttpConfig) {
+        self.last_request.set(Some(Instant::now()));
+        let count = self.requests.get().saturating_add(1);
+        self.requests.set(count);
+        if config.max_requests_per_connection.is_some_and(|most| count >= most) {
+            self.finish();
         }
     }
 
     /// It is to end now, whatever it is doing.
     pub fn end(&self) {
         self.ended.set(true);
-        if let Some(waker) = self.waker.borrow_mut().take() {
-            waker.wake();
-        }
+        self.wake();
     }
 
     /// Does something, unless the connection is to end before it is done.
@@ -72,5 +97,38 @@ impl Control {
         if !watching.as_ref().is_some_and(|known| known.will_wake(waker)) {
             *watching = Some(waker.clone());
         }
+    }
+}
+
+/// How long a connection that is told to finish waits for a request that may be on its way: HTTP/1.1 knows no other
+/// way to say that no more are welcome than the answer to one. Whoever has been silent for longer is not waited for.
+const LAST_CALL: Duration = Duration::from_secs(1);
+
+/// Waits for the last request of a connection that is told to finish.
+#[derive(Default)]
+pub(super) enum LastCall {
+    #[default]
+    NotYet,
+    Until(Pin<Box<Sleep>>),
+    Over,
+}
+
+impl LastCall {
+    /// Whether the connection is told to finish and nothing is on its way. Wakes when this may change.
+    pub(super) fn is_over(&mut self, control: &Control, cx: &mut Context<'_>) -> bool {
+        control.watch(cx.waker());
+        if !control.is_finishing() {
+            return false;
+        }
+        if let Self::NotYet = self {
+            let last = control.last_request.get().unwrap_or_else(Instant::now);
+            *self = Self::Until(Box::pin(sleep_until((last + LAST_CALL).into())));
+        }
+        if let Self::Until(sleep) = self
+            && sleep.as_mut().poll(cx).is_ready()
+        {
+            *self = Self::Over;
+        }
+        matches!(self, Self::Over)
     }
 }

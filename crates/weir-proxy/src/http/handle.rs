@@ -1,15 +1,11 @@
 //! One request, from its head to the head of its answer.
 
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
-use http::request::Parts;
-use http::{HeaderMap, Request, Response, StatusCode, header};
-use http_body::Body as _;
-use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
+use http::{HeaderMap, Method, Response, StatusCode, Version, header};
 use weir_config::flags::ResponseFlags;
-use weir_config::head::{self, Client, Head};
+use weir_config::head::{self, Head, Received};
 
 use super::body::ResponseBody;
 use super::call::{Call, note_no_route};
@@ -17,7 +13,7 @@ use super::control::Control;
 use super::local_reply::LocalReply;
 use super::{HttpRuntime, filters, router};
 use crate::exchange::{ConnectionInfo, Exchange};
-use crate::io::heard::Follows;
+use crate::io::client::{Incoming, OnUpgrade};
 use crate::io::own_address::own_address;
 use crate::upstream::body::Inbound;
 
@@ -26,19 +22,24 @@ pub async fn handle(
     http: Rc<HttpRuntime>,
     connection: Rc<ConnectionInfo>,
     control: Rc<Control>,
-    request: Request<Incoming>,
+    received: Received,
+    incoming: Incoming,
+    on_upgrade: Option<OnUpgrade>,
 ) -> Response<ResponseBody> {
-    let (mut parts, incoming) = request.into_parts();
-    let on_upgrade = parts.extensions.remove::<OnUpgrade>();
-    let expects = parts.headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    let exchange = Exchange::new(connection, Some(parts.version), !http.recording.logs.is_empty());
-    let mut call = Call::new(http, exchange, control, parts.method.clone());
-    let (mut head, remote) = match read(&call, parts, &incoming) {
+    let expects = received.headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let exchange = Exchange::new(connection, Some(received.version), !http.recording.logs.is_empty());
+    let mut call = Call::new(http, exchange, control, received.method.clone());
+    let read = read(&call, received);
+    if call.exchange.is_http1() || expects {
+        // Also who is refused is told first to go on, as Envoy does.
+        settle_interim(&call, expects && !matches!(&read, Err((refusal, _)) if refusal.malformed));
+    }
+    let (mut head, remote) = match read {
         Ok(read) => read,
         Err((refusal, head)) => return Box::pin(refuse(call, refusal, *head, incoming)).await,
     };
-    if call.exchange.is_http1() || expects {
-        settle_interim(&call, &mut head, expects);
+    if expects && !call.http.config.passes_interim {
+        head.headers.remove(header::EXPECT);
     }
     call.exchange.passes_trailers.set(!call.exchange.is_http1() || call.http.config.trailers);
     call.exchange.remote.set(remote);
@@ -49,23 +50,32 @@ pub async fn handle(
     Box::pin(pass(call)).await
 }
 
-/// What the rules of a head look at of a connection.
-fn client(connection: &ConnectionInfo) -> Client {
-    Client::new(connection.remote, connection.tls_version.is_some(), connection.local.port(), own_address())
+/// Answers what came by HTTP/1.1 and is no request.
+pub async fn refuse_unread(
+    http: Rc<HttpRuntime>,
+    connection: Rc<ConnectionInfo>,
+    control: Rc<Control>,
+    refusal: head::Refusal,
+) -> Response<ResponseBody> {
+    let exchange = Exchange::new(connection, Some(Version::HTTP_11), !http.recording.logs.is_empty());
+    answer_refused(Call::new(http, exchange, control, Method::GET), refusal).await
 }
 
-/// Reads a head, as the library shows it and as it was heard.
-fn read(call: &Call, parts: Parts, body: &Incoming) -> Result<(Head, SocketAddr), (head::Refusal, Box<Head>)> {
-    let mut heard = call.control.line.get().map(|line| line.heard());
-    let raw = heard.as_mut().and_then(|heard| heard.head(parts.method.as_str(), follows(body)));
+/// What the rules of a head look at of a connection.
+fn client(connection: &ConnectionInfo) -> head::Client {
+    head::Client::new(connection.remote, connection.tls_version.is_some(), connection.local.port(), own_address())
+}
+
+fn read(call: &Call, received: Received) -> Result<(Head, SocketAddr), (head::Refusal, Box<Head>)> {
     let client = call.control.client.get_or_init(|| client(&call.exchange.connection));
-    head::read(parts, raw, &call.http.config, client, || fastrand::u128(..))
+    head::read(received, &call.http.config, client, || fastrand::u128(..))
 }
 
 /// Takes a request through its filters, and then to the router, which is the last of them.
 /// All borrow the call: it is large, and moving it on from one to the next would cost more than some of them do.
-async fn pass(mut call: Call) -> Response<ResponseBody> {
+pub(super) async fn pass(mut call: Call) -> Response<ResponseBody> {
     if router::upgrade::is_refused(&mut call) {
+        router::note_cluster(&call);
         call.exchange.detail("upgrade_failed");
         return call.reply(LocalReply::new(StatusCode::FORBIDDEN, "")).await;
     }
@@ -75,50 +85,37 @@ async fn pass(mut call: Call) -> Response<ResponseBody> {
     }
 }
 
-/// What follows the head of a request.
-fn follows(body: &Incoming) -> Follows {
-    match body.size_hint().exact() {
-        _ if body.is_end_stream() => Follows::Head,
-        Some(length) => Follows::Bytes(length),
-        None => Follows::Unknown,
-    }
-}
-
 /// Who tells the client that it may send its body, and gives it other interim answers: the instance, or, without its knowledge, we.
-fn settle_interim(call: &Call, head: &mut Head, expects: bool) {
-    let passes = call.http.config.passes_interim;
-    let line = call.control.line.get();
-    if let Some(line) = line.filter(|_| expects) {
-        line.without_continue();
-        if !passes {
-            line.interim(StatusCode::CONTINUE, &HeaderMap::new());
-        }
-    }
-    if expects && !passes {
-        head.headers.remove(header::EXPECT);
-    }
-    if passes {
-        *call.exchange.line.borrow_mut() = line.cloned();
+fn settle_interim(call: &Call, expects: bool) {
+    let connection = call.control.connection.get();
+    if call.http.config.passes_interim {
+        *call.exchange.client.borrow_mut() = connection.cloned();
+    } else if let Some(connection) = connection.filter(|_| expects).and_then(Weak::upgrade) {
+        connection.interim(StatusCode::CONTINUE, &HeaderMap::new());
     }
 }
 
 /// The answer to a request that was not even routed.
 async fn refuse(mut call: Call, refusal: head::Refusal, head: Head, incoming: Incoming) -> Response<ResponseBody> {
-    call.exchange.detail(refusal.details);
+    if refusal.details == "absolute_path_rejected" && !head.headers.contains_key(header::UPGRADE) {
+        // As Envoy does, this keeps the connection if nothing follows the head.
+        call.body = Some(Inbound::new(incoming));
+    }
     if !refusal.malformed {
         call.grpc = head.is_grpc();
         call.exchange.request.replace(head);
     }
+    answer_refused(call, refusal).await
+}
+
+async fn answer_refused(mut call: Call, refusal: head::Refusal) -> Response<ResponseBody> {
+    call.exchange.detail(refusal.details);
     call.exchange.unreadable.set(refusal.malformed);
     if refusal.details == "route_not_found" {
         note_no_route(&call.exchange);
     }
     if refusal.malformed {
         call.exchange.flag(ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR);
-    }
-    if refusal.details == "absolute_path_rejected" {
-        // As Envoy does, this keeps the connection if nothing follows the head.
-        call.body = Some(Inbound::new(incoming));
     }
     call.reply(LocalReply::new(refusal.status, refusal.body)).await
 }

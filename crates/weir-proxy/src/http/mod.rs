@@ -8,6 +8,7 @@ pub mod control;
 mod filters;
 mod handle;
 mod header_changes;
+mod http1;
 mod local_reply;
 mod mapped_reply;
 pub mod router;
@@ -34,4 +35,30 @@ pub struct HttpRuntime {
     pub recording: Rc<Recording>,
     /// Where its routes lead.
     pub clusters: Rc<Clusters>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How large what a function of one argument gives is; of more, as one.
+    fn size_of_result<A, R>(_: impl Fn(A) -> R) -> usize {
+        size_of::<R>()
+    }
+
+    /// What is awaited is moved into who awaits it, and copied on the way: what every request passes is to be small.
+    #[test]
+    fn no_future_on_the_way_of_a_request_is_large() {
+        type Stream = tokio::net::TcpStream;
+        let sizes = [
+            ("a connection", size_of_result(|(a, b, c, d, e): (Stream, _, _, _, _)| connection::serve(a, b, c, d, e))),
+            ("HTTP/1.1", size_of_result(|(a, b, c, d, e): (Stream, _, _, _, _)| http1::serve(a, b, c, d, e))),
+            ("handling", size_of_result(|(a, b, c, d, e, f)| handle::handle(a, b, c, d, e, f))),
+            ("passing", size_of_result(handle::pass)),
+        ];
+        for (what, size) in sizes {
+            println!("{what} {size}");
+            assert!(size <= 2048, "{what}: {size}");
+        }
+    }
 }

@@ -1,8 +1,10 @@
 //! What lies below HTTP and TCP: streams, and what runs on one worker's thread.
 
+pub mod client;
+pub mod date;
 pub mod executor;
-pub mod heard;
-pub mod line;
 pub mod open;
 pub mod own_address;
 pub mod prefixed;
+pub mod spare;
+pub mod wire;

@@ -95,7 +95,8 @@ impl ChainRuntime {
         self.open.borrow().values().filter_map(Weak::upgrade).collect()
     }
 
-    /// Ends HTTP connections on which nothing happened for too long, or that are too old.
+    /// Ends HTTP connections on which nothing happened for too long, that are too old, or whose client begins a request and does not
+    /// go on, or does not read its answer.
     pub fn sweep(&self, now: Instant) {
         self.open.borrow_mut().retain(|_, control| control.strong_count() > 0);
         let HandlerRuntime::Http(http) = &self.handler else { return };
@@ -106,6 +107,13 @@ impl ChainRuntime {
             let idle = over(http.config.idle_timeout, control.last_request.get());
             if idle || over(http.config.max_connection_duration, control.opened.get()) {
                 control.finish();
+            }
+            if over(http.config.head_timeout, control.head_since.get()) {
+                control.give_up_head();
+            }
+            if over(http.config.stream_idle_timeout, control.stalled_since.get()) {
+                // It does not read: whatever waits for it is held for nobody.
+                control.end();
             }
         }
     }

@@ -1,44 +1,41 @@
-//! Where a message ends: decided here, whatever its head says (RFC 9112, 6).
+//! Where a message ends, whatever its head says (RFC 9112, 6).
 //!
 //! What a client wrote of the length of its body was for its own connection. A request goes out with the length of the body
 //! that follows it, or in chunks; an answer whose head leaves its end in doubt is no answer.
 
 use http::header::{self, HeaderMap, HeaderValue};
-use http::{Method, StatusCode, Version};
+use http::{Method, StatusCode};
 use http_body::Body;
+use weir_config::head::Head;
 
 use super::body::RequestBody;
 use crate::exchange::failure::{Failure, FailureKind};
 
+/// How the end of a request of HTTP/1.1 is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framed {
+    /// Nothing follows it, as goes without saying.
+    Nothing,
+    /// By its length.
+    Length(u64),
+    /// In chunks.
+    Chunks,
+}
+
 /// Frames a request of HTTP/1.1 by its body.
-pub fn frame_request(method: &Method, headers: &mut HeaderMap, body: &RequestBody) {
-    let (mut said, mut coded) = (false, false);
-    // Most requests say neither: one look at each name costs less than a search for both.
-    for name in headers.keys() {
-        match *name {
-            header::CONTENT_LENGTH => said = true,
-            header::TRANSFER_ENCODING => coded = true,
-            _ => {}
-        }
-    }
-    if coded {
-        headers.remove(header::TRANSFER_ENCODING);
-    }
+pub fn frame_request(head: &Head, body: &RequestBody) -> Framed {
+    // A length that a filter, or the client's connection as its head asked, has taken away is not said again.
+    let said = head.headers.contains_key(header::CONTENT_LENGTH);
     if body.is_end_stream() {
         // Who takes a request that usually has a body expects to be told that nothing follows (RFC 9110, 8.6).
-        if said || !matches!(*method, Method::GET | Method::HEAD | Method::DELETE | Method::TRACE | Method::CONNECT) {
-            headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
-        }
-        return;
+        let usual = !matches!(head.method, Method::GET | Method::HEAD | Method::DELETE | Method::TRACE | Method::CONNECT);
+        return if said || usual && head.upgrade.is_none() { Framed::Length(0) } else { Framed::Nothing };
     }
-    // A length that a filter, or the client's connection as its head asked, has taken away is not said again.
-    match body.size_hint().exact().filter(|_| said) {
-        Some(length) => drop(headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length))),
-        None => {
-            headers.remove(header::CONTENT_LENGTH);
-            // Said in words: without them the HTTP library takes a GET for one without a body.
-            headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
+    match body.size_hint().exact() {
+        Some(length) if said => Framed::Length(length),
+        // It is withheld, and nobody who changes to another protocol is told of it.
+        _ if head.upgrade.is_some() && !said => Framed::Nothing,
+        _ => Framed::Chunks,
     }
 }
 
@@ -52,39 +49,22 @@ pub fn frame_stream(headers: &mut HeaderMap, body: &RequestBody) {
     }
 }
 
-/// Whether the head of an answer is larger than it may be.
-pub fn is_too_large(headers: &HeaderMap, limit: usize) -> bool {
-    // A line has a colon, a space, and its end.
-    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>() > limit
-}
-
-/// Looks whether it is beyond doubt where an answer ends.
+/// Looks whether it is beyond doubt where an answer of HTTP/2 ends, also for those behind us. Of HTTP/1.1 the codec knows.
 ///
 /// # Errors
-/// If it is not: its connection must not be used again.
-pub fn check_answer(version: Version, status: StatusCode, headers: &HeaderMap) -> Result<(), Failure> {
+/// If it is not.
+pub fn check_answer(status: StatusCode, headers: &HeaderMap) -> Result<(), Failure> {
     let doubtful = || Failure::after_sending(FailureKind::Protocol);
-    let (mut length, mut coding) = (None, None);
-    // An answer has few headers: one look at each costs less than a search for each of these.
+    let mut length = None;
     for (name, value) in headers {
-        let said = match *name {
-            header::CONTENT_LENGTH => &mut length,
-            header::TRANSFER_ENCODING => &mut coding,
-            _ => continue,
-        };
-        if said.replace(value).is_some() {
-            return Err(doubtful());
+        match *name {
+            header::CONTENT_LENGTH if length.replace(value).is_some() => return Err(doubtful()),
+            header::TRANSFER_ENCODING => return Err(doubtful()),
+            _ => {}
         }
     }
-    if length.is_some_and(|length| !is_number(length)) {
-        return Err(doubtful());
-    }
-    if status == StatusCode::NO_CONTENT && (length.is_some_and(|length| length != "0") || coding.is_some()) {
-        return Err(doubtful());
-    }
-    let Some(coding) = coding else { return Ok(()) };
-    let is_chunked = version < Version::HTTP_2 && coding.as_bytes().eq_ignore_ascii_case(b"chunked");
-    if is_chunked && length.is_none() { Ok(()) } else { Err(doubtful()) }
+    let fine = length.is_none_or(|length| is_number(length) && (status != StatusCode::NO_CONTENT || length == "0"));
+    if fine { Ok(()) } else { Err(doubtful()) }
 }
 
 fn is_number(value: &HeaderValue) -> bool {
@@ -111,71 +91,51 @@ mod tests {
         let cases: &[(&[(&str, &str)], bool)] = &[
             (&[], true),
             (&[LENGTH], true),
-            (&[("transfer-encoding", "chunked")], true),
-            (&[("transfer-encoding", "Chunked")], true),
             (&[("content-length", "5, 5")], false),
             (&[LENGTH, LENGTH], false),
             (&[("content-length", "+5")], false),
             (&[("content-length", "")], false),
             (&[("content-length", "99999999999999999999")], false),
-            (&[("transfer-encoding", "gzip, chunked")], false),
-            (&[("transfer-encoding", "gzip")], false),
-            (&[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")], false),
-            (&[LENGTH, ("transfer-encoding", "chunked")], false),
+            (&[("transfer-encoding", "chunked")], false),
         ];
         for (pairs, good) in cases {
             let pairs: Vec<(&'static str, &'static str)> = pairs.to_vec();
-            assert_eq!(check_answer(Version::HTTP_11, StatusCode::OK, &headers(&pairs)).is_ok(), *good, "{pairs:?}");
+            assert_eq!(check_answer(StatusCode::OK, &headers(&pairs)).is_ok(), *good, "{pairs:?}");
         }
-        assert!(check_answer(Version::HTTP_2, StatusCode::OK, &headers(&[("transfer-encoding", "chunked")])).is_err());
-    }
-
-    #[test]
-    fn an_answer_that_can_have_no_body_announces_none() {
-        for (pairs, good) in [
-            (vec![], true),
-            (vec![("content-length", "0")], true),
-            (vec![("content-length", "7")], false),
-            (vec![("transfer-encoding", "chunked")], false),
-        ] {
-            assert_eq!(check_answer(Version::HTTP_11, StatusCode::NO_CONTENT, &headers(&pairs)).is_ok(), good, "{pairs:?}");
-            assert!(check_answer(Version::HTTP_11, StatusCode::NOT_MODIFIED, &headers(&pairs)).is_ok(), "{pairs:?}");
+        for (length, good) in [("0", true), ("7", false)] {
+            assert_eq!(check_answer(StatusCode::NO_CONTENT, &headers(&[("content-length", length)])).is_ok(), good, "{length}");
         }
     }
 
     #[tokio::test]
     async fn the_length_of_a_request_is_told_if_its_head_tells_one() {
         let source = ClientBody::new(sized("hello").await, false, exchange()).expect("it has a body");
-        for (said, length, coding) in [(Some("5"), Some("5"), None), (Some("9"), Some("5"), None), (None, None, Some("chunked"))] {
+        for (said, length, framed) in
+            [(Some("5"), Some("5"), Framed::Length(5)), (Some("9"), Some("5"), Framed::Length(5)), (None, None, Framed::Chunks)]
+        {
             let body = RequestBody::attempt(Some(&source));
-            let mut headers = HeaderMap::new();
-            headers.extend(said.map(|said| (header::CONTENT_LENGTH, HeaderValue::from_static(said))));
-            let text = |headers: &HeaderMap, name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-            frame_stream(&mut headers, &body);
-            assert_eq!(text(&headers, header::CONTENT_LENGTH).as_deref(), length);
-            frame_request(&Method::POST, &mut headers, &body);
-            let framing = (text(&headers, header::CONTENT_LENGTH), text(&headers, header::TRANSFER_ENCODING));
-            assert_eq!((framing.0.as_deref(), framing.1.as_deref()), (length, coding));
+            let mut head = Head { method: Method::POST, ..Head::default() };
+            head.headers.extend(said.map(|said| (header::CONTENT_LENGTH, HeaderValue::from_static(said))));
+            frame_stream(&mut head.headers, &body);
+            assert_eq!(head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()), length);
+            assert_eq!(frame_request(&head, &body), framed);
         }
     }
 
     #[test]
     fn a_request_without_a_body_says_so_where_one_is_usual() {
         let cases = [
-            (Method::GET, None, None),
-            (Method::GET, Some("0"), Some("0")),
-            (Method::DELETE, None, None),
-            (Method::POST, None, Some("0")),
-            (Method::PUT, Some("60"), Some("0")),
-            (Method::OPTIONS, None, Some("0")),
+            (Method::GET, None, Framed::Nothing),
+            (Method::GET, Some("0"), Framed::Length(0)),
+            (Method::DELETE, None, Framed::Nothing),
+            (Method::POST, None, Framed::Length(0)),
+            (Method::PUT, Some("60"), Framed::Length(0)),
+            (Method::OPTIONS, None, Framed::Length(0)),
         ];
         for (method, said, wanted) in cases {
-            let mut headers = HeaderMap::new();
-            headers.extend(said.map(|said| (header::CONTENT_LENGTH, HeaderValue::from_static(said))));
-            frame_request(&method, &mut headers, &RequestBody::empty());
-            let written = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-            assert_eq!(written, wanted, "{method} {said:?}");
-            assert!(!headers.contains_key(header::TRANSFER_ENCODING));
+            let mut head = Head { method, ..Head::default() };
+            head.headers.extend(said.map(|said| (header::CONTENT_LENGTH, HeaderValue::from_static(said))));
+            assert_eq!(frame_request(&head, &RequestBody::empty()), wanted, "{} {said:?}", head.method);
         }
     }
 }

@@ -166,6 +166,7 @@ impl HostRuntime {
             return;
         }
         connection.idle_since = Instant::now();
+        connection.rest();
         let limited = connection.permit.is_some();
         self.pools.keep(connection, MAX_IDLE);
         if limited {

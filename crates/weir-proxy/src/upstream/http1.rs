@@ -3,41 +3,47 @@
 //! A connection is not a task of its own: whoever uses it drives it, the future of the request and then the
 //! body of the answer. So an exchange is one task from end to end, and nothing is woken twice.
 
-use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
-use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::{Bytes, BytesMut};
+use http::header::{self, HeaderValue};
+use http::{Method, Response, StatusCode};
+use http_body::{Body, Frame};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use weir_config::cluster::Http1Options;
-use weir_config::http::LetterCase;
+use weir_config::head::Head;
+use weir_http1::{BodyReader, Case, Fault, HeadReader, Length, Limits, Part, answer, encode, framing};
 
 use super::body::RequestBody;
 use super::counted::Counted;
+use super::framing::Framed;
 use super::host::ConnectionPermit;
+use super::interim::Interim;
 use super::socket::Socket;
 use super::transport::{Transport, TransportKey};
+use crate::exchange::failure::FailureKind;
 use crate::io::prefixed::Prefixed;
+use crate::io::spare;
+use crate::io::wire::{Want, Wire};
 use crate::stats::cluster::Tally;
-
-/// The limit of headers that the HTTP library has without being told; telling it the same costs an allocation.
-const USUAL_MAX_HEADERS: usize = 100;
-/// What is read ahead of a response, and written behind a request.
-const MAX_BUFFER: usize = 256 << 10;
 
 /// A connection that is ready for a request, or busy with one.
 pub struct Http1Connection {
-    socket: SharedStream,
-    sender: SendRequest<RequestBody>,
-    driver: http1::Connection<TokioIo<SharedStream>, RequestBody>,
+    wire: Wire<Socket>,
+    head: HeadReader,
+    limits: Limits,
+    case: Case,
+    /// What is still to be sent of the request.
+    request: Option<Sending>,
+    /// The body of the answer.
+    answer: BodyReader,
+    /// Whether another request may follow this answer.
+    persists: bool,
     /// Which requests it may carry.
     pub key: TransportKey,
     /// Our address.
@@ -48,13 +54,20 @@ pub struct Http1Connection {
     pub opened: Instant,
     /// Since when it has carried none.
     pub idle_since: Instant,
-    closed: bool,
     /// Whether trailers pass.
     pub trailers: bool,
     /// How it is counted.
     pub counted: Counted,
     /// What it takes of its cluster's limit, where there is one.
     pub permit: Option<ConnectionPermit>,
+}
+
+/// The rest of a request.
+struct Sending {
+    body: RequestBody,
+    framed: Framed,
+    /// What is missing of the length that was told.
+    missing: u64,
 }
 
 /// A connection that carries another protocol, as statistics and limits see it.
@@ -75,157 +88,253 @@ impl StillOpen {
 #[derive(Debug)]
 pub struct SendError {
     /// What went wrong.
-    pub error: hyper::Error,
+    pub kind: FailureKind,
     /// Whether nothing of the request was written.
     pub unsent: bool,
     /// Whether the answer had begun.
     pub begun: bool,
 }
 
+/// Why an answer broke off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BrokenOff {
+    /// Its connection ended before it did.
+    Closed,
+    /// It is not HTTP.
+    Malformed,
+    /// The request did not come to its end.
+    Request,
+}
+
 impl Http1Connection {
     /// A connection on a new socket.
-    ///
-    /// # Errors
-    /// If the socket is closed already.
-    pub async fn open(
-        stream: Transport,
-        key: TransportKey,
-        options: Http1Options,
-        tally: Tally,
-        permit: Option<ConnectionPermit>,
-    ) -> Result<Self, hyper::Error> {
+    pub fn open(stream: Transport, key: TransportKey, options: Http1Options, tally: Tally, permit: Option<ConnectionPermit>) -> Self {
         let local = stream.local_address().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
-        let socket = SharedStream(Rc::new(RefCell::new(Socket::new(stream))));
-        let mut builder = http1::Builder::new();
-        builder.max_buf_size(MAX_BUFFER);
-        if options.max_headers != USUAL_MAX_HEADERS {
-            builder.max_headers(options.max_headers);
-        }
-        match options.letter_case {
-            LetterCase::Lower => {}
-            LetterCase::Proper => drop(builder.title_case_headers(true)),
-            LetterCase::Preserve => drop(builder.preserve_header_case(true)),
-        }
-        let (sender, driver) = builder.handshake(TokioIo::new(socket.clone())).await?;
+        let limits = Limits { bytes: options.max_header_bytes, fields: options.max_headers };
         let now = Instant::now();
-        let counted = Counted::new(tally);
-        Ok(Self {
-            socket,
-            sender,
-            driver,
+        Self {
+            wire: Wire::new(Socket::new(stream), BytesMut::new()),
+            head: HeadReader::default(),
+            limits,
+            case: options.letter_case,
+            request: None,
+            answer: BodyReader::new(Length::None, limits),
+            persists: true,
             key,
             local,
             requests: 0,
             opened: now,
             idle_since: now,
-            closed: false,
             trailers: options.trailers,
-            counted,
+            counted: Counted::new(tally),
             permit,
-        })
+        }
     }
 
-    /// Sends a request; the head of the answer comes back with the connection, whose driving then is up to the
-    /// body of the answer.
+    /// Sends a request; the head of the answer comes back, and what follows it is [`poll_body`](Self::poll_body)'s matter.
     ///
     /// # Errors
-    /// If the connection ends before the answer begins.
-    pub fn send(&mut self, request: Request<RequestBody>) -> impl Future<Output = Result<Response<Incoming>, SendError>> {
+    /// If the connection ends before the answer begins, or what comes is none.
+    pub fn send<'c>(
+        &'c mut self,
+        head: &Head,
+        body: RequestBody,
+        framed: Framed,
+        interim: &'c mut Interim,
+    ) -> impl Future<Output = Result<Response<()>, SendError>> + use<'c> {
         self.requests += 1;
         self.counted.begin();
-        let before = self.socket.passed();
-        // The library takes the request at once: it is large, and is not to be carried along by one future after the other.
-        let answer = self.sender.try_send_request(request);
+        let before = (self.wire.stream.read, self.wire.stream.written);
+        // The head is written at once: it is large, and is not to be carried along by one future after the other.
+        write_head(head, framed, self.case, self.wire.out());
+        let missing = if let Framed::Length(length) = framed { length } else { 0 };
+        self.request = (!body.is_end_stream()).then_some(Sending { body, framed, missing });
+        let method = head.method.clone();
         async move {
-            let mut answer = pin!(answer);
-            let driver = &mut self.driver;
-            let closed = &mut self.closed;
-            let result = poll_fn(|cx| {
-                if !*closed {
-                    *closed = Pin::new(&mut *driver).poll(cx).is_ready();
-                }
-                // Only the driver can make progress, and it knows whom to wake.
-                answer.as_mut().poll(&mut Context::from_waker(Waker::noop()))
-            });
-            result.await.map_err(|mut failed| {
-                let (read, written) = self.socket.passed();
-                let unsent = failed.take_message().is_some() || written == before.1;
-                SendError { error: failed.into_error(), unsent, begun: read != before.0 }
+            let answered = poll_fn(|cx| self.poll_answer(&method, interim, cx)).await;
+            answered.map_err(|kind| {
+                let Socket { read, written, .. } = self.wire.stream;
+                SendError { kind, unsent: written == before.1, begun: read != before.0 }
             })
         }
     }
 
-    /// The socket, once the answer has agreed to another protocol; what was read behind the answer comes first. As long as bytes
-    /// pass it stays one of its cluster's connections.
-    pub async fn into_stream(mut self) -> (impl AsyncRead + AsyncWrite + Unpin, StillOpen) {
-        poll_fn(|cx| {
-            self.drive(cx);
-            if self.closed { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
-        let Self { driver, counted, permit, .. } = self;
-        let parts = driver.into_parts();
-        (Prefixed::new(parts.read_buf, parts.io.into_inner()), StillOpen { counted, permit })
+    fn poll_answer(&mut self, method: &Method, interim: &mut Interim, cx: &mut Context<'_>) -> Poll<Result<Response<()>, FailureKind>> {
+        loop {
+            self.send_more(cx)?;
+            match self.head.take(&mut self.wire.input, &self.limits) {
+                Ok(Some(head)) => match self.read_head(&head, method, interim) {
+                    Ok(Some(response)) => return Poll::Ready(Ok(response)),
+                    Ok(None) => continue,
+                    Err(_) => return Poll::Ready(Err(FailureKind::Protocol)),
+                },
+                Ok(None) => {}
+                Err(_) => return Poll::Ready(Err(FailureKind::Protocol)),
+            }
+            match ready!(self.wire.poll_fill(cx, Want::Head)) {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => return Poll::Ready(Err(FailureKind::Closed)),
+            }
+        }
     }
 
-    /// Moves bytes, as far as that goes without waiting.
-    pub fn drive(&mut self, cx: &mut Context<'_>) {
-        if !self.closed {
-            self.closed = Pin::new(&mut self.driver).poll(cx).is_ready();
+    /// Reads a head; none if it is that of an interim answer.
+    fn read_head(&mut self, head: &Bytes, method: &Method, interim: &mut Interim) -> Result<Option<Response<()>>, Fault> {
+        let head = answer::read_into(spare::map(), head, &self.limits, self.case == Case::Preserve)?;
+        let length = framing::of_answer(method, head.status, &head.headers)?;
+        if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
+            interim.pass(head.status, &head.headers);
+            return Ok(None);
         }
+        self.persists = head.keeps_alive() && length != Length::UntilClose && head.status != StatusCode::SWITCHING_PROTOCOLS;
+        self.answer = BodyReader::new(length, self.limits);
+        let mut response = Response::new(());
+        *response.status_mut() = head.status;
+        *response.headers_mut() = head.headers;
+        if let Some(spelling) = head.spelling {
+            response.extensions_mut().insert(spelling);
+        }
+        Ok(Some(response))
+    }
+
+    /// Sends what there is of the request, as far as that goes without waiting.
+    ///
+    /// # Errors
+    /// If the request broke off. That the instance takes no more of it is none: it may have answered.
+    fn send_more(&mut self, cx: &mut Context<'_>) -> Result<(), FailureKind> {
+        loop {
+            let waits = self.fill(cx)?;
+            match self.wire.poll_flush(cx) {
+                Poll::Ready(Ok(())) if !waits => {}
+                Poll::Ready(Err(_)) => {
+                    self.persists = false;
+                    self.request = None;
+                    return Ok(());
+                }
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Takes parts of the request as long as there is room; whether it has no more now.
+    fn fill(&mut self, cx: &mut Context<'_>) -> Result<bool, FailureKind> {
+        while let Some(Sending { body, framed, missing }) = &mut self.request {
+            if !self.wire.has_room() {
+                return Ok(false);
+            }
+            let frame = match Pin::new(&mut *body).poll_frame(cx) {
+                Poll::Pending => return Ok(true),
+                Poll::Ready(frame) => frame.transpose().map_err(|_| FailureKind::ClientGone)?,
+            };
+            let (data, trailers) = match frame.map(Frame::into_data) {
+                Some(Ok(data)) => (data, None),
+                Some(Err(frame)) => (Bytes::new(), frame.into_trailers().ok()),
+                None => (Bytes::new(), None),
+            };
+            let is_over = data.is_empty() || body.is_end_stream();
+            if !data.is_empty() {
+                if *framed == Framed::Chunks {
+                    encode::chunk_size(data.len(), self.wire.out());
+                    self.wire.data(data);
+                    self.wire.out().extend_from_slice(encode::CHUNK_END);
+                } else {
+                    // More than was told would be the beginning of another request.
+                    *missing = missing.checked_sub(data.len() as u64).ok_or(FailureKind::ClientGone)?;
+                    self.wire.data(data);
+                }
+            }
+            if is_over {
+                match framed {
+                    Framed::Chunks => encode::last_chunk(trailers.as_ref(), self.case, self.wire.out()),
+                    _ if *missing > 0 => return Err(FailureKind::ClientGone),
+                    Framed::Nothing | Framed::Length(_) => {}
+                }
+                self.request = None;
+            }
+        }
+        Ok(true)
+    }
+
+    /// The next part of the answer's body; none behind the last. The rest of the request goes out meanwhile.
+    pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        loop {
+            if self.request.is_some() || !self.wire.is_flushed() {
+                self.send_more(cx).map_err(|_| BrokenOff::Request)?;
+            }
+            match self.answer.read(&mut self.wire.input) {
+                Ok(Some(Part::Data(data))) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Ok(Some(Part::Trailers(trailers))) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+                Ok(None) if self.answer.is_done() => return Poll::Ready(None),
+                Ok(None) => {}
+                Err(_) => return Poll::Ready(Some(Err(BrokenOff::Malformed))),
+            }
+            match ready!(self.wire.poll_fill(cx, Want::Body(self.answer.missing()))) {
+                Ok(1..) => {}
+                Ok(0) if self.answer.end().is_ok() => {}
+                Ok(0) | Err(_) => return Poll::Ready(Some(Err(BrokenOff::Closed))),
+            }
+        }
+    }
+
+    /// Whether all of the answer has been read.
+    pub fn has_ended(&self) -> bool {
+        self.answer.is_done()
+    }
+
+    /// How much of the answer's body is missing, where that is known.
+    pub fn missing(&self) -> Option<u64> {
+        self.answer.missing()
+    }
+
+    /// The socket, once the answer has agreed to another protocol; what was read behind the answer comes first. As long as bytes
+    /// pass it stays one of its cluster's connections.
+    pub fn into_stream(self) -> (impl AsyncRead + AsyncWrite + Unpin, StillOpen) {
+        let Self { wire, counted, permit, .. } = self;
+        (Prefixed::new(wire.input.freeze(), wire.stream), StillOpen { counted, permit })
     }
 
     /// Whether it can take another request, now that the last answer has been read.
-    pub fn is_reusable(&mut self) -> bool {
-        if !self.closed && !self.sender.is_ready() {
-            // The end of the answer may be known to the body, but not yet to the driver.
-            self.drive(&mut Context::from_waker(Waker::noop()));
-        }
-        !self.closed && self.sender.is_ready()
+    pub fn is_reusable(&self) -> bool {
+        let Wire { input, ended, .. } = &self.wire;
+        // What nobody asked for would be taken for the next answer.
+        self.persists && self.request.is_none() && self.answer.is_done() && input.is_empty() && !ended && self.wire.is_flushed()
+    }
+
+    /// Gives back the memory that an idle connection does not need.
+    pub fn rest(&mut self) {
+        self.wire.rest();
     }
 
     /// Whether the other side has not closed it, nor sent what nobody asked for.
-    pub fn is_alive(&self) -> bool {
-        self.socket.0.borrow_mut().is_quiet()
+    pub fn is_alive(&mut self) -> bool {
+        self.wire.stream.is_quiet()
     }
 }
 
-/// A socket that its connection and we both hold; all on one thread.
-#[derive(Clone)]
-struct SharedStream(Rc<RefCell<Socket>>);
-
-impl SharedStream {
-    /// How many bytes came in, and went out.
-    fn passed(&self) -> (u64, u64) {
-        let socket = self.0.borrow();
-        (socket.read, socket.written)
+/// Writes the head of a request, with the framing that its body needs.
+fn write_head(head: &Head, framed: Framed, case: Case, out: &mut Vec<u8>) {
+    let spelling = head.spelling.as_ref();
+    out.reserve(1024);
+    encode::request_line(&head.method, head.path.as_bytes(), out);
+    let mut says_connection = false;
+    for (name, value) in &head.headers {
+        match *name {
+            header::CONTENT_LENGTH | header::TRANSFER_ENCODING | header::UPGRADE => continue,
+            header::CONNECTION => says_connection = true,
+            _ => {}
+        }
+        encode::field(name, value.as_bytes(), case, spelling, out);
     }
-}
-
-impl AsyncRead for SharedStream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut *self.0.borrow_mut()).poll_read(cx, buffer)
+    if let Some(protocol) = &head.upgrade {
+        if !says_connection {
+            encode::field(&header::CONNECTION, b"Upgrade", case, spelling, out);
+        }
+        encode::field(&header::UPGRADE, protocol.as_bytes(), case, spelling, out);
     }
-}
-
-impl AsyncWrite for SharedStream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut *self.0.borrow_mut()).poll_write(cx, bytes)
+    match framed {
+        Framed::Nothing => {}
+        Framed::Length(length) => encode::field(&header::CONTENT_LENGTH, HeaderValue::from(length).as_bytes(), case, spelling, out),
+        Framed::Chunks => encode::field(&header::TRANSFER_ENCODING, b"chunked", case, spelling, out),
     }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut *self.0.borrow_mut()).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut *self.0.borrow_mut()).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[std::io::IoSlice<'_>]) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut *self.0.borrow_mut()).poll_write_vectored(cx, bytes)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
+    out.extend_from_slice(encode::HEAD_END);
 }

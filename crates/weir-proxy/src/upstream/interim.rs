@@ -1,44 +1,31 @@
 //! Interim answers (RFC 9110, 15.2) on their way from an instance to a client.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::rc::{Rc, Weak};
 
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode};
 
-use crate::io::line::Line;
+use crate::io::client::Client;
 
 /// Passes on the interim answers to one request.
-pub(super) struct Interim {
-    line: Arc<Line>,
-    bad: AtomicBool,
-    any: AtomicBool,
+#[derive(Default)]
+pub struct Interim {
+    client: Option<Rc<dyn Client>>,
+    /// Whether there was one.
+    pub(super) any: bool,
 }
 
 impl Interim {
-    /// To a client.
-    pub(super) fn new(line: Arc<Line>) -> Self {
-        Self { line, bad: AtomicBool::new(false), any: AtomicBool::new(false) }
+    /// To a client; to nobody if it cannot be told.
+    pub(super) fn new(client: Option<&Weak<dyn Client>>) -> Self {
+        Self { client: client.and_then(Weak::upgrade), any: false }
     }
 
     /// Passes one on.
-    pub(super) fn pass(&self, status: StatusCode, headers: &HeaderMap) {
-        let is_first = !self.any.swap(true, Ordering::Relaxed);
-        // It cannot have a body: where one that announces it ends is in doubt.
-        if headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING) {
-            self.bad.store(true, Ordering::Relaxed);
-        } else if is_first && (100..=104).contains(&status.as_u16()) {
-            // As Envoy does: the first one.
-            self.line.interim(status, headers);
+    pub(super) fn pass(&mut self, status: StatusCode, headers: &HeaderMap) {
+        let is_first = !std::mem::replace(&mut self.any, true);
+        // As Envoy does: the first one.
+        if let Some(client) = self.client.as_ref().filter(|_| is_first && (100..=104).contains(&status.as_u16())) {
+            client.interim(status, headers);
         }
-    }
-
-    /// Whether there was one.
-    pub(super) fn any(&self) -> bool {
-        self.any.load(Ordering::Relaxed)
-    }
-
-    /// Whether all were answers of HTTP.
-    pub(super) fn is_good(&self) -> bool {
-        !self.bad.load(Ordering::Relaxed)
     }
 }

@@ -4,12 +4,10 @@
 use std::cell::RefCell;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Instant;
 
 use http::{HeaderMap, Request, Response, Uri, Version};
 use http_body::Body as _;
-use hyper::body::Incoming;
 use tokio::sync::Notify;
 use weir_config::circuit_breakers::Resource;
 use weir_config::cluster::{ClusterPolicy, UpstreamProtocol};
@@ -18,7 +16,7 @@ use weir_config::head::Head;
 use super::body::{ClientBody, Origin, RequestBody};
 use super::cluster::ClusterRuntime;
 use super::connect::open;
-use super::framing;
+use super::framing::{self, Framed};
 use super::host::{ConnectionPermit, HostRuntime, Turn};
 use super::http1::{Http1Connection, SendError};
 use super::http2::{self, Http2Connection};
@@ -89,7 +87,7 @@ const OTHER_CONNECTIONS: u32 = 2;
 const AGREEMENTS: u32 = 4;
 
 /// An answer's head, where its body comes from, and when the request was sent.
-pub type Reached = (Response<Incoming>, Origin, Instant);
+pub type Reached = (Response<()>, Origin, Instant);
 
 impl Outgoing<'_> {
     /// Sends it, and waits for the head of the answer.
@@ -151,35 +149,21 @@ impl Outgoing<'_> {
             };
             self.note_local(connection.local);
             let sent = Instant::now();
-            let mut request = self.http1_request();
-            let interim = self.pass_interim(&mut request);
+            let (body, framed) = self.http1_body();
+            let mut interim = Interim::new(self.exchange.and_then(|exchange| exchange.client.borrow().clone()).as_ref());
             let answered = {
                 // It stays where it is, and what limits it but points to it.
-                let answer = pin!(connection.send(request));
+                let answer = pin!(connection.send(&self.head.borrow(), body, framed, &mut interim));
                 self.limits.hold(self.body.client(), answer).await?
             };
             match answered {
-                Ok(response) => {
-                    let checked = framing::check_answer(response.version(), response.status(), response.headers());
-                    let too_large =
-                        self.cluster.with_policy(|policy| framing::is_too_large(response.headers(), policy.http1.max_header_bytes));
-                    let checked = checked.and_then(|()| {
-                        let good = !too_large && interim.as_ref().is_none_or(|interim| interim.is_good());
-                        if good { Ok(()) } else { Err(Failure::after_sending(FailureKind::Protocol)) }
-                    });
-                    if let Err(failure) = checked {
-                        connection.counted.tally().cx_protocol_error.add(1);
-                        return Err(failure);
-                    }
-                    let origin = Origin::Http1(Some(connection), self.target.clone());
-                    return Ok(Some((response, origin, sent)));
-                }
+                Ok(response) => return Ok(Some((response, Origin::Http1(Some(connection), self.target.clone()), sent))),
                 // It had ended unseen, and nothing was written: a fresh one does not change what is sent.
                 Err(error) if reused && error.unsent && self.body.can_repeat() => connection.counted.finish(),
                 Err(mut error) => {
                     // An interim answer is no beginning of the one that was waited for.
-                    error.begun &= !interim.is_some_and(|interim| interim.any());
-                    return Err(failed(&mut connection, &error));
+                    error.begun &= !interim.any;
+                    return Err(failed(&mut connection, error));
                 }
             }
         }
@@ -204,7 +188,7 @@ impl Outgoing<'_> {
             self.target.share(connection);
             return Ok(None);
         }
-        to_http1(self.cluster, stream, key, permit).await.map(|connection| Some((connection, false)))
+        Ok(Some((to_http1(self.cluster, stream, key, permit), false)))
     }
 
     /// By HTTP/2; none if the handshake agrees on HTTP/1.1.
@@ -220,8 +204,9 @@ impl Outgoing<'_> {
             let mut sender = connection.sender.clone();
             match self.limits.hold(self.body.client(), sender.try_send_request(request)).await? {
                 Ok(response) => {
-                    framing::check_answer(response.version(), response.status(), response.headers())?;
-                    return Ok(Some((response, Origin::Http2(guard), sent)));
+                    framing::check_answer(response.status(), response.headers())?;
+                    let (parts, body) = response.into_parts();
+                    return Ok(Some((Response::from_parts(parts, ()), Origin::Http2(guard, body), sent)));
                 }
                 Err(mut error) => {
                     guard.ended();
@@ -239,49 +224,25 @@ impl Outgoing<'_> {
         }
     }
 
-    /// Passes interim answers on to a client that can be told.
-    fn pass_interim(&self, request: &mut Request<RequestBody>) -> Option<Arc<Interim>> {
-        let line = self.exchange?.line.borrow().clone()?;
-        let interim = Arc::new(Interim::new(line));
-        let told = interim.clone();
-        hyper::ext::on_informational(request, move |answer| told.pass(answer.status(), answer.headers()));
-        Some(interim)
-    }
-
-    fn http1_request(&self) -> Request<RequestBody> {
+    /// What follows the head on HTTP/1.1, and how its end is told.
+    fn http1_body(&self) -> (RequestBody, Framed) {
         let head = self.head.borrow();
-        let mut headers = head.headers.clone();
         let mut body = self.body.next();
         if head.upgrade.is_some() && !body.is_end_stream() {
             // What follows it is for the other protocol: the instance gets it when it has agreed, which nobody does who gets a body.
             body = RequestBody::withheld(body.size_hint().exact());
         }
-        framing::frame_request(&head.method, &mut headers, &body);
-        if head.upgrade.is_some() && !head.headers.contains_key(http::header::CONTENT_LENGTH) {
-            headers.remove(http::header::CONTENT_LENGTH);
-        }
         if !self.cluster.with_policy(|policy| policy.http1.trailers) {
             body.drop_trailers();
         }
-        if let Some(protocol) = &head.upgrade {
-            headers.entry(http::header::CONNECTION).or_insert_with(|| http::HeaderValue::from_static("Upgrade"));
-            headers.insert(http::header::UPGRADE, protocol.clone());
-        }
-        // All is made before the request is, so that each is moved once.
-        let mut request = Request::new(body);
-        *request.method_mut() = head.method.clone();
-        *request.uri_mut() = Uri::from(head.path.clone());
-        *request.headers_mut() = headers;
-        if !head.letter_case.is_empty() {
-            *request.extensions_mut() = head.letter_case.clone();
-        }
-        request
+        let framed = framing::frame_request(&head, &body);
+        (body, framed)
     }
 
     fn http2_head(&self) -> Result<Request<()>, Failure> {
         let head = self.head.borrow();
-        let uri = Uri::builder().scheme(head.scheme).authority(head.authority()).path_and_query(head.path.clone()).build();
-        // An authority that no URI may have was accepted from an HTTP/1.1 client; HTTP/2 cannot say it.
+        let uri = Uri::builder().scheme(head.scheme).authority(head.authority()).path_and_query(head.path.as_str()).build();
+        // An authority or a path that no URI may have was accepted from an HTTP/1.1 client; HTTP/2 cannot say it.
         let uri = uri.map_err(|_| Failure::from(FailureKind::Unsendable))?;
         let mut request = Request::new(());
         *request.method_mut() = head.method.clone();
@@ -308,14 +269,14 @@ fn without_host(headers: &HeaderMap) -> HeaderMap {
 }
 
 /// What became of a request on a connection of HTTP/1.1.
-fn failed(connection: &mut Http1Connection, error: &SendError) -> Failure {
-    let kind = classify(&error.error);
+fn failed(connection: &mut Http1Connection, error: SendError) -> Failure {
+    let SendError { kind, unsent, begun } = error;
     let garbage = matches!(kind, FailureKind::Protocol);
     if !garbage {
         connection.counted.ended_by_peer();
     }
-    if !garbage && !error.begun {
-        return Failure { sent: !error.unsent, ..kind.into() };
+    if !garbage && !begun {
+        return Failure { sent: !unsent, ..kind.into() };
     }
     // An answer that ends within its head is no answer of HTTP.
     connection.counted.tally().cx_protocol_error.add(1);
@@ -357,7 +318,7 @@ async fn shared_http2(
     let opened = target.shared_or_opened(cluster, key, async |permit, freed| {
         let stream = open(cluster, target, key).await?;
         if offer == Offer::Either && !stream.agreed_on_http2() {
-            let connection = to_http1(cluster, stream, key, permit).await?;
+            let connection = to_http1(cluster, stream, key, permit);
             target.note_agreement(key, true);
             target.keep(connection);
             return Ok(None);
@@ -373,14 +334,8 @@ async fn shared_http2(
 }
 
 /// A connection of HTTP/1.1 on a new socket.
-async fn to_http1(
-    cluster: &ClusterRuntime,
-    stream: Transport,
-    key: &TransportKey,
-    permit: Option<ConnectionPermit>,
-) -> Result<Box<Http1Connection>, Failure> {
-    let opened = Http1Connection::open(stream, key.clone(), cluster.policy().http1, cluster.tally(), permit).await;
-    opened.map(Box::new).map_err(|error| classify(&error).into())
+fn to_http1(cluster: &ClusterRuntime, stream: Transport, key: &TransportKey, permit: Option<ConnectionPermit>) -> Box<Http1Connection> {
+    Box::new(Http1Connection::open(stream, key.clone(), cluster.policy().http1, cluster.tally(), permit))
 }
 
 /// A connection of HTTP/2 on a new socket.
@@ -395,7 +350,7 @@ async fn to_http2(
     opened.map_err(|error| classify(&error).into())
 }
 
-/// What kind of failure an error of the HTTP library is.
+/// What kind of failure an error of HTTP/2 is.
 fn classify(error: &hyper::Error) -> FailureKind {
     let source = std::error::Error::source(error);
     if let Some(stream) = source.and_then(|source| source.downcast_ref::<h2::Error>()) {
@@ -414,5 +369,5 @@ fn classify(error: &hyper::Error) -> FailureKind {
         // What was sent broke off.
         return FailureKind::ClientGone;
     }
-    if error.is_parse() || error.is_parse_status() { FailureKind::Protocol } else { FailureKind::Closed }
+    FailureKind::Closed
 }

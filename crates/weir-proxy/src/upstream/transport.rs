@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use rustls::pki_types::ServerName;
 use socket2::SockRef;
@@ -155,9 +155,13 @@ impl Transport {
         }
     }
 
-    /// Whether the other side has not closed it, nor sent what nobody asked for. The kernel itself is asked: what it knows may not
-    /// have reached us as an event yet. What TLS itself says meanwhile, a ticket for another session, is no answer.
+    /// Whether the other side has not closed it, nor sent what nobody asked for. Only where an event says that there is something is
+    /// the system asked what. What TLS itself says meanwhile, a ticket for another session, is no answer.
     pub fn is_quiet(&mut self) -> bool {
+        let heard = self.socket().poll_read_ready(&mut Context::from_waker(Waker::noop()));
+        if heard.is_pending() {
+            return true;
+        }
         match self {
             Self::Plain(_) => matches!(self.peek(), Err(error) if error.kind() == io::ErrorKind::WouldBlock),
             Self::Tls(stream) => is_quiet(stream),

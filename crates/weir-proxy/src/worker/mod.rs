@@ -24,7 +24,7 @@ use proxy::ProxyRuntime;
 use world::World;
 
 /// How often a worker looks for connections that nobody needs.
-const SWEEP: Duration = Duration::from_secs(5);
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// Starts a worker. It ends when the world is drained, or gone.
 ///

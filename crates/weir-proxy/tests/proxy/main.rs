@@ -4,6 +4,7 @@
 
 mod blame;
 mod bodies;
+mod codec;
 mod configuration;
 mod drain;
 mod failures;

@@ -18,16 +18,18 @@ const CRATES: &[(&str, &[&str])] = &[
     ("weir-registry", &["weir-api"]),
     ("weir-ads", &["weir-xds"]),
     ("weir-routing", &["weir-xds"]),
-    ("weir-config", &["weir-xds", "weir-routing"]),
+    ("weir-http1", &[]),
+    ("weir-config", &["weir-xds", "weir-routing", "weir-http1"]),
     ("weir-translate", &["weir-api", "weir-model", "weir-xds"]),
-    ("weir-proxy", &["weir-xds", "weir-ads", "weir-routing", "weir-config"]),
+    ("weir-proxy", &["weir-xds", "weir-ads", "weir-routing", "weir-config", "weir-http1"]),
     ("weir-pilot", &["weir-api", "weir-model", "weir-registry", "weir-xds", "weir-translate", "weir-ads"]),
     ("weir-analysis", &["weir-api", "weir-model", "weir-xds", "weir-translate", "weir-routing", "weir-config"]),
 ];
 /// They import whatever they need.
 const FREE: &[&str] = &["weir", "weir-testkit"];
 /// They do no IO, spawn nothing and read no clock.
-const PURE: &[&str] = &["weir-api", "weir-model", "weir-xds", "weir-translate", "weir-routing", "weir-config", "weir-analysis"];
+const PURE: &[&str] =
+    &["weir-api", "weir-model", "weir-xds", "weir-translate", "weir-routing", "weir-http1", "weir-config", "weir-analysis"];
 /// What a pure crate has no use for.
 const IMPURE: &[&str] = &["tokio", "hyper", "hyper-util", "rustls", "tokio-rustls", "socket2", "notify", "tracing-subscriber"];
 

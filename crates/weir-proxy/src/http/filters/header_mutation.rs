@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::response::Parts;
-use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, StatusCode};
+use weir_config::head::is_path;
 use weir_routing::filters::header_mutation::{HeaderMutationPolicy, InvalidPath, Mutation, Mutations, QueryMutation};
 
 use super::{Back, Flow, HttpFilter, Place};
@@ -52,13 +52,13 @@ fn apply(mutations: &[Mutation], headers: &mut HeaderMap, exchange: &Exchange) {
 }
 
 /// A new path, if there is anything to change in it.
-fn new_path(mutations: &[QueryMutation], exchange: &Exchange) -> Result<Option<PathAndQuery>, InvalidPath> {
+fn new_path(mutations: &[QueryMutation], exchange: &Exchange) -> Result<Option<String>, InvalidPath> {
     if mutations.is_empty() {
         return Ok(None);
     }
     let path = exchange.request.borrow().path.as_str().to_owned();
     let changed = QueryMutation::apply_all(mutations, &path, exchange)?;
-    PathAndQuery::try_from(changed).map(Some).map_err(|_| InvalidPath)
+    if is_path(&changed) { Ok(Some(changed)) } else { Err(InvalidPath) }
 }
 
 impl HttpFilter for HeaderMutation {

@@ -4,7 +4,6 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use http::Response;
-use hyper::body::Incoming;
 use weir_config::circuit_breakers::Resource;
 
 use super::retry::{self, Retries};
@@ -18,7 +17,7 @@ use crate::upstream::send::{Outgoing, Payload, Reached, take};
 
 /// The head of an instance's answer, and what its body needs.
 pub(super) struct Answer {
-    pub(super) response: Response<Incoming>,
+    pub(super) response: Response<()>,
     pub(super) origin: Origin,
     pub(super) busy: BusyGuard,
     /// When the request was sent.

@@ -89,7 +89,7 @@ impl Copy {
         attempt::judge(cluster, &target, &result);
         let Ok((response, origin, _)) = result else { return };
         cluster.with_stats(|stats| stats.statuses.count(response.status().as_u16()));
-        let answer = UpstreamBody::new(response.into_body(), origin, busy, None).discard();
+        let answer = UpstreamBody::new(origin, busy, None).discard();
         if timeout_at(deadline, answer).await.is_err() {
             tracing::debug!(cluster = %cluster.policy().name, "the answer to a mirrored request took too long");
         }

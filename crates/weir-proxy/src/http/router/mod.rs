@@ -251,7 +251,7 @@ async fn pass_on(
     cookies: Vec<HeaderValue>,
 ) -> Response<ResponseBody> {
     let Answer { response, origin, busy, sent } = answer;
-    let (mut parts, incoming) = response.into_parts();
+    let (mut parts, ()) = response.into_parts();
     let status = parts.status;
     call.exchange.code.set(status.as_u16());
     call.exchange.response_start.set(Some(Instant::now()));
@@ -275,15 +275,13 @@ async fn pass_on(
     }
     // The client's connection speaks its own version.
     parts.version = http::Version::default();
-    // So is the reason phrase, which no version but HTTP/1 has: each hop writes its own, as Envoy does.
-    parts.extensions.remove::<hyper::ext::ReasonPhrase>();
     if !agrees && status.is_success() && call.exchange.request.borrow().upgrade.is_some() {
         return upgrade::pass_over(call, parts).await;
     }
     if agrees {
         return upgrade::switch(call, Response::from_parts(parts, ()), origin, busy).await;
     }
-    let body = ResponseBody::upstream(UpstreamBody::new(incoming, origin, busy, expiry));
+    let body = ResponseBody::upstream(UpstreamBody::new(origin, busy, expiry));
     call.finish(Response::from_parts(parts, body)).await
 }
 

@@ -6,8 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::uri::{InvalidUri, PathAndQuery};
-use weir_config::head::Head;
+use weir_config::head::{Head, is_path};
 use weir_routing::action::{Forward, HostRewrite};
 use weir_routing::clusters::{ClusterChoice, Clusters};
 use weir_routing::{Route, hash_policy};
@@ -63,7 +62,7 @@ pub(super) async fn named(call: &Call) -> Option<SocketAddr> {
 ///
 /// # Errors
 /// If the route makes of its path what cannot be sent.
-pub(super) fn request(call: &Call, found: &Found, route: &Route, to: &Forward) -> Result<(), InvalidUri> {
+pub(super) fn request(call: &Call, found: &Found, route: &Route, to: &Forward) -> Result<(), InvalidPath> {
     let chosen = found.choice();
     if let Some(chosen) = chosen {
         apply_to_request(&chosen.request_headers, &call.exchange);
@@ -82,7 +81,7 @@ pub(super) fn request(call: &Call, found: &Found, route: &Route, to: &Forward) -
     match rewritten {
         None => Ok(()),
         Some(path) => {
-            let old = std::mem::replace(&mut head.path, PathAndQuery::try_from(path)?);
+            let old = std::mem::replace(&mut head.path, checked(path)?);
             if !call.http.config.router.suppress_envoy_headers
                 && let Ok(old) = HeaderValue::from_str(old.as_str())
             {
@@ -93,11 +92,20 @@ pub(super) fn request(call: &Call, found: &Found, route: &Route, to: &Forward) -
     }
 }
 
+/// A path that a rewrite has made.
+fn checked(path: String) -> Result<String, InvalidPath> {
+    if is_path(&path) { Ok(path) } else { Err(InvalidPath) }
+}
+
+/// What a route makes of a path cannot be sent.
+#[derive(Debug)]
+pub(super) struct InvalidPath;
+
 fn rewrite_host(to: &Forward, head: &mut Head) {
     let value = match &to.host {
         HostRewrite::To(host) => HeaderValue::from_str(host).ok(),
         HostRewrite::OfHeader(name) => head.headers.get(name).cloned(),
-        HostRewrite::OfPath(substitution) => HeaderValue::from_str(&substitution.apply(head.path.path())).ok(),
+        HostRewrite::OfPath(substitution) => HeaderValue::from_str(&substitution.apply(head.for_routing().path_only())).ok(),
         // The instance is not chosen yet.
         HostRewrite::OfInstance | HostRewrite::Keep => None,
     };

@@ -4,23 +4,21 @@
 use bytes::Bytes;
 use http::response::Parts;
 use http::{Response, StatusCode, header};
-use hyper_util::rt::TokioIo;
 use weir_config::cluster::UpstreamProtocol;
 use weir_config::flags::ResponseFlags;
 
 use crate::http::body::ResponseBody;
-use crate::http::call::Call;
+use crate::http::call::{Call, RouteAnswer};
 use crate::tcp::relay;
 use crate::upstream::body::Origin;
 use crate::upstream::cluster::ClusterRuntime;
 use crate::upstream::host::BusyGuard;
 
 /// Whether a request asks for a change of protocol that neither its route nor the listener allows. Envoy asks that first, so that
-/// also who would get a redirect, or has no route, is refused.
+/// also who would get a redirect is refused; but who has no route has none.
 pub(in crate::http) fn is_refused(call: &mut Call) -> bool {
     let Some(protocol) = call.exchange.request.borrow().upgrade.clone() else { return false };
-    call.route();
-    call.on_upgrade.is_none() || !call.allows_upgrade(&protocol)
+    !matches!(call.route(), RouteAnswer::Nowhere) && (call.on_upgrade.is_none() || !call.allows_upgrade(&protocol))
 }
 
 /// Whether a request that asks for a change of protocol may be sent on to a cluster, if it does.
@@ -55,10 +53,10 @@ pub(super) async fn switch(call: &mut Call, answer: Response<()>, origin: Origin
         let (Origin::Http1(Some(connection), _), Some(on_upgrade), Some(mut ending)) = (origin, on_upgrade, ending) else { return };
         let exchange = ending.exchange.clone();
         let relayed = async {
-            let (upstream, still_open) = connection.into_stream().await;
+            let (upstream, still_open) = connection.into_stream();
             match on_upgrade.await {
                 Ok(client) => {
-                    let ended = relay::relay(TokioIo::new(client), upstream, &exchange, None).await;
+                    let ended = relay::relay(client, upstream, &exchange, None).await;
                     tracing::trace!(?ended, "an upgraded connection ended");
                     still_open.finish();
                     true

@@ -3,16 +3,15 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use crate::exchange::failure::{Expired, Failure, FailureKind};
 use crate::stats::cluster::Tally;
 use crate::upstream::host::{BusyGuard, HostRuntime};
-use crate::upstream::http1::Http1Connection;
+use crate::upstream::http1::{self, Http1Connection};
 use crate::upstream::http2::StreamGuard;
 
 /// Resolves when a limit of time is reached.
@@ -20,8 +19,6 @@ pub type Expiry = Pin<Box<dyn Future<Output = Expired>>>;
 
 /// The body of an instance's answer.
 pub struct UpstreamBody {
-    /// What arrives.
-    incoming: Incoming,
     /// Where it arrives.
     origin: Origin,
     /// Counts the request as long as its answer streams.
@@ -39,7 +36,7 @@ pub enum Origin {
     /// HTTP/1.1: this body drives it, and gives it back.
     Http1(Option<Box<Http1Connection>>, Rc<HostRuntime>),
     /// HTTP/2: a task of its own drives it.
-    Http2(StreamGuard),
+    Http2(StreamGuard, hyper::body::Incoming),
 }
 
 /// A body breaks off: the client's connection, or its stream, is closed then, for there is no other way to say it.
@@ -49,18 +46,18 @@ pub struct BrokenOff(pub Failure);
 
 impl UpstreamBody {
     /// The body of an answer whose head has just come.
-    pub fn new(incoming: Incoming, origin: Origin, busy: BusyGuard, expiry: Option<Expiry>) -> Self {
-        Self { incoming, origin, busy, expiry, ended: false, broken: None }
+    pub fn new(origin: Origin, busy: BusyGuard, expiry: Option<Expiry>) -> Self {
+        Self { origin, busy, expiry, ended: false, broken: None }
     }
 
     /// Whether all of it has passed.
     pub fn has_ended(&self) -> bool {
-        self.ended || self.incoming.is_end_stream()
+        self.ended || self.origin.has_ended()
     }
 
     /// How long it will be, as far as that is known.
     pub fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.origin.size_hint()
     }
 
     /// Reads it to its end, for nobody.
@@ -80,9 +77,10 @@ impl UpstreamBody {
         if let Origin::Http1(connection, host) = &mut self.origin
             && let Some(connection) = connection.take()
         {
+            self.ended = true;
             host.keep(connection);
         }
-        if let Origin::Http2(stream) = &mut self.origin {
+        if let Origin::Http2(stream, _) = &mut self.origin {
             stream.ended();
         }
     }
@@ -108,25 +106,10 @@ impl UpstreamBody {
         if let Some(broken) = self.broken.take() {
             return Poll::Ready(Some(Err(broken)));
         }
-        let frame = match &mut self.origin {
-            Origin::Http2(_) => Pin::new(&mut self.incoming).poll_frame(cx),
-            Origin::Http1(connection, _) => {
-                // Asking first tells the driver that more is wanted; then the driver may have more.
-                let mut unwoken = Context::from_waker(Waker::noop());
-                match (Pin::new(&mut self.incoming).poll_frame(&mut unwoken), connection) {
-                    (Poll::Pending, Some(connection)) => {
-                        connection.drive(cx);
-                        Pin::new(&mut self.incoming).poll_frame(&mut unwoken)
-                    }
-                    (ready, _) => ready,
-                }
-            }
-        };
-        match frame {
-            Poll::Ready(Some(Err(error))) => {
-                let kind = self.origin.broke_off(&error);
+        match self.origin.poll(cx) {
+            Poll::Ready(Some(Err(kind))) => {
                 self.origin.abandon();
-                tracing::debug!(%error, "an answer broke off");
+                tracing::debug!(?kind, "an answer broke off");
                 // An error would overtake what the client's connection holds and has not yet sent.
                 self.broken = Some(BrokenOff(Failure::of_answer(kind)));
                 cx.waker().wake_by_ref();
@@ -141,11 +124,44 @@ impl UpstreamBody {
 }
 
 impl Origin {
+    /// The next part; or how it broke off, which is counted.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, FailureKind>>> {
+        match self {
+            Self::Http1(Some(connection), _) => {
+                let part = ready!(connection.poll_body(cx));
+                Poll::Ready(part.map(|part| part.map_err(|broken| broke_off(connection, broken))))
+            }
+            Self::Http1(None, _) => Poll::Ready(None),
+            Self::Http2(stream, incoming) => {
+                let frame = ready!(Pin::new(incoming).poll_frame(cx));
+                Poll::Ready(frame.map(|frame| frame.map_err(|error| was_reset(stream, &error))))
+            }
+        }
+    }
+
+    /// Whether nothing more comes, as far as is known.
+    fn has_ended(&self) -> bool {
+        match self {
+            Self::Http1(connection, _) => connection.as_ref().is_some_and(|connection| connection.has_ended()),
+            Self::Http2(_, incoming) => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(connection, _) => {
+                let missing = connection.as_ref().and_then(|connection| connection.missing());
+                missing.map_or_else(SizeHint::default, SizeHint::with_exact)
+            }
+            Self::Http2(_, incoming) => incoming.size_hint(),
+        }
+    }
+
     /// Where it is counted.
     fn tally(&self) -> Option<&Tally> {
         match self {
             Self::Http1(connection, _) => connection.as_ref().map(|connection| connection.counted.tally()),
-            Self::Http2(stream) => Some(stream.tally()),
+            Self::Http2(stream, _) => Some(stream.tally()),
         }
     }
 
@@ -153,33 +169,7 @@ impl Origin {
     fn passes_trailers(&self) -> bool {
         match self {
             Self::Http1(connection, _) => connection.as_ref().is_some_and(|connection| connection.trailers),
-            Self::Http2(_) => true,
-        }
-    }
-
-    /// Takes note of an answer that broke off; how.
-    fn broke_off(&mut self, error: &hyper::Error) -> FailureKind {
-        match self {
-            Self::Http1(connection, _) => {
-                if let Some(connection) = connection {
-                    if !error.is_parse() {
-                        connection.counted.ended_by_peer();
-                    }
-                    connection.counted.tally().cx_protocol_error.add(1);
-                }
-                // Against the rules of HTTP: all that HTTP/1.1 lets an instance do.
-                FailureKind::Protocol
-            }
-            Self::Http2(stream) => {
-                stream.ended();
-                let kind = reset(error);
-                match kind {
-                    FailureKind::Reset => stream.tally().rq_rx_reset.add(1),
-                    FailureKind::Protocol => stream.tally().rq_tx_reset.add(1),
-                    _ => stream.tally().rq_pending_failure_eject.add(1),
-                }
-                kind
-            }
+            Self::Http2(..) => true,
         }
     }
 
@@ -191,13 +181,33 @@ impl Origin {
     }
 }
 
+/// How an answer of HTTP/1.1 broke off: against the rules of HTTP, which is all that they let an instance do.
+fn broke_off(connection: &mut Http1Connection, broken: http1::BrokenOff) -> FailureKind {
+    match broken {
+        http1::BrokenOff::Request => return FailureKind::ClientGone,
+        http1::BrokenOff::Closed => connection.counted.ended_by_peer(),
+        http1::BrokenOff::Malformed => {}
+    }
+    connection.counted.tally().cx_protocol_error.add(1);
+    FailureKind::Protocol
+}
+
 /// How a stream of HTTP/2 broke off.
-fn reset(error: &hyper::Error) -> FailureKind {
+fn was_reset(stream: &mut StreamGuard, error: &hyper::Error) -> FailureKind {
+    stream.ended();
     let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
     match source {
-        Some(error) if error.is_io() => FailureKind::Closed,
-        Some(error) if error.is_remote() => FailureKind::Reset,
-        Some(_) => FailureKind::Protocol,
-        None => FailureKind::Closed,
+        Some(error) if !error.is_io() && error.is_remote() => {
+            stream.tally().rq_rx_reset.add(1);
+            FailureKind::Reset
+        }
+        Some(error) if !error.is_io() => {
+            stream.tally().rq_tx_reset.add(1);
+            FailureKind::Protocol
+        }
+        _ => {
+            stream.tally().rq_pending_failure_eject.add(1);
+            FailureKind::Closed
+        }
     }
 }

@@ -2,17 +2,15 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
+use http_body::{Frame, SizeHint};
 
-use super::request::fault;
 use super::step::{BodyStep, Steps};
 use crate::exchange::failure::FailureKind;
+use crate::io::client::{BodyFault, Incoming};
 
 /// A client's body, until it is sent on.
 pub struct Inbound {
@@ -84,8 +82,8 @@ impl Inbound {
             let (frame, is_over) = match &mut self.source {
                 Remainder::Over => return Poll::Ready(None),
                 Remainder::Arriving(incoming) => {
-                    let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx)).transpose();
-                    (frame.map_err(|error| fault(&error)), incoming.is_end_stream())
+                    let frame = ready!(incoming.poll_frame(cx)).transpose();
+                    (frame.map_err(failure), incoming.is_end_stream())
                 }
                 Remainder::Held(frames) => (Ok(frames.pop_front()), frames.is_empty()),
             };
@@ -144,6 +142,15 @@ impl Inbound {
             Remainder::Held(frames) => SizeHint::with_exact(length(frames)),
             Remainder::Arriving(incoming) => incoming.size_hint(),
         }
+    }
+}
+
+/// What a client did whose body broke off.
+fn failure(fault: BodyFault) -> FailureKind {
+    match fault {
+        BodyFault::Malformed => FailureKind::ClientMalformed,
+        BodyFault::TooLarge => FailureKind::ClientTooLarge,
+        BodyFault::Gone => FailureKind::ClientGone,
     }
 }
 

@@ -5,7 +5,6 @@
 //! nothing is kept and nothing retried, so that a body of any size passes in constant memory.
 
 use std::cell::RefCell;
-use std::io::ErrorKind;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -22,6 +21,8 @@ use crate::exchange::failure::FailureKind;
 
 /// What is kept of a body: Envoy's `per_connection_buffer_limit_bytes`.
 pub const REPLAY_LIMIT: usize = 1 << 20;
+/// What a part takes that is kept, beside its bytes: parts may be as small as their client wants.
+const PART: usize = 96;
 
 /// The body of one attempt, or of a copy of the request.
 pub struct RequestBody {
@@ -170,7 +171,7 @@ impl State {
     }
 
     fn keep(&mut self, part: &Bytes) {
-        self.kept_bytes += part.len();
+        self.kept_bytes += part.len() + PART;
         if self.keep && self.kept_bytes <= REPLAY_LIMIT {
             self.kept.push(part.clone());
             return;
@@ -186,15 +187,6 @@ fn trailers(frame: Frame<Bytes>, pass: bool) -> Option<Result<Frame<Bytes>, Brok
     let mut trailers = frame.into_trailers().ok().filter(|_| pass)?;
     trailers::strip(&mut trailers);
     (!trailers.is_empty()).then(|| Ok(Frame::trailers(trailers)))
-}
-
-/// What a client did whose body broke off: it went away, or what it sent is not HTTP.
-pub(super) fn fault(error: &hyper::Error) -> FailureKind {
-    let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
-    match io.map(std::io::Error::kind) {
-        Some(ErrorKind::InvalidInput | ErrorKind::InvalidData) => FailureKind::ClientMalformed,
-        _ => FailureKind::ClientGone,
-    }
 }
 
 impl Body for RequestBody {

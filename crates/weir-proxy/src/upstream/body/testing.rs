@@ -1,42 +1,54 @@
 //! Bodies for tests, as a client writes them.
 
-use std::convert::Infallible;
-use std::future::{pending, poll_fn};
+use std::cell::RefCell;
+use std::future::poll_fn;
 use std::rc::Rc;
-use std::sync::Mutex;
+use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Version};
-use http_body_util::Empty;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::io::AsyncWriteExt;
-use tokio::sync::oneshot;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
+use http_body::Frame;
+use weir_http1::{BodyReader, HeadReader, Limits, Part, framing, request};
 
 use super::Inbound;
 use super::step::BodyStep;
 use crate::exchange::failure::{FailureKind, Refused};
 use crate::exchange::{ConnectionInfo, Exchange};
+use crate::io::client::{BodyFault, Client, Incoming};
+
+/// A client that has written all that it writes, and waits.
+struct Written(RefCell<(BodyReader, BytesMut)>);
+
+impl Client for Written {
+    fn poll_part(&self, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        let (reader, input) = &mut *self.0.borrow_mut();
+        match reader.read(input) {
+            Ok(Some(Part::Data(data))) => Poll::Ready(Some(Ok(Frame::data(data)))),
+            Ok(Some(Part::Trailers(trailers))) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+            Ok(None) if reader.is_done() => Poll::Ready(None),
+            Ok(None) => Poll::Pending,
+            Err(_) => Poll::Ready(Some(Err(BodyFault::Malformed))),
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.0.borrow().0.is_done()
+    }
+
+    fn missing(&self) -> Option<u64> {
+        self.0.borrow().0.missing()
+    }
+
+    fn interim(&self, _: StatusCode, _: &HeaderMap) {}
+}
 
 /// The body of a request that a client writes so, head and all.
 pub(crate) async fn inbound(written: Vec<u8>) -> Inbound {
-    let (mut client, server) = tokio::io::duplex(1 << 24);
-    let (sender, body) = oneshot::channel();
-    let sender = Mutex::new(Some(sender));
-    let service = service_fn(move |request: Request<Incoming>| {
-        if let Some(sender) = sender.lock().expect("nobody panics").take() {
-            drop(sender.send(request.into_body()));
-        }
-        pending::<Result<Response<Empty<Bytes>>, Infallible>>()
-    });
-    tokio::spawn(async move {
-        client.write_all(&written).await.expect("there is room");
-        // The client waits for an answer, so its connection stays.
-        let _ = http1::Builder::new().serve_connection(TokioIo::new(server), service).await;
-    });
-    Inbound::new(body.await.expect("a request comes"))
+    let (limits, mut input) = (Limits::default(), BytesMut::from(&written[..]));
+    let head = HeadReader::default().take(&mut input, &limits).expect("it is small").expect("it is there");
+    let head = request::read(&head, &limits, false).expect("it is a request");
+    let length = framing::of_request(Version::HTTP_11, &head.headers).expect("it has an end");
+    Inbound::new(Incoming::Http1(Rc::new(Written(RefCell::new((BodyReader::new(length, limits), input))))))
 }
 
 /// A body that is written in these chunks, with these trailers.

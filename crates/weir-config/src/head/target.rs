@@ -1,0 +1,87 @@
+//! What a request asks for, taken apart (RFC 9112, 3.2).
+
+use http::{Method, StatusCode};
+
+use super::{MALFORMED, Refusal, Target, refuse};
+
+/// The parts of a target. What is missing was not said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Parts<'t> {
+    pub(super) scheme: Option<&'t str>,
+    pub(super) authority: Option<&'t str>,
+    /// With its query. As it was said, but for a URL without one, which has an empty path: that is `/`.
+    pub(super) path: Option<&'t str>,
+}
+
+/// Takes a target apart.
+///
+/// # Errors
+/// If it is of no form, or has a fragment, which is for nobody but the client (Envoy refuses it, too).
+pub(super) fn parts<'t>(target: &'t Target, method: &Method) -> Result<Parts<'t>, Refusal> {
+    const FRAGMENT: Refusal = refuse(StatusCode::BAD_REQUEST, "path_normalization_failed", "");
+    let line = match target {
+        Target::Parts(uri) => {
+            let path = uri.path_and_query().map(|path| if path.as_str().is_empty() { "/" } else { path.as_str() });
+            return Ok(Parts { scheme: uri.scheme_str(), authority: uri.authority().map(|authority| authority.as_str()), path });
+        }
+        Target::Line(line) => std::str::from_utf8(line).map_err(|_| MALFORMED)?,
+    };
+    if !line.is_ascii() {
+        return Err(MALFORMED);
+    }
+    if line.contains('#') {
+        return Err(FRAGMENT);
+    }
+    if line.starts_with(['/', '*']) {
+        return Ok(Parts { scheme: None, authority: None, path: Some(line) });
+    }
+    if *method == Method::CONNECT {
+        return Ok(Parts { scheme: None, authority: Some(line), path: None });
+    }
+    let (scheme, rest) = line.split_once("://").ok_or(MALFORMED)?;
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    if scheme.is_empty() || authority.is_empty() {
+        return Err(MALFORMED);
+    }
+    Ok(Parts { scheme: Some(scheme), authority: Some(authority), path: Some(if path.is_empty() { "/" } else { path }) })
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    type Three<'t> = (Option<&'t str>, Option<&'t str>, Option<&'t str>);
+
+    fn taken_apart(line: &str, method: &Method, check: impl FnOnce(Result<Three<'_>, u16>)) {
+        let target = Target::Line(Bytes::from(line.to_owned()));
+        let parts = parts(&target, method).map_err(|refusal| refusal.status.as_u16());
+        check(parts.map(|Parts { scheme, authority, path }| (scheme, authority, path)));
+    }
+
+    #[test]
+    fn each_form_has_its_parts() {
+        let get = Method::GET;
+        let cases: &[(&str, &Method, Result<Three<'_>, u16>)] = &[
+            ("/a?b", &get, Ok((None, None, Some("/a?b")))),
+            ("//a/b", &get, Ok((None, None, Some("//a/b")))),
+            ("/<a>`", &get, Ok((None, None, Some("/<a>`")))),
+            ("*", &Method::OPTIONS, Ok((None, None, Some("*")))),
+            ("a:1", &Method::CONNECT, Ok((None, Some("a:1"), None))),
+            ("http://a", &get, Ok((Some("http"), Some("a"), Some("/")))),
+            ("HTTP://u@a:1/x?y", &get, Ok((Some("HTTP"), Some("u@a:1"), Some("/x?y")))),
+            ("http://a?q", &get, Ok((Some("http"), Some("a"), Some("?q")))),
+            ("http:///x", &get, Err(400)),
+            ("://a/x", &get, Err(400)),
+            ("a:1", &get, Err(400)),
+            ("x/y", &get, Err(400)),
+            ("/a#b", &get, Err(400)),
+            ("/\u{e9}", &get, Err(400)),
+        ];
+        for (line, method, expected) in cases {
+            taken_apart(line, method, |parts| assert_eq!(parts, *expected, "{line}"));
+        }
+    }
+}

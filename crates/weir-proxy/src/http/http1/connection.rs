@@ -1,0 +1,217 @@
+//! A client's connection: its bytes, and the body of the request that is being answered.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, StatusCode};
+use http_body::Frame;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use weir_config::http::HttpConfig;
+use weir_http1::{BodyReader, Case, Fault, HeadReader, Length, Limits, Part, encode};
+
+use crate::http::control::{Control, LastCall};
+use crate::io::client::{BodyFault, Client};
+use crate::io::wire::{Want, Wire};
+
+/// So much is read of what a client sends before its last request is answered; the rest waits in its socket.
+const AHEAD: usize = 16 << 10;
+
+/// A connection.
+pub(super) struct Connection<S> {
+    pub(super) wire: RefCell<Wire<S>>,
+    head: RefCell<HeadReader>,
+    body: RefCell<BodyReader>,
+    pub(super) limits: Limits,
+    pub(super) case: Case,
+    /// Whether an answer has begun.
+    pub(super) answering: Cell<bool>,
+}
+
+/// What comes next from a client.
+pub(super) enum Next {
+    /// The head of a request.
+    Head(Bytes),
+    /// Something else.
+    Bad(Fault),
+    /// The beginning of a head, and for too long nothing more.
+    Late,
+    /// Nothing: it has ended, or is to.
+    Nothing,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// On a stream of which these bytes were read already.
+    pub(super) fn new(stream: S, read: BytesMut, config: &HttpConfig) -> Self {
+        let limits = Limits { bytes: config.max_header_bytes, fields: config.max_headers };
+        Self {
+            wire: RefCell::new(Wire::new(stream, read)),
+            head: RefCell::default(),
+            body: RefCell::new(BodyReader::new(Length::None, limits)),
+            limits,
+            case: config.letter_case,
+            answering: Cell::new(false),
+        }
+    }
+
+    /// Waits for a request. `control` may say that none is waited for any longer.
+    pub(super) async fn next(&self, control: &Control) -> Next {
+        let mut last_call = LastCall::default();
+        poll_fn(|cx| self.poll_next(control, &mut last_call, cx)).await
+    }
+
+    fn poll_next(&self, control: &Control, last_call: &mut LastCall, cx: &mut Context<'_>) -> Poll<Next> {
+        let (wire, reader) = (&mut *self.wire.borrow_mut(), &mut *self.head.borrow_mut());
+        loop {
+            match reader.take(&mut wire.input, &self.limits) {
+                Ok(Some(head)) => {
+                    control.head_since.set(None);
+                    return Poll::Ready(Next::Head(head));
+                }
+                Ok(None) => {}
+                Err(fault) => return Poll::Ready(Next::Bad(fault)),
+            }
+            match wire.poll_fill(cx, Want::Head) {
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Next::Nothing),
+                Poll::Pending => break,
+            }
+        }
+        wire.rest();
+        if !wire.input.is_empty() {
+            if control.head_is_late.get() {
+                return Poll::Ready(Next::Late);
+            }
+            if control.head_since.get().is_none() {
+                control.head_since.set(Some(Instant::now()));
+            }
+            // Whoever is to end hears of it by the answer to what has begun.
+            control.watch(cx.waker());
+            return Poll::Pending;
+        }
+        if last_call.is_over(control, cx) { Poll::Ready(Next::Nothing) } else { Poll::Pending }
+    }
+
+    /// A request has come whose body is so long.
+    pub(super) fn begin(&self, length: Length) {
+        self.body.replace(BodyReader::new(length, self.limits));
+        self.answering.set(false);
+    }
+
+    /// While a request is handled: writes what waits, and looks whether the client is still there, as far as that can be seen without
+    /// reading a body that nobody asks for. Ready if it is gone.
+    pub(super) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let wire = &mut *self.wire.borrow_mut();
+        if !wire.is_flushed() && matches!(wire.poll_flush(cx), Poll::Ready(Err(_))) {
+            return Poll::Ready(());
+        }
+        while self.body.borrow().is_done() && wire.input.len() < AHEAD {
+            match ready!(wire.poll_fill(cx, Want::Head)) {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => return Poll::Ready(()),
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Ends the connection, when all is written. With `patience` the client is given so much time to read the answer, and to end the
+    /// connection itself: what it still sends would make the system answer with a reset, which takes the answer away from it.
+    pub(super) async fn close(&self, patience: Option<Duration>) -> io::Result<()> {
+        poll_fn(|cx| self.wire.borrow_mut().poll_flush(cx)).await?;
+        if let Some(patience) = patience {
+            let _ = tokio::time::timeout(patience, poll_fn(|cx| self.poll_discard(cx))).await;
+        }
+        poll_fn(|cx| Pin::new(&mut self.wire.borrow_mut().stream).poll_shutdown(cx)).await
+    }
+
+    /// Reads to the end, for nobody.
+    fn poll_discard(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let wire = &mut *self.wire.borrow_mut();
+        loop {
+            wire.input.clear();
+            match ready!(wire.poll_fill(cx, Want::Head)) {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => return Poll::Ready(()),
+            }
+        }
+    }
+
+    /// Whether the last request has been read to its end.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.body.borrow().is_done()
+    }
+
+    /// Whether the client has sent, or may still send, what nobody has read.
+    pub(super) fn is_unread(&self) -> bool {
+        !self.body.borrow().is_done() || !self.wire.borrow().input.is_empty()
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client for Connection<S> {
+    fn poll_part(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        let (wire, body) = (&mut *self.wire.borrow_mut(), &mut *self.body.borrow_mut());
+        loop {
+            match body.read(&mut wire.input) {
+                Ok(Some(Part::Data(data))) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Ok(Some(Part::Trailers(trailers))) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+                Ok(None) if body.is_done() => return Poll::Ready(None),
+                Ok(None) => {}
+                Err(Fault::TooLarge | Fault::TooMany) => return Poll::Ready(Some(Err(BodyFault::TooLarge))),
+                Err(_) => return Poll::Ready(Some(Err(BodyFault::Malformed))),
+            }
+            match ready!(wire.poll_fill(cx, Want::Body(body.missing()))) {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => return Poll::Ready(Some(Err(BodyFault::Gone))),
+            }
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.body.borrow().is_done()
+    }
+
+    fn missing(&self) -> Option<u64> {
+        self.body.borrow().missing()
+    }
+
+    fn interim(&self, status: StatusCode, headers: &HeaderMap) {
+        if !self.answering.get() {
+            encode::interim(status, headers, self.case, self.wire.borrow_mut().out());
+        }
+    }
+}
+
+/// The connection as bytes, once it has changed to another protocol; what was read already comes first.
+pub(super) struct Upgraded<S>(pub(super) Rc<Connection<S>>);
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Upgraded<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let wire = &mut *self.0.wire.borrow_mut();
+        if wire.input.is_empty() {
+            return Pin::new(&mut wire.stream).poll_read(cx, buffer);
+        }
+        let length = wire.input.len().min(buffer.remaining());
+        buffer.put_slice(&wire.input.split_to(length));
+        wire.rest();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Upgraded<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0.wire.borrow_mut().stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0.wire.borrow_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0.wire.borrow_mut().stream).poll_shutdown(cx)
+    }
+}

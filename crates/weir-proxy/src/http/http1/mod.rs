@@ -1,0 +1,166 @@
+//! A client's connection of HTTP/1.1, from one request to the next. One task does it all: it reads heads, handles requests, reads
+//! their bodies when they are asked for, and writes the answers.
+
+mod answer;
+mod connection;
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, Response, StatusCode, Version};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::oneshot;
+use weir_config::head::{self, Received, Refusal, Target};
+use weir_http1::{Case, framing, request};
+
+use super::HttpRuntime;
+use super::body::ResponseBody;
+use super::control::Control;
+use super::handle;
+use crate::exchange::ConnectionInfo;
+use crate::io::client::{ByteStream, Incoming};
+use crate::io::spare;
+use answer::{Asked, Written};
+use connection::{Connection, Next, Upgraded};
+
+type Shared<S> = Rc<Connection<S>>;
+
+/// What a client's connection shares with all its requests.
+struct Server {
+    info: Rc<ConnectionInfo>,
+    http: Rc<HttpRuntime>,
+    control: Rc<Control>,
+}
+
+/// Serves a connection to its end. `read` was read of it already.
+///
+/// # Errors
+/// If it breaks off.
+pub(super) async fn serve<S>(
+    stream: S,
+    read: BytesMut,
+    info: Rc<ConnectionInfo>,
+    http: Rc<HttpRuntime>,
+    control: Rc<Control>,
+) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let connection = Rc::new(Connection::new(stream, read, &http.config));
+    // Nobody else has set it: a connection speaks one protocol.
+    let _ = control.connection.set(Rc::downgrade(&connection) as _);
+    let server = Server { info, http, control };
+    loop {
+        let written = match connection.next(&server.control).await {
+            Next::Head(head) => server.exchange(&connection, &head).await?,
+            Next::Bad(fault) => server.refuse(&connection, head::refusal_of(fault)).await?,
+            Next::Late => server.refuse(&connection, LATE).await?,
+            Next::Nothing => return Ok(()),
+        };
+        match written {
+            Written::Whole { persists: true } if connection.is_at_end() => {}
+            Written::Whole { .. } => {
+                let patience = server.http.config.delayed_close.filter(|_| connection.is_unread());
+                return connection.close(patience).await;
+            }
+            Written::Upgraded => return Ok(()),
+            Written::Broken => return connection.close(None).await,
+        }
+    }
+}
+
+/// To whoever begins a request and does not go on (Envoy's words).
+const LATE: Refusal =
+    Refusal { status: StatusCode::REQUEST_TIMEOUT, details: "request_header_timeout", body: "request header timeout", malformed: false };
+
+impl Server {
+    /// Answers a request.
+    async fn exchange<S>(&self, connection: &Shared<S>, head: &Bytes) -> io::Result<Written>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let config = &self.http.config;
+        let read = request::read_into(spare::map(), head, &connection.limits, config.letter_case == Case::Preserve).and_then(|head| {
+            let version = if head.version == request::Said::Other && !config.http10 { Version::HTTP_10 } else { head.version.version() };
+            let length = framing::of_request(version, &head.headers)?;
+            Ok((head, version, length))
+        });
+        let (head, version, length) = match read {
+            Ok(read) => read,
+            Err(fault) => return self.refuse(connection, head::refusal_of(fault)).await,
+        };
+        connection.begin(length);
+        self.control.count(&self.http.config);
+        let asked = Asked {
+            method: head.method.clone(),
+            version: if config.http10 { version } else { Version::HTTP_11 },
+            persists: persists(version, &head.headers),
+        };
+        let (to_other, on_upgrade) = head.headers.contains_key(header::UPGRADE).then(oneshot::channel).unzip();
+        let request::Head { method, target, headers, spelling, .. } = head;
+        let received = Received { method, target: Target::Line(target), version, headers, spelling };
+        let incoming = Incoming::Http1(connection.clone());
+        let handled = handle::handle(self.http.clone(), self.info.clone(), self.control.clone(), received, incoming, on_upgrade);
+        let Some(response) = unless_gone(connection, handled).await else { return Err(io::ErrorKind::ConnectionReset.into()) };
+        let written = self.answer(connection, &asked, response).await?;
+        if let (Written::Upgraded, Some(to_other)) = (&written, to_other) {
+            let stream: Box<dyn ByteStream> = Box::new(Upgraded(connection.clone()));
+            // Nobody waits for it who could not tell the instance.
+            drop(to_other.send(stream));
+        }
+        Ok(written)
+    }
+
+    /// Answers what is no request.
+    async fn refuse<S>(&self, connection: &Shared<S>, refusal: Refusal) -> io::Result<Written>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        self.control.count(&self.http.config);
+        let asked = Asked { method: Method::GET, version: Version::HTTP_11, persists: false };
+        let handled = handle::refuse_unread(self.http.clone(), self.info.clone(), self.control.clone(), refusal);
+        let response = Box::pin(handled).await;
+        self.answer(connection, &asked, response).await
+    }
+
+    async fn answer<S>(&self, connection: &Shared<S>, asked: &Asked, mut response: Response<ResponseBody>) -> io::Result<Written>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        if self.control.is_finishing() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        answer::write(connection, asked, response, &self.control).await
+    }
+}
+
+/// Handles a request, unless its client goes away meanwhile.
+async fn unless_gone<S: AsyncRead + AsyncWrite + Unpin>(
+    connection: &Shared<S>,
+    handled: impl Future<Output = Response<ResponseBody>>,
+) -> Option<Response<ResponseBody>> {
+    let mut handled = pin!(handled);
+    poll_fn(|cx| match handled.as_mut().poll(cx) {
+        Poll::Ready(response) => Poll::Ready(Some(response)),
+        Poll::Pending => connection.poll_gone(cx).map(|()| None),
+    })
+    .await
+}
+
+/// Whether a client wants its connection to go on (RFC 9112, 9.3).
+fn persists(version: Version, headers: &HeaderMap) -> bool {
+    let mut says = (false, false);
+    if headers.contains_key(header::CONNECTION) {
+        let values = headers.get_all(header::CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+        for word in values.map(<[u8]>::trim_ascii) {
+            says.0 |= word.eq_ignore_ascii_case(b"close");
+            says.1 |= word.eq_ignore_ascii_case(b"keep-alive");
+        }
+    }
+    !says.0 && (version == Version::HTTP_11 || says.1)
+}

@@ -1,0 +1,252 @@
+//! The bytes of a connection of HTTP/1.1: what was read and not used yet, and what is still to be written.
+//!
+//! A connection that is idle holds none: heads are read into a buffer that all connections of a worker share, and what has gone out
+//! is given back. What waits to be written is bounded: whoever has more asks first whether there is [room](Wire::has_room).
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::io::poll_read_buf;
+
+use super::spare;
+
+/// What is read at a time where a head is waited for.
+const HEAD: usize = 16 << 10;
+/// What is read at a time of a body.
+const BODY: usize = 64 << 10;
+/// So much may wait to be written before whoever has more is to wait.
+const MOST: usize = 32 << 10;
+/// A part of a body up to this size is copied behind what goes before it, so that both go out as one.
+const SMALL: usize = 8 << 10;
+
+thread_local! {
+    static SHARED: RefCell<Box<[u8]>> = RefCell::new(vec![0; HEAD].into_boxed_slice());
+}
+
+/// What is read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Want {
+    /// A head, which is small, and may not come for long.
+    Head,
+    /// A body, of which so much is missing, where that is known.
+    Body(Option<u64>),
+}
+
+/// A stream with its bytes.
+#[derive(Debug)]
+pub struct Wire<S> {
+    /// The stream.
+    pub stream: S,
+    /// What was read and is not used yet.
+    pub input: BytesMut,
+    /// Whether the other side has said all.
+    pub ended: bool,
+    output: Output,
+}
+
+/// What is to be written, in this order.
+#[derive(Debug, Default)]
+struct Output {
+    first: Vec<u8>,
+    /// How much of `first` has gone out.
+    at: usize,
+    /// A large part of a body, which is not copied.
+    large: Bytes,
+    last: Vec<u8>,
+    /// Whether something was written that the stream may hold back.
+    held: bool,
+}
+
+impl<S> Wire<S> {
+    /// A stream of which these bytes were read already.
+    pub fn new(stream: S, input: BytesMut) -> Self {
+        Self { stream, input, ended: false, output: Output::default() }
+    }
+
+    /// Where what goes out next is written to.
+    pub fn out(&mut self) -> &mut Vec<u8> {
+        let Output { first, large, last, .. } = &mut self.output;
+        let out = if large.is_empty() { first } else { last };
+        if out.capacity() == 0 {
+            *out = spare::buffer();
+        }
+        out
+    }
+
+    /// Writes a part of a body behind all that waits.
+    pub fn data(&mut self, data: Bytes) {
+        if data.len() <= SMALL || !self.output.large.is_empty() {
+            self.out().extend_from_slice(&data);
+        } else {
+            self.output.large = data;
+        }
+    }
+
+    /// Whether more may be written.
+    pub fn has_room(&self) -> bool {
+        self.output.large.is_empty() && self.output.first.len() - self.output.at < MOST
+    }
+
+    /// Whether nothing waits to be written.
+    pub fn is_flushed(&self) -> bool {
+        let Output { first, large, last, held, .. } = &self.output;
+        first.is_empty() && large.is_empty() && last.is_empty() && !held
+    }
+
+    /// Gives back all memory that is not needed.
+    pub fn rest(&mut self) {
+        if self.input.is_empty() {
+            self.input = BytesMut::new();
+        }
+        if self.is_flushed() {
+            spare::give_buffer(std::mem::take(&mut self.output.first));
+            self.output = Output::default();
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> Wire<S> {
+    /// Reads once, behind what is there already: how much; nothing at the end.
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>, want: Want) -> Poll<io::Result<usize>> {
+        if self.ended {
+            return Poll::Ready(Ok(0));
+        }
+        let read = match want {
+            Want::Head => ready!(self.poll_head(cx)),
+            Want::Body(missing) => ready!(self.poll_body(cx, missing)),
+        };
+        self.ended = matches!(read, Ok(0));
+        Poll::Ready(read)
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        SHARED.with_borrow_mut(|shared| {
+            let mut buffer = ReadBuf::new(shared);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+            self.input.extend_from_slice(buffer.filled());
+            Poll::Ready(Ok(buffer.filled().len()))
+        })
+    }
+
+    fn poll_body(&mut self, cx: &mut Context<'_>, missing: Option<u64>) -> Poll<io::Result<usize>> {
+        let room = missing.and_then(|missing| usize::try_from(missing).ok()).unwrap_or(BODY).clamp(1, BODY);
+        self.input.reserve(room);
+        let read = poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.input);
+        if read.is_pending() && self.input.is_empty() {
+            // Nothing is held for a body that does not come.
+            self.input = BytesMut::new();
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Wire<S> {
+    /// Writes all that waits.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { stream, output, .. } = self;
+        while let Some(written) = output.poll_write(stream, cx) {
+            match ready!(written)? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => output.advance(written),
+            }
+        }
+        if output.held {
+            ready!(Pin::new(stream).poll_flush(cx))?;
+            output.held = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Output {
+    /// Writes once; none if nothing waits.
+    fn poll_write<S: AsyncWrite + Unpin>(&self, stream: &mut S, cx: &mut Context<'_>) -> Option<Poll<io::Result<usize>>> {
+        let first = self.first.get(self.at..).unwrap_or_default();
+        let stream = Pin::new(stream);
+        match (first, &self.large[..], &self.last[..]) {
+            ([], [], []) => None,
+            (only, [], []) | ([], only, []) | ([], [], only) => Some(stream.poll_write(cx, only)),
+            (first, large, last) => {
+                let parts = [IoSlice::new(first), IoSlice::new(large), IoSlice::new(last)];
+                let empty = usize::from(first.is_empty());
+                Some(stream.poll_write_vectored(cx, parts.get(empty..).unwrap_or_default()))
+            }
+        }
+    }
+
+    fn advance(&mut self, mut written: usize) {
+        self.held = true;
+        let of_first = written.min(self.first.len() - self.at);
+        self.at += of_first;
+        written -= of_first;
+        let of_large = written.min(self.large.len());
+        self.large.advance(of_large);
+        written -= of_large;
+        if self.at == self.first.len() && self.large.is_empty() {
+            self.first.clear();
+            self.at = written;
+            std::mem::swap(&mut self.first, &mut self.last);
+            if self.at == self.first.len() {
+                self.first.clear();
+                self.at = 0;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_written_goes_out_in_order_however_little_is_taken() {
+        for size in [1, 7, 5000, 1 << 20] {
+            let (ours, mut theirs) = tokio::io::duplex(size);
+            let mut wire = Wire::new(ours, BytesMut::new());
+            let mut expected = vec![];
+            for part in [10, 20_000, 30, 9000, 3] {
+                let data = vec![b'a' + u8::try_from(expected.len() % 26).expect("small"); part];
+                wire.out().extend_from_slice(b"\r\n");
+                wire.data(data.clone().into());
+                expected.extend_from_slice(b"\r\n");
+                expected.extend_from_slice(&data);
+            }
+            assert!(!wire.has_room() && !wire.is_flushed());
+            let reading = tokio::spawn(async move {
+                let mut all = vec![];
+                theirs.read_to_end(&mut all).await.expect("read");
+                all
+            });
+            poll_fn(|cx| wire.poll_flush(cx)).await.expect("written");
+            assert!(wire.has_room() && wire.is_flushed());
+            drop(wire);
+            assert!(reading.await.expect("read") == expected, "{size}");
+        }
+    }
+
+    #[tokio::test]
+    async fn one_that_is_idle_holds_nothing() {
+        let (ours, mut theirs) = tokio::io::duplex(1 << 16);
+        let mut wire = Wire::new(ours, BytesMut::new());
+        theirs.write_all(b"GET").await.expect("written");
+        assert_eq!(poll_fn(|cx| wire.poll_fill(cx, Want::Head)).await.expect("read"), 3);
+        assert!(wire.input.capacity() < 100);
+        wire.input.clear();
+        for want in [Want::Head, Want::Body(None), Want::Body(Some(1 << 40))] {
+            let pending = poll_fn(|cx| Poll::Ready(wire.poll_fill(cx, want).is_pending())).await;
+            wire.rest();
+            assert!(pending && wire.input.capacity() == 0 && wire.output.first.capacity() == 0);
+        }
+        drop(theirs);
+        assert_eq!(poll_fn(|cx| wire.poll_fill(cx, Want::Head)).await.expect("read"), 0);
+        assert!(wire.ended);
+    }
+}
