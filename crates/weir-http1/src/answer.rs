@@ -24,7 +24,9 @@ impl Head {
     pub fn keeps_alive(&self) -> bool {
         let values = || self.headers.get_all(http::header::CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
         let says = |word: &[u8]| values().any(|value| value.trim_ascii().eq_ignore_ascii_case(word));
-        if self.version == Version::HTTP_11 { !says(b"close") } else { says(b"keep-alive") && !says(b"close") }
+        // A coding in HTTP/1.0 is in doubt, and nothing may follow it (RFC 9112, 6.1).
+        let is_sure = self.version == Version::HTTP_11 || says(b"keep-alive") && !self.headers.contains_key(http::header::TRANSFER_ENCODING);
+        is_sure && !says(b"close")
     }
 }
 
@@ -47,7 +49,8 @@ pub fn read(bytes: &Bytes, limits: &Limits, keep_spelling: bool) -> Result<Head,
         _ => return Err(Fault::FirstLine),
     };
     let status = StatusCode::from_bytes(&status).map_err(|_| Fault::FirstLine)?;
-    if line.contains(&0) {
+    // Nobody reads the phrase, but what is no text in it (RFC 9112, 4), a CR above all, is a line's end to some.
+    if line.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
         return Err(Fault::FirstLine);
     }
     let mut spelling = keep_spelling.then(Spelling::default);
@@ -75,7 +78,7 @@ mod tests {
             let head = parsed(line).expect(line);
             assert_eq!((head.status.as_u16(), head.version), (status, version), "{line}");
         }
-        for line in ["HTTP/1.1", "HTTP/1.1 20 OK", "HTTP/1.1 2000", "HTTP/1.1 099 x", "HTTP/1.1  200 OK", "ICY 200 OK", "", "HTTP/1.1 abc"] {
+        for line in ["HTTP/1.1", "HTTP/1.1 20 OK", "HTTP/1.1 2000", "HTTP/1.1 099 x", "HTTP/1.1  200 OK", "ICY 200 OK", "", "HTTP/1.1 abc", "HTTP/1.1 200 O\rK", "HTTP/1.1 200 \u{1}"] {
             assert!(matches!(parsed(line), Err(Fault::FirstLine)), "{line}");
         }
         assert!(matches!(parsed("HTTP/2.0 200 OK"), Err(Fault::Version)));
@@ -91,6 +94,7 @@ mod tests {
             ("HTTP/1.0 200 OK", false),
             ("HTTP/1.0 200 OK\r\nconnection: keep-alive", true),
             ("HTTP/1.0 200 OK\r\nconnection: keep-alive, close", false),
+            ("HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ntransfer-encoding: chunked", false),
         ] {
             assert_eq!(parsed(text).expect(text).keeps_alive(), keeps, "{text}");
         }

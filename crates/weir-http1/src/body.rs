@@ -232,6 +232,9 @@ mod tests {
             ("5\r\nhello\r\n\r\n", "hello"),
             ("5\r\nhello\r\n0\r\n\n", "hello"),
             ("5\r\nhello\r\n0\r\n\rx", "hello"),
+            ("5\r\nhello\r\n0\r\nx: 1\n\n", "hello"),
+            ("5\r\nhello\r\n0\r\nx: 1\r\n\n", "hello"),
+            ("5\r\nhello\r\n0\r\nx: 1\ny: 2\r\n\r\n", "hello"),
             ("10000000000000000\r\n", ""),
             ("fffffffffffffffff\r\n", ""),
         ];

@@ -3,6 +3,7 @@
 
 use bytes::{Buf, BytesMut};
 use http::HeaderMap;
+use memchr::memchr_iter;
 
 use crate::{Fault, HeadReader, Limits, fields};
 
@@ -150,9 +151,17 @@ impl ChunkReader {
             _ => {}
         }
         let Some(lines) = reader.take(input, &self.limits)? else { return Ok(Next::More) };
+        if !ends_strictly(&lines) {
+            return Err(Fault::Chunk);
+        }
         self.at = At::Done;
         fields::read(&lines, 0, &self.limits, None).map(|trailers| Next::End(Some(trailers)))
     }
+}
+
+/// Whether each line ends in CR LF. Who takes a LF alone for an end, and who does not, would not agree where the body ends.
+fn ends_strictly(lines: &[u8]) -> bool {
+    memchr_iter(b'\n', lines).all(|at| at.checked_sub(1).and_then(|before| lines.get(before)) == Some(&b'\r'))
 }
 
 fn value(digit: u8) -> u64 {
