@@ -22,10 +22,12 @@ pub struct Head {
 impl Head {
     /// Whether the connection may carry another request after this answer, by what it says (RFC 9112, 9.3).
     pub fn keeps_alive(&self) -> bool {
-        let values = || self.headers.get_all(http::header::CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+        let values =
+            || self.headers.get_all(http::header::CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
         let says = |word: &[u8]| values().any(|value| value.trim_ascii().eq_ignore_ascii_case(word));
         // A coding in HTTP/1.0 is in doubt, and nothing may follow it (RFC 9112, 6.1).
-        let is_sure = self.version == Version::HTTP_11 || says(b"keep-alive") && !self.headers.contains_key(http::header::TRANSFER_ENCODING);
+        let is_sure =
+            self.version == Version::HTTP_11 || says(b"keep-alive") && !self.headers.contains_key(http::header::TRANSFER_ENCODING);
         is_sure && !says(b"close")
     }
 }
@@ -40,6 +42,8 @@ pub fn read(bytes: &Bytes, limits: &Limits, keep_spelling: bool) -> Result<Head,
     let version = match line.get(..at) {
         Some(b"HTTP/1.1") => Version::HTTP_11,
         Some(b"HTTP/1.0") => Version::HTTP_10,
+        // A later one is read as the latest that is known (RFC 9110, 2.5).
+        Some([b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor]) if minor.is_ascii_digit() => Version::HTTP_11,
         Some(other) if other.starts_with(b"HTTP/") => return Err(Fault::Version),
         _ => return Err(Fault::FirstLine),
     };
@@ -73,15 +77,29 @@ mod tests {
             ("HTTP/1.0 404 Not Found", 404, Version::HTTP_10),
             ("HTTP/1.1 200", 200, Version::HTTP_11),
             ("HTTP/1.1 200 ", 200, Version::HTTP_11),
+            ("HTTP/1.9 200", 200, Version::HTTP_11),
             ("HTTP/1.1 999 \u{e9}", 999, Version::HTTP_11),
         ] {
             let head = parsed(line).expect(line);
             assert_eq!((head.status.as_u16(), head.version), (status, version), "{line}");
         }
-        for line in ["HTTP/1.1", "HTTP/1.1 20 OK", "HTTP/1.1 2000", "HTTP/1.1 099 x", "HTTP/1.1  200 OK", "ICY 200 OK", "", "HTTP/1.1 abc", "HTTP/1.1 200 O\rK", "HTTP/1.1 200 \u{1}"] {
+        for line in [
+            "HTTP/1.1",
+            "HTTP/1.1 20 OK",
+            "HTTP/1.1 2000",
+            "HTTP/1.1 099 x",
+            "HTTP/1.1  200 OK",
+            "ICY 200 OK",
+            "",
+            "HTTP/1.1 abc",
+            "HTTP/1.1 200 O\rK",
+            "HTTP/1.1 200 \u{1}",
+        ] {
             assert!(matches!(parsed(line), Err(Fault::FirstLine)), "{line}");
         }
-        assert!(matches!(parsed("HTTP/2.0 200 OK"), Err(Fault::Version)));
+        for line in ["HTTP/2.0 200 OK", "HTTP/1.x 200", "HTTP/1.10 200"] {
+            assert!(matches!(parsed(line), Err(Fault::Version)), "{line}");
+        }
     }
 
     #[test]

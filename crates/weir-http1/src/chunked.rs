@@ -22,11 +22,14 @@ pub(crate) struct ChunkReader {
 #[derive(Debug)]
 enum At {
     /// In the size, of which so many digits have come.
-    Size { size: u64, digits: u32 },
+    Size {
+        size: u64,
+        digits: u32,
+    },
     /// In the space behind the size.
     Space(u64),
     /// In the extensions.
-    Extension(u64),
+    Extension(u64, Quoted),
     /// Before the line feed that ends the line of the size.
     SizeEnd(u64),
     /// In the data, of which so many bytes are missing.
@@ -40,6 +43,26 @@ enum At {
     Done,
     /// Behind something that is no chunk.
     Lost(Fault),
+}
+
+/// Whether a byte of an extension stands in a quoted string.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Quoted {
+    No,
+    Yes,
+    /// Behind a backslash.
+    Escaped,
+}
+
+impl Quoted {
+    fn behind(self, byte: u8) -> Self {
+        match (self, byte) {
+            (Self::No, b'"') | (Self::Escaped, _) => Self::Yes,
+            (Self::Yes, b'"') => Self::No,
+            (Self::Yes, b'\\') => Self::Escaped,
+            _ => self,
+        }
+    }
 }
 
 /// What comes next.
@@ -116,11 +139,12 @@ impl ChunkReader {
                 self.waste()?;
                 At::Space(size)
             }
-            (At::Size { size, .. } | At::Space(size), b';') => At::Extension(size),
-            (At::Size { size, .. } | At::Space(size) | At::Extension(size), b'\r') => At::SizeEnd(size),
-            (At::Extension(size), b'\t' | b' '..=b'~' | 0x80..) => {
+            (At::Size { size, .. } | At::Space(size), b';') => At::Extension(size, Quoted::No),
+            // A line that ends in a quoted string ends elsewhere for who reads quoted strings otherwise.
+            (At::Size { size, .. } | At::Space(size) | At::Extension(size, Quoted::No), b'\r') => At::SizeEnd(size),
+            (At::Extension(size, quoted), b'\t' | b' '..=b'~' | 0x80..) => {
                 self.waste()?;
-                At::Extension(size)
+                At::Extension(size, quoted.behind(byte))
             }
             (At::SizeEnd(0), b'\n') => At::Trailers(HeadReader::default()),
             (At::SizeEnd(size), b'\n') => At::Data(size),

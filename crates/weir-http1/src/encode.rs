@@ -121,9 +121,6 @@ mod tests {
             assert_eq!(written(|out| chunk_size(size, out)), format!("{size:x}\r\n"));
         }
         assert_eq!(written(|out| last_chunk(None, Case::Lower, out)), "0\r\n\r\n");
-        assert_eq!(
-            written(|out| last_chunk(Some(&headers()), Case::Lower, out)),
-            "0\r\nx-own: 1\r\nx-own: 2\r\nconnection: close\r\n\r\n"
-        );
+        assert_eq!(written(|out| last_chunk(Some(&headers()), Case::Lower, out)), "0\r\nx-own: 1\r\nx-own: 2\r\nconnection: close\r\n\r\n");
     }
 }

@@ -9,7 +9,7 @@ use http::{HeaderMap, Uri};
 use weir_http1::Fault;
 
 use crate::codec;
-use crate::envoy::{self, Envoy, Lane};
+use crate::envoy::{self, Envoy, Lane, Patience};
 use crate::envoy_rules;
 use crate::generate::Case;
 use crate::seen::{Message, Seen, Side};
@@ -19,6 +19,8 @@ use crate::{against_hyper::number, envoy_answers};
 /// How many cases there are, unless `WEIR_PROOF_ENVOY_CASES` says otherwise; `WEIR_PROOF_SEED` begins elsewhere.
 const CASES: u64 = 3_000;
 const LANES: usize = 8;
+/// How long it may take to make a case small.
+const SHRINK: Duration = Duration::from_secs(5);
 
 /// What became of a case: for each request what differs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,6 +48,8 @@ pub struct Difference {
     pub at: usize,
     /// What Envoy made of it, for people.
     pub theirs: String,
+    /// Its own words for what is wrong.
+    pub details: String,
 }
 
 impl Difference {
@@ -57,13 +61,16 @@ impl Difference {
         text[..end.unwrap_or(text.len())].to_owned()
     }
 
-    pub fn message(&self) -> Option<&Message> {
-        self.ours.messages.get(self.at)
-    }
-
     fn told(&self) -> String {
         let text = String::from_utf8_lossy(&self.case.bytes);
-        format!("{:?} at {} of {:?}\n{text:?}\nthe codec:\n{}\nEnvoy:\n{}", self.differs, self.at, self.case.side, self.ours.told(), self.theirs)
+        format!(
+            "{:?} at {} of {:?}\n{text:?}\nthe codec:\n{}\nEnvoy:\n{}",
+            self.differs,
+            self.at,
+            self.case.side,
+            self.ours.told(),
+            self.theirs
+        )
     }
 }
 
@@ -78,37 +85,46 @@ fn status_of(fault: Fault) -> u16 {
 
 /// Compares one case. A difference must show twice, the second time with more patience.
 pub fn compare(lane: &Lane, case: &Case) -> Option<Difference> {
-    let once = |linger: u64| match case.side {
-        Side::Requests => requests(lane, case, Duration::from_millis(linger)),
-        Side::Answers { head } => envoy_answers::compare(lane, case, head, Duration::from_millis(linger)),
-    };
-    once(15).and_then(|_| once(150))
+    once(lane, case, HASTY)?;
+    let second = once(lane, case, PATIENT)?;
+    // What is explained need not be seen again.
+    if envoy_rules::explain(&second).is_some() { Some(second) } else { once(lane, case, PATIENT) }
 }
 
-fn requests(lane: &Lane, case: &Case, linger: Duration) -> Option<Difference> {
+fn once(lane: &Lane, case: &Case, patience: Patience) -> Option<Difference> {
+    match case.side {
+        Side::Requests => requests(lane, case, patience),
+        Side::Answers { head } => envoy_answers::compare(lane, case, head, patience),
+    }
+}
+
+const HASTY: Patience = Patience { linger: Duration::from_millis(10), most: Duration::from_millis(200) };
+const PATIENT: Patience = Patience { linger: Duration::from_millis(100), most: Duration::from_millis(900) };
+
+fn requests(lane: &Lane, case: &Case, patience: Patience) -> Option<Difference> {
     let pieces = case.pieces();
     let ours = codec::read(case.side, &pieces);
-    lane.backend.seen.lock().expect("nobody panics").clear();
-    *lane.backend.answer.lock().expect("nobody panics") = None;
+    lane.backend.reset(None);
     let heads: Vec<bool> = ours.messages.iter().map(|message| message.first.starts_with("HEAD ")).collect();
     let complete = ours.messages.iter().filter(|message| message.complete).count();
     let refused = ours.fault.is_some_and(|fault| fault != Fault::BrokenOff);
     let expected = complete + usize::from(refused);
-    let got = envoy::ask(lane.address, &pieces, linger, linger * 20, |bytes| statuses(bytes, &heads).len() >= expected);
-    let statuses = statuses(&got.bytes, &heads);
+    let got = envoy::ask(lane.address, &pieces, patience, |bytes| answers(bytes, &heads).len() >= expected);
+    let answers = answers(&got.bytes, &heads);
     let seen = lane.backend.seen.lock().expect("nobody panics").clone();
-    let (at, differs) = first(&ours, &statuses, &seen)?;
-    let mut theirs = format!("  {statuses:?}, closed: {}\n  {:?}\n", got.closed, String::from_utf8_lossy(&got.bytes));
+    let (at, differs) = first(&ours, &answers, &seen)?;
+    let mut theirs = format!("  {answers:?}, closed: {}\n  {:?}\n", got.closed, String::from_utf8_lossy(&got.bytes));
     theirs += &Seen { messages: seen, ..Seen::default() }.told();
-    Some(Difference { differs, case: case.clone(), ours, at, theirs })
+    let details = answers.get(at).map(|(_, details)| details.clone()).unwrap_or_default();
+    Some(Difference { differs, case: case.clone(), ours, at, theirs, details })
 }
 
 /// The first difference.
-fn first(ours: &Seen, statuses: &[u16], seen: &[Message]) -> Option<(usize, Differs)> {
+fn first(ours: &Seen, answers: &[Answer], seen: &[Message]) -> Option<(usize, Differs)> {
     for (at, message) in ours.messages.iter().enumerate().filter(|(_, message)| message.complete) {
-        let differs = match (statuses.get(at), seen.get(at)) {
+        let differs = match (answers.get(at).map(|(status, _)| *status), seen.get(at)) {
             (Some(200), Some(theirs)) => content(message, theirs),
-            (Some(status), _) => Some(Differs::TheyRefuse(*status)),
+            (Some(status), _) => Some(Differs::TheyRefuse(status)),
             (None, _) => Some(Differs::TheyWait),
         };
         if let Some(differs) = differs {
@@ -116,10 +132,10 @@ fn first(ours: &Seen, statuses: &[u16], seen: &[Message]) -> Option<(usize, Diff
         }
     }
     let at = ours.messages.iter().filter(|message| message.complete).count();
-    let differs = match (ours.fault, statuses.get(at)) {
+    let differs = match (ours.fault, answers.get(at).map(|(status, _)| *status)) {
         (Some(fault), Some(200)) => Differs::WeRefuse(fault),
         (Some(Fault::BrokenOff), _) | (None, _) => return None,
-        (Some(fault), Some(status)) if *status != status_of(fault) => Differs::Status(fault, *status),
+        (Some(fault), Some(status)) if status != status_of(fault) => Differs::Status(fault, status),
         (Some(_), Some(_)) => return None,
         (Some(fault), None) => Differs::Silent(fault),
     };
@@ -159,9 +175,12 @@ pub fn own(fields: &HeaderMap) -> Vec<(String, Vec<u8>)> {
     own
 }
 
-/// The statuses of the answers that have come, interim ones aside.
-fn statuses(mut bytes: &[u8], heads: &[bool]) -> Vec<u16> {
-    let mut statuses = vec![];
+/// An answer: its status, and where it is Envoy's own, Envoy's words for what is wrong.
+type Answer = (u16, String);
+
+/// The answers that have come, interim ones aside.
+fn answers(mut bytes: &[u8], heads: &[bool]) -> Vec<Answer> {
+    let mut answers: Vec<Answer> = vec![];
     while let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
         let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
         let status: u16 = head.get(9..12).and_then(|digits| digits.parse().ok()).unwrap_or(0);
@@ -169,26 +188,32 @@ fn statuses(mut bytes: &[u8], heads: &[bool]) -> Vec<u16> {
         if (100..200).contains(&status) && status != 101 {
             continue;
         }
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok()).unwrap_or(0);
-        let has_body = !heads.get(statuses.len()).copied().unwrap_or(false);
+        let value = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        let length = value("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+        let has_body = !heads.get(answers.len()).copied().unwrap_or(false);
         bytes = bytes.get(if has_body { length } else { 0 }..).unwrap_or_default();
-        statuses.push(status);
+        answers.push((status, value("x-details").unwrap_or_default().to_owned()));
     }
-    statuses
+    answers
 }
 
 type Kinds = BTreeMap<Result<&'static str, String>, (u64, u64)>;
 
 /// The name of the rule that explains a difference, or what differs.
-fn verdict(lane: &Lane, case: &Case) -> Option<Result<&'static str, String>> {
-    let difference = compare(lane, case)?;
-    Some(envoy_rules::explain(&difference).map(|rule| rule.name).ok_or_else(|| format!("{:?} {:?}", difference.differs, case.side)))
+fn verdict(difference: Option<Difference>) -> Option<Result<&'static str, String>> {
+    let difference = difference?;
+    let side = difference.case.side;
+    Some(
+        envoy_rules::explain(&difference)
+            .map(|rule| rule.name)
+            .ok_or_else(|| format!("{:?} {} {:?}", difference.differs, difference.details.trim(), side)),
+    )
 }
 
 fn check(lane: &Lane, cases: impl Iterator<Item = (u64, Case)>) -> Kinds {
     let mut kinds = Kinds::new();
     for (seed, case) in cases {
-        if let Some(verdict) = verdict(lane, &case) {
+        if let Some(verdict) = verdict(compare(lane, &case)) {
             kinds.entry(verdict).or_insert((seed, 0)).1 += 1;
         }
     }
@@ -223,8 +248,9 @@ fn they_read_the_same_but_for_what_stands_in_the_list() {
         match kind {
             Ok(rule) => eprintln!("  {count:6} {rule}"),
             Err(kind) => {
-                let small = shrink(case_of(*seed), |case| verdict(lane, case) == Some(Err(kind.clone())));
-                let told = compare(lane, &small).map_or_else(String::new, |difference| difference.told());
+                let until = Instant::now() + SHRINK;
+                let same = |case: &Case| Instant::now() < until && verdict(once(lane, case, HASTY)) == Some(Err(kind.clone()));
+                let told = once(lane, &shrink(case_of(*seed), same), PATIENT).map_or_else(String::new, |difference| difference.told());
                 report += &format!("\n== seed {seed} and {count} in all: {kind}\n{told}\n");
             }
         }

@@ -6,6 +6,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -43,6 +44,8 @@ pub struct Backend {
     pub seen: Mutex<Vec<Message>>,
     /// The bytes that it answers with, instead of 200; the connection ends behind them.
     pub answer: Mutex<Option<Vec<Vec<u8>>>>,
+    /// How many requests it is reading or answering.
+    open: AtomicUsize,
 }
 
 impl Envoy {
@@ -82,7 +85,7 @@ fn within<T>(time: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
         if Instant::now() > end {
             return None;
         }
-        thread::park_timeout(Duration::from_millis(20));
+        thread::park_timeout(Duration::from_millis(2));
     }
 }
 
@@ -116,7 +119,10 @@ fn listener(lane: usize) -> String {
         r#"{{"name": "lane{lane}", "address": {address}, "filter_chains": [{{"filters": [{{
             "name": "hcm", "typed_config": {{
                 "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-                "stat_prefix": "lane{lane}", "codec_type": "HTTP1",
+                "stat_prefix": "lane{lane}", "codec_type": "HTTP1", "delayed_close_timeout": "0s",
+                "local_reply_config": {{"mappers": [{{
+                    "filter": {{"status_code_filter": {{"comparison": {{"op": "GE", "value": {{"default_value": 1, "runtime_key": "no"}}}}}}}},
+                    "headers_to_add": [{{"header": {{"key": "x-details", "value": "%RESPONSE_CODE_DETAILS%"}}}}]}}]}},
                 "http_protocol_options": {{"accept_http_10": true, "default_host_for_http_10": "a.test", "enable_trailers": true}},
                 "route_config": {{"virtual_hosts": [{{"name": "all", "domains": ["*"],
                     "routes": [{{"match": {{"prefix": ""}}, "route": {{"cluster": "lane{lane}"}}}}]}}]}},
@@ -149,13 +155,27 @@ fn start_backend() -> (u16, Arc<Backend>) {
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let backend = shared.clone();
-            thread::spawn(move || backend.serve(stream));
+            thread::spawn(move || {
+                // One that Envoy has opened, and not needed after all, waits for a request.
+                if stream.peek(&mut [0]).is_ok_and(|length| length > 0) {
+                    backend.open.fetch_add(1, Ordering::Relaxed);
+                    backend.serve(stream);
+                    backend.open.fetch_sub(1, Ordering::Relaxed);
+                }
+            });
         }
     });
     (port, backend)
 }
 
 impl Backend {
+    /// Forgets what it has read, when it is busy no more, and answers with this from now on.
+    pub fn reset(&self, answer: Option<Vec<Vec<u8>>>) {
+        within(Duration::from_secs(1), || (self.open.load(Ordering::Relaxed) == 0).then_some(()));
+        self.seen.lock().expect("nobody panics").clear();
+        *self.answer.lock().expect("nobody panics") = answer;
+    }
+
     fn serve(&self, mut stream: TcpStream) {
         let (mut reader, mut buffer) = (Reader::new(Side::Requests), [0; 4096]);
         let _ = stream.set_nodelay(true);
@@ -194,8 +214,17 @@ pub struct Got {
     pub closed: bool,
 }
 
-/// Sends the pieces, and reads until `done` says so for `linger`, the connection ends, or patience.
-pub fn ask(address: SocketAddr, pieces: &[Vec<u8>], linger: Duration, patience: Duration, done: impl Fn(&[u8]) -> bool) -> Got {
+/// How long a client waits.
+#[derive(Clone, Copy)]
+pub struct Patience {
+    /// For more than it expects.
+    pub linger: Duration,
+    /// In all.
+    pub most: Duration,
+}
+
+/// Sends the pieces, and reads until the connection ends, there is what is expected and nothing more comes, or patience ends.
+pub fn ask(address: SocketAddr, pieces: &[Vec<u8>], patience: Patience, done: impl Fn(&[u8]) -> bool) -> Got {
     let mut stream = TcpStream::connect(address).expect("it listens");
     let _ = stream.set_nodelay(true);
     for piece in pieces {
@@ -203,10 +232,11 @@ pub fn ask(address: SocketAddr, pieces: &[Vec<u8>], linger: Duration, patience: 
             break;
         }
     }
-    let (mut got, end) = (Got { bytes: vec![], closed: false }, Instant::now() + patience);
+    let (mut got, end) = (Got { bytes: vec![], closed: false }, Instant::now() + patience.most);
     let mut buffer = [0; 4096];
     while Instant::now() < end {
-        let wait = if done(&got.bytes) { linger } else { end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)) };
+        let wait =
+            if done(&got.bytes) { patience.linger } else { end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)) };
         let _ = stream.set_read_timeout(Some(wait));
         match stream.read(&mut buffer) {
             Ok(0) => got.closed = true,

@@ -76,7 +76,8 @@ fn requests(rng: &mut Rng) -> Vec<u8> {
 fn request(rng: &mut Rng) -> Vec<u8> {
     let mut out = if chance(rng, 12) { b"\r\n".to_vec() } else { vec![] };
     let method = pick(rng, &["GET", "GET", "POST", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "PATCH", "X-own!", "get"]);
-    let target = pick(rng, &["/", "/a", "/a/b?c=d&e", "/%41%00", "/a;b=c//d/../e", "http://a.test/x?y", "*", "/a#b", "/?", "/\u{e9}", "//"]);
+    let target =
+        pick(rng, &["/", "/a", "/a/b?c=d&e", "/%41%00", "/a;b=c//d/../e", "http://a.test/x?y", "*", "/a#b", "/?", "/\u{e9}", "//"]);
     let version = if chance(rng, 12) { "1.0" } else { "1.1" };
     out.extend_from_slice(format!("{method} {target} HTTP/{version}\r\n").as_bytes());
     let mut lines = vec![spaced("Host", "a.test", rng)];
@@ -160,12 +161,14 @@ fn spaced(name: &str, value: &str, rng: &mut Rng) -> String {
 
 fn fields(rng: &mut Rng) -> Vec<String> {
     const NAMES: &[&str] = &["X-A", "x-a", "x-b", "Accept", "Cookie", "x_under", "!#$%&'*+-.^_`|~", "Content-Type", "Via", "Date"];
-    const VALUES: &[&str] = &["1", "", "a b", "a, b", "\u{e9}", "a\tb", "\"q\\\"\"", "gzip", "x=1; y=2", "close", "chunked", "5", ":", "a:b"];
+    const VALUES: &[&str] =
+        &["1", "", "a b", "a, b", "\u{e9}", "a\tb", "\"q\\\"\"", "gzip", "x=1; y=2", "close", "chunked", "5", ":", "a:b"];
     (0..rng.usize(..4)).map(|_| spaced(pick(rng, NAMES), pick(rng, VALUES), rng)).collect()
 }
 
 fn data(rng: &mut Rng) -> Vec<u8> {
-    const DATA: &[&str] = &["", "x", "hello", "0\r\n\r\n", "GET / HTTP/1.1\r\n\r\n", "a\nb\r\nc", "HTTP/1.1 200 OK\r\n\r\n", "0123456789abcdef"];
+    const DATA: &[&str] =
+        &["", "x", "hello", "0\r\n\r\n", "GET / HTTP/1.1\r\n\r\n", "a\nb\r\nc", "HTTP/1.1 200 OK\r\n\r\n", "0123456789abcdef"];
     match rng.u8(..6) {
         0 => (0..rng.usize(..40)).map(|_| rng.u8(..)).collect(),
         _ => pick(rng, DATA).repeat(rng.usize(1..4)).into_bytes(),

@@ -53,7 +53,8 @@ fn answers(head: bool, pieces: &[Vec<u8>]) -> Seen {
     let wire = Wire::new(pieces, false);
     let fed = wire.fed.clone();
     let mut handshake = pin!(client::conn::http1::handshake::<_, Empty<Bytes>>(wire));
-    let (mut send, mut connection) = run(&mut |context| handshake.as_mut().poll(context)).expect("it waits for nothing").expect("it cannot fail");
+    let (mut send, mut connection) =
+        run(&mut |context| handshake.as_mut().poll(context)).expect("it waits for nothing").expect("it cannot fail");
     let method = if head { Method::HEAD } else { Method::GET };
     let request = Request::builder().method(method).uri("/").body(Empty::new()).expect("valid");
     let mut failed = String::new();

@@ -143,16 +143,22 @@ pub const RULES: &[Rule] = &[
         explains: |it| it.case.side != Side::Requests && it.fault() == Some(Fault::Length),
     },
     Rule {
-        name: "control characters in the extension of a chunk",
+        name: "control characters and open quotes in the extension of a chunk",
         kind: Kind::WeRefuse,
-        why: "hyper refuses CR and LF in them only; RFC 9112, 7.1.1 allows none",
-        explains: |it| it.fault() == Some(Fault::Chunk) && it.body().iter().any(|byte| byte.is_ascii_control() && !b"\r\n\t".contains(byte)),
+        why: "hyper refuses CR and LF in them only; RFC 9112, 7.1.1 allows none of them",
+        explains: |it| it.fault() == Some(Fault::Chunk) && it.body().iter().any(|byte| is_odd_in_extension(*byte)),
     },
     Rule {
         name: "a line feed alone in trailers",
         kind: Kind::WeRefuse,
         why: "hyper takes some for line ends; who does and who does not would not agree where the body ends",
         explains: |it| it.fault() == Some(Fault::Chunk) && bare_line_feed(it.body()),
+    },
+    Rule {
+        name: "CRs alone behind the last request",
+        kind: Kind::WeRefuse,
+        why: "hyper passes over them where they come in pieces, and refuses them where they come at once",
+        explains: |it| it.fault() == Some(Fault::BrokenOff) && only_line_ends(it),
     },
     Rule {
         name: "more than one space in a request line",
@@ -170,7 +176,13 @@ pub const RULES: &[Rule] = &[
         name: "targets that are no URI",
         kind: Kind::TheyRefuse,
         why: "the rules of the head look at the target, not the codec: Envoy takes more of them than hyper",
-        explains: |it| it.case.side == Side::Requests && http::Uri::try_from(target(first_line(it.head()))).is_err(),
+        explains: |it| it.case.side == Side::Requests && !is_uri(target(first_line(it.head()))),
+    },
+    Rule {
+        name: "later versions of HTTP/1 in answers",
+        kind: Kind::TheyRefuse,
+        why: "RFC 9110, 2.5 has them read as the latest that is known, and Envoy does it",
+        explains: |it| it.case.side != Side::Requests && is_later(&it.case.bytes),
     },
     Rule {
         name: "chunks in an answer of HTTP/1.0",
@@ -180,6 +192,20 @@ pub const RULES: &[Rule] = &[
     },
 ];
 
+/// Whether some status line, of an interim answer perhaps, is of HTTP/1.2 or later.
+fn is_later(answers: &[u8]) -> bool {
+    answers.windows(8).any(|word| word.starts_with(b"HTTP/1.") && matches!(word[7], b'2'..=b'9'))
+}
+
+fn only_line_ends(it: &Difference<'_>) -> bool {
+    let rest = &it.case.bytes[it.case.bytes.len() - it.ours.rest..];
+    it.at == it.ours.messages.len() && rest.iter().all(|byte| b"\r\n".contains(byte))
+}
+
+fn is_odd_in_extension(byte: u8) -> bool {
+    byte == b'"' || byte.is_ascii_control() && !b"\r\n\t".contains(&byte)
+}
+
 fn bare_line_feed(bytes: &[u8]) -> bool {
     bytes.starts_with(b"\n") || bytes.windows(2).any(|pair| pair[1] == b'\n' && pair[0] != b'\r')
 }
@@ -187,6 +213,11 @@ fn bare_line_feed(bytes: &[u8]) -> bool {
 fn first_line(head: &[u8]) -> &[u8] {
     let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
     line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+/// hyper takes other bytes than ASCII in some places only.
+fn is_uri(target: &[u8]) -> bool {
+    target.is_ascii() && http::Uri::try_from(target).is_ok()
 }
 
 fn version(line: &[u8]) -> &[u8] {

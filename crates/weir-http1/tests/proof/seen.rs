@@ -51,7 +51,8 @@ impl Seen {
         let mut out = String::new();
         for message in &self.messages {
             let body = String::from_utf8_lossy(&message.body).into_owned();
-            let _ = writeln!(out, "  {} {:?} {body:?} {:?} complete: {}", message.first, message.fields, message.trailers, message.complete);
+            let _ =
+                writeln!(out, "  {} {:?} {body:?} {:?} complete: {}", message.first, message.fields, message.trailers, message.complete);
         }
         let _ = write!(out, "  clean: {}, rest: {}, {:?} {}", self.clean, self.rest, self.fault, self.error);
         out
