@@ -25,8 +25,18 @@ impl Head {
         let values =
             || self.headers.get_all(http::header::CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
         let says = |word: &[u8]| values().any(|value| value.trim_ascii().eq_ignore_ascii_case(word));
-        if self.version == Version::HTTP_11 { !says(b"close") } else { says(b"keep-alive") && !says(b"close") }
+        // A coding in HTTP/1.0 is in doubt, and nothing may follow it (RFC 9112, 6.1).
+        let is_sure =
+            self.version == Version::HTTP_11 || says(b"keep-alive") && !self.headers.contains_key(http::header::TRANSFER_ENCODING);
+        is_sure && !says(b"close")
     }
+}
+
+/// Whether what has come of an answer may become one: who speaks another protocol may never send the end of a line.
+pub fn may_begin(input: &[u8]) -> bool {
+    const BEGINNING: &[u8] = b"HTTP/";
+    let length = input.len().min(BEGINNING.len());
+    input.get(..length) == BEGINNING.get(..length)
 }
 
 /// Reads a head that [`HeadReader`](crate::HeadReader) has found. With `keep_spelling` it is noted how names are spelled.
@@ -47,6 +57,8 @@ pub fn read_into(map: HeaderMap, bytes: &Bytes, limits: &Limits, keep_spelling: 
     let version = match line.get(..at) {
         Some(b"HTTP/1.1") => Version::HTTP_11,
         Some(b"HTTP/1.0") => Version::HTTP_10,
+        // A later one is read as the latest that is known (RFC 9110, 2.5).
+        Some([b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor]) if minor.is_ascii_digit() => Version::HTTP_11,
         Some(other) if other.starts_with(b"HTTP/") => return Err(Fault::Version),
         _ => return Err(Fault::FirstLine),
     };
@@ -56,7 +68,8 @@ pub fn read_into(map: HeaderMap, bytes: &Bytes, limits: &Limits, keep_spelling: 
         _ => return Err(Fault::FirstLine),
     };
     let status = StatusCode::from_bytes(&status).map_err(|_| Fault::FirstLine)?;
-    if line.contains(&0) {
+    // Nobody reads the phrase, but what is no text in it (RFC 9112, 4), a CR above all, is a line's end to some.
+    if line.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
         return Err(Fault::FirstLine);
     }
     let mut spelling = keep_spelling.then(Spelling::default);
@@ -79,16 +92,36 @@ mod tests {
             ("HTTP/1.0 404 Not Found", 404, Version::HTTP_10),
             ("HTTP/1.1 200", 200, Version::HTTP_11),
             ("HTTP/1.1 200 ", 200, Version::HTTP_11),
+            ("HTTP/1.9 200", 200, Version::HTTP_11),
             ("HTTP/1.1 999 \u{e9}", 999, Version::HTTP_11),
         ] {
             let head = parsed(line).expect(line);
             assert_eq!((head.status.as_u16(), head.version), (status, version), "{line}");
         }
-        for line in ["HTTP/1.1", "HTTP/1.1 20 OK", "HTTP/1.1 2000", "HTTP/1.1 099 x", "HTTP/1.1  200 OK", "ICY 200 OK", "", "HTTP/1.1 abc"]
-        {
+        for line in [
+            "HTTP/1.1",
+            "HTTP/1.1 20 OK",
+            "HTTP/1.1 2000",
+            "HTTP/1.1 099 x",
+            "HTTP/1.1  200 OK",
+            "ICY 200 OK",
+            "",
+            "HTTP/1.1 abc",
+            "HTTP/1.1 200 O\rK",
+            "HTTP/1.1 200 \u{1}",
+        ] {
             assert!(matches!(parsed(line), Err(Fault::FirstLine)), "{line}");
         }
-        assert!(matches!(parsed("HTTP/2.0 200 OK"), Err(Fault::Version)));
+        for line in ["HTTP/2.0 200 OK", "HTTP/1.x 200", "HTTP/1.10 200"] {
+            assert!(matches!(parsed(line), Err(Fault::Version)), "{line}");
+        }
+    }
+
+    #[test]
+    fn another_protocol_is_known_by_its_first_bytes() {
+        for (input, may) in [("", true), ("HTT", true), ("HTTP/1.1 200", true), ("SSH-2.0", false), ("HTTX", false), ("http/", false)] {
+            assert_eq!(may_begin(input.as_bytes()), may, "{input}");
+        }
     }
 
     #[test]
@@ -101,6 +134,7 @@ mod tests {
             ("HTTP/1.0 200 OK", false),
             ("HTTP/1.0 200 OK\r\nconnection: keep-alive", true),
             ("HTTP/1.0 200 OK\r\nconnection: keep-alive, close", false),
+            ("HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ntransfer-encoding: chunked", false),
         ] {
             assert_eq!(parsed(text).expect(text).keeps_alive(), keeps, "{text}");
         }

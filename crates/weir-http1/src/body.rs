@@ -214,6 +214,7 @@ mod tests {
             ("1\r\nh\r\n4\r\nello\r\n00\r\n\r\nnext", "hello"),
             ("a;n=\"v\";w\r\n0123456789\r\n0;x\r\n\r\nnext", "0123456789"),
             ("00000000000000000005 \t\r\nhello\r\n0\r\n\r\nnext", "hello"),
+            ("a;n=\"\\\"\";w\r\n0123456789\r\n0\r\n\r\nnext", "0123456789"),
             ("A\r\n0123456789\r\n0\r\n\r\nnext", "0123456789"),
         ];
         let bad = [
@@ -226,12 +227,17 @@ mod tests {
             ("5\nhello\n0\n\n", ""),
             ("5;a\nhello", ""),
             ("5;a\0\r\nhello", ""),
+            ("5;a=\"\r\nhello\r\n0\r\n\r\n", ""),
+            ("5;a=\"b\\\"\r\nhello\r\n0\r\n\r\n", ""),
             ("5\r\rhello", ""),
             ("5\r\nhello!\r\n", "hello"),
             ("5\r\nhello\n0\r\n\r\n", "hello"),
             ("5\r\nhello\r\n\r\n", "hello"),
             ("5\r\nhello\r\n0\r\n\n", "hello"),
             ("5\r\nhello\r\n0\r\n\rx", "hello"),
+            ("5\r\nhello\r\n0\r\nx: 1\n\n", "hello"),
+            ("5\r\nhello\r\n0\r\nx: 1\r\n\n", "hello"),
+            ("5\r\nhello\r\n0\r\nx: 1\ny: 2\r\n\r\n", "hello"),
             ("10000000000000000\r\n", ""),
             ("fffffffffffffffff\r\n", ""),
         ];

@@ -3,6 +3,7 @@
 
 use bytes::{Buf, BytesMut};
 use http::HeaderMap;
+use memchr::memchr_iter;
 
 use crate::{Fault, HeadReader, Limits, fields};
 
@@ -28,7 +29,7 @@ enum At {
     /// In the space behind the size.
     Space(u64),
     /// In the extensions.
-    Extension(u64),
+    Extension(u64, Quoted),
     /// Before the line feed that ends the line of the size.
     SizeEnd(u64),
     /// In the data, of which so many bytes are missing.
@@ -42,6 +43,26 @@ enum At {
     Done,
     /// Behind something that is no chunk.
     Lost(Fault),
+}
+
+/// Whether a byte of an extension stands in a quoted string.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Quoted {
+    No,
+    Yes,
+    /// Behind a backslash.
+    Escaped,
+}
+
+impl Quoted {
+    fn behind(self, byte: u8) -> Self {
+        match (self, byte) {
+            (Self::No, b'"') | (Self::Escaped, _) => Self::Yes,
+            (Self::Yes, b'"') => Self::No,
+            (Self::Yes, b'\\') => Self::Escaped,
+            _ => self,
+        }
+    }
 }
 
 /// What comes next.
@@ -114,11 +135,12 @@ impl ChunkReader {
                 self.waste()?;
                 At::Space(size)
             }
-            (At::Size { size, .. } | At::Space(size), b';') => At::Extension(size),
-            (At::Size { size, .. } | At::Space(size) | At::Extension(size), b'\r') => At::SizeEnd(size),
-            (At::Extension(size), b'\t' | b' '..=b'~' | 0x80..) => {
+            (At::Size { size, .. } | At::Space(size), b';') => At::Extension(size, Quoted::No),
+            // A line that ends in a quoted string ends elsewhere for who reads quoted strings otherwise.
+            (At::Size { size, .. } | At::Space(size) | At::Extension(size, Quoted::No), b'\r') => At::SizeEnd(size),
+            (At::Extension(size, quoted), b'\t' | b' '..=b'~' | 0x80..) => {
                 self.waste()?;
-                At::Extension(size)
+                At::Extension(size, quoted.behind(byte))
             }
             (At::SizeEnd(0), b'\n') => At::Trailers(HeadReader::default()),
             (At::SizeEnd(size), b'\n') => At::Data(size),
@@ -149,9 +171,17 @@ impl ChunkReader {
             _ => {}
         }
         let Some(lines) = reader.take(input, &self.limits)? else { return Ok(Next::More) };
+        if !ends_strictly(&lines) {
+            return Err(Fault::Chunk);
+        }
         self.at = At::Done;
         fields::read(HeaderMap::new(), &lines, 0, &self.limits, None).map(|trailers| Next::End(Some(trailers)))
     }
+}
+
+/// Whether each line ends in CR LF. Who takes a LF alone for an end, and who does not, would not agree where the body ends.
+fn ends_strictly(lines: &[u8]) -> bool {
+    memchr_iter(b'\n', lines).all(|at| at.checked_sub(1).and_then(|before| lines.get(before)) == Some(&b'\r'))
 }
 
 fn value(digit: u8) -> u64 {

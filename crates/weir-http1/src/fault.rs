@@ -1,7 +1,7 @@
 //! What is wrong with a message.
 
 /// Why a message is not read any further. Its connection is of no more use: where the next message begins, nobody knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum Fault {
     /// The first line is no request line or status line.
     #[error("malformed first line")]

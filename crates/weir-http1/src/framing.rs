@@ -95,9 +95,10 @@ fn said(headers: &HeaderMap) -> Result<Said, Fault> {
     match (length, coding) {
         (None, None) => Ok(Said::Nothing),
         (Some(length), None) => number(length).map(Said::Length).ok_or(Fault::Length),
-        (_, Some(coding)) if !coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Err(Fault::Coding),
+        // Whatever the coding is, as Envoy has it.
         (Some(_), Some(_)) => Err(Fault::Length),
-        (None, Some(_)) => Ok(Said::Chunked),
+        (None, Some(coding)) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(Said::Chunked),
+        (None, Some(_)) => Err(Fault::Coding),
     }
 }
 
@@ -146,6 +147,7 @@ mod tests {
             (&[("content-length", "")], Err(Fault::Length)),
             (&[("content-length", "18446744073709551616")], Err(Fault::Length)),
             (&[LENGTH, CHUNKED], Err(Fault::Length)),
+            (&[LENGTH, ("transfer-encoding", "gzip")], Err(Fault::Length)),
             (&[("transfer-encoding", "gzip, chunked")], Err(Fault::Coding)),
             (&[("transfer-encoding", "chunked, gzip")], Err(Fault::Coding)),
             (&[("transfer-encoding", "chunked,")], Err(Fault::Coding)),

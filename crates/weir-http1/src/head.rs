@@ -1,6 +1,6 @@
 //! Finds the end of a head.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use memchr::{memchr, memrchr};
 
 use crate::{Fault, Limits};
@@ -23,8 +23,10 @@ impl HeadReader {
     /// If it is larger than it may be; or if it does not begin as a head does: another protocol may never send the end of a line.
     pub fn take(&mut self, input: &mut BytesMut, limits: &Limits) -> Result<Option<Bytes>, Fault> {
         if self.line == 0 {
-            skip_empty_lines(input);
-            if input.first().is_some_and(|first| !first.is_ascii_graphic()) {
+            if skip_empty_lines(input) {
+                self.searched = 0;
+            }
+            if input.first().is_some_and(|first| !first.is_ascii_graphic() && *first != b'\r') {
                 return Err(Fault::FirstLine);
             }
         }
@@ -46,16 +48,26 @@ impl HeadReader {
 
     /// Whether a head has begun in `input` that is not complete.
     pub fn has_begun(&self, input: &[u8]) -> bool {
-        input.iter().any(|byte| !matches!(byte, b'\r' | b'\n'))
+        !matches!(behind_empty_lines(input), b"" | b"\r")
     }
 }
 
-/// Empty lines before a head: Envoy passes over any number of them.
-fn skip_empty_lines(input: &mut BytesMut) {
-    let empty = input.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(input.len());
+/// Empty lines before a head: Envoy passes over any number of them. A CR alone is no line (RFC 9112, 2.2). Tells whether there were
+/// any.
+fn skip_empty_lines(input: &mut BytesMut) -> bool {
+    let empty = input.len() - behind_empty_lines(input).len();
     if empty > 0 {
-        drop(input.split_to(empty));
+        input.advance(empty);
     }
+    empty > 0
+}
+
+fn behind_empty_lines(input: &[u8]) -> &[u8] {
+    let mut rest = input;
+    while let Some(behind) = rest.strip_prefix(b"\n").or_else(|| rest.strip_prefix(b"\r\n")) {
+        rest = behind;
+    }
+    rest
 }
 
 /// The first line of a head without its end, and what follows it.
@@ -116,5 +128,15 @@ mod tests {
         assert_eq!(HeadReader::default().take(&mut tls, &LIMITS), Err(Fault::FirstLine));
         let mut empty_lines = BytesMut::from("\r\n".repeat(100).as_str());
         assert_eq!((HeadReader::default().take(&mut empty_lines, &LIMITS), empty_lines.len()), (Ok(None), 0));
+    }
+
+    #[test]
+    fn a_cr_alone_before_a_head_is_no_empty_line() {
+        let mut input = BytesMut::from("\r\n\rGET / HTTP/1.1\r\n\r\n");
+        let head = HeadReader::default().take(&mut input, &LIMITS).expect("it is small").expect("it is there");
+        assert_eq!(head, "\rGET / HTTP/1.1\r\n\r\n");
+        for (bytes, begun) in [("\r\n\r", false), ("\r\r", true), ("\rG", true)] {
+            assert_eq!(HeadReader::default().has_begun(bytes.as_bytes()), begun, "{bytes:?}");
+        }
     }
 }

@@ -168,8 +168,8 @@ impl Http1Connection {
                     Ok(None) => continue,
                     Err(_) => return Poll::Ready(Err(FailureKind::Protocol)),
                 },
-                Ok(None) => {}
-                Err(_) => return Poll::Ready(Err(FailureKind::Protocol)),
+                Ok(None) if answer::may_begin(&self.wire.input) => {}
+                Ok(None) | Err(_) => return Poll::Ready(Err(FailureKind::Protocol)),
             }
             match ready!(self.wire.poll_fill(cx, Want::Head)) {
                 Ok(1..) => {}

@@ -83,7 +83,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
         }
         wire.rest();
-        if !wire.input.is_empty() {
+        if reader.has_begun(&wire.input) {
             if control.head_is_late.get() {
                 return Poll::Ready(Next::Late);
             }
