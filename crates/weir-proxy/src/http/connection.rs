@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderValue};
 use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -25,19 +25,14 @@ use super::HttpRuntime;
 use super::body::ResponseBody;
 use super::control::Control;
 use super::handle::handle;
+use super::http2::serve_http2;
 use crate::exchange::ConnectionInfo;
-use crate::io::executor::LocalExecutor;
 use crate::io::line::{Line, LineStream};
 use crate::io::prefixed::Prefixed;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The limits of headers that hyper has without being told; telling it the same costs an allocation.
 const USUAL_MAX_HEADERS: usize = 100;
-/// What a client may send ahead on one stream, and on all streams of a connection.
-const STREAM_WINDOW: u32 = 256 << 10;
-const CONNECTION_WINDOW: u32 = 1 << 20;
-/// Streams of a connection, where the configuration does not say.
-const MAX_STREAMS: u32 = 1024;
 
 /// Serves a connection to its end. `alpn` is what was agreed on in its TLS handshake.
 pub async fn serve<S>(stream: S, alpn: Option<Vec<u8>>, info: Rc<ConnectionInfo>, http: Rc<HttpRuntime>, control: Rc<Control>)
@@ -59,7 +54,7 @@ where
     }
 }
 
-type Failed = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 enum Detected<S> {
     Http1(Prefixed<S>),
@@ -105,7 +100,7 @@ async fn read_some<S: AsyncRead + Unpin>(stream: &mut S, control: &Control) -> i
     .await
 }
 
-fn service(
+pub(super) fn service(
     info: Rc<ConnectionInfo>,
     http: Rc<HttpRuntime>,
     control: Rc<Control>,
@@ -164,28 +159,13 @@ fn configure_http1(builder: &mut http1::Builder, config: &HttpConfig) {
     }
 }
 
-async fn serve_http2<S>(stream: S, info: Rc<ConnectionInfo>, http: Rc<HttpRuntime>, control: &Rc<Control>) -> Result<(), Failed>
-where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
-{
-    let mut builder = http2::Builder::new(LocalExecutor);
-    builder
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_concurrent_streams(http.config.max_concurrent_streams.unwrap_or(MAX_STREAMS))
-        .max_header_list_size(u32::try_from(http.config.max_header_bytes).unwrap_or(u32::MAX));
-    let connection = builder.serve_connection(TokioIo::new(stream), service(info, http, control.clone()));
-    // A GOAWAY tells which requests count: no need to wait for any.
-    run(connection, control, LastCall::Over, |connection| connection.graceful_shutdown()).await.map_err(Into::into)
-}
-
 /// How long a connection that is told to finish waits for a request that may be on its way: HTTP/1.1 knows no other
 /// way to say that no more are welcome than the answer to one. Whoever has been silent for longer is not waited for.
 const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// Waits for the last request of a connection that is told to finish.
 #[derive(Default)]
-enum LastCall {
+pub(super) enum LastCall {
     #[default]
     NotYet,
     Until(Pin<Box<Sleep>>),
@@ -213,7 +193,7 @@ impl LastCall {
 }
 
 /// Runs a connection; when it is told to finish, it takes no more requests after the last call.
-async fn run<C, E>(connection: C, control: &Control, mut last_call: LastCall, finish: impl Fn(Pin<&mut C>)) -> Result<(), E>
+pub(super) async fn run<C, E>(connection: C, control: &Control, mut last_call: LastCall, finish: impl Fn(Pin<&mut C>)) -> Result<(), E>
 where
     C: Future<Output = Result<(), E>>,
 {

@@ -8,6 +8,7 @@ pub mod control;
 mod filters;
 mod handle;
 mod header_changes;
+mod http2;
 mod local_reply;
 mod mapped_reply;
 pub mod router;
