@@ -10,7 +10,7 @@ use weir_routing::{CompileError, Metadata};
 use weir_xds::cluster::Cluster as XdsCluster;
 use weir_xds::cluster::cluster::{ClusterDiscoveryType, ClusterProtocolSelection, DiscoveryType, DnsLookupFamily};
 use weir_xds::core::socket_address::PortSpecifier;
-use weir_xds::core::{HttpProtocolOptions as CommonOptions, UpstreamHttpProtocolOptions};
+use weir_xds::core::{Http2ProtocolOptions, HttpProtocolOptions as CommonOptions, UpstreamHttpProtocolOptions};
 use weir_xds::endpoint::ClusterLoadAssignment;
 use weir_xds::upstream_http::HttpProtocolOptions;
 use weir_xds::upstream_http::http_protocol_options::{UpstreamProtocolOptions, explicit_http_config::ProtocolConfig};
@@ -175,12 +175,16 @@ pub struct HostNames {
 }
 
 /// How a cluster's HTTP/2 connections are used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Http2Options {
     /// Streams of one connection at once; the other side may allow fewer.
     pub max_concurrent_streams: Option<u32>,
     /// Whether the other side is asked for signs of life.
     pub keepalive: Option<Http2Keepalive>,
+    /// An answer may have so many headers.
+    pub max_headers: usize,
+    /// The head of an answer may be this many bytes large.
+    pub max_header_bytes: usize,
 }
 
 /// How a cluster's HTTP/1.1 connections are used.
@@ -458,12 +462,12 @@ fn http1_options(cluster: &XdsCluster, options: Option<&HttpProtocolOptions>) ->
         Some(UpstreamProtocolOptions::AutoConfig(auto)) => auto.http_protocol_options.as_ref(),
         None => cluster.http_protocol_options.as_ref(),
     };
-    let common = options.and_then(|options| options.common_http_protocol_options.as_ref());
+    let (max_headers, max_header_bytes) = head_limits(options);
     Ok(Http1Options {
         trailers: written.is_some_and(|written| written.enable_trailers),
         letter_case: letter_case(written)?,
-        max_headers: common.and_then(|common| common.max_headers_count).map_or(MAX_HEADERS, |most| most as usize),
-        max_header_bytes: 1024 * common.and_then(|common| common.max_response_headers_kb).map_or(MAX_HEADERS_KB, |most| most as usize),
+        max_headers,
+        max_header_bytes,
     })
 }
 
@@ -481,13 +485,30 @@ fn http2_options(cluster: &XdsCluster, options: Option<&HttpProtocolOptions>) ->
         Some(UpstreamProtocolOptions::AutoConfig(auto)) => auto.http2_protocol_options.as_ref(),
         None => cluster.http2_protocol_options.as_ref(),
     };
-    let Some(written) = written else { return Http2Options::default() };
-    let positive = |written: &Option<_>| written.as_ref().map(std_duration).filter(|duration| !duration.is_zero());
-    let keepalive = written.connection_keepalive.as_ref().and_then(|keepalive| {
+    let (max_headers, max_header_bytes) = head_limits(options);
+    Http2Options {
+        max_concurrent_streams: written.and_then(|written| written.max_concurrent_streams).filter(|most| *most > 0),
+        keepalive: written.and_then(Http2Keepalive::compile),
+        max_headers,
+        max_header_bytes,
+    }
+}
+
+impl Http2Keepalive {
+    /// Compiles what the options of HTTP/2 say; none where nothing is asked for.
+    pub fn compile(options: &Http2ProtocolOptions) -> Option<Self> {
+        let positive = |written: &Option<_>| written.as_ref().map(std_duration).filter(|duration| !duration.is_zero());
+        let keepalive = options.connection_keepalive.as_ref()?;
         let timeout = positive(&keepalive.timeout).unwrap_or(KEEPALIVE_TIMEOUT);
-        Some(Http2Keepalive { interval: positive(&keepalive.interval)?, timeout })
-    });
-    Http2Options { max_concurrent_streams: written.max_concurrent_streams.filter(|most| *most > 0), keepalive }
+        Some(Self { interval: positive(&keepalive.interval)?, timeout })
+    }
+}
+
+/// How many headers an answer may have, and how large its head may be.
+fn head_limits(options: Option<&HttpProtocolOptions>) -> (usize, usize) {
+    let common = options.and_then(|options| options.common_http_protocol_options.as_ref());
+    let headers = common.and_then(|common| common.max_headers_count).map_or(MAX_HEADERS, |most| most as usize);
+    (headers, 1024 * common.and_then(|common| common.max_response_headers_kb).map_or(MAX_HEADERS_KB, |most| most as usize))
 }
 
 fn source_address(cluster: &XdsCluster) -> Result<Option<IpAddr>, CompileError> {

@@ -27,10 +27,10 @@ use super::control::Control;
 use super::handle::handle;
 use super::http2::serve_http2;
 use crate::exchange::ConnectionInfo;
+use crate::io::frames::PREFACE;
 use crate::io::line::{Line, LineStream};
 use crate::io::prefixed::Prefixed;
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The limits of headers that hyper has without being told; telling it the same costs an allocation.
 const USUAL_MAX_HEADERS: usize = 100;
 
