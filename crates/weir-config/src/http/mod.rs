@@ -103,6 +103,8 @@ pub struct HttpConfig {
     pub max_header_bytes: usize,
     /// HTTP/2 streams of one connection.
     pub max_concurrent_streams: Option<u32>,
+    /// Whether a client of HTTP/2 may ask for another protocol on a stream (RFC 8441).
+    pub extended_connect: bool,
     /// Whether clients of HTTP/2 are asked for signs of life.
     pub http2_keepalive: Option<Http2Keepalive>,
     /// What requests and answers pass, the router last.
@@ -241,6 +243,7 @@ impl HttpConfig {
             max_headers: common.max_headers,
             max_header_bytes: kilobytes * 1024,
             max_concurrent_streams: manager.http2_protocol_options.as_ref().and_then(|options| options.max_concurrent_streams),
+            extended_connect: manager.http2_protocol_options.as_ref().is_some_and(|options| options.allow_connect),
             http2_keepalive: manager.http2_protocol_options.as_ref().and_then(Http2Keepalive::compile),
             router: router(&filters),
             filters,

@@ -1,9 +1,11 @@
 //! A client's connection of HTTP/2: how much it may ask for at once, and how much may wait for it.
 
+use std::convert::Infallible;
 use std::io;
 use std::rc::Rc;
 
 use hyper::server::conn::http2;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -13,6 +15,7 @@ use weir_config::head::http2::list_limit;
 use super::HttpRuntime;
 use super::connection::{Failed, LastCall, run, service};
 use super::control::Control;
+use super::extended_connect;
 use crate::exchange::ConnectionInfo;
 use crate::io::executor::LocalExecutor;
 use crate::io::flood::Budget;
@@ -51,8 +54,25 @@ where
     if let Some(Http2Keepalive { interval, timeout }) = config.http2_keepalive {
         builder.timer(TokioTimer::new()).keep_alive_interval(interval).keep_alive_timeout(timeout);
     }
+    if config.extended_connect {
+        builder.enable_connect_protocol();
+    }
     let stream = Watched::new(stream, Frames::behind(PREFACE.len()), Frames::default(), Wasted(Budget::of_client()));
-    let connection = builder.serve_connection(TokioIo::new(stream), service(info, http, control.clone()));
+    let handle = service(info, http, control.clone());
+    let connection = builder.serve_connection(
+        TokioIo::new(stream),
+        service_fn(move |mut request| {
+            let extended = extended_connect::take(&mut request);
+            let answer = handle.call(request);
+            async move {
+                let mut answer = answer.await?;
+                if extended {
+                    extended_connect::settle(&mut answer);
+                }
+                Ok::<_, Infallible>(answer)
+            }
+        }),
+    );
     // A GOAWAY tells which requests count: no need to wait for any.
     run(connection, control, LastCall::Over, |connection| connection.graceful_shutdown()).await.map_err(Into::into)
 }
