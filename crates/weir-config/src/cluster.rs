@@ -10,14 +10,14 @@ use weir_routing::{CompileError, Metadata};
 use weir_xds::cluster::Cluster as XdsCluster;
 use weir_xds::cluster::cluster::{ClusterDiscoveryType, ClusterProtocolSelection, DiscoveryType, DnsLookupFamily};
 use weir_xds::core::socket_address::PortSpecifier;
-use weir_xds::core::{Http2ProtocolOptions, HttpProtocolOptions as CommonOptions, UpstreamHttpProtocolOptions};
+use weir_xds::core::{HttpProtocolOptions as CommonOptions, UpstreamHttpProtocolOptions};
 use weir_xds::endpoint::ClusterLoadAssignment;
 use weir_xds::upstream_http::HttpProtocolOptions;
 use weir_xds::upstream_http::http_protocol_options::{UpstreamProtocolOptions, explicit_http_config::ProtocolConfig};
 use weir_xds::values::std_duration;
 
-use crate::http::LetterCase;
 use crate::http::options::letter_case;
+use crate::http::{Http2Keepalive, LetterCase};
 
 use super::circuit_breakers::CircuitBreakers;
 use super::health_check::HealthCheckPolicy;
@@ -198,15 +198,6 @@ pub struct Http1Options {
     pub max_headers: usize,
     /// The head of an answer may be this many bytes large.
     pub max_header_bytes: usize,
-}
-
-/// PING frames: how often, and how long their answer may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Http2Keepalive {
-    /// Between two of them.
-    pub interval: Duration,
-    /// After this time without an answer the connection is closed.
-    pub timeout: Duration,
 }
 
 /// TCP keep-alive; what is not given is the system's.
@@ -471,9 +462,6 @@ fn http1_options(cluster: &XdsCluster, options: Option<&HttpProtocolOptions>) ->
     })
 }
 
-/// Envoy waits so long for the answer to a PING where nothing is said of it; it is a required field.
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
-
 #[allow(deprecated)] // Older control planes say it in the cluster itself.
 fn http2_options(cluster: &XdsCluster, options: Option<&HttpProtocolOptions>) -> Http2Options {
     let written = match options.and_then(|options| options.upstream_protocol_options.as_ref()) {
@@ -491,16 +479,6 @@ fn http2_options(cluster: &XdsCluster, options: Option<&HttpProtocolOptions>) ->
         keepalive: written.and_then(Http2Keepalive::compile),
         max_headers,
         max_header_bytes,
-    }
-}
-
-impl Http2Keepalive {
-    /// Compiles what the options of HTTP/2 say; none where nothing is asked for.
-    pub fn compile(options: &Http2ProtocolOptions) -> Option<Self> {
-        let positive = |written: &Option<_>| written.as_ref().map(std_duration).filter(|duration| !duration.is_zero());
-        let keepalive = options.connection_keepalive.as_ref()?;
-        let timeout = positive(&keepalive.timeout).unwrap_or(KEEPALIVE_TIMEOUT);
-        Some(Self { interval: positive(&keepalive.interval)?, timeout })
     }
 }
 

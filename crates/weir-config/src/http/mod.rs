@@ -1,5 +1,6 @@
 //! An HTTP connection manager, compiled.
 
+mod keepalive;
 pub mod local_replies;
 pub mod options;
 
@@ -16,7 +17,7 @@ use weir_xds::hcm::http_connection_manager::{CodecType, ForwardClientCertDetails
 use weir_xds::values::std_duration;
 
 use crate::access_log::{self, AccessLog};
-use crate::cluster::Http2Keepalive;
+pub use keepalive::Http2Keepalive;
 use local_replies::LocalReplies;
 
 /// Envoy's limit where none is given.

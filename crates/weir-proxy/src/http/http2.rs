@@ -9,8 +9,8 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use weir_config::cluster::Http2Keepalive;
 use weir_config::head::http2::list_limit;
+use weir_config::http::Http2Keepalive;
 
 use super::HttpRuntime;
 use super::connection::{Failed, LastCall, run, service};

@@ -12,8 +12,9 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Notify;
 
-use weir_config::cluster::{Http2Keepalive, Http2Options};
+use weir_config::cluster::Http2Options;
 use weir_config::head::http2::list_limit;
+use weir_config::http::Http2Keepalive;
 
 use super::body::RequestBody;
 use super::counted::Counted;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::http2::http2;
 use crate::support::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, PING, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE, fields, frame,
     request,
@@ -151,6 +152,23 @@ async fn cve_2016_6581_hpack_bomb() {
     let remembered = [&b"\x40\x01x\x7f\x81\x1e"[..], &[b'a'; 3968]].concat();
     let block = [request("/"), remembered, vec![0x80 | 62; 10_000]].concat();
     flood(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &block), b"").await;
+}
+
+/// The same from the other side: an instance's connection is ended, and the request on it fails.
+#[tokio::test]
+async fn an_instance_that_floods_is_left() {
+    let upstream = Upstream::start().await;
+    let victim = json!({"match": {"prefix": "/victim"}, "directResponse": {"status": 200}});
+    let proxy = Proxy::start(routes(json!([victim, to("a")])), &[cluster("a", &[&upstream], http2())]).await;
+    let mut client = proxy.connect().await;
+    client.say("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let mut instance = Frames::of(upstream.accept().await.into_stream());
+    instance.say(&frame(SETTINGS, 0, 0, b"")).await;
+    beside(&proxy, instance.say_until_the_end(&frame(PING, 0, 0, b"12345678").repeat(1000))).await;
+    assert_eq!(client.answer().await.0, "HTTP/1.1 503 Service Unavailable");
+    drop(client);
+    let failed = "503 UC upstream_reset_before_response_started{connection_termination}";
+    assert!(proxy.stop().await.contains(&failed.to_owned()));
 }
 
 #[tokio::test]

@@ -52,7 +52,7 @@ pub(crate) fn request(path: &str) -> Vec<u8> {
     fields(&[(":method", "GET"), (":scheme", "http"), (":authority", "shop"), (":path", path)])
 }
 
-/// A client's connection of HTTP/2.
+/// One end of a connection of HTTP/2.
 pub(crate) struct Frames {
     stream: TcpStream,
 }
@@ -63,6 +63,11 @@ impl Frames {
         let mut client = Self { stream: TcpStream::connect(proxy.address()).await.unwrap() };
         client.say(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(SETTINGS, 0, 0, b"")].concat()).await;
         client
+    }
+
+    /// An instance's end of a connection.
+    pub(crate) fn of(stream: TcpStream) -> Self {
+        Self { stream }
     }
 
     /// Says this, if anybody still hears it.
