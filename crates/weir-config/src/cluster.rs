@@ -16,6 +16,7 @@ use weir_xds::upstream_http::HttpProtocolOptions;
 use weir_xds::upstream_http::http_protocol_options::{UpstreamProtocolOptions, explicit_http_config::ProtocolConfig};
 use weir_xds::values::std_duration;
 
+use crate::http::Http2Keepalive;
 use crate::http::options::letter_case;
 use weir_http1::Case;
 
@@ -175,12 +176,16 @@ pub struct HostNames {
 }
 
 /// How a cluster's HTTP/2 connections are used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Http2Options {
     /// Streams of one connection at once; the other side may allow fewer.
     pub max_concurrent_streams: Option<u32>,
     /// Whether the other side is asked for signs of life.
     pub keepalive: Option<Http2Keepalive>,
+    /// An answer may have so many headers.
+    pub max_headers: usize,
+    /// The head of an answer may be this many bytes large.
+    pub max_header_bytes: usize,
 }
 
 /// How a cluster's HTTP/1.1 connections are used.
@@ -194,15 +199,6 @@ pub struct Http1Options {
     pub max_headers: usize,
     /// The head of an answer may be this many bytes large.
     pub max_header_bytes: usize,
-}
-
-/// PING frames: how often, and how long their answer may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Http2Keepalive {
-    /// Between two of them.
-    pub interval: Duration,
-    /// After this time without an answer the connection is closed.
-    pub timeout: Duration,
 }
 
 /// TCP keep-alive; what is not given is the system's.
@@ -458,17 +454,14 @@ fn http1_options(cluster: &XdsCluster, options: Option<&HttpProtocolOptions>) ->
         Some(UpstreamProtocolOptions::AutoConfig(auto)) => auto.http_protocol_options.as_ref(),
         None => cluster.http_protocol_options.as_ref(),
     };
-    let common = options.and_then(|options| options.common_http_protocol_options.as_ref());
+    let (max_headers, max_header_bytes) = head_limits(options);
     Ok(Http1Options {
         trailers: written.is_some_and(|written| written.enable_trailers),
         letter_case: letter_case(written)?,
-        max_headers: common.and_then(|common| common.max_headers_count).map_or(MAX_HEADERS, |most| most as usize),
-        max_header_bytes: 1024 * common.and_then(|common| common.max_response_headers_kb).map_or(MAX_HEADERS_KB, |most| most as usize),
+        max_headers,
+        max_header_bytes,
     })
 }
-
-/// Envoy waits so long for the answer to a PING where nothing is said of it; it is a required field.
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 #[allow(deprecated)] // Older control planes say it in the cluster itself.
 fn http2_options(cluster: &XdsCluster, options: Option<&HttpProtocolOptions>) -> Http2Options {
@@ -481,13 +474,20 @@ fn http2_options(cluster: &XdsCluster, options: Option<&HttpProtocolOptions>) ->
         Some(UpstreamProtocolOptions::AutoConfig(auto)) => auto.http2_protocol_options.as_ref(),
         None => cluster.http2_protocol_options.as_ref(),
     };
-    let Some(written) = written else { return Http2Options::default() };
-    let positive = |written: &Option<_>| written.as_ref().map(std_duration).filter(|duration| !duration.is_zero());
-    let keepalive = written.connection_keepalive.as_ref().and_then(|keepalive| {
-        let timeout = positive(&keepalive.timeout).unwrap_or(KEEPALIVE_TIMEOUT);
-        Some(Http2Keepalive { interval: positive(&keepalive.interval)?, timeout })
-    });
-    Http2Options { max_concurrent_streams: written.max_concurrent_streams.filter(|most| *most > 0), keepalive }
+    let (max_headers, max_header_bytes) = head_limits(options);
+    Http2Options {
+        max_concurrent_streams: written.and_then(|written| written.max_concurrent_streams).filter(|most| *most > 0),
+        keepalive: written.and_then(Http2Keepalive::compile),
+        max_headers,
+        max_header_bytes,
+    }
+}
+
+/// How many headers an answer may have, and how large its head may be.
+fn head_limits(options: Option<&HttpProtocolOptions>) -> (usize, usize) {
+    let common = options.and_then(|options| options.common_http_protocol_options.as_ref());
+    let headers = common.and_then(|common| common.max_headers_count).map_or(MAX_HEADERS, |most| most as usize);
+    (headers, 1024 * common.and_then(|common| common.max_response_headers_kb).map_or(MAX_HEADERS_KB, |most| most as usize))
 }
 
 fn source_address(cluster: &XdsCluster) -> Result<Option<IpAddr>, CompileError> {

@@ -40,7 +40,7 @@ pub(super) const TABLE: &[Decided] = &[
              stream_reset_rate max_metadata_size",
         )
         .reported(&[
-            ("allow_connect", "CONNECT with a protocol is not understood on HTTP/2"),
+            ("allow_connect", "clients may ask for another protocol, instances of HTTP/2 are not asked for it"),
             ("allow_metadata", "METADATA frames are passed over"),
             ("stream_error_on_invalid_http_messaging override_stream_error_on_invalid_http_message", INVALID),
             ("custom_settings_parameters", "they are not sent"),

@@ -6,6 +6,7 @@
 mod authority;
 mod framing;
 mod hop_by_hop;
+pub mod http2;
 mod method;
 mod path;
 mod referer;
@@ -224,13 +225,15 @@ fn settle(
     client: &Client,
     random: &mut impl FnMut() -> u128,
 ) -> Result<SocketAddr, Refusal> {
-    check_size(head, target, version, config)?;
+    if version == Version::HTTP_2 {
+        http2::check_size(head, target, config)?;
+    }
     let Head { method, headers, .. } = head;
     if version < Version::HTTP_11 && !config.http10 {
         return Err(codec_error(StatusCode::UPGRADE_REQUIRED, "low_version", "Upgrade Required"));
     }
-    if version == Version::HTTP_2 && target.scheme.is_none() && *method != Method::CONNECT {
-        return Err(codec_error(StatusCode::BAD_REQUEST, "http2.violation.of.messaging.rule", ""));
+    if version == Version::HTTP_2 {
+        http2::check_authority(method, target, headers)?;
     }
     method::check(method, version, config)?;
     if version == Version::HTTP_2 {
@@ -269,15 +272,6 @@ fn settle(
     trust::settle_request_id(headers, config, &mut *random);
     head.random = random() as u64;
     Ok(remote)
-}
-
-/// HTTP/2 has no limit of its own; what HTTP/2 calls headers counts with the others.
-fn check_size(head: &Head, target: &target::Parts<'_>, version: Version, config: &HttpConfig) -> Result<(), Refusal> {
-    let count = head.headers.len() + 3 + usize::from(target.authority.is_some());
-    if version == Version::HTTP_2 && count > config.max_headers {
-        return Err(codec_error(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "http2.too_many_headers", ""));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! An HTTP connection manager, compiled.
 
+mod keepalive;
 pub mod local_replies;
 pub mod options;
 
@@ -17,6 +18,7 @@ use weir_xds::hcm::http_connection_manager::{CodecType, ForwardClientCertDetails
 use weir_xds::values::std_duration;
 
 use crate::access_log::{self, AccessLog};
+pub use keepalive::Http2Keepalive;
 use local_replies::LocalReplies;
 
 /// Envoy's limit where none is given.
@@ -107,6 +109,10 @@ pub struct HttpConfig {
     pub max_header_bytes: usize,
     /// HTTP/2 streams of one connection.
     pub max_concurrent_streams: Option<u32>,
+    /// Whether a client of HTTP/2 may ask for another protocol on a stream (RFC 8441).
+    pub extended_connect: bool,
+    /// Whether clients of HTTP/2 are asked for signs of life.
+    pub http2_keepalive: Option<Http2Keepalive>,
     /// What requests and answers pass, the router last.
     pub filters: Box<[Filter]>,
     /// How requests are sent on: what the last filter says.
@@ -235,6 +241,8 @@ impl HttpConfig {
             max_headers: common.max_headers,
             max_header_bytes: kilobytes * 1024,
             max_concurrent_streams: manager.http2_protocol_options.as_ref().and_then(|options| options.max_concurrent_streams),
+            extended_connect: manager.http2_protocol_options.as_ref().is_some_and(|options| options.allow_connect),
+            http2_keepalive: manager.http2_protocol_options.as_ref().and_then(Http2Keepalive::compile),
             router: router(&filters),
             filters,
             access_logs: access_log::compile(&manager.access_log)?,

@@ -10,9 +10,7 @@ use std::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
 use http::{Request, Response};
-use hyper::server::conn::http2;
 use hyper::service::{Service, service_fn};
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use weir_config::head::{Received, Target};
@@ -21,18 +19,12 @@ use weir_config::http::Codec;
 use super::body::ResponseBody;
 use super::control::{Control, LastCall};
 use super::handle::handle;
+use super::http2::serve_http2;
 use super::{HttpRuntime, http1};
 use crate::exchange::ConnectionInfo;
-use crate::io::client::Incoming;
-use crate::io::executor::LocalExecutor;
+use crate::io::client::{Incoming, OnUpgrade};
+use crate::io::frames::PREFACE;
 use crate::io::prefixed::Prefixed;
-
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// What a client may send ahead on one stream, and on all streams of a connection.
-const STREAM_WINDOW: u32 = 256 << 10;
-const CONNECTION_WINDOW: u32 = 1 << 20;
-/// Streams of a connection, where the configuration does not say.
-const MAX_STREAMS: u32 = 1024;
 
 /// Serves a connection to its end. `alpn` is what was agreed on in its TLS handshake.
 pub async fn serve<S>(stream: S, alpn: Option<Vec<u8>>, info: Rc<ConnectionInfo>, http: Rc<HttpRuntime>, control: Rc<Control>)
@@ -54,7 +46,7 @@ where
     }
 }
 
-type Failed = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 enum Detected<S> {
     /// With what was read of it.
@@ -101,7 +93,7 @@ async fn read_some<S: AsyncRead + Unpin>(stream: &mut S, control: &Control) -> i
     .await
 }
 
-fn service(
+pub(super) fn service(
     info: Rc<ConnectionInfo>,
     http: Rc<HttpRuntime>,
     control: Rc<Control>,
@@ -110,30 +102,16 @@ fn service(
         control.count(&http.config);
         let (http, info, control) = (http.clone(), info.clone(), control.clone());
         async move {
-            let (Parts { method, uri, version, headers, .. }, body) = request.into_parts();
+            let (Parts { method, uri, version, headers, mut extensions, .. }, body) = request.into_parts();
             let received = Received { method, target: Target::Parts(uri), version, headers, spelling: None };
-            Ok::<_, Infallible>(handle(http, info, control, received, Incoming::Http2(body), None).await)
+            let on_upgrade = extensions.remove().map(OnUpgrade::Http2);
+            Ok::<_, Infallible>(handle(http, info, control, received, Incoming::Http2(body), on_upgrade).await)
         }
     })
 }
 
-async fn serve_http2<S>(stream: S, info: Rc<ConnectionInfo>, http: Rc<HttpRuntime>, control: &Rc<Control>) -> Result<(), Failed>
-where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
-{
-    let mut builder = http2::Builder::new(LocalExecutor);
-    builder
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_concurrent_streams(http.config.max_concurrent_streams.unwrap_or(MAX_STREAMS))
-        .max_header_list_size(u32::try_from(http.config.max_header_bytes).unwrap_or(u32::MAX));
-    let connection = builder.serve_connection(TokioIo::new(stream), service(info, http, control.clone()));
-    // A GOAWAY tells which requests count: no need to wait for any.
-    run(connection, control, LastCall::Over, |connection| connection.graceful_shutdown()).await.map_err(Into::into)
-}
-
 /// Runs a connection; when it is told to finish, it takes no more requests after the last call.
-async fn run<C, E>(connection: C, control: &Control, mut last_call: LastCall, finish: impl Fn(Pin<&mut C>)) -> Result<(), E>
+pub(super) async fn run<C, E>(connection: C, control: &Control, mut last_call: LastCall, finish: impl Fn(Pin<&mut C>)) -> Result<(), E>
 where
     C: Future<Output = Result<(), E>>,
 {

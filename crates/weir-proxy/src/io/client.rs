@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 
@@ -77,5 +78,20 @@ pub trait ByteStream: AsyncRead + AsyncWrite + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin> ByteStream for S {}
 
-/// Brings the client's connection, once the answer that it changes to another protocol has gone out.
-pub type OnUpgrade = oneshot::Receiver<Box<dyn ByteStream>>;
+/// Brings what the client speaks the other protocol on, once the answer that it changes to that has gone out.
+pub enum OnUpgrade {
+    /// Its connection.
+    Http1(oneshot::Receiver<Box<dyn ByteStream>>),
+    /// Its stream (RFC 8441).
+    Http2(hyper::upgrade::OnUpgrade),
+}
+
+impl OnUpgrade {
+    /// Waits for it; none if the client is gone before.
+    pub async fn stream(self) -> Option<Box<dyn ByteStream>> {
+        match self {
+            Self::Http1(connection) => connection.await.ok(),
+            Self::Http2(stream) => Some(Box::new(TokioIo::new(stream.await.ok()?))),
+        }
+    }
+}

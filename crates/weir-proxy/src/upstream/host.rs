@@ -255,10 +255,13 @@ impl HostRuntime {
             if !cluster.limits_connections() {
                 break None;
             }
-            match self.may_open(cluster, &pool) {
-                Some(permit) => break Some(permit),
-                None => self.freed.notified().await,
+            if let Some(permit) = self.may_open(cluster, &pool) {
+                break Some(permit);
             }
+            if let Some(connection) = pool.shared_though_held_up() {
+                return Ok(Some(connection));
+            }
+            self.freed.notified().await;
         };
         match open(permit, self.freed.clone()).await {
             Ok(connection) => {

@@ -12,20 +12,31 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Notify;
 
-use weir_config::cluster::{Http2Keepalive, Http2Options};
+use weir_config::cluster::Http2Options;
+use weir_config::head::http2::list_limit;
+use weir_config::http::Http2Keepalive;
 
 use super::body::RequestBody;
 use super::counted::Counted;
 use super::host::ConnectionPermit;
 use super::socket::Socket;
 use super::transport::{Transport, TransportKey};
+use super::windows::{Watcher, Windows};
 use crate::io::executor::LocalExecutor;
+use crate::io::frames::{Frames, PREFACE};
+use crate::io::watched::Watched;
 use crate::stats::cluster::Tally;
 
-/// What an instance may send ahead on one stream.
+/// What an instance may send ahead on one stream: what a client that does not read makes us hold.
 const STREAM_WINDOW: u32 = 256 << 10;
-/// What an instance may send ahead on all streams of a connection.
-const CONNECTION_WINDOW: u32 = 1 << 20;
+/// Streams of a connection at once, where the cluster does not say. More requests than that share several connections, so that
+/// the windows of all streams together are not more than what one connection may make us hold.
+const STREAMS: usize = 100;
+/// On so many streams an instance may use its whole window. Clients that do not read can take that of a connection with more
+/// streams, which gets no new ones then.
+const FULL_STREAMS: usize = 256;
+/// So many answers may be reset, by us, because they break the rules of HTTP/2, before the connection is given up.
+const RESETS_FOR_ERRORS: usize = 256;
 
 /// A connection that takes requests.
 #[derive(Clone)]
@@ -41,7 +52,7 @@ pub struct Http2Connection {
     shared: Rc<Shared>,
 }
 
-type Connection = http2::Connection<TokioIo<Socket>, RequestBody, LocalExecutor>;
+type Connection = http2::Connection<TokioIo<Watched<Socket, Watcher>>, RequestBody, LocalExecutor>;
 
 /// What all who use a connection share.
 struct Shared {
@@ -54,6 +65,8 @@ struct Shared {
     most: usize,
     /// What tells how many the other side takes, which may change at any time; none once it has ended.
     connection: RefCell<Option<Connection>>,
+    /// What either side may send on all streams together.
+    windows: Rc<Windows>,
     /// Since when it has no streams.
     idle_since: Cell<Instant>,
     closed: Cell<bool>,
@@ -118,12 +131,20 @@ impl Http2Connection {
     ) -> Result<Self, hyper::Error> {
         let local = stream.local_address().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
         let mut builder = http2::Builder::new(LocalExecutor);
-        builder.initial_stream_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
+        let most = options.max_concurrent_streams.map_or(STREAMS, |most| most as usize);
+        // No stream can take the window of another one: what is unread is bounded by streams and their windows.
+        let window = STREAM_WINDOW.saturating_mul(u32::try_from(most.min(FULL_STREAMS)).unwrap_or(u32::MAX));
+        builder
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(window)
+            .max_local_error_reset_streams(RESETS_FOR_ERRORS)
+            .max_header_list_size(list_limit(options.max_header_bytes, options.max_headers));
         if let Some(Http2Keepalive { interval, timeout }) = options.keepalive {
             builder.timer(TokioTimer::new()).keep_alive_interval(interval).keep_alive_timeout(timeout).keep_alive_while_idle(true);
         }
-        let (sender, connection) = builder.handshake(TokioIo::new(Socket::new(stream))).await?;
-        let most = options.max_concurrent_streams.map_or(usize::MAX, |most| most as usize);
+        let windows = Windows::new();
+        let watched = Watched::new(Socket::new(stream), Frames::default(), Frames::behind(PREFACE.len()), Watcher::new(windows.clone()));
+        let (sender, connection) = builder.handshake(TokioIo::new(watched)).await?;
         let now = Instant::now();
         let shared = Rc::new(Shared {
             streams: Cell::default(),
@@ -131,6 +152,7 @@ impl Http2Connection {
             limit: Cell::new(connection.current_max_send_streams().min(most)),
             most,
             connection: RefCell::new(Some(connection)),
+            windows,
             idle_since: Cell::new(now),
             closed: Cell::default(),
             misunderstood: Cell::default(),
@@ -169,6 +191,11 @@ impl Http2Connection {
             limit.set(connection.current_max_send_streams().min(*most));
         }
         streams.get() < limit.get()
+    }
+
+    /// Whether streams that nobody reads hold up all others: a new one would wait with them.
+    pub fn is_held_up(&self) -> bool {
+        self.shared.windows.are_taken()
     }
 
     /// Whether it is the same.

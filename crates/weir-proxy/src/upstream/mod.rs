@@ -20,3 +20,4 @@ mod pool;
 pub mod send;
 mod socket;
 pub mod transport;
+mod windows;

@@ -47,11 +47,16 @@ impl Pool {
         }
     }
 
-    /// A shared connection with room for one more stream. Those that are worn end with their last stream.
+    /// A shared connection with room for one more stream, which no others hold up. Those that are worn end with their last stream.
     pub(super) fn shared(&self, limits: ConnectionLimits) -> Option<Http2Connection> {
         let mut shared = self.shared.borrow_mut();
         shared.retain(|connection| connection.is_open() && !limits.is_worn(connection.requests(), connection.opened));
-        shared.iter().find(|connection| connection.has_room()).cloned()
+        shared.iter().find(|connection| connection.has_room() && !connection.is_held_up()).cloned()
+    }
+
+    /// The same where no other connection may be opened: to wait with others is better than to wait for them.
+    pub(super) fn shared_though_held_up(&self) -> Option<Http2Connection> {
+        self.shared.borrow().iter().find(|connection| connection.has_room()).cloned()
     }
 
     pub(super) fn share(&self, connection: Http2Connection) {

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use weir_config::circuit_breakers::Resource;
 use weir_config::cluster::{ClusterPolicy, UpstreamProtocol};
 use weir_config::head::Head;
+use weir_config::head::http2::answer_is_too_large;
 
 use super::body::{ClientBody, Origin, RequestBody};
 use super::cluster::ClusterRuntime;
@@ -205,6 +206,11 @@ impl Outgoing<'_> {
             match self.limits.hold(self.body.client(), sender.try_send_request(request)).await? {
                 Ok(response) => {
                     framing::check_answer(response.status(), response.headers())?;
+                    if self.cluster.with_policy(|policy| answer_is_too_large(response.headers(), &policy.http2)) {
+                        guard.ended();
+                        count_reset(&FailureKind::Reset, guard.tally());
+                        return Err(Failure::after_sending(FailureKind::Reset));
+                    }
                     let (parts, body) = response.into_parts();
                     return Ok(Some((Response::from_parts(parts, ()), Origin::Http2(guard, body), sent)));
                 }

@@ -6,10 +6,11 @@ use http::{HeaderMap, Request, Response};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
+use crate::support::frames::{END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, PING, fields, frame};
 use crate::support::{Proxy, Upstream, cluster, in_time, routes, to};
 
 /// What a cluster of HTTP/2 instances has.
-fn http2() -> Value {
+pub(crate) fn http2() -> Value {
     json!({"typedExtensionProtocolOptions": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
         "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
         "explicitHttpConfig": {"http2ProtocolOptions": {}},
@@ -165,4 +166,96 @@ async fn an_instance_that_goes_away_again_and_again_is_given_up() {
     }
     drop(client);
     proxy.stop().await;
+}
+
+/// Streams that a GOAWAY leaves out have not been looked at: another connection takes them, and no request is lost.
+#[tokio::test]
+async fn streams_that_a_goaway_leaves_out_are_sent_again() {
+    let upstream = Upstream::start().await;
+    let route = json!({"match": {"prefix": "/"}, "route": {"cluster": "a", "retryPolicy": {"retryOn": "refused-stream"}}});
+    let proxy = Proxy::start(routes(json!([route])), &[cluster("a", &[&upstream], http2())]).await;
+    let mut client = proxy.connect().await;
+    client.say("GET /again HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let mut first = upstream.accept().await;
+    first.say("\0\0\0\x04\0\0\0\0\0").await;
+    // The preface, the proxy's settings, and its request.
+    in_time("the proxy greets and asks", first.skip(100)).await.unwrap();
+    first.say("\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\0").await;
+    let mut second = accept(&upstream).await;
+    let (request, mut respond) = in_time("it comes again", second.accept()).await.unwrap().unwrap();
+    assert_eq!(request.uri().path(), "/again");
+    respond.send_response(Response::new(()), true).unwrap();
+    tokio::spawn(async move { while second.accept().await.is_some() {} });
+    assert_eq!(client.answer().await.0, "HTTP/1.1 200 OK");
+}
+
+/// `connection_keepalive` of a connection manager: a client that gives no sign of life is let go, any other one stays.
+#[tokio::test]
+async fn a_client_that_does_not_answer_pings_is_let_go() {
+    let manager = json!({"http2ProtocolOptions": {"connectionKeepalive": {"interval": "0.1s", "timeout": "0.3s"}}});
+    let direct = json!([{"match": {"prefix": "/"}, "directResponse": {"status": 200}}]);
+    let proxy = Proxy::with_manager(manager, routes(direct), &[]).await;
+    let stream = TcpStream::connect(proxy.address()).await.unwrap();
+    let (mut alive, connection) = client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let mut silent = Frames::connect(&proxy).await;
+    silent.hear(PING).await;
+    silent.hear(GOAWAY).await;
+    let (answer, _): (_, h2::SendStream<Bytes>) = alive.send_request(call("/"), true).unwrap();
+    assert_eq!(in_time("an answer comes", answer).await.unwrap().status(), 200);
+}
+
+/// A request that was HTTP/1.1 on its way may name its host in `host` alone (RFC 9113, 8.3.1).
+#[tokio::test]
+async fn a_host_without_an_authority_is_enough() {
+    let direct = json!([{"match": {"prefix": "/"}, "directResponse": {"status": 200}}]);
+    let proxy = Proxy::start(routes(direct), &[]).await;
+    let mut client = Frames::connect(&proxy).await;
+    let line = [(":method", "GET"), (":scheme", "http"), (":path", "/")];
+    client.say(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &fields(&[&line[..], &[("host", "shop")]].concat()))).await;
+    client.hear(HEADERS).await;
+    client.say(&frame(HEADERS, END_STREAM | END_HEADERS, 3, &fields(&line))).await;
+    client.hear(HEADERS).await;
+    drop(client);
+    let mut log = proxy.stop().await;
+    log.sort();
+    assert_eq!(log, ["200 - direct_response", "400 DPE http2.violation.of.messaging.rule"]);
+}
+
+/// An instance's head may be as large as over HTTP/1.1.
+#[tokio::test]
+async fn heads_of_answers_have_the_limits_of_http1() {
+    let Grpc { proxy, mut client, upstream } = grpc().await;
+    let mut answers = vec![];
+    for path in ["/large", "/too-large", "/too-many"] {
+        answers.push(client.send_request(call(path), true).unwrap().0);
+    }
+    let mut connection = accept(&upstream).await;
+    for _ in 0..3 {
+        let (request, mut respond) = in_time("a call comes", connection.accept()).await.unwrap().unwrap();
+        let (count, size) = match request.uri().path() {
+            "/large" => (55, 1000),
+            "/too-large" => (65, 1000),
+            _ => (101, 1),
+        };
+        let mut head = Response::new(());
+        for i in 0..count {
+            let name = http::HeaderName::from_bytes(format!("x-{i}").as_bytes()).unwrap();
+            head.headers_mut().insert(name, "x".repeat(size).parse().unwrap());
+        }
+        respond.send_response(head, true).unwrap();
+    }
+    tokio::spawn(async move { while connection.accept().await.is_some() {} });
+    let mut statuses = vec![];
+    for answer in answers {
+        let answer = in_time("an answer comes", answer).await.unwrap();
+        statuses.push((answer.status().as_u16(), answer.headers().get("grpc-status").cloned()));
+    }
+    let failed = (200, Some("14".parse().unwrap()));
+    assert_eq!(statuses, [(200, None), failed.clone(), failed]);
+    drop(client);
+    let mut log = proxy.stop().await;
+    log.sort();
+    let failed = "200 UR upstream_reset_before_response_started{remote_reset}";
+    assert_eq!(log, ["200 - via_upstream", failed, failed]);
 }

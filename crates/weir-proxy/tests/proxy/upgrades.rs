@@ -212,3 +212,48 @@ async fn upgrades_count_towards_the_limit_of_connections() {
     drop((client, instance));
     upstream.accept().await.head().await;
 }
+
+/// RFC 8441: a client of HTTP/2 asks by a CONNECT that names the protocol, the instance of HTTP/1.1 as always.
+#[tokio::test]
+async fn a_client_of_http2_gets_a_stream_for_another_protocol() {
+    let upstream = Upstream::start().await;
+    let manager = json!({"http2ProtocolOptions": {"allowConnect": true}});
+    let ready = json!({"match": {"prefix": "/ready"}, "directResponse": {"status": 200}});
+    let proxy = Proxy::with_manager(manager, routes(json!([ready, to("a")])), &[cluster("a", &[&upstream], json!({}))]).await;
+    let (mut client, connection) = h2::client::handshake(TcpStream::connect(proxy.address()).await.unwrap()).await.unwrap();
+    tokio::spawn(connection);
+    let ready = http::Request::get("http://a/ready").body(()).unwrap();
+    let (answer, _): (_, h2::SendStream<bytes::Bytes>) = client.send_request(ready, true).unwrap();
+    in_time("the proxy's settings come, and an answer", answer).await.unwrap();
+    let connect = |protocol| http::Request::connect("http://a/chat").extension(h2::ext::Protocol::from_static(protocol)).body(()).unwrap();
+    // Agreed on.
+    let (answer, mut sending) = client.send_request(connect("websocket"), false).unwrap();
+    let mut instance = upstream.accept().await;
+    let head = instance.head().await;
+    for line in ["GET /chat HTTP/1.1", "connection: Upgrade", "upgrade: websocket"] {
+        assert!(head.contains(&line.to_owned()), "{line} not in {head:?}");
+    }
+    assert!(head.iter().any(|line| line.starts_with("sec-websocket-key: ")), "{head:?}");
+    instance
+        .say("HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: eQ==\r\n\r\nfirst")
+        .await;
+    let answer = in_time("an answer comes", answer).await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.headers().get("upgrade")), (200, None));
+    let mut receiving = answer.into_body();
+    assert_eq!(in_time("its first words come", receiving.data()).await.unwrap().unwrap(), "first");
+    sending.send_data("question".into(), false).unwrap();
+    instance.hears("question").await;
+    instance.say("answer").await;
+    assert_eq!(in_time("an answer comes", receiving.data()).await.unwrap().unwrap(), "answer");
+    drop(instance);
+    assert!(in_time("the stream ends", receiving.data()).await.is_none_or(|end| end.is_err() || end.is_ok_and(|data| data.is_empty())));
+    // Not agreed on: what follows must not be taken for the other protocol.
+    let (answer, _sending) = client.send_request(connect("websocket"), false).unwrap();
+    let mut instance = upstream.accept().await;
+    instance.head().await;
+    instance.say("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nno").await;
+    assert_eq!(in_time("an answer comes", answer).await.unwrap().status(), 502);
+    // Not allowed.
+    let (answer, _sending) = client.send_request(connect("other"), false).unwrap();
+    assert_eq!(in_time("an answer comes", answer).await.unwrap().status(), 403);
+}

@@ -23,7 +23,7 @@ use super::body::ResponseBody;
 use super::control::Control;
 use super::handle;
 use crate::exchange::ConnectionInfo;
-use crate::io::client::{ByteStream, Incoming};
+use crate::io::client::{ByteStream, Incoming, OnUpgrade};
 use crate::io::spare;
 use answer::{Asked, Written};
 use connection::{Connection, Next, Upgraded};
@@ -105,6 +105,7 @@ impl Server {
         let request::Head { method, target, headers, spelling, .. } = head;
         let received = Received { method, target: Target::Line(target), version, headers, spelling };
         let incoming = Incoming::Http1(connection.clone());
+        let on_upgrade = on_upgrade.map(OnUpgrade::Http1);
         let handled = handle::handle(self.http.clone(), self.info.clone(), self.control.clone(), received, incoming, on_upgrade);
         let Some(response) = unless_gone(connection, handled).await else { return Err(io::ErrorKind::ConnectionReset.into()) };
         let written = self.answer(connection, &asked, response).await?;

@@ -54,14 +54,14 @@ pub(super) async fn switch(call: &mut Call, answer: Response<()>, origin: Origin
         let exchange = ending.exchange.clone();
         let relayed = async {
             let (upstream, still_open) = connection.into_stream();
-            match on_upgrade.await {
-                Ok(client) => {
+            match on_upgrade.stream().await {
+                Some(client) => {
                     let ended = relay::relay(client, upstream, &exchange, None).await;
                     tracing::trace!(?ended, "an upgraded connection ended");
                     still_open.finish();
                     true
                 }
-                Err(_) => false,
+                None => false,
             }
         };
         match control.unless_ended(relayed).await {

@@ -1,5 +1,6 @@
 //! What the tests share: a proxy, its xDS server, and both sides of a conversation in HTTP/1.1 as it is written.
 
+pub(crate) mod frames;
 mod mesh;
 mod secure;
 mod wire;
