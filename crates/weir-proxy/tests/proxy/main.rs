@@ -13,6 +13,7 @@ mod heads;
 mod health_checks;
 mod http2;
 mod interim;
+mod labels;
 mod limits;
 mod local_replies;
 mod mirrors;
