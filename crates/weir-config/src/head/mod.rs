@@ -135,14 +135,16 @@ pub struct Refusal {
     pub body: &'static str,
     /// Whether it is against the rules of the protocol, and not only against ours.
     pub malformed: bool,
+    /// The path that the client is to ask for instead, in `location`.
+    pub location: Option<PathAndQuery>,
 }
 
 const fn refuse(status: StatusCode, details: &'static str, body: &'static str) -> Refusal {
-    Refusal { status, details, body, malformed: false }
+    Refusal { status, details, body, malformed: false, location: None }
 }
 
 const fn codec_error(status: StatusCode, details: &'static str, body: &'static str) -> Refusal {
-    Refusal { status, details, body, malformed: true }
+    Refusal { status, details, body, malformed: true, location: None }
 }
 
 /// Reads the head of a request. The second value is the client's address, as far as the proxies before us are
@@ -165,7 +167,16 @@ pub fn read(
     let checked = raw.map_or(Ok(()), |raw| raw::check(raw, version, &head.headers));
     match checked.and_then(|()| settle(&mut head, &uri, version, config, client, &mut random)) {
         Ok(remote) => Ok((head, remote)),
-        Err(refusal) => Err((refusal, Box::new(head))),
+        Err(mut refusal) => {
+            if let Some(path) = &refusal.location {
+                head.path = path.clone();
+                // Clients of gRPC follow no redirects.
+                if head.is_grpc() {
+                    refusal = refuse(StatusCode::BAD_REQUEST, refusal.details, "");
+                }
+            }
+            Err((refusal, Box::new(head)))
+        }
     }
 }
 

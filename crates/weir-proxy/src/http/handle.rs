@@ -116,9 +116,9 @@ async fn refuse(mut call: Call, refusal: head::Refusal, head: Head, incoming: In
     if refusal.malformed {
         call.exchange.flag(ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR);
     }
-    if refusal.details == "absolute_path_rejected" {
+    if refusal.details == "absolute_path_rejected" || refusal.location.is_some() {
         // As Envoy does, this keeps the connection if nothing follows the head.
         call.body = Some(Inbound::new(incoming));
     }
-    call.reply(LocalReply::new(refusal.status, refusal.body)).await
+    call.reply(LocalReply::of_refusal(refusal)).await
 }
