@@ -5,6 +5,8 @@
 //! beforehand what a proxy will refuse ([`CompileError`]) and what it will pass over ([`unsupported`]).
 
 pub mod access_log;
+pub mod bootstrap;
+pub mod budget;
 pub mod check_target;
 pub mod circuit_breakers;
 pub mod cluster;

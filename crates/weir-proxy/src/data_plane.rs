@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinHandle as Task;
 use weir_ads::Protocol;
+use weir_config::budget::Budget;
 use weir_xds::core::Node;
 
 use crate::control::follow::{Connect, Follower, Status};
@@ -26,6 +27,8 @@ pub struct DataPlane {
     sockets: Arc<Sockets>,
     workers: Mutex<Vec<JoinHandle<()>>>,
     registries: Vec<Arc<SeriesRegistry>>,
+    /// How many connections of clients there may be, where that is limited.
+    budget: Option<Arc<Budget>>,
     proxies: Mutex<BTreeMap<Arc<str>, Hosted>>,
     may_run_commands: AtomicBool,
     /// Writes access logs.
@@ -59,6 +62,8 @@ pub struct ProxyOptions {
     pub identity: Identity,
     /// How long connections may go on whose listener or filter chain is gone: Istio's `drainDuration`.
     pub drain_duration: Duration,
+    /// How many connections some of its listeners may have, by their names.
+    pub listener_limits: BTreeMap<Arc<str>, u64>,
     /// Which variant of the protocol it speaks.
     pub protocol: Protocol,
     /// How the server is reached.
@@ -66,25 +71,27 @@ pub struct ProxyOptions {
 }
 
 impl DataPlane {
-    /// Starts so many workers.
+    /// Starts so many workers, for so many connections of clients: more are closed at once.
     ///
     /// # Errors
     /// If the system gives no threads.
-    pub fn start(workers: usize) -> io::Result<Arc<Self>> {
+    pub fn start(workers: usize, connections: Option<u64>) -> io::Result<Arc<Self>> {
         let workers = workers.max(1);
         let (world, _) = watch::channel(Arc::new(World::default()));
         let logs = LogWriter::start()?;
+        let budget = connections.map(Budget::new);
         let registries: Vec<Arc<SeriesRegistry>> = (0..workers).map(|_| Arc::default()).collect();
         let threads = registries
             .iter()
             .enumerate()
-            .map(|(number, registry)| worker::start(number, world.subscribe(), logs.clone(), registry.clone()));
+            .map(|(number, registry)| worker::start(number, world.subscribe(), logs.clone(), registry.clone(), budget.clone()));
         let threads = threads.collect::<io::Result<_>>()?;
         Ok(Arc::new(Self {
             world,
             sockets: Arc::new(Sockets::new(workers)),
             workers: Mutex::new(threads),
             registries,
+            budget,
             proxies: Mutex::default(),
             may_run_commands: AtomicBool::new(false),
             logs,
@@ -100,8 +107,9 @@ impl DataPlane {
 
     /// Hosts one more proxy; it follows its server on the runtime that this is called on.
     pub fn host(self: &Arc<Self>, options: ProxyOptions) {
-        let ProxyOptions { id, node, identity, drain_duration, protocol, connect } = options;
+        let ProxyOptions { id, node, identity, drain_duration, listener_limits, protocol, connect } = options;
         let mut state = State::new(id.clone(), self.registries.len(), self.sockets.clone());
+        state.listener_limits = listener_limits;
         state.may_run_commands = self.may_run_commands.load(Ordering::Relaxed);
         let (status, watched) = watch::channel(Status::default());
         let (plane, name) = (Arc::downgrade(self), id.clone());
@@ -160,6 +168,11 @@ impl DataPlane {
     /// What an instance does now.
     pub fn config(&self, id: &str) -> Option<Arc<ProxyConfig>> {
         self.world.borrow().proxies.get(id).map(|state| state.config.clone())
+    }
+
+    /// How many connections of clients there may be, and are, where that is limited.
+    pub fn connections(&self) -> Option<&Budget> {
+        self.budget.as_deref()
     }
 
     /// All series of all workers.

@@ -3,6 +3,35 @@
 
 use http::HeaderValue;
 
+/// The status that an answer names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// A number; gRPC knows those up to [`Status::LAST_KNOWN`], others mean something to their applications only.
+    Code(u32),
+    /// No number.
+    Invalid,
+}
+
+impl Status {
+    /// The greatest status of gRPC's own.
+    pub const LAST_KNOWN: u32 = 16;
+
+    /// What a `grpc-status` says; none where it is empty.
+    pub fn of_header(value: &HeaderValue) -> Option<Self> {
+        let text = value.to_str().unwrap_or("?");
+        (!text.is_empty()).then(|| text.parse().map_or(Self::Invalid, Self::Code))
+    }
+
+    /// The status as a label of statistics: as Istio does, -1 stands for whatever gRPC does not know, so that who answers cannot
+    /// make more series.
+    pub fn label(self) -> i8 {
+        match self {
+            Self::Code(code) if code <= Self::LAST_KNOWN => i8::try_from(code).unwrap_or(-1),
+            Self::Code(_) | Self::Invalid => -1,
+        }
+    }
+}
+
 /// The gRPC status that stands for an HTTP status
 /// (<https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md>).
 pub fn status_of_http(status: u16) -> u32 {
@@ -41,6 +70,17 @@ mod tests {
     #[test]
     fn a_message_is_printable() {
         assert_eq!(encode_message("no way %\né".as_bytes()), b"no way %25%0A%C3%A9");
+    }
+
+    #[test]
+    fn statuses_that_grpc_does_not_know_are_one_label() {
+        let label = |text| Status::of_header(&HeaderValue::from_static(text)).map(Status::label);
+        let cases =
+            [("0", Some(0)), ("16", Some(16)), ("17", Some(-1)), ("4294967296", Some(-1)), ("-1", Some(-1)), ("abc", Some(-1)), ("", None)];
+        for (text, expected) in cases {
+            assert_eq!(label(text), expected, "{text}");
+        }
+        assert_eq!(Status::of_header(&HeaderValue::from_static("99")), Some(Status::Code(99)));
     }
 
     #[test]

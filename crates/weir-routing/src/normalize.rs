@@ -6,11 +6,14 @@ use std::borrow::Cow;
 use weir_xds::hcm::HttpConnectionManager;
 use weir_xds::hcm::http_connection_manager::PathWithEscapedSlashesAction;
 
-use crate::error::CompileError;
-
-/// Why a path is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refused;
+/// Why a request does not go on with its path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unsettled {
+    /// It hides a NUL character, or slashes that must not be hidden.
+    Refused,
+    /// It hides slashes, and its client is to ask for this one instead.
+    Elsewhere(String),
+}
 
 /// What is done to each path before anything looks at it: the fields of Envoy's connection manager.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -33,44 +36,47 @@ pub enum EscapedSlashes {
     Reject,
     /// They become plain ones, before anything else is done.
     Decode,
+    /// The same, and the client is sent to the path that comes of it.
+    Redirect,
 }
 
 impl PathRules {
     /// The rules of a connection manager.
-    ///
-    /// # Errors
-    /// If clients are to be sent to the decoded path, which is not carried out.
-    pub fn compile(manager: &HttpConnectionManager) -> Result<Self, CompileError> {
+    pub fn compile(manager: &HttpConnectionManager) -> Self {
         use PathWithEscapedSlashesAction as Written;
         let escaped_slashes = match manager.path_with_escaped_slashes_action() {
             Written::ImplementationSpecificDefault | Written::KeepUnchanged => EscapedSlashes::Keep,
             Written::RejectRequest => EscapedSlashes::Reject,
             Written::UnescapeAndForward => EscapedSlashes::Decode,
-            Written::UnescapeAndRedirect => return Err(CompileError::unsupported("path_with_escaped_slashes_action")),
+            Written::UnescapeAndRedirect => EscapedSlashes::Redirect,
         };
-        Ok(Self { normalize: manager.normalize_path.unwrap_or(false), merge_slashes: manager.merge_slashes, escaped_slashes })
+        Self { normalize: manager.normalize_path.unwrap_or(false), merge_slashes: manager.merge_slashes, escaped_slashes }
     }
 
     /// Makes of a path with its query what routes and instances see; the query stays as it is.
     ///
     /// # Errors
-    /// If it hides a NUL character, or slashes that must not be hidden.
-    pub fn settle<'p>(&self, path: &'p str) -> Result<Cow<'p, str>, Refused> {
+    /// If the request does not go on.
+    pub fn settle<'p>(&self, path: &'p str) -> Result<Cow<'p, str>, Unsettled> {
         if *self == Self::default() {
             return Ok(Cow::Borrowed(path));
         }
         let (only, query) = path.split_at(path.find('?').unwrap_or(path.len()));
         let mut settled = Cow::Borrowed(only);
+        let hides_slashes = self.escaped_slashes != EscapedSlashes::Keep && has_escaped_slashes(only);
         match self.escaped_slashes {
-            EscapedSlashes::Reject if has_escaped_slashes(only) => return Err(Refused),
-            EscapedSlashes::Decode if has_escaped_slashes(only) => settled = Cow::Owned(decode_slashes(only)),
-            EscapedSlashes::Keep | EscapedSlashes::Reject | EscapedSlashes::Decode => {}
+            EscapedSlashes::Reject if hides_slashes => return Err(Unsettled::Refused),
+            EscapedSlashes::Decode | EscapedSlashes::Redirect if hides_slashes => settled = Cow::Owned(decode_slashes(only)),
+            EscapedSlashes::Keep | EscapedSlashes::Reject | EscapedSlashes::Decode | EscapedSlashes::Redirect => {}
         }
         if self.normalize && !is_normal(&settled) {
             settled = Cow::Owned(resolve(&unescape(&without_parameters(&settled))?));
         }
         if self.merge_slashes && settled.contains("//") {
             settled = Cow::Owned(merge_slashes(&settled));
+        }
+        if hides_slashes && self.escaped_slashes == EscapedSlashes::Redirect {
+            return Err(Unsettled::Elsewhere(settled.into_owned() + query));
         }
         Ok(match settled {
             Cow::Borrowed(_) => Cow::Borrowed(path),
@@ -146,14 +152,14 @@ fn is_normal(path: &str) -> bool {
 
 /// Undoes escapes that need not be, and escapes what must be, as URLs are canonicalised
 /// (<https://url.spec.whatwg.org/#path-state>).
-fn unescape(path: &str) -> Result<String, Refused> {
+fn unescape(path: &str) -> Result<String, Unsettled> {
     let bytes = path.as_bytes();
     let mut out = String::with_capacity(path.len());
     let mut i = 0;
     while let Some(&byte) = bytes.get(i) {
         let escaped = (byte == b'%').then(|| hex_pair(bytes.get(i + 1..i + 3))).flatten();
         match escaped {
-            Some(0) => return Err(Refused),
+            Some(0) => return Err(Unsettled::Refused),
             Some(plain) if is_unreserved(plain) => {
                 out.push(plain as char);
                 i += 3;
@@ -243,7 +249,7 @@ mod tests {
         for (path, expected) in cases {
             assert_eq!(usual.settle(path).as_deref(), Ok(expected), "{path}");
         }
-        assert_eq!(usual.settle("/a%00b"), Err(Refused));
+        assert_eq!(usual.settle("/a%00b"), Err(Unsettled::Refused));
         let merging = PathRules { merge_slashes: true, ..usual };
         assert_eq!(merging.settle("//a///b?c//d").as_deref(), Ok("/a/b?c//d"));
         assert_eq!(PathRules { normalize: false, ..merging }.settle("/.//a").as_deref(), Ok("/./a"));
@@ -264,19 +270,25 @@ mod tests {
             assert_eq!(decoding.settle(path).as_deref(), Ok(expected), "{path}");
         }
         let refusing = PathRules { escaped_slashes: EscapedSlashes::Reject, ..decoding };
-        assert_eq!(refusing.settle("/a%5cb"), Err(Refused));
+        assert_eq!(refusing.settle("/a%5cb"), Err(Unsettled::Refused));
         assert_eq!(refusing.settle("/a%20b?c%2Fd").as_deref(), Ok("/a%20b?c%2Fd"));
     }
 
     #[test]
-    fn sending_clients_to_the_decoded_path_is_refused() {
+    fn clients_are_sent_to_the_path_without_escaped_slashes() {
         let manager = |action: PathWithEscapedSlashesAction| HttpConnectionManager {
             path_with_escaped_slashes_action: action.into(),
             ..Default::default()
         };
-        let error = PathRules::compile(&manager(PathWithEscapedSlashesAction::UnescapeAndRedirect)).unwrap_err();
-        assert_eq!(error.path, "path_with_escaped_slashes_action");
-        let rules = PathRules::compile(&manager(PathWithEscapedSlashesAction::RejectRequest)).map(|rules| rules.escaped_slashes);
-        assert_eq!(rules, Ok(EscapedSlashes::Reject));
+        let rules = PathRules::compile(&manager(PathWithEscapedSlashesAction::RejectRequest));
+        assert_eq!(rules.escaped_slashes, EscapedSlashes::Reject);
+        let rules = PathRules::compile(&manager(PathWithEscapedSlashesAction::UnescapeAndRedirect));
+        let rules = PathRules { normalize: true, merge_slashes: true, ..rules };
+        // What Envoy answers with in `location`.
+        for (path, expected) in [("/a%2Fb?x=%2F", "/a/b?x=%2F"), ("/a%2F..%2f/c", "/c"), ("/a%5cb", "/a/b")] {
+            assert_eq!(rules.settle(path), Err(Unsettled::Elsewhere(expected.to_owned())), "{path}");
+        }
+        assert_eq!(rules.settle("/a%2F%00"), Err(Unsettled::Refused));
+        assert_eq!(rules.settle("/a//%20b?c%2Fd").as_deref(), Ok("/a/%20b?c%2Fd"));
     }
 }

@@ -5,12 +5,13 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use weir_api::resources::proxy_config::ConnectionSettings;
 use weir_api::{Diagnostic, FieldPath, Object, Severity};
 use weir_model::{DestinationRule, EffectivePolicy, MeshSnapshot, Origin, Proxy, Scope, Service};
 use weir_xds::core::Metadata;
 use weir_xds::values::{set_metadata, text};
 
-use crate::names;
+use crate::{connection_settings, names};
 
 /// What has been said, each thing once: what makes a part of an object useless may be met at several ports.
 #[derive(Default)]
@@ -28,6 +29,8 @@ pub(crate) struct Context<'m> {
     pub locality: String,
     /// Its labels, and those that say where it runs.
     pub labels: BTreeMap<String, String>,
+    /// Buffers, times and limits of clients' connections.
+    pub connections: ConnectionSettings,
     findings: RefCell<Findings>,
 }
 
@@ -39,6 +42,7 @@ impl<'m> Context<'m> {
             scope: mesh.scope(proxy),
             locality: mesh.locality_of(proxy),
             labels: mesh.labels_of(proxy),
+            connections: connection_settings::of_proxy(mesh.config.default_config.connection_settings.as_ref(), proxy.kind),
             findings: RefCell::default(),
         }
     }

@@ -5,6 +5,7 @@
 //! decisions, which `docs/` explains. Each route says in its metadata which rule it was made of, and where that stands.
 
 mod cluster;
+mod connection_settings;
 mod context;
 mod destinations;
 mod endpoints;
@@ -55,7 +56,11 @@ pub fn translate(mesh: &MeshSnapshot, proxy: &Proxy) -> Translation {
         ProxyKind::Router => of_gateway(&context),
         ProxyKind::Sidecar => of_sidecar(&context),
     };
-    for made in cluster::clusters(&context) {
+    for listener in &mut translation.listeners {
+        connection_settings::set_listener(listener, &context.connections);
+    }
+    for mut made in cluster::clusters(&context) {
+        connection_settings::set_cluster(&mut made.cluster, &context.connections);
         translation.clusters.push(made.cluster);
         translation.endpoints.extend(made.endpoints);
     }

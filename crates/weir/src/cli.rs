@@ -67,6 +67,10 @@ pub(crate) struct ProcessArgs {
     /// How many threads move traffic [default: one for each core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
+    /// How many connections of clients there may be, more are closed at once [default: three quarters of the open files that
+    /// the system allows]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_connections: Option<u64>,
     /// Let probes of WorkloadGroups run commands (exec): who writes the configuration may then run programs as this user
     #[arg(long)]
     pub allow_exec_probes: bool,

@@ -4,7 +4,7 @@ use http::header::COOKIE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use weir_config::http::{HttpConfig, RouteSource};
 use weir_routing::inline_headers;
-use weir_routing::normalize::{PathRules, Refused};
+use weir_routing::normalize::{PathRules, Unsettled};
 use weir_routing::{Decision, RequestHead, Route, RouteTable, VirtualHost, told_scheme};
 
 use super::Explainer;
@@ -109,8 +109,11 @@ fn named(what: &str, route: &Route) -> String {
 /// The path as routes see it.
 fn settle_path(rules: &PathRules, call: &Call, answer: &mut Answer) -> Result<String, Error> {
     let path = call.path.as_deref().unwrap_or("/");
-    let settled = rules.settle(path).map_err(|Refused| {
-        answer.step("400", "the path hides a NUL character, or slashes that must not be hidden");
+    let settled = rules.settle(path).map_err(|unsettled| {
+        match unsettled {
+            Unsettled::Refused => answer.step("400", "the path hides a NUL character, or slashes that must not be hidden"),
+            Unsettled::Elsewhere(path) => answer.step("307", format!("the path hides slashes, and the client is sent to {path}")),
+        }
         Error::ProtocolError
     })?;
     if settled != path {

@@ -44,7 +44,6 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("defaultConfig.runtimeValues", "there are no runtime values"),
     ("defaultConfig.proxyMetadata", "each proxy says its own"),
     ("defaultConfig.tracing", "no request is traced"),
-    ("defaultConfig.connectionSettings", "listeners and clusters have their usual limits"),
     ("defaultConfig.proxyStatsMatcher", STATISTICS),
     ("defaultConfig.extraStatTags", STATISTICS),
     ("defaultConfig.gatewayTopology.proxyProtocol", "connections must begin without it"),

@@ -12,12 +12,13 @@ pub(super) const TABLE: &[Decided] = &[
     of(LISTENER, "Listener")
         .carried_out(
             "name address filter_chains default_filter_chain listener_filters listener_filters_timeout \
-             continue_on_listener_filters_timeout traffic_direction access_log bind_to_port deprecated_v1 use_original_dst",
+             continue_on_listener_filters_timeout traffic_direction access_log bind_to_port deprecated_v1 use_original_dst \
+             ignore_global_conn_limit",
         )
-        // Only names; how connections are spread over workers; what limits all listeners together, of which there is nothing.
+        // Only names; how connections are spread over workers; an overload that is not watched.
         .unseen(
             "stat_prefix metadata reuse_port enable_reuse_port connection_balance_config \
-             max_connections_to_accept_per_socket_event ignore_global_conn_limit bypass_overload_manager",
+             max_connections_to_accept_per_socket_event bypass_overload_manager",
         )
         // They would choose other filter chains, or take other traffic than TCP.
         .refused("fcds_config filter_chain_matcher udp_listener_config api_listener internal_listener")
@@ -53,6 +54,9 @@ pub(super) const TABLE: &[Decided] = &[
         ]),
     of(INSPECTORS, "http_inspector.v3.HttpInspector").packed(),
     of(INSPECTORS, "original_dst.v3.OriginalDst").packed(),
+    of("envoy.extensions.filters.network.connection_limit.v3", "ConnectionLimit")
+        .packed()
+        .carried_out("stat_prefix max_connections delay runtime_enabled"),
     of(TCP, "TcpProxy")
         .packed()
         .carried_out(

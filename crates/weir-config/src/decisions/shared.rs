@@ -33,6 +33,7 @@ pub(super) const TABLE: &[Decided] = &[
     of(CORE, "TransportSocket").carried_out("name typed_config"),
     of(CORE, "TypedExtensionConfig").carried_out("name typed_config"),
     // There is no runtime that could say otherwise than the default.
+    of(CORE, "RuntimeFeatureFlag").carried_out("default_value").unseen("runtime_key"),
     of(CORE, "RuntimeFractionalPercent").carried_out("default_value").unseen("runtime_key"),
     of(CORE, "RuntimeUInt32").carried_out("default_value").unseen("runtime_key"),
     of(CORE, "RuntimeDouble").carried_out("default_value").unseen("runtime_key"),

@@ -165,14 +165,16 @@ pub struct Refusal {
     pub body: &'static str,
     /// Whether it is against the rules of the protocol, and not only against ours.
     pub malformed: bool,
+    /// The path that the client is to ask for instead, in `location`.
+    pub location: Option<String>,
 }
 
 const fn refuse(status: StatusCode, details: &'static str, body: &'static str) -> Refusal {
-    Refusal { status, details, body, malformed: false }
+    Refusal { status, details, body, malformed: false, location: None }
 }
 
 const fn codec_error(status: StatusCode, details: &'static str, body: &'static str) -> Refusal {
-    Refusal { status, details, body, malformed: true }
+    Refusal { status, details, body, malformed: true, location: None }
 }
 
 /// What is answered to a request whose bytes are no HTTP/1.1.
@@ -212,7 +214,16 @@ pub fn read(
     });
     match settled {
         Ok(remote) => Ok((head, remote)),
-        Err(refusal) => Err((refusal, Box::new(head))),
+        Err(mut refusal) => {
+            if let Some(path) = &refusal.location {
+                head.path = path.clone();
+                // Clients of gRPC follow no redirects.
+                if head.is_grpc() {
+                    refusal = refuse(StatusCode::BAD_REQUEST, refusal.details, "");
+                }
+            }
+            Err((refusal, Box::new(head)))
+        }
     }
 }
 

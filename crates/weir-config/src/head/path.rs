@@ -3,21 +3,29 @@
 use std::borrow::Cow;
 
 use http::{Method, StatusCode};
+use weir_routing::normalize::Unsettled;
 
 use super::target::Parts;
 use super::{MALFORMED, Refusal, refuse};
 use crate::http::HttpConfig;
 
+/// Envoy's words for a path that is refused, and for one whose client is sent elsewhere.
+const NOT_NORMAL: &str = "path_normalization_failed";
+
 /// The path and query that routes and instances see; none if they are what was said.
 pub(super) fn settle(target: &Parts<'_>, method: &Method, config: &HttpConfig) -> Result<Option<String>, Refusal> {
-    const BAD_PATH: Refusal = refuse(StatusCode::BAD_REQUEST, "path_normalization_failed", "");
+    const BAD_PATH: Refusal = refuse(StatusCode::BAD_REQUEST, NOT_NORMAL, "");
     let path = target.path.ok_or(MALFORMED)?;
     match (path, method) {
         (text, &Method::OPTIONS) if text.starts_with('*') => return Err(refuse(StatusCode::NOT_FOUND, "absolute_path_rejected", "")),
         (text, _) if !text.starts_with('/') || !text.is_ascii() => return Err(MALFORMED),
         _ => {}
     }
-    match config.paths.settle(path).map_err(|_| BAD_PATH)? {
+    let settled = config.paths.settle(path).map_err(|unsettled| match unsettled {
+        Unsettled::Refused => BAD_PATH,
+        Unsettled::Elsewhere(path) => Refusal { location: Some(path), ..refuse(StatusCode::TEMPORARY_REDIRECT, NOT_NORMAL, "") },
+    })?;
+    match settled {
         Cow::Borrowed(text) if text.len() == path.len() => Ok(None),
         settled => Ok(Some(settled.into_owned())),
     }

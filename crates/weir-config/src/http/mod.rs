@@ -200,7 +200,7 @@ impl HttpConfig {
             server: server_header(manager)?,
             edge: manager.use_remote_address.unwrap_or(false),
             trusted_hops: manager.xff_num_trusted_hops,
-            paths: PathRules::compile(manager)?,
+            paths: PathRules::compile(manager),
             generate_request_id: manager.generate_request_id.unwrap_or(true),
             keep_request_id: manager.preserve_external_request_id,
             upgrades: options::upgrades(manager)?,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_routing::CompileError;
+use weir_xds::connection_limit::ConnectionLimit as XdsConnectionLimit;
 use weir_xds::core::TransportSocket;
 use weir_xds::core::transport_socket::ConfigType as SocketConfig;
 use weir_xds::hcm::HttpConnectionManager;
@@ -14,9 +15,13 @@ use weir_xds::tcp_proxy::TcpProxy;
 use weir_xds::tls::DownstreamTlsContext;
 use weir_xds::values::std_duration;
 
+use super::connection_limit::ConnectionLimit;
 use crate::http::HttpConfig;
 use crate::tcp::TcpConfig;
 use crate::tls::ServerTls;
+
+/// How long a handshake may take where nobody says: Envoy would wait for ever, and who never finishes would cost it memory.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A filter chain. Where a change of its listener leaves it as it is, it is the same object before and after, and
 /// its connections are not disturbed.
@@ -28,8 +33,8 @@ pub struct Chain {
     pub name: Arc<str>,
     /// How TLS is terminated; `None` for plain text, and for TLS that passes through.
     pub tls: Option<ServerTls>,
-    /// How long a handshake may take; `None` for ever.
-    pub handshake_timeout: Option<Duration>,
+    /// How long a handshake may take.
+    pub handshake_timeout: Duration,
     /// The network filters that a connection passes first, in the order of the configuration.
     pub filters: Vec<NetworkFilter>,
     /// What becomes of its connections: the last filter.
@@ -37,10 +42,12 @@ pub struct Chain {
 }
 
 /// A network filter that a connection passes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum NetworkFilter {
     /// One that only counts what it sees. Without it the bytes are the same.
     Watch,
+    /// One that lets in so many connections at once.
+    ConnectionLimit(Arc<ConnectionLimit>),
 }
 
 /// What becomes of a connection.
@@ -85,6 +92,7 @@ impl Chain {
         };
         let (filters, handler) = network_filters(filters)?;
         let handshake_timeout = transport_socket_connect_timeout.as_ref().map(std_duration).filter(|timeout| !timeout.is_zero());
+        let handshake_timeout = handshake_timeout.unwrap_or(HANDSHAKE_TIMEOUT);
         Ok(Self { source, name: name.as_str().into(), tls, handshake_timeout, filters, handler })
     }
 
@@ -131,6 +139,11 @@ fn network_filter(filter: &Filter) -> Result<Compiled, CompileError> {
     if config.is::<TcpProxy>() {
         let proxy = config.unpack::<TcpProxy>().map_err(wrong)?;
         return Ok(Compiled::Terminal(Handler::Tcp(Arc::new(TcpConfig::compile(&proxy)?))));
+    }
+    if config.is::<XdsConnectionLimit>() {
+        let limit = ConnectionLimit::compile(&config.unpack::<XdsConnectionLimit>().map_err(wrong)?)?;
+        // One that is switched off sees connections pass.
+        return Ok(Compiled::Passing(limit.map_or(NetworkFilter::Watch, |limit| NetworkFilter::ConnectionLimit(Arc::new(limit)))));
     }
     if WATCHING.contains(&config.type_name()) {
         return Ok(Compiled::Passing(NetworkFilter::Watch));

@@ -11,14 +11,18 @@ use weir_xds::prost_types;
 use weir_xds::tls_inspector::TlsInspector;
 use weir_xds::values::std_duration;
 
-/// Envoy's limit for the first bytes of a connection, where none is given.
+/// Envoy's limit for the first bytes of a connection, where none is given. Where there is to be none, it still is what a
+/// connection may take that has begun: one that never finishes is given up.
 const TIMEOUT: Duration = Duration::from_secs(15);
+/// Where there is to be no limit, a client may keep a connection for later that it has said nothing on: for so long, as when it
+/// has been understood and is idle.
+const SILENCE: Duration = Duration::from_secs(3600);
 
 /// The listener filters of a listener, in the order of the configuration.
 #[derive(Debug)]
 pub struct ListenerFilters {
     filters: Vec<(ListenerFilter, Option<Ports>)>,
-    /// How long they may take; `None` for ever.
+    /// How long they may take; `None` where no limit is asked for.
     timeout: Option<Duration>,
     /// Whether a connection that says nothing in time goes on as one of which nothing is known, or is closed.
     go_on: bool,
@@ -42,9 +46,11 @@ pub struct Inspect {
     pub tls: bool,
     /// Whether it is HTTP.
     pub http: bool,
-    /// How long that may take; `None` for ever.
-    pub timeout: Option<Duration>,
-    /// Whether a connection that says nothing in time goes on as one that is neither, or is closed.
+    /// How long that may take.
+    pub timeout: Duration,
+    /// How long it may take from the first byte on, where that is counted on its own.
+    pub once_begun: Option<Duration>,
+    /// Whether a connection that is not understood in time goes on as one that is neither, or is closed.
     pub go_on: bool,
 }
 
@@ -70,11 +76,14 @@ impl ListenerFilters {
             let mut alike = self.filters.iter().filter(|(filter, _)| *filter == wanted);
             alike.any(|(_, disabled)| !disabled.as_ref().is_some_and(|ports| ports.contains(port)))
         };
-        Inspect {
-            tls: looks(ListenerFilter::TlsInspector),
-            http: looks(ListenerFilter::HttpInspector),
-            timeout: self.timeout,
-            go_on: self.go_on,
+        let (tls, http) = (looks(ListenerFilter::TlsInspector), looks(ListenerFilter::HttpInspector));
+        match self.timeout {
+            Some(timeout) => Inspect { tls, http, timeout, once_begun: None, go_on: self.go_on },
+            // Nobody has said that what is not understood is to go on after this time: it could pass by what is for HTTP alone.
+            None => {
+                let may_be_kept = http || self.go_on;
+                Inspect { tls, http, timeout: if may_be_kept { SILENCE } else { TIMEOUT }, once_begun: Some(TIMEOUT), go_on: false }
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 //! ([`chain`]).
 
 pub mod chain;
+pub mod connection_limit;
 pub mod filters;
 
 use std::collections::HashMap;
@@ -16,6 +17,7 @@ use weir_xds::values::to_socket_addr;
 
 use super::access_log::{self, AccessLog};
 pub use chain::{Chain, Handler, NetworkFilter};
+pub use connection_limit::ConnectionLimit;
 pub use filters::{Inspect, ListenerFilter, ListenerFilters};
 
 /// A compiled listener.
@@ -36,6 +38,8 @@ pub struct Listener {
     default_chain: Option<Arc<Chain>>,
     /// Whether it takes what comes to the workload, and not what goes out.
     pub inbound: bool,
+    /// Whether its connections do not count among those that the process may have.
+    pub ignores_global_limit: bool,
     /// What is written of connections that no filter chain takes.
     pub access_logs: Vec<AccessLog>,
 }
@@ -71,6 +75,7 @@ impl Listener {
             bind_to_port,
             deprecated_v1,
             use_original_dst,
+            ignore_global_conn_limit,
             // They would choose other filter chains, or take other traffic than TCP.
             fcds_config,
             filter_chain_matcher,
@@ -83,7 +88,6 @@ impl Listener {
             reuse_port: _,
             enable_reuse_port: _,
             max_connections_to_accept_per_socket_event: _,
-            ignore_global_conn_limit: _,
             // Reported.
             additional_addresses: _,
             stats_matcher: _,
@@ -134,6 +138,7 @@ impl Listener {
             filter_chains: compiled,
             default_chain,
             inbound: listener.traffic_direction() == TrafficDirection::Inbound,
+            ignores_global_limit: *ignore_global_conn_limit,
             access_logs: access_log::compile(access_log)?,
         })
     }

@@ -61,7 +61,7 @@ fn just_the_last_network_filter_takes_the_connection() {
         Listener::compile(&XdsListener { filter_chains, ..listener(&json!({})) }, None)
     };
     let compiled = compile(vec![watching.clone(), tcp.clone()]).unwrap();
-    assert_eq!(compiled.all_chains().next().unwrap().filters, [NetworkFilter::Watch]);
+    assert!(matches!(compiled.all_chains().next().unwrap().filters[..], [NetworkFilter::Watch]));
     let cases = [
         (vec![tcp.clone(), tcp.clone()], "filter_chains[0].filters[1]: comes after a filter that takes the connection"),
         (vec![tcp.clone(), watching.clone()], "filter_chains[0].filters[1]: comes after a filter that takes the connection"),
@@ -111,4 +111,64 @@ fn chains_that_did_not_change_are_the_same_wherever_they_stand() {
     let after = Listener::compile(&of(2..2001), Some(&before)).unwrap();
     let known: std::collections::HashSet<*const Chain> = before.all_chains().map(Arc::as_ptr).collect();
     assert_eq!(after.all_chains().filter(|chain| known.contains(&Arc::as_ptr(chain))).count(), 1998);
+}
+
+#[test]
+fn no_handshake_and_no_inspection_is_without_a_deadline() {
+    let seconds = std::time::Duration::from_secs;
+    let inspectors =
+        |kinds: &[&str]| kinds.iter().map(|kind| json!({"name": format!("envoy.filters.listener.{kind}")})).collect::<Vec<_>>();
+    let (both, only_tls) = (inspectors(&["tls_inspector", "http_inspector"]), inspectors(&["tls_inspector"]));
+    // Filters, their timeout, whether to go on; how long it takes, from the first byte on, whether it goes on.
+    let cases = [
+        (&both, json!(null), false, (15, None, false)),
+        (&both, json!("0.1s"), true, (0, None, true)),
+        (&both, json!("20s"), false, (20, None, false)),
+        (&both, json!("0s"), true, (3600, Some(15), false)),
+        (&both, json!("0s"), false, (3600, Some(15), false)),
+        (&only_tls, json!("0s"), true, (3600, Some(15), false)),
+        (&only_tls, json!("0s"), false, (15, Some(15), false)),
+    ];
+    for (filters, timeout, go_on, expected) in cases {
+        let mut more = json!({"listenerFilters": filters, "continueOnListenerFiltersTimeout": go_on});
+        if !timeout.is_null() {
+            more["listenerFiltersTimeout"] = timeout.clone();
+        }
+        let Inspect { timeout: limit, once_begun, go_on, .. } = Listener::compile(&listener(&more), None).unwrap().filters.inspect(80);
+        assert_eq!((limit.as_secs(), once_begun.map(|limit| limit.as_secs()), go_on), expected, "{timeout} {more}");
+    }
+    for (timeout, expected) in
+        [(json!({}), 15), (json!({"transportSocketConnectTimeout": "0s"}), 15), (json!({"transportSocketConnectTimeout": "3s"}), 3)]
+    {
+        let mut chain = json!({"filters": [tcp()]});
+        chain.as_object_mut().unwrap().extend(timeout.as_object().unwrap().clone());
+        let compiled = Listener::compile(&listener(&json!({"filterChains": [chain]})), None).unwrap();
+        assert_eq!(compiled.all_chains().next().unwrap().handshake_timeout, seconds(expected), "{timeout}");
+    }
+}
+
+#[test]
+fn a_chain_has_so_many_connections_as_its_filter_lets_in() {
+    let limit = |more: &Value| {
+        let mut config = json!({
+            "@type": "type.googleapis.com/envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit",
+            "statPrefix": "few",
+        });
+        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let filters = json!([{"name": "limit", "typedConfig": config}, tcp()]);
+        let compiled = Listener::compile(&listener(&json!({"filterChains": [{"filters": filters}]})), None)?;
+        Ok::<_, CompileError>(compiled.all_chains().next().unwrap().filters[0].clone())
+    };
+    let NetworkFilter::ConnectionLimit(few) = limit(&json!({"maxConnections": 1, "delay": "2s"})).unwrap() else { panic!("a limit") };
+    let first = few.admit();
+    assert!(first.is_some() && few.admit().is_none());
+    assert_eq!((few.active(), few.limited(), few.delay), (1, 1, Some(std::time::Duration::from_secs(2))));
+    drop(first);
+    assert!(few.admit().is_some());
+    let off = json!({"maxConnections": 1, "runtimeEnabled": {"defaultValue": false, "runtimeKey": "k"}});
+    assert!(matches!(limit(&off), Ok(NetworkFilter::Watch)));
+    let place = "filter_chains[0].filters[0].max_connections";
+    for (more, expected) in [(json!({}), "is missing"), (json!({"maxConnections": 0}), "must be 1 or more")] {
+        assert_eq!(limit(&more).unwrap_err().to_string(), format!("{place}: {expected}"));
+    }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ::prometheus::TextEncoder;
 use ::prometheus::proto::{Bucket, Counter, Gauge, Histogram as HistogramProto, LabelPair, Metric, MetricFamily, MetricType};
 
+use weir_config::listener::{Listener, NetworkFilter};
 use weir_config::outlier::Reason;
 use weir_config::workload::Workload;
 
@@ -17,7 +18,7 @@ use crate::cluster::outlier;
 use crate::control::follow::Status;
 use crate::stats::cells::{BUCKETS, Histogram};
 use crate::stats::cluster::{HealthCheckStats, NAMES};
-use crate::stats::listener::ListenerStats;
+use crate::stats::listener::{COUNTERS, ListenerStats};
 use crate::stats::requests::{Labels, Reporter, Series};
 
 /// Families of metrics, in the order of their names.
@@ -153,9 +154,33 @@ impl Families {
     /// A listener of a proxy.
     pub fn listener(&mut self, proxy: &str, listener: &str, stats: &ListenerStats) {
         let labels = vec![("listener_address", listener.to_owned()), ("proxy", proxy.to_owned())];
-        self.counter("envoy_listener_downstream_cx_total", &labels, stats.sum(|stats| &stats.downstream_cx_total));
+        for (name, cell) in COUNTERS {
+            self.counter(&format!("envoy_listener_{name}"), &labels, stats.sum(*cell));
+        }
         self.gauge("envoy_listener_downstream_cx_active", &labels, stats.sum(|stats| &stats.downstream_cx_active));
-        self.counter("envoy_listener_no_filter_chain_match", &labels, stats.sum(|stats| &stats.no_filter_chain_match));
+        self.counter("weir_listener_accept_failures_total", &labels, stats.sum(|stats| &stats.accept_failures));
+    }
+
+    /// The limits of connections that the filter chains of a listener have.
+    pub fn connection_limits(&mut self, proxy: &str, listener: &Listener) {
+        let filters = listener.all_chains().flat_map(|chain| &chain.filters);
+        let mut sums: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+        for filter in filters {
+            if let NetworkFilter::ConnectionLimit(limit) = filter {
+                let (active, limited) = sums.entry(&limit.stat_prefix).or_default();
+                *active += limit.active();
+                *limited += limit.limited();
+            }
+        }
+        for (prefix, (active, limited)) in sums {
+            let labels = vec![
+                ("envoy_connection_limit_prefix", prefix.to_owned()),
+                ("listener_address", listener.name.to_string()),
+                ("proxy", proxy.to_owned()),
+            ];
+            self.gauge("envoy_connection_limit_active_connections", &labels, active);
+            self.counter("envoy_connection_limit_limited_connections", &labels, limited);
+        }
     }
 
     /// A proxy, and its server.
@@ -168,6 +193,10 @@ impl Families {
     /// The process.
     pub fn process(&mut self, plane: &DataPlane) {
         self.gauge("envoy_server_uptime", &vec![], plane.started.elapsed().as_secs());
+        if let Some(budget) = plane.connections() {
+            self.gauge("weir_connections_active", &vec![], budget.open());
+            self.gauge("weir_connections_limit", &vec![], budget.most());
+        }
         self.counter("weir_access_log_dropped_batches_total", &vec![], plane.logs.dropped.load(Ordering::Relaxed));
     }
 

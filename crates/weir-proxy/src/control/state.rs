@@ -6,7 +6,7 @@
 
 mod listeners;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,6 +22,7 @@ use weir_xds::route::RouteConfiguration;
 use weir_xds::tls::Secret;
 use weir_xds::{Any, Message, Name};
 
+use weir_config::budget::Budget;
 use weir_config::cluster::{ClusterPolicy, Discovery};
 use weir_config::endpoints::Assignment;
 use weir_config::listener::{Handler, Listener};
@@ -60,6 +61,8 @@ pub struct State {
     pub told: Told,
     /// Whether health checks may run commands.
     pub may_run_commands: bool,
+    /// How many connections some listeners may have, by their names.
+    pub listener_limits: BTreeMap<Arc<str>, u64>,
     /// Everything that was accepted, as it was received.
     pub received: Received,
     /// What the workers do now, and which parts of it are no longer right.
@@ -115,6 +118,7 @@ impl State {
             addresses: HashMap::new(),
             told: Told { first: Arc::default(), workload: watch::Sender::new(None) },
             may_run_commands: false,
+            listener_limits: BTreeMap::new(),
             received: Received::default(),
             published: ProxyConfig::default(),
             changed: Changed::ALL,
@@ -273,8 +277,11 @@ impl State {
             None => Some(self.sockets.open(newest.address, &format!("listener {name} of {}", self.id))?),
         };
         let active = known.and_then(|known| known.active.clone());
+        let new_limit = || self.listener_limits.get(name).copied().map(Budget::new);
+        let limit = known.map_or_else(new_limit, |known| known.limit.clone());
         let stats = known.map_or_else(|| Arc::new(ListenerStats::new(self.workers)), |known| known.stats.clone());
-        self.listeners.insert(name.clone(), ListenerState { newest: Prepared { listener: newest, tls, sockets }, active, stats });
+        let newest = Prepared { listener: newest, tls, sockets };
+        self.listeners.insert(name.clone(), ListenerState { newest, active, limit, stats });
         Ok(())
     }
 
@@ -380,7 +387,7 @@ impl State {
         if changed.listeners {
             let open = |state: &ListenerState| {
                 let Prepared { listener, tls, sockets } = state.active.clone()?;
-                Some(OpenListener { listener, tls, sockets, stats: state.stats.clone() })
+                Some(OpenListener { listener, tls, sockets, limit: state.limit.clone(), stats: state.stats.clone() })
             };
             self.published.listeners = self.listeners.values().filter_map(open).collect();
         }

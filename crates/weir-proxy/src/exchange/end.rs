@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use weir_config::flags::ResponseFlags;
+use weir_routing::grpc::Status;
 
 use super::record::Exchange;
 use super::recorder::Recording;
@@ -41,7 +42,7 @@ impl Ending {
             SeriesKey {
                 protocol: if exchange.request.borrow().is_grpc() { "grpc" } else { "http" },
                 code: exchange.code.get(),
-                grpc_status: exchange.grpc_status.get(),
+                grpc_status: exchange.status_of_grpc_call().map(Status::label),
                 flags: exchange.flags.get(),
             },
         );

@@ -14,7 +14,7 @@ use weir_config::flags::ResponseFlags;
 use weir_config::head::Head;
 use weir_config::log_filter::{Facts, Filter};
 use weir_config::workload::Workload;
-use weir_routing::{Route, RouteTable, VirtualHost};
+use weir_routing::{Route, RouteTable, VirtualHost, grpc};
 
 use super::connection::ConnectionInfo;
 use crate::io::client::Client;
@@ -100,7 +100,7 @@ pub struct Exchange {
     /// The status code; 0 while there is none.
     pub code: Cell<u16>,
     /// The gRPC status, where the answer has one.
-    pub grpc_status: Cell<Option<u32>>,
+    pub grpc_status: Cell<Option<grpc::Status>>,
     /// Why it went as it did.
     pub flags: Cell<ResponseFlags>,
     /// The same in Envoy's words.
@@ -194,7 +194,11 @@ impl Exchange {
             duration: self.duration.get().unwrap_or_else(|| self.start.elapsed()),
             flags: self.flags.get(),
             request: request.for_routing(),
-            grpc_status: self.grpc_status.get(),
+            grpc_status: self.grpc_status.get().map(|status| match status {
+                grpc::Status::Code(code) => code,
+                // It is none of those that a filter could name.
+                grpc::Status::Invalid => u32::MAX,
+            }),
             chance: fastrand::u32(..1_000_000),
         })
     }

@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderName, HeaderValue, Version};
 use weir_config::flags::ResponseFlags;
+use weir_routing::grpc;
 use weir_routing::template::{AddressPart, Field, GrpcStatusForm, Message, Operator, PathSource, Values};
 
 use super::record::Exchange;
@@ -66,11 +67,10 @@ impl Exchange {
     }
 
     /// The gRPC status of the answer to a gRPC call: its own, or what its status code comes to.
-    fn grpc(&self, form: GrpcStatusForm, out: &mut Vec<u8>) -> bool {
+    pub(super) fn status_of_grpc_call(&self) -> Option<grpc::Status> {
         let code = self.code.get();
-        let by_code = (code != 0).then(|| weir_routing::grpc::status_of_http(code));
-        let status = self.grpc_status.get().or(by_code).filter(|_| self.request.borrow().is_grpc());
-        status.is_some_and(|status| append_grpc_status(status, form, out))
+        let by_code = (code != 0).then(|| grpc::Status::Code(grpc::status_of_http(code)));
+        self.grpc_status.get().or(by_code).filter(|_| self.request.borrow().is_grpc())
     }
 
     fn response_field(&self, field: &Field, out: &mut Vec<u8>) -> bool {
@@ -153,7 +153,8 @@ const GRPC_STATUSES: [(&str, &str); 17] = [
     ("Unauthenticated", "UNAUTHENTICATED"),
 ];
 
-fn append_grpc_status(status: u32, form: GrpcStatusForm, out: &mut Vec<u8>) -> bool {
+fn append_grpc_status(status: grpc::Status, form: GrpcStatusForm, out: &mut Vec<u8>) -> bool {
+    let grpc::Status::Code(status) = status else { return text("-1", out) };
     match (GRPC_STATUSES.get(status as usize), form) {
         (Some((camel, _)), GrpcStatusForm::Camel) => text(camel, out),
         (Some((_, snake)), GrpcStatusForm::Snake) => text(snake, out),
@@ -230,7 +231,7 @@ impl Values for Exchange {
             Operator::QueryParameter(name) => self.query(Some(name), true, out),
             Operator::Query { decoded } => self.query(None, *decoded, out),
             Operator::Environment(name) => text(std::env::var(name).as_deref().unwrap_or("-"), out),
-            Operator::GrpcStatus(form) => self.grpc(*form, out),
+            Operator::GrpcStatus(form) => self.status_of_grpc_call().is_some_and(|status| append_grpc_status(status, *form, out)),
             Operator::RouteName => {
                 let matched = self.matched.borrow();
                 optional(matched.as_ref().and_then(|matched| matched.route()).map(|route| &*route.name), out)
@@ -291,13 +292,21 @@ mod tests {
 
     #[test]
     fn grpc_statuses_and_parameters_print_as_envoy_prints_them() {
-        let status = |status, form| {
+        let print = |status, form| {
             let mut out = vec![];
             append_grpc_status(status, form, &mut out);
             String::from_utf8(out).expect("ASCII")
         };
-        assert_eq!((status(5, GrpcStatusForm::Camel), status(5, GrpcStatusForm::Snake)), ("NotFound".into(), "NOT_FOUND".into()));
-        assert_eq!((status(5, GrpcStatusForm::Number), status(99, GrpcStatusForm::Camel)), ("5".into(), "99".into()));
+        let cases = [
+            (grpc::Status::Code(5), GrpcStatusForm::Camel, "NotFound"),
+            (grpc::Status::Code(5), GrpcStatusForm::Snake, "NOT_FOUND"),
+            (grpc::Status::Code(5), GrpcStatusForm::Number, "5"),
+            (grpc::Status::Code(99), GrpcStatusForm::Camel, "99"),
+            (grpc::Status::Invalid, GrpcStatusForm::Camel, "-1"),
+        ];
+        for (status, form, expected) in cases {
+            assert_eq!(print(status, form), expected, "{status:?}");
+        }
         for (text, expected) in [("a+b%20c", "a+b c"), ("%41%zz%4", "A%zz%4"), ("%", "%")] {
             let mut out = vec![];
             percent_decode(text, &mut out);

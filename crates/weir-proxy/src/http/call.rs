@@ -9,8 +9,8 @@ use http::{HeaderMap, Method, Response, StatusCode};
 use weir_config::flags::ResponseFlags;
 use weir_config::head::{REQUEST_ID, append_to};
 use weir_config::http::ServerHeader;
-use weir_routing::Decision;
 use weir_routing::action::Action;
+use weir_routing::{Decision, grpc};
 
 use super::HttpRuntime;
 use super::body::ResponseBody;
@@ -123,6 +123,8 @@ impl Call {
             mapped_reply::map(replies, &self.exchange, &mut reply);
         }
         if self.grpc {
+            let status = reply.grpc_status.unwrap_or_else(|| grpc::status_of_http(reply.status.as_u16()));
+            self.exchange.grpc_status.set(Some(grpc::Status::Code(status)));
             self.exchange.code.set(200);
         }
         let (mut response, mut body) = reply.into_response(self.grpc);

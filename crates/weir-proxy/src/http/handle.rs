@@ -97,7 +97,7 @@ fn settle_interim(call: &Call, expects: bool) {
 
 /// The answer to a request that was not even routed.
 async fn refuse(mut call: Call, refusal: head::Refusal, head: Head, incoming: Incoming) -> Response<ResponseBody> {
-    if refusal.details == "absolute_path_rejected" && !head.headers.contains_key(header::UPGRADE) {
+    if (refusal.details == "absolute_path_rejected" || refusal.location.is_some()) && !head.headers.contains_key(header::UPGRADE) {
         // As Envoy does, this keeps the connection if nothing follows the head.
         call.body = Some(Inbound::new(incoming));
     }
@@ -117,5 +117,5 @@ async fn answer_refused(mut call: Call, refusal: head::Refusal) -> Response<Resp
     if refusal.malformed {
         call.exchange.flag(ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR);
     }
-    call.reply(LocalReply::new(refusal.status, refusal.body)).await
+    call.reply(LocalReply::of_refusal(refusal)).await
 }

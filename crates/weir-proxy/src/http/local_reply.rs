@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
+use weir_config::head::Refusal;
 use weir_routing::grpc;
 
 /// An answer without a body of an instance.
@@ -27,6 +28,13 @@ impl LocalReply {
     /// An answer with a body.
     pub fn new(status: StatusCode, body: impl Into<Bytes>) -> Self {
         Self { status, body: body.into(), headers: HeaderMap::new(), grpc_status: None, changes_headers: true }
+    }
+
+    /// What a request is answered that does not go on.
+    pub fn of_refusal(refusal: Refusal) -> Self {
+        let location = refusal.location.and_then(|path| HeaderValue::try_from(path.as_str()).ok());
+        let reply = Self::new(refusal.status, refusal.body);
+        location.into_iter().fold(reply, |reply, path| reply.with(header::LOCATION, path))
     }
 
     /// An answer of headers alone, which no route changes.

@@ -14,23 +14,25 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use weir_routing::Connection;
 
+use weir_config::budget::Budget;
 use weir_config::flags::ResponseFlags;
 use weir_config::listener::{Listener, OriginalDestination};
 
-use super::chain::{ChainRuntime, Incoming};
+use super::admission::{Admitted, admit};
+use super::chain::{ChainRuntime, Incoming, NotServed};
+use super::inspect::{self, Inspected};
+use super::pauses::{AfterFailure, Pauses};
 use super::sockets::Bound;
-use super::{Listeners, OpenListener, Surroundings, inspect};
+use super::{Listeners, OpenListener, Surroundings};
 use crate::exchange::recorder::Logs;
 use crate::exchange::{ConnectionInfo, Exchange};
-use crate::stats::listener::ListenerStats;
-
-/// How long accepting pauses when the process has no descriptors left.
-const OUT_OF_DESCRIPTORS_PAUSE: Duration = Duration::from_millis(50);
+use crate::stats::listener::{ListenerStats, WorkerListenerStats};
 
 /// A listener that is in force.
 pub struct ActiveListener {
     /// None if other listeners hand connections to it.
     sockets: Option<Arc<Bound>>,
+    limit: Option<Arc<Budget>>,
     stats: Arc<ListenerStats>,
     worker: usize,
     current: RefCell<Rc<Current>>,
@@ -61,6 +63,7 @@ pub fn open(listeners: &Rc<Listeners>, open: &OpenListener) -> Option<Rc<ActiveL
     };
     let active = Rc::new(ActiveListener {
         sockets: open.sockets.clone(),
+        limit: open.limit.clone(),
         stats: open.stats.clone(),
         worker,
         current: RefCell::new(Rc::new(Current::new(&listeners.around, open, None))),
@@ -132,7 +135,28 @@ impl ActiveListener {
         self.current.borrow().chains.iter().for_each(|chain| chain.sweep(now));
     }
 
+    /// How many connections it may have, where that is limited.
+    pub(super) fn limit(&self) -> Option<&Arc<Budget>> {
+        self.limit.as_ref()
+    }
+
+    /// Whether its connections do not count among those that the process may have.
+    pub(super) fn ignores_global_limit(&self) -> bool {
+        self.current.borrow().listener.ignores_global_limit
+    }
+
+    /// What is counted of it.
+    pub(super) fn stats(&self) -> Arc<ListenerStats> {
+        self.stats.clone()
+    }
+
+    /// Counts something.
+    pub(super) fn count(&self, counts: impl FnOnce(&WorkerListenerStats)) {
+        counts(self.stats.of(self.worker));
+    }
+
     async fn accept(self: Rc<Self>, listeners: Rc<Listeners>, socket: TcpListener) {
+        let mut pauses = Pauses::default();
         while !self.closed.get() {
             let accepted = tokio::select! {
                 biased;
@@ -140,12 +164,11 @@ impl ActiveListener {
                 accepted = socket.accept() => accepted,
             };
             match accepted {
-                Ok((stream, remote)) => self.start(&listeners, stream, remote),
-                Err(error) if is_of_one_connection(&error) => {}
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept connections");
-                    tokio::time::sleep(OUT_OF_DESCRIPTORS_PAUSE).await;
+                Ok((stream, remote)) => {
+                    pauses.accepted();
+                    self.start(&listeners, stream, remote);
                 }
+                Err(error) => self.pause(pauses.failed(&error, Instant::now()), &error).await,
             }
         }
         // Who has been let in by the kernel already is served; closing the socket would reset them.
@@ -154,15 +177,30 @@ impl ActiveListener {
         }
     }
 
+    /// Waits after a failure to accept, but not longer than the listener is open.
+    async fn pause(&self, after: AfterFailure, error: &io::Error) {
+        let AfterFailure::Pause(pause, said) = after else { return };
+        self.count(|stats| stats.accept_failures.add(1));
+        if let Some(failures) = said {
+            let listener = self.current.borrow().listener.name.clone();
+            tracing::warn!(%listener, %error, failures, "cannot accept connections; those that come wait");
+        }
+        tokio::select! {
+            () = self.closing.notified() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+
+    /// Serves a connection, if there are not too many: else it is closed.
     fn start(self: &Rc<Self>, listeners: &Rc<Listeners>, stream: TcpStream, remote: SocketAddr) {
-        let (listener, listeners) = (self.clone(), listeners.clone());
+        let (listener, destination) = self.clone().for_connection(listeners, &stream);
+        let Some(admitted) = admit(&listeners.around, self, &listener) else { return };
+        let drain_duration = listeners.around.drain_duration;
         tokio::task::spawn_local(async move {
-            let (listener, destination) = listener.for_connection(&listeners, &stream);
-            let _counted = Counted::new(&listener);
-            let _open = listeners.around.clusters.shared.connections.enter();
-            let drain_duration = listeners.around.drain_duration;
-            drop(listeners);
-            if let Err(error) = listener.serve(stream, remote, destination, drain_duration).await {
+            if let Err(error) = listener.serve(stream, remote, destination, drain_duration, &admitted).await {
+                if let NotServed::HandshakeTooLong = error {
+                    admitted.count(|stats| stats.downstream_cx_transport_socket_connect_timeout.add(1));
+                }
                 tracing::debug!(%remote, %error, "a connection ended before it was understood");
             }
         });
@@ -185,16 +223,24 @@ impl ActiveListener {
         remote: SocketAddr,
         destination: Option<SocketAddr>,
         drain_duration: Duration,
-    ) -> io::Result<()> {
+        admitted: &Admitted,
+    ) -> Result<(), NotServed> {
         static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
         stream.set_nodelay(true)?;
         let current = self.current.borrow().clone();
         let local = destination.map_or_else(|| stream.local_addr(), Ok)?;
         let inspect = current.listener.filters.inspect(local.port());
-        let found = tokio::select! {
-            found = inspect::inspect(&mut stream, inspect) => found?,
+        let inspected = tokio::select! {
+            inspected = inspect::inspect(&mut stream, inspect) => inspected?,
             // Who says nothing for ever does not outlive the listener for ever.
             () = self.drained(drain_duration) => return Ok(()),
+        };
+        let found = match inspected {
+            Inspected::Known(found) => found,
+            Inspected::TooLong(found) => {
+                admitted.count(|stats| stats.downstream_pre_cx_timeout.add(1));
+                found.ok_or(NotServed::NotUnderstood)?
+            }
         };
         let mut info = ConnectionInfo {
             id: CONNECTIONS.fetch_add(1, Ordering::Relaxed),
@@ -212,31 +258,13 @@ impl ActiveListener {
             application_protocols: &protocols,
         };
         let Some(chain) = current.listener.find(&connection).and_then(|position| current.chains.get(position)).cloned() else {
-            self.stats.of(self.worker).no_filter_chain_match.add(1);
+            self.count(|stats| stats.no_filter_chain_match.add(1));
             current.note_no_chain(info);
             return Ok(());
         };
         drop(current);
         info.server_name = found.server_name.map(Into::into);
         chain.serve(Incoming { stream, first: found.first, info }).await
-    }
-}
-
-/// An open connection in the statistics, until it is dropped.
-struct Counted(Arc<ListenerStats>, usize);
-
-impl Counted {
-    fn new(listener: &ActiveListener) -> Self {
-        let stats = listener.stats.of(listener.worker);
-        stats.downstream_cx_total.add(1);
-        stats.downstream_cx_active.add(1);
-        Self(listener.stats.clone(), listener.worker)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.of(self.1).downstream_cx_active.subtract(1);
     }
 }
 
@@ -248,11 +276,6 @@ impl Current {
         exchange.duration.set(Some(exchange.start.elapsed()));
         self.logs.write(&exchange);
     }
-}
-
-/// Errors of a client that went away before it was accepted.
-fn is_of_one_connection(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted)
 }
 
 /// Where a connection was going to before the kernel redirected it here; none if it was not redirected.

@@ -12,8 +12,9 @@ use rustls::ServerConfig;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
+use weir_config::budget::Permit;
 use weir_config::http::RouteSource;
-use weir_config::listener::{Chain, Handler};
+use weir_config::listener::{Chain, Handler, NetworkFilter};
 
 use super::Surroundings;
 use crate::exchange::ConnectionInfo;
@@ -48,6 +49,20 @@ pub struct Incoming {
     pub first: Bytes,
     /// What is known of it.
     pub info: ConnectionInfo,
+}
+
+/// Why a connection was not served.
+#[derive(Debug, thiserror::Error)]
+pub enum NotServed {
+    /// What it is was not known in time.
+    #[error("its first bytes did not come in time")]
+    NotUnderstood,
+    /// Its TLS handshake took too long.
+    #[error("its TLS handshake was not finished in time")]
+    HandshakeTooLong,
+    /// It failed.
+    #[error(transparent)]
+    Failed(#[from] io::Error),
 }
 
 impl ChainRuntime {
@@ -122,7 +137,7 @@ impl ChainRuntime {
     ///
     /// # Errors
     /// If its TLS handshake fails.
-    pub async fn serve(&self, incoming: Incoming) -> io::Result<()> {
+    pub async fn serve(&self, incoming: Incoming) -> Result<(), NotServed> {
         let control = self.enter(&incoming.info);
         // A connection that nobody waits for any more is dropped as it is.
         control.clone().unless_ended(self.serve_until_end(incoming, control)).await.unwrap_or(Ok(()))
@@ -143,7 +158,28 @@ impl ChainRuntime {
         control
     }
 
-    async fn serve_until_end(&self, incoming: Incoming, control: Rc<Control>) -> io::Result<()> {
+    /// Passes the filters before the last one, which may keep a permit of the connection; none if it is not let in.
+    async fn pass_filters(&self) -> Option<Vec<Permit>> {
+        let mut permits = vec![];
+        for filter in &self.chain.filters {
+            if let NetworkFilter::ConnectionLimit(limit) = filter {
+                match limit.admit() {
+                    Some(permit) => permits.push(permit),
+                    None => {
+                        // It counts no longer, and is closed a little later.
+                        drop(permits);
+                        tokio::time::sleep(limit.delay.unwrap_or_default()).await;
+                        return None;
+                    }
+                }
+            }
+        }
+        Some(permits)
+    }
+
+    async fn serve_until_end(&self, incoming: Incoming, control: Rc<Control>) -> Result<(), NotServed> {
+        let permits = if self.chain.filters.is_empty() { Some(vec![]) } else { Box::pin(self.pass_filters()).await };
+        let Some(_permits) = permits else { return Ok(()) };
         let Incoming { stream, first, info } = incoming;
         let Some(tls) = &self.tls else {
             match &self.handler {
@@ -158,13 +194,11 @@ impl ChainRuntime {
         Box::pin(self.serve_tls(tls, Incoming { stream, first, info }, control)).await
     }
 
-    async fn serve_tls(&self, tls: &Arc<ServerConfig>, incoming: Incoming, control: Rc<Control>) -> io::Result<()> {
+    async fn serve_tls(&self, tls: &Arc<ServerConfig>, incoming: Incoming, control: Rc<Control>) -> Result<(), NotServed> {
         let Incoming { stream, first, mut info } = incoming;
         let handshake = TlsAcceptor::from(tls.clone()).accept(Prefixed::new(first, stream));
-        let stream = match self.chain.handshake_timeout {
-            None => handshake.await?,
-            Some(limit) => tokio::time::timeout(limit, handshake).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?,
-        };
+        let in_time = tokio::time::timeout(self.chain.handshake_timeout, handshake).await;
+        let stream = in_time.map_err(|_| NotServed::HandshakeTooLong)??;
         let (_, session) = stream.get_ref();
         info.tls_version = Some(match session.protocol_version() {
             Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",

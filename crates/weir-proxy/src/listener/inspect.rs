@@ -6,6 +6,7 @@ use bytes::Bytes;
 use rustls::server::Acceptor;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
 
 use weir_config::listener::Inspect;
 
@@ -28,38 +29,50 @@ pub struct Found {
     pub first: Bytes,
 }
 
+/// How it was found out.
+#[derive(Debug)]
+pub enum Inspected {
+    /// In time.
+    Known(Found),
+    /// It took too long; what is then taken for known, none if the connection is to be closed.
+    TooLong(Option<Found>),
+}
+
 /// Finds out what a connection is, as far as its listener wants to know.
 ///
 /// # Errors
-/// If it ends, or says nothing in time where it must.
-pub async fn inspect(stream: &mut TcpStream, inspect: Inspect) -> io::Result<Found> {
+/// If it ends.
+pub async fn inspect(stream: &mut TcpStream, inspect: Inspect) -> io::Result<Inspected> {
     if !inspect.tls && !inspect.http {
-        return Ok(Found::default());
+        return Ok(Inspected::Known(Found::default()));
     }
     let mut read = vec![];
-    let found = look(stream, inspect, &mut read);
-    let found = match inspect.timeout {
-        None => found.await,
-        Some(limit) => match tokio::time::timeout(limit, found).await {
-            Ok(found) => found,
-            Err(_) if inspect.go_on => Ok(Found::default()),
-            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "it said nothing in time")),
-        },
-    };
-    found.map(|found| Found { first: read.into(), ..found })
+    let found = look(stream, inspect, &mut read).await?;
+    let with_first = |found| Found { first: read.into(), ..found };
+    Ok(match found {
+        Some(found) => Inspected::Known(with_first(found)),
+        None => Inspected::TooLong(inspect.go_on.then(|| with_first(Found::default()))),
+    })
 }
 
-async fn look(stream: &mut TcpStream, inspect: Inspect, read: &mut Vec<u8>) -> io::Result<Found> {
+/// None if it takes too long.
+async fn look(stream: &mut TcpStream, inspect: Inspect, read: &mut Vec<u8>) -> io::Result<Option<Found>> {
+    let mut deadline = Instant::now() + inspect.timeout;
     loop {
         if let Some(found) = decide(read, inspect)? {
-            return Ok(found);
+            return Ok(Some(found));
         }
         if read.len() >= MAX_INSPECTED {
-            return Ok(Found::default());
+            return Ok(Some(Found::default()));
         }
-        if stream.read_buf(read).await? == 0 {
+        let is_first = read.is_empty();
+        let Ok(count) = timeout_at(deadline, stream.read_buf(read)).await else { return Ok(None) };
+        if count? == 0 {
             // It has said all that it will say; what it was is what is there.
-            return Ok(Found::default());
+            return Ok(Some(Found::default()));
+        }
+        if let Some(limit) = inspect.once_begun.filter(|_| is_first) {
+            deadline = Instant::now() + limit;
         }
     }
 }

@@ -2,10 +2,12 @@
 //! ([`chain`]).
 
 mod active;
+mod admission;
 mod chain;
 pub mod holder;
 mod inspect;
 mod listeners;
+mod pauses;
 pub mod sockets;
 
 use std::rc::Rc;
@@ -13,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
+use weir_config::budget::Budget;
 use weir_config::listener::Listener;
 
 use crate::exchange::recorder::Recorder;
@@ -45,6 +48,8 @@ pub struct OpenListener {
     /// Its sockets, one for each worker. They outlive changes of the listener. None if other listeners hand connections to
     /// it.
     pub sockets: Option<Arc<Bound>>,
+    /// How many connections it may have, where that is limited; kept while the listener changes.
+    pub limit: Option<Arc<Budget>>,
     /// Counted by all workers; kept while the listener changes.
     pub stats: Arc<ListenerStats>,
 }

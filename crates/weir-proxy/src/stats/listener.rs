@@ -15,8 +15,27 @@ pub struct ListenerStats {
 pub struct WorkerListenerStats {
     pub downstream_cx_total: Cell,
     pub downstream_cx_active: Cell,
+    pub downstream_cx_overflow: Cell,
+    pub downstream_global_cx_overflow: Cell,
+    pub downstream_pre_cx_timeout: Cell,
+    pub downstream_cx_transport_socket_connect_timeout: Cell,
     pub no_filter_chain_match: Cell,
+    /// Not one of Envoy's: how often the system could not give a connection.
+    pub accept_failures: Cell,
 }
+
+/// Finds one of a listener's statistics.
+type CellOf = fn(&WorkerListenerStats) -> &Cell;
+
+/// What only grows, by Envoy's names.
+pub const COUNTERS: &[(&str, CellOf)] = &[
+    ("downstream_cx_total", |stats| &stats.downstream_cx_total),
+    ("downstream_cx_overflow", |stats| &stats.downstream_cx_overflow),
+    ("downstream_global_cx_overflow", |stats| &stats.downstream_global_cx_overflow),
+    ("downstream_pre_cx_timeout", |stats| &stats.downstream_pre_cx_timeout),
+    ("downstream_cx_transport_socket_connect_timeout", |stats| &stats.downstream_cx_transport_socket_connect_timeout),
+    ("no_filter_chain_match", |stats| &stats.no_filter_chain_match),
+];
 
 impl ListenerStats {
     /// For so many workers.
@@ -30,7 +49,7 @@ impl ListenerStats {
     }
 
     /// The sum of a statistic over all workers.
-    pub fn sum(&self, cell: fn(&WorkerListenerStats) -> &Cell) -> u64 {
+    pub fn sum(&self, cell: CellOf) -> u64 {
         self.workers.iter().map(|worker| cell(worker).get()).fold(0, u64::wrapping_add)
     }
 }

@@ -45,8 +45,8 @@ pub struct Labels {
     pub protocol: &'static str,
     /// The status code; 0 for TCP.
     pub code: u16,
-    /// The status of a gRPC answer.
-    pub grpc_status: Option<u32>,
+    /// The status of a gRPC answer; -1 for all that gRPC does not know, which are a peer's to choose.
+    pub grpc_status: Option<i8>,
     /// Why it went as it did.
     pub flags: ResponseFlags,
 }
@@ -96,8 +96,8 @@ pub struct SeriesKey {
     pub protocol: &'static str,
     /// The status code; 0 for TCP.
     pub code: u16,
-    /// The status of a gRPC answer.
-    pub grpc_status: Option<u32>,
+    /// The status of a gRPC answer; -1 for all that gRPC does not know, which are a peer's to choose.
+    pub grpc_status: Option<i8>,
     /// Why it went as it did.
     pub flags: ResponseFlags,
 }

@@ -7,6 +7,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use weir_config::budget::Budget;
+
 use super::cluster::ClusterRuntime;
 use super::names::Names;
 use crate::cluster::Cluster;
@@ -19,13 +21,15 @@ pub struct Shared {
     pub worker: usize,
     /// Connections that are open.
     pub connections: OpenConnections,
+    /// How many connections of clients the process may have, where that is limited; one for all workers.
+    pub budget: Option<Arc<Budget>>,
     names: OnceCell<Names>,
 }
 
 impl Shared {
     /// For a worker.
-    pub fn new(worker: usize) -> Rc<Self> {
-        Rc::new(Self { worker, ..Self::default() })
+    pub fn new(worker: usize, budget: Option<Arc<Budget>>) -> Rc<Self> {
+        Rc::new(Self { worker, budget, ..Self::default() })
     }
 }
 

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::LocalOptions;
 use tokio::sync::watch;
+use weir_config::budget::Budget;
 
 use crate::exchange::log::LogWriter;
 use crate::exchange::recorder::Sinks;
@@ -35,6 +36,7 @@ pub fn start(
     world: watch::Receiver<Arc<World>>,
     writer: Arc<LogWriter>,
     registry: Arc<SeriesRegistry>,
+    budget: Option<Arc<Budget>>,
 ) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(format!("worker-{worker}")).spawn(move || {
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
@@ -44,7 +46,7 @@ pub fn start(
                 return;
             }
         };
-        runtime.block_on(Worker::new(worker, writer, registry).run(world));
+        runtime.block_on(Worker::new(Shared::new(worker, budget), writer, registry).run(world));
     })
 }
 
@@ -57,8 +59,8 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(worker: usize, writer: Arc<LogWriter>, registry: Arc<SeriesRegistry>) -> Self {
-        Self { shared: Shared::new(worker), sinks: Rc::new(Sinks::new(writer)), registry, proxies: HashMap::new() }
+    fn new(shared: Rc<Shared>, writer: Arc<LogWriter>, registry: Arc<SeriesRegistry>) -> Self {
+        Self { shared, sinks: Rc::new(Sinks::new(writer)), registry, proxies: HashMap::new() }
     }
 
     async fn run(mut self, mut world: watch::Receiver<Arc<World>>) {

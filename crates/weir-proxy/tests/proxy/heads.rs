@@ -150,3 +150,25 @@ async fn an_instances_head_that_is_in_doubt_is_no_answer() {
         instance.end().await;
     }
 }
+
+#[tokio::test]
+async fn a_client_is_sent_to_the_path_without_escaped_slashes() {
+    let manager = json!({"pathWithEscapedSlashesAction": "UNESCAPE_AND_REDIRECT", "normalizePath": true, "mergeSlashes": true});
+    let routes = routes(json!([{"match": {"prefix": "/"}, "directResponse": {"status": 204}}]));
+    let proxy = Proxy::with_manager(manager, routes, &[]).await;
+    let mut client = proxy.connect().await;
+    for (path, location) in [("/a%2Fb?x=%2F", "/a/b?x=%2F"), ("/a%2F..%2f/c", "/c")] {
+        client.say(&format!("GET {path} HTTP/1.1\r\nhost: h\r\n\r\n")).await;
+        let (status, headers) = client.answer().await;
+        assert_eq!(status, "HTTP/1.1 307 Temporary Redirect");
+        assert!(headers.contains(&format!("location: {location}")), "{headers:?}");
+    }
+    // By the same connection.
+    client.say("GET /a/b HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    assert_eq!(client.answer().await.0, "HTTP/1.1 204 No Content");
+    client.say("POST /a%5cb HTTP/1.1\r\nhost: h\r\ncontent-type: application/grpc\r\ncontent-length: 0\r\n\r\n").await;
+    let (_, headers) = client.answer().await;
+    assert!(headers.contains(&"grpc-status: 13".to_owned()), "{headers:?}");
+    let redirected = "307 - path_normalization_failed";
+    assert_eq!(proxy.stop().await, [redirected, redirected, "204 - direct_response", "200 - path_normalization_failed"]);
+}

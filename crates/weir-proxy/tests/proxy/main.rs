@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod admission;
 mod blame;
 mod bodies;
 mod codec;
@@ -15,6 +16,7 @@ mod heads;
 mod health_checks;
 mod http2;
 mod interim;
+mod labels;
 mod limits;
 mod local_replies;
 mod mirrors;

@@ -5,6 +5,7 @@
 
 mod access_log;
 mod bad_peers;
+mod connections;
 mod fields;
 mod files;
 mod filters;

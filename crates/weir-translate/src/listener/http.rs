@@ -21,6 +21,7 @@ use weir_xds::{Any, Message, Name, cors, fault, router};
 use super::access_log;
 use super::chain::filter;
 use crate::cluster::dynamic_dns;
+use crate::connection_settings;
 use crate::context::Context;
 use crate::route::filters::{CORS, FAULT};
 
@@ -71,6 +72,7 @@ fn manager(context: &Context<'_>, class: Class, stat_prefix: &str, routes: Route
         request_id_extension: Some(request_id()),
         ..Default::default()
     };
+    connection_settings::set_http(&mut manager, &context.connections);
     set_headers(&mut manager, context, class);
     filter("envoy.filters.network.http_connection_manager", &manager)
 }

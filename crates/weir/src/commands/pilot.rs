@@ -9,7 +9,7 @@ use weir_registry::files;
 
 use super::run::options;
 use crate::cli::PilotArgs;
-use crate::mesh::{bind, mesh_config, start_runtime};
+use crate::mesh::{bind, global_connection_limit, mesh_config, start_runtime};
 use crate::print;
 use crate::signals::{Signals, Told};
 
@@ -19,6 +19,10 @@ use crate::signals::{Signals, Told};
 /// If the pilot cannot be started.
 pub(crate) fn run(args: &PilotArgs) -> anyhow::Result<ExitCode> {
     let mesh = mesh_config(args.mesh_config.as_deref())?;
+    if let Some(most) = global_connection_limit(&mesh) {
+        // It is no matter of xDS.
+        tracing::warn!("globalDownstreamConnectionLimit is nothing that a pilot can tell: start each proxy with --max-connections {most}");
+    }
     start_runtime()?.block_on(async {
         let watched = files::watch(&args.dir).with_context(|| format!("the folder {} cannot be read", args.dir.display()))?;
         let listener = bind(args.xds, "xDS", "--xds").await?;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use weir_ads::{Protocol, grpc};
+use weir_config::bootstrap::ConnectionLimits;
 use weir_model::{DEFAULT_DOMAIN, Interception, Proxy, ProxyKind};
 use weir_pilot::{node, standalone};
 use weir_proxy::control::follow::Connect;
@@ -33,6 +34,7 @@ struct Following {
     node: Node,
     server: String,
     protocol: Protocol,
+    limits: ConnectionLimits,
 }
 
 /// Runs until told to end.
@@ -48,12 +50,13 @@ pub(crate) fn run(args: &ProxyArgs) -> anyhow::Result<ExitCode> {
         node::register_in(&mut following.node, group);
     }
     start_runtime()?.block_on(async {
-        let process = Process::start(&args.process, DRAIN)?;
+        let process = Process::start(&args.process, following.limits.process, DRAIN)?;
         let admin = process.serve_admin(nothing_more()).await?;
         let mut options = hosted_options(&following.proxy, connect(&following), following.protocol);
         if let Some(drain_duration) = node::drain_duration(&following.node) {
             options.drain_duration = drain_duration;
         }
+        options.listener_limits = following.limits.listeners;
         options.node = following.node;
         print::say(&format!("weir: {} follows {}; ask http://{admin}/", following.proxy.id, following.server));
         process.plane.host(options);
@@ -88,7 +91,7 @@ fn from_arguments(args: &ProxyArgs) -> anyhow::Result<Following> {
         }
     };
     let protocol = if args.state_of_the_world { Protocol::StateOfTheWorld } else { Protocol::Delta };
-    Ok(Following { node: node::introduce(&proxy), proxy, server: server.clone(), protocol })
+    Ok(Following { node: node::introduce(&proxy), proxy, server: server.clone(), protocol, limits: ConnectionLimits::default() })
 }
 
 fn named(kind: ProxyKind, name: &str, namespace: &str, labels: BTreeMap<String, String>, address: Option<IpAddr>) -> Proxy {
@@ -106,7 +109,7 @@ fn named(kind: ProxyKind, name: &str, namespace: &str, labels: BTreeMap<String, 
     }
 }
 
-/// What an Envoy bootstrap says of the node and the ADS server. Everything else in it is Envoy's own business.
+/// What an Envoy bootstrap says of the node, the ADS server, and limits of connections. Everything else in it is Envoy's own business.
 fn from_bootstrap(path: &Path) -> anyhow::Result<Following> {
     let text = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
     let json: serde_json::Value = serde_saphyr::from_str(&text).with_context(|| format!("{} is neither YAML nor JSON", path.display()))?;
@@ -120,7 +123,8 @@ fn from_bootstrap(path: &Path) -> anyhow::Result<Following> {
     // Whatever the bootstrap was written for.
     node::AGENT.clone_into(&mut node.user_agent_name);
     let proxy = node::recognize(&node).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
-    Ok(Following { proxy, node, server, protocol })
+    let limits = ConnectionLimits::of(&bootstrap).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
+    Ok(Following { proxy, node, server, protocol, limits })
 }
 
 fn server(bootstrap: &Bootstrap, ads: &ApiConfigSource) -> Option<String> {

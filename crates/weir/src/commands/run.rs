@@ -19,7 +19,7 @@ use weir_registry::{Catalog, files};
 
 use super::get;
 use crate::cli::{DEFAULT_XDS, ProcessArgs, RunArgs};
-use crate::mesh::{Hosting, Process, bind, mesh_config, start_runtime};
+use crate::mesh::{Hosting, Process, bind, global_connection_limit, mesh_config, start_runtime};
 use crate::print;
 
 /// Runs until told to end.
@@ -56,7 +56,8 @@ impl Standing<'_> {
         let watched = files::watch(self.dir).with_context(|| format!("the folder {} cannot be read", self.dir.display()))?;
         let defaults = &self.mesh.default_config;
         let drain_duration = defaults.drain_duration.to_std();
-        let process = Process::start(self.process, defaults.termination_drain_duration.to_std())?;
+        let connections = global_connection_limit(&self.mesh);
+        let process = Process::start(self.process, connections, defaults.termination_drain_duration.to_std())?;
         let pilot = Pilot::start(watched.catalog.clone(), options(self.mesh));
         serve_xds(&pilot, self.xds).await?;
         let catalog = pilot.catalog();

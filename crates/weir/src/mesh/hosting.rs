@@ -95,6 +95,7 @@ pub(crate) fn hosted_options(proxy: &Proxy, connect: Connect, protocol: Protocol
         node: node::introduce(proxy),
         identity: Identity { workload },
         drain_duration: DRAIN_DURATION,
+        listener_limits: BTreeMap::new(),
         protocol,
         connect,
     }

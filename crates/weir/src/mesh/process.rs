@@ -17,6 +17,7 @@ use weir_proxy::admin::{self, More};
 use weir_proxy::listener::holder;
 use weir_proxy::{DataPlane, admin::Answer};
 
+use super::descriptors;
 use crate::cli::ProcessArgs;
 use crate::print;
 use crate::signals::{Signals, Told};
@@ -56,6 +57,12 @@ pub(crate) fn mesh_config(path: Option<&Path>) -> anyhow::Result<Arc<MeshConfig>
     Ok(Arc::new(mesh))
 }
 
+/// How many connections of clients a process may have, where a mesh says so.
+pub(crate) fn global_connection_limit(mesh: &MeshConfig) -> Option<u64> {
+    let settings = mesh.default_config.connection_settings.as_ref()?;
+    settings.global_downstream_connection_limit.and_then(|most| u64::try_from(most).ok()).filter(|most| *most > 0)
+}
+
 /// A process with a data plane.
 pub(crate) struct Process {
     pub plane: Arc<DataPlane>,
@@ -65,14 +72,16 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts the workers.
+    /// Starts the workers. `connections` is how many there may be of clients, where the configuration says so.
     ///
     /// # Errors
     /// If the system gives no threads.
-    pub fn start(args: &ProcessArgs, drain: Duration) -> anyhow::Result<Self> {
+    pub fn start(args: &ProcessArgs, connections: Option<u64>, drain: Duration) -> anyhow::Result<Self> {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let workers = args.workers.map_or_else(cores, usize::from);
-        let plane = DataPlane::start(workers).context("the system gives no threads")?;
+        let descriptors = descriptors::raise();
+        let connections = args.max_connections.or(connections).or(descriptors::connections(descriptors));
+        let plane = DataPlane::start(workers, connections).context("the system gives no threads")?;
         if args.allow_exec_probes {
             plane.allow_exec_probes();
         }

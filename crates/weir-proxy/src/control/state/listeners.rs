@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
+use weir_config::budget::Budget;
 use weir_config::http::RouteSource;
 use weir_config::listener::{Chain, Handler, Listener};
 
@@ -17,6 +18,8 @@ use crate::tls::secrets::Secrets;
 pub(super) struct ListenerState {
     pub newest: Prepared,
     pub active: Option<Prepared>,
+    /// How many connections it may have, where that is limited.
+    pub limit: Option<Arc<Budget>>,
     pub stats: Arc<ListenerStats>,
 }
 

@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName};
 use http_body::{Body, Frame, SizeHint};
 use weir_config::head::trailers;
+use weir_routing::grpc::Status;
 
 use crate::exchange::failure::{Failure, FailureKind};
 use crate::exchange::{Ending, Exchange};
@@ -196,7 +197,7 @@ fn note(frame: &Option<Result<Frame<Bytes>, BrokenOff>>, ending: &mut Ending) {
             let length = frame.data_ref().map_or(0, Bytes::len) as u64;
             exchange.bytes_sent.set(exchange.bytes_sent.get() + length);
             if let Some(status) = frame.trailers_ref().and_then(|trailers| trailers.get(&GRPC_STATUS)) {
-                exchange.grpc_status.set(status.to_str().ok().and_then(|status| status.parse().ok()));
+                exchange.grpc_status.set(Status::of_header(status));
             }
         }
         Some(Err(BrokenOff(failure))) => {

@@ -75,8 +75,13 @@ where
 }
 
 /// To whoever begins a request and does not go on (Envoy's words).
-const LATE: Refusal =
-    Refusal { status: StatusCode::REQUEST_TIMEOUT, details: "request_header_timeout", body: "request header timeout", malformed: false };
+const LATE: Refusal = Refusal {
+    status: StatusCode::REQUEST_TIMEOUT,
+    details: "request_header_timeout",
+    body: "request header timeout",
+    malformed: false,
+    location: None,
+};
 
 impl Server {
     /// Answers a request.

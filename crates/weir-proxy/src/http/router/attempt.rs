@@ -78,7 +78,7 @@ fn outcome(cluster: &ClusterRuntime, result: &Result<Reached, Failure>) -> Optio
     match result {
         Err(failure) => failure.outcome(),
         Ok((response, ..)) => cluster.judge(response.status(), response.headers()).or_else(|| {
-            Some(Outcome::Status(match retry::grpc_status(response.headers()) {
+            Some(Outcome::Status(match retry::grpc_code(response.headers()) {
                 None | Some(0) => response.status().as_u16(),
                 Some(4) => 504,
                 Some(14) => 503,

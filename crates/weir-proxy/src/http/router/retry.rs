@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
+use weir_routing::grpc::Status;
 use weir_routing::retry::{RetryOn, RetryPolicy};
 
 use weir_config::head::Head;
@@ -37,8 +38,16 @@ pub(super) struct Retries<'p> {
 }
 
 /// The gRPC status in the head of an answer, which is there if the answer has no body.
-pub(super) fn grpc_status(headers: &HeaderMap) -> Option<u32> {
-    first(headers, &GRPC_STATUS)?.to_str().ok()?.parse().ok()
+pub(super) fn grpc_status(headers: &HeaderMap) -> Option<Status> {
+    first(headers, &GRPC_STATUS).and_then(Status::of_header)
+}
+
+/// The same, where it is a number.
+pub(super) fn grpc_code(headers: &HeaderMap) -> Option<u32> {
+    match grpc_status(headers)? {
+        Status::Code(code) => Some(code),
+        Status::Invalid => None,
+    }
 }
 
 /// The first value of a header that most answers do not have. They have few headers: comparing names costs less than hashing one.
@@ -127,7 +136,7 @@ fn wants_retry(policy: &RetryPolicy, result: &Result<Answer, Failure>) -> bool {
                 return on.has(RetryOn::ENVOY_RATELIMITED);
             }
             let status = answer.response.status().as_u16();
-            let by_grpc = grpc_status(headers).is_some_and(|status| on.has_grpc_status(status));
+            let by_grpc = grpc_code(headers).is_some_and(|status| on.has_grpc_status(status));
             by_grpc
                 || (on.has(RetryOn::SERVER_ERROR) && (500..600).contains(&status))
                 || (on.has(RetryOn::GATEWAY_ERROR) && matches!(status, 502..=504))

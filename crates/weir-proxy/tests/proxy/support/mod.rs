@@ -26,6 +26,13 @@ const DRAIN: std::time::Duration = std::time::Duration::from_secs(10);
 /// For connections whose listener or filter chain is gone.
 pub(crate) const DRAIN_DURATION: std::time::Duration = std::time::Duration::from_millis(500);
 
+/// How many connections there may be.
+#[derive(Default)]
+pub(crate) struct Limits {
+    pub(crate) process: Option<u64>,
+    pub(crate) listener: Option<u64>,
+}
+
 /// One proxy with one HTTP listener, and what it is told.
 pub(crate) struct Proxy {
     plane: Arc<DataPlane>,
@@ -49,26 +56,33 @@ impl Proxy {
     pub(crate) async fn told(told: Told) -> Self {
         let files = tempfile::tempdir().unwrap();
         let resources = mesh::resources(&told, &log_of(&files));
-        Self::host(resources, files).await
+        Self::host(resources, files, Limits::default()).await
     }
 
     /// Starts a proxy whose listener passes bytes on to a cluster.
     pub(crate) async fn of_tcp(tcp: Value, clusters: &[Value]) -> Self {
         let files = tempfile::tempdir().unwrap();
         let resources = mesh::tcp_resources(&tcp, &json!({}), clusters, &log_of(&files));
-        Self::host(resources, files).await
+        Self::host(resources, files, Limits::default()).await
     }
 
     /// The same, with more fields of the listener.
     pub(crate) async fn with_listener(listener: &Value, clusters: &[Value]) -> Self {
         let files = tempfile::tempdir().unwrap();
         let resources = mesh::tcp_resources(&json!({}), listener, clusters, &log_of(&files));
-        Self::host(resources, files).await
+        Self::host(resources, files, Limits::default()).await
     }
 
-    async fn host(resources: ResourceSet, files: TempDir) -> Self {
+    /// The same, with limits of connections.
+    pub(crate) async fn limited(told: Told, limits: Limits) -> Self {
+        let files = tempfile::tempdir().unwrap();
+        let resources = mesh::resources(&told, &log_of(&files));
+        Self::host(resources, files, limits).await
+    }
+
+    async fn host(resources: ResourceSet, files: TempDir, limits: Limits) -> Self {
         let (wanted, watched) = watch::channel(Arc::new(resources));
-        let plane = DataPlane::start(1).unwrap();
+        let plane = DataPlane::start(1, limits.process).unwrap();
         let connect = Arc::new(move || {
             let (client, server) = stream::pair(Protocol::Delta);
             tokio::spawn(mesh::serve(server, watched.clone()));
@@ -77,7 +91,9 @@ impl Proxy {
         });
         let node = Node { id: ID.to_owned(), ..Node::default() };
         let (identity, drain_duration) = (Identity::default(), DRAIN_DURATION);
-        plane.host(ProxyOptions { id: ID.into(), node, identity, drain_duration, protocol: Protocol::Delta, connect });
+        let listener_limits = limits.listener.into_iter().map(|most| ("listener".into(), most)).collect();
+        let protocol = Protocol::Delta;
+        plane.host(ProxyOptions { id: ID.into(), node, identity, drain_duration, listener_limits, protocol, connect });
         let mut status = plane.status(ID).unwrap();
         let listening = in_time("the proxy listens", status.wait_for(|status| status.ready && !status.listeners.is_empty())).await;
         let address = listening.unwrap().listeners[0].2;
@@ -135,6 +151,23 @@ impl Proxy {
         let answer = client.end().await;
         serving.abort();
         answer
+    }
+
+    /// Waits until a statistic of its listener has come to this: a client may see its end before that is counted.
+    pub(crate) async fn counts(&self, name: &str, count: u64) {
+        let comes_to_it = async {
+            while self.listener_statistic(name).await != count {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        in_time(&format!("{name} is {count}"), comes_to_it).await;
+    }
+
+    /// A statistic of its listener.
+    pub(crate) async fn listener_statistic(&self, name: &str) -> u64 {
+        let statistics = self.ask_admin("/stats").await;
+        let line = statistics.lines().find(|line| line.starts_with(&format!("{name}{{")));
+        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_else(|| panic!("there is no {name}: {statistics}"))
     }
 
     /// Ends it, and returns the lines of its access log: status, response flags, details of the response.
