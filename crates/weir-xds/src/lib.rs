@@ -9,6 +9,7 @@
 #[macro_use]
 mod message;
 mod any;
+mod fields;
 pub mod health;
 pub mod json;
 mod json_error;
@@ -16,12 +17,12 @@ mod pool;
 mod redact;
 pub mod resource;
 pub mod schema;
+mod table;
 pub mod values;
 pub mod walk;
 
 pub use any::{Any, AnyError};
 pub use envoy::config::accesslog::v3 as accesslog;
-pub use envoy::config::bootstrap::v3 as bootstrap;
 pub use envoy::config::cluster::v3 as cluster;
 pub use envoy::config::core::v3 as core;
 pub use envoy::config::endpoint::v3 as endpoint;
@@ -44,6 +45,7 @@ pub use envoy::extensions::upstreams::http::v3 as upstream_http;
 pub use envoy::service::discovery::v3 as discovery;
 pub use envoy::r#type::matcher::v3 as matcher;
 pub use envoy::r#type::v3 as types;
+pub use fields::Malformed;
 
 /// Envoy's packages, as generated.
 #[allow(dead_code, missing_docs, unreachable_pub, unused_imports, clippy::all, clippy::pedantic, rustdoc::all)]

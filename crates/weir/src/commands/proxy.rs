@@ -13,15 +13,10 @@ use weir_ads::{Protocol, grpc};
 use weir_model::{DEFAULT_DOMAIN, Interception, Proxy, ProxyKind};
 use weir_pilot::{node, standalone};
 use weir_proxy::control::follow::Connect;
-use weir_xds::bootstrap::Bootstrap;
-use weir_xds::core::api_config_source::ApiType;
-use weir_xds::core::grpc_service::TargetSpecifier;
-use weir_xds::core::{ApiConfigSource, Node};
-use weir_xds::endpoint::lb_endpoint::HostIdentifier;
-use weir_xds::values::host_and_port;
+use weir_xds::core::Node;
 
 use crate::cli::{ProxyArgs, ProxyType};
-use crate::mesh::{Process, hosted_options, nothing_more, start_runtime};
+use crate::mesh::{Bootstrap, Process, hosted_options, nothing_more, start_runtime};
 use crate::print;
 
 /// So long what is under way may take when the proxy is told to end; Istio's default.
@@ -106,31 +101,17 @@ fn named(kind: ProxyKind, name: &str, namespace: &str, labels: BTreeMap<String, 
     }
 }
 
-/// What an Envoy bootstrap says of the node and the ADS server. Everything else in it is Envoy's own business.
+/// As an Envoy bootstrap says.
 fn from_bootstrap(path: &Path) -> anyhow::Result<Following> {
     let text = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
-    let json: serde_json::Value = serde_saphyr::from_str(&text).with_context(|| format!("{} is neither YAML nor JSON", path.display()))?;
-    let bootstrap: Bootstrap = weir_xds::json::from_value(json).with_context(|| format!("{} is no Envoy bootstrap", path.display()))?;
-    let mut node = bootstrap.node.clone().with_context(|| format!("{} names no node", path.display()))?;
-    let ads = bootstrap.dynamic_resources.as_ref().and_then(|resources| resources.ads_config.as_ref());
-    let ads = ads.with_context(|| format!("{} has no dynamic_resources.ads_config", path.display()))?;
-    let server =
-        server(&bootstrap, ads).with_context(|| format!("{}: ads_config names no static cluster with an address", path.display()))?;
-    let protocol = if ads.api_type() == ApiType::DeltaGrpc { Protocol::Delta } else { Protocol::StateOfTheWorld };
+    let read = Bootstrap::read(&text).with_context(|| path.display().to_string())?;
+    for field in &read.untold {
+        print::say(&format!("weir: {}: the server is not told of node.{field}", path.display()));
+    }
+    let protocol = if read.is_delta { Protocol::Delta } else { Protocol::StateOfTheWorld };
+    let mut node = read.node;
     // Whatever the bootstrap was written for.
     node::AGENT.clone_into(&mut node.user_agent_name);
     let proxy = node::recognize(&node).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
-    Ok(Following { proxy, node, server, protocol })
-}
-
-fn server(bootstrap: &Bootstrap, ads: &ApiConfigSource) -> Option<String> {
-    let name = ads.grpc_services.iter().find_map(|service| match service.target_specifier.as_ref()? {
-        TargetSpecifier::EnvoyGrpc(envoy) => Some(&envoy.cluster_name),
-        TargetSpecifier::GoogleGrpc(_) => None,
-    })?;
-    let cluster = bootstrap.static_resources.as_ref()?.clusters.iter().find(|cluster| cluster.name == *name)?;
-    let endpoint = cluster.load_assignment.as_ref()?.endpoints.first()?.lb_endpoints.first()?;
-    let Some(HostIdentifier::Endpoint(host)) = &endpoint.host_identifier else { return None };
-    let (host, port) = host_and_port(host.address.as_ref()?)?;
-    Some(format!("{host}:{port}"))
+    Ok(Following { proxy, node, server: read.server, protocol })
 }

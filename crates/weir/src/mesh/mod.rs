@@ -2,10 +2,12 @@
 
 mod addresses;
 mod ask;
+mod bootstrap;
 mod hosting;
 mod process;
 
 pub(crate) use addresses::is_local;
 pub(crate) use ask::ask;
+pub(crate) use bootstrap::Bootstrap;
 pub(crate) use hosting::{Hosting, hosted_options};
 pub(crate) use process::{Process, bind, mesh_config, nothing_more, start_runtime};
