@@ -1,6 +1,7 @@
 //! What is measured: each case once as Istio's configuration, for Weir and Envoy, and once as HAProxy's.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use crate::peers::nginx::Upstreams;
 
@@ -44,6 +45,16 @@ impl Case {
     /// Istio's resources, for a gateway at the port.
     pub fn istio(&self, port: u16) -> String {
         self.istio.replace(PORT, &port.to_string())
+    }
+
+    /// The same, with a server of the gateway at another port that speaks TLS. HAProxy has none.
+    #[must_use]
+    pub fn with_tls(mut self, port: u16, certificate: &Path, key: &Path) -> Self {
+        let (certificate, key) = (certificate.display(), key.display());
+        let tls = format!("{{mode: SIMPLE, serverCertificate: {certificate}, privateKey: {key}}}");
+        let server = format!("  - {{port: {{number: {port}, name: https, protocol: HTTPS}}, hosts: ['*'], tls: {tls}}}\n");
+        self.istio = self.istio.replacen(GATEWAY, &format!("{GATEWAY}{server}"), 1);
+        self
     }
 
     /// HAProxy's file, for a frontend at the port.

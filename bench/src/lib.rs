@@ -5,6 +5,6 @@
 pub mod cases;
 pub mod load;
 pub mod peers;
-mod ports;
+pub mod ports;
 pub mod process;
 pub mod table;

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, TcpListener};
 ///
 /// # Errors
 /// If the system has none left.
-pub(crate) fn free<const N: usize>() -> anyhow::Result<[u16; N]> {
+pub fn free<const N: usize>() -> anyhow::Result<[u16; N]> {
     let mut held = vec![];
     let mut ports = [0; N];
     for port in &mut ports {

@@ -120,10 +120,11 @@ impl Drop for Process {
 }
 
 /// Between two looks at something that does not say when it is ready.
-const PAUSE: Duration = Duration::from_millis(20);
+pub const PAUSE: Duration = Duration::from_millis(20);
 
+/// Lets a moment pass.
 #[expect(clippy::disallowed_methods, reason = "a process of another make says nothing when it is ready: it must be asked again and again")]
-pub(crate) fn pause() {
+pub fn pause() {
     std::thread::sleep(PAUSE);
 }
 

@@ -12,6 +12,8 @@ use prost_types::FileDescriptorSet;
 
 #[path = "build/prune.rs"]
 mod prune;
+#[path = "build/table.rs"]
+mod table;
 
 /// The roots of the API that we speak: their messages, and those that these hold, become Rust types.
 const ROOTS: &[&str] = &[
@@ -54,6 +56,7 @@ const ROOTS: &[&str] = &[
     "envoy/extensions/retry/host/previous_hosts/v3/previous_hosts.proto",
     "envoy/extensions/retry/priority/previous_priorities/v3/previous_priorities_config.proto",
     "envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer.proto",
+    "envoy/extensions/transport_sockets/tls/v3/secret.proto",
     "envoy/extensions/transport_sockets/tls/v3/tls.proto",
     "envoy/extensions/upstreams/http/v3/http_protocol_options.proto",
     "envoy/service/discovery/v3/ads.proto",
@@ -97,6 +100,7 @@ fn main() -> Result<(), Error> {
     fs::write(out.join("descriptors.bin"), &descriptors)?;
 
     let mut generated = FileDescriptorSet::decode(descriptors.as_slice())?;
+    fs::write(out.join("table.rs"), table::write(&generated)?)?;
     prune::prune(&mut generated, ROOTS);
     prost_build::Config::new()
         .enable_type_names()

@@ -12,6 +12,8 @@ use crate::{load, ports};
 /// The ports of v1, v2 and v3: one process serves them all.
 pub type Upstreams = [u16; 3];
 
+/// The body of an answer.
+pub const BODY: &str = "ok";
 /// Where an answer has a body of 128 bytes; elsewhere it is as short as can be.
 pub const LONGER_PATH: &str = "/longer";
 const LONGER: usize = 128;
@@ -66,7 +68,7 @@ http {{
   scgi_temp_path {work}/scgi;
   server {{
 {listen}    default_type text/plain;
-    location / {{ return 200 \"ok\"; }}
+    location / {{ return 200 \"{BODY}\"; }}
     location = {LONGER_PATH} {{ return 200 \"{longer}\"; }}
   }}
 }}

@@ -51,7 +51,7 @@ impl Any {
 
     /// The full name of the type that it holds, without the domain in front.
     pub fn type_name(&self) -> &str {
-        self.type_url.rsplit('/').next().unwrap_or_default()
+        type_name(&self.type_url)
     }
 
     /// Unpacks an `M`.
@@ -64,6 +64,11 @@ impl Any {
         }
         <M as Message>::decode(self.value.clone()).map_err(|source| AnyError::Malformed { type_url: self.type_url.clone(), source })
     }
+}
+
+/// The full name of a type, without the domain in front.
+pub(crate) fn type_name(url: &str) -> &str {
+    url.rsplit('/').next().unwrap_or_default()
 }
 
 /// So that generated code may name it as it names its own messages.

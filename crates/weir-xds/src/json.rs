@@ -40,6 +40,12 @@ pub fn any_to_value(any: &crate::Any, names: Names) -> Result<Value, JsonError> 
     Ok(Value::Object(object))
 }
 
+/// Gives back the megabytes that this module keeps to be quick. It is for a process that writes JSON seldom, when it has done so;
+/// the next call takes some milliseconds longer.
+pub fn give_back_memory() {
+    pool::forget();
+}
+
 fn bytes_to_value(name: &str, bytes: Bytes, names: Names) -> Result<Value, JsonError> {
     let mut message = pool::decode(name, bytes)?;
     redact::redact(&mut message)?;
@@ -56,7 +62,7 @@ pub fn from_value<M: Message>(value: Value) -> Result<M, JsonError> {
     let options = DeserializeOptions::new().deny_unknown_fields(true);
     let message = DynamicMessage::deserialize_with_options(pool::descriptor(&name)?, value, &options)
         .map_err(|error| JsonError::Value(name.clone(), error))?;
-    <M as Message>::decode(prost::Message::encode_to_vec(&message).into()).map_err(|error| JsonError::Malformed(name, error))
+    <M as Message>::decode(prost::Message::encode_to_vec(&message).into()).map_err(|error| JsonError::Malformed(name, error.into()))
 }
 
 #[cfg(test)]
@@ -75,6 +81,14 @@ mod tests {
         assert_eq!(from_value::<Filter>(json).expect("the same"), filter);
         let json = to_value(&filter, Names::Camel).expect("known types");
         assert_eq!(json["typedConfig"]["statPrefix"], "x");
+    }
+
+    #[test]
+    fn the_forms_are_the_same_after_memory_was_given_back() {
+        let manager = HttpConnectionManager { stat_prefix: "x".into(), ..Default::default() };
+        let before = to_value(&manager, Names::Proto).expect("known types");
+        give_back_memory();
+        assert_eq!(to_value(&manager, Names::Proto).expect("known types"), before);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Why a message cannot be looked into.
 
+use crate::fields::Malformed;
+
 /// Why a message has no JSON form, or a JSON value is no message.
 #[derive(Debug, thiserror::Error)]
 pub enum JsonError {
@@ -8,7 +10,7 @@ pub enum JsonError {
     UnknownType(String),
     /// The bytes are not of the type that they claim to be.
     #[error("malformed {0}: {1}")]
-    Malformed(String, prost::DecodeError),
+    Malformed(String, Malformed),
     /// The value has a field that the type has not, or one of another type.
     #[error("{0}: {1}")]
     Value(String, serde_json::Error),

@@ -9,6 +9,7 @@
 #[macro_use]
 mod message;
 mod any;
+mod fields;
 pub mod health;
 pub mod json;
 mod json_error;
@@ -16,6 +17,7 @@ mod pool;
 mod redact;
 pub mod resource;
 pub mod schema;
+mod table;
 pub mod values;
 pub mod walk;
 
@@ -46,6 +48,7 @@ pub use envoy::extensions::upstreams::http::v3 as upstream_http;
 pub use envoy::service::discovery::v3 as discovery;
 pub use envoy::r#type::matcher::v3 as matcher;
 pub use envoy::r#type::v3 as types;
+pub use fields::Malformed;
 
 /// Envoy's packages, as generated.
 #[allow(dead_code, missing_docs, unreachable_pub, unused_imports, clippy::all, clippy::pedantic, rustdoc::all)]

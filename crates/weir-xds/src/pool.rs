@@ -1,7 +1,7 @@
 //! The descriptors of all messages that are known, and what they say of fields.
 
 use std::collections::HashSet;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor, MessageDescriptor};
@@ -16,13 +16,21 @@ pub(crate) const ANY: &str = "google.protobuf.Any";
 /// over all of them.
 pub(crate) const PACKING_LIMIT: usize = 32;
 
-fn pool() -> &'static DescriptorPool {
-    static POOL: OnceLock<DescriptorPool> = OnceLock::new();
-    POOL.get_or_init(|| {
+/// Decoded when they are first asked for. They take megabytes: who asks seldom forgets them afterwards.
+static POOL: Mutex<Option<DescriptorPool>> = Mutex::new(None);
+
+fn pool() -> DescriptorPool {
+    let decoded = || {
         let descriptors: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
         // The bytes were made by this crate's own build: an empty pool can only mean a broken build.
         DescriptorPool::decode(descriptors).unwrap_or_default()
-    })
+    };
+    POOL.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(decoded).clone()
+}
+
+/// Gives back the memory of the descriptors. Whoever needs them next waits some milliseconds until they are decoded again.
+pub(crate) fn forget() {
+    POOL.lock().unwrap_or_else(PoisonError::into_inner).take();
 }
 
 /// The descriptor of a message's type.
@@ -32,7 +40,7 @@ pub(crate) fn descriptor(name: &str) -> Result<MessageDescriptor, JsonError> {
 
 /// The message of a type that is known by name only.
 pub(crate) fn decode(name: &str, bytes: Bytes) -> Result<DynamicMessage, JsonError> {
-    DynamicMessage::decode(descriptor(name)?, bytes).map_err(|error| JsonError::Malformed(name.to_owned(), error))
+    DynamicMessage::decode(descriptor(name)?, bytes).map_err(|error| JsonError::Malformed(name.to_owned(), error.into()))
 }
 
 /// A message of the type [`ANY`].
@@ -40,11 +48,6 @@ pub(crate) fn packed(message: &DynamicMessage) -> Any {
     let type_url = message.get_field_by_number(1).and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default();
     let value = message.get_field_by_number(2).and_then(|value| value.as_bytes().cloned()).unwrap_or_default();
     Any { type_url, value }
-}
-
-/// Whether a message is a mere value (a duration, a wrapped number, a struct) in a message of its own.
-pub(crate) fn is_value(message: &MessageDescriptor) -> bool {
-    message.package_name() == "google.protobuf" && message.full_name() != ANY
 }
 
 /// Whether a field holds a secret, by the option `udpa.annotations.sensitive`.
@@ -55,9 +58,9 @@ pub(crate) fn is_sensitive(field: &FieldDescriptor) -> bool {
 
 /// Options are kept encoded, so they are read once.
 fn sensitive_fields() -> HashSet<String> {
-    let Some(option) = pool().get_extension_by_name("udpa.annotations.sensitive") else { return HashSet::new() };
-    pool()
-        .all_messages()
+    let pool = pool();
+    let Some(option) = pool.get_extension_by_name("udpa.annotations.sensitive") else { return HashSet::new() };
+    pool.all_messages()
         .flat_map(|message| message.fields().collect::<Vec<_>>())
         .filter(|field| field.options().get_extension(&option).as_bool() == Some(true))
         .map(|field| field.full_name().to_owned())

@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-use prost_reflect::{DynamicMessage, MapKey, ReflectMessage, Value};
-
 use crate::Any;
+use crate::any::type_name;
+use crate::fields::{Fields, Key, Value};
 use crate::json_error::JsonError;
-use crate::pool;
+use crate::pool::{ANY, PACKING_LIMIT};
+use crate::table::Message;
 
 /// Where a field stands, as in `filter_chains[0].filters[0].typed_config.route_config`. It lies on the stack of the walk and costs
 /// nothing until it is written.
@@ -21,7 +22,7 @@ enum Step<'p> {
     Root,
     Field(&'p str),
     Index(usize),
-    Key(&'p MapKey),
+    Key(&'p Key<'p>),
 }
 
 impl<'p> Path<'p> {
@@ -42,12 +43,10 @@ impl fmt::Display for Path<'_> {
             Step::Field(name) if self.above.is_some_and(|above| !matches!(above.step, Step::Root)) => write!(f, ".{name}"),
             Step::Field(name) => f.write_str(name),
             Step::Index(index) => write!(f, "[{index}]"),
-            Step::Key(MapKey::String(key)) => write!(f, "[{key:?}]"),
-            Step::Key(MapKey::Bool(key)) => write!(f, "[{key}]"),
-            Step::Key(MapKey::I32(key)) => write!(f, "[{key}]"),
-            Step::Key(MapKey::I64(key)) => write!(f, "[{key}]"),
-            Step::Key(MapKey::U32(key)) => write!(f, "[{key}]"),
-            Step::Key(MapKey::U64(key)) => write!(f, "[{key}]"),
+            Step::Key(Key::Text(key)) => write!(f, "[{key:?}]"),
+            Step::Key(Key::Bool(key)) => write!(f, "[{key}]"),
+            Step::Key(Key::Signed(key)) => write!(f, "[{key}]"),
+            Step::Key(Key::Unsigned(key)) => write!(f, "[{key}]"),
         }
     }
 }
@@ -61,7 +60,7 @@ pub struct SetField<'m> {
     pub name: &'m str,
     /// Where it stands in the message that the walk began with.
     pub path: &'m Path<'m>,
-    value: &'m Value,
+    value: &'m Value<'m>,
 }
 
 impl SetField<'_> {
@@ -69,36 +68,39 @@ impl SetField<'_> {
     pub fn is_no_limit(&self) -> bool {
         let number = match self.value {
             // A wrapped number is a message with one field.
-            Value::Message(wrapped) => wrapped.fields().next().and_then(|(_, value)| value.as_u32()),
-            value => value.as_u32(),
+            Value::Message(wrapped) => wrapped.iter().next().map(|(_, value)| value),
+            value => Some(value),
         };
-        number == Some(u32::MAX)
+        matches!(number, Some(Value::Uint32(u32::MAX)))
     }
 
     /// Whether it says no: a truth value that is false, wrapped or not.
     pub fn is_false(&self) -> bool {
         match self.value {
-            Value::Message(wrapped) => wrapped.descriptor().full_name() == "google.protobuf.BoolValue" && wrapped.fields().next().is_none(),
-            value => value.as_bool() == Some(false),
+            Value::Message(wrapped) => wrapped.of.name() == "google.protobuf.BoolValue" && wrapped.iter().next().is_none(),
+            value => matches!(value, Value::Bool(false)),
         }
     }
 
     /// Whether it is nothing: a number or a duration of zero, wrapped or not, or [`Self::is_false`].
     pub fn is_zero(&self) -> bool {
         match self.value {
-            Value::Message(value) => pool::is_value(&value.descriptor()) && value.fields().next().is_none(),
-            value => self.is_false() || value.as_f64() == Some(0.0) || value.as_u32() == Some(0) || value.as_u64() == Some(0),
+            Value::Message(value) => is_value(value.of) && value.iter().next().is_none(),
+            Value::Uint32(0) | Value::Uint64(0) => true,
+            Value::Double(value) => *value == 0.0,
+            _ => self.is_false(),
         }
     }
 
     /// The texts of a list of texts.
     pub fn texts(&self) -> Vec<&str> {
-        self.value.as_list().unwrap_or_default().iter().filter_map(Value::as_str).collect()
+        let Value::List(values) = self.value else { return vec![] };
+        values.iter().filter_map(Value::as_text).collect()
     }
 
     /// Whether it holds a message in which this field is not set.
     pub fn lacks(&self, name: &str) -> bool {
-        self.value.as_message().is_some_and(|message| !message.has_field_by_name(name))
+        matches!(self.value, Value::Message(message) if !message.iter().any(|(field, _)| field.name() == name))
     }
 }
 
@@ -151,29 +153,38 @@ impl<F: FnMut(&SetField<'_>)> Visitor for F {
 /// # Errors
 /// If the message itself is of an unknown type, or malformed.
 pub fn visit(any: &Any, visitor: &mut impl Visitor) -> Result<(), JsonError> {
-    let message = pool::decode(any.type_name(), any.value.clone())?;
+    let message = decode(any.type_name(), &any.value)?;
     visit_message(&message, &Path::ROOT, 0, visitor);
     Ok(())
 }
 
-fn visit_message(message: &DynamicMessage, at: &Path<'_>, packed: usize, visitor: &mut impl Visitor) {
-    let descriptor = message.descriptor();
-    if descriptor.full_name() == pool::ANY {
-        return visit_packed(&pool::packed(message), at, packed, visitor);
+fn decode<'m>(name: &str, bytes: &'m [u8]) -> Result<Fields<'m>, JsonError> {
+    let of = Message::named(name).ok_or_else(|| JsonError::UnknownType(name.to_owned()))?;
+    Fields::decode(of, bytes).map_err(|error| JsonError::Malformed(name.to_owned(), error))
+}
+
+/// Whether a message is a mere value (a duration, a wrapped number, a struct) in a message of its own.
+fn is_value(message: &Message) -> bool {
+    message.name().starts_with("google.protobuf.") && message.name() != ANY
+}
+
+fn visit_message(message: &Fields<'_>, at: &Path<'_>, packed: usize, visitor: &mut impl Visitor) {
+    if message.of.name() == ANY {
+        return visit_packed(message, at, packed, visitor);
     }
-    if pool::is_value(&descriptor) {
+    if is_value(message.of) {
         return;
     }
-    for (field, value) in message.fields() {
+    for (field, value) in message.iter() {
         let path = at.then(Step::Field(field.name()));
-        let set = SetField { message: descriptor.full_name(), name: field.name(), path: &path, value };
+        let set = SetField { message: message.of.name(), name: field.name(), path: &path, value };
         if visitor.field(&set) == Below::Visit {
             visit_value(value, &path, packed, visitor);
         }
     }
 }
 
-fn visit_value(value: &Value, at: &Path<'_>, packed: usize, visitor: &mut impl Visitor) {
+fn visit_value(value: &Value<'_>, at: &Path<'_>, packed: usize, visitor: &mut impl Visitor) {
     match value {
         Value::Message(message) => visit_message(message, at, packed, visitor),
         Value::List(values) => {
@@ -190,10 +201,10 @@ fn visit_value(value: &Value, at: &Path<'_>, packed: usize, visitor: &mut impl V
     }
 }
 
-fn visit_packed(any: &Any, at: &Path<'_>, packed: usize, visitor: &mut impl Visitor) {
-    let name = any.type_name();
-    let message =
-        if packed == pool::PACKING_LIMIT { Err(JsonError::TooDeep(name.to_owned())) } else { pool::decode(name, any.value.clone()) };
+fn visit_packed(any: &Fields<'_>, at: &Path<'_>, packed: usize, visitor: &mut impl Visitor) {
+    let name = type_name(any.get(1).and_then(Value::as_text).unwrap_or_default());
+    let bytes = if let Some(Value::Bytes(bytes)) = any.get(2) { bytes } else { &[][..] };
+    let message = if packed == PACKING_LIMIT { Err(JsonError::TooDeep(name.to_owned())) } else { decode(name, bytes) };
     match message {
         Ok(message) => match visitor.packed(name, at) {
             Below::Visit => visit_message(&message, at, packed + 1, visitor),
@@ -202,6 +213,9 @@ fn visit_packed(any: &Any, at: &Path<'_>, packed: usize, visitor: &mut impl Visi
         Err(error) => visitor.unreadable(&Unreadable { message: name, path: at, error }),
     }
 }
+
+#[cfg(test)]
+mod oracle;
 
 #[cfg(test)]
 mod tests {

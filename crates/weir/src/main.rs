@@ -12,7 +12,8 @@ use clap::Parser;
 
 use cli::{Cli, Command};
 
-// Many small pieces of memory come and go with each request, on several threads.
+// Many small pieces of memory come and go with each request, on several threads. It asks for no huge pages: by 2 MiB at a time, an
+// idle proxy held twenty for what takes two.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use weir_xds::Any;
-use weir_xds::json::{Names, any_to_value};
+use weir_xds::json::{Names, any_to_value, give_back_memory};
 use weir_xds::resource::ResourceType;
 
 use crate::DataPlane;
@@ -13,10 +13,13 @@ use crate::control::follow::Status;
 /// The dump of one proxy, or of several by their ids.
 pub fn config_dump(plane: &DataPlane, ids: &[Arc<str>], include_eds: bool) -> Value {
     let one = |id: &Arc<str>| plane.status(id).map(|status| of_proxy(&status.borrow(), include_eds)).unwrap_or_default();
-    match ids {
+    let dump = match ids {
         [id] => one(id),
         ids => json!({ "proxies": ids.iter().map(|id| (id.to_string(), one(id))).collect::<Map<_, _>>() }),
-    }
+    };
+    // Nothing else in a proxy writes resources as JSON.
+    give_back_memory();
+    dump
 }
 
 fn of_proxy(status: &Status, include_eds: bool) -> Value {

@@ -14,15 +14,10 @@ use weir_config::bootstrap::ConnectionLimits;
 use weir_model::{DEFAULT_DOMAIN, Interception, Proxy, ProxyKind};
 use weir_pilot::{node, standalone};
 use weir_proxy::control::follow::Connect;
-use weir_xds::bootstrap::Bootstrap;
-use weir_xds::core::api_config_source::ApiType;
-use weir_xds::core::grpc_service::TargetSpecifier;
-use weir_xds::core::{ApiConfigSource, Node};
-use weir_xds::endpoint::lb_endpoint::HostIdentifier;
-use weir_xds::values::host_and_port;
+use weir_xds::core::Node;
 
 use crate::cli::{ProxyArgs, ProxyType};
-use crate::mesh::{Process, hosted_options, nothing_more, start_runtime};
+use crate::mesh::{Bootstrap, Process, hosted_options, nothing_more, start_runtime};
 use crate::print;
 
 /// So long what is under way may take when the proxy is told to end; Istio's default.
@@ -49,6 +44,7 @@ pub(crate) fn run(args: &ProxyArgs) -> anyhow::Result<ExitCode> {
     if let Some(group) = &args.workload_group {
         node::register_in(&mut following.node, group);
     }
+    small_pages();
     start_runtime()?.block_on(async {
         let process = Process::start(&args.process, following.limits.process, DRAIN)?;
         let admin = process.serve_admin(nothing_more()).await?;
@@ -63,6 +59,16 @@ pub(crate) fn run(args: &ProxyArgs) -> anyhow::Result<ExitCode> {
         process.until_told(std::future::pending()).await
     })
 }
+
+/// Where the system gives huge pages to all who do not refuse them, it would hold tens of megabytes for a proxy that uses few.
+#[cfg(target_os = "linux")]
+fn small_pages() {
+    // Where it cannot be had, the proxy is as good, and larger.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn small_pages() {}
 
 fn connect(following: &Following) -> Connect {
     let (server, protocol) = (following.server.clone(), following.protocol);
@@ -112,29 +118,22 @@ fn named(kind: ProxyKind, name: &str, namespace: &str, labels: BTreeMap<String, 
 /// What an Envoy bootstrap says of the node, the ADS server, and limits of connections. Everything else in it is Envoy's own business.
 fn from_bootstrap(path: &Path) -> anyhow::Result<Following> {
     let text = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
-    let json: serde_json::Value = serde_saphyr::from_str(&text).with_context(|| format!("{} is neither YAML nor JSON", path.display()))?;
-    let bootstrap: Bootstrap = weir_xds::json::from_value(json).with_context(|| format!("{} is no Envoy bootstrap", path.display()))?;
-    let mut node = bootstrap.node.clone().with_context(|| format!("{} names no node", path.display()))?;
-    let ads = bootstrap.dynamic_resources.as_ref().and_then(|resources| resources.ads_config.as_ref());
-    let ads = ads.with_context(|| format!("{} has no dynamic_resources.ads_config", path.display()))?;
-    let server =
-        server(&bootstrap, ads).with_context(|| format!("{}: ads_config names no static cluster with an address", path.display()))?;
-    let protocol = if ads.api_type() == ApiType::DeltaGrpc { Protocol::Delta } else { Protocol::StateOfTheWorld };
+    let read = Bootstrap::read(&text).with_context(|| path.display().to_string())?;
+    for field in &read.untold {
+        print::say(&format!("weir: {}: the server is not told of node.{field}", path.display()));
+    }
+    let protocol = if read.is_delta { Protocol::Delta } else { Protocol::StateOfTheWorld };
+    let mut node = read.node;
     // Whatever the bootstrap was written for.
     node::AGENT.clone_into(&mut node.user_agent_name);
     let proxy = node::recognize(&node).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
-    let limits = ConnectionLimits::of(&bootstrap).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
-    Ok(Following { proxy, node, server, protocol, limits })
+    let limits = connection_limits(read.bounds).with_context(|| path.display().to_string())?;
+    Ok(Following { proxy, node, server: read.server, protocol, limits })
 }
 
-fn server(bootstrap: &Bootstrap, ads: &ApiConfigSource) -> Option<String> {
-    let name = ads.grpc_services.iter().find_map(|service| match service.target_specifier.as_ref()? {
-        TargetSpecifier::EnvoyGrpc(envoy) => Some(&envoy.cluster_name),
-        TargetSpecifier::GoogleGrpc(_) => None,
-    })?;
-    let cluster = bootstrap.static_resources.as_ref()?.clusters.iter().find(|cluster| cluster.name == *name)?;
-    let endpoint = cluster.load_assignment.as_ref()?.endpoints.first()?.lb_endpoints.first()?;
-    let Some(HostIdentifier::Endpoint(host)) = &endpoint.host_identifier else { return None };
-    let (host, port) = host_and_port(host.address.as_ref()?)?;
-    Some(format!("{host}:{port}"))
+/// What the overload manager and the runtime of a bootstrap say of limits of connections.
+fn connection_limits(bounds: Option<serde_json::Value>) -> anyhow::Result<ConnectionLimits> {
+    let Some(bounds) = bounds else { return Ok(ConnectionLimits::default()) };
+    let bootstrap = weir_xds::json::from_value(bounds).context("no Envoy bootstrap")?;
+    ConnectionLimits::of(&bootstrap).map_err(|error| anyhow::anyhow!("{error}"))
 }

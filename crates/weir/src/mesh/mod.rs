@@ -2,11 +2,13 @@
 
 mod addresses;
 mod ask;
+mod bootstrap;
 mod descriptors;
 mod hosting;
 mod process;
 
 pub(crate) use addresses::is_local;
 pub(crate) use ask::ask;
+pub(crate) use bootstrap::Bootstrap;
 pub(crate) use hosting::{Hosting, hosted_options};
 pub(crate) use process::{Process, bind, global_connection_limit, mesh_config, nothing_more, start_runtime};
