@@ -54,7 +54,7 @@ fn latency(report: &Report) -> Chart {
     };
     Chart {
         title: format!("Time to the answer at {} requests/s", latencies.rate),
-        note: "half of what Envoy can do; shorter is better".to_owned(),
+        note: "in an open loop; shorter is better".to_owned(),
         groups: vec![group("p50", |round| round.load.p50), group("p99", |round| round.load.p99), group("p99.9", |round| round.load.p999)],
         longest: None,
     }

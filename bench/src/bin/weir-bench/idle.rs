@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::process::{Resource, getrlimit};
 use weir_bench::cases::{Case, Certificate, Protocol};
 use weir_bench::peers::Peer;
 
@@ -13,6 +14,8 @@ use self::client::Client;
 use crate::running::{Bench, left_out};
 use crate::usage::resident;
 
+/// What is measured.
+pub(crate) const PROTOCOLS: [Protocol; 3] = [Protocol::Http1, Protocol::Http2, Protocol::Tls];
 /// These come first, so that what grows once, at the first ones, is not counted.
 const FIRST: u32 = 1_000;
 /// Before memory is looked at.
@@ -39,41 +42,52 @@ pub(crate) struct IdleConnections {
     pub peers: Vec<Idle>,
 }
 
-/// All three protocols, as many connections as the descriptors allow.
-///
-/// # Errors
-/// If no certificate can be made.
-pub(crate) fn measure(bench: &Bench, wanted: u32) -> anyhow::Result<Vec<IdleConnections>> {
-    let certificate = certificate(bench.work.path())?;
-    let client = Client::new(&certificate)?;
-    let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX).saturating_sub(SPARE);
-    let count = wanted.min(u32::try_from(most).unwrap_or(u32::MAX)).max(FIRST + 1);
-    if count < wanted {
-        eprintln!("!!! ONLY {count} IDLE CONNECTIONS: there are no more descriptors (ulimit -n)");
-    }
-    let mut all = vec![];
-    for protocol in [Protocol::Http1, Protocol::Http2, Protocol::Tls] {
-        let case = Case::idle(bench.origin.ports, protocol, &certificate);
-        // The relay opens a second connection for each: there are no descriptors for that, and it has no state to speak of.
-        let peers = bench.peers.iter().filter(|peer| !matches!(peer, Peer::Relay));
-        let measured = peers.map(|peer| one(bench, &case, peer, &client, count).inspect_err(|error| left_out(&case, peer.name(), error)));
-        let peers = measured.flatten().collect();
-        all.push(IdleConnections { title: case.title, count, peers });
-    }
-    Ok(all)
+/// What all protocols are measured with.
+pub(crate) struct Meter<'a> {
+    bench: &'a Bench,
+    certificate: Certificate,
+    client: Client,
+    count: u32,
 }
 
-fn one(bench: &Bench, case: &Case, peer: &Peer, client: &Client, count: u32) -> anyhow::Result<Idle> {
-    let running = bench.start(case, peer)?;
-    let (id, port) = (running.process.id(), running.setting.port);
-    let mut held = vec![];
-    let mut memory_with = |more: u32| {
-        held.extend(client.open(case, port, more)?);
-        client.wait(SETTLE);
-        resident(id)
-    };
-    let [at_first, few, many] = [memory_with(1)?, memory_with(FIRST - 1)?, memory_with(count - FIRST)?];
-    Ok(Idle { peer: peer.name(), at_first: at_first / 1024.0, each: (many - few) / f64::from(count - FIRST) })
+impl<'a> Meter<'a> {
+    /// For so many connections, or as many as the descriptors allow.
+    ///
+    /// # Errors
+    /// If no certificate can be made.
+    pub fn new(bench: &'a Bench, wanted: u32) -> anyhow::Result<Self> {
+        let certificate = certificate(bench.work.path())?;
+        let client = Client::new(&certificate)?;
+        let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX).saturating_sub(SPARE);
+        let count = wanted.min(u32::try_from(most).unwrap_or(u32::MAX)).max(FIRST + 1);
+        if count < wanted {
+            eprintln!("!!! ONLY {count} IDLE CONNECTIONS: there are no more descriptors (ulimit -n)");
+        }
+        Ok(Self { bench, certificate, client, count })
+    }
+
+    /// All peers, one after the other. One that fails is said loudly and left out.
+    pub fn measure(&self, protocol: Protocol) -> IdleConnections {
+        let case = Case::idle(self.bench.origin.ports, protocol, &self.certificate);
+        // The relay opens a second connection for each: there are no descriptors for that, and it has no state to speak of.
+        let peers = self.bench.peers.iter().filter(|peer| !matches!(peer, Peer::Relay));
+        let measured = peers.map(|peer| self.one(&case, peer).inspect_err(|error| left_out(&case, peer.name(), error)));
+        let peers = measured.flatten().collect();
+        IdleConnections { title: case.title, count: self.count, peers }
+    }
+
+    fn one(&self, case: &Case, peer: &Peer) -> anyhow::Result<Idle> {
+        let running = self.bench.start(case, peer)?;
+        let (id, port) = (running.process.id(), running.setting.port);
+        let mut held = vec![];
+        let mut memory_with = |more: u32| {
+            held.extend(self.client.open(case, port, more)?);
+            self.client.wait(SETTLE);
+            resident(id)
+        };
+        let [at_first, few, many] = [memory_with(1)?, memory_with(FIRST - 1)?, memory_with(self.count - FIRST)?];
+        Ok(Idle { peer: peer.name(), at_first: at_first / 1024.0, each: (many - few) / f64::from(self.count - FIRST) })
+    }
 }
 
 /// A certificate that signs itself, in the folder.

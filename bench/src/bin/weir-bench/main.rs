@@ -117,8 +117,12 @@ fn measure(args: &Args, bench: &Bench) -> anyhow::Result<Report> {
                 report.latencies.iter().for_each(|latencies| println!("{}", table::latency(latencies)));
             }
             Workload::Idle => {
-                report.idle = idle::measure(bench, args.connections)?;
-                report.idle.iter().for_each(|connections| println!("{}", table::idle(connections)));
+                let meter = idle::Meter::new(bench, args.connections)?;
+                for protocol in idle::PROTOCOLS {
+                    let measured = meter.measure(protocol);
+                    println!("{}", table::idle(&measured));
+                    report.idle.push(measured);
+                }
             }
             Workload::Split | Workload::Routes | Workload::Http2 | Workload::Grpc | Workload::Bodies => {}
         }

@@ -105,13 +105,13 @@ fn line<L>(title: &str, peers: &[Series<L>], value: impl Fn(&Round<L>) -> f64, d
 }
 
 fn idle(report: &Report) -> String {
-    let mut header = vec!["KiB for each idle connection"];
-    header.extend(PEERS.iter().filter(|peer| **peer != RELAY));
+    let peers = PEERS.iter().filter(|peer| **peer != RELAY);
     let rows = report.idle.iter().map(|connections| {
         let each =
-            |name: &&&str| connections.peers.iter().find(|one| one.peer == **name).map_or_else(missing, |one| format!("{:.1}", one.each));
-        [connections.title.clone()].into_iter().chain(header.iter().skip(1).collect::<Vec<_>>().iter().map(each)).collect()
+            |name: &&str| connections.peers.iter().find(|one| one.peer == *name).map_or_else(missing, |one| format!("{:.1}", one.each));
+        [connections.title.clone()].into_iter().chain(peers.clone().map(each)).collect()
     });
+    let header: Vec<&str> = ["KiB for each idle connection"].into_iter().chain(peers.clone().copied()).collect();
     table(&header, rows.collect()).to_string()
 }
 
