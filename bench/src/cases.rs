@@ -1,168 +1,180 @@
-//! What is measured: each case once as Istio's configuration, for Weir and Envoy, and once as HAProxy's.
+//! What is measured: each case told once as Istio's configuration, for Weir and Envoy, once as HAProxy's and once as nginx's.
 
-use std::fmt::Write;
-use std::path::Path;
+mod haproxy;
+mod istio;
+mod nginx;
 
-use crate::peers::nginx::Upstreams;
+use std::path::PathBuf;
 
-/// Where the port goes that the proxy listens on.
-const PORT: &str = "@PORT@";
-const GATEWAY: &str = "\
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: gw, namespace: default}
-spec:
-  selector: {istio: ingressgateway}
-  servers:
-  - {port: {number: @PORT@, name: http, protocol: HTTP}, hosts: ['*']}
-";
-const HAPROXY: &str = "\
-global
-  nbthread 1
-  maxconn 4096
-defaults
-  mode http
-  timeout connect 5s
-  timeout client 60s
-  timeout server 60s
-  http-reuse always
-frontend gateway
-  bind 0.0.0.0:@PORT@
-";
+/// The ports of v1, v2 and v3 of the upstream.
+pub type Upstreams = [u16; 3];
 
-/// A configuration, in two languages, and what is asked of it.
-#[derive(Debug)]
+/// Where the upstream's answer has a body of 128 bytes; elsewhere it is as short as can be.
+pub const LONGER_PATH: &str = "/longer";
+/// Where the upstream's answer has a body of 64 KiB.
+pub const LARGE_PATH: &str = "/large";
+
+/// What a connection speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// With keep-alive.
+    Http1,
+    /// Without TLS, by prior knowledge.
+    Http2,
+    /// HTTP/1.1 over TLS; of clients only.
+    Tls,
+}
+
+/// What a request carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Body {
+    /// A GET.
+    Nothing,
+    /// A POST of 64 KiB.
+    Large,
+    /// A call of gRPC with one small message.
+    Grpc,
+}
+
+/// A certificate for [`Protocol::Tls`], in files.
+#[derive(Debug, Clone)]
+pub struct Certificate {
+    /// In PEM, as the others are.
+    pub certificate: PathBuf,
+    /// Of the certificate.
+    pub key: PathBuf,
+    /// Both in one file, as HAProxy wants them.
+    pub both: PathBuf,
+}
+
+/// How requests are routed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rules {
+    /// A rule that looks at a header and does not hold, then a split in halves.
+    Split,
+    /// As many prefix routes, each to a service of its own; the last one is asked for.
+    Prefixes(u32),
+}
+
+/// A configuration, in three languages, and what is asked of it.
+#[derive(Debug, Clone)]
 pub struct Case {
     /// Names its folder.
     pub name: &'static str,
+    /// As tables call it.
+    pub title: String,
     /// What is requested.
     pub path: String,
-    istio: String,
-    haproxy: String,
+    /// What a request carries.
+    pub body: Body,
+    /// What clients speak.
+    pub downstream: Protocol,
+    upstream: Protocol,
+    rules: Rules,
+    certificate: Option<Certificate>,
+    upstreams: Upstreams,
 }
 
 impl Case {
-    /// Istio's resources, for a gateway at the port.
-    pub fn istio(&self, port: u16) -> String {
-        self.istio.replace(PORT, &port.to_string())
+    fn new(name: &'static str, title: &str, rules: Rules, upstreams: Upstreams) -> Self {
+        let path = match rules {
+            Rules::Split => "/reviews/1".to_owned(),
+            Rules::Prefixes(count) => format!("/r{:05}/", count.saturating_sub(1)),
+        };
+        let (body, http1) = (Body::Nothing, Protocol::Http1);
+        let title = title.to_owned();
+        Self { name, title, path, body, downstream: http1, upstream: http1, rules, certificate: None, upstreams }
     }
 
-    /// The same, with a server of the gateway at another port that speaks TLS. HAProxy has none.
-    #[must_use]
-    pub fn with_tls(mut self, port: u16, certificate: &Path, key: &Path) -> Self {
-        let (certificate, key) = (certificate.display(), key.display());
-        let tls = format!("{{mode: SIMPLE, serverCertificate: {certificate}, privateKey: {key}}}");
-        let server = format!("  - {{port: {{number: {port}, name: https, protocol: HTTPS}}, hosts: ['*'], tls: {tls}}}\n");
-        self.istio = self.istio.replacen(GATEWAY, &format!("{GATEWAY}{server}"), 1);
-        self
+    /// HTTP/1.1, a header match and a split.
+    pub fn split(upstreams: Upstreams) -> Self {
+        Self::new("split", "a header match and a 50/50 split", Rules::Split, upstreams)
     }
 
-    /// HAProxy's file, for a frontend at the port.
-    pub fn haproxy(&self, port: u16) -> String {
-        self.haproxy.replace(PORT, &port.to_string())
+    /// HTTP/1.1, one prefix route.
+    pub fn only_route(upstreams: Upstreams) -> Self {
+        Self::new("only-route", "the only prefix route", Rules::Prefixes(1), upstreams)
+    }
+
+    /// HTTP/1.1, the last of many prefix routes.
+    pub fn last_route(upstreams: Upstreams, count: u32) -> Self {
+        let title = format!("the last of {} prefix routes", thousands(count));
+        Self::new("last-route", &title, Rules::Prefixes(count), upstreams)
+    }
+
+    /// HTTP/2 on both sides.
+    pub fn http2(upstreams: Upstreams) -> Self {
+        Self { downstream: Protocol::Http2, upstream: Protocol::Http2, ..Self::new("http2", "HTTP/2", Rules::Split, upstreams) }
+    }
+
+    /// Unary calls of gRPC.
+    pub fn grpc(upstreams: Upstreams) -> Self {
+        Self {
+            name: "grpc",
+            title: "gRPC, unary".to_owned(),
+            path: "/reviews.Reviews/Get".to_owned(),
+            body: Body::Grpc,
+            ..Self::http2(upstreams)
+        }
+    }
+
+    /// HTTP/1.1, large answers.
+    pub fn large_answers(upstreams: Upstreams) -> Self {
+        Self { path: LARGE_PATH.to_owned(), ..Self::new("large-answers", "answers of 64 KiB", Rules::Split, upstreams) }
+    }
+
+    /// HTTP/1.1, large requests.
+    pub fn large_requests(upstreams: Upstreams) -> Self {
+        Self { body: Body::Large, ..Self::new("large-requests", "requests of 64 KiB", Rules::Split, upstreams) }
+    }
+
+    /// Ten routes, for clients that do nothing after their first request.
+    pub fn idle(upstreams: Upstreams, downstream: Protocol, certificate: &Certificate) -> Self {
+        let (name, title) = match downstream {
+            Protocol::Http1 => ("idle-http1", "HTTP/1.1"),
+            Protocol::Http2 => ("idle-http2", "HTTP/2"),
+            Protocol::Tls => ("idle-tls", "HTTP/1.1 over TLS"),
+        };
+        Self { downstream, certificate: Some(certificate.clone()), ..Self::new(name, title, Rules::Prefixes(10), upstreams) }
+    }
+
+    /// Where a relay goes, which knows no routes.
+    pub(crate) fn first_upstream(&self) -> u16 {
+        self.upstreams[0]
+    }
+
+    /// The certificate that clients see, if they speak TLS.
+    fn tls(&self) -> Option<&Certificate> {
+        self.certificate.as_ref().filter(|_| self.downstream == Protocol::Tls)
     }
 }
 
-/// A rule that looks at a header and does not hold, then a split in halves.
-pub fn split([v1, v2, v3]: &Upstreams) -> Case {
-    let istio = format!(
-        "{GATEWAY}---
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {{name: reviews, namespace: default}}
-spec:
-  hosts: [reviews.test]
-  location: MESH_INTERNAL
-  resolution: STATIC
-  ports:
-  - {{number: 80, name: http, protocol: HTTP}}
-  endpoints:
-  - {{address: 127.0.0.1, ports: {{http: {v1}}}, labels: {{version: v1}}}}
-  - {{address: 127.0.0.1, ports: {{http: {v2}}}, labels: {{version: v2}}}}
-  - {{address: 127.0.0.1, ports: {{http: {v3}}}, labels: {{version: v3}}}}
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {{name: reviews, namespace: default}}
-spec:
-  host: reviews.test
-  subsets:
-  - {{name: v1, labels: {{version: v1}}}}
-  - {{name: v2, labels: {{version: v2}}}}
-  - {{name: v3, labels: {{version: v3}}}}
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: reviews, namespace: default}}
-spec:
-  hosts: ['*']
-  gateways: [gw]
-  http:
-  - match:
-    - headers: {{end-user: {{exact: jason}}}}
-    route:
-    - destination: {{host: reviews.test, subset: v2}}
-  - route:
-    - {{destination: {{host: reviews.test, subset: v1}}, weight: 50}}
-    - {{destination: {{host: reviews.test, subset: v3}}, weight: 50}}
-"
-    );
-    let haproxy = format!(
-        "{HAPROXY}  use_backend jason if {{ req.hdr(end-user) -m str jason }}
-  default_backend split
-backend jason
-  server v2 127.0.0.1:{v2}
-backend split
-  balance roundrobin
-  server v1 127.0.0.1:{v1} weight 50
-  server v3 127.0.0.1:{v3} weight 50
-"
-    );
-    Case { name: "split", path: "/reviews/1".to_owned(), istio, haproxy }
+/// With a comma where a reader wants one.
+fn thousands(count: u32) -> String {
+    if count < 1_000 { count.to_string() } else { format!("{},{:03}", count / 1_000, count % 1_000) }
 }
 
-/// As many prefix routes, each to a service of its own; the last one is asked for.
-pub fn routes([upstream, ..]: &Upstreams, count: u32) -> Case {
-    let (mut istio, mut rules) = (GATEWAY.to_owned(), String::new());
-    let (mut haproxy, mut backends) = (HAPROXY.to_owned(), String::new());
-    for route in 0..count {
-        // Writing to a String does not fail.
-        let _ = write!(
-            istio,
-            "---
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {{name: r{route:05}, namespace: default}}
-spec:
-  hosts: [r{route:05}.test]
-  location: MESH_INTERNAL
-  resolution: STATIC
-  ports: [{{number: 80, name: http, protocol: HTTP, targetPort: {upstream}}}]
-  endpoints: [{{address: 127.0.0.1}}]
-"
-        );
-        let _ = write!(
-            rules,
-            "
-  - match: [{{uri: {{prefix: /r{route:05}/}}}}]
-    route: [{{destination: {{host: r{route:05}.test}}}}]"
-        );
-        let _ = writeln!(haproxy, "  use_backend r{route:05} if {{ path_beg /r{route:05}/ }}");
-        let _ = writeln!(backends, "backend r{route:05}\n  server only 127.0.0.1:{upstream}");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_route_is_asked_for() {
+        let case = Case::last_route([1, 2, 3], 10_000);
+        assert_eq!((case.title.as_str(), case.path.as_str()), ("the last of 10,000 prefix routes", "/r09999/"));
+        assert!(case.istio(80).contains("prefix: /r09999/"));
+        assert!(case.haproxy(80).contains("path_beg /r09999/"));
+        assert!(case.nginx(80, "/work".as_ref()).contains("location /r09999/ "));
     }
-    let _ = write!(
-        istio,
-        "---
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: routes, namespace: default}}
-spec:
-  hosts: ['*']
-  gateways: [gw]
-  http:{rules}
-"
-    );
-    haproxy.push_str(&backends);
-    let name = if count == 1 { "one-route" } else { "many-routes" };
-    Case { name, path: format!("/r{:05}/", count.saturating_sub(1)), istio, haproxy }
+
+    #[test]
+    fn only_clients_of_tls_see_a_certificate() {
+        let certificate = Certificate { certificate: "c.pem".into(), key: "k.pem".into(), both: "b.pem".into() };
+        let told = |downstream| {
+            let case = Case::idle([1, 2, 3], downstream, &certificate);
+            [case.istio(80).contains("c.pem"), case.haproxy(80).contains("b.pem"), case.nginx(80, "/work".as_ref()).contains("k.pem")]
+        };
+        assert_eq!(told(Protocol::Tls), [true; 3]);
+        assert_eq!(told(Protocol::Http2), [false; 3]);
+    }
 }

@@ -1,100 +1,95 @@
-//! Requests: one until the answer is right, then wrk's flood.
+//! Whether what was started is ready.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 
-use crate::process::{Core, Process, pause};
+use crate::process::{Process, pause};
 
-/// How many connections wrk keeps open.
-pub const CONNECTIONS: u16 = 64;
-
-/// What wrk did.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Load {
-    /// That were answered.
-    pub requests: f64,
-    /// On average.
-    pub per_second: f64,
-}
+/// The preface of HTTP/2 with empty SETTINGS. A server answers with its own.
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 /// Waits until a GET is answered with 200, and says how long that took.
 ///
 /// # Errors
 /// If the process ends, or the deadline passes.
 pub fn wait(process: &mut Process, port: u16, path: &str, deadline: Duration) -> anyhow::Result<Duration> {
+    wait_for(process, deadline, || {
+        let line = get(port, path)?;
+        if line.contains(" 200 ") { Ok(()) } else { Err(std::io::Error::other(format!("{line:?}"))) }
+    })
+}
+
+/// Waits until HTTP/2 is spoken.
+///
+/// # Errors
+/// If the process ends, or the deadline passes.
+pub fn wait_for_http2(process: &mut Process, port: u16, deadline: Duration) -> anyhow::Result<Duration> {
+    wait_for(process, deadline, || {
+        let mut stream = connect(port)?;
+        stream.write_all(HTTP2_PREFACE)?;
+        stream.read_exact(&mut [0; 9])
+    })
+}
+
+/// Waits until a connection is accepted.
+///
+/// # Errors
+/// If the process ends, or the deadline passes.
+pub fn wait_for_listener(process: &mut Process, port: u16, deadline: Duration) -> anyhow::Result<Duration> {
+    wait_for(process, deadline, || connect(port).map(drop))
+}
+
+fn wait_for(process: &mut Process, deadline: Duration, attempt: impl Fn() -> std::io::Result<()>) -> anyhow::Result<Duration> {
     let start = Instant::now();
     loop {
         process.check()?;
-        let answer = get(port, path);
-        if answer.as_deref().is_ok_and(|line| line.contains(" 200 ")) {
-            return Ok(start.elapsed());
-        }
+        let Err(error) = attempt() else { return Ok(start.elapsed()) };
         if start.elapsed() > deadline {
-            bail!("no 200 for {path} in {deadline:?}; the last answer was {answer:?}; it said:\n{}", process.last_words());
+            bail!("not ready in {deadline:?}; at last: {error}; it said:\n{}", process.last_words());
         }
         pause();
     }
 }
 
+fn connect(port: u16) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    Ok(stream)
+}
+
 /// The status line of an answer.
 fn get(port: u16, path: &str) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    let mut stream = connect(port)?;
     write!(stream, "GET {path} HTTP/1.1\r\nhost: bench.test\r\nconnection: close\r\n\r\n")?;
-    let mut answer = vec![];
-    stream.read_to_end(&mut answer)?;
-    Ok(String::from_utf8_lossy(&answer).lines().next().unwrap_or_default().to_owned())
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer)?;
+    Ok(answer)
 }
 
-/// Has wrk send as much as it can.
+/// How long an answer of HTTP/1.1 is as a whole, as soon as its head is there. It must be good, and say its length.
 ///
 /// # Errors
-/// If wrk fails, or an answer was not good: the time for errors is of no interest.
-pub fn wrk(port: u16, path: &str, seconds: u16) -> anyhow::Result<Load> {
-    let url = format!("http://127.0.0.1:{port}{path}");
-    let output = Core::Others
-        .command(Path::new("wrk"))
-        .args(["-t1".to_owned(), "--timeout".to_owned(), "30s".to_owned(), format!("-c{CONNECTIONS}"), format!("-d{seconds}s"), url])
-        .output()?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    ensure!(output.status.success(), "wrk failed: {}", String::from_utf8_lossy(&output.stderr));
-    parse(&text)
-}
-
-fn parse(text: &str) -> anyhow::Result<Load> {
-    let wrong = |line: &&str| line.contains("Non-2xx") || line.contains("Socket errors");
-    if let Some(line) = text.lines().find(wrong) {
-        bail!("answers were wrong: {}", line.trim());
-    }
-    let number = |found: Option<&str>| found.and_then(|word| word.trim().parse::<f64>().ok());
-    let requests = number(text.lines().find_map(|line| Some(line.split_once(" requests in ")?.0)));
-    let per_second = number(text.lines().find_map(|line| line.trim().strip_prefix("Requests/sec:")));
-    let requests = requests.filter(|requests| *requests > 0.0);
-    Ok(Load {
-        requests: requests.with_context(|| format!("wrk counted no requests:\n{text}"))?,
-        per_second: per_second.with_context(|| format!("wrk said no requests per second:\n{text}"))?,
-    })
+/// If it is not so.
+pub fn answer_length(read: &[u8]) -> anyhow::Result<Option<usize>> {
+    let Some(end) = read.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(None) };
+    let head = std::str::from_utf8(read.get(..end).unwrap_or_default())?;
+    ensure!(head.starts_with("HTTP/1.1 200"), "an answer was not good: {head}");
+    let header = head.split("\r\n").filter_map(|line| line.split_once(':')).find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    let (_, body) = header.with_context(|| format!("an answer does not say its length: {head}"))?;
+    Ok(Some(end + 4 + body.trim().parse::<usize>()?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const SAID: &str =
-        "  1 threads and 64 connections\n  18000 requests in 5.00s, 2.5MB read\nRequests/sec:   3600.25\nTransfer/sec: 0.5MB\n";
-
     #[test]
-    fn what_wrk_counted_is_read() {
-        assert_eq!(parse(SAID).unwrap(), Load { requests: 18_000.0, per_second: 3_600.25 });
-    }
-
-    #[test]
-    fn wrong_answers_are_no_measurement() {
-        let error = parse(&format!("{SAID}  Non-2xx or 3xx responses: 17\n")).unwrap_err();
-        assert!(error.to_string().contains("responses: 17"), "{error}");
+    fn an_answer_is_as_long_as_it_says() {
+        assert_eq!(answer_length(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n").unwrap(), None);
+        assert_eq!(answer_length(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap(), Some(40));
+        assert!(answer_length(b"HTTP/1.1 503 No\r\nContent-Length: 2\r\n\r\n").is_err());
     }
 }

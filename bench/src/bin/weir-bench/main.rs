@@ -1,28 +1,36 @@
-//! What a request costs in Weir's proxy, beside what it costs in Envoy and HAProxy.
+//! What a request costs in Weir's proxy, beside what it costs in Envoy, HAProxy and nginx, and in a relay that only copies bytes.
 //!
 //! Requests per second say as much of the load generator as of the proxy, so the first number here is the processor's time that
-//! the proxy took for a request. The proxy has core 0 for itself; nginx, wrk and the pilot share core 1.
+//! the proxy took for a request. The proxy has core 0 for itself; the upstream, the load generator and the pilot share core 1.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a tool for the command line: its tables are its result")]
 
-mod measure;
+mod charts;
+mod idle;
 mod noise;
+mod readme;
+mod report;
+mod rounds;
+mod running;
 mod table;
+mod usage;
+mod workloads;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
+use rustix::process::{Resource, getrlimit, setrlimit};
+use weir_bench::origin::Origin;
+use weir_bench::{helpers, peers, process};
 
-use measure::Measured;
-use weir_bench::cases::{self, Case};
-use weir_bench::peers::nginx::Nginx;
-use weir_bench::peers::{self, Peer};
-use weir_bench::{load, process};
+use report::Report;
+use running::Bench;
+use workloads::Workload;
 
-/// Measures Weir's proxy beside Envoy and HAProxy: the processor's time for a request, requests/s, memory
+/// Measures Weir's proxy beside Envoy, HAProxy, nginx and a bare relay: CPU for a request, requests/s, latency, memory
 ///
-/// Needs nginx, wrk and taskset; Envoy is $WEIR_BENCH_ENVOY, or envoy on the PATH.
+/// Needs h2load (Debian: nghttp2-client) and taskset. Envoy is $WEIR_BENCH_ENVOY, or envoy on the PATH; what is absent is left out.
 #[derive(Debug, Parser)]
 #[command(name = "weir-bench")]
 struct Args {
@@ -32,59 +40,92 @@ struct Args {
     /// How long a round is
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=3600))]
     seconds: u16,
+    /// Measure these only
+    #[arg(long, value_delimiter = ',', value_name = "WORKLOAD")]
+    only: Vec<Workload>,
     /// How many routes the large table has
     #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=99_999))]
     routes: u32,
+    /// How many idle connections are opened
+    #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u32).range(2_000..=25_000))]
+    connections: u32,
+    /// Requests/s where latency is measured [default: half of what Envoy can do]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
+    /// Write the figures of the README, with instructions and lookups, and the charts
+    #[arg(long, num_args = 0..=1, default_missing_value = "README.md", value_name = "FILE")]
+    readme: Option<PathBuf>,
+    /// Where the charts go
+    #[arg(long, default_value = "docs", value_name = "FOLDER")]
+    charts: PathBuf,
     /// The weir binary [default: the one beside this binary]
     #[arg(long, value_name = "PATH")]
     weir: Option<PathBuf>,
 }
 
 fn main() -> anyhow::Result<()> {
+    if let Some(done) = helpers::run() {
+        return done;
+    }
     let args = Args::parse();
+    let bench = prepare(&args)?;
+    let report = measure(&args, &bench)?;
+    if let Some(readme) = &args.readme {
+        charts::write(&report, &args.charts)?;
+        let figures =
+            [readme::markdown(&bench, &report), readme::of_tool("instructions", Some(&bench.weir))?, readme::of_tool("lookup", None)?];
+        readme::write(readme, &args.charts, &figures.join("\n"))?;
+    }
+    if report.is_noisy() {
+        eprintln!("!!! OTHERS WORKED ON THE TWO CORES (column \"others\"): these numbers are not to be trusted.");
+    }
+    Ok(())
+}
+
+fn prepare(args: &Args) -> anyhow::Result<Bench> {
     let weir = match &args.weir {
         Some(path) => path.clone(),
         None => std::env::current_exe()?.with_file_name("weir"),
     };
     ensure!(weir.is_file(), "{} is not there: build it with cargo build --profile dist -p weir", weir.display());
-    for tool in ["nginx", "wrk", "taskset"] {
-        process::find(tool).with_context(|| format!("{tool} is needed, and not on the PATH"))?;
+    for (tool, package) in [("h2load", "nghttp2-client"), ("taskset", "util-linux")] {
+        process::find(tool).with_context(|| format!("{tool} is needed, and not on the PATH (Debian: apt install {package})"))?;
     }
-    let peers = peers::present(&weir);
-    let work = tempfile::tempdir()?;
-    let nginx = Nginx::start(work.path())?;
-
-    let split = run(&args, &weir, &peers, &nginx, work.path(), &cases::split(&nginx.ports))?;
-    let only = run(&args, &weir, &peers, &nginx, work.path(), &cases::routes(&nginx.ports, 1))?;
-    let last = run(&args, &weir, &peers, &nginx, work.path(), &cases::routes(&nginx.ports, args.routes))?;
-
-    println!("\nMedians of {} rounds of {} s; {} connections, HTTP/1.1 keep-alive.", args.rounds, args.seconds, load::CONNECTIONS);
-    for (title, measured) in [
-        ("Header match and 50/50 split".to_owned(), &split),
-        ("The only prefix route".to_owned(), &only),
-        (format!("The last of {} prefix routes", args.routes), &last),
-    ] {
-        println!("\n{title}\n{}", table::peers(measured));
-    }
-    if split.iter().chain(&only).chain(&last).any(|one| one.others > noise::TOO_MUCH) {
-        println!("\n!!! OTHERS WORKED ON THE TWO CORES (column \"others\"): these numbers are not to be trusted.");
-    }
-    println!("\nWhat the routes before the last one cost\n{}", table::growth(&only, &last, args.routes));
-    Ok(())
+    // For idle connections; all that is started here has it as well.
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit)?;
+    let (peers, work) = (peers::present(&weir), tempfile::tempdir()?);
+    let origin = Origin::start(work.path())?;
+    Ok(Bench { weir, peers, origin, work, rounds: args.rounds, seconds: args.seconds })
 }
 
-/// One case, all peers in turn. A peer that fails is said loudly and left out.
-fn run(args: &Args, weir: &Path, peers: &[Peer], nginx: &Nginx, work: &Path, case: &Case) -> anyhow::Result<Vec<Measured>> {
-    let work = work.join(case.name);
-    std::fs::create_dir_all(&work)?;
-    let setting = peers::Setting::start(weir, nginx, &work, case)?;
-    let mut all = vec![];
-    for peer in peers {
-        eprintln!("{}: {} ...", case.name, peer.name());
-        match measure::measure(args.rounds, args.seconds, peer, &setting) {
-            Ok(measured) => all.push(measured),
-            Err(error) => eprintln!("!!! {}: {} IS LEFT OUT: {error:#}", case.name, peer.name()),
+/// Measures what was asked for; each table is printed as soon as it is there.
+fn measure(args: &Args, bench: &Bench) -> anyhow::Result<Report> {
+    println!("Medians of {} rounds of {} s; ratios are the medians of the rounds' ratios.", args.rounds, args.seconds);
+    let mut report = Report::default();
+    let all = Workload::value_variants();
+    for workload in all.iter().filter(|workload| args.only.is_empty() || args.only.contains(workload)) {
+        for case in workload.floods(bench, args.routes) {
+            let measured = workloads::flood(bench, &case)?;
+            println!("{}", table::flood(&measured));
+            report.floods.push(measured);
+        }
+        match workload {
+            Workload::Latency => {
+                report.latencies = workloads::latency(bench, args.rate)?;
+                report.latencies.iter().for_each(|latencies| println!("{}", table::latency(latencies)));
+            }
+            Workload::Idle => {
+                let meter = idle::Meter::new(bench, args.connections)?;
+                for protocol in idle::PROTOCOLS {
+                    let measured = meter.measure(protocol);
+                    println!("{}", table::idle(&measured));
+                    report.idle.push(measured);
+                }
+            }
+            Workload::Split | Workload::Routes | Workload::Http2 | Workload::Grpc | Workload::Bodies => {}
         }
     }
-    Ok(all)
+    Ok(report)
 }

@@ -1,11 +1,11 @@
-//! What else ran on the two cores. Somebody's compiler beside a proxy costs it its caches, and starves wrk, so that the proxy is
-//! woken for each single request: the same proxy then takes up to twice the time. Such a round must be known for what it is.
+//! What else ran on the two cores. Somebody's compiler beside a proxy costs it its caches, and starves the load generator, so that
+//! the proxy is woken for each single request: it then takes up to twice the time. Such a round must be known for what it is.
 
 use std::fs;
 
 use anyhow::Context;
 
-use crate::measure::{Clock, ticks};
+use crate::usage::{Clock, ticks};
 
 /// A round with more than this part of the two cores taken by others is tried again.
 pub(crate) const TOO_MUCH: f64 = 0.03;
@@ -24,7 +24,7 @@ impl Work {
         let stat = fs::read_to_string("/proc/stat")?;
         let all = ["cpu0 ", "cpu1 "].iter().filter_map(|core| stat.lines().find_map(|line| line.strip_prefix(core)).map(busy)).sum::<f64>();
         let mut own = own.iter().map(|id| clock.used(*id)).sum::<Result<f64, _>>()?;
-        // wrk has ended and was waited for.
+        // The load generator has ended and was waited for.
         let bench = fs::read_to_string("/proc/self/stat")?;
         own += clock.seconds(ticks(&bench, 13).context("/proc/self/stat is not as expected")?);
         Ok(Self { all: clock.seconds(all), own })

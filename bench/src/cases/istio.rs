@@ -1,0 +1,133 @@
+//! Cases as Istio's resources, for Weir and Envoy.
+
+use std::fmt::Write;
+
+use super::{Body, Case, Protocol, Rules};
+
+impl Case {
+    /// Istio's resources, for a gateway at the port.
+    pub(crate) fn istio(&self, port: u16) -> String {
+        let mut resources = self.gateway(port);
+        match self.rules {
+            Rules::Split => resources.push_str(&self.split_rules()),
+            Rules::Prefixes(count) => self.prefix_rules(count, &mut resources),
+        }
+        resources
+    }
+
+    fn gateway(&self, port: u16) -> String {
+        let (protocol, tls) = match (self.downstream, self.tls()) {
+            (Protocol::Http2, _) => ("HTTP2", String::new()),
+            (_, None) => ("HTTP", String::new()),
+            (_, Some(tls)) => {
+                let (certificate, key) = (tls.certificate.display(), tls.key.display());
+                ("HTTPS", format!(", tls: {{mode: SIMPLE, serverCertificate: {certificate}, privateKey: {key}}}"))
+            }
+        };
+        format!(
+            "apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: gw, namespace: default}}
+spec:
+  selector: {{istio: ingressgateway}}
+  servers:
+  - {{port: {{number: {port}, name: public, protocol: {protocol}}}, hosts: ['*']{tls}}}
+"
+        )
+    }
+
+    /// What services speak, as a ServiceEntry says it.
+    fn service_protocol(&self) -> &'static str {
+        match (self.upstream, self.body) {
+            (Protocol::Http2, Body::Grpc) => "GRPC",
+            (Protocol::Http2, _) => "HTTP2",
+            _ => "HTTP",
+        }
+    }
+
+    fn split_rules(&self) -> String {
+        let ([v1, v2, v3], protocol) = (self.upstreams, self.service_protocol());
+        format!(
+            "---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: reviews, namespace: default}}
+spec:
+  hosts: [reviews.test]
+  location: MESH_INTERNAL
+  resolution: STATIC
+  ports:
+  - {{number: 80, name: main, protocol: {protocol}}}
+  endpoints:
+  - {{address: 127.0.0.1, ports: {{main: {v1}}}, labels: {{version: v1}}}}
+  - {{address: 127.0.0.1, ports: {{main: {v2}}}, labels: {{version: v2}}}}
+  - {{address: 127.0.0.1, ports: {{main: {v3}}}, labels: {{version: v3}}}}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: reviews, namespace: default}}
+spec:
+  host: reviews.test
+  subsets:
+  - {{name: v1, labels: {{version: v1}}}}
+  - {{name: v2, labels: {{version: v2}}}}
+  - {{name: v3, labels: {{version: v3}}}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: reviews, namespace: default}}
+spec:
+  hosts: ['*']
+  gateways: [gw]
+  http:
+  - match:
+    - headers: {{end-user: {{exact: jason}}}}
+    route:
+    - destination: {{host: reviews.test, subset: v2}}
+  - route:
+    - {{destination: {{host: reviews.test, subset: v1}}, weight: 50}}
+    - {{destination: {{host: reviews.test, subset: v3}}, weight: 50}}
+"
+        )
+    }
+
+    fn prefix_rules(&self, count: u32, resources: &mut String) {
+        let ([upstream, ..], protocol) = (self.upstreams, self.service_protocol());
+        let mut rules = String::new();
+        for route in 0..count {
+            // Writing to a String does not fail.
+            let _ = write!(
+                resources,
+                "---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: r{route:05}, namespace: default}}
+spec:
+  hosts: [r{route:05}.test]
+  location: MESH_INTERNAL
+  resolution: STATIC
+  ports: [{{number: 80, name: main, protocol: {protocol}, targetPort: {upstream}}}]
+  endpoints: [{{address: 127.0.0.1}}]
+"
+            );
+            let _ = write!(
+                rules,
+                "
+  - match: [{{uri: {{prefix: /r{route:05}/}}}}]
+    route: [{{destination: {{host: r{route:05}.test}}}}]"
+            );
+        }
+        let _ = write!(
+            resources,
+            "---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: routes, namespace: default}}
+spec:
+  hosts: ['*']
+  gateways: [gw]
+  http:{rules}
+"
+        );
+    }
+}
