@@ -6,6 +6,7 @@ use std::fmt;
 use weir_config::cluster::ClusterPolicy;
 use weir_config::endpoints::Assignment;
 use weir_config::listener::Listener;
+use weir_config::rules;
 use weir_config::unsupported::{self, Unsupported};
 use weir_routing::{CompileError, RouteTable};
 use weir_translate::Translation;
@@ -78,9 +79,10 @@ struct Previews {
 
 impl Previews {
     fn add<M: Message + Name>(&mut self, kind: ResourceType, name: &str, resource: &M, refused: Option<CompileError>) {
-        match refused {
+        let resource = Any::pack(resource);
+        match rules::check(&resource).err().or(refused) {
             Some(error) => self.say(kind, name, error.to_string(), Said::Refused(error.to_string())),
-            None => unsupported::report(&Any::pack(resource))
+            None => unsupported::report(&resource)
                 .into_iter()
                 .for_each(|unsupported| self.say(kind, name, unsupported.field.clone(), Said::PassedOver(unsupported))),
         }

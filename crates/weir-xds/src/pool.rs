@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
-use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor, MessageDescriptor};
+use prost_reflect::{DescriptorPool, DynamicMessage, ExtensionDescriptor, FieldDescriptor, MessageDescriptor};
 
 use crate::Any;
 use crate::json_error::JsonError;
@@ -28,6 +28,17 @@ fn pool() -> &'static DescriptorPool {
 /// The descriptor of a message's type.
 pub(crate) fn descriptor(name: &str) -> Result<MessageDescriptor, JsonError> {
     pool().get_message_by_name(name).ok_or_else(|| JsonError::UnknownType(name.to_owned()))
+}
+
+/// An option that files may define beside protobuf's own.
+pub(crate) fn extension(name: &str) -> Option<ExtensionDescriptor> {
+    pool().get_extension_by_name(name)
+}
+
+/// All types that are known.
+#[cfg(test)]
+pub(crate) fn all_messages() -> impl Iterator<Item = MessageDescriptor> {
+    pool().all_messages()
 }
 
 /// The message of a type that is known by name only.

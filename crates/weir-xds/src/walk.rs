@@ -17,7 +17,7 @@ pub struct Path<'p> {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Step<'p> {
+pub(crate) enum Step<'p> {
     Root,
     Field(&'p str),
     Index(usize),
@@ -25,9 +25,9 @@ enum Step<'p> {
 }
 
 impl<'p> Path<'p> {
-    const ROOT: Self = Path { above: None, step: Step::Root };
+    pub(crate) const ROOT: Self = Path { above: None, step: Step::Root };
 
-    fn then(&'p self, step: Step<'p>) -> Self {
+    pub(crate) fn then(&'p self, step: Step<'p>) -> Self {
         Path { above: Some(self), step }
     }
 }

@@ -25,6 +25,7 @@ use weir_xds::{Any, Message, Name};
 use weir_config::cluster::{ClusterPolicy, Discovery};
 use weir_config::endpoints::Assignment;
 use weir_config::listener::{Handler, Listener};
+use weir_config::rules;
 use weir_config::tls::SecretSource;
 
 use super::received::Received;
@@ -198,6 +199,7 @@ impl State {
     }
 
     fn upsert(&mut self, kind: ResourceType, name: &Arc<str>, body: &Any) -> Result<(), Refusal> {
+        rules::check(body)?;
         match kind {
             ResourceType::Cluster => self.upsert_cluster(name, &unpack(body)?),
             ResourceType::Endpoint => {

@@ -22,7 +22,7 @@ fn waiting_cluster(state: &mut State, name: &str) {
 
 fn static_cluster(name: &str, instances: std::ops::Range<u8>) -> Value {
     let address = |i: u8| json!({"endpoint": {"address": {"socketAddress": {"address": format!("10.0.0.{i}"), "portValue": 80}}}});
-    json!({"name": name, "type": "STATIC", "loadAssignment": {"endpoints": [{"lbEndpoints": instances.map(address).collect::<Vec<_>>()}]}})
+    json!({"name": name, "type": "STATIC", "loadAssignment": {"clusterName": name, "endpoints": [{"lbEndpoints": instances.map(address).collect::<Vec<_>>()}]}})
 }
 
 fn routes(state: &mut State, version: u32) {
