@@ -22,6 +22,7 @@ use weir_xds::route::RouteConfiguration;
 use weir_xds::tls::Secret;
 use weir_xds::{Any, Message, Name};
 
+use weir_config::CompileError;
 use weir_config::cluster::{ClusterPolicy, Discovery};
 use weir_config::endpoints::Assignment;
 use weir_config::listener::{Handler, Listener};
@@ -226,9 +227,8 @@ impl State {
                 .into());
         }
         let endpoints = match &policy.discovery {
-            Discovery::Static(assignment) | Discovery::StrictDns(assignment) | Discovery::LogicalDns(assignment) => {
-                Assignment::compile(assignment).map_err(|error| error.within("load_assignment"))?
-            }
+            Discovery::Static(assignment) => compile_assignment(assignment)?,
+            Discovery::StrictDns(assignment) | Discovery::LogicalDns(assignment) => compile_assignment(assignment)?.named_by_host(),
             Discovery::Eds(_) | Discovery::OriginalDestination | Discovery::OfRequest => Assignment::default(),
         };
         let before = self.clusters.get(name).map(|known| known.current.transports.clone());
@@ -459,6 +459,11 @@ impl ClusterState {
     fn follow_checks(&mut self) {
         self.ready = self.is_resolved && self.checks.are_warm() && !self.current.transports.is_waiting();
     }
+}
+
+/// What stands in a cluster itself.
+fn compile_assignment(assignment: &ClusterLoadAssignment) -> Result<Assignment, CompileError> {
+    Assignment::compile(assignment).map_err(|error| error.within("load_assignment"))
 }
 
 fn unpack<M: Message + Name + Default>(body: &Any) -> Result<M, String> {
