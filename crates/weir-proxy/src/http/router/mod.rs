@@ -25,7 +25,7 @@ use super::body::ResponseBody;
 use super::call::{Call, RouteAnswer, note_no_route};
 use super::local_reply::LocalReply;
 use crate::cluster::resources::Overflow;
-use crate::exchange::failure::{Expired, Failure, FailureKind};
+use crate::exchange::failure::{Expired, Failure, FailureKind, Party};
 use crate::upstream::body::answer::Expiry;
 use crate::upstream::body::{ClientBody, UpstreamBody};
 use crate::upstream::cluster::ClusterRuntime;
@@ -121,6 +121,8 @@ async fn forward(call: &mut Call, found: &Found, route: &Route, to: &Forward) ->
     if let Some(dropped) = drop_overload(call, &cluster) {
         return call.reply(dropped).await;
     }
+    // What headers tell of attempts, they tell before the first is made.
+    call.exchange.attempts.set(1);
     if prepare::request(call, found, route, to).is_err() {
         return call.reply(LocalReply::new(StatusCode::BAD_REQUEST, "")).await;
     }
@@ -160,6 +162,9 @@ async fn forward(call: &mut Call, found: &Found, route: &Route, to: &Forward) ->
         Err(failure) => {
             if matches!(failure.kind, FailureKind::Expired(Expired::Timeout)) {
                 attempt::report(call, &cluster, &failure);
+            }
+            if let Some(body) = body.filter(|_| failure.party() != Party::Ourselves) {
+                body.take_in().await;
             }
             give_up(call, &cluster, &failure).await
         }
@@ -202,7 +207,6 @@ async fn attempts(
     // Whether the attempt before took too long, if there was one.
     let mut timed_out = None;
     loop {
-        call.exchange.attempts.set(call.exchange.attempts.get() + 1);
         if found.virtual_host().attempt_count {
             set_attempt_count(call);
         }
@@ -232,6 +236,7 @@ async fn attempts(
         drop(result);
         cluster.with_stats(|stats| stats.rq_retry.add(1));
         self::pause(cluster, pause).await;
+        call.exchange.attempts.set(call.exchange.attempts.get() + 1);
         prepare::tell_timeout(call, to, timeout, call.exchange.start.elapsed());
     }
 }

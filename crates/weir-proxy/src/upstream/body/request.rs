@@ -16,6 +16,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::sync::Notify;
 use weir_config::head::trailers;
 
+use super::arrived::read_arrived;
 use super::copies::{self, Copied, Copies};
 use super::inbound::Inbound;
 use crate::exchange::Exchange;
@@ -116,6 +117,17 @@ impl ClientBody {
         while !self.has_ended() {
             self.ended.notified().await;
         }
+    }
+
+    /// Reads on what has arrived of it.
+    pub async fn take_in(self: &Rc<Self>) {
+        let position = self.state.borrow().kept.len();
+        let mut rest = RequestBody::of(Kind::Attempt(Attempt { source: self.clone(), position }));
+        read_arrived(|cx| match ready!(Pin::new(&mut rest).poll_frame(cx)) {
+            Some(Ok(frame)) => Poll::Ready(Some(frame.data_ref().map_or(0, Bytes::len))),
+            Some(Err(_)) | None => Poll::Ready(None),
+        })
+        .await;
     }
 }
 
