@@ -23,7 +23,7 @@ use super::circuit_breakers::CircuitBreakers;
 use super::health_check::HealthCheckPolicy;
 use super::load_balancing::Settings;
 use super::outlier::OutlierPolicy;
-use super::transport::{Transport, Transports};
+use super::transport::{TransportPolicies, TransportPolicy};
 
 /// Envoy's connect timeout where none is given.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -55,7 +55,7 @@ pub struct ClusterPolicy {
     /// What may be used of it at once.
     pub circuit_breakers: CircuitBreakers,
     /// How its instances are spoken to.
-    pub transports: Transports,
+    pub transports: TransportPolicies,
     /// What TLS takes of the host that a request names.
     pub host_names: HostNames,
     /// What its instances speak.
@@ -79,12 +79,12 @@ pub struct ClusterPolicy {
     /// Texts of its metadata, for access logs.
     pub metadata: Metadata,
     /// Which service it is, as Istio's metrics name it.
-    pub service: Service,
+    pub service: ServiceIdentity,
 }
 
 /// The service that a cluster belongs to; all empty where the control plane does not tell.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Hash)]
-pub struct Service {
+pub struct ServiceIdentity {
     /// Its host name.
     pub host: String,
     /// Its short name.
@@ -235,9 +235,9 @@ impl ClusterPolicy {
             return Err(CompileError::new("connect_timeout", "must be more than nothing"));
         }
         let breakers = CircuitBreakers::compile(cluster.circuit_breakers.as_ref());
-        let transports = Transports::compile(cluster)?;
+        let transports = TransportPolicies::compile(cluster)?;
         let protocol = protocol(cluster, options.as_ref())?;
-        if protocol == UpstreamProtocol::Negotiated && transports.all().any(|transport| *transport == Transport::Plain) {
+        if protocol == UpstreamProtocol::Negotiated && transports.all().any(|transport| *transport == TransportPolicy::Plain) {
             return Err(CompileError::new(
                 "transport_socket",
                 "must be TLS, also for each match: `auto_config` has nothing else to agree by",
@@ -526,7 +526,7 @@ fn keepalive(cluster: &XdsCluster) -> Option<Keepalive> {
 }
 
 /// Istio tells a cluster's service in its metadata: `istio: {services: [{host, name, namespace}]}`.
-fn service(cluster: &XdsCluster) -> Service {
+fn service(cluster: &XdsCluster) -> ServiceIdentity {
     use weir_xds::prost_types::value::Kind;
     let find = || {
         let istio = cluster.metadata.as_ref()?.filter_metadata.get("istio")?;
@@ -536,7 +536,7 @@ fn service(cluster: &XdsCluster) -> Service {
             Some(Kind::StringValue(text)) => text.clone(),
             _ => String::new(),
         };
-        Some(Service { host: text("host"), name: text("name"), namespace: text("namespace") })
+        Some(ServiceIdentity { host: text("host"), name: text("name"), namespace: text("namespace") })
     };
     find().unwrap_or_default()
 }
