@@ -192,6 +192,8 @@ impl Assignment {
             Some(LbConfig::LoadBalancerEndpoints(list)) => &list.lb_endpoints,
             Some(LbConfig::LedsClusterLocalityConfig(_)) => return Err(CompileError::unsupported("leds_cluster_locality_config")),
         };
+        // Envoy takes note of a weight only where the locality is named.
+        let weight = load_balancing_weight.filter(|_| locality.is_some());
         let locality = Locality::of(locality.as_ref());
         let position = *places.entry((*priority, locality)).or_insert_with_key(|(priority, locality)| {
             let (priority, locality) = (*priority, locality.clone());
@@ -199,7 +201,7 @@ impl Assignment {
             self.localities.len() - 1
         });
         if let Some(place) = self.localities.get_mut(position) {
-            place.weight = load_balancing_weight.unwrap_or(place.weight);
+            place.weight = weight.unwrap_or(place.weight);
             if metadata.is_some() {
                 place.transport = Criteria::of(metadata.as_ref());
             }

@@ -109,17 +109,23 @@ async fn a_refused_upgrade_is_logged_with_its_cluster(plane: DataPlane) {
 async fn localities_without_weights_get_nothing_by_hash(plane: DataPlane) {
     let peer = Recorder::start(Version::HTTP_11).await;
     let mut clusters = vec![];
-    for (name, weight) in [("weighted", json!(1)), ("unweighted", Value::Null)] {
+    let somewhere = || json!({"region": "r"});
+    for (name, weight, locality) in
+        [("weighted", json!(1), somewhere()), ("unweighted", Value::Null, somewhere()), ("nowhere", json!(1), Value::Null)]
+    {
         let mut cluster = cluster(name, peer.address());
         cluster["lbPolicy"] = json!("MAGLEV");
         cluster["commonLbConfig"] = json!({"localityWeightedLbConfig": {}});
         cluster["loadAssignment"]["endpoints"][0]["loadBalancingWeight"] = weight;
+        cluster["loadAssignment"]["endpoints"][0]["locality"] = locality;
         clusters.push(cluster);
     }
     let to = |name: &str| json!({"match": {"prefix": format!("/{name}")}, "route": {"cluster": name}});
-    let routes = vec![to("weighted"), to("unweighted")];
+    let routes = vec![to("weighted"), to("unweighted"), to("nowhere")];
     let proxy = LoneProxy::start(plane, &Xds { routes, clusters, ..Xds::default() }).await;
     assert_eq!(proxy.ask(get("/weighted")).await.unwrap().status, 200);
     assert_eq!(proxy.ask(get("/unweighted")).await.unwrap().status, 503);
-    assert_eq!(proxy.log(2).await, ["200 - via_upstream weighted", "503 UH no_healthy_upstream unweighted"]);
+    assert_eq!(proxy.ask(get("/nowhere")).await.unwrap().status, 503);
+    let unhealthy = |cluster| format!("503 UH no_healthy_upstream {cluster}");
+    assert_eq!(proxy.log(3).await, ["200 - via_upstream weighted".to_owned(), unhealthy("unweighted"), unhealthy("nowhere")]);
 }
