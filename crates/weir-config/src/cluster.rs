@@ -243,9 +243,14 @@ impl ClusterPolicy {
                 "must be TLS, also for each match: `auto_config` has nothing else to agree by",
             ));
         }
+        let discovery = discovery(cluster)?;
+        if hashes_by_hostname(cluster) && !matches!(discovery, Discovery::StrictDns(_)) {
+            let field = "common_lb_config.consistent_hashing_lb_config.use_hostname_for_hashing";
+            return Err(CompileError::new(field, "needs a cluster of the type STRICT_DNS"));
+        }
         Ok(Self {
             name: cluster.name.as_str().into(),
-            discovery: discovery(cluster)?,
+            discovery,
             lb: Settings::compile(cluster)?,
             connect_timeout,
             outlier: outlier.map_err(|error| error.within("outlier_detection"))?,
@@ -374,6 +379,12 @@ fn outlier_errors(options: Option<&HttpProtocolOptions>) -> Result<Option<Answer
     let matcher = options.and_then(|options| options.outlier_detection.as_ref()?.error_matcher.as_ref());
     let compiled = matcher.map(AnswerMatch::compile).transpose();
     compiled.map_err(|error| error.within("typed_extension_protocol_options.outlier_detection.error_matcher"))
+}
+
+/// Whether `common_lb_config` asks for rings and tables of names; a policy of its own may ask for that with clusters of any type.
+fn hashes_by_hostname(cluster: &XdsCluster) -> bool {
+    let hashing = cluster.common_lb_config.as_ref().and_then(|common| common.consistent_hashing_lb_config.as_ref());
+    hashing.is_some_and(|hashing| hashing.use_hostname_for_hashing)
 }
 
 /// A cluster of whatever hosts requests name: a dynamic forward proxy.

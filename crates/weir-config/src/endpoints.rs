@@ -315,6 +315,16 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_weight_counts_only_where_the_locality_is_named() {
+        let of = |locality| {
+            let endpoints = vec![LocalityLbEndpoints { locality, load_balancing_weight: Some(3), ..Default::default() }];
+            let compiled = Assignment::compile(&ClusterLoadAssignment { endpoints, ..Default::default() }).expect("valid");
+            compiled.localities.iter().map(|at| at.weight).collect::<Vec<_>>()
+        };
+        assert_eq!((of(Some(XdsLocality::default())), of(None)), (vec![3], vec![0]));
+    }
+
+    #[test]
     fn an_endpoint_that_is_nowhere_is_refused() {
         let pipe = Address { address: Some(address::Address::Pipe(Pipe { path: "/a".into(), mode: 0 })) };
         let at = |address| HostIdentifier::Endpoint(XdsEndpoint { address, ..Default::default() });

@@ -24,6 +24,11 @@ fn what_would_lead_requests_elsewhere_is_refused() {
         (json!({"filters": [{"name": "f"}]}), "filters: is not supported"),
         (json!({"upstreamConfig": {"name": "u"}}), "upstream_config: is not supported"),
         (json!({"connectTimeout": "0s"}), "connect_timeout: must be more than nothing"),
+        (json!({"type": "STRICT_DNS", "commonLbConfig": {"consistentHashingLbConfig": {"useHostnameForHashing": true}}}), ""),
+        (
+            json!({"type": "LOGICAL_DNS", "commonLbConfig": {"consistentHashingLbConfig": {"useHostnameForHashing": true}}}),
+            "common_lb_config.consistent_hashing_lb_config.use_hostname_for_hashing: needs a cluster of the type STRICT_DNS",
+        ),
         (json!({"name": ""}), "name: is missing"),
         (
             json!({"upstreamBindConfig": {"sourceAddress": {"address": "127.0.0.1", "portValue": 7}}}),
