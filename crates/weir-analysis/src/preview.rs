@@ -78,9 +78,10 @@ struct Previews {
 
 impl Previews {
     fn add<M: Message + Name>(&mut self, kind: ResourceType, name: &str, resource: &M, refused: Option<CompileError>) {
+        let resource = Any::pack(resource);
         match refused {
             Some(error) => self.say(kind, name, error.to_string(), Said::Refused(error.to_string())),
-            None => unsupported::report(&Any::pack(resource))
+            None => unsupported::report(&resource)
                 .into_iter()
                 .for_each(|unsupported| self.say(kind, name, unsupported.field.clone(), Said::PassedOver(unsupported))),
         }

@@ -7,7 +7,7 @@ use weir_xds::accesslog::AccessLog as XdsAccessLog;
 use weir_xds::accesslog::access_log::ConfigType;
 use weir_xds::file_log::FileAccessLog;
 
-use crate::log_filter::Filter;
+use crate::log_filter::LogFilter;
 use crate::log_format::Format;
 
 /// One access log: where its lines go, how they look, and of which exchanges.
@@ -18,7 +18,7 @@ pub struct AccessLog {
     /// The line.
     pub format: Arc<Format>,
     /// Which exchanges are logged.
-    pub filter: Filter,
+    pub filter: LogFilter,
 }
 
 /// Compiles a list of access logs.
@@ -38,6 +38,6 @@ fn one(log: &XdsAccessLog) -> Result<AccessLog, CompileError> {
     Ok(AccessLog {
         path: file.path.as_str().into(),
         format: Arc::new(Format::compile(&file)?),
-        filter: Filter::compile(log.filter.as_ref())?,
+        filter: LogFilter::compile(log.filter.as_ref())?,
     })
 }

@@ -24,7 +24,7 @@ use super::circuit_breakers::CircuitBreakers;
 use super::health_check::HealthCheckPolicy;
 use super::load_balancing::Settings;
 use super::outlier::OutlierPolicy;
-use super::transport::Transports;
+use super::transport::{TransportPolicies, TransportPolicy};
 
 /// Envoy's connect timeout where none is given.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -56,7 +56,7 @@ pub struct ClusterPolicy {
     /// What may be used of it at once.
     pub circuit_breakers: CircuitBreakers,
     /// How its instances are spoken to.
-    pub transports: Transports,
+    pub transports: TransportPolicies,
     /// What TLS takes of the host that a request names.
     pub host_names: HostNames,
     /// What its instances speak.
@@ -80,12 +80,12 @@ pub struct ClusterPolicy {
     /// Texts of its metadata, for access logs.
     pub metadata: Metadata,
     /// Which service it is, as Istio's metrics name it.
-    pub service: Service,
+    pub service: ServiceIdentity,
 }
 
 /// The service that a cluster belongs to; all empty where the control plane does not tell.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Hash)]
-pub struct Service {
+pub struct ServiceIdentity {
     /// Its host name.
     pub host: String,
     /// Its short name.
@@ -231,9 +231,22 @@ impl ClusterPolicy {
             return Err(CompileError::new("connect_timeout", "must be more than nothing"));
         }
         let breakers = CircuitBreakers::compile(cluster.circuit_breakers.as_ref());
+        let transports = TransportPolicies::compile(cluster)?;
+        let protocol = protocol(cluster, options.as_ref())?;
+        if protocol == UpstreamProtocol::Negotiated && transports.all().any(|transport| *transport == TransportPolicy::Plain) {
+            return Err(CompileError::new(
+                "transport_socket",
+                "must be TLS, also for each match: `auto_config` has nothing else to agree by",
+            ));
+        }
+        let discovery = discovery(cluster)?;
+        if hashes_by_hostname(cluster) && !matches!(discovery, Discovery::StrictDns(_)) {
+            let field = "common_lb_config.consistent_hashing_lb_config.use_hostname_for_hashing";
+            return Err(CompileError::new(field, "needs a cluster of the type STRICT_DNS"));
+        }
         Ok(Self {
             name: cluster.name.as_str().into(),
-            discovery: discovery(cluster)?,
+            discovery,
             lb: Settings::compile(cluster)?,
             connect_timeout,
             outlier: outlier.map_err(|error| error.within("outlier_detection"))?,
@@ -241,9 +254,9 @@ impl ClusterPolicy {
             outlier_errors: outlier_errors(options.as_ref())?,
             watches_health: cluster.outlier_detection.is_some() || !cluster.health_checks.is_empty(),
             circuit_breakers: breakers.map_err(|error| error.within("circuit_breakers"))?,
-            transports: Transports::compile(cluster)?,
+            transports,
             host_names: host_names(options.as_ref())?,
-            protocol: protocol(cluster, options.as_ref())?,
+            protocol,
             http2: http2_options(cluster, options.as_ref()),
             http1: http1_options(cluster, options.as_ref())?,
             idle_timeout: (!idle.is_zero()).then_some(idle),
@@ -251,7 +264,7 @@ impl ClusterPolicy {
                 .and_then(|common| common.max_connection_duration.as_ref())
                 .map(std_duration)
                 .filter(|duration| !duration.is_zero()),
-            max_requests_per_connection: max_requests_per_connection(cluster, common),
+            max_requests_per_connection: max_requests_per_connection(cluster, options.as_ref())?,
             dns_family: DnsFamily::of(cluster.dns_lookup_family()),
             source_address: source_address(cluster)?,
             keepalive: keepalive(cluster),
@@ -349,15 +362,25 @@ fn written_without_options(cluster: &XdsCluster) -> Option<&CommonOptions> {
 }
 
 #[allow(deprecated)] // Older control planes say it in the cluster itself.
-fn max_requests_per_connection(cluster: &XdsCluster, common: Option<&CommonOptions>) -> Option<u32> {
-    let most = common.and_then(|common| common.max_requests_per_connection).or(cluster.max_requests_per_connection);
-    most.filter(|most| *most > 0)
+fn max_requests_per_connection(cluster: &XdsCluster, options: Option<&HttpProtocolOptions>) -> Result<Option<u32>, CompileError> {
+    let common = options.and_then(|options| options.common_http_protocol_options.as_ref());
+    let of_options = common.or(cluster.common_http_protocol_options.as_ref().filter(|_| options.is_none()));
+    match (cluster.max_requests_per_connection, of_options.and_then(|common| common.max_requests_per_connection)) {
+        (Some(_), Some(_)) => Err(CompileError::new("max_requests_per_connection", "stands in the options of the protocol as well")),
+        (most, of_options) => Ok(most.or(of_options).filter(|most| *most > 0)),
+    }
 }
 
 fn outlier_errors(options: Option<&HttpProtocolOptions>) -> Result<Option<AnswerMatch>, CompileError> {
     let matcher = options.and_then(|options| options.outlier_detection.as_ref()?.error_matcher.as_ref());
     let compiled = matcher.map(AnswerMatch::compile).transpose();
     compiled.map_err(|error| error.within("typed_extension_protocol_options.outlier_detection.error_matcher"))
+}
+
+/// Whether `common_lb_config` asks for rings and tables of names; a policy of its own may ask for that with clusters of any type.
+fn hashes_by_hostname(cluster: &XdsCluster) -> bool {
+    let hashing = cluster.common_lb_config.as_ref().and_then(|common| common.consistent_hashing_lb_config.as_ref());
+    hashing.is_some_and(|hashing| hashing.use_hostname_for_hashing)
 }
 
 /// A cluster of whatever hosts requests name: a dynamic forward proxy.
@@ -421,15 +444,22 @@ fn protocol(cluster: &XdsCluster, options: Option<&HttpProtocolOptions>) -> Resu
     match options.and_then(|options| options.upstream_protocol_options.as_ref()) {
         Some(UpstreamProtocolOptions::ExplicitHttpConfig(explicit)) => match explicit.protocol_config {
             Some(ProtocolConfig::Http2ProtocolOptions(_)) => Ok(UpstreamProtocol::Http2),
-            Some(ProtocolConfig::Http3ProtocolOptions(_)) => Err(CompileError::unsupported("http3_protocol_options")),
+            Some(ProtocolConfig::Http3ProtocolOptions(_)) => Err(no_http3()),
             _ => Ok(UpstreamProtocol::Http1),
         },
+        Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(same)) if same.http3_protocol_options.is_some() => Err(no_http3()),
+        Some(UpstreamProtocolOptions::AutoConfig(auto)) if auto.http3_protocol_options.is_some() => Err(no_http3()),
         Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(_)) => Ok(UpstreamProtocol::Same),
         Some(UpstreamProtocolOptions::AutoConfig(_)) => Ok(UpstreamProtocol::Negotiated),
         None if cluster.protocol_selection() == ClusterProtocolSelection::UseDownstreamProtocol => Ok(UpstreamProtocol::Same),
         None if cluster.http2_protocol_options.is_some() => Ok(UpstreamProtocol::Http2),
         None => Ok(UpstreamProtocol::Http1),
     }
+}
+
+/// It needs a transport of its own, without which Envoy refuses it, too.
+fn no_http3() -> CompileError {
+    CompileError::unsupported("typed_extension_protocol_options.http3_protocol_options")
 }
 
 fn host_names(options: Option<&HttpProtocolOptions>) -> Result<HostNames, CompileError> {
@@ -507,7 +537,7 @@ fn keepalive(cluster: &XdsCluster) -> Option<Keepalive> {
 }
 
 /// Istio tells a cluster's service in its metadata: `istio: {services: [{host, name, namespace}]}`.
-fn service(cluster: &XdsCluster) -> Service {
+fn service(cluster: &XdsCluster) -> ServiceIdentity {
     use weir_xds::prost_types::value::Kind;
     let find = || {
         let istio = cluster.metadata.as_ref()?.filter_metadata.get("istio")?;
@@ -517,7 +547,7 @@ fn service(cluster: &XdsCluster) -> Service {
             Some(Kind::StringValue(text)) => text.clone(),
             _ => String::new(),
         };
-        Some(Service { host: text("host"), name: text("name"), namespace: text("namespace") })
+        Some(ServiceIdentity { host: text("host"), name: text("name"), namespace: text("namespace") })
     };
     find().unwrap_or_default()
 }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use weir_routing::CompileError;
 use weir_xds::core::{HealthStatus, Locality as XdsLocality};
 use weir_xds::endpoint::cluster_load_assignment::Policy;
+use weir_xds::endpoint::cluster_load_assignment::policy::DropOverload;
 use weir_xds::endpoint::lb_endpoint::HostIdentifier;
 use weir_xds::endpoint::locality_lb_endpoints::LbConfig;
 use weir_xds::endpoint::{ClusterLoadAssignment, Endpoint as XdsEndpoint, LbEndpoint, LocalityLbEndpoints};
-use weir_xds::values::{host_and_port, metadata_text};
+use weir_xds::values::{host_and_port, metadata_text, millionths};
 
 use super::check_target::CheckTarget;
 use super::transport::Criteria;
@@ -113,11 +114,13 @@ pub struct Assignment {
     pub overprovisioning: u32,
     /// Whether the health of a priority goes by the weights of its endpoints.
     pub weighted_health: bool,
+    /// So many of a million requests are answered at once, before any endpoint is chosen.
+    pub dropped_millionths: u32,
 }
 
 impl Default for Assignment {
     fn default() -> Self {
-        Self { endpoints: vec![], localities: vec![], overprovisioning: OVERPROVISIONING, weighted_health: false }
+        Self { endpoints: vec![], localities: vec![], overprovisioning: OVERPROVISIONING, weighted_health: false, dropped_millionths: 0 }
     }
 }
 
@@ -135,8 +138,8 @@ impl Assignment {
         let Policy {
             overprovisioning_factor,
             weighted_priority_health,
-            // Reported.
             drop_overloads,
+            // Reported.
             endpoint_stale_after: _,
         } = policy.as_ref().unwrap_or(&usual);
         // So does Envoy.
@@ -149,6 +152,7 @@ impl Assignment {
         let mut compiled = Self {
             overprovisioning: overprovisioning_factor.unwrap_or(OVERPROVISIONING),
             weighted_health: *weighted_priority_health,
+            dropped_millionths: drop_overloads.first().map_or(0, dropped),
             ..Self::default()
         };
         let mut places = HashMap::new();
@@ -156,6 +160,15 @@ impl Assignment {
             compiled.add(group, &mut places).map_err(|error| error.within(&format!("endpoints[{i}]")))?;
         }
         Ok(compiled)
+    }
+
+    /// As those of a cluster whose instances are found by name: each is called what was asked for, also where that is an address.
+    #[must_use]
+    pub fn named_by_host(mut self) -> Self {
+        for endpoint in &mut self.endpoints {
+            endpoint.hostname.get_or_insert_with(|| endpoint.host.as_str().into());
+        }
+        self
     }
 
     /// Adds the endpoints of a locality, which may be listed several times; `places` has those that are there already.
@@ -179,6 +192,8 @@ impl Assignment {
             Some(LbConfig::LoadBalancerEndpoints(list)) => &list.lb_endpoints,
             Some(LbConfig::LedsClusterLocalityConfig(_)) => return Err(CompileError::unsupported("leds_cluster_locality_config")),
         };
+        // Envoy takes note of a weight only where the locality is named.
+        let weight = load_balancing_weight.filter(|_| locality.is_some());
         let locality = Locality::of(locality.as_ref());
         let position = *places.entry((*priority, locality)).or_insert_with_key(|(priority, locality)| {
             let (priority, locality) = (*priority, locality.clone());
@@ -186,7 +201,7 @@ impl Assignment {
             self.localities.len() - 1
         });
         if let Some(place) = self.localities.get_mut(position) {
-            place.weight = load_balancing_weight.unwrap_or(place.weight);
+            place.weight = weight.unwrap_or(place.weight);
             if metadata.is_some() {
                 place.transport = Criteria::of(metadata.as_ref());
             }
@@ -202,6 +217,12 @@ impl Assignment {
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.endpoints.iter().map(|endpoint| endpoint.host.as_str()).filter(|host| host.parse::<std::net::IpAddr>().is_err())
     }
+}
+
+/// How many of a million requests are dropped. The category is a word for statistics.
+fn dropped(overload: &DropOverload) -> u32 {
+    let DropOverload { category: _, drop_percentage } = overload;
+    drop_percentage.as_ref().map_or(0, millionths).min(1_000_000)
 }
 
 fn compile_endpoint(endpoint: &LbEndpoint, locality: usize) -> Result<Endpoint, CompileError> {
@@ -239,6 +260,7 @@ fn compile_endpoint(endpoint: &LbEndpoint, locality: usize) -> Result<Endpoint, 
 #[cfg(test)]
 pub(crate) mod tests {
     use weir_xds::core::{Address, Metadata, Pipe, address};
+    use weir_xds::types::FractionalPercent;
     use weir_xds::values::{set_metadata, socket_address, text};
 
     use super::*;
@@ -280,9 +302,26 @@ pub(crate) mod tests {
 
     #[test]
     fn the_policy_of_an_assignment_is_read() {
-        let policy = Policy { overprovisioning_factor: Some(100), weighted_priority_health: true, ..Default::default() };
+        let share = FractionalPercent { numerator: 25, ..Default::default() };
+        let overload = DropOverload { category: "throttle".into(), drop_percentage: Some(share) };
+        let policy = Policy {
+            overprovisioning_factor: Some(100),
+            weighted_priority_health: true,
+            drop_overloads: vec![overload],
+            ..Default::default()
+        };
         let compiled = Assignment::compile(&ClusterLoadAssignment { policy: Some(policy), ..Default::default() }).expect("valid");
-        assert_eq!((compiled.overprovisioning, compiled.weighted_health), (100, true));
+        assert_eq!((compiled.overprovisioning, compiled.weighted_health, compiled.dropped_millionths), (100, true, 250_000));
+    }
+
+    #[test]
+    fn a_weight_counts_only_where_the_locality_is_named() {
+        let of = |locality| {
+            let endpoints = vec![LocalityLbEndpoints { locality, load_balancing_weight: Some(3), ..Default::default() }];
+            let compiled = Assignment::compile(&ClusterLoadAssignment { endpoints, ..Default::default() }).expect("valid");
+            compiled.localities.iter().map(|at| at.weight).collect::<Vec<_>>()
+        };
+        assert_eq!((of(Some(XdsLocality::default())), of(None)), (vec![3], vec![0]));
     }
 
     #[test]

@@ -17,11 +17,13 @@ macro_rules! flags {
 }
 
 flags! {
+    // These two say what was before the others.
+    DELAY_INJECTED = 12, "DI", "DelayInjected", "A fault delayed the request.";
+    UPSTREAM_RETRY_LIMIT = 4, "URX", "UpstreamRetryLimitExceeded", "All retries are used up.";
     NO_HEALTHY_UPSTREAM = 0, "UH", "NoHealthyUpstream", "The cluster has no usable instance.";
     UPSTREAM_CONNECTION_FAILURE = 1, "UF", "UpstreamConnectionFailure", "No connection could be made.";
     UPSTREAM_OVERFLOW = 2, "UO", "UpstreamOverflow", "A limit of the cluster was reached.";
     NO_ROUTE = 3, "NR", "NoRouteFound", "No route or filter chain matched.";
-    UPSTREAM_RETRY_LIMIT = 4, "URX", "UpstreamRetryLimitExceeded", "All retries are used up.";
     NO_CLUSTER = 5, "NC", "NoClusterFound", "The route's cluster does not exist.";
     DOWNSTREAM_TERMINATED = 6, "DC", "DownstreamConnectionTermination", "The client went away.";
     UPSTREAM_TERMINATED = 7, "UC", "UpstreamConnectionTermination", "The instance closed the connection.";
@@ -29,7 +31,6 @@ flags! {
     UPSTREAM_TIMEOUT = 9, "UT", "UpstreamRequestTimeout", "The answer took too long.";
     UPSTREAM_PROTOCOL_ERROR = 10, "UPE", "UpstreamProtocolError", "The instance does not speak the protocol.";
     DOWNSTREAM_PROTOCOL_ERROR = 11, "DPE", "DownstreamProtocolError", "The client does not speak the protocol.";
-    DELAY_INJECTED = 12, "DI", "DelayInjected", "A fault delayed the request.";
     FAULT_INJECTED = 13, "FI", "FaultInjected", "A fault answered the request.";
     STREAM_IDLE_TIMEOUT = 14, "SI", "StreamIdleTimeout", "Nothing was sent for too long.";
     DURATION_TIMEOUT = 15, "DT", "DurationTimeout", "The stream or connection lasted too long.";
@@ -45,6 +46,7 @@ flags! {
     NO_FILTER_CONFIG = 25, "NFCF", "NoFilterConfigFound", "A filter's configuration has not arrived.";
     UPSTREAM_MAX_DURATION = 26, "UMSDR", "UpstreamMaxStreamDurationReached", "The stream to the instance lasted too long.";
     DROPPED = 27, "DO", "DropOverload", "The control plane has some requests dropped.";
+    ALL_DROPPED = 28, "UDO", "UnconditionalDropOverload", "The control plane has all requests dropped.";
 }
 
 impl ResponseFlags {
@@ -69,7 +71,7 @@ impl ResponseFlags {
         Self::WORDS.iter().find(|(_, short, _)| *short == word).map(|(flag, ..)| *flag)
     }
 
-    /// Appends the short words, joined by commas; nothing if there is none. `URX` stands before what was retried.
+    /// Appends the short words, joined by commas; nothing if there is none.
     pub fn append_short(self, out: &mut Vec<u8>) {
         self.append(out, |(_, short, _)| short);
     }
@@ -81,9 +83,7 @@ impl ResponseFlags {
 
     fn append(self, out: &mut Vec<u8>, word: impl Fn(&(Self, &'static str, &'static str)) -> &'static str) {
         let start = out.len();
-        let retried = Self::WORDS.iter().filter(|(flag, ..)| *flag == Self::UPSTREAM_RETRY_LIMIT);
-        let others = Self::WORDS.iter().filter(|(flag, ..)| *flag != Self::UPSTREAM_RETRY_LIMIT);
-        for entry in retried.chain(others).filter(|(flag, ..)| self.has_any(*flag)) {
+        for entry in Self::WORDS.iter().filter(|(flag, ..)| self.has_any(*flag)) {
             if out.len() > start {
                 out.push(b',');
             }
@@ -105,6 +105,7 @@ mod tests {
         };
         assert_eq!(print(ResponseFlags::UPSTREAM_CONNECTION_FAILURE.and(ResponseFlags::UPSTREAM_RETRY_LIMIT)), "URX,UF");
         assert_eq!(print(ResponseFlags::DELAY_INJECTED.and(ResponseFlags::FAULT_INJECTED)), "DI,FI");
+        assert_eq!(print(ResponseFlags::NO_ROUTE.and(ResponseFlags::DELAY_INJECTED)), "DI,NR");
         assert_eq!(print(ResponseFlags::default()), "");
     }
 }

@@ -71,6 +71,8 @@ pub struct CommonLb {
     pub locality_weighted: bool,
     /// Whether rings and tables are made of the instances' names, and not of their addresses.
     pub hash_by_hostname: bool,
+    /// By hash, an instance gets so many percent of its share of the requests under way; others take what is above that.
+    pub hash_balance_percent: Option<u32>,
     /// How new instances warm up.
     pub slow_start: Option<SlowStart>,
 }

@@ -29,7 +29,7 @@ pub struct Facts<'a> {
 
 /// Which exchanges are meant.
 #[derive(Debug, Clone)]
-pub enum Filter {
+pub enum LogFilter {
     /// All.
     All,
     /// Those with any of these flags; with any flag at all if none is named.
@@ -45,9 +45,9 @@ pub enum Filter {
     /// So many in a million.
     Chance(u32),
     /// Those that all of these mean.
-    And(Vec<Filter>),
+    And(Vec<LogFilter>),
     /// Those that any of these means.
-    Or(Vec<Filter>),
+    Or(Vec<LogFilter>),
 }
 
 /// How a number must compare.
@@ -75,7 +75,7 @@ impl Comparison {
     }
 }
 
-impl Filter {
+impl LogFilter {
     /// Compiles a filter.
     ///
     /// # Errors
@@ -169,7 +169,7 @@ mod tests {
             grpc_status: None,
             chance: 600_000,
         };
-        Filter::compile(Some(&filter)).expect("valid").takes(&facts)
+        LogFilter::compile(Some(&filter)).expect("valid").takes(&facts)
     }
 
     #[test]

@@ -20,7 +20,7 @@ const RAW_BUFFER: &str = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBu
 
 /// How an instance is spoken to.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub enum Transport {
+pub enum TransportPolicy {
     /// As it is.
     #[default]
     Plain,
@@ -30,11 +30,11 @@ pub enum Transport {
 
 /// How each instance of a cluster is spoken to.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Transports {
+pub struct TransportPolicies {
     /// The first that matches an endpoint is its own.
-    pub matches: Vec<(Criteria, Transport)>,
+    pub matches: Vec<(Criteria, TransportPolicy)>,
     /// For all others.
-    pub otherwise: Transport,
+    pub otherwise: TransportPolicy,
 }
 
 /// What an endpoint says of its transport, or what is asked of it.
@@ -59,7 +59,7 @@ impl Criteria {
     }
 }
 
-impl Transports {
+impl TransportPolicies {
     /// Compiles what a cluster says.
     ///
     /// # Errors
@@ -70,11 +70,11 @@ impl Transports {
         }
         let mut matches = vec![];
         for (i, TransportSocketMatch { name: _, r#match, transport_socket }) in cluster.transport_socket_matches.iter().enumerate() {
-            let transport = Transport::compile(transport_socket.as_ref());
+            let transport = TransportPolicy::compile(transport_socket.as_ref());
             let transport = transport.map_err(|error| error.within(&format!("transport_socket_matches[{i}].transport_socket")))?;
             matches.push((Criteria::written(r#match.as_ref()), transport));
         }
-        let otherwise = Transport::compile(cluster.transport_socket.as_ref()).map_err(|error| error.within("transport_socket"))?;
+        let otherwise = TransportPolicy::compile(cluster.transport_socket.as_ref()).map_err(|error| error.within("transport_socket"))?;
         Ok(Self { matches, otherwise })
     }
 
@@ -86,20 +86,20 @@ impl Transports {
     }
 
     /// All transports; the one for endpoints that nothing matches comes last.
-    pub fn all(&self) -> impl Iterator<Item = &Transport> {
+    pub fn all(&self) -> impl Iterator<Item = &TransportPolicy> {
         self.matches.iter().map(|(_, transport)| transport).chain([&self.otherwise])
     }
 
     /// The TLS among them.
     pub fn tls(&self) -> impl Iterator<Item = &Arc<ClientTls>> {
         self.all().filter_map(|transport| match transport {
-            Transport::Plain => None,
-            Transport::Tls(tls) => Some(tls),
+            TransportPolicy::Plain => None,
+            TransportPolicy::Tls(tls) => Some(tls),
         })
     }
 }
 
-impl Transport {
+impl TransportPolicy {
     fn compile(socket: Option<&TransportSocket>) -> Result<Self, CompileError> {
         let Some(TransportSocket { name, config_type }) = socket else { return Ok(Self::Plain) };
         let Some(ConfigType::TypedConfig(config)) = config_type else {
@@ -123,9 +123,9 @@ mod tests {
 
     use super::*;
 
-    fn compile(cluster: Value) -> Result<Transports, String> {
+    fn compile(cluster: Value) -> Result<TransportPolicies, String> {
         let cluster: XdsCluster = weir_xds::json::from_value(cluster).unwrap();
-        Transports::compile(&cluster).map_err(|error| error.to_string())
+        TransportPolicies::compile(&cluster).map_err(|error| error.to_string())
     }
 
     fn tls(sni: &str) -> Value {
@@ -152,8 +152,8 @@ mod tests {
         ]}))
         .unwrap();
         let name = |endpoint: &Criteria, locality: &Criteria| match transports.all().nth(transports.choose(endpoint, locality)).unwrap() {
-            Transport::Plain => "plain".to_owned(),
-            Transport::Tls(tls) => tls.sni.as_deref().unwrap().to_owned(),
+            TransportPolicy::Plain => "plain".to_owned(),
+            TransportPolicy::Tls(tls) => tls.sni.as_deref().unwrap().to_owned(),
         };
         let nothing = Criteria::default();
         assert_eq!(name(&nothing, &nothing), "plain");

@@ -10,7 +10,7 @@ use std::fmt;
 use weir_xds::Any;
 use weir_xds::walk::{self, Below, Path, SetField, Unreadable, Visitor};
 
-use super::decisions::{self, Decision};
+use super::decisions::{self, FieldDecision};
 use super::tls;
 
 /// Its lists are carried out in part.
@@ -124,16 +124,16 @@ impl Visitor for Report {
             }
         }
         let instead = match decisions::decision(field.message, field.name) {
-            Some(Decision::CarriedOut) => {
+            Some(FieldDecision::CarriedOut) => {
                 self.look_at_values(field);
                 return Below::Visit;
             }
-            Some(Decision::AsWhole | Decision::Unseen) => return Below::Skip,
+            Some(FieldDecision::AsWhole | FieldDecision::Unseen) => return Below::Skip,
             // What says no, or limits nothing, asks for nothing.
             _ if field.is_false() || field.is_no_limit() => return Below::Skip,
-            Some(Decision::ReportedUnlessZero(_)) if field.is_zero() => return Below::Skip,
-            Some(Decision::Reported(instead) | Decision::ReportedUnlessZero(instead)) => instead,
-            Some(Decision::Refused) => "it has no effect",
+            Some(FieldDecision::ReportedUnlessZero(_)) if field.is_zero() => return Below::Skip,
+            Some(FieldDecision::Reported(instead) | FieldDecision::ReportedUnlessZero(instead)) => instead,
+            Some(FieldDecision::Refused) => "it has no effect",
             None => "nothing is known of it",
         };
         self.add_field(field.message, field.name, field.path, instead);

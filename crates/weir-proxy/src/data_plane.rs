@@ -19,7 +19,7 @@ use crate::exchange::log::LogWriter;
 use crate::listener::sockets::Sockets;
 use crate::stats::requests::{Identity, Labels, Series, SeriesRegistry};
 use crate::worker;
-use crate::worker::world::{ProxyConfig, ProxyState, World};
+use crate::worker::world::{ProxySnapshot, ProxyState, World};
 
 /// Workers, and what they host.
 pub struct DataPlane {
@@ -115,7 +115,7 @@ impl DataPlane {
         let (plane, name) = (Arc::downgrade(self), id.clone());
         let counts = Arc::new(AtomicBool::new(true));
         let still_counts = counts.clone();
-        let publish = Box::new(move |config: ProxyConfig| {
+        let publish = Box::new(move |config: ProxySnapshot| {
             if let Some(plane) = plane.upgrade() {
                 let state = ProxyState { identity: identity.clone(), drain_duration, config: Arc::new(config) };
                 plane.publish(&name, state, &still_counts);
@@ -166,7 +166,7 @@ impl DataPlane {
     }
 
     /// What an instance does now.
-    pub fn config(&self, id: &str) -> Option<Arc<ProxyConfig>> {
+    pub fn config(&self, id: &str) -> Option<Arc<ProxySnapshot>> {
         self.world.borrow().proxies.get(id).map(|state| state.config.clone())
     }
 

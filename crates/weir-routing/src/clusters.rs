@@ -163,7 +163,7 @@ impl WeightedCluster {
         let host = host_rewrite_specifier.as_ref().map(|HostRewriteLiteral(host)| host.as_str()).filter(|host| !host.is_empty());
         Ok(Self {
             cluster: ClusterChoice::compile(name, cluster_header, shared)?,
-            weight: weight.unwrap_or(0),
+            weight: weight.ok_or_else(|| CompileError::missing("weight"))?,
             request_headers: HeaderChanges::of_route(request_headers_to_add, request_headers_to_remove)?,
             response_headers: HeaderChanges::of_route(response_headers_to_add, response_headers_to_remove)?,
             host: host.map(Into::into),
@@ -194,6 +194,12 @@ mod tests {
             header.into_iter().map(|value| (HeaderName::from_static("x-weight"), http::HeaderValue::from_static(value))).collect();
         let head = RequestHead { method: "GET", scheme: "http", authority: "a", path: "/", headers: &headers, random };
         weighted.choose(&head, || hash)
+    }
+
+    #[test]
+    fn a_share_that_is_not_said_is_refused() {
+        let cluster = ClusterWeight { name: "a".into(), ..Default::default() };
+        assert_eq!(WeightedCluster::compile(&cluster, &mut Shared::default()).expect_err("no weight").path, "weight");
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub static REQUEST: [HeaderName; 37] = [
 ];
 
 /// Those of an answer.
-pub static RESPONSE: [HeaderName; 29] = [
+pub static RESPONSE: [HeaderName; 30] = [
     header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
     header::ACCESS_CONTROL_ALLOW_HEADERS,
     header::ACCESS_CONTROL_ALLOW_METHODS,
@@ -74,6 +74,7 @@ pub static RESPONSE: [HeaderName; 29] = [
     HeaderName::from_static("x-envoy-ratelimited"),
     HeaderName::from_static("x-envoy-upstream-canary"),
     HeaderName::from_static("x-envoy-upstream-healthchecked-cluster"),
+    HeaderName::from_static("x-envoy-upstream-service-time"),
     REQUEST_ID,
 ];
 

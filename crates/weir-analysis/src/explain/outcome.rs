@@ -125,8 +125,8 @@ fn rewrites(route: &Route, to: &Forward, head: &RequestHead<'_>, answer: &mut An
     match &to.host {
         HostRewrite::To(host) => answer.step_at(format!("host {host}"), format!("the rule rewrites `{}`", head.authority), source),
         HostRewrite::OfInstance => answer.step_at(
-            format!("host {}", head.authority),
-            "the rule asks for the instance's own, which only Envoy carries out; Weir's proxy reports it",
+            "host of the instance that is chosen",
+            format!("the rule asks for it; one without a name of its own gets `{}`", head.authority),
             source,
         ),
         HostRewrite::OfHeader(name) => answer.step_at(format!("host as the header {name} says"), "the rule rewrites it", source),
@@ -172,5 +172,30 @@ fn mirrors(host: &VirtualHost, to: &Forward, head: &RequestHead<'_>, source: Opt
         let name = name(host, &mirror.cluster, head);
         let share = f64::from(mirror.millionths) / 10_000.0;
         answer.step_at(format!("mirrored to {name}"), format!("{share} % of requests are copied there"), source);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+    use serde_json::json;
+    use weir_xds::json::from_value;
+
+    use super::*;
+
+    #[test]
+    fn a_host_that_depends_on_the_instance_is_told_as_that() {
+        let route = json!({"match": {"prefix": "/"}, "route": {"cluster": "a", "autoHostRewrite": true}});
+        let table = from_value(json!({"virtualHosts": [{"name": "all", "domains": ["*"], "routes": [route]}]})).expect("well formed");
+        let table = RouteTable::compile(&table, None).expect("valid");
+        let route = &table.virtual_hosts[0].routes[0];
+        let Action::Forward(to) = &route.action else { panic!("it is sent on") };
+        let headers = HeaderMap::new();
+        let head = RequestHead { method: "GET", scheme: "http", authority: "a.test", path: "/", headers: &headers, random: 0 };
+        let mut answer = Answer::default();
+        rewrites(route, to, &head, &mut answer);
+        let told: Vec<(&str, &str)> = answer.steps.iter().map(|step| (step.what.as_str(), step.why.as_str())).collect();
+        let why = "the rule asks for it; one without a name of its own gets `a.test`";
+        assert_eq!(told, [("host of the instance that is chosen", why)]);
     }
 }

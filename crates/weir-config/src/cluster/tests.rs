@@ -24,6 +24,11 @@ fn what_would_lead_requests_elsewhere_is_refused() {
         (json!({"filters": [{"name": "f"}]}), "filters: is not supported"),
         (json!({"upstreamConfig": {"name": "u"}}), "upstream_config: is not supported"),
         (json!({"connectTimeout": "0s"}), "connect_timeout: must be more than nothing"),
+        (json!({"type": "STRICT_DNS", "commonLbConfig": {"consistentHashingLbConfig": {"useHostnameForHashing": true}}}), ""),
+        (
+            json!({"type": "LOGICAL_DNS", "commonLbConfig": {"consistentHashingLbConfig": {"useHostnameForHashing": true}}}),
+            "common_lb_config.consistent_hashing_lb_config.use_hostname_for_hashing: needs a cluster of the type STRICT_DNS",
+        ),
         (json!({"name": ""}), "name: is missing"),
         (
             json!({"upstreamBindConfig": {"sourceAddress": {"address": "127.0.0.1", "portValue": 7}}}),
@@ -44,6 +49,31 @@ fn what_would_lead_requests_elsewhere_is_refused() {
 }
 
 #[test]
+fn protocols_need_the_transport_that_they_are_agreed_on_by() {
+    let with = |protocol: Value, more: Value| {
+        let mut cluster = json!({"typedExtensionProtocolOptions": options(protocol)});
+        cluster.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        cluster
+    };
+    let tls = json!({"name": "tls", "typedConfig": {"@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", "commonTlsContext": {}}});
+    let plain = json!([{"name": "m", "transportSocket": {"name": "envoy.transport_sockets.raw_buffer"}}]);
+    let auto = || json!({"autoConfig": {}});
+    let plaintext = "transport_socket: must be TLS, also for each match: `auto_config` has nothing else to agree by";
+    let http3 = "typed_extension_protocol_options.http3_protocol_options: is not supported";
+    let cases = [
+        (with(auto(), json!({"transportSocket": tls})), ""),
+        (with(auto(), json!({})), plaintext),
+        (with(auto(), json!({"transportSocket": tls, "transportSocketMatches": plain})), plaintext),
+        (with(json!({"autoConfig": {"http3ProtocolOptions": {}}}), json!({"transportSocket": tls})), http3),
+        (with(json!({"useDownstreamProtocolConfig": {"http3ProtocolOptions": {}}}), json!({})), http3),
+        (with(json!({"explicitHttpConfig": {"http3ProtocolOptions": {}}}), json!({})), http3),
+    ];
+    for (fields, wanted) in cases {
+        assert_eq!(compile(fields.clone()).map_or_else(|error| error, |_| String::new()), wanted, "{fields}");
+    }
+}
+
+#[test]
 fn what_older_control_planes_write_in_the_cluster_counts_where_there_are_no_options() {
     let legacy = json!({"maxRequestsPerConnection": 2, "commonHttpProtocolOptions": {"idleTimeout": "7s"}, "protocolSelection": 1});
     let compiled = compile(legacy.clone()).unwrap();
@@ -51,11 +81,14 @@ fn what_older_control_planes_write_in_the_cluster_counts_where_there_are_no_opti
         (compiled.max_requests_per_connection, compiled.idle_timeout.map(|idle| idle.as_secs()), compiled.protocol)
     };
     assert_eq!(of(&compiled), (Some(2), Some(7), UpstreamProtocol::Same));
+    let common = json!({"maxRequestsPerConnection": 5});
+    let with_options = options(json!({"explicitHttpConfig": {}, "commonHttpProtocolOptions": common}));
     let mut both = legacy;
     both["typedExtensionProtocolOptions"] = options(json!({"explicitHttpConfig": {"http2ProtocolOptions": {}}}));
     assert_eq!(of(&compile(both.clone()).unwrap()), (Some(2), Some(3600), UpstreamProtocol::Http2));
-    let common = json!({"maxRequestsPerConnection": 5});
-    both["typedExtensionProtocolOptions"] = options(json!({"explicitHttpConfig": {}, "commonHttpProtocolOptions": common}));
+    both["typedExtensionProtocolOptions"] = with_options;
+    assert!(compile(both.clone()).unwrap_err().starts_with("max_requests_per_connection: "));
+    both.as_object_mut().unwrap().remove("maxRequestsPerConnection");
     assert_eq!(of(&compile(both).unwrap()), (Some(5), Some(3600), UpstreamProtocol::Http1));
 }
 

@@ -7,8 +7,12 @@ const ENDPOINT: &str = "envoy.config.endpoint.v3";
 pub(super) const TABLE: &[Decided] = &[
     of(ENDPOINT, "ClusterLoadAssignment").carried_out("cluster_name endpoints policy").refused("named_endpoints"),
     of(ENDPOINT, "ClusterLoadAssignment.Policy")
-        .carried_out("overprovisioning_factor weighted_priority_health")
-        .reported(&[("drop_overloads", "no request is dropped for it"), ("endpoint_stale_after", "endpoints count until others come")]),
+        .carried_out("overprovisioning_factor weighted_priority_health drop_overloads")
+        .reported(&[("endpoint_stale_after", "endpoints count until others come")]),
+    of(ENDPOINT, "ClusterLoadAssignment.Policy.DropOverload")
+        .carried_out("drop_percentage")
+        // A name for statistics.
+        .unseen("category"),
     of(ENDPOINT, "LocalityLbEndpoints")
         .carried_out("locality lb_endpoints load_balancer_endpoints load_balancing_weight priority")
         .as_whole("metadata")

@@ -6,7 +6,6 @@ const CLUSTER: &str = "envoy.config.cluster.v3";
 const POLICIES: &str = "envoy.extensions.load_balancing_policies";
 
 const ZONES: &str = "an endpoint's zone makes no difference";
-const BOUNDED: &str = "an endpoint gets all that its hashes bring it";
 
 pub(super) const TABLE: &[Decided] = &[
     of(CLUSTER, "LoadBalancingPolicy").carried_out("policies"),
@@ -23,9 +22,7 @@ pub(super) const TABLE: &[Decided] = &[
     of(CLUSTER, "Cluster.CommonLbConfig.ZoneAwareLbConfig")
         .carried_out("fail_traffic_on_panic")
         .reported(&[("routing_enabled min_cluster_size", ZONES)]),
-    of(CLUSTER, "Cluster.CommonLbConfig.ConsistentHashingLbConfig")
-        .carried_out("use_hostname_for_hashing")
-        .reported(&[("hash_balance_factor", BOUNDED)]),
+    of(CLUSTER, "Cluster.CommonLbConfig.ConsistentHashingLbConfig").carried_out("use_hostname_for_hashing hash_balance_factor"),
     of(CLUSTER, "Cluster.SlowStartConfig").carried_out("slow_start_window aggression min_weight_percent"),
     of(CLUSTER, "Cluster.RoundRobinLbConfig").carried_out("slow_start_config"),
     of(CLUSTER, "Cluster.LeastRequestLbConfig").carried_out("choice_count active_request_bias slow_start_config"),
@@ -43,10 +40,9 @@ pub(super) const TABLE: &[Decided] = &[
         .reported(&[("enable_full_scan selection_method", "some endpoints are looked at, not all")]),
     of(POLICIES, "ring_hash.v3.RingHash")
         .packed()
-        .carried_out("minimum_ring_size maximum_ring_size use_hostname_for_hashing consistent_hashing_lb_config")
+        .carried_out("minimum_ring_size maximum_ring_size use_hostname_for_hashing hash_balance_factor consistent_hashing_lb_config")
         .as_whole("locality_weighted_lb_config")
-        // Its first value only says that nothing is said.
-        .reported(&[("hash_balance_factor", BOUNDED), ("hash_function", "hashes are XX_HASH")]),
+        .reported(&[("hash_function", "hashes are XX_HASH")]),
     of(POLICIES, "maglev.v3.Maglev")
         .packed()
         .carried_out("table_size consistent_hashing_lb_config")
@@ -59,6 +55,6 @@ pub(super) const TABLE: &[Decided] = &[
         .reported(&[("routing_enabled min_cluster_size locality_basis", ZONES)]),
     of(POLICIES, "common.v3.SlowStartConfig").carried_out("slow_start_window aggression min_weight_percent"),
     of(POLICIES, "common.v3.ConsistentHashingLbConfig")
-        .carried_out("use_hostname_for_hashing")
-        .reported(&[("hash_balance_factor", BOUNDED), ("hash_policy", "only what routes say makes hashes")]),
+        .carried_out("use_hostname_for_hashing hash_balance_factor")
+        .reported(&[("hash_policy", "only what routes say makes hashes")]),
 ];

@@ -23,7 +23,7 @@ use std::sync::OnceLock;
 
 /// What is decided about a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
+pub enum FieldDecision {
     /// It is carried out. What it holds is decided about for itself.
     CarriedOut,
     /// It is carried out with everything that it holds.
@@ -104,15 +104,15 @@ impl Decided {
         format!("{}.{}", self.package, self.name)
     }
 
-    fn fields(&self) -> impl Iterator<Item = (&'static str, Decision)> {
+    fn fields(&self) -> impl Iterator<Item = (&'static str, FieldDecision)> {
         let plain = [
-            (self.carried_out, Decision::CarriedOut),
-            (self.as_whole, Decision::AsWhole),
-            (self.unseen, Decision::Unseen),
-            (self.refused, Decision::Refused),
+            (self.carried_out, FieldDecision::CarriedOut),
+            (self.as_whole, FieldDecision::AsWhole),
+            (self.unseen, FieldDecision::Unseen),
+            (self.refused, FieldDecision::Refused),
         ];
-        let reported = self.reported.iter().map(|(names, instead)| (*names, Decision::Reported(instead)));
-        let unless_zero = self.reported_unless_zero.iter().map(|(names, instead)| (*names, Decision::ReportedUnlessZero(instead)));
+        let reported = self.reported.iter().map(|(names, instead)| (*names, FieldDecision::Reported(instead)));
+        let unless_zero = self.reported_unless_zero.iter().map(|(names, instead)| (*names, FieldDecision::ReportedUnlessZero(instead)));
         let all = plain.into_iter().chain(reported).chain(unless_zero);
         all.flat_map(|(names, decision)| names.split_whitespace().map(move |name| (name, decision)))
     }
@@ -140,7 +140,7 @@ fn tables() -> impl Iterator<Item = &'static Decided> {
 /// A message's decisions, found by its full name.
 struct Found {
     is_packed: bool,
-    fields: HashMap<&'static str, Decision>,
+    fields: HashMap<&'static str, FieldDecision>,
 }
 
 /// They are asked for at every field of every resource.
@@ -154,7 +154,7 @@ fn found(message: &str) -> Option<&'static Found> {
 }
 
 /// What is decided about a field of a message, which is named in full; `None` if nobody has decided.
-pub fn decision(message: &str, field: &str) -> Option<Decision> {
+pub fn decision(message: &str, field: &str) -> Option<FieldDecision> {
     found(message)?.fields.get(field).copied()
 }
 

@@ -69,13 +69,13 @@ pub(super) const TABLE: &[Decided] = &[
     of(UPSTREAM, "HttpProtocolOptions.ExplicitHttpConfig")
         .carried_out("http_protocol_options http2_protocol_options")
         .refused("http3_protocol_options"),
-    // No client speaks HTTP/3 with us.
     of(UPSTREAM, "HttpProtocolOptions.UseDownstreamHttpConfig")
         .carried_out("http_protocol_options http2_protocol_options")
-        .unseen("http3_protocol_options"),
+        .refused("http3_protocol_options"),
     of(UPSTREAM, "HttpProtocolOptions.AutoHttpConfig")
         .carried_out("http_protocol_options http2_protocol_options")
-        .reported(&[("http3_protocol_options alternate_protocols_cache_options", "instances are spoken to by HTTP/1.1 or HTTP/2")]),
+        .refused("http3_protocol_options")
+        .reported(&[("alternate_protocols_cache_options", "instances are spoken to by HTTP/1.1 or HTTP/2")]),
     of(UPSTREAM, "HttpProtocolOptions.OutlierDetection").carried_out("error_matcher"),
     of("envoy.config.common.matcher.v3", "MatchPredicate")
         .carried_out("or_match and_match not_match any_match http_response_headers_match")

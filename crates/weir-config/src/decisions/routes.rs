@@ -53,7 +53,7 @@ pub(super) const TABLE: &[Decided] = &[
     of(ROUTE, "RouteAction")
         .carried_out(
             "cluster cluster_header weighted_clusters cluster_not_found_response_code prefix_rewrite regex_rewrite \
-             host_rewrite_literal host_rewrite_header host_rewrite_path_regex append_x_forwarded_host timeout \
+             host_rewrite_literal host_rewrite_header host_rewrite_path_regex auto_host_rewrite append_x_forwarded_host timeout \
              idle_timeout retry_policy request_mirror_policies rate_limits include_vh_rate_limits hash_policy max_grpc_timeout \
              grpc_timeout_offset upgrade_configs max_stream_duration",
         )
@@ -62,7 +62,6 @@ pub(super) const TABLE: &[Decided] = &[
         // Requests would go elsewhere, or arrive under another path or host.
         .refused("cluster_specifier_plugin inline_cluster_specifier_plugin path_rewrite_policy path_rewrite host_rewrite")
         .reported(&[
-            ("auto_host_rewrite", "the host stays as the request names it"),
             ("flush_timeout", "what a client does not take is given up with the stream's idle timeout"),
             ("retry_policy_typed_config", POLICY),
             ("priority", "the limits of the usual priority count"),

@@ -16,7 +16,7 @@ const RESOURCES: [&str; 5] = [
 
 fn below(field: &DeclaredField) -> Below {
     match decision(&field.message, &field.name) {
-        Some(Decision::CarriedOut) | None => Below::Visit,
+        Some(FieldDecision::CarriedOut) | None => Below::Visit,
         Some(_) => Below::Skip,
     }
 }
@@ -59,7 +59,7 @@ fn decisions_are_about_fields_that_there_are() {
 #[test]
 fn what_happens_instead_is_said() {
     for (field, decision) in tables().flat_map(Decided::fields) {
-        if let Decision::Reported(instead) | Decision::ReportedUnlessZero(instead) = decision {
+        if let FieldDecision::Reported(instead) | FieldDecision::ReportedUnlessZero(instead) = decision {
             let begins_low =
                 instead.chars().next().is_some_and(|first| first.is_lowercase() || first == '`' || instead.starts_with("CONNECT"));
             let begins = begins_low || ["METADATA", "Envoy"].iter().any(|word| instead.starts_with(word));
@@ -71,9 +71,9 @@ fn what_happens_instead_is_said() {
 #[test]
 fn defaults_are_those_of_fields_that_are_reported() {
     for default in DEFAULTS {
-        assert_eq!(decision(default.holder, default.field), Some(Decision::CarriedOut));
+        assert_eq!(decision(default.holder, default.field), Some(FieldDecision::CarriedOut));
         let message = format!("{}.{}", default.holder.rsplit_once('.').expect("a package").0, default.message);
-        assert!(matches!(decision(&message, default.absent), Some(Decision::ReportedUnlessZero(_))), "{message}");
+        assert!(matches!(decision(&message, default.absent), Some(FieldDecision::ReportedUnlessZero(_))), "{message}");
     }
 }
 

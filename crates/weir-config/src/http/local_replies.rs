@@ -9,7 +9,7 @@ use weir_xds::core::substitution_format_string::Format as XdsFormat;
 use weir_xds::core::{DataSource, SubstitutionFormatString};
 use weir_xds::hcm::{LocalReplyConfig, ResponseMapper};
 
-use crate::log_filter::Filter;
+use crate::log_filter::LogFilter;
 use crate::log_format::Format;
 
 /// How the proxy's own answers look.
@@ -25,7 +25,7 @@ pub struct LocalReplies {
 #[derive(Debug, Clone)]
 pub struct Mapper {
     /// Which answers it takes.
-    pub filter: Filter,
+    pub filter: LogFilter,
     /// Their status.
     pub status: Option<StatusCode>,
     /// Their text.
@@ -66,7 +66,7 @@ impl Mapper {
         });
         let body_format = body_format_override.as_ref().map(BodyFormat::compile).transpose();
         Ok(Self {
-            filter: Filter::compile(Some(filter))?,
+            filter: LogFilter::compile(Some(filter))?,
             status: status.transpose()?,
             text: body.as_ref().map(inline).transpose().map_err(|error| error.within("body"))?,
             body: body_format.map_err(|error| error.within("body_format_override"))?,

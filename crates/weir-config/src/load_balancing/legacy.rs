@@ -47,16 +47,15 @@ pub(super) fn common(config: Option<&CommonLbConfig>) -> CommonLb {
         }
         None => (false, false),
     };
-    let hash_by_hostname = consistent_hashing_lb_config.as_ref().is_some_and(|config| {
-        // The factor is reported.
-        let ConsistentHashingLbConfig { use_hostname_for_hashing, hash_balance_factor: _ } = config;
-        *use_hostname_for_hashing
-    });
+    let nothing = ConsistentHashingLbConfig::default();
+    let ConsistentHashingLbConfig { use_hostname_for_hashing, hash_balance_factor } =
+        consistent_hashing_lb_config.as_ref().unwrap_or(&nothing);
     CommonLb {
         panic_percent: healthy_panic_threshold.as_ref().map_or(HALF, |percent| percent.value.clamp(0.0, 100.0) as u32),
         fail_traffic_on_panic,
         locality_weighted,
-        hash_by_hostname,
+        hash_by_hostname: *use_hostname_for_hashing,
+        hash_balance_percent: *hash_balance_factor,
         slow_start: None,
     }
 }

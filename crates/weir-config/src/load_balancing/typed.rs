@@ -69,17 +69,18 @@ fn known(config: &Any, common: CommonLb) -> Result<Option<Settings>, CompileErro
             use_hostname_for_hashing,
             consistent_hashing_lb_config,
             locality_weighted_lb_config,
+            hash_balance_factor,
             // Reported.
             hash_function: _,
-            hash_balance_factor: _,
         } = policy;
-        let by_hostname = use_hostname_for_hashing || by_hostname(consistent_hashing_lb_config.as_ref());
-        let common = by_hash(common, by_hostname, locality_weighted_lb_config.as_ref());
+        // What the policy itself says counts only where it has no configuration of its own for that.
+        let old = ConsistentHashingLbConfig { use_hostname_for_hashing, hash_balance_factor, ..Default::default() };
+        let common = by_hash(common, &consistent_hashing_lb_config.unwrap_or(old), locality_weighted_lb_config.as_ref());
         return Ok(Some(Settings { balance: ring(minimum_ring_size, maximum_ring_size)?, common }));
     }
     if let Some(policy) = unpack::<Maglev>(config)? {
         let Maglev { table_size, consistent_hashing_lb_config, locality_weighted_lb_config } = policy;
-        let common = by_hash(common, by_hostname(consistent_hashing_lb_config.as_ref()), locality_weighted_lb_config.as_ref());
+        let common = by_hash(common, &consistent_hashing_lb_config.unwrap_or_default(), locality_weighted_lb_config.as_ref());
         return Ok(Some(Settings { balance: maglev(table_size)?, common }));
     }
     Ok(None)
@@ -93,16 +94,19 @@ fn unpack<M: Message + Name + Default>(config: &Any) -> Result<Option<M>, Compil
     config.unpack::<M>().map(Some).map_err(|error| CompileError::new("policies", error.to_string()))
 }
 
-fn by_hash(common: CommonLb, hash_by_hostname: bool, weighted: Option<&LocalityWeightedLbConfig>) -> CommonLb {
-    CommonLb { hash_by_hostname, locality_weighted: weighted.is_some(), ..common }
-}
-
-fn by_hostname(config: Option<&ConsistentHashingLbConfig>) -> bool {
-    config.is_some_and(|config| {
-        // The others are reported.
-        let ConsistentHashingLbConfig { use_hostname_for_hashing, hash_balance_factor: _, hash_policy: _ } = config;
-        *use_hostname_for_hashing
-    })
+fn by_hash(common: CommonLb, hashing: &ConsistentHashingLbConfig, weighted: Option<&LocalityWeightedLbConfig>) -> CommonLb {
+    let ConsistentHashingLbConfig {
+        use_hostname_for_hashing,
+        hash_balance_factor,
+        // Reported.
+        hash_policy: _,
+    } = hashing;
+    CommonLb {
+        hash_by_hostname: *use_hostname_for_hashing,
+        hash_balance_percent: *hash_balance_factor,
+        locality_weighted: weighted.is_some(),
+        ..common
+    }
 }
 
 fn with_locality(common: CommonLb, config: Option<&LocalityLbConfig>) -> Result<CommonLb, CompileError> {

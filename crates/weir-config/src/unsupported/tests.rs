@@ -149,8 +149,8 @@ fn examples_of_all_resources() {
         typed("filters.network.tcp_proxy.v3.TcpProxy", json!({"hashPolicy": [{"filterState": {"key": "k"}}], "checkDrainClose": true}));
     let listener = json!({"freebind": true, "filterChains": [{"filters": [{"name": "tcp", "typedConfig": tcp}]}]});
     assert_eq!(fields::<Listener>(listener), ["HashPolicy.filter_state", "Listener.freebind", "TcpProxy.check_drain_close"]);
-    let endpoints = json!({"policy": {"dropOverloads": [{"category": "a"}]}});
-    assert_eq!(fields::<ClusterLoadAssignment>(endpoints), ["Policy.drop_overloads"]);
+    let endpoints = json!({"policy": {"endpointStaleAfter": "1s"}});
+    assert_eq!(fields::<ClusterLoadAssignment>(endpoints), ["Policy.endpoint_stale_after"]);
     let secret = json!({"tlsCertificate": {"ocspStaple": {"inlineString": "a"}, "certificateChain": {"filename": "/a"}}});
     assert_eq!(fields::<Secret>(secret), ["TlsCertificate.ocsp_staple"]);
     let suites = json!(["AES128-SHA", "ECDHE-RSA-AES128-GCM-SHA256", "AES256-SHA"]);

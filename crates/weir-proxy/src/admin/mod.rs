@@ -25,13 +25,13 @@ use crate::checks;
 use prometheus::Families;
 
 /// An answer of the admin interface.
-pub struct Answer {
+pub struct AdminAnswer {
     status: StatusCode,
     content_type: &'static str,
     body: String,
 }
 
-impl Answer {
+impl AdminAnswer {
     /// Plain text.
     pub fn text(body: impl Into<String>) -> Self {
         Self { status: StatusCode::OK, content_type: "text/plain; charset=utf-8", body: body.into() }
@@ -54,13 +54,13 @@ impl Answer {
 }
 
 /// More paths, of whoever embeds the data plane: the answer to a path and its query, if it knows them.
-pub type More = Arc<dyn Fn(&str, &Query) -> Option<Answer> + Send + Sync>;
+pub type More = Arc<dyn Fn(&str, &AdminQuery) -> Option<AdminAnswer> + Send + Sync>;
 
 /// The query of a request.
 #[derive(Debug, Default)]
-pub struct Query(Vec<(String, String)>);
+pub struct AdminQuery(Vec<(String, String)>);
 
-impl Query {
+impl AdminQuery {
     fn parse(query: &str) -> Self {
         let pairs = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")));
         Self(pairs.map(|(name, value)| (decode(name), decode(value))).collect())
@@ -108,10 +108,10 @@ pub async fn serve(listener: TcpListener, plane: Arc<DataPlane>, more: More) -> 
 }
 
 fn answer(request: &Request<Incoming>, plane: &DataPlane, more: &More) -> Response<Full<Bytes>> {
-    let query = Query::parse(request.uri().query().unwrap_or_default());
+    let query = AdminQuery::parse(request.uri().query().unwrap_or_default());
     let answer = match *request.method() {
         Method::GET | Method::HEAD => route(request.uri().path(), &query, plane, more),
-        _ => Answer::text("only GET\n").with_status(StatusCode::METHOD_NOT_ALLOWED),
+        _ => AdminAnswer::text("only GET\n").with_status(StatusCode::METHOD_NOT_ALLOWED),
     };
     let mut response = Response::new(Full::new(Bytes::from(answer.body)));
     *response.status_mut() = answer.status;
@@ -128,36 +128,36 @@ const INDEX: &str = "\
 ?proxy=ID chooses one proxy, where a process hosts several
 ";
 
-fn route(path: &str, query: &Query, plane: &DataPlane, more: &More) -> Answer {
+fn route(path: &str, query: &AdminQuery, plane: &DataPlane, more: &More) -> AdminAnswer {
     let wanted = match query.get("proxy") {
         None => plane.ids(),
         Some(id) => plane.ids().into_iter().filter(|known| **known == *id).collect(),
     };
     if query.has("proxy") && wanted.is_empty() {
         let known = plane.ids().iter().map(|id| format!("  {id}\n")).collect::<String>();
-        return Answer::text(format!("there is no such proxy; there are\n{known}")).with_status(StatusCode::NOT_FOUND);
+        return AdminAnswer::text(format!("there is no such proxy; there are\n{known}")).with_status(StatusCode::NOT_FOUND);
     }
     match path {
-        "/" => Answer::text(INDEX),
+        "/" => AdminAnswer::text(INDEX),
         "/ready" => ready(plane),
-        "/stats" | "/stats/prometheus" => Answer::text(statistics(plane)),
-        "/config_dump" => Answer::json(&dump::config_dump(plane, &wanted, query.has("include_eds"))),
-        "/clusters" => Answer::text(text::clusters(plane, &wanted)),
-        "/listeners" => Answer::text(text::listeners(plane, &wanted)),
+        "/stats" | "/stats/prometheus" => AdminAnswer::text(statistics(plane)),
+        "/config_dump" => AdminAnswer::json(&dump::config_dump(plane, &wanted, query.has("include_eds"))),
+        "/clusters" => AdminAnswer::text(text::clusters(plane, &wanted)),
+        "/listeners" => AdminAnswer::text(text::listeners(plane, &wanted)),
         _ => more(path, query)
-            .unwrap_or_else(|| Answer::text(format!("no such path; there are\n{INDEX}")).with_status(StatusCode::NOT_FOUND)),
+            .unwrap_or_else(|| AdminAnswer::text(format!("no such path; there are\n{INDEX}")).with_status(StatusCode::NOT_FOUND)),
     }
 }
 
-fn ready(plane: &DataPlane) -> Answer {
+fn ready(plane: &DataPlane) -> AdminAnswer {
     if plane.is_draining() {
-        return Answer::text("DRAINING\n").with_status(StatusCode::SERVICE_UNAVAILABLE);
+        return AdminAnswer::text("DRAINING\n").with_status(StatusCode::SERVICE_UNAVAILABLE);
     }
     let is_ready = |id: &Arc<str>| plane.status(id).is_some_and(|status| status.borrow().ready);
     if plane.ids().iter().all(is_ready) {
-        Answer::text("LIVE\n")
+        AdminAnswer::text("LIVE\n")
     } else {
-        Answer::text("PRE_INITIALIZING\n").with_status(StatusCode::SERVICE_UNAVAILABLE)
+        AdminAnswer::text("PRE_INITIALIZING\n").with_status(StatusCode::SERVICE_UNAVAILABLE)
     }
 }
 

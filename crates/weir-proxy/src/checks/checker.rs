@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
 use super::failure::{CheckFailure, CheckFailureKind, Result};
-use super::schedule::{Schedule, Step};
+use super::schedule::{CheckSchedule, Step};
 use super::{exec, grpc, http, tcp};
 use weir_config::cluster::ClusterPolicy;
 use weir_config::health_check::{HealthCheckPolicy, Method};
@@ -61,7 +61,7 @@ pub(super) struct Checker {
     policy: Arc<HealthCheckPolicy>,
     health: Arc<Health>,
     stats: Arc<ClusterStats>,
-    schedule: Schedule,
+    schedule: CheckSchedule,
     kept: Kept,
     told: Told,
 }
@@ -96,7 +96,7 @@ impl Checker {
             policy,
             health: cluster.health.clone(),
             stats: cluster.stats.clone(),
-            schedule: Schedule::default(),
+            schedule: CheckSchedule::default(),
             kept: Kept::default(),
             told,
         }

@@ -5,7 +5,7 @@ use weir_config::health_check::HealthCheckPolicy;
 
 /// The results of an instance so far.
 #[derive(Debug, Default)]
-pub struct Schedule {
+pub struct CheckSchedule {
     /// Whether there was any.
     has_begun: bool,
     /// So many in a row spoke against what the instance counts as.
@@ -27,7 +27,7 @@ pub struct Step {
     pub is_decided: bool,
 }
 
-impl Schedule {
+impl CheckSchedule {
     /// Takes a result of an instance that counts as failing or not until now.
     pub fn take(&mut self, policy: &HealthCheckPolicy, failing: bool, result: &Result) -> Step {
         if policy.probe.is_some() {
@@ -103,7 +103,7 @@ mod tests {
     fn a_probe_decides_by_its_thresholds_from_the_first_result_on() {
         let policy = HealthCheckPolicy { probe: Some(weir_xds::health::Probe { initial_delay: 0.0 }), ..policy() };
         for (results, decided) in [("+", "."), ("++", ".+"), ("---+-++!!!", "..----+++-"), ("++---", ".+++-")] {
-            let mut schedule = Schedule::default();
+            let mut schedule = CheckSchedule::default();
             let step = |result: char| {
                 let result = if result == '+' { Ok(()) } else { Err(CheckFailure::answer("503")) };
                 let step = schedule.take(&policy, true, &result);
@@ -120,7 +120,7 @@ mod tests {
     /// Plays results: `+` a success, `-` a failure to connect, `!` a bad answer. What the instance counts as after each
     /// (`+` or `-`, and `?` behind it if that may change soon), and how many seconds pass.
     fn play(results: &str) -> String {
-        let (policy, mut schedule, mut failing) = (policy(), Schedule::default(), true);
+        let (policy, mut schedule, mut failing) = (policy(), CheckSchedule::default(), true);
         let step = |result: char| {
             let result = match result {
                 '+' => Ok(()),

@@ -150,6 +150,8 @@ pub struct Hosts {
     pub overprovisioning: u32,
     /// Whether the health of a priority goes by the weights of its instances, and not by their number.
     pub weighted_health: bool,
+    /// So many of a million requests are answered before an instance is chosen.
+    pub dropped_millionths: u32,
     /// The positions by address, once somebody has asked for one.
     pub(super) index: Arc<OnceLock<HashMap<SocketAddr, usize>>>,
 }
@@ -184,10 +186,8 @@ impl Hosts {
         let mut seen = std::collections::HashSet::new();
         let mut found: BTreeMap<(u32, usize), Vec<WeightedHost>> = BTreeMap::new();
         for endpoint in &assignment.endpoints {
-            let (addresses, hostname) = match endpoint.host.parse() {
-                Ok(ip) => (vec![ip], endpoint.hostname.clone()),
-                Err(_) => (resolve(&endpoint.host), endpoint.hostname.clone().or_else(|| Some(endpoint.host.as_str().into()))),
-            };
+            let addresses = endpoint.host.parse().map_or_else(|_| resolve(&endpoint.host), |ip| vec![ip]);
+            let hostname = &endpoint.hostname;
             let locality = assignment.localities.get(endpoint.locality);
             let said = Said {
                 endpoint: endpoint.transport.clone(),
@@ -198,7 +198,7 @@ impl Hosts {
             for address in addresses.into_iter().map(|ip| SocketAddr::new(ip, endpoint.port)).filter(|address| seen.insert(*address)) {
                 let is_same = |host: &Host| {
                     host.workload == endpoint.workload
-                        && host.hostname == hostname
+                        && host.hostname == *hostname
                         && host.hash_key == endpoint.hash_key
                         && host.check == endpoint.check
                         && host.transport == said
@@ -230,16 +230,18 @@ impl Hosts {
             localities: localities.into(),
             overprovisioning: assignment.overprovisioning,
             weighted_health: assignment.weighted_health,
+            dropped_millionths: assignment.dropped_millionths,
             index: Arc::default(),
         }
     }
 
     /// Whether they are the same instances, and the same is said of them.
     pub fn is_same(&self, other: &Self) -> bool {
-        let Self { list, localities, overprovisioning, weighted_health, index: _ } = self;
+        let Self { list, localities, overprovisioning, weighted_health, dropped_millionths, index: _ } = self;
         let alike =
             |one: &WeightedHost, two: &WeightedHost| Arc::ptr_eq(&one.host, &two.host) && (one.weight, one.eds) == (two.weight, two.eds);
         (localities, overprovisioning, weighted_health) == (&other.localities, &other.overprovisioning, &other.weighted_health)
+            && *dropped_millionths == other.dropped_millionths
             && list.len() == other.list.len()
             && list.iter().zip(other.list.iter()).all(|(one, two)| alike(one, two))
     }

@@ -14,11 +14,11 @@ use weir_xds::resource::ResourceType;
 
 use super::dns::{Names, Resolved};
 use super::received::Received;
-use super::refusal::Refusal;
+use super::refusal::ResourceRefusal;
 use super::state::State;
 use weir_config::unsupported;
 
-use crate::worker::world::ProxyConfig;
+use crate::worker::world::ProxySnapshot;
 
 /// Pauses between attempts to reach a server: from the first to the last.
 const MIN_PAUSE: Duration = Duration::from_millis(50);
@@ -55,12 +55,12 @@ pub struct Follower {
     /// Types of which something has been received.
     heard: Vec<ResourceType>,
     /// Why which resources are refused.
-    refused: HashMap<(ResourceType, Arc<str>), Refusal>,
+    refused: HashMap<(ResourceType, Arc<str>), ResourceRefusal>,
     refused_changed: bool,
     /// Listeners whose address was taken, and when they are tried again.
     waiting: HashMap<Arc<str>, Any>,
     retry_at: Option<Instant>,
-    publish: Box<dyn Fn(ProxyConfig) + Send>,
+    publish: Box<dyn Fn(ProxySnapshot) + Send>,
 }
 
 impl Follower {
@@ -71,7 +71,7 @@ impl Follower {
         protocol: Protocol,
         state: State,
         status: watch::Sender<Status>,
-        publish: Box<dyn Fn(ProxyConfig) + Send>,
+        publish: Box<dyn Fn(ProxySnapshot) + Send>,
     ) -> Self {
         let mut client = Client::new(protocol, node);
         client.want_all(ResourceType::Cluster);
@@ -177,7 +177,7 @@ impl Follower {
     fn take(&mut self, response: Response) -> Vec<Request> {
         let Some(update) = self.client.receive(response) else { return vec![] };
         tracing::debug!(proxy = %self.id, kind = update.kind.name(), changed = update.upserts.len(), removed = update.removals.len(), "xDS");
-        let refused: HashMap<Arc<str>, Refusal> = self.state.take(&update).into_iter().collect();
+        let refused: HashMap<Arc<str>, ResourceRefusal> = self.state.take(&update).into_iter().collect();
         self.note(&update, &refused);
         if !self.heard.contains(&update.kind) {
             self.heard.push(update.kind);
@@ -197,7 +197,7 @@ impl Follower {
     }
 
     /// Says what was refused, and what of the rest is not carried out.
-    fn note(&mut self, update: &Update, refused: &HashMap<Arc<str>, Refusal>) {
+    fn note(&mut self, update: &Update, refused: &HashMap<Arc<str>, ResourceRefusal>) {
         for name in &update.removals {
             self.forget_refusal(update.kind, name);
         }

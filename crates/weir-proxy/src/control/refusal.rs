@@ -6,14 +6,14 @@ use crate::listener::sockets::BindError;
 
 /// Why a resource is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
+pub enum ResourceRefusal {
     /// It is wrong, and stays so until the server sends another one.
     Wrong(String),
     /// Somebody else has its address: it may become free.
     AddressTaken(String),
 }
 
-impl Refusal {
+impl ResourceRefusal {
     /// The reason, in words.
     pub fn reason(&self) -> &str {
         match self {
@@ -27,19 +27,19 @@ impl Refusal {
     }
 }
 
-impl From<String> for Refusal {
+impl From<String> for ResourceRefusal {
     fn from(reason: String) -> Self {
         Self::Wrong(reason)
     }
 }
 
-impl From<CompileError> for Refusal {
+impl From<CompileError> for ResourceRefusal {
     fn from(error: CompileError) -> Self {
         Self::Wrong(error.to_string())
     }
 }
 
-impl From<BindError> for Refusal {
+impl From<BindError> for ResourceRefusal {
     fn from(error: BindError) -> Self {
         match error {
             BindError::Taken { .. } => Self::AddressTaken(error.to_string()),

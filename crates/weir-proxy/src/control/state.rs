@@ -22,6 +22,7 @@ use weir_xds::route::RouteConfiguration;
 use weir_xds::tls::Secret;
 use weir_xds::{Any, Message, Name};
 
+use weir_config::CompileError;
 use weir_config::budget::Budget;
 use weir_config::cluster::{ClusterPolicy, Discovery};
 use weir_config::endpoints::Assignment;
@@ -29,7 +30,7 @@ use weir_config::listener::{Handler, Listener};
 use weir_config::tls::SecretSource;
 
 use super::received::Received;
-use super::refusal::Refusal;
+use super::refusal::ResourceRefusal;
 use crate::checks::{Checks, Told};
 use crate::cluster::Cluster;
 use crate::cluster::host::Hosts;
@@ -39,7 +40,7 @@ use crate::stats::cluster::ClusterStats;
 use crate::stats::listener::ListenerStats;
 use crate::tls::secrets::Secrets;
 use crate::tls::transports::Transports;
-use crate::worker::world::ProxyConfig;
+use crate::worker::world::ProxySnapshot;
 use listeners::{ListenerState, Prepared, route_names, tls_of};
 
 /// How long routes wait for instances that a server does not send.
@@ -66,7 +67,7 @@ pub struct State {
     /// Everything that was accepted, as it was received.
     pub received: Received,
     /// What the workers do now, and which parts of it are no longer right.
-    published: ProxyConfig,
+    published: ProxySnapshot,
     changed: Changed,
 }
 
@@ -101,7 +102,7 @@ struct RouteState {
     waiting_since: Option<Instant>,
 }
 
-type Refused = Vec<(Arc<str>, Refusal)>;
+type Refused = Vec<(Arc<str>, ResourceRefusal)>;
 
 impl State {
     /// A proxy that has been told nothing.
@@ -120,7 +121,7 @@ impl State {
             may_run_commands: false,
             listener_limits: BTreeMap::new(),
             received: Received::default(),
-            published: ProxyConfig::default(),
+            published: ProxySnapshot::default(),
             changed: Changed::ALL,
         }
     }
@@ -155,7 +156,7 @@ impl State {
     ///
     /// # Errors
     /// Why it is still refused.
-    pub fn retry_listener(&mut self, name: &Arc<str>, body: &Any) -> Result<(), Refusal> {
+    pub fn retry_listener(&mut self, name: &Arc<str>, body: &Any) -> Result<(), ResourceRefusal> {
         self.upsert(ResourceType::Listener, name, body)?;
         self.received.put(ResourceType::Listener, name, body);
         Ok(())
@@ -201,7 +202,7 @@ impl State {
         }
     }
 
-    fn upsert(&mut self, kind: ResourceType, name: &Arc<str>, body: &Any) -> Result<(), Refusal> {
+    fn upsert(&mut self, kind: ResourceType, name: &Arc<str>, body: &Any) -> Result<(), ResourceRefusal> {
         match kind {
             ResourceType::Cluster => self.upsert_cluster(name, &unpack(body)?),
             ResourceType::Endpoint => {
@@ -219,7 +220,7 @@ impl State {
         }
     }
 
-    fn upsert_cluster(&mut self, name: &Arc<str>, cluster: &XdsCluster) -> Result<(), Refusal> {
+    fn upsert_cluster(&mut self, name: &Arc<str>, cluster: &XdsCluster) -> Result<(), ResourceRefusal> {
         let policy = Arc::new(ClusterPolicy::compile(cluster)?);
         if policy.health_check.as_ref().is_some_and(|check| check.runs_commands()) && !self.may_run_commands {
             return Err("health_checks[0].custom_health_check: it runs a command, which this proxy is not allowed to; \
@@ -228,9 +229,8 @@ impl State {
                 .into());
         }
         let endpoints = match &policy.discovery {
-            Discovery::Static(assignment) | Discovery::StrictDns(assignment) | Discovery::LogicalDns(assignment) => {
-                Assignment::compile(assignment).map_err(|error| error.within("load_assignment"))?
-            }
+            Discovery::Static(assignment) => compile_assignment(assignment)?,
+            Discovery::StrictDns(assignment) | Discovery::LogicalDns(assignment) => compile_assignment(assignment)?.named_by_host(),
             Discovery::Eds(_) | Discovery::OriginalDestination | Discovery::OfRequest => Assignment::default(),
         };
         let before = self.clusters.get(name).map(|known| known.current.transports.clone());
@@ -253,7 +253,7 @@ impl State {
         Ok(())
     }
 
-    fn upsert_route(&mut self, name: &Arc<str>, config: &RouteConfiguration) -> Result<(), Refusal> {
+    fn upsert_route(&mut self, name: &Arc<str>, config: &RouteConfiguration) -> Result<(), ResourceRefusal> {
         let known = self.routes.get(name);
         let previous = known.map(|known| &*known.newest);
         let newest = Arc::new(RouteTable::compile(config, previous)?);
@@ -264,7 +264,7 @@ impl State {
         Ok(())
     }
 
-    fn upsert_listener(&mut self, name: &Arc<str>, listener: &XdsListener) -> Result<(), Refusal> {
+    fn upsert_listener(&mut self, name: &Arc<str>, listener: &XdsListener) -> Result<(), ResourceRefusal> {
         let known = self.listeners.get(name);
         let previous = known.map(|known| &*known.newest.listener);
         let newest = Arc::new(Listener::compile(listener, previous)?);
@@ -377,7 +377,7 @@ impl State {
 
     /// Brings into force what can be; the configuration for the workers, if it is another one than before. Of it only those
     /// parts are made anew that have changed.
-    pub fn build(&mut self, now: Instant) -> Option<ProxyConfig> {
+    pub fn build(&mut self, now: Instant) -> Option<ProxySnapshot> {
         self.activate_routes(now);
         self.activate_listeners();
         let changed = std::mem::replace(&mut self.changed, Changed::NOTHING);
@@ -464,6 +464,11 @@ impl ClusterState {
     fn follow_checks(&mut self) {
         self.ready = self.is_resolved && self.checks.are_warm() && !self.current.transports.is_waiting();
     }
+}
+
+/// What stands in a cluster itself.
+fn compile_assignment(assignment: &ClusterLoadAssignment) -> Result<Assignment, CompileError> {
+    Assignment::compile(assignment).map_err(|error| error.within("load_assignment"))
 }
 
 fn unpack<M: Message + Name + Default>(body: &Any) -> Result<M, String> {

@@ -288,7 +288,8 @@ impl Expired {
             Self::AttemptIdle => told(504, ResponseFlags::UPSTREAM_TIMEOUT, "upstream_per_try_idle_timeout", "upstream request timeout"),
             Self::Idle(complete) => told(slow(complete), ResponseFlags::STREAM_IDLE_TIMEOUT, "stream_idle_timeout", "stream timeout"),
             Self::Duration(complete) => {
-                told(slow(complete), ResponseFlags::DURATION_TIMEOUT, "max_duration_timeout", "downstream duration timeout")
+                // Envoy has a flag for connections that last too long, and none for this.
+                told(slow(complete), ResponseFlags::default(), "max_duration_timeout", "downstream duration timeout")
             }
             Self::Request => told(408, ResponseFlags::default(), "request_overall_timeout", "request timeout"),
         }

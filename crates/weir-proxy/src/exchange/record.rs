@@ -12,7 +12,7 @@ use http::{HeaderName, HeaderValue, Version};
 use weir_config::cluster::ClusterPolicy;
 use weir_config::flags::ResponseFlags;
 use weir_config::head::Head;
-use weir_config::log_filter::{Facts, Filter};
+use weir_config::log_filter::{Facts, LogFilter};
 use weir_config::workload::Workload;
 use weir_routing::{Route, RouteTable, VirtualHost, grpc};
 
@@ -184,8 +184,8 @@ impl Exchange {
     }
 
     /// Whether a filter takes it.
-    pub fn is_taken_by(&self, filter: &Filter) -> bool {
-        if let Filter::All = filter {
+    pub fn is_taken_by(&self, filter: &LogFilter) -> bool {
+        if let LogFilter::All = filter {
             return true;
         }
         let request = self.request.borrow();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use http::HeaderName;
 use weir_config::access_log::AccessLog;
-use weir_config::cluster::Service;
+use weir_config::cluster::ServiceIdentity;
 use weir_config::log_format::{Format, Json};
 use weir_config::workload::Workload;
 use weir_routing::template::{Field, Message, Operator, Piece};
@@ -121,7 +121,7 @@ impl Recording {
                 reporter: self.reporter,
                 source,
                 destination,
-                service: cluster.as_ref().map_or_else(Service::default, |cluster| cluster.policy.service.clone()),
+                service: cluster.as_ref().map_or_else(ServiceIdentity::default, |cluster| cluster.policy.service.clone()),
                 protocol: key.protocol,
                 code: key.code,
                 grpc_status: key.grpc_status,

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::task::{Poll, ready};
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
@@ -24,6 +25,7 @@ use crate::exchange::failure::{Failure, FailureKind};
 use crate::exchange::{Ending, Exchange, Matched};
 use crate::io::client::OnUpgrade;
 use crate::upstream::body::Inbound;
+use crate::upstream::body::arrived::read_arrived;
 use crate::upstream::cluster::LbContext;
 
 /// One request, while it is handled.
@@ -36,6 +38,8 @@ pub(super) struct Call {
     pub(super) control: Rc<Control>,
     /// What follows the head, until it is sent on.
     pub(super) body: Option<Inbound>,
+    /// Whether a filter has waited for something: what came of the body meanwhile is not left unread.
+    pub(super) waited: bool,
     /// Hands over the client's connection, if it changes to another protocol.
     pub(super) on_upgrade: Option<OnUpgrade>,
     /// Where it goes, once somebody has asked.
@@ -74,6 +78,7 @@ impl Call {
             ending,
             control,
             body: None,
+            waited: false,
             on_upgrade: None,
             route: None,
             states: States::default(),
@@ -98,13 +103,6 @@ impl Call {
         }
     }
 
-    /// The request has changed: where it goes is to be found out anew.
-    #[expect(dead_code, reason = "for filters that change what routes look at")]
-    pub(super) fn forget_route(&mut self) {
-        self.route = None;
-        self.exchange.matched.borrow_mut().take();
-    }
-
     /// What the choice of an instance may depend on.
     pub(super) fn lb_context(&self) -> LbContext<'static> {
         LbContext {
@@ -117,8 +115,14 @@ impl Call {
 
     /// An answer of ours. Filters see it as they see an instance's.
     pub(super) async fn reply(&mut self, mut reply: LocalReply) -> Response<ResponseBody> {
+        if self.waited {
+            self.take_in().await;
+        }
+        if reply.changes_headers {
+            // The status is settled only afterwards: what these write of it is 0, as in Envoy.
+            self.change_response_headers(&mut reply.headers);
+        }
         self.exchange.code.set(reply.status.as_u16());
-        let changes_headers = reply.changes_headers;
         if let Some(replies) = &self.http.config.local_replies {
             mapped_reply::map(replies, &self.exchange, &mut reply);
         }
@@ -128,8 +132,8 @@ impl Call {
             self.exchange.code.set(200);
         }
         let (mut response, mut body) = reply.into_response(self.grpc);
-        if changes_headers {
-            self.change_response_headers(response.headers_mut());
+        if response.status() == StatusCode::NO_CONTENT {
+            body = Bytes::new();
         }
         if self.method == Method::HEAD && !body.is_empty() {
             let length = HeaderValue::from(body.len());
@@ -137,6 +141,20 @@ impl Call {
             body = Bytes::new();
         }
         self.finish(response.map(|()| ResponseBody::local(body))).await
+    }
+
+    /// Reads on what has arrived of a body that is not sent on.
+    async fn take_in(&mut self) {
+        let Self { body: Some(body), exchange, .. } = self else { return };
+        read_arrived(|cx| match ready!(body.poll(cx)) {
+            Some(Ok(frame)) => {
+                let length = frame.data_ref().map_or(0, Bytes::len);
+                exchange.bytes_received.set(exchange.bytes_received.get() + length as u64);
+                Poll::Ready(Some(length))
+            }
+            Some(Err(_)) | None => Poll::Ready(None),
+        })
+        .await;
     }
 
     /// Takes note of a failure; the answer that says so.

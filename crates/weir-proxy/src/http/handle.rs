@@ -75,7 +75,6 @@ fn read(call: &Call, received: Received) -> Result<(Head, SocketAddr), (head::Re
 /// All borrow the call: it is large, and moving it on from one to the next would cost more than some of them do.
 pub(super) async fn pass(mut call: Call) -> Response<ResponseBody> {
     if router::upgrade::is_refused(&mut call) {
-        router::note_cluster(&call);
         call.exchange.detail("upgrade_failed");
         return call.reply(LocalReply::new(StatusCode::FORBIDDEN, "")).await;
     }

@@ -63,13 +63,16 @@ impl Values for OfAnswer<'_> {
     }
 }
 
-/// Gives a request another authority, and tells the instance the old one; with `append`, in `x-forwarded-host` as well.
-pub fn set_authority(headers: &mut HeaderMap, value: HeaderValue, append: bool) {
+/// Gives a request another authority; the old one is kept in a header of Envoy's where there are to be such, and with `append` in
+/// `x-forwarded-host`.
+pub fn set_authority(headers: &mut HeaderMap, value: HeaderValue, append: bool, suppress_envoy_headers: bool) {
     let Some(old) = headers.insert(header::HOST, value) else { return };
     if append && !old.is_empty() {
         append_forwarded_host(headers, &old);
     }
-    headers.insert(ORIGINAL_HOST, old);
+    if !suppress_envoy_headers {
+        headers.insert(ORIGINAL_HOST, old);
+    }
 }
 
 /// Adds a host to the list of those that a request was sent to, unless it is the last one there.
@@ -169,13 +172,18 @@ mod tests {
     fn hosts_that_were_rewritten_are_kept_in_a_list() {
         let mut headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static("a.test"))]);
         for (host, expected) in [("b.test", "a.test"), ("a.test", "a.test,b.test"), ("b.test", "a.test,b.test,a.test")] {
-            set_authority(&mut headers, HeaderValue::from_static(host), true);
+            set_authority(&mut headers, HeaderValue::from_static(host), true, false);
             assert_eq!(headers[FORWARDED_HOST], expected);
         }
-        set_authority(&mut headers, HeaderValue::from_static("c.test"), false);
+        set_authority(&mut headers, HeaderValue::from_static("c.test"), false, false);
         assert_eq!(
             (&headers[FORWARDED_HOST], &headers[ORIGINAL_HOST]),
             (&HeaderValue::from_static("a.test,b.test,a.test"), &HeaderValue::from_static("b.test"))
+        );
+        set_authority(&mut headers, HeaderValue::from_static("d.test"), false, true);
+        assert_eq!(
+            (&headers[header::HOST], &headers[ORIGINAL_HOST]),
+            (&HeaderValue::from_static("d.test"), &HeaderValue::from_static("b.test"))
         );
     }
 }

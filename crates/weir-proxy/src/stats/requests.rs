@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use weir_config::cluster::Service;
+use weir_config::cluster::ServiceIdentity;
 use weir_config::flags::ResponseFlags;
 use weir_config::workload::Workload;
 
@@ -40,7 +40,7 @@ pub struct Labels {
     /// Who answered.
     pub destination: Workload,
     /// Which service was meant.
-    pub service: Service,
+    pub service: ServiceIdentity,
     /// `http`, `grpc` or `tcp`.
     pub protocol: &'static str,
     /// The status code; 0 for TCP.

@@ -9,7 +9,7 @@ use rustls::{ClientConfig, SignatureScheme};
 use weir_config::CompileError;
 use weir_config::tls::ClientTls;
 
-use super::refusal::Refusal;
+use super::refusal::HandshakeRefusal;
 use super::secrets::{Own, Secrets};
 use super::verifier::{Peer, ServerVerifier};
 use super::{provider_for, versions};
@@ -83,7 +83,7 @@ impl ClientTransport {
     /// Names the one that is not.
     pub fn ready(&self) -> io::Result<()> {
         match self.missing() {
-            Some(name) => Err(Refusal::Missing((&**name).into()).into_io()),
+            Some(name) => Err(HandshakeRefusal::Missing((&**name).into()).into_io()),
             None => Ok(()),
         }
     }

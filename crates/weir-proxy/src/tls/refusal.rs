@@ -8,7 +8,7 @@ use weir_config::tls::AltName;
 
 /// Why the other side's certificate is not accepted.
 #[derive(Debug, thiserror::Error)]
-pub enum Refusal {
+pub enum HandshakeRefusal {
     /// Nobody who is trusted vouches for it, or no longer.
     #[error("verify cert failed: X509_verify_cert: {}", words(.0))]
     Chain(webpki::Error),
@@ -40,7 +40,7 @@ pub enum Refusal {
     Unusable(Box<str>),
 }
 
-impl Refusal {
+impl HandshakeRefusal {
     /// As the handshake tells it.
     pub(super) fn into_error(self) -> Error {
         Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(self))))
@@ -81,18 +81,18 @@ pub enum Fault {
 
 /// What of the other side's certificate was at fault, where it was that.
 pub fn fault(error: &io::Error) -> Option<Fault> {
-    match Refusal::of(error)? {
-        Refusal::Chain(_) | Refusal::Nobody | Refusal::Malformed => Some(Fault::Chain),
-        Refusal::Host { .. } | Refusal::Names(_) => Some(Fault::Names),
-        Refusal::Hash => Some(Fault::Hash),
-        Refusal::Missing(_) | Refusal::Unusable(_) => None,
+    match HandshakeRefusal::of(error)? {
+        HandshakeRefusal::Chain(_) | HandshakeRefusal::Nobody | HandshakeRefusal::Malformed => Some(Fault::Chain),
+        HandshakeRefusal::Host { .. } | HandshakeRefusal::Names(_) => Some(Fault::Names),
+        HandshakeRefusal::Hash => Some(Fault::Hash),
+        HandshakeRefusal::Missing(_) | HandshakeRefusal::Unusable(_) => None,
     }
 }
 
 /// Why a handshake failed, as an access log shows it.
 pub fn reason(error: &io::Error) -> String {
-    match Refusal::of(error) {
-        Some(refusal @ (Refusal::Missing(_) | Refusal::Unusable(_))) => format!("TLS_error: {refusal}"),
+    match HandshakeRefusal::of(error) {
+        Some(refusal @ (HandshakeRefusal::Missing(_) | HandshakeRefusal::Unusable(_))) => format!("TLS_error: {refusal}"),
         Some(refusal) => format!("TLS_error:|CERTIFICATE_VERIFY_FAILED:{refusal}:TLS_error_end"),
         None => match error.get_ref().and_then(|source| source.downcast_ref::<Error>()) {
             Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {

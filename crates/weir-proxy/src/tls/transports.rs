@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use weir_config::CompileError;
 use weir_config::tls::ClientTls;
-use weir_config::transport::{Criteria, Transport, Transports as Policy};
+use weir_config::transport::{Criteria, TransportPolicies, TransportPolicy};
 
 use super::client::ClientTransport;
 use super::secrets::Secrets;
@@ -21,8 +21,8 @@ pub struct Said {
 /// The transports of a cluster.
 #[derive(Debug, Default)]
 pub struct Transports {
-    policy: Policy,
-    /// In the order of [`Policy::all`]; none is plaintext.
+    policy: TransportPolicies,
+    /// In the order of [`TransportPolicies::all`]; none is plaintext.
     ready: Vec<Option<Arc<ClientTransport>>>,
 }
 
@@ -31,7 +31,7 @@ impl Transports {
     ///
     /// # Errors
     /// If a certificate or authority that stands in the configuration cannot be used.
-    pub fn new(policy: &Policy, before: Option<&Arc<Self>>, secrets: &mut Secrets) -> Result<Arc<Self>, CompileError> {
+    pub fn new(policy: &TransportPolicies, before: Option<&Arc<Self>>, secrets: &mut Secrets) -> Result<Arc<Self>, CompileError> {
         if let Some(same) = before.filter(|before| before.policy == *policy) {
             return Ok(same.clone());
         }
@@ -41,8 +41,8 @@ impl Transports {
             None => ClientTransport::new(tls, secrets).map(Arc::new),
         };
         let all = policy.all().map(|transport| match transport {
-            Transport::Plain => Ok(None),
-            Transport::Tls(tls) => ready(tls).map(Some),
+            TransportPolicy::Plain => Ok(None),
+            TransportPolicy::Tls(tls) => ready(tls).map(Some),
         });
         let ready = all.collect::<Result<_, _>>().map_err(|error: CompileError| error.within("transport_socket"))?;
         Ok(Arc::new(Self { policy: policy.clone(), ready }))

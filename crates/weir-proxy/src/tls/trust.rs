@@ -6,7 +6,7 @@ use weir_config::CompileError;
 use weir_config::tls::Validation;
 
 use super::chain::{Authorities, Side};
-use super::refusal::{Refusal, listed};
+use super::refusal::{HandshakeRefusal, listed};
 use super::x509::Certificate;
 
 /// What a certificate is measured by.
@@ -37,37 +37,37 @@ impl Trust {
     }
 
     /// Looks whether a certificate holds; where a host is named, whether it is for that.
-    pub(super) fn verify(&self, shown: &Shown<'_, '_>, now: UnixTime, side: Side, host: Option<&str>) -> Result<(), Refusal> {
+    pub(super) fn verify(&self, shown: &Shown<'_, '_>, now: UnixTime, side: Side, host: Option<&str>) -> Result<(), HandshakeRefusal> {
         let held = self.verify_all(shown, now, side, host);
         if self.asked.accepts_untrusted { Ok(()) } else { held }
     }
 
-    fn verify_all(&self, shown: &Shown<'_, '_>, now: UnixTime, side: Side, host: Option<&str>) -> Result<(), Refusal> {
+    fn verify_all(&self, shown: &Shown<'_, '_>, now: UnixTime, side: Side, host: Option<&str>) -> Result<(), HandshakeRefusal> {
         if let Some(authorities) = &self.authorities {
-            authorities.verify(shown.leaf, shown.others, now, side).map_err(Refusal::Chain)?;
+            authorities.verify(shown.leaf, shown.others, now, side).map_err(HandshakeRefusal::Chain)?;
         }
         let Validation { names, certificates, keys, .. } = &self.asked;
         // Names mean nothing where nobody vouches for them.
         if host.is_some() && self.authorities.is_none() {
-            return Err(Refusal::Nobody);
+            return Err(HandshakeRefusal::Nobody);
         }
         if host.is_none() && names.is_empty() && certificates.is_empty() && keys.is_empty() {
             return Ok(());
         }
-        let certificate = Certificate::read(shown.leaf).ok_or(Refusal::Malformed)?;
+        let certificate = Certificate::read(shown.leaf).ok_or(HandshakeRefusal::Malformed)?;
         if let Some(host) = host
             && !certificate.names.iter().any(|name| name.is_for(host))
         {
-            return Err(Refusal::Host { host: host.into(), presented: listed(&certificate.names) });
+            return Err(HandshakeRefusal::Host { host: host.into(), presented: listed(&certificate.names) });
         }
         if !names.is_empty() && !names.iter().any(|wanted| certificate.names.iter().any(|name| wanted.matches(name))) {
-            return Err(Refusal::Names(listed(&certificate.names)));
+            return Err(HandshakeRefusal::Names(listed(&certificate.names)));
         }
         let anything_goes = certificates.is_empty() && keys.is_empty();
         if anything_goes || certificates.contains(&sha256(shown.leaf)) || keys.contains(&sha256(certificate.key)) {
             return Ok(());
         }
-        Err(Refusal::Hash)
+        Err(HandshakeRefusal::Hash)
     }
 }
 

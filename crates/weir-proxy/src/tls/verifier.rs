@@ -11,7 +11,7 @@ use weir_config::CompileError;
 use weir_config::tls::{Parameters, Validation, ValidationSource};
 
 use super::chain::Side;
-use super::refusal::Refusal;
+use super::refusal::HandshakeRefusal;
 use super::secrets::{Secrets, Slot};
 use super::trust::{Shown, Trust};
 
@@ -76,12 +76,12 @@ impl Peer {
         }
     }
 
-    fn trust(&self) -> Result<Arc<Trust>, Refusal> {
+    fn trust(&self) -> Result<Arc<Trust>, HandshakeRefusal> {
         let (name, slot, written, made) = match &self.source {
             PeerSource::Written(trust) => return Ok(trust.clone()),
             PeerSource::Named { name, slot, written, made } => (name, slot, written, made),
         };
-        let secret = slot.get().ok_or_else(|| Refusal::Missing((&**name).into()))?;
+        let secret = slot.get().ok_or_else(|| HandshakeRefusal::Missing((&**name).into()))?;
         let mut made = made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((of, trust)) = &*made
             && Arc::ptr_eq(of, &secret)
@@ -89,14 +89,15 @@ impl Peer {
             return Ok(trust.clone());
         }
         let whole = written.as_ref().map_or_else(|| (*secret).clone(), |written| written.completed_by(&secret));
-        let trust = whole.check().and_then(|whole| Trust::new(&whole)).map_err(|error| Refusal::Unusable(error.to_string().into()))?;
+        let trust =
+            whole.check().and_then(|whole| Trust::new(&whole)).map_err(|error| HandshakeRefusal::Unusable(error.to_string().into()))?;
         let trust = Arc::new(trust);
         *made = Some((secret, trust.clone()));
         Ok(trust)
     }
 
     fn verify(&self, shown: &Shown<'_, '_>, now: UnixTime, side: Side, host: Option<&str>) -> Result<(), Error> {
-        self.trust().and_then(|trust| trust.verify(shown, now, side, host)).map_err(Refusal::into_error)
+        self.trust().and_then(|trust| trust.verify(shown, now, side, host)).map_err(HandshakeRefusal::into_error)
     }
 }
 

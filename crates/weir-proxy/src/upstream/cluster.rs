@@ -147,6 +147,11 @@ impl ClusterRuntime {
         read(self.current.borrow().stats.of(self.worker))
     }
 
+    /// How many of a million requests are to be answered without asking an instance.
+    pub fn dropped_millionths(&self) -> u32 {
+        self.current.borrow().hosts.dropped_millionths
+    }
+
     /// The instance for the next attempt; none if there is none that may be used.
     pub fn pick(&self, context: &LbContext<'_>) -> Option<Rc<HostRuntime>> {
         let current = self.current.borrow();

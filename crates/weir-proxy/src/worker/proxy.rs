@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::world::{ProxyConfig, ProxyState};
+use super::world::{ProxySnapshot, ProxyState};
 use crate::exchange::recorder::{Recorder, Sinks};
 use crate::http::router::routes::RouteSlots;
 use crate::listener::{Listeners, Surroundings};
@@ -16,7 +16,7 @@ pub struct ProxyRuntime {
     clusters: Rc<Clusters>,
     routes: Rc<RouteSlots>,
     listeners: Rc<Listeners>,
-    applied: Arc<ProxyConfig>,
+    applied: Arc<ProxySnapshot>,
 }
 
 impl ProxyRuntime {
@@ -29,7 +29,7 @@ impl ProxyRuntime {
     }
 
     /// Follows a change of the configuration: clusters first, then what leads to them.
-    pub fn follow(&mut self, config: &Arc<ProxyConfig>) {
+    pub fn follow(&mut self, config: &Arc<ProxySnapshot>) {
         if Arc::ptr_eq(&self.applied, config) {
             return;
         }

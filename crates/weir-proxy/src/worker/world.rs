@@ -13,7 +13,7 @@ use crate::stats::requests::Identity;
 /// The configuration of one proxy: xDS compiled into what the workers use. It is immutable and shared by all
 /// workers; a change makes a new one that shares what did not change.
 #[derive(Debug, Default, Clone)]
-pub struct ProxyConfig {
+pub struct ProxySnapshot {
     /// Its listeners.
     pub listeners: Arc<[OpenListener]>,
     /// Its route tables, by name.
@@ -39,5 +39,5 @@ pub struct ProxyState {
     /// How long connections may go on whose listener or filter chain is gone.
     pub drain_duration: Duration,
     /// What it does.
-    pub config: Arc<ProxyConfig>,
+    pub config: Arc<ProxySnapshot>,
 }

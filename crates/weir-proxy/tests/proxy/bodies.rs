@@ -1,6 +1,6 @@
 //! Bodies pass as they come, piece by piece, and end as they ended.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{Proxy, Upstream, Wire, cluster, routes, to};
 
@@ -80,4 +80,33 @@ async fn a_client_that_expects_to_be_asked_to_go_on_is() {
     let mut instance = upstream.accept().await;
     instance.head().await;
     instance.hears("body").await;
+}
+
+#[tokio::test]
+async fn a_body_that_has_come_when_something_was_waited_for_does_not_cost_the_connection() {
+    let always = json!({"numerator": 100, "denominator": "HUNDRED"});
+    let fault = |fields: Value| {
+        let mut fields = fields;
+        fields["@type"] = json!("type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault");
+        json!({"match": {"prefix": "/aborted"}, "directResponse": {"status": 200}, "typedPerFilterConfig": {"envoy.filters.http.fault": fields}})
+    };
+    let delayed =
+        fault(json!({"delay": {"fixedDelay": "0.03s", "percentage": always}, "abort": {"httpStatus": 418, "percentage": always}}));
+    let upstream = Upstream::start().await;
+    let clusters = [cluster("a", &[&upstream], json!({}))];
+    drop(upstream);
+    let proxy = Proxy::start(routes(json!([delayed, to("a")])), &clusters).await;
+    let mut client = proxy.connect().await;
+    for (path, status) in [("/", "HTTP/1.1 503 Service Unavailable"), ("/aborted", "HTTP/1.1 418 I'm a teapot")] {
+        for body in ["hello", "again"] {
+            client.say(&format!("POST {path} HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n{body}")).await;
+            let (found, headers) = client.answer().await;
+            assert_eq!(found, status);
+            assert!(!headers.contains(&"connection: close".to_owned()), "{headers:?}");
+            let length = headers.iter().find_map(|line| line.strip_prefix("content-length: ")).map_or(0, |length| length.parse().unwrap());
+            client.skip(length).await.unwrap();
+        }
+    }
+    client.say("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhal").await;
+    assert!(client.answer().await.1.contains(&"connection: close".to_owned()), "the rest may come or not");
 }

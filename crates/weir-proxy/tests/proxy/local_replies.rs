@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Proxy, routes};
+use crate::support::{Proxy, routes, to};
 
 #[tokio::test]
 async fn the_first_mapper_that_takes_an_answer_changes_it() {
@@ -26,4 +26,39 @@ async fn the_first_mapper_that_takes_an_answer_changes_it() {
     }
     client.hears("{\"code\":410,\"text\":\"gone\"}\n").await;
     assert_eq!(proxy.stop().await, ["410 NR route_not_found"]);
+}
+
+#[tokio::test]
+async fn what_a_route_writes_of_an_answer_s_status_is_written_before_it_is_known() {
+    let redirect = json!({"match": {"prefix": "/to"}, "redirect": {"hostRedirect": "b"}});
+    let mut routes = routes(json!([redirect, to("nowhere")]));
+    routes["virtualHosts"][0]["responseHeadersToAdd"] = json!([{"header": {"key": "x-status", "value": "%RESPONSE_CODE%"}}]);
+    // What the mappers write comes later, and knows it.
+    let mapper = json!({"headersToAdd": [{"header": {"key": "x-mapped", "value": "%RESPONSE_CODE%"}}],
+        "filter": {"notHealthCheckFilter": {}}});
+    let proxy = Proxy::with_manager(json!({"localReplyConfig": {"mappers": [mapper]}}), routes, &[]).await;
+    for (path, status) in [("/to", "301 Moved Permanently"), ("/", "503 Service Unavailable")] {
+        let mut client = proxy.connect().await;
+        client.say(&format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")).await;
+        let (found, headers) = client.answer().await;
+        assert_eq!(found, format!("HTTP/1.1 {status}"));
+        for line in ["x-status: 0".to_owned(), format!("x-mapped: {}", &status[..3])] {
+            assert!(headers.contains(&line), "no {line} in {headers:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_without_content_has_no_body_whatever_its_route_says() {
+    let route = json!({"match": {"prefix": "/"}, "directResponse": {"status": 204, "body": {"inlineString": "hello"}}});
+    let proxy = Proxy::start(routes(json!([route])), &[]).await;
+    let mut client = proxy.connect().await;
+    for _ in 0..2 {
+        client.say("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        let (status, headers) = client.answer().await;
+        assert_eq!(status, "HTTP/1.1 204 No Content");
+        assert!(!headers.iter().any(|line| line.starts_with("content-length")), "{headers:?}");
+    }
+    drop(client);
+    assert_eq!(proxy.stop().await, ["204 - direct_response"; 2]);
 }

@@ -21,6 +21,8 @@ mod limits;
 mod local_replies;
 mod mirrors;
 mod outliers;
+mod overloads;
+mod own_names;
 mod priorities;
 mod requests;
 mod slow_readers;

@@ -6,6 +6,15 @@ use crate::support::{Proxy, Upstream, cluster, routes};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
+/// A head without what a copy says of its sender, which must be there.
+fn without_sender(mut head: Vec<String>) -> Vec<String> {
+    for name in ["x-envoy-internal: true", "x-forwarded-for: "] {
+        let position = head.iter().position(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name} in {head:?}"));
+        head.remove(position);
+    }
+    head
+}
+
 /// A route to `a`, mirrored to `b`.
 fn mirrored() -> Value {
     let mirror = json!({"cluster": "b", "disableShadowHostSuffixAppend": true});
@@ -21,7 +30,7 @@ async fn the_copy_is_like_the_request_and_its_answer_is_for_nobody() {
     let (mut instance, mut mirror) = (one.accept().await, two.accept().await);
     let head = instance.head().await;
     assert_eq!(head[0], "POST /new/x HTTP/1.1");
-    assert_eq!(mirror.head().await, head);
+    assert_eq!(without_sender(mirror.head().await), head);
     client.say("half").await;
     instance.hears("halfhalf").await;
     mirror.hears("halfhalf").await;
@@ -37,6 +46,48 @@ async fn the_copy_is_like_the_request_and_its_answer_is_for_nobody() {
     client.head().await;
     drop((client, mirror));
     assert_eq!(proxy.stop().await, ["200 - via_upstream"; 2]);
+}
+
+#[tokio::test]
+async fn a_copy_says_who_sends_it_and_that_it_is_the_first_attempt() {
+    let (one, two) = (Upstream::start().await, Upstream::start().await);
+    let mut table = mirrored();
+    table["virtualHosts"][0]["includeRequestAttemptCount"] = json!(true);
+    let manager = json!({"skipXffAppend": true});
+    let clusters = [cluster("a", &[&one], json!({})), cluster("b", &[&two], json!({}))];
+    let proxy = Proxy::with_manager(manager, table, &clusters).await;
+    let mut client = proxy.connect().await;
+    client.say("GET / HTTP/1.1\r\nhost: a\r\nx-forwarded-for: 192.0.2.7\r\n\r\n").await;
+    let (mut instance, mut mirror) = (one.accept().await, two.accept().await);
+    let (head, copied) = (instance.head().await, mirror.head().await);
+    assert!(head.contains(&"x-forwarded-for: 192.0.2.7".to_owned()), "{head:?}");
+    let forwarded = copied.iter().find_map(|line| line.strip_prefix("x-forwarded-for: 192.0.2.7,")).unwrap_or_else(|| panic!("{copied:?}"));
+    assert!(forwarded.parse::<std::net::IpAddr>().is_ok(), "{forwarded}");
+    for line in ["x-envoy-internal: true", "x-envoy-attempt-count: 1"] {
+        assert!(copied.contains(&line.to_owned()), "no {line} in {copied:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_copy_has_the_trailers_of_the_request() {
+    let options = json!({"typedExtensionProtocolOptions": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        "explicitHttpConfig": {"httpProtocolOptions": {"enableTrailers": true}},
+    }}});
+    for (of_copy, heard) in [(options.clone(), "2\r\nok\r\n0\r\nx-own: 1\r\n\r\n"), (json!({}), "2\r\nok\r\n0\r\n\r\n")] {
+        let (one, two) = (Upstream::start().await, Upstream::start().await);
+        let manager = json!({"httpProtocolOptions": {"enableTrailers": true}});
+        let clusters = [cluster("a", &[&one], options.clone()), cluster("b", &[&two], of_copy)];
+        let proxy = Proxy::with_manager(manager, mirrored(), &clusters).await;
+        let mut client = proxy.connect().await;
+        client.say("PUT / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ntrailer: x-own\r\n\r\n").await;
+        client.say("2\r\nok\r\n0\r\nx-own: 1\r\ncookie: a=1\r\n\r\n").await;
+        let (mut instance, mut mirror) = (one.accept().await, two.accept().await);
+        instance.head().await;
+        instance.hears("2\r\nok\r\n0\r\nx-own: 1\r\n\r\n").await;
+        mirror.head().await;
+        mirror.hears(heard).await;
+    }
 }
 
 #[tokio::test]

@@ -117,3 +117,15 @@ async fn a_length_that_contradicts_the_chunks_goes_nowhere() {
     }
     assert_eq!(proxy.stop().await, ["400 DPE http1.codec_error"; 2]);
 }
+
+#[tokio::test]
+async fn headers_tell_which_attempt_it_is_before_the_first() {
+    let upstream = Upstream::start().await;
+    let mut route = to("a");
+    route["requestHeadersToAdd"] = json!([{"header": {"key": "x-attempt", "value": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"}}]);
+    let proxy = Proxy::start(routes(json!([route])), &[cluster("a", &[&upstream], json!({}))]).await;
+    let mut client = proxy.connect().await;
+    client.say("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let head = upstream.accept().await.head().await;
+    assert!(head.contains(&"x-attempt: 1".to_owned()), "{head:?}");
+}

@@ -58,10 +58,10 @@ async fn a_stream_on_which_nothing_happens_is_given_up() {
 async fn a_stream_that_lasts_too_long_is_given_up() {
     let manager = json!({"commonHttpProtocolOptions": {"maxStreamDuration": "0.1s"}});
     let route = || json!({"maxStreamDuration": {"maxStreamDuration": "0.1s"}});
-    let (answer, log) = (("504 Gateway Timeout", "downstream duration timeout"), "504 DT max_duration_timeout");
+    let (answer, log) = (("504 Gateway Timeout", "downstream duration timeout"), "504 - max_duration_timeout");
     expect(manager, json!({}), GET, "", answer, log).await;
     expect(json!({}), route(), GET, "", answer, log).await;
-    expect(json!({}), route(), GET, HALF, ("200 OK", "half"), "200 DT max_duration_timeout").await;
+    expect(json!({}), route(), GET, HALF, ("200 OK", "half"), "200 - max_duration_timeout").await;
 }
 
 #[tokio::test]

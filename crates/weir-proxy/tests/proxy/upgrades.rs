@@ -63,6 +63,18 @@ async fn another_protocol_is_refused() {
 }
 
 #[tokio::test]
+async fn who_has_no_route_hears_that_whatever_protocol_is_asked_for() {
+    let redirect = json!({"match": {"prefix": "/to"}, "redirect": {"hostRedirect": "b"}});
+    let proxy = Proxy::start(routes(json!([redirect])), &[]).await;
+    for (path, status) in [("/none", "HTTP/1.1 404 Not Found"), ("/to", "HTTP/1.1 403 Forbidden")] {
+        let mut client = proxy.connect().await;
+        client.say(&UPGRADE.replace("websocket\r", "other\r").replace("/chat", path)).await;
+        assert_eq!(client.answer().await.0, status);
+    }
+    assert_eq!(proxy.stop().await, ["404 NR route_not_found", "403 - upgrade_failed"]);
+}
+
+#[tokio::test]
 async fn a_proxy_that_ends_waits_for_a_conversation_after_an_upgrade() {
     let upstream = Upstream::start().await;
     let proxy = Proxy::start(routes(json!([to("a")])), &[cluster("a", &[&upstream], json!({}))]).await;
@@ -186,6 +198,30 @@ async fn an_upgrade_has_the_timeouts_of_any_request() {
         drop(client);
         assert_eq!(proxy.stop().await, [log]);
     }
+}
+
+/// How many connections the cluster has open.
+async fn open_connections(proxy: &Proxy) -> String {
+    let statistics = proxy.ask_admin("/stats/prometheus").await;
+    let line = statistics.lines().find(|line| line.starts_with("envoy_cluster_upstream_cx_active{"));
+    line.and_then(|line| line.rsplit(' ').next()).unwrap_or("none").to_owned()
+}
+
+#[tokio::test]
+async fn an_upgraded_connection_is_counted_as_open_until_it_ends() {
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::start(routes(json!([to("a")])), &[cluster("a", &[&upstream], json!({}))]).await;
+    let mut client = proxy.connect().await;
+    client.say(UPGRADE).await;
+    let mut instance = upstream.accept().await;
+    instance.head().await;
+    instance.say("HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n").await;
+    client.head().await;
+    client.say("question").await;
+    instance.hears("question").await;
+    assert_eq!(open_connections(&proxy).await, "1");
+    drop((client, instance));
+    in_time("it is counted no more", async { while open_connections(&proxy).await != "0" {} }).await;
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod access_log;
+mod actions;
 mod bad_peers;
 mod connections;
 mod fields;

@@ -14,7 +14,7 @@ use weir_api::resources::MeshConfig;
 use weir_model::DEFAULT_DOMAIN;
 use weir_pilot::{Options, Pilot, standalone};
 use weir_proxy::DataPlane;
-use weir_proxy::admin::{Answer, More};
+use weir_proxy::admin::{AdminAnswer, More};
 use weir_registry::{Catalog, files};
 
 use super::get;
@@ -108,8 +108,8 @@ fn more(catalog: watch::Receiver<Arc<Catalog>>) -> More {
         let query = (path == get::PATH).then(|| get::Query::from_admin(|name| query.get(name).map(str::to_owned)))?;
         let answer = query.and_then(|query| query.answer(&catalog.borrow()));
         Some(match answer {
-            Ok(text) => Answer::text(text),
-            Err(message) => Answer::not_found(message + "\n"),
+            Ok(text) => AdminAnswer::text(text),
+            Err(message) => AdminAnswer::not_found(message + "\n"),
         })
     })
 }

@@ -15,7 +15,7 @@ use weir_api::resources::MeshConfig;
 use weir_api::{Severity, Source};
 use weir_proxy::admin::{self, More};
 use weir_proxy::listener::holder;
-use weir_proxy::{DataPlane, admin::Answer};
+use weir_proxy::{DataPlane, admin::AdminAnswer};
 
 use super::descriptors;
 use crate::cli::ProcessArgs;
@@ -146,5 +146,5 @@ pub(crate) async fn bind(address: SocketAddr, what: &str, flag: &str) -> anyhow:
 
 /// An admin interface that knows no more paths than the data plane's.
 pub(crate) fn nothing_more() -> More {
-    Arc::new(|_, _| None::<Answer>)
+    Arc::new(|_, _| None::<AdminAnswer>)
 }

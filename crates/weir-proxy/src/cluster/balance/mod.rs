@@ -3,6 +3,7 @@
 //! The policies are Envoy's
 //! (<https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/load_balancers>).
 
+mod bounded;
 mod maglev;
 mod pool;
 pub mod priority;
@@ -17,6 +18,7 @@ use weir_config::load_balancing::{Balance, Settings};
 use weir_config::slow_start::SlowStart;
 
 use crate::cluster::host::WeightedHost;
+use bounded::Bounds;
 use maglev::Maglev;
 use priority::Loads;
 use ring::Ring;
@@ -27,6 +29,8 @@ use schedule::Schedule;
 struct Balancer {
     policy: Policy,
     warm_up: Option<WarmUp>,
+    /// By hash, how busy an instance may be.
+    bounds: Option<Bounds>,
 }
 
 /// Some instances are warming up.
@@ -98,7 +102,8 @@ impl Balancer {
             (Balance::RingHash(minimum, maximum), _) => Policy::Ring(Ring::new(hosts, minimum, maximum, settings.common.hash_by_hostname)),
             (Balance::Maglev(size), _) => Policy::Maglev(Maglev::new(hosts, size, settings.common.hash_by_hostname)),
         };
-        Self { policy, warm_up }
+        let bounds = settings.common.hash_balance_percent.filter(|_| settings.balance.is_by_hash());
+        Self { policy, warm_up, bounds: bounds.map(|percent| Bounds::new(hosts, percent)) }
     }
 
     /// When the last instance has warmed up.
@@ -129,8 +134,22 @@ impl Balancer {
                 let warm_up = self.warm_up.and_then(|warm_up| Some((warm_up.slow_start, wish.now?)));
                 schedule.next(|position| weight(&hosts[position], *bias, warm_up))
             }
-            (Policy::Ring(ring), _) => ring.choose(wish.hash.unwrap_or_else(random), wish.attempt),
-            (Policy::Maglev(table), _) => table.choose(wish.hash.unwrap_or_else(random), wish.attempt),
+            (policy @ (Policy::Ring(_) | Policy::Maglev(_)), _) => {
+                let hash = wish.hash.unwrap_or_else(random);
+                let first = policy.by_hash(hash, wish.attempt)?;
+                Some(self.bounds.as_ref().map_or(first, |bounds| bounds.choose(hosts, hash, first)))
+            }
+        }
+    }
+}
+
+impl Policy {
+    /// Where a hash leads, of the policies that go by it.
+    fn by_hash(&self, hash: u64, attempt: u32) -> Option<usize> {
+        match self {
+            Self::Ring(ring) => ring.choose(hash, attempt),
+            Self::Maglev(table) => table.choose(hash, attempt),
+            _ => None,
         }
     }
 }
@@ -182,6 +201,7 @@ pub(crate) mod tests {
             fail_traffic_on_panic: false,
             locality_weighted: false,
             hash_by_hostname: false,
+            hash_balance_percent: None,
             slow_start: None,
         };
         Settings { balance, common }

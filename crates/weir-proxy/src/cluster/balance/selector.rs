@@ -175,7 +175,7 @@ impl<R: FnMut() -> u64> Maker<'_, R> {
         let by_locality: Vec<Vec<usize>> = level.iter().map(of).collect();
         if self.settings.common.locality_weighted {
             let weighted = match self.settings.balance.is_by_hash() {
-                true => self.by_weighted_hash(level, &by_locality),
+                true => Some(self.by_weighted_hash(level, &by_locality)),
                 false => self.by_locality(level, &by_locality),
             };
             if let Some(weighted) = weighted {
@@ -200,8 +200,9 @@ impl<R: FnMut() -> u64> Maker<'_, R> {
         (!pools.is_empty()).then(|| Pools::ByLocality(Schedule::new(weights, (self.random)()), pools))
     }
 
-    /// One table in which the instances of each locality have its share. None if no locality has a weight.
-    fn by_weighted_hash(&mut self, level: &[LocalityHosts], chosen: &[Vec<usize>]) -> Option<Pools> {
+    /// One table in which the instances of each locality have its share. Where none has a weight there is nobody in it, as in
+    /// Envoy's.
+    fn by_weighted_hash(&mut self, level: &[LocalityHosts], chosen: &[Vec<usize>]) -> Pools {
         /// So that rounding does not matter.
         const SCALE: f64 = 1_000_000.0;
         let total: f64 = level.iter().map(|at| f64::from(at.weight)).sum();
@@ -214,7 +215,7 @@ impl<R: FnMut() -> u64> Maker<'_, R> {
             positions.extend_from_slice(of_locality);
         }
         let hosts: Arc<[WeightedHost]> = hosts.into();
-        (total > 0.0).then(|| Pools::Flat(Pool::weighted(hosts, positions, self.settings, self.now, (self.random)())))
+        Pools::Flat(Pool::weighted(hosts, positions, self.settings, self.now, (self.random)()))
     }
 }
 

@@ -8,7 +8,7 @@ use weir_config::budget::Budget;
 use weir_config::http::RouteSource;
 use weir_config::listener::{Chain, Handler, Listener};
 
-use super::super::refusal::Refusal;
+use super::super::refusal::ResourceRefusal;
 use crate::listener::sockets::Bound;
 use crate::stats::listener::ListenerStats;
 use crate::tls;
@@ -50,7 +50,7 @@ pub(super) fn tls_of(
     listener: &Listener,
     known: Option<&ListenerState>,
     secrets: &mut Secrets,
-) -> Result<Arc<[Option<Arc<ServerConfig>>]>, Refusal> {
+) -> Result<Arc<[Option<Arc<ServerConfig>>]>, ResourceRefusal> {
     let known = known.into_iter().flat_map(|known| known.newest.listener.all_chains().zip(known.newest.tls.iter()));
     let known: HashMap<*const Chain, &Option<Arc<ServerConfig>>> = known.map(|(chain, tls)| (Arc::as_ptr(chain), tls)).collect();
     let chains = listener.all_chains().map(|chain| match &chain.tls {

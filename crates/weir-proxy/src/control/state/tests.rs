@@ -9,7 +9,7 @@ fn state() -> State {
     State::new("test".into(), 1, Arc::new(Sockets::new(1)))
 }
 
-fn put<M: Message + Name + Default>(state: &mut State, kind: ResourceType, name: &str, body: Value) -> Result<(), Refusal> {
+fn put<M: Message + Name + Default>(state: &mut State, kind: ResourceType, name: &str, body: Value) -> Result<(), ResourceRefusal> {
     let body = Any::pack(&from_value::<M>(body).expect("valid"));
     let update = Update::of(kind, vec![(name.into(), body)], vec![]);
     state.take(&update).pop().map_or(Ok(()), |(_, refusal)| Err(refusal))
@@ -22,7 +22,7 @@ fn waiting_cluster(state: &mut State, name: &str) {
 
 fn static_cluster(name: &str, instances: std::ops::Range<u8>) -> Value {
     let address = |i: u8| json!({"endpoint": {"address": {"socketAddress": {"address": format!("10.0.0.{i}"), "portValue": 80}}}});
-    json!({"name": name, "type": "STATIC", "loadAssignment": {"endpoints": [{"lbEndpoints": instances.map(address).collect::<Vec<_>>()}]}})
+    json!({"name": name, "type": "STATIC", "loadAssignment": {"clusterName": name, "endpoints": [{"lbEndpoints": instances.map(address).collect::<Vec<_>>()}]}})
 }
 
 fn routes(state: &mut State, version: u32) {
@@ -40,7 +40,7 @@ fn listener(port: u16) -> Value {
     })
 }
 
-fn put_listener(state: &mut State, listener: Value) -> Result<(), Refusal> {
+fn put_listener(state: &mut State, listener: Value) -> Result<(), ResourceRefusal> {
     put::<XdsListener>(state, ResourceType::Listener, "l", listener)
 }
 
@@ -100,7 +100,7 @@ async fn what_did_not_change_is_the_same_object() {
     put::<XdsCluster>(&mut state, ResourceType::Cluster, "c", static_cluster("c", 1..4)).expect("accepted");
     let more = state.build(now).expect("another instance");
     assert!(Arc::ptr_eq(&after.routes, &more.routes));
-    let hosts = |config: &ProxyConfig| config.clusters["c"].hosts.list.iter().map(|known| known.host.clone()).collect::<Vec<_>>();
+    let hosts = |config: &ProxySnapshot| config.clusters["c"].hosts.list.iter().map(|known| known.host.clone()).collect::<Vec<_>>();
     assert!(hosts(&after).iter().zip(hosts(&more)).all(|(one, two)| Arc::ptr_eq(one, &two)));
 }
 
@@ -139,7 +139,7 @@ async fn a_listener_that_moves_serves_its_old_address_until_the_new_one_is_in_fo
     waiting_cluster(&mut state, "c");
     put_listener(&mut state, listener(second)).expect("accepted");
     let config = state.build(Instant::now()).expect("another cluster");
-    let served = |config: &ProxyConfig| config.listeners[0].sockets.as_ref().expect("a socket").wanted.port();
+    let served = |config: &ProxySnapshot| config.listeners[0].sockets.as_ref().expect("a socket").wanted.port();
     assert_eq!((open(&state), served(&config)), (vec![first], first));
     // And back again: the address is our own.
     put_listener(&mut state, listener(first)).expect("still ours");

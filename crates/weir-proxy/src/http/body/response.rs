@@ -204,6 +204,10 @@ fn note(frame: &Option<Result<Frame<Bytes>, BrokenOff>>, ending: &mut Ending) {
             let told = failure.told(false);
             exchange.flag(told.flag);
             exchange.detail(told.details);
+            if told.flag.is_empty() {
+                // There is no word for it; but nobody went away.
+                ending.complete();
+            }
         }
         None => ending.complete(),
     }

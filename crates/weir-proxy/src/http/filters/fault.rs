@@ -86,6 +86,7 @@ impl HttpFilter for Fault {
         call.exchange.flag(ResponseFlags::DELAY_INJECTED);
         tokio::time::sleep(call.states.get::<Self>(place).map_or(Duration::ZERO, |held| held.delay)).await;
         call.exchange.routed.set(Some(Instant::now()));
+        call.waited = true;
         let found = call.found().cloned();
         match self.policy(call, found.as_ref(), place) {
             Some(policy) => self.abort(call, place, policy),

@@ -29,7 +29,6 @@ impl HeaderMutation {
     }
 
     fn collect<T>(&self, call: &mut Call, place: &Place, list: impl Fn(&Mutations) -> Vec<T>) -> Vec<T> {
-        call.route();
         match call.found() {
             Some(found) => self.0.in_order(&found.levels(), &place.name).flat_map(list).collect(),
             None => list(&self.0.mutations),

@@ -213,7 +213,11 @@ pub(super) async fn on_request(call: &mut Call) -> Option<LocalReply> {
             continue;
         }
         let flow = match filter.on_request(call, place) {
-            Flow::Wait => Box::pin(filter.wait(call, place)).await,
+            Flow::Wait => {
+                let flow = Box::pin(filter.wait(call, place)).await;
+                call.waited |= matches!(flow, Flow::Continue);
+                flow
+            }
             flow => flow,
         };
         let reply = match flow {

@@ -3,12 +3,14 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use http::Response;
+use http::{HeaderMap, HeaderValue, Response};
 use weir_config::circuit_breakers::Resource;
+use weir_routing::action::{Forward, HostRewrite};
 
 use super::retry::{self, Retries};
 use crate::exchange::failure::{Expired, Failure, FailureKind, Outcome};
 use crate::http::call::Call;
+use crate::http::header_changes::set_authority;
 use crate::upstream::body::{ClientBody, Origin};
 use crate::upstream::cluster::ClusterRuntime;
 use crate::upstream::host::{BusyGuard, HostRuntime};
@@ -29,6 +31,7 @@ pub(super) async fn attempt(
     call: &Call,
     cluster: &Rc<ClusterRuntime>,
     retries: &Retries<'_>,
+    to: &Forward,
     body: Option<&Rc<ClientBody>>,
 ) -> Result<Answer, Failure> {
     let Some(target) = cluster.pick(&retries.context(call.lb_context())) else {
@@ -37,6 +40,7 @@ pub(super) async fn attempt(
     };
     call.exchange.target.replace(Some(target.target.clone()));
     let busy = target.busy(take(cluster, Resource::Requests)?);
+    let as_named = name_instance(call, to, &target);
     let outgoing = Outgoing {
         cluster,
         target: &target,
@@ -51,8 +55,25 @@ pub(super) async fn attempt(
         cluster.with_stats(|stats| expired.count(stats));
     }
     judge(cluster, &target, &result);
+    if let (Err(Failure { sent: false, .. }), Some(headers)) = (&result, as_named) {
+        // The instance was never spoken to.
+        call.exchange.request.borrow_mut().headers = headers;
+    }
     let (response, origin, sent) = result?;
     Ok(Answer { response, origin, busy, sent })
+}
+
+/// Gives a request the chosen instance's own name, if its route asks for that and the instance has one. Returns the headers as they
+/// were before.
+fn name_instance(call: &Call, to: &Forward, target: &HostRuntime) -> Option<HeaderMap> {
+    if !matches!(to.host, HostRewrite::OfInstance) {
+        return None;
+    }
+    let name = HeaderValue::from_str(target.host.hostname.as_deref()?).ok()?;
+    let mut request = call.exchange.request.borrow_mut();
+    let before = request.headers.clone();
+    set_authority(&mut request.headers, name, to.append_forwarded_host, call.http.config.router.suppress_envoy_headers);
+    Some(before)
 }
 
 /// Judges an instance by what came of a request to it.

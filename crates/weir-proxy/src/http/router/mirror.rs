@@ -5,20 +5,24 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{HeaderValue, Version, header};
+use http::{HeaderName, HeaderValue, Version, header};
 use tokio::time::{Instant, timeout_at};
 use weir_config::circuit_breakers::Resource;
-use weir_config::head::Head;
+use weir_config::head::{Head, append_to};
 use weir_routing::action::Forward;
 
 use super::routes::Found;
-use super::{attempt, prepare};
-use crate::exchange::failure::{Expired, Failure, FailureKind};
+use super::{ATTEMPT_COUNT, attempt, prepare};
+use crate::exchange::failure::{Expired, Failure, FailureKind, Party};
 use crate::http::call::Call;
+use crate::io::own_address::own_address;
 use crate::upstream::body::{ClientBody, RequestBody, UpstreamBody};
 use crate::upstream::cluster::{ClusterRuntime, LbContext};
 use crate::upstream::limits::AttemptLimits;
 use crate::upstream::send::{Outgoing, Payload, take};
+
+const INTERNAL: HeaderName = HeaderName::from_static("x-envoy-internal");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// How long a copy may take where the route has no timeout: one that hangs must not be kept for ever.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -42,6 +46,10 @@ pub(super) fn mirror(call: &Call, found: &Found, to: &Forward, body: Option<&Rc<
         if mirror.shadow_suffix {
             append_shadow(&mut head);
         }
+        if found.virtual_host().attempt_count {
+            head.headers.insert(ATTEMPT_COUNT, HeaderValue::from_static("1"));
+        }
+        sign(&mut head);
         let copy = Copy { head, body: RequestBody::copy(body), client: call.exchange.protocol, context: call.lb_context() };
         let limit = to.timeouts.usual().unwrap_or(LIMIT);
         let open = call.http.clusters.shared.connections.enter();
@@ -49,6 +57,14 @@ pub(super) fn mirror(call: &Call, found: &Found, to: &Forward, body: Option<&Rc<
             let _open = open;
             copy.send(&cluster, Instant::now() + limit).await;
         });
+    }
+}
+
+/// Says who sends the copy: this proxy, which is inside.
+fn sign(head: &mut Head) {
+    head.headers.insert(INTERNAL, HeaderValue::from_static("true"));
+    if let Ok(own) = HeaderValue::from_str(&own_address().to_string()) {
+        append_to(&mut head.headers, &FORWARDED_FOR, own, b",");
     }
 }
 
@@ -68,13 +84,31 @@ struct Copy {
 }
 
 impl Copy {
-    /// Sends it once, and reads the answer to its end, so that the connection can be used again. Its instance is judged by it
-    /// as by any request.
+    /// Sends it once, and counts what comes of it as for any request.
     async fn send(self, cluster: &ClusterRuntime, deadline: Instant) {
+        let Err(failure) = self.attempt(cluster, deadline).await else { return };
+        if failure.party() == Party::Client {
+            return;
+        }
+        cluster.with_stats(|stats| {
+            match failure.kind {
+                FailureKind::NoInstance => stats.none_healthy.add(1),
+                FailureKind::Expired(expired) => expired.count(stats),
+                _ => {}
+            }
+            stats.statuses.count(failure.told(false).status.as_u16());
+        });
+    }
+
+    /// Reads the answer to its end, so that the connection can be used again. The instance is judged by it as by any request.
+    async fn attempt(self, cluster: &ClusterRuntime, deadline: Instant) -> Result<(), Failure> {
         let Self { head, body, client, context } = self;
-        let Some(target) = cluster.pick(&context) else { return };
-        let Ok(permit) = take(cluster, Resource::Requests) else { return };
-        let busy = target.busy(permit);
+        if fastrand::u32(..1_000_000) < cluster.dropped_millionths() {
+            cluster.with_stats(|stats| stats.statuses.count(503));
+            return Ok(());
+        }
+        let target = cluster.pick(&context).ok_or(FailureKind::NoInstance)?;
+        let busy = target.busy(take(cluster, Resource::Requests)?);
         let outgoing = Outgoing {
             cluster,
             target: &target,
@@ -87,11 +121,12 @@ impl Copy {
         let result = timeout_at(deadline, outgoing.send()).await;
         let result = result.unwrap_or_else(|_| Err(Failure::after_sending(FailureKind::Expired(Expired::Timeout))));
         attempt::judge(cluster, &target, &result);
-        let Ok((response, origin, _)) = result else { return };
+        let (response, origin, _) = result?;
         cluster.with_stats(|stats| stats.statuses.count(response.status().as_u16()));
         let answer = UpstreamBody::new(origin, busy, None).discard();
         if timeout_at(deadline, answer).await.is_err() {
             tracing::debug!(cluster = %cluster.policy().name, "the answer to a mirrored request took too long");
         }
+        Ok(())
     }
 }

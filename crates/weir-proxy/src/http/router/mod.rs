@@ -25,7 +25,7 @@ use super::body::ResponseBody;
 use super::call::{Call, RouteAnswer, note_no_route};
 use super::local_reply::LocalReply;
 use crate::cluster::resources::Overflow;
-use crate::exchange::failure::{Expired, Failure, FailureKind};
+use crate::exchange::failure::{Expired, Failure, FailureKind, Party};
 use crate::upstream::body::answer::Expiry;
 use crate::upstream::body::{ClientBody, UpstreamBody};
 use crate::upstream::cluster::ClusterRuntime;
@@ -36,6 +36,8 @@ use routes::Found;
 
 const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 const IS_TIMEOUT_RETRY: HeaderName = HeaderName::from_static("x-envoy-is-timeout-retry");
+const DROPPED: HeaderName = HeaderName::from_static("x-envoy-drop-overload");
+const ALL_DROPPED: HeaderName = HeaderName::from_static("x-envoy-unconditional-drop-overload");
 const OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
 /// What belongs to a connection alone (RFC 9110, 7.6.1).
 static HOP_BY_HOP: [HeaderName; 5] = [
@@ -116,6 +118,11 @@ async fn redirect(call: &mut Call, status: u16, location: &str) -> Response<Resp
 async fn forward(call: &mut Call, found: &Found, route: &Route, to: &Forward) -> Response<ResponseBody> {
     let Some(cluster) = prepare::cluster(call, found, to) else { return no_cluster(call, to).await };
     call.exchange.cluster.replace(Some(cluster.destination()));
+    if let Some(dropped) = drop_overload(call, &cluster) {
+        return call.reply(dropped).await;
+    }
+    // What headers tell of attempts, they tell before the first is made.
+    call.exchange.attempts.set(1);
     if prepare::request(call, found, route, to).is_err() {
         return call.reply(LocalReply::new(StatusCode::BAD_REQUEST, "")).await;
     }
@@ -156,9 +163,33 @@ async fn forward(call: &mut Call, found: &Found, route: &Route, to: &Forward) ->
             if matches!(failure.kind, FailureKind::Expired(Expired::Timeout)) {
                 attempt::report(call, &cluster, &failure);
             }
+            if let Some(body) = body.filter(|_| failure.party() != Party::Ourselves) {
+                body.take_in().await;
+            }
             give_up(call, &cluster, &failure).await
         }
     }
+}
+
+/// The answer to a request that the cluster's endpoints are to be spared, if it is such a one.
+fn drop_overload(call: &Call, cluster: &ClusterRuntime) -> Option<LocalReply> {
+    const ALL: u32 = 1_000_000;
+    let dropped = cluster.dropped_millionths();
+    if dropped == 0 || fastrand::u32(..ALL) >= dropped {
+        return None;
+    }
+    let (flag, details, body, header) = match dropped {
+        ALL => (ResponseFlags::ALL_DROPPED, "unconditional_drop_overload", "unconditional drop overload", ALL_DROPPED),
+        _ => (ResponseFlags::DROPPED, "drop_overload", "drop overload", DROPPED),
+    };
+    call.exchange.flag(flag);
+    call.exchange.detail(details);
+    cluster.with_stats(|stats| stats.statuses.count(503));
+    let reply = LocalReply::new(StatusCode::SERVICE_UNAVAILABLE, body);
+    Some(match call.http.config.router.suppress_envoy_headers {
+        true => reply,
+        false => reply.with(header, HeaderValue::from_static("true")),
+    })
 }
 
 /// Tries until there is an answer to pass on, or nothing more may be tried.
@@ -176,7 +207,6 @@ async fn attempts(
     // Whether the attempt before took too long, if there was one.
     let mut timed_out = None;
     loop {
-        call.exchange.attempts.set(call.exchange.attempts.get() + 1);
         if found.virtual_host().attempt_count {
             set_attempt_count(call);
         }
@@ -184,7 +214,7 @@ async fn attempts(
             let told = HeaderValue::from_static(if took_too_long { "true" } else { "false" });
             call.exchange.request.borrow_mut().headers.insert(IS_TIMEOUT_RETRY, told);
         }
-        let result = attempt::attempt(call, cluster, &retries, body).await;
+        let result = attempt::attempt(call, cluster, &retries, to, body).await;
         let Some(pause) = retries.next(&result, body, cluster) else {
             if retries.are_exceeded(&result) {
                 call.exchange.flag(ResponseFlags::UPSTREAM_RETRY_LIMIT);
@@ -206,6 +236,7 @@ async fn attempts(
         drop(result);
         cluster.with_stats(|stats| stats.rq_retry.add(1));
         self::pause(cluster, pause).await;
+        call.exchange.attempts.set(call.exchange.attempts.get() + 1);
         prepare::tell_timeout(call, to, timeout, call.exchange.start.elapsed());
     }
 }

@@ -76,15 +76,14 @@ pub(super) fn request(call: &Call, found: &Found, route: &Route, to: &Forward) -
     }
     let mut head = call.exchange.request.borrow_mut();
     let head = &mut *head;
-    rewrite_host(to, head);
+    let suppress_envoy_headers = call.http.config.router.suppress_envoy_headers;
+    rewrite_host(to, head, suppress_envoy_headers);
     let rewritten = to.path.as_ref().map(|rewrite| rewrite.apply(&route.matcher.path, head.path.as_str()));
     match rewritten {
         None => Ok(()),
         Some(path) => {
             let old = std::mem::replace(&mut head.path, checked(path)?);
-            if !call.http.config.router.suppress_envoy_headers
-                && let Ok(old) = HeaderValue::from_str(old.as_str())
-            {
+            if !suppress_envoy_headers && let Ok(old) = HeaderValue::from_str(old.as_str()) {
                 head.headers.insert(ORIGINAL_PATH, old);
             }
             Ok(())
@@ -101,16 +100,16 @@ fn checked(path: String) -> Result<String, InvalidPath> {
 #[derive(Debug)]
 pub(super) struct InvalidPath;
 
-fn rewrite_host(to: &Forward, head: &mut Head) {
+fn rewrite_host(to: &Forward, head: &mut Head, suppress_envoy_headers: bool) {
     let value = match &to.host {
         HostRewrite::To(host) => HeaderValue::from_str(host).ok(),
         HostRewrite::OfHeader(name) => head.headers.get(name).cloned(),
         HostRewrite::OfPath(substitution) => HeaderValue::from_str(&substitution.apply(head.for_routing().path_only())).ok(),
-        // The instance is not chosen yet.
+        // That is done when one is chosen.
         HostRewrite::OfInstance | HostRewrite::Keep => None,
     };
     if let Some(value) = value.filter(|value| !value.is_empty()) {
-        set_authority(&mut head.headers, value, to.append_forwarded_host);
+        set_authority(&mut head.headers, value, to.append_forwarded_host, suppress_envoy_headers);
     }
 }
 

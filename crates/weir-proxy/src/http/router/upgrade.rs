@@ -14,11 +14,15 @@ use crate::upstream::body::Origin;
 use crate::upstream::cluster::ClusterRuntime;
 use crate::upstream::host::BusyGuard;
 
-/// Whether a request asks for a change of protocol that neither its route nor the listener allows. Envoy asks that first, so that
-/// also who would get a redirect is refused; but who has no route has none.
+/// Whether a request asks for a change of protocol that neither its route nor the listener allows. Envoy asks that before it does
+/// what the route says, so that also who would get a redirect is refused; who has no route hears that.
 pub(in crate::http) fn is_refused(call: &mut Call) -> bool {
     let Some(protocol) = call.exchange.request.borrow().upgrade.clone() else { return false };
-    !matches!(call.route(), RouteAnswer::Nowhere) && (call.on_upgrade.is_none() || !call.allows_upgrade(&protocol))
+    if matches!(call.route(), RouteAnswer::Nowhere) || call.on_upgrade.is_some() && call.allows_upgrade(&protocol) {
+        return false;
+    }
+    super::note_cluster(call);
+    true
 }
 
 /// Whether a request that asks for a change of protocol may be sent on to a cluster, if it does.

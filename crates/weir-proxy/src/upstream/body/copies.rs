@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::Frame;
 use tokio::sync::mpsc;
 
@@ -16,6 +17,7 @@ const LIMIT: usize = REPLAY_LIMIT;
 
 enum Part {
     Data(Bytes),
+    Trailers(HeaderMap),
     End,
 }
 
@@ -45,6 +47,11 @@ impl Copies {
         self.under_way.get() <= LIMIT && self.parts.send(Part::Data(part.clone())).is_ok()
     }
 
+    /// Passes on what stands behind the body.
+    pub fn trailers(&self, trailers: &HeaderMap) {
+        let _ = self.parts.send(Part::Trailers(trailers.clone()));
+    }
+
     /// Says that this was all.
     pub fn end(self) {
         let _ = self.parts.send(Part::End);
@@ -63,6 +70,7 @@ impl Copied {
                 self.under_way.set(self.under_way.get().saturating_sub(part.len()));
                 Some(Ok(Frame::data(part)))
             }
+            Some(Part::Trailers(trailers)) => Some(Ok(Frame::trailers(trailers))),
             Some(Part::End) => {
                 self.ended = true;
                 None

@@ -7,13 +7,15 @@
 use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::Notify;
 use weir_config::head::trailers;
 
+use super::arrived::read_arrived;
 use super::copies::{self, Copied, Copies};
 use super::inbound::Inbound;
 use crate::exchange::Exchange;
@@ -117,6 +119,17 @@ impl ClientBody {
             self.ended.notified().await;
         }
     }
+
+    /// Reads on what has arrived of it.
+    pub async fn take_in(self: &Rc<Self>) {
+        let position = self.state.borrow().kept.len();
+        let mut rest = RequestBody::of(Kind::Attempt(Attempt { source: self.clone(), position }));
+        read_arrived(|cx| match ready!(Pin::new(&mut rest).poll_frame(cx)) {
+            Some(Ok(frame)) => Poll::Ready(Some(frame.data_ref().map_or(0, Bytes::len))),
+            Some(Err(_)) | None => Poll::Ready(None),
+        })
+        .await;
+    }
 }
 
 impl RequestBody {
@@ -182,11 +195,11 @@ impl State {
     }
 }
 
-/// The trailers that pass, if any do.
-fn trailers(frame: Frame<Bytes>, pass: bool) -> Option<Result<Frame<Bytes>, BrokenOff>> {
-    let mut trailers = frame.into_trailers().ok().filter(|_| pass)?;
+/// The trailers of a frame that may pass, if there are any.
+fn trailers(frame: Frame<Bytes>) -> Option<HeaderMap> {
+    let mut trailers = frame.into_trailers().ok()?;
     trailers::strip(&mut trailers);
-    (!trailers.is_empty()).then(|| Ok(Frame::trailers(trailers)))
+    (!trailers.is_empty()).then_some(trailers)
 }
 
 impl Body for RequestBody {
@@ -197,7 +210,11 @@ impl Body for RequestBody {
         let passes_trailers = self.trailers;
         let attempt = match &mut self.kind {
             Kind::Empty => return Poll::Ready(None),
-            Kind::Copy(copied, _) => return copied.poll(cx),
+            Kind::Copy(copied, _) => {
+                let frame = ready!(copied.poll(cx));
+                let are_trailers = matches!(&frame, Some(Ok(frame)) if frame.is_trailers());
+                return Poll::Ready(frame.filter(|_| passes_trailers || !are_trailers));
+            }
             // Whoever waits for it is told by the answer, or runs out of time.
             Kind::Withheld(_) => return Poll::Pending,
             Kind::Attempt(attempt) => attempt,
@@ -215,23 +232,30 @@ impl Body for RequestBody {
         exchange.is_active();
         match frame {
             Some(Ok(frame)) => {
-                if let Some(part) = frame.data_ref() {
-                    exchange.bytes_received.set(exchange.bytes_received.get() + part.len() as u64);
-                    state.keep(part);
-                    state.copies.retain(|copies| copies.part(part));
-                    attempt.position += 1;
-                }
-                // Trailers are not kept: requests hardly ever have any.
-                state.lost |= frame.is_trailers();
-                if frame.is_trailers() || state.incoming.is_end_stream() {
+                let is_over = frame.is_trailers() || state.incoming.is_end_stream();
+                let frame = match frame.into_data() {
+                    Ok(part) => {
+                        exchange.bytes_received.set(exchange.bytes_received.get() + part.len() as u64);
+                        state.keep(&part);
+                        state.copies.retain(|copies| copies.part(&part));
+                        attempt.position += 1;
+                        Some(Frame::data(part))
+                    }
+                    Err(frame) => {
+                        // Trailers are not kept: requests hardly ever have any.
+                        state.lost = true;
+                        let trailers = trailers(frame).filter(|_| exchange.passes_trailers.get());
+                        if let Some(trailers) = &trailers {
+                            state.copies.iter().for_each(|copies| copies.trailers(trailers));
+                        }
+                        trailers.filter(|_| passes_trailers).map(Frame::trailers)
+                    }
+                };
+                if is_over {
                     state.end(exchange);
                     attempt.source.ended.notify_waiters();
                 }
-                Poll::Ready(if frame.is_trailers() {
-                    trailers(frame, passes_trailers && exchange.passes_trailers.get())
-                } else {
-                    Some(Ok(frame))
-                })
+                Poll::Ready(frame.map(Ok))
             }
             Some(Err(kind)) => {
                 state.lost = true;

@@ -141,6 +141,9 @@ fn localities_share_by_weight_and_health_if_they_are_weighted() {
     assert_near(&shares(&weighted, &hosts).0, &[100.0, 0.0], "without a weight nothing is sent");
     weights(&mut hosts, [0, 0]);
     assert_near(&shares(&weighted, &hosts).0, &[90.9, 9.1], "no weights at all: all are alike");
+    for balance in [RING, Balance::Maglev(65_537)] {
+        assert_near(&shares(&Settings { balance, ..weighted }, &hosts).0, &[0.0, 0.0], "by hash there is nobody then");
+    }
 }
 
 #[test]
