@@ -81,10 +81,6 @@ impl ChunkReader {
         Self { at: At::Size { size: 0, digits: 0 }, waste: 0, limits }
     }
 
-    pub(crate) fn is_done(&self) -> bool {
-        matches!(self.at, At::Done)
-    }
-
     /// Goes on to data or to the end; what is between is taken off the input.
     ///
     /// # Errors
