@@ -59,8 +59,8 @@ pub fn read(bytes: &Bytes, limits: &Limits, keep_spelling: bool) -> Result<Head,
     Ok(Head { method, target, version, headers, spelling: spelling.filter(|spelling| !spelling.is_empty()) })
 }
 
-/// What stands between method and version. Envoy passes over more than one space (RFC 9112, 3 allows it), and takes nothing else
-/// for one.
+/// What stands between method and version. Envoy passes over more than one space, and over tabs (RFC 9112, 3 allows both, and warns of
+/// it); here nothing but a space is taken for one.
 fn target(between: &[u8]) -> Option<&[u8]> {
     let spaces = |bytes: &[u8]| bytes.iter().take_while(|byte| **byte == b' ').count();
     let from = spaces(between);

@@ -53,12 +53,17 @@ pub struct Difference {
 }
 
 impl Difference {
-    /// The head of the message that it is about.
-    pub fn head(&self) -> String {
+    /// The message that it is about, and all behind it.
+    pub fn text(&self) -> String {
         let start = self.ours.starts.get(self.at).copied().unwrap_or(self.ours.last);
-        let text = String::from_utf8_lossy(&self.case.bytes[start..]).into_owned();
+        String::from_utf8_lossy(&self.case.bytes[start..]).into_owned()
+    }
+
+    /// The head of that message.
+    pub fn head(&self) -> String {
+        let text = self.text();
         let end = [text.find("\n\n"), text.find("\n\r\n")].into_iter().flatten().min();
-        text[..end.unwrap_or(text.len())].to_owned()
+        text[..end.unwrap_or(text.len())].trim_end_matches('\r').to_owned()
     }
 
     fn told(&self) -> String {

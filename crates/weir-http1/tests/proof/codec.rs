@@ -119,6 +119,7 @@ impl Reader {
             }
         } else if !self.stopped && (self.head.has_begun(&self.input) || self.side != Side::Requests) {
             (self.seen.fault, self.seen.clean) = (Some(Fault::BrokenOff), false);
+            self.seen.last = self.fed - self.input.len();
         }
         self.seen
     }
