@@ -16,7 +16,8 @@ fn config() -> &'static HttpConfig {
     static CONFIG: OnceLock<HttpConfig> = OnceLock::new();
     CONFIG.get_or_init(|| {
         let rds = RouteSpecifier::Rds(Rds::default());
-        let manager = HttpConnectionManager { route_specifier: Some(rds), normalize_path: Some(true), merge_slashes: true, ..Default::default() };
+        let manager =
+            HttpConnectionManager { route_specifier: Some(rds), normalize_path: Some(true), merge_slashes: true, ..Default::default() };
         HttpConfig::compile(&manager).expect("it is valid")
     })
 }

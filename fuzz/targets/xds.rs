@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use http::HeaderMap;
 use libfuzzer_sys::fuzz_target;
-use weir_config::cluster::Cluster;
-use weir_config::endpoints::Endpoints;
+use weir_config::cluster::ClusterPolicy;
+use weir_config::endpoints::Assignment;
 use weir_config::http::HttpConfig;
 use weir_config::listener::Listener;
 use weir_config::unsupported;
@@ -17,7 +17,7 @@ fn message<M: Message>(bytes: &[u8]) -> Option<M> {
     let message: M = if bytes.starts_with(b"{") {
         json::from_value(serde_json::from_slice(bytes).ok()?).ok()?
     } else {
-        M::decode(Bytes::copy_from_slice(bytes)).ok()?
+        <M as Message>::decode(Bytes::copy_from_slice(bytes)).ok()?
     };
     let _ = unsupported::report(&Any::pack(&message));
     Some(message)
@@ -34,8 +34,8 @@ fn route(bytes: &[u8]) {
 fuzz_target!(|bytes: &[u8]| {
     let Some((kind, bytes)) = bytes.split_first() else { return };
     match kind % 5 {
-        0 => drop(message(bytes).map(|message| Cluster::compile(&message).map(drop))),
-        1 => drop(message(bytes).map(|message| Endpoints::compile(&message).map(drop))),
+        0 => drop(message(bytes).map(|message| ClusterPolicy::compile(&message).map(drop))),
+        1 => drop(message(bytes).map(|message| Assignment::compile(&message).map(drop))),
         2 => drop(message(bytes).map(|message| Listener::compile(&message, None).map(drop))),
         3 => drop(message(bytes).map(|message| HttpConfig::compile(&message).map(drop))),
         _ => route(bytes),

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use http::{HeaderMap, Uri};
+use http::HeaderMap;
 use weir_http1::Fault;
 
 use crate::codec;
@@ -165,9 +165,10 @@ fn content(ours: &Message, theirs: &Message) -> Option<Differs> {
 /// A request line as a proxy sends it on: of an absolute target the path.
 fn first_line(first: &str) -> String {
     let (method, target) = first.split_once(' ').unwrap_or((first, ""));
-    match target.parse::<Uri>() {
-        Ok(uri) if uri.scheme().is_some() => format!("{method} {}", uri.path_and_query().map_or("/", |path| path.as_str())),
-        _ => first.to_owned(),
+    let Some((_, rest)) = target.split_once("://").filter(|_| !target.starts_with('/')) else { return first.to_owned() };
+    match rest.find(['/', '?']) {
+        Some(path) => format!("{method} {}", &rest[path..]),
+        None => format!("{method} /"),
     }
 }
 

@@ -44,6 +44,11 @@ pub const RULES: &[Rule] = &[
         explains: |it| it.we_refuse(&[Fault::FirstLine]) && odd_space(&it.head()),
     },
     Rule {
+        name: "an empty coding beside chunked",
+        why: "RFC 9110, 5.6.1 has empty elements of a list ignored; who joins the lines and who takes one of them would not agree",
+        explains: |it| it.we_refuse(&[Fault::Coding]) && it.head().to_lowercase().matches("transfer-encoding:").count() > 1,
+    },
+    Rule {
         name: "HTTP/0.9",
         why: "a request line without a version was never HTTP/1; nothing that follows it could be told apart",
         explains: |it| it.we_refuse(&[Fault::FirstLine, Fault::BrokenOff]) && has_no_version(&it.head()),
