@@ -171,8 +171,11 @@ mod tests {
 
     const LIMITS: Limits = Limits { bytes: 100, fields: 4 };
 
-    /// Reads a body whose bytes come in pieces of this size: data, trailers, and what is left over.
-    fn read_in_pieces(length: Length, bytes: &[u8], size: usize) -> Result<(Vec<u8>, Option<HeaderMap>, Vec<u8>), (Vec<u8>, Fault)> {
+    /// Data, trailers, and what is left over; or what came before a fault.
+    type Read = Result<(Vec<u8>, Option<HeaderMap>, Vec<u8>), (Vec<u8>, Fault)>;
+
+    /// Reads a body whose bytes come in pieces of this size.
+    fn read_in_pieces(length: Length, bytes: &[u8], size: usize) -> Read {
         let (mut reader, mut input) = (BodyReader::new(length, LIMITS), BytesMut::new());
         let (mut data, mut trailers) = (vec![], None);
         for piece in bytes.chunks(size) {

@@ -13,33 +13,12 @@ pub struct Head {
     pub method: Method,
     /// The target as it stands, without a space or a control character in it; it is not looked at any further.
     pub target: Bytes,
-    /// The version.
-    pub version: Said,
+    /// HTTP/1.1, or HTTP/1.0, for which any other version is taken, as Envoy does.
+    pub version: Version,
     /// The fields, in their order; those of one name behind each other.
     pub headers: HeaderMap,
     /// How the names were spelled, if that was asked for.
     pub spelling: Option<Spelling>,
-}
-
-/// The version that a request line names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Said {
-    /// HTTP/1.1.
-    Http11,
-    /// HTTP/1.0.
-    Http10,
-    /// Another one: whoever takes HTTP/1.0 may take it for HTTP/1.1, as Envoy does.
-    Other,
-}
-
-impl Said {
-    /// The version by which such a request is read.
-    pub fn version(self) -> Version {
-        match self {
-            Self::Http10 => Version::HTTP_10,
-            Self::Http11 | Self::Other => Version::HTTP_11,
-        }
-    }
 }
 
 /// Reads a head that [`HeadReader`](crate::HeadReader) has found. With `keep_spelling` it is noted how names are spelled.
@@ -67,8 +46,8 @@ pub fn read_into(map: HeaderMap, bytes: &Bytes, limits: &Limits, keep_spelling: 
     Ok(Head { method, target, version, headers, spelling: spelling.filter(|spelling| !spelling.is_empty()) })
 }
 
-/// What stands between method and version. Envoy passes over more than one space (RFC 9112, 3 allows it), and takes nothing else
-/// for one.
+/// What stands between method and version. Envoy passes over more than one space, and over tabs (RFC 9112, 3 allows both, and warns of
+/// it); here nothing but a space is taken for one.
 fn target(between: &[u8]) -> Option<&[u8]> {
     let spaces = |bytes: &[u8]| bytes.iter().take_while(|byte| **byte == b' ').count();
     let from = spaces(between);
@@ -79,12 +58,11 @@ fn target(between: &[u8]) -> Option<&[u8]> {
     fine.then_some(target)
 }
 
-fn version_of(text: &[u8]) -> Result<Said, Fault> {
+fn version_of(text: &[u8]) -> Result<Version, Fault> {
     match text {
-        b"HTTP/1.1" => Ok(Said::Http11),
-        b"HTTP/1.0" => Ok(Said::Http10),
+        b"HTTP/1.1" => Ok(Version::HTTP_11),
         _ => match text.strip_prefix(b"HTTP/") {
-            Some([major, b'.', minor]) if major.is_ascii_digit() && minor.is_ascii_digit() => Ok(Said::Other),
+            Some([major, b'.', minor]) if major.is_ascii_digit() && minor.is_ascii_digit() => Ok(Version::HTTP_10),
             _ => Err(Fault::FirstLine),
         },
     }
@@ -94,7 +72,7 @@ fn version_of(text: &[u8]) -> Result<Said, Fault> {
 mod tests {
     use super::*;
 
-    fn parsed(line: &str) -> Result<(String, String, Said), Fault> {
+    fn parsed(line: &str) -> Result<(String, String, Version), Fault> {
         let bytes = Bytes::from(format!("{line}\r\nHost: a\r\n\r\n"));
         let head = read(&bytes, &Limits::default(), true)?;
         assert_eq!(head.headers["host"], "a");
@@ -105,13 +83,13 @@ mod tests {
     #[test]
     fn request_lines_are_read() {
         let cases = [
-            ("GET / HTTP/1.1", "GET", "/", Said::Http11),
-            ("GET  /a  HTTP/1.0", "GET", "/a", Said::Http10),
-            ("OPTIONS * HTTP/1.1", "OPTIONS", "*", Said::Http11),
-            ("CONNECT a:1 HTTP/1.1", "CONNECT", "a:1", Said::Http11),
-            ("x-own! http://a/>?q#f HTTP/1.1", "x-own!", "http://a/>?q#f", Said::Http11),
-            ("GET / HTTP/2.0", "GET", "/", Said::Other),
-            ("GET /\u{e9} HTTP/1.1", "GET", "/\u{e9}", Said::Http11),
+            ("GET / HTTP/1.1", "GET", "/", Version::HTTP_11),
+            ("GET  /a  HTTP/1.0", "GET", "/a", Version::HTTP_10),
+            ("OPTIONS * HTTP/1.1", "OPTIONS", "*", Version::HTTP_11),
+            ("CONNECT a:1 HTTP/1.1", "CONNECT", "a:1", Version::HTTP_11),
+            ("x-own! http://a/>?q#f HTTP/1.1", "x-own!", "http://a/>?q#f", Version::HTTP_11),
+            ("GET / HTTP/2.0", "GET", "/", Version::HTTP_10),
+            ("GET /\u{e9} HTTP/1.1", "GET", "/\u{e9}", Version::HTTP_11),
         ];
         for (line, method, target, version) in cases {
             assert_eq!(parsed(line), Ok((method.to_owned(), target.to_owned(), version)), "{line}");

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use http::{HeaderMap, Uri};
+use http::HeaderMap;
 use weir_http1::Fault;
 
 use crate::codec;
@@ -53,12 +53,17 @@ pub struct Difference {
 }
 
 impl Difference {
-    /// The head of the message that it is about.
-    pub fn head(&self) -> String {
+    /// The message that it is about, and all behind it.
+    pub fn text(&self) -> String {
         let start = self.ours.starts.get(self.at).copied().unwrap_or(self.ours.last);
-        let text = String::from_utf8_lossy(&self.case.bytes[start..]).into_owned();
+        String::from_utf8_lossy(&self.case.bytes[start..]).into_owned()
+    }
+
+    /// The head of that message.
+    pub fn head(&self) -> String {
+        let text = self.text();
         let end = [text.find("\n\n"), text.find("\n\r\n")].into_iter().flatten().min();
-        text[..end.unwrap_or(text.len())].to_owned()
+        text[..end.unwrap_or(text.len())].trim_end_matches('\r').to_owned()
     }
 
     fn told(&self) -> String {
@@ -160,9 +165,10 @@ fn content(ours: &Message, theirs: &Message) -> Option<Differs> {
 /// A request line as a proxy sends it on: of an absolute target the path.
 fn first_line(first: &str) -> String {
     let (method, target) = first.split_once(' ').unwrap_or((first, ""));
-    match target.parse::<Uri>() {
-        Ok(uri) if uri.scheme().is_some() => format!("{method} {}", uri.path_and_query().map_or("/", |path| path.as_str())),
-        _ => first.to_owned(),
+    let Some((_, rest)) = target.split_once("://").filter(|_| !target.starts_with('/')) else { return first.to_owned() };
+    match rest.find(['/', '?']) {
+        Some(path) => format!("{method} {}", &rest[path..]),
+        None => format!("{method} /"),
     }
 }
 

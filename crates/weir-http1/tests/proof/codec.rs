@@ -81,8 +81,8 @@ impl Reader {
         let (first, fields, length) = match self.side {
             Side::Requests => {
                 let head = request::read(&bytes, &LIMITS, false)?;
-                let length = framing::of_request(head.version.version(), &head.headers)?;
-                self.last = !keeps_alive(head.version.version(), &head.headers);
+                let length = framing::of_request(head.version, &head.headers)?;
+                self.last = !keeps_alive(head.version, &head.headers);
                 (format!("{} {}", head.method, String::from_utf8_lossy(&head.target)), head.headers, length)
             }
             Side::Answers { head: to_head } => {
@@ -119,6 +119,7 @@ impl Reader {
             }
         } else if !self.stopped && (self.head.has_begun(&self.input) || self.side != Side::Requests) {
             (self.seen.fault, self.seen.clean) = (Some(Fault::BrokenOff), false);
+            self.seen.last = self.fed - self.input.len();
         }
         self.seen
     }

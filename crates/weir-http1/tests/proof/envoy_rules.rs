@@ -24,14 +24,14 @@ pub const RULES: &[Rule] = &[
         },
     },
     Rule {
-        name: "a CR alone in a head",
+        name: "a CR alone in a head or in trailers",
         why: "Envoy takes it for space; RFC 9112, 2.2 allows that or a refusal, and some take it for the end of a line",
-        explains: |it| matches!(it.ours.fault, Some(Fault::Field | Fault::FirstLine)) && bare_cr(&it.head()),
+        explains: |it| matches!(it.ours.fault, Some(Fault::Field | Fault::FirstLine)) && bare_cr(&it.text()),
     },
     Rule {
         name: "folded lines",
         why: "RFC 9112, 5.2 asks for a refusal or a space; no client folds lines any more but to hide something",
-        explains: |it| it.we_refuse(&[Fault::Field]) && it.head().lines().any(|line| line.starts_with([' ', '\t'])),
+        explains: |it| it.ours.fault == Some(Fault::Field) && it.text().lines().any(|line| line.starts_with([' ', '\t'])),
     },
     Rule {
         name: "chunks that are none by RFC 9112, 7.1",
@@ -39,11 +39,19 @@ pub const RULES: &[Rule] = &[
         explains: |it| it.we_refuse(&[Fault::Chunk]),
     },
     Rule {
+        name: "tabs and other space in a request line, and space behind it",
+        why: "RFC 9112, 3 allows both, and warns of it: who splits the line otherwise sees another target",
+        explains: |it| it.we_refuse(&[Fault::FirstLine]) && odd_space(&it.head()),
+    },
+    Rule {
+        name: "an empty coding beside chunked",
+        why: "RFC 9110, 5.6.1 has empty elements of a list ignored; who joins the lines and who takes one of them would not agree",
+        explains: |it| it.we_refuse(&[Fault::Coding]) && it.head().to_lowercase().matches("transfer-encoding:").count() > 1,
+    },
+    Rule {
         name: "HTTP/0.9",
         why: "a request line without a version was never HTTP/1; nothing that follows it could be told apart",
-        explains: |it| {
-            it.we_refuse(&[Fault::FirstLine, Fault::BrokenOff]) && !it.head().lines().next().unwrap_or_default().contains("HTTP/")
-        },
+        explains: |it| it.we_refuse(&[Fault::FirstLine, Fault::BrokenOff]) && has_no_version(&it.head()),
     },
     Rule {
         name: "chunks in a request of HTTP/1.0",
@@ -61,6 +69,11 @@ pub const RULES: &[Rule] = &[
         explains: |it| it.case.side != Side::Requests && it.ours.fault == Some(Fault::Length) && it.differs == Differs::TheyWait,
     },
     Rule {
+        name: "a length of nothing in an interim answer",
+        why: "it says what is so without it; RFC 9110, 8.6 forbids it to servers",
+        explains: |it| it.case.bytes.starts_with(b"HTTP/1.1 1") && it.differs == Differs::TheyRefuse(502) && has_length(&it.case.bytes),
+    },
+    Rule {
         name: "an empty line before an answer",
         why: "RFC 9112, 2.2 has servers pass over them, and forbids it to nobody; where one answer ends and the next begins is plain",
         explains: |it| it.case.side != Side::Requests && it.differs == Differs::TheyRefuse(502) && empty_line_before(&it.case.bytes),
@@ -74,7 +87,9 @@ pub const RULES: &[Rule] = &[
         name: "two faults at once",
         why: "another one of them is told first; the request is refused either way",
         explains: |it| match it.differs {
-            Differs::Status(Fault::Field, 501) | Differs::Status(Fault::FirstLine, 501) => true,
+            Differs::Status(Fault::Field | Fault::FirstLine, 501) => true,
+            // An answer that is broken behind an interim one.
+            Differs::Status(_, 503) => it.case.side != Side::Requests,
             Differs::Status(Fault::Coding, 400) => {
                 ["http1.codec_error", "http1.content_length_and_chunked_not_allowed"].contains(&&*it.details)
             }
@@ -112,11 +127,25 @@ fn odd_request_line(head: &str) -> bool {
     let mut words = head.split([' ', '\r', '\n']).filter(|word| !word.is_empty());
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let is_url = target.starts_with('/') || target.starts_with("http://") || target.starts_with("https://");
-    !KNOWN_METHODS.contains(&method) || !is_url || !target.is_ascii()
+    !KNOWN_METHODS.contains(&method) || !is_url || !target.is_ascii() || target.contains(['#', '"'])
+}
+
+fn odd_space(head: &str) -> bool {
+    let line = head.trim_start_matches(['\r', '\n']).lines().next().unwrap_or_default();
+    line.contains(['\t', '\u{b}', '\u{c}']) || line.starts_with(' ') || line.ends_with(' ')
+}
+
+fn has_no_version(head: &str) -> bool {
+    let line = head.trim_start().lines().next().unwrap_or_default();
+    !line.split(' ').skip(2).any(|word| word.starts_with("HTTP/"))
 }
 
 fn bare_cr(head: &str) -> bool {
     head.replace("\r\n", "\n").contains('\r')
+}
+
+fn has_length(bytes: &[u8]) -> bool {
+    String::from_utf8_lossy(bytes).to_lowercase().contains("content-length:")
 }
 
 fn empty_line_before(bytes: &[u8]) -> bool {

@@ -133,7 +133,7 @@ fn what_is_written_is_read() {
         let (read, length) = if of_request {
             let head = request::read(&bytes, &LIMITS, false).expect("fine");
             assert_eq!((&head.method, &head.target[..]), (&method, &target[..]));
-            let length = framing::of_request(head.version.version(), &head.headers);
+            let length = framing::of_request(head.version, &head.headers);
             (head.headers, length)
         } else {
             let head = answer::read(&bytes, &LIMITS, false).expect("fine");

@@ -49,18 +49,18 @@ impl Difference<'_> {
 
     /// The head of this message, as far as the codec knows where it begins.
     pub fn head(&self) -> &[u8] {
-        let bytes = self.from_start();
+        let bytes = self.all();
         let end = (0..bytes.len()).find(|at| bytes[*at..].starts_with(b"\n\n") || bytes[*at..].starts_with(b"\n\r\n"));
         &bytes[..end.unwrap_or(bytes.len())]
     }
 
     /// What follows its head.
     pub fn body(&self) -> &[u8] {
-        let bytes = &self.from_start()[self.head().len()..];
+        let bytes = &self.all()[self.head().len()..];
         bytes.strip_prefix(b"\n\n").or_else(|| bytes.strip_prefix(b"\n\r\n")).unwrap_or_default()
     }
 
-    fn from_start(&self) -> &[u8] {
+    fn all(&self) -> &[u8] {
         &self.case.bytes[self.ours.starts.get(self.at).copied().unwrap_or(self.ours.last)..]
     }
 

@@ -91,11 +91,10 @@ impl Server {
     {
         let config = &self.http.config;
         let read = request::read_into(spare::map(), head, &connection.limits, config.letter_case == Case::Preserve).and_then(|head| {
-            let version = if head.version == request::Said::Other && !config.http10 { Version::HTTP_10 } else { head.version.version() };
-            let length = framing::of_request(version, &head.headers)?;
-            Ok((head, version, length))
+            let length = framing::of_request(head.version, &head.headers)?;
+            Ok((head, length))
         });
-        let (head, version, length) = match read {
+        let (head, length) = match read {
             Ok(read) => read,
             Err(fault) => return self.refuse(connection, head::refusal_of(fault)).await,
         };
@@ -103,11 +102,11 @@ impl Server {
         self.control.count(&self.http.config);
         let asked = Asked {
             method: head.method.clone(),
-            version: if config.http10 { version } else { Version::HTTP_11 },
-            persists: persists(version, &head.headers),
+            version: if config.http10 { head.version } else { Version::HTTP_11 },
+            persists: persists(head.version, &head.headers),
         };
         let (to_other, on_upgrade) = head.headers.contains_key(header::UPGRADE).then(oneshot::channel).unzip();
-        let request::Head { method, target, headers, spelling, .. } = head;
+        let request::Head { method, target, version, headers, spelling } = head;
         let received = Received { method, target: Target::Line(target), version, headers, spelling };
         let incoming = Incoming::Http1(connection.clone());
         let on_upgrade = on_upgrade.map(OnUpgrade::Http1);

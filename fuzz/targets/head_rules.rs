@@ -1,0 +1,46 @@
+//! Heads of requests, as the rules of a proxy's connection manager settle them. What they admit can be written and read again.
+#![no_main]
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::OnceLock;
+
+use bytes::{Bytes, BytesMut};
+use http::{Request, Uri};
+use libfuzzer_sys::fuzz_target;
+use weir_config::head::{self, Client};
+use weir_config::http::HttpConfig;
+use weir_http1::{Case, HeadReader, Limits, encode, request};
+use weir_xds::hcm::{HttpConnectionManager, Rds, http_connection_manager::RouteSpecifier};
+
+fn config() -> &'static HttpConfig {
+    static CONFIG: OnceLock<HttpConfig> = OnceLock::new();
+    CONFIG.get_or_init(|| {
+        let rds = RouteSpecifier::Rds(Rds::default());
+        let manager =
+            HttpConnectionManager { route_specifier: Some(rds), normalize_path: Some(true), merge_slashes: true, ..Default::default() };
+        HttpConfig::compile(&manager).expect("it is valid")
+    })
+}
+
+fn read(bytes: &[u8]) -> Option<(Bytes, request::Head)> {
+    let limits = Limits::default();
+    let head = HeadReader::default().take(&mut BytesMut::from(bytes), &limits).ok()??;
+    let read = request::read(&head, &limits, false).ok()?;
+    Some((head, read))
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some((raw, said)) = read(bytes) else { return };
+    let Ok(uri) = Uri::try_from(&said.target[..]) else { return };
+    let mut request = Request::new(());
+    (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (said.method, uri, said.headers);
+    *request.version_mut() = said.version.version();
+    let client = Client::new(SocketAddr::from(([198, 51, 100, 7], 1000)), false, 8080, IpAddr::from([192, 0, 2, 2]));
+    let Ok((head, _)) = head::read(request.into_parts().0, Some(&raw), config(), &client, || 4) else { return };
+    let _ = (head.authority().len(), head.for_routing().path.len(), head.is_grpc());
+    let mut written = vec![];
+    encode::request(&head.method, head.path.as_str().as_bytes(), &head.headers, Case::Lower, None, &mut written);
+    let (_, again) = read(&written).expect("what is admitted is a head");
+    assert_eq!((again.method, &again.target[..]), (head.method, head.path.as_str().as_bytes()));
+    assert_eq!(again.headers, head.headers);
+});
