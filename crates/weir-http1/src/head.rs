@@ -26,7 +26,7 @@ impl HeadReader {
             if skip_empty_lines(input) {
                 self.searched = 0;
             }
-            if input.first().is_some_and(|first| !first.is_ascii_graphic() && *first != b'\r') {
+            if input.first().is_some_and(|first| matches!(first, 0..=b' ' | 0x7f) && *first != b'\r') {
                 return Err(Fault::FirstLine);
             }
         }

@@ -1,6 +1,7 @@
 //! One request, from its head to the head of its answer.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::{Rc, Weak};
 
 use http::{HeaderMap, Method, Response, StatusCode, Version, header};
@@ -17,15 +18,18 @@ use crate::io::client::{Incoming, OnUpgrade};
 use crate::io::own_address::own_address;
 use crate::upstream::body::Inbound;
 
-/// Handles a request.
-pub async fn handle(
+/// A request that is being handled. It is apart from its connection, which would hold room for it while it is idle.
+pub type Handling = Pin<Box<dyn Future<Output = Response<ResponseBody>>>>;
+
+/// Handles a request: what needs no waiting is done at once.
+pub fn handle(
     http: Rc<HttpRuntime>,
     connection: Rc<ConnectionInfo>,
     control: Rc<Control>,
     received: Received,
     incoming: Incoming,
     on_upgrade: Option<OnUpgrade>,
-) -> Response<ResponseBody> {
+) -> Handling {
     let expects = received.headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let exchange = Exchange::new(connection, Some(received.version), !http.recording.logs.is_empty());
     let mut call = Call::new(http, exchange, control, received.method.clone());
@@ -36,7 +40,7 @@ pub async fn handle(
     }
     let (mut head, remote) = match read {
         Ok(read) => read,
-        Err((refusal, head)) => return Box::pin(refuse(call, refusal, *head, incoming)).await,
+        Err((refusal, head)) => return Box::pin(refuse(call, refusal, *head, incoming)),
     };
     if expects && !call.http.config.passes_interim {
         head.headers.remove(header::EXPECT);
@@ -46,19 +50,13 @@ pub async fn handle(
     call.grpc = head.is_grpc();
     *call.exchange.request.borrow_mut() = head;
     (call.body, call.on_upgrade) = (Some(Inbound::new(incoming)), on_upgrade);
-    // A connection holds room for what this function is while it is idle, too: all that comes now is apart.
-    Box::pin(pass(call)).await
+    Box::pin(pass(call))
 }
 
 /// Answers what came by HTTP/1.1 and is no request.
-pub async fn refuse_unread(
-    http: Rc<HttpRuntime>,
-    connection: Rc<ConnectionInfo>,
-    control: Rc<Control>,
-    refusal: head::Refusal,
-) -> Response<ResponseBody> {
+pub fn refuse_unread(http: Rc<HttpRuntime>, connection: Rc<ConnectionInfo>, control: Rc<Control>, refusal: head::Refusal) -> Handling {
     let exchange = Exchange::new(connection, Some(Version::HTTP_11), !http.recording.logs.is_empty());
-    answer_refused(Call::new(http, exchange, control, Method::GET), refusal).await
+    Box::pin(answer_refused(Call::new(http, exchange, control, Method::GET), refusal))
 }
 
 /// What the rules of a head look at of a connection.

@@ -88,8 +88,8 @@ async fn copies_say_who_sends_them_and_have_the_trailers(plane: DataPlane) {
     assert_eq!(["x-envoy-internal", "x-envoy-attempt-count"].map(|name| copy.header(name)), ["true", "1"]);
     assert_eq!(asked.header("x-forwarded-for"), "192.0.2.7");
     let forwarded = copy.header("x-forwarded-for");
-    let own = forwarded.strip_prefix("192.0.2.7,").expect(&forwarded);
-    assert!(own.parse::<std::net::IpAddr>().is_ok(), "{own}");
+    let own = forwarded.strip_prefix("192.0.2.7,").unwrap_or_default();
+    assert!(own.parse::<std::net::IpAddr>().is_ok(), "{forwarded}");
 }
 
 async fn a_refused_upgrade_is_logged_with_its_cluster(plane: DataPlane) {

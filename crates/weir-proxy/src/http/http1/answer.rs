@@ -44,47 +44,16 @@ pub(super) enum Written {
 /// A body is not what it was said to be.
 struct Broken;
 
-/// How the body of an answer is written.
-struct Writing {
+/// An answer whose head is written, and whose body follows.
+pub(super) struct Writing {
     length: Length,
-    /// Whether it broke off.
-    broken: bool,
     /// What is missing of a length that was told.
     missing: u64,
     body: Option<ResponseBody>,
-}
-
-/// Writes an answer.
-///
-/// # Errors
-/// If the client does not take it.
-pub(super) async fn write<S>(
-    connection: &Connection<S>,
-    asked: &Asked,
-    response: Response<ResponseBody>,
-    control: &Control,
-) -> io::Result<Written>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    connection.answering.set(true);
-    let (parts, body) = response.into_parts();
-    let length = length(asked, &parts, &body);
-    let persists = write_head(connection, asked, &parts, length);
-    let upgraded = parts.status == StatusCode::SWITCHING_PROTOCOLS;
-    spare::give_map(parts.headers);
-    let mut writing = Writing { length, broken: false, missing: length.exact().unwrap_or(0), body: Some(body) };
-    let whole = poll_fn(|cx| {
-        let written = writing.poll(connection, cx);
-        note_progress(connection, control, written.is_pending());
-        written
-    });
-    let whole = whole.await?;
-    Ok(match (whole, upgraded) {
-        (true, true) => Written::Upgraded,
-        (true, false) => Written::Whole { persists },
-        (false, _) => Written::Broken,
-    })
+    /// Whether it broke off.
+    broken: bool,
+    persists: bool,
+    upgraded: bool,
 }
 
 /// Notes since when the client has not taken what waits for it.
@@ -170,6 +139,37 @@ fn would_be_chunked(asked: &Asked, status: StatusCode) -> bool {
 }
 
 impl Writing {
+    /// Writes the head of an answer.
+    pub(super) fn begin<S>(connection: &Connection<S>, asked: &Asked, response: Response<ResponseBody>) -> Self {
+        connection.answering.set(true);
+        let (parts, body) = response.into_parts();
+        let length = length(asked, &parts, &body);
+        let persists = write_head(connection, asked, &parts, length);
+        let upgraded = parts.status == StatusCode::SWITCHING_PROTOCOLS;
+        spare::give_map(parts.headers);
+        Self { length, missing: length.exact().unwrap_or(0), body: Some(body), broken: false, persists, upgraded }
+    }
+
+    /// Writes the body.
+    ///
+    /// # Errors
+    /// If the client does not take it.
+    pub(super) async fn finish<S>(mut self, connection: &Connection<S>, control: &Control) -> io::Result<Written>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let whole = poll_fn(|cx| {
+            let written = self.poll(connection, cx);
+            note_progress(connection, control, written.is_pending());
+            written
+        });
+        Ok(match (whole.await?, self.upgraded) {
+            (true, true) => Written::Upgraded,
+            (true, false) => Written::Whole { persists: self.persists },
+            (false, _) => Written::Broken,
+        })
+    }
+
     /// Writes as much as the client takes and the body has. Whether all of it went out, once nothing more comes.
     fn poll<S: AsyncRead + AsyncWrite + Unpin>(&mut self, connection: &Connection<S>, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         loop {

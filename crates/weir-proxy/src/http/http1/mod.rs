@@ -6,7 +6,6 @@ mod connection;
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -21,11 +20,11 @@ use weir_http1::{Case, framing, request};
 use super::HttpRuntime;
 use super::body::ResponseBody;
 use super::control::Control;
-use super::handle;
+use super::handle::{self, Handling};
 use crate::exchange::ConnectionInfo;
 use crate::io::client::{ByteStream, Incoming, OnUpgrade};
 use crate::io::spare;
-use answer::{Asked, Written};
+use answer::{Asked, Writing, Written};
 use connection::{Connection, Next, Upgraded};
 
 type Shared<S> = Rc<Connection<S>>;
@@ -56,13 +55,13 @@ where
     let _ = control.connection.set(Rc::downgrade(&connection) as _);
     let server = Server { info, http, control };
     loop {
-        let written = match connection.next(&server.control).await {
-            Next::Head(head) => server.exchange(&connection, &head).await?,
-            Next::Bad(fault) => server.refuse(&connection, head::refusal_of(fault)).await?,
-            Next::Late => server.refuse(&connection, LATE).await?,
+        let begun = match connection.next(&server.control).await {
+            Next::Head(head) => server.begin(&connection, &head),
+            Next::Bad(fault) => server.refuse(head::refusal_of(fault)),
+            Next::Late => server.refuse(LATE),
             Next::Nothing => return Ok(()),
         };
-        match written {
+        match server.finish(&connection, begun).await? {
             Written::Whole { persists: true } if connection.is_at_end() => {}
             Written::Whole { .. } => {
                 let patience = server.http.config.delayed_close.filter(|_| connection.is_unread());
@@ -83,23 +82,29 @@ const LATE: Refusal = Refusal {
     location: None,
 };
 
+/// A request that has begun.
+struct Begun {
+    asked: Asked,
+    handling: Handling,
+    /// Who waits for the connection to change to another protocol.
+    to_other: Option<oneshot::Sender<Box<dyn ByteStream>>>,
+}
+
 impl Server {
-    /// Answers a request.
-    async fn exchange<S>(&self, connection: &Shared<S>, head: &Bytes) -> io::Result<Written>
+    /// Begins to handle a request. All that only this needs is gone when it returns: a connection has no room for it.
+    fn begin<S>(&self, connection: &Shared<S>, head: &Bytes) -> Begun
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         let config = &self.http.config;
-        let read = request::read_into(spare::map(), head, &connection.limits, config.letter_case == Case::Preserve).and_then(|head| {
-            let length = framing::of_request(head.version, &head.headers)?;
-            Ok((head, length))
-        });
-        let (head, length) = match read {
+        let read = request::read_into(spare::map(), head, &connection.limits, config.letter_case == Case::Preserve);
+        let read = read.and_then(|head| Ok((framing::of_request(head.version, &head.headers)?, head)));
+        let (length, head) = match read {
             Ok(read) => read,
-            Err(fault) => return self.refuse(connection, head::refusal_of(fault)).await,
+            Err(fault) => return self.refuse(head::refusal_of(fault)),
         };
         connection.begin(length);
-        self.control.count(&self.http.config);
+        self.control.count(config);
         let asked = Asked {
             method: head.method.clone(),
             version: if config.http10 { head.version } else { Version::HTTP_11 },
@@ -108,53 +113,52 @@ impl Server {
         let (to_other, on_upgrade) = head.headers.contains_key(header::UPGRADE).then(oneshot::channel).unzip();
         let request::Head { method, target, version, headers, spelling } = head;
         let received = Received { method, target: Target::Line(target), version, headers, spelling };
-        let incoming = Incoming::Http1(connection.clone());
-        let on_upgrade = on_upgrade.map(OnUpgrade::Http1);
-        let handled = handle::handle(self.http.clone(), self.info.clone(), self.control.clone(), received, incoming, on_upgrade);
-        let Some(response) = unless_gone(connection, handled).await else { return Err(io::ErrorKind::ConnectionReset.into()) };
-        let written = self.answer(connection, &asked, response).await?;
+        let (incoming, on_upgrade) = (Incoming::Http1(connection.clone()), on_upgrade.map(OnUpgrade::Http1));
+        let handling = handle::handle(self.http.clone(), self.info.clone(), self.control.clone(), received, incoming, on_upgrade);
+        Begun { asked, handling, to_other }
+    }
+
+    /// Answers what is no request.
+    fn refuse(&self, refusal: Refusal) -> Begun {
+        self.control.count(&self.http.config);
+        let asked = Asked { method: Method::GET, version: Version::HTTP_11, persists: false };
+        let handling = handle::refuse_unread(self.http.clone(), self.info.clone(), self.control.clone(), refusal);
+        Begun { asked, handling, to_other: None }
+    }
+
+    /// Waits for the answer, and writes it.
+    async fn finish<S>(&self, connection: &Shared<S>, begun: Begun) -> io::Result<Written>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let Begun { asked, handling, to_other } = begun;
+        let writing = self.answered(connection, &asked, handling).await.ok_or(io::ErrorKind::ConnectionReset)?;
+        let written = writing.finish(connection, &self.control).await?;
         if let (Written::Upgraded, Some(to_other)) = (&written, to_other) {
-            let stream: Box<dyn ByteStream> = Box::new(Upgraded(connection.clone()));
             // Nobody waits for it who could not tell the instance.
-            drop(to_other.send(stream));
+            drop(to_other.send(Box::new(Upgraded(connection.clone()))));
         }
         Ok(written)
     }
 
-    /// Answers what is no request.
-    async fn refuse<S>(&self, connection: &Shared<S>, refusal: Refusal) -> io::Result<Written>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + 'static,
-    {
-        self.control.count(&self.http.config);
-        let asked = Asked { method: Method::GET, version: Version::HTTP_11, persists: false };
-        let handled = handle::refuse_unread(self.http.clone(), self.info.clone(), self.control.clone(), refusal);
-        let response = Box::pin(handled).await;
-        self.answer(connection, &asked, response).await
-    }
-
-    async fn answer<S>(&self, connection: &Shared<S>, asked: &Asked, mut response: Response<ResponseBody>) -> io::Result<Written>
+    /// Handles a request, unless its client goes away meanwhile; its answer, whose head is written.
+    async fn answered<S>(&self, connection: &Shared<S>, asked: &Asked, mut handling: Handling) -> Option<Writing>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        poll_fn(|cx| match handling.as_mut().poll(cx) {
+            Poll::Ready(response) => Poll::Ready(Some(self.write_head(connection, asked, response))),
+            Poll::Pending => connection.poll_gone(cx).map(|()| None),
+        })
+        .await
+    }
+
+    fn write_head<S>(&self, connection: &Connection<S>, asked: &Asked, mut response: Response<ResponseBody>) -> Writing {
         if self.control.is_finishing() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        answer::write(connection, asked, response, &self.control).await
+        Writing::begin(connection, asked, response)
     }
-}
-
-/// Handles a request, unless its client goes away meanwhile.
-async fn unless_gone<S: AsyncRead + AsyncWrite + Unpin>(
-    connection: &Shared<S>,
-    handled: impl Future<Output = Response<ResponseBody>>,
-) -> Option<Response<ResponseBody>> {
-    let mut handled = pin!(handled);
-    poll_fn(|cx| match handled.as_mut().poll(cx) {
-        Poll::Ready(response) => Poll::Ready(Some(response)),
-        Poll::Pending => connection.poll_gone(cx).map(|()| None),
-    })
-    .await
 }
 
 /// Whether a client wants its connection to go on (RFC 9112, 9.3).
