@@ -35,15 +35,25 @@ pub fn read(bytes: &Bytes, limits: &Limits, keep_spelling: bool) -> Result<Head,
 /// As [`read`].
 pub fn read_into(map: HeaderMap, bytes: &Bytes, limits: &Limits, keep_spelling: bool) -> Result<Head, Fault> {
     let (line, start) = head::first_line(bytes);
+    let (method, target, version) = request_line(line)?;
+    let mut spelling = keep_spelling.then(Spelling::default);
+    let target = bytes.slice_ref(target);
+    let headers = fields::read(map, bytes, start, limits, spelling.as_mut())?;
+    Ok(Head { method, target, version, headers, spelling: spelling.filter(|spelling| !spelling.is_empty()) })
+}
+
+/// Whether what has come of a head may become that of a request: who speaks another protocol may never send an empty line.
+pub fn may_begin(input: &[u8]) -> bool {
+    !input.contains(&b'\n') || request_line(head::first_line(input).0).is_ok()
+}
+
+fn request_line(line: &[u8]) -> Result<(Method, &[u8], Version), Fault> {
     let at = memchr(b' ', line).ok_or(Fault::FirstLine)?;
     let method = Method::from_bytes(line.get(..at).unwrap_or_default()).map_err(|_| Fault::FirstLine)?;
     let (before, version) = head::split_last(line).ok_or(Fault::FirstLine)?;
     let version = version_of(version)?;
     let target = target(before.get(at..).unwrap_or_default()).ok_or(Fault::FirstLine)?;
-    let mut spelling = keep_spelling.then(Spelling::default);
-    let target = bytes.slice_ref(target);
-    let headers = fields::read(map, bytes, start, limits, spelling.as_mut())?;
-    Ok(Head { method, target, version, headers, spelling: spelling.filter(|spelling| !spelling.is_empty()) })
+    Ok((method, target, version))
 }
 
 /// What stands between method and version. Envoy passes over more than one space, and over tabs (RFC 9112, 3 allows both, and warns of
@@ -93,6 +103,13 @@ mod tests {
         ];
         for (line, method, target, version) in cases {
             assert_eq!(parsed(line), Ok((method.to_owned(), target.to_owned(), version)), "{line}");
+        }
+    }
+
+    #[test]
+    fn another_protocol_is_known_by_its_first_line() {
+        for (input, may) in [("", true), ("hello", true), ("GET / HTTP/1.1\r\nho", true), ("hello\n", false), ("GET /\r\nhost", false)] {
+            assert_eq!(may_begin(input.as_bytes()), may, "{input:?}");
         }
     }
 

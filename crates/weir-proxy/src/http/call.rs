@@ -135,7 +135,7 @@ impl Call {
         if response.status() == StatusCode::NO_CONTENT {
             body = Bytes::new();
         }
-        if self.method == Method::HEAD && !body.is_empty() {
+        if (self.method == Method::HEAD || response.status() == StatusCode::NOT_MODIFIED) && !body.is_empty() {
             let length = HeaderValue::from(body.len());
             response.headers_mut().insert(header::CONTENT_LENGTH, length);
             body = Bytes::new();

@@ -94,7 +94,7 @@ fn settle_interim(call: &Call, expects: bool) {
 
 /// The answer to a request that was not even routed.
 async fn refuse(mut call: Call, refusal: head::Refusal, head: Head, incoming: Incoming) -> Response<ResponseBody> {
-    if (refusal.details == "absolute_path_rejected" || refusal.location.is_some()) && !head.headers.contains_key(header::UPGRADE) {
+    if (refusal.details == "absolute_path_rejected" || refusal.location.is_some()) && !wants_other(&head) {
         // As Envoy does, this keeps the connection if nothing follows the head.
         call.body = Some(Inbound::new(incoming));
     }
@@ -103,6 +103,11 @@ async fn refuse(mut call: Call, refusal: head::Refusal, head: Head, incoming: In
         call.exchange.request.replace(head);
     }
     answer_refused(call, refusal).await
+}
+
+/// Whether a head that is not settled asks for another protocol, one that there is.
+fn wants_other(head: &Head) -> bool {
+    head.headers.get(header::UPGRADE).is_some_and(|protocol| !protocol.as_bytes().eq_ignore_ascii_case(b"h2c"))
 }
 
 async fn answer_refused(mut call: Call, refusal: head::Refusal) -> Response<ResponseBody> {

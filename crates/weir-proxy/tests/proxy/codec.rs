@@ -47,6 +47,8 @@ async fn what_is_no_request_is_answered_as_envoy_does() {
     let cases = [
         // A client that speaks TLS to a port that does not.
         ("\u{16}\u{3}\u{1}", "400 Bad Request", "Bad Request", "400 DPE http1.codec_error"),
+        // One that speaks something else, and waits.
+        ("hello\n", "400 Bad Request", "Bad Request", "400 DPE http1.codec_error"),
         ("GET /\r\n\r\n", "400 Bad Request", "Bad Request", "400 DPE http1.codec_error"),
         ("GET / HTTP/1.1\r\nhost : a\r\n\r\n", "400 Bad Request", "Bad Request", "400 DPE http1.codec_error"),
         ("GET / HTTP/1.0\r\nhost: a\r\n\r\n", "426 Upgrade Required", "", "426 DPE low_version"),

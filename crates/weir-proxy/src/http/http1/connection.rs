@@ -13,7 +13,7 @@ use http::{HeaderMap, StatusCode};
 use http_body::Frame;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use weir_config::http::HttpConfig;
-use weir_http1::{BodyReader, Case, Fault, HeadReader, Length, Limits, Part, encode};
+use weir_http1::{BodyReader, Case, Fault, HeadReader, Length, Limits, Part, encode, request};
 
 use crate::http::control::{Control, LastCall};
 use crate::io::client::{BodyFault, Client};
@@ -84,6 +84,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         wire.rest();
         if reader.has_begun(&wire.input) {
+            if !request::may_begin(&wire.input) {
+                return Poll::Ready(Next::Bad(Fault::FirstLine));
+            }
             if control.head_is_late.get() {
                 return Poll::Ready(Next::Late);
             }
