@@ -30,8 +30,16 @@ pub fn status_line(version: Version, status: StatusCode, out: &mut Vec<u8>) {
     out.extend_from_slice(if version < Version::HTTP_11 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
     out.extend_from_slice(status.as_str().as_bytes());
     out.push(b' ');
-    out.extend_from_slice(status.canonical_reason().unwrap_or("Unknown").as_bytes());
+    out.extend_from_slice(reason(status).as_bytes());
     out.extend_from_slice(b"\r\n");
+}
+
+/// The reason phrase, in Envoy's words. No program may read it (RFC 9112, 4).
+fn reason(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::IM_A_TEAPOT | StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS => "Unknown",
+        _ => status.canonical_reason().unwrap_or("Unknown"),
+    }
 }
 
 /// Writes fields.
@@ -107,7 +115,9 @@ mod tests {
         let line = |version, status: u16| written(|out| status_line(version, StatusCode::from_u16(status).expect("a status"), out));
         assert_eq!(line(Version::HTTP_11, 200), "HTTP/1.1 200 OK\r\n");
         assert_eq!(line(Version::HTTP_10, 200), "HTTP/1.0 200 OK\r\n");
-        assert_eq!(line(Version::HTTP_11, 799), "HTTP/1.1 799 Unknown\r\n");
+        for (status, expected) in [(404, "404 Not Found"), (418, "418 Unknown"), (451, "451 Unknown"), (799, "799 Unknown")] {
+            assert_eq!(line(Version::HTTP_11, status), format!("HTTP/1.1 {expected}\r\n"));
+        }
     }
 
     #[test]

@@ -221,6 +221,8 @@ impl Call {
             Some(body) => !body.is_end_stream(),
             None => self.exchange.request_end.get().is_none(),
         };
+        // What it still sends would make the system answer with a reset, which takes the answer away from it.
+        self.control.lingers.set(unread);
         let request = self.exchange.request.borrow();
         if unread || request.close || request.upgrade.is_some() {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -36,6 +36,8 @@ pub struct Control {
     pub head_since: Cell<Option<Instant>>,
     /// Whether that is given up.
     pub head_is_late: Cell<bool>,
+    /// Whether the client is given time to read the answer, and to end the connection itself, before it is ended.
+    pub lingers: Cell<bool>,
     /// Since when the client has not read what waits for it.
     pub stalled_since: Cell<Option<Instant>>,
 }

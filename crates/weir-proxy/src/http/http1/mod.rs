@@ -64,7 +64,8 @@ where
         match server.finish(&connection, begun).await? {
             Written::Whole { persists: true } if connection.is_at_end() => {}
             Written::Whole { .. } => {
-                let patience = server.http.config.delayed_close.filter(|_| connection.is_unread());
+                let lingers = server.control.lingers.get() || connection.is_unread();
+                let patience = server.http.config.delayed_close.filter(|_| lingers);
                 return connection.close(patience).await;
             }
             Written::Upgraded => return Ok(()),
