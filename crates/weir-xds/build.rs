@@ -9,9 +9,14 @@ use std::{env, fs};
 
 use prost::Message;
 use prost_types::FileDescriptorSet;
+use protox::prost_reflect::DescriptorPool;
 
 #[path = "build/prune.rs"]
 mod prune;
+#[path = "src/rules/rule.rs"]
+mod rule;
+#[path = "build/rules.rs"]
+mod rules;
 #[path = "build/table.rs"]
 mod table;
 
@@ -84,6 +89,7 @@ fn main() -> Result<(), Error> {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=build");
     println!("cargo:rerun-if-changed=proto");
+    println!("cargo:rerun-if-changed=src/rules/rule.rs");
     println!("cargo:rerun-if-changed=Cargo.toml");
     let protos = envoy_types_folder()?.join("proto");
     let out = PathBuf::from(env::var("OUT_DIR")?);
@@ -100,7 +106,10 @@ fn main() -> Result<(), Error> {
     fs::write(out.join("descriptors.bin"), &descriptors)?;
 
     let mut generated = FileDescriptorSet::decode(descriptors.as_slice())?;
-    fs::write(out.join("table.rs"), table::write(&generated)?)?;
+    // Unlike the messages of `prost`, it keeps the extensions.
+    let mut rules = rules::Rules::new(DescriptorPool::decode(descriptors.as_slice())?)?;
+    fs::write(out.join("table.rs"), table::write(&generated, &mut rules)?)?;
+    fs::write(out.join("rules.rs"), rules.write())?;
     prune::prune(&mut generated, ROOTS);
     prost_build::Config::new()
         .enable_type_names()

@@ -6,6 +6,7 @@ use std::fmt;
 use weir_config::cluster::ClusterPolicy;
 use weir_config::endpoints::Assignment;
 use weir_config::listener::Listener;
+use weir_config::rules;
 use weir_config::unsupported::{self, Unsupported};
 use weir_routing::{CompileError, RouteTable};
 use weir_translate::Translation;
@@ -79,7 +80,7 @@ struct Previews {
 impl Previews {
     fn add<M: Message + Name>(&mut self, kind: ResourceType, name: &str, resource: &M, refused: Option<CompileError>) {
         let resource = Any::pack(resource);
-        match refused {
+        match rules::check(&resource).err().or(refused) {
             Some(error) => self.say(kind, name, error.to_string(), Said::Refused(error.to_string())),
             None => unsupported::report(&resource)
                 .into_iter()
@@ -102,8 +103,9 @@ impl Previews {
 #[cfg(test)]
 mod tests {
     use weir_xds::cluster::{Cluster, OutlierDetection};
-    use weir_xds::core::TransportSocket;
-    use weir_xds::route::RouteConfiguration;
+    use weir_xds::core::config_source::ConfigSourceSpecifier;
+    use weir_xds::core::{ConfigSource, TransportSocket};
+    use weir_xds::route::{RouteConfiguration, Vhds};
 
     use super::*;
 
@@ -120,9 +122,11 @@ mod tests {
             let outlier = OutlierDetection { enforcing_success_rate: Some(0), failure_percentage_threshold: Some(5), ..Default::default() };
             Cluster { outlier_detection: Some(outlier), ..good(name) }
         };
+        let source = ConfigSource { config_source_specifier: Some(ConfigSourceSpecifier::Ads(Default::default())), ..Default::default() };
+        let vhds = Vhds { config_source: Some(source) };
         let translation = Translation {
             clusters: vec![good("a"), partly("b"), partly("c"), partly("d"), bad("e")],
-            routes: vec![RouteConfiguration { name: "r".into(), vhds: Some(Default::default()), ..Default::default() }],
+            routes: vec![RouteConfiguration { name: "r".into(), vhds: Some(vhds), ..Default::default() }],
             ..Default::default()
         };
         let said = said(&translation);
@@ -134,5 +138,13 @@ mod tests {
         assert!(said[1].starts_with("Weir's own proxy will refuse cluster e: transport_socket"), "{said:?}");
         assert_eq!(said[2], "Weir's own proxy will refuse route configuration r: vhds: is not supported");
         assert_eq!(said.len(), 3);
+    }
+
+    #[test]
+    fn what_breaks_the_rules_of_its_message_will_be_refused() {
+        let outlier = OutlierDetection { enforcing_failure_percentage: Some(101), ..Default::default() };
+        let cluster = Cluster { name: "a".into(), outlier_detection: Some(outlier), ..Default::default() };
+        let said = said(&Translation { clusters: vec![cluster], ..Default::default() });
+        assert_eq!(said, ["Weir's own proxy will refuse cluster a: outlier_detection.enforcing_failure_percentage: must be at most 100"]);
     }
 }

@@ -1,10 +1,10 @@
-//! What a proxy goes on holding once it has said what of its resources it does not carry out.
+//! What a proxy goes on holding once it has checked its resources, and said what of them it does not carry out.
 //!
 //! A binary of its own, because its allocator counts for the whole process.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use serde_json::json;
-use weir_config::unsupported;
+use weir_config::{rules, unsupported};
 use weir_xds::Any;
 use weir_xds::cluster::Cluster;
 use weir_xds::json::{from_value, give_back_memory};
@@ -17,7 +17,7 @@ static ALLOCATOR: dhat::Alloc = dhat::Alloc;
 const LIMIT: usize = 512 * 1024;
 
 #[test]
-fn a_report_leaves_no_descriptors_behind() {
+fn neither_checks_nor_reports_leave_descriptors_behind() {
     let _profiler = dhat::Profiler::builder().testing().build();
     let manager = json!({
         "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -30,8 +30,10 @@ fn a_report_leaves_no_descriptors_behind() {
     give_back_memory();
 
     let before = dhat::HeapStats::get().curr_bytes;
-    unsupported::report(&Any::pack(&listener));
-    unsupported::report(&Any::pack(&cluster));
+    for resource in [Any::pack(&listener), Any::pack(&cluster)] {
+        assert_eq!(rules::check(&resource), Ok(()));
+        unsupported::report(&resource);
+    }
     let left = dhat::HeapStats::get().curr_bytes.saturating_sub(before);
     assert!(left < LIMIT, "{left} bytes are left");
 }

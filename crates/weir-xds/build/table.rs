@@ -6,6 +6,9 @@ use std::fmt::Write;
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorSet};
 
+use super::rule::{Name, Span};
+use super::rules::Rules;
+
 /// Its messages stand in the options of fields only, and are of kinds that are nowhere else.
 const OF_OPTIONS: &str = "validate";
 
@@ -15,8 +18,8 @@ struct Declared<'d> {
     is_proto3: bool,
 }
 
-/// Rust code with the constants `NAMES`, `FIELDS` and `MESSAGES`.
-pub fn write(set: &FileDescriptorSet) -> Result<String, super::Error> {
+/// Rust code with the constants `NAMES`, `FIELDS` and `MESSAGES`. On the way what is said of the fields is added to `rules`.
+pub fn write(set: &FileDescriptorSet, rules: &mut Rules) -> Result<String, super::Error> {
     let mut declared = BTreeMap::new();
     for file in set.file.iter().filter(|file| file.package() != OF_OPTIONS) {
         let is_proto3 = file.syntax() == "proto3";
@@ -25,7 +28,7 @@ pub fn write(set: &FileDescriptorSet) -> Result<String, super::Error> {
     let places: BTreeMap<&str, usize> = declared.keys().enumerate().map(|(place, name)| (name.as_str(), place)).collect();
     let (mut names, mut fields, mut messages) = (Names::default(), vec![], String::new());
     for (name, Declared { message, is_proto3 }) in &declared {
-        let first = fields.len();
+        let from = u16::try_from(fields.len())?;
         let mut own: Vec<&FieldDescriptorProto> = message.field.iter().collect();
         // So that they can be searched.
         own.sort_unstable_by_key(|field| field.number());
@@ -33,11 +36,14 @@ pub fn write(set: &FileDescriptorSet) -> Result<String, super::Error> {
             let (kind, shape) = (kind(field, &places)?, shape(field, *is_proto3, &declared));
             // What is written as `optional` is alone in a oneof that nobody sees.
             let oneof = if field.proto3_optional() { None } else { field.oneof_index };
-            let (number, name) = (field.number(), names.add(field.name()));
-            fields
-                .push(format!("Field {{ number: {number}, name: {name}, kind: Kind::{kind}, shape: Shape::{shape}, oneof: {oneof:?} }},"));
+            let (number, rules) = (field.number(), rules.of_field(name, field.number(), &mut names)?);
+            let name = names.add(field.name())?;
+            fields.push(format!(
+                "Field {{ number: {number}, name: {name:?}, kind: Kind::{kind}, shape: Shape::{shape}, oneof: {oneof:?}, rules: {rules} }},"
+            ));
         }
-        writeln!(messages, "Message {{ name: {}, from: {first}, to: {} }},", names.add(name), fields.len())?;
+        let (span, choices) = (Span { from, to: u16::try_from(fields.len())? }, rules.choices(name, &mut names)?);
+        writeln!(messages, "Message {{ name: {:?}, fields: {span:?}, choices: {choices:?} }},", names.add(name)?)?;
     }
     let (names, count, number) = (&names.text, fields.len(), declared.len());
     let fields = fields.join("\n");
@@ -54,18 +60,19 @@ fn collect<'d>(outer: &str, message: &'d DescriptorProto, is_proto3: bool, decla
 
 /// All names in one text, each once.
 #[derive(Default)]
-struct Names {
+pub struct Names {
     text: String,
     places: BTreeMap<String, usize>,
 }
 
 impl Names {
-    fn add(&mut self, name: &str) -> String {
+    /// Where it stands from now on.
+    pub fn add(&mut self, name: &str) -> Result<Name, super::Error> {
         let at = *self.places.entry(name.to_owned()).or_insert_with(|| {
             self.text.push_str(name);
             self.text.len() - name.len()
         });
-        format!("Name {{ at: {at}, length: {} }}", name.len())
+        Ok(Name { at: u32::try_from(at)?, length: u16::try_from(name.len())? })
     }
 }
 

@@ -211,7 +211,8 @@ impl<'m> Value<'m> {
         })
     }
 
-    fn nothing(kind: Kind) -> Self {
+    /// What a field of this kind holds that is not written.
+    pub fn nothing(kind: Kind) -> Self {
         match kind {
             Kind::Bool => Self::Bool(false),
             Kind::Int32 | Kind::Int64 => Self::Signed(0),
@@ -239,6 +240,18 @@ impl<'m> Value<'m> {
             Self::Message(fields) => fields.set.is_empty(),
             Self::List(values) => values.is_empty(),
             Self::Map(entries) => entries.is_empty(),
+        }
+    }
+}
+
+impl<'m> Key<'m> {
+    /// As a value like others.
+    pub fn to_value(&self) -> Value<'m> {
+        match *self {
+            Self::Bool(key) => Value::Bool(key),
+            Self::Signed(key) => Value::Signed(key),
+            Self::Unsigned(key) => Value::Uint64(key),
+            Self::Text(key) => Value::Text(key),
         }
     }
 }

@@ -3,6 +3,8 @@
 //! The descriptors say it too, and more; but they take megabytes once they are decoded, for as long as a process lives. These are
 //! constants that hold no address, so that they need neither memory of their own nor anything done when the process starts.
 
+use crate::rules::rule::{Name, Span};
+
 // The constants, as `build/table.rs` has written them.
 include!(concat!(env!("OUT_DIR"), "/table.rs"));
 
@@ -10,8 +12,9 @@ include!(concat!(env!("OUT_DIR"), "/table.rs"));
 #[derive(Debug, PartialEq)]
 pub(crate) struct Message {
     name: Name,
-    from: u16,
-    to: u16,
+    fields: Span,
+    /// The alternatives of which one must be set, in the table of the rules.
+    pub choices: Span,
 }
 
 /// A field of a message.
@@ -23,13 +26,8 @@ pub(crate) struct Field {
     pub shape: Shape,
     /// Of the fields of a message with the same number here at most one is set.
     pub oneof: Option<u8>,
-}
-
-/// Where a name stands in the text of all names.
-#[derive(Debug, PartialEq)]
-struct Name {
-    at: u32,
-    length: u16,
+    /// The place of what it must be in the table of the rules.
+    pub rules: u16,
 }
 
 /// What a field holds one or many of.
@@ -62,7 +60,7 @@ pub(crate) enum Shape {
 }
 
 impl Name {
-    fn text(&self) -> &'static str {
+    pub fn text(self) -> &'static str {
         let at = self.at as usize;
         NAMES.get(at..at + usize::from(self.length)).unwrap_or_default()
     }
@@ -79,9 +77,14 @@ impl Message {
         self.name.text()
     }
 
+    /// All its fields, in the order of their numbers.
+    pub fn fields(&self) -> &'static [Field] {
+        FIELDS.get(usize::from(self.fields.from)..usize::from(self.fields.to)).unwrap_or_default()
+    }
+
     /// Its field of a number.
     pub fn field(&self, number: u32) -> Option<&'static Field> {
-        let fields = FIELDS.get(usize::from(self.from)..usize::from(self.to)).unwrap_or_default();
+        let fields = self.fields();
         fields.binary_search_by_key(&number, |field| field.number).ok().and_then(|place| fields.get(place))
     }
 }

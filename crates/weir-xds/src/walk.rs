@@ -18,7 +18,7 @@ pub struct Path<'p> {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Step<'p> {
+pub(crate) enum Step<'p> {
     Root,
     Field(&'p str),
     Index(usize),
@@ -26,9 +26,9 @@ enum Step<'p> {
 }
 
 impl<'p> Path<'p> {
-    const ROOT: Self = Path { above: None, step: Step::Root };
+    pub(crate) const ROOT: Self = Path { above: None, step: Step::Root };
 
-    fn then(&'p self, step: Step<'p>) -> Self {
+    pub(crate) fn then(&'p self, step: Step<'p>) -> Self {
         Path { above: Some(self), step }
     }
 }
@@ -158,13 +158,14 @@ pub fn visit(any: &Any, visitor: &mut impl Visitor) -> Result<(), JsonError> {
     Ok(())
 }
 
-fn decode<'m>(name: &str, bytes: &'m [u8]) -> Result<Fields<'m>, JsonError> {
+/// The fields of a message of a type that is known by name only.
+pub(crate) fn decode<'m>(name: &str, bytes: &'m [u8]) -> Result<Fields<'m>, JsonError> {
     let of = Message::named(name).ok_or_else(|| JsonError::UnknownType(name.to_owned()))?;
     Fields::decode(of, bytes).map_err(|error| JsonError::Malformed(name.to_owned(), error))
 }
 
 /// Whether a message is a mere value (a duration, a wrapped number, a struct) in a message of its own.
-fn is_value(message: &Message) -> bool {
+pub(crate) fn is_value(message: &Message) -> bool {
     message.name().starts_with("google.protobuf.") && message.name() != ANY
 }
 
@@ -201,9 +202,14 @@ fn visit_value(value: &Value<'_>, at: &Path<'_>, packed: usize, visitor: &mut im
     }
 }
 
-fn visit_packed(any: &Fields<'_>, at: &Path<'_>, packed: usize, visitor: &mut impl Visitor) {
-    let name = type_name(any.get(1).and_then(Value::as_text).unwrap_or_default());
+/// What a message of the type [`ANY`] packs: the name of its type, and its bytes.
+pub(crate) fn packed<'m>(any: &Fields<'m>) -> (&'m str, &'m [u8]) {
     let bytes = if let Some(Value::Bytes(bytes)) = any.get(2) { bytes } else { &[][..] };
+    (type_name(any.get(1).and_then(Value::as_text).unwrap_or_default()), bytes)
+}
+
+fn visit_packed(any: &Fields<'_>, at: &Path<'_>, packed: usize, visitor: &mut impl Visitor) {
+    let (name, bytes) = self::packed(any);
     let message = if packed == PACKING_LIMIT { Err(JsonError::TooDeep(name.to_owned())) } else { decode(name, bytes) };
     match message {
         Ok(message) => match visitor.packed(name, at) {

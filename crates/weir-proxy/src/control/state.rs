@@ -27,6 +27,7 @@ use weir_config::budget::Budget;
 use weir_config::cluster::{ClusterPolicy, Discovery};
 use weir_config::endpoints::Assignment;
 use weir_config::listener::{Handler, Listener};
+use weir_config::rules;
 use weir_config::tls::SecretSource;
 
 use super::received::Received;
@@ -203,6 +204,7 @@ impl State {
     }
 
     fn upsert(&mut self, kind: ResourceType, name: &Arc<str>, body: &Any) -> Result<(), ResourceRefusal> {
+        rules::check(body)?;
         match kind {
             ResourceType::Cluster => self.upsert_cluster(name, &unpack(body)?),
             ResourceType::Endpoint => {
