@@ -118,7 +118,8 @@ fn settled(process: &mut Process, program: &Path) -> anyhow::Result<Resident> {
 
 fn of_process(measured: &[(&str, Resident)]) -> String {
     let header: Vec<&str> = std::iter::once("KiB resident").chain(measured.iter().map(|(name, _)| *name)).collect();
-    let rows: [(&str, fn(&Resident) -> u64); 9] = [
+    type Of = fn(&Resident) -> u64;
+    let rows: [(&str, Of); 9] = [
         ("code", |resident| resident.code),
         ("constants", |resident| resident.constants),
         ("libraries", |resident| resident.libraries),
@@ -129,7 +130,7 @@ fn of_process(measured: &[(&str, Resident)]) -> String {
         ("of it in no file", Resident::anonymous),
         ("of it in huge pages", |resident| resident.huge),
     ];
-    let row = |(name, of): (&str, fn(&Resident) -> u64)| {
+    let row = |(name, of): (&str, Of)| {
         std::iter::once(name.to_owned()).chain(measured.iter().map(|(_, resident)| of(resident).to_string())).collect()
     };
     table(&header, rows.into_iter().map(row).collect()).to_string()
