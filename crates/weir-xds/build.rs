@@ -13,7 +13,7 @@ use protox::prost_reflect::DescriptorPool;
 
 #[path = "build/prune.rs"]
 mod prune;
-#[path = "src/rules/rule.rs"]
+#[path = "src/rule.rs"]
 mod rule;
 #[path = "build/rules.rs"]
 mod rules;
@@ -89,7 +89,7 @@ fn main() -> Result<(), Error> {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=build");
     println!("cargo:rerun-if-changed=proto");
-    println!("cargo:rerun-if-changed=src/rules/rule.rs");
+    println!("cargo:rerun-if-changed=src/rule.rs");
     println!("cargo:rerun-if-changed=Cargo.toml");
     let protos = envoy_types_folder()?.join("proto");
     let out = PathBuf::from(env::var("OUT_DIR")?);

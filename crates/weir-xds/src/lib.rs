@@ -16,6 +16,7 @@ mod json_error;
 mod pool;
 mod redact;
 pub mod resource;
+mod rule;
 pub mod rules;
 pub mod schema;
 mod table;

@@ -3,7 +3,7 @@
 //! The descriptors say it too, and more; but they take megabytes once they are decoded, for as long as a process lives. These are
 //! constants that hold no address, so that they need neither memory of their own nor anything done when the process starts.
 
-use crate::rules::rule::{Name, Span};
+use crate::rule::{Name, Span};
 
 // The constants, as `build/table.rs` has written them.
 include!(concat!(env!("OUT_DIR"), "/table.rs"));

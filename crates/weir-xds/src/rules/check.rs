@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::rule::{Bounds, Counts, Form, Rule, Span, TextRule};
 use super::{Violation, table};
 use crate::fields::{Fields, Key, Value};
+use crate::rule::{Bounds, Counts, Form, Rule, Span, TextRule};
 use crate::table::{Field, Shape};
 use crate::walk::{Path, Step, is_value};
 

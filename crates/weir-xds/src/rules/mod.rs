@@ -6,7 +6,6 @@
 //! has one, and is held to it where it is compiled.
 
 mod check;
-pub(crate) mod rule;
 mod table;
 
 use crate::Any;

@@ -1,8 +1,8 @@
 //! The rules, as `build/rules.rs` has written them.
 
-use super::rule::Form::{HeaderName, HeaderValue, OneLine};
-use super::rule::Rule::{Anything, Bool, Duration, Enum, Float, Integer, List, Map, Text};
-use super::rule::{Bounds, Choice, Counts, EnumValue, FieldRules, Name, Span, TextRule};
+use crate::rule::Form::{HeaderName, HeaderValue, OneLine};
+use crate::rule::Rule::{Anything, Bool, Duration, Enum, Float, Integer, List, Map, Text};
+use crate::rule::{Bounds, Choice, Counts, EnumValue, FieldRules, Name, Span, TextRule};
 
 include!(concat!(env!("OUT_DIR"), "/rules.rs"));
 
