@@ -46,6 +46,11 @@ impl HeadReader {
         if input.len() > limits.bytes { Err(Fault::TooLarge) } else { Ok(None) }
     }
 
+    /// Whether its first line is complete, and not all of it.
+    pub fn has_line(&self) -> bool {
+        self.line > 0
+    }
+
     /// Whether a head has begun in `input` that is not complete.
     pub fn has_begun(&self, input: &[u8]) -> bool {
         !matches!(behind_empty_lines(input), b"" | b"\r")

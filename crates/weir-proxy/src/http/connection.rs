@@ -6,6 +6,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
@@ -62,13 +63,19 @@ async fn detect<S: AsyncRead + Unpin>(mut stream: S, control: &Control) -> io::R
     let mut read = BytesMut::new();
     loop {
         if read.len() >= PREFACE.len() && read.starts_with(PREFACE) {
+            control.head_since.set(None);
             return Ok(Detected::Http2(Prefixed::new(read.freeze(), stream)));
         }
         if !PREFACE.starts_with(&read) {
             return Ok(Detected::Http1(stream, read));
         }
         match read_some(&mut stream, control).await? {
-            Some(bytes) => read.extend_from_slice(&bytes),
+            Some(bytes) => {
+                read.extend_from_slice(&bytes);
+                if control.head_since.get().is_none() {
+                    control.head_since.set(Some(Instant::now()));
+                }
+            }
             None => return Ok(Detected::Nothing),
         }
     }
@@ -86,7 +93,7 @@ async fn read_some<S: AsyncRead + Unpin>(stream: &mut S, control: &Control) -> i
                 let bytes = buffer.filled();
                 Poll::Ready(read.map(|()| (!bytes.is_empty()).then(|| Bytes::copy_from_slice(bytes))))
             }
-            Poll::Pending if last_call.is_over(control, cx) => Poll::Ready(Ok(None)),
+            Poll::Pending if last_call.is_over(control, cx) || control.head_is_late.get() => Poll::Ready(Ok(None)),
             Poll::Pending => Poll::Pending,
         }
     })

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use http::Extensions;
+use tokio::sync::Notify;
 use tokio::time::{Sleep, sleep_until};
 use weir_config::head;
 use weir_config::http::HttpConfig;
@@ -19,7 +20,10 @@ use crate::io::client::Client;
 pub struct Control {
     finish: Cell<bool>,
     ended: Cell<bool>,
+    /// The connection's own task.
     waker: RefCell<Option<Waker>>,
+    /// Told when it is to end now: also what has become of its streams.
+    ends: Notify,
     /// What filters remember of it.
     pub extensions: RefCell<Extensions>,
     /// The connection itself, where HTTP/1.1 is spoken.
@@ -75,15 +79,16 @@ impl Control {
     /// It is to end now, whatever it is doing.
     pub fn end(&self) {
         self.ended.set(true);
-        self.wake();
+        self.ends.notify_waiters();
     }
 
     /// Does something, unless the connection is to end before it is done.
     pub async fn unless_ended<T>(self: Rc<Self>, act: impl Future<Output = T>) -> Option<T> {
-        let mut act = pin!(act);
-        poll_fn(|cx| {
-            self.watch(cx.waker());
-            if self.ended.get() { Poll::Ready(None) } else { act.as_mut().poll(cx).map(Some) }
+        let (mut act, mut ends) = (pin!(act), pin!(self.ends.notified()));
+        poll_fn(|cx| match ends.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(None),
+            Poll::Pending if self.ended.get() => Poll::Ready(None),
+            Poll::Pending => act.as_mut().poll(cx).map(Some),
         })
         .await
     }
@@ -93,7 +98,7 @@ impl Control {
         self.finish.get()
     }
 
-    /// Whom to wake.
+    /// Whom to wake: the connection's own task, and nobody else's.
     pub fn watch(&self, waker: &Waker) {
         let mut watching = self.waker.borrow_mut();
         if !watching.as_ref().is_some_and(|known| known.will_wake(waker)) {

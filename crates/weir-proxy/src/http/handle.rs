@@ -30,7 +30,9 @@ pub fn handle(
     incoming: Incoming,
     on_upgrade: Option<OnUpgrade>,
 ) -> Handling {
-    let expects = received.headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let knows_interim = received.version >= Version::HTTP_11;
+    let expects =
+        knows_interim && received.headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let exchange = Exchange::new(connection, Some(received.version), !http.recording.logs.is_empty());
     let mut call = Call::new(http, exchange, control, received.method.clone());
     let read = read(&call, received);

@@ -3,7 +3,7 @@
 
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -51,8 +51,12 @@ impl Incoming {
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         match self {
             Self::Http1(client) => client.poll_part(cx),
-            // A stream ends by a reset, whoever was wrong.
-            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(|_| BodyFault::Gone),
+            Self::Http2(body) => match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+                // A stream ends by a reset, whoever was wrong; the library takes one without an error for the end.
+                Some(Err(_)) => Poll::Ready(Some(Err(BodyFault::Gone))),
+                None if !body.is_end_stream() => Poll::Ready(Some(Err(BodyFault::Gone))),
+                frame => Poll::Ready(frame.map(|frame| frame.map_err(|_| BodyFault::Gone))),
+            },
         }
     }
 

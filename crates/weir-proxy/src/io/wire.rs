@@ -59,6 +59,8 @@ struct Output {
     last: Vec<u8>,
     /// Whether something was written that the stream may hold back.
     held: bool,
+    /// Whether the stream has taken anything since somebody asked.
+    moved: bool,
 }
 
 impl<S> Wire<S> {
@@ -89,6 +91,11 @@ impl<S> Wire<S> {
     /// Whether more may be written.
     pub fn has_room(&self) -> bool {
         self.output.large.is_empty() && self.output.first.len() - self.output.at < MOST
+    }
+
+    /// Whether the stream has taken anything since this was asked last.
+    pub fn has_moved(&mut self) -> bool {
+        std::mem::take(&mut self.output.moved)
     }
 
     /// Whether nothing waits to be written.
@@ -179,7 +186,7 @@ impl Output {
     }
 
     fn advance(&mut self, mut written: usize) {
-        self.held = true;
+        (self.held, self.moved) = (true, true);
         let of_first = written.min(self.first.len() - self.at);
         self.at += of_first;
         written -= of_first;
@@ -194,6 +201,11 @@ impl Output {
                 self.first.clear();
                 self.at = 0;
             }
+        }
+        if self.at >= MOST {
+            // Who reads slowly, and always a little, would never let it become empty.
+            self.first.drain(..self.at);
+            self.at = 0;
         }
     }
 }
@@ -230,6 +242,26 @@ mod tests {
             drop(wire);
             assert!(reading.await.expect("read") == expected, "{size}");
         }
+    }
+
+    /// What has gone out is not kept, also where a part of it always waits.
+    #[tokio::test]
+    async fn what_a_slow_reader_has_taken_is_given_up() {
+        let (ours, mut theirs) = tokio::io::duplex(4096);
+        let mut wire = Wire::new(ours, BytesMut::new());
+        let (mut sent, mut room) = (0, vec![0; 4096]);
+        for _ in 0..1000 {
+            // Else the runtime would let this task wait once in a while.
+            tokio::task::yield_now().await;
+            while wire.has_room() {
+                wire.data(vec![b'x'; 4096].into());
+                sent += 4096;
+            }
+            let pending = poll_fn(|cx| Poll::Ready(wire.poll_flush(cx).is_pending())).await;
+            assert!(pending && wire.has_moved() && !wire.has_moved() && !wire.is_flushed());
+            theirs.read_exact(&mut room).await.expect("read");
+        }
+        assert!(sent > 2 << 20 && wire.output.first.capacity() < 256 << 10, "{}", wire.output.first.capacity());
     }
 
     #[tokio::test]

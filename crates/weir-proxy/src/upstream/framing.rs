@@ -63,6 +63,10 @@ pub fn check_answer(status: StatusCode, headers: &HeaderMap) -> Result<(), Failu
             _ => {}
         }
     }
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        // HTTP/2 has no such answer (RFC 9113, 8.6).
+        return Err(doubtful());
+    }
     let fine = length.is_none_or(|length| is_number(length) && (status != StatusCode::NO_CONTENT || length == "0"));
     if fine { Ok(()) } else { Err(doubtful()) }
 }

@@ -44,6 +44,8 @@ pub struct Http1Connection {
     answer: BodyReader,
     /// Whether another request may follow this answer.
     persists: bool,
+    /// Whether the request asks for another protocol.
+    asks_for_other: bool,
     /// Which requests it may carry.
     pub key: TransportKey,
     /// Our address.
@@ -120,6 +122,7 @@ impl Http1Connection {
             request: None,
             answer: BodyReader::new(Length::None, limits),
             persists: true,
+            asks_for_other: false,
             key,
             local,
             requests: 0,
@@ -150,6 +153,7 @@ impl Http1Connection {
         let missing = if let Framed::Length(length) = framed { length } else { 0 };
         self.request = (!body.is_end_stream()).then_some(Sending { body, framed, missing });
         let method = head.method.clone();
+        self.asks_for_other = head.upgrade.is_some();
         async move {
             let answered = poll_fn(|cx| self.poll_answer(&method, interim, cx)).await;
             answered.map_err(|kind| {
@@ -182,6 +186,10 @@ impl Http1Connection {
     fn read_head(&mut self, head: &Bytes, method: &Method, interim: &mut Interim) -> Result<Option<Response<()>>, Fault> {
         let head = answer::read_into(spare::map(), head, &self.limits, self.case == Case::Preserve)?;
         let length = framing::of_answer(method, head.status, &head.headers)?;
+        if head.status == StatusCode::SWITCHING_PROTOCOLS && !self.asks_for_other {
+            // Nobody knows what would follow.
+            return Err(Fault::FirstLine);
+        }
         if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
             interim.pass(head.status, &head.headers);
             return Ok(None);
@@ -226,12 +234,12 @@ impl Http1Connection {
                 Poll::Pending => return Ok(true),
                 Poll::Ready(frame) => frame.transpose().map_err(|_| FailureKind::ClientGone)?,
             };
-            let (data, trailers) = match frame.map(Frame::into_data) {
-                Some(Ok(data)) => (data, None),
-                Some(Err(frame)) => (Bytes::new(), frame.into_trailers().ok()),
-                None => (Bytes::new(), None),
+            let (data, trailers, last) = match frame.map(Frame::into_data) {
+                Some(Ok(data)) => (data, None, false),
+                Some(Err(frame)) => (Bytes::new(), frame.into_trailers().ok(), true),
+                None => (Bytes::new(), None, true),
             };
-            let is_over = data.is_empty() || body.is_end_stream();
+            let is_over = last || body.is_end_stream();
             if !data.is_empty() {
                 if *framed == Framed::Chunks {
                     encode::chunk_size(data.len(), self.wire.out());

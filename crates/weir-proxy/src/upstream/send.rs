@@ -277,6 +277,10 @@ fn without_host(headers: &HeaderMap) -> HeaderMap {
 /// What became of a request on a connection of HTTP/1.1.
 fn failed(connection: &mut Http1Connection, error: SendError) -> Failure {
     let SendError { kind, unsent, begun } = error;
+    if matches!(kind, FailureKind::ClientGone) {
+        // Its request broke off: nobody else did anything.
+        return Failure { sent: !unsent, ..kind.into() };
+    }
     let garbage = matches!(kind, FailureKind::Protocol);
     if !garbage {
         connection.counted.ended_by_peer();

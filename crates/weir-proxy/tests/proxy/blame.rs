@@ -129,6 +129,23 @@ async fn a_stream_that_the_client_resets_is_the_clients() {
     }
 }
 
+/// A reset by which nobody complains is no end: what came before it is half a request.
+#[tokio::test]
+async fn an_upload_that_is_reset_without_an_error_is_not_complete() {
+    let (proxy, upstream) = start().await;
+    let stream = TcpStream::connect(proxy.address()).await.unwrap();
+    let (mut sender, connection) = client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::post("http://a/").body(()).unwrap();
+    let (_answer, mut body) = sender.send_request(request, false).unwrap();
+    body.send_data(Bytes::from_static(b"half"), false).unwrap();
+    let mut instance = upstream.accept().await;
+    instance.head().await;
+    instance.hears("4\r\nhalf\r\n").await;
+    body.send_reset(Reason::NO_ERROR);
+    instance.end().await;
+}
+
 #[tokio::test]
 async fn a_host_that_http2_cannot_carry_is_the_clients() {
     let upstream = Upstream::start().await;

@@ -123,6 +123,61 @@ async fn a_client_that_does_not_read_is_given_up() {
     drop(client);
 }
 
+/// A client that reads a little now and then is no such client.
+#[tokio::test]
+async fn a_client_that_reads_slowly_gets_all() {
+    const LENGTH: usize = 8 << 20;
+    let (proxy, upstream) = start(json!({"streamIdleTimeout": "2s"})).await;
+    let mut client = proxy.connect().await;
+    client.say("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let mut instance = upstream.accept().await;
+    instance.head().await;
+    let writing = tokio::spawn(async move {
+        instance.say(&format!("HTTP/1.1 200 OK\r\ncontent-length: {LENGTH}\r\n\r\n{}", "x".repeat(LENGTH))).await;
+        instance
+    });
+    assert_eq!(client.head().await[0], "HTTP/1.1 200 OK");
+    for _ in 0..8 {
+        // Longer in all than a stream may be silent.
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        in_time("more comes", client.skip(LENGTH / 8)).await.expect("all of it comes");
+    }
+    writing.await.expect("it is written");
+}
+
+#[tokio::test]
+async fn a_client_of_http_10_hears_no_interim_answers() {
+    let manager = json!({"proxy100Continue": true, "httpProtocolOptions": {"acceptHttp10": true}});
+    let (proxy, upstream) = start(manager).await;
+    let mut client = proxy.connect().await;
+    client.say("GET / HTTP/1.0\r\nhost: a\r\n\r\n").await;
+    let mut instance = upstream.accept().await;
+    instance.head().await;
+    instance.say(&format!("HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n{OK}")).await;
+    assert_eq!(client.head().await[0], "HTTP/1.0 200 OK");
+}
+
+#[tokio::test]
+async fn an_instance_that_changes_the_protocol_unasked_is_502() {
+    let (proxy, upstream) = start(json!({})).await;
+    let mut client = proxy.connect().await;
+    client.say("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let mut instance = upstream.accept().await;
+    instance.head().await;
+    instance.say("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: other\r\n\r\nbytes").await;
+    assert_eq!(client.answer().await.0, "HTTP/1.1 502 Bad Gateway");
+    instance.end().await;
+}
+
+/// The time for a head counts also before it is known which protocol it is of.
+#[tokio::test]
+async fn the_beginning_of_a_preface_is_not_waited_for_longer_than_a_head() {
+    let (proxy, _upstream) = start(json!({"requestHeadersTimeout": "1s"})).await;
+    let mut client = proxy.connect().await;
+    client.say("PRI * HT").await;
+    client.end().await;
+}
+
 #[tokio::test]
 async fn trailers_that_nobody_announced_pass_both_ways_where_they_are_enabled() {
     let upstream = Upstream::start().await;

@@ -56,12 +56,13 @@ pub(super) struct Writing {
     upgraded: bool,
 }
 
-/// Notes since when the client has not taken what waits for it.
-fn note_progress<S: AsyncRead + AsyncWrite + Unpin>(connection: &Connection<S>, control: &Control, pending: bool) {
-    let stalled = pending && !connection.wire.borrow().is_flushed();
-    if !stalled {
+/// Notes since when the client has taken nothing of what waits for it.
+fn note_progress<S>(connection: &Connection<S>, control: &Control, pending: bool) {
+    let mut wire = connection.wire.borrow_mut();
+    let moved = wire.has_moved();
+    if !pending || wire.is_flushed() {
         control.stalled_since.set(None);
-    } else if control.stalled_since.get().is_none() {
+    } else if moved || control.stalled_since.get().is_none() {
         control.stalled_since.set(Some(Instant::now()));
     }
 }

@@ -5,11 +5,11 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, Version};
 use http_body::Frame;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use weir_config::http::HttpConfig;
@@ -21,6 +21,8 @@ use crate::io::wire::{Want, Wire};
 
 /// So much is read of what a client sends before its last request is answered; the rest waits in its socket.
 const AHEAD: usize = 16 << 10;
+/// So long a client has for the end of its TLS session.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// A connection.
 pub(super) struct Connection<S> {
@@ -31,6 +33,12 @@ pub(super) struct Connection<S> {
     pub(super) case: Case,
     /// Whether an answer has begun.
     pub(super) answering: Cell<bool>,
+    /// Whether the client knows interim answers.
+    knows_interim: Cell<bool>,
+    /// Whether the first line of a head that is not complete was looked at.
+    line_seen: Cell<bool>,
+    /// Who looks whether the client is still there, while somebody else reads the body.
+    watcher: RefCell<Option<Waker>>,
 }
 
 /// What comes next from a client.
@@ -56,6 +64,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             limits,
             case: config.letter_case,
             answering: Cell::new(false),
+            knows_interim: Cell::new(false),
+            line_seen: Cell::new(false),
+            watcher: RefCell::default(),
         }
     }
 
@@ -71,6 +82,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             match reader.take(&mut wire.input, &self.limits) {
                 Ok(Some(head)) => {
                     control.head_since.set(None);
+                    self.line_seen.set(false);
                     return Poll::Ready(Next::Head(head));
                 }
                 Ok(None) => {}
@@ -84,7 +96,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         wire.rest();
         if reader.has_begun(&wire.input) {
-            if !request::may_begin(&wire.input) {
+            if reader.has_line() && !self.line_seen.replace(true) && !request::may_begin(&wire.input) {
                 return Poll::Ready(Next::Bad(Fault::FirstLine));
             }
             if control.head_is_late.get() {
@@ -100,10 +112,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if last_call.is_over(control, cx) { Poll::Ready(Next::Nothing) } else { Poll::Pending }
     }
 
-    /// A request has come whose body is so long.
-    pub(super) fn begin(&self, length: Length) {
+    /// A request of this version has come whose body is so long.
+    pub(super) fn begin(&self, version: Version, length: Length) {
         self.body.replace(BodyReader::new(length, self.limits));
         self.answering.set(false);
+        self.knows_interim.set(version >= Version::HTTP_11);
     }
 
     /// While a request is handled: writes what waits, and looks whether the client is still there, as far as that can be seen without
@@ -112,6 +125,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let wire = &mut *self.wire.borrow_mut();
         if !wire.is_flushed() && matches!(wire.poll_flush(cx), Poll::Ready(Err(_))) {
             return Poll::Ready(());
+        }
+        if !self.body.borrow().is_done() {
+            // Whoever reads the body may be another task: it tells us when that is over.
+            self.watcher.borrow_mut().get_or_insert_with(|| cx.waker().clone()).clone_from(cx.waker());
         }
         while self.body.borrow().is_done() && wire.input.len() < AHEAD {
             match ready!(wire.poll_fill(cx, Want::Head)) {
@@ -129,7 +146,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if let Some(patience) = patience {
             let _ = tokio::time::timeout(patience, poll_fn(|cx| self.poll_discard(cx))).await;
         }
-        poll_fn(|cx| Pin::new(&mut self.wire.borrow_mut().stream).poll_shutdown(cx)).await
+        // TLS has a last word, which a client may not take.
+        let shutdown = poll_fn(|cx| Pin::new(&mut self.wire.borrow_mut().stream).poll_shutdown(cx));
+        tokio::time::timeout(LAST_WORD, shutdown).await.unwrap_or(Ok(()))
+    }
+
+    /// Wakes who looks whether the client is still there, if the body has just ended.
+    fn note_end(&self, body: &BodyReader, cx: &Context<'_>) {
+        if body.is_done()
+            && let Some(watcher) = self.watcher.borrow_mut().take()
+            && !watcher.will_wake(cx.waker())
+        {
+            watcher.wake();
+        }
     }
 
     /// Reads to the end, for nobody.
@@ -159,7 +188,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client for Connection<S> {
     fn poll_part(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         let (wire, body) = (&mut *self.wire.borrow_mut(), &mut *self.body.borrow_mut());
         loop {
-            match body.read(&mut wire.input) {
+            let read = body.read(&mut wire.input);
+            self.note_end(body, cx);
+            match read {
                 Ok(Some(Part::Data(data))) => return Poll::Ready(Some(Ok(Frame::data(data)))),
                 Ok(Some(Part::Trailers(trailers))) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
                 Ok(None) if body.is_done() => return Poll::Ready(None),
@@ -183,7 +214,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client for Connection<S> {
     }
 
     fn interim(&self, status: StatusCode, headers: &HeaderMap) {
-        if !self.answering.get() {
+        if self.knows_interim.get() && !self.answering.get() {
             encode::interim(status, headers, self.case, self.wire.borrow_mut().out());
         }
     }

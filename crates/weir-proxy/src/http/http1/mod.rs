@@ -104,7 +104,7 @@ impl Server {
             Ok(read) => read,
             Err(fault) => return self.refuse(head::refusal_of(fault)),
         };
-        connection.begin(length);
+        connection.begin(head.version, length);
         self.control.count(config);
         let asked = Asked {
             method: head.method.clone(),

@@ -133,7 +133,13 @@ impl Origin {
             }
             Self::Http1(None, _) => Poll::Ready(None),
             Self::Http2(stream, incoming) => {
-                let frame = ready!(Pin::new(incoming).poll_frame(cx));
+                let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
+                if frame.is_none() && !incoming.is_end_stream() {
+                    // The library takes a reset without an error for the end.
+                    stream.ended();
+                    stream.tally().rq_rx_reset.add(1);
+                    return Poll::Ready(Some(Err(FailureKind::Reset)));
+                }
                 Poll::Ready(frame.map(|frame| frame.map_err(|error| was_reset(stream, &error))))
             }
         }
