@@ -19,6 +19,8 @@ pub(super) fn settle(target: &Parts<'_>, method: &Method, config: &HttpConfig) -
     match (path, method) {
         (text, &Method::OPTIONS) if text.starts_with('*') => return Err(refuse(StatusCode::NOT_FOUND, "absolute_path_rejected", "")),
         (text, _) if !text.starts_with('/') || !text.is_ascii() => return Err(MALFORMED),
+        // What follows is for nobody but the client; Envoy refuses it, too.
+        (text, _) if text.contains('#') => return Err(BAD_PATH),
         _ => {}
     }
     let settled = config.paths.settle(path).map_err(|unsettled| match unsettled {
@@ -43,9 +45,13 @@ mod tests {
 
     #[test]
     fn targets_that_are_no_paths_are_refused() {
-        for (target, method, status) in
-            [("*", Method::OPTIONS, 404), ("*", Method::GET, 400), ("/\u{e9}", Method::GET, 400), ("?q", Method::GET, 400)]
-        {
+        for (target, method, status) in [
+            ("*", Method::OPTIONS, 404),
+            ("*", Method::GET, 400),
+            ("/\u{e9}", Method::GET, 400),
+            ("?q", Method::GET, 400),
+            ("/a#b", Method::GET, 400),
+        ] {
             assert_eq!(path(target, &method), Err(status), "{target}");
         }
         assert_eq!(path("/<a>`", &Method::GET), Ok(None));

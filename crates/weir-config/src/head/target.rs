@@ -1,8 +1,8 @@
 //! What a request asks for, taken apart (RFC 9112, 3.2).
 
-use http::{Method, StatusCode};
+use http::Method;
 
-use super::{MALFORMED, Refusal, Target, refuse};
+use super::{MALFORMED, Refusal, Target};
 
 /// The parts of a target. What is missing was not said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,9 +16,8 @@ pub(super) struct Parts<'t> {
 /// Takes a target apart.
 ///
 /// # Errors
-/// If it is of no form, or has a fragment, which is for nobody but the client (Envoy refuses it, too).
+/// If it is of no form.
 pub(super) fn parts<'t>(target: &'t Target, method: &Method) -> Result<Parts<'t>, Refusal> {
-    const FRAGMENT: Refusal = refuse(StatusCode::BAD_REQUEST, "path_normalization_failed", "");
     let line = match target {
         Target::Parts(uri) => {
             let path = uri.path_and_query().map(|path| if path.as_str().is_empty() { "/" } else { path.as_str() });
@@ -29,9 +28,6 @@ pub(super) fn parts<'t>(target: &'t Target, method: &Method) -> Result<Parts<'t>
     if !line.is_ascii() {
         return Err(MALFORMED);
     }
-    if line.contains('#') {
-        return Err(FRAGMENT);
-    }
     if line.starts_with(['/', '*']) {
         return Ok(Parts { scheme: None, authority: None, path: Some(line) });
     }
@@ -39,7 +35,7 @@ pub(super) fn parts<'t>(target: &'t Target, method: &Method) -> Result<Parts<'t>
         return Ok(Parts { scheme: None, authority: Some(line), path: None });
     }
     let (scheme, rest) = line.split_once("://").ok_or(MALFORMED)?;
-    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
     if scheme.is_empty() || authority.is_empty() {
         return Err(MALFORMED);
@@ -77,7 +73,8 @@ mod tests {
             ("://a/x", &get, Err(400)),
             ("a:1", &get, Err(400)),
             ("x/y", &get, Err(400)),
-            ("/a#b", &get, Err(400)),
+            ("/a#b", &get, Ok((None, None, Some("/a#b")))),
+            ("http://a#b", &get, Ok((Some("http"), Some("a"), Some("#b")))),
             ("/\u{e9}", &get, Err(400)),
         ];
         for (line, method, expected) in cases {

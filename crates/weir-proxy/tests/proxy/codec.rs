@@ -179,6 +179,21 @@ async fn the_beginning_of_a_preface_is_not_waited_for_longer_than_a_head() {
 }
 
 #[tokio::test]
+async fn a_length_that_a_route_takes_away_is_not_told() {
+    let upstream = Upstream::start().await;
+    let route = json!({"match": {"prefix": "/"}, "route": {"cluster": "a"}, "responseHeadersToRemove": ["content-length"]});
+    let proxy = Proxy::start(routes(json!([route])), &[cluster("a", &[&upstream], json!({}))]).await;
+    let mut client = proxy.connect().await;
+    client.say("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let mut instance = upstream.accept().await;
+    instance.head().await;
+    instance.say("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+    let head = client.head().await;
+    assert!(head.contains(&"transfer-encoding: chunked".to_owned()), "{head:?}");
+    client.hears("2\r\nok\r\n0\r\n\r\n").await;
+}
+
+#[tokio::test]
 async fn trailers_that_nobody_announced_pass_both_ways_where_they_are_enabled() {
     let upstream = Upstream::start().await;
     let manager = json!({"httpProtocolOptions": {"enableTrailers": true}});

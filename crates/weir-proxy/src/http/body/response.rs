@@ -60,6 +60,11 @@ impl ResponseBody {
         self.ending = ending;
     }
 
+    /// Whether it is an instance's.
+    pub fn is_of_instance(&self) -> bool {
+        matches!(self.source, Content::Upstream(_))
+    }
+
     /// Whether nothing follows the head.
     pub fn is_empty(&self) -> bool {
         match &self.source {

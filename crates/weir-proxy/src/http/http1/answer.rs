@@ -74,10 +74,16 @@ fn length(asked: &Asked, parts: &Parts, body: &ResponseBody) -> Length {
         || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     match body.size_hint().exact() {
         _ if none => Length::None,
+        // Who has taken the length away from an instance's answer does not want it told.
+        Some(1..) if body.is_of_instance() && !parts.headers.contains_key(header::CONTENT_LENGTH) => in_doubt(asked.version),
         Some(length) => Length::Exact(length),
-        None if asked.version == Version::HTTP_11 => Length::Chunked,
-        None => Length::UntilClose,
+        None => in_doubt(asked.version),
     }
+}
+
+/// How a body ends whose length is not told.
+fn in_doubt(version: Version) -> Length {
+    if version == Version::HTTP_11 { Length::Chunked } else { Length::UntilClose }
 }
 
 /// Writes the head, in Envoy's order. Whether the connection persists after the answer.
