@@ -102,7 +102,8 @@ impl<'m> Fields<'m> {
     fn add(&mut self, field: &'static Field, wire: WireType, bytes: &mut &'m [u8], depth: usize) -> Result<(), Malformed> {
         match field.shape {
             Shape::Map => {
-                let entry = Value::read(field.kind, wire, bytes, depth)?;
+                // The library that decodes messages takes an entry for what it is, whatever its key says.
+                let entry = Value::read(field.kind, WireType::LengthDelimited, bytes, depth)?;
                 self.push_entry(field, entry);
             }
             Shape::List if wire == WireType::LengthDelimited && wire_type(field.kind) != wire => {

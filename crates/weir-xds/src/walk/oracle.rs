@@ -167,6 +167,21 @@ fn a_walk_comes_upon_what_the_descriptors_say() {
     assert!(SAMPLES.iter().take(3).all(|any| walked(any).is_some_and(|notes| notes.len() > 12)));
 }
 
+/// Every byte, changed to everything that it can be.
+#[test]
+fn one_changed_byte_is_read_alike() {
+    for sample in SAMPLES.iter().take(3) {
+        for place in 0..sample.value.len() {
+            for byte in 0..=u8::MAX {
+                let mut bytes = sample.value.to_vec();
+                bytes[place] = byte;
+                let any = Any { type_url: sample.type_url.clone(), value: bytes.into() };
+                assert_eq!(walked(&any), reflected(&any), "{place} {byte}");
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
