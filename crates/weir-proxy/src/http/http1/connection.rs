@@ -82,6 +82,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             match reader.take(&mut wire.input, &self.limits) {
                 Ok(Some(head)) => {
                     control.head_since.set(None);
+                    // It may have come when it was given up already: the next one has its own time.
+                    control.head_is_late.set(false);
                     self.line_seen.set(false);
                     return Poll::Ready(Next::Head(head));
                 }
@@ -247,5 +249,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Upgraded<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0.wire.borrow_mut().stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use weir_xds::hcm::{HttpConnectionManager, Rds, http_connection_manager::RouteSpecifier};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_head_that_comes_at_the_last_moment_leaves_the_next_one_its_time() {
+        let rds = RouteSpecifier::Rds(Rds::default());
+        let config = HttpConfig::compile(&HttpConnectionManager { route_specifier: Some(rds), ..Default::default() }).expect("valid");
+        let (ours, mut theirs) = tokio::io::duplex(1024);
+        let (connection, control) = (Connection::new(ours, BytesMut::new(), &config), Control::default());
+        theirs.write_all(b"GET / HTTP/1.1\r\n\r\nGET /").await.expect("written");
+        control.give_up_head();
+        assert!(matches!(connection.next(&control).await, Next::Head(_)));
+        let mut last_call = LastCall::default();
+        let next = poll_fn(|cx| Poll::Ready(connection.poll_next(&control, &mut last_call, cx))).await;
+        assert!(next.is_pending() && control.head_since.get().is_some());
+        control.give_up_head();
+        assert!(matches!(connection.next(&control).await, Next::Late));
     }
 }
