@@ -143,7 +143,7 @@ async fn an_upload_that_is_reset_without_an_error_is_not_complete() {
     instance.head().await;
     instance.hears("4\r\nhalf\r\n").await;
     body.send_reset(Reason::NO_ERROR);
-    instance.end().await;
+    assert_eq!(instance.end().await, "", "no last chunk");
 }
 
 #[tokio::test]

@@ -126,7 +126,8 @@ async fn a_client_that_does_not_read_is_given_up() {
 /// A client that reads a little now and then is no such client.
 #[tokio::test]
 async fn a_client_that_reads_slowly_gets_all() {
-    const LENGTH: usize = 8 << 20;
+    // Much more than the system keeps for either side.
+    const LENGTH: usize = 64 << 20;
     let (proxy, upstream) = start(json!({"streamIdleTimeout": "2s"})).await;
     let mut client = proxy.connect().await;
     client.say("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
@@ -137,11 +138,12 @@ async fn a_client_that_reads_slowly_gets_all() {
         instance
     });
     assert_eq!(client.head().await[0], "HTTP/1.1 200 OK");
-    for _ in 0..8 {
-        // Longer in all than a stream may be silent.
-        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-        in_time("more comes", client.skip(LENGTH / 8)).await.expect("all of it comes");
+    // Longer in all than a stream may be silent, and so little at a time that something always waits.
+    for _ in 0..100 {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        in_time("more comes", client.skip(LENGTH / 200)).await.expect("more comes");
     }
+    in_time("the rest comes", client.skip(LENGTH - LENGTH / 200 * 100)).await.expect("all of it comes");
     writing.await.expect("it is written");
 }
 
