@@ -4,6 +4,7 @@ use weir_xds::route::RedirectAction;
 use weir_xds::route::redirect_action::{PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier};
 
 use crate::error::CompileError;
+use crate::host_index::split_port;
 use crate::path::{PathCondition, PathMatch};
 use crate::request::RequestHead;
 use crate::substitution::Substitution;
@@ -140,15 +141,12 @@ impl Redirect {
     }
 
     /// The request's own host, without a port that the redirect changes: because it names another, or because
-    /// it was the old scheme's default.
+    /// it was the default of how the client came, which is not how it is to come.
     fn request_host<'h>(&self, head: &RequestHead<'h>, scheme: &str) -> &'h str {
-        let bare = crate::host_index::without_port(head.authority);
-        let port = head.authority.get(bare.len() + 1..);
-        let default = match head.scheme {
-            "https" => "443",
-            _ => "80",
-        };
-        let changed = self.port.is_some() || (scheme != head.scheme && port == Some(default));
+        let Some((bare, port)) = split_port(head.authority) else { return head.authority };
+        let came_by = head.came_by();
+        let is_default = matches!((came_by, port), (b"http", "80") | (b"https", "443"));
+        let changed = self.port.is_some() || (scheme.as_bytes() != came_by && is_default);
         if changed { bare } else { head.authority }
     }
 }
@@ -200,6 +198,26 @@ mod tests {
         assert_eq!(location(https.clone(), "a.test:8081", "/x"), "https://a.test:8081/x");
         assert_eq!(location(RedirectAction { port_redirect: 8443, ..https }, "a.test:8081", "/"), "https://a.test:8443/");
         assert_eq!(location(RedirectAction { host_redirect: "b.test".into(), ..Default::default() }, "a.test:8081", "/"), "http://b.test/");
+    }
+
+    #[test]
+    fn a_redirect_looks_at_how_the_client_came() {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-forwarded-proto", http::HeaderValue::from_static("https"));
+        let to = |scheme: &str| RedirectAction {
+            scheme_rewrite_specifier: Some(SchemeRewriteSpecifier::SchemeRedirect(scheme.into())),
+            ..Default::default()
+        };
+        let location = |action: &RedirectAction, authority| {
+            let head = RequestHead { method: "GET", scheme: "http", authority, path: "/", headers: &headers, random: 0 };
+            Redirect::compile(action).expect("valid").location(&prefix("/"), &head)
+        };
+        assert_eq!(location(&to("http"), "a.test:443"), "http://a.test/");
+        assert_eq!(location(&to("http"), "a.test:80"), "http://a.test:80/");
+        assert_eq!(location(&to("https"), "a.test:443"), "https://a.test:443/");
+        assert_eq!(location(&RedirectAction::default(), "[::1]:443"), "http://[::1]/");
+        assert_eq!(location(&RedirectAction { port_redirect: 1, ..Default::default() }, "[::1]"), "http://[::1]:1/");
+        assert_eq!(location(&RedirectAction { port_redirect: 1, ..Default::default() }, "a.test:80."), "http://a.test:1/");
     }
 
     #[test]

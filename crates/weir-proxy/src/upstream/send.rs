@@ -247,7 +247,7 @@ impl Outgoing<'_> {
 
     fn http2_head(&self) -> Result<Request<()>, Failure> {
         let head = self.head.borrow();
-        let uri = Uri::builder().scheme(head.scheme).authority(head.authority()).path_and_query(head.path.as_str()).build();
+        let uri = Uri::builder().scheme(head.upstream_scheme()).authority(head.authority()).path_and_query(head.path.as_str()).build();
         // An authority or a path that no URI may have was accepted from an HTTP/1.1 client; HTTP/2 cannot say it.
         let uri = uri.map_err(|_| Failure::from(FailureKind::Unsendable))?;
         let mut request = Request::new(());
