@@ -69,14 +69,19 @@ pub fn report(resource: &Any) -> Vec<Unsupported> {
 
 /// What becomes of headers that a list adds and that do not arrive.
 fn added_in_vain(field: &SetField<'_>) -> Option<String> {
-    let (path, names, instead): (&[&str], &[&str], _) = match field.name {
-        "response_headers_to_add" => (&["header", "key"], &["te"], "is not sent to clients of HTTP/2"),
-        "request_headers_to_add" => (&["header", "key"], FRAMING, "is for the connection alone to say"),
-        "request_mutations" => (&["append", "header", "key"], FRAMING, "is for the connection alone to say"),
+    let (path, is_request): (&[&str], bool) = match field.name {
+        "response_headers_to_add" => (&["header", "key"], false),
+        "request_headers_to_add" => (&["header", "key"], true),
+        "request_mutations" => (&["append", "header", "key"], true),
         _ => return None,
     };
-    let in_vain = |told: &&str| names.iter().any(|name| name.eq_ignore_ascii_case(told));
-    field.texts_at(path).find(in_vain).map(|name| format!("`{name}` {instead}"))
+    field.texts_at(path).find_map(|name| {
+        if name.eq_ignore_ascii_case("te") {
+            return Some(format!("`te` is not sent to {} of HTTP/2", if is_request { "instances" } else { "clients" }));
+        }
+        let is_framing = is_request && FRAMING.iter().any(|framing| name.eq_ignore_ascii_case(framing));
+        is_framing.then(|| format!("`{name}` is for the connection alone to say"))
+    })
 }
 
 #[derive(Default)]

@@ -30,7 +30,11 @@ impl PathRewrite {
                 };
                 format!("{new}{rest}{query}")
             }
-            Self::Regex(substitution) => format!("{}{query}", substitution.apply(only)),
+            Self::Regex(substitution) => match substitution.apply(only) {
+                // As in Envoy: what leaves nothing changes nothing.
+                new if new.is_empty() => path.to_owned(),
+                new => format!("{new}{query}"),
+            },
         }
     }
 }
@@ -154,6 +158,7 @@ impl Redirect {
 #[cfg(test)]
 mod tests {
     use http::HeaderMap;
+    use weir_xds::matcher::{RegexMatchAndSubstitute, RegexMatcher};
     use weir_xds::route::route_match::PathSpecifier;
 
     use super::*;
@@ -173,6 +178,16 @@ mod tests {
         assert_eq!(rewrite("/", &prefix("/api"), "/apiusers"), "/users");
         assert_eq!(rewrite("/none", &prefix("/"), "/any"), "/noneany");
         assert_eq!(rewrite("/new", &condition(PathSpecifier::Path("/old".into())), "/old?q"), "/new?q");
+    }
+
+    #[test]
+    fn a_substitution_that_leaves_nothing_changes_nothing() {
+        let pattern = RegexMatcher { regex: "[/abc]".into(), ..Default::default() };
+        let substitution = RegexMatchAndSubstitute { pattern: Some(pattern), substitution: String::new() };
+        let rewrite = PathRewrite::Regex(Box::new(Substitution::compile(&substitution).expect("valid")));
+        for (path, new) in [("/", "/"), ("/abc?q=1", "/abc?q=1"), ("/x?q", "x?q")] {
+            assert_eq!(rewrite.apply(&prefix("/"), path), new);
+        }
     }
 
     fn location(action: RedirectAction, authority: &str, path: &str) -> String {

@@ -139,6 +139,10 @@ impl Call {
             let status = reply.grpc_status.unwrap_or_else(|| grpc::status_of_http(reply.status.as_u16()));
             self.exchange.grpc_status.set(Some(grpc::Status::Code(status)));
             self.exchange.code.set(200);
+            if self.method == Method::HEAD {
+                // A gRPC answer has its body in a header, and HEAD asks for none.
+                reply.body = Bytes::new();
+            }
         }
         let (mut response, mut body) = reply.into_response(self.grpc);
         if response.status() == StatusCode::NO_CONTENT {
