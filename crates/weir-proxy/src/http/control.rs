@@ -3,7 +3,7 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,6 @@ use tokio::sync::Notify;
 use tokio::time::{Sleep, sleep_until};
 use weir_config::head;
 use weir_config::http::HttpConfig;
-
-use crate::io::client::Client;
 
 /// What others can tell a connection: flags, so that a connection that nobody tells anything pays nothing.
 #[derive(Default)]
@@ -26,8 +24,6 @@ pub struct Control {
     ends: Notify,
     /// What filters remember of it.
     pub extensions: RefCell<Extensions>,
-    /// The connection itself, where HTTP/1.1 is spoken.
-    pub connection: OnceCell<Weak<dyn Client>>,
     /// What the rules of heads look at of it.
     pub client: OnceCell<head::Client>,
     /// How many requests have come.

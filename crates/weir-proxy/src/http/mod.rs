@@ -5,7 +5,6 @@ mod body;
 mod call;
 pub mod connection;
 pub mod control;
-mod extended_connect;
 mod filters;
 mod handle;
 mod header_changes;

@@ -5,9 +5,11 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::io::flood::Budget;
-use crate::io::frames::Frame;
-use crate::io::watched::Watch;
+use tokio::sync::Notify;
+
+use crate::io::http2::flood::Budget;
+use crate::io::http2::frames::Frame;
+use crate::io::http2::watched::Watch;
 
 /// What each side may send before it has been told anything (RFC 9113, 6.9.2).
 const INITIAL: i64 = 65_535;
@@ -25,16 +27,39 @@ pub(super) struct Windows {
     receiving: Cell<i64>,
     /// Since when one of them is as good as empty.
     empty_since: Cell<Option<Instant>>,
+    /// Whether we have acted upon the first settings of the other side, or the connection has ended before.
+    agreed: Cell<bool>,
+    agreeing: Notify,
 }
 
 impl Windows {
     pub(super) fn new() -> Rc<Self> {
-        Rc::new(Self { sending: Cell::new(INITIAL), receiving: Cell::new(INITIAL), empty_since: Cell::default() })
+        Rc::new(Self {
+            sending: Cell::new(INITIAL),
+            receiving: Cell::new(INITIAL),
+            empty_since: Cell::default(),
+            agreed: Cell::default(),
+            agreeing: Notify::new(),
+        })
     }
 
     /// Whether streams that nobody reads have taken what there is for all of them: another one would wait with them.
     pub(super) fn are_taken(&self) -> bool {
         self.empty_since.get().is_some_and(|since| since.elapsed() >= PATIENCE)
+    }
+
+    /// Waits until what the other side takes is known.
+    pub(super) async fn agreed(&self) {
+        while !self.agreed.get() {
+            self.agreeing.notified().await;
+        }
+    }
+
+    /// Nothing more is to be waited for: the other side's settings are in force, or it is gone.
+    pub(super) fn agree(&self) {
+        if !self.agreed.replace(true) {
+            self.agreeing.notify_waiters();
+        }
     }
 
     /// `sender` has sent a frame: it takes from its own window, or adds to that of the other side.
@@ -74,6 +99,9 @@ impl Watch for Watcher {
 
     fn said(&mut self, frame: Frame) {
         self.windows.passed(frame, &self.windows.sending, &self.windows.receiving);
+        if frame.is_ack_of_settings() {
+            self.windows.agree();
+        }
         self.budget.say(frame);
     }
 }

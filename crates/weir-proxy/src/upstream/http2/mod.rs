@@ -1,31 +1,39 @@
 //! HTTP/2 connections to an instance: few, each shared by many requests.
 
+mod failure;
+mod head;
+mod stream;
+mod upload;
+mod windows;
+
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use hyper::client::conn::http2::{self, SendRequest};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use bytes::Bytes;
+use h2::client::{Builder, Connection, SendRequest};
 use tokio::sync::Notify;
 
 use weir_config::cluster::Http2Options;
 use weir_config::head::http2::list_limit;
-use weir_config::http::Http2Keepalive;
 
-use super::body::RequestBody;
 use super::counted::Counted;
 use super::host::ConnectionPermit;
 use super::socket::Socket;
 use super::transport::{Transport, TransportKey};
-use super::windows::{Watcher, Windows};
-use crate::io::executor::LocalExecutor;
-use crate::io::frames::{Frames, PREFACE};
-use crate::io::watched::Watched;
+use crate::exchange::failure::FailureKind;
+use crate::io::http2::frames::{Frames, PREFACE};
+use crate::io::http2::keepalive::Keepalive;
+use crate::io::http2::watched::Watched;
 use crate::stats::cluster::Tally;
+pub use failure::was_given_up;
+pub use head::{answer, request};
+pub use stream::StreamGuard;
+use windows::{Watcher, Windows};
 
 /// What an instance may send ahead on one stream: what a client that does not read makes us hold.
 const STREAM_WINDOW: u32 = 256 << 10;
@@ -35,14 +43,21 @@ const STREAMS: usize = 100;
 /// On so many streams an instance may use its whole window. Clients that do not read can take that of a connection with more
 /// streams, which gets no new ones then.
 const FULL_STREAMS: usize = 256;
+/// What waits on one stream for an instance that does not read.
+const UNSENT: usize = 64 << 10;
 /// So many answers may be reset, by us, because they break the rules of HTTP/2, before the connection is given up.
 const RESETS_FOR_ERRORS: usize = 256;
+
+/// So many streams are opened before the other side has said how many it takes.
+const FIRST_STREAMS: usize = 100;
+/// An instance says at once what it takes. Whoever waits for that does not wait for ever.
+const SETTINGS_PATIENCE: Duration = Duration::from_secs(15);
 
 /// A connection that takes requests.
 #[derive(Clone)]
 pub struct Http2Connection {
-    /// The way to it.
-    pub sender: SendRequest<RequestBody>,
+    /// The way to it. Once nobody has one, and no stream is left, the connection ends.
+    sender: RefCell<SendRequest<Bytes>>,
     /// Which requests it may carry.
     pub key: TransportKey,
     /// Our address.
@@ -52,7 +67,7 @@ pub struct Http2Connection {
     shared: Rc<Shared>,
 }
 
-type Connection = http2::Connection<TokioIo<Watched<Socket, Watcher>>, RequestBody, LocalExecutor>;
+type Driven = Connection<Watched<Socket, Watcher>, Bytes>;
 
 /// What all who use a connection share.
 struct Shared {
@@ -63,8 +78,6 @@ struct Shared {
     limit: Cell<usize>,
     /// How many we send it at the most.
     most: usize,
-    /// What tells how many the other side takes, which may change at any time; none once it has ended.
-    connection: RefCell<Option<Connection>>,
     /// What either side may send on all streams together.
     windows: Rc<Windows>,
     /// Since when it has no streams.
@@ -79,43 +92,6 @@ struct Shared {
     freed: Rc<Notify>,
 }
 
-/// A stream of a connection; counts as long as it lives.
-pub struct StreamGuard {
-    shared: Rc<Shared>,
-    ended: bool,
-}
-
-impl StreamGuard {
-    /// It has come to its end, good or bad: it need not be reset.
-    pub fn ended(&mut self) {
-        self.ended = true;
-    }
-
-    /// Where it is counted.
-    pub fn tally(&self) -> &Tally {
-        &self.shared.tally
-    }
-}
-
-impl Drop for StreamGuard {
-    fn drop(&mut self) {
-        let Shared { streams, limit, idle_since, closed, counted, tally, freed, .. } = &*self.shared;
-        if streams.get() >= limit.get() {
-            freed.notify_one();
-        }
-        streams.set(streams.get().saturating_sub(1));
-        if streams.get() == 0 {
-            idle_since.set(Instant::now());
-        }
-        if let Some((counted, _)) = &mut *counted.borrow_mut() {
-            counted.finish();
-        }
-        if !self.ended && !closed.get() {
-            tally.rq_tx_reset.add(1);
-        }
-    }
-}
-
 impl Http2Connection {
     /// A connection on a new socket, by prior knowledge or agreement. `freed` is told when it takes a stream again after it took none.
     ///
@@ -128,30 +104,19 @@ impl Http2Connection {
         tally: Tally,
         permit: Option<ConnectionPermit>,
         freed: Rc<Notify>,
-    ) -> Result<Self, hyper::Error> {
+    ) -> Result<Self, FailureKind> {
         let local = stream.local_address().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
-        let mut builder = http2::Builder::new(LocalExecutor);
         let most = options.max_concurrent_streams.map_or(STREAMS, |most| most as usize);
-        // No stream can take the window of another one: what is unread is bounded by streams and their windows.
-        let window = STREAM_WINDOW.saturating_mul(u32::try_from(most.min(FULL_STREAMS)).unwrap_or(u32::MAX));
-        builder
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(window)
-            .max_local_error_reset_streams(RESETS_FOR_ERRORS)
-            .max_header_list_size(list_limit(options.max_header_bytes, options.max_headers));
-        if let Some(Http2Keepalive { interval, timeout }) = options.keepalive {
-            builder.timer(TokioTimer::new()).keep_alive_interval(interval).keep_alive_timeout(timeout).keep_alive_while_idle(true);
-        }
         let windows = Windows::new();
         let watched = Watched::new(Socket::new(stream), Frames::default(), Frames::behind(PREFACE.len()), Watcher::new(windows.clone()));
-        let (sender, connection) = builder.handshake(TokioIo::new(watched)).await?;
+        let (sender, mut connection) = builder(options, most).handshake(watched).await.map_err(|error| failure::kind(&error))?;
+        let keepalive = options.keepalive.and_then(|policy| Some(Keepalive::new(policy, connection.ping_pong()?)));
         let now = Instant::now();
         let shared = Rc::new(Shared {
             streams: Cell::default(),
             carried: Cell::default(),
-            limit: Cell::new(connection.current_max_send_streams().min(most)),
+            limit: Cell::new(connection.max_concurrent_send_streams().min(most)),
             most,
-            connection: RefCell::new(Some(connection)),
             windows,
             idle_since: Cell::new(now),
             closed: Cell::default(),
@@ -160,23 +125,14 @@ impl Http2Connection {
             tally,
             freed,
         });
-        let told = shared.clone();
-        tokio::task::spawn_local(async move {
-            let result = poll_fn(|cx| match &mut *told.connection.borrow_mut() {
-                Some(connection) => Pin::new(connection).poll(cx),
-                None => Poll::Ready(Ok(())),
-            });
-            told.end(result.await);
-            // Only now are those told of the end who wait for an answer.
-            let ended = told.connection.borrow_mut().take();
-            drop(ended);
-        });
-        Ok(Self { sender, key, local, opened: now, shared })
+        tokio::task::spawn_local(drive(connection, keepalive, shared.clone()));
+        Ok(Self { sender: RefCell::new(sender), key, local, opened: now, shared })
     }
 
-    /// Whether it is open.
+    /// Whether it is open, and the other side has not said that it takes no more.
     pub fn is_open(&self) -> bool {
-        !self.shared.closed.get() && !self.sender.is_closed()
+        let mut cx = Context::from_waker(Waker::noop());
+        !self.shared.closed.get() && !matches!(self.sender.borrow_mut().poll_ready(&mut cx), Poll::Ready(Err(_)))
     }
 
     /// Whether it takes one more stream now.
@@ -184,13 +140,15 @@ impl Http2Connection {
         if !self.is_open() {
             return false;
         }
-        let Shared { streams, limit, most, connection, .. } = &*self.shared;
-        if let Ok(connection) = connection.try_borrow()
-            && let Some(connection) = &*connection
-        {
-            limit.set(connection.current_max_send_streams().min(*most));
-        }
+        let Shared { streams, limit, most, .. } = &*self.shared;
+        limit.set(self.sender.borrow().current_max_send_streams().min(*most));
         streams.get() < limit.get()
+    }
+
+    /// Whether it takes streams of other protocols (RFC 8441): that is known once it has said what it takes.
+    async fn takes_connect(&self) -> bool {
+        tokio::time::timeout(SETTINGS_PATIENCE, self.shared.windows.agreed()).await.is_ok()
+            && self.sender.borrow().is_extended_connect_protocol_enabled()
     }
 
     /// Whether streams that nobody reads hold up all others: a new one would wait with them.
@@ -226,34 +184,54 @@ impl Http2Connection {
         if let Some((counted, _)) = &mut *counted.borrow_mut() {
             counted.begin();
         }
-        StreamGuard { shared: self.shared.clone(), ended: false }
+        StreamGuard::new(self.shared.clone())
     }
+}
+
+fn builder(options: Http2Options, most: usize) -> Builder {
+    // No stream can take the window of another one: what is unread is bounded by streams and their windows.
+    let window = STREAM_WINDOW.saturating_mul(u32::try_from(most.min(FULL_STREAMS)).unwrap_or(u32::MAX));
+    let mut builder = Builder::new();
+    builder
+        .enable_push(false)
+        .initial_max_send_streams(FIRST_STREAMS)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(window)
+        .max_send_buffer_size(UNSENT)
+        .max_local_error_reset_streams(Some(RESETS_FOR_ERRORS))
+        .max_header_list_size(list_limit(options.max_header_bytes, options.max_headers));
+    builder
+}
+
+/// Drives a connection to its end. One that gives no sign of life is let go.
+async fn drive(mut connection: Driven, mut keepalive: Option<Keepalive>, shared: Rc<Shared>) {
+    let result = poll_fn(|cx| {
+        if keepalive.as_mut().is_some_and(|keepalive| keepalive.poll(cx).is_ready()) {
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut connection).poll(cx)
+    });
+    let result = result.await;
+    shared.end(result);
+    // Only now are those told of the end who wait for an answer.
+    drop(connection);
 }
 
 impl Shared {
     /// The connection has ended, or takes no more streams: those that it has may still come to their end.
-    fn end(&self, result: Result<(), hyper::Error>) {
+    fn end(&self, result: Result<(), h2::Error>) {
         self.closed.set(true);
+        self.windows.agree();
         let Err(error) = result else { return };
         tracing::debug!(%error, "an HTTP/2 connection to an instance ended");
         let Some((mut counted, _permit)) = self.counted.borrow_mut().take() else { return };
-        if is_misunderstood(&error) {
+        if failure::is_misunderstood(&error) {
             self.misunderstood.set(true);
             self.tally.cx_protocol_error.add(1);
             // Each stream was reset before.
             counted.finish_all();
-        } else if !error.is_timeout() {
+        } else {
             counted.ended_by_peer();
         }
     }
-}
-
-/// Whether an error says that what came is not HTTP/2.
-pub fn is_misunderstood(error: &hyper::Error) -> bool {
-    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
-    source.is_some_and(|error| !error.is_remote() && !error.is_io() && error.reason().is_some_and(is_protocol))
-}
-
-fn is_protocol(reason: h2::Reason) -> bool {
-    matches!(reason, h2::Reason::PROTOCOL_ERROR | h2::Reason::FRAME_SIZE_ERROR | h2::Reason::COMPRESSION_ERROR)
 }

@@ -33,6 +33,12 @@ impl Frame {
     /// Flag of the last frame of a stream.
     const END_STREAM: u8 = 1;
 
+    /// Whether its sender says that it has acted upon settings.
+    pub fn is_ack_of_settings(&self) -> bool {
+        const ACK: u8 = 1;
+        self.kind == Self::SETTINGS && self.flags & ACK != 0
+    }
+
     /// Whether it moves a message on: a head, or a part of a body.
     pub fn is_of_message(&self) -> bool {
         match self.kind {
