@@ -24,7 +24,8 @@ impl Receiving {
     pub fn new(stream: RecvStream, headers: &HeaderMap) -> Self {
         // The library has refused lengths that are none, or contradict each other.
         let told = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        Self { stream, missing: told, data_is_over: false }
+        let missing = told.or_else(|| stream.is_end_stream().then_some(0));
+        Self { stream, missing, data_is_over: false }
     }
 
     /// The next part; none behind the last.
