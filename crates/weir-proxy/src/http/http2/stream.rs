@@ -80,7 +80,7 @@ async fn serve(responder: Rc<Responder>, handling: Handling, tunnel: Option<Tunn
     // What is left unread of a request ends when nobody holds its stream any more.
     drop(responder);
     if !is_over {
-        send(Sending::new(stream, Some(body))).await;
+        send(Sending::new(stream, Some(body), false)).await;
     }
 }
 

@@ -13,12 +13,14 @@ use super::fields;
 /// A body on its way out.
 pub struct Sending<B> {
     stream: SendStream<Bytes>,
-    /// None once all of it has been handed over, or it was stopped.
+    /// None where nothing is to be handed over, or not any more.
     body: Option<B>,
     /// What has no window yet.
     part: Bytes,
     /// Whether the body ends with that.
     is_last: bool,
+    /// Whether the other side has been told that nothing more comes.
+    ended: bool,
 }
 
 /// Why a body does not go out to its end.
@@ -31,14 +33,14 @@ pub enum Stopped<E> {
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
-    /// A body behind a head; none where the head was all.
-    pub fn new(stream: SendStream<Bytes>, body: Option<B>) -> Self {
-        Self { stream, body, part: Bytes::new(), is_last: false }
+    /// A body behind a head; none where nothing follows, be it that the head has `ended` the stream, or not.
+    pub fn new(stream: SendStream<Bytes>, body: Option<B>, ended: bool) -> Self {
+        Self { stream, body, part: Bytes::new(), is_last: false, ended }
     }
 
-    /// Whether nothing more is to be handed over.
-    pub fn is_over(&self) -> bool {
-        self.body.is_none()
+    /// Whether all has been handed over.
+    pub fn has_ended(&self) -> bool {
+        self.ended
     }
 
     /// What has not been handed over, while the other side takes no more: where it comes from may have its limits of time.
@@ -82,7 +84,7 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
                 Ok(())
             }
             Err(frame) => {
-                self.body = None;
+                (self.body, self.ended) = (None, true);
                 let mut trailers = frame.into_trailers().unwrap_or_default();
                 fields::strip(&mut trailers);
                 self.stream.send_trailers(trailers)
@@ -104,7 +106,7 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
     }
 
     fn end(&mut self, last: Bytes) -> Result<(), h2::Error> {
-        self.body = None;
+        (self.body, self.ended) = (None, true);
         self.stream.send_data(last, true)
     }
 

@@ -15,6 +15,7 @@ use http_body::Body;
 use super::upload::Upload;
 use super::{Http2Connection, Shared, failure};
 use crate::exchange::failure::FailureKind;
+use crate::io::http2::sending::Sending;
 use crate::stats::cluster::Tally;
 use crate::upstream::body::RequestBody;
 use crate::upstream::interim::Interim;
@@ -97,11 +98,11 @@ impl StreamGuard {
             false => SendError { kind: FailureKind::Unsendable, unsent: false },
         })?;
         // What follows an upgrade is for the other protocol.
-        let mut body = Some(body).filter(|_| !is_over && !for_other);
-        let mut stream = Some(stream);
+        let body = Some(body).filter(|_| !is_over && !for_other);
+        let mut sending = Some(Sending::new(stream, body, is_over));
         poll_fn(|cx| {
-            if let Some(stream) = stream.take() {
-                self.upload = Some(Upload::begin(stream, body.take(), cx));
+            if let Some(sending) = sending.take() {
+                self.upload = Some(Upload::begin(sending, cx));
             }
             poll_answer(&mut answer, interim, cx)
         })
@@ -143,7 +144,7 @@ impl Drop for StreamGuard {
         }
         let given_up = match self.end {
             End::Open => true,
-            End::Answered => self.upload.as_ref().is_some_and(|upload| !upload.is_over()),
+            End::Answered => self.upload.as_ref().is_some_and(|upload| !upload.has_ended()),
             End::Over => false,
         };
         if given_up && !closed.get() {

@@ -20,9 +20,9 @@ pub struct Upload {
 }
 
 impl Upload {
-    /// Begins with the body behind a head that was sent; none where nothing follows it, or not before the answer.
-    pub fn begin(stream: SendStream<Bytes>, body: Option<RequestBody>, cx: &mut Context<'_>) -> Self {
-        let sending = Rc::new(RefCell::new(Sending::new(stream, body)));
+    /// Begins with what follows a head that was sent.
+    pub fn begin(sending: Sending<RequestBody>, cx: &mut Context<'_>) -> Self {
+        let sending = Rc::new(RefCell::new(sending));
         let sent = sending.borrow_mut().poll(cx);
         let task = match sent {
             Poll::Pending => Some(tokio::task::spawn_local(go_on(sending.clone())).abort_handle()),
@@ -36,8 +36,8 @@ impl Upload {
     }
 
     /// Whether all of it has been handed over.
-    pub fn is_over(&self) -> bool {
-        self.sending.borrow().is_over()
+    pub fn has_ended(&self) -> bool {
+        self.sending.borrow().has_ended()
     }
 
     /// Ends the stream as it is.
