@@ -8,6 +8,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Poll, ready};
 
 use bytes::Bytes;
@@ -25,6 +26,7 @@ use crate::io::http2::flood::Budget;
 use crate::io::http2::frames::{Frame, Frames, PREFACE};
 use crate::io::http2::keepalive::Keepalive;
 use crate::io::http2::watched::{Watch, Watched};
+use crate::stats::http2::{Http2Stats, RESETS_FOR_ERRORS, Traffic};
 
 /// What a client may send ahead on one stream: what an instance that does not read makes us hold.
 const STREAM_WINDOW: u32 = 256 << 10;
@@ -37,14 +39,13 @@ const UNSENT: usize = 64 << 10;
 const MAX_STREAMS: u32 = 1024;
 /// So many streams may be reset before they could even be looked at; a browser that leaves a page resets all that it has asked for.
 const RESETS_UNSEEN: usize = 100;
-/// So many streams of a connection may break the rules, each of which we answer with a reset.
-const RESETS_FOR_ERRORS: usize = 256;
 
 /// What the streams of a connection share.
 struct Server {
     info: Rc<ConnectionInfo>,
     http: Rc<HttpRuntime>,
     control: Rc<Control>,
+    stats: Arc<Http2Stats>,
 }
 
 /// Serves a connection that speaks HTTP/2, to its end.
@@ -60,12 +61,13 @@ pub(super) async fn serve_http2<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let server = Server { info, http, control };
-    let stream = Watched::new(stream, Frames::behind(PREFACE.len()), Frames::default(), Wasted(Budget::of_client()));
-    match server.greet(stream).await? {
-        Some(connection) => server.serve(connection).await,
-        None => Ok(()),
-    }
+    let stats = http.clusters.shared.http2.clone();
+    let server = Server { info, http, control, stats: stats.clone() };
+    let traffic = Rc::new(Traffic::default());
+    let watcher = Watcher { budget: Budget::of_client(), traffic: traffic.clone(), stats };
+    let stream = Watched::new(stream, Frames::behind(PREFACE.len()), Frames::default(), watcher);
+    let Some(connection) = server.greet(stream).await? else { return Ok(()) };
+    server.serve(connection).await.inspect_err(|error| traffic.note_end(error, &server.stats))
 }
 
 fn builder(config: &HttpConfig) -> Builder {
@@ -110,6 +112,7 @@ impl Server {
                 }
                 if keepalive.as_mut().is_some_and(|keepalive| keepalive.poll(cx).is_ready()) {
                     keepalive = None;
+                    self.stats.keepalive_timeout.add(1);
                     connection.abrupt_shutdown(Reason::NO_ERROR);
                 }
                 match ready!(connection.poll_accept(cx)) {
@@ -123,15 +126,21 @@ impl Server {
     }
 }
 
-/// Ends the connection of a client that wastes our time.
-struct Wasted(Budget);
+/// Looks at the frames of a client's connection, and ends it if they waste our time.
+struct Watcher {
+    budget: Budget,
+    traffic: Rc<Traffic>,
+    stats: Arc<Http2Stats>,
+}
 
-impl Watch for Wasted {
+impl Watch for Watcher {
     fn heard(&mut self, frame: Frame) -> io::Result<()> {
-        self.0.hear(frame)
+        self.traffic.heard(frame, &self.stats);
+        self.budget.hear(frame).inspect_err(|_| self.traffic.note_flood(&self.stats))
     }
 
     fn said(&mut self, frame: Frame) {
-        self.0.say(frame);
+        self.traffic.said(frame, &self.stats);
+        self.budget.say(frame);
     }
 }

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
@@ -23,6 +24,7 @@ use crate::io::date;
 use crate::io::http2::bytes::StreamBytes;
 use crate::io::http2::receiving::Receiving;
 use crate::io::http2::sending::{Sending, Stopped};
+use crate::stats::http2::Http2Stats;
 
 /// Who waits for the answer of a stream.
 struct Responder {
@@ -52,7 +54,7 @@ pub(super) fn begin(server: &Server, request: Request<RecvStream>, respond: Send
         (Incoming::Http2(Some(body), client), None, None)
     };
     let handling = handle::handle(server.http.clone(), server.info.clone(), server.control.clone(), received, incoming, on_upgrade);
-    tokio::task::spawn_local(serve(responder, handling, tunnel));
+    tokio::task::spawn_local(serve(responder, handling, tunnel, server.stats.clone()));
 }
 
 /// What a stream becomes when the instance agrees to another protocol.
@@ -62,7 +64,7 @@ struct Tunnel {
     to_other: oneshot::Sender<Box<dyn ByteStream>>,
 }
 
-async fn serve(responder: Rc<Responder>, handling: Handling, tunnel: Option<Tunnel>) {
+async fn serve(responder: Rc<Responder>, handling: Handling, tunnel: Option<Tunnel>, stats: Arc<Http2Stats>) {
     let Some(response) = responder.unless_reset(handling).await else { return };
     let (mut parts, body) = response.into_parts();
     if let Some(Tunnel { body: receiving, to_other }) = tunnel
@@ -80,7 +82,7 @@ async fn serve(responder: Rc<Responder>, handling: Handling, tunnel: Option<Tunn
     // What is left unread of a request ends when nobody holds its stream any more.
     drop(responder);
     if !is_over {
-        send(Sending::new(stream, Some(body), false)).await;
+        send(Sending::new(stream, Some(body), false), &stats).await;
     }
 }
 
@@ -122,10 +124,13 @@ fn settle_length(parts: &mut Parts, body: &ResponseBody) {
 }
 
 /// Sends the body of the answer. While the client takes nothing of it, the limits of its time still hold.
-async fn send(mut sending: Sending<ResponseBody>) {
+async fn send(mut sending: Sending<ResponseBody>, stats: &Http2Stats) {
     let sent = poll_fn(|cx| match sending.poll(cx) {
         Poll::Pending => match sending.held_up() {
-            Some(body) => body.poll_expired(cx).map(|broken| Err(Stopped::ByBody(broken))),
+            Some(body) => body.poll_expired(cx).map(|broken| {
+                stats.tx_flush_timeout.add(1);
+                Err(Stopped::ByBody(broken))
+            }),
             None => Poll::Pending,
         },
         sent => sent,

@@ -24,12 +24,18 @@ impl Frame {
     pub const DATA: u8 = 0;
     /// Type of a frame with a head, or trailers.
     pub const HEADERS: u8 = 1;
+    /// Type of a frame that says which stream is more important.
+    pub const PRIORITY: u8 = 2;
     /// Type of a frame that ends a stream.
     pub const RST_STREAM: u8 = 3;
     /// Type of a frame that says how its sender wants to be spoken to.
     pub const SETTINGS: u8 = 4;
+    /// Type of a frame that takes leave.
+    pub const GOAWAY: u8 = 7;
     /// Type of a frame that lets the other side send more.
     pub const WINDOW_UPDATE: u8 = 8;
+    /// Type of a frame that goes on with a head.
+    pub const CONTINUATION: u8 = 9;
     /// Flag of the last frame of a stream.
     const END_STREAM: u8 = 1;
 

@@ -30,6 +30,7 @@ use crate::io::http2::frames::{Frames, PREFACE};
 use crate::io::http2::keepalive::Keepalive;
 use crate::io::http2::watched::Watched;
 use crate::stats::cluster::Tally;
+use crate::stats::http2::{RESETS_FOR_ERRORS, Traffic};
 pub use failure::was_given_up;
 pub use head::{answer, request};
 pub use stream::StreamGuard;
@@ -45,8 +46,6 @@ const STREAMS: usize = 100;
 const FULL_STREAMS: usize = 256;
 /// What waits on one stream for an instance that does not read.
 const UNSENT: usize = 64 << 10;
-/// So many answers may be reset, by us, because they break the rules of HTTP/2, before the connection is given up.
-const RESETS_FOR_ERRORS: usize = 256;
 
 /// So many streams are opened before the other side has said how many it takes.
 const FIRST_STREAMS: usize = 100;
@@ -107,8 +106,9 @@ impl Http2Connection {
     ) -> Result<Self, FailureKind> {
         let local = stream.local_address().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
         let most = options.max_concurrent_streams.map_or(STREAMS, |most| most as usize);
-        let windows = Windows::new();
-        let watched = Watched::new(Socket::new(stream), Frames::default(), Frames::behind(PREFACE.len()), Watcher::new(windows.clone()));
+        let (windows, traffic) = (Windows::new(), Rc::new(Traffic::default()));
+        let watcher = Watcher::new(windows.clone(), traffic.clone(), tally.clone());
+        let watched = Watched::new(Socket::new(stream), Frames::default(), Frames::behind(PREFACE.len()), watcher);
         let (sender, mut connection) = builder(options, most).handshake(watched).await.map_err(|error| failure::kind(&error))?;
         let keepalive = options.keepalive.and_then(|policy| Some(Keepalive::new(policy, connection.ping_pong()?)));
         let now = Instant::now();
@@ -125,7 +125,7 @@ impl Http2Connection {
             tally,
             freed,
         });
-        tokio::task::spawn_local(drive(connection, keepalive, shared.clone()));
+        tokio::task::spawn_local(drive(connection, keepalive, shared.clone(), traffic));
         Ok(Self { sender: RefCell::new(sender), key, local, opened: now, shared })
     }
 
@@ -204,14 +204,15 @@ fn builder(options: Http2Options, most: usize) -> Builder {
 }
 
 /// Drives a connection to its end. One that gives no sign of life is let go.
-async fn drive(mut connection: Driven, mut keepalive: Option<Keepalive>, shared: Rc<Shared>) {
+async fn drive(mut connection: Driven, mut keepalive: Option<Keepalive>, shared: Rc<Shared>, traffic: Rc<Traffic>) {
     let result = poll_fn(|cx| {
         if keepalive.as_mut().is_some_and(|keepalive| keepalive.poll(cx).is_ready()) {
+            shared.tally.http2.keepalive_timeout.add(1);
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut connection).poll(cx)
     });
-    let result = result.await;
+    let result = result.await.inspect_err(|error| traffic.note_end(error, &shared.tally.http2));
     shared.end(result);
     // Only now are those told of the end who wait for an answer.
     drop(connection);

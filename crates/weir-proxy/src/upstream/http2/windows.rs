@@ -10,6 +10,8 @@ use tokio::sync::Notify;
 use crate::io::http2::flood::Budget;
 use crate::io::http2::frames::Frame;
 use crate::io::http2::watched::Watch;
+use crate::stats::cluster::Tally;
+use crate::stats::http2::Traffic;
 
 /// What each side may send before it has been told anything (RFC 9113, 6.9.2).
 const INITIAL: i64 = 65_535;
@@ -83,18 +85,21 @@ impl Windows {
 pub(super) struct Watcher {
     windows: Rc<Windows>,
     budget: Budget,
+    traffic: Rc<Traffic>,
+    tally: Tally,
 }
 
 impl Watcher {
-    pub(super) fn new(windows: Rc<Windows>) -> Self {
-        Self { windows, budget: Budget::of_instance() }
+    pub(super) fn new(windows: Rc<Windows>, traffic: Rc<Traffic>, tally: Tally) -> Self {
+        Self { windows, budget: Budget::of_instance(), traffic, tally }
     }
 }
 
 impl Watch for Watcher {
     fn heard(&mut self, frame: Frame) -> io::Result<()> {
         self.windows.passed(frame, &self.windows.receiving, &self.windows.sending);
-        self.budget.hear(frame)
+        self.traffic.heard(frame, &self.tally.http2);
+        self.budget.hear(frame).inspect_err(|_| self.traffic.note_flood(&self.tally.http2))
     }
 
     fn said(&mut self, frame: Frame) {
@@ -102,13 +107,17 @@ impl Watch for Watcher {
         if frame.is_ack_of_settings() {
             self.windows.agree();
         }
+        self.traffic.said(frame, &self.tally.http2);
         self.budget.say(frame);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::stats::cluster::ClusterStats;
 
     fn frame(kind: u8, stream: u32, amount: u32) -> Frame {
         let (length, increment) = if kind == Frame::DATA { (amount, 0) } else { (4, amount) };
@@ -118,7 +127,8 @@ mod tests {
     #[test]
     fn a_window_is_taken_when_it_stays_empty() {
         let windows = Windows::new();
-        let mut watcher = Watcher::new(windows.clone());
+        let tally = Tally::new(Arc::new(ClusterStats::new(1)), 0);
+        let mut watcher = Watcher::new(windows.clone(), Rc::default(), tally);
         let is_empty = || windows.empty_since.get().is_some();
         watcher.said(frame(Frame::DATA, 1, 40_000));
         assert!(!is_empty());
