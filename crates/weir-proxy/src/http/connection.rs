@@ -24,14 +24,15 @@ pub async fn serve<S>(stream: S, alpn: Option<Vec<u8>>, info: Rc<ConnectionInfo>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
+    // Each protocol has its own room: otherwise every connection takes as much as the largest.
     let result = match (http.config.codec, alpn.as_deref()) {
         (Codec::Http2, _) | (Codec::Auto, Some(b"h2")) => Box::pin(serve_http2(stream, info, http, control)).await.map_err(Failed::from),
         (Codec::Http1, _) | (Codec::Auto, Some(_)) => {
-            http1::serve(stream, BytesMut::new(), info, http, control).await.map_err(Failed::from)
+            Box::pin(http1::serve(stream, BytesMut::new(), info, http, control)).await.map_err(Failed::from)
         }
         (Codec::Auto, None) => match detect(stream, &control).await {
             Ok(Detected::Http2(stream)) => Box::pin(serve_http2(stream, info, http, control)).await.map_err(Failed::from),
-            Ok(Detected::Http1(stream, read)) => http1::serve(stream, read, info, http, control).await.map_err(Failed::from),
+            Ok(Detected::Http1(stream, read)) => Box::pin(http1::serve(stream, read, info, http, control)).await.map_err(Failed::from),
             Ok(Detected::Nothing) => return,
             Err(error) => Err(error.into()),
         },

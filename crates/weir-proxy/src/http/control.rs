@@ -78,9 +78,10 @@ impl Control {
         self.ends.notify_waiters();
     }
 
-    /// Does something, unless the connection is to end before it is done.
-    pub async fn unless_ended<T>(self: Rc<Self>, act: impl Future<Output = T>) -> Option<T> {
-        let (mut act, mut ends) = (pin!(act), pin!(self.ends.notified()));
+    /// Does something, unless the connection is to end before it is done. It stays where it is: moved in here it would take its room
+    /// twice.
+    pub async fn unless_ended<T>(&self, mut act: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+        let mut ends = pin!(self.ends.notified());
         poll_fn(|cx| match ends.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(None),
             Poll::Pending if self.ended.get() => Poll::Ready(None),

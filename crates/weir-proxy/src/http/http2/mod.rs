@@ -66,8 +66,8 @@ where
     let traffic = Rc::new(Traffic::default());
     let watcher = Watcher { budget: Budget::of_client(), traffic: traffic.clone(), stats };
     let stream = Watched::new(stream, Frames::behind(PREFACE.len()), Frames::default(), watcher);
-    let Some(connection) = server.greet(stream).await? else { return Ok(()) };
-    server.serve(connection).await.inspect_err(|error| traffic.note_end(error, &server.stats))
+    let Some(mut connection) = server.greet(stream).await? else { return Ok(()) };
+    server.serve(&mut connection).await.inspect_err(|error| traffic.note_end(error, &server.stats))
 }
 
 fn builder(config: &HttpConfig) -> Builder {
@@ -100,7 +100,7 @@ impl Server {
     }
 
     /// Takes streams until the connection ends. When it is told to finish, it takes no more.
-    async fn serve<S: AsyncRead + AsyncWrite + Unpin>(&self, mut connection: Connection<S, Bytes>) -> Result<(), h2::Error> {
+    async fn serve<S: AsyncRead + AsyncWrite + Unpin>(&self, connection: &mut Connection<S, Bytes>) -> Result<(), h2::Error> {
         let mut keepalive = self.http.config.http2_keepalive.and_then(|policy| Some(Keepalive::new(policy, connection.ping_pong()?)));
         // A GOAWAY tells which requests count: no need to wait for any.
         let (mut last_call, mut finishing) = (LastCall::Over, false);

@@ -1,6 +1,8 @@
 //! Requests to change from HTTP to another protocol: WebSocket. They go to an instance as all requests do; once it has agreed,
 //! only bytes pass.
 
+use std::pin::pin;
+
 use bytes::Bytes;
 use http::response::Parts;
 use http::{Response, header};
@@ -51,7 +53,7 @@ pub(super) async fn switch(call: &mut Call, answer: Response<()>, origin: Origin
                 Err(_) => false,
             }
         };
-        match control.unless_ended(relayed).await {
+        match control.unless_ended(pin!(relayed)).await {
             Some(true) => ending.complete(),
             Some(false) => exchange.flag(ResponseFlags::DOWNSTREAM_TERMINATED),
             None => exchange.flag(ResponseFlags::LOCAL_RESET),
