@@ -73,8 +73,8 @@ where
 fn builder(config: &HttpConfig) -> Builder {
     let mut builder = Builder::new();
     builder
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_window_size(config.http2_windows.stream.unwrap_or(STREAM_WINDOW))
+        .initial_connection_window_size(config.http2_windows.connection.unwrap_or(CONNECTION_WINDOW))
         .max_send_buffer_size(UNSENT)
         .max_concurrent_streams(config.max_concurrent_streams.unwrap_or(MAX_STREAMS))
         .max_pending_accept_reset_streams(RESETS_UNSEEN)

@@ -1,5 +1,6 @@
 //! HTTP/2 connections to an instance: few, each shared by many requests.
 
+mod ahead;
 mod failure;
 mod head;
 mod stream;
@@ -31,19 +32,15 @@ use crate::io::http2::keepalive::Keepalive;
 use crate::io::http2::watched::Watched;
 use crate::stats::cluster::Tally;
 use crate::stats::http2::{RESETS_FOR_ERRORS, Traffic};
+use ahead::Ahead;
 pub use failure::was_given_up;
 pub use head::{answer, request};
 pub use stream::StreamGuard;
 use windows::{Watcher, Windows};
 
-/// What an instance may send ahead on one stream: what a client that does not read makes us hold.
-const STREAM_WINDOW: u32 = 256 << 10;
 /// Streams of a connection at once, where the cluster does not say. More requests than that share several connections, so that
 /// the windows of all streams together are not more than what one connection may make us hold.
 const STREAMS: usize = 100;
-/// On so many streams an instance may use its whole window. Clients that do not read can take that of a connection with more
-/// streams, which gets no new ones then.
-const FULL_STREAMS: usize = 256;
 /// What waits on one stream for an instance that does not read.
 const UNSENT: usize = 64 << 10;
 
@@ -109,7 +106,8 @@ impl Http2Connection {
         let (windows, traffic) = (Windows::new(), Rc::new(Traffic::default()));
         let watcher = Watcher::new(windows.clone(), traffic.clone(), tally.clone());
         let watched = Watched::new(Socket::new(stream), Frames::default(), Frames::behind(PREFACE.len()), watcher);
-        let (sender, mut connection) = builder(options, most).handshake(watched).await.map_err(|error| failure::kind(&error))?;
+        let ahead = Ahead::new(options.windows);
+        let (sender, mut connection) = builder(options, most, &ahead).handshake(watched).await.map_err(|error| failure::kind(&error))?;
         let keepalive = options.keepalive.and_then(|policy| Some(Keepalive::new(policy, connection.ping_pong()?)));
         let now = Instant::now();
         let shared = Rc::new(Shared {
@@ -125,7 +123,7 @@ impl Http2Connection {
             tally,
             freed,
         });
-        tokio::task::spawn_local(drive(connection, keepalive, shared.clone(), traffic));
+        tokio::task::spawn_local(drive(connection, keepalive, ahead, shared.clone(), traffic));
         Ok(Self { sender: RefCell::new(sender), key, local, opened: now, shared })
     }
 
@@ -188,15 +186,13 @@ impl Http2Connection {
     }
 }
 
-fn builder(options: Http2Options, most: usize) -> Builder {
-    // No stream can take the window of another one: what is unread is bounded by streams and their windows.
-    let window = STREAM_WINDOW.saturating_mul(u32::try_from(most.min(FULL_STREAMS)).unwrap_or(u32::MAX));
+fn builder(options: Http2Options, most: usize, ahead: &Ahead) -> Builder {
     let mut builder = Builder::new();
     builder
         .enable_push(false)
         .initial_max_send_streams(FIRST_STREAMS)
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(window)
+        .initial_window_size(ahead.of_stream())
+        .initial_connection_window_size(ahead.of_connection(most))
         .max_send_buffer_size(UNSENT)
         .max_local_error_reset_streams(Some(RESETS_FOR_ERRORS))
         .max_header_list_size(list_limit(options.max_header_bytes, options.max_headers));
@@ -204,12 +200,14 @@ fn builder(options: Http2Options, most: usize) -> Builder {
 }
 
 /// Drives a connection to its end. One that gives no sign of life is let go.
-async fn drive(mut connection: Driven, mut keepalive: Option<Keepalive>, shared: Rc<Shared>, traffic: Rc<Traffic>) {
+async fn drive(mut connection: Driven, mut keepalive: Option<Keepalive>, mut ahead: Ahead, shared: Rc<Shared>, traffic: Rc<Traffic>) {
     let result = poll_fn(|cx| {
         if keepalive.as_mut().is_some_and(|keepalive| keepalive.poll(cx).is_ready()) {
             shared.tally.http2.keepalive_timeout.add(1);
             return Poll::Ready(Ok(()));
         }
+        // While the last settings are not acted upon, no others can be told.
+        ahead.settle(shared.streams.get(), |window| connection.set_initial_window_size(window).is_ok());
         Pin::new(&mut connection).poll(cx)
     });
     let result = result.await.inspect_err(|error| traffic.note_end(error, &shared.tally.http2));
