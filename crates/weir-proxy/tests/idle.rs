@@ -12,7 +12,7 @@ use serde_json::json;
 #[path = "proxy/support/mod.rs"]
 mod support;
 
-use support::frames::{END_HEADERS, END_STREAM, HEADERS, SETTINGS, frame, request};
+use support::frames::{END_HEADERS, END_STREAM, HEADERS, PING, SETTINGS, frame, request};
 use support::{Proxy, routes};
 
 #[global_allocator]
@@ -20,19 +20,24 @@ static ALLOCATOR: dhat::Alloc = dhat::Alloc;
 
 const CONNECTIONS: usize = 200;
 
-/// A connection on which one request was answered.
+/// A connection on which one request was answered, and nothing is left to be done.
 fn connect(address: std::net::SocketAddr, first_words: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.write_all(first_words).unwrap();
-    let mut heard = [0; 9];
-    loop {
-        stream.read_exact(&mut heard).unwrap();
-        let [a, b, c, kind, ..] = heard;
-        let mut payload = [0; 4096];
+    hear(&mut stream, HEADERS);
+    // Whoever answers this has done all that came before.
+    stream.write_all(b"\0\0\x08\x06\0\0\0\0\x0012345678").unwrap();
+    hear(&mut stream, PING);
+    stream
+}
+
+/// Hears frames up to the first of this type.
+fn hear(stream: &mut TcpStream, wanted: u8) {
+    let (mut head, mut payload) = ([0; 9], [0; 4096]);
+    while head[3] != wanted {
+        stream.read_exact(&mut head).unwrap();
+        let [a, b, c, ..] = head;
         stream.read_exact(&mut payload[..u32::from_be_bytes([0, a, b, c]) as usize]).unwrap();
-        if kind == HEADERS {
-            return stream;
-        }
     }
 }
 
@@ -46,12 +51,10 @@ async fn an_idle_connection_holds_little_beside_what_the_library_does() {
     let words = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(SETTINGS, 0, 0, b""), frame(SETTINGS, 1, 0, b""), asks].concat();
     let held = tokio::task::spawn_blocking(move || {
         let mut open = Vec::with_capacity(2 * CONNECTIONS);
-        let mut open_more = |open: &mut Vec<TcpStream>| open.extend((0..CONNECTIONS).map(|_| connect(address, &words)));
+        let open_more = |open: &mut Vec<TcpStream>| open.extend((0..CONNECTIONS).map(|_| connect(address, &words)));
         open_more(&mut open);
-        std::thread::sleep(std::time::Duration::from_millis(300));
         let before = dhat::HeapStats::get().curr_bytes;
         open_more(&mut open);
-        std::thread::sleep(std::time::Duration::from_millis(300));
         (dhat::HeapStats::get().curr_bytes - before) / CONNECTIONS
     });
     let held = held.await.unwrap();
