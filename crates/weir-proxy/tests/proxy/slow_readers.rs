@@ -56,16 +56,18 @@ fn serve(upstream: Upstream) -> JoinHandle<()> {
             let mut connection = server::handshake(upstream.accept().await.into_stream()).await.unwrap();
             tokio::spawn(async move {
                 let mut unread = vec![];
+                let much = Bytes::from(vec![b'x'; MUCH]);
                 while let Some(Ok((request, mut respond))) = connection.accept().await {
                     let (head, body) = request.into_parts();
                     if head.uri.path() == "/never" {
                         unread.push((body, respond));
                         continue;
                     }
+                    let much = much.clone();
                     tokio::spawn(async move {
-                        let size = if head.uri.path() == "/much" { MUCH } else { 1 + read(body).await };
+                        let said = if head.uri.path() == "/much" { much } else { vec![b'x'; 1 + read(body).await].into() };
                         let mut answer = respond.send_response(Response::new(()), false).unwrap();
-                        answer.send_data(Bytes::from(vec![b'x'; size]), true).unwrap();
+                        answer.send_data(said, true).unwrap();
                     });
                 }
             });
@@ -109,7 +111,7 @@ async fn a_connection_whose_window_is_taken_gets_no_new_streams() {
     let proxy = proxy(more).await;
     let mut slow = connect(&proxy).await;
     let mut unread = vec![];
-    for _ in 0..300 {
+    for _ in 0..600 {
         let request = Request::get("http://shop/much").body(()).unwrap();
         unread.push(slow.send_request(request, true).unwrap().0);
     }
@@ -193,4 +195,39 @@ async fn cve_2019_9511_data_dribble() {
         assert_eq!(read(body).await, 1);
     }
     greedy.hear(DATA).await;
+}
+
+/// Many streams may each be less ahead than few: a client that reads none of its answers makes the proxy hold this much.
+#[tokio::test]
+async fn what_an_instance_may_send_ahead_is_less_where_there_are_many_streams() {
+    const STREAMS: usize = 90;
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::start(routes(json!([to("a")])), &[cluster("a", &[&upstream], http2())]).await;
+    let mut slow = connect(&proxy).await;
+    let ask_many = async {
+        let request = || Request::get("http://shop/").body(()).unwrap();
+        (0..STREAMS).map(|_| slow.send_request(request(), true).unwrap()).collect::<Vec<_>>()
+    };
+    let asked = ask_many.await;
+    let mut connection: server::Connection<_, Bytes> =
+        in_time("the proxy greets", server::handshake(upstream.accept().await.into_stream())).await.unwrap();
+    let sent = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    for _ in 0..STREAMS {
+        let (_, mut respond) = in_time("a request comes", connection.accept()).await.unwrap().unwrap();
+        let mut answer = respond.send_response(Response::new(()), false).unwrap();
+        let sent = sent.clone();
+        tokio::spawn(async move {
+            answer.reserve_capacity(MUCH);
+            while let Some(Ok(room)) = std::future::poll_fn(|cx| answer.poll_capacity(cx)).await {
+                sent.fetch_add(room, std::sync::atomic::Ordering::Relaxed);
+                answer.send_data(vec![b'x'; room].into(), false).unwrap();
+            }
+        });
+    }
+    tokio::spawn(async move { while connection.accept().await.is_some() {} });
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    let sent = sent.load(std::sync::atomic::Ordering::Relaxed);
+    // What is read of each, and waits for the client, comes to as much again.
+    assert!(sent <= STREAMS * 2 * (64 << 10) + MUCH, "{sent}");
+    drop(asked);
 }

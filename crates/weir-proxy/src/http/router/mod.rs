@@ -124,10 +124,6 @@ async fn forward(call: &mut Call, found: &Found, route: &Route, to: &Forward) ->
             return give_up(call, &cluster, &FailureKind::Unresolved.into()).await;
         }
     }
-    if let Err(failure) = upgrade::check(call, &cluster) {
-        call.exchange.detail("upgrade_failed");
-        return call.reply(LocalReply::new(failure, "")).await;
-    }
     let by_hash = !to.hash.is_empty() && cluster.with_policy(|policy| policy.lb.balance.is_by_hash());
     let cookies = if by_hash { prepare::hash(call, to) } else { vec![] };
     let timeout = prepare::timeout(call, to);
