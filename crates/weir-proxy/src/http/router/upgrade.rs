@@ -8,9 +8,10 @@ use http::response::Parts;
 use http::{Response, header};
 use weir_config::flags::ResponseFlags;
 
+use crate::exchange::Exchange;
 use crate::http::body::ResponseBody;
 use crate::http::call::{Call, RouteAnswer};
-use crate::tcp::relay;
+use crate::tcp::relay::{self, End};
 use crate::upstream::body::Origin;
 use crate::upstream::host::BusyGuard;
 
@@ -37,6 +38,8 @@ pub(super) async fn switch(call: &mut Call, answer: Response<()>, origin: Origin
     let open = call.http.clusters.shared.connections.enter();
     let response = call.pass_back(answer.map(|()| ResponseBody::local(Bytes::new()))).await;
     let ending = call.ending.take();
+    // Streams of HTTP/2 end each way for itself; who ends a connection has ended both.
+    let both_are_connections = call.exchange.is_http1() && matches!(origin, Origin::Http1(..));
     // The connection's own task ends here: who waits for open connections is to wait for this one.
     tokio::task::spawn_local(async move {
         let (_open, _busy) = (open, busy);
@@ -45,19 +48,30 @@ pub(super) async fn switch(call: &mut Call, answer: Response<()>, origin: Origin
         let relayed = async {
             match on_upgrade.await {
                 Ok(client) => {
-                    let ended = relay::relay(client, upstream, &exchange, None).await;
-                    tracing::trace!(?ended, "an upgraded connection ended");
+                    let ended = match both_are_connections {
+                        true => relay::relay_until_one_ends(client, upstream, &exchange).await,
+                        false => relay::relay(client, upstream, &exchange, None).await,
+                    };
                     still_open.finish();
-                    true
+                    ended
                 }
-                Err(_) => false,
+                Err(_) => End::Client,
             }
         };
-        match control.unless_ended(pin!(relayed)).await {
-            Some(true) => ending.complete(),
-            Some(false) => exchange.flag(ResponseFlags::DOWNSTREAM_TERMINATED),
-            None => exchange.flag(ResponseFlags::LOCAL_RESET),
-        }
+        note_end(&exchange, control.unless_ended(pin!(relayed)).await);
+        ending.complete();
     });
     response
+}
+
+/// Takes note of who ended it: the client, the instance, or else this proxy.
+fn note_end(exchange: &Exchange, end: Option<End>) {
+    let (flag, details) = match end {
+        Some(End::Client) => (ResponseFlags::DOWNSTREAM_TERMINATED, "downstream_remote_disconnect"),
+        Some(End::Upstream) => (ResponseFlags::UPSTREAM_TERMINATED, "upstream_reset_after_response_started{connection_termination}"),
+        Some(End::Both) => return,
+        Some(End::Idle | End::TooLong) | None => return exchange.flag(ResponseFlags::LOCAL_RESET),
+    };
+    exchange.flag(flag);
+    exchange.detail(details);
 }
