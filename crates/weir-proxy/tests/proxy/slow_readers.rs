@@ -14,6 +14,8 @@ use crate::support::{Proxy, Upstream, cluster, in_time, routes, to};
 
 /// More than the window of a stream.
 const MUCH: usize = 1 << 20;
+/// What is handed over at once, though its client does not take it.
+const SOME: usize = 60_000;
 
 /// A client's connection that takes in what comes, as far as its windows go.
 async fn connect(proxy: &Proxy) -> client::SendRequest<Bytes> {
@@ -49,7 +51,7 @@ async fn read(mut body: RecvStream) -> usize {
     length
 }
 
-/// An instance of HTTP/2: `/much` has a large answer; an upload to `/never` is never read, others are.
+/// An instance of HTTP/2: `/much` has a large answer, `/some` a smaller one; an upload to `/never` is never read, others are.
 fn serve(upstream: Upstream) -> JoinHandle<()> {
     tokio::spawn(async move {
         loop {
@@ -65,7 +67,11 @@ fn serve(upstream: Upstream) -> JoinHandle<()> {
                     }
                     let much = much.clone();
                     tokio::spawn(async move {
-                        let said = if head.uri.path() == "/much" { much } else { vec![b'x'; 1 + read(body).await].into() };
+                        let said = match head.uri.path() {
+                            "/much" => much,
+                            "/some" => much.slice(..SOME),
+                            _ => vec![b'x'; 1 + read(body).await].into(),
+                        };
                         let mut answer = respond.send_response(Response::new(()), false).unwrap();
                         answer.send_data(said, true).unwrap();
                     });
@@ -230,4 +236,24 @@ async fn what_an_instance_may_send_ahead_is_less_where_there_are_many_streams() 
     // What is read of each, and waits for the client, comes to as much again.
     assert!(sent <= STREAMS * 2 * (64 << 10) + MUCH, "{sent}");
     drop(asked);
+}
+
+/// Answers that have all been handed over, on a socket of which nothing is read: they wait for nobody, and not for ever.
+#[tokio::test]
+async fn a_client_that_takes_nothing_from_its_socket_is_let_go() {
+    let upstream = Upstream::start().await;
+    let manager = json!({"streamIdleTimeout": "0.5s"});
+    let proxy = Proxy::with_manager(manager, routes(json!([to("a")])), &[cluster("a", &[&upstream], http2())]).await;
+    serve(upstream);
+    let mut greedy = Frames::connect(&proxy).await;
+    greedy.say(&frame(WINDOW_UPDATE, 0, 0, &[0x7f, 0, 0, 0])).await;
+    for stream in (1..1000).step_by(2) {
+        greedy.say(&frame(HEADERS, END_STREAM | END_HEADERS, stream, &request("/some"))).await;
+    }
+    let is_gone = async {
+        while proxy.open_connections() > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    in_time("its connection ends", is_gone).await;
 }

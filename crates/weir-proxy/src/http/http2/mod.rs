@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, ready};
+use std::time::Instant;
 
 use bytes::Bytes;
 use h2::Reason;
@@ -62,9 +63,9 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let stats = http.clusters.shared.http2.clone();
-    let server = Server { info, http, control, stats: stats.clone() };
     let traffic = Rc::new(Traffic::default());
-    let watcher = Watcher { budget: Budget::of_client(), traffic: traffic.clone(), stats };
+    let watcher = Watcher { budget: Budget::of_client(), traffic: traffic.clone(), stats: stats.clone(), control: control.clone() };
+    let server = Server { info, http, control, stats };
     let stream = Watched::new(stream, Frames::behind(PREFACE.len()), Frames::default(), watcher);
     let Some(mut connection) = server.greet(stream).await? else { return Ok(()) };
     server.serve(&mut connection).await.inspect_err(|error| traffic.note_end(error, &server.stats))
@@ -131,6 +132,7 @@ struct Watcher {
     budget: Budget,
     traffic: Rc<Traffic>,
     stats: Arc<Http2Stats>,
+    control: Rc<Control>,
 }
 
 impl Watch for Watcher {
@@ -142,5 +144,14 @@ impl Watch for Watcher {
     fn said(&mut self, frame: Frame) {
         self.traffic.said(frame, &self.stats);
         self.budget.say(frame);
+    }
+
+    fn is_taken(&mut self, taken: bool) {
+        let since = &self.control.stalled_since;
+        match (taken, since.get()) {
+            (true, Some(_)) => since.set(None),
+            (false, None) => since.set(Some(Instant::now())),
+            _ => {}
+        }
     }
 }

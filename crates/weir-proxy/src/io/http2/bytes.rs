@@ -51,6 +51,9 @@ impl AsyncRead for StreamBytes {
 
 impl AsyncWrite for StreamBytes {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if bytes.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
         self.sending.reserve_capacity(bytes.len().min(MOST));
         while self.sending.capacity() == 0 {
             match ready!(self.sending.poll_capacity(cx)) {

@@ -68,6 +68,8 @@ type Driven = Connection<Watched<Socket, Watcher>, Bytes>;
 /// What all who use a connection share.
 struct Shared {
     streams: Cell<usize>,
+    /// The way to it, as long as there are streams: it knows why the connection ends.
+    in_use: RefCell<Option<SendRequest<Bytes>>>,
     /// How many requests it has carried.
     carried: Cell<u32>,
     /// How many streams it takes at once.
@@ -112,6 +114,7 @@ impl Http2Connection {
         let now = Instant::now();
         let shared = Rc::new(Shared {
             streams: Cell::default(),
+            in_use: RefCell::default(),
             carried: Cell::default(),
             limit: Cell::new(connection.max_concurrent_send_streams().min(most)),
             most,
@@ -176,7 +179,10 @@ impl Http2Connection {
 
     /// Counts a stream.
     pub fn stream(&self) -> StreamGuard {
-        let Shared { streams, carried, counted, .. } = &*self.shared;
+        let Shared { streams, in_use, carried, counted, .. } = &*self.shared;
+        if streams.get() == 0 {
+            *in_use.borrow_mut() = Some(self.sender.borrow().clone());
+        }
         carried.set(carried.get().saturating_add(1));
         streams.set(streams.get() + 1);
         if let Some((counted, _)) = &mut *counted.borrow_mut() {
@@ -203,25 +209,43 @@ fn builder(options: Http2Options, most: usize, ahead: &Ahead) -> Builder {
 async fn drive(mut connection: Driven, mut keepalive: Option<Keepalive>, mut ahead: Ahead, shared: Rc<Shared>, traffic: Rc<Traffic>) {
     let result = poll_fn(|cx| {
         if keepalive.as_mut().is_some_and(|keepalive| keepalive.poll(cx).is_ready()) {
-            shared.tally.http2.keepalive_timeout.add(1);
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(None);
         }
         // While the last settings are not acted upon, no others can be told.
         ahead.settle(shared.streams.get(), |window| connection.set_initial_window_size(window).is_ok());
-        Pin::new(&mut connection).poll(cx)
+        Pin::new(&mut connection).poll(cx).map(Some)
     });
-    let result = result.await.inspect_err(|error| traffic.note_end(error, &shared.tally.http2));
-    shared.end(result);
+    match result.await {
+        Some(result) => shared.end(result, &traffic),
+        None => shared.let_go(),
+    }
     // Only now are those told of the end who wait for an answer.
     drop(connection);
 }
 
 impl Shared {
-    /// The connection has ended, or takes no more streams: those that it has may still come to their end.
-    fn end(&self, result: Result<(), h2::Error>) {
+    /// It gave no sign of life.
+    fn let_go(&self) {
+        self.close();
+        self.tally.http2.keepalive_timeout.add(1);
+    }
+
+    fn close(&self) {
         self.closed.set(true);
         self.windows.agree();
-        let Err(error) = result else { return };
+    }
+
+    /// The connection has ended.
+    fn end(&self, result: Result<(), h2::Error>, traffic: &Traffic) {
+        self.close();
+        // What came first of all that went wrong; that the other side then closes the connection is only what follows.
+        let first = self.in_use.borrow_mut().as_mut().map(|sender| sender.poll_ready(&mut Context::from_waker(Waker::noop())));
+        let first = match first {
+            Some(Poll::Ready(Err(error))) => Some(error),
+            _ => result.err(),
+        };
+        let Some(error) = first else { return };
+        traffic.note_end(&error, &self.tally.http2);
         tracing::debug!(%error, "an HTTP/2 connection to an instance ended");
         let Some((mut counted, _permit)) = self.counted.borrow_mut().take() else { return };
         if failure::is_misunderstood(&error) {

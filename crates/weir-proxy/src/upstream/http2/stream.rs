@@ -131,13 +131,15 @@ fn poll_answer(
 
 impl Drop for StreamGuard {
     fn drop(&mut self) {
-        let Shared { streams, limit, idle_since, closed, counted, tally, freed, .. } = &*self.shared;
+        let Shared { streams, in_use, limit, idle_since, closed, counted, tally, freed, .. } = &*self.shared;
         if streams.get() >= limit.get() {
             freed.notify_one();
         }
         streams.set(streams.get().saturating_sub(1));
         if streams.get() == 0 {
             idle_since.set(Instant::now());
+            let unused = in_use.borrow_mut().take();
+            drop(unused);
         }
         if let Some((counted, _)) = &mut *counted.borrow_mut() {
             counted.finish();
