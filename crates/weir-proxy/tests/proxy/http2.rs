@@ -279,3 +279,18 @@ async fn the_crumbs_of_a_cookie_are_one() {
     let cookies: Vec<&String> = head.iter().filter(|line| line.starts_with("cookie:")).collect();
     assert_eq!(cookies, ["cookie: a=1; b=2"]);
 }
+
+/// HTTP/2 itself says where it ends; whoever reads it behind us might believe one length or the other.
+#[tokio::test]
+async fn an_answer_that_tells_two_lengths_is_none() {
+    let Grpc { proxy, client: _, upstream } = grpc().await;
+    let mut client = proxy.connect().await;
+    client.say("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let mut connection = accept(&upstream).await;
+    let (_, mut respond) = in_time("a request comes", connection.accept()).await.unwrap().unwrap();
+    let head = Response::builder().header("content-length", "2").header("content-length", "2").body(()).unwrap();
+    let mut body = respond.send_response(head, false).unwrap();
+    body.send_data(Bytes::from_static(b"ok"), true).unwrap();
+    tokio::spawn(async move { while connection.accept().await.is_some() {} });
+    assert_eq!(client.answer().await.0, "HTTP/1.1 502 Bad Gateway");
+}
