@@ -303,3 +303,38 @@ async fn heads_of_answers_have_the_limits_of_http1() {
     let failed = "200 UR upstream_reset_before_response_started{remote_reset}";
     assert_eq!(log, ["200 - via_upstream", failed, failed]);
 }
+
+/// For routes and for an instance of HTTP/1.1 (RFC 9113, 8.2.3).
+#[tokio::test]
+async fn the_crumbs_of_a_cookie_are_one() {
+    let upstream = Upstream::start().await;
+    let cookie = json!({"name": "cookie", "stringMatch": {"exact": "a=1; b=2"}});
+    let route = json!({"match": {"prefix": "/", "headers": [cookie]}, "route": {"cluster": "a"}});
+    let proxy = Proxy::start(routes(json!([route])), &[cluster("a", &[&upstream], json!({}))]).await;
+    let (mut client, connection) = client::handshake(TcpStream::connect(proxy.address()).await.unwrap()).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::get("http://a/").header("cookie", "a=1").header("cookie", "b=2").body(()).unwrap();
+    let (answer, _): (_, h2::SendStream<Bytes>) = client.send_request(request, true).unwrap();
+    let mut instance = tokio::select! {
+        instance = upstream.accept() => instance,
+        answer = answer => panic!("no route is for it: {answer:?}"),
+    };
+    let head = instance.head().await;
+    let cookies: Vec<&String> = head.iter().filter(|line| line.starts_with("cookie:")).collect();
+    assert_eq!(cookies, ["cookie: a=1; b=2"]);
+}
+
+/// HTTP/2 itself says where it ends; whoever reads it behind us might believe one length or the other.
+#[tokio::test]
+async fn an_answer_that_tells_two_lengths_is_none() {
+    let Grpc { proxy, client: _, upstream } = grpc().await;
+    let mut client = proxy.connect().await;
+    client.say("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let mut connection = accept(&upstream).await;
+    let (_, mut respond) = in_time("a request comes", connection.accept()).await.unwrap().unwrap();
+    let head = Response::builder().header("content-length", "2").header("content-length", "2").body(()).unwrap();
+    let mut body = respond.send_response(head, false).unwrap();
+    body.send_data(Bytes::from_static(b"ok"), true).unwrap();
+    tokio::spawn(async move { while connection.accept().await.is_some() {} });
+    assert_eq!(client.answer().await.0, "HTTP/1.1 502 Bad Gateway");
+}

@@ -76,3 +76,16 @@ async fn the_head_of_a_grpc_answer_has_no_message() {
         assert_eq!(headers.contains(&"grpc-message: later".to_owned()), told, "{method}");
     }
 }
+
+#[tokio::test]
+async fn an_answer_says_that_its_connection_ends() {
+    let route = json!({"match": {"prefix": "/"}, "directResponse": {"status": 204}});
+    let proxy = Proxy::start(routes(json!([route])), &[]).await;
+    for request in ["GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n", "PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n"] {
+        let mut client = proxy.connect().await;
+        client.say(request).await;
+        let (_, headers) = client.answer().await;
+        assert!(headers.contains(&"connection: close".to_owned()), "{request:?} {headers:?}");
+        client.end().await;
+    }
+}

@@ -29,6 +29,7 @@ mod priorities;
 mod requests;
 mod slow_readers;
 mod support;
+mod tables;
 mod tcp;
 mod timeouts;
 mod tls_clients;

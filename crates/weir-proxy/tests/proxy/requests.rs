@@ -190,3 +190,22 @@ async fn the_way_to_tls_is_told_as_it_is() {
     assert_eq!(status, "HTTP/1.1 301 Moved Permanently");
     assert!(headers.contains(&"location: https://a/".to_owned()) && !headers.contains(&"x-new: v1".to_owned()), "{headers:?}");
 }
+
+#[tokio::test]
+async fn headers_by_which_the_proxy_tells_of_itself_are_left_out_where_that_is_said() {
+    let upstream = Upstream::start().await;
+    let router = json!({"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router", "suppressEnvoyHeaders": true});
+    let manager = json!({"httpFilters": [{"name": "router", "typedConfig": router}]});
+    let mut route = to("a");
+    route["route"]["prefixRewrite"] = json!("/new");
+    let proxy = Proxy::with_manager(manager, routes(json!([route])), &[cluster("a", &[&upstream], json!({}))]).await;
+    let mut client = proxy.connect().await;
+    client.say("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let mut instance = upstream.accept().await;
+    let head = instance.head().await;
+    instance.say("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    let (_, headers) = client.answer().await;
+    for line in head.iter().chain(&headers) {
+        assert!(!line.starts_with("x-envoy-"), "{line}");
+    }
+}

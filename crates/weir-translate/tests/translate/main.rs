@@ -6,6 +6,7 @@
 
 mod connections;
 mod destinations;
+mod gateways;
 mod locality;
 mod policies;
 mod probes;
