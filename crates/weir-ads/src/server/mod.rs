@@ -227,6 +227,9 @@ impl Server {
     }
 
     fn send(&mut self, kind: ResourceType, changes: &Changes) -> Response {
+        if kind == ResourceType::Cluster {
+            self.follow_with_endpoints(changes);
+        }
         self.nonces += 1;
         let nonce = self.nonces.to_string();
         let state = &mut self.types[slot(kind)];
@@ -243,6 +246,14 @@ impl Server {
             Protocol::Delta => Response::Delta(delta::response(kind, changes, nonce)),
             Protocol::StateOfTheWorld => Response::State(state::response(kind, changes, &state.sent, nonce)),
         }
+    }
+
+    /// To Envoy a cluster that has changed is a new one, which waits for its instances before it takes the old one's place, and holds
+    /// up its answer until then. It asked for them when the cluster came, and does not ask again.
+    fn follow_with_endpoints(&mut self, clusters: &Changes) {
+        let TypeState { subscription, asked, .. } = &mut self.types[slot(ResourceType::Endpoint)];
+        let names = clusters.upserts.iter().filter_map(|(_, cluster)| cluster.endpoints.clone());
+        asked.extend(names.filter(|name| subscription.has(name)));
     }
 
     /// Takes the client's answer to a response.
