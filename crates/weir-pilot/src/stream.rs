@@ -1,5 +1,6 @@
 //! Serves one proxy, for as long as its stream lives.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,6 +22,7 @@ pub(crate) async fn serve(stream: ServerStream, shared: Arc<Shared>) {
         server: Server::new(stream.protocol),
         mesh,
         proxy: None,
+        labels: BTreeMap::new(),
         registered: None,
         health: None,
         runs_commands: false,
@@ -41,6 +43,8 @@ struct Session {
     server: Server,
     mesh: watch::Receiver<Arc<MeshSnapshot>>,
     proxy: Option<Proxy>,
+    /// The labels that it came with.
+    labels: BTreeMap<String, String>,
     /// The WorkloadEntry of a proxy that registered its instance itself.
     registered: Option<WorkloadKey>,
     /// What it told of its workload.
@@ -121,6 +125,7 @@ impl Session {
         }
         tracing::debug!(proxy = %proxy.id, "a proxy came");
         self.runs_commands = node.user_agent_name == node::AGENT;
+        self.labels.clone_from(&proxy.labels);
         self.proxy = Some(proxy);
         Ok(())
     }
@@ -129,7 +134,7 @@ impl Session {
     fn translate(&mut self) {
         let Some(proxy) = &mut self.proxy else { return };
         let mesh = self.mesh.borrow_and_update().clone();
-        take_labels(proxy, &mesh);
+        take_labels(proxy, &self.labels, &mesh);
         if mesh.probe_of(proxy).is_none() {
             // What was told does not hold for a probe that may come.
             self.health = None;
@@ -170,9 +175,8 @@ fn node_of(request: &Request) -> Option<&Node> {
     }
 }
 
-/// A sidecar has the labels that its workload has now, whatever they were when it came.
-fn take_labels(proxy: &mut Proxy, mesh: &MeshSnapshot) {
-    if let Some(workload) = mesh.workload_of(proxy) {
-        proxy.labels.clone_from(&workload.labels);
-    }
+/// A sidecar has the labels that its workload has now, whatever they were when it came; without a workload, those that it came with.
+fn take_labels(proxy: &mut Proxy, own: &BTreeMap<String, String>, mesh: &MeshSnapshot) {
+    let workload = mesh.workload_of(proxy);
+    proxy.labels.clone_from(workload.as_ref().map_or(own, |workload| &workload.labels));
 }
