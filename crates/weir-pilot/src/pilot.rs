@@ -1,6 +1,7 @@
 //! The control-plane process.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, mpsc, watch};
@@ -51,6 +52,7 @@ impl Pilot {
             catalog: watch::Sender::new(newest.clone()),
             workloads: Mutex::default(),
             changed: Notify::new(),
+            version: AtomicU64::new(0),
             proxies: Mutex::default(),
             report: Mutex::default(),
         });
@@ -98,6 +100,19 @@ impl Pilot {
     /// The objects of the mesh as they are now, with the entries of instances that registered themselves.
     pub fn catalog(&self) -> watch::Receiver<Arc<Catalog>> {
         self.shared.catalog.subscribe()
+    }
+
+    /// The version of the configuration: how many were read since the pilot's start. A proxy that has answered a version has
+    /// answered all before it.
+    pub fn version(&self) -> u64 {
+        self.now().0
+    }
+
+    /// The version of the configuration, and the objects that it is of.
+    pub(crate) fn now(&self) -> (u64, Arc<Catalog>) {
+        // While it is looked at nothing else changes.
+        let _mesh = self.shared.mesh.borrow();
+        (self.shared.version.load(Ordering::Relaxed), self.shared.catalog.borrow().clone())
     }
 
     /// The proxies that follow the pilot, by id.

@@ -1,10 +1,12 @@
 //! What the pilot's tasks share: the mesh as it is now, what is known of its workloads and proxies, and what is to be said.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, watch};
+use weir_ads::ResourceSet;
 use weir_api::Diagnostic;
 use weir_api::resources::MeshConfig;
 use weir_model::{MeshSnapshot, Proxy, WorkloadGroups, WorkloadKey};
@@ -12,6 +14,7 @@ use weir_registry::Catalog;
 use weir_xds::resource::ResourceType;
 
 use crate::report::Report;
+use crate::status::Types;
 use crate::workloads::registration::Registration;
 use crate::workloads::{self, Workloads};
 
@@ -29,12 +32,26 @@ pub struct Options {
 }
 
 /// How a proxy stands that follows the pilot.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct ProxyStatus {
     /// Whether it has taken, or refused, all that it was sent.
     pub is_settled: bool,
     /// What it refused last, by type.
     pub refused: BTreeMap<ResourceType, String>,
+    /// The program that it is, and its version.
+    pub program: String,
+    /// The cluster (of machines) that it says it is in.
+    pub cluster: String,
+    /// Since when it follows.
+    pub since: Option<SystemTime>,
+    /// How it stands with each type of resources.
+    pub types: Types,
+    /// The version of the configuration that it should have: see [`Pilot::version`](crate::Pilot::version).
+    pub version: u64,
+    /// The newest version of which it has taken, or refused, everything.
+    pub answered: u64,
+    /// What it should have.
+    pub resources: Arc<ResourceSet>,
 }
 
 /// What the pilot's tasks share.
@@ -46,6 +63,8 @@ pub(crate) struct Shared {
     pub workloads: Mutex<Workloads>,
     /// Notified when what is known of workloads has changed.
     pub changed: Notify,
+    /// Counts the configurations that were read. It changes with [`Self::mesh`], while that is locked.
+    pub version: AtomicU64,
     pub proxies: Mutex<BTreeMap<String, ProxyStatus>>,
     pub report: Mutex<Report>,
 }
@@ -61,9 +80,13 @@ impl Shared {
         self.proxies.lock().unwrap_or_else(PoisonError::into_inner).insert(proxy.to_owned(), status);
     }
 
-    /// A proxy is gone.
-    pub fn forget(&self, proxy: &str) {
-        self.proxies.lock().unwrap_or_else(PoisonError::into_inner).remove(proxy);
+    /// A proxy is gone, unless it has come back by another stream in the meantime.
+    pub fn forget(&self, proxy: &str, gone: &ProxyStatus) {
+        let mut proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
+        if proxies.get(proxy).is_some_and(|known| known.since != gone.since) {
+            return;
+        }
+        proxies.remove(proxy);
         self.report.lock().unwrap_or_else(PoisonError::into_inner).remove(proxy);
     }
 
@@ -80,8 +103,11 @@ impl Shared {
         let passed_over = weir_translate::unsupported::findings(&catalog.objects);
         let of_rules = [snapshot.virtual_services.findings.clone(), snapshot.destination_rules.findings.clone()].concat();
         self.report("", [catalog.diagnostics.clone(), passed_over, of_rules].concat());
-        self.catalog.send_replace(catalog);
-        self.mesh.send_replace(Arc::new(snapshot));
+        self.mesh.send_modify(|mesh| {
+            *mesh = Arc::new(snapshot);
+            self.catalog.send_replace(catalog);
+            self.version.fetch_add(1, Ordering::Relaxed);
+        });
     }
 
     fn workloads(&self) -> MutexGuard<'_, Workloads> {

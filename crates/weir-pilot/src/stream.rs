@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::Ordering;
+use std::time::{Instant, SystemTime};
 
 use tokio::sync::watch;
 use weir_ads::{Event, Request, Server, ServerStream};
@@ -12,8 +13,9 @@ use weir_translate::translate;
 use weir_xds::core::Node;
 
 use crate::shared::{ProxyStatus, Shared};
+use crate::status::Sync;
 use crate::workloads::registration::Registration;
-use crate::{node, resources};
+use crate::{node, resources, status};
 
 /// Serves a stream until it ends.
 pub(crate) async fn serve(stream: ServerStream, shared: Arc<Shared>) {
@@ -35,7 +37,7 @@ pub(crate) async fn serve(stream: ServerStream, shared: Arc<Shared>) {
     }
     if let Some(proxy) = &session.proxy {
         tracing::debug!(proxy = %proxy.id, "a proxy left");
-        session.shared.forget(&proxy.id);
+        session.shared.forget(&proxy.id, &session.status);
     }
 }
 
@@ -59,6 +61,7 @@ impl Session {
     async fn run(&mut self, mut stream: ServerStream) {
         loop {
             while let Some(response) = self.server.next(Instant::now()) {
+                self.status.types.sent(&response);
                 if stream.responses.send(response).await.is_err() {
                     return;
                 }
@@ -104,13 +107,18 @@ impl Session {
                 let proxy = self.proxy.as_ref().map_or("", |proxy| &proxy.id);
                 tracing::warn!(%proxy, ?kind, "a proxy refused what it was sent: {reason}");
                 self.status.refused.insert(kind, reason);
+                self.status.types.set(kind, Sync::Refused);
             }
             Event::Health(health) => {
                 self.health = Some(health);
                 self.tell_health();
             }
-            Event::Accepted(kind) => drop(self.status.refused.remove(&kind)),
-            Event::Subscribed(_) | Event::Passed => {}
+            Event::Accepted(kind) => {
+                self.status.refused.remove(&kind);
+                self.status.types.set(kind, Sync::Synced);
+            }
+            Event::Subscribed(kind) => self.status.types.asked(kind),
+            Event::Passed => {}
         }
         true
     }
@@ -127,13 +135,20 @@ impl Session {
         self.runs_commands = node.user_agent_name == node::AGENT;
         self.labels.clone_from(&proxy.labels);
         self.proxy = Some(proxy);
+        self.status.program = status::program(node);
+        self.status.cluster = status::cluster(node);
+        self.status.since = Some(SystemTime::now());
         Ok(())
     }
 
     /// Translates the newest mesh for the proxy.
     fn translate(&mut self) {
         let Some(proxy) = &mut self.proxy else { return };
-        let mesh = self.mesh.borrow_and_update().clone();
+        let mesh = {
+            let mesh = self.mesh.borrow_and_update();
+            self.status.version = self.shared.version.load(Ordering::Relaxed);
+            mesh.clone()
+        };
         take_labels(proxy, &self.labels, &mesh);
         if mesh.probe_of(proxy).is_none() {
             // What was told does not hold for a probe that may come.
@@ -148,7 +163,8 @@ impl Session {
                 translation.findings.push(Diagnostic::warning(message));
             }
         }
-        self.server.set(Arc::new(resources::pack(&translation)));
+        self.status.resources = Arc::new(resources::pack(&translation));
+        self.server.set(self.status.resources.clone());
         self.shared.report(&proxy.id, std::mem::take(&mut translation.findings));
         self.tell_health();
     }
@@ -162,6 +178,9 @@ impl Session {
 
     fn tell_status(&mut self) {
         self.status.is_settled = self.server.is_settled();
+        if self.status.is_settled {
+            self.status.answered = self.status.version;
+        }
         if let Some(proxy) = &self.proxy {
             self.shared.set_status(&proxy.id, self.status.clone());
         }
