@@ -1,9 +1,11 @@
 //! The canonical model of a mesh: services and their instances, and the rules about them, with everything
 //! decided that does not depend on a wire format: who sees what, which rule wins, what is merged.
 //!
-//! A [`MeshSnapshot`] is read from objects as a whole; it does not change afterwards. [`Scope`] is what one proxy
-//! knows of it, [`MergedGateway`] what a gateway serves.
+//! A [`MeshSnapshot`] does not change. A change of objects makes a new one of it, which shares with it all that does not
+//! depend on them, and says what does ([`Changes`]). [`Scope`] is what one proxy knows of it, [`MergedGateway`] what a
+//! gateway serves.
 
+pub mod changes;
 mod delegate;
 pub mod destination_rule;
 pub mod gateway;
@@ -21,6 +23,7 @@ pub mod virtual_services;
 pub mod visibility;
 pub mod workload_group;
 
+pub use changes::{Changes, Name, Subject};
 pub use destination_rule::{DestinationRule, EffectivePolicy};
 pub use gateway::{GatewayPort, GatewayServer, MergedGateway};
 pub use proxy::{Interception, Proxy, ProxyKind};

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use weir_api::resources::MeshConfig;
 use weir_api::{Kind, Object};
 
+use crate::changes::{Changes, History};
 use crate::destination_rule::DestinationRules;
 use crate::gateway::{MergedGateway, gateways};
 use crate::proxy::{Proxy, ProxyKind};
@@ -28,6 +29,12 @@ type ScopeKey = (ProxyKind, String, Option<(String, String)>);
 /// A mesh at one moment.
 #[derive(Debug)]
 pub struct MeshSnapshot {
+    /// Counts the snapshots of a mesh.
+    pub version: u64,
+    /// How it differs from the snapshot before it, whose version is [`Changes::previous`].
+    pub changes: Arc<Changes>,
+    /// The same of the last ones.
+    history: History,
     /// What holds for all of it.
     pub config: Arc<MeshConfig>,
     /// The domain of its host names.
@@ -69,7 +76,11 @@ impl MeshSnapshot {
         });
         let secret = |object: &&Arc<Object>| object.kind == Kind::Secret;
         let secrets = objects.iter().filter(secret);
+        let changes = Arc::new(Changes::everything());
         Self {
+            version: 1,
+            history: History::default().with(changes.clone()),
+            changes,
             services: Services::build(objects, &workloads, &config, domain),
             workloads,
             virtual_services: VirtualServices::build(objects, &config, domain),
@@ -82,6 +93,14 @@ impl MeshSnapshot {
             config,
             domain: domain.to_owned(),
         }
+    }
+
+    /// All that changed since the snapshot of that version; everything, if that is too long ago.
+    pub fn changes_since(&self, version: u64) -> Changes {
+        if version == self.version {
+            return Changes { previous: version, ..Changes::default() };
+        }
+        self.history.since(version).unwrap_or_else(|| Changes { previous: version, ..Changes::everything() })
     }
 
     /// What a proxy knows of the mesh.
