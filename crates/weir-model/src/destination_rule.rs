@@ -52,12 +52,12 @@ impl DestinationRule {
 /// The rules of one namespace, by host.
 #[derive(Debug, Default)]
 struct ByHost {
-    exact: HashMap<String, Vec<DestinationRule>>,
-    wildcards: Vec<(String, Vec<DestinationRule>)>,
+    exact: HashMap<String, Vec<Arc<DestinationRule>>>,
+    wildcards: Vec<(String, Vec<Arc<DestinationRule>>)>,
 }
 
 impl ByHost {
-    fn of_host_mut(&mut self, host: &str) -> &mut Vec<DestinationRule> {
+    fn of_host_mut(&mut self, host: &str) -> &mut Vec<Arc<DestinationRule>> {
         if !is_wildcard(host) {
             return self.exact.entry(host.to_owned()).or_default();
         }
@@ -71,13 +71,13 @@ impl ByHost {
         &mut self.wildcards[position].1
     }
 
-    fn of_host(&self, host: &str) -> Option<&Vec<DestinationRule>> {
+    fn of_host(&self, host: &str) -> Option<&Vec<Arc<DestinationRule>>> {
         let wildcard = || self.wildcards.iter().find(|(known, _)| known == host).map(|(_, rules)| rules);
         self.exact.get(host).or_else(wildcard)
     }
 
     /// The rules of the most specific host that covers a service's.
-    fn find(&self, host: &str) -> Option<&Vec<DestinationRule>> {
+    fn find(&self, host: &str) -> Option<&Vec<Arc<DestinationRule>>> {
         let wildcard = || self.wildcards.iter().find(|(known, _)| is_subset(host, known)).map(|(_, rules)| rules);
         self.exact.get(host).or_else(wildcard)
     }
@@ -135,9 +135,17 @@ impl DestinationRules {
         }
     }
 
+    /// All of them, as they were merged for one namespace or another.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<DestinationRule>> {
+        fn of(rules: &ByHost) -> impl Iterator<Item = &Arc<DestinationRule>> {
+            rules.exact.values().chain(rules.wildcards.iter().map(|(_, rules)| rules)).flatten()
+        }
+        self.local.values().chain(self.exported.values()).chain([&self.root_local]).flat_map(of)
+    }
+
     /// The rule that a proxy follows for a service: of the proxy's namespace, else the service's, else the root
     /// namespace's. The first that has any for the host decides; nothing is inherited between them.
-    pub fn find(&self, proxy: &Proxy, host: &str, service_namespace: &str) -> Option<&DestinationRule> {
+    pub fn find(&self, proxy: &Proxy, host: &str, service_namespace: &str) -> Option<&Arc<DestinationRule>> {
         let own = match proxy.namespace == self.root {
             true => self.root_local.find(host),
             false => self.local.get(&proxy.namespace).and_then(|rules| rules.find(host)),
@@ -147,7 +155,7 @@ impl DestinationRules {
         }
         let exported = |namespace: &str| {
             let rules = self.exported.get(namespace)?.find(host)?;
-            let visible: Vec<&DestinationRule> = rules.iter().filter(|rule| rule.visibility.allows(&proxy.namespace)).collect();
+            let visible: Vec<&Arc<DestinationRule>> = rules.iter().filter(|rule| rule.visibility.allows(&proxy.namespace)).collect();
             (!visible.is_empty()).then(|| choose(visible.into_iter(), proxy))
         };
         exported(service_namespace).or_else(|| exported(&self.root)).flatten()
@@ -155,8 +163,8 @@ impl DestinationRules {
 }
 
 /// The first rule for just this workload, else the last for all.
-fn choose<'r>(rules: impl Iterator<Item = &'r DestinationRule> + Clone, proxy: &Proxy) -> Option<&'r DestinationRule> {
-    let for_this = |rule: &&DestinationRule| {
+fn choose<'r>(rules: impl Iterator<Item = &'r Arc<DestinationRule>> + Clone, proxy: &Proxy) -> Option<&'r Arc<DestinationRule>> {
+    let for_this = |rule: &&Arc<DestinationRule>| {
         rule.namespace == proxy.namespace && rule.selector.as_ref().is_some_and(|selector| selects(selector, &proxy.labels))
     };
     rules.clone().find(for_this).or_else(|| rules.filter(|rule| rule.selector.is_none()).last())
@@ -181,13 +189,14 @@ fn read(object: &Arc<Object>, written: &Written, mesh: &MeshConfig, domain: &str
 }
 
 /// Adds a rule to those of its host: to an older one that the same namespaces may see, or beside it.
-fn merge_into(rules: &mut Vec<DestinationRule>, new: &DestinationRule) {
+fn merge_into(rules: &mut Vec<Arc<DestinationRule>>, new: &DestinationRule) {
     let mut separate = true;
     for known in rules.iter_mut() {
         if known.selector != new.selector || !new.visibility.covers(&known.visibility) {
             continue;
         }
         separate &= known.visibility != new.visibility;
+        let known = Arc::make_mut(known);
         for (subset, origin) in &new.subsets {
             if known.subset(&subset.name).is_none() {
                 known.subsets.push((subset.clone(), origin.clone()));
@@ -199,7 +208,7 @@ fn merge_into(rules: &mut Vec<DestinationRule>, new: &DestinationRule) {
         known.objects.extend(new.objects.iter().cloned());
     }
     if separate {
-        rules.push(new.clone());
+        rules.push(Arc::new(new.clone()));
     }
 }
 
