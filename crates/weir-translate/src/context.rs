@@ -49,7 +49,7 @@ impl<'m> Context<'m> {
 
     /// The rule that this proxy follows towards a service.
     pub fn destination_rule(&self, service: &Service) -> Option<&'m DestinationRule> {
-        self.mesh.destination_rules.find(self.proxy, &service.hostname, &service.namespace)
+        self.mesh.destination_rules.find(self.proxy, &service.hostname, &service.namespace).map(|rule| &**rule)
     }
 
     /// What counts for a port of a service, or of a subset of it.
