@@ -5,19 +5,23 @@
 //! depend on them, and says what does ([`Changes`]). [`Scope`] is what one proxy knows of it, [`MergedGateway`] what a
 //! gateway serves.
 
+mod by_age;
 pub mod changes;
 mod delegate;
 pub mod destination_rule;
+pub mod destination_rules;
 pub mod gateway;
 pub mod host;
 pub mod proxy;
 pub mod registry;
 pub mod rule;
 pub mod scope;
+mod scopes;
 pub mod service;
 pub mod sidecar;
 pub mod snapshot;
 pub mod topology;
+pub mod tree;
 pub mod virtual_service;
 pub mod virtual_services;
 pub mod visibility;
@@ -29,6 +33,7 @@ pub use gateway::{GatewayPort, GatewayServer, MergedGateway};
 pub use proxy::{Interception, Proxy, ProxyKind};
 pub use registry::Services;
 pub use registry::workload::Workload;
+pub use registry::workloads::Workloads;
 pub use rule::Origin;
 pub use scope::{EgressListener, OutboundPolicy, Scope};
 pub use service::{Endpoint, Registry, Resolution, Service, ServicePort, TrafficDistribution};

@@ -72,13 +72,13 @@ impl Shared {
         let (mesh, domain) = (self.options.mesh.clone(), self.options.domain.as_str());
         let (catalog, snapshot) = {
             let mut workloads = self.workloads();
-            let catalog = workloads.added_to(written, &WorkloadGroups::build(&written.objects));
+            let catalog = workloads.added_to(written);
             let snapshot = MeshSnapshot::with_health(&catalog.objects, Some(&workloads.health), mesh, domain);
             workloads.forget_gone(&snapshot);
             (catalog, snapshot)
         };
         let passed_over = weir_translate::unsupported::findings(&catalog.objects);
-        let of_rules = [snapshot.virtual_services.findings.clone(), snapshot.destination_rules.findings.clone()].concat();
+        let of_rules = snapshot.virtual_services.findings().chain(snapshot.destination_rules.findings()).cloned().collect();
         self.report("", [catalog.diagnostics.clone(), passed_over, of_rules].concat());
         self.catalog.send_replace(catalog);
         self.mesh.send_replace(Arc::new(snapshot));

@@ -29,14 +29,14 @@ impl Labels {
     /// Those of a mesh.
     pub fn of(mesh: &MeshSnapshot) -> Self {
         let mut labels = Self::default();
-        mesh.virtual_services.all.iter().for_each(|rule| labels.add_virtual_service(rule));
+        mesh.virtual_services.all().for_each(|rule| labels.add_virtual_service(rule));
         mesh.destination_rules.all().for_each(|rule| labels.add_destination_rule(rule));
         for gateway in mesh.gateways.iter() {
             if let Spec::Gateway(gateway) = &gateway.spec {
                 labels.gateways.extend(gateway.selector.keys().cloned());
             }
         }
-        for service in mesh.services.all.iter() {
+        for service in mesh.services.all() {
             let ranks = match service.traffic_distribution {
                 TrafficDistribution::Any => continue,
                 TrafficDistribution::PreferSameZone => SAME_ZONE,

@@ -23,7 +23,7 @@ pub(super) struct Ports<'l> {
 impl<'l> Ports<'l> {
     pub fn new(listener: &'l EgressListener) -> Self {
         let mut ports = Self { listener, by_port: HashMap::new(), rules: HashMap::new(), with_wildcards: vec![] };
-        for service in &listener.services {
+        for service in listener.services.iter() {
             let numbers: BTreeSet<u16> = service.ports.iter().map(|port| port.number).collect();
             numbers.into_iter().for_each(|port| ports.by_port.entry(port).or_default().push(service));
         }
@@ -40,7 +40,7 @@ impl<'l> Ports<'l> {
     pub fn at(&self, port: Option<u16>) -> AtPort<'l> {
         let services: Vec<Arc<Service>> = match port {
             Some(port) => self.by_port.get(&port).into_iter().flatten().filter_map(|service| cut(service, port)).collect(),
-            None => self.listener.services.clone(),
+            None => self.listener.services.to_vec(),
         };
         let order: Vec<Arc<str>> = services.iter().map(|service| service.hostname.clone()).collect();
         let mut at = AtPort { listener: self.listener, port, by_host: HashMap::new(), order, rules: vec![] };
