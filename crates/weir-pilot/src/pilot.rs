@@ -1,9 +1,9 @@
 //! The control-plane process.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use weir_ads::ServerStream;
 use weir_api::{Diagnostic, Severity};
 use weir_model::MeshSnapshot;
@@ -42,18 +42,8 @@ fn tell_not_enforced(catalog: &Catalog) {
 impl Pilot {
     /// Starts a pilot on this runtime. It reads the first catalog before it returns, and every later one when it comes.
     pub fn start(mut catalog: watch::Receiver<Arc<Catalog>>, options: Options) -> Self {
-        let first = MeshSnapshot::new(&[], options.mesh.clone(), &options.domain);
-        let (mesh, _) = watch::channel(Arc::new(first));
         let mut newest = catalog.borrow_and_update().clone();
-        let shared = Arc::new(Shared {
-            options,
-            mesh,
-            catalog: watch::Sender::new(newest.clone()),
-            workloads: Mutex::default(),
-            changed: Notify::new(),
-            proxies: Mutex::default(),
-            report: Mutex::default(),
-        });
+        let shared = Arc::new(Shared::new(options, newest.clone()));
         tell_kept(&newest);
         tell_not_enforced(&newest);
         shared.read(&newest);

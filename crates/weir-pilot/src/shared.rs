@@ -4,19 +4,23 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use weir_api::Diagnostic;
 use weir_api::resources::MeshConfig;
-use weir_model::{MeshSnapshot, Proxy, WorkloadGroups, WorkloadKey};
+use weir_model::{MeshSnapshot, Proxy, WorkloadKey};
 use weir_registry::Catalog;
 use weir_xds::resource::ResourceType;
 
+use crate::classes::Classes;
 use crate::report::Report;
 use crate::workloads::registration::Registration;
 use crate::workloads::{self, Workloads};
 
 /// So long the entry of an instance that registered itself stays when it has gone; Istio's default.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// So many proxies may get their first resources at a time: in a storm of them, those that are there already go first.
+const ADMITTED: usize = 8;
 
 /// What a pilot needs to know besides the catalog.
 pub struct Options {
@@ -48,9 +52,29 @@ pub(crate) struct Shared {
     pub changed: Notify,
     pub proxies: Mutex<BTreeMap<String, ProxyStatus>>,
     pub report: Mutex<Report>,
+    /// What proxies get that are alike.
+    pub classes: Classes,
+    /// So many may get their first resources at a time.
+    pub admission: Arc<Semaphore>,
 }
 
 impl Shared {
+    /// What they share before anything is read.
+    pub fn new(options: Options, catalog: Arc<Catalog>) -> Self {
+        let mesh = MeshSnapshot::new(&[], options.mesh.clone(), &options.domain);
+        Self {
+            options,
+            mesh: watch::Sender::new(Arc::new(mesh)),
+            catalog: watch::Sender::new(catalog),
+            workloads: Mutex::default(),
+            changed: Notify::new(),
+            proxies: Mutex::default(),
+            report: Mutex::default(),
+            classes: Classes::default(),
+            admission: Arc::new(Semaphore::new(ADMITTED)),
+        }
+    }
+
     /// Replaces what a source has to say, and says what is new.
     pub fn report(&self, source: &str, findings: Vec<Diagnostic>) {
         let new = self.report.lock().unwrap_or_else(PoisonError::into_inner).replace(source, findings);
@@ -64,7 +88,12 @@ impl Shared {
     /// A proxy is gone.
     pub fn forget(&self, proxy: &str) {
         self.proxies.lock().unwrap_or_else(PoisonError::into_inner).remove(proxy);
-        self.report.lock().unwrap_or_else(PoisonError::into_inner).remove(proxy);
+        self.forget_findings(proxy);
+    }
+
+    /// A source has nothing to say any more.
+    pub fn forget_findings(&self, source: &str) {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner).remove(source);
     }
 
     /// Reads the mesh from a catalog, and from what is known of workloads besides.
@@ -72,8 +101,29 @@ impl Shared {
         let (mesh, domain) = (self.options.mesh.clone(), self.options.domain.as_str());
         let (catalog, snapshot) = {
             let mut workloads = self.workloads();
-            let catalog = workloads.added_to(written);
-            let snapshot = MeshSnapshot::with_health(&catalog.objects, Some(&workloads.health), mesh, domain);
+            let groups = MeshSnapshot::new(&written.objects, mesh, domain).groups;
+            let catalog = workloads.added_to(written, &groups);
+            let key = |object: &Arc<weir_api::Object>| (object.key(), object.clone());
+            let before: BTreeMap<_, _> = self.catalog.borrow().objects.iter().map(key).collect();
+            let mut now = BTreeMap::new();
+            for object in &catalog.objects {
+                now.entry(object.key()).or_insert(object);
+            }
+            let mut edits = vec![];
+            for (key, new) in &now {
+                if before.get(key) != Some(*new) || self.mesh.borrow().version == 1 {
+                    let old = before.get(key).filter(|_| self.mesh.borrow().version > 1);
+                    edits.extend(weir_api::ObjectChange::between(old, Some(*new)));
+                }
+            }
+            edits.extend(
+                before
+                    .iter()
+                    .filter(|(key, _)| !now.contains_key(*key))
+                    .filter_map(|(_, old)| weir_api::ObjectChange::between(Some(old), None)),
+            );
+            let flipped: Vec<_> = workloads.health.keys().cloned().collect();
+            let snapshot = self.mesh.borrow().update(&edits, Some(&workloads.health), &flipped);
             workloads.forget_gone(&snapshot);
             (catalog, snapshot)
         };

@@ -96,6 +96,11 @@ impl Server {
         }
     }
 
+    /// What the client should have.
+    pub fn target(&self) -> &Arc<ResourceSet> {
+        &self.target
+    }
+
     /// Takes a message of the client's.
     pub fn receive(&mut self, request: &Request) -> Event {
         match request {

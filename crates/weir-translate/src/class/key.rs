@@ -6,7 +6,9 @@ use std::sync::Arc;
 use weir_api::Spec;
 use weir_api::resources::destination_rule::TrafficPolicy;
 use weir_api::resources::load_balancer::LoadBalancerSettings;
-use weir_model::{DestinationRule, Interception, MeshSnapshot, Proxy, ProxyKind, Resolution, Scope, TrafficDistribution, VirtualService};
+use weir_model::{
+    Changes, DestinationRule, Interception, MeshSnapshot, Proxy, ProxyKind, Resolution, Scope, TrafficDistribution, VirtualService,
+};
 
 use super::LabelMap;
 use crate::context::Context;
@@ -48,6 +50,15 @@ impl Labels {
         labels.add_ranks(config.locality_lb_setting.iter().flat_map(|setting| &setting.failover_priority));
         labels.add_ranks(config.zone_aware_lb_setting.iter().flat_map(|setting| &setting.failover_priority));
         labels
+    }
+
+    /// Whether a change of the mesh may be one of them.
+    pub fn may_differ(changes: &Changes) -> bool {
+        changes.everything
+            || !changes.virtual_services.is_empty()
+            || !changes.destination_rules.is_empty()
+            || !changes.gateways.is_empty()
+            || !changes.services.is_empty()
     }
 
     fn add_virtual_service(&mut self, rule: &VirtualService) {

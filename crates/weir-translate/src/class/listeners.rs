@@ -42,13 +42,24 @@ impl Input {
             _ => false,
         }
     }
+
+    /// A finding names its place in the object.
+    fn is_of_one_object(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Service(a), Self::Service(b)) => Arc::ptr_eq(&a.object, &b.object),
+            _ => true,
+        }
+    }
 }
 
 impl Listeners {
     /// Those that are kept, if they would be made of the same; else new ones.
     pub fn refresh<'k>(kept: &'k mut Option<Self>, context: &Context<'_>, work: &mut Work) -> &'k Self {
         let inputs = inputs(context);
-        let is_same = |kept: &Self| kept.inputs.len() == inputs.len() && kept.inputs.iter().zip(&inputs).all(|(a, b)| a.is(b));
+        let is_same = |kept: &Self| {
+            let mut pairs = kept.inputs.iter().zip(&inputs);
+            kept.inputs.len() == inputs.len() && pairs.all(|(a, b)| a.is(b) && (kept.findings.is_empty() || a.is_of_one_object(b)))
+        };
         if !kept.as_ref().is_some_and(is_same) {
             *kept = None;
         }

@@ -14,16 +14,30 @@ pub(super) fn same<T: ?Sized>(a: Option<&Arc<T>>, b: Option<&Arc<T>>) -> bool {
     }
 }
 
-/// A service may be cut to some of its ports, or be several of one name: such a one is made anew for each scope.
+/// Whether two services are the same but for the objects that define them: an object may also bring instances, and a
+/// service that is cut to some of its ports is made anew for each scope.
 pub(super) fn same_service(a: &Arc<Service>, b: &Arc<Service>) -> bool {
-    let cut_alike = || {
-        Arc::ptr_eq(&a.object, &b.object)
-            && (&a.hostname, &a.namespace, &a.alias_of) == (&b.hostname, &b.namespace, &b.alias_of)
-            && a.ports == b.ports
-            && a.addresses == b.addresses
-            && a.aliases == b.aliases
-    };
-    Arc::ptr_eq(a, b) || cut_alike()
+    if Arc::ptr_eq(a, b) {
+        return true;
+    }
+    let Service {
+        hostname,
+        namespace,
+        name,
+        addresses,
+        ports,
+        resolution,
+        external,
+        visibility,
+        registry,
+        traffic_distribution,
+        alias_of,
+        aliases,
+        object: _,
+    } = &**a;
+    (hostname, namespace, name, addresses, ports) == (&b.hostname, &b.namespace, &b.name, &b.addresses, &b.ports)
+        && (resolution, external, visibility, registry) == (&b.resolution, &b.external, &b.visibility, &b.registry)
+        && (traffic_distribution, alias_of, aliases) == (&b.traffic_distribution, &b.alias_of, &b.aliases)
 }
 
 /// The same of services that there need not be.

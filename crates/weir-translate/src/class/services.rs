@@ -82,7 +82,10 @@ impl OfService {
 
     /// Whether the clusters would be made of the same.
     fn is_of(&self, context: &Context<'_>, service: &Arc<Service>) -> bool {
-        same_service(&self.service, service)
+        // A finding names its place in the object.
+        let is_told_as_before = self.findings.is_empty() || Arc::ptr_eq(&self.service.object, &service.object);
+        is_told_as_before
+            && same_service(&self.service, service)
             && same(self.rule.as_ref(), context.destination_rule(service))
             && (!self.names_instances || same_instances(&self.instances, &context.mesh.services.endpoints(service)))
     }
