@@ -98,11 +98,10 @@ impl Shared {
 
     /// Reads the mesh from a catalog, and from what is known of workloads besides.
     pub fn read(&self, written: &Arc<Catalog>) {
-        let (mesh, domain) = (self.options.mesh.clone(), self.options.domain.as_str());
         let (catalog, snapshot) = {
             let mut workloads = self.workloads();
-            let groups = MeshSnapshot::new(&written.objects, mesh, domain).groups;
-            let catalog = workloads.added_to(written, &groups);
+            let groups = &self.mesh.borrow().groups;
+            let catalog = workloads.added_to(written, groups);
             let key = |object: &Arc<weir_api::Object>| (object.key(), object.clone());
             let before: BTreeMap<_, _> = self.catalog.borrow().objects.iter().map(key).collect();
             let mut now = BTreeMap::new();

@@ -1,5 +1,10 @@
 //! Proxies that are alike share what they get, and a change costs what it changes.
 
+/// Every sort of object in many versions.
+#[path = "../../../../weir-model/tests/changes/pool.rs"]
+mod pool;
+mod rebuild;
+
 use std::collections::BTreeSet;
 use std::time::Instant;
 
