@@ -6,6 +6,7 @@
 
 pub mod node;
 mod pilot;
+mod reading;
 mod report;
 mod resources;
 mod shared;

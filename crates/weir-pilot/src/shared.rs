@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use weir_api::Diagnostic;
 use weir_api::resources::MeshConfig;
-use weir_model::{MeshSnapshot, Proxy, WorkloadGroups, WorkloadKey};
+use weir_model::{MeshSnapshot, Proxy, WorkloadKey};
 use weir_registry::Catalog;
 use weir_xds::resource::ResourceType;
 
@@ -67,24 +67,7 @@ impl Shared {
         self.report.lock().unwrap_or_else(PoisonError::into_inner).remove(proxy);
     }
 
-    /// Reads the mesh from a catalog, and from what is known of workloads besides.
-    pub fn read(&self, written: &Arc<Catalog>) {
-        let (mesh, domain) = (self.options.mesh.clone(), self.options.domain.as_str());
-        let (catalog, snapshot) = {
-            let mut workloads = self.workloads();
-            let catalog = workloads.added_to(written);
-            let snapshot = MeshSnapshot::with_health(&catalog.objects, Some(&workloads.health), mesh, domain);
-            workloads.forget_gone(&snapshot);
-            (catalog, snapshot)
-        };
-        let passed_over = weir_translate::unsupported::findings(&catalog.objects);
-        let of_rules = snapshot.virtual_services.findings().chain(snapshot.destination_rules.findings()).cloned().collect();
-        self.report("", [catalog.diagnostics.clone(), passed_over, of_rules].concat());
-        self.catalog.send_replace(catalog);
-        self.mesh.send_replace(Arc::new(snapshot));
-    }
-
-    fn workloads(&self) -> MutexGuard<'_, Workloads> {
+    pub fn workloads(&self) -> MutexGuard<'_, Workloads> {
         self.workloads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
