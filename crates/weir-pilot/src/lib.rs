@@ -8,6 +8,7 @@ mod classes;
 mod following;
 pub mod node;
 mod pilot;
+mod reading;
 mod report;
 mod resources;
 mod shared;

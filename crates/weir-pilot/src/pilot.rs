@@ -24,14 +24,14 @@ pub struct Pilot {
 
 /// Says which objects are in force as they were before they were broken.
 fn tell_kept(catalog: &Catalog) {
-    for name in &catalog.kept {
+    for name in catalog.kept() {
         tracing::warn!("{name}: its last good version stays in force");
     }
 }
 
 /// Says at each read which policies are not enforced: whoever looks at the log last must not miss it.
 fn tell_not_enforced(catalog: &Catalog) {
-    let errors = catalog.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
+    let errors = catalog.diagnostics().filter(|diagnostic| diagnostic.severity == Severity::Error);
     let objects = errors.filter_map(|diagnostic| diagnostic.object.as_ref());
     let names: Vec<String> = objects.filter(|name| weir_api::is_policy(&name.kind)).map(ToString::to_string).collect();
     if !names.is_empty() {
@@ -43,7 +43,7 @@ impl Pilot {
     /// Starts a pilot on this runtime. It reads the first catalog before it returns, and every later one when it comes.
     pub fn start(mut catalog: watch::Receiver<Arc<Catalog>>, options: Options) -> Self {
         let mut newest = catalog.borrow_and_update().clone();
-        let shared = Arc::new(Shared::new(options, newest.clone()));
+        let shared = Arc::new(Shared::new(options));
         tell_kept(&newest);
         tell_not_enforced(&newest);
         shared.read(&newest);

@@ -60,12 +60,12 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// What they share before anything is read.
-    pub fn new(options: Options, catalog: Arc<Catalog>) -> Self {
+    pub fn new(options: Options) -> Self {
         let mesh = MeshSnapshot::new(&[], options.mesh.clone(), &options.domain);
         Self {
             options,
             mesh: watch::Sender::new(Arc::new(mesh)),
-            catalog: watch::Sender::new(catalog),
+            catalog: watch::Sender::new(Arc::default()),
             workloads: Mutex::default(),
             changed: Notify::new(),
             proxies: Mutex::default(),
@@ -96,44 +96,7 @@ impl Shared {
         self.report.lock().unwrap_or_else(PoisonError::into_inner).remove(source);
     }
 
-    /// Reads the mesh from a catalog, and from what is known of workloads besides.
-    pub fn read(&self, written: &Arc<Catalog>) {
-        let (catalog, snapshot) = {
-            let mut workloads = self.workloads();
-            let groups = &self.mesh.borrow().groups;
-            let catalog = workloads.added_to(written, groups);
-            let key = |object: &Arc<weir_api::Object>| (object.key(), object.clone());
-            let before: BTreeMap<_, _> = self.catalog.borrow().objects.iter().map(key).collect();
-            let mut now = BTreeMap::new();
-            for object in &catalog.objects {
-                now.entry(object.key()).or_insert(object);
-            }
-            let mut edits = vec![];
-            for (key, new) in &now {
-                if before.get(key) != Some(*new) || self.mesh.borrow().version == 1 {
-                    let old = before.get(key).filter(|_| self.mesh.borrow().version > 1);
-                    edits.extend(weir_api::ObjectChange::between(old, Some(*new)));
-                }
-            }
-            edits.extend(
-                before
-                    .iter()
-                    .filter(|(key, _)| !now.contains_key(*key))
-                    .filter_map(|(_, old)| weir_api::ObjectChange::between(Some(old), None)),
-            );
-            let flipped: Vec<_> = workloads.health.keys().cloned().collect();
-            let snapshot = self.mesh.borrow().update(&edits, Some(&workloads.health), &flipped);
-            workloads.forget_gone(&snapshot);
-            (catalog, snapshot)
-        };
-        let passed_over = weir_translate::unsupported::findings(&catalog.objects);
-        let of_rules = snapshot.virtual_services.findings().chain(snapshot.destination_rules.findings()).cloned().collect();
-        self.report("", [catalog.diagnostics.clone(), passed_over, of_rules].concat());
-        self.catalog.send_replace(catalog);
-        self.mesh.send_replace(Arc::new(snapshot));
-    }
-
-    fn workloads(&self) -> MutexGuard<'_, Workloads> {
+    pub fn workloads(&self) -> MutexGuard<'_, Workloads> {
         self.workloads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -46,7 +46,7 @@ struct Mesh {
 fn catalog(texts: &[&str]) -> Arc<Catalog> {
     let parsed = parse(&Source::new("mesh.yaml", texts.concat()));
     assert!(parsed.diagnostics.is_empty(), "{:?}", parsed.diagnostics);
-    Arc::new(Catalog { objects: parsed.objects, ..Default::default() })
+    Arc::new(Catalog::of(parsed.objects))
 }
 
 impl Mesh {
@@ -131,12 +131,7 @@ async fn an_instance_that_registers_itself_is_there_until_it_has_been_gone_for_a
     mesh.has(&["10.0.0.1:8080", "fd00::2:8080"]).await;
     let entries = || {
         let catalog = mesh.pilot.catalog().borrow().clone();
-        catalog
-            .objects
-            .iter()
-            .filter(|object| object.source.path == "autoregistered")
-            .map(|object| object.meta.name.clone())
-            .collect::<Vec<_>>()
+        catalog.objects().filter(|object| object.source.path == "autoregistered").map(|object| object.meta.name.clone()).collect::<Vec<_>>()
     };
     assert_eq!(entries(), ["shop-10.0.0.1", "shop-fd00--2"]);
 

@@ -29,7 +29,7 @@ pub(crate) fn run(args: &PilotArgs) -> anyhow::Result<ExitCode> {
         let address = listener.local_addr()?;
         let pilot = Pilot::start(watched.catalog.clone(), options(mesh));
         tokio::spawn(grpc::server::accept(listener, pilot.streams()));
-        print::say(&format!("weir: {} resources; proxies may follow {address}", watched.catalog.borrow().objects.len()));
+        print::say(&format!("weir: {} resources; proxies may follow {address}", watched.catalog.borrow().len()));
         let mut signals = Signals::new().context("the system does not tell of signals")?;
         while signals.next().await != Told::End {}
         Ok(ExitCode::SUCCESS)

@@ -67,7 +67,7 @@ struct Mesh {
 impl Mesh {
     fn new() -> Self {
         let options = Options { mesh: Arc::new(MeshConfig::default()), domain: "cluster.local".to_owned(), say: Box::new(|_| {}) };
-        let shared = Arc::new(Shared::new(options, Arc::default()));
+        let shared = Arc::new(Shared::new(options));
         let now = shared.mesh.borrow().clone();
         let mut mesh = Self { shared, now, objects: vec![] };
         let text: Vec<String> = (0..SERVICES).flat_map(|number| [service(number, "10.2.0.1"), rule(number, "jason")]).collect();

@@ -90,7 +90,7 @@ struct Driven {
 impl Driven {
     async fn new() -> Self {
         let options = Options { mesh: Arc::new(MeshConfig::default()), domain: "cluster.local".to_owned(), say: Box::new(|_| {}) };
-        let shared = Arc::new(Shared::new(options, Arc::default()));
+        let shared = Arc::new(Shared::new(options));
         let mesh = shared.mesh.borrow().clone();
         let mut driven = Self { shared, objects: BTreeMap::new(), mesh, followers: vec![] };
         for proxy in proxies() {
