@@ -60,7 +60,7 @@ impl Pilot {
             let (kind, meta) = (object.kind.name(), &object.meta);
             json!({ "kind": kind, "namespace": meta.namespace, "name": meta.name, "content": content(object) })
         };
-        let mut objects: Vec<&Object> = catalog.objects.iter().map(|object| &**object).collect();
+        let mut objects: Vec<&Object> = catalog.objects().map(|object| &**object).collect();
         objects.sort_by_cached_key(|object| object.name());
         json!({ "configVersion": version, "objects": objects.into_iter().map(object).collect::<Vec<_>>() })
     }
@@ -106,7 +106,7 @@ fn standing(id: &str, status: &ProxyStatus) -> Value {
 }
 
 fn sent(status: &ProxyStatus, include_eds: bool) -> Value {
-    let of = |kind| status.resources.of(kind).iter().map(|(name, resource)| (name.clone(), resource.body.clone())).collect();
+    let of = |kind| status.resources.0.of(kind).map(|(name, resource)| (name.clone(), resource.body.clone())).collect();
     config_dump(&of, include_eds)
 }
 

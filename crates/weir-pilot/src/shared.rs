@@ -1,25 +1,27 @@
 //! What the pilot's tasks share: the mesh as it is now, what is known of its workloads and proxies, and what is to be said.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{Notify, watch};
-use weir_ads::ResourceSet;
+use tokio::sync::{Notify, Semaphore, watch};
 use weir_api::Diagnostic;
 use weir_api::resources::MeshConfig;
-use weir_model::{MeshSnapshot, Proxy, WorkloadGroups, WorkloadKey};
+use weir_model::{MeshSnapshot, Proxy, WorkloadKey};
 use weir_registry::Catalog;
 use weir_xds::resource::ResourceType;
 
+use crate::classes::Classes;
 use crate::report::Report;
-use crate::status::Types;
+use crate::status::{Resources, Types};
 use crate::workloads::registration::Registration;
 use crate::workloads::{self, Workloads};
 
 /// So long the entry of an instance that registered itself stays when it has gone; Istio's default.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// So many proxies may get their first resources at a time: in a storm of them, those that are there already go first.
+const ADMITTED: usize = 8;
 
 /// What a pilot needs to know besides the catalog.
 pub struct Options {
@@ -32,7 +34,7 @@ pub struct Options {
 }
 
 /// How a proxy stands that follows the pilot.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProxyStatus {
     /// Whether it has taken, or refused, all that it was sent.
     pub is_settled: bool,
@@ -51,7 +53,7 @@ pub struct ProxyStatus {
     /// The newest version of which it has taken, or refused, everything.
     pub answered: u64,
     /// What it should have.
-    pub resources: Arc<ResourceSet>,
+    pub resources: Resources,
 }
 
 /// What the pilot's tasks share.
@@ -63,13 +65,31 @@ pub(crate) struct Shared {
     pub workloads: Mutex<Workloads>,
     /// Notified when what is known of workloads has changed.
     pub changed: Notify,
-    /// Counts the configurations that were read. It changes with [`Self::mesh`], while that is locked.
-    pub version: AtomicU64,
     pub proxies: Mutex<BTreeMap<String, ProxyStatus>>,
     pub report: Mutex<Report>,
+    /// What proxies get that are alike.
+    pub classes: Classes,
+    /// So many may get their first resources at a time.
+    pub admission: Arc<Semaphore>,
 }
 
 impl Shared {
+    /// What they share before anything is read.
+    pub fn new(options: Options) -> Self {
+        let mesh = MeshSnapshot::new(&[], options.mesh.clone(), &options.domain);
+        Self {
+            options,
+            mesh: watch::Sender::new(Arc::new(mesh)),
+            catalog: watch::Sender::new(Arc::default()),
+            workloads: Mutex::default(),
+            changed: Notify::new(),
+            proxies: Mutex::default(),
+            report: Mutex::default(),
+            classes: Classes::default(),
+            admission: Arc::new(Semaphore::new(ADMITTED)),
+        }
+    }
+
     /// Replaces what a source has to say, and says what is new.
     pub fn report(&self, source: &str, findings: Vec<Diagnostic>) {
         let new = self.report.lock().unwrap_or_else(PoisonError::into_inner).replace(source, findings);
@@ -87,30 +107,15 @@ impl Shared {
             return;
         }
         proxies.remove(proxy);
-        self.report.lock().unwrap_or_else(PoisonError::into_inner).remove(proxy);
+        self.forget_findings(proxy);
     }
 
-    /// Reads the mesh from a catalog, and from what is known of workloads besides.
-    pub fn read(&self, written: &Arc<Catalog>) {
-        let (mesh, domain) = (self.options.mesh.clone(), self.options.domain.as_str());
-        let (catalog, snapshot) = {
-            let mut workloads = self.workloads();
-            let catalog = workloads.added_to(written, &WorkloadGroups::build(&written.objects));
-            let snapshot = MeshSnapshot::with_health(&catalog.objects, Some(&workloads.health), mesh, domain);
-            workloads.forget_gone(&snapshot);
-            (catalog, snapshot)
-        };
-        let passed_over = weir_translate::unsupported::findings(&catalog.objects);
-        let of_rules = [snapshot.virtual_services.findings.clone(), snapshot.destination_rules.findings.clone()].concat();
-        self.report("", [catalog.diagnostics.clone(), passed_over, of_rules].concat());
-        self.mesh.send_modify(|mesh| {
-            *mesh = Arc::new(snapshot);
-            self.catalog.send_replace(catalog);
-            self.version.fetch_add(1, Ordering::Relaxed);
-        });
+    /// A source has nothing to say any more.
+    pub fn forget_findings(&self, source: &str) {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner).remove(source);
     }
 
-    fn workloads(&self) -> MutexGuard<'_, Workloads> {
+    pub fn workloads(&self) -> MutexGuard<'_, Workloads> {
         self.workloads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

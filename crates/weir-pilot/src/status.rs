@@ -1,9 +1,10 @@
 //! How a proxy stands with what it was sent, type by type.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use weir_ads::Response;
+use weir_ads::ResourceSet;
 use weir_xds::core::Node;
 use weir_xds::core::node::UserAgentVersionType;
 use weir_xds::prost_types::value::Kind;
@@ -50,12 +51,8 @@ impl Types {
     }
 
     /// It is being sent something.
-    pub(crate) fn sent(&mut self, response: &Response) {
-        let url = match response {
-            Response::Delta(response) => &response.type_url,
-            Response::State(response) => &response.type_url,
-        };
-        ResourceType::from_type_url(url).into_iter().for_each(|kind| self.set(kind, Sync::Stale));
+    pub(crate) fn sent(&mut self, kind: ResourceType) {
+        self.set(kind, Sync::Stale);
     }
 
     /// It has answered.
@@ -63,6 +60,18 @@ impl Types {
         self.0.insert(kind, (sync, SystemTime::now()));
     }
 }
+
+/// What a proxy should have, shared with who sends it.
+#[derive(Debug, Clone, Default)]
+pub struct Resources(pub Arc<ResourceSet>);
+
+impl PartialEq for Resources {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Resources {}
 
 /// The program that a proxy is, with its version as far as that is told.
 pub(crate) fn program(node: &Node) -> String {

@@ -23,7 +23,7 @@ metadata: {{name: shop, namespace: shop}}
 spec: {{hosts: [shop.test], resolution: STATIC, ports: [{{number: {port}, name: http, protocol: HTTP}}], endpoints: [{{address: 10.0.0.9}}]}}
 "
     );
-    Arc::new(Catalog { objects: parse(&Source::new("mesh.yaml", text)).objects, ..Default::default() })
+    Arc::new(Catalog::of(parse(&Source::new("mesh.yaml", text)).objects))
 }
 
 struct Follower {

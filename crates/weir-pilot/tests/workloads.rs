@@ -46,7 +46,7 @@ struct Mesh {
 fn catalog(texts: &[&str]) -> Arc<Catalog> {
     let parsed = parse(&Source::new("mesh.yaml", texts.concat()));
     assert!(parsed.diagnostics.is_empty(), "{:?}", parsed.diagnostics);
-    Arc::new(Catalog { objects: parsed.objects, ..Default::default() })
+    Arc::new(Catalog::of(parsed.objects))
 }
 
 impl Mesh {
@@ -91,7 +91,7 @@ impl Mesh {
 }
 
 fn of_shop(mesh: &MeshSnapshot) -> Vec<String> {
-    let service = mesh.services.all.iter().find(|service| &*service.hostname == "shop.test").unwrap();
+    let service = mesh.services.all().find(|service| &*service.hostname == "shop.test").unwrap();
     let healthy = mesh.services.endpoints(service).iter().filter(|endpoint| endpoint.healthy).cloned().collect::<Vec<_>>();
     healthy.iter().map(|endpoint| format!("{}:{}", endpoint.address, endpoint.port)).collect()
 }
@@ -131,12 +131,7 @@ async fn an_instance_that_registers_itself_is_there_until_it_has_been_gone_for_a
     mesh.has(&["10.0.0.1:8080", "fd00::2:8080"]).await;
     let entries = || {
         let catalog = mesh.pilot.catalog().borrow().clone();
-        catalog
-            .objects
-            .iter()
-            .filter(|object| object.source.path == "autoregistered")
-            .map(|object| object.meta.name.clone())
-            .collect::<Vec<_>>()
+        catalog.objects().filter(|object| object.source.path == "autoregistered").map(|object| object.meta.name.clone()).collect::<Vec<_>>()
     };
     assert_eq!(entries(), ["shop-10.0.0.1", "shop-fd00--2"]);
 

@@ -1,6 +1,8 @@
 //! ADS over gRPC: [`server`] accepts streams of others' proxies, [`client`] opens one to a server.
 
+mod body;
 pub mod client;
+mod message;
 pub mod server;
 
 pub use client::Channel;

@@ -53,7 +53,7 @@ impl Mesh {
 
 /// The one place where a catalog is made.
 fn catalog(objects: Vec<Arc<Object>>) -> Arc<Catalog> {
-    Arc::new(Catalog { objects, ..Default::default() })
+    Arc::new(Catalog::of(objects))
 }
 
 /// Some object, as it may be written; how many changes there were makes it another one than before.

@@ -99,7 +99,7 @@ impl Collector<'_> {
             }
             _ => {
                 self.entries.values_mut().for_each(|entry| entry.is_locked = true);
-                for service in &listener.services {
+                for service in listener.services.iter() {
                     service.ports.iter().for_each(|port| self.add_at_own_port(listener, service, port, bind));
                 }
             }

@@ -58,7 +58,7 @@ fn to_service(context: &Context<'_>, service: &Arc<Service>, port: u16) -> Filte
     proxy(context, &cluster, ClusterSpecifier::Cluster(cluster.clone()), context.destination_rule(service), "")
 }
 
-fn proxy(context: &Context<'_>, stat_prefix: &str, to: ClusterSpecifier, rule: Option<&DestinationRule>, subset: &str) -> Filter {
+fn proxy(context: &Context<'_>, stat_prefix: &str, to: ClusterSpecifier, rule: Option<&Arc<DestinationRule>>, subset: &str) -> Filter {
     let tcp = rule.and_then(|rule| rule.policy.as_ref()?.connection_pool.as_ref()?.tcp.as_ref());
     let proxy = TcpProxy {
         stat_prefix: stat_prefix.to_owned(),

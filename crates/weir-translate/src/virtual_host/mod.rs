@@ -2,8 +2,11 @@
 
 pub(crate) mod domains;
 pub(crate) mod gateway;
+pub(crate) mod lists;
+mod ports;
 pub(crate) mod sidecar;
 
+use sidecar::Hosts;
 use weir_xds::route::{Route, RouteConfiguration, VirtualHost};
 
 /// The limit that Istio's validation sets for the body of a direct response; Envoy's own is 4 KiB.
@@ -22,4 +25,10 @@ pub(crate) fn configuration(name: &str, virtual_hosts: Vec<VirtualHost>) -> Rout
 
 pub(crate) fn virtual_host(name: String, domains: Vec<String>, routes: Vec<Route>) -> VirtualHost {
     VirtualHost { name, domains, routes, include_request_attempt_count: true, ..Default::default() }
+}
+
+/// A sidecar's route configuration.
+pub(crate) fn of_sidecar(name: &str, hosts: Hosts<Vec<Route>>) -> RouteConfiguration {
+    let named = hosts.named.into_iter().map(|host| virtual_host(host.name, host.domains, host.routes));
+    configuration(name, named.chain(hosts.rest).collect())
 }

@@ -33,7 +33,7 @@ pub(crate) fn run(args: &PilotArgs) -> anyhow::Result<ExitCode> {
         let pilot = Pilot::start(watched.catalog.clone(), options(mesh));
         let asked = serve_admin(&pilot, args.admin).await?;
         tokio::spawn(grpc::server::accept(listener, pilot.streams()));
-        print::say(&format!("weir: {} resources; proxies may follow {address}{asked}", watched.catalog.borrow().objects.len()));
+        print::say(&format!("weir: {} resources; proxies may follow {address}{asked}", watched.catalog.borrow().len()));
         let mut signals = Signals::new().context("the system does not tell of signals")?;
         while signals.next().await != Told::End {}
         Ok(ExitCode::SUCCESS)

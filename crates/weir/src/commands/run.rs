@@ -78,7 +78,7 @@ impl Standing<'_> {
 
 impl Started {
     fn summary(&self) -> String {
-        let (objects, proxies) = (self.catalog.borrow().objects.len(), self.plane.ids().len());
+        let (objects, proxies) = (self.catalog.borrow().len(), self.plane.ids().len());
         format!("weir: {objects} resources, {proxies} proxies, all ready; ask http://{}/", self.admin)
     }
 }

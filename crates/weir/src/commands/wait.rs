@@ -28,15 +28,15 @@ pub(crate) fn run(args: &WaitArgs) -> anyhow::Result<ExitCode> {
         bail!("{} is not there", missing.display());
     }
     let catalog = files::read(&args.files.inputs());
-    catalog.diagnostics.iter().for_each(print::diagnostic);
-    if catalog.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
+    catalog.diagnostics().for_each(print::diagnostic);
+    if catalog.diagnostics().any(|diagnostic| diagnostic.severity == Severity::Error) {
         print::say("weir: what is wrong is not applied");
         return Ok(ExitCode::from(1));
     }
-    if catalog.objects.is_empty() {
+    if catalog.is_empty() {
         bail!("there is nothing to wait for in {}", args.names());
     }
-    let wanted: Vec<Wanted> = catalog.objects.iter().map(|object| Wanted::of(object)).collect();
+    let wanted: Vec<Wanted> = catalog.objects().map(|object| Wanted::of(object)).collect();
     // The version of which it is known that it has all objects as they are written.
     let mut version = None;
     loop {

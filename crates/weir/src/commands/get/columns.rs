@@ -66,7 +66,7 @@ fn list(words: &[String]) -> String {
 /// Since when the object is there, or, where it does not say, since when its text is as it is.
 fn age(object: &Object, catalog: &Catalog) -> String {
     let created = object.meta.creation_timestamp.map(|time: Timestamp| SystemTime::from(time));
-    let since = created.or_else(|| catalog.changed.get(&object.source.path).copied());
+    let since = created.or_else(|| catalog.changed(&object.source.path));
     let age = since.and_then(|since| SystemTime::now().duration_since(since).ok());
     age.map_or_else(|| "<unknown>".to_owned(), print::age)
 }

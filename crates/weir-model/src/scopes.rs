@@ -1,0 +1,152 @@
+//! The scopes that proxies asked for, kept from one snapshot to the next.
+//!
+//! Most proxies of a namespace share one. One that a change touches is made anew when somebody asks for it, and is the same
+//! as before if the change made no difference.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::changes::Name;
+use crate::proxy::ProxyKind;
+use crate::scope::{EgressListener, Scope, destinations};
+use crate::service::Service;
+use crate::virtual_service::VirtualService;
+use crate::virtual_services::RuleChange;
+
+/// What a scope is a function of, besides the snapshot: the kind and namespace of a proxy, and the namespace and
+/// name of its Sidecar.
+pub(crate) type ScopeKey = (ProxyKind, String, Option<Name>);
+
+/// A scope that nobody asked for through so many changes is forgotten.
+const PATIENCE: u32 = 32;
+
+#[derive(Debug, Clone)]
+struct Kept {
+    scope: Arc<Scope>,
+    /// How many changes touched it since it was made.
+    touched: u32,
+}
+
+/// The scopes of a snapshot. Copies are of the same ones.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Scopes(Arc<Mutex<HashMap<ScopeKey, Kept>>>);
+
+/// What scopes depend on, as far as it changed.
+pub(crate) struct Touched<'t> {
+    /// Services, before and after.
+    pub services: &'t [Arc<Service>],
+    pub rules: &'t [RuleChange],
+    pub sidecars: &'t BTreeSet<Name>,
+}
+
+impl Scopes {
+    /// The scope of this key; `build` makes it.
+    pub fn get(&self, key: ScopeKey, build: impl FnOnce() -> Scope) -> Arc<Scope> {
+        let mut scopes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = scopes.get(&key);
+        if let Some(kept) = before.filter(|kept| kept.touched == 0) {
+            return kept.scope.clone();
+        }
+        let scope = match before {
+            Some(before) => keep(build(), &before.scope),
+            None => Arc::new(build()),
+        };
+        scopes.insert(key, Kept { scope: scope.clone(), touched: 0 });
+        scope
+    }
+
+    /// Those of the snapshot after a change.
+    pub fn after(&self, touched: &Touched<'_>) -> Self {
+        if touched.services.is_empty() && touched.rules.is_empty() && touched.sidecars.is_empty() {
+            return self.clone();
+        }
+        let scopes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = scopes.iter().filter_map(|(key, kept)| Some((key.clone(), after(key, kept, touched)?)));
+        Self(Arc::new(Mutex::new(kept.collect())))
+    }
+}
+
+/// A scope after a change; none if it is forgotten.
+fn after((_, namespace, sidecar): &ScopeKey, kept: &Kept, touched: &Touched<'_>) -> Option<Kept> {
+    let sees = |service: &Arc<Service>| service.visibility.allows(namespace) || *service.namespace == **namespace;
+    let concerns = |rule: &&RuleChange| rule.sides().any(|rule| rule.applies_to_mesh() && rule.visibility.allows(namespace));
+    let rules: Vec<&RuleChange> = touched.rules.iter().filter(concerns).collect();
+    let is_other = touched.services.iter().any(sees) || sidecar.as_ref().is_some_and(|name| touched.sidecars.contains(name));
+    if !is_other && rules.is_empty() {
+        return Some(kept.clone());
+    }
+    if !is_other && kept.touched == 0 {
+        if let Some(scope) = with_rules(&kept.scope, &rules) {
+            return Some(Kept { scope, touched: 0 });
+        }
+    }
+    (kept.touched < PATIENCE).then(|| Kept { scope: kept.scope.clone(), touched: kept.touched + 1 })
+}
+
+/// The same scope with what some of its rules say now. None if it may be more that changes.
+fn with_rules(scope: &Arc<Scope>, changes: &[&RuleChange]) -> Option<Arc<Scope>> {
+    let mut newest: BTreeMap<*const VirtualService, &Arc<VirtualService>> = BTreeMap::new();
+    for change in changes {
+        let (Some(old), Some(new)) = (&change.old, &change.new) else { return None };
+        if !is_alike(old, new, &scope.namespace) {
+            return None;
+        }
+        newest.insert(Arc::as_ptr(old), new);
+    }
+    let is_imported = |listener: &EgressListener| listener.virtual_services.iter().any(|rule| newest.contains_key(&Arc::as_ptr(rule)));
+    if !scope.egress.iter().any(is_imported) {
+        return Some(scope.clone());
+    }
+    let replace = |listener: &EgressListener| {
+        if !is_imported(listener) {
+            return listener.clone();
+        }
+        let rules = listener.virtual_services.iter().map(|rule| (*newest.get(&Arc::as_ptr(rule)).unwrap_or(&rule)).clone());
+        EgressListener { virtual_services: rules.collect(), ..listener.clone() }
+    };
+    Some(Arc::new(Scope { egress: scope.egress.iter().map(replace).collect(), ..Scope::clone(scope) }))
+}
+
+/// Whether two versions of a rule are the same to a scope: for the same hosts and gateways, with the same destinations.
+fn is_alike(old: &VirtualService, new: &VirtualService, namespace: &str) -> bool {
+    old.hosts == new.hosts
+        && old.visibility == new.visibility
+        && old.gateways == new.gateways
+        && destinations(old, namespace) == destinations(new, namespace)
+}
+
+/// A new scope with all that it shares with the last one; the last one itself, if that is all of it.
+fn keep(mut new: Scope, before: &Arc<Scope>) -> Arc<Scope> {
+    keep_list(&mut new.services, &before.services, is_same_service, |service| &service.hostname);
+    let mut is_same = Arc::ptr_eq(&new.services, &before.services) && new.egress.len() == before.egress.len();
+    for (new, before) in new.egress.iter_mut().zip(&before.egress) {
+        keep_list(&mut new.services, &before.services, is_same_service, |service| &service.hostname);
+        keep_list(&mut new.virtual_services, &before.virtual_services, Arc::ptr_eq, |rule| rule.object.meta.name.as_str());
+        is_same &= Arc::ptr_eq(&new.services, &before.services)
+            && Arc::ptr_eq(&new.virtual_services, &before.virtual_services)
+            && new.spec == before.spec
+            && new.origin == before.origin;
+    }
+    is_same &= new.sidecar == before.sidecar && new.outbound_policy == before.outbound_policy;
+    if is_same { before.clone() } else { Arc::new(new) }
+}
+
+fn is_same_service(a: &Arc<Service>, b: &Arc<Service>) -> bool {
+    Arc::ptr_eq(a, b) || a == b
+}
+
+/// Puts what was in a list before in the place of what equals it now, and the whole list if it is the same.
+fn keep_list<T: Clone, K: std::hash::Hash + Eq + ?Sized>(
+    list: &mut Arc<[T]>,
+    before: &Arc<[T]>,
+    same: impl Fn(&T, &T) -> bool,
+    key: impl Fn(&T) -> &K,
+) {
+    if list.len() == before.len() && list.iter().zip(before.iter()).all(|(a, b)| same(a, b)) {
+        *list = before.clone();
+        return;
+    }
+    let known: HashMap<&K, &T> = before.iter().map(|item| (key(item), item)).collect();
+    let kept = list.iter().map(|item| known.get(key(item)).copied().filter(|known| same(known, item)).unwrap_or(item).clone());
+    *list = kept.collect();
+}
