@@ -5,17 +5,17 @@ use std::fs::{self, File};
 use std::io::{BufRead, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use weir_ads::{Response, ServerStream, grpc};
 use weir_bench::process::pause;
 use weir_xds::Message;
 use weir_xds::discovery::DeltaDiscoveryResponse;
+
+use crate::bare;
 
 /// As what this program starts itself.
 const WORD: &str = "helper-floor";
@@ -94,31 +94,29 @@ pub(crate) fn run() -> Option<anyhow::Result<()>> {
     })
 }
 
-type Streams = Arc<Mutex<Vec<mpsc::Sender<Response>>>>;
+type Streams = Arc<Mutex<Vec<mpsc::Sender<DeltaDiscoveryResponse>>>>;
 
 fn serve(port: u16, response: &DeltaDiscoveryResponse) -> anyhow::Result<()> {
     // As many threads as the pilot's control plane has.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let streams = Streams::default();
-    let (accepted, mut waiting) = mpsc::channel::<ServerStream>(WAITING);
+    let (callers, mut called) = mpsc::channel(WAITING);
     let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", port)))?;
-    runtime.spawn(grpc::server::accept(listener, accepted));
-    let (known, count) = (streams.clone(), AtomicUsize::new(0));
+    runtime.spawn(bare::accept(listener, callers));
     println!("0");
+    let known = streams.clone();
     runtime.spawn(async move {
-        while let Some(stream) = waiting.recv().await {
-            let ServerStream { mut requests, responses, .. } = stream;
-            known.lock().unwrap_or_else(PoisonError::into_inner).push(responses);
-            // Nobody is answered, but everybody is read.
-            tokio::spawn(async move { while requests.recv().await.is_some() {} });
-            println!("{}", count.fetch_add(1, Ordering::Relaxed) + 1);
+        while let Some(stream) = called.recv().await {
+            let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+            known.push(stream);
+            println!("{}", known.len());
         }
     });
     for order in std::io::stdin().lock().lines() {
         order?;
         let all = streams.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for stream in all {
-            let response = Response::Delta(response.clone());
+            let response = response.clone();
             runtime.spawn(async move { stream.send(response).await });
         }
     }

@@ -3,6 +3,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a tool for the command line: its table is its result")]
 
+mod bare;
 mod figures;
 mod fleet;
 mod floor;
