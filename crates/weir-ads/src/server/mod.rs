@@ -202,12 +202,12 @@ impl Server {
 
     /// To Envoy a cluster that has changed is a new one, which waits for its instances before it takes the old one's place, and holds
     /// up its answer until then. It asked for them when the cluster came, and does not ask again.
-    fn follow_with_endpoints(&mut self, clusters: &[(Arc<str>, Arc<Resource>)]) {
+    fn follow_with_endpoints(&mut self, clusters: &[(Arc<str>, Arc<crate::Resource>)]) {
         for name in clusters.iter().filter_map(|(_, cluster)| cluster.endpoints.as_ref()) {
             let endpoints = &mut self.types[slot(ResourceType::Endpoint)];
-            if endpoints.subscription.has(name) {
+            if let Some(name) = endpoints.subscription.names.get(&**name).cloned() {
                 endpoints.asked.insert(name.clone());
-                self.look(ResourceType::Endpoint, name);
+                self.look(ResourceType::Endpoint, &name);
             }
         }
     }

@@ -10,6 +10,7 @@ use weir_translate::{Translation, translate};
 use weir_xds::{Message, Name};
 
 use super::*;
+use crate::shared::ProxyStatus;
 
 /// So many sequences of about twenty changes, unless `WEIR_SEQUENCES` says otherwise.
 const SEQUENCES: u32 = 24;
@@ -25,7 +26,7 @@ fn rebuilt(objects: &BTreeMap<ObjectKey, Arc<Object>>, following: &Following) ->
     let objects: Vec<Arc<Object>> = objects.values().cloned().collect();
     let mesh = MeshSnapshot::new(&objects, Arc::new(MeshConfig::default()), "cluster.local");
     let mut proxy = following.proxy.clone();
-    take_labels(&mut proxy, &mesh);
+    take_labels(&mut proxy, &following.came_with, &mesh);
     let Translation { listeners, routes, clusters, endpoints, secrets, findings } = translate(&mesh, &proxy);
     let mut set = Set::new();
     add(&mut set, ResourceType::Listener, &listeners, |listener| &listener.name);
@@ -133,7 +134,7 @@ impl Driven {
         if let Some(index) = step.again {
             let index = index.index(followers.len());
             let gone = followers.remove(index);
-            self.shared.forget(&gone.following.proxy.id);
+            self.shared.forget(&gone.following.proxy.id, &ProxyStatus::default());
             followers.insert(index, self.come(proxies().remove(index)).await);
         }
         for (follower, _) in followers.iter_mut().zip(&step.listening).filter(|(_, listening)| **listening) {
