@@ -77,10 +77,9 @@ fn after((_, namespace, sidecar): &ScopeKey, kept: &Kept, touched: &Touched<'_>)
     if !is_other && rules.is_empty() {
         return Some(kept.clone());
     }
-    if !is_other && kept.touched == 0 {
-        if let Some(scope) = with_rules(&kept.scope, &rules) {
-            return Some(Kept { scope, touched: 0 });
-        }
+    let is_whole = !is_other && kept.touched == 0;
+    if let Some(scope) = is_whole.then(|| with_rules(&kept.scope, &rules)).flatten() {
+        return Some(Kept { scope, touched: 0 });
     }
     (kept.touched < PATIENCE).then(|| Kept { scope: kept.scope.clone(), touched: kept.touched + 1 })
 }

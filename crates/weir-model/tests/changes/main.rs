@@ -1,6 +1,8 @@
 //! A change equals a rebuild: after any sequence of changes, a snapshot is what a fresh start would make of the same
 //! objects; what did not change is the same by pointer, and what did is listed.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
+
 mod pool;
 mod same;
 
