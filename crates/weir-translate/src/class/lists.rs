@@ -91,11 +91,10 @@ impl RouteLists for Lists {
         let round = self.round;
         let of_gateway = self.of_rules.entry(key).or_default();
         let position = of_gateway.iter().position(|kept| kept.gateway == input.gateway);
-        if let Some(kept) = position.and_then(|position| of_gateway.get_mut(position)) {
-            if kept.is_of(&destinations) {
-                kept.round = round;
-                return kept.routes.clone();
-            }
+        let kept = position.and_then(|position| of_gateway.get_mut(position));
+        if let Some(kept) = kept.filter(|kept| kept.is_of(&destinations)) {
+            kept.round = round;
+            return kept.routes.clone();
         }
         self.made += 1;
         let routes = route::of_virtual_service(input, rule);

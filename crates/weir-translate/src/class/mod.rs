@@ -120,7 +120,7 @@ impl Class {
             ProxyKind::Router => self.kept.of_gateway(&context, &mesh.gateway(member)),
             ProxyKind::Sidecar => self.kept.of_sidecar(&context),
         };
-        made.extend(cluster::special(&context).iter().map(|cluster| Encoded::cluster(cluster)));
+        made.extend(cluster::special(&context).iter().map(Encoded::cluster));
         self.kept.services.refresh(&context, &mut self.kept.work);
         made.extend(self.kept.services.made().cloned());
         let findings = context.into_findings();
