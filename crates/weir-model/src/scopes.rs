@@ -131,34 +131,44 @@ fn is_alike(old: &VirtualService, new: &VirtualService, namespace: &str) -> bool
 
 /// A new scope with all that it shares with the last one; the last one itself, if that is all of it.
 fn keep(mut new: Scope, before: &Arc<Scope>) -> Arc<Scope> {
-    keep_list(&mut new.services, &before.services, is_same_service, |service| &service.hostname);
-    let mut is_same = Arc::ptr_eq(&new.services, &before.services) && new.egress.len() == before.egress.len();
-    for (new, before) in new.egress.iter_mut().zip(&before.egress) {
-        keep_list(&mut new.services, &before.services, is_same_service, |service| &service.hostname);
-        let has_same_rules = new.virtual_services.len() == before.virtual_services.len()
-            && new.virtual_services.iter().zip(before.virtual_services.iter()).all(|(a, b)| Arc::ptr_eq(a, b));
-        is_same &= Arc::ptr_eq(&new.services, &before.services) && has_same_rules && new.spec == before.spec && new.origin == before.origin;
+    keep_list(&mut new.services, &before.services);
+    if Arc::ptr_eq(&new.services, &before.services) {
+        new.by_host = before.by_host.clone();
     }
-    is_same &= new.sidecar == before.sidecar && new.outbound_policy == before.outbound_policy;
+    let listeners = new.egress.iter_mut().zip(&before.egress);
+    let are_same = listeners.fold(true, |same, (new, before)| keep_listener(new, before) && same);
+    let is_same = are_same
+        && new.egress.len() == before.egress.len()
+        && Arc::ptr_eq(&new.services, &before.services)
+        && new.sidecar == before.sidecar
+        && new.outbound_policy == before.outbound_policy;
     if is_same { before.clone() } else { Arc::new(new) }
+}
+
+/// The same of a listener. Whether it is the last one.
+fn keep_listener(new: &mut EgressListener, before: &EgressListener) -> bool {
+    keep_list(&mut new.services, &before.services);
+    let (rules, rules_before) = (&new.virtual_services, &before.virtual_services);
+    let has_same_rules = rules.len() == rules_before.len() && rules.iter().zip(rules_before.iter()).all(|(a, b)| Arc::ptr_eq(a, b));
+    let has_same = Arc::ptr_eq(&new.services, &before.services) && has_same_rules;
+    if has_same {
+        new.virtual_services = before.virtual_services.clone();
+        new.by_host = before.by_host.clone();
+    }
+    has_same && new.spec == before.spec && new.origin == before.origin
 }
 
 fn is_same_service(a: &Arc<Service>, b: &Arc<Service>) -> bool {
     Arc::ptr_eq(a, b) || a == b
 }
 
-/// Puts what was in a list before in the place of what equals it now, and the whole list if it is the same.
-fn keep_list<T: Clone, K: std::hash::Hash + Eq + ?Sized>(
-    list: &mut Arc<[T]>,
-    before: &Arc<[T]>,
-    same: impl Fn(&T, &T) -> bool,
-    key: impl Fn(&T) -> &K,
-) {
-    if list.len() == before.len() && list.iter().zip(before.iter()).all(|(a, b)| same(a, b)) {
+/// Puts services of a list as it was in the place of those that equal them now, and the whole list if it is the same.
+fn keep_list(list: &mut Arc<[Arc<Service>]>, before: &Arc<[Arc<Service>]>) {
+    if list.len() == before.len() && list.iter().zip(before.iter()).all(|(a, b)| is_same_service(a, b)) {
         *list = before.clone();
         return;
     }
-    let known: HashMap<&K, &T> = before.iter().map(|item| (key(item), item)).collect();
-    let kept = list.iter().map(|item| known.get(key(item)).copied().filter(|known| same(known, item)).unwrap_or(item).clone());
-    *list = kept.collect();
+    let known: HashMap<&str, &Arc<Service>> = before.iter().map(|service| (&*service.hostname, service)).collect();
+    let same = |service: &Arc<Service>| known.get(&*service.hostname).copied().filter(|known| is_same_service(known, service)).cloned();
+    *list = list.iter().map(|service| same(service).unwrap_or_else(|| service.clone())).collect();
 }
