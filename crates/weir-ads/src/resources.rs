@@ -27,6 +27,9 @@ pub struct Version(pub u64);
 pub(crate) const VERSION_LEN: usize = 16;
 
 impl Version {
+    /// Stands for all versions that nobody here wrote.
+    pub(crate) const OTHER: Self = Self(0);
+
     /// Reads what [`Display`](std::fmt::Display) wrote; none if that was somebody else.
     pub(crate) fn parse(written: &str) -> Option<Self> {
         let is_ours = written.len() == VERSION_LEN && written.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
@@ -50,7 +53,7 @@ impl Resource {
     pub fn packed(body: Any) -> Self {
         let mut hasher = DefaultHasher::new();
         body.hash(&mut hasher);
-        Self { version: Version(hasher.finish()), body, endpoints: None }
+        Self { version: Version(hasher.finish().max(1)), body, endpoints: None }
     }
 
     /// Says that the resource is a cluster that needs a certain assignment.

@@ -19,6 +19,7 @@ use crate::registry::Services;
 use crate::rule::Origin;
 use crate::service::{Registry, Service};
 use crate::sidecar::Sidecar;
+use crate::tree::List;
 use crate::virtual_service::{MESH, VirtualService};
 use crate::virtual_services::VirtualServices;
 
@@ -69,7 +70,7 @@ pub struct EgressListener {
     /// The services, each host name once.
     pub services: Arc<[Arc<Service>]>,
     /// The rules, in the order in which they count.
-    pub virtual_services: Arc<[Arc<VirtualService>]>,
+    pub virtual_services: List<Arc<VirtualService>>,
     /// For each host of a service: the rule whose host fits it best.
     pub(crate) by_host: Arc<HashMap<Arc<str>, usize>>,
 }
@@ -82,7 +83,7 @@ impl EgressListener {
 
     /// The rule that governs a service.
     pub fn virtual_service_of(&self, hostname: &str) -> Option<&Arc<VirtualService>> {
-        self.by_host.get(hostname).map(|index| &self.virtual_services[*index])
+        self.virtual_services.get(*self.by_host.get(hostname)?)
     }
 }
 
@@ -257,7 +258,7 @@ fn merge_same(services: Vec<Arc<Service>>) -> Vec<Arc<Service>> {
 }
 
 /// For each service the rule with the most specific host that covers it; of several with that host the first.
-fn governing(services: &[Arc<Service>], rules: &[Arc<VirtualService>]) -> HashMap<Arc<str>, usize> {
+fn governing(services: &[Arc<Service>], rules: &List<Arc<VirtualService>>) -> HashMap<Arc<str>, usize> {
     let mut exact: HashMap<&str, usize> = HashMap::new();
     let mut wildcards: Vec<(&str, usize)> = vec![];
     for (index, rule) in rules.iter().enumerate() {

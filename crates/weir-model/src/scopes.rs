@@ -3,11 +3,13 @@
 //! Most proxies of a namespace share one. One that a change touches is made anew when somebody asks for it, and is the same
 //! as before if the change made no difference.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cmp::Ordering;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::changes::Name;
 use crate::proxy::ProxyKind;
+use crate::rule;
 use crate::scope::{EgressListener, Scope, destinations};
 use crate::service::Service;
 use crate::virtual_service::VirtualService;
@@ -75,36 +77,48 @@ fn after((_, namespace, sidecar): &ScopeKey, kept: &Kept, touched: &Touched<'_>)
     if !is_other && rules.is_empty() {
         return Some(kept.clone());
     }
-    if !is_other && kept.touched == 0 {
-        if let Some(scope) = with_rules(&kept.scope, &rules) {
-            return Some(Kept { scope, touched: 0 });
-        }
+    let is_whole = !is_other && kept.touched == 0;
+    if let Some(scope) = is_whole.then(|| with_rules(&kept.scope, &rules)).flatten() {
+        return Some(Kept { scope, touched: 0 });
     }
     (kept.touched < PATIENCE).then(|| Kept { scope: kept.scope.clone(), touched: kept.touched + 1 })
 }
 
 /// The same scope with what some of its rules say now. None if it may be more that changes.
 fn with_rules(scope: &Arc<Scope>, changes: &[&RuleChange]) -> Option<Arc<Scope>> {
-    let mut newest: BTreeMap<*const VirtualService, &Arc<VirtualService>> = BTreeMap::new();
+    let mut scope = scope.clone();
     for change in changes {
         let (Some(old), Some(new)) = (&change.old, &change.new) else { return None };
         if !is_alike(old, new, &scope.namespace) {
             return None;
         }
-        newest.insert(Arc::as_ptr(old), new);
-    }
-    let is_imported = |listener: &EgressListener| listener.virtual_services.iter().any(|rule| newest.contains_key(&Arc::as_ptr(rule)));
-    if !scope.egress.iter().any(is_imported) {
-        return Some(scope.clone());
-    }
-    let replace = |listener: &EgressListener| {
-        if !is_imported(listener) {
-            return listener.clone();
+        let places: Vec<Option<usize>> = scope.egress.iter().map(|listener| place_of(old, listener, &scope.namespace)).collect();
+        if places.iter().any(Option::is_some) {
+            let egress = &mut Arc::make_mut(&mut scope).egress;
+            for (listener, place) in egress.iter_mut().zip(places).filter_map(|(listener, place)| Some((listener, place?))) {
+                listener.virtual_services.set_mut(place, new.clone());
+            }
         }
-        let rules = listener.virtual_services.iter().map(|rule| (*newest.get(&Arc::as_ptr(rule)).unwrap_or(&rule)).clone());
-        EgressListener { virtual_services: rules.collect(), ..listener.clone() }
-    };
-    Some(Arc::new(Scope { egress: scope.egress.iter().map(replace).collect(), ..Scope::clone(scope) }))
+    }
+    Some(scope)
+}
+
+/// Where a rule stands among those of a listener, which are in order.
+fn place_of(rule: &Arc<VirtualService>, listener: &EgressListener, namespace: &str) -> Option<usize> {
+    let rank = |rule: &VirtualService| rule.visibility.rank(&rule.namespace, namespace);
+    let order = |a: &VirtualService, b: &VirtualService| rank(a).cmp(&rank(b)).then_with(|| rule::by_age(&a.object, &b.object));
+    let all = &listener.virtual_services;
+    let (mut from, mut to) = (0, all.len());
+    while from < to {
+        let middle = from.midpoint(to);
+        let known = all.get(middle)?;
+        match order(known, rule) {
+            Ordering::Less => from = middle + 1,
+            Ordering::Greater => to = middle,
+            Ordering::Equal => return Arc::ptr_eq(known, rule).then_some(middle),
+        }
+    }
+    None
 }
 
 /// Whether two versions of a rule are the same to a scope: for the same hosts and gateways, with the same destinations.
@@ -117,36 +131,44 @@ fn is_alike(old: &VirtualService, new: &VirtualService, namespace: &str) -> bool
 
 /// A new scope with all that it shares with the last one; the last one itself, if that is all of it.
 fn keep(mut new: Scope, before: &Arc<Scope>) -> Arc<Scope> {
-    keep_list(&mut new.services, &before.services, is_same_service, |service| &service.hostname);
-    let mut is_same = Arc::ptr_eq(&new.services, &before.services) && new.egress.len() == before.egress.len();
-    for (new, before) in new.egress.iter_mut().zip(&before.egress) {
-        keep_list(&mut new.services, &before.services, is_same_service, |service| &service.hostname);
-        keep_list(&mut new.virtual_services, &before.virtual_services, Arc::ptr_eq, |rule| rule.object.meta.name.as_str());
-        is_same &= Arc::ptr_eq(&new.services, &before.services)
-            && Arc::ptr_eq(&new.virtual_services, &before.virtual_services)
-            && new.spec == before.spec
-            && new.origin == before.origin;
+    keep_list(&mut new.services, &before.services);
+    if Arc::ptr_eq(&new.services, &before.services) {
+        new.by_host = before.by_host.clone();
     }
-    is_same &= new.sidecar == before.sidecar && new.outbound_policy == before.outbound_policy;
+    let listeners = new.egress.iter_mut().zip(&before.egress);
+    let are_same = listeners.fold(true, |same, (new, before)| keep_listener(new, before) && same);
+    let is_same = are_same
+        && new.egress.len() == before.egress.len()
+        && Arc::ptr_eq(&new.services, &before.services)
+        && new.sidecar == before.sidecar
+        && new.outbound_policy == before.outbound_policy;
     if is_same { before.clone() } else { Arc::new(new) }
+}
+
+/// The same of a listener. Whether it is the last one.
+fn keep_listener(new: &mut EgressListener, before: &EgressListener) -> bool {
+    keep_list(&mut new.services, &before.services);
+    let (rules, rules_before) = (&new.virtual_services, &before.virtual_services);
+    let has_same_rules = rules.len() == rules_before.len() && rules.iter().zip(rules_before.iter()).all(|(a, b)| Arc::ptr_eq(a, b));
+    let has_same = Arc::ptr_eq(&new.services, &before.services) && has_same_rules;
+    if has_same {
+        new.virtual_services = before.virtual_services.clone();
+        new.by_host = before.by_host.clone();
+    }
+    has_same && new.spec == before.spec && new.origin == before.origin
 }
 
 fn is_same_service(a: &Arc<Service>, b: &Arc<Service>) -> bool {
     Arc::ptr_eq(a, b) || a == b
 }
 
-/// Puts what was in a list before in the place of what equals it now, and the whole list if it is the same.
-fn keep_list<T: Clone, K: std::hash::Hash + Eq + ?Sized>(
-    list: &mut Arc<[T]>,
-    before: &Arc<[T]>,
-    same: impl Fn(&T, &T) -> bool,
-    key: impl Fn(&T) -> &K,
-) {
-    if list.len() == before.len() && list.iter().zip(before.iter()).all(|(a, b)| same(a, b)) {
+/// Puts services of a list as it was in the place of those that equal them now, and the whole list if it is the same.
+fn keep_list(list: &mut Arc<[Arc<Service>]>, before: &Arc<[Arc<Service>]>) {
+    if list.len() == before.len() && list.iter().zip(before.iter()).all(|(a, b)| is_same_service(a, b)) {
         *list = before.clone();
         return;
     }
-    let known: HashMap<&K, &T> = before.iter().map(|item| (key(item), item)).collect();
-    let kept = list.iter().map(|item| known.get(key(item)).copied().filter(|known| same(known, item)).unwrap_or(item).clone());
-    *list = kept.collect();
+    let known: HashMap<&str, &Arc<Service>> = before.iter().map(|service| (&*service.hostname, service)).collect();
+    let same = |service: &Arc<Service>| known.get(&*service.hostname).copied().filter(|known| is_same_service(known, service)).cloned();
+    *list = list.iter().map(|service| same(service).unwrap_or_else(|| service.clone())).collect();
 }

@@ -1,14 +1,14 @@
-//! Sorted maps and sets that are cheap to copy and share with their copies all that is the same: what a snapshot is made
+//! Sorted maps and lists that are cheap to copy and share with their copies all that is the same: what a snapshot is made
 //! of, so that the next one costs what changed.
 
 use std::borrow::Borrow;
 
-use rpds::{RedBlackTreeMapSync, RedBlackTreeSetSync};
+use rpds::{RedBlackTreeMapSync, VectorSync};
 
 /// A sorted map.
 pub type Tree<K, V> = RedBlackTreeMapSync<K, V>;
-/// A sorted set.
-pub type Set<K> = RedBlackTreeSetSync<K>;
+/// A list.
+pub type List<T> = VectorSync<T>;
 
 /// Puts a value in, or takes the key out where there is none.
 pub(crate) fn put<K: Ord, V>(tree: &mut Tree<K, V>, key: K, value: Option<V>) {

@@ -26,7 +26,7 @@ pub struct VirtualServices {
     delegating: Groups<Name, Age, ()>,
 }
 
-/// A VirtualService that another one delegates to, before and after.
+/// A VirtualService that has hosts and is not what it was: before and after.
 #[derive(Clone)]
 pub(crate) struct RuleChange {
     pub old: Option<Arc<VirtualService>>,

@@ -1,6 +1,7 @@
 //! What the pilot's tasks share: the mesh as it is now, what is known of its workloads and proxies, and what is to be said.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -66,6 +67,10 @@ pub(crate) struct Shared {
     /// Notified when what is known of workloads has changed.
     pub changed: Notify,
     pub proxies: Mutex<BTreeMap<String, ProxyStatus>>,
+    /// Which stream a proxy opened last: it may come back before it is seen to have gone.
+    streams: Mutex<HashMap<String, u64>>,
+    /// How many streams there have been.
+    count: AtomicU64,
     pub report: Mutex<Report>,
     /// What proxies get that are alike.
     pub classes: Classes,
@@ -84,6 +89,8 @@ impl Shared {
             workloads: Mutex::default(),
             changed: Notify::new(),
             proxies: Mutex::default(),
+            streams: Mutex::default(),
+            count: AtomicU64::new(0),
             report: Mutex::default(),
             classes: Classes::default(),
             admission: Arc::new(Semaphore::new(ADMITTED)),
@@ -100,14 +107,22 @@ impl Shared {
         self.proxies.lock().unwrap_or_else(PoisonError::into_inner).insert(proxy.to_owned(), status);
     }
 
-    /// A proxy is gone, unless it has come back by another stream in the meantime.
-    pub fn forget(&self, proxy: &str, gone: &ProxyStatus) {
-        let mut proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
-        if proxies.get(proxy).is_some_and(|known| known.since != gone.since) {
-            return;
+    /// A proxy comes, by a stream that is its newest.
+    pub fn come(&self, proxy: &str) -> u64 {
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        let stream = self.count.fetch_add(1, Ordering::Relaxed);
+        streams.insert(proxy.to_owned(), stream);
+        stream
+    }
+
+    /// A stream of a proxy has ended: the proxy is gone unless it has come back by another one.
+    pub fn forget(&self, proxy: &str, stream: u64) {
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        if streams.get(proxy) == Some(&stream) {
+            streams.remove(proxy);
+            self.proxies.lock().unwrap_or_else(PoisonError::into_inner).remove(proxy);
+            self.forget_findings(proxy);
         }
-        proxies.remove(proxy);
-        self.forget_findings(proxy);
     }
 
     /// A source has nothing to say any more.

@@ -15,7 +15,7 @@ use crate::workloads::registration::Registration;
 use crate::{node, status};
 
 /// So long one that has just come may keep others waiting.
-const ADMISSION: Duration = Duration::from_secs(1);
+const ADMISSION: Duration = Duration::from_millis(100);
 
 /// Serves a stream until it ends.
 pub(crate) async fn serve(stream: ServerStream, shared: Arc<Shared>) {
@@ -24,6 +24,7 @@ pub(crate) async fn serve(stream: ServerStream, shared: Arc<Shared>) {
         server: Server::new(stream.protocol),
         mesh,
         following: None,
+        number: 0,
         admitted: None,
         registered: None,
         health: None,
@@ -37,7 +38,7 @@ pub(crate) async fn serve(stream: ServerStream, shared: Arc<Shared>) {
     }
     if let Some(Following { proxy, .. }) = &session.following {
         tracing::debug!(proxy = %proxy.id, "a proxy left");
-        session.shared.forget(&proxy.id, &session.status);
+        session.shared.forget(&proxy.id, session.number);
     }
 }
 
@@ -46,6 +47,8 @@ struct Session {
     mesh: watch::Receiver<Arc<MeshSnapshot>>,
     /// The proxy, once it has introduced itself.
     following: Option<Following>,
+    /// Which of the proxy's streams this is.
+    number: u64,
     /// While it gets its first resources, others wait that come after it: those that are there already go first.
     admitted: Option<(OwnedSemaphorePermit, Instant)>,
     /// The WorkloadEntry of a proxy that registered its instance itself.
@@ -141,6 +144,7 @@ impl Session {
             self.registered = Some(key);
         }
         tracing::debug!(proxy = %proxy.id, "a proxy came");
+        self.number = self.shared.come(&proxy.id);
         let runs_commands = node.user_agent_name == node::AGENT;
         let mesh = self.mesh.borrow().clone();
         self.following = Some(Following::new(proxy, runs_commands, &mesh, &self.shared));

@@ -200,3 +200,28 @@ async fn an_instance_that_registers_itself_is_probed_as_its_group_says() {
     sidecar.tell(Ok(())).await;
     mesh.has(&["10.0.0.1:8080"]).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn health_and_registration_change_the_instances_of_one_service_alone() {
+    const OTHER: &str = "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: other}\nspec: {hosts: [other.test], \
+        resolution: STATIC, ports: [{number: 80, name: http, protocol: HTTP}], workloadSelector: {labels: {app: other}}}\n";
+    let mut mesh = Mesh::start(&[SERVICE, GROUP, PROBE, ENTRY, OTHER]);
+    let first = mesh.now.borrow().clone();
+    let changed = |mesh: &Mesh| {
+        let now = mesh.now.borrow().clone();
+        assert!(now.changes.only_endpoints(), "{:?}", now.changes);
+        let service = |mesh: &MeshSnapshot| mesh.services.of_host("shop.test").unwrap().values().next().unwrap().clone();
+        assert!(Arc::ptr_eq(&service(&now), &service(&first)));
+        let hosts = now.changes.endpoints.iter().map(|(host, _)| host.to_string());
+        (hosts.collect::<Vec<_>>(), now.changes.workloads.len())
+    };
+    let mut sidecar = mesh.sidecar("10.0.0.1", None, Protocol::Delta).await;
+    sidecar.is_to_probe().await;
+    sidecar.tell(Ok(())).await;
+    mesh.has(&["10.0.0.1:80"]).await;
+    assert_eq!(changed(&mesh), (vec!["shop.test".to_owned()], 1));
+    let mut other = mesh.sidecar("10.0.0.2", Some("shop"), Protocol::Delta).await;
+    other.is_to_probe().await;
+    assert_eq!(changed(&mesh), (vec!["shop.test".to_owned()], 1));
+    assert_eq!(mesh.now.borrow().changes_since(first.version).endpoints.len(), 1);
+}

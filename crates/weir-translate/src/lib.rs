@@ -55,7 +55,11 @@ pub struct Translation {
 pub fn translate(mesh: &MeshSnapshot, proxy: &Proxy) -> Translation {
     let context = Context::new(mesh, proxy);
     let mut translation = match proxy.kind {
-        ProxyKind::Router => of_gateway(&context, &mesh.gateway(proxy)),
+        ProxyKind::Router => {
+            let gateway = mesh.gateway(proxy);
+            let routes = routes_of_gateway(&context, &gateway);
+            Translation { routes, ..of_gateway(&context, &gateway) }
+        }
         ProxyKind::Sidecar => of_sidecar(&context),
     };
     set_connections(&context, &mut translation.listeners);
@@ -85,18 +89,20 @@ fn set_connections(context: &Context<'_>, listeners: &mut [Listener]) {
     listeners.iter_mut().for_each(|listener| connection_settings::set_listener(listener, &context.connections));
 }
 
+/// What a gateway gets, but for its routes.
 fn of_gateway(context: &Context<'_>, gateway: &MergedGateway) -> Translation {
     for (origin, reason) in &gateway.refused {
         context.warn(origin, reason.as_str());
     }
     destinations::of_gateway(context, gateway);
-    let routes = |(name, servers): (&String, &Vec<Arc<GatewayServer>>)| virtual_host::gateway::routes(context, name, servers);
-    Translation {
-        listeners: listener::of_gateway(context, gateway),
-        routes: gateway.routes.iter().map(routes).collect(),
-        secrets: secrets::of_gateway(context, gateway),
-        ..Default::default()
-    }
+    Translation { listeners: listener::of_gateway(context, gateway), secrets: secrets::of_gateway(context, gateway), ..Default::default() }
+}
+
+fn routes_of_gateway(context: &Context<'_>, gateway: &MergedGateway) -> Vec<RouteConfiguration> {
+    let routes = |(name, servers): (&String, &Vec<Arc<GatewayServer>>)| {
+        virtual_host::with_hosts(name, virtual_host::gateway::hosts(context, &mut Messages, servers))
+    };
+    gateway.routes.iter().map(routes).collect()
 }
 
 fn of_sidecar(context: &Context<'_>) -> Translation {
@@ -104,7 +110,7 @@ fn of_sidecar(context: &Context<'_>) -> Translation {
     let outbound = listener::outbound(context);
     let mut lists = Messages;
     let mut maker = Maker::new(context, &mut lists);
-    let routes = outbound.routes.iter().filter_map(|(name, route)| Some(virtual_host::of_sidecar(name, maker.hosts(route)?)));
+    let routes = outbound.routes.iter().filter_map(|(name, route)| Some(virtual_host::with_hosts(name, maker.hosts(route)?)));
     Translation {
         routes: routes.collect(),
         listeners: outbound.listeners.into_iter().chain(listener::inbound(context)).collect(),

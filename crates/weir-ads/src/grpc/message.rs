@@ -13,6 +13,7 @@ use prost::encoding::{encode_varint, encoded_len_varint};
 use weir_xds::Any;
 use weir_xds::discovery::{DeltaDiscoveryResponse, DiscoveryResponse};
 
+use super::PREFIX;
 use crate::push::Push;
 use crate::resources::{Resource, VERSION_LEN};
 use crate::stream::Protocol;
@@ -21,9 +22,6 @@ use crate::stream::Protocol;
 const PIECE: usize = 32 << 10;
 /// What is larger is not copied, but is a piece of its own.
 const LARGE: usize = 16 << 10;
-
-/// Bytes before a message: whether it is compressed, and its length.
-const PREFIX: usize = 5;
 
 // Fields that carry bytes: their numbers in the messages of `discovery.proto`, and of `Any`.
 const RESOURCES: u8 = 2;

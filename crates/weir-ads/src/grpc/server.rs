@@ -11,14 +11,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio_stream::StreamExt;
+use tonic::Status;
 use tonic::body::Body;
-use tonic::codec::Codec;
-use tonic::{Status, Streaming};
-use tonic_prost::ProstCodec;
 
 use super::body::Responses;
-use super::{DELTA, MAX_MESSAGE, STATE};
+use super::requests::Requests;
+use super::{DELTA, STATE};
 use crate::stream::{self, Protocol, Request, ServerStream};
 
 /// A silent client is asked whether it is still there.
@@ -79,10 +77,9 @@ async fn open<M: prost::Message + Default + 'static>(
     if streams.send(server).await.is_err() {
         return Status::unavailable("the server is shutting down").into_http();
     }
-    let decoder = ProstCodec::<M, M>::default().decoder();
-    let mut incoming = Streaming::new_request(decoder, request.into_body(), None, Some(MAX_MESSAGE));
+    let mut incoming = Requests::new(request.into_body());
     tokio::spawn(async move {
-        while let Some(Ok(message)) = incoming.next().await {
+        while let Some(message) = incoming.next().await {
             if requests.send(wrap(message)).await.is_err() {
                 break;
             }

@@ -36,10 +36,20 @@ impl Assignments {
         self.is_stale = true;
     }
 
+    /// Whether they must be counted anew.
+    pub fn is_stale(&self) -> bool {
+        self.is_stale
+    }
+
     /// Whether the client lacks any.
     pub fn lack(&mut self, target: &ResourceSet, asked_for: &Subscription) -> bool {
-        if std::mem::take(&mut self.is_stale) {
-            let needed = target.of(ResourceType::Cluster).filter_map(|(_, cluster)| cluster.endpoints.clone());
+        if self.is_stale {
+            let mut needed = target.of(ResourceType::Cluster).filter_map(|(_, cluster)| cluster.endpoints.clone());
+            // A client that has just come has asked for none yet.
+            if asked_for.is_empty() {
+                return needed.next().is_some();
+            }
+            self.is_stale = false;
             self.lacking = needed.filter(|name| !asked_for.has(name)).collect();
         }
         !self.lacking.is_empty()

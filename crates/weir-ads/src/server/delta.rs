@@ -40,7 +40,7 @@ fn take_versions(server: &mut Server, kind: ResourceType, request: &DeltaDiscove
         let name = server.target.shared_name(kind, name);
         let state = &mut server.types[slot(kind)];
         if !state.sent.contains_key(&name) {
-            state.sent.insert(name.clone(), Version::parse(version));
+            state.sent.insert(name.clone(), Version::parse(version).unwrap_or(Version::OTHER));
             state.before.insert(name.clone());
         }
         server.look(kind, &name);

@@ -18,8 +18,8 @@ pub(super) struct TypeState {
     /// Whether anything was sent on this stream.
     pub spoken: bool,
     pub subscription: Subscription,
-    /// What the client has, or is being sent; none for a version that nobody here wrote.
-    pub sent: HashMap<Arc<str>, Option<Version>>,
+    /// What the client has, or is being sent.
+    pub sent: HashMap<Arc<str>, Version>,
     /// What of that it had already when it came: an earlier stream sent it.
     pub before: HashSet<Arc<str>>,
     /// The number of the response that it has not answered yet.
@@ -79,7 +79,7 @@ impl TypeState {
         let sent = self.sent.get(name);
         let (send, tell) = match target.get(kind, name) {
             Some(resource) => {
-                let differs = is_asked || sent.is_none_or(|version| *version != Some(resource.version));
+                let differs = is_asked || sent.is_none_or(|version| *version != resource.version);
                 (differs && self.subscription.has(name), false)
             }
             // This protocol has no words for it: such a resource goes with what named it.
@@ -109,14 +109,15 @@ impl TypeState {
         let upserts = std::mem::take(&mut self.upserts);
         let resources: Named = upserts.into_iter().filter_map(|name| target.get(kind, &name).cloned().map(|found| (name, found))).collect();
         for (name, resource) in &resources {
-            self.sent.insert(name.clone(), Some(resource.version));
+            self.sent.insert(name.clone(), resource.version);
             self.before.remove(name);
         }
         let removals: Vec<Arc<str>> = if with_removals { std::mem::take(&mut self.removals).into_iter().collect() } else { vec![] };
         for name in &removals {
             self.forget(name);
         }
-        self.asked.retain(|name| self.removals.contains(name));
+        // What is asked for at the beginning is much, and later little.
+        self.asked = self.asked.drain().filter(|name| self.removals.contains(name)).collect();
         self.spoken = true;
         self.outstanding = Some(nonce);
         (resources, removals)

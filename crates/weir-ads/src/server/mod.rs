@@ -80,7 +80,13 @@ impl Server {
     pub fn change(&mut self, target: Arc<ResourceSet>, changed: &Names) {
         let before = std::mem::replace(&mut self.target, target);
         let asked_for = &self.types[slot(ResourceType::Endpoint)].subscription;
+        if before.has_none(ResourceType::Cluster) {
+            self.assignments.recount();
+        }
         for name in changed.of(ResourceType::Cluster) {
+            if self.assignments.is_stale() {
+                break;
+            }
             let needs = |set: &ResourceSet| set.get(ResourceType::Cluster, name).and_then(|cluster| cluster.endpoints.clone());
             self.assignments.replace(needs(&before), needs(&self.target), asked_for);
         }

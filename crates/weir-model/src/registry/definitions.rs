@@ -45,6 +45,9 @@ impl ServiceAge {
 /// A service as one object defines it.
 pub(crate) type Definition = (ServiceAge, Arc<Service>);
 
+/// The services of a host that have its name, by namespace.
+pub(crate) type Named = BTreeMap<Arc<str>, Arc<Service>>;
+
 /// All services as they are defined.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Definitions {
@@ -53,7 +56,7 @@ pub(crate) struct Definitions {
     /// Those of each host and namespace, from the oldest to the youngest.
     of_key: Tree<ServiceKey, Arc<[Definition]>>,
     /// Those that have the name of their host, by namespace.
-    pub by_host: Tree<Arc<str>, Arc<BTreeMap<Arc<str>, Arc<Service>>>>,
+    pub by_host: Tree<Arc<str>, Arc<Named>>,
     /// The services that are but other names for a host.
     aliases: Groups<Arc<str>, ServiceAge, Arc<str>>,
 }

@@ -9,6 +9,7 @@ use super::definitions::{Definition, DefinitionChange, Definitions};
 use super::workload::Workload;
 use super::workloads::WorkloadChange;
 use super::{Settings, kubernetes};
+use crate::changes::Name;
 use crate::proxy::selects;
 use crate::service::{Service, ServiceKey};
 use crate::tree::{Groups, Tree};
@@ -25,11 +26,14 @@ pub(super) enum Reference {
 /// One label of a selector, in a namespace; none stands for a selector that picks everything.
 type Pick = (String, Option<(String, String)>);
 
+/// An object that lists instances, as it is now; none if it is gone.
+type Slice = (ObjectKey, Option<Arc<Object>>);
+
 /// Which services' instances depend on which objects.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Links {
     /// EndpointSlices and Endpoints, by namespace and the name of their Service.
-    slices: Groups<(String, String), ObjectKey, Arc<Object>>,
+    slices: Groups<Name, ObjectKey, Arc<Object>>,
     /// Services whose slices refer to somebody.
     referring: Groups<Reference, ServiceKey, ()>,
     /// Services with a selector, by the first of its labels.
@@ -61,7 +65,7 @@ impl Links {
 
     /// Takes in what became of the objects that list instances. Returns the services whose instances those are.
     pub(super) fn update_slices(&mut self, objects: &[ObjectChange], settings: &Settings<'_>) -> BTreeSet<ServiceKey> {
-        let mut by_service: BTreeMap<(String, String), Vec<(ObjectKey, Option<Arc<Object>>)>> = BTreeMap::new();
+        let mut by_service: BTreeMap<Name, Vec<Slice>> = BTreeMap::new();
         let named = |object: &Arc<Object>| Some((object.meta.namespace.clone(), kubernetes::service_of(object)?.to_owned()));
         for change in objects {
             if let Some((old, name)) = change.old.as_ref().and_then(|old| Some((old, named(old)?))) {
@@ -74,12 +78,7 @@ impl Links {
         by_service.into_iter().map(|(name, changed)| self.update_service(name, changed, settings)).collect()
     }
 
-    fn update_service(
-        &mut self,
-        name: (String, String),
-        changed: Vec<(ObjectKey, Option<Arc<Object>>)>,
-        settings: &Settings<'_>,
-    ) -> ServiceKey {
+    fn update_service(&mut self, name: Name, changed: Vec<Slice>, settings: &Settings<'_>) -> ServiceKey {
         let service = kubernetes::service_key(&name.0, &name.1, settings.domain);
         let before = self.references(&name);
         for (key, object) in changed {
@@ -94,7 +93,7 @@ impl Links {
         service
     }
 
-    fn references(&self, service: &(String, String)) -> BTreeSet<Reference> {
+    fn references(&self, service: &Name) -> BTreeSet<Reference> {
         self.slices.members(service).flat_map(|(_, object)| kubernetes::references(object)).collect()
     }
 

@@ -1,6 +1,8 @@
 //! A change equals a rebuild: after any sequence of changes, a snapshot is what a fresh start would make of the same
 //! objects; what did not change is the same by pointer, and what did is listed.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
+
 mod pool;
 mod same;
 
@@ -8,6 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 use weir_api::resources::MeshConfig;
 use weir_api::{Object, ObjectChange, ObjectKey};
 use weir_model::{DEFAULT_DOMAIN, MeshSnapshot, WorkloadHealth, WorkloadKey};
@@ -17,11 +20,14 @@ const STEPS: usize = 100;
 /// So many sequences, unless `WEIR_SEQUENCES` says otherwise.
 const SEQUENCES: u32 = 100;
 
-/// One thing that happens: an object of the pool takes the place of the one of its key, or goes if it is there already; or
-/// a workload's health is told.
+/// One thing that happens.
 #[derive(Debug, Clone)]
 enum Edit {
+    /// An object of the pool takes the place of the one of its key, or goes if it is there already.
     Object(usize),
+    /// The object of this one's key goes, whichever version of it is there.
+    Gone(usize),
+    /// A workload's health is told.
     Health(WorkloadKey, bool),
 }
 
@@ -30,6 +36,7 @@ fn edit() -> impl Strategy<Value = Edit> {
     let key = workload.prop_map(|(namespace, name)| (namespace.to_owned(), name.to_owned()));
     prop_oneof![
         8 => any::<prop::sample::Index>().prop_map(|index| Edit::Object(index.index(pool::objects().len()))),
+        2 => any::<prop::sample::Index>().prop_map(|index| Edit::Gone(index.index(pool::objects().len()))),
         1 => (key, any::<bool>()).prop_map(|(key, healthy)| Edit::Health(key, healthy)),
     ]
 }
@@ -64,11 +71,12 @@ impl Driven {
                     self.health.insert(key.clone(), *healthy);
                     flipped.push(key.clone());
                 }
-                Edit::Object(index) => {
+                Edit::Object(index) | Edit::Gone(index) => {
                     let object = &pool::objects()[*index];
                     let known = self.objects.get(&object.key()).cloned();
                     before.entry(object.key()).or_insert_with(|| known.clone());
-                    match known.is_some_and(|known| Arc::ptr_eq(&known, object)) {
+                    let goes = matches!(edit, Edit::Gone(_)) || known.is_some_and(|known| Arc::ptr_eq(&known, object));
+                    match goes {
                         true => self.objects.remove(&object.key()),
                         false => self.objects.insert(object.key(), object.clone()),
                     };
@@ -96,7 +104,12 @@ fn sequences() -> u32 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: sequences(), ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: sequences(),
+        // A sequence that failed once is driven again each time.
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct("tests/changes/seeds.txt"))),
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn a_snapshot_that_was_updated_equals_one_that_was_read_anew(steps in sequence()) {

@@ -136,6 +136,7 @@ fn virtual_services(namespace: &str, documents: &mut Vec<String>) {
         for (more, spec) in [
             ("", format!("{{hosts: [a.test], http: [{{{}}}]}}", to("a.test"))),
             ("", format!("{{hosts: [a.test], http: [{{timeout: 1s, {}}}]}}", to("a.test"))),
+            ("", format!("{{hosts: [a.test], http: [{{{}}}]}}", to("web"))),
             (OLD, format!("{{hosts: [a.test, b.test], http: [{{{}}}], exportTo: ['.']}}", to("web"))),
             (
                 NEW,

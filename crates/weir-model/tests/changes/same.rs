@@ -37,10 +37,6 @@ pub fn as_rebuilt(updated: &MeshSnapshot, rebuilt: &MeshSnapshot) {
         assert_eq!(updated.scope(&proxy), rebuilt.scope(&proxy), "{}", proxy.id);
         assert_eq!(of_workload(updated, &proxy), of_workload(rebuilt, &proxy), "{}", proxy.id);
         assert_eq!(updated.workload_of(&proxy), rebuilt.workload_of(&proxy), "{}", proxy.id);
-        for service in rebuilt.services.all() {
-            let rule = |mesh: &MeshSnapshot| mesh.destination_rules.find(&proxy, &service.hostname, &service.namespace).cloned();
-            assert_eq!(rule(updated), rule(rebuilt), "{} {}", proxy.id, service.hostname);
-        }
     }
 }
 

@@ -141,8 +141,8 @@ pub fn labels(labels: &BTreeMap<String, String>) -> String {
 }
 
 /// VirtualServices by name, in order.
-pub fn rules(rules: &[Arc<VirtualService>]) -> Vec<String> {
-    rules.iter().map(|rule| format!("{}/{}", rule.namespace, rule.name)).collect()
+pub fn rules<'r>(rules: impl IntoIterator<Item = &'r Arc<VirtualService>>) -> Vec<String> {
+    rules.into_iter().map(|rule| format!("{}/{}", rule.namespace, rule.name)).collect()
 }
 
 /// The line of text that something begins with.

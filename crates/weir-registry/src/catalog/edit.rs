@@ -99,10 +99,13 @@ impl Edit {
             return None;
         }
         self.forget_what_moved();
+        let before = std::mem::take(&mut self.before);
+        // At a place where one object was a second, another one may be now.
+        before.values().for_each(|definitions| self.forget_seconds(definitions));
         let mut changed = vec![];
-        for (key, before) in std::mem::take(&mut self.before) {
+        for (key, before) in before {
             let now = self.catalog.definitions.get(&key).cloned().unwrap_or_default();
-            self.refuse_seconds(&before, &now);
+            self.refuse_seconds(&now);
             self.keep(&key, &now);
             let (before, now) = (before.first().map(|(_, object)| object), now.first().map(|(_, object)| object));
             if before.map(Arc::as_ptr) != now.map(Arc::as_ptr) {
@@ -134,17 +137,19 @@ impl Edit {
         }
     }
 
-    /// Says of each definition but the first that it does not count.
-    fn refuse_seconds(&mut self, before: &[Definition], now: &[Definition]) {
-        let seconds = |all: &[Definition]| all.iter().skip(1).filter(|(rank, _)| !rank.is_kept).cloned().collect::<Vec<_>>();
-        for (Rank { text, index, .. }, _) in seconds(before) {
+    fn forget_seconds(&mut self, definitions: &[Definition]) {
+        for (Rank { text, index, .. }, _) in seconds(definitions) {
             self.said.insert(text.clone());
-            self.catalog.said.remove_mut(&(text, true, index));
+            self.catalog.said.remove_mut(&(text.clone(), true, *index));
         }
-        let Some((_, first)) = now.first() else { return };
-        for (Rank { text, index, .. }, second) in seconds(now) {
+    }
+
+    /// Says of each definition but the first that it does not count.
+    fn refuse_seconds(&mut self, definitions: &[Definition]) {
+        let Some((_, first)) = definitions.first() else { return };
+        for (Rank { text, index, .. }, second) in seconds(definitions) {
             self.said.insert(text.clone());
-            self.catalog.said.insert_mut((text, true, index), duplicate(first, &second));
+            self.catalog.said.insert_mut((text.clone(), true, *index), duplicate(first, second));
         }
     }
 
@@ -158,9 +163,74 @@ impl Edit {
     }
 }
 
+/// The definitions, as they are written, of an object that is defined before.
+fn seconds(definitions: &[Definition]) -> impl Iterator<Item = &Definition> {
+    definitions.iter().skip(1).filter(|(rank, _)| !rank.is_kept)
+}
+
 fn duplicate(first: &Object, second: &Object) -> Diagnostic {
     let path = FieldPath::default().key("metadata").key("name");
     let place = first.place(&path).map_or_else(|| "elsewhere".to_owned(), |place| place.to_string());
     let message = format!("{} is defined a second time; the first is at {place}", second.name());
     second.diagnostic(Severity::Error, path, message).with_help("rename one of them, or remove it")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use weir_api::{ObjectChange, Source, parse};
+
+    use super::*;
+
+    const PATHS: [&str; 3] = ["1.yaml", "2.yaml", "3.yaml"];
+
+    /// A text with objects of these names.
+    fn text(path: &str, names: &[(u8, u8)]) -> Text {
+        let document = |(name, address): &(u8, u8)| {
+            format!(
+                "---\napiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {{name: n{name}}}\nspec: {{address: 10.0.0.{address}}}\n"
+            )
+        };
+        let parsed = parse(&Source::new(path, names.iter().map(document).collect::<String>()));
+        Text { objects: parsed.objects, diagnostics: parsed.diagnostics, ..Text::default() }
+    }
+
+    fn key(path: &str) -> TextKey {
+        TextKey { input: 0, path: path.into() }
+    }
+
+    fn anew(texts: &BTreeMap<&str, Text>) -> Catalog {
+        let mut edit = Edit::of(Catalog::default());
+        texts.iter().for_each(|(path, text)| edit.put(key(path), Some(text.clone())));
+        edit.finish().unwrap_or_default()
+    }
+
+    fn told(catalog: &Catalog) -> (Vec<*const Object>, Vec<String>, usize) {
+        (catalog.objects().map(Arc::as_ptr).collect(), catalog.diagnostics().map(ToString::to_string).collect(), catalog.len())
+    }
+
+    proptest! {
+        #[test]
+        fn a_catalog_that_was_changed_equals_one_that_was_made_anew(
+            steps in prop::collection::vec((0..PATHS.len(), prop::option::of(prop::collection::vec((0..4u8, 1..4u8), 0..4))), 1..20)
+        ) {
+            let (mut texts, mut catalog) = (BTreeMap::new(), Catalog::default());
+            for (path, names) in steps {
+                let before = catalog.clone();
+                let new = names.map(|names| text(PATHS[path], &names));
+                let mut edit = Edit::of(catalog.clone());
+                edit.put(key(PATHS[path]), new.clone());
+                catalog = edit.finish().unwrap_or(catalog);
+                match new {
+                    Some(text) => drop(texts.insert(PATHS[path], text)),
+                    None => drop(texts.remove(PATHS[path])),
+                }
+                let fresh = anew(&texts);
+                prop_assert_eq!(told(&catalog), told(&fresh));
+                // What is told to have changed is what differs.
+                let keys = |changes: Vec<ObjectChange>| changes.iter().filter_map(ObjectChange::key).collect::<BTreeSet<_>>();
+                prop_assert_eq!(keys(catalog.changes_since(&before, []).objects), keys(fresh.changes_since(&before, []).objects));
+            }
+        }
+    }
 }

@@ -99,7 +99,7 @@ fn add_service(context: &Context<'_>, listener: &EgressListener, service: &Arc<S
         return;
     }
     inputs.push(Input::DestinationRule(context.destination_rule(service).cloned()));
-    if service.resolution == Resolution::Passthrough && service.addresses.is_empty() {
+    if service.resolution == Resolution::Passthrough && listener::address_of(service) == listener::ANY_ADDRESS {
         inputs.push(Input::Instances(context.mesh.services.endpoints(service)));
     }
 }

@@ -17,12 +17,12 @@ use std::sync::Arc;
 
 use weir_api::Diagnostic;
 use weir_api::resources::MeshConfig;
-use weir_model::{Changes, MeshSnapshot, Proxy, ProxyKind, Scope};
+use weir_model::{Changes, MergedGateway, MeshSnapshot, Proxy, ProxyKind, Scope};
 use weir_xds::resource::ResourceType;
 
 use crate::context::Context;
 use crate::virtual_host::sidecar::Maker;
-use crate::{Translation, cluster, destinations, set_connections};
+use crate::{Translation, cluster, destinations, set_connections, virtual_host};
 pub use encoded::Encoded;
 pub use key::{ClassKey, Labels};
 use listeners::Listeners;
@@ -87,7 +87,8 @@ impl Class {
     /// Takes over a newer snapshot of the mesh. `member` is a proxy that is of this class in it.
     pub fn refresh(&mut self, mesh: &MeshSnapshot, member: &Proxy) -> Update {
         let changes = self.version.replace(mesh.version).map_or_else(Changes::everything, |version| mesh.changes_since(version));
-        let known = self.scope.clone().filter(|_| changes.only_endpoints());
+        let is_by_eds = || !changes.endpoints.iter().any(|service| self.kept.services.tells_instances_elsewhere(service));
+        let known = self.scope.clone().filter(|_| changes.only_endpoints() && is_by_eds());
         match known {
             Some(scope) => self.refresh_instances(mesh, scope, &changes),
             None => self.refresh_all(mesh, member),
@@ -116,10 +117,10 @@ impl Class {
         self.scope = Some(scope.clone());
         let context = self.key.context(mesh, scope);
         let mut made = match member.kind {
-            ProxyKind::Router => of_gateway(&context, member),
+            ProxyKind::Router => self.kept.of_gateway(&context, &mesh.gateway(member)),
             ProxyKind::Sidecar => self.kept.of_sidecar(&context),
         };
-        made.extend(cluster::special(&context).iter().map(|cluster| Encoded::cluster(cluster)));
+        made.extend(cluster::special(&context).iter().map(Encoded::cluster));
         self.kept.services.refresh(&context, &mut self.kept.work);
         made.extend(self.kept.services.made().cloned());
         let findings = context.into_findings();
@@ -154,21 +155,25 @@ impl Kept {
         self.lists.begin();
         let mut maker = Maker::new(context, &mut self.lists);
         for (name, route) in &outbound.routes {
-            made.extend(maker.hosts(route).map(|hosts| routes::encode(name, &hosts)));
+            made.extend(maker.hosts(route).map(|hosts| routes::encode(name, hosts)));
         }
         self.work.route_lists += self.lists.end();
         made
     }
-}
 
-fn of_gateway(context: &Context<'_>, member: &Proxy) -> Vec<Arc<Encoded>> {
-    let Translation { mut listeners, routes, secrets, clusters: _, endpoints: _, findings: _ } =
-        crate::of_gateway(context, &context.mesh.gateway(member));
-    set_connections(context, &mut listeners);
-    let listeners = listeners.iter().map(Encoded::listener);
-    let routes = routes.iter().map(|routes| Encoded::new(ResourceType::Route, &routes.name, routes));
-    let secrets = secrets.iter().map(|secret| Encoded::new(ResourceType::Secret, &secret.name, secret));
-    listeners.chain(routes).chain(secrets).collect()
+    fn of_gateway(&mut self, context: &Context<'_>, gateway: &MergedGateway) -> Vec<Arc<Encoded>> {
+        let Translation { mut listeners, routes: _, secrets, clusters: _, endpoints: _, findings: _ } = crate::of_gateway(context, gateway);
+        self.work.listeners += 1;
+        set_connections(context, &mut listeners);
+        let secrets = secrets.iter().map(|secret| Encoded::new(ResourceType::Secret, &secret.name, secret));
+        let mut made: Vec<Arc<Encoded>> = listeners.iter().map(Encoded::listener).chain(secrets).collect();
+        self.lists.begin();
+        for (name, servers) in &gateway.routes {
+            made.push(routes::encode(name, virtual_host::gateway::hosts(context, &mut self.lists, servers)));
+        }
+        self.work.route_lists += self.lists.end();
+        made
+    }
 }
 
 /// What only one proxy gets, encoded.

@@ -8,24 +8,26 @@ use weir_xds::route::{RouteConfiguration, VirtualHost};
 use weir_xds::{Any, Message, Name};
 
 use super::Encoded;
-use crate::virtual_host::sidecar::{Host, Hosts};
-use crate::virtual_host::{configuration, virtual_host};
+use super::lists::List;
+use crate::virtual_host::{Hosts, configuration};
 
 /// The number of `RouteConfiguration.virtual_hosts`.
 const VIRTUAL_HOSTS: u8 = 2;
 
 /// The route configuration of a name.
-pub(super) fn encode(name: &str, hosts: &Hosts<Arc<[u8]>>) -> Arc<Encoded> {
+pub(super) fn encode(name: &str, hosts: Hosts<List>) -> Arc<Encoded> {
     // Fields are written by their numbers: the name before the hosts, all else after them.
     let mut rest = configuration(name, vec![]);
     let begin = RouteConfiguration { name: std::mem::take(&mut rest.name), ..Default::default() };
     let mut buffer = begin.encode_to_vec();
-    let end = virtual_host(String::new(), vec![], vec![]).encode_to_vec();
-    for Host { name, domains, routes } in &hosts.named {
-        let begin = VirtualHost { name: name.clone(), domains: domains.clone(), ..Default::default() }.encode_to_vec();
+    for host in hosts.named {
+        // Likewise: name and domains, routes, all else.
+        let (mut end, routes) = host.split();
+        let (name, domains) = (std::mem::take(&mut end.name), std::mem::take(&mut end.domains));
+        let (begin, end) = (VirtualHost { name, domains, ..Default::default() }.encode_to_vec(), end.encode_to_vec());
         put_key(&mut buffer, VIRTUAL_HOSTS, begin.len() + routes.len() + end.len());
         buffer.extend_from_slice(&begin);
-        buffer.extend_from_slice(routes);
+        buffer.extend_from_slice(routes.bytes());
         buffer.extend_from_slice(&end);
     }
     if let Some(host) = &hosts.rest {

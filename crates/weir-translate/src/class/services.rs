@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use weir_api::Diagnostic;
 use weir_model::service::ServiceKey;
-use weir_model::{DestinationRule, Endpoint, Service};
+use weir_model::{DestinationRule, Endpoint, Resolution, Service};
 
 use super::same::{same, same_instances, same_service};
 use super::{Encoded, Work};
@@ -56,6 +56,13 @@ impl Services {
     pub fn made(&self) -> impl Iterator<Item = &Arc<Encoded>> {
         let kept = self.order.iter().filter_map(|host| self.by_host.get(host));
         kept.flat_map(|kept| kept.clusters.iter().chain(&kept.assignments))
+    }
+
+    /// Whether the instances of a service, as this class knows it, stand in clusters or listeners too. Another namespace may
+    /// know another service by that name.
+    pub fn tells_instances_elsewhere(&self, (host, namespace): &ServiceKey) -> bool {
+        let kept = self.by_host.get(host).filter(|kept| kept.service.namespace == *namespace);
+        kept.is_some_and(|kept| kept.names_instances || kept.service.resolution == Resolution::Passthrough)
     }
 
     /// Makes the assignments of a service anew whose instances changed. Those that are not as they were.

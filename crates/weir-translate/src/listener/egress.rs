@@ -216,7 +216,7 @@ fn origin_of(service: &Service) -> Origin {
 }
 
 /// The address of a service, or the range; all addresses if it has none.
-fn address_of(service: &Service) -> &str {
+pub(crate) fn address_of(service: &Service) -> &str {
     service.addresses.first().map_or(ANY_ADDRESS, String::as_str)
 }
 

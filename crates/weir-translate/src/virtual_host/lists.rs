@@ -18,6 +18,9 @@ pub(crate) trait RouteLists {
 
     /// The route of a service's port that no rule is about.
     fn of_service(&mut self, context: &Context<'_>, service: &Arc<Service>, port: u16) -> Self::List;
+
+    /// Several lists as one, in which the routes that every request matches are behind all others.
+    fn join(lists: &[&Self::List]) -> Self::List;
 }
 
 /// Makes messages.
@@ -33,5 +36,11 @@ impl RouteLists for Messages {
 
     fn of_service(&mut self, context: &Context<'_>, service: &Arc<Service>, port: u16) -> Vec<Route> {
         vec![route::of_service(context, service, port)]
+    }
+
+    fn join(lists: &[&Vec<Route>]) -> Vec<Route> {
+        let mut routes: Vec<Route> = lists.iter().copied().flatten().cloned().collect();
+        route::catch_alls_last(&mut routes);
+        routes
     }
 }

@@ -16,25 +16,11 @@ use weir_xds::route::{DirectResponseAction, Route, RouteConfiguration, VirtualHo
 use super::domains::{self, Claims, Domains};
 use super::lists::RouteLists;
 use super::ports::{AtPort, HTTP_PORT, Ports};
-use super::{configuration, virtual_host};
+use super::{Host, Hosts, configuration, virtual_host};
 use crate::context::Context;
 use crate::listener::OutboundRoute;
 use crate::names;
 use crate::route::{self, RouteInput, destination};
-
-/// A virtual host whose routes are a list of some form.
-pub(crate) struct Host<L> {
-    pub name: String,
-    pub domains: Vec<String>,
-    pub routes: L,
-}
-
-/// The virtual hosts of a route configuration.
-pub(crate) struct Hosts<L> {
-    pub named: Vec<Host<L>>,
-    /// The one for all other hosts; none where a listener is for one service alone.
-    pub rest: Option<VirtualHost>,
-}
 
 /// Makes the virtual hosts that a sidecar's listeners ask for.
 pub(crate) struct Maker<'m, R> {
@@ -111,7 +97,7 @@ impl<'m, R: RouteLists> Maker<'m, R> {
             }
         }
         let routes = routes.unwrap_or_else(|| self.lists.of_service(self.context, own, port));
-        vec![Host { name: names::host_and_port(&own.hostname, port), domains: vec!["*".to_owned()], routes }]
+        vec![Host { name: names::host_and_port(&own.hostname, port), domains: vec!["*".to_owned()], routes, requires_tls: false }]
     }
 
     fn list(&mut self, at: &AtPort<'_>, rule: &Arc<VirtualService>) -> Option<R::List> {
@@ -205,7 +191,7 @@ impl<'b> Builder<'b> {
         if self.port.is_none() && group.port != HTTP_PORT {
             domains.retain(|domain| domain.contains(':'));
         }
-        (!domains.is_empty()).then(|| Host { name, domains, routes: group.routes.clone() })
+        (!domains.is_empty()).then(|| Host { name, domains, routes: group.routes.clone(), requires_tls: false })
     }
 }
 

@@ -220,6 +220,38 @@ fn proxies_are_alike_unless_a_rule_tells_them_apart() {
     assert_eq!(redirected("10.9.0.1"), redirected("10.9.0.2"));
 }
 
+/// A namespace may know another service by a name than the one that instances are about: what it makes of them is its own.
+#[test]
+fn instances_that_stand_in_clusters_change_though_another_service_of_that_name_is_told_by_eds() {
+    let service = "apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: x, annotations: {networking.istio.io/exportTo: .}}
+spec: {clusterIP: 10.2.0.2, ports: [{port: 80, name: http}]}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: web, namespace: x}
+spec: {hosts: [web.x.svc.cluster.local], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}
+";
+    let slice = "apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-1, namespace: x, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+ports: [{name: http, port: 8080}]
+endpoints: [{addresses: [10.0.0.2]}]
+";
+    let (before, proxy) = (mesh(&[("mesh.yaml", service)]), sidecar("10.9.0.1", &[]));
+    let mut class = Class::new(key(&before, &proxy));
+    class.refresh(&before, &proxy);
+    let added = weir_api::parse(&weir_api::Source::new("slice.yaml", slice)).objects.remove(0);
+    let after = before.update(&[weir_api::ObjectChange::added(added)], None, &[]);
+    let changed: BTreeSet<_> = class.refresh(&after, &proxy).upserts.iter().map(|made| made.name.to_string()).collect();
+    let (old, new) = (alone(&before, &proxy).0, alone(&after, &proxy).0);
+    let expected = new.iter().filter(|(key, body)| old.get(*key) != Some(*body)).map(|((_, name), _)| name.clone());
+    assert_eq!(changed, expected.collect::<BTreeSet<_>>());
+    assert!(!changed.is_empty());
+}
+
 #[test]
 fn a_refresh_without_a_change_changes_nothing() {
     for mesh in meshes() {

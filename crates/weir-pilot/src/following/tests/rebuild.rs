@@ -10,7 +10,6 @@ use weir_translate::{Translation, translate};
 use weir_xds::{Message, Name};
 
 use super::*;
-use crate::shared::ProxyStatus;
 
 /// So many sequences of about twenty changes, unless `WEIR_SEQUENCES` says otherwise.
 const SEQUENCES: u32 = 24;
@@ -134,7 +133,7 @@ impl Driven {
         if let Some(index) = step.again {
             let index = index.index(followers.len());
             let gone = followers.remove(index);
-            self.shared.forget(&gone.following.proxy.id, &ProxyStatus::default());
+            self.shared.forget_findings(&gone.following.proxy.id);
             followers.insert(index, self.come(proxies().remove(index)).await);
         }
         for (follower, _) in followers.iter_mut().zip(&step.listening).filter(|(_, listening)| **listening) {
