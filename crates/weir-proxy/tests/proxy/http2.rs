@@ -4,9 +4,10 @@ use bytes::Bytes;
 use h2::{RecvStream, client, server};
 use http::{HeaderMap, Request, Response};
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-use crate::support::frames::{END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, PING, fields, frame};
+use crate::support::frames::{END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, PING, SETTINGS, WINDOW_UPDATE, fields, frame, request};
 use crate::support::{Proxy, Upstream, cluster, in_time, routes, to};
 
 /// What a cluster of HTTP/2 instances has.
@@ -203,6 +204,49 @@ async fn a_client_that_does_not_answer_pings_is_let_go() {
     silent.hear(GOAWAY).await;
     let (answer, _): (_, h2::SendStream<Bytes>) = alive.send_request(call("/"), true).unwrap();
     assert_eq!(in_time("an answer comes", answer).await.unwrap().status(), 200);
+}
+
+/// The same of a cluster: the requests on a connection that gives no sign of life fail.
+#[tokio::test]
+async fn an_instance_that_does_not_answer_pings_is_left() {
+    let upstream = Upstream::start().await;
+    let mut more = http2();
+    let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+    let keepalive = json!({"connectionKeepalive": {"interval": "0.1s", "timeout": "0.3s"}});
+    more["typedExtensionProtocolOptions"][options]["explicitHttpConfig"]["http2ProtocolOptions"] = keepalive;
+    let proxy = Proxy::start(routes(json!([to("a")])), &[cluster("a", &[&upstream], more)]).await;
+    let mut client = proxy.connect().await;
+    client.say("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let mut instance = Frames::of(upstream.accept().await.into_stream());
+    instance.say(&frame(SETTINGS, 0, 0, b"")).await;
+    assert_eq!(client.answer().await.0, "HTTP/1.1 503 Service Unavailable");
+    let counted = "envoy_cluster_http2_keepalive_timeout{cluster_name=\"a\",proxy=\"test\"} 1";
+    assert!(proxy.ask_admin("/stats").await.lines().any(|line| line == counted));
+    drop(client);
+    assert_eq!(proxy.stop().await, ["503 UC upstream_reset_before_response_started{connection_termination}"]);
+}
+
+/// How much may be sent ahead, as a connection manager and a cluster say it.
+#[tokio::test]
+async fn windows_are_those_that_are_configured() {
+    let windows = json!({"initialStreamWindowSize": 70_000, "initialConnectionWindowSize": 200_000});
+    let upstream = Upstream::start().await;
+    let mut more = http2();
+    let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+    more["typedExtensionProtocolOptions"][options]["explicitHttpConfig"]["http2ProtocolOptions"] = windows.clone();
+    let clusters = [cluster("a", &[&upstream], more)];
+    let proxy = Proxy::with_manager(json!({"http2ProtocolOptions": windows}), routes(json!([to("a")])), &clusters).await;
+    let mut client = Frames::connect(&proxy).await;
+    client.say(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &request("/"))).await;
+    let mut instance = upstream.accept().await.into_stream();
+    in_time("the proxy greets", instance.read_exact(&mut [0; 24])).await.unwrap();
+    for mut side in [client, Frames::of(instance)] {
+        let (_, _, settings) = side.hear(SETTINGS).await;
+        let of_stream = settings.chunks(6).find(|setting| setting.starts_with(&[0, 4])).unwrap();
+        assert_eq!(of_stream[2..], 70_000_u32.to_be_bytes());
+        let (_, stream, more) = side.hear(WINDOW_UPDATE).await;
+        assert_eq!((stream, &more[..]), (0, &(200_000_u32 - 65_535).to_be_bytes()[..]));
+    }
 }
 
 /// A request that was HTTP/1.1 on its way may name its host in `host` alone (RFC 9113, 8.3.1).

@@ -15,6 +15,8 @@ mod framing;
 mod heads;
 mod health_checks;
 mod http2;
+mod http2_streams;
+mod http2_upgrades;
 mod interim;
 mod labels;
 mod limits;
