@@ -31,13 +31,12 @@ impl Shared {
             (catalog, changes, next)
         };
         self.say(&catalog, &changes, &next);
-        // Whoever sees the mesh sees the objects that it is of. Nobody is woken for what changes nothing.
+        // Whoever sees the mesh sees the objects that it is of. Nobody is woken for what changes nothing; but it is kept, because what
+        // nobody sees yet (the instances of a service to come) may be seen after the next change.
         self.mesh.send_if_modified(|mesh| {
             self.catalog.send_replace(Arc::new(catalog));
             let is_other = !next.changes.is_empty();
-            if is_other {
-                *mesh = Arc::new(next);
-            }
+            *mesh = Arc::new(next);
             is_other
         });
     }
