@@ -9,11 +9,16 @@
 
 pub mod client;
 pub mod grpc;
+mod push;
 mod resources;
 pub mod server;
+mod set;
+mod shared_map;
 pub mod stream;
 
 pub use client::{Client, Update};
-pub use resources::{Resource, ResourceSet, Version};
+pub use push::Push;
+pub use resources::{Resource, Version};
 pub use server::{Event, Server};
-pub use stream::{ClientStream, HEALTH, Protocol, Request, Response, ServerStream};
+pub use set::{Names, ResourceSet};
+pub use stream::{ClientStream, HEALTH, Protocol, Request, Response, Responses, ServerStream};

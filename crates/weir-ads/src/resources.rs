@@ -1,6 +1,5 @@
-//! What a server wants one client to have.
+//! Resources as a server keeps them: encoded once, for all who get them.
 
-use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -24,6 +23,20 @@ pub struct Resource {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(pub u64);
 
+/// How many characters a version has when it is written.
+pub(crate) const VERSION_LEN: usize = 16;
+
+impl Version {
+    /// Stands for all versions that nobody here wrote.
+    pub(crate) const OTHER: Self = Self(0);
+
+    /// Reads what [`Display`](std::fmt::Display) wrote; none if that was somebody else.
+    pub(crate) fn parse(written: &str) -> Option<Self> {
+        let is_ours = written.len() == VERSION_LEN && written.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+        is_ours.then(|| u64::from_str_radix(written, 16).ok().map(Self)).flatten()
+    }
+}
+
 impl std::fmt::Display for Version {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:016x}", self.0)
@@ -33,10 +46,14 @@ impl std::fmt::Display for Version {
 impl Resource {
     /// Packs a message.
     pub fn new<M: Message + Name>(message: &M) -> Self {
-        let body = Any::pack(message);
+        Self::packed(Any::pack(message))
+    }
+
+    /// Takes a message that is packed already.
+    pub fn packed(body: Any) -> Self {
         let mut hasher = DefaultHasher::new();
         body.hash(&mut hasher);
-        Self { version: Version(hasher.finish()), body, endpoints: None }
+        Self { version: Version(hasher.finish().max(1)), body, endpoints: None }
     }
 
     /// Says that the resource is a cluster that needs a certain assignment.
@@ -44,24 +61,6 @@ impl Resource {
     pub fn needing_endpoints(mut self, name: Arc<str>) -> Self {
         self.endpoints = Some(name);
         self
-    }
-}
-
-/// All resources of one client, by type and name.
-#[derive(Debug, Clone, Default)]
-pub struct ResourceSet {
-    types: [BTreeMap<Arc<str>, Resource>; 5],
-}
-
-impl ResourceSet {
-    /// The resources of a type.
-    pub fn of(&self, kind: ResourceType) -> &BTreeMap<Arc<str>, Resource> {
-        &self.types[slot(kind)]
-    }
-
-    /// Adds a resource, or replaces the one of that name.
-    pub fn insert(&mut self, kind: ResourceType, name: impl Into<Arc<str>>, resource: Resource) {
-        self.types[slot(kind)].insert(name.into(), resource);
     }
 }
 
@@ -73,5 +72,20 @@ pub(crate) fn slot(kind: ResourceType) -> usize {
         ResourceType::Secret => 2,
         ResourceType::Listener => 3,
         ResourceType::Route => 4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_read_as_it_is_written() {
+        for version in [Version(0), Version(7), Version(u64::MAX)] {
+            assert_eq!(Version::parse(&version.to_string()), Some(version));
+        }
+        for other in ["", "1", "+000000000000001", "000000000000000A", "00000000000000001", "2026-11-26T00:00"] {
+            assert_eq!(Version::parse(other), None, "{other}");
+        }
     }
 }

@@ -5,6 +5,8 @@
 use tokio::sync::mpsc;
 use weir_xds::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse};
 
+use crate::push::Push;
+
 /// How many messages may be under way.
 const DEPTH: usize = 8;
 
@@ -48,7 +50,37 @@ pub struct ServerStream {
     /// What the client sends; ends when the client is gone.
     pub requests: mpsc::Receiver<Request>,
     /// To the client.
-    pub responses: mpsc::Sender<Response>,
+    pub responses: Responses,
+}
+
+/// Where a server's responses go.
+#[derive(Debug)]
+pub struct Responses(Way);
+
+#[derive(Debug)]
+enum Way {
+    /// To a client of this process, which reads messages.
+    Messages(mpsc::Sender<Response>),
+    /// To a connection, which writes what is already encoded.
+    Wire(mpsc::Sender<Push>),
+}
+
+/// The client is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the client is gone")]
+pub struct Gone;
+
+impl Responses {
+    /// Sends a response, as soon as the client has read enough of the earlier ones.
+    ///
+    /// # Errors
+    /// If the client is gone.
+    pub async fn send(&self, push: Push) -> Result<(), Gone> {
+        match &self.0 {
+            Way::Messages(client) => client.send(push.into()).await.map_err(|_| Gone),
+            Way::Wire(connection) => connection.send(push).await.map_err(|_| Gone),
+        }
+    }
 }
 
 /// The client's end of a stream.
@@ -62,8 +94,20 @@ pub struct ClientStream {
 
 /// Both ends of a stream within one process.
 pub fn pair(protocol: Protocol) -> (ClientStream, ServerStream) {
+    let (client, requests, responses) = client();
+    (client, ServerStream { protocol, requests, responses: Responses(Way::Messages(responses)) })
+}
+
+/// A client's end, and what a connection to a server reads and writes.
+pub(crate) fn client() -> (ClientStream, mpsc::Receiver<Request>, mpsc::Sender<Response>) {
     let (to_server, from_client) = mpsc::channel(DEPTH);
     let (to_client, from_server) = mpsc::channel(DEPTH);
-    let client = ClientStream { requests: to_server, responses: from_server };
-    (client, ServerStream { protocol, requests: from_client, responses: to_client })
+    (ClientStream { requests: to_server, responses: from_server }, from_client, to_client)
+}
+
+/// A server's end, and what a connection of a client writes and reads.
+pub(crate) fn server(protocol: Protocol) -> (ServerStream, mpsc::Sender<Request>, mpsc::Receiver<Push>) {
+    let (to_server, from_client) = mpsc::channel(DEPTH);
+    let (to_client, from_server) = mpsc::channel(DEPTH);
+    (ServerStream { protocol, requests: from_client, responses: Responses(Way::Wire(to_client)) }, to_server, from_server)
 }

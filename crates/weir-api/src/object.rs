@@ -7,6 +7,7 @@ use crate::field_path::FieldPath;
 use crate::kind::{KINDS, Kind, KindInfo, NETWORKING, POLICIES, is_policy};
 use crate::likely::likely;
 use crate::node::Node;
+use crate::object_key::ObjectKey;
 use crate::object_name::ObjectName;
 use crate::resources::kubernetes::{ConfigMap, EndpointSlice, Endpoints, Namespace, Pod, Secret, Service};
 use crate::resources::meta::ObjectMeta;
@@ -38,6 +39,11 @@ impl Object {
         ObjectName { kind: self.kind.name().to_owned(), namespace: self.meta.namespace.clone(), name: self.meta.name.clone() }
     }
 
+    /// What tells it apart from the others of its mesh.
+    pub fn key(&self) -> ObjectKey {
+        ObjectKey { kind: self.kind, namespace: self.meta.namespace.clone(), name: self.meta.name.clone() }
+    }
+
     /// Where a field stands; the nearest part that is written, if the field is not.
     pub fn place(&self, path: &FieldPath) -> Option<Place> {
         self.node.place_at(&self.source, path)
@@ -47,6 +53,17 @@ impl Object {
     pub fn diagnostic(&self, severity: Severity, path: FieldPath, message: impl Into<String>) -> Diagnostic {
         let place = self.place(&path);
         Diagnostic { object: Some(self.name()), ..Diagnostic::new(severity, message).at(path).placed(place) }
+    }
+}
+
+/// Two objects are equal if they say the same at the same place: all else of an object follows from its text.
+impl PartialEq for Object {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+            || (self.kind == other.kind
+                && self.meta.namespace == other.meta.namespace
+                && self.source.path == other.source.path
+                && self.node == other.node)
     }
 }
 

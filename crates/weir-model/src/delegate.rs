@@ -3,17 +3,26 @@
 //! What remains is one list of ordinary rules, so that nobody behind this needs to know of delegates. Facts:
 //! pilot/pkg/model/virtualservice.go of Istio. There is one level only: a delegate's own delegates do not count.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use weir_api::resources::StringMatch;
 use weir_api::resources::virtual_service::{Delegate, HttpMatchRequest, HttpRoute};
 use weir_api::{Diagnostic, Severity};
 
+use crate::changes::Name;
 use crate::rule::Origin;
+use crate::tree::Tree;
 use crate::virtual_service::{HttpRule, VirtualService};
 
 /// The VirtualServices that others may delegate to, by namespace and name.
-pub(crate) type Delegates = HashMap<(String, String), VirtualService>;
+pub(crate) type Delegates = Tree<Name, Arc<VirtualService>>;
+
+/// Whom a rule of a namespace delegates to.
+pub(crate) fn name_of(reference: &Delegate, own: &str) -> Name {
+    let namespace = if reference.namespace.is_empty() { own } else { &reference.namespace };
+    (namespace.to_owned(), reference.name.clone())
+}
 
 /// Puts the rules of delegates into the place of those that refer to them. What cannot be followed is left out,
 /// alone, and told.
@@ -36,9 +45,9 @@ pub(crate) fn resolve(service: &mut VirtualService, delegates: &Delegates, findi
 }
 
 fn find<'d>(delegates: &'d Delegates, reference: &Delegate, own: &str) -> Result<&'d VirtualService, String> {
-    let namespace = if reference.namespace.is_empty() { own } else { &reference.namespace };
-    let name = format!("{namespace}/{}", reference.name);
-    match delegates.get(&(namespace.to_owned(), reference.name.clone())) {
+    let key = name_of(reference, own);
+    let name = format!("{}/{}", key.0, key.1);
+    match delegates.get(&key) {
         None => Err(format!("there is no VirtualService {name} without hosts to delegate to: the rule has no effect")),
         Some(delegate) if delegate.visibility.allows(own) => Ok(delegate),
         Some(_) => Err(format!("{name} is not exported to the namespace {own}: the rule has no effect; see its exportTo")),

@@ -14,7 +14,7 @@ use weir_api::{FieldPath, Object, Spec};
 
 use crate::host::is_subset;
 use crate::proxy::Proxy;
-use crate::rule::{Origin, by_age};
+use crate::rule::Origin;
 use crate::service::{Endpoint, Service};
 
 /// Names the services whose instances a Gateway is for, in place of a selector.
@@ -98,13 +98,6 @@ impl GatewayServer {
     pub fn serves(&self, host: &str, namespace: &str) -> bool {
         self.hosts_for(namespace).iter().any(|own| is_subset(host, own) || is_subset(own, host))
     }
-}
-
-/// Every Gateway of a mesh, from the oldest to the youngest.
-pub fn gateways(objects: &[Arc<Object>]) -> Vec<Arc<Object>> {
-    let mut gateways: Vec<Arc<Object>> = objects.iter().filter(|object| matches!(object.spec, Spec::Gateway(_))).cloned().collect();
-    gateways.sort_by(|a, b| by_age(a, b));
-    gateways
 }
 
 impl MergedGateway {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use weir_api::{FieldPath, Object, Place};
 
 /// A part of an object: where a rule, or a part of one, was written.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Origin {
     /// The object.
     pub object: Arc<Object>,
@@ -37,4 +37,19 @@ pub fn by_age(a: &Object, b: &Object) -> Ordering {
         .cmp(&creation_time(b))
         .then_with(|| a.meta.name.cmp(&b.meta.name))
         .then_with(|| a.meta.namespace.cmp(&b.meta.namespace))
+}
+
+/// Where an object stands among those of its kind, in the order of [`by_age`].
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Age {
+    created: jiff::Timestamp,
+    pub name: String,
+    pub namespace: String,
+}
+
+impl Age {
+    /// That of an object.
+    pub fn of(object: &Object) -> Self {
+        Self { created: creation_time(object), name: object.meta.name.clone(), namespace: object.meta.namespace.clone() }
+    }
 }

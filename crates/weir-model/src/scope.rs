@@ -19,6 +19,7 @@ use crate::registry::Services;
 use crate::rule::Origin;
 use crate::service::{Registry, Service};
 use crate::sidecar::Sidecar;
+use crate::tree::List;
 use crate::virtual_service::{MESH, VirtualService};
 use crate::virtual_services::VirtualServices;
 
@@ -44,7 +45,7 @@ pub enum OutboundPolicy {
 }
 
 /// What a proxy knows of the mesh.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Scope {
     /// Its namespace.
     pub namespace: String,
@@ -53,25 +54,25 @@ pub struct Scope {
     /// What it may reach, listener by listener; those with a port come first.
     pub egress: Vec<EgressListener>,
     /// Every service that it may reach, destinations of rules included; each host name once.
-    pub services: Vec<Arc<Service>>,
+    pub services: Arc<[Arc<Service>]>,
     /// Where everything else goes.
     pub outbound_policy: OutboundPolicy,
-    by_host: HashMap<Arc<str>, usize>,
+    pub(crate) by_host: Arc<HashMap<Arc<str>, usize>>,
 }
 
 /// What a proxy may reach through one of its egress listeners.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct EgressListener {
     /// How it is written; none for the one that every proxy has unless it is told otherwise.
     pub spec: Option<IstioEgressListener>,
     /// Where that stands.
     pub origin: Option<Origin>,
-    /// The services.
-    pub services: Vec<Arc<Service>>,
+    /// The services, each host name once.
+    pub services: Arc<[Arc<Service>]>,
     /// The rules, in the order in which they count.
-    pub virtual_services: Vec<Arc<VirtualService>>,
+    pub virtual_services: List<Arc<VirtualService>>,
     /// For each host of a service: the rule whose host fits it best.
-    by_host: HashMap<Arc<str>, usize>,
+    pub(crate) by_host: Arc<HashMap<Arc<str>, usize>>,
 }
 
 impl EgressListener {
@@ -82,7 +83,7 @@ impl EgressListener {
 
     /// The rule that governs a service.
     pub fn virtual_service_of(&self, hostname: &str) -> Option<&Arc<VirtualService>> {
-        self.by_host.get(hostname).map(|index| &self.virtual_services[*index])
+        self.virtual_services.get(*self.by_host.get(hostname)?)
     }
 }
 
@@ -111,8 +112,8 @@ impl Scope {
             outbound_policy: outbound_policy(mesh, sidecar.as_ref(), namespace),
             sidecar,
             egress,
-            services: imports.services,
-            by_host: imports.by_host,
+            services: imports.services.into(),
+            by_host: imports.by_host.into(),
         }
     }
 
@@ -193,18 +194,18 @@ fn of_namespace<'h>(hosts: &'h ByNamespace, namespace: &str) -> impl Iterator<It
 impl EgressListener {
     fn new(mesh: &Mesh<'_>, namespace: &str, spec: &IstioEgressListener, origin: Option<Origin>, visible: &[Arc<Service>]) -> Self {
         let hosts = Hosts::read(&spec.hosts, namespace);
+        let rules = mesh.virtual_services.of_gateway(MESH, namespace);
         let mut listener = Self {
             spec: origin.is_some().then(|| spec.clone()),
             origin,
-            services: vec![],
-            virtual_services: mesh.virtual_services.of_gateway(MESH, namespace),
-            by_host: HashMap::new(),
+            services: Arc::default(),
+            virtual_services: rules.into_iter().filter(|rule| hosts.import_rule(rule)).collect(),
+            by_host: Arc::default(),
         };
-        listener.virtual_services.retain(|rule| hosts.import_rule(rule));
         let imported = visible.iter().filter(|service| hosts.import_service(service));
         let imported = imported.filter_map(|service| listener.cut(service)).collect();
-        listener.services = merge_same(one_namespace_each(imported, namespace));
-        listener.by_host = governing(&listener.services, &listener.virtual_services);
+        listener.services = merge_same(one_namespace_each(imported, namespace)).into();
+        listener.by_host = governing(&listener.services, &listener.virtual_services).into();
         listener
     }
 
@@ -257,7 +258,7 @@ fn merge_same(services: Vec<Arc<Service>>) -> Vec<Arc<Service>> {
 }
 
 /// For each service the rule with the most specific host that covers it; of several with that host the first.
-fn governing(services: &[Arc<Service>], rules: &[Arc<VirtualService>]) -> HashMap<Arc<str>, usize> {
+fn governing(services: &[Arc<Service>], rules: &List<Arc<VirtualService>>) -> HashMap<Arc<str>, usize> {
     let mut exact: HashMap<&str, usize> = HashMap::new();
     let mut wildcards: Vec<(&str, usize)> = vec![];
     for (index, rule) in rules.iter().enumerate() {
@@ -290,7 +291,7 @@ impl Imports {
     /// The services of a listener, and then the destinations of its rules, which need not be listed.
     fn add_listener(&mut self, mesh: &Mesh<'_>, namespace: &str, listener: &EgressListener) {
         listener.services.iter().for_each(|service| self.add(service));
-        for rule in &listener.virtual_services {
+        for rule in listener.virtual_services.iter() {
             for (host, ports) in destinations(rule, namespace) {
                 let Some(service) = mesh.services.choose(&host, namespace) else { continue };
                 let reached = match listener.required_port() {
@@ -333,7 +334,7 @@ fn merge(known: &mut Arc<Service>, other: &Arc<Service>) {
 
 /// The hosts that a rule sends to, each with the ports that it names; 0 stands for all. What only sources of
 /// other namespaces match does not count.
-fn destinations(rule: &VirtualService, namespace: &str) -> BTreeMap<String, BTreeSet<u32>> {
+pub(crate) fn destinations(rule: &VirtualService, namespace: &str) -> BTreeMap<String, BTreeSet<u32>> {
     let mut found: BTreeMap<String, BTreeSet<u32>> = BTreeMap::new();
     for destination in rule.destinations_for(namespace) {
         found.entry(destination.host.clone()).or_default().insert(destination.port_number().unwrap_or(0));

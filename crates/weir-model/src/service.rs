@@ -9,7 +9,7 @@ use weir_api::resources::protocol::Protocol;
 use crate::visibility::Visibility;
 
 /// A service.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Service {
     /// The name that clients use: full, in lower case; may be a wildcard.
     pub hostname: Arc<str>,

@@ -6,10 +6,9 @@ use weir_api::resources::sidecar::Sidecar as Written;
 use weir_api::{Object, Spec};
 
 use crate::proxy::{Proxy, ProxyKind, selects};
-use crate::rule::by_age;
 
 /// A Sidecar resource.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Sidecar {
     /// What it says.
     pub spec: Arc<Written>,
@@ -17,15 +16,14 @@ pub struct Sidecar {
     pub object: Arc<Object>,
 }
 
-/// All Sidecars of a mesh, from the oldest to the youngest.
-pub fn sidecars(objects: &[Arc<Object>]) -> Vec<Sidecar> {
-    let read = |object: &Arc<Object>| match &object.spec {
-        Spec::Sidecar(written) => Some(Sidecar { spec: Arc::new(written.clone()), object: object.clone() }),
-        _ => None,
-    };
-    let mut sidecars: Vec<Sidecar> = objects.iter().filter_map(read).collect();
-    sidecars.sort_by(|a, b| by_age(&a.object, &b.object));
-    sidecars
+impl Sidecar {
+    /// The one that an object defines.
+    pub(crate) fn read(object: &Arc<Object>) -> Option<Self> {
+        match &object.spec {
+            Spec::Sidecar(written) => Some(Self { spec: Arc::new(written.clone()), object: object.clone() }),
+            _ => None,
+        }
+    }
 }
 
 /// The Sidecar of a proxy: the oldest that selects its workload, else the oldest for the whole namespace, else

@@ -1,39 +1,46 @@
 //! The whole mesh at one moment: immutable, and cheap to share.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 use weir_api::resources::MeshConfig;
-use weir_api::{Kind, Object};
+use weir_api::{Kind, Object, ObjectChange, ObjectKey, Spec};
 
-use crate::destination_rule::DestinationRules;
-use crate::gateway::{MergedGateway, gateways};
+use crate::by_age;
+use crate::changes::{Changes, History, Name, Subject};
+use crate::destination_rules::DestinationRules;
+use crate::gateway::MergedGateway;
 use crate::proxy::{Proxy, ProxyKind};
-use crate::registry::Services;
-use crate::registry::workload::{Workload, workloads};
+use crate::registry::workload::Workload;
+use crate::registry::workloads::Workloads;
+use crate::registry::{Services, Settings};
 use crate::scope::{Mesh, Scope};
+use crate::scopes::{Scopes, Touched};
 use crate::service::{Endpoint, Service};
-use crate::sidecar::{Sidecar, sidecar_of, sidecars};
+use crate::sidecar::{Sidecar, sidecar_of};
 use crate::topology;
+use crate::tree::{Tree, put};
 use crate::virtual_services::VirtualServices;
-use crate::workload_group::{Probe, WorkloadGroups, WorkloadHealth, key};
+use crate::workload_group::{Probe, WorkloadGroups, WorkloadHealth, WorkloadKey, key};
 
 /// The domain of the mesh, unless it is told otherwise.
 pub const DEFAULT_DOMAIN: &str = "cluster.local";
 
-/// What a scope is a function of, besides the snapshot: the kind and namespace of a proxy, and the namespace and
-/// name of its Sidecar.
-type ScopeKey = (ProxyKind, String, Option<(String, String)>);
-
-/// A mesh at one moment.
+/// A mesh at one moment. What did not change since the moment before is the same, pointer by pointer.
 #[derive(Debug)]
 pub struct MeshSnapshot {
+    /// Counts the snapshots of a mesh.
+    pub version: u64,
+    /// How it differs from the snapshot before it, whose version is [`Changes::previous`].
+    pub changes: Arc<Changes>,
+    /// The same of the last ones.
+    history: History,
     /// What holds for all of it.
     pub config: Arc<MeshConfig>,
     /// The domain of its host names.
     pub domain: String,
     /// Its workloads.
-    pub workloads: Vec<Arc<Workload>>,
+    pub workloads: Workloads,
     /// Its services and their instances.
     pub services: Services,
     /// Its VirtualServices.
@@ -41,19 +48,18 @@ pub struct MeshSnapshot {
     /// Its DestinationRules.
     pub destination_rules: DestinationRules,
     /// Its Gateways, from the oldest to the youngest.
-    pub gateways: Vec<Arc<Object>>,
+    pub gateways: Arc<[Arc<Object>]>,
     /// Its Sidecars, from the oldest to the youngest.
-    pub sidecars: Vec<Sidecar>,
+    pub sidecars: Arc<[Sidecar]>,
     /// Its Secrets, by namespace and name.
-    pub secrets: HashMap<(String, String), Arc<Object>>,
+    pub secrets: Tree<Name, Arc<Object>>,
     /// Its WorkloadGroups.
     pub groups: WorkloadGroups,
-    /// Scopes that were asked for: most proxies of a namespace share one.
-    scopes: Mutex<HashMap<ScopeKey, Arc<Scope>>>,
+    scopes: Scopes,
 }
 
 impl MeshSnapshot {
-    /// Reads a mesh from all of its objects. Objects that are no part of a mesh are passed over.
+    /// Reads a mesh from all of its objects, each key once. Objects that are no part of a mesh are passed over.
     /// Whether a workload takes requests is known of those that say so themselves; all others do.
     pub fn new(objects: &[Arc<Object>], config: Arc<MeshConfig>, domain: &str) -> Self {
         Self::with_health(objects, None, config, domain)
@@ -62,25 +68,120 @@ impl MeshSnapshot {
     /// The same of a mesh that runs: of those that are probed, only the workloads take requests that are healthy. Without
     /// `health` nobody probes.
     pub fn with_health(objects: &[Arc<Object>], health: Option<&WorkloadHealth>, config: Arc<MeshConfig>, domain: &str) -> Self {
-        let groups = WorkloadGroups::build(objects);
-        let workloads = workloads(objects, &|object| match health {
+        let mut known = HashSet::new();
+        let first = objects.iter().filter(|object| known.insert(object.key()));
+        let added: Vec<ObjectChange> = first.map(|object| ObjectChange::added(object.clone())).collect();
+        let changes = Arc::new(Changes::everything());
+        let history = History::default().with(changes.clone());
+        Self { changes, history, ..Self::empty(config, domain).update(&added, health, &[]) }
+    }
+
+    /// A mesh without any object.
+    fn empty(config: Arc<MeshConfig>, domain: &str) -> Self {
+        Self {
+            version: 0,
+            changes: Arc::default(),
+            history: History::default(),
+            domain: domain.to_owned(),
+            workloads: Workloads::default(),
+            services: Services::default(),
+            virtual_services: VirtualServices::default(),
+            destination_rules: DestinationRules::new(&config.root_namespace),
+            gateways: Arc::default(),
+            sidecars: Arc::default(),
+            secrets: Tree::default(),
+            groups: WorkloadGroups::default(),
+            scopes: Scopes::default(),
+            config,
+        }
+    }
+
+    /// The mesh after a change of some objects, and of the health of some workloads. It equals one that is read from all
+    /// of the newest objects; it costs what depends on those that changed.
+    pub fn update(&self, objects: &[ObjectChange], health: Option<&WorkloadHealth>, flipped: &[WorkloadKey]) -> Self {
+        let mut next = self.copy();
+        let mut changes = Changes { previous: self.version, ..Changes::default() };
+        next.groups.update(objects, &mut changes);
+        let again = next.with_other_health(&changes.groups, flipped);
+        let groups = &next.groups;
+        let ready = |object: &Object| match health {
             Some(health) if groups.probe_of(object).is_some() => health.get(&key(object)).copied().unwrap_or(false),
             _ => true,
-        });
-        let secret = |object: &&Arc<Object>| object.kind == Kind::Secret;
-        let secrets = objects.iter().filter(secret);
+        };
+        let workloads = next.workloads.update(objects, &again, &ready, &mut changes);
+        let settings = Settings { mesh: &self.config, domain: &self.domain };
+        let services = next.services.update(objects, (&next.workloads, &workloads), &settings, &mut changes);
+        let rules = next.virtual_services.update(objects, &settings, &mut changes);
+        next.destination_rules.update(objects, &settings, &mut changes);
+        let gateway = |object: &Arc<Object>| matches!(object.spec, Spec::Gateway(_)).then(|| object.clone());
+        changes.gateways = by_age::update(&mut next.gateways, objects, gateway, |object| object);
+        changes.sidecars = by_age::update(&mut next.sidecars, objects, Sidecar::read, |sidecar| &sidecar.object);
+        next.update_secrets(objects, &mut changes);
+        next.scopes = self.scopes.after(&Touched { services: &services, rules: &rules, sidecars: &changes.sidecars });
+        next.version = self.version + 1;
+        next.changes = Arc::new(changes);
+        next.history = self.history.with(next.changes.clone());
+        next
+    }
+
+    fn copy(&self) -> Self {
         Self {
-            services: Services::build(objects, &workloads, &config, domain),
-            workloads,
-            virtual_services: VirtualServices::build(objects, &config, domain),
-            destination_rules: DestinationRules::build(objects, &config, domain),
-            gateways: gateways(objects),
-            sidecars: sidecars(objects),
-            secrets: secrets.map(|object| ((object.meta.namespace.clone(), object.meta.name.clone()), object.clone())).collect(),
-            scopes: Mutex::default(),
-            groups,
-            config,
-            domain: domain.to_owned(),
+            version: self.version,
+            changes: self.changes.clone(),
+            history: History::default(),
+            config: self.config.clone(),
+            domain: self.domain.clone(),
+            workloads: self.workloads.clone(),
+            services: self.services.clone(),
+            virtual_services: self.virtual_services.clone(),
+            destination_rules: self.destination_rules.clone(),
+            gateways: self.gateways.clone(),
+            sidecars: self.sidecars.clone(),
+            secrets: self.secrets.clone(),
+            groups: self.groups.clone(),
+            scopes: Scopes::default(),
+        }
+    }
+
+    /// The WorkloadEntries whose health may not be what it was: those of which that is told, and those of namespaces whose
+    /// groups changed, since a group says whether they are probed.
+    fn with_other_health(&self, groups: &BTreeSet<WorkloadKey>, flipped: &[WorkloadKey]) -> BTreeSet<ObjectKey> {
+        let flipped = flipped.iter().map(|(namespace, name)| ObjectKey {
+            kind: Kind::WorkloadEntry,
+            namespace: namespace.clone(),
+            name: name.clone(),
+        });
+        let mut again: BTreeSet<ObjectKey> = flipped.collect();
+        if !groups.is_empty() {
+            let namespaces: BTreeSet<&str> = groups.iter().map(|(namespace, _)| namespace.as_str()).collect();
+            let of_these = self.workloads.iter().filter(|workload| namespaces.contains(workload.namespace.as_str()));
+            again.extend(of_these.map(|workload| workload.object.key()));
+        }
+        again
+    }
+
+    fn update_secrets(&mut self, objects: &[ObjectChange], changes: &mut Changes) {
+        for change in objects.iter().filter(|change| change.sides().any(|object| object.kind == Kind::Secret)) {
+            if let Some(name) = change.key().map(|key| (key.namespace, key.name)) {
+                changes.secrets.insert(name.clone());
+                put(&mut self.secrets, name, change.new.clone());
+            }
+        }
+    }
+
+    /// All that changed since the snapshot of that version; everything, if that is too long ago.
+    pub fn changes_since(&self, version: u64) -> Changes {
+        if version == self.version {
+            return Changes { previous: version, ..Changes::default() };
+        }
+        self.history.since(version).unwrap_or_else(|| Changes { previous: version, ..Changes::everything() })
+    }
+
+    /// What is to be said of a part of the mesh: what of it has no effect.
+    pub fn findings_of(&self, subject: &Subject) -> Arc<[weir_api::Diagnostic]> {
+        match subject {
+            Subject::VirtualService(name) => self.virtual_services.findings_of(name),
+            Subject::DestinationRules(namespace, host) => self.destination_rules.findings_of(namespace, host),
         }
     }
 
@@ -90,9 +191,7 @@ impl MeshSnapshot {
         let name = sidecar.map(|sidecar| (sidecar.object.meta.namespace.clone(), sidecar.object.meta.name.clone()));
         let key = (proxy.kind, proxy.namespace.clone(), name);
         let mesh = Mesh { config: &self.config, domain: &self.domain, services: &self.services, virtual_services: &self.virtual_services };
-        let mut scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || Arc::new(Scope::new(&mesh, proxy.kind, &proxy.namespace, sidecar.cloned()));
-        scopes.entry(key).or_insert_with(new).clone()
+        self.scopes.get(key, || Scope::new(&mesh, proxy.kind, &proxy.namespace, sidecar.cloned()))
     }
 
     /// The WorkloadEntry that a sidecar stands beside: the one of its name, else the only one at its addresses.
@@ -100,14 +199,14 @@ impl MeshSnapshot {
         if proxy.kind != ProxyKind::Sidecar {
             return None;
         }
-        let is_here = |workload: &&Arc<Workload>| {
-            workload.namespace == proxy.namespace
-                && workload.object.kind == Kind::WorkloadEntry
-                && proxy.addresses.contains(&workload.address)
-        };
-        let mut here = self.workloads.iter().filter(is_here);
-        let named = here.clone().find(|workload| workload.name == proxy.name);
-        named.or_else(|| here.next().filter(|_| here.next().is_none()))
+        let addresses: BTreeSet<&String> = proxy.addresses.iter().collect();
+        let is_own = |workload: &&Arc<Workload>| workload.namespace == proxy.namespace && workload.object.kind == Kind::WorkloadEntry;
+        let here: Vec<&Arc<Workload>> = addresses.into_iter().flat_map(|address| self.workloads.at(address)).filter(is_own).collect();
+        let named = here.iter().find(|workload| workload.name == proxy.name);
+        match here.as_slice() {
+            [only] => Some(only),
+            _ => named.copied(),
+        }
     }
 
     /// How the workload of a sidecar is probed.

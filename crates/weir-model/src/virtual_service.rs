@@ -14,7 +14,7 @@ use crate::visibility::Visibility;
 pub const MESH: &str = "mesh";
 
 /// A VirtualService.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct VirtualService {
     /// Its name.
     pub name: String,
@@ -37,7 +37,7 @@ pub struct VirtualService {
 }
 
 /// A rule for requests.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct HttpRule {
     /// What it says, with all names in full.
     pub spec: HttpRoute,
@@ -55,7 +55,7 @@ impl HttpRule {
 }
 
 /// A rule for connections that begin with TLS.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TlsRule {
     /// What it says, with all names in full.
     pub spec: TlsRoute,
@@ -64,7 +64,7 @@ pub struct TlsRule {
 }
 
 /// A rule for connections.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TcpRule {
     /// What it says, with all names in full.
     pub spec: TcpRoute,

@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use weir_api::resources::WorkloadGroup;
 use weir_api::resources::workload::ReadinessProbe;
-use weir_api::{Kind, Object, Spec};
+use weir_api::{Kind, Object, ObjectChange, Spec};
 
+use crate::changes::Changes;
 use crate::proxy::selects;
 use crate::registry::workload::entry_labels;
+use crate::tree::{Tree, put};
 
 /// Says of a WorkloadEntry which group it was made of.
 pub const GROUP_ANNOTATION: &str = "istio.io/autoRegistrationGroup";
@@ -24,8 +26,8 @@ pub type WorkloadKey = (String, String);
 pub type WorkloadHealth = HashMap<WorkloadKey, bool>;
 
 /// All WorkloadGroups of a mesh.
-#[derive(Debug, Default)]
-pub struct WorkloadGroups(BTreeMap<WorkloadKey, Arc<Object>>);
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct WorkloadGroups(Tree<WorkloadKey, Arc<Object>>);
 
 /// How a workload is probed, and by which group's word.
 #[derive(Debug, Clone, Copy)]
@@ -42,10 +44,14 @@ pub fn key(object: &Object) -> WorkloadKey {
 }
 
 impl WorkloadGroups {
-    /// Reads the groups of all objects.
-    pub fn build(objects: &[Arc<Object>]) -> Self {
-        let groups = objects.iter().filter(|object| object.kind == Kind::WorkloadGroup);
-        Self(groups.map(|object| (key(object), object.clone())).collect())
+    /// Takes in what became of objects.
+    pub(crate) fn update(&mut self, objects: &[ObjectChange], changes: &mut Changes) {
+        for change in objects.iter().filter(|change| change.sides().any(|object| object.kind == Kind::WorkloadGroup)) {
+            if let Some(key) = change.sides().next().map(|object| key(object)) {
+                changes.groups.insert(key.clone());
+                put(&mut self.0, key, change.new.clone());
+            }
+        }
     }
 
     /// The group of this name.

@@ -1,15 +1,20 @@
 //! The control plane: a [`Pilot`] reads each new catalog of objects into a snapshot of the mesh, translates it for
-//! every proxy that follows it, and sends what differs from what the proxy has.
+//! every class of proxies that follow it, and sends to each proxy what differs from what it has.
 //!
 //! [`node`] is how proxies introduce themselves, [`standalone`] which proxies a mesh on one machine has. What
 //! proxies tell of their workloads, that they are there and whether they are well, is kept besides the catalog.
 
+pub mod answers;
+mod classes;
+mod following;
 pub mod node;
 mod pilot;
+mod reading;
 mod report;
 mod resources;
 mod shared;
 pub mod standalone;
+pub mod status;
 mod stream;
 mod workloads;
 

@@ -1,9 +1,9 @@
 //! The control-plane process.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use weir_ads::ServerStream;
 use weir_api::{Diagnostic, Severity};
 use weir_model::MeshSnapshot;
@@ -24,14 +24,14 @@ pub struct Pilot {
 
 /// Says which objects are in force as they were before they were broken.
 fn tell_kept(catalog: &Catalog) {
-    for name in &catalog.kept {
+    for name in catalog.kept() {
         tracing::warn!("{name}: its last good version stays in force");
     }
 }
 
 /// Says at each read which policies are not enforced: whoever looks at the log last must not miss it.
 fn tell_not_enforced(catalog: &Catalog) {
-    let errors = catalog.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
+    let errors = catalog.diagnostics().filter(|diagnostic| diagnostic.severity == Severity::Error);
     let objects = errors.filter_map(|diagnostic| diagnostic.object.as_ref());
     let names: Vec<String> = objects.filter(|name| weir_api::is_policy(&name.kind)).map(ToString::to_string).collect();
     if !names.is_empty() {
@@ -42,18 +42,8 @@ fn tell_not_enforced(catalog: &Catalog) {
 impl Pilot {
     /// Starts a pilot on this runtime. It reads the first catalog before it returns, and every later one when it comes.
     pub fn start(mut catalog: watch::Receiver<Arc<Catalog>>, options: Options) -> Self {
-        let first = MeshSnapshot::new(&[], options.mesh.clone(), &options.domain);
-        let (mesh, _) = watch::channel(Arc::new(first));
         let mut newest = catalog.borrow_and_update().clone();
-        let shared = Arc::new(Shared {
-            options,
-            mesh,
-            catalog: watch::Sender::new(newest.clone()),
-            workloads: Mutex::default(),
-            changed: Notify::new(),
-            proxies: Mutex::default(),
-            report: Mutex::default(),
-        });
+        let shared = Arc::new(Shared::new(options));
         tell_kept(&newest);
         tell_not_enforced(&newest);
         shared.read(&newest);
@@ -98,6 +88,18 @@ impl Pilot {
     /// The objects of the mesh as they are now, with the entries of instances that registered themselves.
     pub fn catalog(&self) -> watch::Receiver<Arc<Catalog>> {
         self.shared.catalog.subscribe()
+    }
+
+    /// The version of the configuration: it grows with each change. A proxy that has answered a version has answered all before it.
+    pub fn version(&self) -> u64 {
+        self.shared.mesh.borrow().version
+    }
+
+    /// The version of the configuration, and the objects that it is of.
+    pub(crate) fn now(&self) -> (u64, Arc<Catalog>) {
+        // While it is looked at nothing else changes.
+        let mesh = self.shared.mesh.borrow();
+        (mesh.version, self.shared.catalog.borrow().clone())
     }
 
     /// The proxies that follow the pilot, by id.

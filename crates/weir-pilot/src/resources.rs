@@ -1,34 +1,24 @@
-//! A translation as the set of resources that a server sends.
+//! What was translated, as the resources that a server sends.
 
 use weir_ads::{Resource, ResourceSet};
-use weir_translate::Translation;
+use weir_translate::{Encoded, Translation, encode_own};
 use weir_xds::cluster::Cluster;
 use weir_xds::core::health_check::HealthChecker;
-use weir_xds::resource::ResourceType;
 
-/// Packs a translation.
-pub(crate) fn pack(translation: &Translation) -> ResourceSet {
+/// Adds a resource.
+pub(crate) fn insert(set: &mut ResourceSet, made: &Encoded) {
+    let resource = Resource::packed(made.body.clone());
+    let resource = match &made.endpoints {
+        Some(endpoints) => resource.needing_endpoints(endpoints.clone()),
+        None => resource,
+    };
+    set.insert(made.kind, made.name.clone(), resource);
+}
+
+/// What only one proxy gets.
+pub(crate) fn of_own(own: &Translation) -> ResourceSet {
     let mut set = ResourceSet::default();
-    for listener in &translation.listeners {
-        set.insert(ResourceType::Listener, listener.name.as_str(), Resource::new(listener));
-    }
-    for routes in &translation.routes {
-        set.insert(ResourceType::Route, routes.name.as_str(), Resource::new(routes));
-    }
-    for cluster in &translation.clusters {
-        let packed = Resource::new(cluster);
-        let packed = match &cluster.eds_cluster_config {
-            Some(eds) => packed.needing_endpoints(eds.service_name.as_str().into()),
-            None => packed,
-        };
-        set.insert(ResourceType::Cluster, cluster.name.as_str(), packed);
-    }
-    for endpoints in &translation.endpoints {
-        set.insert(ResourceType::Endpoint, endpoints.cluster_name.as_str(), Resource::new(endpoints));
-    }
-    for secret in &translation.secrets {
-        set.insert(ResourceType::Secret, secret.name.as_str(), Resource::new(secret));
-    }
+    encode_own(own).iter().for_each(|made| insert(&mut set, made));
     set
 }
 

@@ -1,22 +1,28 @@
 //! What the pilot's tasks share: the mesh as it is now, what is known of its workloads and proxies, and what is to be said.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use weir_api::Diagnostic;
 use weir_api::resources::MeshConfig;
-use weir_model::{MeshSnapshot, Proxy, WorkloadGroups, WorkloadKey};
+use weir_model::{MeshSnapshot, Proxy, WorkloadKey};
 use weir_registry::Catalog;
 use weir_xds::resource::ResourceType;
 
+use crate::classes::Classes;
 use crate::report::Report;
+use crate::status::{Resources, Types};
 use crate::workloads::registration::Registration;
 use crate::workloads::{self, Workloads};
 
 /// So long the entry of an instance that registered itself stays when it has gone; Istio's default.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// So many proxies may get their first resources at a time: in a storm of them, those that are there already go first.
+const ADMITTED: usize = 8;
 
 /// What a pilot needs to know besides the catalog.
 pub struct Options {
@@ -35,6 +41,20 @@ pub struct ProxyStatus {
     pub is_settled: bool,
     /// What it refused last, by type.
     pub refused: BTreeMap<ResourceType, String>,
+    /// The program that it is, and its version.
+    pub program: String,
+    /// The cluster (of machines) that it says it is in.
+    pub cluster: String,
+    /// Since when it follows.
+    pub since: Option<SystemTime>,
+    /// How it stands with each type of resources.
+    pub types: Types,
+    /// The version of the configuration that it should have: see [`Pilot::version`](crate::Pilot::version).
+    pub version: u64,
+    /// The newest version of which it has taken, or refused, everything.
+    pub answered: u64,
+    /// What it should have.
+    pub resources: Resources,
 }
 
 /// What the pilot's tasks share.
@@ -47,10 +67,36 @@ pub(crate) struct Shared {
     /// Notified when what is known of workloads has changed.
     pub changed: Notify,
     pub proxies: Mutex<BTreeMap<String, ProxyStatus>>,
+    /// Which stream a proxy opened last: it may come back before it is seen to have gone.
+    streams: Mutex<HashMap<String, u64>>,
+    /// How many streams there have been.
+    count: AtomicU64,
     pub report: Mutex<Report>,
+    /// What proxies get that are alike.
+    pub classes: Classes,
+    /// So many may get their first resources at a time.
+    pub admission: Arc<Semaphore>,
 }
 
 impl Shared {
+    /// What they share before anything is read.
+    pub fn new(options: Options) -> Self {
+        let mesh = MeshSnapshot::new(&[], options.mesh.clone(), &options.domain);
+        Self {
+            options,
+            mesh: watch::Sender::new(Arc::new(mesh)),
+            catalog: watch::Sender::new(Arc::default()),
+            workloads: Mutex::default(),
+            changed: Notify::new(),
+            proxies: Mutex::default(),
+            streams: Mutex::default(),
+            count: AtomicU64::new(0),
+            report: Mutex::default(),
+            classes: Classes::default(),
+            admission: Arc::new(Semaphore::new(ADMITTED)),
+        }
+    }
+
     /// Replaces what a source has to say, and says what is new.
     pub fn report(&self, source: &str, findings: Vec<Diagnostic>) {
         let new = self.report.lock().unwrap_or_else(PoisonError::into_inner).replace(source, findings);
@@ -61,30 +107,30 @@ impl Shared {
         self.proxies.lock().unwrap_or_else(PoisonError::into_inner).insert(proxy.to_owned(), status);
     }
 
-    /// A proxy is gone.
-    pub fn forget(&self, proxy: &str) {
-        self.proxies.lock().unwrap_or_else(PoisonError::into_inner).remove(proxy);
-        self.report.lock().unwrap_or_else(PoisonError::into_inner).remove(proxy);
+    /// A proxy comes, by a stream that is its newest.
+    pub fn come(&self, proxy: &str) -> u64 {
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        let stream = self.count.fetch_add(1, Ordering::Relaxed);
+        streams.insert(proxy.to_owned(), stream);
+        stream
     }
 
-    /// Reads the mesh from a catalog, and from what is known of workloads besides.
-    pub fn read(&self, written: &Arc<Catalog>) {
-        let (mesh, domain) = (self.options.mesh.clone(), self.options.domain.as_str());
-        let (catalog, snapshot) = {
-            let mut workloads = self.workloads();
-            let catalog = workloads.added_to(written, &WorkloadGroups::build(&written.objects));
-            let snapshot = MeshSnapshot::with_health(&catalog.objects, Some(&workloads.health), mesh, domain);
-            workloads.forget_gone(&snapshot);
-            (catalog, snapshot)
-        };
-        let passed_over = weir_translate::unsupported::findings(&catalog.objects);
-        let of_rules = [snapshot.virtual_services.findings.clone(), snapshot.destination_rules.findings.clone()].concat();
-        self.report("", [catalog.diagnostics.clone(), passed_over, of_rules].concat());
-        self.catalog.send_replace(catalog);
-        self.mesh.send_replace(Arc::new(snapshot));
+    /// A stream of a proxy has ended: the proxy is gone unless it has come back by another one.
+    pub fn forget(&self, proxy: &str, stream: u64) {
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        if streams.get(proxy) == Some(&stream) {
+            streams.remove(proxy);
+            self.proxies.lock().unwrap_or_else(PoisonError::into_inner).remove(proxy);
+            self.forget_findings(proxy);
+        }
     }
 
-    fn workloads(&self) -> MutexGuard<'_, Workloads> {
+    /// A source has nothing to say any more.
+    pub fn forget_findings(&self, source: &str) {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner).remove(source);
+    }
+
+    pub fn workloads(&self) -> MutexGuard<'_, Workloads> {
         self.workloads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,18 +1,21 @@
 //! Serves one proxy, for as long as its stream lives.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use weir_ads::{Event, Request, Server, ServerStream};
-use weir_api::Diagnostic;
-use weir_model::{MeshSnapshot, Proxy, WorkloadKey};
-use weir_translate::translate;
+use weir_model::{MeshSnapshot, WorkloadKey};
 use weir_xds::core::Node;
 
+use crate::following::Following;
 use crate::shared::{ProxyStatus, Shared};
+use crate::status::{Resources, Sync};
 use crate::workloads::registration::Registration;
-use crate::{node, resources};
+use crate::{node, status};
+
+/// So long one that has just come may keep others waiting.
+const ADMISSION: Duration = Duration::from_millis(100);
 
 /// Serves a stream until it ends.
 pub(crate) async fn serve(stream: ServerStream, shared: Arc<Shared>) {
@@ -20,93 +23,114 @@ pub(crate) async fn serve(stream: ServerStream, shared: Arc<Shared>) {
     let mut session = Session {
         server: Server::new(stream.protocol),
         mesh,
-        proxy: None,
+        following: None,
+        number: 0,
+        admitted: None,
         registered: None,
         health: None,
-        runs_commands: false,
         status: ProxyStatus::default(),
+        told: None,
         shared,
     };
     session.run(stream).await;
     if let Some(key) = session.registered.take() {
         session.shared.clone().leave(key);
     }
-    if let Some(proxy) = &session.proxy {
+    if let Some(Following { proxy, .. }) = &session.following {
         tracing::debug!(proxy = %proxy.id, "a proxy left");
-        session.shared.forget(&proxy.id);
+        session.shared.forget(&proxy.id, session.number);
     }
 }
 
 struct Session {
     server: Server,
     mesh: watch::Receiver<Arc<MeshSnapshot>>,
-    proxy: Option<Proxy>,
+    /// The proxy, once it has introduced itself.
+    following: Option<Following>,
+    /// Which of the proxy's streams this is.
+    number: u64,
+    /// While it gets its first resources, others wait that come after it: those that are there already go first.
+    admitted: Option<(OwnedSemaphorePermit, Instant)>,
     /// The WorkloadEntry of a proxy that registered its instance itself.
     registered: Option<WorkloadKey>,
     /// What it told of its workload.
     health: Option<Result<(), String>>,
-    /// Whether it understands checks by commands: only Weir's proxies do.
-    runs_commands: bool,
     status: ProxyStatus,
+    /// The status that was told last.
+    told: Option<ProxyStatus>,
     shared: Arc<Shared>,
 }
 
 impl Session {
     async fn run(&mut self, mut stream: ServerStream) {
         loop {
-            while let Some(response) = self.server.next(Instant::now()) {
-                if stream.responses.send(response).await.is_err() {
+            while let Some(push) = self.server.next(Instant::now()) {
+                self.status.types.sent(push.kind);
+                if stream.responses.send(push).await.is_err() {
                     return;
                 }
             }
             self.tell_status();
-            let deadline = self.server.deadline(Instant::now());
+            let deadline = self.deadline();
             let later = async {
                 match deadline {
                     Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
                     None => std::future::pending().await,
                 }
             };
-            tokio::select! {
-                request = stream.requests.recv() => {
-                    let Some(request) = request else { return };
-                    if !self.receive(&request) {
-                        return;
-                    }
-                }
-                changed = self.mesh.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    self.translate();
-                }
-                () = later => {}
+            let goes_on = tokio::select! {
+                request = stream.requests.recv() => match request {
+                    Some(request) => self.receive(&request).await,
+                    None => false,
+                },
+                changed = self.mesh.changed() => changed.is_ok() && self.follow().await,
+                () = later => true,
+            };
+            if !goes_on {
+                return;
             }
         }
     }
 
+    /// When to look again though nothing happened.
+    fn deadline(&mut self) -> Option<Instant> {
+        let now = Instant::now();
+        self.admitted.take_if(|(_, until)| *until <= now || self.status.is_settled);
+        let admitted = self.admitted.as_ref().map(|(_, until)| *until);
+        self.server.deadline(now).into_iter().chain(admitted).min()
+    }
+
     /// Takes a message; false if the stream is of no use.
-    fn receive(&mut self, request: &Request) -> bool {
-        if self.proxy.is_none() {
+    async fn receive(&mut self, request: &Request) -> bool {
+        if self.following.is_none() {
             let node = node_of(request).ok_or_else(|| "the first message names no node".to_owned());
             if let Err(reason) = node.and_then(|node| self.introduce(node)) {
                 tracing::warn!("an xDS stream was refused: {reason}");
                 return false;
             }
-            self.translate();
+            let Ok(permit) = self.shared.admission.clone().acquire_owned().await else { return false };
+            self.admitted = Some((permit, Instant::now() + ADMISSION));
+            if !self.follow().await {
+                return false;
+            }
         }
         match self.server.receive(request) {
             Event::Refused(kind, reason) => {
-                let proxy = self.proxy.as_ref().map_or("", |proxy| &proxy.id);
+                let proxy = self.following.as_ref().map_or("", |following| &following.proxy.id);
                 tracing::warn!(%proxy, ?kind, "a proxy refused what it was sent: {reason}");
                 self.status.refused.insert(kind, reason);
+                self.status.types.set(kind, Sync::Refused);
             }
             Event::Health(health) => {
                 self.health = Some(health);
                 self.tell_health();
             }
-            Event::Accepted(kind) => drop(self.status.refused.remove(&kind)),
-            Event::Subscribed(_) | Event::Passed => {}
+            Event::Accepted(kind) => {
+                self.status.refused.remove(&kind);
+                self.status.types.set(kind, Sync::Synced);
+            }
+            Event::Subscribed(kind) => self.status.types.asked(kind),
+            Event::Passed => {}
         }
         true
     }
@@ -120,45 +144,49 @@ impl Session {
             self.registered = Some(key);
         }
         tracing::debug!(proxy = %proxy.id, "a proxy came");
-        self.runs_commands = node.user_agent_name == node::AGENT;
-        self.proxy = Some(proxy);
+        self.number = self.shared.come(&proxy.id);
+        let runs_commands = node.user_agent_name == node::AGENT;
+        let mesh = self.mesh.borrow().clone();
+        self.following = Some(Following::new(proxy, runs_commands, &mesh, &self.shared));
+        self.status.program = status::program(node);
+        self.status.cluster = status::cluster(node);
+        self.status.since = Some(SystemTime::now());
         Ok(())
     }
 
-    /// Translates the newest mesh for the proxy.
-    fn translate(&mut self) {
-        let Some(proxy) = &mut self.proxy else { return };
+    /// Takes over the newest mesh; false if that cannot be done.
+    async fn follow(&mut self) -> bool {
+        let Some(following) = &mut self.following else { return true };
         let mesh = self.mesh.borrow_and_update().clone();
-        take_labels(proxy, &mesh);
-        if mesh.probe_of(proxy).is_none() {
-            // What was told does not hold for a probe that may come.
-            self.health = None;
-        }
-        let mut translation = translate(&mesh, proxy);
-        if !self.runs_commands {
-            let before = translation.clusters.len();
-            translation.clusters.retain(|cluster| !resources::runs_commands(cluster));
-            if translation.clusters.len() < before {
-                let message = format!("{} cannot probe its workload by a command, only Weir's proxies can: it gets no requests", proxy.id);
-                translation.findings.push(Diagnostic::warning(message));
+        let Some(followed) = following.follow(&mesh, &mut self.server, &self.shared).await else { return false };
+        self.status.version = mesh.version;
+        self.status.resources = Resources(self.server.target().clone());
+        if followed.is_concerned {
+            if mesh.probe_of(&following.proxy).is_none() {
+                // What was told does not hold for a probe that may come.
+                self.health = None;
             }
+            self.tell_health();
         }
-        self.server.set(Arc::new(resources::pack(&translation)));
-        self.shared.report(&proxy.id, std::mem::take(&mut translation.findings));
-        self.tell_health();
+        true
     }
 
     /// Passes on what the proxy told of its workload, to whatever workloads that are now.
     fn tell_health(&self) {
-        if let (Some(proxy), Some(health)) = (&self.proxy, &self.health) {
-            self.shared.report_health(proxy, self.registered.as_ref(), health);
+        if let (Some(following), Some(health)) = (&self.following, &self.health) {
+            self.shared.report_health(&following.proxy, self.registered.as_ref(), health);
         }
     }
 
     fn tell_status(&mut self) {
         self.status.is_settled = self.server.is_settled();
-        if let Some(proxy) = &self.proxy {
-            self.shared.set_status(&proxy.id, self.status.clone());
+        if self.status.is_settled {
+            self.status.answered = self.status.version;
+        }
+        let Some(following) = &self.following else { return };
+        if self.told.as_ref() != Some(&self.status) {
+            self.shared.set_status(&following.proxy.id, self.status.clone());
+            self.told = Some(self.status.clone());
         }
     }
 }
@@ -167,12 +195,5 @@ fn node_of(request: &Request) -> Option<&Node> {
     match request {
         Request::Delta(request) => request.node.as_ref(),
         Request::State(request) => request.node.as_ref(),
-    }
-}
-
-/// A sidecar has the labels that its workload has now, whatever they were when it came.
-fn take_labels(proxy: &mut Proxy, mesh: &MeshSnapshot) {
-    if let Some(workload) = mesh.workload_of(proxy) {
-        proxy.labels.clone_from(&workload.labels);
     }
 }

@@ -46,7 +46,7 @@ struct Mesh {
 fn catalog(texts: &[&str]) -> Arc<Catalog> {
     let parsed = parse(&Source::new("mesh.yaml", texts.concat()));
     assert!(parsed.diagnostics.is_empty(), "{:?}", parsed.diagnostics);
-    Arc::new(Catalog { objects: parsed.objects, ..Default::default() })
+    Arc::new(Catalog::of(parsed.objects))
 }
 
 impl Mesh {
@@ -91,7 +91,7 @@ impl Mesh {
 }
 
 fn of_shop(mesh: &MeshSnapshot) -> Vec<String> {
-    let service = mesh.services.all.iter().find(|service| &*service.hostname == "shop.test").unwrap();
+    let service = mesh.services.all().find(|service| &*service.hostname == "shop.test").unwrap();
     let healthy = mesh.services.endpoints(service).iter().filter(|endpoint| endpoint.healthy).cloned().collect::<Vec<_>>();
     healthy.iter().map(|endpoint| format!("{}:{}", endpoint.address, endpoint.port)).collect()
 }
@@ -131,12 +131,7 @@ async fn an_instance_that_registers_itself_is_there_until_it_has_been_gone_for_a
     mesh.has(&["10.0.0.1:8080", "fd00::2:8080"]).await;
     let entries = || {
         let catalog = mesh.pilot.catalog().borrow().clone();
-        catalog
-            .objects
-            .iter()
-            .filter(|object| object.source.path == "autoregistered")
-            .map(|object| object.meta.name.clone())
-            .collect::<Vec<_>>()
+        catalog.objects().filter(|object| object.source.path == "autoregistered").map(|object| object.meta.name.clone()).collect::<Vec<_>>()
     };
     assert_eq!(entries(), ["shop-10.0.0.1", "shop-fd00--2"]);
 
@@ -204,4 +199,60 @@ async fn an_instance_that_registers_itself_is_probed_as_its_group_says() {
     other.tell(Err("no")).await;
     sidecar.tell(Ok(())).await;
     mesh.has(&["10.0.0.1:8080"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn health_and_registration_change_the_instances_of_one_service_alone() {
+    const OTHER: &str = "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: other}\nspec: {hosts: [other.test], \
+        resolution: STATIC, ports: [{number: 80, name: http, protocol: HTTP}], workloadSelector: {labels: {app: other}}}\n";
+    let mut mesh = Mesh::start(&[SERVICE, GROUP, PROBE, ENTRY, OTHER]);
+    let first = mesh.now.borrow().clone();
+    let changed = |mesh: &Mesh| {
+        let now = mesh.now.borrow().clone();
+        assert!(now.changes.only_endpoints(), "{:?}", now.changes);
+        let service = |mesh: &MeshSnapshot| mesh.services.of_host("shop.test").unwrap().values().next().unwrap().clone();
+        assert!(Arc::ptr_eq(&service(&now), &service(&first)));
+        let hosts = now.changes.endpoints.iter().map(|(host, _)| host.to_string());
+        (hosts.collect::<Vec<_>>(), now.changes.workloads.len())
+    };
+    let mut sidecar = mesh.sidecar("10.0.0.1", None, Protocol::Delta).await;
+    sidecar.is_to_probe().await;
+    sidecar.tell(Ok(())).await;
+    mesh.has(&["10.0.0.1:80"]).await;
+    assert_eq!(changed(&mesh), (vec!["shop.test".to_owned()], 1));
+    let mut other = mesh.sidecar("10.0.0.2", Some("shop"), Protocol::Delta).await;
+    other.is_to_probe().await;
+    assert_eq!(changed(&mesh), (vec!["shop.test".to_owned()], 1));
+    assert_eq!(mesh.now.borrow().changes_since(first.version).endpoints.len(), 1);
+}
+
+/// What nobody sees yet may be seen after the next change: it is not forgotten because it changed nothing.
+#[tokio::test]
+async fn instances_that_are_written_before_their_service_are_there_with_it() {
+    let slice = "apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: shop, labels: {kubernetes.io/service-name: shop}}
+addressType: IPv4
+ports: [{name: http, port: 8080}]
+endpoints: [{addresses: [10.0.0.9]}]
+";
+    let service = "---
+apiVersion: v1
+kind: Service
+metadata: {name: shop}
+spec: {ports: [{name: http, port: 80}]}
+";
+    // The same objects each time: what is written anew is another object, and changes something.
+    let written = parse(&Source::new("mesh.yaml", format!("{slice}{service}"))).objects;
+    let mut mesh = Mesh::start(&[]);
+    let mut objects = mesh.pilot.catalog();
+    for count in [1, 2] {
+        mesh.catalog.send_replace(Arc::new(Catalog::of(written[..count].to_vec())));
+        objects.changed().await.unwrap();
+    }
+    let key = ("shop.default.svc.cluster.local".into(), "default".into());
+    let has_instance =
+        |mesh: &Arc<MeshSnapshot>| mesh.services.all().any(|service| service.key() == key && mesh.services.endpoints(service).len() == 1);
+    let seen = tokio::time::timeout(std::time::Duration::from_secs(20), mesh.now.wait_for(has_instance)).await;
+    assert!(seen.is_ok_and(|seen| seen.is_ok()), "the service has no instance");
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use weir_api::resources::proxy_config::ConnectionSettings;
-use weir_api::{Diagnostic, FieldPath, Object, Severity};
+use weir_api::{Diagnostic, FieldPath, ObjectName, Severity};
 use weir_model::{DestinationRule, EffectivePolicy, MeshSnapshot, Origin, Proxy, Scope, Service};
 use weir_xds::core::Metadata;
 use weir_xds::values::{set_metadata, text};
@@ -17,7 +17,15 @@ use crate::{connection_settings, names};
 #[derive(Default)]
 struct Findings {
     all: Vec<Diagnostic>,
-    known: HashSet<(*const Object, FieldPath, String)>,
+    known: HashSet<(Option<ObjectName>, FieldPath, String)>,
+}
+
+impl Findings {
+    fn add(&mut self, finding: Diagnostic) {
+        if self.known.insert((finding.object.clone(), finding.path.clone(), finding.message.clone())) {
+            self.all.push(finding);
+        }
+    }
 }
 
 /// A proxy in its mesh.
@@ -47,8 +55,21 @@ impl<'m> Context<'m> {
         }
     }
 
+    /// The same for all proxies that are alike, where they run and what labels of theirs count being known.
+    pub fn of_class(mesh: &'m MeshSnapshot, proxy: &'m Proxy, scope: Arc<Scope>, labels: BTreeMap<String, String>) -> Self {
+        Self {
+            mesh,
+            proxy,
+            scope,
+            locality: proxy.locality.clone(),
+            labels,
+            connections: connection_settings::of_proxy(mesh.config.default_config.connection_settings.as_ref(), proxy.kind),
+            findings: RefCell::default(),
+        }
+    }
+
     /// The rule that this proxy follows towards a service.
-    pub fn destination_rule(&self, service: &Service) -> Option<&'m DestinationRule> {
+    pub fn destination_rule(&self, service: &Service) -> Option<&'m Arc<DestinationRule>> {
         self.mesh.destination_rules.find(self.proxy, &service.hostname, &service.namespace)
     }
 
@@ -56,16 +77,25 @@ impl<'m> Context<'m> {
     pub fn policy(&self, service: &Service, subset: &str, port: u16) -> EffectivePolicy {
         let rule = self.destination_rule(service);
         let subset = rule.and_then(|rule| rule.subset(subset));
-        EffectivePolicy::new(rule, subset, port, &self.mesh.config)
+        EffectivePolicy::new(rule.map(|rule| &**rule), subset, port, &self.mesh.config)
     }
 
     /// Says that a part of an object has no effect, or not the expected one.
     pub fn warn(&self, origin: &Origin, message: impl Into<String>) {
-        let message = message.into();
+        self.tell([origin.object.diagnostic(Severity::Warning, origin.path.clone(), message.into())]);
+    }
+
+    /// Says what was found before, where something is kept and not made anew.
+    pub fn tell(&self, found: impl IntoIterator<Item = Diagnostic>) {
         let mut findings = self.findings.borrow_mut();
-        if findings.known.insert((Arc::as_ptr(&origin.object), origin.path.clone(), message.clone())) {
-            findings.all.push(origin.object.diagnostic(Severity::Warning, origin.path.clone(), message));
-        }
+        found.into_iter().for_each(|finding| findings.add(finding));
+    }
+
+    /// Makes something, with what is found while it is made.
+    pub fn listen<T>(&self, make: impl FnOnce() -> T) -> (T, Vec<Diagnostic>) {
+        let before = self.findings.take();
+        let made = make();
+        (made, self.findings.replace(before).all)
     }
 
     pub fn into_findings(self) -> Vec<Diagnostic> {

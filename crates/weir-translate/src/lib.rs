@@ -4,6 +4,7 @@
 //! [`secrets`]. What they make is what Istio makes of the same resources, names included; the differences are
 //! decisions, which `docs/` explains. Each route says in its metadata which rule it was made of, and where that stands.
 
+pub mod class;
 mod cluster;
 mod connection_settings;
 mod context;
@@ -18,19 +19,20 @@ mod secrets;
 pub mod unsupported;
 mod virtual_host;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use weir_api::Diagnostic;
-use weir_model::{GatewayServer, MeshSnapshot, Proxy, ProxyKind};
+use weir_model::{GatewayServer, MergedGateway, MeshSnapshot, Proxy, ProxyKind};
 use weir_xds::cluster::Cluster;
 use weir_xds::endpoint::ClusterLoadAssignment;
 use weir_xds::listener::Listener;
 use weir_xds::route::RouteConfiguration;
 use weir_xds::tls::Secret;
 
+pub use class::{Class, ClassKey, Encoded, Labels, Update, Work, encode_own};
 use context::Context;
-use listener::OutboundRoute;
+use virtual_host::lists::Messages;
+use virtual_host::sidecar::Maker;
 
 /// What a proxy gets.
 #[derive(Debug, Default)]
@@ -53,14 +55,17 @@ pub struct Translation {
 pub fn translate(mesh: &MeshSnapshot, proxy: &Proxy) -> Translation {
     let context = Context::new(mesh, proxy);
     let mut translation = match proxy.kind {
-        ProxyKind::Router => of_gateway(&context),
+        ProxyKind::Router => {
+            let gateway = mesh.gateway(proxy);
+            let routes = routes_of_gateway(&context, &gateway);
+            Translation { routes, ..of_gateway(&context, &gateway) }
+        }
         ProxyKind::Sidecar => of_sidecar(&context),
     };
-    for listener in &mut translation.listeners {
-        connection_settings::set_listener(listener, &context.connections);
-    }
-    for mut made in cluster::clusters(&context) {
-        connection_settings::set_cluster(&mut made.cluster, &context.connections);
+    set_connections(&context, &mut translation.listeners);
+    translation.clusters = cluster::special(&context);
+    translation.clusters.extend(cluster::own(&context));
+    for made in cluster::services(&context).flat_map(|service| cluster::of_service(&context, service)) {
         translation.clusters.push(made.cluster);
         translation.endpoints.extend(made.endpoints);
     }
@@ -68,40 +73,46 @@ pub fn translate(mesh: &MeshSnapshot, proxy: &Proxy) -> Translation {
     translation
 }
 
-fn of_gateway(context: &Context<'_>) -> Translation {
-    let gateway = context.mesh.gateway(context.proxy);
+/// What only this proxy gets: what is for its own workload. All else it gets as all of its [`Class`] do.
+pub fn own(mesh: &MeshSnapshot, proxy: &Proxy) -> Translation {
+    if proxy.kind != ProxyKind::Sidecar {
+        return Translation::default();
+    }
+    let context = Context::new(mesh, proxy);
+    let mut listeners = listener::inbound(&context);
+    set_connections(&context, &mut listeners);
+    let clusters = cluster::own(&context);
+    Translation { listeners, clusters, findings: context.into_findings(), ..Default::default() }
+}
+
+fn set_connections(context: &Context<'_>, listeners: &mut [Listener]) {
+    listeners.iter_mut().for_each(|listener| connection_settings::set_listener(listener, &context.connections));
+}
+
+/// What a gateway gets, but for its routes.
+fn of_gateway(context: &Context<'_>, gateway: &MergedGateway) -> Translation {
     for (origin, reason) in &gateway.refused {
         context.warn(origin, reason.as_str());
     }
-    destinations::of_gateway(context, &gateway);
-    let routes = |(name, servers): (&String, &Vec<Arc<GatewayServer>>)| virtual_host::gateway::routes(context, name, servers);
-    Translation {
-        listeners: listener::of_gateway(context, &gateway),
-        routes: gateway.routes.iter().map(routes).collect(),
-        secrets: secrets::of_gateway(context, &gateway),
-        ..Default::default()
-    }
+    destinations::of_gateway(context, gateway);
+    Translation { listeners: listener::of_gateway(context, gateway), secrets: secrets::of_gateway(context, gateway), ..Default::default() }
+}
+
+fn routes_of_gateway(context: &Context<'_>, gateway: &MergedGateway) -> Vec<RouteConfiguration> {
+    let routes = |(name, servers): (&String, &Vec<Arc<GatewayServer>>)| {
+        virtual_host::with_hosts(name, virtual_host::gateway::hosts(context, &mut Messages, servers))
+    };
+    gateway.routes.iter().map(routes).collect()
 }
 
 fn of_sidecar(context: &Context<'_>) -> Translation {
     destinations::of_sidecar(context);
     let outbound = listener::outbound(context);
-    let routes: BTreeMap<String, OutboundRoute> = outbound.routes;
-    let configuration = |(name, route): (&String, &OutboundRoute)| {
-        let port = match route {
-            OutboundRoute::Port(port) | OutboundRoute::Service(_, port) => *port,
-        };
-        let egress = context.scope.listener_for(port)?;
-        Some(match route {
-            OutboundRoute::Service(service, port) => virtual_host::sidecar::routes_of_service(context, egress, name, service, *port),
-            OutboundRoute::Port(_) if virtual_host::sidecar::is_http_proxy(egress) => {
-                virtual_host::sidecar::routes(context, egress, name, None)
-            }
-            OutboundRoute::Port(port) => virtual_host::sidecar::routes(context, egress, name, Some(*port)),
-        })
-    };
+    let mut lists = Messages;
+    let mut maker = Maker::new(context, &mut lists);
+    let routes = outbound.routes.iter().filter_map(|(name, route)| Some(virtual_host::with_hosts(name, maker.hosts(route)?)));
     Translation {
-        routes: routes.iter().filter_map(configuration).collect(),
+        routes: routes.collect(),
         listeners: outbound.listeners.into_iter().chain(listener::inbound(context)).collect(),
         ..Default::default()
     }

@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::body::Body;
@@ -18,7 +19,7 @@ use tower_service::Service;
 use weir_xds::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse};
 
 use super::{DELTA, MAX_MESSAGE, STATE};
-use crate::stream::{ClientStream, Protocol, Request, Response, ServerStream, pair};
+use crate::stream::{self, ClientStream, Protocol, Request, Response};
 
 /// How long a server may take to accept.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -56,14 +57,14 @@ pub async fn connect(server: &str, protocol: Protocol) -> Result<ClientStream, E
             tracing::debug!(%error, "the connection to the xDS server ended");
         }
     });
-    let (client, ours) = pair(protocol);
+    let (client, requests, responses) = stream::client();
     let origin = origin(server);
     let server = server.to_owned();
     let channel = Grpc::with_origin(Channel(sender), origin).max_decoding_message_size(MAX_MESSAGE);
     tokio::spawn(async move {
         let ended = match protocol {
-            Protocol::Delta => delta(channel, ours).await,
-            Protocol::StateOfTheWorld => state(channel, ours).await,
+            Protocol::Delta => delta(channel, requests, responses).await,
+            Protocol::StateOfTheWorld => state(channel, requests, responses).await,
         };
         if let Err(status) = ended {
             tracing::warn!(error = %Error::Refused(server, status), "an xDS stream ended");
@@ -82,8 +83,12 @@ fn origin(server: &str) -> Uri {
 
 macro_rules! run {
     ($name:ident, $variant:ident, $method:expr, $request:ty, $response:ty) => {
-        async fn $name(mut channel: Grpc<Channel>, stream: ServerStream) -> Result<(), tonic::Status> {
-            let requests = ReceiverStream::new(stream.requests).filter_map(|request| match request {
+        async fn $name(
+            mut channel: Grpc<Channel>,
+            requests: mpsc::Receiver<Request>,
+            to_client: mpsc::Sender<Response>,
+        ) -> Result<(), tonic::Status> {
+            let requests = ReceiverStream::new(requests).filter_map(|request| match request {
                 Request::$variant(request) => Some(request),
                 _ => None,
             });
@@ -92,7 +97,7 @@ macro_rules! run {
             let call = channel.streaming(tonic::Request::new(requests), PathAndQuery::from_static($method), codec);
             let mut responses = call.await?.into_inner();
             while let Some(response) = responses.message().await? {
-                if stream.responses.send(Response::$variant(response)).await.is_err() {
+                if to_client.send(Response::$variant(response)).await.is_err() {
                     break;
                 }
             }

@@ -1,6 +1,9 @@
 //! ADS over gRPC: [`server`] accepts streams of others' proxies, [`client`] opens one to a server.
 
+mod body;
 pub mod client;
+mod message;
+mod requests;
 pub mod server;
 
 pub use client::Channel;
@@ -12,3 +15,6 @@ const STATE: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/Stre
 
 /// A message may be this large: a mesh of 10,000 services fits, and no client can make us keep more.
 const MAX_MESSAGE: usize = 256 << 20;
+
+/// Bytes before a message: whether it is compressed, and its length.
+const PREFIX: usize = 5;

@@ -1,45 +1,29 @@
 //! The delta protocol's messages, as the server sees them.
 
-use std::sync::Arc;
-
-use weir_xds::core::ControlPlane;
-use weir_xds::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource as WireResource};
+use weir_xds::discovery::DeltaDiscoveryRequest;
 use weir_xds::resource::ResourceType;
 
-use super::{Changes, Event, Sent, Server};
-use crate::resources::slot;
+use super::{Event, Server};
+use crate::resources::{Version, slot};
 
 pub(super) fn receive(server: &mut Server, request: &DeltaDiscoveryRequest) -> Event {
     let Some(kind) = ResourceType::from_type_url(&request.type_url) else { return Event::Passed };
-    let state = &mut server.types[slot(kind)];
-    let first = state.subscription.is_empty() && request.response_nonce.is_empty();
-    for (name, version) in &request.initial_resource_versions {
-        state.sent.entry(name.as_str().into()).or_insert_with(|| Sent::Before(version.clone()));
-    }
+    let first = server.types[slot(kind)].subscription.is_empty() && request.response_nonce.is_empty();
+    take_versions(server, kind, request);
     // A first request that names nothing asks for all.
     if first && request.resource_names_subscribe.is_empty() && request.resource_names_unsubscribe.is_empty() {
-        state.subscription.all = true;
+        ask_for_all(server, kind, true);
     }
     for name in &request.resource_names_subscribe {
-        if name == "*" {
-            state.subscription.all = true;
-            continue;
-        }
-        let name: Arc<str> = name.as_str().into();
-        let known = request.initial_resource_versions.contains_key(&*name);
-        state.subscription.names.insert(name.clone());
-        if !known {
-            state.asked.insert(name);
+        match name.as_str() {
+            "*" => ask_for_all(server, kind, true),
+            name => subscribe(server, kind, name, request.initial_resource_versions.contains_key(name)),
         }
     }
     for name in &request.resource_names_unsubscribe {
-        if name == "*" {
-            state.subscription.all = false;
-        }
-        state.subscription.names.remove(name.as_str());
-        state.asked.remove(name.as_str());
-        if !state.subscription.has(name) {
-            state.sent.remove(name.as_str());
+        match name.as_str() {
+            "*" => ask_for_all(server, kind, false),
+            name => unsubscribe(server, kind, name),
         }
     }
     let changed = !request.resource_names_subscribe.is_empty() || !request.resource_names_unsubscribe.is_empty() || first;
@@ -50,24 +34,47 @@ pub(super) fn receive(server: &mut Server, request: &DeltaDiscoveryRequest) -> E
     server.answered(kind, &request.response_nonce, refused)
 }
 
-pub(super) fn response(kind: ResourceType, changes: &Changes, nonce: String) -> DeltaDiscoveryResponse {
-    let resource = |(name, resource): &(Arc<str>, crate::Resource)| WireResource {
-        name: name.to_string(),
-        version: resource.version.to_string(),
-        resource: Some(resource.body.clone()),
-        ..Default::default()
-    };
-    DeltaDiscoveryResponse {
-        system_version_info: nonce.clone(),
-        resources: changes.upserts.iter().map(resource).collect(),
-        removed_resources: changes.removals.iter().map(ToString::to_string).collect(),
-        type_url: kind.type_url(),
-        nonce,
-        control_plane: Some(control_plane()),
-        ..Default::default()
+/// Takes what a client tells that it has from an earlier stream.
+fn take_versions(server: &mut Server, kind: ResourceType, request: &DeltaDiscoveryRequest) {
+    for (name, version) in &request.initial_resource_versions {
+        let name = server.target.shared_name(kind, name);
+        let state = &mut server.types[slot(kind)];
+        if !state.sent.contains_key(&name) {
+            state.sent.insert(name.clone(), Version::parse(version).unwrap_or(Version::OTHER));
+            state.before.insert(name.clone());
+        }
+        server.look(kind, &name);
     }
 }
 
-pub(super) fn control_plane() -> ControlPlane {
-    ControlPlane { identifier: concat!("weir ", env!("CARGO_PKG_VERSION")).to_owned() }
+fn ask_for_all(server: &mut Server, kind: ResourceType, all: bool) {
+    server.types[slot(kind)].subscription.all = all;
+    server.look_at_all(kind);
+    server.assignments.recount();
+}
+
+fn subscribe(server: &mut Server, kind: ResourceType, name: &str, is_known: bool) {
+    let name = server.target.shared_name(kind, name);
+    let state = &mut server.types[slot(kind)];
+    state.subscription.names.insert(name.clone());
+    if !is_known {
+        state.asked.insert(name.clone());
+    }
+    if kind == ResourceType::Endpoint {
+        server.assignments.asked_for(&name);
+    }
+    server.look(kind, &name);
+}
+
+fn unsubscribe(server: &mut Server, kind: ResourceType, name: &str) {
+    let state = &mut server.types[slot(kind)];
+    state.subscription.names.remove(name);
+    state.asked.remove(name);
+    if !state.subscription.has(name) {
+        state.forget(name);
+    }
+    if kind == ResourceType::Endpoint {
+        server.assignments.recount();
+    }
+    server.look(kind, &name.into());
 }

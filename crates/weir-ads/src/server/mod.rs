@@ -1,16 +1,24 @@
 //! The server's side of a stream: what a client has, what it should have, and what to send next.
+//!
+//! What differs is kept, by name: a change costs what it changes, an answer what it answers. Of what was sent the
+//! versions are kept, the resources themselves belong to the [`ResourceSet`].
 
+mod assignments;
 mod delta;
+mod kind;
 mod state;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use weir_xds::resource::ResourceType;
 
-use crate::resources::{Resource, ResourceSet, slot};
-use crate::stream::{HEALTH, Protocol, Request, Response};
+use crate::push::Push;
+use crate::resources::slot;
+use crate::set::{Names, ResourceSet};
+use crate::stream::{HEALTH, Protocol, Request};
+use assignments::Assignments;
+use kind::TypeState;
 
 /// How long routes wait for a client that does not ask for the instances of a new cluster. Envoy always
 /// asks; a client that does not must not be stuck with old routes for ever.
@@ -38,6 +46,8 @@ pub struct Server {
     protocol: Protocol,
     target: Arc<ResourceSet>,
     types: [TypeState; 5],
+    /// The assignments that the client has not asked for, though its clusters need them.
+    assignments: Assignments,
     nonces: u64,
     /// Since when routes wait for clusters.
     waiting_since: Option<Instant>,
@@ -46,75 +56,55 @@ pub struct Server {
     keeping_since: Option<Instant>,
 }
 
-#[derive(Debug, Default)]
-struct TypeState {
-    /// Whether anything was sent on this stream.
-    spoken: bool,
-    subscription: Subscription,
-    /// What the client has, or is being sent.
-    sent: BTreeMap<Arc<str>, Sent>,
-    /// The nonce of the response that it has not answered yet.
-    outstanding: Option<String>,
-    /// Names that must be answered even if nothing about them changed: the client has just asked for them.
-    asked: BTreeSet<Arc<str>>,
-}
-
-#[derive(Debug, Clone)]
-enum Sent {
-    /// By this stream.
-    Here(Resource),
-    /// By an earlier stream; the client told its version.
-    Before(String),
-}
-
-impl Sent {
-    fn is(&self, resource: &Resource) -> bool {
-        match self {
-            Sent::Here(sent) => sent.version == resource.version,
-            Sent::Before(version) => *version == resource.version.to_string(),
-        }
-    }
-}
-
-#[derive(Debug, Default)]
-struct Subscription {
-    all: bool,
-    names: BTreeSet<Arc<str>>,
-}
-
-impl Subscription {
-    fn is_empty(&self) -> bool {
-        !self.all && self.names.is_empty()
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.all || self.names.contains(name)
-    }
-}
-
-/// What changes for a client, of one type.
-#[derive(Debug, Default)]
-struct Changes {
-    upserts: Vec<(Arc<str>, Resource)>,
-    /// Names that the client has, or asked for, and that there are not.
-    removals: Vec<Arc<str>>,
-}
-
-impl Changes {
-    fn is_empty(&self) -> bool {
-        self.upserts.is_empty() && self.removals.is_empty()
-    }
-}
-
 impl Server {
     /// The state of a new stream.
     pub fn new(protocol: Protocol) -> Self {
-        Self { protocol, target: Arc::default(), types: Default::default(), nonces: 0, waiting_since: None, keeping_since: None }
+        Self {
+            protocol,
+            target: Arc::default(),
+            types: Default::default(),
+            assignments: Assignments::default(),
+            nonces: 0,
+            waiting_since: None,
+            keeping_since: None,
+        }
     }
 
     /// Sets what the client should have. Only the newest set counts.
     pub fn set(&mut self, target: Arc<ResourceSet>) {
-        self.target = target;
+        let changed = target.compare(&self.target);
+        self.change(target, &changed);
+    }
+
+    /// The same where it is known what may differ from the set before: nothing else is looked at.
+    pub fn change(&mut self, target: Arc<ResourceSet>, changed: &Names) {
+        let before = std::mem::replace(&mut self.target, target);
+        let asked_for = &self.types[slot(ResourceType::Endpoint)].subscription;
+        if before.has_none(ResourceType::Cluster) {
+            self.assignments.recount();
+        }
+        for name in changed.of(ResourceType::Cluster) {
+            if self.assignments.is_stale() {
+                break;
+            }
+            let needs = |set: &ResourceSet| set.get(ResourceType::Cluster, name).and_then(|cluster| cluster.endpoints.clone());
+            self.assignments.replace(needs(&before), needs(&self.target), asked_for);
+        }
+        for kind in ResourceType::ALL {
+            let state = &mut self.types[slot(kind)];
+            if state.is_idle() {
+                continue;
+            }
+            for name in changed.of(kind) {
+                state.keep_leaving(kind, self.protocol, name, &before, &self.target);
+                state.look(kind, self.protocol, name, &self.target);
+            }
+        }
+    }
+
+    /// What the client should have.
+    pub fn target(&self) -> &Arc<ResourceSet> {
+        &self.target
     }
 
     /// Takes a message of the client's.
@@ -129,7 +119,7 @@ impl Server {
 
     /// The next message to send, if there is one now. To be asked until there is none: after each message of
     /// the client's, after each [`Self::set`], and at [`Self::deadline`].
-    pub fn next(&mut self, now: Instant) -> Option<Response> {
+    pub fn next(&mut self, now: Instant) -> Option<Push> {
         if self.waiting_since.is_some() && self.lacks_no_cluster() {
             self.waiting_since = None;
         }
@@ -147,59 +137,38 @@ impl Server {
         ResourceType::ALL.into_iter().all(|kind| self.is_quiet(kind))
     }
 
-    fn next_of(&mut self, kind: ResourceType, now: Instant) -> Option<Response> {
-        if self.types[slot(kind)].outstanding.is_some() {
+    fn next_of(&mut self, kind: ResourceType, now: Instant) -> Option<Push> {
+        let state = &self.types[slot(kind)];
+        if state.outstanding.is_some() {
             return None;
         }
-        let mut changes = self.changes(kind);
+        let (upserts, mut removals) = (!state.upserts.is_empty(), !state.removals.is_empty());
         match kind {
-            ResourceType::Cluster if !changes.removals.is_empty() && self.routes_may_lead_to(&changes.removals, now) => {
-                changes.removals.clear();
-            }
-            ResourceType::Listener | ResourceType::Route if !changes.is_empty() && !self.clusters_are_ready(now) => return None,
+            ResourceType::Cluster if removals && self.routes_may_lead_to_removed(now) => removals = false,
+            ResourceType::Listener | ResourceType::Route if (upserts || removals) && !self.clusters_are_ready(now) => return None,
             _ => {}
         }
-        (!changes.is_empty() || self.owes_nothing_but_a_word(kind)).then(|| self.send(kind, &changes))
-    }
-
-    fn changes(&self, kind: ResourceType) -> Changes {
-        let state = &self.types[slot(kind)];
-        let target = self.target.of(kind);
-        let wanted = target.iter().filter(|(name, _)| state.subscription.has(name));
-        let changed =
-            wanted.filter(|(name, resource)| state.asked.contains(*name) || !state.sent.get(*name).is_some_and(|sent| sent.is(resource)));
-        let gone = state.sent.keys().chain(&state.asked).filter(|name| !target.contains_key(*name));
-        let mut removals: Vec<Arc<str>> = gone.cloned().collect();
-        removals.dedup();
-        if self.protocol == Protocol::StateOfTheWorld && !state::is_whole(kind) {
-            // This protocol has no words for it: such a resource goes with what named it.
-            removals.clear();
-        }
-        if kind == ResourceType::Endpoint {
-            // They go with their cluster, which the client may still need.
-            removals.retain(|name| state.asked.contains(name));
-        }
-        Changes { upserts: changed.map(|(name, resource)| (name.clone(), resource.clone())).collect(), removals }
+        (upserts || removals || self.owes_nothing_but_a_word(kind)).then(|| self.send(kind, removals))
     }
 
     fn is_quiet(&self, kind: ResourceType) -> bool {
-        self.types[slot(kind)].outstanding.is_none() && self.changes(kind).is_empty() && !self.owes_nothing_but_a_word(kind)
+        self.types[slot(kind)].is_quiet() && !self.owes_nothing_but_a_word(kind)
     }
 
     /// Whether the client asked for all resources of a type that there are none of, and does not know that yet: it
     /// waits for an answer before it is ready, as Envoy does.
     fn owes_nothing_but_a_word(&self, kind: ResourceType) -> bool {
         let state = &self.types[slot(kind)];
-        state.subscription.all && !state.spoken && state.sent.is_empty() && self.target.of(kind).is_empty()
+        state.subscription.all && !state.spoken && state.sent.is_empty() && self.target.has_none(kind)
     }
 
     /// Whether the client may still have routes to clusters that there are not any more.
-    fn routes_may_lead_to(&mut self, clusters: &[Arc<str>], now: Instant) -> bool {
+    fn routes_may_lead_to_removed(&mut self, now: Instant) -> bool {
         if !(self.is_quiet(ResourceType::Listener) && self.is_quiet(ResourceType::Route)) {
             return true;
         }
-        let state = &self.types[slot(ResourceType::Cluster)];
-        let from_before = clusters.iter().any(|name| matches!(state.sent.get(name), Some(Sent::Before(_))));
+        let clusters = &self.types[slot(ResourceType::Cluster)];
+        let from_before = clusters.removals.iter().any(|name| clusters.before.contains(name));
         let knows_routes = !self.types[slot(ResourceType::Route)].subscription.is_empty();
         if !from_before || knows_routes {
             self.keeping_since = None;
@@ -213,42 +182,46 @@ impl Server {
         self.lacks_no_cluster() || now.duration_since(*self.waiting_since.get_or_insert(now)) >= PATIENCE
     }
 
-    fn lacks_no_cluster(&self) -> bool {
+    fn lacks_no_cluster(&mut self) -> bool {
         let clusters = &self.types[slot(ResourceType::Cluster)];
         if clusters.subscription.is_empty() {
             return true;
         }
         let endpoints = &self.types[slot(ResourceType::Endpoint)];
-        let settled = |state: &TypeState, kind| state.outstanding.is_none() && self.changes(kind).upserts.is_empty();
-        let has_endpoints = |resource: &Resource| resource.endpoints.as_ref().is_none_or(|name| endpoints.subscription.has(name));
-        settled(clusters, ResourceType::Cluster)
-            && settled(endpoints, ResourceType::Endpoint)
-            && self.target.of(ResourceType::Cluster).values().all(has_endpoints)
+        clusters.has_all() && endpoints.has_all() && !self.assignments.lack(&self.target, &endpoints.subscription)
     }
 
-    fn send(&mut self, kind: ResourceType, changes: &Changes) -> Response {
+    fn send(&mut self, kind: ResourceType, with_removals: bool) -> Push {
         self.nonces += 1;
-        let nonce = self.nonces.to_string();
+        let (protocol, nonce) = (self.protocol, self.nonces);
         let state = &mut self.types[slot(kind)];
-        for (name, resource) in &changes.upserts {
-            state.sent.insert(name.clone(), Sent::Here(resource.clone()));
+        let (mut resources, removals) = state.send(kind, &self.target, with_removals, nonce);
+        if kind == ResourceType::Cluster {
+            self.follow_with_endpoints(&resources);
         }
-        for name in &changes.removals {
-            state.sent.remove(name);
+        let state = &mut self.types[slot(kind)];
+        if protocol == Protocol::StateOfTheWorld && state::is_whole(kind) {
+            resources = state.whole(kind, &self.target);
         }
-        state.asked.clear();
-        state.spoken = true;
-        state.outstanding = Some(nonce.clone());
-        match self.protocol {
-            Protocol::Delta => Response::Delta(delta::response(kind, changes, nonce)),
-            Protocol::StateOfTheWorld => Response::State(state::response(kind, changes, &state.sent, nonce)),
+        Push { protocol, kind, nonce, resources, removals }
+    }
+
+    /// To Envoy a cluster that has changed is a new one, which waits for its instances before it takes the old one's place, and holds
+    /// up its answer until then. It asked for them when the cluster came, and does not ask again.
+    fn follow_with_endpoints(&mut self, clusters: &[(Arc<str>, Arc<crate::Resource>)]) {
+        for name in clusters.iter().filter_map(|(_, cluster)| cluster.endpoints.as_ref()) {
+            let endpoints = &mut self.types[slot(ResourceType::Endpoint)];
+            if let Some(name) = endpoints.subscription.names.get(&**name).cloned() {
+                endpoints.asked.insert(name.clone());
+                self.look(ResourceType::Endpoint, &name);
+            }
         }
     }
 
     /// Takes the client's answer to a response.
     fn answered(&mut self, kind: ResourceType, nonce: &str, refused: Option<String>) -> Event {
         let state = &mut self.types[slot(kind)];
-        if state.outstanding.as_deref() != Some(nonce) {
+        if !state.awaits(nonce) {
             return Event::Passed;
         }
         state.outstanding = None;
@@ -257,6 +230,19 @@ impl Server {
             Some(reason) => Event::Refused(kind, reason),
             None => Event::Accepted(kind),
         }
+    }
+
+    /// Looks at a name again: the client has asked for it, or let it go.
+    fn look(&mut self, kind: ResourceType, name: &Arc<str>) {
+        self.types[slot(kind)].look(kind, self.protocol, name, &self.target);
+    }
+
+    /// The same for all names of a type.
+    fn look_at_all(&mut self, kind: ResourceType) {
+        let state = &mut self.types[slot(kind)];
+        let target = self.target.of(kind).map(|(name, _)| name.clone());
+        let names: Vec<Arc<str>> = target.chain(state.sent.keys().chain(&state.asked).cloned()).collect();
+        names.iter().for_each(|name| state.look(kind, self.protocol, name, &self.target));
     }
 }
 

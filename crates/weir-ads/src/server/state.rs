@@ -1,33 +1,24 @@
 //! The state-of-the-world protocol's messages, as the server sees them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use weir_xds::discovery::{DiscoveryRequest, DiscoveryResponse};
+use weir_xds::discovery::DiscoveryRequest;
 use weir_xds::resource::ResourceType;
 
-use super::delta::control_plane;
-use super::{Changes, Event, Sent, Server};
+use super::kind::TypeState;
+use super::{Event, Server};
 use crate::resources::slot;
 
 pub(super) fn receive(server: &mut Server, request: &DiscoveryRequest) -> Event {
     let Some(kind) = ResourceType::from_type_url(&request.type_url) else { return Event::Passed };
-    let state = &mut server.types[slot(kind)];
-    let stale = !request.response_nonce.is_empty() && state.outstanding.as_deref().is_some_and(|nonce| nonce != request.response_nonce);
+    let state = &server.types[slot(kind)];
+    let stale = !request.response_nonce.is_empty() && state.outstanding.is_some() && !state.awaits(&request.response_nonce);
     if stale {
         return Event::Passed;
     }
-    let names: BTreeSet<Arc<str>> = request.resource_names.iter().filter(|name| *name != "*").map(|name| name.as_str().into()).collect();
-    let all = request.resource_names.iter().any(|name| name == "*") || (names.is_empty() && is_whole(kind));
-    let new: Vec<Arc<str>> = names.difference(&state.subscription.names).cloned().collect();
-    let changed = !new.is_empty() || all != state.subscription.all;
-    state.asked.retain(|name| names.contains(name));
-    state.asked.extend(new);
-    if !all {
-        state.sent.retain(|name, _| names.contains(name));
-    }
-    state.subscription.names = names;
-    state.subscription.all = all;
+    let all = request.resource_names.iter().any(|name| name == "*") || (request.resource_names.is_empty() && is_whole(kind));
+    let changed = !is_the_same(state, &request.resource_names, all) && subscribe(server, kind, &request.resource_names, all);
     if request.response_nonce.is_empty() {
         return if changed { Event::Subscribed(kind) } else { Event::Passed };
     }
@@ -35,28 +26,43 @@ pub(super) fn receive(server: &mut Server, request: &DiscoveryRequest) -> Event 
     server.answered(kind, &request.response_nonce, refused)
 }
 
+/// Whether a client asks for what it asked for before, as each of its answers does.
+fn is_the_same(state: &TypeState, names: &[String], all: bool) -> bool {
+    let own = &state.subscription;
+    let wanted = || names.iter().filter(|name| *name != "*");
+    // One that stands twice makes the counts differ: then it is looked at in full.
+    all == own.all && wanted().count() == own.names.len() && wanted().all(|name| own.names.contains(name.as_str()))
+}
+
+/// Takes what a client asks for in place of what it asked for before. Whether it asks for more.
+fn subscribe(server: &mut Server, kind: ResourceType, names: &[String], all: bool) -> bool {
+    let shared = names.iter().filter(|name| *name != "*").map(|name| server.target.shared_name(kind, name));
+    let names: HashSet<Arc<str>> = shared.collect();
+    let state = &mut server.types[slot(kind)];
+    let new: Vec<Arc<str>> = names.difference(&state.subscription.names).cloned().collect();
+    let mut gone: HashSet<Arc<str>> = state.subscription.names.difference(&names).cloned().collect();
+    let changed = !new.is_empty() || all != state.subscription.all;
+    let was_all = std::mem::replace(&mut state.subscription.all, all);
+    state.subscription.names = names;
+    state.asked.retain(|name| !gone.contains(name));
+    state.asked.extend(new.iter().cloned());
+    if !all {
+        if was_all {
+            gone.extend(state.sent.keys().filter(|name| !state.subscription.names.contains(*name)).cloned());
+        }
+        gone.iter().for_each(|name| state.forget(name));
+    }
+    server.assignments.recount();
+    if all == was_all {
+        new.iter().chain(&gone).for_each(|name| server.look(kind, name));
+    } else {
+        gone.iter().for_each(|name| server.look(kind, name));
+        server.look_at_all(kind);
+    }
+    changed
+}
+
 /// Whether responses of this type carry all resources, so that one that is missing is gone.
 pub(super) fn is_whole(kind: ResourceType) -> bool {
     matches!(kind, ResourceType::Cluster | ResourceType::Listener)
-}
-
-pub(super) fn response(kind: ResourceType, changes: &Changes, sent: &BTreeMap<Arc<str>, Sent>, nonce: String) -> DiscoveryResponse {
-    let resources = if is_whole(kind) {
-        let body = |sent: &Sent| match sent {
-            Sent::Here(resource) => Some(resource.body.clone()),
-            // Clients of this protocol do not tell what they have.
-            Sent::Before(_) => None,
-        };
-        sent.values().filter_map(body).collect()
-    } else {
-        changes.upserts.iter().map(|(_, resource)| resource.body.clone()).collect()
-    };
-    DiscoveryResponse {
-        version_info: nonce.clone(),
-        resources,
-        type_url: kind.type_url(),
-        nonce,
-        control_plane: Some(control_plane()),
-        ..Default::default()
-    }
 }

@@ -2,26 +2,27 @@
 
 use std::sync::Arc;
 
-use weir_api::Object;
 use weir_api::resources::service_entry::{Location, Resolution as Written, ServicePort as WrittenPort};
 use weir_api::resources::{ServiceEntry, WorkloadEntry};
+use weir_api::{Object, Spec};
 
+use super::Settings;
 use super::workload::{Workload, entry_labels, instance_labels};
-use super::{Input, Registered};
+use super::workloads::Workloads;
 use crate::service::{Endpoint, Registry, Resolution, Service, ServicePort, TrafficDistribution};
 use crate::topology;
 use crate::visibility::Visibility;
 
 /// The services of an entry: one for each host.
-pub(super) fn services(input: &Input<'_>, object: &Arc<Object>, entry: &ServiceEntry) -> Vec<Registered> {
-    entry.hosts.iter().map(|host| service(input, object, entry, host)).collect()
+pub(super) fn services(settings: &Settings<'_>, object: &Arc<Object>, entry: &ServiceEntry) -> Vec<Service> {
+    entry.hosts.iter().map(|host| service(settings, object, entry, host)).collect()
 }
 
-fn service(input: &Input<'_>, object: &Arc<Object>, entry: &ServiceEntry, host: &str) -> Registered {
+fn service(settings: &Settings<'_>, object: &Arc<Object>, entry: &ServiceEntry, host: &str) -> Service {
     let namespace = &object.meta.namespace;
     let hostname: Arc<str> = host.to_ascii_lowercase().into();
-    let service = Service {
-        name: short_name(&hostname, namespace, input.domain).into(),
+    Service {
+        name: short_name(&hostname, namespace, settings.domain).into(),
         namespace: namespace.as_str().into(),
         addresses: entry.addresses.iter().map(|address| single(address).to_owned()).collect(),
         ports: entry.ports.iter().filter_map(port).collect(),
@@ -33,15 +34,14 @@ fn service(input: &Input<'_>, object: &Arc<Object>, entry: &ServiceEntry, host: 
             Written::DynamicDns => Resolution::DynamicDns,
         },
         external: entry.location == Location::MeshExternal,
-        visibility: Visibility::parse(&entry.export_to, namespace, &input.mesh.default_service_export_to),
+        visibility: Visibility::parse(&entry.export_to, namespace, &settings.mesh.default_service_export_to),
         registry: Registry::External,
         traffic_distribution: TrafficDistribution::parse("", &object.meta.annotations),
         alias_of: None,
         aliases: vec![],
         object: object.clone(),
         hostname,
-    };
-    Registered { endpoints: endpoints(input, object, entry, &service), service }
+    }
 }
 
 fn port(written: &WrittenPort) -> Option<ServicePort> {
@@ -58,9 +58,12 @@ fn single(address: &str) -> &str {
     address.strip_suffix("/32").or_else(|| address.strip_suffix("/128")).unwrap_or(address)
 }
 
-fn endpoints(input: &Input<'_>, object: &Arc<Object>, entry: &ServiceEntry, service: &Service) -> Vec<Endpoint> {
+/// The instances that an entry brings along for one of its services.
+pub(super) fn endpoints(workloads: &Workloads, service: &Service) -> Vec<Endpoint> {
+    let object = &service.object;
+    let Spec::ServiceEntry(entry) = &object.spec else { return vec![] };
     if let Some(selector) = &entry.workload_selector {
-        let selected = input.selected(&object.meta.namespace, &selector.labels);
+        let selected = workloads.selected(&object.meta.namespace, &selector.labels);
         return selected.flat_map(|workload| of_workload(workload, entry)).collect();
     }
     if !entry.endpoints.is_empty() {

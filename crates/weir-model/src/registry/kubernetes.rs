@@ -8,11 +8,13 @@ use weir_api::resources::kubernetes::{
     EndpointPort, EndpointSlice, Endpoints, IntOrString, ObjectReference, Service as Written, ServicePort as WrittenPort,
 };
 use weir_api::resources::protocol::Protocol;
-use weir_api::{Kind, Object, Spec};
+use weir_api::{Kind, Object, ObjectKey, Spec};
 
+use super::Settings;
+use super::instances::Input;
+use super::links::Reference;
 use super::workload::Workload;
-use super::{Input, Registered};
-use crate::service::{Endpoint, Registry, Resolution, Service, ServicePort, TrafficDistribution, select_protocol};
+use crate::service::{Endpoint, Registry, Resolution, Service, ServiceKey, ServicePort, TrafficDistribution, select_protocol};
 use crate::visibility::Visibility;
 
 /// Names the Service that an EndpointSlice belongs to.
@@ -29,15 +31,21 @@ pub(super) fn service_of(object: &Object) -> Option<&str> {
     }
 }
 
-/// A Service and its instances.
-pub(super) fn service(input: &Input<'_>, object: &Arc<Object>, written: &Written) -> Registered {
+/// The host name and namespace of a Service.
+pub(super) fn service_key(namespace: &str, name: &str, domain: &str) -> ServiceKey {
+    (format!("{name}.{namespace}.svc.{domain}").into(), namespace.into())
+}
+
+/// A Service.
+pub(super) fn service(settings: &Settings<'_>, object: &Arc<Object>, written: &Written) -> Service {
     let (name, namespace) = (&object.meta.name, &object.meta.namespace);
     let export_to: Vec<String> =
         object.meta.annotations.get(EXPORT_TO).map(|list| list.split(',').map(|word| word.trim().to_owned()).collect()).unwrap_or_default();
-    let service = Service {
-        hostname: format!("{name}.{namespace}.svc.{}", input.domain).into(),
+    let (hostname, namespace_word) = service_key(namespace, name, settings.domain);
+    Service {
+        hostname,
         name: name.as_str().into(),
-        namespace: namespace.as_str().into(),
+        namespace: namespace_word,
         addresses: addresses(written),
         ports: written.spec.ports.iter().filter_map(port).collect(),
         resolution: match (written.spec.is_external_name(), written.spec.is_headless()) {
@@ -46,14 +54,13 @@ pub(super) fn service(input: &Input<'_>, object: &Arc<Object>, written: &Written
             (false, false) => Resolution::Static,
         },
         external: false,
-        visibility: Visibility::parse(&export_to, namespace, &input.mesh.default_service_export_to),
+        visibility: Visibility::parse(&export_to, namespace, &settings.mesh.default_service_export_to),
         registry: Registry::Kubernetes,
         traffic_distribution: TrafficDistribution::parse(&written.spec.traffic_distribution, &object.meta.annotations),
         alias_of: written.spec.is_external_name().then(|| written.spec.external_name.to_ascii_lowercase().into()),
         aliases: vec![],
         object: object.clone(),
-    };
-    Registered { endpoints: endpoints(input, object, written), service }
+    }
 }
 
 fn addresses(written: &Written) -> Vec<String> {
@@ -69,13 +76,16 @@ fn port(written: &WrittenPort) -> Option<ServicePort> {
     Some(ServicePort { number, name: written.name.clone(), protocol })
 }
 
-fn endpoints(input: &Input<'_>, object: &Arc<Object>, written: &Written) -> Vec<Endpoint> {
+/// The instances of a Service: those that slices list, and the WorkloadEntries that its selector picks.
+pub(super) fn endpoints(input: &Input<'_>, service: &Service) -> Vec<Endpoint> {
+    let object = &service.object;
+    let Spec::Service(written) = &object.spec else { return vec![] };
     if written.spec.is_external_name() {
         return vec![];
     }
     let mut found: Vec<Endpoint> = vec![];
-    for other in input.slices.get(&(object.meta.namespace.as_str(), object.meta.name.as_str())).into_iter().flatten() {
-        match other {
+    for other in input.links.slices(&object.meta.namespace, &object.meta.name) {
+        match &other.spec {
             Spec::EndpointSlice(slice) => found.extend(of_slice(input, object, written, slice)),
             Spec::Endpoints(endpoints) => found.extend(of_endpoints(input, object, written, endpoints)),
             _ => {}
@@ -83,7 +93,8 @@ fn endpoints(input: &Input<'_>, object: &Arc<Object>, written: &Written) -> Vec<
     }
     let selector = &written.spec.selector;
     if !selector.is_empty() {
-        let selected = input.selected(&object.meta.namespace, selector).filter(|workload| workload.object.kind == Kind::WorkloadEntry);
+        let selected =
+            input.workloads.selected(&object.meta.namespace, selector).filter(|workload| workload.object.kind == Kind::WorkloadEntry);
         found.extend(selected.flat_map(|workload| of_workload(workload, written)));
     }
     found
@@ -102,7 +113,7 @@ fn of_slice(input: &Input<'_>, object: &Arc<Object>, written: &Written, slice: &
         for endpoint in &slice.endpoints {
             let healthy = endpoint.conditions.is_ready() || written.spec.publish_not_ready_addresses;
             for address in &endpoint.addresses {
-                let workload = pod(input, object, endpoint.target_ref.as_ref(), address);
+                let workload = behind(input, object, endpoint.target_ref.as_ref(), address);
                 found.push(of_address(object, workload, address, (number, service_port), healthy));
             }
         }
@@ -118,7 +129,7 @@ fn of_endpoints(input: &Input<'_>, object: &Arc<Object>, written: &Written, endp
         for (address, healthy) in all {
             for port in &subset.ports {
                 let (Some(service_port), Ok(number)) = (service_port(written, port), u16::try_from(port.port)) else { continue };
-                let workload = pod(input, object, address.target_ref.as_ref(), &address.ip);
+                let workload = behind(input, object, address.target_ref.as_ref(), &address.ip);
                 found.push(of_address(object, workload, &address.ip, (number, service_port), healthy));
             }
         }
@@ -141,14 +152,37 @@ fn of_address(object: &Arc<Object>, workload: Option<&Arc<Workload>>, address: &
     }
 }
 
-/// The Pod that an endpoint refers to, or the workload that has its address.
-fn pod<'i>(input: &Input<'i>, object: &Object, reference: Option<&ObjectReference>, address: &str) -> Option<&'i Arc<Workload>> {
-    match reference.filter(|reference| reference.kind == "Pod") {
+/// Whom an endpoint of a slice means.
+fn reference(object: &Object, written: Option<&ObjectReference>, address: &str) -> Reference {
+    match written.filter(|reference| reference.kind == "Pod") {
         Some(reference) => {
             let namespace = if reference.namespace.is_empty() { &object.meta.namespace } else { &reference.namespace };
-            input.pods.get(&(namespace.as_str(), reference.name.as_str())).copied()
+            Reference::Pod(namespace.clone(), reference.name.clone())
         }
-        None => input.by_address.get(address).copied(),
+        None => Reference::Address(address.to_owned()),
+    }
+}
+
+/// All that an EndpointSlice, or Endpoints, refer to.
+pub(super) fn references(object: &Object) -> Vec<Reference> {
+    match &object.spec {
+        Spec::EndpointSlice(slice) => {
+            let all = slice.endpoints.iter().flat_map(|at| at.addresses.iter().map(|address| (at.target_ref.as_ref(), address)));
+            all.map(|(written, address)| reference(object, written, address)).collect()
+        }
+        Spec::Endpoints(endpoints) => {
+            let all = endpoints.subsets.iter().flat_map(|subset| subset.addresses.iter().chain(&subset.not_ready_addresses));
+            all.map(|at| reference(object, at.target_ref.as_ref(), &at.ip)).collect()
+        }
+        _ => vec![],
+    }
+}
+
+/// The workload that an endpoint means, if it is known.
+fn behind<'i>(input: &Input<'i>, object: &Object, written: Option<&ObjectReference>, address: &str) -> Option<&'i Arc<Workload>> {
+    match reference(object, written, address) {
+        Reference::Pod(namespace, name) => input.workloads.get(&ObjectKey { kind: Kind::Pod, namespace, name }),
+        Reference::Address(address) => input.workloads.at(&address).next(),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::topology;
 type Labels = BTreeMap<String, String>;
 
 /// What runs somewhere and may be an instance of services.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Workload {
     /// Its name.
     pub name: String,
@@ -53,18 +53,13 @@ pub fn instance_labels(labels: &Arc<Labels>, locality: &str, network: &str, node
     Arc::new(all)
 }
 
-/// All workloads, in the order of the objects; `ready` says which WorkloadEntries take requests.
-pub fn workloads(objects: &[Arc<Object>], ready: &dyn Fn(&Object) -> bool) -> Vec<Arc<Workload>> {
-    objects.iter().filter_map(|object| of_object(object, ready)).map(Arc::new).collect()
-}
-
-fn of_object(object: &Arc<Object>, ready: &dyn Fn(&Object) -> bool) -> Option<Workload> {
-    let workload = match &object.spec {
-        Spec::WorkloadEntry(entry) => of_entry(object, entry, ready(object)),
-        Spec::Pod(pod) => of_pod(object, pod)?,
-        _ => return None,
-    };
-    Some(workload)
+/// The workload that an object defines; `ready` says which WorkloadEntries take requests.
+pub(super) fn of_object(object: &Arc<Object>, ready: &dyn Fn(&Object) -> bool) -> Option<Workload> {
+    match &object.spec {
+        Spec::WorkloadEntry(entry) => Some(of_entry(object, entry, ready(object))),
+        Spec::Pod(pod) => of_pod(object, pod),
+        _ => None,
+    }
 }
 
 fn of_entry(object: &Arc<Object>, entry: &WorkloadEntry, ready: bool) -> Workload {

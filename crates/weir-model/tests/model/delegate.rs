@@ -3,7 +3,7 @@
 use weir_api::FieldPath;
 use weir_model::{HttpRule, MeshSnapshot};
 
-use crate::support::{istio, labels, mesh, written};
+use crate::support::{first_rule, istio, labels, mesh, written};
 
 /// A root in `shop` with one rule that delegates, and the delegate `team/d` with its rules.
 fn delegated(root: &str, delegate: &str) -> MeshSnapshot {
@@ -14,11 +14,11 @@ fn delegated(root: &str, delegate: &str) -> MeshSnapshot {
 }
 
 fn rules(mesh: &MeshSnapshot) -> &[HttpRule] {
-    &mesh.virtual_services.all[0].http
+    &first_rule(mesh).http
 }
 
 fn findings(mesh: &MeshSnapshot) -> Vec<String> {
-    mesh.virtual_services.findings.iter().map(|finding| format!("{} {}", finding.path, finding.message)).collect()
+    mesh.virtual_services.findings().map(|finding| format!("{} {}", finding.path, finding.message)).collect()
 }
 
 const TO_B: &str = "route: [{destination: {host: b}}]";
@@ -87,7 +87,8 @@ fn one_block_that_fits_nowhere_takes_its_rule_away_and_no_other() {
     );
     assert_eq!(rules(&mesh).len(), 1);
     assert_eq!(rules(&mesh)[0].spec.name, "rest");
-    let [finding] = mesh.virtual_services.findings.as_slice() else { panic!("{:?}", findings(&mesh)) };
+    let found: Vec<_> = mesh.virtual_services.findings().collect();
+    let [finding] = found.as_slice() else { panic!("{:?}", findings(&mesh)) };
     assert_eq!(finding.path, FieldPath::default().key("spec").key("http").index(0).key("match"));
     assert_eq!(finding.object.as_ref().unwrap().to_string(), "VirtualService team/d");
 }
@@ -127,7 +128,7 @@ fn short_names_are_of_the_delegates_namespace_and_its_place_is_told() {
     let rule = &rules(&mesh)[0];
     assert_eq!(rule.spec.route[0].destination.as_ref().unwrap().host, "b.team.svc.cluster.local");
     assert_eq!(written(&rule.origin), TO_B);
-    let destinations = mesh.virtual_services.all[0].destinations_for("shop");
+    let destinations = first_rule(&mesh).destinations_for("shop");
     assert_eq!(destinations.map(|destination| destination.host.as_str()).collect::<Vec<_>>(), ["b.team.svc.cluster.local"]);
 }
 
@@ -142,7 +143,7 @@ fn a_delegate_that_is_missing_or_private_takes_away_one_rule() {
         (vec![elsewhere, private], "team/d is not exported to the namespace shop"),
     ] {
         let mesh = mesh(&documents);
-        let rules = &mesh.virtual_services.all[0].http;
+        let rules = &first_rule(&mesh).http;
         assert_eq!(rules.len(), 1, "{expected}");
         assert_eq!(rules[0].spec.route[0].destination.as_ref().unwrap().host, "c.shop.svc.cluster.local");
         assert!(matches!(findings(&mesh).as_slice(), [only] if only.contains(expected)), "{:?}", findings(&mesh));

@@ -397,7 +397,7 @@ fn what_an_older_rule_for_the_same_host_says_already_is_told() {
     let second = |more: &str| dr(&made(2022, "shop/b"), "a.test", &format!(", {policy}, subsets: [{{name: v1}}, {{name: v2}}]{more}"));
     let first = dr(&made(2021, "shop/a"), "a.test", &format!(", {policy}, subsets: [{{name: v1}}]"));
     let findings = |documents: &[String]| -> Vec<String> {
-        mesh(documents).destination_rules.findings.iter().map(|finding| format!("{} {}", finding.path, finding.message)).collect()
+        mesh(documents).destination_rules.findings().map(|finding| format!("{} {}", finding.path, finding.message)).collect()
     };
     assert_eq!(
         findings(&[first.clone(), second("")]),

@@ -2,7 +2,7 @@
 
 use weir_model::{Registry, Resolution};
 
-use crate::support::{endpoints, entry, istio, kubernetes, labels, mesh, mesh_with, names, service};
+use crate::support::{all, endpoints, entry, istio, kubernetes, labels, mesh, mesh_with, names, service};
 
 const WEB: &str = "web.shop.svc.cluster.local";
 
@@ -23,7 +23,7 @@ fn pod(name: &str, ip: &str, version: &str) -> String {
 #[test]
 fn a_service_is_known_by_its_name_in_full() {
     let mesh = mesh(&[web("clusterIP: 10.9.0.1, clusterIPs: [10.9.0.1, 'fd00::1'], ports: [{name: http, port: 80}]")]);
-    assert_eq!(names(&mesh.services.all), ["shop/web.shop.svc.cluster.local 80"]);
+    assert_eq!(names(&all(&mesh)), ["shop/web.shop.svc.cluster.local 80"]);
     let service = service(&mesh, WEB);
     assert_eq!((&*service.name, service.resolution, service.registry), ("web", Resolution::Static, Registry::Kubernetes));
     assert_eq!(service.addresses, ["10.9.0.1", "fd00::1"]);

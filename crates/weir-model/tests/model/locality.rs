@@ -81,7 +81,7 @@ fn an_instances_labels_say_where_it_runs() {
         entry("shop/a", "a.test", &[80], ", resolution: STATIC, endpoints: [{address: 10.0.0.1, labels: {app: a}, locality: eu/a}]");
     assert_eq!(instance_labels(&mesh(&[in_place]), "a.test"), expected);
     // A workload's own labels are what selectors look at.
-    assert_eq!(labels(&mesh(&selected).workloads[0].labels), "app=a");
+    assert_eq!(labels(&mesh(&selected).workloads.iter().next().unwrap().labels), "app=a");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use weir_model::{MeshSnapshot, Registry, Resolution, Service};
 
-use crate::support::{endpoints, entry, istio, kubernetes, labels, made, mesh, mesh_with, names, ports, service, sidecar};
+use crate::support::{all, endpoints, entry, istio, kubernetes, labels, made, mesh, mesh_with, names, ports, service, sidecar};
 
 /// A ServiceEntry for `a.test` whose only port is `http`, 80.
 fn entry_80(name: &str, more: &str) -> String {
@@ -145,13 +145,13 @@ fn a_selector_picks_pods_too() {
 
 /// What a sidecar of `shop` knows.
 fn seen(mesh: &MeshSnapshot) -> Vec<Arc<Service>> {
-    mesh.scope(&sidecar("shop", "")).services.clone()
+    mesh.scope(&sidecar("shop", "")).services.to_vec()
 }
 
 #[test]
 fn each_host_of_an_entry_is_a_service() {
     let mesh = mesh(&[entry("shop/a", "a.test, B.Test, '*.c.test'", &[80], ", resolution: STATIC, endpoints: [{address: 10.0.0.1}]")]);
-    assert_eq!(names(&mesh.services.all), ["shop/*.c.test 80", "shop/a.test 80", "shop/b.test 80"]);
+    assert_eq!(names(&all(&mesh)), ["shop/*.c.test 80", "shop/a.test 80", "shop/b.test 80"]);
     for host in ["*.c.test", "a.test", "b.test"] {
         assert_eq!(endpoints(&mesh, host), ["80: 10.0.0.1:80"], "{host}");
     }

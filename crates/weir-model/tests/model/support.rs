@@ -97,6 +97,21 @@ pub fn service(mesh: &MeshSnapshot, hostname: &str) -> Arc<Service> {
     services.values().next().unwrap().clone()
 }
 
+/// Every service, as it is defined.
+pub fn all(mesh: &MeshSnapshot) -> Vec<Arc<Service>> {
+    mesh.services.all().cloned().collect()
+}
+
+/// Every VirtualService that has hosts, from the oldest to the youngest.
+pub fn all_rules(mesh: &MeshSnapshot) -> Vec<Arc<VirtualService>> {
+    mesh.virtual_services.all().cloned().collect()
+}
+
+/// The oldest VirtualService.
+pub fn first_rule(mesh: &MeshSnapshot) -> &Arc<VirtualService> {
+    mesh.virtual_services.all().next().unwrap()
+}
+
 /// Services as `namespace/host 80,443`, in the order of the alphabet.
 pub fn names(services: &[Arc<Service>]) -> Vec<String> {
     let name = |service: &Arc<Service>| format!("{}/{} {}", service.namespace, service.hostname, ports(service));
@@ -126,8 +141,8 @@ pub fn labels(labels: &BTreeMap<String, String>) -> String {
 }
 
 /// VirtualServices by name, in order.
-pub fn rules(rules: &[Arc<VirtualService>]) -> Vec<String> {
-    rules.iter().map(|rule| format!("{}/{}", rule.namespace, rule.name)).collect()
+pub fn rules<'r>(rules: impl IntoIterator<Item = &'r Arc<VirtualService>>) -> Vec<String> {
+    rules.into_iter().map(|rule| format!("{}/{}", rule.namespace, rule.name)).collect()
 }
 
 /// The line of text that something begins with.

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use weir_model::{MESH, VirtualService};
 
-use crate::support::{istio, made, mesh, mesh_with, rule, rules, written};
+use crate::support::{all_rules, first_rule, istio, made, mesh, mesh_with, rule, rules, written};
 
 /// The only rule of a mesh, of the namespace `shop` and with that spec.
 fn only(spec: &str) -> Arc<VirtualService> {
-    mesh(&[istio("VirtualService", "shop/r", spec)]).virtual_services.all[0].clone()
+    first_rule(&mesh(&[istio("VirtualService", "shop/r", spec)])).clone()
 }
 
 #[test]
@@ -30,9 +30,9 @@ fn a_name_without_a_dot_is_that_of_a_service_of_the_namespace() {
 
 #[test]
 fn a_mesh_may_have_another_domain() {
-    let objects = mesh(&[rule("shop/r", "reviews", "host: ratings", "")]).virtual_services.all[0].object.clone();
+    let objects = first_rule(&mesh(&[rule("shop/r", "reviews", "host: ratings", "")])).object.clone();
     let mesh = weir_model::MeshSnapshot::new(&[objects], Arc::default(), "mesh.test");
-    assert_eq!(mesh.virtual_services.all[0].hosts, ["reviews.shop.svc.mesh.test"]);
+    assert_eq!(first_rule(&mesh).hosts, ["reviews.shop.svc.mesh.test"]);
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn a_rule_is_for_sidecars_unless_it_names_gateways_alone() {
         let mesh = mesh(&[rule("shop/r", "a.test", "host: b.test", gateways)]);
         assert_eq!(!mesh.virtual_services.of_gateway(MESH, "shop").is_empty(), mesh_too, "{gateways}");
         assert_eq!(!mesh.virtual_services.of_gateway("shop/gw", "shop").is_empty(), on_gateway, "{gateways}");
-        assert_eq!(mesh.virtual_services.all[0].applies_to_mesh(), mesh_too, "{gateways}");
+        assert_eq!(first_rule(&mesh).applies_to_mesh(), mesh_too, "{gateways}");
     }
 }
 
@@ -107,7 +107,7 @@ fn private_rules_come_first_then_those_exported_by_name_then_public_ones_each_by
 fn of_one_age_names_decide_and_then_namespaces() {
     let with = |name: &str| rule(name, "a.test", "host: b.test", "");
     let mesh = mesh(&[with("b/y"), with("a/y"), with("a/z"), with("z/x"), with(&made(2021, "a/w"))]);
-    assert_eq!(rules(&mesh.virtual_services.all), ["z/x", "a/y", "b/y", "a/z", "a/w"]);
+    assert_eq!(rules(&all_rules(&mesh)), ["z/x", "a/y", "b/y", "a/z", "a/w"]);
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn a_rule_without_hosts_is_for_others_to_delegate_to_and_applies_to_nothing_itse
         istio("VirtualService", "shop/root", "{hosts: [a.test], http: [{match: [{uri: {prefix: /a}}], delegate: {name: part}}]}"),
         istio("VirtualService", "shop/part", "{http: [{route: [{destination: {host: b.test}}]}]}"),
     ]);
-    assert_eq!(rules(&mesh.virtual_services.all), ["shop/root"]);
+    assert_eq!(rules(&all_rules(&mesh)), ["shop/root"]);
     assert_eq!(rules(&mesh.virtual_services.of_gateway(MESH, "shop")), ["shop/root"]);
 }
 

@@ -51,7 +51,9 @@ fn an_entry_belongs_to_the_group_that_it_names_or_whose_labels_it_has() {
 fn a_workload_that_is_probed_takes_requests_when_it_is_known_to_be_healthy() {
     const OURS: &str = "{app: shop, version: v1}";
     let known = |healthy: bool| WorkloadHealth::from([(("default".to_owned(), "one".to_owned()), healthy)]);
-    let ready = |metadata: &str, labels: &str, health: Option<&WorkloadHealth>| mesh(metadata, labels, health).workloads[0].ready;
+    let ready = |metadata: &str, labels: &str, health: Option<&WorkloadHealth>| {
+        mesh(metadata, labels, health).workloads.iter().next().unwrap().ready
+    };
     assert!(ready("", OURS, None), "nobody probes");
     assert!(!ready("", OURS, Some(&WorkloadHealth::new())));
     assert!(ready("", OURS, Some(&known(true))));

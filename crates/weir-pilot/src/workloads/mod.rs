@@ -6,14 +6,18 @@
 
 pub(crate) mod registration;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use weir_api::Object;
-use weir_model::{MeshSnapshot, Proxy, ProxyKind, Workload, WorkloadGroups, WorkloadHealth, WorkloadKey};
+use weir_api::{Kind, Object, ObjectChange, ObjectKey};
+use weir_model::tree::Tree;
+use weir_model::{MeshSnapshot, Proxy, ProxyKind, Workload, WorkloadHealth, WorkloadKey, workload_group};
 use weir_registry::Catalog;
 
 use registration::Registration;
+
+/// The entries of instances that registered themselves.
+pub(crate) type Entries = Tree<ObjectKey, Arc<Object>>;
 
 /// What is known of workloads besides the catalog.
 #[derive(Debug, Default)]
@@ -21,6 +25,12 @@ pub(crate) struct Workloads {
     /// How those are that are probed.
     pub health: WorkloadHealth,
     registered: BTreeMap<WorkloadKey, Registered>,
+    /// The entries of those, where their groups are there.
+    entries: Entries,
+    /// Those that came or went since the entries were made.
+    moved: BTreeSet<WorkloadKey>,
+    /// Those of whose health something new is known.
+    flipped: BTreeSet<WorkloadKey>,
 }
 
 /// An instance that registered itself.
@@ -41,6 +51,7 @@ impl Workloads {
         let new = || Registered { by: registration.clone(), streams: 0, departures: 0, made: None };
         let known = self.registered.entry(registration.key()).or_insert_with(new);
         known.streams += 1;
+        self.moved.insert(registration.key());
         if !known.by.is_like(&registration) {
             (known.by, known.made) = (registration, None);
         }
@@ -57,45 +68,76 @@ impl Workloads {
     /// Forgets an instance that has not come back since. Whether it is forgotten.
     pub fn expire(&mut self, key: &WorkloadKey, departures: u64) -> bool {
         let is_gone = self.registered.get(key).is_some_and(|known| known.streams == 0 && known.departures == departures);
-        is_gone && self.registered.remove(key).is_some()
+        if is_gone {
+            self.registered.remove(key);
+            self.moved.insert(key.clone());
+        }
+        is_gone
     }
 
-    /// The catalog, and the entries of instances that registered themselves in groups that there still are. One that is
-    /// written down counts as it is written.
-    pub fn added_to(&mut self, catalog: &Arc<Catalog>, groups: &WorkloadGroups) -> Arc<Catalog> {
-        let mut entries = vec![];
-        for known in self.registered.values_mut() {
-            let Some(group) = groups.get(&known.by.namespace, &known.by.group) else {
-                known.made = None;
+    /// The entries of instances that registered themselves, as they were last made.
+    pub fn entries(&self) -> &Entries {
+        &self.entries
+    }
+
+    /// Makes the entries of instances that came or went; where groups changed, those of all. There are entries of groups that
+    /// there still are. Returns the keys of those that are not what they were.
+    pub fn update_entries(&mut self, catalog: &Catalog, has_other_groups: bool) -> Vec<ObjectKey> {
+        let mut again = std::mem::take(&mut self.moved);
+        if has_other_groups {
+            again.extend(self.registered.keys().cloned());
+        }
+        let mut touched = vec![];
+        for (namespace, name) in again {
+            let made = self.registered.get_mut(&(namespace.clone(), name.clone())).and_then(|known| known.entry(catalog));
+            let key = ObjectKey { kind: Kind::WorkloadEntry, namespace, name };
+            if self.entries.get(&key).map(Arc::as_ptr) == made.as_ref().map(Arc::as_ptr) {
                 continue;
-            };
-            if !known.made.as_ref().is_some_and(|(_, of)| Arc::ptr_eq(of, group)) {
-                known.made = known.by.entry(group).map(|entry| (entry, group.clone()));
             }
-            entries.extend(known.made.as_ref().map(|(entry, _)| entry.clone()));
+            match made {
+                Some(entry) => self.entries.insert_mut(key.clone(), entry),
+                None => self.entries = self.entries.remove(&key),
+            }
+            touched.push(key);
         }
-        entries.retain(|entry| !catalog.objects.iter().any(|object| object.kind == entry.kind && object.name() == entry.name()));
-        if entries.is_empty() {
-            return catalog.clone();
-        }
-        let mut with = Catalog::clone(catalog);
-        with.objects.extend(entries);
-        Arc::new(with)
+        touched
+    }
+
+    /// The workloads of whose health something else is known than when this was last asked.
+    pub fn take_flipped(&mut self) -> Vec<WorkloadKey> {
+        std::mem::take(&mut self.flipped).into_iter().collect()
     }
 
     /// Takes what a sidecar says of workloads. Those of which that is new.
     pub fn report(&mut self, keys: Vec<WorkloadKey>, is_well: bool) -> Vec<WorkloadKey> {
-        keys.into_iter().filter(|key| self.health.insert(key.clone(), is_well) != Some(is_well)).collect()
+        let new: Vec<WorkloadKey> = keys.into_iter().filter(|key| self.health.insert(key.clone(), is_well) != Some(is_well)).collect();
+        self.flipped.extend(new.iter().cloned());
+        new
     }
 
-    /// Forgets how workloads were that there are no more.
-    pub fn forget_gone(&mut self, mesh: &MeshSnapshot) {
-        if self.health.is_empty() {
-            return;
+    /// Forgets how workloads were that there are no more, after these objects changed and these workloads told something.
+    pub fn forget_gone(&mut self, mesh: &MeshSnapshot, objects: &[ObjectChange], told: &[WorkloadKey]) {
+        let gone = objects.iter().filter_map(|change| change.old.as_ref()).map(|object| workload_group::key(object));
+        for (namespace, name) in gone.chain(told.iter().cloned()) {
+            if mesh.workloads.named(&namespace, &name).is_none() {
+                self.health.remove(&(namespace, name));
+            }
         }
-        let here: std::collections::HashSet<(&str, &str)> =
-            mesh.workloads.iter().map(|workload| (workload.namespace.as_str(), workload.name.as_str())).collect();
-        self.health.retain(|(namespace, name), _| here.contains(&(namespace.as_str(), name.as_str())));
+    }
+}
+
+impl Registered {
+    /// Its entry, made anew if its group is another one than before; none without its group.
+    fn entry(&mut self, catalog: &Catalog) -> Option<Arc<Object>> {
+        let key = ObjectKey { kind: Kind::WorkloadGroup, namespace: self.by.namespace.clone(), name: self.by.group.clone() };
+        let Some(group) = catalog.get(&key) else {
+            self.made = None;
+            return None;
+        };
+        if !self.made.as_ref().is_some_and(|(_, of)| Arc::ptr_eq(of, group)) {
+            self.made = self.by.entry(group).map(|entry| (entry, group.clone()));
+        }
+        self.made.as_ref().map(|(entry, _)| entry.clone())
     }
 }
 
@@ -105,8 +147,10 @@ pub(crate) fn beside(mesh: &MeshSnapshot, proxy: &Proxy) -> Vec<WorkloadKey> {
     if let Some(workload) = mesh.workload_of(proxy) {
         return vec![key(workload)];
     }
-    let is_here = |workload: &&Arc<Workload>| {
-        workload.namespace == proxy.namespace && proxy.addresses.contains(&workload.address) && proxy.kind == ProxyKind::Sidecar
-    };
-    mesh.workloads.iter().filter(is_here).map(key).collect()
+    if proxy.kind != ProxyKind::Sidecar {
+        return vec![];
+    }
+    let here = proxy.addresses.iter().flat_map(|address| mesh.workloads.at(address));
+    let own: BTreeSet<WorkloadKey> = here.filter(|workload| workload.namespace == proxy.namespace).map(key).collect();
+    own.into_iter().collect()
 }

@@ -1,17 +1,21 @@
 //! A folder whose files change: what is broken in it stays in force as it last was.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use weir_api::{Diagnostic, Kind, Object, ObjectName, Severity};
+use weir_api::{Diagnostic, Kind, Object, ObjectKey, ObjectName, Parsed, Severity};
 
-use super::read::{self, Found, Shared};
+use super::read::{self, Found, ReadFile};
+use super::{is_hidden, is_wanted};
 use crate::Catalog;
-use crate::catalog::Collector;
+use crate::catalog::{Edit, Text, TextKey};
+
+/// Files count after what is said of no single one.
+const FILES: usize = 1;
 
 /// A folder as it was last looked at.
 #[derive(Debug)]
@@ -20,14 +24,16 @@ pub struct Folder {
     files: BTreeMap<PathBuf, FileState>,
     /// What could not be read, and why; the files in it stay as they were.
     failures: Vec<String>,
+    /// Whether any path leads through a link: then what is reached by it may change without an event of its own.
+    has_links: bool,
+    catalog: Catalog,
 }
 
 #[derive(Debug)]
 struct FileState {
     stamp: Stamp,
-    parsed: Shared,
-    /// Objects of earlier versions whose text is broken now.
-    kept: Vec<Arc<Object>>,
+    /// What stands in it; none if it cannot be read.
+    text: Option<Arc<weir_api::Source>>,
 }
 
 /// Tells versions of a file apart without reading it. An editor that renames a new file over the old one changes the
@@ -54,7 +60,7 @@ impl Stamp {
 impl Folder {
     /// A folder that has not been looked at yet.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), files: BTreeMap::new(), failures: vec![] }
+        Self { root: root.into(), files: BTreeMap::new(), failures: vec![], has_links: false, catalog: Catalog::default() }
     }
 
     /// Its path.
@@ -62,75 +68,122 @@ impl Folder {
         &self.root
     }
 
-    /// Looks again, and reads what changed. Says whether anything did.
-    pub fn refresh(&mut self) -> bool {
-        let Found { files, unreadable } = read::files(&self.root);
-        let failures: Vec<String> = unreadable.iter().map(|(path, error)| format!("{} cannot be read: {error}", path.display())).collect();
-        let mut changed = failures != self.failures;
-        self.failures = failures;
-        let known: HashSet<&PathBuf> = files.iter().collect();
-        let before = self.files.len();
-        self.files.retain(|path, _| known.contains(path) || unreadable.iter().any(|(folder, _)| path.starts_with(folder)));
-        changed |= self.files.len() != before;
-        for path in files {
-            changed |= self.refresh_file(path);
-        }
-        self.forget_what_moved();
-        changed
-    }
-
-    /// What stands in some file now is kept nowhere else: it would come back, older, when that file breaks.
-    fn forget_what_moved(&mut self) {
-        if self.files.values().all(|file| file.kept.is_empty()) {
-            return;
-        }
-        let present = self.files.values().flat_map(|file| &file.parsed.objects);
-        let present: HashSet<ObjectName> = present.map(|object| object.name()).collect();
-        for file in self.files.values_mut() {
-            file.kept.retain(|object| !present.contains(&object.name()));
-        }
-    }
-
-    fn refresh_file(&mut self, path: PathBuf) -> bool {
-        // A file that has just gone is gone at the next look as well.
-        let Ok(metadata) = path.metadata() else { return self.files.remove(&path).is_some() };
-        let stamp = Stamp::of(&metadata);
-        let before = self.files.get(&path);
-        if before.is_some_and(|before| before.stamp == stamp) {
-            return false;
-        }
-        let parsed = Arc::new(read::file(&path));
-        let kept = before.map(|before| kept(before, &parsed)).unwrap_or_default();
-        self.files.insert(path, FileState { stamp, parsed, kept });
-        true
-    }
-
     /// All objects as they are now.
     pub fn catalog(&self) -> Catalog {
-        let mut collector = Collector::default();
-        let failures: Vec<Diagnostic> = self.failures.iter().map(Diagnostic::error).collect();
-        collector.add(&[], &failures);
-        for (path, file) in &self.files {
-            collector.add(&file.parsed.objects, &file.parsed.diagnostics);
-            collector.changed(path.display().to_string(), file.stamp.changed);
-        }
-        for file in self.files.values() {
-            file.kept.iter().for_each(|object| collector.keep(object));
-        }
-        collector.finish()
+        self.catalog.clone()
     }
+
+    /// Looks at all of it again, and reads what changed. Says whether anything did.
+    pub fn refresh(&mut self) -> bool {
+        let Found { files, unreadable, has_links } = read::files(&self.root);
+        self.has_links = has_links;
+        let mut edit = Edit::of(self.catalog.clone());
+        let failures: Vec<String> = unreadable.iter().map(|(path, error)| format!("{} cannot be read: {error}", path.display())).collect();
+        if failures != self.failures {
+            let diagnostics = failures.iter().map(Diagnostic::error).collect();
+            edit.put(TextKey { input: 0, path: PathBuf::new() }, Some(Text { diagnostics, ..Text::default() }));
+            self.failures = failures;
+        }
+        let known: HashSet<&PathBuf> = files.iter().collect();
+        let is_gone = |path: &&PathBuf| !known.contains(path) && !unreadable.iter().any(|(folder, _)| path.starts_with(folder));
+        let gone: Vec<PathBuf> = self.files.keys().filter(is_gone).cloned().collect();
+        for path in gone.into_iter().chain(files) {
+            self.refresh_file(path, &mut edit);
+        }
+        self.finish(edit)
+    }
+
+    /// Looks again at these paths, where something happened. Says whether anything changed.
+    pub fn refresh_at(&mut self, paths: &BTreeSet<PathBuf>) -> bool {
+        if self.has_links || paths.iter().any(|path| !self.is_plain(path)) {
+            return self.refresh();
+        }
+        let mut edit = Edit::of(self.catalog.clone());
+        for path in paths {
+            if is_wanted(path) && !self.is_below_hidden(path) {
+                self.refresh_file(path.clone(), &mut edit);
+            }
+        }
+        self.finish(edit)
+    }
+
+    /// Whether it is, or was, a file, so that nothing but itself can have changed with it. What is in hidden folders counts by
+    /// links only.
+    fn is_plain(&self, path: &Path) -> bool {
+        if !path.starts_with(&self.root) {
+            return false;
+        }
+        match path.symlink_metadata() {
+            _ if self.is_below_hidden(path) => true,
+            Ok(metadata) => metadata.is_file(),
+            // It may have been a folder.
+            Err(_) => self.files.range(path.to_owned()..).take(2).all(|(known, _)| known == path || !known.starts_with(path)),
+        }
+    }
+
+    fn is_below_hidden(&self, path: &Path) -> bool {
+        let above = path.strip_prefix(&self.root).ok().and_then(Path::parent);
+        above.is_some_and(|above| above.iter().any(is_hidden))
+    }
+
+    fn finish(&mut self, edit: Edit) -> bool {
+        let changed = edit.finish();
+        let has_changed = changed.is_some();
+        self.catalog = changed.unwrap_or_else(|| self.catalog.clone());
+        has_changed
+    }
+
+    fn refresh_file(&mut self, path: PathBuf, edit: &mut Edit) {
+        let key = TextKey { input: FILES, path: path.clone() };
+        // A file that has just gone is gone at the next look as well.
+        let Some(metadata) = path.metadata().ok().filter(Metadata::is_file) else {
+            self.files.remove(&path);
+            return edit.put(key, None);
+        };
+        let stamp = Stamp::of(&metadata);
+        let known = self.files.get(&path);
+        if known.is_some_and(|known| known.stamp == stamp) {
+            return;
+        }
+        let ReadFile { text, parsed } = match read::text(&path) {
+            // It was only touched.
+            Ok(text) if known.is_some_and(|known| known.text.as_ref().is_some_and(|known| known.text == text.text)) => {
+                self.files.insert(path.clone(), FileState { stamp, text: known.and_then(|known| known.text.clone()) });
+                return Self::touch(key, stamp, edit);
+            }
+            text => read::parsed(&path, text),
+        };
+        self.files.insert(path.clone(), FileState { stamp, text });
+        let before = edit.catalog().text(FILES, &path).cloned().unwrap_or_default();
+        edit.put(key, Some(taken_over(&before, parsed, stamp.changed)));
+    }
+
+    /// Notes the time of a file of which nothing else changed.
+    fn touch(key: TextKey, stamp: Stamp, edit: &mut Edit) {
+        if let Some(before) = edit.catalog().text(key.input, &key.path).cloned() {
+            edit.put(key, Some(Text { changed: Some(stamp.changed), ..Text::clone(&before) }));
+        }
+    }
+}
+
+/// What a file's new version holds: an object that says the same at the same place is the one of its last version.
+fn taken_over(before: &Text, parsed: Parsed, changed: SystemTime) -> Text {
+    let kept = kept(before, &parsed);
+    let known: HashMap<ObjectKey, &Arc<Object>> = before.objects.iter().map(|object| (object.key(), object)).collect();
+    let same = |object: Arc<Object>| known.get(&object.key()).filter(|known| ***known == object).map_or(object, |known| (*known).clone());
+    Text { objects: parsed.objects.into_iter().map(same).collect(), kept, diagnostics: parsed.diagnostics, changed: Some(changed) }
 }
 
 /// The objects of a file's last version that its new version still means to hold: those that it refuses by name, or,
 /// where something is so broken that it has no name, all that are missing.
-fn kept(before: &FileState, now: &Shared) -> Vec<Arc<Object>> {
+fn kept(before: &Text, now: &Parsed) -> Vec<Arc<Object>> {
     let errors = || now.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
     // A kind that does not exist, or no name, may be any of them.
     let is_nameless = |name: &ObjectName| name.name.is_empty() || !Kind::is_name(&name.kind);
     let has_nameless = errors().any(|error| error.object.as_ref().is_none_or(is_nameless));
     let refused: HashSet<&ObjectName> = errors().filter_map(|error| error.object.as_ref()).collect();
     let present: HashSet<ObjectName> = now.objects.iter().map(|object| object.name()).collect();
-    let last = before.parsed.objects.iter().chain(&before.kept);
+    let last = before.objects.iter().chain(&before.kept);
     let stays = |object: &&Arc<Object>| {
         let name = object.name();
         !present.contains(&name) && (has_nameless || refused.contains(&name))

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use weir_api::{Diagnostic, Parsed, Source};
 
-use super::is_wanted;
+use super::{is_hidden, is_wanted};
 use crate::Catalog;
-use crate::catalog::Collector;
+use crate::catalog::{Edit, Text, TextKey};
 
 /// A text may be this large. A mesh of ten thousand rules in one file is smaller.
 const MAX_BYTES: u64 = 64 << 20;
@@ -33,27 +33,27 @@ impl From<&Path> for Input {
 
 /// Reads all inputs, in order. What cannot be read is said among the diagnostics.
 pub fn read(inputs: &[Input]) -> Catalog {
-    let mut collector = Collector::default();
-    for (parsed, path) in inputs.iter().flat_map(parse) {
-        collector.add(&parsed.objects, &parsed.diagnostics);
-        if let Some(time) = path.and_then(|path| Some((path.display().to_string(), path.metadata().ok()?.modified().ok()?))) {
-            collector.changed(time.0, time.1);
-        }
+    let mut edit = Edit::of(Catalog::default());
+    let all = inputs.iter().enumerate().flat_map(|(index, input)| parse(input).into_iter().map(move |read| (index, read)));
+    for (input, (parsed, path)) in all {
+        let changed = path.metadata().and_then(|metadata| metadata.modified()).ok();
+        let text = Text { objects: parsed.objects, kept: vec![], diagnostics: parsed.diagnostics, changed };
+        edit.put(TextKey { input, path }, Some(text));
     }
-    collector.finish()
+    edit.finish().unwrap_or_default()
 }
 
-fn parse(input: &Input) -> Vec<(Parsed, Option<PathBuf>)> {
+fn parse(input: &Input) -> Vec<(Parsed, PathBuf)> {
     let path = match input {
-        Input::Stdin => return vec![(of_text("-", text(io::stdin().lock())), None)],
+        Input::Stdin => return vec![(of_text("-", content(io::stdin().lock())), PathBuf::from("-"))],
         Input::Path(path) => path,
     };
     if !path.is_dir() {
-        return vec![(file(path), Some(path.clone()))];
+        return vec![(parsed(path, text(path)).parsed, path.clone())];
     }
-    let Found { files, unreadable } = files(path);
-    let failures = unreadable.iter().map(|(path, error)| (failed(path, error), None));
-    failures.chain(files.into_iter().map(|path| (file(&path), Some(path)))).collect()
+    let Found { files, unreadable, .. } = files(path);
+    let failures = unreadable.into_iter().map(|(path, error)| (failed(&path, &error), path));
+    failures.chain(files.into_iter().map(|path| (parsed(&path, text(&path)).parsed, path))).collect()
 }
 
 /// What cannot be read, as the only thing to be said.
@@ -62,15 +62,28 @@ fn failed(path: &Path, error: &io::Error) -> Parsed {
     Parsed { diagnostics: vec![Diagnostic::error(message)], ..Parsed::default() }
 }
 
-/// The objects of a file.
-pub(super) fn file(path: &Path) -> Parsed {
-    match File::open(path) {
-        Ok(file) => of_text(&path.display().to_string(), text(file)),
-        Err(error) => failed(path, &error),
+/// What stands in a file.
+pub(super) fn text(path: &Path) -> io::Result<Arc<Source>> {
+    Ok(Source::new(path.display().to_string(), content(File::open(path)?)?))
+}
+
+/// A file that was read, or was not to be read.
+pub(super) struct ReadFile {
+    /// What stands in it.
+    pub text: Option<Arc<Source>>,
+    /// Its objects, and what is to be said of it.
+    pub parsed: Parsed,
+}
+
+/// The objects of a file with this text.
+pub(super) fn parsed(path: &Path, text: io::Result<Arc<Source>>) -> ReadFile {
+    match text {
+        Ok(text) => ReadFile { parsed: weir_api::parse(&text), text: Some(text) },
+        Err(error) => ReadFile { parsed: failed(path, &error), text: None },
     }
 }
 
-fn text(input: impl Read) -> io::Result<String> {
+fn content(input: impl Read) -> io::Result<String> {
     let mut bytes = vec![];
     input.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_BYTES {
@@ -91,12 +104,14 @@ fn of_text(path: &str, text: io::Result<String>) -> Parsed {
 }
 
 /// What a look at a folder found.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Found {
     /// The files that hold objects, in the order of their paths.
     pub files: Vec<PathBuf>,
     /// Folders that could not be read.
     pub unreadable: Vec<(PathBuf, io::Error)>,
+    /// Whether any of what was found, or passed over, is a link.
+    pub has_links: bool,
 }
 
 /// The files of a folder, and of its folders, that hold objects.
@@ -128,9 +143,9 @@ fn list(folder: &Path, above: &mut Vec<PathBuf>, found: &mut Found) {
         Err(error) => return found.unreadable.push((folder.to_owned(), error)),
     };
     for path in entries.into_iter().map(|entry| entry.path()) {
-        let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        found.has_links |= path.is_symlink();
         if path.is_dir() {
-            if !is_hidden {
+            if !path.file_name().is_some_and(is_hidden) {
                 collect(&path, above, found);
             }
         } else if is_wanted(&path) && !is_special(&path) {
@@ -144,6 +159,3 @@ fn list(folder: &Path, above: &mut Vec<PathBuf>, found: &mut Found) {
 fn is_special(path: &Path) -> bool {
     path.metadata().is_ok_and(|metadata| !metadata.is_file())
 }
-
-/// What was read, to be shared.
-pub(super) type Shared = Arc<Parsed>;

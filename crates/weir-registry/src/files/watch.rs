@@ -1,11 +1,14 @@
 //! Follows the changes of a folder.
 //!
-//! The system tells that something changed; what did, a look at the whole folder finds out: nothing is missed, whatever
-//! an editor does to save a file. A change of several files at once is taken as one. As a net below the system's
-//! events, which network file systems and links do not give, the folder is looked at now and then anyway.
+//! The system tells where something changed, and what did, a look there finds out; where more may have changed than was
+//! told, the whole folder is looked at: nothing is missed, whatever an editor does to save a file. A change of several
+//! files at once is taken as one. As a net below the system's events, which network file systems and links do not
+//! give, the folder is looked at now and then anyway.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 use std::{io, thread};
@@ -18,7 +21,7 @@ use super::Folder;
 use crate::Catalog;
 
 /// So long nothing may have happened before a change counts as complete.
-const QUIET: Duration = Duration::from_millis(20);
+const QUIET: Duration = Duration::from_millis(8);
 /// A change that never comes to rest, and a file that is never closed, are taken as they are after this time.
 const LONGEST: Duration = Duration::from_millis(100);
 /// So many events wait to be looked at.
@@ -34,14 +37,22 @@ pub struct Watched {
     _watcher: Option<RecommendedWatcher>,
 }
 
+/// What the system tells.
+struct Events {
+    received: Receiver<Event>,
+    /// Whether some found no room, so that nobody knows where they happened.
+    lost: Arc<AtomicBool>,
+}
+
 /// Reads a folder and follows its changes.
 ///
 /// # Errors
 /// If the folder cannot be read, or the system gives no thread.
 pub fn watch(root: &Path) -> io::Result<Watched> {
     root.read_dir()?;
-    let (events, received) = sync_channel(DEPTH);
-    let watcher = match start(root, events.clone()) {
+    let (sender, received) = sync_channel(DEPTH);
+    let events = Events { received, lost: Arc::default() };
+    let watcher = match start(root, sender.clone(), events.lost.clone()) {
         Ok(watcher) => Some(watcher),
         Err(error) => {
             tracing::warn!(%error, "the system does not tell of changes in {}: it is looked at every two seconds", root.display());
@@ -50,21 +61,21 @@ pub fn watch(root: &Path) -> io::Result<Watched> {
     };
     let mut folder = Folder::new(root);
     folder.refresh();
-    let (sender, catalog) = watch::channel(Arc::new(folder.catalog()));
+    let (catalog, newest) = watch::channel(Arc::new(folder.catalog()));
     // Without a watcher the thread must not end for want of a sender.
-    let keep_alive = watcher.is_none().then_some(events);
+    let keep_alive = watcher.is_none().then_some(sender);
     thread::Builder::new().name("files".to_owned()).spawn(move || {
-        follow(&mut folder, &received, &sender);
+        follow(&mut folder, &events, &catalog);
         drop(keep_alive);
     })?;
-    Ok(Watched { catalog, _watcher: watcher })
+    Ok(Watched { catalog: newest, _watcher: watcher })
 }
 
-fn start(root: &Path, events: SyncSender<Event>) -> notify::Result<RecommendedWatcher> {
+fn start(root: &Path, events: SyncSender<Event>, lost: Arc<AtomicBool>) -> notify::Result<RecommendedWatcher> {
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-        if let Ok(event) = event {
-            // Those that find no room are not needed: a look at the folder follows anyway.
-            let _ = events.try_send(event);
+        // One that finds no room, and an error of the system's, may be about anything.
+        if event.is_err() || event.is_ok_and(|event| events.try_send(event).is_err()) {
+            lost.store(true, Ordering::Release);
         }
     })?;
     watcher.watch(root, RecursiveMode::Recursive)?;
@@ -72,21 +83,44 @@ fn start(root: &Path, events: SyncSender<Event>) -> notify::Result<RecommendedWa
 }
 
 /// Looks again after each change, until nobody wants to know any more.
-fn follow(folder: &mut Folder, events: &Receiver<Event>, catalog: &watch::Sender<Arc<Catalog>>) {
+fn follow(folder: &mut Folder, events: &Events, catalog: &watch::Sender<Arc<Catalog>>) {
+    let places = Places::of(folder.root());
     while !catalog.is_closed() {
-        match events.recv_timeout(UNPROMPTED) {
+        let changed = match events.received.recv_timeout(UNPROMPTED) {
+            Ok(event) if !says_something(&event) => continue,
             Ok(event) => {
-                if !says_something(&event) {
-                    continue;
+                let happened = settle(event, &events.received);
+                let is_known = !events.lost.swap(false, Ordering::AcqRel) && !happened.iter().any(Event::need_rescan);
+                match places.all(&happened).filter(|_| is_known) {
+                    Some(paths) => folder.refresh_at(&paths),
+                    None => folder.refresh(),
                 }
-                settle(&event, events);
             }
-            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Timeout) => folder.refresh(),
             Err(RecvTimeoutError::Disconnected) => return,
-        }
-        if folder.refresh() {
+        };
+        if changed {
             catalog.send_replace(Arc::new(folder.catalog()));
         }
+    }
+}
+
+/// Puts places as the system calls them into the words of who asked to follow the folder.
+struct Places {
+    root: PathBuf,
+    absolute: PathBuf,
+}
+
+impl Places {
+    fn of(root: &Path) -> Self {
+        Self { root: root.to_owned(), absolute: std::path::absolute(root).unwrap_or_else(|_| root.to_owned()) }
+    }
+
+    /// Where all of this happened; none if nobody knows.
+    fn all(&self, happened: &[Event]) -> Option<BTreeSet<PathBuf>> {
+        let within = |path: &PathBuf| path.strip_prefix(&self.absolute).ok().map(|within| self.root.join(within));
+        let is_told = happened.iter().all(|event| !event.paths.is_empty());
+        happened.iter().flat_map(|event| &event.paths).map(within).collect::<Option<_>>().filter(|_| is_told)
     }
 }
 
@@ -95,17 +129,22 @@ fn says_something(event: &Event) -> bool {
     !matches!(event.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write))
 }
 
-/// Waits until a change is complete: nothing more happens for a while, and no file is being written.
-fn settle(first: &Event, events: &Receiver<Event>) {
+/// Waits until a change is complete: nothing more happens for a while, and no file is being written. Returns all that
+/// happened.
+fn settle(first: Event, events: &Receiver<Event>) -> Vec<Event> {
     let deadline = Instant::now() + LONGEST;
-    let mut is_written = is_being_written(first);
+    let mut is_written = is_being_written(&first);
+    let mut happened = vec![first];
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let wait = if is_written { left } else { QUIET.min(left) };
         match events.recv_timeout(wait) {
-            Ok(event) if says_something(&event) => is_written = is_being_written(&event),
+            Ok(event) if says_something(&event) => {
+                is_written = is_being_written(&event);
+                happened.push(event);
+            }
             Ok(_) if !left.is_zero() => {}
-            _ => return,
+            _ => return happened,
         }
     }
 }

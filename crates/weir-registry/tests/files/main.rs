@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
 
+mod changes;
 mod last_good;
 mod reading;
 mod support;

@@ -42,7 +42,7 @@ impl Dir {
     /// What is said, in one line each, with paths as within this folder.
     pub fn said(&self, catalog: &Catalog) -> Vec<String> {
         let within = |text: String| text.replace(&format!("{}/", self.root().display()), "");
-        catalog.diagnostics.iter().map(|diagnostic| within(diagnostic.to_string())).collect()
+        catalog.diagnostics().map(|diagnostic| within(diagnostic.to_string())).collect()
     }
 }
 
@@ -57,15 +57,15 @@ pub fn objects(catalog: &Catalog) -> Vec<String> {
         Spec::WorkloadEntry(entry) if object.meta.namespace == "default" => format!("{} {}", object.meta.name, entry.address),
         _ => object.name().to_string(),
     };
-    catalog.objects.iter().map(|object| text(object)).collect()
+    catalog.objects().map(|object| text(object)).collect()
 }
 
 /// The names of those that stay in force though they are broken.
 pub fn kept(catalog: &Catalog) -> Vec<String> {
-    catalog.kept.iter().map(|name| name.name.clone()).collect()
+    catalog.kept().map(|name| name.name.clone()).collect()
 }
 
 /// How many errors are said.
 pub fn errors(catalog: &Catalog) -> usize {
-    catalog.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count()
+    catalog.diagnostics().filter(|diagnostic| diagnostic.severity == Severity::Error).count()
 }

@@ -9,40 +9,60 @@ mod probe;
 mod special;
 mod tls;
 
-use weir_model::{Interception, OutboundPolicy, ProxyKind, Resolution};
+use std::sync::Arc;
+
+use weir_model::{Interception, OutboundPolicy, ProxyKind, Resolution, Service};
 use weir_xds::cluster::Cluster;
+use weir_xds::endpoint::ClusterLoadAssignment;
 
 use crate::context::Context;
-use crate::ingress;
+use crate::{connection_settings, ingress};
+
+pub(crate) use outbound::assignments_of_service;
 
 /// A cluster with the endpoints that travel apart from it.
 pub(crate) struct Made {
     pub cluster: Cluster,
-    pub endpoints: Option<weir_xds::endpoint::ClusterLoadAssignment>,
+    pub endpoints: Option<ClusterLoadAssignment>,
 }
 
-impl From<Cluster> for Made {
-    fn from(cluster: Cluster) -> Self {
-        Self { cluster, endpoints: None }
-    }
-}
-
-/// All clusters of a proxy.
-pub(crate) fn clusters(context: &Context<'_>) -> Vec<Made> {
-    let mut made: Vec<Made> = vec![special::black_hole().into()];
+/// The clusters that no service stands behind, and that are alike for many proxies.
+pub(crate) fn special(context: &Context<'_>) -> Vec<Cluster> {
+    let mut made = vec![special::black_hole()];
     if context.proxy.kind == ProxyKind::Sidecar {
-        made.push(special::passthrough().into());
+        made.push(special::passthrough());
         if context.scope.outbound_policy == OutboundPolicy::AllowAnyDynamicDns {
-            made.push(dynamic_dns::cluster(context).into());
+            made.push(dynamic_dns::cluster(context));
         }
         if context.proxy.interception == Interception::Redirect {
-            made.push(special::inbound_passthrough().into());
+            made.push(special::inbound_passthrough());
         }
-        made.extend(probe::cluster(context).map(Made::from));
-        made.extend(ingress::bound(context).iter().filter_map(|ingress| special::inbound(context, ingress)).map(Made::from));
     }
-    for service in context.scope.services.iter().filter(|service| service.resolution != Resolution::Alias) {
-        made.extend(outbound::of_service(context, service));
+    set_connections(context, made)
+}
+
+/// The clusters that only this proxy has: those of its own workload.
+pub(crate) fn own(context: &Context<'_>) -> Vec<Cluster> {
+    if context.proxy.kind != ProxyKind::Sidecar {
+        return vec![];
     }
+    let inbound = ingress::bound(context).iter().filter_map(|ingress| special::inbound(context, ingress)).collect::<Vec<_>>();
+    set_connections(context, probe::cluster(context).into_iter().chain(inbound).collect())
+}
+
+fn set_connections(context: &Context<'_>, mut clusters: Vec<Cluster>) -> Vec<Cluster> {
+    clusters.iter_mut().for_each(|cluster| connection_settings::set_cluster(cluster, &context.connections));
+    clusters
+}
+
+/// The services that have clusters.
+pub(crate) fn services<'c>(context: &'c Context<'_>) -> impl Iterator<Item = &'c Arc<Service>> {
+    context.scope.services.iter().filter(|service| service.resolution != Resolution::Alias)
+}
+
+/// The clusters of a service.
+pub(crate) fn of_service(context: &Context<'_>, service: &Arc<Service>) -> Vec<Made> {
+    let mut made = outbound::of_service(context, service);
+    made.iter_mut().for_each(|made| connection_settings::set_cluster(&mut made.cluster, &context.connections));
     made
 }

@@ -31,19 +31,30 @@ pub(super) fn of_service(context: &Context<'_>, service: &Arc<Service>) -> Vec<M
         context.warn(&origin, "DYNAMIC_DNS is not carried out yet: the service cannot be reached");
         return vec![];
     }
-    let rule = context.destination_rule(service);
-    let ports = service.ports.iter().filter(|port| port.protocol != Some(Protocol::Udp));
-    ports.flat_map(|port| of_port(context, service, port, rule)).collect()
+    inputs(context, service).filter_map(|(input, origin)| input.build(origin)).collect()
 }
 
-fn of_port(context: &Context<'_>, service: &Arc<Service>, port: &ServicePort, rule: Option<&DestinationRule>) -> Vec<Made> {
-    let subsets = rule.into_iter().flat_map(|rule| &rule.subsets).map(|(subset, origin)| (subset.name.as_str(), Some(origin)));
-    let all = std::iter::once(("", None)).chain(subsets);
-    all.filter_map(|(subset, origin)| {
-        let input = Input { context, service, port, rule, subset, policy: context.policy(service, subset, port.number) };
-        input.build(origin)
+/// The instances of those of a service's clusters that are named, as far as they travel apart from them.
+pub(crate) fn assignments_of_service(
+    context: &Context<'_>,
+    service: &Arc<Service>,
+    is_named: impl Fn(&str) -> bool,
+) -> Vec<ClusterLoadAssignment> {
+    let named = inputs(context, service).map(|(input, _)| input).filter(|input| is_named(&input.name()));
+    named.map(|input| input.assignment(&Preference::new(context, &input.policy, service))).collect()
+}
+
+/// What the clusters of a service are made of, and where their subsets stand.
+fn inputs<'i>(context: &'i Context<'_>, service: &'i Arc<Service>) -> impl Iterator<Item = (Input<'i>, Option<&'i Origin>)> {
+    let rule = context.destination_rule(service).map(|rule| &**rule);
+    let ports = service.ports.iter().filter(|port| port.protocol != Some(Protocol::Udp));
+    ports.flat_map(move |port| {
+        let subsets = rule.into_iter().flat_map(|rule| &rule.subsets).map(|(subset, origin)| (subset.name.as_str(), Some(origin)));
+        let all = std::iter::once(("", None)).chain(subsets);
+        all.map(move |(subset, origin)| {
+            (Input { context, service, port, rule, subset, policy: context.policy(service, subset, port.number) }, origin)
+        })
     })
-    .collect()
 }
 
 /// What a cluster is made of.
@@ -57,8 +68,12 @@ struct Input<'i> {
 }
 
 impl Input<'_> {
+    fn name(&self) -> String {
+        names::outbound(self.port.number.into(), self.subset, &self.service.hostname)
+    }
+
     fn build(self, origin: Option<&Origin>) -> Option<Made> {
-        let name = names::outbound(self.port.number.into(), self.subset, &self.service.hostname);
+        let name = self.name();
         let discovery = self.discovery();
         let mut cluster = Cluster {
             alt_stat_name: format!("{name};"),
@@ -83,6 +98,11 @@ impl Input<'_> {
         cluster.common_lb_config.get_or_insert_default().locality_config_specifier = preference.of_cluster;
         let endpoints = self.add_instances(&mut cluster, discovery, &preference);
         Some(Made { cluster, endpoints })
+    }
+
+    /// The instances by their addresses.
+    fn assignment(&self, preference: &Preference<'_>) -> ClusterLoadAssignment {
+        endpoints::by_address(&self.name(), &self.instances(), preference)
     }
 
     fn pool(&self) -> Pool<'_> {
@@ -136,7 +156,7 @@ impl Input<'_> {
             }
             _ => {
                 cluster.eds_cluster_config = Some(EdsClusterConfig { eds_config: Some(ads()), service_name: cluster.name.clone() });
-                Some(endpoints::by_address(&cluster.name, &self.instances(), preference))
+                Some(self.assignment(preference))
             }
         }
     }

@@ -99,7 +99,7 @@ impl Collector<'_> {
             }
             _ => {
                 self.entries.values_mut().for_each(|entry| entry.is_locked = true);
-                for service in &listener.services {
+                for service in listener.services.iter() {
                     service.ports.iter().for_each(|port| self.add_at_own_port(listener, service, port, bind));
                 }
             }
@@ -216,7 +216,7 @@ fn origin_of(service: &Service) -> Origin {
 }
 
 /// The address of a service, or the range; all addresses if it has none.
-fn address_of(service: &Service) -> &str {
+pub(crate) fn address_of(service: &Service) -> &str {
     service.addresses.first().map_or(ANY_ADDRESS, String::as_str)
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use weir_api::resources::destination_rule::TrafficPolicy;
 use weir_api::resources::virtual_service::{L4MatchAttributes, RouteDestination, TlsMatchAttributes};
 use weir_model::host::overlap;
+use weir_model::tree::List;
 use weir_model::{DestinationRule, MESH, Origin, Service, ServicePort, VirtualService};
 use weir_xds::listener::Filter;
 use weir_xds::tcp_proxy::TcpProxy;
@@ -58,7 +59,7 @@ fn to_service(context: &Context<'_>, service: &Arc<Service>, port: u16) -> Filte
     proxy(context, &cluster, ClusterSpecifier::Cluster(cluster.clone()), context.destination_rule(service), "")
 }
 
-fn proxy(context: &Context<'_>, stat_prefix: &str, to: ClusterSpecifier, rule: Option<&DestinationRule>, subset: &str) -> Filter {
+fn proxy(context: &Context<'_>, stat_prefix: &str, to: ClusterSpecifier, rule: Option<&Arc<DestinationRule>>, subset: &str) -> Filter {
     let tcp = rule.and_then(|rule| rule.policy.as_ref()?.connection_pool.as_ref()?.tcp.as_ref());
     let proxy = TcpProxy {
         stat_prefix: stat_prefix.to_owned(),
@@ -93,7 +94,7 @@ pub(crate) struct ChainInput<'i> {
     /// The range of addresses that stands for the service, if it is none but a range.
     pub range: Option<&'i str>,
     /// The rules of the egress listener.
-    pub rules: &'i [Arc<VirtualService>],
+    pub rules: &'i List<Arc<VirtualService>>,
 }
 
 impl ChainInput<'_> {

@@ -19,8 +19,8 @@ use shares::Shares;
 use tiers::{Kept, Label, Tiers};
 
 /// What traffic distribution goes by.
-const SAME_ZONE: &[&str] = &[topology::NETWORK, topology::REGION, topology::ZONE];
-const SAME_NODE: &[&str] = &[topology::NETWORK, topology::REGION, topology::ZONE, topology::SUBZONE, topology::NODE];
+pub(crate) const SAME_ZONE: &[&str] = &[topology::NETWORK, topology::REGION, topology::ZONE];
+pub(crate) const SAME_NODE: &[&str] = &[topology::NETWORK, topology::REGION, topology::ZONE, topology::SUBZONE, topology::NODE];
 
 /// The instances of one locality.
 pub(crate) struct Group<'e> {

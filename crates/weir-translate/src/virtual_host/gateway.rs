@@ -8,19 +8,19 @@ use std::sync::Arc;
 
 use weir_model::host::intersection;
 use weir_model::{GatewayServer, Service, VirtualService};
-use weir_xds::route::virtual_host::TlsRequirementType;
-use weir_xds::route::{Route, RouteConfiguration, VirtualHost};
+use weir_xds::route::VirtualHost;
 
-use super::{configuration, virtual_host};
+use super::lists::RouteLists;
+use super::{Host, Hosts};
 use crate::context::Context;
 use crate::names;
-use crate::route::{self, RouteInput};
+use crate::route::RouteInput;
 
-/// The route configuration of servers that share one.
-pub(crate) fn routes(context: &Context<'_>, name: &str, servers: &[Arc<GatewayServer>]) -> RouteConfiguration {
-    let mut hosts = Hosts { context, by_host: BTreeMap::new(), known: HashMap::new(), lists: vec![] };
-    servers.iter().for_each(|server| hosts.add_server(server));
-    configuration(name, hosts.finish(servers))
+/// The virtual hosts of servers that share a route configuration.
+pub(crate) fn hosts<R: RouteLists>(context: &Context<'_>, lists: &mut R, servers: &[Arc<GatewayServer>]) -> Hosts<R::List> {
+    let mut maker = Maker { context, lists, by_host: BTreeMap::new(), known: HashMap::new(), made: vec![] };
+    servers.iter().for_each(|server| maker.add_server(server));
+    maker.finish(servers)
 }
 
 /// The number of the server's own port, which names its virtual hosts wherever it is served.
@@ -29,22 +29,24 @@ fn port(server: &GatewayServer) -> u16 {
 }
 
 /// A host on its way to a virtual host.
-struct Host {
+struct Routed {
     port: u16,
     requires_tls: bool,
     /// Which lists of routes it has, one after the other.
     lists: Vec<usize>,
 }
 
-struct Hosts<'h> {
+struct Maker<'h, R: RouteLists> {
     context: &'h Context<'h>,
-    by_host: BTreeMap<String, Host>,
+    lists: &'h mut R,
+    by_host: BTreeMap<String, Routed>,
     /// The list of routes of each VirtualService (namespace, name) on each Gateway.
     known: HashMap<(String, String, String), usize>,
-    lists: Vec<Vec<Route>>,
+    /// None for one that has no route for its port.
+    made: Vec<Option<R::List>>,
 }
 
-impl Hosts<'_> {
+impl<R: RouteLists> Maker<'_, R> {
     fn add_server(&mut self, server: &GatewayServer) {
         for rule in self.context.mesh.virtual_services.of_gateway(&server.gateway, &self.context.proxy.namespace) {
             let hosts = intersection(&server.hosts_for(&rule.namespace), &rule.hosts);
@@ -63,50 +65,48 @@ impl Hosts<'_> {
         }
     }
 
-    fn host(&mut self, host: &str, server: &GatewayServer) -> &mut Host {
-        let new = || Host { port: port(server), requires_tls: false, lists: vec![] };
+    fn host(&mut self, host: &str, server: &GatewayServer) -> &mut Routed {
+        let new = || Routed { port: port(server), requires_tls: false, lists: vec![] };
         self.by_host.entry(host.to_ascii_lowercase()).or_insert_with(new)
     }
 
     /// The list of a rule's routes; none if the rule has no route for this port.
-    fn routes_of(&mut self, server: &GatewayServer, rule: &VirtualService) -> Option<usize> {
+    fn routes_of(&mut self, server: &GatewayServer, rule: &Arc<VirtualService>) -> Option<usize> {
         let key = (server.gateway.clone(), rule.namespace.clone(), rule.name.clone());
         let list = self.known.get(&key).copied().unwrap_or_else(|| {
             let find = |hostname: &str| service(self.context, rule, hostname);
             let is_tls = server.spec.tls.is_some();
             let input = RouteInput { context: self.context, port: port(server), gateway: &server.gateway, is_tls, service: &find };
-            self.lists.push(route::of_virtual_service(&input, rule));
-            self.known.insert(key, self.lists.len() - 1);
-            self.lists.len() - 1
+            self.made.push(self.lists.of_rule(&input, rule));
+            self.known.insert(key, self.made.len() - 1);
+            self.made.len() - 1
         });
-        (!self.lists[list].is_empty()).then_some(list)
+        self.made.get(list)?.as_ref().map(|_| list)
     }
 
-    fn finish(self, servers: &[Arc<GatewayServer>]) -> Vec<VirtualHost> {
+    fn finish(self, servers: &[Arc<GatewayServer>]) -> Hosts<R::List> {
         if self.by_host.is_empty() {
             let number = servers.first().map_or(0, |server| port(server));
             let name = names::host_and_port("blackhole", number);
-            return vec![VirtualHost { name, domains: vec!["*".to_owned()], ..Default::default() }];
+            let nowhere = VirtualHost { name, domains: vec!["*".to_owned()], ..Default::default() };
+            return Hosts { named: vec![], rest: Some(nowhere) };
         }
-        let mut built: Vec<VirtualHost> = vec![];
+        let mut built: Vec<Host<R::List>> = vec![];
         let mut same: HashMap<(Vec<usize>, bool), usize> = HashMap::new();
         for (name, host) in self.by_host {
             let key = (host.lists, host.requires_tls);
             // Hosts with the same routes share them: else their number is that of hosts times routes.
-            if let Some(index) = same.get(&key) {
-                built[*index].domains.push(name);
+            if let Some(known) = same.get(&key).and_then(|index| built.get_mut(*index)) {
+                known.domains.push(name);
                 continue;
             }
-            let mut routes: Vec<Route> = key.0.iter().flat_map(|list| &self.lists[*list]).cloned().collect();
-            route::catch_alls_last(&mut routes);
-            let mut new = virtual_host(names::host_and_port(&name, host.port), vec![name], routes);
-            let requirement = if key.1 { TlsRequirementType::All } else { TlsRequirementType::None };
-            new.require_tls = requirement.into();
-            same.insert(key, built.len());
-            built.push(new);
+            let lists: Vec<&R::List> = key.0.iter().filter_map(|list| self.made.get(*list)?.as_ref()).collect();
+            let routes = R::join(&lists);
+            built.push(Host { name: names::host_and_port(&name, host.port), domains: vec![name], routes, requires_tls: key.1 });
+            same.insert(key, built.len() - 1);
         }
         built.sort_by(|a, b| a.name.cmp(&b.name));
-        built
+        Hosts { named: built, rest: None }
     }
 }
 

@@ -2,8 +2,11 @@
 
 pub(crate) mod domains;
 pub(crate) mod gateway;
+pub(crate) mod lists;
+mod ports;
 pub(crate) mod sidecar;
 
+use weir_xds::route::virtual_host::TlsRequirementType;
 use weir_xds::route::{Route, RouteConfiguration, VirtualHost};
 
 /// The limit that Istio's validation sets for the body of a direct response; Envoy's own is 4 KiB.
@@ -22,4 +25,37 @@ pub(crate) fn configuration(name: &str, virtual_hosts: Vec<VirtualHost>) -> Rout
 
 pub(crate) fn virtual_host(name: String, domains: Vec<String>, routes: Vec<Route>) -> VirtualHost {
     VirtualHost { name, domains, routes, include_request_attempt_count: true, ..Default::default() }
+}
+
+/// A virtual host whose routes are a list of some form.
+pub(crate) struct Host<L> {
+    pub name: String,
+    pub domains: Vec<String>,
+    pub routes: L,
+    /// Whether plaintext is sent to HTTPS.
+    pub requires_tls: bool,
+}
+
+/// The virtual hosts of a route configuration.
+pub(crate) struct Hosts<L> {
+    pub named: Vec<Host<L>>,
+    /// The one that is behind them.
+    pub rest: Option<VirtualHost>,
+}
+
+impl<L> Host<L> {
+    /// The virtual host without its routes, and those.
+    pub fn split(self) -> (VirtualHost, L) {
+        let requirement = if self.requires_tls { TlsRequirementType::All } else { TlsRequirementType::None };
+        (VirtualHost { require_tls: requirement.into(), ..virtual_host(self.name, self.domains, vec![]) }, self.routes)
+    }
+}
+
+/// The route configuration of these.
+pub(crate) fn with_hosts(name: &str, hosts: Hosts<Vec<Route>>) -> RouteConfiguration {
+    let named = hosts.named.into_iter().map(|host| {
+        let (host, routes) = host.split();
+        VirtualHost { routes, ..host }
+    });
+    configuration(name, named.chain(hosts.rest).collect())
 }

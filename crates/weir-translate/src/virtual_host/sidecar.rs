@@ -4,162 +4,147 @@
 //! are not merged here: the first that claims a host has it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use weir_api::FieldPath;
 use weir_api::resources::protocol::Protocol;
-use weir_model::host::{is_wildcard, overlap};
-use weir_model::{EgressListener, MESH, Origin, OutboundPolicy, Resolution, Service, VirtualService};
+use weir_model::{EgressListener, MESH, Origin, OutboundPolicy, Resolution, Service, ServicePort, VirtualService};
 use weir_xds::route::route::Action;
 use weir_xds::route::{DirectResponseAction, Route, RouteConfiguration, VirtualHost};
 
 use super::domains::{self, Claims, Domains};
-use super::{configuration, virtual_host};
+use super::lists::RouteLists;
+use super::ports::{AtPort, HTTP_PORT, Ports};
+use super::{Host, Hosts, configuration, virtual_host};
 use crate::context::Context;
+use crate::listener::OutboundRoute;
 use crate::names;
 use crate::route::{self, RouteInput, destination};
 
-/// The port whose hosts need not be services: without a port of its own, a host is taken to be on it.
-const HTTP_PORT: u16 = 80;
-
-/// The route configuration of a port. `port` is none for a listener that is a proxy for HTTP: it serves all ports.
-pub(crate) fn routes(context: &Context<'_>, listener: &EgressListener, name: &str, port: Option<u16>) -> RouteConfiguration {
-    let mut hosts = virtual_hosts(context, listener, port);
-    hosts.sort_by(|a, b| a.name.cmp(&b.name));
-    hosts.push(everything_else(&context.scope.outbound_policy));
-    configuration(name, hosts)
+/// Makes the virtual hosts that a sidecar's listeners ask for.
+pub(crate) struct Maker<'m, R> {
+    context: &'m Context<'m>,
+    lists: &'m mut R,
+    listeners: HashMap<*const EgressListener, Ports<'m>>,
+    ports: HashMap<(*const EgressListener, Option<u16>), Rc<AtPort<'m>>>,
 }
 
-/// The route configuration of a listener that is for one service alone.
-pub(crate) fn routes_of_service(
-    context: &Context<'_>,
-    listener: &EgressListener,
-    name: &str,
-    service: &Service,
-    port: u16,
-) -> RouteConfiguration {
-    let is_its = |host: &VirtualHost| host.domains.iter().any(|domain| **domain == *service.hostname);
-    let mut hosts: Vec<VirtualHost> = virtual_hosts(context, listener, Some(port)).into_iter().filter(is_its).collect();
-    if let [only] = hosts.as_mut_slice() {
-        only.domains = vec!["*".to_owned()];
+impl<'m, R: RouteLists> Maker<'m, R> {
+    pub fn new(context: &'m Context<'m>, lists: &'m mut R) -> Self {
+        Self { context, lists, listeners: HashMap::new(), ports: HashMap::new() }
     }
-    configuration(name, hosts)
+
+    /// What a listener asks for; none if no egress listener is for its port.
+    pub fn hosts(&mut self, route: &OutboundRoute) -> Option<Hosts<R::List>> {
+        let port = match route {
+            OutboundRoute::Port(port) | OutboundRoute::Service(_, port) => *port,
+        };
+        let egress = self.context.scope.listener_for(port)?;
+        match route {
+            OutboundRoute::Service(service, port) => {
+                let at = self.at(egress, Some(*port));
+                Some(Hosts { named: self.of_one(&at, service, *port), rest: None })
+            }
+            OutboundRoute::Port(port) => {
+                let at = self.at(egress, (!is_http_proxy(egress)).then_some(*port));
+                let mut named = self.all(&at);
+                named.sort_by(|a, b| a.name.cmp(&b.name));
+                Some(Hosts { named, rest: Some(everything_else(&self.context.scope.outbound_policy)) })
+            }
+        }
+    }
+
+    fn at(&mut self, egress: &'m EgressListener, port: Option<u16>) -> Rc<AtPort<'m>> {
+        let key: *const EgressListener = egress;
+        let ports = self.listeners.entry(key).or_insert_with(|| Ports::new(egress));
+        self.ports.entry((key, port)).or_insert_with(|| Rc::new(ports.at(port))).clone()
+    }
+
+    /// All virtual hosts of a port.
+    fn all(&mut self, at: &AtPort<'_>) -> Vec<Host<R::List>> {
+        let mut groups: Vec<Group<R::List>> = vec![];
+        for rule in &at.rules {
+            groups.extend(self.of_rule(at, rule));
+        }
+        let governed: HashSet<Arc<str>> = groups.iter().flat_map(|group| &group.services).map(|service| service.hostname.clone()).collect();
+        for service in at.in_order().filter(|service| !governed.contains(&service.hostname)) {
+            groups.extend(self.of_service(service));
+        }
+        Builder::new(self.context, &groups, at.port).build(groups)
+    }
+
+    /// The virtual host of one service alone, for all requests.
+    fn of_one(&mut self, at: &AtPort<'_>, service: &Service, port: u16) -> Vec<Host<R::List>> {
+        let Some(own) = at.by_host.get(&service.hostname) else {
+            // It may still be a host of a rule.
+            let is_its = |host: &Host<R::List>| host.domains.iter().any(|domain| **domain == *service.hostname);
+            let mut hosts: Vec<Host<R::List>> = self.all(at).into_iter().filter(is_its).collect();
+            if let [only] = hosts.as_mut_slice() {
+                only.domains = vec!["*".to_owned()];
+            }
+            return hosts;
+        };
+        if own.resolution == Resolution::Alias || !own.ports.iter().any(ServicePort::is_http_or_sniffed) {
+            return vec![];
+        }
+        let mut routes = None;
+        for rule in at.rules.iter().filter(|rule| at.has(rule, own)) {
+            let Some(list) = self.list(at, rule) else { continue };
+            match routes {
+                None => routes = Some(list),
+                Some(_) => tell_the_loser(self.context, rule, &own.hostname),
+            }
+        }
+        let routes = routes.unwrap_or_else(|| self.lists.of_service(self.context, own, port));
+        vec![Host { name: names::host_and_port(&own.hostname, port), domains: vec!["*".to_owned()], routes, requires_tls: false }]
+    }
+
+    fn list(&mut self, at: &AtPort<'_>, rule: &Arc<VirtualService>) -> Option<R::List> {
+        let find = |hostname: &str| at.by_host.get(hostname).cloned();
+        let input = RouteInput { context: self.context, port: at.port.unwrap_or(0), gateway: MESH, is_tls: false, service: &find };
+        self.lists.of_rule(&input, rule)
+    }
+
+    fn of_rule(&mut self, at: &AtPort<'_>, rule: &Arc<VirtualService>) -> Vec<Group<R::List>> {
+        let Some(routes) = self.list(at, rule) else { return vec![] };
+        let (hosts, services) = at.divide(rule);
+        let mut by_port: BTreeMap<u16, Vec<Arc<Service>>> = BTreeMap::new();
+        for service in &services {
+            for port in service.ports.iter().filter(|port| port.is_http_or_sniffed()) {
+                by_port.entry(port.number).or_default().push(service.clone());
+            }
+        }
+        if by_port.is_empty() && at.port == Some(HTTP_PORT) {
+            by_port.insert(HTTP_PORT, vec![]);
+        }
+        let group = |(port, services)| Group { port, hosts: hosts.clone(), services, routes: routes.clone(), rule: Some(rule.clone()) };
+        by_port.into_iter().map(group).collect()
+    }
+
+    fn of_service(&mut self, service: &Arc<Service>) -> Vec<Group<R::List>> {
+        if service.resolution == Resolution::Alias {
+            return vec![];
+        }
+        let ports = service.ports.iter().filter(|port| port.is_http_or_sniffed()).map(|port| port.number);
+        let group = |port: u16| Group {
+            port,
+            hosts: vec![],
+            services: vec![service.clone()],
+            routes: self.lists.of_service(self.context, service, port),
+            rule: None,
+        };
+        ports.map(group).collect()
+    }
 }
 
 /// Hosts and services that share routes.
-struct Group {
+struct Group<L> {
     port: u16,
     hosts: Vec<String>,
     services: Vec<Arc<Service>>,
-    routes: Vec<Route>,
+    routes: L,
     rule: Option<Arc<VirtualService>>,
-}
-
-fn virtual_hosts(context: &Context<'_>, listener: &EgressListener, port: Option<u16>) -> Vec<VirtualHost> {
-    let mut services = Registered::new(listener, port);
-    let mut groups: Vec<Group> = vec![];
-    for rule in listener.virtual_services.iter().filter(|rule| port == Some(HTTP_PORT) || services.concern(rule)) {
-        groups.extend(of_rule(context, listener, &services, rule, port));
-    }
-    for service in groups.iter().flat_map(|group| &group.services) {
-        services.by_host.remove(&service.hostname);
-    }
-    groups.extend(services.in_order().flat_map(|service| of_service(context, service)));
-    Builder::new(context, &groups, port).build(groups)
-}
-
-/// The services that a port's rules may be about.
-struct Registered {
-    by_host: HashMap<Arc<str>, Arc<Service>>,
-    order: Vec<Arc<str>>,
-}
-
-impl Registered {
-    /// Services with the port, as if they had no other.
-    fn new(listener: &EgressListener, port: Option<u16>) -> Self {
-        let cut = |service: &Arc<Service>| match port {
-            Some(port) => service.with_ports(|own| own.number == port).map(Arc::new),
-            None => Some(service.clone()),
-        };
-        let services: Vec<Arc<Service>> = listener.services.iter().filter_map(cut).collect();
-        let order = services.iter().map(|service| service.hostname.clone()).collect();
-        Self { by_host: services.into_iter().map(|service| (service.hostname.clone(), service)).collect(), order }
-    }
-
-    fn in_order(&self) -> impl Iterator<Item = &Arc<Service>> {
-        self.order.iter().filter_map(|hostname| self.by_host.get(hostname))
-    }
-
-    /// Whether a rule is about any of them.
-    fn concern(&self, rule: &VirtualService) -> bool {
-        rule.hosts.iter().any(|host| {
-            self.by_host.contains_key(host.as_str())
-                || self.by_host.keys().any(|known| (is_wildcard(host) || is_wildcard(known)) && overlap(host, known))
-        })
-    }
-
-    /// Divides a rule's hosts into services and hosts that are none. A wildcard gets the services that no more
-    /// specific rule governs.
-    fn divide(&self, listener: &EgressListener, rule: &Arc<VirtualService>) -> (Vec<String>, Vec<Arc<Service>>) {
-        let (mut hosts, mut services) = (vec![], vec![]);
-        for host in rule.hosts.iter().filter(|host| !is_wildcard(host)) {
-            match self.by_host.get(host.as_str()) {
-                Some(service) => services.push(service.clone()),
-                None => hosts.push(host.clone()),
-            }
-        }
-        for host in rule.hosts.iter().filter(|host| is_wildcard(host)) {
-            let covered: Vec<&Arc<Service>> = self.in_order().filter(|service| overlap(&service.hostname, host)).collect();
-            if covered.is_empty() {
-                hosts.push(host.clone());
-            }
-            let governs =
-                |service: &&Arc<Service>| listener.virtual_service_of(&service.hostname).is_some_and(|own| Arc::ptr_eq(own, rule));
-            services.extend(covered.into_iter().filter(governs).cloned());
-        }
-        (hosts, services)
-    }
-}
-
-fn of_rule(
-    context: &Context<'_>,
-    listener: &EgressListener,
-    services: &Registered,
-    rule: &Arc<VirtualService>,
-    port: Option<u16>,
-) -> Vec<Group> {
-    let find = |hostname: &str| services.by_host.get(hostname).cloned();
-    let input = RouteInput { context, port: port.unwrap_or(0), gateway: MESH, is_tls: false, service: &find };
-    let routes = route::of_virtual_service(&input, rule);
-    if routes.is_empty() {
-        return vec![];
-    }
-    let (hosts, services) = services.divide(listener, rule);
-    let mut by_port: BTreeMap<u16, Vec<Arc<Service>>> = BTreeMap::new();
-    for service in &services {
-        for port in service.ports.iter().filter(|port| port.is_http_or_sniffed()) {
-            by_port.entry(port.number).or_default().push(service.clone());
-        }
-    }
-    if by_port.is_empty() && port == Some(HTTP_PORT) {
-        by_port.insert(HTTP_PORT, vec![]);
-    }
-    let group = |(port, services)| Group { port, hosts: hosts.clone(), services, routes: routes.clone(), rule: Some(rule.clone()) };
-    by_port.into_iter().map(group).collect()
-}
-
-fn of_service(context: &Context<'_>, service: &Arc<Service>) -> Vec<Group> {
-    if service.resolution == Resolution::Alias {
-        return vec![];
-    }
-    let group = |port: u16| Group {
-        port,
-        hosts: vec![],
-        services: vec![service.clone()],
-        routes: vec![route::of_service(context, service, port)],
-        rule: None,
-    };
-    service.ports.iter().filter(|port| port.is_http_or_sniffed()).map(|port| group(port.number)).collect()
 }
 
 /// Makes virtual hosts, and gives each name and domain to the first that claims it.
@@ -171,14 +156,14 @@ struct Builder<'b> {
 }
 
 impl<'b> Builder<'b> {
-    fn new(context: &'b Context<'b>, groups: &[Group], port: Option<u16>) -> Self {
+    fn new<L>(context: &'b Context<'b>, groups: &[Group<L>], port: Option<u16>) -> Self {
         let full = groups.iter().flat_map(|group| {
             group.services.iter().flat_map(|service| [service.hostname.to_string(), names::host_and_port(&service.hostname, group.port)])
         });
         Self { context, port, names: HashSet::new(), claims: Claims::new(full) }
     }
 
-    fn build(mut self, groups: Vec<Group>) -> Vec<VirtualHost> {
+    fn build<L: Clone>(mut self, groups: Vec<Group<L>>) -> Vec<Host<L>> {
         let mut built = vec![];
         for group in groups {
             let hosts = group.hosts.iter().map(|host| (host.as_str(), None));
@@ -190,10 +175,10 @@ impl<'b> Builder<'b> {
         built
     }
 
-    fn host(&mut self, group: &Group, hostname: &str, service: Option<&Service>) -> Option<VirtualHost> {
+    fn host<L: Clone>(&mut self, group: &Group<L>, hostname: &str, service: Option<&Service>) -> Option<Host<L>> {
         let name = names::host_and_port(hostname, group.port);
         if !self.names.insert(name.clone()) {
-            self.tell_the_loser(group, hostname);
+            group.rule.iter().for_each(|rule| tell_the_loser(self.context, rule, hostname));
             return None;
         }
         // A listener for one port ignores the port of the host.
@@ -206,15 +191,14 @@ impl<'b> Builder<'b> {
         if self.port.is_none() && group.port != HTTP_PORT {
             domains.retain(|domain| domain.contains(':'));
         }
-        (!domains.is_empty()).then(|| virtual_host(name, domains, group.routes.clone()))
+        (!domains.is_empty()).then(|| Host { name, domains, routes: group.routes.clone(), requires_tls: false })
     }
+}
 
-    fn tell_the_loser(&self, group: &Group, hostname: &str) {
-        let Some(rule) = &group.rule else { return };
-        let origin = Origin::new(&rule.object, FieldPath::default().key("spec").key("hosts"));
-        let message = format!("an older VirtualService has the host {hostname} already: for sidecars, this one has no effect on it");
-        self.context.warn(&origin, message);
-    }
+fn tell_the_loser(context: &Context<'_>, rule: &VirtualService, hostname: &str) {
+    let origin = Origin::new(&rule.object, FieldPath::default().key("spec").key("hosts"));
+    let message = format!("an older VirtualService has the host {hostname} already: for sidecars, this one has no effect on it");
+    context.warn(&origin, message);
 }
 
 /// The routes of requests that come by no service's listener.

@@ -37,7 +37,7 @@ pub(crate) fn run(args: &GetArgs) -> anyhow::Result<ExitCode> {
     } else {
         let inputs: Vec<Input> = args.files.iter().map(|path| Input::from(path.as_path())).collect();
         let catalog = files::read(&inputs);
-        catalog.diagnostics.iter().for_each(print::diagnostic);
+        catalog.diagnostics().for_each(print::diagnostic);
         query.answer(&catalog)
     };
     match answer {
@@ -76,7 +76,7 @@ impl Query {
     /// # Errors
     /// If the resource that is named is not there.
     pub fn answer(&self, catalog: &Catalog) -> Result<String, String> {
-        let mut found: Vec<&Arc<Object>> = catalog.objects.iter().filter(|object| self.wants(object)).collect();
+        let mut found: Vec<&Arc<Object>> = catalog.objects().filter(|object| self.wants(object)).collect();
         found.sort_by(|a, b| (&a.meta.namespace, &a.meta.name).cmp(&(&b.meta.namespace, &b.meta.name)));
         if let (Some(name), true) = (&self.name, found.is_empty()) {
             return Err(format!("there is no {} {name:?}{}", self.kind.name(), self.place()));

@@ -24,9 +24,9 @@ pub(crate) fn read_mesh(inputs: &FileArgs, config: Option<&Path>) -> anyhow::Res
         None => Default::default(),
     };
     let catalog = files::read(&inputs.inputs());
-    catalog.diagnostics.iter().for_each(print::diagnostic);
-    let mesh = MeshSnapshot::new(&catalog.objects, config, DEFAULT_DOMAIN);
-    mesh.virtual_services.findings.iter().chain(&mesh.destination_rules.findings).for_each(print::diagnostic);
+    catalog.diagnostics().for_each(print::diagnostic);
+    let mesh = MeshSnapshot::new(&catalog.objects().cloned().collect::<Vec<_>>(), config, DEFAULT_DOMAIN);
+    mesh.virtual_services.findings().chain(mesh.destination_rules.findings()).for_each(print::diagnostic);
     Ok(mesh)
 }
 

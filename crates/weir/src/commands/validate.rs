@@ -1,10 +1,11 @@
 //! `weir validate`: each document by itself.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
-use weir_api::{Diagnostic, ObjectName, Severity};
-use weir_registry::{Catalog, files};
+use weir_api::{Diagnostic, Object, ObjectName, Severity};
+use weir_registry::files;
 use weir_translate::unsupported;
 
 use crate::cli::{Output, ValidateArgs};
@@ -15,32 +16,32 @@ use crate::print;
 /// # Errors
 /// None but those of printing.
 pub(crate) fn run(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
-    let mut catalog = files::read(&args.files.inputs());
-    catalog.diagnostics.extend(unsupported::findings(&catalog.objects));
-    let has_errors = catalog.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
+    let catalog = files::read(&args.files.inputs());
+    let objects: Vec<Arc<Object>> = catalog.objects().cloned().collect();
+    let diagnostics: Vec<Diagnostic> = catalog.diagnostics().cloned().chain(unsupported::findings(&objects)).collect();
+    let has_errors = diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
     match args.output {
-        Output::Json => print::result(&(serde_json::to_string_pretty(&verdicts(&catalog))? + "\n")),
-        Output::Yaml => print::result(&serde_saphyr::to_string(&verdicts(&catalog))?),
+        Output::Json => print::result(&(serde_json::to_string_pretty(&verdicts(&objects, &diagnostics))? + "\n")),
+        Output::Yaml => print::result(&serde_saphyr::to_string(&verdicts(&objects, &diagnostics))?),
         Output::Table => {
-            catalog.diagnostics.iter().for_each(print::diagnostic);
-            print::result(&summary(&catalog));
+            diagnostics.iter().for_each(print::diagnostic);
+            print::result(&summary(&objects, &diagnostics));
         }
     }
     Ok(if has_errors { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
 
-fn summary(catalog: &Catalog) -> String {
-    let count = |severity| catalog.diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity).count();
+fn summary(objects: &[Arc<Object>], diagnostics: &[Diagnostic]) -> String {
+    let count = |severity| diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity).count();
     let counted = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
-    format!("{}, {}, {}\n", counted(catalog.objects.len(), "good resource"), counted(errors, "error"), counted(warnings, "warning"))
+    format!("{}, {}, {}\n", counted(objects.len(), "good resource"), counted(errors, "error"), counted(warnings, "warning"))
 }
 
 /// One verdict for each document: those that are refused as well as those that are not.
-fn verdicts(catalog: &Catalog) -> Vec<Value> {
-    let mut verdicts: Vec<(Option<ObjectName>, Vec<&Diagnostic>)> =
-        catalog.objects.iter().map(|object| (Some(object.name()), vec![])).collect();
-    for diagnostic in &catalog.diagnostics {
+fn verdicts(objects: &[Arc<Object>], diagnostics: &[Diagnostic]) -> Vec<Value> {
+    let mut verdicts: Vec<(Option<ObjectName>, Vec<&Diagnostic>)> = objects.iter().map(|object| (Some(object.name()), vec![])).collect();
+    for diagnostic in diagnostics {
         let known = diagnostic.object.as_ref().and_then(|name| verdicts.iter_mut().find(|(known, _)| known.as_ref() == Some(name)));
         match known {
             Some((_, diagnostics)) => diagnostics.push(diagnostic),

@@ -9,8 +9,12 @@ use weir_xds::core::Node;
 use weir_xds::endpoint::ClusterLoadAssignment;
 use weir_xds::route::RouteConfiguration;
 
+mod changes;
+
 use super::*;
 use crate::client::Client;
+use crate::resources::Resource;
+use crate::stream::Response;
 
 fn cluster(name: &str, alt: &str) -> Resource {
     let cluster = Cluster { name: name.into(), alt_stat_name: alt.into(), ..Default::default() };
@@ -61,8 +65,8 @@ impl Peer {
     }
 
     fn pump(&mut self) {
-        while let Some(response) = self.server.next(self.now) {
-            self.to_client.push(response);
+        while let Some(push) = self.server.next(self.now) {
+            self.to_client.push(push.into());
         }
     }
 
@@ -117,6 +121,22 @@ impl Peer {
 }
 
 #[test]
+fn a_cluster_that_changes_is_followed_by_its_instances() {
+    for protocol in [Protocol::Delta, Protocol::StateOfTheWorld] {
+        let mut peer = Peer::new(protocol);
+        peer.server.set(mesh(&["a", "b"]));
+        peer.settle();
+        peer.log.clear();
+        let mut changed = ResourceSet::clone(&mesh(&["a", "b"]));
+        changed.insert(ResourceType::Cluster, "a", cluster("a", "another"));
+        peer.server.set(Arc::new(changed));
+        peer.settle();
+        assert_eq!(peer.log, ["cluster", "endpoints"], "{protocol:?}");
+        assert!(peer.server.is_settled());
+    }
+}
+
+#[test]
 fn clusters_come_first_and_go_last() {
     for protocol in [Protocol::Delta, Protocol::StateOfTheWorld] {
         let mut peer = Peer::new(protocol);
@@ -144,7 +164,7 @@ fn what_did_not_change_is_not_sent() {
     let mut set = (*mesh(&["a", "b"])).clone();
     set.insert(ResourceType::Cluster, "b", cluster("b", "changed"));
     peer.server.set(Arc::new(set));
-    let Some(Response::Delta(response)) = peer.server.next(peer.now) else { panic!("a response") };
+    let Some(Response::Delta(response)) = peer.server.next(peer.now).map(Response::from) else { panic!("a response") };
     assert_eq!(response.resources.iter().map(|r| r.name.as_str()).collect::<Vec<_>>(), ["b"]);
 }
 
@@ -170,8 +190,8 @@ fn what_was_refused_is_not_sent_again() {
     peer.server.set(Arc::new(set));
     let first = peer.to_server.remove(0);
     assert_eq!(peer.server.receive(&first), Event::Subscribed(ResourceType::Cluster));
-    let response = peer.server.next(peer.now).expect("clusters");
-    let update = peer.client.receive(response).expect("clusters");
+    let push = peer.server.next(peer.now).expect("clusters");
+    let update = peer.client.receive(push.into()).expect("clusters");
     let answer = peer.client.answer(&update, &[("a".into(), "no such type".into())]);
     assert_eq!(peer.server.receive(&answer), Event::Refused(ResourceType::Cluster, "a: no such type".into()));
     assert_eq!(peer.server.next(peer.now), None);
@@ -186,7 +206,7 @@ fn a_name_that_there_is_not_is_said_so() {
     for request in client.connect() {
         server.receive(&request);
     }
-    let Some(Response::Delta(response)) = server.next(Instant::now()) else { panic!("an answer") };
+    let Some(Response::Delta(response)) = server.next(Instant::now()).map(Response::from) else { panic!("an answer") };
     assert_eq!(response.removed_resources, ["nowhere"]);
 }
 
@@ -201,12 +221,12 @@ fn routes_do_not_wait_for_ever_for_a_client_that_asks_for_no_instances() {
         server.receive(&request);
     }
     let now = Instant::now();
-    let update = client.receive(server.next(now).expect("clusters")).expect("clusters");
+    let update = client.receive(server.next(now).expect("clusters").into()).expect("clusters");
     server.receive(&client.answer(&update, &[]));
     assert_eq!(server.next(now), None);
     let deadline = server.deadline(now).expect("a deadline");
     assert_eq!(server.deadline(deadline), None);
-    assert!(matches!(server.next(deadline), Some(Response::Delta(r)) if r.type_url == ResourceType::Route.type_url()));
+    assert!(server.next(deadline).is_some_and(|push| push.kind == ResourceType::Route));
 }
 
 proptest! {

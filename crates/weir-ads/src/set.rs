@@ -1,0 +1,118 @@
+//! What a server wants one client to have.
+
+use std::sync::Arc;
+
+use weir_xds::resource::ResourceType;
+
+use crate::resources::{Resource, slot};
+use crate::shared_map::SharedMap;
+
+/// All resources of one client, by type and name. A copy shares all that it does not change.
+///
+/// A set may lie over another one, which is that of many clients: then it is what all of them get, and what this one gets
+/// besides, or in its place.
+#[derive(Debug, Clone, Default)]
+pub struct ResourceSet {
+    types: [SharedMap<Arc<Resource>>; 5],
+    shared: Option<Arc<ResourceSet>>,
+}
+
+impl ResourceSet {
+    /// A set that has what `shared` has, until it gets more.
+    pub fn over(shared: Arc<Self>) -> Self {
+        Self { types: Default::default(), shared: Some(shared) }
+    }
+
+    /// The same set over another one.
+    #[must_use]
+    pub fn moved_over(&self, shared: Arc<Self>) -> Self {
+        Self { types: self.types.clone(), shared: Some(shared) }
+    }
+
+    /// The set that it lies over.
+    pub fn shared(&self) -> Option<&Arc<Self>> {
+        self.shared.as_ref()
+    }
+
+    /// The resources of a type: its own ones first, then those that it shares; each in alphabetical order.
+    pub fn of(&self, kind: ResourceType) -> Box<dyn Iterator<Item = (&Arc<str>, &Arc<Resource>)> + '_> {
+        let own = &self.types[slot(kind)];
+        match &self.shared {
+            None => Box::new(own.iter()),
+            Some(shared) => Box::new(own.iter().chain(shared.of(kind).filter(|(name, _)| own.get(name).is_none()))),
+        }
+    }
+
+    /// The resource of a name.
+    pub fn get(&self, kind: ResourceType, name: &str) -> Option<&Arc<Resource>> {
+        self.entry(kind, name).map(|(_, resource)| resource)
+    }
+
+    /// A name as all who have it share it.
+    pub(crate) fn shared_name(&self, kind: ResourceType, name: &str) -> Arc<str> {
+        self.entry(kind, name).map_or_else(|| name.into(), |(name, _)| name.clone())
+    }
+
+    fn entry(&self, kind: ResourceType, name: &str) -> Option<(&Arc<str>, &Arc<Resource>)> {
+        let own = self.types[slot(kind)].get(name);
+        own.or_else(|| self.shared.as_ref()?.entry(kind, name))
+    }
+
+    /// Whether there is none of a type.
+    pub fn has_none(&self, kind: ResourceType) -> bool {
+        self.types[slot(kind)].is_empty() && self.shared.as_ref().is_none_or(|shared| shared.has_none(kind))
+    }
+
+    /// Adds a resource, or replaces the one of that name.
+    pub fn insert(&mut self, kind: ResourceType, name: impl Into<Arc<str>>, resource: impl Into<Arc<Resource>>) {
+        self.types[slot(kind)].insert(name.into(), resource.into());
+    }
+
+    /// Takes a resource away.
+    pub fn remove(&mut self, kind: ResourceType, name: &str) {
+        self.types[slot(kind)].remove(name);
+    }
+
+    /// The names of what may differ between two sets. What they share is not looked at.
+    pub fn compare(&self, other: &Self) -> Names {
+        let mut names = Names::default();
+        self.compare_into(other, &mut names);
+        names
+    }
+
+    fn compare_into(&self, other: &Self, names: &mut Names) {
+        let same = |a: &Arc<Resource>, b: &Arc<Resource>| Arc::ptr_eq(a, b) || a.version == b.version;
+        for kind in ResourceType::ALL {
+            self.types[slot(kind)].compare(&other.types[slot(kind)], same, |name| names.insert(kind, name.clone()));
+        }
+        match (&self.shared, &other.shared) {
+            (None, None) => {}
+            (Some(ours), Some(theirs)) if Arc::ptr_eq(ours, theirs) => {}
+            (Some(ours), Some(theirs)) => ours.compare_into(theirs, names),
+            (Some(shared), None) | (None, Some(shared)) => shared.compare_into(&Self::default(), names),
+        }
+    }
+}
+
+/// Names of resources, by type.
+#[derive(Debug, Clone, Default)]
+pub struct Names {
+    types: [Vec<Arc<str>>; 5],
+}
+
+impl Names {
+    /// Adds a name. It may be added twice.
+    pub fn insert(&mut self, kind: ResourceType, name: Arc<str>) {
+        self.types[slot(kind)].push(name);
+    }
+
+    /// The names of a type.
+    pub fn of(&self, kind: ResourceType) -> &[Arc<str>] {
+        &self.types[slot(kind)]
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.types.iter().all(Vec::is_empty)
+    }
+}

@@ -1,0 +1,111 @@
+//! What one proxy gets: what all of its class do, and what is its own alone.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use weir_ads::{ResourceSet, Server};
+use weir_api::Diagnostic;
+use weir_model::{Changes, MeshSnapshot, Proxy};
+use weir_translate::{ClassKey, Labels};
+
+use crate::classes::Class;
+use crate::resources;
+use crate::shared::Shared;
+
+/// A proxy that follows the mesh.
+pub(crate) struct Following {
+    pub proxy: Proxy,
+    /// The labels that it came with.
+    came_with: BTreeMap<String, String>,
+    /// Whether it understands checks by commands: only Weir's proxies do.
+    runs_commands: bool,
+    /// The snapshot of the mesh that it has.
+    version: u64,
+    labels: Arc<Labels>,
+    class: Arc<Class>,
+    /// The snapshot of which its class's resources are.
+    class_version: u64,
+    own: ResourceSet,
+}
+
+/// What became of a proxy's resources.
+pub(crate) struct Followed {
+    /// Whether its own workload may not be what it was.
+    pub is_concerned: bool,
+}
+
+impl Following {
+    /// A proxy that has nothing yet.
+    pub fn new(proxy: Proxy, runs_commands: bool, mesh: &MeshSnapshot, shared: &Arc<Shared>) -> Self {
+        let labels = shared.classes.labels(mesh);
+        let class = shared.classes.get(ClassKey::of(mesh, &labels, &proxy), shared);
+        let came_with = proxy.labels.clone();
+        Self { proxy, came_with, runs_commands, version: 0, labels, class, class_version: 0, own: ResourceSet::default() }
+    }
+
+    /// Brings a proxy's server to a snapshot of the mesh. None if that cannot be made out.
+    pub async fn follow(&mut self, mesh: &Arc<MeshSnapshot>, server: &mut Server, shared: &Arc<Shared>) -> Option<Followed> {
+        let is_first = self.version == 0;
+        let changes = if is_first { Changes::everything() } else { mesh.changes_since(self.version) };
+        self.version = mesh.version;
+        let is_concerned = changes.concerns(&self.proxy) || !changes.groups.is_empty() || !changes.sidecars.is_empty();
+        let labels = shared.classes.labels(mesh);
+        let mut is_whole = is_first;
+        if is_concerned || !Arc::ptr_eq(&labels, &self.labels) {
+            self.labels = labels;
+            is_whole |= self.find_class(mesh, shared);
+        }
+        if is_concerned {
+            is_whole = true;
+            self.own = self.translate_own(mesh, shared);
+        }
+        let resources = self.class.resources(mesh, &self.proxy).await?;
+        let known = std::mem::replace(&mut self.class_version, resources.version);
+        if is_whole || known != resources.version {
+            let target = Arc::new(self.own.moved_over(resources.set));
+            match !is_whole && known == resources.previous {
+                true => server.change(target, &resources.changed),
+                false => server.set(target),
+            }
+        }
+        Some(Followed { is_concerned })
+    }
+
+    /// Finds the proxy's class. Whether that is another one than before.
+    fn find_class(&mut self, mesh: &MeshSnapshot, shared: &Arc<Shared>) -> bool {
+        take_labels(&mut self.proxy, &self.came_with, mesh);
+        let class = shared.classes.get(ClassKey::of(mesh, &self.labels, &self.proxy), shared);
+        let is_other = !Arc::ptr_eq(&class, &self.class);
+        self.class = class;
+        is_other
+    }
+
+    fn translate_own(&self, mesh: &MeshSnapshot, shared: &Shared) -> ResourceSet {
+        let mut own = weir_translate::own(mesh, &self.proxy);
+        if !self.runs_commands {
+            let before = own.clusters.len();
+            own.clusters.retain(|cluster| !resources::runs_commands(cluster));
+            if own.clusters.len() < before {
+                let id = &self.proxy.id;
+                let message = format!("{id} cannot probe its workload by a command, only Weir's proxies can: it gets no requests");
+                own.findings.push(Diagnostic::warning(message));
+            }
+        }
+        shared.report(&self.proxy.id, std::mem::take(&mut own.findings));
+        resources::of_own(&own)
+    }
+
+    #[cfg(test)]
+    pub fn class(&self) -> &Arc<Class> {
+        &self.class
+    }
+}
+
+/// A sidecar has the labels that its workload has now, whatever they were when it came; without a workload, those that it came with.
+fn take_labels(proxy: &mut Proxy, own: &BTreeMap<String, String>, mesh: &MeshSnapshot) {
+    let workload = mesh.workload_of(proxy);
+    proxy.labels.clone_from(workload.as_ref().map_or(own, |workload| &workload.labels));
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,194 @@
+//! Proxies that are alike share what they get, and a change costs what it changes.
+
+/// Every sort of object in many versions.
+#[path = "../../../../weir-model/tests/changes/pool.rs"]
+mod pool;
+mod rebuild;
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use weir_ads::Protocol;
+use weir_api::resources::MeshConfig;
+use weir_api::{Object, ObjectChange, Source, parse};
+use weir_model::{Interception, ProxyKind};
+use weir_xds::resource::ResourceType;
+
+use super::*;
+use crate::shared::Options;
+
+/// So many services.
+const SERVICES: usize = 300;
+
+fn objects(text: &str) -> Vec<Arc<Object>> {
+    parse(&Source::new("mesh.yaml", text)).objects
+}
+
+fn service(number: usize, address: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: s{number}, namespace: default}}
+spec:
+  hosts: [s{number}.test]
+  addresses: [10.1.{}.{}]
+  ports: [{{number: 80, name: http, protocol: HTTP}}]
+  resolution: STATIC
+  location: MESH_INTERNAL
+  endpoints: [{{address: {address}, labels: {{version: v1}}}}, {{address: 10.9.9.9, labels: {{version: v2}}}}]
+",
+        number / 250,
+        number % 250 + 1
+    )
+}
+
+fn rule(number: usize, header: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: s{number}, namespace: default}}
+spec:
+  hosts: [s{number}.test]
+  http:
+  - match: [{{headers: {{end-user: {{exact: {header}}}}}}}]
+    route: [{{destination: {{host: s{number}.test}}}}]
+  - route: [{{destination: {{host: s{number}.test}}}}]
+"
+    )
+}
+
+/// A mesh, and what sets it going.
+struct Mesh {
+    shared: Arc<Shared>,
+    now: Arc<MeshSnapshot>,
+    objects: Vec<Arc<Object>>,
+}
+
+impl Mesh {
+    fn new() -> Self {
+        let options = Options { mesh: Arc::new(MeshConfig::default()), domain: "cluster.local".to_owned(), say: Box::new(|_| {}) };
+        let shared = Arc::new(Shared::new(options));
+        let now = shared.mesh.borrow().clone();
+        let mut mesh = Self { shared, now, objects: vec![] };
+        let text: Vec<String> = (0..SERVICES).flat_map(|number| [service(number, "10.2.0.1"), rule(number, "jason")]).collect();
+        mesh.change(&text.join("---\n"));
+        mesh
+    }
+
+    /// Objects that come, or take the place of those of their names.
+    fn change(&mut self, text: &str) {
+        let mut changes = vec![];
+        for new in objects(text) {
+            let old = self.objects.iter().position(|known| known.key() == new.key());
+            let old = old.map(|index| self.objects.swap_remove(index));
+            self.objects.push(new.clone());
+            changes.push(ObjectChange { old, new: Some(new) });
+        }
+        self.now = Arc::new(self.now.update(&changes, None, &[]));
+    }
+
+    async fn follower(&self, address: &str, labels: &[(&str, &str)]) -> Follower {
+        let mut follower = Follower {
+            following: Following::new(proxy(address, labels), true, &self.now, &self.shared),
+            server: Server::new(Protocol::Delta),
+        };
+        follower.follow(self).await;
+        follower
+    }
+}
+
+fn proxy(address: &str, labels: &[(&str, &str)]) -> Proxy {
+    Proxy {
+        id: Proxy::make_id(ProxyKind::Sidecar, address, "a", "default", "cluster.local"),
+        kind: ProxyKind::Sidecar,
+        name: "a".to_owned(),
+        namespace: "default".to_owned(),
+        labels: labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        addresses: vec![address.to_owned()],
+        locality: String::new(),
+        interception: Interception::Redirect,
+    }
+}
+
+struct Follower {
+    following: Following,
+    server: Server,
+}
+
+impl Follower {
+    async fn follow(&mut self, mesh: &Mesh) {
+        self.following.follow(&mesh.now, &mut self.server, &mesh.shared).await.expect("it can be translated");
+    }
+
+    fn shared_set(&self) -> &Arc<ResourceSet> {
+        self.server.target().shared().expect("it lies over its class's")
+    }
+}
+
+#[tokio::test]
+async fn proxies_that_are_alike_share_one_set() {
+    let mut mesh = Mesh::new();
+    let (mut a, mut b) = (mesh.follower("10.5.0.1", &[("app", "a")]).await, mesh.follower("10.5.0.2", &[("app", "b")]).await);
+    assert!(Arc::ptr_eq(a.following.class(), b.following.class()));
+    assert!(Arc::ptr_eq(a.shared_set(), b.shared_set()));
+    let before = a.shared_set().clone();
+    mesh.change(&service(7, "10.2.0.2"));
+    a.follow(&mesh).await;
+    b.follow(&mesh).await;
+    assert!(Arc::ptr_eq(a.shared_set(), b.shared_set()) && !Arc::ptr_eq(a.shared_set(), &before));
+    assert_eq!(mesh.shared.classes.len(), 1);
+
+    // A rule that looks at a label tells them apart, and only as long as there is one.
+    let selective = rule(7, "jason").replace("match: [{", "match: [{sourceLabels: {app: a}, ");
+    mesh.change(&selective);
+    a.follow(&mesh).await;
+    b.follow(&mesh).await;
+    assert!(!Arc::ptr_eq(a.following.class(), b.following.class()));
+    assert_eq!(mesh.shared.classes.len(), 2);
+    mesh.change(&rule(7, "jason"));
+    a.follow(&mesh).await;
+    b.follow(&mesh).await;
+    assert!(Arc::ptr_eq(a.following.class(), b.following.class()));
+    assert_eq!(mesh.shared.classes.len(), 1);
+}
+
+#[tokio::test]
+async fn a_change_makes_what_depends_on_it() {
+    let mut mesh = Mesh::new();
+    let mut a = mesh.follower("10.5.0.1", &[]).await;
+    let first = a.following.class().work().await;
+    assert!(first.clusters >= SERVICES && first.route_lists >= SERVICES && first.listeners == 1, "{first:?}");
+    let work = async |mesh: &Mesh, a: &mut Follower| {
+        let before = a.following.class().work().await;
+        a.follow(mesh).await;
+        let after = a.following.class().work().await;
+        [
+            after.clusters - before.clusters,
+            after.assignments - before.assignments,
+            after.route_lists - before.route_lists,
+            after.listeners - before.listeners,
+        ]
+    };
+    mesh.change(&service(7, "10.2.0.2"));
+    assert_eq!(work(&mesh, &mut a).await, [0, 1, 0, 0], "an instance is an assignment");
+    mesh.change(&rule(7, "other"));
+    assert_eq!(work(&mesh, &mut a).await, [0, 0, 1, 0], "a rule is its list of routes");
+    mesh.change(&service(SERVICES, "10.2.0.1"));
+    assert_eq!(work(&mesh, &mut a).await, [1, 0, 1, 1], "a service is its cluster, its route, and what shares listeners");
+}
+
+#[tokio::test]
+async fn who_missed_snapshots_gets_what_changed_in_all_of_them() {
+    let mut mesh = Mesh::new();
+    let (mut a, mut b) = (mesh.follower("10.5.0.1", &[]).await, mesh.follower("10.5.0.2", &[]).await);
+    for number in 0..4 {
+        mesh.change(&service(number, "10.2.0.2"));
+        a.follow(&mesh).await;
+    }
+    let before = b.server.target().clone();
+    b.follow(&mesh).await;
+    let changed = b.server.target().compare(&before);
+    let names: BTreeSet<&str> = changed.of(ResourceType::Endpoint).iter().map(|name| &**name).collect();
+    assert_eq!(names, BTreeSet::from(["outbound|80||s0.test", "outbound|80||s1.test", "outbound|80||s2.test", "outbound|80||s3.test"]));
+    assert!(b.server.next(Instant::now()).is_none(), "nobody asked yet");
+}

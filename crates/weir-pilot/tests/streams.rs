@@ -1,0 +1,93 @@
+//! Proxies that come, go, and come back.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use weir_ads::{Client, ClientStream, Protocol, stream};
+use weir_model::{Interception, Proxy, ProxyKind};
+use weir_pilot::{Options, Pilot, node};
+use weir_registry::Catalog;
+use weir_xds::resource::ResourceType;
+
+fn pilot() -> Pilot {
+    let (_, catalog) = watch::channel(Arc::new(Catalog::default()));
+    Pilot::start(catalog, Options { mesh: Arc::default(), domain: "cluster.local".to_owned(), say: Box::new(|_| {}) })
+}
+
+/// A stream of the sidecar at an address, once it has its clusters.
+async fn come(pilot: &Pilot, address: &str) -> (Client, ClientStream) {
+    let proxy = Proxy {
+        id: Proxy::make_id(ProxyKind::Sidecar, address, "a", "default", "cluster.local"),
+        kind: ProxyKind::Sidecar,
+        name: "a".to_owned(),
+        namespace: "default".to_owned(),
+        labels: Default::default(),
+        addresses: vec![address.to_owned()],
+        locality: String::new(),
+        interception: Interception::None,
+    };
+    let mut client = Client::new(Protocol::Delta, node::introduce(&proxy));
+    client.want_all(ResourceType::Cluster);
+    let (mut stream, server) = stream::pair(Protocol::Delta);
+    pilot.streams().send(server).await.unwrap();
+    for request in client.connect() {
+        stream.requests.send(request).await.unwrap();
+    }
+    let update = client.receive(stream.responses.recv().await.unwrap()).unwrap();
+    stream.requests.send(client.answer(&update, &[])).await.unwrap();
+    (client, stream)
+}
+
+/// Waits until so many proxies follow, all of them settled.
+async fn until_settled(pilot: &Pilot, count: usize) {
+    let is_so = || pilot.proxies().len() == count && pilot.proxies().values().all(|proxy| proxy.is_settled);
+    for _ in 0..10_000 {
+        if is_so() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("{:?}", pilot.proxies());
+}
+
+#[tokio::test]
+async fn a_proxy_that_comes_back_before_it_was_seen_to_go_is_there() {
+    let pilot = pilot();
+    let (_, first) = come(&pilot, "10.0.0.1").await;
+    until_settled(&pilot, 1).await;
+    let (_, _second) = come(&pilot, "10.0.0.1").await;
+    drop(first);
+    // Long enough for the end of the first one to be seen.
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    until_settled(&pilot, 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_that_do_not_answer_keep_nobody_waiting_for_long() {
+    let pilot = pilot();
+    let mut silent = vec![];
+    for number in 0..100 {
+        let (client, server) = stream::pair(Protocol::Delta);
+        let proxy = node::introduce(&Proxy {
+            id: Proxy::make_id(ProxyKind::Sidecar, "10.1.0.1", &format!("silent-{number}"), "default", "cluster.local"),
+            kind: ProxyKind::Sidecar,
+            name: format!("silent-{number}"),
+            namespace: "default".to_owned(),
+            labels: Default::default(),
+            addresses: vec!["10.1.0.1".to_owned()],
+            locality: String::new(),
+            interception: Interception::None,
+        });
+        let mut wants = Client::new(Protocol::Delta, proxy);
+        wants.want_all(ResourceType::Cluster);
+        pilot.streams().send(server).await.unwrap();
+        client.requests.send(wants.connect().remove(0)).await.unwrap();
+        silent.push(client);
+    }
+    let came = tokio::time::timeout(std::time::Duration::from_secs(5), come(&pilot, "10.0.0.1")).await;
+    assert!(came.is_ok());
+}

@@ -1,0 +1,139 @@
+//! All objects of a mesh at one moment.
+
+mod changes;
+mod edit;
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rpds::RedBlackTreeMapSync as Tree;
+use weir_api::{Diagnostic, Object, ObjectKey, ObjectName};
+
+pub use changes::CatalogChanges;
+use changes::Step;
+pub(crate) use edit::Edit;
+
+/// Which text objects were read from. Texts count in the order of these.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TextKey {
+    /// Where the input stands that it belongs to.
+    pub input: usize,
+    /// Its path; empty for what is said of no single text.
+    pub path: PathBuf,
+}
+
+/// What a text holds.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Text {
+    /// The objects as they are written.
+    pub objects: Vec<Arc<Object>>,
+    /// Objects of earlier versions that are broken now.
+    pub kept: Vec<Arc<Object>>,
+    /// What is to be said of it.
+    pub diagnostics: Vec<Diagnostic>,
+    /// When it was last changed.
+    pub changed: Option<SystemTime>,
+}
+
+/// Which of several definitions of an object counts: the first. One that is written goes before one that is kept.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    is_kept: bool,
+    text: TextKey,
+    index: usize,
+}
+
+/// An object as a text defines it.
+type Definition = (Rank, Arc<Object>);
+
+/// Where something stands that is to be said: what of a text itself is said goes before what is said of it beside others.
+type Saying = (TextKey, bool, usize);
+
+/// All objects of a mesh at one moment, and what is to be said of them. Versions of a catalog share what they have in
+/// common: a copy costs nothing, and a change what it changes.
+#[derive(Debug, Clone, Default)]
+pub struct Catalog {
+    /// Counts the versions of a source's catalog.
+    version: u64,
+    /// Tells the catalogs of one source from those of others.
+    source: Arc<()>,
+    texts: Tree<TextKey, Arc<Text>>,
+    definitions: Tree<ObjectKey, Arc<[Definition]>>,
+    kept: Tree<ObjectKey, Arc<Object>>,
+    said: Tree<Saying, Diagnostic>,
+    times: Tree<String, SystemTime>,
+    /// Objects that stand in no text; one that is written somewhere counts as it is written.
+    registered: Tree<ObjectKey, Arc<Object>>,
+    /// What the last versions changed.
+    recent: VecDeque<Arc<Step>>,
+}
+
+impl Catalog {
+    /// A catalog of these objects, of which nothing is to be said unless two are of one name.
+    pub fn of(objects: impl IntoIterator<Item = Arc<Object>>) -> Self {
+        let mut edit = Edit::of(Self::default());
+        let text = Text { objects: objects.into_iter().collect(), ..Text::default() };
+        edit.put(TextKey { input: 0, path: PathBuf::new() }, Some(text));
+        edit.finish().unwrap_or_default()
+    }
+
+    /// The object of a key, as it counts.
+    pub fn get(&self, key: &ObjectKey) -> Option<&Arc<Object>> {
+        let defined = self.definitions.get(key).and_then(|definitions| definitions.first());
+        defined.map(|(_, object)| object).or_else(|| self.registered.get(key))
+    }
+
+    /// The objects, in the order in which they stand in the texts; then those that are kept, then those that stand in no text.
+    /// Each kind, namespace and name once.
+    pub fn objects(&self) -> impl Iterator<Item = &Arc<Object>> {
+        let counts = |object: &&Arc<Object>| self.get(&object.key()).is_some_and(|first| Arc::ptr_eq(first, object));
+        let written = self.texts.values().flat_map(|text| &text.objects);
+        written.filter(counts).chain(self.kept.values()).chain(self.registered().map(|(_, object)| object))
+    }
+
+    fn registered(&self) -> impl Iterator<Item = (&ObjectKey, &Arc<Object>)> {
+        self.registered.iter().filter(|(key, _)| !self.definitions.contains_key(*key))
+    }
+
+    /// How many objects there are.
+    pub fn len(&self) -> usize {
+        self.definitions.size() + self.registered().count()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What is to be said: an error names a document that is not among the objects, at least not as it is written.
+    pub fn diagnostics(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.said.values()
+    }
+
+    /// What is to be said of one text.
+    pub fn diagnostics_of(&self, text: &TextKey) -> impl Iterator<Item = &Diagnostic> + use<'_> {
+        let range = (text.clone(), false, 0)..=(text.clone(), true, usize::MAX);
+        self.said.range(range).map(|(_, diagnostic)| diagnostic)
+    }
+
+    /// The objects that are broken where they are written, and stay in force as they last were.
+    pub fn kept(&self) -> impl Iterator<Item = ObjectName> {
+        self.kept.values().map(|object| object.name())
+    }
+
+    /// When the text of an object was last changed, by the text's path.
+    pub fn changed(&self, path: &str) -> Option<SystemTime> {
+        self.times.get(path).copied()
+    }
+
+    /// The same catalog with these objects besides, which stand in no text.
+    pub fn with_registered(&self, registered: Tree<ObjectKey, Arc<Object>>) -> Self {
+        Self { registered, ..self.clone() }
+    }
+
+    pub(crate) fn text(&self, input: usize, path: &Path) -> Option<&Arc<Text>> {
+        self.texts.get(&TextKey { input, path: path.to_owned() })
+    }
+}

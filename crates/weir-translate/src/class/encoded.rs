@@ -1,0 +1,43 @@
+//! A resource, encoded.
+
+use std::sync::Arc;
+
+use weir_xds::cluster::Cluster;
+use weir_xds::endpoint::ClusterLoadAssignment;
+use weir_xds::listener::Listener;
+use weir_xds::resource::ResourceType;
+use weir_xds::{Any, Message, Name};
+
+/// A resource, encoded once for all who get it.
+#[derive(Debug, PartialEq)]
+pub struct Encoded {
+    /// Its type.
+    pub kind: ResourceType,
+    /// Its name.
+    pub name: Arc<str>,
+    /// The packed message.
+    pub body: Any,
+    /// The assignment that a cluster needs whose instances come apart.
+    pub endpoints: Option<Arc<str>>,
+}
+
+impl Encoded {
+    pub(super) fn new<M: Message + Name>(kind: ResourceType, name: &str, message: &M) -> Arc<Self> {
+        Arc::new(Self { kind, name: name.into(), body: Any::pack(message), endpoints: None })
+    }
+
+    pub(super) fn listener(listener: &Listener) -> Arc<Self> {
+        Self::new(ResourceType::Listener, &listener.name, listener)
+    }
+
+    pub(super) fn cluster(cluster: &Cluster) -> Arc<Self> {
+        let name: Arc<str> = cluster.name.as_str().into();
+        let needed = cluster.eds_cluster_config.as_ref().map(|eds| eds.service_name.as_str());
+        let endpoints = needed.map(|needed| if *needed == *name { name.clone() } else { needed.into() });
+        Arc::new(Self { kind: ResourceType::Cluster, name, body: Any::pack(cluster), endpoints })
+    }
+
+    pub(super) fn assignment(assignment: &ClusterLoadAssignment) -> Arc<Self> {
+        Self::new(ResourceType::Endpoint, &assignment.cluster_name, assignment)
+    }
+}

@@ -1,0 +1,190 @@
+//! Lists of routes, encoded.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use weir_api::resources::virtual_service::Destination;
+use weir_model::{DestinationRule, Service, VirtualService};
+use weir_xds::Message;
+use weir_xds::route::Route;
+
+use super::routes::put_field;
+use super::same::{same, same_services};
+use crate::context::Context;
+use crate::route::{self, RouteInput, condition};
+use crate::virtual_host::lists::RouteLists;
+
+/// The number of `VirtualHost.routes`.
+const ROUTES: u8 = 3;
+
+/// Routes as they stand in a virtual host; those that every request matches are behind all others.
+#[derive(Clone)]
+pub(super) struct List {
+    bytes: Arc<[u8]>,
+    /// Where those begin.
+    catch_alls: usize,
+}
+
+/// What was made of rules and services.
+#[derive(Default)]
+pub(super) struct Lists {
+    /// By the rule's address, the port, and whether TLS ends there; for each gateway that the proxy plays.
+    of_rules: HashMap<(usize, u16, bool), Vec<OfRule>>,
+    /// By host name and port.
+    of_services: HashMap<(Arc<str>, u16), OfService>,
+    /// Which refresh this is: what it does not ask for is let go.
+    round: u64,
+    made: usize,
+}
+
+/// The routes of a rule, and what they were made of.
+struct OfRule {
+    /// Holds its address.
+    _rule: Arc<VirtualService>,
+    gateway: String,
+    destinations: Vec<Known>,
+    routes: Option<List>,
+    round: u64,
+}
+
+/// What a destination was found to be.
+struct Known {
+    /// Among the services of the port.
+    here: Option<Arc<Service>>,
+    /// Among all that the class knows.
+    anywhere: Option<Arc<Service>>,
+    rule: Option<Arc<DestinationRule>>,
+}
+
+/// The route of a service, and what it was made of besides its name.
+struct OfService {
+    rule: Option<Arc<DestinationRule>>,
+    routes: List,
+    round: u64,
+}
+
+impl Lists {
+    /// A refresh begins.
+    pub fn begin(&mut self) {
+        self.round += 1;
+        self.made = 0;
+    }
+
+    /// A refresh is over: what it did not ask for is let go. How many lists it made.
+    pub fn end(&mut self) -> usize {
+        let round = self.round;
+        self.of_rules.retain(|_, kept| {
+            kept.retain(|kept| kept.round == round);
+            !kept.is_empty()
+        });
+        self.of_services.retain(|_, kept| kept.round == round);
+        self.made
+    }
+}
+
+impl RouteLists for Lists {
+    type List = List;
+
+    fn of_rule(&mut self, input: &RouteInput<'_>, rule: &Arc<VirtualService>) -> Option<List> {
+        let destinations: Vec<Known> = destinations(rule).map(|destination| Known::find(input, destination)).collect();
+        let key = (Arc::as_ptr(rule).addr(), input.port, input.is_tls);
+        let round = self.round;
+        let of_gateway = self.of_rules.entry(key).or_default();
+        let position = of_gateway.iter().position(|kept| kept.gateway == input.gateway);
+        let kept = position.and_then(|position| of_gateway.get_mut(position));
+        if let Some(kept) = kept.filter(|kept| kept.is_of(&destinations)) {
+            kept.round = round;
+            return kept.routes.clone();
+        }
+        self.made += 1;
+        let routes = route::of_virtual_service(input, rule);
+        let routes = (!routes.is_empty()).then(|| List::of(&routes));
+        let gateway = input.gateway.to_owned();
+        let new = OfRule { _rule: rule.clone(), gateway, destinations, routes: routes.clone(), round };
+        position.into_iter().for_each(|position| drop(of_gateway.swap_remove(position)));
+        of_gateway.push(new);
+        routes
+    }
+
+    fn of_service(&mut self, context: &Context<'_>, service: &Arc<Service>, port: u16) -> List {
+        let rule = context.destination_rule(service);
+        let key = (service.hostname.clone(), port);
+        let round = self.round;
+        if let Some(kept) = self.of_services.get_mut(&key).filter(|kept| same(kept.rule.as_ref(), rule)) {
+            kept.round = round;
+            return kept.routes.clone();
+        }
+        self.made += 1;
+        let routes = List::of(&[route::of_service(context, service, port)]);
+        self.of_services.insert(key, OfService { rule: rule.cloned(), routes: routes.clone(), round });
+        routes
+    }
+
+    fn join(lists: &[&List]) -> List {
+        if let [only] = lists {
+            return (*only).clone();
+        }
+        let mut bytes = vec![];
+        lists.iter().for_each(|list| bytes.extend_from_slice(list.parts().0));
+        let catch_alls = bytes.len();
+        lists.iter().for_each(|list| bytes.extend_from_slice(list.parts().1));
+        List { bytes: bytes.into(), catch_alls }
+    }
+}
+
+impl OfRule {
+    /// Whether its routes would be made of the same.
+    fn is_of(&self, destinations: &[Known]) -> bool {
+        self.destinations.len() == destinations.len() && self.destinations.iter().zip(destinations).all(|(a, b)| a.is(b))
+    }
+}
+
+impl List {
+    fn of(routes: &[Route]) -> Self {
+        let is_catch_all = |route: &&Route| route.r#match.as_ref().is_some_and(condition::is_catch_all);
+        let (last, first): (Vec<&Route>, Vec<&Route>) = routes.iter().partition(is_catch_all);
+        let mut bytes = vec![];
+        first.iter().for_each(|route| put_field(&mut bytes, ROUTES, &route.encode_to_vec()));
+        let catch_alls = bytes.len();
+        last.iter().for_each(|route| put_field(&mut bytes, ROUTES, &route.encode_to_vec()));
+        Self { bytes: bytes.into(), catch_alls }
+    }
+
+    fn parts(&self) -> (&[u8], &[u8]) {
+        self.bytes.split_at_checked(self.catch_alls).unwrap_or((&self.bytes, &[]))
+    }
+
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Known {
+    fn find(input: &RouteInput<'_>, destination: &Destination) -> Self {
+        let anywhere = input.context.scope.service(&destination.host);
+        Self {
+            here: (input.service)(&destination.host),
+            rule: anywhere.and_then(|service| input.context.destination_rule(service)).cloned(),
+            anywhere: anywhere.cloned(),
+        }
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        same_services(self.here.as_ref(), other.here.as_ref())
+            && same_services(self.anywhere.as_ref(), other.anywhere.as_ref())
+            && same(self.rule.as_ref(), other.rule.as_ref())
+    }
+}
+
+/// All destinations of a rule's routes.
+fn destinations(rule: &VirtualService) -> impl Iterator<Item = &Destination> {
+    rule.http.iter().flat_map(|rule| {
+        let routes = rule.spec.route.iter().filter_map(|route| route.destination.as_ref());
+        let mirrors = rule.spec.mirrors.iter().filter_map(|mirror| mirror.destination.as_ref());
+        routes.chain(&rule.spec.mirror).chain(mirrors)
+    })
+}

@@ -1,0 +1,185 @@
+//! What all proxies get that are alike, kept from one snapshot of the mesh to the next.
+//!
+//! Each resource is a function of few inputs, and is kept with them: with the service, the rule and the instances that it
+//! was made of, told apart by pointer. A new snapshot so makes anew what depends on what changed, and nothing else; of the
+//! rest it looks at the pointers. Where only instances changed, not even that: their assignments are all that is touched.
+
+mod encoded;
+mod key;
+mod listeners;
+mod lists;
+mod routes;
+mod same;
+mod services;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use weir_api::Diagnostic;
+use weir_api::resources::MeshConfig;
+use weir_model::{Changes, MergedGateway, MeshSnapshot, Proxy, ProxyKind, Scope};
+use weir_xds::resource::ResourceType;
+
+use crate::context::Context;
+use crate::virtual_host::sidecar::Maker;
+use crate::{Translation, cluster, destinations, set_connections, virtual_host};
+pub use encoded::Encoded;
+pub use key::{ClassKey, Labels};
+use listeners::Listeners;
+use lists::Lists;
+use services::Services;
+
+/// How often anything was made, and not found among what is kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Clusters, with their assignments.
+    pub clusters: usize,
+    /// Assignments alone.
+    pub assignments: usize,
+    /// Lists of routes: those of a rule or of a service, at a port.
+    pub route_lists: usize,
+    /// Times that all listeners were made.
+    pub listeners: usize,
+}
+
+/// What became of a class's resources.
+#[derive(Debug, Default)]
+pub struct Update {
+    /// New ones, and those that are not as they were.
+    pub upserts: Vec<Arc<Encoded>>,
+    /// Those that there are no more.
+    pub removals: Vec<(ResourceType, Arc<str>)>,
+    /// What has no effect, or not the expected one; none if that is as before.
+    pub findings: Option<Vec<Diagnostic>>,
+}
+
+/// What a class of proxies gets.
+pub struct Class {
+    key: ClassKey,
+    /// The snapshot that it is of.
+    version: Option<u64>,
+    scope: Option<Arc<Scope>>,
+    kept: Kept,
+    current: HashMap<(ResourceType, Arc<str>), Arc<Encoded>>,
+}
+
+/// What was made, with what it was made of.
+#[derive(Default)]
+struct Kept {
+    config: Option<Arc<MeshConfig>>,
+    services: Services,
+    lists: Lists,
+    listeners: Option<Listeners>,
+    work: Work,
+}
+
+impl Class {
+    /// A class that has nothing yet.
+    pub fn new(key: ClassKey) -> Self {
+        Self { key, version: None, scope: None, kept: Kept::default(), current: HashMap::new() }
+    }
+
+    /// How much was made so far.
+    pub fn work(&self) -> Work {
+        self.kept.work
+    }
+
+    /// Takes over a newer snapshot of the mesh. `member` is a proxy that is of this class in it.
+    pub fn refresh(&mut self, mesh: &MeshSnapshot, member: &Proxy) -> Update {
+        let changes = self.version.replace(mesh.version).map_or_else(Changes::everything, |version| mesh.changes_since(version));
+        let is_by_eds = || !changes.endpoints.iter().any(|service| self.kept.services.tells_instances_elsewhere(service));
+        let known = self.scope.clone().filter(|_| changes.only_endpoints() && is_by_eds());
+        match known {
+            Some(scope) => self.refresh_instances(mesh, scope, &changes),
+            None => self.refresh_all(mesh, member),
+        }
+    }
+
+    /// Only instances changed, so only their assignments do.
+    fn refresh_instances(&mut self, mesh: &MeshSnapshot, scope: Arc<Scope>, changes: &Changes) -> Update {
+        let context = self.key.context(mesh, scope);
+        let mut update = Update::default();
+        for service in &changes.endpoints {
+            for made in self.kept.services.refresh_instances(&context, service, &mut self.kept.work) {
+                self.current.insert((made.kind, made.name.clone()), made.clone());
+                update.upserts.push(made);
+            }
+        }
+        update
+    }
+
+    fn refresh_all(&mut self, mesh: &MeshSnapshot, member: &Proxy) -> Update {
+        if self.kept.config.as_ref().is_none_or(|config| !Arc::ptr_eq(config, &mesh.config)) {
+            // All of it may depend on what holds for the whole mesh.
+            self.kept = Kept { config: Some(mesh.config.clone()), work: self.kept.work, ..Kept::default() };
+        }
+        let scope = mesh.scope(member);
+        self.scope = Some(scope.clone());
+        let context = self.key.context(mesh, scope);
+        let mut made = match member.kind {
+            ProxyKind::Router => self.kept.of_gateway(&context, &mesh.gateway(member)),
+            ProxyKind::Sidecar => self.kept.of_sidecar(&context),
+        };
+        made.extend(cluster::special(&context).iter().map(Encoded::cluster));
+        self.kept.services.refresh(&context, &mut self.kept.work);
+        made.extend(self.kept.services.made().cloned());
+        let findings = context.into_findings();
+        Update { findings: Some(findings), ..self.settle(made) }
+    }
+
+    /// Takes over what was made. What is byte for byte as before stays what it was.
+    fn settle(&mut self, made: Vec<Arc<Encoded>>) -> Update {
+        let mut update = Update::default();
+        let mut next = HashMap::with_capacity(made.len());
+        for made in made {
+            let key = (made.kind, made.name.clone());
+            let kept = self.current.get(&key).filter(|known| Arc::ptr_eq(known, &made) || **known == made);
+            next.insert(key, kept.cloned().unwrap_or(made));
+        }
+        for (key, made) in &next {
+            if !self.current.get(key).is_some_and(|known| Arc::ptr_eq(known, made)) {
+                update.upserts.push(made.clone());
+            }
+        }
+        update.removals = self.current.keys().filter(|key| !next.contains_key(*key)).cloned().collect();
+        self.current = next;
+        update
+    }
+}
+
+impl Kept {
+    fn of_sidecar(&mut self, context: &Context<'_>) -> Vec<Arc<Encoded>> {
+        destinations::of_sidecar(context);
+        let outbound = Listeners::refresh(&mut self.listeners, context, &mut self.work);
+        let mut made = outbound.listeners.clone();
+        self.lists.begin();
+        let mut maker = Maker::new(context, &mut self.lists);
+        for (name, route) in &outbound.routes {
+            made.extend(maker.hosts(route).map(|hosts| routes::encode(name, hosts)));
+        }
+        self.work.route_lists += self.lists.end();
+        made
+    }
+
+    fn of_gateway(&mut self, context: &Context<'_>, gateway: &MergedGateway) -> Vec<Arc<Encoded>> {
+        let Translation { mut listeners, routes: _, secrets, clusters: _, endpoints: _, findings: _ } = crate::of_gateway(context, gateway);
+        self.work.listeners += 1;
+        set_connections(context, &mut listeners);
+        let secrets = secrets.iter().map(|secret| Encoded::new(ResourceType::Secret, &secret.name, secret));
+        let mut made: Vec<Arc<Encoded>> = listeners.iter().map(Encoded::listener).chain(secrets).collect();
+        self.lists.begin();
+        for (name, servers) in &gateway.routes {
+            made.push(routes::encode(name, virtual_host::gateway::hosts(context, &mut self.lists, servers)));
+        }
+        self.work.route_lists += self.lists.end();
+        made
+    }
+}
+
+/// What only one proxy gets, encoded.
+pub fn encode_own(own: &Translation) -> Vec<Arc<Encoded>> {
+    let Translation { listeners, routes: _, clusters, endpoints: _, secrets: _, findings: _ } = own;
+    listeners.iter().map(Encoded::listener).chain(clusters.iter().map(Encoded::cluster)).collect()
+}
+
+type LabelMap = BTreeMap<String, String>;
