@@ -2,14 +2,14 @@
 #![no_main]
 
 use bytes::BytesMut;
-use http::HeaderMap;
+use weir_http1::Headers;
 use libfuzzer_sys::fuzz_target;
 use weir_http1::{BodyReader, Case, Fault, Length, Limits, Part, encode};
 
 #[derive(Debug, Default, PartialEq)]
 struct Read {
     data: Vec<u8>,
-    trailers: Option<HeaderMap>,
+    trailers: Option<Headers>,
     rest: usize,
 }
 

@@ -2,7 +2,7 @@
 #![no_main]
 
 use bytes::Bytes;
-use http::HeaderMap;
+use weir_http1::Headers;
 use libfuzzer_sys::fuzz_target;
 use weir_config::cluster::ClusterPolicy;
 use weir_config::endpoints::Assignment;
@@ -25,7 +25,7 @@ fn message<M: Message>(bytes: &[u8]) -> Option<M> {
 
 fn route(bytes: &[u8]) {
     let Some(table) = message(bytes).and_then(|routes| RouteTable::compile(&routes, None).ok()) else { return };
-    let headers = HeaderMap::new();
+    let headers = Headers::new();
     for path in ["/", "/a/b?c=d"] {
         table.decide(&RequestHead { method: "GET", scheme: "http", authority: "a.test:80", path, headers: &headers, random: 4 });
     }

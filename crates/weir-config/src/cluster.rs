@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderName;
+use weir_http1::HeaderName;
 use weir_routing::answer_match::AnswerMatch;
 use weir_routing::{CompileError, Metadata};
 use weir_xds::cluster::Cluster as XdsCluster;

@@ -4,8 +4,9 @@ use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{HOST, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Method as HttpMethod, Uri};
+use http::{Method as HttpMethod, Uri};
+use weir_http1::header::{HOST, USER_AGENT};
+use weir_http1::{HeaderValue, Headers};
 use weir_routing::CompileError;
 use weir_routing::header_changes::{Action, HeaderChanges, NewValue, Target};
 use weir_xds::cluster::Cluster as XdsCluster;
@@ -99,7 +100,7 @@ pub struct HttpMethodPolicy {
     /// Its authority, if it is not that of the instance or the cluster's name.
     pub host: Option<HeaderValue>,
     /// Its other headers.
-    pub headers: HeaderMap,
+    pub headers: Headers,
     /// Its body.
     pub send: Bytes,
     /// What the body of the answer must contain.
@@ -131,7 +132,7 @@ pub struct GrpcMethodPolicy {
     /// The authority, if it is not that of the instance or the cluster's name.
     pub authority: Option<HeaderValue>,
     /// Headers.
-    pub metadata: HeaderMap,
+    pub metadata: Headers,
 }
 
 impl HealthCheckPolicy {
@@ -364,8 +365,8 @@ fn value(name: &str, text: &str) -> Result<Option<HeaderValue>, CompileError> {
 }
 
 /// The headers of every check, made once, and the authority if they change it.
-fn headers(changes: &HeaderChanges) -> Result<(HeaderMap, Option<HeaderValue>), CompileError> {
-    let mut headers = HeaderMap::from_iter([(USER_AGENT, AGENT)]);
+fn headers(changes: &HeaderChanges) -> Result<(Headers, Option<HeaderValue>), CompileError> {
+    let mut headers = Headers::from_iter([(USER_AGENT, AGENT)]);
     changes.remove.iter().for_each(|name| drop(headers.remove(name)));
     let mut authority = None;
     for change in &changes.write {

@@ -152,14 +152,14 @@ fn million(numerator: u32, denominator: i32) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderMap;
+    use weir_http1::Headers;
     use weir_xds::json;
 
     use super::*;
 
     fn takes(filter: serde_json::Value, code: u16, path: &str) -> bool {
         let filter: AccessLogFilter = json::from_value(filter).expect("a filter");
-        let headers = HeaderMap::new();
+        let headers = Headers::new();
         let request = RequestHead { method: "GET", scheme: "http", authority: "a", path, headers: &headers, random: 0 };
         let facts = Facts {
             code,

@@ -1,10 +1,10 @@
 //! The head of an answer.
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, Version};
-use memchr::memchr;
+use http::{StatusCode, Version};
 
-use crate::{Fault, Limits, Spelling, fields, head};
+use crate::scan::find;
+use crate::{Fault, Headers, Limits, Spelling, fields, head, header};
 
 /// The head of an answer, as it was written. Its reason phrase is for nobody: each hop writes its own, as Envoy does.
 #[derive(Debug)]
@@ -13,8 +13,8 @@ pub struct Head {
     pub version: Version,
     /// The status.
     pub status: StatusCode,
-    /// The fields, in their order; those of one name behind each other.
-    pub headers: HeaderMap,
+    /// The fields, in their order.
+    pub headers: Headers,
     /// How the names were spelled, if that was asked for.
     pub spelling: Option<Spelling>,
 }
@@ -22,12 +22,13 @@ pub struct Head {
 impl Head {
     /// Whether the connection may carry another request after this answer, by what it says (RFC 9112, 9.3).
     pub fn keeps_alive(&self) -> bool {
-        let values =
-            || self.headers.get_all(http::header::CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+        if self.version == Version::HTTP_11 && !self.headers.contains_key(header::CONNECTION) {
+            return true;
+        }
+        let values = || self.headers.get_all(header::CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
         let says = |word: &[u8]| values().any(|value| value.trim_ascii().eq_ignore_ascii_case(word));
         // A coding in HTTP/1.0 is in doubt, and nothing may follow it (RFC 9112, 6.1).
-        let is_sure =
-            self.version == Version::HTTP_11 || says(b"keep-alive") && !self.headers.contains_key(http::header::TRANSFER_ENCODING);
+        let is_sure = self.version == Version::HTTP_11 || says(b"keep-alive") && !self.headers.contains_key(header::TRANSFER_ENCODING);
         is_sure && !says(b"close")
     }
 }
@@ -44,16 +45,16 @@ pub fn may_begin(input: &[u8]) -> bool {
 /// # Errors
 /// If it is malformed, or has more fields than it may have.
 pub fn read(bytes: &Bytes, limits: &Limits, keep_spelling: bool) -> Result<Head, Fault> {
-    read_into(HeaderMap::new(), bytes, limits, keep_spelling)
+    read_into(Headers::new(), bytes, limits, keep_spelling)
 }
 
 /// The same, with an empty map whose memory is used again.
 ///
 /// # Errors
 /// As [`read`].
-pub fn read_into(map: HeaderMap, bytes: &Bytes, limits: &Limits, keep_spelling: bool) -> Result<Head, Fault> {
+pub fn read_into(map: Headers, bytes: &Bytes, limits: &Limits, keep_spelling: bool) -> Result<Head, Fault> {
     let (line, start) = head::first_line(bytes);
-    let at = memchr(b' ', line).ok_or(Fault::FirstLine)?;
+    let at = find(b' ', line).ok_or(Fault::FirstLine)?;
     let version = match line.get(..at) {
         Some(b"HTTP/1.1") => Version::HTTP_11,
         Some(b"HTTP/1.0") => Version::HTTP_10,
@@ -69,9 +70,7 @@ pub fn read_into(map: HeaderMap, bytes: &Bytes, limits: &Limits, keep_spelling: 
     };
     let status = StatusCode::from_bytes(&status).map_err(|_| Fault::FirstLine)?;
     // Nobody reads the phrase, but what is no text in it (RFC 9112, 4), a CR above all, is a line's end to some.
-    if line.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
-        return Err(Fault::FirstLine);
-    }
+    header::check(line).map_err(|_| Fault::FirstLine)?;
     let mut spelling = keep_spelling.then(Spelling::default);
     let headers = fields::read(map, bytes, start, limits, spelling.as_mut())?;
     Ok(Head { version, status, headers, spelling: spelling.filter(|spelling| !spelling.is_empty()) })

@@ -1,10 +1,9 @@
 //! The body of a message, as it is read.
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::HeaderMap;
 
 use crate::chunked::{ChunkReader, Next};
-use crate::{Fault, Length, Limits};
+use crate::{Fault, Headers, Length, Limits};
 
 /// Reads a body.
 #[derive(Debug)]
@@ -17,7 +16,7 @@ enum State {
     Chunked(ChunkReader),
     UntilClose,
     /// The data has been read, and these stand behind it.
-    Trailers(HeaderMap),
+    Trailers(Headers),
     Done,
 }
 
@@ -27,7 +26,7 @@ pub enum Part {
     /// Bytes of it; never none.
     Data(Bytes),
     /// What stands behind it.
-    Trailers(HeaderMap),
+    Trailers(Headers),
 }
 
 impl BodyReader {
@@ -133,7 +132,7 @@ fn is_most(input: &BytesMut, length: usize) -> bool {
 }
 
 /// What is there in chunks: data in one part, and, at the end, whether there are trailers.
-type Chunks = (Option<Bytes>, Option<Option<HeaderMap>>);
+type Chunks = (Option<Bytes>, Option<Option<Headers>>);
 
 fn read_chunks(chunks: &mut ChunkReader, input: &mut BytesMut) -> Result<Chunks, Fault> {
     let mut shared: Option<Bytes> = None;
@@ -172,7 +171,7 @@ mod tests {
     const LIMITS: Limits = Limits { bytes: 100, fields: 4 };
 
     /// Data, trailers, and what is left over; or what came before a fault.
-    type Read = Result<(Vec<u8>, Option<HeaderMap>, Vec<u8>), (Vec<u8>, Fault)>;
+    type Read = Result<(Vec<u8>, Option<Headers>, Vec<u8>), (Vec<u8>, Fault)>;
 
     /// Reads a body whose bytes come in pieces of this size.
     fn read_in_pieces(length: Length, bytes: &[u8], size: usize) -> Read {
@@ -304,8 +303,8 @@ mod tests {
                 bytes.extend_from_slice(chunk);
                 bytes.extend_from_slice(crate::encode::CHUNK_END);
             }
-            let mut trailers = HeaderMap::new();
-            trailers.insert("x-t", http::HeaderValue::from_static("1"));
+            let mut trailers = Headers::new();
+            trailers.insert("x-t", crate::HeaderValue::from_static("1"));
             let trailers = with_trailers.then_some(trailers);
             crate::encode::last_chunk(trailers.as_ref(), crate::Case::Lower, &mut bytes);
             bytes.extend_from_slice(b"rest");

@@ -2,10 +2,9 @@
 //! parties that are lenient in different ways do not agree where a request ends.
 
 use bytes::{Buf, BytesMut};
-use http::HeaderMap;
 use memchr::memchr_iter;
 
-use crate::{Fault, HeadReader, Limits, fields};
+use crate::{Fault, HeadReader, Headers, Limits, fields};
 
 /// What a body may waste on extensions and leading zeros, in all: they say nothing to anybody.
 const MOST_WASTE: u32 = 16 << 10;
@@ -71,7 +70,7 @@ pub(crate) enum Next {
     /// So many bytes of data stand at the front of the input, not more than there are.
     Data(usize),
     /// The end, with trailers if there are any.
-    End(Option<HeaderMap>),
+    End(Option<Headers>),
     /// More bytes are needed.
     More,
 }
@@ -175,7 +174,7 @@ impl ChunkReader {
             return Err(Fault::Chunk);
         }
         self.at = At::Done;
-        fields::read(HeaderMap::new(), &lines, 0, &self.limits, None).map(|trailers| Next::End(Some(trailers)))
+        fields::read(Headers::new(), &lines, 0, &self.limits, None).map(|trailers| Next::End(Some(trailers)))
     }
 }
 

@@ -3,9 +3,9 @@
 //! Nothing is checked here: methods, names and values are of types that cannot hold a line break, and a target is the caller's, who
 //! has read it from a request line.
 
-use http::header::{self, HeaderName};
-use http::{HeaderMap, Method, StatusCode, Version};
+use http::{Method, StatusCode, Version};
 
+use crate::header::{HeaderName, Headers, NameSet, with_digits};
 use crate::spelling::{self, Case, Spelling};
 
 /// What follows the data of a chunk.
@@ -43,7 +43,7 @@ fn reason(status: StatusCode) -> &'static str {
 }
 
 /// Writes fields.
-pub fn fields(headers: &HeaderMap, case: Case, spelling: Option<&Spelling>, out: &mut Vec<u8>) {
+pub fn fields(headers: &Headers, case: Case, spelling: Option<&Spelling>, out: &mut Vec<u8>) {
     for (name, value) in headers {
         field(name, value.as_bytes(), case, spelling, out);
     }
@@ -51,19 +51,26 @@ pub fn fields(headers: &HeaderMap, case: Case, spelling: Option<&Spelling>, out:
 
 /// Writes one field.
 pub fn field(name: &HeaderName, value: &[u8], case: Case, spelling: Option<&Spelling>, out: &mut Vec<u8>) {
-    spelling::write(name.as_str(), case, spelling, out);
-    out.extend_from_slice(b": ");
+    if spelling.is_none() && case != Case::Proper {
+        name.write(out);
+    } else {
+        spelling::write(name.as_bytes(), case, spelling, out);
+        out.extend_from_slice(b": ");
+    }
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
 }
 
+/// Writes one field whose value is a number.
+pub fn number(name: &HeaderName, value: u64, case: Case, spelling: Option<&Spelling>, out: &mut Vec<u8>) {
+    with_digits(value, |digits| field(name, digits, case, spelling, out));
+}
+
 /// Writes an interim answer (RFC 9110, 15.2), without what belongs to the connection that it came by.
-pub fn interim(status: StatusCode, headers: &HeaderMap, case: Case, out: &mut Vec<u8>) {
+pub fn interim(status: StatusCode, headers: &Headers, case: Case, out: &mut Vec<u8>) {
     status_line(Version::HTTP_11, status, out);
-    let of_connection = |name: &HeaderName| {
-        matches!(*name, header::CONNECTION | header::UPGRADE) || matches!(name.as_str(), "keep-alive" | "proxy-connection")
-    };
-    for (name, value) in headers.iter().filter(|(name, _)| !of_connection(name)) {
+    const OF_CONNECTION: NameSet = NameSet::of(&["connection", "upgrade", "keep-alive", "proxy-connection"]);
+    for (name, value) in headers.iter().filter(|(name, _)| !OF_CONNECTION.contains(name)) {
         field(name, value.as_bytes(), case, None, out);
     }
     out.extend_from_slice(b"\r\n");
@@ -80,7 +87,7 @@ pub fn chunk_size(length: usize, out: &mut Vec<u8>) {
 }
 
 /// Writes the last chunk, and trailers if there are any.
-pub fn last_chunk(trailers: Option<&HeaderMap>, case: Case, out: &mut Vec<u8>) {
+pub fn last_chunk(trailers: Option<&Headers>, case: Case, out: &mut Vec<u8>) {
     out.extend_from_slice(b"0\r\n");
     if let Some(trailers) = trailers {
         fields(trailers, case, None, out);
@@ -90,9 +97,8 @@ pub fn last_chunk(trailers: Option<&HeaderMap>, case: Case, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
+    use crate::header::{self, HeaderValue};
 
     fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
         let mut out = vec![];
@@ -100,8 +106,8 @@ mod tests {
         String::from_utf8(out).expect("ASCII")
     }
 
-    fn headers() -> HeaderMap {
-        let mut headers = HeaderMap::new();
+    fn headers() -> Headers {
+        let mut headers = Headers::new();
         headers.insert("x-own", HeaderValue::from_static("1"));
         headers.append("x-own", HeaderValue::from_static("2"));
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -117,6 +123,14 @@ mod tests {
         assert_eq!(line(Version::HTTP_10, 200), "HTTP/1.0 200 OK\r\n");
         for (status, expected) in [(404, "404 Not Found"), (418, "418 Unknown"), (451, "451 Unknown"), (799, "799 Unknown")] {
             assert_eq!(line(Version::HTTP_11, status), format!("HTTP/1.1 {expected}\r\n"));
+        }
+    }
+
+    #[test]
+    fn numbers_are_written() {
+        for value in [0, 7, 10, 128, 4096, u64::MAX] {
+            let line = written(|out| number(&header::CONTENT_LENGTH, value, Case::Lower, None, out));
+            assert_eq!(line, format!("content-length: {value}\r\n"));
         }
     }
 

@@ -1,9 +1,11 @@
 //! The lines of header fields, in heads and trailers (RFC 9112, 5).
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
-use memchr::memchr;
+use std::ops::Range;
 
+use bytes::Bytes;
+
+use crate::header::{HeaderName, HeaderValue, Headers, Spelled};
+use crate::scan::{find, places};
 use crate::spelling::Spelling;
 use crate::{Fault, Limits};
 
@@ -12,17 +14,19 @@ use crate::{Fault, Limits};
 ///
 /// A folded line is a fault, one of the two answers that the standard allows (5.2), as is a space before the colon (5.1).
 pub(crate) fn read(
-    mut headers: HeaderMap,
+    mut headers: Headers,
     head: &Bytes,
     start: usize,
     limits: &Limits,
     mut spelling: Option<&mut Spelling>,
-) -> Result<HeaderMap, Fault> {
+) -> Result<Headers, Fault> {
     // Room for all at once costs less than to grow; there cannot be more of them than there is room for.
-    headers.try_reserve(ROOM).map_err(|_| Fault::TooMany)?;
+    headers.reserve(ROOM);
+    let mut others = OtherNames::of(head);
     let (mut at, mut count) = (start, 0);
-    while let Some(length) = memchr(b'\n', head.get(at..).unwrap_or_default()) {
-        let line = head.get(at..at + length).unwrap_or_default();
+    for end in places(b'\n', head.get(start..).unwrap_or_default()) {
+        let end = start + end;
+        let line = head.get(at..end).unwrap_or_default();
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.is_empty() {
             break;
@@ -31,12 +35,12 @@ pub(crate) fn read(
         if count > limits.fields {
             return Err(Fault::TooMany);
         }
-        let (name, value) = field(head, at, line)?;
+        let colon = find(b':', line).ok_or(Fault::Field)?;
         if let Some(spelling) = &mut spelling {
-            spelling.note(head.slice(at..at + name.as_str().len()));
+            spelling.note(head.slice(at..at + colon));
         }
-        headers.append(name, value);
-        at += length + 1;
+        headers.push(name(head, at..at + colon, &mut others)?, value(head, at + colon + 1..at + line.len())?);
+        at = end + 1;
     }
     Ok(headers)
 }
@@ -44,18 +48,44 @@ pub(crate) fn read(
 /// So many fields have room from the start: most heads have no more, after what a proxy adds.
 const ROOM: usize = 16;
 
-/// One field, of the line that begins at `at`.
-fn field(head: &Bytes, at: usize, line: &[u8]) -> Result<(HeaderName, HeaderValue), Fault> {
-    let colon = memchr(b':', line).ok_or(Fault::Field)?;
+/// Names that are not known, as they are read from one head. One that has capitals is made lower with all others of its head at once.
+struct OtherNames<'h> {
+    head: &'h Bytes,
+    lower: Option<Bytes>,
+}
+
+impl<'h> OtherNames<'h> {
+    fn of(head: &'h Bytes) -> Self {
+        Self { head, lower: None }
+    }
+
+    /// The name at this place of the head.
+    fn lower(&mut self, place: Range<usize>) -> Bytes {
+        self.lower.get_or_insert_with(|| self.head.to_ascii_lowercase().into()).slice(place)
+    }
+}
+
+/// The name that stands at this place of a head.
+fn name(head: &Bytes, place: Range<usize>, others: &mut OtherNames<'_>) -> Result<HeaderName, Fault> {
+    let text = head.get(place.clone()).unwrap_or_default();
+    if let Some(known) = HeaderName::known(text) {
+        return Ok(known);
+    }
     // A name of other characters than those of a token, a space among them, is none.
-    let name = HeaderName::from_bytes(line.get(..colon).unwrap_or_default()).map_err(|_| Fault::Field)?;
-    let value = line.get(colon + 1..).unwrap_or_default();
-    let leading = value.iter().position(|byte| !is_space(*byte)).unwrap_or(value.len());
-    let trailing = value.iter().rev().position(|byte| !is_space(*byte)).unwrap_or(0);
-    let from = at + colon + 1 + leading;
-    let to = (at + line.len() - trailing).max(from);
-    let value = HeaderValue::from_maybe_shared(head.slice(from..to)).map_err(|_| Fault::Field)?;
-    Ok((name, value))
+    Ok(HeaderName::other(match Spelled::of(text).map_err(|_| Fault::Field)? {
+        Spelled::Lower => head.slice(place),
+        Spelled::Mixed => others.lower(place),
+    }))
+}
+
+/// The value that stands at this place, without the space around it.
+fn value(head: &Bytes, place: Range<usize>) -> Result<HeaderValue, Fault> {
+    let text = head.get(place.clone()).unwrap_or_default();
+    let leading = text.iter().position(|byte| !is_space(*byte)).unwrap_or(text.len());
+    let trailing = text.iter().rev().position(|byte| !is_space(*byte)).unwrap_or(0);
+    let from = place.start + leading;
+    let to = (place.end - trailing).max(from);
+    HeaderValue::from_shared(head.slice(from..to)).map_err(|_| Fault::Field)
 }
 
 /// Space that may stand around a value (RFC 9110, 5.6.3).
@@ -69,7 +99,7 @@ mod tests {
 
     fn fields(text: &str) -> Result<Vec<(String, String)>, Fault> {
         let limits = Limits { bytes: 1000, fields: 3 };
-        let headers = read(HeaderMap::new(), &Bytes::from(text.to_owned()), 0, &limits, None)?;
+        let headers = read(Headers::new(), &Bytes::from(text.to_owned()), 0, &limits, None)?;
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         Ok(headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect())
     }

@@ -12,10 +12,10 @@
 //! | an answer to HEAD, or 304 | | no body, whatever is said (6.3, 1), unless it is said twice |
 //! | 1xx, 204 | | no body; a coding, or a length but 0, is a fault: it announces what cannot be |
 
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
+use http::{Method, StatusCode, Version};
 
 use crate::Fault;
+use crate::header::{CONTENT_LENGTH, HeaderValue, Headers, NameSet, TRANSFER_ENCODING};
 
 /// How long a body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl Length {
 ///
 /// # Errors
 /// If that is in doubt.
-pub fn of_request(version: Version, headers: &HeaderMap) -> Result<Length, Fault> {
+pub fn of_request(version: Version, headers: &Headers) -> Result<Length, Fault> {
     match said(headers)? {
         Said::Nothing => Ok(Length::None),
         Said::Length(0) => Ok(Length::None),
@@ -59,7 +59,7 @@ pub fn of_request(version: Version, headers: &HeaderMap) -> Result<Length, Fault
 ///
 /// # Errors
 /// If that is in doubt.
-pub fn of_answer(method: &Method, status: StatusCode, headers: &HeaderMap) -> Result<Length, Fault> {
+pub fn of_answer(method: &Method, status: StatusCode, headers: &Headers) -> Result<Length, Fault> {
     let said = said(headers)?;
     if status.is_informational() || status == StatusCode::NO_CONTENT {
         return if matches!(said, Said::Nothing | Said::Length(0)) { Ok(Length::None) } else { Err(Fault::Length) };
@@ -82,17 +82,20 @@ enum Said {
     Chunked,
 }
 
-fn said(headers: &HeaderMap) -> Result<Said, Fault> {
-    let (mut length, mut coding) = (None, None);
-    // A head has few fields: one look at each costs less than a search for each of the two.
-    for (name, value) in headers {
-        match *name {
-            CONTENT_LENGTH if length.replace(value).is_some() => return Err(Fault::Length),
-            TRANSFER_ENCODING if coding.replace(value).is_some() => return Err(Fault::Coding),
-            _ => {}
+fn said(headers: &Headers) -> Result<Said, Fault> {
+    let repeated = headers.repeated();
+    if !repeated.is_empty() {
+        // The first of them that is said twice decides which fault it is.
+        let mut seen = NameSet::default();
+        for name in headers.keys() {
+            match *name {
+                CONTENT_LENGTH if seen.contains(name) => return Err(Fault::Length),
+                TRANSFER_ENCODING if seen.contains(name) => return Err(Fault::Coding),
+                _ => seen.insert(name),
+            }
         }
     }
-    match (length, coding) {
+    match (headers.get(CONTENT_LENGTH), headers.get(TRANSFER_ENCODING)) {
         (None, None) => Ok(Said::Nothing),
         (Some(length), None) => number(length).map(Said::Length).ok_or(Fault::Length),
         // Whatever the coding is, as Envoy has it.
@@ -118,8 +121,8 @@ fn number(value: &HeaderValue) -> Option<u64> {
 mod tests {
     use super::*;
 
-    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
+    fn headers(pairs: &[(&'static str, &'static str)]) -> Headers {
+        let mut headers = Headers::new();
         for (name, value) in pairs {
             headers.append(*name, HeaderValue::from_static(value));
         }

@@ -1,17 +1,18 @@
 //! Finds the end of a head.
 
 use bytes::{Buf, Bytes, BytesMut};
-use memchr::{memchr, memrchr};
+use memchr::memrchr;
 
+use crate::scan::{find, places};
 use crate::{Fault, Limits};
 
 /// Finds where a head ends, however its bytes come. What was looked at once is not looked at again, so that a head that comes byte
 /// by byte costs no more than one that comes at once.
 #[derive(Debug, Default)]
 pub struct HeadReader {
-    /// Where the line begins that is not complete.
-    line: usize,
-    /// How far that line was searched for its end.
+    /// Whether the first line is complete.
+    line: bool,
+    /// How far was searched for the end.
     searched: usize,
 }
 
@@ -22,7 +23,7 @@ impl HeadReader {
     /// # Errors
     /// If it is larger than it may be; or if it does not begin as a head does: another protocol may never send the end of a line.
     pub fn take(&mut self, input: &mut BytesMut, limits: &Limits) -> Result<Option<Bytes>, Fault> {
-        if self.line == 0 {
+        if !self.line {
             if skip_empty_lines(input) {
                 self.searched = 0;
             }
@@ -30,25 +31,41 @@ impl HeadReader {
                 return Err(Fault::FirstLine);
             }
         }
-        while let Some(end) = memchr(b'\n', input.get(self.searched..).unwrap_or_default()) {
-            let end = self.searched + end + 1;
-            let is_empty = matches!(input.get(self.line..end), Some(b"\n" | b"\r\n"));
-            (self.line, self.searched) = (end, end);
-            if end > limits.bytes {
-                return Err(Fault::TooLarge);
-            }
-            if is_empty {
-                *self = Self::default();
-                return Ok(Some(input.split_to(end).freeze()));
+        let end = self.end(input);
+        if end.unwrap_or(input.len()) > limits.bytes {
+            return Err(Fault::TooLarge);
+        }
+        let Some(end) = end else { return Ok(None) };
+        *self = Self::default();
+        // Memory that nobody else needs is not divided.
+        let head = if end == input.len() { std::mem::take(input) } else { input.split_to(end) };
+        Ok(Some(head.freeze()))
+    }
+
+    /// Where the head ends, if its end is there: behind the first line that is empty.
+    fn end(&mut self, input: &[u8]) -> Option<usize> {
+        let searched = self.searched;
+        for at in places(b'\n', input.get(searched..).unwrap_or_default()) {
+            let at = searched + at;
+            self.line = true;
+            match input.get(at + 1..).unwrap_or_default() {
+                [b'\n', ..] => return Some(at + 2),
+                [b'\r', b'\n', ..] => return Some(at + 3),
+                // What comes next decides.
+                [] | [b'\r'] => {
+                    self.searched = at;
+                    return None;
+                }
+                _ => {}
             }
         }
         self.searched = input.len();
-        if input.len() > limits.bytes { Err(Fault::TooLarge) } else { Ok(None) }
+        None
     }
 
     /// Whether its first line is complete, and not all of it.
     pub fn has_line(&self) -> bool {
-        self.line > 0
+        self.line
     }
 
     /// Whether a head has begun in `input` that is not complete.
@@ -77,7 +94,7 @@ fn behind_empty_lines(input: &[u8]) -> &[u8] {
 
 /// The first line of a head without its end, and what follows it.
 pub(crate) fn first_line(head: &[u8]) -> (&[u8], usize) {
-    let end = memchr(b'\n', head).unwrap_or(head.len());
+    let end = find(b'\n', head).unwrap_or(head.len());
     let line = head.get(..end).unwrap_or_default();
     (line.strip_suffix(b"\r").unwrap_or(line), (end + 1).min(head.len()))
 }

@@ -1,10 +1,10 @@
 //! The head of a request.
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Version};
-use memchr::memchr;
+use http::{Method, Version};
 
-use crate::{Fault, Limits, Spelling, fields, head};
+use crate::scan::find;
+use crate::{Fault, Headers, Limits, Spelling, fields, head};
 
 /// The head of a request, as it was written.
 #[derive(Debug)]
@@ -15,8 +15,8 @@ pub struct Head {
     pub target: Bytes,
     /// HTTP/1.1, or HTTP/1.0, for which any other version is taken, as Envoy does.
     pub version: Version,
-    /// The fields, in their order; those of one name behind each other.
-    pub headers: HeaderMap,
+    /// The fields, in their order.
+    pub headers: Headers,
     /// How the names were spelled, if that was asked for.
     pub spelling: Option<Spelling>,
 }
@@ -26,14 +26,14 @@ pub struct Head {
 /// # Errors
 /// If it is malformed, or has more fields than it may have.
 pub fn read(bytes: &Bytes, limits: &Limits, keep_spelling: bool) -> Result<Head, Fault> {
-    read_into(HeaderMap::new(), bytes, limits, keep_spelling)
+    read_into(Headers::new(), bytes, limits, keep_spelling)
 }
 
 /// The same, with an empty map whose memory is used again.
 ///
 /// # Errors
 /// As [`read`].
-pub fn read_into(map: HeaderMap, bytes: &Bytes, limits: &Limits, keep_spelling: bool) -> Result<Head, Fault> {
+pub fn read_into(map: Headers, bytes: &Bytes, limits: &Limits, keep_spelling: bool) -> Result<Head, Fault> {
     let (line, start) = head::first_line(bytes);
     let (method, target, version) = request_line(line)?;
     let mut spelling = keep_spelling.then(Spelling::default);
@@ -48,7 +48,7 @@ pub fn may_begin(input: &[u8]) -> bool {
 }
 
 fn request_line(line: &[u8]) -> Result<(Method, &[u8], Version), Fault> {
-    let at = memchr(b' ', line).ok_or(Fault::FirstLine)?;
+    let at = find(b' ', line).ok_or(Fault::FirstLine)?;
     let method = Method::from_bytes(line.get(..at).unwrap_or_default()).map_err(|_| Fault::FirstLine)?;
     let (before, version) = head::split_last(line).ok_or(Fault::FirstLine)?;
     let version = version_of(version)?;

@@ -42,8 +42,7 @@ impl Spelling {
 
 /// Writes a name as it is to be spelled: as it came, if that is known, and else as the case says. Envoy decides so, too: how a message
 /// was spelled goes before what its connection is told.
-pub(crate) fn write(name: &str, case: Case, spelling: Option<&Spelling>, out: &mut Vec<u8>) {
-    let name = name.as_bytes();
+pub(crate) fn write(name: &[u8], case: Case, spelling: Option<&Spelling>, out: &mut Vec<u8>) {
     match (spelling, case) {
         (Some(spelling), _) => out.extend_from_slice(spelling.of(name).unwrap_or(name)),
         (None, Case::Lower | Case::Preserve) => out.extend_from_slice(name),
@@ -68,9 +67,9 @@ mod tests {
         for name in ["X-OWN", "x-own", "host", "hOST"] {
             spelling.note(Bytes::from_static(name.as_bytes()));
         }
-        let spelled = |name, case, spelling| {
+        let spelled = |name: &str, case, spelling| {
             let mut out = vec![];
-            write(name, case, spelling, &mut out);
+            write(name.as_bytes(), case, spelling, &mut out);
             String::from_utf8(out).expect("ASCII")
         };
         for case in [Case::Lower, Case::Proper, Case::Preserve] {

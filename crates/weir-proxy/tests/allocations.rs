@@ -99,5 +99,5 @@ async fn a_request_allocates_no_more_than_it_must() {
     assert!(limited <= plain + 0.1, "{limited}");
 }
 
-/// Blocks: those of the HTTP library for head and body on both sides, and those of the proxy for the exchange.
-const PLAIN: f64 = 17.2;
+/// Blocks: those of the heads on both sides, and those of the exchange.
+const PLAIN: f64 = 9.3;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderName;
+use weir_http1::HeaderName;
 use weir_xds::core::DataSource;
 use weir_xds::core::data_source::Specifier;
 use weir_xds::route::route::Action as XdsAction;

@@ -1,6 +1,7 @@
 //! Conditions on an answer's head: Envoy's `MatchPredicate`, as far as it looks at response headers.
 
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
+use weir_http1::Headers;
 use weir_xds::envoy::config::common::matcher::v3::MatchPredicate;
 use weir_xds::envoy::config::common::matcher::v3::match_predicate::{MatchSet, Rule};
 
@@ -51,7 +52,7 @@ impl AnswerMatch {
     }
 
     /// Whether an answer satisfies this condition.
-    pub fn matches(&self, status: StatusCode, headers: &HeaderMap) -> bool {
+    pub fn matches(&self, status: StatusCode, headers: &Headers) -> bool {
         match self {
             Self::Any(rules) => rules.iter().any(|rule| rule.matches(status, headers)),
             Self::All(rules) => rules.iter().all(|rule| rule.matches(status, headers)),
@@ -87,9 +88,9 @@ mod tests {
     }
 
     fn matches(predicate: &MatchPredicate, status: u16, broken: bool) -> bool {
-        let mut headers = HeaderMap::new();
+        let mut headers = Headers::new();
         if broken {
-            headers.insert("x-broken", http::HeaderValue::from_static("yes"));
+            headers.insert("x-broken", weir_http1::HeaderValue::from_static("yes"));
         }
         AnswerMatch::compile(predicate).expect("valid").matches(StatusCode::from_u16(status).expect("a status"), &headers)
     }

@@ -1,6 +1,6 @@
 //! The cluster of a route, or several with weights: Envoy's `cluster_specifier`, compiled.
 
-use http::HeaderName;
+use weir_http1::HeaderName;
 use weir_xds::route::route_action::ClusterSpecifier;
 use weir_xds::route::weighted_cluster::cluster_weight::HostRewriteSpecifier::HostRewriteLiteral;
 use weir_xds::route::weighted_cluster::{ClusterWeight, RandomValueSpecifier};
@@ -174,7 +174,7 @@ impl WeightedCluster {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderMap;
+    use weir_http1::Headers;
 
     use super::*;
 
@@ -190,8 +190,8 @@ mod tests {
     }
 
     fn choose(weighted: &Weighted, header: Option<&'static str>, random: u64, hash: Option<u64>) -> Option<usize> {
-        let headers: HeaderMap =
-            header.into_iter().map(|value| (HeaderName::from_static("x-weight"), http::HeaderValue::from_static(value))).collect();
+        let headers: Headers =
+            header.into_iter().map(|value| (HeaderName::from_static("x-weight"), weir_http1::HeaderValue::from_static(value))).collect();
         let head = RequestHead { method: "GET", scheme: "http", authority: "a", path: "/", headers: &headers, random };
         weighted.choose(&head, || hash)
     }

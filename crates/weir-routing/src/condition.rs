@@ -1,7 +1,8 @@
 //! Conditions on headers and query parameters: Envoy's `HeaderMatcher` and `QueryParameterMatcher`, compiled.
 
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::StatusCode;
 use smallvec::{SmallVec, smallvec};
+use weir_http1::{HeaderName, Headers};
 use weir_xds::matcher::string_matcher::MatchPattern;
 use weir_xds::matcher::{RegexMatcher, StringMatcher};
 use weir_xds::route::header_matcher::HeaderMatchSpecifier;
@@ -51,7 +52,7 @@ impl Subject {
             Self::Path => smallvec![head.path.as_bytes()],
             Self::Scheme => smallvec![head.scheme.as_bytes()],
             Self::Status => SmallVec::new(),
-            Self::Header(name) => head.headers.get_all(name).iter().map(http::HeaderValue::as_bytes).collect(),
+            Self::Header(name) => head.headers.get_all(name).iter().map(weir_http1::HeaderValue::as_bytes).collect(),
         }
     }
 
@@ -139,15 +140,15 @@ impl HeaderCondition {
             Subject::Path => self.holds_for(Some(head.path.as_bytes()).into_iter()),
             Subject::Scheme => self.holds_for(Some(head.scheme.as_bytes()).into_iter()),
             Subject::Status => self.holds_for(std::iter::empty()),
-            Subject::Header(name) => self.holds_for(head.headers.get_all(name).iter().map(http::HeaderValue::as_bytes)),
+            Subject::Header(name) => self.holds_for(head.headers.get_all(name).iter().map(weir_http1::HeaderValue::as_bytes)),
         }
     }
 
     /// Whether an answer satisfies this condition.
-    pub fn holds_for_answer(&self, status: StatusCode, headers: &HeaderMap) -> bool {
+    pub fn holds_for_answer(&self, status: StatusCode, headers: &Headers) -> bool {
         match &self.subject {
             Subject::Status => self.holds_for(Some(status.as_str().as_bytes()).into_iter()),
-            Subject::Header(name) => self.holds_for(headers.get_all(name).iter().map(http::HeaderValue::as_bytes)),
+            Subject::Header(name) => self.holds_for(headers.get_all(name).iter().map(weir_http1::HeaderValue::as_bytes)),
             Subject::Method | Subject::Authority | Subject::Path | Subject::Scheme => self.holds_for(std::iter::empty()),
         }
     }

@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use http::header::HeaderValue;
 use twox_hash::XxHash64;
+use weir_http1::header::HeaderValue;
 use weir_xds::route::route_action::HashPolicy as XdsHashPolicy;
 use weir_xds::route::route_action::hash_policy::{
     ConnectionProperties, Cookie as XdsCookie, CookieAttribute, Header, PolicySpecifier, QueryParameter,
@@ -160,7 +160,7 @@ impl Cookie {
 
 #[cfg(test)]
 mod tests {
-    use http::header::{HeaderMap, HeaderName};
+    use weir_http1::header::{HeaderName, Headers};
     use weir_xds::matcher::{RegexMatchAndSubstitute, RegexMatcher};
     use weir_xds::route::route_action::hash_policy::FilterState;
     use weir_xds::values::duration;
@@ -179,7 +179,7 @@ mod tests {
 
     fn hashed(policies: &[HashPolicy], path: &str, headers: &[(&'static str, &'static str)]) -> Hashed {
         let pairs = headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
-        let headers: HeaderMap = pairs.collect();
+        let headers: Headers = pairs.collect();
         let head = RequestHead { method: "GET", scheme: "http", authority: "a", path, headers: &headers, random: 0 };
         evaluate(policies, &head, SOURCE, || 7)
     }

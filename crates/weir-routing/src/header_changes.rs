@@ -1,6 +1,6 @@
 //! Headers that a route adds, sets or removes.
 
-use http::{HeaderName, HeaderValue};
+use weir_http1::{HeaderName, HeaderValue};
 use weir_xds::core::header_value_option::HeaderAppendAction;
 use weir_xds::core::{HeaderValue as XdsHeaderValue, HeaderValueOption};
 

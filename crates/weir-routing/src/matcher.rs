@@ -142,7 +142,7 @@ fn needs_certificate(options: Option<&TlsContextMatchOptions>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, HeaderName, HeaderValue};
+    use weir_http1::{HeaderName, HeaderValue, Headers};
     use weir_xds::core::RuntimeFractionalPercent;
     use weir_xds::matcher::string_matcher::MatchPattern;
     use weir_xds::matcher::{FilterStateMatcher, StringMatcher, ValueMatcher, metadata_matcher::PathSegment};
@@ -157,7 +157,7 @@ mod tests {
     }
 
     fn matches(route_match: &RouteMatch, header: Option<(&'static str, &'static str)>, random: u64) -> bool {
-        let headers: HeaderMap =
+        let headers: Headers =
             header.into_iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect();
         let head = RequestHead { method: "GET", scheme: "http", authority: "a", path: "/", headers: &headers, random };
         let matcher = RouteMatcher::compile(route_match).expect("valid");

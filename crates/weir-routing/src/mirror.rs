@@ -1,6 +1,6 @@
 //! Copies of requests: Envoy's `request_mirror_policies`, compiled.
 
-use http::HeaderName;
+use weir_http1::HeaderName;
 use weir_xds::envoy::config::common::mutation_rules::v3::HeaderMutation;
 use weir_xds::envoy::config::common::mutation_rules::v3::header_mutation::Action;
 use weir_xds::route::route_action::RequestMirrorPolicy;

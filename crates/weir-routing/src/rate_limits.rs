@@ -319,7 +319,7 @@ fn first<'h>(header: &Subject, head: &RequestHead<'h>) -> Option<&'h [u8]> {
         Subject::Path => Some(head.path.as_bytes()),
         Subject::Scheme => Some(head.scheme.as_bytes()),
         Subject::Status => None,
-        Subject::Header(name) => head.headers.get(name).map(http::HeaderValue::as_bytes),
+        Subject::Header(name) => head.headers.get(name).map(weir_http1::HeaderValue::as_bytes),
     }
 }
 

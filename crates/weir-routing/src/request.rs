@@ -1,7 +1,7 @@
 //! What routing looks at in a request.
 
-use http::header::{CONTENT_TYPE, COOKIE};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use weir_http1::header::{CONTENT_TYPE, COOKIE};
+use weir_http1::{HeaderName, HeaderValue, Headers};
 
 use crate::grpc;
 
@@ -20,7 +20,7 @@ pub struct RequestHead<'a> {
     /// The path with its query, normalised.
     pub path: &'a str,
     /// All other headers.
-    pub headers: &'a HeaderMap,
+    pub headers: &'a Headers,
     /// What chance gave this request: a route may take only some requests. It stays the same however often the request is
     /// matched.
     pub random: u64,
@@ -29,12 +29,17 @@ pub struct RequestHead<'a> {
 impl<'a> RequestHead<'a> {
     /// The path without its query.
     pub fn path_only(&self) -> &'a str {
-        self.path.split_once('?').map_or(self.path, |(path, _)| path)
+        self.query_at().and_then(|at| self.path.get(..at)).unwrap_or(self.path)
     }
 
     /// The query as it was sent, if there is one.
     pub fn query(&self) -> Option<&'a str> {
-        self.path.split_once('?').map(|(_, query)| query)
+        self.path.get(self.query_at()? + 1..)
+    }
+
+    /// Paths are short: a search for one byte would cost more than to look at each.
+    fn query_at(&self) -> Option<usize> {
+        self.path.bytes().position(|byte| byte == b'?')
     }
 
     /// The first value of a query parameter, raw: Envoy decodes nothing. A name without `=` has an empty value.
@@ -66,7 +71,7 @@ impl<'a> RequestHead<'a> {
 
 /// The first value of a cookie. As in Envoy, what has no `=` is passed over, only spaces before the name are, and quotes
 /// around the value do not belong to it.
-pub(crate) fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
+pub(crate) fn cookie<'h>(headers: &'h Headers, name: &str) -> Option<&'h [u8]> {
     let pairs = headers.get_all(COOKIE).into_iter().flat_map(|header| header.as_bytes().split(|byte| *byte == b';'));
     let value = pairs.into_iter().find_map(|pair| {
         let pair = &pair[pair.iter().take_while(|byte| **byte == b' ').count()..];
@@ -77,7 +82,7 @@ pub(crate) fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]>
 
 /// The scheme that a proxy before this one tells in `x-forwarded-proto`. At the edge of a mesh nobody is believed but
 /// proxies of one's own, of which so many stand before it.
-pub fn told_scheme(headers: &HeaderMap, edge: bool, trusted_hops: u32) -> Option<&'static str> {
+pub fn told_scheme(headers: &Headers, edge: bool, trusted_hops: u32) -> Option<&'static str> {
     if edge && trusted_hops == 0 {
         return None;
     }
@@ -91,13 +96,13 @@ pub fn known_scheme(text: &[u8]) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use weir_http1::HeaderValue;
 
     use super::*;
 
     #[test]
     fn cookies_are_read_as_envoy_reads_them() {
-        let headers: HeaderMap =
+        let headers: Headers =
             ["a=1; b=\"2\";c=; d", "a=3;e = 4;f=\""].map(|text| (COOKIE, HeaderValue::from_static(text))).into_iter().collect();
         let cases: [(&str, Option<&str>); 8] = [
             ("a", Some("1")),
@@ -116,10 +121,10 @@ mod tests {
 
     #[test]
     fn at_the_edge_only_trusted_proxies_are_believed_about_the_scheme() {
-        let headers = HeaderMap::from_iter([("x-forwarded-proto".parse().expect("a name"), "https".parse().expect("a value"))]);
+        let headers = Headers::from_iter([("x-forwarded-proto".parse().expect("a name"), "https".parse().expect("a value"))]);
         for (edge, trusted_hops, expected) in [(false, 0, Some("https")), (true, 0, None), (true, 1, Some("https"))] {
             assert_eq!(told_scheme(&headers, edge, trusted_hops), expected, "{edge} {trusted_hops}");
         }
-        assert_eq!(told_scheme(&HeaderMap::new(), true, 1), None);
+        assert_eq!(told_scheme(&Headers::new(), true, 1), None);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName};
+use weir_http1::{HeaderName, Headers};
 use weir_xds::envoy::extensions::retry::priority::previous_priorities::v3::PreviousPrioritiesConfig;
 use weir_xds::prost_types::Duration as XdsDuration;
 use weir_xds::route::HeaderMatcher;
@@ -145,7 +145,7 @@ impl RateLimited {
     }
 
     /// How long an answer with these headers asks to wait, at this time since 1970.
-    pub fn wait(&self, headers: &HeaderMap, now: Duration) -> Option<Duration> {
+    pub fn wait(&self, headers: &Headers, now: Duration) -> Option<Duration> {
         self.headers.iter().find_map(|(name, format)| {
             let number: u64 = headers.get(name)?.to_str().ok()?.trim().parse().ok()?;
             let wait = match format {
@@ -273,7 +273,7 @@ mod tests {
         });
         let limited = limited.expect("valid");
         let wait = |name: &'static str, value: &'static str| {
-            let headers = HeaderMap::from_iter([(HeaderName::from_static(name), http::HeaderValue::from_static(value))]);
+            let headers = Headers::from_iter([(HeaderName::from_static(name), weir_http1::HeaderValue::from_static(value))]);
             limited.wait(&headers, Duration::from_millis(1_000_500)).map(|wait| wait.as_secs())
         };
         assert_eq!((wait("retry-after", "7"), wait("x-ratelimit-reset", "1003")), (Some(7), Some(3)));

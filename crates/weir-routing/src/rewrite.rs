@@ -157,7 +157,7 @@ impl Redirect {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderMap;
+    use weir_http1::Headers;
     use weir_xds::matcher::{RegexMatchAndSubstitute, RegexMatcher};
     use weir_xds::route::route_match::PathSpecifier;
 
@@ -191,7 +191,7 @@ mod tests {
     }
 
     fn location(action: RedirectAction, authority: &str, path: &str) -> String {
-        let headers = HeaderMap::new();
+        let headers = Headers::new();
         let head = RequestHead { method: "GET", scheme: "http", authority, path, headers: &headers, random: 0 };
         Redirect::compile(&action).expect("valid").location(&prefix("/"), &head)
     }
@@ -217,8 +217,8 @@ mod tests {
 
     #[test]
     fn a_redirect_looks_at_how_the_client_came() {
-        let mut headers = HeaderMap::new();
-        headers.insert("x-forwarded-proto", http::HeaderValue::from_static("https"));
+        let mut headers = Headers::new();
+        headers.insert("x-forwarded-proto", weir_http1::HeaderValue::from_static("https"));
         let to = |scheme: &str| RedirectAction {
             scheme_rewrite_specifier: Some(SchemeRewriteSpecifier::SchemeRedirect(scheme.into())),
             ..Default::default()
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn the_way_to_tls_keeps_a_port_that_was_named() {
-        let headers = HeaderMap::new();
+        let headers = Headers::new();
         let head = RequestHead { method: "GET", scheme: "http", authority: "a.test:80", path: "/x?q", headers: &headers, random: 0 };
         assert_eq!(to_https(&head), "https://a.test:80/x?q");
         assert_eq!(to_itself(&head), "http://a.test:80/x?q");

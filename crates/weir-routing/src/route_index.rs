@@ -5,9 +5,9 @@
 //! such expressions at once. A lookup gathers the lists that the request leads to and tries their routes in the original order,
 //! so that Envoy's rule holds: the first that matches wins.
 
-use http::{HeaderMap, HeaderName};
 use regex::bytes::RegexSet;
 use smallvec::SmallVec;
+use weir_http1::{HeaderName, Headers};
 
 use crate::map::Map;
 use crate::matcher::RouteMatcher;
@@ -66,7 +66,7 @@ impl RouteIndex {
 
     /// The first route, in the original order, for which `matches` says yes; only those that can match are tried. `path` is
     /// without the query.
-    pub fn find(&self, path: &str, headers: &HeaderMap, mut matches: impl FnMut(u32) -> bool) -> Option<u32> {
+    pub fn find(&self, path: &str, headers: &Headers, mut matches: impl FnMut(u32) -> bool) -> Option<u32> {
         match self {
             Self::All(count) => (0..*count).find(|&number| matches(number)),
             Self::Filed(files) => files.find(path, headers, matches),
@@ -113,7 +113,7 @@ impl Files {
         }
     }
 
-    fn find(&self, path: &str, headers: &HeaderMap, mut matches: impl FnMut(u32) -> bool) -> Option<u32> {
+    fn find(&self, path: &str, headers: &Headers, mut matches: impl FnMut(u32) -> bool) -> Option<u32> {
         let by_regex: SmallVec<[u32; 8]> = match &self.regexes {
             Some(regexes) => regexes.set.matches(path.as_bytes()).iter().map(|i| regexes.routes[i]).collect(),
             None => SmallVec::new(),
@@ -144,7 +144,7 @@ impl Files {
         }
     }
 
-    fn gather_headers<'i>(&'i self, headers: &HeaderMap, lists: &mut Lists<'i>) {
+    fn gather_headers<'i>(&'i self, headers: &Headers, lists: &mut Lists<'i>) {
         if self.headers.len() <= headers.len() {
             for (name, values) in &self.headers {
                 for value in headers.get_all(name) {
@@ -182,7 +182,7 @@ fn first_in_order(lists: &mut Lists<'_>, mut matches: impl FnMut(u32) -> bool) -
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderName, HeaderValue};
+    use weir_http1::{HeaderName, HeaderValue};
     use weir_xds::matcher::string_matcher::MatchPattern;
     use weir_xds::matcher::{RegexMatcher, StringMatcher};
     use weir_xds::route::header_matcher::HeaderMatchSpecifier;
@@ -219,7 +219,7 @@ mod tests {
             let matchers: Vec<RouteMatcher> = (0..MANY).map(|number| RouteMatcher::compile(&make(number)).expect("valid")).collect();
             let index = RouteIndex::build(matchers.iter());
             let last = MANY - 1;
-            let mut headers = HeaderMap::new();
+            let mut headers = Headers::new();
             headers.insert(HeaderName::from_static("x-route"), HeaderValue::from(last));
             let mut tried = vec![];
             let found = index.find(&format!("/r{last:04}"), &headers, |number| {

@@ -5,7 +5,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use http::HeaderName;
+use weir_http1::HeaderName;
 use weir_xds::Message;
 use weir_xds::route::route_action::RequestMirrorPolicy;
 use weir_xds::route::virtual_host::TlsRequirementType;

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use http::HeaderMap;
+use weir_http1::Headers;
 use weir_routing::{Decision, RequestHead, RouteTable};
 use weir_xds::route::route::Action;
 use weir_xds::route::route_action::ClusterSpecifier;
@@ -43,7 +43,7 @@ fn configuration(hosts: usize, routes: usize) -> RouteConfiguration {
 }
 
 fn decide(table: &RouteTable, authority: &str, path: &str) -> Decision {
-    table.decide(&RequestHead { method: "GET", scheme: "http", authority, path, headers: &HeaderMap::new(), random: 0 })
+    table.decide(&RequestHead { method: "GET", scheme: "http", authority, path, headers: &Headers::new(), random: 0 })
 }
 
 // One test: the allocator counts for the whole process.

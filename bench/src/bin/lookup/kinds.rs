@@ -1,7 +1,7 @@
 //! Tables of many routes, in each of which one kind of condition decides, and the request that the last route is for.
 
 use anyhow::Context;
-use http::{HeaderMap, HeaderValue};
+use weir_http1::{HeaderValue, Headers};
 use weir_routing::{RequestHead, RouteTable};
 use weir_xds::matcher::string_matcher::MatchPattern;
 use weir_xds::matcher::{RegexMatcher, StringMatcher};
@@ -24,7 +24,7 @@ pub(crate) enum Kind {
 pub(crate) struct Request {
     authority: String,
     path: String,
-    headers: HeaderMap,
+    headers: Headers,
 }
 
 impl Request {
@@ -60,7 +60,7 @@ impl Kind {
         #[expect(clippy::expect_used, reason = "what is made here is valid")]
         let table = RouteTable::compile(&config, None).expect("a valid table");
         let last = size.saturating_sub(1);
-        let mut headers = HeaderMap::new();
+        let mut headers = Headers::new();
         for (name, value) in [("user-agent", "wrk"), ("accept", "*/*"), ("x-request-id", "0a1b2c3d"), ("x-forwarded-proto", "http")] {
             headers.insert(name, HeaderValue::from_static(value));
         }

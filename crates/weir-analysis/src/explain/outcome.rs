@@ -177,8 +177,8 @@ fn mirrors(host: &VirtualHost, to: &Forward, head: &RequestHead<'_>, source: Opt
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderMap;
     use serde_json::json;
+    use weir_http1::Headers;
     use weir_xds::json::from_value;
 
     use super::*;
@@ -190,7 +190,7 @@ mod tests {
         let table = RouteTable::compile(&table, None).expect("valid");
         let route = &table.virtual_hosts[0].routes[0];
         let Action::Forward(to) = &route.action else { panic!("it is sent on") };
-        let headers = HeaderMap::new();
+        let headers = Headers::new();
         let head = RequestHead { method: "GET", scheme: "http", authority: "a.test", path: "/", headers: &headers, random: 0 };
         let mut answer = Answer::default();
         rewrites(route, to, &head, &mut answer);

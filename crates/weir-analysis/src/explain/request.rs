@@ -1,8 +1,8 @@
 //! The virtual host and the route of a request.
 
-use http::header::COOKIE;
-use http::{HeaderMap, HeaderName, HeaderValue};
 use weir_config::http::{HttpConfig, RouteSource};
+use weir_http1::header::COOKIE;
+use weir_http1::{HeaderName, HeaderValue, Headers};
 use weir_routing::inline_headers;
 use weir_routing::normalize::{PathRules, Unsettled};
 use weir_routing::{Decision, RequestHead, Route, RouteTable, VirtualHost, told_scheme};
@@ -123,10 +123,10 @@ fn settle_path(rules: &PathRules, call: &Call, answer: &mut Answer) -> Result<St
 }
 
 /// The headers as routes see them; what is none is left out.
-fn headers(call: &Call) -> HeaderMap {
+fn headers(call: &Call) -> Headers {
     let pairs = call.headers.iter().flat_map(|(name, values)| values.iter().map(move |value| (name, value)));
     let pairs = pairs.filter_map(|(name, value)| Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?)));
-    let mut headers: HeaderMap = pairs.collect();
+    let mut headers: Headers = pairs.collect();
     inline_headers::join_repeated(&mut headers, &inline_headers::REQUEST);
     if call.protocol == Protocol::Http2 {
         inline_headers::join(&mut headers, &COOKIE, b"; ");

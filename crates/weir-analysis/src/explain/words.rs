@@ -1,6 +1,6 @@
 //! Conditions and changes in words.
 
-use http::HeaderName;
+use weir_http1::HeaderName;
 use weir_routing::RequestHead;
 use weir_routing::condition::{CookieCondition, HeaderCondition, HeaderTest, QueryCondition, Subject};
 use weir_routing::header_changes::{Action, HeaderChanges, Target};

@@ -2,12 +2,12 @@
 //! must not be misunderstood by those behind us. That of HTTP/1.1 is the codec's matter.
 
 use http::StatusCode;
-use http::header::{self, HeaderMap};
+use weir_http1::header::{self, Headers};
 
 use super::{Refusal, codec_error};
 
 /// Refuses a length that is none, or is said twice, and any transfer coding.
-pub(super) fn check(headers: &HeaderMap) -> Result<(), Refusal> {
+pub(super) fn check(headers: &Headers) -> Result<(), Refusal> {
     const BAD: Refusal = codec_error(StatusCode::BAD_REQUEST, "http2.violation.of.messaging.rule", "");
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
     if let Some(length) = lengths.next()
@@ -20,7 +20,7 @@ pub(super) fn check(headers: &HeaderMap) -> Result<(), Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use weir_http1::HeaderValue;
 
     use super::*;
 
@@ -36,7 +36,7 @@ mod tests {
             (&[("content-length", "")], false),
         ];
         for (pairs, good) in cases {
-            let mut headers = HeaderMap::new();
+            let mut headers = Headers::new();
             for (name, value) in *pairs {
                 headers.append(*name, HeaderValue::from_static(value));
             }

@@ -1,11 +1,14 @@
 //! What belongs to the client's connection alone (RFC 9110, 7.6.1).
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{StatusCode, Version};
+use weir_http1::header::{self, HeaderName, HeaderValue, Headers, NameSet};
 
 use super::{Refusal, codec_error};
 use weir_routing::inline_headers::join;
 
+/// What [`take`] has to do with.
+const OF_CONNECTION: NameSet =
+    NameSet::of(&["connection", "proxy-connection", "keep-alive", "http2-settings", "transfer-encoding", "upgrade", "te"]);
 /// So many names may stand in `connection`.
 const MAX_NAMES: usize = 10;
 /// Who may not be taken away by a name in `connection`, and that such a name is refused.
@@ -25,12 +28,11 @@ pub(super) struct Said {
 ///
 /// # Errors
 /// If what it names must not be taken away.
-pub(super) fn take(headers: &mut HeaderMap, version: Version) -> Result<Said, Refusal> {
-    // Few requests have any of these, and have few headers: to look at each costs less than to look for each.
-    if !headers.keys().any(is_of_connection) {
+pub(super) fn take(headers: &mut Headers, version: Version) -> Result<Said, Refusal> {
+    if headers.known().and(&OF_CONNECTION).is_empty() {
         return Ok(Said::default());
     }
-    let mut said = Said { upgrade: None, close: says_close(headers, "proxy-connection") };
+    let mut said = Said { upgrade: None, close: says_close(headers, &header::PROXY_CONNECTION) };
     if headers.contains_key(header::CONNECTION) {
         let names = words(headers, &header::CONNECTION);
         check(&names)?;
@@ -50,20 +52,15 @@ pub(super) fn take(headers: &mut HeaderMap, version: Version) -> Result<Said, Re
             headers.remove(header::CONNECTION);
         }
     }
-    headers.remove("keep-alive");
-    headers.remove("proxy-connection");
+    headers.remove(header::KEEP_ALIVE);
+    headers.remove(header::PROXY_CONNECTION);
     if version < Version::HTTP_2 {
-        headers.remove("http2-settings");
+        headers.remove(header::HTTP2_SETTINGS);
     }
     headers.remove(header::TRANSFER_ENCODING);
     headers.remove(header::UPGRADE);
     settle_te(headers);
     Ok(said)
-}
-
-/// Whether [`take`] has anything to do with a header.
-fn is_of_connection(name: &HeaderName) -> bool {
-    matches!(name.as_str(), "connection" | "proxy-connection" | "keep-alive" | "http2-settings" | "transfer-encoding" | "upgrade" | "te")
 }
 
 fn check(names: &[Vec<u8>]) -> Result<(), Refusal> {
@@ -79,7 +76,7 @@ fn check(names: &[Vec<u8>]) -> Result<(), Refusal> {
 }
 
 /// Of the codings that the client takes only `trailers` is a proxy's matter.
-fn settle_te(headers: &mut HeaderMap) {
+fn settle_te(headers: &mut Headers) {
     let Some(first) = headers.get(header::TE) else { return };
     let empty = first.is_empty() && headers.get_all(header::TE).iter().nth(1).is_none();
     if empty {
@@ -93,12 +90,12 @@ fn settle_te(headers: &mut HeaderMap) {
     }
 }
 
-fn says_close(headers: &HeaderMap, name: &str) -> bool {
+fn says_close(headers: &Headers, name: &HeaderName) -> bool {
     headers.get(name).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
 }
 
 /// The words of a header's lists, in lower case.
-fn words(headers: &HeaderMap, name: &HeaderName) -> Vec<Vec<u8>> {
+fn words(headers: &Headers, name: &HeaderName) -> Vec<Vec<u8>> {
     let values = headers.get_all(name).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     values.map(|word| word.trim_ascii().to_ascii_lowercase()).filter(|word| !word.is_empty()).collect()
 }
@@ -107,8 +104,8 @@ fn words(headers: &HeaderMap, name: &HeaderName) -> Vec<Vec<u8>> {
 mod tests {
     use super::*;
 
-    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
+    fn headers(pairs: &[(&'static str, &'static str)]) -> Headers {
+        let mut headers = Headers::new();
         for (name, value) in pairs {
             headers.append(*name, HeaderValue::from_static(value));
         }

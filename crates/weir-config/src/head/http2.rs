@@ -1,7 +1,7 @@
 //! What HTTP/2 has of its own in heads: headers of a request line (RFC 9113, 8.3.1), and limits that its library counts otherwise.
 
-use http::header::{self, HeaderMap};
 use http::{Method, StatusCode};
+use weir_http1::header::{self, Headers};
 
 use super::target::Parts;
 use super::{Head, Refusal, codec_error};
@@ -33,23 +33,23 @@ pub(super) fn check_size(head: &Head, target: &Parts<'_>, config: &HttpConfig) -
 }
 
 /// Whether the head of an answer is larger than it may be.
-pub fn answer_is_too_large(headers: &HeaderMap, options: &Http2Options) -> bool {
+pub fn answer_is_too_large(headers: &Headers, options: &Http2Options) -> bool {
     headers.len() + 1 > options.max_headers || size(headers) + ":status200".len() > options.max_header_bytes
 }
 
-fn size(headers: &HeaderMap) -> usize {
+fn size(headers: &Headers) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
 }
 
 /// Refuses a request that is for nobody. One that was HTTP/1.1 before may have a `host` in place of `:authority`.
-pub(super) fn check_authority(method: &Method, target: &Parts<'_>, headers: &HeaderMap) -> Result<(), Refusal> {
+pub(super) fn check_authority(method: &Method, target: &Parts<'_>, headers: &Headers) -> Result<(), Refusal> {
     let names_one = target.authority.is_some() || headers.contains_key(header::HOST) || *method == Method::CONNECT;
     if names_one { Ok(()) } else { Err(codec_error(StatusCode::BAD_REQUEST, "http2.violation.of.messaging.rule", "")) }
 }
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use weir_http1::HeaderValue;
 
     use super::*;
     use crate::head::tests::config;
@@ -58,7 +58,7 @@ mod tests {
     fn with(count: usize, length: usize) -> Head {
         let mut head = Head::default();
         for i in 0..count {
-            let name = http::HeaderName::from_bytes(format!("x-{i:04}").as_bytes()).expect("a name");
+            let name = weir_http1::HeaderName::from_bytes(format!("x-{i:04}").as_bytes()).expect("a name");
             head.headers.insert(name, HeaderValue::from_bytes(&vec![b'x'; length]).expect("a value"));
         }
         head
@@ -102,9 +102,8 @@ mod tests {
 
     #[test]
     fn a_request_names_a_host_in_one_way_or_the_other() {
-        let named = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static("one.test"))]);
-        for (authority, headers, good) in [(Some("one.test"), HeaderMap::new(), true), (None, named, true), (None, HeaderMap::new(), false)]
-        {
+        let named = Headers::from_iter([(header::HOST, HeaderValue::from_static("one.test"))]);
+        for (authority, headers, good) in [(Some("one.test"), Headers::new(), true), (None, named, true), (None, Headers::new(), false)] {
             let target = Parts { scheme: Some("http"), authority, path: Some("/") };
             assert_eq!(check_authority(&Method::GET, &target, &headers).is_ok(), good, "{target:?}");
         }

@@ -19,8 +19,8 @@ use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode, Uri, Version};
+use weir_http1::header::{self, HeaderValue, Headers};
 use weir_http1::{Fault, Spelling};
 use weir_routing::inline_headers::{self, join};
 use weir_routing::{RequestHead, known_scheme};
@@ -70,7 +70,7 @@ pub struct Head {
     /// `http` or `https`, or what else HTTP/2's `:scheme` said.
     pub scheme: Cow<'static, str>,
     /// All headers; `host` is the authority.
-    pub headers: HeaderMap,
+    pub headers: Headers,
     /// Set if the client wants to speak another protocol on this connection from now on.
     pub upgrade: Option<HeaderValue>,
     /// What chance gave it, once for all decisions.
@@ -95,7 +95,7 @@ pub struct Received {
     /// The version.
     pub version: Version,
     /// Its headers, all of them.
-    pub headers: HeaderMap,
+    pub headers: Headers,
     /// How they were spelled, where they are to stay so.
     pub spelling: Option<Spelling>,
 }
@@ -111,11 +111,18 @@ pub enum Target {
 
 impl Default for Head {
     fn default() -> Self {
+        Self { path: "/".to_owned(), ..Self::none() }
+    }
+}
+
+impl Head {
+    /// What is there before a head is read: nothing, not even a path.
+    pub const fn none() -> Self {
         Self {
             method: Method::GET,
-            path: "/".to_owned(),
-            scheme: "http".into(),
-            headers: HeaderMap::new(),
+            path: String::new(),
+            scheme: Cow::Borrowed("http"),
+            headers: Headers::new(),
             upgrade: None,
             close: false,
             several_hosts: false,
@@ -200,38 +207,32 @@ pub fn refusal_of(fault: Fault) -> Refusal {
 
 const MALFORMED: Refusal = codec_error(StatusCode::BAD_REQUEST, "http1.codec_error", "Bad Request");
 
-/// Reads the head of a request. The second value is the client's address, as far as the proxies before us are
-/// believed. `random` gives random bits.
+/// Reads the head of a request into `head`, of which nothing is known yet: it is large, and is not to be moved. Returns the client's
+/// address, as far as the proxies before us are believed. `random` gives random bits.
 ///
 /// # Errors
-/// If it cannot be routed; with what was read of it, for the log.
+/// If it cannot be routed; what was read of it is there, for the log.
 pub fn read(
+    head: &mut Head,
     received: Received,
     config: &HttpConfig,
     client: &Client,
     mut random: impl FnMut() -> u128,
-) -> Result<(Head, SocketAddr), (Refusal, Box<Head>)> {
+) -> Result<SocketAddr, Refusal> {
     let Received { method, target, version, headers, spelling } = received;
-    let mut head = Head { method, headers, spelling, ..Head::default() };
+    (head.method, head.headers, head.spelling) = (method, headers, spelling);
     let settled = target::parts(&target, &head.method).and_then(|target| {
-        if let Some(path) = target.path {
-            path.clone_into(&mut head.path);
-        }
-        settle(&mut head, &target, version, config, client, &mut random)
+        target.path.unwrap_or("/").clone_into(&mut head.path);
+        settle(head, &target, version, config, client, &mut random)
     });
-    match settled {
-        Ok(remote) => Ok((head, remote)),
-        Err(mut refusal) => {
-            if let Some(path) = &refusal.location {
-                head.path = path.clone();
-                // Clients of gRPC follow no redirects.
-                if head.is_grpc() {
-                    refusal = refuse(StatusCode::BAD_REQUEST, refusal.details, "");
-                }
-            }
-            Err((refusal, Box::new(head)))
+    settled.map_err(|refusal| match &refusal.location {
+        None => refusal,
+        Some(path) => {
+            head.path.clone_from(path);
+            // Clients of gRPC follow no redirects.
+            if head.is_grpc() { refuse(StatusCode::BAD_REQUEST, refusal.details, "") } else { refusal }
         }
-    }
+    })
 }
 
 /// Makes of a head what routes and instances see. Returns the client's address.
@@ -275,7 +276,7 @@ fn settle(
     let said = hop_by_hop::take(headers, version)?;
     (head.upgrade, head.close) = (said.upgrade, said.close);
     trust::take_internal(headers, config.edge);
-    if headers.keys_len() != headers.len() {
+    if !headers.repeated().is_empty() {
         inline_headers::join_repeated(headers, &inline_headers::REQUEST);
         if version == Version::HTTP_2 {
             // Its crumbs are one cookie (RFC 9113, 8.2.3).

@@ -1,9 +1,9 @@
 //! What a request says of where its link stood: a `referer` that names a user or a fragment says more than it may.
 
-use http::header::{self, HeaderMap};
+use weir_http1::header::{self, Headers};
 
 /// Takes away a `referer` that is not valid (RFC 9110, 10.1.3).
-pub(super) fn settle(headers: &mut HeaderMap) {
+pub(super) fn settle(headers: &mut Headers) {
     if headers.get(header::REFERER).is_some_and(|value| !is_valid(value.as_bytes())) {
         headers.remove(header::REFERER);
     }

@@ -4,15 +4,15 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
-use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
+use weir_http1::header::{self, HeaderName, HeaderValue, Headers, NameSet};
 use weir_routing::inline_headers::join;
 use weir_routing::{known_scheme, told_scheme};
 
 use super::{Client, address_value};
 use crate::http::HttpConfig;
 
-/// Whose word the headers are: seldom needed names, looked up only if a header begins like them.
-const INTERNAL: &[&str] = &[
+/// What only proxies of ours may say.
+const INTERNAL: NameSet = NameSet::of(&[
     "x-envoy-expected-rq-timeout-ms",
     "x-envoy-force-trace",
     "x-envoy-hedge-on-per-try-timeout",
@@ -28,15 +28,15 @@ const INTERNAL: &[&str] = &[
     "x-envoy-upstream-rq-per-try-timeout-ms",
     "x-envoy-upstream-rq-timeout-alt-response",
     "x-envoy-upstream-rq-timeout-ms",
-];
-const INTERNAL_AT_EDGE: &[&str] = &[
+]);
+const INTERNAL_AT_EDGE: NameSet = NameSet::of(&[
     "x-envoy-decorator-operation",
     "x-envoy-downstream-service-cluster",
     "x-envoy-downstream-service-node",
     "x-envoy-external-address",
     "x-envoy-original-host",
     "x-envoy-original-path",
-];
+]);
 
 const FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -47,19 +47,17 @@ const EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-a
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Takes away what only proxies of ours may say.
-pub(super) fn take_internal(headers: &mut HeaderMap, edge: bool) {
-    if !headers.keys().any(|name| name.as_str().starts_with("x-envoy-")) {
-        return;
-    }
-    for name in INTERNAL.iter().chain(INTERNAL_AT_EDGE.iter().filter(|_| edge)) {
-        headers.remove(*name);
+pub(super) fn take_internal(headers: &mut Headers, edge: bool) {
+    headers.remove_all(&INTERNAL);
+    if edge {
+        headers.remove_all(&INTERNAL_AT_EDGE);
     }
 }
 
 /// The scheme, and `x-forwarded-proto`: that is at the edge what the connection is, and behind it, or behind a proxy that is
 /// trusted, what that says. `told` is what HTTP/2's `:scheme`, or a target that is a whole URL, says: Envoy takes it for the scheme
 /// from whoever says it. Whether a request came by TLS is decided by `x-forwarded-proto` alone.
-pub(super) fn settle_scheme(headers: &mut HeaderMap, config: &HttpConfig, client: &Client, told: Option<&str>) -> Cow<'static, str> {
+pub(super) fn settle_scheme(headers: &mut Headers, config: &HttpConfig, client: &Client, told: Option<&str>) -> Cow<'static, str> {
     let own = if client.tls { "https" } else { "http" };
     if let Some(scheme) = config.scheme {
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
@@ -76,7 +74,7 @@ pub(super) fn settle_scheme(headers: &mut HeaderMap, config: &HttpConfig, client
 }
 
 /// The client's address, and the headers that tell it.
-pub(super) fn settle_client(headers: &mut HeaderMap, config: &HttpConfig, client: &Client) -> SocketAddr {
+pub(super) fn settle_client(headers: &mut Headers, config: &HttpConfig, client: &Client) -> SocketAddr {
     if !config.keep_client_cert {
         // Nobody who has shown no certificate may say whose it was.
         headers.remove(FORWARDED_CLIENT_CERT);
@@ -98,31 +96,27 @@ pub(super) fn settle_client(headers: &mut HeaderMap, config: &HttpConfig, client
 }
 
 /// What this proxy says of itself.
-pub(super) fn settle_own(headers: &mut HeaderMap, config: &HttpConfig) {
+pub(super) fn settle_own(headers: &mut Headers, config: &HttpConfig) {
     if let Some(via) = &config.via {
         append(headers, &header::VIA, via.clone(), b", ");
     }
 }
 
 /// Adds a value to the only one of a header.
-pub fn append(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue, between: &[u8]) {
-    match headers.entry(name) {
-        Entry::Vacant(vacant) => drop(vacant.insert(value)),
-        Entry::Occupied(mut known) => {
-            known.append(value);
-            join(headers, name, between);
-        }
+pub fn append(headers: &mut Headers, name: &HeaderName, value: HeaderValue, between: &[u8]) {
+    if headers.append(name, value) {
+        join(headers, name, between);
     }
 }
 
 /// The address in `x-forwarded-for` that so many proxies stand behind.
-fn last_forwarded(headers: &HeaderMap, skip: u32) -> Option<IpAddr> {
+fn last_forwarded(headers: &Headers, skip: u32) -> Option<IpAddr> {
     let header = headers.get_all(FORWARDED_FOR).iter().next_back()?.to_str().ok()?;
     header.rsplit(',').nth(skip as usize)?.trim().parse().ok()
 }
 
 /// Gives a request an id, where it has none that is believed. `random` makes the new one of.
-pub(super) fn settle_request_id(headers: &mut HeaderMap, config: &HttpConfig, random: impl FnOnce() -> u128) {
+pub(super) fn settle_request_id(headers: &mut Headers, config: &HttpConfig, random: impl FnOnce() -> u128) {
     let keep = headers.get(REQUEST_ID).is_some_and(|id| !id.is_empty()) && (!config.edge || config.keep_request_id);
     if keep || !config.generate_request_id {
         return;
@@ -130,18 +124,30 @@ pub(super) fn settle_request_id(headers: &mut HeaderMap, config: &HttpConfig, ra
     headers.insert(REQUEST_ID, random_id(random()));
 }
 
+/// The digits of four bytes, all at once.
+fn hex(bytes: [u8; 4]) -> [u8; 8] {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    // Each half of a byte gets a byte of its own.
+    let spread = u64::from(u32::from_be_bytes(bytes));
+    let spread = (spread | spread << 16) & 0x0000_ffff_0000_ffff;
+    let spread = (spread | spread << 8) & 0x00ff_00ff_00ff_00ff;
+    let spread = (spread | spread << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    let letters = (spread + 6 * ONES) >> 4 & ONES;
+    (spread + u64::from(b'0') * ONES + letters * u64::from(b'a' - b'0' - 10)).to_be_bytes()
+}
+
 /// A version 4 UUID.
 fn random_id(random: u128) -> HeaderValue {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
     let mut bytes = random.to_le_bytes();
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = bytes;
+    let digits = [hex([a, b, c, d]), hex([e, f, g, h]), hex([i, j, k, l]), hex([m, n, o, p])];
+    let digits = digits.as_flattened();
     let mut text = [b'-'; 36];
-    // Where the two digits of each byte stand, with hyphens between the groups.
-    const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
-    for (byte, place) in bytes.iter().zip(PLACES) {
-        text[place] = HEX[usize::from(byte >> 4)];
-        text[place + 1] = HEX[usize::from(byte & 0xf)];
+    // Where the groups stand, with hyphens between them.
+    for (of_digits, of_text) in [(0..8, 0..8), (8..12, 9..13), (12..16, 14..18), (16..20, 19..23), (20..32, 24..36)] {
+        text[of_text].copy_from_slice(&digits[of_digits]);
     }
     HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("-"))
 }
@@ -151,7 +157,7 @@ mod tests {
     use super::*;
     use crate::head::tests::{client, client_from, config};
 
-    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+    fn headers(pairs: &[(&'static str, &'static str)]) -> Headers {
         pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
     }
 
@@ -187,7 +193,7 @@ mod tests {
     fn a_scheme_that_is_told_counts_but_does_not_say_that_it_came_by_tls() {
         for config in [config(), HttpConfig { edge: true, ..config() }] {
             for (told, scheme) in [("https", "https"), ("HTTPS", "https"), ("http", "http"), ("ftp", "ftp")] {
-                let mut headers = HeaderMap::new();
+                let mut headers = Headers::new();
                 assert_eq!(settle_scheme(&mut headers, &config, &client(), Some(told)), scheme);
                 assert_eq!(headers[FORWARDED_PROTO], "http");
             }
@@ -210,6 +216,13 @@ mod tests {
             let mut headers = headers(&told);
             settle_client(&mut headers, &edge, &client);
             assert_eq!(headers[FORWARDED_FOR], written);
+        }
+    }
+
+    #[test]
+    fn digits_are_those_of_the_bytes() {
+        for number in [0, 1, 0x0123_4567, 0x89ab_cdef, u32::MAX, 0x9a9a_a9a9] {
+            assert_eq!(&hex(number.to_be_bytes())[..], format!("{number:08x}").as_bytes());
         }
     }
 

@@ -1,27 +1,24 @@
 //! Names with underscores, which some applications take for names with hyphens.
 
-use http::header::{HeaderMap, HeaderName};
 use http::{StatusCode, Version};
+use weir_http1::header::{HeaderName, Headers};
 
 use super::{Refusal, codec_error};
 use crate::http::Underscores;
 
 /// Does what the rule says.
-pub(super) fn settle(headers: &mut HeaderMap, version: Version, rule: Underscores) -> Result<(), Refusal> {
-    let has_one = |name: &&HeaderName| name.as_str().contains('_');
+pub(super) fn settle(headers: &mut Headers, version: Version, rule: Underscores) -> Result<(), Refusal> {
+    let has_one = |name: &HeaderName| name.as_bytes().contains(&b'_');
     match rule {
         Underscores::Allow => Ok(()),
-        Underscores::Reject if headers.keys().any(|name| has_one(&name)) => {
+        Underscores::Reject if headers.keys().any(has_one) => {
             let http1 = version < Version::HTTP_2;
             let details = if http1 { "http1.unexpected_underscore" } else { "http2.unexpected_underscore" };
             Err(codec_error(StatusCode::BAD_REQUEST, details, "Bad Request"))
         }
         Underscores::Reject => Ok(()),
         Underscores::Drop => {
-            let names: Vec<HeaderName> = headers.keys().filter(has_one).cloned().collect();
-            for name in names {
-                headers.remove(name);
-            }
+            headers.retain(|name, _| !has_one(name));
             Ok(())
         }
     }
@@ -29,14 +26,14 @@ pub(super) fn settle(headers: &mut HeaderMap, version: Version, rule: Underscore
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use weir_http1::HeaderValue;
 
     use super::*;
 
     #[test]
     fn headers_with_underscores_pass_or_go_or_are_refused() {
         let headers = || {
-            let mut headers = HeaderMap::new();
+            let mut headers = Headers::new();
             for name in ["x_a", "x-b"] {
                 headers.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));
             }

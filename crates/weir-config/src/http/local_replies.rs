@@ -1,7 +1,8 @@
 //! How the proxy's own answers look (`local_reply_config`): other statuses, bodies and headers than usual.
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
+use weir_http1::HeaderValue;
 use weir_routing::CompileError;
 use weir_routing::header_changes::HeaderChanges;
 use weir_xds::core::data_source::Specifier;

@@ -8,8 +8,8 @@ mod windows;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
 use weir_http1::Case;
+use weir_http1::HeaderValue;
 use weir_routing::filters::router::RouterPolicy;
 use weir_routing::filters::{self, Filter, FilterPolicy};
 use weir_routing::normalize::PathRules;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use http::HeaderValue;
+use weir_http1::HeaderValue;
 use weir_routing::CompileError;
 use weir_xds::core::http_protocol_options::HeadersWithUnderscoresAction;
 use weir_xds::core::http1_protocol_options::header_key_format::HeaderFormat;

@@ -5,8 +5,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use http::HeaderMap;
 use weir_http1::Fault;
+use weir_http1::Headers;
 
 use crate::codec;
 use crate::envoy::{self, Envoy, Lane, Patience};
@@ -173,7 +173,7 @@ fn first_line(first: &str) -> String {
 }
 
 /// The fields that proxies leave alone: those that no standard knows.
-pub fn own(fields: &HeaderMap) -> Vec<(String, Vec<u8>)> {
+pub fn own(fields: &Headers) -> Vec<(String, Vec<u8>)> {
     let is_own = |name: &str| matches!(name, "x-a" | "x-b" | "x-t" | "x-u" | "digest" | "!#$%&'*+-.^_`|~");
     let own = fields.iter().filter(|(name, _)| is_own(name.as_str()));
     let mut own: Vec<_> = own.map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect();

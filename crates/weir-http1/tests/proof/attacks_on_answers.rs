@@ -1,7 +1,7 @@
 //! Attacks by way of answers: response queue poisoning and its kin, each by its name.
 
-use http::header::HeaderValue;
 use weir_http1::Fault;
+use weir_http1::header::HeaderValue;
 
 use crate::attacks::each_way;
 use crate::seen::Side;

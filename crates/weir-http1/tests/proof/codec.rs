@@ -1,7 +1,8 @@
 //! The codec, given bytes in pieces.
 
 use bytes::BytesMut;
-use http::{HeaderMap, Method, StatusCode, Version, header};
+use http::{Method, StatusCode, Version};
+use weir_http1::header::{self, Headers};
 use weir_http1::{BodyReader, Fault, HeadReader, Length, Limits, Part, answer, framing, request};
 
 use crate::seen::{Message, Seen, Side};
@@ -126,7 +127,7 @@ impl Reader {
 }
 
 /// Whether a client wants to go on after a request.
-fn keeps_alive(version: Version, headers: &HeaderMap) -> bool {
+fn keeps_alive(version: Version, headers: &Headers) -> bool {
     let values = || headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
     let says = |word: &str| values().flat_map(|value| value.split(',')).any(|said| said.trim().eq_ignore_ascii_case(word));
     !says("close") && (version == Version::HTTP_11 || says("keep-alive"))

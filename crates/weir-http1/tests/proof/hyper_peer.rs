@@ -17,6 +17,9 @@ use hyper::body::Incoming;
 use hyper::rt::ReadBufCursor;
 use hyper::{Method, Request, Response, client, server, service};
 
+use weir_http1::Headers;
+use weir_http1::header::from_map;
+
 use crate::seen::{Message, Seen, Side};
 
 /// Has hyper read what comes in these pieces, and then ends.
@@ -35,7 +38,7 @@ fn requests(pieces: &[Vec<u8>]) -> Seen {
         let messages = messages.clone();
         async move {
             let first = format!("{} {}", request.method(), request.uri());
-            note(first, request.headers().clone(), request.into_body(), &messages).await;
+            note(first, from_map(request.headers().clone()), request.into_body(), &messages).await;
             Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
         }
     });
@@ -61,7 +64,7 @@ fn answers(head: bool, pieces: &[Vec<u8>]) -> Seen {
     {
         let mut exchange = pin!(async {
             let answer = send.send_request(request).await?;
-            note(answer.status().as_str().to_owned(), answer.headers().clone(), answer.into_body(), &messages).await;
+            note(answer.status().as_str().to_owned(), from_map(answer.headers().clone()), answer.into_body(), &messages).await;
             Ok::<_, hyper::Error>(())
         });
         let (mut answered, mut ended) = (None, false);
@@ -87,7 +90,7 @@ fn answers(head: bool, pieces: &[Vec<u8>]) -> Seen {
 }
 
 /// Reads the body of a message, and notes what comes of it.
-async fn note(first: String, fields: http::HeaderMap, mut body: Incoming, messages: &Messages) {
+async fn note(first: String, fields: Headers, mut body: Incoming, messages: &Messages) {
     messages.borrow_mut().push(Message { first, fields, body: vec![], trailers: None, complete: false });
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else { return };
@@ -95,7 +98,7 @@ async fn note(first: String, fields: http::HeaderMap, mut body: Incoming, messag
         let message = messages.last_mut().expect("there is one");
         match frame.into_data() {
             Ok(data) => message.body.extend_from_slice(&data),
-            Err(frame) => message.trailers = frame.into_trailers().ok(),
+            Err(frame) => message.trailers = frame.into_trailers().ok().map(from_map),
         }
     }
     messages.borrow_mut().last_mut().expect("there is one").complete = true;

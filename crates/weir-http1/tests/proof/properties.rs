@@ -2,8 +2,9 @@
 
 use bytes::{Bytes, BytesMut};
 use fastrand::Rng;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+use http::{Method, StatusCode, Version};
 use weir_http1::{BodyReader, Case as Spelled, HeadReader, Length, Part, answer, encode, framing, request};
+use weir_http1::{HeaderName, HeaderValue, Headers};
 
 use crate::codec::{self, LIMITS};
 use crate::generate::Case;
@@ -49,8 +50,8 @@ fn no_bytes_make_it_panic() {
     }
 }
 
-fn fields(rng: &mut Rng) -> HeaderMap {
-    let mut headers = HeaderMap::new();
+fn fields(rng: &mut Rng) -> Headers {
+    let mut headers = Headers::new();
     for _ in 0..rng.usize(..6) {
         let name = ["x-a", "x-b", "accept", "!#$%&'*+-.^_`|~0"][rng.usize(..4)];
         let value: Vec<u8> = (0..rng.usize(..12)).map(|_| rng.choice([b'a', b' ', b',', b'"', 0xe9, b'\t', b':']).unwrap()).collect();
@@ -65,7 +66,7 @@ fn body(rng: &mut Rng) -> Vec<u8> {
 }
 
 /// Writes a body in chunks.
-fn write_chunks(body: &[u8], trailers: Option<&HeaderMap>, out: &mut Vec<u8>, rng: &mut Rng) {
+fn write_chunks(body: &[u8], trailers: Option<&Headers>, out: &mut Vec<u8>, rng: &mut Rng) {
     let mut rest = body;
     while !rest.is_empty() {
         let (chunk, behind) = rest.split_at(rng.usize(1..=rest.len()));
@@ -81,7 +82,7 @@ fn head_of(input: &mut BytesMut) -> Bytes {
     HeadReader::default().take(input, &LIMITS).expect("fine").expect("complete")
 }
 
-fn body_of(length: Length, input: &mut BytesMut) -> (Vec<u8>, Option<HeaderMap>) {
+fn body_of(length: Length, input: &mut BytesMut) -> (Vec<u8>, Option<Headers>) {
     let (mut reader, mut data, mut trailers) = (BodyReader::new(length, LIMITS), vec![], None);
     while let Some(part) = reader.read(input).expect("fine") {
         match part {

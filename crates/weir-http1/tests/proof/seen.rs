@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use http::HeaderMap;
 use weir_http1::Fault;
+use weir_http1::Headers;
 
 /// Which side sent the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,9 +20,9 @@ pub enum Side {
 pub struct Message {
     /// Method and target, or the status.
     pub first: String,
-    pub fields: HeaderMap,
+    pub fields: Headers,
     pub body: Vec<u8>,
-    pub trailers: Option<HeaderMap>,
+    pub trailers: Option<Headers>,
     /// Whether all of it was there.
     pub complete: bool,
 }

@@ -49,7 +49,7 @@ impl CheckedHost {
     }
 
     /// The authority of requests to it: its own, else the one that the check names, else the cluster's name.
-    pub fn authority<'a>(&'a self, named: Option<&'a ::http::HeaderValue>) -> &'a [u8] {
+    pub fn authority<'a>(&'a self, named: Option<&'a weir_http1::HeaderValue>) -> &'a [u8] {
         let own = self.host.check.as_ref().map(|check| check.hostname.as_bytes()).filter(|name| !name.is_empty());
         own.or(named.map(|name| name.as_bytes())).unwrap_or(self.cluster.name.as_bytes())
     }

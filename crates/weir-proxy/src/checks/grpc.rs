@@ -13,6 +13,7 @@ use weir_ads::grpc::Channel;
 use super::checker::CheckedHost;
 use super::failure::{CheckFailure, Result};
 use weir_config::health_check::GrpcMethodPolicy;
+use weir_http1::header::to_map;
 
 use crate::tls::client::Offer;
 use crate::upstream::transport::Transport;
@@ -75,7 +76,7 @@ pub(super) async fn check(policy: &GrpcMethodPolicy, instance: &CheckedHost, kep
     origin.path_and_query = Some(PathAndQuery::from_static("/"));
     let origin = Uri::from_parts(origin).map_err(CheckFailure::network)?;
     let message = HealthCheckRequest { service: policy.service.clone() };
-    let request = tonic::Request::from_parts(MetadataMap::from_headers(policy.metadata.clone()), Default::default(), message);
+    let request = tonic::Request::from_parts(MetadataMap::from_headers(to_map(&policy.metadata)), Default::default(), message);
     let mut client = tonic::client::Grpc::with_origin(connection.channel.clone(), origin);
     client.ready().await.map_err(CheckFailure::network)?;
     let codec = ProstCodec::<HealthCheckRequest, HealthCheckResponse>::default();

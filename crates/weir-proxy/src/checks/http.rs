@@ -16,6 +16,7 @@ use super::checker::CheckedHost;
 use super::failure::{CheckFailure, CheckFailureKind, Result};
 use super::payload;
 use weir_config::health_check::HttpMethodPolicy;
+use weir_http1::header::to_map;
 
 use crate::tls::client::Offer;
 use crate::upstream::transport::Transport;
@@ -99,7 +100,7 @@ fn request(policy: &HttpMethodPolicy, instance: &CheckedHost) -> Result<Request<
     let authority = instance.authority(policy.host.as_ref());
     let mut request = Request::new(Full::new(policy.send.clone()));
     *request.method_mut() = policy.method.clone();
-    *request.headers_mut() = policy.headers.clone();
+    *request.headers_mut() = to_map(&policy.headers);
     if policy.http2 {
         let mut parts = policy.path.clone().into_parts();
         parts.scheme = Some(instance.scheme());

@@ -8,12 +8,13 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::{HeaderName, HeaderValue, Version};
+use http::Version;
 use weir_config::cluster::ClusterPolicy;
 use weir_config::flags::ResponseFlags;
 use weir_config::head::Head;
 use weir_config::log_filter::{Facts, LogFilter};
 use weir_config::workload::Workload;
+use weir_http1::{HeaderName, HeaderValue};
 use weir_routing::{Route, RouteTable, VirtualHost, grpc};
 
 use super::connection::ConnectionInfo;
@@ -151,7 +152,7 @@ impl Exchange {
             request_end: Cell::default(),
             response_start: Cell::default(),
             active: Cell::default(),
-            request: RefCell::default(),
+            request: RefCell::new(Head::none()),
             response_headers: RefCell::default(),
             code: Cell::default(),
             grpc_status: Cell::default(),

@@ -6,11 +6,11 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::HeaderName;
 use weir_config::access_log::AccessLog;
 use weir_config::cluster::ServiceIdentity;
 use weir_config::log_format::{Format, Json};
 use weir_config::workload::Workload;
+use weir_http1::HeaderName;
 use weir_routing::template::{Field, Message, Operator, Piece};
 
 use super::log::{LogSink, LogWriter};

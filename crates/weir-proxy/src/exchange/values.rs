@@ -6,8 +6,9 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use http::{HeaderName, HeaderValue, Version};
+use http::Version;
 use weir_config::flags::ResponseFlags;
+use weir_http1::{HeaderName, HeaderValue};
 use weir_routing::grpc;
 use weir_routing::template::{AddressPart, Field, GrpcStatusForm, Message, Operator, PathSource, Values};
 

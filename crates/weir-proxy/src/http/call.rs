@@ -5,11 +5,11 @@ use std::rc::Rc;
 use std::task::{Poll, ready};
 
 use bytes::Bytes;
-use http::header::{self, HeaderName, HeaderValue};
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{Method, StatusCode};
 use weir_config::flags::ResponseFlags;
 use weir_config::head::{REQUEST_ID, append_to};
 use weir_config::http::ServerHeader;
+use weir_http1::header::{self, HeaderName, HeaderValue, Headers, NameSet};
 use weir_routing::action::Action;
 use weir_routing::{Decision, grpc};
 
@@ -24,18 +24,13 @@ use super::router::routes::Found;
 use crate::exchange::failure::{Failure, FailureKind};
 use crate::exchange::{Ending, Exchange, Matched};
 use crate::io::client::OnUpgrade;
+use crate::io::response::{Parts, Response};
 use crate::upstream::body::Inbound;
 use crate::upstream::body::arrived::read_arrived;
 use crate::upstream::cluster::LbContext;
 
 /// What belongs to a connection alone (RFC 9110, 7.6.1): an answer does not have it, whoever put it in.
-static HOP_BY_HOP: [HeaderName; 5] = [
-    header::CONNECTION,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-];
+const HOP_BY_HOP: NameSet = NameSet::of(&["connection", "transfer-encoding", "upgrade", "keep-alive", "proxy-connection"]);
 
 /// One request, while it is handled.
 pub(super) struct Call {
@@ -144,16 +139,17 @@ impl Call {
                 reply.body = Bytes::new();
             }
         }
-        let (mut response, mut body) = reply.into_response(self.grpc);
-        if response.status() == StatusCode::NO_CONTENT {
+        let (mut head, mut body) = reply.into_parts(self.grpc);
+        if head.status == StatusCode::NO_CONTENT {
             body = Bytes::new();
         }
-        if (self.method == Method::HEAD || response.status() == StatusCode::NOT_MODIFIED) && !body.is_empty() {
-            let length = HeaderValue::from(body.len());
-            response.headers_mut().insert(header::CONTENT_LENGTH, length);
+        if (self.method == Method::HEAD || head.status == StatusCode::NOT_MODIFIED) && !body.is_empty() {
+            head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
             body = Bytes::new();
         }
-        self.finish(response.map(|()| ResponseBody::local(body))).await
+        let mut body = ResponseBody::local(body);
+        self.finish(&mut head, &mut body).await;
+        Response::from_parts(head, body)
     }
 
     /// Reads on what has arrived of a body that is not sent on.
@@ -186,37 +182,34 @@ impl Call {
     }
 
     /// An answer, through the filters, with the headers that all answers get. The exchange ends with its body.
-    pub(super) async fn finish(&mut self, response: Response<ResponseBody>) -> Response<ResponseBody> {
-        let mut response = self.pass_back(response).await;
-        response.body_mut().end(self.ending.take());
-        response
+    pub(super) async fn finish(&mut self, head: &mut Parts, body: &mut ResponseBody) {
+        self.pass_back(head, body).await;
+        body.end(self.ending.take());
     }
 
     /// The same, but the exchange ends with something else.
-    pub(super) async fn pass_back(&mut self, response: Response<ResponseBody>) -> Response<ResponseBody> {
-        let (mut parts, mut body) = response.into_parts();
-        filters::on_response(self, &mut parts, &mut body).await;
-        let headers = &mut parts.headers;
+    pub(super) async fn pass_back(&mut self, head: &mut Parts, body: &mut ResponseBody) {
+        filters::on_response(self, head, body).await;
+        let headers = &mut head.headers;
         match &self.http.config.server {
             ServerHeader::Overwrite(name) => drop(headers.insert(header::SERVER, name.clone())),
-            ServerHeader::AppendIfAbsent(name) => drop(headers.entry(header::SERVER).or_insert_with(|| name.clone())),
+            ServerHeader::AppendIfAbsent(name) => headers.insert_if_absent(header::SERVER, || name.clone()),
             ServerHeader::PassThrough => {}
         }
         if self.http.config.via.is_some() || self.http.config.answers_tell_request_id {
             self.tell_own(headers);
         }
-        if !(parts.status == StatusCode::SWITCHING_PROTOCOLS && self.exchange.request.borrow().upgrade.is_some()) {
-            remove_hop_by_hop(headers);
+        if !(head.status == StatusCode::SWITCHING_PROTOCOLS && self.exchange.request.borrow().upgrade.is_some()) {
+            headers.remove_all(&HOP_BY_HOP);
         }
         self.note_logged_headers(headers);
         if self.exchange.is_http1() {
-            self.settle_connection(parts.status, headers);
+            self.settle_connection(head.status, headers);
         }
-        Response::from_parts(parts, body)
     }
 
     /// What this proxy says of itself in every answer.
-    fn tell_own(&self, headers: &mut HeaderMap) {
+    fn tell_own(&self, headers: &mut Headers) {
         let config = &self.http.config;
         if let Some(via) = &config.via {
             append_to(headers, &header::VIA, via.clone(), b", ");
@@ -229,7 +222,7 @@ impl Call {
     }
 
     /// What HTTP/1.1 needs besides: a connection whose request was not read to its end ends with the answer.
-    fn settle_connection(&self, status: StatusCode, headers: &mut HeaderMap) {
+    fn settle_connection(&self, status: StatusCode, headers: &mut Headers) {
         if status == StatusCode::SWITCHING_PROTOCOLS {
             return;
         }
@@ -247,7 +240,7 @@ impl Call {
 
     /// What the route, its virtual host and its table change, in this order; before them what the chosen
     /// cluster changes.
-    pub(super) fn change_response_headers(&self, headers: &mut HeaderMap) {
+    pub(super) fn change_response_headers(&self, headers: &mut Headers) {
         if let Some(cluster) = self.found().and_then(Found::choice) {
             apply_to_response(&cluster.response_headers, headers, &self.exchange);
         }
@@ -272,22 +265,13 @@ impl Call {
         }
     }
 
-    fn note_logged_headers(&self, headers: &HeaderMap) {
+    fn note_logged_headers(&self, headers: &Headers) {
         let wanted = &self.http.recording.logged_headers;
         if wanted.is_empty() {
             return;
         }
         let found = wanted.iter().filter_map(|name: &HeaderName| Some((name.clone(), headers.get(name)?.clone())));
         self.exchange.response_headers.borrow_mut().extend(found);
-    }
-}
-
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    for name in &HOP_BY_HOP {
-        // Most are not there, and an answer has few headers: comparing names costs less than hashing each of these.
-        if headers.keys().any(|known| known == name) {
-            headers.remove(name);
-        }
     }
 }
 

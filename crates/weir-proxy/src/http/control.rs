@@ -63,7 +63,6 @@ impl Control {
 
     /// Counts a request; a connection that may carry no more is told to end.
     pub fn count(&self, config: &HttpConfig) {
-        self.last_request.set(Some(Instant::now()));
         let count = self.requests.get().saturating_add(1);
         self.requests.set(count);
         if config.max_requests_per_connection.is_some_and(|most| count >= most) {
@@ -81,10 +80,16 @@ impl Control {
     /// twice.
     pub async fn unless_ended<T>(&self, mut act: Pin<&mut impl Future<Output = T>>) -> Option<T> {
         let mut ends = pin!(self.ends.notified());
-        poll_fn(|cx| match ends.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(None),
-            Poll::Pending if self.ended.get() => Poll::Ready(None),
-            Poll::Pending => act.as_mut().poll(cx).map(Some),
+        let mut told: Option<Waker> = None;
+        poll_fn(|cx| {
+            // Who is to be told need not be said again each time.
+            if !told.as_ref().is_some_and(|told| told.will_wake(cx.waker())) {
+                told = Some(cx.waker().clone());
+                if ends.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(None);
+                }
+            }
+            if self.ended.get() { Poll::Ready(None) } else { act.as_mut().poll(cx).map(Some) }
         })
         .await
     }

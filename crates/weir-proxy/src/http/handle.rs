@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 
-use http::{HeaderMap, Method, Response, StatusCode, Version, header};
+use http::{Method, StatusCode, Version};
 use weir_config::flags::ResponseFlags;
 use weir_config::head::{self, Head, Received};
+use weir_http1::header::{self, Headers};
 
 use super::body::ResponseBody;
 use super::call::{Call, note_no_route};
@@ -16,6 +17,7 @@ use super::{HttpRuntime, filters, router};
 use crate::exchange::{ConnectionInfo, Exchange};
 use crate::io::client::{Incoming, OnUpgrade};
 use crate::io::own_address::own_address;
+use crate::io::response::Response;
 use crate::upstream::body::Inbound;
 
 /// A request that is being handled. It is apart from its connection, which would hold room for it while it is idle.
@@ -34,21 +36,21 @@ pub fn handle(
     let expects =
         knows_interim && received.headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let exchange = Exchange::new(connection, Some(received.version), !http.recording.logs.is_empty());
+    control.last_request.set(Some(exchange.start));
     let mut call = Call::new(http, exchange, control, received.method.clone());
     let read = read(&call, received);
     // Also who is refused is told first to go on, as Envoy does.
-    settle_interim(&call, &incoming, expects && !matches!(&read, Err((refusal, _)) if refusal.malformed));
-    let (mut head, remote) = match read {
-        Ok(read) => read,
-        Err((refusal, head)) => return Box::pin(refuse(call, refusal, *head, incoming)),
+    settle_interim(&call, &incoming, expects && !matches!(&read, Err(refusal) if refusal.malformed));
+    let remote = match read {
+        Ok(remote) => remote,
+        Err(refusal) => return Box::pin(refuse(call, refusal, incoming)),
     };
     if expects && !call.http.config.passes_interim {
-        head.headers.remove(header::EXPECT);
+        call.exchange.request.borrow_mut().headers.remove(header::EXPECT);
     }
     call.exchange.passes_trailers.set(!call.exchange.is_http1() || call.http.config.trailers);
     call.exchange.remote.set(remote);
-    call.grpc = head.is_grpc();
-    *call.exchange.request.borrow_mut() = head;
+    call.grpc = call.exchange.request.borrow().is_grpc();
     (call.body, call.on_upgrade) = (Some(Inbound::new(incoming)), on_upgrade);
     Box::pin(pass(call))
 }
@@ -56,6 +58,7 @@ pub fn handle(
 /// Answers what came by HTTP/1.1 and is no request.
 pub fn refuse_unread(http: Rc<HttpRuntime>, connection: Rc<ConnectionInfo>, control: Rc<Control>, refusal: head::Refusal) -> Handling {
     let exchange = Exchange::new(connection, Some(Version::HTTP_11), !http.recording.logs.is_empty());
+    control.last_request.set(Some(exchange.start));
     Box::pin(answer_refused(Call::new(http, exchange, control, Method::GET), refusal))
 }
 
@@ -64,21 +67,26 @@ fn client(connection: &ConnectionInfo) -> head::Client {
     head::Client::new(connection.remote, connection.tls_version.is_some(), connection.local.port(), own_address())
 }
 
-fn read(call: &Call, received: Received) -> Result<(Head, SocketAddr), (head::Refusal, Box<Head>)> {
+/// Reads the head into the exchange.
+fn read(call: &Call, received: Received) -> Result<SocketAddr, head::Refusal> {
     let client = call.control.client.get_or_init(|| client(&call.exchange.connection));
-    head::read(received, &call.http.config, client, || fastrand::u128(..))
+    head::read(&mut call.exchange.request.borrow_mut(), received, &call.http.config, client, || fastrand::u128(..))
 }
 
 /// Takes a request through its filters, and then to the router, which is the last of them.
 /// All borrow the call: it is large, and moving it on from one to the next would cost more than some of them do.
-pub(super) async fn pass(mut call: Call) -> Response<ResponseBody> {
-    if router::upgrade::is_refused(&mut call) {
-        call.exchange.detail("upgrade_failed");
-        return call.reply(LocalReply::new(StatusCode::FORBIDDEN, "")).await;
-    }
-    match filters::on_request(&mut call).await {
-        Some(reply) => call.reply(reply).await,
-        None => router::route(&mut call).await,
+#[expect(clippy::manual_async_fn, reason = "an argument of an async function is moved once more")]
+pub(super) fn pass(mut call: Call) -> impl Future<Output = Response<ResponseBody>> {
+    async move {
+        let call = &mut call;
+        if router::upgrade::is_refused(call) {
+            call.exchange.detail("upgrade_failed");
+            return call.reply(LocalReply::new(StatusCode::FORBIDDEN, "")).await;
+        }
+        if let Some(reply) = filters::on_request(call).await {
+            return call.reply(reply).await;
+        }
+        router::route(call).await
     }
 }
 
@@ -87,20 +95,22 @@ fn settle_interim(call: &Call, incoming: &Incoming, expects: bool) {
     if call.http.config.passes_interim {
         *call.exchange.client.borrow_mut() = Some(incoming.client());
     } else if expects && let Some(client) = incoming.client().upgrade() {
-        client.interim(StatusCode::CONTINUE, &HeaderMap::new());
+        client.interim(StatusCode::CONTINUE, &Headers::new());
     }
 }
 
 /// The answer to a request that was not even routed.
-async fn refuse(mut call: Call, refusal: head::Refusal, head: Head, incoming: Incoming) -> Response<ResponseBody> {
-    if (refusal.details == "absolute_path_rejected" || refusal.location.is_some()) && !wants_other(&head) {
+async fn refuse(mut call: Call, refusal: head::Refusal, incoming: Incoming) -> Response<ResponseBody> {
+    let keeps = refusal.details == "absolute_path_rejected" || refusal.location.is_some();
+    if keeps && !wants_other(&call.exchange.request.borrow()) {
         // As Envoy does, this keeps the connection if nothing follows the head.
         call.body = Some(Inbound::new(incoming));
     }
-    if !refusal.malformed {
-        call.grpc = head.is_grpc();
-        call.exchange.request.replace(head);
+    if refusal.malformed {
+        // Nothing is known of it.
+        call.exchange.request.replace(Head::none());
     }
+    call.grpc = call.exchange.request.borrow().is_grpc();
     answer_refused(call, refusal).await
 }
 

@@ -1,7 +1,7 @@
 //! Applies the header changes of routes.
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
+use weir_http1::header::{self, HeaderName, HeaderValue, Headers, NameSet};
 use weir_routing::header_changes::{Action, HeaderChange, HeaderChanges, NewValue, Target};
 use weir_routing::template::{Field, Message, Operator, Values};
 
@@ -26,7 +26,7 @@ pub fn apply_to_request(changes: &HeaderChanges, exchange: &Exchange) {
 }
 
 /// Changes the headers of an answer.
-pub fn apply_to_response(changes: &HeaderChanges, headers: &mut HeaderMap, exchange: &Exchange) {
+pub fn apply_to_response(changes: &HeaderChanges, headers: &mut Headers, exchange: &Exchange) {
     if changes.is_empty() {
         return;
     }
@@ -40,7 +40,7 @@ pub fn apply_to_response(changes: &HeaderChanges, headers: &mut HeaderMap, excha
 /// The values of an exchange while the headers of its answer are made: they are not noted for the log yet.
 struct OfAnswer<'a> {
     exchange: &'a Exchange,
-    headers: &'a HeaderMap,
+    headers: &'a Headers,
 }
 
 impl OfAnswer<'_> {
@@ -65,7 +65,7 @@ impl Values for OfAnswer<'_> {
 
 /// Gives a request another authority; the old one is kept in a header of Envoy's where there are to be such, and with `append` in
 /// `x-forwarded-host`.
-pub fn set_authority(headers: &mut HeaderMap, value: HeaderValue, append: bool, suppress_envoy_headers: bool) {
+pub fn set_authority(headers: &mut Headers, value: HeaderValue, append: bool, suppress_envoy_headers: bool) {
     let Some(old) = headers.insert(header::HOST, value) else { return };
     if append && !old.is_empty() {
         append_forwarded_host(headers, &old);
@@ -76,7 +76,7 @@ pub fn set_authority(headers: &mut HeaderMap, value: HeaderValue, append: bool, 
 }
 
 /// Adds a host to the list of those that a request was sent to, unless it is the last one there.
-fn append_forwarded_host(headers: &mut HeaderMap, host: &HeaderValue) {
+fn append_forwarded_host(headers: &mut Headers, host: &HeaderValue) {
     let known = headers.get(FORWARDED_HOST).map(HeaderValue::as_bytes).unwrap_or_default();
     if known.rsplit(|byte| *byte == b',').next() == Some(host.as_bytes()) {
         return;
@@ -106,7 +106,7 @@ fn render(changes: &HeaderChanges, values: &impl Values) -> Vec<Option<HeaderVal
 
 /// Writes headers: as Envoy does, first all that take the place of old ones, then all that stand beside others. What depends
 /// on a header's presence depends on what was there before.
-fn write(changes: &HeaderChanges, rendered: Vec<Option<HeaderValue>>, headers: &mut HeaderMap, inline: &[HeaderName]) {
+fn write(changes: &HeaderChanges, rendered: Vec<Option<HeaderValue>>, headers: &mut Headers, inline: &NameSet) {
     let wanted = changes.write.iter().zip(rendered).filter_map(|(change, value)| {
         let Target::Header(name) = &change.target else { return None };
         let is_there = headers.contains_key(name);
@@ -161,7 +161,7 @@ mod tests {
             ("x-d", "%REQ(x)%", OverwriteIfExistsOrAdd),
         ];
         let changes = HeaderChanges::compile(&changes.map(option), &[]).expect("valid");
-        let mut headers = HeaderMap::from_iter([(HeaderName::from_static("x-a"), HeaderValue::from_static("old"))]);
+        let mut headers = Headers::from_iter([(HeaderName::from_static("x-a"), HeaderValue::from_static("old"))]);
         write(&changes, render(&changes, &Nothing), &mut headers, &REQUEST);
         let values = |name: &str| headers.get_all(name).iter().map(|value| value.to_str().expect("ASCII")).collect::<Vec<_>>();
         assert_eq!((values("x-a"), values("x-b"), values("x-c")), (vec!["set", "added"], vec!["1", "2"], vec!["1"]));
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn hosts_that_were_rewritten_are_kept_in_a_list() {
-        let mut headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static("a.test"))]);
+        let mut headers = Headers::from_iter([(header::HOST, HeaderValue::from_static("a.test"))]);
         for (host, expected) in [("b.test", "a.test"), ("a.test", "a.test,b.test"), ("b.test", "a.test,b.test,a.test")] {
             set_authority(&mut headers, HeaderValue::from_static(host), true, false);
             assert_eq!(headers[FORWARDED_HOST], expected);

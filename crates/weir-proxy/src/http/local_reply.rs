@@ -1,10 +1,12 @@
 //! Answers that the proxy gives itself: in plain text, or, to a gRPC call, as gRPC understands them.
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Response, StatusCode};
+use http::StatusCode;
 use weir_config::head::Refusal;
+use weir_http1::header::{self, HeaderName, HeaderValue, Headers};
 use weir_routing::grpc;
+
+use crate::io::response::Parts;
 
 /// An answer without a body of an instance.
 #[derive(Debug)]
@@ -14,7 +16,7 @@ pub struct LocalReply {
     /// The body; empty for none.
     pub body: Bytes,
     /// Headers beside those that the body makes.
-    pub headers: HeaderMap,
+    pub headers: Headers,
     /// The gRPC status, where it does not follow from the status code.
     pub grpc_status: Option<u32>,
     /// Whether the header changes of routes apply to it.
@@ -27,7 +29,7 @@ const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 impl LocalReply {
     /// An answer with a body.
     pub fn new(status: StatusCode, body: impl Into<Bytes>) -> Self {
-        Self { status, body: body.into(), headers: HeaderMap::new(), grpc_status: None, changes_headers: true }
+        Self { status, body: body.into(), headers: Headers::new(), grpc_status: None, changes_headers: true }
     }
 
     /// What a request is answered that does not go on.
@@ -38,7 +40,7 @@ impl LocalReply {
     }
 
     /// An answer of headers alone, which no route changes.
-    pub fn bare(headers: HeaderMap) -> Self {
+    pub fn bare(headers: Headers) -> Self {
         Self { headers, changes_headers: false, ..Self::new(StatusCode::OK, Bytes::new()) }
     }
 
@@ -56,13 +58,12 @@ impl LocalReply {
         self
     }
 
-    /// The answer, and its body. To a gRPC call the status becomes a gRPC status, and the body its message.
-    pub fn into_response(self, grpc: bool) -> (Response<()>, Bytes) {
+    /// Its head and body. To a gRPC call the status becomes a gRPC status, and the body its message.
+    pub fn into_parts(self, grpc: bool) -> (Parts, Bytes) {
         let Self { status, body, headers, grpc_status: own, changes_headers: _ } = self;
-        let mut response = Response::new(());
-        *response.headers_mut() = headers;
+        let mut head = Parts { headers, ..Parts::default() };
         if grpc {
-            let headers = response.headers_mut();
+            let headers = &mut head.headers;
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
             headers.insert(GRPC_STATUS, HeaderValue::from(own.unwrap_or_else(|| grpc::status_of_http(status.as_u16()))));
             if !body.is_empty()
@@ -70,13 +71,13 @@ impl LocalReply {
             {
                 headers.insert(GRPC_MESSAGE, message);
             }
-            return (response, Bytes::new());
+            return (head, Bytes::new());
         }
-        *response.status_mut() = status;
+        head.status = status;
         if !body.is_empty() {
-            response.headers_mut().entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("text/plain"));
+            head.headers.insert_if_absent(header::CONTENT_TYPE, || HeaderValue::from_static("text/plain"));
         }
-        (response, body)
+        (head, body)
     }
 }
 
@@ -87,12 +88,12 @@ mod tests {
     #[test]
     fn a_grpc_call_is_refused_in_its_own_language() {
         let reply = || LocalReply::new(StatusCode::SERVICE_UNAVAILABLE, "no healthy upstream");
-        let (response, body) = reply().into_response(true);
-        assert_eq!((response.status(), body.len()), (StatusCode::OK, 0));
-        assert_eq!(response.headers()["grpc-status"], "14");
-        assert_eq!(response.headers()["grpc-message"], "no healthy upstream");
-        let (response, body) = reply().into_response(false);
-        assert_eq!((response.status(), &body[..]), (StatusCode::SERVICE_UNAVAILABLE, &b"no healthy upstream"[..]));
-        assert_eq!(response.headers()["content-type"], "text/plain");
+        let (head, body) = reply().into_parts(true);
+        assert_eq!((head.status, body.len()), (StatusCode::OK, 0));
+        assert_eq!(head.headers["grpc-status"], "14");
+        assert_eq!(head.headers["grpc-message"], "no healthy upstream");
+        let (head, body) = reply().into_parts(false);
+        assert_eq!((head.status, &body[..]), (StatusCode::SERVICE_UNAVAILABLE, &b"no healthy upstream"[..]));
+        assert_eq!(head.headers["content-type"], "text/plain");
     }
 }

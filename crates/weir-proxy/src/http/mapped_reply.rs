@@ -1,8 +1,8 @@
 //! Changes the proxy's own answers as the configuration says (`local_reply_config`).
 
 use bytes::Bytes;
-use http::header;
 use weir_config::http::local_replies::LocalReplies;
+use weir_http1::header;
 use weir_routing::template::{Operator, Values};
 
 use super::header_changes::apply_to_response;
@@ -48,7 +48,7 @@ pub(super) fn map(replies: &LocalReplies, exchange: &Exchange, reply: &mut Local
         form.format.write(&WithBody { exchange, body: &reply.body }, &mut body);
         reply.body = Bytes::from(body);
         if !reply.body.is_empty() {
-            reply.headers.entry(header::CONTENT_TYPE).or_insert_with(|| form.content_type.clone());
+            reply.headers.insert_if_absent(header::CONTENT_TYPE, || form.content_type.clone());
         }
     }
 }

@@ -53,6 +53,10 @@ mod tests {
         type Stream = tokio::net::TcpStream;
         let sizes = [
             ("a connection", size_of_result(|(a, b, c, d, e): (Stream, _, _, _, _)| connection::serve(a, b, c, d, e))),
+            ("a request", size_of_result(handle::pass)),
+            ("its answer of ours", size_of_result(|(call, reply): (&'static mut call::Call, _)| call.reply(reply))),
+            ("its route", size_of_result(|call: &'static mut call::Call| router::route(call))),
+            ("its filters", size_of_result(|call: &'static mut call::Call| filters::on_request(call))),
             ("HTTP/1.1", size_of_result(|(a, b, c, d, e): (Stream, _, _, _, _)| http1::serve(a, b, c, d, e))),
             ("HTTP/2", size_of_result(|(a, b, c, d): (Stream, _, _, _)| http2::serve_http2(a, b, c, d))),
         ];

@@ -5,10 +5,11 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
+use weir_http1::Headers;
 
 use super::http2::receiving::Receiving;
 
@@ -26,7 +27,7 @@ pub enum BodyFault {
 /// A client that waits for an answer.
 pub trait Waiting {
     /// Gives an interim answer, unless the answer has begun.
-    fn interim(&self, status: StatusCode, headers: &HeaderMap);
+    fn interim(&self, status: StatusCode, headers: &Headers);
 }
 
 /// A client's connection of HTTP/1.1, while it waits for an answer.

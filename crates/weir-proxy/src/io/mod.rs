@@ -6,5 +6,6 @@ pub mod http2;
 pub mod open;
 pub mod own_address;
 pub mod prefixed;
+pub mod response;
 pub mod spare;
 pub mod wire;

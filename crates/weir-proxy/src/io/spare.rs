@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use http::HeaderMap;
+use weir_http1::Headers;
 
 /// So many are kept of each.
 const KEPT: usize = 16;
@@ -11,17 +11,17 @@ const MOST_HEADERS: usize = 64;
 const MOST_BYTES: usize = 8 << 10;
 
 thread_local! {
-    static MAPS: RefCell<Vec<HeaderMap>> = const { RefCell::new(Vec::new()) };
+    static MAPS: RefCell<Vec<Headers>> = const { RefCell::new(Vec::new()) };
     static BUFFERS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// An empty map.
-pub fn map() -> HeaderMap {
+pub fn map() -> Headers {
     MAPS.with_borrow_mut(Vec::pop).unwrap_or_default()
 }
 
 /// Gives back a map that is not needed any more.
-pub fn give_map(mut map: HeaderMap) {
+pub fn give_map(mut map: Headers) {
     if map.capacity() == 0 || map.capacity() > MOST_HEADERS {
         return;
     }
@@ -63,9 +63,9 @@ mod tests {
     #[test]
     fn what_is_given_back_is_empty_and_not_too_large() {
         let mut headers = map();
-        headers.insert("a", http::HeaderValue::from_static("b"));
+        headers.insert("a", weir_http1::HeaderValue::from_static("b"));
         give_map(headers);
-        give_map(HeaderMap::with_capacity(1000));
+        give_map(Headers::with_capacity(1000));
         assert!(map().capacity() > 0 && map().capacity() == 0);
         let mut bytes = buffer();
         bytes.push(1);

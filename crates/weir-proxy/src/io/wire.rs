@@ -110,8 +110,9 @@ impl<S> Wire<S> {
             self.input = BytesMut::new();
         }
         if self.is_flushed() {
-            spare::give_buffer(std::mem::take(&mut self.output.first));
-            self.output = Output::default();
+            let Output { first, last, .. } = std::mem::take(&mut self.output);
+            spare::give_buffer(first);
+            spare::give_buffer(last);
         }
     }
 }
@@ -134,7 +135,11 @@ impl<S: AsyncRead + Unpin> Wire<S> {
         SHARED.with_borrow_mut(|shared| {
             let mut buffer = ReadBuf::new(shared);
             ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
-            self.input.extend_from_slice(buffer.filled());
+            if self.input.capacity() == 0 {
+                self.input = BytesMut::from(buffer.filled());
+            } else {
+                self.input.extend_from_slice(buffer.filled());
+            }
             Poll::Ready(Ok(buffer.filled().len()))
         })
     }
@@ -197,7 +202,9 @@ impl Output {
         if self.at == self.first.len() && self.large.is_empty() {
             self.first.clear();
             self.at = written;
-            std::mem::swap(&mut self.first, &mut self.last);
+            if !self.last.is_empty() {
+                std::mem::swap(&mut self.first, &mut self.last);
+            }
             if self.at == self.first.len() {
                 self.first.clear();
                 self.at = 0;

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use weir_config::circuit_breakers::Resource;
 use weir_config::cluster::{ClusterPolicy, Discovery};
+use weir_http1::Headers;
 
 pub use super::choice::LbContext;
 use super::choice::{Usable, priorities};
@@ -210,7 +211,7 @@ impl ClusterRuntime {
     }
 
     /// What an answer counts as, where the cluster has a rule of its own for what is an error.
-    pub fn judge(&self, status: StatusCode, headers: &HeaderMap) -> Option<Outcome> {
+    pub fn judge(&self, status: StatusCode, headers: &Headers) -> Option<Outcome> {
         let current = self.current.borrow();
         let is_error = current.policy.outlier_errors.as_ref()?.matches(status, headers);
         Some(Outcome::Status(if is_error { 500 } else { 200 }))
@@ -234,8 +235,8 @@ impl ClusterRuntime {
 
     /// Takes note of an answer by which an instance says that it is to be left out at once, if its health is checked:
     /// <https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/health_checking#passive-health-checking>.
-    pub fn heed(&self, host: &Host, answer: &http::HeaderMap) {
-        static FAIL: http::HeaderName = http::HeaderName::from_static("x-envoy-immediate-health-check-fail");
+    pub fn heed(&self, host: &Host, answer: &weir_http1::Headers) {
+        static FAIL: weir_http1::HeaderName = weir_http1::HeaderName::from_static("x-envoy-immediate-health-check-fail");
         let current = self.current.borrow();
         if current.policy.health_check.is_none() || !host.is_checked() || !answer.contains_key(&FAIL) {
             return;

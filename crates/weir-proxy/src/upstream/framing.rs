@@ -3,10 +3,10 @@
 //! What a client wrote of the length of its body was for its own connection. A request goes out with the length of the body
 //! that follows it, or in chunks; an answer whose head leaves its end in doubt is no answer.
 
-use http::header::{self, HeaderMap, HeaderValue};
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use http_body::Body;
 use weir_config::head::Head;
+use weir_http1::header::{self, HeaderValue, Headers};
 
 use super::body::RequestBody;
 use crate::exchange::failure::{Failure, FailureKind};
@@ -41,11 +41,13 @@ pub fn frame_request(head: &Head, body: &RequestBody) -> Framed {
 
 /// Frames a request of HTTP/2 by its body: the length is but a promise there, which must be true.
 pub fn frame_stream(headers: &mut HeaderMap, body: &RequestBody) {
-    headers.remove(header::TRANSFER_ENCODING);
+    headers.remove(http::header::TRANSFER_ENCODING);
     match body.size_hint().exact() {
-        Some(length) if headers.contains_key(header::CONTENT_LENGTH) => drop(headers.insert(header::CONTENT_LENGTH, length.into())),
+        Some(length) if headers.contains_key(http::header::CONTENT_LENGTH) => {
+            drop(headers.insert(http::header::CONTENT_LENGTH, length.into()))
+        }
         Some(_) => {}
-        None => drop(headers.remove(header::CONTENT_LENGTH)),
+        None => drop(headers.remove(http::header::CONTENT_LENGTH)),
     }
 }
 
@@ -53,7 +55,7 @@ pub fn frame_stream(headers: &mut HeaderMap, body: &RequestBody) {
 ///
 /// # Errors
 /// If it is not.
-pub fn check_answer(status: StatusCode, headers: &HeaderMap) -> Result<(), Failure> {
+pub fn check_answer(status: StatusCode, headers: &Headers) -> Result<(), Failure> {
     let doubtful = || Failure::after_sending(FailureKind::Protocol);
     let mut length = None;
     for (name, value) in headers {
@@ -77,12 +79,14 @@ fn is_number(value: &HeaderValue) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use weir_http1::header::to_map;
+
     use super::super::body::ClientBody;
     use super::super::body::testing::{exchange, sized};
     use super::*;
 
-    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
+    fn headers(pairs: &[(&'static str, &'static str)]) -> Headers {
+        let mut headers = Headers::new();
         for (name, value) in pairs {
             headers.append(*name, HeaderValue::from_static(value));
         }
@@ -120,8 +124,9 @@ mod tests {
             let body = RequestBody::attempt(Some(&source));
             let mut head = Head { method: Method::POST, ..Head::default() };
             head.headers.extend(said.map(|said| (header::CONTENT_LENGTH, HeaderValue::from_static(said))));
-            frame_stream(&mut head.headers, &body);
-            assert_eq!(head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()), length);
+            let mut stream = to_map(&head.headers);
+            frame_stream(&mut stream, &body);
+            assert_eq!(stream.get(http::header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()), length);
             assert_eq!(frame_request(&head, &body), framed);
         }
     }

@@ -10,10 +10,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{self, HeaderValue};
-use http::{Method, Response, StatusCode};
+use http::{Method, StatusCode};
 use http_body::{Body, Frame};
 use tokio::io::{AsyncRead, AsyncWrite};
+use weir_http1::header::{self, from_map, to_map};
 
 use weir_config::cluster::Http1Options;
 use weir_config::head::Head;
@@ -28,6 +28,7 @@ use super::socket::Socket;
 use super::transport::{Transport, TransportKey};
 use crate::exchange::failure::FailureKind;
 use crate::io::prefixed::Prefixed;
+use crate::io::response::Parts;
 use crate::io::spare;
 use crate::io::wire::{Want, Wire};
 use crate::stats::cluster::Tally;
@@ -144,7 +145,7 @@ impl Http1Connection {
         body: RequestBody,
         framed: Framed,
         interim: &'c mut Interim,
-    ) -> impl Future<Output = Result<Response<()>, SendError>> + use<'c> {
+    ) -> impl Future<Output = Result<Parts, SendError>> + use<'c> {
         self.requests += 1;
         self.counted.begin();
         let before = (self.wire.stream.read, self.wire.stream.written);
@@ -163,12 +164,12 @@ impl Http1Connection {
         }
     }
 
-    fn poll_answer(&mut self, method: &Method, interim: &mut Interim, cx: &mut Context<'_>) -> Poll<Result<Response<()>, FailureKind>> {
+    fn poll_answer(&mut self, method: &Method, interim: &mut Interim, cx: &mut Context<'_>) -> Poll<Result<Parts, FailureKind>> {
         loop {
             self.send_more(cx)?;
             match self.head.take(&mut self.wire.input, &self.limits) {
                 Ok(Some(head)) => match self.read_head(&head, method, interim) {
-                    Ok(Some(response)) => return Poll::Ready(Ok(response)),
+                    Ok(Some(head)) => return Poll::Ready(Ok(head)),
                     Ok(None) => continue,
                     Err(_) => return Poll::Ready(Err(FailureKind::Protocol)),
                 },
@@ -183,7 +184,7 @@ impl Http1Connection {
     }
 
     /// Reads a head; none if it is that of an interim answer.
-    fn read_head(&mut self, head: &Bytes, method: &Method, interim: &mut Interim) -> Result<Option<Response<()>>, Fault> {
+    fn read_head(&mut self, head: &Bytes, method: &Method, interim: &mut Interim) -> Result<Option<Parts>, Fault> {
         let head = answer::read_into(spare::map(), head, &self.limits, self.case == Case::Preserve)?;
         let length = framing::of_answer(method, head.status, &head.headers)?;
         if head.status == StatusCode::SWITCHING_PROTOCOLS && !self.asks_for_other {
@@ -196,13 +197,8 @@ impl Http1Connection {
         }
         self.persists = head.keeps_alive() && length != Length::UntilClose && head.status != StatusCode::SWITCHING_PROTOCOLS;
         self.answer = BodyReader::new(length, self.limits);
-        let mut response = Response::new(());
-        *response.status_mut() = head.status;
-        *response.headers_mut() = head.headers;
-        if let Some(spelling) = head.spelling {
-            response.extensions_mut().insert(spelling);
-        }
-        Ok(Some(response))
+        let answer::Head { status, headers, spelling, .. } = head;
+        Ok(Some(Parts { status, headers, spelling }))
     }
 
     /// Sends what there is of the request, as far as that goes without waiting.
@@ -236,7 +232,7 @@ impl Http1Connection {
             };
             let (data, trailers, last) = match frame.map(Frame::into_data) {
                 Some(Ok(data)) => (data, None, false),
-                Some(Err(frame)) => (Bytes::new(), frame.into_trailers().ok(), true),
+                Some(Err(frame)) => (Bytes::new(), frame.into_trailers().ok().map(from_map), true),
                 None => (Bytes::new(), None, true),
             };
             let is_over = last || body.is_end_stream();
@@ -271,7 +267,7 @@ impl Http1Connection {
             }
             match self.answer.read(&mut self.wire.input) {
                 Ok(Some(Part::Data(data))) => return Poll::Ready(Some(Ok(Frame::data(data)))),
-                Ok(Some(Part::Trailers(trailers))) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+                Ok(Some(Part::Trailers(trailers))) => return Poll::Ready(Some(Ok(Frame::trailers(to_map(&trailers))))),
                 Ok(None) if self.answer.is_done() => return Poll::Ready(None),
                 Ok(None) => {}
                 Err(_) => return Poll::Ready(Some(Err(BrokenOff::Malformed))),
@@ -341,7 +337,7 @@ fn write_head(head: &Head, framed: Framed, case: Case, out: &mut Vec<u8>) {
     }
     match framed {
         Framed::Nothing => {}
-        Framed::Length(length) => encode::field(&header::CONTENT_LENGTH, HeaderValue::from(length).as_bytes(), case, spelling, out),
+        Framed::Length(length) => encode::number(&header::CONTENT_LENGTH, length, case, spelling, out),
         Framed::Chunks => encode::field(&header::TRANSFER_ENCODING, b"chunked", case, spelling, out),
     }
     out.extend_from_slice(encode::HEAD_END);

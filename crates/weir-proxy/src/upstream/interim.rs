@@ -2,7 +2,8 @@
 
 use std::rc::{Rc, Weak};
 
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
+use weir_http1::Headers;
 
 use crate::io::client::Waiting;
 
@@ -21,7 +22,7 @@ impl Interim {
     }
 
     /// Passes one on.
-    pub(super) fn pass(&mut self, status: StatusCode, headers: &HeaderMap) {
+    pub(super) fn pass(&mut self, status: StatusCode, headers: &Headers) {
         let is_first = !std::mem::replace(&mut self.any, true);
         // As Envoy does: the first one.
         if let Some(client) = self.client.as_ref().filter(|_| is_first && (100..=104).contains(&status.as_u16())) {

@@ -33,12 +33,13 @@ impl AttemptLimits {
             (Some(timeout), idle) if idle.is_none_or(|idle| timeout <= idle) => (timeout, Expired::Attempt),
             (timeout, idle) => (idle.or(timeout).unwrap_or_default(), Expired::AttemptIdle),
         };
-        let expiry = async {
+        // Most have no limit, and are not to hold room for one.
+        let expiry = Box::pin(async {
             if let Some(body) = body {
                 body.end().await;
             }
             tokio::time::sleep(limit).await;
-        };
+        });
         tokio::select! {
             biased;
             answer = attempt => Ok(answer),

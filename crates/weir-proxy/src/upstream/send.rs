@@ -6,15 +6,16 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Instant;
 
-use http::{Response, Version};
+use http::Version;
 use http_body::Body as _;
 use tokio::sync::Notify;
 use weir_config::circuit_breakers::Resource;
 use weir_config::cluster::{ClusterPolicy, UpstreamProtocol};
 use weir_config::head::Head;
 use weir_config::head::http2::answer_is_too_large;
+use weir_http1::header::from_map;
 
-use super::body::{ClientBody, Origin, RequestBody};
+use super::body::{ClientBody, Origin, RequestBody, UpstreamBody};
 use super::cluster::ClusterRuntime;
 use super::connect::open;
 use super::framing::{self, Framed};
@@ -28,6 +29,7 @@ use super::websocket;
 use crate::cluster::resources::{Overflow, Permit};
 use crate::exchange::Exchange;
 use crate::exchange::failure::{ConnectError, Failure, FailureKind};
+use crate::io::response::Parts;
 use crate::stats::cluster::WorkerClusterStats;
 use crate::tls::client::Offer;
 
@@ -88,8 +90,8 @@ const OTHER_CONNECTIONS: u32 = 2;
 /// So often a handshake may agree on the other protocol than the last one did.
 const AGREEMENTS: u32 = 4;
 
-/// An answer's head, where its body comes from, and when the request was sent.
-pub type Reached = (Response<()>, Origin, Instant);
+/// An answer whose head has come.
+pub type Reached = Box<UpstreamBody>;
 
 impl Outgoing<'_> {
     /// Sends it, and waits for the head of the answer.
@@ -109,7 +111,8 @@ impl Outgoing<'_> {
         let (key, offer) = self.cluster.with_policy(|policy| self.way(policy));
         let mut http2 = offer == Offer::Http2 || offer == Offer::Either && !self.target.agreed_on_http1(&key);
         for _ in 0..AGREEMENTS {
-            let tried = if http2 { self.http2(&key, offer).await? } else { self.http1(&key, offer).await? };
+            // What goes by HTTP/2 holds more than what goes by HTTP/1.1.
+            let tried = if http2 { Box::pin(self.http2(&key, offer)).await? } else { self.http1(&key, offer).await? };
             match tried {
                 Some(reached) => return Ok(reached),
                 None => http2 = !http2,
@@ -145,7 +148,8 @@ impl Outgoing<'_> {
         loop {
             let (mut connection, reused) = match kept.take() {
                 Some(connection) => (connection, true),
-                None => match self.connection(key, offer).await? {
+                // Seldom, and large: nobody else is to hold room for it.
+                None => match Box::pin(self.connection(key, offer)).await? {
                     Some(opened) => opened,
                     None => return Ok(None),
                 },
@@ -160,7 +164,7 @@ impl Outgoing<'_> {
                 self.limits.hold(self.body.client(), answer).await?
             };
             match answered {
-                Ok(response) => return Ok(Some((response, Origin::Http1(Some(connection), self.target.clone()), sent))),
+                Ok(head) => return Ok(Some(UpstreamBody::new(head, sent, Origin::Http1(Some(connection), self.target.clone())))),
                 // It had ended unseen, and nothing was written: a fresh one does not change what is sent.
                 Err(error) if reused && error.unsent && self.body.can_repeat() => connection.counted.finish(),
                 Err(mut error) => {
@@ -213,14 +217,16 @@ impl Outgoing<'_> {
             };
             match answered {
                 Ok(response) => {
-                    framing::check_answer(response.status(), response.headers())?;
-                    if self.cluster.with_policy(|policy| answer_is_too_large(response.headers(), &policy.http2)) {
+                    let (http::response::Parts { status, headers, .. }, stream) = response.into_parts();
+                    let head = Parts { status, headers: from_map(headers), spelling: None };
+                    framing::check_answer(status, &head.headers)?;
+                    if self.cluster.with_policy(|policy| answer_is_too_large(&head.headers, &policy.http2)) {
                         guard.ended();
                         count_reset(&FailureKind::Reset, guard.tally());
                         return Err(Failure::after_sending(FailureKind::Reset));
                     }
-                    let (response, body) = http2::answer(response, self.head.borrow().upgrade.as_ref());
-                    return Ok(Some((response, Origin::Http2(guard, body), sent)));
+                    let (head, body) = http2::answer(head, stream, self.head.borrow().upgrade.as_ref());
+                    return Ok(Some(UpstreamBody::new(head, sent, Origin::Http2(guard, body))));
                 }
                 Err(error) => {
                     guard.ended();
@@ -309,7 +315,8 @@ async fn shared_http2(
         return Ok(Some(connection));
     }
     let _pending = take(cluster, Resource::Pending)?;
-    let opened = target.shared_or_opened(cluster, key, async |permit, freed| {
+    // Seldom, and large: nobody else is to hold room for it.
+    let opened = Box::pin(target.shared_or_opened(cluster, key, async |permit, freed| {
         let stream = open(cluster, target, key).await?;
         if offer == Offer::Either && !stream.agreed_on_http2() {
             let connection = to_http1(cluster, stream, key, permit);
@@ -318,7 +325,7 @@ async fn shared_http2(
             return Ok(None);
         }
         to_http2(cluster, stream, key, permit, freed).await.map(Some)
-    });
+    }));
     opened.await.map_err(|failure| {
         failure.unwrap_or_else(|| {
             cluster.with_stats(|stats| stats.rq_pending_failure_eject.add(1));

@@ -1,14 +1,14 @@
 //! What a request for WebSocket needs in HTTP/1.1 that HTTP/2 has no need of.
 
-use http::header::SEC_WEBSOCKET_KEY;
-use http::{HeaderValue, Version};
+use http::Version;
 use weir_config::head::Head;
+use weir_http1::header::{HeaderValue, SEC_WEBSOCKET_KEY};
 
 /// Gives a request that came by HTTP/2 a key (RFC 8441, 5): an instance of HTTP/1.1 insists on one.
 pub(super) fn complete(head: &mut Head, client: Option<Version>) {
     let wanted = head.upgrade.as_ref().is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"));
     if wanted && client == Some(Version::HTTP_2) {
-        head.headers.entry(SEC_WEBSOCKET_KEY).or_insert_with(key);
+        head.headers.insert_if_absent(SEC_WEBSOCKET_KEY, key);
     }
 }
 
@@ -38,7 +38,7 @@ mod tests {
         assert!(head.headers.is_empty());
         complete(&mut head, Some(Version::HTTP_2));
         let first = head.headers[SEC_WEBSOCKET_KEY].clone();
-        assert_eq!(BASE64_STANDARD.decode(&first).expect("base 64").len(), 16);
+        assert_eq!(BASE64_STANDARD.decode(first.as_bytes()).expect("base 64").len(), 16);
         complete(&mut head, Some(Version::HTTP_2));
         assert_eq!(head.headers[SEC_WEBSOCKET_KEY], first);
         let mut other = asks("connect-udp");

@@ -3,12 +3,12 @@
 //!
 //! The filter's own configuration says nothing. A request that a route answers itself (a redirect, a direct response) passes it.
 
-use http::header::{
-    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, HeaderMap,
-    HeaderName, HeaderValue, ORIGIN,
-};
 use smallvec::SmallVec;
+use weir_http1::header::{
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, HeaderName,
+    HeaderValue, Headers, ORIGIN,
+};
 use weir_xds::cors::{Cors, CorsPolicy as Message};
 
 use super::{Policy, Share};
@@ -45,7 +45,7 @@ pub enum Verdict {
     /// It is sent on, and the answer says that this origin may read it.
     Allow(HeaderValue),
     /// It is a preflight, and answered with 200 and these headers.
-    Answer(HeaderMap),
+    Answer(Headers),
 }
 
 impl Policy for CorsFilter {
@@ -113,7 +113,7 @@ impl<'p> CorsPolicies<'p> {
 
     /// What becomes of a request. Like Envoy it draws again for each question, so that where both shares are set a judged
     /// request may still have no effect.
-    pub fn judge(&self, method: &str, headers: &HeaderMap, mut random: impl FnMut() -> u32) -> Verdict {
+    pub fn judge(&self, method: &str, headers: &Headers, mut random: impl FnMut() -> u32) -> Verdict {
         let Some(most_specific) = self.0.first() else { return Verdict::Forward };
         if !most_specific.is_enabled(&mut random) && !most_specific.is_shadow(&mut random) {
             return Verdict::Forward;
@@ -134,7 +134,7 @@ impl<'p> CorsPolicies<'p> {
     }
 
     /// Tells the browser that this origin may read the answer. What the instance said of it is overwritten.
-    pub fn allow(&self, origin: HeaderValue, answer: &mut HeaderMap) {
+    pub fn allow(&self, origin: HeaderValue, answer: &mut Headers) {
         answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         if self.credentials() {
             answer.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE);
@@ -150,8 +150,8 @@ impl<'p> CorsPolicies<'p> {
         origins.is_some_and(|origins| origins.iter().any(|matcher| matcher.matches(b"*") || matcher.matches(origin.as_bytes())))
     }
 
-    fn preflight(&self, origin: Option<&HeaderValue>, method: &HeaderValue, request: &HeaderMap) -> HeaderMap {
-        let mut answer = HeaderMap::new();
+    fn preflight(&self, origin: Option<&HeaderValue>, method: &HeaderValue, request: &Headers) -> Headers {
+        let mut answer = Headers::new();
         let mut set = |name: HeaderName, value: Option<&HeaderValue>| {
             if let Some(value) = value {
                 answer.insert(name, value.clone());
@@ -221,11 +221,11 @@ mod tests {
         })
     }
 
-    fn judge(policies: &[&CorsPolicy], method: &str, headers: &HeaderMap) -> Verdict {
+    fn judge(policies: &[&CorsPolicy], method: &str, headers: &Headers) -> Verdict {
         CorsPolicies::new(policies.iter().copied()).judge(method, headers, || 500_000)
     }
 
-    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+    fn headers(pairs: &[(&'static str, &'static str)]) -> Headers {
         pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use http::HeaderMap;
+use weir_http1::Headers;
 use weir_xds::envoy::extensions::filters::common::fault::v3::FaultDelay;
 use weir_xds::envoy::extensions::filters::common::fault::v3::fault_delay::FaultDelaySecifier;
 use weir_xds::fault::fault_abort::ErrorType;
@@ -168,7 +168,7 @@ fn is_http_status(status: u16) -> bool {
 impl FaultPolicy {
     /// Whether a request that goes to this cluster may have a fault at all.
     pub fn applies(&self, head: &RequestHead<'_>, cluster: Option<&str>) -> bool {
-        let node = || head.headers.get(CALLING_NODE).map(http::HeaderValue::as_bytes);
+        let node = || head.headers.get(CALLING_NODE).map(weir_http1::HeaderValue::as_bytes);
         self.max_active != Some(0)
             && self.cluster.as_deref().is_none_or(|wanted| cluster == Some(wanted))
             && (self.nodes.is_empty() || node().is_some_and(|node| self.nodes.iter().any(|own| own.as_bytes() == node)))
@@ -183,7 +183,7 @@ impl FaultPolicy {
     }
 
     /// How long the request that a random number stands for is held back. What is shorter than a millisecond is nothing.
-    pub fn delay(&self, headers: &HeaderMap, random: u32) -> Option<Duration> {
+    pub fn delay(&self, headers: &Headers, random: u32) -> Option<Duration> {
         let Injected { what, share } = self.delay?;
         let delay = match what {
             Delay::Fixed(delay) => share.takes(random).then_some(delay),
@@ -196,7 +196,7 @@ impl FaultPolicy {
     }
 
     /// The answer that the request that a random number stands for gets instead of being sent on.
-    pub fn abort(&self, headers: &HeaderMap, random: u32) -> Option<Abort> {
+    pub fn abort(&self, headers: &Headers, random: u32) -> Option<Abort> {
         let Injected { what, share } = self.abort?;
         match what {
             AbortWith::Fixed(abort) => share.takes(random).then_some(abort),
@@ -216,25 +216,25 @@ impl FaultPolicy {
 }
 
 /// A request may ask for a lesser share than is configured.
-fn asked_share(share: Share, headers: &HeaderMap, name: &str) -> Share {
+fn asked_share(share: Share, headers: &Headers, name: &str) -> Share {
     number(headers, name).and_then(|asked| u32::try_from(asked).ok()).map_or(share, |asked| share.at_most(asked))
 }
 
 /// An HTTP status comes before one of gRPC.
-fn asked_abort(headers: &HeaderMap) -> Option<Abort> {
+fn asked_abort(headers: &Headers) -> Option<Abort> {
     let http = number(headers, ABORT_HTTP).and_then(|asked| u16::try_from(asked).ok()).filter(|status| is_http_status(*status));
     let grpc = || number(headers, ABORT_GRPC).and_then(|asked| u32::try_from(asked).ok());
     http.map(Abort::Http).or_else(|| grpc().map(Abort::Grpc))
 }
 
 /// The number in a header; of several with this name the first counts.
-fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
+fn number(headers: &Headers, name: &str) -> Option<u64> {
     headers.get(name)?.to_str().ok()?.trim().parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderName, HeaderValue};
+    use weir_http1::{HeaderName, HeaderValue};
     use weir_xds::envoy::extensions::filters::common::fault::v3::fault_delay::HeaderDelay;
     use weir_xds::fault::fault_abort::HeaderAbort;
     use weir_xds::route::HeaderMatcher;
@@ -261,7 +261,7 @@ mod tests {
 
     type Pairs = &'static [(&'static str, &'static str)];
 
-    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+    fn headers(pairs: &[(&'static str, &'static str)]) -> Headers {
         pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
     }
 
@@ -272,7 +272,7 @@ mod tests {
         let mut fault = delay(fixed, rarely);
         fault.abort = Some(FaultAbort { error_type: Some(ErrorType::HttpStatus(503)), ..Default::default() });
         let fault = compile(fault);
-        let none = HeaderMap::new();
+        let none = Headers::new();
         // No percentage is never.
         assert_eq!(fault.abort(&none, 0), None);
         let five = Some(Duration::from_secs(5));
@@ -334,7 +334,7 @@ mod tests {
         assert_eq!(fault.delay(&headers(&[(DELAY, "300"), (DELAY_PERCENTAGE, "10")]), 100_000), None);
         // What Envoy counts in milliseconds is none if it is less than one.
         let short = FaultDelaySecifier::FixedDelay(duration(Duration::from_micros(999)));
-        assert_eq!(compile(delay(short, ALWAYS)).delay(&HeaderMap::new(), 0), None);
+        assert_eq!(compile(delay(short, ALWAYS)).delay(&Headers::new(), 0), None);
     }
 
     #[test]

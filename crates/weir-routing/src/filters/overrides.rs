@@ -100,13 +100,18 @@ impl Override {
 }
 
 /// All that is said of filters for one request, at every level that applies to it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Levels<'o>([Option<&'o Overrides>; 4]);
 
 impl<'o> Levels<'o> {
     /// The levels of a request, from the least to the most specific.
     pub(crate) fn new(levels: [Option<&'o Overrides>; 4]) -> Self {
         Self(levels.map(|level| level.filter(|level| !level.is_empty())))
+    }
+
+    /// Whether nothing is said of any filter, as mostly.
+    pub fn are_empty(&self) -> bool {
+        self.0.iter().all(Option::is_none)
     }
 
     /// What is said of a filter, the most specific last.

@@ -1,4 +1,4 @@
-use http::{HeaderMap, HeaderName, HeaderValue};
+use weir_http1::{HeaderName, HeaderValue, Headers};
 use weir_xds::matcher::AddressMatcher;
 use weir_xds::route::rate_limit::action::{DestinationCluster, RemoteAddress, SourceCluster};
 use weir_xds::route::{HeaderMatcher, QueryParameterMatcher};
@@ -49,7 +49,7 @@ fn if_client(value: &str, range: &str, invert_match: bool) -> ActionSpecifier {
 /// The descriptor, as text, of a request from `10.1.2.3` or `2001:db8::1` with or without a header and a parameter.
 fn described(limit: &XdsRateLimit, rich: bool) -> Option<String> {
     let limits = compile(std::slice::from_ref(limit), Owner::Route).expect("valid");
-    let mut headers = HeaderMap::new();
+    let mut headers = Headers::new();
     if rich {
         headers.append(HeaderName::from_static("x-k"), HeaderValue::from_static("v1"));
         headers.append(HeaderName::from_static("x-k"), HeaderValue::from_static("v2"));

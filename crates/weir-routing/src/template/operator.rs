@@ -1,6 +1,6 @@
 //! The operators, by what they stand for.
 
-use http::HeaderName;
+use weir_http1::HeaderName;
 
 /// Which message of an exchange a header belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

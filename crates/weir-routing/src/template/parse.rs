@@ -1,6 +1,6 @@
 //! How operators are written. What Envoy refuses is refused here, too, and so is what only Envoy can fill in.
 
-use http::HeaderName;
+use weir_http1::HeaderName;
 
 use super::{AddressPart, Field, GrpcStatusForm, Message, Operator, PathSource};
 use crate::error::CompileError;

@@ -1,8 +1,8 @@
 //! Random configurations and requests, of so few words that they meet often.
 
-use http::header::{CONTENT_TYPE, COOKIE};
-use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
+use weir_http1::header::{CONTENT_TYPE, COOKIE};
+use weir_http1::{HeaderName, HeaderValue, Headers};
 use weir_routing::RequestHead;
 use weir_xds::core::RuntimeFractionalPercent;
 use weir_xds::matcher::string_matcher::MatchPattern;
@@ -32,7 +32,7 @@ pub(crate) struct Request {
     scheme: &'static str,
     authority: String,
     path: String,
-    headers: HeaderMap,
+    headers: Headers,
     random: u64,
 }
 
@@ -77,7 +77,7 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
     let path = (one_of(PATHS), one_of(["", ";v=1", ";"]), query).prop_map(|(path, parameters, query)| format!("{path}{parameters}{query}"));
     let head = (method, one_of(["http", "https"]), authority, path, headers);
     (head, cookies, grpc, 0..1_000_000_u64).prop_map(|((method, scheme, authority, path, pairs), cookies, kind, random)| {
-        let mut headers = HeaderMap::new();
+        let mut headers = Headers::new();
         if !cookies.is_empty() {
             let text = cookies.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ");
             headers.insert(COOKIE, HeaderValue::from_str(&text).unwrap());

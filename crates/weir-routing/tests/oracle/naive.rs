@@ -102,7 +102,7 @@ fn header(matcher: &HeaderMatcher, head: &RequestHead<'_>) -> bool {
         ":method" => vec![head.method.as_bytes()],
         ":scheme" => vec![head.scheme.as_bytes()],
         ":authority" => vec![head.authority.as_bytes()],
-        name => head.headers.get_all(name).iter().map(http::HeaderValue::as_bytes).collect(),
+        name => head.headers.get_all(name).iter().map(weir_http1::HeaderValue::as_bytes).collect(),
     };
     match matcher.header_match_specifier.as_ref().unwrap() {
         HeaderMatchSpecifier::PresentMatch(present) => {

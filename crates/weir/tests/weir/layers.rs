@@ -17,13 +17,13 @@ const CRATES: &[(&str, &[&str])] = &[
     ("weir-model", &["weir-api"]),
     ("weir-registry", &["weir-api"]),
     ("weir-ads", &["weir-xds"]),
-    ("weir-routing", &["weir-xds"]),
+    ("weir-routing", &["weir-xds", "weir-http1"]),
     ("weir-http1", &[]),
     ("weir-config", &["weir-xds", "weir-routing", "weir-http1"]),
     ("weir-translate", &["weir-api", "weir-model", "weir-xds"]),
     ("weir-proxy", &["weir-xds", "weir-ads", "weir-routing", "weir-config", "weir-http1"]),
     ("weir-pilot", &["weir-api", "weir-model", "weir-registry", "weir-xds", "weir-translate", "weir-ads"]),
-    ("weir-analysis", &["weir-api", "weir-model", "weir-xds", "weir-translate", "weir-routing", "weir-config"]),
+    ("weir-analysis", &["weir-api", "weir-model", "weir-xds", "weir-translate", "weir-routing", "weir-http1", "weir-config"]),
 ];
 /// They import whatever they need.
 const FREE: &[&str] = &["weir", "weir-testkit"];

@@ -7,9 +7,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
 use http_body::{Body, Frame, SizeHint};
 use weir_config::head::trailers;
+use weir_http1::header::{from_map, to_map};
 use weir_routing::grpc::Status;
 
 use crate::exchange::failure::{Failure, FailureKind};
@@ -51,8 +52,8 @@ impl ResponseBody {
     }
 
     /// A body of an instance's.
-    pub fn upstream(body: UpstreamBody) -> Self {
-        Self { source: Content::Upstream(Box::new(body)), changed: None, ending: None }
+    pub fn upstream(body: Box<UpstreamBody>) -> Self {
+        Self { source: Content::Upstream(body), changed: None, ending: None }
     }
 
     /// Ends the exchange with this body.
@@ -136,13 +137,13 @@ impl Changed {
                 self.push(data);
                 return Ok(());
             }
-            Some(Err(frame)) => frame.into_trailers().ok(),
+            Some(Err(frame)) => frame.into_trailers().ok().map(from_map),
             None => None,
         };
         self.is_over = true;
-        let (last, trailers): (Bytes, Option<HeaderMap>) = self.steps.end(trailers).map_err(refused)?;
+        let (last, trailers) = self.steps.end(trailers).map_err(refused)?;
         self.push(last);
-        self.ready.extend(trailers.map(Frame::trailers));
+        self.ready.extend(trailers.map(|trailers| Frame::trailers(to_map(&trailers))));
         Ok(())
     }
 
@@ -212,7 +213,7 @@ fn note(frame: &Option<Result<Frame<Bytes>, BrokenOff>>, ending: &mut Ending) {
             let length = frame.data_ref().map_or(0, Bytes::len) as u64;
             exchange.bytes_sent.set(exchange.bytes_sent.get() + length);
             if let Some(status) = frame.trailers_ref().and_then(|trailers| trailers.get(&GRPC_STATUS)) {
-                exchange.grpc_status.set(Status::of_header(status));
+                exchange.grpc_status.set(Status::of_header(status.as_bytes()));
             }
         }
         Some(Err(broken)) => note_broken(broken, ending),
@@ -250,15 +251,17 @@ impl Drop for ResponseBody {
 
 #[cfg(test)]
 mod tests {
+    use weir_http1::Headers;
+
     use super::*;
     use crate::upstream::body::testing::{AtMost, Hold, Twice, fields};
 
-    async fn read(body: &mut ResponseBody) -> Result<(Vec<u8>, Option<HeaderMap>), BrokenOff> {
+    async fn read(body: &mut ResponseBody) -> Result<(Vec<u8>, Option<Headers>), BrokenOff> {
         let (mut data, mut trailers) = (vec![], None);
         while let Some(frame) = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
             match frame?.into_data() {
                 Ok(part) => data.extend_from_slice(&part),
-                Err(frame) => trailers = frame.into_trailers().ok(),
+                Err(frame) => trailers = frame.into_trailers().ok().map(from_map),
             }
         }
         Ok((data, trailers))

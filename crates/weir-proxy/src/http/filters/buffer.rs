@@ -1,7 +1,7 @@
 //! Requests that are held back until all of their body is there.
 
 use http::StatusCode;
-use http::header::{self, HeaderValue};
+use weir_http1::header::{self, HeaderValue};
 use weir_routing::filters::buffer::BufferPolicy;
 
 use super::{Flow, HttpFilter, Place};
@@ -40,7 +40,7 @@ impl HttpFilter for Buffer {
         match body.hold(policy.max_request_bytes as usize).await {
             Ok(Held::All(size)) => {
                 let headers = &mut call.exchange.request.borrow_mut().headers;
-                headers.entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(size));
+                headers.insert_if_absent(header::CONTENT_LENGTH, || HeaderValue::from(size));
                 Flow::Continue
             }
             Ok(Held::TooLarge(size)) => {

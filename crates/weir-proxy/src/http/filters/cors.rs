@@ -1,7 +1,6 @@
 //! Cross-origin requests: preflights are answered, and answers say who may read them.
 
-use http::header::HeaderValue;
-use http::response::Parts;
+use weir_http1::header::HeaderValue;
 use weir_routing::filters::cors::{CorsFilter, CorsPolicies, Verdict};
 
 use super::{Back, Flow, HttpFilter, Place};
@@ -9,6 +8,7 @@ use crate::http::body::ResponseBody;
 use crate::http::call::{Call, RouteAnswer};
 use crate::http::local_reply::LocalReply;
 use crate::http::router::routes::Found;
+use crate::io::response::Parts;
 
 /// The filter.
 pub(super) struct Cors;

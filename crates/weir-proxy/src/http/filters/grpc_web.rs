@@ -1,14 +1,14 @@
 //! gRPC calls of browsers: the request becomes one of gRPC, and the answer's trailers come as its last frame.
 
 use bytes::Bytes;
-use http::HeaderMap;
-use http::response::Parts;
+use weir_http1::Headers;
 use weir_routing::filters::grpc_web::{AnswerBody, GrpcWebFilter, MAX_EXPLANATION, TextDecoder, TextEncoder, WebCall};
 
 use super::{Back, Flow, HttpFilter, Place};
 use crate::exchange::failure::Refused;
 use crate::http::body::ResponseBody;
 use crate::http::call::Call;
+use crate::io::response::Parts;
 use crate::upstream::body::step::BodyStep;
 
 /// The filter.
@@ -73,7 +73,7 @@ impl BodyStep for Decode {
         self.decode(&before, false)
     }
 
-    fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(Bytes, Option<HeaderMap>), Refused> {
+    fn end(&mut self, trailers: Option<Headers>) -> Result<(Bytes, Option<Headers>), Refused> {
         let last = std::mem::take(&mut self.last);
         Ok((self.decode(&last, true)?, trailers))
     }
@@ -93,7 +93,7 @@ impl BodyStep for Encode {
         Ok(encoded.into())
     }
 
-    fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(Bytes, Option<HeaderMap>), Refused> {
+    fn end(&mut self, trailers: Option<Headers>) -> Result<(Bytes, Option<Headers>), Refused> {
         let mut rest = vec![];
         if let Some(encoder) = &mut self.encoder {
             encoder.finish(&mut rest);

@@ -3,9 +3,9 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::response::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::StatusCode;
 use weir_config::head::is_path;
+use weir_http1::{HeaderValue, Headers};
 use weir_routing::filters::header_mutation::{HeaderMutationPolicy, InvalidPath, Mutation, Mutations, QueryMutation};
 
 use super::{Back, Flow, HttpFilter, Place};
@@ -14,6 +14,7 @@ use crate::exchange::failure::Refused;
 use crate::http::body::ResponseBody;
 use crate::http::call::Call;
 use crate::http::local_reply::LocalReply;
+use crate::io::response::Parts;
 use crate::upstream::body::step::BodyStep;
 
 /// The filter.
@@ -44,7 +45,7 @@ fn rendered(mutation: &Mutation, exchange: &Exchange) -> Option<HeaderValue> {
 }
 
 /// One after the other: each sees what those before it wrote.
-fn apply(mutations: &[Mutation], headers: &mut HeaderMap, exchange: &Exchange) {
+fn apply(mutations: &[Mutation], headers: &mut Headers, exchange: &Exchange) {
     for mutation in mutations {
         mutation.apply(rendered(mutation, exchange), headers);
     }
@@ -114,7 +115,7 @@ impl BodyStep for Trailers {
         Ok(part)
     }
 
-    fn end(&mut self, mut trailers: Option<HeaderMap>) -> Result<(Bytes, Option<HeaderMap>), Refused> {
+    fn end(&mut self, mut trailers: Option<Headers>) -> Result<(Bytes, Option<Headers>), Refused> {
         if let Some(trailers) = &mut trailers {
             apply(&self.mutations, trailers, &self.exchange);
         }

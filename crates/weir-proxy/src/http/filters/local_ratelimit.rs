@@ -3,10 +3,10 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use http::header::{self, HeaderName, HeaderValue};
-use http::response::Parts;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use weir_config::flags::ResponseFlags;
+use weir_http1::Headers;
+use weir_http1::header::{self, HeaderName, HeaderValue};
 use weir_routing::filters::local_ratelimit::{Bucket, Buckets, RateLimitOverride, RateLimitPolicy, RouteLimits, Verdict};
 use weir_routing::rate_limits::Counted;
 
@@ -16,6 +16,7 @@ use crate::http::call::{Call, RouteAnswer};
 use crate::http::header_changes::{apply_to_request, apply_to_response};
 use crate::http::local_reply::LocalReply;
 use crate::http::router::routes::Found;
+use crate::io::response::Parts;
 
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
@@ -75,10 +76,10 @@ fn refuse(call: &Call, policy: &RateLimitPolicy, wait: Option<u64>) -> LocalRepl
     let status = StatusCode::from_u16(policy.status).unwrap_or(StatusCode::TOO_MANY_REQUESTS);
     let mut reply = LocalReply::new(status, "local_rate_limited");
     reply.grpc_status = policy.grpc_status;
-    let mut headers = HeaderMap::new();
+    let mut headers = Headers::new();
     apply_to_response(&policy.response_headers, &mut headers, &call.exchange);
     if let Some(seconds) = wait.filter(|_| policy.retry_after && status == StatusCode::TOO_MANY_REQUESTS) {
-        headers.entry(header::RETRY_AFTER).or_insert(seconds.max(1).into());
+        headers.insert_if_absent(header::RETRY_AFTER, || seconds.max(1).into());
     }
     reply.headers = headers;
     reply

@@ -11,7 +11,6 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::response::Parts;
 use weir_routing::filters::{Filter as Configured, FilterPolicy};
 
 use super::body::ResponseBody;
@@ -19,6 +18,7 @@ use super::call::Call;
 use super::local_reply::LocalReply;
 use super::router;
 use crate::exchange::failure::Failure;
+use crate::io::response::Parts;
 
 mod buffer;
 mod cors;
@@ -197,7 +197,8 @@ impl Chain {
 impl Place {
     /// Whether the filter is left out for a request.
     fn is_left_out(&self, call: &Call) -> bool {
-        call.found().map_or(self.disabled, |found| found.levels().is_disabled(&self.name, self.disabled))
+        let says = call.found().filter(|found| found.says_of_filters());
+        says.map_or(self.disabled, |found| found.levels().is_disabled(&self.name, self.disabled))
     }
 }
 

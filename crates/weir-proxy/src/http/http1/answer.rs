@@ -7,16 +7,16 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{self, HeaderName, HeaderValue};
-use http::response::Parts;
-use http::{Method, Response, StatusCode, Version};
+use http::{Method, StatusCode, Version};
 use http_body::{Body, Frame};
 use tokio::io::{AsyncRead, AsyncWrite};
-use weir_http1::{Length, Spelling, encode};
+use weir_http1::header::{self, HeaderName, from_map};
+use weir_http1::{Length, encode};
 
 use super::connection::Connection;
 use crate::http::body::ResponseBody;
 use crate::http::control::Control;
+use crate::io::response::{Parts, Response};
 use crate::io::{date, spare};
 
 /// What an answer depends on of its request.
@@ -88,16 +88,16 @@ fn in_doubt(version: Version) -> Length {
 
 /// Writes the head, in Envoy's order. Whether the connection persists after the answer.
 fn write_head<S>(connection: &Connection<S>, asked: &Asked, parts: &Parts, length: Length) -> bool {
-    let Parts { status, headers, extensions, .. } = parts;
-    let (case, spelling) = (connection.case, extensions.get::<Spelling>());
+    let Parts { status, headers, spelling } = parts;
+    let (case, spelling) = (connection.case, spelling.as_ref());
     let mut wire = connection.wire.borrow_mut();
     let out = wire.out();
     out.reserve(512);
     encode::status_line(asked.version, *status, out);
-    let mut write = |name: &HeaderName, value: &[u8]| encode::field(name, value, case, spelling, out);
     if let Length::Exact(length) = length {
-        write(&header::CONTENT_LENGTH, HeaderValue::from(length).as_bytes());
+        encode::number(&header::CONTENT_LENGTH, length, case, spelling, out);
     }
+    let mut write = |name: &HeaderName, value: &[u8]| encode::field(name, value, case, spelling, out);
     let (mut dated, mut told, mut server, mut said) = (false, false, None, None);
     for (name, value) in headers {
         match *name {
@@ -249,7 +249,7 @@ impl Writing {
             return Err(Broken);
         }
         if self.length == Length::Chunked {
-            let trailers = last.and_then(|frame| frame.into_trailers().ok());
+            let trailers = last.and_then(|frame| frame.into_trailers().ok()).map(from_map);
             encode::last_chunk(trailers.as_ref(), connection.case, connection.wire.borrow_mut().out());
         }
         self.body = None;

@@ -9,10 +9,11 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, StatusCode, Version};
+use http::{StatusCode, Version};
 use http_body::Frame;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use weir_config::http::HttpConfig;
+use weir_http1::header::{Headers, to_map};
 use weir_http1::{BodyReader, Case, Fault, HeadReader, Length, Limits, Part, encode, request};
 
 use crate::http::control::{Control, LastCall};
@@ -194,7 +195,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client for Connection<S> {
             self.note_end(body, cx);
             match read {
                 Ok(Some(Part::Data(data))) => return Poll::Ready(Some(Ok(Frame::data(data)))),
-                Ok(Some(Part::Trailers(trailers))) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+                Ok(Some(Part::Trailers(trailers))) => return Poll::Ready(Some(Ok(Frame::trailers(to_map(&trailers))))),
                 Ok(None) if body.is_done() => return Poll::Ready(None),
                 Ok(None) => {}
                 Err(Fault::TooLarge | Fault::TooMany) => return Poll::Ready(Some(Err(BodyFault::TooLarge))),
@@ -217,7 +218,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client for Connection<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Waiting for Connection<S> {
-    fn interim(&self, status: StatusCode, headers: &HeaderMap) {
+    fn interim(&self, status: StatusCode, headers: &Headers) {
         if self.knows_interim.get() && !self.answering.get() {
             encode::interim(status, headers, self.case, self.wire.borrow_mut().out());
         }

@@ -10,11 +10,11 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{self, HeaderMap, HeaderValue};
-use http::{Method, Response, StatusCode, Version};
+use http::{Method, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 use weir_config::head::{self, Received, Refusal, Target};
+use weir_http1::header::{self, HeaderValue, Headers};
 use weir_http1::{Case, framing, request};
 
 use super::HttpRuntime;
@@ -23,6 +23,7 @@ use super::control::Control;
 use super::handle::{self, Handling};
 use crate::exchange::ConnectionInfo;
 use crate::io::client::{ByteStream, Incoming};
+use crate::io::response::Response;
 use crate::io::spare;
 use answer::{Asked, Writing, Written};
 use connection::{Connection, Next, Upgraded};
@@ -161,7 +162,7 @@ impl Server {
 }
 
 /// Whether a client wants its connection to go on (RFC 9112, 9.3).
-fn persists(version: Version, headers: &HeaderMap) -> bool {
+fn persists(version: Version, headers: &Headers) -> bool {
     let mut says = (false, false);
     if headers.contains_key(header::CONNECTION) {
         let values = headers.get_all(header::CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));

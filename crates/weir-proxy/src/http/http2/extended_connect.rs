@@ -1,9 +1,11 @@
 //! How a client of HTTP/2 asks for another protocol on its stream, such as WebSocket (RFC 8441). From here on it is the request
 //! that HTTP/1.1 has for that, so that routes, filters and instances know but one.
 
-use http::response::Parts;
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{Method, StatusCode};
 use weir_config::head::Received;
+use weir_http1::header::{self, HeaderValue};
+
+use crate::io::response::Parts;
 
 /// Makes an upgrade of a CONNECT that names a protocol; whether it could be one.
 pub(super) fn take(request: &mut Received, protocol: &str) -> bool {
@@ -32,15 +34,16 @@ pub(super) fn settle(answer: &mut Parts) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, Response, Version};
+    use http::Version;
     use weir_config::head::Target;
+    use weir_http1::Headers;
 
     use super::*;
 
     #[test]
     fn a_connect_that_names_a_protocol_is_an_upgrade() {
         let target = Target::Parts("http://a/chat".parse().expect("a URI"));
-        let headers = HeaderMap::new();
+        let headers = Headers::new();
         let mut request = Received { method: Method::CONNECT, target, version: Version::HTTP_2, headers, spelling: None };
         assert!(!take(&mut request, "web\nsocket"));
         assert_eq!((&request.method, request.headers.len()), (&Method::CONNECT, 0));
@@ -55,8 +58,8 @@ mod tests {
     #[test]
     fn only_agreement_is_success() {
         for (status, told) in [(101, 200), (200, 502), (204, 502), (403, 403), (302, 302), (503, 503)] {
-            let answer = Response::builder().status(status).header("upgrade", "websocket").body(()).expect("an answer");
-            let mut answer = answer.into_parts().0;
+            let mut answer = Parts { status: StatusCode::from_u16(status).expect("a status"), ..Parts::default() };
+            answer.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
             assert_eq!((settle(&mut answer), answer.status.as_u16()), (status == 101, told), "{status}");
         }
     }

@@ -2,10 +2,10 @@
 
 use h2::RecvStream;
 use h2::ext::Protocol;
-use http::header::{self, HeaderMap};
 use http::request::Parts;
-use http::{Request, Response, StatusCode, Version};
+use http::{Request, Response, StatusCode, Version, header};
 use weir_config::head::{Received, Target};
+use weir_http1::header::{Headers, from_map, to_map};
 
 use super::extended_connect;
 use crate::io::http2::fields;
@@ -23,6 +23,7 @@ pub(super) struct Asked {
 /// A request as it came.
 pub(super) fn request(request: Request<RecvStream>) -> Asked {
     let (Parts { method, uri, headers, mut extensions, .. }, stream) = request.into_parts();
+    let headers = from_map(headers);
     let body = Receiving::new(stream, &headers);
     let mut received = Received { method, target: Target::Parts(uri), version: Version::HTTP_2, headers, spelling: None };
     let extended = extensions.remove::<Protocol>().is_some_and(|protocol| extended_connect::take(&mut received, protocol.as_str()));
@@ -30,7 +31,8 @@ pub(super) fn request(request: Request<RecvStream>) -> Asked {
 }
 
 /// An answer as it goes out, interim or not.
-pub(super) fn answer(status: StatusCode, mut headers: HeaderMap) -> Response<()> {
+pub(super) fn answer(status: StatusCode, headers: &Headers) -> Response<()> {
+    let mut headers = to_map(headers);
     fields::strip(&mut headers);
     headers.remove(header::TE);
     let mut answer = Response::new(());

@@ -9,11 +9,10 @@ use std::task::Poll;
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::header::{self, HeaderMap, HeaderValue};
-use http::response::Parts;
-use http::{Request, Response, StatusCode};
+use http::{Request, StatusCode};
 use http_body::Body;
 use tokio::sync::oneshot;
+use weir_http1::header::{self, HeaderValue, Headers};
 
 use super::head::{self, Asked};
 use super::{Server, extended_connect};
@@ -24,6 +23,8 @@ use crate::io::date;
 use crate::io::http2::bytes::StreamBytes;
 use crate::io::http2::receiving::Receiving;
 use crate::io::http2::sending::{Sending, Stopped};
+use crate::io::response::{Parts, Response};
+use crate::io::spare;
 use crate::stats::http2::Http2Stats;
 
 /// Who waits for the answer of a stream.
@@ -33,10 +34,10 @@ struct Responder {
 }
 
 impl Waiting for Responder {
-    fn interim(&self, status: StatusCode, headers: &HeaderMap) {
+    fn interim(&self, status: StatusCode, headers: &Headers) {
         if !self.answered.get() {
             // Whoever has gone away is told nothing.
-            let _ = self.stream.borrow_mut().send_informational(head::answer(status, headers.clone()));
+            let _ = self.stream.borrow_mut().send_informational(head::answer(status, headers));
         }
     }
 }
@@ -101,8 +102,10 @@ impl Responder {
         self.answered.set(true);
         let mut stream = self.stream.borrow_mut();
         let Parts { status, mut headers, .. } = parts;
-        headers.entry(header::DATE).or_insert_with(date::now);
-        match stream.send_response(head::answer(status, headers), is_over) {
+        headers.insert_if_absent(header::DATE, date::now);
+        let answer = head::answer(status, &headers);
+        spare::give_map(headers);
+        match stream.send_response(answer, is_over) {
             Ok(sending) => Some(sending),
             Err(error) => {
                 tracing::debug!(%error, "an answer could not be sent");
@@ -119,7 +122,7 @@ fn settle_length(parts: &mut Parts, body: &ResponseBody) {
         && !body.is_end_stream()
         && let Some(length) = body.size_hint().exact()
     {
-        parts.headers.entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
+        parts.headers.insert_if_absent(header::CONTENT_LENGTH, || HeaderValue::from(length));
     }
 }
 

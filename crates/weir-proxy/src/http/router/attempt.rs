@@ -1,32 +1,23 @@
 //! One attempt: choose an instance, send the request, await the head of the answer, and report how the instance did.
 
 use std::rc::Rc;
-use std::time::Instant;
 
-use http::{HeaderMap, HeaderValue, Response};
 use weir_config::circuit_breakers::Resource;
+use weir_http1::{HeaderValue, Headers};
 use weir_routing::action::{Forward, HostRewrite};
 
 use super::retry::{self, Retries};
 use crate::exchange::failure::{Expired, Failure, FailureKind, Outcome};
 use crate::http::call::Call;
 use crate::http::header_changes::set_authority;
-use crate::upstream::body::{ClientBody, Origin};
+use crate::upstream::body::{ClientBody, UpstreamBody};
 use crate::upstream::cluster::ClusterRuntime;
-use crate::upstream::host::{BusyGuard, HostRuntime};
+use crate::upstream::host::HostRuntime;
 use crate::upstream::limits::AttemptLimits;
 use crate::upstream::send::{Outgoing, Payload, Reached, take};
 
-/// The head of an instance's answer, and what its body needs.
-pub(super) struct Answer {
-    pub(super) response: Response<()>,
-    pub(super) origin: Origin,
-    pub(super) busy: BusyGuard,
-    /// When the request was sent.
-    pub(super) sent: Instant,
-    /// Whether it came before the end of the request.
-    pub(super) is_early: bool,
-}
+/// An instance's answer, whose head has come.
+pub(super) type Answer = Box<UpstreamBody>;
 
 /// Makes one attempt.
 pub(super) async fn attempt(
@@ -59,21 +50,22 @@ pub(super) async fn attempt(
     judge(cluster, &target, &result);
     if let (Err(Failure { sent: false, .. }), Some(headers)) = (&result, as_named) {
         // The instance was never spoken to.
-        call.exchange.request.borrow_mut().headers = headers;
+        call.exchange.request.borrow_mut().headers = *headers;
     }
-    let (response, origin, sent) = result?;
-    Ok(Answer { response, origin, busy, sent, is_early: false })
+    let mut answer = result?;
+    answer.busy = Some(busy);
+    Ok(answer)
 }
 
 /// Gives a request the chosen instance's own name, if its route asks for that and the instance has one. Returns the headers as they
 /// were before.
-fn name_instance(call: &Call, to: &Forward, target: &HostRuntime) -> Option<HeaderMap> {
+fn name_instance(call: &Call, to: &Forward, target: &HostRuntime) -> Option<Box<Headers>> {
     if !matches!(to.host, HostRewrite::OfInstance) {
         return None;
     }
     let name = HeaderValue::from_str(target.host.hostname.as_deref()?).ok()?;
     let mut request = call.exchange.request.borrow_mut();
-    let before = request.headers.clone();
+    let before = Box::new(request.headers.clone());
     set_authority(&mut request.headers, name, to.append_forwarded_host, call.http.config.router.suppress_envoy_headers);
     Some(before)
 }
@@ -83,8 +75,8 @@ pub(super) fn judge(cluster: &ClusterRuntime, target: &HostRuntime, result: &Res
     if let Some(outcome) = outcome(cluster, result) {
         cluster.report(&target.host, outcome);
     }
-    if let Ok((response, ..)) = result {
-        cluster.heed(&target.host, response.headers());
+    if let Ok(answer) = result {
+        cluster.heed(&target.host, &answer.head.headers);
     }
 }
 
@@ -100,9 +92,9 @@ pub(super) fn report(call: &Call, cluster: &ClusterRuntime, failure: &Failure) {
 fn outcome(cluster: &ClusterRuntime, result: &Result<Reached, Failure>) -> Option<Outcome> {
     match result {
         Err(failure) => failure.outcome(),
-        Ok((response, ..)) => cluster.judge(response.status(), response.headers()).or_else(|| {
-            Some(Outcome::Status(match retry::grpc_code(response.headers()) {
-                None | Some(0) => response.status().as_u16(),
+        Ok(answer) => cluster.judge(answer.head.status, &answer.head.headers).or_else(|| {
+            Some(Outcome::Status(match retry::grpc_code(&answer.head.headers) {
+                None | Some(0) => answer.head.status.as_u16(),
                 Some(4) => 504,
                 Some(14) => 503,
                 Some(2 | 13 | 15) => 500,

@@ -5,10 +5,11 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Version, header};
+use http::Version;
 use tokio::time::{Instant, timeout_at};
 use weir_config::circuit_breakers::Resource;
 use weir_config::head::{Head, append_to};
+use weir_http1::header::{self, HeaderName, HeaderValue};
 use weir_routing::action::Forward;
 
 use super::routes::Found;
@@ -16,7 +17,7 @@ use super::{ATTEMPT_COUNT, attempt, prepare};
 use crate::exchange::failure::{Expired, Failure, FailureKind, Party};
 use crate::http::call::Call;
 use crate::io::own_address::own_address;
-use crate::upstream::body::{ClientBody, RequestBody, UpstreamBody};
+use crate::upstream::body::{ClientBody, RequestBody};
 use crate::upstream::cluster::{ClusterRuntime, LbContext};
 use crate::upstream::limits::AttemptLimits;
 use crate::upstream::send::{Outgoing, Payload, take};
@@ -121,10 +122,10 @@ impl Copy {
         let result = timeout_at(deadline, outgoing.send()).await;
         let result = result.unwrap_or_else(|_| Err(Failure::after_sending(FailureKind::Expired(Expired::Timeout))));
         attempt::judge(cluster, &target, &result);
-        let (response, origin, _) = result?;
-        cluster.with_stats(|stats| stats.statuses.count(response.status().as_u16()));
-        let answer = UpstreamBody::new(origin, busy, None).discard();
-        if timeout_at(deadline, answer).await.is_err() {
+        let mut answer = result?;
+        answer.busy = Some(busy);
+        cluster.with_stats(|stats| stats.statuses.count(answer.head.status.as_u16()));
+        if timeout_at(deadline, answer.discard()).await.is_err() {
             tracing::debug!(cluster = %cluster.policy().name, "the answer to a mirrored request took too long");
         }
         Ok(())

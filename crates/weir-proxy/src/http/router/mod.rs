@@ -13,11 +13,11 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{self, HeaderName, HeaderValue};
-use http::{HeaderMap, Response, StatusCode};
+use http::StatusCode;
 use weir_config::circuit_breakers::Resource;
 use weir_config::cluster::Discovery;
 use weir_config::flags::ResponseFlags;
+use weir_http1::header::{self, HeaderName, HeaderValue, Headers};
 use weir_routing::action::{Action, Forward};
 use weir_routing::{Route, inline_headers, rewrite};
 
@@ -26,8 +26,8 @@ use super::call::{Call, RouteAnswer, note_no_route};
 use super::local_reply::LocalReply;
 use crate::cluster::resources::Overflow;
 use crate::exchange::failure::{Expired, Failure, FailureKind, Party};
-use crate::upstream::body::answer::Expiry;
-use crate::upstream::body::{ClientBody, UpstreamBody};
+use crate::io::response::Response;
+use crate::upstream::body::ClientBody;
 use crate::upstream::cluster::ClusterRuntime;
 use attempt::Answer;
 use limits::TimeLimits;
@@ -119,7 +119,7 @@ async fn forward(call: &mut Call, found: &Found, route: &Route, to: &Forward) ->
         return call.reply(LocalReply::new(StatusCode::BAD_REQUEST, "")).await;
     }
     if cluster.with_policy(|policy| policy.discovery == Discovery::OfRequest) {
-        call.named = prepare::named(call).await;
+        call.named = Box::pin(prepare::named(call)).await;
         if call.named.is_none() {
             return give_up(call, &cluster, &FailureKind::Unresolved.into()).await;
         }
@@ -133,20 +133,22 @@ async fn forward(call: &mut Call, found: &Found, route: &Route, to: &Forward) ->
     }
     let duration = prepare::stream_limit(call, to, call.http.config.max_stream_duration);
     let mut expiry = TimeLimits::new(timeout, duration, to, &call.http.config).watch(&call.exchange, body.as_ref());
-    let attempts = attempts(call, &cluster, found, to, timeout, body.as_ref());
-    let result = match &mut expiry {
-        None => attempts.await,
-        Some(expiry) => tokio::select! {
-            biased;
-            result = attempts => result,
-            expired = expiry => Err(Failure::after_sending(FailureKind::Expired(expired))),
-        },
+    let result = {
+        let attempts = attempts(call, &cluster, found, to, timeout, body.as_ref());
+        match &mut expiry {
+            None => attempts.await,
+            Some(expiry) => tokio::select! {
+                biased;
+                result = attempts => result,
+                expired = expiry => Err(Failure::after_sending(FailureKind::Expired(expired))),
+            },
+        }
     };
     match result {
-        Ok(answer) => {
-            let expiry = limits::watch_answer(expiry, to.retry.as_deref(), &call.exchange);
-            let answer = Answer { is_early: body.is_some_and(|body| !body.has_ended()), ..answer };
-            pass_on(call, &cluster, answer, expiry, cookies).await
+        Ok(mut answer) => {
+            answer.expiry = limits::watch_answer(expiry, to.retry.as_deref(), &call.exchange);
+            let is_early = body.is_some_and(|body| !body.has_ended());
+            pass_on(call, &cluster, answer, is_early, cookies).await
         }
         Err(failure) => {
             if matches!(failure.kind, FailureKind::Expired(Expired::Timeout)) {
@@ -203,28 +205,30 @@ async fn attempts(
             let told = HeaderValue::from_static(if took_too_long { "true" } else { "false" });
             call.exchange.request.borrow_mut().headers.insert(IS_TIMEOUT_RETRY, told);
         }
-        let result = attempt::attempt(call, cluster, &retries, to, body).await;
-        let Some(pause) = retries.next(&result, body, cluster) else {
-            if retries.are_exceeded(&result) {
-                call.exchange.flag(ResponseFlags::UPSTREAM_RETRY_LIMIT);
-                cluster.with_stats(|stats| stats.rq_retry_limit_exceeded.add(1));
-            }
-            return result;
-        };
-        drop(retrying);
-        retrying = match cluster.take(Resource::Retries) {
-            Ok(permit) => permit,
-            Err(Overflow) => {
-                call.exchange.flag(ResponseFlags::UPSTREAM_OVERFLOW);
-                cluster.with_stats(|stats| stats.rq_retry_overflow.add(1));
+        let pause = {
+            let result = attempt::attempt(call, cluster, &retries, to, body).await;
+            let Some(pause) = retries.next(&result, body, cluster) else {
+                if retries.are_exceeded(&result) {
+                    call.exchange.flag(ResponseFlags::UPSTREAM_RETRY_LIMIT);
+                    cluster.with_stats(|stats| stats.rq_retry_limit_exceeded.add(1));
+                }
                 return result;
-            }
+            };
+            drop(retrying);
+            retrying = match cluster.take(Resource::Retries) {
+                Ok(permit) => permit,
+                Err(Overflow) => {
+                    call.exchange.flag(ResponseFlags::UPSTREAM_OVERFLOW);
+                    cluster.with_stats(|stats| stats.rq_retry_overflow.add(1));
+                    return result;
+                }
+            };
+            retries.note(call.exchange.target.borrow().as_ref().and_then(|target| target.address));
+            timed_out = Some(matches!(&result, Err(failure) if matches!(failure.kind, FailureKind::Expired(Expired::Attempt))));
+            pause
         };
-        retries.note(call.exchange.target.borrow().as_ref().and_then(|target| target.address));
-        timed_out = Some(matches!(&result, Err(failure) if matches!(failure.kind, FailureKind::Expired(Expired::Attempt))));
-        drop(result);
         cluster.with_stats(|stats| stats.rq_retry.add(1));
-        self::pause(cluster, pause).await;
+        Box::pin(self::pause(cluster, pause)).await;
         call.exchange.attempts.set(call.exchange.attempts.get() + 1);
         prepare::tell_timeout(call, to, timeout, call.exchange.start.elapsed());
     }
@@ -256,25 +260,25 @@ fn attempt_count(call: &Call) -> HeaderValue {
 }
 
 /// The number of attempts for the client, if its virtual host asks for it; before the route's own changes.
-fn tell_attempts(call: &Call, headers: &mut HeaderMap) {
+fn tell_attempts(call: &Call, headers: &mut Headers) {
     if call.found().is_some_and(|found| found.virtual_host().attempt_count_in_answer) {
         headers.insert(ATTEMPT_COUNT, attempt_count(call));
     }
 }
 
-/// Passes on an instance's answer.
+/// Passes on an instance's answer; `is_early` says that it came before the end of the request.
 async fn pass_on(
     call: &mut Call,
     cluster: &Rc<ClusterRuntime>,
-    answer: Answer,
-    expiry: Option<Expiry>,
+    mut answer: Answer,
+    is_early: bool,
     cookies: Vec<HeaderValue>,
 ) -> Response<ResponseBody> {
-    let Answer { response, origin, busy, sent, is_early } = answer;
-    let (mut parts, ()) = response.into_parts();
+    let mut parts = std::mem::take(&mut answer.head);
     let status = parts.status;
     call.exchange.code.set(status.as_u16());
-    call.exchange.response_start.set(Some(Instant::now()));
+    let now = Instant::now();
+    call.exchange.response_start.set(Some(now));
     call.exchange.detail("via_upstream");
     call.exchange.grpc_status.set(retry::grpc_status(&parts.headers));
     cluster.with_stats(|stats| stats.statuses.count(status.as_u16()));
@@ -282,29 +286,33 @@ async fn pass_on(
     if !agrees && status == StatusCode::NO_CONTENT {
         parts.headers.remove(header::CONTENT_LENGTH);
     }
-    if parts.headers.keys_len() != parts.headers.len() {
-        inline_headers::join_repeated(&mut parts.headers, &inline_headers::RESPONSE);
-    }
+    inline_headers::join_repeated(&mut parts.headers, &inline_headers::RESPONSE);
     // Envoy measures from the end of the request, which who asks for another protocol never comes to.
     let is_early = is_early || call.exchange.request.borrow().upgrade.is_some();
     if !is_early && !call.http.config.router.suppress_envoy_headers {
-        parts.headers.insert(SERVICE_TIME, HeaderValue::from(sent.elapsed().as_millis() as u64));
+        parts.headers.insert(SERVICE_TIME, small_number(now.duration_since(answer.sent).as_millis() as u64));
     }
     tell_attempts(call, &mut parts.headers);
     call.change_response_headers(&mut parts.headers);
     for cookie in cookies {
         parts.headers.append(header::SET_COOKIE, cookie);
     }
-    // The client's connection speaks its own version.
-    parts.version = http::Version::default();
     if !agrees && status.is_success() && call.exchange.request.borrow().upgrade.is_some() {
-        return upgrade::pass_over(call, parts).await;
+        return Box::pin(upgrade::pass_over(call, parts)).await;
     }
     if agrees {
-        return upgrade::switch(call, Response::from_parts(parts, ()), origin, busy).await;
+        return Box::pin(upgrade::switch(call, parts, answer)).await;
     }
-    let body = ResponseBody::upstream(UpstreamBody::new(origin, busy, expiry));
-    call.finish(Response::from_parts(parts, body)).await
+    let mut body = ResponseBody::upstream(answer);
+    call.finish(&mut parts, &mut body).await;
+    Response::from_parts(parts, body)
+}
+
+/// A number, most of which are of one digit: those need no memory.
+fn small_number(number: u64) -> HeaderValue {
+    const DIGITS: &str = "0123456789";
+    let digit = usize::try_from(number).ok().and_then(|at| DIGITS.get(at..=at));
+    digit.map_or_else(|| HeaderValue::from(number), HeaderValue::from_static)
 }
 
 async fn no_cluster(call: &mut Call, to: &Forward) -> Response<ResponseBody> {

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use weir_config::head::{Head, is_path};
+use weir_http1::header::{self, HeaderName, HeaderValue, Headers};
 use weir_routing::action::{Forward, HostRewrite};
 use weir_routing::clusters::{ClusterChoice, Clusters};
 use weir_routing::{Route, hash_policy};
@@ -176,7 +176,7 @@ pub(super) fn stream_limit(call: &Call, to: &Forward, listener: Option<Duration>
 
 /// The client's deadline, in gRPC's notation: up to eight digits and a unit
 /// (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>).
-fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
+fn grpc_timeout(headers: &Headers) -> Option<Duration> {
     let text = headers.get(&GRPC_TIMEOUT)?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let number: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;

@@ -4,8 +4,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
-use smallvec::SmallVec;
+use weir_http1::header::{self, Headers};
 use weir_routing::grpc::Status;
 use weir_routing::retry::{RetryOn, RetryPolicy};
 
@@ -15,10 +14,6 @@ use super::attempt::Answer;
 use crate::exchange::failure::Failure;
 use crate::upstream::body::ClientBody;
 use crate::upstream::cluster::{ClusterRuntime, LbContext};
-
-// Names that are read already: each answer is asked for them.
-static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-static RATE_LIMITED: HeaderName = HeaderName::from_static("x-envoy-ratelimited");
 
 /// How long to wait before the next attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,25 +29,20 @@ pub(super) struct Retries<'p> {
     policy: Option<&'p RetryPolicy>,
     made: u32,
     /// The instances of the attempts before, in their order.
-    tried: SmallVec<[SocketAddr; 2]>,
+    tried: Vec<SocketAddr>,
 }
 
 /// The gRPC status in the head of an answer, which is there if the answer has no body.
-pub(super) fn grpc_status(headers: &HeaderMap) -> Option<Status> {
-    first(headers, &GRPC_STATUS).and_then(Status::of_header)
+pub(super) fn grpc_status(headers: &Headers) -> Option<Status> {
+    headers.get(header::GRPC_STATUS).and_then(|status| Status::of_header(status.as_bytes()))
 }
 
 /// The same, where it is a number.
-pub(super) fn grpc_code(headers: &HeaderMap) -> Option<u32> {
+pub(super) fn grpc_code(headers: &Headers) -> Option<u32> {
     match grpc_status(headers)? {
         Status::Code(code) => Some(code),
         Status::Invalid => None,
     }
-}
-
-/// The first value of a header that most answers do not have. They have few headers: comparing names costs less than hashing one.
-fn first<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue> {
-    headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
 }
 
 impl<'p> Retries<'p> {
@@ -63,7 +53,7 @@ impl<'p> Retries<'p> {
             headers.is_empty() || headers.iter().any(|header| header.holds(&head.for_routing()))
         };
         let policy = policy.filter(|policy| meant(policy));
-        Self { policy, made: 0, tried: SmallVec::new() }
+        Self { policy, made: 0, tried: vec![] }
     }
 
     pub(super) fn policy(&self) -> Option<&'p RetryPolicy> {
@@ -122,7 +112,7 @@ impl<'p> Retries<'p> {
 fn wait(policy: &RetryPolicy, result: &Result<Answer, Failure>) -> Option<Pause> {
     let (Some(limited), Ok(answer)) = (&policy.rate_limited, result) else { return None };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let wait = limited.wait(answer.response.headers(), now)?;
+    let wait = limited.wait(&answer.head.headers, now)?;
     Some(Pause::Asked(wait + wait.mul_f64(fastrand::f64() / 2.0)))
 }
 
@@ -130,12 +120,12 @@ fn wants_retry(policy: &RetryPolicy, result: &Result<Answer, Failure>) -> bool {
     let on = policy.on;
     match result {
         Ok(answer) => {
-            let headers = answer.response.headers();
+            let headers = &answer.head.headers;
             // Another proxy refused it for its limit: this word alone counts.
-            if first(headers, &RATE_LIMITED).is_some() {
+            if headers.contains_key(header::X_ENVOY_RATELIMITED) {
                 return on.has(RetryOn::ENVOY_RATELIMITED);
             }
-            let status = answer.response.status().as_u16();
+            let status = answer.head.status.as_u16();
             let by_grpc = grpc_code(headers).is_some_and(|status| on.has_grpc_status(status));
             by_grpc
                 || (on.has(RetryOn::SERVER_ERROR) && (500..600).contains(&status))
@@ -143,7 +133,7 @@ fn wants_retry(policy: &RetryPolicy, result: &Result<Answer, Failure>) -> bool {
                 || (on.has(RetryOn::RETRIABLE_4XX) && status == 409)
                 || (on.has(RetryOn::RETRIABLE_STATUS_CODES) && policy.status_codes.contains(&status))
                 || (on.has(RetryOn::RETRIABLE_HEADERS)
-                    && policy.headers.iter().any(|header| header.holds_for_answer(answer.response.status(), headers)))
+                    && policy.headers.iter().any(|header| header.holds_for_answer(answer.head.status, headers)))
         }
         Err(failure) => on.has(failure.retried_by()),
     }

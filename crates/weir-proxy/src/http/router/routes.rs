@@ -64,16 +64,19 @@ pub struct Found {
     route: usize,
     /// The cluster that was chosen, where the route has several.
     choice: Option<usize>,
+    /// Whether anything is said of filters: each of them asks, twice for each request.
+    says_of_filters: bool,
 }
 
 impl Found {
     /// A route of a table. Where it has several clusters, one is chosen for the request, which came from `source`.
     pub fn new(routes: Rc<RoutesRuntime>, host: usize, route: usize, head: &RequestHead<'_>, source: IpAddr) -> Self {
-        let mut found = Self { routes, host, route, choice: None };
+        let mut found = Self { routes, host, route, choice: None, says_of_filters: false };
         found.choice = found.forward().and_then(|to| match &to.clusters {
             Destinations::Weighted(weighted) => weighted.choose(head, || hash_policy::evaluate(&to.hash, head, source, || 0).hash),
             Destinations::One(_) => None,
         });
+        found.says_of_filters = !found.all_levels().are_empty();
         found
     }
 
@@ -134,6 +137,15 @@ impl Found {
 
     /// What is said of filters at all levels that apply.
     pub fn levels(&self) -> Levels<'_> {
+        if self.says_of_filters { self.all_levels() } else { Levels::default() }
+    }
+
+    /// Whether anything is said of filters at any of them.
+    pub fn says_of_filters(&self) -> bool {
+        self.says_of_filters
+    }
+
+    fn all_levels(&self) -> Levels<'_> {
         self.table().filter_levels(self.virtual_host(), self.route(), self.choice())
     }
 }

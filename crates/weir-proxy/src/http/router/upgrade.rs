@@ -4,16 +4,16 @@
 use std::pin::pin;
 
 use bytes::Bytes;
-use http::response::Parts;
-use http::{Response, header};
 use weir_config::flags::ResponseFlags;
+use weir_http1::header;
 
+use super::attempt::Answer;
 use crate::exchange::Exchange;
 use crate::http::body::ResponseBody;
 use crate::http::call::{Call, RouteAnswer};
+use crate::io::response::{Parts, Response};
 use crate::tcp::relay::{self, End};
-use crate::upstream::body::Origin;
-use crate::upstream::host::BusyGuard;
+use crate::upstream::body::{Origin, UpstreamBody};
 
 /// Whether a request asks for a change of protocol that neither its route nor the listener allows. Envoy asks that before it does
 /// what the route says, so that also who would get a redirect is refused; who has no route hears that.
@@ -29,14 +29,18 @@ pub(in crate::http) fn is_refused(call: &mut Call) -> bool {
 /// The answer of an instance that speaks of success and does not change: what follows its head is for nobody.
 pub(super) async fn pass_over(call: &mut Call, mut answer: Parts) -> Response<ResponseBody> {
     answer.headers.remove(header::CONTENT_LENGTH);
-    call.finish(Response::from_parts(answer, ResponseBody::local(Bytes::new()))).await
+    let mut body = ResponseBody::local(Bytes::new());
+    call.finish(&mut answer, &mut body).await;
+    Response::from_parts(answer, body)
 }
 
 /// Passes bytes, now that the instance has agreed.
-pub(super) async fn switch(call: &mut Call, answer: Response<()>, origin: Origin, busy: BusyGuard) -> Response<ResponseBody> {
+pub(super) async fn switch(call: &mut Call, mut head: Parts, answer: Answer) -> Response<ResponseBody> {
+    let UpstreamBody { origin, busy, .. } = *answer;
     let (on_upgrade, control) = (call.on_upgrade.take(), call.control.clone());
     let open = call.http.clusters.shared.connections.enter();
-    let response = call.pass_back(answer.map(|()| ResponseBody::local(Bytes::new()))).await;
+    let mut body = ResponseBody::local(Bytes::new());
+    call.pass_back(&mut head, &mut body).await;
     let ending = call.ending.take();
     // Streams of HTTP/2 end each way for itself; who ends a connection has ended both.
     let both_are_connections = call.exchange.is_http1() && matches!(origin, Origin::Http1(..));
@@ -61,7 +65,7 @@ pub(super) async fn switch(call: &mut Call, answer: Response<()>, origin: Origin
         note_end(&exchange, control.unless_ended(pin!(relayed)).await);
         ending.complete();
     });
-    response
+    Response::from_parts(head, body)
 }
 
 /// Takes note of who ended it: the client, the instance, or else this proxy.

@@ -5,9 +5,8 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::RecvStream;
-use http::HeaderMap;
-use http::header::CONTENT_LENGTH;
 use http_body::{Frame, SizeHint};
+use weir_http1::header::{CONTENT_LENGTH, Headers};
 
 /// A body as it arrives.
 #[derive(Debug)]
@@ -21,7 +20,7 @@ pub struct Receiving {
 
 impl Receiving {
     /// What follows a head.
-    pub fn new(stream: RecvStream, headers: &HeaderMap) -> Self {
+    pub fn new(stream: RecvStream, headers: &Headers) -> Self {
         // The library has refused lengths that are none, or contradict each other.
         let told = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         let missing = told.or_else(|| stream.is_end_stream().then_some(0));

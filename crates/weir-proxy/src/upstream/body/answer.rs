@@ -4,6 +4,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
@@ -12,6 +13,7 @@ use crate::exchange::failure::{Expired, Failure, FailureKind};
 use crate::io::client::ByteStream;
 use crate::io::http2::bytes::StreamBytes;
 use crate::io::http2::receiving::Receiving;
+use crate::io::response::Parts;
 use crate::stats::cluster::Tally;
 use crate::upstream::host::{BusyGuard, HostRuntime};
 use crate::upstream::http1::{self, Http1Connection};
@@ -20,15 +22,19 @@ use crate::upstream::http2::{self, StreamGuard};
 /// Resolves when a limit of time is reached.
 pub type Expiry = Pin<Box<dyn Future<Output = Expired>>>;
 
-/// The body of an instance's answer.
+/// An instance's answer: its head, until somebody takes that, and then its body. It is large, so it is made where it arrives, and
+/// stays in its place.
 pub struct UpstreamBody {
+    /// The head.
+    pub head: Parts,
+    /// When the request was sent.
+    pub sent: Instant,
     /// Where it arrives.
-    origin: Origin,
+    pub origin: Origin,
     /// Counts the request as long as its answer streams.
-    #[expect(dead_code, reason = "it counts until it is dropped")]
-    busy: BusyGuard,
+    pub busy: Option<BusyGuard>,
     /// Says when it is to break off.
-    expiry: Option<Expiry>,
+    pub expiry: Option<Expiry>,
     ended: bool,
     /// Why it breaks off, once that is known; told when what came before has gone out.
     broken: Option<BrokenOff>,
@@ -66,9 +72,9 @@ impl StillOpen {
 pub struct BrokenOff(pub Failure);
 
 impl UpstreamBody {
-    /// The body of an answer whose head has just come.
-    pub fn new(origin: Origin, busy: BusyGuard, expiry: Option<Expiry>) -> Self {
-        Self { origin, busy, expiry, ended: false, broken: None }
+    /// An answer whose head has just come.
+    pub fn new(head: Parts, sent: Instant, origin: Origin) -> Box<Self> {
+        Box::new(Self { head, sent, origin, busy: None, expiry: None, ended: false, broken: None })
     }
 
     /// Whether all of it has passed.
@@ -82,7 +88,7 @@ impl UpstreamBody {
     }
 
     /// Reads it to its end, for nobody.
-    pub async fn discard(mut self) {
+    pub async fn discard(mut self: Box<Self>) {
         loop {
             match poll_fn(|cx| self.poll(cx)).await {
                 Some(Ok(_)) => {}

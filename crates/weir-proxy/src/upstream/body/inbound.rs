@@ -5,8 +5,8 @@ use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http_body::{Frame, SizeHint};
+use weir_http1::header::{Headers, from_map, to_map};
 
 use super::step::{BodyStep, Steps};
 use crate::exchange::failure::FailureKind;
@@ -102,7 +102,7 @@ impl Inbound {
         let (data, trailers) = match frame.map(Frame::into_data) {
             None => (None, None),
             Some(Ok(data)) => (Some(data), None),
-            Some(Err(frame)) => (None, frame.into_trailers().ok()),
+            Some(Err(frame)) => (None, frame.into_trailers().ok().map(from_map)),
         };
         let is_over = is_over || data.is_none();
         if let Some(data) = data {
@@ -111,9 +111,9 @@ impl Inbound {
         }
         if is_over {
             self.source = Remainder::Over;
-            let (last, trailers): (Bytes, Option<HeaderMap>) = self.steps.end(trailers).map_err(FailureKind::Refused)?;
+            let (last, trailers): (Bytes, Option<Headers>) = self.steps.end(trailers).map_err(FailureKind::Refused)?;
             self.push_data(last);
-            self.ready.extend(trailers.map(Frame::trailers));
+            self.ready.extend(trailers.map(|trailers| Frame::trailers(to_map(&trailers))));
         }
         Ok(())
     }
@@ -192,7 +192,7 @@ mod tests {
                 if with_steps {
                     body.push_step(Box::new(Twice));
                     data = twice(&whole);
-                    fields.get_or_insert_default().append("x-steps", http::HeaderValue::from_static("twice"));
+                    fields.get_or_insert_default().append("x-steps", weir_http1::HeaderValue::from_static("twice"));
                 }
                 if held {
                     assert_eq!(body.hold(data.len()).await.expect("it comes"), Held::All(data.len()));

@@ -1,7 +1,7 @@
 //! What filters make of a body on its way, part by part.
 
 use bytes::Bytes;
-use http::HeaderMap;
+use weir_http1::Headers;
 
 use crate::exchange::failure::Refused;
 
@@ -22,7 +22,7 @@ pub trait BodyStep {
     ///
     /// # Errors
     /// If the body may not end so.
-    fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(Bytes, Option<HeaderMap>), Refused>;
+    fn end(&mut self, trailers: Option<Headers>) -> Result<(Bytes, Option<Headers>), Refused>;
 }
 
 /// Steps, in their order.
@@ -57,7 +57,7 @@ impl Steps {
     ///
     /// # Errors
     /// If the body may not end so.
-    pub fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(Bytes, Option<HeaderMap>), Refused> {
+    pub fn end(&mut self, trailers: Option<Headers>) -> Result<(Bytes, Option<Headers>), Refused> {
         let (mut last, mut trailers) = (Bytes::new(), trailers);
         for step in &mut self.0 {
             let part = if last.is_empty() { last } else { step.data(last)? };

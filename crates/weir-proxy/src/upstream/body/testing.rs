@@ -6,8 +6,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
+use http::{StatusCode, Version};
 use http_body::Frame;
+use weir_http1::header::{HeaderName, HeaderValue, Headers, from_map, to_map};
 use weir_http1::{BodyReader, HeadReader, Limits, Part, framing, request};
 
 use super::Inbound;
@@ -24,7 +25,7 @@ impl Client for Written {
         let (reader, input) = &mut *self.0.borrow_mut();
         match reader.read(input) {
             Ok(Some(Part::Data(data))) => Poll::Ready(Some(Ok(Frame::data(data)))),
-            Ok(Some(Part::Trailers(trailers))) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+            Ok(Some(Part::Trailers(trailers))) => Poll::Ready(Some(Ok(Frame::trailers(to_map(&trailers))))),
             Ok(None) if reader.is_done() => Poll::Ready(None),
             Ok(None) => Poll::Pending,
             Err(_) => Poll::Ready(Some(Err(BodyFault::Malformed))),
@@ -41,7 +42,7 @@ impl Client for Written {
 }
 
 impl Waiting for Written {
-    fn interim(&self, _: StatusCode, _: &HeaderMap) {}
+    fn interim(&self, _: StatusCode, _: &Headers) {}
 }
 
 /// The body of a request that a client writes so, head and all.
@@ -80,12 +81,12 @@ pub(crate) async fn malformed() -> Inbound {
 }
 
 /// Reads a body to its end: data, trailers.
-pub(crate) async fn read(body: &mut Inbound) -> Result<(Vec<u8>, Option<HeaderMap>), FailureKind> {
+pub(crate) async fn read(body: &mut Inbound) -> Result<(Vec<u8>, Option<Headers>), FailureKind> {
     let (mut data, mut trailers) = (vec![], None);
     while let Some(frame) = poll_fn(|cx| body.poll(cx)).await {
         match frame?.into_data() {
             Ok(part) => data.extend_from_slice(&part),
-            Err(frame) => trailers = frame.into_trailers().ok(),
+            Err(frame) => trailers = frame.into_trailers().ok().map(from_map),
         }
     }
     Ok((data, trailers))
@@ -100,7 +101,7 @@ pub(crate) fn exchange() -> Rc<Exchange> {
 }
 
 /// Fields.
-pub(crate) fn fields(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+pub(crate) fn fields(pairs: &[(&'static str, &'static str)]) -> Headers {
     pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
 }
 
@@ -112,7 +113,7 @@ impl BodyStep for Twice {
         Ok(part.iter().flat_map(|byte| [*byte, *byte]).collect())
     }
 
-    fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(Bytes, Option<HeaderMap>), Refused> {
+    fn end(&mut self, trailers: Option<Headers>) -> Result<(Bytes, Option<Headers>), Refused> {
         let mut trailers = trailers.unwrap_or_default();
         trailers.append("x-steps", HeaderValue::from_static("twice"));
         Ok((Bytes::from_static(b"the end"), Some(trailers)))
@@ -129,7 +130,7 @@ impl BodyStep for Hold {
         Ok(Bytes::new())
     }
 
-    fn end(&mut self, _: Option<HeaderMap>) -> Result<(Bytes, Option<HeaderMap>), Refused> {
+    fn end(&mut self, _: Option<Headers>) -> Result<(Bytes, Option<Headers>), Refused> {
         Ok((std::mem::take(&mut self.0).into(), None))
     }
 }
@@ -147,7 +148,7 @@ impl BodyStep for AtMost {
         Ok(part)
     }
 
-    fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(Bytes, Option<HeaderMap>), Refused> {
+    fn end(&mut self, trailers: Option<Headers>) -> Result<(Bytes, Option<Headers>), Refused> {
         Ok((Bytes::new(), trailers))
     }
 }

@@ -2,12 +2,13 @@
 
 use h2::RecvStream;
 use h2::ext::Protocol;
-use http::header::{self, HeaderValue};
-use http::{Method, Request, Response, StatusCode, Uri, Version};
+use http::{Method, Request, StatusCode, Uri, Version, header};
 use weir_config::head::Head;
+use weir_http1::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, UPGRADE, to_map};
 
 use crate::io::http2::fields;
 use crate::io::http2::receiving::Receiving;
+use crate::io::response::Parts;
 
 /// A request as an instance gets it; none if HTTP/2 cannot say it. What follows an upgrade is asked for by CONNECT (RFC 8441).
 pub fn request(head: &Head) -> Option<Request<()>> {
@@ -23,7 +24,7 @@ pub fn request(head: &Head) -> Option<Request<()>> {
     };
     *request.uri_mut() = uri.build().ok()?;
     *request.method_mut() = head.method.clone();
-    let mut headers = head.headers.clone();
+    let mut headers = to_map(&head.headers);
     headers.remove(header::HOST);
     fields::strip(&mut headers);
     fields::strip_te(&mut headers);
@@ -37,14 +38,13 @@ pub fn request(head: &Head) -> Option<Request<()>> {
 }
 
 /// An answer as the rest of the proxy sees it. Success agrees to another protocol if one was asked for.
-pub fn answer(answer: Response<RecvStream>, upgrade: Option<&HeaderValue>) -> (Response<()>, Receiving) {
-    let (mut parts, stream) = answer.into_parts();
-    if let Some(protocol) = upgrade.filter(|_| parts.status == StatusCode::OK) {
-        parts.status = StatusCode::SWITCHING_PROTOCOLS;
-        parts.headers.remove(header::CONTENT_LENGTH);
-        parts.headers.insert(header::UPGRADE, protocol.clone());
-        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+pub fn answer(mut head: Parts, stream: RecvStream, upgrade: Option<&HeaderValue>) -> (Parts, Receiving) {
+    if let Some(protocol) = upgrade.filter(|_| head.status == StatusCode::OK) {
+        head.status = StatusCode::SWITCHING_PROTOCOLS;
+        head.headers.remove(CONTENT_LENGTH);
+        head.headers.insert(UPGRADE, protocol.clone());
+        head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     }
-    let receiving = Receiving::new(stream, &parts.headers);
-    (Response::from_parts(parts, ()), receiving)
+    let receiving = Receiving::new(stream, &head.headers);
+    (head, receiving)
 }

@@ -11,6 +11,7 @@ use h2::client::ResponseFuture;
 use h2::ext::Protocol;
 use http::{Request, Response, StatusCode};
 use http_body::Body;
+use weir_http1::header::from_map;
 
 use super::upload::Upload;
 use super::{Http2Connection, Shared, failure};
@@ -124,7 +125,7 @@ fn poll_answer(
             // HTTP/2 has no such answer (RFC 9113, 8.6).
             return Poll::Ready(Err(FailureKind::Protocol));
         }
-        interim.pass(early.status(), early.headers());
+        interim.pass(early.status(), &from_map(early.headers().clone()));
     }
     Pin::new(answer).poll(cx).map_err(kind)
 }

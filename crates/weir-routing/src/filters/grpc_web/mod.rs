@@ -5,8 +5,8 @@
 //! A browser can neither read trailers nor, in older ones, a stream of bytes. So the trailers come as one more frame at the end
 //! of the body, and all of it, either way, may be base64.
 
-use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, TE};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use weir_http1::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, TE};
+use weir_http1::{HeaderName, HeaderValue, Headers};
 use weir_xds::grpc_web::GrpcWeb;
 
 use super::Policy;
@@ -63,7 +63,7 @@ const TRAILERS: u8 = 0b1000_0000;
 impl WebCall {
     /// Makes a request of gRPC out of one of gRPC-Web; `None` if it is none. Its content type must be one of four, letter by
     /// letter, without parameters.
-    pub fn begin(headers: &mut HeaderMap) -> Option<Self> {
+    pub fn begin(headers: &mut Headers) -> Option<Self> {
         let content_type = headers.get(CONTENT_TYPE)?;
         let text_request = is_one_of(content_type, &TEXT);
         if !text_request && !is_one_of(content_type, &BINARY) {
@@ -75,12 +75,12 @@ impl WebCall {
         headers.remove(CONTENT_LENGTH);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(TE, HeaderValue::from_static("trailers"));
-        headers.entry(GRPC_ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
+        headers.insert_if_absent(GRPC_ACCEPT_ENCODING, || HeaderValue::from_static("identity"));
         Some(Self { text_request, text_answer })
     }
 
     /// Makes the head of an answer one of gRPC-Web, whoever it came from. `is_last` says that nothing follows it.
-    pub fn answer(self, status: u16, headers: &mut HeaderMap, is_last: bool) -> AnswerBody {
+    pub fn answer(self, status: u16, headers: &mut Headers, is_last: bool) -> AnswerBody {
         let content_type = headers.get(CONTENT_TYPE);
         let is_grpc = if is_last {
             headers.contains_key(GRPC_STATUS)
@@ -94,16 +94,16 @@ impl WebCall {
     }
 
     /// Makes the body of an answer that is none of gRPC its message.
-    pub fn explain(status: u16, body: &[u8], headers: &mut HeaderMap) {
+    pub fn explain(status: u16, body: &[u8], headers: &mut Headers) {
         if let Ok(message) = HeaderValue::from_bytes(&grpc::encode_message(body)) {
             headers.insert(GRPC_MESSAGE, message);
         }
         headers.insert(GRPC_STATUS, HeaderValue::from(grpc::status_of_http(status)));
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
 
     /// The trailers, as the last frame of the body.
-    pub fn trailers(self, trailers: &HeaderMap) -> Vec<u8> {
+    pub fn trailers(self, trailers: &Headers) -> Vec<u8> {
         let mut lines = vec![];
         for (name, value) in trailers {
             lines.extend_from_slice(name.as_str().as_bytes());
@@ -134,7 +134,7 @@ mod tests {
 
     type Pairs<'p> = &'p [(&'static str, &'static str)];
 
-    fn headers(pairs: Pairs<'_>) -> HeaderMap {
+    fn headers(pairs: Pairs<'_>) -> Headers {
         pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
     }
 
@@ -158,7 +158,7 @@ mod tests {
             assert_eq!(call.map(|call| call.text_request), expected, "{content_type}");
             assert_eq!(after == before, expected.is_none(), "{content_type}");
         }
-        assert_eq!(WebCall::begin(&mut HeaderMap::new()), None);
+        assert_eq!(WebCall::begin(&mut Headers::new()), None);
     }
 
     /// As Envoy 1.40 sent them on.
@@ -208,7 +208,7 @@ mod tests {
                 assert_eq!((&answer[CONTENT_TYPE], answer.get(CONTENT_LENGTH)), (&HeaderValue::from_static(content_type), None));
             }
         }
-        let mut refused = HeaderMap::new();
+        let mut refused = Headers::new();
         WebCall::explain(403, b"no way %", &mut refused);
         assert_eq!(refused, headers(&[("grpc-message", "no way %25"), ("grpc-status", "7"), ("content-length", "0")]));
     }
@@ -218,6 +218,6 @@ mod tests {
         let trailers = headers(&[("grpc-status", "0"), ("x-t", "a b")]);
         let call = |text_answer| WebCall { text_request: false, text_answer };
         assert_eq!(call(false).trailers(&trailers), b"\x80\0\0\0\x18grpc-status:0\r\nx-t:a b\r\n");
-        assert_eq!(call(true).trailers(&HeaderMap::new()), b"gAAAAAA=");
+        assert_eq!(call(true).trailers(&Headers::new()), b"gAAAAAA=");
     }
 }

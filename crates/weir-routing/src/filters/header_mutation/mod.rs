@@ -4,7 +4,7 @@
 //! Unlike the header changes of routes these are made one after the other: each sees what those before it wrote. The filter's
 //! come first, then those of all levels that have some.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use weir_http1::{HeaderName, HeaderValue, Headers};
 use weir_xds::envoy::config::common::mutation_rules::v3::HeaderMutation as XdsMutation;
 use weir_xds::envoy::config::common::mutation_rules::v3::header_mutation::{Action as XdsAction, RemoveOnMatch};
 use weir_xds::header_mutation::{HeaderMutation, HeaderMutationPerRoute, Mutations as XdsMutations};
@@ -172,7 +172,7 @@ impl Mutation {
     }
 
     /// Makes the change. `rendered` is what was made of its template, if it has one.
-    pub fn apply(&self, rendered: Option<HeaderValue>, headers: &mut HeaderMap) {
+    pub fn apply(&self, rendered: Option<HeaderValue>, headers: &mut Headers) {
         match self {
             Self::Remove(name) => drop(headers.remove(name)),
             Self::RemoveMatching(matcher) => {
@@ -195,7 +195,7 @@ impl Mutation {
     }
 }
 
-fn write(name: &HeaderName, value: HeaderValue, action: Action, headers: &mut HeaderMap) {
+fn write(name: &HeaderName, value: HeaderValue, action: Action, headers: &mut Headers) {
     let is_there = headers.contains_key(name);
     match action {
         Action::Append => drop(headers.append(name, value)),

@@ -1,4 +1,4 @@
-use http::header::HOST;
+use weir_http1::header::HOST;
 use weir_xds::core::header_value_option::HeaderAppendAction::{
     self, AddIfAbsent, AppendIfExistsOrAdd, OverwriteIfExists, OverwriteIfExistsOrAdd,
 };
@@ -47,7 +47,7 @@ fn request(mutations: Vec<XdsMutation>) -> Result<Mutations, CompileError> {
     Mutations::of(Some(&XdsMutations { request_mutations: mutations, ..Default::default() }))
 }
 
-fn apply(mutations: &[Mutation], headers: &mut HeaderMap) {
+fn apply(mutations: &[Mutation], headers: &mut Headers) {
     for mutation in mutations {
         let rendered = mutation.template().and_then(|template| {
             let mut text = vec![];
@@ -76,7 +76,7 @@ fn headers_are_changed_one_after_the_other() {
         write("x-none", "%REQ(nope)%", AppendIfExistsOrAdd),
         write("x-old3", "%REQ(nope)%", OverwriteIfExistsOrAdd),
     ]);
-    let mut headers = HeaderMap::new();
+    let mut headers = Headers::new();
     for (name, value) in
         [("host", "a"), ("x-old", "1"), ("x-old", "2"), ("x-old2", "1"), ("x-old3", "keep"), ("x-rem", "1"), ("x-m-a", "1"), ("x-m-b", "1")]
     {
@@ -117,7 +117,7 @@ fn what_makes_a_message_one_stays() {
     );
     // The authority is no header, though it is kept among them.
     let mutations = request(vec![remove_matching(MatchPattern::Exact("host".into()))]).expect("valid");
-    let mut headers = HeaderMap::from_iter([(HOST, HeaderValue::from_static("a"))]);
+    let mut headers = Headers::from_iter([(HOST, HeaderValue::from_static("a"))]);
     apply(&mutations.request, &mut headers);
     assert!(headers.contains_key(HOST));
 }

@@ -1,4 +1,4 @@
-use http::HeaderMap;
+use weir_http1::Headers;
 use weir_xds::core::{HeaderValue, HeaderValueOption, RuntimeFractionalPercent};
 use weir_xds::route::RateLimit as XdsRateLimit;
 use weir_xds::route::rate_limit::action::{ActionSpecifier, GenericKey};
@@ -39,7 +39,7 @@ fn compile(message: &LocalRateLimit) -> RateLimitPolicy {
 }
 
 fn descriptors(policy: &RateLimitPolicy, limits: &RouteLimits<'_>) -> Vec<Descriptor> {
-    let headers = HeaderMap::new();
+    let headers = Headers::new();
     let head = RequestHead { method: "GET", scheme: "http", authority: "a", path: "/", headers: &headers, random: 0 };
     let client = std::net::Ipv4Addr::LOCALHOST.into();
     policy.descriptors(&Counted { head: &head, client, cluster: None, own_cluster: "" }, limits)

@@ -1,0 +1,275 @@
+//! The names that have a number.
+
+use super::HeaderName;
+
+/// How many there may be: a set of them is so many bits.
+pub(super) const MOST: usize = 128;
+
+/// Lists the known names, each as a constant and in its place.
+macro_rules! known {
+    ($($constant:ident $text:literal)+) => {
+        /// Their texts, in lower case. A name's number is its place here.
+        pub(super) const NAMES: &[&str] = &[$($text),+];
+
+        /// The same as they are written before a value.
+        pub(super) static WRITTEN: &[&str] = &[$(concat!($text, ": ")),+];
+
+        $(#[doc = concat!("`", $text, "`")]
+        pub const $constant: HeaderName = HeaderName::from_static($text);)+
+    };
+}
+
+known! {
+    ACCEPT "accept"
+    ACCEPT_ENCODING "accept-encoding"
+    ACCEPT_LANGUAGE "accept-language"
+    ACCEPT_RANGES "accept-ranges"
+    ACCESS_CONTROL_ALLOW_CREDENTIALS "access-control-allow-credentials"
+    ACCESS_CONTROL_ALLOW_HEADERS "access-control-allow-headers"
+    ACCESS_CONTROL_ALLOW_METHODS "access-control-allow-methods"
+    ACCESS_CONTROL_ALLOW_ORIGIN "access-control-allow-origin"
+    ACCESS_CONTROL_ALLOW_PRIVATE_NETWORK "access-control-allow-private-network"
+    ACCESS_CONTROL_EXPOSE_HEADERS "access-control-expose-headers"
+    ACCESS_CONTROL_MAX_AGE "access-control-max-age"
+    ACCESS_CONTROL_REQUEST_HEADERS "access-control-request-headers"
+    ACCESS_CONTROL_REQUEST_METHOD "access-control-request-method"
+    ACCESS_CONTROL_REQUEST_PRIVATE_NETWORK "access-control-request-private-network"
+    AGE "age"
+    ALLOW "allow"
+    AUTHORIZATION "authorization"
+    CACHE_CONTROL "cache-control"
+    CDN_LOOP "cdn-loop"
+    CONNECTION "connection"
+    CONTENT_DISPOSITION "content-disposition"
+    CONTENT_ENCODING "content-encoding"
+    CONTENT_LENGTH "content-length"
+    CONTENT_RANGE "content-range"
+    CONTENT_SECURITY_POLICY "content-security-policy"
+    CONTENT_TYPE "content-type"
+    COOKIE "cookie"
+    DATE "date"
+    ETAG "etag"
+    EXPECT "expect"
+    EXPIRES "expires"
+    FORWARDED "forwarded"
+    GRPC_ACCEPT_ENCODING "grpc-accept-encoding"
+    GRPC_ENCODING "grpc-encoding"
+    GRPC_MESSAGE "grpc-message"
+    GRPC_STATUS "grpc-status"
+    GRPC_STATUS_DETAILS_BIN "grpc-status-details-bin"
+    GRPC_TIMEOUT "grpc-timeout"
+    HOST "host"
+    HTTP2_SETTINGS "http2-settings"
+    IF_MATCH "if-match"
+    IF_MODIFIED_SINCE "if-modified-since"
+    IF_NONE_MATCH "if-none-match"
+    IF_RANGE "if-range"
+    IF_UNMODIFIED_SINCE "if-unmodified-since"
+    KEEP_ALIVE "keep-alive"
+    LAST_MODIFIED "last-modified"
+    LOCATION "location"
+    MAX_FORWARDS "max-forwards"
+    ORIGIN "origin"
+    PRAGMA "pragma"
+    PRIORITY "priority"
+    PROXY_AUTHENTICATE "proxy-authenticate"
+    PROXY_AUTHORIZATION "proxy-authorization"
+    PROXY_CONNECTION "proxy-connection"
+    PROXY_STATUS "proxy-status"
+    RANGE "range"
+    REFERER "referer"
+    RETRY_AFTER "retry-after"
+    SEC_WEBSOCKET_ACCEPT "sec-websocket-accept"
+    SEC_WEBSOCKET_EXTENSIONS "sec-websocket-extensions"
+    SEC_WEBSOCKET_KEY "sec-websocket-key"
+    SEC_WEBSOCKET_PROTOCOL "sec-websocket-protocol"
+    SEC_WEBSOCKET_VERSION "sec-websocket-version"
+    SERVER "server"
+    SET_COOKIE "set-cookie"
+    STRICT_TRANSPORT_SECURITY "strict-transport-security"
+    TE "te"
+    TRACEPARENT "traceparent"
+    TRACESTATE "tracestate"
+    TRAILER "trailer"
+    TRANSFER_ENCODING "transfer-encoding"
+    UPGRADE "upgrade"
+    UPGRADE_INSECURE_REQUESTS "upgrade-insecure-requests"
+    USER_AGENT "user-agent"
+    VARY "vary"
+    VIA "via"
+    WWW_AUTHENTICATE "www-authenticate"
+    X_CLIENT_TRACE_ID "x-client-trace-id"
+    X_CONTENT_TYPE_OPTIONS "x-content-type-options"
+    X_ENVOY_ATTEMPT_COUNT "x-envoy-attempt-count"
+    X_ENVOY_DECORATOR_OPERATION "x-envoy-decorator-operation"
+    X_ENVOY_DEGRADED "x-envoy-degraded"
+    X_ENVOY_DOWNSTREAM_SERVICE_CLUSTER "x-envoy-downstream-service-cluster"
+    X_ENVOY_DOWNSTREAM_SERVICE_NODE "x-envoy-downstream-service-node"
+    X_ENVOY_DROP_OVERLOAD "x-envoy-drop-overload"
+    X_ENVOY_EXPECTED_RQ_TIMEOUT_MS "x-envoy-expected-rq-timeout-ms"
+    X_ENVOY_EXTERNAL_ADDRESS "x-envoy-external-address"
+    X_ENVOY_FORCE_TRACE "x-envoy-force-trace"
+    X_ENVOY_HEDGE_ON_PER_TRY_TIMEOUT "x-envoy-hedge-on-per-try-timeout"
+    X_ENVOY_IMMEDIATE_HEALTH_CHECK_FAIL "x-envoy-immediate-health-check-fail"
+    X_ENVOY_INTERNAL "x-envoy-internal"
+    X_ENVOY_IP_TAGS "x-envoy-ip-tags"
+    X_ENVOY_IS_TIMEOUT_RETRY "x-envoy-is-timeout-retry"
+    X_ENVOY_MAX_RETRIES "x-envoy-max-retries"
+    X_ENVOY_ORIGINAL_HOST "x-envoy-original-host"
+    X_ENVOY_ORIGINAL_PATH "x-envoy-original-path"
+    X_ENVOY_ORIGINAL_URL "x-envoy-original-url"
+    X_ENVOY_OVERLOADED "x-envoy-overloaded"
+    X_ENVOY_RATELIMITED "x-envoy-ratelimited"
+    X_ENVOY_RETRIABLE_HEADER_NAMES "x-envoy-retriable-header-names"
+    X_ENVOY_RETRIABLE_STATUS_CODES "x-envoy-retriable-status-codes"
+    X_ENVOY_RETRY_GRPC_ON "x-envoy-retry-grpc-on"
+    X_ENVOY_RETRY_ON "x-envoy-retry-on"
+    X_ENVOY_UNCONDITIONAL_DROP_OVERLOAD "x-envoy-unconditional-drop-overload"
+    X_ENVOY_UPSTREAM_ALT_STAT_NAME "x-envoy-upstream-alt-stat-name"
+    X_ENVOY_UPSTREAM_CANARY "x-envoy-upstream-canary"
+    X_ENVOY_UPSTREAM_HEALTHCHECKED_CLUSTER "x-envoy-upstream-healthchecked-cluster"
+    X_ENVOY_UPSTREAM_RQ_PER_TRY_TIMEOUT_MS "x-envoy-upstream-rq-per-try-timeout-ms"
+    X_ENVOY_UPSTREAM_RQ_TIMEOUT_ALT_RESPONSE "x-envoy-upstream-rq-timeout-alt-response"
+    X_ENVOY_UPSTREAM_RQ_TIMEOUT_MS "x-envoy-upstream-rq-timeout-ms"
+    X_ENVOY_UPSTREAM_SERVICE_TIME "x-envoy-upstream-service-time"
+    X_FORWARDED_CLIENT_CERT "x-forwarded-client-cert"
+    X_FORWARDED_FOR "x-forwarded-for"
+    X_FORWARDED_HOST "x-forwarded-host"
+    X_FORWARDED_PORT "x-forwarded-port"
+    X_FORWARDED_PROTO "x-forwarded-proto"
+    X_RATELIMIT_LIMIT "x-ratelimit-limit"
+    X_RATELIMIT_REMAINING "x-ratelimit-remaining"
+    X_RATELIMIT_RESET "x-ratelimit-reset"
+    X_REAL_IP "x-real-ip"
+    X_REQUEST_ID "x-request-id"
+}
+
+/// No name's number.
+const NONE: u8 = u8::MAX;
+const SLOTS: usize = 1024;
+/// Spreads the names over the slots: found by trying, so that hardly any two of them share one.
+const SPREAD: u32 = 0x2adf_559b;
+/// Where to look for a name: its number, or that of one with the same hash, which the next slots follow.
+static TABLE: [u8; SLOTS] = table();
+const _: () = assert!(NAMES.len() <= MOST);
+
+const fn table() -> [u8; SLOTS] {
+    let mut table = [NONE; SLOTS];
+    let mut number = 0;
+    while number < NAMES.len() {
+        let mut at = slot(NAMES[number].as_bytes());
+        while table[at] != NONE {
+            at = (at + 1) % SLOTS;
+        }
+        table[at] = number as u8;
+        number += 1;
+    }
+    table
+}
+
+/// Where the search for a name begins, by its length and four of its bytes, in whatever case. The name must not be empty.
+const fn slot(name: &[u8]) -> usize {
+    let length = name.len();
+    let four = [name[0], name[length / 2], name[length - 1 - length / 4], name[length - 1]];
+    let folded = u32::from_le_bytes(four) | 0x2020_2020;
+    (folded.wrapping_add(length as u32).wrapping_mul(SPREAD) >> 22) as usize % SLOTS
+}
+
+/// The number of a name, in whatever case it is spelled.
+pub(super) fn number_of(name: &[u8]) -> Option<u8> {
+    if name.is_empty() {
+        return None;
+    }
+    let mut at = slot(name);
+    loop {
+        let number = *TABLE.get(at)?;
+        // An empty slot's number is that of no name.
+        let known = NAMES.get(usize::from(number))?;
+        if is_spelled(known.as_bytes(), name) {
+            return Some(number);
+        }
+        at = (at + 1) % SLOTS;
+    }
+}
+
+/// The same for a name in lower case, when this is compiled.
+pub(super) const fn number_of_constant(name: &[u8]) -> Option<u8> {
+    let mut number = 0;
+    while number < NAMES.len() {
+        let known = NAMES[number].as_bytes();
+        let mut at = 0;
+        while at < known.len() && known.len() == name.len() && known[at] == name[at] {
+            at += 1;
+        }
+        if at == known.len() && known.len() == name.len() {
+            return Some(number as u8);
+        }
+        number += 1;
+    }
+    None
+}
+
+/// Whether a name is a known one, in whatever case. Eight bytes are looked at at once.
+fn is_spelled(known: &[u8], name: &[u8]) -> bool {
+    if known.len() != name.len() {
+        return false;
+    }
+    if let (Some(known_end), Some(end)) = (known.last_chunk::<8>(), name.last_chunk::<8>()) {
+        let (eights, _) = known.as_chunks::<8>();
+        return eights.iter().zip(name.as_chunks::<8>().0).all(|(known, name)| same_eight(*known, *name)) && same_eight(*known_end, *end);
+    }
+    if let (Some(start), Some(end)) = (known.first_chunk::<4>(), known.last_chunk::<4>())
+        && let (Some(name_start), Some(name_end)) = (name.first_chunk::<4>(), name.last_chunk::<4>())
+    {
+        return same_eight(both(*start, *end), both(*name_start, *name_end));
+    }
+    known.eq_ignore_ascii_case(name)
+}
+
+/// Four bytes and four.
+fn both(first: [u8; 4], last: [u8; 4]) -> [u8; 8] {
+    (u64::from(u32::from_le_bytes(first)) | u64::from(u32::from_le_bytes(last)) << 32).to_le_bytes()
+}
+
+/// Whether eight bytes are the same but for the case of letters. Of the bytes of known names only letters have the bit 0x40.
+fn same_eight(known: [u8; 8], name: [u8; 8]) -> bool {
+    let (known, name) = (u64::from_ne_bytes(known), u64::from_ne_bytes(name));
+    (known ^ name) & !(known >> 1 & 0x2020_2020_2020_2020) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_known_name_is_found_in_any_case_and_nothing_else() {
+        assert!(NAMES.is_sorted(), "so that one is easily found by people");
+        for (number, name) in NAMES.iter().enumerate() {
+            assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-'), "{name}");
+            let number = Some(number as u8);
+            assert_eq!(number_of(name.as_bytes()), number, "{name}");
+            assert_eq!(number_of(name.to_ascii_uppercase().as_bytes()), number, "{name}");
+            assert_eq!(number_of_constant(name.as_bytes()), number, "{name}");
+            for at in 0..name.len() {
+                for other in 0..=u8::MAX {
+                    let mut bytes = name.as_bytes().to_vec();
+                    bytes[at] = other;
+                    let known = NAMES.iter().position(|known| known.as_bytes().eq_ignore_ascii_case(&bytes));
+                    assert_eq!(number_of(&bytes).map(usize::from), known, "{name} with {other} at {at}");
+                }
+            }
+        }
+        for name in ["", "x", "x-own", "hos", "hostt", "content_length"] {
+            assert_eq!((number_of(name.as_bytes()), number_of_constant(name.as_bytes())), (None, None), "{name}");
+        }
+    }
+
+    #[test]
+    fn few_names_share_a_slot() {
+        let longest = NAMES.iter().enumerate().map(|(number, name)| {
+            let at = TABLE.iter().position(|known| usize::from(*known) == number).expect("it is there");
+            (at + SLOTS - slot(name.as_bytes())) % SLOTS
+        });
+        assert!(longest.max() <= Some(3));
+    }
+}
