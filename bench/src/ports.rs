@@ -16,7 +16,7 @@ static TRIED: AtomicU16 = AtomicU16::new(0);
 ///
 /// # Errors
 /// If there are none left.
-pub(crate) fn free<const N: usize>() -> anyhow::Result<[u16; N]> {
+pub fn free<const N: usize>() -> anyhow::Result<[u16; N]> {
     let mut ports = [0; N];
     for port in &mut ports {
         *port = next()?;

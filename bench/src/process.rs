@@ -15,13 +15,20 @@ pub enum Core {
     Measured,
     /// Core 1, for all the rest.
     Others,
+    /// Wherever the system lets it run, for what uses all cores.
+    Any,
 }
 
 impl Core {
     /// A command on this core. taskset becomes the program, so the id is the program's.
     pub fn command(self, program: &Path) -> Command {
+        let core = match self {
+            Self::Measured => "0",
+            Self::Others => "1",
+            Self::Any => return Command::new(program),
+        };
         let mut command = Command::new("taskset");
-        command.arg("-c").arg(if self == Self::Measured { "0" } else { "1" }).arg(program);
+        command.arg("-c").arg(core).arg(program);
         command
     }
 }

@@ -16,8 +16,8 @@ use weir_xds::upstream_http::HttpProtocolOptions;
 use weir_xds::upstream_http::http_protocol_options::{UpstreamProtocolOptions, explicit_http_config::ProtocolConfig};
 use weir_xds::values::std_duration;
 
-use crate::http::Http2Keepalive;
 use crate::http::options::letter_case;
+use crate::http::{Http2Keepalive, Http2Windows};
 use weir_http1::Case;
 
 use super::circuit_breakers::CircuitBreakers;
@@ -182,6 +182,8 @@ pub struct Http2Options {
     pub max_concurrent_streams: Option<u32>,
     /// Whether the other side is asked for signs of life.
     pub keepalive: Option<Http2Keepalive>,
+    /// How much the other side may send ahead.
+    pub windows: Http2Windows,
     /// An answer may have so many headers.
     pub max_headers: usize,
     /// The head of an answer may be this many bytes large.
@@ -508,6 +510,7 @@ fn http2_options(cluster: &XdsCluster, options: Option<&HttpProtocolOptions>) ->
     Http2Options {
         max_concurrent_streams: written.and_then(|written| written.max_concurrent_streams).filter(|most| *most > 0),
         keepalive: written.and_then(Http2Keepalive::compile),
+        windows: written.map_or_else(Http2Windows::default, Http2Windows::compile),
         max_headers,
         max_header_bytes,
     }

@@ -21,6 +21,10 @@ const TOLD_OF_CERTIFICATES: &[&str] = &["forward_client_cert_details", "set_curr
 /// What makes a listener ask for them.
 const ASKS_FOR_CERTIFICATES: &[&str] =
     &["require_client_certificate", "validation_context", "validation_context_sds_secret_config", "combined_validation_context"];
+/// An answer by this status never has a body, and its head tells no length of one (RFC 9110, section 8.6).
+const NO_CONTENT: u32 = 204;
+/// Headers that say where a request ends, and what it becomes.
+const FRAMING: &[&str] = &["transfer-encoding", "content-length", "upgrade"];
 const NOT_TOLD: &str = "`x-forwarded-client-cert` tells nothing of the client's certificate";
 
 /// A field that is set and not carried out, however often a resource has it.
@@ -61,6 +65,23 @@ pub fn report(resource: &Any) -> Vec<Unsupported> {
     // Fields come in no order of their own.
     found.sort_unstable_by(|a, b| a.field.cmp(&b.field));
     found
+}
+
+/// What becomes of headers that a list adds and that do not arrive.
+fn added_in_vain(field: &SetField<'_>) -> Option<String> {
+    let (path, is_request): (&[&str], bool) = match field.name {
+        "response_headers_to_add" => (&["header", "key"], false),
+        "request_headers_to_add" => (&["header", "key"], true),
+        "request_mutations" => (&["append", "header", "key"], true),
+        _ => return None,
+    };
+    field.texts_at(path).find_map(|name| {
+        if name.eq_ignore_ascii_case("te") {
+            return Some(format!("`te` is not sent to {} of HTTP/2", if is_request { "instances" } else { "clients" }));
+        }
+        let is_framing = is_request && FRAMING.iter().any(|framing| name.eq_ignore_ascii_case(framing));
+        is_framing.then(|| format!("`{name}` is for the connection alone to say"))
+    })
 }
 
 #[derive(Default)]
@@ -111,6 +132,12 @@ impl Report {
                 let instead = format!("left out are {}", left_out.join(", "));
                 self.add_field(field.message, field.name, field.path, &instead);
             }
+        }
+        if let Some(instead) = added_in_vain(field) {
+            self.add_field(field.message, field.name, field.path, &instead);
+        }
+        if field.name == "direct_response" && field.number("status") == Some(NO_CONTENT) && !field.lacks("body") {
+            self.add_field("DirectResponseAction", "body", field.path, "an answer by status 204 has no body");
         }
     }
 }

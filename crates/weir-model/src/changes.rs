@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use crate::proxy::Proxy;
 use crate::service::ServiceKey;
-use crate::workload_group::WorkloadKey;
 
 /// The namespace and name of an object.
 pub type Name = (String, String);
@@ -48,9 +47,9 @@ pub struct Changes {
     /// Secrets.
     pub secrets: BTreeSet<Name>,
     /// WorkloadGroups.
-    pub groups: BTreeSet<WorkloadKey>,
+    pub groups: BTreeSet<Name>,
     /// WorkloadEntries and Pods of which anything changed, their health included.
-    pub workloads: BTreeSet<WorkloadKey>,
+    pub workloads: BTreeSet<Name>,
     /// Addresses at which something other than health changed: a workload there, or what services have an instance there.
     pub addresses: BTreeSet<String>,
     /// What has other findings than before.

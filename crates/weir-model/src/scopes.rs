@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::changes::Name;
 use crate::proxy::ProxyKind;
+use crate::registry::{DefinitionChange, Services};
 use crate::rule;
 use crate::scope::{EgressListener, Scope, destinations};
 use crate::service::Service;
@@ -21,6 +22,9 @@ pub(crate) type ScopeKey = (ProxyKind, String, Option<Name>);
 
 /// A scope that nobody asked for through so many changes is forgotten.
 const PATIENCE: u32 = 32;
+
+/// Of so many services at a time each is put in its place; more are read anew together.
+const FEW: usize = 8;
 
 #[derive(Debug, Clone)]
 struct Kept {
@@ -35,10 +39,11 @@ pub(crate) struct Scopes(Arc<Mutex<HashMap<ScopeKey, Kept>>>);
 
 /// What scopes depend on, as far as it changed.
 pub(crate) struct Touched<'t> {
-    /// Services, before and after.
-    pub services: &'t [Arc<Service>],
+    pub services: &'t [DefinitionChange],
     pub rules: &'t [RuleChange],
     pub sidecars: &'t BTreeSet<Name>,
+    /// All services as they are now.
+    pub newest: &'t Services,
 }
 
 impl Scopes {
@@ -69,19 +74,58 @@ impl Scopes {
 }
 
 /// A scope after a change; none if it is forgotten.
-fn after((_, namespace, sidecar): &ScopeKey, kept: &Kept, touched: &Touched<'_>) -> Option<Kept> {
+fn after((kind, namespace, sidecar): &ScopeKey, kept: &Kept, touched: &Touched<'_>) -> Option<Kept> {
     let sees = |service: &Arc<Service>| service.visibility.allows(namespace) || *service.namespace == **namespace;
+    let services: Vec<&DefinitionChange> = touched.services.iter().filter(|change| change.sides().any(sees)).collect();
     let concerns = |rule: &&RuleChange| rule.sides().any(|rule| rule.applies_to_mesh() && rule.visibility.allows(namespace));
     let rules: Vec<&RuleChange> = touched.rules.iter().filter(concerns).collect();
-    let is_other = touched.services.iter().any(sees) || sidecar.as_ref().is_some_and(|name| touched.sidecars.contains(name));
-    if !is_other && rules.is_empty() {
+    let has_other_sidecar = sidecar.as_ref().is_some_and(|name| touched.sidecars.contains(name));
+    if !has_other_sidecar && services.is_empty() && rules.is_empty() {
         return Some(kept.clone());
     }
-    let is_whole = !is_other && kept.touched == 0;
-    if let Some(scope) = is_whole.then(|| with_rules(&kept.scope, &rules)).flatten() {
+    let is_whole = !has_other_sidecar && kept.touched == 0;
+    let newest = || with_rules(&with_services(&kept.scope, *kind, &services, touched.newest)?, &rules);
+    if let Some(scope) = is_whole.then(newest).flatten() {
         return Some(Kept { scope, touched: 0 });
     }
     (kept.touched < PATIENCE).then(|| Kept { scope: kept.scope.clone(), touched: kept.touched + 1 })
+}
+
+/// The same scope with some of its services as they are defined now. None if it may be more that changes: if a service may
+/// be merged with others, or be reached at some of its ports only.
+fn with_services(scope: &Arc<Scope>, kind: ProxyKind, changes: &[&DefinitionChange], newest: &Services) -> Option<Arc<Scope>> {
+    if changes.len() > FEW || !changes.is_empty() && scope.egress.iter().any(|listener| listener.port().is_some()) {
+        return None;
+    }
+    let mut scope = scope.clone();
+    for change in changes {
+        let (old, new) = change.in_place().filter(|(old, new)| !old.ports.is_empty() && !new.ports.is_empty())?;
+        let is_only = newest.of_host(&new.hostname).is_some_and(|named| named.len() == 1);
+        // Where the first listener lists it, it is reached whole, whatever rules say of it besides.
+        let first = match kind {
+            ProxyKind::Sidecar => &scope.egress.first()?.services,
+            ProxyKind::Router => &scope.services,
+        };
+        if !is_only || !first.iter().any(|service| Arc::ptr_eq(service, old)) {
+            return None;
+        }
+        let scope = Arc::make_mut(&mut scope);
+        let lists = scope.egress.iter_mut().map(|listener| &mut listener.services);
+        for list in std::iter::once(&mut scope.services).chain(lists) {
+            replace(list, old, new)?;
+        }
+    }
+    Some(scope)
+}
+
+/// Puts a service in the place of another of its host, where that is in a list. None if another of that host is there.
+fn replace(list: &mut Arc<[Arc<Service>]>, old: &Arc<Service>, new: &Arc<Service>) -> Option<()> {
+    let Some(place) = list.iter().position(|service| service.hostname == old.hostname) else { return Some(()) };
+    if !Arc::ptr_eq(list.get(place)?, old) {
+        return None;
+    }
+    *list = list.iter().enumerate().map(|(index, service)| if index == place { new } else { service }.clone()).collect();
+    Some(())
 }
 
 /// The same scope with what some of its rules say now. None if it may be more that changes.

@@ -117,7 +117,8 @@ impl MeshSnapshot {
         changes.gateways = by_age::update(&mut next.gateways, objects, gateway, |object| object);
         changes.sidecars = by_age::update(&mut next.sidecars, objects, Sidecar::read, |sidecar| &sidecar.object);
         next.update_secrets(objects, &mut changes);
-        next.scopes = self.scopes.after(&Touched { services: &services, rules: &rules, sidecars: &changes.sidecars });
+        let touched = Touched { services: &services, rules: &rules, sidecars: &changes.sidecars, newest: &next.services };
+        next.scopes = self.scopes.after(&touched);
         next.version = self.version + 1;
         next.changes = Arc::new(changes);
         next.history = self.history.with(next.changes.clone());

@@ -4,6 +4,7 @@
 //! [`node`] is how proxies introduce themselves, [`standalone`] which proxies a mesh on one machine has. What
 //! proxies tell of their workloads, that they are there and whether they are well, is kept besides the catalog.
 
+pub mod answers;
 mod classes;
 mod following;
 pub mod node;
@@ -13,6 +14,7 @@ mod report;
 mod resources;
 mod shared;
 pub mod standalone;
+pub mod status;
 mod stream;
 mod workloads;
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use weir_model::{Interception, Proxy, topology};
+use weir_xds::core::node::UserAgentVersionType;
 use weir_xds::core::{Locality, Node};
 use weir_xds::prost_types::value::Kind;
 use weir_xds::prost_types::{Struct, Value};
@@ -42,6 +43,7 @@ pub fn introduce(proxy: &Proxy) -> Node {
         metadata: Some(metadata),
         locality: locality(&proxy.locality),
         user_agent_name: AGENT.to_owned(),
+        user_agent_version_type: Some(UserAgentVersionType::UserAgentVersion(env!("CARGO_PKG_VERSION").to_owned())),
         ..Default::default()
     }
 }

@@ -90,6 +90,18 @@ impl Pilot {
         self.shared.catalog.subscribe()
     }
 
+    /// The version of the configuration: it grows with each change. A proxy that has answered a version has answered all before it.
+    pub fn version(&self) -> u64 {
+        self.shared.mesh.borrow().version
+    }
+
+    /// The version of the configuration, and the objects that it is of.
+    pub(crate) fn now(&self) -> (u64, Arc<Catalog>) {
+        // While it is looked at nothing else changes.
+        let mesh = self.shared.mesh.borrow();
+        (mesh.version, self.shared.catalog.borrow().clone())
+    }
+
     /// The proxies that follow the pilot, by id.
     pub fn proxies(&self) -> BTreeMap<String, ProxyStatus> {
         self.shared.proxies.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -31,11 +31,14 @@ impl Shared {
             (catalog, changes, next)
         };
         self.say(&catalog, &changes, &next);
-        self.catalog.send_replace(Arc::new(catalog));
-        // Nobody is woken for what changes nothing.
-        if !next.changes.is_empty() {
-            self.mesh.send_replace(Arc::new(next));
-        }
+        // Whoever sees the mesh sees the objects that it is of. Nobody is woken for what changes nothing; but it is kept, because what
+        // nobody sees yet (the instances of a service to come) may be seen after the next change.
+        self.mesh.send_if_modified(|mesh| {
+            self.catalog.send_replace(Arc::new(catalog));
+            let is_other = !next.changes.is_empty();
+            *mesh = Arc::new(next);
+            is_other
+        });
     }
 
     /// Says what is to be said of texts, objects and rules that changed.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, Semaphore, watch};
 use weir_api::Diagnostic;
@@ -14,6 +14,7 @@ use weir_xds::resource::ResourceType;
 
 use crate::classes::Classes;
 use crate::report::Reporter;
+use crate::status::{Resources, Types};
 use crate::workloads::registration::Registration;
 use crate::workloads::{self, Workloads};
 
@@ -40,6 +41,20 @@ pub struct ProxyStatus {
     pub is_settled: bool,
     /// What it refused last, by type.
     pub refused: BTreeMap<ResourceType, String>,
+    /// The program that it is, and its version.
+    pub program: String,
+    /// The cluster (of machines) that it says it is in.
+    pub cluster: String,
+    /// Since when it follows.
+    pub since: Option<SystemTime>,
+    /// How it stands with each type of resources.
+    pub types: Types,
+    /// The version of the configuration that it should have: see [`Pilot::version`](crate::Pilot::version).
+    pub version: u64,
+    /// The newest version of which it has taken, or refused, everything.
+    pub answered: u64,
+    /// What it should have.
+    pub resources: Resources,
 }
 
 /// What the pilot's tasks share.

@@ -1,7 +1,7 @@
 //! Serves one proxy, for as long as its stream lives.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use weir_ads::{Event, Request, Server, ServerStream};
@@ -9,9 +9,10 @@ use weir_model::{MeshSnapshot, WorkloadKey};
 use weir_xds::core::Node;
 
 use crate::following::Following;
-use crate::node;
 use crate::shared::{ProxyStatus, Shared};
+use crate::status::{Resources, Sync};
 use crate::workloads::registration::Registration;
+use crate::{node, status};
 
 /// So long one that has just come may keep others waiting.
 const ADMISSION: Duration = Duration::from_millis(100);
@@ -64,6 +65,7 @@ impl Session {
     async fn run(&mut self, mut stream: ServerStream) {
         loop {
             while let Some(push) = self.server.next(Instant::now()) {
+                self.status.types.sent(push.kind);
                 if stream.responses.send(push).await.is_err() {
                     return;
                 }
@@ -117,13 +119,18 @@ impl Session {
                 let proxy = self.following.as_ref().map_or("", |following| &following.proxy.id);
                 tracing::warn!(%proxy, ?kind, "a proxy refused what it was sent: {reason}");
                 self.status.refused.insert(kind, reason);
+                self.status.types.set(kind, Sync::Refused);
             }
             Event::Health(health) => {
                 self.health = Some(health);
                 self.tell_health();
             }
-            Event::Accepted(kind) => drop(self.status.refused.remove(&kind)),
-            Event::Subscribed(_) | Event::Passed => {}
+            Event::Accepted(kind) => {
+                self.status.refused.remove(&kind);
+                self.status.types.set(kind, Sync::Synced);
+            }
+            Event::Subscribed(kind) => self.status.types.asked(kind),
+            Event::Passed => {}
         }
         true
     }
@@ -141,6 +148,9 @@ impl Session {
         let runs_commands = node.user_agent_name == node::AGENT;
         let mesh = self.mesh.borrow().clone();
         self.following = Some(Following::new(proxy, runs_commands, &mesh, &self.shared));
+        self.status.program = status::program(node);
+        self.status.cluster = status::cluster(node);
+        self.status.since = Some(SystemTime::now());
         Ok(())
     }
 
@@ -149,6 +159,8 @@ impl Session {
         let Some(following) = &mut self.following else { return true };
         let mesh = self.mesh.borrow_and_update().clone();
         let Some(followed) = following.follow(&mesh, &mut self.server, &self.shared).await else { return false };
+        self.status.version = mesh.version;
+        self.status.resources = Resources(self.server.target().clone());
         if followed.is_concerned {
             if mesh.probe_of(&following.proxy).is_none() {
                 // What was told does not hold for a probe that may come.
@@ -168,6 +180,9 @@ impl Session {
 
     fn tell_status(&mut self) {
         self.status.is_settled = self.server.is_settled();
+        if self.status.is_settled {
+            self.status.answered = self.status.version;
+        }
         let Some(following) = &self.following else { return };
         if self.told.as_ref() != Some(&self.status) {
             self.shared.set_status(&following.proxy.id, self.status.clone());

@@ -225,3 +225,34 @@ async fn health_and_registration_change_the_instances_of_one_service_alone() {
     assert_eq!(changed(&mesh), (vec!["shop.test".to_owned()], 1));
     assert_eq!(mesh.now.borrow().changes_since(first.version).endpoints.len(), 1);
 }
+
+/// What nobody sees yet may be seen after the next change: it is not forgotten because it changed nothing.
+#[tokio::test]
+async fn instances_that_are_written_before_their_service_are_there_with_it() {
+    let slice = "apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: shop, labels: {kubernetes.io/service-name: shop}}
+addressType: IPv4
+ports: [{name: http, port: 8080}]
+endpoints: [{addresses: [10.0.0.9]}]
+";
+    let service = "---
+apiVersion: v1
+kind: Service
+metadata: {name: shop}
+spec: {ports: [{name: http, port: 80}]}
+";
+    // The same objects each time: what is written anew is another object, and changes something.
+    let written = parse(&Source::new("mesh.yaml", format!("{slice}{service}"))).objects;
+    let mut mesh = Mesh::start(&[]);
+    let mut objects = mesh.pilot.catalog();
+    for count in [1, 2] {
+        mesh.catalog.send_replace(Arc::new(Catalog::of(written[..count].to_vec())));
+        objects.changed().await.unwrap();
+    }
+    let key = ("shop.default.svc.cluster.local".into(), "default".into());
+    let has_instance =
+        |mesh: &Arc<MeshSnapshot>| mesh.services.all().any(|service| service.key() == key && mesh.services.endpoints(service).len() == 1);
+    let seen = tokio::time::timeout(std::time::Duration::from_secs(20), mesh.now.wait_for(has_instance)).await;
+    assert!(seen.is_ok_and(|seen| seen.is_ok()), "the service has no instance");
+}

@@ -17,6 +17,8 @@ use crate::control::follow::{Connect, Follower, Status};
 use crate::control::state::State;
 use crate::exchange::log::LogWriter;
 use crate::listener::sockets::Sockets;
+use crate::stats::cells::Cell;
+use crate::stats::http2::Http2Stats;
 use crate::stats::requests::{Identity, Labels, Series, SeriesRegistry};
 use crate::worker;
 use crate::worker::world::{ProxySnapshot, ProxyState, World};
@@ -27,6 +29,8 @@ pub struct DataPlane {
     sockets: Arc<Sockets>,
     workers: Mutex<Vec<JoinHandle<()>>>,
     registries: Vec<Arc<SeriesRegistry>>,
+    /// What each worker counts of clients' connections of HTTP/2.
+    http2: Vec<Arc<Http2Stats>>,
     /// How many connections of clients there may be, where that is limited.
     budget: Option<Arc<Budget>>,
     proxies: Mutex<BTreeMap<Arc<str>, Hosted>>,
@@ -81,16 +85,17 @@ impl DataPlane {
         let logs = LogWriter::start()?;
         let budget = connections.map(Budget::new);
         let registries: Vec<Arc<SeriesRegistry>> = (0..workers).map(|_| Arc::default()).collect();
-        let threads = registries
-            .iter()
-            .enumerate()
-            .map(|(number, registry)| worker::start(number, world.subscribe(), logs.clone(), registry.clone(), budget.clone()));
+        let http2: Vec<Arc<Http2Stats>> = (0..workers).map(|_| Arc::default()).collect();
+        let threads = registries.iter().zip(&http2).enumerate().map(|(number, (registry, http2))| {
+            worker::start(number, world.subscribe(), logs.clone(), registry.clone(), budget.clone(), http2.clone())
+        });
         let threads = threads.collect::<io::Result<_>>()?;
         Ok(Arc::new(Self {
             world,
             sockets: Arc::new(Sockets::new(workers)),
             workers: Mutex::new(threads),
             registries,
+            http2,
             budget,
             proxies: Mutex::default(),
             may_run_commands: AtomicBool::new(false),
@@ -178,6 +183,11 @@ impl DataPlane {
     /// All series of all workers.
     pub fn series(&self) -> Vec<(Labels, Arc<Series>)> {
         self.registries.iter().flat_map(|registry| registry.all()).collect()
+    }
+
+    /// The sum of a statistic of clients' connections of HTTP/2.
+    pub fn http2_sum(&self, cell: fn(&Http2Stats) -> &Cell) -> u64 {
+        self.http2.iter().map(|stats| cell(stats).get()).fold(0, u64::wrapping_add)
     }
 
     /// Whether it is about to end.

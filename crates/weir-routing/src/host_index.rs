@@ -91,6 +91,11 @@ pub fn without_port(authority: &str) -> &str {
     }
 }
 
+/// An authority at the colon where Envoy sees a port, whatever stands behind it: the last one that is in no brackets.
+pub(crate) fn split_port(authority: &str) -> Option<(&str, &str)> {
+    authority.rsplit_once(':').filter(|(_, port)| !port.contains(']'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

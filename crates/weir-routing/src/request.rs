@@ -1,7 +1,7 @@
 //! What routing looks at in a request.
 
 use http::header::{CONTENT_TYPE, COOKIE};
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::grpc;
 
@@ -13,7 +13,7 @@ static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto"
 pub struct RequestHead<'a> {
     /// The method, such as `GET`.
     pub method: &'a str,
-    /// `http` or `https`, as the proxy believes it to be.
+    /// `http` or `https`, or what else the client said; it need not be how the client came.
     pub scheme: &'a str,
     /// The `Host` header or `:authority`, as it was sent.
     pub authority: &'a str,
@@ -41,6 +41,16 @@ impl<'a> RequestHead<'a> {
     pub fn query_parameter(&self, name: &str) -> Option<&'a str> {
         let pairs = self.query()?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
         pairs.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value)
+    }
+
+    /// Whether the client came by TLS, for those that let nobody in without it. Envoy looks at what it is told, to the letter.
+    pub fn came_by_tls(&self) -> bool {
+        self.came_by() == b"https"
+    }
+
+    /// The scheme by which the client came, as it is told; where nothing is told, the request's own.
+    pub(crate) fn came_by(&self) -> &'a [u8] {
+        self.headers.get(&FORWARDED_PROTO).map_or(self.scheme.as_bytes(), HeaderValue::as_bytes)
     }
 
     /// Whether it is a gRPC call.

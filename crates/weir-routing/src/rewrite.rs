@@ -4,6 +4,7 @@ use weir_xds::route::RedirectAction;
 use weir_xds::route::redirect_action::{PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier};
 
 use crate::error::CompileError;
+use crate::host_index::split_port;
 use crate::path::{PathCondition, PathMatch};
 use crate::request::RequestHead;
 use crate::substitution::Substitution;
@@ -29,7 +30,11 @@ impl PathRewrite {
                 };
                 format!("{new}{rest}{query}")
             }
-            Self::Regex(substitution) => format!("{}{query}", substitution.apply(only)),
+            Self::Regex(substitution) => match substitution.apply(only) {
+                // As in Envoy: what leaves nothing changes nothing.
+                new if new.is_empty() => path.to_owned(),
+                new => format!("{new}{query}"),
+            },
         }
     }
 }
@@ -140,15 +145,12 @@ impl Redirect {
     }
 
     /// The request's own host, without a port that the redirect changes: because it names another, or because
-    /// it was the old scheme's default.
+    /// it was the default of how the client came, which is not how it is to come.
     fn request_host<'h>(&self, head: &RequestHead<'h>, scheme: &str) -> &'h str {
-        let bare = crate::host_index::without_port(head.authority);
-        let port = head.authority.get(bare.len() + 1..);
-        let default = match head.scheme {
-            "https" => "443",
-            _ => "80",
-        };
-        let changed = self.port.is_some() || (scheme != head.scheme && port == Some(default));
+        let Some((bare, port)) = split_port(head.authority) else { return head.authority };
+        let came_by = head.came_by();
+        let is_default = matches!((came_by, port), (b"http", "80") | (b"https", "443"));
+        let changed = self.port.is_some() || (scheme.as_bytes() != came_by && is_default);
         if changed { bare } else { head.authority }
     }
 }
@@ -156,6 +158,7 @@ impl Redirect {
 #[cfg(test)]
 mod tests {
     use http::HeaderMap;
+    use weir_xds::matcher::{RegexMatchAndSubstitute, RegexMatcher};
     use weir_xds::route::route_match::PathSpecifier;
 
     use super::*;
@@ -175,6 +178,16 @@ mod tests {
         assert_eq!(rewrite("/", &prefix("/api"), "/apiusers"), "/users");
         assert_eq!(rewrite("/none", &prefix("/"), "/any"), "/noneany");
         assert_eq!(rewrite("/new", &condition(PathSpecifier::Path("/old".into())), "/old?q"), "/new?q");
+    }
+
+    #[test]
+    fn a_substitution_that_leaves_nothing_changes_nothing() {
+        let pattern = RegexMatcher { regex: "[/abc]".into(), ..Default::default() };
+        let substitution = RegexMatchAndSubstitute { pattern: Some(pattern), substitution: String::new() };
+        let rewrite = PathRewrite::Regex(Box::new(Substitution::compile(&substitution).expect("valid")));
+        for (path, new) in [("/", "/"), ("/abc?q=1", "/abc?q=1"), ("/x?q", "x?q")] {
+            assert_eq!(rewrite.apply(&prefix("/"), path), new);
+        }
     }
 
     fn location(action: RedirectAction, authority: &str, path: &str) -> String {
@@ -200,6 +213,26 @@ mod tests {
         assert_eq!(location(https.clone(), "a.test:8081", "/x"), "https://a.test:8081/x");
         assert_eq!(location(RedirectAction { port_redirect: 8443, ..https }, "a.test:8081", "/"), "https://a.test:8443/");
         assert_eq!(location(RedirectAction { host_redirect: "b.test".into(), ..Default::default() }, "a.test:8081", "/"), "http://b.test/");
+    }
+
+    #[test]
+    fn a_redirect_looks_at_how_the_client_came() {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-forwarded-proto", http::HeaderValue::from_static("https"));
+        let to = |scheme: &str| RedirectAction {
+            scheme_rewrite_specifier: Some(SchemeRewriteSpecifier::SchemeRedirect(scheme.into())),
+            ..Default::default()
+        };
+        let location = |action: &RedirectAction, authority| {
+            let head = RequestHead { method: "GET", scheme: "http", authority, path: "/", headers: &headers, random: 0 };
+            Redirect::compile(action).expect("valid").location(&prefix("/"), &head)
+        };
+        assert_eq!(location(&to("http"), "a.test:443"), "http://a.test/");
+        assert_eq!(location(&to("http"), "a.test:80"), "http://a.test:80/");
+        assert_eq!(location(&to("https"), "a.test:443"), "https://a.test:443/");
+        assert_eq!(location(&RedirectAction::default(), "[::1]:443"), "http://[::1]/");
+        assert_eq!(location(&RedirectAction { port_redirect: 1, ..Default::default() }, "[::1]"), "http://[::1]:1/");
+        assert_eq!(location(&RedirectAction { port_redirect: 1, ..Default::default() }, "a.test:80."), "http://a.test:1/");
     }
 
     #[test]

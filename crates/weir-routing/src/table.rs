@@ -16,7 +16,7 @@ use crate::clusters::WeightedCluster;
 use crate::error::CompileError;
 use crate::filters::{Levels, Overrides};
 use crate::header_changes::HeaderChanges;
-use crate::host_index::{HostIndex, without_port};
+use crate::host_index::{HostIndex, split_port};
 use crate::matcher::RouteMatcher;
 use crate::metadata::Metadata;
 use crate::rate_limits::{self, Owner, RateLimit};
@@ -259,7 +259,10 @@ impl RouteTable {
                 None => return self.hosts.only().map(|number| number as usize),
             },
         };
-        let host = if self.ignore_port { without_port(host) } else { host };
+        let host = match split_port(host) {
+            Some((bare, _)) if self.ignore_port => bare,
+            _ => host,
+        };
         self.hosts.find(host).map(|number| number as usize)
     }
 
@@ -271,31 +274,25 @@ impl RouteTable {
     }
 
     /// Changes of a route, its virtual host and this table in the order in which they apply; what comes later wins.
-    fn in_order<'c>(
-        &self,
-        route: Option<&'c HeaderChanges>,
-        host: &'c HeaderChanges,
-        table: &'c HeaderChanges,
-    ) -> [Option<&'c HeaderChanges>; 3] {
-        if self.most_specific_last { [Some(table), Some(host), route] } else { [route, Some(host), Some(table)] }
+    fn in_order<'c>(&self, route: &'c HeaderChanges, host: &'c HeaderChanges, table: &'c HeaderChanges) -> [&'c HeaderChanges; 3] {
+        if self.most_specific_last { [table, host, route] } else { [route, host, table] }
     }
 
     /// The changes to a request, in the order in which they apply.
     pub fn request_changes<'t>(&'t self, host: &'t VirtualHost, route: &'t Route) -> impl Iterator<Item = &'t HeaderChanges> {
-        self.in_order(Some(&route.request_headers), &host.request_headers, &self.request_headers).into_iter().flatten()
+        self.in_order(&route.request_headers, &host.request_headers, &self.request_headers).into_iter()
     }
 
     /// The changes to an answer, in the order in which they apply.
-    pub fn response_changes<'t>(&'t self, host: &'t VirtualHost, route: Option<&'t Route>) -> impl Iterator<Item = &'t HeaderChanges> {
-        let route = route.map(|route| &route.response_headers);
-        self.in_order(route, &host.response_headers, &self.response_headers).into_iter().flatten()
+    pub fn response_changes<'t>(&'t self, host: &'t VirtualHost, route: &'t Route) -> impl Iterator<Item = &'t HeaderChanges> {
+        self.in_order(&route.response_headers, &host.response_headers, &self.response_headers).into_iter()
     }
 
-    /// Where a request goes. It came by TLS if its scheme says so.
+    /// Where a request goes. It came by TLS if `x-forwarded-proto` says so; without that, if its scheme does.
     pub fn decide(&self, head: &RequestHead<'_>) -> Decision {
         let Some(host) = self.find_host(head) else { return Decision::NoVirtualHost };
         let virtual_host = &self.virtual_hosts[host];
-        if virtual_host.require_tls == RequireTls::All && head.scheme != "https" {
+        if virtual_host.require_tls == RequireTls::All && !head.came_by_tls() {
             return Decision::TlsRequired(host);
         }
         match virtual_host.find(self.matched_path(head), head) {

@@ -20,6 +20,8 @@ pub struct Timeouts {
     stream: Option<Duration>,
     /// What the client's `grpc-timeout` may ask for instead of that.
     grpc_stream: Option<GrpcLimit>,
+    /// Whether the route says anything of its streams at all, be it nothing.
+    speaks_of_streams: bool,
 }
 
 /// Bounds of what a client may ask for.
@@ -38,7 +40,8 @@ impl Timeouts {
         let max = duration(&route.max_grpc_timeout);
         let grpc_answer = max.map(|max| GrpcLimit { max, offset: duration(&route.grpc_timeout_offset) });
         let Some(limits) = &route.max_stream_duration else {
-            return Self { answer: limit(duration(&route.timeout).unwrap_or(DEFAULT)), grpc_answer, stream: None, grpc_stream: None };
+            let answer = limit(duration(&route.timeout).unwrap_or(DEFAULT));
+            return Self { answer, grpc_answer, stream: None, grpc_stream: None, speaks_of_streams: false };
         };
         // As soon as a route limits its streams, even by an empty message, Envoy limits the answers no longer.
         let MaxStreamDuration { max_stream_duration, grpc_timeout_header_max, grpc_timeout_header_offset } = limits;
@@ -48,6 +51,7 @@ impl Timeouts {
             grpc_answer: None,
             stream: duration(max_stream_duration),
             grpc_stream: max.map(|max| GrpcLimit { max, offset: duration(grpc_timeout_header_offset) }),
+            speaks_of_streams: true,
         }
     }
 
@@ -68,6 +72,12 @@ impl Timeouts {
     /// Whether the client's `grpc-timeout` may limit the stream.
     pub fn limits_stream_by_grpc(&self) -> bool {
         self.grpc_stream.is_some()
+    }
+
+    /// Whether a gRPC call's `grpc-timeout` becomes what [`Self::stream`] says: Envoy writes it for routes that speak of their
+    /// streams, and for no others.
+    pub fn tells_grpc_of_streams(&self) -> bool {
+        self.speaks_of_streams
     }
 
     /// How long the stream may last in all if the client asked for so much; `listener` is the listener's own limit.

@@ -47,6 +47,8 @@ pub struct Mesh {
     envoys: Vec<Envoy>,
     /// The admin interface of Weir's proxies.
     admin: Option<SocketAddr>,
+    /// The admin interface of the pilot.
+    pilot_admin: SocketAddr,
     work: TempDir,
 }
 
@@ -86,15 +88,16 @@ impl Mesh {
         let named = admin.to_string();
         let options = ["--gateway", "istio=ingressgateway", "--workers", "1", "--admin", &named];
         let weir = start_weir("run", work.path(), pilot, &options);
-        let mut mesh = Self { layout, pilot, weir, envoys: vec![], admin: Some(admin), work };
+        let mut mesh = Self { layout, pilot, weir, envoys: vec![], admin: Some(admin), pilot_admin: admin, work };
         until("weir's proxies are ready", async || mesh.weir_is_running() && is_ready(Some(admin)).await).await;
         mesh
     }
 
     async fn start_envoys(layout: Layout, work: TempDir, pilot: SocketAddr) -> Self {
-        let weir = start_weir("pilot", work.path(), pilot, &[]);
+        let pilot_admin = local(ports::free());
+        let weir = start_weir("pilot", work.path(), pilot, &["--admin", &pilot_admin.to_string()]);
         let envoys = envoy::start(pilot, work.path());
-        let mut mesh = Self { layout, pilot, weir, envoys, admin: None, work };
+        let mut mesh = Self { layout, pilot, weir, envoys, admin: None, pilot_admin, work };
         until("all Envoys are ready", async || mesh.weir_is_running() && mesh.envoys_are_ready().await).await;
         mesh
     }
@@ -129,6 +132,27 @@ impl Mesh {
         let mut arguments = vec!["proxy", "--xds", &pilot, "--admin", &admin, "--workers", "1"];
         arguments.extend(options);
         Process::start(binaries::weir(), &arguments, self.work.path().join(format!("{name}.log")))
+    }
+
+    /// Runs a command of `weir` that asks the mesh's pilot: its exit code, and what it said.
+    ///
+    /// # Panics
+    /// If it cannot be run.
+    pub async fn ask(&self, arguments: &[&str]) -> (i32, String) {
+        let mut command = tokio::process::Command::new(binaries::weir());
+        command.args(arguments).args(["--admin", &self.pilot_admin.to_string()]).current_dir(resources_of(self.work.path()));
+        let output = command.output().await.expect("weir can be started");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code().expect("it was not killed"), String::from_utf8_lossy(&said).into_owned())
+    }
+
+    /// The admin interface of the gateway.
+    ///
+    /// # Panics
+    /// If it has not told its address.
+    pub fn gateway_admin(&self) -> SocketAddr {
+        let of_envoy = || self.envoys.first().and_then(Envoy::admin);
+        self.admin.or_else(of_envoy).expect("a gateway that is ready has told its address")
     }
 
     /// A client outside the mesh, which asks the gateway for this host.
@@ -172,7 +196,7 @@ impl Mesh {
         let cluster = format!("outbound|{}||{service}.default.svc.cluster.local", self.layout.http);
         let (admin, path) = match (self.admin, self.envoys.first()) {
             (Some(admin), _) => (admin, "/stats/prometheus"),
-            (None, Some(gateway)) => (gateway.admin().expect("an Envoy that is ready has told its address"), "/stats"),
+            (None, Some(_)) => (self.gateway_admin(), "/stats"),
             (None, None) => panic!("the mesh has no gateway"),
         };
         let text = Client::new(admin, "admin").get(path, &[]).await.expect("the admin interface answers").body;

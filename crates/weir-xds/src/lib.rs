@@ -4,15 +4,18 @@
 //! documentation is <https://www.envoyproxy.io/docs/envoy/latest/api-v3/api>. The modules re-exported here are
 //! the ones that the rest of Weir speaks of. [`Any`] packs one message into another, [`json`] gives the forms
 //! that people read, [`walk`] goes over what a message says, [`schema`] over what it could say, [`rules`] holds it to what its
-//! descriptors say, and [`resource`] names the kinds of resources that travel.
+//! descriptors say, [`resource`] names the kinds of resources that travel, [`dump`] shows those of a proxy, and [`node_id`] is how people
+//! name one.
 
 #[macro_use]
 mod message;
 mod any;
+pub mod dump;
 mod fields;
 pub mod health;
 pub mod json;
 mod json_error;
+pub mod node_id;
 mod pool;
 mod redact;
 pub mod resource;

@@ -102,6 +102,27 @@ impl SetField<'_> {
     pub fn lacks(&self, name: &str) -> bool {
         matches!(self.value, Value::Message(message) if !message.iter().any(|(field, _)| field.name() == name))
     }
+
+    /// The texts that the messages of a list hold at this path of fields, where they have it.
+    pub fn texts_at(&self, path: &[&str]) -> impl Iterator<Item = &str> {
+        let values = if let Value::List(values) = self.value { values.as_slice() } else { &[] };
+        let at = |value| path.iter().try_fold(value, |value, name| field_of(value, name));
+        values.iter().filter_map(move |value| at(value)?.as_text())
+    }
+
+    /// The number that a field has, where it holds a message in which that field is set.
+    pub fn number(&self, name: &str) -> Option<u32> {
+        match field_of(self.value, name)? {
+            Value::Uint32(number) => Some(*number),
+            _ => None,
+        }
+    }
+}
+
+/// What a field of a message holds, where it is set.
+fn field_of<'v, 'm>(value: &'v Value<'m>, name: &str) -> Option<&'v Value<'m>> {
+    let Value::Message(message) = value else { return None };
+    message.iter().find_map(|(field, value)| (field.name() == name).then_some(value))
 }
 
 /// A packed message that cannot be looked into.

@@ -1,10 +1,16 @@
 //! What can be asked on the command line.
 
+mod running;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use weir_registry::files::Input;
+
+pub(crate) use running::{
+    ClustersArgs, EndpointsArgs, ListenersArgs, ProxyConfig, ProxyConfigArgs, ProxyStatusArgs, RoutesArgs, SecretsArgs, WaitArgs,
+};
 
 /// A service mesh's traffic management: Istio's configuration, Envoy's xDS, one binary.
 #[derive(Debug, Parser)]
@@ -35,6 +41,14 @@ pub(crate) enum Command {
     Explain(ExplainArgs),
     /// Shows the xDS resources that a proxy would get
     Translate(TranslateArgs),
+    /// Shows which proxies follow, and which of them have what they were sent
+    #[command(visible_alias = "ps")]
+    ProxyStatus(ProxyStatusArgs),
+    /// Shows what a proxy has, or was sent
+    #[command(visible_alias = "pc")]
+    ProxyConfig(ProxyConfigArgs),
+    /// Waits until all proxies have taken what stands in files
+    Wait(WaitArgs),
 }
 
 /// Where a running mesh answers questions.
@@ -103,6 +117,10 @@ pub(crate) struct PilotArgs {
     /// Where to serve xDS
     #[arg(long, value_name = "ADDR", default_value = DEFAULT_XDS)]
     pub xds: SocketAddr,
+    /// Where to answer questions about the mesh and the proxies that follow: those of the tools go to 127.0.0.1:15000 [default:
+    /// nowhere]
+    #[arg(long, value_name = "ADDR")]
+    pub admin: Option<SocketAddr>,
 }
 
 #[derive(Debug, Args)]

@@ -32,6 +32,9 @@ fn main() -> ExitCode {
         Command::Validate(args) => commands::validate::run(&args),
         Command::Explain(args) => commands::explain::run(&args),
         Command::Translate(args) => commands::translate::run(&args),
+        Command::ProxyStatus(args) => commands::proxy_status::run(&args),
+        Command::ProxyConfig(args) => commands::proxy_config::run(&args.what),
+        Command::Wait(args) => commands::wait::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         print::error(&error);

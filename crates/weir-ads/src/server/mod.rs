@@ -196,10 +196,26 @@ impl Server {
         let (protocol, nonce) = (self.protocol, self.nonces);
         let state = &mut self.types[slot(kind)];
         let (mut resources, removals) = state.send(kind, &self.target, with_removals, nonce);
+        if kind == ResourceType::Cluster {
+            self.follow_with_endpoints(&resources);
+        }
+        let state = &mut self.types[slot(kind)];
         if protocol == Protocol::StateOfTheWorld && state::is_whole(kind) {
             resources = state.whole(kind, &self.target);
         }
         Push { protocol, kind, nonce, resources, removals }
+    }
+
+    /// To Envoy a cluster that has changed is a new one, which waits for its instances before it takes the old one's place, and holds
+    /// up its answer until then. It asked for them when the cluster came, and does not ask again.
+    fn follow_with_endpoints(&mut self, clusters: &[(Arc<str>, Arc<crate::Resource>)]) {
+        for name in clusters.iter().filter_map(|(_, cluster)| cluster.endpoints.as_ref()) {
+            let endpoints = &mut self.types[slot(ResourceType::Endpoint)];
+            if let Some(name) = endpoints.subscription.names.get(&**name).cloned() {
+                endpoints.asked.insert(name.clone());
+                self.look(ResourceType::Endpoint, &name);
+            }
+        }
     }
 
     /// Takes the client's answer to a response.

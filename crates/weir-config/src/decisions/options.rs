@@ -31,16 +31,15 @@ pub(super) const TABLE: &[Decided] = &[
         ("formatter_type_on_envoy_headers", "headers that the proxy adds are written in small letters"),
     ]),
     of(CORE, "Http2ProtocolOptions")
-        .carried_out("max_concurrent_streams connection_keepalive")
+        .carried_out("max_concurrent_streams connection_keepalive initial_stream_window_size initial_connection_window_size allow_connect")
         // How fast it goes, and what a peer may waste, which has other bounds here.
         .unseen(
-            "hpack_table_size initial_stream_window_size initial_connection_window_size max_outbound_frames \
+            "hpack_table_size max_outbound_frames \
              max_outbound_control_frames max_consecutive_inbound_frames_with_empty_payload max_inbound_priority_frames_per_stream \
              max_inbound_window_update_frames_per_data_frame_sent use_oghttp2_codec enable_huffman_encoding stream_reset_burst \
              stream_reset_rate max_metadata_size",
         )
         .reported(&[
-            ("allow_connect", "clients may ask for another protocol, instances of HTTP/2 are not asked for it"),
             ("allow_metadata", "METADATA frames are passed over"),
             ("stream_error_on_invalid_http_messaging override_stream_error_on_invalid_http_message", INVALID),
             ("custom_settings_parameters", "they are not sent"),

@@ -56,8 +56,10 @@ fn of_absolute_target<'t>(scheme: &str, authority: &'t str, config: &HttpConfig,
         return Err(codec_error(StatusCode::FORBIDDEN, "http1.invalid_scheme", "Forbidden"));
     }
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    let port = split_port(host).1;
-    let valid = !host.is_empty() && !host.contains(',') && port.is_none_or(|port| is_number(port) && port.parse::<u16>().is_ok());
+    let (name, port) = split_port(host);
+    let has_colons = name.contains(':') && !name.ends_with(']');
+    let valid =
+        !host.is_empty() && !has_colons && !host.contains(',') && port.is_none_or(|port| is_number(port) && port.parse::<u16>().is_ok());
     if valid { Ok(host) } else { Err(BAD) }
 }
 
@@ -161,6 +163,8 @@ mod tests {
             ("https://b.test/x", Err(403)),
             ("ftp://b.test/x", Err(400)),
             ("http://b.test:/x", Err(400)),
+            ("http://b.test:80https://c.test/", Err(400)),
+            ("http://b.test:80:80/", Err(400)),
             ("http://b.test:99999/x", Err(400)),
             ("http://b,c/x", Err(400)),
         ] {

@@ -53,6 +53,7 @@ mod tests {
 
     use super::*;
     use crate::head::tests::config;
+    use crate::http::Http2Windows;
 
     fn with(count: usize, length: usize) -> Head {
         let mut head = Head::default();
@@ -81,7 +82,13 @@ mod tests {
 
     #[test]
     fn answers_beyond_the_limits_are_told() {
-        let options = Http2Options { max_concurrent_streams: None, keepalive: None, max_headers: 100, max_header_bytes: 60 << 10 };
+        let options = Http2Options {
+            max_concurrent_streams: None,
+            keepalive: None,
+            windows: Http2Windows::default(),
+            max_headers: 100,
+            max_header_bytes: 60 << 10,
+        };
         for (count, length, expected) in [(99, 1, false), (100, 1, true), (60, 1017, false), (61, 1017, true)] {
             assert_eq!(answer_is_too_large(&with(count, length).headers, &options), expected, "{count} of {length}");
         }

@@ -15,14 +15,15 @@ pub mod trailers;
 mod trust;
 mod underscores;
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode, Uri, Version};
 use weir_http1::{Fault, Spelling};
-use weir_routing::RequestHead;
 use weir_routing::inline_headers::{self, join};
+use weir_routing::{RequestHead, known_scheme};
 
 use crate::http::HttpConfig;
 pub use trust::{REQUEST_ID, append as append_to};
@@ -66,8 +67,8 @@ pub struct Head {
     pub method: Method,
     /// The path with its query; it begins with `/`, and is of visible ASCII alone.
     pub path: String,
-    /// `http` or `https`.
-    pub scheme: &'static str,
+    /// `http` or `https`, or what else HTTP/2's `:scheme` said.
+    pub scheme: Cow<'static, str>,
     /// All headers; `host` is the authority.
     pub headers: HeaderMap,
     /// Set if the client wants to speak another protocol on this connection from now on.
@@ -113,7 +114,7 @@ impl Default for Head {
         Self {
             method: Method::GET,
             path: "/".to_owned(),
-            scheme: "http",
+            scheme: "http".into(),
             headers: HeaderMap::new(),
             upgrade: None,
             close: false,
@@ -136,11 +137,17 @@ impl Head {
         self.headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
+    /// The scheme as an instance is told it: one that HTTP does not have is not passed on. Envoy takes `x-forwarded-proto` for it then.
+    pub fn upstream_scheme(&self) -> &'static str {
+        let told = || known_scheme(self.headers.get(&trust::FORWARDED_PROTO)?.as_bytes());
+        known_scheme(self.scheme.as_bytes()).or_else(told).unwrap_or("http")
+    }
+
     /// What routing looks at.
     pub fn for_routing(&self) -> RequestHead<'_> {
         RequestHead {
             method: self.method.as_str(),
-            scheme: self.scheme,
+            scheme: &self.scheme,
             authority: self.authority(),
             path: self.path.as_str(),
             headers: &self.headers,
@@ -305,5 +312,16 @@ mod tests {
     /// A client at an address.
     pub(super) fn client_from(address: [u8; 4]) -> Client {
         Client::new(SocketAddr::from((address, 1000)), false, 8080, IpAddr::from([192, 0, 2, 2]))
+    }
+
+    #[test]
+    fn an_instance_is_told_no_scheme_that_http_does_not_have() {
+        for (scheme, forwarded, told) in
+            [("https", "http", "https"), ("ftp", "https", "https"), ("ftp", "ftp", "http"), ("HTTP", "x", "http")]
+        {
+            let mut head = Head { scheme: scheme.into(), ..Head::default() };
+            head.headers.insert(&trust::FORWARDED_PROTO, HeaderValue::from_static(forwarded));
+            assert_eq!(head.upstream_scheme(), told, "{scheme} {forwarded}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What a request says of earlier proxies and of itself, as far as it is believed, and what this proxy says of it
 //! (<https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/headers>).
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
@@ -55,20 +56,23 @@ pub(super) fn take_internal(headers: &mut HeaderMap, edge: bool) {
     }
 }
 
-/// The scheme, and `x-forwarded-proto`: at the edge what the connection is, behind it, or behind a proxy that is trusted, what
-/// that says. `told` is what a target that is a whole URL says.
-pub(super) fn settle_scheme(headers: &mut HeaderMap, config: &HttpConfig, client: &Client, told: Option<&str>) -> &'static str {
+/// The scheme, and `x-forwarded-proto`: that is at the edge what the connection is, and behind it, or behind a proxy that is
+/// trusted, what that says. `told` is what HTTP/2's `:scheme`, or a target that is a whole URL, says: Envoy takes it for the scheme
+/// from whoever says it. Whether a request came by TLS is decided by `x-forwarded-proto` alone.
+pub(super) fn settle_scheme(headers: &mut HeaderMap, config: &HttpConfig, client: &Client, told: Option<&str>) -> Cow<'static, str> {
     let own = if client.tls { "https" } else { "http" };
     if let Some(scheme) = config.scheme {
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
-        return scheme;
+        return scheme.into();
     }
     let believed = !config.edge || config.trusted_hops > 0;
-    if believed && headers.contains_key(FORWARDED_PROTO) {
-        return told_scheme(headers, config.edge, config.trusted_hops).unwrap_or(own);
+    if !(believed && headers.contains_key(FORWARDED_PROTO)) {
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static(own));
     }
-    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(own));
-    told.filter(|_| believed).and_then(|told| known_scheme(told.as_bytes())).unwrap_or(own)
+    match told {
+        Some(told) => known_scheme(told.as_bytes()).map_or_else(|| told.to_owned().into(), Cow::Borrowed),
+        None => told_scheme(headers, config.edge, config.trusted_hops).unwrap_or(own).into(),
+    }
 }
 
 /// The client's address, and the headers that tell it.
@@ -176,9 +180,21 @@ mod tests {
             assert_eq!(settle_scheme(&mut headers, config, &client(), None), scheme, "{told}");
             assert_eq!(headers[FORWARDED_PROTO], written, "{told}");
         }
-        for (config, scheme) in [(&config(), "https"), (&edge(0), "http")] {
-            assert_eq!(settle_scheme(&mut HeaderMap::new(), config, &client(), Some("https")), scheme);
+    }
+
+    /// As Envoy does; a redirect of its is `https`, but no route that asks for TLS lets it pass.
+    #[test]
+    fn a_scheme_that_is_told_counts_but_does_not_say_that_it_came_by_tls() {
+        for config in [config(), HttpConfig { edge: true, ..config() }] {
+            for (told, scheme) in [("https", "https"), ("HTTPS", "https"), ("http", "http"), ("ftp", "ftp")] {
+                let mut headers = HeaderMap::new();
+                assert_eq!(settle_scheme(&mut headers, &config, &client(), Some(told)), scheme);
+                assert_eq!(headers[FORWARDED_PROTO], "http");
+            }
         }
+        let mut headers = headers(&[("x-forwarded-proto", "https")]);
+        assert_eq!(settle_scheme(&mut headers, &config(), &client(), Some("http")), "http");
+        assert_eq!(headers[FORWARDED_PROTO], "https");
     }
 
     #[test]

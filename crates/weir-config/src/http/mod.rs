@@ -3,6 +3,7 @@
 mod keepalive;
 pub mod local_replies;
 pub mod options;
+mod windows;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use weir_xds::values::std_duration;
 use crate::access_log::{self, AccessLog};
 pub use keepalive::Http2Keepalive;
 use local_replies::LocalReplies;
+pub use windows::Http2Windows;
 
 /// Envoy's limit where none is given.
 const MAX_HEADERS_KB: usize = 60;
@@ -113,6 +115,8 @@ pub struct HttpConfig {
     pub extended_connect: bool,
     /// Whether clients of HTTP/2 are asked for signs of life.
     pub http2_keepalive: Option<Http2Keepalive>,
+    /// How much clients of HTTP/2 may send ahead.
+    pub http2_windows: Http2Windows,
     /// What requests and answers pass, the router last.
     pub filters: Box<[Filter]>,
     /// How requests are sent on: what the last filter says.
@@ -243,6 +247,7 @@ impl HttpConfig {
             max_concurrent_streams: manager.http2_protocol_options.as_ref().and_then(|options| options.max_concurrent_streams),
             extended_connect: manager.http2_protocol_options.as_ref().is_some_and(|options| options.allow_connect),
             http2_keepalive: manager.http2_protocol_options.as_ref().and_then(Http2Keepalive::compile),
+            http2_windows: manager.http2_protocol_options.as_ref().map_or_else(Http2Windows::default, Http2Windows::compile),
             router: router(&filters),
             filters,
             access_logs: access_log::compile(&manager.access_log)?,

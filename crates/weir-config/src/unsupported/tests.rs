@@ -85,6 +85,33 @@ fn each_decision_does_what_it_says() {
 }
 
 #[test]
+fn values_that_do_not_reach_the_client_are_named() {
+    let routes = |route: Value| json!({"virtualHosts": [{"name": "h", "domains": ["*"], "routes": [route]}]});
+    let answer = |status: u16| json!({"match": {"prefix": "/"}, "directResponse": {"status": status, "body": {"inlineString": "hello"}}});
+    assert_eq!(
+        said::<RouteConfiguration>(routes(answer(204))),
+        ["DirectResponseAction.body is not carried out: an answer by status 204 has no body (at \
+          virtual_hosts[0].routes[0].direct_response)"]
+    );
+    assert!(said::<RouteConfiguration>(routes(answer(200))).is_empty());
+    let empty = json!({"match": {"prefix": "/"}, "directResponse": {"status": 204}});
+    assert!(said::<RouteConfiguration>(routes(empty)).is_empty());
+    let adds = |name: &str| json!({"responseHeadersToAdd": [{"header": {"key": "a"}}, {"header": {"key": name, "value": "v"}}]});
+    assert_eq!(fields::<RouteConfiguration>(adds("Te")), ["RouteConfiguration.response_headers_to_add"]);
+    assert!(fields::<RouteConfiguration>(adds("ten")).is_empty());
+    let framing = json!({"requestHeadersToAdd": [{"header": {"key": "transfer-encoding", "value": "v"}}]});
+    assert_eq!(
+        said::<RouteConfiguration>(framing),
+        ["RouteConfiguration.request_headers_to_add is not carried out: `transfer-encoding` is for the connection alone to say (at \
+          request_headers_to_add)"]
+    );
+    let mutations = json!({"requestMutations": [{"remove": "a"}, {"append": {"header": {"key": "Content-Length", "value": "1"}}}]});
+    let filter = typed("filters.http.header_mutation.v3.HeaderMutation", json!({"mutations": mutations}));
+    let manager = json!({"httpFilters": [{"name": "m", "typedConfig": filter}]});
+    assert_eq!(fields::<Listener>(http(manager)), ["Mutations.request_mutations"]);
+}
+
+#[test]
 fn what_is_not_told_of_certificates_matters_where_there_are_some() {
     let listener = |required: bool| {
         let mut listener = http(json!({"setCurrentClientCertDetails": {"uri": true}}));

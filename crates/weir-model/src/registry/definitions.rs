@@ -62,10 +62,24 @@ pub(crate) struct Definitions {
 }
 
 /// The definitions of a host in a namespace, before and after.
-pub(super) struct DefinitionChange {
+pub(crate) struct DefinitionChange {
     pub key: ServiceKey,
     pub old: Arc<[Definition]>,
     pub new: Arc<[Definition]>,
+}
+
+impl DefinitionChange {
+    /// The services before and after.
+    pub fn sides(&self) -> impl Iterator<Item = &Arc<Service>> {
+        self.old.iter().chain(self.new.iter()).map(|(_, service)| service)
+    }
+
+    /// The service before and after, if its place among others is the same: it has one definition, of one age, and the same
+    /// may see it.
+    pub fn in_place(&self) -> Option<(&Arc<Service>, &Arc<Service>)> {
+        let ([(age_before, old)], [(age, new)]) = (&*self.old, &*self.new) else { return None };
+        (age_before == age && old.visibility == new.visibility).then_some((old, new))
+    }
 }
 
 /// What an object defines: a ServiceEntry one service for each host.

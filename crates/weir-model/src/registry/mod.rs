@@ -20,6 +20,7 @@ use weir_api::resources::MeshConfig;
 
 use crate::changes::Changes;
 use crate::service::{Endpoint, Service, ServiceKey};
+pub(crate) use definitions::DefinitionChange;
 use definitions::{Definitions, by_oldest};
 use instances::{Input, Instances};
 use links::Links;
@@ -40,15 +41,14 @@ pub struct Services {
 }
 
 impl Services {
-    /// Takes in what became of objects, and of workloads. Returns the services that are not what they were, as they were and
-    /// as they are.
+    /// Takes in what became of objects, and of workloads. Returns the services that are not defined as they were.
     pub(crate) fn update(
         &mut self,
         objects: &[ObjectChange],
         (all, changed): (&Workloads, &[WorkloadChange]),
         settings: &Settings<'_>,
         changes: &mut Changes,
-    ) -> Vec<Arc<Service>> {
+    ) -> Vec<DefinitionChange> {
         let defined = self.definitions.update(objects, settings);
         self.links.update_selectors(&defined);
         let mut again: BTreeSet<ServiceKey> = self.links.update_slices(objects, settings);
@@ -61,7 +61,7 @@ impl Services {
         let input = Input { definitions: &self.definitions, links: &self.links, workloads: all };
         self.instances.update(&again, &input, changes);
         changes.services.extend(defined.iter().map(|change| change.key.clone()));
-        defined.iter().flat_map(|change| change.old.iter().chain(change.new.iter())).map(|(_, service)| service.clone()).collect()
+        defined
     }
 
     /// From the oldest to the youngest, as they are defined: of one host and namespace there may be several, each with

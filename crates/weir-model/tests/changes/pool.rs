@@ -70,6 +70,13 @@ fn services(namespace: &str, documents: &mut Vec<String>) {
             make.istio("ServiceEntry", &format!("{name}{OLD}"), &format!("{{hosts: {hosts}, {PORT}, resolution: DNS}}"));
         }
     }
+    // Of a host that nobody else defines.
+    for ports in ["[{number: 80, name: http, protocol: HTTP}]", "[{number: 80, name: http}, {number: 90, name: tcp, protocol: TCP}]", "[]"]
+    {
+        for more in ["resolution: STATIC, endpoints: [{address: 10.0.0.6}]", "resolution: NONE", "resolution: NONE, exportTo: ['.']"] {
+            make.istio("ServiceEntry", "e4", &format!("{{hosts: [only-{namespace}.test], ports: {ports}, {more}}}"));
+        }
+    }
     for name in ["web", "api"] {
         for (more, spec) in [
             ("", "{clusterIP: 10.2.0.1, selector: {app: a}"),
@@ -146,6 +153,7 @@ fn virtual_services(namespace: &str, documents: &mut Vec<String>) {
                 ),
             ),
             ("", format!("{{hosts: [c.test], gateways: [gw, mesh], http: [{{{}}}]}}", to("api"))),
+            ("", format!("{{hosts: [only-x.test], http: [{{{}}}]}}", to("only-x.test"))),
             ("", "{hosts: [a.test], gateways: [x/gw], http: [{delegate: {name: d1}}, {delegate: {name: d2, namespace: x}}]}".to_owned()),
             ("", "{hosts: [web], http: [{match: [{uri: {prefix: /a}}], delegate: {name: d1, namespace: y}}]}".to_owned()),
             ("", format!("{{hosts: [b.test], tcp: [{{{}}}]}}", to("b.test"))),

@@ -1,5 +1,6 @@
 //! What one proxy gets: what all of its class do, and what is its own alone.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use weir_ads::{ResourceSet, Server};
@@ -14,6 +15,8 @@ use crate::shared::Shared;
 /// A proxy that follows the mesh.
 pub(crate) struct Following {
     pub proxy: Proxy,
+    /// The labels that it came with.
+    came_with: BTreeMap<String, String>,
     /// Whether it understands checks by commands: only Weir's proxies do.
     runs_commands: bool,
     /// The snapshot of the mesh that it has.
@@ -36,7 +39,8 @@ impl Following {
     pub fn new(proxy: Proxy, runs_commands: bool, mesh: &MeshSnapshot, shared: &Arc<Shared>) -> Self {
         let labels = shared.classes.labels(mesh);
         let class = shared.classes.get(ClassKey::of(mesh, &labels, &proxy), &shared.reporter);
-        Self { proxy, runs_commands, version: 0, labels, class, class_version: 0, own: ResourceSet::default() }
+        let came_with = proxy.labels.clone();
+        Self { proxy, came_with, runs_commands, version: 0, labels, class, class_version: 0, own: ResourceSet::default() }
     }
 
     /// Brings a proxy's server to a snapshot of the mesh. None if that cannot be made out.
@@ -69,7 +73,7 @@ impl Following {
 
     /// Finds the proxy's class. Whether that is another one than before.
     fn find_class(&mut self, mesh: &MeshSnapshot, shared: &Arc<Shared>) -> bool {
-        take_labels(&mut self.proxy, mesh);
+        take_labels(&mut self.proxy, &self.came_with, mesh);
         let class = shared.classes.get(ClassKey::of(mesh, &self.labels, &self.proxy), &shared.reporter);
         let is_other = !Arc::ptr_eq(&class, &self.class);
         self.class = class;
@@ -97,11 +101,10 @@ impl Following {
     }
 }
 
-/// A sidecar has the labels that its workload has now, whatever they were when it came.
-fn take_labels(proxy: &mut Proxy, mesh: &MeshSnapshot) {
-    if let Some(workload) = mesh.workload_of(proxy) {
-        proxy.labels.clone_from(&workload.labels);
-    }
+/// A sidecar has the labels that its workload has now, whatever they were when it came; without a workload, those that it came with.
+fn take_labels(proxy: &mut Proxy, own: &BTreeMap<String, String>, mesh: &MeshSnapshot) {
+    let workload = mesh.workload_of(proxy);
+    proxy.labels.clone_from(workload.as_ref().map_or(own, |workload| &workload.labels));
 }
 
 #[cfg(test)]

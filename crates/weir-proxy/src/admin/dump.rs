@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
-use weir_xds::Any;
-use weir_xds::json::{Names, any_to_value, give_back_memory};
-use weir_xds::resource::ResourceType;
+use weir_xds::dump;
+use weir_xds::json::give_back_memory;
 
 use crate::DataPlane;
 use crate::control::follow::Status;
@@ -23,42 +22,11 @@ pub fn config_dump(plane: &DataPlane, ids: &[Arc<str>], include_eds: bool) -> Va
 }
 
 fn of_proxy(status: &Status, include_eds: bool) -> Value {
-    let resources = |kind: ResourceType, field: &str| -> Vec<Value> {
-        status.received.of(kind).iter().map(|(_, body)| json!({ field: value(body) })).collect()
-    };
-    let listeners: Vec<Value> = resources(ResourceType::Listener, "listener")
-        .into_iter()
-        .map(|state| json!({ "name": state["listener"]["name"], "active_state": state }))
-        .collect();
+    let mut dump = dump::config_dump(&|kind| status.received.of(kind), include_eds);
     let refused: Vec<Value> =
         status.refused.iter().map(|((kind, name), why)| json!({ "type": kind.name(), "name": &**name, "error": why })).collect();
-    let mut configs = vec![
-        json!({ "@type": admin_type("ClustersConfigDump"), "dynamic_active_clusters": resources(ResourceType::Cluster, "cluster") }),
-        json!({ "@type": admin_type("ListenersConfigDump"), "dynamic_listeners": listeners }),
-        json!({ "@type": admin_type("RoutesConfigDump"), "dynamic_route_configs": resources(ResourceType::Route, "route_config") }),
-        json!({ "@type": admin_type("SecretsConfigDump"), "dynamic_active_secrets": secrets(status) }),
-    ];
-    if include_eds {
-        let endpoints = resources(ResourceType::Endpoint, "endpoint_config");
-        configs.push(json!({ "@type": admin_type("EndpointsConfigDump"), "dynamic_endpoint_configs": endpoints }));
-    }
-    let mut dump = json!({ "configs": configs });
     if !refused.is_empty() {
         dump["refused"] = refused.into();
     }
     dump
-}
-
-fn admin_type(name: &str) -> String {
-    format!("type.googleapis.com/envoy.admin.v3.{name}")
-}
-
-fn value(body: &Any) -> Value {
-    any_to_value(body, Names::Proto).unwrap_or_else(|error| json!({ "@type": body.type_url, "error": error.to_string() }))
-}
-
-/// Only the names: what is in them is nobody's business.
-fn secrets(status: &Status) -> Vec<Value> {
-    let secrets = status.received.of(ResourceType::Secret);
-    secrets.iter().map(|(name, _)| json!({ "name": &**name, "secret": "[redacted]" })).collect()
 }

@@ -1,122 +1,33 @@
 //! The admin interface: what the proxies do, for people and tools. Paths and shapes are Envoy's
 //! (<https://www.envoyproxy.io/docs/envoy/latest/operations/admin>); where a process hosts several proxies,
-//! `?proxy=ID` chooses one.
+//! `?proxy=ID` chooses one. [`serve_answers`] serves any other process's answers in the same way.
 
 mod dump;
 mod prometheus;
+mod server;
 mod text;
 
-use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use http::StatusCode;
 use tokio::net::TcpListener;
+use weir_xds::node_id;
 
 use crate::DataPlane;
 use crate::checks;
 use prometheus::Families;
-
-/// An answer of the admin interface.
-pub struct AdminAnswer {
-    status: StatusCode,
-    content_type: &'static str,
-    body: String,
-}
-
-impl AdminAnswer {
-    /// Plain text.
-    pub fn text(body: impl Into<String>) -> Self {
-        Self { status: StatusCode::OK, content_type: "text/plain; charset=utf-8", body: body.into() }
-    }
-
-    /// JSON, for people as well: with line breaks.
-    pub fn json(value: &serde_json::Value) -> Self {
-        let body = serde_json::to_string_pretty(value).unwrap_or_else(|error| error.to_string());
-        Self { status: StatusCode::OK, content_type: "application/json", body: body + "\n" }
-    }
-
-    /// Says that there is nothing of what was asked for.
-    pub fn not_found(body: impl Into<String>) -> Self {
-        Self::text(body).with_status(StatusCode::NOT_FOUND)
-    }
-
-    fn with_status(self, status: StatusCode) -> Self {
-        Self { status, ..self }
-    }
-}
+pub use server::{AdminAnswer, AdminQuery, Answers, serve_answers};
 
 /// More paths, of whoever embeds the data plane: the answer to a path and its query, if it knows them.
 pub type More = Arc<dyn Fn(&str, &AdminQuery) -> Option<AdminAnswer> + Send + Sync>;
-
-/// The query of a request.
-#[derive(Debug, Default)]
-pub struct AdminQuery(Vec<(String, String)>);
-
-impl AdminQuery {
-    fn parse(query: &str) -> Self {
-        let pairs = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-        Self(pairs.map(|(name, value)| (decode(name), decode(value))).collect())
-    }
-
-    /// The value of a parameter.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
-    }
-
-    /// Whether a parameter is there.
-    pub fn has(&self, name: &str) -> bool {
-        self.get(name).is_some()
-    }
-}
-
-/// Undoes percent-encoding: ids have `~` and `|` in them.
-fn decode(text: &str) -> String {
-    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
-}
 
 /// Serves until the task is dropped.
 ///
 /// # Errors
 /// If the listener fails for good.
 pub async fn serve(listener: TcpListener, plane: Arc<DataPlane>, more: More) -> io::Result<()> {
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            // Out of descriptors, most likely; people can wait a moment.
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-            continue;
-        };
-        let (plane, more) = (plane.clone(), more.clone());
-        tokio::spawn(async move {
-            let service = service_fn(|request: Request<Incoming>| {
-                let answer = answer(&request, &plane, &more);
-                async move { Ok::<_, Infallible>(answer) }
-            });
-            let connection = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "an admin connection ended");
-            }
-        });
-    }
-}
-
-fn answer(request: &Request<Incoming>, plane: &DataPlane, more: &More) -> Response<Full<Bytes>> {
-    let query = AdminQuery::parse(request.uri().query().unwrap_or_default());
-    let answer = match *request.method() {
-        Method::GET | Method::HEAD => route(request.uri().path(), &query, plane, more),
-        _ => AdminAnswer::text("only GET\n").with_status(StatusCode::METHOD_NOT_ALLOWED),
-    };
-    let mut response = Response::new(Full::new(Bytes::from(answer.body)));
-    *response.status_mut() = answer.status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
-    response
+    serve_answers(listener, Arc::new(move |path, query| route(path, query, &plane, &more))).await
 }
 
 const INDEX: &str = "\
@@ -131,14 +42,14 @@ const INDEX: &str = "\
 fn route(path: &str, query: &AdminQuery, plane: &DataPlane, more: &More) -> AdminAnswer {
     let wanted = match query.get("proxy") {
         None => plane.ids(),
-        Some(id) => plane.ids().into_iter().filter(|known| **known == *id).collect(),
+        Some(id) => plane.ids().into_iter().filter(|known| node_id::is_meant(known, id)).collect(),
     };
     if query.has("proxy") && wanted.is_empty() {
-        let known = plane.ids().iter().map(|id| format!("  {id}\n")).collect::<String>();
+        let known = plane.ids().iter().map(|id| format!("  {}\n", node_id::short(id))).collect::<String>();
         return AdminAnswer::text(format!("there is no such proxy; there are\n{known}")).with_status(StatusCode::NOT_FOUND);
     }
     match path {
-        "/" => AdminAnswer::text(INDEX),
+        "/" => AdminAnswer::text(INDEX.to_owned() + &more(path, query).map(AdminAnswer::into_text).unwrap_or_default()),
         "/ready" => ready(plane),
         "/stats" | "/stats/prometheus" => AdminAnswer::text(statistics(plane)),
         "/config_dump" => AdminAnswer::json(&dump::config_dump(plane, &wanted, query.has("include_eds"))),

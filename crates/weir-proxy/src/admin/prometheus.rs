@@ -18,6 +18,7 @@ use crate::cluster::outlier;
 use crate::control::follow::Status;
 use crate::stats::cells::{BUCKETS, Histogram};
 use crate::stats::cluster::{HealthCheckStats, NAMES};
+use crate::stats::http2;
 use crate::stats::listener::{COUNTERS, ListenerStats};
 use crate::stats::requests::{Labels, Reporter, Series};
 
@@ -89,6 +90,10 @@ impl Families {
             let value = cluster.stats.sum(*cell);
             let name = format!("envoy_cluster_{name}");
             if name.ends_with("_active") { self.gauge(&name, &labels, value) } else { self.counter(&name, &labels, value) }
+        }
+        for (name, cell) in http2::NAMES {
+            let value = cluster.stats.workers().map(|worker| cell(&worker.http2).get()).fold(0, u64::wrapping_add);
+            self.counter(&format!("envoy_cluster_http2_{name}"), &labels, value);
         }
         self.membership(&labels, cluster);
         self.statuses(&labels, &cluster.stats.statuses());
@@ -197,6 +202,11 @@ impl Families {
             self.gauge("weir_connections_active", &vec![], budget.open());
             self.gauge("weir_connections_limit", &vec![], budget.most());
         }
+        for (name, cell) in http2::NAMES {
+            self.counter(&format!("envoy_http2_{name}"), &vec![], plane.http2_sum(*cell));
+        }
+        let resets = plane.http2_sum(|stats| &stats.too_many_premature_resets);
+        self.counter("envoy_http_downstream_rq_too_many_premature_resets", &vec![], resets);
         self.counter("weir_access_log_dropped_batches_total", &vec![], plane.logs.dropped.load(Ordering::Relaxed));
     }
 

@@ -282,3 +282,23 @@ impl Follower {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::listener::sockets::Sockets;
+
+    #[tokio::test]
+    async fn only_listeners_whose_address_is_taken_are_tried_again() {
+        let state = State::new("test".into(), 1, Arc::new(Sockets::new(1)));
+        let mut follower =
+            Follower::new("test".into(), Node::default(), Protocol::Delta, state, watch::Sender::default(), Box::new(|_| {}));
+        let name: Arc<str> = "l".into();
+        let update = Update::of(ResourceType::Listener, vec![(name.clone(), Any::default())], vec![]);
+        let (wrong, taken) = (ResourceRefusal::Wrong("no".to_owned()), ResourceRefusal::AddressTaken("not now".to_owned()));
+        for (refusal, again) in [(&wrong, false), (&taken, true), (&wrong, false)] {
+            follower.note(&update, &HashMap::from([(name.clone(), refusal.clone())]));
+            assert_eq!(follower.retry_at.is_some(), again, "{refusal:?}");
+        }
+    }
+}

@@ -224,7 +224,7 @@ impl Failure {
         }
     }
 
-    /// What the client and the log are told. `retried` says that all retries were used up.
+    /// What the client and the log are told. `retried` says that it is not the first attempt.
     pub fn told(&self, retried: bool) -> Told {
         match &self.kind {
             FailureKind::NoInstance => told(503, ResponseFlags::NO_HEALTHY_UPSTREAM, "no_healthy_upstream", "no healthy upstream"),

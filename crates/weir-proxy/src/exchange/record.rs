@@ -17,7 +17,7 @@ use weir_config::workload::Workload;
 use weir_routing::{Route, RouteTable, VirtualHost, grpc};
 
 use super::connection::ConnectionInfo;
-use crate::io::client::Client;
+use crate::io::client::Waiting;
 use crate::io::spare;
 use crate::stats::requests::Known;
 
@@ -75,8 +75,8 @@ pub struct Exchange {
     pub remote: Cell<SocketAddr>,
     /// What the client speaks; `None` for TCP.
     pub protocol: Option<Version>,
-    /// The client's connection, where interim answers are passed on by it.
-    pub client: RefCell<Option<Weak<dyn Client>>>,
+    /// The client, where interim answers are passed on to it.
+    pub client: RefCell<Option<Weak<dyn Waiting>>>,
     /// Whether its request could not be read: then nothing is known of it.
     pub unreadable: Cell<bool>,
     /// Whether trailers may pass between the client and us.

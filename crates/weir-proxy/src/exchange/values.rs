@@ -31,7 +31,7 @@ impl Exchange {
             Field::Method => text(request.method.as_str(), out),
             Field::Path => text(request.path.as_str(), out),
             Field::Authority => text(request.authority(), out),
-            Field::Scheme => text(request.scheme, out),
+            Field::Scheme => text(&request.scheme, out),
             Field::Status => false,
             Field::Header(name) => bytes(request.headers.get(name).map(HeaderValue::as_bytes), out),
         }

@@ -28,6 +28,15 @@ use crate::upstream::body::Inbound;
 use crate::upstream::body::arrived::read_arrived;
 use crate::upstream::cluster::LbContext;
 
+/// What belongs to a connection alone (RFC 9110, 7.6.1): an answer does not have it, whoever put it in.
+static HOP_BY_HOP: [HeaderName; 5] = [
+    header::CONNECTION,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
 /// One request, while it is handled.
 pub(super) struct Call {
     pub(super) http: Rc<HttpRuntime>,
@@ -130,6 +139,10 @@ impl Call {
             let status = reply.grpc_status.unwrap_or_else(|| grpc::status_of_http(reply.status.as_u16()));
             self.exchange.grpc_status.set(Some(grpc::Status::Code(status)));
             self.exchange.code.set(200);
+            if self.method == Method::HEAD {
+                // A gRPC answer has its body in a header, and HEAD asks for none.
+                reply.body = Bytes::new();
+            }
         }
         let (mut response, mut body) = reply.into_response(self.grpc);
         if response.status() == StatusCode::NO_CONTENT {
@@ -159,7 +172,7 @@ impl Call {
 
     /// Takes note of a failure; the answer that says so.
     pub(super) fn fail(&mut self, failure: &Failure) -> LocalReply {
-        let retried = self.exchange.flags.get().has_any(ResponseFlags::UPSTREAM_RETRY_LIMIT);
+        let retried = self.exchange.attempts.get() > 1;
         let told = failure.told(retried);
         if let FailureKind::Connect(error) = &failure.kind {
             self.exchange.transport_failure.replace(Some(error.reason()));
@@ -191,6 +204,9 @@ impl Call {
         }
         if self.http.config.via.is_some() || self.http.config.answers_tell_request_id {
             self.tell_own(headers);
+        }
+        if !(parts.status == StatusCode::SWITCHING_PROTOCOLS && self.exchange.request.borrow().upgrade.is_some()) {
+            remove_hop_by_hop(headers);
         }
         self.note_logged_headers(headers);
         if self.exchange.is_http1() {
@@ -237,7 +253,9 @@ impl Call {
         }
         let matched = self.exchange.matched.borrow();
         let Some(matched) = matched.as_ref() else { return };
-        for changes in matched.table.response_changes(matched.virtual_host(), matched.route()) {
+        // Who is only told to come by TLS has no route, and gets nothing that anybody adds: as in Envoy.
+        let Some(route) = matched.route() else { return };
+        for changes in matched.table.response_changes(matched.virtual_host(), route) {
             apply_to_response(changes, headers, &self.exchange);
         }
     }
@@ -261,6 +279,15 @@ impl Call {
         }
         let found = wanted.iter().filter_map(|name: &HeaderName| Some((name.clone(), headers.get(name)?.clone())));
         self.exchange.response_headers.borrow_mut().extend(found);
+    }
+}
+
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    for name in &HOP_BY_HOP {
+        // Most are not there, and an answer has few headers: comparing names costs less than hashing each of these.
+        if headers.keys().any(|known| known == name) {
+            headers.remove(name);
+        }
     }
 }
 

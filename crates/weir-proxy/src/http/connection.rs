@@ -1,30 +1,22 @@
 //! A client's HTTP connection: HTTP/1.1 or HTTP/2, as it begins.
 
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use http::request::Parts;
-use http::{Request, Response};
-use hyper::service::{Service, service_fn};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use weir_config::head::{Received, Target};
 use weir_config::http::Codec;
 
-use super::body::ResponseBody;
 use super::control::{Control, LastCall};
-use super::handle::handle;
 use super::http2::serve_http2;
 use super::{HttpRuntime, http1};
 use crate::exchange::ConnectionInfo;
-use crate::io::client::{Incoming, OnUpgrade};
-use crate::io::frames::PREFACE;
+use crate::io::http2::frames::PREFACE;
 use crate::io::prefixed::Prefixed;
 
 /// Serves a connection to its end. `alpn` is what was agreed on in its TLS handshake.
@@ -32,12 +24,15 @@ pub async fn serve<S>(stream: S, alpn: Option<Vec<u8>>, info: Rc<ConnectionInfo>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
+    // Each protocol has its own room: otherwise every connection takes as much as the largest.
     let result = match (http.config.codec, alpn.as_deref()) {
-        (Codec::Http2, _) | (Codec::Auto, Some(b"h2")) => Box::pin(serve_http2(stream, info, http, &control)).await,
-        (Codec::Http1, _) | (Codec::Auto, Some(_)) => http1::serve(stream, BytesMut::new(), info, http, control).await.map_err(Into::into),
+        (Codec::Http2, _) | (Codec::Auto, Some(b"h2")) => Box::pin(serve_http2(stream, info, http, control)).await.map_err(Failed::from),
+        (Codec::Http1, _) | (Codec::Auto, Some(_)) => {
+            Box::pin(http1::serve(stream, BytesMut::new(), info, http, control)).await.map_err(Failed::from)
+        }
         (Codec::Auto, None) => match detect(stream, &control).await {
-            Ok(Detected::Http2(stream)) => Box::pin(serve_http2(stream, info, http, &control)).await,
-            Ok(Detected::Http1(stream, read)) => http1::serve(stream, read, info, http, control).await.map_err(Into::into),
+            Ok(Detected::Http2(stream)) => Box::pin(serve_http2(stream, info, http, control)).await.map_err(Failed::from),
+            Ok(Detected::Http1(stream, read)) => Box::pin(http1::serve(stream, read, info, http, control)).await.map_err(Failed::from),
             Ok(Detected::Nothing) => return,
             Err(error) => Err(error.into()),
         },
@@ -47,7 +42,7 @@ where
     }
 }
 
-pub(super) type Failed = Box<dyn std::error::Error + Send + Sync>;
+type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 enum Detected<S> {
     /// With what was read of it.
@@ -96,40 +91,6 @@ async fn read_some<S: AsyncRead + Unpin>(stream: &mut S, control: &Control) -> i
             Poll::Pending if last_call.is_over(control, cx) || control.head_is_late.get() => Poll::Ready(Ok(None)),
             Poll::Pending => Poll::Pending,
         }
-    })
-    .await
-}
-
-pub(super) fn service(
-    info: Rc<ConnectionInfo>,
-    http: Rc<HttpRuntime>,
-    control: Rc<Control>,
-) -> impl Service<Request<hyper::body::Incoming>, Response = Response<ResponseBody>, Error = Infallible> {
-    service_fn(move |request| {
-        control.count(&http.config);
-        let (http, info, control) = (http.clone(), info.clone(), control.clone());
-        async move {
-            let (Parts { method, uri, version, headers, mut extensions, .. }, body) = request.into_parts();
-            let received = Received { method, target: Target::Parts(uri), version, headers, spelling: None };
-            let on_upgrade = extensions.remove().map(OnUpgrade::Http2);
-            Ok::<_, Infallible>(handle(http, info, control, received, Incoming::Http2(body), on_upgrade).await)
-        }
-    })
-}
-
-/// Runs a connection; when it is told to finish, it takes no more requests after the last call.
-pub(super) async fn run<C, E>(connection: C, control: &Control, mut last_call: LastCall, finish: impl Fn(Pin<&mut C>)) -> Result<(), E>
-where
-    C: Future<Output = Result<(), E>>,
-{
-    let mut connection = pin!(connection);
-    let mut finishing = false;
-    poll_fn(|cx: &mut Context<'_>| {
-        if !finishing && last_call.is_over(control, cx) {
-            finishing = true;
-            finish(connection.as_mut());
-        }
-        connection.as_mut().poll(cx)
     })
     .await
 }

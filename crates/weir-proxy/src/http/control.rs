@@ -3,7 +3,6 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -12,8 +11,6 @@ use tokio::sync::Notify;
 use tokio::time::{Sleep, sleep_until};
 use weir_config::head;
 use weir_config::http::HttpConfig;
-
-use crate::io::client::Client;
 
 /// What others can tell a connection: flags, so that a connection that nobody tells anything pays nothing.
 #[derive(Default)]
@@ -26,8 +23,6 @@ pub struct Control {
     ends: Notify,
     /// What filters remember of it.
     pub extensions: RefCell<Extensions>,
-    /// The connection itself, where HTTP/1.1 is spoken.
-    pub connection: OnceCell<Weak<dyn Client>>,
     /// What the rules of heads look at of it.
     pub client: OnceCell<head::Client>,
     /// How many requests have come.
@@ -82,9 +77,10 @@ impl Control {
         self.ends.notify_waiters();
     }
 
-    /// Does something, unless the connection is to end before it is done.
-    pub async fn unless_ended<T>(self: Rc<Self>, act: impl Future<Output = T>) -> Option<T> {
-        let (mut act, mut ends) = (pin!(act), pin!(self.ends.notified()));
+    /// Does something, unless the connection is to end before it is done. It stays where it is: moved in here it would take its room
+    /// twice.
+    pub async fn unless_ended<T>(&self, mut act: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+        let mut ends = pin!(self.ends.notified());
         poll_fn(|cx| match ends.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(None),
             Poll::Pending if self.ended.get() => Poll::Ready(None),

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 
 use http::{HeaderMap, Method, Response, StatusCode, Version, header};
 use weir_config::flags::ResponseFlags;
@@ -36,10 +36,8 @@ pub fn handle(
     let exchange = Exchange::new(connection, Some(received.version), !http.recording.logs.is_empty());
     let mut call = Call::new(http, exchange, control, received.method.clone());
     let read = read(&call, received);
-    if call.exchange.is_http1() || expects {
-        // Also who is refused is told first to go on, as Envoy does.
-        settle_interim(&call, expects && !matches!(&read, Err((refusal, _)) if refusal.malformed));
-    }
+    // Also who is refused is told first to go on, as Envoy does.
+    settle_interim(&call, &incoming, expects && !matches!(&read, Err((refusal, _)) if refusal.malformed));
     let (mut head, remote) = match read {
         Ok(read) => read,
         Err((refusal, head)) => return Box::pin(refuse(call, refusal, *head, incoming)),
@@ -85,12 +83,11 @@ pub(super) async fn pass(mut call: Call) -> Response<ResponseBody> {
 }
 
 /// Who tells the client that it may send its body, and gives it other interim answers: the instance, or, without its knowledge, we.
-fn settle_interim(call: &Call, expects: bool) {
-    let connection = call.control.connection.get();
+fn settle_interim(call: &Call, incoming: &Incoming, expects: bool) {
     if call.http.config.passes_interim {
-        *call.exchange.client.borrow_mut() = connection.cloned();
-    } else if let Some(connection) = connection.filter(|_| expects).and_then(Weak::upgrade) {
-        connection.interim(StatusCode::CONTINUE, &HeaderMap::new());
+        *call.exchange.client.borrow_mut() = Some(incoming.client());
+    } else if expects && let Some(client) = incoming.client().upgrade() {
+        client.interim(StatusCode::CONTINUE, &HeaderMap::new());
     }
 }
 

@@ -5,7 +5,6 @@ mod body;
 mod call;
 pub mod connection;
 pub mod control;
-mod extended_connect;
 mod filters;
 mod handle;
 mod header_changes;
@@ -55,6 +54,7 @@ mod tests {
         let sizes = [
             ("a connection", size_of_result(|(a, b, c, d, e): (Stream, _, _, _, _)| connection::serve(a, b, c, d, e))),
             ("HTTP/1.1", size_of_result(|(a, b, c, d, e): (Stream, _, _, _, _)| http1::serve(a, b, c, d, e))),
+            ("HTTP/2", size_of_result(|(a, b, c, d): (Stream, _, _, _)| http2::serve_http2(a, b, c, d))),
         ];
         for (what, size) in sizes {
             println!("{what} {size}");

@@ -1,16 +1,16 @@
-//! A client's connection of HTTP/1.1, as those see it who handle a request: the body that follows its head, and a way to give interim
-//! answers. And the body of a request, whatever protocol it comes by.
+//! A client, as those see it who handle a request: the body that follows its head, and a way to give interim answers, whatever protocol
+//! it speaks.
 
-use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use http_body::{Body, Frame, SizeHint};
-use hyper_util::rt::TokioIo;
+use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
+
+use super::http2::receiving::Receiving;
 
 /// Why a client's body breaks off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,8 +23,14 @@ pub enum BodyFault {
     Gone,
 }
 
+/// A client that waits for an answer.
+pub trait Waiting {
+    /// Gives an interim answer, unless the answer has begun.
+    fn interim(&self, status: StatusCode, headers: &HeaderMap);
+}
+
 /// A client's connection of HTTP/1.1, while it waits for an answer.
-pub trait Client {
+pub trait Client: Waiting {
     /// The next part of the request's body; none behind the last.
     fn poll_part(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>>;
 
@@ -33,30 +39,32 @@ pub trait Client {
 
     /// How much of the body is missing, where that is known.
     fn missing(&self) -> Option<u64>;
-
-    /// Gives an interim answer, unless the answer has begun.
-    fn interim(&self, status: StatusCode, headers: &HeaderMap);
 }
 
 /// The body of a request as it arrives.
 pub enum Incoming {
     /// By HTTP/1.1.
     Http1(Rc<dyn Client>),
-    /// By HTTP/2.
-    Http2(hyper::body::Incoming),
+    /// By HTTP/2, unless what comes is for another protocol; and who waits for the answer.
+    Http2(Option<Receiving>, Weak<dyn Waiting>),
 }
 
 impl Incoming {
+    /// Who waits for the answer.
+    pub fn client(&self) -> Weak<dyn Waiting> {
+        match self {
+            Self::Http1(client) => Rc::downgrade(client) as Weak<dyn Waiting>,
+            Self::Http2(_, client) => client.clone(),
+        }
+    }
+
     /// The next frame; none behind the last.
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         match self {
             Self::Http1(client) => client.poll_part(cx),
-            Self::Http2(body) => match ready!(Pin::new(&mut *body).poll_frame(cx)) {
-                // A stream ends by a reset, whoever was wrong; the library takes one without an error for the end.
-                Some(Err(_)) => Poll::Ready(Some(Err(BodyFault::Gone))),
-                None if !body.is_end_stream() => Poll::Ready(Some(Err(BodyFault::Gone))),
-                frame => Poll::Ready(frame.map(|frame| frame.map_err(|_| BodyFault::Gone))),
-            },
+            // A stream ends by a reset, whoever was wrong.
+            Self::Http2(Some(body), _) => Poll::Ready(ready!(body.poll(cx)).map(|frame| frame.map_err(|_| BodyFault::Gone))),
+            Self::Http2(None, _) => Poll::Ready(None),
         }
     }
 
@@ -64,7 +72,7 @@ impl Incoming {
     pub fn is_end_stream(&self) -> bool {
         match self {
             Self::Http1(client) => client.is_done(),
-            Self::Http2(body) => body.is_end_stream(),
+            Self::Http2(body, _) => body.as_ref().is_none_or(Receiving::is_end_stream),
         }
     }
 
@@ -72,7 +80,7 @@ impl Incoming {
     pub fn size_hint(&self) -> SizeHint {
         match self {
             Self::Http1(client) => client.missing().map_or_else(SizeHint::default, SizeHint::with_exact),
-            Self::Http2(body) => body.size_hint(),
+            Self::Http2(body, _) => body.as_ref().map_or(SizeHint::with_exact(0), Receiving::size_hint),
         }
     }
 }
@@ -82,20 +90,6 @@ pub trait ByteStream: AsyncRead + AsyncWrite + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin> ByteStream for S {}
 
-/// Brings what the client speaks the other protocol on, once the answer that it changes to that has gone out.
-pub enum OnUpgrade {
-    /// Its connection.
-    Http1(oneshot::Receiver<Box<dyn ByteStream>>),
-    /// Its stream (RFC 8441).
-    Http2(hyper::upgrade::OnUpgrade),
-}
-
-impl OnUpgrade {
-    /// Waits for it; none if the client is gone before.
-    pub async fn stream(self) -> Option<Box<dyn ByteStream>> {
-        match self {
-            Self::Http1(connection) => connection.await.ok(),
-            Self::Http2(stream) => Some(Box::new(TokioIo::new(stream.await.ok()?))),
-        }
-    }
-}
+/// Brings what the client speaks the other protocol on, its connection or its stream (RFC 8441), once the answer that it changes to
+/// that has gone out.
+pub type OnUpgrade = oneshot::Receiver<Box<dyn ByteStream>>;

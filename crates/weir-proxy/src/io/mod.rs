@@ -2,12 +2,9 @@
 
 pub mod client;
 pub mod date;
-pub mod executor;
-pub mod flood;
-pub mod frames;
+pub mod http2;
 pub mod open;
 pub mod own_address;
 pub mod prefixed;
 pub mod spare;
-pub mod watched;
 pub mod wire;

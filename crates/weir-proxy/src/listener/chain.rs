@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
+use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -140,7 +141,8 @@ impl ChainRuntime {
     pub async fn serve(&self, incoming: Incoming) -> Result<(), NotServed> {
         let control = self.enter(&incoming.info);
         // A connection that nobody waits for any more is dropped as it is.
-        control.clone().unless_ended(self.serve_until_end(incoming, control)).await.unwrap_or(Ok(()))
+        let serving = pin!(self.serve_until_end(incoming, control.clone()));
+        control.unless_ended(serving).await.unwrap_or(Ok(()))
     }
 
     /// Takes a connection in among those that can be told to end.

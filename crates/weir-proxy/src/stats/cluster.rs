@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use super::cells::Cell;
+use super::http2::Http2Stats;
 
 /// What is counted of a cluster: a block for each worker.
 #[derive(Debug)]
@@ -63,6 +64,8 @@ pub struct WorkerClusterStats {
     pub lb_healthy_panic: Cell,
     /// The answers that clients got, by their status.
     pub statuses: Statuses,
+    /// Its connections of HTTP/2.
+    pub http2: Http2Stats,
 }
 
 impl WorkerClusterStats {
@@ -130,6 +133,11 @@ impl ClusterStats {
     /// The sum of a statistic over all workers.
     pub fn sum(&self, cell: fn(&WorkerClusterStats) -> &Cell) -> u64 {
         self.workers.iter().map(|worker| cell(worker).get()).fold(0, u64::wrapping_add)
+    }
+
+    /// The blocks of all workers.
+    pub fn workers(&self) -> impl Iterator<Item = &WorkerClusterStats> {
+        self.workers.iter()
     }
 
     /// How many answers had each status that there was, in order.

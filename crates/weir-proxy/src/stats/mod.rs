@@ -2,5 +2,6 @@
 
 pub mod cells;
 pub mod cluster;
+pub mod http2;
 pub mod listener;
 pub mod requests;

@@ -30,36 +30,68 @@ pub enum End {
     Idle,
     /// It lasted longer than it may.
     TooLong,
-    /// The client broke off.
+    /// The client broke off, or was the first to end where that ends both.
     Client,
-    /// The instance broke off.
+    /// The instance did.
     Upstream,
 }
 
 /// Passes bytes between a client and an instance, and counts them on the exchange. Silence ends it after `idle`.
 pub async fn relay(
-    mut client: impl AsyncRead + AsyncWrite + Unpin,
-    mut upstream: impl AsyncRead + AsyncWrite + Unpin,
+    client: impl AsyncRead + AsyncWrite + Unpin,
+    upstream: impl AsyncRead + AsyncWrite + Unpin,
     exchange: &Exchange,
     idle: Option<Duration>,
 ) -> End {
     let active = Cell::new(Instant::now());
-    let (mut up, mut down) = (OneWay::default(), OneWay::default());
-    let both = poll_fn(|cx| {
-        let sent = up.poll(cx, &mut client, &mut upstream, &exchange.bytes_received, &active);
-        if let Poll::Ready(Err(broken)) = sent {
-            return Poll::Ready(broken.end(true));
-        }
-        match down.poll(cx, &mut upstream, &mut client, &exchange.bytes_sent, &active) {
-            Poll::Ready(Err(broken)) => Poll::Ready(broken.end(false)),
-            Poll::Ready(Ok(())) if sent.is_ready() => Poll::Ready(End::Both),
-            _ => Poll::Pending,
-        }
-    });
+    let both = pass(client, upstream, exchange, &active, Until::BothEnd);
     match idle {
         None => both.await,
         Some(limit) => tokio::select! { end = both => end, () = silence(&active, limit) => End::Idle },
     }
+}
+
+/// The same until one side ends, in good order or not; tells which. What that side has sent is passed on before. So Envoy treats
+/// those who have changed their protocol by HTTP: neither waits for the other.
+pub async fn relay_until_one_ends(
+    client: impl AsyncRead + AsyncWrite + Unpin,
+    upstream: impl AsyncRead + AsyncWrite + Unpin,
+    exchange: &Exchange,
+) -> End {
+    pass(client, upstream, exchange, &Cell::new(Instant::now()), Until::OneEnds).await
+}
+
+/// How long bytes pass.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Until {
+    BothEnd,
+    OneEnds,
+}
+
+async fn pass(
+    mut client: impl AsyncRead + AsyncWrite + Unpin,
+    mut upstream: impl AsyncRead + AsyncWrite + Unpin,
+    exchange: &Exchange,
+    active: &Cell<Instant>,
+    until: Until,
+) -> End {
+    let (mut up, mut down) = (OneWay::default(), OneWay::default());
+    poll_fn(|cx| {
+        let sent = up.poll(cx, &mut client, &mut upstream, &exchange.bytes_received, active);
+        let has_ended = sent.is_ready();
+        match sent {
+            Poll::Ready(Err(broken)) => return Poll::Ready(broken.end(true)),
+            Poll::Ready(Ok(())) if until == Until::OneEnds => return Poll::Ready(End::Client),
+            Poll::Ready(Ok(())) | Poll::Pending => {}
+        }
+        match down.poll(cx, &mut upstream, &mut client, &exchange.bytes_sent, active) {
+            Poll::Ready(Err(broken)) => Poll::Ready(broken.end(false)),
+            Poll::Ready(Ok(())) if until == Until::OneEnds => Poll::Ready(End::Upstream),
+            Poll::Ready(Ok(())) if has_ended => Poll::Ready(End::Both),
+            _ => Poll::Pending,
+        }
+    })
+    .await
 }
 
 /// Which side an error is of, as seen by one direction.

@@ -13,6 +13,7 @@ use super::cluster::ClusterRuntime;
 use super::names::Names;
 use crate::cluster::Cluster;
 use crate::io::open::OpenConnections;
+use crate::stats::http2::Http2Stats;
 
 /// What all proxies of one worker share.
 #[derive(Default)]
@@ -23,13 +24,15 @@ pub struct Shared {
     pub connections: OpenConnections,
     /// How many connections of clients the process may have, where that is limited; one for all workers.
     pub budget: Option<Arc<Budget>>,
+    /// What is counted of clients' connections of HTTP/2.
+    pub http2: Arc<Http2Stats>,
     names: OnceCell<Names>,
 }
 
 impl Shared {
     /// For a worker.
-    pub fn new(worker: usize, budget: Option<Arc<Budget>>) -> Rc<Self> {
-        Rc::new(Self { worker, budget, ..Self::default() })
+    pub fn new(worker: usize, budget: Option<Arc<Budget>>, http2: Arc<Http2Stats>) -> Rc<Self> {
+        Rc::new(Self { worker, budget, http2, ..Self::default() })
     }
 }
 

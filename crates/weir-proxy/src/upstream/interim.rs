@@ -4,19 +4,19 @@ use std::rc::{Rc, Weak};
 
 use http::{HeaderMap, StatusCode};
 
-use crate::io::client::Client;
+use crate::io::client::Waiting;
 
 /// Passes on the interim answers to one request.
 #[derive(Default)]
 pub struct Interim {
-    client: Option<Rc<dyn Client>>,
+    client: Option<Rc<dyn Waiting>>,
     /// Whether there was one.
     pub(super) any: bool,
 }
 
 impl Interim {
     /// To a client; to nobody if it cannot be told.
-    pub(super) fn new(client: Option<&Weak<dyn Client>>) -> Self {
+    pub(super) fn new(client: Option<&Weak<dyn Waiting>>) -> Self {
         Self { client: client.and_then(Weak::upgrade), any: false }
     }
 

@@ -20,4 +20,4 @@ mod pool;
 pub mod send;
 mod socket;
 pub mod transport;
-mod windows;
+mod websocket;

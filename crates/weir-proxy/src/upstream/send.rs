@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Instant;
 
-use http::{HeaderMap, Request, Response, Uri, Version};
+use http::{Response, Version};
 use http_body::Body as _;
 use tokio::sync::Notify;
 use weir_config::circuit_breakers::Resource;
@@ -24,6 +24,7 @@ use super::http2::{self, Http2Connection};
 use super::interim::Interim;
 use super::limits::AttemptLimits;
 use super::transport::{Transport, TransportKey};
+use super::websocket;
 use crate::cluster::resources::{Overflow, Permit};
 use crate::exchange::Exchange;
 use crate::exchange::failure::{ConnectError, Failure, FailureKind};
@@ -140,6 +141,7 @@ impl Outgoing<'_> {
     /// By HTTP/1.1; none if the handshake agrees on HTTP/2.
     async fn http1(&self, key: &TransportKey, offer: Offer) -> Result<Option<Reached>, Failure> {
         let mut kept = self.target.take_idle(key);
+        websocket::complete(&mut self.head.borrow_mut(), self.client);
         loop {
             let (mut connection, reused) = match kept.take() {
                 Some(connection) => (connection, true),
@@ -151,7 +153,7 @@ impl Outgoing<'_> {
             self.note_local(connection.local);
             let sent = Instant::now();
             let (body, framed) = self.http1_body();
-            let mut interim = Interim::new(self.exchange.and_then(|exchange| exchange.client.borrow().clone()).as_ref());
+            let mut interim = self.interim();
             let answered = {
                 // It stays where it is, and what limits it but points to it.
                 let answer = pin!(connection.send(&self.head.borrow(), body, framed, &mut interim));
@@ -196,14 +198,20 @@ impl Outgoing<'_> {
     async fn http2(&self, key: &TransportKey, offer: Offer) -> Result<Option<Reached>, Failure> {
         let mut others = OTHER_CONNECTIONS;
         loop {
-            let request = self.http2_head()?;
+            // What was accepted from a client of HTTP/1.1 may be what HTTP/2 cannot say.
+            let mut request = http2::request(&self.head.borrow()).ok_or(Failure::from(FailureKind::Unsendable))?;
             let Some(connection) = shared_http2(self.cluster, self.target, key, offer).await? else { return Ok(None) };
-            let request = self.http2_request(request);
+            let body = self.body.next();
+            framing::frame_stream(request.headers_mut(), &body);
             self.note_local(connection.local);
             let mut guard = self.target.stream(&connection);
             let sent = Instant::now();
-            let mut sender = connection.sender.clone();
-            match self.limits.hold(self.body.client(), sender.try_send_request(request)).await? {
+            let mut interim = self.interim();
+            let answered = {
+                let answer = pin!(guard.send(&connection, request, body, &mut interim));
+                self.limits.hold(self.body.client(), answer).await?
+            };
+            match answered {
                 Ok(response) => {
                     framing::check_answer(response.status(), response.headers())?;
                     if self.cluster.with_policy(|policy| answer_is_too_large(response.headers(), &policy.http2)) {
@@ -211,23 +219,27 @@ impl Outgoing<'_> {
                         count_reset(&FailureKind::Reset, guard.tally());
                         return Err(Failure::after_sending(FailureKind::Reset));
                     }
-                    let (parts, body) = response.into_parts();
-                    return Ok(Some((Response::from_parts(parts, ()), Origin::Http2(guard, body), sent)));
+                    let (response, body) = http2::answer(response, self.head.borrow().upgrade.as_ref());
+                    return Ok(Some((response, Origin::Http2(guard, body), sent)));
                 }
-                Err(mut error) => {
+                Err(error) => {
                     guard.ended();
                     // The other side had said that it takes no more, and this was not sent: another connection takes it.
-                    let unsent = error.take_message().is_some();
-                    if unsent && others > 0 && !connection.is_misunderstood() && self.body.can_repeat() {
+                    if error.unsent && others > 0 && !connection.is_misunderstood() && self.body.can_repeat() {
                         others -= 1;
                         continue;
                     }
-                    let kind = if connection.is_misunderstood() { FailureKind::Protocol } else { classify(error.error()) };
+                    let kind = if connection.is_misunderstood() { FailureKind::Protocol } else { error.kind };
                     count_reset(&kind, guard.tally());
-                    return Err(Failure { sent: !unsent, ..kind.into() });
+                    return Err(Failure { sent: !error.unsent, ..kind.into() });
                 }
             }
         }
+    }
+
+    /// Who gets interim answers.
+    fn interim(&self) -> Interim {
+        Interim::new(self.exchange.and_then(|exchange| exchange.client.borrow().clone()).as_ref())
     }
 
     /// What follows the head on HTTP/1.1, and how its end is told.
@@ -244,34 +256,6 @@ impl Outgoing<'_> {
         let framed = framing::frame_request(&head, &body);
         (body, framed)
     }
-
-    fn http2_head(&self) -> Result<Request<()>, Failure> {
-        let head = self.head.borrow();
-        let uri = Uri::builder().scheme(head.scheme).authority(head.authority()).path_and_query(head.path.as_str()).build();
-        // An authority or a path that no URI may have was accepted from an HTTP/1.1 client; HTTP/2 cannot say it.
-        let uri = uri.map_err(|_| Failure::from(FailureKind::Unsendable))?;
-        let mut request = Request::new(());
-        *request.method_mut() = head.method.clone();
-        *request.headers_mut() = without_host(&head.headers);
-        *request.uri_mut() = uri;
-        *request.version_mut() = Version::HTTP_2;
-        Ok(request)
-    }
-
-    fn http2_request(&self, head: Request<()>) -> Request<RequestBody> {
-        let mut request = head.map(|()| self.body.next());
-        let mut headers = std::mem::take(request.headers_mut());
-        framing::frame_stream(&mut headers, request.body());
-        request.body_mut().hide_length();
-        *request.headers_mut() = headers;
-        request
-    }
-}
-
-fn without_host(headers: &HeaderMap) -> HeaderMap {
-    let mut headers = headers.clone();
-    headers.remove(http::header::HOST);
-    headers
 }
 
 /// What became of a request on a connection of HTTP/1.1.
@@ -357,27 +341,5 @@ async fn to_http2(
     freed: Rc<Notify>,
 ) -> Result<Http2Connection, Failure> {
     let opened = Http2Connection::open(stream, key.clone(), cluster.policy().http2, cluster.tally(), permit, freed).await;
-    opened.map_err(|error| classify(&error).into())
-}
-
-/// What kind of failure an error of HTTP/2 is.
-fn classify(error: &hyper::Error) -> FailureKind {
-    let source = std::error::Error::source(error);
-    if let Some(stream) = source.and_then(|source| source.downcast_ref::<h2::Error>()) {
-        return match stream.reason() {
-            Some(h2::Reason::REFUSED_STREAM) => FailureKind::RefusedStream,
-            _ if http2::is_misunderstood(error) => FailureKind::Protocol,
-            // It was told that the connection takes no more before it took this one: as good as refused.
-            _ if stream.is_go_away() && stream.is_remote() => FailureKind::RefusedStream,
-            _ if stream.is_io() => FailureKind::Closed,
-            // By ourselves: what was sent broke off.
-            _ if stream.is_reset() && !stream.is_remote() && !stream.is_library() => FailureKind::ClientGone,
-            _ => FailureKind::Reset,
-        };
-    }
-    if error.is_user() {
-        // What was sent broke off.
-        return FailureKind::ClientGone;
-    }
-    FailureKind::Closed
+    opened.map_err(Into::into)
 }

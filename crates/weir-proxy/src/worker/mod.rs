@@ -19,6 +19,7 @@ use weir_config::budget::Budget;
 
 use crate::exchange::log::LogWriter;
 use crate::exchange::recorder::Sinks;
+use crate::stats::http2::Http2Stats;
 use crate::stats::requests::SeriesRegistry;
 use crate::upstream::clusters::Shared;
 use proxy::ProxyRuntime;
@@ -37,6 +38,7 @@ pub fn start(
     writer: Arc<LogWriter>,
     registry: Arc<SeriesRegistry>,
     budget: Option<Arc<Budget>>,
+    http2: Arc<Http2Stats>,
 ) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(format!("worker-{worker}")).spawn(move || {
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
@@ -46,7 +48,7 @@ pub fn start(
                 return;
             }
         };
-        runtime.block_on(Worker::new(Shared::new(worker, budget), writer, registry).run(world));
+        runtime.block_on(Worker::new(Shared::new(worker, budget, http2), writer, registry).run(world));
     })
 }
 

@@ -99,8 +99,9 @@ async fn a_request_that_never_ends_ends_with_its_listener() {
 #[tokio::test]
 async fn a_client_that_says_nothing_before_its_chain_is_known_ends_with_its_listener() {
     let upstream = Upstream::start().await;
+    // What may turn out to be HTTP is waited for much longer than this test waits.
     let inspected = json!({
-        "listenerFilters": [{"name": "envoy.filters.listener.tls_inspector"}],
+        "listenerFilters": [{"name": "envoy.filters.listener.tls_inspector"}, {"name": "envoy.filters.listener.http_inspector"}],
         "listenerFiltersTimeout": "0s",
     });
     let proxy = Proxy::with_listener(&inspected, &[cluster("a", &[&upstream], json!({}))]).await;

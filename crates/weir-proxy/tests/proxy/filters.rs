@@ -171,3 +171,20 @@ async fn a_body_that_is_held_back_and_never_whole_reaches_nobody() {
         ["0 DC downstream_remote_disconnect", "200 - via_upstream", "400 DPE http1.codec_error", "413 - request_payload_too_large"];
     assert_eq!(log, expected);
 }
+
+#[tokio::test]
+async fn a_fault_of_a_listener_is_for_all_its_requests() {
+    let config = |name: &str, kind: &str, more: Value| {
+        let mut config = json!({"@type": format!("type.googleapis.com/envoy.extensions.filters.http.{kind}")});
+        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({"name": name, "typedConfig": config})
+    };
+    let abort = json!({"abort": {"httpStatus": 418, "percentage": ALWAYS()}});
+    let manager = json!({"httpFilters": [config("f", "fault.v3.HTTPFault", abort), config("r", "router.v3.Router", json!({}))]});
+    let routes = routes(json!([{"match": {"prefix": "/"}, "directResponse": {"status": 204}}]));
+    let proxy = Proxy::with_manager(manager, routes, &[]).await;
+    let mut client = proxy.connect().await;
+    client.say("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+    client.end().await;
+    assert_eq!(proxy.stop().await, ["418 FI fault_filter_abort"]);
+}

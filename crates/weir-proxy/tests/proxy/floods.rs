@@ -10,7 +10,7 @@ use crate::support::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, PING, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE, fields, frame,
     request,
 };
-use crate::support::{Proxy, Upstream, cluster, routes, to};
+use crate::support::{Proxy, Upstream, cluster, in_time, routes, to};
 
 /// No request of the victim's may take longer: all of them together are less than a tenth of this when nobody attacks.
 const UNNOTICED: Duration = Duration::from_millis(500);
@@ -21,11 +21,28 @@ async fn proxy() -> Proxy {
 }
 
 /// What an attacker says is too much: the first part once, the other one until its connection is ended.
-async fn flood(first: &[u8], again: &[u8]) {
+async fn ended(first: &[u8], again: &[u8]) -> Proxy {
     let proxy = proxy().await;
     let mut attacker = Frames::connect(&proxy).await;
     attacker.say(first).await;
     beside(&proxy, attacker.say_until_the_end(again)).await;
+    proxy
+}
+
+/// The same, and it is counted so.
+async fn flood(first: &[u8], again: &[u8], counted: &str) {
+    let proxy = ended(first, again).await;
+    counts(&proxy, &format!("envoy_http2_{counted} 1")).await;
+}
+
+/// Waits until the statistics say so: a client may see its end before that is counted.
+async fn counts(proxy: &Proxy, line: &str) {
+    let counted = async {
+        while !proxy.ask_admin("/stats").await.lines().any(|known| known == line) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    in_time(line, counted).await;
 }
 
 /// Lets an attack pass, with a victim beside it.
@@ -57,49 +74,50 @@ fn asked(stream: u32) -> Vec<u8> {
 
 #[tokio::test]
 async fn cve_2019_9512_ping_flood() {
-    flood(b"", &frame(PING, 0, 0, b"12345678").repeat(1000)).await;
+    flood(b"", &frame(PING, 0, 0, b"12345678").repeat(1000), "outbound_control_flood").await;
 }
 
 #[tokio::test]
 async fn cve_2019_9513_resource_loop() {
-    flood(b"", &frame(PRIORITY, 0, 3, b"\0\0\0\x01\x10").repeat(1000)).await;
+    flood(b"", &frame(PRIORITY, 0, 3, b"\0\0\0\x01\x10").repeat(1000), "inbound_priority_frames_flood").await;
 }
 
 /// Streams that we have to reset: each asks without a path.
 #[tokio::test]
 async fn cve_2019_9514_reset_flood() {
     let bad = fields(&[(":method", "GET"), (":scheme", "http")]);
-    flood(&streams(|stream| frame(HEADERS, END_STREAM | END_HEADERS, stream, &bad), 2000), b"").await;
+    flood(&streams(|stream| frame(HEADERS, END_STREAM | END_HEADERS, stream, &bad), 2000), b"", "outbound_control_flood").await;
 }
 
 #[tokio::test]
 async fn cve_2019_9515_settings_flood() {
     // Each of them changes the window of all streams.
     let settings = [1, 2].map(|size| frame(SETTINGS, 0, 0, &[0, 4, 0, 1, 0, size])).concat();
-    flood(b"", &settings.repeat(500)).await;
+    flood(b"", &settings.repeat(500), "outbound_control_flood").await;
 }
 
 #[tokio::test]
 async fn cve_2019_9518_empty_frames_flood() {
     let begun =
         frame(HEADERS, END_HEADERS, 1, &fields(&[(":method", "POST"), (":scheme", "http"), (":authority", "shop"), (":path", "/")]));
-    flood(&begun, &frame(DATA, 0, 1, b"").repeat(1000)).await;
+    flood(&begun, &frame(DATA, 0, 1, b"").repeat(1000), "inbound_empty_frames_flood").await;
 }
 
 #[tokio::test]
 async fn windows_that_grow_for_nothing() {
-    flood(b"", &frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\x01").repeat(1000)).await;
+    flood(b"", &frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\x01").repeat(1000), "inbound_window_update_frames_flood").await;
 }
 
 #[tokio::test]
 async fn frames_that_nobody_knows() {
-    flood(b"", &frame(200, 0, 0, b"").repeat(1000)).await;
+    flood(b"", &frame(200, 0, 0, b"").repeat(1000), "outbound_control_flood").await;
 }
 
 #[tokio::test]
 async fn cve_2023_44487_rapid_reset() {
     let reset = |stream| [asked(stream), frame(RST_STREAM, 0, stream, b"\0\0\0\x08")].concat();
-    flood(&streams(reset, 2000), b"").await;
+    let proxy = ended(&streams(reset, 2000), b"").await;
+    counts(&proxy, "envoy_http_downstream_rq_too_many_premature_resets 1").await;
 }
 
 /// The same, slowly enough that each stream is taken, and sent on, before it is reset.
@@ -132,18 +150,19 @@ async fn cve_2023_44487_rapid_reset_of_streams_that_were_taken() {
 async fn cve_2025_8671_made_you_reset() {
     let begun = request("/");
     let each = |stream| [frame(HEADERS, END_HEADERS, stream, &begun), frame(WINDOW_UPDATE, 0, stream, b"\0\0\0\0")].concat();
-    flood(&streams(each, 2000), b"").await;
+    // The library takes the first of them for the connection's end.
+    ended(&streams(each, 2000), b"").await;
 }
 
 #[tokio::test]
 async fn cve_2024_27316_continuation_flood() {
     let more = fields(&[("x-more", &"x".repeat(1000))]);
-    flood(&frame(HEADERS, END_STREAM, 1, &request("/")), &frame(CONTINUATION, 0, 1, &more)).await;
+    flood(&frame(HEADERS, END_STREAM, 1, &request("/")), &frame(CONTINUATION, 0, 1, &more), "header_overflow").await;
 }
 
 #[tokio::test]
 async fn continuation_flood_of_nothing() {
-    flood(&frame(HEADERS, END_STREAM, 1, &request("/")), &frame(CONTINUATION, 0, 1, b"").repeat(100)).await;
+    flood(&frame(HEADERS, END_STREAM, 1, &request("/")), &frame(CONTINUATION, 0, 1, b"").repeat(100), "inbound_empty_frames_flood").await;
 }
 
 /// One large header that is remembered, and called again and again by a single byte.
@@ -151,7 +170,7 @@ async fn continuation_flood_of_nothing() {
 async fn cve_2016_6581_hpack_bomb() {
     let remembered = [&b"\x40\x01x\x7f\x81\x1e"[..], &[b'a'; 3968]].concat();
     let block = [request("/"), remembered, vec![0x80 | 62; 10_000]].concat();
-    flood(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &block), b"").await;
+    flood(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &block), b"", "header_overflow").await;
 }
 
 /// The same from the other side: an instance's connection is ended, and the request on it fails.
@@ -166,6 +185,7 @@ async fn an_instance_that_floods_is_left() {
     instance.say(&frame(SETTINGS, 0, 0, b"")).await;
     beside(&proxy, instance.say_until_the_end(&frame(PING, 0, 0, b"12345678").repeat(1000))).await;
     assert_eq!(client.answer().await.0, "HTTP/1.1 503 Service Unavailable");
+    counts(&proxy, "envoy_cluster_http2_outbound_control_flood{cluster_name=\"a\",proxy=\"test\"} 1").await;
     drop(client);
     let failed = "503 UC upstream_reset_before_response_started{connection_termination}";
     assert!(proxy.stop().await.contains(&failed.to_owned()));

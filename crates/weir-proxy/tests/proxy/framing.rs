@@ -168,3 +168,37 @@ async fn a_request_that_is_sent_again_has_the_same_length() {
         assert_eq!(client.answer().await.0, "HTTP/1.1 200 OK");
     }
 }
+
+/// HTTP/2 itself says where a message ends; whoever reads it behind us might believe one length or the other.
+#[tokio::test]
+async fn a_length_that_is_said_twice_over_http2_goes_nowhere() {
+    let (proxy, upstream) = start().await;
+    let stream = TcpStream::connect(proxy.address()).await.unwrap();
+    let (mut sender, connection) = client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::post("http://a/").header("content-length", "2").header("content-length", "2").body(()).unwrap();
+    let (answer, mut body) = sender.send_request(request, false).unwrap();
+    body.send_data(Bytes::from_static(b"ok"), true).unwrap();
+    let refused = tokio::select! {
+        answer = answer => answer.is_ok_and(|answer| answer.status() == 400),
+        _ = upstream.accept() => panic!("it is sent on"),
+    };
+    assert!(refused);
+}
+
+#[tokio::test]
+async fn what_an_instance_says_unasked_is_no_answer_to_the_next_request() {
+    let (proxy, upstream) = start().await;
+    let mut client = proxy.connect().await;
+    client.say("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let mut instance = upstream.accept().await;
+    instance.head().await;
+    instance.say(&format!("{OK}HTTP/1.1 418 I'm a teapot\r\ncontent-length: 0\r\n\r\n")).await;
+    assert_eq!(client.answer().await.0, "HTTP/1.1 200 OK");
+    client.say(GET).await;
+    let mut other = tokio::select! {
+        other = upstream.accept() => other,
+        (status, _) = client.answer() => panic!("an answer to nobody's request: {status}"),
+    };
+    assert_eq!(other.head().await[0], "GET /next HTTP/1.1");
+}

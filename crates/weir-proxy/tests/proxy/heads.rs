@@ -172,3 +172,30 @@ async fn a_client_is_sent_to_the_path_without_escaped_slashes() {
     let redirected = "307 - path_normalization_failed";
     assert_eq!(proxy.stop().await, [redirected, redirected, "204 - direct_response", "200 - path_normalization_failed"]);
 }
+
+/// As in Envoy: a proxy before us that tells no scheme leaves nothing to route by.
+#[tokio::test]
+async fn who_is_told_to_have_come_by_no_scheme_finds_no_route() {
+    let upstream = Upstream::start().await;
+    let proxy = proxy(json!({}), &upstream).await;
+    let mut client = proxy.connect().await;
+    client.say("GET / HTTP/1.1\r\nhost: a\r\nx-forwarded-proto:\r\n\r\n").await;
+    let status = tokio::select! {
+        (status, _) = client.answer() => status,
+        _ = upstream.accept() => "it is sent on".to_owned(),
+    };
+    assert_eq!(status, "HTTP/1.1 404 Not Found");
+}
+
+#[tokio::test]
+async fn a_client_of_a_trusted_proxy_that_took_tls_off_is_not_sent_to_tls_again() {
+    let mut table = routes(json!([{"match": {"prefix": "/"}, "directResponse": {"status": 204}}]));
+    table["virtualHosts"][0]["requireTls"] = json!("ALL");
+    for (hops, status) in [(0, "HTTP/1.1 301 Moved Permanently"), (1, "HTTP/1.1 204 No Content")] {
+        let manager = json!({"useRemoteAddress": true, "xffNumTrustedHops": hops});
+        let proxy = Proxy::with_manager(manager, table.clone(), &[]).await;
+        let mut client = proxy.connect().await;
+        client.say("GET / HTTP/1.1\r\nhost: a\r\nx-forwarded-proto: https\r\n\r\n").await;
+        assert_eq!(client.answer().await.0, status, "{hops} trusted proxies");
+    }
+}

@@ -4,9 +4,10 @@ use bytes::Bytes;
 use h2::{RecvStream, client, server};
 use http::{HeaderMap, Request, Response};
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-use crate::support::frames::{END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, PING, fields, frame};
+use crate::support::frames::{END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, PING, SETTINGS, WINDOW_UPDATE, fields, frame, request};
 use crate::support::{Proxy, Upstream, cluster, in_time, routes, to};
 
 /// What a cluster of HTTP/2 instances has.
@@ -205,6 +206,49 @@ async fn a_client_that_does_not_answer_pings_is_let_go() {
     assert_eq!(in_time("an answer comes", answer).await.unwrap().status(), 200);
 }
 
+/// The same of a cluster: the requests on a connection that gives no sign of life fail.
+#[tokio::test]
+async fn an_instance_that_does_not_answer_pings_is_left() {
+    let upstream = Upstream::start().await;
+    let mut more = http2();
+    let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+    let keepalive = json!({"connectionKeepalive": {"interval": "0.1s", "timeout": "0.3s"}});
+    more["typedExtensionProtocolOptions"][options]["explicitHttpConfig"]["http2ProtocolOptions"] = keepalive;
+    let proxy = Proxy::start(routes(json!([to("a")])), &[cluster("a", &[&upstream], more)]).await;
+    let mut client = proxy.connect().await;
+    client.say("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let mut instance = Frames::of(upstream.accept().await.into_stream());
+    instance.say(&frame(SETTINGS, 0, 0, b"")).await;
+    assert_eq!(client.answer().await.0, "HTTP/1.1 503 Service Unavailable");
+    let counted = "envoy_cluster_http2_keepalive_timeout{cluster_name=\"a\",proxy=\"test\"} 1";
+    assert!(proxy.ask_admin("/stats").await.lines().any(|line| line == counted));
+    drop(client);
+    assert_eq!(proxy.stop().await, ["503 UC upstream_reset_before_response_started{connection_termination}"]);
+}
+
+/// How much may be sent ahead, as a connection manager and a cluster say it.
+#[tokio::test]
+async fn windows_are_those_that_are_configured() {
+    let windows = json!({"initialStreamWindowSize": 70_000, "initialConnectionWindowSize": 200_000});
+    let upstream = Upstream::start().await;
+    let mut more = http2();
+    let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+    more["typedExtensionProtocolOptions"][options]["explicitHttpConfig"]["http2ProtocolOptions"] = windows.clone();
+    let clusters = [cluster("a", &[&upstream], more)];
+    let proxy = Proxy::with_manager(json!({"http2ProtocolOptions": windows}), routes(json!([to("a")])), &clusters).await;
+    let mut client = Frames::connect(&proxy).await;
+    client.say(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &request("/"))).await;
+    let mut instance = upstream.accept().await.into_stream();
+    in_time("the proxy greets", instance.read_exact(&mut [0; 24])).await.unwrap();
+    for mut side in [client, Frames::of(instance)] {
+        let (_, _, settings) = side.hear(SETTINGS).await;
+        let of_stream = settings.chunks(6).find(|setting| setting.starts_with(&[0, 4])).unwrap();
+        assert_eq!(of_stream[2..], 70_000_u32.to_be_bytes());
+        let (_, stream, more) = side.hear(WINDOW_UPDATE).await;
+        assert_eq!((stream, &more[..]), (0, &(200_000_u32 - 65_535).to_be_bytes()[..]));
+    }
+}
+
 /// A request that was HTTP/1.1 on its way may name its host in `host` alone (RFC 9113, 8.3.1).
 #[tokio::test]
 async fn a_host_without_an_authority_is_enough() {
@@ -258,4 +302,39 @@ async fn heads_of_answers_have_the_limits_of_http1() {
     log.sort();
     let failed = "200 UR upstream_reset_before_response_started{remote_reset}";
     assert_eq!(log, ["200 - via_upstream", failed, failed]);
+}
+
+/// For routes and for an instance of HTTP/1.1 (RFC 9113, 8.2.3).
+#[tokio::test]
+async fn the_crumbs_of_a_cookie_are_one() {
+    let upstream = Upstream::start().await;
+    let cookie = json!({"name": "cookie", "stringMatch": {"exact": "a=1; b=2"}});
+    let route = json!({"match": {"prefix": "/", "headers": [cookie]}, "route": {"cluster": "a"}});
+    let proxy = Proxy::start(routes(json!([route])), &[cluster("a", &[&upstream], json!({}))]).await;
+    let (mut client, connection) = client::handshake(TcpStream::connect(proxy.address()).await.unwrap()).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::get("http://a/").header("cookie", "a=1").header("cookie", "b=2").body(()).unwrap();
+    let (answer, _): (_, h2::SendStream<Bytes>) = client.send_request(request, true).unwrap();
+    let mut instance = tokio::select! {
+        instance = upstream.accept() => instance,
+        answer = answer => panic!("no route is for it: {answer:?}"),
+    };
+    let head = instance.head().await;
+    let cookies: Vec<&String> = head.iter().filter(|line| line.starts_with("cookie:")).collect();
+    assert_eq!(cookies, ["cookie: a=1; b=2"]);
+}
+
+/// HTTP/2 itself says where it ends; whoever reads it behind us might believe one length or the other.
+#[tokio::test]
+async fn an_answer_that_tells_two_lengths_is_none() {
+    let Grpc { proxy, client: _, upstream } = grpc().await;
+    let mut client = proxy.connect().await;
+    client.say("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let mut connection = accept(&upstream).await;
+    let (_, mut respond) = in_time("a request comes", connection.accept()).await.unwrap().unwrap();
+    let head = Response::builder().header("content-length", "2").header("content-length", "2").body(()).unwrap();
+    let mut body = respond.send_response(head, false).unwrap();
+    body.send_data(Bytes::from_static(b"ok"), true).unwrap();
+    tokio::spawn(async move { while connection.accept().await.is_some() {} });
+    assert_eq!(client.answer().await.0, "HTTP/1.1 502 Bad Gateway");
 }

@@ -62,3 +62,30 @@ async fn an_answer_without_content_has_no_body_whatever_its_route_says() {
     drop(client);
     assert_eq!(proxy.stop().await, ["204 - direct_response"; 2]);
 }
+
+/// The body of a gRPC answer is its `grpc-message`, and HEAD asks for none.
+#[tokio::test]
+async fn the_head_of_a_grpc_answer_has_no_message() {
+    let table = routes(json!([{"match": {"prefix": "/"}, "directResponse": {"status": 503, "body": {"inlineString": "later"}}}]));
+    let proxy = Proxy::start(table, &[]).await;
+    for (method, told) in [("POST", true), ("HEAD", false)] {
+        let mut client = proxy.connect().await;
+        client.say(&format!("{method} / HTTP/1.1\r\nhost: a\r\ncontent-type: application/grpc\r\n\r\n")).await;
+        let (_, headers) = client.answer().await;
+        assert!(headers.contains(&"grpc-status: 14".to_owned()), "{headers:?}");
+        assert_eq!(headers.contains(&"grpc-message: later".to_owned()), told, "{method}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_says_that_its_connection_ends() {
+    let route = json!({"match": {"prefix": "/"}, "directResponse": {"status": 204}});
+    let proxy = Proxy::start(routes(json!([route])), &[]).await;
+    for request in ["GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n", "PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n"] {
+        let mut client = proxy.connect().await;
+        client.say(request).await;
+        let (_, headers) = client.answer().await;
+        assert!(headers.contains(&"connection: close".to_owned()), "{request:?} {headers:?}");
+        client.end().await;
+    }
+}

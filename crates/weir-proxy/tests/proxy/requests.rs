@@ -129,3 +129,83 @@ async fn headers_tell_which_attempt_it_is_before_the_first() {
     let head = upstream.accept().await.head().await;
     assert!(head.contains(&"x-attempt: 1".to_owned()), "{head:?}");
 }
+
+/// How long an instance took is counted from the end of the request: who answers before that took no time that could be told.
+#[tokio::test]
+async fn the_time_of_an_instance_is_told_of_whole_requests_only() {
+    let upgrade = "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+    for (request, told) in [
+        ("GET / HTTP/1.1\r\nhost: a\r\n\r\n", true),
+        ("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nbody", true),
+        ("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 8\r\n\r\nhalf", false),
+        (upgrade, false),
+    ] {
+        let upstream = Upstream::start().await;
+        let websocket = json!({"upgradeConfigs": [{"upgradeType": "websocket"}]});
+        let routes = routes(json!([{"match": {"prefix": "/"}, "route": {"cluster": "a"}}]));
+        let proxy = Proxy::with_manager(websocket, routes, &[cluster("a", &[&upstream], json!({}))]).await;
+        let mut client = proxy.connect().await;
+        client.say(request).await;
+        let mut instance = upstream.accept().await;
+        instance.head().await;
+        if let Some((_, body)) = request.split_once("\r\n\r\n") {
+            instance.hears(body).await;
+        }
+        instance.say("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await;
+        let (_, headers) = client.answer().await;
+        assert_eq!(headers.iter().any(|line| line.starts_with("x-envoy-upstream-service-time")), told, "{request:?}");
+    }
+}
+
+/// What belongs to a connection is for that connection to say, whoever adds it.
+#[tokio::test]
+async fn no_route_adds_to_an_answer_what_belongs_to_its_connection() {
+    let upstream = Upstream::start().await;
+    let add = |key: &str| json!({"header": {"key": key, "value": "v1"}});
+    let mut route = to("a");
+    route["responseHeadersToAdd"] = json!([add("connection"), add("keep-alive"), add("transfer-encoding"), add("x-new")]);
+    let proxy = Proxy::start(routes(json!([route])), &[cluster("a", &[&upstream], json!({}))]).await;
+    let mut client = proxy.connect().await;
+    client.say("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let mut instance = upstream.accept().await;
+    instance.head().await;
+    instance.say("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: x\r\n\r\n").await;
+    let (_, headers) = client.answer().await;
+    let added = headers.iter().filter(|line| line.ends_with(": v1") || line.starts_with("connection"));
+    assert_eq!(added.collect::<Vec<_>>(), ["x-new: v1"]);
+}
+
+/// As in Envoy: the way to TLS is no route, so that nothing is added to it.
+#[tokio::test]
+async fn the_way_to_tls_is_told_as_it_is() {
+    let mut table = routes(json!([to("a")]));
+    let added = json!([{"header": {"key": "x-new", "value": "v1"}}]);
+    table["virtualHosts"][0]["requireTls"] = json!("ALL");
+    table["virtualHosts"][0]["responseHeadersToAdd"] = added.clone();
+    table["responseHeadersToAdd"] = added;
+    let proxy = Proxy::start(table, &[]).await;
+    let mut client = proxy.connect().await;
+    client.say("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let (status, headers) = client.answer().await;
+    assert_eq!(status, "HTTP/1.1 301 Moved Permanently");
+    assert!(headers.contains(&"location: https://a/".to_owned()) && !headers.contains(&"x-new: v1".to_owned()), "{headers:?}");
+}
+
+#[tokio::test]
+async fn headers_by_which_the_proxy_tells_of_itself_are_left_out_where_that_is_said() {
+    let upstream = Upstream::start().await;
+    let router = json!({"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router", "suppressEnvoyHeaders": true});
+    let manager = json!({"httpFilters": [{"name": "router", "typedConfig": router}]});
+    let mut route = to("a");
+    route["route"]["prefixRewrite"] = json!("/new");
+    let proxy = Proxy::with_manager(manager, routes(json!([route])), &[cluster("a", &[&upstream], json!({}))]).await;
+    let mut client = proxy.connect().await;
+    client.say("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let mut instance = upstream.accept().await;
+    let head = instance.head().await;
+    instance.say("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    let (_, headers) = client.answer().await;
+    for line in head.iter().chain(&headers) {
+        assert!(!line.starts_with("x-envoy-"), "{line}");
+    }
+}

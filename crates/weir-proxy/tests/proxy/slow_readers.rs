@@ -14,6 +14,8 @@ use crate::support::{Proxy, Upstream, cluster, in_time, routes, to};
 
 /// More than the window of a stream.
 const MUCH: usize = 1 << 20;
+/// What is handed over at once, though its client does not take it.
+const SOME: usize = 60_000;
 
 /// A client's connection that takes in what comes, as far as its windows go.
 async fn connect(proxy: &Proxy) -> client::SendRequest<Bytes> {
@@ -49,23 +51,29 @@ async fn read(mut body: RecvStream) -> usize {
     length
 }
 
-/// An instance of HTTP/2: `/much` has a large answer; an upload to `/never` is never read, others are.
+/// An instance of HTTP/2: `/much` has a large answer, `/some` a smaller one; an upload to `/never` is never read, others are.
 fn serve(upstream: Upstream) -> JoinHandle<()> {
     tokio::spawn(async move {
         loop {
             let mut connection = server::handshake(upstream.accept().await.into_stream()).await.unwrap();
             tokio::spawn(async move {
                 let mut unread = vec![];
+                let much = Bytes::from(vec![b'x'; MUCH]);
                 while let Some(Ok((request, mut respond))) = connection.accept().await {
                     let (head, body) = request.into_parts();
                     if head.uri.path() == "/never" {
                         unread.push((body, respond));
                         continue;
                     }
+                    let much = much.clone();
                     tokio::spawn(async move {
-                        let size = if head.uri.path() == "/much" { MUCH } else { 1 + read(body).await };
+                        let said = match head.uri.path() {
+                            "/much" => much,
+                            "/some" => much.slice(..SOME),
+                            _ => vec![b'x'; 1 + read(body).await].into(),
+                        };
                         let mut answer = respond.send_response(Response::new(()), false).unwrap();
-                        answer.send_data(Bytes::from(vec![b'x'; size]), true).unwrap();
+                        answer.send_data(said, true).unwrap();
                     });
                 }
             });
@@ -109,7 +117,7 @@ async fn a_connection_whose_window_is_taken_gets_no_new_streams() {
     let proxy = proxy(more).await;
     let mut slow = connect(&proxy).await;
     let mut unread = vec![];
-    for _ in 0..300 {
+    for _ in 0..600 {
         let request = Request::get("http://shop/much").body(()).unwrap();
         unread.push(slow.send_request(request, true).unwrap().0);
     }
@@ -193,4 +201,59 @@ async fn cve_2019_9511_data_dribble() {
         assert_eq!(read(body).await, 1);
     }
     greedy.hear(DATA).await;
+}
+
+/// Many streams may each be less ahead than few: a client that reads none of its answers makes the proxy hold this much.
+#[tokio::test]
+async fn what_an_instance_may_send_ahead_is_less_where_there_are_many_streams() {
+    const STREAMS: usize = 90;
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::start(routes(json!([to("a")])), &[cluster("a", &[&upstream], http2())]).await;
+    let mut slow = connect(&proxy).await;
+    let ask_many = async {
+        let request = || Request::get("http://shop/").body(()).unwrap();
+        (0..STREAMS).map(|_| slow.send_request(request(), true).unwrap()).collect::<Vec<_>>()
+    };
+    let asked = ask_many.await;
+    let mut connection: server::Connection<_, Bytes> =
+        in_time("the proxy greets", server::handshake(upstream.accept().await.into_stream())).await.unwrap();
+    let sent = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    for _ in 0..STREAMS {
+        let (_, mut respond) = in_time("a request comes", connection.accept()).await.unwrap().unwrap();
+        let mut answer = respond.send_response(Response::new(()), false).unwrap();
+        let sent = sent.clone();
+        tokio::spawn(async move {
+            answer.reserve_capacity(MUCH);
+            while let Some(Ok(room)) = std::future::poll_fn(|cx| answer.poll_capacity(cx)).await {
+                sent.fetch_add(room, std::sync::atomic::Ordering::Relaxed);
+                answer.send_data(vec![b'x'; room].into(), false).unwrap();
+            }
+        });
+    }
+    tokio::spawn(async move { while connection.accept().await.is_some() {} });
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    let sent = sent.load(std::sync::atomic::Ordering::Relaxed);
+    // What is read of each, and waits for the client, comes to as much again.
+    assert!(sent <= STREAMS * 2 * (64 << 10) + MUCH, "{sent}");
+    drop(asked);
+}
+
+/// Answers that have all been handed over, on a socket of which nothing is read: they wait for nobody, and not for ever.
+#[tokio::test]
+async fn a_client_that_takes_nothing_from_its_socket_is_let_go() {
+    let upstream = Upstream::start().await;
+    let manager = json!({"streamIdleTimeout": "0.5s"});
+    let proxy = Proxy::with_manager(manager, routes(json!([to("a")])), &[cluster("a", &[&upstream], http2())]).await;
+    serve(upstream);
+    let mut greedy = Frames::connect(&proxy).await;
+    greedy.say(&frame(WINDOW_UPDATE, 0, 0, &[0x7f, 0, 0, 0])).await;
+    for stream in (1..1000).step_by(2) {
+        greedy.say(&frame(HEADERS, END_STREAM | END_HEADERS, stream, &request("/some"))).await;
+    }
+    let is_gone = async {
+        while proxy.open_connections() > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    in_time("its connection ends", is_gone).await;
 }

@@ -77,3 +77,40 @@ async fn connections_to_a_dead_instance_are_held_against_it() {
     let log = proxy.stop().await;
     assert_eq!(log.iter().filter(|line| line.split(' ').nth(1) == Some("UF")).count(), 2, "{log:?}");
 }
+
+#[tokio::test]
+async fn connections_keep_to_the_limit_of_their_cluster() {
+    let upstream = Upstream::start().await;
+    let more = json!({"circuitBreakers": {"thresholds": [{"maxConnections": 1}]}});
+    let proxy = Proxy::of_tcp(json!({}), &[cluster("a", &[&upstream], more)]).await;
+    let mut first = proxy.connect().await;
+    first.say("hello").await;
+    let mut instance = upstream.accept().await;
+    instance.hears("hello").await;
+    let mut second = proxy.connect().await;
+    tokio::select! {
+        said = second.end() => assert_eq!(said, ""),
+        _ = upstream.accept() => panic!("there is one connection too many"),
+    }
+    drop((first, second, instance));
+    let mut log = proxy.stop().await;
+    log.sort();
+    assert_eq!(log, ["0 - -", "0 UO -"]);
+}
+
+#[tokio::test]
+async fn a_connection_is_tried_elsewhere_where_none_can_be_made() {
+    let (alive, dead) = (Upstream::start().await, Upstream::start().await);
+    let clusters = [cluster("a", &[&alive, &dead], json!({"lbPolicy": "ROUND_ROBIN"}))];
+    drop(dead);
+    let proxy = Proxy::of_tcp(json!({"maxConnectAttempts": 2}), &clusters).await;
+    // One of the two comes to the dead one first.
+    for _ in 0..2 {
+        let mut client = proxy.connect().await;
+        client.say("hello").await;
+        tokio::select! {
+            mut instance = alive.accept() => instance.hears("hello").await,
+            said = client.end() => panic!("nobody else is tried: {said}"),
+        }
+    }
+}

@@ -84,6 +84,45 @@ async fn a_route_turns_off_what_the_listener_limits() {
     assert_eq!(proxy.stop().await, ["200 - via_upstream"]);
 }
 
+/// What the instance is told of a deadline: only routes that speak of their streams change it, and only that of gRPC calls.
+#[tokio::test]
+async fn the_deadline_of_a_grpc_call_becomes_the_limit_of_its_stream() {
+    let listener = || json!({"commonHttpProtocolOptions": {"maxStreamDuration": "9s"}});
+    let streams = |limits: Value| json!({"maxStreamDuration": limits});
+    let grpc = "content-type: application/grpc\r\n";
+    for (manager, more, sent, told) in [
+        (listener(), json!({}), format!("{grpc}grpc-timeout: 3S\r\n"), Some("3S")),
+        (json!({}), streams(json!({"maxStreamDuration": "10s"})), "grpc-timeout: 0m\r\n".into(), Some("0m")),
+        (json!({}), streams(json!({"maxStreamDuration": "10s"})), grpc.into(), Some("10000m")),
+        (json!({}), streams(json!({})), format!("{grpc}grpc-timeout: 3S\r\n"), Some("3S")),
+        (listener(), streams(json!({})), format!("{grpc}grpc-timeout: 3S\r\n"), Some("9000m")),
+        (listener(), streams(json!({"maxStreamDuration": "0s"})), format!("{grpc}grpc-timeout: 3S\r\n"), None),
+        (json!({}), streams(json!({"grpcTimeoutHeaderMax": "5s"})), format!("{grpc}grpc-timeout: 20S\r\n"), Some("5000m")),
+        (json!({}), streams(json!({"grpcTimeoutHeaderMax": "5s"})), "grpc-timeout: 20S\r\n".into(), Some("20S")),
+    ] {
+        let (proxy, upstream) = start(manager, more.clone()).await;
+        let mut client = proxy.connect().await;
+        client.say(&format!("GET / HTTP/1.1\r\nhost: a\r\n{sent}\r\n")).await;
+        let head = upstream.accept().await.head().await;
+        let found = head.iter().find_map(|line| line.strip_prefix("grpc-timeout: "));
+        assert_eq!(found, told, "{more} {sent}");
+    }
+}
+
+/// Where no retry is allowed, none was made.
+#[tokio::test]
+async fn the_only_attempt_is_not_called_a_retry() {
+    let retry = json!({"retryPolicy": {"retryOn": "5xx", "numRetries": 0}});
+    let (proxy, upstream) = start(json!({}), retry).await;
+    let mut client = proxy.connect().await;
+    client.say(GET).await;
+    let mut instance = upstream.accept().await;
+    instance.head().await;
+    drop(instance);
+    assert_eq!(client.answer().await.0, "HTTP/1.1 503 Service Unavailable");
+    client.hears("upstream connect error or disconnect/reset before headers. reset reason: connection termination").await;
+}
+
 #[tokio::test]
 async fn a_request_that_does_not_arrive_in_time_is_408() {
     let answer = ("408 Request Timeout", "request timeout");

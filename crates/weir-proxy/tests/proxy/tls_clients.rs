@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
@@ -24,13 +25,19 @@ async fn terminating(server: &Credentials, more: Value, context: Value) -> Proxy
 
 /// The status of an answer to a client that shows this certificate; none if it is not let in.
 async fn status(proxy: &Proxy, authority: &Authority, client: Option<&Credentials>) -> Option<String> {
+    status_by(rustls::crypto::aws_lc_rs::default_provider(), proxy, authority, client).await
+}
+
+/// The same of a client that can do no more than this.
+async fn status_by(provider: CryptoProvider, proxy: &Proxy, authority: &Authority, client: Option<&Credentials>) -> Option<String> {
     let mut roots = RootCertStore::empty();
     let trusted: Vec<CertificateDer<'static>> =
         rustls::pki_types::pem::PemObject::pem_slice_iter(authority.pem().as_bytes()).collect::<Result<_, _>>().unwrap();
     roots.add_parsable_certificates(trusted);
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let versions = provider.cipher_suites.iter().map(|suite| suite.version().version).collect::<Vec<_>>();
+    let versions: Vec<_> = rustls::ALL_VERSIONS.iter().copied().filter(|known| versions.contains(&known.version)).collect();
     let builder =
-        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+        ClientConfig::builder_with_provider(Arc::new(provider)).with_protocol_versions(&versions).unwrap().with_root_certificates(roots);
     let config = match client {
         None => builder.with_no_client_auth(),
         Some(credentials) => {
@@ -90,4 +97,35 @@ async fn a_handshake_may_not_take_longer_than_the_chain_allows() {
     let proxy = terminating(&authority.credentials("a.test"), json!({}), json!({})).await;
     let mut silent = proxy.connect().await;
     assert_eq!(silent.end().await, "");
+}
+
+#[tokio::test]
+async fn no_more_is_agreed_on_than_a_chain_allows() {
+    use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider, kx_group};
+    let authority = Authority::new();
+    let own = authority.credentials("a.test");
+    let groups = |group| CryptoProvider { kx_groups: vec![group], ..default_provider() };
+    let suites = |suite| CryptoProvider { cipher_suites: vec![suite], ..default_provider() };
+    let curves = json!({"tlsParams": {"ecdhCurves": ["P-256"]}});
+    let ciphers = json!({"tlsParams": {"cipherSuites": ["ECDHE-ECDSA-AES256-GCM-SHA384"]}});
+    let cases = [
+        (&curves, groups(kx_group::SECP256R1), true),
+        (&curves, groups(kx_group::X25519), false),
+        (&ciphers, suites(cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384), true),
+        (&ciphers, suites(cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256), false),
+    ];
+    for (parameters, provider, agreed) in cases {
+        let proxy = terminating(&own, parameters.clone(), json!({})).await;
+        let found = status_by(provider, &proxy, &authority, None).await;
+        assert_eq!(found.is_some(), agreed, "{parameters} {found:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_admin_interface_shows_no_key() {
+    let authority = Authority::new();
+    let proxy = terminating(&authority.credentials("a.test"), json!({}), json!({})).await;
+    let shown = proxy.ask_admin("/config_dump").await;
+    assert!(shown.contains("BEGIN CERTIFICATE") && shown.contains("private_key"), "{shown}");
+    assert!(!shown.contains("PRIVATE KEY"), "{shown}");
 }

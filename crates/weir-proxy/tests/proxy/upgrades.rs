@@ -37,7 +37,25 @@ async fn bytes_pass_both_ways_until_one_side_ends() {
     drop(instance);
     assert_eq!(client.end().await, "");
     drop(client);
-    assert_eq!(proxy.stop().await, ["101 - via_upstream"]);
+    assert_eq!(proxy.stop().await, ["101 UC upstream_reset_after_response_started{connection_termination}"]);
+}
+
+/// Neither waits for the other, as with Envoy: an instance that goes on when its client has ended would be kept for ever.
+#[tokio::test]
+async fn a_client_that_ends_its_half_ends_the_conversation() {
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::start(routes(json!([to("a")])), &[cluster("a", &[&upstream], json!({}))]).await;
+    let mut client = proxy.connect().await;
+    client.say(UPGRADE).await;
+    let mut instance = upstream.accept().await;
+    instance.head().await;
+    instance.say("HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n").await;
+    client.head().await;
+    client.say("last words").await;
+    client.finish().await;
+    assert_eq!(instance.end().await, "last words");
+    assert_eq!(client.end().await, "");
+    assert_eq!(proxy.stop().await, ["101 DC downstream_remote_disconnect"]);
 }
 
 #[tokio::test]
@@ -89,8 +107,9 @@ async fn a_proxy_that_ends_waits_for_a_conversation_after_an_upgrade() {
     in_time("it takes no more connections", async { while TcpStream::connect(address).await.is_ok() {} }).await;
     client.say("still there?").await;
     instance.hears("still there?").await;
-    drop((client, instance));
-    assert_eq!(ended.await.unwrap(), ["101 - via_upstream"]);
+    drop(client);
+    assert_eq!(instance.end().await, "");
+    assert_eq!(ended.await.unwrap(), ["101 DC downstream_remote_disconnect"]);
 }
 
 #[tokio::test]

@@ -20,10 +20,10 @@ const DOMAINS: [&str; 12] =
     ["a.test", "b.test", "x.a.test", "*.test", "*.a.test", "*-y.test", "a.*", "a.te*", "*", "[::1]", "A.TEST.org", "x-y.test"];
 const PATHS: [&str; 10] = ["/", "/a", "/A", "/a/b", "/ab", "/a/", "/a/b/c", "/b", "/api/v1/users", "/%2F"];
 const EXPRESSIONS: [&str; 8] = ["/a.*", "/[ab]+", ".*", "/a|/ab", "[a-z]?1?", "(x|y)+", "x?", "1|2"];
-const NAMES: [&str; 3] = ["x", "end-user", "y"];
+const NAMES: [&str; 4] = ["x", "end-user", "y", "x-forwarded-proto"];
 /// What a prefix or suffix may be: not empty.
 const PARTS: [&str; 4] = ["1", "2", "jas", "x"];
-const VALUES: [&str; 7] = ["", "1", "2", "12", "jason", "Jason", "x"];
+const VALUES: [&str; 8] = ["", "https", "1", "2", "12", "jason", "Jason", "x"];
 
 /// A request that owns its parts.
 #[derive(Debug, Clone)]
@@ -49,8 +49,21 @@ fn one_of<const N: usize>(words: [&'static str; N]) -> impl Strategy<Value = &'s
 
 /// A request.
 pub(crate) fn request() -> impl Strategy<Value = Request> {
-    let authorities =
-        ["a.test", "A.Test", "b.test", "x.a.test", "z.x.a.test", "q-y.test", "a.org", "a.ten", "c", "[::1]", "test", "x-y.test"];
+    let authorities = [
+        "a.test",
+        "A.Test",
+        "b.test",
+        "x.a.test",
+        "z.x.a.test",
+        "q-y.test",
+        "a.org",
+        "a.ten",
+        "c",
+        "[::1]",
+        "test",
+        "x-y.test",
+        "a.test:x",
+    ];
     let query = prop_oneof![
         2 => Just(String::new()),
         3 => prop::collection::vec((one_of(["q", "r", "Q"]), one_of(["", "=", "=1", "=2", "=12", "=x"])), 0..3)

@@ -24,7 +24,8 @@ pub(crate) fn decide(config: &RouteConfiguration, head: &RequestHead<'_>) -> Dec
     };
     let Some(host) = host else { return Decision::NoVirtualHost };
     let virtual_host = &config.virtual_hosts[host];
-    if virtual_host.require_tls != 0 && head.scheme != "https" {
+    let came_by = head.headers.get("x-forwarded-proto").map_or(head.scheme, |told| told.to_str().unwrap());
+    if virtual_host.require_tls != 0 && came_by != "https" {
         return Decision::TlsRequired(host);
     }
     let mut path = head.path.split('?').next().unwrap();
@@ -50,7 +51,7 @@ fn find_host(config: &RouteConfiguration, authority: &str) -> Option<usize> {
     let mut authority = authority.to_ascii_lowercase();
     if config.ignore_port_in_host_matching
         && let Some((host, port)) = authority.rsplit_once(':')
-        && port.bytes().all(|byte| byte.is_ascii_digit())
+        && !port.ends_with(']')
     {
         authority = host.to_owned();
     }

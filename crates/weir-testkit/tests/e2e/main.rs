@@ -6,6 +6,7 @@
 mod access_log;
 mod actions;
 mod bad_peers;
+mod changes;
 mod connections;
 mod fields;
 mod files;
@@ -24,4 +25,5 @@ mod shutdown;
 mod storm;
 mod support;
 mod tls_upstreams;
+mod tools;
 mod weights;

@@ -1,11 +1,16 @@
 //! What each command does.
 
 pub(crate) mod demo;
+mod dump;
 pub(crate) mod explain;
 pub(crate) mod get;
 mod offline;
 pub(crate) mod pilot;
+mod pilot_admin;
 pub(crate) mod proxy;
+pub(crate) mod proxy_config;
+pub(crate) mod proxy_status;
 pub(crate) mod run;
 pub(crate) mod translate;
 pub(crate) mod validate;
+pub(crate) mod wait;

@@ -1,12 +1,15 @@
 //! `weir pilot`: the control plane alone.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use weir_ads::grpc;
 use weir_pilot::Pilot;
+use weir_proxy::admin::serve_answers;
 use weir_registry::files;
 
+use super::pilot_admin;
 use super::run::options;
 use crate::cli::PilotArgs;
 use crate::mesh::{bind, global_connection_limit, mesh_config, start_runtime};
@@ -28,10 +31,20 @@ pub(crate) fn run(args: &PilotArgs) -> anyhow::Result<ExitCode> {
         let listener = bind(args.xds, "xDS", "--xds").await?;
         let address = listener.local_addr()?;
         let pilot = Pilot::start(watched.catalog.clone(), options(mesh));
+        let asked = serve_admin(&pilot, args.admin).await?;
         tokio::spawn(grpc::server::accept(listener, pilot.streams()));
-        print::say(&format!("weir: {} resources; proxies may follow {address}", watched.catalog.borrow().len()));
+        print::say(&format!("weir: {} resources; proxies may follow {address}{asked}", watched.catalog.borrow().len()));
         let mut signals = Signals::new().context("the system does not tell of signals")?;
         while signals.next().await != Told::End {}
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Answers questions, if somebody said where; says where.
+async fn serve_admin(pilot: &Pilot, admin: Option<SocketAddr>) -> anyhow::Result<String> {
+    let Some(admin) = admin else { return Ok(String::new()) };
+    let listener = bind(admin, "the admin interface", "--admin").await?;
+    let address = listener.local_addr()?;
+    tokio::spawn(serve_answers(listener, pilot_admin::alone(pilot.clone())));
+    Ok(format!("; ask http://{address}/"))
 }

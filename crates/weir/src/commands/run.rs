@@ -14,10 +14,9 @@ use weir_api::resources::MeshConfig;
 use weir_model::DEFAULT_DOMAIN;
 use weir_pilot::{Options, Pilot, standalone};
 use weir_proxy::DataPlane;
-use weir_proxy::admin::{AdminAnswer, More};
 use weir_registry::{Catalog, files};
 
-use super::get;
+use super::pilot_admin;
 use crate::cli::{DEFAULT_XDS, ProcessArgs, RunArgs};
 use crate::mesh::{Hosting, Process, bind, global_connection_limit, mesh_config, start_runtime};
 use crate::print;
@@ -61,10 +60,11 @@ impl Standing<'_> {
         let pilot = Pilot::start(watched.catalog.clone(), options(self.mesh));
         serve_xds(&pilot, self.xds).await?;
         let catalog = pilot.catalog();
+        let more = pilot_admin::more(pilot.clone());
         let mut hosting = Hosting::new(process.plane.clone(), pilot, self.gateways, drain_duration);
         hosting.update();
         // Only now: a data plane without any proxy has none that is not ready, and would say that it is.
-        let admin = process.serve_admin(more(catalog.clone())).await?;
+        let admin = process.serve_admin(more).await?;
         tokio::spawn(hosting.follow());
         let up = Started { plane: process.plane.clone(), catalog, admin };
         let ready = async {
@@ -100,16 +100,4 @@ async fn serve_xds(pilot: &Pilot, asked: Option<SocketAddr>) -> anyhow::Result<(
         Err(error) => tracing::warn!("other proxies cannot follow this mesh: {error}"),
     }
     Ok(())
-}
-
-/// What the admin interface tells besides what the proxies do: the resources.
-fn more(catalog: watch::Receiver<Arc<Catalog>>) -> More {
-    Arc::new(move |path, query| {
-        let query = (path == get::PATH).then(|| get::Query::from_admin(|name| query.get(name).map(str::to_owned)))?;
-        let answer = query.and_then(|query| query.answer(&catalog.borrow()));
-        Some(match answer {
-            Ok(text) => AdminAnswer::text(text),
-            Err(message) => AdminAnswer::not_found(message + "\n"),
-        })
-    })
 }

@@ -8,8 +8,8 @@ use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-/// A mesh that does not answer for so long will not.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// A mesh that does not answer for so long will not. All that a proxy has may be many megabytes.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The answer to a question; the inner error is what the mesh says if there is nothing of what was asked for.
 ///
@@ -28,7 +28,7 @@ pub(crate) fn ask(admin: SocketAddr, path: &str, query: &[(&str, &str)]) -> anyh
 }
 
 async fn get(admin: SocketAddr, path: &str) -> anyhow::Result<(u16, String)> {
-    let nobody = || format!("no mesh answers at {admin}; name another address with --admin, or files with -f");
+    let nobody = || format!("no mesh answers at {admin}; name another address with --admin");
     let stream = tokio::net::TcpStream::connect(admin).await.with_context(nobody)?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.with_context(nobody)?;
     let connection = tokio::spawn(connection);

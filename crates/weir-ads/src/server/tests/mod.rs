@@ -121,6 +121,22 @@ impl Peer {
 }
 
 #[test]
+fn a_cluster_that_changes_is_followed_by_its_instances() {
+    for protocol in [Protocol::Delta, Protocol::StateOfTheWorld] {
+        let mut peer = Peer::new(protocol);
+        peer.server.set(mesh(&["a", "b"]));
+        peer.settle();
+        peer.log.clear();
+        let mut changed = ResourceSet::clone(&mesh(&["a", "b"]));
+        changed.insert(ResourceType::Cluster, "a", cluster("a", "another"));
+        peer.server.set(Arc::new(changed));
+        peer.settle();
+        assert_eq!(peer.log, ["cluster", "endpoints"], "{protocol:?}");
+        assert!(peer.server.is_settled());
+    }
+}
+
+#[test]
 fn clusters_come_first_and_go_last() {
     for protocol in [Protocol::Delta, Protocol::StateOfTheWorld] {
         let mut peer = Peer::new(protocol);

@@ -25,7 +25,7 @@ fn rebuilt(objects: &BTreeMap<ObjectKey, Arc<Object>>, following: &Following) ->
     let objects: Vec<Arc<Object>> = objects.values().cloned().collect();
     let mesh = MeshSnapshot::new(&objects, Arc::new(MeshConfig::default()), "cluster.local");
     let mut proxy = following.proxy.clone();
-    take_labels(&mut proxy, &mesh);
+    take_labels(&mut proxy, &following.came_with, &mesh);
     let Translation { listeners, routes, clusters, endpoints, secrets, findings } = translate(&mesh, &proxy);
     let mut set = Set::new();
     add(&mut set, ResourceType::Listener, &listeners, |listener| &listener.name);

@@ -97,6 +97,16 @@ impl ResponseBody {
         whole.freeze()
     }
 
+    /// Whether a limit of its time has passed, while its client takes nothing of it.
+    pub fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<BrokenOff> {
+        let Content::Upstream(body) = &mut self.source else { return Poll::Pending };
+        let broken = ready!(body.poll_expired(cx));
+        if let Some(ending) = &mut self.ending {
+            note_broken(&broken, ending);
+        }
+        Poll::Ready(broken)
+    }
+
     fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let Self { source, changed, .. } = self;
         let Some(changed) = changed else { return source.poll(cx) };
@@ -205,16 +215,19 @@ fn note(frame: &Option<Result<Frame<Bytes>, BrokenOff>>, ending: &mut Ending) {
                 exchange.grpc_status.set(Status::of_header(status));
             }
         }
-        Some(Err(BrokenOff(failure))) => {
-            let told = failure.told(false);
-            exchange.flag(told.flag);
-            exchange.detail(told.details);
-            if told.flag.is_empty() {
-                // There is no word for it; but nobody went away.
-                ending.complete();
-            }
-        }
+        Some(Err(broken)) => note_broken(broken, ending),
         None => ending.complete(),
+    }
+}
+
+/// Notes how it broke off.
+fn note_broken(BrokenOff(failure): &BrokenOff, ending: &mut Ending) {
+    let told = failure.told(false);
+    ending.exchange.flag(told.flag);
+    ending.exchange.detail(told.details);
+    if told.flag.is_empty() {
+        // There is no word for it; but nobody went away.
+        ending.complete();
     }
 }
 

@@ -16,7 +16,7 @@ use weir_config::http::HttpConfig;
 use weir_http1::{BodyReader, Case, Fault, HeadReader, Length, Limits, Part, encode, request};
 
 use crate::http::control::{Control, LastCall};
-use crate::io::client::{BodyFault, Client};
+use crate::io::client::{BodyFault, Client, Waiting};
 use crate::io::wire::{Want, Wire};
 
 /// So much is read of what a client sends before its last request is answered; the rest waits in its socket.
@@ -214,7 +214,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client for Connection<S> {
     fn missing(&self) -> Option<u64> {
         self.body.borrow().missing()
     }
+}
 
+impl<S: AsyncRead + AsyncWrite + Unpin> Waiting for Connection<S> {
     fn interim(&self, status: StatusCode, headers: &HeaderMap) {
         if self.knows_interim.get() && !self.answering.get() {
             encode::interim(status, headers, self.case, self.wire.borrow_mut().out());

@@ -22,7 +22,7 @@ use super::body::ResponseBody;
 use super::control::Control;
 use super::handle::{self, Handling};
 use crate::exchange::ConnectionInfo;
-use crate::io::client::{ByteStream, Incoming, OnUpgrade};
+use crate::io::client::{ByteStream, Incoming};
 use crate::io::spare;
 use answer::{Asked, Writing, Written};
 use connection::{Connection, Next, Upgraded};
@@ -51,8 +51,6 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let connection = Rc::new(Connection::new(stream, read, &http.config));
-    // Nobody else has set it: a connection speaks one protocol.
-    let _ = control.connection.set(Rc::downgrade(&connection) as _);
     let server = Server { info, http, control };
     loop {
         let begun = match connection.next(&server.control).await {
@@ -114,7 +112,7 @@ impl Server {
         let (to_other, on_upgrade) = head.headers.contains_key(header::UPGRADE).then(oneshot::channel).unzip();
         let request::Head { method, target, version, headers, spelling } = head;
         let received = Received { method, target: Target::Line(target), version, headers, spelling };
-        let (incoming, on_upgrade) = (Incoming::Http1(connection.clone()), on_upgrade.map(OnUpgrade::Http1));
+        let incoming = Incoming::Http1(connection.clone());
         let handling = handle::handle(self.http.clone(), self.info.clone(), self.control.clone(), received, incoming, on_upgrade);
         Begun { asked, handling, to_other }
     }

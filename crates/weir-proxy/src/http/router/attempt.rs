@@ -24,6 +24,8 @@ pub(super) struct Answer {
     pub(super) busy: BusyGuard,
     /// When the request was sent.
     pub(super) sent: Instant,
+    /// Whether it came before the end of the request.
+    pub(super) is_early: bool,
 }
 
 /// Makes one attempt.
@@ -60,7 +62,7 @@ pub(super) async fn attempt(
         call.exchange.request.borrow_mut().headers = headers;
     }
     let (response, origin, sent) = result?;
-    Ok(Answer { response, origin, busy, sent })
+    Ok(Answer { response, origin, busy, sent, is_early: false })
 }
 
 /// Gives a request the chosen instance's own name, if its route asks for that and the instance has one. Returns the headers as they

@@ -39,14 +39,6 @@ const IS_TIMEOUT_RETRY: HeaderName = HeaderName::from_static("x-envoy-is-timeout
 const DROPPED: HeaderName = HeaderName::from_static("x-envoy-drop-overload");
 const ALL_DROPPED: HeaderName = HeaderName::from_static("x-envoy-unconditional-drop-overload");
 const OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
-/// What belongs to a connection alone (RFC 9110, 7.6.1).
-static HOP_BY_HOP: [HeaderName; 5] = [
-    header::CONNECTION,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-];
 const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 
 /// Answers a request that has passed all other filters.
@@ -132,10 +124,6 @@ async fn forward(call: &mut Call, found: &Found, route: &Route, to: &Forward) ->
             return give_up(call, &cluster, &FailureKind::Unresolved.into()).await;
         }
     }
-    if let Err(failure) = upgrade::check(call, &cluster) {
-        call.exchange.detail("upgrade_failed");
-        return call.reply(LocalReply::new(failure, "")).await;
-    }
     let by_hash = !to.hash.is_empty() && cluster.with_policy(|policy| policy.lb.balance.is_by_hash());
     let cookies = if by_hash { prepare::hash(call, to) } else { vec![] };
     let timeout = prepare::timeout(call, to);
@@ -157,6 +145,7 @@ async fn forward(call: &mut Call, found: &Found, route: &Route, to: &Forward) ->
     match result {
         Ok(answer) => {
             let expiry = limits::watch_answer(expiry, to.retry.as_deref(), &call.exchange);
+            let answer = Answer { is_early: body.is_some_and(|body| !body.has_ended()), ..answer };
             pass_on(call, &cluster, answer, expiry, cookies).await
         }
         Err(failure) => {
@@ -281,7 +270,7 @@ async fn pass_on(
     expiry: Option<Expiry>,
     cookies: Vec<HeaderValue>,
 ) -> Response<ResponseBody> {
-    let Answer { response, origin, busy, sent } = answer;
+    let Answer { response, origin, busy, sent, is_early } = answer;
     let (mut parts, ()) = response.into_parts();
     let status = parts.status;
     call.exchange.code.set(status.as_u16());
@@ -290,13 +279,15 @@ async fn pass_on(
     call.exchange.grpc_status.set(retry::grpc_status(&parts.headers));
     cluster.with_stats(|stats| stats.statuses.count(status.as_u16()));
     let agrees = status == StatusCode::SWITCHING_PROTOCOLS && call.exchange.request.borrow().upgrade.is_some();
-    if !agrees {
-        remove_hop_by_hop(&mut parts.headers);
-        if status == StatusCode::NO_CONTENT {
-            parts.headers.remove(header::CONTENT_LENGTH);
-        }
+    if !agrees && status == StatusCode::NO_CONTENT {
+        parts.headers.remove(header::CONTENT_LENGTH);
     }
-    if !call.http.config.router.suppress_envoy_headers {
+    if parts.headers.keys_len() != parts.headers.len() {
+        inline_headers::join_repeated(&mut parts.headers, &inline_headers::RESPONSE);
+    }
+    // Envoy measures from the end of the request, which who asks for another protocol never comes to.
+    let is_early = is_early || call.exchange.request.borrow().upgrade.is_some();
+    if !is_early && !call.http.config.router.suppress_envoy_headers {
         parts.headers.insert(SERVICE_TIME, HeaderValue::from(sent.elapsed().as_millis() as u64));
     }
     tell_attempts(call, &mut parts.headers);
@@ -314,19 +305,6 @@ async fn pass_on(
     }
     let body = ResponseBody::upstream(UpstreamBody::new(origin, busy, expiry));
     call.finish(Response::from_parts(parts, body)).await
-}
-
-/// Takes away what belongs to the instance's connection alone, and joins what Envoy joins.
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    for name in &HOP_BY_HOP {
-        // Most are not there, and an answer has few headers: comparing names costs less than hashing each of these.
-        if headers.keys().any(|known| known == name) {
-            headers.remove(name);
-        }
-    }
-    if headers.keys_len() != headers.len() {
-        inline_headers::join_repeated(headers, &inline_headers::RESPONSE);
-    }
 }
 
 async fn no_cluster(call: &mut Call, to: &Forward) -> Response<ResponseBody> {

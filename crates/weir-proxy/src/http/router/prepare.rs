@@ -53,7 +53,7 @@ pub(super) fn hash(call: &mut Call, to: &Forward) -> Vec<HeaderValue> {
 pub(super) async fn named(call: &Call) -> Option<SocketAddr> {
     let (authority, scheme) = {
         let request = call.exchange.request.borrow();
-        (request.authority().to_owned(), request.scheme)
+        (request.authority().to_owned(), request.scheme.clone())
     };
     call.http.clusters.find_by_name(&authority, if scheme == "https" { 443 } else { 80 }).await
 }
@@ -149,19 +149,27 @@ pub(super) fn tell_timeout(call: &Call, to: &Forward, timeout: Option<Duration>,
     }
 }
 
-/// How long the stream may last in all; where the client's deadline decides, the instance is told what became of it.
+/// How long the stream may last in all. Of a gRPC call the instance is told what became of the deadline, where the route speaks
+/// of its streams.
 pub(super) fn stream_limit(call: &Call, to: &Forward, listener: Option<Duration>) -> Option<Duration> {
-    if !to.timeouts.limits_stream_by_grpc() && to.timeouts.stream(None, listener).is_none() {
-        // Nothing that a call asks for makes a limit of it: its head need not be searched for that.
-        return None;
+    if !to.timeouts.tells_grpc_of_streams() {
+        // Whatever a call asks for: its head need not be searched for it.
+        return listener;
     }
     let mut request = call.exchange.request.borrow_mut();
-    let asked = grpc_timeout(&request.headers);
+    let asked = if to.timeouts.limits_stream_by_grpc() { grpc_timeout(&request.headers) } else { None };
     let limit = to.timeouts.stream(asked, listener);
-    if let (Some(_), Some(limit)) = (asked, limit)
-        && let Ok(told) = HeaderValue::from_str(&format!("{}m", (limit.as_millis() as u64).min(GRPC_TIMEOUT_MAX)))
-    {
-        request.headers.insert(&GRPC_TIMEOUT, told);
+    if !request.is_grpc() {
+        return limit;
+    }
+    match limit {
+        Some(limit) => {
+            let told = HeaderValue::from_str(&format!("{}m", (limit.as_millis() as u64).min(GRPC_TIMEOUT_MAX)));
+            told.into_iter().for_each(|told| drop(request.headers.insert(&GRPC_TIMEOUT, told)));
+        }
+        // The route takes away the limit that the listener has set, and the deadline with it.
+        None if listener.is_some() => drop(request.headers.remove(&GRPC_TIMEOUT)),
+        None => {}
     }
     limit
 }

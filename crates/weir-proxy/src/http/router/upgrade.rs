@@ -1,17 +1,18 @@
 //! Requests to change from HTTP to another protocol: WebSocket. They go to an instance as all requests do; once it has agreed,
 //! only bytes pass.
 
+use std::pin::pin;
+
 use bytes::Bytes;
 use http::response::Parts;
-use http::{Response, StatusCode, header};
-use weir_config::cluster::UpstreamProtocol;
+use http::{Response, header};
 use weir_config::flags::ResponseFlags;
 
+use crate::exchange::Exchange;
 use crate::http::body::ResponseBody;
 use crate::http::call::{Call, RouteAnswer};
-use crate::tcp::relay;
+use crate::tcp::relay::{self, End};
 use crate::upstream::body::Origin;
-use crate::upstream::cluster::ClusterRuntime;
 use crate::upstream::host::BusyGuard;
 
 /// Whether a request asks for a change of protocol that neither its route nor the listener allows. Envoy asks that before it does
@@ -23,20 +24,6 @@ pub(in crate::http) fn is_refused(call: &mut Call) -> bool {
     }
     super::note_cluster(call);
     true
-}
-
-/// Whether a request that asks for a change of protocol may be sent on to a cluster, if it does.
-///
-/// # Errors
-/// The status that refuses it.
-pub(super) fn check(call: &Call, cluster: &ClusterRuntime) -> Result<(), StatusCode> {
-    if call.exchange.request.borrow().upgrade.is_none() {
-        return Ok(());
-    }
-    match cluster.policy().protocol {
-        UpstreamProtocol::Http2 => Err(StatusCode::BAD_GATEWAY),
-        UpstreamProtocol::Http1 | UpstreamProtocol::Same | UpstreamProtocol::Negotiated => Ok(()),
-    }
 }
 
 /// The answer of an instance that speaks of success and does not change: what follows its head is for nobody.
@@ -51,28 +38,40 @@ pub(super) async fn switch(call: &mut Call, answer: Response<()>, origin: Origin
     let open = call.http.clusters.shared.connections.enter();
     let response = call.pass_back(answer.map(|()| ResponseBody::local(Bytes::new()))).await;
     let ending = call.ending.take();
+    // Streams of HTTP/2 end each way for itself; who ends a connection has ended both.
+    let both_are_connections = call.exchange.is_http1() && matches!(origin, Origin::Http1(..));
     // The connection's own task ends here: who waits for open connections is to wait for this one.
     tokio::task::spawn_local(async move {
         let (_open, _busy) = (open, busy);
-        let (Origin::Http1(Some(connection), _), Some(on_upgrade), Some(mut ending)) = (origin, on_upgrade, ending) else { return };
+        let (Some((upstream, still_open)), Some(on_upgrade), Some(mut ending)) = (origin.into_stream(), on_upgrade, ending) else { return };
         let exchange = ending.exchange.clone();
         let relayed = async {
-            let (upstream, still_open) = connection.into_stream();
-            match on_upgrade.stream().await {
-                Some(client) => {
-                    let ended = relay::relay(client, upstream, &exchange, None).await;
-                    tracing::trace!(?ended, "an upgraded connection ended");
+            match on_upgrade.await {
+                Ok(client) => {
+                    let ended = match both_are_connections {
+                        true => relay::relay_until_one_ends(client, upstream, &exchange).await,
+                        false => relay::relay(client, upstream, &exchange, None).await,
+                    };
                     still_open.finish();
-                    true
+                    ended
                 }
-                None => false,
+                Err(_) => End::Client,
             }
         };
-        match control.unless_ended(relayed).await {
-            Some(true) => ending.complete(),
-            Some(false) => exchange.flag(ResponseFlags::DOWNSTREAM_TERMINATED),
-            None => exchange.flag(ResponseFlags::LOCAL_RESET),
-        }
+        note_end(&exchange, control.unless_ended(pin!(relayed)).await);
+        ending.complete();
     });
     response
+}
+
+/// Takes note of who ended it: the client, the instance, or else this proxy.
+fn note_end(exchange: &Exchange, end: Option<End>) {
+    let (flag, details) = match end {
+        Some(End::Client) => (ResponseFlags::DOWNSTREAM_TERMINATED, "downstream_remote_disconnect"),
+        Some(End::Upstream) => (ResponseFlags::UPSTREAM_TERMINATED, "upstream_reset_after_response_started{connection_termination}"),
+        Some(End::Both) => return,
+        Some(End::Idle | End::TooLong) | None => return exchange.flag(ResponseFlags::LOCAL_RESET),
+    };
+    exchange.flag(flag);
+    exchange.detail(details);
 }

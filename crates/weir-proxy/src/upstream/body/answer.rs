@@ -6,13 +6,16 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 
 use crate::exchange::failure::{Expired, Failure, FailureKind};
+use crate::io::client::ByteStream;
+use crate::io::http2::bytes::StreamBytes;
+use crate::io::http2::receiving::Receiving;
 use crate::stats::cluster::Tally;
 use crate::upstream::host::{BusyGuard, HostRuntime};
 use crate::upstream::http1::{self, Http1Connection};
-use crate::upstream::http2::StreamGuard;
+use crate::upstream::http2::{self, StreamGuard};
 
 /// Resolves when a limit of time is reached.
 pub type Expiry = Pin<Box<dyn Future<Output = Expired>>>;
@@ -36,7 +39,25 @@ pub enum Origin {
     /// HTTP/1.1: this body drives it, and gives it back.
     Http1(Option<Box<Http1Connection>>, Rc<HostRuntime>),
     /// HTTP/2: a task of its own drives it.
-    Http2(StreamGuard, hyper::body::Incoming),
+    Http2(StreamGuard, Receiving),
+}
+
+/// What counts a connection, or a stream, as open that carries another protocol.
+pub enum StillOpen {
+    /// A connection.
+    Http1(http1::StillOpen),
+    /// A stream.
+    Http2(StreamGuard),
+}
+
+impl StillOpen {
+    /// Both sides have said all.
+    pub fn finish(self) {
+        match self {
+            Self::Http1(connection) => connection.finish(),
+            Self::Http2(mut stream) => stream.ended(),
+        }
+    }
 }
 
 /// A body breaks off: the client's connection, or its stream, is closed then, for there is no other way to say it.
@@ -81,7 +102,7 @@ impl UpstreamBody {
             host.keep(connection);
         }
         if let Origin::Http2(stream, _) = &mut self.origin {
-            stream.ended();
+            stream.answered();
         }
     }
 
@@ -92,16 +113,21 @@ impl UpstreamBody {
         Poll::Ready(frame)
     }
 
+    /// Whether a limit of its time has passed.
+    pub fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<BrokenOff> {
+        let Some(expiry) = &mut self.expiry else { return Poll::Pending };
+        let expired = ready!(expiry.as_mut().poll(cx));
+        self.expiry = None;
+        if let Some(tally) = self.origin.tally() {
+            expired.count(tally);
+        }
+        self.origin.abandon();
+        Poll::Ready(BrokenOff(Failure::of_answer(FailureKind::Expired(expired))))
+    }
+
     fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        if let Some(expiry) = &mut self.expiry
-            && let Poll::Ready(expired) = expiry.as_mut().poll(cx)
-        {
-            self.expiry = None;
-            if let Some(tally) = self.origin.tally() {
-                expired.count(tally);
-            }
-            self.origin.abandon();
-            return Poll::Ready(Some(Err(BrokenOff(Failure::of_answer(FailureKind::Expired(expired))))));
+        if let Poll::Ready(broken) = self.poll_expired(cx) {
+            return Poll::Ready(Some(Err(broken)));
         }
         if let Some(broken) = self.broken.take() {
             return Poll::Ready(Some(Err(broken)));
@@ -132,15 +158,8 @@ impl Origin {
                 Poll::Ready(part.map(|part| part.map_err(|broken| broke_off(connection, broken))))
             }
             Self::Http1(None, _) => Poll::Ready(None),
-            Self::Http2(stream, incoming) => {
-                let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
-                if frame.is_none() && !incoming.is_end_stream() {
-                    // The library takes a reset without an error for the end.
-                    stream.ended();
-                    stream.tally().rq_rx_reset.add(1);
-                    return Poll::Ready(Some(Err(FailureKind::Reset)));
-                }
-                Poll::Ready(frame.map(|frame| frame.map_err(|error| was_reset(stream, &error))))
+            Self::Http2(stream, receiving) => {
+                Poll::Ready(ready!(receiving.poll(cx)).map(|frame| frame.map_err(|error| was_reset(stream, &error))))
             }
         }
     }
@@ -149,7 +168,7 @@ impl Origin {
     fn has_ended(&self) -> bool {
         match self {
             Self::Http1(connection, _) => connection.as_ref().is_some_and(|connection| connection.has_ended()),
-            Self::Http2(_, incoming) => incoming.is_end_stream(),
+            Self::Http2(_, receiving) => receiving.is_end_stream(),
         }
     }
 
@@ -159,7 +178,7 @@ impl Origin {
                 let missing = connection.as_ref().and_then(|connection| connection.missing());
                 missing.map_or_else(SizeHint::default, SizeHint::with_exact)
             }
-            Self::Http2(_, incoming) => incoming.size_hint(),
+            Self::Http2(_, receiving) => receiving.size_hint(),
         }
     }
 
@@ -176,6 +195,20 @@ impl Origin {
         match self {
             Self::Http1(connection, _) => connection.as_ref().is_some_and(|connection| connection.trailers),
             Self::Http2(..) => true,
+        }
+    }
+
+    /// What carries the other protocol that an instance has agreed to, as bytes.
+    pub fn into_stream(self) -> Option<(Box<dyn ByteStream>, StillOpen)> {
+        match self {
+            Self::Http1(connection, _) => {
+                let (stream, open) = connection?.into_stream();
+                Some((Box::new(stream), StillOpen::Http1(open)))
+            }
+            Self::Http2(mut guard, receiving) => {
+                let sending = guard.take_upload()?.into_stream()?;
+                Some((Box::new(StreamBytes::new(receiving.into_inner(), sending)), StillOpen::Http2(guard)))
+            }
         }
     }
 
@@ -199,21 +232,17 @@ fn broke_off(connection: &mut Http1Connection, broken: http1::BrokenOff) -> Fail
 }
 
 /// How a stream of HTTP/2 broke off.
-fn was_reset(stream: &mut StreamGuard, error: &hyper::Error) -> FailureKind {
+fn was_reset(stream: &mut StreamGuard, error: &h2::Error) -> FailureKind {
     stream.ended();
-    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
-    match source {
-        Some(error) if !error.is_io() && error.is_remote() => {
-            stream.tally().rq_rx_reset.add(1);
-            FailureKind::Reset
-        }
-        Some(error) if !error.is_io() => {
-            stream.tally().rq_tx_reset.add(1);
-            FailureKind::Protocol
-        }
-        _ => {
-            stream.tally().rq_pending_failure_eject.add(1);
-            FailureKind::Closed
-        }
+    let tally = stream.tally();
+    if error.is_io() {
+        tally.rq_pending_failure_eject.add(1);
+        return FailureKind::Closed;
     }
+    if error.is_remote() {
+        tally.rq_rx_reset.add(1);
+        return FailureKind::Reset;
+    }
+    tally.rq_tx_reset.add(1);
+    if http2::was_given_up(error) { FailureKind::ClientGone } else { FailureKind::Protocol }
 }

@@ -31,8 +31,6 @@ pub struct RequestBody {
     kind: Kind,
     /// Whether trailers pass on the connection.
     trailers: bool,
-    /// Whether its length may be told.
-    tells_length: bool,
 }
 
 enum Kind {
@@ -162,17 +160,12 @@ impl RequestBody {
     }
 
     fn of(kind: Kind) -> Self {
-        Self { kind, trailers: true, tells_length: true }
+        Self { kind, trailers: true }
     }
 
     /// Leaves out trailers, where the connection takes none.
     pub fn drop_trailers(&mut self) {
         self.trailers = false;
-    }
-
-    /// Tells nobody its length: what the head says of it is all that is said.
-    pub fn hide_length(&mut self) {
-        self.tells_length = false;
     }
 }
 
@@ -285,7 +278,6 @@ impl Body for RequestBody {
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
-            _ if !self.tells_length => SizeHint::default(),
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Withheld(length) => length.map_or_else(SizeHint::default, SizeHint::with_exact),
             // Every attempt and every copy is as long as the first, and says so at its beginning.

@@ -14,7 +14,7 @@ use super::Inbound;
 use super::step::BodyStep;
 use crate::exchange::failure::{FailureKind, Refused};
 use crate::exchange::{ConnectionInfo, Exchange};
-use crate::io::client::{BodyFault, Client, Incoming};
+use crate::io::client::{BodyFault, Client, Incoming, Waiting};
 
 /// A client that has written all that it writes, and waits.
 struct Written(RefCell<(BodyReader, BytesMut)>);
@@ -38,7 +38,9 @@ impl Client for Written {
     fn missing(&self) -> Option<u64> {
         self.0.borrow().0.missing()
     }
+}
 
+impl Waiting for Written {
     fn interim(&self, _: StatusCode, _: &HeaderMap) {}
 }
 

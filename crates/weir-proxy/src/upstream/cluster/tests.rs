@@ -108,7 +108,7 @@ fn a_cluster_of_original_destinations_goes_where_the_connection_was_going() {
 
 #[test]
 fn of_many_instances_those_that_stay_keep_their_connections() {
-    const MANY: u32 = 20_000;
+    const MANY: u32 = 60_000;
     let endpoint = |i: u32| lb_endpoint(&std::net::Ipv4Addr::from(0x0a00_0000 + i).to_string(), HealthStatus::Healthy);
     let of = |range: std::ops::Range<u32>| assignment(vec![(0, "a", range.map(endpoint).collect())]);
     let first = cluster(XdsCluster::default());
@@ -125,7 +125,8 @@ fn of_many_instances_those_that_stay_keep_their_connections() {
     let after = with(Hosts::build(&of(1..MANY + 1), |_| vec![], Some(&before.hosts), Instant::now()));
     runtime.update(&after);
     assert!(runtime.hosts.borrow().iter().zip(&known[1..]).all(|(now, then)| Rc::ptr_eq(now, then)));
-    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    // To compare each with each takes longer than this on any machine.
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
 }
 
 fn clone(cluster: &Cluster) -> Cluster {

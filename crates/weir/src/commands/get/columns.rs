@@ -1,7 +1,7 @@
 //! The columns of each kind, as Istio's and Kubernetes' own definitions have them.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use jiff::Timestamp;
 use weir_api::{Kind, Object, Spec};
@@ -68,49 +68,5 @@ fn age(object: &Object, catalog: &Catalog) -> String {
     let created = object.meta.creation_timestamp.map(|time: Timestamp| SystemTime::from(time));
     let since = created.or_else(|| catalog.changed(&object.source.path));
     let age = since.and_then(|since| SystemTime::now().duration_since(since).ok());
-    age.map_or_else(|| "<unknown>".to_owned(), human)
-}
-
-/// A duration as kubectl prints it: the older, the coarser.
-fn human(age: Duration) -> String {
-    let seconds = age.as_secs();
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
-    let both = |large: u64, small: u64, units: (&str, &str)| match small {
-        0 => format!("{large}{}", units.0),
-        _ => format!("{large}{}{small}{}", units.0, units.1),
-    };
-    match () {
-        () if seconds < 120 => format!("{seconds}s"),
-        () if minutes < 10 => both(minutes, seconds % 60, ("m", "s")),
-        () if hours < 3 => format!("{minutes}m"),
-        () if hours < 8 => both(hours, minutes % 60, ("h", "m")),
-        () if hours < 48 => format!("{hours}h"),
-        () if days < 8 => both(days, hours % 24, ("d", "h")),
-        () if days < 730 => format!("{days}d"),
-        () if days < 2920 => both(days / 365, days % 365, ("y", "d")),
-        () => format!("{}y", days / 365),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ages_are_printed_as_kubectl_does() {
-        let cases = [
-            (59, "59s"),
-            (119, "119s"),
-            (120, "2m"),
-            (150, "2m30s"),
-            (3600, "60m"),
-            (11_000, "3h3m"),
-            (90_000, "25h"),
-            (338_400, "3d22h"),
-            (6_307_200, "73d"),
-        ];
-        for (seconds, expected) in cases {
-            assert_eq!(human(Duration::from_secs(seconds)), expected);
-        }
-    }
+    age.map_or_else(|| "<unknown>".to_owned(), print::age)
 }

@@ -24,14 +24,26 @@ impl Frame {
     pub const DATA: u8 = 0;
     /// Type of a frame with a head, or trailers.
     pub const HEADERS: u8 = 1;
+    /// Type of a frame that says which stream is more important.
+    pub const PRIORITY: u8 = 2;
     /// Type of a frame that ends a stream.
     pub const RST_STREAM: u8 = 3;
     /// Type of a frame that says how its sender wants to be spoken to.
     pub const SETTINGS: u8 = 4;
+    /// Type of a frame that takes leave.
+    pub const GOAWAY: u8 = 7;
     /// Type of a frame that lets the other side send more.
     pub const WINDOW_UPDATE: u8 = 8;
+    /// Type of a frame that goes on with a head.
+    pub const CONTINUATION: u8 = 9;
     /// Flag of the last frame of a stream.
     const END_STREAM: u8 = 1;
+
+    /// Whether its sender says that it has acted upon settings.
+    pub fn is_ack_of_settings(&self) -> bool {
+        const ACK: u8 = 1;
+        self.kind == Self::SETTINGS && self.flags & ACK != 0
+    }
 
     /// Whether it moves a message on: a head, or a part of a body.
     pub fn is_of_message(&self) -> bool {

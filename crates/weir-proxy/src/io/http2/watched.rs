@@ -18,6 +18,9 @@ pub trait Watch: Unpin {
 
     /// One was sent.
     fn said(&mut self, frame: Frame);
+
+    /// The other side takes what is sent, or does not take it any more for now.
+    fn is_taken(&mut self, _taken: bool) {}
 }
 
 /// A stream of which somebody sees each frame.
@@ -38,6 +41,14 @@ impl<S, W: Watch> Watched<S, W> {
     fn said(&mut self, bytes: &[u8]) {
         let Self { outgoing, watch, .. } = self;
         outgoing.pass(bytes, |frame| watch.said(frame));
+    }
+
+    fn note_progress(&mut self, written: &Poll<io::Result<usize>>) {
+        match written {
+            Poll::Pending => self.watch.is_taken(false),
+            Poll::Ready(Ok(1..)) => self.watch.is_taken(true),
+            Poll::Ready(_) => {}
+        }
     }
 }
 
@@ -62,6 +73,7 @@ impl<S: AsyncRead + Unpin, W: Watch> AsyncRead for Watched<S, W> {
 impl<S: AsyncWrite + Unpin, W: Watch> AsyncWrite for Watched<S, W> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.note_progress(&result);
         if let Poll::Ready(Ok(written)) = &result {
             self.said(bytes.get(..*written).unwrap_or_default());
         }
@@ -78,6 +90,7 @@ impl<S: AsyncWrite + Unpin, W: Watch> AsyncWrite for Watched<S, W> {
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, parts: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
+        self.note_progress(&result);
         if let Poll::Ready(Ok(mut written)) = result {
             for part in parts {
                 let of_part = written.min(part.len());

@@ -5,9 +5,13 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::io::flood::Budget;
-use crate::io::frames::Frame;
-use crate::io::watched::Watch;
+use tokio::sync::Notify;
+
+use crate::io::http2::flood::Budget;
+use crate::io::http2::frames::Frame;
+use crate::io::http2::watched::Watch;
+use crate::stats::cluster::Tally;
+use crate::stats::http2::Traffic;
 
 /// What each side may send before it has been told anything (RFC 9113, 6.9.2).
 const INITIAL: i64 = 65_535;
@@ -25,16 +29,39 @@ pub(super) struct Windows {
     receiving: Cell<i64>,
     /// Since when one of them is as good as empty.
     empty_since: Cell<Option<Instant>>,
+    /// Whether we have acted upon the first settings of the other side, or the connection has ended before.
+    agreed: Cell<bool>,
+    agreeing: Notify,
 }
 
 impl Windows {
     pub(super) fn new() -> Rc<Self> {
-        Rc::new(Self { sending: Cell::new(INITIAL), receiving: Cell::new(INITIAL), empty_since: Cell::default() })
+        Rc::new(Self {
+            sending: Cell::new(INITIAL),
+            receiving: Cell::new(INITIAL),
+            empty_since: Cell::default(),
+            agreed: Cell::default(),
+            agreeing: Notify::new(),
+        })
     }
 
     /// Whether streams that nobody reads have taken what there is for all of them: another one would wait with them.
     pub(super) fn are_taken(&self) -> bool {
         self.empty_since.get().is_some_and(|since| since.elapsed() >= PATIENCE)
+    }
+
+    /// Waits until what the other side takes is known.
+    pub(super) async fn agreed(&self) {
+        while !self.agreed.get() {
+            self.agreeing.notified().await;
+        }
+    }
+
+    /// Nothing more is to be waited for: the other side's settings are in force, or it is gone.
+    pub(super) fn agree(&self) {
+        if !self.agreed.replace(true) {
+            self.agreeing.notify_waiters();
+        }
     }
 
     /// `sender` has sent a frame: it takes from its own window, or adds to that of the other side.
@@ -58,29 +85,39 @@ impl Windows {
 pub(super) struct Watcher {
     windows: Rc<Windows>,
     budget: Budget,
+    traffic: Rc<Traffic>,
+    tally: Tally,
 }
 
 impl Watcher {
-    pub(super) fn new(windows: Rc<Windows>) -> Self {
-        Self { windows, budget: Budget::of_instance() }
+    pub(super) fn new(windows: Rc<Windows>, traffic: Rc<Traffic>, tally: Tally) -> Self {
+        Self { windows, budget: Budget::of_instance(), traffic, tally }
     }
 }
 
 impl Watch for Watcher {
     fn heard(&mut self, frame: Frame) -> io::Result<()> {
         self.windows.passed(frame, &self.windows.receiving, &self.windows.sending);
-        self.budget.hear(frame)
+        self.traffic.heard(frame, &self.tally.http2);
+        self.budget.hear(frame).inspect_err(|_| self.traffic.note_flood(&self.tally.http2))
     }
 
     fn said(&mut self, frame: Frame) {
         self.windows.passed(frame, &self.windows.sending, &self.windows.receiving);
+        if frame.is_ack_of_settings() {
+            self.windows.agree();
+        }
+        self.traffic.said(frame, &self.tally.http2);
         self.budget.say(frame);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::stats::cluster::ClusterStats;
 
     fn frame(kind: u8, stream: u32, amount: u32) -> Frame {
         let (length, increment) = if kind == Frame::DATA { (amount, 0) } else { (4, amount) };
@@ -90,7 +127,8 @@ mod tests {
     #[test]
     fn a_window_is_taken_when_it_stays_empty() {
         let windows = Windows::new();
-        let mut watcher = Watcher::new(windows.clone());
+        let tally = Tally::new(Arc::new(ClusterStats::new(1)), 0);
+        let mut watcher = Watcher::new(windows.clone(), Rc::default(), tally);
         let is_empty = || windows.empty_since.get().is_some();
         watcher.said(frame(Frame::DATA, 1, 40_000));
         assert!(!is_empty());

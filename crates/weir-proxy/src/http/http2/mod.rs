@@ -1,0 +1,157 @@
+//! A client's connection of HTTP/2: how much it may ask for at once, and how much may wait for it.
+
+mod extended_connect;
+mod head;
+mod stream;
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, ready};
+use std::time::Instant;
+
+use bytes::Bytes;
+use h2::Reason;
+use h2::server::{Builder, Connection};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use weir_config::head::http2::list_limit;
+use weir_config::http::HttpConfig;
+
+use super::HttpRuntime;
+use super::control::{Control, LastCall};
+use crate::exchange::ConnectionInfo;
+use crate::io::http2::flood::Budget;
+use crate::io::http2::frames::{Frame, Frames, PREFACE};
+use crate::io::http2::keepalive::Keepalive;
+use crate::io::http2::watched::{Watch, Watched};
+use crate::stats::http2::{Http2Stats, RESETS_FOR_ERRORS, Traffic};
+
+/// What a client may send ahead on one stream: what an instance that does not read makes us hold.
+const STREAM_WINDOW: u32 = 256 << 10;
+/// The same on all streams of a connection. So many uploads that nobody reads (64) hold up the client's other ones, and nobody
+/// else's; more would let one connection take more memory.
+const CONNECTION_WINDOW: u32 = 16 << 20;
+/// What waits on one stream for a client that does not read.
+const UNSENT: usize = 64 << 10;
+/// Streams of a connection, where the configuration does not say; as many as with Envoy.
+const MAX_STREAMS: u32 = 1024;
+/// So many streams may be reset before they could even be looked at; a browser that leaves a page resets all that it has asked for.
+const RESETS_UNSEEN: usize = 100;
+
+/// What the streams of a connection share.
+struct Server {
+    info: Rc<ConnectionInfo>,
+    http: Rc<HttpRuntime>,
+    control: Rc<Control>,
+    stats: Arc<Http2Stats>,
+}
+
+/// Serves a connection that speaks HTTP/2, to its end.
+///
+/// # Errors
+/// If it breaks off, or against the rules.
+pub(super) async fn serve_http2<S>(
+    stream: S,
+    info: Rc<ConnectionInfo>,
+    http: Rc<HttpRuntime>,
+    control: Rc<Control>,
+) -> Result<(), h2::Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let stats = http.clusters.shared.http2.clone();
+    let traffic = Rc::new(Traffic::default());
+    let watcher = Watcher { budget: Budget::of_client(), traffic: traffic.clone(), stats: stats.clone(), control: control.clone() };
+    let server = Server { info, http, control, stats };
+    let stream = Watched::new(stream, Frames::behind(PREFACE.len()), Frames::default(), watcher);
+    let Some(mut connection) = server.greet(stream).await? else { return Ok(()) };
+    server.serve(&mut connection).await.inspect_err(|error| traffic.note_end(error, &server.stats))
+}
+
+fn builder(config: &HttpConfig) -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .initial_window_size(config.http2_windows.stream.unwrap_or(STREAM_WINDOW))
+        .initial_connection_window_size(config.http2_windows.connection.unwrap_or(CONNECTION_WINDOW))
+        .max_send_buffer_size(UNSENT)
+        .max_concurrent_streams(config.max_concurrent_streams.unwrap_or(MAX_STREAMS))
+        .max_pending_accept_reset_streams(RESETS_UNSEEN)
+        .max_local_error_reset_streams(Some(RESETS_FOR_ERRORS))
+        .max_header_list_size(list_limit(config.max_header_bytes, config.max_headers));
+    if config.extended_connect {
+        builder.enable_connect_protocol();
+    }
+    builder
+}
+
+impl Server {
+    /// Waits for a client's first words; none if the connection is to end before.
+    async fn greet<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> Result<Option<Connection<S, Bytes>>, h2::Error> {
+        let mut handshake = builder(&self.http.config).handshake(stream);
+        let mut last_call = LastCall::Over;
+        poll_fn(|cx| match Pin::new(&mut handshake).poll(cx) {
+            Poll::Ready(connection) => Poll::Ready(connection.map(Some)),
+            Poll::Pending if last_call.is_over(&self.control, cx) => Poll::Ready(Ok(None)),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+
+    /// Takes streams until the connection ends. When it is told to finish, it takes no more.
+    async fn serve<S: AsyncRead + AsyncWrite + Unpin>(&self, connection: &mut Connection<S, Bytes>) -> Result<(), h2::Error> {
+        let mut keepalive = self.http.config.http2_keepalive.and_then(|policy| Some(Keepalive::new(policy, connection.ping_pong()?)));
+        // A GOAWAY tells which requests count: no need to wait for any.
+        let (mut last_call, mut finishing) = (LastCall::Over, false);
+        poll_fn(|cx| {
+            loop {
+                if !finishing && last_call.is_over(&self.control, cx) {
+                    finishing = true;
+                    connection.graceful_shutdown();
+                }
+                if keepalive.as_mut().is_some_and(|keepalive| keepalive.poll(cx).is_ready()) {
+                    keepalive = None;
+                    self.stats.keepalive_timeout.add(1);
+                    connection.abrupt_shutdown(Reason::NO_ERROR);
+                }
+                match ready!(connection.poll_accept(cx)) {
+                    Some(Ok((request, respond))) => stream::begin(self, request, respond),
+                    Some(Err(error)) => return Poll::Ready(Err(error)),
+                    None => return Poll::Ready(Ok(())),
+                }
+            }
+        })
+        .await
+    }
+}
+
+/// Looks at the frames of a client's connection, and ends it if they waste our time.
+struct Watcher {
+    budget: Budget,
+    traffic: Rc<Traffic>,
+    stats: Arc<Http2Stats>,
+    control: Rc<Control>,
+}
+
+impl Watch for Watcher {
+    fn heard(&mut self, frame: Frame) -> io::Result<()> {
+        self.traffic.heard(frame, &self.stats);
+        self.budget.hear(frame).inspect_err(|_| self.traffic.note_flood(&self.stats))
+    }
+
+    fn said(&mut self, frame: Frame) {
+        self.traffic.said(frame, &self.stats);
+        self.budget.say(frame);
+    }
+
+    fn is_taken(&mut self, taken: bool) {
+        let since = &self.control.stalled_since;
+        match (taken, since.get()) {
+            (true, Some(_)) => since.set(None),
+            (false, None) => since.set(Some(Instant::now())),
+            _ => {}
+        }
+    }
+}

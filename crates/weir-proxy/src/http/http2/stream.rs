@@ -1,0 +1,141 @@
+//! One stream of a client's connection: a request, and its answer. Each is a task of its own, so that none waits for another.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, SendStream};
+use http::header::{self, HeaderMap, HeaderValue};
+use http::response::Parts;
+use http::{Request, Response, StatusCode};
+use http_body::Body;
+use tokio::sync::oneshot;
+
+use super::head::{self, Asked};
+use super::{Server, extended_connect};
+use crate::http::body::ResponseBody;
+use crate::http::handle::{self, Handling};
+use crate::io::client::{ByteStream, Incoming, Waiting};
+use crate::io::date;
+use crate::io::http2::bytes::StreamBytes;
+use crate::io::http2::receiving::Receiving;
+use crate::io::http2::sending::{Sending, Stopped};
+use crate::stats::http2::Http2Stats;
+
+/// Who waits for the answer of a stream.
+struct Responder {
+    stream: RefCell<SendResponse<Bytes>>,
+    answered: Cell<bool>,
+}
+
+impl Waiting for Responder {
+    fn interim(&self, status: StatusCode, headers: &HeaderMap) {
+        if !self.answered.get() {
+            // Whoever has gone away is told nothing.
+            let _ = self.stream.borrow_mut().send_informational(head::answer(status, headers.clone()));
+        }
+    }
+}
+
+/// Begins to handle a request; what is left is a task.
+pub(super) fn begin(server: &Server, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+    server.control.count(&server.http.config);
+    let responder = Rc::new(Responder { stream: RefCell::new(respond), answered: Cell::default() });
+    let Asked { received, body, extended } = head::request(request);
+    let client = Rc::downgrade(&responder) as Weak<dyn Waiting>;
+    let (incoming, tunnel, on_upgrade) = if extended {
+        let (to_other, on_upgrade) = oneshot::channel();
+        (Incoming::Http2(None, client), Some(Tunnel { body, to_other }), Some(on_upgrade))
+    } else {
+        (Incoming::Http2(Some(body), client), None, None)
+    };
+    let handling = handle::handle(server.http.clone(), server.info.clone(), server.control.clone(), received, incoming, on_upgrade);
+    tokio::task::spawn_local(serve(responder, handling, tunnel, server.stats.clone()));
+}
+
+/// What a stream becomes when the instance agrees to another protocol.
+struct Tunnel {
+    body: Receiving,
+    /// Who waits for it.
+    to_other: oneshot::Sender<Box<dyn ByteStream>>,
+}
+
+async fn serve(responder: Rc<Responder>, handling: Handling, tunnel: Option<Tunnel>, stats: Arc<Http2Stats>) {
+    let Some(response) = responder.unless_reset(handling).await else { return };
+    let (mut parts, body) = response.into_parts();
+    if let Some(Tunnel { body: receiving, to_other }) = tunnel
+        && extended_connect::settle(&mut parts)
+    {
+        if let Some(sending) = responder.answer(parts, false) {
+            // Nobody waits for it who could not tell the instance.
+            drop(to_other.send(Box::new(StreamBytes::new(receiving.into_inner(), sending))));
+        }
+        return;
+    }
+    settle_length(&mut parts, &body);
+    let is_over = body.is_end_stream();
+    let Some(stream) = responder.answer(parts, is_over) else { return };
+    // What is left unread of a request ends when nobody holds its stream any more.
+    drop(responder);
+    if !is_over {
+        send(Sending::new(stream, Some(body), false), &stats).await;
+    }
+}
+
+impl Responder {
+    /// Handles a request, unless its client goes away meanwhile.
+    async fn unless_reset(&self, mut handling: Handling) -> Option<Response<ResponseBody>> {
+        poll_fn(|cx| match handling.as_mut().poll(cx) {
+            Poll::Ready(response) => Poll::Ready(Some(response)),
+            Poll::Pending => self.stream.borrow_mut().poll_reset(cx).map(|_| None),
+        })
+        .await
+    }
+
+    /// Sends the head of the answer.
+    fn answer(&self, parts: Parts, is_over: bool) -> Option<SendStream<Bytes>> {
+        self.answered.set(true);
+        let mut stream = self.stream.borrow_mut();
+        let Parts { status, mut headers, .. } = parts;
+        headers.entry(header::DATE).or_insert_with(date::now);
+        match stream.send_response(head::answer(status, headers), is_over) {
+            Ok(sending) => Some(sending),
+            Err(error) => {
+                tracing::debug!(%error, "an answer could not be sent");
+                stream.send_reset(Reason::INTERNAL_ERROR);
+                None
+            }
+        }
+    }
+}
+
+/// Tells the length of a body of ours. That of an instance's is told if its head tells it.
+fn settle_length(parts: &mut Parts, body: &ResponseBody) {
+    if !body.is_of_instance()
+        && !body.is_end_stream()
+        && let Some(length) = body.size_hint().exact()
+    {
+        parts.headers.entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
+    }
+}
+
+/// Sends the body of the answer. While the client takes nothing of it, the limits of its time still hold.
+async fn send(mut sending: Sending<ResponseBody>, stats: &Http2Stats) {
+    let sent = poll_fn(|cx| match sending.poll(cx) {
+        Poll::Pending => match sending.held_up() {
+            Some(body) => body.poll_expired(cx).map(|broken| {
+                stats.tx_flush_timeout.add(1);
+                Err(Stopped::ByBody(broken))
+            }),
+            None => Poll::Pending,
+        },
+        sent => sent,
+    });
+    if sent.await.is_err() {
+        sending.stop(Reason::INTERNAL_ERROR);
+    }
+}
