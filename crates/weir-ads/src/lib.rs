@@ -9,6 +9,7 @@
 
 pub mod client;
 pub mod grpc;
+mod protocol;
 mod push;
 mod resources;
 pub mod server;

@@ -6,8 +6,8 @@ use weir_xds::core::ControlPlane;
 use weir_xds::discovery::{DeltaDiscoveryResponse, DiscoveryResponse, Resource as WireResource};
 use weir_xds::resource::ResourceType;
 
+use crate::protocol::Protocol;
 use crate::resources::Resource;
-use crate::stream::{Protocol, Response};
 
 /// A response on its way to a client. Until it is written to a connection it holds nothing but references.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,23 +47,6 @@ impl Push {
             nonce: self.nonce.to_string(),
             control_plane: Some(control_plane()),
             ..Default::default()
-        }
-    }
-}
-
-impl From<Push> for Response {
-    fn from(push: Push) -> Self {
-        let wire = |(name, resource): &(Arc<str>, Arc<Resource>)| WireResource {
-            name: name.to_string(),
-            version: resource.version.to_string(),
-            resource: Some(resource.body.clone()),
-            ..Default::default()
-        };
-        match push.protocol {
-            Protocol::Delta => Self::Delta(push.delta(push.resources.iter().map(wire).collect())),
-            Protocol::StateOfTheWorld => {
-                Self::State(push.state(push.resources.iter().map(|(_, resource)| resource.body.clone()).collect()))
-            }
         }
     }
 }

@@ -2,23 +2,17 @@
 //!
 //! The channels are short and bounded: who does not read holds up who writes, and nothing piles up.
 
-use tokio::sync::mpsc;
-use weir_xds::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse};
+use std::sync::Arc;
 
+use tokio::sync::mpsc;
+use weir_xds::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Resource as WireResource};
+
+pub use crate::protocol::Protocol;
 use crate::push::Push;
+use crate::resources::Resource;
 
 /// How many messages may be under way.
 const DEPTH: usize = 8;
-
-/// Which of the two variants of the protocol a stream speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Protocol {
-    /// Only what changed is sent.
-    #[default]
-    Delta,
-    /// All clusters and listeners are sent when one of them changes.
-    StateOfTheWorld,
-}
 
 /// The type by which a sidecar tells how its workload is, as Istio's agents do: a request of this type asks for nothing. It
 /// has an `error_detail` while the workload is not well.
@@ -40,6 +34,23 @@ pub enum Response {
     Delta(DeltaDiscoveryResponse),
     /// Of the state-of-the-world protocol.
     State(DiscoveryResponse),
+}
+
+impl From<Push> for Response {
+    fn from(push: Push) -> Self {
+        let wire = |(name, resource): &(Arc<str>, Arc<Resource>)| WireResource {
+            name: name.to_string(),
+            version: resource.version.to_string(),
+            resource: Some(resource.body.clone()),
+            ..Default::default()
+        };
+        match push.protocol {
+            Protocol::Delta => Self::Delta(push.delta(push.resources.iter().map(wire).collect())),
+            Protocol::StateOfTheWorld => {
+                Self::State(push.state(push.resources.iter().map(|(_, resource)| resource.body.clone()).collect()))
+            }
+        }
+    }
 }
 
 /// The server's end of a stream.

@@ -12,8 +12,8 @@ use weir_api::Diagnostic;
 use weir_model::{MeshSnapshot, Proxy};
 use weir_translate::{Class as Translated, ClassKey, Labels, Update};
 
+use crate::report::Reporter;
 use crate::resources;
-use crate::shared::Shared;
 
 /// All classes that have members.
 #[derive(Default)]
@@ -45,14 +45,15 @@ impl Classes {
     }
 
     /// The class of that key.
-    pub fn get(&self, key: ClassKey, shared: &Arc<Shared>) -> Arc<Class> {
+    pub fn get(&self, key: ClassKey, reporter: &Arc<Reporter>) -> Arc<Class> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(class) = known.get(&key).and_then(Weak::upgrade) {
             return class;
         }
         known.retain(|_, class| class.strong_count() > 0);
         let number = self.count.fetch_add(1, Ordering::Relaxed);
-        let class = Arc::new(Class { key: key.clone(), source: format!("class {number}"), state: Arc::default(), shared: shared.clone() });
+        let class =
+            Arc::new(Class { key: key.clone(), source: format!("class {number}"), state: Arc::default(), reporter: reporter.clone() });
         known.insert(key, Arc::downgrade(&class));
         class
     }
@@ -70,7 +71,7 @@ pub(crate) struct Class {
     /// What its findings are reported as.
     source: String,
     state: Arc<AsyncMutex<State>>,
-    shared: Arc<Shared>,
+    reporter: Arc<Reporter>,
 }
 
 #[derive(Default)]
@@ -103,7 +104,7 @@ impl Class {
         let refreshed = spawn_blocking(move || {
             let findings = state.refresh(&class.key, &mesh, &member);
             if let Some(findings) = findings {
-                class.shared.report(&class.source, findings);
+                class.reporter.replace(&class.source, findings);
             }
             state.now.clone()
         });
@@ -121,7 +122,7 @@ impl Class {
 
 impl Drop for Class {
     fn drop(&mut self) {
-        self.shared.forget_findings(&self.source);
+        self.reporter.remove(&self.source);
     }
 }
 

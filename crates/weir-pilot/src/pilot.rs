@@ -109,7 +109,6 @@ impl Pilot {
 
     /// All that is to be said of the configuration now.
     pub fn findings(&self) -> Vec<Diagnostic> {
-        let report = self.shared.report.lock().unwrap_or_else(PoisonError::into_inner);
-        report.all().into_iter().cloned().collect()
+        self.shared.reporter.all()
     }
 }

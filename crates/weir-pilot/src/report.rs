@@ -1,7 +1,7 @@
 //! What is to be said of a mesh's configuration, so that each thing is said once for as long as it holds.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use weir_api::Diagnostic;
 
@@ -12,6 +12,39 @@ pub struct Report {
     sources: BTreeMap<String, Vec<Finding>>,
     /// How often each is said now.
     said: HashMap<Arc<str>, usize>,
+}
+
+/// A report, and who is told what is new in it.
+pub(crate) struct Reporter {
+    report: Mutex<Report>,
+    say: Box<dyn Fn(&Diagnostic) + Send + Sync>,
+}
+
+impl Reporter {
+    /// Of nothing yet.
+    pub fn new(say: Box<dyn Fn(&Diagnostic) + Send + Sync>) -> Self {
+        Self { report: Mutex::default(), say }
+    }
+
+    /// Replaces what a source has to say, and says what is new.
+    pub fn replace(&self, source: &str, findings: Vec<Diagnostic>) {
+        let new = self.lock().replace(source, findings);
+        new.iter().for_each(|finding| (self.say)(finding));
+    }
+
+    /// A source has nothing to say any more.
+    pub fn remove(&self, source: &str) {
+        self.lock().remove(source);
+    }
+
+    /// All that is said now, each once.
+    pub fn all(&self) -> Vec<Diagnostic> {
+        self.lock().all().into_iter().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Report> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A finding, with its words.

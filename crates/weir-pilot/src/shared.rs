@@ -13,7 +13,7 @@ use weir_registry::Catalog;
 use weir_xds::resource::ResourceType;
 
 use crate::classes::Classes;
-use crate::report::Report;
+use crate::report::Reporter;
 use crate::status::{Resources, Types};
 use crate::workloads::registration::Registration;
 use crate::workloads::{self, Workloads};
@@ -59,7 +59,6 @@ pub struct ProxyStatus {
 
 /// What the pilot's tasks share.
 pub(crate) struct Shared {
-    pub options: Options,
     pub mesh: watch::Sender<Arc<MeshSnapshot>>,
     /// The objects of the mesh: those of the catalog, and the entries of instances that registered themselves.
     pub catalog: watch::Sender<Arc<Catalog>>,
@@ -71,7 +70,7 @@ pub(crate) struct Shared {
     streams: Mutex<HashMap<String, u64>>,
     /// How many streams there have been.
     count: AtomicU64,
-    pub report: Mutex<Report>,
+    pub reporter: Arc<Reporter>,
     /// What proxies get that are alike.
     pub classes: Classes,
     /// So many may get their first resources at a time.
@@ -81,9 +80,9 @@ pub(crate) struct Shared {
 impl Shared {
     /// What they share before anything is read.
     pub fn new(options: Options) -> Self {
-        let mesh = MeshSnapshot::new(&[], options.mesh.clone(), &options.domain);
+        let Options { mesh, domain, say } = options;
+        let mesh = MeshSnapshot::new(&[], mesh, &domain);
         Self {
-            options,
             mesh: watch::Sender::new(Arc::new(mesh)),
             catalog: watch::Sender::new(Arc::default()),
             workloads: Mutex::default(),
@@ -91,7 +90,7 @@ impl Shared {
             proxies: Mutex::default(),
             streams: Mutex::default(),
             count: AtomicU64::new(0),
-            report: Mutex::default(),
+            reporter: Arc::new(Reporter::new(say)),
             classes: Classes::default(),
             admission: Arc::new(Semaphore::new(ADMITTED)),
         }
@@ -99,8 +98,7 @@ impl Shared {
 
     /// Replaces what a source has to say, and says what is new.
     pub fn report(&self, source: &str, findings: Vec<Diagnostic>) {
-        let new = self.report.lock().unwrap_or_else(PoisonError::into_inner).replace(source, findings);
-        new.iter().for_each(|finding| (self.options.say)(finding));
+        self.reporter.replace(source, findings);
     }
 
     pub fn set_status(&self, proxy: &str, status: ProxyStatus) {
@@ -127,7 +125,7 @@ impl Shared {
 
     /// A source has nothing to say any more.
     pub fn forget_findings(&self, source: &str) {
-        self.report.lock().unwrap_or_else(PoisonError::into_inner).remove(source);
+        self.reporter.remove(source);
     }
 
     pub fn workloads(&self) -> MutexGuard<'_, Workloads> {

@@ -38,7 +38,7 @@ impl Following {
     /// A proxy that has nothing yet.
     pub fn new(proxy: Proxy, runs_commands: bool, mesh: &MeshSnapshot, shared: &Arc<Shared>) -> Self {
         let labels = shared.classes.labels(mesh);
-        let class = shared.classes.get(ClassKey::of(mesh, &labels, &proxy), shared);
+        let class = shared.classes.get(ClassKey::of(mesh, &labels, &proxy), &shared.reporter);
         let came_with = proxy.labels.clone();
         Self { proxy, came_with, runs_commands, version: 0, labels, class, class_version: 0, own: ResourceSet::default() }
     }
@@ -74,7 +74,7 @@ impl Following {
     /// Finds the proxy's class. Whether that is another one than before.
     fn find_class(&mut self, mesh: &MeshSnapshot, shared: &Arc<Shared>) -> bool {
         take_labels(&mut self.proxy, &self.came_with, mesh);
-        let class = shared.classes.get(ClassKey::of(mesh, &self.labels, &self.proxy), shared);
+        let class = shared.classes.get(ClassKey::of(mesh, &self.labels, &self.proxy), &shared.reporter);
         let is_other = !Arc::ptr_eq(&class, &self.class);
         self.class = class;
         is_other

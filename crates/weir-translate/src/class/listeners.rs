@@ -10,8 +10,8 @@ use weir_model::{DestinationRule, EgressListener, Endpoint, Resolution, Service,
 use super::same::{same, same_instances, same_service};
 use super::{Encoded, Work};
 use crate::context::Context;
-use crate::listener::{self, OutboundRoute};
-use crate::set_connections;
+use crate::virtual_host::sidecar::OutboundRoute;
+use crate::{listener, set_connections};
 
 /// The listeners, and what they were made of.
 pub(super) struct Listeners {

@@ -25,16 +25,7 @@ use crate::context::Context;
 use crate::ingress::LOOPBACK;
 use crate::names;
 use crate::route::destination;
-use crate::virtual_host::sidecar;
-
-/// The route configurations that listeners ask for.
-#[derive(Debug, Clone)]
-pub(crate) enum OutboundRoute {
-    /// The services of a port.
-    Port(u16),
-    /// One service alone.
-    Service(Arc<Service>, u16),
-}
+use crate::virtual_host::sidecar::{self, OutboundRoute};
 
 /// What is made for what a workload sends.
 pub(crate) struct Outbound {

@@ -9,7 +9,7 @@ mod ingress;
 mod tcp;
 pub(crate) mod tls;
 
-pub(crate) use egress::{OutboundRoute, address_of, listeners as outbound};
+pub(crate) use egress::{address_of, listeners as outbound};
 pub(crate) use gateway::listeners as of_gateway;
 pub(crate) use ingress::listeners as inbound;
 

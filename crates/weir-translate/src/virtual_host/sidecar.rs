@@ -18,9 +18,17 @@ use super::lists::RouteLists;
 use super::ports::{AtPort, HTTP_PORT, Ports};
 use super::{Host, Hosts, configuration, virtual_host};
 use crate::context::Context;
-use crate::listener::OutboundRoute;
 use crate::names;
 use crate::route::{self, RouteInput, destination};
+
+/// The route configurations that listeners ask for.
+#[derive(Debug, Clone)]
+pub(crate) enum OutboundRoute {
+    /// The services of a port.
+    Port(u16),
+    /// One service alone.
+    Service(Arc<Service>, u16),
+}
 
 /// Makes the virtual hosts that a sidecar's listeners ask for.
 pub(crate) struct Maker<'m, R> {

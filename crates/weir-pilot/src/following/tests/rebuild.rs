@@ -154,8 +154,7 @@ impl Driven {
             compare(&target(&follower.server), &expected, &follower.following);
             said.extend(findings);
         }
-        let report = self.shared.report.lock().unwrap();
-        let told: HashSet<String> = report.all().into_iter().map(ToString::to_string).collect();
+        let told: HashSet<String> = self.shared.reporter.all().iter().map(ToString::to_string).collect();
         assert_eq!(told, said);
     }
 }
