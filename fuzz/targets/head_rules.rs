@@ -5,9 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::OnceLock;
 
 use bytes::{Bytes, BytesMut};
-use http::{Request, Uri};
 use libfuzzer_sys::fuzz_target;
-use weir_config::head::{self, Client};
+use weir_config::head::{self, Client, Head, Received, Target};
 use weir_config::http::HttpConfig;
 use weir_http1::{Case, HeadReader, Limits, encode, request};
 use weir_xds::hcm::{HttpConnectionManager, Rds, http_connection_manager::RouteSpecifier};
@@ -30,16 +29,19 @@ fn read(bytes: &[u8]) -> Option<(Bytes, request::Head)> {
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    let Some((raw, said)) = read(bytes) else { return };
-    let Ok(uri) = Uri::try_from(&said.target[..]) else { return };
-    let mut request = Request::new(());
-    (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (said.method, uri, said.headers);
-    *request.version_mut() = said.version.version();
+    let Some((_, said)) = read(bytes) else { return };
+    let received =
+        Received { method: said.method, target: Target::Line(said.target), version: said.version, headers: said.headers, spelling: None };
     let client = Client::new(SocketAddr::from(([198, 51, 100, 7], 1000)), false, 8080, IpAddr::from([192, 0, 2, 2]));
-    let Ok((head, _)) = head::read(request.into_parts().0, Some(&raw), config(), &client, || 4) else { return };
+    let mut head = Head::default();
+    if head::read(&mut head, received, config(), &client, || 4).is_err() {
+        return;
+    }
     let _ = (head.authority().len(), head.for_routing().path.len(), head.is_grpc());
     let mut written = vec![];
-    encode::request(&head.method, head.path.as_str().as_bytes(), &head.headers, Case::Lower, None, &mut written);
+    encode::request_line(&head.method, head.path.as_bytes(), &mut written);
+    encode::fields(&head.headers, Case::Lower, None, &mut written);
+    written.extend_from_slice(encode::HEAD_END);
     let (_, again) = read(&written).expect("what is admitted is a head");
     assert_eq!((again.method, &again.target[..]), (head.method, head.path.as_str().as_bytes()));
     assert_eq!(again.headers, head.headers);

@@ -2,8 +2,8 @@
 #![no_main]
 
 use bytes::BytesMut;
-use weir_http1::Headers;
 use libfuzzer_sys::fuzz_target;
+use weir_http1::Headers;
 use weir_http1::{BodyReader, Case, Fault, Length, Limits, Part, encode};
 
 #[derive(Debug, Default, PartialEq)]

@@ -2,13 +2,13 @@
 #![no_main]
 
 use bytes::Bytes;
-use weir_http1::Headers;
 use libfuzzer_sys::fuzz_target;
 use weir_config::cluster::ClusterPolicy;
 use weir_config::endpoints::Assignment;
 use weir_config::http::HttpConfig;
 use weir_config::listener::Listener;
 use weir_config::unsupported;
+use weir_http1::Headers;
 use weir_routing::{RequestHead, RouteTable};
 use weir_xds::{Any, Message, json};
 
