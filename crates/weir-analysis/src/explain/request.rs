@@ -12,6 +12,7 @@ use super::answer::{Answer, Error};
 use super::call::{Call, Protocol, Tls};
 use super::words;
 
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// So many routes that were passed over are told of; of the others only how many they are.
 const PASSED_OVER: usize = 20;
 
@@ -24,8 +25,12 @@ impl Explainer<'_> {
         };
         answer.route_config = Some(table.name.to_string());
         let path = settle_path(&manager.paths, call, answer)?;
-        let headers = headers(call);
+        let mut headers = headers(call);
         let own_scheme = if call.tls == Tls::Plaintext { "http" } else { "https" };
+        if manager.edge && manager.trusted_hops == 0 || !headers.contains_key(&FORWARDED_PROTO) {
+            // Nobody is believed at the edge.
+            headers.insert(&FORWARDED_PROTO, HeaderValue::from_static(own_scheme));
+        }
         let head = RequestHead {
             method: call.method.as_deref().unwrap_or("GET"),
             scheme: told_scheme(&headers, manager.edge, manager.trusted_hops).unwrap_or(own_scheme),
