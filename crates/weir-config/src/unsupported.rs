@@ -21,8 +21,8 @@ const TOLD_OF_CERTIFICATES: &[&str] = &["forward_client_cert_details", "set_curr
 /// What makes a listener ask for them.
 const ASKS_FOR_CERTIFICATES: &[&str] =
     &["require_client_certificate", "validation_context", "validation_context_sds_secret_config", "combined_validation_context"];
-/// An answer by this status never has a body, and its head tells no length of one (RFC 9110, section 8.6).
-const NO_CONTENT: u32 = 204;
+/// Answers by these statuses never have a body (RFC 9110, sections 15.3.5 and 15.4.5).
+const NO_CONTENT: &[u32] = &[204, 304];
 /// Headers that say where a request ends, and what it becomes.
 const FRAMING: &[&str] = &["transfer-encoding", "content-length", "upgrade"];
 const NOT_TOLD: &str = "`x-forwarded-client-cert` tells nothing of the client's certificate";
@@ -136,8 +136,11 @@ impl Report {
         if let Some(instead) = added_in_vain(field) {
             self.add_field(field.message, field.name, field.path, &instead);
         }
-        if field.name == "direct_response" && field.number("status") == Some(NO_CONTENT) && !field.lacks("body") {
-            self.add_field("DirectResponseAction", "body", field.path, "an answer by status 204 has no body");
+        if field.name == "direct_response"
+            && let Some(status) = field.number("status").filter(|status| NO_CONTENT.contains(status))
+            && !field.lacks("body")
+        {
+            self.add_field("DirectResponseAction", "body", field.path, &format!("an answer by status {status} has no body"));
         }
     }
 }

@@ -113,6 +113,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_appended_is_joined_unless_it_says_nothing() {
+        for (name, told) in [("x-request-id", "a"), ("referer", "a"), ("x-own", "a+")] {
+            let name: HeaderName = name.try_into().expect("a name");
+            let mut headers = Headers::new();
+            headers.insert(&name, HeaderValue::from_static("a"));
+            append(&mut headers, &name, HeaderValue::from_static(""), &REQUEST);
+            assert_eq!(values(&headers, name.as_str()).join("+"), told, "{name:?}");
+        }
+    }
+
+    #[test]
     fn only_headers_that_can_be_there_once_are_joined() {
         let mut headers = Headers::new();
         for name in ["referer", "x-forwarded-host", "accept-language", "range", "vary"] {

@@ -93,6 +93,7 @@ fn values_that_do_not_reach_the_client_are_named() {
         ["DirectResponseAction.body is not carried out: an answer by status 204 has no body (at \
           virtual_hosts[0].routes[0].direct_response)"]
     );
+    assert_eq!(fields::<RouteConfiguration>(routes(answer(304))), ["DirectResponseAction.body"]);
     assert!(said::<RouteConfiguration>(routes(answer(200))).is_empty());
     let empty = json!({"match": {"prefix": "/"}, "directResponse": {"status": 204}});
     assert!(said::<RouteConfiguration>(routes(empty)).is_empty());

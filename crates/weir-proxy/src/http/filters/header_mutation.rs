@@ -5,8 +5,11 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http::StatusCode;
 use weir_config::head::is_path;
+use weir_http1::header::NameSet;
 use weir_http1::{HeaderValue, Headers};
 use weir_routing::filters::header_mutation::{HeaderMutationPolicy, InvalidPath, Mutation, Mutations, QueryMutation};
+
+use weir_routing::inline_headers::{REQUEST, RESPONSE};
 
 use super::{Back, Flow, HttpFilter, Place};
 use crate::exchange::Exchange;
@@ -45,9 +48,9 @@ fn rendered(mutation: &Mutation, exchange: &Exchange) -> Option<HeaderValue> {
 }
 
 /// One after the other: each sees what those before it wrote.
-fn apply(mutations: &[Mutation], headers: &mut Headers, exchange: &Exchange) {
+fn apply(mutations: &[Mutation], headers: &mut Headers, inline: &NameSet, exchange: &Exchange) {
     for mutation in mutations {
-        mutation.apply(rendered(mutation, exchange), headers);
+        mutation.apply(rendered(mutation, exchange), headers, inline);
     }
 }
 
@@ -72,7 +75,7 @@ impl HttpFilter for HeaderMutation {
     fn on_request(&self, call: &mut Call, place: &Place) -> Flow {
         for mutation in self.of(call, place, |mutations| &mutations.request) {
             let value = rendered(&mutation, &call.exchange);
-            mutation.apply(value, &mut call.exchange.request.borrow_mut().headers);
+            mutation.apply(value, &mut call.exchange.request.borrow_mut().headers, &REQUEST);
         }
         let query = self.collect(call, place, |mutations| mutations.query.to_vec());
         match new_path(&query, &call.exchange) {
@@ -91,7 +94,7 @@ impl HttpFilter for HeaderMutation {
     }
 
     fn on_response(&self, call: &mut Call, place: &Place, head: &mut Parts, body: &mut ResponseBody) -> Back {
-        apply(&self.of(call, place, |mutations| &mutations.response), &mut head.headers, &call.exchange);
+        apply(&self.of(call, place, |mutations| &mutations.response), &mut head.headers, &RESPONSE, &call.exchange);
         let trailers = self.of(call, place, |mutations| &mutations.response_trailers);
         if !trailers.is_empty() && !body.is_empty() {
             body.push_step(Box::new(Trailers { mutations: trailers, exchange: call.exchange.clone() }));
@@ -117,7 +120,7 @@ impl BodyStep for Trailers {
 
     fn end(&mut self, mut trailers: Option<Headers>) -> Result<(Bytes, Option<Headers>), Refused> {
         if let Some(trailers) = &mut trailers {
-            apply(&self.mutations, trailers, &self.exchange);
+            apply(&self.mutations, trailers, &NameSet::of(&[]), &self.exchange);
         }
         Ok((Bytes::new(), trailers))
     }

@@ -4,6 +4,7 @@
 //! Unlike the header changes of routes these are made one after the other: each sees what those before it wrote. The filter's
 //! come first, then those of all levels that have some.
 
+use weir_http1::header::NameSet;
 use weir_http1::{HeaderName, HeaderValue, Headers};
 use weir_xds::envoy::config::common::mutation_rules::v3::HeaderMutation as XdsMutation;
 use weir_xds::envoy::config::common::mutation_rules::v3::header_mutation::{Action as XdsAction, RemoveOnMatch};
@@ -12,6 +13,7 @@ use weir_xds::header_mutation::{HeaderMutation, HeaderMutationPerRoute, Mutation
 use super::{Levels, Policy};
 use crate::error::CompileError;
 use crate::header_changes::{Action, HeaderChange, HeaderChanges, NewValue, Target};
+use crate::inline_headers::append;
 use crate::template::Template;
 use crate::text_match::TextMatch;
 
@@ -171,8 +173,8 @@ impl Mutation {
         }
     }
 
-    /// Makes the change. `rendered` is what was made of its template, if it has one.
-    pub fn apply(&self, rendered: Option<HeaderValue>, headers: &mut Headers) {
+    /// Makes the change. `rendered` is what was made of its template, if it has one; headers that are `inline` are there once.
+    pub fn apply(&self, rendered: Option<HeaderValue>, headers: &mut Headers, inline: &NameSet) {
         match self {
             Self::Remove(name) => drop(headers.remove(name)),
             Self::RemoveMatching(matcher) => {
@@ -188,17 +190,17 @@ impl Mutation {
                     NewValue::Template(_) => rendered,
                 };
                 if let Some(value) = value.filter(|value| *keep_empty || !value.is_empty()) {
-                    write(name, value, *action, headers);
+                    write(name, value, *action, headers, inline);
                 }
             }
         }
     }
 }
 
-fn write(name: &HeaderName, value: HeaderValue, action: Action, headers: &mut Headers) {
+fn write(name: &HeaderName, value: HeaderValue, action: Action, headers: &mut Headers, inline: &NameSet) {
     let is_there = headers.contains_key(name);
     match action {
-        Action::Append => drop(headers.append(name, value)),
+        Action::Append => append(headers, name, value, inline),
         Action::AddIfAbsent if is_there => {}
         Action::SetIfPresent if !is_there => {}
         Action::Set | Action::AddIfAbsent | Action::SetIfPresent => drop(headers.insert(name, value)),

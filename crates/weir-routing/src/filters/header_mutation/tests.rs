@@ -7,6 +7,7 @@ use weir_xds::matcher::StringMatcher;
 use weir_xds::matcher::string_matcher::MatchPattern;
 
 use super::*;
+use crate::inline_headers::REQUEST;
 use crate::template::{Field, Message, Operator, Values};
 
 /// `%REQ(x-h)%`, and nothing else.
@@ -47,6 +48,21 @@ fn request(mutations: Vec<XdsMutation>) -> Result<Mutations, CompileError> {
     Mutations::of(Some(&XdsMutations { request_mutations: mutations, ..Default::default() }))
 }
 
+#[test]
+fn what_is_appended_to_a_header_that_is_there_once_is_joined() {
+    let append = |key, value| keep_empty(write(key, value, AppendIfExistsOrAdd));
+    let mutations = request(vec![append("x-request-id", ""), append("referer", "b"), append("x-own", "b")]).expect("valid");
+    let mut headers = Headers::new();
+    for name in ["x-request-id", "referer", "x-own"] {
+        headers.append(name, HeaderValue::from_static("a"));
+    }
+    apply(&mutations.request, &mut headers);
+    let values = |name: &str| headers.get_all(name).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>();
+    assert_eq!(values("x-request-id"), [b"a"]);
+    assert_eq!(values("referer"), [b"a,b"]);
+    assert_eq!(values("x-own"), [b"a", b"b"]);
+}
+
 fn apply(mutations: &[Mutation], headers: &mut Headers) {
     for mutation in mutations {
         let rendered = mutation.template().and_then(|template| {
@@ -54,7 +70,7 @@ fn apply(mutations: &[Mutation], headers: &mut Headers) {
             template.render(&Said, b"", &mut text);
             HeaderValue::from_bytes(&text).ok()
         });
-        mutation.apply(rendered, headers);
+        mutation.apply(rendered, headers, &REQUEST);
     }
 }
 
