@@ -7,9 +7,9 @@ use prost::Message;
 use weir_xds::Any;
 use weir_xds::core::Node;
 use weir_xds::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Resource as WireResource};
-use weir_xds::resource::ResourceType;
+use weir_xds::resource::{ResourceType, route_configuration_of};
 
-use crate::resources::slot;
+use crate::resources::{SLOTS, slot};
 use crate::stream::{HEALTH, Protocol, Request, Response};
 
 /// gRPC's code for a refusal.
@@ -31,6 +31,11 @@ pub struct Update {
 }
 
 impl Update {
+    /// The version of each of [`upserts`](Self::upserts), as the server tells it.
+    pub fn versions(&self) -> &[String] {
+        &self.versions
+    }
+
     /// A change that no server has to be answered about.
     pub fn of(kind: ResourceType, upserts: Vec<(Arc<str>, Any)>, removals: Vec<Arc<str>>) -> Self {
         let versions = vec![String::new(); upserts.len()];
@@ -44,7 +49,7 @@ impl Update {
 pub struct Client {
     protocol: Protocol,
     node: Node,
-    types: [TypeState; 5],
+    types: [TypeState; SLOTS],
     /// Whether the stream has carried a request yet: only the first one introduces the client.
     introduced: bool,
 }
@@ -66,6 +71,16 @@ impl TypeState {
     fn is_wanted(&self) -> bool {
         self.all || !self.names.is_empty()
     }
+
+    fn wants(&self, kind: ResourceType, name: &str) -> bool {
+        self.all || is_among(&self.names, kind, name)
+    }
+}
+
+/// Whether a name is asked for by these: a virtual host is by the name of its route configuration.
+pub fn is_among(names: &BTreeSet<Arc<str>>, kind: ResourceType, name: &str) -> bool {
+    let by_route_configuration = || route_configuration_of(name).is_some_and(|whole| names.contains(whole));
+    names.contains(name) || (kind == ResourceType::VirtualHost && by_route_configuration())
 }
 
 impl Client {
@@ -127,8 +142,8 @@ impl Client {
         }
         let new: Vec<String> = names.difference(&state.names).map(ToString::to_string).collect();
         let gone: Vec<String> = state.names.difference(&names).map(ToString::to_string).collect();
-        state.has.retain(|name, _| names.contains(name));
-        state.refused.retain(|name| names.contains(name));
+        state.has.retain(|name, _| is_among(&names, kind, name));
+        state.refused.retain(|name| is_among(&names, kind, name));
         state.names = names;
         let all: Vec<String> = state.names.iter().map(ToString::to_string).collect();
         let (version_info, response_nonce) = (state.version.clone(), state.nonce.clone());
@@ -169,7 +184,7 @@ impl Client {
         let kind = ResourceType::from_type_url(&response.type_url)?;
         let state = &self.types[slot(kind)];
         let resources = response.resources.into_iter().filter_map(|resource| Some((resource.name, resource.version, resource.resource?)));
-        let wanted = resources.filter(|(name, ..)| state.all || state.names.contains(name.as_str()));
+        let wanted = resources.filter(|(name, ..)| state.wants(kind, name));
         let (upserts, versions) = wanted.map(|(name, version, body)| ((name.as_str().into(), body), version)).unzip();
         let removals = response.removed_resources.iter().map(|name| name.as_str().into()).collect();
         Some(Update { kind, upserts, removals, nonce: response.nonce, versions })

@@ -9,6 +9,7 @@
 
 pub mod client;
 pub mod grpc;
+mod manifest;
 mod protocol;
 mod push;
 mod resources;
@@ -17,7 +18,8 @@ mod set;
 mod shared_map;
 pub mod stream;
 
-pub use client::{Client, Update};
+pub use client::{Client, Update, is_among};
+pub use manifest::Manifest;
 pub use push::Push;
 pub use resources::{Resource, Version};
 pub use server::{Event, Server};

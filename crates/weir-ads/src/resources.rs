@@ -64,6 +64,9 @@ impl Resource {
     }
 }
 
+/// How many types there are.
+pub(crate) const SLOTS: usize = ResourceType::ALL.len();
+
 /// Where a type's state is kept in an array.
 pub(crate) fn slot(kind: ResourceType) -> usize {
     match kind {
@@ -72,6 +75,7 @@ pub(crate) fn slot(kind: ResourceType) -> usize {
         ResourceType::Secret => 2,
         ResourceType::Listener => 3,
         ResourceType::Route => 4,
+        ResourceType::VirtualHost => 5,
     }
 }
 

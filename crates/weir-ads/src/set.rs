@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use weir_xds::resource::ResourceType;
+use weir_xds::resource::{ResourceType, route_configuration_of};
 
-use crate::resources::{Resource, slot};
+use crate::resources::{Resource, SLOTS, slot};
 use crate::shared_map::SharedMap;
 
 /// All resources of one client, by type and name. A copy shares all that it does not change.
@@ -13,7 +13,7 @@ use crate::shared_map::SharedMap;
 /// besides, or in its place.
 #[derive(Debug, Clone, Default)]
 pub struct ResourceSet {
-    types: [SharedMap<Arc<Resource>>; 5],
+    types: [SharedMap<Arc<Resource>>; SLOTS],
     shared: Option<Arc<ResourceSet>>,
 }
 
@@ -41,6 +41,16 @@ impl ResourceSet {
             None => Box::new(own.iter()),
             Some(shared) => Box::new(own.iter().chain(shared.of(kind).filter(|(name, _)| own.get(name).is_none()))),
         }
+    }
+
+    /// The names of the virtual hosts that a route configuration leaves to resources of their own.
+    pub(crate) fn hosts_of(&self, route_configuration: &str) -> Vec<Arc<str>> {
+        let below = format!("{route_configuration}/");
+        let is_its = |name: &&Arc<str>| route_configuration_of(name) == Some(route_configuration);
+        let own = self.types[slot(ResourceType::VirtualHost)].below(&below).map(|(name, _)| name);
+        let mut names: Vec<Arc<str>> = own.filter(is_its).cloned().collect();
+        names.extend(self.shared.iter().flat_map(|shared| shared.hosts_of(route_configuration)));
+        names
     }
 
     /// The resource of a name.
@@ -97,7 +107,7 @@ impl ResourceSet {
 /// Names of resources, by type.
 #[derive(Debug, Clone, Default)]
 pub struct Names {
-    types: [Vec<Arc<str>>; 5],
+    types: [Vec<Arc<str>>; SLOTS],
 }
 
 impl Names {

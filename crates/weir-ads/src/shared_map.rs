@@ -34,6 +34,13 @@ impl<V: Clone> SharedMap<V> {
         self.runs.iter().flat_map(|run| run.iter()).map(|(name, value)| (name, value))
     }
 
+    /// The entries whose names begin with `prefix`, by name.
+    pub fn below<'m>(&'m self, prefix: &'m str) -> impl Iterator<Item = (&'m Arc<str>, &'m V)> {
+        let runs = self.runs.get(self.run_of(prefix)..).unwrap_or_default();
+        let from = runs.iter().flat_map(|run| run.iter()).skip_while(move |(name, _)| **name < *prefix);
+        from.take_while(move |(name, _)| name.starts_with(prefix)).map(|(name, value)| (name, value))
+    }
+
     /// The entry of a name, with the name as it is shared.
     pub fn get(&self, name: &str) -> Option<(&Arc<str>, &V)> {
         let run = self.runs.get(self.run_of(name))?;
@@ -185,6 +192,9 @@ mod tests {
             prop_assert!(map.iter().eq(&plain));
             prop_assert!(before.iter().eq(&plain_before));
             prop_assert!(plain.iter().all(|(name, value)| map.get(name) == Some((name, value))));
+            for prefix in ["", "outbound|1", "outbound|59", "outbound|599", "outbound|x", "z"] {
+                prop_assert!(map.below(prefix).eq(plain.iter().filter(|(name, _)| name.starts_with(prefix))));
+            }
             let mut found = BTreeSet::new();
             map.compare(&before, |a, b| a == b, |name| assert!(found.insert(name.clone()), "each once"));
             let all: BTreeSet<&Arc<str>> = plain.keys().chain(plain_before.keys()).collect();

@@ -1,13 +1,14 @@
 //! The resources of a proxy in the shape of Envoy's `/config_dump`, with the names of the `.proto` files: the same from a proxy, of
 //! what it has, and from a control plane, of what it sent.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
 use crate::Any;
 use crate::json::{Names, any_to_value};
-use crate::resource::ResourceType;
+use crate::resource::{ResourceType, route_configuration_of};
 use crate::tls::{Secret, secret};
 
 /// What stands in a secret's place.
@@ -25,7 +26,7 @@ pub fn config_dump(resources: &dyn Fn(ResourceType) -> Vec<(Arc<str>, Any)>, inc
     let mut configs = vec![
         json!({ "@type": admin_type("ClustersConfigDump"), "dynamic_active_clusters": all(ResourceType::Cluster, "cluster") }),
         json!({ "@type": admin_type("ListenersConfigDump"), "dynamic_listeners": listeners }),
-        json!({ "@type": admin_type("RoutesConfigDump"), "dynamic_route_configs": all(ResourceType::Route, "route_config") }),
+        json!({ "@type": admin_type("RoutesConfigDump"), "dynamic_route_configs": route_configs(resources) }),
         json!({ "@type": admin_type("SecretsConfigDump"), "dynamic_active_secrets": secrets }),
     ];
     if include_eds {
@@ -33,6 +34,28 @@ pub fn config_dump(resources: &dyn Fn(ResourceType) -> Vec<(Arc<str>, Any)>, inc
         configs.push(json!({ "@type": admin_type("EndpointsConfigDump"), "dynamic_endpoint_configs": endpoints }));
     }
     json!({ "configs": configs })
+}
+
+/// Route configurations, each with the virtual hosts that came for it by themselves before those that stand in it.
+fn route_configs(resources: &dyn Fn(ResourceType) -> Vec<(Arc<str>, Any)>) -> Vec<Value> {
+    let mut loose: HashMap<String, Vec<Value>> = HashMap::new();
+    // One of no name only tells that all are there.
+    for (name, body) in resources(ResourceType::VirtualHost).iter().filter(|(name, _)| !name.ends_with('/')) {
+        if let Some(configuration) = route_configuration_of(name) {
+            let mut host = value(body);
+            host.as_object_mut().into_iter().for_each(|fields| drop(fields.remove("@type")));
+            loose.entry(configuration.to_owned()).or_default().push(host);
+        }
+    }
+    let whole = |(name, body): &(Arc<str>, Any)| {
+        let mut config = value(body);
+        if let Some(mut hosts) = loose.remove(&**name).filter(|_| config.get("vhds").is_some()) {
+            hosts.extend(config["virtual_hosts"].as_array().into_iter().flatten().cloned());
+            config["virtual_hosts"] = hosts.into();
+        }
+        json!({ "route_config": config })
+    };
+    resources(ResourceType::Route).iter().map(whole).collect()
 }
 
 fn admin_type(name: &str) -> String {
@@ -61,7 +84,30 @@ mod tests {
     use super::*;
     use crate::cluster::Cluster;
     use crate::core::{DataSource, data_source::Specifier};
+    use crate::route::{RouteConfiguration, Vhds, VirtualHost};
     use crate::tls::TlsCertificate;
+
+    #[test]
+    fn route_configurations_are_dumped_whole() {
+        let host = |name: &str| VirtualHost { name: name.to_owned(), ..Default::default() };
+        let divided = RouteConfiguration {
+            name: "80".to_owned(),
+            virtual_hosts: vec![host("rest")],
+            vhds: Some(Vhds::default()),
+            ..Default::default()
+        };
+        let dump = config_dump(
+            &|kind| match kind {
+                ResourceType::Route => vec![("80".into(), Any::pack(&divided))],
+                ResourceType::VirtualHost => ["80/", "80/a", "80/b", "81/c"].map(|name| (name.into(), Any::pack(&host(name)))).to_vec(),
+                _ => vec![],
+            },
+            false,
+        );
+        let hosts = dump["configs"][2]["dynamic_route_configs"][0]["route_config"]["virtual_hosts"].as_array();
+        let names: Vec<&str> = hosts.into_iter().flatten().filter_map(|host| host["name"].as_str()).collect();
+        assert_eq!(names, ["80/a", "80/b", "rest"]);
+    }
 
     #[test]
     fn a_dump_has_envoys_shape_and_no_secret() {

@@ -16,12 +16,14 @@ pub enum ResourceType {
     Route,
     /// SDS: certificates and keys.
     Secret,
+    /// VHDS: the virtual hosts of route configurations that leave them to resources of their own.
+    VirtualHost,
 }
 
 impl ResourceType {
     /// All kinds, in the order in which a server sends them, so that nothing is named before it is known
     /// (<https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#eventual-consistency-considerations>).
-    pub const ALL: [Self; 5] = [Self::Cluster, Self::Endpoint, Self::Secret, Self::Listener, Self::Route];
+    pub const ALL: [Self; 6] = [Self::Cluster, Self::Endpoint, Self::Secret, Self::Listener, Self::Route, Self::VirtualHost];
 
     /// The type URL that stands for it on the wire.
     pub fn type_url(self) -> String {
@@ -31,6 +33,7 @@ impl ResourceType {
             Self::Listener => listener::Listener::type_url(),
             Self::Route => route::RouteConfiguration::type_url(),
             Self::Secret => tls::Secret::type_url(),
+            Self::VirtualHost => route::VirtualHost::type_url(),
         }
     }
 
@@ -47,6 +50,17 @@ impl ResourceType {
             Self::Listener => "listener",
             Self::Route => "route configuration",
             Self::Secret => "secret",
+            Self::VirtualHost => "virtual host",
         }
     }
+}
+
+/// The name of a virtual host that is a resource of its own: `ROUTE_CONFIGURATION/HOST`.
+pub fn virtual_host_name(route_configuration: &str, host: &str) -> String {
+    format!("{route_configuration}/{host}")
+}
+
+/// The route configuration of a virtual host that is a resource of its own. A host has no `/` in its name, a route configuration may.
+pub fn route_configuration_of(virtual_host: &str) -> Option<&str> {
+    virtual_host.rsplit_once('/').map(|(route_configuration, _)| route_configuration)
 }

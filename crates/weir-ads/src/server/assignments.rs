@@ -23,7 +23,7 @@ impl Assignments {
             return;
         }
         self.is_stale |= before.is_some_and(|name| self.lacking.contains(&name));
-        self.lacking.extend(now.filter(|name| !asked_for.has(name)));
+        self.lacking.extend(now.filter(|name| !asked_for.has(ResourceType::Endpoint, name)));
     }
 
     /// The client has asked for one.
@@ -50,7 +50,7 @@ impl Assignments {
                 return needed.next().is_some();
             }
             self.is_stale = false;
-            self.lacking = needed.filter(|name| !asked_for.has(name)).collect();
+            self.lacking = needed.filter(|name| !asked_for.has(ResourceType::Endpoint, name)).collect();
         }
         !self.lacking.is_empty()
     }

@@ -57,21 +57,33 @@ fn subscribe(server: &mut Server, kind: ResourceType, name: &str, is_known: bool
     let name = server.target.shared_name(kind, name);
     let state = &mut server.types[slot(kind)];
     state.subscription.names.insert(name.clone());
-    if !is_known {
+    // The name of a route configuration is that of no virtual host: those that it stands for are sent, whichever they are.
+    if !is_known && kind != ResourceType::VirtualHost {
         state.asked.insert(name.clone());
     }
     if kind == ResourceType::Endpoint {
         server.assignments.asked_for(&name);
     }
     server.look(kind, &name);
+    if kind == ResourceType::VirtualHost {
+        server.target.hosts_of(&name).iter().for_each(|host| server.look(kind, host));
+    }
 }
 
 fn unsubscribe(server: &mut Server, kind: ResourceType, name: &str) {
     let state = &mut server.types[slot(kind)];
     state.subscription.names.remove(name);
     state.asked.remove(name);
-    if !state.subscription.has(name) {
+    if !state.subscription.has(kind, name) {
         state.forget(name);
+    }
+    if kind == ResourceType::VirtualHost {
+        for host in state.hosts_of(name) {
+            if !state.subscription.has(kind, &host) {
+                state.forget(&host);
+            }
+            state.look(kind, server.protocol, &host, &server.target);
+        }
     }
     if kind == ResourceType::Endpoint {
         server.assignments.recount();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use weir_xds::resource::ResourceType;
+use weir_xds::resource::{ResourceType, route_configuration_of};
 
 use super::state::is_whole;
 use crate::resources::{Resource, Version};
@@ -47,8 +47,10 @@ impl Subscription {
         !self.all && self.names.is_empty()
     }
 
-    pub fn has(&self, name: &str) -> bool {
-        self.all || self.names.contains(name)
+    /// Whether it asks for a resource: by its name, or for all virtual hosts of a route configuration by the name of that.
+    pub fn has(&self, kind: ResourceType, name: &str) -> bool {
+        let by_route_configuration = || route_configuration_of(name).is_some_and(|whole| self.names.contains(whole));
+        self.all || self.names.contains(name) || (kind == ResourceType::VirtualHost && by_route_configuration())
     }
 }
 
@@ -80,7 +82,7 @@ impl TypeState {
         let (send, tell) = match target.get(kind, name) {
             Some(resource) => {
                 let differs = is_asked || sent.is_none_or(|version| *version != resource.version);
-                (differs && self.subscription.has(name), false)
+                (differs && self.subscription.has(kind, name), false)
             }
             // This protocol has no words for it: such a resource goes with what named it.
             None if protocol == Protocol::StateOfTheWorld && !is_whole(kind) => (false, false),
@@ -127,6 +129,12 @@ impl TypeState {
     pub fn whole(&self, kind: ResourceType, target: &ResourceSet) -> Named {
         let here = target.of(kind).filter(|(name, _)| self.sent.contains_key(*name));
         here.chain(&self.leaving).map(|(name, resource)| (name.clone(), resource.clone())).collect()
+    }
+
+    /// The virtual hosts of a route configuration that the client has, or is to be told of.
+    pub fn hosts_of(&self, route_configuration: &str) -> Vec<Arc<str>> {
+        let known = self.sent.keys().chain(&self.upserts).chain(&self.removals);
+        known.filter(|name| route_configuration_of(name) == Some(route_configuration)).cloned().collect()
     }
 
     /// The client has not got it any more.

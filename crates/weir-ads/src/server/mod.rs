@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use weir_xds::resource::ResourceType;
 
 use crate::push::Push;
-use crate::resources::slot;
+use crate::resources::{SLOTS, slot};
 use crate::set::{Names, ResourceSet};
 use crate::stream::{HEALTH, Protocol, Request};
 use assignments::Assignments;
@@ -45,7 +45,7 @@ pub enum Event {
 pub struct Server {
     protocol: Protocol,
     target: Arc<ResourceSet>,
-    types: [TypeState; 5],
+    types: [TypeState; SLOTS],
     /// The assignments that the client has not asked for, though its clusters need them.
     assignments: Assignments,
     nonces: u64,
@@ -145,7 +145,13 @@ impl Server {
         let (upserts, mut removals) = (!state.upserts.is_empty(), !state.removals.is_empty());
         match kind {
             ResourceType::Cluster if removals && self.routes_may_lead_to_removed(now) => removals = false,
-            ResourceType::Listener | ResourceType::Route if (upserts || removals) && !self.clusters_are_ready(now) => return None,
+            // A table is in force when both its parts are there: what comes first is the one that is asked for first.
+            ResourceType::VirtualHost if !self.types[slot(ResourceType::Route)].upserts.is_empty() => return None,
+            ResourceType::Listener | ResourceType::Route | ResourceType::VirtualHost
+                if (upserts || removals) && !self.clusters_are_ready(now) =>
+            {
+                return None;
+            }
             _ => {}
         }
         (upserts || removals || self.owes_nothing_but_a_word(kind)).then(|| self.send(kind, removals))
@@ -164,7 +170,8 @@ impl Server {
 
     /// Whether the client may still have routes to clusters that there are not any more.
     fn routes_may_lead_to_removed(&mut self, now: Instant) -> bool {
-        if !(self.is_quiet(ResourceType::Listener) && self.is_quiet(ResourceType::Route)) {
+        let mut leading = [ResourceType::Listener, ResourceType::Route, ResourceType::VirtualHost].into_iter();
+        if !leading.all(|kind| self.is_quiet(kind)) {
             return true;
         }
         let clusters = &self.types[slot(ResourceType::Cluster)];

@@ -12,6 +12,10 @@ use crate::resources::slot;
 
 pub(super) fn receive(server: &mut Server, request: &DiscoveryRequest) -> Event {
     let Some(kind) = ResourceType::from_type_url(&request.type_url) else { return Event::Passed };
+    // Only the delta protocol has words for them.
+    if kind == ResourceType::VirtualHost {
+        return Event::Passed;
+    }
     let state = &server.types[slot(kind)];
     let stale = !request.response_nonce.is_empty() && state.outstanding.is_some() && !state.awaits(&request.response_nonce);
     if stale {

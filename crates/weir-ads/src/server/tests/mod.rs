@@ -10,6 +10,7 @@ use weir_xds::endpoint::ClusterLoadAssignment;
 use weir_xds::route::RouteConfiguration;
 
 mod changes;
+mod virtual_hosts;
 
 use super::*;
 use crate::client::Client;
