@@ -136,7 +136,10 @@ mod tests {
              of failures (at outlier_detection.failure_percentage_threshold)"
         );
         assert!(said[1].starts_with("Weir's own proxy will refuse cluster e: transport_socket"), "{said:?}");
-        assert_eq!(said[2], "Weir's own proxy will refuse route configuration r: vhds: is not supported");
+        assert_eq!(
+            said[2],
+            "Weir's own proxy will refuse route configuration r: vhds: is for route configurations that come by themselves"
+        );
         assert_eq!(said.len(), 3);
     }
 

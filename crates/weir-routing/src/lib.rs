@@ -11,6 +11,7 @@ pub mod action;
 pub mod answer_match;
 pub mod clusters;
 pub mod condition;
+pub mod divided;
 mod error;
 pub mod filter_chain;
 pub mod filters;

@@ -26,13 +26,13 @@ use crate::route_index::RouteIndex;
 use crate::shared::Shared;
 
 /// A compiled `RouteConfiguration`. Virtual hosts that did not change are shared with the table before it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct RouteTable {
     /// Its name.
     pub name: Arc<str>,
     /// In the order of the configuration.
     pub virtual_hosts: Vec<Arc<VirtualHost>>,
-    hosts: HostIndex,
+    pub(crate) hosts: Arc<HostIndex>,
     ignore_port: bool,
     /// The header that names the virtual host, if it is not the authority.
     host_header: Option<HeaderName>,
@@ -148,9 +148,18 @@ pub enum Decision {
 const MAX_BODY: u32 = 4096;
 
 /// What virtual hosts have from their table, if they say nothing themselves.
-struct Inherited {
+#[derive(Debug, PartialEq)]
+pub(crate) struct Inherited {
     mirrors: Arc<[RequestMirrorPolicy]>,
     max_body: usize,
+}
+
+impl Inherited {
+    /// What virtual hosts have from this one.
+    pub(crate) fn of(config: &RouteConfiguration) -> Self {
+        let max_body = config.max_direct_response_body_size_bytes.unwrap_or(MAX_BODY) as usize;
+        Self { mirrors: config.request_mirror_policies.as_slice().into(), max_body }
+    }
 }
 
 fn header_name(field: &str, name: &str) -> Result<HeaderName, CompileError> {
@@ -208,8 +217,9 @@ impl RouteTable {
             request_headers_to_add,
             request_headers_to_remove,
             most_specific_header_mutations_wins,
-            max_direct_response_body_size_bytes,
-            request_mirror_policies,
+            // Virtual hosts inherit these.
+            max_direct_response_body_size_bytes: _,
+            request_mirror_policies: _,
             ignore_port_in_host_matching,
             vhost_header,
             ignore_path_parameters_in_path_matching,
@@ -222,19 +232,17 @@ impl RouteTable {
             validate_clusters: _,
         } = config;
         if vhds.is_some() {
-            return Err(CompileError::unsupported("vhds"));
+            return Err(CompileError::new("vhds", "is for route configurations that come by themselves"));
         }
         if !route_specifiers.is_empty() {
             return Err(CompileError::unsupported("route_specifiers"));
         }
-        let max_body = max_direct_response_body_size_bytes.unwrap_or(MAX_BODY) as usize;
-        let inherited = Inherited { mirrors: request_mirror_policies.as_slice().into(), max_body };
-        let (index, virtual_hosts) = virtual_hosts(hosts, &inherited, previous)?;
+        let (index, virtual_hosts) = virtual_hosts(hosts, &Inherited::of(config), previous)?;
         let changes = |field: &str, add: &[_], remove: &[_]| HeaderChanges::of_route(add, remove).map_err(|error| error.within(field));
         Ok(Self {
             name: name.as_str().into(),
             virtual_hosts,
-            hosts: index,
+            hosts: Arc::new(index),
             ignore_port: *ignore_port_in_host_matching,
             host_header: (!vhost_header.is_empty()).then(|| header_name("vhost_header", vhost_header)).transpose()?,
             ignore_path_parameters: *ignore_path_parameters_in_path_matching,
@@ -303,6 +311,19 @@ impl RouteTable {
 }
 
 impl VirtualHost {
+    /// Compiles one; the same as before if that was made of the same.
+    pub(crate) fn compile_anew(
+        host: &XdsVirtualHost,
+        inherited: &Inherited,
+        before: Option<&Arc<Self>>,
+    ) -> Result<Arc<Self>, CompileError> {
+        let fingerprint = Fingerprint::of(host, inherited);
+        match before.filter(|before| before.fingerprint == fingerprint) {
+            Some(before) => Ok(before.clone()),
+            None => Self::compile(host, inherited, fingerprint).map(Arc::new),
+        }
+    }
+
     #[allow(deprecated)] // All fields are named, old ones as well.
     fn compile(host: &XdsVirtualHost, inherited: &Inherited, fingerprint: Fingerprint) -> Result<Self, CompileError> {
         let XdsVirtualHost {

@@ -15,13 +15,14 @@ pub(super) const TABLE: &[Decided] = &[
             "name virtual_hosts internal_only_headers response_headers_to_add response_headers_to_remove request_headers_to_add \
              request_headers_to_remove most_specific_header_mutations_wins max_direct_response_body_size_bytes \
              request_mirror_policies ignore_port_in_host_matching vhost_header ignore_path_parameters_in_path_matching \
-             typed_per_filter_config",
+             typed_per_filter_config vhds",
         )
         .as_whole("metadata")
         // A route that goes by one is refused.
         .unseen("cluster_specifier_plugins")
-        .refused("vhds route_specifiers")
+        .refused("route_specifiers")
         .reported(&[("validate_clusters", "a cluster that is not there is noticed when a request comes")]),
+    of(ROUTE, "Vhds").carried_out("config_source"),
     of(ROUTE, "VirtualHost")
         .carried_out(
             "name domains routes require_tls rate_limits request_headers_to_add request_headers_to_remove response_headers_to_add \

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod chains;
+mod divided;
 mod generate;
 mod naive;
 mod tables;
