@@ -81,6 +81,12 @@ impl Changes {
             && self.groups.is_empty()
     }
 
+    /// Whether nothing changed but VirtualServices, and instances as EDS tells them.
+    pub fn only_rules_and_endpoints(&self) -> bool {
+        let Self { virtual_services: _, endpoints: _, .. } = self;
+        Self { virtual_services: BTreeMap::new(), ..self.clone() }.only_endpoints()
+    }
+
     /// Whether the proxy's own workload may have changed: what services it is an instance of, its labels, where it runs.
     pub fn concerns(&self, proxy: &Proxy) -> bool {
         let own = (proxy.namespace.as_str(), proxy.name.as_str());

@@ -122,6 +122,20 @@ impl Scope {
         self.by_host.get(hostname).map(|index| &self.services[*index])
     }
 
+    /// Whether it is another one but for what its rules say: they are for the same hosts, and stand at the same places.
+    pub fn has_other_rules_only(&self, before: &Self) -> bool {
+        let is_alike = |(a, b): (&EgressListener, &EgressListener)| {
+            let has_same = Arc::ptr_eq(&a.services, &b.services) && Arc::ptr_eq(&a.by_host, &b.by_host);
+            has_same && a.virtual_services.len() == b.virtual_services.len() && a.spec == b.spec && a.origin == b.origin
+        };
+        Arc::ptr_eq(&self.services, &before.services)
+            && Arc::ptr_eq(&self.by_host, &before.by_host)
+            && self.sidecar == before.sidecar
+            && self.outbound_policy == before.outbound_policy
+            && self.egress.len() == before.egress.len()
+            && self.egress.iter().zip(&before.egress).all(is_alike)
+    }
+
     /// The listener whose services and rules count at a port: the one for that port, else the one for all.
     pub fn listener_for(&self, port: u16) -> Option<&EgressListener> {
         self.egress.iter().find(|listener| listener.port().is_none_or(|own| own == port))

@@ -39,12 +39,15 @@ pub(crate) fn of_gateway(context: &Context<'_>, gateway: &MergedGateway) {
 
 fn check(context: &Context<'_>, rules: impl Iterator<Item = Arc<VirtualService>>) {
     let mut known = HashSet::new();
-    for rule in rules.filter(|rule| known.insert(Arc::as_ptr(rule))) {
-        let namespace = &context.proxy.namespace;
-        rule.http.iter().filter(|rule| rule.is_for_sources_of(namespace)).for_each(|rule| of_http(context, rule));
-        rule.tls.iter().for_each(|rule| of_connections(context, &rule.origin, &rule.spec.route));
-        rule.tcp.iter().for_each(|rule| of_connections(context, &rule.origin, &rule.spec.route));
-    }
+    rules.filter(|rule| known.insert(Arc::as_ptr(rule))).for_each(|rule| of_rule(context, &rule));
+}
+
+/// Checks one rule.
+pub(crate) fn of_rule(context: &Context<'_>, rule: &VirtualService) {
+    let namespace = &context.proxy.namespace;
+    rule.http.iter().filter(|rule| rule.is_for_sources_of(namespace)).for_each(|rule| of_http(context, rule));
+    rule.tls.iter().for_each(|rule| of_connections(context, &rule.origin, &rule.spec.route));
+    rule.tcp.iter().for_each(|rule| of_connections(context, &rule.origin, &rule.spec.route));
 }
 
 fn of_http(context: &Context<'_>, rule: &HttpRule) {

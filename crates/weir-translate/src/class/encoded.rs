@@ -19,11 +19,17 @@ pub struct Encoded {
     pub body: Any,
     /// The assignment that a cluster needs whose instances come apart.
     pub endpoints: Option<Arc<str>>,
+    /// Whether it is a route configuration that leaves virtual hosts to resources of their own.
+    pub is_divided: bool,
 }
 
 impl Encoded {
     pub(super) fn new<M: Message + Name>(kind: ResourceType, name: &str, message: &M) -> Arc<Self> {
-        Arc::new(Self { kind, name: name.into(), body: Any::pack(message), endpoints: None })
+        Self::packed(kind, name.into(), Any::pack(message))
+    }
+
+    pub(super) fn packed(kind: ResourceType, name: Arc<str>, body: Any) -> Arc<Self> {
+        Arc::new(Self { kind, name, body, endpoints: None, is_divided: false })
     }
 
     pub(super) fn listener(listener: &Listener) -> Arc<Self> {
@@ -34,7 +40,7 @@ impl Encoded {
         let name: Arc<str> = cluster.name.as_str().into();
         let needed = cluster.eds_cluster_config.as_ref().map(|eds| eds.service_name.as_str());
         let endpoints = needed.map(|needed| if *needed == *name { name.clone() } else { needed.into() });
-        Arc::new(Self { kind: ResourceType::Cluster, name, body: Any::pack(cluster), endpoints })
+        Arc::new(Self { kind: ResourceType::Cluster, name, body: Any::pack(cluster), endpoints, is_divided: false })
     }
 
     pub(super) fn assignment(assignment: &ClusterLoadAssignment) -> Arc<Self> {

@@ -115,6 +115,8 @@ pub struct ClassKey {
     sidecar: Option<(String, String)>,
     /// The services that a gateway is an instance of, by host name and namespace, with their ports and its own.
     instances: Vec<(Arc<str>, Arc<str>, u16, u16)>,
+    /// Whether virtual hosts are resources of their own.
+    pub(super) by_virtual_host: bool,
 }
 
 impl ClassKey {
@@ -146,7 +148,14 @@ impl ClassKey {
             ranks,
             sidecar,
             instances: instances.collect(),
+            by_virtual_host: false,
         }
+    }
+
+    /// The class of those of them that get, or do not get, virtual hosts as resources of their own.
+    #[must_use]
+    pub fn by_virtual_host(self, by_virtual_host: bool) -> Self {
+        Self { by_virtual_host, ..self }
     }
 
     pub(super) fn context<'m>(&'m self, mesh: &'m MeshSnapshot, scope: Arc<Scope>) -> Context<'m> {

@@ -28,8 +28,8 @@ pub(super) struct List {
 /// What was made of rules and services.
 #[derive(Default)]
 pub(super) struct Lists {
-    /// By the rule's address, the port, and whether TLS ends there; for each gateway that the proxy plays.
-    of_rules: HashMap<(usize, u16, bool), Vec<OfRule>>,
+    /// By the rule's address.
+    of_rules: HashMap<usize, Vec<OfRule>>,
     /// By host name and port.
     of_services: HashMap<(Arc<str>, u16), OfService>,
     /// Which refresh this is: what it does not ask for is let go.
@@ -40,8 +40,10 @@ pub(super) struct Lists {
 /// The routes of a rule, and what they were made of.
 struct OfRule {
     /// Holds its address.
-    _rule: Arc<VirtualService>,
+    rule: Arc<VirtualService>,
+    port: u16,
     gateway: String,
+    is_tls: bool,
     destinations: Vec<Known>,
     routes: Option<List>,
     round: u64,
@@ -82,27 +84,44 @@ impl Lists {
     }
 }
 
+impl Lists {
+    /// Puts another version of a rule in the place of the last one, where nothing else has changed: its lists by their ports. None
+    /// if more may change than they.
+    pub fn replace(&mut self, context: &Context<'_>, old: &Arc<VirtualService>, new: &Arc<VirtualService>) -> Option<HashMap<u16, List>> {
+        let Some(kept) = self.of_rules.get(&Arc::as_ptr(old).addr()) else { return Some(HashMap::new()) };
+        let now = kept.iter().filter(|kept| kept.round == self.round);
+        let made: Vec<OfRule> = now.map(|kept| kept.again(context, new)).collect::<Option<_>>()?;
+        let by_port = made.iter().filter_map(|made| Some((made.port, made.routes.clone()?))).collect();
+        self.made += made.len();
+        self.of_rules.remove(&Arc::as_ptr(old).addr());
+        self.of_rules.insert(Arc::as_ptr(new).addr(), made);
+        Some(by_port)
+    }
+
+    /// How many lists were made since [`begin`](Self::begin).
+    pub fn made(&self) -> usize {
+        self.made
+    }
+}
+
 impl RouteLists for Lists {
     type List = List;
 
     fn of_rule(&mut self, input: &RouteInput<'_>, rule: &Arc<VirtualService>) -> Option<List> {
         let destinations: Vec<Known> = destinations(rule).map(|destination| Known::find(input, destination)).collect();
-        let key = (Arc::as_ptr(rule).addr(), input.port, input.is_tls);
         let round = self.round;
-        let of_gateway = self.of_rules.entry(key).or_default();
-        let position = of_gateway.iter().position(|kept| kept.gateway == input.gateway);
-        let kept = position.and_then(|position| of_gateway.get_mut(position));
+        let all = self.of_rules.entry(Arc::as_ptr(rule).addr()).or_default();
+        let position = all.iter().position(|kept| kept.is_for(input));
+        let kept = position.and_then(|position| all.get_mut(position));
         if let Some(kept) = kept.filter(|kept| kept.is_of(&destinations)) {
             kept.round = round;
             return kept.routes.clone();
         }
         self.made += 1;
-        let routes = route::of_virtual_service(input, rule);
-        let routes = (!routes.is_empty()).then(|| List::of(&routes));
-        let gateway = input.gateway.to_owned();
-        let new = OfRule { _rule: rule.clone(), gateway, destinations, routes: routes.clone(), round };
-        position.into_iter().for_each(|position| drop(of_gateway.swap_remove(position)));
-        of_gateway.push(new);
+        let new = OfRule::new(input, rule, destinations, round);
+        let routes = new.routes.clone();
+        position.into_iter().for_each(|position| drop(all.swap_remove(position)));
+        all.push(new);
         routes
     }
 
@@ -133,6 +152,33 @@ impl RouteLists for Lists {
 }
 
 impl OfRule {
+    fn new(input: &RouteInput<'_>, rule: &Arc<VirtualService>, destinations: Vec<Known>, round: u64) -> Self {
+        let routes = route::of_virtual_service(input, rule);
+        let routes = (!routes.is_empty()).then(|| List::of(&routes));
+        let (port, gateway, is_tls) = (input.port, input.gateway.to_owned(), input.is_tls);
+        Self { rule: rule.clone(), port, gateway, is_tls, destinations, routes, round }
+    }
+
+    /// Whether its routes would be made for the same.
+    fn is_for(&self, input: &RouteInput<'_>) -> bool {
+        (self.port, self.is_tls, &*self.gateway) == (input.port, input.is_tls, input.gateway)
+    }
+
+    /// The same for another version of the rule, that leads to no other hosts. None if it leads to others, or has routes where
+    /// the last version had none, or the other way round: then more changes than they.
+    fn again(&self, context: &Context<'_>, rule: &Arc<VirtualService>) -> Option<Self> {
+        let hosts = destinations(&self.rule).map(|destination| destination.host.as_str());
+        let here: HashMap<&str, &Known> = hosts.zip(&self.destinations).collect();
+        if !destinations(rule).all(|destination| here.contains_key(destination.host.as_str())) {
+            return None;
+        }
+        let find = |host: &str| here.get(host)?.here.clone();
+        let input = RouteInput { context, port: self.port, gateway: &self.gateway, is_tls: self.is_tls, service: &find };
+        let known = destinations(rule).map(|destination| Known::find(&input, destination)).collect();
+        let new = Self::new(&input, rule, known, self.round);
+        (new.routes.is_some() == self.routes.is_some()).then_some(new)
+    }
+
     /// Whether its routes would be made of the same.
     fn is_of(&self, destinations: &[Known]) -> bool {
         self.destinations.len() == destinations.len() && self.destinations.iter().zip(destinations).all(|(a, b)| a.is(b))

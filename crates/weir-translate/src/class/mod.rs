@@ -2,13 +2,15 @@
 //!
 //! Each resource is a function of few inputs, and is kept with them: with the service, the rule and the instances that it
 //! was made of, told apart by pointer. A new snapshot so makes anew what depends on what changed, and nothing else; of the
-//! rest it looks at the pointers. Where only instances changed, not even that: their assignments are all that is touched.
+//! rest it looks at the pointers. Where only instances changed, not even that: their assignments are all that is touched. Nor
+//! where only a rule changed and virtual hosts are resources of their own: then those of the rule are.
 
 mod encoded;
 mod key;
 mod listeners;
 mod lists;
 mod routes;
+mod rules;
 mod same;
 mod services;
 
@@ -21,12 +23,13 @@ use weir_model::{Changes, MergedGateway, MeshSnapshot, Proxy, ProxyKind, Scope};
 use weir_xds::resource::ResourceType;
 
 use crate::context::Context;
-use crate::virtual_host::sidecar::Maker;
+use crate::virtual_host::sidecar::{Maker, OutboundRoute};
 use crate::{Translation, cluster, destinations, set_connections, virtual_host};
 pub use encoded::Encoded;
 pub use key::{ClassKey, Labels};
 use listeners::Listeners;
 use lists::Lists;
+use rules::Rules;
 use services::Services;
 
 /// How often anything was made, and not found among what is kept.
@@ -40,6 +43,8 @@ pub struct Work {
     pub route_lists: usize,
     /// Times that all listeners were made.
     pub listeners: usize,
+    /// Times that all was looked at, to see what of it is to be made.
+    pub reviews: usize,
 }
 
 /// What became of a class's resources.
@@ -61,6 +66,8 @@ pub struct Class {
     scope: Option<Arc<Scope>>,
     kept: Kept,
     current: HashMap<(ResourceType, Arc<str>), Arc<Encoded>>,
+    /// What was found when all of it was looked at.
+    findings: Vec<Diagnostic>,
 }
 
 /// What was made, with what it was made of.
@@ -70,13 +77,14 @@ struct Kept {
     services: Services,
     lists: Lists,
     listeners: Option<Listeners>,
+    rules: Rules,
     work: Work,
 }
 
 impl Class {
     /// A class that has nothing yet.
     pub fn new(key: ClassKey) -> Self {
-        Self { key, version: None, scope: None, kept: Kept::default(), current: HashMap::new() }
+        Self { key, version: None, scope: None, kept: Kept::default(), current: HashMap::new(), findings: vec![] }
     }
 
     /// How much was made so far.
@@ -88,11 +96,33 @@ impl Class {
     pub fn refresh(&mut self, mesh: &MeshSnapshot, member: &Proxy) -> Update {
         let changes = self.version.replace(mesh.version).map_or_else(Changes::everything, |version| mesh.changes_since(version));
         let is_by_eds = || !changes.endpoints.iter().any(|service| self.kept.services.tells_instances_elsewhere(service));
-        let known = self.scope.clone().filter(|_| changes.only_endpoints() && is_by_eds());
-        match known {
-            Some(scope) => self.refresh_instances(mesh, scope, &changes),
-            None => self.refresh_all(mesh, member),
+        let known = self.scope.clone().filter(|_| changes.only_rules_and_endpoints() && is_by_eds());
+        let refreshed = match known {
+            Some(scope) if changes.only_endpoints() => Some(self.refresh_instances(mesh, scope, &changes)),
+            Some(scope) if self.key.by_virtual_host => self.refresh_rules(mesh, member, &scope, &changes),
+            _ => None,
+        };
+        refreshed.unwrap_or_else(|| self.refresh_all(mesh, member))
+    }
+
+    /// Only rules changed, and instances. None if rules lead to more than they did.
+    fn refresh_rules(&mut self, mesh: &MeshSnapshot, member: &Proxy, before: &Arc<Scope>, changes: &Changes) -> Option<Update> {
+        let scope = mesh.scope(member);
+        let context = self.key.context(mesh, scope.clone());
+        let (rules, lists) = (&self.kept.rules, &mut self.kept.lists);
+        let (changed, count) = (changes.virtual_services.keys().cloned(), lists.made());
+        let made = rules.refresh(&context, before, changed, &self.findings, lists)?;
+        self.kept.work.route_lists += self.kept.lists.made() - count;
+        let mut update = self.refresh_instances(mesh, scope.clone(), changes);
+        self.scope = Some(scope);
+        for made in made {
+            let key = (made.kind, made.name.clone());
+            if self.current.get(&key).is_none_or(|known| **known != *made) {
+                self.current.insert(key, made.clone());
+                update.upserts.push(made);
+            }
         }
+        Some(update)
     }
 
     /// Only instances changed, so only their assignments do.
@@ -113,18 +143,19 @@ impl Class {
             // All of it may depend on what holds for the whole mesh.
             self.kept = Kept { config: Some(mesh.config.clone()), work: self.kept.work, ..Kept::default() };
         }
+        self.kept.work.reviews += 1;
         let scope = mesh.scope(member);
         self.scope = Some(scope.clone());
         let context = self.key.context(mesh, scope);
         let mut made = match member.kind {
-            ProxyKind::Router => self.kept.of_gateway(&context, &mesh.gateway(member)),
-            ProxyKind::Sidecar => self.kept.of_sidecar(&context),
+            ProxyKind::Router => self.kept.of_gateway(&context, &mesh.gateway(member), self.key.by_virtual_host),
+            ProxyKind::Sidecar => self.kept.of_sidecar(&context, self.key.by_virtual_host),
         };
         made.extend(cluster::special(&context).iter().map(Encoded::cluster));
         self.kept.services.refresh(&context, &mut self.kept.work);
         made.extend(self.kept.services.made().cloned());
-        let findings = context.into_findings();
-        Update { findings: Some(findings), ..self.settle(made) }
+        self.findings = context.into_findings();
+        Update { findings: Some(self.findings.clone()), ..self.settle(made) }
     }
 
     /// Takes over what was made. What is byte for byte as before stays what it was.
@@ -148,28 +179,41 @@ impl Class {
 }
 
 impl Kept {
-    fn of_sidecar(&mut self, context: &Context<'_>) -> Vec<Arc<Encoded>> {
+    fn of_sidecar(&mut self, context: &Context<'_>, by_virtual_host: bool) -> Vec<Arc<Encoded>> {
         destinations::of_sidecar(context);
         let outbound = Listeners::refresh(&mut self.listeners, context, &mut self.work);
         let mut made = outbound.listeners.clone();
         self.lists.begin();
         let mut maker = Maker::new(context, &mut self.lists);
+        if by_virtual_host {
+            self.rules = Rules::of(&context.scope);
+        }
         for (name, route) in &outbound.routes {
-            made.extend(maker.hosts(route).map(|hosts| routes::encode(name, hosts)));
+            let Some(hosts) = maker.hosts(route) else { continue };
+            match route {
+                OutboundRoute::Port(port) if by_virtual_host => made.extend(self.rules.divide(name, *port, hosts)),
+                OutboundRoute::Service(_, port) if by_virtual_host => made.push(self.rules.whole(name, *port, hosts)),
+                _ => made.push(routes::encode(name, hosts)),
+            }
         }
         self.work.route_lists += self.lists.end();
         made
     }
 
-    fn of_gateway(&mut self, context: &Context<'_>, gateway: &MergedGateway) -> Vec<Arc<Encoded>> {
+    fn of_gateway(&mut self, context: &Context<'_>, gateway: &MergedGateway, by_virtual_host: bool) -> Vec<Arc<Encoded>> {
         let Translation { mut listeners, routes: _, secrets, clusters: _, endpoints: _, findings: _ } = crate::of_gateway(context, gateway);
         self.work.listeners += 1;
+        self.rules = Rules::default();
         set_connections(context, &mut listeners);
         let secrets = secrets.iter().map(|secret| Encoded::new(ResourceType::Secret, &secret.name, secret));
         let mut made: Vec<Arc<Encoded>> = listeners.iter().map(Encoded::listener).chain(secrets).collect();
         self.lists.begin();
         for (name, servers) in &gateway.routes {
-            made.push(routes::encode(name, virtual_host::gateway::hosts(context, &mut self.lists, servers)));
+            let hosts = virtual_host::gateway::hosts(context, &mut self.lists, servers);
+            match by_virtual_host {
+                true => made.extend(self.rules.divide(name, 0, hosts)),
+                false => made.push(routes::encode(name, hosts)),
+            }
         }
         self.work.route_lists += self.lists.end();
         made

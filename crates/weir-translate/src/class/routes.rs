@@ -3,39 +3,109 @@
 
 use std::sync::Arc;
 
-use weir_xds::resource::ResourceType;
-use weir_xds::route::{RouteConfiguration, VirtualHost};
+use weir_xds::core::{AggregatedConfigSource, ApiVersion, ConfigSource, Metadata, config_source::ConfigSourceSpecifier};
+use weir_xds::resource::{ResourceType, virtual_host_name};
+use weir_xds::route::{RouteConfiguration, Vhds, VirtualHost};
+use weir_xds::values::{set_metadata, text};
 use weir_xds::{Any, Message, Name};
 
 use super::Encoded;
 use super::lists::List;
-use crate::virtual_host::{Hosts, configuration};
+use crate::virtual_host::{Host, Hosts, configuration};
 
 /// The number of `RouteConfiguration.virtual_hosts`.
 const VIRTUAL_HOSTS: u8 = 2;
 
-/// The route configuration of a name.
-pub(super) fn encode(name: &str, hosts: Hosts<List>) -> Arc<Encoded> {
-    // Fields are written by their numbers: the name before the hosts, all else after them.
-    let mut rest = configuration(name, vec![]);
-    let begin = RouteConfiguration { name: std::mem::take(&mut rest.name), ..Default::default() };
-    let mut buffer = begin.encode_to_vec();
-    for host in hosts.named {
-        // Likewise: name and domains, routes, all else.
+/// A virtual host but for its routes, encoded: what stands before them, and what stands behind.
+pub(super) struct Frame {
+    begin: Vec<u8>,
+    end: Vec<u8>,
+}
+
+impl Frame {
+    /// That of a virtual host, and its routes.
+    pub fn of(host: Host<List>) -> (Self, List) {
+        // Fields are written by their numbers: name and domains, routes, all else.
         let (mut end, routes) = host.split();
         let (name, domains) = (std::mem::take(&mut end.name), std::mem::take(&mut end.domains));
-        let (begin, end) = (VirtualHost { name, domains, ..Default::default() }.encode_to_vec(), end.encode_to_vec());
-        put_key(&mut buffer, VIRTUAL_HOSTS, begin.len() + routes.len() + end.len());
-        buffer.extend_from_slice(&begin);
+        let begin = VirtualHost { name, domains, ..Default::default() };
+        (Self { begin: begin.encode_to_vec(), end: end.encode_to_vec() }, routes)
+    }
+
+    fn len(&self, routes: &List) -> usize {
+        self.begin.len() + routes.len() + self.end.len()
+    }
+
+    fn put(&self, buffer: &mut Vec<u8>, routes: &List) {
+        buffer.extend_from_slice(&self.begin);
         buffer.extend_from_slice(routes.bytes());
-        buffer.extend_from_slice(&end);
+        buffer.extend_from_slice(&self.end);
+    }
+
+    /// A route configuration that has this virtual host alone.
+    pub fn encode_alone(&self, configuration_name: &str, routes: &List) -> Arc<Encoded> {
+        let hosts = |buffer: &mut Vec<u8>| {
+            put_key(buffer, VIRTUAL_HOSTS, self.len(routes));
+            self.put(buffer, routes);
+        };
+        let body = body(configuration(configuration_name, vec![]), hosts);
+        Encoded::packed(ResourceType::Route, configuration_name.into(), body)
+    }
+
+    /// The virtual host as a resource of its own.
+    pub fn encode(&self, name: Arc<str>, routes: &List) -> Arc<Encoded> {
+        let mut buffer = Vec::with_capacity(self.len(routes));
+        self.put(&mut buffer, routes);
+        Encoded::packed(ResourceType::VirtualHost, name, Any { type_url: VirtualHost::type_url(), value: buffer.into() })
+    }
+}
+
+/// The route configuration of a name.
+pub(super) fn encode(name: &str, hosts: Hosts<List>) -> Arc<Encoded> {
+    let body = body(configuration(name, vec![]), |buffer| put_hosts(buffer, hosts));
+    Encoded::packed(ResourceType::Route, name.into(), body)
+}
+
+/// What of a route configuration stays in it when virtual hosts are resources of their own: what is for any host, and what
+/// holds for the table.
+pub(super) fn encode_rest(name: &str, hosts: Hosts<List>) -> Arc<Encoded> {
+    let source = ConfigSource {
+        resource_api_version: ApiVersion::V3.into(),
+        config_source_specifier: Some(ConfigSourceSpecifier::Ads(AggregatedConfigSource {})),
+        ..Default::default()
+    };
+    let mut metadata = Metadata::default();
+    // Other servers send virtual hosts when a request asks for them; here all of them come.
+    set_metadata(&mut metadata, "weir", "virtual_hosts", text("all"));
+    let vhds = Some(Vhds { config_source: Some(source) });
+    let rest = RouteConfiguration { vhds, metadata: Some(metadata), ..configuration(name, vec![]) };
+    let (kind, body) = (ResourceType::Route, body(rest, |buffer| put_hosts(buffer, hosts)));
+    Arc::new(Encoded { kind, name: name.into(), body, endpoints: None, is_divided: true })
+}
+
+/// The name of a virtual host that is a resource of its own.
+pub(super) fn name_of(configuration: &str, host: &Host<List>) -> Arc<str> {
+    virtual_host_name(configuration, &host.name).into()
+}
+
+fn body(mut rest: RouteConfiguration, put_hosts: impl FnOnce(&mut Vec<u8>)) -> Any {
+    // Fields are written by their numbers: the name before the hosts, all else after them.
+    let begin = RouteConfiguration { name: std::mem::take(&mut rest.name), ..Default::default() };
+    let mut buffer = begin.encode_to_vec();
+    put_hosts(&mut buffer);
+    buffer.extend_from_slice(&rest.encode_to_vec());
+    Any { type_url: RouteConfiguration::type_url(), value: buffer.into() }
+}
+
+fn put_hosts(buffer: &mut Vec<u8>, hosts: Hosts<List>) {
+    for host in hosts.named {
+        let (frame, routes) = Frame::of(host);
+        put_key(buffer, VIRTUAL_HOSTS, frame.len(&routes));
+        frame.put(buffer, &routes);
     }
     if let Some(host) = &hosts.rest {
-        put_field(&mut buffer, VIRTUAL_HOSTS, &host.encode_to_vec());
+        put_field(buffer, VIRTUAL_HOSTS, &host.encode_to_vec());
     }
-    buffer.extend_from_slice(&rest.encode_to_vec());
-    let body = Any { type_url: RouteConfiguration::type_url(), value: buffer.into() };
-    Arc::new(Encoded { kind: ResourceType::Route, name: name.into(), body, endpoints: None })
 }
 
 /// Writes a field that holds bytes.

@@ -102,7 +102,8 @@ impl<R: RouteLists> Maker<'_, R> {
             }
             let lists: Vec<&R::List> = key.0.iter().filter_map(|list| self.made.get(*list)?.as_ref()).collect();
             let routes = R::join(&lists);
-            built.push(Host { name: names::host_and_port(&name, host.port), domains: vec![name], routes, requires_tls: key.1 });
+            let (full_name, domains) = (names::host_and_port(&name, host.port), vec![name]);
+            built.push(Host { name: full_name, domains, routes, requires_tls: key.1, rule: None });
             same.insert(key, built.len() - 1);
         }
         built.sort_by(|a, b| a.name.cmp(&b.name));

@@ -6,6 +6,9 @@ pub(crate) mod lists;
 mod ports;
 pub(crate) mod sidecar;
 
+use std::sync::Arc;
+
+use weir_model::VirtualService;
 use weir_xds::route::virtual_host::TlsRequirementType;
 use weir_xds::route::{Route, RouteConfiguration, VirtualHost};
 
@@ -34,6 +37,8 @@ pub(crate) struct Host<L> {
     pub routes: L,
     /// Whether plaintext is sent to HTTPS.
     pub requires_tls: bool,
+    /// The one rule that its routes are made of.
+    pub rule: Option<Arc<VirtualService>>,
 }
 
 /// The virtual hosts of a route configuration.
@@ -44,6 +49,11 @@ pub(crate) struct Hosts<L> {
 }
 
 impl<L> Host<L> {
+    /// Whether requests are for it whose hosts nobody has named.
+    pub fn is_wildcard(&self) -> bool {
+        self.domains.iter().all(|domain| domain.starts_with('*') || domain.ends_with('*'))
+    }
+
     /// The virtual host without its routes, and those.
     pub fn split(self) -> (VirtualHost, L) {
         let requirement = if self.requires_tls { TlsRequirementType::All } else { TlsRequirementType::None };

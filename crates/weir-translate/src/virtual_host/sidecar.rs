@@ -38,6 +38,14 @@ pub(crate) struct Maker<'m, R> {
     ports: HashMap<(*const EgressListener, Option<u16>), Rc<AtPort<'m>>>,
 }
 
+impl OutboundRoute {
+    pub fn port(&self) -> u16 {
+        match self {
+            Self::Port(port) | Self::Service(_, port) => *port,
+        }
+    }
+}
+
 impl<'m, R: RouteLists> Maker<'m, R> {
     pub fn new(context: &'m Context<'m>, lists: &'m mut R) -> Self {
         Self { context, lists, listeners: HashMap::new(), ports: HashMap::new() }
@@ -45,10 +53,7 @@ impl<'m, R: RouteLists> Maker<'m, R> {
 
     /// What a listener asks for; none if no egress listener is for its port.
     pub fn hosts(&mut self, route: &OutboundRoute) -> Option<Hosts<R::List>> {
-        let port = match route {
-            OutboundRoute::Port(port) | OutboundRoute::Service(_, port) => *port,
-        };
-        let egress = self.context.scope.listener_for(port)?;
+        let egress = self.context.scope.listener_for(route.port())?;
         match route {
             OutboundRoute::Service(service, port) => {
                 let at = self.at(egress, Some(*port));
@@ -96,16 +101,17 @@ impl<'m, R: RouteLists> Maker<'m, R> {
         if own.resolution == Resolution::Alias || !own.ports.iter().any(ServicePort::is_http_or_sniffed) {
             return vec![];
         }
-        let mut routes = None;
+        let (mut routes, mut of) = (None, None);
         for rule in at.rules.iter().filter(|rule| at.has(rule, own)) {
             let Some(list) = self.list(at, rule) else { continue };
             match routes {
-                None => routes = Some(list),
+                None => (routes, of) = (Some(list), Some((*rule).clone())),
                 Some(_) => tell_the_loser(self.context, rule, &own.hostname),
             }
         }
         let routes = routes.unwrap_or_else(|| self.lists.of_service(self.context, own, port));
-        vec![Host { name: names::host_and_port(&own.hostname, port), domains: vec!["*".to_owned()], routes, requires_tls: false }]
+        let (name, domains) = (names::host_and_port(&own.hostname, port), vec!["*".to_owned()]);
+        vec![Host { name, domains, routes, requires_tls: false, rule: of }]
     }
 
     fn list(&mut self, at: &AtPort<'_>, rule: &Arc<VirtualService>) -> Option<R::List> {
@@ -199,7 +205,8 @@ impl<'b> Builder<'b> {
         if self.port.is_none() && group.port != HTTP_PORT {
             domains.retain(|domain| domain.contains(':'));
         }
-        (!domains.is_empty()).then(|| Host { name, domains, routes: group.routes.clone(), requires_tls: false })
+        let (routes, rule) = (group.routes.clone(), group.rule.clone());
+        (!domains.is_empty()).then_some(Host { name, domains, routes, requires_tls: false, rule })
     }
 }
 
