@@ -15,12 +15,13 @@ use crate::Pilot;
 use crate::shared::ProxyStatus;
 
 /// Each type of resources by the name that Istio's tools print.
-pub const TYPES: [(&str, ResourceType); 5] = [
+pub const TYPES: [(&str, ResourceType); 6] = [
     ("CDS", ResourceType::Cluster),
     ("LDS", ResourceType::Listener),
     ("EDS", ResourceType::Endpoint),
     ("RDS", ResourceType::Route),
     ("SDS", ResourceType::Secret),
+    ("VHDS", ResourceType::VirtualHost),
 ];
 
 impl Pilot {

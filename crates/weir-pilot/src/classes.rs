@@ -12,6 +12,7 @@ use weir_api::Diagnostic;
 use weir_model::{MeshSnapshot, Proxy};
 use weir_translate::{Class as Translated, ClassKey, Labels, Update};
 
+use crate::manifests::Manifests;
 use crate::report::Reporter;
 use crate::resources;
 
@@ -79,6 +80,7 @@ struct State {
     /// None at first, and where a translation failed.
     translated: Option<Translated>,
     now: Resources,
+    manifests: Manifests,
 }
 
 /// What a class's members get.
@@ -135,14 +137,20 @@ impl State {
         let mut changed = Names::default();
         if !(upserts.is_empty() && removals.is_empty()) {
             let mut set = ResourceSet::clone(&self.now.set);
+            let version = |set: &ResourceSet, kind, name: &str| set.get(kind, name).map(|known| known.version);
             for made in &upserts {
+                let before = version(&set, made.kind, &made.name);
                 changed.insert(made.kind, made.name.clone());
                 resources::insert(&mut set, made);
+                self.manifests.take(made.kind, &made.name, made.is_divided, before, version(&set, made.kind, &made.name));
             }
             for (kind, name) in removals {
+                let before = version(&set, kind, &name);
                 set.remove(kind, &name);
+                self.manifests.take(kind, &name, false, before, None);
                 changed.insert(kind, name);
             }
+            self.manifests.settle(&mut set, &mut changed);
             self.now.set = Arc::new(set);
         }
         self.now.changed = Arc::new(changed);

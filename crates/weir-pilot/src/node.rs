@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use weir_ads::Protocol;
 use weir_model::{Interception, Proxy, topology};
 use weir_xds::core::node::UserAgentVersionType;
 use weir_xds::core::{Locality, Node};
@@ -12,6 +13,27 @@ use weir_xds::values::text;
 
 /// How Weir's proxies call themselves.
 pub const AGENT: &str = "weir";
+
+/// The client feature of a proxy that gets virtual hosts as resources of their own, all that there are. Only the delta protocol
+/// has words for it.
+pub const VHDS: &str = "weir.vhds";
+
+/// What a proxy can do that not all can.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Abilities {
+    /// It checks its workload by a command.
+    pub runs_commands: bool,
+    /// It takes virtual hosts one by one.
+    pub takes_virtual_hosts: bool,
+}
+
+impl Abilities {
+    /// Those of a proxy, by what it says of itself.
+    pub fn of(node: &Node, protocol: Protocol) -> Self {
+        let asks = node.client_features.iter().any(|feature| feature == VHDS);
+        Self { runs_commands: node.user_agent_name == AGENT, takes_virtual_hosts: asks && protocol == Protocol::Delta }
+    }
+}
 
 const NAMESPACE: &str = "NAMESPACE";
 const LABELS: &str = "LABELS";
@@ -43,6 +65,7 @@ pub fn introduce(proxy: &Proxy) -> Node {
         metadata: Some(metadata),
         locality: locality(&proxy.locality),
         user_agent_name: AGENT.to_owned(),
+        client_features: vec![VHDS.to_owned()],
         user_agent_version_type: Some(UserAgentVersionType::UserAgentVersion(env!("CARGO_PKG_VERSION").to_owned())),
         ..Default::default()
     }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use weir_ads::{Event, Request, Server, ServerStream};
+use weir_ads::{Event, Protocol, Request, Server, ServerStream};
 use weir_model::{MeshSnapshot, WorkloadKey};
 use weir_xds::core::Node;
 
 use crate::following::Following;
+use crate::node::Abilities;
 use crate::shared::{ProxyStatus, Shared};
 use crate::status::{Resources, Sync};
 use crate::workloads::registration::Registration;
@@ -21,6 +22,7 @@ const ADMISSION: Duration = Duration::from_millis(100);
 pub(crate) async fn serve(stream: ServerStream, shared: Arc<Shared>) {
     let mesh = shared.mesh.subscribe();
     let mut session = Session {
+        protocol: stream.protocol,
         server: Server::new(stream.protocol),
         mesh,
         following: None,
@@ -43,6 +45,7 @@ pub(crate) async fn serve(stream: ServerStream, shared: Arc<Shared>) {
 }
 
 struct Session {
+    protocol: Protocol,
     server: Server,
     mesh: watch::Receiver<Arc<MeshSnapshot>>,
     /// The proxy, once it has introduced itself.
@@ -145,9 +148,8 @@ impl Session {
         }
         tracing::debug!(proxy = %proxy.id, "a proxy came");
         self.number = self.shared.come(&proxy.id);
-        let runs_commands = node.user_agent_name == node::AGENT;
         let mesh = self.mesh.borrow().clone();
-        self.following = Some(Following::new(proxy, runs_commands, &mesh, &self.shared));
+        self.following = Some(Following::new(proxy, Abilities::of(node, self.protocol), &mesh, &self.shared));
         self.status.program = status::program(node);
         self.status.cluster = status::cluster(node);
         self.status.since = Some(SystemTime::now());

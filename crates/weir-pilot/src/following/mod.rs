@@ -9,6 +9,7 @@ use weir_model::{Changes, MeshSnapshot, Proxy};
 use weir_translate::{ClassKey, Labels};
 
 use crate::classes::Class;
+use crate::node::Abilities;
 use crate::resources;
 use crate::shared::Shared;
 
@@ -17,8 +18,7 @@ pub(crate) struct Following {
     pub proxy: Proxy,
     /// The labels that it came with.
     came_with: BTreeMap<String, String>,
-    /// Whether it understands checks by commands: only Weir's proxies do.
-    runs_commands: bool,
+    abilities: Abilities,
     /// The snapshot of the mesh that it has.
     version: u64,
     labels: Arc<Labels>,
@@ -36,11 +36,11 @@ pub(crate) struct Followed {
 
 impl Following {
     /// A proxy that has nothing yet.
-    pub fn new(proxy: Proxy, runs_commands: bool, mesh: &MeshSnapshot, shared: &Arc<Shared>) -> Self {
+    pub fn new(proxy: Proxy, abilities: Abilities, mesh: &MeshSnapshot, shared: &Arc<Shared>) -> Self {
         let labels = shared.classes.labels(mesh);
-        let class = shared.classes.get(ClassKey::of(mesh, &labels, &proxy), &shared.reporter);
+        let class = find_class(&proxy, abilities, &labels, mesh, shared);
         let came_with = proxy.labels.clone();
-        Self { proxy, came_with, runs_commands, version: 0, labels, class, class_version: 0, own: ResourceSet::default() }
+        Self { proxy, came_with, abilities, version: 0, labels, class, class_version: 0, own: ResourceSet::default() }
     }
 
     /// Brings a proxy's server to a snapshot of the mesh. None if that cannot be made out.
@@ -53,7 +53,7 @@ impl Following {
         let mut is_whole = is_first;
         if is_concerned || !Arc::ptr_eq(&labels, &self.labels) {
             self.labels = labels;
-            is_whole |= self.find_class(mesh, shared);
+            is_whole |= self.take_class(mesh, shared);
         }
         if is_concerned {
             is_whole = true;
@@ -72,9 +72,9 @@ impl Following {
     }
 
     /// Finds the proxy's class. Whether that is another one than before.
-    fn find_class(&mut self, mesh: &MeshSnapshot, shared: &Arc<Shared>) -> bool {
+    fn take_class(&mut self, mesh: &MeshSnapshot, shared: &Arc<Shared>) -> bool {
         take_labels(&mut self.proxy, &self.came_with, mesh);
-        let class = shared.classes.get(ClassKey::of(mesh, &self.labels, &self.proxy), &shared.reporter);
+        let class = find_class(&self.proxy, self.abilities, &self.labels, mesh, shared);
         let is_other = !Arc::ptr_eq(&class, &self.class);
         self.class = class;
         is_other
@@ -82,7 +82,7 @@ impl Following {
 
     fn translate_own(&self, mesh: &MeshSnapshot, shared: &Shared) -> ResourceSet {
         let mut own = weir_translate::own(mesh, &self.proxy);
-        if !self.runs_commands {
+        if !self.abilities.runs_commands {
             let before = own.clusters.len();
             own.clusters.retain(|cluster| !resources::runs_commands(cluster));
             if own.clusters.len() < before {
@@ -99,6 +99,12 @@ impl Following {
     pub fn class(&self) -> &Arc<Class> {
         &self.class
     }
+}
+
+/// The class of a proxy.
+fn find_class(proxy: &Proxy, abilities: Abilities, labels: &Labels, mesh: &MeshSnapshot, shared: &Shared) -> Arc<Class> {
+    let key = ClassKey::of(mesh, labels, proxy).by_virtual_host(abilities.takes_virtual_hosts);
+    shared.classes.get(key, &shared.reporter)
 }
 
 /// A sidecar has the labels that its workload has now, whatever they were when it came; without a workload, those that it came with.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
-use weir_ads::{Client, ClientStream, Protocol, Request, Response, Update, stream};
+use weir_ads::{Client, ClientStream, Manifest, Protocol, Request, Response, Update, is_among, stream};
 use weir_model::{Interception, Proxy, ProxyKind};
 use weir_pilot::{Pilot, node};
 use weir_xds::Any;
@@ -18,6 +18,7 @@ use weir_xds::json::{Names, any_to_value};
 use weir_xds::listener::Listener;
 use weir_xds::listener::filter::ConfigType;
 use weir_xds::resource::ResourceType;
+use weir_xds::route::RouteConfiguration;
 
 /// The proxies of the mesh: their nodes, and which protocol each speaks.
 pub fn nodes() -> Vec<(Node, Protocol)> {
@@ -48,6 +49,10 @@ pub fn nodes() -> Vec<(Node, Protocol)> {
         let mut node = node::introduce(&proxy);
         if name == "e" {
             "envoy".clone_into(&mut node.user_agent_name);
+        }
+        if name == "b" {
+            // It gets route configurations whole, though by the delta protocol.
+            node.client_features.clear();
         }
         (node, protocol)
     };
@@ -125,7 +130,11 @@ impl Follower {
     pub fn complete(&self) -> Option<Held> {
         let state = lock(&self.state);
         let knows = |kind: &ResourceType, name: &Arc<str>| {
-            let key = (*kind, name.clone());
+            let key = match kind {
+                // It is told with all the others.
+                ResourceType::VirtualHost => (*kind, Manifest::name_of(name)),
+                _ => (*kind, name.clone()),
+            };
             state.held.contains_key(&key) || state.absent.contains(&key)
         };
         let heard = [ResourceType::Cluster, ResourceType::Listener].iter().all(|kind| state.spoken.contains(kind));
@@ -228,19 +237,24 @@ impl State {
             self.absent.insert(key);
         }
         let mut requests = vec![self.client.answer(&update, &refused)];
-        for (kind, names) in [(ResourceType::Endpoint, self.assignments()), (ResourceType::Route, self.route_names())] {
-            self.held.retain(|(of, name), _| *of != kind || names.contains(name));
-            self.absent.retain(|(of, name)| *of != kind || names.contains(name));
-            self.refused.retain(|(of, name)| *of != kind || names.contains(name));
+        for kind in [ResourceType::Endpoint, ResourceType::Route, ResourceType::VirtualHost] {
+            let names = match kind {
+                ResourceType::Endpoint => self.assignments(),
+                ResourceType::Route => self.route_names(),
+                _ => self.divided(),
+            };
+            self.held.retain(|(of, name), _| *of != kind || is_among(&names, kind, name));
+            self.absent.retain(|(of, name)| *of != kind || is_among(&names, kind, name));
+            self.refused.retain(|(of, name)| *of != kind || is_among(&names, kind, name));
             requests.extend(self.client.want(kind, names.clone()));
             self.wanted.insert(kind, names);
         }
         requests
     }
 
-    /// Instances and routes may be refused; what else is refused would change what is asked for.
+    /// Instances and virtual hosts may be refused; what else is refused would change what is asked for.
     fn refuse(&mut self, update: &Update) -> Vec<(Arc<str>, String)> {
-        let may = self.is_to_refuse && matches!(update.kind, ResourceType::Endpoint | ResourceType::Route);
+        let may = self.is_to_refuse && matches!(update.kind, ResourceType::Endpoint | ResourceType::VirtualHost);
         let refused = update.upserts.first().filter(|_| may).map(|(name, _)| (name.clone(), "not today".to_owned()));
         self.is_to_refuse &= refused.is_none();
         refused.into_iter().collect()
@@ -253,6 +267,13 @@ impl State {
     fn assignments(&self) -> BTreeSet<Arc<str>> {
         let clusters = self.of(ResourceType::Cluster).map(|body| body.unpack::<Cluster>().unwrap());
         clusters.filter_map(|cluster| Some(cluster.eds_cluster_config?.service_name.into())).collect()
+    }
+
+    /// The route configurations whose virtual hosts come one by one.
+    fn divided(&self) -> BTreeSet<Arc<str>> {
+        let routes = self.held.iter().filter(|((kind, _), _)| *kind == ResourceType::Route);
+        let divided = routes.filter(|(_, body)| body.unpack::<RouteConfiguration>().unwrap().vhds.is_some());
+        divided.map(|((_, name), _)| name.clone()).collect()
     }
 
     fn route_names(&self) -> BTreeSet<Arc<str>> {

@@ -88,8 +88,12 @@ impl Mesh {
     }
 
     async fn follower(&self, address: &str, labels: &[(&str, &str)]) -> Follower {
+        self.able_follower(address, labels, Abilities::default()).await
+    }
+
+    async fn able_follower(&self, address: &str, labels: &[(&str, &str)], abilities: Abilities) -> Follower {
         let mut follower = Follower {
-            following: Following::new(proxy(address, labels), true, &self.now, &self.shared),
+            following: Following::new(proxy(address, labels), abilities, &self.now, &self.shared),
             server: Server::new(Protocol::Delta),
         };
         follower.follow(self).await;
@@ -175,6 +179,36 @@ async fn a_change_makes_what_depends_on_it() {
     assert_eq!(work(&mesh, &mut a).await, [0, 0, 1, 0], "a rule is its list of routes");
     mesh.change(&service(SERVICES, "10.2.0.1"));
     assert_eq!(work(&mesh, &mut a).await, [1, 0, 1, 1], "a service is its cluster, its route, and what shares listeners");
+}
+
+#[tokio::test]
+async fn a_rule_is_one_virtual_host_to_who_takes_them_one_by_one() {
+    let mut mesh = Mesh::new();
+    let whole = mesh.follower("10.5.0.1", &[]).await;
+    let abilities = Abilities { takes_virtual_hosts: true, ..Abilities::default() };
+    let mut parted = mesh.able_follower("10.5.0.2", &[], abilities).await;
+    assert!(!Arc::ptr_eq(whole.following.class(), parted.following.class()));
+    let changed_by = async |mesh: &mut Mesh, parted: &mut Follower, text: &str| {
+        let (before, work) = (parted.server.target().clone(), parted.following.class().work().await);
+        mesh.change(text);
+        parted.follow(mesh).await;
+        let changed = parted.server.target().compare(&before);
+        let names = |kind| changed.of(kind).iter().map(|name| name.to_string()).collect::<Vec<_>>();
+        let now = parted.following.class().work().await;
+        let done = (now.route_lists - work.route_lists, now.reviews - work.reviews);
+        (names(ResourceType::VirtualHost), names(ResourceType::Route), done)
+    };
+    let one = || vec!["80/".to_owned(), "80/s7.test:80".to_owned()];
+    assert_eq!(changed_by(&mut mesh, &mut parted, &rule(7, "other")).await, (one(), vec![], (1, 0)), "nothing else is looked at");
+    assert_eq!(changed_by(&mut mesh, &mut parted, &rule(7, "other")).await, (vec![], vec![], (0, 0)));
+    // One that leads elsewhere, or says nothing any more, is no other case to who gets it.
+    let elsewhere = rule(7, "other").replace("destination: {host: s7.test}", "destination: {host: s8.test}");
+    assert_eq!(changed_by(&mut mesh, &mut parted, &elsewhere).await, (one(), vec![], (1, 1)));
+    let nothing = rule(7, "other").replace("hosts: [s7.test]", "hosts: [s7.test]\n  gateways: [some]");
+    assert_eq!(changed_by(&mut mesh, &mut parted, &nothing).await, (one(), vec![], (1, 1)), "the service's own route");
+    // A host for any name stands in the route configuration.
+    let any = rule(7, "other").replace("hosts: [s7.test]", "hosts: ['*.any.test']");
+    assert_eq!(changed_by(&mut mesh, &mut parted, &any).await, (vec!["80/".to_owned()], vec!["80".to_owned()], (1, 1)));
 }
 
 #[tokio::test]

@@ -4,9 +4,11 @@
 use std::collections::{BTreeMap, HashSet};
 
 use proptest::prelude::*;
-use weir_ads::{Resource, Version};
+use weir_ads::{Manifest, Resource, Version};
 use weir_api::ObjectKey;
 use weir_translate::{Translation, translate};
+use weir_xds::resource::route_configuration_of;
+use weir_xds::route::{RouteConfiguration, VirtualHost};
 use weir_xds::{Message, Name};
 
 use super::*;
@@ -36,9 +38,43 @@ fn rebuilt(objects: &BTreeMap<ObjectKey, Arc<Object>>, following: &Following) ->
     (set, findings.iter().map(ToString::to_string).collect())
 }
 
+/// The address of the proxy that gets route configurations whole.
+const WHOLE: &str = "10.0.0.4";
+
 fn target(server: &Server) -> Set {
     let of = |kind| server.target().of(kind).map(move |(name, resource)| ((kind, name.to_string()), resource.version));
-    ResourceType::ALL.into_iter().flat_map(of).collect()
+    let mut set: Set = ResourceType::ALL.into_iter().filter(|kind| *kind != ResourceType::VirtualHost).flat_map(of).collect();
+    put_together(server.target(), &mut set);
+    set
+}
+
+/// Puts route configurations in the set as they would be if their virtual hosts had stayed in them, and checks that their
+/// manifests are of their parts.
+fn put_together(target: &ResourceSet, set: &mut Set) {
+    let mut hosts: BTreeMap<String, Vec<(&Arc<str>, &Arc<Resource>)>> = BTreeMap::new();
+    let all = target.of(ResourceType::VirtualHost);
+    for (name, resource) in all.filter(|(name, _)| !name.ends_with('/')) {
+        let whole = route_configuration_of(name).expect("one of a route configuration");
+        hosts.entry(whole.to_owned()).or_default().push((name, resource));
+    }
+    for (name, resource) in target.of(ResourceType::Route) {
+        let mut config: RouteConfiguration = resource.body.unpack().unwrap();
+        let parts = hosts.remove(&**name).unwrap_or_default();
+        let Some(manifest) = target.get(ResourceType::VirtualHost, &Manifest::name_of(name)) else {
+            assert!(config.vhds.is_none() && parts.is_empty());
+            continue;
+        };
+        assert!(config.vhds.take().is_some() && config.metadata.take().is_some());
+        let mut expected = Manifest::default();
+        parts.iter().chain(&[(name, resource)]).for_each(|(name, part)| expected.add(name, &part.version.to_string()));
+        assert_eq!(Manifest::read(&manifest.body), Some(expected));
+        let rest = config.virtual_hosts.pop_if(|last| last.domains == ["*"] && !last.name.contains(':'));
+        config.virtual_hosts.extend(parts.iter().map(|(_, host)| host.body.unpack::<VirtualHost>().unwrap()));
+        config.virtual_hosts.sort_by(|a, b| a.name.cmp(&b.name));
+        config.virtual_hosts.extend(rest);
+        set.insert((ResourceType::Route, name.to_string()), Resource::new(&config).version);
+    }
+    assert!(hosts.is_empty(), "{:?} belong to nothing", hosts.keys());
 }
 
 fn proxies() -> Vec<Proxy> {
@@ -56,6 +92,7 @@ fn proxies() -> Vec<Proxy> {
         sidecar("x", "10.0.0.1", Interception::Redirect, &[("app", "web"), ("version", "v1")]),
         sidecar("x", "10.0.0.2", Interception::None, &[("app", "a"), ("version", "v2")]),
         sidecar("y", "10.0.0.3", Interception::Redirect, &[("app", "other")]),
+        sidecar("x", WHOLE, Interception::Redirect, &[("app", "web"), ("version", "v1")]),
         gateway,
     ]
 }
@@ -101,7 +138,8 @@ impl Driven {
     }
 
     async fn come(&self, proxy: Proxy) -> Follower {
-        let following = Following::new(proxy, true, &self.mesh, &self.shared);
+        let abilities = Abilities { runs_commands: true, takes_virtual_hosts: proxy.addresses != [WHOLE] };
+        let following = Following::new(proxy, abilities, &self.mesh, &self.shared);
         let mut follower = Follower { following, server: Server::new(Protocol::Delta) };
         self.tell(&mut follower).await;
         follower
