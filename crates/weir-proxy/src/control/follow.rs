@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
-use weir_ads::{Client, ClientStream, Protocol, Request, Response, Update};
+use weir_ads::{Client, ClientStream, Protocol, Request, Response, Update, is_among};
 use weir_xds::Any;
 use weir_xds::core::Node;
 use weir_xds::resource::ResourceType;
@@ -184,10 +184,10 @@ impl Follower {
         }
         let reasons: Vec<(Arc<str>, String)> = refused.iter().map(|(name, refusal)| (name.clone(), refusal.reason().to_owned())).collect();
         let mut requests = vec![self.client.answer(&update, &reasons)];
-        for kind in [ResourceType::Endpoint, ResourceType::Secret, ResourceType::Route] {
+        for kind in [ResourceType::Endpoint, ResourceType::Secret, ResourceType::Route, ResourceType::VirtualHost] {
             let wanted = self.state.wanted(kind);
             let before = self.refused.len();
-            self.refused.retain(|(of, name), _| *of != kind || wanted.contains(name));
+            self.refused.retain(|(of, name), _| *of != kind || is_among(&wanted, kind, name));
             self.refused_changed |= self.refused.len() != before;
             requests.extend(self.client.want(kind, wanted));
         }

@@ -4,7 +4,9 @@
 //! into force when all that it needs is there: routes when their clusters have their instances, listeners when
 //! their routes are in force. So no request is ever sent where nobody is yet. What nothing names any more is forgotten.
 
+mod divided;
 mod listeners;
+mod routes;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -13,12 +15,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use weir_ads::Update;
-use weir_routing::RouteTable;
 use weir_xds::cluster::Cluster as XdsCluster;
 use weir_xds::endpoint::ClusterLoadAssignment;
 use weir_xds::listener::Listener as XdsListener;
 use weir_xds::resource::ResourceType;
-use weir_xds::route::RouteConfiguration;
 use weir_xds::tls::Secret;
 use weir_xds::{Any, Message, Name};
 
@@ -42,7 +42,9 @@ use crate::stats::listener::ListenerStats;
 use crate::tls::secrets::Secrets;
 use crate::tls::transports::Transports;
 use crate::worker::world::ProxySnapshot;
+use divided::Divided;
 use listeners::{ListenerState, Prepared, route_names, tls_of};
+use routes::RouteState;
 
 /// How long routes wait for instances that a server does not send.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -56,6 +58,8 @@ pub struct State {
     /// The instances of EDS clusters, by the names that the clusters ask for.
     assignments: HashMap<Arc<str>, Assignment>,
     routes: HashMap<Arc<str>, RouteState>,
+    /// What was told of those whose virtual hosts come one by one.
+    divided: Divided,
     listeners: HashMap<Arc<str>, ListenerState>,
     secrets: Secrets,
     addresses: HashMap<String, Vec<IpAddr>>,
@@ -96,13 +100,6 @@ struct ClusterState {
     checks: Checks,
 }
 
-struct RouteState {
-    newest: Arc<RouteTable>,
-    /// In force; another one than the newest while that one waits.
-    active: Option<Arc<RouteTable>>,
-    waiting_since: Option<Instant>,
-}
-
 type Refused = Vec<(Arc<str>, ResourceRefusal)>;
 
 impl State {
@@ -115,6 +112,7 @@ impl State {
             clusters: HashMap::new(),
             assignments: HashMap::new(),
             routes: HashMap::new(),
+            divided: Divided::default(),
             listeners: HashMap::new(),
             secrets: Secrets::default(),
             addresses: HashMap::new(),
@@ -134,12 +132,12 @@ impl State {
             self.remove(update.kind, name);
         }
         let mut assigned = HashSet::new();
-        for (name, body) in &update.upserts {
+        for ((name, body), version) in update.upserts.iter().zip(update.versions()) {
             // A secret may name files whose content has changed.
             if update.kind != ResourceType::Secret && self.received.is(update.kind, name, body) {
                 continue;
             }
-            match self.upsert(update.kind, name, body) {
+            match self.upsert(update.kind, name, body, version) {
                 Ok(()) => {
                     self.received.put(update.kind, name, body);
                     assigned.insert(name);
@@ -147,6 +145,7 @@ impl State {
                 Err(refusal) => refused.push((name.clone(), refusal)),
             }
         }
+        refused.extend(self.assemble_routes(update.kind));
         if update.kind == ResourceType::Endpoint {
             self.refresh_hosts(|state| matches!(&state.current.policy.discovery, Discovery::Eds(service) if assigned.contains(service)));
         }
@@ -158,7 +157,7 @@ impl State {
     /// # Errors
     /// Why it is still refused.
     pub fn retry_listener(&mut self, name: &Arc<str>, body: &Any) -> Result<(), ResourceRefusal> {
-        self.upsert(ResourceType::Listener, name, body)?;
+        self.upsert(ResourceType::Listener, name, body, "")?;
         self.received.put(ResourceType::Listener, name, body);
         Ok(())
     }
@@ -168,7 +167,8 @@ impl State {
         match kind {
             ResourceType::Cluster => self.remove_cluster(name),
             ResourceType::Endpoint => drop(self.assignments.remove(name)),
-            ResourceType::Route => self.changed.routes |= self.routes.remove(name).is_some(),
+            ResourceType::Route => self.remove_routes(name),
+            ResourceType::VirtualHost => self.divided.remove_host(name),
             ResourceType::Listener => self.changed.listeners |= self.listeners.remove(name).is_some(),
             ResourceType::Secret => self.secrets.remove(name),
         }
@@ -177,6 +177,8 @@ impl State {
     /// Forgets what nothing names any more.
     pub fn forget_unwanted(&mut self) {
         let mut routes = self.wanted(ResourceType::Route);
+        self.divided.keep(|name| routes.contains(name));
+        self.received.keep(ResourceType::VirtualHost, |name| self.divided.knows(name));
         let active = self.listeners.values().filter_map(|state| state.active.as_ref());
         routes.extend(active.flat_map(|active| route_names(&active.listener)));
         let before = self.routes.len();
@@ -203,7 +205,10 @@ impl State {
         }
     }
 
-    fn upsert(&mut self, kind: ResourceType, name: &Arc<str>, body: &Any) -> Result<(), ResourceRefusal> {
+    fn upsert(&mut self, kind: ResourceType, name: &Arc<str>, body: &Any, version: &str) -> Result<(), ResourceRefusal> {
+        if kind == ResourceType::VirtualHost {
+            return self.divided.put(name, body, version);
+        }
         rules::check(body)?;
         match kind {
             ResourceType::Cluster => self.upsert_cluster(name, &unpack(body)?),
@@ -211,7 +216,8 @@ impl State {
                 self.assignments.insert(name.clone(), Assignment::compile(&unpack::<ClusterLoadAssignment>(body)?)?);
                 Ok(())
             }
-            ResourceType::Route => self.upsert_route(name, &unpack(body)?),
+            ResourceType::Route => self.upsert_route(name, &unpack(body)?, version),
+            ResourceType::VirtualHost => Ok(()),
             ResourceType::Listener => self.upsert_listener(name, &unpack(body)?),
             ResourceType::Secret => {
                 let secret = SecretSource::compile(&unpack::<Secret>(body)?)?;
@@ -252,17 +258,6 @@ impl State {
         self.clusters.insert(name.clone(), ClusterState { current, endpoints, is_resolved: false, ready: false, checks });
         self.changed.clusters = true;
         self.refresh_cluster(name, true);
-        Ok(())
-    }
-
-    fn upsert_route(&mut self, name: &Arc<str>, config: &RouteConfiguration) -> Result<(), ResourceRefusal> {
-        let known = self.routes.get(name);
-        let previous = known.map(|known| &*known.newest);
-        let newest = Arc::new(RouteTable::compile(config, previous)?);
-        let active = known.and_then(|known| known.active.clone());
-        // Who sends table after table does not make them wait for ever.
-        let waiting_since = known.and_then(|known| known.waiting_since);
-        self.routes.insert(name.clone(), RouteState { newest, active, waiting_since });
         Ok(())
     }
 
@@ -363,6 +358,11 @@ impl State {
                 services.collect()
             }
             ResourceType::Route => self.listeners.values().flat_map(|state| route_names(&state.newest.listener)).collect(),
+            ResourceType::VirtualHost => {
+                let mut routes = self.wanted(ResourceType::Route);
+                routes.retain(|name| self.divided.has(name));
+                routes
+            }
             ResourceType::Secret => self.secret_names(|state| vec![&state.newest]),
             ResourceType::Cluster | ResourceType::Listener => BTreeSet::new(),
         }
@@ -404,22 +404,6 @@ impl State {
         Some(self.published.clone())
     }
 
-    fn activate_routes(&mut self, now: Instant) {
-        for state in self.routes.values_mut() {
-            if state.active.as_ref().is_some_and(|active| Arc::ptr_eq(active, &state.newest)) {
-                continue;
-            }
-            let mut names = state.newest.virtual_hosts.iter().flat_map(|host| &host.clusters);
-            let ready = names.all(|name| self.clusters.get(name).is_none_or(|cluster| cluster.ready));
-            let since = *state.waiting_since.get_or_insert(now);
-            if ready || now.duration_since(since) >= PATIENCE {
-                state.active = Some(state.newest.clone());
-                state.waiting_since = None;
-                self.changed.routes = true;
-            }
-        }
-    }
-
     fn activate_listeners(&mut self) {
         for state in self.listeners.values_mut().filter(|state| !state.is_active()) {
             let routes_ready =
@@ -443,7 +427,7 @@ impl State {
 
     /// Whether all that it was told is in force.
     pub fn is_settled(&self) -> bool {
-        let routes = self.routes.values().all(|state| state.waiting_since.is_none());
+        let routes = self.routes.values().all(|state| state.waiting_since.is_none()) && self.divided.are_whole();
         routes && self.listeners.values().all(ListenerState::is_active)
     }
 

@@ -36,3 +36,4 @@ mod tls_clients;
 mod tls_upstreams;
 mod trailers;
 mod upgrades;
+mod virtual_hosts;

@@ -18,7 +18,7 @@ use crate::mesh::ask;
 use crate::print;
 
 /// The types of resources that have a column. No pilot of Weir's sends extension configurations: it is there for who reads it.
-const COLUMNS: [&str; 6] = ["CDS", "LDS", "EDS", "RDS", "SDS", "ECDS"];
+const COLUMNS: [&str; 7] = ["CDS", "LDS", "EDS", "RDS", "VHDS", "SDS", "ECDS"];
 
 /// Asks, compares if a proxy is named, and prints.
 ///
@@ -152,8 +152,11 @@ mod tests {
         });
         let text = table(&read(json!({ "configVersion": 7, "proxies": [proxy] })).unwrap());
         let words: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
-        assert_eq!(words[0], ["NAME", "CLUSTER", "CDS", "LDS", "EDS", "RDS", "SDS", "ECDS", "CONFIG", "VERSION"]);
-        assert_eq!(words[1], ["a.b", "-", "SYNCED", "IGNORED", "IGNORED", "ERROR", "IGNORED", "IGNORED", "5", "(-2)", "envoy", "1.40.0"]);
+        assert_eq!(words[0], ["NAME", "CLUSTER", "CDS", "LDS", "EDS", "RDS", "VHDS", "SDS", "ECDS", "CONFIG", "VERSION"]);
+        assert_eq!(
+            words[1],
+            ["a.b", "-", "SYNCED", "IGNORED", "IGNORED", "ERROR", "IGNORED", "IGNORED", "IGNORED", "5", "(-2)", "envoy", "1.40.0"]
+        );
         assert!(text.ends_with("\na.b has refused RDS:\n  80: no such cluster\n"), "{text}");
     }
 }

@@ -1,6 +1,8 @@
 use serde_json::{Value, json};
 use weir_xds::json::from_value;
 
+use weir_xds::route::RouteConfiguration;
+
 use super::*;
 
 const TCP: &str = "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use weir_ads::{Resource, ResourceSet, Server, ServerStream};
-use weir_xds::resource::ResourceType;
+use weir_ads::{Manifest, Resource, ResourceSet, Server, ServerStream};
+use weir_xds::resource::{ResourceType, virtual_host_name};
 use weir_xds::tls::Secret;
 use weir_xds::{Any, cluster::Cluster, hcm::HttpConnectionManager, json, listener, route::RouteConfiguration, tcp_proxy::TcpProxy};
 
@@ -68,10 +68,26 @@ pub(super) fn resources(told: &Told, log: &Path) -> ResourceSet {
         let cluster: Cluster = json::from_value(cluster.clone()).unwrap();
         set.insert(ResourceType::Cluster, cluster.name.as_str(), Resource::new(&cluster));
     }
-    let routes: RouteConfiguration = json::from_value(routes.clone()).unwrap();
-    set.insert(ResourceType::Route, routes.name.as_str(), Resource::new(&routes));
+    put_routes(&mut set, json::from_value(routes.clone()).unwrap());
     set.insert(ResourceType::Listener, "listener", Resource::new(&listener(manager, chain, log)));
     set
+}
+
+/// Puts a route configuration. If it says that virtual hosts come apart from it, all do but the last.
+fn put_routes(set: &mut ResourceSet, mut routes: RouteConfiguration) {
+    let name = routes.name.clone();
+    let apart = if routes.vhds.is_some() { routes.virtual_hosts.len().saturating_sub(1) } else { 0 };
+    let hosts: Vec<_> = routes.virtual_hosts.drain(..apart).collect();
+    let mut manifest = Manifest::default();
+    let mut put = |kind, name: &str, resource: Resource| {
+        manifest.add(name, &resource.version.to_string());
+        set.insert(kind, name, resource);
+    };
+    put(ResourceType::Route, &name, Resource::new(&routes));
+    hosts.iter().for_each(|host| put(ResourceType::VirtualHost, &virtual_host_name(&name, &host.name), Resource::new(host)));
+    if routes.vhds.is_some() {
+        set.insert(ResourceType::VirtualHost, Manifest::name_of(&name), Resource::packed(manifest.pack(&name)));
+    }
 }
 
 /// A filter of the usual name that is told nothing.
