@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use weir_ads::{Protocol, grpc};
 use weir_bench::process::{PAUSE, pause};
 
-use crate::sidecar::{Names, Seen, Sidecar};
+use crate::sidecar::{Names, Routes, Seen, Sidecar};
 
 /// Long for a debug build with many services.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -29,9 +29,9 @@ impl Fleet {
     ///
     /// # Errors
     /// If that takes too long.
-    pub fn connect(runtime: &Runtime, server: &str, count: usize) -> anyhow::Result<Self> {
+    pub fn connect(runtime: &Runtime, server: &str, count: usize, routes: Routes) -> anyhow::Result<Self> {
         let begun = Instant::now();
-        let fleet = Self::connect_bare(runtime, server, count)?;
+        let fleet = Self::connect_bare(runtime, server, count, routes)?;
         loop {
             let missing = fleet.sidecars.iter().filter(|seen| !seen.is_complete()).count();
             if missing == 0 {
@@ -49,13 +49,13 @@ impl Fleet {
     ///
     /// # Errors
     /// If nobody accepts.
-    pub fn connect_bare(runtime: &Runtime, server: &str, count: usize) -> anyhow::Result<Self> {
+    pub fn connect_bare(runtime: &Runtime, server: &str, count: usize, routes: Routes) -> anyhow::Result<Self> {
         let names = Arc::new(Names::default());
         let sidecars: Vec<Arc<Seen>> = (0..count).map(|_| Arc::default()).collect();
         let mut tasks = JoinSet::new();
         for (number, seen) in sidecars.iter().enumerate() {
             let stream = runtime.block_on(grpc::client::connect(server, Protocol::Delta)).context("a sidecar cannot connect")?;
-            let sidecar = Sidecar::new(number, names.clone(), seen.clone());
+            let sidecar = Sidecar::new(number, routes, names.clone(), seen.clone());
             tasks.spawn_on(sidecar.follow(stream), runtime.handle());
         }
         Ok(Self { sidecars, _tasks: tasks, last_response: None.into() })

@@ -27,9 +27,12 @@ use fleet::Fleet;
 use floor::Floor;
 use folder::Folder;
 use rounds::{Rounds, Watched};
+use sidecar::Routes;
 
 /// Long for a debug build with many services.
 const START: Duration = Duration::from_secs(120);
+/// Where the numbers of changes begin that other sidecars get: no change is one that there was.
+const RENEWED: u32 = 1_000_000;
 /// What the pilot says when it serves.
 const SERVES: &str = "proxies may follow";
 
@@ -86,12 +89,15 @@ fn main() -> anyhow::Result<()> {
     until_it_serves(&mut pilot)?;
 
     let idle = Used::by(pilot.id())?;
-    let fleet = Fleet::connect(&runtime, &server, args.sidecars)?;
+    let fleet = Fleet::connect(&runtime, &server, args.sidecars, Routes::Whole)?;
     let connected = Used::by(pilot.id())?;
     let endpoint = Rounds::of(&runtime, &fleet, pilot.id(), Watched::Endpoint, args.rounds, &mut |mark| folder.change_endpoint(mark))?;
     let rule = Rounds::of(&runtime, &fleet, pilot.id(), Watched::Rule, args.rounds, &mut |mark| folder.change_rule(mark))?;
     let after = Used::by(pilot.id())?;
     let response = fleet.last_response().context("no sidecar has kept what it got last")?;
+    drop(fleet);
+    let fleet = Fleet::connect(&runtime, &server, args.sidecars, Routes::ByVirtualHost)?;
+    let host = Rounds::of(&runtime, &fleet, pilot.id(), Watched::VirtualHost, args.rounds, &mut |mark| folder.change_rule(RENEWED + mark))?;
     drop(fleet);
     drop(pilot);
     let floor = floor(&runtime, &args, floor_port, &response, work.path())?;
@@ -108,7 +114,9 @@ fn main() -> anyhow::Result<()> {
         ("CPU for it, ms; bytes to each", endpoint.cost()),
         ("one VirtualService in force, p50 / p99, ms", rule.latency()),
         ("CPU for it, ms; bytes to each", rule.cost()),
-        ("the floor: those bytes by a bare stream, p50 / p99, ms", floor.latency()),
+        ("one VirtualService by virtual host, p50 / p99, ms", host.latency()),
+        ("CPU for it, ms; bytes to each", host.cost()),
+        ("the floor: that table by a bare stream, p50 / p99, ms", floor.latency()),
         ("CPU for it, ms; bytes to each", floor.cost()),
         ("one VirtualService / the floor: p99, CPU", rule.over(&floor)),
     ];
@@ -126,7 +134,7 @@ fn raise_open_files() -> anyhow::Result<()> {
 /// The same bytes to as many sidecars, as often.
 fn floor(runtime: &Runtime, args: &Args, port: u16, response: &[u8], work: &std::path::Path) -> anyhow::Result<Rounds> {
     let mut floor = Floor::start(port, response, work)?;
-    let fleet = Fleet::connect_bare(runtime, &format!("127.0.0.1:{port}"), args.sidecars)?;
+    let fleet = Fleet::connect_bare(runtime, &format!("127.0.0.1:{port}"), args.sidecars, Routes::Whole)?;
     floor.has(args.sidecars)?;
     Rounds::of(runtime, &fleet, floor.id(), Watched::Anything, args.rounds, &mut |_| floor.send())
 }

@@ -22,6 +22,8 @@ pub(crate) enum Watched {
     Endpoint,
     /// New routes, in which the change stands.
     Rule,
+    /// A new virtual host, in which the change stands.
+    VirtualHost,
     /// New routes, whatever they are.
     Anything,
 }
@@ -31,6 +33,7 @@ impl Watched {
         match self {
             Self::Endpoint => ResourceType::Endpoint,
             Self::Rule | Self::Anything => ResourceType::Route,
+            Self::VirtualHost => ResourceType::VirtualHost,
         }
     }
 }

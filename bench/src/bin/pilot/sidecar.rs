@@ -14,8 +14,12 @@ use weir_xds::hcm::http_connection_manager::RouteSpecifier;
 use weir_xds::listener::Listener;
 use weir_xds::listener::filter::ConfigType;
 use weir_xds::resource::ResourceType;
+use weir_xds::route::RouteConfiguration;
 use weir_xds::values::structure;
 use weir_xds::{Any, Message};
+
+/// The feature of a proxy that takes virtual hosts one by one.
+const VHDS: &str = "weir.vhds";
 
 /// The names that resources make a proxy ask for, read once for all sidecars: who measures must not be what is measured.
 #[derive(Default)]
@@ -31,6 +35,9 @@ impl Names {
 fn named(body: &Any) -> Vec<String> {
     if let Ok(cluster) = body.unpack::<Cluster>() {
         return cluster.eds_cluster_config.into_iter().map(|eds| eds.service_name).collect();
+    }
+    if let Ok(routes) = body.unpack::<RouteConfiguration>() {
+        return routes.vhds.into_iter().map(|_| routes.name.clone()).collect();
     }
     let Ok(listener) = body.unpack::<Listener>() else { return vec![] };
     let chains = listener.filter_chains.into_iter().chain(listener.default_filter_chain);
@@ -92,9 +99,19 @@ impl Seen {
     }
 }
 
+/// How a sidecar wants its routes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Routes {
+    /// As whole route configurations, as Envoy does.
+    Whole,
+    /// By virtual host, as Weir's proxy does.
+    ByVirtualHost,
+}
+
 /// A sidecar's state.
 pub(crate) struct Sidecar {
     number: usize,
+    routes: Routes,
     names: Arc<Names>,
     seen: Arc<Seen>,
     asked: HashSet<(ResourceType, String)>,
@@ -105,14 +122,14 @@ pub(crate) struct Sidecar {
 }
 
 impl Sidecar {
-    pub fn new(number: usize, names: Arc<Names>, seen: Arc<Seen>) -> Self {
-        Self { number, names, seen, asked: HashSet::new(), lacks: HashSet::new(), heard: HashSet::new() }
+    pub fn new(number: usize, routes: Routes, names: Arc<Names>, seen: Arc<Seen>) -> Self {
+        Self { number, routes, names, seen, asked: HashSet::new(), lacks: HashSet::new(), heard: HashSet::new() }
     }
 
     /// Follows until the stream ends.
     pub async fn follow(mut self, mut stream: ClientStream) {
         for kind in [ResourceType::Cluster, ResourceType::Listener] {
-            let node = (kind == ResourceType::Cluster).then(|| node(self.number));
+            let node = (kind == ResourceType::Cluster).then(|| node(self.number, self.routes));
             let request = DeltaDiscoveryRequest { node, type_url: kind.type_url(), ..Default::default() };
             if stream.requests.send(Request::Delta(request)).await.is_err() {
                 return;
@@ -137,10 +154,12 @@ impl Sidecar {
             let next = match kind {
                 ResourceType::Cluster => Some(ResourceType::Endpoint),
                 ResourceType::Listener => Some(ResourceType::Route),
+                ResourceType::Route => Some(ResourceType::VirtualHost),
                 _ => None,
             };
             for resource in &response.resources {
-                self.lacks.remove(&(kind, resource.name.clone()));
+                // That all virtual hosts of a table are there is told by one of no name.
+                self.lacks.remove(&(kind, resource.name.trim_end_matches('/').to_owned()));
             }
             requests.extend(next.and_then(|next| self.ask(next, &response)));
         }
@@ -167,7 +186,7 @@ impl Sidecar {
     }
 }
 
-fn node(number: usize) -> Node {
+fn node(number: usize, routes: Routes) -> Node {
     let address = format!("10.{}.{}.{}", 200 + number / 62500, number / 250 % 250, number % 250 + 1);
     let metadata = serde_json::json!({
         "NAMESPACE": "default", "CLUSTER_ID": "Kubernetes", "INSTANCE_IPS": address, "LABELS": { "app": "load" },
@@ -175,6 +194,7 @@ fn node(number: usize) -> Node {
     Node {
         id: format!("sidecar~{address}~load-{number}.default~default.svc.cluster.local"),
         metadata: metadata.as_object().map(structure),
+        client_features: (routes == Routes::ByVirtualHost).then(|| VHDS.to_owned()).into_iter().collect(),
         ..Default::default()
     }
 }

@@ -35,6 +35,7 @@ pub(super) struct Lists {
     /// Which refresh this is: what it does not ask for is let go.
     round: u64,
     made: usize,
+    asked_for: usize,
 }
 
 /// The routes of a rule, and what they were made of.
@@ -69,7 +70,7 @@ impl Lists {
     /// A refresh begins.
     pub fn begin(&mut self) {
         self.round += 1;
-        self.made = 0;
+        (self.made, self.asked_for) = (0, 0);
     }
 
     /// A refresh is over: what it did not ask for is let go. How many lists it made.
@@ -98,6 +99,11 @@ impl Lists {
         Some(by_port)
     }
 
+    /// How often lists were asked for since [`begin`](Self::begin), whether they were made or kept.
+    pub fn asked_for(&self) -> usize {
+        self.asked_for
+    }
+
     /// How many lists were made since [`begin`](Self::begin).
     pub fn made(&self) -> usize {
         self.made
@@ -108,6 +114,7 @@ impl RouteLists for Lists {
     type List = List;
 
     fn of_rule(&mut self, input: &RouteInput<'_>, rule: &Arc<VirtualService>) -> Option<List> {
+        self.asked_for += 1;
         let destinations: Vec<Known> = destinations(rule).map(|destination| Known::find(input, destination)).collect();
         let round = self.round;
         let all = self.of_rules.entry(Arc::as_ptr(rule).addr()).or_default();
@@ -126,6 +133,7 @@ impl RouteLists for Lists {
     }
 
     fn of_service(&mut self, context: &Context<'_>, service: &Arc<Service>, port: u16) -> List {
+        self.asked_for += 1;
         let rule = context.destination_rule(service);
         let key = (service.hostname.clone(), port);
         let round = self.round;

@@ -41,6 +41,8 @@ pub struct Work {
     pub assignments: usize,
     /// Lists of routes: those of a rule or of a service, at a port.
     pub route_lists: usize,
+    /// Times that such a list was asked for, for a virtual host.
+    pub asked_for_routes: usize,
     /// Times that all listeners were made.
     pub listeners: usize,
     /// Times that all was looked at, to see what of it is to be made.
@@ -196,6 +198,7 @@ impl Kept {
                 _ => made.push(routes::encode(name, hosts)),
             }
         }
+        self.work.asked_for_routes += self.lists.asked_for();
         self.work.route_lists += self.lists.end();
         made
     }

@@ -9,6 +9,8 @@ use weir_model::{EgressListener, Service, VirtualService};
 
 /// The port whose hosts need not be services: without a port of its own, a host is taken to be on it.
 pub(super) const HTTP_PORT: u16 = 80;
+/// Stands for all wildcards.
+const ANY_WILDCARD: &str = "*";
 
 /// What an egress listener has.
 pub(super) struct Ports<'l> {
@@ -43,13 +45,17 @@ impl<'l> Ports<'l> {
             None => self.listener.services.to_vec(),
         };
         let order: Vec<Arc<str>> = services.iter().map(|service| service.hostname.clone()).collect();
-        let mut at = AtPort { listener: self.listener, port, by_host: HashMap::new(), order, rules: vec![] };
+        let mut at = AtPort { listener: self.listener, port, by_host: HashMap::new(), order, rules: vec![], places: HashMap::new() };
         at.by_host = services.into_iter().map(|service| (service.hostname.clone(), service)).collect();
         let all = &self.listener.virtual_services;
         at.rules = match port {
             Some(HTTP_PORT) => all.iter().collect(),
             _ => self.concerning(&at.order).into_iter().filter_map(|index| all.get(index)).collect(),
         };
+        for (place, rule) in at.rules.iter().enumerate() {
+            let hosts: BTreeSet<&str> = rule.hosts.iter().map(|host| if is_wildcard(host) { ANY_WILDCARD } else { host }).collect();
+            hosts.into_iter().for_each(|host| at.places.entry(host).or_default().push(place));
+        }
         at
     }
 
@@ -89,9 +95,11 @@ pub(super) struct AtPort<'l> {
     order: Vec<Arc<str>>,
     /// The rules that may be about them, in order.
     pub rules: Vec<&'l Arc<VirtualService>>,
+    /// Where those of each host stand among them, as it is written; all that have a wildcard are under one name.
+    places: HashMap<&'l str, Vec<usize>>,
 }
 
-impl AtPort<'_> {
+impl<'l> AtPort<'l> {
     pub fn in_order(&self) -> impl Iterator<Item = &Arc<Service>> {
         self.order.iter().filter_map(|hostname| self.by_host.get(hostname))
     }
@@ -116,8 +124,16 @@ impl AtPort<'_> {
         (hosts, services)
     }
 
+    /// The rules that have one of the services among theirs, in order.
+    pub fn rules_of(&self, service: &Service) -> Vec<&'l Arc<VirtualService>> {
+        let of = |host: &str| self.places.get(host).into_iter().flatten().copied();
+        let places: BTreeSet<usize> = of(&service.hostname).chain(of(ANY_WILDCARD)).collect();
+        let rules = places.into_iter().filter_map(|place| self.rules.get(place).copied());
+        rules.filter(|rule| self.has(rule, service)).collect()
+    }
+
     /// Whether one of the services is among those of a rule, as [`Self::divide`] finds them.
-    pub fn has(&self, rule: &Arc<VirtualService>, service: &Service) -> bool {
+    fn has(&self, rule: &Arc<VirtualService>, service: &Service) -> bool {
         let by_wildcard = |host: &str| overlap(&service.hostname, host) && self.governs(rule, service);
         rule.hosts.iter().any(|host| if is_wildcard(host) { by_wildcard(host) } else { **host == *service.hostname })
     }

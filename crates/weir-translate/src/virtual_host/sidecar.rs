@@ -102,10 +102,10 @@ impl<'m, R: RouteLists> Maker<'m, R> {
             return vec![];
         }
         let (mut routes, mut of) = (None, None);
-        for rule in at.rules.iter().filter(|rule| at.has(rule, own)) {
+        for rule in at.rules_of(own) {
             let Some(list) = self.list(at, rule) else { continue };
             match routes {
-                None => (routes, of) = (Some(list), Some((*rule).clone())),
+                None => (routes, of) = (Some(list), Some(rule.clone())),
                 Some(_) => tell_the_loser(self.context, rule, &own.hostname),
             }
         }

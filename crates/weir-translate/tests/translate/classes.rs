@@ -252,6 +252,45 @@ endpoints: [{addresses: [10.0.0.2]}]
     assert!(!changed.is_empty());
 }
 
+/// Of services whose ports may carry any protocol, each has a route configuration of its own.
+#[test]
+fn the_route_configuration_of_one_service_is_made_of_that_service_alone() {
+    const SERVICES: usize = 200;
+    let service = |i: usize| {
+        format!(
+            "apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: s{i}, namespace: default}}
+spec:
+  hosts: [s{i}.test]
+  addresses: [10.1.0.{i}]
+  ports: [{{number: 9000, name: any}}]
+  location: MESH_INTERNAL
+  resolution: STATIC
+  endpoints: [{{address: 10.2.0.1}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: s{i}, namespace: default}}
+spec:
+  hosts: [s{i}.test]
+  http: [{{route: [{{destination: {{host: s{i}.test}}}}], timeout: 1s}}]
+"
+        )
+    };
+    let text = (1..=SERVICES).map(service).collect::<Vec<_>>().join("---\n");
+    let (mesh, proxy) = (mesh(&[("mesh.yaml", &text)]), Proxy { interception: Interception::Redirect, ..sidecar("10.9.0.1", &[]) });
+    for by_virtual_host in [false, true] {
+        let mut class = Class::new(key(&mesh, &proxy).by_virtual_host(by_virtual_host));
+        let made = class.refresh(&mesh, &proxy).upserts;
+        let routes: Vec<&str> = made.iter().filter(|made| made.kind == ResourceType::Route).map(|made| &*made.name).collect();
+        assert_eq!(routes.iter().filter(|name| name.ends_with(".test:9000")).count(), SERVICES, "{routes:?}");
+        assert!(made.iter().all(|made| made.kind != ResourceType::VirtualHost), "there is nothing to divide");
+        // All rules are looked at once more for port 80, where hosts need not be services.
+        assert!(class.work().asked_for_routes <= 2 * SERVICES, "{:?}", class.work());
+    }
+}
+
 #[test]
 fn a_refresh_without_a_change_changes_nothing() {
     for mesh in meshes() {
