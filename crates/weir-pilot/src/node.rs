@@ -71,6 +71,14 @@ pub fn introduce(proxy: &Proxy) -> Node {
     }
 }
 
+/// Says that the proxy is Weir's, and what it can do, whoever wrote the node.
+pub fn claim(node: &mut Node) {
+    AGENT.clone_into(&mut node.user_agent_name);
+    if !node.client_features.iter().any(|feature| feature == VHDS) {
+        node.client_features.push(VHDS.to_owned());
+    }
+}
+
 /// Says that the proxy's instance registers itself in a WorkloadGroup of its namespace.
 pub fn register_in(node: &mut Node, group: &str) {
     node.metadata.get_or_insert_default().fields.insert(AUTO_REGISTER_GROUP.to_owned(), text(group));

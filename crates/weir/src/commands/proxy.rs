@@ -125,7 +125,7 @@ fn from_bootstrap(path: &Path) -> anyhow::Result<Following> {
     let protocol = if read.is_delta { Protocol::Delta } else { Protocol::StateOfTheWorld };
     let mut node = read.node;
     // Whatever the bootstrap was written for.
-    node::AGENT.clone_into(&mut node.user_agent_name);
+    node::claim(&mut node);
     let proxy = node::recognize(&node).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
     let limits = connection_limits(read.bounds).with_context(|| path.display().to_string())?;
     Ok(Following { proxy, node, server: read.server, protocol, limits })
