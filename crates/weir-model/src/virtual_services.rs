@@ -18,6 +18,7 @@ use crate::virtual_service::VirtualService;
 pub struct VirtualServices {
     /// Those that have hosts, from the oldest to the youngest.
     all: Tree<Age, Arc<VirtualService>>,
+    by_name: Tree<Name, Age>,
     /// By the name of the one that they are about; in the order of names.
     findings: Tree<Name, Arc<[Diagnostic]>>,
     by_gateway: Groups<String, Age, Arc<VirtualService>>,
@@ -55,6 +56,11 @@ impl VirtualServices {
     /// Those that have hosts, from the oldest to the youngest.
     pub fn all(&self) -> impl Iterator<Item = &Arc<VirtualService>> {
         self.all.values()
+    }
+
+    /// The one of a name, if it has hosts.
+    pub fn get(&self, name: &Name) -> Option<&Arc<VirtualService>> {
+        self.all.get(self.by_name.get(name)?)
     }
 
     /// What of them has no effect.
@@ -156,6 +162,8 @@ impl VirtualServices {
         for (new, gateway) in change.new.iter().flat_map(|new| new.gateways.iter().map(move |gateway| (new, gateway))) {
             self.by_gateway.insert(gateway.clone(), age.clone(), new.clone());
         }
+        let name = (age.namespace.clone(), age.name.clone());
+        put(&mut self.by_name, name, change.new.is_some().then(|| age.clone()));
         put(&mut self.all, age, change.new.clone());
     }
 }

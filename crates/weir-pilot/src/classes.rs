@@ -34,11 +34,7 @@ impl Classes {
         let labels = match changes {
             // Somebody has seen a newer snapshot.
             Some((_, labels)) if known.as_ref().is_some_and(|(version, _)| *version >= mesh.version) => return labels,
-            Some((changes, labels)) if !Labels::may_differ(&changes) => labels,
-            Some((_, labels)) => {
-                let new = Labels::of(mesh);
-                if new == *labels { labels } else { Arc::new(new) }
-            }
+            Some((changes, labels)) => labels.after(mesh, &changes).map_or(labels, Arc::new),
             None => Arc::new(Labels::of(mesh)),
         };
         *known = Some((mesh.version, labels.clone()));

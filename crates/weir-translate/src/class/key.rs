@@ -7,7 +7,7 @@ use weir_api::Spec;
 use weir_api::resources::destination_rule::TrafficPolicy;
 use weir_api::resources::load_balancer::LoadBalancerSettings;
 use weir_model::{
-    Changes, DestinationRule, Interception, MeshSnapshot, Proxy, ProxyKind, Resolution, Scope, TrafficDistribution, VirtualService,
+    Changes, DestinationRule, Interception, MeshSnapshot, Name, Proxy, ProxyKind, Resolution, Scope, TrafficDistribution, VirtualService,
 };
 
 use super::LabelMap;
@@ -19,6 +19,8 @@ use crate::locality::{SAME_NODE, SAME_ZONE};
 pub struct Labels {
     /// Conditions of VirtualServices on the source.
     sources: BTreeSet<String>,
+    /// The same for each of those that have any.
+    of_rules: BTreeMap<Name, BTreeSet<String>>,
     /// Selectors of the DestinationRules of each namespace.
     selectors: BTreeMap<String, BTreeSet<String>>,
     /// Selectors of Gateways.
@@ -31,7 +33,8 @@ impl Labels {
     /// Those of a mesh.
     pub fn of(mesh: &MeshSnapshot) -> Self {
         let mut labels = Self::default();
-        mesh.virtual_services.all().for_each(|rule| labels.add_virtual_service(rule));
+        let of_rules = mesh.virtual_services.all().map(|rule| ((rule.namespace.clone(), rule.name.clone()), sources(rule)));
+        labels.set_rules(of_rules.filter(|(_, sources)| !sources.is_empty()).collect());
         mesh.destination_rules.all().for_each(|rule| labels.add_destination_rule(rule));
         for gateway in mesh.gateways.iter() {
             if let Spec::Gateway(gateway) = &gateway.spec {
@@ -52,20 +55,34 @@ impl Labels {
         labels
     }
 
-    /// Whether a change of the mesh may be one of them.
-    pub fn may_differ(changes: &Changes) -> bool {
-        changes.everything
-            || !changes.virtual_services.is_empty()
-            || !changes.destination_rules.is_empty()
-            || !changes.gateways.is_empty()
-            || !changes.services.is_empty()
+    /// Those of a mesh that has changed since these were its; none if they still are.
+    pub fn after(&self, mesh: &MeshSnapshot, changes: &Changes) -> Option<Self> {
+        let others = !changes.destination_rules.is_empty() || !changes.gateways.is_empty() || !changes.services.is_empty();
+        if changes.everything || others {
+            let new = Self::of(mesh);
+            return (new != *self).then_some(new);
+        }
+        let sources_now = |name: &Name| mesh.virtual_services.get(name).map(|rule| sources(rule)).unwrap_or_default();
+        let now = changes.virtual_services.keys().map(|name| (name, sources_now(name)));
+        let differs = |(name, now): &(&Name, BTreeSet<String>)| self.of_rules.get(*name).map_or(!now.is_empty(), |known| known != now);
+        let mut differing = now.filter(differs).peekable();
+        differing.peek()?;
+        let mut of_rules = self.of_rules.clone();
+        for (name, sources) in differing {
+            if sources.is_empty() {
+                of_rules.remove(name);
+            } else {
+                of_rules.insert(name.clone(), sources);
+            }
+        }
+        let mut new = self.clone();
+        new.set_rules(of_rules);
+        Some(new)
     }
 
-    fn add_virtual_service(&mut self, rule: &VirtualService) {
-        let http = rule.http.iter().flat_map(|rule| &rule.spec.r#match).map(|condition| &condition.source_labels);
-        let tls = rule.tls.iter().flat_map(|rule| &rule.spec.r#match).map(|condition| &condition.source_labels);
-        let tcp = rule.tcp.iter().flat_map(|rule| &rule.spec.r#match).map(|condition| &condition.source_labels);
-        self.sources.extend(http.chain(tls).chain(tcp).flat_map(BTreeMap::keys).cloned());
+    fn set_rules(&mut self, of_rules: BTreeMap<Name, BTreeSet<String>>) {
+        self.sources = of_rules.values().flatten().cloned().collect();
+        self.of_rules = of_rules;
     }
 
     fn add_destination_rule(&mut self, rule: &DestinationRule) {
@@ -102,6 +119,14 @@ impl Labels {
         };
         proxy.labels.iter().filter(|(name, _)| counts(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
     }
+}
+
+/// The labels of the source that conditions of a rule look at.
+fn sources(rule: &VirtualService) -> BTreeSet<String> {
+    let http = rule.http.iter().flat_map(|rule| &rule.spec.r#match).map(|condition| &condition.source_labels);
+    let tls = rule.tls.iter().flat_map(|rule| &rule.spec.r#match).map(|condition| &condition.source_labels);
+    let tcp = rule.tcp.iter().flat_map(|rule| &rule.spec.r#match).map(|condition| &condition.source_labels);
+    http.chain(tls).chain(tcp).flat_map(BTreeMap::keys).cloned().collect()
 }
 
 /// What proxies have in common that get the same.

@@ -48,10 +48,12 @@ fn target(server: &Server) -> Set {
     set
 }
 
+type Part<'p> = (&'p Arc<str>, &'p Arc<Resource>);
+
 /// Puts route configurations in the set as they would be if their virtual hosts had stayed in them, and checks that their
 /// manifests are of their parts.
 fn put_together(target: &ResourceSet, set: &mut Set) {
-    let mut hosts: BTreeMap<String, Vec<(&Arc<str>, &Arc<Resource>)>> = BTreeMap::new();
+    let mut hosts: BTreeMap<String, Vec<Part<'_>>> = BTreeMap::new();
     let all = target.of(ResourceType::VirtualHost);
     for (name, resource) in all.filter(|(name, _)| !name.ends_with('/')) {
         let whole = route_configuration_of(name).expect("one of a route configuration");
@@ -192,6 +194,7 @@ impl Driven {
             compare(&target(&follower.server), &expected, &follower.following);
             said.extend(findings);
         }
+        assert_eq!(*self.shared.classes.labels(&self.mesh), Labels::of(&self.mesh));
         let told: HashSet<String> = self.shared.reporter.all().iter().map(ToString::to_string).collect();
         assert_eq!(told, said);
     }
