@@ -70,8 +70,9 @@ impl Drop for Ending {
                 exchange.detail("downstream_remote_disconnect");
             }
         }
-        if self.gone {
-            exchange.code.set(0);
+        if self.gone || exchange.code.get() == 0 {
+            // What it got, if it got anything.
+            exchange.code.set(exchange.interim.get());
         }
         exchange.duration.set(Some(exchange.start.elapsed()));
         self.recording.logs.write(exchange);

@@ -48,7 +48,7 @@ pub struct Outgoing<'s> {
     /// How long an attempt may take.
     pub limits: AttemptLimits,
     /// The exchange that it is made for; none for a copy.
-    pub exchange: Option<&'s Exchange>,
+    pub exchange: Option<&'s Rc<Exchange>>,
 }
 
 /// The body of a request that goes to an instance.
@@ -245,7 +245,7 @@ impl Outgoing<'_> {
 
     /// Who gets interim answers.
     fn interim(&self) -> Interim {
-        Interim::new(self.exchange.and_then(|exchange| exchange.client.borrow().clone()).as_ref())
+        Interim::new(self.exchange)
     }
 
     /// What follows the head on HTTP/1.1, and how its end is told.

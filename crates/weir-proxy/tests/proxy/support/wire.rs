@@ -26,6 +26,13 @@ impl Upstream {
         Self { listener: TcpListener::bind("127.0.0.1:0").await.unwrap() }
     }
 
+    /// Whether nobody has come whom it did not accept.
+    pub(crate) fn was_left_alone(self) -> bool {
+        // Asked of the system: the runtime may not know yet.
+        let listener = self.listener.into_std().unwrap();
+        matches!(listener.accept(), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+    }
+
     /// Listens there.
     pub(crate) async fn at(address: SocketAddr) -> Self {
         Self { listener: TcpListener::bind(address).await.unwrap() }
