@@ -22,6 +22,7 @@ pub mod log_filter;
 pub mod log_format;
 pub mod outlier;
 mod payload;
+pub mod proxy_protocol;
 pub mod rules;
 pub mod slow_start;
 pub mod tcp;

@@ -6,6 +6,7 @@ pub mod http2;
 pub mod open;
 pub mod own_address;
 pub mod prefixed;
+pub mod proxy_protocol;
 pub mod response;
 pub mod spare;
 pub mod wire;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod admission;
+mod announced;
 mod blame;
 mod bodies;
 mod codec;
@@ -35,4 +36,5 @@ mod timeouts;
 mod tls_clients;
 mod tls_upstreams;
 mod trailers;
+mod tunnels;
 mod upgrades;

@@ -58,6 +58,11 @@ impl Wire {
         Self::new(TcpStream::connect(address).await.unwrap())
     }
 
+    /// Its address.
+    pub(crate) fn local_address(&self) -> SocketAddr {
+        self.stream.get_ref().local_addr().unwrap()
+    }
+
     /// Goes away as a process does that is killed.
     pub(crate) fn reset(self) {
         let stream = self.stream.into_inner();
