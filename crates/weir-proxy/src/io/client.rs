@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 use weir_http1::Headers;
 
-use super::http2::receiving::Receiving;
+use super::http2::receiving::{Receiving, is_too_large};
 
 /// Why a client's body breaks off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,8 +63,7 @@ impl Incoming {
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         match self {
             Self::Http1(client) => client.poll_part(cx),
-            // A stream ends by a reset, whoever was wrong.
-            Self::Http2(Some(body), _) => Poll::Ready(ready!(body.poll(cx)).map(|frame| frame.map_err(|_| BodyFault::Gone))),
+            Self::Http2(Some(body), _) => Poll::Ready(ready!(body.poll(cx)).map(|frame| frame.map_err(|error| fault(&error)))),
             Self::Http2(None, _) => Poll::Ready(None),
         }
     }
@@ -84,6 +83,11 @@ impl Incoming {
             Self::Http2(body, _) => body.as_ref().map_or(SizeHint::with_exact(0), Receiving::size_hint),
         }
     }
+}
+
+/// What is wrong with a body of HTTP/2: it ends by a reset, whoever was wrong.
+fn fault(error: &h2::Error) -> BodyFault {
+    if is_too_large(error) { BodyFault::TooLarge } else { BodyFault::Gone }
 }
 
 /// A stream of bytes, of whatever kind.

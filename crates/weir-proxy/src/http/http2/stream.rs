@@ -21,7 +21,7 @@ use crate::http::handle::{self, Handling};
 use crate::io::client::{ByteStream, Incoming, Waiting};
 use crate::io::date;
 use crate::io::http2::bytes::StreamBytes;
-use crate::io::http2::receiving::Receiving;
+use crate::io::http2::receiving::{Receiving, TrailerLimits};
 use crate::io::http2::sending::{Sending, Stopped};
 use crate::io::response::{Parts, Response};
 use crate::io::spare;
@@ -46,7 +46,9 @@ impl Waiting for Responder {
 pub(super) fn begin(server: &Server, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
     server.control.count(&server.http.config);
     let responder = Rc::new(Responder { stream: RefCell::new(respond), answered: Cell::default() });
-    let Asked { received, body, extended } = head::request(request);
+    let config = &server.http.config;
+    let limits = TrailerLimits { fields: config.max_headers, bytes: config.max_header_bytes };
+    let Asked { received, body, extended } = head::request(request, limits);
     let client = Rc::downgrade(&responder) as Weak<dyn Waiting>;
     let (incoming, tunnel, on_upgrade) = if extended {
         let (to_other, on_upgrade) = oneshot::channel();
