@@ -37,6 +37,9 @@ pub fn handle(
         knows_interim && received.headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let exchange = Exchange::new(connection, Some(received.version), !http.recording.logs.is_empty());
     control.last_request.set(Some(exchange.start));
+    if let Incoming::Http2(stream) = &incoming {
+        let _ = exchange.left.set(stream.left.clone());
+    }
     let mut call = Call::new(http, exchange, control, received.method.clone());
     let read = read(&call, received);
     // Also who is refused is told first to go on, as Envoy does.

@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod date;
+pub mod farewell;
 pub mod http2;
 pub mod open;
 pub mod own_address;

@@ -35,4 +35,5 @@ mod timeouts;
 mod tls_clients;
 mod tls_upstreams;
 mod trailers;
+mod upgrade_ends;
 mod upgrades;

@@ -26,10 +26,15 @@ pub struct Sending<B> {
 /// Why a body does not go out to its end.
 #[derive(Debug)]
 pub enum Stopped<E> {
-    /// The other side does not take it, or is gone.
-    ByPeer,
+    /// The other side does not take it, or is gone; with its reason, if it has reset the stream.
+    ByPeer(Option<Reason>),
     /// It breaks off.
     ByBody(E),
+}
+
+/// The other side is at fault where the library takes no more.
+fn by_peer<E>(error: h2::Error) -> Stopped<E> {
+    Stopped::ByPeer(error.reason().filter(|_| error.is_reset() && error.is_remote()))
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
@@ -57,21 +62,21 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
             if self.body.is_none() {
                 return Poll::Ready(Ok(()));
             }
-            if self.stream.poll_reset(cx).is_ready() {
-                return Poll::Ready(Err(Stopped::ByPeer));
+            if let Poll::Ready(reset) = self.stream.poll_reset(cx) {
+                return Poll::Ready(Err(Stopped::ByPeer(reset.ok())));
             }
             if !self.part.is_empty() {
-                ready!(self.poll_part(cx)).map_err(|_| Stopped::ByPeer)?;
+                ready!(self.poll_part(cx)).map_err(by_peer)?;
                 continue;
             }
             let Some(body) = &mut self.body else { return Poll::Ready(Ok(())) };
             match ready!(Pin::new(&mut *body).poll_frame(cx)) {
                 Some(Ok(frame)) => {
                     let is_last = body.is_end_stream();
-                    self.hand_over(frame, is_last).map_err(|_| Stopped::ByPeer)?;
+                    self.hand_over(frame, is_last).map_err(by_peer)?;
                 }
                 Some(Err(error)) => return Poll::Ready(Err(Stopped::ByBody(error))),
-                None => self.end(Bytes::new()).map_err(|_| Stopped::ByPeer)?,
+                None => self.end(Bytes::new()).map_err(by_peer)?,
             }
         }
     }

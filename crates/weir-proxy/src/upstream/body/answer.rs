@@ -1,5 +1,6 @@
 //! The body of an instance's answer. It drives the connection that it comes from, and gives it back when it has ended.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
 use crate::exchange::failure::{Expired, Failure, FailureKind};
-use crate::io::client::ByteStream;
+use crate::io::client::{ByteStream, Left};
 use crate::io::http2::bytes::StreamBytes;
 use crate::io::http2::receiving::Receiving;
 use crate::io::response::Parts;
@@ -52,16 +53,26 @@ pub enum Origin {
 pub enum StillOpen {
     /// A connection.
     Http1(http1::StillOpen),
-    /// A stream.
-    Http2(StreamGuard),
+    /// A stream, and how the instance leaves it, if it does.
+    Http2(StreamGuard, Rc<Cell<Left>>),
 }
 
 impl StillOpen {
+    /// What it says of the instance that the other protocol has ended, `broken` off or in good order; none where nothing is to be said.
+    pub fn failure(&self, broken: bool) -> Option<Failure> {
+        let kind = match self {
+            Self::Http2(..) if !broken => return None,
+            Self::Http2(_, left) if left.get() != Left::Connection => FailureKind::Reset,
+            Self::Http1(_) | Self::Http2(..) => FailureKind::Closed,
+        };
+        Some(Failure::of_answer(kind))
+    }
+
     /// Both sides have said all.
     pub fn finish(self) {
         match self {
             Self::Http1(connection) => connection.finish(),
-            Self::Http2(mut stream) => stream.ended(),
+            Self::Http2(mut stream, _) => stream.ended(),
         }
     }
 }
@@ -213,7 +224,8 @@ impl Origin {
             }
             Self::Http2(mut guard, receiving) => {
                 let sending = guard.take_upload()?.into_stream()?;
-                Some((Box::new(StreamBytes::new(receiving.into_inner(), sending)), StillOpen::Http2(guard)))
+                let left = Rc::<Cell<Left>>::default();
+                Some((Box::new(StreamBytes::new(receiving.into_inner(), sending, left.clone())), StillOpen::Http2(guard, left)))
             }
         }
     }
