@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod date;
+pub mod fairness;
 pub mod farewell;
 pub mod http2;
 pub mod open;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::exchange::Exchange;
+use crate::io::fairness::spend;
 
 /// What is read at a time.
 const BUFFER: usize = 64 << 10;
@@ -197,6 +198,7 @@ impl OneWay {
             let mut buffer = ReadBuf::new(buffer);
             ready!(Pin::new(from).poll_read(cx, &mut buffer)).map_err(Side::From)?;
             let read = buffer.filled();
+            spend(cx, read.len());
             if read.is_empty() {
                 return Poll::Ready(Ok(0));
             }

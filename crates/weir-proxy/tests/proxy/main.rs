@@ -1,8 +1,9 @@
 //! The proxy, in this process, between a client and instances that do word for word what a test says.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "a test fails by panicking")]
 
 mod admission;
+mod attacks;
 mod blame;
 mod bodies;
 mod codec;

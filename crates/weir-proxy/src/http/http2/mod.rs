@@ -64,7 +64,7 @@ where
 {
     let stats = http.clusters.shared.http2.clone();
     let traffic = Rc::new(Traffic::default());
-    let watcher = Watcher { budget: Budget::of_client(), traffic: traffic.clone(), stats: stats.clone(), control: control.clone() };
+    let watcher = Watcher::new(traffic.clone(), stats.clone(), control.clone());
     let server = Server { info, http, control, stats };
     let stream = Watched::new(stream, Frames::behind(PREFACE.len()), Frames::default(), watcher);
     let Some(mut connection) = server.greet(stream).await? else { return Ok(()) };
@@ -116,6 +116,9 @@ impl Server {
                     self.stats.keepalive_timeout.add(1);
                     connection.abrupt_shutdown(Reason::NO_ERROR);
                 }
+                if self.control.head_is_late.replace(false) {
+                    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                }
                 match ready!(connection.poll_accept(cx)) {
                     Some(Ok((request, respond))) => stream::begin(self, request, respond),
                     Some(Err(error)) => return Poll::Ready(Err(error)),
@@ -133,12 +136,30 @@ struct Watcher {
     traffic: Rc<Traffic>,
     stats: Arc<Http2Stats>,
     control: Rc<Control>,
+    /// The last frame that came.
+    last: Option<Frame>,
+}
+
+impl Watcher {
+    fn new(traffic: Rc<Traffic>, stats: Arc<Http2Stats>, control: Rc<Control>) -> Self {
+        Self { budget: Budget::of_client(), traffic, stats, control, last: None }
+    }
 }
 
 impl Watch for Watcher {
     fn heard(&mut self, frame: Frame) -> io::Result<()> {
+        self.last = Some(frame);
         self.traffic.heard(frame, &self.stats);
         self.budget.hear(frame).inspect_err(|_| self.traffic.note_flood(&self.stats))
+    }
+
+    /// Notes since when the head of a request has begun and is not complete.
+    fn rests(&mut self, is_whole: bool) {
+        let is_begun = self.last.is_some_and(|last| last.is_of_head() && !(last.ends_head() && is_whole));
+        let since = &self.control.head_since;
+        if is_begun != since.get().is_some() {
+            since.set(is_begun.then(Instant::now));
+        }
     }
 
     fn said(&mut self, frame: Frame) {
