@@ -82,6 +82,10 @@ fn read(call: &Call, received: Received) -> Result<SocketAddr, head::Refusal> {
 pub(super) fn pass(mut call: Call) -> impl Future<Output = Response<ResponseBody>> {
     async move {
         let call = &mut call;
+        if call.http.clusters.shared.overload.refuses_request() {
+            call.exchange.detail("overload");
+            return call.reply(LocalReply::new(StatusCode::SERVICE_UNAVAILABLE, "envoy overloaded")).await;
+        }
         if router::upgrade::is_refused(call) {
             call.exchange.detail("upgrade_failed");
             return call.reply(LocalReply::new(StatusCode::FORBIDDEN, "")).await;

@@ -6,6 +6,7 @@ pub mod fairness;
 pub mod farewell;
 pub mod http2;
 pub mod open;
+pub mod overload;
 pub mod own_address;
 pub mod prefixed;
 pub mod response;

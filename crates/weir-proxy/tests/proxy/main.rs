@@ -22,6 +22,7 @@ mod interim;
 mod labels;
 mod limits;
 mod local_replies;
+mod memory;
 mod mirrors;
 mod outliers;
 mod overloads;

@@ -17,10 +17,12 @@ use weir_http1::header::{self, HeaderValue, Headers};
 use super::head::{self, Asked};
 use super::{Server, extended_connect};
 use crate::http::body::ResponseBody;
+use crate::http::control::Control;
 use crate::http::handle::{self, Handling};
 use crate::io::client::{ByteStream, Http2Stream, Incoming, Left, Waiting};
 use crate::io::date;
 use crate::io::http2::bytes::StreamBytes;
+use crate::io::http2::queue::Queue;
 use crate::io::http2::receiving::Receiving;
 use crate::io::http2::sending::{Sending, Stopped};
 use crate::io::response::{Parts, Response};
@@ -58,7 +60,8 @@ pub(super) fn begin(server: &Server, request: Request<RecvStream>, respond: Send
     };
     let incoming = Incoming::Http2(Http2Stream { body, client, left: responder.left.clone() });
     let handling = handle::handle(server.http.clone(), server.info.clone(), server.control.clone(), received, incoming, on_upgrade);
-    tokio::task::spawn_local(serve(responder, handling, tunnel, server.stats.clone()));
+    let open = OpenStream::new(server.control.clone());
+    tokio::task::spawn_local(serve(responder, handling, tunnel, server.stats.clone(), server.queue.clone(), open));
 }
 
 /// What a stream becomes when the instance agrees to another protocol.
@@ -68,7 +71,30 @@ struct Tunnel {
     to_other: oneshot::Sender<Box<dyn ByteStream>>,
 }
 
-async fn serve(responder: Rc<Responder>, handling: Handling, tunnel: Option<Tunnel>, stats: Arc<Http2Stats>) {
+/// A stream as its connection counts it.
+struct OpenStream(Rc<Control>);
+
+impl OpenStream {
+    fn new(control: Rc<Control>) -> Self {
+        control.streams.set(control.streams.get() + 1);
+        Self(control)
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.streams.set(self.0.streams.get() - 1);
+    }
+}
+
+async fn serve(
+    responder: Rc<Responder>,
+    handling: Handling,
+    tunnel: Option<Tunnel>,
+    stats: Arc<Http2Stats>,
+    queue: Rc<Queue>,
+    _open: OpenStream,
+) {
     let Some(response) = responder.unless_reset(handling).await else { return };
     let (mut parts, body) = response.into_parts();
     if let Some(Tunnel { body: receiving, to_other }) = tunnel
@@ -87,7 +113,7 @@ async fn serve(responder: Rc<Responder>, handling: Handling, tunnel: Option<Tunn
     // What is left unread of a request ends when nobody holds its stream any more.
     drop(responder);
     if !is_over {
-        send(Sending::new(stream, Some(body), false), &left, &stats).await;
+        send(Sending::new(stream, Some(body), false).within(queue), &left, &stats).await;
     }
 }
 

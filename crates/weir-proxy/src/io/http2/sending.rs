@@ -2,6 +2,7 @@
 //! yet: others on the connection may need it.
 
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use h2::{Reason, SendStream};
 use http_body::{Body, Frame};
 
 use super::fields;
+use super::queue::Queue;
 
 /// A body on its way out.
 pub struct Sending<B> {
@@ -21,6 +23,8 @@ pub struct Sending<B> {
     is_last: bool,
     /// Whether the other side has been told that nothing more comes.
     ended: bool,
+    /// Where it is counted what has not gone out yet.
+    queue: Option<Rc<Queue>>,
 }
 
 /// Why a body does not go out to its end.
@@ -40,7 +44,13 @@ fn by_peer<E>(error: h2::Error) -> Stopped<E> {
 impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
     /// A body behind a head; none where nothing follows, be it that the head has `ended` the stream, or not.
     pub fn new(stream: SendStream<Bytes>, body: Option<B>, ended: bool) -> Self {
-        Self { stream, body, part: Bytes::new(), is_last: false, ended }
+        Self { stream, body, part: Bytes::new(), is_last: false, ended, queue: None }
+    }
+
+    /// Takes no more of a body than its connection has room for.
+    #[must_use]
+    pub fn within(self, queue: Rc<Queue>) -> Self {
+        Self { queue: Some(queue), ..self }
     }
 
     /// Whether all has been handed over.
@@ -99,6 +109,10 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
 
     /// Hands over as much of a part as there is a window for.
     fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        let id = self.stream.stream_id().as_u32();
+        if let Some(queue) = &self.queue {
+            ready!(queue.poll_room(id, cx));
+        }
         self.stream.reserve_capacity(self.part.len());
         while self.stream.capacity() == 0 {
             match ready!(self.stream.poll_capacity(cx)) {
@@ -107,6 +121,9 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
             }
         }
         let now = self.part.split_to(self.stream.capacity().min(self.part.len()));
+        if let Some(queue) = &self.queue {
+            queue.hand_over(id, now.len());
+        }
         Poll::Ready(if self.is_last && self.part.is_empty() { self.end(now) } else { self.stream.send_data(now, false) })
     }
 
@@ -118,6 +135,9 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
     /// Ends the stream as it is, whatever was still to come.
     pub fn stop(&mut self, reason: Reason) {
         (self.body, self.part) = (None, Bytes::new());
+        if let Some(queue) = &self.queue {
+            queue.forget(self.stream.stream_id().as_u32());
+        }
         self.stream.send_reset(reason);
     }
 

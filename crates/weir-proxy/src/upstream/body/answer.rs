@@ -20,6 +20,9 @@ use crate::upstream::host::{BusyGuard, HostRuntime};
 use crate::upstream::http1::{self, Http1Connection};
 use crate::upstream::http2::{self, StreamGuard};
 
+/// Smaller parts would cost more than what is saved.
+const SMALLEST_PART: usize = 4 << 10;
+
 /// Resolves when a limit of time is reached.
 pub type Expiry = Pin<Box<dyn Future<Output = Expired>>>;
 
@@ -86,6 +89,13 @@ impl UpstreamBody {
     /// An answer whose head has just come.
     pub fn new(head: Parts, sent: Instant, origin: Origin) -> Box<Self> {
         Box::new(Self { head, sent, origin, busy: None, expiry: None, ended: false, broken: None })
+    }
+
+    /// Reads no more than this of it at once, where it comes by HTTP/1.1, and not less than a page.
+    pub fn read_at_most(&mut self, bytes: usize) {
+        if let Origin::Http1(Some(connection), _) = &mut self.origin {
+            connection.part = bytes.clamp(SMALLEST_PART, http1::LARGEST_PART);
+        }
     }
 
     /// Whether all of it has passed.
