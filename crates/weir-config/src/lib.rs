@@ -23,6 +23,7 @@ pub mod log_format;
 pub mod memory;
 pub mod outlier;
 mod payload;
+pub mod proxy_protocol;
 pub mod rules;
 pub mod slow_start;
 pub mod tcp;

@@ -162,6 +162,11 @@ impl Head {
         }
     }
 
+    /// Whether whoever sent it says by which scheme it came.
+    pub fn is_told_scheme(&self) -> bool {
+        self.headers.get(&trust::FORWARDED_PROTO).is_some_and(|scheme| !scheme.is_empty())
+    }
+
     /// Whether it is a gRPC call, so that a refusal must be one that gRPC understands.
     pub fn is_grpc(&self) -> bool {
         self.headers.get(header::CONTENT_TYPE).is_some_and(weir_routing::grpc::is_content_type)

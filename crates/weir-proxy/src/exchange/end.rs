@@ -66,8 +66,9 @@ impl Drop for Ending {
         if is_request && (self.gone || !self.complete) && exchange.flags.get().is_empty() {
             exchange.note_left();
         }
-        if self.gone {
-            exchange.code.set(0);
+        if self.gone || exchange.code.get() == 0 {
+            // What it got, if it got anything.
+            exchange.code.set(exchange.interim.get());
         }
         exchange.duration.set(Some(exchange.start.elapsed()));
         self.recording.logs.write(exchange);

@@ -102,6 +102,8 @@ pub struct Exchange {
     pub response_headers: RefCell<Vec<(HeaderName, HeaderValue)>>,
     /// The status code; 0 while there is none.
     pub code: Cell<u16>,
+    /// The status code of the last interim answer; 0 if there was none.
+    pub interim: Cell<u16>,
     /// The gRPC status, where the answer has one.
     pub grpc_status: Cell<Option<grpc::Status>>,
     /// Why it went as it did.
@@ -158,6 +160,7 @@ impl Exchange {
             request: RefCell::new(Head::none()),
             response_headers: RefCell::default(),
             code: Cell::default(),
+            interim: Cell::default(),
             grpc_status: Cell::default(),
             flags: Cell::default(),
             details: RefCell::default(),
@@ -219,11 +222,16 @@ impl Exchange {
             return true;
         }
         let request = self.request.borrow();
+        let mut head = request.for_routing();
+        if self.protocol.is_none() || self.unreadable.get() {
+            // It says nothing, where an unread head would say what is usual.
+            (head.method, head.scheme) = ("", "");
+        }
         filter.takes(&Facts {
             code: self.code.get(),
             duration: self.duration.get().unwrap_or_else(|| self.start.elapsed()),
             flags: self.flags.get(),
-            request: request.for_routing(),
+            request: head,
             grpc_status: self.grpc_status.get().map(|status| match status {
                 grpc::Status::Code(code) => code,
                 // It is none of those that a filter could name.

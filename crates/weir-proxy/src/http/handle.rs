@@ -33,8 +33,7 @@ pub fn handle(
     on_upgrade: Option<OnUpgrade>,
 ) -> Handling {
     let knows_interim = received.version >= Version::HTTP_11;
-    let expects =
-        knows_interim && received.headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let expects = knows_interim && expects_continue(&received.headers);
     let exchange = Exchange::new(connection, Some(received.version), !http.recording.logs.is_empty());
     control.last_request.set(Some(exchange.start));
     if let Incoming::Http2(stream) = &incoming {
@@ -56,6 +55,12 @@ pub fn handle(
     call.grpc = call.exchange.request.borrow().is_grpc();
     (call.body, call.on_upgrade) = (Some(Inbound::new(incoming)), on_upgrade);
     Box::pin(pass(call))
+}
+
+/// Whether a client waits to be told that it may go on. What it says twice is another word, as in Envoy.
+fn expects_continue(headers: &Headers) -> bool {
+    let said = headers.get(header::EXPECT).filter(|_| !headers.may_repeat(header::EXPECT));
+    said.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// Answers what came by HTTP/1.1 and is no request.
@@ -103,6 +108,7 @@ fn settle_interim(call: &Call, incoming: &Incoming, expects: bool) {
         *call.exchange.client.borrow_mut() = Some(incoming.client());
     } else if expects && let Some(client) = incoming.client().upgrade() {
         client.interim(StatusCode::CONTINUE, &Headers::new());
+        call.exchange.interim.set(StatusCode::CONTINUE.as_u16());
     }
 }
 
@@ -118,6 +124,11 @@ async fn refuse(mut call: Call, refusal: head::Refusal, incoming: Incoming) -> R
         call.exchange.request.replace(Head::none());
     }
     call.grpc = call.exchange.request.borrow().is_grpc();
+    if !refusal.malformed && call.exchange.request.borrow().is_told_scheme() {
+        // For the log alone, as in Envoy: no table knows a route of who does not say its scheme.
+        call.route();
+        router::note_cluster(&call);
+    }
     answer_refused(call, refusal).await
 }
 

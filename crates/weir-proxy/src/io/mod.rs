@@ -9,6 +9,7 @@ pub mod open;
 pub mod overload;
 pub mod own_address;
 pub mod prefixed;
+pub mod proxy_protocol;
 pub mod response;
 pub mod spare;
 pub mod wire;

@@ -19,6 +19,7 @@ use weir_config::flags::ResponseFlags;
 use weir_config::listener::{Listener, OriginalDestination};
 
 use super::admission::{Admitted, admit};
+use super::announced::{self, Origin};
 use super::chain::{ChainRuntime, Incoming, NotServed};
 use super::inspect::{self, Inspected};
 use super::pauses::{AfterFailure, Pauses};
@@ -26,6 +27,7 @@ use super::sockets::Bound;
 use super::{Listeners, OpenListener, Surroundings};
 use crate::exchange::recorder::Logs;
 use crate::exchange::{ConnectionInfo, Exchange};
+use crate::io::proxy_protocol::Client;
 use crate::stats::listener::{ListenerStats, WorkerListenerStats};
 
 /// A listener that is in force.
@@ -229,12 +231,19 @@ impl ActiveListener {
         stream.set_nodelay(true)?;
         let current = self.current.borrow().clone();
         let local = destination.map_or_else(|| stream.local_addr(), Ok)?;
+        let mut from = Origin { client: Client { remote, local }, destination, read: vec![] };
         let inspect = current.listener.filters.inspect(local.port());
         let inspected = tokio::select! {
-            inspected = inspect::inspect(&mut stream, inspect) => inspected?,
+            inspected = async {
+                if let Some(clients) = current.listener.filters.announced_clients(local.port()) {
+                    Box::pin(announced::read(&mut stream, clients, inspect, &mut from)).await?;
+                }
+                Ok::<_, NotServed>(inspect::inspect(&mut stream, inspect, std::mem::take(&mut from.read)).await?)
+            } => inspected?,
             // Who says nothing for ever does not outlive the listener for ever.
             () = self.drained(drain_duration) => return Ok(()),
         };
+        let Origin { client: Client { remote, local }, destination, read: _ } = from;
         let found = match inspected {
             Inspected::Known(found) => found,
             Inspected::TooLong(found) => {

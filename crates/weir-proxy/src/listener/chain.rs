@@ -61,6 +61,9 @@ pub enum NotServed {
     /// What it is was not known in time.
     #[error("its first bytes did not come in time")]
     NotUnderstood,
+    /// It should begin with who the client is, and does not.
+    #[error("it does not begin with a header of the PROXY protocol that is taken here")]
+    NotAnnounced,
     /// Its TLS handshake took too long.
     #[error("its TLS handshake was not finished in time")]
     HandshakeTooLong,

@@ -3,6 +3,7 @@
 
 mod active;
 mod admission;
+mod announced;
 mod chain;
 pub mod holder;
 mod inspect;

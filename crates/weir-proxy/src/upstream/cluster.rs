@@ -268,7 +268,7 @@ fn ways(cluster: &Cluster, host: &Host) -> Ways {
 }
 
 fn ways_of(cluster: &Cluster, said: &Said) -> Ways {
-    Ways { limits: ConnectionLimits::new(&cluster.policy), tls: cluster.transports.of(said).cloned() }
+    Ways { limits: ConnectionLimits::new(&cluster.policy), way: cluster.transports.of(said) }
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::cluster::host::Host;
 use crate::cluster::resources::{Overflow, Permit};
 use crate::exchange::Target;
 use crate::stats::cluster::WorkerClusterStats;
-use crate::tls::client::ClientTransport;
+use crate::tls::transports::Way;
 
 /// A connection that may be idle for less is looked at when it is to be used, and not only by the sweep.
 const SHORT_IDLE: Duration = Duration::from_secs(60);
@@ -31,8 +31,8 @@ pub struct HostRuntime {
     /// The instance.
     pub host: Arc<Host>,
     pools: Pools,
-    /// How it is spoken to; none is plaintext.
-    tls: RefCell<Option<Arc<ClientTransport>>>,
+    /// How it is spoken to.
+    way: RefCell<Way>,
     /// Connections that are open under a limit, and who waits for one.
     open: Rc<Cell<u32>>,
     waiting: Cell<u32>,
@@ -58,8 +58,8 @@ pub(super) struct ConnectionLimits {
 pub(super) struct Ways {
     /// When one is not used again.
     pub limits: ConnectionLimits,
-    /// How it is spoken to; none is plaintext.
-    pub tls: Option<Arc<ClientTransport>>,
+    /// How it is spoken to.
+    pub way: Way,
 }
 
 impl ConnectionLimits {
@@ -99,7 +99,7 @@ impl HostRuntime {
             target: Rc::new(target),
             host,
             pools: Pools::default(),
-            tls: RefCell::default(),
+            way: RefCell::default(),
             open: Rc::default(),
             waiting: Cell::new(0),
             freed: Rc::default(),
@@ -118,16 +118,16 @@ impl HostRuntime {
     /// Says how it is spoken to, and when connections are not used again.
     pub(super) fn tell(&self, ways: Ways) {
         self.limits.set(ways.limits);
-        let before = self.tls.replace(ways.tls);
-        if before.as_ref().map(Arc::as_ptr) != self.tls.borrow().as_ref().map(Arc::as_ptr) {
+        let before = self.way.replace(ways.way);
+        if !before.is(&self.way.borrow()) {
             // Nothing is sent any more by the way that it was.
             self.pools.clear();
         }
     }
 
-    /// How it is spoken to; none is plaintext.
-    pub fn tls(&self) -> Option<Arc<ClientTransport>> {
-        self.tls.borrow().clone()
+    /// How it is spoken to.
+    pub fn way(&self) -> Way {
+        self.way.borrow().clone()
     }
 
     /// Closes connections that nobody used for too long, or that the other side closed.
@@ -158,7 +158,7 @@ impl HostRuntime {
     /// Keeps a connection for the next request.
     pub fn keep(&self, mut connection: Box<Http1Connection>) {
         connection.counted.finish();
-        if self.gone.get() || !connection.key.is_of(self.tls.borrow().as_ref()) || !connection.is_reusable() {
+        if self.gone.get() || !connection.key.is_of(&self.way.borrow()) || !connection.is_reusable() {
             return;
         }
         if self.limits.get().is_worn(connection.requests, connection.opened) {
@@ -284,7 +284,7 @@ impl HostRuntime {
 
     /// Shares a new connection.
     pub fn share(&self, connection: Http2Connection) {
-        if !self.gone.get() && connection.key.is_of(self.tls.borrow().as_ref()) {
+        if !self.gone.get() && connection.key.is_of(&self.way.borrow()) {
             self.pools.of(&connection.key).share(connection);
         }
     }

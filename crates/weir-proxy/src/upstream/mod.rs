@@ -20,4 +20,5 @@ mod pool;
 pub mod send;
 mod socket;
 pub mod transport;
+pub mod tunnel;
 mod websocket;

@@ -48,7 +48,7 @@ pub struct Outgoing<'s> {
     /// How long an attempt may take.
     pub limits: AttemptLimits,
     /// The exchange that it is made for; none for a copy.
-    pub exchange: Option<&'s Exchange>,
+    pub exchange: Option<&'s Rc<Exchange>>,
 }
 
 /// The body of a request that goes to an instance.
@@ -123,16 +123,20 @@ impl Outgoing<'_> {
 
     /// The connection that it needs, and what is offered where one is opened.
     fn way(&self, policy: &ClusterPolicy) -> (TransportKey, Offer) {
-        let tls = self.target.tls();
+        let way = self.target.way();
         let offer = match policy.protocol {
             UpstreamProtocol::Http2 => Offer::Http2,
             UpstreamProtocol::Same if self.client == Some(Version::HTTP_2) => Offer::Http2,
             // To another protocol one changes from HTTP/1.1.
-            UpstreamProtocol::Negotiated if tls.is_some() && self.head.borrow().upgrade.is_none() => Offer::Either,
+            UpstreamProtocol::Negotiated if way.tls.is_some() && self.head.borrow().upgrade.is_none() => Offer::Either,
             UpstreamProtocol::Same | UpstreamProtocol::Http1 | UpstreamProtocol::Negotiated => Offer::Http1,
         };
         let own_name = self.target.host.hostname.as_ref();
-        (TransportKey::of_request(tls.as_ref(), offer, own_name, &policy.host_names, &self.head.borrow()), offer)
+        let key = TransportKey::of_request(&way, offer, own_name, &policy.host_names, &self.head.borrow());
+        match self.exchange {
+            Some(exchange) => (key.for_client(&exchange.connection), offer),
+            None => (key, offer),
+        }
     }
 
     fn note_local(&self, local: std::net::SocketAddr) {
@@ -245,7 +249,7 @@ impl Outgoing<'_> {
 
     /// Who gets interim answers.
     fn interim(&self) -> Interim {
-        Interim::new(self.exchange.and_then(|exchange| exchange.client.borrow().clone()).as_ref())
+        Interim::new(self.exchange)
     }
 
     /// What follows the head on HTTP/1.1, and how its end is told.

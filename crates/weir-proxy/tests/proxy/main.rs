@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "a test fails by panicking")]
 
 mod admission;
+mod announced;
 mod attacks;
 mod blame;
 mod bodies;
@@ -37,5 +38,6 @@ mod timeouts;
 mod tls_clients;
 mod tls_upstreams;
 mod trailers;
+mod tunnels;
 mod upgrade_ends;
 mod upgrades;

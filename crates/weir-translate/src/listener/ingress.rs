@@ -67,7 +67,8 @@ fn http_filter(context: &Context<'_>, ingress: &Ingress<'_>, stat_prefix: &str) 
         ..Default::default()
     };
     let routes = RouteConfiguration { name: cluster, virtual_hosts: vec![host], validate_clusters: Some(false), ..Default::default() };
-    http::with_routes(context, Class::Inbound, stat_prefix, routes)
+    let protocol = ingress.spec.port.as_ref().and_then(weir_api::resources::sidecar::SidecarPort::protocol);
+    http::with_routes(context, Class::Inbound.speaking(protocol), stat_prefix, routes)
 }
 
 /// Everything goes to the workload. A request that was not sent yet when its connection ended is sent again, but for

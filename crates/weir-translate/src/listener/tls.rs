@@ -44,7 +44,8 @@ pub(crate) fn of_server(settings: &ServerTlsSettings) -> Option<DownstreamTlsCon
     Some(DownstreamTlsContext { common_tls_context: Some(common), require_client_certificate: Some(requires), ..Default::default() })
 }
 
-fn by_name(name: &str) -> SdsSecretConfig {
+/// A secret that comes on its own.
+pub(crate) fn by_name(name: &str) -> SdsSecretConfig {
     SdsSecretConfig {
         name: name.to_owned(),
         sds_config: Some(ConfigSource {

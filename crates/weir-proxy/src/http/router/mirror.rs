@@ -28,7 +28,7 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// How long a copy may take where the route has no timeout: one that hangs must not be kept for ever.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Sends the copies that a route asks for, as the request is to go out itself.
+/// Sends the copies that a route asks for, as the request is to go out itself: once it has an instance to go to, as Envoy does.
 pub(super) fn mirror(call: &Call, found: &Found, to: &Forward, body: Option<&Rc<ClientBody>>) {
     for mirror in &to.mirrors {
         if fastrand::u32(..1_000_000) >= mirror.millionths {

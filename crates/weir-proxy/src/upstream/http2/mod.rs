@@ -35,7 +35,7 @@ use crate::stats::http2::{RESETS_FOR_ERRORS, Traffic};
 use ahead::Ahead;
 pub use failure::was_given_up;
 pub use head::{answer, request};
-pub use stream::StreamGuard;
+pub use stream::{OpenEnded, StreamGuard};
 use windows::{Watcher, Windows};
 
 /// Streams of a connection at once, where the cluster does not say. More requests than that share several connections, so that

@@ -27,6 +27,13 @@ impl Upstream {
         Self { listener: TcpListener::bind("127.0.0.1:0").await.unwrap() }
     }
 
+    /// Whether nobody has come whom it did not accept.
+    pub(crate) fn was_left_alone(self) -> bool {
+        // Asked of the system: the runtime may not know yet.
+        let listener = self.listener.into_std().unwrap();
+        matches!(listener.accept(), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+    }
+
     /// Listens there.
     pub(crate) async fn at(address: SocketAddr) -> Self {
         Self { listener: TcpListener::bind(address).await.unwrap() }
@@ -72,6 +79,11 @@ pub(crate) struct Wire<S = TcpStream> {
 impl Wire {
     pub(super) async fn connect(address: SocketAddr) -> Self {
         Self::new(TcpStream::connect(address).await.unwrap())
+    }
+
+    /// Its address.
+    pub(crate) fn local_address(&self) -> SocketAddr {
+        self.stream.get_ref().local_addr().unwrap()
     }
 
     /// Goes away as a process does that is killed.
