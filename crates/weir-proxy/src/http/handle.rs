@@ -36,6 +36,9 @@ pub fn handle(
     let expects = knows_interim && expects_continue(&received.headers);
     let exchange = Exchange::new(connection, Some(received.version), !http.recording.logs.is_empty());
     control.last_request.set(Some(exchange.start));
+    if let Incoming::Http2(stream) = &incoming {
+        let _ = exchange.left.set(stream.left.clone());
+    }
     let mut call = Call::new(http, exchange, control, received.method.clone());
     let read = read(&call, received);
     // Also who is refused is told first to go on, as Envoy does.
@@ -84,6 +87,10 @@ fn read(call: &Call, received: Received) -> Result<SocketAddr, head::Refusal> {
 pub(super) fn pass(mut call: Call) -> impl Future<Output = Response<ResponseBody>> {
     async move {
         let call = &mut call;
+        if call.http.clusters.shared.overload.refuses_request() {
+            call.exchange.detail("overload");
+            return call.reply(LocalReply::new(StatusCode::SERVICE_UNAVAILABLE, "envoy overloaded")).await;
+        }
         if router::upgrade::is_refused(call) {
             call.exchange.detail("upgrade_failed");
             return call.reply(LocalReply::new(StatusCode::FORBIDDEN, "")).await;

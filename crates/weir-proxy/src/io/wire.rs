@@ -12,6 +12,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
+use super::fairness::spend;
 use super::spare;
 
 /// What is read at a time where a head is waited for.
@@ -128,6 +129,7 @@ impl<S: AsyncRead + Unpin> Wire<S> {
             Want::Body(missing) => ready!(self.poll_body(cx, missing)),
         };
         self.ended = matches!(read, Ok(0));
+        spend(cx, read.as_ref().copied().unwrap_or(0));
         Poll::Ready(read)
     }
 

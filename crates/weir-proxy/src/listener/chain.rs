@@ -24,6 +24,9 @@ use crate::http::{Chain as FilterChain, HttpRuntime, connection};
 use crate::io::prefixed::Prefixed;
 use crate::tcp::TcpRuntime;
 
+/// Where memory is short, connections end that have asked for nothing for so long, when they have finished what they are doing.
+const SPARED: Duration = Duration::from_secs(1);
+
 /// A filter chain, for one worker.
 pub struct ChainRuntime {
     /// What it is told to do.
@@ -122,8 +125,10 @@ impl ChainRuntime {
         let over = |limit: Option<Duration>, since: Option<Instant>| {
             limit.zip(since).is_some_and(|(limit, since)| now.duration_since(since) >= limit)
         };
+        let sheds = http.clusters.shared.overload.sheds_idle();
+        let idle_timeout = if sheds { Some(SPARED) } else { http.config.idle_timeout };
         for control in self.controls() {
-            let idle = over(http.config.idle_timeout, control.last_request.get());
+            let idle = over(idle_timeout, control.last_request.get());
             if idle || over(http.config.max_connection_duration, control.opened.get()) {
                 control.finish();
             }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use weir_config::circuit_breakers::Resource;
@@ -249,10 +249,10 @@ impl ClusterRuntime {
         }
     }
 
-    /// Closes connections that nobody used for too long, or that the other side closed.
-    pub fn sweep(&self, now: Instant) {
+    /// Closes connections that nobody used for too long, or that the other side closed; or, to `shed` them, all that nobody uses.
+    pub fn sweep(&self, now: Instant, shed: bool) {
         let current = self.current.borrow();
-        let limit = current.policy.idle_timeout;
+        let limit = if shed { Some(Duration::ZERO) } else { current.policy.idle_timeout };
         if current.policy.watches_health {
             // Also where nobody asks it is seen who is used again.
             self.follow_health(&current);

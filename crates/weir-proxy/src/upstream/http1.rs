@@ -59,11 +59,16 @@ pub struct Http1Connection {
     pub idle_since: Instant,
     /// Whether trailers pass.
     pub trailers: bool,
+    /// How much is read at once of an answer's body.
+    pub part: usize,
     /// How it is counted.
     pub counted: Counted,
     /// What it takes of its cluster's limit, where there is one.
     pub permit: Option<ConnectionPermit>,
 }
+
+/// What is read at once of an answer's body, where nothing else is said.
+pub const LARGEST_PART: usize = 64 << 10;
 
 /// The rest of a request.
 struct Sending {
@@ -130,6 +135,7 @@ impl Http1Connection {
             opened: now,
             idle_since: now,
             trailers: options.trailers,
+            part: LARGEST_PART,
             counted: Counted::new(tally),
             permit,
         }
@@ -147,6 +153,7 @@ impl Http1Connection {
         interim: &'c mut Interim,
     ) -> impl Future<Output = Result<Parts, SendError>> + use<'c> {
         self.requests += 1;
+        self.part = LARGEST_PART;
         self.counted.begin();
         let before = (self.wire.stream.read, self.wire.stream.written);
         // The head is written at once: it is large, and is not to be carried along by one future after the other.
@@ -272,7 +279,7 @@ impl Http1Connection {
                 Ok(None) => {}
                 Err(_) => return Poll::Ready(Some(Err(BrokenOff::Malformed))),
             }
-            match ready!(self.wire.poll_fill(cx, Want::Body(self.answer.missing()))) {
+            match ready!(self.wire.poll_fill(cx, Want::Body(Some(self.answer.missing().unwrap_or(u64::MAX).min(self.part as u64))))) {
                 Ok(1..) => {}
                 Ok(0) if self.answer.end().is_ok() => {}
                 Ok(0) | Err(_) => return Poll::Ready(Some(Err(BrokenOff::Closed))),

@@ -1,9 +1,10 @@
 //! The proxy, in this process, between a client and instances that do word for word what a test says.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "a test fails by panicking")]
 
 mod admission;
 mod announced;
+mod attacks;
 mod blame;
 mod bodies;
 mod codec;
@@ -23,6 +24,7 @@ mod interim;
 mod labels;
 mod limits;
 mod local_replies;
+mod memory;
 mod mirrors;
 mod openings;
 mod outliers;
@@ -39,4 +41,5 @@ mod tls_clients;
 mod tls_upstreams;
 mod trailers;
 mod tunnels;
+mod upgrade_ends;
 mod upgrades;
