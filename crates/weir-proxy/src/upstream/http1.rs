@@ -167,8 +167,8 @@ impl Http1Connection {
     fn poll_answer(&mut self, method: &Method, interim: &mut Interim, cx: &mut Context<'_>) -> Poll<Result<Parts, FailureKind>> {
         loop {
             self.send_more(cx)?;
-            match self.head.take(&mut self.wire.input, &self.limits) {
-                Ok(Some(head)) => match self.read_head(&head, method, interim) {
+            match answer::take(&mut self.head, &mut self.wire.input, spare::map, &self.limits, self.case == Case::Preserve) {
+                Ok(Some(head)) => match self.note_head(head, method, interim) {
                     Ok(Some(head)) => return Poll::Ready(Ok(head)),
                     Ok(None) => continue,
                     Err(_) => return Poll::Ready(Err(FailureKind::Protocol)),
@@ -183,9 +183,8 @@ impl Http1Connection {
         }
     }
 
-    /// Reads a head; none if it is that of an interim answer.
-    fn read_head(&mut self, head: &Bytes, method: &Method, interim: &mut Interim) -> Result<Option<Parts>, Fault> {
-        let head = answer::read_into(spare::map(), head, &self.limits, self.case == Case::Preserve)?;
+    /// Takes note of a head; none if it is that of an interim answer.
+    fn note_head(&mut self, head: answer::Head, method: &Method, interim: &mut Interim) -> Result<Option<Parts>, Fault> {
         let length = framing::of_answer(method, head.status, &head.headers)?;
         if head.status == StatusCode::SWITCHING_PROTOCOLS && !self.asks_for_other {
             // Nobody knows what would follow.
@@ -327,7 +326,7 @@ fn write_head(head: &Head, framed: Framed, case: Case, out: &mut Vec<u8>) {
             header::CONNECTION => says_connection = true,
             _ => {}
         }
-        encode::field(name, value.as_bytes(), case, spelling, out);
+        encode::line(name, value, case, spelling, out);
     }
     if let Some(protocol) = &head.upgrade {
         if !says_connection {

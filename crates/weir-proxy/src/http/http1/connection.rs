@@ -18,6 +18,7 @@ use weir_http1::{BodyReader, Case, Fault, HeadReader, Length, Limits, Part, enco
 
 use crate::http::control::{Control, LastCall};
 use crate::io::client::{BodyFault, Client, Waiting};
+use crate::io::spare;
 use crate::io::wire::{Want, Wire};
 
 /// So much is read of what a client sends before its last request is answered; the rest waits in its socket.
@@ -45,7 +46,7 @@ pub(super) struct Connection<S> {
 /// What comes next from a client.
 pub(super) enum Next {
     /// The head of a request.
-    Head(Bytes),
+    Head(request::Head),
     /// Something else.
     Bad(Fault),
     /// The beginning of a head, and for too long nothing more.
@@ -80,7 +81,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn poll_next(&self, control: &Control, last_call: &mut LastCall, cx: &mut Context<'_>) -> Poll<Next> {
         let (wire, reader) = (&mut *self.wire.borrow_mut(), &mut *self.head.borrow_mut());
         loop {
-            match reader.take(&mut wire.input, &self.limits) {
+            match request::take(reader, &mut wire.input, spare::map, &self.limits, self.case == Case::Preserve) {
                 Ok(Some(head)) => {
                     control.head_since.set(None);
                     // It may have come when it was given up already: the next one has its own time.

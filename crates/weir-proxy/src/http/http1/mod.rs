@@ -9,13 +9,13 @@ use std::io;
 use std::rc::Rc;
 use std::task::Poll;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::{Method, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 use weir_config::head::{self, Received, Refusal, Target};
 use weir_http1::header::{self, HeaderValue, Headers};
-use weir_http1::{Case, framing, request};
+use weir_http1::{framing, request};
 
 use super::HttpRuntime;
 use super::body::ResponseBody;
@@ -24,7 +24,6 @@ use super::handle::{self, Handling};
 use crate::exchange::ConnectionInfo;
 use crate::io::client::{ByteStream, Incoming};
 use crate::io::response::Response;
-use crate::io::spare;
 use answer::{Asked, Writing, Written};
 use connection::{Connection, Next, Upgraded};
 
@@ -55,7 +54,7 @@ where
     let server = Server { info, http, control };
     loop {
         let begun = match connection.next(&server.control).await {
-            Next::Head(head) => server.begin(&connection, &head),
+            Next::Head(head) => server.begin(&connection, head),
             Next::Bad(fault) => server.refuse(head::refusal_of(fault)),
             Next::Late => server.refuse(LATE),
             Next::Nothing => return Ok(()),
@@ -92,15 +91,13 @@ struct Begun {
 
 impl Server {
     /// Begins to handle a request. All that only this needs is gone when it returns: a connection has no room for it.
-    fn begin<S>(&self, connection: &Shared<S>, head: &Bytes) -> Begun
+    fn begin<S>(&self, connection: &Shared<S>, head: request::Head) -> Begun
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         let config = &self.http.config;
-        let read = request::read_into(spare::map(), head, &connection.limits, config.letter_case == Case::Preserve);
-        let read = read.and_then(|head| Ok((framing::of_request(head.version, &head.headers)?, head)));
-        let (length, head) = match read {
-            Ok(read) => read,
+        let length = match framing::of_request(head.version, &head.headers) {
+            Ok(length) => length,
             Err(fault) => return self.refuse(head::refusal_of(fault)),
         };
         connection.begin(head.version, length);
