@@ -68,6 +68,18 @@ pub fn take(
     reader.read(input, limits, |bytes| read_into(map(), bytes, limits, keep_spelling))
 }
 
+/// Reads a head with which `bytes` begin, where nothing came before them: also where it ends. None if not all of it is there, or if there is
+/// anything to be said against it; [`take`] says what.
+pub fn at_once(
+    reader: &HeadReader,
+    bytes: &[u8],
+    map: impl FnOnce() -> Headers,
+    limits: &Limits,
+    keep_spelling: bool,
+) -> Option<(Head, usize)> {
+    reader.at_once(bytes, limits, |bytes| read_into(map(), bytes, limits, keep_spelling))
+}
+
 /// Reads a head into an empty map; where it ends, too.
 fn read_into(mut headers: Headers, bytes: &[u8], limits: &Limits, keep_spelling: bool) -> Result<(Head, usize), Fault> {
     let (line, start) = head::first_line(bytes);

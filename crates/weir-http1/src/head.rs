@@ -56,21 +56,30 @@ impl HeadReader {
         limits: &Limits,
         mut read: impl FnMut(&[u8]) -> Result<(H, usize), Fault>,
     ) -> Result<Option<H>, Fault> {
-        let is_new = !self.line && self.searched == 0;
-        if is_new
-            && input.len() <= limits.bytes
-            && input.first().is_some_and(|first| !is_no_beginning(*first))
-            && let Ok((head, end)) = read(input)
-        {
+        if let Some((head, end)) = self.at_once(input, limits, &mut read) {
             if end == input.len() {
-                input.clear()
+                input.clear();
             } else {
-                input.advance(end)
+                input.advance(end);
             }
             return Ok(Some(head));
         }
         let Some(head) = self.take(input, limits)? else { return Ok(None) };
         read(&head).map(|(head, _)| Some(head))
+    }
+
+    /// Reads a head with which `bytes` begin, if all of it is there, nothing can be said against it, and nothing of it came before.
+    pub(crate) fn at_once<H>(
+        &self,
+        bytes: &[u8],
+        limits: &Limits,
+        read: impl FnOnce(&[u8]) -> Result<(H, usize), Fault>,
+    ) -> Option<(H, usize)> {
+        let is_new = !self.line && self.searched == 0;
+        if !is_new || bytes.len() > limits.bytes || is_no_beginning(*bytes.first()?) {
+            return None;
+        }
+        read(bytes).ok()
     }
 
     /// Where the head ends, if its end is there: behind the first line that is empty.

@@ -321,6 +321,16 @@ mod tests {
     }
 
     #[test]
+    fn each_known_name_is_written_whole() {
+        assert!(NAMES.iter().any(|name| name.len() + 2 < ALWAYS) && NAMES.iter().any(|name| name.len() > ALWAYS));
+        for (name, written) in NAMES.iter().zip(&WRITTEN) {
+            let mut out = b"x".to_vec();
+            written.write(&mut out);
+            assert_eq!(out, format!("x{name}: ").into_bytes());
+        }
+    }
+
+    #[test]
     fn few_names_share_a_slot() {
         let longest = NAMES.iter().enumerate().map(|(number, name)| {
             let at = TABLE.iter().position(|known| usize::from(*known) == number).expect("it is there");

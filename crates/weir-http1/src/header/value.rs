@@ -94,6 +94,7 @@ impl HeaderValue {
     }
 
     /// As bytes.
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         match &self.0 {
             Source::Short(Short { length, bytes }) => bytes.get(..usize::from(*length)).unwrap_or_default(),
@@ -324,6 +325,19 @@ mod tests {
         assert_eq!((own.to_str(), library.len(), HeaderValue::from_static("").is_empty()), (Ok("a b"), 3, true));
         assert_eq!(format!("{own:?}"), "\"a b\"");
         assert_eq!(size_of::<HeaderValue>(), size_of::<http::HeaderValue>());
+    }
+
+    #[test]
+    fn a_value_is_whole_however_long_it_is() {
+        for length in 0..3 * SHORT {
+            let text = "abc ".repeat(SHORT).split_off(SHORT * 4 - length);
+            let value = HeaderValue::from_str(&text).expect("a value");
+            assert_eq!((value.as_bytes(), value.len()), (text.as_bytes(), length));
+            assert_eq!((value.to_library().as_bytes(), &value.clone()), (text.as_bytes(), &HeaderValue::of_library(value.to_library())));
+            let mut out = b"x".to_vec();
+            value.write(&mut out);
+            assert_eq!(out, format!("x{text}").into_bytes());
+        }
     }
 
     #[test]

@@ -165,20 +165,25 @@ impl Http1Connection {
     }
 
     fn poll_answer(&mut self, method: &Method, interim: &mut Interim, cx: &mut Context<'_>) -> Poll<Result<Parts, FailureKind>> {
+        let keep_spelling = self.case == Case::Preserve;
         loop {
             self.send_more(cx)?;
-            match answer::take(&mut self.head, &mut self.wire.input, spare::map, &self.limits, self.case == Case::Preserve) {
-                Ok(Some(head)) => match self.note_head(head, method, interim) {
-                    Ok(Some(head)) => return Poll::Ready(Ok(head)),
-                    Ok(None) => continue,
-                    Err(_) => return Poll::Ready(Err(FailureKind::Protocol)),
-                },
-                Ok(None) if answer::may_begin(&self.wire.input) => {}
+            let Self { wire, head: reader, limits, .. } = self;
+            let head = match answer::take(reader, &mut wire.input, spare::map, limits, keep_spelling) {
+                Ok(Some(head)) => Some(head),
+                Ok(None) if answer::may_begin(&wire.input) => {
+                    match ready!(wire.poll_head(cx, |bytes| answer::at_once(reader, bytes, spare::map, limits, keep_spelling))) {
+                        Ok((1.., head)) => head,
+                        Ok((0, _)) | Err(_) => return Poll::Ready(Err(FailureKind::Closed)),
+                    }
+                }
                 Ok(None) | Err(_) => return Poll::Ready(Err(FailureKind::Protocol)),
-            }
-            match ready!(self.wire.poll_fill(cx, Want::Head)) {
-                Ok(1..) => {}
-                Ok(0) | Err(_) => return Poll::Ready(Err(FailureKind::Closed)),
+            };
+            let Some(head) = head else { continue };
+            match self.note_head(head, method, interim) {
+                Ok(Some(head)) => return Poll::Ready(Ok(head)),
+                Ok(None) => {}
+                Err(_) => return Poll::Ready(Err(FailureKind::Protocol)),
             }
         }
     }
