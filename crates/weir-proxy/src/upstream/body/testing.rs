@@ -48,8 +48,8 @@ impl Waiting for Written {
 /// The body of a request that a client writes so, head and all.
 pub(crate) async fn inbound(written: Vec<u8>) -> Inbound {
     let (limits, mut input) = (Limits::default(), BytesMut::from(&written[..]));
-    let head = HeadReader::default().take(&mut input, &limits).expect("it is small").expect("it is there");
-    let head = request::read(&head, &limits, false).expect("it is a request");
+    let head = request::take(&mut HeadReader::default(), &mut input, Headers::new, &limits, false);
+    let head = head.expect("it is a request").expect("it is there");
     let length = framing::of_request(Version::HTTP_11, &head.headers).expect("it has an end");
     Inbound::new(Incoming::Http1(Rc::new(Written(RefCell::new((BodyReader::new(length, limits), input))))))
 }
