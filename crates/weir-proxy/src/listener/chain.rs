@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rustls::ServerConfig;
+use rustls::server::Acceptor;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 
 use weir_config::budget::Permit;
 use weir_config::http::RouteSource;
@@ -23,13 +23,15 @@ use crate::http::control::Control;
 use crate::http::{Chain as FilterChain, HttpRuntime, connection};
 use crate::io::prefixed::Prefixed;
 use crate::tcp::TcpRuntime;
+use crate::tls::server::ServerTransport;
+use crate::tls::shown;
 
 /// A filter chain, for one worker.
 pub struct ChainRuntime {
     /// What it is told to do.
     pub chain: Arc<Chain>,
     /// What the handshakes of TLS are done with; none for plain text.
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Arc<ServerTransport>>,
     handler: HandlerRuntime,
     /// The connections that it serves now, those that have changed to another protocol among them.
     open: RefCell<HashMap<u64, Weak<Control>>>,
@@ -71,7 +73,7 @@ pub enum NotServed {
 
 impl ChainRuntime {
     /// For one worker; `inbound` says that it takes what comes to the workload.
-    pub fn new(around: &Surroundings, chain: &Arc<Chain>, tls: Option<Arc<ServerConfig>>, inbound: bool) -> Self {
+    pub fn new(around: &Surroundings, chain: &Arc<Chain>, tls: Option<Arc<ServerTransport>>, inbound: bool) -> Self {
         let Surroundings { clusters, routes, recorder, drain_duration } = around;
         let handler = match &chain.handler {
             Handler::Http(config) => {
@@ -199,12 +201,20 @@ impl ChainRuntime {
         Box::pin(self.serve_tls(tls, Incoming { stream, first, info }, control)).await
     }
 
-    async fn serve_tls(&self, tls: &Arc<ServerConfig>, incoming: Incoming, control: Rc<Control>) -> Result<(), NotServed> {
+    async fn serve_tls(&self, tls: &Arc<ServerTransport>, incoming: Incoming, control: Rc<Control>) -> Result<(), NotServed> {
         let Incoming { stream, first, mut info } = incoming;
-        let handshake = TlsAcceptor::from(tls.clone()).accept(Prefixed::new(first, stream));
+        let handshake = async {
+            let begun = LazyConfigAcceptor::new(Acceptor::default(), Prefixed::new(first, stream)).await?;
+            let config = tls.config(&begun.client_hello());
+            begun.into_stream(config).await
+        };
         let in_time = tokio::time::timeout(self.chain.handshake_timeout, handshake).await;
         let stream = in_time.map_err(|_| NotServed::HandshakeTooLong)??;
         let (_, session) = stream.get_ref();
+        info.certificate = session.peer_certificates().and_then(|chain| {
+            let own = tls.own_certificate();
+            shown::read(chain, own.as_ref().and_then(|own| own.cert.first())).map(Arc::new)
+        });
         info.tls_version = Some(match session.protocol_version() {
             Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
             _ => "TLSv1.3",

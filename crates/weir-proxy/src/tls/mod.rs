@@ -6,6 +6,8 @@ pub mod client;
 pub mod refusal;
 pub mod secrets;
 pub mod server;
+pub mod shown;
+mod subject;
 pub mod transports;
 mod trust;
 mod verifier;

@@ -6,6 +6,7 @@ mod admission;
 mod announced;
 mod blame;
 mod bodies;
+mod client_certificates;
 mod codec;
 mod configuration;
 mod drain;
