@@ -196,3 +196,39 @@ fn what_a_port_speaks_says_what_its_requests_pass() {
     assert_eq!(first("GRPC-WEB", plain).0, "envoy.filters.http.grpc_web");
     assert_eq!(first("HTTP", "defaultConfig: {proxyMetadata: {ISTIO_META_HTTP10: '1'}}\n").1, true);
 }
+
+#[test]
+fn hosts_of_dynamic_dns_are_looked_up_when_requests_name_them() {
+    let entry = |protocol: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: far}}\nspec: {{hosts: ['*.far.test'], \
+             location: MESH_EXTERNAL, resolution: DYNAMIC_DNS, ports: [{{number: 80, name: a, protocol: {protocol}}}]}}\n"
+        )
+    };
+    let edge = server("{number: 80, name: http, protocol: HTTP}", "", "['*']");
+    let made_of = |protocol: &str| made("accessLogFile: ''\n", &format!("{edge}---\n{}", entry(protocol)), &gateway());
+    let http = made_of("HTTP");
+    let cluster = json_of(cluster(&http, "outbound|80||*.far.test"));
+    assert_eq!(
+        (&cluster["cluster_type"]["name"], &cluster["lb_policy"]),
+        (&json!("envoy.clusters.dynamic_forward_proxy"), &json!("CLUSTER_PROVIDED"))
+    );
+    let filters = chains(&http)[0]["filters"][0]["typed_config"]["http_filters"].clone();
+    let names: Vec<&str> = filters.as_array().unwrap().iter().filter_map(|filter| filter["name"].as_str()).collect();
+    assert!(names.contains(&"envoy.filters.http.dynamic_forward_proxy"), "{names:?}");
+    // Of bytes nobody knows for which host they are.
+    let tls = made_of("TLS");
+    assert!(tls.clusters.iter().all(|cluster| cluster.name != "outbound|80||*.far.test"));
+    assert!(findings(&tls).iter().any(|finding| finding.contains("of port 80 only bytes are seen")), "{:?}", findings(&tls));
+}
+
+#[test]
+fn what_is_no_http_passes_an_ingress_listener_that_finds_out() {
+    let workload = "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: w}\nspec: {address: 10.3.0.1, labels: {app: w}}\n---\n\
+                    apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: w}\nspec: {workloadSelector: {labels: {app: w}}, \
+                    egress: [{hosts: ['~/*']}], ingress: [{port: {number: 90, name: any}, defaultEndpoint: '127.0.0.1:91'}]}\n";
+    let made = made("accessLogFile: ''\n", workload, &sidecar("10.3.0.1", &[("app", "w")]));
+    let listener = made.listeners.iter().map(json_of).find(|listener| listener["name"] == "10.3.0.1_90").unwrap();
+    assert_eq!(listener["filter_chains"].as_array().unwrap().len(), 1);
+    assert_eq!(listener["default_filter_chain"]["filters"][0]["name"], "envoy.filters.network.tcp_proxy");
+}
