@@ -441,6 +441,31 @@ impl State {
         self.routes.values().filter_map(|state| state.waiting_since).map(|since| since + PATIENCE).min()
     }
 
+    /// Whether secrets stand in files, which are to be looked at from time to time.
+    pub fn has_files(&self) -> bool {
+        self.secrets.are_in_files()
+    }
+
+    /// Reads files again that have changed: the secrets that can be used now. Of one that cannot, what was there before stays.
+    pub fn read_files_again(&mut self) -> Vec<Arc<str>> {
+        let mut usable = vec![];
+        for (name, read) in self.secrets.read_again() {
+            match read {
+                Ok(()) => {
+                    tracing::info!(proxy = %self.id, secret = %name, "was read again: its files have changed");
+                    usable.push(name);
+                }
+                Err(error) => {
+                    tracing::warn!(proxy = %self.id, secret = %name, %error, "its files have changed and cannot be used; what was there stays");
+                }
+            }
+        }
+        if !usable.is_empty() {
+            self.follow_checks();
+        }
+        usable
+    }
+
     /// Whether all that it was told is in force.
     pub fn is_settled(&self) -> bool {
         let routes = self.routes.values().all(|state| state.waiting_since.is_none());

@@ -3,6 +3,7 @@
 
 mod chain;
 pub mod client;
+pub mod files;
 pub mod refusal;
 pub mod secrets;
 pub mod server;

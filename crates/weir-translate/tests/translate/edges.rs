@@ -232,3 +232,17 @@ fn what_is_no_http_passes_an_ingress_listener_that_finds_out() {
     assert_eq!(listener["filter_chains"].as_array().unwrap().len(), 1);
     assert_eq!(listener["default_filter_chain"]["filters"][0]["name"], "envoy.filters.network.tcp_proxy");
 }
+
+#[test]
+fn certificates_in_files_come_as_secrets_of_their_own() {
+    let tls = ", tls: {mode: MUTUAL, serverCertificate: /own.pem, privateKey: /own.key, caCertificates: /ca.pem}";
+    let edge = server("{number: 443, name: https, protocol: HTTPS}", tls, "['*.test']");
+    let policy = "{tls: {mode: MUTUAL, sni: a.test, clientCertificate: /c.pem, privateKey: /c.key, caCertificates: /ca.pem}}";
+    let made = made("accessLogFile: ''\n", &format!("{edge}---\n{}", rule(policy, "")), &gateway());
+    let names: Vec<&str> = made.secrets.iter().map(|secret| secret.name.as_str()).collect();
+    assert_eq!(names, ["file-cert:/own.pem~/own.key", "file-root:/ca.pem", "file-cert:/c.pem~/c.key"]);
+    let common = chains(&made)[0]["transport_socket"]["typed_config"]["common_tls_context"].clone();
+    assert_eq!(common["tls_certificate_sds_secret_configs"][0]["name"], "file-cert:/own.pem~/own.key");
+    assert_eq!(common["combined_validation_context"]["validation_context_sds_secret_config"]["name"], "file-root:/ca.pem");
+    assert_eq!(json_of(&made.secrets[0])["tls_certificate"]["certificate_chain"]["filename"], "/own.pem");
+}
