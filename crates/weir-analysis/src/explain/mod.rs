@@ -108,6 +108,9 @@ mod tests {
         let (cluster, error) = told(1);
         assert!(cluster.starts_with("cluster c is refused: by Weir's own proxy, which answers 503: transport_socket"), "{cluster}");
         assert_eq!(error, None);
-        assert_eq!(told(2), ("the listener is refused: tunneling_config.headers_to_add: is not supported".to_owned(), Some(Error::NoRoute)));
+        assert_eq!(
+            told(2),
+            ("the listener is refused: tunneling_config.headers_to_add: is not supported".to_owned(), Some(Error::NoRoute))
+        );
     }
 }

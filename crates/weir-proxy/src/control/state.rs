@@ -4,6 +4,7 @@
 //! into force when all that it needs is there: routes when their clusters have their instances, listeners when
 //! their routes are in force. So no request is ever sent where nobody is yet. What nothing names any more is forgotten.
 
+mod files;
 mod listeners;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -439,31 +440,6 @@ impl State {
     /// When [`Self::build`] is to be asked again though nothing came.
     pub fn deadline(&self) -> Option<Instant> {
         self.routes.values().filter_map(|state| state.waiting_since).map(|since| since + PATIENCE).min()
-    }
-
-    /// Whether secrets stand in files, which are to be looked at from time to time.
-    pub fn has_files(&self) -> bool {
-        self.secrets.are_in_files()
-    }
-
-    /// Reads files again that have changed: the secrets that can be used now. Of one that cannot, what was there before stays.
-    pub fn read_files_again(&mut self) -> Vec<Arc<str>> {
-        let mut usable = vec![];
-        for (name, read) in self.secrets.read_again() {
-            match read {
-                Ok(()) => {
-                    tracing::info!(proxy = %self.id, secret = %name, "was read again: its files have changed");
-                    usable.push(name);
-                }
-                Err(error) => {
-                    tracing::warn!(proxy = %self.id, secret = %name, %error, "its files have changed and cannot be used; what was there stays");
-                }
-            }
-        }
-        if !usable.is_empty() {
-            self.follow_checks();
-        }
-        usable
     }
 
     /// Whether all that it was told is in force.

@@ -246,3 +246,21 @@ fn certificates_in_files_come_as_secrets_of_their_own() {
     assert_eq!(common["combined_validation_context"]["validation_context_sds_secret_config"]["name"], "file-root:/ca.pem");
     assert_eq!(json_of(&made.secrets[0])["tls_certificate"]["certificate_chain"]["filename"], "/own.pem");
 }
+
+/// Two chains of one condition would make Envoy refuse the whole port.
+#[test]
+fn a_rule_that_passes_tls_on_leaves_the_names_to_servers_that_end_it() {
+    let own =
+        "{port: {number: 443, name: own, protocol: HTTPS}, hosts: [a.test], tls: {mode: SIMPLE, serverCertificate: /c, privateKey: /k}}";
+    let rest = "{port: {number: 443, name: rest, protocol: TLS}, hosts: ['*.test'], tls: {mode: PASSTHROUGH}}";
+    let edge = format!(
+        "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: edge}}\nspec: {{selector: {{istio: ingressgateway}}, \
+         servers: [{own}, {rest}]}}\n---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: t}}\nspec: {{hosts: \
+         ['*.test'], gateways: [edge], tls: [{{match: [{{sniHosts: [a.test]}}], route: [{{destination: {{host: shop.test}}}}]}}, \
+         {{match: [{{sniHosts: [b.test]}}], route: [{{destination: {{host: shop.test}}}}]}}]}}\n"
+    );
+    let made = made("accessLogFile: ''\n", &edge, &gateway());
+    let names: Vec<Value> = chains(&made).iter().map(|chain| chain["filter_chain_match"]["server_names"].clone()).collect();
+    assert_eq!(names, [json!(["a.test"]), json!(["b.test"])]);
+    assert!(findings(&made).iter().any(|finding| finding.contains("has the server name a.test already")), "{:?}", findings(&made));
+}
