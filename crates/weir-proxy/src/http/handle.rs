@@ -7,6 +7,7 @@ use std::rc::Rc;
 use http::{Method, StatusCode, Version};
 use weir_config::flags::ResponseFlags;
 use weir_config::head::{self, Head, Received};
+use weir_config::http::HttpConfig;
 use weir_http1::header::{self, Headers};
 
 use super::body::ResponseBody;
@@ -71,13 +72,17 @@ pub fn refuse_unread(http: Rc<HttpRuntime>, connection: Rc<ConnectionInfo>, cont
 }
 
 /// What the rules of a head look at of a connection.
-fn client(connection: &ConnectionInfo) -> head::Client {
-    head::Client::new(connection.remote, connection.tls_version.is_some(), connection.local.port(), own_address())
+fn client(connection: &ConnectionInfo, config: &HttpConfig) -> head::Client {
+    let client = head::Client::new(connection.remote, connection.tls_version.is_some(), connection.local.port(), own_address());
+    match &connection.certificate {
+        Some(shown) => client.with_certificate(shown, config),
+        None => client,
+    }
 }
 
 /// Reads the head into the exchange.
 fn read(call: &Call, received: Received) -> Result<SocketAddr, head::Refusal> {
-    let client = call.control.client.get_or_init(|| client(&call.exchange.connection));
+    let client = call.control.client.get_or_init(|| client(&call.exchange.connection, &call.http.config));
     head::read(&mut call.exchange.request.borrow_mut(), received, &call.http.config, client, || fastrand::u128(..))
 }
 

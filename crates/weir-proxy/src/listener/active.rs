@@ -266,6 +266,7 @@ impl ActiveListener {
             remote,
             server_name: found.server_name.as_deref().map(Into::into),
             tls_version: None,
+            certificate: None,
         };
         let protocols: Vec<&[u8]> = found.protocols.iter().map(Vec::as_slice).collect();
         let connection = Connection {

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rustls::ServerConfig;
+use rustls::server::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use weir_config::budget::Permit;
@@ -25,6 +25,8 @@ use crate::http::control::Control;
 use crate::http::{Chain as FilterChain, HttpRuntime, connection};
 use crate::io::prefixed::Prefixed;
 use crate::tcp::TcpRuntime;
+use crate::tls::server::ServerTransport;
+use crate::tls::shown;
 
 /// Where memory is short, connections end that have asked for nothing for so long, when they have finished what they are doing.
 const SPARED: Duration = Duration::from_secs(1);
@@ -34,7 +36,7 @@ pub struct ChainRuntime {
     /// What it is told to do.
     pub chain: Arc<Chain>,
     /// What the handshakes of TLS are done with; none for plain text.
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Arc<ServerTransport>>,
     handler: HandlerRuntime,
     /// The connections that it serves now, those that have changed to another protocol among them.
     open: RefCell<HashMap<u64, Weak<Control>>>,
@@ -82,7 +84,7 @@ type SecureStream = TlsStream<Prefixed<TcpStream>>;
 
 impl ChainRuntime {
     /// For one worker; `inbound` says that it takes what comes to the workload.
-    pub fn new(around: &Surroundings, chain: &Arc<Chain>, tls: Option<Arc<ServerConfig>>, inbound: bool) -> Self {
+    pub fn new(around: &Surroundings, chain: &Arc<Chain>, tls: Option<Arc<ServerTransport>>, inbound: bool) -> Self {
         let Surroundings { clusters, routes, recorder, drain_duration } = around;
         let handler = match &chain.handler {
             Handler::Http(config) => {
@@ -218,12 +220,21 @@ impl ChainRuntime {
         })
     }
 
-    async fn shake_hands(&self, tls: &Arc<ServerConfig>, incoming: Incoming) -> Result<(SecureStream, ConnectionInfo), NotServed> {
+    async fn shake_hands(&self, tls: &Arc<ServerTransport>, incoming: Incoming) -> Result<(SecureStream, ConnectionInfo), NotServed> {
         let Incoming { stream, first, mut info } = incoming;
-        let handshake = TlsAcceptor::from(tls.clone()).accept(Prefixed::new(first, stream));
+        let handshake = async {
+            let begun = LazyConfigAcceptor::new(Acceptor::default(), Prefixed::new(first, stream)).await?;
+            let config = tls.config(&begun.client_hello());
+            begun.into_stream(config).await
+        };
         let in_time = tokio::time::timeout(self.chain.handshake_timeout, handshake).await;
         let stream = in_time.map_err(|_| NotServed::HandshakeTooLong)??;
-        info.tls_version = Some(match stream.get_ref().1.protocol_version() {
+        let (_, session) = stream.get_ref();
+        info.certificate = session.peer_certificates().and_then(|chain| {
+            let own = tls.own_certificate();
+            shown::read(chain, own.as_ref().and_then(|own| own.cert.first())).map(Arc::new)
+        });
+        info.tls_version = Some(match session.protocol_version() {
             Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
             _ => "TLSv1.3",
         });

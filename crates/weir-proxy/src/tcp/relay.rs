@@ -225,8 +225,15 @@ mod tests {
     /// The ends of a client and of an instance, with a relay of streams that hold few bytes between them.
     async fn between<T>(idle: Option<Duration>, talk: impl AsyncFnOnce(DuplexStream, DuplexStream) -> T) -> (End, T, (u64, u64)) {
         let address = ([127, 0, 0, 1], 80).into();
-        let info =
-            ConnectionInfo { id: 0, local: address, original_destination: None, remote: address, server_name: None, tls_version: None };
+        let info = ConnectionInfo {
+            id: 0,
+            local: address,
+            original_destination: None,
+            remote: address,
+            server_name: None,
+            tls_version: None,
+            certificate: None,
+        };
         let exchange = Exchange::new(Rc::new(info), None, false);
         let ((client, near), (far, instance)) = (duplex(7), duplex(5));
         let (end, said) = tokio::join!(relay(near, far, &exchange, idle), talk(client, instance));

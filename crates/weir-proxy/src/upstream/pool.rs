@@ -190,7 +190,7 @@ impl Pools {
 
     /// Whether any connection is kept or shared.
     pub(super) fn are_empty(&self) -> bool {
-        self.0.borrow().iter().all(|pool| pool.is_empty())
+        self.0.borrow().iter().all(|pool| pool.is_empty() && !pool.is_in_use())
     }
 
     /// Keeps none any more. Shared ones end with their last stream.

@@ -7,6 +7,7 @@ mod announced;
 mod attacks;
 mod blame;
 mod bodies;
+mod client_certificates;
 mod codec;
 mod configuration;
 mod drain;

@@ -95,8 +95,15 @@ pub(crate) async fn read(body: &mut Inbound) -> Result<(Vec<u8>, Option<Headers>
 /// An exchange of nobody.
 pub(crate) fn exchange() -> Rc<Exchange> {
     let nobody = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
-    let connection =
-        ConnectionInfo { id: 0, local: nobody, original_destination: None, remote: nobody, server_name: None, tls_version: None };
+    let connection = ConnectionInfo {
+        id: 0,
+        local: nobody,
+        original_destination: None,
+        remote: nobody,
+        server_name: None,
+        tls_version: None,
+        certificate: None,
+    };
     Rc::new(Exchange::new(Rc::new(connection), Some(Version::HTTP_11), false))
 }
 
