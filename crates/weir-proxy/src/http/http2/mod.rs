@@ -21,6 +21,7 @@ use weir_config::head::http2::list_limit;
 use weir_config::http::HttpConfig;
 
 use super::HttpRuntime;
+use super::connection::Failed;
 use super::control::{Control, LastCall};
 use crate::exchange::ConnectionInfo;
 use crate::io::http2::flood::Budget;
@@ -53,12 +54,7 @@ struct Server {
 ///
 /// # Errors
 /// If it breaks off, or against the rules.
-pub(super) async fn serve_http2<S>(
-    stream: S,
-    info: Rc<ConnectionInfo>,
-    http: Rc<HttpRuntime>,
-    control: Rc<Control>,
-) -> Result<(), h2::Error>
+pub(super) async fn serve_http2<S>(stream: S, info: Rc<ConnectionInfo>, http: Rc<HttpRuntime>, control: Rc<Control>) -> Result<(), Failed>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -67,8 +63,8 @@ where
     let watcher = Watcher { budget: Budget::of_client(), traffic: traffic.clone(), stats: stats.clone(), control: control.clone() };
     let server = Server { info, http, control, stats };
     let stream = Watched::new(stream, Frames::behind(PREFACE.len()), Frames::default(), watcher);
-    let Some(mut connection) = server.greet(stream).await? else { return Ok(()) };
-    server.serve(&mut connection).await.inspect_err(|error| traffic.note_end(error, &server.stats))
+    let Some(mut connection) = Box::pin(server.greet(stream)).await? else { return Ok(()) };
+    Ok(server.serve(&mut connection).await.inspect_err(|error| traffic.note_end(error, &server.stats))?)
 }
 
 fn builder(config: &HttpConfig) -> Builder {
