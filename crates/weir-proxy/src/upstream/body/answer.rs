@@ -252,13 +252,3 @@ fn was_reset(stream: &mut StreamGuard, error: &h2::Error) -> FailureKind {
     tally.rq_tx_reset.add(1);
     if http2::was_given_up(error) { FailureKind::ClientGone } else { FailureKind::Protocol }
 }
-
-#[cfg(test)]
-mod sizes {
-    #[test]
-    fn zz_sizes() {
-        use super::*;
-        macro_rules! p { ($($t:ty),*) => { $( println!("{:6} {}", size_of::<$t>(), stringify!($t)); )* } }
-        p!(UpstreamBody, Origin, StreamGuard, Receiving, Parts, BrokenOff, Failure, FailureKind, Http1Connection, crate::exchange::Exchange, crate::upstream::body::RequestBody, crate::upstream::http2::StreamGuard, weir_config::head::Head, crate::exchange::ConnectionInfo, crate::io::wire::Wire<tokio::net::TcpStream>, crate::upstream::transport::TransportKey, crate::upstream::counted::Counted, crate::http::control::Control, http_body::Frame<Bytes>);
-    }
-}
