@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use weir_xds::resource::{ResourceType, route_configuration_of};
 
-use crate::resources::{Resource, SLOTS, slot};
+use crate::resources::{Resource, SLOTS, Version, slot};
 use crate::shared_map::SharedMap;
 
 /// All resources of one client, by type and name. A copy shares all that it does not change.
@@ -43,14 +43,14 @@ impl ResourceSet {
         }
     }
 
-    /// The names of the virtual hosts that a route configuration leaves to resources of their own.
-    pub(crate) fn hosts_of(&self, route_configuration: &str) -> Vec<Arc<str>> {
+    /// The virtual hosts that a route configuration leaves to resources of their own, each once, with their versions.
+    pub(crate) fn hosts_of(&self, route_configuration: &str) -> Vec<(Arc<str>, Version)> {
         let below = format!("{route_configuration}/");
-        let is_its = |name: &&Arc<str>| route_configuration_of(name) == Some(route_configuration);
-        let own = self.types[slot(ResourceType::VirtualHost)].below(&below).map(|(name, _)| name);
-        let mut names: Vec<Arc<str>> = own.filter(is_its).cloned().collect();
-        names.extend(self.shared.iter().flat_map(|shared| shared.hosts_of(route_configuration)));
-        names
+        let is_its = |(name, _): &(&Arc<str>, _)| route_configuration_of(name) == Some(route_configuration);
+        let own = &self.types[slot(ResourceType::VirtualHost)];
+        let its = own.below(&below).filter(is_its).map(|(name, resource)| (name.clone(), resource.version));
+        let shared = self.shared.iter().flat_map(|shared| shared.hosts_of(route_configuration));
+        its.chain(shared.filter(|(name, _)| own.get(name).is_none())).collect()
     }
 
     /// The resource of a name.
@@ -58,9 +58,9 @@ impl ResourceSet {
         self.entry(kind, name).map(|(_, resource)| resource)
     }
 
-    /// A name as all who have it share it.
-    pub(crate) fn shared_name(&self, kind: ResourceType, name: &str) -> Arc<str> {
-        self.entry(kind, name).map_or_else(|| name.into(), |(name, _)| name.clone())
+    /// A name as all who have it share it, with the version that there is.
+    pub(crate) fn shared_name(&self, kind: ResourceType, name: &str) -> (Arc<str>, Option<Version>) {
+        self.entry(kind, name).map_or_else(|| (name.into(), None), |(name, resource)| (name.clone(), Some(resource.version)))
     }
 
     fn entry(&self, kind: ResourceType, name: &str) -> Option<(&Arc<str>, &Arc<Resource>)> {

@@ -24,7 +24,7 @@ use super::circuit_breakers::CircuitBreakers;
 use super::health_check::HealthCheckPolicy;
 use super::load_balancing::Settings;
 use super::outlier::OutlierPolicy;
-use super::transport::{TransportPolicies, TransportPolicy};
+use super::transport::TransportPolicies;
 
 /// Envoy's connect timeout where none is given.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -235,7 +235,7 @@ impl ClusterPolicy {
         let breakers = CircuitBreakers::compile(cluster.circuit_breakers.as_ref());
         let transports = TransportPolicies::compile(cluster)?;
         let protocol = protocol(cluster, options.as_ref())?;
-        if protocol == UpstreamProtocol::Negotiated && transports.all().any(|transport| *transport == TransportPolicy::Plain) {
+        if protocol == UpstreamProtocol::Negotiated && transports.all().any(|transport| transport.tls.is_none()) {
             return Err(CompileError::new(
                 "transport_socket",
                 "must be TLS, also for each match: `auto_config` has nothing else to agree by",

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use weir_routing::CompileError;
 use weir_xds::tcp_proxy::TcpProxy;
-use weir_xds::tcp_proxy::tcp_proxy::ClusterSpecifier;
 use weir_xds::tcp_proxy::tcp_proxy::weighted_cluster::ClusterWeight;
+use weir_xds::tcp_proxy::tcp_proxy::{ClusterSpecifier, TunnelingConfig};
 use weir_xds::types::hash_policy::PolicySpecifier;
 use weir_xds::values::std_duration;
 
@@ -36,6 +36,65 @@ pub struct TcpConfig {
     pub connect_attempts: u32,
     /// What is written of each connection.
     pub access_logs: Vec<AccessLog>,
+    /// The tunnel that connections take, where they take one.
+    pub tunnel: Option<Tunnel>,
+}
+
+/// How an instance is asked to pass bytes on to a host beyond it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tunnel {
+    /// Where they are to go, as a host and a port.
+    pub host: Arc<str>,
+    /// The path, where they go as the body of a POST, and not by CONNECT.
+    pub post: Option<Arc<str>>,
+}
+
+impl Tunnel {
+    fn compile(config: &TunnelingConfig) -> Result<Self, CompileError> {
+        let TunnelingConfig {
+            hostname,
+            use_post,
+            headers_to_add,
+            post_path,
+            formatters,
+            // Reported.
+            propagate_response_headers: _,
+            propagate_response_trailers: _,
+            request_id_extension: _,
+            request_id_header: _,
+            request_id_metadata_key: _,
+        } = config;
+        // The instance decides by them.
+        if !headers_to_add.is_empty() {
+            return Err(CompileError::unsupported("headers_to_add"));
+        }
+        if !formatters.is_empty() {
+            return Err(CompileError::unsupported("formatters"));
+        }
+        if hostname.contains('%') {
+            return Err(CompileError::new("hostname", "names what is only known of each connection, which is not supported"));
+        }
+        if !is_authority(hostname) {
+            return Err(CompileError::new("hostname", "is no host and port"));
+        }
+        if !use_post && !post_path.is_empty() {
+            return Err(CompileError::new("post_path", "is for POST only"));
+        }
+        if !post_path.is_empty() && !is_path(post_path) {
+            return Err(CompileError::new("post_path", "is no path"));
+        }
+        let path = if post_path.is_empty() { "/" } else { post_path };
+        Ok(Self { host: hostname.as_str().into(), post: use_post.then(|| path.into()) })
+    }
+}
+
+/// Whether a text can stand in a request line, and in `host`.
+fn is_authority(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'/' | b'?' | b'#' | b'@'))
+}
+
+fn is_path(text: &str) -> bool {
+    text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
 }
 
 impl TcpConfig {
@@ -54,7 +113,6 @@ impl TcpConfig {
             hash_policy,
             max_connect_attempts,
             access_log,
-            // Other bytes would go to the instance.
             tunneling_config,
             // Of clusters with subsets, which are refused.
             metadata_match: _,
@@ -72,9 +130,6 @@ impl TcpConfig {
             max_early_data_bytes: _,
             check_drain_close: _,
         } = proxy;
-        if tunneling_config.is_some() {
-            return Err(CompileError::unsupported("tunneling_config"));
-        }
         if stat_prefix.is_empty() {
             return Err(CompileError::missing("stat_prefix"));
         }
@@ -96,6 +151,7 @@ impl TcpConfig {
             hash_source: hash_policy.iter().any(|policy| matches!(policy.policy_specifier, Some(PolicySpecifier::SourceIp(_)))),
             connect_attempts: max_connect_attempts.unwrap_or(1),
             access_logs: access_log::compile(access_log)?,
+            tunnel: tunneling_config.as_ref().map(Tunnel::compile).transpose().map_err(|error| error.within("tunneling_config"))?,
         })
     }
 
@@ -140,7 +196,7 @@ fn clusters(specifier: Option<&ClusterSpecifier>) -> Result<Vec<(Arc<str>, u32)>
 
 #[cfg(test)]
 mod tests {
-    use weir_xds::tcp_proxy::tcp_proxy::{TunnelingConfig, WeightedCluster};
+    use weir_xds::tcp_proxy::tcp_proxy::WeightedCluster;
     use weir_xds::types::{HashPolicy, Percent};
 
     use super::*;
@@ -154,6 +210,21 @@ mod tests {
         TcpProxy { cluster_specifier: Some(ClusterSpecifier::WeightedClusters(WeightedCluster { clusters })), ..proxy() }
     }
 
+    fn tunnel(config: TunnelingConfig) -> TcpProxy {
+        TcpProxy { tunneling_config: Some(config), ..proxy() }
+    }
+
+    #[test]
+    fn a_tunnel_is_asked_for_by_connect_or_post() {
+        let compiled = |use_post: bool, post_path: &str| {
+            let config = TunnelingConfig { hostname: "a:1".into(), use_post, post_path: post_path.into(), ..Default::default() };
+            TcpConfig::compile(&tunnel(config)).expect("valid").tunnel.expect("a tunnel").post
+        };
+        assert_eq!(compiled(false, ""), None);
+        assert_eq!(compiled(true, "").as_deref(), Some("/"));
+        assert_eq!(compiled(true, "/t").as_deref(), Some("/t"));
+    }
+
     #[test]
     fn what_envoy_refuses_or_we_do_not_carry_out_is_refused() {
         let cases = [
@@ -165,7 +236,20 @@ mod tests {
             (TcpProxy { stat_prefix: String::new(), ..proxy() }, "stat_prefix: is missing"),
             (TcpProxy { max_connect_attempts: Some(0), ..proxy() }, "max_connect_attempts: must be at least 1"),
             (TcpProxy { hash_policy: vec![HashPolicy::default(); 2], ..proxy() }, "hash_policy: has more than one, which is not supported"),
-            (TcpProxy { tunneling_config: Some(TunnelingConfig::default()), ..proxy() }, "tunneling_config: is not supported"),
+            (tunnel(TunnelingConfig::default()), "tunneling_config.hostname: is no host and port"),
+            (tunnel(TunnelingConfig { hostname: "a b:1".into(), ..Default::default() }), "tunneling_config.hostname: is no host and port"),
+            (
+                tunnel(TunnelingConfig { hostname: "%REQUESTED_SERVER_NAME%:443".into(), ..Default::default() }),
+                "tunneling_config.hostname: names what is only known of each connection, which is not supported",
+            ),
+            (
+                tunnel(TunnelingConfig { hostname: "a:1".into(), post_path: "/x".into(), ..Default::default() }),
+                "tunneling_config.post_path: is for POST only",
+            ),
+            (
+                tunnel(TunnelingConfig { hostname: "a:1".into(), headers_to_add: vec![Default::default()], ..Default::default() }),
+                "tunneling_config.headers_to_add: is not supported",
+            ),
         ];
         for (proxy, wanted) in cases {
             assert_eq!(TcpConfig::compile(&proxy).map_or_else(|error| error.to_string(), |_| String::new()), wanted);

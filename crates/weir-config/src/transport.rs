@@ -10,8 +10,10 @@ use weir_xds::cluster::cluster::TransportSocketMatch;
 use weir_xds::core::transport_socket::ConfigType;
 use weir_xds::core::{Metadata, TransportSocket};
 use weir_xds::prost_types::Struct;
+use weir_xds::proxy_protocol_socket::ProxyProtocolUpstreamTransport;
 use weir_xds::tls::UpstreamTlsContext;
 
+use super::proxy_protocol::ProxyVersion;
 use super::tls::ClientTls;
 
 /// The metadata of endpoints that matches are looked for in.
@@ -20,12 +22,11 @@ const RAW_BUFFER: &str = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBu
 
 /// How an instance is spoken to.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub enum TransportPolicy {
-    /// As it is.
-    #[default]
-    Plain,
-    /// By TLS.
-    Tls(Arc<ClientTls>),
+pub struct TransportPolicy {
+    /// Whether connections begin with who the client is, and how that is told.
+    pub proxy_protocol: Option<ProxyVersion>,
+    /// By TLS; none is plaintext.
+    pub tls: Option<Arc<ClientTls>>,
 }
 
 /// How each instance of a cluster is spoken to.
@@ -92,28 +93,48 @@ impl TransportPolicies {
 
     /// The TLS among them.
     pub fn tls(&self) -> impl Iterator<Item = &Arc<ClientTls>> {
-        self.all().filter_map(|transport| match transport {
-            TransportPolicy::Plain => None,
-            TransportPolicy::Tls(tls) => Some(tls),
-        })
+        self.all().filter_map(|transport| transport.tls.as_ref())
     }
 }
 
 impl TransportPolicy {
     fn compile(socket: Option<&TransportSocket>) -> Result<Self, CompileError> {
-        let Some(TransportSocket { name, config_type }) = socket else { return Ok(Self::Plain) };
+        let Some(TransportSocket { name, config_type }) = socket else { return Ok(Self::default()) };
         let Some(ConfigType::TypedConfig(config)) = config_type else {
             let is_plain = name == "envoy.transport_sockets.raw_buffer";
-            return if is_plain { Ok(Self::Plain) } else { Err(CompileError::missing("typed_config")) };
+            return if is_plain { Ok(Self::default()) } else { Err(CompileError::missing("typed_config")) };
         };
         if config.type_name() == RAW_BUFFER {
-            return Ok(Self::Plain);
+            return Ok(Self::default());
+        }
+        let unreadable = |error: weir_xds::AnyError| CompileError::new("typed_config", error.to_string());
+        if config.is::<ProxyProtocolUpstreamTransport>() {
+            return Self::announcing(&config.unpack().map_err(unreadable)?);
         }
         if !config.is::<UpstreamTlsContext>() {
             return Err(CompileError::new("typed_config", format!("`{}` is not supported", config.type_name())));
         }
-        let context = config.unpack().map_err(|error| CompileError::new("typed_config", error.to_string()))?;
-        ClientTls::compile(&context).map(Arc::new).map(Self::Tls)
+        let tls = ClientTls::compile(&config.unpack().map_err(unreadable)?)?;
+        Ok(Self { tls: Some(Arc::new(tls)), proxy_protocol: None })
+    }
+
+    /// Another transport behind a header of the PROXY protocol.
+    fn announcing(announced: &ProxyProtocolUpstreamTransport) -> Result<Self, CompileError> {
+        let ProxyProtocolUpstreamTransport {
+            config,
+            transport_socket,
+            // Whose address is not known is not told of in either case; there are no TLVs.
+            allow_unspecified_address: _,
+            tlv_as_pool_key: _,
+        } = announced;
+        let within = |error: CompileError, field: &str| error.within(&format!("typed_config.{field}"));
+        let version = ProxyVersion::compile(config.as_ref()).map_err(|error| within(error, "config"))?;
+        let socket = transport_socket.as_ref().ok_or_else(|| CompileError::missing("typed_config.transport_socket"))?;
+        let inner = Self::compile(Some(socket)).map_err(|error| within(error, "transport_socket"))?;
+        if inner.proxy_protocol.is_some() {
+            return Err(CompileError::new("typed_config.transport_socket", "is of the PROXY protocol again, which is not supported"));
+        }
+        Ok(Self { proxy_protocol: Some(version), ..inner })
     }
 }
 
@@ -151,9 +172,9 @@ mod tests {
             {"name": "old", "match": {"tlsMode": "istio"}, "transportSocket": tls("old")},
         ]}))
         .unwrap();
-        let name = |endpoint: &Criteria, locality: &Criteria| match transports.all().nth(transports.choose(endpoint, locality)).unwrap() {
-            TransportPolicy::Plain => "plain".to_owned(),
-            TransportPolicy::Tls(tls) => tls.sni.as_deref().unwrap().to_owned(),
+        let name = |endpoint: &Criteria, locality: &Criteria| {
+            let chosen = transports.all().nth(transports.choose(endpoint, locality)).unwrap();
+            chosen.tls.as_ref().map_or("plain".to_owned(), |tls| tls.sni.as_deref().unwrap().to_owned())
         };
         let nothing = Criteria::default();
         assert_eq!(name(&nothing, &nothing), "plain");
@@ -161,6 +182,23 @@ mod tests {
         assert_eq!(name(&said(json!({"tlsMode": "istio", "v": 2, "more": true})), &nothing), "mesh");
         assert_eq!(name(&said(json!({"tlsMode": "disabled"})), &nothing), "plain");
         assert_eq!(name(&said(json!({"tlsMode": "disabled"})), &said(json!({"tlsMode": "istio"}))), "old");
+    }
+
+    fn announced(version: &str, inner: &Value) -> Value {
+        json!({"name": "proxy", "typedConfig": {
+            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport",
+            "config": {"version": version}, "transportSocket": inner,
+        }})
+    }
+
+    #[test]
+    fn who_the_client_is_may_be_told_before_anything_else() {
+        let told = |inner: &Value| {
+            let transports = compile(json!({"transportSocket": announced("V2", inner)})).unwrap();
+            (transports.otherwise.proxy_protocol, transports.otherwise.tls.is_some())
+        };
+        assert_eq!(told(&raw()), (Some(ProxyVersion::V2), false));
+        assert_eq!(told(&tls("a")), (Some(ProxyVersion::V2), true));
     }
 
     #[test]
@@ -183,6 +221,11 @@ mod tests {
                 "transport_socket_matches[0].transport_socket.typed_config: `envoy.extensions.filters.http.router.v3.Router` is not supported",
             ),
             (json!({"transportSocketMatcher": {}}), "transport_socket_matcher: is not supported"),
+            (json!({"transportSocket": announced("V1", &Value::Null)}), "transport_socket.typed_config.transport_socket: is missing"),
+            (
+                json!({"transportSocket": announced("V1", &announced("V2", &raw()))}),
+                "transport_socket.typed_config.transport_socket: is of the PROXY protocol again, which is not supported",
+            ),
         ];
         for (cluster, error) in cases {
             assert_eq!(compile(cluster).unwrap_err(), error);

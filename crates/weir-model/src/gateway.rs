@@ -8,7 +8,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use weir_api::resources::gateway::{Gateway as Written, Server};
+use weir_api::resources::gateway::{Gateway as Written, Server, ServerTlsMode};
 use weir_api::resources::protocol::Protocol;
 use weir_api::{FieldPath, Object, Spec};
 
@@ -101,6 +101,12 @@ impl GatewayServer {
 }
 
 impl MergedGateway {
+    /// Whether any of its servers forwards TLS to the cluster that the server name itself stands for.
+    pub fn passes_by_cluster_names(&self) -> bool {
+        let mut servers = self.ports.iter().flat_map(|port| &port.servers);
+        servers.any(|server| server.spec.tls.as_ref().is_some_and(|tls| tls.mode == ServerTlsMode::AutoPassthrough))
+    }
+
     /// Merges the Gateways that select a proxy. `instances` are the services that the proxy itself is an instance
     /// of: their target ports take the place of their ports.
     pub fn new(gateways: &[Arc<Object>], proxy: &Proxy, instances: &[(Arc<Service>, Endpoint)]) -> Self {

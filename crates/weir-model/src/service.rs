@@ -35,6 +35,8 @@ pub struct Service {
     pub alias_of: Option<Arc<str>>,
     /// The host names that are but other names for it.
     pub aliases: Vec<Arc<str>>,
+    /// The names of which an instance's certificate must have one, unless a DestinationRule names others.
+    pub subject_alt_names: Vec<String>,
     /// The object that defines it.
     pub object: Arc<Object>,
 }

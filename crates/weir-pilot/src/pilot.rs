@@ -1,7 +1,7 @@
 //! The control-plane process.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 use weir_ads::ServerStream;
@@ -104,7 +104,7 @@ impl Pilot {
 
     /// The proxies that follow the pilot, by id.
     pub fn proxies(&self) -> BTreeMap<String, ProxyStatus> {
-        self.shared.proxies.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared.proxies()
     }
 
     /// All that is to be said of the configuration now.

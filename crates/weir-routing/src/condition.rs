@@ -1,8 +1,8 @@
 //! Conditions on headers and query parameters: Envoy's `HeaderMatcher` and `QueryParameterMatcher`, compiled.
 
 use http::StatusCode;
-use smallvec::{SmallVec, smallvec};
-use weir_http1::{HeaderName, Headers};
+use smallvec::SmallVec;
+use weir_http1::{HeaderName, Headers, header};
 use weir_xds::matcher::string_matcher::MatchPattern;
 use weir_xds::matcher::{RegexMatcher, StringMatcher};
 use weir_xds::route::header_matcher::HeaderMatchSpecifier;
@@ -47,12 +47,21 @@ impl Subject {
     /// The values in a request.
     pub(crate) fn values<'h>(&self, head: &RequestHead<'h>) -> SmallVec<[&'h [u8]; 1]> {
         match self {
-            Self::Method => smallvec![head.method.as_bytes()],
-            Self::Authority => smallvec![head.authority.as_bytes()],
-            Self::Path => smallvec![head.path.as_bytes()],
-            Self::Scheme => smallvec![head.scheme.as_bytes()],
-            Self::Status => SmallVec::new(),
+            Self::Method | Self::Authority | Self::Path | Self::Scheme | Self::Status => self.of_request_line(head).into_iter().collect(),
             Self::Header(name) => head.headers.get_all(name).iter().map(weir_http1::HeaderValue::as_bytes).collect(),
+        }
+    }
+
+    /// What a request says where it does not say it in a header. A request that could not be read says nothing.
+    fn of_request_line<'h>(&self, head: &RequestHead<'h>) -> Option<&'h [u8]> {
+        let said = |text: &'h str| Some(text.as_bytes()).filter(|text| !text.is_empty());
+        match self {
+            Self::Method => said(head.method),
+            // An empty host is one, if it was sent.
+            Self::Authority => said(head.authority).or_else(|| head.headers.get(header::HOST).map(|_| &b""[..])),
+            Self::Path => said(head.path),
+            Self::Scheme => said(head.scheme),
+            Self::Status | Self::Header(_) => None,
         }
     }
 
@@ -115,6 +124,8 @@ impl HeaderCondition {
             Some(HeaderMatchSpecifier::PresentMatch(present)) => HeaderTest::Present(*present),
             Some(HeaderMatchSpecifier::StringMatch(matcher)) => HeaderTest::Text(TextMatch::compile(matcher)?),
             Some(HeaderMatchSpecifier::RangeMatch(range)) => HeaderTest::Range(range.start, range.end),
+            // Whatever is there, in this form alone.
+            Some(HeaderMatchSpecifier::ExactMatch(exact)) if exact.is_empty() => HeaderTest::Text(TextMatch::Prefix(Box::default())),
             Some(HeaderMatchSpecifier::ExactMatch(exact)) => text(MatchPattern::Exact(exact.clone()))?,
             Some(HeaderMatchSpecifier::PrefixMatch(prefix)) => text(MatchPattern::Prefix(prefix.clone()))?,
             Some(HeaderMatchSpecifier::SuffixMatch(suffix)) => text(MatchPattern::Suffix(suffix.clone()))?,
@@ -135,11 +146,9 @@ impl HeaderCondition {
     /// Whether a request satisfies this condition.
     pub fn holds(&self, head: &RequestHead<'_>) -> bool {
         match &self.subject {
-            Subject::Method => self.holds_for(Some(head.method.as_bytes()).into_iter()),
-            Subject::Authority => self.holds_for(Some(head.authority.as_bytes()).into_iter()),
-            Subject::Path => self.holds_for(Some(head.path.as_bytes()).into_iter()),
-            Subject::Scheme => self.holds_for(Some(head.scheme.as_bytes()).into_iter()),
-            Subject::Status => self.holds_for(std::iter::empty()),
+            subject @ (Subject::Method | Subject::Authority | Subject::Path | Subject::Scheme | Subject::Status) => {
+                self.holds_for(subject.of_request_line(head).into_iter())
+            }
             Subject::Header(name) => self.holds_for(head.headers.get_all(name).iter().map(weir_http1::HeaderValue::as_bytes)),
         }
     }

@@ -15,6 +15,7 @@ pub const REQUEST: NameSet = NameSet::of(&[
     "cdn-loop",
     "content-encoding",
     "content-type",
+    "expect",
     "grpc-accept-encoding",
     "grpc-timeout",
     "if-match",

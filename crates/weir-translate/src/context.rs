@@ -39,6 +39,8 @@ pub(crate) struct Context<'m> {
     pub labels: BTreeMap<String, String>,
     /// Buffers, times and limits of clients' connections.
     pub connections: ConnectionSettings,
+    /// Whether the proxy is a gateway that forwards TLS by clusters' names.
+    pub passes_by_cluster_names: bool,
     findings: RefCell<Findings>,
 }
 
@@ -51,6 +53,7 @@ impl<'m> Context<'m> {
             locality: mesh.locality_of(proxy),
             labels: mesh.labels_of(proxy),
             connections: connection_settings::of_proxy(mesh.config.default_config.connection_settings.as_ref(), proxy.kind),
+            passes_by_cluster_names: false,
             findings: RefCell::default(),
         }
     }
@@ -64,6 +67,7 @@ impl<'m> Context<'m> {
             locality: proxy.locality.clone(),
             labels,
             connections: connection_settings::of_proxy(mesh.config.default_config.connection_settings.as_ref(), proxy.kind),
+            passes_by_cluster_names: false,
             findings: RefCell::default(),
         }
     }

@@ -19,6 +19,7 @@ mod secrets;
 pub mod unsupported;
 mod virtual_host;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use weir_api::Diagnostic;
@@ -53,10 +54,11 @@ pub struct Translation {
 
 /// Translates a mesh for one of its proxies.
 pub fn translate(mesh: &MeshSnapshot, proxy: &Proxy) -> Translation {
-    let context = Context::new(mesh, proxy);
+    let mut context = Context::new(mesh, proxy);
     let mut translation = match proxy.kind {
         ProxyKind::Router => {
             let gateway = mesh.gateway(proxy);
+            context.passes_by_cluster_names = gateway.passes_by_cluster_names();
             let routes = routes_of_gateway(&context, &gateway);
             Translation { routes, ..of_gateway(&context, &gateway) }
         }
@@ -69,6 +71,9 @@ pub fn translate(mesh: &MeshSnapshot, proxy: &Proxy) -> Translation {
         translation.clusters.push(made.cluster);
         translation.endpoints.extend(made.endpoints);
     }
+    let own: Vec<Secret> = secrets::of_rules(&context);
+    let known: HashSet<String> = translation.secrets.iter().map(|secret| secret.name.clone()).collect();
+    translation.secrets.extend(own.into_iter().filter(|secret| !known.contains(&secret.name)));
     translation.findings = context.into_findings();
     translation
 }

@@ -16,6 +16,11 @@ pub fn outbound(port: u32, subset: &str, hostname: &str) -> String {
     format!("outbound|{port}|{subset}|{hostname}")
 }
 
+/// The same as a server name of TLS, which may have no `|`: what gateways forward by it goes to the cluster of this name.
+pub fn by_server_name(port: u32, subset: &str, hostname: &str) -> String {
+    format!("outbound_.{port}_.{subset}_.{hostname}")
+}
+
 /// The cluster of a port of the proxy's own workload.
 pub fn inbound(port: u16) -> String {
     format!("inbound|{port}||")

@@ -1,22 +1,25 @@
-//! The certificates that a gateway asks for by name, from Kubernetes Secrets.
+//! The certificates that a proxy asks for by name, from Kubernetes Secrets: a gateway for its servers, and whoever may for
+//! what its DestinationRules say of TLS.
 //!
-//! A Secret must be in the gateway proxy's own namespace: what a gateway may show to the world is decided by who runs
+//! A Secret must be in the proxy's own namespace: what a gateway may show to the world is decided by who runs
 //! it. (Facts: pilot/pkg/credentials/kube of Istio.)
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use weir_api::Spec;
+use weir_api::resources::destination_rule::{ClientTlsMode, ClientTlsSettings, TrafficPolicy};
 use weir_api::resources::gateway::ServerTlsMode;
 use weir_api::resources::kubernetes::Secret as Written;
-use weir_model::{GatewayServer, MergedGateway, Origin};
+use weir_api::{FieldPath, Spec};
+use weir_model::{DestinationRule, GatewayServer, MergedGateway, Origin, ProxyKind};
 use weir_xds::core::{DataSource, data_source::Specifier};
 use weir_xds::tls::secret::Type;
 use weir_xds::tls::{CertificateValidationContext, Secret, TlsCertificate};
 
 use crate::context::Context;
-use crate::listener::tls::{authorities_name, secret_name};
+use crate::listener::tls::{authorities_file, authorities_name, certificate_files, file, files, secret_name};
 
 /// The keys under which a Secret holds a certificate, and its private key.
 const CERTIFICATE_KEYS: [(&str, &str); 2] = [("tls.crt", "tls.key"), ("cert", "key")];
@@ -32,18 +35,21 @@ pub(crate) fn of_gateway(context: &Context<'_>, gateway: &MergedGateway) -> Vec<
 
 fn of_server(context: &Context<'_>, server: &GatewayServer) -> Vec<Secret> {
     let Some(settings) = server.spec.tls.as_ref().filter(|settings| !settings.mode.is_passthrough()) else { return vec![] };
+    let mut secrets: Vec<Secret> = vec![];
+    let asks = matches!(settings.mode, ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual);
+    if settings.credential_name.is_empty() && settings.credential_names.is_empty() {
+        secrets.extend(files(settings).map(|(chain, key)| of_files(chain, key)));
+        if asks && settings.ca_cert_credential_name.is_empty() && !settings.ca_certificates.is_empty() {
+            secrets.push(of_authorities(&settings.ca_certificates));
+        }
+    }
     let named = std::iter::once(&settings.credential_name).chain(&settings.credential_names).filter(|name| !name.is_empty());
     let origin = Origin::new(&server.origin.object, server.origin.path.key("tls").key("credentialName"));
-    let asks = matches!(settings.mode, ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual);
-    let mut secrets = vec![];
     for (i, credential) in named.enumerate() {
         let Some(written) = find(context, credential, &origin) else { continue };
         secrets.extend(certificate(context, credential, written, &origin));
         if asks && i == 0 && settings.ca_cert_credential_name.is_empty() {
-            let own = format!("{credential}-cacert");
-            let apart = context.mesh.secrets.contains_key(&(context.proxy.namespace.clone(), own.clone()));
-            let written = if apart { find(context, &own, &origin) } else { Some(written) };
-            secrets.extend(written.and_then(|written| authorities(context, &authorities_name(credential), written, &origin)));
+            secrets.extend(authorities_beside(context, credential, &origin));
         }
     }
     let apart = &settings.ca_cert_credential_name;
@@ -54,13 +60,95 @@ fn of_server(context: &Context<'_>, server: &GatewayServer) -> Vec<Secret> {
     secrets
 }
 
+/// Whether a proxy may have what the Secrets hold that a rule names. A rule for all sidecars would spread them.
+pub(crate) fn may_use_credentials(kind: ProxyKind, rule: Option<&DestinationRule>) -> bool {
+    kind == ProxyKind::Router || rule.is_some_and(|rule| rule.selector.is_some())
+}
+
+/// The secrets that a proxy's DestinationRules name.
+pub(crate) fn of_rules(context: &Context<'_>) -> Vec<Secret> {
+    let mut known = BTreeSet::new();
+    let rules = context.scope.services.iter().filter_map(|service| context.destination_rule(service));
+    let mut secrets: Vec<Secret> = vec![];
+    let mine = |rule: &DestinationRule| may_use_credentials(context.proxy.kind, Some(rule));
+    let all = rules.filter(|rule| known.insert(Arc::as_ptr(rule))).flat_map(|rule| settings(rule, mine(rule)));
+    for (settings, origin) in all {
+        for secret in of_client(context, settings, &origin) {
+            if secrets.iter().all(|known| known.name != secret.name) {
+                secrets.push(secret);
+            }
+        }
+    }
+    secrets
+}
+
+/// The TLS settings of a rule that name files, or a Secret if the proxy may have it; with the place of that name.
+fn settings(rule: &DestinationRule, with_credentials: bool) -> Vec<(&ClientTlsSettings, Origin)> {
+    let whole = rule.objects.first().map(|object| Origin::new(object, FieldPath::default().key("spec").key("trafficPolicy")));
+    let whole = rule.policy.as_ref().zip(whole);
+    let of_subsets = rule.subsets.iter().filter_map(|(subset, origin)| {
+        Some((subset.traffic_policy.as_ref()?, Origin::new(&origin.object, origin.path.key("trafficPolicy"))))
+    });
+    whole.into_iter().chain(of_subsets).flat_map(|(policy, at)| of_policy(policy, &at, with_credentials)).collect()
+}
+
+/// The same of one policy and its ports.
+fn of_policy<'p>(policy: &'p TrafficPolicy, at: &Origin, with_credentials: bool) -> Vec<(&'p ClientTlsSettings, Origin)> {
+    let of_ports = policy.port_level_settings.iter().enumerate().map(|(i, port)| (&port.tls, at.path.key("portLevelSettings").index(i)));
+    let all = std::iter::once((&policy.tls, at.path.clone())).chain(of_ports);
+    all.filter_map(|(tls, path)| {
+        let tls = tls.as_ref().filter(|tls| with_credentials || tls.credential_name.is_empty())?;
+        Some((tls, Origin::new(&at.object, path.key("tls").key("credentialName"))))
+    })
+    .collect()
+}
+
+/// What TLS towards instances needs of a Secret.
+fn of_client(context: &Context<'_>, settings: &ClientTlsSettings, origin: &Origin) -> Vec<Secret> {
+    let credential = &settings.credential_name;
+    let shows = settings.mode == ClientTlsMode::Mutual;
+    if !shows && settings.mode != ClientTlsMode::Simple {
+        return vec![];
+    }
+    let verifies = settings.insecure_skip_verify != Some(true);
+    if credential.is_empty() {
+        let own = shows.then(|| of_files(&settings.client_certificate, &settings.private_key));
+        let authorities = (verifies && !settings.ca_certificates.is_empty()).then(|| of_authorities(&settings.ca_certificates));
+        return own.into_iter().chain(authorities).collect();
+    }
+    let Some(written) = find(context, credential, origin) else { return vec![] };
+    let own = if shows { certificate(context, credential, written, origin) } else { None };
+    let authorities = if verifies { authorities_beside(context, credential, origin) } else { None };
+    own.into_iter().chain(authorities).collect()
+}
+
+/// A certificate that stands in files of the proxy's machine.
+fn of_files(chain: &str, key: &str) -> Secret {
+    let certificate = TlsCertificate { certificate_chain: file(chain), private_key: file(key), ..Default::default() };
+    Secret { name: certificate_files(chain, key), r#type: Some(Type::TlsCertificate(certificate)) }
+}
+
+/// Authorities that stand in such a file.
+fn of_authorities(path: &str) -> Secret {
+    let context = CertificateValidationContext { trusted_ca: file(path), ..Default::default() };
+    Secret { name: authorities_file(path), r#type: Some(Type::ValidationContext(context)) }
+}
+
+/// The authorities that go with a certificate: they stand in a Secret of their own, or in the same.
+fn authorities_beside(context: &Context<'_>, credential: &str, origin: &Origin) -> Option<Secret> {
+    let own = format!("{credential}-cacert");
+    let apart = context.mesh.secrets.contains_key(&(context.proxy.namespace.clone(), own.clone()));
+    let written = find(context, if apart { &own } else { credential }, origin)?;
+    authorities(context, &authorities_name(credential), written, origin)
+}
+
 fn find<'c>(context: &'c Context<'_>, name: &str, origin: &Origin) -> Option<&'c Written> {
     let namespace = &context.proxy.namespace;
     let found = context.mesh.secrets.get(&(namespace.clone(), name.to_owned()));
     match found.map(|object| &object.spec) {
         Some(Spec::Secret(written)) => Some(written),
         _ => {
-            context.warn(origin, format!("there is no Secret {namespace}/{name}: TLS handshakes for this server fail until there is one"));
+            context.warn(origin, format!("there is no Secret {namespace}/{name}: TLS handshakes that need it fail until there is one"));
             None
         }
     }
@@ -92,7 +180,7 @@ fn certificate(context: &Context<'_>, credential: &str, written: &Written, origi
 
 fn authorities(context: &Context<'_>, name: &str, written: &Written, origin: &Origin) -> Option<Secret> {
     let Some(found) = AUTHORITIES_KEYS.iter().find_map(|key| value(written, key)) else {
-        context.warn(origin, "no Secret has the authorities that clients are checked against: it needs the key ca.crt");
+        context.warn(origin, "no Secret has the authorities that the other side is checked against: it needs the key ca.crt");
         return None;
     };
     let context = CertificateValidationContext { trusted_ca: Some(bytes(found)), ..Default::default() };

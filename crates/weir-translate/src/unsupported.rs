@@ -15,16 +15,9 @@ type Path = (Kind, &'static str, &'static str);
 /// What is not translated.
 const NOT_TRANSLATED: &[Path] = &[
     (Kind::EnvoyFilter, "configPatches", "the EnvoyFilter changes nothing"),
-    (Kind::DestinationRule, "{policy}.tunnel", "connections go without it"),
-    (Kind::DestinationRule, "{policy}.proxyProtocol", "connections begin without it"),
     (Kind::Sidecar, "ingress.*.tls", "the listener takes plaintext"),
     (Kind::Gateway, "servers.*.tls.insecureSkipVerify", "certificates are checked all the same"),
-    (Kind::ServiceEntry, "subjectAltNames", "certificates of its instances are checked against the names that the DestinationRule lists"),
 ];
-
-/// Where a DestinationRule may hold a policy.
-const POLICIES: &[&str] =
-    &["trafficPolicy", "trafficPolicy.portLevelSettings.*", "subsets.*.trafficPolicy", "subsets.*.trafficPolicy.portLevelSettings.*"];
 
 /// A warning for each field of the objects that has no effect.
 pub fn findings(objects: &[Arc<Object>]) -> Vec<Diagnostic> {
@@ -34,12 +27,10 @@ pub fn findings(objects: &[Arc<Object>]) -> Vec<Diagnostic> {
 fn of_object(object: &Object) -> Vec<Diagnostic> {
     let mut found = vec![];
     for (_, path, instead) in NOT_TRANSLATED.iter().filter(|(kind, ..)| *kind == object.kind) {
-        for path in expand(path) {
-            let parts: Vec<&str> = std::iter::once("spec").chain(path.split('.')).collect();
-            let message = format!("not carried out yet: {instead}");
-            let mut warn = |path| found.push(object.diagnostic(Severity::Warning, path, message.clone()));
-            visit(&object.node, &parts, &FieldPath::default(), &mut warn);
-        }
+        let parts: Vec<&str> = std::iter::once("spec").chain(path.split('.')).collect();
+        let message = format!("not carried out yet: {instead}");
+        let mut warn = |path| found.push(object.diagnostic(Severity::Warning, path, message.clone()));
+        visit(&object.node, &parts, &FieldPath::default(), &mut warn);
     }
     if let Spec::VirtualService(service) = &object.spec {
         found.extend(claims(service).map(|(path, message)| object.diagnostic(Severity::Warning, path, message)));
@@ -66,14 +57,6 @@ fn claims(service: &VirtualService) -> impl Iterator<Item = (FieldPath, &'static
         );
         wanted.into_iter().chain(unwanted)
     })
-}
-
-/// A path for each place that may hold a policy.
-fn expand(path: &str) -> Vec<String> {
-    match path.strip_prefix("{policy}") {
-        Some(rest) => POLICIES.iter().map(|policy| format!("{policy}{rest}")).collect(),
-        None => vec![path.to_owned()],
-    }
 }
 
 /// Calls `found` for each field at the path that is set.
@@ -134,15 +117,14 @@ spec:
     #[test]
     fn what_is_not_translated_is_named_with_its_place() {
         let rule = "apiVersion: networking.istio.io/v1
-kind: DestinationRule
+kind: Gateway
 metadata: {name: a}
 spec:
-  host: a
-  subsets:
-  - name: v1
-    trafficPolicy:
-      proxyProtocol: {version: V2}
+  servers:
+  - port: {number: 443, name: https, protocol: HTTPS}
+    hosts: ['*']
+    tls: {mode: MUTUAL, credentialName: a, insecureSkipVerify: true}
 ";
-        assert_eq!(said(rule), ["spec.subsets[0].trafficPolicy.proxyProtocol 9"]);
+        assert_eq!(said(rule), ["spec.servers[0].tls.insecureSkipVerify 8"]);
     }
 }

@@ -46,7 +46,6 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("defaultConfig.tracing", "no request is traced"),
     ("defaultConfig.proxyStatsMatcher", STATISTICS),
     ("defaultConfig.extraStatTags", STATISTICS),
-    ("defaultConfig.gatewayTopology.proxyProtocol", "connections must begin without it"),
     ("defaultConfig.proxyHeaders.attemptCount", "x-envoy-attempt-count is sent"),
     ("defaultConfig.proxyHeaders.envoyDebugHeaders", "Envoy's headers are sent"),
     ("defaultConfig.proxyHeaders.metadataExchangeHeaders", "no metadata is exchanged"),
@@ -64,10 +63,16 @@ const STATISTICS: &str = "statistics have their usual names";
 pub(crate) fn check(mesh: &Node) -> Vec<Diagnostic> {
     let told = |(path, instead): &(&str, &str)| {
         let path = path.split('.').fold(FieldPath::default(), |path, key| path.key(key.to_owned()));
-        let is_asked = mesh.at(&path).is_some_and(asks_for_something);
+        let is_asked = mesh.at(&path).is_some_and(|node| asks_for_something(node) && !is_carried_out(&path, node));
         is_asked.then(|| Diagnostic::warning(format!("not carried out yet: {instead}")).at(path))
     };
     WITHOUT_EFFECT.iter().filter_map(told).collect()
+}
+
+/// Of a proxy's metadata one thing is carried out: whether it takes HTTP/1.0.
+fn is_carried_out(path: &FieldPath, node: &Node) -> bool {
+    let Value::Map(entries) = &node.value else { return false };
+    path.to_string() == "defaultConfig.proxyMetadata" && entries.iter().all(|entry| entry.key == "ISTIO_META_HTTP10")
 }
 
 fn asks_for_something(node: &Node) -> bool {

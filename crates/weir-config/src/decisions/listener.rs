@@ -6,6 +6,7 @@ const LISTENER: &str = "envoy.config.listener.v3";
 const TCP: &str = "envoy.extensions.filters.network.tcp_proxy.v3";
 const INSPECTORS: &str = "envoy.extensions.filters.listener";
 
+const NO_TLVS: &str = "of what a header says besides addresses nothing is kept";
 const SOCKET: &str = "the socket is opened without it";
 
 pub(super) const TABLE: &[Decided] = &[
@@ -54,6 +55,12 @@ pub(super) const TABLE: &[Decided] = &[
         ]),
     of(INSPECTORS, "http_inspector.v3.HttpInspector").packed(),
     of(INSPECTORS, "original_dst.v3.OriginalDst").packed(),
+    of(INSPECTORS, "proxy_protocol.v3.ProxyProtocol")
+        .packed()
+        .carried_out("allow_requests_without_proxy_protocol disallowed_versions")
+        // A name in statistics.
+        .unseen("stat_prefix tlv_location")
+        .reported(&[("rules pass_through_tlvs", NO_TLVS)]),
     of("envoy.extensions.filters.network.connection_limit.v3", "ConnectionLimit")
         .packed()
         .carried_out("stat_prefix max_connections delay runtime_enabled"),
@@ -61,12 +68,10 @@ pub(super) const TABLE: &[Decided] = &[
         .packed()
         .carried_out(
             "stat_prefix cluster weighted_clusters idle_timeout max_downstream_connection_duration \
-             max_downstream_connection_duration_jitter_percentage hash_policy max_connect_attempts access_log",
+             max_downstream_connection_duration_jitter_percentage hash_policy max_connect_attempts access_log tunneling_config",
         )
         // Of clusters with subsets, which are refused.
         .unseen("metadata_match")
-        // Other bytes would go to the instance.
-        .refused("tunneling_config")
         .reported(&[
             ("on_demand", "a cluster that is not there is not asked for: the connection is closed"),
             ("downstream_idle_timeout upstream_idle_timeout", "`idle_timeout` counts for both sides"),
@@ -75,9 +80,17 @@ pub(super) const TABLE: &[Decided] = &[
                 "access_log_flush_interval flush_access_log_on_connected access_log_options",
                 "one line is written when the connection has ended",
             ),
-            ("proxy_protocol_tlvs proxy_protocol_tlv_merge_policy", "the PROXY protocol is not spoken"),
+            ("proxy_protocol_tlvs proxy_protocol_tlv_merge_policy", "instances are told the client's address, and nothing else"),
             ("upstream_connect_mode max_early_data_bytes", "the instance is connected to at once"),
             ("check_drain_close", "connections go on while the listener drains, until the drain ends"),
+        ]),
+    of(TCP, "TcpProxy.TunnelingConfig")
+        .carried_out("hostname use_post post_path")
+        // The instance decides by them.
+        .refused("headers_to_add formatters")
+        .reported(&[
+            ("propagate_response_headers propagate_response_trailers", "what the instance answers is kept nowhere"),
+            ("request_id_extension request_id_header request_id_metadata_key", "the request for a tunnel has no number"),
         ]),
     of(TCP, "TcpProxy.WeightedCluster").carried_out("clusters"),
     of(TCP, "TcpProxy.WeightedCluster.ClusterWeight").carried_out("name weight").unseen("metadata_match"),

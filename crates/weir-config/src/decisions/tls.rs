@@ -5,9 +5,18 @@ use super::{Decided, of};
 const TLS: &str = "envoy.extensions.transport_sockets.tls.v3";
 
 const STAPLES: &str = "no proofs are sent with the certificate";
-const FILES: &str = "files are read when the configuration comes";
+const FILES: &str = "files of secrets are looked at every second, others are read when the configuration comes";
 
 pub(super) const TABLE: &[Decided] = &[
+    of("envoy.extensions.transport_sockets.proxy_protocol.v3", "ProxyProtocolUpstreamTransport")
+        .packed()
+        .carried_out("config transport_socket")
+        // Whose address is not known is told of as nobody in either case; there are no TLVs.
+        .unseen("allow_unspecified_address tlv_as_pool_key"),
+    of("envoy.config.core.v3", "ProxyProtocolConfig")
+        .carried_out("version")
+        .refused("added_tlvs")
+        .reported(&[("pass_through_tlvs", "instances are told the client's address, and nothing else")]),
     of("envoy.extensions.transport_sockets.raw_buffer.v3", "RawBuffer").packed(),
     of(TLS, "DownstreamTlsContext")
         .packed()

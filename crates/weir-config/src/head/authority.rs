@@ -70,12 +70,25 @@ fn of_absolute_target<'t>(scheme: &str, authority: &'t str, config: &HttpConfig,
     if is_https && !client.tls && config.edge && config.trusted_hops == 0 {
         return Err(codec_error(StatusCode::FORBIDDEN, "http1.invalid_scheme", "Forbidden"));
     }
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let (user, host) = authority.split_once('@').unwrap_or(("", authority));
     let (name, port) = split_port(host);
-    let has_colons = name.contains(':') && !name.ends_with(']');
-    let valid =
-        !host.is_empty() && !has_colons && !host.contains(',') && port.is_none_or(|port| is_number(port) && port.parse::<u16>().is_ok());
+    let valid = user.bytes().all(is_of_user) && is_name(name) && port.is_none_or(|port| is_number(port) && port.parse::<u16>().is_ok());
     if valid { Ok(host) } else { Err(BAD) }
+}
+
+/// What a user of a URL may be written with (RFC 3986, 3.2.1).
+fn is_of_user(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-_.!~*'()%;:&=+$,".contains(&byte)
+}
+
+/// Whether a text is a host of a URL as Envoy reads it: narrower than RFC 3986, 3.2.2, by the names that nobody has.
+fn is_name(name: &str) -> bool {
+    let literal = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let all_are = |text: &str, is_valid: fn(u8) -> bool| !text.is_empty() && text.bytes().all(is_valid);
+    match literal {
+        Some(address) => all_are(address, |byte| byte.is_ascii_hexdigit() || b":.".contains(&byte)),
+        None => all_are(name, |byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte)),
+    }
 }
 
 fn is_number(text: &str) -> bool {
@@ -182,6 +195,18 @@ mod tests {
             ("http://b.test:80:80/", Err(400)),
             ("http://b.test:99999/x", Err(400)),
             ("http://b,c/x", Err(400)),
+            ("http://b*/x", Err(400)),
+            ("http://b_c/x", Err(400)),
+            ("http://b%41/x", Err(400)),
+            ("http://-b..c/x", Ok("-b..c")),
+            ("http://[::1]:81/x", Ok("[::1]:81")),
+            ("http://[::g]/x", Err(400)),
+            ("http://[::1%25a]/x", Err(400)),
+            ("http://[]/x", Err(400)),
+            ("http://@b/x", Ok("b")),
+            ("http://u%41!@b/x", Ok("b")),
+            ("http://u\"@b/x", Err(400)),
+            ("http://a@b@c/x", Err(400)),
         ] {
             let expected = expected.map(|host| (host.to_owned(), false));
             assert_eq!(host(target, Version::HTTP_11, &["a.test"]), expected, "{target}");

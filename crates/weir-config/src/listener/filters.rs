@@ -8,8 +8,11 @@ use weir_xds::listener::listener_filter::ConfigType;
 use weir_xds::listener::listener_filter_chain_match_predicate::Rule;
 use weir_xds::listener::{ListenerFilter as XdsFilter, ListenerFilterChainMatchPredicate};
 use weir_xds::prost_types;
+use weir_xds::proxy_protocol_filter::ProxyProtocol;
 use weir_xds::tls_inspector::TlsInspector;
 use weir_xds::values::std_duration;
+
+use crate::proxy_protocol::AnnouncedClients;
 
 /// Envoy's limit for the first bytes of a connection, where none is given. Where there is to be none, it still is what a
 /// connection may take that has begun: one that never finishes is given up.
@@ -37,6 +40,8 @@ pub enum ListenerFilter {
     HttpInspector,
     /// Finds out where it was going to before the kernel redirected it.
     OriginalDestination,
+    /// Reads who the client is, as a proxy tells it that stands before this one.
+    ProxyProtocol(AnnouncedClients),
 }
 
 /// What is found out of a connection's first bytes.
@@ -66,8 +71,16 @@ impl ListenerFilters {
             let disabled = filter_disabled.as_ref().map(Ports::compile).transpose();
             Ok((kind(filter).map_err(within)?, disabled.map_err(|error| within(error.within("filter_disabled")))?))
         });
+        let filters = compiled.collect::<Result<Vec<_>, _>>()?;
+        // An inspector would take the header for what it looks for.
+        let announced = filters.iter().rposition(|(filter, _)| matches!(filter, ListenerFilter::ProxyProtocol(_)));
+        let inspector =
+            filters.iter().position(|(filter, _)| matches!(filter, ListenerFilter::TlsInspector | ListenerFilter::HttpInspector));
+        if let Some((announced, _)) = announced.zip(inspector).filter(|(announced, inspector)| announced > inspector) {
+            return Err(CompileError::new(format!("listener_filters[{announced}]"), "comes after an inspector, which is not supported"));
+        }
         let timeout = timeout.map_or(TIMEOUT, std_duration);
-        Ok(Self { filters: compiled.collect::<Result<_, _>>()?, timeout: Some(timeout).filter(|timeout| !timeout.is_zero()), go_on })
+        Ok(Self { filters, timeout: Some(timeout).filter(|timeout| !timeout.is_zero()), go_on })
     }
 
     /// What is found out of a connection to this port.
@@ -87,6 +100,14 @@ impl ListenerFilters {
         }
     }
 
+    /// Which connections to this port are taken, where they are to begin with who the client is.
+    pub fn announced_clients(&self, port: u16) -> Option<AnnouncedClients> {
+        self.filters.iter().find_map(|(filter, disabled)| match filter {
+            ListenerFilter::ProxyProtocol(clients) if !disabled.as_ref().is_some_and(|ports| ports.contains(port)) => Some(*clients),
+            _ => None,
+        })
+    }
+
     /// Whether connections count as going where they were going before they were redirected.
     pub(super) fn restore_destination(&self) -> bool {
         self.filters.iter().any(|(filter, _)| *filter == ListenerFilter::OriginalDestination)
@@ -100,6 +121,10 @@ fn kind(filter: &XdsFilter) -> Result<ListenerFilter, CompileError> {
         (Some(ConfigType::TypedConfig(config)), _) if config.is::<TlsInspector>() => Ok(ListenerFilter::TlsInspector),
         (Some(ConfigType::TypedConfig(config)), _) if config.is::<HttpInspector>() => Ok(ListenerFilter::HttpInspector),
         (Some(ConfigType::TypedConfig(config)), _) if config.type_name() == ORIGINAL_DESTINATION => Ok(ListenerFilter::OriginalDestination),
+        (Some(ConfigType::TypedConfig(config)), _) if config.is::<ProxyProtocol>() => {
+            let filter = config.unpack::<ProxyProtocol>().map_err(|error| CompileError::new("typed_config", error.to_string()))?;
+            Ok(ListenerFilter::ProxyProtocol(AnnouncedClients::compile(&filter)))
+        }
         (None, "envoy.filters.listener.tls_inspector") => Ok(ListenerFilter::TlsInspector),
         (None, "envoy.filters.listener.http_inspector") => Ok(ListenerFilter::HttpInspector),
         (None, "envoy.filters.listener.original_dst") => Ok(ListenerFilter::OriginalDestination),

@@ -39,6 +39,7 @@ fn service(settings: &Settings<'_>, object: &Arc<Object>, entry: &ServiceEntry, 
         traffic_distribution: TrafficDistribution::parse("", &object.meta.annotations),
         alias_of: None,
         aliases: vec![],
+        subject_alt_names: entry.subject_alt_names.clone(),
         object: object.clone(),
         hostname,
     }

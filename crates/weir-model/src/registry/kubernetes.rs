@@ -59,6 +59,7 @@ pub(super) fn service(settings: &Settings<'_>, object: &Arc<Object>, written: &W
         traffic_distribution: TrafficDistribution::parse(&written.spec.traffic_distribution, &object.meta.annotations),
         alias_of: written.spec.is_external_name().then(|| written.spec.external_name.to_ascii_lowercase().into()),
         aliases: vec![],
+        subject_alt_names: vec![],
         object: object.clone(),
     }
 }

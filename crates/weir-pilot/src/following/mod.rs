@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use weir_ads::{ResourceSet, Server};
 use weir_api::Diagnostic;
 use weir_model::{Changes, MeshSnapshot, Proxy};
 use weir_translate::{ClassKey, Labels};
 
-use crate::classes::Class;
+use crate::classes::{Class, Resources};
 use crate::node::Abilities;
 use crate::resources;
 use crate::shared::Shared;
@@ -20,9 +21,11 @@ pub(crate) struct Following {
     came_with: BTreeMap<String, String>,
     abilities: Abilities,
     /// The snapshot of the mesh that it has.
-    version: u64,
+    pub version: u64,
     labels: Arc<Labels>,
     class: Arc<Class>,
+    /// What its class tells its members.
+    newest: watch::Receiver<Option<Resources>>,
     /// The snapshot of which its class's resources are.
     class_version: u64,
     own: ResourceSet,
@@ -39,8 +42,15 @@ impl Following {
     pub fn new(proxy: Proxy, abilities: Abilities, mesh: &MeshSnapshot, shared: &Arc<Shared>) -> Self {
         let labels = shared.classes.labels(mesh);
         let class = find_class(&proxy, abilities, &labels, mesh, shared);
-        let came_with = proxy.labels.clone();
-        Self { proxy, came_with, abilities, version: 0, labels, class, class_version: 0, own: ResourceSet::default() }
+        let (came_with, newest) = (proxy.labels.clone(), class.newest());
+        Self { proxy, came_with, abilities, version: 0, labels, class, newest, class_version: 0, own: ResourceSet::default() }
+    }
+
+    /// Waits until there is more for its class than the proxy has: of which snapshot. None if there will be nothing any more.
+    pub async fn newer(&mut self) -> Option<Arc<MeshSnapshot>> {
+        let version = self.version;
+        let newest = self.newest.wait_for(|newest| newest.as_ref().is_some_and(|newest| newest.mesh.version > version)).await.ok()?;
+        newest.as_ref().map(|newest| newest.mesh.clone())
     }
 
     /// Brings a proxy's server to a snapshot of the mesh. None if that cannot be made out.
@@ -50,18 +60,23 @@ impl Following {
         self.version = mesh.version;
         let is_concerned = changes.concerns(&self.proxy) || !changes.groups.is_empty() || !changes.sidecars.is_empty();
         let labels = shared.classes.labels(mesh);
-        let mut is_whole = is_first;
+        let (mut is_whole, mut newest) = (is_first, mesh.clone());
         if is_concerned || !Arc::ptr_eq(&labels, &self.labels) {
             self.labels = labels;
-            is_whole |= self.take_class(mesh, shared);
+            if self.take_class(mesh, shared) {
+                is_whole = true;
+                // Nobody has brought it to the newest snapshot if it was made only now.
+                newest = shared.newer_than(mesh);
+            }
         }
         if is_concerned {
             is_whole = true;
             self.own = self.translate_own(mesh, shared);
         }
-        let resources = self.class.resources(mesh, &self.proxy).await?;
-        let known = std::mem::replace(&mut self.class_version, resources.version);
-        if is_whole || known != resources.version {
+        let resources = self.class.resources(&newest).await?;
+        let version = resources.mesh.version;
+        let known = std::mem::replace(&mut self.class_version, version);
+        if is_whole || known != version {
             let target = Arc::new(self.own.moved_over(resources.set));
             match !is_whole && known == resources.previous {
                 true => server.change(target, &resources.changed),
@@ -71,13 +86,16 @@ impl Following {
         Some(Followed { is_concerned })
     }
 
-    /// Finds the proxy's class. Whether that is another one than before.
+    /// Finds the proxy's class, and follows it. Whether that is another one than before.
     fn take_class(&mut self, mesh: &MeshSnapshot, shared: &Arc<Shared>) -> bool {
         take_labels(&mut self.proxy, &self.came_with, mesh);
         let class = find_class(&self.proxy, self.abilities, &self.labels, mesh, shared);
-        let is_other = !Arc::ptr_eq(&class, &self.class);
+        if Arc::ptr_eq(&class, &self.class) {
+            return false;
+        }
+        self.newest = class.newest();
         self.class = class;
-        is_other
+        true
     }
 
     fn translate_own(&self, mesh: &MeshSnapshot, shared: &Shared) -> ResourceSet {
@@ -104,7 +122,7 @@ impl Following {
 /// The class of a proxy.
 fn find_class(proxy: &Proxy, abilities: Abilities, labels: &Labels, mesh: &MeshSnapshot, shared: &Shared) -> Arc<Class> {
     let key = ClassKey::of(mesh, labels, proxy).by_virtual_host(abilities.takes_virtual_hosts);
-    shared.classes.get(key, &shared.reporter)
+    shared.classes.get(key, proxy, &shared.reporter)
 }
 
 /// A sidecar has the labels that its workload has now, whatever they were when it came; without a workload, those that it came with.

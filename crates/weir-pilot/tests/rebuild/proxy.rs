@@ -237,19 +237,32 @@ impl State {
             self.absent.insert(key);
         }
         let mut requests = vec![self.client.answer(&update, &refused)];
-        for kind in [ResourceType::Endpoint, ResourceType::Route, ResourceType::VirtualHost] {
-            let names = match kind {
-                ResourceType::Endpoint => self.assignments(),
-                ResourceType::Route => self.route_names(),
-                _ => self.divided(),
-            };
-            self.held.retain(|(of, name), _| *of != kind || is_among(&names, kind, name));
-            self.absent.retain(|(of, name)| *of != kind || is_among(&names, kind, name));
-            self.refused.retain(|(of, name)| *of != kind || is_among(&names, kind, name));
-            requests.extend(self.client.want(kind, names.clone()));
-            self.wanted.insert(kind, names);
+        // Only clusters, listeners and divided routes name others; what came late and is wanted no more goes at once.
+        let concerned: &[ResourceType] = match kind {
+            ResourceType::Cluster => &[ResourceType::Endpoint],
+            ResourceType::Listener | ResourceType::Route => &[ResourceType::Route, ResourceType::VirtualHost],
+            _ => &[kind],
+        };
+        for of in concerned {
+            requests.extend(self.want(*of, kind));
         }
         requests
+    }
+
+    /// Wants of a type what is named now that something of another one has come, and lets go what is not; what is to be sent for it.
+    fn want(&mut self, kind: ResourceType, came: ResourceType) -> Option<Request> {
+        let names = match (kind, came) {
+            (ResourceType::Endpoint, ResourceType::Cluster) => self.assignments(),
+            (ResourceType::Route, ResourceType::Listener) => self.route_names(),
+            (ResourceType::VirtualHost, ResourceType::Listener | ResourceType::Route) => self.divided(),
+            _ => self.wanted.get(&kind)?.clone(),
+        };
+        self.held.retain(|(of, name), _| *of != kind || is_among(&names, kind, name));
+        self.absent.retain(|(of, name)| *of != kind || is_among(&names, kind, name));
+        self.refused.retain(|(of, name)| *of != kind || is_among(&names, kind, name));
+        let request = self.client.want(kind, names.clone());
+        self.wanted.insert(kind, names);
+        request
     }
 
     /// Instances and virtual hosts may be refused; what else is refused would change what is asked for.

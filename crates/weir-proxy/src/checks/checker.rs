@@ -19,8 +19,8 @@ use crate::cluster::Cluster;
 use crate::cluster::host::Host;
 use crate::cluster::outlier::Health;
 use crate::stats::cluster::ClusterStats;
-use crate::tls::client::{ClientTransport, Offer};
-use crate::tls::transports::Said;
+use crate::tls::client::Offer;
+use crate::tls::transports::{Said, Way};
 use crate::upstream::connect::connect;
 use crate::upstream::transport::{Transport, TransportKey};
 
@@ -28,7 +28,7 @@ use crate::upstream::transport::{Transport, TransportKey};
 pub(super) struct CheckedHost {
     cluster: Arc<ClusterPolicy>,
     /// How it is spoken to.
-    tls: Option<Arc<ClientTransport>>,
+    way: Way,
     /// What is offered by ALPN, where the check says it.
     alpn: Vec<Vec<u8>>,
     /// Where it answers checks.
@@ -39,13 +39,13 @@ pub(super) struct CheckedHost {
 impl CheckedHost {
     /// A new connection to it.
     pub async fn connect(&self, offer: Offer) -> Result<Transport> {
-        let key = TransportKey::of_instance(self.tls.as_ref(), offer, self.host.hostname.as_ref()).offering(&self.alpn);
+        let key = TransportKey::of_instance(&self.way, offer, self.host.hostname.as_ref()).offering(&self.alpn);
         connect(&self.cluster, self.address, &key).await.map_err(|error| CheckFailure::network(error.reason()))
     }
 
     /// The scheme of requests to it.
     pub fn scheme(&self) -> Scheme {
-        if self.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP }
+        if self.way.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP }
     }
 
     /// The authority of requests to it: its own, else the one that the check names, else the cluster's name.
@@ -86,13 +86,12 @@ struct Kept {
 impl Checker {
     pub fn new(cluster: &Cluster, policy: Arc<HealthCheckPolicy>, host: Arc<Host>, told: Told) -> Self {
         let address = host.check_address();
-        let tls = match &policy.transport {
+        let way = match &policy.transport {
             Some(criteria) => cluster.transports.of(&Said { endpoint: criteria.clone(), ..Said::default() }),
             None => cluster.transports.of(&host.transport),
         };
-        let tls = tls.cloned();
         Self {
-            instance: CheckedHost { cluster: cluster.policy.clone(), tls, alpn: policy.alpn.clone(), address, host },
+            instance: CheckedHost { cluster: cluster.policy.clone(), way, alpn: policy.alpn.clone(), address, host },
             policy,
             health: cluster.health.clone(),
             stats: cluster.stats.clone(),

@@ -5,6 +5,7 @@
 //! their routes are in force. So no request is ever sent where nobody is yet. What nothing names any more is forgotten.
 
 mod divided;
+mod files;
 mod listeners;
 mod routes;
 

@@ -2,7 +2,7 @@
 //! metrics, and the headers that a route makes of them.
 
 use std::borrow::Cow;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use weir_http1::{HeaderName, HeaderValue};
 use weir_routing::{Route, RouteTable, VirtualHost, grpc};
 
 use super::connection::ConnectionInfo;
-use crate::io::client::Waiting;
+use crate::io::client::{Left, Waiting};
 use crate::io::spare;
 use crate::stats::requests::Known;
 
@@ -78,6 +78,8 @@ pub struct Exchange {
     pub protocol: Option<Version>,
     /// The client, where interim answers are passed on to it.
     pub client: RefCell<Option<Weak<dyn Waiting>>>,
+    /// How a client of HTTP/2 leaves its stream, if it does.
+    pub left: OnceCell<Rc<Cell<Left>>>,
     /// Whether its request could not be read: then nothing is known of it.
     pub unreadable: Cell<bool>,
     /// Whether trailers may pass between the client and us.
@@ -100,6 +102,8 @@ pub struct Exchange {
     pub response_headers: RefCell<Vec<(HeaderName, HeaderValue)>>,
     /// The status code; 0 while there is none.
     pub code: Cell<u16>,
+    /// The status code of the last interim answer; 0 if there was none.
+    pub interim: Cell<u16>,
     /// The gRPC status, where the answer has one.
     pub grpc_status: Cell<Option<grpc::Status>>,
     /// Why it went as it did.
@@ -144,6 +148,7 @@ impl Exchange {
             connection,
             protocol,
             client: RefCell::default(),
+            left: OnceCell::new(),
             unreadable: Cell::default(),
             passes_trailers: Cell::default(),
             start: Instant::now(),
@@ -155,6 +160,7 @@ impl Exchange {
             request: RefCell::new(Head::none()),
             response_headers: RefCell::default(),
             code: Cell::default(),
+            interim: Cell::default(),
             grpc_status: Cell::default(),
             flags: Cell::default(),
             details: RefCell::default(),
@@ -184,17 +190,48 @@ impl Exchange {
         }
     }
 
+    /// Ends when nothing has passed for so long.
+    pub async fn silence(&self, limit: Duration) {
+        loop {
+            let end = self.active.get().unwrap_or(self.start) + limit;
+            if Instant::now() >= end {
+                return;
+            }
+            tokio::time::sleep_until(end.into()).await;
+        }
+    }
+
+    /// Takes note of a client that has left before its answer was complete, in Envoy's words.
+    pub fn note_left(&self) {
+        match self.left.get().map(|left| left.get()).unwrap_or_default() {
+            Left::Connection => {
+                self.flag(ResponseFlags::DOWNSTREAM_TERMINATED);
+                self.detail("downstream_remote_disconnect");
+            }
+            Left::Reset => {
+                self.flag(ResponseFlags::DOWNSTREAM_RESET);
+                self.detail("http2.remote_reset");
+            }
+            Left::Content => {}
+        }
+    }
+
     /// Whether a filter takes it.
     pub fn is_taken_by(&self, filter: &LogFilter) -> bool {
         if let LogFilter::All = filter {
             return true;
         }
         let request = self.request.borrow();
+        let mut head = request.for_routing();
+        if self.protocol.is_none() || self.unreadable.get() {
+            // It says nothing, where an unread head would say what is usual.
+            (head.method, head.scheme) = ("", "");
+        }
         filter.takes(&Facts {
             code: self.code.get(),
             duration: self.duration.get().unwrap_or_else(|| self.start.elapsed()),
             flags: self.flags.get(),
-            request: request.for_routing(),
+            request: head,
             grpc_status: self.grpc_status.get().map(|status| match status {
                 grpc::Status::Code(code) => code,
                 // It is none of those that a filter could name.

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use http::{Method, StatusCode, Version};
 use weir_config::flags::ResponseFlags;
 use weir_config::head::{self, Head, Received};
+use weir_config::http::HttpConfig;
 use weir_http1::header::{self, Headers};
 
 use super::body::ResponseBody;
@@ -33,10 +34,12 @@ pub fn handle(
     on_upgrade: Option<OnUpgrade>,
 ) -> Handling {
     let knows_interim = received.version >= Version::HTTP_11;
-    let expects =
-        knows_interim && received.headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let expects = knows_interim && expects_continue(&received.headers);
     let exchange = Exchange::new(connection, Some(received.version), !http.recording.logs.is_empty());
     control.last_request.set(Some(exchange.start));
+    if let Incoming::Http2(stream) = &incoming {
+        let _ = exchange.left.set(stream.left.clone());
+    }
     let mut call = Call::new(http, exchange, control, received.method.clone());
     let read = read(&call, received);
     // Also who is refused is told first to go on, as Envoy does.
@@ -55,6 +58,12 @@ pub fn handle(
     Box::pin(pass(call))
 }
 
+/// Whether a client waits to be told that it may go on. What it says twice is another word, as in Envoy.
+fn expects_continue(headers: &Headers) -> bool {
+    let said = headers.get(header::EXPECT).filter(|_| !headers.may_repeat(header::EXPECT));
+    said.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
 /// Answers what came by HTTP/1.1 and is no request.
 pub fn refuse_unread(http: Rc<HttpRuntime>, connection: Rc<ConnectionInfo>, control: Rc<Control>, refusal: head::Refusal) -> Handling {
     let exchange = Exchange::new(connection, Some(Version::HTTP_11), !http.recording.logs.is_empty());
@@ -63,13 +72,17 @@ pub fn refuse_unread(http: Rc<HttpRuntime>, connection: Rc<ConnectionInfo>, cont
 }
 
 /// What the rules of a head look at of a connection.
-fn client(connection: &ConnectionInfo) -> head::Client {
-    head::Client::new(connection.remote, connection.tls_version.is_some(), connection.local.port(), own_address())
+fn client(connection: &ConnectionInfo, config: &HttpConfig) -> head::Client {
+    let client = head::Client::new(connection.remote, connection.tls_version.is_some(), connection.local.port(), own_address());
+    match &connection.certificate {
+        Some(shown) => client.with_certificate(shown, config),
+        None => client,
+    }
 }
 
 /// Reads the head into the exchange.
 fn read(call: &Call, received: Received) -> Result<SocketAddr, head::Refusal> {
-    let client = call.control.client.get_or_init(|| client(&call.exchange.connection));
+    let client = call.control.client.get_or_init(|| client(&call.exchange.connection, &call.http.config));
     head::read(&mut call.exchange.request.borrow_mut(), received, &call.http.config, client, || fastrand::u128(..))
 }
 
@@ -79,6 +92,10 @@ fn read(call: &Call, received: Received) -> Result<SocketAddr, head::Refusal> {
 pub(super) fn pass(mut call: Call) -> impl Future<Output = Response<ResponseBody>> {
     async move {
         let call = &mut call;
+        if call.http.clusters.shared.overload.refuses_request() {
+            call.exchange.detail("overload");
+            return call.reply(LocalReply::new(StatusCode::SERVICE_UNAVAILABLE, "envoy overloaded")).await;
+        }
         if router::upgrade::is_refused(call) {
             call.exchange.detail("upgrade_failed");
             return call.reply(LocalReply::new(StatusCode::FORBIDDEN, "")).await;
@@ -96,6 +113,7 @@ fn settle_interim(call: &Call, incoming: &Incoming, expects: bool) {
         *call.exchange.client.borrow_mut() = Some(incoming.client());
     } else if expects && let Some(client) = incoming.client().upgrade() {
         client.interim(StatusCode::CONTINUE, &Headers::new());
+        call.exchange.interim.set(StatusCode::CONTINUE.as_u16());
     }
 }
 
@@ -111,6 +129,11 @@ async fn refuse(mut call: Call, refusal: head::Refusal, incoming: Incoming) -> R
         call.exchange.request.replace(Head::none());
     }
     call.grpc = call.exchange.request.borrow().is_grpc();
+    if !refusal.malformed && call.exchange.request.borrow().is_told_scheme() {
+        // For the log alone, as in Envoy: no table knows a route of who does not say its scheme.
+        call.route();
+        router::note_cluster(&call);
+    }
     answer_refused(call, refusal).await
 }
 

@@ -35,7 +35,8 @@ impl LocalReply {
     /// What a request is answered that does not go on.
     pub fn of_refusal(refusal: Refusal) -> Self {
         let location = refusal.location.and_then(|path| HeaderValue::try_from(path.as_str()).ok());
-        let reply = Self::new(refusal.status, refusal.body);
+        // No route answers for it.
+        let reply = Self { changes_headers: false, ..Self::new(refusal.status, refusal.body) };
         location.into_iter().fold(reply, |reply, path| reply.with(header::LOCATION, path))
     }
 
@@ -74,7 +75,10 @@ impl LocalReply {
             return (head, Bytes::new());
         }
         head.status = status;
-        if !body.is_empty() {
+        if body.is_empty() {
+            // Also if a route says what it is.
+            head.headers.remove(header::CONTENT_TYPE);
+        } else {
             head.headers.insert_if_absent(header::CONTENT_TYPE, || HeaderValue::from_static("text/plain"));
         }
         (head, body)

@@ -38,15 +38,14 @@ pub enum Inspected {
     TooLong(Option<Found>),
 }
 
-/// Finds out what a connection is, as far as its listener wants to know.
+/// Finds out what a connection is, as far as its listener wants to know. `read` is what was read of it already.
 ///
 /// # Errors
 /// If it ends.
-pub async fn inspect(stream: &mut TcpStream, inspect: Inspect) -> io::Result<Inspected> {
+pub async fn inspect(stream: &mut TcpStream, inspect: Inspect, mut read: Vec<u8>) -> io::Result<Inspected> {
     if !inspect.tls && !inspect.http {
-        return Ok(Inspected::Known(Found::default()));
+        return Ok(Inspected::Known(Found { first: read.into(), ..Found::default() }));
     }
-    let mut read = vec![];
     let found = look(stream, inspect, &mut read).await?;
     let with_first = |found| Found { first: read.into(), ..found };
     Ok(match found {

@@ -4,14 +4,16 @@ pub mod relay;
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use weir_config::circuit_breakers::Resource;
+use weir_config::cluster::UpstreamProtocol;
 use weir_config::flags::ResponseFlags;
 use weir_config::tcp::TcpConfig;
 use weir_routing::hash_policy;
 
-use crate::exchange::failure::{Failure, FailureKind, Outcome};
+use crate::exchange::failure::{ConnectError, Failure, FailureKind, Outcome};
 use crate::exchange::recorder::Recording;
 use crate::exchange::{ConnectionInfo, Ending, Exchange};
 use crate::stats::requests::SeriesKey;
@@ -20,9 +22,19 @@ use crate::upstream::cluster::{ClusterRuntime, LbContext};
 use crate::upstream::clusters::Clusters;
 use crate::upstream::connect::open;
 use crate::upstream::counted::Counted;
-use crate::upstream::host::BusyGuard;
+use crate::upstream::host::{BusyGuard, HostRuntime};
 use crate::upstream::transport::{Transport, TransportKey};
+use crate::upstream::tunnel::{self, Open};
 use relay::End;
+
+/// How long an instance may take to open a tunnel, where silence has no limit.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
+/// What a client's bytes go to.
+enum Upstream {
+    Direct(Transport),
+    Tunnel(Open),
+}
 
 /// A TCP proxy as one worker uses it.
 pub struct TcpRuntime {
@@ -53,25 +65,39 @@ impl TcpRuntime {
             Ok(connected) => connected,
             Err(failure) => return self.note(&failure, &exchange),
         };
-        // Also a connection that is ended from outside is counted no longer.
-        let _counted = Counted::new(cluster.tally());
         self.recording.series(&exchange, SeriesKey::tcp(exchange.flags.get())).opened.add(1);
-        let relayed = relay::relay(client, upstream, &exchange, self.config.idle_timeout);
-        let end = match self.config.longest(fastrand::f64()) {
-            None => relayed.await,
-            Some(limit) => tokio::time::timeout(limit, relayed).await.unwrap_or(End::TooLong),
+        let end = match upstream {
+            Upstream::Direct(upstream) => {
+                // Also a connection that is ended from outside is counted no longer.
+                let _counted = Counted::new(cluster.tally());
+                self.relay(client, upstream, &exchange).await
+            }
+            Upstream::Tunnel(Open { stream, _held }) => self.relay(client, stream, &exchange).await,
         };
         tracing::trace!(?end, "a TCP connection ended");
         match end {
             End::Both | End::Client => {}
             End::Idle => exchange.flag(ResponseFlags::STREAM_IDLE_TIMEOUT),
             End::TooLong => exchange.flag(ResponseFlags::DURATION_TIMEOUT),
-            End::Upstream => exchange.flag(ResponseFlags::UPSTREAM_TERMINATED),
+            End::Upstream | End::UpstreamFirst => exchange.flag(ResponseFlags::UPSTREAM_TERMINATED),
+        }
+    }
+
+    async fn relay(
+        &self,
+        client: impl AsyncRead + AsyncWrite + Unpin,
+        upstream: impl AsyncRead + AsyncWrite + Unpin,
+        exchange: &Exchange,
+    ) -> End {
+        let relayed = relay::relay(client, upstream, exchange, self.config.idle_timeout);
+        match self.config.longest(fastrand::f64()) {
+            None => relayed.await,
+            Some(limit) => tokio::time::timeout(limit, relayed).await.unwrap_or(End::TooLong),
         }
     }
 
     /// A connection to an instance of a cluster.
-    async fn connect(&self, cluster: &ClusterRuntime, exchange: &Exchange) -> Result<(BusyGuard, Transport), Failure> {
+    async fn connect(&self, cluster: &ClusterRuntime, exchange: &Exchange) -> Result<(BusyGuard, Upstream), Failure> {
         let source = exchange.connection.remote.ip().to_canonical();
         let hash = self.config.hash_source.then(|| hash_policy::hash(source.to_string().as_bytes()));
         let destination = exchange.connection.original_destination;
@@ -81,10 +107,8 @@ impl TcpRuntime {
             let target = target.ok_or_else(|| Failure::from(FailureKind::NoInstance))?;
             exchange.target.replace(Some(target.target.clone()));
             let permit = cluster.take(Resource::Connections).map_err(|_| Failure::from(FailureKind::Overflow))?;
-            let key = TransportKey::of_instance(target.tls().as_ref(), Offer::Nothing, target.host.hostname.as_ref());
-            match open(cluster, &target, &key).await {
+            match self.open(cluster, &target, exchange).await {
                 Ok(stream) => {
-                    exchange.upstream_local.set(stream.local_address());
                     cluster.report(&target.host, Outcome::Status(200));
                     return Ok((target.busy(permit), stream));
                 }
@@ -98,6 +122,29 @@ impl TcpRuntime {
                 }
             }
         }
+    }
+
+    /// A new connection to an instance, or a tunnel through it.
+    async fn open(&self, cluster: &ClusterRuntime, target: &HostRuntime, exchange: &Exchange) -> Result<Upstream, Failure> {
+        let offer = match &self.config.tunnel {
+            None => Offer::Nothing,
+            Some(_) => cluster.with_policy(|policy| match policy.protocol {
+                UpstreamProtocol::Http2 => Offer::Http2,
+                UpstreamProtocol::Negotiated => Offer::Either,
+                UpstreamProtocol::Http1 | UpstreamProtocol::Same => Offer::Http1,
+            }),
+        };
+        let way = target.way();
+        let key = TransportKey::of_instance(&way, offer, target.host.hostname.as_ref()).for_client(&exchange.connection);
+        let stream = open(cluster, target, &key).await?;
+        exchange.upstream_local.set(stream.local_address());
+        let Some(tunnel) = &self.config.tunnel else { return Ok(Upstream::Direct(stream)) };
+        let http2 = offer == Offer::Http2 || stream.agreed_on_http2();
+        let opened = Box::pin(tunnel::open(tunnel, cluster, stream, &key, http2));
+        // An instance that never answers holds nobody for ever.
+        let limit = self.config.idle_timeout.unwrap_or(LONGEST_WAIT);
+        let opened = tokio::time::timeout(limit, opened).await.map_err(|_| Failure::from(FailureKind::Connect(ConnectError::TimedOut)))?;
+        opened.map(Upstream::Tunnel)
     }
 
     fn note(&self, failure: &Failure, exchange: &Exchange) {

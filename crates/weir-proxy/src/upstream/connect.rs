@@ -51,7 +51,8 @@ fn count_handshake(error: &io::Error, stats: &WorkerClusterStats) {
 /// If it cannot be reached in time, or if the handshake fails.
 pub async fn connect(policy: &ClusterPolicy, address: SocketAddr, key: &TransportKey) -> Result<Transport, ConnectError> {
     let attempt = async {
-        let stream = reach(policy, address).await.map_err(ConnectError::Refused)?;
+        let mut stream = reach(policy, address).await.map_err(ConnectError::Refused)?;
+        key.announce(&mut stream).await.map_err(ConnectError::Refused)?;
         key.secure(stream, address).await.map_err(ConnectError::Handshake)
     };
     tokio::time::timeout(policy.connect_timeout, attempt).await.unwrap_or(Err(ConnectError::TimedOut))

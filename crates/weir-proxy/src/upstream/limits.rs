@@ -17,7 +17,7 @@ pub struct AttemptLimits {
 }
 
 impl AttemptLimits {
-    /// Those of a policy.
+    /// Those of a route's policy; they are for each attempt, also for one that the policy would not make again.
     pub fn new(policy: Option<&RetryPolicy>) -> Self {
         let limit = |of: fn(&RetryPolicy) -> Option<Duration>| policy.and_then(of);
         Self { timeout: limit(|policy| policy.per_try_timeout), idle: limit(|policy| policy.per_try_idle_timeout) }

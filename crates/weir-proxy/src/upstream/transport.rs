@@ -9,15 +9,19 @@ use std::task::{Context, Poll, Waker};
 
 use rustls::pki_types::ServerName;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use weir_config::cluster::HostNames;
 use weir_config::head::Head;
+use weir_config::proxy_protocol::ProxyVersion;
 use weir_routing::without_port;
 
+use crate::exchange::ConnectionInfo;
+use crate::io::proxy_protocol::{self, Client};
 use crate::tls::client::{ClientTransport, Offer};
+use crate::tls::transports::Way;
 
 /// A connection to an instance.
 #[derive(Debug)]
@@ -31,7 +35,19 @@ pub enum Transport {
 /// What decides whether a kept connection may carry a request: the TLS that it was made with, and for which host. Plaintext is
 /// for every host.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct TransportKey(Option<TlsKey>);
+pub struct TransportKey {
+    tls: Option<TlsKey>,
+    /// Who is told of at its beginning, where that is asked for: the connection is that client's alone.
+    announced: Option<Box<Announced>>,
+}
+
+/// What a header of the PROXY protocol tells.
+#[derive(Debug, Clone, PartialEq)]
+struct Announced {
+    version: ProxyVersion,
+    /// None where the connection is made for no client.
+    client: Option<Client>,
+}
 
 #[derive(Debug, Clone)]
 struct TlsKey {
@@ -54,24 +70,19 @@ impl PartialEq for TlsKey {
 
 impl TransportKey {
     /// For connections whose host nobody names: bytes, and health checks. `own_name` is what the instance calls itself.
-    pub fn of_instance(tls: Option<&Arc<ClientTransport>>, offer: Offer, own_name: Option<&Arc<str>>) -> Self {
-        Self(tls.map(|tls| {
+    pub fn of_instance(way: &Way, offer: Offer, own_name: Option<&Arc<str>>) -> Self {
+        let tls = way.tls.as_ref().map(|tls| {
             let sni = own_name.filter(|_| tls.policy.sni_of_endpoint).or(tls.policy.sni.as_ref()).cloned();
             let host = sni.clone().filter(|_| tls.policy.verifies_sni);
             TlsKey { tls: tls.clone(), offer, alpn: Arc::default(), sni, host }
-        }))
+        });
+        Self { tls, announced: way.proxy_protocol.map(|version| Box::new(Announced { version, client: None })) }
     }
 
     /// For a request, whose host may be the name that is asked for.
-    pub fn of_request(
-        tls: Option<&Arc<ClientTransport>>,
-        offer: Offer,
-        own_name: Option<&Arc<str>>,
-        names: &HostNames,
-        head: &Head,
-    ) -> Self {
-        let mut key = Self::of_instance(tls, offer, own_name);
-        let Some(tls) = &mut key.0 else { return key };
+    pub fn of_request(way: &Way, offer: Offer, own_name: Option<&Arc<str>>, names: &HostNames, head: &Head) -> Self {
+        let mut key = Self::of_instance(way, offer, own_name);
+        let Some(tls) = &mut key.tls else { return key };
         if !names.sni && !names.verify {
             return key;
         }
@@ -93,20 +104,40 @@ impl TransportKey {
     /// The same, offering these protocols by ALPN, if there are any.
     #[must_use]
     pub fn offering(mut self, alpn: &[Vec<u8>]) -> Self {
-        if let Some(tls) = self.0.as_mut().filter(|_| !alpn.is_empty()) {
+        if let Some(tls) = self.tls.as_mut().filter(|_| !alpn.is_empty()) {
             tls.alpn = alpn.into();
+        }
+        self
+    }
+
+    /// The same for a client, who is told of where that is asked for.
+    #[must_use]
+    pub fn for_client(mut self, connection: &ConnectionInfo) -> Self {
+        if let Some(announced) = &mut self.announced {
+            announced.client = Some(Client { remote: connection.remote, local: connection.local });
         }
         self
     }
 
     /// Whether it is TLS.
     pub fn is_tls(&self) -> bool {
-        self.0.is_some()
+        self.tls.is_some()
     }
 
-    /// Whether it is made with this TLS.
-    pub(super) fn is_of(&self, tls: Option<&Arc<ClientTransport>>) -> bool {
-        self.0.as_ref().map(|key| Arc::as_ptr(&key.tls)) == tls.map(Arc::as_ptr)
+    /// Whether it is made in this way.
+    pub(super) fn is_of(&self, way: &Way) -> bool {
+        self.tls.as_ref().map(|key| Arc::as_ptr(&key.tls)) == way.tls.as_ref().map(Arc::as_ptr)
+            && self.announced.as_ref().map(|announced| announced.version) == way.proxy_protocol
+    }
+
+    /// Says who the client is, where that is asked for.
+    ///
+    /// # Errors
+    /// If the other side closes the connection at once.
+    pub(super) async fn announce(&self, stream: &mut TcpStream) -> io::Result<()> {
+        let Some(Announced { version, client }) = self.announced.as_deref() else { return Ok(()) };
+        let own = Client { remote: stream.local_addr()?, local: stream.peer_addr()? };
+        stream.write_all(&proxy_protocol::write(*version, *client, own)).await
     }
 
     /// Makes a connection of a new socket.
@@ -114,7 +145,7 @@ impl TransportKey {
     /// # Errors
     /// If the handshake fails, or a secret that it needs is missing.
     pub(super) async fn secure(&self, stream: TcpStream, address: SocketAddr) -> io::Result<Transport> {
-        let Some(key) = &self.0 else { return Ok(Transport::Plain(stream)) };
+        let Some(key) = &self.tls else { return Ok(Transport::Plain(stream)) };
         key.tls.ready()?;
         let config = key.tls.config(key.offer, &key.alpn, key.host.as_ref()).ok_or_else(|| io::Error::other("no configuration for it"))?;
         let name = match &key.sni {

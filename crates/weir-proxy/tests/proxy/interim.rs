@@ -71,6 +71,39 @@ async fn where_it_is_not_asked_the_proxy_tells_the_client_to_go_on() {
 }
 
 #[tokio::test]
+async fn a_client_that_goes_away_after_an_interim_answer_is_logged_with_it() {
+    for (passes, interim) in [(false, "100"), (true, "103")] {
+        let upstream = Upstream::start().await;
+        let proxy = proxy(passes, &upstream).await;
+        let mut client = proxy.connect().await;
+        client.say(EXPECTS).await;
+        let mut instance = upstream.accept().await;
+        instance.head().await;
+        if passes {
+            instance.say("HTTP/1.1 103 Early Hints\r\n\r\n").await;
+        }
+        assert!(client.head().await[0].contains(interim));
+        drop(client);
+        instance.end().await;
+        assert_eq!(proxy.stop().await, [format!("{interim} DC downstream_remote_disconnect")]);
+    }
+}
+
+#[tokio::test]
+async fn who_expects_two_things_is_told_by_the_instance_alone() {
+    let upstream = Upstream::start().await;
+    let proxy = proxy(false, &upstream).await;
+    let mut client = proxy.connect().await;
+    client.say("PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\nexpect: 100-continue\r\nexpect: other\r\n\r\nhello").await;
+    let mut instance = upstream.accept().await;
+    let head = instance.head().await;
+    assert!(head.contains(&"expect: 100-continue,other".to_owned()), "{head:?}");
+    instance.hears("hello").await;
+    instance.say(OK).await;
+    assert_eq!(client.answer().await.0, "HTTP/1.1 200 OK");
+}
+
+#[tokio::test]
 async fn an_interim_answer_that_announces_a_body_is_no_answer() {
     let upstream = Upstream::start().await;
     let proxy = proxy(true, &upstream).await;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Proxy, routes, to};
+use crate::support::{Proxy, cluster, routes, to};
 
 #[tokio::test]
 async fn the_first_mapper_that_takes_an_answer_changes_it() {
@@ -45,6 +45,56 @@ async fn what_a_route_writes_of_an_answer_s_status_is_written_before_it_is_known
         for line in ["x-status: 0".to_owned(), format!("x-mapped: {}", &status[..3])] {
             assert!(headers.contains(&line), "no {line} in {headers:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn who_is_refused_is_known_by_its_route_where_its_scheme_was_told() {
+    let mapper = json!({"headersToAdd": [{"header": {"key": "x-route", "value": "%ROUTE_NAME%|%UPSTREAM_CLUSTER%"}}],
+        "filter": {"notHealthCheckFilter": {}}});
+    let mut table = routes(json!([{"name": "r", "match": {"prefix": "/"}, "route": {"cluster": "a"}}]));
+    table["virtualHosts"][0]["responseHeadersToAdd"] = json!([{"header": {"key": "x-added", "value": "1"}}]);
+    let proxy = Proxy::with_manager(json!({"localReplyConfig": {"mappers": [mapper]}}), table, &[cluster("a", &[], json!({}))]).await;
+    let told = "x-forwarded-proto: http\r\n";
+    for (head, route) in [
+        (format!("GET / HTTP/1.1\r\n{told}\r\n"), "r|a"),
+        (format!("GET /#b HTTP/1.1\r\nhost: a\r\n{told}\r\n"), "r|a"),
+        ("GET /#b HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(), "|"),
+        (format!("GET / HTTP/1.1\r\nhost: a b\r\n{told}\r\n"), "|"),
+    ] {
+        let mut client = proxy.connect().await;
+        client.say(&head).await;
+        let (status, headers) = client.answer().await;
+        assert_eq!(status, "HTTP/1.1 400 Bad Request");
+        assert!(headers.contains(&format!("x-route: {route}")), "{head:?}: {headers:?}");
+        assert!(!headers.iter().any(|line| line.starts_with("x-added")), "{head:?}: {headers:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_mapper_finds_nothing_in_a_head_that_could_not_be_read() {
+    let by = |name: &str| json!({"filter": {"headerFilter": {"header": {"name": name}}}, "statusCode": 418});
+    let rest = json!({"filter": {"notHealthCheckFilter": {}}, "statusCode": 410});
+    let mappers = [by(":authority"), by(":method"), by(":path"), by(":scheme"), rest];
+    let proxy = Proxy::with_manager(json!({"localReplyConfig": {"mappers": mappers}}), routes(json!([])), &[]).await;
+    for (head, status) in [("GET / HTTP/1.0\r\nhost: a\r\n\r\n", "410 Gone"), ("GET / HTTP/1.1\r\nhost: a\r\n\r\n", "418 Unknown")] {
+        let mut client = proxy.connect().await;
+        client.say(head).await;
+        assert_eq!(client.answer().await.0, format!("HTTP/1.1 {status}"), "{head:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_of_nothing_is_of_no_type_whatever_its_route_says() {
+    let redirect = json!({"match": {"prefix": "/to"}, "redirect": {"hostRedirect": "b"}});
+    let mut table = routes(json!([redirect, {"match": {"prefix": "/"}, "directResponse": {"status": 200, "body": {"inlineString": "x"}}}]));
+    table["virtualHosts"][0]["responseHeadersToAdd"] = json!([{"header": {"key": "content-type", "value": "own"}}]);
+    let proxy = Proxy::start(table, &[]).await;
+    let mut client = proxy.connect().await;
+    for (path, told) in [("/to", false), ("/", true)] {
+        client.say(&format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")).await;
+        let (_, headers) = client.answer().await;
+        assert_eq!(headers.contains(&"content-type: own".to_owned()), told, "{headers:?}");
     }
 }
 

@@ -49,6 +49,18 @@ async fn the_copy_is_like_the_request_and_its_answer_is_for_nobody() {
 }
 
 #[tokio::test]
+async fn what_has_no_instance_to_go_to_is_copied_to_nobody() {
+    let mirror = Upstream::start().await;
+    let proxy = Proxy::start(mirrored(), &[cluster("a", &[], json!({})), cluster("b", &[&mirror], json!({}))]).await;
+    let mut client = proxy.connect().await;
+    client.say("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!(client.answer().await.0, "HTTP/1.1 503 Service Unavailable");
+    // A copy would have been on its way before the answer was.
+    assert_eq!(proxy.stop().await, ["503 UH no_healthy_upstream"]);
+    assert!(mirror.was_left_alone());
+}
+
+#[tokio::test]
 async fn a_copy_says_who_sends_it_and_that_it_is_the_first_attempt() {
     let (one, two) = (Upstream::start().await, Upstream::start().await);
     let mut table = mirrored();

@@ -55,6 +55,15 @@ async fn a_stream_on_which_nothing_happens_is_given_up() {
 }
 
 #[tokio::test]
+async fn an_attempt_that_would_not_be_made_again_is_limited_too() {
+    let retries = |limit: &str| json!({"retryPolicy": {"retriableRequestHeaders": [{"name": "x-again"}], limit: "0.1s"}});
+    let answer = ("504 Gateway Timeout", "upstream request timeout");
+    expect(json!({}), retries("perTryTimeout"), GET, "", answer, "504 UT upstream_per_try_timeout").await;
+    let log = "504 UT upstream_per_try_idle_timeout";
+    expect(json!({}), retries("perTryIdleTimeout"), GET, "", answer, log).await;
+}
+
+#[tokio::test]
 async fn a_stream_that_lasts_too_long_is_given_up() {
     let manager = json!({"commonHttpProtocolOptions": {"maxStreamDuration": "0.1s"}});
     let route = || json!({"maxStreamDuration": {"maxStreamDuration": "0.1s"}});

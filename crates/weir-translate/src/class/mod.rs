@@ -24,7 +24,7 @@ use weir_xds::resource::ResourceType;
 
 use crate::context::Context;
 use crate::virtual_host::sidecar::{Maker, OutboundRoute};
-use crate::{Translation, cluster, destinations, set_connections, virtual_host};
+use crate::{Translation, cluster, destinations, secrets, set_connections, virtual_host};
 pub use encoded::Encoded;
 pub use key::{ClassKey, Labels};
 use listeners::Listeners;
@@ -80,6 +80,8 @@ struct Kept {
     lists: Lists,
     listeners: Option<Listeners>,
     rules: Rules,
+    /// See [`Context::passes_by_cluster_names`]: what is kept of services was made for that.
+    passes_by_cluster_names: bool,
     work: Work,
 }
 
@@ -129,7 +131,8 @@ impl Class {
 
     /// Only instances changed, so only their assignments do.
     fn refresh_instances(&mut self, mesh: &MeshSnapshot, scope: Arc<Scope>, changes: &Changes) -> Update {
-        let context = self.key.context(mesh, scope);
+        let mut context = self.key.context(mesh, scope);
+        context.passes_by_cluster_names = self.kept.passes_by_cluster_names;
         let mut update = Update::default();
         for service in &changes.endpoints {
             for made in self.kept.services.refresh_instances(&context, service, &mut self.kept.work) {
@@ -148,12 +151,18 @@ impl Class {
         self.kept.work.reviews += 1;
         let scope = mesh.scope(member);
         self.scope = Some(scope.clone());
-        let context = self.key.context(mesh, scope);
+        let mut context = self.key.context(mesh, scope);
         let mut made = match member.kind {
-            ProxyKind::Router => self.kept.of_gateway(&context, &mesh.gateway(member), self.key.by_virtual_host),
+            ProxyKind::Router => {
+                let gateway = mesh.gateway(member);
+                context.passes_by_cluster_names = gateway.passes_by_cluster_names();
+                self.kept.forget_services_unless(context.passes_by_cluster_names);
+                self.kept.of_gateway(&context, &gateway, self.key.by_virtual_host)
+            }
             ProxyKind::Sidecar => self.kept.of_sidecar(&context, self.key.by_virtual_host),
         };
         made.extend(cluster::special(&context).iter().map(Encoded::cluster));
+        made.extend(secrets::of_rules(&context).iter().map(|secret| Encoded::new(ResourceType::Secret, &secret.name, secret)));
         self.kept.services.refresh(&context, &mut self.kept.work);
         made.extend(self.kept.services.made().cloned());
         self.findings = context.into_findings();
@@ -181,6 +190,13 @@ impl Class {
 }
 
 impl Kept {
+    /// A gateway that forwards by clusters' names has more clusters of each service than one that does not.
+    fn forget_services_unless(&mut self, passes_by_cluster_names: bool) {
+        if std::mem::replace(&mut self.passes_by_cluster_names, passes_by_cluster_names) != passes_by_cluster_names {
+            self.services = Services::default();
+        }
+    }
+
     fn of_sidecar(&mut self, context: &Context<'_>, by_virtual_host: bool) -> Vec<Arc<Encoded>> {
         destinations::of_sidecar(context);
         let outbound = Listeners::refresh(&mut self.listeners, context, &mut self.work);
@@ -208,8 +224,8 @@ impl Kept {
         self.work.listeners += 1;
         self.rules = Rules::default();
         set_connections(context, &mut listeners);
-        let secrets = secrets.iter().map(|secret| Encoded::new(ResourceType::Secret, &secret.name, secret));
-        let mut made: Vec<Arc<Encoded>> = listeners.iter().map(Encoded::listener).chain(secrets).collect();
+        let certificates = secrets.iter().map(|secret| Encoded::new(ResourceType::Secret, &secret.name, secret));
+        let mut made: Vec<Arc<Encoded>> = listeners.iter().map(Encoded::listener).chain(certificates).collect();
         self.lists.begin();
         for (name, servers) in &gateway.routes {
             let hosts = virtual_host::gateway::hosts(context, &mut self.lists, servers);

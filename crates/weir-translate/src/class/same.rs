@@ -33,11 +33,13 @@ pub(super) fn same_service(a: &Arc<Service>, b: &Arc<Service>) -> bool {
         traffic_distribution,
         alias_of,
         aliases,
+        subject_alt_names,
         object: _,
     } = &**a;
     (hostname, namespace, name, addresses, ports) == (&b.hostname, &b.namespace, &b.name, &b.addresses, &b.ports)
         && (resolution, external, visibility, registry) == (&b.resolution, &b.external, &b.visibility, &b.registry)
         && (traffic_distribution, alias_of, aliases) == (&b.traffic_distribution, &b.alias_of, &b.aliases)
+        && *subject_alt_names == b.subject_alt_names
 }
 
 /// The same of services that there need not be.

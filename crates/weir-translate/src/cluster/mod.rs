@@ -6,6 +6,7 @@ pub(crate) mod dynamic_dns;
 mod outbound;
 mod pool;
 mod probe;
+mod proxy_protocol;
 mod special;
 mod tls;
 

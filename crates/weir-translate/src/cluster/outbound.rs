@@ -17,20 +17,15 @@ use weir_xds::prost_types::{ListValue, Struct, Value};
 use weir_xds::values::{duration, set_metadata, text};
 
 use super::pool::{self, Pool};
-use super::{Made, balancer, tls};
+use super::{Made, balancer, dynamic_dns, proxy_protocol, tls};
 use crate::context::Context;
 use crate::locality::Preference;
-use crate::{endpoints, names};
+use crate::{endpoints, names, secrets};
 
 const DNS_JITTER: Duration = Duration::from_millis(100);
 
 /// The clusters of all ports of a service, and of their subsets.
 pub(super) fn of_service(context: &Context<'_>, service: &Arc<Service>) -> Vec<Made> {
-    if service.resolution == Resolution::DynamicDns {
-        let origin = Origin::new(&service.object, FieldPath::default().key("spec").key("resolution"));
-        context.warn(&origin, "DYNAMIC_DNS is not carried out yet: the service cannot be reached");
-        return vec![];
-    }
     inputs(context, service).filter_map(|(input, origin)| input.build(origin)).collect()
 }
 
@@ -48,13 +43,27 @@ pub(crate) fn assignments_of_service(
 fn inputs<'i>(context: &'i Context<'_>, service: &'i Arc<Service>) -> impl Iterator<Item = (Input<'i>, Option<&'i Origin>)> {
     let rule = context.destination_rule(service).map(|rule| &**rule);
     let ports = service.ports.iter().filter(|port| port.protocol != Some(Protocol::Udp));
+    let forwards = context.passes_by_cluster_names && !service.external;
+    let traffics = if forwards { &[Traffic::Usual, Traffic::Forwarded][..] } else { &[Traffic::Usual] };
     ports.flat_map(move |port| {
         let subsets = rule.into_iter().flat_map(|rule| &rule.subsets).map(|(subset, origin)| (subset.name.as_str(), Some(origin)));
         let all = std::iter::once(("", None)).chain(subsets);
-        all.map(move |(subset, origin)| {
-            (Input { context, service, port, rule, subset, policy: context.policy(service, subset, port.number) }, origin)
+        all.flat_map(move |(subset, origin)| {
+            let policy = context.policy(service, subset, port.number);
+            let input = move |traffic: &Traffic| Input { context, service, port, rule, subset, policy: policy.clone(), traffic: *traffic };
+            traffics.iter().map(move |traffic| (input(traffic), origin))
         })
     })
+}
+
+/// What goes to a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Traffic {
+    /// What this proxy sends, as its rules say.
+    Usual,
+    /// TLS of the mesh that this gateway forwards as it is, by the cluster's name. Who takes no such TLS gets none of it: it could
+    /// not be told there who sent it.
+    Forwarded,
 }
 
 /// What a cluster is made of.
@@ -65,14 +74,27 @@ struct Input<'i> {
     rule: Option<&'i DestinationRule>,
     subset: &'i str,
     policy: EffectivePolicy,
+    traffic: Traffic,
 }
 
 impl Input<'_> {
     fn name(&self) -> String {
-        names::outbound(self.port.number.into(), self.subset, &self.service.hostname)
+        let name = match self.traffic {
+            Traffic::Usual => names::outbound,
+            Traffic::Forwarded => names::by_server_name,
+        };
+        name(self.port.number.into(), self.subset, &self.service.hostname)
     }
 
     fn build(self, origin: Option<&Origin>) -> Option<Made> {
+        let is_dynamic = self.service.resolution == Resolution::DynamicDns;
+        if is_dynamic && !self.port.protocol.is_some_and(Protocol::is_http) {
+            let place = Origin::new(&self.service.object, FieldPath::default().key("spec").key("resolution"));
+            let message =
+                format!("of port {} only bytes are seen, and no host that could be looked up: it cannot be reached", self.port.number);
+            self.context.warn(&place, message);
+            return None;
+        }
         let name = self.name();
         let discovery = self.discovery();
         let mut cluster = Cluster {
@@ -87,12 +109,31 @@ impl Input<'_> {
         if let Some(detection) = &self.policy.outlier_detection {
             balancer::apply_outlier_detection(&mut cluster, detection);
         }
-        if let Some(settings) = &self.policy.tls {
-            let is_http2 = self.port.protocol.is_some_and(Protocol::is_http2);
-            if let Err(tls::Unsupported(reason)) = tls::apply(&mut cluster, settings, is_http2) {
+        if let Some(settings) = self.policy.tls.as_ref().filter(|_| self.traffic == Traffic::Usual) {
+            let asked = tls::Asked {
+                settings,
+                is_http2: self.port.protocol.is_some_and(Protocol::is_http2),
+                names_of_service: &self.service.subject_alt_names,
+                may_use_credentials: secrets::may_use_credentials(self.context.proxy.kind, self.rule),
+            };
+            if let Err(tls::Unsupported(reason)) = tls::apply(&mut cluster, &asked) {
                 self.warn(origin, format!("{reason}: {} cannot be reached", cluster.name));
                 return None;
             }
+        }
+        if self.policy.tunnel.is_some() && self.port.protocol.is_some_and(Protocol::is_http) {
+            let message = "a tunnel is for tcp and tls routes: requests of HTTP go without it";
+            self.warn(origin, message.to_owned());
+        }
+        if let Some(written) = self.policy.proxy_protocol.as_ref().filter(|_| self.traffic == Traffic::Usual) {
+            proxy_protocol::apply(&mut cluster, written);
+        }
+        if is_dynamic {
+            let unverified = self.policy.tls.as_ref().is_some_and(|settings| settings.insecure_skip_verify == Some(true));
+            cluster.cluster_discovery_type = Some(dynamic_dns::discovery(unverified));
+            cluster.lb_policy = LbPolicy::ClusterProvided.into();
+            cluster.lb_config = None;
+            return Some(Made { cluster, endpoints: None });
         }
         let preference = Preference::new(self.context, &self.policy, self.service);
         cluster.common_lb_config.get_or_insert_default().locality_config_specifier = preference.of_cluster;
@@ -169,6 +210,7 @@ impl Input<'_> {
             endpoint.service_port == self.port.number
                 && endpoint.healthy
                 && labels.is_none_or(|labels| weir_model::proxy::selects(labels, &endpoint.labels))
+                && (self.traffic == Traffic::Usual || takes_tls_of_the_mesh(endpoint))
         };
         all.iter().filter(wanted).cloned().collect()
     }
@@ -192,6 +234,11 @@ impl Input<'_> {
         }
         metadata
     }
+}
+
+/// Whether an instance says that it takes TLS with the mesh's certificates.
+fn takes_tls_of_the_mesh(endpoint: &weir_model::Endpoint) -> bool {
+    endpoint.labels.get("security.istio.io/tlsMode").is_some_and(|mode| mode == "istio")
 }
 
 fn ads() -> ConfigSource {

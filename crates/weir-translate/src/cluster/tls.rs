@@ -5,16 +5,17 @@
 use weir_api::resources::destination_rule::{ClientTlsMode, ClientTlsSettings};
 use weir_xds::Any;
 use weir_xds::cluster::Cluster;
-use weir_xds::core::{DataSource, TransportSocket, data_source::Specifier, transport_socket::ConfigType};
+use weir_xds::core::{TransportSocket, transport_socket::ConfigType};
 use weir_xds::matcher::{StringMatcher, string_matcher};
-use weir_xds::tls::common_tls_context::ValidationContextType;
+use weir_xds::tls::common_tls_context::{CombinedCertificateValidationContext, ValidationContextType};
 use weir_xds::tls::tls_parameters::TlsProtocol;
 use weir_xds::tls::{
-    CertificateValidationContext, CommonTlsContext, SubjectAltNameMatcher, TlsCertificate, TlsParameters, UpstreamTlsContext,
+    CertificateValidationContext, CommonTlsContext, SubjectAltNameMatcher, TlsParameters, UpstreamTlsContext,
     subject_alt_name_matcher::SanType,
 };
 
 use super::pool;
+use crate::listener::tls::{authorities_file, authorities_name, by_name, certificate_files, file, secret_name};
 
 /// The certificate authorities that the system trusts.
 const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -22,16 +23,29 @@ const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// Why a cluster cannot have the TLS that was asked for. Without TLS it must not be used either.
 pub(super) struct Unsupported(pub &'static str);
 
+/// What a cluster's TLS is made of.
+pub(super) struct Asked<'a> {
+    pub settings: &'a ClientTlsSettings,
+    pub is_http2: bool,
+    /// The names that its service lists for the certificates of its instances.
+    pub names_of_service: &'a [String],
+    /// Whether the proxy may have what a Secret holds.
+    pub may_use_credentials: bool,
+}
+
 /// Applies TLS settings to a cluster.
 ///
 /// # Errors
 /// Says what cannot be carried out.
-pub(super) fn apply(cluster: &mut Cluster, settings: &ClientTlsSettings, is_http2: bool) -> Result<(), Unsupported> {
+pub(super) fn apply(cluster: &mut Cluster, asked: &Asked<'_>) -> Result<(), Unsupported> {
+    let settings = asked.settings;
     match settings.mode {
         ClientTlsMode::Disable => return Ok(()),
         ClientTlsMode::IstioMutual => return Err(Unsupported("ISTIO_MUTUAL needs certificates of the mesh, which are not issued yet")),
-        ClientTlsMode::Simple | ClientTlsMode::Mutual if !settings.credential_name.is_empty() => {
-            return Err(Unsupported("credentialName is not carried out here yet; name files instead"));
+        ClientTlsMode::Simple | ClientTlsMode::Mutual if !settings.credential_name.is_empty() && !asked.may_use_credentials => {
+            return Err(Unsupported(
+                "credentialName is for gateways, and for the sidecars that a workloadSelector of the rule selects; name files instead",
+            ));
         }
         ClientTlsMode::Simple | ClientTlsMode::Mutual => {}
     }
@@ -40,8 +54,7 @@ pub(super) fn apply(cluster: &mut Cluster, settings: &ClientTlsSettings, is_http
         let verify = settings.insecure_skip_verify != Some(true) && settings.subject_alt_names.is_empty();
         pool::name_from_request(cluster, verify);
     }
-    let context =
-        UpstreamTlsContext { common_tls_context: Some(common(settings, is_http2)), sni: settings.sni.clone(), ..Default::default() };
+    let context = UpstreamTlsContext { common_tls_context: Some(asked.common()), sni: settings.sni.clone(), ..Default::default() };
     cluster.transport_socket = Some(socket(&context));
     Ok(())
 }
@@ -55,42 +68,62 @@ fn socket(context: &UpstreamTlsContext) -> TransportSocket {
     TransportSocket { name: "envoy.transport_sockets.tls".to_owned(), config_type: Some(ConfigType::TypedConfig(Any::pack(context))) }
 }
 
-fn common(settings: &ClientTlsSettings, is_http2: bool) -> CommonTlsContext {
-    let own = || TlsCertificate {
-        certificate_chain: Some(file(&settings.client_certificate)),
-        private_key: Some(file(&settings.private_key)),
-        ..Default::default()
-    };
-    let parameters = TlsParameters {
-        tls_minimum_protocol_version: TlsProtocol::TlSv12.into(),
-        tls_maximum_protocol_version: TlsProtocol::TlSv13.into(),
-        ..Default::default()
-    };
-    CommonTlsContext {
-        tls_params: Some(parameters),
-        tls_certificates: if settings.mode == ClientTlsMode::Mutual { vec![own()] } else { vec![] },
-        alpn_protocols: if is_http2 { vec!["h2".to_owned()] } else { vec![] },
-        validation_context_type: (settings.insecure_skip_verify != Some(true)).then(|| validation(settings)),
-        ..Default::default()
+impl Asked<'_> {
+    fn common(&self) -> CommonTlsContext {
+        let parameters = TlsParameters {
+            tls_minimum_protocol_version: TlsProtocol::TlSv12.into(),
+            tls_maximum_protocol_version: TlsProtocol::TlSv13.into(),
+            ..Default::default()
+        };
+        let mut common = CommonTlsContext {
+            tls_params: Some(parameters),
+            alpn_protocols: if self.is_http2 { vec!["h2".to_owned()] } else { vec![] },
+            validation_context_type: (self.settings.insecure_skip_verify != Some(true)).then(|| self.validation()),
+            ..Default::default()
+        };
+        if self.settings.mode == ClientTlsMode::Mutual {
+            self.show_certificate(&mut common);
+        }
+        common
     }
-}
 
-fn validation(settings: &ClientTlsSettings) -> ValidationContextType {
-    let authorities = if settings.ca_certificates.is_empty() { SYSTEM_AUTHORITIES } else { &settings.ca_certificates };
-    ValidationContextType::ValidationContext(CertificateValidationContext {
-        trusted_ca: Some(file(authorities)),
-        crl: (!settings.ca_crl.is_empty()).then(|| file(&settings.ca_crl)),
-        match_typed_subject_alt_names: settings.subject_alt_names.iter().map(|name| alt_name(name)).collect(),
-        ..Default::default()
-    })
+    /// The certificate that is shown to instances.
+    fn show_certificate(&self, common: &mut CommonTlsContext) {
+        let ClientTlsSettings { credential_name, client_certificate, private_key, .. } = self.settings;
+        let name = match credential_name.as_str() {
+            "" => certificate_files(client_certificate, private_key),
+            credential => secret_name(credential),
+        };
+        common.tls_certificate_sds_secret_configs = vec![by_name(&name)];
+    }
+
+    /// What an instance's certificate is measured by.
+    fn validation(&self) -> ValidationContextType {
+        let ClientTlsSettings { credential_name, ca_certificates, ca_crl, subject_alt_names, .. } = self.settings;
+        let names = if subject_alt_names.is_empty() { self.names_of_service } else { subject_alt_names };
+        let mut context = CertificateValidationContext {
+            crl: file(ca_crl),
+            match_typed_subject_alt_names: names.iter().map(|name| alt_name(name)).collect(),
+            ..Default::default()
+        };
+        let authorities = match (credential_name.as_str(), ca_certificates.as_str()) {
+            ("", "") => {
+                context.trusted_ca = file(SYSTEM_AUTHORITIES);
+                return ValidationContextType::ValidationContext(context);
+            }
+            ("", path) => authorities_file(path),
+            (credential, _) => authorities_name(credential),
+        };
+        ValidationContextType::CombinedValidationContext(CombinedCertificateValidationContext {
+            default_validation_context: Some(context),
+            validation_context_sds_secret_config: Some(by_name(&authorities)),
+            ..Default::default()
+        })
+    }
 }
 
 fn alt_name(name: &str) -> SubjectAltNameMatcher {
     let matcher = StringMatcher { match_pattern: Some(string_matcher::MatchPattern::Exact(name.to_owned())), ..Default::default() };
     let kind = if name.contains("://") { SanType::Uri } else { SanType::Dns };
     SubjectAltNameMatcher { san_type: kind.into(), matcher: Some(matcher), ..Default::default() }
-}
-
-fn file(path: &str) -> DataSource {
-    DataSource { specifier: Some(Specifier::Filename(path.to_owned())), ..Default::default() }
 }

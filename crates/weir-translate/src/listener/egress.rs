@@ -168,7 +168,8 @@ impl Collector<'_> {
             true => (port.to_string(), OutboundRoute::Port(port)),
             false => (format!("{}:{port}", input.service.hostname), OutboundRoute::Service(input.service.clone(), port)),
         };
-        let manager = http::by_route_name(self.context, Class::Outbound, &names::listener(input.bind, port), &name);
+        let manager =
+            http::by_route_name(self.context, Class::Outbound.speaking(input.port.protocol), &names::listener(input.bind, port), &name);
         self.routes.insert(name, route);
         Chain { filters: vec![manager], ..Default::default() }
     }
@@ -303,6 +304,6 @@ fn unknown_http(context: &Context<'_>) -> Option<Chain> {
     if *policy != OutboundPolicy::AllowAnyDynamicDns {
         return None;
     }
-    let manager = http::with_routes(context, Class::Outbound, "outbound_virtualOutbound;", sidecar::unknown(policy));
+    let manager = http::with_routes(context, Class::Outbound.speaking(None), "outbound_virtualOutbound;", sidecar::unknown(policy));
     Some(Chain { filters: vec![manager], ..Default::default() }.only_plaintext_http())
 }

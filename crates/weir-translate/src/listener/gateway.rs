@@ -6,21 +6,29 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_api::resources::gateway::ServerTlsMode;
-use weir_model::{GatewayPort, GatewayServer, MergedGateway, VirtualService};
+use weir_api::resources::gateway::{ServerTlsMode, ServerTlsSettings};
+use weir_api::resources::protocol::Protocol;
+use weir_model::host::is_subset;
+use weir_model::{GatewayPort, GatewayServer, MergedGateway, Resolution, Service, VirtualService};
 use weir_xds::core::TrafficDirection;
-use weir_xds::listener::{Filter, Listener};
+use weir_xds::listener::{Filter, Listener, ListenerFilter};
+use weir_xds::proxy_protocol_filter::ProxyProtocol;
 use weir_xds::values::duration;
 
 use super::chain::Chain;
 use super::http::{self, Class};
-use super::{ANY_ADDRESS, access_log, at, build, inspectors, tcp, tls};
+use super::{ANY_ADDRESS, access_log, at, build, inspectors, listener_filter, tcp, tls};
 use crate::context::Context;
 use crate::names;
 
+/// What those who speak TLS with the mesh's certificates offer by ALPN.
+const MESH_PROTOCOLS: [&str; 5] = ["istio", "istio-peer-exchange", "istio-http/1.0", "istio-http/1.1", "istio-h2"];
+
 /// The listeners for all ports that have anything to do.
 pub(crate) fn listeners(context: &Context<'_>, gateway: &MergedGateway) -> Vec<Listener> {
-    let mut known_names = HashSet::new();
+    // Who ends TLS for a name is not to lose it, and the whole port with it, to a rule that passes it on.
+    let ended = gateway.ports.iter().flat_map(|port| &port.servers).filter(|server| server.spec.tls.as_ref().is_some_and(ends_tls));
+    let mut known_names: KnownNames = ended.flat_map(|server| server.sni_hosts().into_iter().map(|host| name_of(server, host))).collect();
     let mut chains: Vec<(&str, u16, Vec<Chain>)> = vec![];
     for port in &gateway.ports {
         let address = if port.bind.is_empty() { ANY_ADDRESS } else { &port.bind };
@@ -37,7 +45,7 @@ pub(crate) fn listeners(context: &Context<'_>, gateway: &MergedGateway) -> Vec<L
 
 fn listener(context: &Context<'_>, address: &str, port: u16, chains: Vec<Chain>) -> Listener {
     Listener {
-        listener_filters: inspectors(&chains),
+        listener_filters: client_addresses(context).into_iter().chain(inspectors(&chains)).collect(),
         listener_filters_timeout: Some(duration(Duration::ZERO)),
         filter_chains: chains.into_iter().map(build).collect(),
         access_log: access_log::of_listener(&context.mesh.config),
@@ -46,13 +54,29 @@ fn listener(context: &Context<'_>, address: &str, port: u16, chains: Vec<Chain>)
     }
 }
 
+fn ends_tls(settings: &ServerTlsSettings) -> bool {
+    !settings.mode.is_passthrough()
+}
+
+/// A server name at a server's port and address.
+fn name_of(server: &GatewayServer, host: String) -> (u16, String, String) {
+    (server.port, server.spec.bind.clone(), host)
+}
+
+/// Where proxies stand before the gateway that tell by the PROXY protocol who the client is, connections begin with that.
+fn client_addresses(context: &Context<'_>) -> Option<ListenerFilter> {
+    context.mesh.config.default_config.gateway_topology.as_ref()?.proxy_protocol.as_ref()?;
+    Some(listener_filter("envoy.filters.listener.proxy_protocol", &ProxyProtocol::default()))
+}
+
 /// Server names that chains of a port have already, by address.
 type KnownNames = HashSet<(u16, String, String)>;
 
 fn of_port(context: &Context<'_>, port: &GatewayPort, address: &str, known: &mut KnownNames) -> Vec<Chain> {
     if port.protocol.is_http() {
         let name = port.servers.first().and_then(|server| server.route_name.clone()).unwrap_or_default();
-        let manager = http::by_route_name(context, Class::Gateway, &names::listener(address, port.number), &name);
+        let manager =
+            http::by_route_name(context, Class::Gateway.speaking(Some(port.protocol)), &names::listener(address, port.number), &name);
         return vec![Chain { filters: vec![manager], ..Default::default() }];
     }
     port.servers.iter().flat_map(|server| of_server(context, server, address, known)).collect()
@@ -60,19 +84,20 @@ fn of_port(context: &Context<'_>, port: &GatewayPort, address: &str, known: &mut
 
 fn of_server(context: &Context<'_>, server: &GatewayServer, address: &str, known: &mut KnownNames) -> Vec<Chain> {
     let settings = server.spec.tls.as_ref();
-    if let Some(mode @ (ServerTlsMode::AutoPassthrough | ServerTlsMode::IstioMutual)) = settings.map(|settings| settings.mode) {
-        context.warn(
-            &server.origin,
-            format!("TLS mode {mode:?} needs certificates of the mesh, which are not issued yet: this server is left out"),
-        );
-        return vec![];
+    match settings.map(|settings| settings.mode) {
+        Some(ServerTlsMode::IstioMutual) => {
+            context.warn(&server.origin, "ISTIO_MUTUAL needs certificates of the mesh, which are not issued yet: this server is left out");
+            return vec![];
+        }
+        Some(ServerTlsMode::AutoPassthrough) => return forwarded(context, server, known),
+        _ => {}
     }
     if settings.is_some_and(|settings| settings.mode.is_passthrough()) {
         return passthrough(context, server, known);
     }
     let filters = if server.terminates_https() {
         let name = server.route_name.clone().unwrap_or_default();
-        vec![http::by_route_name(context, Class::Gateway, &names::listener(address, server.port), &name)]
+        vec![http::by_route_name(context, Class::Gateway.speaking(Some(server.protocol)), &names::listener(address, server.port), &name)]
     } else {
         match tcp_routes(context, server) {
             Some(filter) => vec![filter],
@@ -109,6 +134,37 @@ fn tcp_routes(context: &Context<'_>, server: &GatewayServer) -> Option<Filter> {
     None
 }
 
+/// TLS of the mesh that is passed on to the cluster that the server name itself is: a chain for each. Only who offers the mesh's own
+/// protocols is let in, so that nobody reaches by it what takes any TLS.
+fn forwarded(context: &Context<'_>, server: &GatewayServer, known: &mut KnownNames) -> Vec<Chain> {
+    let hosts = server.sni_hosts();
+    let is_served = |service: &&Arc<Service>| !service.external && hosts.iter().any(|host| is_subset(&service.hostname, host));
+    let mut chains = vec![];
+    for service in context.scope.services.iter().filter(|service| service.resolution != Resolution::Alias).filter(is_served) {
+        let rule = context.destination_rule(service);
+        let subsets = rule.iter().flat_map(|rule| &rule.subsets).map(|(subset, _)| subset.name.as_str());
+        let subsets: Vec<&str> = std::iter::once("").chain(subsets).collect();
+        for port in service.ports.iter().filter(|port| port.protocol != Some(Protocol::Udp)) {
+            for subset in &subsets {
+                let name = names::by_server_name(port.number.into(), subset, &service.hostname);
+                if !known.insert((server.port, server.spec.bind.clone(), name.clone())) {
+                    continue;
+                }
+                chains.push(Chain {
+                    filters: vec![tcp::to_own_cluster(context, service, subset, &name)],
+                    sni: vec![name],
+                    application_protocols: MESH_PROTOCOLS.map(str::to_owned).to_vec(),
+                    ..Default::default()
+                });
+            }
+        }
+    }
+    if chains.is_empty() {
+        context.warn(&server.origin, "no service of the mesh has one of these hosts: this server is not opened");
+    }
+    chains
+}
+
 /// TLS that is passed on, by server name: a chain for each block of each rule.
 fn passthrough(context: &Context<'_>, server: &GatewayServer, known: &mut KnownNames) -> Vec<Chain> {
     let port = port_number(server);
@@ -117,8 +173,10 @@ fn passthrough(context: &Context<'_>, server: &GatewayServer, known: &mut KnownN
         for block in rule.spec.r#match.iter().filter(|block| tcp::is_meant_tls(context, block, &server.gateway, port)) {
             let key = |host: &String| (server.port, server.spec.bind.clone(), host.clone());
             if let Some(taken) = block.sni_hosts.iter().find(|host| known.contains(&key(host))) {
-                context
-                    .warn(&rule.origin, format!("another rule of port {port} has the server name {taken} already: this one is left out"));
+                context.warn(
+                    &rule.origin,
+                    format!("another rule or server of port {port} has the server name {taken} already: this one is left out"),
+                );
                 continue;
             }
             known.extend(block.sni_hosts.iter().map(key));

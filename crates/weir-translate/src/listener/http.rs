@@ -2,12 +2,14 @@
 //!
 //! Facts: `buildHTTPConnectionManager` in pilot/pkg/networking/core/listener_builder.go of Istio.
 
+use weir_api::resources::MeshConfig;
 use weir_api::resources::mesh_config::NormalizationType;
+use weir_api::resources::protocol::Protocol;
 use weir_api::resources::proxy_config::{ForwardClientCertDetails as Details, ProxyHeaders};
-use weir_model::OutboundPolicy;
 use weir_xds::core::{AggregatedConfigSource, ApiVersion, ConfigSource, Http1ProtocolOptions, config_source::ConfigSourceSpecifier};
 use weir_xds::envoy::extensions::filters::http::grpc_stats::v3::{FilterConfig as GrpcStats, filter_config::PerMethodStatSpecifier};
 use weir_xds::envoy::extensions::request_id::uuid::v3::UuidRequestIdConfig;
+use weir_xds::grpc_web::GrpcWeb;
 use weir_xds::hcm::http_connection_manager::{
     ForwardClientCertDetails, PathWithEscapedSlashesAction, RouteSpecifier, ServerHeaderTransformation, SetCurrentClientCertDetails,
     UpgradeConfig,
@@ -36,8 +38,25 @@ pub(crate) enum Class {
     Inbound,
 }
 
+/// Which way requests go, and what their port is declared to speak.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Side {
+    pub class: Class,
+    pub protocol: Option<Protocol>,
+}
+
+impl Class {
+    /// At a port that is declared to speak a protocol, or of which nothing is said.
+    pub fn speaking(self, protocol: Option<Protocol>) -> Side {
+        Side { class: self, protocol }
+    }
+}
+
+/// Where a proxy's metadata says that it takes HTTP/1.0, as `proxyMetadata` has it.
+const ACCEPT_HTTP_10: &str = "ISTIO_META_HTTP10";
+
 /// The filter that a listener's HTTP connections go through, with routes that come on their own.
-pub(crate) fn by_route_name(context: &Context<'_>, class: Class, listener: &str, route_name: &str) -> Filter {
+pub(crate) fn by_route_name(context: &Context<'_>, side: Side, listener: &str, route_name: &str) -> Filter {
     let source = ConfigSource {
         config_source_specifier: Some(ConfigSourceSpecifier::Ads(AggregatedConfigSource {})),
         initial_fetch_timeout: Some(duration(std::time::Duration::ZERO)),
@@ -45,21 +64,23 @@ pub(crate) fn by_route_name(context: &Context<'_>, class: Class, listener: &str,
         ..Default::default()
     };
     let rds = Rds { config_source: Some(source), route_config_name: route_name.to_owned() };
-    manager(context, class, &format!("outbound_{listener};"), RouteSpecifier::Rds(rds))
+    manager(context, side, &format!("outbound_{listener};"), RouteSpecifier::Rds(rds))
 }
 
 /// The same with routes that stand in it.
-pub(crate) fn with_routes(context: &Context<'_>, class: Class, stat_prefix: &str, routes: RouteConfiguration) -> Filter {
-    manager(context, class, stat_prefix, RouteSpecifier::RouteConfig(routes))
+pub(crate) fn with_routes(context: &Context<'_>, side: Side, stat_prefix: &str, routes: RouteConfiguration) -> Filter {
+    manager(context, side, stat_prefix, RouteSpecifier::RouteConfig(routes))
 }
 
-fn manager(context: &Context<'_>, class: Class, stat_prefix: &str, routes: RouteSpecifier) -> Filter {
+fn manager(context: &Context<'_>, side: Side, stat_prefix: &str, routes: RouteSpecifier) -> Filter {
+    let class = side.class;
     let mesh = &context.mesh.config;
     let (normalize, merge_slashes, escaped) = normalization(mesh.path_normalization.normalization);
     let mut manager = HttpConnectionManager {
         stat_prefix: stat_prefix.to_owned(),
         route_specifier: Some(routes),
-        http_filters: filters(context, class),
+        http_filters: filters(context, side),
+        http_protocol_options: http1(mesh, class),
         use_remote_address: Some(class == Class::Gateway),
         proxy_100_continue: true,
         upgrade_configs: vec![UpgradeConfig { upgrade_type: "websocket".to_owned(), ..Default::default() }],
@@ -87,18 +108,29 @@ fn normalization(written: NormalizationType) -> (bool, bool, PathWithEscapedSlas
     }
 }
 
-fn filters(context: &Context<'_>, class: Class) -> Vec<HttpFilter> {
+/// HTTP/1.0 is refused unless a proxy says that it takes it, as Istio's proxies do by their metadata.
+fn http1(mesh: &MeshConfig, class: Class) -> Option<Http1ProtocolOptions> {
+    let accepts_http_10 = mesh.default_config.proxy_metadata.get(ACCEPT_HTTP_10).is_some_and(|flag| flag == "1");
+    let options = Http1ProtocolOptions { accept_http_10: accepts_http_10, ..Default::default() };
+    (class == Class::Gateway || accepts_http_10).then_some(options)
+}
+
+fn filters(context: &Context<'_>, side: Side) -> Vec<HttpFilter> {
     let stats = GrpcStats {
         emit_filter_state: true,
         per_method_stat_specifier: Some(PerMethodStatSpecifier::StatsForAllMethods(false)),
         ..Default::default()
     };
-    let mut filters = vec![
+    let mut filters = vec![];
+    if side.protocol == Some(Protocol::GrpcWeb) {
+        filters.push(http_filter("envoy.filters.http.grpc_web", &GrpcWeb {}));
+    }
+    filters.extend([
         http_filter("envoy.filters.http.grpc_stats", &stats),
         http_filter(FAULT, &fault::HttpFault::default()),
         http_filter(CORS, &cors::Cors {}),
-    ];
-    if class == Class::Outbound && context.scope.outbound_policy == OutboundPolicy::AllowAnyDynamicDns {
+    ]);
+    if side.class != Class::Inbound && dynamic_dns::is_used(context) {
         filters.push(http_filter("envoy.filters.http.dynamic_forward_proxy", &dynamic_dns::filter()));
     }
     filters.push(http_filter("envoy.filters.http.router", &router::Router::default()));
@@ -136,7 +168,6 @@ fn set_headers(manager: &mut HttpConnectionManager, context: &Context<'_>, class
     }
     match class {
         Class::Gateway => {
-            manager.http_protocol_options = Some(Http1ProtocolOptions::default());
             let topology = config.gateway_topology.as_ref();
             manager.xff_num_trusted_hops = topology.map_or(0, |topology| topology.num_trusted_proxies);
             let details = topology.map_or(Details::Undefined, |topology| topology.forward_client_cert_details);

@@ -5,7 +5,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use weir_api::resources::destination_rule::TrafficPolicy;
+use weir_api::resources::MeshConfig;
+use weir_api::resources::destination_rule::{TrafficPolicy, TunnelSettings};
 use weir_api::resources::virtual_service::{L4MatchAttributes, RouteDestination, TlsMatchAttributes};
 use weir_model::host::overlap;
 use weir_model::tree::List;
@@ -13,7 +14,7 @@ use weir_model::{DestinationRule, MESH, Origin, Service, ServicePort, VirtualSer
 use weir_xds::listener::Filter;
 use weir_xds::tcp_proxy::TcpProxy;
 use weir_xds::tcp_proxy::tcp_proxy::weighted_cluster::ClusterWeight;
-use weir_xds::tcp_proxy::tcp_proxy::{ClusterSpecifier, WeightedCluster};
+use weir_xds::tcp_proxy::tcp_proxy::{ClusterSpecifier, TunnelingConfig, WeightedCluster};
 use weir_xds::types::{HashPolicy, hash_policy};
 use weir_xds::values::duration;
 
@@ -25,7 +26,13 @@ use crate::route::destination;
 
 /// The filter that sends every connection to one cluster.
 pub(crate) fn to_cluster(context: &Context<'_>, cluster: &str) -> Filter {
-    proxy(context, cluster, ClusterSpecifier::Cluster(cluster.to_owned()), None, "")
+    build(&context.mesh.config, proxy(cluster, ClusterSpecifier::Cluster(cluster.to_owned()), None, ""))
+}
+
+/// The filter that sends TLS to a cluster of a service as it is: it already is what a tunnel would be for.
+pub(crate) fn to_own_cluster(context: &Context<'_>, service: &Service, subset: &str, cluster: &str) -> Filter {
+    let to = ClusterSpecifier::Cluster(cluster.to_owned());
+    build(&context.mesh.config, TcpProxy { tunneling_config: None, ..proxy(cluster, to, context.destination_rule(service), subset) })
 }
 
 /// The filter for the destinations of a rule.
@@ -38,7 +45,7 @@ pub(crate) fn to_destinations(context: &Context<'_>, routes: &[RouteDestination]
     let rule = routes.first().and_then(service).and_then(|service| context.destination_rule(service));
     if let [only] = routes {
         let (cluster, subset) = (cluster(only), only.destination.as_ref().map_or("", |destination| destination.subset.as_str()));
-        return proxy(context, &cluster, ClusterSpecifier::Cluster(cluster.clone()), rule, subset);
+        return build(&context.mesh.config, proxy(&cluster, ClusterSpecifier::Cluster(cluster.clone()), rule, subset));
     }
     let weighted = |route: &RouteDestination| {
         let weight = u32::try_from(route.weight).ok().filter(|weight| *weight > 0)?;
@@ -46,7 +53,8 @@ pub(crate) fn to_destinations(context: &Context<'_>, routes: &[RouteDestination]
     };
     let clusters = WeightedCluster { clusters: routes.iter().filter_map(weighted).collect() };
     let meta = &origin.object.meta;
-    proxy(context, &format!("{}.{}", meta.name, meta.namespace), ClusterSpecifier::WeightedClusters(clusters), rule, "")
+    let name = format!("{}.{}", meta.name, meta.namespace);
+    build(&context.mesh.config, proxy(&name, ClusterSpecifier::WeightedClusters(clusters), rule, ""))
 }
 
 /// The filter for a service's port. If the port is not the service's, its only port is meant.
@@ -56,21 +64,35 @@ fn to_service(context: &Context<'_>, service: &Arc<Service>, port: u16) -> Filte
         _ => port,
     };
     let cluster = names::outbound(number.into(), "", &service.hostname);
-    proxy(context, &cluster, ClusterSpecifier::Cluster(cluster.clone()), context.destination_rule(service), "")
+    build(&context.mesh.config, proxy(&cluster, ClusterSpecifier::Cluster(cluster.clone()), context.destination_rule(service), ""))
 }
 
-fn proxy(context: &Context<'_>, stat_prefix: &str, to: ClusterSpecifier, rule: Option<&Arc<DestinationRule>>, subset: &str) -> Filter {
+fn proxy(stat_prefix: &str, to: ClusterSpecifier, rule: Option<&Arc<DestinationRule>>, subset: &str) -> TcpProxy {
     let tcp = rule.and_then(|rule| rule.policy.as_ref()?.connection_pool.as_ref()?.tcp.as_ref());
-    let proxy = TcpProxy {
+    TcpProxy {
         stat_prefix: stat_prefix.to_owned(),
         cluster_specifier: Some(to),
         idle_timeout: tcp.and_then(|tcp| tcp.idle_timeout).map(|timeout| duration(timeout.to_std())),
         max_downstream_connection_duration: tcp.and_then(|tcp| tcp.max_connection_duration).map(|limit| duration(limit.to_std())),
         hash_policy: rule.filter(|rule| hashes_source(rule, subset)).map(|_| vec![by_source()]).unwrap_or_default(),
-        access_log: access_log::of_traffic(&context.mesh.config),
+        tunneling_config: rule.and_then(|rule| tunnel(rule, subset)).map(tunneling),
         ..Default::default()
-    };
-    filter("envoy.filters.network.tcp_proxy", &proxy)
+    }
+}
+
+fn build(mesh: &MeshConfig, proxy: TcpProxy) -> Filter {
+    filter("envoy.filters.network.tcp_proxy", &TcpProxy { access_log: access_log::of_traffic(mesh), ..proxy })
+}
+
+/// The tunnel that a rule asks for. What it says as a whole is not for its subsets.
+fn tunnel<'r>(rule: &'r DestinationRule, subset: &str) -> Option<&'r TunnelSettings> {
+    let policy = if subset.is_empty() { rule.policy.as_ref() } else { rule.subset(subset)?.traffic_policy.as_ref() };
+    policy?.tunnel.as_ref()
+}
+
+fn tunneling(written: &TunnelSettings) -> TunnelingConfig {
+    let host = names::bracketed(&written.target_host);
+    TunnelingConfig { hostname: format!("{host}:{}", written.target_port), use_post: written.protocol == "POST", ..Default::default() }
 }
 
 /// Whether connections of one client go to one instance. A subset with a load balancer of its own decides itself.

@@ -7,6 +7,7 @@
 mod classes;
 mod connections;
 mod destinations;
+mod edges;
 mod gateways;
 mod locality;
 mod policies;

@@ -19,19 +19,24 @@ use crate::upstream::send::{Outgoing, Payload, Reached, take};
 /// An instance's answer, whose head has come.
 pub(super) type Answer = Box<UpstreamBody>;
 
-/// Makes one attempt.
-pub(super) async fn attempt(
-    call: &Call,
-    cluster: &Rc<ClusterRuntime>,
-    retries: &Retries<'_>,
-    to: &Forward,
-    body: Option<&Rc<ClientBody>>,
-) -> Result<Answer, Failure> {
+/// The instance that the next attempt goes to.
+pub(super) fn choose(call: &Call, cluster: &ClusterRuntime, retries: &Retries<'_>) -> Result<Rc<HostRuntime>, Failure> {
     let Some(target) = cluster.pick(&retries.context(call.lb_context())) else {
         cluster.with_stats(|stats| stats.none_healthy.add(1));
         return Err(FailureKind::NoInstance.into());
     };
     call.exchange.target.replace(Some(target.target.clone()));
+    Ok(target)
+}
+
+/// Makes one attempt.
+pub(super) async fn attempt(
+    call: &Call,
+    cluster: &Rc<ClusterRuntime>,
+    target: Rc<HostRuntime>,
+    to: &Forward,
+    body: Option<&Rc<ClientBody>>,
+) -> Result<Answer, Failure> {
     let busy = target.busy(take(cluster, Resource::Requests)?);
     let as_named = name_instance(call, to, &target);
     let outgoing = Outgoing {
@@ -40,7 +45,7 @@ pub(super) async fn attempt(
         head: &call.exchange.request,
         body: Payload::Client(body),
         client: call.exchange.protocol,
-        limits: AttemptLimits::new(retries.policy()),
+        limits: AttemptLimits::new(to.retry.as_deref()),
         exchange: Some(&call.exchange),
     };
     let result = outgoing.send().await;

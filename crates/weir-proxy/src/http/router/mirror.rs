@@ -28,7 +28,7 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// How long a copy may take where the route has no timeout: one that hangs must not be kept for ever.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Sends the copies that a route asks for, as the request is to go out itself.
+/// Sends the copies that a route asks for, as the request is to go out itself: once it has an instance to go to, as Envoy does.
 pub(super) fn mirror(call: &Call, found: &Found, to: &Forward, body: Option<&Rc<ClientBody>>) {
     for mirror in &to.mirrors {
         if fastrand::u32(..1_000_000) >= mirror.millionths {
@@ -86,7 +86,7 @@ struct Copy {
 
 impl Copy {
     /// Sends it once, and counts what comes of it as for any request.
-    async fn send(self, cluster: &ClusterRuntime, deadline: Instant) {
+    async fn send(self, cluster: &Rc<ClusterRuntime>, deadline: Instant) {
         let Err(failure) = self.attempt(cluster, deadline).await else { return };
         if failure.party() == Party::Client {
             return;
@@ -102,7 +102,7 @@ impl Copy {
     }
 
     /// Reads the answer to its end, so that the connection can be used again. The instance is judged by it as by any request.
-    async fn attempt(self, cluster: &ClusterRuntime, deadline: Instant) -> Result<(), Failure> {
+    async fn attempt(self, cluster: &Rc<ClusterRuntime>, deadline: Instant) -> Result<(), Failure> {
         let Self { head, body, client, context } = self;
         if fastrand::u32(..1_000_000) < cluster.dropped_millionths() {
             cluster.with_stats(|stats| stats.statuses.count(503));

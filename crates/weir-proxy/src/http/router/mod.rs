@@ -34,6 +34,9 @@ use limits::TimeLimits;
 use retry::{Pause, Retries};
 use routes::Found;
 
+/// What may be read of answers to a connection of HTTP/2 before it takes them, where its streams are many.
+const PARTS: usize = 2 << 20;
+
 const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 const IS_TIMEOUT_RETRY: HeaderName = HeaderName::from_static("x-envoy-is-timeout-retry");
 const DROPPED: HeaderName = HeaderName::from_static("x-envoy-drop-overload");
@@ -128,9 +131,6 @@ async fn forward(call: &mut Call, found: &Found, route: &Route, to: &Forward) ->
     let cookies = if by_hash { prepare::hash(call, to) } else { vec![] };
     let timeout = prepare::timeout(call, to);
     let body = call.body.take().and_then(|inbound| ClientBody::new(inbound, to.retry.is_some(), call.exchange.clone()));
-    if !to.mirrors.is_empty() {
-        mirror::mirror(call, found, to, body.as_ref());
-    }
     let duration = prepare::stream_limit(call, to, call.http.config.max_stream_duration);
     let mut expiry = TimeLimits::new(timeout, duration, to, &call.http.config).watch(&call.exchange, body.as_ref());
     let result = {
@@ -206,7 +206,16 @@ async fn attempts(
             call.exchange.request.borrow_mut().headers.insert(IS_TIMEOUT_RETRY, told);
         }
         let pause = {
-            let result = attempt::attempt(call, cluster, &retries, to, body).await;
+            let result = match attempt::choose(call, cluster, &retries) {
+                Ok(target) => {
+                    if timed_out.is_none() {
+                        // What goes to nobody is not copied to anybody.
+                        mirror::mirror(call, found, to, body);
+                    }
+                    attempt::attempt(call, cluster, target, to, body).await
+                }
+                Err(failure) => Err(failure),
+            };
             let Some(pause) = retries.next(&result, body, cluster) else {
                 if retries.are_exceeded(&result) {
                     call.exchange.flag(ResponseFlags::UPSTREAM_RETRY_LIMIT);
@@ -302,6 +311,10 @@ async fn pass_on(
     }
     if agrees {
         return Box::pin(upgrade::switch(call, parts, answer)).await;
+    }
+    if !call.exchange.is_http1() {
+        // Each stream may wait with as much as was read at once for a window of its client's.
+        answer.read_at_most(PARTS / call.control.streams.get().max(1));
     }
     let mut body = ResponseBody::upstream(answer);
     call.finish(&mut parts, &mut body).await;

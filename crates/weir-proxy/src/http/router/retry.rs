@@ -56,10 +56,6 @@ impl<'p> Retries<'p> {
         Self { policy, made: 0, tried: vec![] }
     }
 
-    pub(super) fn policy(&self) -> Option<&'p RetryPolicy> {
-        self.policy
-    }
-
     /// What the choice of the next attempt's instance depends on.
     pub(super) fn context<'r>(&'r self, of_request: LbContext<'r>) -> LbContext<'r> {
         let Some(policy) = self.policy.filter(|_| !self.tried.is_empty()) else { return of_request };

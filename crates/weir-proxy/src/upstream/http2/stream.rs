@@ -21,6 +21,10 @@ use crate::stats::cluster::Tally;
 use crate::upstream::body::RequestBody;
 use crate::upstream::interim::Interim;
 
+/// Marks a request that bytes follow which are no body of a message: a tunnel's.
+#[derive(Debug, Clone, Copy)]
+pub struct OpenEnded;
+
 /// A stream of a connection; counts as long as it lives. What is under way on it then is given up.
 pub struct StreamGuard {
     shared: Rc<Shared>,
@@ -86,8 +90,9 @@ impl StreamGuard {
         body: RequestBody,
         interim: &mut Interim,
     ) -> Result<Response<RecvStream>, SendError> {
-        let for_other = request.extensions().get::<Protocol>().is_some();
-        if for_other && !connection.takes_connect().await {
+        let asks_for_protocol = request.extensions().get::<Protocol>().is_some();
+        let for_other = asks_for_protocol || request.extensions().get::<OpenEnded>().is_some();
+        if asks_for_protocol && !connection.takes_connect().await {
             // As an instance answers that does not know it.
             return Err(SendError { kind: FailureKind::Reset, unsent: false });
         }

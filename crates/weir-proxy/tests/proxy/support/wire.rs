@@ -1,5 +1,6 @@
 //! A side of a conversation, byte for byte.
 
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -26,6 +27,13 @@ impl Upstream {
         Self { listener: TcpListener::bind("127.0.0.1:0").await.unwrap() }
     }
 
+    /// Whether nobody has come whom it did not accept.
+    pub(crate) fn was_left_alone(self) -> bool {
+        // Asked of the system: the runtime may not know yet.
+        let listener = self.listener.into_std().unwrap();
+        matches!(listener.accept(), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+    }
+
     /// Listens there.
     pub(crate) async fn at(address: SocketAddr) -> Self {
         Self { listener: TcpListener::bind(address).await.unwrap() }
@@ -33,6 +41,28 @@ impl Upstream {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.listener.local_addr().unwrap()
+    }
+
+    /// Answers every request on every connection, on threads of its own: whatever else a test does, it does not wait.
+    pub(crate) fn answer_all(self, answer: &'static [u8]) {
+        let listener = self.listener.into_std().unwrap();
+        listener.set_nonblocking(false).unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                std::thread::spawn(move || {
+                    let mut heard = vec![];
+                    let mut room = [0; 4096];
+                    while let Ok(length @ 1..) = stream.read(&mut room) {
+                        heard.extend_from_slice(&room[..length]);
+                        if heard.ends_with(b"\r\n\r\n") {
+                            heard.clear();
+                            let _ = stream.write_all(answer);
+                        }
+                    }
+                });
+            }
+        });
     }
 
     /// The next connection that the proxy makes.
@@ -51,6 +81,11 @@ impl Wire {
         Self::new(TcpStream::connect(address).await.unwrap())
     }
 
+    /// Its address.
+    pub(crate) fn local_address(&self) -> SocketAddr {
+        self.stream.get_ref().local_addr().unwrap()
+    }
+
     /// Goes away as a process does that is killed.
     pub(crate) fn reset(self) {
         let stream = self.stream.into_inner();
@@ -59,7 +94,7 @@ impl Wire {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
-    pub(super) fn new(stream: S) -> Self {
+    pub(crate) fn new(stream: S) -> Self {
         Self { stream: BufReader::new(stream) }
     }
 
