@@ -75,6 +75,10 @@ impl Asked {
             _ => return,
         }
         self.keep(name, is_asked, is_there);
+        if self.count == 0 {
+            // Who asks for nothing is not told of what changes in the server's set, and must not follow it.
+            *self = Self::default();
+        }
     }
 
     /// Keeps of a name what it was, now that the server's set has it, or has it no more.
@@ -187,6 +191,16 @@ mod tests {
             all.sort();
             prop_assert!(all.iter().eq(plain.iter().map(|name| &names[usize::from(*name)])));
         }
+    }
+
+    #[test]
+    fn who_asks_for_nothing_any_more_follows_nothing() {
+        let names: Vec<Arc<str>> = ["a", "b"].map(Into::into).into();
+        let mut asked: Asked = names.iter().collect();
+        asked.weigh(|| names.iter());
+        assert!(asked.follows);
+        names.iter().for_each(|name| asked.set(name, false, true));
+        assert!(!asked.contains("c", || true), "one that comes into the server's set later");
     }
 
     #[test]
