@@ -65,6 +65,7 @@ fn ask_for_all(server: &mut Server, kind: ResourceType, all: bool) {
 fn subscribe(server: &mut Server, kind: ResourceType, name: &str, is_known: bool) {
     let (name, there) = server.target.shared_name(kind, name);
     let state = &mut server.types[slot(kind)];
+    state.ask_for_hosts_under_way(kind, &name, &server.target);
     let hosts = state.hosts_of(kind, &name, &server.target);
     state.ask(kind, &name, true, there, &hosts);
     // The name of a route configuration is that of no virtual host: those that it stands for are sent, whichever they are.
@@ -85,6 +86,7 @@ fn unsubscribe(server: &mut Server, kind: ResourceType, name: &str) {
     state.asked.remove(&name);
     for (name, there) in std::iter::once((name, there)).chain(hosts) {
         if !state.subscription.has(kind, &name, || there.is_some()) {
+            state.asked.remove(&name);
             state.refused.forget(&name);
             state.forget(kind, &name, there);
         }

@@ -158,6 +158,16 @@ impl TypeState {
         self.set_has(kind, name, has, there);
     }
 
+    /// The client asks for the virtual hosts of a route configuration. Those of the response that is under way it takes now, though
+    /// they count as forgotten if it had let them go meanwhile: so they are answered whatever becomes of them.
+    pub fn ask_for_hosts_under_way(&mut self, kind: ResourceType, route_configuration: &str, target: &ResourceSet) {
+        let under_way = self.outstanding.iter().flat_map(|outstanding| &outstanding.names);
+        let its = under_way.filter(|name| kind == ResourceType::VirtualHost && route_configuration_of(name) == Some(route_configuration));
+        let forgotten = its.filter(|name| self.has(kind, name, version(target, kind, name)).is_none());
+        let asked: Vec<Arc<str>> = forgotten.cloned().collect();
+        self.asked.extend(asked);
+    }
+
     /// Decides about one name: is it to be sent, is it to be told that there is none, or neither?
     pub fn look(&mut self, kind: ResourceType, protocol: Protocol, name: &Arc<str>, there: Option<Version>) {
         let is_asked = self.asked.contains(name);

@@ -49,7 +49,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// What is kept of differences is what a look at everything finds.
-fn check_differences(server: &Server) {
+pub(super) fn check_differences(server: &Server) {
     for kind in ResourceType::ALL {
         let state = &server.types[slot(kind)];
         let mut fresh = state.with_nothing_decided();

@@ -2,12 +2,15 @@
 
 use weir_xds::route::VirtualHost;
 
+use super::changes::check_differences;
 use super::*;
-use crate::Manifest;
+use crate::{Manifest, is_among};
 
-/// A mesh with one cluster, and route configurations whose virtual hosts come apart: of each what stays in it, and the hosts
-/// with what they say.
-fn divided(tables: &[(&str, &str, &[(&str, &str)])]) -> Arc<ResourceSet> {
+/// A route configuration: its name, what stays in it, and its virtual hosts with what they say.
+type Table<'t> = (&'t str, &'t str, &'t [(&'t str, &'t str)]);
+
+/// A mesh with one cluster, and route configurations whose virtual hosts come apart.
+fn divided(tables: &[Table<'_>]) -> Arc<ResourceSet> {
     let mut set = ResourceSet::default();
     set.insert(ResourceType::Cluster, "a", cluster("a", ""));
     set.insert(ResourceType::Endpoint, "a", endpoints("a"));
@@ -142,6 +145,25 @@ fn a_new_stream_brings_what_changed_meanwhile() {
 }
 
 #[test]
+fn one_that_is_under_way_to_who_asks_again_is_told_to_be_gone() {
+    let mut peer = peer(&["80"]);
+    peer.server.set(divided(&[("80", "", &[])]));
+    peer.settle();
+    peer.server.set(divided(&[("80", "", &[("b", "1")])]));
+    let under_way = peer.server.next(peer.now).expect("the host");
+    for tables in [BTreeSet::new(), BTreeSet::from(["80".into()])] {
+        let request = peer.client.want(HOST, tables).expect("a change");
+        peer.server.receive(&request);
+    }
+    peer.server.set(divided(&[("80", "", &[])]));
+    let update = peer.client.receive(under_way.into()).expect("it asks for it");
+    assert_eq!(update.upserts.len(), 2);
+    peer.server.receive(&peer.client.answer(&update, &[]));
+    assert_eq!(next(&mut peer), Some((HOST, names(&["80/"]), names(&["80/b"]))));
+    assert_eq!(next(&mut peer), None);
+}
+
+#[test]
 fn one_that_is_refused_is_not_sent_again_until_it_changes() {
     let mut peer = peer(&["80"]);
     peer.server.set(divided(&[("80", "", &[("b", "1")])]));
@@ -165,4 +187,84 @@ fn the_other_protocol_has_no_words_for_them() {
         assert_eq!(server.receive(&request), Event::Passed);
     }
     assert_eq!(server.next(Instant::now()), None);
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// These virtual hosts change, or go.
+    Change(Vec<(usize, Option<u8>)>),
+    /// The client asks for these tables, and no others.
+    Ask(Vec<&'static str>),
+    /// So many messages arrive.
+    Messages(usize),
+    /// The stream breaks, and another server takes over.
+    Reconnect,
+}
+
+/// The virtual hosts that there may be. What would be a host of one table is the name of another.
+const HOSTS: [(&str, &str); 6] = [("80", "a"), ("80", "b"), ("80", "c"), ("81", "a"), ("81", "b"), ("80/a", "b")];
+const TABLES: [&str; 3] = ["80", "81", "80/a"];
+
+fn step() -> impl Strategy<Value = Step> {
+    let change = (0..HOSTS.len(), prop::option::weighted(0.7, 0u8..3));
+    prop_oneof![
+        4 => prop::collection::vec(change, 1..4).prop_map(Step::Change),
+        2 => prop::sample::subsequence(TABLES.to_vec(), 0..=3).prop_map(Step::Ask),
+        4 => (0usize..6).prop_map(Step::Messages),
+        1 => Just(Step::Reconnect),
+    ]
+}
+
+fn mesh_of(says: &BTreeMap<(&'static str, &'static str), String>, is_shared: bool) -> Arc<ResourceSet> {
+    let hosts =
+        TABLES.map(|table| says.iter().filter(|((of, _), _)| *of == table).map(|((_, host), says)| (*host, says.as_str())).collect());
+    let [first, second, third]: [Vec<(&str, &str)>; 3] = hosts;
+    let set = divided(&[(TABLES[0], "", &first), (TABLES[1], "", &second), (TABLES[2], "", &third)]);
+    if is_shared { Arc::new(ResourceSet::over(set)) } else { set }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+    /// Whatever changes, and whatever a client asks for meanwhile, it ends with the virtual hosts of its tables.
+    #[test]
+    fn a_client_ends_with_the_hosts_of_what_it_asks_for(is_shared in any::<bool>(), steps in prop::collection::vec(step(), 1..24)) {
+        let (mut peer, mut says, mut wanted) = (peer(&["80"]), BTreeMap::new(), BTreeSet::from(["80".into()]));
+        peer.server.set(mesh_of(&says, is_shared));
+        for step in steps {
+            match step {
+                Step::Change(changes) => {
+                    for (host, now) in changes {
+                        match now {
+                            Some(now) => drop(says.insert(HOSTS[host], now.to_string())),
+                            None => drop(says.remove(&HOSTS[host])),
+                        }
+                    }
+                    peer.server.set(mesh_of(&says, is_shared));
+                }
+                Step::Ask(tables) => {
+                    wanted = tables.into_iter().map(Into::into).collect();
+                    peer.has.retain(|(kind, name), _| *kind != HOST || is_among(&wanted, HOST, name));
+                    let request = peer.client.want(HOST, wanted.clone());
+                    peer.to_server.extend(request);
+                }
+                Step::Messages(count) => (0..count).for_each(|_| _ = peer.step()),
+                Step::Reconnect => {
+                    peer.server = Server::new(Protocol::Delta);
+                    peer.server.set(mesh_of(&says, is_shared));
+                    peer.to_client.clear();
+                    peer.to_server = peer.client.connect();
+                }
+            }
+            check_differences(&peer.server);
+        }
+        for _ in 0..3 {
+            while peer.step() {}
+            peer.now += PATIENCE;
+        }
+        let target = peer.server.target().clone();
+        let expected: BTreeMap<_, _> = target.of(HOST).filter(|(name, _)| is_among(&wanted, HOST, name)).map(|(name, host)| (name, &host.body)).collect();
+        let has: BTreeMap<_, _> = peer.has.iter().filter(|((kind, _), _)| *kind == HOST).map(|((_, name), body)| (name, body)).collect();
+        prop_assert_eq!(has, expected);
+        prop_assert!(peer.server.is_settled());
+    }
 }
