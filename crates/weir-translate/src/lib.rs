@@ -15,6 +15,7 @@ mod listener;
 mod locality;
 mod names;
 mod route;
+mod secret_names;
 mod secrets;
 pub mod unsupported;
 mod virtual_host;

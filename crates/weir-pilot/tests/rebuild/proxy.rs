@@ -234,7 +234,7 @@ impl State {
             ResourceType::Listener => Some((ResourceType::Route, self.route_names())),
             _ => self.wanted.get(&kind).map(|names| (kind, names.clone())),
         };
-        for (kind, names) in named {
+        if let Some((kind, names)) = named {
             self.held.retain(|(of, name), _| *of != kind || names.contains(name));
             self.absent.retain(|(of, name)| *of != kind || names.contains(name));
             self.refused.retain(|(of, name)| *of != kind || names.contains(name));
