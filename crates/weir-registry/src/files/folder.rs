@@ -135,10 +135,15 @@ impl Folder {
 
     fn refresh_file(&mut self, path: PathBuf, edit: &mut Edit) {
         let key = TextKey { input: FILES, path: path.clone() };
-        // A file that has just gone is gone at the next look as well.
-        let Some(metadata) = path.metadata().ok().filter(Metadata::is_file) else {
-            self.files.remove(&path);
-            return edit.put(key, None);
+        let metadata = match path.metadata() {
+            Ok(metadata) if metadata.is_file() => metadata,
+            // It stays; the next look at the whole folder says so.
+            Err(error) if !read::is_gone(&error) => return,
+            // A file that has just gone is gone at the next look as well.
+            _ => {
+                self.files.remove(&path);
+                return edit.put(key, None);
+            }
         };
         let stamp = Stamp::of(&metadata);
         let known = self.files.get(&path);

@@ -1,6 +1,6 @@
 //! Reads texts once: what the tools are given with `-f`.
 
-use std::fs::File;
+use std::fs::{DirEntry, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -108,7 +108,7 @@ fn of_text(path: &str, text: io::Result<String>) -> Parsed {
 pub(super) struct Found {
     /// The files that hold objects, in the order of their paths.
     pub files: Vec<PathBuf>,
-    /// Folders that could not be read.
+    /// Folders that could not be read, and what could not be looked at.
     pub unreadable: Vec<(PathBuf, io::Error)>,
     /// Whether any of what was found, or passed over, is a link.
     pub has_links: bool,
@@ -142,20 +142,32 @@ fn list(folder: &Path, above: &mut Vec<PathBuf>, found: &mut Found) {
         Ok(entries) => entries,
         Err(error) => return found.unreadable.push((folder.to_owned(), error)),
     };
-    for path in entries.into_iter().map(|entry| entry.path()) {
+    for entry in entries {
+        let path = entry.path();
         found.has_links |= path.is_symlink();
-        if path.is_dir() {
-            if !path.file_name().is_some_and(is_hidden) {
-                collect(&path, above, found);
+        match path.metadata() {
+            Ok(metadata) if metadata.is_dir() => {
+                if !path.file_name().is_some_and(is_hidden) {
+                    collect(&path, above, found);
+                }
             }
-        } else if is_wanted(&path) && !is_special(&path) {
-            found.files.push(path);
+            // A pipe or the like would keep its reader waiting.
+            Ok(metadata) if metadata.is_file() && is_wanted(&path) => found.files.push(path),
+            Ok(_) => {}
+            // A link that leads nowhere: reading it says so.
+            Err(error) if is_gone(&error) => found.files.extend(is_wanted(&path).then_some(path)),
+            Err(error) if is_wanted(&path) || may_be_folder(&entry) => found.unreadable.push((path, error)),
+            Err(_) => {}
         }
     }
 }
 
-/// Whether it is a pipe or the like, which would keep its reader waiting. What cannot be looked at is not: reading it
-/// says why.
-fn is_special(path: &Path) -> bool {
-    path.metadata().is_ok_and(|metadata| !metadata.is_file())
+/// Whether it means that there is nothing of that name. All other errors may pass, and say nothing of what is there.
+pub(super) fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// Whether it may be a folder that counts, or a link to one, though it cannot be looked at.
+fn may_be_folder(entry: &DirEntry) -> bool {
+    !is_hidden(&entry.file_name()) && entry.file_type().map_or(true, |kind| kind.is_dir() || kind.is_symlink())
 }

@@ -261,3 +261,40 @@ fn a_resource_that_loses_its_name_stays() {
     let catalog = seen.put("a.yaml", good.replace("name: a", ""));
     assert_eq!((errors(&catalog), objects(&catalog)), (1, vec!["a 10.0.0.1".to_owned()]));
 }
+
+/// Only what is not there is gone: an error may pass, and says nothing of what is there.
+#[test]
+fn a_file_or_folder_that_cannot_be_looked_at_stays_as_it_was_and_is_told() {
+    let mut seen =
+        Seen::new(&[("a.yaml", &entry("a", "10.0.0.1")), ("sub/b.yaml", &entry("b", "10.0.0.2")), ("c.yaml", &entry("c", "10.0.0.3"))]);
+    // A link to itself leads to an error that is not that there is nothing, whoever looks.
+    for name in ["a.yaml", "sub"] {
+        std::fs::rename(seen.dir.path(name), seen.dir.path(&format!(".{name}"))).unwrap();
+        std::os::unix::fs::symlink(name, seen.dir.path(name)).unwrap();
+    }
+    let catalog = seen.look();
+    assert_eq!(objects(&catalog), ["a 10.0.0.1", "c 10.0.0.3", "b 10.0.0.2"]);
+    let said = seen.dir.said(&catalog);
+    assert!(said.len() == 2 && said.iter().all(|said| said.contains(" cannot be read: ")), "{said:?}");
+    seen.folder.refresh_at(&[seen.dir.path("a.yaml")].into());
+    assert_eq!(objects(&seen.folder.catalog()).len(), 3);
+    for name in ["a.yaml", "sub"] {
+        seen.dir.remove(name);
+        std::fs::rename(seen.dir.path(&format!(".{name}")), seen.dir.path(name)).unwrap();
+    }
+    let catalog = seen.look();
+    assert_eq!((objects(&catalog).len(), catalog.diagnostics().count()), (3, 0));
+}
+
+/// As after `chmod 444`: its names can be listed, and nothing else. Who may do anything sees no difference.
+#[test]
+fn in_a_folder_that_may_only_be_listed_all_stays() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut seen = Seen::new(&[("mesh/a.yaml", &entry("a", "10.0.0.1")), ("mesh/sub/b.yaml", &entry("b", "10.0.0.2"))]);
+    let mode = |mode| std::fs::set_permissions(seen.dir.path("mesh"), std::fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o444);
+    seen.folder.refresh();
+    let found = objects(&seen.folder.catalog());
+    mode(0o755);
+    assert_eq!(found, ["a 10.0.0.1", "b 10.0.0.2"]);
+}
