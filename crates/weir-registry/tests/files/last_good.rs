@@ -262,6 +262,33 @@ fn a_resource_that_loses_its_name_stays() {
     assert_eq!((errors(&catalog), objects(&catalog)), (1, vec!["a 10.0.0.1".to_owned()]));
 }
 
+/// As `> a.yaml` does it, and a disk that is full.
+#[test]
+fn a_file_that_is_emptied_keeps_what_it_held_for_a_while_and_is_told() {
+    let mut seen = Seen::new(&[("a.yaml", &(entry("a", "10.0.0.1") + &entry("b", "10.0.0.1")))]);
+    let empty = |seen: &mut Seen, text: &str| {
+        std::fs::write(seen.dir.path("a.yaml"), text).unwrap();
+        let catalog = seen.look();
+        assert_eq!(
+            (objects(&catalog), kept(&catalog)),
+            (vec!["a 10.0.0.1".to_owned(), "b 10.0.0.1".to_owned()], vec!["a".to_owned(), "b".to_owned()])
+        );
+        let said = seen.dir.said(&catalog);
+        assert!(said.len() == 1 && said[0].starts_with("warning: a.yaml is empty: what it held stays in force for "), "{said:?}");
+    };
+    empty(&mut seen, "");
+    assert!(!seen.folder.refresh());
+    empty(&mut seen, "\n");
+    std::fs::write(seen.dir.path("a.yaml"), entry("b", "10.0.0.2")).unwrap();
+    let catalog = seen.look();
+    assert_eq!((objects(&catalog), catalog.diagnostics().count()), (vec!["b 10.0.0.2".to_owned()], 0));
+    // Who deletes it means it.
+    std::fs::write(seen.dir.path("a.yaml"), "").unwrap();
+    assert_eq!(objects(&seen.look()), ["b 10.0.0.2"]);
+    seen.dir.remove("a.yaml");
+    assert!(seen.look().is_empty());
+}
+
 /// Only what is not there is gone: an error may pass, and says nothing of what is there.
 #[test]
 fn a_file_or_folder_that_cannot_be_looked_at_stays_as_it_was_and_is_told() {
