@@ -2,6 +2,7 @@
 //! and what is to be said of the objects is said by the part that it is about.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use weir_api::{Diagnostic, Kind, Object, ObjectChange};
 use weir_model::{MeshSnapshot, Subject};
@@ -36,6 +37,9 @@ impl Shared {
         self.mesh.send_if_modified(|mesh| {
             self.catalog.send_replace(Arc::new(catalog));
             let is_other = !next.changes.is_empty();
+            if is_other {
+                self.version.store(next.version, Ordering::Relaxed);
+            }
             *mesh = Arc::new(next);
             is_other
         });

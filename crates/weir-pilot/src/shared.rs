@@ -60,6 +60,8 @@ pub struct ProxyStatus {
 /// What the pilot's tasks share.
 pub(crate) struct Shared {
     pub mesh: watch::Sender<Arc<MeshSnapshot>>,
+    /// The version of the last snapshot that concerned anybody: nobody answers one that does not.
+    pub version: AtomicU64,
     /// The objects of the mesh: those of the catalog, and the entries of instances that registered themselves.
     pub catalog: watch::Sender<Arc<Catalog>>,
     pub workloads: Mutex<Workloads>,
@@ -83,6 +85,7 @@ impl Shared {
         let Options { mesh, domain, say } = options;
         let mesh = MeshSnapshot::new(&[], mesh, &domain);
         Self {
+            version: AtomicU64::new(mesh.version),
             mesh: watch::Sender::new(Arc::new(mesh)),
             catalog: watch::Sender::new(Arc::default()),
             workloads: Mutex::default(),
