@@ -104,7 +104,12 @@ impl Shared {
         self.reporter.replace(source, findings);
     }
 
-    pub fn set_status(&self, proxy: &str, status: ProxyStatus) {
+    /// Takes how a proxy stands by its newest stream: one before it may have died unnoticed.
+    pub fn set_status(&self, proxy: &str, stream: u64, status: ProxyStatus) {
+        let streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        if streams.get(proxy) != Some(&stream) {
+            return;
+        }
         self.proxies.lock().unwrap_or_else(PoisonError::into_inner).insert(proxy.to_owned(), status);
     }
 
@@ -163,11 +168,45 @@ impl Shared {
         });
     }
 
-    /// A sidecar tells how its workload is.
-    pub fn report_health(&self, proxy: &Proxy, registered: Option<&WorkloadKey>, health: &Result<(), String>) {
+    /// A stream of a proxy has ended that told how its workload is. If the proxy does not come back, that holds no longer.
+    pub fn fall_silent(self: Arc<Self>, proxy: &str, stream: u64) {
+        let Some(newest) = self.workloads().go(proxy, stream) else { return };
+        let proxy = proxy.to_owned();
+        tokio::spawn(async move {
+            tokio::time::sleep(GRACE).await;
+            let forgotten = self.workloads().fall_silent(&proxy, newest);
+            for (namespace, name) in &forgotten {
+                tracing::warn!("nobody tells how WorkloadEntry {namespace}/{name} is: its proxy has not come back");
+            }
+            if !forgotten.is_empty() {
+                self.changed.notify_one();
+            }
+        });
+    }
+
+    /// The workloads that a sidecar speaks for: the one that it registered, or else those beside it.
+    pub fn spoken_for(&self, proxy: &Proxy, registered: Option<&WorkloadKey>) -> Vec<WorkloadKey> {
         let mesh = self.mesh.borrow().clone();
-        let keys = registered.map_or_else(|| workloads::beside(&mesh, proxy), |key| vec![key.clone()]);
-        let new = self.workloads().report(keys, health.is_ok());
+        registered.map_or_else(|| workloads::beside(&mesh, proxy), |key| vec![key.clone()])
+    }
+
+    /// A stream of a proxy tells how these workloads are. It has told of those that it `told` of, so that they are left alone
+    /// unless nothing is known of them. False if it is not heeded: the proxy has a newer stream.
+    pub fn report_health(
+        &self,
+        (proxy, stream): (&str, u64),
+        keys: &[WorkloadKey],
+        told: &[WorkloadKey],
+        health: &Result<(), String>,
+    ) -> bool {
+        let mut workloads = self.workloads();
+        if !workloads.heeds(proxy, stream) {
+            return false;
+        }
+        let due: Vec<WorkloadKey> =
+            keys.iter().filter(|key| !told.contains(key) || !workloads.health.contains_key(*key)).cloned().collect();
+        let new = workloads.report(proxy, due.into_iter(), health.is_ok());
+        drop(workloads);
         for (namespace, name) in &new {
             match health {
                 Ok(()) => tracing::info!("WorkloadEntry {namespace}/{name} is well"),
@@ -177,5 +216,6 @@ impl Shared {
         if !new.is_empty() {
             self.changed.notify_one();
         }
+        true
     }
 }

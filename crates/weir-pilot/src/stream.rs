@@ -28,6 +28,8 @@ pub(crate) async fn serve(stream: ServerStream, shared: Arc<Shared>) {
         admitted: None,
         registered: None,
         health: None,
+        teller: 0,
+        told_of: vec![],
         status: ProxyStatus::default(),
         told: None,
         shared,
@@ -38,6 +40,7 @@ pub(crate) async fn serve(stream: ServerStream, shared: Arc<Shared>) {
     }
     if let Some(Following { proxy, .. }) = &session.following {
         tracing::debug!(proxy = %proxy.id, "a proxy left");
+        session.shared.clone().fall_silent(&proxy.id, session.teller);
         session.shared.forget(&proxy.id, session.number);
     }
 }
@@ -55,6 +58,10 @@ struct Session {
     registered: Option<WorkloadKey>,
     /// What it told of its workload.
     health: Option<Result<(), String>>,
+    /// Which of the streams that tell such things this is.
+    teller: u64,
+    /// The workloads of which it was passed on.
+    told_of: Vec<WorkloadKey>,
     status: ProxyStatus,
     /// The status that was told last.
     told: Option<ProxyStatus>,
@@ -123,6 +130,7 @@ impl Session {
             }
             Event::Health(health) => {
                 self.health = Some(health);
+                self.told_of.clear();
                 self.tell_health();
             }
             Event::Accepted(kind) => {
@@ -144,6 +152,7 @@ impl Session {
             self.registered = Some(key);
         }
         tracing::debug!(proxy = %proxy.id, "a proxy came");
+        self.teller = self.shared.workloads().come(&proxy.id);
         self.number = self.shared.come(&proxy.id);
         let runs_commands = node.user_agent_name == node::AGENT;
         let mesh = self.mesh.borrow().clone();
@@ -171,11 +180,13 @@ impl Session {
         true
     }
 
-    /// Passes on what the proxy told of its workload, to whatever workloads that are now.
-    fn tell_health(&self) {
-        if let (Some(following), Some(health)) = (&self.following, &self.health) {
-            self.shared.report_health(&following.proxy, self.registered.as_ref(), health);
-        }
+    /// Passes on what the proxy told of its workload, to whatever workloads that are now. Those that know it are not told again: what
+    /// others tell of them meanwhile would go back and forth.
+    fn tell_health(&mut self) {
+        let (Some(following), Some(health)) = (&self.following, &self.health) else { return };
+        let keys = self.shared.spoken_for(&following.proxy, self.registered.as_ref());
+        let is_heeded = self.shared.report_health((&following.proxy.id, self.teller), &keys, &self.told_of, health);
+        self.told_of = if is_heeded { keys } else { vec![] };
     }
 
     fn tell_status(&mut self) {
@@ -185,7 +196,7 @@ impl Session {
         }
         let Some(following) = &self.following else { return };
         if self.told.as_ref() != Some(&self.status) {
-            self.shared.set_status(&following.proxy.id, self.status.clone());
+            self.shared.set_status(&following.proxy.id, self.number, self.status.clone());
             self.told = Some(self.status.clone());
         }
     }

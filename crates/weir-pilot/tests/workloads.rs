@@ -59,10 +59,14 @@ impl Mesh {
 
     /// A sidecar comes; `group` is where it registers itself.
     async fn sidecar(&self, address: &str, group: Option<&str>, protocol: Protocol) -> Sidecar {
+        self.named("vm", address, group, protocol).await
+    }
+
+    async fn named(&self, name: &str, address: &str, group: Option<&str>, protocol: Protocol) -> Sidecar {
         let proxy = Proxy {
-            id: Proxy::make_id(ProxyKind::Sidecar, address, "vm", "default", "cluster.local"),
+            id: Proxy::make_id(ProxyKind::Sidecar, address, name, "default", "cluster.local"),
             kind: ProxyKind::Sidecar,
-            name: "vm".to_owned(),
+            name: name.to_owned(),
             namespace: "default".to_owned(),
             labels: Default::default(),
             addresses: vec![address.to_owned()],
@@ -255,4 +259,78 @@ spec: {ports: [{name: http, port: 80}]}
         |mesh: &Arc<MeshSnapshot>| mesh.services.all().any(|service| service.key() == key && mesh.services.endpoints(service).len() == 1);
     let seen = tokio::time::timeout(std::time::Duration::from_secs(20), mesh.now.wait_for(has_instance)).await;
     assert!(seen.is_ok_and(|seen| seen.is_ok()), "the service has no instance");
+}
+
+/// Waits until all is done that follows from what was told.
+async fn rest() {
+    // Time passes only when there is nothing else to do.
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+}
+
+/// It came back before its first stream was seen to have died; what that told last does not count.
+#[tokio::test(start_paused = true)]
+async fn of_two_streams_of_one_sidecar_the_newest_tells_how_its_workload_is() {
+    let mut mesh = Mesh::start(&[SERVICE, GROUP, PROBE, ENTRY]);
+    let mut first = mesh.sidecar("10.0.0.1", None, Protocol::Delta).await;
+    first.is_to_probe().await;
+    first.tell(Ok(())).await;
+    mesh.has(&["10.0.0.1:80"]).await;
+    let mut second = mesh.sidecar("10.0.0.1", None, Protocol::Delta).await;
+    second.is_to_probe().await;
+    rest().await;
+    let version = mesh.now.borrow().version;
+    second.tell(Err("it answers 503")).await;
+    rest().await;
+    assert_eq!((of_shop(&mesh.now.borrow()), mesh.now.borrow().version), (vec![], version + 1));
+    // What it still had to say is of no use either.
+    first.tell(Ok(())).await;
+    rest().await;
+    assert_eq!((of_shop(&mesh.now.borrow()), mesh.now.borrow().version), (vec![], version + 1));
+    drop(first);
+    second.tell(Ok(())).await;
+    mesh.has(&["10.0.0.1:80"]).await;
+}
+
+/// They may see different things; each tells what is new to itself, and not what it told before.
+#[tokio::test(start_paused = true)]
+async fn two_sidecars_beside_one_workload_do_not_repeat_themselves() {
+    let mesh = Mesh::start(&[SERVICE, GROUP, PROBE, ENTRY]);
+    let mut sidecars = vec![];
+    for name in ["one", "two"] {
+        let mut sidecar = mesh.named(name, "10.0.0.1", None, Protocol::Delta).await;
+        sidecar.is_to_probe().await;
+        sidecars.push(sidecar);
+    }
+    rest().await;
+    let version = mesh.now.borrow().version;
+    sidecars[0].tell(Ok(())).await;
+    rest().await;
+    sidecars[1].tell(Err("it answers 503")).await;
+    rest().await;
+    assert_eq!((of_shop(&mesh.now.borrow()), mesh.now.borrow().version), (vec![], version + 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_written_workload_is_not_well_when_its_sidecar_has_been_gone_for_a_while() {
+    let mut mesh = Mesh::start(&[SERVICE, GROUP, PROBE, ENTRY]);
+    let mut sidecar = mesh.sidecar("10.0.0.1", None, Protocol::Delta).await;
+    sidecar.is_to_probe().await;
+    sidecar.tell(Ok(())).await;
+    mesh.has(&["10.0.0.1:80"]).await;
+    drop(sidecar);
+    // It is back in time, and goes again before it has anything to tell: the time begins anew.
+    tokio::time::sleep(std::time::Duration::from_secs(9)).await;
+    let mut sidecar = mesh.sidecar("10.0.0.1", None, Protocol::Delta).await;
+    sidecar.is_to_probe().await;
+    tokio::time::sleep(std::time::Duration::from_secs(20)).await;
+    assert_eq!(of_shop(&mesh.now.borrow()), ["10.0.0.1:80"]);
+    let gone = tokio::time::Instant::now();
+    drop(sidecar);
+    mesh.has(&[]).await;
+    assert_eq!(gone.elapsed().as_secs(), 10);
+    // Who comes back later tells anew.
+    let mut sidecar = mesh.sidecar("10.0.0.1", None, Protocol::Delta).await;
+    sidecar.is_to_probe().await;
+    sidecar.tell(Ok(())).await;
+    mesh.has(&["10.0.0.1:80"]).await;
 }
