@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::Instant;
 use weir_api::Diagnostic;
 use weir_api::resources::MeshConfig;
 use weir_model::{MeshSnapshot, Proxy, WorkloadKey};
@@ -18,7 +19,8 @@ use crate::status::{Resources, Types};
 use crate::workloads::registration::Registration;
 use crate::workloads::{self, Workloads};
 
-/// So long the entry of an instance that registered itself stays when it has gone; Istio's default.
+/// So long the entry of an instance that registered itself stays when it has gone; Istio's default. So long a pilot waits for
+/// sidecars after its start, too.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// So many proxies may get their first resources at a time: in a storm of them, those that are there already go first.
@@ -62,6 +64,8 @@ pub(crate) struct Shared {
     pub mesh: watch::Sender<Arc<MeshSnapshot>>,
     /// The version of the last snapshot that concerned anybody: nobody answers one that does not.
     pub version: AtomicU64,
+    /// When the pilot has waited long enough for sidecars that an earlier one knew.
+    complete: Instant,
     /// The objects of the mesh: those of the catalog, and the entries of instances that registered themselves.
     pub catalog: watch::Sender<Arc<Catalog>>,
     pub workloads: Mutex<Workloads>,
@@ -86,6 +90,7 @@ impl Shared {
         let mesh = MeshSnapshot::new(&[], mesh, &domain);
         Self {
             version: AtomicU64::new(mesh.version),
+            complete: Instant::now() + GRACE,
             mesh: watch::Sender::new(Arc::new(mesh)),
             catalog: watch::Sender::new(Arc::default()),
             workloads: Mutex::default(),
@@ -129,6 +134,13 @@ impl Shared {
             self.proxies.lock().unwrap_or_else(PoisonError::into_inner).remove(proxy);
             self.forget_findings(proxy);
         }
+    }
+
+    /// Until when it may not be known yet which workloads there are, and how they are: the sidecars that tell such things
+    /// come back one by one after the pilot's start. None if all is known.
+    pub fn incomplete_until(&self) -> Option<Instant> {
+        let is_told = self.mesh.borrow().groups.is_empty();
+        (!is_told && Instant::now() < self.complete).then_some(self.complete)
     }
 
     /// A source has nothing to say any more.

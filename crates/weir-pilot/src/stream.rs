@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use weir_ads::{Event, Request, Server, ServerStream};
+use weir_ads::{Event, Push, Request, Server, ServerStream};
 use weir_model::{MeshSnapshot, WorkloadKey};
 use weir_xds::core::Node;
 
@@ -26,6 +26,7 @@ pub(crate) async fn serve(stream: ServerStream, shared: Arc<Shared>) {
         following: None,
         number: 0,
         admitted: None,
+        held: None,
         registered: None,
         health: None,
         teller: 0,
@@ -54,6 +55,8 @@ struct Session {
     number: u64,
     /// While it gets its first resources, others wait that come after it: those that are there already go first.
     admitted: Option<(OwnedSemaphorePermit, Instant)>,
+    /// Until when it is sent nothing: it came back with a configuration that may be better than what is known.
+    held: Option<tokio::time::Instant>,
     /// The WorkloadEntry of a proxy that registered its instance itself.
     registered: Option<WorkloadKey>,
     /// What it told of its workload.
@@ -71,7 +74,7 @@ struct Session {
 impl Session {
     async fn run(&mut self, mut stream: ServerStream) {
         loop {
-            while let Some(push) = self.server.next(Instant::now()) {
+            while let Some(push) = self.next() {
                 self.status.types.sent(push.kind);
                 if stream.responses.send(push).await.is_err() {
                     return;
@@ -99,12 +102,19 @@ impl Session {
         }
     }
 
+    /// What to send next.
+    fn next(&mut self) -> Option<Push> {
+        self.held.take_if(|until| *until <= tokio::time::Instant::now());
+        if self.held.is_some() { None } else { self.server.next(Instant::now()) }
+    }
+
     /// When to look again though nothing happened.
     fn deadline(&mut self) -> Option<Instant> {
         let now = Instant::now();
         self.admitted.take_if(|(_, until)| *until <= now || self.status.is_settled);
         let admitted = self.admitted.as_ref().map(|(_, until)| *until);
-        self.server.deadline(now).into_iter().chain(admitted).min()
+        let held = self.held.map(tokio::time::Instant::into_std);
+        self.server.deadline(now).into_iter().chain(admitted).chain(held).min()
     }
 
     /// Takes a message; false if the stream is of no use.
@@ -116,7 +126,9 @@ impl Session {
                 return false;
             }
             let Ok(permit) = self.shared.admission.clone().acquire_owned().await else { return false };
-            self.admitted = Some((permit, Instant::now() + ADMISSION));
+            self.held = self.shared.incomplete_until().filter(|_| comes_back(request));
+            let until = Instant::now() + if self.held.is_some() { Duration::ZERO } else { ADMISSION };
+            self.admitted = Some((permit, until));
             if !self.follow().await {
                 return false;
             }
@@ -199,6 +211,14 @@ impl Session {
             self.shared.set_status(&following.proxy.id, self.number, self.status.clone());
             self.told = Some(self.status.clone());
         }
+    }
+}
+
+/// Whether a proxy has a configuration when it comes, by its first message.
+fn comes_back(request: &Request) -> bool {
+    match request {
+        Request::Delta(request) => !request.initial_resource_versions.is_empty(),
+        Request::State(request) => !request.version_info.is_empty(),
     }
 }
 

@@ -2,7 +2,7 @@
 //! ([`registration`]), and how workloads are that their sidecars probe.
 //!
 //! All of it is in memory, as long as the pilot lives: a sidecar registers again, and tells again how its workload is, when
-//! it comes back.
+//! it comes back. Until they have had time to, proxies that come back keep the configuration that they have.
 
 pub(crate) mod registration;
 mod tellers;
