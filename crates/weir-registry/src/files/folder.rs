@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::Metadata;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -105,22 +106,28 @@ impl Folder {
 
     /// Looks at all of it again, and reads what changed. Says whether anything did.
     pub fn refresh(&mut self) -> bool {
-        let Found { files, unreadable, has_links } = read::files(&self.root);
+        let Found { files, mut unreadable, has_links } = read::files(&self.root);
         self.has_links = has_links;
         let mut edit = Edit::of(self.catalog.clone());
+        let known: HashSet<&PathBuf> = files.iter().collect();
+        let is_gone = |path: &&PathBuf| !known.contains(path) && !unreadable.iter().any(|(folder, _)| path.starts_with(folder));
+        let gone: Vec<PathBuf> = self.files.keys().filter(is_gone).cloned().collect();
+        for path in gone.into_iter().chain(files) {
+            if let Err(error) = self.refresh_file(&path, &mut edit) {
+                unreadable.push((path, error));
+            }
+        }
+        self.say_unreadable(&unreadable, &mut edit);
+        self.finish(edit)
+    }
+
+    fn say_unreadable(&mut self, unreadable: &[(PathBuf, io::Error)], edit: &mut Edit) {
         let failures: Vec<String> = unreadable.iter().map(|(path, error)| format!("{} cannot be read: {error}", path.display())).collect();
         if failures != self.failures {
             let diagnostics = failures.iter().map(Diagnostic::error).collect();
             edit.put(TextKey { input: 0, path: PathBuf::new() }, Some(Text { diagnostics, ..Text::default() }));
             self.failures = failures;
         }
-        let known: HashSet<&PathBuf> = files.iter().collect();
-        let is_gone = |path: &&PathBuf| !known.contains(path) && !unreadable.iter().any(|(folder, _)| path.starts_with(folder));
-        let gone: Vec<PathBuf> = self.files.keys().filter(is_gone).cloned().collect();
-        for path in gone.into_iter().chain(files) {
-            self.refresh_file(path, &mut edit);
-        }
-        self.finish(edit)
     }
 
     /// Looks again at these paths, where something happened. Says whether anything changed.
@@ -129,12 +136,13 @@ impl Folder {
             return self.refresh();
         }
         let mut edit = Edit::of(self.catalog.clone());
-        for path in paths {
-            if is_wanted(path) && !self.is_below_hidden(path) {
-                self.refresh_file(path.clone(), &mut edit);
-            }
+        let mut is_whole = true;
+        for path in paths.iter().filter(|path| is_wanted(path)) {
+            is_whole &= self.is_below_hidden(path) || self.refresh_file(path, &mut edit).is_ok();
         }
-        self.finish(edit)
+        let has_changed = self.finish(edit);
+        // What cannot be looked at is said with all that cannot be.
+        if is_whole { has_changed } else { self.refresh() || has_changed }
     }
 
     /// Whether it is, or was, a file, so that nothing but itself can have changed with it. What is in hidden folders counts by
@@ -163,40 +171,42 @@ impl Folder {
         has_changed
     }
 
-    fn refresh_file(&mut self, path: PathBuf, edit: &mut Edit) {
-        let key = TextKey { input: FILES, path: path.clone() };
+    /// Reads a file if it is another one than before. An error means that it could not be looked at, and stays as it was.
+    fn refresh_file(&mut self, path: &Path, edit: &mut Edit) -> io::Result<()> {
+        let key = TextKey { input: FILES, path: path.to_owned() };
         let metadata = match path.metadata() {
             Ok(metadata) if metadata.is_file() => metadata,
-            // It stays; the next look at the whole folder says so.
-            Err(error) if !read::is_gone(&error) => return,
+            Err(error) if !read::is_gone(&error) => return Err(error),
             // A file that has just gone is gone at the next look as well.
             _ => {
-                self.files.remove(&path);
-                return edit.put(key, None);
+                self.files.remove(path);
+                edit.put(key, None);
+                return Ok(());
             }
         };
         let stamp = Stamp::of(&metadata);
-        let known = self.files.get(&path);
-        if self.unfinished.contains(&path) || known.is_some_and(|known| known.is_up_to_date(stamp)) {
-            return;
+        let known = self.files.get(path);
+        if self.unfinished.contains(path) || known.is_some_and(|known| known.is_up_to_date(stamp)) {
+            return Ok(());
         }
-        let before = edit.catalog().text(FILES, &path).cloned().unwrap_or_default();
-        let text = read::text(&path);
+        let before = edit.catalog().text(FILES, path).cloned().unwrap_or_default();
+        let text = read::text(path);
         let emptied = match (&text, known) {
             (Ok(text), Some(known)) if before.has_objects() => known.emptied(stamp, &text.text),
             _ => None,
         };
         let (text, now) = match text {
-            Ok(text) if emptied.is_some() => (Some(text), as_before(&before, &path)),
+            Ok(text) if emptied.is_some() => (Some(text), as_before(&before, path)),
             // It was only touched.
             Ok(text) if known.is_some_and(|known| known.has(&text)) => (known.and_then(|known| known.text.clone()), Text::clone(&before)),
             text => {
-                let ReadFile { text, parsed } = read::parsed(&path, text);
+                let ReadFile { text, parsed } = read::parsed(path, text);
                 (text, taken_over(&before, parsed))
             }
         };
-        self.files.insert(path, FileState { stamp, text, emptied });
+        self.files.insert(path.to_owned(), FileState { stamp, text, emptied });
         edit.put(key, Some(Text { changed: Some(stamp.changed), ..now }));
+        Ok(())
     }
 }
 
