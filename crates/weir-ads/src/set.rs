@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use weir_xds::resource::ResourceType;
 
-use crate::resources::{Resource, slot};
+use crate::resources::{Resource, Version, slot};
 use crate::shared_map::SharedMap;
 
 /// All resources of one client, by type and name. A copy shares all that it does not change.
@@ -48,9 +48,9 @@ impl ResourceSet {
         self.entry(kind, name).map(|(_, resource)| resource)
     }
 
-    /// A name as all who have it share it.
-    pub(crate) fn shared_name(&self, kind: ResourceType, name: &str) -> Arc<str> {
-        self.entry(kind, name).map_or_else(|| name.into(), |(name, _)| name.clone())
+    /// A name as all who have it share it, with the version that there is.
+    pub(crate) fn shared_name(&self, kind: ResourceType, name: &str) -> (Arc<str>, Option<Version>) {
+        self.entry(kind, name).map_or_else(|| (name.into(), None), |(name, resource)| (name.clone(), Some(resource.version)))
     }
 
     fn entry(&self, kind: ResourceType, name: &str) -> Option<(&Arc<str>, &Arc<Resource>)> {

@@ -6,6 +6,10 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+/// Maps and sets of names, of which every client has some.
+pub(crate) type HashMap<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
+pub(crate) type HashSet<K> = std::collections::HashSet<K, foldhash::fast::RandomState>;
+
 /// A run that grows beyond this is divided.
 const LONGEST: usize = 128;
 

@@ -1,11 +1,11 @@
 //! The classes of proxies: those that are alike share one set of resources. It is brought up to date once for each snapshot
-//! of the mesh, by whoever asks first; all others wait for it.
+//! of the mesh, and only then its members are told: who is woken finds what he is to send.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio::task::spawn_blocking;
 use weir_ads::{Names, ResourceSet};
 use weir_api::Diagnostic;
@@ -44,18 +44,33 @@ impl Classes {
         labels
     }
 
-    /// The class of that key.
-    pub fn get(&self, key: ClassKey, reporter: &Arc<Reporter>) -> Arc<Class> {
+    /// The class of that key, to which `member` belongs.
+    pub fn get(&self, key: ClassKey, member: &Proxy, reporter: &Arc<Reporter>) -> Arc<Class> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(class) = known.get(&key).and_then(Weak::upgrade) {
             return class;
         }
         known.retain(|_, class| class.strong_count() > 0);
         let number = self.count.fetch_add(1, Ordering::Relaxed);
-        let class =
-            Arc::new(Class { key: key.clone(), source: format!("class {number}"), state: Arc::default(), reporter: reporter.clone() });
+        let class = Arc::new(Class {
+            key: key.clone(),
+            member: member.clone(),
+            source: format!("class {number}"),
+            state: Arc::default(),
+            newest: watch::Sender::new(None),
+            reporter: reporter.clone(),
+        });
         known.insert(key, Arc::downgrade(&class));
         class
+    }
+
+    /// Brings each class to a snapshot of the mesh, beside whatever else is to be done. None waits for another.
+    pub fn refresh(&self, mesh: &Arc<MeshSnapshot>) {
+        let known: Vec<Arc<Class>> = self.known.lock().unwrap_or_else(PoisonError::into_inner).values().filter_map(Weak::upgrade).collect();
+        for class in known {
+            let mesh = mesh.clone();
+            tokio::spawn(async move { class.resources(&mesh).await.is_some() });
+        }
     }
 
     /// How many have members.
@@ -68,9 +83,13 @@ impl Classes {
 /// A class of proxies, for as long as it has members.
 pub(crate) struct Class {
     key: ClassKey,
+    /// One that is like all others.
+    member: Proxy,
     /// What its findings are reported as.
     source: String,
     state: Arc<AsyncMutex<State>>,
+    /// What its members are told; nothing until the first of them has asked.
+    newest: watch::Sender<Option<Resources>>,
     reporter: Arc<Reporter>,
 }
 
@@ -78,37 +97,50 @@ pub(crate) struct Class {
 struct State {
     /// None at first, and where a translation failed.
     translated: Option<Translated>,
-    now: Resources,
+    now: Option<Resources>,
 }
 
 /// What a class's members get.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Resources {
     /// The snapshot that it is of.
-    pub version: u64,
+    pub mesh: Arc<MeshSnapshot>,
     pub set: Arc<ResourceSet>,
-    /// The snapshot before, and what differs from what members got then.
+    /// The version of the snapshot before, and what differs from what members got then.
     pub previous: u64,
     pub changed: Arc<Names>,
 }
 
 impl Class {
     /// What its members get by a snapshot of the mesh, or by a newer one. None if that cannot be made out.
-    pub async fn resources(self: &Arc<Self>, mesh: &Arc<MeshSnapshot>, member: &Proxy) -> Option<Resources> {
-        let mut state = self.state.clone().lock_owned().await;
-        if state.now.version >= mesh.version {
-            return Some(state.now.clone());
+    pub async fn resources(&self, mesh: &Arc<MeshSnapshot>) -> Option<Resources> {
+        let is_new = |resources: &&Resources| resources.mesh.version >= mesh.version;
+        if let Some(newest) = self.newest.borrow().as_ref().filter(is_new) {
+            return Some(newest.clone());
         }
-        let (class, mesh, member) = (self.clone(), mesh.clone(), member.clone());
-        // It may take long, and others have messages to send.
-        let refreshed = spawn_blocking(move || {
-            let findings = state.refresh(&class.key, &mesh, &member);
+        let mut state = self.state.clone().lock_owned().await;
+        if state.now.as_ref().filter(is_new).is_none() {
+            let (key, member, mesh) = (self.key.clone(), self.member.clone(), mesh.clone());
+            // It may take long, and others have messages to send.
+            let refreshed = spawn_blocking(move || {
+                let findings = state.refresh(&key, &mesh, &member);
+                (state, findings)
+            });
+            let refreshed = refreshed.await.inspect_err(|error| tracing::error!("a translation failed: {error}"));
+            let (refreshed, findings) = refreshed.ok()?;
+            state = refreshed;
             if let Some(findings) = findings {
-                class.reporter.replace(&class.source, findings);
+                self.reporter.replace(&self.source, findings);
             }
-            state.now.clone()
-        });
-        refreshed.await.inspect_err(|error| tracing::error!("a translation failed: {error}")).ok()
+        }
+        // Told by this thread, whose own queue those wait in who are to hear it.
+        self.newest.send_replace(state.now.clone());
+        state.now.clone()
+    }
+
+    /// What its members get, as it comes.
+    pub fn newest(&self) -> watch::Receiver<Option<Resources>> {
+        self.newest.subscribe()
     }
 }
 
@@ -127,26 +159,26 @@ impl Drop for Class {
 }
 
 impl State {
-    fn refresh(&mut self, key: &ClassKey, mesh: &MeshSnapshot, member: &Proxy) -> Option<Vec<Diagnostic>> {
+    fn refresh(&mut self, key: &ClassKey, mesh: &Arc<MeshSnapshot>, member: &Proxy) -> Option<Vec<Diagnostic>> {
         // What fails half way is made anew the next time.
         let mut translated = self.translated.take().unwrap_or_else(|| Translated::new(key.clone()));
         let Update { upserts, removals, findings } = translated.refresh(mesh, member);
         self.translated = Some(translated);
+        let (mut set, previous) = self.now.take().map_or_else(Default::default, |now| (now.set, now.mesh.version));
         let mut changed = Names::default();
         if !(upserts.is_empty() && removals.is_empty()) {
-            let mut set = ResourceSet::clone(&self.now.set);
+            let mut next = ResourceSet::clone(&set);
             for made in &upserts {
                 changed.insert(made.kind, made.name.clone());
-                resources::insert(&mut set, made);
+                resources::insert(&mut next, made);
             }
             for (kind, name) in removals {
-                set.remove(kind, &name);
+                next.remove(kind, &name);
                 changed.insert(kind, name);
             }
-            self.now.set = Arc::new(set);
+            set = Arc::new(next);
         }
-        self.now.changed = Arc::new(changed);
-        self.now.previous = std::mem::replace(&mut self.now.version, mesh.version);
+        self.now = Some(Resources { mesh: mesh.clone(), set, previous, changed: Arc::new(changed) });
         findings
     }
 }

@@ -1,8 +1,8 @@
 //! The control-plane process.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
 use tokio::sync::{mpsc, watch};
 use weir_ads::ServerStream;
@@ -105,7 +105,7 @@ impl Pilot {
 
     /// The proxies that follow the pilot, by id.
     pub fn proxies(&self) -> BTreeMap<String, ProxyStatus> {
-        self.shared.proxies.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared.proxies()
     }
 
     /// All that is to be said of the configuration now.

@@ -34,15 +34,19 @@ impl Shared {
         self.say(&catalog, &changes, &next);
         // Whoever sees the mesh sees the objects that it is of. Nobody is woken for what changes nothing; but it is kept, because what
         // nobody sees yet (the instances of a service to come) may be seen after the next change.
-        self.mesh.send_if_modified(|mesh| {
+        let next = Arc::new(next);
+        let is_other = self.mesh.send_if_modified(|mesh| {
             self.catalog.send_replace(Arc::new(catalog));
             let is_other = !next.changes.is_empty();
             if is_other {
                 self.version.store(next.version, Ordering::Relaxed);
             }
-            *mesh = Arc::new(next);
+            *mesh = next.clone();
             is_other
         });
+        if is_other {
+            self.classes.refresh(&next);
+        }
     }
 
     /// Says what is to be said of texts, objects and rules that changed.

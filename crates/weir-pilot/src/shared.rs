@@ -1,7 +1,7 @@
 //! What the pilot's tasks share: the mesh as it is now, what is known of its workloads and proxies, and what is to be said.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -23,8 +23,9 @@ use crate::workloads::{self, Workloads};
 /// sidecars after its start, too.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// So many proxies may get their first resources at a time: in a storm of them, those that are there already go first.
-const ADMITTED: usize = 8;
+/// So many proxies may get their first resources at a time: in a storm of them, those that are there already go first. They are what
+/// keeps both threads busy, and a change waits for no more than that.
+const ADMITTED: usize = 3;
 
 /// What a pilot needs to know besides the catalog.
 pub struct Options {
@@ -59,6 +60,9 @@ pub struct ProxyStatus {
     pub resources: Resources,
 }
 
+/// How a proxy stands now.
+pub(crate) type Standing = Arc<Mutex<ProxyStatus>>;
+
 /// What the pilot's tasks share.
 pub(crate) struct Shared {
     pub mesh: watch::Sender<Arc<MeshSnapshot>>,
@@ -71,11 +75,8 @@ pub(crate) struct Shared {
     pub workloads: Mutex<Workloads>,
     /// Notified when what is known of workloads has changed.
     pub changed: Notify,
-    pub proxies: Mutex<BTreeMap<String, ProxyStatus>>,
-    /// Which stream a proxy opened last: it may come back before it is seen to have gone.
-    streams: Mutex<HashMap<String, u64>>,
-    /// How many streams there have been.
-    count: AtomicU64,
+    /// How each proxy stands, by its newest stream: it may come back before it is seen to have gone.
+    proxies: Mutex<BTreeMap<String, Standing>>,
     pub reporter: Arc<Reporter>,
     /// What proxies get that are alike.
     pub classes: Classes,
@@ -96,8 +97,6 @@ impl Shared {
             workloads: Mutex::default(),
             changed: Notify::new(),
             proxies: Mutex::default(),
-            streams: Mutex::default(),
-            count: AtomicU64::new(0),
             reporter: Arc::new(Reporter::new(say)),
             classes: Classes::default(),
             admission: Arc::new(Semaphore::new(ADMITTED)),
@@ -109,29 +108,22 @@ impl Shared {
         self.reporter.replace(source, findings);
     }
 
-    /// Takes how a proxy stands by its newest stream: one before it may have died unnoticed.
-    pub fn set_status(&self, proxy: &str, stream: u64, status: ProxyStatus) {
-        let streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
-        if streams.get(proxy) != Some(&stream) {
-            return;
-        }
-        self.proxies.lock().unwrap_or_else(PoisonError::into_inner).insert(proxy.to_owned(), status);
+    /// The newest snapshot of the mesh, if that is newer than one that somebody has.
+    pub fn newer_than(&self, mesh: &Arc<MeshSnapshot>) -> Arc<MeshSnapshot> {
+        let newest = self.mesh.borrow();
+        if newest.version > mesh.version { newest.clone() } else { mesh.clone() }
     }
 
     /// A proxy comes, by a stream that is its newest.
-    pub fn come(&self, proxy: &str) -> u64 {
-        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
-        let stream = self.count.fetch_add(1, Ordering::Relaxed);
-        streams.insert(proxy.to_owned(), stream);
-        stream
+    pub fn come(&self, proxy: &str, standing: &Standing) {
+        self.proxies.lock().unwrap_or_else(PoisonError::into_inner).insert(proxy.to_owned(), standing.clone());
     }
 
     /// A stream of a proxy has ended: the proxy is gone unless it has come back by another one.
-    pub fn forget(&self, proxy: &str, stream: u64) {
-        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
-        if streams.get(proxy) == Some(&stream) {
-            streams.remove(proxy);
-            self.proxies.lock().unwrap_or_else(PoisonError::into_inner).remove(proxy);
+    pub fn forget(&self, proxy: &str, standing: &Standing) {
+        let mut proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
+        if proxies.get(proxy).is_some_and(|newest| Arc::ptr_eq(newest, standing)) {
+            proxies.remove(proxy);
             self.forget_findings(proxy);
         }
     }
@@ -141,6 +133,13 @@ impl Shared {
     pub fn incomplete_until(&self) -> Option<Instant> {
         let is_told = self.mesh.borrow().groups.is_empty();
         (!is_told && Instant::now() < self.complete).then_some(self.complete)
+    }
+
+    /// How all proxies stand, by id.
+    pub fn proxies(&self) -> BTreeMap<String, ProxyStatus> {
+        let proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = |standing: &Standing| standing.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        proxies.iter().map(|(id, standing)| (id.clone(), now(standing))).collect()
     }
 
     /// A source has nothing to say any more.

@@ -1,15 +1,16 @@
 //! Serves one proxy, for as long as its stream lives.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::OwnedSemaphorePermit;
 use weir_ads::{Event, Push, Request, Server, ServerStream};
 use weir_model::{MeshSnapshot, WorkloadKey};
 use weir_xds::core::Node;
+use weir_xds::resource::ResourceType;
 
 use crate::following::Following;
-use crate::shared::{ProxyStatus, Shared};
+use crate::shared::{ProxyStatus, Shared, Standing};
 use crate::status::{Resources, Sync};
 use crate::workloads::registration::Registration;
 use crate::{node, status};
@@ -19,20 +20,16 @@ const ADMISSION: Duration = Duration::from_millis(100);
 
 /// Serves a stream until it ends.
 pub(crate) async fn serve(stream: ServerStream, shared: Arc<Shared>) {
-    let mesh = shared.mesh.subscribe();
     let mut session = Session {
         server: Server::new(stream.protocol),
-        mesh,
         following: None,
-        number: 0,
         admitted: None,
         held: None,
         registered: None,
         health: None,
         teller: 0,
         told_of: vec![],
-        status: ProxyStatus::default(),
-        told: None,
+        standing: Standing::default(),
         shared,
     };
     session.run(stream).await;
@@ -42,17 +39,14 @@ pub(crate) async fn serve(stream: ServerStream, shared: Arc<Shared>) {
     if let Some(Following { proxy, .. }) = &session.following {
         tracing::debug!(proxy = %proxy.id, "a proxy left");
         session.shared.clone().fall_silent(&proxy.id, session.teller);
-        session.shared.forget(&proxy.id, session.number);
+        session.shared.forget(&proxy.id, &session.standing);
     }
 }
 
 struct Session {
     server: Server,
-    mesh: watch::Receiver<Arc<MeshSnapshot>>,
     /// The proxy, once it has introduced itself.
     following: Option<Following>,
-    /// Which of the proxy's streams this is.
-    number: u64,
     /// While it gets its first resources, others wait that come after it: those that are there already go first.
     admitted: Option<(OwnedSemaphorePermit, Instant)>,
     /// Until when it is sent nothing: it came back with a configuration that may be better than what is known.
@@ -65,9 +59,8 @@ struct Session {
     teller: u64,
     /// The workloads of which it was passed on.
     told_of: Vec<WorkloadKey>,
-    status: ProxyStatus,
-    /// The status that was told last.
-    told: Option<ProxyStatus>,
+    /// What is told of the proxy.
+    standing: Standing,
     shared: Arc<Shared>,
 }
 
@@ -75,12 +68,12 @@ impl Session {
     async fn run(&mut self, mut stream: ServerStream) {
         loop {
             while let Some(push) = self.next() {
-                self.status.types.sent(push.kind);
+                let kind = push.kind;
+                self.tell(|status| status.types.sent(kind));
                 if stream.responses.send(push).await.is_err() {
                     return;
                 }
             }
-            self.tell_status();
             let deadline = self.deadline();
             let later = async {
                 match deadline {
@@ -93,7 +86,10 @@ impl Session {
                     Some(request) => self.receive(&request).await,
                     None => false,
                 },
-                changed = self.mesh.changed() => changed.is_ok() && self.follow().await,
+                mesh = newer(&mut self.following) => match mesh {
+                    Some(mesh) => self.take_over(&mesh).await,
+                    None => false,
+                },
                 () = later => true,
             };
             if !goes_on {
@@ -111,7 +107,7 @@ impl Session {
     /// When to look again though nothing happened.
     fn deadline(&mut self) -> Option<Instant> {
         let now = Instant::now();
-        self.admitted.take_if(|(_, until)| *until <= now || self.status.is_settled);
+        self.admitted.take_if(|(_, until)| *until <= now || self.server.is_settled());
         let admitted = self.admitted.as_ref().map(|(_, until)| *until);
         let held = self.held.map(tokio::time::Instant::into_std);
         self.server.deadline(now).into_iter().chain(admitted).chain(held).min()
@@ -119,7 +115,8 @@ impl Session {
 
     /// Takes a message; false if the stream is of no use.
     async fn receive(&mut self, request: &Request) -> bool {
-        if self.following.is_none() {
+        let is_first = self.following.is_none();
+        if is_first {
             let node = node_of(request).ok_or_else(|| "the first message names no node".to_owned());
             if let Err(reason) = node.and_then(|node| self.introduce(node)) {
                 tracing::warn!("an xDS stream was refused: {reason}");
@@ -129,7 +126,8 @@ impl Session {
             self.held = self.shared.incomplete_until().filter(|_| comes_back(request));
             let until = Instant::now() + if self.held.is_some() { Duration::ZERO } else { ADMISSION };
             self.admitted = Some((permit, until));
-            if !self.follow().await {
+            let mesh = self.shared.mesh.borrow().clone();
+            if !self.follow(&mesh).await {
                 return false;
             }
         }
@@ -137,22 +135,48 @@ impl Session {
             Event::Refused(kind, reason) => {
                 let proxy = self.following.as_ref().map_or("", |following| &following.proxy.id);
                 tracing::warn!(%proxy, ?kind, "a proxy refused what it was sent: {reason}");
-                self.status.refused.insert(kind, reason);
-                self.status.types.set(kind, Sync::Refused);
+                self.tell(|status| {
+                    status.refused.insert(kind, reason);
+                    status.types.set(kind, Sync::Refused);
+                });
             }
             Event::Health(health) => {
                 self.health = Some(health);
                 self.told_of.clear();
                 self.tell_health();
             }
-            Event::Accepted(kind) => {
-                self.status.refused.remove(&kind);
-                self.status.types.set(kind, Sync::Synced);
+            Event::Accepted(kind) => self.accepted(kind),
+            Event::Subscribed(kind) => {
+                self.tell(|status| status.types.asked(kind));
+                self.let_go(kind);
             }
-            Event::Subscribed(kind) => self.status.types.asked(kind),
             Event::Passed => {}
         }
+        if is_first {
+            // Not before it has asked: who is to get nothing has all of it.
+            self.tell_version();
+            self.following.iter().for_each(|following| self.shared.come(&following.proxy.id, &self.standing));
+        }
         true
+    }
+
+    /// The proxy took what it was sent last of a type. It may have refused something before that it has nothing better for yet.
+    fn accepted(&self, kind: ResourceType) {
+        let sync = if self.server.is_refused(kind) { Sync::Refused } else { Sync::Synced };
+        self.tell(|status| {
+            if sync == Sync::Synced {
+                status.refused.remove(&kind);
+            }
+            status.types.set(kind, sync);
+        });
+    }
+
+    /// The proxy asks for other resources of a type, perhaps not for what it refused any more.
+    fn let_go(&self, kind: ResourceType) {
+        let stands = self.standing.lock().unwrap_or_else(PoisonError::into_inner).types.of(kind);
+        if stands.is_some_and(|(sync, _)| sync == Sync::Refused) && !self.server.is_refused(kind) {
+            self.accepted(kind);
+        }
     }
 
     /// Takes what a proxy says of itself.
@@ -165,28 +189,27 @@ impl Session {
         }
         tracing::debug!(proxy = %proxy.id, "a proxy came");
         self.teller = self.shared.workloads().come(&proxy.id);
-        self.number = self.shared.come(&proxy.id);
+        self.tell(|status| {
+            status.program = status::program(node);
+            status.cluster = status::cluster(node);
+            status.since = Some(SystemTime::now());
+        });
         let runs_commands = node.user_agent_name == node::AGENT;
-        let mesh = self.mesh.borrow().clone();
+        let mesh = self.shared.mesh.borrow().clone();
         self.following = Some(Following::new(proxy, runs_commands, &mesh, &self.shared));
-        self.status.program = status::program(node);
-        self.status.cluster = status::cluster(node);
-        self.status.since = Some(SystemTime::now());
         Ok(())
     }
 
-    /// Takes over the newest mesh; false if that cannot be done.
-    async fn follow(&mut self) -> bool {
+    /// Takes over a snapshot of the mesh; false if that cannot be done.
+    async fn follow(&mut self, mesh: &Arc<MeshSnapshot>) -> bool {
         let Some(following) = &mut self.following else { return true };
-        let mesh = self.mesh.borrow_and_update().clone();
-        let Some(followed) = following.follow(&mesh, &mut self.server, &self.shared).await else { return false };
-        self.status.version = mesh.version;
-        self.status.resources = Resources(self.server.target().clone());
+        let Some(followed) = following.follow(mesh, &mut self.server, &self.shared).await else { return false };
+        let has_no_probe = followed.is_concerned && mesh.probe_of(&following.proxy).is_none();
+        if has_no_probe {
+            // What was told does not hold for a probe that may come.
+            self.health = None;
+        }
         if followed.is_concerned {
-            if mesh.probe_of(&following.proxy).is_none() {
-                // What was told does not hold for a probe that may come.
-                self.health = None;
-            }
             self.tell_health();
         }
         true
@@ -201,15 +224,30 @@ impl Session {
         self.told_of = if is_heeded { keys } else { vec![] };
     }
 
-    fn tell_status(&mut self) {
-        self.status.is_settled = self.server.is_settled();
-        if self.status.is_settled {
-            self.status.answered = self.status.version;
-        }
-        let Some(following) = &self.following else { return };
-        if self.told.as_ref() != Some(&self.status) {
-            self.shared.set_status(&following.proxy.id, self.number, self.status.clone());
-            self.told = Some(self.status.clone());
+    /// Takes over a snapshot of the mesh, and tells so; false if that cannot be done.
+    async fn take_over(&mut self, mesh: &Arc<MeshSnapshot>) -> bool {
+        let followed = self.follow(mesh).await;
+        self.tell_version();
+        followed
+    }
+
+    /// Tells which configuration the proxy should have now.
+    fn tell_version(&self) {
+        let version = self.following.as_ref().map_or(0, |following| following.version);
+        let resources = Resources(self.server.target().clone());
+        self.tell(|status| {
+            status.version = version;
+            status.resources = resources;
+        });
+    }
+
+    /// Changes what is told of the proxy. Whether it has answered everything is told with it: nobody sees a part.
+    fn tell(&self, change: impl FnOnce(&mut ProxyStatus)) {
+        let mut status = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut status);
+        status.is_settled = self.server.is_settled();
+        if status.is_settled {
+            status.answered = status.version;
         }
     }
 }
@@ -219,6 +257,14 @@ fn comes_back(request: &Request) -> bool {
     match request {
         Request::Delta(request) => !request.initial_resource_versions.is_empty(),
         Request::State(request) => !request.version_info.is_empty(),
+    }
+}
+
+/// The next snapshot for a proxy; never, before it has introduced itself.
+async fn newer(following: &mut Option<Following>) -> Option<Arc<MeshSnapshot>> {
+    match following {
+        Some(following) => following.newer().await,
+        None => std::future::pending().await,
     }
 }
 

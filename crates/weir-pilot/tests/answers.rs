@@ -15,15 +15,23 @@ use weir_xds::resource::ResourceType;
 
 const ID: &str = "sidecar~10.0.0.1~a.shop~shop.svc.cluster.local";
 
-fn catalog(port: u16) -> Arc<Catalog> {
-    let text = format!(
-        "apiVersion: networking.istio.io/v1
+/// A mesh of these services, each with its port.
+fn catalog_of(services: &[(&str, u16)]) -> Arc<Catalog> {
+    let text = |(name, port): &(&str, u16)| {
+        format!(
+            "---
+apiVersion: networking.istio.io/v1
 kind: ServiceEntry
-metadata: {{name: shop, namespace: shop}}
-spec: {{hosts: [shop.test], resolution: STATIC, ports: [{{number: {port}, name: http, protocol: HTTP}}], endpoints: [{{address: 10.0.0.9}}]}}
+metadata: {{name: {name}, namespace: shop}}
+spec: {{hosts: [{name}.test], resolution: STATIC, ports: [{{number: {port}, name: http, protocol: HTTP}}], endpoints: [{{address: 10.0.0.9}}]}}
 "
-    );
-    Arc::new(Catalog::of(parse(&Source::new("mesh.yaml", text)).objects))
+        )
+    };
+    Arc::new(Catalog::of(parse(&Source::new("mesh.yaml", services.iter().map(text).collect::<String>())).objects))
+}
+
+fn catalog(port: u16) -> Arc<Catalog> {
+    catalog_of(&[("shop", port)])
 }
 
 struct Follower {
@@ -97,6 +105,33 @@ async fn a_pilot_knows_who_has_which_version_and_who_refused_what() {
     assert_eq!(pilot.config_dump(Some("b"), false), Err("there is no such proxy; there are\n  a.shop\n".to_owned()));
     let versions = pilot.versions();
     assert_eq!((&versions["configVersion"], &versions["objects"][0]["name"]), (&(first + 1).into(), &"shop".into()));
+}
+
+#[tokio::test]
+async fn what_is_refused_is_told_until_something_better_is_accepted() {
+    let (sender, receiver) = watch::channel(catalog(80));
+    let pilot = Pilot::start(receiver, Options { mesh: Arc::default(), domain: "cluster.local".to_owned(), say: Box::new(|_| {}) });
+    let mut follower = Follower::connect(&pilot).await;
+    follower.answer(&[("outbound|80||shop.test".into(), "not today".to_owned())]).await;
+    until(&pilot, "it has refused", |proxy| proxy["types"]["CDS"]["state"] == "ERROR").await;
+
+    sender.send_replace(catalog_of(&[("shop", 80), ("other", 80)]));
+    follower.answer(&[]).await;
+    let answered = pilot.version();
+    let still = until(&pilot, "it has accepted another cluster", |proxy| proxy["answeredVersion"] == answered).await;
+    assert_eq!(still["types"]["CDS"]["state"], "ERROR");
+    assert!(still["types"]["CDS"]["error"].as_str().unwrap().contains("not today"), "{still}");
+
+    sender.send_replace(catalog_of(&[("shop", 81), ("other", 80)]));
+    until(&pilot, "it has what was refused otherwise", |proxy| proxy["types"]["CDS"]["state"] == "STALE").await;
+    while pilot.syncz()["proxies"][0]["settled"] == false {
+        follower.answer(&[]).await;
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let mended = pilot.syncz()["proxies"][0].clone();
+    assert_eq!((&mended["types"]["CDS"]["state"], &mended["types"]["CDS"]["error"]), (&"SYNCED".into(), &Value::Null));
 }
 
 #[tokio::test]

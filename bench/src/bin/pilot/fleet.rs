@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
-use weir_ads::{Protocol, grpc};
 use weir_bench::process::{PAUSE, pause};
 
 use crate::sidecar::{Names, Seen, Sidecar};
+use crate::stream::Stream;
 
 /// Long for a debug build with many services.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -20,8 +20,7 @@ const QUIET: Duration = Duration::from_secs(1);
 /// Sidecars that follow a server.
 pub(crate) struct Fleet {
     pub sidecars: Vec<Arc<Seen>>,
-    _tasks: JoinSet<()>,
-    last_response: std::cell::RefCell<Option<Vec<u8>>>,
+    _tasks: JoinSet<anyhow::Result<()>>,
 }
 
 impl Fleet {
@@ -32,12 +31,8 @@ impl Fleet {
     pub fn connect(runtime: &Runtime, server: &str, count: usize) -> anyhow::Result<Self> {
         let begun = Instant::now();
         let fleet = Self::connect_bare(runtime, server, count)?;
-        loop {
-            let missing = fleet.sidecars.iter().filter(|seen| !seen.is_complete()).count();
-            if missing == 0 {
-                break;
-            }
-            ensure!(begun.elapsed() < PATIENCE, "{missing} of {count} sidecars lack something after {PATIENCE:?}");
+        while !fleet.is_complete() {
+            ensure!(begun.elapsed() < PATIENCE, "not all of {count} sidecars have what they asked for after {PATIENCE:?}");
             pause();
         }
         eprintln!("{count} sidecars have all they asked for after {:.2?}, {} bytes each", begun.elapsed(), fleet.bytes() / count as u64);
@@ -54,14 +49,19 @@ impl Fleet {
         let sidecars: Vec<Arc<Seen>> = (0..count).map(|_| Arc::default()).collect();
         let mut tasks = JoinSet::new();
         for (number, seen) in sidecars.iter().enumerate() {
-            let stream = runtime.block_on(grpc::client::connect(server, Protocol::Delta)).context("a sidecar cannot connect")?;
+            let stream = runtime.block_on(Stream::open(server)).context("a sidecar cannot connect")?;
             let sidecar = Sidecar::new(number, names.clone(), seen.clone());
             tasks.spawn_on(sidecar.follow(stream), runtime.handle());
         }
-        Ok(Self { sidecars, _tasks: tasks, last_response: None.into() })
+        Ok(Self { sidecars, _tasks: tasks })
     }
 
-    /// How many bytes of resources all have got so far.
+    /// Whether each has been told all that it asked for.
+    pub fn is_complete(&self) -> bool {
+        self.sidecars.iter().all(|seen| seen.is_complete())
+    }
+
+    /// How many bytes all have got so far.
     pub fn bytes(&self) -> u64 {
         self.sidecars.iter().map(|seen| seen.bytes.load(Ordering::Relaxed)).sum()
     }
@@ -75,15 +75,5 @@ impl Fleet {
             quiet = if now == last { quiet + PAUSE } else { Duration::ZERO };
             last = now;
         }
-    }
-
-    /// Keeps a response for the floor.
-    pub fn keep(&self, response: Vec<u8>) {
-        self.last_response.replace(Some(response));
-    }
-
-    /// The response that was kept last.
-    pub fn last_response(&self) -> Option<Vec<u8>> {
-        self.last_response.borrow().clone()
     }
 }

@@ -1,87 +1,33 @@
 //! The floor: a server that sends bytes which somebody else has made, to all who are connected, when it is told to. It does nothing
 //! that a server by tonic can leave out.
 
-use std::fs::{self, File};
-use std::io::{BufRead, Write};
+use std::fs;
+use std::io::BufRead;
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use weir_bench::process::pause;
 use weir_xds::Message;
 use weir_xds::discovery::DeltaDiscoveryResponse;
 
 use crate::bare;
+use crate::ordered::Ordered;
 
 /// As what this program starts itself.
 const WORD: &str = "helper-floor";
-const PATIENCE: Duration = Duration::from_secs(30);
 /// Streams may wait until they are looked at.
 const WAITING: usize = 64;
 
-/// A floor in a process of its own, so that its time is counted.
-pub(crate) struct Floor {
-    child: Child,
-    orders: ChildStdin,
-    log: std::path::PathBuf,
-}
-
-impl Floor {
-    /// Starts it, and waits until it serves.
-    ///
-    /// # Errors
-    /// If it does not.
-    pub fn start(port: u16, response: &[u8], work: &Path) -> anyhow::Result<Self> {
-        let (body, log) = (work.join("response"), work.join("floor.log"));
-        fs::write(&body, response)?;
-        let mut command = Command::new(std::env::current_exe()?);
-        command.arg(WORD).arg(port.to_string()).arg(&body).stdin(Stdio::piped()).stdout(File::create(&log)?);
-        let mut child = command.spawn()?;
-        let orders = child.stdin.take().context("it takes no orders")?;
-        let floor = Self { child, orders, log };
-        floor.has(0)?;
-        Ok(floor)
-    }
-
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Waits until so many are connected.
-    ///
-    /// # Errors
-    /// If they are not in time.
-    pub fn has(&self, count: usize) -> anyhow::Result<()> {
-        let begun = Instant::now();
-        let line = count.to_string();
-        while !fs::read_to_string(&self.log)?.lines().any(|said| said == line) {
-            ensure!(begun.elapsed() < PATIENCE, "the floor has not {count} streams after {PATIENCE:?}");
-            pause();
-        }
-        Ok(())
-    }
-
-    /// Sends the bytes to all.
-    ///
-    /// # Errors
-    /// If it has ended.
-    pub fn send(&mut self) -> anyhow::Result<String> {
-        self.orders.write_all(b"\n")?;
-        self.orders.flush()?;
-        Ok(String::new())
-    }
-}
-
-impl Drop for Floor {
-    fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing to kill.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Starts one at a port; each order sends the response to all who are connected, of whom it tells the number.
+///
+/// # Errors
+/// If it does not serve.
+pub(crate) fn start(port: u16, response: &[u8], work: &Path) -> anyhow::Result<Ordered> {
+    let body = work.join("response");
+    fs::write(&body, response)?;
+    Ordered::start(&[WORD, &port.to_string(), &body.display().to_string()], &work.join("floor.log"))
 }
 
 /// Is the floor, if that is what this process was started for.

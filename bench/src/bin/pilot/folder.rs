@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// So many services stand in one file.
 const TOGETHER: usize = 100;
 /// What changes stands in files of its own.
-const ENDPOINT: &str = "endpoint.yaml";
+pub(crate) const ENDPOINT: &str = "endpoint.yaml";
 const RULE: &str = "rule.yaml";
 
 /// A folder that a pilot reads.
@@ -20,15 +20,15 @@ impl Folder {
     ///
     /// # Errors
     /// If there is no room for it.
-    pub fn write(work: &Path, services: usize, endpoints: usize) -> anyhow::Result<Self> {
-        let folder = Self { path: work.join("mesh"), endpoints };
+    pub fn write(path: &Path, services: usize, endpoints: usize) -> anyhow::Result<Self> {
+        let folder = Self { path: path.to_owned(), endpoints };
         fs::create_dir(&folder.path)?;
         for first in (0..services).step_by(TOGETHER) {
             let here = first..services.min(first + TOGETHER);
             let documents: Vec<String> = here.flat_map(|i| folder.documents(i)).collect();
             fs::write(folder.path.join(format!("services-{first}.yaml")), documents.join("---\n"))?;
         }
-        folder.save(ENDPOINT, &slice(0, &folder.addresses(0)))?;
+        folder.save(ENDPOINT, &slice(0, &addresses(0, endpoints)))?;
         folder.save(RULE, &virtual_service(0, "jason"))?;
         Ok(folder)
     }
@@ -37,16 +37,13 @@ impl Folder {
         &self.path
     }
 
-    /// The first instance of the first service gets this address.
+    /// The first instance of the first service gets an address that tells which change it is of.
     ///
     /// # Errors
     /// If it cannot be written.
     pub fn change_endpoint(&self, mark: u32) -> anyhow::Result<String> {
-        let mut addresses = self.addresses(0);
-        let changed = format!("198.51.100.{}", 1 + mark % 250);
-        addresses.splice(..1, [changed.clone()]);
-        self.save(ENDPOINT, &slice(0, &addresses))?;
-        Ok(changed)
+        self.save(ENDPOINT, &changed_slice(mark, self.endpoints))?;
+        Ok(marked(mark))
     }
 
     /// The first service's rule asks for another header.
@@ -70,15 +67,38 @@ impl Folder {
     fn documents(&self, i: usize) -> Vec<String> {
         let mut documents = vec![service(i), destination_rule(i)];
         if i > 0 {
-            documents.extend([virtual_service(i, "jason"), slice(i, &self.addresses(i))]);
+            documents.extend([virtual_service(i, "jason"), slice(i, &addresses(i, self.endpoints))]);
         }
         documents
     }
+}
 
-    fn addresses(&self, i: usize) -> Vec<String> {
-        let address = |number: usize| format!("100.{}.{}.{}", 64 + number / 65536, number / 256 % 256, number % 256);
-        (0..self.endpoints).map(|k| address(i * self.endpoints + k)).collect()
-    }
+fn addresses(i: usize, endpoints: usize) -> Vec<String> {
+    let address = |number: usize| format!("100.{}.{}.{}", 64 + number / 65536, number / 256 % 256, number % 256);
+    (0..endpoints).map(|k| address(i * endpoints + k)).collect()
+}
+
+/// The first service's instances after a change.
+pub(crate) fn changed_slice(mark: u32, endpoints: usize) -> String {
+    let mut addresses = addresses(0, endpoints);
+    addresses.splice(..1, [marked(mark)]);
+    slice(0, &addresses)
+}
+
+/// Addresses for benchmarks, of which nobody else makes use.
+const MARKED: &str = "198.18.";
+
+pub(crate) fn marked(mark: u32) -> String {
+    format!("{MARKED}{}.{}", mark / 256 % 256, mark % 256)
+}
+
+/// Which change of the endpoint stands in bytes.
+pub(crate) fn mark(bytes: &[u8]) -> Option<u32> {
+    let at = bytes.windows(MARKED.len()).position(|window| window == MARKED.as_bytes())? + MARKED.len();
+    let is_of_address = |byte: &u8| byte.is_ascii_digit() || *byte == b'.';
+    let rest = bytes.get(at..)?.iter().take_while(|byte| is_of_address(byte)).map(|byte| char::from(*byte)).collect::<String>();
+    let (high, low) = rest.split_once('.')?;
+    Some(high.parse::<u32>().ok()? * 256 + low.parse::<u32>().ok()?)
 }
 
 fn service(i: usize) -> String {
@@ -125,4 +145,17 @@ spec:
   subsets: [{{name: v1, labels: {{version: v1}}}}, {{name: v2, labels: {{version: v2}}}}]
 "
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_told_by_its_address() {
+        for number in [0, 255, 256, 65_535] {
+            assert_eq!(mark(changed_slice(number, 3).as_bytes()), Some(number));
+        }
+        assert_eq!(mark(b"198.18."), None);
+    }
 }

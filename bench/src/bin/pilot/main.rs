@@ -8,10 +8,15 @@ mod figures;
 mod fleet;
 mod floor;
 mod folder;
+mod goals;
+mod memory;
+mod ordered;
 mod rounds;
 mod sidecar;
+mod storm;
+mod stream;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -20,13 +25,17 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 use weir_bench::ports;
 use weir_bench::process::{Core, Process, pause};
-use weir_bench::table::table;
 
 use figures::Used;
 use fleet::Fleet;
-use floor::Floor;
 use folder::Folder;
+use goals::Report;
 use rounds::{Rounds, Watched};
+use storm::Storm;
+
+/// As in the binary that is measured.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Long for a debug build with many services.
 const START: Duration = Duration::from_secs(120);
@@ -55,66 +64,88 @@ struct Args {
     /// How many changes of each sort
     #[arg(long, default_value_t = 10)]
     rounds: u32,
+    /// So many sidecars come at once in the storm; 0 for none
+    #[arg(long, default_value_t = 500)]
+    storm: usize,
+    /// How many times the services the large mesh has; 0 for none
+    #[arg(long, default_value_t = 10)]
+    larger: usize,
     /// A look at whether it works: 100 services, 10 sidecars, 2 rounds
-    #[arg(long, conflicts_with_all = ["services", "sidecars", "rounds"])]
+    #[arg(long, conflicts_with_all = ["services", "sidecars", "rounds", "storm", "larger"])]
     short: bool,
 }
 
 fn main() -> anyhow::Result<()> {
-    if let Some(done) = floor::run() {
+    if let Some(done) = floor::run().or_else(memory::run) {
         return done;
     }
     let mut args = Args::parse();
     if args.short {
-        (args.services, args.sidecars, args.rounds) = (100, 10, 2);
+        (args.services, args.sidecars, args.rounds, args.storm, args.larger) = (100, 10, 2, 20, 2);
     }
     ensure!(args.services > 0 && args.endpoints > 0 && args.sidecars > 0 && args.rounds > 0, "there must be one of each");
+    raise_open_files()?;
+    let work = tempfile::tempdir()?;
+    let folder = Folder::write(&work.path().join("mesh"), args.services, args.endpoints)?;
+    let runtime = runtime()?;
+    let mut report = Report::new(args.sidecars);
+    let (by_file, rule) = of_files(&runtime, &args, &folder, work.path(), &mut report)?;
+    let floor = floor(&runtime, &args, rule.last_response(), work.path())?;
+    let (by_memory, storm) = of_memory(&runtime, &args, &folder, args.storm, work.path())?;
+    report.endpoint(&by_file, &by_memory);
+    report.rule(&rule, &floor);
+    if let Some(storm) = storm {
+        report.storm(args.storm, &storm);
+    }
+    if args.larger > 0 {
+        let folder = Folder::write(&work.path().join("larger"), args.larger * args.services, args.endpoints)?;
+        let (large, _) = of_memory(&runtime, &args, &folder, 0, work.path())?;
+        report.larger(args.larger, &by_memory, &large);
+    }
+    report.print(&format!("{} services of {} endpoints, {} sidecars", args.services, args.endpoints, args.sidecars));
+    Ok(())
+}
+
+/// One thread for a fleet's sidecars: the cores are for who is measured as well.
+fn runtime() -> anyhow::Result<Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?)
+}
+
+/// `weir pilot` on a folder: what sidecars cost that come, one endpoint, and one rule.
+fn of_files(runtime: &Runtime, args: &Args, folder: &Folder, work: &Path, report: &mut Report) -> anyhow::Result<(Rounds, Rounds)> {
     let weir = match &args.weir {
         Some(path) => path.clone(),
         None => std::env::current_exe()?.with_file_name("weir"),
     };
     ensure!(weir.is_file(), "{} is not there: build it with cargo build --profile dist -p weir", weir.display());
-    raise_open_files()?;
-    let work = tempfile::tempdir()?;
-    let folder = Folder::write(work.path(), args.services, args.endpoints)?;
-    let [port, floor_port] = ports::free()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-
+    let [port] = ports::free()?;
     let server = format!("127.0.0.1:{port}");
     let words = ["pilot".as_ref(), folder.path().as_os_str(), "--xds".as_ref(), server.as_ref(), "--log".as_ref(), "warn".as_ref()];
-    let mut pilot = Process::start(Core::Any, &weir, words, work.path().join("pilot.log"))?;
+    let mut pilot = Process::start(Core::Any, &weir, words, work.join("pilot.log"))?;
     until_it_serves(&mut pilot)?;
-
     let idle = Used::by(pilot.id())?;
-    let fleet = Fleet::connect(&runtime, &server, args.sidecars)?;
+    let fleet = Fleet::connect(runtime, &server, args.sidecars)?;
     let connected = Used::by(pilot.id())?;
-    let endpoint = Rounds::of(&runtime, &fleet, pilot.id(), Watched::Endpoint, args.rounds, &mut |mark| folder.change_endpoint(mark))?;
-    let rule = Rounds::of(&runtime, &fleet, pilot.id(), Watched::Rule, args.rounds, &mut |mark| folder.change_rule(mark))?;
-    let after = Used::by(pilot.id())?;
-    let response = fleet.last_response().context("no sidecar has kept what it got last")?;
-    drop(fleet);
-    drop(pilot);
-    let floor = floor(&runtime, &args, floor_port, &response, work.path())?;
+    let endpoint = Rounds::of(runtime, &fleet, pilot.id(), Watched::Endpoint, args.rounds, &mut |mark| folder.change_endpoint(mark))?;
+    let rule = Rounds::of(runtime, &fleet, pilot.id(), Watched::Rule, args.rounds, &mut |mark| folder.change_rule(mark))?;
+    report.connected([idle, connected, Used::by(pilot.id())?]);
+    Ok((endpoint, rule))
+}
 
-    let each = |figure: f64| format!("{:.2}", figure / args.sidecars as f64);
-    let rows = [
-        ("CPU for each sidecar that connects, ms", each((connected.cpu - idle.cpu).as_secs_f64() * 1e3)),
-        ("memory for each, MB", each(connected.memory.saturating_sub(idle.memory) as f64 / 1e6)),
-        (
-            "memory of all, MB: idle, connected, at the end",
-            [idle, connected, after].map(|used| format!("{:.0}", used.memory as f64 / 1e6)).join(", "),
-        ),
-        ("one endpoint in force, p50 / p99, ms", endpoint.latency()),
-        ("CPU for it, ms; bytes to each", endpoint.cost()),
-        ("one VirtualService in force, p50 / p99, ms", rule.latency()),
-        ("CPU for it, ms; bytes to each", rule.cost()),
-        ("the floor: those bytes by a bare stream, p50 / p99, ms", floor.latency()),
-        ("CPU for it, ms; bytes to each", floor.cost()),
-        ("one VirtualService / the floor: p99, CPU", rule.over(&floor)),
-    ];
-    let title = format!("{} services of {} endpoints, {} sidecars", args.services, args.endpoints, args.sidecars);
-    println!("{}", table(&[title.as_str(), "pilot"], rows.into_iter().map(|(name, figure)| vec![name.to_owned(), figure]).collect()));
-    Ok(())
+/// A pilot with its source in memory: one endpoint, and a storm of so many who come at once.
+fn of_memory(runtime: &Runtime, args: &Args, folder: &Folder, storm: usize, work: &Path) -> anyhow::Result<(Rounds, Option<Storm>)> {
+    let [port] = ports::free()?;
+    let mut pilot = memory::start(port, folder.path(), args.endpoints, work)?;
+    let server = format!("127.0.0.1:{port}");
+    let fleet = Fleet::connect(runtime, &server, args.sidecars)?;
+    let id = pilot.id();
+    let endpoint = Rounds::of(runtime, &fleet, id, Watched::Endpoint, args.rounds, &mut |mark| {
+        // The mesh has number 0 already, or the one that the file had last.
+        pilot.order(&(1000 + mark).to_string())?;
+        Ok(folder::marked(1000 + mark))
+    })?;
+    let storm = (storm > 0).then(|| Storm::of(&fleet, &crate::runtime()?, &server, storm, &mut pilot)).transpose()?;
+    Ok((endpoint, storm))
 }
 
 /// Each sidecar is an open file, and the usual limit is meant for programs that need few.
@@ -124,11 +155,13 @@ fn raise_open_files() -> anyhow::Result<()> {
 }
 
 /// The same bytes to as many sidecars, as often.
-fn floor(runtime: &Runtime, args: &Args, port: u16, response: &[u8], work: &std::path::Path) -> anyhow::Result<Rounds> {
-    let mut floor = Floor::start(port, response, work)?;
+fn floor(runtime: &Runtime, args: &Args, response: &[u8], work: &Path) -> anyhow::Result<Rounds> {
+    let [port] = ports::free()?;
+    let mut floor = floor::start(port, response, work)?;
     let fleet = Fleet::connect_bare(runtime, &format!("127.0.0.1:{port}"), args.sidecars)?;
-    floor.has(args.sidecars)?;
-    Rounds::of(runtime, &fleet, floor.id(), Watched::Anything, args.rounds, &mut |_| floor.send())
+    floor.until_it_says(args.sidecars)?;
+    let id = floor.id();
+    Rounds::of(runtime, &fleet, id, Watched::Anything, args.rounds, &mut |_| floor.order("").map(|()| String::new()))
 }
 
 fn until_it_serves(pilot: &mut Process) -> anyhow::Result<()> {

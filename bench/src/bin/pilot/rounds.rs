@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
+use bytes::Buf;
 use tokio::runtime::Runtime;
-use weir_xds::discovery::DeltaDiscoveryResponse;
 use weir_xds::resource::ResourceType;
 
 use crate::figures::{Used, share};
 use crate::fleet::Fleet;
-use crate::sidecar::encode;
+use crate::sidecar::First;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks at all sidecars; when each got what it got is noted there and then.
@@ -43,6 +43,8 @@ pub(crate) struct Rounds {
     cpu: Duration,
     /// To each sidecar, for one change.
     bytes: u64,
+    /// What came of the last change.
+    last_response: Vec<u8>,
 }
 
 impl Rounds {
@@ -58,22 +60,27 @@ impl Rounds {
         rounds: u32,
         change: &mut dyn FnMut(u32) -> anyhow::Result<String>,
     ) -> anyhow::Result<Self> {
-        let mut latencies = vec![];
+        let (mut latencies, mut last_response) = (vec![], vec![]);
         let (before, bytes) = (Used::by(process)?, fleet.bytes());
         for round in 0..rounds {
             fleet.sidecars.iter().for_each(|seen| seen.forget());
             let begun = Instant::now();
             let mark = change(round)?;
             runtime.block_on(all_have(fleet, watched, begun))?;
-            latencies.extend(fleet.sidecars.iter().filter_map(|seen| Some(seen.first(watched.kind())?.0.duration_since(begun))));
-            check(fleet, watched, &mark)?;
+            latencies.extend(fleet.sidecars.iter().filter_map(|seen| Some(seen.first(watched.kind())?.at.duration_since(begun))));
+            last_response = check(fleet, watched, &mark)?;
             // What else a change leads to is its cost as well.
             fleet.settle();
         }
         latencies.sort();
         let (after, sent) = (Used::by(process)?, fleet.bytes() - bytes);
         let cpu = (after.cpu - before.cpu) / rounds;
-        Ok(Self { latencies, cpu, bytes: sent / u64::from(rounds) / fleet.sidecars.len() as u64 })
+        Ok(Self { latencies, cpu, bytes: sent / u64::from(rounds) / fleet.sidecars.len() as u64, last_response })
+    }
+
+    /// The response by which the last change came.
+    pub fn last_response(&self) -> &[u8] {
+        &self.last_response
     }
 
     pub fn latency(&self) -> String {
@@ -85,10 +92,10 @@ impl Rounds {
         format!("{:.0}; {}", self.cpu.as_secs_f64() * 1e3, self.bytes)
     }
 
-    /// How many times the floor it is.
-    pub fn over(&self, floor: &Self) -> String {
-        let ratio = |a: Duration, b: Duration| format!("{:.2}", a.as_secs_f64() / b.as_secs_f64());
-        format!("{}, {}", ratio(share(&self.latencies, 0.99), share(&floor.latencies, 0.99)), ratio(self.cpu, floor.cpu))
+    /// How many times those of another it is: the latency that is seldom exceeded, and the CPU.
+    pub fn over(&self, other: &Self) -> [f64; 2] {
+        let ratio = |a: Duration, b: Duration| a.as_secs_f64() / b.as_secs_f64();
+        [ratio(share(&self.latencies, 0.99), share(&other.latencies, 0.99)), ratio(self.cpu, other.cpu)]
     }
 }
 
@@ -102,21 +109,14 @@ async fn all_have(fleet: &Fleet, watched: Watched, begun: Instant) -> anyhow::Re
     Ok(())
 }
 
-/// All got the same, and the change is in it.
-fn check(fleet: &Fleet, watched: Watched, mark: &str) -> anyhow::Result<()> {
-    let got: Vec<DeltaDiscoveryResponse> = fleet.sidecars.iter().filter_map(|seen| Some(seen.first(watched.kind())?.1)).collect();
-    let Some(first) = got.first() else { return Ok(()) };
-    let versions = |response: &DeltaDiscoveryResponse| -> Vec<String> {
-        response.resources.iter().map(|resource| format!("{} {}", resource.name, resource.version)).collect()
-    };
-    let expected = versions(first);
-    ensure!(got.iter().all(|response| versions(response) == expected), "not all sidecars got the same change");
-    let encoded = encode(first);
-    ensure!(watched == Watched::Anything || holds(&encoded, mark.as_bytes()), "what came first is not the change {mark}");
-    if watched == Watched::Rule {
-        fleet.keep(encoded);
-    }
-    Ok(())
+/// All got the same, and the change is in it; what they got.
+fn check(fleet: &Fleet, watched: Watched, mark: &str) -> anyhow::Result<Vec<u8>> {
+    let got: Vec<First> = fleet.sidecars.iter().filter_map(|seen| seen.first(watched.kind())).collect();
+    let Some((first, mut response)) = got.first().and_then(|first| Some((first, first.response.clone()?))) else { return Ok(vec![]) };
+    ensure!(got.iter().all(|other| other.hash == first.hash), "not all sidecars got the same change");
+    let bytes = response.copy_to_bytes(response.remaining());
+    ensure!(watched == Watched::Anything || holds(&bytes, mark.as_bytes()), "what came first is not the change {mark}");
+    Ok(bytes.into())
 }
 
 fn holds(bytes: &[u8], part: &[u8]) -> bool {

@@ -1,11 +1,14 @@
 //! One sidecar that asks for all it is to know, as a proxy does, and keeps nothing of it.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use weir_ads::{ClientStream, Request, Response};
+use bytes::Buf;
+use prost::Message;
+use weir_xds::Any;
 use weir_xds::cluster::Cluster;
 use weir_xds::core::Node;
 use weir_xds::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
@@ -15,16 +18,25 @@ use weir_xds::listener::Listener;
 use weir_xds::listener::filter::ConfigType;
 use weir_xds::resource::ResourceType;
 use weir_xds::values::structure;
-use weir_xds::{Any, Message};
+
+use crate::folder;
+use crate::stream::{Envelope, Heading, Pieces, Stream};
 
 /// The names that resources make a proxy ask for, read once for all sidecars: who measures must not be what is measured.
 #[derive(Default)]
-pub(crate) struct Names(Mutex<HashMap<Any, Arc<[String]>>>);
+pub(crate) struct Names(Mutex<HashMap<Heading, Arc<[String]>>>);
 
 impl Names {
-    fn of(&self, body: &Any) -> Arc<[String]> {
+    /// The names for all resources of a response, which is read whole only if one of them is new.
+    fn of(&self, envelope: &Envelope, response: &Pieces) -> Vec<Arc<[String]>> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.entry(body.clone()).or_insert_with(|| named(body).into()).clone()
+        if envelope.resources.iter().any(|heading| !known.contains_key(heading)) {
+            let whole = DeltaDiscoveryResponse::decode(response.clone()).unwrap_or_default();
+            for (heading, resource) in envelope.resources.iter().zip(whole.resources) {
+                known.insert(heading.clone(), resource.resource.as_ref().map(named).unwrap_or_default().into());
+            }
+        }
+        envelope.resources.iter().filter_map(|heading| known.get(heading).cloned()).collect()
     }
 }
 
@@ -46,16 +58,26 @@ fn named(body: &Any) -> Vec<String> {
         .collect()
 }
 
-/// What came, and when, by the URL of its type.
-type First = HashMap<String, (Instant, DeltaDiscoveryResponse)>;
+/// What came first of a type, and when.
+#[derive(Clone)]
+pub(crate) struct First {
+    pub at: Instant,
+    /// Tells it from others: by the names and versions in it.
+    pub hash: u64,
+    /// All of it, of one of the sidecars: thousands of them would hold more than there is memory, and who gives that back is busy
+    /// when it should note what comes.
+    pub response: Option<Pieces>,
+}
 
 /// What all know of one sidecar.
 #[derive(Default)]
 pub(crate) struct Seen {
-    /// How many bytes of resources it got.
+    /// How many bytes it got.
     pub bytes: AtomicU64,
     /// What came first since it was told to forget.
-    first: Mutex<First>,
+    first: Mutex<HashMap<ResourceType, First>>,
+    /// Which changes of the endpoint came, and when.
+    marks: Mutex<Vec<(u32, Instant)>>,
     /// Whether it has been told all that it asked for.
     complete: AtomicBool,
 }
@@ -65,30 +87,46 @@ impl Seen {
         self.complete.load(Ordering::Relaxed)
     }
 
-    /// What came first of a type since it was told to forget, and when.
-    pub fn first(&self, kind: ResourceType) -> Option<(Instant, DeltaDiscoveryResponse)> {
-        self.first.lock().unwrap_or_else(PoisonError::into_inner).get(&kind.type_url()).cloned()
+    /// What came first of a type since it was told to forget.
+    pub fn first(&self, kind: ResourceType) -> Option<First> {
+        self.firsts().get(&kind).cloned()
     }
 
     /// Whether anything of a type came.
     pub fn has(&self, kind: ResourceType) -> bool {
-        self.first.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&kind.type_url())
+        self.firsts().contains_key(&kind)
     }
 
     /// Forgets what came, so that only what comes next is there.
     pub fn forget(&self) {
-        self.first.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.firsts().clear();
     }
 
-    fn take(&self, response: DeltaDiscoveryResponse) {
-        let bodies = response.resources.iter().filter_map(|resource| resource.resource.as_ref());
-        self.bytes.fetch_add(bodies.map(|body| body.value.len() as u64).sum(), Ordering::Relaxed);
-        if !response.resources.is_empty() {
-            let now = Instant::now();
-            // The first after a change counts: a pilot that sends more than once is not rewarded, nor punished.
-            let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
-            first.entry(response.type_url.clone()).or_insert((now, response));
+    /// Which changes of the endpoint came since the last time that this was asked, and when.
+    pub fn take_marks(&self) -> Vec<(u32, Instant)> {
+        std::mem::take(&mut *self.marks.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn firsts(&self) -> MutexGuard<'_, HashMap<ResourceType, First>> {
+        self.first.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, kind: ResourceType, headings: &[Heading], response: Pieces, is_kept: bool) {
+        self.bytes.fetch_add(response.remaining() as u64, Ordering::Relaxed);
+        if headings.is_empty() {
+            return;
         }
+        let at = Instant::now();
+        if kind == ResourceType::Endpoint && self.is_complete() {
+            let mark = folder::mark(response.chunk());
+            self.marks.lock().unwrap_or_else(PoisonError::into_inner).extend(mark.map(|mark| (mark, at)));
+        }
+        // The first after a change counts: a pilot that sends more than once is not rewarded, nor punished.
+        self.firsts().entry(kind).or_insert_with(|| {
+            let mut hasher = DefaultHasher::new();
+            headings.hash(&mut hasher);
+            First { at, hash: hasher.finish(), response: is_kept.then_some(response) }
+        });
     }
 }
 
@@ -110,56 +148,56 @@ impl Sidecar {
     }
 
     /// Follows until the stream ends.
-    pub async fn follow(mut self, mut stream: ClientStream) {
+    ///
+    /// # Errors
+    /// When it does.
+    pub async fn follow(mut self, mut stream: Stream) -> anyhow::Result<()> {
         for kind in [ResourceType::Cluster, ResourceType::Listener] {
             let node = (kind == ResourceType::Cluster).then(|| node(self.number));
-            let request = DeltaDiscoveryRequest { node, type_url: kind.type_url(), ..Default::default() };
-            if stream.requests.send(Request::Delta(request)).await.is_err() {
-                return;
-            }
+            stream.send(&DeltaDiscoveryRequest { node, type_url: kind.type_url(), ..Default::default() })?;
         }
-        while let Some(response) = stream.responses.recv().await {
-            let Response::Delta(response) = response else { return };
-            for request in self.take(response) {
-                if stream.requests.send(Request::Delta(request)).await.is_err() {
-                    return;
-                }
+        loop {
+            let response = stream.next().await?;
+            for request in self.take(response)? {
+                stream.send(&request)?;
             }
         }
     }
 
     /// Takes a response; what is to be sent for it.
-    fn take(&mut self, response: DeltaDiscoveryResponse) -> Vec<DeltaDiscoveryRequest> {
-        let (type_url, response_nonce) = (response.type_url.clone(), response.nonce.clone());
-        let mut requests = vec![DeltaDiscoveryRequest { type_url, response_nonce, ..Default::default() }];
-        if let Some(kind) = ResourceType::from_type_url(&response.type_url) {
-            self.heard.insert(kind);
-            let next = match kind {
-                ResourceType::Cluster => Some(ResourceType::Endpoint),
-                ResourceType::Listener => Some(ResourceType::Route),
-                _ => None,
-            };
-            for resource in &response.resources {
-                self.lacks.remove(&(kind, resource.name.clone()));
+    fn take(&mut self, response: Pieces) -> anyhow::Result<Vec<DeltaDiscoveryRequest>> {
+        let envelope = Envelope::decode(response.clone())?;
+        let Some(kind) = ResourceType::from_type_url(&envelope.type_url) else { return Ok(vec![]) };
+        let next = match kind {
+            ResourceType::Cluster => Some(ResourceType::Endpoint),
+            ResourceType::Listener => Some(ResourceType::Route),
+            _ => None,
+        };
+        self.heard.insert(kind);
+        if !self.lacks.is_empty() {
+            for heading in &envelope.resources {
+                self.lacks.remove(&(kind, heading.name.clone()));
             }
-            requests.extend(next.and_then(|next| self.ask(next, &response)));
         }
-        self.seen.take(response);
+        let asked = next.and_then(|next| {
+            let names = self.names.of(&envelope, &response);
+            self.ask(next, &names)
+        });
+        let Envelope { resources, type_url, nonce } = envelope;
+        self.seen.take(kind, &resources, response, self.number == 0);
         let heard = self.heard.contains(&ResourceType::Cluster) && self.heard.contains(&ResourceType::Listener);
         self.seen.complete.store(heard && self.lacks.is_empty(), Ordering::Relaxed);
-        requests
+        let answer = DeltaDiscoveryRequest { type_url, response_nonce: nonce, ..Default::default() };
+        Ok(std::iter::once(answer).chain(asked).collect())
     }
 
-    /// Asks for what a response names, as far as that is new.
-    fn ask(&mut self, kind: ResourceType, response: &DeltaDiscoveryResponse) -> Option<DeltaDiscoveryRequest> {
-        let bodies = response.resources.iter().filter_map(|resource| resource.resource.as_ref());
+    /// Asks for names, as far as they are new.
+    fn ask(&mut self, kind: ResourceType, names: &[Arc<[String]>]) -> Option<DeltaDiscoveryRequest> {
         let mut fresh = vec![];
-        for body in bodies {
-            for name in self.names.of(body).iter() {
-                if self.asked.insert((kind, name.clone())) {
-                    self.lacks.insert((kind, name.clone()));
-                    fresh.push(name.clone());
-                }
+        for name in names.iter().flat_map(|names| names.iter()) {
+            if self.asked.insert((kind, name.clone())) {
+                self.lacks.insert((kind, name.clone()));
+                fresh.push(name.clone());
             }
         }
         let request = DeltaDiscoveryRequest { type_url: kind.type_url(), resource_names_subscribe: fresh, ..Default::default() };
@@ -177,9 +215,4 @@ fn node(number: usize) -> Node {
         metadata: metadata.as_object().map(structure),
         ..Default::default()
     }
-}
-
-/// A response as bytes.
-pub(crate) fn encode(response: &DeltaDiscoveryResponse) -> Vec<u8> {
-    Message::encode_to_vec(response)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use weir_xds::resource::ResourceType;
 
-use super::kind::Subscription;
+use super::subscription::Subscription;
 use crate::set::ResourceSet;
 
 /// Their names.
@@ -18,12 +18,12 @@ pub(super) struct Assignments {
 
 impl Assignments {
     /// A cluster needs another assignment than before.
-    pub fn replace(&mut self, before: Option<Arc<str>>, now: Option<Arc<str>>, asked_for: &Subscription) {
+    pub fn replace(&mut self, before: Option<Arc<str>>, now: Option<Arc<str>>, is_asked_for: impl FnOnce(&str) -> bool) {
         if before == now {
             return;
         }
         self.is_stale |= before.is_some_and(|name| self.lacking.contains(&name));
-        self.lacking.extend(now.filter(|name| !asked_for.has(name)));
+        self.lacking.extend(now.filter(|name| !is_asked_for(name)));
     }
 
     /// The client has asked for one.
@@ -50,7 +50,7 @@ impl Assignments {
                 return needed.next().is_some();
             }
             self.is_stale = false;
-            self.lacking = needed.filter(|name| !asked_for.has(name)).collect();
+            self.lacking = needed.filter(|name| !asked_for.has(name, || target.get(ResourceType::Endpoint, name).is_some())).collect();
         }
         !self.lacking.is_empty()
     }

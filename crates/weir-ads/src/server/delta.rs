@@ -5,6 +5,7 @@ use weir_xds::resource::ResourceType;
 
 use super::{Event, Server};
 use crate::resources::{Version, slot};
+use crate::shared_map::HashSet;
 
 pub(super) fn receive(server: &mut Server, request: &DeltaDiscoveryRequest) -> Event {
     let Some(kind) = ResourceType::from_type_url(&request.type_url) else { return Event::Passed };
@@ -26,6 +27,10 @@ pub(super) fn receive(server: &mut Server, request: &DeltaDiscoveryRequest) -> E
             name => unsubscribe(server, kind, name),
         }
     }
+    if kind == ResourceType::Route && !server.types[slot(kind)].subscription.is_empty() {
+        // It has told of the routes that it has from before.
+        server.types[slot(ResourceType::Cluster)].before = HashSet::default();
+    }
     let changed = !request.resource_names_subscribe.is_empty() || !request.resource_names_unsubscribe.is_empty() || first;
     if request.response_nonce.is_empty() {
         return if changed { Event::Subscribed(kind) } else { Event::Passed };
@@ -36,45 +41,51 @@ pub(super) fn receive(server: &mut Server, request: &DeltaDiscoveryRequest) -> E
 
 /// Takes what a client tells that it has from an earlier stream.
 fn take_versions(server: &mut Server, kind: ResourceType, request: &DeltaDiscoveryRequest) {
-    for (name, version) in &request.initial_resource_versions {
-        let name = server.target.shared_name(kind, name);
+    for (name, told) in &request.initial_resource_versions {
+        let (name, there) = server.target.shared_name(kind, name);
         let state = &mut server.types[slot(kind)];
-        if !state.sent.contains_key(&name) {
-            state.sent.insert(name.clone(), Version::parse(version).unwrap_or(Version::OTHER));
-            state.before.insert(name.clone());
+        if state.has(&name, there).is_none() {
+            state.set_has(&name, Some(Version::parse(told).unwrap_or(Version::OTHER)), there);
+            if kind == ResourceType::Cluster {
+                state.before.insert(name.clone());
+            }
         }
-        server.look(kind, &name);
+        state.look(kind, server.protocol, &name, there);
     }
 }
 
 fn ask_for_all(server: &mut Server, kind: ResourceType, all: bool) {
-    server.types[slot(kind)].subscription.all = all;
-    server.look_at_all(kind);
+    let state = &mut server.types[slot(kind)];
+    let names = state.names(kind, &server.target);
+    state.subscribe(&names, |subscription| subscription.all = all);
+    names.iter().for_each(|(name, there)| state.look(kind, server.protocol, name, *there));
     server.assignments.recount();
 }
 
 fn subscribe(server: &mut Server, kind: ResourceType, name: &str, is_known: bool) {
-    let name = server.target.shared_name(kind, name);
+    let (name, there) = server.target.shared_name(kind, name);
     let state = &mut server.types[slot(kind)];
-    state.subscription.names.insert(name.clone());
+    state.ask(&name, true, there);
     if !is_known {
         state.asked.insert(name.clone());
     }
+    state.look(kind, server.protocol, &name, there);
     if kind == ResourceType::Endpoint {
         server.assignments.asked_for(&name);
     }
-    server.look(kind, &name);
 }
 
 fn unsubscribe(server: &mut Server, kind: ResourceType, name: &str) {
+    let (name, there) = server.target.shared_name(kind, name);
     let state = &mut server.types[slot(kind)];
-    state.subscription.names.remove(name);
-    state.asked.remove(name);
-    if !state.subscription.has(name) {
-        state.forget(name);
+    state.ask(&name, false, there);
+    state.asked.remove(&name);
+    if !state.subscription.has(&name, || there.is_some()) {
+        state.refused.forget(&name);
+        state.forget(&name, there);
     }
+    state.look(kind, server.protocol, &name, there);
     if kind == ResourceType::Endpoint {
         server.assignments.recount();
     }
-    server.look(kind, &name.into());
 }

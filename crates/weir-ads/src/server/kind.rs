@@ -1,13 +1,17 @@
 //! What a server knows of one client and one type of resources.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use weir_xds::resource::ResourceType;
 
+use super::refused::Refused;
+use super::sent::Sent;
 use super::state::is_whole;
+use super::subscription::Subscription;
 use crate::resources::{Resource, Version};
 use crate::set::ResourceSet;
+use crate::shared_map::{HashMap, HashSet};
 use crate::stream::Protocol;
 
 /// Resources with their names.
@@ -18,12 +22,12 @@ pub(super) struct TypeState {
     /// Whether anything was sent on this stream.
     pub spoken: bool,
     pub subscription: Subscription,
-    /// What the client has, or is being sent.
-    pub sent: HashMap<Arc<str>, Version>,
-    /// What of that it had already when it came: an earlier stream sent it.
+    sent: Sent,
+    /// What the client had already when it came: an earlier stream sent it.
     pub before: HashSet<Arc<str>>,
-    /// The number of the response that it has not answered yet.
-    pub outstanding: Option<u64>,
+    /// The response that it has not answered yet.
+    pub outstanding: Option<Outstanding>,
+    pub refused: Refused,
     /// Names that must be answered even if nothing about them changed: the client has just asked for them.
     pub asked: HashSet<Arc<str>>,
     /// What it is to be sent: just those names that it wants, and has not or has in another version, and those of `asked`.
@@ -35,27 +39,25 @@ pub(super) struct TypeState {
     leaving: HashMap<Arc<str>, Arc<Resource>>,
 }
 
-/// What a client asks for.
-#[derive(Debug, Default)]
-pub(super) struct Subscription {
-    pub all: bool,
-    pub names: HashSet<Arc<str>>,
+/// A response that has no answer yet.
+#[derive(Debug)]
+pub(super) struct Outstanding {
+    pub nonce: u64,
+    /// What stands in it.
+    pub names: Vec<Arc<str>>,
 }
 
-impl Subscription {
-    pub fn is_empty(&self) -> bool {
-        !self.all && self.names.is_empty()
-    }
-
-    pub fn has(&self, name: &str) -> bool {
-        self.all || self.names.contains(name)
-    }
+/// How a client stood with a name before something changed.
+pub(super) struct Stood {
+    name: Arc<str>,
+    has: Option<Version>,
+    is_asked: bool,
 }
 
 impl TypeState {
     /// Whether nothing of this type concerns the client.
     pub fn is_idle(&self) -> bool {
-        self.subscription.is_empty() && self.sent.is_empty() && self.asked.is_empty()
+        self.subscription.is_empty() && self.sent.is_usual() && self.asked.is_empty()
     }
 
     /// Whether the client has, and has answered, all that there is of what it asked for.
@@ -70,23 +72,83 @@ impl TypeState {
 
     /// Whether a client's answer is that to the last response.
     pub fn awaits(&self, nonce: &str) -> bool {
-        self.outstanding.is_some_and(|outstanding| nonce.parse() == Ok(outstanding))
+        self.outstanding.as_ref().is_some_and(|outstanding| nonce.parse() == Ok(outstanding.nonce))
+    }
+
+    /// Which version of a name the client has, given that which there is.
+    pub fn has(&self, name: &str, there: Option<Version>) -> Option<Version> {
+        self.sent.get(name, || self.usual(name, there))
+    }
+
+    /// Whether the client has anything.
+    pub fn has_any(&self, kind: ResourceType, target: &ResourceSet) -> bool {
+        self.sent.unusual().any(|(_, has)| has.is_some())
+            || target.of(kind).any(|(name, resource)| self.has(name, Some(resource.version)).is_some())
+    }
+
+    /// All names of which there is something to decide, with their versions, if they are there.
+    pub fn names(&self, kind: ResourceType, target: &ResourceSet) -> Vec<(Arc<str>, Option<Version>)> {
+        let mut names: Vec<_> = target.of(kind).map(|(name, resource)| (name.clone(), Some(resource.version))).collect();
+        let others = self.sent.unusual().map(|(name, _)| name).chain(&self.asked).filter(|name| target.get(kind, name).is_none());
+        names.extend(others.map(|name| (name.clone(), None)));
+        names
+    }
+
+    /// What a client has that asks for this and lacks nothing.
+    fn usual(&self, name: &str, there: Option<Version>) -> Option<Version> {
+        there.filter(|_| self.subscription.has(name, || true))
+    }
+
+    /// The client has this version of a name from now on, or none.
+    pub fn set_has(&mut self, name: &Arc<str>, has: Option<Version>, there: Option<Version>) {
+        self.sent.set(name, has, self.usual(name, there));
+    }
+
+    /// How the client stands with names: to be told to [`Self::stand`] when they, or what it asks for, are not as before.
+    pub fn stood(&self, kind: ResourceType, names: &[Arc<str>], set: &ResourceSet) -> Vec<Stood> {
+        let stood = |name: &Arc<str>| {
+            let there = version(set, kind, name);
+            let is_asked = self.subscription.names.contains(name, || there.is_some());
+            Stood { name: name.clone(), has: self.has(name, there), is_asked }
+        };
+        names.iter().map(stood).collect()
+    }
+
+    /// There are other resources than before: nothing of what the client has and asks for is another because of that.
+    pub fn stand(&mut self, kind: ResourceType, stood: &[Stood], set: &ResourceSet) {
+        for Stood { name, has, is_asked } in stood {
+            let there = version(set, kind, name);
+            self.subscription.names.keep(name, *is_asked, there.is_some());
+            self.set_has(name, *has, there);
+        }
+    }
+
+    /// Changes what the client asks for of these names, and nothing of what it has. Each comes with its version, if there is one.
+    pub fn subscribe(&mut self, names: &[(Arc<str>, Option<Version>)], change: impl FnOnce(&mut Subscription)) {
+        let had: Vec<Option<Version>> = names.iter().map(|(name, there)| self.has(name, *there)).collect();
+        change(&mut self.subscription);
+        for ((name, there), has) in names.iter().zip(had) {
+            self.set_has(name, has, *there);
+        }
+    }
+
+    /// The client asks for a name by name, or does so no more.
+    pub fn ask(&mut self, name: &Arc<str>, is_asked: bool, there: Option<Version>) {
+        let has = self.has(name, there);
+        self.subscription.names.set(name, is_asked, there.is_some());
+        self.set_has(name, has, there);
     }
 
     /// Decides about one name: is it to be sent, is it to be told that there is none, or neither?
-    pub fn look(&mut self, kind: ResourceType, protocol: Protocol, name: &Arc<str>, target: &ResourceSet) {
+    pub fn look(&mut self, kind: ResourceType, protocol: Protocol, name: &Arc<str>, there: Option<Version>) {
         let is_asked = self.asked.contains(name);
-        let sent = self.sent.get(name);
-        let (send, tell) = match target.get(kind, name) {
-            Some(resource) => {
-                let differs = is_asked || sent.is_none_or(|version| *version != resource.version);
-                (differs && self.subscription.has(name), false)
-            }
+        let (send, tell) = match there {
+            Some(_) => ((is_asked || self.has(name, there) != there) && self.subscription.has(name, || true), false),
             // This protocol has no words for it: such a resource goes with what named it.
             None if protocol == Protocol::StateOfTheWorld && !is_whole(kind) => (false, false),
             // They go with their cluster, which the client may still need.
             None if kind == ResourceType::Endpoint => (false, is_asked),
-            None => (false, is_asked || sent.is_some()),
+            None => (false, is_asked || self.has(name, None).is_some()),
         };
         set_member(&mut self.upserts, name, send);
         set_member(&mut self.removals, name, tell);
@@ -99,42 +161,56 @@ impl TypeState {
         }
         match (before.get(kind, name), target.get(kind, name)) {
             (_, Some(_)) => drop(self.leaving.remove(name)),
-            (Some(resource), None) if self.sent.contains_key(name) => drop(self.leaving.insert(name.clone(), resource.clone())),
+            (Some(resource), None) if self.has(name, None).is_some() => drop(self.leaving.insert(name.clone(), resource.clone())),
             _ => {}
         }
     }
 
     /// Takes what is to be sent now, as sent.
-    pub fn send(&mut self, kind: ResourceType, target: &ResourceSet, with_removals: bool, nonce: u64) -> (Named, Vec<Arc<str>>) {
+    pub fn send(&mut self, kind: ResourceType, target: &ResourceSet, with_removals: bool) -> (Named, Vec<Arc<str>>) {
         let upserts = std::mem::take(&mut self.upserts);
         let resources: Named = upserts.into_iter().filter_map(|name| target.get(kind, &name).cloned().map(|found| (name, found))).collect();
         for (name, resource) in &resources {
-            self.sent.insert(name.clone(), resource.version);
+            self.set_has(name, Some(resource.version), Some(resource.version));
             self.before.remove(name);
         }
         let removals: Vec<Arc<str>> = if with_removals { std::mem::take(&mut self.removals).into_iter().collect() } else { vec![] };
         for name in &removals {
-            self.forget(name);
+            self.forget(name, version(target, kind, name));
         }
         // What is asked for at the beginning is much, and later little.
         self.asked = self.asked.drain().filter(|name| self.removals.contains(name)).collect();
+        self.sent.shrink();
         self.spoken = true;
-        self.outstanding = Some(nonce);
         (resources, removals)
     }
 
     /// All that the client has now, where a response carries all of it.
     pub fn whole(&self, kind: ResourceType, target: &ResourceSet) -> Named {
-        let here = target.of(kind).filter(|(name, _)| self.sent.contains_key(*name));
+        let here = target.of(kind).filter(|(name, resource)| self.has(name, Some(resource.version)).is_some());
         here.chain(&self.leaving).map(|(name, resource)| (name.clone(), resource.clone())).collect()
     }
 
     /// The client has not got it any more.
-    pub fn forget(&mut self, name: &str) {
-        self.sent.remove(name);
+    pub fn forget(&mut self, name: &Arc<str>, there: Option<Version>) {
+        self.set_has(name, None, there);
         self.before.remove(name);
         self.leaving.remove(name);
     }
+}
+
+#[cfg(test)]
+impl TypeState {
+    /// The same client, before it is decided what to send it.
+    pub fn with_nothing_decided(&self) -> Self {
+        let subscription = Subscription { all: self.subscription.all, names: self.subscription.names.clone() };
+        Self { subscription, sent: self.sent.clone(), asked: self.asked.clone(), ..Self::default() }
+    }
+}
+
+/// The version of a name in a set.
+pub(super) fn version(set: &ResourceSet, kind: ResourceType, name: &str) -> Option<Version> {
+    set.get(kind, name).map(|resource| resource.version)
 }
 
 fn set_member(set: &mut BTreeSet<Arc<str>>, name: &Arc<str>, is_in: bool) {

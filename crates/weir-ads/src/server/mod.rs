@@ -1,12 +1,15 @@
 //! The server's side of a stream: what a client has, what it should have, and what to send next.
 //!
-//! What differs is kept, by name: a change costs what it changes, an answer what it answers. Of what was sent the
-//! versions are kept, the resources themselves belong to the [`ResourceSet`].
+//! What differs is kept, by name: a change costs what it changes, an answer what it answers, and a client that has all that it asks
+//! for nearly nothing. The resources themselves belong to the [`ResourceSet`].
 
 mod assignments;
 mod delta;
 mod kind;
+mod refused;
+mod sent;
 mod state;
+mod subscription;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +21,7 @@ use crate::resources::slot;
 use crate::set::{Names, ResourceSet};
 use crate::stream::{HEALTH, Protocol, Request};
 use assignments::Assignments;
-use kind::TypeState;
+use kind::{Outstanding, TypeState, version};
 
 /// How long routes wait for a client that does not ask for the instances of a new cluster. Envoy always
 /// asks; a client that does not must not be stuck with old routes for ever.
@@ -79,25 +82,29 @@ impl Server {
     /// The same where it is known what may differ from the set before: nothing else is looked at.
     pub fn change(&mut self, target: Arc<ResourceSet>, changed: &Names) {
         let before = std::mem::replace(&mut self.target, target);
-        let asked_for = &self.types[slot(ResourceType::Endpoint)].subscription;
         if before.has_none(ResourceType::Cluster) {
             self.assignments.recount();
         }
+        let asked_for = &self.types[slot(ResourceType::Endpoint)].subscription;
+        let is_asked_for = |name: &str| asked_for.has(name, || before.get(ResourceType::Endpoint, name).is_some());
         for name in changed.of(ResourceType::Cluster) {
             if self.assignments.is_stale() {
                 break;
             }
             let needs = |set: &ResourceSet| set.get(ResourceType::Cluster, name).and_then(|cluster| cluster.endpoints.clone());
-            self.assignments.replace(needs(&before), needs(&self.target), asked_for);
+            self.assignments.replace(needs(&before), needs(&self.target), is_asked_for);
         }
         for kind in ResourceType::ALL {
-            let state = &mut self.types[slot(kind)];
+            let (state, names) = (&mut self.types[slot(kind)], changed.of(kind));
             if state.is_idle() {
                 continue;
             }
-            for name in changed.of(kind) {
+            // A name may stand there twice: so all are asked for how they stood before any is told how it stands.
+            let stood = state.stood(kind, names, &before);
+            state.stand(kind, &stood, &self.target);
+            for name in names {
                 state.keep_leaving(kind, self.protocol, name, &before, &self.target);
-                state.look(kind, self.protocol, name, &self.target);
+                state.look(kind, self.protocol, name, version(&self.target, kind, name));
             }
         }
     }
@@ -115,6 +122,11 @@ impl Server {
             Request::Delta(request) => delta::receive(self, request),
             Request::State(request) => state::receive(self, request),
         }
+    }
+
+    /// Whether there is a resource of a type that the client has refused, and nothing yet that it has accepted in its place.
+    pub fn is_refused(&self, kind: ResourceType) -> bool {
+        !self.types[slot(kind)].refused.is_empty()
     }
 
     /// The next message to send, if there is one now. To be asked until there is none: after each message of
@@ -159,7 +171,7 @@ impl Server {
     /// waits for an answer before it is ready, as Envoy does.
     fn owes_nothing_but_a_word(&self, kind: ResourceType) -> bool {
         let state = &self.types[slot(kind)];
-        state.subscription.all && !state.spoken && state.sent.is_empty() && self.target.has_none(kind)
+        state.subscription.all && !state.spoken && self.target.has_none(kind) && !state.has_any(kind, &self.target)
     }
 
     /// Whether the client may still have routes to clusters that there are not any more.
@@ -168,9 +180,7 @@ impl Server {
             return true;
         }
         let clusters = &self.types[slot(ResourceType::Cluster)];
-        let from_before = clusters.removals.iter().any(|name| clusters.before.contains(name));
-        let knows_routes = !self.types[slot(ResourceType::Route)].subscription.is_empty();
-        if !from_before || knows_routes {
+        if !clusters.removals.iter().any(|name| clusters.before.contains(name)) {
             self.keeping_since = None;
             return false;
         }
@@ -195,7 +205,7 @@ impl Server {
         self.nonces += 1;
         let (protocol, nonce) = (self.protocol, self.nonces);
         let state = &mut self.types[slot(kind)];
-        let (mut resources, removals) = state.send(kind, &self.target, with_removals, nonce);
+        let (mut resources, removals) = state.send(kind, &self.target, with_removals);
         if kind == ResourceType::Cluster {
             self.follow_with_endpoints(&resources);
         }
@@ -203,17 +213,23 @@ impl Server {
         if protocol == Protocol::StateOfTheWorld && state::is_whole(kind) {
             resources = state.whole(kind, &self.target);
         }
+        let names = resources.iter().map(|(name, _)| name).chain(&removals).cloned().collect();
+        state.outstanding = Some(Outstanding { nonce, names });
         Push { protocol, kind, nonce, resources, removals }
     }
 
     /// To Envoy a cluster that has changed is a new one, which waits for its instances before it takes the old one's place, and holds
     /// up its answer until then. It asked for them when the cluster came, and does not ask again.
     fn follow_with_endpoints(&mut self, clusters: &[(Arc<str>, Arc<crate::Resource>)]) {
+        let endpoints = &mut self.types[slot(ResourceType::Endpoint)];
+        if endpoints.subscription.names.is_empty() {
+            return;
+        }
         for name in clusters.iter().filter_map(|(_, cluster)| cluster.endpoints.as_ref()) {
-            let endpoints = &mut self.types[slot(ResourceType::Endpoint)];
-            if let Some(name) = endpoints.subscription.names.get(&**name).cloned() {
+            let there = version(&self.target, ResourceType::Endpoint, name);
+            if endpoints.subscription.names.contains(name, || there.is_some()) {
                 endpoints.asked.insert(name.clone());
-                self.look(ResourceType::Endpoint, &name);
+                endpoints.look(ResourceType::Endpoint, self.protocol, name, there);
             }
         }
     }
@@ -221,28 +237,16 @@ impl Server {
     /// Takes the client's answer to a response.
     fn answered(&mut self, kind: ResourceType, nonce: &str, refused: Option<String>) -> Event {
         let state = &mut self.types[slot(kind)];
-        if !state.awaits(nonce) {
+        let Some(outstanding) = state.outstanding.take_if(|outstanding| nonce.parse() == Ok(outstanding.nonce)) else {
             return Event::Passed;
-        }
-        state.outstanding = None;
+        };
+        state.refused.answered(outstanding.names, refused.as_deref());
+        state.subscription.names.weigh(|| self.target.of(kind).map(|(name, _)| name));
         // What was refused counts as sent: sending the same again would be refused again.
         match refused {
             Some(reason) => Event::Refused(kind, reason),
             None => Event::Accepted(kind),
         }
-    }
-
-    /// Looks at a name again: the client has asked for it, or let it go.
-    fn look(&mut self, kind: ResourceType, name: &Arc<str>) {
-        self.types[slot(kind)].look(kind, self.protocol, name, &self.target);
-    }
-
-    /// The same for all names of a type.
-    fn look_at_all(&mut self, kind: ResourceType) {
-        let state = &mut self.types[slot(kind)];
-        let target = self.target.of(kind).map(|(name, _)| name.clone());
-        let names: Vec<Arc<str>> = target.chain(state.sent.keys().chain(&state.asked).cloned()).collect();
-        names.iter().for_each(|name| state.look(kind, self.protocol, name, &self.target));
     }
 }
 

@@ -1,14 +1,14 @@
 //! The state-of-the-world protocol's messages, as the server sees them.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use weir_xds::discovery::DiscoveryRequest;
 use weir_xds::resource::ResourceType;
 
-use super::kind::TypeState;
+use super::kind::version;
 use super::{Event, Server};
-use crate::resources::slot;
+use crate::resources::{Version, slot};
+use crate::shared_map::HashSet;
 
 pub(super) fn receive(server: &mut Server, request: &DiscoveryRequest) -> Event {
     let Some(kind) = ResourceType::from_type_url(&request.type_url) else { return Event::Passed };
@@ -18,7 +18,7 @@ pub(super) fn receive(server: &mut Server, request: &DiscoveryRequest) -> Event 
         return Event::Passed;
     }
     let all = request.resource_names.iter().any(|name| name == "*") || (request.resource_names.is_empty() && is_whole(kind));
-    let changed = !is_the_same(state, &request.resource_names, all) && subscribe(server, kind, &request.resource_names, all);
+    let changed = !is_the_same(server, kind, &request.resource_names, all) && subscribe(server, kind, &request.resource_names, all);
     if request.response_nonce.is_empty() {
         return if changed { Event::Subscribed(kind) } else { Event::Passed };
     }
@@ -27,39 +27,48 @@ pub(super) fn receive(server: &mut Server, request: &DiscoveryRequest) -> Event 
 }
 
 /// Whether a client asks for what it asked for before, as each of its answers does.
-fn is_the_same(state: &TypeState, names: &[String], all: bool) -> bool {
-    let own = &state.subscription;
+fn is_the_same(server: &Server, kind: ResourceType, names: &[String], all: bool) -> bool {
+    let own = &server.types[slot(kind)].subscription;
     let wanted = || names.iter().filter(|name| *name != "*");
+    let is_asked = |name: &String| own.names.contains(name, || server.target.get(kind, name).is_some());
     // One that stands twice makes the counts differ: then it is looked at in full.
-    all == own.all && wanted().count() == own.names.len() && wanted().all(|name| own.names.contains(name.as_str()))
+    all == own.all && wanted().count() == own.names.len() && wanted().all(is_asked)
 }
 
 /// Takes what a client asks for in place of what it asked for before. Whether it asks for more.
 fn subscribe(server: &mut Server, kind: ResourceType, names: &[String], all: bool) -> bool {
-    let shared = names.iter().filter(|name| *name != "*").map(|name| server.target.shared_name(kind, name));
+    let (target, protocol) = (server.target.clone(), server.protocol);
+    let shared = names.iter().filter(|name| *name != "*").map(|name| target.shared_name(kind, name).0);
     let names: HashSet<Arc<str>> = shared.collect();
     let state = &mut server.types[slot(kind)];
-    let new: Vec<Arc<str>> = names.difference(&state.subscription.names).cloned().collect();
-    let mut gone: HashSet<Arc<str>> = state.subscription.names.difference(&names).cloned().collect();
-    let changed = !new.is_empty() || all != state.subscription.all;
-    let was_all = std::mem::replace(&mut state.subscription.all, all);
-    state.subscription.names = names;
+    let asked_before: HashSet<Arc<str>> = state.subscription.names.all(target.of(kind).map(|(name, _)| name)).into_iter().collect();
+    let new: HashSet<Arc<str>> = names.difference(&asked_before).cloned().collect();
+    let was_all = state.subscription.all;
+    let (mut gone, mut touched) = (asked_before.difference(&names).cloned().collect::<HashSet<_>>(), vec![]);
+    if all != was_all {
+        touched = state.names(kind, &target);
+        let has = |(name, there): &&(Arc<str>, Option<Version>)| state.has(name, *there).is_some();
+        let let_go = touched.iter().filter(|_| was_all).filter(has).map(|(name, _)| name);
+        gone.extend(let_go.filter(|name| !names.contains(*name)).cloned());
+    }
+    let known: HashSet<Arc<str>> = touched.iter().map(|(name, _)| name.clone()).collect();
+    let besides = new.iter().chain(&gone).filter(|name| !known.contains(*name));
+    touched.extend(besides.map(|name| (name.clone(), version(&target, kind, name))));
+    state.subscribe(&touched, |subscription| {
+        subscription.all = all;
+        subscription.names = names.iter().collect();
+    });
     state.asked.retain(|name| !gone.contains(name));
     state.asked.extend(new.iter().cloned());
-    if !all {
-        if was_all {
-            gone.extend(state.sent.keys().filter(|name| !state.subscription.names.contains(*name)).cloned());
+    for (name, there) in touched {
+        if !all && gone.contains(&name) {
+            state.refused.forget(&name);
+            state.forget(&name, there);
         }
-        gone.iter().for_each(|name| state.forget(name));
+        state.look(kind, protocol, &name, there);
     }
     server.assignments.recount();
-    if all == was_all {
-        new.iter().chain(&gone).for_each(|name| server.look(kind, name));
-    } else {
-        gone.iter().for_each(|name| server.look(kind, name));
-        server.look_at_all(kind);
-    }
-    changed
+    !new.is_empty() || all != was_all
 }
 
 /// Whether responses of this type carry all resources, so that one that is missing is gone.

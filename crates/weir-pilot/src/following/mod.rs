@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use weir_ads::{ResourceSet, Server};
 use weir_api::Diagnostic;
 use weir_model::{Changes, MeshSnapshot, Proxy};
 use weir_translate::{ClassKey, Labels};
 
-use crate::classes::Class;
+use crate::classes::{Class, Resources};
 use crate::resources;
 use crate::shared::Shared;
 
@@ -20,9 +21,11 @@ pub(crate) struct Following {
     /// Whether it understands checks by commands: only Weir's proxies do.
     runs_commands: bool,
     /// The snapshot of the mesh that it has.
-    version: u64,
+    pub version: u64,
     labels: Arc<Labels>,
     class: Arc<Class>,
+    /// What its class tells its members.
+    newest: watch::Receiver<Option<Resources>>,
     /// The snapshot of which its class's resources are.
     class_version: u64,
     own: ResourceSet,
@@ -38,9 +41,16 @@ impl Following {
     /// A proxy that has nothing yet.
     pub fn new(proxy: Proxy, runs_commands: bool, mesh: &MeshSnapshot, shared: &Arc<Shared>) -> Self {
         let labels = shared.classes.labels(mesh);
-        let class = shared.classes.get(ClassKey::of(mesh, &labels, &proxy), &shared.reporter);
-        let came_with = proxy.labels.clone();
-        Self { proxy, came_with, runs_commands, version: 0, labels, class, class_version: 0, own: ResourceSet::default() }
+        let class = shared.classes.get(ClassKey::of(mesh, &labels, &proxy), &proxy, &shared.reporter);
+        let (came_with, newest) = (proxy.labels.clone(), class.newest());
+        Self { proxy, came_with, runs_commands, version: 0, labels, class, newest, class_version: 0, own: ResourceSet::default() }
+    }
+
+    /// Waits until there is more for its class than the proxy has: of which snapshot. None if there will be nothing any more.
+    pub async fn newer(&mut self) -> Option<Arc<MeshSnapshot>> {
+        let version = self.version;
+        let newest = self.newest.wait_for(|newest| newest.as_ref().is_some_and(|newest| newest.mesh.version > version)).await.ok()?;
+        newest.as_ref().map(|newest| newest.mesh.clone())
     }
 
     /// Brings a proxy's server to a snapshot of the mesh. None if that cannot be made out.
@@ -50,18 +60,23 @@ impl Following {
         self.version = mesh.version;
         let is_concerned = changes.concerns(&self.proxy) || !changes.groups.is_empty() || !changes.sidecars.is_empty();
         let labels = shared.classes.labels(mesh);
-        let mut is_whole = is_first;
+        let (mut is_whole, mut newest) = (is_first, mesh.clone());
         if is_concerned || !Arc::ptr_eq(&labels, &self.labels) {
             self.labels = labels;
-            is_whole |= self.find_class(mesh, shared);
+            if self.find_class(mesh, shared) {
+                is_whole = true;
+                // Nobody has brought it to the newest snapshot if it was made only now.
+                newest = shared.newer_than(mesh);
+            }
         }
         if is_concerned {
             is_whole = true;
             self.own = self.translate_own(mesh, shared);
         }
-        let resources = self.class.resources(mesh, &self.proxy).await?;
-        let known = std::mem::replace(&mut self.class_version, resources.version);
-        if is_whole || known != resources.version {
+        let resources = self.class.resources(&newest).await?;
+        let version = resources.mesh.version;
+        let known = std::mem::replace(&mut self.class_version, version);
+        if is_whole || known != version {
             let target = Arc::new(self.own.moved_over(resources.set));
             match !is_whole && known == resources.previous {
                 true => server.change(target, &resources.changed),
@@ -74,10 +89,13 @@ impl Following {
     /// Finds the proxy's class. Whether that is another one than before.
     fn find_class(&mut self, mesh: &MeshSnapshot, shared: &Arc<Shared>) -> bool {
         take_labels(&mut self.proxy, &self.came_with, mesh);
-        let class = shared.classes.get(ClassKey::of(mesh, &self.labels, &self.proxy), &shared.reporter);
-        let is_other = !Arc::ptr_eq(&class, &self.class);
+        let class = shared.classes.get(ClassKey::of(mesh, &self.labels, &self.proxy), &self.proxy, &shared.reporter);
+        if Arc::ptr_eq(&class, &self.class) {
+            return false;
+        }
+        self.newest = class.newest();
         self.class = class;
-        is_other
+        true
     }
 
     fn translate_own(&self, mesh: &MeshSnapshot, shared: &Shared) -> ResourceSet {

@@ -228,7 +228,13 @@ impl State {
             self.absent.insert(key);
         }
         let mut requests = vec![self.client.answer(&update, &refused)];
-        for (kind, names) in [(ResourceType::Endpoint, self.assignments()), (ResourceType::Route, self.route_names())] {
+        // Only clusters and listeners name others; what came late and is wanted no more goes at once.
+        let named = match kind {
+            ResourceType::Cluster => Some((ResourceType::Endpoint, self.assignments())),
+            ResourceType::Listener => Some((ResourceType::Route, self.route_names())),
+            _ => self.wanted.get(&kind).map(|names| (kind, names.clone())),
+        };
+        for (kind, names) in named {
             self.held.retain(|(of, name), _| *of != kind || names.contains(name));
             self.absent.retain(|(of, name)| *of != kind || names.contains(name));
             self.refused.retain(|(of, name)| *of != kind || names.contains(name));

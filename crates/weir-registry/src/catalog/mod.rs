@@ -86,6 +86,14 @@ impl Catalog {
         edit.finish().unwrap_or_default()
     }
 
+    /// The next version of the catalog, in which just these objects stand under a path: for sources that keep no files.
+    #[must_use]
+    pub fn with(&self, path: impl Into<PathBuf>, objects: Vec<Arc<Object>>) -> Self {
+        let mut edit = Edit::of(self.clone());
+        edit.put(TextKey { input: 0, path: path.into() }, Some(Text { objects, ..Text::default() }));
+        edit.finish().unwrap_or_else(|| self.clone())
+    }
+
     /// The object of a key, as it counts.
     pub fn get(&self, key: &ObjectKey) -> Option<&Arc<Object>> {
         let defined = self.definitions.get(key).and_then(|definitions| definitions.first());

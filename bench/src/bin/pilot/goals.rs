@@ -1,0 +1,96 @@
+//! What is measured, beside what is aimed at.
+
+use weir_bench::table::table;
+
+use crate::figures::Used;
+use crate::rounds::Rounds;
+use crate::storm::Storm;
+
+/// What is aimed at, for a number of sidecars; nothing for others.
+pub(crate) struct Goals {
+    connect: &'static str,
+    memory: &'static str,
+    all: &'static str,
+    by_file: &'static str,
+    by_memory: &'static str,
+    endpoint_cpu: &'static str,
+    rule: &'static str,
+}
+
+const NONE: Goals = Goals { connect: "", memory: "", all: "", by_file: "", by_memory: "", endpoint_cpu: "", rule: "" };
+
+impl Goals {
+    /// Those of the project's plan.
+    pub fn of(sidecars: usize) -> Self {
+        match sidecars {
+            200 => Self { connect: "17", memory: "0.4", by_file: "p99 50", by_memory: "p99 20", endpoint_cpu: "20", rule: "400", ..NONE },
+            1000 => Self { all: "connected 600", by_file: "p99 100", by_memory: "p99 100", ..NONE },
+            _ => NONE,
+        }
+    }
+}
+
+/// The figures with their names and goals, in the order in which they came.
+pub(crate) struct Report {
+    goals: Goals,
+    sidecars: f64,
+    rows: Vec<[String; 3]>,
+}
+
+impl Report {
+    pub fn new(sidecars: usize) -> Self {
+        Self { goals: Goals::of(sidecars), sidecars: sidecars as f64, rows: vec![] }
+    }
+
+    fn add(&mut self, name: &str, figure: String, goal: &str) {
+        self.rows.push([name.to_owned(), figure, goal.to_owned()]);
+    }
+
+    /// What the sidecars cost that have come.
+    pub fn connected(&mut self, [idle, connected, end]: [Used; 3]) {
+        let each = |figure: f64| format!("{:.2}", figure / self.sidecars);
+        let (cpu, memory) = (connected.cpu.saturating_sub(idle.cpu), connected.memory.saturating_sub(idle.memory));
+        let (cpu, memory) = (each(cpu.as_secs_f64() * 1e3), each(memory as f64 / 1e6));
+        self.add("CPU for each sidecar that connects, ms", cpu, self.goals.connect);
+        self.add("memory for each, MB", memory, self.goals.memory);
+        let all = [idle, connected, end].map(|used| format!("{:.0}", used.memory as f64 / 1e6)).join(", ");
+        self.add("memory of all, MB: idle, connected, at the end", all, self.goals.all);
+    }
+
+    /// Changes of an endpoint in a file, and in memory.
+    pub fn endpoint(&mut self, by_file: &Rounds, by_memory: &Rounds) {
+        self.add("one endpoint in force, by file, p50 / p99, ms", by_file.latency(), self.goals.by_file);
+        self.add("CPU for it, ms; bytes to each", by_file.cost(), self.goals.endpoint_cpu);
+        self.add("one endpoint in force, by a source in memory, p50 / p99, ms", by_memory.latency(), self.goals.by_memory);
+        self.add("CPU for it, ms; bytes to each", by_memory.cost(), self.goals.endpoint_cpu);
+    }
+
+    /// Changes of a rule, and those bytes by a bare stream.
+    pub fn rule(&mut self, rule: &Rounds, floor: &Rounds) {
+        self.add("one VirtualService in force, p50 / p99, ms", rule.latency(), "");
+        self.add("CPU for it, ms; bytes to each", rule.cost(), self.goals.rule);
+        self.add("the floor: those bytes by a bare stream, p50 / p99, ms", floor.latency(), "");
+        self.add("CPU for it, ms; bytes to each", floor.cost(), "");
+        let [latency, cpu] = rule.over(floor);
+        self.add("one VirtualService / the floor: p99, CPU", format!("{latency:.2}, {cpu:.2}"), "p99 1.50");
+    }
+
+    /// Many who come at once.
+    pub fn storm(&mut self, count: usize, storm: &Storm) {
+        let delays = storm.delays().map(|delay| format!("{delay:.0}")).join(" / ");
+        let name = format!("while {count} more connect ({:.1} s), an endpoint in force, p50 / p99 / last, ms", storm.took.as_secs_f64());
+        self.add(&name, delays, "last 200");
+    }
+
+    /// The same change in a mesh of so many times the services.
+    pub fn larger(&mut self, times: usize, small: &Rounds, large: &Rounds) {
+        let [_, cpu] = large.over(small);
+        self.add(&format!("CPU of one endpoint, {times} times the services / here"), format!("{cpu:.2}"), "1.50");
+        self.add("CPU for it there, ms; bytes to each", large.cost(), "");
+    }
+
+    /// As a table.
+    pub fn print(self, title: &str) {
+        println!("{}", table(&[title, "pilot", "goal"], self.rows.into_iter().map(Vec::from).collect()));
+    }
+}
