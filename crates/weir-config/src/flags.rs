@@ -46,6 +46,7 @@ flags! {
     NO_FILTER_CONFIG = 25, "NFCF", "NoFilterConfigFound", "A filter's configuration has not arrived.";
     UPSTREAM_MAX_DURATION = 26, "UMSDR", "UpstreamMaxStreamDurationReached", "The stream to the instance lasted too long.";
     DROPPED = 27, "DO", "DropOverload", "The control plane has some requests dropped.";
+    DOWNSTREAM_RESET = 29, "DR", "DownstreamRemoteReset", "The client reset its stream.";
     ALL_DROPPED = 28, "UDO", "UnconditionalDropOverload", "The control plane has all requests dropped.";
 }
 

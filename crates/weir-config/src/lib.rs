@@ -20,6 +20,7 @@ pub mod listener;
 pub mod load_balancing;
 pub mod log_filter;
 pub mod log_format;
+pub mod memory;
 pub mod outlier;
 mod payload;
 pub mod proxy_protocol;

@@ -16,16 +16,10 @@ use super::tls;
 /// Its lists are carried out in part.
 const TLS_PARAMETERS: &str = "envoy.extensions.transport_sockets.tls.v3.TlsParameters";
 
-/// What of a client's certificate is told to instances. It matters only where a listener asks for certificates.
-const TOLD_OF_CERTIFICATES: &[&str] = &["forward_client_cert_details", "set_current_client_cert_details"];
-/// What makes a listener ask for them.
-const ASKS_FOR_CERTIFICATES: &[&str] =
-    &["require_client_certificate", "validation_context", "validation_context_sds_secret_config", "combined_validation_context"];
 /// Answers by these statuses never have a body (RFC 9110, sections 15.3.5 and 15.4.5).
 const NO_CONTENT: &[u32] = &[204, 304];
 /// Headers that say where a request ends, and what it becomes.
 const FRAMING: &[&str] = &["transfer-encoding", "content-length", "upgrade"];
-const NOT_TOLD: &str = "`x-forwarded-client-cert` tells nothing of the client's certificate";
 
 /// A field that is set and not carried out, however often a resource has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,9 +53,6 @@ pub fn report(resource: &Any) -> Vec<Unsupported> {
     // A resource of an unknown type was refused before this.
     let _ = walk::visit(resource, &mut report);
     let mut found = report.found;
-    if report.asks_for_certificates {
-        found.extend(report.untold);
-    }
     // Fields come in no order of their own.
     found.sort_unstable_by(|a, b| a.field.cmp(&b.field));
     found
@@ -89,9 +80,6 @@ struct Report {
     found: Vec<Unsupported>,
     /// Where in `found` a field stands.
     places: HashMap<String, usize>,
-    /// [`TOLD_OF_CERTIFICATES`], each once.
-    untold: Vec<Unsupported>,
-    asks_for_certificates: bool,
 }
 
 impl Report {
@@ -112,18 +100,6 @@ impl Report {
 }
 
 impl Report {
-    /// Notes what asks for clients' certificates, and what would be told of them.
-    fn look_for_certificates(&mut self, field: &SetField<'_>) {
-        self.asks_for_certificates |= ASKS_FOR_CERTIFICATES.contains(&field.name) && !field.is_false();
-        if TOLD_OF_CERTIFICATES.contains(&field.name) {
-            let name = format!("HttpConnectionManager.{}", field.name);
-            match self.untold.iter_mut().find(|known| known.field == name) {
-                Some(known) => known.more += 1,
-                None => self.untold.push(Unsupported { field: name, path: field.path.to_string(), more: 0, instead: NOT_TOLD.to_owned() }),
-            }
-        }
-    }
-
     /// Looks for values that are left out of a field that is carried out.
     fn look_at_values(&mut self, field: &SetField<'_>) {
         if field.message == TLS_PARAMETERS {
@@ -147,7 +123,6 @@ impl Report {
 
 impl Visitor for Report {
     fn field(&mut self, field: &SetField<'_>) -> Below {
-        self.look_for_certificates(field);
         for default in decisions::DEFAULTS {
             if default.field == field.name && default.holder == field.message && field.lacks(default.absent) {
                 self.add_field(default.message, default.absent, field.path, default.instead);

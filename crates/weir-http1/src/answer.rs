@@ -1,10 +1,10 @@
 //! The head of an answer.
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use http::{StatusCode, Version};
 
 use crate::scan::find;
-use crate::{Fault, Headers, Limits, Spelling, fields, head, header};
+use crate::{Fault, HeadReader, Headers, Limits, Spelling, fields, head, header};
 
 /// The head of an answer, as it was written. Its reason phrase is for nobody: each hop writes its own, as Envoy does.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub struct Head {
 impl Head {
     /// Whether the connection may carry another request after this answer, by what it says (RFC 9112, 9.3).
     pub fn keeps_alive(&self) -> bool {
-        if self.version == Version::HTTP_11 && !self.headers.contains_key(header::CONNECTION) {
+        if self.version == Version::HTTP_11 && self.says_nothing_new() {
             return true;
         }
         let values = || self.headers.get_all(header::CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
@@ -30,6 +30,12 @@ impl Head {
         // A coding in HTTP/1.0 is in doubt, and nothing may follow it (RFC 9112, 6.1).
         let is_sure = self.version == Version::HTTP_11 || says(b"keep-alive") && !self.headers.contains_key(header::TRANSFER_ENCODING);
         is_sure && !says(b"close")
+    }
+
+    /// Whether it says of the connection what goes without saying, as most do.
+    fn says_nothing_new(&self) -> bool {
+        let said = self.headers.get(header::CONNECTION);
+        said.is_none_or(|said| said == "keep-alive" && !self.headers.may_repeat(header::CONNECTION))
     }
 }
 
@@ -44,15 +50,38 @@ pub fn may_begin(input: &[u8]) -> bool {
 ///
 /// # Errors
 /// If it is malformed, or has more fields than it may have.
-pub fn read(bytes: &Bytes, limits: &Limits, keep_spelling: bool) -> Result<Head, Fault> {
-    read_into(Headers::new(), bytes, limits, keep_spelling)
+pub fn read(bytes: &[u8], limits: &Limits, keep_spelling: bool) -> Result<Head, Fault> {
+    read_into(Headers::new(), bytes, limits, keep_spelling).map(|(head, _)| head)
 }
 
-/// The same, with an empty map whose memory is used again.
+/// Takes a head off the front of `input` and reads it, into an empty map, if all of it is there.
 ///
 /// # Errors
-/// As [`read`].
-pub fn read_into(map: Headers, bytes: &Bytes, limits: &Limits, keep_spelling: bool) -> Result<Head, Fault> {
+/// As [`HeadReader::take`] and [`read`].
+pub fn take(
+    reader: &mut HeadReader,
+    input: &mut BytesMut,
+    map: impl Fn() -> Headers,
+    limits: &Limits,
+    keep_spelling: bool,
+) -> Result<Option<Head>, Fault> {
+    reader.read(input, limits, |bytes| read_into(map(), bytes, limits, keep_spelling))
+}
+
+/// Reads a head with which `bytes` begin, where nothing came before them: also where it ends. None if not all of it is there, or if there is
+/// anything to be said against it; [`take`] says what.
+pub fn at_once(
+    reader: &HeadReader,
+    bytes: &[u8],
+    map: impl FnOnce() -> Headers,
+    limits: &Limits,
+    keep_spelling: bool,
+) -> Option<(Head, usize)> {
+    reader.at_once(bytes, limits, |bytes| read_into(map(), bytes, limits, keep_spelling))
+}
+
+/// Reads a head into an empty map; where it ends, too.
+fn read_into(mut headers: Headers, bytes: &[u8], limits: &Limits, keep_spelling: bool) -> Result<(Head, usize), Fault> {
     let (line, start) = head::first_line(bytes);
     let at = find(b' ', line).ok_or(Fault::FirstLine)?;
     let version = match line.get(..at) {
@@ -72,12 +101,15 @@ pub fn read_into(map: Headers, bytes: &Bytes, limits: &Limits, keep_spelling: bo
     // Nobody reads the phrase, but what is no text in it (RFC 9112, 4), a CR above all, is a line's end to some.
     header::check(line).map_err(|_| Fault::FirstLine)?;
     let mut spelling = keep_spelling.then(Spelling::default);
-    let headers = fields::read(map, bytes, start, limits, spelling.as_mut())?;
-    Ok(Head { version, status, headers, spelling: spelling.filter(|spelling| !spelling.is_empty()) })
+    let end = fields::read(&mut headers, bytes, start, limits, spelling.as_mut())?;
+    let head = Head { version, status, headers, spelling: spelling.filter(|spelling| !spelling.is_empty()) };
+    Ok((head, end))
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn parsed(text: &str) -> Result<Head, Fault> {

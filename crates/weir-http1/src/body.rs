@@ -120,7 +120,8 @@ fn take(input: &mut BytesMut, length: usize) -> Option<Bytes> {
         return None;
     }
     if is_most(input, length) {
-        return Some(input.split_to(length).freeze());
+        // Memory that nobody else needs is not divided.
+        return Some(if length == input.len() { std::mem::take(input) } else { input.split_to(length) }.freeze());
     }
     let part = Bytes::copy_from_slice(input.get(..length).unwrap_or_default());
     input.advance(length);

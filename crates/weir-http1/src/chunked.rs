@@ -174,7 +174,9 @@ impl ChunkReader {
             return Err(Fault::Chunk);
         }
         self.at = At::Done;
-        fields::read(Headers::new(), &lines, 0, &self.limits, None).map(|trailers| Next::End(Some(trailers)))
+        let mut trailers = Headers::new();
+        fields::read(&mut trailers, &lines, 0, &self.limits, None)?;
+        Ok(Next::End(Some(trailers)))
     }
 }
 

@@ -5,7 +5,7 @@
 
 use http::{Method, StatusCode, Version};
 
-use crate::header::{HeaderName, Headers, NameSet, with_digits};
+use crate::header::{HeaderName, HeaderValue, Headers, NameSet, with_digits};
 use crate::spelling::{self, Case, Spelling};
 
 /// What follows the data of a chunk.
@@ -45,20 +45,33 @@ fn reason(status: StatusCode) -> &'static str {
 /// Writes fields.
 pub fn fields(headers: &Headers, case: Case, spelling: Option<&Spelling>, out: &mut Vec<u8>) {
     for (name, value) in headers {
-        field(name, value.as_bytes(), case, spelling, out);
+        line(name, value, case, spelling, out);
     }
 }
 
 /// Writes one field.
+#[inline]
+pub fn line(name: &HeaderName, value: &HeaderValue, case: Case, spelling: Option<&Spelling>, out: &mut Vec<u8>) {
+    write_name(name, case, spelling, out);
+    value.write(out);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes one field of a value that is written down nowhere else.
 pub fn field(name: &HeaderName, value: &[u8], case: Case, spelling: Option<&Spelling>, out: &mut Vec<u8>) {
+    write_name(name, case, spelling, out);
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+#[inline]
+fn write_name(name: &HeaderName, case: Case, spelling: Option<&Spelling>, out: &mut Vec<u8>) {
     if spelling.is_none() && case != Case::Proper {
         name.write(out);
     } else {
         spelling::write(name.as_bytes(), case, spelling, out);
         out.extend_from_slice(b": ");
     }
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
 }
 
 /// Writes one field whose value is a number.
@@ -71,7 +84,7 @@ pub fn interim(status: StatusCode, headers: &Headers, case: Case, out: &mut Vec<
     status_line(Version::HTTP_11, status, out);
     const OF_CONNECTION: NameSet = NameSet::of(&["connection", "upgrade", "keep-alive", "proxy-connection"]);
     for (name, value) in headers.iter().filter(|(name, _)| !OF_CONNECTION.contains(name)) {
-        field(name, value.as_bytes(), case, None, out);
+        line(name, value, case, None, out);
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -98,7 +111,7 @@ pub fn last_chunk(trailers: Option<&Headers>, case: Case, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::header::{self, HeaderValue};
+    use crate::header;
 
     fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
         let mut out = vec![];

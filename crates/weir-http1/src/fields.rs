@@ -1,91 +1,58 @@
 //! The lines of header fields, in heads and trailers (RFC 9112, 5).
 
-use std::ops::Range;
-
-use bytes::Bytes;
-
-use crate::header::{HeaderName, HeaderValue, Headers, Spelled};
-use crate::scan::{find, places};
+use crate::header::{HeaderName, HeaderValue, Headers};
+use crate::scan::{find, find_control};
 use crate::spelling::Spelling;
 use crate::{Fault, Limits};
 
-/// Reads the lines of `head` from `start` on, to the empty line, into an empty map. Their values share its memory. With `spelling` it is noted how
-/// their names are spelled.
+/// Reads the lines of a head from `start` on, to the empty line, into an empty map; where the head ends. With `spelling` it is noted how their
+/// names are spelled.
 ///
 /// A folded line is a fault, one of the two answers that the standard allows (5.2), as is a space before the colon (5.1).
 pub(crate) fn read(
-    mut headers: Headers,
-    head: &Bytes,
+    headers: &mut Headers,
+    head: &[u8],
     start: usize,
     limits: &Limits,
     mut spelling: Option<&mut Spelling>,
-) -> Result<Headers, Fault> {
+) -> Result<usize, Fault> {
     // Room for all at once costs less than to grow; there cannot be more of them than there is room for.
     headers.reserve(ROOM);
-    let mut others = OtherNames::of(head);
-    let (mut at, mut count) = (start, 0);
-    for end in places(b'\n', head.get(start..).unwrap_or_default()) {
-        let end = start + end;
-        let line = head.get(at..end).unwrap_or_default();
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if line.is_empty() {
-            break;
+    let mut rest = head.get(start..).unwrap_or_default();
+    loop {
+        match rest {
+            [b'\n', behind @ ..] | [b'\r', b'\n', behind @ ..] => return Ok(head.len() - behind.len()),
+            _ if headers.len() == limits.fields => return Err(Fault::TooMany),
+            _ => {}
         }
-        count += 1;
-        if count > limits.fields {
-            return Err(Fault::TooMany);
-        }
-        let colon = find(b':', line).ok_or(Fault::Field)?;
+        let (name, value, behind) = field(rest).ok_or(Fault::Field)?;
+        // A name of other characters than those of a token, a space among them, is none.
+        headers.push(HeaderName::from_bytes(name).map_err(|_| Fault::Field)?, HeaderValue::copy_of_checked(value));
         if let Some(spelling) = &mut spelling {
-            spelling.note(head.slice(at..at + colon));
+            spelling.note(name);
         }
-        headers.push(name(head, at..at + colon, &mut others)?, value(head, at + colon + 1..at + line.len())?);
-        at = end + 1;
+        rest = behind;
     }
-    Ok(headers)
 }
 
 /// So many fields have room from the start: most heads have no more, after what a proxy adds.
 const ROOM: usize = 16;
 
-/// Names that are not known, as they are read from one head. One that has capitals is made lower with all others of its head at once.
-struct OtherNames<'h> {
-    head: &'h Bytes,
-    lower: Option<Bytes>,
-}
-
-impl<'h> OtherNames<'h> {
-    fn of(head: &'h Bytes) -> Self {
-        Self { head, lower: None }
+/// The field whose line comes first: what stands before its colon, its value, without the space around it, and what follows the line.
+#[inline]
+fn field(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    // Where the line has no colon, another one has it: no name goes on over the end of a line.
+    let (name, behind) = text.split_at_checked(find(b':', text)?)?;
+    let leading = 1 + behind.get(1..)?.iter().position(|byte| !is_space(*byte))?;
+    let text = behind.get(leading..)?;
+    // No other control character may stand in a value than those that end its line.
+    let (mut value, behind) = text.split_at_checked(find_control(text)?)?;
+    while let Some((last, before)) = value.split_last()
+        && is_space(*last)
+    {
+        value = before;
     }
-
-    /// The name at this place of the head.
-    fn lower(&mut self, place: Range<usize>) -> Bytes {
-        self.lower.get_or_insert_with(|| self.head.to_ascii_lowercase().into()).slice(place)
-    }
-}
-
-/// The name that stands at this place of a head.
-fn name(head: &Bytes, place: Range<usize>, others: &mut OtherNames<'_>) -> Result<HeaderName, Fault> {
-    let text = head.get(place.clone()).unwrap_or_default();
-    if let Some(known) = HeaderName::known(text) {
-        return Ok(known);
-    }
-    // A name of other characters than those of a token, a space among them, is none.
-    Ok(HeaderName::other(match Spelled::of(text).map_err(|_| Fault::Field)? {
-        Spelled::Lower => head.slice(place),
-        Spelled::Mixed => others.lower(place),
-    }))
-}
-
-/// The value that stands at this place, without the space around it.
-fn value(head: &Bytes, place: Range<usize>) -> Result<HeaderValue, Fault> {
-    let text = head.get(place.clone()).unwrap_or_default();
-    let leading = text.iter().position(|byte| !is_space(*byte)).unwrap_or(text.len());
-    let trailing = text.iter().rev().position(|byte| !is_space(*byte)).unwrap_or(0);
-    let from = place.start + leading;
-    let to = (place.end - trailing).max(from);
-    HeaderValue::from_shared(head.slice(from..to)).map_err(|_| Fault::Field)
+    Some((name, value, behind.strip_prefix(b"\n").or_else(|| behind.strip_prefix(b"\r\n"))?))
 }
 
 /// Space that may stand around a value (RFC 9110, 5.6.3).
@@ -99,7 +66,9 @@ mod tests {
 
     fn fields(text: &str) -> Result<Vec<(String, String)>, Fault> {
         let limits = Limits { bytes: 1000, fields: 3 };
-        let headers = read(Headers::new(), &Bytes::from(text.to_owned()), 0, &limits, None)?;
+        let mut headers = Headers::new();
+        let end = read(&mut headers, text.as_bytes(), 0, &limits, None)?;
+        assert_eq!(text.get(end..), Some(if text.ends_with('z') { "z" } else { "" }));
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         Ok(headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect())
     }

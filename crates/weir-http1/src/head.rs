@@ -3,12 +3,12 @@
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::memrchr;
 
-use crate::scan::{find, places};
+use crate::scan::find;
 use crate::{Fault, Limits};
 
 /// Finds where a head ends, however its bytes come. What was looked at once is not looked at again, so that a head that comes byte
 /// by byte costs no more than one that comes at once.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct HeadReader {
     /// Whether the first line is complete.
     line: bool,
@@ -23,11 +23,14 @@ impl HeadReader {
     /// # Errors
     /// If it is larger than it may be; or if it does not begin as a head does: another protocol may never send the end of a line.
     pub fn take(&mut self, input: &mut BytesMut, limits: &Limits) -> Result<Option<Bytes>, Fault> {
+        if input.is_empty() {
+            return Ok(None);
+        }
         if !self.line {
             if skip_empty_lines(input) {
                 self.searched = 0;
             }
-            if input.first().is_some_and(|first| matches!(first, 0..=b' ' | 0x7f) && *first != b'\r') {
+            if input.first().is_some_and(|first| is_no_beginning(*first) && *first != b'\r') {
                 return Err(Fault::FirstLine);
             }
         }
@@ -42,11 +45,48 @@ impl HeadReader {
         Ok(Some(head.freeze()))
     }
 
+    /// Takes a head off the front of `input` and reads it, if all of it is there. One that comes at once, as most do, is read while its
+    /// end is looked for; where that does not succeed, for whatever reason, nothing has happened.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take), and those of `read`, which tells where the head has ended.
+    pub(crate) fn read<H>(
+        &mut self,
+        input: &mut BytesMut,
+        limits: &Limits,
+        mut read: impl FnMut(&[u8]) -> Result<(H, usize), Fault>,
+    ) -> Result<Option<H>, Fault> {
+        if let Some((head, end)) = self.at_once(input, limits, &mut read) {
+            if end == input.len() {
+                input.clear();
+            } else {
+                input.advance(end);
+            }
+            return Ok(Some(head));
+        }
+        let Some(head) = self.take(input, limits)? else { return Ok(None) };
+        read(&head).map(|(head, _)| Some(head))
+    }
+
+    /// Reads a head with which `bytes` begin, if all of it is there, nothing can be said against it, and nothing of it came before.
+    pub(crate) fn at_once<H>(
+        &self,
+        bytes: &[u8],
+        limits: &Limits,
+        read: impl FnOnce(&[u8]) -> Result<(H, usize), Fault>,
+    ) -> Option<(H, usize)> {
+        let is_new = !self.line && self.searched == 0;
+        if !is_new || bytes.len() > limits.bytes || is_no_beginning(*bytes.first()?) {
+            return None;
+        }
+        read(bytes).ok()
+    }
+
     /// Where the head ends, if its end is there: behind the first line that is empty.
     fn end(&mut self, input: &[u8]) -> Option<usize> {
-        let searched = self.searched;
-        for at in places(b'\n', input.get(searched..).unwrap_or_default()) {
-            let at = searched + at;
+        let mut from = self.searched;
+        while let Some(at) = find(b'\n', input.get(from..).unwrap_or_default()) {
+            let at = from + at;
             self.line = true;
             match input.get(at + 1..).unwrap_or_default() {
                 [b'\n', ..] => return Some(at + 2),
@@ -56,7 +96,7 @@ impl HeadReader {
                     self.searched = at;
                     return None;
                 }
-                _ => {}
+                _ => from = at + 1,
             }
         }
         self.searched = input.len();
@@ -72,6 +112,11 @@ impl HeadReader {
     pub fn has_begun(&self, input: &[u8]) -> bool {
         !matches!(behind_empty_lines(input), b"" | b"\r")
     }
+}
+
+/// Whether no head begins with this.
+fn is_no_beginning(byte: u8) -> bool {
+    matches!(byte, 0..=b' ' | 0x7f)
 }
 
 /// Empty lines before a head: Envoy passes over any number of them. A CR alone is no line (RFC 9112, 2.2). Tells whether there were

@@ -1,10 +1,10 @@
 //! The head of a request.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{Method, Version};
 
 use crate::scan::find;
-use crate::{Fault, Headers, Limits, Spelling, fields, head};
+use crate::{Fault, HeadReader, Headers, Limits, Spelling, fields, head};
 
 /// The head of a request, as it was written.
 #[derive(Debug)]
@@ -25,21 +25,45 @@ pub struct Head {
 ///
 /// # Errors
 /// If it is malformed, or has more fields than it may have.
-pub fn read(bytes: &Bytes, limits: &Limits, keep_spelling: bool) -> Result<Head, Fault> {
-    read_into(Headers::new(), bytes, limits, keep_spelling)
+pub fn read(bytes: &[u8], limits: &Limits, keep_spelling: bool) -> Result<Head, Fault> {
+    read_into(Headers::new(), bytes, limits, keep_spelling).map(|(head, _)| head)
 }
 
-/// The same, with an empty map whose memory is used again.
+/// Takes a head off the front of `input` and reads it, into an empty map, if all of it is there.
 ///
 /// # Errors
-/// As [`read`].
-pub fn read_into(map: Headers, bytes: &Bytes, limits: &Limits, keep_spelling: bool) -> Result<Head, Fault> {
+/// As [`HeadReader::take`] and [`read`].
+pub fn take(
+    reader: &mut HeadReader,
+    input: &mut BytesMut,
+    map: impl Fn() -> Headers,
+    limits: &Limits,
+    keep_spelling: bool,
+) -> Result<Option<Head>, Fault> {
+    reader.read(input, limits, |bytes| read_into(map(), bytes, limits, keep_spelling))
+}
+
+/// Reads a head with which `bytes` begin, where nothing came before them: also where it ends. None if not all of it is there, or if there is
+/// anything to be said against it; [`take`] says what.
+pub fn at_once(
+    reader: &HeadReader,
+    bytes: &[u8],
+    map: impl FnOnce() -> Headers,
+    limits: &Limits,
+    keep_spelling: bool,
+) -> Option<(Head, usize)> {
+    reader.at_once(bytes, limits, |bytes| read_into(map(), bytes, limits, keep_spelling))
+}
+
+/// Reads a head into an empty map; where it ends, too.
+fn read_into(mut headers: Headers, bytes: &[u8], limits: &Limits, keep_spelling: bool) -> Result<(Head, usize), Fault> {
     let (line, start) = head::first_line(bytes);
     let (method, target, version) = request_line(line)?;
     let mut spelling = keep_spelling.then(Spelling::default);
-    let target = bytes.slice_ref(target);
-    let headers = fields::read(map, bytes, start, limits, spelling.as_mut())?;
-    Ok(Head { method, target, version, headers, spelling: spelling.filter(|spelling| !spelling.is_empty()) })
+    let target = Bytes::copy_from_slice(target);
+    let end = fields::read(&mut headers, bytes, start, limits, spelling.as_mut())?;
+    let head = Head { method, target, version, headers, spelling: spelling.filter(|spelling| !spelling.is_empty()) };
+    Ok((head, end))
 }
 
 /// Whether what has come of a head may become that of a request: who speaks another protocol may never send an empty line.

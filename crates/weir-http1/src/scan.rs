@@ -6,48 +6,61 @@ use memchr::memchr;
 /// So many bytes are looked at here; what follows them is searched by the vector.
 const NEAR: usize = 64;
 
+/// One in each of eight bytes.
+const ONES: u64 = u64::from_ne_bytes([1; 8]);
+
 /// The first place of a byte.
+#[inline]
 pub(crate) fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    const HIGH: u64 = ONES << 7;
-    let (near, far) = bytes.split_at(bytes.len().min(NEAR));
-    let (eights, rest) = near.as_chunks::<8>();
     let wanted = ONES * u64::from(byte);
-    for (number, eight) in eights.iter().enumerate() {
-        let differs = u64::from_le_bytes(*eight) ^ wanted;
-        // The lowest byte that is marked is one that does not differ.
-        let marked = differs.wrapping_sub(ONES) & !differs & HIGH;
+    let mut rest = bytes;
+    while let Some((eight, behind)) = rest.split_first_chunk() {
+        let marked = zeros(u64::from_le_bytes(*eight) ^ wanted);
         if marked != 0 {
-            return Some(8 * number + marked.trailing_zeros() as usize / 8);
+            return Some(bytes.len() - rest.len() + first(marked));
+        }
+        rest = behind;
+        if bytes.len() - rest.len() >= NEAR {
+            return memchr(byte, rest).map(|at| bytes.len() - rest.len() + at);
         }
     }
-    let behind = near.len() - rest.len();
-    match rest.iter().position(|other| *other == byte) {
-        Some(at) => Some(behind + at),
-        None if far.is_empty() => None,
-        None => memchr(byte, far).map(|at| NEAR + at),
-    }
+    rest.iter().position(|other| *other == byte).map(|at| bytes.len() - rest.len() + at)
 }
 
-/// All places of a byte, in their order.
-pub(crate) fn places(byte: u8, bytes: &[u8]) -> impl Iterator<Item = usize> {
-    const LOW: u64 = u64::from_ne_bytes([0x7f; 8]);
-    let (eights, rest) = bytes.as_chunks::<8>();
-    let wanted = u64::from_ne_bytes([byte; 8]);
-    let (mut eights, mut behind, mut marked) = (eights.iter(), 0, 0_u64);
-    let whole = std::iter::from_fn(move || {
-        while marked == 0 {
-            let differs = u64::from_le_bytes(*eights.next()?) ^ wanted;
-            // The highest bit of each byte that does not differ.
-            marked = !(((differs & LOW) + LOW) | differs | LOW);
-            behind += 8;
+/// The first place of a control character, but for the tab: where a value ends, or what must not stand in it.
+#[inline]
+pub(crate) fn find_control(bytes: &[u8]) -> Option<usize> {
+    let mut rest = bytes;
+    while let Some((eight, behind)) = rest.split_first_chunk() {
+        let marked = low_or_delete(u64::from_le_bytes(*eight));
+        if marked == 0 {
+            rest = behind;
+            continue;
         }
-        let at = behind - 8 + marked.trailing_zeros() as usize / 8;
-        marked &= marked - 1;
-        Some(at)
-    });
-    let at_rest = bytes.len() - rest.len();
-    whole.chain(rest.iter().enumerate().filter(move |(_, other)| **other == byte).map(move |(at, _)| at_rest + at))
+        let (before, others) = rest.split_at_checked(first(marked))?;
+        if others.first() != Some(&b'\t') {
+            return Some(bytes.len() - rest.len() + before.len());
+        }
+        rest = others.get(1..).unwrap_or_default();
+    }
+    rest.iter().position(|byte| *byte < b' ' && *byte != b'\t' || *byte == 0x7f).map(|at| bytes.len() - rest.len() + at)
+}
+
+/// Which of eight bytes is the first that is marked.
+fn first(marked: u64) -> usize {
+    marked.trailing_zeros() as usize / 8
+}
+
+/// Marks bytes that are zero by their highest bit. Those behind the first may be marked falsely.
+fn zeros(eight: u64) -> u64 {
+    eight.wrapping_sub(ONES) & !eight & (ONES << 7)
+}
+
+/// Marks control characters likewise, the tab among them.
+fn low_or_delete(eight: u64) -> u64 {
+    let delete = eight ^ (0x7f * ONES);
+    let marked = eight.wrapping_sub(u64::from(b' ') * ONES) & !eight | delete.wrapping_sub(ONES) & !delete;
+    marked & (ONES << 7)
 }
 
 #[cfg(test)]
@@ -70,14 +83,19 @@ mod tests {
     }
 
     #[test]
-    fn all_are_found() {
-        let bytes: Vec<u8> = (0..=u8::MAX).chain([b'\n', b'\n', 0x0b, 0x8a, b'\n']).collect();
-        for from in 0..20 {
-            for byte in [b'\n', 0x0b, 0x8a, 0, 0xff] {
-                let rest = &bytes[from..];
-                let expected: Vec<usize> = (0..rest.len()).filter(|at| rest[*at] == byte).collect();
-                assert_eq!(places(byte, rest).collect::<Vec<_>>(), expected, "{byte} from {from}");
+    fn control_characters_are_found_but_for_tabs() {
+        for length in 1..40 {
+            for at in 0..length {
+                for byte in 0..=u8::MAX {
+                    for others in [b'a', b'\t', b' ', 0x80, 0xff] {
+                        let mut bytes = vec![others; length];
+                        bytes[at] = byte;
+                        let expected = (byte < b' ' && byte != b'\t' || byte == 0x7f).then_some(at);
+                        assert_eq!(find_control(&bytes), expected, "{byte} at {at} of {length} {others}");
+                    }
+                }
             }
         }
+        assert_eq!((find_control(b"a\tb\n\r"), find_control(b"")), (Some(3), None));
     }
 }

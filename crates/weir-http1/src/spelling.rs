@@ -22,10 +22,10 @@ pub struct Spelling {
 
 impl Spelling {
     /// Notes one. The first spelling of a name counts, as with Envoy's `preserve_case`.
-    pub fn note(&mut self, name: Bytes) {
+    pub fn note(&mut self, name: &[u8]) {
         let differs = name.iter().any(u8::is_ascii_uppercase);
-        if differs && self.of(&name).is_none() {
-            self.names.push(name);
+        if differs && self.of(name).is_none() {
+            self.names.push(Bytes::copy_from_slice(name));
         }
     }
 
@@ -65,7 +65,7 @@ mod tests {
     fn names_are_spelled_as_asked() {
         let mut spelling = Spelling::default();
         for name in ["X-OWN", "x-own", "host", "hOST"] {
-            spelling.note(Bytes::from_static(name.as_bytes()));
+            spelling.note(name.as_bytes());
         }
         let spelled = |name: &str, case, spelling| {
             let mut out = vec![];

@@ -11,11 +11,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle as Task;
 use weir_ads::Protocol;
 use weir_config::budget::Budget;
+use weir_config::memory::MemoryBound;
 use weir_xds::core::Node;
 
 use crate::control::follow::{Connect, Follower, Status};
 use crate::control::state::State;
 use crate::exchange::log::LogWriter;
+use crate::io::overload::Overload;
 use crate::listener::sockets::Sockets;
 use crate::stats::cells::Cell;
 use crate::stats::http2::Http2Stats;
@@ -33,6 +35,8 @@ pub struct DataPlane {
     http2: Vec<Arc<Http2Stats>>,
     /// How many connections of clients there may be, where that is limited.
     budget: Option<Arc<Budget>>,
+    /// What is not done for want of memory.
+    overload: Arc<Overload>,
     proxies: Mutex<BTreeMap<Arc<str>, Hosted>>,
     may_run_commands: AtomicBool,
     /// Writes access logs.
@@ -86,8 +90,9 @@ impl DataPlane {
         let budget = connections.map(Budget::new);
         let registries: Vec<Arc<SeriesRegistry>> = (0..workers).map(|_| Arc::default()).collect();
         let http2: Vec<Arc<Http2Stats>> = (0..workers).map(|_| Arc::default()).collect();
+        let overload = Arc::<Overload>::default();
         let threads = registries.iter().zip(&http2).enumerate().map(|(number, (registry, http2))| {
-            worker::start(number, world.subscribe(), logs.clone(), registry.clone(), budget.clone(), http2.clone())
+            worker::start(number, world.subscribe(), logs.clone(), registry.clone(), budget.clone(), http2.clone(), overload.clone())
         });
         let threads = threads.collect::<io::Result<_>>()?;
         Ok(Arc::new(Self {
@@ -97,6 +102,7 @@ impl DataPlane {
             registries,
             http2,
             budget,
+            overload,
             proxies: Mutex::default(),
             may_run_commands: AtomicBool::new(false),
             logs,
@@ -108,6 +114,17 @@ impl DataPlane {
     /// programs as the user of this process.
     pub fn allow_exec_probes(&self) {
         self.may_run_commands.store(true, Ordering::Relaxed);
+    }
+
+    /// Keeps the process to a bound of memory, as far as others can be refused. It is watched on the runtime that this is called on.
+    pub fn bound_memory(&self, bound: MemoryBound) -> Task<()> {
+        let overload = self.overload.clone();
+        tokio::spawn(async move { overload.follow(bound).await })
+    }
+
+    /// What is not done for want of memory.
+    pub fn overload(&self) -> &Overload {
+        &self.overload
     }
 
     /// Hosts one more proxy; it follows its server on the runtime that this is called on.

@@ -124,6 +124,8 @@ impl HeaderCondition {
             Some(HeaderMatchSpecifier::PresentMatch(present)) => HeaderTest::Present(*present),
             Some(HeaderMatchSpecifier::StringMatch(matcher)) => HeaderTest::Text(TextMatch::compile(matcher)?),
             Some(HeaderMatchSpecifier::RangeMatch(range)) => HeaderTest::Range(range.start, range.end),
+            // Whatever is there, in this form alone.
+            Some(HeaderMatchSpecifier::ExactMatch(exact)) if exact.is_empty() => HeaderTest::Text(TextMatch::Prefix(Box::default())),
             Some(HeaderMatchSpecifier::ExactMatch(exact)) => text(MatchPattern::Exact(exact.clone()))?,
             Some(HeaderMatchSpecifier::PrefixMatch(prefix)) => text(MatchPattern::Prefix(prefix.clone()))?,
             Some(HeaderMatchSpecifier::SuffixMatch(suffix)) => text(MatchPattern::Suffix(suffix.clone()))?,

@@ -213,6 +213,26 @@ mod tests {
         }
     }
 
+    /// As Envoy reads it; an empty text in the newer form is an empty text.
+    #[test]
+    #[allow(deprecated)] // Older control planes still send the old forms.
+    fn an_empty_text_in_the_old_form_is_any() {
+        use weir_xds::route::{HeaderMatcher, header_matcher::HeaderMatchSpecifier};
+        let old = |invert_match, treat_missing_header_as_empty, header| {
+            let header_match_specifier = Some(HeaderMatchSpecifier::ExactMatch(String::new()));
+            let matcher = HeaderMatcher { name: "x-a".into(), header_match_specifier, invert_match, treat_missing_header_as_empty };
+            matches(&RouteMatch { headers: vec![matcher], ..of_all() }, header, 0)
+        };
+        for (header, expected) in [
+            (None, [false, false, true, false]),
+            (Some(("x-a", "")), [true, false, true, false]),
+            (Some(("x-a", "b")), [true, false, true, false]),
+        ] {
+            let found = [old(false, false, header), old(true, false, header), old(false, true, header), old(true, true, header)];
+            assert_eq!(found, expected, "{header:?}");
+        }
+    }
+
     #[test]
     fn a_route_for_grpc_takes_only_grpc() {
         let grpc = RouteMatch { grpc: Some(GrpcRouteMatchOptions {}), ..of_all() };

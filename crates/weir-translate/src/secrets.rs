@@ -19,7 +19,7 @@ use weir_xds::tls::secret::Type;
 use weir_xds::tls::{CertificateValidationContext, Secret, TlsCertificate};
 
 use crate::context::Context;
-use crate::listener::tls::{authorities_name, secret_name};
+use crate::listener::tls::{authorities_file, authorities_name, certificate_files, file, files, secret_name};
 
 /// The keys under which a Secret holds a certificate, and its private key.
 const CERTIFICATE_KEYS: [(&str, &str); 2] = [("tls.crt", "tls.key"), ("cert", "key")];
@@ -35,10 +35,16 @@ pub(crate) fn of_gateway(context: &Context<'_>, gateway: &MergedGateway) -> Vec<
 
 fn of_server(context: &Context<'_>, server: &GatewayServer) -> Vec<Secret> {
     let Some(settings) = server.spec.tls.as_ref().filter(|settings| !settings.mode.is_passthrough()) else { return vec![] };
+    let mut secrets: Vec<Secret> = vec![];
+    let asks = matches!(settings.mode, ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual);
+    if settings.credential_name.is_empty() && settings.credential_names.is_empty() {
+        secrets.extend(files(settings).map(|(chain, key)| of_files(chain, key)));
+        if asks && settings.ca_cert_credential_name.is_empty() && !settings.ca_certificates.is_empty() {
+            secrets.push(of_authorities(&settings.ca_certificates));
+        }
+    }
     let named = std::iter::once(&settings.credential_name).chain(&settings.credential_names).filter(|name| !name.is_empty());
     let origin = Origin::new(&server.origin.object, server.origin.path.key("tls").key("credentialName"));
-    let asks = matches!(settings.mode, ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual);
-    let mut secrets = vec![];
     for (i, credential) in named.enumerate() {
         let Some(written) = find(context, credential, &origin) else { continue };
         secrets.extend(certificate(context, credential, written, &origin));
@@ -63,9 +69,10 @@ pub(crate) fn may_use_credentials(kind: ProxyKind, rule: Option<&DestinationRule
 pub(crate) fn of_rules(context: &Context<'_>) -> Vec<Secret> {
     let mut known = BTreeSet::new();
     let rules = context.scope.services.iter().filter_map(|service| context.destination_rule(service));
-    let rules = rules.filter(|rule| known.insert(Arc::as_ptr(rule)) && may_use_credentials(context.proxy.kind, Some(rule)));
     let mut secrets: Vec<Secret> = vec![];
-    for (settings, origin) in rules.flat_map(|rule| settings(rule)) {
+    let mine = |rule: &DestinationRule| may_use_credentials(context.proxy.kind, Some(rule));
+    let all = rules.filter(|rule| known.insert(Arc::as_ptr(rule))).flat_map(|rule| settings(rule, mine(rule)));
+    for (settings, origin) in all {
         for secret in of_client(context, settings, &origin) {
             if secrets.iter().all(|known| known.name != secret.name) {
                 secrets.push(secret);
@@ -75,22 +82,22 @@ pub(crate) fn of_rules(context: &Context<'_>) -> Vec<Secret> {
     secrets
 }
 
-/// The TLS settings of a rule that name a Secret, with its place.
-fn settings(rule: &DestinationRule) -> Vec<(&ClientTlsSettings, Origin)> {
+/// The TLS settings of a rule that name files, or a Secret if the proxy may have it; with the place of that name.
+fn settings(rule: &DestinationRule, with_credentials: bool) -> Vec<(&ClientTlsSettings, Origin)> {
     let whole = rule.objects.first().map(|object| Origin::new(object, FieldPath::default().key("spec").key("trafficPolicy")));
     let whole = rule.policy.as_ref().zip(whole);
     let of_subsets = rule.subsets.iter().filter_map(|(subset, origin)| {
         Some((subset.traffic_policy.as_ref()?, Origin::new(&origin.object, origin.path.key("trafficPolicy"))))
     });
-    whole.into_iter().chain(of_subsets).flat_map(|(policy, at)| of_policy(policy, &at)).collect()
+    whole.into_iter().chain(of_subsets).flat_map(|(policy, at)| of_policy(policy, &at, with_credentials)).collect()
 }
 
 /// The same of one policy and its ports.
-fn of_policy<'p>(policy: &'p TrafficPolicy, at: &Origin) -> Vec<(&'p ClientTlsSettings, Origin)> {
+fn of_policy<'p>(policy: &'p TrafficPolicy, at: &Origin, with_credentials: bool) -> Vec<(&'p ClientTlsSettings, Origin)> {
     let of_ports = policy.port_level_settings.iter().enumerate().map(|(i, port)| (&port.tls, at.path.key("portLevelSettings").index(i)));
     let all = std::iter::once((&policy.tls, at.path.clone())).chain(of_ports);
     all.filter_map(|(tls, path)| {
-        let tls = tls.as_ref().filter(|tls| !tls.credential_name.is_empty())?;
+        let tls = tls.as_ref().filter(|tls| with_credentials || tls.credential_name.is_empty())?;
         Some((tls, Origin::new(&at.object, path.key("tls").key("credentialName"))))
     })
     .collect()
@@ -103,11 +110,28 @@ fn of_client(context: &Context<'_>, settings: &ClientTlsSettings, origin: &Origi
     if !shows && settings.mode != ClientTlsMode::Simple {
         return vec![];
     }
+    let verifies = settings.insecure_skip_verify != Some(true);
+    if credential.is_empty() {
+        let own = shows.then(|| of_files(&settings.client_certificate, &settings.private_key));
+        let authorities = (verifies && !settings.ca_certificates.is_empty()).then(|| of_authorities(&settings.ca_certificates));
+        return own.into_iter().chain(authorities).collect();
+    }
     let Some(written) = find(context, credential, origin) else { return vec![] };
     let own = if shows { certificate(context, credential, written, origin) } else { None };
-    let verifies = settings.insecure_skip_verify != Some(true);
     let authorities = if verifies { authorities_beside(context, credential, origin) } else { None };
     own.into_iter().chain(authorities).collect()
+}
+
+/// A certificate that stands in files of the proxy's machine.
+fn of_files(chain: &str, key: &str) -> Secret {
+    let certificate = TlsCertificate { certificate_chain: file(chain), private_key: file(key), ..Default::default() };
+    Secret { name: certificate_files(chain, key), r#type: Some(Type::TlsCertificate(certificate)) }
+}
+
+/// Authorities that stand in such a file.
+fn of_authorities(path: &str) -> Secret {
+    let context = CertificateValidationContext { trusted_ca: file(path), ..Default::default() };
+    Secret { name: authorities_file(path), r#type: Some(Type::ValidationContext(context)) }
 }
 
 /// The authorities that go with a certificate: they stand in a Secret of their own, or in the same.

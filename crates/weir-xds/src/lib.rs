@@ -49,6 +49,7 @@ pub use envoy::extensions::filters::network::connection_limit::v3 as connection_
 pub use envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 pub use envoy::extensions::filters::network::tcp_proxy::v3 as tcp_proxy;
 pub use envoy::extensions::resource_monitors::downstream_connections::v3 as downstream_connections;
+pub use envoy::extensions::resource_monitors::fixed_heap::v3 as fixed_heap;
 pub use envoy::extensions::transport_sockets::proxy_protocol::v3 as proxy_protocol_socket;
 pub use envoy::extensions::transport_sockets::tls::v3 as tls;
 pub use envoy::extensions::upstreams::http::v3 as upstream_http;

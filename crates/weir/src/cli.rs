@@ -1,12 +1,15 @@
 //! What can be asked on the command line.
 
 mod running;
+mod size;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use weir_registry::files::Input;
+
+use size::parse_size;
 
 pub(crate) use running::{
     ClustersArgs, EndpointsArgs, ListenersArgs, ProxyConfig, ProxyConfigArgs, ProxyStatusArgs, RoutesArgs, SecretsArgs, WaitArgs,
@@ -85,6 +88,10 @@ pub(crate) struct ProcessArgs {
     /// the system allows]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_connections: Option<u64>,
+    /// How much memory the process may take, such as 512MiB: from 90% of it on idle connections end, from 95% on new connections
+    /// and requests are refused [default: no bound]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub max_memory: Option<u64>,
     /// Let probes of WorkloadGroups run commands (exec): who writes the configuration may then run programs as this user
     #[arg(long)]
     pub allow_exec_probes: bool,

@@ -20,6 +20,8 @@ const QUIET: Duration = Duration::from_secs(1);
 /// Sidecars that follow a server.
 pub(crate) struct Fleet {
     pub sidecars: Vec<Arc<Seen>>,
+    /// Until each had all that it asked for, if that was waited for.
+    pub took: Duration,
     _tasks: JoinSet<anyhow::Result<()>>,
 }
 
@@ -30,12 +32,13 @@ impl Fleet {
     /// If that takes too long.
     pub fn connect(runtime: &Runtime, server: &str, count: usize) -> anyhow::Result<Self> {
         let begun = Instant::now();
-        let fleet = Self::connect_bare(runtime, server, count)?;
+        let mut fleet = Self::connect_bare(runtime, server, count)?;
         while !fleet.is_complete() {
             ensure!(begun.elapsed() < PATIENCE, "not all of {count} sidecars have what they asked for after {PATIENCE:?}");
             pause();
         }
-        eprintln!("{count} sidecars have all they asked for after {:.2?}, {} bytes each", begun.elapsed(), fleet.bytes() / count as u64);
+        fleet.took = begun.elapsed();
+        eprintln!("{count} sidecars have all they asked for after {:.2?}, {} bytes each", fleet.took, fleet.bytes() / count as u64);
         fleet.settle();
         Ok(fleet)
     }
@@ -53,7 +56,7 @@ impl Fleet {
             let sidecar = Sidecar::new(number, names.clone(), seen.clone());
             tasks.spawn_on(sidecar.follow(stream), runtime.handle());
         }
-        Ok(Self { sidecars, _tasks: tasks })
+        Ok(Self { sidecars, took: Duration::ZERO, _tasks: tasks })
     }
 
     /// Whether each has been told all that it asked for.

@@ -1,5 +1,7 @@
 //! What is measured, beside what is aimed at.
 
+use std::time::Duration;
+
 use weir_bench::table::table;
 
 use crate::figures::Used;
@@ -8,6 +10,7 @@ use crate::storm::Storm;
 
 /// What is aimed at, for a number of sidecars; nothing for others.
 pub(crate) struct Goals {
+    took: &'static str,
     connect: &'static str,
     memory: &'static str,
     all: &'static str,
@@ -17,14 +20,14 @@ pub(crate) struct Goals {
     rule: &'static str,
 }
 
-const NONE: Goals = Goals { connect: "", memory: "", all: "", by_file: "", by_memory: "", endpoint_cpu: "", rule: "" };
+const NONE: Goals = Goals { took: "", connect: "", memory: "", all: "", by_file: "", by_memory: "", endpoint_cpu: "", rule: "" };
 
 impl Goals {
     /// Those of the project's plan.
     pub fn of(sidecars: usize) -> Self {
         match sidecars {
             200 => Self { connect: "17", memory: "0.4", by_file: "p99 50", by_memory: "p99 20", endpoint_cpu: "20", rule: "400", ..NONE },
-            1000 => Self { all: "connected 600", by_file: "p99 100", by_memory: "p99 100", ..NONE },
+            1000 => Self { took: "30", all: "connected 600", by_file: "p99 100", by_memory: "p99 100", ..NONE },
             _ => NONE,
         }
     }
@@ -47,7 +50,8 @@ impl Report {
     }
 
     /// What the sidecars cost that have come.
-    pub fn connected(&mut self, [idle, connected, end]: [Used; 3]) {
+    pub fn connected(&mut self, took: Duration, [idle, connected, end]: [Used; 3]) {
+        self.add("until all that connect at once have all they ask for, s", format!("{:.1}", took.as_secs_f64()), self.goals.took);
         let each = |figure: f64| format!("{:.2}", figure / self.sidecars);
         let (cpu, memory) = (connected.cpu.saturating_sub(idle.cpu), connected.memory.saturating_sub(idle.memory));
         let (cpu, memory) = (each(cpu.as_secs_f64() * 1e3), each(memory as f64 / 1e6));

@@ -128,7 +128,7 @@ fn of_files(runtime: &Runtime, args: &Args, folder: &Folder, work: &Path, report
     let connected = Used::by(pilot.id())?;
     let endpoint = Rounds::of(runtime, &fleet, pilot.id(), Watched::Endpoint, args.rounds, &mut |mark| folder.change_endpoint(mark))?;
     let rule = Rounds::of(runtime, &fleet, pilot.id(), Watched::Rule, args.rounds, &mut |mark| folder.change_rule(mark))?;
-    report.connected([idle, connected, Used::by(pilot.id())?]);
+    report.connected(fleet.took, [idle, connected, Used::by(pilot.id())?]);
     Ok((endpoint, rule))
 }
 

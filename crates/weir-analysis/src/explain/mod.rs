@@ -91,7 +91,7 @@ mod tests {
         let filter = |cluster: &str| json!([{"typedConfig": {"@type": tcp, "statPrefix": "p", "cluster": cluster}}]);
         let address = |port: u16| json!({"socketAddress": {"address": "10.0.0.1", "portValue": port}});
         let mut refused = filter("c");
-        refused[0]["typedConfig"]["tunnelingConfig"] = json!({"hostname": "a"});
+        refused[0]["typedConfig"]["tunnelingConfig"] = json!({"hostname": "a:1", "headersToAdd": [{}]});
         let listener = |port: u16, filters| json!({"name": "l", "address": address(port), "filterChains": [{"filters": filters}]});
         let translation = Translation {
             listeners: [listener(1, filter("c")), listener(2, refused)].into_iter().map(|l| from_value(l).expect("valid")).collect(),
@@ -108,6 +108,9 @@ mod tests {
         let (cluster, error) = told(1);
         assert!(cluster.starts_with("cluster c is refused: by Weir's own proxy, which answers 503: transport_socket"), "{cluster}");
         assert_eq!(error, None);
-        assert_eq!(told(2), ("the listener is refused: tunneling_config: is not supported".to_owned(), Some(Error::NoRoute)));
+        assert_eq!(
+            told(2),
+            ("the listener is refused: tunneling_config.headers_to_add: is not supported".to_owned(), Some(Error::NoRoute))
+        );
     }
 }

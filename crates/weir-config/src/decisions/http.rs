@@ -15,13 +15,11 @@ pub(super) const TABLE: &[Decided] = &[
              http2_protocol_options server_name server_header_transformation scheme_header_transformation max_request_headers_kb \
              stream_idle_timeout request_timeout request_headers_timeout delayed_close_timeout access_log use_remote_address \
              xff_num_trusted_hops skip_xff_append via generate_request_id preserve_external_request_id \
-             always_set_request_id_in_response forward_client_cert_details proxy_100_continue \
+             always_set_request_id_in_response forward_client_cert_details set_current_client_cert_details proxy_100_continue \
              upgrade_configs normalize_path merge_slashes path_with_escaped_slashes_action request_id_extension local_reply_config \
              strip_matching_host_port strip_any_host_port strip_trailing_host_dot append_x_forwarded_port",
         )
-        // Reported where clients are asked for certificates, see `unsupported`.
-        .as_whole("set_current_client_cert_details")
-        // Of HTTP/3, which is refused; of an overload that is not watched; of the PROXY protocol, whose filter is refused.
+        // Of HTTP/3, which is refused; of an overload that is not watched; of what filters for the PROXY protocol keep, which is nothing.
         .unseen("http3_protocol_options append_local_overload add_proxy_protocol_connection_state")
         // They would change whom we take a client for, or what a request asks for.
         .refused(
@@ -40,6 +38,9 @@ pub(super) const TABLE: &[Decided] = &[
             ("stream_error_on_invalid_http_message", "the connection is closed after an invalid message"),
             ("proxy_status_config", "answers have no `proxy-status`"),
         ]),
+    of(HTTP, "HttpConnectionManager.SetCurrentClientCertDetails")
+        .carried_out("subject cert chain dns uri")
+        .reported(&[("issuer", "`x-forwarded-client-cert` does not name it"), ("format", "`x-forwarded-client-cert` has its usual form")]),
     of(HTTP, "Rds").carried_out("config_source route_config_name"),
     of(HTTP, "HttpFilter").carried_out("name typed_config is_optional disabled").refused("config_discovery"),
     of(HTTP, "RequestIDExtension").carried_out("typed_config"),

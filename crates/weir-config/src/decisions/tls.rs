@@ -5,7 +5,7 @@ use super::{Decided, of};
 const TLS: &str = "envoy.extensions.transport_sockets.tls.v3";
 
 const STAPLES: &str = "no proofs are sent with the certificate";
-const FILES: &str = "files are read when the configuration comes";
+const FILES: &str = "files of secrets are looked at every second, others are read when the configuration comes";
 
 pub(super) const TABLE: &[Decided] = &[
     of("envoy.extensions.transport_sockets.proxy_protocol.v3", "ProxyProtocolUpstreamTransport")

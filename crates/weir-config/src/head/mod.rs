@@ -4,6 +4,7 @@
 //! (<https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/headers>).
 
 mod authority;
+pub mod client_certificate;
 mod framing;
 mod hop_by_hop;
 pub mod http2;
@@ -26,6 +27,7 @@ use weir_routing::inline_headers::{self, join};
 use weir_routing::{RequestHead, known_scheme};
 
 use crate::http::HttpConfig;
+use client_certificate::ShownCertificate;
 pub use trust::{REQUEST_ID, append as append_to};
 
 /// What the rules of a head look at of the client's connection. Made once for each connection: what is written of the client's
@@ -42,6 +44,10 @@ pub struct Client {
     external: HeaderValue,
     /// Its address as others know it, for `x-forwarded-for`.
     forwarded: HeaderValue,
+    /// Whether it has shown a certificate.
+    shows_certificate: bool,
+    /// What is told of that.
+    certificate: Option<HeaderValue>,
 }
 
 impl Client {
@@ -50,7 +56,21 @@ impl Client {
     pub fn new(remote: SocketAddr, tls: bool, local_port: u16, own: IpAddr) -> Self {
         let ip = remote.ip().to_canonical();
         let known = if ip.is_loopback() { own } else { ip };
-        Self { remote, tls, local_port, external: address_value(ip), forwarded: address_value(known) }
+        Self {
+            remote,
+            tls,
+            local_port,
+            external: address_value(ip),
+            forwarded: address_value(known),
+            shows_certificate: false,
+            certificate: None,
+        }
+    }
+
+    /// The same, which has shown a certificate.
+    #[must_use]
+    pub fn with_certificate(self, shown: &ShownCertificate, config: &HttpConfig) -> Self {
+        Self { shows_certificate: true, certificate: config.client_cert.element(shown), ..self }
     }
 }
 

@@ -8,6 +8,7 @@ use weir_http1::header::{self, HeaderName, HeaderValue, Headers, NameSet};
 use weir_routing::inline_headers::join;
 use weir_routing::{known_scheme, told_scheme};
 
+use super::client_certificate::ForwardedClientCert;
 use super::{Client, address_value};
 use crate::http::HttpConfig;
 
@@ -75,10 +76,7 @@ pub(super) fn settle_scheme(headers: &mut Headers, config: &HttpConfig, client: 
 
 /// The client's address, and the headers that tell it.
 pub(super) fn settle_client(headers: &mut Headers, config: &HttpConfig, client: &Client) -> SocketAddr {
-    if !config.keep_client_cert {
-        // Nobody who has shown no certificate may say whose it was.
-        headers.remove(FORWARDED_CLIENT_CERT);
-    }
+    settle_certificate(headers, config.client_cert, client);
     let believes_port = (!config.edge || config.trusted_hops > 0) && headers.contains_key(FORWARDED_PORT);
     if config.append_forwarded_port && !believes_port {
         headers.insert(FORWARDED_PORT, HeaderValue::from(client.local_port));
@@ -93,6 +91,17 @@ pub(super) fn settle_client(headers: &mut Headers, config: &HttpConfig, client: 
     }
     headers.insert(EXTERNAL_ADDRESS, trusted.map_or_else(|| client.external.clone(), address_value));
     trusted.map_or(peer, |ip| SocketAddr::new(ip, 0))
+}
+
+/// What is said of certificates. Nobody who has shown none may say whose it was.
+fn settle_certificate(headers: &mut Headers, policy: ForwardedClientCert, client: &Client) {
+    match (policy, &client.certificate) {
+        (ForwardedClientCert::Keep, _) => {}
+        (ForwardedClientCert::KeepIfShown, _) if client.shows_certificate => {}
+        (ForwardedClientCert::Append(_), Some(told)) => append(headers, &FORWARDED_CLIENT_CERT, told.clone(), b","),
+        (ForwardedClientCert::Replace(_), Some(told)) => drop(headers.insert(FORWARDED_CLIENT_CERT, told.clone())),
+        _ => drop(headers.remove(FORWARDED_CLIENT_CERT)),
+    }
 }
 
 /// What this proxy says of itself.
@@ -155,6 +164,7 @@ fn random_id(random: u128) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::head::client_certificate::{ShownCertificate, Told};
     use crate::head::tests::{client, client_from, config};
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> Headers {
@@ -163,10 +173,23 @@ mod tests {
 
     #[test]
     fn a_certificate_that_was_not_shown_is_nobodys() {
-        for (keep_client_cert, left) in [(false, 0), (true, 1)] {
-            let mut headers = headers(&[("x-forwarded-client-cert", "By=x")]);
-            settle_client(&mut headers, &HttpConfig { keep_client_cert, ..config() }, &client());
-            assert_eq!(headers.len(), left);
+        use ForwardedClientCert::{Append, Keep, KeepIfShown, Remove, Replace};
+        let told = Told::default();
+        let shown = ShownCertificate { hash: vec![1], ..ShownCertificate::default() };
+        for (client_cert, of_nobody, of_client) in [
+            (Remove, None, None),
+            (Keep, Some("By=x"), Some("By=x")),
+            (KeepIfShown, None, Some("By=x")),
+            (Append(told), None, Some("By=x,Hash=01")),
+            (Replace(told), None, Some("Hash=01")),
+        ] {
+            let config = HttpConfig { client_cert, ..config() };
+            for (client, left) in [(client(), of_nobody), (client().with_certificate(&shown, &config), of_client)] {
+                let mut headers = headers(&[("x-forwarded-client-cert", "By=x")]);
+                settle_client(&mut headers, &config, &client);
+                let found = headers.get(FORWARDED_CLIENT_CERT).and_then(|value| value.to_str().ok());
+                assert_eq!(found, left, "{client_cert:?}");
+            }
         }
     }
 

@@ -15,10 +15,11 @@ use weir_routing::filters::{self, Filter, FilterPolicy};
 use weir_routing::normalize::PathRules;
 use weir_routing::{CompileError, RouteTable};
 use weir_xds::hcm::HttpConnectionManager;
-use weir_xds::hcm::http_connection_manager::{CodecType, ForwardClientCertDetails, RouteSpecifier, ServerHeaderTransformation};
+use weir_xds::hcm::http_connection_manager::{CodecType, RouteSpecifier, ServerHeaderTransformation};
 use weir_xds::values::std_duration;
 
 use crate::access_log::{self, AccessLog};
+use crate::head::client_certificate::ForwardedClientCert;
 pub use keepalive::Http2Keepalive;
 use local_replies::LocalReplies;
 pub use windows::Http2Windows;
@@ -61,8 +62,8 @@ pub struct HttpConfig {
     pub append_forwarded_for: bool,
     /// Whether the port that the client connected to is told in `x-forwarded-port` at the edge.
     pub append_forwarded_port: bool,
-    /// Whether what a client says of a certificate is believed, whoever says it.
-    pub keep_client_cert: bool,
+    /// What instances are told of clients' certificates.
+    pub client_cert: ForwardedClientCert,
     /// What is added to `via`, of requests and of answers.
     pub via: Option<HeaderValue>,
     /// Whether answers tell the id of their request.
@@ -211,7 +212,7 @@ impl HttpConfig {
             scheme: options::scheme(manager)?,
             append_forwarded_for: !manager.skip_xff_append,
             append_forwarded_port: manager.append_x_forwarded_port,
-            keep_client_cert: manager.forward_client_cert_details() == ForwardClientCertDetails::AlwaysForwardOnly,
+            client_cert: ForwardedClientCert::compile(manager),
             via: options::header_value("via", &manager.via)?,
             answers_tell_request_id: manager.always_set_request_id_in_response,
             strip_host_port: options::host_port(manager)?,

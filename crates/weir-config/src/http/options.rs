@@ -56,7 +56,6 @@ pub(super) fn check(manager: &HttpConnectionManager) -> Result<(), CompileError>
         generate_request_id: _,
         preserve_external_request_id: _,
         always_set_request_id_in_response: _,
-        forward_client_cert_details: _,
         proxy_100_continue: _,
         upgrade_configs: _,
         normalize_path: _,
@@ -67,7 +66,7 @@ pub(super) fn check(manager: &HttpConnectionManager) -> Result<(), CompileError>
         strip_trailing_host_dot: _,
         append_x_forwarded_port: _,
         route_specifier: _,
-        // Said of certificates, which no client can show here.
+        forward_client_cert_details: _,
         set_current_client_cert_details: _,
         // Reported as not carried out.
         add_user_agent: _,

@@ -113,18 +113,6 @@ fn values_that_do_not_reach_the_client_are_named() {
 }
 
 #[test]
-fn what_is_not_told_of_certificates_matters_where_there_are_some() {
-    let listener = |required: bool| {
-        let mut listener = http(json!({"setCurrentClientCertDetails": {"uri": true}}));
-        let context = typed("transport_sockets.tls.v3.DownstreamTlsContext", json!({"requireClientCertificate": required}));
-        listener["filterChains"][0]["transportSocket"] = json!({"name": "tls", "typedConfig": context});
-        fields::<Listener>(listener)
-    };
-    assert_eq!(listener(true), ["HttpConnectionManager.set_current_client_cert_details"]);
-    assert!(listener(false).is_empty());
-}
-
-#[test]
 fn packed_messages_that_are_not_carried_out_are_named() {
     let filter = |name: &str, config: Value| json!({"name": name, "isOptional": true, "typedConfig": config});
     let unknown = Any { type_url: "type.googleapis.com/no.Such".into(), ..Default::default() };

@@ -12,7 +12,7 @@ macro_rules! known {
         pub(super) const NAMES: &[&str] = &[$($text),+];
 
         /// The same as they are written before a value.
-        pub(super) static WRITTEN: &[&str] = &[$(concat!($text, ": ")),+];
+        pub(super) static WRITTEN: [Written; NAMES.len()] = [$(Written::of(concat!($text, ": "))),+];
 
         $(#[doc = concat!("`", $text, "`")]
         pub const $constant: HeaderName = HeaderName::from_static($text);)+
@@ -144,20 +144,53 @@ known! {
     X_REQUEST_ID "x-request-id"
 }
 
+/// A text that is written often: to copy as many bytes of each, and to cut off those that are too many, costs less than to ask how many
+/// there are. The longest are left as they are.
+pub(super) struct Written {
+    text: &'static str,
+    begin: [u8; ALWAYS],
+}
+
+/// So many bytes are always copied.
+const ALWAYS: usize = 32;
+
+impl Written {
+    const fn of(text: &'static str) -> Self {
+        let (mut begin, mut at) = ([0; ALWAYS], 0);
+        while at < ALWAYS && at < text.len() {
+            begin[at] = text.as_bytes()[at];
+            at += 1;
+        }
+        Self { text, begin }
+    }
+
+    #[inline]
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        if self.text.len() > ALWAYS {
+            return out.extend_from_slice(self.text.as_bytes());
+        }
+        let end = out.len() + self.text.len();
+        out.extend_from_slice(&self.begin);
+        out.truncate(end);
+    }
+}
+
 /// No name's number.
 const NONE: u8 = u8::MAX;
 const SLOTS: usize = 1024;
 /// Spreads the names over the slots: found by trying, so that hardly any two of them share one.
-const SPREAD: u32 = 0x2adf_559b;
+const SPREAD: u64 = 0x8ea7_df80_90ec_d543;
 /// Where to look for a name: its number, or that of one with the same hash, which the next slots follow.
 static TABLE: [u8; SLOTS] = table();
+/// The ends of each.
+static ENDS: [Ends; NAMES.len()] = ends();
 const _: () = assert!(NAMES.len() <= MOST);
 
 const fn table() -> [u8; SLOTS] {
     let mut table = [NONE; SLOTS];
     let mut number = 0;
     while number < NAMES.len() {
-        let mut at = slot(NAMES[number].as_bytes());
+        let mut at = Ends::of(NAMES[number].as_bytes()).slot();
         while table[at] != NONE {
             at = (at + 1) % SLOTS;
         }
@@ -167,25 +200,64 @@ const fn table() -> [u8; SLOTS] {
     table
 }
 
-/// Where the search for a name begins, by its length and four of its bytes, in whatever case. The name must not be empty.
-const fn slot(name: &[u8]) -> usize {
-    let length = name.len();
-    let four = [name[0], name[length / 2], name[length - 1 - length / 4], name[length - 1]];
-    let folded = u32::from_le_bytes(four) | 0x2020_2020;
-    (folded.wrapping_add(length as u32).wrapping_mul(SPREAD) >> 22) as usize % SLOTS
+const fn ends() -> [Ends; NAMES.len()] {
+    let mut ends = [Ends { length: 0, first: 0, last: 0 }; NAMES.len()];
+    let mut number = 0;
+    while number < NAMES.len() {
+        ends[number] = Ends::of(NAMES[number].as_bytes());
+        number += 1;
+    }
+    ends
+}
+
+/// The length of a name, its first eight bytes and its last ones; of a short one four, or as many as there are.
+#[derive(Clone, Copy)]
+struct Ends {
+    length: usize,
+    first: u64,
+    last: u64,
+}
+
+/// So many bytes are all in the ends.
+const WHOLE: usize = 16;
+
+impl Ends {
+    const fn of(name: &[u8]) -> Self {
+        let (first, last) = match (name.first_chunk(), name.last_chunk()) {
+            (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+            _ => match (name.first_chunk(), name.last_chunk(), name) {
+                (Some(first), Some(last), _) => (u32::from_le_bytes(*first) as u64, u32::from_le_bytes(*last) as u64),
+                (_, _, [first, .., before, last]) => (*first as u64, u16::from_le_bytes([*before, *last]) as u64),
+                (_, _, [first, last]) => (*first as u64, *last as u64),
+                (_, _, [only]) => (*only as u64, 0),
+                _ => (0, 0),
+            },
+        };
+        Self { length: name.len(), first, last }
+    }
+
+    /// Where the search for a name with these ends begins, in whatever case it is spelled.
+    const fn slot(&self) -> usize {
+        const FOLD: u64 = u64::from_ne_bytes([b' '; 8]);
+        let folded = (self.first | FOLD) ^ (self.last | FOLD).rotate_left(13);
+        (folded.wrapping_add(self.length as u64).wrapping_mul(SPREAD) >> (u64::BITS - SLOTS.ilog2())) as usize
+    }
+
+    /// Whether a name with other ends may be this known one.
+    fn are_like(&self, other: &Self) -> bool {
+        self.length == other.length && same_eight(self.first, other.first) && same_eight(self.last, other.last)
+    }
 }
 
 /// The number of a name, in whatever case it is spelled.
+#[inline]
 pub(super) fn number_of(name: &[u8]) -> Option<u8> {
-    if name.is_empty() {
-        return None;
-    }
-    let mut at = slot(name);
+    let ends = Ends::of(name);
+    let mut at = ends.slot();
     loop {
         let number = *TABLE.get(at)?;
         // An empty slot's number is that of no name.
-        let known = NAMES.get(usize::from(number))?;
-        if is_spelled(known.as_bytes(), name) {
+        if ENDS.get(usize::from(number))?.are_like(&ends) && (name.len() <= WHOLE || is_spelled(number, name)) {
             return Some(number);
         }
         at = (at + 1) % SLOTS;
@@ -209,31 +281,15 @@ pub(super) const fn number_of_constant(name: &[u8]) -> Option<u8> {
     None
 }
 
-/// Whether a name is a known one, in whatever case. Eight bytes are looked at at once.
-fn is_spelled(known: &[u8], name: &[u8]) -> bool {
-    if known.len() != name.len() {
-        return false;
-    }
-    if let (Some(known_end), Some(end)) = (known.last_chunk::<8>(), name.last_chunk::<8>()) {
-        let (eights, _) = known.as_chunks::<8>();
-        return eights.iter().zip(name.as_chunks::<8>().0).all(|(known, name)| same_eight(*known, *name)) && same_eight(*known_end, *end);
-    }
-    if let (Some(start), Some(end)) = (known.first_chunk::<4>(), known.last_chunk::<4>())
-        && let (Some(name_start), Some(name_end)) = (name.first_chunk::<4>(), name.last_chunk::<4>())
-    {
-        return same_eight(both(*start, *end), both(*name_start, *name_end));
-    }
-    known.eq_ignore_ascii_case(name)
-}
-
-/// Four bytes and four.
-fn both(first: [u8; 4], last: [u8; 4]) -> [u8; 8] {
-    (u64::from(u32::from_le_bytes(first)) | u64::from(u32::from_le_bytes(last)) << 32).to_le_bytes()
+/// Whether a name is as long as a known one, and the same but for its case and its last bytes.
+fn is_spelled(known: u8, name: &[u8]) -> bool {
+    let known = NAMES.get(usize::from(known)).map_or(&[][..], |known| known.as_bytes());
+    let (known, name) = (known.as_chunks().0.iter(), name.as_chunks().0.iter());
+    known.zip(name).all(|(known, name)| same_eight(u64::from_le_bytes(*known), u64::from_le_bytes(*name)))
 }
 
 /// Whether eight bytes are the same but for the case of letters. Of the bytes of known names only letters have the bit 0x40.
-fn same_eight(known: [u8; 8], name: [u8; 8]) -> bool {
-    let (known, name) = (u64::from_ne_bytes(known), u64::from_ne_bytes(name));
+fn same_eight(known: u64, name: u64) -> bool {
     (known ^ name) & !(known >> 1 & 0x2020_2020_2020_2020) == 0
 }
 
@@ -265,10 +321,20 @@ mod tests {
     }
 
     #[test]
+    fn each_known_name_is_written_whole() {
+        assert!(NAMES.iter().any(|name| name.len() + 2 < ALWAYS) && NAMES.iter().any(|name| name.len() > ALWAYS));
+        for (name, written) in NAMES.iter().zip(&WRITTEN) {
+            let mut out = b"x".to_vec();
+            written.write(&mut out);
+            assert_eq!(out, format!("x{name}: ").into_bytes());
+        }
+    }
+
+    #[test]
     fn few_names_share_a_slot() {
         let longest = NAMES.iter().enumerate().map(|(number, name)| {
             let at = TABLE.iter().position(|known| usize::from(*known) == number).expect("it is there");
-            (at + SLOTS - slot(name.as_bytes())) % SLOTS
+            (at + SLOTS - Ends::of(name.as_bytes()).slot()) % SLOTS
         });
         assert!(longest.max() <= Some(3));
     }

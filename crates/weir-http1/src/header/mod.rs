@@ -13,7 +13,6 @@ mod value;
 pub use convert::{from_map, to_map};
 pub use fields::{AsName, GetAll, Headers, IntoName, Values};
 pub use known::*;
-pub(crate) use name::Spelled;
 pub use name::{HeaderName, InvalidHeaderName};
 pub use set::NameSet;
 pub use value::{HeaderValue, InvalidHeaderValue, NoText};

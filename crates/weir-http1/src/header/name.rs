@@ -46,7 +46,7 @@ fn lower(byte: u8) -> u8 {
 }
 
 /// How a name that is none of the known ones is spelled.
-pub(crate) enum Spelled {
+enum Spelled {
     /// In lower case.
     Lower,
     /// With capitals.
@@ -55,7 +55,7 @@ pub(crate) enum Spelled {
 
 impl Spelled {
     /// Looks at a name.
-    pub(crate) fn of(name: &[u8]) -> Result<Self, InvalidHeaderName> {
+    fn of(name: &[u8]) -> Result<Self, InvalidHeaderName> {
         let (mut capitals, mut invalid) = (false, name.is_empty());
         for byte in name {
             capitals |= byte.is_ascii_uppercase();
@@ -93,23 +93,13 @@ impl HeaderName {
     /// # Errors
     /// If it is none.
     pub fn from_bytes(name: &[u8]) -> Result<Self, InvalidHeaderName> {
-        if let Some(known) = Self::known(name) {
-            return Ok(known);
+        if let Some(number) = number_of(name) {
+            return Ok(Self(Name::Known(number)));
         }
-        Ok(match Spelled::of(name)? {
-            Spelled::Lower => Self::other(Bytes::copy_from_slice(name)),
-            Spelled::Mixed => Self::other(name.to_ascii_lowercase().into()),
-        })
-    }
-
-    /// A known name, in whatever case.
-    pub(crate) fn known(name: &[u8]) -> Option<Self> {
-        number_of(name).map(|number| Self(Name::Known(number)))
-    }
-
-    /// A name that is not known, and was [looked at](Spelled::of), in lower case.
-    pub(crate) fn other(name: Bytes) -> Self {
-        Self(Name::Other(name))
+        Ok(Self(Name::Other(match Spelled::of(name)? {
+            Spelled::Lower => Bytes::copy_from_slice(name),
+            Spelled::Mixed => name.to_ascii_lowercase().into(),
+        })))
     }
 
     /// As text, in lower case.
@@ -122,9 +112,10 @@ impl HeaderName {
     }
 
     /// Writes it in lower case, with what stands between it and its value.
+    #[inline]
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         match &self.0 {
-            Name::Known(number) => out.extend_from_slice(WRITTEN.get(usize::from(*number)).copied().unwrap_or_default().as_bytes()),
+            Name::Known(number) => WRITTEN.get(usize::from(*number)).into_iter().for_each(|name| name.write(out)),
             Name::Other(name) => {
                 out.extend_from_slice(name);
                 out.extend_from_slice(b": ");

@@ -13,8 +13,33 @@ pub struct HeaderValue(Source);
 /// Where it is. What the library for HTTP/2 has checked goes back to it without another look.
 #[derive(Clone)]
 enum Source {
+    Short(Short),
     Own(Bytes),
     Library(http::HeaderValue),
+}
+
+/// So many bytes need no memory of their own; as most values do not.
+const SHORT: usize = 31;
+
+/// A short value.
+#[derive(Clone, Copy)]
+struct Short {
+    length: u8,
+    bytes: [u8; SHORT],
+}
+
+impl Short {
+    fn of(value: &[u8]) -> Option<Self> {
+        let mut bytes = [0; SHORT];
+        bytes.get_mut(..value.len())?.copy_from_slice(value);
+        Some(Self { length: value.len() as u8, bytes })
+    }
+}
+
+impl Source {
+    fn copy_of(value: &[u8]) -> Self {
+        Short::of(value).map_or_else(|| Self::Own(Bytes::copy_from_slice(value)), Self::Short)
+    }
 }
 
 /// Bytes are not the value of a field.
@@ -47,7 +72,7 @@ impl HeaderValue {
     /// If they are none.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, InvalidHeaderValue> {
         check(bytes)?;
-        Ok(Self(Source::Own(Bytes::copy_from_slice(bytes))))
+        Ok(Self::copy_of_checked(bytes))
     }
 
     /// The same, of bytes that are shared and not copied.
@@ -69,10 +94,26 @@ impl HeaderValue {
     }
 
     /// As bytes.
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         match &self.0 {
+            Source::Short(Short { length, bytes }) => bytes.get(..usize::from(*length)).unwrap_or_default(),
             Source::Own(bytes) => bytes,
             Source::Library(value) => value.as_bytes(),
+        }
+    }
+
+    /// Writes it. Of a short one all bytes are copied, and those that are too many are cut off: that costs less than to ask how many
+    /// there are.
+    #[inline]
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        match &self.0 {
+            Source::Short(Short { length, bytes }) => {
+                let end = out.len() + usize::from(*length);
+                out.extend_from_slice(bytes);
+                out.truncate(end);
+            }
+            Source::Own(_) | Source::Library(_) => out.extend_from_slice(self.as_bytes()),
         }
     }
 
@@ -95,6 +136,12 @@ impl HeaderValue {
         self.as_bytes().is_empty()
     }
 
+    /// One of bytes in which no control character stands, but for tabs.
+    #[inline]
+    pub(crate) fn copy_of_checked(bytes: &[u8]) -> Self {
+        Self(Source::copy_of(bytes))
+    }
+
     /// One of the library for HTTP/2.
     pub(super) fn of_library(value: http::HeaderValue) -> Self {
         Self(Source::Library(value))
@@ -102,11 +149,13 @@ impl HeaderValue {
 
     /// The same as the library for HTTP/2 has it.
     pub(super) fn to_library(&self) -> http::HeaderValue {
-        match &self.0 {
-            // What is a value here is one there.
-            Source::Own(bytes) => http::HeaderValue::from_maybe_shared(bytes.clone()).unwrap_or(http::HeaderValue::from_static("")),
-            Source::Library(value) => value.clone(),
-        }
+        let value = match &self.0 {
+            Source::Short(_) => http::HeaderValue::from_bytes(self.as_bytes()).ok(),
+            Source::Own(bytes) => http::HeaderValue::from_maybe_shared(bytes.clone()).ok(),
+            Source::Library(value) => return value.clone(),
+        };
+        // What is a value here is one there.
+        value.unwrap_or(http::HeaderValue::from_static(""))
     }
 }
 
@@ -212,7 +261,7 @@ impl TryFrom<String> for HeaderValue {
 
 impl From<u64> for HeaderValue {
     fn from(number: u64) -> Self {
-        with_digits(number, |digits| Self(Source::Own(Bytes::copy_from_slice(digits))))
+        with_digits(number, Self::copy_of_checked)
     }
 }
 
@@ -276,6 +325,19 @@ mod tests {
         assert_eq!((own.to_str(), library.len(), HeaderValue::from_static("").is_empty()), (Ok("a b"), 3, true));
         assert_eq!(format!("{own:?}"), "\"a b\"");
         assert_eq!(size_of::<HeaderValue>(), size_of::<http::HeaderValue>());
+    }
+
+    #[test]
+    fn a_value_is_whole_however_long_it_is() {
+        for length in 0..3 * SHORT {
+            let text = "abc ".repeat(SHORT).split_off(SHORT * 4 - length);
+            let value = HeaderValue::from_str(&text).expect("a value");
+            assert_eq!((value.as_bytes(), value.len()), (text.as_bytes(), length));
+            assert_eq!((value.to_library().as_bytes(), &value.clone()), (text.as_bytes(), &HeaderValue::of_library(value.to_library())));
+            let mut out = b"x".to_vec();
+            value.write(&mut out);
+            assert_eq!(out, format!("x{text}").into_bytes());
+        }
     }
 
     #[test]

@@ -202,11 +202,12 @@ attacks! {
 /// Limits of Envoy, as a proxy has them.
 fn read_limited(bytes: &str) -> Result<(), Fault> {
     use bytes::BytesMut;
-    use weir_http1::{BodyReader, HeadReader, Length, request};
+    use weir_http1::{BodyReader, HeadReader, Headers, Length, request};
 
     let (limits, mut input) = (Limits::default(), BytesMut::from(bytes));
-    let Some(head) = HeadReader::default().take(&mut input, &limits)? else { return Ok(()) };
-    request::read(&head, &limits, false)?;
+    if request::take(&mut HeadReader::default(), &mut input, Headers::new, &limits, false)?.is_none() {
+        return Ok(());
+    }
     let mut body = BodyReader::new(Length::Chunked, limits);
     while body.read(&mut input)?.is_some() {}
     Ok(())

@@ -76,19 +76,26 @@ impl Reader {
     }
 
     fn read_head(&mut self) -> Result<bool, Fault> {
-        let Some(bytes) = self.head.take(&mut self.input, &LIMITS)? else { return Ok(false) };
-        let start = self.fed - self.input.len() - bytes.len();
-        self.seen.last = start;
+        let (mut by_itself, mut input) = (self.head.clone(), self.input.clone());
+        let bytes = by_itself.take(&mut input, &LIMITS);
+        let start = bytes.iter().flatten().next().map(|bytes| self.fed - input.len() - bytes.len());
+        self.seen.last = start.unwrap_or(self.seen.last);
         let (first, fields, length) = match self.side {
             Side::Requests => {
-                let head = request::read(&bytes, &LIMITS, false)?;
+                let head = request::take(&mut self.head, &mut self.input, Headers::new, &LIMITS, false);
+                let twice = bytes.and_then(|bytes| bytes.map(|bytes| request::read(&bytes, &LIMITS, false)).transpose());
+                assert_eq!(format!("{head:?}"), format!("{twice:?}"), "it is the same whether it is read at once or first found");
+                let Some(head) = head? else { return Ok(false) };
                 let length = framing::of_request(head.version, &head.headers)?;
                 self.last = !keeps_alive(head.version, &head.headers);
                 (format!("{} {}", head.method, String::from_utf8_lossy(&head.target)), head.headers, length)
             }
             Side::Answers { head: to_head } => {
                 let method = if to_head { Method::HEAD } else { Method::GET };
-                let head = answer::read(&bytes, &LIMITS, false)?;
+                let head = answer::take(&mut self.head, &mut self.input, Headers::new, &LIMITS, false);
+                let twice = bytes.and_then(|bytes| bytes.map(|bytes| answer::read(&bytes, &LIMITS, false)).transpose());
+                assert_eq!(format!("{head:?}"), format!("{twice:?}"), "it is the same whether it is read at once or first found");
+                let Some(head) = head? else { return Ok(false) };
                 let length = framing::of_answer(&method, head.status, &head.headers)?;
                 if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
                     return Ok(true);
@@ -97,7 +104,8 @@ impl Reader {
                 (head.status.as_str().to_owned(), head.headers, length)
             }
         };
-        self.seen.starts.push(start);
+        assert_eq!(self.input, input, "what follows is left alone");
+        self.seen.starts.extend(start);
         self.seen.messages.push(Message { first, fields, body: vec![], trailers: None, complete: false });
         self.body = Some(BodyReader::new(length, LIMITS));
         if length == Length::None {

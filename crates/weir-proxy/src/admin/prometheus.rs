@@ -207,6 +207,10 @@ impl Families {
         }
         let resets = plane.http2_sum(|stats| &stats.too_many_premature_resets);
         self.counter("envoy_http_downstream_rq_too_many_premature_resets", &vec![], resets);
+        self.gauge("envoy_overload_envoy_resource_monitors_fixed_heap_pressure", &vec![], plane.overload().pressure());
+        for (name, count) in plane.overload().counted() {
+            self.counter(name, &vec![], count);
+        }
         self.counter("weir_access_log_dropped_batches_total", &vec![], plane.logs.dropped.load(Ordering::Relaxed));
     }
 

@@ -18,6 +18,7 @@ use super::refusal::ResourceRefusal;
 use super::state::State;
 use weir_config::unsupported;
 
+use crate::tls::files;
 use crate::worker::world::ProxySnapshot;
 
 /// Pauses between attempts to reach a server: from the first to the last.
@@ -60,6 +61,8 @@ pub struct Follower {
     /// Listeners whose address was taken, and when they are tried again.
     waiting: HashMap<Arc<str>, Any>,
     retry_at: Option<Instant>,
+    /// When files are looked at again.
+    files_at: Instant,
     publish: Box<dyn Fn(ProxySnapshot) + Send>,
 }
 
@@ -90,6 +93,7 @@ impl Follower {
             refused_changed: false,
             waiting: HashMap::new(),
             retry_at: None,
+            files_at: Instant::now(),
             publish,
         }
     }
@@ -163,13 +167,17 @@ impl Follower {
         tokio::select! {
             Some((name, addresses)) = self.resolved.recv() => self.state.resolved(&name, addresses),
             () = self.state.told.first.notified() => self.state.follow_checks(),
-            () = tokio::time::sleep_until(deadline.into()) => self.retry_listeners(Instant::now()),
+            () = tokio::time::sleep_until(deadline.into()) => {
+                self.retry_listeners(Instant::now());
+                self.look_at_files(Instant::now());
+            }
         }
     }
 
     fn deadline(&self) -> Instant {
         const FAR: Duration = Duration::from_secs(3600);
-        let deadlines = [self.retry_at, self.state.deadline()];
+        let files_at = self.state.has_files().then_some(self.files_at);
+        let deadlines = [self.retry_at, self.state.deadline(), files_at];
         deadlines.into_iter().flatten().min().unwrap_or_else(|| Instant::now() + FAR)
     }
 
@@ -220,6 +228,17 @@ impl Follower {
             }
         }
         self.plan_retry();
+    }
+
+    /// Takes in what secrets their files hold now.
+    fn look_at_files(&mut self, now: Instant) {
+        if now < self.files_at || !self.state.has_files() {
+            return;
+        }
+        for name in self.state.read_files_again() {
+            self.forget_refusal(ResourceType::Secret, &name);
+        }
+        self.files_at = now + files::INTERVAL;
     }
 
     fn forget_refusal(&mut self, kind: ResourceType, name: &Arc<str>) {

@@ -4,6 +4,7 @@
 //! into force when all that it needs is there: routes when their clusters have their instances, listeners when
 //! their routes are in force. So no request is ever sent where nobody is yet. What nothing names any more is forgotten.
 
+mod files;
 mod listeners;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use weir_config::head::client_certificate::ShownCertificate;
+
 /// What is known of a client's connection.
 #[derive(Debug)]
 pub struct ConnectionInfo {
@@ -18,4 +20,6 @@ pub struct ConnectionInfo {
     pub server_name: Option<Arc<str>>,
     /// The version of TLS that it speaks.
     pub tls_version: Option<&'static str>,
+    /// What the client has shown of itself in its TLS handshake.
+    pub certificate: Option<Arc<ShownCertificate>>,
 }

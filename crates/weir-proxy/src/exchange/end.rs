@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 
-use weir_config::flags::ResponseFlags;
 use weir_routing::grpc::Status;
 
 use super::record::Exchange;
@@ -64,11 +63,8 @@ impl Drop for Ending {
     fn drop(&mut self) {
         let exchange = &self.exchange;
         let is_request = exchange.protocol.is_some();
-        if is_request && !self.complete && exchange.flags.get().is_empty() {
-            exchange.flag(ResponseFlags::DOWNSTREAM_TERMINATED);
-            if exchange.code.get() == 0 {
-                exchange.detail("downstream_remote_disconnect");
-            }
+        if is_request && (self.gone || !self.complete) && exchange.flags.get().is_empty() {
+            exchange.note_left();
         }
         if self.gone || exchange.code.get() == 0 {
             // What it got, if it got anything.

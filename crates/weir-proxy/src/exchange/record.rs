@@ -2,7 +2,7 @@
 //! metrics, and the headers that a route makes of them.
 
 use std::borrow::Cow;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use weir_http1::{HeaderName, HeaderValue};
 use weir_routing::{Route, RouteTable, VirtualHost, grpc};
 
 use super::connection::ConnectionInfo;
-use crate::io::client::Waiting;
+use crate::io::client::{Left, Waiting};
 use crate::io::spare;
 use crate::stats::requests::Known;
 
@@ -78,6 +78,8 @@ pub struct Exchange {
     pub protocol: Option<Version>,
     /// The client, where interim answers are passed on to it.
     pub client: RefCell<Option<Weak<dyn Waiting>>>,
+    /// How a client of HTTP/2 leaves its stream, if it does.
+    pub left: OnceCell<Rc<Cell<Left>>>,
     /// Whether its request could not be read: then nothing is known of it.
     pub unreadable: Cell<bool>,
     /// Whether trailers may pass between the client and us.
@@ -146,6 +148,7 @@ impl Exchange {
             connection,
             protocol,
             client: RefCell::default(),
+            left: OnceCell::new(),
             unreadable: Cell::default(),
             passes_trailers: Cell::default(),
             start: Instant::now(),
@@ -184,6 +187,32 @@ impl Exchange {
     pub fn is_active(&self) {
         if self.active.get().is_some() {
             self.active.set(Some(Instant::now()));
+        }
+    }
+
+    /// Ends when nothing has passed for so long.
+    pub async fn silence(&self, limit: Duration) {
+        loop {
+            let end = self.active.get().unwrap_or(self.start) + limit;
+            if Instant::now() >= end {
+                return;
+            }
+            tokio::time::sleep_until(end.into()).await;
+        }
+    }
+
+    /// Takes note of a client that has left before its answer was complete, in Envoy's words.
+    pub fn note_left(&self) {
+        match self.left.get().map(|left| left.get()).unwrap_or_default() {
+            Left::Connection => {
+                self.flag(ResponseFlags::DOWNSTREAM_TERMINATED);
+                self.detail("downstream_remote_disconnect");
+            }
+            Left::Reset => {
+                self.flag(ResponseFlags::DOWNSTREAM_RESET);
+                self.detail("http2.remote_reset");
+            }
+            Left::Content => {}
         }
     }
 

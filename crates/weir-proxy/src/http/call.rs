@@ -173,10 +173,12 @@ impl Call {
         if let FailureKind::Connect(error) = &failure.kind {
             self.exchange.transport_failure.replace(Some(error.reason()));
         }
-        self.exchange.flag(told.flag);
-        self.exchange.detail(told.details);
         if let FailureKind::ClientGone = failure.kind {
+            // How it went is noted in the end.
             self.ending.iter_mut().for_each(Ending::client_is_gone);
+        } else {
+            self.exchange.flag(told.flag);
+            self.exchange.detail(told.details);
         }
         LocalReply::new(told.status, told.body)
     }

@@ -1,6 +1,7 @@
 //! A client's HTTP connection: HTTP/1.1 or HTTP/2, as it begins.
 
-use std::future::poll_fn;
+use std::error::Error;
+use std::future::{poll_fn, ready};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -20,29 +21,48 @@ use crate::io::http2::frames::PREFACE;
 use crate::io::prefixed::Prefixed;
 
 /// Serves a connection to its end. `alpn` is what was agreed on in its TLS handshake.
-pub async fn serve<S>(stream: S, alpn: Option<Vec<u8>>, info: Rc<ConnectionInfo>, http: Rc<HttpRuntime>, control: Rc<Control>)
+pub fn serve<S>(
+    stream: S,
+    alpn: Option<Vec<u8>>,
+    info: Rc<ConnectionInfo>,
+    http: Rc<HttpRuntime>,
+    control: Rc<Control>,
+) -> impl Future<Output = ()>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    // Each protocol has its own room: otherwise every connection takes as much as the largest.
-    let result = match (http.config.codec, alpn.as_deref()) {
-        (Codec::Http2, _) | (Codec::Auto, Some(b"h2")) => Box::pin(serve_http2(stream, info, http, control)).await.map_err(Failed::from),
-        (Codec::Http1, _) | (Codec::Auto, Some(_)) => {
-            Box::pin(http1::serve(stream, BytesMut::new(), info, http, control)).await.map_err(Failed::from)
+    let detected = Box::pin(detect(stream, http.config.codec, alpn, control.clone()));
+    async {
+        let serving = match detected.await {
+            Ok(detected) => begin(detected, info, http, control),
+            Err(error) => return note(&error),
+        };
+        if let Err(error) = serving.await {
+            note(&*error);
         }
-        (Codec::Auto, None) => match detect(stream, &control).await {
-            Ok(Detected::Http2(stream)) => Box::pin(serve_http2(stream, info, http, control)).await.map_err(Failed::from),
-            Ok(Detected::Http1(stream, read)) => Box::pin(http1::serve(stream, read, info, http, control)).await.map_err(Failed::from),
-            Ok(Detected::Nothing) => return,
-            Err(error) => Err(error.into()),
-        },
-    };
-    if let Err(error) = result {
-        tracing::debug!(%error, "a client's connection ended");
     }
 }
 
-type Failed = Box<dyn std::error::Error + Send + Sync>;
+fn note(error: &(dyn Error + 'static)) {
+    tracing::debug!(error, "a client's connection ended");
+}
+
+/// Why a connection broke off.
+pub(super) type Failed = Box<dyn Error + Send + Sync>;
+
+/// Each protocol has its own room: otherwise every connection takes as much as the largest.
+type Serving = Pin<Box<dyn Future<Output = Result<(), Failed>>>>;
+
+fn begin<S>(detected: Detected<S>, info: Rc<ConnectionInfo>, http: Rc<HttpRuntime>, control: Rc<Control>) -> Serving
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    match detected {
+        Detected::Http2(stream) => Box::pin(serve_http2(stream, info, http, control)),
+        Detected::Http1(stream, read) => Box::pin(http1::serve(stream, read, info, http, control)),
+        Detected::Nothing => Box::pin(ready(Ok(()))),
+    }
+}
 
 enum Detected<S> {
     /// With what was read of it.
@@ -52,8 +72,13 @@ enum Detected<S> {
     Nothing,
 }
 
-/// Reads until it is clear whether the connection begins with HTTP/2's preface.
-async fn detect<S: AsyncRead + Unpin>(mut stream: S, control: &Control) -> io::Result<Detected<S>> {
+/// What a connection speaks. Where nothing says it, it is read until it is clear whether it begins with HTTP/2's preface.
+async fn detect<S: AsyncRead + Unpin>(mut stream: S, codec: Codec, alpn: Option<Vec<u8>>, control: Rc<Control>) -> io::Result<Detected<S>> {
+    match (codec, alpn.as_deref()) {
+        (Codec::Http2, _) | (Codec::Auto, Some(b"h2")) => return Ok(Detected::Http2(Prefixed::new(Bytes::new(), stream))),
+        (Codec::Http1, _) | (Codec::Auto, Some(_)) => return Ok(Detected::Http1(stream, BytesMut::new())),
+        (Codec::Auto, None) => {}
+    }
     // Nothing is held for a connection that says nothing.
     let mut read = BytesMut::new();
     loop {
@@ -64,7 +89,7 @@ async fn detect<S: AsyncRead + Unpin>(mut stream: S, control: &Control) -> io::R
         if !PREFACE.starts_with(&read) {
             return Ok(Detected::Http1(stream, read));
         }
-        match read_some(&mut stream, control).await? {
+        match read_some(&mut stream, &control).await? {
             Some(bytes) => {
                 read.extend_from_slice(&bytes);
                 if control.head_since.get().is_none() {

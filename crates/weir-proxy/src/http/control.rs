@@ -25,6 +25,8 @@ pub struct Control {
     pub extensions: RefCell<Extensions>,
     /// What the rules of heads look at of it.
     pub client: OnceCell<head::Client>,
+    /// How many streams of HTTP/2 are open.
+    pub streams: Cell<usize>,
     /// How many requests have come.
     pub requests: Cell<u32>,
     /// When it was opened.

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use http::{Method, StatusCode, Version};
 use weir_config::flags::ResponseFlags;
 use weir_config::head::{self, Head, Received};
+use weir_config::http::HttpConfig;
 use weir_http1::header::{self, Headers};
 
 use super::body::ResponseBody;
@@ -36,6 +37,9 @@ pub fn handle(
     let expects = knows_interim && expects_continue(&received.headers);
     let exchange = Exchange::new(connection, Some(received.version), !http.recording.logs.is_empty());
     control.last_request.set(Some(exchange.start));
+    if let Incoming::Http2(stream) = &incoming {
+        let _ = exchange.left.set(stream.left.clone());
+    }
     let mut call = Call::new(http, exchange, control, received.method.clone());
     let read = read(&call, received);
     // Also who is refused is told first to go on, as Envoy does.
@@ -68,13 +72,17 @@ pub fn refuse_unread(http: Rc<HttpRuntime>, connection: Rc<ConnectionInfo>, cont
 }
 
 /// What the rules of a head look at of a connection.
-fn client(connection: &ConnectionInfo) -> head::Client {
-    head::Client::new(connection.remote, connection.tls_version.is_some(), connection.local.port(), own_address())
+fn client(connection: &ConnectionInfo, config: &HttpConfig) -> head::Client {
+    let client = head::Client::new(connection.remote, connection.tls_version.is_some(), connection.local.port(), own_address());
+    match &connection.certificate {
+        Some(shown) => client.with_certificate(shown, config),
+        None => client,
+    }
 }
 
 /// Reads the head into the exchange.
 fn read(call: &Call, received: Received) -> Result<SocketAddr, head::Refusal> {
-    let client = call.control.client.get_or_init(|| client(&call.exchange.connection));
+    let client = call.control.client.get_or_init(|| client(&call.exchange.connection, &call.http.config));
     head::read(&mut call.exchange.request.borrow_mut(), received, &call.http.config, client, || fastrand::u128(..))
 }
 
@@ -84,6 +92,10 @@ fn read(call: &Call, received: Received) -> Result<SocketAddr, head::Refusal> {
 pub(super) fn pass(mut call: Call) -> impl Future<Output = Response<ResponseBody>> {
     async move {
         let call = &mut call;
+        if call.http.clusters.shared.overload.refuses_request() {
+            call.exchange.detail("overload");
+            return call.reply(LocalReply::new(StatusCode::SERVICE_UNAVAILABLE, "envoy overloaded")).await;
+        }
         if router::upgrade::is_refused(call) {
             call.exchange.detail("upgrade_failed");
             return call.reply(LocalReply::new(StatusCode::FORBIDDEN, "")).await;

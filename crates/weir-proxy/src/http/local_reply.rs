@@ -75,7 +75,10 @@ impl LocalReply {
             return (head, Bytes::new());
         }
         head.status = status;
-        if !body.is_empty() {
+        if body.is_empty() {
+            // Also if a route says what it is.
+            head.headers.remove(header::CONTENT_TYPE);
+        } else {
             head.headers.insert_if_absent(header::CONTENT_TYPE, || HeaderValue::from_static("text/plain"));
         }
         (head, body)

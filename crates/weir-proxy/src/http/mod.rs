@@ -67,4 +67,11 @@ mod tests {
             assert!(size <= 2048, "{what}: {size}");
         }
     }
+    /// A connection takes this room as long as its client asks for nothing, too.
+    #[test]
+    fn a_connection_that_is_idle_takes_little_room() {
+        type Stream = tokio::net::TcpStream;
+        assert!(size_of_result(|(a, b, c, d, e): (Stream, _, _, _, _)| connection::serve(a, b, c, d, e)) <= 64);
+        assert!(size_of_result(|(a, b, c, d, e): (Stream, _, _, _, _)| http1::serve(a, b, c, d, e)) <= 512);
+    }
 }

@@ -2,8 +2,11 @@
 
 pub mod client;
 pub mod date;
+pub mod fairness;
+pub mod farewell;
 pub mod http2;
 pub mod open;
+pub mod overload;
 pub mod own_address;
 pub mod prefixed;
 pub mod proxy_protocol;

@@ -12,6 +12,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
+use super::fairness::spend;
 use super::spare;
 
 /// What is read at a time where a head is waited for.
@@ -123,24 +124,39 @@ impl<S: AsyncRead + Unpin> Wire<S> {
         if self.ended {
             return Poll::Ready(Ok(0));
         }
-        let read = match want {
-            Want::Head => ready!(self.poll_head(cx)),
-            Want::Body(missing) => ready!(self.poll_body(cx, missing)),
+        let missing = match want {
+            Want::Head => return self.poll_head(cx, |_| None::<((), usize)>).map_ok(|(read, _)| read),
+            Want::Body(missing) => missing,
         };
+        let read = ready!(self.poll_body(cx, missing));
         self.ended = matches!(read, Ok(0));
+        spend(cx, read.as_ref().copied().unwrap_or(0));
         Poll::Ready(read)
     }
 
-    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    /// Reads once, for a head: how much; nothing at the end. Where nothing came before, `read` may take a head off the front, which then needs
+    /// no memory of ours; it says how long that is.
+    pub fn poll_head<H>(
+        &mut self,
+        cx: &mut Context<'_>,
+        read: impl FnOnce(&[u8]) -> Option<(H, usize)>,
+    ) -> Poll<io::Result<(usize, Option<H>)>> {
+        if self.ended {
+            return Poll::Ready(Ok((0, None)));
+        }
         SHARED.with_borrow_mut(|shared| {
             let mut buffer = ReadBuf::new(shared);
             ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
-            if self.input.capacity() == 0 {
-                self.input = BytesMut::from(buffer.filled());
-            } else {
-                self.input.extend_from_slice(buffer.filled());
+            let filled = buffer.filled();
+            self.ended = filled.is_empty();
+            let (head, end) = if self.input.is_empty() { read(filled) } else { None }.unzip();
+            let rest = filled.get(end.unwrap_or(0)..).unwrap_or_default();
+            match rest {
+                [] => {}
+                rest if self.input.capacity() == 0 => self.input = BytesMut::from(rest),
+                rest => self.input.extend_from_slice(rest),
             }
-            Poll::Ready(Ok(buffer.filled().len()))
+            Poll::Ready(Ok((filled.len(), head)))
         })
     }
 
@@ -270,6 +286,23 @@ mod tests {
             theirs.read_exact(&mut room).await.expect("read");
         }
         assert!(sent > 2 << 20 && wire.output.first.capacity() < 256 << 10, "{}", wire.output.first.capacity());
+    }
+
+    #[tokio::test]
+    async fn a_head_that_comes_at_once_needs_no_memory() {
+        let (ours, mut theirs) = tokio::io::duplex(1 << 16);
+        let mut wire = Wire::new(ours, BytesMut::new());
+        let first = |bytes: &[u8]| Some((bytes.first().copied(), 1));
+        theirs.write_all(b"a").await.expect("written");
+        assert_eq!(poll_fn(|cx| wire.poll_head(cx, first)).await.expect("read"), (1, Some(Some(b'a'))));
+        assert_eq!(wire.input.capacity(), 0);
+        theirs.write_all(b"bcd").await.expect("written");
+        assert_eq!(poll_fn(|cx| wire.poll_head(cx, first)).await.expect("read"), (3, Some(Some(b'b'))));
+        assert_eq!(wire.input, b"cd"[..]);
+        // What came before comes first: it is not passed by.
+        theirs.write_all(b"e").await.expect("written");
+        assert_eq!(poll_fn(|cx| wire.poll_head(cx, first)).await.expect("read"), (1, None));
+        assert_eq!(wire.input, b"cde"[..]);
     }
 
     #[tokio::test]

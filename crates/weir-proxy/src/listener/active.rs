@@ -199,7 +199,14 @@ impl ActiveListener {
         let Some(admitted) = admit(&listeners.around, self, &listener) else { return };
         let drain_duration = listeners.around.drain_duration;
         tokio::task::spawn_local(async move {
-            if let Err(error) = listener.serve(stream, remote, destination, drain_duration, &admitted).await {
+            // What finds out what it is takes room only until that is known.
+            let understood = Box::pin(listener.understand(stream, remote, destination, drain_duration, &admitted)).await;
+            let served = match understood {
+                Ok(Some((chain, incoming))) => chain.serve(incoming).await,
+                Ok(None) => Ok(()),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = served {
                 if let NotServed::HandshakeTooLong = error {
                     admitted.count(|stats| stats.downstream_cx_transport_socket_connect_timeout.add(1));
                 }
@@ -219,14 +226,15 @@ impl ActiveListener {
         (other.unwrap_or(self), destination)
     }
 
-    async fn serve(
+    /// Finds the filter chain of a connection; none if there is none for it, or the listener ends before that is known.
+    async fn understand(
         &self,
         mut stream: TcpStream,
         remote: SocketAddr,
         destination: Option<SocketAddr>,
         drain_duration: Duration,
         admitted: &Admitted,
-    ) -> Result<(), NotServed> {
+    ) -> Result<Option<(Rc<ChainRuntime>, Incoming)>, NotServed> {
         static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
         stream.set_nodelay(true)?;
         let current = self.current.borrow().clone();
@@ -241,7 +249,7 @@ impl ActiveListener {
                 Ok::<_, NotServed>(inspect::inspect(&mut stream, inspect, std::mem::take(&mut from.read)).await?)
             } => inspected?,
             // Who says nothing for ever does not outlive the listener for ever.
-            () = self.drained(drain_duration) => return Ok(()),
+            () = self.drained(drain_duration) => return Ok(None),
         };
         let Origin { client: Client { remote, local }, destination, read: _ } = from;
         let found = match inspected {
@@ -258,6 +266,7 @@ impl ActiveListener {
             remote,
             server_name: found.server_name.as_deref().map(Into::into),
             tls_version: None,
+            certificate: None,
         };
         let protocols: Vec<&[u8]> = found.protocols.iter().map(Vec::as_slice).collect();
         let connection = Connection {
@@ -269,11 +278,10 @@ impl ActiveListener {
         let Some(chain) = current.listener.find(&connection).and_then(|position| current.chains.get(position)).cloned() else {
             self.count(|stats| stats.no_filter_chain_match.add(1));
             current.note_no_chain(info);
-            return Ok(());
+            return Ok(None);
         };
-        drop(current);
         info.server_name = found.server_name.map(Into::into);
-        chain.serve(Incoming { stream, first: found.first, info }).await
+        Ok(Some((chain, Incoming { stream, first: found.first, info })))
     }
 }
 

@@ -21,6 +21,9 @@ pub(super) struct Admitted {
 /// Lets a connection in that `accepting` has got for `listener`; none if there are too many.
 pub(super) fn admit(around: &Surroundings, accepting: &ActiveListener, listener: &ActiveListener) -> Option<Admitted> {
     let shared = &around.clusters.shared;
+    if shared.overload.refuses_connection() {
+        return None;
+    }
     let of_process = shared.budget.as_ref().filter(|_| !accepting.ignores_global_limit());
     let process = take(of_process, || accepting.count(|stats| stats.downstream_global_cx_overflow.add(1)))?;
     let of_listener = take(listener.limit(), || listener.count(|stats| stats.downstream_cx_overflow.add(1)))?;

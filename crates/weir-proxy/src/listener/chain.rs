@@ -3,15 +3,17 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
-use std::pin::pin;
+use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rustls::ServerConfig;
+use rustls::server::Acceptor;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use weir_config::budget::Permit;
 use weir_config::http::RouteSource;
@@ -23,13 +25,18 @@ use crate::http::control::Control;
 use crate::http::{Chain as FilterChain, HttpRuntime, connection};
 use crate::io::prefixed::Prefixed;
 use crate::tcp::TcpRuntime;
+use crate::tls::server::ServerTransport;
+use crate::tls::shown;
+
+/// Where memory is short, connections end that have asked for nothing for so long, when they have finished what they are doing.
+const SPARED: Duration = Duration::from_secs(1);
 
 /// A filter chain, for one worker.
 pub struct ChainRuntime {
     /// What it is told to do.
     pub chain: Arc<Chain>,
     /// What the handshakes of TLS are done with; none for plain text.
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Arc<ServerTransport>>,
     handler: HandlerRuntime,
     /// The connections that it serves now, those that have changed to another protocol among them.
     open: RefCell<HashMap<u64, Weak<Control>>>,
@@ -69,9 +76,15 @@ pub enum NotServed {
     Failed(#[from] io::Error),
 }
 
+/// A connection that is served. Each kind, and each step, has its own room: otherwise every one takes as much as the largest, as long as
+/// it lasts.
+type Serving<'c> = Pin<Box<dyn Future<Output = Result<(), NotServed>> + 'c>>;
+
+type SecureStream = TlsStream<Prefixed<TcpStream>>;
+
 impl ChainRuntime {
     /// For one worker; `inbound` says that it takes what comes to the workload.
-    pub fn new(around: &Surroundings, chain: &Arc<Chain>, tls: Option<Arc<ServerConfig>>, inbound: bool) -> Self {
+    pub fn new(around: &Surroundings, chain: &Arc<Chain>, tls: Option<Arc<ServerTransport>>, inbound: bool) -> Self {
         let Surroundings { clusters, routes, recorder, drain_duration } = around;
         let handler = match &chain.handler {
             Handler::Http(config) => {
@@ -122,8 +135,10 @@ impl ChainRuntime {
         let over = |limit: Option<Duration>, since: Option<Instant>| {
             limit.zip(since).is_some_and(|(limit, since)| now.duration_since(since) >= limit)
         };
+        let sheds = http.clusters.shared.overload.sheds_idle();
+        let idle_timeout = if sheds { Some(SPARED) } else { http.config.idle_timeout };
         for control in self.controls() {
-            let idle = over(http.config.idle_timeout, control.last_request.get());
+            let idle = over(idle_timeout, control.last_request.get());
             if idle || over(http.config.max_connection_duration, control.opened.get()) {
                 control.finish();
             }
@@ -141,11 +156,11 @@ impl ChainRuntime {
     ///
     /// # Errors
     /// If its TLS handshake fails.
-    pub async fn serve(&self, incoming: Incoming) -> Result<(), NotServed> {
+    pub fn serve(&self, incoming: Incoming) -> impl Future<Output = Result<(), NotServed>> {
         let control = self.enter(&incoming.info);
         // A connection that nobody waits for any more is dropped as it is.
-        let serving = pin!(self.serve_until_end(incoming, control.clone()));
-        control.unless_ended(serving).await.unwrap_or(Ok(()))
+        let mut serving = self.serve_until_end(incoming, control.clone());
+        async move { control.unless_ended(Pin::new(&mut serving)).await.unwrap_or(Ok(())) }
     }
 
     /// Takes a connection in among those that can be told to end.
@@ -182,38 +197,67 @@ impl ChainRuntime {
         Some(permits)
     }
 
-    async fn serve_until_end(&self, incoming: Incoming, control: Rc<Control>) -> Result<(), NotServed> {
-        let permits = if self.chain.filters.is_empty() { Some(vec![]) } else { Box::pin(self.pass_filters()).await };
-        let Some(_permits) = permits else { return Ok(()) };
-        let Incoming { stream, first, info } = incoming;
-        let Some(tls) = &self.tls else {
-            match &self.handler {
-                HandlerRuntime::Http(http) => {
-                    connection::serve(Prefixed::new(first, stream), None, Rc::new(info), http.clone(), control).await;
-                }
-                HandlerRuntime::Tcp(tcp) => Box::pin(tcp.clone().serve(Prefixed::new(first, stream), Rc::new(info))).await,
-            }
-            return Ok(());
-        };
-        // Each kind of connection has its own room: otherwise every one takes as much as the largest.
-        Box::pin(self.serve_tls(tls, Incoming { stream, first, info }, control)).await
+    fn serve_until_end(&self, incoming: Incoming, control: Rc<Control>) -> Serving<'_> {
+        if self.chain.filters.is_empty() {
+            return self.serve_admitted(incoming, control);
+        }
+        Box::pin(async move {
+            let Some(_permits) = self.pass_filters().await else { return Ok(()) };
+            self.serve_admitted(incoming, control).await
+        })
     }
 
-    async fn serve_tls(&self, tls: &Arc<ServerConfig>, incoming: Incoming, control: Rc<Control>) -> Result<(), NotServed> {
+    fn serve_admitted(&self, incoming: Incoming, control: Rc<Control>) -> Serving<'_> {
+        let Some(tls) = &self.tls else {
+            let Incoming { stream, first, info } = incoming;
+            return self.serve_stream(Prefixed::new(first, stream), None, info, control);
+        };
+        let handshake = Box::pin(self.shake_hands(tls, incoming));
+        Box::pin(async move {
+            let (stream, info) = handshake.await?;
+            let alpn = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec).unwrap_or_default();
+            self.serve_stream(stream, Some(alpn), info, control).await
+        })
+    }
+
+    async fn shake_hands(&self, tls: &Arc<ServerTransport>, incoming: Incoming) -> Result<(SecureStream, ConnectionInfo), NotServed> {
         let Incoming { stream, first, mut info } = incoming;
-        let handshake = TlsAcceptor::from(tls.clone()).accept(Prefixed::new(first, stream));
+        let handshake = async {
+            let begun = LazyConfigAcceptor::new(Acceptor::default(), Prefixed::new(first, stream)).await?;
+            let config = tls.config(&begun.client_hello());
+            begun.into_stream(config).await
+        };
         let in_time = tokio::time::timeout(self.chain.handshake_timeout, handshake).await;
         let stream = in_time.map_err(|_| NotServed::HandshakeTooLong)??;
         let (_, session) = stream.get_ref();
+        info.certificate = session.peer_certificates().and_then(|chain| {
+            let own = tls.own_certificate();
+            shown::read(chain, own.as_ref().and_then(|own| own.cert.first())).map(Arc::new)
+        });
         info.tls_version = Some(match session.protocol_version() {
             Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
             _ => "TLSv1.3",
         });
-        let alpn = session.alpn_protocol().map(<[u8]>::to_vec).unwrap_or_default();
+        Ok((stream, info))
+    }
+
+    fn serve_stream<S>(&self, stream: S, alpn: Option<Vec<u8>>, info: ConnectionInfo, control: Rc<Control>) -> Serving<'_>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let info = Rc::new(info);
         match &self.handler {
-            HandlerRuntime::Http(http) => connection::serve(stream, Some(alpn), Rc::new(info), http.clone(), control).await,
-            HandlerRuntime::Tcp(tcp) => tcp.clone().serve(stream, Rc::new(info)).await,
+            HandlerRuntime::Http(http) => {
+                let serving = connection::serve(stream, alpn, info, http.clone(), control);
+                Box::pin(async {
+                    serving.await;
+                    Ok(())
+                })
+            }
+            HandlerRuntime::Tcp(tcp) => Box::pin(async {
+                tcp.clone().serve(stream, info).await;
+                Ok(())
+            }),
         }
-        Ok(())
     }
 }

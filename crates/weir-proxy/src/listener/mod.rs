@@ -15,13 +15,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ServerConfig;
 use weir_config::budget::Budget;
 use weir_config::listener::Listener;
 
 use crate::exchange::recorder::Recorder;
 use crate::http::router::routes::RouteSlots;
 use crate::stats::listener::ListenerStats;
+use crate::tls::server::ServerTransport;
 use crate::upstream::clusters::Clusters;
 pub use listeners::Listeners;
 use sockets::Bound;
@@ -45,7 +45,7 @@ pub struct OpenListener {
     /// What becomes of its connections.
     pub listener: Arc<Listener>,
     /// What the handshakes of TLS are done with, in the order of [`Listener::all_chains`]; none for plain text.
-    pub tls: Arc<[Option<Arc<ServerConfig>>]>,
+    pub tls: Arc<[Option<Arc<ServerTransport>>]>,
     /// Its sockets, one for each worker. They outlive changes of the listener. None if other listeners hand connections to
     /// it.
     pub sockets: Option<Arc<Bound>>,

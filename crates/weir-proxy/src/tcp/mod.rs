@@ -79,7 +79,7 @@ impl TcpRuntime {
             End::Both | End::Client => {}
             End::Idle => exchange.flag(ResponseFlags::STREAM_IDLE_TIMEOUT),
             End::TooLong => exchange.flag(ResponseFlags::DURATION_TIMEOUT),
-            End::Upstream => exchange.flag(ResponseFlags::UPSTREAM_TERMINATED),
+            End::Upstream | End::UpstreamFirst => exchange.flag(ResponseFlags::UPSTREAM_TERMINATED),
         }
     }
 

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::exchange::Exchange;
+use crate::io::fairness::spend;
 
 /// What is read at a time.
 const BUFFER: usize = 64 << 10;
@@ -32,8 +33,10 @@ pub enum End {
     TooLong,
     /// The client broke off, or was the first to end where that ends both.
     Client,
-    /// The instance did.
+    /// The instance broke off.
     Upstream,
+    /// The instance was the first to end, in good order, where that ends both.
+    UpstreamFirst,
 }
 
 /// Passes bytes between a client and an instance, and counts them on the exchange. Silence ends it after `idle`.
@@ -43,50 +46,45 @@ pub async fn relay(
     exchange: &Exchange,
     idle: Option<Duration>,
 ) -> End {
-    let active = Cell::new(Instant::now());
-    let both = pass(client, upstream, exchange, &active, Until::BothEnd);
+    exchange.active.set(idle.map(|_| Instant::now()));
+    let both = pass(client, upstream, exchange, Until::BothEnd);
     match idle {
         None => both.await,
-        Some(limit) => tokio::select! { end = both => end, () = silence(&active, limit) => End::Idle },
+        Some(limit) => tokio::select! { end = both => end, () = exchange.silence(limit) => End::Idle },
     }
-}
-
-/// The same until one side ends, in good order or not; tells which. What that side has sent is passed on before. So Envoy treats
-/// those who have changed their protocol by HTTP: neither waits for the other.
-pub async fn relay_until_one_ends(
-    client: impl AsyncRead + AsyncWrite + Unpin,
-    upstream: impl AsyncRead + AsyncWrite + Unpin,
-    exchange: &Exchange,
-) -> End {
-    pass(client, upstream, exchange, &Cell::new(Instant::now()), Until::OneEnds).await
 }
 
 /// How long bytes pass.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Until {
+pub enum Until {
+    /// To the end of both sides.
     BothEnd,
+    /// To the end of the instance. What it has sent is passed on before, and the client is told.
+    UpstreamEnds,
+    /// To the end of either. What it has sent is passed on before; the client is not told, for it is still to be
+    /// [seen off](crate::io::farewell).
     OneEnds,
 }
 
-async fn pass(
+/// Passes bytes, and counts them on the exchange; tells why they no longer pass.
+pub async fn pass(
     mut client: impl AsyncRead + AsyncWrite + Unpin,
     mut upstream: impl AsyncRead + AsyncWrite + Unpin,
     exchange: &Exchange,
-    active: &Cell<Instant>,
     until: Until,
 ) -> End {
-    let (mut up, mut down) = (OneWay::default(), OneWay::default());
+    let (mut up, mut down) = (OneWay::default(), OneWay { is_silent: until == Until::OneEnds, ..OneWay::default() });
     poll_fn(|cx| {
-        let sent = up.poll(cx, &mut client, &mut upstream, &exchange.bytes_received, active);
+        let sent = up.poll(cx, &mut client, &mut upstream, &exchange.bytes_received, exchange);
         let has_ended = sent.is_ready();
         match sent {
             Poll::Ready(Err(broken)) => return Poll::Ready(broken.end(true)),
             Poll::Ready(Ok(())) if until == Until::OneEnds => return Poll::Ready(End::Client),
             Poll::Ready(Ok(())) | Poll::Pending => {}
         }
-        match down.poll(cx, &mut upstream, &mut client, &exchange.bytes_sent, active) {
+        match down.poll(cx, &mut upstream, &mut client, &exchange.bytes_sent, exchange) {
             Poll::Ready(Err(broken)) => Poll::Ready(broken.end(false)),
-            Poll::Ready(Ok(())) if until == Until::OneEnds => Poll::Ready(End::Upstream),
+            Poll::Ready(Ok(())) if until != Until::BothEnd => Poll::Ready(End::UpstreamFirst),
             Poll::Ready(Ok(())) if has_ended => Poll::Ready(End::Both),
             _ => Poll::Pending,
         }
@@ -120,6 +118,8 @@ struct OneWay {
     written: usize,
     /// Whether the other side has been given all that was written.
     flushed: bool,
+    /// Whether the other side is not told of the end.
+    is_silent: bool,
     state: State,
 }
 
@@ -140,13 +140,15 @@ impl OneWay {
         from: &mut (impl AsyncRead + Unpin),
         to: &mut (impl AsyncWrite + Unpin),
         count: &Cell<u64>,
-        active: &Cell<Instant>,
+        exchange: &Exchange,
     ) -> Poll<Result<(), Side>> {
         loop {
-            ready!(self.poll_rest(cx, to, active)).map_err(Side::To)?;
+            ready!(self.poll_rest(cx, to, exchange)).map_err(Side::To)?;
             if self.state == State::Ending {
-                // Whoever cannot be told any more has ended already.
-                let _ = ready!(Pin::new(&mut *to).poll_shutdown(cx));
+                if !self.is_silent {
+                    // Whoever cannot be told any more has ended already.
+                    let _ = ready!(Pin::new(&mut *to).poll_shutdown(cx));
+                }
                 self.state = State::Ended;
             }
             if self.state == State::Ended {
@@ -156,7 +158,7 @@ impl OneWay {
                 Poll::Ready(Ok(0)) => self.state = State::Ending,
                 Poll::Ready(Ok(length)) => {
                     count.set(count.get() + length as u64);
-                    active.set(Instant::now());
+                    exchange.is_active();
                 }
                 Poll::Ready(Err(side)) => return Poll::Ready(Err(side)),
                 Poll::Pending => {
@@ -171,13 +173,13 @@ impl OneWay {
     }
 
     /// Writes what was read before.
-    fn poll_rest(&mut self, cx: &mut Context<'_>, to: &mut (impl AsyncWrite + Unpin), active: &Cell<Instant>) -> Poll<io::Result<()>> {
+    fn poll_rest(&mut self, cx: &mut Context<'_>, to: &mut (impl AsyncWrite + Unpin), exchange: &Exchange) -> Poll<io::Result<()>> {
         while let Some(rest) = self.rest.get(self.written..).filter(|rest| !rest.is_empty()) {
             match ready!(Pin::new(&mut *to).poll_write(cx, rest))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 length => self.written += length,
             }
-            active.set(Instant::now());
+            exchange.is_active();
         }
         // A buffer that was needed once is not kept.
         self.rest = vec![];
@@ -196,6 +198,7 @@ impl OneWay {
             let mut buffer = ReadBuf::new(buffer);
             ready!(Pin::new(from).poll_read(cx, &mut buffer)).map_err(Side::From)?;
             let read = buffer.filled();
+            spend(cx, read.len());
             if read.is_empty() {
                 return Poll::Ready(Ok(0));
             }
@@ -207,17 +210,6 @@ impl OneWay {
             self.rest = read.get(written..).unwrap_or_default().to_vec();
             Poll::Ready(Ok(read.len()))
         })
-    }
-}
-
-/// Ends when nothing was sent for so long.
-async fn silence(active: &Cell<Instant>, limit: Duration) {
-    loop {
-        let end = active.get() + limit;
-        if Instant::now() >= end {
-            return;
-        }
-        tokio::time::sleep_until(end.into()).await;
     }
 }
 
@@ -233,8 +225,15 @@ mod tests {
     /// The ends of a client and of an instance, with a relay of streams that hold few bytes between them.
     async fn between<T>(idle: Option<Duration>, talk: impl AsyncFnOnce(DuplexStream, DuplexStream) -> T) -> (End, T, (u64, u64)) {
         let address = ([127, 0, 0, 1], 80).into();
-        let info =
-            ConnectionInfo { id: 0, local: address, original_destination: None, remote: address, server_name: None, tls_version: None };
+        let info = ConnectionInfo {
+            id: 0,
+            local: address,
+            original_destination: None,
+            remote: address,
+            server_name: None,
+            tls_version: None,
+            certificate: None,
+        };
         let exchange = Exchange::new(Rc::new(info), None, false);
         let ((client, near), (far, instance)) = (duplex(7), duplex(5));
         let (end, said) = tokio::join!(relay(near, far, &exchange, idle), talk(client, instance));

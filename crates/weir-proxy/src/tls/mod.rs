@@ -3,9 +3,12 @@
 
 mod chain;
 pub mod client;
+pub mod files;
 pub mod refusal;
 pub mod secrets;
 pub mod server;
+pub mod shown;
+mod subject;
 pub mod transports;
 mod trust;
 mod verifier;

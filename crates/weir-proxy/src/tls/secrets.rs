@@ -11,6 +11,7 @@ use rustls::sign::CertifiedKey;
 use weir_config::CompileError;
 use weir_config::tls::{Certificate, CertificateSource, Material, SecretSource, Validation};
 
+use super::files::Files;
 use super::trust::Trust;
 
 /// A place for a secret; empty until it arrives.
@@ -59,14 +60,32 @@ pub struct Secrets {
     certificates: HashMap<Arc<str>, Arc<Slot<CertifiedKey>>>,
     /// What they say of the other side's certificate; files are read.
     validations: HashMap<Arc<str>, Arc<Slot<Validation>>>,
+    files: Files,
 }
 
 impl Secrets {
-    /// Takes a secret.
+    /// Takes a secret. Its files are watched from now on, also where they cannot be read yet.
     ///
     /// # Errors
     /// If a file cannot be read, or what is found cannot be used; then what was there before stays.
     pub fn put(&mut self, name: &str, secret: &SecretSource) -> Result<(), CompileError> {
+        self.files.watch(name, secret);
+        self.load(name, secret)
+    }
+
+    /// Whether any stand in files.
+    pub fn are_in_files(&self) -> bool {
+        !self.files.are_none()
+    }
+
+    /// Reads files again that are not what they were. Their names, each with what is wrong with it; then what was there before
+    /// stays.
+    pub fn read_again(&mut self) -> Vec<(Arc<str>, Result<(), CompileError>)> {
+        let changed = self.files.changed();
+        changed.into_iter().map(|(name, source)| (name.clone(), self.load(&name, &source))).collect()
+    }
+
+    fn load(&mut self, name: &str, secret: &SecretSource) -> Result<(), CompileError> {
         match secret {
             SecretSource::Certificate(source) => self.certificate(name).set(Some(certified_key(source)?)),
             SecretSource::Validation(validation) => {
@@ -81,6 +100,7 @@ impl Secrets {
 
     /// Forgets a secret.
     pub fn remove(&mut self, name: &str) {
+        self.files.forget(name);
         if let Some(slot) = self.certificates.get(name) {
             slot.set(None);
         }
@@ -120,6 +140,7 @@ impl Secrets {
     pub fn keep(&mut self, is_wanted: impl Fn(&Arc<str>) -> bool) {
         self.certificates.retain(|name, _| is_wanted(name));
         self.validations.retain(|name, _| is_wanted(name));
+        self.files.keep(is_wanted);
     }
 }
 

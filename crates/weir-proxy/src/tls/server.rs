@@ -12,11 +12,42 @@ use super::secrets::{Own, Secrets};
 use super::verifier::{ClientVerifier, Peer};
 use super::{provider_for, versions};
 
-/// Makes a filter chain's TLS ready. Files are read now; secrets may arrive later.
-///
-/// # Errors
-/// If a certificate that stands in the configuration cannot be used.
-pub fn config(tls: &ServerTls, secrets: &mut Secrets) -> Result<Arc<ServerConfig>, CompileError> {
+/// The TLS of a filter chain, made ready.
+#[derive(Debug)]
+pub struct ServerTransport {
+    config: Arc<ServerConfig>,
+    /// The same without ALPN.
+    silent: Arc<ServerConfig>,
+    resolver: Arc<Resolver>,
+}
+
+impl ServerTransport {
+    /// Makes it ready. Files are read now; secrets may arrive later.
+    ///
+    /// # Errors
+    /// If a certificate that stands in the configuration cannot be used.
+    pub fn new(tls: &ServerTls, secrets: &mut Secrets) -> Result<Arc<Self>, CompileError> {
+        let (config, resolver) = config(tls, secrets)?;
+        let mut silent = config.clone();
+        silent.alpn_protocols.clear();
+        Ok(Arc::new(Self { config: Arc::new(config), silent: Arc::new(silent), resolver }))
+    }
+
+    /// What the handshake of a client is done with. Who offers by ALPN only what is not spoken here gets no answer to that, as
+    /// with Envoy, and not the end of the handshake.
+    pub fn config(&self, hello: &ClientHello<'_>) -> Arc<ServerConfig> {
+        let spoken = |offered: &[u8]| self.config.alpn_protocols.iter().any(|own| own == offered);
+        let is_foreign = hello.alpn().is_some_and(|mut offered| !offered.any(spoken));
+        if is_foreign { self.silent.clone() } else { self.config.clone() }
+    }
+
+    /// The certificate that clients are shown; where there are several, the first.
+    pub fn own_certificate(&self) -> Option<Arc<CertifiedKey>> {
+        self.resolver.own.iter().find_map(|own| own.slot.get())
+    }
+}
+
+fn config(tls: &ServerTls, secrets: &mut Secrets) -> Result<(ServerConfig, Arc<Resolver>), CompileError> {
     let own = secrets.own(&tls.certificates)?;
     let peer = tls.clients.as_ref().map(|clients| {
         let peer = Peer::new(&clients.validation, &tls.parameters, secrets)?;
@@ -31,15 +62,15 @@ pub fn config(tls: &ServerTls, secrets: &mut Secrets) -> Result<Arc<ServerConfig
         Some((peer, is_required)) => builder.with_client_cert_verifier(Arc::new(ClientVerifier::new(peer.clone(), *is_required))),
     };
     let asks_clients = peer.is_some();
-    let resolver = Resolver { own, peer: peer.map(|(peer, _)| peer), requires_sni: tls.requires_sni };
-    let mut config = builder.with_cert_resolver(Arc::new(resolver));
+    let resolver = Arc::new(Resolver { own, peer: peer.map(|(peer, _)| peer), requires_sni: tls.requires_sni });
+    let mut config = builder.with_cert_resolver(resolver.clone());
     config.alpn_protocols.clone_from(&tls.alpn);
     if asks_clients {
         // A session that is resumed would not be measured by what is asked now.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
     }
-    Ok(Arc::new(config))
+    Ok((config, resolver))
 }
 
 /// Gives the handshake the first certificate that is there.

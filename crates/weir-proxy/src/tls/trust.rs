@@ -72,7 +72,7 @@ impl Trust {
 }
 
 /// SHA-256, as the handshakes have it.
-fn sha256(bytes: &[u8]) -> [u8; 32] {
+pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
     let SupportedCipherSuite::Tls13(suite) = rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256 else { return [0; 32] };
     suite.common.hash_provider.hash(bytes).as_ref().try_into().unwrap_or([0; 32])
 }

@@ -5,9 +5,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use weir_config::tls::{AltName, NameKind};
 
-const SEQUENCE: u8 = 0x30;
+pub(super) const SEQUENCE: u8 = 0x30;
 const OCTET_STRING: u8 = 0x04;
-const OBJECT_IDENTIFIER: u8 = 0x06;
+pub(super) const OBJECT_IDENTIFIER: u8 = 0x06;
 /// `[0]` of a `TBSCertificate`: its version.
 const VERSION: u8 = 0xa0;
 /// `[3]` of a `TBSCertificate`: its extensions.
@@ -20,6 +20,8 @@ const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
 pub(super) struct Certificate<'c> {
     /// Its key, as a whole `SubjectPublicKeyInfo`.
     pub key: &'c [u8],
+    /// Whose it is: a `Name`, without its tag and length.
+    pub subject: &'c [u8],
     /// The names that it is for.
     pub names: Vec<AltName<'c>>,
 }
@@ -33,10 +35,11 @@ impl<'c> Certificate<'c> {
             // The serial number.
             fields.next()?;
         }
-        // The signature's algorithm, the issuer, the validity, the subject.
-        for _ in 0..4 {
+        // The signature's algorithm, the issuer, the validity.
+        for _ in 0..3 {
             fields.next()?;
         }
+        let subject = fields.expect(SEQUENCE)?;
         let key = fields.next().filter(|key| key.tag == SEQUENCE)?.whole;
         let mut names = vec![];
         while let Some(field) = fields.next() {
@@ -44,7 +47,7 @@ impl<'c> Certificate<'c> {
                 names = alt_names(Reader(field.content).expect(SEQUENCE)?)?;
             }
         }
-        Some(Self { key, names })
+        Some(Self { key, subject, names })
     }
 }
 
@@ -91,19 +94,19 @@ fn address(bytes: &[u8]) -> Option<String> {
 }
 
 /// Elements of DER, one after the other.
-struct Reader<'d>(&'d [u8]);
+pub(super) struct Reader<'d>(pub(super) &'d [u8]);
 
 /// One of them.
-struct Element<'d> {
-    tag: u8,
-    content: &'d [u8],
+pub(super) struct Element<'d> {
+    pub(super) tag: u8,
+    pub(super) content: &'d [u8],
     /// With its tag and length.
-    whole: &'d [u8],
+    pub(super) whole: &'d [u8],
 }
 
 impl<'d> Reader<'d> {
     /// The next one; none at the end, or where what follows is none.
-    fn next(&mut self) -> Option<Element<'d>> {
+    pub(super) fn next(&mut self) -> Option<Element<'d>> {
         let [tag, first, rest @ ..] = self.0 else { return None };
         let (length, after) = match first {
             0..=0x7f => (usize::from(*first), rest),
@@ -121,7 +124,7 @@ impl<'d> Reader<'d> {
     }
 
     /// The content of the next one, which must have this tag.
-    fn expect(&mut self, tag: u8) -> Option<&'d [u8]> {
+    pub(super) fn expect(&mut self, tag: u8) -> Option<&'d [u8]> {
         self.next().filter(|element| element.tag == tag).map(|element| element.content)
     }
 }

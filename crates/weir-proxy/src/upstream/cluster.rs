@@ -1,12 +1,12 @@
 //! A cluster as one worker uses it: its instances, and which of them is next.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use weir_config::circuit_breakers::Resource;
@@ -37,6 +37,9 @@ pub struct ClusterRuntime {
     destinations: Destinations,
     /// What was counted of requests that found no instance.
     series: Rc<RefCell<Known>>,
+    /// Whether there may be connections. To look after each of thousands of clusters that nobody uses would take the caches away from those that
+    /// are used.
+    is_used: Cell<bool>,
 }
 
 impl std::fmt::Debug for ClusterRuntime {
@@ -54,6 +57,7 @@ impl ClusterRuntime {
             usable: RefCell::new(Usable::new(&cluster)),
             destinations: Destinations::default(),
             series: Rc::default(),
+            is_used: Cell::new(true),
             current: RefCell::new(cluster),
         };
         runtime.take_over();
@@ -68,6 +72,7 @@ impl ClusterRuntime {
         if Arc::ptr_eq(&old, cluster) {
             return;
         }
+        self.is_used.set(true);
         let same_hosts = Arc::ptr_eq(&old.hosts.list, &cluster.hosts.list);
         if !same_hosts {
             self.take_over();
@@ -155,6 +160,7 @@ impl ClusterRuntime {
 
     /// The instance for the next attempt; none if there is none that may be used.
     pub fn pick(&self, context: &LbContext<'_>) -> Option<Rc<HostRuntime>> {
+        self.is_used.set(true);
         let current = self.current.borrow();
         if current.policy.watches_health {
             self.follow_health(&current);
@@ -249,16 +255,22 @@ impl ClusterRuntime {
         }
     }
 
-    /// Closes connections that nobody used for too long, or that the other side closed.
-    pub fn sweep(&self, now: Instant) {
+    /// Closes connections that nobody used for too long, or that the other side closed; or, to `shed` them, all that nobody uses.
+    pub fn sweep(&self, now: Instant, shed: bool) {
+        if !self.is_used.get() {
+            return;
+        }
         let current = self.current.borrow();
-        let limit = current.policy.idle_timeout;
+        let limit = if shed { Some(Duration::ZERO) } else { current.policy.idle_timeout };
         if current.policy.watches_health {
             // Also where nobody asks it is seen who is used again.
             self.follow_health(&current);
         }
-        self.hosts.borrow().iter().for_each(|runtime| runtime.sweep(limit, now));
+        let hosts = self.hosts.borrow();
+        hosts.iter().for_each(|runtime| runtime.sweep(limit, now));
         self.destinations.sweep(limit, now);
+        let in_use = hosts.iter().any(|runtime| runtime.is_in_use()) || !self.destinations.are_empty();
+        self.is_used.set(in_use || current.policy.watches_health);
     }
 }
 

@@ -13,6 +13,7 @@ use super::cluster::ClusterRuntime;
 use super::names::Names;
 use crate::cluster::Cluster;
 use crate::io::open::OpenConnections;
+use crate::io::overload::Overload;
 use crate::stats::http2::Http2Stats;
 
 /// What all proxies of one worker share.
@@ -26,13 +27,15 @@ pub struct Shared {
     pub budget: Option<Arc<Budget>>,
     /// What is counted of clients' connections of HTTP/2.
     pub http2: Arc<Http2Stats>,
+    /// What is not done for want of memory; one for all workers.
+    pub overload: Arc<Overload>,
     names: OnceCell<Names>,
 }
 
 impl Shared {
     /// For a worker.
-    pub fn new(worker: usize, budget: Option<Arc<Budget>>, http2: Arc<Http2Stats>) -> Rc<Self> {
-        Rc::new(Self { worker, budget, http2, ..Self::default() })
+    pub fn new(worker: usize, budget: Option<Arc<Budget>>, http2: Arc<Http2Stats>, overload: Arc<Overload>) -> Rc<Self> {
+        Rc::new(Self { worker, budget, http2, overload, ..Self::default() })
     }
 }
 
@@ -77,8 +80,9 @@ impl Clusters {
         self.shared.names.get_or_init(Names::default).find(authority, port).await
     }
 
-    /// Closes connections that nobody used for too long.
+    /// Closes connections that nobody used for too long; all that nobody uses where memory is short.
     pub fn sweep(&self, now: Instant) {
-        self.by_name.borrow().values().for_each(|cluster| cluster.sweep(now));
+        let sheds = self.shared.overload.sheds_idle();
+        self.by_name.borrow().values().for_each(|cluster| cluster.sweep(now, sheds));
     }
 }

@@ -27,6 +27,11 @@ impl Destinations {
         self.0.borrow_mut().entry(address).or_insert_with(new).clone()
     }
 
+    /// Whether there are none.
+    pub(super) fn are_empty(&self) -> bool {
+        self.0.borrow().is_empty()
+    }
+
     /// Does something with each of them.
     pub(super) fn for_each(&self, act: impl FnMut(&Rc<HostRuntime>)) {
         self.0.borrow().values().for_each(act);

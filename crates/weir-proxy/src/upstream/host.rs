@@ -1,23 +1,27 @@
 //! An instance as one worker uses it: the connections to it that are kept and shared, and who waits for one.
 
 use std::cell::{Cell, RefCell};
+use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
+use tokio::sync::oneshot::error::TryRecvError;
+use tokio::sync::{Notify, oneshot};
 use weir_config::circuit_breakers::Resource;
 use weir_config::cluster::ClusterPolicy;
 
 use super::cluster::ClusterRuntime;
 use super::http1::Http1Connection;
 use super::http2::{Http2Connection, StreamGuard};
+use super::opening::{Claim, Opened, Opening};
 use super::pool::{Pool, Pools};
 use super::transport::TransportKey;
 use crate::cluster::host::Host;
 use crate::cluster::resources::{Overflow, Permit};
 use crate::exchange::Target;
+use crate::exchange::failure::{ConnectError, Failure, FailureKind};
 use crate::stats::cluster::WorkerClusterStats;
 use crate::tls::transports::Way;
 
@@ -33,8 +37,7 @@ pub struct HostRuntime {
     pools: Pools,
     /// How it is spoken to.
     way: RefCell<Way>,
-    /// Connections that are open under a limit, and who waits for one.
-    open: Rc<Cell<u32>>,
+    /// Who waits for a connection.
     waiting: Cell<u32>,
     freed: Rc<Notify>,
     /// Whether the instance is still in the cluster.
@@ -100,7 +103,6 @@ impl HostRuntime {
             host,
             pools: Pools::default(),
             way: RefCell::default(),
-            open: Rc::default(),
             waiting: Cell::new(0),
             freed: Rc::default(),
             gone: Cell::new(false),
@@ -174,13 +176,19 @@ impl HostRuntime {
         }
     }
 
-    /// Waits until a connection may be opened, or one has been given back.
+    /// Waits until a connection may be opened, or one has been given back. One that is being opened for nobody is taken over.
     pub async fn turn(&self, cluster: &ClusterRuntime, key: &TransportKey) -> Turn {
-        let _waiting = Waiting::new(&self.waiting);
         let pool = self.pools.of(key);
+        if let Some(opening) = pool.abandoned() {
+            return Turn::TakeOver(opening);
+        }
+        if !cluster.limits_connections() {
+            return Turn::Open(None);
+        }
+        let _waiting = Waiting::new(&self.waiting);
         loop {
             if let Some(permit) = self.may_open(cluster, &pool) {
-                return Turn::Open(permit);
+                return Turn::Open(Some(permit));
             }
             self.freed.notified().await;
             if let Some(connection) = pool.take_idle(self.limits.get()) {
@@ -189,30 +197,24 @@ impl HostRuntime {
         }
     }
 
-    /// Takes a connection of the cluster's limit. One that is kept for other requests makes room.
+    /// Takes a connection of the cluster's limit. One that is kept for other requests makes room. Each worker may have one connection
+    /// of each kind to each instance whatever the limit, or its requests would wait for ever; as with Envoy.
     fn may_open(&self, cluster: &ClusterRuntime, pool: &Rc<Pool>) -> Option<ConnectionPermit> {
-        loop {
-            let permit = self.take_permit(cluster);
-            if permit.is_some() || !self.pools.close_other(pool) {
-                return permit;
-            }
-        }
-    }
-
-    /// Each worker may have one connection to each instance whatever the limit, or its requests would wait for ever.
-    fn take_permit(&self, cluster: &ClusterRuntime) -> Option<ConnectionPermit> {
-        let permit = match cluster.take(Resource::Connections) {
-            Ok(permit) => permit,
-            Err(Overflow) => {
-                cluster.with_stats(|stats| stats.cx_overflow.add(1));
-                if self.open.get() > 0 {
-                    return None;
+        let permit = loop {
+            match cluster.take(Resource::Connections) {
+                Ok(permit) => break permit,
+                Err(Overflow) if self.pools.close_other(pool) => {}
+                Err(Overflow) => {
+                    cluster.with_stats(|stats| stats.cx_overflow.add(1));
+                    if pool.open.get() > 0 {
+                        return None;
+                    }
+                    break Some(cluster.take_anyway(Resource::Connections));
                 }
-                Some(cluster.take_anyway(Resource::Connections))
             }
         };
-        self.open.set(self.open.get() + 1);
-        Some(ConnectionPermit { _counted: permit, open: self.open.clone(), freed: self.freed.clone() })
+        pool.open.set(pool.open.get() + 1);
+        Some(ConnectionPermit { _counted: permit, open: pool.open.clone(), freed: self.freed.clone() })
     }
 
     /// A stream of a shared connection. After the last one that it may carry, it ends when its streams have.
@@ -230,51 +232,111 @@ impl HostRuntime {
         if self.waiting.get() > 0 { None } else { self.pools.of(key).shared(self.limits.get()) }
     }
 
-    /// Waits until a shared connection has room, or `open` has opened one; under the cluster's limit of connections.
-    /// Where one cannot be opened, all who wait for it fail; none where what was opened is not to be shared.
+    /// Waits for a connection that is opened, or for one that was to be opened for somebody else.
     ///
     /// # Errors
-    /// If no connection can be opened; the error is none where somebody else's attempt failed.
-    pub async fn shared_or_opened<E>(
-        &self,
+    /// If it cannot be opened.
+    pub async fn opened(
+        self: &Rc<Self>,
+        key: &TransportKey,
+        opening: Asked<impl Future<Output = Result<Opened, Failure>> + 'static>,
+    ) -> Result<Opened, Failure> {
+        let (pool, target) = (self.pools.of(key), self.clone());
+        let claim = match opening {
+            Asked::Anew(open) => Claim::begin(pool, target, open),
+            Asked::Before(opening) => Claim::take_over(opening, pool, target),
+        };
+        claim.opened().await
+    }
+
+    /// Waits until a shared connection has room, or another has been opened; under the cluster's limit of connections. `open` opens
+    /// one, and is asked where those that are being opened will not have room for all who wait; `most` is what one carries at the
+    /// most. Where one cannot be opened, all who wait for it fail; none where what was opened is not to be shared.
+    ///
+    /// # Errors
+    /// If no connection can be opened.
+    pub async fn shared_or_opened<F>(
+        self: &Rc<Self>,
         cluster: &ClusterRuntime,
         key: &TransportKey,
-        open: impl AsyncFnOnce(Option<ConnectionPermit>, Rc<Notify>) -> Result<Option<Http2Connection>, E>,
-    ) -> Result<Option<Http2Connection>, Option<E>> {
-        let _waiting = Waiting::new(&self.waiting);
+        most: Option<usize>,
+        open: impl Fn(Option<ConnectionPermit>) -> F,
+    ) -> Result<Option<Http2Connection>, Failure>
+    where
+        F: Future<Output = Result<Opened, Failure>> + 'static,
+    {
         let pool = self.pools.of(key);
+        let (_waiting, _of_pool) = (Waiting::new(&self.waiting), Waiting::new(&pool.waiting));
         let failures = pool.failures.get();
-        let _opening = pool.opening.lock().await;
-        if failures != pool.failures.get() {
-            return Err(None);
-        }
-        let permit = loop {
+        let mut own = None;
+        loop {
             if let Some(connection) = pool.shared(self.limits.get()) {
                 return Ok(Some(connection));
             }
-            if !cluster.limits_connections() {
-                break None;
-            }
-            if let Some(permit) = self.may_open(cluster, &pool) {
-                break Some(permit);
-            }
-            if let Some(connection) = pool.shared_though_held_up() {
-                return Ok(Some(connection));
-            }
-            self.freed.notified().await;
-        };
-        match open(permit, self.freed.clone()).await {
-            Ok(connection) => {
-                if let Some(connection) = &connection {
-                    self.share(connection.clone());
+            match own.as_mut().map(oneshot::Receiver::try_recv) {
+                Some(Ok(failure)) => return Err(failure),
+                Some(Err(TryRecvError::Closed)) => {
+                    own = None;
+                    // Another one would take no more than this one: none at all, for now.
+                    if let Some(connection) = pool.shared_though_full() {
+                        return Ok(Some(connection));
+                    }
                 }
-                Ok(connection)
+                _ if failures != pool.failures.get() => return Err(elsewhere(cluster)),
+                _ => {}
             }
-            Err(error) => {
-                pool.failures.set(failures + 1);
-                Err(Some(error))
+            if pool.agreed_on_http1.get() {
+                return Ok(None);
+            }
+            if pool.is_short(most) {
+                match self.permit(cluster, &pool) {
+                    Some(permit) => {
+                        own = Some(self.open_shared(pool.clone(), open(permit)));
+                        continue;
+                    }
+                    None => {
+                        if let Some(connection) = pool.shared_though_held_up() {
+                            return Ok(Some(connection));
+                        }
+                    }
+                }
+            }
+            tokio::select! {
+                () = pool.changed.notified() => {}
+                () = self.freed.notified() => {}
             }
         }
+    }
+
+    /// Leave to open a connection, with its place in the cluster's limit where there is one; none if it is reached.
+    fn permit(&self, cluster: &ClusterRuntime, pool: &Rc<Pool>) -> Option<Option<ConnectionPermit>> {
+        if cluster.limits_connections() { self.may_open(cluster, pool).map(Some) } else { Some(None) }
+    }
+
+    /// Begins to open a shared connection. Whoever began it learns why, if it cannot be opened.
+    fn open_shared(
+        self: &Rc<Self>,
+        pool: Rc<Pool>,
+        open: impl Future<Output = Result<Opened, Failure>> + 'static,
+    ) -> oneshot::Receiver<Failure> {
+        let (told, own) = oneshot::channel();
+        pool.opening.set(pool.opening.get() + 1);
+        let target = self.clone();
+        tokio::task::spawn_local(async move {
+            let outcome = open.await;
+            pool.opening.set(pool.opening.get().saturating_sub(1));
+            match outcome {
+                Ok(Opened::Own(connection)) => target.keep(connection),
+                Ok(Opened::Shared) => {}
+                Err(failure) => {
+                    pool.failures.set(pool.failures.get() + 1);
+                    // Whoever began it may have gone.
+                    let _ = told.send(failure);
+                }
+            }
+            pool.changed.notify_waiters();
+        });
+        own
     }
 
     /// Told when there is room for a connection or a stream again.
@@ -302,10 +364,26 @@ impl HostRuntime {
     }
 }
 
+/// Somebody else tried to open the connection that this one waited for.
+fn elsewhere(cluster: &ClusterRuntime) -> Failure {
+    cluster.with_stats(|stats| stats.rq_pending_failure_eject.add(1));
+    FailureKind::Connect(ConnectError::Elsewhere).into()
+}
+
+/// A connection that is to be opened.
+pub enum Asked<F> {
+    /// By this.
+    Anew(F),
+    /// It is on its way already.
+    Before(Rc<Opening>),
+}
+
 /// What a request that waited for a connection may do.
 pub enum Turn {
-    /// Open one.
-    Open(ConnectionPermit),
+    /// Open one, under the cluster's limit where there is one.
+    Open(Option<ConnectionPermit>),
+    /// Wait for one that is being opened already.
+    TakeOver(Rc<Opening>),
     /// Use this one.
     Reuse(Box<Http1Connection>),
 }

@@ -59,11 +59,16 @@ pub struct Http1Connection {
     pub idle_since: Instant,
     /// Whether trailers pass.
     pub trailers: bool,
+    /// How much is read at once of an answer's body.
+    pub part: usize,
     /// How it is counted.
     pub counted: Counted,
     /// What it takes of its cluster's limit, where there is one.
     pub permit: Option<ConnectionPermit>,
 }
+
+/// What is read at once of an answer's body, where nothing else is said.
+pub const LARGEST_PART: usize = 64 << 10;
 
 /// The rest of a request.
 struct Sending {
@@ -130,6 +135,7 @@ impl Http1Connection {
             opened: now,
             idle_since: now,
             trailers: options.trailers,
+            part: LARGEST_PART,
             counted: Counted::new(tally),
             permit,
         }
@@ -147,6 +153,7 @@ impl Http1Connection {
         interim: &'c mut Interim,
     ) -> impl Future<Output = Result<Parts, SendError>> + use<'c> {
         self.requests += 1;
+        self.part = LARGEST_PART;
         self.counted.begin();
         let before = (self.wire.stream.read, self.wire.stream.written);
         // The head is written at once: it is large, and is not to be carried along by one future after the other.
@@ -165,27 +172,31 @@ impl Http1Connection {
     }
 
     fn poll_answer(&mut self, method: &Method, interim: &mut Interim, cx: &mut Context<'_>) -> Poll<Result<Parts, FailureKind>> {
+        let keep_spelling = self.case == Case::Preserve;
         loop {
             self.send_more(cx)?;
-            match self.head.take(&mut self.wire.input, &self.limits) {
-                Ok(Some(head)) => match self.read_head(&head, method, interim) {
-                    Ok(Some(head)) => return Poll::Ready(Ok(head)),
-                    Ok(None) => continue,
-                    Err(_) => return Poll::Ready(Err(FailureKind::Protocol)),
-                },
-                Ok(None) if answer::may_begin(&self.wire.input) => {}
+            let Self { wire, head: reader, limits, .. } = self;
+            let head = match answer::take(reader, &mut wire.input, spare::map, limits, keep_spelling) {
+                Ok(Some(head)) => Some(head),
+                Ok(None) if answer::may_begin(&wire.input) => {
+                    match ready!(wire.poll_head(cx, |bytes| answer::at_once(reader, bytes, spare::map, limits, keep_spelling))) {
+                        Ok((1.., head)) => head,
+                        Ok((0, _)) | Err(_) => return Poll::Ready(Err(FailureKind::Closed)),
+                    }
+                }
                 Ok(None) | Err(_) => return Poll::Ready(Err(FailureKind::Protocol)),
-            }
-            match ready!(self.wire.poll_fill(cx, Want::Head)) {
-                Ok(1..) => {}
-                Ok(0) | Err(_) => return Poll::Ready(Err(FailureKind::Closed)),
+            };
+            let Some(head) = head else { continue };
+            match self.note_head(head, method, interim) {
+                Ok(Some(head)) => return Poll::Ready(Ok(head)),
+                Ok(None) => {}
+                Err(_) => return Poll::Ready(Err(FailureKind::Protocol)),
             }
         }
     }
 
-    /// Reads a head; none if it is that of an interim answer.
-    fn read_head(&mut self, head: &Bytes, method: &Method, interim: &mut Interim) -> Result<Option<Parts>, Fault> {
-        let head = answer::read_into(spare::map(), head, &self.limits, self.case == Case::Preserve)?;
+    /// Takes note of a head; none if it is that of an interim answer.
+    fn note_head(&mut self, head: answer::Head, method: &Method, interim: &mut Interim) -> Result<Option<Parts>, Fault> {
         let length = framing::of_answer(method, head.status, &head.headers)?;
         if head.status == StatusCode::SWITCHING_PROTOCOLS && !self.asks_for_other {
             // Nobody knows what would follow.
@@ -272,7 +283,7 @@ impl Http1Connection {
                 Ok(None) => {}
                 Err(_) => return Poll::Ready(Some(Err(BrokenOff::Malformed))),
             }
-            match ready!(self.wire.poll_fill(cx, Want::Body(self.answer.missing()))) {
+            match ready!(self.wire.poll_fill(cx, Want::Body(Some(self.answer.missing().unwrap_or(u64::MAX).min(self.part as u64))))) {
                 Ok(1..) => {}
                 Ok(0) if self.answer.end().is_ok() => {}
                 Ok(0) | Err(_) => return Poll::Ready(Some(Err(BrokenOff::Closed))),
@@ -327,7 +338,7 @@ fn write_head(head: &Head, framed: Framed, case: Case, out: &mut Vec<u8>) {
             header::CONNECTION => says_connection = true,
             _ => {}
         }
-        encode::field(name, value.as_bytes(), case, spelling, out);
+        encode::line(name, value, case, spelling, out);
     }
     if let Some(protocol) = &head.upgrade {
         if !says_connection {

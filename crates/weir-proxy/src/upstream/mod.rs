@@ -16,6 +16,7 @@ mod http2;
 mod interim;
 pub mod limits;
 mod names;
+mod opening;
 mod pool;
 pub mod send;
 mod socket;

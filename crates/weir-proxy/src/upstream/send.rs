@@ -8,7 +8,6 @@ use std::time::Instant;
 
 use http::Version;
 use http_body::Body as _;
-use tokio::sync::Notify;
 use weir_config::circuit_breakers::Resource;
 use weir_config::cluster::{ClusterPolicy, UpstreamProtocol};
 use weir_config::head::Head;
@@ -19,16 +18,18 @@ use super::body::{ClientBody, Origin, RequestBody, UpstreamBody};
 use super::cluster::ClusterRuntime;
 use super::connect::open;
 use super::framing::{self, Framed};
-use super::host::{ConnectionPermit, HostRuntime, Turn};
+use super::host::{Asked, ConnectionPermit, HostRuntime, Turn};
 use super::http1::{Http1Connection, SendError};
 use super::http2::{self, Http2Connection};
 use super::interim::Interim;
 use super::limits::AttemptLimits;
+use super::opening::Opened;
 use super::transport::{Transport, TransportKey};
 use super::websocket;
 use crate::cluster::resources::{Overflow, Permit};
 use crate::exchange::Exchange;
-use crate::exchange::failure::{ConnectError, Failure, FailureKind};
+use crate::exchange::failure::{Failure, FailureKind};
+use crate::io::http2::receiving::TrailerLimits;
 use crate::io::response::Parts;
 use crate::stats::cluster::WorkerClusterStats;
 use crate::tls::client::Offer;
@@ -36,7 +37,7 @@ use crate::tls::client::Offer;
 /// A request that goes to an instance.
 pub struct Outgoing<'s> {
     /// The instance's cluster.
-    pub cluster: &'s ClusterRuntime,
+    pub cluster: &'s Rc<ClusterRuntime>,
     /// The instance.
     pub target: &'s Rc<HostRuntime>,
     /// What is asked.
@@ -184,22 +185,15 @@ impl Outgoing<'_> {
     /// that is given back. None if the handshake agrees on HTTP/2: then one is shared.
     async fn connection(&self, key: &TransportKey, offer: Offer) -> Result<Option<(Box<Http1Connection>, bool)>, Failure> {
         let _pending = take(self.cluster, Resource::Pending)?;
-        let permit = if self.cluster.limits_connections() {
-            match self.target.turn(self.cluster, key).await {
-                Turn::Reuse(connection) => return Ok(Some((connection, true))),
-                Turn::Open(permit) => Some(permit),
-            }
-        } else {
-            None
+        let asked = match self.target.turn(self.cluster, key).await {
+            Turn::Reuse(connection) => return Ok(Some((connection, true))),
+            Turn::TakeOver(opening) => Asked::Before(opening),
+            Turn::Open(permit) => Asked::Anew(open_for(self.cluster.clone(), self.target.clone(), key.clone(), offer, permit)),
         };
-        let stream = open(self.cluster, self.target, key).await?;
-        if offer == Offer::Either && stream.agreed_on_http2() {
-            let connection = to_http2(self.cluster, stream, key, permit, self.target.freed()).await?;
-            self.target.note_agreement(key, false);
-            self.target.share(connection);
-            return Ok(None);
-        }
-        Ok(Some((to_http1(self.cluster, stream, key, permit), false)))
+        Ok(match self.target.opened(key, asked).await? {
+            Opened::Own(connection) => Some((connection, false)),
+            Opened::Shared => None,
+        })
     }
 
     /// By HTTP/2; none if the handshake agrees on HTTP/1.1.
@@ -229,7 +223,8 @@ impl Outgoing<'_> {
                         count_reset(&FailureKind::Reset, guard.tally());
                         return Err(Failure::after_sending(FailureKind::Reset));
                     }
-                    let (head, body) = http2::answer(head, stream, self.head.borrow().upgrade.as_ref());
+                    let (head, body) =
+                        http2::answer(head, stream, self.head.borrow().upgrade.as_ref(), self.cluster.with_policy(trailer_limits));
                     return Ok(Some(UpstreamBody::new(head, sent, Origin::Http2(guard, body))));
                 }
                 Err(error) => {
@@ -310,8 +305,8 @@ pub fn take(cluster: &ClusterRuntime, resource: Resource) -> Result<Option<Permi
 
 /// A connection that is open, or a new one; none if the handshake agrees on HTTP/1.1: then one is kept.
 async fn shared_http2(
-    cluster: &ClusterRuntime,
-    target: &HostRuntime,
+    cluster: &Rc<ClusterRuntime>,
+    target: &Rc<HostRuntime>,
     key: &TransportKey,
     offer: Offer,
 ) -> Result<Option<Http2Connection>, Failure> {
@@ -319,38 +314,43 @@ async fn shared_http2(
         return Ok(Some(connection));
     }
     let _pending = take(cluster, Resource::Pending)?;
+    let most = cluster.with_policy(most_streams);
+    let open = |permit| open_for(cluster.clone(), target.clone(), key.clone(), offer, permit);
     // Seldom, and large: nobody else is to hold room for it.
-    let opened = Box::pin(target.shared_or_opened(cluster, key, async |permit, freed| {
-        let stream = open(cluster, target, key).await?;
-        if offer == Offer::Either && !stream.agreed_on_http2() {
-            let connection = to_http1(cluster, stream, key, permit);
-            target.note_agreement(key, true);
-            target.keep(connection);
-            return Ok(None);
-        }
-        to_http2(cluster, stream, key, permit, freed).await.map(Some)
-    }));
-    opened.await.map_err(|failure| {
-        failure.unwrap_or_else(|| {
-            cluster.with_stats(|stats| stats.rq_pending_failure_eject.add(1));
-            FailureKind::Connect(ConnectError::Elsewhere).into()
-        })
-    })
+    Box::pin(target.shared_or_opened(cluster, key, most, open)).await
+}
+
+fn trailer_limits(policy: &ClusterPolicy) -> TrailerLimits {
+    TrailerLimits { fields: policy.http2.max_headers, bytes: policy.http2.max_header_bytes }
+}
+
+/// How many requests one connection carries at the most.
+fn most_streams(policy: &ClusterPolicy) -> Option<usize> {
+    policy.http2.max_concurrent_streams.into_iter().chain(policy.max_requests_per_connection).min().map(|most| most as usize)
+}
+
+/// Opens a connection by what is offered. One that is to be shared is in its pool then.
+async fn open_for(
+    cluster: Rc<ClusterRuntime>,
+    target: Rc<HostRuntime>,
+    key: TransportKey,
+    offer: Offer,
+    permit: Option<ConnectionPermit>,
+) -> Result<Opened, Failure> {
+    let stream = open(&cluster, &target, &key).await?;
+    let http2 = offer == Offer::Http2 || offer == Offer::Either && stream.agreed_on_http2();
+    if offer == Offer::Either {
+        target.note_agreement(&key, !http2);
+    }
+    if !http2 {
+        return Ok(Opened::Own(to_http1(&cluster, stream, &key, permit)));
+    }
+    let opened = Http2Connection::open(stream, key, cluster.policy().http2, cluster.tally(), permit, target.freed()).await?;
+    target.share(opened);
+    Ok(Opened::Shared)
 }
 
 /// A connection of HTTP/1.1 on a new socket.
 fn to_http1(cluster: &ClusterRuntime, stream: Transport, key: &TransportKey, permit: Option<ConnectionPermit>) -> Box<Http1Connection> {
     Box::new(Http1Connection::open(stream, key.clone(), cluster.policy().http1, cluster.tally(), permit))
-}
-
-/// A connection of HTTP/2 on a new socket.
-async fn to_http2(
-    cluster: &ClusterRuntime,
-    stream: Transport,
-    key: &TransportKey,
-    permit: Option<ConnectionPermit>,
-    freed: Rc<Notify>,
-) -> Result<Http2Connection, Failure> {
-    let opened = Http2Connection::open(stream, key.clone(), cluster.policy().http2, cluster.tally(), permit, freed).await;
-    opened.map_err(Into::into)
 }

@@ -19,6 +19,7 @@ use weir_config::budget::Budget;
 
 use crate::exchange::log::LogWriter;
 use crate::exchange::recorder::Sinks;
+use crate::io::overload::Overload;
 use crate::stats::http2::Http2Stats;
 use crate::stats::requests::SeriesRegistry;
 use crate::upstream::clusters::Shared;
@@ -39,6 +40,7 @@ pub fn start(
     registry: Arc<SeriesRegistry>,
     budget: Option<Arc<Budget>>,
     http2: Arc<Http2Stats>,
+    overload: Arc<Overload>,
 ) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(format!("worker-{worker}")).spawn(move || {
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
@@ -48,7 +50,7 @@ pub fn start(
                 return;
             }
         };
-        runtime.block_on(Worker::new(Shared::new(worker, budget, http2), writer, registry).run(world));
+        runtime.block_on(Worker::new(Shared::new(worker, budget, http2, overload), writer, registry).run(world));
     })
 }
 

@@ -6,6 +6,7 @@ use http::Request;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
+use crate::support::frames::{END_HEADERS, END_STREAM, Frames, HEADERS, RST_STREAM, frame, request};
 use crate::support::{Proxy, Upstream, cluster, in_time, routes};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
@@ -91,7 +92,7 @@ async fn an_upload_that_is_aborted_is_the_clients() {
 
 #[tokio::test]
 async fn a_client_that_never_reads_is_at_fault_itself() {
-    is_held_against_no_instance("200 DC via_upstream", async |proxy, upstream, path| {
+    is_held_against_no_instance("200 DC downstream_remote_disconnect", async |proxy, upstream, path| {
         let mut client = proxy.connect().await;
         client.say(&format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")).await;
         let mut instance = upstream.accept().await;
@@ -107,7 +108,7 @@ async fn a_client_that_never_reads_is_at_fault_itself() {
 #[tokio::test]
 async fn a_stream_that_the_client_resets_is_the_clients() {
     for answered in [false, true] {
-        let log = if answered { "200 DC via_upstream" } else { "0 DC downstream_remote_disconnect" };
+        let log = if answered { "200 DR http2.remote_reset" } else { "0 DR http2.remote_reset" };
         is_held_against_no_instance(log, async |proxy, upstream, path| {
             let stream = TcpStream::connect(proxy.address()).await.unwrap();
             let (mut sender, connection) = client::handshake(stream).await.unwrap();
@@ -177,4 +178,18 @@ async fn a_host_that_http2_cannot_carry_is_the_clients() {
         (status, _) = client.answer() => assert_eq!(status, "HTTP/1.1 200 OK"),
         () = answering => panic!("the instance's connection has ended"),
     }
+}
+
+/// Who resets a stream without an error has what it wants.
+#[tokio::test]
+async fn a_stream_that_the_client_ends_in_good_order_is_nobodys_fault() {
+    is_held_against_no_instance("0 - -", async |proxy, upstream, path| {
+        let mut client = Frames::connect(proxy).await;
+        client.say(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &request(path))).await;
+        let mut instance = upstream.accept().await;
+        instance.head().await;
+        client.say(&frame(RST_STREAM, 0, 1, &[0; 4])).await;
+        instance.end().await;
+    })
+    .await;
 }

@@ -1,10 +1,11 @@
 //! Floods of HTTP/2: the connection that they come on is ended, and who is beside it notices nothing. They are named after the
 //! places where they were first written down.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::attacks::{Stage, rounds, unnoticed_at};
 use crate::http2::http2;
 use crate::support::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, PING, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE, fields, frame,
@@ -12,27 +13,32 @@ use crate::support::frames::{
 };
 use crate::support::{Proxy, Upstream, cluster, in_time, routes, to};
 
-/// No request of the victim's may take longer: all of them together are less than a tenth of this when nobody attacks.
-const UNNOTICED: Duration = Duration::from_millis(500);
+/// Where the victim asks.
+fn victim() -> Value {
+    json!({"match": {"prefix": "/victim"}, "directResponse": {"status": 200, "body": {"inlineString": "victim"}}})
+}
 
 /// A proxy that answers by itself.
 async fn proxy() -> Proxy {
-    Proxy::start(routes(json!([{"match": {"prefix": "/"}, "directResponse": {"status": 200}}])), &[]).await
+    Proxy::start(routes(json!([victim(), {"match": {"prefix": "/"}, "directResponse": {"status": 200}}])), &[]).await
 }
 
 /// What an attacker says is too much: the first part once, the other one until its connection is ended.
 async fn ended(first: &[u8], again: &[u8]) -> Proxy {
     let proxy = proxy().await;
-    let mut attacker = Frames::connect(&proxy).await;
-    attacker.say(first).await;
-    beside(&proxy, attacker.say_until_the_end(again)).await;
+    let attack = async || {
+        let mut attacker = Frames::connect(&proxy).await;
+        attacker.say(first).await;
+        attacker.say_until_the_end(again).await;
+    };
+    unnoticed_at(proxy.address(), attack).await;
     proxy
 }
 
 /// The same, and it is counted so.
 async fn flood(first: &[u8], again: &[u8], counted: &str) {
     let proxy = ended(first, again).await;
-    counts(&proxy, &format!("envoy_http2_{counted} 1")).await;
+    counts(&proxy, &format!("envoy_http2_{counted} {}", rounds())).await;
 }
 
 /// Waits until the statistics say so: a client may see its end before that is counted.
@@ -43,24 +49,6 @@ async fn counts(proxy: &Proxy, line: &str) {
         }
     };
     in_time(line, counted).await;
-}
-
-/// Lets an attack pass, with a victim beside it.
-async fn beside(proxy: &Proxy, attack: impl Future<Output = ()>) {
-    let mut victim = proxy.connect().await;
-    let asked = async {
-        loop {
-            let began = Instant::now();
-            victim.say("GET /victim HTTP/1.1\r\nhost: a\r\n\r\n").await;
-            assert_eq!(victim.answer().await.0, "HTTP/1.1 200 OK");
-            assert!(began.elapsed() < UNNOTICED, "the victim waited for {:?}", began.elapsed());
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::select! {
-        () = attack => {}
-        () = asked => {}
-    }
 }
 
 /// Streams, each of which opens and ends at once.
@@ -117,7 +105,7 @@ async fn frames_that_nobody_knows() {
 async fn cve_2023_44487_rapid_reset() {
     let reset = |stream| [asked(stream), frame(RST_STREAM, 0, stream, b"\0\0\0\x08")].concat();
     let proxy = ended(&streams(reset, 2000), b"").await;
-    counts(&proxy, "envoy_http_downstream_rq_too_many_premature_resets 1").await;
+    counts(&proxy, &format!("envoy_http_downstream_rq_too_many_premature_resets {}", rounds())).await;
 }
 
 /// The same, slowly enough that each stream is taken, and sent on, before it is reset.
@@ -126,10 +114,9 @@ async fn cve_2023_44487_rapid_reset_of_streams_that_were_taken() {
     const AT_ONCE: u32 = 50;
     // An instance that takes its time: none of the streams is answered before.
     let upstream = Upstream::start().await;
-    let victim = json!({"match": {"prefix": "/victim"}, "directResponse": {"status": 200}});
-    let proxy = Proxy::start(routes(json!([victim, to("a")])), &[cluster("a", &[&upstream], json!({}))]).await;
-    let mut attacker = Frames::connect(&proxy).await;
-    let attack = async {
+    let proxy = Proxy::start(routes(json!([victim(), to("a")])), &[cluster("a", &[&upstream], json!({}))]).await;
+    let attack = async || {
+        let mut attacker = Frames::connect(&proxy).await;
         for first in (1..40_000).step_by(2 * AT_ONCE as usize) {
             let all = |each: fn(u32) -> Vec<u8>| streams(|stream| each(first + stream - 1), AT_ONCE);
             attacker.say(&all(asked)).await;
@@ -142,7 +129,7 @@ async fn cve_2023_44487_rapid_reset_of_streams_that_were_taken() {
         }
         panic!("20,000 streams were reset, and nothing came of it");
     };
-    beside(&proxy, attack).await;
+    unnoticed_at(proxy.address(), attack).await;
 }
 
 /// Streams that the client makes us reset after they were taken: their windows grow by nothing.
@@ -174,21 +161,33 @@ async fn cve_2016_6581_hpack_bomb() {
 }
 
 /// The same from the other side: an instance's connection is ended, and the request on it fails.
+async fn is_left(first: &[u8], again: &[u8], status: &str, counted: Option<&str>) {
+    let stage = Stage::with(json!({}), http2()).await;
+    let attack = async || {
+        let mut client = stage.proxy.connect().await;
+        client.say("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        let mut instance = Frames::of(stage.upstream.accept().await.into_stream());
+        instance.say(&[&frame(SETTINGS, 0, 0, b""), first].concat()).await;
+        instance.say_until_the_end(again).await;
+        assert_eq!(client.answer().await.0, format!("HTTP/1.1 {status}"));
+    };
+    stage.unnoticed(attack).await;
+    if let Some(counted) = counted {
+        let line = format!("envoy_cluster_http2_{counted}{{cluster_name=\"a\",proxy=\"test\"}} {}", rounds());
+        counts(&stage.proxy, &line).await;
+    }
+}
+
 #[tokio::test]
 async fn an_instance_that_floods_is_left() {
-    let upstream = Upstream::start().await;
-    let victim = json!({"match": {"prefix": "/victim"}, "directResponse": {"status": 200}});
-    let proxy = Proxy::start(routes(json!([victim, to("a")])), &[cluster("a", &[&upstream], http2())]).await;
-    let mut client = proxy.connect().await;
-    client.say("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
-    let mut instance = Frames::of(upstream.accept().await.into_stream());
-    instance.say(&frame(SETTINGS, 0, 0, b"")).await;
-    beside(&proxy, instance.say_until_the_end(&frame(PING, 0, 0, b"12345678").repeat(1000))).await;
-    assert_eq!(client.answer().await.0, "HTTP/1.1 503 Service Unavailable");
-    counts(&proxy, "envoy_cluster_http2_outbound_control_flood{cluster_name=\"a\",proxy=\"test\"} 1").await;
-    drop(client);
-    let failed = "503 UC upstream_reset_before_response_started{connection_termination}";
-    assert!(proxy.stop().await.contains(&failed.to_owned()));
+    let unavailable = "503 Service Unavailable";
+    is_left(b"", &frame(PING, 0, 0, b"12345678").repeat(1000), unavailable, Some("outbound_control_flood")).await;
+    let settings = [1, 2].map(|size| frame(SETTINGS, 0, 0, &[0, 4, 0, 1, 0, size])).concat();
+    is_left(b"", &settings.repeat(500), unavailable, Some("outbound_control_flood")).await;
+    let answer = b"\x88";
+    is_left(&frame(HEADERS, 0, 1, answer), &frame(CONTINUATION, 0, 1, b"").repeat(100), unavailable, None).await;
+    let remembered = [&b"\x88\x40\x01x\x7f\x81\x1e"[..], &[b'a'; 3968], &[0x80 | 62; 10_000]].concat();
+    is_left(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &remembered), b"", unavailable, None).await;
 }
 
 #[tokio::test]

@@ -70,7 +70,7 @@ async fn a_client_that_cancels_takes_its_request_back_from_the_instance() {
     sending.send_reset(Reason::CANCEL);
     assert_eq!(broken(&mut heard).await, Some(Reason::INTERNAL_ERROR));
     drop((client, answer, respond));
-    assert_eq!(proxy.stop().await, ["0 DC downstream_remote_disconnect"]);
+    assert_eq!(proxy.stop().await, ["0 DR http2.remote_reset"]);
 }
 
 #[tokio::test]

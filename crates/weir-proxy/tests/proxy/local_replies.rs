@@ -85,6 +85,20 @@ async fn a_mapper_finds_nothing_in_a_head_that_could_not_be_read() {
 }
 
 #[tokio::test]
+async fn an_answer_of_nothing_is_of_no_type_whatever_its_route_says() {
+    let redirect = json!({"match": {"prefix": "/to"}, "redirect": {"hostRedirect": "b"}});
+    let mut table = routes(json!([redirect, {"match": {"prefix": "/"}, "directResponse": {"status": 200, "body": {"inlineString": "x"}}}]));
+    table["virtualHosts"][0]["responseHeadersToAdd"] = json!([{"header": {"key": "content-type", "value": "own"}}]);
+    let proxy = Proxy::start(table, &[]).await;
+    let mut client = proxy.connect().await;
+    for (path, told) in [("/to", false), ("/", true)] {
+        client.say(&format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")).await;
+        let (_, headers) = client.answer().await;
+        assert_eq!(headers.contains(&"content-type: own".to_owned()), told, "{headers:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_answer_without_content_has_no_body_whatever_its_route_says() {
     let route = json!({"match": {"prefix": "/"}, "directResponse": {"status": 204, "body": {"inlineString": "hello"}}});
     let proxy = Proxy::start(routes(json!([route])), &[]).await;

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use crate::http2::http2;
-use crate::support::frames::{DATA, END_HEADERS, END_STREAM, Frames, HEADERS, SETTINGS, WINDOW_UPDATE, frame, request};
+use crate::support::frames::{DATA, END_HEADERS, END_STREAM, Frames, HEADERS, RST_STREAM, SETTINGS, WINDOW_UPDATE, frame, request};
 use crate::support::{Proxy, Upstream, cluster, in_time, routes, to};
 
 /// More than the window of a stream.
@@ -256,4 +256,27 @@ async fn a_client_that_takes_nothing_from_its_socket_is_let_go() {
         }
     };
     in_time("its connection ends", is_gone).await;
+}
+
+/// Answers that are dropped while they wait for the socket leave room for others.
+#[tokio::test]
+async fn answers_that_nobody_wants_any_more_do_not_fill_the_connection() {
+    let proxy = proxy(http2()).await;
+    let mut client = Frames::connect(&proxy).await;
+    client.say(&frame(WINDOW_UPDATE, 0, 0, &[0x7f, 0, 0, 0])).await;
+    client.say(&frame(SETTINGS, 0, 0, &[0, 4, 0x7f, 0, 0, 0])).await;
+    // More in all than may wait, none of it read before it is given up.
+    for stream in (1..200).step_by(2) {
+        client.say(&frame(HEADERS, END_STREAM | END_HEADERS, stream, &request("/some"))).await;
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    for stream in (1..200).step_by(2) {
+        client.say(&frame(RST_STREAM, 0, stream, b"\0\0\0\x08")).await;
+    }
+    client.say(&frame(HEADERS, END_STREAM | END_HEADERS, 201, &request("/much"))).await;
+    let mut length = 0;
+    while length < MUCH {
+        let (_, stream, part) = client.hear(DATA).await;
+        length += if stream == 201 { part.len() } else { 0 };
+    }
 }

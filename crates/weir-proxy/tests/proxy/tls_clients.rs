@@ -121,6 +121,40 @@ async fn no_more_is_agreed_on_than_a_chain_allows() {
     }
 }
 
+/// A certificate in files comes as a secret; it is exchanged while the proxy runs, and one that cannot be used changes nothing.
+#[tokio::test]
+async fn a_certificate_in_files_is_read_again_when_they_change() {
+    let (first, second) = (Authority::new(), Authority::new());
+    let files = tempfile::tempdir().unwrap();
+    let path = |name: &str| files.path().join(name);
+    let write = |own: &Credentials| {
+        std::fs::write(path("key"), &own.key).unwrap();
+        std::fs::write(path("chain"), &own.chain).unwrap();
+    };
+    let secret = json!({"name": "own", "tlsCertificate": {"certificateChain": {"filename": path("chain")}, "privateKey": {"filename": path("key")}}});
+    let common = json!({"tlsCertificateSdsSecretConfigs": [{"name": "own", "sdsConfig": {"ads": {}}}]});
+    let chain = json!({"transportSocket": secure("Downstream", json!({ "commonTlsContext": common }))});
+    let routes = routes(json!([{"match": {"prefix": "/"}, "directResponse": {"status": 204}}]));
+    let proxy = Proxy::told(Told { chain, routes, secrets: vec![secret], ..Told::default() }).await;
+    let served = async |authority: &Authority| {
+        let until_served = async {
+            while status(&proxy, authority, None).await.is_none() {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        };
+        in_time("the certificate is in force", until_served).await;
+    };
+    // Nobody is let in while there are no files.
+    assert_eq!(status(&proxy, &first, None).await, None);
+    write(&first.credentials("a.test"));
+    served(&first).await;
+    std::fs::write(path("chain"), "no certificate").unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    assert!(status(&proxy, &first, None).await.is_some());
+    write(&second.credentials("a.test"));
+    served(&second).await;
+}
+
 #[tokio::test]
 async fn the_admin_interface_shows_no_key() {
     let authority = Authority::new();

@@ -13,13 +13,13 @@ const GET: &str = "GET / HTTP/1.1\r\nhost: a.test\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
 /// A cluster `a` of this instance with this TLS context, and more.
-fn secured(instance: &SecureUpstream, context: Value, more: Value) -> Value {
+pub(crate) fn secured(instance: &SecureUpstream, context: Value, more: Value) -> Value {
     let mut fields = json!({"transportSocket": secure("Upstream", context)});
     fields.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     cluster("a", &[&instance.upstream], fields)
 }
 
-fn trusting(authority: &Authority) -> Value {
+pub(crate) fn trusting(authority: &Authority) -> Value {
     json!({"commonTlsContext": {"validationContext": authority.validation()}, "sni": "a.test"})
 }
 
@@ -27,7 +27,7 @@ async fn proxy(cluster: Value) -> Proxy {
     Proxy::start(routes(json!([to("a")])), &[cluster]).await
 }
 
-fn http_options(options: Value) -> Value {
+pub(crate) fn http_options(options: Value) -> Value {
     let mut typed = json!({"@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions"});
     typed.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
     json!({"typedExtensionProtocolOptions": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed}})

@@ -6,7 +6,8 @@ use tokio::net::TcpStream;
 
 use crate::support::{Proxy, Upstream, cluster, in_time, routes, to};
 
-const UPGRADE: &str = "GET /chat HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-key: eA==\r\n\r\n";
+pub(crate) const UPGRADE: &str =
+    "GET /chat HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-key: eA==\r\n\r\n";
 
 #[tokio::test]
 async fn bytes_pass_both_ways_until_one_side_ends() {
@@ -220,7 +221,7 @@ async fn an_upgrade_has_the_timeouts_of_any_request() {
 }
 
 /// How many connections the cluster has open.
-async fn open_connections(proxy: &Proxy) -> String {
+pub(crate) async fn open_connections(proxy: &Proxy) -> String {
     let statistics = proxy.ask_admin("/stats/prometheus").await;
     let line = statistics.lines().find(|line| line.starts_with("envoy_cluster_upstream_cx_active{"));
     line.and_then(|line| line.rsplit(' ').next()).unwrap_or("none").to_owned()

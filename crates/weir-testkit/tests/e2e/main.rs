@@ -8,6 +8,7 @@ mod actions;
 mod bad_peers;
 mod changes;
 mod connections;
+mod edges;
 mod fields;
 mod files;
 mod filters;

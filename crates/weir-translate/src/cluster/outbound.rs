@@ -17,7 +17,7 @@ use weir_xds::prost_types::{ListValue, Struct, Value};
 use weir_xds::values::{duration, set_metadata, text};
 
 use super::pool::{self, Pool};
-use super::{Made, balancer, proxy_protocol, tls};
+use super::{Made, balancer, dynamic_dns, proxy_protocol, tls};
 use crate::context::Context;
 use crate::locality::Preference;
 use crate::{endpoints, names, secrets};
@@ -26,11 +26,6 @@ const DNS_JITTER: Duration = Duration::from_millis(100);
 
 /// The clusters of all ports of a service, and of their subsets.
 pub(super) fn of_service(context: &Context<'_>, service: &Arc<Service>) -> Vec<Made> {
-    if service.resolution == Resolution::DynamicDns {
-        let origin = Origin::new(&service.object, FieldPath::default().key("spec").key("resolution"));
-        context.warn(&origin, "DYNAMIC_DNS is not carried out yet: the service cannot be reached");
-        return vec![];
-    }
     inputs(context, service).filter_map(|(input, origin)| input.build(origin)).collect()
 }
 
@@ -92,6 +87,14 @@ impl Input<'_> {
     }
 
     fn build(self, origin: Option<&Origin>) -> Option<Made> {
+        let is_dynamic = self.service.resolution == Resolution::DynamicDns;
+        if is_dynamic && !self.port.protocol.is_some_and(Protocol::is_http) {
+            let place = Origin::new(&self.service.object, FieldPath::default().key("spec").key("resolution"));
+            let message =
+                format!("of port {} only bytes are seen, and no host that could be looked up: it cannot be reached", self.port.number);
+            self.context.warn(&place, message);
+            return None;
+        }
         let name = self.name();
         let discovery = self.discovery();
         let mut cluster = Cluster {
@@ -124,6 +127,13 @@ impl Input<'_> {
         }
         if let Some(written) = self.policy.proxy_protocol.as_ref().filter(|_| self.traffic == Traffic::Usual) {
             proxy_protocol::apply(&mut cluster, written);
+        }
+        if is_dynamic {
+            let unverified = self.policy.tls.as_ref().is_some_and(|settings| settings.insecure_skip_verify == Some(true));
+            cluster.cluster_discovery_type = Some(dynamic_dns::discovery(unverified));
+            cluster.lb_policy = LbPolicy::ClusterProvided.into();
+            cluster.lb_config = None;
+            return Some(Made { cluster, endpoints: None });
         }
         let preference = Preference::new(self.context, &self.policy, self.service);
         cluster.common_lb_config.get_or_insert_default().locality_config_specifier = preference.of_cluster;

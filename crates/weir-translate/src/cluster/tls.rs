@@ -5,17 +5,17 @@
 use weir_api::resources::destination_rule::{ClientTlsMode, ClientTlsSettings};
 use weir_xds::Any;
 use weir_xds::cluster::Cluster;
-use weir_xds::core::{DataSource, TransportSocket, data_source::Specifier, transport_socket::ConfigType};
+use weir_xds::core::{TransportSocket, transport_socket::ConfigType};
 use weir_xds::matcher::{StringMatcher, string_matcher};
 use weir_xds::tls::common_tls_context::{CombinedCertificateValidationContext, ValidationContextType};
 use weir_xds::tls::tls_parameters::TlsProtocol;
 use weir_xds::tls::{
-    CertificateValidationContext, CommonTlsContext, SubjectAltNameMatcher, TlsCertificate, TlsParameters, UpstreamTlsContext,
+    CertificateValidationContext, CommonTlsContext, SubjectAltNameMatcher, TlsParameters, UpstreamTlsContext,
     subject_alt_name_matcher::SanType,
 };
 
 use super::pool;
-use crate::listener::tls::{authorities_name, by_name, secret_name};
+use crate::listener::tls::{authorities_file, authorities_name, by_name, certificate_files, file, secret_name};
 
 /// The certificate authorities that the system trusts.
 const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -90,16 +90,11 @@ impl Asked<'_> {
     /// The certificate that is shown to instances.
     fn show_certificate(&self, common: &mut CommonTlsContext) {
         let ClientTlsSettings { credential_name, client_certificate, private_key, .. } = self.settings;
-        if !credential_name.is_empty() {
-            common.tls_certificate_sds_secret_configs = vec![by_name(&secret_name(credential_name))];
-            return;
-        }
-        let own = TlsCertificate {
-            certificate_chain: Some(file(client_certificate)),
-            private_key: Some(file(private_key)),
-            ..Default::default()
+        let name = match credential_name.as_str() {
+            "" => certificate_files(client_certificate, private_key),
+            credential => secret_name(credential),
         };
-        common.tls_certificates = vec![own];
+        common.tls_certificate_sds_secret_configs = vec![by_name(&name)];
     }
 
     /// What an instance's certificate is measured by.
@@ -107,20 +102,23 @@ impl Asked<'_> {
         let ClientTlsSettings { credential_name, ca_certificates, ca_crl, subject_alt_names, .. } = self.settings;
         let names = if subject_alt_names.is_empty() { self.names_of_service } else { subject_alt_names };
         let mut context = CertificateValidationContext {
-            crl: (!ca_crl.is_empty()).then(|| file(ca_crl)),
+            crl: file(ca_crl),
             match_typed_subject_alt_names: names.iter().map(|name| alt_name(name)).collect(),
             ..Default::default()
         };
-        if !credential_name.is_empty() {
-            return ValidationContextType::CombinedValidationContext(CombinedCertificateValidationContext {
-                default_validation_context: Some(context),
-                validation_context_sds_secret_config: Some(by_name(&authorities_name(credential_name))),
-                ..Default::default()
-            });
-        }
-        let authorities = if ca_certificates.is_empty() { SYSTEM_AUTHORITIES } else { ca_certificates };
-        context.trusted_ca = Some(file(authorities));
-        ValidationContextType::ValidationContext(context)
+        let authorities = match (credential_name.as_str(), ca_certificates.as_str()) {
+            ("", "") => {
+                context.trusted_ca = file(SYSTEM_AUTHORITIES);
+                return ValidationContextType::ValidationContext(context);
+            }
+            ("", path) => authorities_file(path),
+            (credential, _) => authorities_name(credential),
+        };
+        ValidationContextType::CombinedValidationContext(CombinedCertificateValidationContext {
+            default_validation_context: Some(context),
+            validation_context_sds_secret_config: Some(by_name(&authorities)),
+            ..Default::default()
+        })
     }
 }
 
@@ -128,8 +126,4 @@ fn alt_name(name: &str) -> SubjectAltNameMatcher {
     let matcher = StringMatcher { match_pattern: Some(string_matcher::MatchPattern::Exact(name.to_owned())), ..Default::default() };
     let kind = if name.contains("://") { SanType::Uri } else { SanType::Dns };
     SubjectAltNameMatcher { san_type: kind.into(), matcher: Some(matcher), ..Default::default() }
-}
-
-fn file(path: &str) -> DataSource {
-    DataSource { specifier: Some(Specifier::Filename(path.to_owned())), ..Default::default() }
 }

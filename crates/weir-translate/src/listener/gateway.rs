@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_api::resources::gateway::ServerTlsMode;
+use weir_api::resources::gateway::{ServerTlsMode, ServerTlsSettings};
 use weir_api::resources::protocol::Protocol;
 use weir_model::host::is_subset;
 use weir_model::{GatewayPort, GatewayServer, MergedGateway, Resolution, Service, VirtualService};
@@ -26,7 +26,9 @@ const MESH_PROTOCOLS: [&str; 5] = ["istio", "istio-peer-exchange", "istio-http/1
 
 /// The listeners for all ports that have anything to do.
 pub(crate) fn listeners(context: &Context<'_>, gateway: &MergedGateway) -> Vec<Listener> {
-    let mut known_names = HashSet::new();
+    // Who ends TLS for a name is not to lose it, and the whole port with it, to a rule that passes it on.
+    let ended = gateway.ports.iter().flat_map(|port| &port.servers).filter(|server| server.spec.tls.as_ref().is_some_and(ends_tls));
+    let mut known_names: KnownNames = ended.flat_map(|server| server.sni_hosts().into_iter().map(|host| name_of(server, host))).collect();
     let mut chains: Vec<(&str, u16, Vec<Chain>)> = vec![];
     for port in &gateway.ports {
         let address = if port.bind.is_empty() { ANY_ADDRESS } else { &port.bind };
@@ -50,6 +52,15 @@ fn listener(context: &Context<'_>, address: &str, port: u16, chains: Vec<Chain>)
         max_connections_to_accept_per_socket_event: Some(1),
         ..at(address, port, TrafficDirection::Outbound)
     }
+}
+
+fn ends_tls(settings: &ServerTlsSettings) -> bool {
+    !settings.mode.is_passthrough()
+}
+
+/// A server name at a server's port and address.
+fn name_of(server: &GatewayServer, host: String) -> (u16, String, String) {
+    (server.port, server.spec.bind.clone(), host)
 }
 
 /// Where proxies stand before the gateway that tell by the PROXY protocol who the client is, connections begin with that.
@@ -162,8 +173,10 @@ fn passthrough(context: &Context<'_>, server: &GatewayServer, known: &mut KnownN
         for block in rule.spec.r#match.iter().filter(|block| tcp::is_meant_tls(context, block, &server.gateway, port)) {
             let key = |host: &String| (server.port, server.spec.bind.clone(), host.clone());
             if let Some(taken) = block.sni_hosts.iter().find(|host| known.contains(&key(host))) {
-                context
-                    .warn(&rule.origin, format!("another rule of port {port} has the server name {taken} already: this one is left out"));
+                context.warn(
+                    &rule.origin,
+                    format!("another rule or server of port {port} has the server name {taken} already: this one is left out"),
+                );
                 continue;
             }
             known.extend(block.sni_hosts.iter().map(key));

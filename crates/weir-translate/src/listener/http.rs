@@ -6,7 +6,6 @@ use weir_api::resources::MeshConfig;
 use weir_api::resources::mesh_config::NormalizationType;
 use weir_api::resources::protocol::Protocol;
 use weir_api::resources::proxy_config::{ForwardClientCertDetails as Details, ProxyHeaders};
-use weir_model::OutboundPolicy;
 use weir_xds::core::{AggregatedConfigSource, ApiVersion, ConfigSource, Http1ProtocolOptions, config_source::ConfigSourceSpecifier};
 use weir_xds::envoy::extensions::filters::http::grpc_stats::v3::{FilterConfig as GrpcStats, filter_config::PerMethodStatSpecifier};
 use weir_xds::envoy::extensions::request_id::uuid::v3::UuidRequestIdConfig;
@@ -131,7 +130,7 @@ fn filters(context: &Context<'_>, side: Side) -> Vec<HttpFilter> {
         http_filter(FAULT, &fault::HttpFault::default()),
         http_filter(CORS, &cors::Cors {}),
     ]);
-    if side.class == Class::Outbound && context.scope.outbound_policy == OutboundPolicy::AllowAnyDynamicDns {
+    if side.class != Class::Inbound && dynamic_dns::is_used(context) {
         filters.push(http_filter("envoy.filters.http.dynamic_forward_proxy", &dynamic_dns::filter()));
     }
     filters.push(http_filter("envoy.filters.http.router", &router::Router::default()));

@@ -40,16 +40,20 @@ fn listener(context: &Context<'_>, ingress: &Ingress<'_>) -> Listener {
         Some(_) => vec![Chain { filters: vec![tcp_filter(context, ingress)], ..Default::default() }],
         None => {
             let http = Chain { filters: vec![http_filter(context, ingress, &stat_prefix)], ..Default::default() };
-            vec![http.only_plaintext_http(), Chain { filters: vec![tcp_filter(context, ingress)], ..Default::default() }]
+            vec![http.only_plaintext_http()]
         }
     };
+    // What is not found out to be HTTP passes as bytes: a chain without a condition would not be looked at beside one with.
+    let bytes = protocol.is_none().then(|| Chain { filters: vec![tcp_filter(context, ingress)], ..Default::default() });
+    let named = |chain: Chain| FilterChain { name: name.clone(), ..chain.build() };
     Listener {
         listener_filters: inspectors(&chains),
         listener_filters_timeout: Some(duration(context.mesh.config.protocol_detection_timeout.to_std())),
         continue_on_listener_filters_timeout: true,
         max_connections_to_accept_per_socket_event: Some(1),
         access_log: access_log::of_listener(&context.mesh.config),
-        filter_chains: chains.into_iter().map(|chain| FilterChain { name: name.clone(), ..chain.build() }).collect(),
+        filter_chains: chains.into_iter().map(named).collect(),
+        default_filter_chain: bytes.map(named),
         ..at(address, ingress.port, TrafficDirection::Inbound)
     }
 }

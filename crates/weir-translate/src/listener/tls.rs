@@ -6,8 +6,8 @@ use weir_xds::matcher::{StringMatcher, string_matcher};
 use weir_xds::tls::common_tls_context::{CombinedCertificateValidationContext, ValidationContextType};
 use weir_xds::tls::tls_parameters::TlsProtocol as Version;
 use weir_xds::tls::{
-    CertificateValidationContext, CommonTlsContext, DownstreamTlsContext, SdsSecretConfig, SubjectAltNameMatcher, TlsCertificate,
-    TlsParameters, subject_alt_name_matcher::SanType,
+    CertificateValidationContext, CommonTlsContext, DownstreamTlsContext, SdsSecretConfig, SubjectAltNameMatcher, TlsParameters,
+    subject_alt_name_matcher::SanType,
 };
 
 /// The name of a certificate that stands in a Kubernetes Secret.
@@ -18,6 +18,24 @@ pub(crate) fn secret_name(credential: &str) -> String {
 /// The name of the certificate authorities that go with a certificate.
 pub(crate) fn authorities_name(credential: &str) -> String {
     format!("{}-cacert", secret_name(credential))
+}
+
+/// The name of a certificate that stands in files, as Istio's agents have it. Files come as secrets, too: one that is missing or
+/// broken is refused alone, and one that changes is read again.
+pub(crate) fn certificate_files(chain: &str, key: &str) -> String {
+    format!("file-cert:{chain}~{key}")
+}
+
+/// The name of certificate authorities that stand in a file.
+pub(crate) fn authorities_file(path: &str) -> String {
+    format!("file-root:{path}")
+}
+
+/// The certificates of a server that stand in files: chain and key.
+pub(crate) fn files(settings: &ServerTlsSettings) -> impl Iterator<Item = (&str, &str)> {
+    let single = (settings.server_certificate.as_str(), settings.private_key.as_str());
+    let several = settings.tls_certificates.iter().map(|own| (own.server_certificate.as_str(), own.private_key.as_str()));
+    std::iter::once(single).filter(|(chain, _)| !chain.is_empty()).chain(several)
 }
 
 /// The TLS of a server; none if it passes TLS on.
@@ -38,7 +56,7 @@ pub(crate) fn of_server(settings: &ServerTlsSettings) -> Option<DownstreamTlsCon
     };
     common.tls_certificate_sds_secret_configs = credentials.iter().map(|credential| by_name(&secret_name(credential))).collect();
     if credentials.is_empty() {
-        common.tls_certificates = files(settings);
+        common.tls_certificate_sds_secret_configs = files(settings).map(|(chain, key)| by_name(&certificate_files(chain, key))).collect();
     }
     common.validation_context_type = asks.then(|| validation(settings, credentials.first().copied()));
     Some(DownstreamTlsContext { common_tls_context: Some(common), require_client_certificate: Some(requires), ..Default::default() })
@@ -56,21 +74,14 @@ pub(crate) fn by_name(name: &str) -> SdsSecretConfig {
     }
 }
 
-fn file(path: &str) -> Option<DataSource> {
+/// What a file holds; none if there is none.
+pub(crate) fn file(path: &str) -> Option<DataSource> {
     (!path.is_empty()).then(|| DataSource { specifier: Some(data_source::Specifier::Filename(path.to_owned())), ..Default::default() })
-}
-
-fn files(settings: &ServerTlsSettings) -> Vec<TlsCertificate> {
-    let certificate =
-        |chain: &str, key: &str| TlsCertificate { certificate_chain: file(chain), private_key: file(key), ..Default::default() };
-    let single = (!settings.server_certificate.is_empty()).then(|| certificate(&settings.server_certificate, &settings.private_key));
-    let several = settings.tls_certificates.iter().map(|own| certificate(&own.server_certificate, &own.private_key));
-    single.into_iter().chain(several).collect()
 }
 
 /// What a client's certificate is checked against.
 fn validation(settings: &ServerTlsSettings, credential: Option<&String>) -> ValidationContextType {
-    let mut context = CertificateValidationContext {
+    let context = CertificateValidationContext {
         match_typed_subject_alt_names: settings.subject_alt_names.iter().flat_map(|name| alt_names(name)).collect(),
         verify_certificate_spki: settings.verify_certificate_spki.clone(),
         verify_certificate_hash: settings.verify_certificate_hash.clone(),
@@ -78,10 +89,8 @@ fn validation(settings: &ServerTlsSettings, credential: Option<&String>) -> Vali
         ..Default::default()
     };
     let authorities = match (settings.ca_cert_credential_name.as_str(), credential) {
-        ("", None) => {
-            context.trusted_ca = file(&settings.ca_certificates);
-            return ValidationContextType::ValidationContext(context);
-        }
+        ("", None) if settings.ca_certificates.is_empty() => return ValidationContextType::ValidationContext(context),
+        ("", None) => authorities_file(&settings.ca_certificates),
         ("", Some(credential)) => authorities_name(credential),
         (own, _) => secret_name(own),
     };

@@ -196,3 +196,71 @@ fn what_a_port_speaks_says_what_its_requests_pass() {
     assert_eq!(first("GRPC-WEB", plain).0, "envoy.filters.http.grpc_web");
     assert_eq!(first("HTTP", "defaultConfig: {proxyMetadata: {ISTIO_META_HTTP10: '1'}}\n").1, true);
 }
+
+#[test]
+fn hosts_of_dynamic_dns_are_looked_up_when_requests_name_them() {
+    let entry = |protocol: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: far}}\nspec: {{hosts: ['*.far.test'], \
+             location: MESH_EXTERNAL, resolution: DYNAMIC_DNS, ports: [{{number: 80, name: a, protocol: {protocol}}}]}}\n"
+        )
+    };
+    let edge = server("{number: 80, name: http, protocol: HTTP}", "", "['*']");
+    let made_of = |protocol: &str| made("accessLogFile: ''\n", &format!("{edge}---\n{}", entry(protocol)), &gateway());
+    let http = made_of("HTTP");
+    let cluster = json_of(cluster(&http, "outbound|80||*.far.test"));
+    assert_eq!(
+        (&cluster["cluster_type"]["name"], &cluster["lb_policy"]),
+        (&json!("envoy.clusters.dynamic_forward_proxy"), &json!("CLUSTER_PROVIDED"))
+    );
+    let filters = chains(&http)[0]["filters"][0]["typed_config"]["http_filters"].clone();
+    let names: Vec<&str> = filters.as_array().unwrap().iter().filter_map(|filter| filter["name"].as_str()).collect();
+    assert!(names.contains(&"envoy.filters.http.dynamic_forward_proxy"), "{names:?}");
+    // Of bytes nobody knows for which host they are.
+    let tls = made_of("TLS");
+    assert!(tls.clusters.iter().all(|cluster| cluster.name != "outbound|80||*.far.test"));
+    assert!(findings(&tls).iter().any(|finding| finding.contains("of port 80 only bytes are seen")), "{:?}", findings(&tls));
+}
+
+#[test]
+fn what_is_no_http_passes_an_ingress_listener_that_finds_out() {
+    let workload = "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: w}\nspec: {address: 10.3.0.1, labels: {app: w}}\n---\n\
+                    apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: w}\nspec: {workloadSelector: {labels: {app: w}}, \
+                    egress: [{hosts: ['~/*']}], ingress: [{port: {number: 90, name: any}, defaultEndpoint: '127.0.0.1:91'}]}\n";
+    let made = made("accessLogFile: ''\n", workload, &sidecar("10.3.0.1", &[("app", "w")]));
+    let listener = made.listeners.iter().map(json_of).find(|listener| listener["name"] == "10.3.0.1_90").unwrap();
+    assert_eq!(listener["filter_chains"].as_array().unwrap().len(), 1);
+    assert_eq!(listener["default_filter_chain"]["filters"][0]["name"], "envoy.filters.network.tcp_proxy");
+}
+
+#[test]
+fn certificates_in_files_come_as_secrets_of_their_own() {
+    let tls = ", tls: {mode: MUTUAL, serverCertificate: /own.pem, privateKey: /own.key, caCertificates: /ca.pem}";
+    let edge = server("{number: 443, name: https, protocol: HTTPS}", tls, "['*.test']");
+    let policy = "{tls: {mode: MUTUAL, sni: a.test, clientCertificate: /c.pem, privateKey: /c.key, caCertificates: /ca.pem}}";
+    let made = made("accessLogFile: ''\n", &format!("{edge}---\n{}", rule(policy, "")), &gateway());
+    let names: Vec<&str> = made.secrets.iter().map(|secret| secret.name.as_str()).collect();
+    assert_eq!(names, ["file-cert:/own.pem~/own.key", "file-root:/ca.pem", "file-cert:/c.pem~/c.key"]);
+    let common = chains(&made)[0]["transport_socket"]["typed_config"]["common_tls_context"].clone();
+    assert_eq!(common["tls_certificate_sds_secret_configs"][0]["name"], "file-cert:/own.pem~/own.key");
+    assert_eq!(common["combined_validation_context"]["validation_context_sds_secret_config"]["name"], "file-root:/ca.pem");
+    assert_eq!(json_of(&made.secrets[0])["tls_certificate"]["certificate_chain"]["filename"], "/own.pem");
+}
+
+/// Two chains of one condition would make Envoy refuse the whole port.
+#[test]
+fn a_rule_that_passes_tls_on_leaves_the_names_to_servers_that_end_it() {
+    let own =
+        "{port: {number: 443, name: own, protocol: HTTPS}, hosts: [a.test], tls: {mode: SIMPLE, serverCertificate: /c, privateKey: /k}}";
+    let rest = "{port: {number: 443, name: rest, protocol: TLS}, hosts: ['*.test'], tls: {mode: PASSTHROUGH}}";
+    let edge = format!(
+        "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: edge}}\nspec: {{selector: {{istio: ingressgateway}}, \
+         servers: [{own}, {rest}]}}\n---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: t}}\nspec: {{hosts: \
+         ['*.test'], gateways: [edge], tls: [{{match: [{{sniHosts: [a.test]}}], route: [{{destination: {{host: shop.test}}}}]}}, \
+         {{match: [{{sniHosts: [b.test]}}], route: [{{destination: {{host: shop.test}}}}]}}]}}\n"
+    );
+    let made = made("accessLogFile: ''\n", &edge, &gateway());
+    let names: Vec<Value> = chains(&made).iter().map(|chain| chain["filter_chain_match"]["server_names"].clone()).collect();
+    assert_eq!(names, [json!(["a.test"]), json!(["b.test"])]);
+    assert!(findings(&made).iter().any(|finding| finding.contains("has the server name a.test already")), "{:?}", findings(&made));
+}

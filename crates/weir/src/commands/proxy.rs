@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use weir_ads::{Protocol, grpc};
 use weir_config::bootstrap::ConnectionLimits;
+use weir_config::memory::MemoryBound;
 use weir_model::{DEFAULT_DOMAIN, Interception, Proxy, ProxyKind};
 use weir_pilot::{node, standalone};
 use weir_proxy::control::follow::Connect;
@@ -30,6 +31,7 @@ struct Following {
     server: String,
     protocol: Protocol,
     limits: ConnectionLimits,
+    memory: Option<MemoryBound>,
 }
 
 /// Runs until told to end.
@@ -46,7 +48,7 @@ pub(crate) fn run(args: &ProxyArgs) -> anyhow::Result<ExitCode> {
     }
     small_pages();
     start_runtime()?.block_on(async {
-        let process = Process::start(&args.process, following.limits.process, DRAIN)?;
+        let process = Process::start(&args.process, following.limits.process, following.memory, DRAIN)?;
         let admin = process.serve_admin(nothing_more()).await?;
         let mut options = hosted_options(&following.proxy, connect(&following), following.protocol);
         if let Some(drain_duration) = node::drain_duration(&following.node) {
@@ -97,7 +99,14 @@ fn from_arguments(args: &ProxyArgs) -> anyhow::Result<Following> {
         }
     };
     let protocol = if args.state_of_the_world { Protocol::StateOfTheWorld } else { Protocol::Delta };
-    Ok(Following { node: node::introduce(&proxy), proxy, server: server.clone(), protocol, limits: ConnectionLimits::default() })
+    Ok(Following {
+        node: node::introduce(&proxy),
+        proxy,
+        server: server.clone(),
+        protocol,
+        limits: ConnectionLimits::default(),
+        memory: None,
+    })
 }
 
 fn named(kind: ProxyKind, name: &str, namespace: &str, labels: BTreeMap<String, String>, address: Option<IpAddr>) -> Proxy {
@@ -127,13 +136,15 @@ fn from_bootstrap(path: &Path) -> anyhow::Result<Following> {
     // Whatever the bootstrap was written for.
     node::AGENT.clone_into(&mut node.user_agent_name);
     let proxy = node::recognize(&node).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
-    let limits = connection_limits(read.bounds).with_context(|| path.display().to_string())?;
-    Ok(Following { proxy, node, server: read.server, protocol, limits })
+    let (limits, memory) = bounds(read.bounds).with_context(|| path.display().to_string())?;
+    Ok(Following { proxy, node, server: read.server, protocol, limits, memory })
 }
 
-/// What the overload manager and the runtime of a bootstrap say of limits of connections.
-fn connection_limits(bounds: Option<serde_json::Value>) -> anyhow::Result<ConnectionLimits> {
-    let Some(bounds) = bounds else { return Ok(ConnectionLimits::default()) };
+/// What the overload manager and the runtime of a bootstrap say of limits of connections, and of memory.
+fn bounds(bounds: Option<serde_json::Value>) -> anyhow::Result<(ConnectionLimits, Option<MemoryBound>)> {
+    let Some(bounds) = bounds else { return Ok((ConnectionLimits::default(), None)) };
     let bootstrap = weir_xds::json::from_value(bounds).context("no Envoy bootstrap")?;
-    ConnectionLimits::of(&bootstrap).map_err(|error| anyhow::anyhow!("{error}"))
+    let limits = ConnectionLimits::of(&bootstrap).map_err(|error| anyhow::anyhow!("{error}"))?;
+    let memory = MemoryBound::of(&bootstrap).map_err(|error| anyhow::anyhow!("{error}"))?;
+    Ok((limits, memory))
 }

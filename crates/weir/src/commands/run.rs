@@ -56,7 +56,7 @@ impl Standing<'_> {
         let defaults = &self.mesh.default_config;
         let drain_duration = defaults.drain_duration.to_std();
         let connections = global_connection_limit(&self.mesh);
-        let process = Process::start(self.process, connections, defaults.termination_drain_duration.to_std())?;
+        let process = Process::start(self.process, connections, None, defaults.termination_drain_duration.to_std())?;
         let pilot = Pilot::start(watched.catalog.clone(), options(self.mesh));
         serve_xds(&pilot, self.xds).await?;
         let catalog = pilot.catalog();

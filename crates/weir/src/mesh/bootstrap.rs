@@ -44,8 +44,22 @@ impl Bootstrap {
 fn bounds(bootstrap: &Value) -> Option<Value> {
     const NAMES: [&str; 4] = ["overload_manager", "overloadManager", "layered_runtime", "layeredRuntime"];
     let found = NAMES.iter().filter_map(|name| Some(((*name).to_owned(), bootstrap.get(*name)?.clone())));
-    let found: Map<String, Value> = found.collect();
+    let mut found: Map<String, Value> = found.collect();
+    found.values_mut().for_each(drop_other_monitors);
     (!found.is_empty()).then_some(Value::Object(found))
+}
+
+/// Monitors of other resources are extensions whose types need not be known.
+fn drop_other_monitors(manager: &mut Value) {
+    const KNOWN: [&str; 2] = ["downstream_connections.v3.DownstreamConnectionsConfig", "fixed_heap.v3.FixedHeapConfig"];
+    for name in ["resource_monitors", "resourceMonitors"] {
+        let Some(Value::Array(monitors)) = manager.get_mut(name) else { continue };
+        monitors.retain(|monitor| {
+            let config = monitor.get("typed_config").or_else(|| monitor.get("typedConfig"));
+            let kind = config.and_then(|config| config.get("@type")).and_then(Value::as_str).unwrap_or_default();
+            KNOWN.iter().any(|known| kind.ends_with(known))
+        });
+    }
 }
 
 fn server(ads: &Ads, clusters: Vec<Cluster>) -> Option<String> {
@@ -225,6 +239,16 @@ stats_sinks: [{name: anything}]
         let read = Bootstrap::read(&text).unwrap();
         assert_eq!(read.server, "127.0.0.1:15010");
         assert_eq!(read.node.locality.unwrap().sub_zone, "s");
+    }
+
+    #[test]
+    fn what_bounds_a_process_is_kept_and_other_monitors_are_not() {
+        let monitor =
+            |kind: &str| format!("{{name: x, typed_config: {{'@type': type.googleapis.com/envoy.extensions.resource_monitors.{kind}}}}}");
+        let [heap, cpu] = ["fixed_heap.v3.FixedHeapConfig", "cpu_utilization.v3.CpuUtilizationConfig"].map(monitor);
+        let read = Bootstrap::read(&format!("{YAML}overload_manager: {{resource_monitors: [{heap}, {cpu}]}}")).unwrap();
+        let bounds = read.bounds.unwrap();
+        assert_eq!(bounds["overload_manager"]["resource_monitors"].as_array().unwrap().len(), 1, "{bounds}");
     }
 
     #[test]

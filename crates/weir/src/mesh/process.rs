@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use weir_api::resources::MeshConfig;
 use weir_api::{Severity, Source};
+use weir_config::memory::MemoryBound;
 use weir_proxy::admin::{self, More};
 use weir_proxy::listener::holder;
 use weir_proxy::{DataPlane, admin::AdminAnswer};
@@ -72,16 +73,20 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts the workers. `connections` is how many there may be of clients, where the configuration says so.
+    /// Starts the workers. `connections` is how many there may be of clients, and `memory` how much may be taken, where the
+    /// configuration says so.
     ///
     /// # Errors
     /// If the system gives no threads.
-    pub fn start(args: &ProcessArgs, connections: Option<u64>, drain: Duration) -> anyhow::Result<Self> {
+    pub fn start(args: &ProcessArgs, connections: Option<u64>, memory: Option<MemoryBound>, drain: Duration) -> anyhow::Result<Self> {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let workers = args.workers.map_or_else(cores, usize::from);
         let descriptors = descriptors::raise();
         let connections = args.max_connections.or(connections).or(descriptors::connections(descriptors));
         let plane = DataPlane::start(workers, connections).context("the system gives no threads")?;
+        if let Some(bound) = args.max_memory.map(MemoryBound::new).or(memory) {
+            plane.bound_memory(bound);
+        }
         if args.allow_exec_probes {
             plane.allow_exec_probes();
         }

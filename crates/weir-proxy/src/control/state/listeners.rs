@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rustls::ServerConfig;
 use weir_config::budget::Budget;
 use weir_config::http::RouteSource;
 use weir_config::listener::{Chain, Handler, Listener};
@@ -11,8 +10,8 @@ use weir_config::listener::{Chain, Handler, Listener};
 use super::super::refusal::ResourceRefusal;
 use crate::listener::sockets::Bound;
 use crate::stats::listener::ListenerStats;
-use crate::tls;
 use crate::tls::secrets::Secrets;
+use crate::tls::server::ServerTransport;
 
 /// A listener: the newest that was told, and what is in force.
 pub(super) struct ListenerState {
@@ -39,7 +38,7 @@ impl ListenerState {
 pub(super) struct Prepared {
     pub listener: Arc<Listener>,
     /// In the order of its filter chains.
-    pub tls: Arc<[Option<Arc<ServerConfig>>]>,
+    pub tls: Arc<[Option<Arc<ServerTransport>>]>,
     /// None if other listeners hand connections to it.
     pub sockets: Option<Arc<Bound>>,
 }
@@ -50,14 +49,14 @@ pub(super) fn tls_of(
     listener: &Listener,
     known: Option<&ListenerState>,
     secrets: &mut Secrets,
-) -> Result<Arc<[Option<Arc<ServerConfig>>]>, ResourceRefusal> {
+) -> Result<Arc<[Option<Arc<ServerTransport>>]>, ResourceRefusal> {
     let known = known.into_iter().flat_map(|known| known.newest.listener.all_chains().zip(known.newest.tls.iter()));
-    let known: HashMap<*const Chain, &Option<Arc<ServerConfig>>> = known.map(|(chain, tls)| (Arc::as_ptr(chain), tls)).collect();
+    let known: HashMap<*const Chain, &Option<Arc<ServerTransport>>> = known.map(|(chain, tls)| (Arc::as_ptr(chain), tls)).collect();
     let chains = listener.all_chains().map(|chain| match &chain.tls {
         None => Ok(None),
         Some(policy) => match known.get(&Arc::as_ptr(chain)) {
             Some(same) => Ok((*same).clone()),
-            None => tls::server::config(policy, secrets).map(Some).map_err(|error| error.within("transport_socket").into()),
+            None => ServerTransport::new(policy, secrets).map(Some).map_err(|error| error.within("transport_socket").into()),
         },
     });
     chains.collect()

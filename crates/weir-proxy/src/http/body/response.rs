@@ -224,6 +224,9 @@ fn note(frame: &Option<Result<Frame<Bytes>, BrokenOff>>, ending: &mut Ending) {
 /// Notes how it broke off.
 fn note_broken(BrokenOff(failure): &BrokenOff, ending: &mut Ending) {
     let told = failure.told(false);
+    if let FailureKind::ClientGone = failure.kind {
+        return ending.exchange.note_left();
+    }
     ending.exchange.flag(told.flag);
     ending.exchange.detail(told.details);
     if told.flag.is_empty() {

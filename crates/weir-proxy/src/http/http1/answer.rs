@@ -97,7 +97,6 @@ fn write_head<S>(connection: &Connection<S>, asked: &Asked, parts: &Parts, lengt
     if let Length::Exact(length) = length {
         encode::number(&header::CONTENT_LENGTH, length, case, spelling, out);
     }
-    let mut write = |name: &HeaderName, value: &[u8]| encode::field(name, value, case, spelling, out);
     let (mut dated, mut told, mut server, mut said) = (false, false, None, None);
     for (name, value) in headers {
         match *name {
@@ -116,8 +115,9 @@ fn write_head<S>(connection: &Connection<S>, asked: &Asked, parts: &Parts, lengt
             }
             _ => {}
         }
-        write(name, value.as_bytes());
+        encode::line(name, value, case, spelling, out);
     }
+    let mut write = |name: &HeaderName, value: &[u8]| encode::field(name, value, case, spelling, out);
     if !dated {
         write(&header::DATE, date::now().as_bytes());
     }

@@ -18,6 +18,7 @@ use weir_http1::{BodyReader, Case, Fault, HeadReader, Length, Limits, Part, enco
 
 use crate::http::control::{Control, LastCall};
 use crate::io::client::{BodyFault, Client, Waiting};
+use crate::io::spare;
 use crate::io::wire::{Want, Wire};
 
 /// So much is read of what a client sends before its last request is answered; the rest waits in its socket.
@@ -45,7 +46,7 @@ pub(super) struct Connection<S> {
 /// What comes next from a client.
 pub(super) enum Next {
     /// The head of a request.
-    Head(Bytes),
+    Head(request::Head),
     /// Something else.
     Bad(Fault),
     /// The beginning of a head, and for too long nothing more.
@@ -79,21 +80,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn poll_next(&self, control: &Control, last_call: &mut LastCall, cx: &mut Context<'_>) -> Poll<Next> {
         let (wire, reader) = (&mut *self.wire.borrow_mut(), &mut *self.head.borrow_mut());
+        let keep_spelling = self.case == Case::Preserve;
         loop {
-            match reader.take(&mut wire.input, &self.limits) {
-                Ok(Some(head)) => {
-                    control.head_since.set(None);
-                    // It may have come when it was given up already: the next one has its own time.
-                    control.head_is_late.set(false);
-                    self.line_seen.set(false);
-                    return Poll::Ready(Next::Head(head));
-                }
+            match request::take(reader, &mut wire.input, spare::map, &self.limits, keep_spelling) {
+                Ok(Some(head)) => return Poll::Ready(self.found(head, control)),
                 Ok(None) => {}
                 Err(fault) => return Poll::Ready(Next::Bad(fault)),
             }
-            match wire.poll_fill(cx, Want::Head) {
-                Poll::Ready(Ok(1..)) => {}
-                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Next::Nothing),
+            match wire.poll_head(cx, |bytes| request::at_once(reader, bytes, spare::map, &self.limits, keep_spelling)) {
+                Poll::Ready(Ok((_, Some(head)))) => return Poll::Ready(self.found(head, control)),
+                Poll::Ready(Ok((1.., None))) => {}
+                Poll::Ready(Ok((0, None)) | Err(_)) => return Poll::Ready(Next::Nothing),
                 Poll::Pending => break,
             }
         }
@@ -113,6 +110,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return Poll::Pending;
         }
         if last_call.is_over(control, cx) { Poll::Ready(Next::Nothing) } else { Poll::Pending }
+    }
+
+    fn found(&self, head: request::Head, control: &Control) -> Next {
+        control.head_since.set(None);
+        // It may have come when it was given up already: the next one has its own time.
+        control.head_is_late.set(false);
+        self.line_seen.set(false);
+        Next::Head(head)
     }
 
     /// A request of this version has come whose body is so long.

@@ -9,22 +9,22 @@ use std::io;
 use std::rc::Rc;
 use std::task::Poll;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::{Method, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 use weir_config::head::{self, Received, Refusal, Target};
 use weir_http1::header::{self, HeaderValue, Headers};
-use weir_http1::{Case, framing, request};
+use weir_http1::{framing, request};
 
 use super::HttpRuntime;
 use super::body::ResponseBody;
+use super::connection::Failed;
 use super::control::Control;
 use super::handle::{self, Handling};
 use crate::exchange::ConnectionInfo;
 use crate::io::client::{ByteStream, Incoming};
 use crate::io::response::Response;
-use crate::io::spare;
 use answer::{Asked, Writing, Written};
 use connection::{Connection, Next, Upgraded};
 
@@ -41,36 +41,20 @@ struct Server {
 ///
 /// # Errors
 /// If it breaks off.
-pub(super) async fn serve<S>(
+pub(super) fn serve<S>(
     stream: S,
     read: BytesMut,
     info: Rc<ConnectionInfo>,
     http: Rc<HttpRuntime>,
     control: Rc<Control>,
-) -> io::Result<()>
+) -> impl Future<Output = Result<(), Failed>>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
+    // Not an async function: it would keep the room of its arguments.
     let connection = Rc::new(Connection::new(stream, read, &http.config));
     let server = Server { info, http, control };
-    loop {
-        let begun = match connection.next(&server.control).await {
-            Next::Head(head) => server.begin(&connection, &head),
-            Next::Bad(fault) => server.refuse(head::refusal_of(fault)),
-            Next::Late => server.refuse(LATE),
-            Next::Nothing => return Ok(()),
-        };
-        match server.finish(&connection, begun).await? {
-            Written::Whole { persists: true } if connection.is_at_end() => {}
-            Written::Whole { .. } => {
-                let lingers = server.control.lingers.get() || connection.is_unread();
-                let patience = server.http.config.delayed_close.filter(|_| lingers);
-                return connection.close(patience).await;
-            }
-            Written::Upgraded => return Ok(()),
-            Written::Broken => return connection.close(None).await,
-        }
-    }
+    async move { Ok(server.serve(&connection).await?) }
 }
 
 /// To whoever begins a request and does not go on (Envoy's words).
@@ -91,16 +75,39 @@ struct Begun {
 }
 
 impl Server {
+    /// Serves one request after the other.
+    async fn serve<S>(&self, connection: &Shared<S>) -> io::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        loop {
+            let begun = match connection.next(&self.control).await {
+                Next::Head(head) => self.begin(connection, head),
+                Next::Bad(fault) => self.refuse(head::refusal_of(fault)),
+                Next::Late => self.refuse(LATE),
+                Next::Nothing => return Ok(()),
+            };
+            match self.finish(connection, begun).await? {
+                Written::Whole { persists: true } if connection.is_at_end() => {}
+                Written::Whole { .. } => {
+                    let lingers = self.control.lingers.get() || connection.is_unread();
+                    let patience = self.http.config.delayed_close.filter(|_| lingers);
+                    return connection.close(patience).await;
+                }
+                Written::Upgraded => return Ok(()),
+                Written::Broken => return connection.close(None).await,
+            }
+        }
+    }
+
     /// Begins to handle a request. All that only this needs is gone when it returns: a connection has no room for it.
-    fn begin<S>(&self, connection: &Shared<S>, head: &Bytes) -> Begun
+    fn begin<S>(&self, connection: &Shared<S>, head: request::Head) -> Begun
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         let config = &self.http.config;
-        let read = request::read_into(spare::map(), head, &connection.limits, config.letter_case == Case::Preserve);
-        let read = read.and_then(|head| Ok((framing::of_request(head.version, &head.headers)?, head)));
-        let (length, head) = match read {
-            Ok(read) => read,
+        let length = match framing::of_request(head.version, &head.headers) {
+            Ok(length) => length,
             Err(fault) => return self.refuse(head::refusal_of(fault)),
         };
         connection.begin(head.version, length);

@@ -9,7 +9,7 @@ use weir_http1::header::{Headers, from_map, to_map};
 
 use super::extended_connect;
 use crate::io::http2::fields;
-use crate::io::http2::receiving::Receiving;
+use crate::io::http2::receiving::{Receiving, TrailerLimits};
 
 /// What a client asks.
 pub(super) struct Asked {
@@ -21,10 +21,10 @@ pub(super) struct Asked {
 }
 
 /// A request as it came.
-pub(super) fn request(request: Request<RecvStream>) -> Asked {
+pub(super) fn request(request: Request<RecvStream>, limits: TrailerLimits) -> Asked {
     let (Parts { method, uri, headers, mut extensions, .. }, stream) = request.into_parts();
     let headers = from_map(headers);
-    let body = Receiving::new(stream, &headers);
+    let body = Receiving::new(stream, &headers, limits);
     let mut received = Received { method, target: Target::Parts(uri), version: Version::HTTP_2, headers, spelling: None };
     let extended = extensions.remove::<Protocol>().is_some_and(|protocol| extended_connect::take(&mut received, protocol.as_str()));
     Asked { received, body, extended }

@@ -21,11 +21,13 @@ use weir_config::head::http2::list_limit;
 use weir_config::http::HttpConfig;
 
 use super::HttpRuntime;
+use super::connection::Failed;
 use super::control::{Control, LastCall};
 use crate::exchange::ConnectionInfo;
 use crate::io::http2::flood::Budget;
 use crate::io::http2::frames::{Frame, Frames, PREFACE};
 use crate::io::http2::keepalive::Keepalive;
+use crate::io::http2::queue::Queue;
 use crate::io::http2::watched::{Watch, Watched};
 use crate::stats::http2::{Http2Stats, RESETS_FOR_ERRORS, Traffic};
 
@@ -47,28 +49,25 @@ struct Server {
     http: Rc<HttpRuntime>,
     control: Rc<Control>,
     stats: Arc<Http2Stats>,
+    queue: Rc<Queue>,
 }
 
 /// Serves a connection that speaks HTTP/2, to its end.
 ///
 /// # Errors
 /// If it breaks off, or against the rules.
-pub(super) async fn serve_http2<S>(
-    stream: S,
-    info: Rc<ConnectionInfo>,
-    http: Rc<HttpRuntime>,
-    control: Rc<Control>,
-) -> Result<(), h2::Error>
+pub(super) async fn serve_http2<S>(stream: S, info: Rc<ConnectionInfo>, http: Rc<HttpRuntime>, control: Rc<Control>) -> Result<(), Failed>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let stats = http.clusters.shared.http2.clone();
     let traffic = Rc::new(Traffic::default());
-    let watcher = Watcher { budget: Budget::of_client(), traffic: traffic.clone(), stats: stats.clone(), control: control.clone() };
-    let server = Server { info, http, control, stats };
+    let queue = Rc::<Queue>::default();
+    let watcher = Watcher::new(traffic.clone(), stats.clone(), control.clone(), queue.clone());
+    let server = Server { info, http, control, stats, queue };
     let stream = Watched::new(stream, Frames::behind(PREFACE.len()), Frames::default(), watcher);
-    let Some(mut connection) = server.greet(stream).await? else { return Ok(()) };
-    server.serve(&mut connection).await.inspect_err(|error| traffic.note_end(error, &server.stats))
+    let Some(mut connection) = Box::pin(server.greet(stream)).await? else { return Ok(()) };
+    Ok(server.serve(&mut connection).await.inspect_err(|error| traffic.note_end(error, &server.stats))?)
 }
 
 fn builder(config: &HttpConfig) -> Builder {
@@ -116,6 +115,9 @@ impl Server {
                     self.stats.keepalive_timeout.add(1);
                     connection.abrupt_shutdown(Reason::NO_ERROR);
                 }
+                if self.control.head_is_late.replace(false) {
+                    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                }
                 match ready!(connection.poll_accept(cx)) {
                     Some(Ok((request, respond))) => stream::begin(self, request, respond),
                     Some(Err(error)) => return Poll::Ready(Err(error)),
@@ -133,17 +135,38 @@ struct Watcher {
     traffic: Rc<Traffic>,
     stats: Arc<Http2Stats>,
     control: Rc<Control>,
+    queue: Rc<Queue>,
+    /// The last frame that came.
+    last: Option<Frame>,
+}
+
+impl Watcher {
+    fn new(traffic: Rc<Traffic>, stats: Arc<Http2Stats>, control: Rc<Control>, queue: Rc<Queue>) -> Self {
+        Self { budget: Budget::of_client(), traffic, stats, control, queue, last: None }
+    }
 }
 
 impl Watch for Watcher {
     fn heard(&mut self, frame: Frame) -> io::Result<()> {
+        self.last = Some(frame);
+        self.queue.heard(frame);
         self.traffic.heard(frame, &self.stats);
         self.budget.hear(frame).inspect_err(|_| self.traffic.note_flood(&self.stats))
+    }
+
+    /// Notes since when the head of a request has begun and is not complete.
+    fn rests(&mut self, is_whole: bool) {
+        let is_begun = self.last.is_some_and(|last| last.is_of_head() && !(last.ends_head() && is_whole));
+        let since = &self.control.head_since;
+        if is_begun != since.get().is_some() {
+            since.set(is_begun.then(Instant::now));
+        }
     }
 
     fn said(&mut self, frame: Frame) {
         self.traffic.said(frame, &self.stats);
         self.budget.say(frame);
+        self.queue.said(frame);
     }
 
     fn is_taken(&mut self, taken: bool) {

@@ -17,11 +17,13 @@ use weir_http1::header::{self, HeaderValue, Headers};
 use super::head::{self, Asked};
 use super::{Server, extended_connect};
 use crate::http::body::ResponseBody;
+use crate::http::control::Control;
 use crate::http::handle::{self, Handling};
-use crate::io::client::{ByteStream, Incoming, Waiting};
+use crate::io::client::{ByteStream, Http2Stream, Incoming, Left, Waiting};
 use crate::io::date;
 use crate::io::http2::bytes::StreamBytes;
-use crate::io::http2::receiving::Receiving;
+use crate::io::http2::queue::Queue;
+use crate::io::http2::receiving::{Receiving, TrailerLimits};
 use crate::io::http2::sending::{Sending, Stopped};
 use crate::io::response::{Parts, Response};
 use crate::io::spare;
@@ -31,6 +33,8 @@ use crate::stats::http2::Http2Stats;
 struct Responder {
     stream: RefCell<SendResponse<Bytes>>,
     answered: Cell<bool>,
+    /// How the client leaves, if it does.
+    left: Rc<Cell<Left>>,
 }
 
 impl Waiting for Responder {
@@ -45,17 +49,21 @@ impl Waiting for Responder {
 /// Begins to handle a request; what is left is a task.
 pub(super) fn begin(server: &Server, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
     server.control.count(&server.http.config);
-    let responder = Rc::new(Responder { stream: RefCell::new(respond), answered: Cell::default() });
-    let Asked { received, body, extended } = head::request(request);
+    let responder = Rc::new(Responder { stream: RefCell::new(respond), answered: Cell::default(), left: Rc::default() });
+    let config = &server.http.config;
+    let limits = TrailerLimits { fields: config.max_headers, bytes: config.max_header_bytes };
+    let Asked { received, body, extended } = head::request(request, limits);
     let client = Rc::downgrade(&responder) as Weak<dyn Waiting>;
-    let (incoming, tunnel, on_upgrade) = if extended {
+    let (body, tunnel, on_upgrade) = if extended {
         let (to_other, on_upgrade) = oneshot::channel();
-        (Incoming::Http2(None, client), Some(Tunnel { body, to_other }), Some(on_upgrade))
+        (None, Some(Tunnel { body, to_other }), Some(on_upgrade))
     } else {
-        (Incoming::Http2(Some(body), client), None, None)
+        (Some(body), None, None)
     };
+    let incoming = Incoming::Http2(Http2Stream { body, client, left: responder.left.clone() });
     let handling = handle::handle(server.http.clone(), server.info.clone(), server.control.clone(), received, incoming, on_upgrade);
-    tokio::task::spawn_local(serve(responder, handling, tunnel, server.stats.clone()));
+    let open = OpenStream::new(server.control.clone());
+    tokio::task::spawn_local(serve(responder, handling, tunnel, server.stats.clone(), server.queue.clone(), open));
 }
 
 /// What a stream becomes when the instance agrees to another protocol.
@@ -65,7 +73,30 @@ struct Tunnel {
     to_other: oneshot::Sender<Box<dyn ByteStream>>,
 }
 
-async fn serve(responder: Rc<Responder>, handling: Handling, tunnel: Option<Tunnel>, stats: Arc<Http2Stats>) {
+/// A stream as its connection counts it.
+struct OpenStream(Rc<Control>);
+
+impl OpenStream {
+    fn new(control: Rc<Control>) -> Self {
+        control.streams.set(control.streams.get() + 1);
+        Self(control)
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.streams.set(self.0.streams.get() - 1);
+    }
+}
+
+async fn serve(
+    responder: Rc<Responder>,
+    handling: Handling,
+    tunnel: Option<Tunnel>,
+    stats: Arc<Http2Stats>,
+    queue: Rc<Queue>,
+    _open: OpenStream,
+) {
     let Some(response) = responder.unless_reset(handling).await else { return };
     let (mut parts, body) = response.into_parts();
     if let Some(Tunnel { body: receiving, to_other }) = tunnel
@@ -73,17 +104,18 @@ async fn serve(responder: Rc<Responder>, handling: Handling, tunnel: Option<Tunn
     {
         if let Some(sending) = responder.answer(parts, false) {
             // Nobody waits for it who could not tell the instance.
-            drop(to_other.send(Box::new(StreamBytes::new(receiving.into_inner(), sending))));
+            drop(to_other.send(Box::new(StreamBytes::new(receiving.into_inner(), sending, responder.left.clone()))));
         }
         return;
     }
     settle_length(&mut parts, &body);
     let is_over = body.is_end_stream();
     let Some(stream) = responder.answer(parts, is_over) else { return };
+    let left = responder.left.clone();
     // What is left unread of a request ends when nobody holds its stream any more.
     drop(responder);
     if !is_over {
-        send(Sending::new(stream, Some(body), false), &stats).await;
+        send(Sending::new(stream, Some(body), false).within(queue), &left, &stats).await;
     }
 }
 
@@ -92,7 +124,10 @@ impl Responder {
     async fn unless_reset(&self, mut handling: Handling) -> Option<Response<ResponseBody>> {
         poll_fn(|cx| match handling.as_mut().poll(cx) {
             Poll::Ready(response) => Poll::Ready(Some(response)),
-            Poll::Pending => self.stream.borrow_mut().poll_reset(cx).map(|_| None),
+            Poll::Pending => self.stream.borrow_mut().poll_reset(cx).map(|reset| {
+                self.left.set(reset.map(Left::by).unwrap_or_default());
+                None
+            }),
         })
         .await
     }
@@ -127,7 +162,7 @@ fn settle_length(parts: &mut Parts, body: &ResponseBody) {
 }
 
 /// Sends the body of the answer. While the client takes nothing of it, the limits of its time still hold.
-async fn send(mut sending: Sending<ResponseBody>, stats: &Http2Stats) {
+async fn send(mut sending: Sending<ResponseBody>, left: &Cell<Left>, stats: &Http2Stats) {
     let sent = poll_fn(|cx| match sending.poll(cx) {
         Poll::Pending => match sending.held_up() {
             Some(body) => body.poll_expired(cx).map(|broken| {
@@ -138,7 +173,10 @@ async fn send(mut sending: Sending<ResponseBody>, stats: &Http2Stats) {
         },
         sent => sent,
     });
-    if sent.await.is_err() {
+    if let Err(stopped) = sent.await {
+        if let Stopped::ByPeer(Some(reason)) = stopped {
+            left.set(Left::by(reason));
+        }
         sending.stop(Reason::INTERNAL_ERROR);
     }
 }

@@ -99,12 +99,8 @@ async fn until(moment: Option<Instant>) {
 
 /// Ends when nothing has passed for so long, or never.
 async fn silence(exchange: &Exchange, limit: Option<Duration>) {
-    let Some(limit) = limit else { return pending().await };
-    loop {
-        let end = exchange.active.get().unwrap_or(exchange.start) + limit;
-        if Instant::now() >= end {
-            return;
-        }
-        tokio::time::sleep_until(end.into()).await;
+    match limit {
+        Some(limit) => exchange.silence(limit).await,
+        None => pending().await,
     }
 }

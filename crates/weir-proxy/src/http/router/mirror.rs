@@ -86,7 +86,7 @@ struct Copy {
 
 impl Copy {
     /// Sends it once, and counts what comes of it as for any request.
-    async fn send(self, cluster: &ClusterRuntime, deadline: Instant) {
+    async fn send(self, cluster: &Rc<ClusterRuntime>, deadline: Instant) {
         let Err(failure) = self.attempt(cluster, deadline).await else { return };
         if failure.party() == Party::Client {
             return;
@@ -102,7 +102,7 @@ impl Copy {
     }
 
     /// Reads the answer to its end, so that the connection can be used again. The instance is judged by it as by any request.
-    async fn attempt(self, cluster: &ClusterRuntime, deadline: Instant) -> Result<(), Failure> {
+    async fn attempt(self, cluster: &Rc<ClusterRuntime>, deadline: Instant) -> Result<(), Failure> {
         let Self { head, body, client, context } = self;
         if fastrand::u32(..1_000_000) < cluster.dropped_millionths() {
             cluster.with_stats(|stats| stats.statuses.count(503));

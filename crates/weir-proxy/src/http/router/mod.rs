@@ -34,6 +34,9 @@ use limits::TimeLimits;
 use retry::{Pause, Retries};
 use routes::Found;
 
+/// What may be read of answers to a connection of HTTP/2 before it takes them, where its streams are many.
+const PARTS: usize = 2 << 20;
+
 const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 const IS_TIMEOUT_RETRY: HeaderName = HeaderName::from_static("x-envoy-is-timeout-retry");
 const DROPPED: HeaderName = HeaderName::from_static("x-envoy-drop-overload");
@@ -308,6 +311,10 @@ async fn pass_on(
     }
     if agrees {
         return Box::pin(upgrade::switch(call, parts, answer)).await;
+    }
+    if !call.exchange.is_http1() {
+        // Each stream may wait with as much as was read at once for a window of its client's.
+        answer.read_at_most(PARTS / call.control.streams.get().max(1));
     }
     let mut body = ResponseBody::upstream(answer);
     call.finish(&mut parts, &mut body).await;

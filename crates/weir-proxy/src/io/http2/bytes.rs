@@ -1,12 +1,16 @@
 //! A stream of HTTP/2 that carries another protocol's bytes, such as WebSocket's (RFC 8441).
 
+use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use h2::{Reason, RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::io::client::Left;
 
 /// So much is copied at a time of what is written.
 const MOST: usize = 16 << 10;
@@ -18,26 +22,30 @@ pub struct StreamBytes {
     /// What was received and is not read yet.
     unread: Bytes,
     sending: SendStream<Bytes>,
+    /// How the other side leaves, if it does.
+    left: Rc<Cell<Left>>,
     /// Whether the other side has been told that nothing more comes.
     ended: bool,
 }
 
 impl StreamBytes {
     /// A stream whose heads have passed.
-    pub fn new(receiving: RecvStream, sending: SendStream<Bytes>) -> Self {
-        Self { receiving, unread: Bytes::new(), sending, ended: false }
+    pub fn new(receiving: RecvStream, sending: SendStream<Bytes>, left: Rc<Cell<Left>>) -> Self {
+        Self { receiving, unread: Bytes::new(), sending, left, ended: false }
     }
-}
 
-fn broken(error: h2::Error) -> io::Error {
-    error.into_io().unwrap_or_else(|| io::ErrorKind::ConnectionReset.into())
+    fn broken(&self, error: h2::Error) -> io::Error {
+        self.left.set(Left::of(&error));
+        error.into_io().unwrap_or_else(|| io::ErrorKind::ConnectionReset.into())
+    }
 }
 
 impl AsyncRead for StreamBytes {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         while self.unread.is_empty() {
             match ready!(self.receiving.poll_data(cx)) {
-                Some(data) => self.unread = data.map_err(broken)?,
+                Some(Ok(data)) => self.unread = data,
+                Some(Err(error)) => return Poll::Ready(Err(self.broken(error))),
                 None => return Poll::Ready(Ok(())),
             }
         }
@@ -57,13 +65,14 @@ impl AsyncWrite for StreamBytes {
         self.sending.reserve_capacity(bytes.len().min(MOST));
         while self.sending.capacity() == 0 {
             match ready!(self.sending.poll_capacity(cx)) {
-                Some(granted) => drop(granted.map_err(broken)?),
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Poll::Ready(Err(self.broken(error))),
                 None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
             }
         }
         let length = self.sending.capacity().min(bytes.len()).min(MOST);
         let now = Bytes::copy_from_slice(bytes.get(..length).unwrap_or_default());
-        Poll::Ready(self.sending.send_data(now, false).map(|()| length).map_err(broken))
+        Poll::Ready(self.sending.send_data(now, false).map(|()| length).map_err(|error| self.broken(error)))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -73,7 +82,7 @@ impl AsyncWrite for StreamBytes {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !std::mem::replace(&mut self.ended, true) {
-            self.sending.send_data(Bytes::new(), true).map_err(broken)?;
+            self.sending.send_data(Bytes::new(), true).map_err(|error| self.broken(error))?;
         }
         Poll::Ready(Ok(()))
     }
@@ -81,9 +90,11 @@ impl AsyncWrite for StreamBytes {
 
 impl Drop for StreamBytes {
     fn drop(&mut self) {
-        if !self.ended || !self.receiving.is_end_stream() {
+        if !self.ended {
             // As Envoy says it of whatever does not come to its end.
             self.sending.send_reset(Reason::INTERNAL_ERROR);
+        } else if !self.receiving.is_end_stream() {
+            self.sending.send_reset(Reason::NO_ERROR);
         }
     }
 }

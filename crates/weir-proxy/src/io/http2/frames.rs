@@ -38,11 +38,23 @@ impl Frame {
     pub const CONTINUATION: u8 = 9;
     /// Flag of the last frame of a stream.
     const END_STREAM: u8 = 1;
+    /// Flag of the last frame of a head.
+    const END_HEADERS: u8 = 4;
 
     /// Whether its sender says that it has acted upon settings.
     pub fn is_ack_of_settings(&self) -> bool {
         const ACK: u8 = 1;
         self.kind == Self::SETTINGS && self.flags & ACK != 0
+    }
+
+    /// Whether it begins a head, or goes on with it.
+    pub fn is_of_head(&self) -> bool {
+        matches!(self.kind, Self::HEADERS | Self::CONTINUATION)
+    }
+
+    /// Whether it is the last one of a head.
+    pub fn ends_head(&self) -> bool {
+        self.is_of_head() && self.flags & Self::END_HEADERS != 0
     }
 
     /// Whether it moves a message on: a head, or a part of a body.
@@ -96,6 +108,11 @@ impl Frames {
                 found(frame);
             }
         }
+    }
+
+    /// Whether all that a frame whose head has passed says has passed as well.
+    pub fn is_behind_frame(&self) -> bool {
+        self.skip == 0
     }
 
     /// How much of the present frame is of interest.

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::frames::{Frame, Frames};
+use crate::io::fairness::spend;
 
 /// Looks at frames.
 pub trait Watch: Unpin {
@@ -15,6 +16,9 @@ pub trait Watch: Unpin {
     /// # Errors
     /// If the connection is to end for it.
     fn heard(&mut self, frame: Frame) -> io::Result<()>;
+
+    /// So much has come for now; whether it is the whole of the last frame of which the head came.
+    fn rests(&mut self, _is_whole: bool) {}
 
     /// One was sent.
     fn said(&mut self, frame: Frame);
@@ -63,6 +67,8 @@ impl<S: AsyncRead + Unpin, W: Watch> AsyncRead for Watched<S, W> {
                 judged = watch.heard(frame);
             }
         });
+        watch.rests(incoming.is_behind_frame());
+        spend(cx, buffer.filled().len() - before);
         match judged {
             Ok(()) => result,
             Err(error) => Poll::Ready(Err(error)),

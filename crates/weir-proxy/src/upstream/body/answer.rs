@@ -1,5 +1,6 @@
 //! The body of an instance's answer. It drives the connection that it comes from, and gives it back when it has ended.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
 use crate::exchange::failure::{Expired, Failure, FailureKind};
-use crate::io::client::ByteStream;
+use crate::io::client::{ByteStream, Left};
 use crate::io::http2::bytes::StreamBytes;
 use crate::io::http2::receiving::Receiving;
 use crate::io::response::Parts;
@@ -18,6 +19,9 @@ use crate::stats::cluster::Tally;
 use crate::upstream::host::{BusyGuard, HostRuntime};
 use crate::upstream::http1::{self, Http1Connection};
 use crate::upstream::http2::{self, StreamGuard};
+
+/// Smaller parts would cost more than what is saved.
+const SMALLEST_PART: usize = 4 << 10;
 
 /// Resolves when a limit of time is reached.
 pub type Expiry = Pin<Box<dyn Future<Output = Expired>>>;
@@ -52,16 +56,26 @@ pub enum Origin {
 pub enum StillOpen {
     /// A connection.
     Http1(http1::StillOpen),
-    /// A stream.
-    Http2(StreamGuard),
+    /// A stream, and how the instance leaves it, if it does.
+    Http2(StreamGuard, Rc<Cell<Left>>),
 }
 
 impl StillOpen {
+    /// What it says of the instance that the other protocol has ended, `broken` off or in good order; none where nothing is to be said.
+    pub fn failure(&self, broken: bool) -> Option<Failure> {
+        let kind = match self {
+            Self::Http2(..) if !broken => return None,
+            Self::Http2(_, left) if left.get() != Left::Connection => FailureKind::Reset,
+            Self::Http1(_) | Self::Http2(..) => FailureKind::Closed,
+        };
+        Some(Failure::of_answer(kind))
+    }
+
     /// Both sides have said all.
     pub fn finish(self) {
         match self {
             Self::Http1(connection) => connection.finish(),
-            Self::Http2(mut stream) => stream.ended(),
+            Self::Http2(mut stream, _) => stream.ended(),
         }
     }
 }
@@ -75,6 +89,13 @@ impl UpstreamBody {
     /// An answer whose head has just come.
     pub fn new(head: Parts, sent: Instant, origin: Origin) -> Box<Self> {
         Box::new(Self { head, sent, origin, busy: None, expiry: None, ended: false, broken: None })
+    }
+
+    /// Reads no more than this of it at once, where it comes by HTTP/1.1, and not less than a page.
+    pub fn read_at_most(&mut self, bytes: usize) {
+        if let Origin::Http1(Some(connection), _) = &mut self.origin {
+            connection.part = bytes.clamp(SMALLEST_PART, http1::LARGEST_PART);
+        }
     }
 
     /// Whether all of it has passed.
@@ -213,7 +234,8 @@ impl Origin {
             }
             Self::Http2(mut guard, receiving) => {
                 let sending = guard.take_upload()?.into_stream()?;
-                Some((Box::new(StreamBytes::new(receiving.into_inner(), sending)), StillOpen::Http2(guard)))
+                let left = Rc::<Cell<Left>>::default();
+                Some((Box::new(StreamBytes::new(receiving.into_inner(), sending, left.clone())), StillOpen::Http2(guard, left)))
             }
         }
     }

@@ -48,8 +48,8 @@ impl Waiting for Written {
 /// The body of a request that a client writes so, head and all.
 pub(crate) async fn inbound(written: Vec<u8>) -> Inbound {
     let (limits, mut input) = (Limits::default(), BytesMut::from(&written[..]));
-    let head = HeadReader::default().take(&mut input, &limits).expect("it is small").expect("it is there");
-    let head = request::read(&head, &limits, false).expect("it is a request");
+    let head = request::take(&mut HeadReader::default(), &mut input, Headers::new, &limits, false);
+    let head = head.expect("it is a request").expect("it is there");
     let length = framing::of_request(Version::HTTP_11, &head.headers).expect("it has an end");
     Inbound::new(Incoming::Http1(Rc::new(Written(RefCell::new((BodyReader::new(length, limits), input))))))
 }
@@ -95,8 +95,15 @@ pub(crate) async fn read(body: &mut Inbound) -> Result<(Vec<u8>, Option<Headers>
 /// An exchange of nobody.
 pub(crate) fn exchange() -> Rc<Exchange> {
     let nobody = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
-    let connection =
-        ConnectionInfo { id: 0, local: nobody, original_destination: None, remote: nobody, server_name: None, tls_version: None };
+    let connection = ConnectionInfo {
+        id: 0,
+        local: nobody,
+        original_destination: None,
+        remote: nobody,
+        server_name: None,
+        tls_version: None,
+        certificate: None,
+    };
     Rc::new(Exchange::new(Rc::new(connection), Some(Version::HTTP_11), false))
 }
 

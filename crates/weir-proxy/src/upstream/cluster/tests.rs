@@ -140,3 +140,20 @@ fn clone(cluster: &Cluster) -> Cluster {
         transports: transports.clone(),
     }
 }
+
+#[test]
+fn a_cluster_is_looked_after_as_long_as_it_may_have_connections() {
+    let runtime = ClusterRuntime::new(cluster(XdsCluster::default()), 0);
+    let is_used = || {
+        runtime.sweep(Instant::now(), false);
+        runtime.is_used.get()
+    };
+    assert!(!is_used());
+    let busy = runtime.pick(&LbContext::default()).expect("an instance").busy(None);
+    assert!(runtime.is_used.get() && is_used());
+    drop(busy);
+    assert!(!is_used());
+    let checked = ClusterRuntime::new(cluster(XdsCluster { health_checks: vec![health_check()], ..Default::default() }), 0);
+    checked.sweep(Instant::now(), false);
+    assert!(checked.is_used.get(), "the health of its instances may change");
+}

@@ -7,7 +7,7 @@ use weir_config::head::Head;
 use weir_http1::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, UPGRADE, to_map};
 
 use crate::io::http2::fields;
-use crate::io::http2::receiving::Receiving;
+use crate::io::http2::receiving::{Receiving, TrailerLimits};
 use crate::io::response::Parts;
 
 /// A request as an instance gets it; none if HTTP/2 cannot say it. What follows an upgrade is asked for by CONNECT (RFC 8441).
@@ -38,13 +38,13 @@ pub fn request(head: &Head) -> Option<Request<()>> {
 }
 
 /// An answer as the rest of the proxy sees it. Success agrees to another protocol if one was asked for.
-pub fn answer(mut head: Parts, stream: RecvStream, upgrade: Option<&HeaderValue>) -> (Parts, Receiving) {
+pub fn answer(mut head: Parts, stream: RecvStream, upgrade: Option<&HeaderValue>, limits: TrailerLimits) -> (Parts, Receiving) {
     if let Some(protocol) = upgrade.filter(|_| head.status == StatusCode::OK) {
         head.status = StatusCode::SWITCHING_PROTOCOLS;
         head.headers.remove(CONTENT_LENGTH);
         head.headers.insert(UPGRADE, protocol.clone());
         head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     }
-    let receiving = Receiving::new(stream, &head.headers);
+    let receiving = Receiving::new(stream, &head.headers, limits);
     (head, receiving)
 }

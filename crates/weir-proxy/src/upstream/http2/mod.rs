@@ -31,7 +31,7 @@ use crate::io::http2::frames::{Frames, PREFACE};
 use crate::io::http2::keepalive::Keepalive;
 use crate::io::http2::watched::Watched;
 use crate::stats::cluster::Tally;
-use crate::stats::http2::{RESETS_FOR_ERRORS, Traffic};
+use crate::stats::http2::Traffic;
 use ahead::Ahead;
 pub use failure::was_given_up;
 pub use head::{answer, request};
@@ -43,6 +43,12 @@ use windows::{Watcher, Windows};
 const STREAMS: usize = 100;
 /// What waits on one stream for an instance that does not read.
 const UNSENT: usize = 64 << 10;
+
+/// So many streams that were given up are remembered, and so long: clients that go away are many, and instances far away.
+const RESETS_REMEMBERED: usize = 1024;
+const RESET_REMEMBERED: Duration = Duration::from_secs(30);
+/// So long a head may be before its connection ends, and not only its stream: the library cannot pass over a longer one.
+const LONGEST_HEAD: u32 = 1 << 20;
 
 /// So many streams are opened before the other side has said how many it takes.
 const FIRST_STREAMS: usize = 100;
@@ -152,6 +158,16 @@ impl Http2Connection {
             && self.sender.borrow().is_extended_connect_protocol_enabled()
     }
 
+    /// How many streams it takes at once.
+    pub fn room(&self) -> usize {
+        self.shared.limit.get()
+    }
+
+    /// Whether it has no streams.
+    pub fn is_unused(&self) -> bool {
+        self.shared.streams.get() == 0
+    }
+
     /// Whether streams that nobody reads hold up all others: a new one would wait with them.
     pub fn is_held_up(&self) -> bool {
         self.shared.windows.are_taken()
@@ -200,8 +216,11 @@ fn builder(options: Http2Options, most: usize, ahead: &Ahead) -> Builder {
         .initial_window_size(ahead.of_stream())
         .initial_connection_window_size(ahead.of_connection(most))
         .max_send_buffer_size(UNSENT)
-        .max_local_error_reset_streams(Some(RESETS_FOR_ERRORS))
-        .max_header_list_size(list_limit(options.max_header_bytes, options.max_headers));
+        // What still comes on a stream that was given up is no fault of the instance: it could not know yet.
+        .max_concurrent_reset_streams(RESETS_REMEMBERED)
+        .reset_stream_duration(RESET_REMEMBERED)
+        .max_local_error_reset_streams(None)
+        .max_header_list_size(list_limit(options.max_header_bytes, options.max_headers).max(LONGEST_HEAD));
     builder
 }
 

@@ -76,7 +76,7 @@ async fn by_http2(tunnel: &Tunnel, cluster: &ClusterRuntime, stream: Transport, 
     let answer = answered.map_err(|error| Failure::from(error.kind))?;
     agrees(answer.status())?;
     let sending = guard.take_upload().and_then(|upload| upload.into_stream()).ok_or(Failure::from(FailureKind::Closed))?;
-    let bytes = StreamBytes::new(answer.into_body(), sending);
+    let bytes = StreamBytes::new(answer.into_body(), sending, Rc::default());
     Ok(Open { stream: Box::new(bytes), _held: Held::Http2(guard, connection) })
 }
 

@@ -67,7 +67,14 @@ impl Frames {
 
     /// An instance's end of a connection.
     pub(crate) fn of(stream: TcpStream) -> Self {
+        // Small frames go back and forth.
+        stream.set_nodelay(true).unwrap();
         Self { stream }
+    }
+
+    /// Hears what a client says before its first frame.
+    pub(crate) async fn skip_preface(&mut self) {
+        in_time("the proxy greets", self.stream.read_exact(&mut [0; 24])).await.unwrap();
     }
 
     /// Says this, if anybody still hears it.

@@ -6,12 +6,14 @@ mod secure;
 mod wire;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use weir_ads::{Protocol, ResourceSet, stream};
+use weir_config::memory::MemoryBound;
 use weir_proxy::stats::requests::Identity;
 use weir_proxy::{DataPlane, ProxyOptions};
 use weir_xds::core::Node;
@@ -39,6 +41,8 @@ pub(crate) struct Proxy {
     address: std::net::SocketAddr,
     wanted: watch::Sender<Arc<ResourceSet>>,
     files: TempDir,
+    /// Who looks after memory.
+    watching: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Proxy {
@@ -97,7 +101,7 @@ impl Proxy {
         let mut status = plane.status(ID).unwrap();
         let listening = in_time("the proxy listens", status.wait_for(|status| status.ready && !status.listeners.is_empty())).await;
         let address = listening.unwrap().listeners[0].2;
-        Self { plane, address, wanted, files }
+        Self { plane, address, wanted, files, watching: Mutex::default() }
     }
 
     /// Tells it other routes and clusters. When they are in force, only requests show.
@@ -118,6 +122,14 @@ impl Proxy {
     /// Takes its listener away.
     pub(crate) fn close(&self) {
         self.wanted.send_replace(Arc::default());
+    }
+
+    /// Bounds the memory that may be taken, until another bound is set.
+    pub(crate) fn bound_memory(&self, bound: MemoryBound) {
+        let watching = self.plane.bound_memory(bound);
+        if let Some(before) = self.watching.lock().unwrap().replace(watching) {
+            before.abort();
+        }
     }
 
     /// How many connections clients have open.

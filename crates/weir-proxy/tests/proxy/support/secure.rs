@@ -129,8 +129,12 @@ impl SecureUpstream {
 
     /// The same, if the handshake succeeds.
     pub(crate) async fn try_accept(&self) -> std::io::Result<Wire<TlsStream<TcpStream>>> {
-        let stream = self.upstream.accept().await.into_stream();
-        in_time("the handshake is done", self.acceptor.accept(stream)).await.map(Wire::new)
+        self.shake_hands(self.upstream.accept().await).await
+    }
+
+    /// The handshake of a connection that was accepted before.
+    pub(crate) async fn shake_hands(&self, connection: Wire) -> std::io::Result<Wire<TlsStream<TcpStream>>> {
+        in_time("the handshake is done", self.acceptor.accept(connection.into_stream())).await.map(Wire::new)
     }
 }
 

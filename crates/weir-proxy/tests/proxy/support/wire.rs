@@ -1,5 +1,6 @@
 //! A side of a conversation, byte for byte.
 
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -42,6 +43,28 @@ impl Upstream {
         self.listener.local_addr().unwrap()
     }
 
+    /// Answers every request on every connection, on threads of its own: whatever else a test does, it does not wait.
+    pub(crate) fn answer_all(self, answer: &'static [u8]) {
+        let listener = self.listener.into_std().unwrap();
+        listener.set_nonblocking(false).unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                std::thread::spawn(move || {
+                    let mut heard = vec![];
+                    let mut room = [0; 4096];
+                    while let Ok(length @ 1..) = stream.read(&mut room) {
+                        heard.extend_from_slice(&room[..length]);
+                        if heard.ends_with(b"\r\n\r\n") {
+                            heard.clear();
+                            let _ = stream.write_all(answer);
+                        }
+                    }
+                });
+            }
+        });
+    }
+
     /// The next connection that the proxy makes.
     pub(crate) async fn accept(&self) -> Wire {
         Wire::new(in_time("a connection comes", self.listener.accept()).await.unwrap().0)
@@ -71,7 +94,7 @@ impl Wire {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
-    pub(super) fn new(stream: S) -> Self {
+    pub(crate) fn new(stream: S) -> Self {
         Self { stream: BufReader::new(stream) }
     }
 

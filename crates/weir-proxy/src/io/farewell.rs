@@ -1,0 +1,55 @@
+//! The end of a connection that carried another protocol than HTTP: as Envoy does it, its client may end it first.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::time::timeout;
+
+/// So long a client has for what has still to go out, the end of its TLS session among it.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Ends a connection. With `patience` its client is given so much time to read what came, and to end it itself: what it still sends
+/// would make the system answer with a reset, which takes away what it has not read yet.
+pub async fn see_off(mut client: impl AsyncRead + AsyncWrite + Unpin, patience: Option<Duration>) {
+    let flush = poll_fn(|cx| Pin::new(&mut client).poll_flush(cx));
+    if timeout(patience.unwrap_or(LAST_WORDS), flush).await.is_ok_and(|flushed| flushed.is_ok())
+        && let Some(patience) = patience
+    {
+        let _ = timeout(patience, discard(&mut client)).await;
+    }
+    // Whoever is gone cannot be told.
+    let _ = timeout(LAST_WORDS, poll_fn(|cx| Pin::new(&mut client).poll_shutdown(cx))).await;
+}
+
+/// Reads to the end, for nobody.
+async fn discard(client: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
+    let mut room = vec![0; 4096];
+    while client.read(&mut room).await? > 0 {}
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use tokio::io::{AsyncWriteExt, duplex};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_is_waited_for_and_not_for_ever() {
+        const PATIENCE: Duration = Duration::from_millis(200);
+        for (patience, client_ends) in [(None, false), (Some(PATIENCE), false), (Some(10 * PATIENCE), true)] {
+            let (ours, mut theirs) = duplex(64);
+            let start = Instant::now();
+            theirs.write_all(b"still talking").await.expect("there is room");
+            let held = (!client_ends).then_some(theirs);
+            see_off(ours, patience).await;
+            assert_eq!(start.elapsed() >= PATIENCE, patience.is_some() && !client_ends, "{patience:?} {client_ends}");
+            drop(held);
+        }
+    }
+}
