@@ -126,7 +126,8 @@ impl Follower {
         loop {
             tokio::select! {
                 done = &mut done => return done,
-                () = self.event() => self.bring_into_force(),
+                // What is wanted now stands in the first requests of the next stream.
+                () = self.event() => drop(self.bring_into_force()),
             }
         }
     }
@@ -141,7 +142,7 @@ impl Follower {
             }
         }
         loop {
-            let requests = tokio::select! {
+            let mut requests = tokio::select! {
                 response = stream.responses.recv() => match response {
                     Some(response) => self.take(response),
                     None => return,
@@ -152,7 +153,7 @@ impl Follower {
                 }
                 () = self.event() => vec![],
             };
-            self.bring_into_force();
+            requests.extend(self.bring_into_force());
             for request in requests {
                 if stream.requests.send(request).await.is_err() {
                     return;
@@ -192,6 +193,13 @@ impl Follower {
         }
         let reasons: Vec<(Arc<str>, String)> = refused.iter().map(|(name, refusal)| (name.clone(), refusal.reason().to_owned())).collect();
         let mut requests = vec![self.client.answer(&update, &reasons)];
+        requests.extend(self.ask());
+        requests
+    }
+
+    /// Asks for what is wanted by name now, and forgets what is not any more; what is to be sent for it.
+    fn ask(&mut self) -> Vec<Request> {
+        let mut requests = vec![];
         for kind in [ResourceType::Endpoint, ResourceType::Secret, ResourceType::Route] {
             let wanted = self.state.wanted(kind);
             let before = self.refused.len();
@@ -201,6 +209,7 @@ impl Follower {
         }
         self.state.forget_unwanted();
         self.names.follow(&self.state.names());
+        self.state.wants_differ = false;
         requests
     }
 
@@ -279,8 +288,10 @@ impl Follower {
         self.plan_retry();
     }
 
-    fn bring_into_force(&mut self) {
+    /// Tells the workers and the status what is new; what is to be sent to the server for it.
+    fn bring_into_force(&mut self) -> Vec<Request> {
         let config = self.state.build(Instant::now());
+        let requests = if self.state.wants_differ { self.ask() } else { vec![] };
         let has_changed = config.is_some();
         if let Some(config) = config {
             (self.publish)(config);
@@ -299,6 +310,7 @@ impl Follower {
             }
             is_news
         });
+        requests
     }
 }
 
@@ -307,11 +319,14 @@ mod tests {
     use super::*;
     use crate::listener::sockets::Sockets;
 
+    fn follower() -> Follower {
+        let state = State::new("test".into(), 1, Arc::new(Sockets::new(1)));
+        Follower::new("test".into(), Node::default(), Protocol::Delta, state, watch::Sender::default(), Box::new(|_| {}))
+    }
+
     #[tokio::test]
     async fn only_listeners_whose_address_is_taken_are_tried_again() {
-        let state = State::new("test".into(), 1, Arc::new(Sockets::new(1)));
-        let mut follower =
-            Follower::new("test".into(), Node::default(), Protocol::Delta, state, watch::Sender::default(), Box::new(|_| {}));
+        let mut follower = follower();
         let name: Arc<str> = "l".into();
         let update = Update::of(ResourceType::Listener, vec![(name.clone(), Any::default())], vec![]);
         let (wrong, taken) = (ResourceRefusal::Wrong("no".to_owned()), ResourceRefusal::AddressTaken("not now".to_owned()));

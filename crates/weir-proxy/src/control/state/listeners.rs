@@ -8,6 +8,7 @@ use weir_config::http::RouteSource;
 use weir_config::listener::{Chain, Handler, Listener};
 
 use super::super::refusal::ResourceRefusal;
+use super::State;
 use crate::listener::sockets::Bound;
 use crate::stats::listener::ListenerStats;
 use crate::tls::secrets::Secrets;
@@ -71,4 +72,33 @@ pub(super) fn route_names(listener: &Listener) -> impl Iterator<Item = Arc<str>>
         },
         Handler::Tcp(_) => None,
     })
+}
+
+/// The clusters that a listener leads to without a table of a name: for TCP, and by tables that stand in it.
+pub(super) fn cluster_names(listener: &Listener) -> impl Iterator<Item = &Arc<str>> {
+    listener.all_chains().flat_map(|chain| match &chain.handler {
+        Handler::Tcp(tcp) => tcp.clusters.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+        Handler::Http(http) => match &http.routes {
+            RouteSource::Inline(table) => table.virtual_hosts.iter().flat_map(|host| &host.clusters).collect(),
+            RouteSource::Named(_) => vec![],
+        },
+    })
+}
+
+impl State {
+    pub(super) fn activate_listeners(&mut self) {
+        for state in self.listeners.values_mut().filter(|state| !state.is_active()) {
+            let routes_ready =
+                route_names(&state.newest.listener).all(|name| self.routes.get(&name).is_some_and(|routes| routes.active.is_some()));
+            let mut clusters = state.newest.listener.all_chains().flat_map(|chain| match &chain.handler {
+                Handler::Tcp(tcp) => tcp.clusters.as_slice(),
+                Handler::Http(_) => &[],
+            });
+            let clusters_ready = clusters.all(|(name, _)| self.clusters.get(name).is_none_or(|cluster| cluster.ready));
+            if routes_ready && clusters_ready {
+                state.active = Some(state.newest.clone());
+                self.changed.listeners = true;
+            }
+        }
+    }
 }

@@ -15,6 +15,11 @@ fn put<M: Message + Name + Default>(state: &mut State, kind: ResourceType, name:
     state.take(&update).pop().map_or(Ok(()), |(_, refusal)| Err(refusal))
 }
 
+/// Takes a cluster away.
+fn remove(state: &mut State, cluster: &str) {
+    state.take(&Update::of(ResourceType::Cluster, vec![], vec![cluster.into()]));
+}
+
 /// An EDS cluster whose instances are not known yet.
 fn waiting_cluster(state: &mut State, name: &str) {
     put::<XdsCluster>(state, ResourceType::Cluster, name, json!({"name": name, "type": "EDS"})).expect("accepted");
@@ -26,7 +31,11 @@ fn static_cluster(name: &str, instances: std::ops::Range<u8>) -> Value {
 }
 
 fn routes(state: &mut State, version: u32) {
-    let routes = json!([{"match": {"prefix": "/"}, "route": {"cluster": "c"}, "name": version.to_string()}]);
+    routes_to(state, "c", version);
+}
+
+fn routes_to(state: &mut State, cluster: &str, version: u32) {
+    let routes = json!([{"match": {"prefix": "/"}, "route": {"cluster": cluster}, "name": version.to_string()}]);
     let config = json!({"name": "r", "virtualHosts": [{"name": "h", "domains": ["*"], "routes": routes}]});
     put::<RouteConfiguration>(state, ResourceType::Route, "r", config).expect("accepted");
 }
@@ -120,7 +129,7 @@ async fn a_name_that_resolves_as_before_is_no_news() {
     state.resolved("b.test", address);
     assert!(state.build(now).is_none());
     assert_eq!(state.addresses.keys().collect::<Vec<_>>(), ["a.test"]);
-    state.remove(ResourceType::Cluster, &"c".into());
+    remove(&mut state, "c");
     state.forget_unwanted();
     assert!(state.addresses.is_empty());
 }
@@ -157,7 +166,7 @@ fn what_nothing_names_any_more_is_forgotten() {
     put::<ClusterLoadAssignment>(&mut state, ResourceType::Endpoint, "c", json!({"clusterName": "c"})).expect("accepted");
     routes(&mut state, 1);
     state.secrets.certificate("s");
-    state.remove(ResourceType::Cluster, &"c".into());
+    remove(&mut state, "c");
     state.forget_unwanted();
     assert!(state.assignments.is_empty() && state.routes.is_empty());
     for kind in [ResourceType::Cluster, ResourceType::Endpoint, ResourceType::Route] {
@@ -182,4 +191,79 @@ fn many_clusters_get_their_instances_in_one_walk() {
     assert!(state.take(&Update::of(ResourceType::Endpoint, assigned.collect(), vec![])).is_empty());
     assert!(state.clusters.values().all(|state| state.ready));
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+}
+
+/// Whether a cluster is in force.
+fn has(state: &State, cluster: &str) -> bool {
+    state.published.clusters.contains_key(cluster)
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_taken_away_stays_until_the_table_in_force_leads_elsewhere() {
+    let mut state = state();
+    let start = Instant::now();
+    put::<XdsCluster>(&mut state, ResourceType::Cluster, "a", static_cluster("a", 1..2)).expect("accepted");
+    routes_to(&mut state, "a", 1);
+    state.build(start);
+    // The server takes the acceptance of the new table for the switch to it.
+    waiting_cluster(&mut state, "b");
+    routes_to(&mut state, "b", 2);
+    remove(&mut state, "a");
+    state.build(start);
+    state.wants_differ = false;
+    assert!(has(&state, "a"), "the table in force leads to it");
+    put::<ClusterLoadAssignment>(&mut state, ResourceType::Endpoint, "b", json!({"clusterName": "b"})).expect("accepted");
+    state.build(start).expect("the new table is in force");
+    assert!(!has(&state, "a") && has(&state, "b"));
+    assert!(state.wants_differ, "what the cluster needed is not wanted any more");
+    // What a table in force leads to that is not to be replaced goes at once, as in Envoy.
+    remove(&mut state, "b");
+    state.build(start);
+    assert!(!has(&state, "b"));
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_taken_away_stays_no_longer_than_the_new_table_waits_and_may_come_back() {
+    let mut state = state();
+    let start = Instant::now();
+    put::<XdsCluster>(&mut state, ResourceType::Cluster, "a", static_cluster("a", 1..2)).expect("accepted");
+    routes_to(&mut state, "a", 1);
+    state.build(start);
+    waiting_cluster(&mut state, "b");
+    routes_to(&mut state, "b", 2);
+    remove(&mut state, "a");
+    state.build(start);
+    put::<XdsCluster>(&mut state, ResourceType::Cluster, "a", static_cluster("a", 1..2)).expect("accepted");
+    state.build(start + PATIENCE);
+    assert!(has(&state, "a"), "it is there again");
+    waiting_cluster(&mut state, "d");
+    routes_to(&mut state, "d", 3);
+    remove(&mut state, "b");
+    let later = start + PATIENCE;
+    state.build(later);
+    assert!(has(&state, "b"));
+    state.build(later + PATIENCE);
+    assert!(!has(&state, "b"));
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_taken_away_stays_while_the_listener_in_force_leads_to_it() {
+    let mut state = state();
+    let now = Instant::now();
+    let to = |cluster: &str| {
+        let mut listener = listener(0);
+        listener["filterChains"][0]["filters"][0]["typedConfig"]["cluster"] = cluster.into();
+        listener
+    };
+    put::<XdsCluster>(&mut state, ResourceType::Cluster, "a", static_cluster("a", 1..2)).expect("accepted");
+    put_listener(&mut state, to("a")).expect("accepted");
+    state.build(now);
+    waiting_cluster(&mut state, "b");
+    put_listener(&mut state, to("b")).expect("accepted");
+    remove(&mut state, "a");
+    state.build(now);
+    assert!(has(&state, "a"));
+    put::<ClusterLoadAssignment>(&mut state, ResourceType::Endpoint, "b", json!({"clusterName": "b"})).expect("accepted");
+    state.build(now);
+    assert!(!has(&state, "a"));
 }
