@@ -316,12 +316,65 @@ impl Follower {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+    use weir_xds::discovery::DeltaDiscoveryResponse;
+    use weir_xds::listener::Listener;
+    use weir_xds::route::RouteConfiguration;
+
     use super::*;
     use crate::listener::sockets::Sockets;
 
     fn follower() -> Follower {
         let state = State::new("test".into(), 1, Arc::new(Sockets::new(1)));
         Follower::new("test".into(), Node::default(), Protocol::Delta, state, watch::Sender::default(), Box::new(|_| {}))
+    }
+
+    /// A response with one resource.
+    fn response<M: weir_xds::Message + weir_xds::Name + Default>(name: &str, body: serde_json::Value) -> Response {
+        let body = Any::pack(&weir_xds::json::from_value::<M>(body).expect("valid"));
+        let type_url = body.type_url.clone();
+        let resource = weir_xds::discovery::Resource { name: name.to_owned(), resource: Some(body), ..Default::default() };
+        Response::Delta(DeltaDiscoveryResponse { type_url, resources: vec![resource], ..Default::default() })
+    }
+
+    /// An HTTP listener whose routes come under the name of `r`.
+    fn http_listener(port: u16) -> Response {
+        let manager = json!({
+            "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+            "statPrefix": "p",
+            "rds": {"routeConfigName": "r", "configSource": {"ads": {}}},
+            "httpFilters": [{"name": "router", "typedConfig": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}],
+        });
+        let listener = json!({
+            "name": "l",
+            "address": {"socketAddress": {"address": "127.0.0.1", "portValue": port}},
+            "filterChains": [{"filters": [{"name": "http", "typedConfig": manager}]}],
+        });
+        response::<Listener>("l", listener)
+    }
+
+    fn asks_for(requests: &[Request], kind: ResourceType) -> Vec<String> {
+        let delta = requests.iter().filter_map(|request| match request {
+            Request::Delta(request) if request.type_url == kind.type_url() => Some(request.resource_names_subscribe.clone()),
+            _ => None,
+        });
+        delta.flatten().collect()
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_opens_late_is_served_with_its_routes() {
+        let holder = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let mut follower = follower();
+        let requests = follower.take(http_listener(holder.local_addr().expect("an address").port()));
+        assert_eq!(asks_for(&requests, ResourceType::Route), Vec::<String>::new());
+        assert!(follower.bring_into_force().is_empty());
+        drop(holder);
+        follower.retry_listeners(Instant::now() + LISTENER_RETRY);
+        assert_eq!(asks_for(&follower.bring_into_force(), ResourceType::Route), ["r"]);
+        follower.take(response::<RouteConfiguration>("r", json!({"name": "r"})));
+        follower.bring_into_force();
+        assert_eq!(follower.status.borrow().listeners.len(), 1);
+        assert!(follower.bring_into_force().is_empty(), "it is asked for once");
     }
 
     #[tokio::test]

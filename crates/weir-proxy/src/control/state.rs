@@ -150,6 +150,7 @@ impl State {
     /// Why it is still refused.
     pub fn retry_listener(&mut self, name: &Arc<str>, body: &Any) -> Result<(), ResourceRefusal> {
         self.upsert(ResourceType::Listener, name, body)?;
+        self.wants_differ = true;
         self.received.put(ResourceType::Listener, name, body);
         Ok(())
     }
