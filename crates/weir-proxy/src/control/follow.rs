@@ -275,6 +275,7 @@ impl Follower {
             match self.state.retry_listener(&name, &body) {
                 Ok(()) => {
                     tracing::info!(proxy = %self.id, "listener {name} is open now");
+                    self.client.accepted_late(ResourceType::Listener, &name);
                     self.forget_refusal(ResourceType::Listener, &name);
                 }
                 Err(refusal) if refusal.may_pass() => drop(self.waiting.insert(name, body)),
@@ -333,7 +334,8 @@ mod tests {
     fn response<M: weir_xds::Message + weir_xds::Name + Default>(name: &str, body: serde_json::Value) -> Response {
         let body = Any::pack(&weir_xds::json::from_value::<M>(body).expect("valid"));
         let type_url = body.type_url.clone();
-        let resource = weir_xds::discovery::Resource { name: name.to_owned(), resource: Some(body), ..Default::default() };
+        let (name, version) = (name.to_owned(), "1".to_owned());
+        let resource = weir_xds::discovery::Resource { name, version, resource: Some(body), ..Default::default() };
         Response::Delta(DeltaDiscoveryResponse { type_url, resources: vec![resource], ..Default::default() })
     }
 
@@ -375,6 +377,26 @@ mod tests {
         follower.bring_into_force();
         assert_eq!(follower.status.borrow().listeners.len(), 1);
         assert!(follower.bring_into_force().is_empty(), "it is asked for once");
+    }
+
+    /// What the next server is told of listeners.
+    fn told(follower: &mut Follower) -> Vec<(String, String)> {
+        let requests = follower.client.connect().into_iter().filter_map(|request| match request {
+            Request::Delta(request) if request.type_url == ResourceType::Listener.type_url() => Some(request.initial_resource_versions),
+            _ => None,
+        });
+        requests.flatten().collect()
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_opens_late_is_told_to_the_next_server_before_and_after() {
+        let holder = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let mut follower = follower();
+        follower.take(http_listener(holder.local_addr().expect("an address").port()));
+        assert_eq!(told(&mut follower), [("l".to_owned(), String::new())]);
+        drop(holder);
+        follower.retry_listeners(Instant::now() + LISTENER_RETRY);
+        assert_eq!(told(&mut follower), [("l".to_owned(), "1".to_owned())]);
     }
 
     #[tokio::test]
