@@ -24,7 +24,7 @@ use crate::worker::world::ProxySnapshot;
 /// Pauses between attempts to reach a server: from the first to the last.
 const MIN_PAUSE: Duration = Duration::from_millis(50);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
-/// How soon a listener is tried again whose address was taken: it may have become free.
+/// How soon a listener is tried again whose address could not be opened: it may have become free, or ours.
 const LISTENER_RETRY: Duration = Duration::from_millis(500);
 
 /// Opens a stream to the server.
@@ -58,7 +58,7 @@ pub struct Follower {
     /// Why which resources are refused.
     refused: HashMap<(ResourceType, Arc<str>), ResourceRefusal>,
     refused_changed: bool,
-    /// Listeners whose address was taken, and when they are tried again.
+    /// Listeners whose address could not be opened yet, and when they are tried again.
     waiting: HashMap<Arc<str>, Any>,
     retry_at: Option<Instant>,
     /// When files are looked at again.
@@ -266,7 +266,7 @@ impl Follower {
         };
     }
 
-    /// Tries listeners again whose address was taken, when it is time for that.
+    /// Tries listeners again whose address could not be opened, when it is time for that.
     fn retry_listeners(&mut self, now: Instant) {
         if self.retry_at.is_none_or(|at| now < at) {
             return;
@@ -400,12 +400,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_listeners_whose_address_is_taken_are_tried_again() {
+    async fn only_listeners_whose_address_may_open_later_are_tried_again() {
         let mut follower = follower();
         let name: Arc<str> = "l".into();
         let update = Update::of(ResourceType::Listener, vec![(name.clone(), Any::default())], vec![]);
-        let (wrong, taken) = (ResourceRefusal::Wrong("no".to_owned()), ResourceRefusal::AddressTaken("not now".to_owned()));
-        for (refusal, again) in [(&wrong, false), (&taken, true), (&wrong, false)] {
+        let (wrong, not_now) = (ResourceRefusal::Wrong("no".to_owned()), ResourceRefusal::NotNow("not now".to_owned()));
+        for (refusal, again) in [(&wrong, false), (&not_now, true), (&wrong, false)] {
             follower.note(&update, &HashMap::from([(name.clone(), refusal.clone())]));
             assert_eq!(follower.retry_at.is_some(), again, "{refusal:?}");
         }

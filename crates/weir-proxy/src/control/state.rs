@@ -144,7 +144,7 @@ impl State {
         refused
     }
 
-    /// Tries a listener again whose address was taken.
+    /// Tries a listener again whose address could not be opened.
     ///
     /// # Errors
     /// Why it is still refused.
