@@ -39,7 +39,7 @@ use crate::listener::sockets::Sockets;
 use crate::stats::listener::ListenerStats;
 use crate::tls::secrets::Secrets;
 use crate::worker::world::ProxySnapshot;
-use clusters::ClusterState;
+use clusters::{ClusterState, FETCH_TIMEOUT};
 use listeners::{ListenerState, Prepared, route_names, tls_of};
 
 /// How long routes wait for instances that a server does not send.
@@ -139,7 +139,7 @@ impl State {
             }
         }
         if update.kind == ResourceType::Endpoint {
-            self.refresh_hosts(|state| matches!(&state.current.policy.discovery, Discovery::Eds(service) if assigned.contains(service)));
+            self.refresh_hosts(|state| matches!(&state.newest().policy.discovery, Discovery::Eds(service) if assigned.contains(service)));
         }
         refused
     }
@@ -246,7 +246,7 @@ impl State {
     pub fn wanted(&self, kind: ResourceType) -> BTreeSet<Arc<str>> {
         match kind {
             ResourceType::Endpoint => {
-                let services = self.clusters.values().filter_map(|state| match &state.current.policy.discovery {
+                let services = self.clusters.values().filter_map(|state| match &state.newest().policy.discovery {
                     Discovery::Eds(service) => Some(service.clone()),
                     _ => None,
                 });
@@ -263,13 +263,14 @@ impl State {
         let prepared = self.listeners.values().flat_map(of);
         let policies = prepared.flat_map(|prepared| prepared.listener.all_chains()).filter_map(|chain| chain.tls.as_ref());
         let of_listeners = policies.flat_map(|tls| tls.secret_names().cloned());
-        let transports = self.clusters.values().flat_map(|state| state.current.policy.transports.tls());
+        let transports = self.clusters.values().flat_map(|state| state.newest().policy.transports.tls());
         of_listeners.chain(transports.flat_map(|tls| tls.secret_names().cloned())).collect()
     }
 
     /// Brings into force what can be; the configuration for the workers, if it is another one than before. Of it only those
     /// parts are made anew that have changed.
     pub fn build(&mut self, now: Instant) -> Option<ProxySnapshot> {
+        self.activate_clusters(now);
         self.activate_routes(now);
         self.activate_listeners();
         self.let_clusters_go();
@@ -313,13 +314,15 @@ impl State {
 
     /// When [`Self::build`] is to be asked again though nothing came.
     pub fn deadline(&self) -> Option<Instant> {
-        self.routes.values().filter_map(|state| state.waiting_since).map(|since| since + PATIENCE).min()
+        let routes = self.routes.values().filter_map(|state| state.waiting_since).map(|since| since + PATIENCE);
+        let clusters = self.clusters.values().filter_map(|state| state.waiting_since).map(|since| since + FETCH_TIMEOUT);
+        routes.chain(clusters).min()
     }
 
     /// Whether all that it was told is in force.
     pub fn is_settled(&self) -> bool {
         let routes = self.routes.values().all(|state| state.waiting_since.is_none());
-        routes && self.listeners.values().all(ListenerState::is_active)
+        routes && self.clusters.values().all(ClusterState::is_newest) && self.listeners.values().all(ListenerState::is_active)
     }
 
     /// The listeners that are open: name, address that was asked for, address that is open.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use weir_config::CompileError;
 use weir_config::cluster::{ClusterPolicy, Discovery};
@@ -20,14 +20,22 @@ use crate::cluster::host::Hosts;
 use crate::stats::cluster::ClusterStats;
 use crate::tls::transports::Transports;
 
+/// How long a cluster that has changed waits for instances and secrets, while it is in force as it was: as long as Envoy waits where
+/// it is not told otherwise. Without end it would go on in plain text where TLS has been asked for.
+pub(super) const FETCH_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// A cluster: what is in force, and what it waits for.
 pub(super) struct ClusterState {
+    /// In force.
     pub current: Arc<Cluster>,
+    /// The same as it is to be, while that is not ready.
+    next: Option<Arc<Cluster>>,
+    pub waiting_since: Option<Instant>,
     /// What stands in the cluster itself, or must be resolved.
     pub endpoints: Assignment,
-    /// Whether it is known who its instances are.
+    /// Whether it is known who the newest one's instances are.
     is_resolved: bool,
-    /// Whether requests may be sent to it.
+    /// Whether requests may be sent to the newest one.
     pub ready: bool,
     checks: Checks,
     /// Whether the server has taken it away: it stays while something is in force that leads to it and is to be replaced.
@@ -35,13 +43,35 @@ pub(super) struct ClusterState {
 }
 
 impl ClusterState {
+    /// As it was told last.
+    pub fn newest(&self) -> &Arc<Cluster> {
+        self.next.as_ref().unwrap_or(&self.current)
+    }
+
+    /// Whether it is in force as it was told last.
+    pub fn is_newest(&self) -> bool {
+        self.next.is_none()
+    }
+
+    /// Gives instances to the newest one, and to the one in force if its own come from the same place; whether they do.
+    fn put_hosts(&mut self, hosts: &Hosts) -> bool {
+        let is_of_both = self.newest().policy.discovery == self.current.policy.discovery;
+        if let Some(next) = &mut self.next {
+            *next = with_hosts(next, hosts);
+        }
+        if is_of_both {
+            self.current = with_hosts(&self.current, hosts);
+        }
+        is_of_both
+    }
+
     /// Whether its instances are the addresses of names.
     pub fn is_by_name(&self) -> bool {
-        matches!(self.current.policy.discovery, Discovery::StrictDns(_) | Discovery::LogicalDns(_))
+        matches!(self.newest().policy.discovery, Discovery::StrictDns(_) | Discovery::LogicalDns(_))
     }
 
     fn follow_checks(&mut self) {
-        self.ready = self.is_resolved && self.checks.are_warm() && !self.current.transports.is_waiting();
+        self.ready = self.is_resolved && self.checks.are_warm() && !self.newest().transports.is_waiting();
     }
 }
 
@@ -59,7 +89,7 @@ impl State {
             Discovery::StrictDns(assignment) | Discovery::LogicalDns(assignment) => compile_assignment(assignment)?.named_by_host(),
             Discovery::Eds(_) | Discovery::OriginalDestination | Discovery::OfRequest => Assignment::default(),
         };
-        let before = self.clusters.get(name).map(|known| known.current.transports.clone());
+        let before = self.clusters.get(name).map(|known| known.newest().transports.clone());
         let transports = Transports::new(&policy.transports, before.as_ref(), &mut self.secrets)?;
         if policy.transports.tls().any(|tls| tls.validation.verifies_nothing()) {
             tracing::warn!(proxy = %self.id, cluster = %name, "its TLS verifies nobody: no trusted CA is named");
@@ -70,14 +100,34 @@ impl State {
         // Instances stay through a change of the cluster; they are brought up to date at once.
         let resources = known.as_ref().map(|known| known.current.resources.clone()).unwrap_or_default();
         let health = known.as_ref().map(|known| known.current.health.clone()).unwrap_or_default();
-        let hosts = known.map_or_else(Hosts::default, |known| known.current.hosts.clone());
+        let hosts = known.as_ref().map_or_else(Hosts::default, |known| known.newest().hosts.clone());
         health.follow(policy.outlier.as_ref(), policy.health_check.is_some(), &hosts);
-        let current = Arc::new(Cluster { policy, hosts, stats, resources, health, transports });
-        let state = ClusterState { current, endpoints, is_resolved: false, ready: false, checks, is_leaving: false };
+        let newest = Arc::new(Cluster { policy, hosts, stats, resources, health, transports });
+        let (current, next, waiting_since) = match known {
+            // Who sends cluster after cluster does not make them wait for ever.
+            Some(known) if known.ready || !known.is_newest() => (known.current, Some(newest), known.waiting_since),
+            // What was never ready has nothing to keep.
+            _ => (newest, None, None),
+        };
+        self.changed.clusters |= next.is_none();
+        let (is_resolved, ready, is_leaving) = (false, false, false);
+        let state = ClusterState { current, next, waiting_since, endpoints, is_resolved, ready, checks, is_leaving };
         self.clusters.insert(name.clone(), state);
-        self.changed.clusters = true;
         self.refresh_cluster(name, true);
         Ok(())
+    }
+
+    /// Brings those clusters into force that have changed and are ready now, or have waited for too long.
+    pub(super) fn activate_clusters(&mut self, now: Instant) {
+        for state in self.clusters.values_mut().filter(|state| !state.is_newest()) {
+            let since = *state.waiting_since.get_or_insert(now);
+            if state.ready || now.duration_since(since) >= FETCH_TIMEOUT {
+                state.current = state.newest().clone();
+                state.next = None;
+                state.waiting_since = None;
+                self.changed.clusters = true;
+            }
+        }
     }
 
     /// The server has taken a cluster away. It goes by [`Self::let_clusters_go`].
@@ -98,7 +148,7 @@ impl State {
         self.clusters.retain(|name, state| {
             let stays = !state.is_leaving || needed.contains(name);
             if !stays {
-                gone.push(state.current.clone());
+                gone.push(state.newest().clone());
             }
             stays
         });
@@ -146,38 +196,39 @@ impl State {
     /// Brings a cluster's instances up to date.
     fn refresh_cluster(&mut self, name: &Arc<str>, has_new_policy: bool) {
         let Some(state) = self.clusters.get_mut(name) else { return };
-        let policy = &state.current.policy;
+        let newest = state.newest().clone();
+        let policy = &newest.policy;
         let (endpoints, is_resolved) = match &policy.discovery {
             Discovery::Static(_) => (Some(&state.endpoints), true),
             Discovery::OriginalDestination | Discovery::OfRequest => (None, true),
             Discovery::Eds(service) => (self.assignments.get(service), self.assignments.contains_key(service)),
             Discovery::StrictDns(_) | Discovery::LogicalDns(_) => {
                 let known = state.endpoints.names().all(|name| self.addresses.contains_key(name));
-                (Some(&state.endpoints), known)
+                // Those of a cluster that has changed stay until all of the new ones are known.
+                ((known || state.is_newest()).then_some(&state.endpoints), known)
             }
         };
         state.is_resolved = is_resolved;
-        state.ready = is_resolved;
-        let Some(endpoints) = endpoints else { return };
+        let Some(endpoints) = endpoints else {
+            state.follow_checks();
+            return;
+        };
         let most = if matches!(policy.discovery, Discovery::LogicalDns(_)) { 1 } else { usize::MAX };
         let resolve = |name: &str| {
             let addresses = self.addresses.get(name).map(Vec::as_slice).unwrap_or_default();
             policy.dns_family.choose(addresses).take(most).collect()
         };
-        let hosts = Hosts::build(endpoints, resolve, Some(&state.current.hosts), Instant::now());
-        let before = state.current.hosts.clone();
-        if !hosts.is_same(&before) {
+        let before = &newest.hosts;
+        let hosts = Hosts::build(endpoints, resolve, Some(before), Instant::now());
+        if !hosts.is_same(before) {
             state.current.health.recount(&hosts);
-            let Cluster { policy, hosts: _, stats, resources, health, transports } = &*state.current;
-            let (policy, stats, resources, health) = (policy.clone(), stats.clone(), resources.clone(), health.clone());
-            let transports = transports.clone();
-            state.current = Arc::new(Cluster { policy, hosts, stats, resources, health, transports });
-            self.changed.clusters = true;
+            self.changed.clusters |= state.put_hosts(&hosts);
         } else if !has_new_policy {
             state.follow_checks();
             return;
         }
-        state.checks.follow(&state.current, &before, &self.told);
+        let now = state.newest().clone();
+        state.checks.follow(&now, before, &self.told);
         state.follow_checks();
     }
 
@@ -185,6 +236,13 @@ impl State {
     pub fn follow_checks(&mut self) {
         self.clusters.values_mut().for_each(ClusterState::follow_checks);
     }
+}
+
+/// The same cluster with other instances.
+fn with_hosts(cluster: &Cluster, hosts: &Hosts) -> Arc<Cluster> {
+    let Cluster { policy, hosts: _, stats, resources, health, transports } = cluster;
+    let (policy, stats, resources, health) = (policy.clone(), stats.clone(), resources.clone(), health.clone());
+    Arc::new(Cluster { policy, hosts: hosts.clone(), stats, resources, health, transports: transports.clone() })
 }
 
 /// What stands in a cluster itself.

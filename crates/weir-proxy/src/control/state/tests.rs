@@ -147,7 +147,8 @@ async fn a_listener_that_moves_serves_its_old_address_until_the_new_one_is_in_fo
     // The cluster behind it is not ready any more.
     waiting_cluster(&mut state, "c");
     put_listener(&mut state, listener(second)).expect("accepted");
-    let config = state.build(Instant::now()).expect("another cluster");
+    state.build(Instant::now());
+    let config = state.published.clone();
     let served = |config: &ProxySnapshot| config.listeners[0].sockets.as_ref().expect("a socket").wanted.port();
     assert_eq!((open(&state), served(&config)), (vec![first], first));
     // And back again: the address is our own.
@@ -266,4 +267,100 @@ async fn a_cluster_that_is_taken_away_stays_while_the_listener_in_force_leads_to
     put::<ClusterLoadAssignment>(&mut state, ResourceType::Endpoint, "b", json!({"clusterName": "b"})).expect("accepted");
     state.build(now);
     assert!(!has(&state, "a"));
+}
+
+/// A cluster whose instances are the addresses of a name.
+fn dns_cluster(name: &str, host: &str) -> Value {
+    let mut cluster = static_cluster(name, 1..2);
+    cluster["type"] = "STRICT_DNS".into();
+    cluster["loadAssignment"]["endpoints"][0]["lbEndpoints"][0]["endpoint"]["address"]["socketAddress"]["address"] = host.into();
+    cluster
+}
+
+/// The addresses of a cluster's instances, as the workers have them.
+fn instances(state: &State, cluster: &str) -> Vec<String> {
+    state.published.clusters[cluster].hosts.list.iter().map(|known| known.host.address.to_string()).collect()
+}
+
+#[tokio::test]
+async fn a_cluster_that_changes_serves_as_it_was_until_its_names_are_resolved() {
+    let mut state = state();
+    let now = Instant::now();
+    put::<XdsCluster>(&mut state, ResourceType::Cluster, "c", static_cluster("c", 1..2)).expect("accepted");
+    let before = state.build(now).expect("new").clusters["c"].clone();
+    put::<XdsCluster>(&mut state, ResourceType::Cluster, "c", dns_cluster("c", "a.test")).expect("accepted");
+    assert!(state.build(now).is_none() && !state.is_settled());
+    state.resolved("a.test", vec![IpAddr::from([10, 0, 0, 9])]);
+    state.build(now).expect("resolved");
+    assert_eq!(instances(&state, "c"), ["10.0.0.9:80"]);
+    assert!(state.is_settled() && Arc::ptr_eq(&before.stats, &state.published.clusters["c"].stats));
+    // Also one that has no address in the end.
+    put::<XdsCluster>(&mut state, ResourceType::Cluster, "c", dns_cluster("c", "b.test")).expect("accepted");
+    state.build(now);
+    assert_eq!(instances(&state, "c"), ["10.0.0.9:80"]);
+    state.resolved("b.test", vec![]);
+    state.build(now);
+    assert!(instances(&state, "c").is_empty());
+}
+
+/// An EDS cluster that is spoken to by TLS, with an authority that comes as a secret.
+fn secure_cluster(name: &str, secret: &str) -> Value {
+    let validation = json!({"name": secret, "sdsConfig": {"ads": {}}});
+    let tls = json!({
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+        "commonTlsContext": {"validationContextSdsSecretConfig": validation},
+    });
+    json!({"name": name, "type": "EDS", "transportSocket": {"name": "tls", "typedConfig": tls}})
+}
+
+fn assign(state: &mut State, cluster: &str, instance: u8) {
+    let endpoints = static_cluster(cluster, instance..instance + 1)["loadAssignment"].clone();
+    put::<ClusterLoadAssignment>(state, ResourceType::Endpoint, cluster, endpoints).expect("accepted");
+}
+
+#[tokio::test]
+async fn a_cluster_that_changes_serves_as_it_was_until_its_secrets_are_there() {
+    let mut state = state();
+    let start = Instant::now();
+    waiting_cluster(&mut state, "c");
+    assign(&mut state, "c", 1);
+    state.build(start);
+    put::<XdsCluster>(&mut state, ResourceType::Cluster, "c", secure_cluster("c", "s")).expect("accepted");
+    let is_secure = |state: &State| state.published.clusters["c"].policy.transports.tls().next().is_some();
+    assert!(state.build(start).is_none());
+    // Meanwhile its instances are those that there are.
+    assign(&mut state, "c", 2);
+    state.build(start).expect("another instance");
+    assert_eq!((is_secure(&state), instances(&state, "c")), (false, vec!["10.0.0.2:80".to_owned()]));
+    let authority = rcgen::generate_simple_self_signed(vec!["ca.test".to_owned()]).expect("a certificate").cert.pem();
+    let secret = json!({"name": "s", "validationContext": {"trustedCa": {"inlineString": authority}}});
+    put::<Secret>(&mut state, ResourceType::Secret, "s", secret).expect("accepted");
+    state.build(start).expect("its secret is there");
+    assert_eq!((is_secure(&state), instances(&state, "c")), (true, vec!["10.0.0.2:80".to_owned()]));
+}
+
+#[tokio::test]
+async fn a_cluster_that_changes_does_not_wait_for_ever() {
+    let mut state = state();
+    let start = Instant::now();
+    put::<XdsCluster>(&mut state, ResourceType::Cluster, "c", static_cluster("c", 1..2)).expect("accepted");
+    state.build(start);
+    put::<XdsCluster>(&mut state, ResourceType::Cluster, "c", secure_cluster("c", "s")).expect("accepted");
+    state.build(start);
+    assert_eq!(state.deadline(), Some(start + FETCH_TIMEOUT));
+    put::<XdsCluster>(&mut state, ResourceType::Cluster, "c", secure_cluster("c", "t")).expect("accepted");
+    assert!(state.build(start + FETCH_TIMEOUT / 2).is_none());
+    state.build(start + FETCH_TIMEOUT).expect("it is in force");
+    assert!(state.published.clusters["c"].transports.is_waiting() && state.deadline().is_none());
+}
+
+#[test]
+fn a_cluster_that_was_never_ready_is_replaced_at_once() {
+    let mut state = state();
+    let now = Instant::now();
+    waiting_cluster(&mut state, "c");
+    state.build(now);
+    put::<XdsCluster>(&mut state, ResourceType::Cluster, "c", secure_cluster("c", "s")).expect("accepted");
+    let config = state.build(now).expect("another one");
+    assert!(config.clusters["c"].transports.is_waiting() && state.is_settled());
 }
