@@ -42,7 +42,7 @@ use crate::worker::world::ProxySnapshot;
 use clusters::{ClusterState, FETCH_TIMEOUT};
 use listeners::{ListenerState, Prepared, route_names, tls_of};
 
-/// How long routes wait for instances that a server does not send.
+/// How long routes wait for instances, and listeners for routes, that a server does not send.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The state of one proxy.
@@ -228,11 +228,13 @@ impl State {
             None => Some(self.sockets.open(newest.address, &format!("listener {name} of {}", self.id))?),
         };
         let active = known.and_then(|known| known.active.clone());
+        // Who sends listener after listener does not make them wait for ever.
+        let waiting_since = known.and_then(|known| known.waiting_since);
         let new_limit = || self.listener_limits.get(name).copied().map(Budget::new);
         let limit = known.map_or_else(new_limit, |known| known.limit.clone());
         let stats = known.map_or_else(|| Arc::new(ListenerStats::new(self.workers)), |known| known.stats.clone());
         let newest = Prepared { listener: newest, tls, sockets };
-        self.listeners.insert(name.clone(), ListenerState { newest, active, limit, stats });
+        self.listeners.insert(name.clone(), ListenerState { newest, active, waiting_since, limit, stats });
         Ok(())
     }
 
@@ -272,7 +274,7 @@ impl State {
     pub fn build(&mut self, now: Instant) -> Option<ProxySnapshot> {
         self.activate_clusters(now);
         self.activate_routes(now);
-        self.activate_listeners();
+        self.activate_listeners(now);
         self.let_clusters_go();
         let changed = std::mem::replace(&mut self.changed, Changed::NOTHING);
         if changed == Changed::NOTHING {
@@ -316,7 +318,8 @@ impl State {
     pub fn deadline(&self) -> Option<Instant> {
         let routes = self.routes.values().filter_map(|state| state.waiting_since).map(|since| since + PATIENCE);
         let clusters = self.clusters.values().filter_map(|state| state.waiting_since).map(|since| since + FETCH_TIMEOUT);
-        routes.chain(clusters).min()
+        let listeners = self.listeners.values().filter_map(|state| state.waiting_since).map(|since| since + PATIENCE);
+        routes.chain(clusters).chain(listeners).min()
     }
 
     /// Whether all that it was told is in force.

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use weir_config::budget::Budget;
 use weir_config::http::RouteSource;
 use weir_config::listener::{Chain, Handler, Listener};
 
 use super::super::refusal::ResourceRefusal;
-use super::State;
+use super::{PATIENCE, State};
 use crate::listener::sockets::Bound;
 use crate::stats::listener::ListenerStats;
 use crate::tls::secrets::Secrets;
@@ -18,6 +19,7 @@ use crate::tls::server::ServerTransport;
 pub(super) struct ListenerState {
     pub newest: Prepared,
     pub active: Option<Prepared>,
+    pub waiting_since: Option<Instant>,
     /// How many connections it may have, where that is limited.
     pub limit: Option<Arc<Budget>>,
     pub stats: Arc<ListenerStats>,
@@ -86,17 +88,24 @@ pub(super) fn cluster_names(listener: &Listener) -> impl Iterator<Item = &Arc<st
 }
 
 impl State {
-    pub(super) fn activate_listeners(&mut self) {
+    /// Brings those listeners into force whose tables are, and whose clusters are ready, or that have waited for them too long: one
+    /// chain does not hold up the others for ever. A chain whose table has not come answers as where no route is found.
+    pub(super) fn activate_listeners(&mut self, now: Instant) {
         for state in self.listeners.values_mut().filter(|state| !state.is_active()) {
-            let routes_ready =
-                route_names(&state.newest.listener).all(|name| self.routes.get(&name).is_some_and(|routes| routes.active.is_some()));
-            let mut clusters = state.newest.listener.all_chains().flat_map(|chain| match &chain.handler {
+            let listener = &state.newest.listener;
+            let tables = || route_names(listener).map(|name| self.routes.get(&name).map(|table| table.active.is_some()));
+            // One that is there has a patience of its own.
+            let waits_for_table = tables().any(|is_active| is_active == Some(false));
+            let tcp = listener.all_chains().flat_map(|chain| match &chain.handler {
                 Handler::Tcp(tcp) => tcp.clusters.as_slice(),
                 Handler::Http(_) => &[],
             });
-            let clusters_ready = clusters.all(|(name, _)| self.clusters.get(name).is_none_or(|cluster| cluster.ready));
-            if routes_ready && clusters_ready {
+            let mut clusters = tcp.map(|(name, _)| self.clusters.get(name).is_none_or(|cluster| cluster.ready));
+            let ready = tables().all(|is_active| is_active == Some(true)) && clusters.all(|ready| ready);
+            let since = *state.waiting_since.get_or_insert(now);
+            if ready || (!waits_for_table && now.duration_since(since) >= PATIENCE) {
                 state.active = Some(state.newest.clone());
+                state.waiting_since = None;
                 self.changed.listeners = true;
             }
         }

@@ -364,3 +364,72 @@ fn a_cluster_that_was_never_ready_is_replaced_at_once() {
     let config = state.build(now).expect("another one");
     assert!(config.clusters["c"].transports.is_waiting() && state.is_settled());
 }
+
+const MANAGER: &str = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+const ROUTER: &str = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router";
+
+/// A listener with a chain for each of these tables, and one that passes bytes on to `c`.
+fn chains(tables: &[&str]) -> Value {
+    let mut listener = listener(0);
+    let mut chains = vec![listener["filterChains"][0].clone()];
+    for table in tables {
+        let rds = json!({"routeConfigName": table, "configSource": {"ads": {}}});
+        let filters = json!([{"name": "router", "typedConfig": {"@type": ROUTER}}]);
+        let manager = json!({"@type": MANAGER, "statPrefix": "p", "rds": rds, "httpFilters": filters});
+        let server_names = json!({"serverNames": [format!("{table}.test")]});
+        chains.push(json!({"filterChainMatch": server_names, "filters": [{"name": "http", "typedConfig": manager}]}));
+    }
+    listener["filterChains"] = chains.into();
+    listener
+}
+
+#[tokio::test]
+async fn a_listener_does_not_wait_for_ever_for_one_of_its_tables() {
+    let mut state = state();
+    let start = Instant::now();
+    put::<XdsCluster>(&mut state, ResourceType::Cluster, "c", static_cluster("c", 1..2)).expect("accepted");
+    routes(&mut state, 1);
+    put_listener(&mut state, chains(&["r", "missing"])).expect("accepted");
+    state.build(start);
+    assert!(state.published.listeners.is_empty() && !state.is_settled());
+    assert_eq!(state.deadline(), Some(start + PATIENCE));
+    state.build(start + PATIENCE).expect("the other chain is served");
+    assert!(state.published.listeners.len() == 1 && state.is_settled());
+    assert_eq!(state.deadline(), None);
+}
+
+#[tokio::test]
+async fn a_listener_does_not_wait_for_ever_for_a_cluster_nor_begins_anew_with_each_change() {
+    let mut state = state();
+    let start = Instant::now();
+    put::<XdsCluster>(&mut state, ResourceType::Cluster, "c", static_cluster("c", 1..2)).expect("accepted");
+    put_listener(&mut state, chains(&[])).expect("accepted");
+    state.build(start);
+    put::<XdsCluster>(&mut state, ResourceType::Cluster, "c", secure_cluster("c", "s")).expect("accepted");
+    let is_newest = |state: &State| state.listeners["l"].is_active();
+    for second in 0..5 {
+        let mut changed = chains(&[]);
+        changed["statPrefix"] = second.to_string().into();
+        put_listener(&mut state, changed).expect("accepted");
+        state.build(start + Duration::from_secs(second));
+        assert!(!is_newest(&state), "{second}");
+    }
+    state.build(start + PATIENCE);
+    assert!(is_newest(&state));
+}
+
+#[tokio::test]
+async fn a_listener_waits_for_a_table_as_long_as_that_waits_for_its_clusters() {
+    let mut state = state();
+    let start = Instant::now();
+    put_listener(&mut state, chains(&["r"])).expect("accepted");
+    state.build(start);
+    waiting_cluster(&mut state, "c");
+    routes(&mut state, 1);
+    let later = start + PATIENCE / 2;
+    state.build(later);
+    state.build(start + PATIENCE);
+    assert!(state.published.listeners.is_empty());
+    state.build(later + PATIENCE);
+    assert_eq!(state.published.listeners.len(), 1);
+}
