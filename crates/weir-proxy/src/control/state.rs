@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use weir_ads::Update;
 use weir_routing::RouteTable;
-use weir_xds::cluster::Cluster as XdsCluster;
 use weir_xds::endpoint::ClusterLoadAssignment;
 use weir_xds::listener::Listener as XdsListener;
 use weir_xds::resource::ResourceType;

@@ -1,4 +1,5 @@
 use serde_json::{Value, json};
+use weir_xds::cluster::Cluster as XdsCluster;
 use weir_xds::json::from_value;
 
 use super::*;
