@@ -317,8 +317,7 @@ impl State {
     pub fn deadline(&self) -> Option<Instant> {
         let routes = self.routes.values().filter_map(|state| state.waiting_since).map(|since| since + PATIENCE);
         let clusters = self.clusters.values().filter_map(|state| state.waiting_since).map(|since| since + FETCH_TIMEOUT);
-        let listeners = self.listeners.values().filter_map(|state| state.waiting_since).map(|since| since + PATIENCE);
-        routes.chain(clusters).chain(listeners).min()
+        routes.chain(clusters).chain(self.listener_deadlines()).min()
     }
 
     /// Whether all that it was told is in force.

@@ -9,7 +9,7 @@ use weir_config::http::RouteSource;
 use weir_config::listener::{Chain, Handler, Listener};
 
 use super::super::refusal::ResourceRefusal;
-use super::{PATIENCE, State};
+use super::{PATIENCE, RouteState, State};
 use crate::listener::sockets::Bound;
 use crate::stats::listener::ListenerStats;
 use crate::tls::secrets::Secrets;
@@ -93,21 +93,30 @@ impl State {
     pub(super) fn activate_listeners(&mut self, now: Instant) {
         for state in self.listeners.values_mut().filter(|state| !state.is_active()) {
             let listener = &state.newest.listener;
-            let tables = || route_names(listener).map(|name| self.routes.get(&name).map(|table| table.active.is_some()));
-            // One that is there has a patience of its own.
-            let waits_for_table = tables().any(|is_active| is_active == Some(false));
+            let mut tables = route_names(listener).map(|name| self.routes.get(&name).is_some_and(|table| table.active.is_some()));
             let tcp = listener.all_chains().flat_map(|chain| match &chain.handler {
                 Handler::Tcp(tcp) => tcp.clusters.as_slice(),
                 Handler::Http(_) => &[],
             });
             let mut clusters = tcp.map(|(name, _)| self.clusters.get(name).is_none_or(|cluster| cluster.ready));
-            let ready = tables().all(|is_active| is_active == Some(true)) && clusters.all(|ready| ready);
+            let ready = tables.all(|is_active| is_active) && clusters.all(|ready| ready);
             let since = *state.waiting_since.get_or_insert(now);
-            if ready || (!waits_for_table && now.duration_since(since) >= PATIENCE) {
+            if ready || (now.duration_since(since) >= PATIENCE && !waits_for_table(listener, &self.routes)) {
                 state.active = Some(state.newest.clone());
                 state.waiting_since = None;
                 self.changed.listeners = true;
             }
         }
     }
+
+    /// When the patience of listeners ends.
+    pub(super) fn listener_deadlines(&self) -> impl Iterator<Item = Instant> {
+        let waiting = self.listeners.values().filter_map(|state| Some((state.waiting_since?, &state.newest.listener)));
+        waiting.filter(|(_, listener)| !waits_for_table(listener, &self.routes)).map(|(since, _)| since + PATIENCE)
+    }
+}
+
+/// Whether a table of a listener is there and waits for its clusters. It has a patience of its own: the listener's does not end before.
+fn waits_for_table(listener: &Listener, routes: &HashMap<Arc<str>, RouteState>) -> bool {
+    route_names(listener).any(|name| routes.get(&name).is_some_and(|table| table.active.is_none()))
 }

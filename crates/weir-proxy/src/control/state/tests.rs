@@ -431,6 +431,7 @@ async fn a_listener_waits_for_a_table_as_long_as_that_waits_for_its_clusters() {
     state.build(later);
     state.build(start + PATIENCE);
     assert!(state.published.listeners.is_empty());
+    assert_eq!(state.deadline(), Some(later + PATIENCE), "nothing is to be looked at before");
     state.build(later + PATIENCE);
     assert_eq!(state.published.listeners.len(), 1);
 }
