@@ -87,8 +87,7 @@ const DESCRIBED: &[&str] = &[
 ];
 
 /// The folders of `envoy-types/proto` that hold what the roots import.
-const INCLUDES: &[&str] =
-    &[ENVOY, "xds", "protoc-gen-validate", "googleapis", "cel-spec/proto", "opentelemetry-proto", "client_model"];
+const INCLUDES: &[&str] = &[ENVOY, "xds", "protoc-gen-validate", "googleapis", "cel-spec/proto", "opentelemetry-proto", "client_model"];
 
 type Error = Box<dyn std::error::Error>;
 
@@ -204,11 +203,8 @@ fn with_full_names(name: &Path, text: &str) -> String {
         file.parent().into_iter().flat_map(Path::iter).map(|part| part.to_string_lossy().into_owned()).collect()
     };
     let own = package(name);
-    let imports: BTreeSet<Vec<String>> = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("import \"")?.strip_suffix("\";"))
-        .map(|file| package(Path::new(file)))
-        .collect();
+    let imports: BTreeSet<Vec<String>> =
+        text.lines().filter_map(|line| line.strip_prefix("import \"")?.strip_suffix("\";")).map(|file| package(Path::new(file))).collect();
     let mut text = text.to_owned();
     for import in imports {
         let shared = own.iter().zip(&import).take_while(|(own, imported)| own == imported).count();

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use weir_api::resources::virtual_service::{HttpMatchRequest, VirtualService, jwt_claim};
 use weir_api::{Diagnostic, FieldPath, Kind, Node, Object, Severity, Spec, Value};
 
+use crate::patches;
+
 /// A path that has no effect: names with dots between them, `*` for every item of a list; and what happens instead.
 type Path = (Kind, &'static str, &'static str);
 
 /// What is not translated.
 const NOT_TRANSLATED: &[Path] = &[
-    (Kind::EnvoyFilter, "configPatches", "the EnvoyFilter changes nothing"),
     (Kind::DestinationRule, "{policy}.tunnel", "connections go without it"),
     (Kind::DestinationRule, "{policy}.proxyProtocol", "connections begin without it"),
     (Kind::Sidecar, "ingress.*.tls", "the listener takes plaintext"),
@@ -26,12 +27,12 @@ const NOT_TRANSLATED: &[Path] = &[
 const POLICIES: &[&str] =
     &["trafficPolicy", "trafficPolicy.portLevelSettings.*", "subsets.*.trafficPolicy", "subsets.*.trafficPolicy.portLevelSettings.*"];
 
-/// A warning for each field of the objects that has no effect.
+/// A warning for each field of the objects that has no effect, and an error for each patch that is refused.
 pub fn findings(objects: &[Arc<Object>]) -> Vec<Diagnostic> {
-    objects.iter().flat_map(|object| of_object(object)).collect()
+    objects.iter().flat_map(of_object).collect()
 }
 
-fn of_object(object: &Object) -> Vec<Diagnostic> {
+fn of_object(object: &Arc<Object>) -> Vec<Diagnostic> {
     let mut found = vec![];
     for (_, path, instead) in NOT_TRANSLATED.iter().filter(|(kind, ..)| *kind == object.kind) {
         for path in expand(path) {
@@ -41,6 +42,7 @@ fn of_object(object: &Object) -> Vec<Diagnostic> {
             visit(&object.node, &parts, &FieldPath::default(), &mut warn);
         }
     }
+    found.extend(patches::findings(object));
     if let Spec::VirtualService(service) = &object.spec {
         found.extend(claims(service).map(|(path, message)| object.diagnostic(Severity::Warning, path, message)));
     }

@@ -267,10 +267,7 @@ mod tests {
             (json!({"mtach": {}}), vec!["? .mtach: a Route has no field `mtach`: it is passed over"]),
             (json!([]), vec![": a Route is written as a map of its fields"]),
             (json!({"response_headers_to_add": {}}), vec![".response_headers_to_add: it is a list"]),
-            (
-                json!({"direct_response": {"status": 200}, "route": {"cluster": "a"}}),
-                vec![".route: it excludes `direct_response`"],
-            ),
+            (json!({"direct_response": {"status": 200}, "route": {"cluster": "a"}}), vec![".route: it excludes `direct_response`"]),
             (json!({"typed_per_filter_config": {"a": {"b": 1}}}), vec![".typed_per_filter_config.a: its type is missing: add `@type`"]),
             (
                 json!({"typed_per_filter_config": {"a": {"@type": "x/no.Such"}}}),
@@ -281,7 +278,9 @@ mod tests {
         for (value, expected) in table {
             assert_eq!(problems(route, &value), expected, "{value}");
         }
-        for value in [json!({"route": {"timeout": "soon"}}), json!({"direct_response": {"status": "x"}}), json!({"decorator": {"propagate": 3}})] {
+        for value in
+            [json!({"route": {"timeout": "soon"}}), json!({"direct_response": {"status": "x"}}), json!({"decorator": {"propagate": 3}})]
+        {
             assert_eq!(problems(route, &value).len(), 1, "{value}");
         }
         assert!(read("no.Such", &json!({})).is_err());

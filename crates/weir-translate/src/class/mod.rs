@@ -8,6 +8,7 @@ mod encoded;
 mod key;
 mod listeners;
 mod lists;
+mod patched;
 mod routes;
 mod same;
 mod services;
@@ -27,6 +28,7 @@ pub use encoded::Encoded;
 pub use key::{ClassKey, Labels};
 use listeners::Listeners;
 use lists::Lists;
+use patched::Patched;
 use services::Services;
 
 /// How often anything was made, and not found among what is kept.
@@ -40,6 +42,8 @@ pub struct Work {
     pub route_lists: usize,
     /// Times that all listeners were made.
     pub listeners: usize,
+    /// Resources that EnvoyFilters may concern, patched.
+    pub patched: usize,
 }
 
 /// What became of a class's resources.
@@ -70,6 +74,7 @@ struct Kept {
     services: Services,
     lists: Lists,
     listeners: Option<Listeners>,
+    patched: Patched,
     work: Work,
 }
 
@@ -81,7 +86,7 @@ impl Class {
 
     /// How much was made so far.
     pub fn work(&self) -> Work {
-        self.kept.work
+        Work { patched: self.kept.patched.made, ..self.kept.work }
     }
 
     /// Takes over a newer snapshot of the mesh. `member` is a proxy that is of this class in it.
@@ -123,6 +128,7 @@ impl Class {
         made.extend(cluster::special(&context).iter().map(Encoded::cluster));
         self.kept.services.refresh(&context, &mut self.kept.work);
         made.extend(self.kept.services.made().cloned());
+        let made = self.kept.patched.apply(&context, member, made);
         let findings = context.into_findings();
         Update { findings: Some(findings), ..self.settle(made) }
     }

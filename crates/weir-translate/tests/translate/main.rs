@@ -9,6 +9,7 @@ mod connections;
 mod destinations;
 mod gateways;
 mod locality;
+mod patches;
 mod policies;
 mod probes;
 mod rules;
