@@ -1,5 +1,7 @@
 //! JSON as lines, each value under its path, so that two messages can be compared line by line.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 /// The lines of a value. An item of a list is called by its name where all items have one, so that its path stays when another is
@@ -36,7 +38,11 @@ fn flatten(path: &str, value: &Value, lines: &mut Vec<String>) {
                 }
             }
         }
-        Value::Object(fields) => fields.iter().for_each(|(key, value)| flatten(&below(path, key), value, lines)),
+        Value::Object(fields) => {
+            // Maps of a message have no order.
+            let sorted: BTreeMap<&String, &Value> = fields.iter().collect();
+            sorted.into_iter().for_each(|(key, value)| flatten(&below(path, key), value, lines));
+        }
         other => lines.push(format!("{path} = {other}")),
     }
 }

@@ -21,6 +21,7 @@ mod sockets;
 mod unused;
 mod work;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use weir_api::{Diagnostic, Kind, Object};
@@ -105,35 +106,50 @@ struct Run<'r> {
     context: &'r Context<'r>,
     selected: Selected,
     names: Vec<(ResourceType, String)>,
+    /// What there is on this side when it is patched.
+    made: HashSet<(ResourceType, String)>,
     used: Vec<Arc<Patch>>,
 }
 
 impl<'r> Run<'r> {
     fn new(context: &'r Context<'r>, side: Side) -> Self {
-        Self { context, selected: Selected::of(context, context.proxy, side), names: vec![], used: vec![] }
+        Self { context, selected: Selected::of(context, context.proxy, side), names: vec![], made: HashSet::new(), used: vec![] }
     }
 
     fn patch(&mut self, made: Resource) -> Option<Resource> {
         self.names.push((made.kind(), made.name().to_owned()));
         let patches = self.selected.concerning(made.kind(), made.name());
-        if patches.is_empty() {
-            return Some(made);
-        }
-        let patched = patch(made, &patches, &self.selected.proxy);
-        self.used.extend(patched.used);
-        self.context.tell(patched.findings);
-        patched.resource
+        let resource = if patches.is_empty() {
+            Some(made)
+        } else {
+            let patched = patch(made, &patches, &self.selected.proxy);
+            self.used.extend(patched.used);
+            self.context.tell(patched.findings);
+            patched.resource
+        };
+        self.made.extend(resource.as_ref().map(|made| (made.kind(), made.name().to_owned())));
+        resource
     }
 
     /// Adds what is added, and says what had nothing to do.
     fn finish(mut self, translation: &mut Translation) {
         for (patch, added) in self.selected.added() {
             self.used.push(patch.clone());
-            let (listeners, clusters) = (&mut translation.listeners, &mut translation.clusters);
+            if !self.made.insert((added.kind(), added.name().to_owned())) {
+                self.context.tell([already_there(patch, &added)]);
+                continue;
+            }
+            // What is for the proxy alone goes before what it shares.
             match added {
-                Resource::Listener(made) if listeners.iter().all(|known| known.name != made.name) => listeners.push(*made),
-                Resource::Cluster(made) if clusters.iter().all(|known| known.name != made.name) => clusters.push(*made),
-                known => self.context.tell([already_there(patch, &known)]),
+                Resource::Listener(made) => {
+                    translation.listeners.retain(|known| known.name != made.name);
+                    translation.listeners.push(*made);
+                }
+                Resource::Cluster(made) => {
+                    translation.clusters.retain(|known| known.name != made.name);
+                    translation.clusters.push(*made);
+                }
+                Resource::Route(_) => {}
             }
         }
         let names = self.names.iter().map(|(kind, name)| (*kind, name.as_str()));
