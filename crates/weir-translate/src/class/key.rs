@@ -23,6 +23,8 @@ pub struct Labels {
     selectors: BTreeMap<String, BTreeSet<String>>,
     /// Selectors of Gateways.
     gateways: BTreeSet<String>,
+    /// Selectors of EnvoyFilters.
+    filters: BTreeSet<String>,
     /// What instances are ranked by.
     ranks: BTreeSet<String>,
 }
@@ -38,6 +40,7 @@ impl Labels {
                 labels.gateways.extend(gateway.selector.keys().cloned());
             }
         }
+        labels.filters.extend(mesh.envoy_filters.iter().flat_map(|filter| filter.labels()).map(str::to_owned));
         for service in mesh.services.all() {
             let ranks = match service.traffic_distribution {
                 TrafficDistribution::Any => continue,
@@ -58,6 +61,7 @@ impl Labels {
             || !changes.virtual_services.is_empty()
             || !changes.destination_rules.is_empty()
             || !changes.gateways.is_empty()
+            || !changes.envoy_filters.is_empty()
             || !changes.services.is_empty()
     }
 
@@ -97,6 +101,7 @@ impl Labels {
     fn selected(&self, proxy: &Proxy) -> LabelMap {
         let counts = |name: &String| {
             self.sources.contains(name)
+                || self.filters.contains(name)
                 || self.selectors.get(&proxy.namespace).is_some_and(|names| names.contains(name))
                 || (proxy.kind == ProxyKind::Router && self.gateways.contains(name))
         };

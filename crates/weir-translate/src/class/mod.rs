@@ -8,6 +8,7 @@ mod encoded;
 mod key;
 mod listeners;
 mod lists;
+mod patched;
 mod routes;
 mod same;
 mod services;
@@ -27,6 +28,7 @@ pub use encoded::Encoded;
 pub use key::{ClassKey, Labels};
 use listeners::Listeners;
 use lists::Lists;
+use patched::Patched;
 use services::Services;
 
 /// How often anything was made, and not found among what is kept.
@@ -40,6 +42,8 @@ pub struct Work {
     pub route_lists: usize,
     /// Times that all listeners were made.
     pub listeners: usize,
+    /// Resources that EnvoyFilters may concern, patched.
+    pub patched: usize,
 }
 
 /// What became of a class's resources.
@@ -72,6 +76,7 @@ struct Kept {
     listeners: Option<Listeners>,
     /// See [`Context::passes_by_cluster_names`]: what is kept of services was made for that.
     passes_by_cluster_names: bool,
+    patched: Patched,
     work: Work,
 }
 
@@ -83,7 +88,7 @@ impl Class {
 
     /// How much was made so far.
     pub fn work(&self) -> Work {
-        self.kept.work
+        Work { patched: self.kept.patched.made, ..self.kept.work }
     }
 
     /// Takes over a newer snapshot of the mesh. `member` is a proxy that is of this class in it.
@@ -132,6 +137,7 @@ impl Class {
         made.extend(secrets::of_rules(&context).iter().map(|secret| Encoded::new(ResourceType::Secret, &secret.name, secret)));
         self.kept.services.refresh(&context, &mut self.kept.work);
         made.extend(self.kept.services.made().cloned());
+        let made = self.kept.patched.apply(&context, member, made);
         let findings = context.into_findings();
         Update { findings: Some(findings), ..self.settle(made) }
     }

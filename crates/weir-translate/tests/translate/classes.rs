@@ -9,14 +9,14 @@ use weir_xds::{Any, Message, Name};
 
 use crate::support::{gateway, mesh, sidecar};
 
-type Set = BTreeMap<(ResourceType, String), Any>;
+pub(crate) type Set = BTreeMap<(ResourceType, String), Any>;
 
 fn add<M: Message + Name>(set: &mut Set, kind: ResourceType, messages: &[M], name: impl Fn(&M) -> &String) {
     set.extend(messages.iter().map(|message| ((kind, name(message).clone()), Any::pack(message))));
 }
 
 /// What a proxy gets, from one translation for it alone.
-fn alone(mesh: &MeshSnapshot, proxy: &Proxy) -> (Set, BTreeSet<String>) {
+pub(crate) fn alone(mesh: &MeshSnapshot, proxy: &Proxy) -> (Set, BTreeSet<String>) {
     let Translation { listeners, routes, clusters, endpoints, secrets, findings } = translate(mesh, proxy);
     let mut set = Set::new();
     add(&mut set, ResourceType::Listener, &listeners, |listener| &listener.name);
@@ -32,7 +32,7 @@ fn key(mesh: &MeshSnapshot, proxy: &Proxy) -> ClassKey {
 }
 
 /// The same by way of its class.
-fn by_class(mesh: &MeshSnapshot, proxy: &Proxy) -> (Set, BTreeSet<String>) {
+pub(crate) fn by_class(mesh: &MeshSnapshot, proxy: &Proxy) -> (Set, BTreeSet<String>) {
     let update = Class::new(key(mesh, proxy)).refresh(mesh, proxy);
     let own = own(mesh, proxy);
     let encoded = |encoded: &Encoded| ((encoded.kind, encoded.name.to_string()), encoded.body.clone());
