@@ -52,9 +52,8 @@ impl Traffic {
     /// The other side has sent a frame.
     pub fn heard(&self, frame: Frame, stats: &Http2Stats) {
         self.last.set(Some(frame));
-        match frame.kind {
-            Frame::RST_STREAM => stats.rx_reset.add(1),
-            _ => {}
+        if frame.kind == Frame::RST_STREAM {
+            stats.rx_reset.add(1);
         }
     }
 
