@@ -3,6 +3,7 @@
 //! The files come with the `envoy-types` package, which Cargo fetches but never compiles: Cargo tells
 //! where it lies. `protox` is a protobuf compiler in Rust, so that no `protoc` is needed.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
@@ -71,6 +72,12 @@ const ROOTS: &[&str] = &[
     "envoy/service/discovery/v3/discovery.proto",
 ];
 
+/// Where Envoy's own files lie.
+const ENVOY: &str = "data-plane-api";
+
+/// The folder of what Envoy can be extended by. People may configure any of it, so that all of it is known by its descriptors.
+const EXTENSIONS: &str = "envoy/extensions";
+
 /// Files whose messages are known by their descriptors only, for their JSON form.
 const DESCRIBED: &[&str] = &[
     "envoy/admin/v3/clusters.proto",
@@ -83,8 +90,7 @@ const DESCRIBED: &[&str] = &[
 ];
 
 /// The folders of `envoy-types/proto` that hold what the roots import.
-const INCLUDES: &[&str] =
-    &["data-plane-api", "xds", "protoc-gen-validate", "googleapis", "cel-spec/proto", "opentelemetry-proto", "client_model"];
+const INCLUDES: &[&str] = &[ENVOY, "xds", "protoc-gen-validate", "googleapis", "cel-spec/proto", "opentelemetry-proto", "client_model"];
 
 type Error = Box<dyn std::error::Error>;
 
@@ -105,10 +111,12 @@ fn main() -> Result<(), Error> {
         .include_imports(true)
         .include_source_info(false)
         .open_files(ROOTS.iter().chain(DESCRIBED))?
+        .open_files(files_below(&protos.join(ENVOY), EXTENSIONS)?)?
         .encode_file_descriptor_set();
     fs::write(out.join("descriptors.bin"), &descriptors)?;
 
     let mut generated = FileDescriptorSet::decode(descriptors.as_slice())?;
+    keep_imports(&mut generated, ROOTS.iter().chain(DESCRIBED));
     // Unlike the messages of `prost`, it keeps the extensions.
     let mut rules = rules::Rules::new(DescriptorPool::decode(descriptors.as_slice())?)?;
     fs::write(out.join("table.rs"), table::write(&generated, &mut rules)?)?;
@@ -144,23 +152,71 @@ fn compile_once(out: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Files that `protox` reads otherwise than `protoc` does: a name that begins with `common` it looks for in packages too that
-/// are imported only indirectly. In a copy of these files such names are written in full.
-const MENDED: &[(&str, &str)] = &[
-    ("envoy/extensions/clusters/dynamic_forward_proxy/v3/cluster.proto", "common.dynamic_forward_proxy.v3."),
-    ("envoy/extensions/filters/http/local_ratelimit/v3/local_rate_limit.proto", "common.ratelimit.v3."),
-];
+/// The names of all `.proto` files below a folder, in order.
+fn files_below(envoy: &Path, folder: &str) -> Result<Vec<PathBuf>, Error> {
+    let (mut folders, mut files) = (vec![envoy.join(folder)], vec![]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            match entry.file_type()?.is_dir() {
+                true => folders.push(entry.path()),
+                false => files.push(entry.path().strip_prefix(envoy)?.to_owned()),
+            }
+        }
+    }
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "proto"));
+    files.sort();
+    Ok(files)
+}
 
-/// A folder with the [`MENDED`] files.
+/// Leaves out the files that those of these names do not import.
+fn keep_imports<'n>(set: &mut FileDescriptorSet, names: impl Iterator<Item = &'n &'n str>) {
+    let imports: BTreeMap<&str, &[String]> = set.file.iter().map(|file| (file.name(), file.dependency.as_slice())).collect();
+    let mut wanted: Vec<String> = names.map(ToString::to_string).collect();
+    let mut kept = BTreeSet::new();
+    while let Some(name) = wanted.pop() {
+        if !kept.contains(&name) {
+            wanted.extend(imports.get(name.as_str()).copied().unwrap_or_default().iter().cloned());
+            kept.insert(name);
+        }
+    }
+    set.file.retain(|file| kept.contains(file.name()));
+}
+
+/// A folder with copies of those of Envoy's files that `protox` reads otherwise than `protoc` does: a name that begins with a
+/// part of its package's name, as `config.core.v3.Address`, it looks for in packages too that are not imported. In the copies
+/// such names are written in full.
 fn mended(protos: &Path, out: &Path) -> Result<PathBuf, Error> {
-    let folder = out.join("mended");
-    for (name, package) in MENDED {
-        let text = fs::read_to_string(protos.join("data-plane-api").join(name))?;
-        let file = folder.join(name);
-        fs::create_dir_all(file.parent().ok_or("a file without a folder")?)?;
-        fs::write(file, text.replace(&format!(" {package}"), &format!(" .envoy.extensions.{package}")))?;
+    let (envoy, folder) = (protos.join(ENVOY), out.join("mended"));
+    for name in files_below(&envoy, "envoy")? {
+        let text = fs::read_to_string(envoy.join(&name))?;
+        let mended = with_full_names(&name, &text);
+        if mended != text {
+            let file = folder.join(name);
+            fs::create_dir_all(file.parent().ok_or("a file without a folder")?)?;
+            fs::write(file, mended)?;
+        }
     }
     Ok(folder)
+}
+
+/// The text of a file with the names of imported packages in full. A package is called as its folder is.
+fn with_full_names(name: &Path, text: &str) -> String {
+    let package = |file: &Path| -> Vec<String> {
+        file.parent().into_iter().flat_map(Path::iter).map(|part| part.to_string_lossy().into_owned()).collect()
+    };
+    let own = package(name);
+    let imports: BTreeSet<Vec<String>> =
+        text.lines().filter_map(|line| line.strip_prefix("import \"")?.strip_suffix("\";")).map(|file| package(Path::new(file))).collect();
+    let mut text = text.to_owned();
+    for import in imports {
+        let shared = own.iter().zip(&import).take_while(|(own, imported)| own == imported).count();
+        for outer in 1..=shared.min(import.len().saturating_sub(1)) {
+            let (full, short) = (import.join("."), import.get(outer..).unwrap_or_default().join("."));
+            text = text.replace(&format!(" {short}."), &format!(" .{full}."));
+        }
+    }
+    text
 }
 
 /// Where Cargo keeps the sources of the package `envoy-types`.

@@ -16,6 +16,8 @@ use crate::stream::{HEALTH, Protocol, Request, Response};
 const INVALID_ARGUMENT: i32 = 3;
 /// gRPC's code for what is broken.
 const INTERNAL: i32 = 13;
+/// Stands behind the version of what is in force though something newer has come, which was refused.
+const NOT_NEWEST: &str = "?";
 
 /// What a response of the server's changes.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,8 +62,8 @@ struct TypeState {
     names: BTreeSet<Arc<str>>,
     /// What was accepted, and its version.
     has: BTreeMap<Arc<str>, String>,
-    /// What was refused: when the server no longer sends it, that is told as well.
-    refused: BTreeSet<Arc<str>>,
+    /// What was refused, and its version: when the server no longer sends it, that is told as well.
+    refused: BTreeMap<Arc<str>, String>,
     /// The state-of-the-world protocol's version of all that was accepted, and its last nonce.
     version: String,
     nonce: String,
@@ -74,6 +76,17 @@ impl TypeState {
 
     fn wants(&self, kind: ResourceType, name: &str) -> bool {
         self.all || is_among(&self.names, kind, name)
+    }
+
+    /// What a server is told that does not know this client. What was refused is told under a version that no server gives, for
+    /// by now the server may have something else for it, or nothing: empty where nothing was accepted before.
+    fn versions(&self) -> BTreeMap<String, String> {
+        let refused = self.refused.keys().map(|name| (name.to_string(), String::new()));
+        let has = self.has.iter().map(|(name, version)| {
+            let mark = if self.refused.contains_key(name) { NOT_NEWEST } else { "" };
+            (name.to_string(), format!("{version}{mark}"))
+        });
+        refused.chain(has).collect()
     }
 }
 
@@ -116,7 +129,7 @@ impl Client {
                 node,
                 type_url: kind.type_url(),
                 resource_names_subscribe: if state.all { vec!["*".to_owned()] } else { names.collect() },
-                initial_resource_versions: state.has.iter().map(|(name, version)| (name.to_string(), version.clone())).collect(),
+                initial_resource_versions: state.versions(),
                 ..Default::default()
             }),
             Protocol::StateOfTheWorld => Request::State(DiscoveryRequest {
@@ -143,7 +156,7 @@ impl Client {
         let new: Vec<String> = names.difference(&state.names).map(ToString::to_string).collect();
         let gone: Vec<String> = state.names.difference(&names).map(ToString::to_string).collect();
         state.has.retain(|name, _| is_among(&names, kind, name));
-        state.refused.retain(|name| is_among(&names, kind, name));
+        state.refused.retain(|name, _| is_among(&names, kind, name));
         state.names = names;
         let all: Vec<String> = state.names.iter().map(ToString::to_string).collect();
         let (version_info, response_nonce) = (state.version.clone(), state.nonce.clone());
@@ -200,7 +213,7 @@ impl Client {
         let upserts: Vec<(Arc<str>, Any)> = named.filter(|(name, _)| state.all || state.names.contains(name)).collect();
         let whole = matches!(kind, ResourceType::Cluster | ResourceType::Listener);
         let sent: BTreeSet<&Arc<str>> = upserts.iter().map(|(name, _)| name).collect();
-        let known: BTreeSet<&Arc<str>> = state.has.keys().chain(&state.refused).collect();
+        let known: BTreeSet<&Arc<str>> = state.has.keys().chain(state.refused.keys()).collect();
         let removals = known.into_iter().filter(|name| whole && !sent.contains(name)).cloned().collect();
         let versions = vec![response.version_info; upserts.len().max(1)];
         Some(Update { kind, upserts, removals, nonce: response.nonce, versions })
@@ -217,7 +230,7 @@ impl Client {
         let bad: BTreeSet<&Arc<str>> = refused.iter().map(|(name, _)| name).collect();
         for ((name, _), version) in update.upserts.iter().zip(&update.versions) {
             if bad.contains(name) {
-                state.refused.insert(name.clone());
+                state.refused.insert(name.clone(), version.clone());
             } else {
                 state.refused.remove(name);
                 state.has.insert(name.clone(), version.clone());
@@ -242,6 +255,14 @@ impl Client {
                 resource_names: state.names.iter().map(ToString::to_string).collect(),
                 ..Default::default()
             }),
+        }
+    }
+
+    /// What was refused has been accepted after all.
+    pub fn accepted_late(&mut self, kind: ResourceType, name: &str) {
+        let state = &mut self.types[slot(kind)];
+        if let Some((name, version)) = state.refused.remove_entry(name) {
+            state.has.insert(name, version);
         }
     }
 }
@@ -279,5 +300,39 @@ mod tests {
         assert_eq!(second.removals, ["bad".into()]);
         client.answer(&second, &[]);
         assert_eq!(client.receive(sends(&["good"])).expect("asked for").removals, Vec::<Arc<str>>::new());
+    }
+
+    #[test]
+    fn what_was_refused_is_told_to_the_next_server_until_it_is_accepted() {
+        let mut client = Client::new(Protocol::Delta, Node::default());
+        client.want_all(ResourceType::Cluster);
+        let take = |client: &mut Client, version: &str, refused: &[&str]| {
+            let sent = |name: &str| WireResource {
+                name: name.to_owned(),
+                version: version.to_owned(),
+                resource: Some(Any::pack(&Cluster::default())),
+                ..Default::default()
+            };
+            let type_url = ResourceType::Cluster.type_url();
+            let response = DeltaDiscoveryResponse { type_url, resources: vec![sent("a"), sent("b")], ..Default::default() };
+            let update = client.receive(Response::Delta(response)).expect("asked for");
+            let refused: Vec<_> = refused.iter().map(|name| (Arc::from(*name), "no".to_owned())).collect();
+            client.answer(&update, &refused);
+        };
+        let told = |client: &mut Client| {
+            let Some(Request::Delta(first)) = client.connect().pop() else { panic!("a first request") };
+            let mut told: Vec<_> = first.initial_resource_versions.into_iter().collect();
+            told.sort();
+            told
+        };
+        let of = |a: &str, b: &str| vec![("a".to_owned(), a.to_owned()), ("b".to_owned(), b.to_owned())];
+        take(&mut client, "1", &["b"]);
+        assert_eq!(told(&mut client), of("1", ""));
+        take(&mut client, "2", &["a", "b"]);
+        assert_eq!(told(&mut client), of("1?", ""));
+        client.accepted_late(ResourceType::Cluster, "b");
+        assert_eq!(told(&mut client), of("1?", "2"));
+        take(&mut client, "3", &[]);
+        assert_eq!(told(&mut client), of("3", "3"));
     }
 }

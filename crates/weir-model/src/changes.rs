@@ -44,6 +44,8 @@ pub struct Changes {
     pub gateways: BTreeSet<Name>,
     /// Sidecars.
     pub sidecars: BTreeSet<Name>,
+    /// EnvoyFilters.
+    pub envoy_filters: BTreeSet<Name>,
     /// Secrets.
     pub secrets: BTreeSet<Name>,
     /// WorkloadGroups.
@@ -77,6 +79,7 @@ impl Changes {
             && self.destination_rules.is_empty()
             && self.gateways.is_empty()
             && self.sidecars.is_empty()
+            && self.envoy_filters.is_empty()
             && self.secrets.is_empty()
             && self.groups.is_empty()
     }
@@ -107,6 +110,7 @@ impl Changes {
         self.destination_rules.extend(later.destination_rules.iter().cloned());
         self.gateways.extend(later.gateways.iter().cloned());
         self.sidecars.extend(later.sidecars.iter().cloned());
+        self.envoy_filters.extend(later.envoy_filters.iter().cloned());
         self.secrets.extend(later.secrets.iter().cloned());
         self.groups.extend(later.groups.iter().cloned());
         self.workloads.extend(later.workloads.iter().cloned());

@@ -10,6 +10,7 @@ pub mod changes;
 mod delegate;
 pub mod destination_rule;
 pub mod destination_rules;
+pub mod envoy_filter;
 pub mod gateway;
 pub mod host;
 pub mod proxy;
@@ -29,6 +30,7 @@ pub mod workload_group;
 
 pub use changes::{Changes, Name, Subject};
 pub use destination_rule::{DestinationRule, EffectivePolicy};
+pub use envoy_filter::EnvoyFilter;
 pub use gateway::{GatewayPort, GatewayServer, MergedGateway};
 pub use proxy::{Interception, Proxy, ProxyKind};
 pub use registry::Services;

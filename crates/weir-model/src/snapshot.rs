@@ -9,6 +9,7 @@ use weir_api::{Kind, Object, ObjectChange, ObjectKey, Spec};
 use crate::by_age;
 use crate::changes::{Changes, History, Name, Subject};
 use crate::destination_rules::DestinationRules;
+use crate::envoy_filter::{self, EnvoyFilter};
 use crate::gateway::MergedGateway;
 use crate::proxy::{Proxy, ProxyKind};
 use crate::registry::workload::Workload;
@@ -51,6 +52,8 @@ pub struct MeshSnapshot {
     pub gateways: Arc<[Arc<Object>]>,
     /// Its Sidecars, from the oldest to the youngest.
     pub sidecars: Arc<[Sidecar]>,
+    /// Its EnvoyFilters, in the order in which they are applied: by priority, those of the root namespace first, then by age.
+    pub envoy_filters: Arc<[EnvoyFilter]>,
     /// Its Secrets, by namespace and name.
     pub secrets: Tree<Name, Arc<Object>>,
     /// Its WorkloadGroups.
@@ -89,6 +92,7 @@ impl MeshSnapshot {
             destination_rules: DestinationRules::new(&config.root_namespace),
             gateways: Arc::default(),
             sidecars: Arc::default(),
+            envoy_filters: Arc::default(),
             secrets: Tree::default(),
             groups: WorkloadGroups::default(),
             scopes: Scopes::default(),
@@ -116,6 +120,7 @@ impl MeshSnapshot {
         let gateway = |object: &Arc<Object>| matches!(object.spec, Spec::Gateway(_)).then(|| object.clone());
         changes.gateways = by_age::update(&mut next.gateways, objects, gateway, |object| object);
         changes.sidecars = by_age::update(&mut next.sidecars, objects, Sidecar::read, |sidecar| &sidecar.object);
+        changes.envoy_filters = envoy_filter::update(&mut next.envoy_filters, objects, &self.config.root_namespace);
         next.update_secrets(objects, &mut changes);
         let touched = Touched { services: &services, rules: &rules, sidecars: &changes.sidecars, newest: &next.services };
         next.scopes = self.scopes.after(&touched);
@@ -138,6 +143,7 @@ impl MeshSnapshot {
             destination_rules: self.destination_rules.clone(),
             gateways: self.gateways.clone(),
             sidecars: self.sidecars.clone(),
+            envoy_filters: self.envoy_filters.clone(),
             secrets: self.secrets.clone(),
             groups: self.groups.clone(),
             scopes: Scopes::default(),

@@ -54,6 +54,11 @@ impl WorkloadGroups {
         }
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The group of this name.
     pub fn get(&self, namespace: &str, name: &str) -> Option<&Arc<Object>> {
         self.0.get(&(namespace.to_owned(), name.to_owned()))

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::{mpsc, watch};
 use weir_ads::ServerStream;
@@ -90,16 +91,16 @@ impl Pilot {
         self.shared.catalog.subscribe()
     }
 
-    /// The version of the configuration: it grows with each change. A proxy that has answered a version has answered all before it.
+    /// The version of the configuration: it grows with each change that concerns any proxy. A proxy that has answered a version has answered all before it.
     pub fn version(&self) -> u64 {
-        self.shared.mesh.borrow().version
+        self.now().0
     }
 
     /// The version of the configuration, and the objects that it is of.
     pub(crate) fn now(&self) -> (u64, Arc<Catalog>) {
         // While it is looked at nothing else changes.
-        let mesh = self.shared.mesh.borrow();
-        (mesh.version, self.shared.catalog.borrow().clone())
+        let _mesh = self.shared.mesh.borrow();
+        (self.shared.version.load(Ordering::Relaxed), self.shared.catalog.borrow().clone())
     }
 
     /// The proxies that follow the pilot, by id.

@@ -2,6 +2,7 @@
 //! and what is to be said of the objects is said by the part that it is about.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use weir_api::{Diagnostic, Kind, Object, ObjectChange};
 use weir_model::{MeshSnapshot, Subject};
@@ -36,8 +37,12 @@ impl Shared {
         let next = Arc::new(next);
         let is_other = self.mesh.send_if_modified(|mesh| {
             self.catalog.send_replace(Arc::new(catalog));
+            let is_other = !next.changes.is_empty();
+            if is_other {
+                self.version.store(next.version, Ordering::Relaxed);
+            }
             *mesh = next.clone();
-            !next.changes.is_empty()
+            is_other
         });
         if is_other {
             self.classes.refresh(&next);

@@ -1,10 +1,12 @@
 //! What the pilot's tasks share: the mesh as it is now, what is known of its workloads and proxies, and what is to be said.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::Instant;
 use weir_api::Diagnostic;
 use weir_api::resources::MeshConfig;
 use weir_model::{MeshSnapshot, Proxy, WorkloadKey};
@@ -17,7 +19,8 @@ use crate::status::{Resources, Types};
 use crate::workloads::registration::Registration;
 use crate::workloads::{self, Workloads};
 
-/// So long the entry of an instance that registered itself stays when it has gone; Istio's default.
+/// So long the entry of an instance that registered itself stays when it has gone; Istio's default. So long a pilot waits for
+/// sidecars after its start, too.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// So many proxies may get their first resources at a time: in a storm of them, those that are there already go first. They are what
@@ -63,6 +66,10 @@ pub(crate) type Standing = Arc<Mutex<ProxyStatus>>;
 /// What the pilot's tasks share.
 pub(crate) struct Shared {
     pub mesh: watch::Sender<Arc<MeshSnapshot>>,
+    /// The version of the last snapshot that concerned anybody: nobody answers one that does not.
+    pub version: AtomicU64,
+    /// When the pilot has waited long enough for sidecars that an earlier one knew.
+    complete: Instant,
     /// The objects of the mesh: those of the catalog, and the entries of instances that registered themselves.
     pub catalog: watch::Sender<Arc<Catalog>>,
     pub workloads: Mutex<Workloads>,
@@ -83,6 +90,8 @@ impl Shared {
         let Options { mesh, domain, say } = options;
         let mesh = MeshSnapshot::new(&[], mesh, &domain);
         Self {
+            version: AtomicU64::new(mesh.version),
+            complete: Instant::now() + GRACE,
             mesh: watch::Sender::new(Arc::new(mesh)),
             catalog: watch::Sender::new(Arc::default()),
             workloads: Mutex::default(),
@@ -117,6 +126,13 @@ impl Shared {
             proxies.remove(proxy);
             self.forget_findings(proxy);
         }
+    }
+
+    /// Until when it may not be known yet which workloads there are, and how they are: the sidecars that tell such things
+    /// come back one by one after the pilot's start. None if all is known.
+    pub fn incomplete_until(&self) -> Option<Instant> {
+        let is_told = self.mesh.borrow().groups.is_empty();
+        (!is_told && Instant::now() < self.complete).then_some(self.complete)
     }
 
     /// How all proxies stand, by id.
@@ -163,11 +179,45 @@ impl Shared {
         });
     }
 
-    /// A sidecar tells how its workload is.
-    pub fn report_health(&self, proxy: &Proxy, registered: Option<&WorkloadKey>, health: &Result<(), String>) {
+    /// A stream of a proxy has ended that told how its workload is. If the proxy does not come back, that holds no longer.
+    pub fn fall_silent(self: Arc<Self>, proxy: &str, stream: u64) {
+        let Some(newest) = self.workloads().go(proxy, stream) else { return };
+        let proxy = proxy.to_owned();
+        tokio::spawn(async move {
+            tokio::time::sleep(GRACE).await;
+            let forgotten = self.workloads().fall_silent(&proxy, newest);
+            for (namespace, name) in &forgotten {
+                tracing::warn!("nobody tells how WorkloadEntry {namespace}/{name} is: its proxy has not come back");
+            }
+            if !forgotten.is_empty() {
+                self.changed.notify_one();
+            }
+        });
+    }
+
+    /// The workloads that a sidecar speaks for: the one that it registered, or else those beside it.
+    pub fn spoken_for(&self, proxy: &Proxy, registered: Option<&WorkloadKey>) -> Vec<WorkloadKey> {
         let mesh = self.mesh.borrow().clone();
-        let keys = registered.map_or_else(|| workloads::beside(&mesh, proxy), |key| vec![key.clone()]);
-        let new = self.workloads().report(keys, health.is_ok());
+        registered.map_or_else(|| workloads::beside(&mesh, proxy), |key| vec![key.clone()])
+    }
+
+    /// A stream of a proxy tells how these workloads are. It has told of those that it `told` of, so that they are left alone
+    /// unless nothing is known of them. False if it is not heeded: the proxy has a newer stream.
+    pub fn report_health(
+        &self,
+        (proxy, stream): (&str, u64),
+        keys: &[WorkloadKey],
+        told: &[WorkloadKey],
+        health: &Result<(), String>,
+    ) -> bool {
+        let mut workloads = self.workloads();
+        if !workloads.heeds(proxy, stream) {
+            return false;
+        }
+        let due: Vec<WorkloadKey> =
+            keys.iter().filter(|key| !told.contains(key) || !workloads.health.contains_key(*key)).cloned().collect();
+        let new = workloads.report(proxy, due.into_iter(), health.is_ok());
+        drop(workloads);
         for (namespace, name) in &new {
             match health {
                 Ok(()) => tracing::info!("WorkloadEntry {namespace}/{name} is well"),
@@ -177,5 +227,6 @@ impl Shared {
         if !new.is_empty() {
             self.changed.notify_one();
         }
+        true
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::OwnedSemaphorePermit;
-use weir_ads::{Event, Protocol, Request, Server, ServerStream};
+use weir_ads::{Event, Protocol, Push, Request, Server, ServerStream};
 use weir_model::{MeshSnapshot, WorkloadKey};
 use weir_xds::core::Node;
 use weir_xds::resource::ResourceType;
@@ -26,8 +26,11 @@ pub(crate) async fn serve(stream: ServerStream, shared: Arc<Shared>) {
         server: Server::new(stream.protocol),
         following: None,
         admitted: None,
+        held: None,
         registered: None,
         health: None,
+        teller: 0,
+        told_of: vec![],
         standing: Standing::default(),
         shared,
     };
@@ -37,6 +40,7 @@ pub(crate) async fn serve(stream: ServerStream, shared: Arc<Shared>) {
     }
     if let Some(Following { proxy, .. }) = &session.following {
         tracing::debug!(proxy = %proxy.id, "a proxy left");
+        session.shared.clone().fall_silent(&proxy.id, session.teller);
         session.shared.forget(&proxy.id, &session.standing);
     }
 }
@@ -48,10 +52,16 @@ struct Session {
     following: Option<Following>,
     /// While it gets its first resources, others wait that come after it: those that are there already go first.
     admitted: Option<(OwnedSemaphorePermit, Instant)>,
+    /// Until when it is sent nothing: it came back with a configuration that may be better than what is known.
+    held: Option<tokio::time::Instant>,
     /// The WorkloadEntry of a proxy that registered its instance itself.
     registered: Option<WorkloadKey>,
     /// What it told of its workload.
     health: Option<Result<(), String>>,
+    /// Which of the streams that tell such things this is.
+    teller: u64,
+    /// The workloads of which it was passed on.
+    told_of: Vec<WorkloadKey>,
     /// What is told of the proxy.
     standing: Standing,
     shared: Arc<Shared>,
@@ -60,7 +70,7 @@ struct Session {
 impl Session {
     async fn run(&mut self, mut stream: ServerStream) {
         loop {
-            while let Some(push) = self.server.next(Instant::now()) {
+            while let Some(push) = self.next() {
                 let kind = push.kind;
                 self.tell(|status| status.types.sent(kind));
                 if stream.responses.send(push).await.is_err() {
@@ -91,12 +101,19 @@ impl Session {
         }
     }
 
+    /// What to send next.
+    fn next(&mut self) -> Option<Push> {
+        self.held.take_if(|until| *until <= tokio::time::Instant::now());
+        if self.held.is_some() { None } else { self.server.next(Instant::now()) }
+    }
+
     /// When to look again though nothing happened.
     fn deadline(&mut self) -> Option<Instant> {
         let now = Instant::now();
         self.admitted.take_if(|(_, until)| *until <= now || self.server.is_settled());
         let admitted = self.admitted.as_ref().map(|(_, until)| *until);
-        self.server.deadline(now).into_iter().chain(admitted).min()
+        let held = self.held.map(tokio::time::Instant::into_std);
+        self.server.deadline(now).into_iter().chain(admitted).chain(held).min()
     }
 
     /// Takes a message; false if the stream is of no use.
@@ -109,7 +126,9 @@ impl Session {
                 return false;
             }
             let Ok(permit) = self.shared.admission.clone().acquire_owned().await else { return false };
-            self.admitted = Some((permit, Instant::now() + ADMISSION));
+            self.held = self.shared.incomplete_until().filter(|_| comes_back(request));
+            let until = Instant::now() + if self.held.is_some() { Duration::ZERO } else { ADMISSION };
+            self.admitted = Some((permit, until));
             let mesh = self.shared.mesh.borrow().clone();
             if !self.follow(&mesh).await {
                 return false;
@@ -126,6 +145,7 @@ impl Session {
             }
             Event::Health(health) => {
                 self.health = Some(health);
+                self.told_of.clear();
                 self.tell_health();
             }
             Event::Accepted(kind) => self.accepted(kind),
@@ -171,6 +191,7 @@ impl Session {
             self.registered = Some(key);
         }
         tracing::debug!(proxy = %proxy.id, "a proxy came");
+        self.teller = self.shared.workloads().come(&proxy.id);
         self.tell(|status| {
             status.program = status::program(node);
             status.cluster = status::cluster(node);
@@ -196,11 +217,13 @@ impl Session {
         true
     }
 
-    /// Passes on what the proxy told of its workload, to whatever workloads that are now.
-    fn tell_health(&self) {
-        if let (Some(following), Some(health)) = (&self.following, &self.health) {
-            self.shared.report_health(&following.proxy, self.registered.as_ref(), health);
-        }
+    /// Passes on what the proxy told of its workload, to whatever workloads that are now. Those that know it are not told again: what
+    /// others tell of them meanwhile would go back and forth.
+    fn tell_health(&mut self) {
+        let (Some(following), Some(health)) = (&self.following, &self.health) else { return };
+        let keys = self.shared.spoken_for(&following.proxy, self.registered.as_ref());
+        let is_heeded = self.shared.report_health((&following.proxy.id, self.teller), &keys, &self.told_of, health);
+        self.told_of = if is_heeded { keys } else { vec![] };
     }
 
     /// Takes over a snapshot of the mesh, and tells so; false if that cannot be done.
@@ -228,6 +251,14 @@ impl Session {
         if status.is_settled {
             status.answered = status.version;
         }
+    }
+}
+
+/// Whether a proxy has a configuration when it comes, by its first message.
+fn comes_back(request: &Request) -> bool {
+    match request {
+        Request::Delta(request) => !request.initial_resource_versions.is_empty(),
+        Request::State(request) => !request.version_info.is_empty(),
     }
 }
 

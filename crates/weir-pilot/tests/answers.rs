@@ -151,3 +151,32 @@ async fn a_proxy_that_has_come_back_is_there_though_its_first_stream_ends_later(
     }
     assert_eq!(pilot.syncz()["proxies"][0], again);
 }
+
+/// `weir wait` ends when all proxies have answered the version that the pilot tells.
+#[tokio::test]
+async fn a_change_that_concerns_nobody_has_been_answered() {
+    let first = catalog(80);
+    let (sender, receiver) = watch::channel(first.clone());
+    let pilot = Pilot::start(receiver, Options { mesh: Arc::default(), domain: "cluster.local".to_owned(), say: Box::new(|_| {}) });
+    let mut follower = Follower::connect(&pilot).await;
+    follower.answer(&[]).await;
+    until(&pilot, "it has answered", |proxy| proxy["answeredVersion"] == pilot.version()).await;
+    let before = pilot.version();
+
+    let slice = "apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: other, namespace: shop, labels: {kubernetes.io/service-name: other}}
+addressType: IPv4
+ports: [{name: http, port: 8080}]
+endpoints: [{addresses: [10.0.0.9]}]
+";
+    // The objects that were there before are the same.
+    let mut objects = parse(&Source::new("other.yaml", slice)).objects;
+    objects.extend(first.objects().cloned());
+    sender.send_replace(Arc::new(Catalog::of(objects)));
+    let mut catalog = pilot.catalog();
+    catalog.wait_for(|catalog| catalog.len() == 2).await.unwrap();
+    assert_eq!(pilot.versions()["objects"].as_array().unwrap().len(), 2);
+    let answered = pilot.syncz()["proxies"][0]["answeredVersion"].clone();
+    assert_eq!((pilot.versions()["configVersion"].clone(), answered), (before.into(), before.into()));
+}

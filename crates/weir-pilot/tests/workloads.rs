@@ -10,6 +10,7 @@ use weir_api::{Source, parse};
 use weir_model::{Interception, MeshSnapshot, Proxy, ProxyKind};
 use weir_pilot::{Options, Pilot, node};
 use weir_registry::Catalog;
+use weir_xds::endpoint::ClusterLoadAssignment;
 use weir_xds::resource::ResourceType;
 
 const SERVICE: &str = "apiVersion: networking.istio.io/v1
@@ -59,10 +60,14 @@ impl Mesh {
 
     /// A sidecar comes; `group` is where it registers itself.
     async fn sidecar(&self, address: &str, group: Option<&str>, protocol: Protocol) -> Sidecar {
+        self.named("vm", address, group, protocol).await
+    }
+
+    async fn named(&self, name: &str, address: &str, group: Option<&str>, protocol: Protocol) -> Sidecar {
         let proxy = Proxy {
-            id: Proxy::make_id(ProxyKind::Sidecar, address, "vm", "default", "cluster.local"),
+            id: Proxy::make_id(ProxyKind::Sidecar, address, name, "default", "cluster.local"),
             kind: ProxyKind::Sidecar,
-            name: "vm".to_owned(),
+            name: name.to_owned(),
             namespace: "default".to_owned(),
             labels: Default::default(),
             addresses: vec![address.to_owned()],
@@ -73,13 +78,17 @@ impl Mesh {
         group.into_iter().for_each(|group| node::register_in(&mut node, group));
         let mut client = Client::new(protocol, node);
         client.want_all(ResourceType::Cluster);
-        let (stream, server) = stream::pair(protocol);
+        Sidecar { stream: self.connect(&mut client).await, client }
+    }
+
+    async fn connect(&self, client: &mut Client) -> ClientStream {
+        let (stream, server) = stream::pair(client.protocol());
         self.pilot.streams().send(server).await.unwrap();
         let requests: Vec<Request> = client.connect();
         for request in requests {
             stream.requests.send(request).await.unwrap();
         }
-        Sidecar { stream, client }
+        stream
     }
 
     /// Waits until the service has just these instances that take requests.
@@ -255,4 +264,134 @@ spec: {ports: [{name: http, port: 80}]}
         |mesh: &Arc<MeshSnapshot>| mesh.services.all().any(|service| service.key() == key && mesh.services.endpoints(service).len() == 1);
     let seen = tokio::time::timeout(std::time::Duration::from_secs(20), mesh.now.wait_for(has_instance)).await;
     assert!(seen.is_ok_and(|seen| seen.is_ok()), "the service has no instance");
+}
+
+/// Waits until all is done that follows from what was told.
+async fn rest() {
+    // Time passes only when there is nothing else to do.
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+}
+
+/// It came back before its first stream was seen to have died; what that told last does not count.
+#[tokio::test(start_paused = true)]
+async fn of_two_streams_of_one_sidecar_the_newest_tells_how_its_workload_is() {
+    let mut mesh = Mesh::start(&[SERVICE, GROUP, PROBE, ENTRY]);
+    let mut first = mesh.sidecar("10.0.0.1", None, Protocol::Delta).await;
+    first.is_to_probe().await;
+    first.tell(Ok(())).await;
+    mesh.has(&["10.0.0.1:80"]).await;
+    let mut second = mesh.sidecar("10.0.0.1", None, Protocol::Delta).await;
+    second.is_to_probe().await;
+    rest().await;
+    let version = mesh.now.borrow().version;
+    second.tell(Err("it answers 503")).await;
+    rest().await;
+    assert_eq!((of_shop(&mesh.now.borrow()), mesh.now.borrow().version), (vec![], version + 1));
+    // What it still had to say is of no use either.
+    first.tell(Ok(())).await;
+    rest().await;
+    assert_eq!((of_shop(&mesh.now.borrow()), mesh.now.borrow().version), (vec![], version + 1));
+    drop(first);
+    second.tell(Ok(())).await;
+    mesh.has(&["10.0.0.1:80"]).await;
+}
+
+/// They may see different things; each tells what is new to itself, and not what it told before.
+#[tokio::test(start_paused = true)]
+async fn two_sidecars_beside_one_workload_do_not_repeat_themselves() {
+    let mesh = Mesh::start(&[SERVICE, GROUP, PROBE, ENTRY]);
+    let mut sidecars = vec![];
+    for name in ["one", "two"] {
+        let mut sidecar = mesh.named(name, "10.0.0.1", None, Protocol::Delta).await;
+        sidecar.is_to_probe().await;
+        sidecars.push(sidecar);
+    }
+    rest().await;
+    let version = mesh.now.borrow().version;
+    sidecars[0].tell(Ok(())).await;
+    rest().await;
+    sidecars[1].tell(Err("it answers 503")).await;
+    rest().await;
+    assert_eq!((of_shop(&mesh.now.borrow()), mesh.now.borrow().version), (vec![], version + 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_written_workload_is_not_well_when_its_sidecar_has_been_gone_for_a_while() {
+    let mut mesh = Mesh::start(&[SERVICE, GROUP, PROBE, ENTRY]);
+    let mut sidecar = mesh.sidecar("10.0.0.1", None, Protocol::Delta).await;
+    sidecar.is_to_probe().await;
+    sidecar.tell(Ok(())).await;
+    mesh.has(&["10.0.0.1:80"]).await;
+    drop(sidecar);
+    // It is back in time, and goes again before it has anything to tell: the time begins anew.
+    tokio::time::sleep(std::time::Duration::from_secs(9)).await;
+    let mut sidecar = mesh.sidecar("10.0.0.1", None, Protocol::Delta).await;
+    sidecar.is_to_probe().await;
+    tokio::time::sleep(std::time::Duration::from_secs(20)).await;
+    assert_eq!(of_shop(&mesh.now.borrow()), ["10.0.0.1:80"]);
+    let gone = tokio::time::Instant::now();
+    drop(sidecar);
+    mesh.has(&[]).await;
+    assert_eq!(gone.elapsed().as_secs(), 10);
+    // Who comes back later tells anew.
+    let mut sidecar = mesh.sidecar("10.0.0.1", None, Protocol::Delta).await;
+    sidecar.is_to_probe().await;
+    sidecar.tell(Ok(())).await;
+    mesh.has(&["10.0.0.1:80"]).await;
+}
+
+impl Sidecar {
+    /// Takes all that comes in this time. How many instances of the service it is told of, each time that it is told.
+    async fn instances_within(&mut self, seconds: u64) -> Vec<usize> {
+        let end = tokio::time::Instant::now() + std::time::Duration::from_secs(seconds);
+        let mut told = vec![];
+        while let Ok(response) = tokio::time::timeout_at(end, self.stream.responses.recv()).await {
+            let update = self.client.receive(response.unwrap()).unwrap();
+            let answer = self.client.answer(&update, &[]);
+            self.stream.requests.send(answer).await.unwrap();
+            let assignments = update.upserts.iter().filter_map(|(_, body)| body.unpack::<ClusterLoadAssignment>().ok());
+            told.extend(
+                assignments.map(|assignment| assignment.endpoints.iter().map(|locality| locality.lb_endpoints.len()).sum::<usize>()),
+            );
+        }
+        told
+    }
+}
+
+/// The sidecars by which the new pilot knows of workloads come back one by one.
+#[tokio::test(start_paused = true)]
+async fn a_pilot_that_was_started_anew_takes_no_instance_away_before_its_sidecar_could_come_back() {
+    for protocol in [Protocol::Delta, Protocol::StateOfTheWorld] {
+        let texts = [SERVICE, GROUP, PROBE, ENTRY];
+        let mesh = Mesh::start(&texts);
+        let mut follower = mesh.sidecar("10.0.0.9", None, protocol).await;
+        let ask = follower.client.want(ResourceType::Endpoint, ["outbound|80||shop.test".into()].into());
+        follower.stream.requests.send(ask.unwrap()).await.unwrap();
+        let mut sidecars = vec![];
+        for (address, group) in [("10.0.0.1", None), ("10.0.0.2", Some("shop")), ("10.0.0.3", Some("shop"))] {
+            let mut sidecar = mesh.sidecar(address, group, Protocol::Delta).await;
+            sidecar.is_to_probe().await;
+            sidecar.tell(Ok(())).await;
+            sidecars.push(sidecar);
+        }
+        assert_eq!(follower.instances_within(5).await.last(), Some(&3));
+
+        drop((mesh, sidecars));
+        let mesh = Mesh::start(&texts);
+        follower.stream = mesh.connect(&mut follower.client).await;
+        assert!(follower.instances_within(3).await.is_empty());
+        let mut sidecars = vec![];
+        for (address, group) in [("10.0.0.1", None), ("10.0.0.2", Some("shop"))] {
+            let mut sidecar = mesh.sidecar(address, group, Protocol::Delta).await;
+            sidecar.tell(Ok(())).await;
+            sidecars.push(sidecar);
+        }
+        assert!(follower.instances_within(6).await.is_empty());
+        // One has not come back.
+        assert_eq!(follower.instances_within(2).await.last(), Some(&2));
+        // Who has nothing yet gets what there is, at once.
+        let mesh = Mesh::start(&texts);
+        let Sidecar { stream: mut new, .. } = mesh.sidecar("10.0.0.9", None, protocol).await;
+        assert!(tokio::time::timeout(std::time::Duration::from_secs(1), new.responses.recv()).await.is_ok());
+    }
 }

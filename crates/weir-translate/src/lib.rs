@@ -14,7 +14,9 @@ mod ingress;
 mod listener;
 mod locality;
 mod names;
+mod patches;
 mod route;
+mod secret_names;
 mod secrets;
 pub mod unsupported;
 mod virtual_host;
@@ -32,6 +34,7 @@ use weir_xds::tls::Secret;
 
 pub use class::{Class, ClassKey, Encoded, Labels, Update, Work, encode_own};
 use context::Context;
+pub use patches::Change;
 use virtual_host::lists::Messages;
 use virtual_host::sidecar::Maker;
 
@@ -55,26 +58,41 @@ pub struct Translation {
 /// Translates a mesh for one of its proxies.
 pub fn translate(mesh: &MeshSnapshot, proxy: &Proxy) -> Translation {
     let mut context = Context::new(mesh, proxy);
+    let mut translation = unpatched(&mut context);
+    patches::apply(&context, &mut translation, &[patches::Side::Shared, patches::Side::Own]);
+    translation.findings = context.into_findings();
+    translation
+}
+
+/// What EnvoyFilters change for one of a mesh's proxies, resource by resource.
+pub fn patched(mesh: &MeshSnapshot, proxy: &Proxy) -> Vec<Change> {
+    let mut context = Context::new(mesh, proxy);
+    let translation = unpatched(&mut context);
+    patches::changes(&context, translation)
+}
+
+/// A translation without what EnvoyFilters change.
+fn unpatched(context: &mut Context<'_>) -> Translation {
+    let (mesh, proxy) = (context.mesh, context.proxy);
     let mut translation = match proxy.kind {
         ProxyKind::Router => {
             let gateway = mesh.gateway(proxy);
             context.passes_by_cluster_names = gateway.passes_by_cluster_names();
-            let routes = routes_of_gateway(&context, &gateway);
-            Translation { routes, ..of_gateway(&context, &gateway) }
+            let routes = routes_of_gateway(context, &gateway);
+            Translation { routes, ..of_gateway(context, &gateway) }
         }
-        ProxyKind::Sidecar => of_sidecar(&context),
+        ProxyKind::Sidecar => of_sidecar(context),
     };
-    set_connections(&context, &mut translation.listeners);
-    translation.clusters = cluster::special(&context);
-    translation.clusters.extend(cluster::own(&context));
-    for made in cluster::services(&context).flat_map(|service| cluster::of_service(&context, service)) {
+    set_connections(context, &mut translation.listeners);
+    translation.clusters = cluster::special(context);
+    translation.clusters.extend(cluster::own(context));
+    for made in cluster::services(context).flat_map(|service| cluster::of_service(context, service)) {
         translation.clusters.push(made.cluster);
         translation.endpoints.extend(made.endpoints);
     }
-    let own: Vec<Secret> = secrets::of_rules(&context);
+    let own: Vec<Secret> = secrets::of_rules(context);
     let known: HashSet<String> = translation.secrets.iter().map(|secret| secret.name.clone()).collect();
     translation.secrets.extend(own.into_iter().filter(|secret| !known.contains(&secret.name)));
-    translation.findings = context.into_findings();
     translation
 }
 
@@ -86,8 +104,9 @@ pub fn own(mesh: &MeshSnapshot, proxy: &Proxy) -> Translation {
     let context = Context::new(mesh, proxy);
     let mut listeners = listener::inbound(&context);
     set_connections(&context, &mut listeners);
-    let clusters = cluster::own(&context);
-    Translation { listeners, clusters, findings: context.into_findings(), ..Default::default() }
+    let mut own = Translation { listeners, clusters: cluster::own(&context), ..Default::default() };
+    patches::apply(&context, &mut own, &[patches::Side::Own]);
+    Translation { findings: context.into_findings(), ..own }
 }
 
 fn set_connections(context: &Context<'_>, listeners: &mut [Listener]) {

@@ -11,6 +11,11 @@ pub const BLACK_HOLE: &str = "BlackHoleCluster";
 /// The cluster by which a sidecar probes its workload.
 pub const PROBE: &str = "WorkloadProbe";
 
+/// The cluster that sends to the workload itself, at ports that no service knows.
+pub const INBOUND_PASSTHROUGH: &str = "InboundPassthroughCluster";
+/// How the names of clusters of the proxy's own workload begin.
+pub const INBOUND: &str = "inbound|";
+
 /// The cluster of a service's port, or of a subset of its instances.
 pub fn outbound(port: u32, subset: &str, hostname: &str) -> String {
     format!("outbound|{port}|{subset}|{hostname}")

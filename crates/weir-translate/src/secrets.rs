@@ -19,7 +19,7 @@ use weir_xds::tls::secret::Type;
 use weir_xds::tls::{CertificateValidationContext, Secret, TlsCertificate};
 
 use crate::context::Context;
-use crate::listener::tls::{authorities_file, authorities_name, certificate_files, file, files, secret_name};
+use crate::secret_names::{authorities_file, authorities_name, certificate_files, file, files, secret_name};
 
 /// The keys under which a Secret holds a certificate, and its private key.
 const CERTIFICATE_KEYS: [(&str, &str); 2] = [("tls.crt", "tls.key"), ("cert", "key")];

@@ -9,22 +9,23 @@ use std::sync::Arc;
 use weir_api::resources::virtual_service::{HttpMatchRequest, VirtualService, jwt_claim};
 use weir_api::{Diagnostic, FieldPath, Kind, Node, Object, Severity, Spec, Value};
 
+use crate::patches;
+
 /// A path that has no effect: names with dots between them, `*` for every item of a list; and what happens instead.
 type Path = (Kind, &'static str, &'static str);
 
 /// What is not translated.
 const NOT_TRANSLATED: &[Path] = &[
-    (Kind::EnvoyFilter, "configPatches", "the EnvoyFilter changes nothing"),
     (Kind::Sidecar, "ingress.*.tls", "the listener takes plaintext"),
     (Kind::Gateway, "servers.*.tls.insecureSkipVerify", "certificates are checked all the same"),
 ];
 
-/// A warning for each field of the objects that has no effect.
+/// A warning for each field of the objects that has no effect, and an error for each patch that is refused.
 pub fn findings(objects: &[Arc<Object>]) -> Vec<Diagnostic> {
-    objects.iter().flat_map(|object| of_object(object)).collect()
+    objects.iter().flat_map(of_object).collect()
 }
 
-fn of_object(object: &Object) -> Vec<Diagnostic> {
+fn of_object(object: &Arc<Object>) -> Vec<Diagnostic> {
     let mut found = vec![];
     for (_, path, instead) in NOT_TRANSLATED.iter().filter(|(kind, ..)| *kind == object.kind) {
         let parts: Vec<&str> = std::iter::once("spec").chain(path.split('.')).collect();
@@ -32,6 +33,7 @@ fn of_object(object: &Object) -> Vec<Diagnostic> {
         let mut warn = |path| found.push(object.diagnostic(Severity::Warning, path, message.clone()));
         visit(&object.node, &parts, &FieldPath::default(), &mut warn);
     }
+    found.extend(patches::findings(object));
     if let Spec::VirtualService(service) = &object.spec {
         found.extend(claims(service).map(|(path, message)| object.diagnostic(Severity::Warning, path, message)));
     }

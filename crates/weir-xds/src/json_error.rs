@@ -14,6 +14,14 @@ pub enum JsonError {
     /// The value has a field that the type has not, or one of another type.
     #[error("{0}: {1}")]
     Value(String, serde_json::Error),
+    /// The message is of another type than the one beside it.
+    #[error("{found} is no {expected}")]
+    OtherType {
+        /// The type that the other is of.
+        expected: String,
+        /// The type that this one is of.
+        found: String,
+    },
     /// Messages are packed in each other without end.
     #[error("{0} is packed too deep")]
     TooDeep(String),

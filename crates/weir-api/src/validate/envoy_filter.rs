@@ -7,7 +7,7 @@ use super::{re2, values};
 use crate::resources::EnvoyFilter;
 use crate::resources::envoy_filter::{
     ApplyTo, EnvoyConfigObjectMatch, EnvoyConfigObjectPatch, FilterMatch, ListenerMatch, PatchContext, PatchOperation,
-    PolicyTargetReference, WaypointMatch,
+    PolicyTargetReference, ProxyMatch, WaypointMatch,
 };
 
 const CONNECTION_MANAGER: &str = "envoy.filters.network.http_connection_manager";
@@ -50,6 +50,11 @@ const TARGETS: &[(&str, &str)] = &[
     ("gateway.networking.k8s.io", "Gateway"),
     ("gateway.networking.k8s.io", "GatewayClass"),
 ];
+
+/// Whether a patch is for proxies of a version.
+pub fn takes_version(proxy: &ProxyMatch, version: &str) -> bool {
+    proxy.proxy_version.is_empty() || re2::compile(&proxy.proxy_version).is_ok_and(|expression| expression.is_match(version))
+}
 
 /// Checks an EnvoyFilter.
 pub(super) fn check(c: &mut Checker<'_>, filter: &EnvoyFilter) {

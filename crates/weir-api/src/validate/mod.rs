@@ -35,6 +35,7 @@ use crate::resources::MeshConfig;
 use crate::resources::Spec;
 use crate::resources::meta::ObjectMeta;
 use checker::Checker;
+pub use envoy_filter::takes_version;
 
 /// Only AuthorizationPolicies can be tried without being carried out.
 const DRY_RUN: &str = "istio.io/dry-run";

@@ -4,7 +4,6 @@
 //! (<https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/headers>).
 
 mod authority;
-pub mod client_certificate;
 mod framing;
 mod hop_by_hop;
 pub mod http2;
@@ -27,7 +26,7 @@ use weir_routing::inline_headers::{self, join};
 use weir_routing::{RequestHead, known_scheme};
 
 use crate::http::HttpConfig;
-use client_certificate::ShownCertificate;
+use crate::http::client_certificate::ShownCertificate;
 pub use trust::{REQUEST_ID, append as append_to};
 
 /// What the rules of a head look at of the client's connection. Made once for each connection: what is written of the client's

@@ -8,9 +8,9 @@ use weir_http1::header::{self, HeaderName, HeaderValue, Headers, NameSet};
 use weir_routing::inline_headers::join;
 use weir_routing::{known_scheme, told_scheme};
 
-use super::client_certificate::ForwardedClientCert;
 use super::{Client, address_value};
 use crate::http::HttpConfig;
+use crate::http::client_certificate::ForwardedClientCert;
 
 /// What only proxies of ours may say.
 const INTERNAL: NameSet = NameSet::of(&[
@@ -164,8 +164,8 @@ fn random_id(random: u128) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::head::client_certificate::{ShownCertificate, Told};
     use crate::head::tests::{client, client_from, config};
+    use crate::http::client_certificate::{ShownCertificate, Told};
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> Headers {
         pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()

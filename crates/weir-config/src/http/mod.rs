@@ -1,5 +1,6 @@
 //! An HTTP connection manager, compiled.
 
+pub mod client_certificate;
 mod keepalive;
 pub mod local_replies;
 pub mod options;
@@ -19,7 +20,7 @@ use weir_xds::hcm::http_connection_manager::{CodecType, RouteSpecifier, ServerHe
 use weir_xds::values::std_duration;
 
 use crate::access_log::{self, AccessLog};
-use crate::head::client_certificate::ForwardedClientCert;
+use client_certificate::ForwardedClientCert;
 pub use keepalive::Http2Keepalive;
 use local_replies::LocalReplies;
 pub use windows::Http2Windows;

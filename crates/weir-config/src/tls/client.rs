@@ -95,10 +95,14 @@ mod tests {
     }
 
     #[test]
+    fn a_context_may_say_nothing_but_a_name() {
+        assert_eq!(compile(json!({"sni": "a.test"})).unwrap().sni.as_deref(), Some("a.test"));
+    }
+
+    #[test]
     fn what_cannot_be_carried_out_is_refused_by_its_name() {
         let of = |common: serde_json::Value| json!({"commonTlsContext": common});
         let cases = [
-            (json!({}), "common_tls_context: is missing"),
             (of(json!({"customHandshaker": {"name": "a"}})), "common_tls_context.custom_handshaker: is not supported"),
             (
                 of(json!({"tlsCertificates": [{"pkcs12": {"filename": "/a"}}]})),

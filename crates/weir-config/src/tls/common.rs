@@ -18,8 +18,8 @@ pub(super) struct Common {
 
 impl Common {
     pub(super) fn compile(context: Option<&CommonTlsContext>) -> Result<Self, CompileError> {
-        let context = context.ok_or_else(|| CompileError::missing("common_tls_context"))?;
-        Self::compile_fields(context).map_err(|error| error.within("common_tls_context"))
+        // Without one all is as in an empty one.
+        Self::compile_fields(context.unwrap_or(&CommonTlsContext::default())).map_err(|error| error.within("common_tls_context"))
     }
 
     #[allow(deprecated)] // So that they are refused.

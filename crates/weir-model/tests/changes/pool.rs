@@ -201,6 +201,21 @@ fn others(namespace: &str, documents: &mut Vec<String>) {
     ] {
         make.istio("Sidecar", name, spec);
     }
+    let patch = |patch: &str| format!("spec: {{configPatches: [{{{patch}}}]}}");
+    let merge = |of: &str, value: &str| format!("applyTo: {of}, patch: {{operation: MERGE, value: {value}}}");
+    for body in [
+        patch(&merge("CLUSTER", "{connect_timeout: 1s}")),
+        patch(&merge("VIRTUAL_HOST", "{response_headers_to_remove: [x]}"))
+            .replace("spec: {", "spec: {workloadSelector: {labels: {app: a}}, "),
+        patch("applyTo: CLUSTER, match: {cluster: {service: a.test}}, patch: {operation: REMOVE}")
+            .replace("spec: {", "spec: {priority: -1, "),
+        patch("applyTo: LISTENER, match: {context: GATEWAY, listener: {portNumber: 80}}, patch: {operation: REMOVE}"),
+        patch(&merge("HTTP_ROUTE, match: {context: SIDECAR_OUTBOUND, routeConfiguration: {portNumber: 80}}", "{name: patched}"))
+            .replace("spec: {", "spec: {workloadSelector: {labels: {version: v1}}, "),
+    ] {
+        make.object("networking.istio.io/v1alpha3", "EnvoyFilter", "f1", &body);
+        make.object("networking.istio.io/v1alpha3", "EnvoyFilter", "f2", &body);
+    }
     for data in ["YQ==", "Yg=="] {
         make.object("v1", "Secret", "cert", &format!("data: {{tls.key: {data}}}"));
     }

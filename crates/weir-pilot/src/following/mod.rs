@@ -58,7 +58,8 @@ impl Following {
         let is_first = self.version == 0;
         let changes = if is_first { Changes::everything() } else { mesh.changes_since(self.version) };
         self.version = mesh.version;
-        let is_concerned = changes.concerns(&self.proxy) || !changes.groups.is_empty() || !changes.sidecars.is_empty();
+        let rules = [&changes.groups, &changes.sidecars, &changes.envoy_filters];
+        let is_concerned = changes.concerns(&self.proxy) || rules.iter().any(|names| !names.is_empty());
         let labels = shared.classes.labels(mesh);
         let (mut is_whole, mut newest) = (is_first, mesh.clone());
         if is_concerned || !Arc::ptr_eq(&labels, &self.labels) {
@@ -121,7 +122,7 @@ impl Following {
 
 /// The class of a proxy.
 fn find_class(proxy: &Proxy, abilities: Abilities, labels: &Labels, mesh: &MeshSnapshot, shared: &Shared) -> Arc<Class> {
-    let key = ClassKey::of(mesh, labels, proxy).by_virtual_host(abilities.takes_virtual_hosts);
+    let key = ClassKey::of(mesh, labels, proxy).by_virtual_host(mesh, abilities.takes_virtual_hosts);
     shared.classes.get(key, proxy, &shared.reporter)
 }
 

@@ -2,9 +2,10 @@
 //! ([`registration`]), and how workloads are that their sidecars probe.
 //!
 //! All of it is in memory, as long as the pilot lives: a sidecar registers again, and tells again how its workload is, when
-//! it comes back.
+//! it comes back. Until they have had time to, proxies that come back keep the configuration that they have.
 
 pub(crate) mod registration;
+mod tellers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use weir_model::{MeshSnapshot, Proxy, ProxyKind, Workload, WorkloadHealth, Workl
 use weir_registry::Catalog;
 
 use registration::Registration;
+use tellers::Tellers;
 
 /// The entries of instances that registered themselves.
 pub(crate) type Entries = Tree<ObjectKey, Arc<Object>>;
@@ -24,6 +26,8 @@ pub(crate) type Entries = Tree<ObjectKey, Arc<Object>>;
 pub(crate) struct Workloads {
     /// How those are that are probed.
     pub health: WorkloadHealth,
+    /// By whose word.
+    tellers: Tellers,
     registered: BTreeMap<WorkloadKey, Registered>,
     /// The entries of those, where their groups are there.
     entries: Entries,
@@ -108,9 +112,37 @@ impl Workloads {
         std::mem::take(&mut self.flipped).into_iter().collect()
     }
 
+    /// A proxy comes that may tell how its workload is. The number of its stream.
+    pub fn come(&mut self, proxy: &str) -> u64 {
+        self.tellers.come(proxy)
+    }
+
+    /// Whether what this stream of a proxy tells counts: it is its newest.
+    pub fn heeds(&self, proxy: &str, stream: u64) -> bool {
+        self.tellers.is_newest(proxy, stream)
+    }
+
+    /// A stream of a proxy has ended. If that was the last one: what to tell [`Self::fall_silent`] later.
+    pub fn go(&mut self, proxy: &str, stream: u64) -> Option<u64> {
+        self.tellers.go(proxy, stream)
+    }
+
+    /// Forgets what a proxy told that has not come back since. The workloads of which that is forgotten.
+    pub fn fall_silent(&mut self, proxy: &str, newest: u64) -> BTreeSet<WorkloadKey> {
+        let forgotten = self.tellers.take_gone(proxy, newest);
+        for key in &forgotten {
+            self.health.remove(key);
+            self.flipped.insert(key.clone());
+        }
+        forgotten
+    }
+
     /// Takes what a sidecar says of workloads. Those of which that is new.
-    pub fn report(&mut self, keys: Vec<WorkloadKey>, is_well: bool) -> Vec<WorkloadKey> {
-        let new: Vec<WorkloadKey> = keys.into_iter().filter(|key| self.health.insert(key.clone(), is_well) != Some(is_well)).collect();
+    pub fn report(&mut self, proxy: &str, keys: impl Iterator<Item = WorkloadKey>, is_well: bool) -> Vec<WorkloadKey> {
+        let new: Vec<WorkloadKey> = keys
+            .inspect(|key| self.tellers.told(key, proxy))
+            .filter(|key| self.health.insert(key.clone(), is_well) != Some(is_well))
+            .collect();
         self.flipped.extend(new.iter().cloned());
         new
     }
@@ -120,7 +152,9 @@ impl Workloads {
         let gone = objects.iter().filter_map(|change| change.old.as_ref()).map(|object| workload_group::key(object));
         for (namespace, name) in gone.chain(told.iter().cloned()) {
             if mesh.workloads.named(&namespace, &name).is_none() {
-                self.health.remove(&(namespace, name));
+                let key = (namespace, name);
+                self.health.remove(&key);
+                self.tellers.forget(&key);
             }
         }
     }

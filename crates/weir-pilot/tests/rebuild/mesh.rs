@@ -83,6 +83,7 @@ fn any_object(rng: &mut Rng, change: usize) -> (String, String) {
         destination_rule,
         gateway,
         sidecar,
+        envoy_filter,
     ];
     let (kind, spec) = kinds[rng.usize(..kinds.len())](rng, namespace, i);
     let (name, namespace, extra) = match kind {
@@ -98,6 +99,7 @@ fn any_object(rng: &mut Rng, change: usize) -> (String, String) {
     let api = match kind {
         "Service" | "Pod" => "v1",
         "EndpointSlice" => "discovery.k8s.io/v1",
+        "EnvoyFilter" => "networking.istio.io/v1alpha3",
         _ => "networking.istio.io/v1",
     };
     let body = if kind == "EndpointSlice" { spec } else { format!("spec:\n{spec}") };
@@ -262,4 +264,16 @@ fn sidecar(rng: &mut Rng, _: &str, i: usize) -> Made {
     let hosts = ["'*/*'", "./*", "one/*, 'two/s1.two.svc.cluster.local'", "'~/*'", "'*/*.test'"][rng.usize(..5)];
     let policy = if rng.bool() { "  outboundTrafficPolicy: {mode: REGISTRY_ONLY}\n" } else { "" };
     ("Sidecar", format!("{selector}  egress: [{{hosts: [{hosts}]}}]\n{policy}"))
+}
+
+fn envoy_filter(rng: &mut Rng, _: &str, _: usize) -> Made {
+    let selector = ["", "  workloadSelector: {labels: {app: s0}}\n", "  workloadSelector: {labels: {version: v1}}\n"][rng.usize(..3)];
+    let patch = [
+        "applyTo: CLUSTER, match: {cluster: {portNumber: 80}}, patch: {operation: MERGE, value: {connect_timeout: 3s}}",
+        "applyTo: CLUSTER, patch: {operation: ADD, value: {name: more, connect_timeout: 1s}}",
+        "applyTo: HTTP_ROUTE, patch: {operation: INSERT_FIRST, value: {match: {path: /own}, direct_response: {status: 202}}}",
+        "applyTo: VIRTUAL_HOST, match: {routeConfiguration: {portNumber: 80}}, patch: {operation: MERGE, value: {response_headers_to_remove: [x]}}",
+        "applyTo: LISTENER, match: {listener: {portNumber: 81}}, patch: {operation: REMOVE}",
+    ][rng.usize(..5)];
+    ("EnvoyFilter", format!("{selector}  priority: {}\n  configPatches: [{{{patch}}}]\n", rng.u8(..3)))
 }

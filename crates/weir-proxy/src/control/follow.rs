@@ -24,7 +24,7 @@ use crate::worker::world::ProxySnapshot;
 /// Pauses between attempts to reach a server: from the first to the last.
 const MIN_PAUSE: Duration = Duration::from_millis(50);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
-/// How soon a listener is tried again whose address was taken: it may have become free.
+/// How soon a listener is tried again whose address could not be opened: it may have become free, or ours.
 const LISTENER_RETRY: Duration = Duration::from_millis(500);
 
 /// Opens a stream to the server.
@@ -58,7 +58,7 @@ pub struct Follower {
     /// Why which resources are refused.
     refused: HashMap<(ResourceType, Arc<str>), ResourceRefusal>,
     refused_changed: bool,
-    /// Listeners whose address was taken, and when they are tried again.
+    /// Listeners whose address could not be opened yet, and when they are tried again.
     waiting: HashMap<Arc<str>, Any>,
     retry_at: Option<Instant>,
     /// When files are looked at again.
@@ -126,7 +126,8 @@ impl Follower {
         loop {
             tokio::select! {
                 done = &mut done => return done,
-                () = self.event() => self.bring_into_force(),
+                // What is wanted now stands in the first requests of the next stream.
+                () = self.event() => drop(self.bring_into_force()),
             }
         }
     }
@@ -141,7 +142,7 @@ impl Follower {
             }
         }
         loop {
-            let requests = tokio::select! {
+            let mut requests = tokio::select! {
                 response = stream.responses.recv() => match response {
                     Some(response) => self.take(response),
                     None => return,
@@ -152,7 +153,7 @@ impl Follower {
                 }
                 () = self.event() => vec![],
             };
-            self.bring_into_force();
+            requests.extend(self.bring_into_force());
             for request in requests {
                 if stream.requests.send(request).await.is_err() {
                     return;
@@ -192,6 +193,13 @@ impl Follower {
         }
         let reasons: Vec<(Arc<str>, String)> = refused.iter().map(|(name, refusal)| (name.clone(), refusal.reason().to_owned())).collect();
         let mut requests = vec![self.client.answer(&update, &reasons)];
+        requests.extend(self.ask());
+        requests
+    }
+
+    /// Asks for what is wanted by name now, and forgets what is not any more; what is to be sent for it.
+    fn ask(&mut self) -> Vec<Request> {
+        let mut requests = vec![];
         for kind in [ResourceType::Endpoint, ResourceType::Secret, ResourceType::Route, ResourceType::VirtualHost] {
             let wanted = self.state.wanted(kind);
             let before = self.refused.len();
@@ -201,6 +209,7 @@ impl Follower {
         }
         self.state.forget_unwanted();
         self.names.follow(&self.state.names());
+        self.state.wants_differ = false;
         requests
     }
 
@@ -257,7 +266,7 @@ impl Follower {
         };
     }
 
-    /// Tries listeners again whose address was taken, when it is time for that.
+    /// Tries listeners again whose address could not be opened, when it is time for that.
     fn retry_listeners(&mut self, now: Instant) {
         if self.retry_at.is_none_or(|at| now < at) {
             return;
@@ -266,6 +275,7 @@ impl Follower {
             match self.state.retry_listener(&name, &body) {
                 Ok(()) => {
                     tracing::info!(proxy = %self.id, "listener {name} is open now");
+                    self.client.accepted_late(ResourceType::Listener, &name);
                     self.forget_refusal(ResourceType::Listener, &name);
                 }
                 Err(refusal) if refusal.may_pass() => drop(self.waiting.insert(name, body)),
@@ -279,8 +289,10 @@ impl Follower {
         self.plan_retry();
     }
 
-    fn bring_into_force(&mut self) {
+    /// Tells the workers and the status what is new; what is to be sent to the server for it.
+    fn bring_into_force(&mut self) -> Vec<Request> {
         let config = self.state.build(Instant::now());
+        let requests = if self.state.wants_differ { self.ask() } else { vec![] };
         let has_changed = config.is_some();
         if let Some(config) = config {
             (self.publish)(config);
@@ -299,23 +311,101 @@ impl Follower {
             }
             is_news
         });
+        requests
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+    use weir_xds::discovery::DeltaDiscoveryResponse;
+    use weir_xds::listener::Listener;
+    use weir_xds::route::RouteConfiguration;
+
     use super::*;
     use crate::listener::sockets::Sockets;
 
-    #[tokio::test]
-    async fn only_listeners_whose_address_is_taken_are_tried_again() {
+    fn follower() -> Follower {
         let state = State::new("test".into(), 1, Arc::new(Sockets::new(1)));
-        let mut follower =
-            Follower::new("test".into(), Node::default(), Protocol::Delta, state, watch::Sender::default(), Box::new(|_| {}));
+        Follower::new("test".into(), Node::default(), Protocol::Delta, state, watch::Sender::default(), Box::new(|_| {}))
+    }
+
+    /// A response with one resource.
+    fn response<M: weir_xds::Message + weir_xds::Name + Default>(name: &str, body: serde_json::Value) -> Response {
+        let body = Any::pack(&weir_xds::json::from_value::<M>(body).expect("valid"));
+        let type_url = body.type_url.clone();
+        let (name, version) = (name.to_owned(), "1".to_owned());
+        let resource = weir_xds::discovery::Resource { name, version, resource: Some(body), ..Default::default() };
+        Response::Delta(DeltaDiscoveryResponse { type_url, resources: vec![resource], ..Default::default() })
+    }
+
+    /// An HTTP listener whose routes come under the name of `r`.
+    fn http_listener(port: u16) -> Response {
+        let manager = json!({
+            "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+            "statPrefix": "p",
+            "rds": {"routeConfigName": "r", "configSource": {"ads": {}}},
+            "httpFilters": [{"name": "router", "typedConfig": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}],
+        });
+        let listener = json!({
+            "name": "l",
+            "address": {"socketAddress": {"address": "127.0.0.1", "portValue": port}},
+            "filterChains": [{"filters": [{"name": "http", "typedConfig": manager}]}],
+        });
+        response::<Listener>("l", listener)
+    }
+
+    fn asks_for(requests: &[Request], kind: ResourceType) -> Vec<String> {
+        let delta = requests.iter().filter_map(|request| match request {
+            Request::Delta(request) if request.type_url == kind.type_url() => Some(request.resource_names_subscribe.clone()),
+            _ => None,
+        });
+        delta.flatten().collect()
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_opens_late_is_served_with_its_routes() {
+        let holder = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let mut follower = follower();
+        let requests = follower.take(http_listener(holder.local_addr().expect("an address").port()));
+        assert_eq!(asks_for(&requests, ResourceType::Route), Vec::<String>::new());
+        assert!(follower.bring_into_force().is_empty());
+        drop(holder);
+        follower.retry_listeners(Instant::now() + LISTENER_RETRY);
+        assert_eq!(asks_for(&follower.bring_into_force(), ResourceType::Route), ["r"]);
+        follower.take(response::<RouteConfiguration>("r", json!({"name": "r"})));
+        follower.bring_into_force();
+        assert_eq!(follower.status.borrow().listeners.len(), 1);
+        assert!(follower.bring_into_force().is_empty(), "it is asked for once");
+    }
+
+    /// What the next server is told of listeners.
+    fn told(follower: &mut Follower) -> Vec<(String, String)> {
+        let requests = follower.client.connect().into_iter().filter_map(|request| match request {
+            Request::Delta(request) if request.type_url == ResourceType::Listener.type_url() => Some(request.initial_resource_versions),
+            _ => None,
+        });
+        requests.flatten().collect()
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_opens_late_is_told_to_the_next_server_before_and_after() {
+        let holder = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let mut follower = follower();
+        follower.take(http_listener(holder.local_addr().expect("an address").port()));
+        assert_eq!(told(&mut follower), [("l".to_owned(), String::new())]);
+        drop(holder);
+        follower.retry_listeners(Instant::now() + LISTENER_RETRY);
+        assert_eq!(told(&mut follower), [("l".to_owned(), "1".to_owned())]);
+    }
+
+    #[tokio::test]
+    async fn only_listeners_whose_address_may_open_later_are_tried_again() {
+        let mut follower = follower();
         let name: Arc<str> = "l".into();
         let update = Update::of(ResourceType::Listener, vec![(name.clone(), Any::default())], vec![]);
-        let (wrong, taken) = (ResourceRefusal::Wrong("no".to_owned()), ResourceRefusal::AddressTaken("not now".to_owned()));
-        for (refusal, again) in [(&wrong, false), (&taken, true), (&wrong, false)] {
+        let (wrong, not_now) = (ResourceRefusal::Wrong("no".to_owned()), ResourceRefusal::NotNow("not now".to_owned()));
+        for (refusal, again) in [(&wrong, false), (&not_now, true), (&wrong, false)] {
             follower.note(&update, &HashMap::from([(name.clone(), refusal.clone())]));
             assert_eq!(follower.retry_at.is_some(), again, "{refusal:?}");
         }

@@ -1,5 +1,8 @@
 //! Why a resource is refused, and whether it is worth trying again.
 
+use std::io;
+
+use rustix::io::Errno;
 use weir_config::CompileError;
 
 use crate::listener::sockets::BindError;
@@ -9,21 +12,21 @@ use crate::listener::sockets::BindError;
 pub enum ResourceRefusal {
     /// It is wrong, and stays so until the server sends another one.
     Wrong(String),
-    /// Somebody else has its address: it may become free.
-    AddressTaken(String),
+    /// Its address cannot be opened now: somebody else has it, it is not this machine's yet, or no descriptor is left.
+    NotNow(String),
 }
 
 impl ResourceRefusal {
     /// The reason, in words.
     pub fn reason(&self) -> &str {
         match self {
-            Self::Wrong(reason) | Self::AddressTaken(reason) => reason,
+            Self::Wrong(reason) | Self::NotNow(reason) => reason,
         }
     }
 
     /// Whether the same resource may be accepted later.
     pub fn may_pass(&self) -> bool {
-        matches!(self, Self::AddressTaken(_))
+        matches!(self, Self::NotNow(_))
     }
 }
 
@@ -42,8 +45,28 @@ impl From<CompileError> for ResourceRefusal {
 impl From<BindError> for ResourceRefusal {
     fn from(error: BindError) -> Self {
         match error {
-            BindError::Taken { .. } => Self::AddressTaken(error.to_string()),
+            BindError::Taken { .. } => Self::NotNow(error.to_string()),
+            BindError::Refused { error: ref reason, .. } if may_pass(reason) => Self::NotNow(error.to_string()),
             BindError::Refused { .. } => Self::Wrong(error.to_string()),
+        }
+    }
+}
+
+/// Whether an address that cannot be opened may be opened later: it may yet be given to this machine, as with one that moves from
+/// machine to machine, and descriptors may be closed.
+fn may_pass(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable || matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_is_not_ours_yet_and_a_lack_of_descriptors_may_pass() {
+        for (errno, passes) in [(Errno::ADDRNOTAVAIL, true), (Errno::MFILE, true), (Errno::NFILE, true), (Errno::ACCESS, false)] {
+            let error = BindError::Refused { address: ([192, 0, 2, 1], 80).into(), owner: "l".to_owned(), error: errno.into() };
+            assert_eq!(ResourceRefusal::from(error).may_pass(), passes, "{errno}");
         }
     }
 }

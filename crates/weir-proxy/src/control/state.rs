@@ -4,6 +4,7 @@
 //! into force when all that it needs is there: routes when their clusters have their instances, listeners when
 //! their routes are in force. So no request is ever sent where nobody is yet. What nothing names any more is forgotten.
 
+mod clusters;
 mod divided;
 mod files;
 mod listeners;
@@ -16,38 +17,33 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use weir_ads::Update;
-use weir_xds::cluster::Cluster as XdsCluster;
 use weir_xds::endpoint::ClusterLoadAssignment;
 use weir_xds::listener::Listener as XdsListener;
 use weir_xds::resource::ResourceType;
 use weir_xds::tls::Secret;
 use weir_xds::{Any, Message, Name};
 
-use weir_config::CompileError;
 use weir_config::budget::Budget;
-use weir_config::cluster::{ClusterPolicy, Discovery};
+use weir_config::cluster::Discovery;
 use weir_config::endpoints::Assignment;
-use weir_config::listener::{Handler, Listener};
+use weir_config::listener::Listener;
 use weir_config::rules;
 use weir_config::tls::SecretSource;
 
 use super::received::Received;
 use super::refusal::ResourceRefusal;
-use crate::checks::{Checks, Told};
-use crate::cluster::Cluster;
-use crate::cluster::host::Hosts;
+use crate::checks::Told;
 use crate::listener::OpenListener;
 use crate::listener::sockets::Sockets;
-use crate::stats::cluster::ClusterStats;
 use crate::stats::listener::ListenerStats;
 use crate::tls::secrets::Secrets;
-use crate::tls::transports::Transports;
 use crate::worker::world::ProxySnapshot;
+use clusters::{ClusterState, FETCH_TIMEOUT};
 use divided::Divided;
 use listeners::{ListenerState, Prepared, route_names, tls_of};
 use routes::RouteState;
 
-/// How long routes wait for instances that a server does not send.
+/// How long routes wait for instances, and listeners for routes, that a server does not send.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The state of one proxy.
@@ -75,6 +71,8 @@ pub struct State {
     /// What the workers do now, and which parts of it are no longer right.
     published: ProxySnapshot,
     changed: Changed,
+    /// Whether what is wanted by name may differ from what was asked for last, though the server told nothing.
+    pub wants_differ: bool,
 }
 
 /// Which parts of the configuration have changed since the workers were last told.
@@ -88,17 +86,6 @@ struct Changed {
 impl Changed {
     const NOTHING: Self = Self { clusters: false, routes: false, listeners: false };
     const ALL: Self = Self { clusters: true, routes: true, listeners: true };
-}
-
-struct ClusterState {
-    current: Arc<Cluster>,
-    /// What stands in the cluster itself, or must be resolved.
-    endpoints: Assignment,
-    /// Whether it is known who its instances are.
-    is_resolved: bool,
-    /// Whether requests may be sent to it.
-    ready: bool,
-    checks: Checks,
 }
 
 type Refused = Vec<(Arc<str>, ResourceRefusal)>;
@@ -123,6 +110,7 @@ impl State {
             received: Received::default(),
             published: ProxySnapshot::default(),
             changed: Changed::ALL,
+            wants_differ: false,
         }
     }
 
@@ -132,6 +120,7 @@ impl State {
         for name in &update.removals {
             self.remove(update.kind, name);
         }
+        self.let_clusters_go();
         let mut assigned = HashSet::new();
         for ((name, body), version) in update.upserts.iter().zip(update.versions()) {
             // A secret may name files whose content has changed.
@@ -148,17 +137,18 @@ impl State {
         }
         refused.extend(self.assemble_routes(update.kind));
         if update.kind == ResourceType::Endpoint {
-            self.refresh_hosts(|state| matches!(&state.current.policy.discovery, Discovery::Eds(service) if assigned.contains(service)));
+            self.refresh_hosts(|state| matches!(&state.newest().policy.discovery, Discovery::Eds(service) if assigned.contains(service)));
         }
         refused
     }
 
-    /// Tries a listener again whose address was taken.
+    /// Tries a listener again whose address could not be opened.
     ///
     /// # Errors
     /// Why it is still refused.
     pub fn retry_listener(&mut self, name: &Arc<str>, body: &Any) -> Result<(), ResourceRefusal> {
         self.upsert(ResourceType::Listener, name, body, "")?;
+        self.wants_differ = true;
         self.received.put(ResourceType::Listener, name, body);
         Ok(())
     }
@@ -196,16 +186,6 @@ impl State {
         self.addresses.retain(|name, _| names.contains(name));
     }
 
-    fn remove_cluster(&mut self, name: &Arc<str>) {
-        let removed = self.clusters.remove(name);
-        self.changed.clusters |= removed.is_some();
-        let policy = removed.and_then(|state| state.current.policy.health_check.clone());
-        if policy.is_some_and(|policy| policy.probe.is_some()) {
-            // Nobody knows how the workload is any more.
-            self.told.workload.send_replace(None);
-        }
-    }
-
     fn upsert(&mut self, kind: ResourceType, name: &Arc<str>, body: &Any, version: &str) -> Result<(), ResourceRefusal> {
         if kind == ResourceType::VirtualHost {
             return self.divided.put(name, body, version);
@@ -229,39 +209,6 @@ impl State {
         }
     }
 
-    fn upsert_cluster(&mut self, name: &Arc<str>, cluster: &XdsCluster) -> Result<(), ResourceRefusal> {
-        let policy = Arc::new(ClusterPolicy::compile(cluster)?);
-        if policy.health_check.as_ref().is_some_and(|check| check.runs_commands()) && !self.may_run_commands {
-            return Err("health_checks[0].custom_health_check: it runs a command, which this proxy is not allowed to; \
-                 --allow-exec-probes allows it"
-                .to_owned()
-                .into());
-        }
-        let endpoints = match &policy.discovery {
-            Discovery::Static(assignment) => compile_assignment(assignment)?,
-            Discovery::StrictDns(assignment) | Discovery::LogicalDns(assignment) => compile_assignment(assignment)?.named_by_host(),
-            Discovery::Eds(_) | Discovery::OriginalDestination | Discovery::OfRequest => Assignment::default(),
-        };
-        let before = self.clusters.get(name).map(|known| known.current.transports.clone());
-        let transports = Transports::new(&policy.transports, before.as_ref(), &mut self.secrets)?;
-        if policy.transports.tls().any(|tls| tls.validation.verifies_nothing()) {
-            tracing::warn!(proxy = %self.id, cluster = %name, "its TLS verifies nobody: no trusted CA is named");
-        }
-        let mut known = self.clusters.remove(name);
-        let checks = known.as_mut().map(|known| std::mem::take(&mut known.checks)).unwrap_or_default();
-        let stats = known.as_ref().map_or_else(|| Arc::new(ClusterStats::new(self.workers)), |known| known.current.stats.clone());
-        // Instances stay through a change of the cluster; they are brought up to date at once.
-        let resources = known.as_ref().map(|known| known.current.resources.clone()).unwrap_or_default();
-        let health = known.as_ref().map(|known| known.current.health.clone()).unwrap_or_default();
-        let hosts = known.map_or_else(Hosts::default, |known| known.current.hosts.clone());
-        health.follow(policy.outlier.as_ref(), policy.health_check.is_some(), &hosts);
-        let current = Arc::new(Cluster { policy, hosts, stats, resources, health, transports });
-        self.clusters.insert(name.clone(), ClusterState { current, endpoints, is_resolved: false, ready: false, checks });
-        self.changed.clusters = true;
-        self.refresh_cluster(name, true);
-        Ok(())
-    }
-
     fn upsert_listener(&mut self, name: &Arc<str>, listener: &XdsListener) -> Result<(), ResourceRefusal> {
         let known = self.listeners.get(name);
         let previous = known.map(|known| &*known.newest.listener);
@@ -275,71 +222,14 @@ impl State {
             None => Some(self.sockets.open(newest.address, &format!("listener {name} of {}", self.id))?),
         };
         let active = known.and_then(|known| known.active.clone());
+        // Who sends listener after listener does not make them wait for ever.
+        let waiting_since = known.and_then(|known| known.waiting_since);
         let new_limit = || self.listener_limits.get(name).copied().map(Budget::new);
         let limit = known.map_or_else(new_limit, |known| known.limit.clone());
         let stats = known.map_or_else(|| Arc::new(ListenerStats::new(self.workers)), |known| known.stats.clone());
         let newest = Prepared { listener: newest, tls, sockets };
-        self.listeners.insert(name.clone(), ListenerState { newest, active, limit, stats });
+        self.listeners.insert(name.clone(), ListenerState { newest, active, waiting_since, limit, stats });
         Ok(())
-    }
-
-    /// Takes the addresses of a name.
-    pub fn resolved(&mut self, name: &str, addresses: Vec<IpAddr>) {
-        let names_it = |state: &ClusterState| state.is_by_name() && state.endpoints.names().any(|wanted| wanted == name);
-        // The last answer may come when nobody asks any more.
-        if self.addresses.get(name) == Some(&addresses) || !self.clusters.values().any(names_it) {
-            return;
-        }
-        self.addresses.insert(name.to_owned(), addresses);
-        self.refresh_hosts(names_it);
-    }
-
-    fn refresh_hosts(&mut self, concerned: impl Fn(&ClusterState) -> bool) {
-        let names: Vec<Arc<str>> = self.clusters.iter().filter(|(_, state)| concerned(state)).map(|(name, _)| name.clone()).collect();
-        names.iter().for_each(|name| self.refresh_cluster(name, false));
-    }
-
-    /// Brings a cluster's instances up to date.
-    fn refresh_cluster(&mut self, name: &Arc<str>, has_new_policy: bool) {
-        let Some(state) = self.clusters.get_mut(name) else { return };
-        let policy = &state.current.policy;
-        let (endpoints, is_resolved) = match &policy.discovery {
-            Discovery::Static(_) => (Some(&state.endpoints), true),
-            Discovery::OriginalDestination | Discovery::OfRequest => (None, true),
-            Discovery::Eds(service) => (self.assignments.get(service), self.assignments.contains_key(service)),
-            Discovery::StrictDns(_) | Discovery::LogicalDns(_) => {
-                let known = state.endpoints.names().all(|name| self.addresses.contains_key(name));
-                (Some(&state.endpoints), known)
-            }
-        };
-        state.is_resolved = is_resolved;
-        state.ready = is_resolved;
-        let Some(endpoints) = endpoints else { return };
-        let most = if matches!(policy.discovery, Discovery::LogicalDns(_)) { 1 } else { usize::MAX };
-        let resolve = |name: &str| {
-            let addresses = self.addresses.get(name).map(Vec::as_slice).unwrap_or_default();
-            policy.dns_family.choose(addresses).take(most).collect()
-        };
-        let hosts = Hosts::build(endpoints, resolve, Some(&state.current.hosts), Instant::now());
-        let before = state.current.hosts.clone();
-        if !hosts.is_same(&before) {
-            state.current.health.recount(&hosts);
-            let Cluster { policy, hosts: _, stats, resources, health, transports } = &*state.current;
-            let (policy, stats, resources, health) = (policy.clone(), stats.clone(), resources.clone(), health.clone());
-            let transports = transports.clone();
-            state.current = Arc::new(Cluster { policy, hosts, stats, resources, health, transports });
-            self.changed.clusters = true;
-        } else if !has_new_policy {
-            state.follow_checks();
-            return;
-        }
-        state.checks.follow(&state.current, &before, &self.told);
-        state.follow_checks();
-    }
-
-    /// Looks again which clusters are ready, when instances have been checked, or a secret has come.
-    pub fn follow_checks(&mut self) {
-        self.clusters.values_mut().for_each(ClusterState::follow_checks);
     }
 
     /// The names that must be resolved.
@@ -352,7 +242,7 @@ impl State {
     pub fn wanted(&self, kind: ResourceType) -> BTreeSet<Arc<str>> {
         match kind {
             ResourceType::Endpoint => {
-                let services = self.clusters.values().filter_map(|state| match &state.current.policy.discovery {
+                let services = self.clusters.values().filter_map(|state| match &state.newest().policy.discovery {
                     Discovery::Eds(service) => Some(service.clone()),
                     _ => None,
                 });
@@ -374,15 +264,17 @@ impl State {
         let prepared = self.listeners.values().flat_map(of);
         let policies = prepared.flat_map(|prepared| prepared.listener.all_chains()).filter_map(|chain| chain.tls.as_ref());
         let of_listeners = policies.flat_map(|tls| tls.secret_names().cloned());
-        let transports = self.clusters.values().flat_map(|state| state.current.policy.transports.tls());
+        let transports = self.clusters.values().flat_map(|state| state.newest().policy.transports.tls());
         of_listeners.chain(transports.flat_map(|tls| tls.secret_names().cloned())).collect()
     }
 
     /// Brings into force what can be; the configuration for the workers, if it is another one than before. Of it only those
     /// parts are made anew that have changed.
     pub fn build(&mut self, now: Instant) -> Option<ProxySnapshot> {
+        self.activate_clusters(now);
         self.activate_routes(now);
-        self.activate_listeners();
+        self.activate_listeners(now);
+        self.let_clusters_go();
         let changed = std::mem::replace(&mut self.changed, Changed::NOTHING);
         if changed == Changed::NOTHING {
             return None;
@@ -405,31 +297,17 @@ impl State {
         Some(self.published.clone())
     }
 
-    fn activate_listeners(&mut self) {
-        for state in self.listeners.values_mut().filter(|state| !state.is_active()) {
-            let routes_ready =
-                route_names(&state.newest.listener).all(|name| self.routes.get(&name).is_some_and(|routes| routes.active.is_some()));
-            let mut clusters = state.newest.listener.all_chains().flat_map(|chain| match &chain.handler {
-                Handler::Tcp(tcp) => tcp.clusters.as_slice(),
-                Handler::Http(_) => &[],
-            });
-            let clusters_ready = clusters.all(|(name, _)| self.clusters.get(name).is_none_or(|cluster| cluster.ready));
-            if routes_ready && clusters_ready {
-                state.active = Some(state.newest.clone());
-                self.changed.listeners = true;
-            }
-        }
-    }
-
     /// When [`Self::build`] is to be asked again though nothing came.
     pub fn deadline(&self) -> Option<Instant> {
-        self.routes.values().filter_map(|state| state.waiting_since).map(|since| since + PATIENCE).min()
+        let routes = self.routes.values().filter_map(|state| state.waiting_since).map(|since| since + PATIENCE);
+        let clusters = self.clusters.values().filter_map(|state| state.waiting_since).map(|since| since + FETCH_TIMEOUT);
+        routes.chain(clusters).chain(self.listener_deadlines()).min()
     }
 
     /// Whether all that it was told is in force.
     pub fn is_settled(&self) -> bool {
         let routes = self.routes.values().all(|state| state.waiting_since.is_none()) && self.divided.are_whole();
-        routes && self.listeners.values().all(ListenerState::is_active)
+        routes && self.clusters.values().all(ClusterState::is_newest) && self.listeners.values().all(ListenerState::is_active)
     }
 
     /// The listeners that are open: name, address that was asked for, address that is open.
@@ -440,22 +318,6 @@ impl State {
         });
         open.collect()
     }
-}
-
-impl ClusterState {
-    /// Whether its instances are the addresses of names.
-    fn is_by_name(&self) -> bool {
-        matches!(self.current.policy.discovery, Discovery::StrictDns(_) | Discovery::LogicalDns(_))
-    }
-
-    fn follow_checks(&mut self) {
-        self.ready = self.is_resolved && self.checks.are_warm() && !self.current.transports.is_waiting();
-    }
-}
-
-/// What stands in a cluster itself.
-fn compile_assignment(assignment: &ClusterLoadAssignment) -> Result<Assignment, CompileError> {
-    Assignment::compile(assignment).map_err(|error| error.within("load_assignment"))
 }
 
 fn unpack<M: Message + Name + Default>(body: &Any) -> Result<M, String> {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use weir_config::head::client_certificate::ShownCertificate;
+use weir_config::http::client_certificate::ShownCertificate;
 
 /// What is known of a client's connection.
 #[derive(Debug)]

@@ -138,7 +138,7 @@ impl ChainRuntime {
         let sheds = http.clusters.shared.overload.sheds_idle();
         let idle_timeout = if sheds { Some(SPARED) } else { http.config.idle_timeout };
         for control in self.controls() {
-            let idle = over(idle_timeout, control.last_request.get());
+            let idle = control.streams.get() == 0 && over(idle_timeout, control.last_request.get());
             if idle || over(http.config.max_connection_duration, control.opened.get()) {
                 control.finish();
             }

@@ -42,24 +42,18 @@ pub const NAMES: &[(&str, CellOf)] = &[
     ("outbound_control_flood", |stats| &stats.outbound_control_flood),
 ];
 
-/// So many streams of a connection may break the rules, each of which we answer with a reset, before it is given up.
-pub const RESETS_FOR_ERRORS: usize = 256;
-
 /// What passed on one connection, as far as it tells why it was given up.
 #[derive(Debug, Default)]
 pub struct Traffic {
     last: Local<Option<Frame>>,
-    heads: Local<usize>,
 }
 
 impl Traffic {
     /// The other side has sent a frame.
     pub fn heard(&self, frame: Frame, stats: &Http2Stats) {
         self.last.set(Some(frame));
-        match frame.kind {
-            Frame::HEADERS => self.heads.set(self.heads.get() + 1),
-            Frame::RST_STREAM => stats.rx_reset.add(1),
-            _ => {}
+        if frame.kind == Frame::RST_STREAM {
+            stats.rx_reset.add(1);
         }
     }
 
@@ -79,9 +73,7 @@ impl Traffic {
         }
         // It tells the other side why, and not us.
         match self.last.get().map(|last| last.kind) {
-            Some(Frame::HEADERS) if self.heads.get() < RESETS_FOR_ERRORS => stats.header_overflow.add(1),
-            // One more stream that breaks the rules: too many have been reset for that.
-            Some(Frame::HEADERS | Frame::WINDOW_UPDATE) => stats.outbound_control_flood.add(1),
+            Some(Frame::HEADERS) => stats.header_overflow.add(1),
             _ => self.note_flood(stats),
         }
     }

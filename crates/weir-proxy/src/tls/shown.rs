@@ -1,7 +1,7 @@
 //! What a client has shown of itself, for those who are told of it.
 
 use rustls::pki_types::CertificateDer;
-use weir_config::head::client_certificate::ShownCertificate;
+use weir_config::http::client_certificate::ShownCertificate;
 use weir_config::tls::NameKind;
 
 use super::subject;

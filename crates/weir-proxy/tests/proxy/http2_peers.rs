@@ -7,7 +7,9 @@ use serde_json::json;
 use tokio::net::TcpStream;
 
 use crate::http2::http2;
-use crate::support::frames::{DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, RST_STREAM, SETTINGS, fields, frame};
+use crate::support::frames::{
+    DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, RST_STREAM, SETTINGS, WINDOW_UPDATE, fields, frame, request,
+};
 use crate::support::{Proxy, Upstream, cluster, in_time, routes, to};
 
 /// Fields with values of this length.
@@ -173,4 +175,78 @@ async fn clients_that_give_up_their_downloads_do_not_end_a_connection_of_others(
     assert_eq!(in_time("an answer comes", answer).await.unwrap().status(), 200);
     drop(client);
     proxy.stop().await;
+}
+
+/// A proxy that answers at once, with more for its connection manager.
+async fn answering(manager: serde_json::Value) -> Proxy {
+    let direct = json!([{"match": {"prefix": "/"}, "directResponse": {"status": 413}}]);
+    Proxy::with_manager(manager, routes(direct), &[]).await
+}
+
+/// The client is far away: what it has sent comes after the answer.
+#[tokio::test]
+async fn uploads_that_are_answered_early_do_not_end_their_connection() {
+    let proxy = answering(json!({})).await;
+    let mut client = Frames::connect(&proxy).await;
+    let streams: Vec<u32> = (0..400).map(|i| 2 * i + 1).collect();
+    for stream in &streams {
+        client.say(&frame(HEADERS, END_HEADERS, *stream, &request("/"))).await;
+        client.hear(RST_STREAM).await;
+    }
+    let late: Vec<Vec<u8>> = streams.iter().map(|stream| frame(DATA, 0, *stream, b"late")).collect();
+    client.say(&late.concat()).await;
+    client.say(&frame(HEADERS, END_HEADERS | END_STREAM, 801, &request("/"))).await;
+    while client.hear(HEADERS).await.1 != 801 {}
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_answer_a_farewell_is_left() {
+    let proxy = answering(json!({"commonHttpProtocolOptions": {"idleTimeout": "0.1s"}})).await;
+    let mut client = Frames::connect(&proxy).await;
+    client.hear(GOAWAY).await;
+    // No answer to the PING that came with it.
+    while client.heard_or_end(GOAWAY).await.is_some() {}
+}
+
+#[tokio::test]
+async fn a_connection_is_not_idle_as_long_as_it_has_streams() {
+    let upstream = Upstream::start().await;
+    let manager = json!({"commonHttpProtocolOptions": {"idleTimeout": "0.1s"}});
+    let proxy = Proxy::with_manager(manager, routes(json!([to("a")])), &[cluster("a", &[&upstream], json!({}))]).await;
+    let mut client = Frames::connect(&proxy).await;
+    client.say(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &request("/"))).await;
+    let mut instance = upstream.accept().await;
+    instance.head().await;
+    // Connections are looked after each second.
+    let farewell = tokio::time::timeout(std::time::Duration::from_millis(2500), client.hear(GOAWAY)).await;
+    assert!(farewell.is_err(), "it was told to go while its request was under way");
+    instance.say("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    client.hear(HEADERS).await;
+    client.hear(GOAWAY).await;
+}
+
+#[tokio::test]
+async fn a_client_that_gives_no_sign_of_life_is_left_though_it_does_not_read() {
+    let upstream = Upstream::start().await;
+    let manager = json!({"http2ProtocolOptions": {"connectionKeepalive": {"interval": "0.1s", "timeout": "0.3s"}}});
+    let proxy = Proxy::with_manager(manager, routes(json!([to("a")])), &[cluster("a", &[&upstream], json!({}))]).await;
+    let mut client = Frames::connect(&proxy).await;
+    let wide = [0, 4, 0x7f, 0xff, 0xff, 0xff];
+    client.say(&frame(SETTINGS, 0, 0, &wide)).await;
+    client.say(&frame(WINDOW_UPDATE, 0, 0, &0x7000_0000_u32.to_be_bytes())).await;
+    client.say(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &request("/"))).await;
+    let mut instance = upstream.accept().await;
+    instance.head().await;
+    instance.say("HTTP/1.1 200 OK\r\n\r\n").await;
+    let left = async {
+        while proxy.open_connections() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    // Whether the instance can say it all, or is cut off: the client takes none of it.
+    tokio::select! {
+        () = in_time("the client is left", left) => {}
+        () = async { loop { instance.say_or_end(&"x".repeat(64 << 10)).await } } => {}
+    }
+    drop(client);
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Proxy, Upstream, cluster, routes, to};
+use crate::support::{Proxy, Told, Upstream, cluster, routes, to};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
@@ -73,4 +73,14 @@ async fn faults_of_a_table_and_of_a_chosen_cluster_reach_its_requests() {
         };
         assert!(status.starts_with("HTTP/1.1 418 "), "{status}");
     }
+}
+
+#[tokio::test]
+async fn a_table_that_never_comes_does_not_keep_its_listener_closed() {
+    let rds = json!({"routeConfigName": "missing", "configSource": {"ads": {}}});
+    let proxy = Proxy::told(Told { manager: json!({"rds": rds}), ..Told::default() }).await;
+    let mut client = proxy.connect().await;
+    client.say(GET).await;
+    assert_eq!(client.answer().await.0, "HTTP/1.1 404 Not Found");
+    assert_eq!(proxy.stop().await, ["404 NR route_not_found"]);
 }

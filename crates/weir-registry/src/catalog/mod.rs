@@ -37,6 +37,13 @@ pub(crate) struct Text {
     pub changed: Option<SystemTime>,
 }
 
+impl Text {
+    /// Whether any object is in force by it.
+    pub fn has_objects(&self) -> bool {
+        !self.objects.is_empty() || !self.kept.is_empty()
+    }
+}
+
 /// Which of several definitions of an object counts: the first. One that is written goes before one that is kept.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::Metadata;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use weir_api::{Diagnostic, Kind, Object, ObjectKey, ObjectName, Parsed, Severity};
 
@@ -16,6 +17,8 @@ use crate::catalog::{Edit, Text, TextKey};
 
 /// Files count after what is said of no single one.
 const FILES: usize = 1;
+/// So long all that a file held stays when it is emptied: whoever writes it anew may not have come to it, or the disk may be full.
+const EMPTIED: Duration = Duration::from_secs(30);
 
 /// A folder as it was last looked at.
 #[derive(Debug)]
@@ -26,6 +29,8 @@ pub struct Folder {
     failures: Vec<String>,
     /// Whether any path leads through a link: then what is reached by it may change without an event of its own.
     has_links: bool,
+    /// Files that are being written: they stay as they were.
+    unfinished: BTreeSet<PathBuf>,
     catalog: Catalog,
 }
 
@@ -34,6 +39,26 @@ struct FileState {
     stamp: Stamp,
     /// What stands in it; none if it cannot be read.
     text: Option<Arc<weir_api::Source>>,
+    /// When it was emptied, if it is not taken for empty yet.
+    emptied: Option<Instant>,
+}
+
+impl FileState {
+    /// Whether there is nothing new to read. One that has stayed empty for long enough is taken for what it is.
+    fn is_up_to_date(&self, stamp: Stamp) -> bool {
+        self.stamp == stamp && self.emptied.is_none_or(|since| since.elapsed() < EMPTIED)
+    }
+
+    /// Whether it still holds just this, and is to.
+    fn has(&self, text: &weir_api::Source) -> bool {
+        self.emptied.is_none() && self.text.as_ref().is_some_and(|known| known.text == text.text)
+    }
+
+    /// Since when it is empty, if it is the file that held something before: one that took its place was whole when it did.
+    fn emptied(&self, stamp: Stamp, text: &str) -> Option<Instant> {
+        let is_emptied = self.stamp.number == stamp.number && text.trim().is_empty();
+        is_emptied.then(|| self.emptied.unwrap_or_else(Instant::now)).filter(|since| since.elapsed() < EMPTIED)
+    }
 }
 
 /// Tells versions of a file apart without reading it. An editor that renames a new file over the old one changes the
@@ -60,7 +85,8 @@ impl Stamp {
 impl Folder {
     /// A folder that has not been looked at yet.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), files: BTreeMap::new(), failures: vec![], has_links: false, catalog: Catalog::default() }
+        let (files, failures, unfinished) = (BTreeMap::new(), vec![], BTreeSet::new());
+        Self { root: root.into(), files, failures, has_links: false, unfinished, catalog: Catalog::default() }
     }
 
     /// Its path.
@@ -73,24 +99,35 @@ impl Folder {
         self.catalog.clone()
     }
 
+    /// Just these files are being written, and stay as they were until they are not.
+    pub(super) fn leave_alone(&mut self, unfinished: BTreeSet<PathBuf>) {
+        self.unfinished = unfinished;
+    }
+
     /// Looks at all of it again, and reads what changed. Says whether anything did.
     pub fn refresh(&mut self) -> bool {
-        let Found { files, unreadable, has_links } = read::files(&self.root);
+        let Found { files, mut unreadable, has_links } = read::files(&self.root);
         self.has_links = has_links;
         let mut edit = Edit::of(self.catalog.clone());
+        let known: HashSet<&PathBuf> = files.iter().collect();
+        let is_gone = |path: &&PathBuf| !known.contains(path) && !unreadable.iter().any(|(folder, _)| path.starts_with(folder));
+        let gone: Vec<PathBuf> = self.files.keys().filter(is_gone).cloned().collect();
+        for path in gone.into_iter().chain(files) {
+            if let Err(error) = self.refresh_file(&path, &mut edit) {
+                unreadable.push((path, error));
+            }
+        }
+        self.say_unreadable(&unreadable, &mut edit);
+        self.finish(edit)
+    }
+
+    fn say_unreadable(&mut self, unreadable: &[(PathBuf, io::Error)], edit: &mut Edit) {
         let failures: Vec<String> = unreadable.iter().map(|(path, error)| format!("{} cannot be read: {error}", path.display())).collect();
         if failures != self.failures {
             let diagnostics = failures.iter().map(Diagnostic::error).collect();
             edit.put(TextKey { input: 0, path: PathBuf::new() }, Some(Text { diagnostics, ..Text::default() }));
             self.failures = failures;
         }
-        let known: HashSet<&PathBuf> = files.iter().collect();
-        let is_gone = |path: &&PathBuf| !known.contains(path) && !unreadable.iter().any(|(folder, _)| path.starts_with(folder));
-        let gone: Vec<PathBuf> = self.files.keys().filter(is_gone).cloned().collect();
-        for path in gone.into_iter().chain(files) {
-            self.refresh_file(path, &mut edit);
-        }
-        self.finish(edit)
     }
 
     /// Looks again at these paths, where something happened. Says whether anything changed.
@@ -99,12 +136,13 @@ impl Folder {
             return self.refresh();
         }
         let mut edit = Edit::of(self.catalog.clone());
-        for path in paths {
-            if is_wanted(path) && !self.is_below_hidden(path) {
-                self.refresh_file(path.clone(), &mut edit);
-            }
+        let mut is_whole = true;
+        for path in paths.iter().filter(|path| is_wanted(path)) {
+            is_whole &= self.is_below_hidden(path) || self.refresh_file(path, &mut edit).is_ok();
         }
-        self.finish(edit)
+        let has_changed = self.finish(edit);
+        // What cannot be looked at is said with all that cannot be.
+        if is_whole { has_changed } else { self.refresh() || has_changed }
     }
 
     /// Whether it is, or was, a file, so that nothing but itself can have changed with it. What is in hidden folders counts by
@@ -133,45 +171,59 @@ impl Folder {
         has_changed
     }
 
-    fn refresh_file(&mut self, path: PathBuf, edit: &mut Edit) {
-        let key = TextKey { input: FILES, path: path.clone() };
-        // A file that has just gone is gone at the next look as well.
-        let Some(metadata) = path.metadata().ok().filter(Metadata::is_file) else {
-            self.files.remove(&path);
-            return edit.put(key, None);
+    /// Reads a file if it is another one than before. An error means that it could not be looked at, and stays as it was.
+    fn refresh_file(&mut self, path: &Path, edit: &mut Edit) -> io::Result<()> {
+        let key = TextKey { input: FILES, path: path.to_owned() };
+        let metadata = match path.metadata() {
+            Ok(metadata) if metadata.is_file() => metadata,
+            Err(error) if !read::is_gone(&error) => return Err(error),
+            // A file that has just gone is gone at the next look as well.
+            _ => {
+                self.files.remove(path);
+                edit.put(key, None);
+                return Ok(());
+            }
         };
         let stamp = Stamp::of(&metadata);
-        let known = self.files.get(&path);
-        if known.is_some_and(|known| known.stamp == stamp) {
-            return;
+        let known = self.files.get(path);
+        if self.unfinished.contains(path) || known.is_some_and(|known| known.is_up_to_date(stamp)) {
+            return Ok(());
         }
-        let ReadFile { text, parsed } = match read::text(&path) {
-            // It was only touched.
-            Ok(text) if known.is_some_and(|known| known.text.as_ref().is_some_and(|known| known.text == text.text)) => {
-                self.files.insert(path.clone(), FileState { stamp, text: known.and_then(|known| known.text.clone()) });
-                return Self::touch(key, stamp, edit);
-            }
-            text => read::parsed(&path, text),
+        let before = edit.catalog().text(FILES, path).cloned().unwrap_or_default();
+        let text = read::text(path);
+        let emptied = match (&text, known) {
+            (Ok(text), Some(known)) if before.has_objects() => known.emptied(stamp, &text.text),
+            _ => None,
         };
-        self.files.insert(path.clone(), FileState { stamp, text });
-        let before = edit.catalog().text(FILES, &path).cloned().unwrap_or_default();
-        edit.put(key, Some(taken_over(&before, parsed, stamp.changed)));
-    }
-
-    /// Notes the time of a file of which nothing else changed.
-    fn touch(key: TextKey, stamp: Stamp, edit: &mut Edit) {
-        if let Some(before) = edit.catalog().text(key.input, &key.path).cloned() {
-            edit.put(key, Some(Text { changed: Some(stamp.changed), ..Text::clone(&before) }));
-        }
+        let (text, now) = match text {
+            Ok(text) if emptied.is_some() => (Some(text), as_before(&before, path)),
+            // It was only touched.
+            Ok(text) if known.is_some_and(|known| known.has(&text)) => (known.and_then(|known| known.text.clone()), Text::clone(&before)),
+            text => {
+                let ReadFile { text, parsed } = read::parsed(path, text);
+                (text, taken_over(&before, parsed))
+            }
+        };
+        self.files.insert(path.to_owned(), FileState { stamp, text, emptied });
+        edit.put(key, Some(Text { changed: Some(stamp.changed), ..now }));
+        Ok(())
     }
 }
 
 /// What a file's new version holds: an object that says the same at the same place is the one of its last version.
-fn taken_over(before: &Text, parsed: Parsed, changed: SystemTime) -> Text {
+fn taken_over(before: &Text, parsed: Parsed) -> Text {
     let kept = kept(before, &parsed);
     let known: HashMap<ObjectKey, &Arc<Object>> = before.objects.iter().map(|object| (object.key(), object)).collect();
     let same = |object: Arc<Object>| known.get(&object.key()).filter(|known| ***known == object).map_or(object, |known| (*known).clone());
-    Text { objects: parsed.objects.into_iter().map(same).collect(), kept, diagnostics: parsed.diagnostics, changed: Some(changed) }
+    Text { objects: parsed.objects.into_iter().map(same).collect(), kept, diagnostics: parsed.diagnostics, changed: None }
+}
+
+/// What a file holds that was emptied not long ago: all that it held before.
+fn as_before(before: &Text, path: &Path) -> Text {
+    let message = format!("{} is empty: what it held stays in force for {} seconds", path.display(), EMPTIED.as_secs());
+    let said = Diagnostic::warning(message).with_help("delete the file if all of it is meant to go");
+    let kept = before.objects.iter().chain(&before.kept).cloned().collect();
+    Text { objects: vec![], kept, diagnostics: vec![said], changed: None }
 }
 
 /// The objects of a file's last version that its new version still means to hold: those that it refuses by name, or,
@@ -189,4 +241,25 @@ fn kept(before: &Text, now: &Parsed) -> Vec<Arc<Object>> {
         !present.contains(&name) && (has_nameless || refused.contains(&name))
     };
     last.filter(stays).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_stays_empty_is_taken_for_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.yaml");
+        let text = "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: a}\nspec: {address: 10.0.0.1}\n";
+        std::fs::write(&path, text).unwrap();
+        let mut folder = Folder::new(dir.path());
+        assert!(folder.refresh());
+        std::fs::write(&path, "").unwrap();
+        assert!(folder.refresh() && folder.catalog().len() == 1 && !folder.refresh());
+        for file in folder.files.values_mut() {
+            file.emptied = file.emptied.and_then(|since| since.checked_sub(EMPTIED));
+        }
+        assert!(folder.refresh() && folder.catalog().is_empty() && folder.catalog().diagnostics().next().is_none());
+    }
 }

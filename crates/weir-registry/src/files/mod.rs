@@ -3,6 +3,7 @@
 mod folder;
 mod read;
 mod watch;
+mod writing;
 
 pub use folder::Folder;
 pub use read::{Input, read};

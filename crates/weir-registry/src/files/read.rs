@@ -108,7 +108,7 @@ fn of_text(path: &str, text: io::Result<String>) -> Parsed {
 pub(super) struct Found {
     /// The files that hold objects, in the order of their paths.
     pub files: Vec<PathBuf>,
-    /// Folders that could not be read.
+    /// Folders that could not be read, and what could not be looked at.
     pub unreadable: Vec<(PathBuf, io::Error)>,
     /// Whether any of what was found, or passed over, is a link.
     pub has_links: bool,
@@ -147,18 +147,31 @@ fn list(folder: &Path, above: &mut Vec<PathBuf>, found: &mut Found) {
         // What the folder tells itself costs nothing more, and thousands of files are looked at every two seconds.
         let told = entry.file_type().ok().filter(|told| !told.is_symlink());
         found.has_links |= told.is_none() && path.is_symlink();
-        if told.map_or_else(|| path.is_dir(), |told| told.is_dir()) {
+        let kind = match told.map_or_else(|| path.metadata().map(|metadata| metadata.file_type()), Ok) {
+            Ok(kind) => kind,
+            // A link that leads nowhere: reading it says so.
+            Err(error) if is_gone(&error) => {
+                found.files.extend(is_wanted(&path).then_some(path));
+                continue;
+            }
+            // It may be, or lead to, a folder.
+            Err(error) => {
+                found.unreadable.extend((!is_hidden(&entry.file_name())).then_some((path, error)));
+                continue;
+            }
+        };
+        if kind.is_dir() {
             if !path.file_name().is_some_and(is_hidden) {
                 collect(&path, above, found);
             }
-        } else if is_wanted(&path) && !told.map_or_else(|| is_special(&path), |told| !told.is_file()) {
+        } else if is_wanted(&path) && kind.is_file() {
+            // A pipe or the like would keep its reader waiting.
             found.files.push(path);
         }
     }
 }
 
-/// Whether it is a pipe or the like, which would keep its reader waiting. What cannot be looked at is not: reading it
-/// says why.
-fn is_special(path: &Path) -> bool {
-    path.metadata().is_ok_and(|metadata| !metadata.is_file())
+/// Whether it means that there is nothing of that name. All other errors may pass, and say nothing of what is there.
+pub(super) fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }

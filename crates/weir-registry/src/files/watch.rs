@@ -2,7 +2,7 @@
 //!
 //! The system tells where something changed, and what did, a look there finds out; where more may have changed than was
 //! told, the whole folder is looked at: nothing is missed, whatever an editor does to save a file. A change of several
-//! files at once is taken as one. As a net below the system's events, which network file systems and links do not
+//! files at once is taken as one, and a file that is being written stays as it was. As a net below the system's events, which network file systems and links do not
 //! give, the folder is looked at now and then anyway.
 
 use std::collections::BTreeSet;
@@ -13,16 +13,16 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-use notify::event::{AccessKind, AccessMode, EventKind};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::watch;
 
 use super::Folder;
+use super::writing::{Writing, is_change};
 use crate::Catalog;
 
 /// So long nothing may have happened before a change counts as complete.
 const QUIET: Duration = Duration::from_millis(8);
-/// A change that never comes to rest, and a file that is never closed, are taken as they are after this time.
+/// A change that never comes to rest is taken as it is after this time, but for files that are still being written.
 const LONGEST: Duration = Duration::from_millis(100);
 /// So many events wait to be looked at.
 const DEPTH: usize = 256;
@@ -74,7 +74,7 @@ pub fn watch(root: &Path) -> io::Result<Watched> {
 fn start(root: &Path, events: SyncSender<Event>, lost: Arc<AtomicBool>) -> notify::Result<RecommendedWatcher> {
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
         // One that finds no room, and an error of the system's, may be about anything.
-        if event.is_err() || event.is_ok_and(|event| events.try_send(event).is_err()) {
+        if event.map_or(true, |event| is_change(&event) && events.try_send(event).is_err()) {
             lost.store(true, Ordering::Release);
         }
     })?;
@@ -85,19 +85,23 @@ fn start(root: &Path, events: SyncSender<Event>, lost: Arc<AtomicBool>) -> notif
 /// Looks again after each change, until nobody wants to know any more.
 fn follow(folder: &mut Folder, events: &Events, catalog: &watch::Sender<Arc<Catalog>>) {
     let places = Places::of(folder.root());
+    let mut writing = Writing::default();
+    let mut next_look = Instant::now() + UNPROMPTED;
     while !catalog.is_closed() {
-        let changed = match events.received.recv_timeout(UNPROMPTED) {
-            Ok(event) if !says_something(&event) => continue,
-            Ok(event) => {
-                let happened = settle(event, &events.received);
-                let is_known = !events.lost.swap(false, Ordering::AcqRel) && !happened.iter().any(Event::need_rescan);
-                match places.all(&happened).filter(|_| is_known) {
-                    Some(paths) => folder.refresh_at(&paths),
-                    None => folder.refresh(),
-                }
-            }
-            Err(RecvTimeoutError::Timeout) => folder.refresh(),
+        let happened = match events.received.recv_timeout(next_look.saturating_duration_since(Instant::now())) {
+            Ok(event) => settle(event, &events.received, &mut writing),
+            Err(RecvTimeoutError::Timeout) => vec![],
             Err(RecvTimeoutError::Disconnected) => return,
+        };
+        let now = Instant::now();
+        let is_known = !events.lost.swap(false, Ordering::AcqRel) && !happened.iter().any(Event::need_rescan);
+        folder.leave_alone(writing.unfinished(now).filter_map(|path| places.within(path)).collect());
+        let changed = match places.all(&happened) {
+            Some(paths) if is_known && now < next_look => folder.refresh_at(&paths),
+            _ => {
+                next_look = now + UNPROMPTED;
+                folder.refresh()
+            }
         };
         if changed {
             catalog.send_replace(Arc::new(folder.catalog()));
@@ -118,39 +122,34 @@ impl Places {
 
     /// Where all of this happened; none if nobody knows.
     fn all(&self, happened: &[Event]) -> Option<BTreeSet<PathBuf>> {
-        let within = |path: &PathBuf| path.strip_prefix(&self.absolute).ok().map(|within| self.root.join(within));
         let is_told = happened.iter().all(|event| !event.paths.is_empty());
-        happened.iter().flat_map(|event| &event.paths).map(within).collect::<Option<_>>().filter(|_| is_told)
+        let paths = happened.iter().flat_map(|event| &event.paths).map(|path| self.within(path));
+        paths.collect::<Option<_>>().filter(|_| is_told)
+    }
+
+    fn within(&self, path: &Path) -> Option<PathBuf> {
+        path.strip_prefix(&self.absolute).ok().map(|within| self.root.join(within))
     }
 }
 
-/// Reading a file is no change.
-fn says_something(event: &Event) -> bool {
-    !matches!(event.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write))
-}
-
-/// Waits until a change is complete: nothing more happens for a while, and no file is being written. Returns all that
-/// happened.
-fn settle(first: Event, events: &Receiver<Event>) -> Vec<Event> {
-    let deadline = Instant::now() + LONGEST;
-    let mut is_written = is_being_written(&first);
+/// Waits until a change is complete: nothing more happens for a while, and no file is being written that was not before. Returns
+/// all that happened.
+fn settle(first: Event, events: &Receiver<Event>, writing: &mut Writing) -> Vec<Event> {
+    let begin = Instant::now();
+    writing.see(&first, begin);
     let mut happened = vec![first];
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let wait = if is_written { left } else { QUIET.min(left) };
+        let left = LONGEST.saturating_sub(begin.elapsed());
+        let wait = if writing.has_begun_since(begin) { left } else { QUIET.min(left) };
         match events.recv_timeout(wait) {
-            Ok(event) if says_something(&event) => {
-                is_written = is_being_written(&event);
+            Ok(event) => {
+                writing.see(&event, Instant::now());
                 happened.push(event);
             }
-            Ok(_) if !left.is_zero() => {}
-            _ => return happened,
+            Err(_) => return happened,
+        }
+        if left.is_zero() {
+            return happened;
         }
     }
-}
-
-/// Whether a file has been changed and not yet closed.
-fn is_being_written(event: &Event) -> bool {
-    use notify::event::ModifyKind;
-    matches!(event.kind, EventKind::Modify(ModifyKind::Data(_)))
 }

@@ -261,3 +261,68 @@ fn a_resource_that_loses_its_name_stays() {
     let catalog = seen.put("a.yaml", good.replace("name: a", ""));
     assert_eq!((errors(&catalog), objects(&catalog)), (1, vec!["a 10.0.0.1".to_owned()]));
 }
+
+/// As `> a.yaml` does it, and a disk that is full.
+#[test]
+fn a_file_that_is_emptied_keeps_what_it_held_for_a_while_and_is_told() {
+    let mut seen = Seen::new(&[("a.yaml", &(entry("a", "10.0.0.1") + &entry("b", "10.0.0.1")))]);
+    let empty = |seen: &mut Seen, text: &str| {
+        std::fs::write(seen.dir.path("a.yaml"), text).unwrap();
+        let catalog = seen.look();
+        assert_eq!(
+            (objects(&catalog), kept(&catalog)),
+            (vec!["a 10.0.0.1".to_owned(), "b 10.0.0.1".to_owned()], vec!["a".to_owned(), "b".to_owned()])
+        );
+        let said = seen.dir.said(&catalog);
+        assert!(said.len() == 1 && said[0].starts_with("warning: a.yaml is empty: what it held stays in force for "), "{said:?}");
+    };
+    empty(&mut seen, "");
+    assert!(!seen.folder.refresh());
+    empty(&mut seen, "\n");
+    std::fs::write(seen.dir.path("a.yaml"), entry("b", "10.0.0.2")).unwrap();
+    let catalog = seen.look();
+    assert_eq!((objects(&catalog), catalog.diagnostics().count()), (vec!["b 10.0.0.2".to_owned()], 0));
+    // Who deletes it means it.
+    std::fs::write(seen.dir.path("a.yaml"), "").unwrap();
+    assert_eq!(objects(&seen.look()), ["b 10.0.0.2"]);
+    seen.dir.remove("a.yaml");
+    assert!(seen.look().is_empty());
+}
+
+/// Only what is not there is gone: an error may pass, and says nothing of what is there.
+#[test]
+fn a_file_or_folder_that_cannot_be_looked_at_stays_as_it_was_and_is_told() {
+    let mut seen =
+        Seen::new(&[("a.yaml", &entry("a", "10.0.0.1")), ("sub/b.yaml", &entry("b", "10.0.0.2")), ("c.yaml", &entry("c", "10.0.0.3"))]);
+    // A link to itself leads to an error that is not that there is nothing, whoever looks.
+    for name in ["a.yaml", "sub"] {
+        std::fs::rename(seen.dir.path(name), seen.dir.path(&format!(".{name}"))).unwrap();
+        std::os::unix::fs::symlink(name, seen.dir.path(name)).unwrap();
+    }
+    let catalog = seen.look();
+    assert_eq!(objects(&catalog), ["a 10.0.0.1", "c 10.0.0.3", "b 10.0.0.2"]);
+    let said = seen.dir.said(&catalog);
+    assert!(said.len() == 2 && said.iter().all(|said| said.contains(" cannot be read: ")), "{said:?}");
+    assert!(!seen.folder.refresh_at(&[seen.dir.path("a.yaml")].into()));
+    for name in ["a.yaml", "sub"] {
+        seen.dir.remove(name);
+        std::fs::rename(seen.dir.path(&format!(".{name}")), seen.dir.path(name)).unwrap();
+    }
+    let catalog = seen.look();
+    assert_eq!((objects(&catalog).len(), catalog.diagnostics().count()), (3, 0));
+}
+
+/// As after `chmod 444`: its names can be listed, and nothing else. Who may do anything sees no difference.
+#[test]
+fn in_a_folder_that_may_only_be_listed_all_stays() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut seen = Seen::new(&[("mesh/a.yaml", &entry("a", "10.0.0.1")), ("mesh/sub/b.yaml", &entry("b", "10.0.0.2"))]);
+    let mode = |mode| std::fs::set_permissions(seen.dir.path("mesh"), std::fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o444);
+    seen.folder.refresh();
+    let (found, said) = (objects(&seen.folder.catalog()), seen.dir.said(&seen.folder.catalog()));
+    let count = if seen.dir.path("mesh/a.yaml").metadata().is_ok() { 0 } else { 2 };
+    mode(0o755);
+    assert_eq!(found, ["a 10.0.0.1", "b 10.0.0.2"]);
+    assert!(said.len() == count && said.iter().all(|said| said.contains(" cannot be read: ")), "{said:?}");
+}

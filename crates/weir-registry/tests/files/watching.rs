@@ -14,6 +14,8 @@ use crate::support::{Dir, entry, kept, objects};
 const SOON: Duration = Duration::from_secs(10);
 /// Changes that follow each other this fast are one; somewhat less than what the watch allows.
 const AT_ONCE: Duration = Duration::from_millis(5);
+/// Longer than a change may take that never comes to rest.
+const STILL_WRITTEN: Duration = Duration::from_millis(200);
 
 fn watch(dir: &Dir) -> Watched {
     files::watch(dir.root()).unwrap()
@@ -84,25 +86,53 @@ async fn a_file_that_is_written_piece_by_piece_arrives_as_a_whole() {
     }
 }
 
-/// It is taken as it is after a while; that breaks it, and so what it held stays until it is whole.
 #[tokio::test]
-async fn a_file_that_stays_half_written_keeps_what_it_held() {
-    let text = entry("a", "10.0.0.2");
-    let (half, rest) = text.split_at(text.find("etadata").unwrap());
-    loop {
-        let dir = Dir::of(&[("a.yaml", &entry("a", "10.0.0.1"))]);
-        let mut watched = watch(&dir);
-        let begun = Instant::now();
-        let mut file = File::create(dir.path("a.yaml")).unwrap();
-        file.write_all(half.as_bytes()).unwrap();
-        if begun.elapsed() < AT_ONCE {
-            let catalog = next(&mut watched).await;
-            assert_eq!((objects(&catalog), kept(&catalog)), (vec!["a 10.0.0.1".to_owned()], vec!["a".to_owned()]));
-            file.write_all(rest.as_bytes()).unwrap();
-            drop(file);
-            until(&mut watched, &["a 10.0.0.2"]).await;
-            return;
+async fn a_file_that_is_being_written_stays_as_it_was_while_others_go_on() {
+    let dir = Dir::of(&[("a.yaml", &(entry("a", "10.0.0.1") + &entry("b", "10.0.0.1")))]);
+    let mut watched = watch(&dir);
+    // A shell empties it before the program begins that writes it.
+    let mut file = File::create(dir.path("a.yaml")).unwrap();
+    tokio::time::sleep(STILL_WRITTEN).await;
+    dir.put("c.yaml", entry("c", "10.0.0.1"));
+    let others = next(&mut watched).await;
+    assert_eq!(objects(&others), ["a 10.0.0.1", "b 10.0.0.1", "c 10.0.0.1"]);
+    // It is half there.
+    file.write_all(entry("a", "10.0.0.2").as_bytes()).unwrap();
+    tokio::time::sleep(STILL_WRITTEN).await;
+    assert!(!watched.catalog.has_changed().unwrap() && others.diagnostics().next().is_none());
+    file.write_all(entry("b", "10.0.0.2").as_bytes()).unwrap();
+    drop(file);
+    assert_eq!(objects(&next(&mut watched).await), ["a 10.0.0.2", "b 10.0.0.2", "c 10.0.0.1"]);
+}
+
+#[tokio::test]
+async fn the_look_without_an_event_passes_over_a_file_that_is_being_written() {
+    let (dir, elsewhere) = (Dir::of(&[("a.yaml", &entry("a", "10.0.0.1"))]), Dir::of(&[("c.yaml", &entry("c", "10.0.0.1"))]));
+    std::os::unix::fs::symlink(elsewhere.path("c.yaml"), dir.path("c.yaml")).unwrap();
+    let mut watched = watch(&dir);
+    let file = File::create(dir.path("a.yaml")).unwrap();
+    // Nobody tells of this: all is looked at.
+    elsewhere.put("c.yaml", entry("c", "10.0.0.2"));
+    assert_eq!(objects(&next(&mut watched).await), ["a 10.0.0.1", "c 10.0.0.2"]);
+    drop(file);
+}
+
+/// The system tells of each read as well.
+#[tokio::test]
+async fn who_reads_the_folder_does_not_keep_it_from_being_looked_at() {
+    let (dir, elsewhere) = (Dir::of(&[("b.yaml", &entry("b", "10.0.0.1"))]), Dir::of(&[("a.yaml", &entry("a", "10.0.0.1"))]));
+    std::os::unix::fs::symlink(elsewhere.path("a.yaml"), dir.path("a.yaml")).unwrap();
+    let mut watched = watch(&dir);
+    elsewhere.put("a.yaml", entry("a", "10.0.0.2"));
+    let reads = async {
+        loop {
+            fs::read(dir.path("b.yaml")).unwrap();
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
+    };
+    tokio::select! {
+        catalog = next(&mut watched) => assert_eq!(objects(&catalog), ["a 10.0.0.2", "b 10.0.0.1"]),
+        () = reads => {}
     }
 }
 

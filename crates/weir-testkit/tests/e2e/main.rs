@@ -18,6 +18,7 @@ mod load;
 mod locality;
 mod memory;
 mod outbound;
+mod patches;
 mod probes;
 mod routing;
 mod seeds;

@@ -6,6 +6,7 @@ use weir_xds::cluster::Cluster;
 use weir_xds::endpoint::ClusterLoadAssignment;
 use weir_xds::listener::Listener;
 use weir_xds::resource::ResourceType;
+use weir_xds::route::RouteConfiguration;
 use weir_xds::{Any, Message, Name};
 
 /// A resource, encoded once for all who get it.
@@ -34,6 +35,10 @@ impl Encoded {
 
     pub(super) fn listener(listener: &Listener) -> Arc<Self> {
         Self::new(ResourceType::Listener, &listener.name, listener)
+    }
+
+    pub(super) fn route(configuration: &RouteConfiguration) -> Arc<Self> {
+        Self::new(ResourceType::Route, &configuration.name, configuration)
     }
 
     pub(super) fn cluster(cluster: &Cluster) -> Arc<Self> {

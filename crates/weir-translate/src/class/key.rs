@@ -13,6 +13,7 @@ use weir_model::{
 use super::LabelMap;
 use crate::context::Context;
 use crate::locality::{SAME_NODE, SAME_ZONE};
+use crate::patches;
 
 /// The labels of proxies that any rule looks at, by their names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub struct Labels {
     selectors: BTreeMap<String, BTreeSet<String>>,
     /// Selectors of Gateways.
     gateways: BTreeSet<String>,
+    /// Selectors of EnvoyFilters.
+    filters: BTreeSet<String>,
     /// What instances are ranked by.
     ranks: BTreeSet<String>,
 }
@@ -41,6 +44,7 @@ impl Labels {
                 labels.gateways.extend(gateway.selector.keys().cloned());
             }
         }
+        labels.filters.extend(mesh.envoy_filters.iter().flat_map(|filter| filter.labels()).map(str::to_owned));
         for service in mesh.services.all() {
             let ranks = match service.traffic_distribution {
                 TrafficDistribution::Any => continue,
@@ -57,8 +61,8 @@ impl Labels {
 
     /// Those of a mesh that has changed since these were its; none if they still are.
     pub fn after(&self, mesh: &MeshSnapshot, changes: &Changes) -> Option<Self> {
-        let others = !changes.destination_rules.is_empty() || !changes.gateways.is_empty() || !changes.services.is_empty();
-        if changes.everything || others {
+        let rules = [&changes.destination_rules, &changes.gateways, &changes.envoy_filters];
+        if changes.everything || rules.iter().any(|names| !names.is_empty()) || !changes.services.is_empty() {
             let new = Self::of(mesh);
             return (new != *self).then_some(new);
         }
@@ -114,6 +118,7 @@ impl Labels {
     fn selected(&self, proxy: &Proxy) -> LabelMap {
         let counts = |name: &String| {
             self.sources.contains(name)
+                || self.filters.contains(name)
                 || self.selectors.get(&proxy.namespace).is_some_and(|names| names.contains(name))
                 || (proxy.kind == ProxyKind::Router && self.gateways.contains(name))
         };
@@ -177,9 +182,11 @@ impl ClassKey {
         }
     }
 
-    /// The class of those of them that get, or do not get, virtual hosts as resources of their own.
+    /// The class of those of them that get virtual hosts as resources of their own, if they take them. An EnvoyFilter that changes
+    /// routes is about whole route configurations: who has one gets them whole.
     #[must_use]
-    pub fn by_virtual_host(self, by_virtual_host: bool) -> Self {
+    pub fn by_virtual_host(self, mesh: &MeshSnapshot, takes_virtual_hosts: bool) -> Self {
+        let by_virtual_host = takes_virtual_hosts && !patches::concern_routes(mesh, &self.proxy);
         Self { by_virtual_host, ..self }
     }
 

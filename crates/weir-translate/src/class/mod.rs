@@ -9,6 +9,7 @@ mod encoded;
 mod key;
 mod listeners;
 mod lists;
+mod patched;
 mod routes;
 mod rules;
 mod same;
@@ -29,6 +30,7 @@ pub use encoded::Encoded;
 pub use key::{ClassKey, Labels};
 use listeners::Listeners;
 use lists::Lists;
+use patched::Patched;
 use rules::Rules;
 use services::Services;
 
@@ -47,6 +49,8 @@ pub struct Work {
     pub listeners: usize,
     /// Times that all was looked at, to see what of it is to be made.
     pub reviews: usize,
+    /// Resources that EnvoyFilters may concern, patched.
+    pub patched: usize,
 }
 
 /// What became of a class's resources.
@@ -82,6 +86,7 @@ struct Kept {
     rules: Rules,
     /// See [`Context::passes_by_cluster_names`]: what is kept of services was made for that.
     passes_by_cluster_names: bool,
+    patched: Patched,
     work: Work,
 }
 
@@ -93,7 +98,7 @@ impl Class {
 
     /// How much was made so far.
     pub fn work(&self) -> Work {
-        self.kept.work
+        Work { patched: self.kept.patched.made, ..self.kept.work }
     }
 
     /// Takes over a newer snapshot of the mesh. `member` is a proxy that is of this class in it.
@@ -165,6 +170,7 @@ impl Class {
         made.extend(secrets::of_rules(&context).iter().map(|secret| Encoded::new(ResourceType::Secret, &secret.name, secret)));
         self.kept.services.refresh(&context, &mut self.kept.work);
         made.extend(self.kept.services.made().cloned());
+        let made = self.kept.patched.apply(&context, member, made);
         self.findings = context.into_findings();
         Update { findings: Some(self.findings.clone()), ..self.settle(made) }
     }

@@ -46,7 +46,7 @@ pub(super) fn passthrough() -> Cluster {
 
 /// The same for what comes to the workload at ports that no service knows.
 pub(super) fn inbound_passthrough() -> Cluster {
-    let mut cluster = original_destination("InboundPassthroughCluster");
+    let mut cluster = original_destination(names::INBOUND_PASSTHROUGH);
     cluster.alt_stat_name = format!("{};", names::PASSTHROUGH);
     let source =
         SocketAddress { address: INBOUND_SOURCE.to_owned(), port_specifier: Some(PortSpecifier::PortValue(0)), ..Default::default() };

@@ -15,7 +15,7 @@ use weir_xds::tls::{
 };
 
 use super::pool;
-use crate::listener::tls::{authorities_file, authorities_name, by_name, certificate_files, file, secret_name};
+use crate::secret_names::{authorities_file, authorities_name, by_name, certificate_files, file, secret_name};
 
 /// The certificate authorities that the system trusts.
 const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";

@@ -1,42 +1,15 @@
 //! TLS that ends at a gateway: where certificates come from, and what is asked of clients.
 
 use weir_api::resources::gateway::{ServerTlsMode, ServerTlsSettings, TlsProtocol};
-use weir_xds::core::{AggregatedConfigSource, ApiVersion, ConfigSource, DataSource, config_source::ConfigSourceSpecifier, data_source};
 use weir_xds::matcher::{StringMatcher, string_matcher};
 use weir_xds::tls::common_tls_context::{CombinedCertificateValidationContext, ValidationContextType};
 use weir_xds::tls::tls_parameters::TlsProtocol as Version;
 use weir_xds::tls::{
-    CertificateValidationContext, CommonTlsContext, DownstreamTlsContext, SdsSecretConfig, SubjectAltNameMatcher, TlsParameters,
+    CertificateValidationContext, CommonTlsContext, DownstreamTlsContext, SubjectAltNameMatcher, TlsParameters,
     subject_alt_name_matcher::SanType,
 };
 
-/// The name of a certificate that stands in a Kubernetes Secret.
-pub(crate) fn secret_name(credential: &str) -> String {
-    if credential.contains("://") { credential.to_owned() } else { format!("kubernetes://{credential}") }
-}
-
-/// The name of the certificate authorities that go with a certificate.
-pub(crate) fn authorities_name(credential: &str) -> String {
-    format!("{}-cacert", secret_name(credential))
-}
-
-/// The name of a certificate that stands in files, as Istio's agents have it. Files come as secrets, too: one that is missing or
-/// broken is refused alone, and one that changes is read again.
-pub(crate) fn certificate_files(chain: &str, key: &str) -> String {
-    format!("file-cert:{chain}~{key}")
-}
-
-/// The name of certificate authorities that stand in a file.
-pub(crate) fn authorities_file(path: &str) -> String {
-    format!("file-root:{path}")
-}
-
-/// The certificates of a server that stand in files: chain and key.
-pub(crate) fn files(settings: &ServerTlsSettings) -> impl Iterator<Item = (&str, &str)> {
-    let single = (settings.server_certificate.as_str(), settings.private_key.as_str());
-    let several = settings.tls_certificates.iter().map(|own| (own.server_certificate.as_str(), own.private_key.as_str()));
-    std::iter::once(single).filter(|(chain, _)| !chain.is_empty()).chain(several)
-}
+use crate::secret_names::{authorities_file, authorities_name, by_name, certificate_files, file, files, secret_name};
 
 /// The TLS of a server; none if it passes TLS on.
 pub(crate) fn of_server(settings: &ServerTlsSettings) -> Option<DownstreamTlsContext> {
@@ -60,23 +33,6 @@ pub(crate) fn of_server(settings: &ServerTlsSettings) -> Option<DownstreamTlsCon
     }
     common.validation_context_type = asks.then(|| validation(settings, credentials.first().copied()));
     Some(DownstreamTlsContext { common_tls_context: Some(common), require_client_certificate: Some(requires), ..Default::default() })
-}
-
-/// A secret that comes on its own.
-pub(crate) fn by_name(name: &str) -> SdsSecretConfig {
-    SdsSecretConfig {
-        name: name.to_owned(),
-        sds_config: Some(ConfigSource {
-            config_source_specifier: Some(ConfigSourceSpecifier::Ads(AggregatedConfigSource {})),
-            resource_api_version: ApiVersion::V3.into(),
-            ..Default::default()
-        }),
-    }
-}
-
-/// What a file holds; none if there is none.
-pub(crate) fn file(path: &str) -> Option<DataSource> {
-    (!path.is_empty()).then(|| DataSource { specifier: Some(data_source::Specifier::Filename(path.to_owned())), ..Default::default() })
 }
 
 /// What a client's certificate is checked against.

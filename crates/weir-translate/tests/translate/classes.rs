@@ -9,14 +9,14 @@ use weir_xds::{Any, Message, Name};
 
 use crate::support::{gateway, mesh, sidecar};
 
-type Set = BTreeMap<(ResourceType, String), Any>;
+pub(crate) type Set = BTreeMap<(ResourceType, String), Any>;
 
 fn add<M: Message + Name>(set: &mut Set, kind: ResourceType, messages: &[M], name: impl Fn(&M) -> &String) {
     set.extend(messages.iter().map(|message| ((kind, name(message).clone()), Any::pack(message))));
 }
 
 /// What a proxy gets, from one translation for it alone.
-fn alone(mesh: &MeshSnapshot, proxy: &Proxy) -> (Set, BTreeSet<String>) {
+pub(crate) fn alone(mesh: &MeshSnapshot, proxy: &Proxy) -> (Set, BTreeSet<String>) {
     let Translation { listeners, routes, clusters, endpoints, secrets, findings } = translate(mesh, proxy);
     let mut set = Set::new();
     add(&mut set, ResourceType::Listener, &listeners, |listener| &listener.name);
@@ -32,7 +32,7 @@ fn key(mesh: &MeshSnapshot, proxy: &Proxy) -> ClassKey {
 }
 
 /// The same by way of its class.
-fn by_class(mesh: &MeshSnapshot, proxy: &Proxy) -> (Set, BTreeSet<String>) {
+pub(crate) fn by_class(mesh: &MeshSnapshot, proxy: &Proxy) -> (Set, BTreeSet<String>) {
     let update = Class::new(key(mesh, proxy)).refresh(mesh, proxy);
     let own = own(mesh, proxy);
     let encoded = |encoded: &Encoded| ((encoded.kind, encoded.name.to_string()), encoded.body.clone());
@@ -281,7 +281,7 @@ spec:
     let text = (1..=SERVICES).map(service).collect::<Vec<_>>().join("---\n");
     let (mesh, proxy) = (mesh(&[("mesh.yaml", &text)]), Proxy { interception: Interception::Redirect, ..sidecar("10.9.0.1", &[]) });
     for by_virtual_host in [false, true] {
-        let mut class = Class::new(key(&mesh, &proxy).by_virtual_host(by_virtual_host));
+        let mut class = Class::new(key(&mesh, &proxy).by_virtual_host(&mesh, by_virtual_host));
         let made = class.refresh(&mesh, &proxy).upserts;
         let routes: Vec<&str> = made.iter().filter(|made| made.kind == ResourceType::Route).map(|made| &*made.name).collect();
         assert_eq!(routes.iter().filter(|name| name.ends_with(".test:9000")).count(), SERVICES, "{routes:?}");

@@ -10,6 +10,7 @@ mod destinations;
 mod edges;
 mod gateways;
 mod locality;
+mod patches;
 mod policies;
 mod probes;
 mod rules;

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use anyhow::Context;
 use serde_json::{Value, json};
 use weir_analysis::preview::preview;
-use weir_api::Diagnostic;
-use weir_translate::Translation;
+use weir_api::{Diagnostic, Severity};
+use weir_translate::{Change, Translation};
 use weir_xds::json::Names;
+use weir_xds::lines::differences;
 use weir_xds::tls::Secret;
 use weir_xds::{Any, Message, Name};
 
@@ -21,7 +22,11 @@ use crate::print;
 /// If the proxy or the mesh's configuration cannot be read.
 pub(crate) fn run(args: &TranslateArgs) -> anyhow::Result<ExitCode> {
     let mesh = offline::read_mesh(&args.files, args.mesh_config.as_deref())?;
-    let translation = offline::translate_for(&mesh, &offline::read_proxy(&args.proxy)?);
+    let proxy = offline::read_proxy(&args.proxy)?;
+    let translation = offline::translate_for(&mesh, &proxy);
+    for change in weir_translate::patched(&mesh, &proxy) {
+        print::diagnostic(&told(&change)?);
+    }
     for preview in preview(&translation) {
         print::diagnostic(&Diagnostic::warning(preview.to_string()));
     }
@@ -31,6 +36,27 @@ pub(crate) fn run(args: &TranslateArgs) -> anyhow::Result<ExitCode> {
         Output::Table => print::result(&table(&translation)),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What EnvoyFilters changed of a resource, line by line, at the place of the first that did.
+fn told(change: &Change) -> anyhow::Result<Diagnostic> {
+    let json = |any: &Option<Any>| match any {
+        Some(any) => weir_xds::json::any_to_value(any, Names::Proto).context("a message has no JSON form"),
+        None => Ok(Value::Object(Default::default())),
+    };
+    let done = match (&change.before, &change.after) {
+        (None, _) => "added",
+        (_, None) => "removed",
+        _ => "changed",
+    };
+    let patches: Vec<String> = change.by.iter().map(|origin| format!("{}: {}", origin.object.name(), origin.path)).collect();
+    let mut message = format!("{} `{}` is {done} by {}", change.kind.name(), change.name, patches.join(", "));
+    if change.after.is_some() {
+        let lines = differences("", &json(&change.before)?, &json(&change.after)?);
+        lines.iter().for_each(|line| message += &format!("\n  {line}"));
+    }
+    let place = change.by.first().and_then(|origin| origin.place());
+    Ok(Diagnostic::new(Severity::Info, message).placed(place))
 }
 
 fn list<M: Message + Name>(messages: &[M]) -> anyhow::Result<Vec<Value>> {

@@ -52,6 +52,8 @@ struct Peer {
     to_client: Vec<Response>,
     /// The types of the responses that arrived, in order.
     log: Vec<&'static str>,
+    /// What the client refuses.
+    refuses: BTreeSet<(ResourceType, &'static str)>,
     now: Instant,
 }
 
@@ -62,7 +64,16 @@ impl Peer {
         client.want(ResourceType::Route, BTreeSet::from(["80".into()]));
         let to_server = client.connect();
         let server = Server::new(protocol);
-        Self { client, server, has: BTreeMap::new(), to_server, to_client: vec![], log: vec![], now: Instant::now() }
+        Self {
+            client,
+            server,
+            has: BTreeMap::new(),
+            to_server,
+            to_client: vec![],
+            log: vec![],
+            refuses: BTreeSet::new(),
+            now: Instant::now(),
+        }
     }
 
     fn pump(&mut self) {
@@ -88,10 +99,13 @@ impl Peer {
         for name in &update.removals {
             self.has.remove(&(update.kind, name.clone()));
         }
-        for (name, body) in &update.upserts {
+        let refuses = |name: &str| self.refuses.iter().any(|refused| *refused == (update.kind, name));
+        let (refused, accepted): (Vec<_>, Vec<_>) = update.upserts.iter().partition(|(name, _)| refuses(name));
+        for (name, body) in accepted {
             self.has.insert((update.kind, name.clone()), body.clone());
         }
-        self.to_server.push(self.client.answer(&update, &[]));
+        let refused: Vec<_> = refused.into_iter().map(|(name, _)| (name.clone(), "no".to_owned())).collect();
+        self.to_server.push(self.client.answer(&update, &refused));
         if update.kind == ResourceType::Cluster {
             let clusters = self.names(ResourceType::Cluster);
             self.to_server.extend(self.client.want(ResourceType::Endpoint, clusters));
@@ -196,6 +210,23 @@ fn what_was_refused_is_not_sent_again() {
     let answer = peer.client.answer(&update, &[("a".into(), "no such type".into())]);
     assert_eq!(peer.server.receive(&answer), Event::Refused(ResourceType::Cluster, "a: no such type".into()));
     assert_eq!(peer.server.next(peer.now), None);
+}
+
+#[test]
+fn what_was_refused_and_is_gone_is_told_to_a_new_stream() {
+    let mut peer = Peer::new(Protocol::Delta);
+    peer.refuses.insert((ResourceType::Cluster, "a"));
+    peer.server.set(mesh(&["a"]));
+    while peer.step() {}
+    peer.server = Server::new(Protocol::Delta);
+    peer.server.set(mesh(&[]));
+    peer.to_server = peer.client.connect();
+    while peer.step() {}
+    let told = peer.client.connect().into_iter().find_map(|request| match request {
+        Request::Delta(first) if first.type_url == ResourceType::Cluster.type_url() => Some(first.initial_resource_versions),
+        _ => None,
+    });
+    assert_eq!(told.expect("a first request"), BTreeMap::new(), "it has been told that there is none");
 }
 
 #[test]

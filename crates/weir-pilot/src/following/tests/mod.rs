@@ -13,6 +13,7 @@ use weir_api::resources::MeshConfig;
 use weir_api::{Object, ObjectChange, Source, parse};
 use weir_model::{Interception, ProxyKind};
 use weir_xds::resource::ResourceType;
+use weir_xds::route::RouteConfiguration;
 
 use super::*;
 use crate::shared::Options;
@@ -209,6 +210,30 @@ async fn a_rule_is_one_virtual_host_to_who_takes_them_one_by_one() {
     // A host for any name stands in the route configuration.
     let any = rule(7, "other").replace("hosts: [s7.test]", "hosts: ['*.any.test']");
     assert_eq!(changed_by(&mut mesh, &mut parted, &any).await, (vec!["80/".to_owned()], vec!["80".to_owned()], (1, 1)));
+}
+
+#[tokio::test]
+async fn who_has_a_patch_for_routes_takes_them_whole() {
+    let mut mesh = Mesh::new();
+    let abilities = Abilities { takes_virtual_hosts: true, ..Abilities::default() };
+    let mut parted = mesh.able_follower("10.5.0.1", &[], abilities).await;
+    let hosts = |follower: &Follower| follower.server.target().of(ResourceType::VirtualHost).count();
+    let before = hosts(&parted);
+    assert!(before > 1);
+    let filter = |apply_to: &str| {
+        format!(
+            "{{apiVersion: networking.istio.io/v1alpha3, kind: EnvoyFilter, metadata: {{name: f, namespace: istio-system}}, spec: {{configPatches: [\
+             {{applyTo: {apply_to}, match: {{context: SIDECAR_OUTBOUND}}, patch: {{operation: MERGE, value: {{response_headers_to_remove: [x]}}}}}}]}}}}"
+        )
+    };
+    mesh.change(&filter("VIRTUAL_HOST"));
+    parted.follow(&mesh).await;
+    assert_eq!(hosts(&parted), 0);
+    let table = parted.server.target().get(ResourceType::Route, "80").expect("the table").body.unpack::<RouteConfiguration>().unwrap();
+    assert!(table.vhds.is_none() && table.virtual_hosts.iter().all(|host| host.response_headers_to_remove == ["x"]));
+    mesh.change(&filter("LISTENER"));
+    parted.follow(&mesh).await;
+    assert_eq!(hosts(&parted), before);
 }
 
 #[tokio::test]

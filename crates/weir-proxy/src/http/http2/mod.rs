@@ -9,13 +9,14 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Poll, ready};
-use std::time::Instant;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::Reason;
 use h2::server::{Builder, Connection};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Sleep, sleep};
 
 use weir_config::head::http2::list_limit;
 use weir_config::http::HttpConfig;
@@ -29,7 +30,7 @@ use crate::io::http2::frames::{Frame, Frames, PREFACE};
 use crate::io::http2::keepalive::Keepalive;
 use crate::io::http2::queue::Queue;
 use crate::io::http2::watched::{Watch, Watched};
-use crate::stats::http2::{Http2Stats, RESETS_FOR_ERRORS, Traffic};
+use crate::stats::http2::{Http2Stats, Traffic};
 
 /// What a client may send ahead on one stream: what an instance that does not read makes us hold.
 const STREAM_WINDOW: u32 = 256 << 10;
@@ -42,6 +43,14 @@ const UNSENT: usize = 64 << 10;
 const MAX_STREAMS: u32 = 1024;
 /// So many streams may be reset before they could even be looked at; a browser that leaves a page resets all that it has asked for.
 const RESETS_UNSEEN: usize = 100;
+
+/// So many streams that were given up are remembered, and so long.
+const RESETS_REMEMBERED: usize = 2 * MAX_STREAMS as usize;
+const RESET_REMEMBERED: Duration = Duration::from_secs(10);
+/// So long a connection that is told to finish may take to agree; Envoy's `drain_timeout`.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// When it still has streams then, it is looked at again so often.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// What the streams of a connection share.
 struct Server {
@@ -78,7 +87,11 @@ fn builder(config: &HttpConfig) -> Builder {
         .max_send_buffer_size(UNSENT)
         .max_concurrent_streams(config.max_concurrent_streams.unwrap_or(MAX_STREAMS))
         .max_pending_accept_reset_streams(RESETS_UNSEEN)
-        .max_local_error_reset_streams(Some(RESETS_FOR_ERRORS))
+        // What still comes on a stream that was given up is no fault of the client: it could not know yet. What is, has its cost
+        // with all else that wastes our time.
+        .max_concurrent_reset_streams(RESETS_REMEMBERED)
+        .reset_stream_duration(RESET_REMEMBERED)
+        .max_local_error_reset_streams(None)
         .max_header_list_size(list_limit(config.max_header_bytes, config.max_headers));
     if config.extended_connect {
         builder.enable_connect_protocol();
@@ -103,17 +116,24 @@ impl Server {
     async fn serve<S: AsyncRead + AsyncWrite + Unpin>(&self, connection: &mut Connection<S, Bytes>) -> Result<(), h2::Error> {
         let mut keepalive = self.http.config.http2_keepalive.and_then(|policy| Some(Keepalive::new(policy, connection.ping_pong()?)));
         // A GOAWAY tells which requests count: no need to wait for any.
-        let (mut last_call, mut finishing) = (LastCall::Over, false);
+        let mut last_call = LastCall::Over;
+        // When a client that does not answer the farewell is left.
+        let mut farewell: Option<Pin<Box<Sleep>>> = None;
         poll_fn(|cx| {
             loop {
-                if !finishing && last_call.is_over(&self.control, cx) {
-                    finishing = true;
+                if farewell.is_none() && last_call.is_over(&self.control, cx) {
+                    farewell = Some(Box::pin(sleep(FAREWELL)));
                     connection.graceful_shutdown();
                 }
                 if keepalive.as_mut().is_some_and(|keepalive| keepalive.poll(cx).is_ready()) {
-                    keepalive = None;
                     self.stats.keepalive_timeout.add(1);
-                    connection.abrupt_shutdown(Reason::NO_ERROR);
+                    return self.leave(connection, cx);
+                }
+                while let Some(Poll::Ready(())) = farewell.as_mut().map(|farewell| farewell.as_mut().poll(cx)) {
+                    if !connection.has_streams() {
+                        return self.leave(connection, cx);
+                    }
+                    farewell = Some(Box::pin(sleep(AGAIN)));
                 }
                 if self.control.head_is_late.replace(false) {
                     connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
@@ -126,6 +146,20 @@ impl Server {
             }
         })
         .await
+    }
+}
+
+impl Server {
+    /// Says so and goes, whether the client takes it or not.
+    fn leave<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        connection: &mut Connection<S, Bytes>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), h2::Error>> {
+        connection.abrupt_shutdown(Reason::NO_ERROR);
+        // What can be written at once, is.
+        let _ = connection.poll_closed(cx);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -167,6 +201,10 @@ impl Watch for Watcher {
         self.traffic.said(frame, &self.stats);
         self.budget.say(frame);
         self.queue.said(frame);
+    }
+
+    fn has_said(&mut self) -> io::Result<()> {
+        self.budget.holds().inspect_err(|_| self.traffic.note_flood(&self.stats))
     }
 
     fn is_taken(&mut self, taken: bool) {

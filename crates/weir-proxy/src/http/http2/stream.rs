@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Instant;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -86,6 +87,10 @@ impl OpenStream {
 impl Drop for OpenStream {
     fn drop(&mut self) {
         self.0.streams.set(self.0.streams.get() - 1);
+        if self.0.streams.get() == 0 {
+            // It is idle from now on, and not since it began.
+            self.0.last_request.set(Some(Instant::now()));
+        }
     }
 }
 

@@ -48,13 +48,21 @@ impl Budget {
         let cost = match frame.kind {
             _ if frame.is_of_message() => {
                 self.give_back(OF_MESSAGE);
-                return Ok(());
+                0
             }
             Frame::RST_STREAM => self.reset,
             Frame::SETTINGS => SETTINGS,
             _ => 1,
         };
-        self.spent += cost;
+        self.spent = self.spent.saturating_add(cost);
+        self.holds()
+    }
+
+    /// Whether it is not all spent.
+    ///
+    /// # Errors
+    /// If it is.
+    pub fn holds(&mut self) -> io::Result<()> {
         if self.spent > BUDGET && !self.has_refilled(Instant::now()) {
             return Err(io::Error::other("too many frames that move no message"));
         }
@@ -65,6 +73,9 @@ impl Budget {
     pub fn say(&mut self, frame: Frame) {
         if frame.is_of_message() {
             self.give_back(OF_MESSAGE);
+        } else if frame.kind == Frame::RST_STREAM {
+            // It has made us give up a stream, by an error or by what was not needed any more: either costs as much as if it had.
+            self.spent = self.spent.saturating_add(self.reset);
         }
     }
 
@@ -117,6 +128,25 @@ mod tests {
             for _ in 0..8 {
                 budget.hear(frame(Frame::WINDOW_UPDATE, 4)).expect("a client tells what it has read");
             }
+        }
+    }
+
+    #[test]
+    fn who_makes_us_reset_streams_is_limited_too() {
+        let mut budget = Budget::of_client();
+        let often = (0..100_000).take_while(|_| {
+            let heard = budget.hear(frame(Frame::HEADERS, 20)).is_ok();
+            budget.say(frame(Frame::RST_STREAM, 4));
+            heard
+        });
+        assert!((500..750).contains(&often.count()));
+        // Uploads that are answered early cost about what they pay.
+        let mut budget = Budget::of_client();
+        for _ in 0..5_000 {
+            budget.hear(frame(Frame::HEADERS, 20)).expect("an upload begins");
+            budget.hear(frame(Frame::DATA, 20)).expect("an upload goes on");
+            budget.say(frame(Frame::HEADERS, 20));
+            budget.say(frame(Frame::RST_STREAM, 4));
         }
     }
 

@@ -23,6 +23,14 @@ pub trait Watch: Unpin {
     /// One was sent.
     fn said(&mut self, frame: Frame);
 
+    /// So much was sent for now.
+    ///
+    /// # Errors
+    /// If the connection is to end for it.
+    fn has_said(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// The other side takes what is sent, or does not take it any more for now.
     fn is_taken(&mut self, _taken: bool) {}
 }
@@ -82,6 +90,7 @@ impl<S: AsyncWrite + Unpin, W: Watch> AsyncWrite for Watched<S, W> {
         self.note_progress(&result);
         if let Poll::Ready(Ok(written)) = &result {
             self.said(bytes.get(..*written).unwrap_or_default());
+            self.watch.has_said()?;
         }
         result
     }
@@ -103,6 +112,7 @@ impl<S: AsyncWrite + Unpin, W: Watch> AsyncWrite for Watched<S, W> {
                 self.said(part.get(..of_part).unwrap_or_default());
                 written -= of_part;
             }
+            self.watch.has_said()?;
         }
         result
     }

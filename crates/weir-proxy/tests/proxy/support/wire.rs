@@ -104,6 +104,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         self.stream.flush().await.unwrap();
     }
 
+    /// Says this, or as much of it as anybody takes.
+    pub(crate) async fn say_or_end(&mut self, text: &str) {
+        if self.stream.write_all(text.as_bytes()).await.is_err() {
+            // The other side has gone: there is nothing more to say.
+            std::future::pending().await
+        }
+    }
+
     /// Has said all that it will say.
     pub(crate) async fn finish(&mut self) {
         self.stream.shutdown().await.unwrap();

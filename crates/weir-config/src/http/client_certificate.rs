@@ -65,7 +65,7 @@ impl ForwardedClientCert {
     }
 
     /// What is told of a certificate; none if nothing is, or if it holds what no header can.
-    pub(super) fn element(self, shown: &ShownCertificate) -> Option<HeaderValue> {
+    pub(crate) fn element(self, shown: &ShownCertificate) -> Option<HeaderValue> {
         match self {
             Self::Append(told) | Self::Replace(told) => HeaderValue::from_str(&told.element(shown)).ok(),
             Self::Remove | Self::Keep | Self::KeepIfShown => None,

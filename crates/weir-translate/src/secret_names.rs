@@ -1,0 +1,50 @@
+//! How what TLS needs is named and asked for: certificates and authorities that come as secrets on their own, and files.
+
+use weir_api::resources::gateway::ServerTlsSettings;
+use weir_xds::core::{AggregatedConfigSource, ApiVersion, ConfigSource, DataSource, config_source::ConfigSourceSpecifier, data_source};
+use weir_xds::tls::SdsSecretConfig;
+
+/// The name of a certificate that stands in a Kubernetes Secret.
+pub(crate) fn secret_name(credential: &str) -> String {
+    if credential.contains("://") { credential.to_owned() } else { format!("kubernetes://{credential}") }
+}
+
+/// The name of the certificate authorities that go with a certificate.
+pub(crate) fn authorities_name(credential: &str) -> String {
+    format!("{}-cacert", secret_name(credential))
+}
+
+/// The name of a certificate that stands in files, as Istio's agents have it. Files come as secrets, too: one that is missing or
+/// broken is refused alone, and one that changes is read again.
+pub(crate) fn certificate_files(chain: &str, key: &str) -> String {
+    format!("file-cert:{chain}~{key}")
+}
+
+/// The name of certificate authorities that stand in a file.
+pub(crate) fn authorities_file(path: &str) -> String {
+    format!("file-root:{path}")
+}
+
+/// A secret that comes on its own.
+pub(crate) fn by_name(name: &str) -> SdsSecretConfig {
+    SdsSecretConfig {
+        name: name.to_owned(),
+        sds_config: Some(ConfigSource {
+            config_source_specifier: Some(ConfigSourceSpecifier::Ads(AggregatedConfigSource {})),
+            resource_api_version: ApiVersion::V3.into(),
+            ..Default::default()
+        }),
+    }
+}
+
+/// What a file holds; none if there is none.
+pub(crate) fn file(path: &str) -> Option<DataSource> {
+    (!path.is_empty()).then(|| DataSource { specifier: Some(data_source::Specifier::Filename(path.to_owned())), ..Default::default() })
+}
+
+/// The certificates of a server that stand in files: chain and key.
+pub(crate) fn files(settings: &ServerTlsSettings) -> impl Iterator<Item = (&str, &str)> {
+    let single = (settings.server_certificate.as_str(), settings.private_key.as_str());
+    let several = settings.tls_certificates.iter().map(|own| (own.server_certificate.as_str(), own.private_key.as_str()));
+    std::iter::once(single).filter(|(chain, _)| !chain.is_empty()).chain(several)
+}
