@@ -57,6 +57,8 @@ impl Asked {
     pub fn set(&mut self, name: &Arc<str>, is_asked: bool, is_there: bool) {
         match (self.contains(name, || is_there), is_asked) {
             (false, true) => self.count += 1,
+            // Who asks for nothing is not told when the server's set changes.
+            (true, false) if self.count == 1 => return *self = Self::default(),
             (true, false) => self.count -= 1,
             _ => return,
         }
