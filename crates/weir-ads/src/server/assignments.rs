@@ -12,6 +12,8 @@ use crate::set::ResourceSet;
 #[derive(Debug, Default)]
 pub(super) struct Assignments {
     lacking: BTreeSet<Arc<str>>,
+    /// Those that were waited for in vain: the client may have refused their clusters, and then never asks for them.
+    given_up: BTreeSet<Arc<str>>,
     /// Whether they must be counted anew: a name went that others may still need.
     is_stale: bool,
 }
@@ -29,6 +31,25 @@ impl Assignments {
     /// The client has asked for one.
     pub fn asked_for(&mut self, name: &str) {
         self.lacking.remove(name);
+        self.given_up.remove(name);
+    }
+
+    /// Whether any was waited for in vain.
+    pub fn any_given_up(&self) -> bool {
+        !self.given_up.is_empty()
+    }
+
+    /// A cluster that needs this one is another than before: the client may ask for it now.
+    pub fn hope_for(&mut self, name: &str) {
+        self.is_stale |= self.given_up.remove(name);
+    }
+
+    /// Those that the client lacks now are not waited for any more.
+    pub fn give_up(&mut self, target: &ResourceSet, asked_for: &Subscription) {
+        if self.is_stale {
+            self.count(target, asked_for);
+        }
+        self.given_up.append(&mut self.lacking);
     }
 
     /// The client asks for others than before.
@@ -44,15 +65,25 @@ impl Assignments {
     /// Whether the client lacks any.
     pub fn lack(&mut self, target: &ResourceSet, asked_for: &Subscription) -> bool {
         if self.is_stale {
-            let mut needed = target.of(ResourceType::Cluster).filter_map(|(_, cluster)| cluster.endpoints.clone());
             // A client that has just come has asked for none yet.
             if asked_for.is_empty() {
-                return needed.next().is_some();
+                return needed(target).any(|name| !self.given_up.contains(&name));
             }
-            self.is_stale = false;
-            let kind = ResourceType::Endpoint;
-            self.lacking = needed.filter(|name| !asked_for.has(kind, name, || target.get(kind, name).is_some())).collect();
+            self.count(target, asked_for);
         }
         !self.lacking.is_empty()
     }
+
+    fn count(&mut self, target: &ResourceSet, asked_for: &Subscription) {
+        let kind = ResourceType::Endpoint;
+        let is_asked_for = |name: &str| asked_for.has(kind, name, || target.get(kind, name).is_some());
+        self.is_stale = false;
+        self.given_up.retain(|name| !is_asked_for(name));
+        self.lacking = needed(target).filter(|name| !is_asked_for(name) && !self.given_up.contains(name)).collect();
+    }
+}
+
+/// The assignments that the clusters of a set need.
+fn needed(target: &ResourceSet) -> impl Iterator<Item = Arc<str>> {
+    target.of(ResourceType::Cluster).filter_map(|(_, cluster)| cluster.endpoints.clone())
 }

@@ -49,6 +49,10 @@ fn take_versions(server: &mut Server, kind: ResourceType, request: &DeltaDiscove
             if kind == ResourceType::Cluster {
                 state.before.insert(name.clone());
             }
+            if told.is_empty() {
+                // It has refused it, and has accepted nothing.
+                state.first.insert(name.clone());
+            }
         }
         state.look(kind, server.protocol, &name, there);
     }

@@ -31,6 +31,8 @@ pub(super) struct TypeState {
     /// The response that it has not answered yet.
     pub outstanding: Option<Outstanding>,
     pub refused: Refused,
+    /// Names of which it has not accepted anything yet: what was refused of them left nothing older in force.
+    pub first: HashSet<Arc<str>>,
     /// Names that must be answered even if nothing about them changed: the client has just asked for them.
     pub asked: HashSet<Arc<str>>,
     /// What it is to be sent: just those names that it wants, and has not or has in another version, and those of `asked`.
@@ -76,6 +78,22 @@ impl TypeState {
     /// Whether a client's answer is that to the last response.
     pub fn awaits(&self, nonce: &str) -> bool {
         self.outstanding.as_ref().is_some_and(|outstanding| nonce.parse() == Ok(outstanding.nonce))
+    }
+
+    /// Takes the client's answer to the last response; false if it is one to another.
+    pub fn answered(&mut self, nonce: &str, refused: Option<&str>) -> bool {
+        let Some(outstanding) = self.outstanding.take_if(|outstanding| nonce.parse() == Ok(outstanding.nonce)) else {
+            return false;
+        };
+        self.refused.answered(outstanding.names, refused);
+        self.first.retain(|name| self.refused.contains(name));
+        self.first.shrink_to_fit();
+        true
+    }
+
+    /// Whether the client still does what it was told earlier in place of something that it has refused.
+    pub fn keeps_older(&self) -> bool {
+        self.refused.names().any(|name| !self.first.contains(name))
     }
 
     /// Which version of a name the client has, given that which there is.
@@ -200,6 +218,9 @@ impl TypeState {
         let upserts = std::mem::take(&mut self.upserts);
         let resources: Named = upserts.into_iter().filter_map(|name| target.get(kind, &name).cloned().map(|found| (name, found))).collect();
         for (name, resource) in &resources {
+            if self.has(kind, name, Some(resource.version)).is_none() {
+                self.first.insert(name.clone());
+            }
             self.set_has(kind, name, Some(resource.version), Some(resource.version));
             self.before.remove(name);
         }
@@ -225,6 +246,8 @@ impl TypeState {
         self.set_has(kind, name, None, there);
         self.before.remove(name);
         self.leaving.remove(name);
+        self.refused.forget(name);
+        self.first.remove(name);
     }
 }
 

@@ -85,6 +85,15 @@ impl Server {
         if before.has_none(ResourceType::Cluster) {
             self.assignments.recount();
         }
+        if self.assignments.any_given_up() {
+            for name in changed.of(ResourceType::Cluster) {
+                let (was, is) = (before.get(ResourceType::Cluster, name), self.target.get(ResourceType::Cluster, name));
+                if was.map(|was| was.version) != is.map(|is| is.version) {
+                    let needed = was.into_iter().chain(is).filter_map(|cluster| cluster.endpoints.as_ref());
+                    needed.for_each(|name| self.assignments.hope_for(name));
+                }
+            }
+        }
         let asked_for = &self.types[slot(ResourceType::Endpoint)].subscription;
         let is_asked_for = |name: &str| {
             let is_there = || before.get(ResourceType::Endpoint, name).is_some();
@@ -149,7 +158,9 @@ impl Server {
 
     /// Whether the client has, and has accepted or refused, all that it asked for.
     pub fn is_settled(&self) -> bool {
-        ResourceType::ALL.into_iter().all(|kind| self.is_quiet(kind))
+        // What is kept for a route that it has refused may be kept for ever.
+        let is_kept = |kind| kind == ResourceType::Cluster && self.keeps_older_routes() && self.types[slot(kind)].has_all();
+        ResourceType::ALL.into_iter().all(|kind| self.is_quiet(kind) || is_kept(kind))
     }
 
     fn next_of(&mut self, kind: ResourceType, now: Instant) -> Option<Push> {
@@ -186,7 +197,7 @@ impl Server {
     /// Whether the client may still have routes to clusters that there are not any more.
     fn routes_may_lead_to_removed(&mut self, now: Instant) -> bool {
         let mut leading = [ResourceType::Listener, ResourceType::Route, ResourceType::VirtualHost].into_iter();
-        if !leading.all(|kind| self.is_quiet(kind)) {
+        if !leading.all(|kind| self.is_quiet(kind)) || self.keeps_older_routes() {
             return true;
         }
         let clusters = &self.types[slot(ResourceType::Cluster)];
@@ -197,9 +208,26 @@ impl Server {
         now.duration_since(*self.keeping_since.get_or_insert(now)) < PATIENCE
     }
 
+    /// Whether the client has refused routes in place of which it still has older ones, and so the way to older clusters.
+    fn keeps_older_routes(&self) -> bool {
+        // A table is in force as a whole: a virtual host that is refused leaves the older one, even if it is new itself.
+        let refuses_hosts = !self.types[slot(ResourceType::VirtualHost)].refused.is_empty();
+        refuses_hosts || [ResourceType::Listener, ResourceType::Route].into_iter().any(|kind| self.types[slot(kind)].keeps_older())
+    }
+
     /// Whether the client has all clusters that routes may lead to, and their instances, or takes too long.
     fn clusters_are_ready(&mut self, now: Instant) -> bool {
-        self.lacks_no_cluster() || now.duration_since(*self.waiting_since.get_or_insert(now)) >= PATIENCE
+        if self.lacks_no_cluster() {
+            return true;
+        }
+        let is_over = now.duration_since(*self.waiting_since.get_or_insert(now)) >= PATIENCE;
+        let [clusters, endpoints] = [ResourceType::Cluster, ResourceType::Endpoint].map(|kind| &self.types[slot(kind)]);
+        // What it has not asked for by now it will not: others that come are waited for afresh.
+        if is_over && clusters.has_all() && endpoints.has_all() {
+            self.assignments.give_up(&self.target, &endpoints.subscription);
+            self.waiting_since = None;
+        }
+        is_over
     }
 
     fn lacks_no_cluster(&mut self) -> bool {
@@ -247,10 +275,9 @@ impl Server {
     /// Takes the client's answer to a response.
     fn answered(&mut self, kind: ResourceType, nonce: &str, refused: Option<String>) -> Event {
         let state = &mut self.types[slot(kind)];
-        let Some(outstanding) = state.outstanding.take_if(|outstanding| nonce.parse() == Ok(outstanding.nonce)) else {
+        if !state.answered(nonce, refused.as_deref()) {
             return Event::Passed;
-        };
-        state.refused.answered(outstanding.names, refused.as_deref());
+        }
         state.subscription.weigh(kind, || self.target.of(kind).map(|(name, _)| name));
         // What was refused counts as sent: sending the same again would be refused again.
         match refused {

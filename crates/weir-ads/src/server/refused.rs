@@ -13,6 +13,15 @@ pub(super) struct Refused {
 }
 
 impl Refused {
+    /// All of them.
+    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.named.iter().chain(&self.unnamed)
+    }
+
+    pub fn contains(&self, name: &str) -> bool {
+        self.named.contains(name) || self.unnamed.contains(name)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.named.is_empty() && self.unnamed.is_empty()
     }

@@ -71,14 +71,12 @@ impl Asked {
     pub fn set(&mut self, name: &Arc<str>, is_asked: bool, is_there: bool) {
         match (self.contains(name, || is_there), is_asked) {
             (false, true) => self.count += 1,
+            // Who asks for nothing is not told when the server's set changes.
+            (true, false) if self.count == 1 => return *self = Self::default(),
             (true, false) => self.count -= 1,
             _ => return,
         }
         self.keep(name, is_asked, is_there);
-        if self.count == 0 {
-            // Who asks for nothing is not told of what changes in the server's set, and must not follow it.
-            *self = Self::default();
-        }
     }
 
     /// Keeps of a name what it was, now that the server's set has it, or has it no more.

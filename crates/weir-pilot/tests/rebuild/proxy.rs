@@ -146,7 +146,13 @@ impl Follower {
     pub fn differs(&self, expected: &Held) -> Vec<String> {
         let state = lock(&self.state);
         let names: BTreeSet<_> = state.held.keys().chain(expected.keys()).filter(|key| !state.refused.contains(key)).collect();
-        let is_other = |key: &&&(ResourceType, Arc<str>)| state.held.get(**key) != expected.get(**key);
+        // Whoever has refused a route keeps what the older one leads to.
+        let keeps = state.refused.iter().any(|(kind, _)| matches!(kind, ResourceType::Route | ResourceType::VirtualHost));
+        let may_stay = |(kind, _): &(ResourceType, _)| keeps && matches!(kind, ResourceType::Cluster | ResourceType::Endpoint);
+        let is_other = |key: &&&(ResourceType, Arc<str>)| {
+            let (held, expected) = (state.held.get(**key), expected.get(**key));
+            held != expected && !(expected.is_none() && may_stay(key))
+        };
         let tell = |key: &(ResourceType, Arc<str>)| {
             let how = match (state.held.get(key), expected.get(key)) {
                 (None, Some(_)) => "is missing",

@@ -52,6 +52,8 @@ struct Peer {
     to_client: Vec<Response>,
     /// The types of the responses that arrived, in order.
     log: Vec<&'static str>,
+    /// What it was told that there is none of any more.
+    gone: BTreeSet<Arc<str>>,
     /// What the client refuses.
     refuses: BTreeSet<(ResourceType, &'static str)>,
     now: Instant,
@@ -71,6 +73,7 @@ impl Peer {
             to_server,
             to_client: vec![],
             log: vec![],
+            gone: BTreeSet::new(),
             refuses: BTreeSet::new(),
             now: Instant::now(),
         }
@@ -98,6 +101,7 @@ impl Peer {
         self.log.push(update.kind.name());
         for name in &update.removals {
             self.has.remove(&(update.kind, name.clone()));
+            self.gone.insert(name.clone());
         }
         let refuses = |name: &str| self.refuses.iter().any(|refused| *refused == (update.kind, name));
         let (refused, accepted): (Vec<_>, Vec<_>) = update.upserts.iter().partition(|(name, _)| refuses(name));
@@ -222,11 +226,53 @@ fn what_was_refused_and_is_gone_is_told_to_a_new_stream() {
     peer.server.set(mesh(&[]));
     peer.to_server = peer.client.connect();
     while peer.step() {}
-    let told = peer.client.connect().into_iter().find_map(|request| match request {
-        Request::Delta(first) if first.type_url == ResourceType::Cluster.type_url() => Some(first.initial_resource_versions),
-        _ => None,
-    });
-    assert_eq!(told.expect("a first request"), BTreeMap::new(), "it has been told that there is none");
+    assert_eq!(peer.gone, BTreeSet::from(["a".into()]));
+}
+
+#[test]
+fn no_cluster_is_taken_away_while_the_routes_elsewhere_are_refused() {
+    for protocol in [Protocol::Delta, Protocol::StateOfTheWorld] {
+        let mut peer = Peer::new(protocol);
+        peer.server.set(mesh(&["a"]));
+        peer.settle();
+        peer.refuses.insert((ResourceType::Route, "80"));
+        peer.server.set(mesh(&["b"]));
+        peer.settle();
+        assert_eq!(peer.names(ResourceType::Cluster), BTreeSet::from(["a".into(), "b".into()]), "{protocol:?}");
+        assert!(peer.server.is_settled(), "nothing is waited for");
+        if protocol == Protocol::Delta {
+            // The next server does not take it away either.
+            peer.server = Server::new(protocol);
+            peer.server.set(mesh(&["b"]));
+            peer.to_server = peer.client.connect();
+            peer.settle();
+            peer.now += PATIENCE;
+            peer.settle();
+            assert!(peer.names(ResourceType::Cluster).contains("a"));
+        }
+        peer.refuses.clear();
+        peer.server.set(mesh(&["c"]));
+        peer.settle();
+        assert_eq!(peer.names(ResourceType::Cluster), BTreeSet::from(["c".into()]), "{protocol:?}");
+    }
+}
+
+#[test]
+fn routes_that_were_refused_at_once_keep_no_cluster() {
+    let mut peer = Peer::new(Protocol::Delta);
+    peer.refuses.insert((ResourceType::Route, "80"));
+    peer.server.set(mesh(&["a"]));
+    peer.settle();
+    peer.server.set(mesh(&["b"]));
+    peer.settle();
+    assert_eq!(peer.names(ResourceType::Cluster), BTreeSet::from(["b".into()]));
+    peer.server = Server::new(Protocol::Delta);
+    peer.server.set(mesh(&["c"]));
+    peer.to_server = peer.client.connect();
+    peer.settle();
+    peer.now += PATIENCE;
+    peer.settle();
+    assert_eq!(peer.names(ResourceType::Cluster), BTreeSet::from(["c".into()]));
 }
 
 #[test]
@@ -261,6 +307,38 @@ fn routes_do_not_wait_for_ever_for_a_client_that_asks_for_no_instances() {
     assert!(server.next(deadline).is_some_and(|push| push.kind == ResourceType::Route));
 }
 
+/// Takes what is under way, while nothing is checked: the client has routes to what it refused.
+fn exchange(peer: &mut Peer) -> Vec<&'static str> {
+    peer.log.clear();
+    while peer.step() {}
+    std::mem::take(&mut peer.log)
+}
+
+#[test]
+fn a_refused_cluster_makes_routes_wait_once_and_others_are_still_waited_for() {
+    for protocol in [Protocol::Delta, Protocol::StateOfTheWorld] {
+        let mut peer = Peer::new(protocol);
+        peer.refuses.insert((ResourceType::Cluster, "b"));
+        peer.server.set(mesh(&["a", "b"]));
+        assert_eq!(exchange(&mut peer), ["cluster", "endpoints"], "{protocol:?}");
+        assert!(peer.server.deadline(peer.now).is_some());
+        peer.now += PATIENCE;
+        assert_eq!(exchange(&mut peer), ["route configuration"], "{protocol:?}");
+        assert_eq!(peer.server.deadline(peer.now), None);
+        // Another one comes: the routes to it wait for it, and for nothing else.
+        peer.now += PATIENCE;
+        peer.server.set(mesh(&["a", "b", "c"]));
+        assert_eq!(exchange(&mut peer), ["cluster", "endpoints", "route configuration"], "{protocol:?}");
+        // And when it is mended it is waited for again.
+        peer.refuses.clear();
+        let mut mended = ResourceSet::clone(&mesh(&["b", "c"]));
+        mended.insert(ResourceType::Cluster, "b", cluster("b", "mended"));
+        peer.server.set(Arc::new(mended));
+        assert_eq!(exchange(&mut peer), ["cluster", "endpoints", "route configuration", "cluster"], "{protocol:?}");
+        peer.check();
+    }
+}
+
 proptest! {
     /// Whatever changes come, and however the messages interleave, no route is ever without its cluster.
     #[test]
@@ -282,5 +360,15 @@ proptest! {
         let expected: BTreeSet<Arc<str>> = last.into_iter().map(Arc::from).collect();
         prop_assert_eq!(peer.names(ResourceType::Cluster), expected);
         prop_assert!(peer.server.is_settled());
+    }
+}
+
+#[test]
+fn who_asked_for_nothing_for_a_while_asks_for_what_it_says() {
+    let mut peer = Peer::new(Protocol::Delta);
+    for clusters in [&[][..], &["b", "d"], &[], &["d"]] {
+        peer.server.set(mesh(clusters));
+        peer.settle();
+        assert!(peer.server.is_settled(), "{clusters:?}");
     }
 }
