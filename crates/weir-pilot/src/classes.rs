@@ -1,7 +1,7 @@
 //! The classes of proxies: those that are alike share one set of resources. It is brought up to date once for each snapshot
 //! of the mesh, and only then its members are told: who is woken finds what he is to send.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -41,17 +41,18 @@ impl Classes {
         labels
     }
 
-    /// The class of that key, to which `member` belongs.
-    pub fn get(&self, key: ClassKey, member: &Proxy, reporter: &Arc<Reporter>) -> Arc<Class> {
+    /// The class of that key, which `member` joins for as long as somebody holds it.
+    pub fn get(&self, key: ClassKey, member: &Arc<Member>, reporter: &Arc<Reporter>) -> Arc<Class> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(class) = known.get(&key).and_then(Weak::upgrade) {
+            class.join(member);
             return class;
         }
         known.retain(|_, class| class.strong_count() > 0);
         let number = self.count.fetch_add(1, Ordering::Relaxed);
         let class = Arc::new(Class {
             key: key.clone(),
-            member: member.clone(),
+            members: Mutex::new(vec![Arc::downgrade(member)]),
             source: format!("class {number}"),
             state: Arc::default(),
             newest: watch::Sender::new(None),
@@ -64,9 +65,10 @@ impl Classes {
     /// Brings each class to a snapshot of the mesh, beside whatever else is to be done. None waits for another.
     pub fn refresh(&self, mesh: &Arc<MeshSnapshot>) {
         let known: Vec<Arc<Class>> = self.known.lock().unwrap_or_else(PoisonError::into_inner).values().filter_map(Weak::upgrade).collect();
+        let labels = self.labels(mesh);
         for class in known {
-            let mesh = mesh.clone();
-            tokio::spawn(async move { class.resources(&mesh).await.is_some() });
+            let (mesh, labels) = (mesh.clone(), labels.clone());
+            tokio::spawn(async move { class.resources(&mesh, &labels).await.is_some() });
         }
     }
 
@@ -77,11 +79,35 @@ impl Classes {
     }
 }
 
+/// A proxy that belongs to a class.
+pub(crate) struct Member {
+    pub proxy: Proxy,
+    /// The labels that it came with.
+    pub came_with: BTreeMap<String, String>,
+    pub takes_virtual_hosts: bool,
+}
+
+impl Member {
+    /// What it is in a mesh, and the class that it is of there.
+    pub fn in_mesh(&self, mesh: &MeshSnapshot, labels: &Labels) -> (Proxy, ClassKey) {
+        let mut proxy = self.proxy.clone();
+        take_labels(&mut proxy, &self.came_with, mesh);
+        let key = ClassKey::of(mesh, labels, &proxy).by_virtual_host(mesh, self.takes_virtual_hosts);
+        (proxy, key)
+    }
+}
+
+/// A sidecar has the labels that its workload has now, whatever they were when it came; without a workload, those that it came with.
+pub(crate) fn take_labels(proxy: &mut Proxy, own: &BTreeMap<String, String>, mesh: &MeshSnapshot) {
+    let workload = mesh.workload_of(proxy);
+    proxy.labels.clone_from(workload.as_ref().map_or(own, |workload| &workload.labels));
+}
+
 /// A class of proxies, for as long as it has members.
 pub(crate) struct Class {
     key: ClassKey,
-    /// One that is like all others.
-    member: Proxy,
+    /// Those that were of it when they were last looked at.
+    members: Mutex<Vec<Weak<Member>>>,
     /// What its findings are reported as.
     source: String,
     state: Arc<AsyncMutex<State>>,
@@ -107,21 +133,43 @@ pub(crate) struct Resources {
     /// The version of the snapshot before, and what differs from what members got then.
     pub previous: u64,
     pub changed: Arc<Names>,
+    /// Whether nobody was of the class in that snapshot: then it is of the one before, for those who are to find another class.
+    pub is_stale: bool,
 }
 
 impl Class {
-    /// What its members get by a snapshot of the mesh, or by a newer one. None if that cannot be made out.
-    pub async fn resources(&self, mesh: &Arc<MeshSnapshot>) -> Option<Resources> {
-        let is_new = |resources: &&Resources| resources.mesh.version >= mesh.version;
+    fn join(&self, member: &Arc<Member>) {
+        let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        // Looked through only when many may have gone.
+        if members.len() == members.capacity() {
+            members.retain(|known| known.strong_count() > 0);
+        }
+        members.push(Arc::downgrade(member));
+    }
+
+    /// A proxy that is of this class in a mesh, whose rules look at these labels. Who was of it before may be of another there.
+    fn member(&self, mesh: &MeshSnapshot, labels: &Labels) -> Option<Proxy> {
+        let members: Vec<Arc<Member>> =
+            self.members.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect();
+        members.iter().map(|member| member.in_mesh(mesh, labels)).find(|(_, key)| *key == self.key).map(|(proxy, _)| proxy)
+    }
+
+    /// What its members get by a snapshot of the mesh, whose rules look at these labels, or by a newer one. None if that cannot be
+    /// made out.
+    pub async fn resources(self: &Arc<Self>, mesh: &Arc<MeshSnapshot>, labels: &Arc<Labels>) -> Option<Resources> {
+        let is_new = |resources: &&Resources| resources.mesh.version >= mesh.version && !resources.is_stale;
         if let Some(newest) = self.newest.borrow().as_ref().filter(is_new) {
             return Some(newest.clone());
         }
         let mut state = self.state.clone().lock_owned().await;
         if state.now.as_ref().filter(is_new).is_none() {
-            let (key, member, mesh) = (self.key.clone(), self.member.clone(), mesh.clone());
+            let (class, mesh, labels) = (self.clone(), mesh.clone(), labels.clone());
             // It may take long, and others have messages to send.
             let refreshed = spawn_blocking(move || {
-                let findings = state.refresh(&key, &mesh, &member);
+                let findings = match class.member(&mesh, &labels) {
+                    Some(member) => state.refresh(&class.key, &mesh, &member),
+                    None => state.leave(&mesh),
+                };
                 (state, findings)
             });
             let refreshed = refreshed.await.inspect_err(|error| tracing::error!("a translation failed: {error}"));
@@ -157,6 +205,13 @@ impl Drop for Class {
 }
 
 impl State {
+    /// Nobody is of the class in this snapshot. Those who were are told that there is one.
+    fn leave(&mut self, mesh: &Arc<MeshSnapshot>) -> Option<Vec<Diagnostic>> {
+        let (set, previous) = self.now.as_ref().map_or_else(Default::default, |now| (now.set.clone(), now.mesh.version));
+        self.now = Some(Resources { mesh: mesh.clone(), set, previous, changed: Arc::default(), is_stale: true });
+        None
+    }
+
     fn refresh(&mut self, key: &ClassKey, mesh: &Arc<MeshSnapshot>, member: &Proxy) -> Option<Vec<Diagnostic>> {
         // What fails half way is made anew the next time, all of it: a manifest is that of what is in the set.
         let Self { translated, now, mut manifests } = std::mem::take(self);
@@ -182,7 +237,7 @@ impl State {
             manifests.settle(&mut next, &mut changed);
             set = Arc::new(next);
         }
-        let now = Resources { mesh: mesh.clone(), set, previous, changed: Arc::new(changed) };
+        let now = Resources { mesh: mesh.clone(), set, previous, changed: Arc::new(changed), is_stale: false };
         *self = Self { translated: Some(translated), now: Some(now), manifests };
         findings
     }

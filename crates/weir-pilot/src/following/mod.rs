@@ -7,9 +7,9 @@ use tokio::sync::watch;
 use weir_ads::{ResourceSet, Server};
 use weir_api::Diagnostic;
 use weir_model::{Changes, MeshSnapshot, Proxy};
-use weir_translate::{ClassKey, Labels};
+use weir_translate::Labels;
 
-use crate::classes::{Class, Resources};
+use crate::classes::{Class, Member, Resources, take_labels};
 use crate::node::Abilities;
 use crate::resources;
 use crate::shared::Shared;
@@ -24,6 +24,8 @@ pub(crate) struct Following {
     pub version: u64,
     labels: Arc<Labels>,
     class: Arc<Class>,
+    /// Its place in its class.
+    member: Arc<Member>,
     /// What its class tells its members.
     newest: watch::Receiver<Option<Resources>>,
     /// The snapshot of which its class's resources are.
@@ -41,9 +43,10 @@ impl Following {
     /// A proxy that has nothing yet.
     pub fn new(proxy: Proxy, abilities: Abilities, mesh: &MeshSnapshot, shared: &Arc<Shared>) -> Self {
         let labels = shared.classes.labels(mesh);
-        let class = find_class(&proxy, abilities, &labels, mesh, shared);
-        let (came_with, newest) = (proxy.labels.clone(), class.newest());
-        Self { proxy, came_with, abilities, version: 0, labels, class, newest, class_version: 0, own: ResourceSet::default() }
+        let came_with = proxy.labels.clone();
+        let (member, class) = find_class(&proxy, &came_with, abilities, &labels, mesh, shared);
+        let newest = class.newest();
+        Self { proxy, came_with, abilities, version: 0, labels, class, member, newest, class_version: 0, own: ResourceSet::default() }
     }
 
     /// Waits until there is more for its class than the proxy has: of which snapshot. None if there will be nothing any more.
@@ -74,7 +77,7 @@ impl Following {
             is_whole = true;
             self.own = self.translate_own(mesh, shared);
         }
-        let resources = self.class.resources(&newest).await?;
+        let resources = self.class.resources(&newest, &shared.classes.labels(&newest)).await?;
         let version = resources.mesh.version;
         let known = std::mem::replace(&mut self.class_version, version);
         if is_whole || known != version {
@@ -90,7 +93,8 @@ impl Following {
     /// Finds the proxy's class, and follows it. Whether that is another one than before.
     fn take_class(&mut self, mesh: &MeshSnapshot, shared: &Arc<Shared>) -> bool {
         take_labels(&mut self.proxy, &self.came_with, mesh);
-        let class = find_class(&self.proxy, self.abilities, &self.labels, mesh, shared);
+        let (member, class) = find_class(&self.proxy, &self.came_with, self.abilities, &self.labels, mesh, shared);
+        self.member = member;
         if Arc::ptr_eq(&class, &self.class) {
             return false;
         }
@@ -120,16 +124,20 @@ impl Following {
     }
 }
 
-/// The class of a proxy.
-fn find_class(proxy: &Proxy, abilities: Abilities, labels: &Labels, mesh: &MeshSnapshot, shared: &Shared) -> Arc<Class> {
-    let key = ClassKey::of(mesh, labels, proxy).by_virtual_host(mesh, abilities.takes_virtual_hosts);
-    shared.classes.get(key, proxy, &shared.reporter)
-}
-
-/// A sidecar has the labels that its workload has now, whatever they were when it came; without a workload, those that it came with.
-fn take_labels(proxy: &mut Proxy, own: &BTreeMap<String, String>, mesh: &MeshSnapshot) {
-    let workload = mesh.workload_of(proxy);
-    proxy.labels.clone_from(workload.as_ref().map_or(own, |workload| &workload.labels));
+/// The class of a proxy, which it joins.
+fn find_class(
+    proxy: &Proxy,
+    came_with: &BTreeMap<String, String>,
+    abilities: Abilities,
+    labels: &Labels,
+    mesh: &MeshSnapshot,
+    shared: &Shared,
+) -> (Arc<Member>, Arc<Class>) {
+    let member = Member { proxy: proxy.clone(), came_with: came_with.clone(), takes_virtual_hosts: abilities.takes_virtual_hosts };
+    let (_, key) = member.in_mesh(mesh, labels);
+    let member = Arc::new(member);
+    let class = shared.classes.get(key, &member, &shared.reporter);
+    (member, class)
 }
 
 #[cfg(test)]

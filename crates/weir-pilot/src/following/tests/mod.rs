@@ -236,6 +236,45 @@ async fn who_has_a_patch_for_routes_takes_them_whole() {
     assert_eq!(hosts(&parted), before);
 }
 
+/// Whoever a class was made for may be of another one later: those who stay get what is for them.
+#[tokio::test]
+async fn who_stays_in_a_class_gets_what_is_for_him_when_others_leave() {
+    let mut mesh = Mesh::new();
+    let mut selected = mesh.follower("10.0.0.1", &[("app", "web")]).await;
+    let mut other = mesh.follower("10.0.0.2", &[("app", "b")]).await;
+    assert!(Arc::ptr_eq(selected.following.class(), other.following.class()));
+    mesh.change(
+        "apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: narrow, namespace: default}
+spec: {workloadSelector: {labels: {app: web}}, egress: [{hosts: [default/s0.test]}]}
+",
+    );
+    // As when whoever reads the mesh brings each class to it.
+    let labels = mesh.shared.classes.labels(&mesh.now);
+    let before = other.following.class().clone();
+    assert!(before.resources(&mesh.now, &labels).await.is_some_and(|resources| !resources.is_stale));
+    selected.follow(&mesh).await;
+    other.follow(&mesh).await;
+    let clusters = |follower: &Follower| follower.server.target().of(ResourceType::Cluster).count();
+    assert!(clusters(&selected) < 20, "{}", clusters(&selected));
+    assert!(clusters(&other) >= SERVICES, "{}", clusters(&other));
+    // And a class that all leave tells them so.
+    drop(selected);
+    mesh.change(
+        "apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: wide, namespace: default}
+spec: {egress: [{hosts: [default/s1.test]}]}
+",
+    );
+    let labels = mesh.shared.classes.labels(&mesh.now);
+    assert!(before.resources(&mesh.now, &labels).await.is_some_and(|resources| resources.is_stale));
+    assert_eq!(other.following.newer().await.map(|mesh| mesh.version), Some(mesh.now.version));
+    other.follow(&mesh).await;
+    assert!(clusters(&other) < 20, "{}", clusters(&other));
+}
+
 #[tokio::test]
 async fn who_missed_snapshots_gets_what_changed_in_all_of_them() {
     let mut mesh = Mesh::new();
