@@ -268,20 +268,27 @@ impl HostRuntime {
         let pool = self.pools.of(key);
         let (_waiting, _of_pool) = (Waiting::new(&self.waiting), Waiting::new(&pool.waiting));
         let failures = pool.failures.get();
-        let mut own = None;
+        let mut own: Option<oneshot::Receiver<Result<Http2Connection, Failure>>> = None;
         loop {
             if let Some(connection) = pool.shared(self.limits.get()) {
                 return Ok(Some(connection));
             }
             match own.as_mut().map(oneshot::Receiver::try_recv) {
-                Some(Ok(failure)) => return Err(failure),
-                Some(Err(TryRecvError::Closed)) => {
+                Some(Ok(Err(failure))) => return Err(failure),
+                Some(Ok(Ok(connection))) => {
                     own = None;
-                    // Another one would take no more than this one: none at all, for now.
-                    if let Some(connection) = pool.shared_though_full() {
+                    if !connection.is_open() {
+                        // It ended as soon as it was open, and the next would: whoever has sent something on it learns why.
+                        pool.failures.set(pool.failures.get() + 1);
+                        pool.changed.notify_waiters();
+                        return Ok(Some(connection));
+                    }
+                    if connection.room() == 0 {
+                        // Another one would take no more than this one: none at all, for now.
                         return Ok(Some(connection));
                     }
                 }
+                Some(Err(TryRecvError::Closed)) => own = None,
                 _ if failures != pool.failures.get() => return Err(elsewhere(cluster)),
                 _ => {}
             }
@@ -313,12 +320,12 @@ impl HostRuntime {
         if cluster.limits_connections() { self.may_open(cluster, pool).map(Some) } else { Some(None) }
     }
 
-    /// Begins to open a shared connection. Whoever began it learns why, if it cannot be opened.
+    /// Begins to open a shared connection. Whoever began it learns what came of it.
     fn open_shared(
         self: &Rc<Self>,
         pool: Rc<Pool>,
         open: impl Future<Output = Result<Opened, Failure>> + 'static,
-    ) -> oneshot::Receiver<Failure> {
+    ) -> oneshot::Receiver<Result<Http2Connection, Failure>> {
         let (told, own) = oneshot::channel();
         pool.opening.set(pool.opening.get() + 1);
         let target = self.clone();
@@ -327,11 +334,11 @@ impl HostRuntime {
             pool.opening.set(pool.opening.get().saturating_sub(1));
             match outcome {
                 Ok(Opened::Own(connection)) => target.keep(connection),
-                Ok(Opened::Shared) => {}
+                // Whoever began it may have gone.
+                Ok(Opened::Shared(connection)) => drop(told.send(Ok(connection))),
                 Err(failure) => {
                     pool.failures.set(pool.failures.get() + 1);
-                    // Whoever began it may have gone.
-                    let _ = told.send(failure);
+                    drop(told.send(Err(failure)));
                 }
             }
             pool.changed.notify_waiters();

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use super::host::HostRuntime;
 use super::http1::Http1Connection;
+use super::http2::Http2Connection;
 use super::pool::Pool;
 use crate::exchange::failure::Failure;
 
@@ -17,7 +18,7 @@ pub enum Opened {
     /// A connection for one request at a time.
     Own(Box<Http1Connection>),
     /// One that many share; it is in its pool.
-    Shared,
+    Shared(Http2Connection),
 }
 
 /// A connection that is being opened.

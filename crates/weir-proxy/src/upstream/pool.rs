@@ -98,11 +98,6 @@ impl Pool {
         self.shared.borrow().iter().find(|connection| connection.has_room()).cloned()
     }
 
-    /// One whose instance takes no streams for now: what is sent on it waits for that.
-    pub(super) fn shared_though_full(&self) -> Option<Http2Connection> {
-        self.shared.borrow().iter().rev().find(|connection| connection.is_open() && connection.room() == 0).cloned()
-    }
-
     pub(super) fn share(&self, connection: Http2Connection) {
         self.shared.borrow_mut().push(connection);
         self.changed.notify_waiters();

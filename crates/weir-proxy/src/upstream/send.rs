@@ -192,7 +192,7 @@ impl Outgoing<'_> {
         };
         Ok(match self.target.opened(key, asked).await? {
             Opened::Own(connection) => Some((connection, false)),
-            Opened::Shared => None,
+            Opened::Shared(_) => None,
         })
     }
 
@@ -230,7 +230,9 @@ impl Outgoing<'_> {
                 Err(error) => {
                     guard.ended();
                     // The other side had said that it takes no more, and this was not sent: another connection takes it.
-                    if error.unsent && others > 0 && !connection.is_misunderstood() && self.body.can_repeat() {
+                    // One that broke as soon as it was open shows how others would fare.
+                    let broke_at_once = matches!(error.kind, FailureKind::Closed) && connection.requests() <= 1;
+                    if error.unsent && others > 0 && !connection.is_misunderstood() && !broke_at_once && self.body.can_repeat() {
                         others -= 1;
                         continue;
                     }
@@ -346,8 +348,8 @@ async fn open_for(
         return Ok(Opened::Own(to_http1(&cluster, stream, &key, permit)));
     }
     let opened = Http2Connection::open(stream, key, cluster.policy().http2, cluster.tally(), permit, target.freed()).await?;
-    target.share(opened);
-    Ok(Opened::Shared)
+    target.share(opened.clone());
+    Ok(Opened::Shared(opened))
 }
 
 /// A connection of HTTP/1.1 on a new socket.
