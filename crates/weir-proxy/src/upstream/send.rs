@@ -231,7 +231,7 @@ impl Outgoing<'_> {
                     guard.ended();
                     // The other side had said that it takes no more, and this was not sent: another connection takes it.
                     // One that broke as soon as it was open shows how others would fare.
-                    let broke_at_once = matches!(error.kind, FailureKind::Closed) && connection.requests() <= 1;
+                    let broke_at_once = !matches!(error.kind, FailureKind::RefusedStream) && connection.requests() <= 1;
                     if error.unsent && others > 0 && !connection.is_misunderstood() && !broke_at_once && self.body.can_repeat() {
                         others -= 1;
                         continue;
