@@ -46,7 +46,7 @@ pub fn may_begin(input: &[u8]) -> bool {
     input.get(..length) == BEGINNING.get(..length)
 }
 
-/// Reads a head that [`HeadReader`](crate::HeadReader) has found. With `keep_spelling` it is noted how names are spelled.
+/// Reads a head that [`HeadReader`] has found. With `keep_spelling` it is noted how names are spelled.
 ///
 /// # Errors
 /// If it is malformed, or has more fields than it may have.

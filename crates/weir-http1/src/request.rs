@@ -21,7 +21,7 @@ pub struct Head {
     pub spelling: Option<Spelling>,
 }
 
-/// Reads a head that [`HeadReader`](crate::HeadReader) has found. With `keep_spelling` it is noted how names are spelled.
+/// Reads a head that [`HeadReader`] has found. With `keep_spelling` it is noted how names are spelled.
 ///
 /// # Errors
 /// If it is malformed, or has more fields than it may have.
