@@ -147,11 +147,13 @@ impl Class {
         members.push(Arc::downgrade(member));
     }
 
-    /// A proxy that is of this class in a mesh, whose rules look at these labels. Who was of it before may be of another there.
+    /// A proxy that is of this class in a mesh, whose rules look at these labels. Who was of it before may be of another there; as a rule
+    /// the first that is asked is not.
     fn member(&self, mesh: &MeshSnapshot, labels: &Labels) -> Option<Proxy> {
-        let members: Vec<Arc<Member>> =
-            self.members.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect();
-        members.iter().map(|member| member.in_mesh(mesh, labels)).find(|(_, key)| *key == self.key).map(|(proxy, _)| proxy)
+        // Nobody waits to join while one is looked at.
+        let nth = |at: usize| self.members.lock().unwrap_or_else(PoisonError::into_inner).get(at).cloned();
+        let present = (0..).map_while(nth).filter_map(|member| member.upgrade());
+        present.map(|member| member.in_mesh(mesh, labels)).find(|(_, key)| *key == self.key).map(|(proxy, _)| proxy)
     }
 
     /// What its members get by a snapshot of the mesh, whose rules look at these labels, or by a newer one. None if that cannot be
