@@ -327,11 +327,9 @@ impl HostRuntime {
         open: impl Future<Output = Result<Opened, Failure>> + 'static,
     ) -> oneshot::Receiver<Result<Http2Connection, Failure>> {
         let (told, own) = oneshot::channel();
-        pool.opening.set(pool.opening.get() + 1);
-        let target = self.clone();
+        let (opens, target) = (pool.opens(), self.clone());
         tokio::task::spawn_local(async move {
             let outcome = open.await;
-            pool.opening.set(pool.opening.get().saturating_sub(1));
             match outcome {
                 Ok(Opened::Own(connection)) => target.keep(connection),
                 // Whoever began it may have gone.
@@ -341,7 +339,7 @@ impl HostRuntime {
                     drop(told.send(Err(failure)));
                 }
             }
-            pool.changed.notify_waiters();
+            drop(opens);
         });
         own
     }

@@ -78,6 +78,12 @@ impl Pool {
         (self.opening.get() as usize).saturating_mul(room) < self.waiting.get() as usize
     }
 
+    /// Counts a shared connection that is being opened, and tells those who wait when it is not any more, whatever became of it.
+    pub(super) fn opens(self: &Rc<Self>) -> Opens {
+        self.opening.set(self.opening.get() + 1);
+        Opens(self.clone())
+    }
+
     /// Somebody who has asked for a connection has gone before it was open.
     pub(super) fn abandon(&self, opening: Rc<Opening>) {
         self.abandoned.borrow_mut().push(opening);
@@ -132,6 +138,17 @@ impl Pool {
         let mut shared = self.shared.borrow_mut();
         let unused = shared.iter().position(Http2Connection::is_unused);
         unused.map(|at| shared.swap_remove(at)).is_some()
+    }
+}
+
+/// A shared connection that is being opened.
+pub(super) struct Opens(Rc<Pool>);
+
+impl Drop for Opens {
+    fn drop(&mut self) {
+        let Self(pool) = self;
+        pool.opening.set(pool.opening.get().saturating_sub(1));
+        pool.changed.notify_waiters();
     }
 }
 
