@@ -21,6 +21,7 @@ use crate::stats::cluster::{HealthCheckStats, NAMES};
 use crate::stats::http2;
 use crate::stats::listener::{COUNTERS, ListenerStats};
 use crate::stats::requests::{Labels, Reporter, Series};
+use crate::stats::verdicts;
 
 /// Families of metrics, in the order of their names.
 #[derive(Default)]
@@ -94,6 +95,12 @@ impl Families {
         for (name, cell) in http2::NAMES {
             let value = cluster.stats.workers().map(|worker| cell(&worker.http2).get()).fold(0, u64::wrapping_add);
             self.counter(&format!("envoy_cluster_http2_{name}"), &labels, value);
+        }
+        for (name, verdict) in verdicts::NAMES {
+            let counted = cluster.stats.workers().filter_map(|worker| worker.verdicts.get(verdict));
+            if let Some(sum) = counted.reduce(u64::wrapping_add) {
+                self.counter(&format!("envoy_cluster_{name}"), &labels, sum);
+            }
         }
         self.membership(&labels, cluster);
         self.statuses(&labels, &cluster.stats.statuses());

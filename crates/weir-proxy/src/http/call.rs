@@ -99,6 +99,13 @@ impl Call {
         route.get_or_insert_with(|| find(http, exchange))
     }
 
+    /// Finds the route once more, of the request as it is now.
+    pub(super) fn find_route_anew(&mut self) {
+        self.route = None;
+        self.exchange.matched.replace(None);
+        self.route();
+    }
+
     /// The route that was found; none where there is none, or nobody has asked for it.
     pub(super) fn found(&self) -> Option<&Found> {
         match &self.route {

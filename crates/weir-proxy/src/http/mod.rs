@@ -13,6 +13,7 @@ mod http2;
 mod local_reply;
 mod mapped_reply;
 pub mod router;
+mod side_call;
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -33,6 +33,7 @@ mod overloads;
 mod own_names;
 mod priorities;
 mod requests;
+mod side_calls;
 mod slow_readers;
 mod support;
 mod tables;

@@ -15,12 +15,15 @@ use crate::error::CompileError;
 pub mod buffer;
 mod chain;
 pub mod cors;
+pub mod ext_authz;
 pub mod fault;
 pub mod grpc_web;
 pub mod header_mutation;
 pub mod local_ratelimit;
 mod overrides;
+pub mod ratelimit;
 pub mod router;
+pub mod service;
 mod share;
 
 pub use chain::{Filter, compile_chain};
@@ -91,10 +94,12 @@ macro_rules! filters {
 filters! {
     Buffer: buffer::BufferPolicy, buffer::BufferOverride;
     Cors: cors::CorsFilter, cors::CorsPolicy;
+    ExtAuthz: ext_authz::ExtAuthzPolicy, ext_authz::ExtAuthzOverride;
     Fault: fault::FaultPolicy, fault::FaultPolicy;
     GrpcWeb: grpc_web::GrpcWebFilter;
     HeaderMutation: header_mutation::HeaderMutationPolicy, header_mutation::Mutations;
     LocalRateLimit: local_ratelimit::RateLimitPolicy, local_ratelimit::RateLimitOverride;
+    RateLimit: ratelimit::GlobalLimitPolicy, ratelimit::GlobalLimitOverride;
     Router: router::RouterPolicy;
 }
 

@@ -22,10 +22,12 @@ use crate::io::response::Parts;
 
 mod buffer;
 mod cors;
+mod ext_authz;
 mod fault;
 mod grpc_web;
 mod header_mutation;
 mod local_ratelimit;
+mod ratelimit;
 
 /// What a filter makes of a request.
 pub(super) enum Flow {
@@ -152,10 +154,12 @@ macro_rules! filters {
 filters! {
     Buffer: buffer;
     Cors: cors;
+    ExtAuthz: ext_authz;
     Fault: fault;
     GrpcWeb: grpc_web;
     HeaderMutation: header_mutation;
     LocalRateLimit: local_ratelimit;
+    RateLimit: ratelimit;
 }
 
 /// A filter whose state is one of [`State`].

@@ -27,9 +27,11 @@ use super::local_reply::LocalReply;
 use crate::cluster::resources::Overflow;
 use crate::exchange::failure::{Expired, Failure, FailureKind, Party};
 use crate::io::response::Response;
+use crate::stats::cluster::WorkerClusterStats;
 use crate::upstream::body::ClientBody;
 use crate::upstream::cluster::ClusterRuntime;
 use attempt::Answer;
+pub(super) use attempt::judge;
 use limits::TimeLimits;
 use retry::{Pause, Retries};
 use routes::Found;
@@ -81,10 +83,21 @@ pub(super) async fn route(call: &mut Call) -> Response<ResponseBody> {
 
 /// Takes note of the cluster that a request was for which a filter has answered: logs and metrics name it, as Envoy's do.
 pub(super) fn note_cluster(call: &Call) {
-    let Some(found) = call.found() else { return };
-    let Some(Action::Forward(to)) = found.route().map(|route| &route.action) else { return };
-    if let Some(cluster) = prepare::cluster(call, found, to) {
+    if let Some(cluster) = cluster_of(call) {
         call.exchange.cluster.replace(Some(cluster.destination()));
+    }
+}
+
+/// The cluster that a request goes to, if it goes to one that there is.
+pub(super) fn cluster_of(call: &Call) -> Option<Rc<ClusterRuntime>> {
+    let found = call.found()?;
+    prepare::cluster(call, found, found.forward()?)
+}
+
+/// Counts what a filter makes of a request, among what is counted of its cluster.
+pub(super) fn count(call: &Call, count: impl FnOnce(&WorkerClusterStats)) {
+    if let Some(cluster) = cluster_of(call) {
+        cluster.with_stats(count);
     }
 }
 

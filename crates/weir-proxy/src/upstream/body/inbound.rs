@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
 use weir_http1::header::{Headers, from_map, to_map};
 
@@ -73,6 +73,39 @@ impl Inbound {
         Ok(Held::All(size))
     }
 
+    /// Waits until so much of it is there, or all of it, as its steps make it; what is there stays for who reads it next.
+    ///
+    /// # Errors
+    /// If it breaks off before.
+    pub async fn hold_some(&mut self, wanted: usize) -> Result<Held, FailureKind> {
+        let (mut frames, mut size) = (VecDeque::new(), 0);
+        while size < wanted {
+            let Some(frame) = poll_fn(|cx| self.poll(cx)).await else { break };
+            let frame = frame?;
+            size += frame.data_ref().map_or(0, Bytes::len);
+            frames.push_back(frame);
+        }
+        frames.append(&mut self.ready);
+        self.ready = frames;
+        Ok(Held::All(size))
+    }
+
+    /// What is held back of it, up to so many bytes.
+    pub fn held(&self, most: usize) -> Bytes {
+        let behind = match &self.source {
+            Remainder::Held(frames) => Some(frames),
+            Remainder::Arriving(_) | Remainder::Over => None,
+        };
+        let mut parts = self.ready.iter().chain(behind.into_iter().flatten()).filter_map(Frame::data_ref);
+        let first = parts.next().cloned().unwrap_or_default();
+        let Some(second) = parts.next().filter(|_| first.len() < most) else { return first.slice(..first.len().min(most)) };
+        let mut held = BytesMut::from(first);
+        for part in std::iter::once(second).chain(parts) {
+            held.extend_from_slice(&part[..part.len().min(most - held.len())]);
+        }
+        held.freeze()
+    }
+
     /// The next frame.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, FailureKind>>> {
         loop {
@@ -136,11 +169,14 @@ impl Inbound {
 
     /// How long what comes is, as far as is known.
     pub fn size_hint(&self) -> SizeHint {
+        let ready = length(&self.ready);
         match &self.source {
-            Remainder::Over => SizeHint::with_exact(length(&self.ready)),
-            _ if !self.ready.is_empty() || !self.steps.keep_length() => SizeHint::default(),
-            Remainder::Held(frames) => SizeHint::with_exact(length(frames)),
-            Remainder::Arriving(incoming) => incoming.size_hint(),
+            Remainder::Over => SizeHint::with_exact(ready),
+            _ if !self.steps.keep_length() => SizeHint::default(),
+            Remainder::Held(frames) => SizeHint::with_exact(ready + length(frames)),
+            Remainder::Arriving(incoming) => {
+                incoming.size_hint().exact().map_or_else(SizeHint::default, |rest| SizeHint::with_exact(ready + rest))
+            }
         }
     }
 }

@@ -6,9 +6,12 @@ use weir_testkit::{Content, packed};
 
 mod buffer;
 mod chain;
+mod ext_authz;
+mod grpc;
 mod grpc_web;
 mod header_mutation;
 mod local_ratelimit;
+mod ratelimit;
 
 /// A request for a path of the only host.
 fn request(method: &str, path: &str, headers: &[(&'static str, &str)], content: Content) -> Request<Content> {
