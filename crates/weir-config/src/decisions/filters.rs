@@ -6,6 +6,7 @@ const FILTERS: &str = "envoy.extensions.filters.http";
 const FAULT: &str = "envoy.extensions.filters.common.fault.v3";
 const MUTATION: &str = "envoy.config.common.mutation_rules.v3";
 const CORE: &str = "envoy.config.core.v3";
+const COMPRESSION: &str = "envoy.extensions.compression";
 
 /// There is no runtime that could say otherwise; what is left for logs no operator can ask for.
 const FAULT_UNSEEN: &str = "delay_percent_runtime abort_percent_runtime delay_duration_runtime abort_http_status_runtime \
@@ -26,6 +27,45 @@ pub(super) const TABLE: &[Decided] = &[
         ]),
     of(FILTERS, "buffer.v3.Buffer").packed().carried_out("max_request_bytes"),
     of(FILTERS, "buffer.v3.BufferPerRoute").packed().carried_out("disabled buffer"),
+    of(FILTERS, "compressor.v3.Compressor").packed().carried_out(
+        "content_length content_type disable_on_etag_header remove_accept_encoding_header runtime_enabled compressor_library \
+         request_direction_config response_direction_config choose_first",
+    ),
+    of(FILTERS, "compressor.v3.Compressor.CommonDirectionConfig")
+        .carried_out("enabled min_content_length content_type content_type_matcher"),
+    of(FILTERS, "compressor.v3.Compressor.RequestDirectionConfig").carried_out("common_config"),
+    of(FILTERS, "compressor.v3.Compressor.ResponseDirectionConfig").carried_out(
+        "common_config disable_on_etag_header weaken_etag_on_compress remove_accept_encoding_header uncompressible_response_codes \
+         status_header_enabled",
+    ),
+    of(FILTERS, "compressor.v3.CompressorPerRoute").packed().carried_out("disabled overrides"),
+    of(FILTERS, "compressor.v3.CompressorOverrides").carried_out("response_direction_config compressor_library"),
+    of(FILTERS, "compressor.v3.ResponseDirectionOverrides").carried_out("remove_accept_encoding_header"),
+    of(FILTERS, "decompressor.v3.Decompressor")
+        .packed()
+        .carried_out("decompressor_library request_direction_config response_direction_config"),
+    of(FILTERS, "decompressor.v3.Decompressor.CommonDirectionConfig").carried_out("enabled ignore_no_transform_header"),
+    of(FILTERS, "decompressor.v3.Decompressor.RequestDirectionConfig").carried_out("common_config advertise_accept_encoding"),
+    of(FILTERS, "decompressor.v3.Decompressor.ResponseDirectionConfig").carried_out("common_config"),
+    // How much memory a library takes, and how large its parts are, nobody sees.
+    of(COMPRESSION, "gzip.compressor.v3.Gzip")
+        .packed()
+        .carried_out("compression_level window_bits")
+        .unseen("memory_level chunk_size")
+        .reported_unless_zero(&[("compression_strategy", "the usual strategy is used")]),
+    of(COMPRESSION, "gzip.decompressor.v3.Gzip").packed().carried_out("window_bits max_inflate_ratio").unseen("chunk_size"),
+    of(COMPRESSION, "brotli.compressor.v3.Brotli")
+        .packed()
+        .carried_out("quality encoder_mode window_bits input_block_bits disable_literal_context_modeling")
+        .unseen("chunk_size"),
+    of(COMPRESSION, "brotli.decompressor.v3.Brotli").packed().unseen("disable_ring_buffer_reallocation chunk_size"),
+    // Nobody who has not the dictionary could read what was compressed with it.
+    of(COMPRESSION, "zstd.compressor.v3.Zstd")
+        .packed()
+        .carried_out("compression_level enable_checksum strategy")
+        .unseen("chunk_size")
+        .refused("dictionary"),
+    of(COMPRESSION, "zstd.decompressor.v3.Zstd").packed().unseen("chunk_size").refused("dictionaries"),
     of(FILTERS, "cors.v3.Cors").packed(),
     of(FILTERS, "cors.v3.CorsPolicy").packed().carried_out(
         "allow_origin_string_match allow_methods allow_headers expose_headers max_age allow_credentials filter_enabled \

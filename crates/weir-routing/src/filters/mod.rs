@@ -14,7 +14,10 @@ use crate::error::CompileError;
 
 pub mod buffer;
 mod chain;
+pub mod coding;
+pub mod compressor;
 pub mod cors;
+pub mod decompressor;
 pub mod fault;
 pub mod grpc_web;
 pub mod header_mutation;
@@ -90,7 +93,9 @@ macro_rules! filters {
 
 filters! {
     Buffer: buffer::BufferPolicy, buffer::BufferOverride;
+    Compressor: compressor::CompressorPolicy, compressor::CompressorOverride;
     Cors: cors::CorsFilter, cors::CorsPolicy;
+    Decompressor: decompressor::DecompressorPolicy;
     Fault: fault::FaultPolicy, fault::FaultPolicy;
     GrpcWeb: grpc_web::GrpcWebFilter;
     HeaderMutation: header_mutation::HeaderMutationPolicy, header_mutation::Mutations;

@@ -21,7 +21,9 @@ use crate::exchange::failure::Failure;
 use crate::io::response::Parts;
 
 mod buffer;
+mod compressor;
 mod cors;
+mod decompressor;
 mod fault;
 mod grpc_web;
 mod header_mutation;
@@ -151,7 +153,9 @@ macro_rules! filters {
 
 filters! {
     Buffer: buffer;
+    Compressor: compressor;
     Cors: cors;
+    Decompressor: decompressor;
     Fault: fault;
     GrpcWeb: grpc_web;
     HeaderMutation: header_mutation;

@@ -6,9 +6,9 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use weir_http1::header::{Headers, from_map, to_map};
+use weir_http1::header::{from_map, to_map};
 
-use super::step::{BodyStep, Steps};
+use super::step::{BodyStep, More, Steps};
 use crate::exchange::failure::FailureKind;
 use crate::io::client::{BodyFault, Incoming};
 
@@ -79,6 +79,18 @@ impl Inbound {
             if let Some(frame) = self.ready.pop_front() {
                 return Poll::Ready(Some(Ok(frame)));
             }
+            ready!(self.steps.poll_ready(cx));
+            match self.steps.more().map_err(FailureKind::Refused)? {
+                More::Nothing => {}
+                More::Data(data) => {
+                    self.push_data(data);
+                    continue;
+                }
+                More::End(trailers) => {
+                    self.ready.extend(trailers.map(|trailers| Frame::trailers(to_map(&trailers))));
+                    continue;
+                }
+            }
             let (frame, is_over) = match &mut self.source {
                 Remainder::Over => return Poll::Ready(None),
                 Remainder::Arriving(incoming) => {
@@ -104,16 +116,13 @@ impl Inbound {
             Some(Ok(data)) => (Some(data), None),
             Some(Err(frame)) => (None, frame.into_trailers().ok().map(from_map)),
         };
-        let is_over = is_over || data.is_none();
+        if is_over || data.is_none() {
+            self.source = Remainder::Over;
+            self.steps.end(trailers);
+        }
         if let Some(data) = data {
             let data = self.steps.data(data).map_err(FailureKind::Refused)?;
             self.push_data(data);
-        }
-        if is_over {
-            self.source = Remainder::Over;
-            let (last, trailers): (Bytes, Option<Headers>) = self.steps.end(trailers).map_err(FailureKind::Refused)?;
-            self.push_data(last);
-            self.ready.extend(trailers.map(|trailers| Frame::trailers(to_map(&trailers))));
         }
         Ok(())
     }
@@ -127,6 +136,7 @@ impl Inbound {
     /// Whether nothing more comes, as far as is known.
     pub fn is_end_stream(&self) -> bool {
         self.ready.is_empty()
+            && !self.steps.are_ending()
             && match &self.source {
                 Remainder::Over => true,
                 Remainder::Held(_) => false,
@@ -137,10 +147,11 @@ impl Inbound {
     /// How long what comes is, as far as is known.
     pub fn size_hint(&self) -> SizeHint {
         match &self.source {
-            Remainder::Over => SizeHint::with_exact(length(&self.ready)),
+            Remainder::Over if !self.steps.are_ending() => SizeHint::with_exact(length(&self.ready)),
             _ if !self.ready.is_empty() || !self.steps.keep_length() => SizeHint::default(),
             Remainder::Held(frames) => SizeHint::with_exact(length(frames)),
             Remainder::Arriving(incoming) => incoming.size_hint(),
+            Remainder::Over => SizeHint::default(),
         }
     }
 }

@@ -6,6 +6,8 @@ use weir_testkit::{Content, packed};
 
 mod buffer;
 mod chain;
+mod compressor;
+mod decompressor;
 mod grpc_web;
 mod header_mutation;
 mod local_ratelimit;
