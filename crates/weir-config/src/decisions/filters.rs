@@ -25,6 +25,13 @@ pub(super) const TABLE: &[Decided] = &[
             ("dynamic_stats suppress_grpc_request_failure_code_stats", "the usual statistics are kept"),
             ("upstream_log upstream_log_options", "attempts have no log of their own"),
         ]),
+    of(FILTERS, "basic_auth.v3.BasicAuth")
+        .packed()
+        .carried_out("users forward_username_header authentication_header")
+        // Who is let in without a password would be refused by what nobody tells.
+        .refused("allow_missing")
+        .reported(&[("emit_dynamic_metadata", "there is no dynamic metadata")]),
+    of(FILTERS, "basic_auth.v3.BasicAuthPerRoute").packed().carried_out("users"),
     of(FILTERS, "buffer.v3.Buffer").packed().carried_out("max_request_bytes"),
     of(FILTERS, "buffer.v3.BufferPerRoute").packed().carried_out("disabled buffer"),
     of(FILTERS, "compressor.v3.Compressor").packed().carried_out(

@@ -12,6 +12,7 @@ use weir_xds::{Any, Message, Name};
 
 use crate::error::CompileError;
 
+pub mod basic_auth;
 pub mod buffer;
 mod chain;
 pub mod coding;
@@ -92,6 +93,7 @@ macro_rules! filters {
 }
 
 filters! {
+    BasicAuth: basic_auth::BasicAuthPolicy, basic_auth::Users;
     Buffer: buffer::BufferPolicy, buffer::BufferOverride;
     Compressor: compressor::CompressorPolicy, compressor::CompressorOverride;
     Cors: cors::CorsFilter, cors::CorsPolicy;

@@ -20,6 +20,7 @@ use super::router;
 use crate::exchange::failure::Failure;
 use crate::io::response::Parts;
 
+mod basic_auth;
 mod buffer;
 mod compressor;
 mod cors;
@@ -152,6 +153,7 @@ macro_rules! filters {
 }
 
 filters! {
+    BasicAuth: basic_auth;
     Buffer: buffer;
     Compressor: compressor;
     Cors: cors;
