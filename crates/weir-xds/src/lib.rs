@@ -42,6 +42,7 @@ pub use envoy::extensions::filters::http::basic_auth::v3 as basic_auth;
 pub use envoy::extensions::filters::http::buffer::v3 as buffer;
 pub use envoy::extensions::filters::http::compressor::v3 as compressor;
 pub use envoy::extensions::filters::http::cors::v3 as cors;
+pub use envoy::extensions::filters::http::csrf::v3 as csrf;
 pub use envoy::extensions::filters::http::decompressor::v3 as decompressor;
 pub use envoy::extensions::filters::http::fault::v3 as fault;
 pub use envoy::extensions::filters::http::grpc_web::v3 as grpc_web;

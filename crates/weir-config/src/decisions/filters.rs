@@ -48,6 +48,7 @@ pub(super) const TABLE: &[Decided] = &[
     of(FILTERS, "compressor.v3.CompressorPerRoute").packed().carried_out("disabled overrides"),
     of(FILTERS, "compressor.v3.CompressorOverrides").carried_out("response_direction_config compressor_library"),
     of(FILTERS, "compressor.v3.ResponseDirectionOverrides").carried_out("remove_accept_encoding_header"),
+    of(FILTERS, "csrf.v3.CsrfPolicy").packed().carried_out("filter_enabled shadow_enabled additional_origins"),
     of(FILTERS, "decompressor.v3.Decompressor")
         .packed()
         .carried_out("decompressor_library request_direction_config response_direction_config"),

@@ -18,6 +18,7 @@ mod chain;
 pub mod coding;
 pub mod compressor;
 pub mod cors;
+pub mod csrf;
 pub mod decompressor;
 pub mod fault;
 pub mod grpc_web;
@@ -97,6 +98,7 @@ filters! {
     Buffer: buffer::BufferPolicy, buffer::BufferOverride;
     Compressor: compressor::CompressorPolicy, compressor::CompressorOverride;
     Cors: cors::CorsFilter, cors::CorsPolicy;
+    Csrf: csrf::CsrfPolicy, csrf::CsrfPolicy;
     Decompressor: decompressor::DecompressorPolicy;
     Fault: fault::FaultPolicy, fault::FaultPolicy;
     GrpcWeb: grpc_web::GrpcWebFilter;

@@ -24,6 +24,7 @@ mod basic_auth;
 mod buffer;
 mod compressor;
 mod cors;
+mod csrf;
 mod decompressor;
 mod fault;
 mod grpc_web;
@@ -157,6 +158,7 @@ filters! {
     Buffer: buffer;
     Compressor: compressor;
     Cors: cors;
+    Csrf: csrf;
     Decompressor: decompressor;
     Fault: fault;
     GrpcWeb: grpc_web;

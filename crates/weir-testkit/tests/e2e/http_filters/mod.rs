@@ -8,6 +8,7 @@ mod basic_auth;
 mod buffer;
 mod chain;
 mod compressor;
+mod csrf;
 mod decompressor;
 mod grpc_web;
 mod header_mutation;
