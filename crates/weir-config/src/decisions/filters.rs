@@ -103,6 +103,7 @@ pub(super) const TABLE: &[Decided] = &[
     of(FILTERS, "header_mutation.v3.Mutations").carried_out(
         "request_mutations query_parameter_mutations response_mutations response_trailers_mutations request_trailers_mutations",
     ),
+    of(FILTERS, "health_check.v3.HealthCheck").packed().carried_out("pass_through_mode cache_time cluster_min_healthy_percentages headers"),
     of(MUTATION, "HeaderMutation").carried_out("remove append remove_on_match"),
     of(MUTATION, "HeaderMutation.RemoveOnMatch").carried_out("key_matcher"),
     of(CORE, "KeyValueMutation").carried_out("append remove"),

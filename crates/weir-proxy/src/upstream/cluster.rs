@@ -19,7 +19,7 @@ use super::destinations::Destinations;
 use super::host::{ConnectionLimits, HostRuntime, Ways};
 use crate::cluster::Cluster;
 use crate::cluster::balance::Wish;
-use crate::cluster::host::Host;
+use crate::cluster::host::{CoarseHealth, Host};
 use crate::cluster::resources::{Overflow, Permit};
 use crate::exchange::Destination;
 use crate::exchange::failure::Outcome;
@@ -156,6 +156,13 @@ impl ClusterRuntime {
     /// How many of a million requests are to be answered without asking an instance.
     pub fn dropped_millionths(&self) -> u32 {
         self.current.borrow().hosts.dropped_millionths
+    }
+
+    /// How many instances are healthy, even if not quite, and how many there are.
+    pub fn healthy(&self) -> (usize, usize) {
+        let current = self.current.borrow();
+        let counted = || current.hosts.list.iter().filter(|host| !host.is_excluded());
+        (counted().filter(|host| host.health() != CoarseHealth::Unhealthy).count(), counted().count())
     }
 
     /// The instance for the next attempt; none if there is none that may be used.

@@ -23,6 +23,7 @@ pub mod decompressor;
 pub mod fault;
 pub mod grpc_web;
 pub mod header_mutation;
+pub mod health_check;
 pub mod local_ratelimit;
 mod overrides;
 pub mod router;
@@ -103,6 +104,7 @@ filters! {
     Fault: fault::FaultPolicy, fault::FaultPolicy;
     GrpcWeb: grpc_web::GrpcWebFilter;
     HeaderMutation: header_mutation::HeaderMutationPolicy, header_mutation::Mutations;
+    HealthCheck: health_check::HealthCheckPolicy;
     LocalRateLimit: local_ratelimit::RateLimitPolicy, local_ratelimit::RateLimitOverride;
     Router: router::RouterPolicy;
 }

@@ -29,6 +29,7 @@ mod decompressor;
 mod fault;
 mod grpc_web;
 mod header_mutation;
+mod health_check;
 mod local_ratelimit;
 
 /// What a filter makes of a request.
@@ -163,6 +164,7 @@ filters! {
     Fault: fault;
     GrpcWeb: grpc_web;
     HeaderMutation: header_mutation;
+    HealthCheck: health_check;
     LocalRateLimit: local_ratelimit;
 }
 

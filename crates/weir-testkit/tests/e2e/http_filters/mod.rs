@@ -12,6 +12,7 @@ mod csrf;
 mod decompressor;
 mod grpc_web;
 mod header_mutation;
+mod health_check;
 mod local_ratelimit;
 
 /// A request for a path of the only host.
