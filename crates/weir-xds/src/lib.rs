@@ -50,6 +50,7 @@ pub use envoy::extensions::filters::http::header_mutation::v3 as header_mutation
 pub use envoy::extensions::filters::http::health_check::v3 as health_check_filter;
 pub use envoy::extensions::filters::http::local_ratelimit::v3 as local_ratelimit;
 pub use envoy::extensions::filters::http::router::v3 as router;
+pub use envoy::extensions::filters::http::stateful_session::v3 as stateful_session;
 pub use envoy::extensions::filters::listener::http_inspector::v3 as http_inspector;
 pub use envoy::extensions::filters::listener::proxy_protocol::v3 as proxy_protocol_filter;
 pub use envoy::extensions::filters::listener::tls_inspector::v3 as tls_inspector;

@@ -6,6 +6,7 @@ const FILTERS: &str = "envoy.extensions.filters.http";
 const FAULT: &str = "envoy.extensions.filters.common.fault.v3";
 const MUTATION: &str = "envoy.config.common.mutation_rules.v3";
 const CORE: &str = "envoy.config.core.v3";
+const SESSION: &str = "envoy.extensions.http.stateful_session";
 const COMPRESSION: &str = "envoy.extensions.compression";
 
 /// There is no runtime that could say otherwise; what is left for logs no operator can ask for.
@@ -104,6 +105,16 @@ pub(super) const TABLE: &[Decided] = &[
         "request_mutations query_parameter_mutations response_mutations response_trailers_mutations request_trailers_mutations",
     ),
     of(FILTERS, "health_check.v3.HealthCheck").packed().carried_out("pass_through_mode cache_time cluster_min_healthy_percentages headers"),
+    of(FILTERS, "stateful_session.v3.StatefulSession")
+        .packed()
+        .carried_out("session_state strict")
+        .unseen("stat_prefix")
+        .reported_unless_zero(&[("status_on_strict_destination_not_found", "the answer is 503")]),
+    of(FILTERS, "stateful_session.v3.StatefulSessionPerRoute").packed().carried_out("disabled stateful_session"),
+    of(SESSION, "cookie.v3.CookieBasedSessionState").packed().carried_out("cookie"),
+    of(SESSION, "header.v3.HeaderBasedSessionState").packed().carried_out("name"),
+    of("envoy.type.http.v3", "Cookie").carried_out("name ttl path attributes"),
+    of("envoy.type.http.v3", "CookieAttribute").carried_out("name value"),
     of(MUTATION, "HeaderMutation").carried_out("remove append remove_on_match"),
     of(MUTATION, "HeaderMutation.RemoveOnMatch").carried_out("key_matcher"),
     of(CORE, "KeyValueMutation").carried_out("append remove"),

@@ -13,7 +13,7 @@ use weir_config::circuit_breakers::Resource;
 use weir_config::cluster::{ClusterPolicy, Discovery};
 use weir_http1::Headers;
 
-pub use super::choice::LbContext;
+pub use super::choice::{LbContext, Wanted};
 use super::choice::{Usable, priorities};
 use super::destinations::Destinations;
 use super::host::{ConnectionLimits, HostRuntime, Ways};
@@ -172,6 +172,12 @@ impl ClusterRuntime {
         if current.policy.watches_health {
             self.follow_health(&current);
         }
+        if let Some(wanted) = context.wanted {
+            let found = self.wanted(&current, wanted);
+            if found.is_some() || wanted.strict {
+                return found;
+            }
+        }
         let now = self.now_while_warming_up(&current);
         let selector = &mut self.usable.borrow_mut().selector;
         let loads = match context.other_priorities {
@@ -192,6 +198,13 @@ impl ClusterRuntime {
             }
         }
         chosen.cloned()
+    }
+
+    /// The instance that a request names, if it may be used.
+    fn wanted(&self, current: &Cluster, wanted: Wanted) -> Option<Rc<HostRuntime>> {
+        let position = current.hosts.position(wanted.address?)?;
+        current.hosts.list.get(position).filter(|host| host.health() != CoarseHealth::Unhealthy)?;
+        self.hosts.borrow().get(position).cloned()
     }
 
     /// Takes over what is new of the health of instances.

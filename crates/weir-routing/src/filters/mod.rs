@@ -28,6 +28,7 @@ pub mod local_ratelimit;
 mod overrides;
 pub mod router;
 mod share;
+pub mod stateful_session;
 
 pub use chain::{Filter, compile_chain};
 pub use overrides::{Levels, Override, Overrides};
@@ -106,6 +107,7 @@ filters! {
     HeaderMutation: header_mutation::HeaderMutationPolicy, header_mutation::Mutations;
     HealthCheck: health_check::HealthCheckPolicy;
     LocalRateLimit: local_ratelimit::RateLimitPolicy, local_ratelimit::RateLimitOverride;
+    StatefulSession: stateful_session::SessionPolicy, stateful_session::SessionOverride;
     Router: router::RouterPolicy;
 }
 

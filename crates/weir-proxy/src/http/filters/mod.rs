@@ -31,6 +31,7 @@ mod grpc_web;
 mod header_mutation;
 mod health_check;
 mod local_ratelimit;
+mod stateful_session;
 
 /// What a filter makes of a request.
 pub(super) enum Flow {
@@ -166,6 +167,7 @@ filters! {
     HeaderMutation: header_mutation;
     HealthCheck: health_check;
     LocalRateLimit: local_ratelimit;
+    StatefulSession: stateful_session;
 }
 
 /// A filter whose state is one of [`State`].

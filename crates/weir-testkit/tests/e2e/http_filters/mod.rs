@@ -14,6 +14,7 @@ mod grpc_web;
 mod header_mutation;
 mod health_check;
 mod local_ratelimit;
+mod stateful_session;
 
 /// A request for a path of the only host.
 fn request(method: &str, path: &str, headers: &[(&'static str, &str)], content: Content) -> Request<Content> {
