@@ -26,6 +26,13 @@ pub(super) const TABLE: &[Decided] = &[
             ("dynamic_stats suppress_grpc_request_failure_code_stats", "the usual statistics are kept"),
             ("upstream_log upstream_log_options", "attempts have no log of their own"),
         ]),
+    of(FILTERS, "admission_control.v3.AdmissionControl")
+        .packed()
+        .carried_out("enabled sampling_window aggression sr_threshold rps_threshold max_rejection_probability success_criteria"),
+    of(FILTERS, "admission_control.v3.AdmissionControl.SuccessCriteria").carried_out("http_criteria grpc_criteria"),
+    of(FILTERS, "admission_control.v3.AdmissionControl.SuccessCriteria.HttpCriteria").carried_out("http_success_status"),
+    of(FILTERS, "admission_control.v3.AdmissionControl.SuccessCriteria.GrpcCriteria").carried_out("grpc_success_status"),
+    of(CORE, "RuntimePercent").carried_out("default_value").unseen("runtime_key"),
     of(FILTERS, "basic_auth.v3.BasicAuth")
         .packed()
         .carried_out("users forward_username_header authentication_header")

@@ -12,6 +12,7 @@ use weir_xds::{Any, Message, Name};
 
 use crate::error::CompileError;
 
+pub mod admission_control;
 pub mod basic_auth;
 pub mod buffer;
 mod chain;
@@ -96,6 +97,7 @@ macro_rules! filters {
 }
 
 filters! {
+    AdmissionControl: admission_control::AdmissionPolicy;
     BasicAuth: basic_auth::BasicAuthPolicy, basic_auth::Users;
     Buffer: buffer::BufferPolicy, buffer::BufferOverride;
     Compressor: compressor::CompressorPolicy, compressor::CompressorOverride;

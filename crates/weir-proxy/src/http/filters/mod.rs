@@ -20,6 +20,7 @@ use super::router;
 use crate::exchange::failure::Failure;
 use crate::io::response::Parts;
 
+mod admission_control;
 mod basic_auth;
 mod buffer;
 mod compressor;
@@ -156,6 +157,7 @@ macro_rules! filters {
 }
 
 filters! {
+    AdmissionControl: admission_control;
     BasicAuth: basic_auth;
     Buffer: buffer;
     Compressor: compressor;

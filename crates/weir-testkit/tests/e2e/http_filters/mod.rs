@@ -4,6 +4,7 @@ use hyper::Request;
 use serde_json::{Value, json};
 use weir_testkit::{Content, packed};
 
+mod admission_control;
 mod basic_auth;
 mod buffer;
 mod chain;
