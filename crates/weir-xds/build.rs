@@ -39,6 +39,7 @@ const ROOTS: &[&str] = &[
     "envoy/extensions/compression/zstd/compressor/v3/zstd.proto",
     "envoy/extensions/compression/zstd/decompressor/v3/zstd.proto",
     "envoy/extensions/filters/http/admission_control/v3/admission_control.proto",
+    "envoy/extensions/filters/http/bandwidth_limit/v3/bandwidth_limit.proto",
     "envoy/extensions/filters/http/basic_auth/v3/basic_auth.proto",
     "envoy/extensions/filters/http/buffer/v3/buffer.proto",
     "envoy/extensions/filters/http/compressor/v3/compressor.proto",

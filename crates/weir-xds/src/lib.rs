@@ -39,6 +39,7 @@ pub use envoy::config::listener::v3 as listener;
 pub use envoy::config::route::v3 as route;
 pub use envoy::extensions::access_loggers::file::v3 as file_log;
 pub use envoy::extensions::filters::http::admission_control::v3 as admission_control;
+pub use envoy::extensions::filters::http::bandwidth_limit::v3 as bandwidth_limit;
 pub use envoy::extensions::filters::http::basic_auth::v3 as basic_auth;
 pub use envoy::extensions::filters::http::buffer::v3 as buffer;
 pub use envoy::extensions::filters::http::compressor::v3 as compressor;

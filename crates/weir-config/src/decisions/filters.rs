@@ -33,6 +33,14 @@ pub(super) const TABLE: &[Decided] = &[
     of(FILTERS, "admission_control.v3.AdmissionControl.SuccessCriteria.HttpCriteria").carried_out("http_success_status"),
     of(FILTERS, "admission_control.v3.AdmissionControl.SuccessCriteria.GrpcCriteria").carried_out("grpc_success_status"),
     of(CORE, "RuntimePercent").carried_out("default_value").unseen("runtime_key"),
+    of(FILTERS, "bandwidth_limit.v3.BandwidthLimit")
+        .packed()
+        .carried_out("enable_mode limit_kbps fill_interval runtime_enabled")
+        .unseen("stat_prefix")
+        .reported_unless_zero(&[(
+            "enable_response_trailers response_trailer_prefix",
+            "clients are not told how long a body was held back",
+        )]),
     of(FILTERS, "basic_auth.v3.BasicAuth")
         .packed()
         .carried_out("users forward_username_header authentication_header")

@@ -13,6 +13,7 @@ use weir_xds::{Any, Message, Name};
 use crate::error::CompileError;
 
 pub mod admission_control;
+pub mod bandwidth_limit;
 pub mod basic_auth;
 pub mod buffer;
 mod chain;
@@ -98,6 +99,7 @@ macro_rules! filters {
 
 filters! {
     AdmissionControl: admission_control::AdmissionPolicy;
+    BandwidthLimit: bandwidth_limit::BandwidthPolicy, bandwidth_limit::BandwidthPolicy;
     BasicAuth: basic_auth::BasicAuthPolicy, basic_auth::Users;
     Buffer: buffer::BufferPolicy, buffer::BufferOverride;
     Compressor: compressor::CompressorPolicy, compressor::CompressorOverride;

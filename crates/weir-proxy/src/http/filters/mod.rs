@@ -21,6 +21,7 @@ use crate::exchange::failure::Failure;
 use crate::io::response::Parts;
 
 mod admission_control;
+mod bandwidth_limit;
 mod basic_auth;
 mod buffer;
 mod compressor;
@@ -158,6 +159,7 @@ macro_rules! filters {
 
 filters! {
     AdmissionControl: admission_control;
+    BandwidthLimit: bandwidth_limit;
     BasicAuth: basic_auth;
     Buffer: buffer;
     Compressor: compressor;

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use weir_testkit::{Content, packed};
 
 mod admission_control;
+mod bandwidth_limit;
 mod basic_auth;
 mod buffer;
 mod chain;
