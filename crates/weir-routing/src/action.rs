@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_http1::HeaderName;
-use weir_xds::core::DataSource;
-use weir_xds::core::data_source::Specifier;
 use weir_xds::route::route::Action as XdsAction;
 use weir_xds::route::route_action::{ClusterNotFoundResponseCode, HostRewriteSpecifier, UpgradeConfig};
 use weir_xds::route::{DirectResponseAction, RouteAction};
@@ -19,6 +17,7 @@ use crate::rate_limits::{self, Owner, RateLimit};
 use crate::retry::RetryPolicy;
 use crate::rewrite::{PathRewrite, Redirect};
 use crate::shared::Shared;
+use crate::source::text_of;
 use crate::substitution::Substitution;
 use crate::timeouts::Timeouts;
 
@@ -118,23 +117,11 @@ impl DirectResponse {
         }
         let status = u16::try_from(*status).ok().filter(|status| (200..600).contains(status));
         let status = status.ok_or_else(|| CompileError::new("status", format!("{} is no status code of an answer", response.status)))?;
-        let body = body.as_ref().map(text_of).transpose()?.unwrap_or_default();
+        let body = body.as_ref().map(text_of).transpose().map_err(|error| error.within("body"))?.unwrap_or_default();
         if body.len() > max_body {
             return Err(CompileError::new("body", format!("has {} bytes, and at most {max_body} are allowed", body.len())));
         }
         Ok(Self { status, body })
-    }
-}
-
-/// A text that stands in the configuration itself.
-fn text_of(source: &DataSource) -> Result<Box<[u8]>, CompileError> {
-    let DataSource { watched_directory: _, specifier } = source;
-    match specifier {
-        Some(Specifier::InlineString(text)) => Ok(text.as_bytes().into()),
-        Some(Specifier::InlineBytes(bytes)) => Ok(bytes.as_ref().into()),
-        Some(Specifier::Filename(_)) => Err(CompileError::unsupported("body.filename")),
-        Some(Specifier::EnvironmentVariable(_)) => Err(CompileError::unsupported("body.environment_variable")),
-        None => Err(CompileError::missing("body.specifier")),
     }
 }
 
@@ -263,6 +250,8 @@ fn websocket(upgrades: &[UpgradeConfig]) -> Result<Option<bool>, CompileError> {
 
 #[cfg(test)]
 mod tests {
+    use weir_xds::core::DataSource;
+    use weir_xds::core::data_source::Specifier;
     use weir_xds::matcher::{RegexMatchAndSubstitute, RegexMatcher};
     use weir_xds::route::route_action::ClusterSpecifier;
 

@@ -13,13 +13,13 @@ use weir_config::circuit_breakers::Resource;
 use weir_config::cluster::{ClusterPolicy, Discovery};
 use weir_http1::Headers;
 
-pub use super::choice::LbContext;
+pub use super::choice::{LbContext, Wanted};
 use super::choice::{Usable, priorities};
 use super::destinations::Destinations;
 use super::host::{ConnectionLimits, HostRuntime, Ways};
 use crate::cluster::Cluster;
 use crate::cluster::balance::Wish;
-use crate::cluster::host::Host;
+use crate::cluster::host::{CoarseHealth, Host};
 use crate::cluster::resources::{Overflow, Permit};
 use crate::exchange::Destination;
 use crate::exchange::failure::Outcome;
@@ -158,12 +158,25 @@ impl ClusterRuntime {
         self.current.borrow().hosts.dropped_millionths
     }
 
+    /// How many instances are healthy, even if not quite, and how many there are.
+    pub fn healthy(&self) -> (usize, usize) {
+        let current = self.current.borrow();
+        let counted = || current.hosts.list.iter().filter(|host| !host.is_excluded());
+        (counted().filter(|host| host.health() != CoarseHealth::Unhealthy).count(), counted().count())
+    }
+
     /// The instance for the next attempt; none if there is none that may be used.
     pub fn pick(&self, context: &LbContext<'_>) -> Option<Rc<HostRuntime>> {
         self.is_used.set(true);
         let current = self.current.borrow();
         if current.policy.watches_health {
             self.follow_health(&current);
+        }
+        if let Some(wanted) = context.wanted {
+            let found = self.wanted(&current, wanted);
+            if found.is_some() || wanted.strict {
+                return found;
+            }
         }
         let now = self.now_while_warming_up(&current);
         let selector = &mut self.usable.borrow_mut().selector;
@@ -185,6 +198,13 @@ impl ClusterRuntime {
             }
         }
         chosen.cloned()
+    }
+
+    /// The instance that a request names, if it may be used.
+    fn wanted(&self, current: &Cluster, wanted: Wanted) -> Option<Rc<HostRuntime>> {
+        let position = current.hosts.position(wanted.address?)?;
+        current.hosts.list.get(position).filter(|host| host.health() != CoarseHealth::Unhealthy)?;
+        self.hosts.borrow().get(position).cloned()
     }
 
     /// Takes over what is new of the health of instances.

@@ -9,6 +9,7 @@ mod blame;
 mod bodies;
 mod client_certificates;
 mod codec;
+mod compression;
 mod configuration;
 mod drain;
 mod failures;
