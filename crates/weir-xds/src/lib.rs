@@ -38,6 +38,7 @@ pub use envoy::config::endpoint::v3 as endpoint;
 pub use envoy::config::listener::v3 as listener;
 pub use envoy::config::route::v3 as route;
 pub use envoy::extensions::access_loggers::file::v3 as file_log;
+pub use envoy::extensions::clusters::aggregate::v3 as aggregate_cluster;
 pub use envoy::extensions::filters::http::buffer::v3 as buffer;
 pub use envoy::extensions::filters::http::cors::v3 as cors;
 pub use envoy::extensions::filters::http::fault::v3 as fault;
@@ -49,7 +50,9 @@ pub use envoy::extensions::filters::listener::http_inspector::v3 as http_inspect
 pub use envoy::extensions::filters::listener::proxy_protocol::v3 as proxy_protocol_filter;
 pub use envoy::extensions::filters::listener::tls_inspector::v3 as tls_inspector;
 pub use envoy::extensions::filters::network::connection_limit::v3 as connection_limit;
+pub use envoy::extensions::filters::network::direct_response::v3 as direct_response;
 pub use envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
+pub use envoy::extensions::filters::network::local_ratelimit::v3 as network_ratelimit;
 pub use envoy::extensions::filters::network::tcp_proxy::v3 as tcp_proxy;
 pub use envoy::extensions::resource_monitors::downstream_connections::v3 as downstream_connections;
 pub use envoy::extensions::resource_monitors::fixed_heap::v3 as fixed_heap;

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use weir_config::circuit_breakers::Resource;
 use weir_config::head::{Head, append_to};
 use weir_http1::header::{self, HeaderName, HeaderValue};
-use weir_routing::action::Forward;
+use weir_routing::action::{Forward, Priority};
 
 use super::routes::Found;
 use super::{ATTEMPT_COUNT, attempt, prepare};
@@ -109,13 +109,14 @@ impl Copy {
             return Ok(());
         }
         let target = cluster.pick(&context).ok_or(FailureKind::NoInstance)?;
-        let busy = target.busy(take(cluster, Resource::Requests)?);
+        let busy = target.busy(take(cluster, Priority::Usual, Resource::Requests)?);
         let outgoing = Outgoing {
             cluster,
             target: &target,
             head: &RefCell::new(head),
             body: Payload::Copy(RefCell::new(Some(body))),
             client,
+            priority: Priority::Usual,
             limits: AttemptLimits::default(),
             exchange: None,
         };
