@@ -31,6 +31,7 @@ const ROOTS: &[&str] = &[
     // For `FilterConfig`, which only travels packed.
     "envoy/config/route/v3/route_components.proto",
     "envoy/extensions/access_loggers/file/v3/file.proto",
+    "envoy/extensions/clusters/aggregate/v3/cluster.proto",
     "envoy/extensions/clusters/dynamic_forward_proxy/v3/cluster.proto",
     "envoy/extensions/compression/brotli/compressor/v3/brotli.proto",
     "envoy/extensions/compression/brotli/decompressor/v3/brotli.proto",
@@ -62,7 +63,9 @@ const ROOTS: &[&str] = &[
     "envoy/extensions/filters/listener/proxy_protocol/v3/proxy_protocol.proto",
     "envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector.proto",
     "envoy/extensions/filters/network/connection_limit/v3/connection_limit.proto",
+    "envoy/extensions/filters/network/direct_response/v3/config.proto",
     "envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto",
+    "envoy/extensions/filters/network/local_ratelimit/v3/local_rate_limit.proto",
     "envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.proto",
     "envoy/extensions/http/header_formatters/preserve_case/v3/preserve_case.proto",
     "envoy/extensions/http/stateful_session/cookie/v3/cookie.proto",

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_http1::HeaderName;
+use weir_xds::core::RoutingPriority;
 use weir_xds::route::route::Action as XdsAction;
 use weir_xds::route::route_action::{ClusterNotFoundResponseCode, HostRewriteSpecifier, UpgradeConfig};
 use weir_xds::route::{DirectResponseAction, RouteAction};
@@ -70,6 +71,30 @@ pub struct Forward {
     pub include_host_rate_limits: bool,
     /// Whether WebSocket upgrades pass, where it is not left to the listener.
     pub websocket: Option<bool>,
+    /// Which of a cluster's limits count.
+    pub priority: Priority,
+}
+
+/// How important requests are. A cluster limits those of each priority for themselves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Priority {
+    /// As all that nothing is said of.
+    #[default]
+    Usual,
+    /// More.
+    High,
+}
+
+/// How many priorities there are.
+pub const PRIORITIES: usize = 2;
+
+impl Priority {
+    fn of(route: &RouteAction) -> Self {
+        match route.priority() {
+            RoutingPriority::Default => Self::Usual,
+            RoutingPriority::High => Self::High,
+        }
+    }
 }
 
 /// What becomes of the authority.
@@ -150,11 +175,11 @@ impl Forward {
             include_vh_rate_limits,
             // This changes nothing that a client or an instance could see: there is no early data.
             early_data_policy: _,
+            priority: _,
             // These are reported as not carried out.
             metadata_match: _,
             flush_timeout: _,
             retry_policy_typed_config: _,
-            priority: _,
             cors: _,
             internal_redirect_policy: _,
             internal_redirect_action: _,
@@ -179,6 +204,7 @@ impl Forward {
             websocket: websocket(upgrade_configs)?,
             rate_limits: rate_limits::compile(rate_limits, Owner::Route)?,
             include_host_rate_limits: include_vh_rate_limits.unwrap_or(false),
+            priority: Priority::of(route),
         })
     }
 }

@@ -12,6 +12,7 @@ use http::StatusCode;
 use weir_config::circuit_breakers::Resource;
 use weir_config::cluster::{ClusterPolicy, Discovery};
 use weir_http1::Headers;
+use weir_routing::action::Priority;
 
 pub use super::choice::{LbContext, Wanted};
 use super::choice::{Usable, priorities};
@@ -19,6 +20,8 @@ use super::destinations::Destinations;
 use super::host::{ConnectionLimits, HostRuntime, Ways};
 use crate::cluster::Cluster;
 use crate::cluster::balance::Wish;
+use crate::cluster::balance::priority::Level;
+use crate::cluster::balance::selector::health_of;
 use crate::cluster::host::{CoarseHealth, Host};
 use crate::cluster::resources::{Overflow, Permit};
 use crate::exchange::Destination;
@@ -128,19 +131,19 @@ impl ClusterRuntime {
     ///
     /// # Errors
     /// If the limit is reached.
-    pub fn take(&self, resource: Resource) -> Result<Option<Permit>, Overflow> {
+    pub fn take(&self, priority: Priority, resource: Resource) -> Result<Option<Permit>, Overflow> {
         let current = self.current.borrow();
-        current.resources.take(&current.policy.circuit_breakers, resource)
+        current.resources.take(&current.policy.circuit_breakers, priority, resource)
     }
 
     /// Takes one of what the cluster limits, even above the limit.
-    pub(super) fn take_anyway(&self, resource: Resource) -> Permit {
-        self.current.borrow().resources.take_anyway(resource)
+    pub(super) fn take_anyway(&self, priority: Priority, resource: Resource) -> Permit {
+        self.current.borrow().resources.take_anyway(priority, resource)
     }
 
     /// Whether the number of connections is limited.
-    pub fn limits_connections(&self) -> bool {
-        self.current.borrow().policy.circuit_breakers.limit(Resource::Connections).is_some()
+    pub fn limits_connections(&self, priority: Priority) -> bool {
+        self.current.borrow().policy.circuit_breakers.of(priority).limit(Resource::Connections).is_some()
     }
 
     /// This worker's counts, for a connection to keep.
@@ -234,6 +237,12 @@ impl ClusterRuntime {
             return None;
         }
         Some(self.destinations.get(context.destination?, || ways_of(current, &Said::default())))
+    }
+
+    /// How well the priorities of its instances are, the highest first.
+    pub fn levels(&self) -> Vec<Level> {
+        self.is_used.set(true);
+        health_of(&self.current.borrow().hosts)
     }
 
     /// What an answer counts as, where the cluster has a rule of its own for what is an error.

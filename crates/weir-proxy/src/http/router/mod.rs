@@ -28,6 +28,7 @@ use crate::cluster::resources::Overflow;
 use crate::exchange::failure::{Expired, Failure, FailureKind, Party};
 use crate::io::response::Response;
 use crate::stats::cluster::WorkerClusterStats;
+use crate::upstream::aggregate;
 use crate::upstream::body::ClientBody;
 use crate::upstream::cluster::ClusterRuntime;
 use attempt::Answer;
@@ -126,6 +127,7 @@ async fn redirect(call: &mut Call, status: u16, location: &str) -> Response<Resp
 async fn forward(call: &mut Call, found: &Found, route: &Route, to: &Forward) -> Response<ResponseBody> {
     let Some(cluster) = prepare::cluster(call, found, to) else { return no_cluster(call, to).await };
     call.exchange.cluster.replace(Some(cluster.destination()));
+    let cluster = aggregate::member(&call.http.clusters, cluster, fastrand::u64(..));
     if let Some(dropped) = drop_overload(call, &cluster) {
         return call.reply(dropped).await;
     }
@@ -237,7 +239,7 @@ async fn attempts(
                 return result;
             };
             drop(retrying);
-            retrying = match cluster.take(Resource::Retries) {
+            retrying = match cluster.take(to.priority, Resource::Retries) {
                 Ok(permit) => permit,
                 Err(Overflow) => {
                     call.exchange.flag(ResponseFlags::UPSTREAM_OVERFLOW);
