@@ -23,6 +23,11 @@ over_each_data_plane!(
     requests_that_nobody_is_asked_about_may_be_refused,
     rules_say_what_a_service_may_change,
     nobody_is_refused_in_shadow,
+    a_service_may_make_another_request_of_it,
+    refusals_are_in_the_clients_own_language,
+    an_answer_that_cannot_be_carried_out_is_none_where_that_is_wanted,
+    what_is_added_to_answers_is_added_to_all,
+    services_of_grpc_fail_in_many_ways,
 );
 
 const NAME: &str = "authz";
@@ -528,4 +533,138 @@ async fn nobody_is_refused_in_shadow(plane: DataPlane) {
         assert_eq!(scene.proxy.ask(get("/")).await.unwrap().status, 200);
         assert_eq!(scene.peer.asked().await.header("x-to"), to, "{status}");
     }
+}
+
+async fn a_service_may_make_another_request_of_it(plane: DataPlane) {
+    let mut scene = Scene::with_all_routed(plane, grpc(json!({}))).await;
+    let header = |key: &str, value: &str| json!({"header": {"key": key, "value": value}});
+    let headers = json!([header(":path", "/other?z=9"), header("Host", "other.test"), header("cookie", "c=3"), header("x-empty", "")]);
+    let joined = json!({"header": {"key": "cookie", "value": "c=3"}, "append": true});
+    let parameters = json!([{"key": "b", "value": "x%20y"}, {"key": "e", "value": ""}]);
+    let cases = [
+        (json!({ "headers": headers }), "GET /other?z=9 other.test c=3 ''"),
+        (json!({"headers": [joined]}), "GET /p?c&b=1&a=%20&b=2 shop.test a=1; b=2; c=3 "),
+        (json!({"queryParametersToSet": parameters}), "GET /p?a=%20&b=x%20y&c=&e= shop.test a=1; b=2 "),
+        (json!({"queryParametersToRemove": ["a", "b", "c"]}), "GET /p shop.test a=1; b=2 "),
+        (json!({"headers": [header(":method", "PUT")]}), "PUT /p?c&b=1&a=%20&b=2 shop.test a=1; b=2 "),
+    ];
+    for (ok, expected) in cases {
+        scene.service.set_answer(answer::<CheckResponse>(json!({ "okResponse": ok })));
+        let sent = request("GET", "/p?c&b=1&a=%20&b=2", &[("cookie", "a=1; b=2")], Content::default());
+        scene.proxy.ask(sent).await.unwrap();
+        let heard = scene.peer.asked().await;
+        let empty = if heard.headers.contains_key("x-empty") { "''" } else { "" };
+        let text = format!("{} {} {} {} {empty}", heard.method, heard.path, heard.header("host"), heard.header("cookie"));
+        assert_eq!(text, expected, "{ok}");
+    }
+}
+
+async fn refusals_are_in_the_clients_own_language(plane: DataPlane) {
+    let scene = Scene::with_all_routed(plane, http(json!({}), json!({}))).await;
+    // The status of the service, and of the answer to a call.
+    for (status, grpc_status, message) in [(401, "16", "why"), (403, "7", "why"), (404, "12", "why"), (500, "7", "")] {
+        scene.service.set_answer(says(status, &[("x-why", "because")], "why"));
+        let call = request("POST", "/s/m", &[("content-type", "application/grpc")], Content::default());
+        let told = scene.proxy.ask(call).await.unwrap();
+        let heard = (told.status, told.header("grpc-status"), told.header("grpc-message"));
+        assert_eq!((heard.0, heard.1.as_str(), heard.2.as_str()), (200, grpc_status, message), "{status}");
+    }
+    scene.service.set_answer(says(403, &[], "why"));
+    let told = scene.proxy.ask_http2(get("/")).await.unwrap();
+    assert_eq!((told.status, told.text().as_str()), (403, "why"));
+    let told = scene.proxy.ask(request("HEAD", "/", &[], Content::default())).await.unwrap();
+    assert_eq!((told.status, told.body.len()), (403, 0));
+}
+
+async fn an_answer_that_cannot_be_carried_out_is_none_where_that_is_wanted(plane: DataPlane) {
+    let header = |key: &str, value: &str| json!([{"header": {"key": key, "value": value}}]);
+    let cases = [
+        (json!({"okResponse": {"headers": header("x-a", "v")}}), 200),
+        (json!({"okResponse": {"headers": header("x a", "v")}}), 500),
+        (json!({"okResponse": {"headers": header("x-a", "a\nb")}}), 500),
+        (json!({"okResponse": {"responseHeadersToAdd": header("x a", "v")}}), 500),
+        (json!({"okResponse": {"headersToRemove": ["x a"]}}), 200),
+        (json!({"okResponse": {"queryParametersToSet": [{"key": "a", "value": "b-._*"}]}}), 200),
+        (json!({"okResponse": {"queryParametersToSet": [{"key": "a", "value": "b%20c"}]}}), 500),
+        (json!({"okResponse": {"queryParametersToSet": [{"key": "a", "value": "b c"}]}}), 500),
+        (json!({"okResponse": {"queryParametersToSet": [{"key": "a&", "value": "b"}]}}), 500),
+        (json!({"status": {"code": 7}, "deniedResponse": {"headers": header("x a", "v")}}), 500),
+        (json!({"status": {"code": 7}, "deniedResponse": {"headers": header("x-a", "v")}}), 403),
+    ];
+    let scene = Scene::with_all_routed(plane, grpc(json!({"validateMutations": true}))).await;
+    let mut lines = vec![];
+    for (said, status) in cases {
+        scene.service.set_answer(answer::<CheckResponse>(said.clone()));
+        assert_eq!(scene.proxy.ask(get("/")).await.unwrap().status, status, "{said}");
+        lines.push(match status {
+            200 => "200 - via_upstream a",
+            500 => "500 UAEX ext_authz_invalid a",
+            _ => "403 UAEX ext_authz_denied a",
+        });
+    }
+    assert_eq!(scene.proxy.log(lines.len()).await, lines);
+}
+
+async fn what_is_added_to_answers_is_added_to_all(plane: DataPlane) {
+    let extensions = |a: &str| of_route(json!({"checkSettings": {"contextExtensions": {"a": a}}}));
+    let chosen = json!([{"name": "a", "weight": 1, "typedPerFilterConfig": extensions("of the cluster")}]);
+    let routes = vec![
+        json!({"match": {"prefix": "/direct"}, "directResponse": {"status": 418}}),
+        json!({"match": {"prefix": "/redirect"}, "redirect": {"pathRedirect": "/"}}),
+        json!({"match": {"prefix": "/absent"}, "route": {"cluster": "absent"}}),
+        json!({"match": {"prefix": "/weighted"}, "route": {"weightedClusters": {"clusters": chosen}}, "typedPerFilterConfig": extensions("x")}),
+        route("/", json!({})),
+    ];
+    let mut scene = Scene::start(plane, grpc(json!({})), routes).await;
+    let added = json!([{"header": {"key": "x-c", "value": "1"}}]);
+    scene.service.set_answer(answer::<CheckResponse>(json!({"okResponse": {"responseHeadersToAdd": added}})));
+    for (path, status, extension) in
+        [("/direct", 418, ""), ("/redirect", 301, ""), ("/absent", 503, ""), ("/weighted", 200, "of the cluster"), ("/", 200, "")]
+    {
+        let told = scene.proxy.ask(get(path)).await.unwrap();
+        assert_eq!((told.status, told.header("x-c").as_str()), (status, "1"), "{path}");
+        let (_, question) = checked(&mut scene.service).await;
+        let extensions = question.attributes.unwrap().context_extensions;
+        assert_eq!(extensions.get("a").map_or("", String::as_str), extension, "{path}");
+    }
+}
+
+async fn services_of_grpc_fail_in_many_ways(plane: DataPlane) {
+    let scripts: [(&str, &[Act]); 4] = [
+        ("closing", &[Act::ReadHead]),
+        ("resetting", &[Act::ReadHead, Act::Reset]),
+        ("garbage", &[Act::ReadHead, Act::Say("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")]),
+        ("slow", &[Act::ReadHead, Act::UntilEnd]),
+    ];
+    let (mut peers, mut services) = (vec![], vec![]);
+    for (name, script) in scripts {
+        let peer = BadPeer::start(&[script]).await;
+        services.push(http2_cluster(name, peer.address()));
+        peers.push(peer);
+    }
+    let fine = Recorder::start(Version::HTTP_2).await;
+    fine.set_answer(answer::<CheckResponse>(json!({"okResponse": {"headersToRemove": ["x-a-name-that-is-long"]}})));
+    let refusing = BadPeer::refusing().await;
+    let mut limited = http2_cluster("limited", fine.address());
+    limited["circuitBreakers"] = json!({"thresholds": [{"maxRequests": 0}]});
+    services.extend([http2_cluster("refusing", refusing.address()), limited, http2_cluster("large", fine.address())]);
+    // What speaks HTTP/1.1 has no trailers.
+    services.push(cluster("plain", fine.address()));
+    let names: Vec<String> = services.iter().map(|cluster| cluster["name"].as_str().unwrap().to_owned()).collect();
+    let of_service = |name: &String| {
+        let envoy = json!({"clusterName": name, "maxReceiveMessageLength": if name == "large" { 10 } else { 1000 }});
+        let service = json!({"grpcService": {"envoyGrpc": envoy, "timeout": "0.5s"}});
+        route(&format!("/{name}"), of_route(json!({ "checkSettings": service })))
+    };
+    let peer = Recorder::start(Version::HTTP_11).await;
+    let clusters = [cluster("a", peer.address()), http2_cluster("auth", fine.address())].into_iter().chain(services.clone()).collect();
+    let routes = names.iter().map(of_service).chain([route("/", json!({}))]).collect();
+    let xds = Xds { filters: vec![filter(NAME, grpc(json!({})))], routes, clusters, ..Xds::default() };
+    let proxy = LoneProxy::start(plane, &xds).await;
+    for name in &names {
+        assert_eq!(proxy.ask(get(&format!("/{name}"))).await.unwrap().status, 403, "{name}");
+    }
+    assert_eq!(proxy.ask(get("/")).await.unwrap().status, 200);
+    let log = proxy.log(names.len() + 1).await;
+    assert!(log.iter().take(names.len()).all(|line| line == "403 UAEX ext_authz_error a"), "{log:?}");
 }
