@@ -4,6 +4,7 @@ use hyper::Request;
 use serde_json::{Value, json};
 use weir_testkit::{Content, packed};
 
+mod asking;
 mod buffer;
 mod chain;
 mod ext_authz;
