@@ -99,14 +99,16 @@ impl Call {
     /// Where it goes. That is found out when it is first asked for.
     pub(super) fn route(&mut self) -> &RouteAnswer {
         let Self { route, http, exchange, .. } = self;
-        route.get_or_insert_with(|| find(http, exchange))
+        route.get_or_insert_with(|| {
+            take_untrusted(http, exchange);
+            find(http, exchange)
+        })
     }
 
     /// Finds the route once more, of the request as it is now.
     pub(super) fn find_route_anew(&mut self) {
-        self.route = None;
         self.exchange.matched.replace(None);
-        self.route();
+        self.route = Some(find(&self.http, &self.exchange));
     }
 
     /// The route that was found; none where there is none, or nobody has asked for it.
@@ -288,14 +290,19 @@ impl Call {
     }
 }
 
+/// Takes away what no client may say, as long as only the client has said anything.
+fn take_untrusted(http: &HttpRuntime, exchange: &Exchange) {
+    let Some(routes) = http.routes.get().filter(|_| !exchange.request.borrow().without_scheme) else { return };
+    for name in &routes.table.untrusted_headers {
+        exchange.request.borrow_mut().headers.remove(name);
+    }
+}
+
 /// Where a request goes; the exchange takes note of it.
 fn find(http: &HttpRuntime, exchange: &Exchange) -> RouteAnswer {
     let Some(routes) = http.routes.get() else { return RouteAnswer::Nowhere };
     if exchange.request.borrow().without_scheme {
         return RouteAnswer::Nowhere;
-    }
-    for name in &routes.table.untrusted_headers {
-        exchange.request.borrow_mut().headers.remove(name);
     }
     let request = exchange.request.borrow();
     let head = request.for_routing();

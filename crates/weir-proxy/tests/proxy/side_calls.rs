@@ -151,6 +151,54 @@ async fn what_was_held_back_for_the_service_reaches_the_instance() {
     assert_eq!(client.answer().await.0, "HTTP/1.1 200 OK");
 }
 
+#[tokio::test]
+async fn a_route_is_found_anew_by_what_only_the_service_may_say() {
+    let (instance, service) = (Upstream::start().await, Upstream::start().await);
+    let mut config = json!({"clearRouteCache": true});
+    config["httpService"] = json!({
+        "serverUri": {"uri": "http://auth", "cluster": "auth", "timeout": "5s"},
+        "authorizationResponse": {"allowedUpstreamHeaders": {"patterns": [{"exact": "x-to"}]}},
+    });
+    let there = json!({"match": {"prefix": "/", "headers": [{"name": "x-to"}]}, "directResponse": {"status": 418}});
+    let mut table = routes(json!([there, to("a")]));
+    table["internalOnlyHeaders"] = json!(["x-to"]);
+    let clusters = [cluster("a", &[&instance], json!({})), cluster("auth", &[&service], json!({}))];
+    let proxy = Proxy::with_manager(manager("authz", "ext_authz.v3.ExtAuthz", config), table, &clusters).await;
+    let mut client = proxy.connect().await;
+    client.say("GET / HTTP/1.1\r\nhost: a\r\nx-to: there\r\n\r\n").await;
+    let mut asked = service.accept().await;
+    asked.head().await;
+    asked.say(PASS).await;
+    let mut heard = instance.accept().await;
+    let head = heard.head().await;
+    assert!(!head.contains(&"x-to: there".to_owned()), "{head:?}");
+    heard.say(PASS).await;
+    assert_eq!(client.answer().await.0, "HTTP/1.1 200 OK");
+    client.say(GET).await;
+    asked.head().await;
+    asked.say("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nx-to: there\r\n\r\n").await;
+    assert!(client.answer().await.0.starts_with("HTTP/1.1 418"));
+}
+
+#[tokio::test]
+async fn who_changes_to_another_protocol_is_asked_about_too() {
+    let body = json!({"withRequestBody": {"maxRequestBytes": 4}});
+    let (proxy, instance, service) = start(authz("5s", body)).await;
+    let mut client = proxy.connect().await;
+    client.say("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n").await;
+    let mut asked = service.accept().await;
+    asked.head().await;
+    asked.say(PASS).await;
+    let mut heard = instance.accept().await;
+    heard.head().await;
+    heard.say("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n").await;
+    assert_eq!(client.answer().await.0, "HTTP/1.1 101 Switching Protocols");
+    client.say("to and").await;
+    heard.hears("to and").await;
+    heard.say("fro").await;
+    client.hears("fro").await;
+}
+
 /// A proxy whose requests are counted by a service.
 async fn counted(more: Value) -> (Proxy, Upstream, Upstream) {
     let (instance, service) = (Upstream::start().await, Upstream::start().await);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use weir_http1::HeaderName;
 use weir_xds::core::grpc_service::{EnvoyGrpc, TargetSpecifier};
 use weir_xds::core::header_value_option::HeaderAppendAction;
-use weir_xds::core::{GrpcService as XdsGrpcService, HeaderValue as XdsHeaderValue, HeaderValueOption};
+use weir_xds::core::{ApiVersion, GrpcService as XdsGrpcService, HeaderValue as XdsHeaderValue, HeaderValueOption};
 use weir_xds::matcher::ListStringMatcher;
 use weir_xds::prost_types::Duration as XdsDuration;
 use weir_xds::types::HttpStatus;
@@ -61,6 +61,15 @@ impl GrpcService {
             signed: !skip_envoy_headers,
         };
         Ok((compiled, timeout.as_ref()))
+    }
+}
+
+/// Looks at the version of its API that a service is asked by. Where none is named it is the only one that there is.
+#[allow(deprecated)] // It is refused.
+pub(super) fn check_version(version: ApiVersion) -> Result<(), CompileError> {
+    match version {
+        ApiVersion::Auto | ApiVersion::V3 => Ok(()),
+        ApiVersion::V2 => Err(CompileError::new("transport_api_version", "must be V3")),
     }
 }
 

@@ -292,6 +292,38 @@ mod tests {
         assert_eq!(nothing.hold(0).await.expect("nothing comes"), Held::All(0));
     }
 
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn of_what_is_held_back_for_a_while_nothing_is_lost(
+            chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..40), 1..8),
+            (wanted, most, with_steps) in (0..200_usize, 0..200_usize, any::<bool>()),
+        ) {
+            block_on(async {
+                let mut body = chunked(&chunks, &TRAILERS).await;
+                let mut whole = chunks.concat();
+                if with_steps {
+                    body.push_step(Box::new(Twice));
+                    whole = twice(&whole);
+                }
+                let Held::All(size) = body.hold_some(wanted).await.expect("it comes") else { panic!("there is no limit") };
+                assert!(size >= wanted.min(whole.len()) && size <= whole.len());
+                let held = body.held(most);
+                assert!(held.len() == size.min(most) || held.len() > size && held.len() <= most);
+                assert!(whole.starts_with(&held));
+                assert_eq!(read(&mut body).await.expect("it comes").0, whole);
+            });
+        }
+    }
+
+    #[tokio::test]
+    async fn held_back_in_part_its_length_is_still_known() {
+        let mut body = sized("hello").await;
+        assert_eq!(body.hold_some(2).await.expect("it comes"), Held::All(5));
+        assert_eq!((body.size_hint().exact(), body.is_end_stream(), &body.held(3)[..]), (Some(5), false, &b"hel"[..]));
+    }
+
     #[tokio::test]
     async fn held_twice_it_passes_the_steps_once_each() {
         let mut body = chunked(&[b"a".to_vec(), b"b".to_vec()], &TRAILERS).await;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use weir_xds::core::RuntimeFeatureFlag;
 use weir_xds::core::http_uri::HttpUpstreamType;
-use weir_xds::core::{ApiVersion, GrpcService as XdsGrpcService, HttpUri};
+use weir_xds::core::{GrpcService as XdsGrpcService, HttpUri};
 use weir_xds::ext_authz::check_settings::ServiceOverride;
 use weir_xds::ext_authz::ext_authz::Services;
 use weir_xds::ext_authz::ext_authz_per_route::Override as XdsOverride;
@@ -17,7 +17,7 @@ use weir_xds::ext_authz::{
     HttpService as XdsHttpService,
 };
 
-use super::service::{GrpcService, Names, limit, overwriting, status};
+use super::service::{GrpcService, Names, check_version, limit, overwriting, status};
 use super::{Policy, Share};
 use crate::error::CompileError;
 use crate::header_changes::HeaderChanges;
@@ -180,9 +180,7 @@ impl Policy for ExtAuthzPolicy {
         let allowed = Names::compile(allowed_headers.as_ref(), "allowed_headers")?;
         let service = match services {
             Some(Services::GrpcService(service)) => {
-                if message.transport_api_version() != ApiVersion::V3 {
-                    return Err(CompileError::new("transport_api_version", "must be V3"));
-                }
+                check_version(message.transport_api_version())?;
                 Service::grpc(service)?
             }
             Some(Services::HttpService(service)) => Service::http(service)?,

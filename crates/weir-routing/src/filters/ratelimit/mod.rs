@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use weir_xds::core::ApiVersion;
 use weir_xds::envoy::config::ratelimit::v3::RateLimitServiceConfig;
 use weir_xds::envoy::extensions::common::ratelimit::v3::RateLimitDescriptor;
 use weir_xds::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entry as XdsEntry;
@@ -16,7 +15,7 @@ use weir_xds::ratelimit::rate_limit_per_route::VhRateLimitsOptions;
 use weir_xds::ratelimit_service::RateLimitRequest;
 
 use super::local_ratelimit::RouteLimits;
-use super::service::{GrpcService, limit, sanitized, status};
+use super::service::{GrpcService, check_version, limit, sanitized, status};
 use super::{Policy, Share};
 use crate::error::CompileError;
 use crate::header_changes::HeaderChanges;
@@ -140,9 +139,7 @@ impl Policy for GlobalLimitPolicy {
 fn service(config: Option<&RateLimitServiceConfig>) -> Result<GrpcService, CompileError> {
     let config = config.ok_or_else(|| CompileError::missing(""))?;
     let RateLimitServiceConfig { grpc_service, transport_api_version: _ } = config;
-    if config.transport_api_version() != ApiVersion::V3 {
-        return Err(CompileError::new("transport_api_version", "must be V3"));
-    }
+    check_version(config.transport_api_version())?;
     let service = grpc_service.as_ref().ok_or_else(|| CompileError::missing("grpc_service"))?;
     // How long it may take the filter says.
     GrpcService::compile(service).map(|(service, _)| service).map_err(|error| error.within("grpc_service"))

@@ -7,6 +7,7 @@ use weir_testkit::{Content, packed};
 mod admission_control;
 mod bandwidth_limit;
 mod basic_auth;
+mod asking;
 mod buffer;
 mod chain;
 mod compressor;

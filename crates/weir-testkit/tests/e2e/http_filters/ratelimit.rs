@@ -194,6 +194,7 @@ async fn a_rate_limit_service_that_fails_lets_pass_or_not(plane: DataPlane) {
         (json!({}), 200, "200 - via_upstream a"),
         (json!({"failureModeDeny": true}), 500, "500 RLSE rate_limiter_error a"),
         (json!({"failureModeDeny": true, "statusOnError": {"code": "ServiceUnavailable"}}), 503, "503 RLSE rate_limiter_error a"),
+        (json!({"failureModeDeny": true, "statusOnError": {"code": "Forbidden"}}), 403, "403 RLSE rate_limiter_error a"),
         (json!({"failureModeDeny": true, "failureModeDenyPercent": {"defaultValue": {"numerator": 0}}}), 200, "200 - via_upstream a"),
     ];
     for (more, status, line) in cases {
