@@ -77,7 +77,7 @@ pub(super) const TABLE: &[Decided] = &[
         .carried_out("compression_level window_bits")
         .unseen("memory_level chunk_size")
         .reported_unless_zero(&[("compression_strategy", "the usual strategy is used")]),
-    of(COMPRESSION, "gzip.decompressor.v3.Gzip").packed().carried_out("window_bits max_inflate_ratio").unseen("chunk_size"),
+    of(COMPRESSION, "gzip.decompressor.v3.Gzip").packed().carried_out("max_inflate_ratio").unseen("window_bits chunk_size"),
     of(COMPRESSION, "brotli.compressor.v3.Brotli")
         .packed()
         .carried_out("quality encoder_mode window_bits input_block_bits disable_literal_context_modeling")
