@@ -21,6 +21,7 @@ pub mod coding;
 pub mod compressor;
 pub mod cors;
 pub mod csrf;
+pub mod custom_response;
 pub mod decompressor;
 pub mod fault;
 pub mod grpc_web;
@@ -105,6 +106,7 @@ filters! {
     Compressor: compressor::CompressorPolicy, compressor::CompressorOverride;
     Cors: cors::CorsFilter, cors::CorsPolicy;
     Csrf: csrf::CsrfPolicy, csrf::CsrfPolicy;
+    CustomResponse: custom_response::CustomResponsePolicy, custom_response::CustomResponsePolicy;
     Decompressor: decompressor::DecompressorPolicy;
     Fault: fault::FaultPolicy, fault::FaultPolicy;
     GrpcWeb: grpc_web::GrpcWebFilter;

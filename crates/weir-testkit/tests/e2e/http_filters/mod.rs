@@ -11,6 +11,7 @@ mod buffer;
 mod chain;
 mod compressor;
 mod csrf;
+mod custom_response;
 mod decompressor;
 mod grpc_web;
 mod header_mutation;
