@@ -46,6 +46,7 @@ const ROOTS: &[&str] = &[
     "envoy/extensions/filters/http/compressor/v3/compressor.proto",
     "envoy/extensions/filters/http/cors/v3/cors.proto",
     "envoy/extensions/filters/http/csrf/v3/csrf.proto",
+    "envoy/extensions/filters/http/custom_response/v3/custom_response.proto",
     "envoy/extensions/filters/http/decompressor/v3/decompressor.proto",
     "envoy/extensions/filters/http/dynamic_forward_proxy/v3/dynamic_forward_proxy.proto",
     "envoy/extensions/filters/http/ext_authz/v3/ext_authz.proto",
@@ -67,6 +68,7 @@ const ROOTS: &[&str] = &[
     "envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto",
     "envoy/extensions/filters/network/local_ratelimit/v3/local_rate_limit.proto",
     "envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.proto",
+    "envoy/extensions/http/custom_response/local_response_policy/v3/local_response_policy.proto",
     "envoy/extensions/http/header_formatters/preserve_case/v3/preserve_case.proto",
     "envoy/extensions/http/stateful_session/cookie/v3/cookie.proto",
     "envoy/extensions/http/stateful_session/header/v3/header.proto",
@@ -93,6 +95,8 @@ const ROOTS: &[&str] = &[
     "envoy/service/discovery/v3/ads.proto",
     "envoy/service/discovery/v3/discovery.proto",
     "envoy/service/ratelimit/v3/rls.proto",
+    "envoy/type/matcher/v3/http_inputs.proto",
+    "envoy/type/matcher/v3/status_code_input.proto",
 ];
 
 /// Where Envoy's own files lie.

@@ -46,6 +46,7 @@ pub use envoy::extensions::filters::http::buffer::v3 as buffer;
 pub use envoy::extensions::filters::http::compressor::v3 as compressor;
 pub use envoy::extensions::filters::http::cors::v3 as cors;
 pub use envoy::extensions::filters::http::csrf::v3 as csrf;
+pub use envoy::extensions::filters::http::custom_response::v3 as custom_response;
 pub use envoy::extensions::filters::http::decompressor::v3 as decompressor;
 pub use envoy::extensions::filters::http::ext_authz::v3 as ext_authz;
 pub use envoy::extensions::filters::http::fault::v3 as fault;
@@ -87,7 +88,7 @@ mod generated {
 /// gRPC's status, as it stands in a refusal.
 pub use generated::google::rpc::Status;
 
-pub use generated::envoy;
+pub use generated::{envoy, xds};
 pub use message::Message;
 pub use prost::Name;
 pub use prost_types;

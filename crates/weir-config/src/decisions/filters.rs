@@ -6,6 +6,7 @@ const FILTERS: &str = "envoy.extensions.filters.http";
 const FAULT: &str = "envoy.extensions.filters.common.fault.v3";
 const MUTATION: &str = "envoy.config.common.mutation_rules.v3";
 const CORE: &str = "envoy.config.core.v3";
+const MATCHER: &str = "xds.type.matcher.v3";
 const SESSION: &str = "envoy.extensions.http.stateful_session";
 const COMPRESSION: &str = "envoy.extensions.compression";
 
@@ -65,6 +66,26 @@ pub(super) const TABLE: &[Decided] = &[
     of(FILTERS, "compressor.v3.CompressorOverrides").carried_out("response_direction_config compressor_library"),
     of(FILTERS, "compressor.v3.ResponseDirectionOverrides").carried_out("remove_accept_encoding_header"),
     of(FILTERS, "csrf.v3.CsrfPolicy").packed().carried_out("filter_enabled shadow_enabled additional_origins"),
+    of(FILTERS, "custom_response.v3.CustomResponse").packed().carried_out("custom_response_matcher"),
+    of("envoy.extensions.http.custom_response.local_response_policy.v3", "LocalResponsePolicy")
+        .packed()
+        .carried_out("body body_format status_code response_headers_to_add preserve_response_code_details response_code_details"),
+    of(MATCHER, "Matcher").carried_out("matcher_list matcher_tree on_no_match"),
+    of(MATCHER, "Matcher.OnMatch").carried_out("matcher action").refused("keep_matching"),
+    of(MATCHER, "Matcher.MatcherList").carried_out("matchers"),
+    of(MATCHER, "Matcher.MatcherList.FieldMatcher").carried_out("predicate on_match"),
+    of(MATCHER, "Matcher.MatcherList.Predicate").carried_out("single_predicate or_matcher and_matcher not_matcher"),
+    of(MATCHER, "Matcher.MatcherList.Predicate.SinglePredicate").carried_out("input value_match").refused("custom_match"),
+    of(MATCHER, "Matcher.MatcherList.Predicate.PredicateList").carried_out("predicate"),
+    of(MATCHER, "Matcher.MatcherTree").carried_out("input exact_match_map prefix_match_map").refused("custom_match"),
+    of(MATCHER, "Matcher.MatcherTree.MatchMap").carried_out("map"),
+    of(MATCHER, "StringMatcher").carried_out("exact prefix suffix safe_regex contains ignore_case").refused("custom"),
+    of(MATCHER, "RegexMatcher").carried_out("regex").unseen("google_re2"),
+    of("xds.core.v3", "TypedExtensionConfig").carried_out("name typed_config"),
+    of("envoy.type.matcher.v3", "HttpRequestHeaderMatchInput").packed().carried_out("header_name"),
+    of("envoy.type.matcher.v3", "HttpResponseHeaderMatchInput").packed().carried_out("header_name"),
+    of("envoy.type.matcher.v3", "HttpResponseStatusCodeMatchInput").packed(),
+    of("envoy.type.matcher.v3", "HttpResponseStatusCodeClassMatchInput").packed(),
     of(FILTERS, "decompressor.v3.Decompressor")
         .packed()
         .carried_out("decompressor_library request_direction_config response_direction_config"),
@@ -77,7 +98,7 @@ pub(super) const TABLE: &[Decided] = &[
         .carried_out("compression_level window_bits")
         .unseen("memory_level chunk_size")
         .reported_unless_zero(&[("compression_strategy", "the usual strategy is used")]),
-    of(COMPRESSION, "gzip.decompressor.v3.Gzip").packed().carried_out("window_bits max_inflate_ratio").unseen("chunk_size"),
+    of(COMPRESSION, "gzip.decompressor.v3.Gzip").packed().carried_out("max_inflate_ratio").unseen("window_bits chunk_size"),
     of(COMPRESSION, "brotli.compressor.v3.Brotli")
         .packed()
         .carried_out("quality encoder_mode window_bits input_block_bits disable_literal_context_modeling")

@@ -139,6 +139,14 @@ impl Call {
             // The status is settled only afterwards: what these write of it is 0, as in Envoy.
             self.change_response_headers(&mut reply.headers);
         }
+        let (mut head, body) = self.settle(reply);
+        let mut body = ResponseBody::local(body);
+        self.finish(&mut head, &mut body).await;
+        Response::from_parts(head, body)
+    }
+
+    /// The head and the body of an answer of ours, as this client gets it.
+    pub(super) fn settle(&self, mut reply: LocalReply) -> (Parts, Bytes) {
         self.exchange.code.set(reply.status.as_u16());
         if let Some(replies) = &self.http.config.local_replies {
             mapped_reply::map(replies, &self.exchange, &mut reply);
@@ -160,9 +168,7 @@ impl Call {
             head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
             body = Bytes::new();
         }
-        let mut body = ResponseBody::local(body);
-        self.finish(&mut head, &mut body).await;
-        Response::from_parts(head, body)
+        (head, body)
     }
 
     /// Reads on what has arrived of a body that is not sent on.

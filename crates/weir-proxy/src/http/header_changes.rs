@@ -45,9 +45,9 @@ pub fn apply_to_response(changes: &HeaderChanges, headers: &mut Headers, exchang
 }
 
 /// The values of an exchange while the headers of its answer are made: they are not noted for the log yet.
-struct OfAnswer<'a> {
-    exchange: &'a Exchange,
-    headers: &'a Headers,
+pub(super) struct OfAnswer<'a> {
+    pub(super) exchange: &'a Exchange,
+    pub(super) headers: &'a Headers,
 }
 
 impl OfAnswer<'_> {

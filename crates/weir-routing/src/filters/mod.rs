@@ -21,6 +21,7 @@ pub mod coding;
 pub mod compressor;
 pub mod cors;
 pub mod csrf;
+pub mod custom_response;
 pub mod decompressor;
 pub mod ext_authz;
 pub mod fault;
@@ -109,6 +110,7 @@ filters! {
     Cors: cors::CorsFilter, cors::CorsPolicy;
     ExtAuthz: ext_authz::ExtAuthzPolicy, ext_authz::ExtAuthzOverride;
     Csrf: csrf::CsrfPolicy, csrf::CsrfPolicy;
+    CustomResponse: custom_response::CustomResponsePolicy, custom_response::CustomResponsePolicy;
     Decompressor: decompressor::DecompressorPolicy;
     Fault: fault::FaultPolicy, fault::FaultPolicy;
     GrpcWeb: grpc_web::GrpcWebFilter;

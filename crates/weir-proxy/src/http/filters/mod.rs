@@ -27,6 +27,7 @@ mod buffer;
 mod compressor;
 mod cors;
 mod csrf;
+mod custom_response;
 mod decompressor;
 mod ext_authz;
 mod fault;
@@ -55,6 +56,8 @@ pub(super) enum Back {
     Continue,
     /// It is held back: [`HttpFilter::wait_back`] says for how long.
     Wait,
+    /// It is another one now, which no other filter sees.
+    Replaced,
 }
 
 /// Where a filter stands in its chain.
@@ -168,6 +171,7 @@ filters! {
     Cors: cors;
     ExtAuthz: ext_authz;
     Csrf: csrf;
+    CustomResponse: custom_response;
     Decompressor: decompressor;
     Fault: fault;
     GrpcWeb: grpc_web;
@@ -259,8 +263,10 @@ pub(super) async fn on_response(call: &mut Call, head: &mut Parts, body: &mut Re
         if place.is_left_out(call) {
             continue;
         }
-        if let Back::Wait = filter.on_response(call, place, head, body) {
-            Box::pin(filter.wait_back(call, place, head, body)).await;
+        match filter.on_response(call, place, head, body) {
+            Back::Continue => {}
+            Back::Wait => Box::pin(filter.wait_back(call, place, head, body)).await,
+            Back::Replaced => return,
         }
     }
 }

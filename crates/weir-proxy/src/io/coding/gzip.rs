@@ -38,30 +38,26 @@ impl Encode for Encoder {
     }
 }
 
-pub(super) struct Decoder {
-    window_bits: u8,
-    stream: Decompress,
-}
+pub(super) struct Decoder(Decompress);
 
 impl Decoder {
-    pub(super) fn new(window_bits: Option<u8>) -> Self {
-        let window_bits = window_bits.unwrap_or(WIDEST).clamp(9, WIDEST);
-        Self { window_bits, stream: Decompress::new_gzip(window_bits) }
+    pub(super) fn new() -> Self {
+        Self(Decompress::new_gzip(WIDEST))
     }
 }
 
 impl Decode for Decoder {
     fn step(&mut self, input: &[u8], output: &mut [u8]) -> Result<Progress, Undone> {
-        let (before_in, before_out) = (self.stream.total_in(), self.stream.total_out());
-        let status = self.stream.decompress(input, output, FlushDecompress::None).map_err(|_| Undone::Malformed)?;
-        let read = self.stream.total_in() - before_in;
-        let written = self.stream.total_out() - before_out;
+        let (before_in, before_out) = (self.0.total_in(), self.0.total_out());
+        let status = self.0.decompress(input, output, FlushDecompress::None).map_err(|_| Undone::Malformed)?;
+        let read = self.0.total_in() - before_in;
+        let written = self.0.total_out() - before_out;
         Ok(Progress { read: read as usize, written: written as usize, ended: status == Status::StreamEnd })
     }
 
     /// A file may be made of several (RFC 1952, 2.2).
     fn restart(&mut self) -> Result<(), Undone> {
-        self.stream = Decompress::new_gzip(self.window_bits);
+        *self = Self::new();
         Ok(())
     }
 }

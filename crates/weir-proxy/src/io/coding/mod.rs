@@ -99,7 +99,7 @@ impl Decoder {
     /// A body that begins.
     pub fn new(decompression: &Decompression) -> Result<Self, Undone> {
         let library: Box<dyn Decode> = match decompression.coding {
-            Coding::Gzip => Box::new(gzip::Decoder::new(decompression.window_bits)),
+            Coding::Gzip => Box::new(gzip::Decoder::new()),
             Coding::Brotli => Box::new(brotli::Decoder::new()),
             Coding::Zstd => Box::new(zstd::Decoder::new()?),
         };

@@ -9,7 +9,7 @@ const BROTLI: Compression =
 const ZSTD: Compression = Compression::Zstd { level: 3, strategy: None, checksum: true };
 
 fn decompression(coding: Coding) -> Decompression {
-    Decompression { coding, window_bits: None, max_ratio: 100 }
+    Decompression { coding, max_ratio: 100 }
 }
 
 /// What each part becomes, and what comes behind the last.
@@ -115,14 +115,4 @@ fn files_may_follow_each_other() {
         let two = [encode(&compression, &[b"one"]).concat(), encode(&compression, &[b"two"]).concat()].concat();
         assert_eq!(decode(&decompression(compression.coding()), &[&two]), Ok(b"onetwo".to_vec()), "{compression:?}");
     }
-}
-
-#[test]
-fn what_looks_further_back_than_allowed_is_refused() {
-    let random: Vec<u8> = (0..6_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-    let body = [&random[..], &random].concat();
-    let wide = encode(&Compression::Gzip { level: 9, window_bits: 15 }, &[&body]).concat();
-    let narrow = Decompression { window_bits: Some(9), ..decompression(Coding::Gzip) };
-    assert_eq!(decode(&decompression(Coding::Gzip), &[&wide]), Ok(body));
-    assert_eq!(decode(&narrow, &[&wide]), Err(Undone::Malformed));
 }

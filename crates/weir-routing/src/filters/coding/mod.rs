@@ -76,8 +76,6 @@ pub enum BrotliMode {
 pub struct Decompression {
     /// With what it is compressed.
     pub coding: Coding,
-    /// The base-two logarithm of how far it may look back, where that is said.
-    pub window_bits: Option<u8>,
     /// It may become so many times as large.
     pub max_ratio: u32,
 }
@@ -208,15 +206,16 @@ impl Decompression {
     fn gzip(message: &gzip::decompressor::v3::Gzip) -> Result<Self, CompileError> {
         let gzip::decompressor::v3::Gzip { window_bits, chunk_size, max_inflate_ratio } = message;
         number("chunk_size", *chunk_size, CHUNK)?;
-        let window_bits = number("window_bits", *window_bits, 9..=15)?.map(|bits| bits as u8);
+        // It may look back as far as anybody can: that takes 32 KB.
+        number("window_bits", *window_bits, 9..=15)?;
         let max_ratio = number("max_inflate_ratio", *max_inflate_ratio, 1..=1032)?.unwrap_or(MAX_RATIO);
-        Ok(Self { coding: Coding::Gzip, window_bits, max_ratio })
+        Ok(Self { coding: Coding::Gzip, max_ratio })
     }
 
     fn brotli(message: &brotli::decompressor::v3::Brotli) -> Result<Self, CompileError> {
         let brotli::decompressor::v3::Brotli { disable_ring_buffer_reallocation: _, chunk_size } = message;
         number("chunk_size", *chunk_size, CHUNK)?;
-        Ok(Self { coding: Coding::Brotli, window_bits: None, max_ratio: MAX_RATIO })
+        Ok(Self { coding: Coding::Brotli, max_ratio: MAX_RATIO })
     }
 
     fn zstd(message: &zstd::decompressor::v3::Zstd) -> Result<Self, CompileError> {
@@ -225,7 +224,7 @@ impl Decompression {
         if !dictionaries.is_empty() {
             return Err(CompileError::unsupported("dictionaries"));
         }
-        Ok(Self { coding: Coding::Zstd, window_bits: None, max_ratio: MAX_RATIO })
+        Ok(Self { coding: Coding::Zstd, max_ratio: MAX_RATIO })
     }
 }
 
@@ -281,7 +280,7 @@ mod tests {
         let zstd = zstd::compressor::v3::Zstd { compression_level: Some(99), ..Default::default() };
         assert_eq!(compile(library(&zstd)), Compression::Zstd { level: 22, strategy: None, checksum: false });
         let gzip = gzip::decompressor::v3::Gzip::default();
-        let expected = Decompression { coding: Coding::Gzip, window_bits: None, max_ratio: 100 };
+        let expected = Decompression { coding: Coding::Gzip, max_ratio: 100 };
         assert_eq!(Decompression::compile(library(&gzip).as_ref()), Ok(expected));
     }
 

@@ -223,7 +223,8 @@ async fn requests_are_compressed_for_instances(plane: DataPlane) {
         ..Xds::default()
     };
     let proxy = LoneProxy::start(plane, &xds).await;
-    let cases: [(&[(&'static str, &str)], Content, &str, &str); 5] = [
+    type Fields<'f> = &'f [(&'static str, &'f str)];
+    let cases: [(Fields<'_>, Content, &str, &str); 5] = [
         (&[("content-type", "text/plain")], Content::of(text()), "br", ""),
         (&[], Content::streamed(&["a ", "b"]), "br", ""),
         (&[("content-type", "text/plain")], Content::of("short"), "", "5"),

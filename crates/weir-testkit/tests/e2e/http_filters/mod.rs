@@ -12,6 +12,7 @@ mod buffer;
 mod chain;
 mod compressor;
 mod csrf;
+mod custom_response;
 mod decompressor;
 mod ext_authz;
 mod grpc;
