@@ -38,9 +38,11 @@ pub fn apply_to_response(changes: &HeaderChanges, headers: &mut Headers, exchang
 }
 
 /// The values of an exchange while the headers of its answer are made: they are not noted for the log yet.
-struct OfAnswer<'a> {
-    exchange: &'a Exchange,
-    headers: &'a Headers,
+pub struct OfAnswer<'a> {
+    /// The exchange.
+    pub exchange: &'a Exchange,
+    /// The headers, as far as they are made.
+    pub headers: &'a Headers,
 }
 
 impl OfAnswer<'_> {
