@@ -188,3 +188,51 @@ async fn a_fault_of_a_listener_is_for_all_its_requests() {
     client.end().await;
     assert_eq!(proxy.stop().await, ["418 FI fault_filter_abort"]);
 }
+
+/// A connection manager with one HTTP filter before the router, and more fields.
+fn with_filter(kind: &str, config: Value, more: Value) -> Value {
+    let packed = |kind: &str, config: Value| {
+        let mut typed = json!({"@type": format!("type.googleapis.com/envoy.extensions.filters.http.{kind}")});
+        typed.as_object_mut().unwrap().extend(config.as_object().unwrap().clone());
+        json!({"name": kind, "typedConfig": typed})
+    };
+    let mut manager = json!({"httpFilters": [packed(kind, config), packed("router.v3.Router", json!({}))]});
+    manager.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    manager
+}
+
+/// As with Envoy: what follows the request has no end.
+#[tokio::test]
+async fn another_protocol_does_not_pass_a_filter_that_waits_for_bodies() {
+    let more = json!({"streamIdleTimeout": "0.2s"});
+    let manager = with_filter("buffer.v3.Buffer", json!({"maxRequestBytes": 10}), more);
+    let upstream = Upstream::start().await;
+    let clusters = [cluster("a", &[&upstream], json!({}))];
+    let route = json!({"match": {"prefix": "/"}, "route": {"cluster": "a"}});
+    let proxy = Proxy::with_manager(manager, routes(json!([route])), &clusters).await;
+    let mut client = proxy.connect().await;
+    client.say("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n").await;
+    assert_eq!(client.answer().await.0, "HTTP/1.1 408 Request Timeout");
+    client.hears("stream timeout").await;
+    drop(client);
+    assert_eq!(proxy.stop().await, ["408 SI stream_idle_timeout"]);
+}
+
+#[tokio::test]
+async fn what_is_made_of_an_answers_headers_sees_them_as_they_are() {
+    let append = |name: &str, value: &str| json!({"append": {"header": {"key": name, "value": value}}});
+    let mutations =
+        json!({"responseMutations": [append("x-first", "%RESP(x-own)%"), append("x-second", "%RESP(x-first)%-%RESPONSE_CODE%")]});
+    let manager = with_filter("header_mutation.v3.HeaderMutation", json!({"mutations": mutations}), json!({}));
+    let upstream = Upstream::start().await;
+    let clusters = [cluster("a", &[&upstream], json!({}))];
+    let route = json!({"match": {"prefix": "/"}, "route": {"cluster": "a"}});
+    let proxy = Proxy::with_manager(manager, routes(json!([route])), &clusters).await;
+    let mut client = proxy.connect().await;
+    client.say("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let mut instance = upstream.accept().await;
+    instance.head().await;
+    instance.say("HTTP/1.1 200 OK\r\nx-own: 1\r\ncontent-length: 0\r\n\r\n").await;
+    let headers = client.answer().await.1;
+    assert!(["x-first: 1", "x-second: 1-200"].iter().all(|line| headers.contains(&(*line).to_owned())), "{headers:?}");
+}

@@ -1,11 +1,14 @@
 //! Requests that are held back until all of their body is there.
 
+use std::future::pending;
+use std::time::Duration;
+
 use http::StatusCode;
 use weir_http1::header::{self, HeaderValue};
 use weir_routing::filters::buffer::BufferPolicy;
 
 use super::{Flow, HttpFilter, Place};
-use crate::exchange::failure::Failure;
+use crate::exchange::failure::{Expired, Failure, FailureKind};
 use crate::http::call::Call;
 use crate::http::local_reply::LocalReply;
 use crate::upstream::body::inbound::Held;
@@ -37,12 +40,17 @@ impl HttpFilter for Buffer {
     }
 
     fn on_request(&self, call: &mut Call, place: &Place) -> Flow {
-        let has_body = call.body.as_ref().is_some_and(|body| !body.is_end_stream());
+        // Who asks for another protocol may say more, whatever the head says of a body.
+        let may_say_more = call.exchange.request.borrow().upgrade.is_some();
+        let has_body = may_say_more || call.body.as_ref().is_some_and(|body| !body.is_end_stream());
         if has_body && self.policy(call, place).is_some() { Flow::Wait } else { Flow::Continue }
     }
 
     async fn wait(&self, call: &mut Call, place: &Place) -> Flow {
         let Some(policy) = self.policy(call, place) else { return Flow::Continue };
+        if call.exchange.is_http1() && call.exchange.request.borrow().upgrade.is_some() {
+            return never_ends(call.http.config.stream_idle_timeout).await;
+        }
         let Some(body) = &mut call.body else { return Flow::Continue };
         match body.hold(policy.max_request_bytes as usize).await {
             Ok(Held::All(size)) => {
@@ -54,4 +62,14 @@ impl HttpFilter for Buffer {
             Err(kind) => Flow::Fail(Failure::from(kind)),
         }
     }
+}
+
+/// What follows a request for another protocol has no end, so that it is waited for until the client gives up, or nothing has happened
+/// for too long: as with Envoy no other protocol passes this filter.
+async fn never_ends(idle: Option<Duration>) -> Flow {
+    match idle {
+        Some(idle) => tokio::time::sleep(idle).await,
+        None => pending().await,
+    }
+    Flow::Fail(Failure::from(FailureKind::Expired(Expired::Idle(false))))
 }

@@ -8,6 +8,7 @@ use weir_config::head::is_path;
 use weir_http1::header::NameSet;
 use weir_http1::{HeaderValue, Headers};
 use weir_routing::filters::header_mutation::{HeaderMutationPolicy, InvalidPath, Mutation, Mutations, QueryMutation};
+use weir_routing::template::Values;
 
 use weir_routing::inline_headers::{REQUEST, RESPONSE};
 
@@ -16,6 +17,7 @@ use crate::exchange::Exchange;
 use crate::exchange::failure::Refused;
 use crate::http::body::ResponseBody;
 use crate::http::call::Call;
+use crate::http::header_changes::OfAnswer;
 use crate::http::local_reply::LocalReply;
 use crate::io::response::Parts;
 use crate::upstream::body::step::BodyStep;
@@ -41,17 +43,10 @@ impl HeaderMutation {
 }
 
 /// The value that a mutation writes, if it is made of the exchange.
-fn rendered(mutation: &Mutation, exchange: &Exchange) -> Option<HeaderValue> {
+fn rendered(mutation: &Mutation, values: &impl Values) -> Option<HeaderValue> {
     let mut text = vec![];
-    mutation.template()?.render(exchange, b"", &mut text);
+    mutation.template()?.render(values, b"", &mut text);
     HeaderValue::from_bytes(&text).ok()
-}
-
-/// One after the other: each sees what those before it wrote.
-fn apply(mutations: &[Mutation], headers: &mut Headers, inline: &NameSet, exchange: &Exchange) {
-    for mutation in mutations {
-        mutation.apply(rendered(mutation, exchange), headers, inline);
-    }
 }
 
 /// A new path, if there is anything to change in it.
@@ -74,7 +69,7 @@ impl HttpFilter for HeaderMutation {
 
     fn on_request(&self, call: &mut Call, place: &Place) -> Flow {
         for mutation in self.of(call, place, |mutations| &mutations.request) {
-            let value = rendered(&mutation, &call.exchange);
+            let value = rendered(&mutation, &*call.exchange);
             mutation.apply(value, &mut call.exchange.request.borrow_mut().headers, &REQUEST);
         }
         let query = self.collect(call, place, |mutations| mutations.query.to_vec());
@@ -94,7 +89,10 @@ impl HttpFilter for HeaderMutation {
     }
 
     fn on_response(&self, call: &mut Call, place: &Place, head: &mut Parts, body: &mut ResponseBody) -> Back {
-        apply(&self.of(call, place, |mutations| &mutations.response), &mut head.headers, &RESPONSE, &call.exchange);
+        for mutation in self.of(call, place, |mutations| &mutations.response) {
+            let value = rendered(&mutation, &OfAnswer { exchange: &call.exchange, headers: &head.headers });
+            mutation.apply(value, &mut head.headers, &RESPONSE);
+        }
         let trailers = self.of(call, place, |mutations| &mutations.response_trailers);
         if !trailers.is_empty() && !body.is_empty() {
             body.push_step(Box::new(Trailers { mutations: trailers, exchange: call.exchange.clone() }));
@@ -120,7 +118,9 @@ impl BodyStep for Trailers {
 
     fn end(&mut self, mut trailers: Option<Headers>) -> Result<(Bytes, Option<Headers>), Refused> {
         if let Some(trailers) = &mut trailers {
-            apply(&self.mutations, trailers, &NameSet::of(&[]), &self.exchange);
+            for mutation in &self.mutations {
+                mutation.apply(rendered(mutation, &*self.exchange), trailers, &NameSet::of(&[]));
+            }
         }
         Ok((Bytes::new(), trailers))
     }
