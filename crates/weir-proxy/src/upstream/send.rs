@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use http::Version;
 use http_body::Body as _;
 use weir_config::circuit_breakers::Resource;
@@ -58,6 +59,8 @@ pub enum Payload<'s> {
     Client(Option<&'s Rc<ClientBody>>),
     /// A copy, which can be sent but once.
     Copy(RefCell<Option<RequestBody>>),
+    /// All of it, there from the beginning.
+    Whole(Bytes),
 }
 
 impl Payload<'_> {
@@ -65,6 +68,7 @@ impl Payload<'_> {
         match self {
             Self::Client(body) => RequestBody::attempt(*body),
             Self::Copy(body) => body.borrow_mut().take().unwrap_or_else(RequestBody::broken),
+            Self::Whole(body) => RequestBody::whole(body.clone()),
         }
     }
 
@@ -73,13 +77,14 @@ impl Payload<'_> {
         match self {
             Self::Client(body) => body.is_none_or(|body| body.can_replay()),
             Self::Copy(body) => body.borrow().is_some(),
+            Self::Whole(_) => true,
         }
     }
 
     fn client(&self) -> Option<&Rc<ClientBody>> {
         match self {
             Self::Client(body) => *body,
-            Self::Copy(_) => None,
+            Self::Copy(_) | Self::Whole(_) => None,
         }
     }
 }

@@ -76,7 +76,7 @@ fn name_instance(call: &Call, to: &Forward, target: &HostRuntime) -> Option<Box<
 }
 
 /// Judges an instance by what came of a request to it.
-pub(super) fn judge(cluster: &ClusterRuntime, target: &HostRuntime, result: &Result<Reached, Failure>) {
+pub(in crate::http) fn judge(cluster: &ClusterRuntime, target: &HostRuntime, result: &Result<Reached, Failure>) {
     if let Some(outcome) = outcome(cluster, result) {
         cluster.report(&target.host, outcome);
     }

@@ -30,6 +30,7 @@ use crate::io::response::Response;
 use crate::upstream::body::ClientBody;
 use crate::upstream::cluster::ClusterRuntime;
 use attempt::Answer;
+pub(super) use attempt::judge;
 use limits::TimeLimits;
 use retry::{Pause, Retries};
 use routes::Found;

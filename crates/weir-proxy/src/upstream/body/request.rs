@@ -38,6 +38,8 @@ enum Kind {
     Attempt(Attempt),
     /// With the length of all of it, where that is known.
     Copy(Copied, Option<u64>),
+    /// What is left of one that is there as a whole.
+    Whole(Bytes),
     /// It is never sent; its length, where that is known.
     Withheld(Option<u64>),
 }
@@ -141,6 +143,11 @@ impl RequestBody {
         Self::of(source.map_or(Kind::Empty, |source| Kind::Attempt(Attempt { source: source.clone(), position: 0 })))
     }
 
+    /// A body that is there as a whole.
+    pub fn whole(body: Bytes) -> Self {
+        Self::of(Kind::Whole(body))
+    }
+
     /// A body that breaks off at once.
     pub fn broken() -> Self {
         Self::of(Kind::Copy(copies::pair().1, None))
@@ -208,6 +215,10 @@ impl Body for RequestBody {
                 let are_trailers = matches!(&frame, Some(Ok(frame)) if frame.is_trailers());
                 return Poll::Ready(frame.filter(|_| passes_trailers || !are_trailers));
             }
+            Kind::Whole(body) => {
+                let body = std::mem::take(body);
+                return Poll::Ready((!body.is_empty()).then(|| Ok(Frame::data(body))));
+            }
             // Whoever waits for it is told by the answer, or runs out of time.
             Kind::Withheld(_) => return Poll::Pending,
             Kind::Attempt(attempt) => attempt,
@@ -268,6 +279,7 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Empty => true,
+            Kind::Whole(body) => body.is_empty(),
             Kind::Copy(..) | Kind::Withheld(_) => false,
             Kind::Attempt(attempt) => {
                 let state = attempt.source.state.borrow();
@@ -279,6 +291,7 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Empty => SizeHint::with_exact(0),
+            Kind::Whole(body) => SizeHint::with_exact(body.len() as u64),
             Kind::Withheld(length) => length.map_or_else(SizeHint::default, SizeHint::with_exact),
             // Every attempt and every copy is as long as the first, and says so at its beginning.
             Kind::Attempt(Attempt { source, position: 0 }) => source.length.map_or_else(SizeHint::default, SizeHint::with_exact),
