@@ -44,6 +44,7 @@ pub use envoy::extensions::filters::http::fault::v3 as fault;
 pub use envoy::extensions::filters::http::grpc_web::v3 as grpc_web;
 pub use envoy::extensions::filters::http::header_mutation::v3 as header_mutation;
 pub use envoy::extensions::filters::http::local_ratelimit::v3 as local_ratelimit;
+pub use envoy::extensions::filters::http::lua::v3 as lua;
 pub use envoy::extensions::filters::http::router::v3 as router;
 pub use envoy::extensions::filters::listener::http_inspector::v3 as http_inspector;
 pub use envoy::extensions::filters::listener::proxy_protocol::v3 as proxy_protocol_filter;

@@ -19,6 +19,7 @@ pub mod fault;
 pub mod grpc_web;
 pub mod header_mutation;
 pub mod local_ratelimit;
+pub mod lua;
 mod overrides;
 pub mod router;
 mod share;
@@ -95,6 +96,7 @@ filters! {
     GrpcWeb: grpc_web::GrpcWebFilter;
     HeaderMutation: header_mutation::HeaderMutationPolicy, header_mutation::Mutations;
     LocalRateLimit: local_ratelimit::RateLimitPolicy, local_ratelimit::RateLimitOverride;
+    Lua: lua::LuaPolicy, lua::LuaOverride;
     Router: router::RouterPolicy;
 }
 

@@ -26,6 +26,7 @@ mod fault;
 mod grpc_web;
 mod header_mutation;
 mod local_ratelimit;
+pub mod lua;
 
 /// What a filter makes of a request.
 pub(super) enum Flow {
@@ -156,6 +157,7 @@ filters! {
     GrpcWeb: grpc_web;
     HeaderMutation: header_mutation;
     LocalRateLimit: local_ratelimit;
+    Lua: lua;
 }
 
 /// A filter whose state is one of [`State`].
@@ -241,6 +243,9 @@ pub(super) async fn on_response(call: &mut Call, head: &mut Parts, body: &mut Re
         }
         if let Back::Wait = filter.on_response(call, place, head, body) {
             Box::pin(filter.wait_back(call, place, head, body)).await;
+        }
+        if call.replaced {
+            return;
         }
     }
 }

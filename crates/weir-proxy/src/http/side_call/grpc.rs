@@ -139,7 +139,7 @@ mod tests {
         let fields = |pairs: &[(&'static str, &'static str)]| {
             pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect::<Headers>()
         };
-        let head = Parts { status: StatusCode::from_u16(status).expect("a status"), headers: fields(headers), spelling: None };
+        let head = Parts { status: StatusCode::from_u16(status).expect("a status"), headers: fields(headers), ..Parts::default() };
         let trailers = trailers.map(|status| fields(&[("grpc-status", status)]));
         match message_of(SideAnswer { head, body: Bytes::from_static(body), trailers }) {
             Ok(message) => String::from_utf8_lossy(&message).into_owned(),
