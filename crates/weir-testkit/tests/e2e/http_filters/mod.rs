@@ -9,6 +9,7 @@ mod chain;
 mod grpc_web;
 mod header_mutation;
 mod local_ratelimit;
+mod lua;
 
 /// A request for a path of the only host.
 fn request(method: &str, path: &str, headers: &[(&'static str, &str)], content: Content) -> Request<Content> {
