@@ -89,6 +89,19 @@ async fn a_call_that_is_not_waited_for_goes_out_beside_the_request() {
 }
 
 #[tokio::test]
+async fn what_is_not_waited_for_has_a_limit() {
+    let code = r#"function envoy_on_request(handle)
+        local count = 0
+        while pcall(handle.httpCall, handle, "auth", {[":method"] = "PUT", [":path"] = "/", [":authority"] = "a"},
+            string.rep("x", 1000000), 1000, true) do count = count + 1 end
+        handle:headers():add("x-count", count)
+    end"#;
+    let (proxy, _service) = with_service(code).await;
+    let (heard, ..) = proxy.exchange(GET, OK).await;
+    assert_eq!(value(&heard, "x-count"), Some("4"));
+}
+
+#[tokio::test]
 async fn options_say_how_answers_are_told() {
     let code = r#"function envoy_on_request(handle)
         local headers = handle:httpCall("auth", {[":method"] = "GET", [":path"] = "/", [":authority"] = "a"}, nil,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::*;
 
 /// Each fails in its own way for a request that says so, and adds a header to all.
-const MISBEHAVING: [(&str, &str); 12] = [
+const MISBEHAVING: [(&str, &str); 18] = [
     ("loops", "while true do end"),
     ("loops and catches", "while true do pcall(function() while true do end end) end"),
     ("loops in a coroutine", "local co = coroutine.wrap(function() while true do end end) while true do pcall(co) end"),
@@ -13,6 +13,21 @@ const MISBEHAVING: [(&str, &str); 12] = [
     ("inserts for ever", "local t = {} for i = 1, 1e9 do table.insert(t, 1, i) end"),
     ("allocates", "local t = {} for i = 1, 1e9 do t[i] = 'x' .. i end"),
     ("doubles", "local s = 'x' for i = 1, 40 do s = s .. s end"),
+    ("adds headers", "local v = string.rep('v', 1000000) for i = 1, 1e9 do headers:add('x-' .. i, v) end"),
+    (
+        "sets metadata",
+        "local v = string.rep('v', 1000000) local m = handle:streamInfo():dynamicMetadata() for i = 1, 1e9 do m:set('a', 'k' .. i, v) end",
+    ),
+    ("sets one table often", "local t = {} for i = 1, 30 do t = {t, t} end handle:streamInfo():dynamicMetadata():set('a', 'k', t)"),
+    ("logs", "while true do handle:logDebug('much') end"),
+    (
+        "finishes",
+        "for i = 1, 100 do setmetatable({}, {__gc = function() while true do end end}) end collectgarbage() local t = {} for i = 1, 1e9 do t[i] = {} end",
+    ),
+    (
+        "answers much",
+        "local v, t = string.rep('v', 1000000), {[':status'] = '200'} for i = 1, 1e5 do t['x-' .. i] = v end handle:respond(t, 'no')",
+    ),
     ("recurses", "local function f() return 1 + f() end f()"),
     ("fails", "error({code = 1})"),
     ("yields", "coroutine.yield(1)"),

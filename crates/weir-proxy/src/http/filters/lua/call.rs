@@ -19,6 +19,10 @@ use crate::upstream::clusters::Clusters;
 
 /// How long the answer to one may be; it becomes a value of the script.
 const LONGEST: usize = 16 << 20;
+/// How large a table of headers may be.
+const HEADERS: usize = 1 << 20;
+/// What a request takes that is under way, besides its body.
+const UNDER_WAY: usize = 16 << 10;
 /// How long one may take that nobody waits for: it must not be kept for ever.
 const UNWATCHED: Duration = Duration::from_secs(60);
 
@@ -53,6 +57,14 @@ fn of_table(lua: &Lua, table: &Table, mut found: impl FnMut(&[u8], &[u8]) -> mlu
     let text = |value: Value, what: &str| match lua.coerce_string(value.clone())? {
         Some(text) => Ok(text),
         None => Err(Error::runtime(format!("the {what} must be a string, and not a {}", value.type_name()))),
+    };
+    let mut size = 0_usize;
+    let mut found = |name: &[u8], value: &[u8]| {
+        size += name.len() + value.len();
+        if size > HEADERS {
+            return Err(Error::runtime("the headers are too large"));
+        }
+        found(name, value)
     };
     for pair in table.pairs::<Value, Value>() {
         let (key, value) = pair?;
@@ -134,6 +146,11 @@ impl HttpCall {
             head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
         Ok(head)
+    }
+
+    /// What it takes as long as it is under way.
+    pub(super) fn size(&self) -> usize {
+        UNDER_WAY + self.body.as_ref().map_or(0, Bytes::len)
     }
 
     /// Whether the script goes on at once.

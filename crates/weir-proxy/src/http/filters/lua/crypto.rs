@@ -38,13 +38,14 @@ fn first(text: &mlua::String, length: f64) -> Vec<u8> {
 }
 
 /// Makes a public key known.
-pub(super) fn import(stream: &Stream, life: Life, (key, length): (mlua::String, f64)) -> PublicKey {
+pub(super) fn import(stream: &Stream, life: Life, (key, length): (mlua::String, f64)) -> mlua::Result<PublicKey> {
     let der = first(&key, length);
+    stream.spend(der.len())?;
     let is_key = aws_lc_rs::rsa::PublicKey::from_der(&der).is_ok() || algorithms("sha256", &der).is_some_and(|found| found.of_curve);
     if is_key {
         stream.keys.borrow_mut().insert(der.clone());
     }
-    PublicKey { life, der: is_key.then_some(der) }
+    Ok(PublicKey { life, der: is_key.then_some(der) })
 }
 
 /// How a signature is looked at.

@@ -232,6 +232,14 @@ impl HeaderMap {
         Ok(self.life.stream()?.with_fields(self.which, look))
     }
 
+    /// Sets one of them.
+    fn set(&self, name: &[u8], value: &[u8], set: fn(Fields<'_>, &[u8], &[u8]) -> mlua::Result<()>) -> mlua::Result<()> {
+        // What a header takes besides its text.
+        const FIELD: usize = 64;
+        self.life.stream()?.spend(FIELD + name.len() + value.len())?;
+        self.change(|fields| set(fields, name, value))
+    }
+
     /// Changes them, where they have not gone on.
     fn change(&self, change: impl FnOnce(Fields<'_>) -> mlua::Result<()>) -> mlua::Result<()> {
         let stream = self.life.stream()?;
@@ -253,10 +261,10 @@ impl HeaderMap {
 impl UserData for HeaderMap {
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         methods.add_method("add", |_, this, (name, value): (mlua::String, mlua::String)| {
-            this.change(|fields| fields.add(&name.as_bytes(), &value.as_bytes()))
+            this.set(&name.as_bytes(), &value.as_bytes(), |fields, name, value| fields.add(name, value))
         });
         methods.add_method("replace", |_, this, (name, value): (mlua::String, mlua::String)| {
-            this.change(|fields| fields.replace(&name.as_bytes(), &value.as_bytes()))
+            this.set(&name.as_bytes(), &value.as_bytes(), |fields, name, value| fields.replace(name, value))
         });
         methods.add_method("remove", |_, this, name: mlua::String| this.change(|fields| fields.remove(&name.as_bytes())));
         methods.add_method("get", |lua, this, name: mlua::String| {

@@ -6,6 +6,7 @@ use mlua::{Lua, UserData, UserDataMethods, Value};
 use weir_xds::prost_types::Struct;
 
 use super::certificates::SslConnection;
+use super::limits::KEPT;
 use super::metadata::{MetadataMap, of_struct, to_value};
 use super::stream::Life;
 use crate::exchange::protocol_name;
@@ -146,7 +147,9 @@ impl UserData for DynamicMetadata {
             if this.of_connection {
                 return Err(mlua::Error::runtime("the metadata of a connection cannot be changed"));
             }
-            let value = to_value(&value)?;
+            let mut left = KEPT;
+            let value = to_value(&value, &mut left)?;
+            stream.spend(KEPT - left + name.as_bytes().len() + key.as_bytes().len())?;
             let mut all = stream.exchange.dynamic_metadata.borrow_mut();
             all.entry(name.to_string_lossy()).or_default().fields.insert(key.to_string_lossy(), value);
             Ok(())

@@ -16,6 +16,10 @@ const EVERY: u32 = 100;
 const TIME: Duration = Duration::from_millis(250);
 /// Memory that is taken and not given back.
 const MEMORY: usize = 32 << 20;
+/// What a line of the log is counted as.
+pub(super) const LINE: u64 = 1000;
+/// What may be kept outside of Lua for a request or an answer: headers, metadata, requests that nobody waits for.
+pub(super) const KEPT: usize = 4 << 20;
 /// What all runs of a script on one worker may have together; no single value is larger.
 pub(super) const STATE_MEMORY: usize = 128 << 20;
 

@@ -62,12 +62,18 @@ pub(super) fn of_struct(lua: &Lua, fields: &Struct) -> mlua::Result<Table> {
     Ok(table)
 }
 
-/// A value that a script has made.
-pub(super) fn to_value(value: &Value) -> mlua::Result<XdsValue> {
-    to_value_within(value, DEPTH)
+/// A value that a script has made; what it takes goes from `left`.
+pub(super) fn to_value(value: &Value, left: &mut usize) -> mlua::Result<XdsValue> {
+    to_value_within(value, DEPTH, left)
 }
 
-fn to_value_within(value: &Value, depth: usize) -> mlua::Result<XdsValue> {
+/// What a value takes besides its text.
+const VALUE: usize = 64;
+
+fn to_value_within(value: &Value, depth: usize, left: &mut usize) -> mlua::Result<XdsValue> {
+    // The same value may stand in many places, and is another one in each.
+    let size = VALUE + if let Value::String(text) = value { text.as_bytes().len() } else { 0 };
+    *left = left.checked_sub(size).ok_or_else(|| Error::runtime("the value is too large for dynamicMetadata"))?;
     let kind = match value {
         Value::Nil => Kind::NullValue(0),
         Value::Boolean(flag) => Kind::BoolValue(*flag),
@@ -75,21 +81,21 @@ fn to_value_within(value: &Value, depth: usize) -> mlua::Result<XdsValue> {
         Value::Number(number) => Kind::NumberValue(*number),
         Value::String(text) => Kind::StringValue(text.to_string_lossy()),
         Value::Table(_) if depth == 0 => return Err(Error::runtime("the table is too deep for dynamicMetadata")),
-        Value::Table(table) => of_table(table, depth - 1)?,
+        Value::Table(table) => of_table(table, depth - 1, left)?,
         other => return Err(Error::runtime(format!("unexpected type '{}' in dynamicMetadata", other.type_name()))),
     };
     Ok(XdsValue { kind: Some(kind) })
 }
 
 /// A list, if all its keys are positions, and else an object.
-fn of_table(table: &Table, depth: usize) -> mlua::Result<Kind> {
+fn of_table(table: &Table, depth: usize, left: &mut usize) -> mlua::Result<Kind> {
     let (mut fields, mut list, mut keys) = (BTreeMap::new(), vec![], 0);
     for pair in table.pairs::<Value, Value>() {
         let (key, value) = pair?;
         keys += 1;
         match key {
-            Value::String(key) => drop(fields.insert(key.to_string_lossy(), to_value_within(&value, depth)?)),
-            Value::Integer(at) if at >= 1 => list.push((at, to_value_within(&value, depth)?)),
+            Value::String(key) => drop(fields.insert(key.to_string_lossy(), to_value_within(&value, depth, left)?)),
+            Value::Integer(at) if at >= 1 => list.push((at, to_value_within(&value, depth, left)?)),
             other => {
                 let what = format!("unexpected type {} in table key (only string keys are supported)", other.type_name());
                 return Err(Error::runtime(what));

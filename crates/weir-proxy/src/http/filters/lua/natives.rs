@@ -2,14 +2,14 @@
 
 use std::rc::Rc;
 
-use mlua::{AnyUserData, Error, FromLua, FromLuaMulti, IntoLuaMulti, Lua, MultiValue, Table, UserData, UserDataFields, UserDataRef, Value};
+use mlua::{AnyUserData, Error, FromLuaMulti, IntoLuaMulti, Lua, MultiValue, Table, UserData, UserDataFields, UserDataRef, Value};
 
 use super::body::{self, Buffer};
 use super::call::{self, Arguments, HttpCall};
 use super::crypto;
 use super::headers::{HeaderMap, Which};
 use super::info::{Configured, Connection, ConnectionStreamInfo, DynamicMetadata, Level, StreamInfo};
-use super::limits::Limits;
+use super::limits::{LINE, Limits};
 use super::metadata::MetadataMap;
 use super::stream::{Handle, Life, Side, Stream, Waiting};
 
@@ -30,11 +30,8 @@ where
     A: FromLuaMulti,
     R: IntoLuaMulti,
 {
-    let function = lua.create_function(move |lua, mut arguments: MultiValue| {
-        let handle = arguments.pop_front().unwrap_or(Value::Nil);
-        let stream = UserDataRef::<Handle>::from_lua(handle, lua)?.stream()?;
-        does(lua, &stream, A::from_lua_multi(arguments, lua)?)
-    })?;
+    let function =
+        lua.create_function(move |lua, (handle, arguments): (UserDataRef<Handle>, A)| does(lua, &handle.stream()?, arguments))?;
     table.set(name, function)
 }
 
@@ -44,7 +41,7 @@ pub(super) fn table(lua: &Lua, limits: &Rc<Limits>) -> mlua::Result<Table> {
     lua.set_named_registry_value(PRELUDE, &handle)?;
     reads(lua, &handle)?;
     computes(lua, &handle)?;
-    logs(lua, &handle)?;
+    logs(lua, &handle, limits)?;
     waits(lua, &native)?;
     native.set("handle", handle)?;
     native.set("entries", lua.create_function(entries)?)?;
@@ -76,7 +73,7 @@ fn reads(lua: &Lua, handle: &Table) -> mlua::Result<()> {
 
 /// What is computed.
 fn computes(lua: &Lua, handle: &Table) -> mlua::Result<()> {
-    method(lua, handle, "importPublicKey", |_, stream, key| Ok(crypto::import(stream, Life::new(stream), key)))?;
+    method(lua, handle, "importPublicKey", |_, stream, key| crypto::import(stream, Life::new(stream), key))?;
     method(lua, handle, "verifySignature", |_, stream, signed| crypto::verify(stream, signed))?;
     method(lua, handle, "base64Escape", |_, _, text: mlua::String| Ok(crypto::encode(&text)))?;
     method(lua, handle, "base64Decode", |lua, _, text: mlua::String| {
@@ -93,31 +90,22 @@ fn computes(lua: &Lua, handle: &Table) -> mlua::Result<()> {
     })
 }
 
-/// What a script says to those who read the proxy's own log.
-fn logs(lua: &Lua, handle: &Table) -> mlua::Result<()> {
-    method(lua, handle, "logTrace", |_, _, text: mlua::String| {
-        tracing::trace!(target: "lua", "script log: {}", super::printable(&text.as_bytes()));
-        Ok(())
-    })?;
-    method(lua, handle, "logDebug", |_, _, text: mlua::String| {
-        tracing::debug!(target: "lua", "script log: {}", super::printable(&text.as_bytes()));
-        Ok(())
-    })?;
-    method(lua, handle, "logInfo", |_, _, text: mlua::String| {
-        tracing::info!(target: "lua", "script log: {}", super::printable(&text.as_bytes()));
-        Ok(())
-    })?;
-    method(lua, handle, "logWarn", |_, _, text: mlua::String| {
-        tracing::warn!(target: "lua", "script log: {}", super::printable(&text.as_bytes()));
-        Ok(())
-    })?;
-    for name in ["logErr", "logCritical"] {
-        method(lua, handle, name, |_, _, text: mlua::String| {
-            tracing::error!(target: "lua", "script log: {}", super::printable(&text.as_bytes()));
+/// What a script says to those who read the proxy's own log. A line takes as long as many instructions.
+fn logs(lua: &Lua, handle: &Table, limits: &Rc<Limits>) -> mlua::Result<()> {
+    let log = |name: &str, write: fn(&str)| {
+        let limits = limits.clone();
+        method(lua, handle, name, move |_, _, text: mlua::String| {
+            limits.charge(LINE)?;
+            write(&super::printable(&text.as_bytes()));
             Ok(())
-        })?;
-    }
-    Ok(())
+        })
+    };
+    log("logTrace", |text| tracing::trace!(target: "lua", "script log: {text}"))?;
+    log("logDebug", |text| tracing::debug!(target: "lua", "script log: {text}"))?;
+    log("logInfo", |text| tracing::info!(target: "lua", "script log: {text}"))?;
+    log("logWarn", |text| tracing::warn!(target: "lua", "script log: {text}"))?;
+    log("logErr", |text| tracing::error!(target: "lua", "script log: {text}"))?;
+    log("logCritical", |text| tracing::error!(target: "lua", "script log: {text}"))
 }
 
 /// What a script may wait for. Each `begin_` says whether it must wait; the prelude does, and then asks what came of it.
@@ -160,6 +148,7 @@ fn waits(lua: &Lua, native: &Table) -> mlua::Result<()> {
     method(lua, native, "begin_call", |lua, stream, arguments: Arguments| {
         let call = HttpCall::read(lua, &stream.http.clusters, arguments)?;
         if call.is_asynchronous() {
+            stream.spend(call.size())?;
             call.send_unwatched(stream);
             return Ok(false);
         }

@@ -3,7 +3,8 @@
 local native = ...
 
 local create, resume, yield = coroutine.create, coroutine.resume, coroutine.yield
-local error, raw_pairs, raw_pcall, raw_xpcall, select, type = error, pairs, pcall, xpcall, select, type
+local error, rawget, rawset, select, type = error, rawget, rawset, select, type
+local raw_pairs, raw_pcall, raw_setmetatable, raw_xpcall = pairs, pcall, setmetatable, xpcall
 local insert, sort = table.insert, table.sort
 
 -- How many coroutines of the script's own are running, one in the other.
@@ -58,6 +59,20 @@ function coroutine.wrap(f)
   return function(...)
     return unwrapped(again(co, ...))
   end
+end
+
+-- A table has no finalizer, as with LuaJIT: it would run when nothing watches it.
+function setmetatable(table, meta)
+  if type(meta) == "table" then
+    local finalizer = rawget(meta, "__gc")
+    if finalizer ~= nil then
+      rawset(meta, "__gc", nil)
+      raw_setmetatable(table, meta)
+      rawset(meta, "__gc", finalizer)
+      return table
+    end
+  end
+  return raw_setmetatable(table, meta)
 end
 
 -- Waits for what has begun.
@@ -156,7 +171,7 @@ function table.sort(list, less)
   sort(list, less or function(a, b) return a < b end)
 end
 
-function load(chunk, name, ...)
+function load(chunk, name, mode, ...)
   if type(chunk) == "function" then
     local pieces = {}
     for piece in chunk do
@@ -167,7 +182,7 @@ function load(chunk, name, ...)
     end
     chunk = table.concat(pieces)
   end
-  return native.load(chunk, name)
+  return native.load(chunk, name, ...)
 end
 
 loadstring = load

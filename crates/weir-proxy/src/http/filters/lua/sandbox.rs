@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use mlua::{ChunkMode, Function, Lua, MultiValue, Table, Value, Variadic};
 
-use super::limits::Limits;
+use super::limits::{LINE, Limits};
 use super::pattern;
 use super::{bits, natives};
 
@@ -32,7 +32,8 @@ pub(super) fn furnish(lua: &Lua, limits: &Rc<Limits>) -> mlua::Result<Function> 
     strings.set("dump", Value::Nil)?;
     pattern::replace(lua, &strings, limits)?;
     globals.set("collectgarbage", lua.create_function(collect)?)?;
-    globals.set("print", lua.create_function(print)?)?;
+    let own = limits.clone();
+    globals.set("print", lua.create_function(move |lua, values| own.charge(LINE).and_then(|()| print(lua, values)))?)?;
     let resolutions = lua.create_table_from([("MILLISECOND", 1), ("MICROSECOND", 2)])?;
     globals.set("EnvoyTimestampResolution", resolutions)?;
     let native = natives::table(lua, limits)?;
@@ -61,10 +62,15 @@ fn print(lua: &Lua, values: Variadic<Value>) -> mlua::Result<()> {
 }
 
 /// A function of a text; nothing and the reason if that is not Lua.
-fn load(lua: &Lua, (text, name): (mlua::String, Option<mlua::String>)) -> mlua::Result<MultiValue> {
+fn load(lua: &Lua, (text, name, environment): (mlua::String, Option<mlua::String>, Option<Table>)) -> mlua::Result<MultiValue> {
     let name = name.map_or_else(|| "=load".to_owned(), |name| name.to_string_lossy());
     let text = text.as_bytes().to_vec();
-    match lua.load(text).set_name(name).set_mode(ChunkMode::Text).into_function() {
+    let chunk = lua.load(text).set_name(name).set_mode(ChunkMode::Text);
+    let chunk = match environment {
+        Some(environment) => chunk.set_environment(environment),
+        None => chunk,
+    };
+    match chunk.into_function() {
         Ok(function) => Ok(MultiValue::from_iter([Value::Function(function)])),
         Err(error) => Ok(MultiValue::from_iter([Value::Nil, Value::String(lua.create_string(super::message_of(&error))?)])),
     }

@@ -13,6 +13,7 @@ use weir_http1::header;
 use weir_xds::prost_types::Struct;
 
 use super::call::{Answered, HttpCall};
+use super::limits::KEPT;
 use crate::exchange::Exchange;
 use crate::http::HttpRuntime;
 use crate::http::call::{RouteAnswer, find};
@@ -81,6 +82,8 @@ pub(super) struct Stream {
     pub(super) length_told: Cell<bool>,
     /// Whether its headers are being gone over.
     pub(super) iterating: Cell<bool>,
+    /// What is kept for it outside of Lua, whose limits do not see that.
+    kept: Cell<usize>,
     running: Cell<bool>,
     /// How often it has waited.
     pauses: Cell<u32>,
@@ -171,6 +174,7 @@ impl Stream {
             streamed: Cell::default(),
             length_told: Cell::default(),
             iterating: Cell::default(),
+            kept: Cell::default(),
             running: Cell::default(),
             pauses: Cell::default(),
         })
@@ -187,6 +191,19 @@ impl Stream {
         self.running.set(false);
         self.iterating.set(false);
         self.pauses.set(self.pauses.get().wrapping_add(1));
+    }
+
+    /// Takes something in that is kept outside of Lua.
+    ///
+    /// # Errors
+    /// If that is too much.
+    pub(super) fn spend(&self, bytes: usize) -> mlua::Result<()> {
+        let kept = self.kept.get().saturating_add(bytes);
+        if kept > KEPT {
+            return Err(Error::runtime("the script has set too much"));
+        }
+        self.kept.set(kept);
+        Ok(())
     }
 
     /// Whether it waits for something that holds the head back, too.
