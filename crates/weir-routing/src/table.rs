@@ -15,6 +15,7 @@ use crate::action::Action;
 use crate::clusters::WeightedCluster;
 use crate::error::CompileError;
 use crate::filter_metadata::FilterMetadata;
+use crate::filters::lua::{LuaOverride, Script};
 use crate::filters::{Levels, Overrides};
 use crate::header_changes::HeaderChanges;
 use crate::host_index::{HostIndex, split_port};
@@ -207,8 +208,14 @@ impl RouteTable {
         Levels::new([Some(&self.filters), Some(&host.filters), route.map(|route| &route.filters), of_cluster])
     }
 
+    /// The scripts that it brings along, and what the filters are called that they are for.
+    pub fn scripts(&self) -> impl Iterator<Item = (&str, &Arc<Script>)> {
+        let of_routes = self.all_overrides().flat_map(Overrides::all::<LuaOverride>);
+        of_routes.filter_map(|(name, of_route)| Some((name, of_route.own_script()?)))
+    }
+
     /// What is said of filters at all levels, for whatever request.
-    pub(crate) fn all_overrides(&self) -> impl Iterator<Item = &Overrides> {
+    fn all_overrides(&self) -> impl Iterator<Item = &Overrides> {
         let hosts = self.virtual_hosts.iter();
         std::iter::once(&self.filters)
             .chain(hosts.flat_map(|host| std::iter::once(&host.filters).chain(host.routes.iter().flat_map(Route::all_overrides))))

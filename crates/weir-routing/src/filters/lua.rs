@@ -16,7 +16,6 @@ use weir_xds::prost_types::Struct;
 
 use super::{FilterPolicy, Policy};
 use crate::error::CompileError;
-use crate::table::RouteTable;
 
 /// The scripts of a filter.
 #[derive(Debug, Clone)]
@@ -194,6 +193,16 @@ fn refuse_packages(paths: &[String], cpaths: &[String]) -> Result<(), CompileErr
     }
 }
 
+impl LuaOverride {
+    /// The script that it brings along.
+    pub(crate) fn own_script(&self) -> Option<&Arc<Script>> {
+        match &self.choice {
+            Choice::Own(script) => Some(script),
+            Choice::Default | Choice::None | Choice::Named(_) => None,
+        }
+    }
+}
+
 impl LuaPolicy {
     /// The script that a request meets, with what its route says; a name that nobody has is none, as in Envoy.
     pub fn script<'p>(&'p self, route: Option<&'p LuaOverride>) -> Option<&'p Arc<Script>> {
@@ -221,14 +230,6 @@ pub fn scripts_of_filters(filters: &[super::Filter]) -> impl Iterator<Item = (&s
     filters.iter().flat_map(|filter| match &filter.policy {
         FilterPolicy::Lua(policy) => policy.scripts().map(|script| (&*filter.name, script)).collect(),
         _ => vec![],
-    })
-}
-
-/// The scripts that a table brings along, and what the filters are called that they are for.
-pub fn scripts_of_table(table: &RouteTable) -> impl Iterator<Item = (&str, &Arc<Script>)> {
-    table.all_overrides().flat_map(|overrides| overrides.all::<LuaOverride>()).filter_map(|(name, of_route)| match &of_route.choice {
-        Choice::Own(script) => Some((name, script)),
-        Choice::Default | Choice::None | Choice::Named(_) => None,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use hyper::{Response, Version};
 use serde_json::{Value, json};
-use weir_testkit::{Content, DataPlane, LoneProxy, Recorder, Xds, cluster, filter, packed};
+use weir_testkit::{Act, BadPeer, Content, DataPlane, LoneProxy, Recorder, Xds, cluster, filter, http2_cluster, packed};
 
 use super::{get, request, route};
 use crate::support::over_each_data_plane;
@@ -19,6 +19,10 @@ over_each_data_plane!(
     what_fails_fails_alone,
     what_is_known_is_told,
     libraries_are_those_of_luajit,
+    answers_of_every_kind_are_seen,
+    lines_and_hosts_are_headers_too,
+    calls_that_fail_are_answers,
+    clients_of_http2_are_seen,
 );
 
 const NAME: &str = "envoy.filters.http.lua";
@@ -399,4 +403,160 @@ async fn libraries_are_those_of_luajit(plane: DataPlane) {
     for (i, (expression, expected)) in expressions.iter().enumerate() {
         assert_eq!(asked.header(&format!("x-{i}")), *expected, "{expression}");
     }
+}
+
+async fn answers_of_every_kind_are_seen(plane: DataPlane) {
+    let code = r#"
+        function envoy_on_response(handle)
+            local body = handle:body()
+            handle:headers():add("x-status", handle:headers():get(":status"))
+            handle:headers():add("x-length", body and body:length() or "none")
+            handle:headers():setHttp1ReasonPhrase("As You Like It")
+            if body and body:length() > 0 and handle:headers():get("x-upper") then body:setBytes(string.upper(body:getBytes(0, body:length()))) end
+        end"#;
+    let mut peer = Recorder::start(Version::HTTP_11).await;
+    let xds = Xds {
+        filters: vec![script(code)],
+        routes: vec![
+            json!({"match": {"path": "/direct"}, "directResponse": {"status": 418, "body": {"inlineString": "tea"}}}),
+            json!({"match": {"path": "/redirect"}, "redirect": {"pathRedirect": "/other"}}),
+            json!({"match": {"path": "/none"}, "route": {"cluster": "none"}}),
+            route("/p", json!({})),
+        ],
+        clusters: vec![cluster("a", peer.address())],
+        ..Xds::default()
+    };
+    let proxy = LoneProxy::start(plane, &xds).await;
+    for (path, status, length) in [("/direct", 418, "3"), ("/redirect", 301, "none"), ("/none", 503, "none"), ("/nowhere", 404, "none")] {
+        let told = proxy.ask(get(path)).await.unwrap();
+        assert_eq!(
+            (told.status, told.header("x-status"), told.header("x-length").as_str()),
+            (status, status.to_string(), length),
+            "{path}"
+        );
+    }
+    assert!(!peer.has_been_asked());
+    let cases = [("GET", 200, "answer", "6"), ("HEAD", 200, "answer", "none"), ("GET", 204, "", "none"), ("GET", 304, "", "none")];
+    for (method, status, body, length) in cases {
+        peer.set_answer(Response::builder().status(status).header("x-upper", "1").body(Content::of(body)).unwrap());
+        let told = proxy.ask(request(method, "/p", &[], Content::default())).await.unwrap();
+        peer.asked().await;
+        assert_eq!((told.status, told.header("x-length").as_str()), (status, length), "{method} {status}");
+        let expected = if method == "HEAD" { String::new() } else { body.to_uppercase() };
+        assert_eq!(told.text(), expected, "{method} {status}");
+    }
+}
+
+async fn lines_and_hosts_are_headers_too(plane: DataPlane) {
+    let code = r#"
+        function envoy_on_request(h)
+            local path = h:headers():get(":path")
+            if path == "/names" then
+                local names = {}
+                for name in pairs(h:headers()) do if name:sub(1, 2) == ":a" or name:sub(1, 3) == "x-a" then names[#names + 1] = name end end
+                h:headers():add("x-told", table.concat(names, " "))
+            elseif path == "/counts" then
+                h:headers():add("x-told", h:headers():getNumValues(":path") .. h:headers():getNumValues("HOST") .. h:headers():getAtIndex(":method", 0))
+            elseif path == "/host" then h:headers():replace("host", "b.test") h:headers():add("x-told", h:headers():get(":authority"))
+            elseif path == "/case" then h:headers():add("X-ToLD", h:headers():get("X-A"))
+            elseif path == "/scheme" then h:headers():add("x-told", h:headers():get(":scheme"))
+            elseif path == "/method" then h:headers():replace(":method", "DELETE") h:headers():add("x-told", h:headers():get(":method"))
+            elseif path == "/empty" then h:headers():add("x-told", "") h:headers():add("x-told", "[" .. h:headers():get("x-told") .. "]")
+            elseif path == "/number" then h:headers():add("x-told", 1.5) h:headers():replace("x-told", 12)
+            elseif path == "/context" then h:headers():add("x-told", type(h:filterContext()) .. tostring(h:filterContext()["key"]))
+            elseif path == "/late" then
+                h:headers():remove("x-none") h:headers():replace("x-a", "n") h:headers():add("x-a", "m") h:headers():add("x-told", h:headers():get("x-a"))
+            end
+        end"#;
+    let (proxy, mut peer) = scripted(plane, code).await;
+    let cases = [
+        ("/names", ":authority x-a x-ab"),
+        ("/counts", "11GET"),
+        ("/host", "b.test"),
+        ("/case", "1"),
+        ("/scheme", "http"),
+        ("/method", "DELETE"),
+        ("/empty", ""),
+        ("/number", "12"),
+        ("/context", "userdatanil"),
+        ("/late", "n,m"),
+    ];
+    for (path, expected) in cases {
+        let told = proxy.ask(request("GET", path, &[("x-a", "1"), ("x-ab", "2")], Content::default())).await.unwrap();
+        let asked = peer.asked().await;
+        assert_eq!((told.status, asked.header("x-told").as_str()), (200, expected), "{path}");
+        assert_eq!(asked.header("host"), if path == "/host" { "b.test" } else { "shop.test" });
+    }
+}
+
+async fn calls_that_fail_are_answers(plane: DataPlane) {
+    let code = r#"
+        function envoy_on_request(h)
+            local headers, body = h:httpCall(h:headers():get("x-where"),
+                {[":method"] = "GET", [":path"] = "/", [":authority"] = "a.test"}, nil, tonumber(h:headers():get("x-limit")))
+            h:headers():add("x-told", headers[":status"] .. " " .. string.sub(body, 1, 24))
+        end"#;
+    let (silent, mut peer) = (BadPeer::start(&[&[Act::Read, Act::Wait]]).await, Recorder::start(Version::HTTP_11).await);
+    let closing = BadPeer::start(&[&[Act::Read]]).await;
+    let gone = BadPeer::refusing().await;
+    let xds = Xds {
+        filters: vec![script(code)],
+        routes: vec![route("/", json!({}))],
+        clusters: vec![
+            cluster("a", peer.address()),
+            cluster("silent", silent.address()),
+            cluster("closing", closing.address()),
+            cluster("gone", gone.address()),
+        ],
+        ..Xds::default()
+    };
+    let proxy = LoneProxy::start(plane, &xds).await;
+    let cases = [
+        ("silent", "100", "504 upstream request timeout"),
+        ("closing", "2000", "503 upstream connect error o"),
+        ("gone", "2000", "503 upstream connect error o"),
+    ];
+    for (cluster, limit, expected) in cases {
+        assert_eq!(
+            proxy.ask(request("GET", "/", &[("x-where", cluster), ("x-limit", limit)], Content::default())).await.unwrap().status,
+            200
+        );
+        assert_eq!(peer.asked().await.header("x-told"), expected, "{cluster}");
+    }
+}
+
+async fn clients_of_http2_are_seen(plane: DataPlane) {
+    let code = r#"
+        function envoy_on_request(h)
+            if h:headers():get(":path") == "/answer" then h:respond({[":status"] = "403", ["x-told"] = h:streamInfo():protocol()}, "no") end
+            local body = h:body()
+            local trailers = h:trailers()
+            h:headers():add("x-told", h:streamInfo():protocol() .. (body and body:length() or "none") .. (trailers and trailers:get("x-t") or "none"))
+            if trailers then trailers:add("x-more", "1") end
+        end
+        function envoy_on_response(h)
+            h:body():setBytes("changed")
+            local trailers = h:trailers()
+            if trailers then trailers:replace("x-t", "new") end
+        end"#;
+    let mut peer = Recorder::start(Version::HTTP_2).await;
+    let xds = Xds {
+        filters: vec![script(code)],
+        routes: vec![route("/", json!({}))],
+        clusters: vec![http2_cluster("a", peer.address())],
+        ..Xds::default()
+    };
+    let proxy = LoneProxy::start(plane, &xds).await;
+    peer.set_answer(Response::new(Content::streamed(&["ok"]).trailing(&[("x-t", "old")])));
+    let told = proxy.ask_http2(request("POST", "/", &[], Content::streamed(&["ab", "c"]).trailing(&[("x-t", "t")]))).await.unwrap();
+    let asked = peer.asked().await;
+    assert_eq!((asked.header("x-told"), &asked.body[..]), ("HTTP/23t".to_owned(), &b"abc"[..]));
+    let trailers: Vec<_> = ["x-t", "x-more"].iter().map(|name| asked.trailers[*name].to_str().unwrap()).collect();
+    assert_eq!(trailers, ["t", "1"]);
+    assert_eq!(
+        (told.text(), told.header("content-length"), told.trailers["x-t"].to_str().unwrap()),
+        ("changed".to_owned(), "7".to_owned(), "new")
+    );
+    let told = proxy.ask_http2(get("/answer")).await.unwrap();
+    assert_eq!((told.status, told.header("x-told"), told.text()), (403, "HTTP/2".to_owned(), "changed".to_owned()));
 }

@@ -31,7 +31,7 @@ pub(super) struct Limits {
     memory: Cell<usize>,
     /// When it is looked at the time of the processor.
     deadline: Cell<Option<Instant>>,
-    /// What that was when it was looked at last.
+    /// What that was when it was looked at first.
     spent: Cell<Option<Duration>>,
     exceeded: Cell<Option<&'static str>>,
 }
@@ -92,15 +92,16 @@ impl Limits {
         Ok(())
     }
 
-    /// Others may have had the processor meanwhile, so that only its own time counts: what it takes between two looks.
+    /// Others may have had the processor meanwhile, so that only its own time counts: from the first look on, which is late enough.
     fn look_at_time(&self) -> mlua::Result<()> {
         let now = clock_gettime(ClockId::ThreadCPUTime);
         let now = Duration::new(now.tv_sec.try_into().unwrap_or_default(), now.tv_nsec.try_into().unwrap_or_default());
-        if self.spent.get().is_some_and(|before| now.saturating_sub(before) >= TIME / 2) {
-            return self.exceed("long");
+        match self.spent.get() {
+            Some(first) if now.saturating_sub(first) >= TIME / 2 => return self.exceed("long"),
+            Some(_) => {}
+            None => self.spent.set(Some(now)),
         }
-        self.spent.set(Some(now));
-        self.deadline.set(Instant::now().checked_add(TIME));
+        self.deadline.set(Instant::now().checked_add(TIME / 4));
         Ok(())
     }
 }

@@ -28,7 +28,7 @@ use http_body::Body as _;
 use mlua::{Error, IntoLua, MultiValue};
 use weir_http1::header::{self, HeaderValue, Headers};
 use weir_routing::filters::Filter as Configured;
-use weir_routing::filters::lua::{Counted, LuaOverride, LuaPolicy, scripts_of_filters, scripts_of_table};
+use weir_routing::filters::lua::{Counted, LuaOverride, LuaPolicy, scripts_of_filters};
 use weir_routing::inline_headers::{RESPONSE, append};
 use weir_routing::{CompileError, RouteTable};
 
@@ -393,7 +393,7 @@ pub fn check_filters(filters: &[Configured]) -> Result<(), CompileError> {
 /// # Errors
 /// If one cannot.
 pub fn check_table(table: &RouteTable) -> Result<(), CompileError> {
-    for (name, script) in scripts_of_table(table).filter(|(_, script)| script.text().is_none()) {
+    for (name, script) in table.scripts().filter(|(_, script)| script.text().is_none()) {
         state::load(script).map_err(|error| CompileError::new(format!("typed_per_filter_config[{name}].source_code"), error))?;
     }
     Ok(())
