@@ -476,7 +476,7 @@ async fn lines_and_hosts_are_headers_too(plane: DataPlane) {
         ("/case", "1"),
         ("/scheme", "http"),
         ("/method", "DELETE"),
-        ("/empty", ""),
+        ("/empty", ",[]"),
         ("/number", "12"),
         ("/context", "userdatanil"),
         ("/late", "n,m"),
