@@ -76,6 +76,7 @@ pub(crate) fn slot(kind: ResourceType) -> usize {
         ResourceType::Listener => 3,
         ResourceType::Route => 4,
         ResourceType::VirtualHost => 5,
+        ResourceType::Extension => 6,
     }
 }
 

@@ -1,16 +1,25 @@
 //! What Weir's own proxy will say of what it gets: which resources it will refuse, and which fields it will pass over.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 
 use weir_config::cluster::ClusterPolicy;
 use weir_config::endpoints::Assignment;
 use weir_config::listener::Listener;
+use weir_config::listener::discovered::{self, Known};
 use weir_config::rules;
 use weir_config::unsupported::{self, Unsupported};
+use weir_routing::filters::compile_chain;
 use weir_routing::{CompileError, RouteTable};
 use weir_translate::Translation;
+use weir_xds::cluster::Cluster;
+use weir_xds::core::TypedExtensionConfig;
+use weir_xds::hcm::{HttpFilter, http_filter};
+use weir_xds::listener::Listener as XdsListener;
 use weir_xds::resource::ResourceType;
+use weir_xds::route::{Route, RouteConfiguration, VirtualHost};
+use weir_xds::router::Router;
 use weir_xds::{Any, Message, Name};
 
 /// What will be said of a resource, and of others that are alike.
@@ -50,7 +59,7 @@ impl fmt::Display for Preview {
 /// What a proxy that gets this will say, each thing once.
 pub fn preview(translation: &Translation) -> Vec<Preview> {
     let mut previews = Previews::default();
-    let Translation { listeners, routes, clusters, endpoints, secrets, findings: _ } = translation;
+    let Translation { listeners, routes, clusters, endpoints, secrets, extensions, findings: _ } = translation;
     for cluster in clusters {
         previews.add(ResourceType::Cluster, &cluster.name, cluster, ClusterPolicy::compile(cluster).err());
     }
@@ -62,12 +71,71 @@ pub fn preview(translation: &Translation) -> Vec<Preview> {
         previews.add(ResourceType::Secret, &secret.name, secret, None);
     }
     for listener in listeners {
-        previews.add(ResourceType::Listener, &listener.name, listener, Listener::compile(listener, None).err());
+        let refused = match resolved(listener, extensions) {
+            // The proxy waits for what it asks for.
+            Ok(None) => None,
+            Ok(Some(whole)) => Listener::compile(&whole, None).err(),
+            Err(error) => Some(error),
+        };
+        previews.add(ResourceType::Listener, &listener.name, listener, refused);
+    }
+    for config in extensions {
+        previews.add(ResourceType::Extension, &config.name, config, None);
     }
     for config in routes {
         previews.add(ResourceType::Route, &config.name, config, RouteTable::compile(config, None).err());
     }
     previews.all
+}
+
+/// A listener as a proxy has it that also gets these configurations of filters; none while it waits for more.
+pub(crate) fn resolved<'l>(
+    listener: &'l XdsListener,
+    extensions: &[TypedExtensionConfig],
+) -> Result<Option<Cow<'l, XdsListener>>, CompileError> {
+    if discovered::names(listener).is_empty() {
+        return Ok(Some(Cow::Borrowed(listener)));
+    }
+    let of = |name: &str| extensions.iter().find(|config| config.name == name)?.typed_config.clone();
+    Ok(discovered::resolve(listener, &Known { of: &of, is_late: true })?.map(Cow::Owned))
+}
+
+/// What a proxy will say of what a patch puts in; one that is not whole is merged into something that is not known here.
+pub fn of_patch(value: &Any, is_whole: bool) -> Vec<Said> {
+    match refusal(value).filter(|_| is_whole) {
+        Some(error) => vec![Said::Refused(error.to_string())],
+        None => unsupported::report(value).into_iter().map(Said::PassedOver).collect(),
+    }
+}
+
+/// Why what a patch puts in is refused, whatever it is put into.
+fn refusal(value: &Any) -> Option<CompileError> {
+    if let Some(filter) = read::<HttpFilter>(value) {
+        let router = HttpFilter {
+            name: "router".to_owned(),
+            config_type: Some(http_filter::ConfigType::TypedConfig(Any::pack(&Router::default()))),
+            ..Default::default()
+        };
+        let is_discovered = matches!(filter.config_type, Some(http_filter::ConfigType::ConfigDiscovery(_)));
+        let is_last = matches!(&filter.config_type, Some(http_filter::ConfigType::TypedConfig(config)) if config.is::<Router>());
+        let chain = if is_last { vec![filter] } else { vec![filter, router] };
+        return compile_chain(&chain).err().filter(|_| !is_discovered);
+    }
+    if let Some(cluster) = read::<Cluster>(value) {
+        return ClusterPolicy::compile(&cluster).err();
+    }
+    let hosts = match (read::<Route>(value), read::<VirtualHost>(value)) {
+        (Some(route), _) => {
+            vec![VirtualHost { name: "any".to_owned(), domains: vec!["*".to_owned()], routes: vec![route], ..Default::default() }]
+        }
+        (None, Some(host)) => vec![host],
+        (None, None) => return None,
+    };
+    RouteTable::compile(&RouteConfiguration { virtual_hosts: hosts, ..Default::default() }, None).err()
+}
+
+fn read<M: Message + Name + Default>(value: &Any) -> Option<M> {
+    if value.is::<M>() { value.unpack().ok() } else { None }
 }
 
 #[derive(Default)]
@@ -102,10 +170,10 @@ impl Previews {
 
 #[cfg(test)]
 mod tests {
-    use weir_xds::cluster::{Cluster, OutlierDetection};
+    use weir_xds::cluster::OutlierDetection;
     use weir_xds::core::config_source::ConfigSourceSpecifier;
     use weir_xds::core::{ConfigSource, TransportSocket};
-    use weir_xds::route::{RouteConfiguration, Vhds};
+    use weir_xds::route::Vhds;
 
     use super::*;
 

@@ -23,7 +23,7 @@ pub mod validate;
 pub use diagnostic::{Diagnostic, Severity};
 pub use field_path::{FieldPath, Segment};
 pub use kind::{Kind, is_policy};
-pub use node::{Node, Value};
+pub use node::{Entry, Node, Value};
 pub use object::Object;
 pub use object_change::ObjectChange;
 pub use object_key::ObjectKey;

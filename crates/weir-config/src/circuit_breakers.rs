@@ -4,9 +4,11 @@
 use std::time::Duration;
 
 use weir_routing::CompileError;
+use weir_routing::action::{PRIORITIES, Priority};
 use weir_xds::cluster::CircuitBreakers as XdsCircuitBreakers;
 use weir_xds::cluster::circuit_breakers::Thresholds;
 use weir_xds::cluster::circuit_breakers::thresholds::RetryBudget;
+use weir_xds::core::RoutingPriority;
 use weir_xds::values::std_duration;
 
 /// What is limited.
@@ -30,7 +32,11 @@ const USUAL_LIMITS: [u32; RESOURCES] = [1024, 1024, 1024, 3];
 
 /// A cluster's limits.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct CircuitBreakers {
+pub struct CircuitBreakers([Limits; PRIORITIES]);
+
+/// The limits of requests of one priority.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Limits {
     /// By [`Resource`].
     limits: [Option<u32>; RESOURCES],
     /// In place of a limit of retries.
@@ -38,8 +44,7 @@ pub struct CircuitBreakers {
 }
 
 impl CircuitBreakers {
-    /// Compiles Envoy's thresholds, those of the usual priority; the first ones count. What they do not say is limited as
-    /// Envoy limits it; the greatest number stands for no limit.
+    /// Compiles Envoy's thresholds; of each priority the first ones count.
     ///
     /// # Errors
     /// If a share of the retry budget is none.
@@ -47,8 +52,22 @@ impl CircuitBreakers {
         let none = XdsCircuitBreakers::default();
         // Limits of single instances are reported.
         let XdsCircuitBreakers { thresholds, per_host_thresholds: _ } = breakers.unwrap_or(&none);
-        let usual = Thresholds::default();
-        let thresholds = thresholds.iter().find(|thresholds| thresholds.priority == 0).unwrap_or(&usual);
+        let of = |priority: RoutingPriority| {
+            let own = thresholds.iter().find(|thresholds| thresholds.priority == priority as i32);
+            own.map_or_else(|| Limits::compile(&Thresholds::default()), Limits::compile)
+        };
+        Ok(Self([of(RoutingPriority::Default)?, of(RoutingPriority::High)?]))
+    }
+
+    /// Those of a priority.
+    pub fn of(&self, priority: Priority) -> &Limits {
+        &self.0[priority as usize]
+    }
+}
+
+impl Limits {
+    /// What is not said is limited as Envoy limits it; the greatest number stands for no limit.
+    fn compile(thresholds: &Thresholds) -> Result<Self, CompileError> {
         let Thresholds {
             priority: _,
             max_connections,
@@ -119,12 +138,16 @@ mod tests {
 
     #[test]
     fn what_is_not_said_is_limited_as_envoy_limits_it() {
-        let limits = |breakers: Option<&XdsCircuitBreakers>| CircuitBreakers::compile(breakers).expect("valid").limits;
+        let compile = |breakers: Option<&XdsCircuitBreakers>| CircuitBreakers::compile(breakers).expect("valid");
+        let limits = |breakers: Option<&XdsCircuitBreakers>| compile(breakers).of(Priority::Usual).limits;
         assert_eq!(limits(None), [Some(1024), Some(1024), Some(1024), Some(3)]);
         let of = |thresholds| XdsCircuitBreakers { thresholds, ..Default::default() };
         let high = Thresholds { priority: 1, max_requests: Some(7), ..Default::default() };
         assert_eq!(limits(Some(&of(vec![high]))), limits(None));
         let usual = Thresholds { max_requests: Some(u32::MAX), max_retries: Some(0), ..Default::default() };
-        assert_eq!(limits(Some(&of(vec![high, usual]))), [Some(1024), Some(1024), None, Some(0)]);
+        let both = of(vec![high, usual]);
+        assert_eq!(limits(Some(&both)), [Some(1024), Some(1024), None, Some(0)]);
+        assert_eq!(compile(Some(&both)).of(Priority::High).limits, [Some(1024), Some(1024), Some(7), Some(3)]);
+        assert_eq!(compile(None).of(Priority::High).limits, limits(None));
     }
 }

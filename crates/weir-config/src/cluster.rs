@@ -7,8 +7,10 @@ use std::time::Duration;
 use weir_http1::HeaderName;
 use weir_routing::answer_match::AnswerMatch;
 use weir_routing::{CompileError, Metadata};
+use weir_xds::Any;
+use weir_xds::aggregate_cluster::ClusterConfig as Aggregate;
 use weir_xds::cluster::Cluster as XdsCluster;
-use weir_xds::cluster::cluster::{ClusterDiscoveryType, ClusterProtocolSelection, DiscoveryType, DnsLookupFamily};
+use weir_xds::cluster::cluster::{ClusterDiscoveryType, ClusterProtocolSelection, CustomClusterType, DiscoveryType, DnsLookupFamily};
 use weir_xds::core::socket_address::PortSpecifier;
 use weir_xds::core::{HttpProtocolOptions as CommonOptions, UpstreamHttpProtocolOptions};
 use weir_xds::endpoint::ClusterLoadAssignment;
@@ -109,6 +111,8 @@ pub enum Discovery {
     OriginalDestination,
     /// The host that a request names.
     OfRequest,
+    /// It has none: it stands for these clusters, in the order of their priority.
+    Aggregate(Arc<[Arc<str>]>),
 }
 
 /// Which of a name's addresses count.
@@ -396,6 +400,9 @@ fn discovery(cluster: &XdsCluster) -> Result<Discovery, CompileError> {
         {
             return Ok(Discovery::OfRequest);
         }
+        Some(ClusterDiscoveryType::ClusterType(CustomClusterType { name: _, typed_config: Some(config) })) if config.is::<Aggregate>() => {
+            return aggregate(config).map_err(|error| error.within("cluster_type.typed_config"));
+        }
         Some(ClusterDiscoveryType::ClusterType(_)) => return Err(CompileError::unsupported("cluster_type")),
         None => DiscoveryType::Static,
     };
@@ -410,6 +417,14 @@ fn discovery(cluster: &XdsCluster) -> Result<Discovery, CompileError> {
             Discovery::Eds(named.unwrap_or(&cluster.name).into())
         }
     })
+}
+
+fn aggregate(config: &Any) -> Result<Discovery, CompileError> {
+    let Aggregate { clusters } = config.unpack().map_err(|error| CompileError::new("", error.to_string()))?;
+    if clusters.is_empty() {
+        return Err(CompileError::missing("clusters"));
+    }
+    Ok(Discovery::Aggregate(clusters.iter().map(|name| name.as_str().into()).collect()))
 }
 
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";

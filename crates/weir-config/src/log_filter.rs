@@ -23,6 +23,8 @@ pub struct Facts<'a> {
     pub request: RequestHead<'a>,
     /// The gRPC status, where the answer has one.
     pub grpc_status: Option<u32>,
+    /// Whether a filter has found it to be a health check.
+    pub is_health_check: bool,
     /// A random number below a million.
     pub chance: u32,
 }
@@ -38,6 +40,8 @@ pub enum LogFilter {
     Status(Comparison),
     /// Those whose milliseconds compare so.
     Duration(Comparison),
+    /// Those that are no health checks.
+    NotHealthCheck,
     /// Those whose request is so.
     Header(Box<HeaderCondition>),
     /// Those with one of these gRPC statuses, or, if so said, with none of them.
@@ -91,8 +95,7 @@ impl LogFilter {
             FilterSpecifier::ResponseFlagFilter(named) => flags(&named.flags).map(Self::Flags),
             FilterSpecifier::StatusCodeFilter(status) => Comparison::compile(status.comparison.as_ref()).map(Self::Status),
             FilterSpecifier::DurationFilter(duration) => Comparison::compile(duration.comparison.as_ref()).map(Self::Duration),
-            // No request of ours is one: health checks are answered by no filter.
-            FilterSpecifier::NotHealthCheckFilter(_) => Ok(Self::All),
+            FilterSpecifier::NotHealthCheckFilter(_) => Ok(Self::NotHealthCheck),
             FilterSpecifier::HeaderFilter(header) => {
                 let header = header.header.as_ref().ok_or_else(|| CompileError::missing("header_filter.header"))?;
                 HeaderCondition::compile(header).map(Box::new).map(Self::Header)
@@ -123,6 +126,7 @@ impl LogFilter {
             Self::Flags(wanted) => facts.flags.has_any(*wanted),
             Self::Status(comparison) => comparison.holds(facts.code.into()),
             Self::Duration(comparison) => comparison.holds(facts.duration.as_millis()),
+            Self::NotHealthCheck => !facts.is_health_check,
             Self::Header(condition) => condition.holds(&facts.request),
             Self::GrpcStatus(statuses, exclude) => {
                 let status = facts.grpc_status.unwrap_or_else(|| grpc::status_of_http(facts.code));
@@ -167,6 +171,7 @@ mod tests {
             flags: ResponseFlags::NO_ROUTE,
             request,
             grpc_status: None,
+            is_health_check: path == "/health",
             chance: 600_000,
         };
         LogFilter::compile(Some(&filter)).expect("valid").takes(&facts)
@@ -190,10 +195,12 @@ mod tests {
             (json!({"grpcStatusFilter": {"statuses": ["UNAVAILABLE"], "exclude": true}}), 503, false),
             (json!({"runtimeFilter": {"runtimeKey": "k", "percentSampled": {"numerator": 50}}}), 200, false),
             (json!({"runtimeFilter": {"runtimeKey": "k", "percentSampled": {"numerator": 70}}}), 200, true),
+            (json!({"notHealthCheckFilter": {}}), 200, true),
             (json!({"andFilter": {"filters": [path.clone(), status("EQ", 200)]}}), 404, false),
             (json!({"orFilter": {"filters": [path, status("EQ", 200)]}}), 404, true),
         ] {
             assert_eq!(takes(filter.clone(), code, "/a"), expected, "{filter} {code}");
         }
+        assert!(!takes(json!({"notHealthCheckFilter": {}}), 200, "/health"));
     }
 }

@@ -29,7 +29,8 @@ pub struct Changes {
     pub previous: u64,
     /// Whether nobody knows what changed: all that was made of the earlier snapshot is to be made anew.
     pub everything: bool,
-    /// Services whose definition changed: ports, addresses, names, who may see them. Not their instances.
+    /// Services whose definition changed: ports, addresses, names, who may see them. Not their instances, though these stand in the
+    /// same ServiceEntry.
     pub services: BTreeSet<ServiceKey>,
     /// Services whose instances changed, or the health of these.
     pub endpoints: BTreeSet<ServiceKey>,

@@ -15,13 +15,14 @@ use crate::Pilot;
 use crate::shared::ProxyStatus;
 
 /// Each type of resources by the name that Istio's tools print.
-pub const TYPES: [(&str, ResourceType); 6] = [
+pub const TYPES: [(&str, ResourceType); 7] = [
     ("CDS", ResourceType::Cluster),
     ("LDS", ResourceType::Listener),
     ("EDS", ResourceType::Endpoint),
     ("RDS", ResourceType::Route),
     ("SDS", ResourceType::Secret),
     ("VHDS", ResourceType::VirtualHost),
+    ("ECDS", ResourceType::Extension),
 ];
 
 impl Pilot {

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_http1::HeaderName;
-use weir_xds::core::DataSource;
-use weir_xds::core::data_source::Specifier;
+use weir_xds::core::RoutingPriority;
 use weir_xds::route::route::Action as XdsAction;
 use weir_xds::route::route_action::{ClusterNotFoundResponseCode, HostRewriteSpecifier, UpgradeConfig};
 use weir_xds::route::{DirectResponseAction, RouteAction};
@@ -19,6 +18,7 @@ use crate::rate_limits::{self, Owner, RateLimit};
 use crate::retry::RetryPolicy;
 use crate::rewrite::{PathRewrite, Redirect};
 use crate::shared::Shared;
+use crate::source::text_of;
 use crate::substitution::Substitution;
 use crate::timeouts::Timeouts;
 
@@ -71,6 +71,30 @@ pub struct Forward {
     pub include_host_rate_limits: bool,
     /// Whether WebSocket upgrades pass, where it is not left to the listener.
     pub websocket: Option<bool>,
+    /// Which of a cluster's limits count.
+    pub priority: Priority,
+}
+
+/// How important requests are. A cluster limits those of each priority for themselves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Priority {
+    /// As all that nothing is said of.
+    #[default]
+    Usual,
+    /// More.
+    High,
+}
+
+/// How many priorities there are.
+pub const PRIORITIES: usize = 2;
+
+impl Priority {
+    fn of(route: &RouteAction) -> Self {
+        match route.priority() {
+            RoutingPriority::Default => Self::Usual,
+            RoutingPriority::High => Self::High,
+        }
+    }
 }
 
 /// What becomes of the authority.
@@ -118,23 +142,11 @@ impl DirectResponse {
         }
         let status = u16::try_from(*status).ok().filter(|status| (200..600).contains(status));
         let status = status.ok_or_else(|| CompileError::new("status", format!("{} is no status code of an answer", response.status)))?;
-        let body = body.as_ref().map(text_of).transpose()?.unwrap_or_default();
+        let body = body.as_ref().map(text_of).transpose().map_err(|error| error.within("body"))?.unwrap_or_default();
         if body.len() > max_body {
             return Err(CompileError::new("body", format!("has {} bytes, and at most {max_body} are allowed", body.len())));
         }
         Ok(Self { status, body })
-    }
-}
-
-/// A text that stands in the configuration itself.
-fn text_of(source: &DataSource) -> Result<Box<[u8]>, CompileError> {
-    let DataSource { watched_directory: _, specifier } = source;
-    match specifier {
-        Some(Specifier::InlineString(text)) => Ok(text.as_bytes().into()),
-        Some(Specifier::InlineBytes(bytes)) => Ok(bytes.as_ref().into()),
-        Some(Specifier::Filename(_)) => Err(CompileError::unsupported("body.filename")),
-        Some(Specifier::EnvironmentVariable(_)) => Err(CompileError::unsupported("body.environment_variable")),
-        None => Err(CompileError::missing("body.specifier")),
     }
 }
 
@@ -163,11 +175,11 @@ impl Forward {
             include_vh_rate_limits,
             // This changes nothing that a client or an instance could see: there is no early data.
             early_data_policy: _,
+            priority: _,
             // These are reported as not carried out.
             metadata_match: _,
             flush_timeout: _,
             retry_policy_typed_config: _,
-            priority: _,
             cors: _,
             internal_redirect_policy: _,
             internal_redirect_action: _,
@@ -192,6 +204,7 @@ impl Forward {
             websocket: websocket(upgrade_configs)?,
             rate_limits: rate_limits::compile(rate_limits, Owner::Route)?,
             include_host_rate_limits: include_vh_rate_limits.unwrap_or(false),
+            priority: Priority::of(route),
         })
     }
 }
@@ -263,6 +276,8 @@ fn websocket(upgrades: &[UpgradeConfig]) -> Result<Option<bool>, CompileError> {
 
 #[cfg(test)]
 mod tests {
+    use weir_xds::core::DataSource;
+    use weir_xds::core::data_source::Specifier;
     use weir_xds::matcher::{RegexMatchAndSubstitute, RegexMatcher};
     use weir_xds::route::route_action::ClusterSpecifier;
 

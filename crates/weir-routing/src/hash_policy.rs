@@ -128,6 +128,25 @@ fn of_header(head: &RequestHead<'_>, subject: &Subject, rewrite: Option<&Substit
     Some(others.iter().fold(hash(first), |seed, value| XxHash64::oneshot(seed, value)))
 }
 
+/// What stands behind the value of a cookie that is issued, in Envoy's order.
+pub(crate) fn cookie_attributes<'a>(ttl: Option<Duration>, path: &str, attributes: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let mut rest = String::new();
+    // Writing to memory does not fail.
+    if let Some(ttl) = ttl.filter(|ttl| !ttl.is_zero()) {
+        let _ = write!(rest, "; Max-Age={}", ttl.as_secs());
+    }
+    if !path.is_empty() {
+        let _ = write!(rest, "; Path={path}");
+    }
+    for (name, value) in attributes {
+        let _ = match value {
+            "" => write!(rest, "; {name}"),
+            value => write!(rest, "; {name}={value}"),
+        };
+    }
+    rest + "; HttpOnly"
+}
+
 impl Cookie {
     fn compile(cookie: &XdsCookie) -> Result<Self, CompileError> {
         let XdsCookie { name, ttl, path, attributes } = cookie;
@@ -135,20 +154,8 @@ impl Cookie {
             return Err(CompileError::missing("cookie.name"));
         }
         let ttl = ttl.as_ref().map(std_duration);
-        let mut rest = String::new();
-        if let Some(ttl) = ttl.filter(|ttl| !ttl.is_zero()) {
-            let _ = write!(rest, "; Max-Age={}", ttl.as_secs());
-        }
-        if !path.is_empty() {
-            let _ = write!(rest, "; Path={path}");
-        }
-        for CookieAttribute { name, value } in attributes {
-            let _ = match value.as_str() {
-                "" => write!(rest, "; {name}"),
-                value => write!(rest, "; {name}={value}"),
-            };
-        }
-        rest += "; HttpOnly";
+        let attributes = attributes.iter().map(|CookieAttribute { name, value }| (name.as_str(), value.as_str()));
+        let rest = cookie_attributes(ttl, path, attributes);
         Ok(Self { name: name.as_str().into(), ttl, rest: rest.into() })
     }
 

@@ -35,6 +35,7 @@ pub mod retry;
 pub mod rewrite;
 mod route_index;
 mod shared;
+mod source;
 pub mod substitution;
 mod table;
 pub mod template;

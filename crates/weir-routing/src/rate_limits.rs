@@ -26,8 +26,8 @@ use crate::template::Template;
 pub struct Descriptor {
     /// What it consists of.
     pub entries: SmallVec<[Entry; 2]>,
-    /// How often it counts.
-    pub hits: u64,
+    /// How often it counts, where that is said.
+    pub hits: Option<u64>,
     /// Whether the client is told what is left, where this and not the filter says so.
     pub tell: Option<bool>,
 }
@@ -55,8 +55,10 @@ struct Lacking;
 pub struct RateLimit {
     /// The filters that it is for: those of the same stage.
     pub stage: u32,
+    /// Whether it has a key by which it could be switched off.
+    pub has_key: bool,
     actions: Box<[Action]>,
-    hits: u64,
+    hits: Option<u64>,
     tell: Option<bool>,
 }
 
@@ -101,13 +103,12 @@ pub(crate) enum Owner {
 
 /// Compiles a list of rate limits.
 pub(crate) fn compile(limits: &[XdsRateLimit], owner: Owner) -> Result<Box<[RateLimit]>, CompileError> {
-    let compile = |(i, limit)| RateLimit::compile(limit, owner).map_err(|error| error.within(&format!("rate_limits[{i}]"))).transpose();
-    limits.iter().enumerate().filter_map(compile).collect()
+    let compile = |(i, limit)| RateLimit::compile(limit, owner).map_err(|error| error.within(&format!("rate_limits[{i}]")));
+    limits.iter().enumerate().map(compile).collect()
 }
 
 impl RateLimit {
-    /// `None` for one that is switched off.
-    fn compile(limit: &XdsRateLimit, owner: Owner) -> Result<Option<Self>, CompileError> {
+    fn compile(limit: &XdsRateLimit, owner: Owner) -> Result<Self, CompileError> {
         let XdsRateLimit { stage, disable_key, actions, limit: r#override, hits_addend, apply_on_stream_done, x_ratelimit_option: _ } =
             limit;
         let forbidden = [(stage.is_some(), "stage"), (!disable_key.is_empty(), "disable_key"), (r#override.is_some(), "limit")];
@@ -126,18 +127,17 @@ impl RateLimit {
         }
         let actions = actions.iter().enumerate();
         let actions = actions.map(|(i, action)| Action::compile(action).map_err(|error| error.within(&format!("actions[{i}]"))));
-        let compiled = Self {
+        Ok(Self {
             stage,
+            has_key: !disable_key.is_empty(),
             actions: actions.collect::<Result<_, _>>()?,
-            hits: hits_addend.as_ref().map_or(Ok(1), |addend| hits(addend, owner)).map_err(|error| error.within("hits_addend"))?,
+            hits: hits_addend.as_ref().map_or(Ok(None), |addend| hits(addend, owner)).map_err(|error| error.within("hits_addend"))?,
             tell: match limit.x_ratelimit_option() {
                 XRateLimitOption::Unspecified => None,
                 XRateLimitOption::Off => Some(false),
                 XRateLimitOption::DraftVersion03 => Some(true),
             },
-        };
-        // Whatever the key says: that there is one is enough for Envoy's local limits.
-        Ok(disable_key.is_empty().then_some(compiled))
+        })
     }
 
     /// The descriptor of a request, if each action makes its entry or may be passed over.
@@ -150,7 +150,7 @@ impl RateLimit {
     }
 }
 
-fn hits(addend: &HitsAddend, owner: Owner) -> Result<u64, CompileError> {
+fn hits(addend: &HitsAddend, owner: Owner) -> Result<Option<u64>, CompileError> {
     let HitsAddend { number, format, is_negative_hits } = addend;
     if !format.is_empty() {
         return Err(CompileError::unsupported("format"));
@@ -159,9 +159,9 @@ fn hits(addend: &HitsAddend, owner: Owner) -> Result<u64, CompileError> {
         return Err(CompileError::unsupported("is_negative_hits"));
     }
     match number {
-        Some(number) if *number <= 1_000_000_000 => Ok(*number),
+        Some(number) if *number <= 1_000_000_000 => Ok(Some(*number)),
         Some(_) => Err(CompileError::new("number", "must be at most 1000000000")),
-        None if owner == Owner::Route => Ok(1),
+        None if owner == Owner::Route => Ok(None),
         None => Err(CompileError::missing("number")),
     }
 }

@@ -27,6 +27,7 @@ use std::sync::Arc;
 use weir_api::Diagnostic;
 use weir_model::{GatewayServer, MergedGateway, MeshSnapshot, Proxy, ProxyKind};
 use weir_xds::cluster::Cluster;
+use weir_xds::core::TypedExtensionConfig;
 use weir_xds::endpoint::ClusterLoadAssignment;
 use weir_xds::listener::Listener;
 use weir_xds::route::RouteConfiguration;
@@ -34,7 +35,7 @@ use weir_xds::tls::Secret;
 
 pub use class::{Class, ClassKey, Encoded, Labels, Update, Work, encode_own};
 use context::Context;
-pub use patches::Change;
+pub use patches::{Change, PatchValue, patch_values};
 use virtual_host::lists::Messages;
 use virtual_host::sidecar::Maker;
 
@@ -51,6 +52,8 @@ pub struct Translation {
     pub endpoints: Vec<ClusterLoadAssignment>,
     /// The certificates that listeners ask for.
     pub secrets: Vec<Secret>,
+    /// The configurations of filters that listeners ask for.
+    pub extensions: Vec<TypedExtensionConfig>,
     /// What has no effect, or not the expected one.
     pub findings: Vec<Diagnostic>,
 }
@@ -69,6 +72,16 @@ pub fn patched(mesh: &MeshSnapshot, proxy: &Proxy) -> Vec<Change> {
     let mut context = Context::new(mesh, proxy);
     let translation = unpatched(&mut context);
     patches::changes(&context, translation)
+}
+
+/// Patches of EnvoyFilters for all sidecars that find nothing at this one.
+pub fn unmatched(mesh: &MeshSnapshot, proxy: &Proxy) -> Vec<Diagnostic> {
+    if proxy.kind != ProxyKind::Sidecar || mesh.envoy_filters.is_empty() {
+        return vec![];
+    }
+    let mut context = Context::new(mesh, proxy);
+    let translation = unpatched(&mut context);
+    patches::unmatched(&context, translation)
 }
 
 /// A translation without what EnvoyFilters change.

@@ -109,7 +109,11 @@ impl Rules {
             }
             // Of these it can only be said that they must be set.
             "any" | "timestamp" => Rule::Anything,
-            _ => Rule::Integer(said.bounds(integer)?),
+            _ => {
+                let bounds = said.bounds(integer)?;
+                // Zero would be fine beside the bounds, which they cannot say. It stands in no message of a configuration.
+                if said.flag("ignore_empty") { Rule::Anything } else { Rule::Integer(bounds) }
+            }
         })
     }
 

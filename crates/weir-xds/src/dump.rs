@@ -29,6 +29,10 @@ pub fn config_dump(resources: &dyn Fn(ResourceType) -> Vec<(Arc<str>, Any)>, inc
         json!({ "@type": admin_type("RoutesConfigDump"), "dynamic_route_configs": route_configs(resources) }),
         json!({ "@type": admin_type("SecretsConfigDump"), "dynamic_active_secrets": secrets }),
     ];
+    let extensions = all(ResourceType::Extension, "ecds_filter");
+    if !extensions.is_empty() {
+        configs.push(json!({ "@type": admin_type("EcdsConfigDump"), "ecds_filters": extensions }));
+    }
     if include_eds {
         let endpoints = all(ResourceType::Endpoint, "endpoint_config");
         configs.push(json!({ "@type": admin_type("EndpointsConfigDump"), "dynamic_endpoint_configs": endpoints }));

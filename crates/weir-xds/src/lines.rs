@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
+
+use crate::Any;
+use crate::json::{Names, any_to_value};
 
 /// The lines of a value. An item of a list is called by its name where all items have one, so that its path stays when another is
 /// put before it; then the names are a line of their own.
@@ -21,6 +24,16 @@ pub fn differences(path: &str, before: &Value, after: &Value) -> Vec<String> {
     differences.dedup();
     differences.extend(after.iter().filter(|line| !before.contains(line)).map(|line| format!("+ {line}")));
     differences
+}
+
+/// The lines in which two packed messages differ, with the names of the `.proto` files. None stands for a message that says nothing.
+pub fn of_messages(before: Option<&Any>, after: Option<&Any>) -> Vec<String> {
+    let json = |message: Option<&Any>| match message.map(|message| any_to_value(message, Names::Proto)) {
+        Some(Ok(value)) => value,
+        Some(Err(error)) => Value::String(error.to_string()),
+        None => Value::Object(Map::new()),
+    };
+    differences("", &json(before), &json(after))
 }
 
 fn flatten(path: &str, value: &Value, lines: &mut Vec<String>) {

@@ -1,6 +1,6 @@
 //! The kinds of resources that an xDS server sends, and their type URLs.
 
-use crate::{cluster, endpoint, listener, route, tls};
+use crate::{cluster, core, endpoint, listener, route, tls};
 use prost::Name;
 
 /// A kind of xDS resource.
@@ -10,6 +10,8 @@ pub enum ResourceType {
     Cluster,
     /// EDS: a cluster's instances.
     Endpoint,
+    /// ECDS: the configuration of a filter that stands in a listener without it.
+    Extension,
     /// LDS: where requests come in.
     Listener,
     /// RDS: which cluster a request goes to.
@@ -23,13 +25,15 @@ pub enum ResourceType {
 impl ResourceType {
     /// All kinds, in the order in which a server sends them, so that nothing is named before it is known
     /// (<https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#eventual-consistency-considerations>).
-    pub const ALL: [Self; 6] = [Self::Cluster, Self::Endpoint, Self::Secret, Self::Listener, Self::Route, Self::VirtualHost];
+    pub const ALL: [Self; 7] =
+        [Self::Cluster, Self::Endpoint, Self::Secret, Self::Extension, Self::Listener, Self::Route, Self::VirtualHost];
 
     /// The type URL that stands for it on the wire.
     pub fn type_url(self) -> String {
         match self {
             Self::Cluster => cluster::Cluster::type_url(),
             Self::Endpoint => endpoint::ClusterLoadAssignment::type_url(),
+            Self::Extension => core::TypedExtensionConfig::type_url(),
             Self::Listener => listener::Listener::type_url(),
             Self::Route => route::RouteConfiguration::type_url(),
             Self::Secret => tls::Secret::type_url(),
@@ -47,6 +51,7 @@ impl ResourceType {
         match self {
             Self::Cluster => "cluster",
             Self::Endpoint => "endpoints",
+            Self::Extension => "extension configuration",
             Self::Listener => "listener",
             Self::Route => "route configuration",
             Self::Secret => "secret",

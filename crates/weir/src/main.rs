@@ -15,7 +15,7 @@ use cli::{Cli, Command};
 // Many small pieces of memory come and go with each request, on several threads. It asks for no huge pages: by 2 MiB at a time, an
 // idle proxy held twenty for what takes two.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: weir_allocator::Allocator = weir_allocator::Allocator;
 
 /// Something is wrong with what was asked; findings are 1, and 0 is fine.
 pub(crate) const USAGE: u8 = 2;

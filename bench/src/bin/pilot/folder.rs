@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const TOGETHER: usize = 100;
 /// What changes stands in files of its own.
 pub(crate) const ENDPOINT: &str = "endpoint.yaml";
-const RULE: &str = "rule.yaml";
+pub(crate) const RULE: &str = "rule.yaml";
 
 /// A folder that a pilot reads.
 pub(crate) struct Folder {
@@ -51,9 +51,8 @@ impl Folder {
     /// # Errors
     /// If it cannot be written.
     pub fn change_rule(&self, mark: u32) -> anyhow::Result<String> {
-        let changed = format!("jason-{mark}");
-        self.save(RULE, &virtual_service(0, &changed))?;
-        Ok(changed)
+        self.save(RULE, &changed_rule(mark))?;
+        Ok(asked_for(mark))
     }
 
     /// As careful editors save: the pilot sees the old file or the new one.
@@ -83,6 +82,16 @@ pub(crate) fn changed_slice(mark: u32, endpoints: usize) -> String {
     let mut addresses = addresses(0, endpoints);
     addresses.splice(..1, [marked(mark)]);
     slice(0, &addresses)
+}
+
+/// The first service's rule after a change.
+pub(crate) fn changed_rule(mark: u32) -> String {
+    virtual_service(0, &asked_for(mark))
+}
+
+/// The header's value that tells which change of the rule it is.
+pub(crate) fn asked_for(mark: u32) -> String {
+    format!("jason-{mark}")
 }
 
 /// Addresses for benchmarks, of which nobody else makes use.

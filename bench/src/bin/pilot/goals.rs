@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use weir_bench::table::table;
 
+use crate::ByMemory;
 use crate::figures::Used;
 use crate::rounds::Rounds;
 use crate::storm::Storm;
@@ -18,15 +19,28 @@ pub(crate) struct Goals {
     by_memory: &'static str,
     endpoint_cpu: &'static str,
     rule: &'static str,
+    host: &'static str,
+    host_cost: &'static str,
 }
 
-const NONE: Goals = Goals { took: "", connect: "", memory: "", all: "", by_file: "", by_memory: "", endpoint_cpu: "", rule: "" };
+const NONE: Goals =
+    Goals { took: "", connect: "", memory: "", all: "", by_file: "", by_memory: "", endpoint_cpu: "", rule: "", host: "", host_cost: "" };
 
 impl Goals {
     /// Those of the project's plan.
     pub fn of(sidecars: usize) -> Self {
         match sidecars {
-            200 => Self { connect: "17", memory: "0.4", by_file: "p99 50", by_memory: "p99 20", endpoint_cpu: "20", rule: "400", ..NONE },
+            200 => Self {
+                connect: "17",
+                memory: "0.4",
+                by_file: "p99 50",
+                by_memory: "p99 20",
+                endpoint_cpu: "20",
+                rule: "400",
+                host: "p99 100",
+                host_cost: "150; 10000",
+                ..NONE
+            },
             1000 => Self { took: "30", all: "connected 600", by_file: "p99 100", by_memory: "p99 100", ..NONE },
             _ => NONE,
         }
@@ -73,8 +87,8 @@ impl Report {
     pub fn rule(&mut self, rule: &Rounds, host: &Rounds, floor: &Rounds) {
         self.add("one VirtualService in force, p50 / p99, ms", rule.latency(), "");
         self.add("CPU for it, ms; bytes to each", rule.cost(), self.goals.rule);
-        self.add("one VirtualService by virtual host, p50 / p99, ms", host.latency(), "");
-        self.add("CPU for it, ms; bytes to each", host.cost(), "");
+        self.add("one VirtualService by virtual host, p50 / p99, ms", host.latency(), self.goals.host);
+        self.add("CPU for it, ms; bytes to each", host.cost(), self.goals.host_cost);
         self.add("the floor: that table by a bare stream, p50 / p99, ms", floor.latency(), "");
         self.add("CPU for it, ms; bytes to each", floor.cost(), "");
         let [latency, cpu] = rule.over(floor);
@@ -88,11 +102,14 @@ impl Report {
         self.add(&name, delays, "last 200");
     }
 
-    /// The same change in a mesh of so many times the services.
-    pub fn larger(&mut self, times: usize, small: &Rounds, large: &Rounds) {
-        let [_, cpu] = large.over(small);
-        self.add(&format!("CPU of one endpoint, {times} times the services / here"), format!("{cpu:.2}"), "1.50");
-        self.add("CPU for it there, ms; bytes to each", large.cost(), "");
+    /// The same changes in a mesh of so many times the services.
+    pub fn larger(&mut self, times: usize, small: &ByMemory, large: &ByMemory) {
+        let rows = [("endpoint", &small.endpoint, &large.endpoint), ("VirtualService by virtual host", &small.host, &large.host)];
+        for (what, small, large) in rows {
+            let [_, cpu] = large.over(small);
+            self.add(&format!("CPU of one {what}, {times} times the services / here"), format!("{cpu:.2}"), "1.50");
+            self.add("CPU for it there, ms; bytes to each", large.cost(), "");
+        }
     }
 
     /// As a table.

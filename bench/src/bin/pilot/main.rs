@@ -30,13 +30,14 @@ use figures::Used;
 use fleet::Fleet;
 use folder::Folder;
 use goals::Report;
+use memory::{ENDPOINT_CHANGES, RULE_CHANGES};
 use rounds::{Rounds, Watched};
 use sidecar::Routes;
 use storm::Storm;
 
 /// As in the binary that is measured.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: weir_allocator::Allocator = weir_allocator::Allocator;
 
 /// Long for a debug build with many services.
 const START: Duration = Duration::from_secs(120);
@@ -94,15 +95,15 @@ fn main() -> anyhow::Result<()> {
     let mut report = Report::new(args.sidecars);
     let (by_file, [rule, host]) = of_files(&runtime, &args, &folder, work.path(), &mut report)?;
     let floor = floor(&runtime, &args, rule.last_response(), work.path())?;
-    let (by_memory, storm) = of_memory(&runtime, &args, &folder, args.storm, work.path())?;
-    report.endpoint(&by_file, &by_memory);
+    let by_memory = of_memory(&runtime, &args, &folder, args.storm, work.path())?;
+    report.endpoint(&by_file, &by_memory.endpoint);
     report.rule(&rule, &host, &floor);
-    if let Some(storm) = storm {
-        report.storm(args.storm, &storm);
+    if let Some(storm) = &by_memory.storm {
+        report.storm(args.storm, storm);
     }
     if args.larger > 0 {
         let folder = Folder::write(&work.path().join("larger"), args.larger * args.services, args.endpoints)?;
-        let (large, _) = of_memory(&runtime, &args, &folder, 0, work.path())?;
+        let large = of_memory(&runtime, &args, &folder, 0, work.path())?;
         report.larger(args.larger, &by_memory, &large);
     }
     report.print(&format!("{} services of {} endpoints, {} sidecars", args.services, args.endpoints, args.sidecars));
@@ -138,8 +139,16 @@ fn of_files(runtime: &Runtime, args: &Args, folder: &Folder, work: &Path, report
     Ok((endpoint, [rule, host]))
 }
 
-/// A pilot with its source in memory: one endpoint, and a storm of so many who come at once.
-fn of_memory(runtime: &Runtime, args: &Args, folder: &Folder, storm: usize, work: &Path) -> anyhow::Result<(Rounds, Option<Storm>)> {
+/// What changes cost a pilot whose source is in memory.
+struct ByMemory {
+    endpoint: Rounds,
+    /// A rule, to sidecars that take routes by virtual host.
+    host: Rounds,
+    storm: Option<Storm>,
+}
+
+/// A pilot with its source in memory: one endpoint, a storm of so many who come at once, and one rule as a virtual host.
+fn of_memory(runtime: &Runtime, args: &Args, folder: &Folder, storm: usize, work: &Path) -> anyhow::Result<ByMemory> {
     let [port] = ports::free()?;
     let mut pilot = memory::start(port, folder.path(), args.endpoints, work)?;
     let server = format!("127.0.0.1:{port}");
@@ -147,11 +156,17 @@ fn of_memory(runtime: &Runtime, args: &Args, folder: &Folder, storm: usize, work
     let id = pilot.id();
     let endpoint = Rounds::of(runtime, &fleet, id, Watched::Endpoint, args.rounds, &mut |mark| {
         // The mesh has number 0 already, or the one that the file had last.
-        pilot.order(&(1000 + mark).to_string())?;
+        pilot.order(&format!("{ENDPOINT_CHANGES} {}", 1000 + mark))?;
         Ok(folder::marked(1000 + mark))
     })?;
     let storm = (storm > 0).then(|| Storm::of(&fleet, &crate::runtime()?, &server, storm, &mut pilot)).transpose()?;
-    Ok((endpoint, storm))
+    drop(fleet);
+    let fleet = Fleet::connect(runtime, &server, args.sidecars, Routes::ByVirtualHost)?;
+    let host = Rounds::of(runtime, &fleet, id, Watched::VirtualHost, args.rounds, &mut |mark| {
+        pilot.order(&format!("{RULE_CHANGES} {}", 2 * RENEWED + mark))?;
+        Ok(folder::asked_for(2 * RENEWED + mark))
+    })?;
+    Ok(ByMemory { endpoint, host, storm })
 }
 
 /// Each sidecar is an open file, and the usual limit is meant for programs that need few.

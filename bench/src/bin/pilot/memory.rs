@@ -2,10 +2,10 @@
 //! editor to be done with a file.
 
 use std::io::BufRead;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::ensure;
+use anyhow::{Context, bail, ensure};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use weir_ads::grpc;
@@ -13,13 +13,19 @@ use weir_api::{Object, Source, parse};
 use weir_pilot::{Options, Pilot};
 use weir_registry::files::{Input, read};
 
-use crate::folder::{ENDPOINT, changed_slice};
+use crate::folder::{ENDPOINT, RULE, changed_rule, changed_slice};
 use crate::ordered::Ordered;
+
+/// The endpoint changes.
+pub(crate) const ENDPOINT_CHANGES: &str = "endpoint";
+/// The rule changes.
+pub(crate) const RULE_CHANGES: &str = "rule";
 
 /// As what this program starts itself.
 const WORD: &str = "helper-pilot";
 
-/// Starts one at a port, of the objects of a folder; each order, a number, is a change of the endpoint.
+/// Starts one at a port, of the objects of a folder; each order says what changes, [`ENDPOINT_CHANGES`] or [`RULE_CHANGES`], and
+/// the number of the change.
 ///
 /// # Errors
 /// If it does not serve.
@@ -48,19 +54,22 @@ fn serve(port: &str, folder: &Path, endpoints: &str) -> anyhow::Result<()> {
     runtime.spawn(grpc::server::accept(listener, pilot.streams()));
     println!("0");
     for order in std::io::stdin().lock().lines() {
-        let changed = slice(order?.parse()?, endpoints)?;
-        catalog.send_modify(|catalog| *catalog = Arc::new(catalog.with(path(folder), changed)));
+        let (name, changed) = change(&order?, endpoints)?;
+        catalog.send_modify(|catalog| *catalog = Arc::new(catalog.with(folder.join(name), changed)));
     }
     Ok(())
 }
 
-/// Where the endpoint stands in the catalog.
-fn path(folder: &Path) -> PathBuf {
-    folder.join(ENDPOINT)
-}
-
-fn slice(mark: u32, endpoints: usize) -> anyhow::Result<Vec<Arc<Object>>> {
-    let parsed = parse(&Source::new(ENDPOINT, changed_slice(mark, endpoints)));
-    ensure!(!parsed.objects.is_empty(), "the change is no object");
-    Ok(parsed.objects)
+/// What an order changes: the file in whose place it stands, and its objects.
+fn change(order: &str, endpoints: usize) -> anyhow::Result<(&'static str, Vec<Arc<Object>>)> {
+    let (what, mark) = order.split_once(' ').context("an order is what changes, and a number")?;
+    let mark = mark.parse()?;
+    let (name, text) = match what {
+        ENDPOINT_CHANGES => (ENDPOINT, changed_slice(mark, endpoints)),
+        RULE_CHANGES => (RULE, changed_rule(mark)),
+        _ => bail!("{what} does not change"),
+    };
+    let objects = parse(&Source::new(name, text)).objects;
+    ensure!(!objects.is_empty(), "the change is no object");
+    Ok((name, objects))
 }

@@ -7,6 +7,7 @@ use tokio::runtime::Runtime;
 
 use crate::figures::share;
 use crate::fleet::Fleet;
+use crate::memory::ENDPOINT_CHANGES;
 use crate::ordered::Ordered;
 use crate::sidecar::Routes;
 
@@ -39,7 +40,7 @@ impl Storm {
         while !came.is_complete() {
             ensure!(begun.elapsed() < PATIENCE, "not all of {count} sidecars have what they asked for after {PATIENCE:?}");
             changes.push(Instant::now());
-            pilot.order(&(FIRST + u32::try_from(changes.len())? - 1).to_string())?;
+            pilot.order(&format!("{ENDPOINT_CHANGES} {}", FIRST + u32::try_from(changes.len())? - 1))?;
             coming.block_on(async { tokio::time::sleep(PACE).await });
         }
         let took = begun.elapsed();

@@ -4,6 +4,7 @@ use weir_config::http::HttpConfig;
 use weir_config::tcp::TcpConfig;
 use weir_routing::filter_chain::Chain;
 use weir_routing::{CompileError, Connection, FilterChains};
+use weir_xds::direct_response::Config as DirectResponse;
 use weir_xds::hcm::HttpConnectionManager;
 use weir_xds::listener::filter::ConfigType;
 use weir_xds::listener::{FilterChain, Listener};
@@ -19,6 +20,8 @@ pub(super) enum Handler {
     Http(Box<HttpConfig>),
     /// They are passed on.
     Tcp(Box<TcpConfig>),
+    /// They are answered, and the connection is closed.
+    Respond,
 }
 
 /// The name of the certificate by which the workloads of a mesh know each other.
@@ -148,6 +151,8 @@ fn handler(chain: &FilterChain) -> Option<Result<Handler, CompileError>> {
         } else if config.is::<TcpProxy>() {
             let proxy = config.unpack::<TcpProxy>().ok()?;
             Some(TcpConfig::compile(&proxy).map(|config| Handler::Tcp(Box::new(config))))
+        } else if config.is::<DirectResponse>() {
+            Some(Ok(Handler::Respond))
         } else {
             None
         }

@@ -9,6 +9,7 @@ mod call;
 mod chain;
 mod listener;
 mod outcome;
+mod patched;
 mod request;
 mod words;
 
@@ -17,16 +18,20 @@ use std::collections::HashMap;
 
 use weir_config::cluster::ClusterPolicy;
 use weir_routing::RouteTable;
-use weir_translate::Translation;
+use weir_translate::{Change, Translation};
 use weir_xds::cluster::Cluster;
+use weir_xds::resource::ResourceType;
 use weir_xds::route::RouteConfiguration;
 
+use crate::preview::resolved;
 pub use answer::{Answer, Error, Place, Share, Step};
 pub use call::{Call, Direction, Protocol, Tls, UNKNOWN_ADDRESS};
 
 /// Explains calls through one proxy. What many calls need is compiled once.
 pub struct Explainer<'t> {
     translation: &'t Translation,
+    /// What EnvoyFilters changed of it.
+    changes: &'t [Change],
     /// Compiled when they are first asked for; a text says why one cannot be.
     tables: HashMap<&'t str, Table<'t>>,
     /// The same of clusters.
@@ -41,7 +46,7 @@ impl<'t> Explainer<'t> {
     pub fn new(translation: &'t Translation) -> Self {
         let tables = translation.routes.iter().map(|routes| (routes.name.as_str(), (routes, OnceCell::new())));
         let clusters = translation.clusters.iter().map(|cluster| (cluster.name.as_str(), (cluster, OnceCell::new())));
-        Self { translation, tables: tables.collect(), clusters: clusters.collect() }
+        Self { translation, changes: &[], tables: tables.collect(), clusters: clusters.collect() }
     }
 
     /// What becomes of a call.
@@ -55,9 +60,25 @@ impl<'t> Explainer<'t> {
 
     fn follow(&self, call: &Call, answer: &mut Answer) -> Result<(), Error> {
         let listener = listener::find(&self.translation.listeners, call, answer)?;
+        self.patched(ResourceType::Listener, &listener.name, answer);
+        // Seldom is there any.
+        let whole = if self.translation.extensions.is_empty() { None } else { Some(resolved(listener, &self.translation.extensions)) };
+        let listener = match &whole {
+            None => listener,
+            Some(Ok(Some(whole))) => &**whole,
+            Some(Ok(None)) => {
+                answer.step("the listener waits", "for the configuration of a filter that nobody gives");
+                return Err(Error::NoListener);
+            }
+            Some(Err(error)) => {
+                answer.step("the listener is refused", error.to_string());
+                return Err(Error::NoRoute);
+            }
+        };
         let filters = chain::find(listener, call, answer)?;
         match filters {
             chain::Handler::Tcp(proxy) => self.tcp(&proxy, answer),
+            chain::Handler::Respond => answer.step("an answer of its own", "the connection is answered and closed, whatever it says"),
             chain::Handler::Http(manager) => self.http(&manager, call, answer)?,
         }
         Ok(())

@@ -7,7 +7,11 @@ use weir_routing::action::{Action, Forward, HostRewrite};
 use weir_routing::clusters::{ClusterChoice, Clusters, WeightedCluster};
 use weir_routing::header_changes::HeaderChanges;
 use weir_routing::{RequestHead, Route, RouteTable, VirtualHost};
+use weir_xds::aggregate_cluster::ClusterConfig as Aggregate;
+use weir_xds::cluster::Cluster;
+use weir_xds::cluster::cluster::ClusterDiscoveryType;
 use weir_xds::endpoint::{ClusterLoadAssignment, lb_endpoint::HostIdentifier};
+use weir_xds::resource::ResourceType;
 use weir_xds::values::host_and_port;
 
 use super::Explainer;
@@ -58,6 +62,7 @@ impl Explainer<'_> {
                 _ => format!(" ({} of {total})", share.weight),
             };
             answer.step(format!("cluster {name}{part}"), self.instances(name));
+            self.patched(ResourceType::Cluster, name, answer);
             if let Some((_, Some(reason))) = self.cluster(name) {
                 answer.step(format!("cluster {name} is refused"), format!("by Weir's own proxy, which answers 503: {reason}"));
             }
@@ -69,6 +74,9 @@ impl Explainer<'_> {
         let Some((found, _)) = self.cluster(cluster) else {
             return "does not exist: 503, and the access log says NC".to_owned();
         };
+        if let Some(names) = members(found) {
+            return format!("stands for {}, the first of them as long as it is well enough", names.join(", "));
+        }
         let service = found.eds_cluster_config.as_ref().map(|eds| eds.service_name.as_str()).filter(|name| !name.is_empty());
         let by_eds = self.translation.endpoints.iter().find(|assignment| assignment.cluster_name == service.unwrap_or(cluster));
         let Some(assignment) = by_eds.or(found.load_assignment.as_ref()) else {
@@ -82,6 +90,13 @@ impl Explainer<'_> {
         let others = assignment.endpoints.iter().filter(|group| Some(group.priority) != first);
         words::instances(&addresses(assignment, first), others.map(|group| group.lb_endpoints.len()).sum(), INSTANCES)
     }
+}
+
+/// The clusters that one stands for, if it does.
+fn members(cluster: &Cluster) -> Option<Vec<String>> {
+    let Some(ClusterDiscoveryType::ClusterType(kind)) = &cluster.cluster_discovery_type else { return None };
+    let config = kind.typed_config.as_ref().filter(|config| config.is::<Aggregate>())?;
+    Some(config.unpack::<Aggregate>().ok()?.clusters)
 }
 
 /// The addresses of the endpoints of a priority.

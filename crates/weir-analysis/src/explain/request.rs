@@ -6,6 +6,7 @@ use weir_http1::{HeaderName, HeaderValue, Headers};
 use weir_routing::inline_headers;
 use weir_routing::normalize::{PathRules, Unsettled};
 use weir_routing::{Decision, RequestHead, Route, RouteTable, VirtualHost, told_scheme};
+use weir_xds::resource::ResourceType;
 
 use super::Explainer;
 use super::answer::{Answer, Error};
@@ -46,6 +47,7 @@ impl Explainer<'_> {
     /// The routes that come under a name of their own.
     fn named_table(&self, name: &str, answer: &mut Answer) -> Result<&RouteTable, Error> {
         answer.route_config = Some(name.to_owned());
+        self.patched(ResourceType::Route, name, answer);
         match self.table(name) {
             Some(Ok(table)) => Ok(table),
             Some(Err(error)) => {

@@ -42,6 +42,7 @@ pub(super) const TABLE: &[Decided] = &[
     of(CLUSTER, "Cluster.EdsClusterConfig").carried_out("eds_config service_name"),
     of(CLUSTER, "Cluster.CustomClusterType").carried_out("name typed_config"),
     of(CLUSTER, "Cluster.TransportSocketMatch").carried_out("name transport_socket").as_whole("match"),
+    of("envoy.extensions.clusters.aggregate.v3", "ClusterConfig").packed().carried_out("clusters"),
     of("envoy.extensions.clusters.dynamic_forward_proxy.v3", "ClusterConfig")
         .packed()
         .carried_out("dns_cache_config")

@@ -6,6 +6,8 @@ const FILTERS: &str = "envoy.extensions.filters.http";
 const FAULT: &str = "envoy.extensions.filters.common.fault.v3";
 const MUTATION: &str = "envoy.config.common.mutation_rules.v3";
 const CORE: &str = "envoy.config.core.v3";
+const SESSION: &str = "envoy.extensions.http.stateful_session";
+const COMPRESSION: &str = "envoy.extensions.compression";
 
 /// There is no runtime that could say otherwise; what is left for logs no operator can ask for.
 const FAULT_UNSEEN: &str = "delay_percent_runtime abort_percent_runtime delay_duration_runtime abort_http_status_runtime \
@@ -24,8 +26,70 @@ pub(super) const TABLE: &[Decided] = &[
             ("dynamic_stats suppress_grpc_request_failure_code_stats", "the usual statistics are kept"),
             ("upstream_log upstream_log_options", "attempts have no log of their own"),
         ]),
+    of(FILTERS, "admission_control.v3.AdmissionControl")
+        .packed()
+        .carried_out("enabled sampling_window aggression sr_threshold rps_threshold max_rejection_probability success_criteria"),
+    of(FILTERS, "admission_control.v3.AdmissionControl.SuccessCriteria").carried_out("http_criteria grpc_criteria"),
+    of(FILTERS, "admission_control.v3.AdmissionControl.SuccessCriteria.HttpCriteria").carried_out("http_success_status"),
+    of(FILTERS, "admission_control.v3.AdmissionControl.SuccessCriteria.GrpcCriteria").carried_out("grpc_success_status"),
+    of(CORE, "RuntimePercent").carried_out("default_value").unseen("runtime_key"),
+    of(FILTERS, "bandwidth_limit.v3.BandwidthLimit")
+        .packed()
+        .carried_out("enable_mode limit_kbps fill_interval runtime_enabled")
+        .unseen("stat_prefix")
+        .reported_unless_zero(&[(
+            "enable_response_trailers response_trailer_prefix",
+            "clients are not told how long a body was held back",
+        )]),
+    of(FILTERS, "basic_auth.v3.BasicAuth")
+        .packed()
+        .carried_out("users forward_username_header authentication_header")
+        // Who is let in without a password would be refused by what nobody tells.
+        .refused("allow_missing")
+        .reported(&[("emit_dynamic_metadata", "there is no dynamic metadata")]),
+    of(FILTERS, "basic_auth.v3.BasicAuthPerRoute").packed().carried_out("users"),
     of(FILTERS, "buffer.v3.Buffer").packed().carried_out("max_request_bytes"),
     of(FILTERS, "buffer.v3.BufferPerRoute").packed().carried_out("disabled buffer"),
+    of(FILTERS, "compressor.v3.Compressor").packed().carried_out(
+        "content_length content_type disable_on_etag_header remove_accept_encoding_header runtime_enabled compressor_library \
+         request_direction_config response_direction_config choose_first",
+    ),
+    of(FILTERS, "compressor.v3.Compressor.CommonDirectionConfig")
+        .carried_out("enabled min_content_length content_type content_type_matcher"),
+    of(FILTERS, "compressor.v3.Compressor.RequestDirectionConfig").carried_out("common_config"),
+    of(FILTERS, "compressor.v3.Compressor.ResponseDirectionConfig").carried_out(
+        "common_config disable_on_etag_header weaken_etag_on_compress remove_accept_encoding_header uncompressible_response_codes \
+         status_header_enabled",
+    ),
+    of(FILTERS, "compressor.v3.CompressorPerRoute").packed().carried_out("disabled overrides"),
+    of(FILTERS, "compressor.v3.CompressorOverrides").carried_out("response_direction_config compressor_library"),
+    of(FILTERS, "compressor.v3.ResponseDirectionOverrides").carried_out("remove_accept_encoding_header"),
+    of(FILTERS, "csrf.v3.CsrfPolicy").packed().carried_out("filter_enabled shadow_enabled additional_origins"),
+    of(FILTERS, "decompressor.v3.Decompressor")
+        .packed()
+        .carried_out("decompressor_library request_direction_config response_direction_config"),
+    of(FILTERS, "decompressor.v3.Decompressor.CommonDirectionConfig").carried_out("enabled ignore_no_transform_header"),
+    of(FILTERS, "decompressor.v3.Decompressor.RequestDirectionConfig").carried_out("common_config advertise_accept_encoding"),
+    of(FILTERS, "decompressor.v3.Decompressor.ResponseDirectionConfig").carried_out("common_config"),
+    // How much memory a library takes, and how large its parts are, nobody sees.
+    of(COMPRESSION, "gzip.compressor.v3.Gzip")
+        .packed()
+        .carried_out("compression_level window_bits")
+        .unseen("memory_level chunk_size")
+        .reported_unless_zero(&[("compression_strategy", "the usual strategy is used")]),
+    of(COMPRESSION, "gzip.decompressor.v3.Gzip").packed().carried_out("window_bits max_inflate_ratio").unseen("chunk_size"),
+    of(COMPRESSION, "brotli.compressor.v3.Brotli")
+        .packed()
+        .carried_out("quality encoder_mode window_bits input_block_bits disable_literal_context_modeling")
+        .unseen("chunk_size"),
+    of(COMPRESSION, "brotli.decompressor.v3.Brotli").packed().unseen("disable_ring_buffer_reallocation chunk_size"),
+    // Nobody who has not the dictionary could read what was compressed with it.
+    of(COMPRESSION, "zstd.compressor.v3.Zstd")
+        .packed()
+        .carried_out("compression_level enable_checksum strategy")
+        .unseen("chunk_size")
+        .refused("dictionary"),
+    of(COMPRESSION, "zstd.decompressor.v3.Zstd").packed().unseen("chunk_size").refused("dictionaries"),
     of(FILTERS, "cors.v3.Cors").packed(),
     of(FILTERS, "cors.v3.CorsPolicy").packed().carried_out(
         "allow_origin_string_match allow_methods allow_headers expose_headers max_age allow_credentials filter_enabled \
@@ -66,6 +130,17 @@ pub(super) const TABLE: &[Decided] = &[
     of(FILTERS, "header_mutation.v3.Mutations").carried_out(
         "request_mutations query_parameter_mutations response_mutations response_trailers_mutations request_trailers_mutations",
     ),
+    of(FILTERS, "health_check.v3.HealthCheck").packed().carried_out("pass_through_mode cache_time cluster_min_healthy_percentages headers"),
+    of(FILTERS, "stateful_session.v3.StatefulSession")
+        .packed()
+        .carried_out("session_state strict")
+        .unseen("stat_prefix")
+        .reported_unless_zero(&[("status_on_strict_destination_not_found", "the answer is 503")]),
+    of(FILTERS, "stateful_session.v3.StatefulSessionPerRoute").packed().carried_out("disabled stateful_session"),
+    of(SESSION, "cookie.v3.CookieBasedSessionState").packed().carried_out("cookie"),
+    of(SESSION, "header.v3.HeaderBasedSessionState").packed().carried_out("name"),
+    of("envoy.type.http.v3", "Cookie").carried_out("name ttl path attributes"),
+    of("envoy.type.http.v3", "CookieAttribute").carried_out("name value"),
     of(MUTATION, "HeaderMutation").carried_out("remove append remove_on_match"),
     of(MUTATION, "HeaderMutation.RemoveOnMatch").carried_out("key_matcher"),
     of(CORE, "KeyValueMutation").carried_out("append remove"),

@@ -4,7 +4,6 @@ use super::{Decided, of};
 
 const HTTP: &str = "envoy.extensions.filters.network.http_connection_manager.v3";
 
-const DRAIN: &str = "a connection ends with its last request, at the latest when the drain ends";
 const LOG: &str = "one line is written when the request has ended";
 
 pub(super) const TABLE: &[Decided] = &[
@@ -13,7 +12,7 @@ pub(super) const TABLE: &[Decided] = &[
         .carried_out(
             "codec_type stat_prefix rds route_config http_filters common_http_protocol_options http_protocol_options \
              http2_protocol_options server_name server_header_transformation scheme_header_transformation max_request_headers_kb \
-             stream_idle_timeout request_timeout request_headers_timeout delayed_close_timeout access_log use_remote_address \
+             stream_idle_timeout request_timeout request_headers_timeout drain_timeout delayed_close_timeout access_log use_remote_address \
              xff_num_trusted_hops skip_xff_append via generate_request_id preserve_external_request_id \
              always_set_request_id_in_response forward_client_cert_details set_current_client_cert_details proxy_100_continue \
              upgrade_configs normalize_path merge_slashes path_with_escaped_slashes_action request_id_extension local_reply_config \
@@ -31,7 +30,7 @@ pub(super) const TABLE: &[Decided] = &[
             ("tracing", "no spans are made"),
             ("http1_safe_max_connection_duration", "a connection of HTTP/1.1 ends as one of HTTP/2 does"),
             ("stream_flush_timeout", "what a client does not take is given up with the stream's idle timeout"),
-            ("drain_timeout drain_timeout_jitter", DRAIN),
+            ("drain_timeout_jitter", "connections that are too old take requests for `drain_timeout`, neither longer nor shorter"),
             ("access_log_flush_interval flush_access_log_on_new_request access_log_options", LOG),
             ("internal_address_config", "no client counts as internal"),
             ("represent_ipv4_remote_address_as_ipv4_mapped_ipv6", "addresses of IPv4 are written as such"),
@@ -42,7 +41,7 @@ pub(super) const TABLE: &[Decided] = &[
         .carried_out("subject cert chain dns uri")
         .reported(&[("issuer", "`x-forwarded-client-cert` does not name it"), ("format", "`x-forwarded-client-cert` has its usual form")]),
     of(HTTP, "Rds").carried_out("config_source route_config_name"),
-    of(HTTP, "HttpFilter").carried_out("name typed_config is_optional disabled").refused("config_discovery"),
+    of(HTTP, "HttpFilter").carried_out("name typed_config config_discovery is_optional disabled"),
     of(HTTP, "RequestIDExtension").carried_out("typed_config"),
     // Nothing is traced: a trace's reason is not written into ids.
     of("envoy.extensions.request_id.uuid.v3", "UuidRequestIdConfig").packed().unseen("pack_trace_reason use_request_id_for_trace_sampling"),

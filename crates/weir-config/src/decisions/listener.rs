@@ -41,8 +41,8 @@ pub(super) const TABLE: &[Decided] = &[
         .carried_out("destination_port prefix_ranges server_names transport_protocol application_protocols")
         // Who must not be let in would be.
         .refused("address_suffix suffix_len direct_source_prefix_ranges source_type source_prefix_ranges source_ports"),
-    of(LISTENER, "Filter").carried_out("name typed_config").refused("config_discovery"),
-    of(LISTENER, "ListenerFilter").carried_out("name typed_config filter_disabled").refused("config_discovery"),
+    of(LISTENER, "Filter").carried_out("name typed_config config_discovery"),
+    of(LISTENER, "ListenerFilter").carried_out("name typed_config config_discovery filter_disabled"),
     of(LISTENER, "ListenerFilterChainMatchPredicate").carried_out("or_match and_match not_match any_match destination_port_range"),
     of(LISTENER, "ListenerFilterChainMatchPredicate.MatchSet").carried_out("rules"),
     of(INSPECTORS, "tls_inspector.v3.TlsInspector")
@@ -64,6 +64,11 @@ pub(super) const TABLE: &[Decided] = &[
     of("envoy.extensions.filters.network.connection_limit.v3", "ConnectionLimit")
         .packed()
         .carried_out("stat_prefix max_connections delay runtime_enabled"),
+    of("envoy.extensions.filters.network.local_ratelimit.v3", "LocalRateLimit")
+        .packed()
+        .carried_out("stat_prefix token_bucket runtime_enabled")
+        .reported(&[("share_key", "each filter has a bucket of its own")]),
+    of("envoy.extensions.filters.network.direct_response.v3", "Config").packed().carried_out("response"),
     of(TCP, "TcpProxy")
         .packed()
         .carried_out(

@@ -13,9 +13,10 @@ pub(super) const TABLE: &[Decided] = &[
     of(CLUSTER, "Cluster.CommonLbConfig")
         .carried_out("healthy_panic_threshold zone_aware_lb_config consistent_hashing_lb_config")
         .as_whole("locality_weighted_lb_config")
-        // It would only make changes slower; for sessions that a filter keeps, which is refused.
-        .unseen("update_merge_window override_host_status")
+        // It would only make changes slower.
+        .unseen("update_merge_window")
         .reported(&[
+            ("override_host_status", "sessions stay at endpoints that are healthy or degraded"),
             ("ignore_new_hosts_until_first_hc", "new endpoints count as soon as they are known"),
             ("close_connections_on_host_set_change", "connections go on when other endpoints come or go"),
         ]),

@@ -15,6 +15,7 @@ mod load_balancing;
 mod options;
 mod rate_limits;
 mod routes;
+mod services;
 mod shared;
 mod tls;
 
@@ -119,7 +120,7 @@ impl Decided {
 }
 
 fn tables() -> impl Iterator<Item = &'static Decided> {
-    let tables: [&'static [Decided]; 13] = [
+    let tables: [&'static [Decided]; 14] = [
         access_log::TABLE,
         cluster::TABLE,
         endpoints::TABLE,
@@ -131,6 +132,7 @@ fn tables() -> impl Iterator<Item = &'static Decided> {
         options::TABLE,
         rate_limits::TABLE,
         routes::TABLE,
+        services::TABLE,
         shared::TABLE,
         tls::TABLE,
     ];

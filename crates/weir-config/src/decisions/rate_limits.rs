@@ -22,7 +22,7 @@ pub(super) const TABLE: &[Decided] = &[
     of("envoy.type.v3", "TokenBucket").carried_out("max_tokens tokens_per_fill fill_interval"),
     of(ROUTE, "RateLimit")
         .carried_out("stage disable_key actions hits_addend x_ratelimit_option")
-        // For a service that counts, whose filter is refused.
+        // It would come from metadata, and filters leave none behind.
         .unseen("limit")
         .refused("apply_on_stream_done"),
     of(ROUTE, "RateLimit.HitsAddend").carried_out("number").refused("format is_negative_hits"),

@@ -56,7 +56,7 @@ pub(super) const TABLE: &[Decided] = &[
             "cluster cluster_header weighted_clusters cluster_not_found_response_code prefix_rewrite regex_rewrite \
              host_rewrite_literal host_rewrite_header host_rewrite_path_regex auto_host_rewrite append_x_forwarded_host timeout \
              idle_timeout retry_policy request_mirror_policies rate_limits include_vh_rate_limits hash_policy max_grpc_timeout \
-             grpc_timeout_offset upgrade_configs max_stream_duration",
+             grpc_timeout_offset upgrade_configs max_stream_duration priority",
         )
         // There is no early data, and clusters with subsets are refused.
         .unseen("early_data_policy metadata_match")
@@ -65,7 +65,6 @@ pub(super) const TABLE: &[Decided] = &[
         .reported(&[
             ("flush_timeout", "what a client does not take is given up with the stream's idle timeout"),
             ("retry_policy_typed_config", POLICY),
-            ("priority", "the limits of the usual priority count"),
             ("cors", CORS),
             ("internal_redirect_policy internal_redirect_action max_internal_redirects", INTERNAL),
             ("hedge_policy", "a request is at one instance at a time"),

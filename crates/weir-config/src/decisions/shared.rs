@@ -31,6 +31,7 @@ pub(super) const TABLE: &[Decided] = &[
     of(CORE, "Locality").carried_out("region zone sub_zone"),
     of(CORE, "TcpKeepalive").carried_out("keepalive_probes keepalive_time keepalive_interval"),
     of(CORE, "TransportSocket").carried_out("name typed_config"),
+    of(CORE, "ExtensionConfigSource").carried_out("config_source default_config apply_default_config_without_warming type_urls"),
     of(CORE, "TypedExtensionConfig").carried_out("name typed_config"),
     // There is no runtime that could say otherwise than the default.
     of(CORE, "RuntimeFeatureFlag").carried_out("default_value").unseen("runtime_key"),

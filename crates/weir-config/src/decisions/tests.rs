@@ -6,8 +6,9 @@ use weir_xds::walk::Below;
 use super::*;
 
 /// The resources that a proxy gets.
-const RESOURCES: [&str; 5] = [
+const RESOURCES: [&str; 6] = [
     "envoy.config.cluster.v3.Cluster",
+    "envoy.config.core.v3.TypedExtensionConfig",
     "envoy.config.endpoint.v3.ClusterLoadAssignment",
     "envoy.config.listener.v3.Listener",
     "envoy.config.route.v3.RouteConfiguration",

@@ -42,7 +42,9 @@ pub fn strip(trailers: &mut HeaderMap) {
 
 fn may_follow(name: &HeaderName) -> bool {
     let name = name.as_str();
-    OF_HEADS.binary_search(&name).is_err() && !name.starts_with("x-envoy-")
+    // How long a body was before it was decompressed is told behind it.
+    let is_reserved = name.starts_with("x-envoy-") && !name.starts_with("x-envoy-decompressor-");
+    OF_HEADS.binary_search(&name).is_err() && !is_reserved
 }
 
 #[cfg(test)]
@@ -55,12 +57,13 @@ mod tests {
     fn nothing_that_a_head_is_checked_for_follows_a_body() {
         assert!(OF_HEADS.is_sorted());
         let mut trailers = HeaderMap::new();
-        for name in OF_HEADS.into_iter().chain(["x-envoy-original-path", "grpc-status", "x-own"]) {
+        for name in OF_HEADS.into_iter().chain(["x-envoy-original-path", "x-envoy-decompressor-l-compressed-bytes", "grpc-status", "x-own"])
+        {
             trailers.append(HeaderName::from_static(name), HeaderValue::from_static("1"));
         }
         strip(&mut trailers);
         let mut left: Vec<&str> = trailers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
-        assert_eq!(left, ["grpc-status", "x-own"]);
+        assert_eq!(left, ["grpc-status", "x-envoy-decompressor-l-compressed-bytes", "x-own"]);
     }
 }

@@ -27,6 +27,13 @@ pub struct ShownCertificate {
     pub own_uris: Vec<String>,
 }
 
+impl ShownCertificate {
+    /// Its own certificate as PEM, written as it can stand in a URL.
+    pub fn as_text(&self) -> Option<String> {
+        self.chain.first().map(|own| encoded(own))
+    }
+}
+
 /// What becomes of `x-forwarded-client-cert`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ForwardedClientCert {

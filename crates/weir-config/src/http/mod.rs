@@ -29,6 +29,8 @@ pub use windows::Http2Windows;
 const MAX_HEADERS_KB: usize = 60;
 /// Envoy waits so long for a client to close.
 const DELAYED_CLOSE: Duration = Duration::from_secs(1);
+/// Envoy lets a client send requests for so long on a connection that is to end.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Envoy breaks off a stream on which nothing happens for so long; Istio turns this off.
 const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 /// What a client has for a head, where nothing is said: Envoy waits for ever.
@@ -97,6 +99,8 @@ pub struct HttpConfig {
     pub http10: bool,
     /// A connection may be silent for so long.
     pub idle_timeout: Option<Duration>,
+    /// So long a connection that is too old, or was silent for too long, takes requests.
+    pub drain_timeout: Duration,
     /// A connection may last so long.
     pub max_connection_duration: Option<Duration>,
     /// A stream may be silent for so long, where its route does not say.
@@ -233,6 +237,7 @@ impl HttpConfig {
                 None => Some(DELAYED_CLOSE),
             },
             idle_timeout: common.idle_timeout,
+            drain_timeout: manager.drain_timeout.as_ref().map_or(DRAIN_TIMEOUT, std_duration),
             max_connection_duration: common.max_connection_duration,
             head_timeout: match &manager.request_headers_timeout {
                 None => Some(HEAD_TIMEOUT),

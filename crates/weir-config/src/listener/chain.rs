@@ -4,18 +4,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use weir_routing::CompileError;
 use weir_xds::connection_limit::ConnectionLimit as XdsConnectionLimit;
-use weir_xds::core::TransportSocket;
+use weir_xds::core::data_source::Specifier;
 use weir_xds::core::transport_socket::ConfigType as SocketConfig;
+use weir_xds::core::{DataSource, TransportSocket};
+use weir_xds::direct_response::Config as DirectResponse;
 use weir_xds::hcm::HttpConnectionManager;
 use weir_xds::listener::filter::ConfigType;
 use weir_xds::listener::{Filter, FilterChain};
+use weir_xds::network_ratelimit::LocalRateLimit;
 use weir_xds::tcp_proxy::TcpProxy;
 use weir_xds::tls::DownstreamTlsContext;
 use weir_xds::values::std_duration;
 
 use super::connection_limit::ConnectionLimit;
+use super::connection_rate::ConnectionRate;
 use crate::http::HttpConfig;
 use crate::tcp::TcpConfig;
 use crate::tls::ServerTls;
@@ -48,6 +53,8 @@ pub enum NetworkFilter {
     Watch,
     /// One that lets in so many connections at once.
     ConnectionLimit(Arc<ConnectionLimit>),
+    /// One that lets in so many connections in some time.
+    ConnectionRate(Arc<ConnectionRate>),
 }
 
 /// What becomes of a connection.
@@ -57,6 +64,8 @@ pub enum Handler {
     Http(Arc<HttpConfig>),
     /// Its bytes are passed on.
     Tcp(Arc<TcpConfig>),
+    /// It is answered with this, and closed.
+    Respond(Bytes),
 }
 
 /// A network filter, compiled.
@@ -145,10 +154,31 @@ fn network_filter(filter: &Filter) -> Result<Compiled, CompileError> {
         // One that is switched off sees connections pass.
         return Ok(Compiled::Passing(limit.map_or(NetworkFilter::Watch, |limit| NetworkFilter::ConnectionLimit(Arc::new(limit)))));
     }
+    if config.is::<LocalRateLimit>() {
+        let rate = ConnectionRate::compile(&config.unpack::<LocalRateLimit>().map_err(wrong)?)?;
+        return Ok(Compiled::Passing(rate.map_or(NetworkFilter::Watch, |rate| NetworkFilter::ConnectionRate(Arc::new(rate)))));
+    }
+    if config.is::<DirectResponse>() {
+        let DirectResponse { response } = config.unpack::<DirectResponse>().map_err(wrong)?;
+        let answer = response.as_ref().map(inline_data).transpose().map_err(|error| error.within("response"))?;
+        return Ok(Compiled::Terminal(Handler::Respond(answer.unwrap_or_default())));
+    }
     if WATCHING.contains(&config.type_name()) {
         return Ok(Compiled::Passing(NetworkFilter::Watch));
     }
     Err(CompileError::new("", format!("the network filter `{}` is not supported", config.type_name())))
+}
+
+/// What stands in the configuration itself.
+fn inline_data(source: &DataSource) -> Result<Bytes, CompileError> {
+    let DataSource { watched_directory: _, specifier } = source;
+    match specifier {
+        Some(Specifier::InlineString(text)) => Ok(Bytes::copy_from_slice(text.as_bytes())),
+        Some(Specifier::InlineBytes(bytes)) => Ok(bytes.clone()),
+        Some(Specifier::Filename(_)) => Err(CompileError::unsupported("filename")),
+        Some(Specifier::EnvironmentVariable(_)) => Err(CompileError::unsupported("environment_variable")),
+        None => Err(CompileError::missing("specifier")),
+    }
 }
 
 fn server_tls(socket: &TransportSocket) -> Result<Option<ServerTls>, CompileError> {

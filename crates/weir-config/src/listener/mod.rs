@@ -3,6 +3,8 @@
 
 pub mod chain;
 pub mod connection_limit;
+pub mod connection_rate;
+pub mod discovered;
 pub mod filters;
 
 use std::collections::HashMap;
@@ -18,6 +20,7 @@ use weir_xds::values::to_socket_addr;
 use super::access_log::{self, AccessLog};
 pub use chain::{Chain, Handler, NetworkFilter};
 pub use connection_limit::ConnectionLimit;
+pub use connection_rate::ConnectionRate;
 pub use filters::{Inspect, ListenerFilter, ListenerFilters};
 
 /// A compiled listener.

@@ -40,13 +40,13 @@ fn a_field_is_named_with_its_place_and_what_happens_instead() {
 
 #[test]
 fn a_field_that_stands_at_many_places_is_said_once() {
-    let route = json!({"match": {"prefix": "/"}, "statPrefix": "a", "route": {"cluster": "a", "priority": "HIGH"}});
+    let route = json!({"match": {"prefix": "/"}, "statPrefix": "a", "route": {"cluster": "a", "flushTimeout": "1s"}});
     let host = json!({"name": "h", "domains": ["*"], "routes": [route, route, route]});
     assert_eq!(
         said::<RouteConfiguration>(json!({"virtualHosts": [host]})),
         [
             "Route.stat_prefix is not carried out: it has no statistics of its own (at virtual_hosts[0].routes[0].stat_prefix and 2 other places)",
-            "RouteAction.priority is not carried out: the limits of the usual priority count (at virtual_hosts[0].routes[0].route.priority and 2 other places)",
+            "RouteAction.flush_timeout is not carried out: what a client does not take is given up with the stream's idle timeout (at virtual_hosts[0].routes[0].route.flush_timeout and 2 other places)",
         ]
     );
 }

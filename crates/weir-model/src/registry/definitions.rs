@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use weir_api::{Kind, Object, ObjectChange, Spec};
+use weir_api::{Entry, Kind, Node, Object, ObjectChange, Spec};
 
 use super::{Settings, external, kubernetes};
 use crate::rule::creation_time;
@@ -80,6 +80,31 @@ impl DefinitionChange {
         let ([(age_before, old)], [(age, new)]) = (&*self.old, &*self.new) else { return None };
         (age_before == age && old.visibility == new.visibility).then_some((old, new))
     }
+
+    /// Whether nothing changed but the instances that its ServiceEntry has in place. All else says the same, and at the same place, so
+    /// that whatever is told of the service is told as before.
+    pub fn is_of_instances_alone(&self) -> bool {
+        self.in_place().is_some_and(|(old, new)| {
+            let (a, b) = (&old.object, &new.object);
+            let is_entry = |object: &Object| matches!(object.spec, Spec::ServiceEntry(_));
+            is_entry(a)
+                && is_entry(b)
+                && a.source.path == b.source.path
+                && same_but_for(&a.node, &b.node, &["spec", "endpoints"])
+                && Service { object: b.clone(), ..Service::clone(old) } == **new
+        })
+    }
+}
+
+/// Whether two maps are the same but for what stands at the end of a path, and for how far they reach because of it.
+fn same_but_for(a: &Node, b: &Node, path: &[&str]) -> bool {
+    let Some((key, rest)) = path.split_first() else { return true };
+    let (a, b) = (a.entries(), b.entries());
+    let is_same = |(a, b): (&Entry, &Entry)| match a.key == *key && b.key == *key {
+        true => a.key_span == b.key_span && same_but_for(&a.node, &b.node, rest),
+        false => a == b,
+    };
+    a.len() == b.len() && a.iter().zip(b).all(is_same)
 }
 
 /// What an object defines: a ServiceEntry one service for each host.

@@ -60,7 +60,8 @@ impl Services {
         }
         let input = Input { definitions: &self.definitions, links: &self.links, workloads: all };
         self.instances.update(&again, &input, changes);
-        changes.services.extend(defined.iter().map(|change| change.key.clone()));
+        let otherwise = defined.iter().filter(|change| !change.is_of_instances_alone());
+        changes.services.extend(otherwise.map(|change| change.key.clone()));
         defined
     }
 

@@ -21,8 +21,8 @@ use weir_registry::Catalog;
 use mesh::Mesh;
 use proxy::{Follower, Held, nodes};
 
-/// As many as take about a minute in a build without optimisation.
-const STEPS: usize = 1_200;
+/// As many as take half a minute in a build without optimisation; `.ci/run` has 10,000.
+const STEPS: usize = 500;
 /// No proxy needs so long for anything.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// A look is taken at least so often: nobody tells of what does not come.

@@ -22,6 +22,7 @@ use crate::stats::cluster::{HealthCheckStats, NAMES};
 use crate::stats::http2;
 use crate::stats::listener::{COUNTERS, ListenerStats};
 use crate::stats::requests::{Labels, Reporter, Series};
+use crate::stats::verdicts;
 
 /// Families of metrics, in the order of their names.
 #[derive(Default)]
@@ -95,6 +96,12 @@ impl Families {
         for (name, cell) in http2::NAMES {
             let value = cluster.stats.workers().map(|worker| cell(&worker.http2).get()).fold(0, u64::wrapping_add);
             self.counter(&format!("envoy_cluster_http2_{name}"), &labels, value);
+        }
+        for (name, verdict) in verdicts::NAMES {
+            let counted = cluster.stats.workers().filter_map(|worker| worker.verdicts.get(verdict));
+            if let Some(sum) = counted.reduce(u64::wrapping_add) {
+                self.counter(&format!("envoy_cluster_{name}"), &labels, sum);
+            }
         }
         self.membership(&labels, cluster);
         self.statuses(&labels, &cluster.stats.statuses());
@@ -171,11 +178,16 @@ impl Families {
     pub fn connection_limits(&mut self, proxy: &str, listener: &Listener) {
         let filters = listener.all_chains().flat_map(|chain| &chain.filters);
         let mut sums: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+        let mut too_fast: BTreeMap<&str, u64> = BTreeMap::new();
         for filter in filters {
-            if let NetworkFilter::ConnectionLimit(limit) = filter {
-                let (active, limited) = sums.entry(&limit.stat_prefix).or_default();
-                *active += limit.active();
-                *limited += limit.limited();
+            match filter {
+                NetworkFilter::ConnectionLimit(limit) => {
+                    let (active, limited) = sums.entry(&limit.stat_prefix).or_default();
+                    *active += limit.active();
+                    *limited += limit.limited();
+                }
+                NetworkFilter::ConnectionRate(rate) => *too_fast.entry(&rate.stat_prefix).or_default() += rate.limited(),
+                NetworkFilter::Watch => {}
             }
         }
         for (prefix, (active, limited)) in sums {
@@ -186,6 +198,14 @@ impl Families {
             ];
             self.gauge("envoy_connection_limit_active_connections", &labels, active);
             self.counter("envoy_connection_limit_limited_connections", &labels, limited);
+        }
+        for (prefix, limited) in too_fast {
+            let labels = vec![
+                ("envoy_local_network_ratelimit_prefix", prefix.to_owned()),
+                ("listener_address", listener.name.to_string()),
+                ("proxy", proxy.to_owned()),
+            ];
+            self.counter("envoy_local_rate_limit_rate_limited", &labels, limited);
         }
     }
 

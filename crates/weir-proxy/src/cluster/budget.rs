@@ -47,6 +47,7 @@ mod tests {
     use std::sync::Arc;
 
     use weir_config::circuit_breakers::{CircuitBreakers, Resource};
+    use weir_routing::action::Priority;
     use weir_xds::cluster::CircuitBreakers as Xds;
     use weir_xds::cluster::circuit_breakers::Thresholds;
     use weir_xds::cluster::circuit_breakers::thresholds::RetryBudget;
@@ -65,14 +66,14 @@ mod tests {
     #[test]
     fn retries_are_a_share_of_the_requests_but_some_there_may_always_be() {
         let (breakers, resources) = (breakers(25.0, 1), Arc::new(Resources::default()));
-        let take = |resource| resources.take(&breakers, resource);
+        let take = |resource| resources.take(&breakers, Priority::Usual, resource);
         let first = take(Resource::Retries).expect("one there may always be");
         assert!(take(Resource::Retries).is_err());
         let requests: Vec<_> = (0..11).map(|_| take(Resource::Requests).expect("no limit")).collect();
         let second = take(Resource::Retries).expect("a quarter of eleven, in whole numbers");
         assert!(take(Resource::Retries).is_err());
         drop((first, second, requests));
-        assert_eq!(resources.used(Resource::Requests), 0);
+        assert_eq!(resources.used(Priority::Usual, Resource::Requests), 0);
         assert!(take(Resource::Retries).is_ok());
     }
 

@@ -5,13 +5,18 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use weir_config::circuit_breakers::{CircuitBreakers, RESOURCES, Resource};
+use weir_config::circuit_breakers::{CircuitBreakers, Limits, RESOURCES, Resource};
+use weir_routing::action::{PRIORITIES, Priority};
 
 use super::budget::Recent;
 
-/// What a cluster uses now.
+/// What a cluster uses now, of each priority for itself.
 #[derive(Debug, Default)]
-pub struct Resources {
+pub struct Resources([Used; PRIORITIES]);
+
+/// What requests of one priority use now.
+#[derive(Debug, Default)]
+struct Used {
     used: [AtomicU32; RESOURCES],
     /// Requests that began of late, for a budget that looks back.
     recent: Recent,
@@ -25,6 +30,7 @@ pub struct Overflow;
 #[derive(Debug)]
 pub struct Permit {
     resources: Arc<Resources>,
+    priority: Priority,
     resource: Resource,
 }
 
@@ -33,46 +39,58 @@ impl Resources {
     ///
     /// # Errors
     /// If the limit is reached.
-    pub fn take(self: &Arc<Self>, breakers: &CircuitBreakers, resource: Resource) -> Result<Option<Permit>, Overflow> {
-        let Some(limit) = self.most(breakers, resource) else { return Ok(None) };
-        let more = |used: u32| (used < limit).then_some(used + 1);
-        if let (Some(interval), Resource::Requests) = (breakers.budget.and_then(|budget| budget.interval), resource) {
-            self.recent.count(interval);
-        }
-        match self.used[resource as usize].fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
-            Ok(_) => Ok(Some(Permit { resources: self.clone(), resource })),
-            Err(_) => Err(Overflow),
+    pub fn take(self: &Arc<Self>, breakers: &CircuitBreakers, priority: Priority, resource: Resource) -> Result<Option<Permit>, Overflow> {
+        match self.0[priority as usize].take(breakers.of(priority), resource) {
+            Ok(is_counted) => Ok(is_counted.then(|| Permit { resources: self.clone(), priority, resource })),
+            Err(overflow) => Err(overflow),
         }
     }
 
+    /// How many are used now.
+    #[cfg(test)]
+    pub(super) fn used(&self, priority: Priority, resource: Resource) -> u32 {
+        self.0[priority as usize].used(resource)
+    }
+
+    /// Takes one more than the limit allows, if need be.
+    pub fn take_anyway(self: &Arc<Self>, priority: Priority, resource: Resource) -> Permit {
+        self.0[priority as usize].used[resource as usize].fetch_add(1, Ordering::Relaxed);
+        Permit { resources: self.clone(), priority, resource }
+    }
+}
+
+impl Used {
+    /// Takes one; whether it is counted.
+    fn take(&self, limits: &Limits, resource: Resource) -> Result<bool, Overflow> {
+        let Some(limit) = self.most(limits, resource) else { return Ok(false) };
+        let more = |used: u32| (used < limit).then_some(used + 1);
+        if let (Some(interval), Resource::Requests) = (limits.budget.and_then(|budget| budget.interval), resource) {
+            self.recent.count(interval);
+        }
+        self.used[resource as usize].fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).map(|_| true).map_err(|_| Overflow)
+    }
+
     /// The most that may be used of a resource, where it is counted at all.
-    fn most(&self, breakers: &CircuitBreakers, resource: Resource) -> Option<u32> {
-        match (breakers.budget, resource) {
+    fn most(&self, limits: &Limits, resource: Resource) -> Option<u32> {
+        match (limits.budget, resource) {
             (Some(budget), Resource::Retries) => Some(budget.most(match budget.interval {
                 Some(interval) => self.recent.sum(interval),
                 None => self.used(Resource::Requests).saturating_add(self.used(Resource::Pending)),
             })),
             // The budget is a share of these.
-            (Some(_), Resource::Requests | Resource::Pending) => Some(breakers.limit(resource).unwrap_or(u32::MAX)),
-            _ => breakers.limit(resource),
+            (Some(_), Resource::Requests | Resource::Pending) => Some(limits.limit(resource).unwrap_or(u32::MAX)),
+            _ => limits.limit(resource),
         }
     }
 
-    /// How many are used now.
-    pub(super) fn used(&self, resource: Resource) -> u32 {
+    fn used(&self, resource: Resource) -> u32 {
         self.used[resource as usize].load(Ordering::Relaxed)
-    }
-
-    /// Takes one more than the limit allows, if need be.
-    pub fn take_anyway(self: &Arc<Self>, resource: Resource) -> Permit {
-        self.used[resource as usize].fetch_add(1, Ordering::Relaxed);
-        Permit { resources: self.clone(), resource }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.resources.used[self.resource as usize].fetch_sub(1, Ordering::Relaxed);
+        self.resources.0[self.priority as usize].used[self.resource as usize].fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -89,11 +107,12 @@ mod tests {
             vec![Thresholds { max_connections: Some(2), max_requests: Some(u32::MAX), max_retries: Some(u32::MAX), ..Default::default() }];
         let breakers = CircuitBreakers::compile(Some(&XdsCircuitBreakers { thresholds, ..Default::default() })).expect("valid");
         let resources = Arc::new(Resources::default());
-        let take = |resource| resources.take(&breakers, resource).map(|permit| permit.is_some());
+        let take = |resource| resources.take(&breakers, Priority::Usual, resource).map(|permit| permit.is_some());
         assert_eq!((take(Resource::Requests), take(Resource::Retries)), (Ok(false), Ok(false)));
-        let one = resources.take(&breakers, Resource::Connections).expect("room");
-        let _two = resources.take_anyway(Resource::Connections);
+        let one = resources.take(&breakers, Priority::Usual, Resource::Connections).expect("room");
+        let _two = resources.take_anyway(Priority::Usual, Resource::Connections);
         assert_eq!(take(Resource::Connections), Err(Overflow));
+        assert!(resources.take(&breakers, Priority::High, Resource::Connections).is_ok(), "each priority has its own");
         drop(one);
         assert_eq!(take(Resource::Connections), Ok(true));
     }

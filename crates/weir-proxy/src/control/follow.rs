@@ -66,6 +66,10 @@ pub struct Follower {
     publish: Box<dyn Fn(ProxySnapshot) + Send>,
 }
 
+/// What is asked for by name.
+const BY_NAME: [ResourceType; 5] =
+    [ResourceType::Endpoint, ResourceType::Secret, ResourceType::Extension, ResourceType::Route, ResourceType::VirtualHost];
+
 impl Follower {
     /// For an instance; `publish` gets each new configuration.
     pub fn new(
@@ -200,7 +204,7 @@ impl Follower {
     /// Asks for what is wanted by name now, and forgets what is not any more; what is to be sent for it.
     fn ask(&mut self) -> Vec<Request> {
         let mut requests = vec![];
-        for kind in [ResourceType::Endpoint, ResourceType::Secret, ResourceType::Route, ResourceType::VirtualHost] {
+        for kind in BY_NAME {
             let wanted = self.state.wanted(kind);
             let before = self.refused.len();
             self.refused.retain(|(of, name), _| *of != kind || is_among(&wanted, kind, name));

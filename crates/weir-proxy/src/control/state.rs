@@ -6,6 +6,7 @@
 
 mod clusters;
 mod divided;
+mod extensions;
 mod files;
 mod listeners;
 mod routes;
@@ -40,6 +41,7 @@ use crate::tls::secrets::Secrets;
 use crate::worker::world::ProxySnapshot;
 use clusters::{ClusterState, FETCH_TIMEOUT};
 use divided::Divided;
+use extensions::Extensions;
 use listeners::{ListenerState, Prepared, check_scripts, route_names, tls_of};
 use routes::RouteState;
 
@@ -58,6 +60,8 @@ pub struct State {
     /// What was told of those whose virtual hosts come one by one.
     divided: Divided,
     listeners: HashMap<Arc<str>, ListenerState>,
+    /// Configurations of filters that come by themselves, and the listeners that ask for them.
+    extensions: Extensions,
     secrets: Secrets,
     addresses: HashMap<String, Vec<IpAddr>>,
     /// Who is told of health checks.
@@ -102,6 +106,7 @@ impl State {
             routes: HashMap::new(),
             divided: Divided::default(),
             listeners: HashMap::new(),
+            extensions: Extensions::default(),
             secrets: Secrets::default(),
             addresses: HashMap::new(),
             told: Told { first: Arc::default(), workload: watch::Sender::new(None) },
@@ -160,7 +165,11 @@ impl State {
             ResourceType::Endpoint => drop(self.assignments.remove(name)),
             ResourceType::Route => self.remove_routes(name),
             ResourceType::VirtualHost => self.divided.remove_host(name),
-            ResourceType::Listener => self.changed.listeners |= self.listeners.remove(name).is_some(),
+            ResourceType::Extension => self.extensions.remove(name),
+            ResourceType::Listener => {
+                self.extensions.forget_listener(name);
+                self.changed.listeners |= self.listeners.remove(name).is_some();
+            }
             ResourceType::Secret => self.secrets.remove(name),
         }
     }
@@ -179,6 +188,9 @@ impl State {
         let services = self.wanted(ResourceType::Endpoint);
         self.assignments.retain(|name, _| services.contains(name));
         self.received.keep(ResourceType::Endpoint, |name| services.contains(name));
+        let extensions = self.wanted(ResourceType::Extension);
+        self.extensions.keep(|name| extensions.contains(name));
+        self.received.keep(ResourceType::Extension, |name| extensions.contains(name));
         let secrets = self.secret_names(|state| state.both().collect());
         self.secrets.keep(|name| secrets.contains(name));
         self.received.keep(ResourceType::Secret, |name| secrets.contains(name));
@@ -199,7 +211,8 @@ impl State {
             }
             ResourceType::Route => self.upsert_route(name, &unpack(body)?, version),
             ResourceType::VirtualHost => Ok(()),
-            ResourceType::Listener => self.upsert_listener(name, &unpack(body)?),
+            ResourceType::Extension => self.upsert_extension(name, &unpack(body)?),
+            ResourceType::Listener => self.upsert_listener(name, unpack(body)?),
             ResourceType::Secret => {
                 let secret = SecretSource::compile(&unpack::<Secret>(body)?)?;
                 self.secrets.put(name, &secret)?;
@@ -209,7 +222,8 @@ impl State {
         }
     }
 
-    fn upsert_listener(&mut self, name: &Arc<str>, listener: &XdsListener) -> Result<(), ResourceRefusal> {
+    /// Takes a listener whose filters have all their configuration.
+    fn put_listener(&mut self, name: &Arc<str>, listener: &XdsListener) -> Result<(), ResourceRefusal> {
         let known = self.listeners.get(name);
         let previous = known.map(|known| &*known.newest.listener);
         let newest = Arc::new(Listener::compile(listener, previous)?);
@@ -256,6 +270,7 @@ impl State {
                 routes
             }
             ResourceType::Secret => self.secret_names(|state| vec![&state.newest]),
+            ResourceType::Extension => self.extensions.wanted(),
             ResourceType::Cluster | ResourceType::Listener => BTreeSet::new(),
         }
     }
@@ -273,6 +288,7 @@ impl State {
     /// parts are made anew that have changed.
     pub fn build(&mut self, now: Instant) -> Option<ProxySnapshot> {
         self.activate_clusters(now);
+        self.take_defaults(now);
         self.activate_routes(now);
         self.activate_listeners(now);
         self.let_clusters_go();
@@ -302,13 +318,16 @@ impl State {
     pub fn deadline(&self) -> Option<Instant> {
         let routes = self.routes.values().filter_map(|state| state.waiting_since).map(|since| since + PATIENCE);
         let clusters = self.clusters.values().filter_map(|state| state.waiting_since).map(|since| since + FETCH_TIMEOUT);
-        routes.chain(clusters).chain(self.listener_deadlines()).min()
+        routes.chain(clusters).chain(self.listener_deadlines()).chain(self.extensions.deadlines()).min()
     }
 
     /// Whether all that it was told is in force.
     pub fn is_settled(&self) -> bool {
         let routes = self.routes.values().all(|state| state.waiting_since.is_none()) && self.divided.are_whole();
-        routes && self.clusters.values().all(ClusterState::is_newest) && self.listeners.values().all(ListenerState::is_active)
+        routes
+            && self.extensions.are_whole()
+            && self.clusters.values().all(ClusterState::is_newest)
+            && self.listeners.values().all(ListenerState::is_active)
     }
 
     /// The listeners that are open: name, address that was asked for, address that is open.

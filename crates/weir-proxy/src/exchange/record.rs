@@ -132,6 +132,8 @@ pub struct Exchange {
     pub upstream_local: Cell<Option<SocketAddr>>,
     /// Why no connection could be made, in the transport's words.
     pub transport_failure: RefCell<Option<String>>,
+    /// Whether it is a health check that a filter has to do with.
+    pub is_health_check: Cell<bool>,
     /// How many attempts were made.
     pub attempts: Cell<u32>,
     /// How long it took, once it has ended.
@@ -178,6 +180,7 @@ impl Exchange {
             target: RefCell::default(),
             upstream_local: Cell::default(),
             transport_failure: RefCell::default(),
+            is_health_check: Cell::default(),
             attempts: Cell::default(),
             duration: Cell::default(),
         }
@@ -242,6 +245,7 @@ impl Exchange {
                 // It is none of those that a filter could name.
                 grpc::Status::Invalid => u32::MAX,
             }),
+            is_health_check: self.is_health_check.get(),
             chance: fastrand::u32(..1_000_000),
         })
     }

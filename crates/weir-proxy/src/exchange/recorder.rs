@@ -105,6 +105,11 @@ pub struct Recording {
 }
 
 impl Recording {
+    /// Who the proxy is.
+    pub fn identity(&self) -> &Identity {
+        &self.recorder.identity
+    }
+
     /// The series that an exchange is counted in. Where it is kept depends on how far the exchange came: at the instance,
     /// else at the cluster, else here.
     pub fn series(&self, exchange: &Exchange, key: SeriesKey) -> Arc<Series> {

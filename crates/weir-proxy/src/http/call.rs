@@ -27,7 +27,7 @@ use crate::io::client::OnUpgrade;
 use crate::io::response::{Parts, Response};
 use crate::upstream::body::Inbound;
 use crate::upstream::body::arrived::read_arrived;
-use crate::upstream::cluster::LbContext;
+use crate::upstream::cluster::{LbContext, Wanted};
 
 /// What belongs to a connection alone (RFC 9110, 7.6.1): an answer does not have it, whoever put it in.
 const HOP_BY_HOP: NameSet = NameSet::of(&["connection", "transfer-encoding", "upgrade", "keep-alive", "proxy-connection"]);
@@ -54,6 +54,8 @@ pub(super) struct Call {
     pub(super) states: States,
     /// Its hash, where its like go to the same instance.
     pub(super) hash: Option<u64>,
+    /// The instance that its session is at.
+    pub(super) wanted: Option<Wanted>,
     /// The address of the host that it names, where that is what it goes to.
     pub(super) named: Option<SocketAddr>,
     pub(super) method: Method,
@@ -90,6 +92,7 @@ impl Call {
             route: None,
             states: States::default(),
             hash: None,
+            wanted: None,
             named: None,
             method,
             grpc: false,
@@ -100,6 +103,13 @@ impl Call {
     pub(super) fn route(&mut self) -> &RouteAnswer {
         let Self { route, http, exchange, .. } = self;
         route.get_or_insert_with(|| find(http, exchange))
+    }
+
+    /// Finds the route once more, of the request as it is now.
+    pub(super) fn find_route_anew(&mut self) {
+        self.route = None;
+        self.exchange.matched.replace(None);
+        self.route();
     }
 
     /// The route that was found; none where there is none, or nobody has asked for it.
@@ -129,6 +139,7 @@ impl Call {
     pub(super) fn lb_context(&self) -> LbContext<'static> {
         LbContext {
             hash: self.hash,
+            wanted: self.wanted,
             destination: self.named.or(self.exchange.connection.original_destination),
             tries: 1,
             ..LbContext::default()

@@ -25,7 +25,7 @@ pub struct Control {
     pub extensions: RefCell<Extensions>,
     /// What the rules of heads look at of it.
     pub client: OnceCell<head::Client>,
-    /// How many streams of HTTP/2 are open.
+    /// How many requests are being handled.
     pub streams: Cell<usize>,
     /// How many requests have come.
     pub requests: Cell<u32>,
@@ -41,13 +41,42 @@ pub struct Control {
     pub lingers: Cell<bool>,
     /// Since when the client has not read what waits for it.
     pub stalled_since: Cell<Option<Instant>>,
+    /// Until when requests are still taken, where it ends for its age or its silence.
+    expires: Cell<Option<Instant>>,
 }
+
+/// So far away that nobody sees it, where what is asked for is further than clocks go.
+const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 impl Control {
     /// It is to end when it has finished what it is doing.
     pub fn finish(&self) {
         if !self.finish.replace(true) {
             self.wake();
+        }
+    }
+
+    /// It is too old, or was silent for too long: it is told to finish, and takes requests for so long (Envoy's `drain_timeout`).
+    pub fn expire(&self, drain: Duration) {
+        if !self.is_finishing() {
+            let now = Instant::now();
+            self.expires.set(now.checked_add(drain).or_else(|| now.checked_add(FAR)));
+            self.finish();
+        }
+    }
+
+    /// Whether it ends for its age or its silence, and has carried requests before.
+    pub fn has_expired(&self) -> bool {
+        self.expires.get().is_some() && self.requests.get() > 0
+    }
+
+    /// When a connection that is told to finish takes no more requests.
+    fn last_call(&self) -> Instant {
+        match self.expires.get() {
+            // Nobody was understood to begin one.
+            Some(_) if self.requests.get() == 0 => Instant::now(),
+            Some(expires) => expires,
+            None => self.last_request.get().unwrap_or_else(Instant::now) + LAST_CALL,
         }
     }
 
@@ -131,8 +160,7 @@ impl LastCall {
             return false;
         }
         if let Self::NotYet = self {
-            let last = control.last_request.get().unwrap_or_else(Instant::now);
-            *self = Self::Until(Box::pin(sleep_until((last + LAST_CALL).into())));
+            *self = Self::Until(Box::pin(sleep_until(control.last_call().into())));
         }
         if let Self::Until(sleep) = self
             && sleep.as_mut().poll(cx).is_ready()

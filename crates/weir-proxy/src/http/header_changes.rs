@@ -25,6 +25,13 @@ pub fn apply_to_request(changes: &HeaderChanges, exchange: &Exchange) {
     write(changes, rendered, &mut exchange.request.borrow_mut().headers, &REQUEST);
 }
 
+/// Changes the headers of a request of a filter's own, which is sent for the exchange.
+pub fn apply_to_own(changes: &HeaderChanges, headers: &mut Headers, exchange: &Exchange) {
+    if !changes.is_empty() {
+        write(changes, render(changes, exchange), headers, &REQUEST);
+    }
+}
+
 /// Changes the headers of an answer.
 pub fn apply_to_response(changes: &HeaderChanges, headers: &mut Headers, exchange: &Exchange) {
     if changes.is_empty() {

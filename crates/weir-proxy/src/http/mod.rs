@@ -13,7 +13,6 @@ mod http2;
 mod local_reply;
 mod mapped_reply;
 pub mod router;
-#[allow(dead_code, reason = "the filters that ask services come with it")]
 mod side_call;
 
 use std::rc::Rc;

@@ -14,11 +14,13 @@ use tokio::time::{Instant, timeout_at};
 use weir_config::circuit_breakers::Resource;
 use weir_config::head::{Head, append_to};
 use weir_http1::header::{HeaderName, HeaderValue, Headers, from_map};
+use weir_routing::action::Priority;
 
 use super::router::judge;
 use crate::exchange::failure::{Expired, Failure, FailureKind};
 use crate::io::own_address::own_address;
 use crate::io::response::Parts;
+use crate::upstream::aggregate;
 use crate::upstream::body::UpstreamBody;
 use crate::upstream::cluster::{ClusterRuntime, LbContext};
 use crate::upstream::clusters::Clusters;
@@ -101,6 +103,7 @@ impl From<Failure> for SideCallError {
 /// If there is none.
 pub(super) async fn call(clusters: &Clusters, cluster: &str, request: SideRequest) -> Result<SideAnswer, SideCallError> {
     let cluster = clusters.get(cluster).ok_or(SideCallError::NoCluster)?;
+    let cluster = aggregate::member(clusters, cluster, fastrand::u64(..));
     let (deadline, most) = (request.timeout.map(|timeout| Instant::now() + timeout), request.most);
     let mut answer = match reach(&cluster, request, deadline).await {
         Ok(answer) => answer,
@@ -136,13 +139,14 @@ async fn reach(cluster: &Rc<ClusterRuntime>, request: SideRequest, deadline: Opt
         return Err(FailureKind::Overflow.into());
     }
     let target = cluster.pick(&LbContext::default()).ok_or(FailureKind::NoInstance)?;
-    let busy = target.busy(take(cluster, Resource::Requests)?);
+    let busy = target.busy(take(cluster, Priority::Usual, Resource::Requests)?);
     let outgoing = Outgoing {
         cluster,
         target: &target,
         head: &RefCell::new(request.head),
         body: Payload::Whole(request.body),
         client: None,
+        priority: Priority::Usual,
         limits: AttemptLimits::default(),
         exchange: None,
     };

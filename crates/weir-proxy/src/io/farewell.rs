@@ -5,7 +5,8 @@ use std::io;
 use std::pin::Pin;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 /// So long a client has for what has still to go out, the end of its TLS session among it.
@@ -24,6 +25,17 @@ pub async fn see_off(mut client: impl AsyncRead + AsyncWrite + Unpin, patience: 
     let _ = timeout(LAST_WORDS, poll_fn(|cx| Pin::new(&mut client).poll_shutdown(cx))).await;
 }
 
+/// Answers a connection, whatever it says, and ends it. Its client is told of the end at once, and is given time to read.
+pub async fn answer(mut client: impl AsyncRead + AsyncWrite + Unpin, answer: Bytes) {
+    let said = async {
+        client.write_all(&answer).await?;
+        client.shutdown().await
+    };
+    if timeout(LAST_WORDS, said).await.is_ok_and(|said| said.is_ok()) {
+        let _ = timeout(LAST_WORDS, discard(&mut client)).await;
+    }
+}
+
 /// Reads to the end, for nobody.
 async fn discard(client: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
     let mut room = vec![0; 4096];
@@ -35,7 +47,7 @@ async fn discard(client: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
 mod tests {
     use std::time::Instant;
 
-    use tokio::io::{AsyncWriteExt, duplex};
+    use tokio::io::duplex;
 
     use super::*;
 

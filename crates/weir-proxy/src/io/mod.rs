@@ -1,6 +1,8 @@
 //! What lies below HTTP and TCP: streams, and what runs on one worker's thread.
 
 pub mod client;
+pub mod clock;
+pub mod coding;
 pub mod date;
 pub mod fairness;
 pub mod farewell;

@@ -137,6 +137,11 @@ impl ActiveListener {
         self.current.borrow().chains.iter().for_each(|chain| chain.sweep(now));
     }
 
+    /// How often that is to be done.
+    pub fn pace(&self) -> Option<Duration> {
+        self.current.borrow().chains.iter().map(|chain| chain.pace).min()
+    }
+
     /// How many connections it may have, where that is limited.
     pub(super) fn limit(&self) -> Option<&Arc<Budget>> {
         self.limit.as_ref()

@@ -23,6 +23,8 @@ use super::Surroundings;
 use crate::exchange::ConnectionInfo;
 use crate::http::control::Control;
 use crate::http::{Chain as FilterChain, HttpRuntime, connection};
+use crate::io::clock::clock;
+use crate::io::farewell;
 use crate::io::prefixed::Prefixed;
 use crate::tcp::TcpRuntime;
 use crate::tls::server::ServerTransport;
@@ -30,6 +32,11 @@ use crate::tls::shown;
 
 /// Where memory is short, connections end that have asked for nothing for so long, when they have finished what they are doing.
 const SPARED: Duration = Duration::from_secs(1);
+
+/// How often connections are looked at.
+pub const SWEEP: Duration = Duration::from_secs(1);
+/// How often they are where one of their limits is very short.
+const QUICKEST: Duration = Duration::from_millis(20);
 
 /// A filter chain, for one worker.
 pub struct ChainRuntime {
@@ -42,11 +49,15 @@ pub struct ChainRuntime {
     open: RefCell<HashMap<u64, Weak<Control>>>,
     draining: Cell<bool>,
     drain_duration: Duration,
+    /// How often its connections are looked at.
+    pub pace: Duration,
+    swept: Cell<Option<Instant>>,
 }
 
 enum HandlerRuntime {
     Http(Rc<HttpRuntime>),
     Tcp(Rc<TcpRuntime>),
+    Respond(Bytes),
 }
 
 /// A connection that has come in.
@@ -109,8 +120,18 @@ impl ChainRuntime {
                 let recording = recorder.recording(&config.access_logs, inbound);
                 HandlerRuntime::Tcp(Rc::new(TcpRuntime::new(config.clone(), recording, clusters.clone())))
             }
+            Handler::Respond(answer) => HandlerRuntime::Respond(answer.clone()),
         };
-        Self { chain: chain.clone(), tls, handler, open: RefCell::default(), draining: Cell::new(false), drain_duration: *drain_duration }
+        Self {
+            chain: chain.clone(),
+            tls,
+            pace: pace(&handler),
+            handler,
+            open: RefCell::default(),
+            draining: Cell::new(false),
+            drain_duration: *drain_duration,
+            swept: Cell::default(),
+        }
     }
 
     /// Its connections end when they have finished what they are doing, and those that never do when it has lasted too long.
@@ -138,6 +159,10 @@ impl ChainRuntime {
     /// Ends HTTP connections on which nothing happened for too long, that are too old, or whose client begins a request and does not
     /// go on, or does not read its answer.
     pub fn sweep(&self, now: Instant) {
+        if self.swept.get().is_some_and(|swept| now.duration_since(swept) < self.pace) {
+            return;
+        }
+        self.swept.set(Some(now));
         self.open.borrow_mut().retain(|_, control| control.strong_count() > 0);
         let HandlerRuntime::Http(http) = &self.handler else { return };
         let over = |limit: Option<Duration>, since: Option<Instant>| {
@@ -146,9 +171,14 @@ impl ChainRuntime {
         let sheds = http.clusters.shared.overload.sheds_idle();
         let idle_timeout = if sheds { Some(SPARED) } else { http.config.idle_timeout };
         for control in self.controls() {
-            let idle = control.streams.get() == 0 && over(idle_timeout, control.last_request.get());
-            if idle || over(http.config.max_connection_duration, control.opened.get()) {
-                control.finish();
+            if control.streams.get() > 0 {
+                // Silence is counted from the end of the last request.
+                control.last_request.set(Some(now));
+            } else if over(idle_timeout, control.last_request.get()) {
+                control.expire(if sheds { Duration::ZERO } else { http.config.drain_timeout });
+            }
+            if over(http.config.max_connection_duration, control.opened.get()) {
+                control.expire(http.config.drain_timeout);
             }
             if over(http.config.head_timeout, control.head_since.get()) {
                 control.give_up_head();
@@ -190,8 +220,11 @@ impl ChainRuntime {
     async fn pass_filters(&self) -> Option<Vec<Permit>> {
         let mut permits = vec![];
         for filter in &self.chain.filters {
-            if let NetworkFilter::ConnectionLimit(limit) = filter {
-                match limit.admit() {
+            match filter {
+                NetworkFilter::Watch => {}
+                NetworkFilter::ConnectionRate(rate) if rate.admit(clock()) => {}
+                NetworkFilter::ConnectionRate(_) => return None,
+                NetworkFilter::ConnectionLimit(limit) => match limit.admit() {
                     Some(permit) => permits.push(permit),
                     None => {
                         // It counts no longer, and is closed a little later.
@@ -199,7 +232,7 @@ impl ChainRuntime {
                         tokio::time::sleep(limit.delay.unwrap_or_default()).await;
                         return None;
                     }
-                }
+                },
             }
         }
         Some(permits)
@@ -266,6 +299,21 @@ impl ChainRuntime {
                 tcp.clone().serve(stream, info).await;
                 Ok(())
             }),
+            HandlerRuntime::Respond(answer) => {
+                let answered = farewell::answer(stream, answer.clone());
+                Box::pin(async {
+                    answered.await;
+                    Ok(())
+                })
+            }
         }
     }
+}
+
+/// How often connections are looked at: so that no limit is exceeded by more than a quarter.
+fn pace(handler: &HandlerRuntime) -> Duration {
+    let HandlerRuntime::Http(http) = handler else { return SWEEP };
+    let config = &http.config;
+    let limits = [config.idle_timeout, config.max_connection_duration, config.head_timeout, config.stream_idle_timeout];
+    limits.into_iter().flatten().min().map_or(SWEEP, |shortest| (shortest / 4).clamp(QUICKEST, SWEEP))
 }

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::active::{self, ActiveListener};
-use super::{OpenListener, Surroundings};
+use super::{OpenListener, SWEEP, Surroundings};
 
 /// The listeners of one proxy.
 pub struct Listeners {
@@ -61,6 +61,11 @@ impl Listeners {
     /// Closes connections on which nothing happened for too long.
     pub fn sweep(&self, now: Instant) {
         self.by_name.borrow().values().for_each(|listener| listener.sweep(now));
+    }
+
+    /// How often that is to be done.
+    pub fn pace(&self) -> Duration {
+        self.by_name.borrow().values().filter_map(|listener| listener.pace()).min().unwrap_or(SWEEP)
     }
 }
 

@@ -23,6 +23,7 @@ use crate::http::router::routes::RouteSlots;
 use crate::stats::listener::ListenerStats;
 use crate::tls::server::ServerTransport;
 use crate::upstream::clusters::Clusters;
+pub use chain::SWEEP;
 pub use listeners::Listeners;
 use sockets::Bound;
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::cells::Cell;
 use super::http2::Http2Stats;
+use super::verdicts::Verdicts;
 
 /// What is counted of a cluster: a block for each worker.
 #[derive(Debug)]
@@ -66,6 +67,8 @@ pub struct WorkerClusterStats {
     pub statuses: Statuses,
     /// Its connections of HTTP/2.
     pub http2: Http2Stats,
+    /// What services say of requests to it.
+    pub verdicts: Verdicts,
 }
 
 impl WorkerClusterStats {

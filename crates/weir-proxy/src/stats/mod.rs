@@ -5,3 +5,4 @@ pub mod cluster;
 pub mod http2;
 pub mod listener;
 pub mod requests;
+pub mod verdicts;

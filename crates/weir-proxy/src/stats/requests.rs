@@ -28,6 +28,8 @@ pub enum Reporter {
 pub struct Identity {
     /// Its workload.
     pub workload: Workload,
+    /// What it calls the proxies that are like it: `cluster` of its node.
+    pub cluster: Arc<str>,
 }
 
 /// What tells one series from another.

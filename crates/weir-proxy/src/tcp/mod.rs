@@ -11,6 +11,7 @@ use weir_config::circuit_breakers::Resource;
 use weir_config::cluster::UpstreamProtocol;
 use weir_config::flags::ResponseFlags;
 use weir_config::tcp::TcpConfig;
+use weir_routing::action::Priority;
 use weir_routing::hash_policy;
 
 use crate::exchange::failure::{ConnectError, Failure, FailureKind, Outcome};
@@ -18,6 +19,7 @@ use crate::exchange::recorder::Recording;
 use crate::exchange::{ConnectionInfo, Ending, Exchange};
 use crate::stats::requests::SeriesKey;
 use crate::tls::client::Offer;
+use crate::upstream::aggregate;
 use crate::upstream::cluster::{ClusterRuntime, LbContext};
 use crate::upstream::clusters::Clusters;
 use crate::upstream::connect::open;
@@ -61,6 +63,7 @@ impl TcpRuntime {
             return;
         };
         exchange.cluster.replace(Some(cluster.destination()));
+        let cluster = aggregate::member(&self.clusters, cluster, fastrand::u64(..));
         let (_busy, upstream) = match self.connect(&cluster, &exchange).await {
             Ok(connected) => connected,
             Err(failure) => return self.note(&failure, &exchange),
@@ -106,7 +109,7 @@ impl TcpRuntime {
             let target = cluster.pick(&LbContext { hash, destination, ..LbContext::default() });
             let target = target.ok_or_else(|| Failure::from(FailureKind::NoInstance))?;
             exchange.target.replace(Some(target.target.clone()));
-            let permit = cluster.take(Resource::Connections).map_err(|_| Failure::from(FailureKind::Overflow))?;
+            let permit = cluster.take(Priority::Usual, Resource::Connections).map_err(|_| Failure::from(FailureKind::Overflow))?;
             match self.open(cluster, &target, exchange).await {
                 Ok(stream) => {
                     cluster.report(&target.host, Outcome::Status(200));

@@ -12,6 +12,15 @@ pub(super) fn priorities(cluster: &Cluster, addresses: &[SocketAddr]) -> Vec<Opt
     addresses.iter().map(|address| hosts.position(*address).map(|position| hosts.level(position))).collect()
 }
 
+/// The instance that a request names.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted {
+    /// Its address, if it is one.
+    pub address: Option<SocketAddr>,
+    /// Whether no other will do.
+    pub strict: bool,
+}
+
 /// What the choice of an instance may depend on: Envoy's `LoadBalancerContext`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LbContext<'c> {
@@ -25,6 +34,8 @@ pub struct LbContext<'c> {
     pub tried: &'c [SocketAddr],
     /// Whether their priorities are left out, and after how many attempts each time.
     pub other_priorities: Option<usize>,
+    /// The instance that comes before all others, if it may be used.
+    pub wanted: Option<Wanted>,
     /// Where the client's connection was going to, if that is known.
     pub destination: Option<SocketAddr>,
 }

@@ -12,14 +12,17 @@ use http::StatusCode;
 use weir_config::circuit_breakers::Resource;
 use weir_config::cluster::{ClusterPolicy, Discovery};
 use weir_http1::Headers;
+use weir_routing::action::Priority;
 
-pub use super::choice::LbContext;
+pub use super::choice::{LbContext, Wanted};
 use super::choice::{Usable, priorities};
 use super::destinations::Destinations;
 use super::host::{ConnectionLimits, HostRuntime, Ways};
 use crate::cluster::Cluster;
 use crate::cluster::balance::Wish;
-use crate::cluster::host::Host;
+use crate::cluster::balance::priority::Level;
+use crate::cluster::balance::selector::health_of;
+use crate::cluster::host::{CoarseHealth, Host};
 use crate::cluster::resources::{Overflow, Permit};
 use crate::exchange::Destination;
 use crate::exchange::failure::Outcome;
@@ -128,19 +131,19 @@ impl ClusterRuntime {
     ///
     /// # Errors
     /// If the limit is reached.
-    pub fn take(&self, resource: Resource) -> Result<Option<Permit>, Overflow> {
+    pub fn take(&self, priority: Priority, resource: Resource) -> Result<Option<Permit>, Overflow> {
         let current = self.current.borrow();
-        current.resources.take(&current.policy.circuit_breakers, resource)
+        current.resources.take(&current.policy.circuit_breakers, priority, resource)
     }
 
     /// Takes one of what the cluster limits, even above the limit.
-    pub(super) fn take_anyway(&self, resource: Resource) -> Permit {
-        self.current.borrow().resources.take_anyway(resource)
+    pub(super) fn take_anyway(&self, priority: Priority, resource: Resource) -> Permit {
+        self.current.borrow().resources.take_anyway(priority, resource)
     }
 
     /// Whether the number of connections is limited.
-    pub fn limits_connections(&self) -> bool {
-        self.current.borrow().policy.circuit_breakers.limit(Resource::Connections).is_some()
+    pub fn limits_connections(&self, priority: Priority) -> bool {
+        self.current.borrow().policy.circuit_breakers.of(priority).limit(Resource::Connections).is_some()
     }
 
     /// This worker's counts, for a connection to keep.
@@ -158,12 +161,25 @@ impl ClusterRuntime {
         self.current.borrow().hosts.dropped_millionths
     }
 
+    /// How many instances are healthy, even if not quite, and how many there are.
+    pub fn healthy(&self) -> (usize, usize) {
+        let current = self.current.borrow();
+        let counted = || current.hosts.list.iter().filter(|host| !host.is_excluded());
+        (counted().filter(|host| host.health() != CoarseHealth::Unhealthy).count(), counted().count())
+    }
+
     /// The instance for the next attempt; none if there is none that may be used.
     pub fn pick(&self, context: &LbContext<'_>) -> Option<Rc<HostRuntime>> {
         self.is_used.set(true);
         let current = self.current.borrow();
         if current.policy.watches_health {
             self.follow_health(&current);
+        }
+        if let Some(wanted) = context.wanted {
+            let found = self.wanted(&current, wanted);
+            if found.is_some() || wanted.strict {
+                return found;
+            }
         }
         let now = self.now_while_warming_up(&current);
         let selector = &mut self.usable.borrow_mut().selector;
@@ -185,6 +201,13 @@ impl ClusterRuntime {
             }
         }
         chosen.cloned()
+    }
+
+    /// The instance that a request names, if it may be used.
+    fn wanted(&self, current: &Cluster, wanted: Wanted) -> Option<Rc<HostRuntime>> {
+        let position = current.hosts.position(wanted.address?)?;
+        current.hosts.list.get(position).filter(|host| host.health() != CoarseHealth::Unhealthy)?;
+        self.hosts.borrow().get(position).cloned()
     }
 
     /// Takes over what is new of the health of instances.
@@ -214,6 +237,12 @@ impl ClusterRuntime {
             return None;
         }
         Some(self.destinations.get(context.destination?, || ways_of(current, &Said::default())))
+    }
+
+    /// How well the priorities of its instances are, the highest first.
+    pub fn levels(&self) -> Vec<Level> {
+        self.is_used.set(true);
+        health_of(&self.current.borrow().hosts)
     }
 
     /// What an answer counts as, where the cluster has a rule of its own for what is an error.

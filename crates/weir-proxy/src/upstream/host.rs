@@ -11,6 +11,7 @@ use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{Notify, oneshot};
 use weir_config::circuit_breakers::Resource;
 use weir_config::cluster::ClusterPolicy;
+use weir_routing::action::Priority;
 
 use super::cluster::ClusterRuntime;
 use super::http1::Http1Connection;
@@ -177,17 +178,17 @@ impl HostRuntime {
     }
 
     /// Waits until a connection may be opened, or one has been given back. One that is being opened for nobody is taken over.
-    pub async fn turn(&self, cluster: &ClusterRuntime, key: &TransportKey) -> Turn {
+    pub async fn turn(&self, cluster: &ClusterRuntime, priority: Priority, key: &TransportKey) -> Turn {
         let pool = self.pools.of(key);
         if let Some(opening) = pool.abandoned() {
             return Turn::TakeOver(opening);
         }
-        if !cluster.limits_connections() {
+        if !cluster.limits_connections(priority) {
             return Turn::Open(None);
         }
         let _waiting = Waiting::new(&self.waiting);
         loop {
-            if let Some(permit) = self.may_open(cluster, &pool) {
+            if let Some(permit) = self.may_open(cluster, priority, &pool) {
                 return Turn::Open(Some(permit));
             }
             self.freed.notified().await;
@@ -199,9 +200,9 @@ impl HostRuntime {
 
     /// Takes a connection of the cluster's limit. One that is kept for other requests makes room. Each worker may have one connection
     /// of each kind to each instance whatever the limit, or its requests would wait for ever; as with Envoy.
-    fn may_open(&self, cluster: &ClusterRuntime, pool: &Rc<Pool>) -> Option<ConnectionPermit> {
+    fn may_open(&self, cluster: &ClusterRuntime, priority: Priority, pool: &Rc<Pool>) -> Option<ConnectionPermit> {
         let permit = loop {
-            match cluster.take(Resource::Connections) {
+            match cluster.take(priority, Resource::Connections) {
                 Ok(permit) => break permit,
                 Err(Overflow) if self.pools.close_other(pool) => {}
                 Err(Overflow) => {
@@ -209,7 +210,7 @@ impl HostRuntime {
                     if pool.open.get() > 0 {
                         return None;
                     }
-                    break Some(cluster.take_anyway(Resource::Connections));
+                    break Some(cluster.take_anyway(priority, Resource::Connections));
                 }
             }
         };
@@ -258,6 +259,7 @@ impl HostRuntime {
     pub async fn shared_or_opened<F>(
         self: &Rc<Self>,
         cluster: &ClusterRuntime,
+        priority: Priority,
         key: &TransportKey,
         most: Option<usize>,
         open: impl Fn(Option<ConnectionPermit>) -> F,
@@ -296,7 +298,7 @@ impl HostRuntime {
                 return Ok(None);
             }
             if pool.is_short(most) {
-                match self.permit(cluster, &pool) {
+                match self.permit(cluster, priority, &pool) {
                     Some(permit) => {
                         own = Some(self.open_shared(pool.clone(), open(permit)));
                         continue;
@@ -316,8 +318,8 @@ impl HostRuntime {
     }
 
     /// Leave to open a connection, with its place in the cluster's limit where there is one; none if it is reached.
-    fn permit(&self, cluster: &ClusterRuntime, pool: &Rc<Pool>) -> Option<Option<ConnectionPermit>> {
-        if cluster.limits_connections() { self.may_open(cluster, pool).map(Some) } else { Some(None) }
+    fn permit(&self, cluster: &ClusterRuntime, priority: Priority, pool: &Rc<Pool>) -> Option<Option<ConnectionPermit>> {
+        if cluster.limits_connections(priority) { self.may_open(cluster, priority, pool).map(Some) } else { Some(None) }
     }
 
     /// Begins to open a shared connection. Whoever began it learns what came of it.

@@ -2,6 +2,7 @@
 //! ([`connect`], [`transport`]), keep and share connections ([`host`], [`pool`], [`http1`], [`http2`]), send ([`send`]), and report
 //! how it went.
 
+pub mod aggregate;
 pub mod body;
 mod choice;
 pub mod cluster;

@@ -14,6 +14,7 @@ use weir_config::cluster::{ClusterPolicy, UpstreamProtocol};
 use weir_config::head::Head;
 use weir_config::head::http2::answer_is_too_large;
 use weir_http1::header::from_map;
+use weir_routing::action::Priority;
 
 use super::body::{ClientBody, Origin, RequestBody, UpstreamBody};
 use super::cluster::ClusterRuntime;
@@ -47,6 +48,8 @@ pub struct Outgoing<'s> {
     pub body: Payload<'s>,
     /// What the client speaks.
     pub client: Option<Version>,
+    /// How important it is.
+    pub priority: Priority,
     /// How long an attempt may take.
     pub limits: AttemptLimits,
     /// The exchange that it is made for; none for a copy.
@@ -189,8 +192,8 @@ impl Outgoing<'_> {
     /// A connection where none is idle, and whether it was used before: a new one, or, where no more may be open, the next
     /// that is given back. None if the handshake agrees on HTTP/2: then one is shared.
     async fn connection(&self, key: &TransportKey, offer: Offer) -> Result<Option<(Box<Http1Connection>, bool)>, Failure> {
-        let _pending = take(self.cluster, Resource::Pending)?;
-        let asked = match self.target.turn(self.cluster, key).await {
+        let _pending = take(self.cluster, self.priority, Resource::Pending)?;
+        let asked = match self.target.turn(self.cluster, self.priority, key).await {
             Turn::Reuse(connection) => return Ok(Some((connection, true))),
             Turn::TakeOver(opening) => Asked::Before(opening),
             Turn::Open(permit) => Asked::Anew(open_for(self.cluster.clone(), self.target.clone(), key.clone(), offer, permit)),
@@ -207,7 +210,7 @@ impl Outgoing<'_> {
         loop {
             // What was accepted from a client of HTTP/1.1 may be what HTTP/2 cannot say.
             let mut request = http2::request(&self.head.borrow()).ok_or(Failure::from(FailureKind::Unsendable))?;
-            let Some(connection) = shared_http2(self.cluster, self.target, key, offer).await? else { return Ok(None) };
+            let Some(connection) = shared_http2(self.cluster, self.target, self.priority, key, offer).await? else { return Ok(None) };
             let body = self.body.next();
             framing::frame_stream(request.headers_mut(), &body);
             self.note_local(connection.local);
@@ -303,8 +306,8 @@ fn count_reset(kind: &FailureKind, stats: &WorkerClusterStats) {
 ///
 /// # Errors
 /// If the limit is reached.
-pub fn take(cluster: &ClusterRuntime, resource: Resource) -> Result<Option<Permit>, Failure> {
-    cluster.take(resource).map_err(|Overflow| {
+pub fn take(cluster: &ClusterRuntime, priority: Priority, resource: Resource) -> Result<Option<Permit>, Failure> {
+    cluster.take(priority, resource).map_err(|Overflow| {
         cluster.with_stats(|stats| stats.rq_pending_overflow.add(1));
         FailureKind::Overflow.into()
     })
@@ -314,17 +317,18 @@ pub fn take(cluster: &ClusterRuntime, resource: Resource) -> Result<Option<Permi
 async fn shared_http2(
     cluster: &Rc<ClusterRuntime>,
     target: &Rc<HostRuntime>,
+    priority: Priority,
     key: &TransportKey,
     offer: Offer,
 ) -> Result<Option<Http2Connection>, Failure> {
     if let Some(connection) = target.shared_at_once(key) {
         return Ok(Some(connection));
     }
-    let _pending = take(cluster, Resource::Pending)?;
+    let _pending = take(cluster, priority, Resource::Pending)?;
     let most = cluster.with_policy(most_streams);
     let open = |permit| open_for(cluster.clone(), target.clone(), key.clone(), offer, permit);
     // Seldom, and large: nobody else is to hold room for it.
-    Box::pin(target.shared_or_opened(cluster, key, most, open)).await
+    Box::pin(target.shared_or_opened(cluster, priority, key, most, open)).await
 }
 
 fn trailer_limits(policy: &ClusterPolicy) -> TrailerLimits {

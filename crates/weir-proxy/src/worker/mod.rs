@@ -11,7 +11,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::runtime::LocalOptions;
 use tokio::sync::watch;
@@ -20,14 +20,12 @@ use weir_config::budget::Budget;
 use crate::exchange::log::LogWriter;
 use crate::exchange::recorder::Sinks;
 use crate::io::overload::Overload;
+use crate::listener::SWEEP;
 use crate::stats::http2::Http2Stats;
 use crate::stats::requests::SeriesRegistry;
 use crate::upstream::clusters::Shared;
 use proxy::ProxyRuntime;
 use world::World;
-
-/// How often a worker looks for connections that nobody needs.
-const SWEEP: Duration = Duration::from_secs(1);
 
 /// Starts a worker. It ends when the world is drained, or gone.
 ///
@@ -69,6 +67,7 @@ impl Worker {
 
     async fn run(mut self, mut world: watch::Receiver<Arc<World>>) {
         let mut sweep = tokio::time::interval(SWEEP);
+        let mut swept = Instant::now();
         loop {
             let current = world.borrow_and_update().clone();
             self.follow(&current);
@@ -77,12 +76,19 @@ impl Worker {
                 let _ = tokio::time::timeout_at(end.into(), self.shared.connections.all_closed()).await;
                 break;
             }
+            // Where no limit of time is short, that is with the sweep.
+            let pace = self.proxies.values().map(ProxyRuntime::pace).min().unwrap_or(SWEEP);
             tokio::select! {
                 changed = world.changed() => if changed.is_err() { break },
                 _ = sweep.tick() => {
-                    let now = Instant::now();
-                    self.proxies.values().for_each(|proxy| proxy.sweep(now));
+                    swept = Instant::now();
+                    self.proxies.values().for_each(|proxy| proxy.sweep_instances(swept));
+                    self.proxies.values().for_each(|proxy| proxy.sweep_clients(swept));
                     self.sinks.sweep();
+                }
+                () = tokio::time::sleep_until((swept + pace).into()), if pace < SWEEP => {
+                    swept = Instant::now();
+                    self.proxies.values().for_each(|proxy| proxy.sweep_clients(swept));
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::world::{ProxySnapshot, ProxyState};
 use crate::exchange::recorder::{Recorder, Sinks};
@@ -49,9 +49,18 @@ impl ProxyRuntime {
         self.listeners.drain();
     }
 
-    /// Closes what nobody used for too long.
-    pub fn sweep(&self, now: Instant) {
-        self.clusters.sweep(now);
+    /// Ends connections of clients on which nothing happened for too long.
+    pub fn sweep_clients(&self, now: Instant) {
         self.listeners.sweep(now);
+    }
+
+    /// How often that is to be done.
+    pub fn pace(&self) -> Duration {
+        self.listeners.pace()
+    }
+
+    /// Closes connections to instances that nobody used for too long.
+    pub fn sweep_instances(&self, now: Instant) {
+        self.clusters.sweep(now);
     }
 }

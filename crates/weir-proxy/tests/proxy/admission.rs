@@ -114,3 +114,39 @@ async fn a_filter_chain_has_so_many_connections_as_its_filter_lets_in() {
     proxy.connect().await.say("hello").await;
     upstream.accept().await.hears("hello").await;
 }
+
+/// A network filter, packed.
+fn network_filter(kind: &str, config: Value) -> Value {
+    let mut typed = json!({"@type": format!("type.googleapis.com/envoy.extensions.filters.network.{kind}")});
+    typed.as_object_mut().unwrap().extend(config.as_object().unwrap().clone());
+    json!({"name": "any", "typedConfig": typed})
+}
+
+#[tokio::test]
+async fn a_filter_chain_takes_so_many_connections_in_some_time() {
+    let upstream = Upstream::start().await;
+    let bucket = json!({"maxTokens": 1, "tokensPerFill": 1, "fillInterval": "3600s"});
+    let filters = [
+        network_filter("local_ratelimit.v3.LocalRateLimit", json!({"statPrefix": "slow", "tokenBucket": bucket})),
+        network_filter("tcp_proxy.v3.TcpProxy", json!({"statPrefix": "tcp", "cluster": "a"})),
+    ];
+    let clusters = vec![cluster("a", &[&upstream], json!({}))];
+    let proxy = Proxy::told(Told { chain: json!({ "filters": filters }), clusters, ..Told::default() }).await;
+    let mut first = proxy.connect().await;
+    first.say("hello").await;
+    upstream.accept().await.hears("hello").await;
+    drop(first);
+    assert_eq!(proxy.connect().await.end().await, "", "it comes too soon");
+    proxy.counts("envoy_local_rate_limit_rate_limited", 1).await;
+}
+
+#[tokio::test]
+async fn a_connection_may_be_answered_whatever_it_says() {
+    let filters = [network_filter("direct_response.v3.Config", json!({"response": {"inlineString": "gone"}}))];
+    let proxy = Proxy::told(Told { chain: json!({ "filters": filters }), ..Told::default() }).await;
+    for says in ["", "hello"] {
+        let mut client = proxy.connect().await;
+        client.say(says).await;
+        assert_eq!(client.end().await, "gone", "after {says:?}");
+    }
+}

@@ -83,3 +83,26 @@ async fn so_many_requests_at_once_and_no_more() {
         assert_eq!(client.answer().await.0, "HTTP/1.1 200 OK");
     }
 }
+
+/// Requests of the usual priority do not count among those of a high one, nor the other way round.
+#[tokio::test]
+async fn each_priority_has_limits_of_its_own() {
+    let upstream = Upstream::start().await;
+    let breakers = json!({"circuitBreakers": {"thresholds": [{"priority": "HIGH", "maxRequests": 1}]}});
+    let mut urgent = to("a");
+    urgent["match"] = json!({"prefix": "/urgent"});
+    urgent["route"]["priority"] = json!("HIGH");
+    let proxy = Proxy::start(routes(json!([urgent, to("a")])), &[cluster("a", &[&upstream], breakers)]).await;
+    let ask = async |path: &str| {
+        let mut client = proxy.connect().await;
+        client.say(&format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")).await;
+        client
+    };
+    let (_usual, mut first) = (ask("/").await, upstream.accept().await);
+    first.head().await;
+    let (_urgent, mut second) = (ask("/urgent").await, upstream.accept().await);
+    second.head().await;
+    is_refused(&mut ask("/urgent").await).await;
+    let (_more, mut third) = (ask("/").await, upstream.accept().await);
+    third.head().await;
+}

@@ -49,3 +49,23 @@ async fn without_an_original_destination_there_is_nobody_to_ask() {
     drop(client);
     assert_eq!(proxy.stop().await, ["503 UH no_healthy_upstream"]);
 }
+
+/// The name of the cluster goes to the log, the request to the first of its members that has somebody.
+#[tokio::test]
+async fn a_cluster_may_stand_for_others_the_first_of_them_that_is_well() {
+    let (first, second) = (Upstream::start().await, Upstream::start().await);
+    let config =
+        json!({"@type": "type.googleapis.com/envoy.extensions.clusters.aggregate.v3.ClusterConfig", "clusters": ["gone", "a", "b"]});
+    let all =
+        json!({"name": "all", "lbPolicy": "CLUSTER_PROVIDED", "clusterType": {"name": "envoy.clusters.aggregate", "typedConfig": config}});
+    for (members, meant) in [(vec![&first], &first), (vec![], &second)] {
+        let clusters = [all.clone(), cluster("a", &members, json!({})), cluster("b", &[&second], json!({}))];
+        let proxy = Proxy::start(routes(json!([to("all")])), &clusters).await;
+        let mut client = proxy.connect().await;
+        client.say(GET).await;
+        let mut instance = meant.accept().await;
+        instance.head().await;
+        instance.say("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+        assert_eq!(client.answer().await.0, "HTTP/1.1 200 OK");
+    }
+}

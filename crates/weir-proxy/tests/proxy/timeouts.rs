@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Proxy, Upstream, cluster, routes};
+use crate::support::{Proxy, Upstream, Wire, cluster, routes};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 const UPLOAD: &str = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 8\r\n\r\nhalf";
@@ -196,4 +196,98 @@ async fn an_answer_says_when_to_ask_again() {
     let (status, waited) = tries(retry, GET, later).await;
     assert_eq!(status, "HTTP/1.1 200 OK");
     assert!(waited >= Duration::from_secs(1), "{waited:?}");
+}
+
+/// A proxy that answers itself, with more fields of its connection manager.
+async fn answering(manager: Value) -> Proxy {
+    Proxy::with_manager(manager, routes(json!([{"match": {"prefix": "/"}, "directResponse": {"status": 204}}])), &[]).await
+}
+
+/// How long it takes until a connection is closed.
+async fn until_end(client: &mut Wire) -> Duration {
+    let since = Instant::now();
+    assert_eq!(client.end().await, "");
+    since.elapsed()
+}
+
+#[tokio::test]
+async fn a_silent_or_old_connection_ends_after_its_drain_and_the_time_to_close() {
+    let ms = Duration::from_millis;
+    for (limit, delayed, expected) in [
+        (json!({"idleTimeout": "0.1s"}), "0s", ms(200)..ms(800)),
+        (json!({"maxConnectionDuration": "0.1s"}), "0s", ms(200)..ms(800)),
+        (json!({"idleTimeout": "0.1s"}), "0.9s", ms(1000)..ms(2000)),
+    ] {
+        let manager = json!({"commonHttpProtocolOptions": limit, "drainTimeout": "0.1s", "delayedCloseTimeout": delayed});
+        let proxy = answering(manager).await;
+        let mut client = proxy.connect().await;
+        client.say(GET).await;
+        assert_eq!(client.answer().await.0, "HTTP/1.1 204 No Content");
+        let took = until_end(&mut client).await;
+        assert!(took > expected.start - ms(50) && took < expected.end, "{limit} {delayed}: {took:?}");
+    }
+    // Who has said nothing is not waited for.
+    let proxy = answering(json!({"commonHttpProtocolOptions": {"idleTimeout": "0.1s"}, "drainTimeout": "9s"})).await;
+    let took = until_end(&mut proxy.connect().await).await;
+    assert!(took < ms(800), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_request_within_the_drain_is_the_last() {
+    let proxy = answering(json!({"commonHttpProtocolOptions": {"maxConnectionDuration": "0.1s"}, "drainTimeout": "9s"})).await;
+    let mut client = proxy.connect().await;
+    let is_last = |headers: &[String]| headers.contains(&"connection: close".to_owned());
+    let begun = Instant::now();
+    loop {
+        client.say(GET).await;
+        if is_last(&client.answer().await.1) {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(client.end().await, "");
+}
+
+#[tokio::test]
+async fn a_connection_is_not_silent_while_its_request_is_handled() {
+    let manager = json!({"commonHttpProtocolOptions": {"idleTimeout": "0.1s"}, "drainTimeout": "9s"});
+    let (proxy, upstream) = start(manager, json!({})).await;
+    let mut client = proxy.connect().await;
+    client.say(GET).await;
+    let mut instance = upstream.accept().await;
+    instance.head().await;
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    instance.say("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    let (status, headers) = client.answer().await;
+    assert_eq!(status, "HTTP/1.1 200 OK");
+    assert!(!headers.contains(&"connection: close".to_owned()), "{headers:?}");
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_come_is_answered_in_time() {
+    let proxy = answering(json!({"requestHeadersTimeout": "0.2s"})).await;
+    let mut client = proxy.connect().await;
+    let since = Instant::now();
+    client.say("GET / HTTP/1.1\r\nhost: a").await;
+    assert_eq!(client.answer().await.0, "HTTP/1.1 408 Request Timeout");
+    let took = since.elapsed();
+    assert!(took < Duration::from_millis(800), "{took:?}");
+    client.hears("request header timeout").await;
+}
+
+/// As Envoy does it, so that the client may end it first.
+#[tokio::test]
+async fn an_answer_that_breaks_off_ends_its_connection_when_the_time_to_close_is_over() {
+    let (proxy, upstream) = start(json!({"delayedCloseTimeout": "0.5s"}), json!({})).await;
+    let mut client = proxy.connect().await;
+    client.say(GET).await;
+    let mut instance = upstream.accept().await;
+    instance.head().await;
+    instance.say(HALF).await;
+    drop(instance);
+    assert_eq!(client.answer().await.0, "HTTP/1.1 200 OK");
+    client.hears("half").await;
+    let took = until_end(&mut client).await;
+    assert!(took >= Duration::from_millis(400), "{took:?}");
 }

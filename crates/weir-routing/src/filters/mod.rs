@@ -12,17 +12,29 @@ use weir_xds::{Any, Message, Name};
 
 use crate::error::CompileError;
 
+pub mod admission_control;
+pub mod bandwidth_limit;
+pub mod basic_auth;
 pub mod buffer;
 mod chain;
+pub mod coding;
+pub mod compressor;
 pub mod cors;
+pub mod csrf;
+pub mod decompressor;
+pub mod ext_authz;
 pub mod fault;
 pub mod grpc_web;
 pub mod header_mutation;
+pub mod health_check;
 pub mod local_ratelimit;
 pub mod lua;
 mod overrides;
+pub mod ratelimit;
 pub mod router;
+pub mod service;
 mod share;
+pub mod stateful_session;
 
 pub use chain::{Filter, compile_chain};
 pub use overrides::{Levels, Override, Overrides};
@@ -90,13 +102,23 @@ macro_rules! filters {
 }
 
 filters! {
+    AdmissionControl: admission_control::AdmissionPolicy;
+    BandwidthLimit: bandwidth_limit::BandwidthPolicy, bandwidth_limit::BandwidthPolicy;
+    BasicAuth: basic_auth::BasicAuthPolicy, basic_auth::Users;
     Buffer: buffer::BufferPolicy, buffer::BufferOverride;
+    Compressor: compressor::CompressorPolicy, compressor::CompressorOverride;
     Cors: cors::CorsFilter, cors::CorsPolicy;
+    ExtAuthz: ext_authz::ExtAuthzPolicy, ext_authz::ExtAuthzOverride;
+    Csrf: csrf::CsrfPolicy, csrf::CsrfPolicy;
+    Decompressor: decompressor::DecompressorPolicy;
     Fault: fault::FaultPolicy, fault::FaultPolicy;
     GrpcWeb: grpc_web::GrpcWebFilter;
     HeaderMutation: header_mutation::HeaderMutationPolicy, header_mutation::Mutations;
+    HealthCheck: health_check::HealthCheckPolicy;
     LocalRateLimit: local_ratelimit::RateLimitPolicy, local_ratelimit::RateLimitOverride;
     Lua: lua::LuaPolicy, lua::LuaOverride;
+    RateLimit: ratelimit::GlobalLimitPolicy, ratelimit::GlobalLimitOverride;
+    StatefulSession: stateful_session::SessionPolicy, stateful_session::SessionOverride;
     Router: router::RouterPolicy;
 }
 

@@ -92,8 +92,12 @@ fn each_action_makes_an_entry_or_forbids_the_descriptor() {
 }
 
 #[test]
-fn one_that_is_switched_off_counts_nothing() {
-    assert_eq!(described(&XdsRateLimit { disable_key: "any".into(), ..limit(vec![key("", "b")]) }, true), None);
+fn one_that_could_be_switched_off_is_known() {
+    for (disable_key, has_key) in [("", false), ("any", true)] {
+        let limit = XdsRateLimit { disable_key: disable_key.into(), ..limit(vec![key("", "b")]) };
+        let limits = compile(&[limit], Owner::Route).expect("valid");
+        assert_eq!(limits.iter().map(|limit| limit.has_key).collect::<Vec<_>>(), [has_key]);
+    }
 }
 
 #[test]

@@ -4,7 +4,11 @@ use weir_testkit::{Client, DataPlane, ECHO, Layout, Mesh, Peer, Protocol, tcp_gr
 
 use crate::support::{HOST, ROUTES, all_to, over_each_data_plane, until_from};
 
-over_each_data_plane!(patches_are_in_force_while_they_are_there, a_patch_that_proxies_refuse_closes_its_port_alone);
+over_each_data_plane!(
+    patches_are_in_force_while_they_are_there,
+    a_patch_that_proxies_refuse_closes_its_port_alone,
+    the_configuration_of_a_filter_may_come_by_itself,
+);
 
 const FILTER: &str = "patches.yaml";
 
@@ -89,4 +93,44 @@ async fn a_patch_that_proxies_refuse_closes_its_port_alone(plane: DataPlane) {
     assert!(inside.get("/", &[]).await.is_err());
     mesh.write(FILTER, &filter(&mutation("SIDECAR_OUTBOUND", "good")));
     until("the port is open", async || added(&mut inside).await == ["good"]).await;
+}
+
+/// A filter that asks for its configuration, and the configuration.
+fn discovered(value: &str) -> String {
+    let mutation = "type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation";
+    format!(
+        "  - applyTo: EXTENSION_CONFIG
+    match: {{context: GATEWAY}}
+    patch:
+      operation: ADD
+      value:
+        name: added
+        typed_config:
+          '@type': {mutation}
+          mutations: {{request_mutations: [{{append: {{header: {{key: x-added, value: {value}}}}}}}]}}
+  - applyTo: HTTP_FILTER
+    match: {{context: GATEWAY, listener: {{filterChain: {{filter: {{name: {MANAGER}, subFilter: {{name: envoy.filters.http.router}}}}}}}}}}
+    patch:
+      operation: INSERT_BEFORE
+      value:
+        name: added
+        config_discovery:
+          config_source: {{ads: {{}}, initial_fetch_timeout: 0s, resource_api_version: V3}}
+          type_urls: [{mutation}]
+"
+    )
+}
+
+async fn the_configuration_of_a_filter_may_come_by_itself(plane: DataPlane) {
+    let (layout, one) = (Layout::new(), Peer::http("a").await);
+    let service = layout.service("shop", &[&one], Protocol::Http);
+    let files = [("shop.yaml", &*service), (ROUTES, &all_to("a")), (FILTER, &filter(&discovered("first")))];
+    let mesh = Mesh::start(plane, layout, &files).await;
+    let mut outside = mesh.outside(HOST);
+    until_from(&mut outside, "a").await;
+    assert_eq!(added(&mut outside).await, ["first"]);
+    mesh.write(FILTER, &filter(&discovered("second")));
+    until("the other is in force", async || added(&mut outside).await == ["second"]).await;
+    mesh.write(FILTER, "");
+    until("nothing is added", async || added(&mut outside).await.is_empty()).await;
 }

@@ -226,7 +226,8 @@ impl Kept {
     }
 
     fn of_gateway(&mut self, context: &Context<'_>, gateway: &MergedGateway, by_virtual_host: bool) -> Vec<Arc<Encoded>> {
-        let Translation { mut listeners, routes: _, secrets, clusters: _, endpoints: _, findings: _ } = crate::of_gateway(context, gateway);
+        let Translation { mut listeners, routes: _, secrets, clusters: _, endpoints: _, extensions: _, findings: _ } =
+            crate::of_gateway(context, gateway);
         self.work.listeners += 1;
         self.rules = Rules::default();
         set_connections(context, &mut listeners);
@@ -247,7 +248,7 @@ impl Kept {
 
 /// What only one proxy gets, encoded.
 pub fn encode_own(own: &Translation) -> Vec<Arc<Encoded>> {
-    let Translation { listeners, routes: _, clusters, endpoints: _, secrets: _, findings: _ } = own;
+    let Translation { listeners, routes: _, clusters, endpoints: _, secrets: _, extensions: _, findings: _ } = own;
     listeners.iter().map(Encoded::listener).chain(clusters.iter().map(Encoded::cluster)).collect()
 }
 

@@ -12,7 +12,7 @@ use weir_xds::route::RouteConfiguration;
 
 use super::Encoded;
 use crate::context::Context;
-use crate::patches::{Patch, ProxyFacts, Resource, Selected, Side, already_there, patch, same, unused};
+use crate::patches::{Patch, ProxyFacts, Resource, Selected, Side, already_there, is_automatic, patch, same, unused};
 
 /// What was made, by type and name.
 #[derive(Default)]
@@ -27,6 +27,7 @@ pub(super) struct Patched {
 struct Known {
     resource: Arc<Encoded>,
     patches: Vec<Arc<Patch>>,
+    is_automatic: bool,
     /// None if it is removed.
     made: Option<Arc<Encoded>>,
     used: Vec<Arc<Patch>>,
@@ -53,10 +54,11 @@ impl Patched {
                 continue;
             }
             let key = (resource.kind, resource.name.clone());
-            let known = before.remove(&key).filter(|known| is_kept && known.is_of(&resource, &patches));
+            let is_automatic = is_automatic(context, resource.kind, &resource.name, &patches);
+            let known = before.remove(&key).filter(|known| is_kept && known.is_of(&resource, &patches, is_automatic));
             let known = known.unwrap_or_else(|| {
                 self.made += 1;
-                Known::new(resource, patches, &selected.proxy)
+                Known::new(resource, patches, &selected.proxy, is_automatic)
             });
             made.extend(known.made.clone());
             used.extend(known.used.iter().cloned());
@@ -71,6 +73,8 @@ impl Patched {
                 made.push(encode(&added));
             }
         }
+        let extensions = selected.extensions();
+        made.extend(extensions.iter().map(|config| Encoded::new(ResourceType::Extension, &config.name, config)));
         context.tell(unused(&selected, &used, names.iter().map(|(kind, name)| (*kind, &**name))));
         self.proxy = Some(selected.proxy);
         made
@@ -78,21 +82,23 @@ impl Patched {
 }
 
 impl Known {
-    fn new(resource: Arc<Encoded>, patches: Vec<Arc<Patch>>, proxy: &ProxyFacts) -> Self {
+    fn new(resource: Arc<Encoded>, patches: Vec<Arc<Patch>>, proxy: &ProxyFacts, is_automatic: bool) -> Self {
         let Some(decoded) = decode(&resource) else {
-            return Self { made: Some(resource.clone()), resource, patches, used: vec![], findings: vec![] };
+            return Self { made: Some(resource.clone()), resource, patches, is_automatic, used: vec![], findings: vec![] };
         };
-        let patched = patch(decoded.clone(), &patches, proxy);
+        let patched = patch(decoded.clone(), &patches, proxy, is_automatic);
         let made = match patched.resource {
             Some(made) if made == decoded => Some(resource.clone()),
             made => made.as_ref().map(encode),
         };
-        Self { resource, patches, made, used: patched.used, findings: patched.findings }
+        Self { resource, patches, is_automatic, made, used: patched.used, findings: patched.findings }
     }
 
     /// Whether it would be made of the same.
-    fn is_of(&self, resource: &Arc<Encoded>, patches: &[Arc<Patch>]) -> bool {
-        same(&self.patches, patches) && (Arc::ptr_eq(&self.resource, resource) || self.resource == *resource)
+    fn is_of(&self, resource: &Arc<Encoded>, patches: &[Arc<Patch>], is_automatic: bool) -> bool {
+        self.is_automatic == is_automatic
+            && same(&self.patches, patches)
+            && (Arc::ptr_eq(&self.resource, resource) || self.resource == *resource)
     }
 }
 

@@ -9,8 +9,13 @@ use weir_xds::core::TransportSocket;
 use super::work::{Patch, Work};
 use super::{matching, sockets};
 
+/// What is said of a socket for instances of which none speaks mTLS.
+const OF_MESH: &str = "its `transport_socket` is left out: whether there is TLS the mesh chooses for each instance, unless a \
+                      DestinationRule says it (`trafficPolicy.tls`)";
+
 /// Patches a cluster; none if it is removed. `hosts` are the services at a port of the proxy's own workload, by that port.
-pub(super) fn patch(work: &Work<'_>, mut cluster: Cluster, hosts: &[(u16, String)]) -> Option<Cluster> {
+/// `is_automatic` says that the TLS to each instance is the mesh's to choose.
+pub(super) fn patch(work: &Work<'_>, mut cluster: Cluster, hosts: &[(u16, String)], is_automatic: bool) -> Option<Cluster> {
     let name = cluster.name.clone();
     for patch in work.of(ApplyTo::Cluster).filter(|patch| matching::cluster(&patch.matched, &name, hosts)) {
         if patch.operation == PatchOperation::Remove {
@@ -18,8 +23,10 @@ pub(super) fn patch(work: &Work<'_>, mut cluster: Cluster, hosts: &[(u16, String
             return None;
         }
         let (Some(lists), Some(mut value)) = (patch.merges(), patch.value::<Cluster>()) else { continue };
-        if let Some(socket) = value.transport_socket.take() {
-            merge_socket(work, patch, &mut cluster, socket);
+        match value.transport_socket.take() {
+            Some(_) if is_automatic && cluster.transport_socket_matches.is_empty() => work.tell(patch, OF_MESH),
+            Some(socket) => merge_socket(work, patch, &mut cluster, socket),
+            None => {}
         }
         work.merge(patch, &mut cluster, &value, lists);
         work.done(patch);

@@ -16,8 +16,8 @@ use weir_xds::written::{Step, read};
 use weir_xds::{Any, Name};
 
 use super::compiled::Compiled;
-use super::matching;
-use super::work::Patch;
+use super::work::{INTERCEPTION_MODE, NAMESPACE, Patch};
+use super::{matching, old_names, plain};
 
 /// The version of Istio whose proxies get what ours get.
 const VERSION: &str = "1.31.0";
@@ -90,8 +90,18 @@ impl Compiler<'_> {
             PatchOperation::Remove => None,
             _ => Some(self.value(type_name, change.value.as_ref()?, operation, &at.key("value"))?),
         };
+        for (place, old, new) in old_names::of(&matched) {
+            let message = format!("`{old}` is an old name: what is meant is called `{new}` here, and nothing is found");
+            self.warn(join(&path.key("match"), &place), message);
+        }
+        for (field, plain) in value.iter().flat_map(|value| plain::fields(apply_to, operation, value)) {
+            let message = format!("{plain} says this without an EnvoyFilter");
+            self.tell(Severity::Info, at.key("value").key(field), message);
+        }
+        let sets_socket = apply_to == ApplyTo::Cluster
+            && value.as_ref().and_then(|value| value.unpack::<Cluster>().ok()).is_some_and(|value| value.transport_socket.is_some());
         let origin = Origin::new(self.object, path.clone());
-        Some(Patch { apply_to, operation, context: matched.context, matched, value, origin, names_workloads: false })
+        Some(Patch { apply_to, operation, context: matched.context, matched, value, origin, names_workloads: false, sets_socket })
     }
 
     /// Whether any proxy can be meant.
@@ -102,9 +112,20 @@ impl Compiler<'_> {
             return false;
         }
         let Some(proxy) = &matched.proxy else { return true };
-        if !proxy.metadata.is_empty() {
-            self.warn(at.key("proxy").key("metadata"), "it does nothing: the metadata of proxies is not looked at yet");
-            return false;
+        for (name, value) in &proxy.metadata {
+            let of_all = match name.as_str() {
+                NAMESPACE | INTERCEPTION_MODE => continue,
+                "ISTIO_VERSION" => Some(VERSION),
+                _ => None,
+            };
+            if of_all != Some(value.as_str()) {
+                let message = match of_all {
+                    Some(of_all) => format!("it does nothing: proxies here say `{of_all}`"),
+                    None => format!("it does nothing: of proxies `{NAMESPACE}`, `{INTERCEPTION_MODE}` and `ISTIO_VERSION` are looked at"),
+                };
+                self.warn(at.key("proxy").key("metadata").key(name.clone()), message);
+                return false;
+            }
         }
         if !takes_version(proxy, VERSION) {
             let message = format!("it does nothing: proxies here are of version {VERSION}");
@@ -139,6 +160,12 @@ impl Compiler<'_> {
         }
         made.is_message().then_some(made.message)
     }
+}
+
+fn join(path: &FieldPath, rest: &FieldPath) -> FieldPath {
+    let mut path = path.clone();
+    path.0.extend(rest.0.iter().cloned());
+    path
 }
 
 fn below(path: &FieldPath, steps: &[Step]) -> FieldPath {

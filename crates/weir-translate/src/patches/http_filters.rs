@@ -4,8 +4,7 @@
 use std::sync::Arc;
 
 use weir_api::resources::envoy_filter::{ApplyTo, EnvoyConfigObjectMatch};
-use weir_xds::core::TypedExtensionConfig;
-use weir_xds::hcm::{HttpFilter, http_filter};
+use weir_xds::hcm::HttpFilter;
 
 use super::edit::edit;
 use super::filters::{self, Configured};
@@ -29,21 +28,6 @@ pub(super) fn patch(work: &Work<'_>, filters: &mut Vec<HttpFilter>, is_here: &dy
                 filters::merge(work, patch, filter, lists);
             }
         }
-        discover(work, filter);
-    }
-}
-
-/// Puts a configuration that is an extension of its own into the filter that asks for it. So it comes with the listener, and no
-/// proxy waits for it.
-fn discover(work: &Work<'_>, filter: &mut HttpFilter) {
-    if !matches!(filter.config_type, Some(http_filter::ConfigType::ConfigDiscovery(_))) {
-        return;
-    }
-    for patch in work.of(ApplyTo::ExtensionConfig) {
-        let value = patch.value::<TypedExtensionConfig>().filter(|value| value.name == filter.name);
-        if let Some(config) = value.and_then(|value| value.typed_config) {
-            filter.config_type = Some(http_filter::ConfigType::TypedConfig(config));
-            work.done(patch);
-        }
+        filters::discover(work, ApplyTo::HttpFilter, filter);
     }
 }

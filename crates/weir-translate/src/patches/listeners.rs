@@ -82,6 +82,7 @@ fn patch_listener_filters(work: &Work<'_>, at: &At, filters: &mut Vec<ListenerFi
             work.done(patch);
         }
     }
+    filters.iter().for_each(|filter| filters::discover(work, ApplyTo::ListenerFilter, filter));
 }
 
 /// Patches a filter chain; none if it is removed.
@@ -126,6 +127,7 @@ fn patch_network_filters(work: &Work<'_>, at: &At, chain: &mut FilterChain) {
                 filters::merge(work, patch, filter, lists);
             }
         }
+        filters::discover(work, ApplyTo::NetworkFilter, filter);
         if filter.name == CONNECTION_MANAGER && work.of(ApplyTo::HttpFilter).next().is_some() {
             let is_of_it = |matched: &EnvoyConfigObjectMatch| {
                 is_here(matched) && matching::network_filter(matched).is_none_or(|name| name == CONNECTION_MANAGER)

@@ -6,6 +6,7 @@
 //!
 //! Facts: pilot/pkg/networking/core/envoyfilter of Istio. The order is its own: see each module.
 
+mod automatic;
 mod clusters;
 mod compile;
 mod compiled;
@@ -14,6 +15,8 @@ mod filters;
 mod http_filters;
 mod listeners;
 mod matching;
+mod old_names;
+mod plain;
 mod resource;
 mod routes;
 mod selected;
@@ -25,13 +28,14 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use weir_api::resources::envoy_filter::ApplyTo;
-use weir_api::{Diagnostic, Kind, Object};
+use weir_api::{Diagnostic, FieldPath, Kind, Object};
 use weir_model::{MeshSnapshot, Origin, Proxy};
 use weir_xds::Any;
 use weir_xds::resource::ResourceType;
 
 use crate::Translation;
 use crate::context::Context;
+pub(crate) use automatic::is_automatic;
 pub(crate) use resource::{ProxyFacts, Resource, patch};
 pub(crate) use selected::{Selected, Side};
 pub(crate) use unused::findings as unused;
@@ -43,6 +47,30 @@ pub(crate) fn findings(object: &Arc<Object>) -> Vec<Diagnostic> {
         Kind::EnvoyFilter => compiled::of(object).findings.clone(),
         _ => vec![],
     }
+}
+
+/// What a patch of an EnvoyFilter puts in, or merges into what is there.
+#[derive(Debug)]
+pub struct PatchValue {
+    /// Where the patch stands.
+    pub path: FieldPath,
+    /// The object, of the type that its `applyTo` has.
+    pub value: Any,
+    /// Whether it stands for itself, and is not merged into another.
+    pub is_whole: bool,
+}
+
+/// The values of an EnvoyFilter's patches, as far as they are good.
+pub fn patch_values(object: &Arc<Object>) -> Vec<PatchValue> {
+    if object.kind != Kind::EnvoyFilter {
+        return vec![];
+    }
+    let compiled = compiled::of(object);
+    let values = compiled.patches.iter().filter_map(|patch| {
+        let is_whole = patch.merges().is_none();
+        Some(PatchValue { path: patch.origin.path.clone(), value: patch.value.clone()?, is_whole })
+    });
+    values.collect()
 }
 
 /// Whether any patch that is for a proxy may change route configurations.
@@ -89,14 +117,16 @@ pub struct Change {
 
 /// What the patches that are for a proxy change of what was made for it.
 pub(crate) fn changes(context: &Context<'_>, made: Translation) -> Vec<Change> {
-    let Translation { listeners, routes, clusters, endpoints: _, secrets: _, findings: _ } = made;
+    let Translation { listeners, routes, clusters, endpoints: _, secrets: _, extensions: _, findings: _ } = made;
     let listeners = listeners.into_iter().map(Resource::from);
     let all = listeners.chain(routes.into_iter().map(Resource::from)).chain(clusters.into_iter().map(Resource::from));
     let runs = [Side::Shared, Side::Own].map(|side| Selected::of(context, context.proxy, side));
     let mut changes = vec![];
     for before in all {
         let Some(selected) = runs.iter().find(|run| run.side == Side::of(&before)) else { continue };
-        let patched = patch(before.clone(), &selected.concerning(before.kind(), before.name()), &selected.proxy);
+        let patches = selected.concerning(before.kind(), before.name());
+        let is_automatic = is_automatic(context, before.kind(), before.name(), &patches);
+        let patched = patch(before.clone(), &patches, &selected.proxy, is_automatic);
         if patched.resource.as_ref() != Some(&before) {
             let by = patched.used.iter().map(|patch| patch.origin.clone()).collect();
             let after = patched.resource.as_ref().map(Resource::pack);
@@ -108,6 +138,23 @@ pub(crate) fn changes(context: &Context<'_>, made: Translation) -> Vec<Change> {
         changes.push(Change { kind: added.kind(), name: added.name().to_owned(), before: None, after: Some(added.pack()), by });
     }
     changes
+}
+
+/// What is to be said of patches for all sidecars that do nothing to one of them: others may be meant.
+pub(crate) fn unmatched(context: &Context<'_>, made: Translation) -> Vec<Diagnostic> {
+    let Translation { listeners, routes, clusters, endpoints: _, secrets: _, extensions: _, findings: _ } = made;
+    let listeners = listeners.into_iter().map(Resource::from);
+    let all = listeners.chain(routes.into_iter().map(Resource::from)).chain(clusters.into_iter().map(Resource::from));
+    let mut runs = [Side::Shared, Side::Own].map(|side| Run::new(context, side));
+    for made in all {
+        if let Some(run) = runs.iter_mut().find(|run| run.selected.side == Side::of(&made)) {
+            run.patch(made);
+        }
+    }
+    let added: Vec<Arc<Patch>> = runs.iter().flat_map(|run| run.selected.added()).map(|(patch, _)| patch.clone()).collect();
+    let used: Vec<Arc<Patch>> = runs.iter().flat_map(|run| &run.used).cloned().chain(added).collect();
+    let names: Vec<(ResourceType, &str)> = runs.iter().flat_map(|run| &run.names).map(|(kind, name)| (*kind, name.as_str())).collect();
+    unused::of_sidecar(&runs.each_ref().map(|run| &run.selected), &used, &names)
 }
 
 /// Patches what is on one side of a proxy, one resource after the other.
@@ -131,7 +178,8 @@ impl<'r> Run<'r> {
         let resource = if patches.is_empty() {
             Some(made)
         } else {
-            let patched = patch(made, &patches, &self.selected.proxy);
+            let is_automatic = is_automatic(self.context, made.kind(), made.name(), &patches);
+            let patched = patch(made, &patches, &self.selected.proxy, is_automatic);
             self.used.extend(patched.used);
             self.context.tell(patched.findings);
             patched.resource
@@ -160,6 +208,9 @@ impl<'r> Run<'r> {
                 }
                 Resource::Route(_) => {}
             }
+        }
+        if self.selected.side == Side::Shared {
+            translation.extensions = self.selected.extensions();
         }
         let names = self.names.iter().map(|(kind, name)| (*kind, name.as_str()));
         self.context.tell(unused(&self.selected, &self.used, names));

@@ -114,13 +114,13 @@ pub(crate) struct Patched {
     pub findings: Vec<Diagnostic>,
 }
 
-/// Patches a resource.
-pub(crate) fn patch(resource: Resource, patches: &[Arc<Patch>], proxy: &ProxyFacts) -> Patched {
+/// Patches a resource. `is_automatic` says that it is a cluster whose TLS is the mesh's to choose for each instance.
+pub(crate) fn patch(resource: Resource, patches: &[Arc<Patch>], proxy: &ProxyFacts, is_automatic: bool) -> Patched {
     let work = Work::new(patches, resource.context(proxy.kind));
     let resource = match resource {
         Resource::Listener(made) => listeners::patch(&work, *made).map(Resource::from),
         Resource::Route(made) => Some(routes::patch(&work, *made, &proxy.ports).into()),
-        Resource::Cluster(made) => clusters::patch(&work, *made, &proxy.hosts).map(Resource::from),
+        Resource::Cluster(made) => clusters::patch(&work, *made, &proxy.hosts, is_automatic).map(Resource::from),
     };
     let (used, findings) = work.finish();
     Patched { resource, used, findings }

@@ -1,11 +1,12 @@
 //! The patches that are for a proxy, and which of them may concern a resource: what can be told without looking into it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use weir_api::resources::envoy_filter::{ApplyTo, PatchContext, PatchOperation};
 use weir_model::{Proxy, ProxyKind};
 use weir_xds::cluster::Cluster;
-use weir_xds::core::TrafficDirection;
+use weir_xds::core::{TrafficDirection, TypedExtensionConfig};
 use weir_xds::listener::Listener;
 use weir_xds::resource::ResourceType;
 
@@ -52,6 +53,7 @@ impl Selected {
         let (mesh, proxy) = (context.mesh, context.proxy);
         let filters = mesh.envoy_filters.iter().filter(|filter| filter.selects(proxy, &mesh.config.root_namespace));
         let all = filters.flat_map(|filter| compiled::of(&filter.object).patches.clone());
+        let all = all.filter(|patch| patch.takes(proxy));
         let patches: Vec<Arc<Patch>> = all.filter(|patch| contexts(proxy.kind, side).iter().any(|own| patch.is_for(*own))).collect();
         let mut facts = ProxyFacts { kind: proxy.kind, ports: vec![], hosts: vec![] };
         let is_alone = proxy.kind == ProxyKind::Router || side == Side::Own;
@@ -95,10 +97,19 @@ impl Selected {
         let mut found: Vec<Arc<Patch>> =
             self.patches.iter().filter(|patch| may_be_inbound || patch.is_for(outbound)).filter(may).cloned().collect();
         if kind == ResourceType::Listener && !found.is_empty() {
-            // These are used where another patch asks for them.
+            // Whether these are used depends on the others.
             found.extend(self.patches.iter().filter(|patch| patch.apply_to == ApplyTo::ExtensionConfig).cloned());
         }
         found
+    }
+
+    /// The configurations of filters that listeners may ask for by their names, whatever traffic they are for. Of several of one
+    /// name the last one counts.
+    pub fn extensions(&self) -> Vec<TypedExtensionConfig> {
+        let patches = self.patches.iter().filter(|patch| patch.apply_to == ApplyTo::ExtensionConfig);
+        let by_name: BTreeMap<String, TypedExtensionConfig> =
+            patches.filter_map(|patch| patch.value::<TypedExtensionConfig>()).map(|config| (config.name.clone(), config)).collect();
+        by_name.into_values().collect()
     }
 
     /// The listeners and clusters that are added, with the patches that add them.

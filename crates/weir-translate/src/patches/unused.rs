@@ -1,5 +1,6 @@
 //! Patches that found nothing to change.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use weir_api::Diagnostic;
@@ -35,18 +36,33 @@ pub(crate) fn findings<'n>(
     unused.into_iter().map(|patch| patch.warning(message(patch, kind, &known))).collect()
 }
 
+/// What is to be said of patches for all sidecars that do nothing to one, on either side of it.
+pub(super) fn of_sidecar(sides: &[&Selected], used: &[Arc<Patch>], known: &[(ResourceType, &str)]) -> Vec<Diagnostic> {
+    let mut unused: Vec<&Arc<Patch>> = vec![];
+    for patch in sides.iter().flat_map(|selected| &selected.patches) {
+        let is_it = |other: &Arc<Patch>| Arc::ptr_eq(other, patch);
+        if !patch.names_workloads && !used.iter().any(is_it) && !unused.iter().any(|other| is_it(other)) {
+            unused.push(patch);
+        }
+    }
+    unused.into_iter().map(|patch| patch.info(message(patch, ProxyKind::Sidecar, known))).collect()
+}
+
 fn message(patch: &Patch, kind: ProxyKind, known: &[(ResourceType, &str)]) -> String {
     let of = match kind {
         ProxyKind::Router => "gateway",
         ProxyKind::Sidecar => "sidecar",
     };
-    let wanted = wanted(patch);
-    let wanted = if wanted.is_empty() { String::new() } else { format!(" with {}", wanted.join(", ")) };
+    if patch.apply_to == ApplyTo::ExtensionConfig {
+        return format!("it is of no use: no filter of a {of} that it is for asks for it (`config_discovery`)");
+    }
+    let words = wanted(patch);
+    let wanted = if words.is_empty() { String::new() } else { format!(" with {}", words.join(", ")) };
     let what = match patch.operation {
         PatchOperation::Remove => "there is nothing to remove",
         _ => "it changes nothing",
     };
-    let there = there(patch.apply_to, known);
+    let there = there(patch.apply_to, &words, known);
     let there = if there.is_empty() { String::new() } else { format!("; there are {there}") };
     format!("{what}: no {}{wanted} is found at a {of} that it is for{there}", patch.apply_to.name())
 }
@@ -88,8 +104,8 @@ fn wanted(patch: &Patch) -> Vec<String> {
     wanted
 }
 
-/// Some of the resources that are, or hold, objects of a kind.
-fn there(apply_to: ApplyTo, known: &[(ResourceType, &str)]) -> String {
+/// Some of the resources that are, or hold, objects of a kind: those first whose names are the most like what is looked for.
+fn there(apply_to: ApplyTo, wanted: &[String], known: &[(ResourceType, &str)]) -> String {
     let kind = match apply_to {
         ApplyTo::Cluster => ResourceType::Cluster,
         ApplyTo::RouteConfiguration | ApplyTo::VirtualHost | ApplyTo::HttpRoute => ResourceType::Route,
@@ -100,8 +116,30 @@ fn there(apply_to: ApplyTo, known: &[(ResourceType, &str)]) -> String {
     };
     let mut names: Vec<&str> = known.iter().filter(|(known, _)| *known == kind).map(|(_, name)| *name).collect();
     names.sort_unstable();
+    names.dedup();
+    let wanted = wanted.join(" ");
+    names.sort_by_cached_key(|name| Reverse(likeness(name, &wanted)));
     let rest = names.len().saturating_sub(TOLD);
     names.truncate(TOLD);
     let rest = if rest > 0 { format!(" and {rest} more") } else { String::new() };
     if names.is_empty() { String::new() } else { format!("{}s {}{rest}", kind.name(), names.join(", ")) }
+}
+
+/// How many pairs of neighbouring characters of a name stand in a text, too.
+fn likeness(name: &str, text: &str) -> usize {
+    name.as_bytes().windows(2).filter(|pair| text.as_bytes().windows(2).any(|other| other == *pair)).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_names_are_told_first() {
+        let names: Vec<String> =
+            (0..9).map(|i| format!("outbound|80||other{i}.test")).chain(["outbound|80||reviews.test".to_owned()]).collect();
+        let known: Vec<(ResourceType, &str)> = names.iter().map(|name| (ResourceType::Cluster, name.as_str())).collect();
+        let told = there(ApplyTo::Cluster, &["service `review.tset`".to_owned()], &known);
+        assert!(told.starts_with("clusters outbound|80||reviews.test, ") && told.ends_with(" and 5 more"), "{told}");
+    }
 }

@@ -5,9 +5,13 @@ use std::sync::Arc;
 
 use weir_api::resources::envoy_filter::{ApplyTo, EnvoyConfigObjectMatch, PatchContext, PatchOperation};
 use weir_api::{Diagnostic, Severity};
-use weir_model::Origin;
+use weir_model::{Interception, Origin, Proxy};
 use weir_xds::merge::{Lists, merge, merge_packed};
 use weir_xds::{Any, Message};
+
+/// What differs of what proxies tell of themselves, and is known of all.
+pub(super) const NAMESPACE: &str = "NAMESPACE";
+pub(super) const INTERCEPTION_MODE: &str = "INTERCEPTION_MODE";
 
 /// A patch of an EnvoyFilter, ready to be applied.
 #[derive(Debug)]
@@ -21,6 +25,8 @@ pub(crate) struct Patch {
     pub origin: Origin,
     /// Whether the EnvoyFilter says for which workloads it is.
     pub names_workloads: bool,
+    /// Whether it says how the instances of a cluster are spoken to.
+    pub sets_socket: bool,
 }
 
 impl Patch {
@@ -47,6 +53,27 @@ impl Patch {
     pub fn warning(&self, message: impl Into<String>) -> Diagnostic {
         self.origin.object.diagnostic(Severity::Warning, self.origin.path.clone(), message.into())
     }
+
+    /// Something that is good to know of it.
+    pub fn info(&self, message: impl Into<String>) -> Diagnostic {
+        self.origin.object.diagnostic(Severity::Info, self.origin.path.clone(), message.into())
+    }
+
+    /// Whether it is for a proxy, by what that tells of itself.
+    pub fn takes(&self, proxy: &Proxy) -> bool {
+        let mode = match proxy.interception {
+            Interception::None => "NONE",
+            Interception::Redirect => "REDIRECT",
+        };
+        let told = |name: &str| match name {
+            NAMESPACE => Some(proxy.namespace.as_str()),
+            INTERCEPTION_MODE => Some(mode),
+            // What all tell was looked at when it was read.
+            _ => None,
+        };
+        let metadata = self.matched.proxy.iter().flat_map(|proxy| &proxy.metadata);
+        metadata.filter_map(|(name, value)| Some((told(name)?, value))).all(|(told, value)| told == value)
+    }
 }
 
 /// Two are the same if they are one.
@@ -72,6 +99,11 @@ impl<'p> Work<'p> {
     pub fn of(&self, apply_to: ApplyTo) -> impl Iterator<Item = &'p Arc<Patch>> {
         let context = self.context;
         self.patches.iter().filter(move |patch| patch.apply_to == apply_to && patch.is_for(context))
+    }
+
+    /// Those that give configurations to filters, whatever traffic they are for.
+    pub fn extensions(&self) -> impl Iterator<Item = &'p Arc<Patch>> {
+        self.patches.iter().filter(|patch| patch.apply_to == ApplyTo::ExtensionConfig)
     }
 
     /// Notes that a patch has found something to change.

@@ -17,13 +17,14 @@ fn add<M: Message + Name>(set: &mut Set, kind: ResourceType, messages: &[M], nam
 
 /// What a proxy gets, from one translation for it alone.
 pub(crate) fn alone(mesh: &MeshSnapshot, proxy: &Proxy) -> (Set, BTreeSet<String>) {
-    let Translation { listeners, routes, clusters, endpoints, secrets, findings } = translate(mesh, proxy);
+    let Translation { listeners, routes, clusters, endpoints, secrets, extensions, findings } = translate(mesh, proxy);
     let mut set = Set::new();
     add(&mut set, ResourceType::Listener, &listeners, |listener| &listener.name);
     add(&mut set, ResourceType::Route, &routes, |routes| &routes.name);
     add(&mut set, ResourceType::Cluster, &clusters, |cluster| &cluster.name);
     add(&mut set, ResourceType::Endpoint, &endpoints, |endpoints| &endpoints.cluster_name);
     add(&mut set, ResourceType::Secret, &secrets, |secret| &secret.name);
+    add(&mut set, ResourceType::Extension, &extensions, |config| &config.name);
     (set, findings.iter().map(ToString::to_string).collect())
 }
 

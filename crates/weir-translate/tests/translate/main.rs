@@ -10,6 +10,8 @@ mod destinations;
 mod edges;
 mod gateways;
 mod locality;
+mod patch_findings;
+mod patch_matches;
 mod patches;
 mod policies;
 mod probes;

@@ -12,7 +12,7 @@ use weir_xds::lines::differences;
 use crate::support::{findings, gateway, json_of, mesh, sidecar};
 
 /// A small mesh: a gateway with a port of HTTP, a service, and a workload with an inbound listener.
-const MESH: &str = "apiVersion: networking.istio.io/v1
+pub(crate) const MESH: &str = "apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: a, namespace: default}
 spec:
@@ -60,11 +60,11 @@ spec:
 ";
 
 /// An EnvoyFilter in the root namespace, with one patch.
-fn filter(patch: &str) -> String {
+pub(crate) fn filter(patch: &str) -> String {
     named("f", "istio-system", "", &[patch])
 }
 
-fn named(name: &str, namespace: &str, spec: &str, patches: &[&str]) -> String {
+pub(crate) fn named(name: &str, namespace: &str, spec: &str, patches: &[&str]) -> String {
     let patches: String = patches.iter().map(|patch| format!("  - {patch}\n")).collect();
     format!(
         "apiVersion: networking.istio.io/v1alpha3\nkind: EnvoyFilter\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec:\n{spec}  \
@@ -72,18 +72,18 @@ fn named(name: &str, namespace: &str, spec: &str, patches: &[&str]) -> String {
     )
 }
 
-fn with(filters: &[&str]) -> MeshSnapshot {
+pub(crate) fn with(filters: &[&str]) -> MeshSnapshot {
     let files: Vec<(String, &str)> = filters.iter().enumerate().map(|(index, text)| (format!("{index}.yaml"), *text)).collect();
     let files: Vec<(&str, &str)> =
         [("mesh.yaml", MESH)].into_iter().chain(files.iter().map(|(name, text)| (name.as_str(), *text))).collect();
     mesh(&files)
 }
 
-fn web() -> Proxy {
+pub(crate) fn web() -> Proxy {
     sidecar("10.0.0.1", &[("app", "web")])
 }
 
-fn client() -> Proxy {
+pub(crate) fn client() -> Proxy {
     sidecar("10.0.0.2", &[("app", "client")])
 }
 
@@ -92,7 +92,8 @@ fn all(made: &Translation) -> Value {
     let listeners: Vec<Value> = made.listeners.iter().map(json_of).collect();
     let routes: Vec<Value> = made.routes.iter().map(json_of).collect();
     let clusters: Vec<Value> = made.clusters.iter().map(json_of).collect();
-    json!({"listeners": listeners, "routes": routes, "clusters": clusters})
+    let extensions: Vec<Value> = made.extensions.iter().map(json_of).collect();
+    json!({"listeners": listeners, "routes": routes, "clusters": clusters, "extensions": extensions})
 }
 
 /// What is written shorter in goldens.
@@ -178,7 +179,7 @@ fn listeners_and_their_filters() {
     ));
 }
 
-const MANAGER: &str = "envoy.filters.network.http_connection_manager";
+pub(crate) const MANAGER: &str = "envoy.filters.network.http_connection_manager";
 
 #[test]
 fn network_filters() {
@@ -304,12 +305,36 @@ fn what_comes_to_a_workload() {
 }
 
 #[test]
-fn an_extension_comes_with_the_filter_that_asks_for_it() {
+fn an_extension_is_a_resource_that_filters_ask_for() {
     let extension = "{applyTo: EXTENSION_CONFIG, match: {context: GATEWAY}, patch: {operation: ADD, value: {name: mine, typed_config: \
                      {'@type': type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer, max_request_bytes: 1}}}}";
     let asking = "{applyTo: HTTP_FILTER, match: {context: GATEWAY, listener: {portNumber: 8080}}, patch: {operation: INSERT_FIRST, value: \
                   {name: mine, config_discovery: {config_source: {ads: {}}}}}}";
-    insta::assert_snapshot!(changes(&gateway(), &[&named("f", "istio-system", "", &[extension, asking])]));
+    insta::assert_snapshot!(
+        [&[extension, asking][..], &[extension], &[asking]]
+            .map(|patches| { changes(&gateway(), &[&named("f", "istio-system", "", patches)]) })
+            .join("---\n")
+    );
+}
+
+#[test]
+fn what_the_mesh_chooses_for_each_instance_a_patch_does_not() {
+    let patch = "{applyTo: CLUSTER, match: {cluster: {service: a.test}}, patch: {operation: MERGE, value: {transport_socket: {name: \
+                 envoy.transport_sockets.tls, typed_config: {'@type': \
+                 type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext, sni: x}}}}}";
+    let sockets = |mesh: &MeshSnapshot| {
+        let made = translate(mesh, &client());
+        made.clusters.iter().filter(|cluster| cluster.name.ends_with("a.test") && cluster.transport_socket.is_some()).count()
+    };
+    assert_eq!(sockets(&with(&[&filter(patch)])), 0, "nobody says that there is TLS");
+    let plain = MESH.replace("  host: a.test\n", "  host: a.test\n  trafficPolicy: {tls: {mode: DISABLE}}\n");
+    assert_eq!(
+        sockets(&mesh(&[("mesh.yaml", &plain), ("f.yaml", &filter(patch))])),
+        2,
+        "a rule says that there is none, and the patch more"
+    );
+    let outside = MESH.replace("MESH_INTERNAL", "MESH_EXTERNAL");
+    assert_eq!(sockets(&mesh(&[("mesh.yaml", &outside), ("f.yaml", &filter(patch))])), 2, "the mesh does not know it");
 }
 
 #[test]
@@ -427,7 +452,7 @@ const KINDS: [&str; 10] = [
 ];
 const OPERATIONS: [&str; 8] =
     ["MERGE", "ADD", "REMOVE", "INSERT_BEFORE", "INSERT_AFTER", "INSERT_FIRST", "REPLACE", "MERGE_AND_REPLACE_LIST"];
-const CONTEXTS: [&str; 4] = ["ANY", "GATEWAY", "SIDECAR_INBOUND", "SIDECAR_OUTBOUND"];
+pub(crate) const CONTEXTS: [&str; 4] = ["ANY", "GATEWAY", "SIDECAR_INBOUND", "SIDECAR_OUTBOUND"];
 
 /// A patch of a kind of object at one port. The other choices are taken modulo what there is.
 fn any_patch(kind: usize, choice: usize, port: u16) -> String {

@@ -27,7 +27,12 @@ pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let proxy = proxy(args)?;
     let mesh = offline::read_mesh(&args.files, args.mesh_config.as_deref())?;
     let translation = offline::translate_for(&mesh, &proxy);
-    let explainer = Explainer::new(&translation);
+    let changes = match mesh.envoy_filters.is_empty() {
+        true => vec![],
+        false => weir_translate::patched(&mesh, &proxy),
+    };
+    weir_translate::unmatched(&mesh, &proxy).iter().for_each(print::diagnostic);
+    let explainer = Explainer::new(&translation).with_changes(&changes);
     if let Some(path) = &args.calls {
         for call in read_calls(path)? {
             print::result(&(serde_json::to_string(&explainer.explain(&call))? + "\n"));

@@ -4,11 +4,11 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use serde_json::{Value, json};
-use weir_analysis::preview::preview;
+use weir_analysis::preview::{Preview, preview};
 use weir_api::{Diagnostic, Severity};
 use weir_translate::{Change, Translation};
 use weir_xds::json::Names;
-use weir_xds::lines::differences;
+use weir_xds::lines::of_messages;
 use weir_xds::tls::Secret;
 use weir_xds::{Any, Message, Name};
 
@@ -24,11 +24,11 @@ pub(crate) fn run(args: &TranslateArgs) -> anyhow::Result<ExitCode> {
     let mesh = offline::read_mesh(&args.files, args.mesh_config.as_deref())?;
     let proxy = offline::read_proxy(&args.proxy)?;
     let translation = offline::translate_for(&mesh, &proxy);
-    for change in weir_translate::patched(&mesh, &proxy) {
-        print::diagnostic(&told(&change)?);
-    }
+    let changes = weir_translate::patched(&mesh, &proxy);
+    changes.iter().for_each(|change| print::diagnostic(&told(change)));
+    weir_translate::unmatched(&mesh, &proxy).iter().for_each(print::diagnostic);
     for preview in preview(&translation) {
-        print::diagnostic(&Diagnostic::warning(preview.to_string()));
+        print::diagnostic(&foreseen(&preview, &changes));
     }
     match args.output {
         Output::Yaml => print::result(&serde_saphyr::to_string(&to_json(&translation)?)?),
@@ -38,12 +38,15 @@ pub(crate) fn run(args: &TranslateArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What a proxy will say of a resource; where EnvoyFilters changed that, at the place of the first that did.
+fn foreseen(preview: &Preview, changes: &[Change]) -> Diagnostic {
+    let changed = changes.iter().find(|change| change.kind == preview.kind && change.name == preview.name);
+    let Some(patch) = changed.and_then(|change| change.by.first()) else { return Diagnostic::warning(preview.to_string()) };
+    Diagnostic::warning(format!("{preview} (it is changed by {}: {})", patch.object.name(), patch.path)).placed(patch.place())
+}
+
 /// What EnvoyFilters changed of a resource, line by line, at the place of the first that did.
-fn told(change: &Change) -> anyhow::Result<Diagnostic> {
-    let json = |any: &Option<Any>| match any {
-        Some(any) => weir_xds::json::any_to_value(any, Names::Proto).context("a message has no JSON form"),
-        None => Ok(Value::Object(Default::default())),
-    };
+fn told(change: &Change) -> Diagnostic {
     let done = match (&change.before, &change.after) {
         (None, _) => "added",
         (_, None) => "removed",
@@ -52,11 +55,11 @@ fn told(change: &Change) -> anyhow::Result<Diagnostic> {
     let patches: Vec<String> = change.by.iter().map(|origin| format!("{}: {}", origin.object.name(), origin.path)).collect();
     let mut message = format!("{} `{}` is {done} by {}", change.kind.name(), change.name, patches.join(", "));
     if change.after.is_some() {
-        let lines = differences("", &json(&change.before)?, &json(&change.after)?);
+        let lines = of_messages(change.before.as_ref(), change.after.as_ref());
         lines.iter().for_each(|line| message += &format!("\n  {line}"));
     }
     let place = change.by.first().and_then(|origin| origin.place());
-    Ok(Diagnostic::new(Severity::Info, message).placed(place))
+    Diagnostic::new(Severity::Info, message).placed(place)
 }
 
 fn list<M: Message + Name>(messages: &[M]) -> anyhow::Result<Vec<Value>> {
@@ -77,6 +80,7 @@ fn to_json(translation: &Translation) -> anyhow::Result<Value> {
         "clusters": list(&translation.clusters)?,
         "endpoints": list(&translation.endpoints)?,
         "secrets": translation.secrets.iter().map(secret).collect::<Vec<_>>(),
+        "extensions": list(&translation.extensions)?,
     }))
 }
 

@@ -4,9 +4,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use weir_analysis::preview::{Said, of_patch};
 use weir_api::{Diagnostic, Object, ObjectName, Severity};
 use weir_registry::files;
-use weir_translate::unsupported;
+use weir_translate::{patch_values, unsupported};
 
 use crate::cli::{Output, ValidateArgs};
 use crate::print;
@@ -18,7 +19,8 @@ use crate::print;
 pub(crate) fn run(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
     let catalog = files::read(&args.files.inputs());
     let objects: Vec<Arc<Object>> = catalog.objects().cloned().collect();
-    let diagnostics: Vec<Diagnostic> = catalog.diagnostics().cloned().chain(unsupported::findings(&objects)).collect();
+    let found = catalog.diagnostics().cloned().chain(unsupported::findings(&objects));
+    let diagnostics: Vec<Diagnostic> = found.chain(objects.iter().flat_map(foreseen)).collect();
     let has_errors = diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
     match args.output {
         Output::Json => print::result(&(serde_json::to_string_pretty(&verdicts(&objects, &diagnostics))? + "\n")),
@@ -29,6 +31,21 @@ pub(crate) fn run(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(if has_errors { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}
+
+/// What Weir's own proxy will say of what an EnvoyFilter puts in.
+fn foreseen(object: &Arc<Object>) -> Vec<Diagnostic> {
+    let mut found = vec![];
+    for patch in patch_values(object) {
+        for said in of_patch(&patch.value, patch.is_whole) {
+            let message = match said {
+                Said::Refused(reason) => format!("Weir's own proxy will refuse it: {reason}"),
+                Said::PassedOver(field) => format!("Weir's own proxy passes over a part of it: {field}"),
+            };
+            found.push(object.diagnostic(Severity::Warning, patch.path.key("patch").key("value"), message));
+        }
+    }
+    found
 }
 
 fn summary(objects: &[Arc<Object>], diagnostics: &[Diagnostic]) -> String {

@@ -93,7 +93,7 @@ pub(crate) fn hosted_options(proxy: &Proxy, connect: Connect, protocol: Protocol
     ProxyOptions {
         id: proxy.id.as_str().into(),
         node: node::introduce(proxy),
-        identity: Identity { workload },
+        identity: Identity { workload, ..Identity::default() },
         drain_duration: DRAIN_DURATION,
         listener_limits: BTreeMap::new(),
         protocol,

@@ -12,6 +12,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// What the libraries of each crate may import; of those that stand here without a list nothing.
 const CRATES: &[(&str, &[&str])] = &[
+    ("weir-allocator", &[]),
     ("weir-api", &[]),
     ("weir-xds", &[]),
     ("weir-model", &["weir-api"]),

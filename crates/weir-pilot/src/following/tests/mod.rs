@@ -172,14 +172,17 @@ async fn a_change_makes_what_depends_on_it() {
             after.assignments - before.assignments,
             after.route_lists - before.route_lists,
             after.listeners - before.listeners,
+            after.reviews - before.reviews,
         ]
     };
     mesh.change(&service(7, "10.2.0.2"));
-    assert_eq!(work(&mesh, &mut a).await, [0, 1, 0, 0], "an instance is an assignment");
+    assert_eq!(work(&mesh, &mut a).await, [0, 1, 0, 0, 1], "an instance is an assignment; the ServiceEntry stands elsewhere, too");
+    mesh.change(&service(7, "10.2.0.234"));
+    assert_eq!(work(&mesh, &mut a).await, [0, 1, 0, 0, 0], "an instance is an assignment, and nothing else is looked at");
     mesh.change(&rule(7, "other"));
-    assert_eq!(work(&mesh, &mut a).await, [0, 0, 1, 0], "a rule is its list of routes");
+    assert_eq!(work(&mesh, &mut a).await, [0, 0, 1, 0, 1], "a rule is its list of routes");
     mesh.change(&service(SERVICES, "10.2.0.1"));
-    assert_eq!(work(&mesh, &mut a).await, [1, 0, 1, 1], "a service is its cluster, its route, and what shares listeners");
+    assert_eq!(work(&mesh, &mut a).await, [1, 0, 1, 1, 1], "a service is its cluster, its route, and what shares listeners");
 }
 
 #[tokio::test]

@@ -28,13 +28,14 @@ fn rebuilt(objects: &BTreeMap<ObjectKey, Arc<Object>>, following: &Following) ->
     let mesh = MeshSnapshot::new(&objects, Arc::new(MeshConfig::default()), "cluster.local");
     let mut proxy = following.proxy.clone();
     take_labels(&mut proxy, &following.came_with, &mesh);
-    let Translation { listeners, routes, clusters, endpoints, secrets, findings } = translate(&mesh, &proxy);
+    let Translation { listeners, routes, clusters, endpoints, secrets, extensions, findings } = translate(&mesh, &proxy);
     let mut set = Set::new();
     add(&mut set, ResourceType::Listener, &listeners, |listener| &listener.name);
     add(&mut set, ResourceType::Route, &routes, |routes| &routes.name);
     add(&mut set, ResourceType::Cluster, &clusters, |cluster| &cluster.name);
     add(&mut set, ResourceType::Endpoint, &endpoints, |endpoints| &endpoints.cluster_name);
     add(&mut set, ResourceType::Secret, &secrets, |secret| &secret.name);
+    add(&mut set, ResourceType::Extension, &extensions, |config| &config.name);
     (set, findings.iter().map(ToString::to_string).collect())
 }
 

@@ -117,9 +117,8 @@ struct Maker<'m, R> {
 impl<R: FnMut() -> u64> Maker<'_, R> {
     fn kind(&mut self) -> Kind {
         let hosts = self.hosts;
-        let levels: Vec<&[LocalityHosts]> = hosts.localities.chunk_by(|one, two| one.priority == two.priority).collect();
-        let health: Vec<Level> =
-            levels.iter().map(|level| Level::of(&hosts.list[span(level)], hosts.overprovisioning, hosts.weighted_health)).collect();
+        let levels: Vec<&[LocalityHosts]> = by_priority(hosts).collect();
+        let health = health_of(hosts);
         let (loads, panics) = priority::loads(&health, self.settings.common.panic_percent);
         let by_hash = self.settings.balance.is_by_hash();
         let mut pools = vec![];
@@ -220,6 +219,16 @@ impl<R: FnMut() -> u64> Maker<'_, R> {
 }
 
 /// Where the instances of neighbouring localities stand.
+/// The localities of each priority, the highest first.
+fn by_priority(hosts: &Hosts) -> impl Iterator<Item = &[LocalityHosts]> {
+    hosts.localities.chunk_by(|one, two| one.priority == two.priority)
+}
+
+/// How healthy each priority is, the highest first.
+pub fn health_of(hosts: &Hosts) -> Vec<Level> {
+    by_priority(hosts).map(|level| Level::of(&hosts.list[span(level)], hosts.overprovisioning, hosts.weighted_health)).collect()
+}
+
 fn span(level: &[LocalityHosts]) -> std::ops::Range<usize> {
     let (first, last) = (level.first(), level.last());
     first.map_or(0, |first| first.hosts.start)..last.map_or(0, |last| last.hosts.end)

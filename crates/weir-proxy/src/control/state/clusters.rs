@@ -87,7 +87,7 @@ impl State {
         let endpoints = match &policy.discovery {
             Discovery::Static(assignment) => compile_assignment(assignment)?,
             Discovery::StrictDns(assignment) | Discovery::LogicalDns(assignment) => compile_assignment(assignment)?.named_by_host(),
-            Discovery::Eds(_) | Discovery::OriginalDestination | Discovery::OfRequest => Assignment::default(),
+            Discovery::Eds(_) | Discovery::OriginalDestination | Discovery::OfRequest | Discovery::Aggregate(_) => Assignment::default(),
         };
         let before = self.clusters.get(name).map(|known| known.newest().transports.clone());
         let transports = Transports::new(&policy.transports, before.as_ref(), &mut self.secrets)?;
@@ -200,7 +200,7 @@ impl State {
         let policy = &newest.policy;
         let (endpoints, is_resolved) = match &policy.discovery {
             Discovery::Static(_) => (Some(&state.endpoints), true),
-            Discovery::OriginalDestination | Discovery::OfRequest => (None, true),
+            Discovery::OriginalDestination | Discovery::OfRequest | Discovery::Aggregate(_) => (None, true),
             Discovery::Eds(service) => (self.assignments.get(service), self.assignments.contains_key(service)),
             Discovery::StrictDns(_) | Discovery::LogicalDns(_) => {
                 let known = state.endpoints.names().all(|name| self.addresses.contains_key(name));

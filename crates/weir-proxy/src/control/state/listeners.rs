@@ -86,7 +86,7 @@ pub(super) fn route_names(listener: &Listener) -> impl Iterator<Item = Arc<str>>
             RouteSource::Named(name) => Some(name.clone()),
             RouteSource::Inline(_) => None,
         },
-        Handler::Tcp(_) => None,
+        Handler::Tcp(_) | Handler::Respond(_) => None,
     })
 }
 
@@ -98,6 +98,7 @@ pub(super) fn cluster_names(listener: &Listener) -> impl Iterator<Item = &Arc<st
             RouteSource::Inline(table) => table.virtual_hosts.iter().flat_map(|host| &host.clusters).collect(),
             RouteSource::Named(_) => vec![],
         },
+        Handler::Respond(_) => vec![],
     })
 }
 
@@ -110,7 +111,7 @@ impl State {
             let mut tables = route_names(listener).map(|name| self.routes.get(&name).is_some_and(|table| table.active.is_some()));
             let tcp = listener.all_chains().flat_map(|chain| match &chain.handler {
                 Handler::Tcp(tcp) => tcp.clusters.as_slice(),
-                Handler::Http(_) => &[],
+                Handler::Http(_) | Handler::Respond(_) => &[],
             });
             let mut clusters = tcp.map(|(name, _)| self.clusters.get(name).is_none_or(|cluster| cluster.ready));
             let ready = tables.all(|is_active| is_active) && clusters.all(|ready| ready);

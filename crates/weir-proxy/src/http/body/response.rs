@@ -14,11 +14,11 @@ use weir_http1::header::{from_map, to_map};
 use weir_routing::grpc::Status;
 
 use super::held::HeldBody;
-use crate::exchange::failure::{Failure, FailureKind};
+use crate::exchange::failure::{Failure, FailureKind, Refused};
 use crate::exchange::{Ending, Exchange};
 use crate::upstream::body::UpstreamBody;
 use crate::upstream::body::answer::BrokenOff;
-use crate::upstream::body::step::{BodyStep, Steps};
+use crate::upstream::body::step::{BodyStep, More, Steps};
 
 static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
@@ -91,6 +91,11 @@ impl ResponseBody {
         }
     }
 
+    /// How long it is, if that is known and nothing changes it.
+    pub fn exact_length(&self) -> Option<u64> {
+        Body::size_hint(self).exact()
+    }
+
     /// Lets something be made of it on its way.
     pub fn push_step(&mut self, step: Box<dyn BodyStep>) {
         self.changed.get_or_insert_default().steps.push(step);
@@ -128,6 +133,10 @@ impl ResponseBody {
             if let Some(frame) = changed.ready.pop_front() {
                 return Poll::Ready(Some(Ok(frame)));
             }
+            ready!(changed.steps.poll_ready(cx));
+            if changed.go_on()? {
+                continue;
+            }
             if changed.is_over {
                 return Poll::Ready(None);
             }
@@ -141,22 +150,30 @@ impl ResponseBody {
 }
 
 impl Changed {
+    /// Lets more pass of what the steps have; whether there was anything left to do.
+    fn go_on(&mut self) -> Result<bool, BrokenOff> {
+        match self.steps.more().map_err(break_off)? {
+            More::Nothing => return Ok(false),
+            More::Data(data) => self.push(data),
+            More::End(trailers) => {
+                self.is_over = true;
+                self.ready.extend(trailers.map(|trailers| Frame::trailers(to_map(&trailers))));
+            }
+        }
+        Ok(true)
+    }
+
     fn take(&mut self, frame: Option<Frame<Bytes>>) -> Result<(), BrokenOff> {
-        // What a filter makes of an answer cannot be refused any more: it breaks off.
-        let refused = |refused| BrokenOff(Failure::of_answer(FailureKind::Refused(refused)));
         let trailers = match frame.map(Frame::into_data) {
             Some(Ok(data)) => {
-                let data = self.steps.data(data).map_err(refused)?;
+                let data = self.steps.data(data).map_err(break_off)?;
                 self.push(data);
                 return Ok(());
             }
             Some(Err(frame)) => frame.into_trailers().ok().map(from_map),
             None => None,
         };
-        self.is_over = true;
-        let (last, trailers) = self.steps.end(trailers).map_err(refused)?;
-        self.push(last);
-        self.ready.extend(trailers.map(|trailers| Frame::trailers(to_map(&trailers))));
+        self.steps.end(trailers);
         Ok(())
     }
 
@@ -165,6 +182,11 @@ impl Changed {
             self.ready.push_back(Frame::data(data));
         }
     }
+}
+
+/// What a filter makes of an answer cannot be refused any more: it breaks off.
+fn break_off(refused: Refused) -> BrokenOff {
+    BrokenOff(Failure::of_answer(FailureKind::Refused(refused)))
 }
 
 impl Content {

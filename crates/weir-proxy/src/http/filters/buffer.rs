@@ -21,6 +21,13 @@ impl Buffer {
     }
 }
 
+/// Answers a request of whose body so many bytes have come, which are too many.
+pub(super) fn too_large(call: &Call, size: usize) -> Flow {
+    call.exchange.bytes_received.set(size as u64);
+    call.exchange.detail("request_payload_too_large");
+    Flow::Answer(LocalReply::new(StatusCode::PAYLOAD_TOO_LARGE, "Payload Too Large"))
+}
+
 impl HttpFilter for Buffer {
     type Policy = BufferPolicy;
     type State = ();
@@ -43,11 +50,7 @@ impl HttpFilter for Buffer {
                 headers.insert_if_absent(header::CONTENT_LENGTH, || HeaderValue::from(size));
                 Flow::Continue
             }
-            Ok(Held::TooLarge(size)) => {
-                call.exchange.bytes_received.set(size as u64);
-                call.exchange.detail("request_payload_too_large");
-                Flow::Answer(LocalReply::new(StatusCode::PAYLOAD_TOO_LARGE, "Payload Too Large"))
-            }
+            Ok(Held::TooLarge(size)) => too_large(call, size),
             Err(kind) => Flow::Fail(Failure::from(kind)),
         }
     }

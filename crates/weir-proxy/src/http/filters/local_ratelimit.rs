@@ -1,7 +1,6 @@
 //! Limits that this proxy counts alone. All workers take from the same buckets, without a lock.
 
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use http::StatusCode;
 use weir_config::flags::ResponseFlags;
@@ -16,6 +15,7 @@ use crate::http::call::{Call, RouteAnswer};
 use crate::http::header_changes::{apply_to_request, apply_to_response};
 use crate::http::local_reply::LocalReply;
 use crate::http::router::routes::Found;
+use crate::io::clock::clock;
 use crate::io::response::Parts;
 
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
@@ -42,12 +42,6 @@ impl LocalRateLimit {
         let mut of_connection = call.control.extensions.borrow_mut();
         of_connection.get_or_insert_with(|| Arc::new(policy.fresh_buckets())).clone()
     }
-}
-
-/// The time since a moment that is the same for all workers.
-fn clock() -> Duration {
-    static START: OnceLock<Instant> = OnceLock::new();
-    START.get_or_init(Instant::now).elapsed()
 }
 
 fn judge(call: &Call, found: Option<&Found>, policy: &RateLimitPolicy, buckets: &Buckets) -> Verdict {

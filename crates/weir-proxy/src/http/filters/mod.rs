@@ -20,13 +20,23 @@ use super::router;
 use crate::exchange::failure::Failure;
 use crate::io::response::Parts;
 
+mod admission_control;
+mod bandwidth_limit;
+mod basic_auth;
 mod buffer;
+mod compressor;
 mod cors;
+mod csrf;
+mod decompressor;
+mod ext_authz;
 mod fault;
 mod grpc_web;
 mod header_mutation;
+mod health_check;
 mod local_ratelimit;
 pub mod lua;
+mod ratelimit;
+mod stateful_session;
 
 /// What a filter makes of a request.
 pub(super) enum Flow {
@@ -151,13 +161,23 @@ macro_rules! filters {
 }
 
 filters! {
+    AdmissionControl: admission_control;
+    BandwidthLimit: bandwidth_limit;
+    BasicAuth: basic_auth;
     Buffer: buffer;
+    Compressor: compressor;
     Cors: cors;
+    ExtAuthz: ext_authz;
+    Csrf: csrf;
+    Decompressor: decompressor;
     Fault: fault;
     GrpcWeb: grpc_web;
     HeaderMutation: header_mutation;
+    HealthCheck: health_check;
     LocalRateLimit: local_ratelimit;
     Lua: lua;
+    RateLimit: ratelimit;
+    StatefulSession: stateful_session;
 }
 
 /// A filter whose state is one of [`State`].

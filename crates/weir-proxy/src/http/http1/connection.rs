@@ -51,8 +51,10 @@ pub(super) enum Next {
     Bad(Fault),
     /// The beginning of a head, and for too long nothing more.
     Late,
-    /// Nothing: it has ended, or is to.
+    /// Nothing: the client has ended it.
     Nothing,
+    /// Nothing: it is to end.
+    Over,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
@@ -109,7 +111,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             control.watch(cx.waker());
             return Poll::Pending;
         }
-        if last_call.is_over(control, cx) { Poll::Ready(Next::Nothing) } else { Poll::Pending }
+        if last_call.is_over(control, cx) { Poll::Ready(Next::Over) } else { Poll::Pending }
     }
 
     fn found(&self, head: request::Head, control: &Control) -> Next {

@@ -80,24 +80,29 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        loop {
+        let patience = loop {
             let begun = match connection.next(&self.control).await {
                 Next::Head(head) => self.begin(connection, head),
                 Next::Bad(fault) => self.refuse(head::refusal_of(fault)),
                 Next::Late => self.refuse(LATE),
-                Next::Nothing => return Ok(()),
+                Next::Over if self.control.has_expired() => break self.http.config.delayed_close,
+                Next::Over | Next::Nothing => return Ok(()),
             };
-            match self.finish(connection, begun).await? {
+            self.control.streams.set(1);
+            let written = self.finish(connection, begun).await?;
+            self.control.streams.set(0);
+            match written {
                 Written::Whole { persists: true } if connection.is_at_end() => {}
                 Written::Whole { .. } => {
                     let lingers = self.control.lingers.get() || connection.is_unread();
-                    let patience = self.http.config.delayed_close.filter(|_| lingers);
-                    return connection.close(patience).await;
+                    break self.http.config.delayed_close.filter(|_| lingers);
                 }
                 Written::Upgraded => return Ok(()),
-                Written::Broken => return connection.close(None).await,
+                // As with Envoy the client may end it first. The length that it was told says that something is missing.
+                Written::Broken => break self.http.config.delayed_close,
             }
-        }
+        };
+        connection.close(patience).await
     }
 
     /// Begins to handle a request. All that only this needs is gone when it returns: a connection has no room for it.

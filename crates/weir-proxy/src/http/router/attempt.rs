@@ -37,7 +37,7 @@ pub(super) async fn attempt(
     to: &Forward,
     body: Option<&Rc<ClientBody>>,
 ) -> Result<Answer, Failure> {
-    let busy = target.busy(take(cluster, Resource::Requests)?);
+    let busy = target.busy(take(cluster, to.priority, Resource::Requests)?);
     let as_named = name_instance(call, to, &target);
     let outgoing = Outgoing {
         cluster,
@@ -45,6 +45,7 @@ pub(super) async fn attempt(
         head: &call.exchange.request,
         body: Payload::Client(body),
         client: call.exchange.protocol,
+        priority: to.priority,
         limits: AttemptLimits::new(to.retry.as_deref()),
         exchange: Some(&call.exchange),
     };

@@ -10,13 +10,14 @@ use tokio::time::{Instant, timeout_at};
 use weir_config::circuit_breakers::Resource;
 use weir_config::head::{Head, append_to};
 use weir_http1::header::{self, HeaderName, HeaderValue};
-use weir_routing::action::Forward;
+use weir_routing::action::{Forward, Priority};
 
 use super::routes::Found;
 use super::{ATTEMPT_COUNT, attempt, prepare};
 use crate::exchange::failure::{Expired, Failure, FailureKind, Party};
 use crate::http::call::Call;
 use crate::io::own_address::own_address;
+use crate::upstream::aggregate;
 use crate::upstream::body::{ClientBody, RequestBody};
 use crate::upstream::cluster::{ClusterRuntime, LbContext};
 use crate::upstream::limits::AttemptLimits;
@@ -36,6 +37,7 @@ pub(super) fn mirror(call: &Call, found: &Found, to: &Forward, body: Option<&Rc<
         }
         // A cluster that is not there does no harm.
         let Some(cluster) = prepare::named_cluster(call, found, &mirror.cluster) else { continue };
+        let cluster = aggregate::member(&call.http.clusters, cluster, fastrand::u64(..));
         let mut head = call.exchange.request.borrow().clone();
         head.upgrade = None;
         for name in &mirror.remove {
@@ -109,13 +111,14 @@ impl Copy {
             return Ok(());
         }
         let target = cluster.pick(&context).ok_or(FailureKind::NoInstance)?;
-        let busy = target.busy(take(cluster, Resource::Requests)?);
+        let busy = target.busy(take(cluster, Priority::Usual, Resource::Requests)?);
         let outgoing = Outgoing {
             cluster,
             target: &target,
             head: &RefCell::new(head),
             body: Payload::Copy(RefCell::new(Some(body))),
             client,
+            priority: Priority::Usual,
             limits: AttemptLimits::default(),
             exchange: None,
         };

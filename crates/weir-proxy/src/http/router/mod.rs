@@ -27,6 +27,8 @@ use super::local_reply::LocalReply;
 use crate::cluster::resources::Overflow;
 use crate::exchange::failure::{Expired, Failure, FailureKind, Party};
 use crate::io::response::Response;
+use crate::stats::cluster::WorkerClusterStats;
+use crate::upstream::aggregate;
 use crate::upstream::body::ClientBody;
 use crate::upstream::cluster::ClusterRuntime;
 use attempt::Answer;
@@ -82,10 +84,21 @@ pub(super) async fn route(call: &mut Call) -> Response<ResponseBody> {
 
 /// Takes note of the cluster that a request was for which a filter has answered: logs and metrics name it, as Envoy's do.
 pub(super) fn note_cluster(call: &Call) {
-    let Some(found) = call.found() else { return };
-    let Some(Action::Forward(to)) = found.route().map(|route| &route.action) else { return };
-    if let Some(cluster) = prepare::cluster(call, found, to) {
+    if let Some(cluster) = cluster_of(call) {
         call.exchange.cluster.replace(Some(cluster.destination()));
+    }
+}
+
+/// The cluster that a request goes to, if it goes to one that there is.
+pub(super) fn cluster_of(call: &Call) -> Option<Rc<ClusterRuntime>> {
+    let found = call.found()?;
+    prepare::cluster(call, found, found.forward()?)
+}
+
+/// Counts what a filter makes of a request, among what is counted of its cluster.
+pub(super) fn count(call: &Call, count: impl FnOnce(&WorkerClusterStats)) {
+    if let Some(cluster) = cluster_of(call) {
+        cluster.with_stats(count);
     }
 }
 
@@ -114,6 +127,7 @@ async fn redirect(call: &mut Call, status: u16, location: &str) -> Response<Resp
 async fn forward(call: &mut Call, found: &Found, route: &Route, to: &Forward) -> Response<ResponseBody> {
     let Some(cluster) = prepare::cluster(call, found, to) else { return no_cluster(call, to).await };
     call.exchange.cluster.replace(Some(cluster.destination()));
+    let cluster = aggregate::member(&call.http.clusters, cluster, fastrand::u64(..));
     if let Some(dropped) = drop_overload(call, &cluster) {
         return call.reply(dropped).await;
     }
@@ -225,7 +239,7 @@ async fn attempts(
                 return result;
             };
             drop(retrying);
-            retrying = match cluster.take(Resource::Retries) {
+            retrying = match cluster.take(to.priority, Resource::Retries) {
                 Ok(permit) => permit,
                 Err(Overflow) => {
                     call.exchange.flag(ResponseFlags::UPSTREAM_OVERFLOW);

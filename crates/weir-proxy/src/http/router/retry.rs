@@ -61,7 +61,7 @@ impl<'p> Retries<'p> {
         let Some(policy) = self.policy.filter(|_| !self.tried.is_empty()) else { return of_request };
         let tried = self.tried.as_slice();
         let (avoid, tries) = if policy.other_hosts { (tried, policy.host_selection_attempts) } else { (&[][..], of_request.tries) };
-        LbContext { avoid, tries, tried, other_priorities: policy.other_priorities, ..of_request }
+        LbContext { avoid, tries, tried, other_priorities: policy.other_priorities, wanted: None, ..of_request }
     }
 
     /// An attempt was made at this instance.

@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
 use weir_http1::header::{Headers, from_map, to_map};
 
 use super::held;
-use super::step::{BodyStep, Steps};
+use super::step::{BodyStep, More, Steps};
 use crate::exchange::failure::FailureKind;
 use crate::io::client::{BodyFault, Incoming};
 
@@ -28,6 +28,8 @@ enum Remainder {
     Arriving(Incoming),
     /// Frames that were held back, to the last. Steps that are added later have them still to pass.
     Held(VecDeque<Frame<Bytes>>),
+    /// A body of which something has come out already: what is added later makes something of that, too.
+    Of(Box<Inbound>),
     /// Nothing more comes.
     Over,
 }
@@ -50,6 +52,11 @@ impl Inbound {
 
     /// Lets something be made of it on its way, after all that is made of it already.
     pub fn push_step(&mut self, step: Box<dyn BodyStep>) {
+        if !self.ready.is_empty() {
+            let over = Self { source: Remainder::Over, steps: Steps::default(), ready: VecDeque::new() };
+            let before = std::mem::replace(self, over);
+            self.source = Remainder::Of(Box::new(before));
+        }
         self.steps.push(step);
     }
 
@@ -83,7 +90,7 @@ impl Inbound {
     pub fn take_held(&mut self) -> (Bytes, Option<Headers>) {
         match std::mem::replace(&mut self.source, Remainder::Over) {
             Remainder::Held(frames) => held::join(frames),
-            Remainder::Arriving(_) | Remainder::Over => (Bytes::new(), None),
+            Remainder::Arriving(_) | Remainder::Of(_) | Remainder::Over => (Bytes::new(), None),
         }
     }
 
@@ -92,17 +99,66 @@ impl Inbound {
         self.source = Remainder::Held(held::split(data, trailers));
     }
 
+    /// Waits until so much of it is there, or all of it, as its steps make it; what is there stays for who reads it next.
+    ///
+    /// # Errors
+    /// If it breaks off before.
+    pub async fn hold_some(&mut self, wanted: usize) -> Result<Held, FailureKind> {
+        let (mut frames, mut size) = (VecDeque::new(), 0);
+        while size < wanted {
+            let Some(frame) = poll_fn(|cx| self.poll(cx)).await else { break };
+            let frame = frame?;
+            size += frame.data_ref().map_or(0, Bytes::len);
+            frames.push_back(frame);
+        }
+        frames.append(&mut self.ready);
+        self.ready = frames;
+        Ok(Held::All(size))
+    }
+
+    /// What is held back of it, up to so many bytes.
+    pub fn held(&self, most: usize) -> Bytes {
+        let behind = match &self.source {
+            Remainder::Held(frames) => Some(frames),
+            Remainder::Arriving(_) | Remainder::Of(_) | Remainder::Over => None,
+        };
+        let mut parts = self.ready.iter().chain(behind.into_iter().flatten()).filter_map(Frame::data_ref);
+        let first = parts.next().cloned().unwrap_or_default();
+        let Some(second) = parts.next().filter(|_| first.len() < most) else { return first.slice(..first.len().min(most)) };
+        let mut held = BytesMut::from(first);
+        for part in std::iter::once(second).chain(parts) {
+            held.extend_from_slice(&part[..part.len().min(most - held.len())]);
+        }
+        held.freeze()
+    }
+
     /// The next frame.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, FailureKind>>> {
         loop {
             if let Some(frame) = self.ready.pop_front() {
                 return Poll::Ready(Some(Ok(frame)));
             }
+            ready!(self.steps.poll_ready(cx));
+            match self.steps.more().map_err(FailureKind::Refused)? {
+                More::Nothing => {}
+                More::Data(data) => {
+                    self.push_data(data);
+                    continue;
+                }
+                More::End(trailers) => {
+                    self.ready.extend(trailers.map(|trailers| Frame::trailers(to_map(&trailers))));
+                    continue;
+                }
+            }
             let (frame, is_over) = match &mut self.source {
                 Remainder::Over => return Poll::Ready(None),
                 Remainder::Arriving(incoming) => {
                     let frame = ready!(incoming.poll_frame(cx)).transpose();
                     (frame.map_err(failure), incoming.is_end_stream())
+                }
+                Remainder::Of(before) => {
+                    let frame = ready!(before.poll(cx)).transpose();
+                    (frame, before.is_end_stream())
                 }
                 Remainder::Held(frames) => (Ok(frames.pop_front()), frames.is_empty()),
             };
@@ -123,16 +179,13 @@ impl Inbound {
             Some(Ok(data)) => (Some(data), None),
             Some(Err(frame)) => (None, frame.into_trailers().ok().map(from_map)),
         };
-        let is_over = is_over || data.is_none();
+        if is_over || data.is_none() {
+            self.source = Remainder::Over;
+            self.steps.end(trailers);
+        }
         if let Some(data) = data {
             let data = self.steps.data(data).map_err(FailureKind::Refused)?;
             self.push_data(data);
-        }
-        if is_over {
-            self.source = Remainder::Over;
-            let (last, trailers): (Bytes, Option<Headers>) = self.steps.end(trailers).map_err(FailureKind::Refused)?;
-            self.push_data(last);
-            self.ready.extend(trailers.map(|trailers| Frame::trailers(to_map(&trailers))));
         }
         Ok(())
     }
@@ -146,20 +199,25 @@ impl Inbound {
     /// Whether nothing more comes, as far as is known.
     pub fn is_end_stream(&self) -> bool {
         self.ready.is_empty()
+            && !self.steps.are_ending()
             && match &self.source {
                 Remainder::Over => true,
                 Remainder::Held(_) => false,
                 Remainder::Arriving(incoming) => self.steps.is_empty() && incoming.is_end_stream(),
+                Remainder::Of(before) => self.steps.is_empty() && before.is_end_stream(),
             }
     }
 
     /// How long what comes is, as far as is known.
     pub fn size_hint(&self) -> SizeHint {
+        let ready = length(&self.ready);
         match &self.source {
-            Remainder::Over => SizeHint::with_exact(length(&self.ready)),
-            _ if !self.ready.is_empty() || !self.steps.keep_length() => SizeHint::default(),
-            Remainder::Held(frames) => SizeHint::with_exact(length(frames)),
-            Remainder::Arriving(incoming) => incoming.size_hint(),
+            Remainder::Over if !self.steps.are_ending() => SizeHint::with_exact(ready),
+            _ if self.steps.are_ending() || !self.steps.keep_length() => SizeHint::default(),
+            Remainder::Over => SizeHint::default(),
+            Remainder::Held(frames) => SizeHint::with_exact(ready + length(frames)),
+            Remainder::Arriving(incoming) => behind(ready, &incoming.size_hint()),
+            Remainder::Of(before) => behind(ready, &before.size_hint()),
         }
     }
 }
@@ -171,6 +229,11 @@ fn failure(fault: BodyFault) -> FailureKind {
         BodyFault::TooLarge => FailureKind::ClientTooLarge,
         BodyFault::Gone => FailureKind::ClientGone,
     }
+}
+
+/// So many bytes, and what follows them.
+fn behind(ready: u64, rest: &SizeHint) -> SizeHint {
+    rest.exact().map_or_else(SizeHint::default, |rest| SizeHint::with_exact(ready + rest))
 }
 
 fn length(frames: &VecDeque<Frame<Bytes>>) -> u64 {
@@ -279,5 +342,22 @@ mod tests {
         let mut body = chunked(&[b"abc".to_vec()], &[]).await;
         body.push_step(Box::new(AtMost(2)));
         assert!(matches!(read(&mut body).await, Err(FailureKind::Refused(_))));
+    }
+
+    #[test]
+    fn what_is_held_in_part_has_the_steps_still_to_pass_that_are_added_later() {
+        block_on(async {
+            let mut body = chunked(&[b"ab".to_vec(), b"c".to_vec(), b"d".to_vec()], &TRAILERS).await;
+            body.push_step(Box::new(Twice));
+            let held = body.hold_some(3).await.expect("it comes");
+            assert!(matches!(held, Held::All(3..)), "{held:?}");
+            assert_eq!(&*body.held(3), b"aab");
+            body.push_step(Box::new(Twice));
+            assert_eq!((body.size_hint().exact(), body.is_end_stream()), (None, false));
+            let (data, trailers) = read(&mut body).await.expect("it comes");
+            assert_eq!(data, twice(&twice(b"abcd")));
+            assert_eq!(trailers.map(|fields| fields.len()), Some(3));
+            assert!(body.is_end_stream());
+        });
     }
 }

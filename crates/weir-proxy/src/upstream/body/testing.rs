@@ -142,6 +142,27 @@ impl BodyStep for Hold {
     }
 }
 
+/// Gives one byte at a time.
+#[derive(Default)]
+pub(crate) struct Bytewise(Bytes);
+
+impl BodyStep for Bytewise {
+    fn data(&mut self, part: Bytes) -> Result<Bytes, Refused> {
+        assert!(self.0.is_empty(), "the part before has not passed");
+        self.0 = part;
+        self.more().map(Option::unwrap_or_default)
+    }
+
+    fn more(&mut self) -> Result<Option<Bytes>, Refused> {
+        Ok((!self.0.is_empty()).then(|| self.0.split_to(1)))
+    }
+
+    fn end(&mut self, trailers: Option<Headers>) -> Result<(Bytes, Option<Headers>), Refused> {
+        assert!(self.0.is_empty(), "the part before has not passed");
+        Ok((Bytes::new(), trailers))
+    }
+}
+
 /// Refuses what is longer than so many bytes.
 pub(crate) struct AtMost(pub(crate) usize);
 

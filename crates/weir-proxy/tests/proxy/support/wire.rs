@@ -104,6 +104,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         self.stream.flush().await.unwrap();
     }
 
+    /// Says this, which need not be text.
+    pub(crate) async fn say_bytes(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.unwrap();
+        self.stream.flush().await.unwrap();
+    }
+
     /// Says this, or as much of it as anybody takes.
     pub(crate) async fn say_or_end(&mut self, text: &str) {
         if self.stream.write_all(text.as_bytes()).await.is_err() {

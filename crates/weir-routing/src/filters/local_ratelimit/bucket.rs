@@ -42,7 +42,10 @@ const NANOS_PER_MILLI: u64 = 1_000_000;
 
 impl TokenBucket {
     /// `None` if it fills in less than a millisecond: Envoy takes that for no limit.
-    pub(super) fn compile(bucket: &XdsBucket) -> Result<Option<Self>, CompileError> {
+    ///
+    /// # Errors
+    /// If Envoy would refuse it.
+    pub fn compile(bucket: &XdsBucket) -> Result<Option<Self>, CompileError> {
         let XdsBucket { max_tokens, tokens_per_fill, fill_interval } = bucket;
         let written = fill_interval.as_ref().map(std_duration).ok_or_else(|| CompileError::missing("fill_interval"))?;
         let tokens = tokens_per_fill.unwrap_or(1);

@@ -258,7 +258,8 @@ impl RateLimitPolicy {
             OfVirtualHost::IfRouteHasNone => limits.route.is_empty(),
         };
         let all = limits.route.iter().chain(limits.virtual_host.iter().filter(|_| with_host));
-        all.filter(|limit| limit.stage == self.stage).filter_map(|limit| limit.descriptor(counted)).collect()
+        // That there is a key is enough to switch one off, whatever it says, as in Envoy.
+        all.filter(|limit| limit.stage == self.stage && !limit.has_key).filter_map(|limit| limit.descriptor(counted)).collect()
     }
 
     /// The rules of a bucket.
@@ -291,7 +292,7 @@ impl RateLimitPolicy {
         };
         for one in &matched {
             let (position, rule, descriptor) = one;
-            if !take(Bucket::OfRule(*position), descriptor.hits) && !rule.shadow {
+            if !take(Bucket::OfRule(*position), descriptor.hits.unwrap_or(1)) && !rule.shadow {
                 return verdict(false, Some(one));
             }
         }

@@ -4,12 +4,23 @@ use hyper::Request;
 use serde_json::{Value, json};
 use weir_testkit::{Content, packed};
 
+mod admission_control;
+mod bandwidth_limit;
+mod basic_auth;
 mod buffer;
 mod chain;
+mod compressor;
+mod csrf;
+mod decompressor;
+mod ext_authz;
+mod grpc;
 mod grpc_web;
 mod header_mutation;
+mod health_check;
 mod local_ratelimit;
 mod lua;
+mod ratelimit;
+mod stateful_session;
 
 /// A request for a path of the only host.
 fn request(method: &str, path: &str, headers: &[(&'static str, &str)], content: Content) -> Request<Content> {
