@@ -27,10 +27,15 @@ pub fn status_line(version: Version, status: StatusCode, out: &mut Vec<u8>) {
     if version == Version::HTTP_11 && status == StatusCode::OK {
         return out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
     }
+    status_line_with(version, status, reason(status).as_bytes(), out);
+}
+
+/// Writes the status line of an answer with another reason than the usual one.
+pub fn status_line_with(version: Version, status: StatusCode, reason: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(if version < Version::HTTP_11 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
     out.extend_from_slice(status.as_str().as_bytes());
     out.push(b' ');
-    out.extend_from_slice(reason(status).as_bytes());
+    out.extend_from_slice(reason);
     out.extend_from_slice(b"\r\n");
 }
 

@@ -68,6 +68,14 @@ pub struct WeightedCluster {
 }
 
 impl Clusters {
+    /// Those of which one is chosen; none where the route has but one.
+    pub fn weighted(&self) -> &[WeightedCluster] {
+        match self {
+            Self::One(_) => &[],
+            Self::Weighted(weighted) => &weighted.choices,
+        }
+    }
+
     pub(crate) fn compile(route: &RouteAction, shared: &mut Shared) -> Result<Self, CompileError> {
         match &route.cluster_specifier {
             Some(ClusterSpecifier::Cluster(name)) if name.is_empty() => Err(CompileError::missing("cluster")),

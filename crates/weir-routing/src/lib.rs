@@ -14,6 +14,7 @@ pub mod condition;
 pub mod divided;
 mod error;
 pub mod filter_chain;
+mod filter_metadata;
 pub mod filters;
 pub mod grpc;
 pub mod hash_policy;
@@ -43,6 +44,7 @@ pub mod timeouts;
 
 pub use error::CompileError;
 pub use filter_chain::{Connection, FilterChains};
+pub use filter_metadata::FilterMetadata;
 pub use host_index::without_port;
 pub use metadata::Metadata;
 pub use request::{RequestHead, known_scheme, told_scheme};

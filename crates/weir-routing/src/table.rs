@@ -14,6 +14,8 @@ use weir_xds::route::{Route as XdsRoute, RouteConfiguration, RouteMatch, Virtual
 use crate::action::Action;
 use crate::clusters::WeightedCluster;
 use crate::error::CompileError;
+use crate::filter_metadata::FilterMetadata;
+use crate::filters::lua::{LuaOverride, Script};
 use crate::filters::{Levels, Overrides};
 use crate::header_changes::HeaderChanges;
 use crate::host_index::{HostIndex, split_port};
@@ -76,6 +78,8 @@ pub struct VirtualHost {
     pub filters: Overrides,
     /// What its requests count towards, where filters and routes do not say.
     pub rate_limits: Box<[RateLimit]>,
+    /// What filters are told of it.
+    pub filter_metadata: FilterMetadata,
     /// Tells whether the configuration that it was compiled from has changed.
     fingerprint: Fingerprint,
 }
@@ -106,6 +110,8 @@ pub struct Route {
     pub filters: Overrides,
     /// The texts of its metadata, by namespace and key.
     pub metadata: Metadata,
+    /// What filters are told of it.
+    pub filter_metadata: FilterMetadata,
 }
 
 /// Two independent 64-bit hashes of a message's bytes.
@@ -200,6 +206,19 @@ impl RouteTable {
     ) -> Levels<'o> {
         let of_cluster = route.and(cluster).map(|cluster| &cluster.filters);
         Levels::new([Some(&self.filters), Some(&host.filters), route.map(|route| &route.filters), of_cluster])
+    }
+
+    /// The scripts that it brings along, and what the filters are called that they are for.
+    pub fn scripts(&self) -> impl Iterator<Item = (&str, &Arc<Script>)> {
+        let of_routes = self.all_overrides().flat_map(Overrides::all::<LuaOverride>);
+        of_routes.filter_map(|(name, of_route)| Some((name, of_route.own_script()?)))
+    }
+
+    /// What is said of filters at all levels, for whatever request.
+    fn all_overrides(&self) -> impl Iterator<Item = &Overrides> {
+        let hosts = self.virtual_hosts.iter();
+        std::iter::once(&self.filters)
+            .chain(hosts.flat_map(|host| std::iter::once(&host.filters).chain(host.routes.iter().flat_map(Route::all_overrides))))
     }
 
     /// Compiles a route configuration, taking over from `previous` what did not change.
@@ -345,7 +364,7 @@ impl VirtualHost {
             route_specifiers,
             rate_limits,
             typed_per_filter_config,
-            metadata: _,
+            metadata,
             // These are reported as not carried out.
             virtual_clusters,
             cors: _,
@@ -387,6 +406,7 @@ impl VirtualHost {
             response_headers: HeaderChanges::of_route(response_headers_to_add, response_headers_to_remove)?,
             filters: Overrides::compile(typed_per_filter_config)?,
             rate_limits: rate_limits::compile(rate_limits, Owner::Route)?,
+            filter_metadata: FilterMetadata::compile(metadata.as_ref()),
             fingerprint,
         })
     }
@@ -402,6 +422,14 @@ impl Route {
     /// `file:line` of the rule that it was made of, where the control plane told.
     pub fn source(&self) -> Option<&str> {
         self.metadata.get("weir", "source")
+    }
+
+    fn all_overrides(&self) -> impl Iterator<Item = &Overrides> {
+        let clusters = match &self.action {
+            Action::Forward(to) => to.clusters.weighted(),
+            Action::Redirect(_) | Action::Respond(_) => &[],
+        };
+        std::iter::once(&self.filters).chain(clusters.iter().map(|cluster| &cluster.filters))
     }
 
     fn compile(route: &XdsRoute, shared: &mut Shared) -> Result<Self, CompileError> {
@@ -437,6 +465,7 @@ impl Route {
             response_headers: HeaderChanges::of_route(response_headers_to_add, response_headers_to_remove)?,
             filters: Overrides::compile(typed_per_filter_config)?,
             metadata: Metadata::compile(metadata.as_ref()),
+            filter_metadata: FilterMetadata::compile(metadata.as_ref()),
         })
     }
 }

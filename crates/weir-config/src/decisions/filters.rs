@@ -135,6 +135,17 @@ pub(super) const TABLE: &[Decided] = &[
         ],
     ),
     of(FILTERS, "grpc_web.v3.GrpcWeb").packed(),
+    // Scripts load nothing from files but themselves.
+    of(FILTERS, "lua.v3.Lua")
+        .packed()
+        .carried_out("inline_code stat_prefix clear_route_cache")
+        .as_whole("default_source_code source_codes filter_context")
+        .refused("package_paths package_cpaths"),
+    of(FILTERS, "lua.v3.LuaPerRoute")
+        .packed()
+        .carried_out("disabled name")
+        .as_whole("source_code filter_context")
+        .refused("package_paths package_cpaths"),
     of(FILTERS, "header_mutation.v3.HeaderMutation").packed().carried_out("mutations most_specific_header_mutations_wins"),
     of(FILTERS, "header_mutation.v3.HeaderMutationPerRoute").packed().carried_out("mutations"),
     of(FILTERS, "header_mutation.v3.Mutations").carried_out(

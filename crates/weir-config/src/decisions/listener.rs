@@ -14,7 +14,7 @@ pub(super) const TABLE: &[Decided] = &[
         .carried_out(
             "name address filter_chains default_filter_chain listener_filters listener_filters_timeout \
              continue_on_listener_filters_timeout traffic_direction access_log bind_to_port deprecated_v1 use_original_dst \
-             ignore_global_conn_limit",
+             ignore_global_conn_limit per_connection_buffer_limit_bytes",
         )
         // Only names; how connections are spread over workers; an overload that is not watched.
         .unseen(
@@ -29,7 +29,7 @@ pub(super) const TABLE: &[Decided] = &[
             ("tcp_keepalive", "connections of clients have the system's keep-alive"),
             ("drain_type", "connections drain after every change that concerns them"),
             ("stats_matcher", "all statistics are kept"),
-            ("per_connection_buffer_limit_bytes per_connection_buffer_high_watermark_timeout", "buffers have sizes of their own"),
+            ("per_connection_buffer_high_watermark_timeout", "what a client does not take is given up with the stream's idle timeout"),
         ]),
     of(LISTENER, "Listener.DeprecatedV1").carried_out("bind_to_port"),
     of(LISTENER, "FilterChain")

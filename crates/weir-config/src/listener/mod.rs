@@ -45,7 +45,12 @@ pub struct Listener {
     pub ignores_global_limit: bool,
     /// What is written of connections that no filter chain takes.
     pub access_logs: Vec<AccessLog>,
+    /// How much filters may hold back of a body on a connection.
+    pub buffer_limit: usize,
 }
+
+/// Envoy's limit where none is given.
+const BUFFER_LIMIT: usize = 1 << 20;
 
 /// What is done about where a connection was going to before the kernel redirected it here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +99,7 @@ impl Listener {
             // Reported.
             additional_addresses: _,
             stats_matcher: _,
-            per_connection_buffer_limit_bytes: _,
+            per_connection_buffer_limit_bytes,
             per_connection_buffer_high_watermark_timeout: _,
             drain_type: _,
             transparent: _,
@@ -121,7 +126,9 @@ impl Listener {
             return Err(CompileError::missing("filter_chains"));
         }
         let address = address.as_ref().and_then(to_socket_addr);
-        let known = KnownChains::of(previous);
+        let buffer_limit = per_connection_buffer_limit_bytes.map_or(BUFFER_LIMIT, |limit| limit as usize);
+        // Connections that go on keep theirs.
+        let known = KnownChains::of(previous.filter(|previous| previous.buffer_limit == buffer_limit));
         let compiled = filter_chains.iter().enumerate().map(|(i, chain)| known.compile(chain, &format!("filter_chains[{i}]")));
         let compiled = compiled.collect::<Result<_, _>>()?;
         let default_chain = default_filter_chain.as_ref().map(|chain| known.compile(chain, "default_filter_chain")).transpose()?;
@@ -143,6 +150,7 @@ impl Listener {
             inbound: listener.traffic_direction() == TrafficDirection::Inbound,
             ignores_global_limit: *ignore_global_conn_limit,
             access_logs: access_log::compile(access_log)?,
+            buffer_limit,
         })
     }
 

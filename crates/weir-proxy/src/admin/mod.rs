@@ -85,6 +85,7 @@ fn statistics(plane: &DataPlane) -> String {
         for open in config.listeners.iter() {
             families.listener(&id, &open.listener.name, &open.stats);
             families.connection_limits(&id, &open.listener);
+            families.scripts(&id, &open.listener);
         }
         if let Some(status) = plane.status(&id) {
             families.proxy(&id, &status.borrow());

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ::prometheus::TextEncoder;
 use ::prometheus::proto::{Bucket, Counter, Gauge, Histogram as HistogramProto, LabelPair, Metric, MetricFamily, MetricType};
 
-use weir_config::listener::{Listener, NetworkFilter};
+use weir_config::listener::{Handler, Listener, NetworkFilter};
 use weir_config::outlier::Reason;
 use weir_config::workload::Workload;
+use weir_routing::filters::FilterPolicy;
 
 use crate::DataPlane;
 use crate::cluster::Cluster;
@@ -205,6 +206,34 @@ impl Families {
                 ("proxy", proxy.to_owned()),
             ];
             self.counter("envoy_local_rate_limit_rate_limited", &labels, limited);
+        }
+    }
+
+    /// The scripts of a listener's filters, under Envoy's names.
+    pub fn scripts(&mut self, proxy: &str, listener: &Listener) {
+        let mut sums: BTreeMap<(&str, &str), (u64, u64)> = BTreeMap::new();
+        for chain in listener.all_chains() {
+            let Handler::Http(http) = &chain.handler else { continue };
+            for filter in &http.filters {
+                if let FilterPolicy::Lua(policy) = &filter.policy {
+                    let (executions, errors) = policy.counted.get();
+                    let sum = sums.entry((&http.stat_prefix, &policy.stat_prefix)).or_default();
+                    *sum = (sum.0 + executions, sum.1 + errors);
+                }
+            }
+        }
+        for ((manager, prefix), (executions, errors)) in sums {
+            let labels = vec![
+                ("envoy_http_conn_manager_prefix", manager.to_owned()),
+                ("listener_address", listener.name.to_string()),
+                ("proxy", proxy.to_owned()),
+            ];
+            let name = |what: &str| match prefix {
+                "" => format!("envoy_http_lua_{what}"),
+                prefix => format!("envoy_http_lua_{}_{what}", prefix.replace(|one: char| !one.is_ascii_alphanumeric(), "_")),
+            };
+            self.counter(&name("executions"), &labels, executions);
+            self.counter(&name("errors"), &labels, errors);
         }
     }
 

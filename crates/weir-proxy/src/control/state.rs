@@ -42,7 +42,7 @@ use crate::worker::world::ProxySnapshot;
 use clusters::{ClusterState, FETCH_TIMEOUT};
 use divided::Divided;
 use extensions::Extensions;
-use listeners::{ListenerState, Prepared, route_names, tls_of};
+use listeners::{ListenerState, Prepared, check_scripts, route_names, tls_of};
 use routes::RouteState;
 
 /// How long routes wait for instances, and listeners for routes, that a server does not send.
@@ -227,6 +227,7 @@ impl State {
         let known = self.listeners.get(name);
         let previous = known.map(|known| &*known.newest.listener);
         let newest = Arc::new(Listener::compile(listener, previous)?);
+        check_scripts(&newest)?;
         let tls = tls_of(&newest, known, &mut self.secrets)?;
         let open = known.into_iter().flat_map(ListenerState::both).filter_map(|prepared| prepared.sockets.as_ref());
         let same_address = open.filter(|sockets| sockets.wanted == newest.address).last().cloned();

@@ -12,4 +12,4 @@ mod values;
 pub use connection::ConnectionInfo;
 pub use end::Ending;
 pub use record::{Destination, Exchange, Matched, Target};
-pub use values::bytes;
+pub use values::{bytes, protocol_name};

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use weir_config::log_filter::{Facts, LogFilter};
 use weir_config::workload::Workload;
 use weir_http1::{HeaderName, HeaderValue};
 use weir_routing::{Route, RouteTable, VirtualHost, grpc};
+use weir_xds::prost_types::Struct;
 
 use super::connection::ConnectionInfo;
 use crate::io::client::{Left, Waiting};
@@ -106,6 +108,8 @@ pub struct Exchange {
     pub interim: Cell<u16>,
     /// The gRPC status, where the answer has one.
     pub grpc_status: Cell<Option<grpc::Status>>,
+    /// What filters tell each other, by their names.
+    pub dynamic_metadata: RefCell<BTreeMap<String, Struct>>,
     /// Why it went as it did.
     pub flags: Cell<ResponseFlags>,
     /// The same in Envoy's words.
@@ -164,6 +168,7 @@ impl Exchange {
             code: Cell::default(),
             interim: Cell::default(),
             grpc_status: Cell::default(),
+            dynamic_metadata: RefCell::default(),
             flags: Cell::default(),
             details: RefCell::default(),
             termination: RefCell::default(),

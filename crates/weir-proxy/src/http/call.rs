@@ -44,6 +44,8 @@ pub(super) struct Call {
     pub(super) body: Option<Inbound>,
     /// Whether a filter has waited for something: what came of the body meanwhile is not left unread.
     pub(super) waited: bool,
+    /// Whether an answer of ours has taken the place of one that filters have begun to see.
+    pub(super) replaced: bool,
     /// Hands over the client's connection, if it changes to another protocol.
     pub(super) on_upgrade: Option<OnUpgrade>,
     /// Where it goes, once somebody has asked.
@@ -85,6 +87,7 @@ impl Call {
             control,
             body: None,
             waited: false,
+            replaced: false,
             on_upgrade: None,
             route: None,
             states: States::default(),
@@ -119,6 +122,21 @@ impl Call {
         }
     }
 
+    /// The route apart from the call, for who cannot borrow that; it is to be put back.
+    pub(super) fn take_route(&mut self) -> Option<RouteAnswer> {
+        self.route.take()
+    }
+
+    /// Puts the route back. Where there is none it is found anew when somebody asks.
+    pub(super) fn put_route(&mut self, route: Option<RouteAnswer>) {
+        self.route = route;
+    }
+
+    /// The route as it is now, for who looks at it later.
+    pub(super) fn route_apart(&self) -> Option<RouteAnswer> {
+        self.route.clone()
+    }
+
     /// What the choice of an instance may depend on.
     pub(super) fn lb_context(&self) -> LbContext<'static> {
         LbContext {
@@ -131,18 +149,29 @@ impl Call {
     }
 
     /// An answer of ours. Filters see it as they see an instance's.
-    pub(super) async fn reply(&mut self, mut reply: LocalReply) -> Response<ResponseBody> {
+    pub(super) async fn reply(&mut self, reply: LocalReply) -> Response<ResponseBody> {
         if self.waited {
             self.take_in().await;
         }
+        let (mut head, mut body) = self.form(reply);
+        self.finish(&mut head, &mut body).await;
+        Response::from_parts(head, body)
+    }
+
+    /// Puts an answer of ours in the place of one that filters have begun to see. As with Envoy no filter sees this one.
+    pub(super) fn replace_answer(&mut self, reply: LocalReply, head: &mut Parts, body: &mut ResponseBody) {
+        (*head, *body) = self.form(reply);
+        self.replaced = true;
+    }
+
+    /// An answer of ours, as it is said to the client.
+    fn form(&mut self, mut reply: LocalReply) -> (Parts, ResponseBody) {
         if reply.changes_headers {
             // The status is settled only afterwards: what these write of it is 0, as in Envoy.
             self.change_response_headers(&mut reply.headers);
         }
-        let (mut head, body) = self.settle(reply);
-        let mut body = ResponseBody::local(body);
-        self.finish(&mut head, &mut body).await;
-        Response::from_parts(head, body)
+        let (head, body) = self.settle(reply);
+        (head, ResponseBody::local(body))
     }
 
     /// The head and the body of an answer of ours, as this client gets it.
@@ -305,7 +334,7 @@ fn take_untrusted(http: &HttpRuntime, exchange: &Exchange) {
 }
 
 /// Where a request goes; the exchange takes note of it.
-fn find(http: &HttpRuntime, exchange: &Exchange) -> RouteAnswer {
+pub(super) fn find(http: &HttpRuntime, exchange: &Exchange) -> RouteAnswer {
     let Some(routes) = http.routes.get() else { return RouteAnswer::Nowhere };
     if exchange.request.borrow().without_scheme {
         return RouteAnswer::Nowhere;

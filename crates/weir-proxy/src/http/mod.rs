@@ -23,6 +23,7 @@ use weir_config::http::HttpConfig;
 use crate::exchange::recorder::Recording;
 use crate::upstream::clusters::Clusters;
 pub use filters::Chain;
+pub use filters::lua::{check_filters, check_table};
 use router::routes::RouteSlot;
 
 /// A connection manager as one worker uses it.
@@ -37,6 +38,8 @@ pub struct HttpRuntime {
     pub recording: Rc<Recording>,
     /// Where its routes lead.
     pub clusters: Rc<Clusters>,
+    /// What may be held back of a body on a connection of HTTP/1.1.
+    pub buffer_limit: usize,
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! An answer on its way from an instance, or from us, to a client.
 
 use http::StatusCode;
-use weir_http1::{Headers, Spelling};
+use weir_http1::{HeaderValue, Headers, Spelling};
 
 /// The head of an answer. Each connection speaks its own version.
 #[derive(Debug, Default)]
@@ -12,6 +12,8 @@ pub struct Parts {
     pub headers: Headers,
     /// How their names were spelled, where they are to stay so.
     pub spelling: Option<Spelling>,
+    /// What HTTP/1.1 says behind the status, where somebody wants it otherwise than usual.
+    pub reason: Option<HeaderValue>,
 }
 
 /// An answer.

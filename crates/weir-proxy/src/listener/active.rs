@@ -84,7 +84,7 @@ impl Current {
             previous.into_iter().flat_map(|current| &current.chains).map(|runtime| (Arc::as_ptr(&runtime.chain), runtime)).collect();
         let chains = open.listener.all_chains().zip(open.tls.iter()).map(|(chain, tls)| match known.get(&Arc::as_ptr(chain)) {
             Some(runtime) => Rc::clone(runtime),
-            None => Rc::new(ChainRuntime::new(around, chain, tls.clone(), open.listener.inbound)),
+            None => Rc::new(ChainRuntime::new(around, chain, tls.clone(), &open.listener)),
         });
         Self { listener: open.listener.clone(), chains: chains.collect(), logs: around.recorder.logs(&open.listener.access_logs) }
     }

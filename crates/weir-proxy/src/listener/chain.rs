@@ -17,7 +17,7 @@ use tokio_rustls::server::TlsStream;
 
 use weir_config::budget::Permit;
 use weir_config::http::RouteSource;
-use weir_config::listener::{Chain, Handler, NetworkFilter};
+use weir_config::listener::{Chain, Handler, Listener, NetworkFilter};
 
 use super::Surroundings;
 use crate::exchange::ConnectionInfo;
@@ -94,9 +94,10 @@ type Serving<'c> = Pin<Box<dyn Future<Output = Result<(), NotServed>> + 'c>>;
 type SecureStream = TlsStream<Prefixed<TcpStream>>;
 
 impl ChainRuntime {
-    /// For one worker; `inbound` says that it takes what comes to the workload.
-    pub fn new(around: &Surroundings, chain: &Arc<Chain>, tls: Option<Arc<ServerTransport>>, inbound: bool) -> Self {
+    /// For one worker.
+    pub fn new(around: &Surroundings, chain: &Arc<Chain>, tls: Option<Arc<ServerTransport>>, listener: &Listener) -> Self {
         let Surroundings { clusters, routes, recorder, drain_duration } = around;
+        let inbound = listener.inbound;
         let handler = match &chain.handler {
             Handler::Http(config) => {
                 let routes = match &config.routes {
@@ -106,7 +107,14 @@ impl ChainRuntime {
                 let recording = recorder.recording(&config.access_logs, inbound);
                 let filters = FilterChain::new(&config.filters);
                 let (config, clusters) = (config.clone(), clusters.clone());
-                HandlerRuntime::Http(Rc::new(HttpRuntime { config, routes, filters, recording, clusters }))
+                HandlerRuntime::Http(Rc::new(HttpRuntime {
+                    config,
+                    routes,
+                    filters,
+                    recording,
+                    clusters,
+                    buffer_limit: listener.buffer_limit,
+                }))
             }
             Handler::Tcp(config) => {
                 let recording = recorder.recording(&config.access_logs, inbound);

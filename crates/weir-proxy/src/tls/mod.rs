@@ -4,6 +4,7 @@
 mod chain;
 pub mod client;
 pub mod files;
+pub mod issued;
 pub mod refusal;
 pub mod secrets;
 pub mod server;

@@ -209,7 +209,7 @@ impl Http1Connection {
         self.persists = head.keeps_alive() && length != Length::UntilClose && head.status != StatusCode::SWITCHING_PROTOCOLS;
         self.answer = BodyReader::new(length, self.limits);
         let answer::Head { status, headers, spelling, .. } = head;
-        Ok(Some(Parts { status, headers, spelling }))
+        Ok(Some(Parts { status, headers, spelling, reason: None }))
     }
 
     /// Sends what there is of the request, as far as that goes without waiting.

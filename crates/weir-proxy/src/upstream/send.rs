@@ -224,7 +224,7 @@ impl Outgoing<'_> {
             match answered {
                 Ok(response) => {
                     let (http::response::Parts { status, headers, .. }, stream) = response.into_parts();
-                    let head = Parts { status, headers: from_map(headers), spelling: None };
+                    let head = Parts { status, headers: from_map(headers), ..Parts::default() };
                     framing::check_answer(status, &head.headers)?;
                     if self.cluster.with_policy(|policy| answer_is_too_large(&head.headers, &policy.http2)) {
                         guard.ended();

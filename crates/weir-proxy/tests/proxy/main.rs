@@ -26,6 +26,7 @@ mod interim;
 mod labels;
 mod limits;
 mod local_replies;
+mod lua;
 mod memory;
 mod mirrors;
 mod openings;

@@ -29,6 +29,7 @@ pub mod grpc_web;
 pub mod header_mutation;
 pub mod health_check;
 pub mod local_ratelimit;
+pub mod lua;
 mod overrides;
 pub mod ratelimit;
 pub mod router;
@@ -117,6 +118,7 @@ filters! {
     HeaderMutation: header_mutation::HeaderMutationPolicy, header_mutation::Mutations;
     HealthCheck: health_check::HealthCheckPolicy;
     LocalRateLimit: local_ratelimit::RateLimitPolicy, local_ratelimit::RateLimitOverride;
+    Lua: lua::LuaPolicy, lua::LuaOverride;
     RateLimit: ratelimit::GlobalLimitPolicy, ratelimit::GlobalLimitOverride;
     StatefulSession: stateful_session::SessionPolicy, stateful_session::SessionOverride;
     Router: router::RouterPolicy;

@@ -59,6 +59,11 @@ impl Overrides {
         self.any()
     }
 
+    /// The policies of one kind, and the names that they stand under.
+    pub(crate) fn all<'a, P: OfRoute + 'a>(&'a self) -> impl Iterator<Item = (&'a str, &'a P)> {
+        self.0.iter().filter_map(|(name, said)| Some((&**name, said.policy()?)))
+    }
+
     fn any<P: OfRoute>(&self) -> Option<&P> {
         self.0.iter().find_map(|(_, said)| said.policy())
     }

@@ -14,6 +14,7 @@ use weir_xds::route::VirtualHost;
 
 use super::super::refusal::ResourceRefusal;
 use super::{Refused, unpack};
+use crate::http::check_table;
 
 /// Tables with their names.
 pub(super) type Tables = Vec<(Arc<str>, Arc<RouteTable>)>;
@@ -169,6 +170,7 @@ impl Parts {
         let hosts = self.hosts.values().map(|told| &told.host);
         let made = self.rest.with(hosts, self.made.as_ref().map(|(_, made)| made))?;
         let table = made.table.clone();
+        check_table(&table)?;
         self.made = Some((self.manifest, made));
         Ok(table)
     }

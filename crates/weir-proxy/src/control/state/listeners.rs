@@ -10,6 +10,7 @@ use weir_config::listener::{Chain, Handler, Listener};
 
 use super::super::refusal::ResourceRefusal;
 use super::{PATIENCE, RouteState, State};
+use crate::http::{check_filters, check_table};
 use crate::listener::sockets::Bound;
 use crate::stats::listener::ListenerStats;
 use crate::tls::secrets::Secrets;
@@ -63,6 +64,19 @@ pub(super) fn tls_of(
         },
     });
     chains.collect()
+}
+
+/// Whether the scripts of a listener's filters, and of tables that stand in it, can be loaded.
+pub(super) fn check_scripts(listener: &Listener) -> Result<(), ResourceRefusal> {
+    for chain in listener.all_chains() {
+        if let Handler::Http(http) = &chain.handler {
+            check_filters(&http.filters)?;
+            if let RouteSource::Inline(table) = &http.routes {
+                check_table(table)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The route tables that a listener names.

@@ -11,6 +11,7 @@ use weir_xds::route::RouteConfiguration;
 
 use super::super::refusal::ResourceRefusal;
 use super::{PATIENCE, Refused, State};
+use crate::http::check_table;
 
 /// A table: the newest that was told, and what is in force.
 pub(super) struct RouteState {
@@ -27,6 +28,7 @@ impl State {
         }
         let previous = self.routes.get(name).map(|known| &*known.newest);
         let newest = Arc::new(RouteTable::compile(config, previous)?);
+        check_table(&newest)?;
         self.divided.remove(name);
         self.put_table(name, newest);
         Ok(())

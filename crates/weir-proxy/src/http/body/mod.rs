@@ -1,5 +1,6 @@
 //! The bodies of answers on their way to a client.
 
+pub(super) mod held;
 mod response;
 
 pub use response::ResponseBody;

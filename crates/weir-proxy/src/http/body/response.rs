@@ -13,6 +13,7 @@ use weir_config::head::trailers;
 use weir_http1::header::{from_map, to_map};
 use weir_routing::grpc::Status;
 
+use super::held::HeldBody;
 use crate::exchange::failure::{Failure, FailureKind, Refused};
 use crate::exchange::{Ending, Exchange};
 use crate::upstream::body::UpstreamBody;
@@ -23,23 +24,25 @@ static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// The body of an answer.
 pub struct ResponseBody {
-    source: Content,
+    pub(super) source: Content,
     /// What filters make of it; most make nothing.
-    changed: Option<Box<Changed>>,
+    pub(super) changed: Option<Box<Changed>>,
     /// Ends the exchange; none where that is somebody else's task.
     ending: Option<Ending>,
 }
 
-enum Content {
+pub(super) enum Content {
     /// One of ours.
     Local(Bytes),
     /// One of an instance's.
     Upstream(Box<UpstreamBody>),
+    /// What a filter has held back.
+    Held(Box<HeldBody>),
 }
 
 /// A body that filters change.
 #[derive(Default)]
-struct Changed {
+pub(super) struct Changed {
     steps: Steps,
     ready: VecDeque<Frame<Bytes>>,
     is_over: bool,
@@ -63,7 +66,11 @@ impl ResponseBody {
 
     /// Whether it is an instance's.
     pub fn is_of_instance(&self) -> bool {
-        matches!(self.source, Content::Upstream(_))
+        match &self.source {
+            Content::Local(_) => false,
+            Content::Upstream(_) => true,
+            Content::Held(held) => held.is_of_instance,
+        }
     }
 
     /// Whether nothing follows the head.
@@ -71,6 +78,16 @@ impl ResponseBody {
         match &self.source {
             Content::Local(body) => body.is_empty(),
             Content::Upstream(body) => body.has_ended(),
+            Content::Held(held) => held.is_over(),
+        }
+    }
+
+    /// The connection of one that has ended can take another request.
+    pub(super) fn give_back(&mut self) {
+        if let Content::Upstream(body) = &mut self.source
+            && body.has_ended()
+        {
+            body.give_back();
         }
     }
 
@@ -94,11 +111,7 @@ impl ResponseBody {
             }
         }
         whole.truncate(limit);
-        if let Content::Upstream(body) = &mut self.source
-            && body.has_ended()
-        {
-            body.give_back();
-        }
+        self.give_back();
         self.source = Content::Local(Bytes::new());
         whole.freeze()
     }
@@ -113,7 +126,7 @@ impl ResponseBody {
         Poll::Ready(broken)
     }
 
-    fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+    pub(super) fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let Self { source, changed, .. } = self;
         let Some(changed) = changed else { return source.poll(cx) };
         loop {
@@ -184,6 +197,7 @@ impl Content {
                 Poll::Ready((!body.is_empty()).then(|| Ok(Frame::data(body))))
             }
             Self::Upstream(body) => body.poll(cx),
+            Self::Held(held) => Poll::Ready(held.next()),
         }
     }
 }
@@ -212,9 +226,10 @@ impl Body for ResponseBody {
 
     fn size_hint(&self) -> SizeHint {
         match (&self.changed, &self.source) {
-            (Some(_), _) => SizeHint::default(),
-            (None, Content::Local(body)) => SizeHint::with_exact(body.len() as u64),
-            (None, Content::Upstream(body)) => body.size_hint(),
+            (Some(changed), _) if !changed.steps.keep_length() => SizeHint::default(),
+            (_, Content::Local(body)) => SizeHint::with_exact(body.len() as u64),
+            (_, Content::Upstream(body)) => body.size_hint(),
+            (_, Content::Held(held)) => held.size_hint(),
         }
     }
 }
@@ -266,11 +281,7 @@ impl Drop for ResponseBody {
         if let Some(ending) = &mut self.ending {
             ending.complete();
         }
-        if let Content::Upstream(body) = &mut self.source
-            && body.has_ended()
-        {
-            body.give_back();
-        }
+        self.give_back();
     }
 }
 

@@ -35,6 +35,7 @@ mod grpc_web;
 mod header_mutation;
 mod health_check;
 mod local_ratelimit;
+pub mod lua;
 mod ratelimit;
 mod stateful_session;
 
@@ -178,6 +179,7 @@ filters! {
     HeaderMutation: header_mutation;
     HealthCheck: health_check;
     LocalRateLimit: local_ratelimit;
+    Lua: lua;
     RateLimit: ratelimit;
     StatefulSession: stateful_session;
 }
@@ -267,6 +269,9 @@ pub(super) async fn on_response(call: &mut Call, head: &mut Parts, body: &mut Re
             Back::Continue => {}
             Back::Wait => Box::pin(filter.wait_back(call, place, head, body)).await,
             Back::Replaced => return,
+        }
+        if call.replaced {
+            return;
         }
     }
 }

@@ -88,12 +88,15 @@ fn in_doubt(version: Version) -> Length {
 
 /// Writes the head, in Envoy's order. Whether the connection persists after the answer.
 fn write_head<S>(connection: &Connection<S>, asked: &Asked, parts: &Parts, length: Length) -> bool {
-    let Parts { status, headers, spelling } = parts;
+    let Parts { status, headers, spelling, reason } = parts;
     let (case, spelling) = (connection.case, spelling.as_ref());
     let mut wire = connection.wire.borrow_mut();
     let out = wire.out();
     out.reserve(512);
-    encode::status_line(asked.version, *status, out);
+    match reason {
+        None => encode::status_line(asked.version, *status, out),
+        Some(reason) => encode::status_line_with(asked.version, *status, reason.as_bytes(), out),
+    }
     if let Length::Exact(length) = length {
         encode::number(&header::CONTENT_LENGTH, length, case, spelling, out);
     }

@@ -6,8 +6,9 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
-use weir_http1::header::{from_map, to_map};
+use weir_http1::header::{Headers, from_map, to_map};
 
+use super::held;
 use super::step::{BodyStep, More, Steps};
 use crate::exchange::failure::FailureKind;
 use crate::io::client::{BodyFault, Incoming};
@@ -78,6 +79,24 @@ impl Inbound {
         self.steps = Steps::default();
         self.source = if frames.is_empty() { Remainder::Over } else { Remainder::Held(frames) };
         Ok(Held::All(size))
+    }
+
+    /// Nothing.
+    pub fn nothing() -> Self {
+        Self { source: Remainder::Over, steps: Steps::default(), ready: VecDeque::new() }
+    }
+
+    /// Takes away what was held back: all of it, as one part, and the trailers.
+    pub fn take_held(&mut self) -> (Bytes, Option<Headers>) {
+        match std::mem::replace(&mut self.source, Remainder::Over) {
+            Remainder::Held(frames) => held::join(frames),
+            Remainder::Arriving(_) | Remainder::Of(_) | Remainder::Over => (Bytes::new(), None),
+        }
+    }
+
+    /// Puts something else in the place of what was taken away. Also nothing at all is a body then, which comes to its end.
+    pub fn refill(&mut self, data: Bytes, trailers: Option<Headers>) {
+        self.source = Remainder::Held(held::split(data, trailers));
     }
 
     /// Waits until so much of it is there, or all of it, as its steps make it; what is there stays for who reads it next.

@@ -45,6 +45,8 @@ pub(crate) struct Told {
     pub(crate) manager: Value,
     /// More fields of the filter chain.
     pub(crate) chain: Value,
+    /// More fields of the listener.
+    pub(crate) listener: Value,
     pub(crate) routes: Value,
     pub(crate) clusters: Vec<Value>,
     pub(crate) secrets: Vec<Value>,
@@ -52,13 +54,13 @@ pub(crate) struct Told {
 
 impl Default for Told {
     fn default() -> Self {
-        Self { manager: json!({}), chain: json!({}), routes: routes(json!([])), clusters: vec![], secrets: vec![] }
+        Self { manager: json!({}), chain: json!({}), listener: json!({}), routes: routes(json!([])), clusters: vec![], secrets: vec![] }
     }
 }
 
 /// The resources of a proxy.
 pub(super) fn resources(told: &Told, log: &Path) -> ResourceSet {
-    let Told { manager, chain, routes, clusters, secrets } = told;
+    let Told { manager, chain, listener: more, routes, clusters, secrets } = told;
     let mut set = ResourceSet::default();
     for secret in secrets {
         let secret: Secret = json::from_value(secret.clone()).unwrap();
@@ -69,7 +71,7 @@ pub(super) fn resources(told: &Told, log: &Path) -> ResourceSet {
         set.insert(ResourceType::Cluster, cluster.name.as_str(), Resource::new(&cluster));
     }
     put_routes(&mut set, json::from_value(routes.clone()).unwrap());
-    set.insert(ResourceType::Listener, "listener", Resource::new(&listener(manager, chain, log)));
+    set.insert(ResourceType::Listener, "listener", Resource::new(&with_fields(listener(manager, chain, log), more)));
     set
 }
 
@@ -106,11 +108,15 @@ pub(super) fn tcp_resources(tcp: &Value, more: &Value, clusters: &[Value], log: 
     let mut fields = json!({"statPrefix": "test", "cluster": "a", "accessLog": [access_log(log)]});
     fields.as_object_mut().unwrap().extend(tcp.as_object().unwrap().clone());
     let proxy: TcpProxy = json::from_value(fields).unwrap();
-    let more: listener::Listener = json::from_value(more.clone()).unwrap();
-    let basic = with_filter(&json!({}), "tcp", Any::pack(&proxy));
-    let listener = listener::Listener { name: basic.name, address: basic.address, filter_chains: basic.filter_chains, ..more };
+    let listener = with_fields(with_filter(&json!({}), "tcp", Any::pack(&proxy)), more);
     set.insert(ResourceType::Listener, "listener", Resource::new(&listener));
     set
+}
+
+/// A listener with more fields.
+fn with_fields(basic: listener::Listener, more: &Value) -> listener::Listener {
+    let more: listener::Listener = json::from_value(more.clone()).unwrap();
+    listener::Listener { name: basic.name, address: basic.address, filter_chains: basic.filter_chains, ..more }
 }
 
 fn access_log(log: &Path) -> Value {

@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use weir_testkit::{Content, packed};
 
 mod admission_control;
+mod asking;
 mod bandwidth_limit;
 mod basic_auth;
-mod asking;
 mod buffer;
 mod chain;
 mod compressor;
@@ -20,6 +20,7 @@ mod grpc_web;
 mod header_mutation;
 mod health_check;
 mod local_ratelimit;
+mod lua;
 mod ratelimit;
 mod stateful_session;
 
