@@ -9,7 +9,7 @@ use weir_analysis::explain::{Answer, Call, Explainer, Protocol, UNKNOWN_ADDRESS}
 use weir_api::resources::MeshConfig;
 use weir_api::{Severity, Source, parse};
 use weir_model::{DEFAULT_DOMAIN, Interception, MeshSnapshot, Proxy, ProxyKind};
-use weir_translate::translate;
+use weir_translate::{patched, translate};
 
 const MESH: &str = "apiVersion: networking.istio.io/v1
 kind: ServiceEntry
@@ -211,4 +211,47 @@ spec:
     assert_eq!(ask(UNKNOWN_ADDRESS).listener.as_deref(), Some("127.0.0.1_8080"));
     assert_eq!(ask([127, 0, 0, 1].into()).listener.as_deref(), Some("127.0.0.1_8080"));
     assert_eq!(ask([10, 0, 0, 1].into()).listener, None);
+}
+
+/// Each at the place of the patch, with the lines before and after.
+#[test]
+fn what_envoy_filters_changed_is_told_where_a_call_meets_it() {
+    let filters = "apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: {name: f, namespace: istio-system}
+spec:
+  configPatches:
+  - applyTo: CLUSTER
+    match: {cluster: {service: shop.test, subset: v1}}
+    patch: {operation: MERGE, value: {connect_timeout: 3s}}
+  - applyTo: VIRTUAL_HOST
+    match: {context: SIDECAR_OUTBOUND}
+    patch: {operation: MERGE, value: {response_headers_to_remove: [x]}}
+  - applyTo: CLUSTER
+    match: {cluster: {service: queue.test}}
+    patch: {operation: MERGE, value: {connect_timeout: 3s}}
+";
+    let objects: Vec<_> = [("mesh.yaml", MESH), ("filters.yaml", filters)]
+        .into_iter()
+        .flat_map(|(name, text)| parse(&Source::new(name, text)).objects)
+        .collect();
+    let mesh = MeshSnapshot::new(&objects, Arc::new(MeshConfig::default()), DEFAULT_DOMAIN);
+    let (translation, changes) = (translate(&mesh, &sidecar()), patched(&mesh, &sidecar()));
+    let answer = Explainer::new(&translation).with_changes(&changes).explain(&get("/split", &[]));
+    let told: Vec<String> = answer
+        .steps
+        .iter()
+        .filter(|step| step.what.contains("changed by"))
+        .map(|step| format!("{}: {} ({:?})", step.what, step.why, step.source.as_ref().map(|place| place.line)))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "route configuration changed by EnvoyFilter istio-system/f: \
+             + virtual_hosts[near-and-far.test:80].response_headers_to_remove[0] = \"x\"; \
+             + virtual_hosts[shop.test:80].response_headers_to_remove[0] = \"x\"; \
+             + virtual_hosts[allow_any].response_headers_to_remove[0] = \"x\" (Some(9))",
+            "cluster changed by EnvoyFilter istio-system/f: - connect_timeout = \"10s\"; + connect_timeout = \"3s\" (Some(6))",
+        ]
+    );
 }

@@ -8,7 +8,9 @@ use super::Explainer;
 use super::answer::Answer;
 
 /// So many lines of a change are told.
-const LINES: usize = 8;
+const LINES: usize = 6;
+/// Where connection managers stand, which is where most of what is patched stands.
+const MANAGER: &str = "filters[envoy.filters.network.http_connection_manager].typed_config.";
 
 impl<'t> Explainer<'t> {
     /// Tells also what was changed by EnvoyFilters.
@@ -34,6 +36,7 @@ impl<'t> Explainer<'t> {
 fn told(mut lines: Vec<String>) -> String {
     let more = lines.len().saturating_sub(LINES);
     lines.truncate(LINES);
+    lines.iter_mut().for_each(|line| *line = line.replace(MANAGER, ""));
     if more > 0 {
         lines.push(format!("and {more} lines more"));
     }
