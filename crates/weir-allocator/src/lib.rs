@@ -26,10 +26,7 @@ unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the size is not 0, as the caller promises, and the alignment is a power of two.
         let piece = unsafe {
-            match layout.align() <= EVERY_BLOCK {
-                true => mi_malloc(layout.size()),
-                false => mi_malloc_aligned(layout.size(), layout.align()),
-            }
+            if layout.align() <= EVERY_BLOCK { mi_malloc(layout.size()) } else { mi_malloc_aligned(layout.size(), layout.align()) }
         };
         piece.cast()
     }
@@ -38,10 +35,7 @@ unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: as above.
         let piece = unsafe {
-            match layout.align() <= EVERY_BLOCK {
-                true => mi_zalloc(layout.size()),
-                false => mi_zalloc_aligned(layout.size(), layout.align()),
-            }
+            if layout.align() <= EVERY_BLOCK { mi_zalloc(layout.size()) } else { mi_zalloc_aligned(layout.size(), layout.align()) }
         };
         piece.cast()
     }
@@ -56,9 +50,10 @@ unsafe impl GlobalAlloc for Allocator {
     unsafe fn realloc(&self, piece: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: as above; the size is not 0.
         let piece = unsafe {
-            match layout.align() <= EVERY_BLOCK {
-                true => mi_realloc(piece.cast::<c_void>(), size),
-                false => mi_realloc_aligned(piece.cast::<c_void>(), size, layout.align()),
+            if layout.align() <= EVERY_BLOCK {
+                mi_realloc(piece.cast::<c_void>(), size)
+            } else {
+                mi_realloc_aligned(piece.cast::<c_void>(), size, layout.align())
             }
         };
         piece.cast()
