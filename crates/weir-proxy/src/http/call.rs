@@ -50,6 +50,8 @@ pub(super) struct Call {
     pub(super) on_upgrade: Option<OnUpgrade>,
     /// Where it goes, once somebody has asked.
     route: Option<RouteAnswer>,
+    /// Whether what no client may say has been taken away.
+    is_cleaned: bool,
     /// What its filters remember of it.
     pub(super) states: States,
     /// Its hash, where its like go to the same instance.
@@ -90,6 +92,7 @@ impl Call {
             replaced: false,
             on_upgrade: None,
             route: None,
+            is_cleaned: false,
             states: States::default(),
             hash: None,
             wanted: None,
@@ -101,9 +104,12 @@ impl Call {
 
     /// Where it goes. That is found out when it is first asked for.
     pub(super) fn route(&mut self) -> &RouteAnswer {
-        let Self { route, http, exchange, .. } = self;
+        let Self { route, http, exchange, is_cleaned, .. } = self;
         route.get_or_insert_with(|| {
-            take_untrusted(http, exchange);
+            // Once: what stands there later, filters have said.
+            if !std::mem::replace(is_cleaned, true) {
+                take_untrusted(http, exchange);
+            }
             find(http, exchange)
         })
     }

@@ -104,7 +104,7 @@ impl From<Failure> for SideCallError {
 pub(super) async fn call(clusters: &Clusters, cluster: &str, request: SideRequest) -> Result<SideAnswer, SideCallError> {
     let cluster = clusters.get(cluster).ok_or(SideCallError::NoCluster)?;
     let cluster = aggregate::member(clusters, cluster, fastrand::u64(..));
-    let (deadline, most) = (request.timeout.map(|timeout| Instant::now() + timeout), request.most);
+    let (deadline, most) = (request.timeout.and_then(|timeout| Instant::now().checked_add(timeout)), request.most);
     let mut answer = match reach(&cluster, request, deadline).await {
         Ok(answer) => answer,
         Err(failure) => {

@@ -3,7 +3,7 @@
 //!
 //! Both ways are decompressed where nothing is said, and instances are told that they may compress.
 
-use weir_http1::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH};
+use weir_http1::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE};
 use weir_http1::{HeaderName, HeaderValue, Headers};
 use weir_xds::decompressor::Decompressor;
 use weir_xds::decompressor::decompressor::{CommonDirectionConfig, RequestDirectionConfig, ResponseDirectionConfig};
@@ -87,9 +87,9 @@ impl DecompressorPolicy {
         has_body && self.decode(self.request, headers)
     }
 
-    /// Prepares the head of an answer that has a body; whether that is decompressed.
+    /// Prepares the head of an answer that has a body; whether that is decompressed. A part of a body in a coding is not.
     pub fn on_answer(&self, headers: &mut Headers) -> bool {
-        self.decode(self.response, headers)
+        !headers.contains_key(CONTENT_RANGE) && self.decode(self.response, headers)
     }
 
     /// Tells the instance that it may compress, and that this is liked best.
@@ -162,7 +162,7 @@ mod tests {
         let off = policy(RequestDirectionConfig::default(), off());
         let gzip = ("content-encoding", "gzip");
         let kept = ("cache-control", "no-transform");
-        let cases: [(&DecompressorPolicy, Pairs<'_>, Option<Pairs<'_>>); 9] = [
+        let cases: [(&DecompressorPolicy, Pairs<'_>, Option<Pairs<'_>>); 10] = [
             (&usual, &[gzip, ("content-length", "9")], Some(&[])),
             (&usual, &[("content-encoding", " GZip")], Some(&[])),
             (&usual, &[("content-encoding", "br, gzip")], Some(&[("content-encoding", "br")])),
@@ -172,6 +172,7 @@ mod tests {
             (&usual, &[gzip, kept], None),
             (&whatever, &[gzip, kept], Some(&[kept])),
             (&off, &[gzip], None),
+            (&usual, &[gzip, ("content-range", "bytes 0-8/100")], None),
         ];
         for (policy, before, expected) in cases {
             let mut after = headers(before);

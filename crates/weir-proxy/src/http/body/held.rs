@@ -9,7 +9,7 @@ use weir_http1::Headers;
 
 use super::response::{Content, ResponseBody};
 use crate::upstream::body::answer::BrokenOff;
-use crate::upstream::body::held::{join, split};
+use crate::upstream::body::held::{Holding, join, split};
 
 /// What became of a body that was to be held back.
 pub(in crate::http) enum Taken {
@@ -53,13 +53,12 @@ impl HeldBody {
 impl ResponseBody {
     /// Waits until all of it is there, as its steps make it, and takes it away.
     pub(in crate::http) async fn take_all(&mut self, most: usize) -> Taken {
-        let (mut frames, mut size) = (VecDeque::new(), 0);
+        let mut held = Holding::default();
         loop {
             match poll_fn(|cx| self.poll_changed(cx)).await {
                 Some(Ok(frame)) => {
-                    size += frame.data_ref().map_or(0, Bytes::len);
-                    frames.push_back(frame);
-                    if size > most {
+                    held.push(frame);
+                    if held.size > most {
                         return Taken::TooLarge;
                     }
                 }
@@ -70,7 +69,7 @@ impl ResponseBody {
                 None => break,
             }
         }
-        let (data, trailers) = join(frames);
+        let (data, trailers) = join(held.into_frames());
         self.replace(VecDeque::new(), None);
         Taken::All(data, trailers)
     }

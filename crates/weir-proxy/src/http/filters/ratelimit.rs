@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use http::StatusCode;
 use weir_config::flags::ResponseFlags;
-use weir_http1::Headers;
+use weir_http1::header::{self, HeaderName, Headers};
 use weir_routing::filters::ratelimit::GlobalLimitPolicy;
 use weir_routing::filters::ratelimit::answer::Heard;
 use weir_routing::inline_headers::{REQUEST, RESPONSE, append};
@@ -71,7 +71,8 @@ impl RateLimit {
             router::count(call, |stats| stats.verdicts.count(Verdict::RateLimitOk));
         }
         let headers = &mut call.exchange.request.borrow_mut().headers;
-        heard.request.into_iter().for_each(|(name, value)| append(headers, &name, value, &REQUEST));
+        let said = heard.request.into_iter().filter(|(name, _)| may_be_added(name));
+        said.for_each(|(name, value)| append(headers, &name, value, &REQUEST));
         if let Some(asked) = call.states.get::<Self>(place) {
             asked.told = heard.answer;
         }
@@ -86,6 +87,8 @@ impl RateLimit {
         reply.grpc_status = self.0.grpc_status;
         reply.headers = self.0.refusal(heard);
         apply_to_response(&self.0.response_headers, &mut reply.headers, &call.exchange);
+        // How long it is only the answer itself knows.
+        reply.headers.remove(header::CONTENT_LENGTH);
         reply
     }
 
@@ -100,6 +103,11 @@ impl RateLimit {
         call.exchange.detail("rate_limiter_error");
         Flow::Answer(LocalReply::new(StatusCode::from_u16(self.0.status_on_error).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), ""))
     }
+}
+
+/// Whether a service may add a header. A second host, or another length, would leave in doubt whom a message is for, or where it ends.
+fn may_be_added(name: &HeaderName) -> bool {
+    *name != header::HOST && *name != header::CONTENT_LENGTH
 }
 
 impl HttpFilter for RateLimit {
@@ -139,7 +147,8 @@ impl HttpFilter for RateLimit {
 
     fn on_response(&self, call: &mut Call, place: &Place, head: &mut Parts, _: &mut ResponseBody) -> Back {
         if let Some(asked) = call.states.get::<Self>(place) {
-            std::mem::take(&mut asked.told).into_iter().for_each(|(name, value)| append(&mut head.headers, &name, value, &RESPONSE));
+            let said = std::mem::take(&mut asked.told).into_iter().filter(|(name, _)| may_be_added(name));
+            said.for_each(|(name, value)| append(&mut head.headers, &name, value, &RESPONSE));
         }
         Back::Continue
     }

@@ -57,7 +57,8 @@ pub(super) struct Decoder {
 impl Decoder {
     pub(super) fn new() -> Self {
         let allocator = StandardAlloc::default;
-        Self { state: Box::new(BrotliState::new(allocator(), allocator(), allocator())), total: 0 }
+        // Strictly RFC 7932: windows beyond its 16 MiB are another coding, and would take a gibibyte for one body.
+        Self { state: Box::new(BrotliState::new_strict(allocator(), allocator(), allocator())), total: 0 }
     }
 }
 

@@ -90,6 +90,8 @@ pub struct Decoder {
     is_whole: bool,
     /// Whether anything has come.
     has_begun: bool,
+    /// Whether all has come out of what was read: a decoder that is asked again and again in vain breaks off.
+    is_drained: bool,
     max_ratio: u64,
     /// How many bytes have come, and come out.
     counts: (u64, u64),
@@ -108,6 +110,7 @@ impl Decoder {
             input: Bytes::new(),
             is_whole: true,
             has_begun: false,
+            is_drained: true,
             max_ratio: decompression.max_ratio.into(),
             counts: (0, 0),
         })
@@ -121,16 +124,21 @@ impl Decoder {
 
     /// The next that comes of what has been taken; nothing until there is another part.
     pub fn more(&mut self) -> Result<Option<Bytes>, Undone> {
+        if self.input.is_empty() && self.is_drained {
+            return Ok(None);
+        }
         let mut out = vec![0; PART];
         let mut length = 0;
         while let Some(room) = out.get_mut(length..).filter(|room| !room.is_empty()) {
-            if self.is_whole && self.input.is_empty() {
+            if self.input.is_empty() && (self.is_whole || self.is_drained) {
                 break;
             }
             if self.is_whole && self.has_begun {
                 self.library.restart()?;
             }
+            let size = room.len();
             let Progress { read, written, ended } = self.library.step(&self.input, room)?;
+            self.is_drained = written < size;
             self.input.advance(read.min(self.input.len()));
             (self.is_whole, self.has_begun) = (ended, true);
             length += written;

@@ -116,3 +116,25 @@ fn files_may_follow_each_other() {
         assert_eq!(decode(&decompression(compression.coding()), &[&two]), Ok(b"onetwo".to_vec()), "{compression:?}");
     }
 }
+
+#[test]
+fn who_asks_for_more_in_vain_does_not_break_a_body_off() {
+    let body: Vec<u8> = (0..20_000_u32).map(|i| (i % 251) as u8).collect();
+    for compression in [GZIP, BROTLI, ZSTD] {
+        let encoded = encode(&compression, &[&body]).concat();
+        let (first, second) = encoded.split_at(encoded.len() / 2);
+        let mut decoder = Decoder::new(&decompression(compression.coding())).expect("it begins");
+        let mut whole = take(&mut decoder, first).expect("it goes on");
+        for _ in 0..100 {
+            assert_eq!(decoder.more(), Ok(None), "{compression:?}");
+        }
+        whole.extend(take(&mut decoder, second).expect("it goes on"));
+        assert_eq!((whole, decoder.finish().is_ok()), (body.clone(), true), "{compression:?}");
+    }
+}
+
+#[test]
+fn brotli_looks_no_further_back_than_its_standard_allows() {
+    // A window of 2^30 bytes, as only "large window" brotli has it.
+    assert_eq!(decode(&decompression(Coding::Brotli), &[&[0x11, 0x1e, 0x00, 0x00, 0x03]]), Err(Undone::Malformed));
+}

@@ -9,6 +9,7 @@ use http_body::{Frame, SizeHint};
 use weir_http1::header::{Headers, from_map, to_map};
 
 use super::held;
+use super::held::Holding;
 use super::step::{BodyStep, More, Steps};
 use crate::exchange::failure::FailureKind;
 use crate::io::client::{BodyFault, Incoming};
@@ -65,17 +66,17 @@ impl Inbound {
     /// # Errors
     /// If it does not come to its end.
     pub async fn hold(&mut self, limit: usize) -> Result<Held, FailureKind> {
-        let (mut frames, mut size) = (VecDeque::new(), 0);
+        let mut held = Holding::default();
         while let Some(frame) = poll_fn(|cx| self.poll(cx)).await {
-            let frame = frame?;
-            size += frame.data_ref().map_or(0, Bytes::len);
-            frames.push_back(frame);
-            if size > limit {
+            held.push(frame?);
+            if held.size > limit {
                 // What came is not read: the connection is of no more use.
-                self.source = Remainder::Held(frames);
+                let size = held.size;
+                self.source = Remainder::Held(held.into_frames());
                 return Ok(Held::TooLarge(size));
             }
         }
+        let (size, frames) = (held.size, held.into_frames());
         self.steps = Steps::default();
         self.source = if frames.is_empty() { Remainder::Over } else { Remainder::Held(frames) };
         Ok(Held::All(size))
@@ -104,13 +105,12 @@ impl Inbound {
     /// # Errors
     /// If it breaks off before.
     pub async fn hold_some(&mut self, wanted: usize) -> Result<Held, FailureKind> {
-        let (mut frames, mut size) = (VecDeque::new(), 0);
-        while size < wanted {
+        let mut held = Holding::default();
+        while held.size < wanted {
             let Some(frame) = poll_fn(|cx| self.poll(cx)).await else { break };
-            let frame = frame?;
-            size += frame.data_ref().map_or(0, Bytes::len);
-            frames.push_back(frame);
+            held.push(frame?);
         }
+        let (size, mut frames) = (held.size, held.into_frames());
         frames.append(&mut self.ready);
         self.ready = frames;
         Ok(Held::All(size))

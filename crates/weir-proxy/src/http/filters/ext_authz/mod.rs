@@ -204,8 +204,14 @@ impl HttpFilter for ExtAuthz {
     }
 
     fn on_response(&self, call: &mut Call, place: &Place, head: &mut Parts, _: &mut ResponseBody) -> Back {
+        let length = head.headers.get(header::CONTENT_LENGTH).cloned();
         for mutation in call.states.get::<Self>(place).map(std::mem::take).unwrap_or_default() {
             mutation.apply(&mut head.headers, &RESPONSE);
+        }
+        // How long it is no service knows.
+        match length {
+            Some(length) => drop(head.headers.insert(header::CONTENT_LENGTH, length)),
+            None => drop(head.headers.remove(header::CONTENT_LENGTH)),
         }
         Back::Continue
     }
