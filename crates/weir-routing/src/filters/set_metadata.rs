@@ -3,15 +3,15 @@
 
 use std::collections::btree_map::Entry as Place;
 
-use weir_xds::prost_types::value::Kind;
 use weir_xds::prost_types::Struct;
+use weir_xds::prost_types::value::Kind;
 use weir_xds::set_metadata::{Config, Metadata};
 
 use super::Policy;
 use crate::dynamic_metadata::DynamicMetadata;
 use crate::error::CompileError;
 
-/// What is written, in its order. A route's takes the place of the filter's.
+/// What is written, in its order. A route may have one too, which has no effect in Envoy either.
 #[derive(Debug, Clone)]
 pub struct MetadataPolicy(Box<[Entry]>);
 

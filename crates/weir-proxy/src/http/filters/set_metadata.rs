@@ -16,9 +16,9 @@ impl HttpFilter for SetMetadata {
         Self(policy.clone())
     }
 
-    fn on_request(&self, call: &mut Call, place: &Place) -> Flow {
-        let of_route = call.found().and_then(|found| found.levels().most_specific(&place.name));
-        of_route.unwrap_or(&self.0).write(&mut call.exchange.dynamic_metadata.borrow_mut());
+    fn on_request(&self, call: &mut Call, _: &Place) -> Flow {
+        // Envoy accepts what a route says of this filter, and does not look at it.
+        self.0.write(&mut call.exchange.dynamic_metadata.borrow_mut());
         Flow::Continue
     }
 }

@@ -109,12 +109,12 @@ async fn fixed_values_are_merged(plane: DataPlane) {
     let routes = vec![route("/other", json!({"first": of_route})), route("/", json!({}))];
     let proxy = proxy(plane, filters, routes, &peer).await;
     let names = ["x-t", "x-l", "x-s-x", "x-s-y", "x-k", "x-o", "x-s-z", "x-t-x"];
-    for (path, expected) in
-        [("/", ["2", r#"["1","2"]"#, "1", "true", "3", "0.5", "", ""]), ("/other", ["2", r#"["2"]"#, "", "true", "3", "0.5", "", ""])]
-    {
+    // What the route says of the filter changes nothing.
+    for path in ["/", "/other"] {
         proxy.ask(request("GET", path, &[], Content::default())).await.unwrap();
         let asked = peer.asked().await;
-        assert_eq!(names.map(|name| asked.header(name)), expected, "{path}");
+        let told = names.map(|name| asked.header(name));
+        assert_eq!(told, ["2", r#"["1","2"]"#, "1", "true", "3", "0.5", "", ""], "{path}");
     }
 }
 
