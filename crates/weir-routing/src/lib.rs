@@ -12,6 +12,7 @@ pub mod answer_match;
 pub mod clusters;
 pub mod condition;
 pub mod divided;
+pub mod dynamic_metadata;
 mod error;
 pub mod filter_chain;
 mod filter_metadata;

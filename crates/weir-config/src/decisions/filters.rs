@@ -47,7 +47,7 @@ pub(super) const TABLE: &[Decided] = &[
         .carried_out("users forward_username_header authentication_header")
         // Who is let in without a password would be refused by what nobody tells.
         .refused("allow_missing")
-        .reported(&[("emit_dynamic_metadata", "there is no dynamic metadata")]),
+        .reported(&[("emit_dynamic_metadata", "this filter leaves no dynamic metadata")]),
     of(FILTERS, "basic_auth.v3.BasicAuthPerRoute").packed().carried_out("users"),
     of(FILTERS, "buffer.v3.Buffer").packed().carried_out("max_request_bytes"),
     of(FILTERS, "buffer.v3.BufferPerRoute").packed().carried_out("disabled buffer"),
@@ -151,6 +151,15 @@ pub(super) const TABLE: &[Decided] = &[
     of(FILTERS, "header_mutation.v3.Mutations").carried_out(
         "request_mutations query_parameter_mutations response_mutations response_trailers_mutations request_trailers_mutations",
     ),
+    // Nothing is counted by a prefix.
+    of(FILTERS, "header_to_metadata.v3.Config").packed().carried_out("request_rules response_rules").unseen("stat_prefix"),
+    of(FILTERS, "header_to_metadata.v3.Config.Rule").carried_out("header cookie on_header_present on_header_missing remove"),
+    of(FILTERS, "header_to_metadata.v3.Config.KeyValuePair").carried_out("metadata_namespace key value regex_value_rewrite type encode"),
+    of(FILTERS, "set_metadata.v3.Config").packed().carried_out("metadata_namespace metadata").as_whole("value"),
+    of(FILTERS, "set_metadata.v3.Metadata")
+        .carried_out("metadata_namespace allow_overwrite")
+        .as_whole("value")
+        .reported(&[("typed_value", "no filter reads typed metadata")]),
     of(FILTERS, "health_check.v3.HealthCheck").packed().carried_out("pass_through_mode cache_time cluster_min_healthy_percentages headers"),
     of(FILTERS, "stateful_session.v3.StatefulSession")
         .packed()

@@ -7,7 +7,7 @@ const LIMIT: &str = "envoy.extensions.filters.http.ratelimit.v3";
 const CORE: &str = "envoy.config.core.v3";
 
 const ONCE: &str = "the service is asked once";
-const NO_METADATA: &str = "filters leave no metadata behind";
+const NO_METADATA: &str = "this filter leaves no metadata behind";
 const ONE_COUNT: &str = "what services say is counted for each cluster, whichever filter asks";
 
 pub(super) const TABLE: &[Decided] = &[
@@ -19,16 +19,14 @@ pub(super) const TABLE: &[Decided] = &[
              allowed_headers disallowed_headers include_tls_session charge_cluster_response_stats encode_raw_headers \
              max_denied_response_body_bytes shadow_mode decoder_header_mutation_rules",
         )
-        // There is no metadata and no state of filters that they could speak of; nothing is traced.
-        .unseen(
-            "metadata_context_namespaces typed_metadata_context_namespaces enable_dynamic_metadata_ingestion filter_metadata \
-             emit_filter_state_stats emit_client_span",
-        )
+        // There is no state of filters that they could speak of; nothing is traced.
+        .unseen("enable_dynamic_metadata_ingestion filter_metadata emit_filter_state_stats emit_client_span")
         // Nobody would be asked.
         .refused("filter_enabled_metadata")
         .reported(&[
             ("stat_prefix", ONE_COUNT),
             ("bootstrap_metadata_labels_key", "the service is told no labels of this proxy"),
+            ("metadata_context_namespaces typed_metadata_context_namespaces", "the service is told no metadata of the request"),
             ("route_metadata_context_namespaces route_typed_metadata_context_namespaces", "the service is told no metadata of the route"),
             ("enforce_response_header_limits", "all headers are added that the service asks for"),
         ]),

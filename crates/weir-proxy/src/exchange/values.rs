@@ -9,6 +9,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use http::Version;
 use weir_config::flags::ResponseFlags;
 use weir_http1::{HeaderName, HeaderValue};
+use weir_routing::dynamic_metadata;
 use weir_routing::grpc;
 use weir_routing::template::{AddressPart, Field, GrpcStatusForm, Message, Operator, PathSource, Values};
 
@@ -243,6 +244,7 @@ impl Values for Exchange {
             Operator::DownstreamTlsVersion => optional(self.connection.tls_version, out),
             Operator::DownstreamPeerUriSan | Operator::DownstreamPeerSubject => false,
             Operator::RouteMetadata(namespace, key) => self.metadata(false, namespace, key, out),
+            Operator::DynamicMetadata(path) => dynamic_metadata::append(&self.dynamic_metadata.borrow(), path, out),
             Operator::ClusterMetadata(namespace, key) => self.metadata(true, namespace, key, out),
         }
     }

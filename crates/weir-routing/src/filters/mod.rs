@@ -27,6 +27,7 @@ pub mod ext_authz;
 pub mod fault;
 pub mod grpc_web;
 pub mod header_mutation;
+pub mod header_to_metadata;
 pub mod health_check;
 pub mod local_ratelimit;
 pub mod lua;
@@ -34,6 +35,7 @@ mod overrides;
 pub mod ratelimit;
 pub mod router;
 pub mod service;
+pub mod set_metadata;
 mod share;
 pub mod stateful_session;
 
@@ -116,10 +118,12 @@ filters! {
     Fault: fault::FaultPolicy, fault::FaultPolicy;
     GrpcWeb: grpc_web::GrpcWebFilter;
     HeaderMutation: header_mutation::HeaderMutationPolicy, header_mutation::Mutations;
+    HeaderToMetadata: header_to_metadata::TakingPolicy, header_to_metadata::RoutePolicy;
     HealthCheck: health_check::HealthCheckPolicy;
     LocalRateLimit: local_ratelimit::RateLimitPolicy, local_ratelimit::RateLimitOverride;
     Lua: lua::LuaPolicy, lua::LuaOverride;
     RateLimit: ratelimit::GlobalLimitPolicy, ratelimit::GlobalLimitOverride;
+    SetMetadata: set_metadata::MetadataPolicy, set_metadata::MetadataPolicy;
     StatefulSession: stateful_session::SessionPolicy, stateful_session::SessionOverride;
     Router: router::RouterPolicy;
 }

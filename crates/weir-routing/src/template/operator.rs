@@ -123,6 +123,8 @@ pub enum Operator {
     RouteMetadata(String, String),
     /// `%METADATA(CLUSTER:namespace:key)%`.
     ClusterMetadata(String, String),
-    /// Something that no request of ours ever has: a filter's state, dynamic metadata.
+    /// `%DYNAMIC_METADATA(namespace:key:key)%`: a namespace, and the keys below it.
+    DynamicMetadata(Box<[String]>),
+    /// Something that no request of ours ever has: a filter's state.
     Never,
 }

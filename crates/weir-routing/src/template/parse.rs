@@ -132,8 +132,9 @@ fn with_argument(name: &str, argument: &str) -> Option<Operator> {
             metadata(source, rest)
         }
         "CLUSTER_METADATA" => metadata("CLUSTER", argument),
+        "DYNAMIC_METADATA" => metadata("DYNAMIC", argument),
         // No filter of ours leaves any.
-        "DYNAMIC_METADATA" | "FILTER_STATE" | "UPSTREAM_FILTER_STATE" | "PER_REQUEST_STATE" if given => Some(Operator::Never),
+        "FILTER_STATE" | "UPSTREAM_FILTER_STATE" | "PER_REQUEST_STATE" if given => Some(Operator::Never),
         _ => None,
     }
 }
@@ -166,7 +167,8 @@ fn path(argument: &str) -> Option<Operator> {
 /// One value of metadata; a whole namespace is none.
 fn metadata(source: &str, argument: &str) -> Option<Operator> {
     if source == "DYNAMIC" {
-        return Some(Operator::Never);
+        let path = || argument.split(':').map(str::to_owned).collect();
+        return (!argument.is_empty()).then(|| Operator::DynamicMetadata(path()));
     }
     let (namespace, key) = argument.split_once(':')?;
     let (namespace, key) = (namespace.to_owned(), key.to_owned());
@@ -174,6 +176,13 @@ fn metadata(source: &str, argument: &str) -> Option<Operator> {
         "ROUTE" => Some(Operator::RouteMetadata(namespace, key)),
         "CLUSTER" => Some(Operator::ClusterMetadata(namespace, key)),
         _ => None,
+    }
+}
+
+impl Field {
+    /// What Envoy finds under a header's name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        field(name)
     }
 }
 
@@ -276,7 +285,7 @@ mod tests {
             ("%CLUSTER_METADATA(ns:k)%", Operator::ClusterMetadata("ns".into(), "k".into()), None),
             (r#"%CLUSTER_METADATA([ "ns", "k" , "l"])%"#, Operator::ClusterMetadata("ns".into(), "k:l".into()), None),
             ("%METADATA(ROUTE:ns:k):2%", Operator::RouteMetadata("ns".into(), "k".into()), Some(2)),
-            ("%DYNAMIC_METADATA(ns:k)%", Operator::Never, None),
+            ("%DYNAMIC_METADATA(ns:k)%", Operator::DynamicMetadata(["ns".into(), "k".into()].into()), None),
             ("%PER_REQUEST_STATE(k)%", Operator::Never, None),
             ("%UPSTREAM_REMOTE_PORT%", Operator::UpstreamAddress(AddressPart::Port), None),
         ];

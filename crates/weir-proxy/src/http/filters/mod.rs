@@ -33,10 +33,12 @@ mod ext_authz;
 mod fault;
 mod grpc_web;
 mod header_mutation;
+mod header_to_metadata;
 mod health_check;
 mod local_ratelimit;
 pub mod lua;
 mod ratelimit;
+mod set_metadata;
 mod stateful_session;
 
 /// What a filter makes of a request.
@@ -177,10 +179,12 @@ filters! {
     Fault: fault;
     GrpcWeb: grpc_web;
     HeaderMutation: header_mutation;
+    HeaderToMetadata: header_to_metadata;
     HealthCheck: health_check;
     LocalRateLimit: local_ratelimit;
     Lua: lua;
     RateLimit: ratelimit;
+    SetMetadata: set_metadata;
     StatefulSession: stateful_session;
 }
 

@@ -146,6 +146,30 @@ async fn dynamic_metadata_is_shared_by_request_and_answer() {
 }
 
 #[tokio::test]
+async fn scripts_see_what_other_filters_leave() {
+    let code = r#"
+        function envoy_on_request(handle)
+            local metadata = handle:streamInfo():dynamicMetadata()
+            handle:headers():add("x-left", metadata:get("fixed").n .. " " .. metadata:get("taken").one)
+        end
+        function envoy_on_response(handle)
+            handle:headers():add("x-left", handle:streamInfo():dynamicMetadata():get("taken").status)
+        end"#;
+    let taking = |header: &str, key: &str| json!([{"header": header, "onHeaderPresent": {"metadataNamespace": "taken", "key": key}, "remove": header == "x-one"}]);
+    let script = filter("lua", "lua.v3.Lua", json!({"defaultSourceCode": {"inlineString": code}}));
+    // Requests pass the script after one that takes, and answers after the other.
+    let filters = json!([
+        filter("fixed", "set_metadata.v3.Config", json!({"metadata": [{"metadataNamespace": "fixed", "value": {"n": 7}}]})),
+        filter("of requests", "header_to_metadata.v3.Config", json!({"requestRules": taking("x-one", "one")})),
+        script,
+        filter("of answers", "header_to_metadata.v3.Config", json!({"responseRules": taking(":status", "status")})),
+        router(),
+    ]);
+    let (heard, (_, told), ..) = Scripted::with_manager(json!({"httpFilters": filters})).await.exchange(GET, OK).await;
+    assert_eq!((value(&heard, "x-left"), value(&told, "x-left"), value(&heard, "x-one")), (Some("7 1"), Some("200"), None));
+}
+
+#[tokio::test]
 async fn signatures_are_verified() {
     let key = KeyPair::generate().unwrap();
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();

@@ -148,7 +148,7 @@ impl Policy for ExtAuthzPolicy {
             clear_route_cache,
             status_on_error,
             validate_mutations,
-            // Filters leave no metadata and no state behind, so that there is none to tell; what is asked for is reported.
+            // The service is told neither metadata nor state of filters, and its own metadata is not kept; what is asked for is reported.
             metadata_context_namespaces: _,
             typed_metadata_context_namespaces: _,
             route_metadata_context_namespaces: _,
@@ -287,7 +287,7 @@ impl HttpService {
             allowed_upstream_headers_to_append,
             allowed_client_headers,
             allowed_client_headers_on_success,
-            // Reported: filters leave no metadata behind.
+            // Reported: this filter leaves no metadata behind.
             dynamic_metadata_from_headers: _,
         } = authorization_response.as_ref().unwrap_or(&unsaid);
         let within = |error: CompileError| error.within("authorization_response");

@@ -98,7 +98,7 @@ impl Policy for GlobalLimitPolicy {
             filter_enforced,
             failure_mode_deny_percent,
             rate_limits,
-            // Filters leave no metadata behind.
+            // Reported: this filter leaves no metadata behind.
             metadata_namespace: _,
             enable_retry_after_header,
         } = message;

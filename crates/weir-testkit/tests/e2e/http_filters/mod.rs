@@ -21,6 +21,7 @@ mod header_mutation;
 mod health_check;
 mod local_ratelimit;
 mod lua;
+mod metadata;
 mod ratelimit;
 mod stateful_session;
 
