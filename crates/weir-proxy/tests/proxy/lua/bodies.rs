@@ -114,11 +114,10 @@ async fn what_only_looks_at_parts_leaves_the_length_told() {
     assert_eq!((value(&heard, "content-length"), value(&told, "content-length")), (Some("5"), Some("2")));
     instance.hears("hello").await;
     client.hears("ok").await;
-    // One that would change it is ended: what was told is kept.
+    // One that would change it is ended, and its body breaks off.
     let code = r#"function envoy_on_response(handle) for chunk in handle:bodyChunks() do chunk:setBytes("longer") end end"#;
     let (_, (_, told), mut client, _) = Scripted::start(code).await.exchange(GET, OK).await;
-    assert_eq!(value(&told, "content-length"), Some("2"));
-    client.hears("ok").await;
+    assert_eq!((value(&told, "content-length"), client.line().await), (Some("2"), None));
     // Where the script takes the length away before, it may.
     let code = r#"function envoy_on_response(handle)
         handle:headers():remove("content-length")
@@ -197,4 +196,38 @@ async fn what_is_too_large_to_be_held_back_is_refused() {
     client.hears("Internal Server Error").await;
     drop((client, instance));
     assert_eq!(proxy.proxy.stop().await, ["413 - request_payload_too_large", "500 - response_payload_too_large"]);
+}
+
+#[tokio::test]
+async fn a_length_that_nobody_knows_is_not_told() {
+    let code = r#"function envoy_on_response(handle)
+        handle:headers():replace("content-length", "99")
+        for chunk in handle:bodyChunks() do end
+    end"#;
+    let (_, (_, told), mut client, _) = Scripted::start(code).await.exchange(GET, CHUNKED_ANSWER).await;
+    assert_eq!((value(&told, "content-length"), value(&told, "transfer-encoding")), (None, Some("chunked")));
+    assert_eq!(said(&mut client).await, "abcde");
+    for code in [code, r#"function envoy_on_response(handle) handle:headers():replace("content-length", "99") end"#] {
+        let (_, (_, told), mut client, _) = Scripted::start(code).await.exchange(GET, OK).await;
+        assert_eq!(value(&told, "content-length"), Some("2"));
+        client.hears("ok").await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_while_a_script_waits_for_it_is_not_told() {
+    let code = r#"function envoy_on_response(handle)
+        handle:body()
+        handle:headers():remove("x-secret")
+    end"#;
+    let proxy = Scripted::start(code).await;
+    let mut client = proxy.proxy.connect().await;
+    client.say(GET).await;
+    let mut instance = proxy.upstream.accept().await;
+    instance.head().await;
+    instance.say("HTTP/1.1 200 OK\r\nx-secret: 1\r\ncontent-length: 9\r\n\r\nhalf").await;
+    drop(instance);
+    let (status, told) = client.answer().await;
+    assert!(status.starts_with("HTTP/1.1 50"), "{status}");
+    assert_eq!(value(&told, "x-secret"), None);
 }

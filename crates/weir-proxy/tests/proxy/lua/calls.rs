@@ -127,8 +127,6 @@ async fn what_cannot_be_called_fails_the_script() {
         format!(r#""auth", {head}"#),
         format!(r#""auth", {head}, nil, 100, "yes""#),
         format!(r#""auth", {head}, nil, {{unknown = 1}}"#),
-        r#""auth", {[":method"] = "GET", [":path"] = "/ b", [":authority"] = "a"}, nil, 100"#.to_owned(),
-        r#""auth", {[":method"] = "GET", [":path"] = "/", [":authority"] = "a", ["x-a"] = "a\r\nb: c"}, nil, 100"#.to_owned(),
     ];
     for arguments in wrong {
         let code = format!("function envoy_on_request(handle) handle:httpCall({arguments}) handle:headers():add('x-after', '1') end");
@@ -136,6 +134,35 @@ async fn what_cannot_be_called_fails_the_script() {
         let (heard, ..) = proxy.exchange(GET, OK).await;
         assert_eq!(value(&heard, "x-after"), None, "{arguments}");
         assert!(service.was_left_alone(), "{arguments}");
+    }
+    let refused = [
+        r#"{[":method"] = "GET", [":path"] = "/ b", [":authority"] = "a"}"#,
+        r#"{[":method"] = "GET", [":path"] = "/", [":authority"] = "a", ["x-a"] = "a\r\nb: c"}"#,
+    ];
+    for headers in refused {
+        let code = format!(r#"function envoy_on_request(handle) handle:httpCall("auth", {headers}, nil, 100) end"#);
+        let (proxy, service) = with_service(&code).await;
+        assert_eq!(proxy.refused(GET).await.0, "HTTP/1.1 500 Internal Server Error", "{headers}");
+        assert!(service.was_left_alone(), "{headers}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_has_one_host_and_a_time_that_can_be_told() {
+    for (timeout, host) in [("1e22", "b"), ("1e300", "a"), ("math.huge", "a")] {
+        let code = format!(
+            r#"function envoy_on_request(handle)
+                handle:httpCall("auth", {{[":method"] = "GET", [":path"] = "/", [":authority"] = "a", ["Host"] = "{host}"}}, nil, {timeout})
+            end"#
+        );
+        let (proxy, service) = with_service(&code).await;
+        let mut client = proxy.proxy.connect().await;
+        client.say(GET).await;
+        let mut asked = service.accept().await;
+        let heard = asked.head().await;
+        assert_eq!(heard.iter().filter(|line| line.starts_with("host: ")).count(), 1, "{heard:?}");
+        asked.say(OK).await;
+        proxy.upstream.accept().await.head().await;
     }
 }
 

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::*;
 
-/// Each fails in its own way for a request that says so, and adds a header to all.
-const MISBEHAVING: [(&str, &str); 18] = [
+/// Each takes too much for a request that says so, in its own way, and adds a header to all.
+const TAKING_TOO_MUCH: [(&str, &str); 16] = [
     ("loops", "while true do end"),
     ("loops and catches", "while true do pcall(function() while true do end end) end"),
     ("loops in a coroutine", "local co = coroutine.wrap(function() while true do end end) while true do pcall(co) end"),
@@ -28,12 +28,14 @@ const MISBEHAVING: [(&str, &str); 18] = [
         "answers much",
         "local v, t = string.rep('v', 1000000), {[':status'] = '200'} for i = 1, 1e5 do t['x-' .. i] = v end handle:respond(t, 'no')",
     ),
+    ("waits elsewhere", "coroutine.wrap(function() handle:respond({[':status'] = '403'}) end)()"),
+    ("catches that there is no room", "pcall(function() local s = 'x' for i = 1, 40 do s = s .. s end end)"),
     ("recurses", "local function f() return 1 + f() end f()"),
-    ("fails", "error({code = 1})"),
-    ("yields", "coroutine.yield(1)"),
-    ("waits elsewhere", "coroutine.wrap(function() handle:body() end)() while true do end"),
-    ("keeps the handle", "kept:headers():add('x-a', 'a')"),
 ];
+
+/// Each fails in its own way, as it would with Envoy.
+const FAILING: [(&str, &str); 3] =
+    [("fails", "error({code = 1})"), ("yields", "coroutine.yield(1)"), ("keeps the handle", "kept:headers():add('x-a', 'a')")];
 
 fn misbehaves(does: &str) -> String {
     format!(
@@ -50,29 +52,93 @@ fn misbehaves(does: &str) -> String {
 const BAD: &str = "GET /bad HTTP/1.1\r\nhost: a\r\nx-bad: 1\r\n\r\n";
 
 #[tokio::test]
-async fn a_script_that_misbehaves_harms_only_its_own_request() {
-    for (what, does) in MISBEHAVING {
+async fn a_script_that_fails_harms_only_its_own_request() {
+    for (what, does) in FAILING {
+        let proxy = Scripted::start(&misbehaves(does)).await;
+        let (heard, ..) = proxy.exchange(GET, OK).await;
+        assert_eq!(value(&heard, "x-added"), Some("1"), "before one that {what}");
+        let (heard, (status, _), ..) = proxy.exchange(BAD, OK).await;
+        assert_eq!((value(&heard, "x-added"), value(&heard, "x-after")), (None, None), "one that {what}");
+        assert_eq!(status, "HTTP/1.1 200 OK", "one that {what}");
+        let (heard, ..) = proxy.exchange(GET, OK).await;
+        assert_eq!(value(&heard, "x-added"), Some("1"), "after one that {what}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_whose_script_takes_too_much_does_not_go_on() {
+    for (what, does) in TAKING_TOO_MUCH {
         let proxy = Scripted::start(&misbehaves(does)).await;
         let (heard, ..) = proxy.exchange(GET, OK).await;
         assert_eq!(value(&heard, "x-added"), Some("1"), "before one that {what}");
         let mut victim = proxy.proxy.connect().await;
-        let mut bad = proxy.proxy.connect().await;
         let begun = Instant::now();
-        bad.say(BAD).await;
-        victim.say(GET).await;
-        for _ in 0..2 {
-            let mut instance = proxy.upstream.accept().await;
-            let heard = instance.head().await;
-            let is_bad = heard[0].starts_with("GET /bad");
-            assert_eq!(value(&heard, "x-added"), (!is_bad).then_some("1"), "beside one that {what}: {heard:?}");
-            assert_eq!(value(&heard, "x-after"), None, "one that {what}");
-            instance.say(OK).await;
-        }
-        assert_eq!((bad.answer().await.0, victim.answer().await.0), ("HTTP/1.1 200 OK".to_owned(), "HTTP/1.1 200 OK".to_owned()), "{what}");
+        let (status, ..) = proxy.refused(BAD).await;
+        assert_eq!(status, "HTTP/1.1 500 Internal Server Error", "one that {what}");
         assert!(begun.elapsed() < Duration::from_secs(10), "one that {what} takes {:?}", begun.elapsed());
-        let (heard, ..) = proxy.exchange(GET, OK).await;
-        assert_eq!(value(&heard, "x-added"), Some("1"), "after one that {what}");
+        // The first that the instance hears of is another.
+        victim.say(GET).await;
+        let mut instance = proxy.upstream.accept().await;
+        assert_eq!(value(&instance.head().await, "x-added"), Some("1"), "after one that {what}");
+        instance.say(OK).await;
+        assert_eq!(victim.answer().await.0, "HTTP/1.1 200 OK", "after one that {what}");
     }
+}
+
+#[tokio::test]
+async fn a_request_whose_script_was_kept_from_what_envoy_does_goes_no_further() {
+    for does in ["headers:add('x-a', 'a\\r\\nb: c')", "headers:replace(':path', '/ b')", "headers:remove(':method')"] {
+        let proxy = Scripted::start(&misbehaves(does)).await;
+        assert_eq!(proxy.refused(BAD).await.0, "HTTP/1.1 500 Internal Server Error", "{does}");
+        // What is caught is the script's own decision.
+        let proxy = Scripted::start(&misbehaves(&format!("pcall(function() {does} end)"))).await;
+        let (heard, ..) = proxy.exchange(BAD, OK).await;
+        assert_eq!(value(&heard, "x-after"), Some("1"), "{does}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_whose_script_takes_too_much_does_not_go_on() {
+    for code in [
+        "function envoy_on_response(handle) while true do end end",
+        "function envoy_on_response(handle) handle:body() while true do end end",
+    ] {
+        let proxy = Scripted::start(code).await;
+        let (_, (status, told), ..) = proxy.exchange(GET, "HTTP/1.1 200 OK\r\nx-secret: 1\r\ncontent-length: 2\r\n\r\nok").await;
+        assert_eq!((status.as_str(), value(&told, "x-secret")), ("HTTP/1.1 500 Internal Server Error", None), "{code}");
+    }
+    // Once the head has gone on, its body breaks off.
+    let code = "function envoy_on_response(handle) for chunk in handle:bodyChunks() do while true do end end end";
+    let (_, (status, _), mut client, _) = Scripted::start(code).await.exchange(GET, OK).await;
+    assert_eq!((status.as_str(), client.line().await), ("HTTP/1.1 200 OK", None));
+}
+
+#[tokio::test]
+async fn substitutes_do_not_take_memory_beside_lua() {
+    let substitutes = [
+        "string.gsub(string.rep('a', 1000000), '.*', string.rep('%0', 1000000))",
+        "string.gsub(string.rep('a', 1000000), '()', string.rep('%1', 1000000))",
+        "string.gsub(string.rep('a', 1000000), '(b?)', string.rep('%1', 1000000))",
+        "while true do string.rep('a', 30000000) end",
+    ];
+    for does in substitutes {
+        let proxy = Scripted::start(&misbehaves(does)).await;
+        let begun = Instant::now();
+        assert_eq!(proxy.refused(BAD).await.0, "HTTP/1.1 500 Internal Server Error", "{does}");
+        assert!(begun.elapsed() < Duration::from_secs(5), "{does} takes {:?}", begun.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_coroutine_is_not_taken_for_a_running_one() {
+    let code = r#"function envoy_on_request(handle)
+        local resumed = pcall(coroutine.resume, 5)
+        local length = handle:body():length()
+        handle:headers():add("x-length", tostring(resumed) .. length)
+    end"#;
+    let request = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello";
+    let (heard, ..) = Scripted::start(code).await.exchange(request, OK).await;
+    assert_eq!(value(&heard, "x-length"), Some("false5"));
 }
 
 #[tokio::test]
@@ -106,7 +172,7 @@ async fn memory_that_failed_scripts_took_is_there_for_others() {
     let code = misbehaves("local t = {} for i = 1, 1e9 do t[i] = 'x' .. i end");
     let proxy = Scripted::start(&code).await;
     for _ in 0..3 {
-        proxy.exchange(BAD, OK).await;
+        proxy.refused(BAD).await;
         let (heard, ..) = proxy.exchange(GET, OK).await;
         assert_eq!(value(&heard, "x-added"), Some("1"));
     }

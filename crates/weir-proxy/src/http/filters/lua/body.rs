@@ -42,7 +42,7 @@ impl Buffer {
                 let before = stream.chunk.borrow().as_ref().map_or(0, Bytes::len);
                 if stream.length_told.get() && before != length {
                     // Whoever gets it would take the rest for another message.
-                    return Err(Error::runtime("the length of the body has been told: remove `content-length` before it passes"));
+                    return Err(stream.refuse("the length of the body has been told: remove `content-length` before it passes"));
                 }
                 stream.chunk.replace(Some(bytes));
             }

@@ -9,7 +9,6 @@ use http::StatusCode;
 use mlua::{Error, Lua, MultiValue, Table, Value};
 use weir_config::head::Head;
 use weir_http1::header::{self, HeaderName, HeaderValue, Headers};
-use weir_routing::inline_headers::{REQUEST, append};
 
 use super::headers::{Fields, status};
 use super::stream::Stream;
@@ -23,6 +22,8 @@ const LONGEST: usize = 16 << 20;
 const HEADERS: usize = 1 << 20;
 /// What a request takes that is under way, besides its body.
 const UNDER_WAY: usize = 16 << 10;
+/// How long one may take at most: a script can ask for more time than a clock can tell.
+const LONGEST_TIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long one may take that nobody waits for: it must not be kept for ever.
 const UNWATCHED: Duration = Duration::from_secs(60);
 
@@ -53,7 +54,7 @@ pub(super) struct Answered {
 }
 
 /// What stands in a table of headers: a name and a value, or several values.
-fn of_table(lua: &Lua, table: &Table, mut found: impl FnMut(&[u8], &[u8]) -> mlua::Result<()>) -> mlua::Result<()> {
+fn of_table(lua: &Lua, stream: &Stream, table: &Table, mut found: impl FnMut(&[u8], &[u8]) -> mlua::Result<()>) -> mlua::Result<()> {
     let text = |value: Value, what: &str| match lua.coerce_string(value.clone())? {
         Some(text) => Ok(text),
         None => Err(Error::runtime(format!("the {what} must be a string, and not a {}", value.type_name()))),
@@ -62,7 +63,7 @@ fn of_table(lua: &Lua, table: &Table, mut found: impl FnMut(&[u8], &[u8]) -> mlu
     let mut found = |name: &[u8], value: &[u8]| {
         size += name.len() + value.len();
         if size > HEADERS {
-            return Err(Error::runtime("the headers are too large"));
+            return Err(stream.refuse("the headers are too large"));
         }
         found(name, value)
     };
@@ -82,14 +83,14 @@ fn of_table(lua: &Lua, table: &Table, mut found: impl FnMut(&[u8], &[u8]) -> mlu
 }
 
 /// An answer that a script gives: to a client, in place of an instance's.
-pub(super) fn reply(lua: &Lua, table: &Table, body: Option<mlua::String>) -> mlua::Result<LocalReply> {
+pub(super) fn reply(lua: &Lua, stream: &Stream, table: &Table, body: Option<mlua::String>) -> mlua::Result<LocalReply> {
     let (mut told, mut headers) = (None, vec![]);
-    of_table(lua, table, |name, value| {
+    of_table(lua, stream, table, |name, value| {
         if name == b":status" {
             told = Some(status(value)?);
             return Ok(());
         }
-        headers.push(field(name, value)?);
+        headers.push(stream.refused_if(field(name, value))?);
         Ok(())
     })?;
     let told = told.ok_or_else(|| Error::runtime(":status must be between 200-599"))?;
@@ -107,35 +108,37 @@ fn field(name: &[u8], value: &[u8]) -> mlua::Result<(HeaderName, HeaderValue)> {
 
 impl HttpCall {
     /// Reads what a script asks for: cluster, headers, body, and then the timeout and whether it waits, or options.
-    pub(super) fn read(lua: &Lua, clusters: &Clusters, arguments: Arguments) -> mlua::Result<Self> {
+    pub(super) fn read(lua: &Lua, stream: &Stream, arguments: Arguments) -> mlua::Result<Self> {
         let (cluster, table, body, how, asynchronous) = arguments;
         let options = match how {
             Value::Table(options) => Options::of_table(lua, &options)?,
             timeout => Options::of_flags(lua, timeout, asynchronous)?,
         };
         let cluster = cluster.to_string_lossy();
-        if clusters.get(&cluster).is_none() {
+        if stream.http.clusters.get(&cluster).is_none() {
             return Err(Error::runtime("http call cluster invalid. Must be configured"));
         }
         let body = body.map(|body| Bytes::copy_from_slice(&body.as_bytes()));
-        let head = Self::head(lua, &table, body.as_ref().map(Bytes::len))?;
+        let head = Self::head(lua, stream, &table, body.as_ref().map(Bytes::len))?;
         Ok(Self { cluster, head, body, options })
     }
 
-    fn head(lua: &Lua, table: &Table, length: Option<usize>) -> mlua::Result<Head> {
+    fn head(lua: &Lua, stream: &Stream, table: &Table, length: Option<usize>) -> mlua::Result<Head> {
         let mut head = Head::default();
         let mut told = [(&b":method"[..], false), (b":path", false), (b":authority", false)];
-        of_table(lua, table, |name, value| {
-            if let Some((_, told)) = told.iter_mut().find(|(known, _)| name.eq_ignore_ascii_case(known)) {
+        of_table(lua, stream, table, |name, value| {
+            let known = told.iter_mut().find(|(known, _)| name.eq_ignore_ascii_case(known));
+            let is_authority = known.as_ref().is_some_and(|(known, _)| *known == b":authority");
+            if let Some((_, told)) = known {
                 *told = true;
-                return Fields::Request(&mut head).replace(name, value);
             }
-            if name.starts_with(b":") {
-                return Fields::Request(&mut head).replace(name, value);
-            }
-            let (name, value) = field(name, value)?;
-            append(&mut head.headers, &name, value, &REQUEST);
-            Ok(())
+            let fields = Fields::Request(&mut head);
+            let set = match name.starts_with(b":") && !is_authority {
+                true => fields.replace(name, value),
+                // The authority and `host` are one, also where a script tells both.
+                false => fields.add(name, value),
+            };
+            stream.refused_if(set)
         })?;
         if told.iter().any(|(_, told)| !told) {
             return Err(Error::runtime("http call headers must include ':path', ':method', and ':authority'"));
@@ -201,9 +204,9 @@ fn milliseconds(lua: &Lua, value: Value) -> mlua::Result<Option<Duration>> {
     if number.is_nan() || number < 0.0 {
         return Err(Error::runtime("http call timeout must be >= 0"));
     }
-    let timeout = Duration::try_from_secs_f64(number.trunc() / 1000.0).ok();
+    let timeout = Duration::try_from_secs_f64(number.trunc() / 1000.0).map_or(LONGEST_TIME, |timeout| timeout.min(LONGEST_TIME));
     // Zero means that there is no limit.
-    Ok(timeout.filter(|timeout| !timeout.is_zero()))
+    Ok(Some(timeout).filter(|timeout| !timeout.is_zero()))
 }
 
 fn is_true(value: &Value) -> bool {

@@ -254,7 +254,7 @@ impl HeaderMap {
                 stream.clear_route();
             }
         }
-        stream.with_fields(self.which, change)
+        stream.refused_if(stream.with_fields(self.which, change))
     }
 }
 

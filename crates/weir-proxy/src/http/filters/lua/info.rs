@@ -148,7 +148,10 @@ impl UserData for DynamicMetadata {
                 return Err(mlua::Error::runtime("the metadata of a connection cannot be changed"));
             }
             let mut left = KEPT;
-            let value = to_value(&value, &mut left)?;
+            let value = match to_value(&value, &mut left) {
+                Err(_) if left == 0 => return Err(stream.refuse("the value is too large for dynamicMetadata")),
+                value => value?,
+            };
             stream.spend(KEPT - left + name.as_bytes().len() + key.as_bytes().len())?;
             let mut all = stream.exchange.dynamic_metadata.borrow_mut();
             all.entry(name.to_string_lossy()).or_default().fields.insert(key.to_string_lossy(), value);

@@ -1,5 +1,5 @@
 //! What a script may take each time that it runs, until it waits or ends: instructions, time, memory. One that takes more is ended;
-//! it cannot catch that. The request that it ran for goes on as with any error of a script.
+//! it cannot catch that, and the request that it ran for does not go on: who sends it could have it pass unseen.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -18,6 +18,8 @@ const TIME: Duration = Duration::from_millis(250);
 const MEMORY: usize = 32 << 20;
 /// What a line of the log is counted as.
 pub(super) const LINE: u64 = 1000;
+/// How much of one is shown.
+const LINE_LENGTH: usize = 16 << 10;
 /// What may be kept outside of Lua for a request or an answer: headers, metadata, requests that nobody waits for.
 pub(super) const KEPT: usize = 4 << 20;
 /// What all runs of a script on one worker may have together; no single value is larger.
@@ -69,7 +71,8 @@ impl Limits {
         }
     }
 
-    fn exceed(&self, limit: &'static str) -> mlua::Result<()> {
+    /// The script is ended.
+    pub(super) fn exceed(&self, limit: &'static str) -> mlua::Result<()> {
         self.exceeded.set(Some(limit));
         self.exceeded().map_or(Ok(()), Err)
     }
@@ -103,5 +106,21 @@ impl Limits {
         }
         self.deadline.set(Instant::now().checked_add(TIME / 4));
         Ok(())
+    }
+}
+
+/// What is shown of a line of the log.
+pub(super) fn shown(line: &[u8]) -> &[u8] {
+    line.get(..LINE_LENGTH).unwrap_or(line)
+}
+
+/// Whether an error is one for want of memory.
+pub(super) fn is_for_want_of_memory(error: &Error) -> bool {
+    match error {
+        Error::MemoryError(_) => true,
+        Error::CallbackError { cause, .. } | Error::WithContext { cause, .. } | Error::BadArgument { cause, .. } => {
+            is_for_want_of_memory(cause)
+        }
+        _ => false,
     }
 }

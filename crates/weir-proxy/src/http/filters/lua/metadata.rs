@@ -62,7 +62,7 @@ pub(super) fn of_struct(lua: &Lua, fields: &Struct) -> mlua::Result<Table> {
     Ok(table)
 }
 
-/// A value that a script has made; what it takes goes from `left`.
+/// A value that a script has made; what it takes goes from `left`, of which nothing is left where it is too large.
 pub(super) fn to_value(value: &Value, left: &mut usize) -> mlua::Result<XdsValue> {
     to_value_within(value, DEPTH, left)
 }
@@ -73,14 +73,21 @@ const VALUE: usize = 64;
 fn to_value_within(value: &Value, depth: usize, left: &mut usize) -> mlua::Result<XdsValue> {
     // The same value may stand in many places, and is another one in each.
     let size = VALUE + if let Value::String(text) = value { text.as_bytes().len() } else { 0 };
-    *left = left.checked_sub(size).ok_or_else(|| Error::runtime("the value is too large for dynamicMetadata"))?;
+    let Some(rest) = left.checked_sub(size) else {
+        *left = 0;
+        return Err(Error::runtime("the value is too large for dynamicMetadata"));
+    };
+    *left = rest;
     let kind = match value {
         Value::Nil => Kind::NullValue(0),
         Value::Boolean(flag) => Kind::BoolValue(*flag),
         Value::Integer(number) => Kind::NumberValue(*number as f64),
         Value::Number(number) => Kind::NumberValue(*number),
         Value::String(text) => Kind::StringValue(text.to_string_lossy()),
-        Value::Table(_) if depth == 0 => return Err(Error::runtime("the table is too deep for dynamicMetadata")),
+        Value::Table(_) if depth == 0 => {
+            *left = 0;
+            return Err(Error::runtime("the table is too deep for dynamicMetadata"));
+        }
         Value::Table(table) => of_table(table, depth - 1, left)?,
         other => return Err(Error::runtime(format!("unexpected type '{}' in dynamicMetadata", other.type_name()))),
     };

@@ -3,7 +3,8 @@
 //!
 //! A script runs in a state of its own on each worker ([`state`]), in a sandbox ([`sandbox`]) and within [`limits`]; for each request
 //! and answer as a coroutine ([`run`]), which may wait. What it sees is a [`stream`]. A script that fails is reported and counted,
-//! and its request goes on, as with Envoy: also one that takes too much.
+//! and its request goes on, as with Envoy. One that takes too much, which Envoy would let it, ends its request: a client could
+//! otherwise have its request pass unseen.
 
 mod bits;
 mod body;
@@ -22,8 +23,11 @@ mod state;
 mod steps;
 mod stream;
 
+use std::future::poll_fn;
+use std::pin::Pin;
+
 use bytes::Bytes;
-use http::StatusCode;
+use http::{Method, StatusCode};
 use http_body::Body as _;
 use mlua::{Error, IntoLua, MultiValue};
 use weir_http1::header::{self, HeaderValue, Headers};
@@ -33,13 +37,14 @@ use weir_routing::inline_headers::{RESPONSE, append};
 use weir_routing::{CompileError, RouteTable};
 
 use super::{Back, Flow, HttpFilter, Place};
-use crate::exchange::failure::Failure;
+use crate::exchange::failure::{Failure, FailureKind};
 use crate::http::body::ResponseBody;
 use crate::http::body::held::Taken;
 use crate::http::call::Call;
 use crate::http::local_reply::LocalReply;
 use crate::io::response::Parts;
 use crate::upstream::body::Inbound;
+use crate::upstream::body::answer::BrokenOff;
 use crate::upstream::body::inbound::Held;
 use run::{Outcome, Run};
 use state::States;
@@ -48,6 +53,9 @@ use stream::{Side, Stream, Waiting};
 
 /// What may be held back of the body of a stream of HTTP/2, where its window does not say: Envoy's usual window.
 const WINDOW: usize = 16 << 20;
+
+/// The log's word for a script that was ended.
+const ENDED: &str = "lua_script_ended";
 
 /// The filter.
 pub(super) struct Lua {
@@ -61,6 +69,8 @@ enum Start {
     Nothing,
     /// A script that could not be loaded: it may be there to let nobody in.
     Broken,
+    /// There is no room for it.
+    Exceeded,
     /// A script.
     Run(Box<Run>),
 }
@@ -94,7 +104,7 @@ impl Lua {
             Ok(None) => Start::Nothing,
             Err(error) => {
                 report(&place.name, &error, &self.policy.counted);
-                Start::Nothing
+                Start::Exceeded
             }
         }
     }
@@ -104,6 +114,10 @@ impl Lua {
         match outcome {
             Outcome::Done => {}
             Outcome::Failed(error) => report(&place.name, &error, &self.policy.counted),
+            Outcome::Exceeded(error) => {
+                report(&place.name, &error, &self.policy.counted);
+                return Flow::Answer(stopped(call));
+            }
             Outcome::Responded => {
                 let reply = run.stream.reply.take();
                 return reply.map_or(Flow::Continue, |reply| Flow::Answer(answer(call, reply)));
@@ -139,12 +153,18 @@ impl Lua {
         match outcome {
             Outcome::Done | Outcome::Responded => {}
             Outcome::Failed(error) => report(&place.name, &error, &self.policy.counted),
+            Outcome::Exceeded(error) => {
+                report(&place.name, &error, &self.policy.counted);
+                call.replace_answer(stopped(call), head, body);
+                return Back::Continue;
+            }
             Outcome::Waits if run.stream.waits_for_all() => {
                 keep(call, place, run);
                 return Back::Wait;
             }
             Outcome::Waits => {
                 put_back(body, &run);
+                settle_length(call, head, body);
                 run.stream.head.replace(Parts { status: head.status, headers: head.headers.clone(), ..Parts::default() });
                 run.stream.go_on();
                 run.stream.route.replace(call.route_apart());
@@ -155,17 +175,21 @@ impl Lua {
             }
         }
         put_back(body, &run);
-        settle_length(head, body);
+        settle_length(call, head, body);
         Back::Continue
     }
 }
 
-/// A length that a script has set is not told if it is not true.
-fn settle_length(head: &mut Parts, body: &ResponseBody) {
-    if let Some(length) = body.size_hint().exact().filter(|_| !body.is_empty())
-        && head.headers.get(header::CONTENT_LENGTH).is_some_and(|told| *told.as_bytes() != *length.to_string().as_bytes())
-    {
-        head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+/// A length that a script has set is not told if it is not true, or nobody knows whether it is.
+fn settle_length(call: &Call, head: &mut Parts, body: &ResponseBody) {
+    let tells_of_another = call.method == Method::HEAD || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if tells_of_another || !head.headers.contains_key(header::CONTENT_LENGTH) {
+        return;
+    }
+    let length = if body.is_empty() { Some(0) } else { body.exact_length() };
+    match length {
+        Some(length) => drop(head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length))),
+        None => drop(head.headers.remove(header::CONTENT_LENGTH)),
     }
 }
 
@@ -241,6 +265,26 @@ fn broken(call: &Call) -> LocalReply {
     LocalReply::new(StatusCode::INTERNAL_SERVER_ERROR, Bytes::new())
 }
 
+/// The answer where a script was ended before it had seen all.
+fn stopped(call: &Call) -> LocalReply {
+    call.exchange.detail(ENDED);
+    LocalReply::new(StatusCode::INTERNAL_SERVER_ERROR, Bytes::new())
+}
+
+/// The answer where an instance's breaks off while a script waits for it: the head may hold what the script would have taken away.
+async fn broken_off(call: &mut Call, body: &mut ResponseBody) -> LocalReply {
+    let failure = match poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
+        Some(Err(BrokenOff(failure))) => failure,
+        Some(Ok(_)) | None => Failure::of_answer(FailureKind::Closed),
+    };
+    let mut reply = call.fail(&failure);
+    if !reply.status.is_server_error() {
+        // The answer is at fault, and not the request.
+        reply.status = StatusCode::BAD_GATEWAY;
+    }
+    reply
+}
+
 /// Waits for the whole body of a request.
 async fn take_body(call: &mut Call, stream: &Stream) -> Result<(), Flow> {
     let most = most(call);
@@ -277,6 +321,7 @@ impl HttpFilter for Lua {
         match self.start(call, place, Side::Request, ended) {
             Start::Nothing => Flow::Continue,
             Start::Broken => Flow::Answer(broken(call)),
+            Start::Exceeded => Flow::Answer(stopped(call)),
             Start::Run(mut run) => {
                 let outcome = advance(call, &mut run);
                 self.settle_request(call, place, run, outcome)
@@ -310,6 +355,10 @@ impl HttpFilter for Lua {
                 call.replace_answer(reply, head, body);
                 Back::Continue
             }
+            Start::Exceeded => {
+                call.replace_answer(stopped(call), head, body);
+                Back::Continue
+            }
             Start::Run(mut run) => {
                 let outcome = advance_back(call, &mut run, head);
                 self.settle_response(call, place, run, outcome, (head, body))
@@ -326,7 +375,10 @@ impl HttpFilter for Lua {
             } else {
                 match body.take_all(most(call)).await {
                     Taken::All(data, trailers) => run.stream.take_in(data, trailers),
-                    Taken::Broken => return,
+                    Taken::Broken => {
+                        let reply = broken_off(call, body).await;
+                        return call.replace_answer(reply, head, body);
+                    }
                     Taken::TooLarge => {
                         call.exchange.detail("response_payload_too_large");
                         let reply = LocalReply::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error");

@@ -9,7 +9,7 @@ use super::call::{self, Arguments, HttpCall};
 use super::crypto;
 use super::headers::{HeaderMap, Which};
 use super::info::{Configured, Connection, ConnectionStreamInfo, DynamicMetadata, Level, StreamInfo};
-use super::limits::{LINE, Limits};
+use super::limits::{LINE, Limits, is_for_want_of_memory, shown};
 use super::metadata::MetadataMap;
 use super::stream::{Handle, Life, Side, Stream, Waiting};
 
@@ -96,7 +96,7 @@ fn logs(lua: &Lua, handle: &Table, limits: &Rc<Limits>) -> mlua::Result<()> {
         let limits = limits.clone();
         method(lua, handle, name, move |_, _, text: mlua::String| {
             limits.charge(LINE)?;
-            write(&super::printable(&text.as_bytes()));
+            write(&super::printable(shown(&text.as_bytes())));
             Ok(())
         })
     };
@@ -146,14 +146,14 @@ fn waits(lua: &Lua, native: &Table) -> mlua::Result<()> {
         super::or_nothing(lua, is_there.then(|| HeaderMap { life: Life::new(stream), which: Which::Trailers }))
     })?;
     method(lua, native, "begin_call", |lua, stream, arguments: Arguments| {
-        let call = HttpCall::read(lua, &stream.http.clusters, arguments)?;
+        let call = HttpCall::read(lua, stream, arguments)?;
         if call.is_asynchronous() {
             stream.spend(call.size())?;
             call.send_unwatched(stream);
             return Ok(false);
         }
         if stream.continued.get() {
-            return Err(Error::runtime("httpCall() can only wait before the headers have gone on"));
+            return Err(stream.refuse("httpCall() can only wait before the headers have gone on"));
         }
         Ok(wait_for(stream, Waiting::Call(Box::new(call))))
     })?;
@@ -168,12 +168,14 @@ fn waits(lua: &Lua, native: &Table) -> mlua::Result<()> {
         if stream.continued.get() {
             return Err(Error::runtime("respond() cannot be called if headers have been continued"));
         }
-        stream.reply.replace(Some(call::reply(lua, &headers, body)?));
+        stream.reply.replace(Some(call::reply(lua, stream, &headers, body)?));
         Ok(())
     })?;
     method(lua, native, "forget", |_, stream, ()| {
         stream.waiting.take();
         stream.reply.take();
+        // It may have been about to answer.
+        stream.refused.set(true);
         Ok(())
     })
 }
@@ -228,6 +230,15 @@ fn finish(_: &Lua, object: AnyUserData) -> mlua::Result<()> {
 
 /// What a script catches is a text, as with Envoy. That it has taken too much it cannot catch.
 fn failure(lua: &Lua, error: Value, limits: &Limits) -> mlua::Result<Value> {
+    let wants_memory = match &error {
+        Value::Error(error) => is_for_want_of_memory(error),
+        // So Lua itself says it.
+        Value::String(text) => *text.as_bytes() == *b"not enough memory",
+        _ => false,
+    };
+    if wants_memory {
+        limits.exceed("much memory")?;
+    }
     if let Some(exceeded) = limits.exceeded() {
         return Err(exceeded);
     }

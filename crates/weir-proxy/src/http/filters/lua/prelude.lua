@@ -43,6 +43,9 @@ local function left(ok, ...)
 end
 
 function coroutine.resume(co, ...)
+  if type(co) ~= "thread" then
+    error("bad argument #1 to 'resume' (coroutine expected)", 2)
+  end
   own = own + 1
   return left(resume(co, ...))
 end
@@ -82,6 +85,8 @@ local function wait(self)
     error("the script can only wait in its own coroutine, and not in another that it has made", 3)
   end
   yield()
+  -- What ran meanwhile for others may have been ended with its coroutines running.
+  own = 0
 end
 
 local handle = native.handle

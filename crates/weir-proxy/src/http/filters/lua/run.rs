@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use mlua::{Error, Function, Thread, ThreadStatus};
 
+use super::limits::is_for_want_of_memory;
 use super::state::State;
 use super::stream::{Handle, Stream};
 
@@ -27,6 +28,8 @@ pub(super) enum Outcome {
     Responded,
     /// It has failed, and runs no further.
     Failed(Error),
+    /// It was ended, or kept from what it could have done with Envoy, before it had seen all: what it saw may not go on.
+    Exceeded(Error),
 }
 
 impl Run {
@@ -49,7 +52,8 @@ impl Run {
         match result {
             Err(error) => {
                 self.state.failed();
-                Outcome::Failed(error)
+                let is_ours = self.state.exceeded().is_some() || self.stream.refused.get() || is_for_want_of_memory(&error);
+                if is_ours { Outcome::Exceeded(error) } else { Outcome::Failed(error) }
             }
             Ok(()) if self.thread.status() != ThreadStatus::Resumable => Outcome::Done,
             Ok(()) if self.stream.reply.borrow().is_some() => Outcome::Responded,

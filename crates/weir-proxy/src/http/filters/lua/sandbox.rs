@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use mlua::{ChunkMode, Function, Lua, MultiValue, Table, Value, Variadic};
 
-use super::limits::{LINE, Limits};
+use super::limits::{LINE, Limits, shown};
 use super::pattern;
 use super::{bits, natives};
 
@@ -55,9 +55,12 @@ fn print(lua: &Lua, values: Variadic<Value>) -> mlua::Result<()> {
         if i > 0 {
             line.push(b'\t');
         }
-        line.extend_from_slice(&tostring.call::<mlua::String>(value)?.as_bytes());
+        line.extend_from_slice(shown(&tostring.call::<mlua::String>(value)?.as_bytes()));
+        if shown(&line).len() < line.len() {
+            break;
+        }
     }
-    tracing::info!(target: "lua", "script log: {}", super::printable(&line));
+    tracing::info!(target: "lua", "script log: {}", super::printable(shown(&line)));
     Ok(())
 }
 

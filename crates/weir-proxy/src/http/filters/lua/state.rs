@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 
-use mlua::{ChunkMode, Function, Lua, LuaOptions, StdLib, Thread, Value};
+use mlua::{ChunkMode, Error, Function, Lua, LuaOptions, StdLib, Thread, Value};
 use weir_routing::filters::lua::{Script, Source};
 
 use super::limits::{Limits, STATE_MEMORY};
@@ -70,6 +70,11 @@ impl State {
             self.threshold.set((STATE_MEMORY / 2).max(used + STATE_MEMORY.saturating_sub(used) / 2));
         }
         self.limits.begin(&self.lua);
+    }
+
+    /// Why a run was ended, if it was.
+    pub(super) fn exceeded(&self) -> Option<Error> {
+        self.limits.exceeded()
     }
 
     /// A run has failed, maybe for want of room.

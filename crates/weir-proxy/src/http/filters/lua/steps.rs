@@ -6,9 +6,9 @@ use bytes::Bytes;
 use weir_http1::Headers;
 use weir_routing::filters::lua::Counted;
 
-use super::report;
 use super::run::{Outcome, Run};
 use super::stream::Waiting;
+use super::{ENDED, report};
 use crate::exchange::failure::Refused;
 use crate::upstream::body::step::BodyStep;
 
@@ -44,22 +44,29 @@ impl Passing {
     }
 
     /// Lets the script go on.
-    fn resume(&mut self) {
-        let Some(run) = &mut self.run else { return };
-        if let Outcome::Failed(error) = run.resume() {
-            report(&run.stream.filter, &error, &self.counted);
-            run.stream.waiting.take();
-        }
+    ///
+    /// # Errors
+    /// If it was ended before it had seen what it would: the head has gone on, so that the body breaks off.
+    fn resume(&mut self) -> Result<(), Refused> {
+        let Some(run) = &mut self.run else { return Ok(()) };
+        let (error, refused) = match run.resume() {
+            Outcome::Failed(error) => (error, Ok(())),
+            Outcome::Exceeded(error) => (error, Err(Refused { details: ENDED, body: "" })),
+            Outcome::Done | Outcome::Waits | Outcome::Responded => return Ok(()),
+        };
+        report(&run.stream.filter, &error, &self.counted);
+        run.stream.waiting.take();
+        refused
     }
 
     /// Shows a part to the script; what it has made of it.
-    fn show(&mut self, part: Bytes) -> Bytes {
-        let Some(run) = &self.run else { return part };
+    fn show(&mut self, part: Bytes) -> Result<Bytes, Refused> {
+        let Some(run) = &self.run else { return Ok(part) };
         let stream = run.stream.clone();
         stream.chunk.replace(Some(part));
         stream.chunk_is_new.set(true);
-        self.resume();
-        stream.chunk.take().unwrap_or_default()
+        self.resume()?;
+        Ok(stream.chunk.take().unwrap_or_default())
     }
 }
 
@@ -72,7 +79,7 @@ impl BodyStep for Passing {
         if let Some(run) = &self.run {
             run.stream.streamed.set(true);
         }
-        Ok(if self.next() == Next::Chunk { self.show(part) } else { part })
+        if self.next() == Next::Chunk { self.show(part) } else { Ok(part) }
     }
 
     fn end(&mut self, trailers: Option<Headers>) -> Result<(Bytes, Option<Headers>), Refused> {
@@ -85,8 +92,8 @@ impl BodyStep for Passing {
         let mut last = Bytes::new();
         match next {
             // The end of a body is an empty part of it, as Envoy's codec tells it.
-            Next::Chunk if !has_trailers => last = self.show(Bytes::new()),
-            Next::Chunk | Next::Trailers => self.resume(),
+            Next::Chunk if !has_trailers => last = self.show(Bytes::new())?,
+            Next::Chunk | Next::Trailers => self.resume()?,
             Next::Nothing => {}
         }
         self.run = None;

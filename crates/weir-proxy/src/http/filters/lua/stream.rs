@@ -82,6 +82,8 @@ pub(super) struct Stream {
     pub(super) length_told: Cell<bool>,
     /// Whether its headers are being gone over.
     pub(super) iterating: Cell<bool>,
+    /// Whether something was refused that Envoy would have done. A script that fails after that might have stopped the request.
+    pub(super) refused: Cell<bool>,
     /// What is kept for it outside of Lua, whose limits do not see that.
     kept: Cell<usize>,
     running: Cell<bool>,
@@ -174,6 +176,7 @@ impl Stream {
             streamed: Cell::default(),
             length_told: Cell::default(),
             iterating: Cell::default(),
+            refused: Cell::default(),
             kept: Cell::default(),
             running: Cell::default(),
             pauses: Cell::default(),
@@ -200,10 +203,21 @@ impl Stream {
     pub(super) fn spend(&self, bytes: usize) -> mlua::Result<()> {
         let kept = self.kept.get().saturating_add(bytes);
         if kept > KEPT {
-            return Err(Error::runtime("the script has set too much"));
+            return Err(self.refuse("the script has set too much"));
         }
         self.kept.set(kept);
         Ok(())
+    }
+
+    /// What it may not do here, and could with Envoy.
+    pub(super) fn refuse(&self, why: &str) -> Error {
+        self.refused.set(true);
+        Error::runtime(why)
+    }
+
+    /// Whatever fails here would not with Envoy.
+    pub(super) fn refused_if<T>(&self, done: mlua::Result<T>) -> mlua::Result<T> {
+        done.inspect_err(|_| self.refused.set(true))
     }
 
     /// Whether it waits for something that holds the head back, too.

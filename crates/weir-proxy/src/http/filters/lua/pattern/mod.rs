@@ -15,6 +15,8 @@ use matcher::{Capture, Matcher};
 
 /// What `string.rep` and `string.gsub` may make.
 const LONGEST: usize = 32 << 20;
+/// What a script is told that makes a longer one.
+const TOO_LONG: &str = "much memory for one string";
 
 /// Puts them into the place of the library's own.
 pub(super) fn replace(lua: &Lua, strings: &Table, limits: &Rc<Limits>) -> mlua::Result<()> {
@@ -28,13 +30,17 @@ pub(super) fn replace(lua: &Lua, strings: &Table, limits: &Rc<Limits>) -> mlua::
     strings.set("gfind", Value::Nil)?;
     let own = limits.clone();
     strings.set("gsub", lua.create_function(move |lua, arguments: Substitution| substitute(lua, &arguments, &own))?)?;
-    strings.set("rep", lua.create_function(repeat)?)
+    let own = limits.clone();
+    strings.set("rep", lua.create_function(move |lua, arguments: Repetition| repeat(lua, arguments, &own))?)
 }
 
 /// Subject, pattern, where to begin, whether the pattern is a plain text.
 type Search = (mlua::String, mlua::String, Option<i64>, Option<bool>);
 /// Subject, pattern, what to put in its place, how often at most.
 type Substitution = (mlua::String, mlua::String, Value, Option<i64>);
+
+/// A text, how often, what stands between.
+type Repetition = (mlua::String, i64, Option<mlua::String>);
 
 /// A position as Lua counts: from 1, or from the end; none behind that.
 fn position(start: i64, length: usize) -> Option<usize> {
@@ -121,21 +127,19 @@ fn substitute(lua: &Lua, (subject, pattern, replacement, most): &Substitution, l
     let anchored = pattern.strip_prefix(b"^");
     let mut matcher = Matcher::new(&subject, anchored.unwrap_or(&pattern), limits);
     let most = most.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or_default());
-    let (mut out, mut at, mut count) = (Vec::with_capacity(subject.len()), 0, 0);
+    let mut out = Output { bytes: Vec::with_capacity(subject.len()), limits };
+    let (mut at, mut count) = (0, 0);
     while count < most {
         let found = matcher.at(at)?;
         if let Some(end) = found {
             count += 1;
             replacement.append(lua, &subject, (at, end), &matcher, &mut out)?;
-            if out.len() > LONGEST {
-                return Err(Error::runtime("resulting string too large"));
-            }
         }
         match found {
             Some(end) if end > at => at = end,
             _ => match subject.get(at) {
                 Some(byte) => {
-                    out.push(*byte);
+                    out.bytes.push(*byte);
                     at += 1;
                 }
                 None => break,
@@ -145,8 +149,8 @@ fn substitute(lua: &Lua, (subject, pattern, replacement, most): &Substitution, l
             break;
         }
     }
-    out.extend_from_slice(subject.get(at..).unwrap_or_default());
-    Ok((lua.create_string(out)?, count))
+    out.append(subject.get(at..).unwrap_or_default())?;
+    Ok((lua.create_string(out.bytes)?, count))
 }
 
 /// What is put in the place of matches.
@@ -177,7 +181,7 @@ impl Replacement {
         subject: &[u8],
         (start, end): (usize, usize),
         matcher: &Matcher<'_>,
-        out: &mut Vec<u8>,
+        out: &mut Output<'_>,
     ) -> mlua::Result<()> {
         let captures = matcher.captures(start, end);
         let made = match self {
@@ -192,33 +196,55 @@ impl Replacement {
             }
         };
         match made {
-            Value::Nil | Value::Boolean(false) => out.extend_from_slice(subject.get(start..end).unwrap_or_default()),
+            Value::Nil | Value::Boolean(false) => out.append(subject.get(start..end).unwrap_or_default()),
             made => match lua.coerce_string(made.clone())? {
-                Some(text) => out.extend_from_slice(&text.as_bytes()),
-                None => return Err(Error::runtime(format!("invalid replacement value (a {})", made.type_name()))),
+                Some(text) => out.append(&text.as_bytes()),
+                None => Err(Error::runtime(format!("invalid replacement value (a {})", made.type_name()))),
             },
         }
+    }
+}
+
+/// What is made of a text. It stands outside of Lua, whose limits do not see it.
+struct Output<'l> {
+    bytes: Vec<u8>,
+    limits: &'l Limits,
+}
+
+impl Output<'_> {
+    /// Adds to it.
+    ///
+    /// # Errors
+    /// If it grows too long, or takes too many steps.
+    fn append(&mut self, more: &[u8]) -> mlua::Result<()> {
+        self.limits.charge(more.len() as u64 / 16)?;
+        if self.bytes.len() + more.len() > LONGEST {
+            return self.limits.exceed(TOO_LONG);
+        }
+        self.bytes.extend_from_slice(more);
         Ok(())
     }
 }
 
 /// A text in which `%1` is what was captured first, and `%0` all that was found.
-fn append_text(text: &[u8], subject: &[u8], (start, end): (usize, usize), captures: &[Capture], out: &mut Vec<u8>) -> mlua::Result<()> {
+fn append_text(text: &[u8], subject: &[u8], (start, end): (usize, usize), captures: &[Capture], out: &mut Output<'_>) -> mlua::Result<()> {
+    // Captures may be empty, so that going over the text is all the work.
+    out.limits.charge(1 + text.len() as u64 / 16)?;
     let mut bytes = text.iter();
     while let Some(byte) = bytes.next() {
         if *byte != b'%' {
-            out.push(*byte);
+            out.append(&[*byte])?;
             continue;
         }
         match bytes.next() {
-            Some(b'0') => out.extend_from_slice(subject.get(start..end).unwrap_or_default()),
+            Some(b'0') => out.append(subject.get(start..end).unwrap_or_default())?,
             Some(digit @ b'1'..=b'9') => match captures.get(usize::from(digit - b'1')) {
-                Some(Capture::Text(start, end)) => out.extend_from_slice(subject.get(*start..*end).unwrap_or_default()),
-                Some(Capture::Position(at)) => out.extend_from_slice((at + 1).to_string().as_bytes()),
+                Some(Capture::Text(start, end)) => out.append(subject.get(*start..*end).unwrap_or_default())?,
+                Some(Capture::Position(at)) => out.append((at + 1).to_string().as_bytes())?,
                 Some(Capture::Open(_)) => return Err(Error::runtime("unfinished capture")),
                 None => return Err(Error::runtime("invalid capture index")),
             },
-            Some(other) => out.push(*other),
+            Some(other) => out.append(&[*other])?,
             None => {}
         }
     }
@@ -226,12 +252,12 @@ fn append_text(text: &[u8], subject: &[u8], (start, end): (usize, usize), captur
 }
 
 /// A string several times, with another between.
-fn repeat(lua: &Lua, (text, count, between): (mlua::String, i64, Option<mlua::String>)) -> mlua::Result<mlua::String> {
+fn repeat(lua: &Lua, (text, count, between): Repetition, limits: &Limits) -> mlua::Result<mlua::String> {
     let (text, count) = (text.as_bytes(), usize::try_from(count).unwrap_or_default());
     let between = between.map(|between| between.as_bytes().to_vec()).unwrap_or_default();
-    let length = (text.len() + between.len()).checked_mul(count);
-    if length.is_none_or(|length| length > LONGEST) {
-        return Err(Error::runtime("resulting string too large"));
+    match (text.len() + between.len()).checked_mul(count).filter(|length| *length <= LONGEST) {
+        Some(length) => limits.charge(length as u64 / 16)?,
+        None => limits.exceed(TOO_LONG)?,
     }
     if text.is_empty() && between.is_empty() {
         return lua.create_string("");
