@@ -6,8 +6,10 @@ use std::collections::BTreeSet;
 use weir_routing::CompileError;
 use weir_xds::Any;
 use weir_xds::core::ExtensionConfigSource;
+use weir_xds::direct_response::Config as DirectResponse;
 use weir_xds::hcm::{HttpConnectionManager, HttpFilter, http_filter};
 use weir_xds::listener::{Filter, Listener, ListenerFilter, filter, listener_filter};
+use weir_xds::router::Router;
 
 /// What is known of the configurations that filters ask for.
 pub struct Known<'k> {
@@ -41,6 +43,41 @@ pub fn resolve(listener: &Listener, known: &Known<'_>) -> Result<Option<Listener
         Ok(config.map_or(Found::Nothing, Found::Config))
     })?;
     Ok(is_whole.then_some(resolved))
+}
+
+/// The listener with those of its filters only whose configuration is there. A last filter of a chain that waits is taken for one that
+/// takes the connection, and a last HTTP filter for the router: nothing else may stand there.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn known_part(listener: &Listener, known: &Known<'_>) -> Result<Listener, CompileError> {
+    let mut part = listener.clone();
+    visit(&mut part, &mut |name, source| Ok(choose(source, (known.of)(name), known.is_late)?.map_or(Found::Nothing, Found::Config)))?;
+    part.listener_filters.retain(|filter| !matches!(filter.config_type, Some(listener_filter::ConfigType::ConfigDiscovery(_))));
+    for chain in part.filter_chains.iter_mut().chain(&mut part.default_filter_chain) {
+        let waits = |filter: &Filter| matches!(filter.config_type, Some(filter::ConfigType::ConfigDiscovery(_)));
+        if let Some(last) = chain.filters.last_mut().filter(|last| waits(last)) {
+            last.config_type = Some(filter::ConfigType::TypedConfig(Any::pack(&DirectResponse::default())));
+        }
+        chain.filters.retain(|filter| !waits(filter));
+        chain.filters.iter_mut().for_each(leave_out_waiting);
+    }
+    Ok(part)
+}
+
+/// Takes out a filter's HTTP filters that wait for their configuration.
+fn leave_out_waiting(filter: &mut Filter) {
+    let Some(filter::ConfigType::TypedConfig(config)) = &mut filter.config_type else { return };
+    if !config.is::<HttpConnectionManager>() {
+        return;
+    }
+    let Ok(mut manager) = config.unpack::<HttpConnectionManager>() else { return };
+    let waits = |filter: &HttpFilter| matches!(filter.config_type, Some(http_filter::ConfigType::ConfigDiscovery(_)));
+    if let Some(last) = manager.http_filters.last_mut().filter(|last| waits(last)) {
+        last.config_type = Some(http_filter::ConfigType::TypedConfig(Any::pack(&Router::default())));
+    }
+    manager.http_filters.retain(|filter| !waits(filter));
+    *config = Any::pack(&manager);
 }
 
 /// What a filter is to do; none as long as that is waited for.
@@ -180,6 +217,17 @@ mod tests {
             (default(true), Some(buffer(5)), false, Some(5)),
         ] {
             assert_eq!(resolved(more.clone(), came, is_late).expect("valid"), expected.map(Value::from), "{more} {is_late}");
+        }
+    }
+
+    #[test]
+    fn in_the_known_part_no_filter_waits() {
+        for (came, expected) in [(None, "Router"), (Some(buffer(5)), "Buffer")] {
+            let of = |_: &str| came.clone();
+            let part = known_part(&listener(json!({})), &Known { of: &of, is_late: false }).expect("valid");
+            let last = second(&part)["typedConfig"]["@type"].clone();
+            assert!(last.as_str().is_some_and(|last| last.ends_with(expected)), "{last}");
+            assert!(names(&part).is_empty());
         }
     }
 

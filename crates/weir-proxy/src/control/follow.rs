@@ -15,7 +15,7 @@ use weir_xds::resource::ResourceType;
 use super::dns::{Names, Resolved};
 use super::received::Received;
 use super::refusal::ResourceRefusal;
-use super::state::State;
+use super::state::{LISTENER_RETRY, State};
 use weir_config::unsupported;
 
 use crate::tls::files;
@@ -24,8 +24,6 @@ use crate::worker::world::ProxySnapshot;
 /// Pauses between attempts to reach a server: from the first to the last.
 const MIN_PAUSE: Duration = Duration::from_millis(50);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
-/// How soon a listener is tried again whose address could not be opened: it may have become free, or ours.
-const LISTENER_RETRY: Duration = Duration::from_millis(500);
 
 /// Opens a stream to the server.
 pub type Connect = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<ClientStream, String>> + Send>> + Send + Sync>;
@@ -58,6 +56,8 @@ pub struct Follower {
     /// Why which resources are refused.
     refused: HashMap<(ResourceType, Arc<str>), ResourceRefusal>,
     refused_changed: bool,
+    /// Listeners that were accepted and are not open yet, and why.
+    shut: HashMap<Arc<str>, String>,
     /// Listeners whose address could not be opened yet, and when they are tried again.
     waiting: HashMap<Arc<str>, Any>,
     retry_at: Option<Instant>,
@@ -95,6 +95,7 @@ impl Follower {
             heard: vec![],
             refused: HashMap::new(),
             refused_changed: false,
+            shut: HashMap::new(),
             waiting: HashMap::new(),
             retry_at: None,
             files_at: Instant::now(),
@@ -229,7 +230,7 @@ impl Follower {
                     tracing::error!(proxy = %self.id, "{} {name} is refused: {}", update.kind.name(), refusal.reason());
                     self.refused_changed = true;
                     self.refused.insert((update.kind, name.clone()), refusal.clone());
-                    if refusal.may_pass() {
+                    if refusal.may_pass() && update.kind == ResourceType::Listener {
                         self.waiting.insert(name.clone(), body.clone());
                     }
                 }
@@ -293,9 +294,22 @@ impl Follower {
         self.plan_retry();
     }
 
+    /// Notes what has been accepted after all, and which of the accepted listeners are not open.
+    fn note_what_is_late(&mut self) {
+        for name in std::mem::take(&mut self.state.accepted_late) {
+            tracing::info!(proxy = %self.id, "the configuration of {name} is accepted now");
+            self.client.accepted_late(ResourceType::Extension, &name);
+            self.forget_refusal(ResourceType::Extension, &name);
+        }
+        let shut = self.state.shut_listeners();
+        self.refused_changed |= shut != self.shut;
+        self.shut = shut;
+    }
+
     /// Tells the workers and the status what is new; what is to be sent to the server for it.
     fn bring_into_force(&mut self) -> Vec<Request> {
         let config = self.state.build(Instant::now());
+        self.note_what_is_late();
         let requests = if self.state.wants_differ { self.ask() } else { vec![] };
         let has_changed = config.is_some();
         if let Some(config) = config {
@@ -311,7 +325,9 @@ impl Follower {
                 status.listeners = self.state.open_listeners();
             }
             if refused_changed {
-                status.refused = self.refused.iter().map(|(key, refusal)| (key.clone(), refusal.reason().to_owned())).collect();
+                let shut = self.shut.iter().map(|(name, reason)| ((ResourceType::Listener, name.clone()), reason.clone()));
+                let refused = self.refused.iter().map(|(key, refusal)| (key.clone(), refusal.reason().to_owned()));
+                status.refused = shut.chain(refused).collect();
             }
             is_news
         });
@@ -322,6 +338,7 @@ impl Follower {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use weir_xds::core::TypedExtensionConfig;
     use weir_xds::discovery::DeltaDiscoveryResponse;
     use weir_xds::listener::Listener;
     use weir_xds::route::RouteConfiguration;
@@ -383,6 +400,29 @@ mod tests {
         assert!(follower.bring_into_force().is_empty(), "it is asked for once");
     }
 
+    #[tokio::test]
+    async fn a_listener_that_is_shut_though_its_configuration_came_is_told_of() {
+        let holder = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let tcp = "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
+        let source = json!({"configSource": {"ads": {}}, "typeUrls": [tcp]});
+        let listener = json!({
+            "name": "l",
+            "address": {"socketAddress": {"address": "127.0.0.1", "portValue": holder.local_addr().expect("an address").port()}},
+            "filterChains": [{"filters": [{"name": "x", "configDiscovery": source}]}],
+        });
+        let mut follower = follower();
+        follower.take(response::<Listener>("l", listener));
+        let config = json!({"name": "x", "typedConfig": {"@type": tcp, "statPrefix": "p", "cluster": "c"}});
+        follower.take(response::<TypedExtensionConfig>("x", config));
+        follower.bring_into_force();
+        assert_eq!(follower.status.borrow().refused.keys().cloned().collect::<Vec<_>>(), [(ResourceType::Listener, "l".into())]);
+        assert!(follower.waiting.is_empty());
+        drop(holder);
+        tokio::time::sleep(LISTENER_RETRY).await;
+        follower.bring_into_force();
+        assert_eq!((follower.status.borrow().refused.len(), follower.status.borrow().listeners.len()), (0, 1));
+    }
+
     /// What the next server is told of listeners.
     fn told(follower: &mut Follower) -> Vec<(String, String)> {
         let requests = follower.client.connect().into_iter().filter_map(|request| match request {
@@ -408,10 +448,13 @@ mod tests {
         let mut follower = follower();
         let name: Arc<str> = "l".into();
         let update = Update::of(ResourceType::Listener, vec![(name.clone(), Any::default())], vec![]);
+        let extension = Update::of(ResourceType::Extension, vec![(name.clone(), Any::default())], vec![]);
         let (wrong, not_now) = (ResourceRefusal::Wrong("no".to_owned()), ResourceRefusal::NotNow("not now".to_owned()));
         for (refusal, again) in [(&wrong, false), (&not_now, true), (&wrong, false)] {
             follower.note(&update, &HashMap::from([(name.clone(), refusal.clone())]));
             assert_eq!(follower.retry_at.is_some(), again, "{refusal:?}");
         }
+        follower.note(&extension, &HashMap::from([(name.clone(), not_now)]));
+        assert_eq!(follower.retry_at, None, "it is no listener");
     }
 }

@@ -47,6 +47,8 @@ use routes::RouteState;
 
 /// How long routes wait for instances, and listeners for routes, that a server does not send.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How soon a listener is tried again whose address could not be opened: it may have become free, or ours.
+pub(super) const LISTENER_RETRY: Duration = Duration::from_millis(500);
 
 /// The state of one proxy.
 pub struct State {
@@ -77,6 +79,8 @@ pub struct State {
     changed: Changed,
     /// Whether what is wanted by name may differ from what was asked for last, though the server told nothing.
     pub wants_differ: bool,
+    /// Configurations of filters that were refused and are accepted now, since what they were refused for has changed.
+    pub accepted_late: Vec<Arc<str>>,
 }
 
 /// Which parts of the configuration have changed since the workers were last told.
@@ -116,6 +120,7 @@ impl State {
             published: ProxySnapshot::default(),
             changed: Changed::ALL,
             wants_differ: false,
+            accepted_late: vec![],
         }
     }
 
@@ -128,6 +133,9 @@ impl State {
         self.let_clusters_go();
         let mut assigned = HashSet::new();
         for ((name, body), version) in update.upserts.iter().zip(update.versions()) {
+            if update.kind == ResourceType::Extension {
+                self.extensions.forget_refused(name);
+            }
             // A secret may name files whose content has changed.
             if update.kind != ResourceType::Secret && self.received.is(update.kind, name, body) {
                 continue;
@@ -139,6 +147,11 @@ impl State {
                 }
                 Err(refusal) => refused.push((name.clone(), refusal)),
             }
+        }
+        if matches!(update.kind, ResourceType::Extension | ResourceType::Listener) {
+            let late = self.take_refused_extensions();
+            refused.retain(|(name, _)| update.kind != ResourceType::Extension || !late.contains(name));
+            self.accepted_late.extend(late);
         }
         refused.extend(self.assemble_routes(update.kind));
         if update.kind == ResourceType::Endpoint {
@@ -155,6 +168,8 @@ impl State {
         self.upsert(ResourceType::Listener, name, body, "")?;
         self.wants_differ = true;
         self.received.put(ResourceType::Listener, name, body);
+        let late = self.take_refused_extensions();
+        self.accepted_late.extend(late);
         Ok(())
     }
 
@@ -224,6 +239,13 @@ impl State {
 
     /// Takes a listener whose filters have all their configuration.
     fn put_listener(&mut self, name: &Arc<str>, listener: &XdsListener) -> Result<(), ResourceRefusal> {
+        let state = self.prepare_listener(name, listener)?;
+        self.listeners.insert(name.clone(), state);
+        Ok(())
+    }
+
+    /// What a listener is going to be. Until that is put in its place nothing of it counts.
+    fn prepare_listener(&mut self, name: &Arc<str>, listener: &XdsListener) -> Result<ListenerState, ResourceRefusal> {
         let known = self.listeners.get(name);
         let previous = known.map(|known| &*known.newest.listener);
         let newest = Arc::new(Listener::compile(listener, previous)?);
@@ -243,8 +265,7 @@ impl State {
         let limit = known.map_or_else(new_limit, |known| known.limit.clone());
         let stats = known.map_or_else(|| Arc::new(ListenerStats::new(self.workers)), |known| known.stats.clone());
         let newest = Prepared { listener: newest, tls, sockets };
-        self.listeners.insert(name.clone(), ListenerState { newest, active, waiting_since, limit, stats });
-        Ok(())
+        Ok(ListenerState { newest, active, waiting_since, limit, stats })
     }
 
     /// The names that must be resolved.
@@ -289,6 +310,7 @@ impl State {
     pub fn build(&mut self, now: Instant) -> Option<ProxySnapshot> {
         self.activate_clusters(now);
         self.take_defaults(now);
+        self.open_shut(now);
         self.activate_routes(now);
         self.activate_listeners(now);
         self.let_clusters_go();
@@ -328,6 +350,11 @@ impl State {
             && self.extensions.are_whole()
             && self.clusters.values().all(ClusterState::is_newest)
             && self.listeners.values().all(ListenerState::is_active)
+    }
+
+    /// The listeners that were accepted before their address turned out not to open yet, and why it does not.
+    pub fn shut_listeners(&self) -> HashMap<Arc<str>, String> {
+        self.extensions.shut().map(|(name, reason)| (name.clone(), reason.to_owned())).collect()
     }
 
     /// The listeners that are open: name, address that was asked for, address that is open.

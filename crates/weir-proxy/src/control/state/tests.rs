@@ -6,6 +6,8 @@ use weir_xds::route::RouteConfiguration;
 
 use super::*;
 
+mod extensions;
+
 const TCP: &str = "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
 
 fn state() -> State {
@@ -436,81 +438,4 @@ async fn a_listener_waits_for_a_table_as_long_as_that_waits_for_its_clusters() {
     assert_eq!(state.deadline(), Some(later + PATIENCE), "nothing is to be looked at before");
     state.build(later + PATIENCE);
     assert_eq!(state.published.listeners.len(), 1);
-}
-
-mod extensions {
-    use weir_xds::core::TypedExtensionConfig;
-
-    use super::*;
-
-    const BUFFER: &str = "type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer";
-
-    /// A listener whose first HTTP filter asks for its configuration, with more fields of that question.
-    fn asking(more: Value) -> Value {
-        let mut source = json!({"configSource": {"ads": {}}, "typeUrls": [BUFFER]});
-        source.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
-        let router = json!({"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"});
-        let manager = json!({
-            "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-            "statPrefix": "p",
-            "routeConfig": {"name": "r"},
-            "httpFilters": [{"name": "b", "configDiscovery": source}, {"name": "router", "typedConfig": router}],
-        });
-        let mut listener = listener(0);
-        listener["filterChains"][0]["filters"] = json!([{"name": "m", "typedConfig": manager}]);
-        listener
-    }
-
-    fn extension(state: &mut State, config: Value) -> Result<(), ResourceRefusal> {
-        put::<TypedExtensionConfig>(state, ResourceType::Extension, "b", json!({"name": "b", "typedConfig": config}))
-    }
-
-    fn buffer(bytes: i64) -> Value {
-        json!({"@type": BUFFER, "maxRequestBytes": bytes})
-    }
-
-    fn open(state: &State) -> usize {
-        state.published.listeners.len()
-    }
-
-    #[tokio::test]
-    async fn a_listener_comes_into_force_with_what_its_filters_ask_for_and_follows_it() {
-        let (mut state, now) = (state(), Instant::now());
-        put_listener(&mut state, asking(json!({}))).expect("accepted");
-        assert_eq!(state.wanted(ResourceType::Extension), BTreeSet::from(["b".into()]));
-        state.build(now);
-        state.build(now + PATIENCE);
-        assert_eq!(open(&state), 0, "it waits, however long");
-        extension(&mut state, buffer(1)).expect("accepted");
-        state.build(now);
-        assert_eq!(open(&state), 1);
-        let first = state.published.listeners[0].listener.clone();
-        extension(&mut state, buffer(2)).expect("accepted");
-        state.build(now);
-        assert!(!Arc::ptr_eq(&first, &state.published.listeners[0].listener));
-        // What it does not take is refused, and the last one stays.
-        let last = state.published.listeners[0].listener.clone();
-        let refusal = extension(&mut state, json!({"@type": "type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors"}));
-        assert!(refusal.expect_err("another type").reason().contains("type_urls"));
-        state.build(now);
-        assert!(Arc::ptr_eq(&last, &state.published.listeners[0].listener));
-        // Who asks for nothing has nothing to wait for.
-        state.take(&Update::of(ResourceType::Listener, vec![], vec!["l".into()]));
-        assert!(state.wanted(ResourceType::Extension).is_empty());
-    }
-
-    #[tokio::test]
-    async fn a_default_is_taken_at_once_or_when_the_rest_was_waited_for() {
-        let now = Instant::now();
-        for at_once in [true, false] {
-            let mut state = state();
-            let default = json!({"defaultConfig": buffer(7), "applyDefaultConfigWithoutWarming": at_once});
-            put_listener(&mut state, asking(default)).expect("accepted");
-            state.build(now);
-            assert_eq!(open(&state), usize::from(at_once));
-            state.build(now + PATIENCE);
-            assert_eq!(open(&state), 1);
-            assert!(state.is_settled());
-        }
-    }
 }
