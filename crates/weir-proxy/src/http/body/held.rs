@@ -41,12 +41,16 @@ impl HeldBody {
         self.frames.is_empty() && self.broken.is_none()
     }
 
-    /// How long it is, where no trailers follow, which need a body without a length.
+    /// How many bytes of data it has, if all have come.
+    pub(super) fn length(&self) -> Option<u64> {
+        let length = || self.frames.iter().filter_map(Frame::data_ref).map(|data| data.len() as u64).sum();
+        self.broken.is_none().then(length)
+    }
+
+    /// The same, where no trailers follow, which need a body without a length.
     pub(super) fn size_hint(&self) -> SizeHint {
-        match self.broken.is_some() || self.frames.iter().any(Frame::is_trailers) {
-            true => SizeHint::default(),
-            false => SizeHint::with_exact(self.frames.iter().filter_map(Frame::data_ref).map(|data| data.len() as u64).sum()),
-        }
+        let length = self.length().filter(|_| !self.frames.iter().any(Frame::is_trailers));
+        length.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 

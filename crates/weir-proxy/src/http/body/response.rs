@@ -93,7 +93,11 @@ impl ResponseBody {
 
     /// How long it is, if that is known and nothing changes it.
     pub fn exact_length(&self) -> Option<u64> {
-        Body::size_hint(self).exact()
+        match (&self.changed, &self.source) {
+            // With trailers it can be told, too, but not to who speaks HTTP/1.1, whose body has no length then.
+            (None, Content::Held(held)) => held.length(),
+            _ => Body::size_hint(self).exact(),
+        }
     }
 
     /// Lets something be made of it on its way.
