@@ -278,6 +278,9 @@ impl Server {
         if !state.answered(nonce, refused.as_deref()) {
             return Event::Passed;
         }
+        // A client may have let go meanwhile what it refused. Nothing better comes for that: clusters would be kept for it for ever.
+        let (subscription, target) = (&state.subscription, &self.target);
+        state.refused.retain(|name| subscription.has(kind, name, || target.get(kind, name).is_some()));
         state.subscription.weigh(kind, || self.target.of(kind).map(|(name, _)| name));
         // What was refused counts as sent: sending the same again would be refused again.
         match refused {

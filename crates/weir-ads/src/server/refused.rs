@@ -39,6 +39,12 @@ impl Refused {
         }
     }
 
+    /// Forgets what it is not said of.
+    pub fn retain(&mut self, is_asked_for: impl Fn(&str) -> bool) {
+        self.named.retain(|name| is_asked_for(name));
+        self.unnamed.retain(|name| is_asked_for(name));
+    }
+
     /// The client has got something else for a name, or does not ask for it any more.
     pub fn forget(&mut self, name: &str) {
         self.named.remove(name);

@@ -178,6 +178,19 @@ fn one_that_is_refused_is_not_sent_again_until_it_changes() {
 }
 
 #[test]
+fn one_that_was_let_go_before_its_refusal_came_is_not_refused_for_ever() {
+    let mut peer = peer(&["80"]);
+    peer.server.set(divided(&[("80", "", &[("b", "1")])]));
+    peer.settle();
+    peer.server.set(divided(&[("80", "", &[("b", "2")])]));
+    let update = peer.client.receive(peer.server.next(peer.now).expect("the host").into()).expect("it was asked for");
+    let let_go = peer.client.want(HOST, BTreeSet::new()).expect("it is let go");
+    peer.server.receive(&let_go);
+    peer.server.receive(&peer.client.answer(&update, &[("80/b".into(), "no".into())]));
+    assert!(!peer.server.is_refused(HOST), "clusters would be kept for it");
+}
+
+#[test]
 fn the_other_protocol_has_no_words_for_them() {
     let mut server = Server::new(Protocol::StateOfTheWorld);
     server.set(divided(&[("80", "", &[("b", "1")])]));
