@@ -9,18 +9,18 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{Notify, oneshot};
-use weir_config::circuit_breakers::Resource;
 use weir_config::cluster::ClusterPolicy;
-use weir_routing::action::Priority;
+use weir_routing::action::{PRIORITIES, Priority};
 
 use super::cluster::ClusterRuntime;
 use super::http1::Http1Connection;
 use super::http2::{Http2Connection, StreamGuard};
+use super::lane::{ConnectionPermit, Lane, Waiting};
 use super::opening::{Claim, Opened, Opening};
-use super::pool::{Pool, Pools};
+use super::pool::Pool;
 use super::transport::TransportKey;
 use crate::cluster::host::Host;
-use crate::cluster::resources::{Overflow, Permit};
+use crate::cluster::resources::Permit;
 use crate::exchange::Target;
 use crate::exchange::failure::{ConnectError, Failure, FailureKind};
 use crate::stats::cluster::WorkerClusterStats;
@@ -35,12 +35,10 @@ const MAX_IDLE: usize = 256;
 pub struct HostRuntime {
     /// The instance.
     pub host: Arc<Host>,
-    pools: Pools,
+    /// Requests of different priorities share no connection, as each priority has limits of its own.
+    lanes: [Lane; PRIORITIES],
     /// How it is spoken to.
     way: RefCell<Way>,
-    /// Who waits for a connection.
-    waiting: Cell<u32>,
-    freed: Rc<Notify>,
     /// Whether the instance is still in the cluster.
     gone: Cell<bool>,
     limits: Cell<ConnectionLimits>,
@@ -102,10 +100,8 @@ impl HostRuntime {
         Self {
             target: Rc::new(target),
             host,
-            pools: Pools::default(),
+            lanes: Default::default(),
             way: RefCell::default(),
-            waiting: Cell::new(0),
-            freed: Rc::default(),
             gone: Cell::new(false),
             limits: Cell::default(),
         }
@@ -124,7 +120,7 @@ impl HostRuntime {
         let before = self.way.replace(ways.way);
         if !before.is(&self.way.borrow()) {
             // Nothing is sent any more by the way that it was.
-            self.pools.clear();
+            self.lanes.iter().for_each(|lane| lane.pools.clear());
         }
     }
 
@@ -135,27 +131,28 @@ impl HostRuntime {
 
     /// Closes connections that nobody used for too long, or that the other side closed.
     pub(super) fn sweep(&self, limit: Option<Duration>, now: Instant) {
-        self.pools.sweep(limit, now);
+        self.lanes.iter().for_each(|lane| lane.pools.sweep(limit, now));
     }
 
     /// Whether it keeps connections or is busy.
     pub(super) fn is_in_use(&self) -> bool {
-        self.host.load() > 0 || !self.pools.are_empty()
+        self.host.load() > 0 || self.lanes.iter().any(|lane| !lane.pools.are_empty())
     }
 
     /// A kept connection that is still good, the last used first, nobody waiting for it.
     pub fn take_idle(&self, key: &TransportKey) -> Option<Box<Http1Connection>> {
-        if self.waiting.get() > 0 { None } else { self.pools.of(key).take_idle(self.limits.get()) }
+        let lane = self.lane(key);
+        if lane.waiting.get() > 0 { None } else { lane.pools.of(key).take_idle(self.limits.get()) }
     }
 
     /// Whether the last handshake agreed on HTTP/1.1, where both were offered.
     pub fn agreed_on_http1(&self, key: &TransportKey) -> bool {
-        self.pools.of(key).agreed_on_http1.get()
+        self.pool(key).agreed_on_http1.get()
     }
 
     /// Takes note of what a handshake has agreed on.
     pub fn note_agreement(&self, key: &TransportKey, http1: bool) {
-        self.pools.of(key).agreed_on_http1.set(http1);
+        self.pool(key).agreed_on_http1.set(http1);
     }
 
     /// Keeps a connection for the next request.
@@ -171,51 +168,33 @@ impl HostRuntime {
         connection.idle_since = Instant::now();
         connection.rest();
         let limited = connection.permit.is_some();
-        self.pools.keep(connection, MAX_IDLE);
+        let lane = self.lane(&connection.key);
+        lane.pools.keep(connection, MAX_IDLE);
         if limited {
-            self.freed.notify_one();
+            lane.freed.notify_one();
         }
     }
 
     /// Waits until a connection may be opened, or one has been given back. One that is being opened for nobody is taken over.
-    pub async fn turn(&self, cluster: &ClusterRuntime, priority: Priority, key: &TransportKey) -> Turn {
-        let pool = self.pools.of(key);
+    pub async fn turn(&self, cluster: &ClusterRuntime, key: &TransportKey) -> Turn {
+        let lane = self.lane(key);
+        let pool = lane.pools.of(key);
         if let Some(opening) = pool.abandoned() {
             return Turn::TakeOver(opening);
         }
-        if !cluster.limits_connections(priority) {
+        if !cluster.limits_connections(key.priority) {
             return Turn::Open(None);
         }
-        let _waiting = Waiting::new(&self.waiting);
+        let _waiting = Waiting::new(&lane.waiting);
         loop {
-            if let Some(permit) = self.may_open(cluster, priority, &pool) {
+            if let Some(permit) = lane.may_open(cluster, key.priority, &pool) {
                 return Turn::Open(Some(permit));
             }
-            self.freed.notified().await;
+            lane.freed.notified().await;
             if let Some(connection) = pool.take_idle(self.limits.get()) {
                 return Turn::Reuse(connection);
             }
         }
-    }
-
-    /// Takes a connection of the cluster's limit. One that is kept for other requests makes room. Each worker may have one connection
-    /// of each kind to each instance whatever the limit, or its requests would wait for ever; as with Envoy.
-    fn may_open(&self, cluster: &ClusterRuntime, priority: Priority, pool: &Rc<Pool>) -> Option<ConnectionPermit> {
-        let permit = loop {
-            match cluster.take(priority, Resource::Connections) {
-                Ok(permit) => break permit,
-                Err(Overflow) if self.pools.close_other(pool) => {}
-                Err(Overflow) => {
-                    cluster.with_stats(|stats| stats.cx_overflow.add(1));
-                    if pool.open.get() > 0 {
-                        return None;
-                    }
-                    break Some(cluster.take_anyway(priority, Resource::Connections));
-                }
-            }
-        };
-        pool.open.set(pool.open.get() + 1);
-        Some(ConnectionPermit { _counted: permit, open: pool.open.clone(), freed: self.freed.clone() })
     }
 
     /// A stream of a shared connection. After the last one that it may carry, it ends when its streams have.
@@ -223,14 +202,15 @@ impl HostRuntime {
         let stream = connection.stream();
         if self.limits.get().requests.is_some_and(|limit| connection.requests() >= limit) {
             stream.tally().cx_max_requests.add(1);
-            self.pools.of(&connection.key).retire(connection);
+            self.pool(&connection.key).retire(connection);
         }
         stream
     }
 
     /// A shared connection with room for one more stream, nobody waiting for it: as a rule.
     pub fn shared_at_once(&self, key: &TransportKey) -> Option<Http2Connection> {
-        if self.waiting.get() > 0 { None } else { self.pools.of(key).shared(self.limits.get()) }
+        let lane = self.lane(key);
+        if lane.waiting.get() > 0 { None } else { lane.pools.of(key).shared(self.limits.get()) }
     }
 
     /// Waits for a connection that is opened, or for one that was to be opened for somebody else.
@@ -242,7 +222,7 @@ impl HostRuntime {
         key: &TransportKey,
         opening: Asked<impl Future<Output = Result<Opened, Failure>> + 'static>,
     ) -> Result<Opened, Failure> {
-        let (pool, target) = (self.pools.of(key), self.clone());
+        let (pool, target) = (self.pool(key), self.clone());
         let claim = match opening {
             Asked::Anew(open) => Claim::begin(pool, target, open),
             Asked::Before(opening) => Claim::take_over(opening, pool, target),
@@ -259,7 +239,6 @@ impl HostRuntime {
     pub async fn shared_or_opened<F>(
         self: &Rc<Self>,
         cluster: &ClusterRuntime,
-        priority: Priority,
         key: &TransportKey,
         most: Option<usize>,
         open: impl Fn(Option<ConnectionPermit>) -> F,
@@ -267,8 +246,9 @@ impl HostRuntime {
     where
         F: Future<Output = Result<Opened, Failure>> + 'static,
     {
-        let pool = self.pools.of(key);
-        let (_waiting, _of_pool) = (Waiting::new(&self.waiting), Waiting::new(&pool.waiting));
+        let lane = self.lane(key);
+        let pool = lane.pools.of(key);
+        let (_waiting, _of_pool) = (Waiting::new(&lane.waiting), Waiting::new(&pool.waiting));
         let failures = pool.failures.get();
         let mut own: Option<oneshot::Receiver<Result<Http2Connection, Failure>>> = None;
         loop {
@@ -298,7 +278,7 @@ impl HostRuntime {
                 return Ok(None);
             }
             if pool.is_short(most) {
-                match self.permit(cluster, priority, &pool) {
+                match lane.permit(cluster, key.priority, &pool) {
                     Some(permit) => {
                         own = Some(self.open_shared(pool.clone(), open(permit)));
                         continue;
@@ -312,14 +292,9 @@ impl HostRuntime {
             }
             tokio::select! {
                 () = pool.changed.notified() => {}
-                () = self.freed.notified() => {}
+                () = lane.freed.notified() => {}
             }
         }
-    }
-
-    /// Leave to open a connection, with its place in the cluster's limit where there is one; none if it is reached.
-    fn permit(&self, cluster: &ClusterRuntime, priority: Priority, pool: &Rc<Pool>) -> Option<Option<ConnectionPermit>> {
-        if cluster.limits_connections(priority) { self.may_open(cluster, priority, pool).map(Some) } else { Some(None) }
     }
 
     /// Begins to open a shared connection. Whoever began it learns what came of it.
@@ -347,14 +322,26 @@ impl HostRuntime {
     }
 
     /// Told when there is room for a connection or a stream again.
-    pub fn freed(&self) -> Rc<Notify> {
-        self.freed.clone()
+    pub fn freed(&self, key: &TransportKey) -> Rc<Notify> {
+        self.lane(key).freed.clone()
+    }
+
+    fn lane(&self, key: &TransportKey) -> &Lane {
+        let [usual, high] = &self.lanes;
+        match key.priority {
+            Priority::Usual => usual,
+            Priority::High => high,
+        }
+    }
+
+    fn pool(&self, key: &TransportKey) -> Rc<Pool> {
+        self.lane(key).pools.of(key)
     }
 
     /// Shares a new connection.
     pub fn share(&self, connection: Http2Connection) {
         if !self.gone.get() && connection.key.is_of(&self.way.borrow()) {
-            self.pools.of(&connection.key).share(connection);
+            self.pool(&connection.key).share(connection);
         }
     }
 
@@ -367,7 +354,7 @@ impl HostRuntime {
     /// The instance has left the cluster: nothing new is sent to it, and nothing is kept.
     pub(super) fn leave(&self) {
         self.gone.set(true);
-        self.pools.clear();
+        self.lanes.iter().for_each(|lane| lane.pools.clear());
     }
 }
 
@@ -393,37 +380,6 @@ pub enum Turn {
     TakeOver(Rc<Opening>),
     /// Use this one.
     Reuse(Box<Http1Connection>),
-}
-
-/// A connection that is open under a limit.
-#[derive(Debug)]
-pub struct ConnectionPermit {
-    _counted: Option<Permit>,
-    open: Rc<Cell<u32>>,
-    freed: Rc<Notify>,
-}
-
-impl Drop for ConnectionPermit {
-    fn drop(&mut self) {
-        self.open.set(self.open.get() - 1);
-        self.freed.notify_one();
-    }
-}
-
-/// Counts one that waits.
-struct Waiting<'w>(&'w Cell<u32>);
-
-impl<'w> Waiting<'w> {
-    fn new(waiting: &'w Cell<u32>) -> Self {
-        waiting.set(waiting.get() + 1);
-        Self(waiting)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
 }
 
 /// A request or connection that an instance is busy with, and what it takes of the cluster's limit.

@@ -22,8 +22,8 @@ use weir_http1::{BodyReader, Case, Fault, HeadReader, Length, Limits, Part, answ
 use super::body::RequestBody;
 use super::counted::Counted;
 use super::framing::Framed;
-use super::host::ConnectionPermit;
 use super::interim::Interim;
+use super::lane::ConnectionPermit;
 use super::socket::Socket;
 use super::transport::{Transport, TransportKey};
 use crate::exchange::failure::FailureKind;

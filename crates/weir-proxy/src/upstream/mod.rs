@@ -1,5 +1,5 @@
 //! One way to an instance, for requests and connections of every kind: choose it ([`cluster`]), keep within the limits, connect
-//! ([`connect`], [`transport`]), keep and share connections ([`host`], [`pool`], [`http1`], [`http2`]), send ([`send`]), and report
+//! ([`connect`], [`transport`]), keep and share connections ([`host`], [`lane`], [`pool`], [`http1`], [`http2`]), send ([`send`]), and report
 //! how it went.
 
 pub mod aggregate;
@@ -15,6 +15,7 @@ pub mod host;
 mod http1;
 mod http2;
 mod interim;
+mod lane;
 pub mod limits;
 mod names;
 mod opening;

@@ -20,10 +20,11 @@ use super::body::{ClientBody, Origin, RequestBody, UpstreamBody};
 use super::cluster::ClusterRuntime;
 use super::connect::open;
 use super::framing::{self, Framed};
-use super::host::{Asked, ConnectionPermit, HostRuntime, Turn};
+use super::host::{Asked, HostRuntime, Turn};
 use super::http1::{Http1Connection, SendError};
 use super::http2::{self, Http2Connection};
 use super::interim::Interim;
+use super::lane::ConnectionPermit;
 use super::limits::AttemptLimits;
 use super::opening::Opened;
 use super::transport::{Transport, TransportKey};
@@ -141,7 +142,7 @@ impl Outgoing<'_> {
             UpstreamProtocol::Same | UpstreamProtocol::Http1 | UpstreamProtocol::Negotiated => Offer::Http1,
         };
         let own_name = self.target.host.hostname.as_ref();
-        let key = TransportKey::of_request(&way, offer, own_name, &policy.host_names, &self.head.borrow());
+        let key = TransportKey::of_request(&way, offer, own_name, &policy.host_names, &self.head.borrow()).for_priority(self.priority);
         match self.exchange {
             Some(exchange) => (key.for_client(&exchange.connection), offer),
             None => (key, offer),
@@ -193,7 +194,7 @@ impl Outgoing<'_> {
     /// that is given back. None if the handshake agrees on HTTP/2: then one is shared.
     async fn connection(&self, key: &TransportKey, offer: Offer) -> Result<Option<(Box<Http1Connection>, bool)>, Failure> {
         let _pending = take(self.cluster, self.priority, Resource::Pending)?;
-        let asked = match self.target.turn(self.cluster, self.priority, key).await {
+        let asked = match self.target.turn(self.cluster, key).await {
             Turn::Reuse(connection) => return Ok(Some((connection, true))),
             Turn::TakeOver(opening) => Asked::Before(opening),
             Turn::Open(permit) => Asked::Anew(open_for(self.cluster.clone(), self.target.clone(), key.clone(), offer, permit)),
@@ -210,7 +211,7 @@ impl Outgoing<'_> {
         loop {
             // What was accepted from a client of HTTP/1.1 may be what HTTP/2 cannot say.
             let mut request = http2::request(&self.head.borrow()).ok_or(Failure::from(FailureKind::Unsendable))?;
-            let Some(connection) = shared_http2(self.cluster, self.target, self.priority, key, offer).await? else { return Ok(None) };
+            let Some(connection) = shared_http2(self.cluster, self.target, key, offer).await? else { return Ok(None) };
             let body = self.body.next();
             framing::frame_stream(request.headers_mut(), &body);
             self.note_local(connection.local);
@@ -317,18 +318,17 @@ pub fn take(cluster: &ClusterRuntime, priority: Priority, resource: Resource) ->
 async fn shared_http2(
     cluster: &Rc<ClusterRuntime>,
     target: &Rc<HostRuntime>,
-    priority: Priority,
     key: &TransportKey,
     offer: Offer,
 ) -> Result<Option<Http2Connection>, Failure> {
     if let Some(connection) = target.shared_at_once(key) {
         return Ok(Some(connection));
     }
-    let _pending = take(cluster, priority, Resource::Pending)?;
+    let _pending = take(cluster, key.priority, Resource::Pending)?;
     let most = cluster.with_policy(most_streams);
     let open = |permit| open_for(cluster.clone(), target.clone(), key.clone(), offer, permit);
     // Seldom, and large: nobody else is to hold room for it.
-    Box::pin(target.shared_or_opened(cluster, priority, key, most, open)).await
+    Box::pin(target.shared_or_opened(cluster, key, most, open)).await
 }
 
 fn trailer_limits(policy: &ClusterPolicy) -> TrailerLimits {
@@ -356,7 +356,8 @@ async fn open_for(
     if !http2 {
         return Ok(Opened::Own(to_http1(&cluster, stream, &key, permit)));
     }
-    let opened = Http2Connection::open(stream, key, cluster.policy().http2, cluster.tally(), permit, target.freed()).await?;
+    let freed = target.freed(&key);
+    let opened = Http2Connection::open(stream, key, cluster.policy().http2, cluster.tally(), permit, freed).await?;
     target.share(opened.clone());
     Ok(Opened::Shared(opened))
 }

@@ -16,6 +16,7 @@ use tokio_rustls::client::TlsStream;
 use weir_config::cluster::HostNames;
 use weir_config::head::Head;
 use weir_config::proxy_protocol::ProxyVersion;
+use weir_routing::action::Priority;
 use weir_routing::without_port;
 
 use crate::exchange::ConnectionInfo;
@@ -32,10 +33,12 @@ pub enum Transport {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// What decides whether a kept connection may carry a request: the TLS that it was made with, and for which host. Plaintext is
-/// for every host.
+/// What decides whether a kept connection may carry a request: the TLS that it was made with, for which host, and the priority of
+/// the requests. Plaintext is for every host.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TransportKey {
+    /// Whose limits the connection counts against.
+    pub(super) priority: Priority,
     tls: Option<TlsKey>,
     /// Who is told of at its beginning, where that is asked for: the connection is that client's alone.
     announced: Option<Box<Announced>>,
@@ -76,7 +79,11 @@ impl TransportKey {
             let host = sni.clone().filter(|_| tls.policy.verifies_sni);
             TlsKey { tls: tls.clone(), offer, alpn: Arc::default(), sni, host }
         });
-        Self { tls, announced: way.proxy_protocol.map(|version| Box::new(Announced { version, client: None })) }
+        Self {
+            priority: Priority::default(),
+            tls,
+            announced: way.proxy_protocol.map(|version| Box::new(Announced { version, client: None })),
+        }
     }
 
     /// For a request, whose host may be the name that is asked for.
@@ -99,6 +106,13 @@ impl TransportKey {
             tls.host = host;
         }
         key
+    }
+
+    /// The same for requests of a priority.
+    #[must_use]
+    pub(super) fn for_priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
     }
 
     /// The same, offering these protocols by ALPN, if there are any.

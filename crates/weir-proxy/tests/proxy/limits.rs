@@ -84,20 +84,28 @@ async fn so_many_requests_at_once_and_no_more() {
     }
 }
 
-/// Requests of the usual priority do not count among those of a high one, nor the other way round.
-#[tokio::test]
-async fn each_priority_has_limits_of_its_own() {
+/// The same; what begins with `/urgent` is of a high priority.
+async fn of_two_priorities(thresholds: Value) -> (Proxy, Upstream) {
     let upstream = Upstream::start().await;
-    let breakers = json!({"circuitBreakers": {"thresholds": [{"priority": "HIGH", "maxRequests": 1}]}});
+    let breakers = json!({"circuitBreakers": {"thresholds": thresholds}});
     let mut urgent = to("a");
     urgent["match"] = json!({"prefix": "/urgent"});
     urgent["route"]["priority"] = json!("HIGH");
     let proxy = Proxy::start(routes(json!([urgent, to("a")])), &[cluster("a", &[&upstream], breakers)]).await;
-    let ask = async |path: &str| {
-        let mut client = proxy.connect().await;
-        client.say(&format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")).await;
-        client
-    };
+    (proxy, upstream)
+}
+
+async fn asking_for(proxy: &Proxy, path: &str) -> Wire {
+    let mut client = proxy.connect().await;
+    client.say(&format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")).await;
+    client
+}
+
+/// Requests of the usual priority do not count among those of a high one, nor the other way round.
+#[tokio::test]
+async fn each_priority_has_limits_of_its_own() {
+    let (proxy, upstream) = of_two_priorities(json!([{"priority": "HIGH", "maxRequests": 1}])).await;
+    let ask = async |path: &str| asking_for(&proxy, path).await;
     let (_usual, mut first) = (ask("/").await, upstream.accept().await);
     first.head().await;
     let (_urgent, mut second) = (ask("/urgent").await, upstream.accept().await);
@@ -105,4 +113,43 @@ async fn each_priority_has_limits_of_its_own() {
     is_refused(&mut ask("/urgent").await).await;
     let (_more, mut third) = (ask("/").await, upstream.accept().await);
     third.head().await;
+}
+
+/// A connection counts against the limits of the priority that it was opened for, so the other one cannot use it.
+#[tokio::test]
+async fn each_priority_has_connections_of_its_own() {
+    let (proxy, upstream) = of_two_priorities(json!([{"priority": "HIGH", "maxPendingRequests": 0}])).await;
+    let mut usual = asking_for(&proxy, "/").await;
+    let mut instance = upstream.accept().await;
+    instance.head().await;
+    instance.say(OK).await;
+    assert_eq!(usual.answer().await.0, "HTTP/1.1 200 OK");
+    // One is kept, but none that a request of this priority could have.
+    is_refused(&mut asking_for(&proxy, "/urgent").await).await;
+    let mut again = asking_for(&proxy, "/").await;
+    instance.head().await;
+    instance.say(OK).await;
+    assert_eq!(again.answer().await.0, "HTTP/1.1 200 OK");
+}
+
+/// Who waits for a connection of one priority is not passed over because one of the other was given back.
+#[tokio::test]
+async fn a_connection_given_back_is_for_those_who_wait_for_it() {
+    let one = |priority: &str| json!({"priority": priority, "maxConnections": 1});
+    let (proxy, upstream) = of_two_priorities(json!([one("DEFAULT"), one("HIGH")])).await;
+    let mut holders = Vec::new();
+    for path in ["/", "/urgent"] {
+        let client = asking_for(&proxy, path).await;
+        let mut instance = upstream.accept().await;
+        instance.head().await;
+        holders.push((client, instance));
+    }
+    let mut waiting = [asking_for(&proxy, "/").await, asking_for(&proxy, "/urgent").await];
+    for ((client, instance), next) in holders.iter_mut().zip(&mut waiting).rev() {
+        instance.say(OK).await;
+        assert_eq!(client.answer().await.0, "HTTP/1.1 200 OK");
+        instance.head().await;
+        instance.say(OK).await;
+        assert_eq!(next.answer().await.0, "HTTP/1.1 200 OK");
+    }
 }

@@ -23,7 +23,7 @@ use weir_config::cluster::Http2Options;
 use weir_config::head::http2::list_limit;
 
 use super::counted::Counted;
-use super::host::ConnectionPermit;
+use super::lane::ConnectionPermit;
 use super::socket::Socket;
 use super::transport::{Transport, TransportKey};
 use crate::exchange::failure::FailureKind;
