@@ -85,7 +85,8 @@ impl ConnectionLimits {
     }
 
     pub(super) fn allows_idle(self, connection: &Http1Connection) -> bool {
-        !self.is_worn(connection.requests, connection.opened) && self.idle.is_none_or(|limit| connection.idle_since.elapsed() < limit)
+        !self.is_worn(connection.requests, connection.opened)
+            && self.idle.is_none_or(|limit| connection.idle_since.is_none_or(|since| since.elapsed() < limit))
     }
 }
 
@@ -165,7 +166,7 @@ impl HostRuntime {
             self.limits.get().count_worn(connection.requests, connection.counted.tally());
             return;
         }
-        connection.idle_since = Instant::now();
+        connection.idle_since = self.limits.get().idle.map(|_| Instant::now());
         connection.rest();
         let limited = connection.permit.is_some();
         let lane = self.lane(&connection.key);

@@ -55,8 +55,9 @@ pub struct Http1Connection {
     pub requests: u32,
     /// Since when it is open.
     pub opened: Instant,
-    /// Since when it has carried none.
-    pub idle_since: Instant,
+    /// Since when it has carried none. Where the limit is not short, that is noted by who looks for it now and then: most carry the
+    /// next request before, and to read the clock for each answer is not free.
+    pub idle_since: Option<Instant>,
     /// Whether trailers pass.
     pub trailers: bool,
     /// How much is read at once of an answer's body.
@@ -119,7 +120,6 @@ impl Http1Connection {
     pub fn open(stream: Transport, key: TransportKey, options: Http1Options, tally: Tally, permit: Option<ConnectionPermit>) -> Self {
         let local = stream.local_address().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
         let limits = Limits { bytes: options.max_header_bytes, fields: options.max_headers };
-        let now = Instant::now();
         Self {
             wire: Wire::new(Socket::new(stream), BytesMut::new()),
             head: HeadReader::default(),
@@ -132,8 +132,8 @@ impl Http1Connection {
             key,
             local,
             requests: 0,
-            opened: now,
-            idle_since: now,
+            opened: Instant::now(),
+            idle_since: None,
             trailers: options.trailers,
             part: LARGEST_PART,
             counted: Counted::new(tally),

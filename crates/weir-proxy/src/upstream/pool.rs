@@ -116,7 +116,7 @@ impl Pool {
 
     fn sweep(&self, limit: Option<Duration>, now: Instant) {
         let is_fresh = |since: Instant| limit.is_none_or(|limit| now.duration_since(since) < limit);
-        self.idle.borrow_mut().retain_mut(|connection| connection.is_alive() && is_fresh(connection.idle_since));
+        self.idle.borrow_mut().retain_mut(|connection| connection.is_alive() && is_fresh(*connection.idle_since.get_or_insert(now)));
         self.shared.borrow_mut().retain(|connection| connection.is_open() && limit.is_none_or(|limit| !connection.is_idle(now, limit)));
     }
 
