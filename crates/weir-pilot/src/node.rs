@@ -61,7 +61,8 @@ pub fn introduce(proxy: &Proxy) -> Node {
     let metadata = Struct { fields: fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect() };
     Node {
         id: proxy.id.clone(),
-        cluster: format!("{}.{}", proxy.name, proxy.namespace),
+        // What Envoy calls the service cluster, and tells instances and clients: they know the workload by this name.
+        cluster: proxy.name.clone(),
         metadata: Some(metadata),
         locality: locality(&proxy.locality),
         user_agent_name: AGENT.to_owned(),
