@@ -201,6 +201,9 @@ pub(crate) struct AgentArgs {
     /// Where Envoy gets its certificates: a socket that only its owner may open
     #[arg(long, value_name = "PATH")]
     pub socket: PathBuf,
+    /// How long certificates last, such as 12h [default: as the pilot has it]
+    #[arg(long, value_name = "DURATION")]
+    pub lifetime: Option<String>,
     /// Write Envoy's bootstrap to this file
     #[arg(long, value_name = "FILE")]
     pub bootstrap: Option<PathBuf>,

@@ -42,10 +42,14 @@ const WAITING: usize = 8;
 /// If the arguments do not name a proxy, or the socket cannot be had.
 pub(crate) fn run(args: &AgentArgs) -> anyhow::Result<ExitCode> {
     let proxy = proxy(args)?;
+    let lifetime = args.lifetime.as_deref().map(|text| {
+        weir_api::resources::Duration::parse(text).with_context(|| format!("--lifetime {text:?} is no duration: write 12h or 30m"))
+    });
+    let lifetime = lifetime.transpose()?.map(|lifetime| lifetime.to_std());
     start_runtime()?.block_on(async {
         let listener = bind(&args.socket).with_context(|| format!("the socket {} cannot be had", args.socket.display()))?;
         let (newest, secrets) = watch::channel(None);
-        let certification = authority::following(&proxy.id, &args.xds.to_string());
+        let certification = authority::following(&proxy.id, &args.xds.to_string(), lifetime);
         tokio::spawn(certification.run(proxy.id.as_str().into(), newest, |issued| Ok(Arc::new(resources(issued)))));
         let (streams, waiting) = mpsc::channel(WAITING);
         tokio::spawn(server::serve_socket(listener, Services { secrets: Some(streams), ..Services::default() }));

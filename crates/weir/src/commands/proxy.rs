@@ -59,7 +59,7 @@ pub(crate) fn run(args: &ProxyArgs) -> anyhow::Result<ExitCode> {
         options.listener_limits = following.limits.listeners;
         options.node = following.node;
         // Only there a pilot is believed to know us.
-        options.certification = following.is_local.then(|| authority::following(&following.proxy.id, &following.server));
+        options.certification = following.is_local.then(|| authority::following(&following.proxy.id, &following.server, None));
         print::say(&format!("weir: {} follows {}; ask http://{admin}/", following.proxy.id, following.server));
         process.plane.host(options);
         process.until_told(std::future::pending()).await

@@ -91,7 +91,7 @@ pub(crate) fn hosted(id: &str, certificates: &Certificates, lifetime: Option<Dur
 }
 
 /// How a proxy comes to its certificate that follows a pilot of this machine.
-pub(crate) fn following(id: &str, server: &str) -> Certification {
+pub(crate) fn following(id: &str, server: &str, lifetime: Option<Duration>) -> Certification {
     let (id, server) = (id.to_owned(), server.to_owned());
     let sign = Arc::new(move |csr: String, lifetime: Option<Duration>| {
         let (request, server) = (request(&id, csr, lifetime), server.clone());
@@ -101,7 +101,7 @@ pub(crate) fn following(id: &str, server: &str) -> Certification {
         });
         answer
     });
-    Certification { sign, lifetime: None, again: Arc::default() }
+    Certification { sign, lifetime, again: Arc::default() }
 }
 
 fn request(id: &str, csr: String, lifetime: Option<Duration>) -> IstioCertificateRequest {
