@@ -7,6 +7,7 @@
 //! The server keeps the order that lets a configuration change under load: clusters and their instances
 //! first, then what routes to them, and a cluster is taken away only after the last route to it.
 
+pub mod certificates;
 pub mod client;
 pub mod grpc;
 mod manifest;

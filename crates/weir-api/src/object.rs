@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::field_path::FieldPath;
-use crate::kind::{KINDS, Kind, KindInfo, NETWORKING, POLICIES, is_policy};
+use crate::kind::{KINDS, Kind, KindInfo, NETWORKING, POLICIES, SECURITY, is_policy};
 use crate::likely::likely;
 use crate::node::Node;
 use crate::object_key::ObjectKey;
 use crate::object_name::ObjectName;
 use crate::resources::kubernetes::{ConfigMap, EndpointSlice, Endpoints, Namespace, Pod, Secret, Service};
 use crate::resources::meta::ObjectMeta;
-use crate::resources::{DestinationRule, EnvoyFilter, Gateway, ServiceEntry, Sidecar, Spec, VirtualService, WorkloadEntry, WorkloadGroup};
+use crate::resources::{
+    DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, ServiceEntry, Sidecar, Spec, VirtualService, WorkloadEntry, WorkloadGroup,
+};
 use crate::source::{Place, Source};
 use crate::syntax::de::{self, Unknown};
 use crate::validate;
@@ -79,9 +81,6 @@ pub struct Read {
 
 /// Groups whose kinds Weir passes over: no traffic goes where it must not for want of them.
 const NOT_TRAFFIC: &[&str] = &["telemetry.istio.io", "extensions.istio.io", "gateway.networking.k8s.io"];
-
-/// The group of the kinds that say who may do what. To pass over one of them lets in whom it keeps out.
-const SECURITY: &str = "security.istio.io";
 
 /// Gives a document its type and checks it.
 pub fn read(source: &Arc<Source>, node: Node) -> Read {
@@ -169,7 +168,8 @@ fn unknown_kind(kind: &str, api_version: &str, group: &str) -> Diagnostic {
 
 /// Weir carries out none of these kinds yet. Who applies one relies on it: that is an error, and no warning.
 fn not_enforced(kind: &str) -> Diagnostic {
-    let names: Vec<&str> = POLICIES.iter().map(|(name, _)| *name).collect();
+    let known = KINDS.iter().filter(|info| info.group == SECURITY).map(|info| info.name);
+    let names: Vec<&str> = known.chain(POLICIES.iter().map(|(name, _)| *name)).collect();
     let at = FieldPath::default().key("kind");
     if let Some((name, effect)) = POLICIES.iter().find(|(name, _)| *name == kind) {
         let help = format!("until Weir carries out {name}, keep them out by other means, and take it away here");
@@ -205,6 +205,7 @@ fn content(info: &KindInfo, node: &Node) -> (Spec, Vec<Diagnostic>) {
         Kind::WorkloadGroup => istio!(WorkloadGroup),
         Kind::Sidecar => istio!(Sidecar),
         Kind::EnvoyFilter => istio!(EnvoyFilter),
+        Kind::PeerAuthentication => istio!(PeerAuthentication),
         Kind::Service => kubernetes!(Service),
         Kind::EndpointSlice => kubernetes!(EndpointSlice),
         Kind::Endpoints => kubernetes!(Endpoints),
@@ -251,11 +252,7 @@ mod tests {
             ("v1\nstatus: {}", 0, "error: not a resource: it has no `kind`"),
             ("telemetry.istio.io/v1\nkind: Telemetry", 0, "warning: telemetry.istio.io/v1 Telemetry is not carried out"),
             ("security.istio.io/v1\nkind: AuthorisationPolicy", 0, "error: unknown kind `AuthorisationPolicy`"),
-            (
-                "security.itsio.io/v1\nkind: PeerAuthentication",
-                0,
-                "error: this PeerAuthentication is NOT enforced: no client's certificate is asked for, and plaintext passes",
-            ),
+            ("security.itsio.io/v1\nkind: PeerAuthentication", 0, "error: unknown version `security.itsio.io/v1` of PeerAuthentication"),
             (
                 "policy.linkerd.io/v1\nkind: AuthorizationPolicy",
                 0,

@@ -20,6 +20,8 @@ pub enum Subject {
     VirtualService(Name),
     /// The DestinationRules of a namespace that are about one host: the namespace and the host.
     DestinationRules(String, String),
+    /// The PeerAuthentications of a namespace.
+    PeerAuthentications(String),
 }
 
 /// How a snapshot differs from an earlier one.
@@ -35,7 +37,7 @@ pub struct Changes {
     /// Services whose instances changed, or the health of these.
     pub endpoints: BTreeSet<ServiceKey>,
     /// Those of `endpoints` whose instances proxies are told in clusters and listeners too, and not by EDS alone: they are
-    /// found by name, or reached at their own addresses.
+    /// found by name, reached at their own addresses, or not those as whom their clients know them.
     pub named_instances: BTreeSet<ServiceKey>,
     /// VirtualServices that have hosts, with their hosts. A delegate's change is one of those that delegate to it.
     pub virtual_services: BTreeMap<Name, BTreeSet<String>>,
@@ -47,6 +49,8 @@ pub struct Changes {
     pub sidecars: BTreeSet<Name>,
     /// EnvoyFilters.
     pub envoy_filters: BTreeSet<Name>,
+    /// PeerAuthentications.
+    pub peer_authentications: BTreeSet<Name>,
     /// Secrets.
     pub secrets: BTreeSet<Name>,
     /// WorkloadGroups.
@@ -81,6 +85,7 @@ impl Changes {
             && self.gateways.is_empty()
             && self.sidecars.is_empty()
             && self.envoy_filters.is_empty()
+            && self.peer_authentications.is_empty()
             && self.secrets.is_empty()
             && self.groups.is_empty()
     }
@@ -112,6 +117,7 @@ impl Changes {
         self.gateways.extend(later.gateways.iter().cloned());
         self.sidecars.extend(later.sidecars.iter().cloned());
         self.envoy_filters.extend(later.envoy_filters.iter().cloned());
+        self.peer_authentications.extend(later.peer_authentications.iter().cloned());
         self.secrets.extend(later.secrets.iter().cloned());
         self.groups.extend(later.groups.iter().cloned());
         self.workloads.extend(later.workloads.iter().cloned());

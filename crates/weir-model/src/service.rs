@@ -1,11 +1,12 @@
 //! Services and their instances, whatever platform they come from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use weir_api::Object;
 use weir_api::resources::protocol::Protocol;
 
+use crate::identity::Identity;
 use crate::visibility::Visibility;
 
 /// A service.
@@ -163,8 +164,34 @@ pub struct Endpoint {
     pub workload: String,
     /// The namespace of its workload.
     pub namespace: String,
+    /// The service account that its workload names; may be empty.
+    pub service_account: String,
+    /// Whether its workload's proxy takes TLS with the mesh's certificates.
+    pub takes_mutual_tls: bool,
     /// Whether it takes requests.
     pub healthy: bool,
+}
+
+/// As whom clients know the instances of a service in TLS of the mesh.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Peers {
+    /// The accounts that they name.
+    pub identities: BTreeSet<Identity>,
+    /// Whether there are any, and all of them take such TLS.
+    pub all_take_mutual_tls: bool,
+}
+
+impl Peers {
+    /// Those of some instances.
+    pub fn of(instances: &[Endpoint]) -> Self {
+        let named = instances.iter().filter(|instance| !instance.service_account.is_empty());
+        // Many instances have few accounts.
+        let named: BTreeSet<(&str, &str)> = named.map(|instance| (&*instance.namespace, &*instance.service_account)).collect();
+        Self {
+            identities: named.into_iter().map(|(namespace, account)| Identity::new(namespace, account)).collect(),
+            all_take_mutual_tls: !instances.is_empty() && instances.iter().all(|instance| instance.takes_mutual_tls),
+        }
+    }
 }
 
 /// The protocol of a port by its name and `appProtocol`, as Istio selects it

@@ -11,6 +11,8 @@ use crate::changes::{Changes, History, Name, Subject};
 use crate::destination_rules::DestinationRules;
 use crate::envoy_filter::{self, EnvoyFilter};
 use crate::gateway::MergedGateway;
+use crate::identity::{DEFAULT_ACCOUNT, Identity};
+use crate::peer_authentication::PeerAuthentications;
 use crate::proxy::{Proxy, ProxyKind};
 use crate::registry::workload::Workload;
 use crate::registry::workloads::Workloads;
@@ -54,6 +56,8 @@ pub struct MeshSnapshot {
     pub sidecars: Arc<[Sidecar]>,
     /// Its EnvoyFilters, in the order in which they are applied: by priority, those of the root namespace first, then by age.
     pub envoy_filters: Arc<[EnvoyFilter]>,
+    /// Its PeerAuthentications.
+    pub peer_authentications: PeerAuthentications,
     /// Its Secrets, by namespace and name.
     pub secrets: Tree<Name, Arc<Object>>,
     /// Its WorkloadGroups.
@@ -93,6 +97,7 @@ impl MeshSnapshot {
             gateways: Arc::default(),
             sidecars: Arc::default(),
             envoy_filters: Arc::default(),
+            peer_authentications: PeerAuthentications::default(),
             secrets: Tree::default(),
             groups: WorkloadGroups::default(),
             scopes: Scopes::default(),
@@ -121,6 +126,7 @@ impl MeshSnapshot {
         changes.gateways = by_age::update(&mut next.gateways, objects, gateway, |object| object);
         changes.sidecars = by_age::update(&mut next.sidecars, objects, Sidecar::read, |sidecar| &sidecar.object);
         changes.envoy_filters = envoy_filter::update(&mut next.envoy_filters, objects, &self.config.root_namespace);
+        next.peer_authentications.update(objects, &self.config.root_namespace, &mut changes);
         next.update_secrets(objects, &mut changes);
         let touched = Touched { services: &services, rules: &rules, sidecars: &changes.sidecars, newest: &next.services };
         next.scopes = self.scopes.after(&touched);
@@ -144,6 +150,7 @@ impl MeshSnapshot {
             gateways: self.gateways.clone(),
             sidecars: self.sidecars.clone(),
             envoy_filters: self.envoy_filters.clone(),
+            peer_authentications: self.peer_authentications.clone(),
             secrets: self.secrets.clone(),
             groups: self.groups.clone(),
             scopes: Scopes::default(),
@@ -189,6 +196,7 @@ impl MeshSnapshot {
         match subject {
             Subject::VirtualService(name) => self.virtual_services.findings_of(name),
             Subject::DestinationRules(namespace, host) => self.destination_rules.findings_of(namespace, host),
+            Subject::PeerAuthentications(namespace) => self.peer_authentications.findings_of(namespace),
         }
     }
 
@@ -214,6 +222,12 @@ impl MeshSnapshot {
             [only] => Some(only),
             _ => named.copied(),
         }
+    }
+
+    /// Who a proxy is: its workload's service account. A gateway has the default one of its namespace.
+    pub fn identity_of(&self, proxy: &Proxy) -> Identity {
+        let account = self.workload_of(proxy).map_or(DEFAULT_ACCOUNT, |workload| workload.service_account.as_str());
+        Identity::new(&proxy.namespace, account)
     }
 
     /// How the workload of a sidecar is probed.

@@ -85,6 +85,7 @@ pub(crate) struct Member {
     /// The labels that it came with.
     pub came_with: BTreeMap<String, String>,
     pub takes_virtual_hosts: bool,
+    pub has_certificates: bool,
 }
 
 impl Member {
@@ -93,6 +94,7 @@ impl Member {
         let mut proxy = self.proxy.clone();
         take_labels(&mut proxy, &self.came_with, mesh);
         let key = ClassKey::of(mesh, labels, &proxy).by_virtual_host(mesh, self.takes_virtual_hosts);
+        let key = key.with_certificates(self.has_certificates);
         (proxy, key)
     }
 }

@@ -5,6 +5,7 @@
 //! proxies tell of their workloads, that they are there and whether they are well, is kept besides the catalog.
 
 pub mod answers;
+mod authority;
 mod classes;
 mod following;
 mod manifests;
@@ -19,6 +20,8 @@ pub mod status;
 mod stream;
 mod workloads;
 
+pub use authority::service::start as certificates;
+pub use authority::{Authority, AuthorityError};
 pub use pilot::Pilot;
 pub use report::Report;
 pub use shared::{Options, ProxyStatus};

@@ -25,13 +25,17 @@ pub(crate) struct Abilities {
     pub runs_commands: bool,
     /// It takes virtual hosts one by one.
     pub takes_virtual_hosts: bool,
+    /// It gets certificates of the mesh: it is Weir's, or has an agent of Istio's beside it, which tells its version.
+    pub has_certificates: bool,
 }
 
 impl Abilities {
     /// Those of a proxy, by what it says of itself.
     pub fn of(node: &Node, protocol: Protocol) -> Self {
         let asks = node.client_features.iter().any(|feature| feature == VHDS);
-        Self { runs_commands: node.user_agent_name == AGENT, takes_virtual_hosts: asks && protocol == Protocol::Delta }
+        let is_own = node.user_agent_name == AGENT;
+        let has_agent = node.metadata.as_ref().is_some_and(|metadata| metadata.fields.contains_key(ISTIO_VERSION));
+        Self { runs_commands: is_own, takes_virtual_hosts: asks && protocol == Protocol::Delta, has_certificates: is_own || has_agent }
     }
 }
 
@@ -44,6 +48,9 @@ const INTERCEPTION_MODE: &str = "INTERCEPTION_MODE";
 const NETWORK: &str = "NETWORK";
 const NODE_NAME: &str = "NODE_NAME";
 const PROXY_CONFIG: &str = "PROXY_CONFIG";
+const ISTIO_VERSION: &str = "ISTIO_VERSION";
+/// The version of Istio whose resources ours follow.
+const FOLLOWED_VERSION: &str = "1.31.0";
 
 /// What a proxy says of itself.
 pub fn introduce(proxy: &Proxy) -> Node {
@@ -70,6 +77,13 @@ pub fn introduce(proxy: &Proxy) -> Node {
         user_agent_version_type: Some(UserAgentVersionType::UserAgentVersion(env!("CARGO_PKG_VERSION").to_owned())),
         ..Default::default()
     }
+}
+
+/// What a stock Envoy says of itself that has an agent beside it, which gives it certificates of the mesh.
+pub fn introduce_with_agent(proxy: &Proxy) -> Node {
+    let mut node = Node { user_agent_name: String::new(), client_features: vec![], user_agent_version_type: None, ..introduce(proxy) };
+    node.metadata.get_or_insert_default().fields.insert(ISTIO_VERSION.to_owned(), text(FOLLOWED_VERSION));
+    node
 }
 
 /// Says that the proxy is Weir's, and what it can do, whoever wrote the node.

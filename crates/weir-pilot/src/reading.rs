@@ -66,6 +66,7 @@ impl Shared {
             let source = match subject {
                 Subject::VirtualService((namespace, name)) => format!("rules of VirtualService {namespace}/{name}"),
                 Subject::DestinationRules(namespace, host) => format!("rules of {namespace} for {host}"),
+                Subject::PeerAuthentications(namespace) => format!("PeerAuthentications of {namespace}"),
             };
             let findings: Vec<Diagnostic> = mesh.findings_of(subject).to_vec();
             self.report(&source, findings);

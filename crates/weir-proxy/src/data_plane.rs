@@ -14,6 +14,7 @@ use weir_config::budget::Budget;
 use weir_config::memory::MemoryBound;
 use weir_xds::core::Node;
 
+use crate::control::certificate::{Certification, Issued};
 use crate::control::follow::{Connect, Follower, Status};
 use crate::control::state::State;
 use crate::exchange::log::LogWriter;
@@ -76,6 +77,8 @@ pub struct ProxyOptions {
     pub protocol: Protocol,
     /// How the server is reached.
     pub connect: Connect,
+    /// How it comes to a certificate of the mesh; without, it has what the server tells.
+    pub certification: Option<Certification>,
 }
 
 impl DataPlane {
@@ -129,7 +132,7 @@ impl DataPlane {
 
     /// Hosts one more proxy; it follows its server on the runtime that this is called on.
     pub fn host(self: &Arc<Self>, options: ProxyOptions) {
-        let ProxyOptions { id, node, identity, drain_duration, listener_limits, protocol, connect } = options;
+        let ProxyOptions { id, node, identity, drain_duration, listener_limits, protocol, connect, certification } = options;
         let identity = Identity { cluster: node.cluster.as_str().into(), ..identity };
         let mut state = State::new(id.clone(), self.registries.len(), self.sockets.clone());
         state.listener_limits = listener_limits;
@@ -150,7 +153,14 @@ impl DataPlane {
                 false
             });
         }
-        let follower = tokio::spawn(Follower::new(id.clone(), node, protocol, state, status, publish).run(connect));
+        let mut follower = Follower::new(id.clone(), node, protocol, state, status, publish);
+        if let Some(certification) = certification {
+            let (newest, certificate) = watch::channel(None);
+            // It ends when the follower does.
+            tokio::spawn(certification.run(id.clone(), newest, Issued::secrets));
+            follower = follower.with_certificate(certificate);
+        }
+        let follower = tokio::spawn(follower.run(connect));
         self.lock().insert(id, Hosted { status: watched, follower, counts });
     }
 

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use crate::authority::Shown;
 use crate::certificate::Certificate;
 use crate::payload::{self, Payload};
 use crate::seen::Seen;
@@ -104,6 +105,18 @@ impl Client {
         let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let config = config.expect("the provider knows TLS 1.3").with_root_certificates(roots).with_no_client_auth();
         self.tls = Some(TlsConnector::from(Arc::new(config)));
+        self
+    }
+
+    /// A client of this host at this address.
+    pub fn to(address: impl Into<SocketAddr>, host: &str) -> Self {
+        Self::new(address.into(), host)
+    }
+
+    /// The same over TLS, showing this certificate, whatever the proxy shows.
+    #[must_use]
+    pub fn showing(mut self, shown: Shown) -> Self {
+        self.tls = Some(TlsConnector::from(Arc::new(shown.client())));
         self
     }
 

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use crate::binaries;
 use crate::config::CLIENT_ADDRESS;
+use crate::mesh::Certified;
 use crate::process::Process;
+use crate::wait::until;
 
 /// A proxy's name, and what it says of itself.
 struct Role {
@@ -19,6 +21,8 @@ struct Role {
 pub(crate) struct Envoy {
     pub process: Process,
     pub admin: PathBuf,
+    /// What gives it certificates of the mesh.
+    _agent: Option<Process>,
 }
 
 impl Envoy {
@@ -35,12 +39,33 @@ pub(crate) fn read_admin(file: &Path) -> Option<SocketAddr> {
 
 /// Starts the gateway and the client's sidecar, which follow the pilot at this address.
 pub(crate) fn start(pilot: SocketAddr, work: &Path) -> Vec<Envoy> {
-    [gateway(), sidecar()].iter().map(|role| start_one(role, pilot, work)).collect()
+    [gateway(), sidecar()].iter().map(|role| start_one(role, &bootstrap(role, pilot), None, work)).collect()
+}
+
+/// Starts the same, and the application's sidecar, each with an agent that has certificates of so long a life.
+pub(crate) async fn start_certified(pilot: SocketAddr, work: &Path, lifetime: &str) -> Vec<Envoy> {
+    let mut envoys = vec![];
+    for (role, labels) in [(gateway(), "istio=ingressgateway"), (sidecar(), "app=client"), (application(), "app=app")] {
+        let file = |end: &str| work.join(format!("agent-{}.{end}", role.name)).display().to_string();
+        let (bootstrap, socket, log, pilot) = (file("json"), file("sock"), file("log"), pilot.to_string());
+        let who = ["agent", "--xds", &pilot, "--id", &role.id, "--labels", labels];
+        let what = ["--socket", &socket, "--bootstrap", &bootstrap, "--lifetime", lifetime];
+        let agent = Process::start(binaries::weir(), &[&who[..], &what].concat(), log.into());
+        let mut text = String::new();
+        until("the agent has written a bootstrap", async || {
+            text = fs::read_to_string(&bootstrap).unwrap_or_default();
+            text.ends_with('}')
+        })
+        .await;
+        envoys.push(start_one(&role, &text, Some(agent), work));
+    }
+    envoys
 }
 
 /// Starts one Envoy that follows the ADS server at this address, as the client's sidecar would.
 pub(crate) fn start_lone(server: SocketAddr, work: &Path) -> Envoy {
-    start_one(&sidecar(), server, work)
+    let role = sidecar();
+    start_one(&role, &bootstrap(&role, server), None, work)
 }
 
 /// What makes a proxy follow the ADS server at this address, as the client's sidecar would.
@@ -64,17 +89,22 @@ fn sidecar() -> Role {
     }
 }
 
-fn start_one(role: &Role, pilot: SocketAddr, work: &Path) -> Envoy {
+fn application() -> Role {
+    let address = Certified::APPLICATION;
+    Role { name: "app", id: format!("sidecar~{address}~app.default~default.svc.cluster.local"), metadata: String::new() }
+}
+
+fn start_one(role: &Role, bootstrap: &str, agent: Option<Process>, work: &Path) -> Envoy {
     let program = binaries::envoy().expect("who asks for Envoy has looked whether there is one");
     let file = |end: &str| work.join(format!("envoy-{}.{end}", role.name));
     let (config, admin) = (file("yaml"), file("admin"));
-    fs::write(&config, bootstrap(role, pilot)).expect("a bootstrap can be written");
+    fs::write(&config, bootstrap).expect("a bootstrap can be written");
     let (config, told) = (config.display().to_string(), admin.display().to_string());
     // The base id keeps the shared memory of several Envoys on one machine apart.
     let mut arguments = vec!["-c", &config, "--admin-address-path", &told, "--use-dynamic-base-id", "--concurrency", "1"];
     // A test that reads the access log need not wait ten seconds for it.
     arguments.extend(["--log-level", "warning", "--file-flush-interval-msec", "10"]);
-    Envoy { process: Process::start(program, &arguments, file("log")), admin }
+    Envoy { process: Process::start(program, &arguments, file("log")), admin, _agent: agent }
 }
 
 fn bootstrap(role: &Role, pilot: SocketAddr) -> String {

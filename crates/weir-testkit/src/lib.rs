@@ -15,6 +15,7 @@
 //! answers back. Nothing here waits for a time to pass: see [`until`].
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's helper fails by panicking")]
 
+mod authority;
 mod bad_http2;
 mod bad_peer;
 mod binaries;
@@ -37,6 +38,7 @@ mod statistics;
 mod wait;
 mod xds;
 
+pub use authority::{Made, MeshAuthority, Shown};
 pub use bad_http2::{BadHttp2Peer, StreamAct};
 pub use bad_peer::{Act, BadPeer};
 pub use certificate::Certificate;
@@ -45,7 +47,7 @@ pub use config::{Layout, service_at, service_of};
 pub use content::{Content, Told, converse};
 pub use explain::explain;
 pub use lone::LoneProxy;
-pub use mesh::{DataPlane, LOG, MESH_CONFIG, Mesh};
+pub use mesh::{Certified, DataPlane, LOG, MESH_CONFIG, Mesh};
 pub use peer::{BYTES, ECHO, HEALTH, HELD, LENGTH, Peer, RESPOND, SPOKEN};
 pub use ports::free as free_port;
 pub use process::Process;

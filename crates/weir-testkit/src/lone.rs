@@ -54,7 +54,7 @@ impl LoneProxy {
         let (process, admin): (Process, Box<dyn Fn() -> Option<SocketAddr>>) = match plane {
             DataPlane::Weir => start_weir(server, work.path()),
             DataPlane::Envoy => {
-                let Envoy { process, admin } = envoy::start_lone(server, work.path());
+                let Envoy { process, admin, .. } = envoy::start_lone(server, work.path());
                 (process, Box::new(move || envoy::read_admin(&admin)))
             }
         };

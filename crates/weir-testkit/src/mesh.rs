@@ -52,7 +52,36 @@ pub struct Mesh {
     work: TempDir,
 }
 
+/// How the proxies of a mesh come to certificates of it.
+pub struct Certified<'c> {
+    /// The folder with the authority.
+    pub authority: &'c Path,
+    /// How long certificates last.
+    pub lifetime: &'c str,
+}
+
+impl Certified<'_> {
+    /// Where the application has its sidecar that a mesh with certificates has besides: the one with the label `app: app`.
+    pub const APPLICATION: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 20);
+}
+
 impl Mesh {
+    /// Starts a mesh whose proxies have certificates of an authority. Over Envoy each has an agent beside it, and the application
+    /// `app` has a sidecar.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub async fn start_certified(plane: DataPlane, layout: Layout, certified: &Certified<'_>, resources: &[(&str, &str)]) -> Self {
+        let config = format!("{MESH_CONFIG}defaultConfig: {{proxyMetadata: {{SECRET_TTL: {}}}}}\n", certified.lifetime);
+        let work = lay_out(layout, &config, resources);
+        let pilot = local(ports::free());
+        let authority = certified.authority.display().to_string();
+        match plane {
+            DataPlane::Weir => Self::start_weir(layout, work, pilot, &["--ca", &authority]).await,
+            DataPlane::Envoy => Self::start_envoys(layout, work, pilot, Some(certified)).await,
+        }
+    }
+
     /// Starts a mesh with these resources, each with a file's name, and waits until its proxies are ready.
     ///
     /// # Panics
@@ -78,25 +107,32 @@ impl Mesh {
         let work = lay_out(layout, mesh_config, resources);
         let pilot = local(ports::free());
         match plane {
-            DataPlane::Weir => Self::start_weir(layout, work, pilot).await,
-            DataPlane::Envoy => Self::start_envoys(layout, work, pilot).await,
+            DataPlane::Weir => Self::start_weir(layout, work, pilot, &[]).await,
+            DataPlane::Envoy => Self::start_envoys(layout, work, pilot, None).await,
         }
     }
 
-    async fn start_weir(layout: Layout, work: TempDir, pilot: SocketAddr) -> Self {
+    async fn start_weir(layout: Layout, work: TempDir, pilot: SocketAddr, more: &[&str]) -> Self {
         let admin = local(ports::free());
         let named = admin.to_string();
-        let options = ["--gateway", "istio=ingressgateway", "--workers", "1", "--admin", &named];
+        let mut options = vec!["--gateway", "istio=ingressgateway", "--workers", "1", "--admin", &named];
+        options.extend(more);
         let weir = start_weir("run", work.path(), pilot, &options);
         let mut mesh = Self { layout, pilot, weir, envoys: vec![], admin: Some(admin), pilot_admin: admin, work };
         until("weir's proxies are ready", async || mesh.weir_is_running() && is_ready(Some(admin)).await).await;
         mesh
     }
 
-    async fn start_envoys(layout: Layout, work: TempDir, pilot: SocketAddr) -> Self {
+    async fn start_envoys(layout: Layout, work: TempDir, pilot: SocketAddr, certified: Option<&Certified<'_>>) -> Self {
         let pilot_admin = local(ports::free());
-        let weir = start_weir("pilot", work.path(), pilot, &["--admin", &pilot_admin.to_string()]);
-        let envoys = envoy::start(pilot, work.path());
+        let (named, authority) = (pilot_admin.to_string(), certified.map(|certified| certified.authority.display().to_string()));
+        let mut options = vec!["--admin", &named];
+        options.extend(authority.iter().flat_map(|authority| ["--ca", authority]));
+        let weir = start_weir("pilot", work.path(), pilot, &options);
+        let envoys = match certified {
+            Some(certified) => envoy::start_certified(pilot, work.path(), certified.lifetime).await,
+            None => envoy::start(pilot, work.path()),
+        };
         let mut mesh = Self { layout, pilot, weir, envoys, admin: None, pilot_admin, work };
         until("all Envoys are ready", async || mesh.weir_is_running() && mesh.envoys_are_ready().await).await;
         mesh
@@ -229,7 +265,12 @@ impl Mesh {
 fn start_weir(command: &str, work: &Path, pilot: SocketAddr, options: &[&str]) -> Process {
     let (resources, config, pilot) =
         (resources_of(work).display().to_string(), work.join("mesh.yaml").display().to_string(), pilot.to_string());
+    let state = work.join("state").display().to_string();
     let mut arguments = vec![command, &resources, "--mesh-config", &config, "--xds", &pilot];
+    // Each mesh has a root of its own, and none is left behind.
+    if !options.contains(&"--ca") {
+        arguments.extend(["--state", &state]);
+    }
     arguments.extend(options);
     Process::start(binaries::weir(), &arguments, work.join("weir.log"))
 }

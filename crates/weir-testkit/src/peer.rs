@@ -76,7 +76,7 @@ impl Peer {
 
     /// Starts an instance that answers HTTP by TLS; what it speaks is agreed on by ALPN, and told in each answer's [`SPOKEN`].
     pub async fn https(name: &str, certificate: &Certificate, alpn: &[&str]) -> Self {
-        Self::with(name, Protocol::Http, Some(TlsAcceptor::from(certificate.server(alpn)))).await
+        Self::with(name, Protocol::Http, Some(TlsAcceptor::from(certificate.server(alpn))), own_address()).await
     }
 
     /// Starts an instance that says its name to each connection, and ends it.
@@ -84,14 +84,19 @@ impl Peer {
         Self::new(name, Protocol::Tcp).await
     }
 
-    async fn new(name: &str, protocol: Protocol) -> Self {
-        Self::with(name, protocol, None).await
+    /// Starts one where a sidecar looks for its application, at 127.0.0.1.
+    pub async fn at_loopback(name: &str, protocol: Protocol) -> Self {
+        Self::with(name, protocol, None, Ipv4Addr::LOCALHOST.into()).await
     }
 
-    async fn with(name: &str, protocol: Protocol, tls: Option<TlsAcceptor>) -> Self {
+    async fn new(name: &str, protocol: Protocol) -> Self {
+        Self::with(name, protocol, None, own_address()).await
+    }
+
+    async fn with(name: &str, protocol: Protocol, tls: Option<TlsAcceptor>, ip: IpAddr) -> Self {
         let (held, released, ill) = (watch::Sender::new(0), watch::Sender::new(false), watch::Sender::new(false));
         let application = Application { name: name.to_owned(), protocol, tls, held, released, ill };
-        let mut peer = Self { application, address: SocketAddr::new(own_address(), 0), serving: None };
+        let mut peer = Self { application, address: SocketAddr::new(ip, 0), serving: None };
         peer.start().await;
         peer
     }

@@ -41,6 +41,8 @@ pub(crate) struct Context<'m> {
     pub connections: ConnectionSettings,
     /// Whether the proxy is a gateway that forwards TLS by clusters' names.
     pub passes_by_cluster_names: bool,
+    /// Whether the proxy gets certificates of the mesh: one that is not Weir's needs an agent beside it.
+    pub has_certificates: bool,
     findings: RefCell<Findings>,
 }
 
@@ -54,6 +56,7 @@ impl<'m> Context<'m> {
             labels: mesh.labels_of(proxy),
             connections: connection_settings::of_proxy(mesh.config.default_config.connection_settings.as_ref(), proxy.kind),
             passes_by_cluster_names: false,
+            has_certificates: true,
             findings: RefCell::default(),
         }
     }
@@ -68,8 +71,14 @@ impl<'m> Context<'m> {
             labels,
             connections: connection_settings::of_proxy(mesh.config.default_config.connection_settings.as_ref(), proxy.kind),
             passes_by_cluster_names: false,
+            has_certificates: true,
             findings: RefCell::default(),
         }
+    }
+
+    /// The same of a proxy that gets certificates of the mesh, or gets none.
+    pub fn with_certificates(self, has_certificates: bool) -> Self {
+        Self { has_certificates, ..self }
     }
 
     /// The rule that this proxy follows towards a service.

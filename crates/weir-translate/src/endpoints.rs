@@ -5,45 +5,53 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use weir_model::Endpoint;
+use weir_model::peer_authentication::NamespaceTls;
+use weir_model::{Endpoint, MutualTls};
 use weir_xds::core::{Address, HealthStatus, Metadata, Pipe, address};
 use weir_xds::endpoint::{ClusterLoadAssignment, LbEndpoint, lb_endpoint::HostIdentifier};
 use weir_xds::values::{set_metadata, socket_address, text};
 
 use crate::locality::{Group, Preference};
 
+/// By this an instance tells whether it takes TLS with the mesh's certificates.
+pub(crate) const TLS_MODE: &str = "tlsMode";
+
 /// Where an endpoint's workload runs, as it stands in telemetry.
 const CLUSTER: &str = "Kubernetes";
 
 /// Instances at IP addresses, or at sockets of this machine; those that are only known by name are left out.
-pub(crate) fn by_address(cluster: &str, instances: &[Endpoint], preference: &Preference<'_>) -> ClusterLoadAssignment {
+pub(crate) fn by_address(cluster: &str, instances: &[Endpoint], tls: &NamespaceTls, preference: &Preference<'_>) -> ClusterLoadAssignment {
     let reachable =
         instances.iter().filter(|instance| instance.address.parse::<IpAddr>().is_ok() || instance.address.starts_with("unix://"));
-    assignment(cluster, reachable, HealthStatus::Healthy, preference)
+    assignment(cluster, reachable, HealthStatus::Healthy, tls, preference)
 }
 
 /// Instances that are found by their names.
-pub(crate) fn by_name(cluster: &str, instances: &[Endpoint], preference: &Preference<'_>) -> ClusterLoadAssignment {
-    assignment(cluster, instances.iter(), HealthStatus::Unknown, preference)
+pub(crate) fn by_name(cluster: &str, instances: &[Endpoint], tls: &NamespaceTls, preference: &Preference<'_>) -> ClusterLoadAssignment {
+    assignment(cluster, instances.iter(), HealthStatus::Unknown, tls, preference)
 }
 
 fn assignment<'e>(
     cluster: &str,
     instances: impl Iterator<Item = &'e Endpoint>,
     health: HealthStatus,
+    tls: &NamespaceTls,
     preference: &Preference<'_>,
 ) -> ClusterLoadAssignment {
     let mut by_locality: BTreeMap<&str, Vec<(&Endpoint, LbEndpoint)>> = BTreeMap::new();
     for instance in instances {
-        by_locality.entry(&instance.locality).or_default().push((instance, endpoint(instance, health)));
+        by_locality.entry(&instance.locality).or_default().push((instance, endpoint(instance, health, tls)));
     }
     let groups = by_locality.into_iter().map(|(locality, instances)| Group { locality, instances }).collect();
     ClusterLoadAssignment { cluster_name: cluster.to_owned(), endpoints: preference.arrange(groups), ..Default::default() }
 }
 
-fn endpoint(instance: &Endpoint, health: HealthStatus) -> LbEndpoint {
+fn endpoint(instance: &Endpoint, health: HealthStatus, tls: &NamespaceTls) -> LbEndpoint {
     let mut metadata = Metadata::default();
     set_metadata(&mut metadata, "istio", "workload", text(workload(instance)));
+    if instance.takes_mutual_tls && tls.at(&instance.labels, instance.port) != MutualTls::Disable {
+        set_metadata(&mut metadata, "envoy.transport_socket_match", TLS_MODE, text("istio"));
+    }
     let address = match instance.address.strip_prefix("unix://") {
         Some(path) => Address { address: Some(address::Address::Pipe(Pipe { path: path.to_owned(), ..Default::default() })) },
         None => socket_address(&instance.address, instance.port),

@@ -110,11 +110,12 @@ fn unpatched(context: &mut Context<'_>) -> Translation {
 }
 
 /// What only this proxy gets: what is for its own workload. All else it gets as all of its [`Class`] do.
-pub fn own(mesh: &MeshSnapshot, proxy: &Proxy) -> Translation {
+/// `has_certificates` says whether it gets certificates of the mesh.
+pub fn own(mesh: &MeshSnapshot, proxy: &Proxy, has_certificates: bool) -> Translation {
     if proxy.kind != ProxyKind::Sidecar {
         return Translation::default();
     }
-    let context = Context::new(mesh, proxy);
+    let context = Context::new(mesh, proxy).with_certificates(has_certificates);
     let mut listeners = listener::inbound(&context);
     set_connections(&context, &mut listeners);
     let mut own = Translation { listeners, clusters: cluster::own(&context), ..Default::default() };

@@ -1,8 +1,22 @@
 //! How what TLS needs is named and asked for: certificates and authorities that come as secrets on their own, and files.
 
 use weir_api::resources::gateway::ServerTlsSettings;
-use weir_xds::core::{AggregatedConfigSource, ApiVersion, ConfigSource, DataSource, config_source::ConfigSourceSpecifier, data_source};
+use weir_xds::core::grpc_service::{EnvoyGrpc, TargetSpecifier};
+use weir_xds::core::{
+    AggregatedConfigSource, ApiConfigSource, ApiVersion, ConfigSource, DataSource, GrpcService, api_config_source::ApiType,
+    config_source::ConfigSourceSpecifier, data_source,
+};
 use weir_xds::tls::SdsSecretConfig;
+use weir_xds::values::duration;
+
+use crate::context::Context;
+
+/// A proxy's own certificate of the mesh.
+pub(crate) const MESH_CERTIFICATE: &str = "default";
+/// The authorities of the mesh.
+pub(crate) const MESH_AUTHORITIES: &str = "ROOTCA";
+/// The cluster by which Istio's agents serve both.
+const AGENT: &str = "sds-grpc";
 
 /// The name of a certificate that stands in a Kubernetes Secret.
 pub(crate) fn secret_name(credential: &str) -> String {
@@ -31,6 +45,31 @@ pub(crate) fn by_name(name: &str) -> SdsSecretConfig {
         name: name.to_owned(),
         sds_config: Some(ConfigSource {
             config_source_specifier: Some(ConfigSourceSpecifier::Ads(AggregatedConfigSource {})),
+            resource_api_version: ApiVersion::V3.into(),
+            ..Default::default()
+        }),
+    }
+}
+
+/// A secret of the mesh's own, which a proxy has from the agent beside it, or makes itself. One that has neither asks for it where
+/// nobody answers, so that it refuses what it cannot prove.
+pub(crate) fn of_mesh(context: &Context<'_>, name: &str) -> SdsSecretConfig {
+    if !context.has_certificates {
+        return by_name(name);
+    }
+    let agent = EnvoyGrpc { cluster_name: AGENT.to_owned(), ..Default::default() };
+    let source = ApiConfigSource {
+        api_type: ApiType::Grpc.into(),
+        transport_api_version: ApiVersion::V3.into(),
+        grpc_services: vec![GrpcService { target_specifier: Some(TargetSpecifier::EnvoyGrpc(agent)), ..Default::default() }],
+        set_node_on_first_message_only: true,
+        ..Default::default()
+    };
+    SdsSecretConfig {
+        name: name.to_owned(),
+        sds_config: Some(ConfigSource {
+            config_source_specifier: Some(ConfigSourceSpecifier::ApiConfigSource(source)),
+            initial_fetch_timeout: Some(duration(std::time::Duration::ZERO)),
             resource_api_version: ApiVersion::V3.into(),
             ..Default::default()
         }),

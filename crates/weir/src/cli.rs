@@ -36,6 +36,9 @@ pub(crate) enum Command {
     Pilot(PilotArgs),
     /// Runs one proxy, which follows an xDS server
     Proxy(ProxyArgs),
+    /// Gives certificates of the mesh to a stock Envoy beside it, and its bootstrap
+    #[cfg(unix)]
+    Agent(AgentArgs),
     /// Shows resources as kubectl does
     Get(GetArgs),
     /// Checks each document by itself
@@ -111,7 +114,21 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "LABELS")]
     pub gateway: Vec<String>,
     #[command(flatten)]
+    pub authority: AuthorityArgs,
+    #[command(flatten)]
     pub process: ProcessArgs,
+}
+
+/// Who certifies the workloads of a mesh.
+#[derive(Debug, Args)]
+pub(crate) struct AuthorityArgs {
+    /// The mesh's certificate authority: a folder with ca-cert.pem, ca-key.pem, cert-chain.pem, root-cert.pem [default: a root of
+    /// its own, made at the first start]
+    #[arg(long, value_name = "DIR")]
+    pub ca: Option<PathBuf>,
+    /// Where that root is kept [default: $XDG_STATE_HOME/weir]
+    #[arg(long, value_name = "DIR", conflicts_with = "ca")]
+    pub state: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -128,6 +145,8 @@ pub(crate) struct PilotArgs {
     /// nowhere]
     #[arg(long, value_name = "ADDR")]
     pub admin: Option<SocketAddr>,
+    #[command(flatten)]
+    pub authority: AuthorityArgs,
 }
 
 #[derive(Debug, Args)]
@@ -161,6 +180,36 @@ pub(crate) struct ProxyArgs {
     pub state_of_the_world: bool,
     #[command(flatten)]
     pub process: ProcessArgs,
+}
+
+/// What stands beside an Envoy.
+#[cfg(unix)]
+#[derive(Debug, Args)]
+pub(crate) struct AgentArgs {
+    /// The pilot, on this machine
+    #[arg(long, value_name = "ADDR", default_value = DEFAULT_XDS)]
+    pub xds: SocketAddr,
+    /// Envoy's id, sidecar|router~IP~NAME.NAMESPACE~NAMESPACE.svc.DOMAIN
+    #[arg(long)]
+    pub id: String,
+    /// Its labels, name=value with commas between them
+    #[arg(long, default_value = "")]
+    pub labels: String,
+    /// Where it runs, region/zone/subzone
+    #[arg(long, default_value = "")]
+    pub locality: String,
+    /// Where Envoy gets its certificates: a socket that only its owner may open
+    #[arg(long, value_name = "PATH")]
+    pub socket: PathBuf,
+    /// How long certificates last, such as 12h [default: as the pilot has it]
+    #[arg(long, value_name = "DURATION")]
+    pub lifetime: Option<String>,
+    /// Write Envoy's bootstrap to this file
+    #[arg(long, value_name = "FILE")]
+    pub bootstrap: Option<PathBuf>,
+    /// Where Envoy's own admin interface is to be [default: a free port of 127.0.0.1]
+    #[arg(long, value_name = "ADDR")]
+    pub envoy_admin: Option<SocketAddr>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -28,6 +28,8 @@ fn main() -> ExitCode {
         Command::Run(args) => commands::run::run(&args),
         Command::Pilot(args) => commands::pilot::run(&args),
         Command::Proxy(args) => commands::proxy::run(&args),
+        #[cfg(unix)]
+        Command::Agent(args) => commands::agent::run(&args),
         Command::Get(args) => commands::get::run(&args),
         Command::Validate(args) => commands::validate::run(&args),
         Command::Explain(args) => commands::explain::run(&args),

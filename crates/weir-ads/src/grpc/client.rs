@@ -19,6 +19,7 @@ use tower_service::Service;
 use weir_xds::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse};
 
 use super::{DELTA, MAX_MESSAGE, STATE};
+use crate::certificates::{self, IstioCertificateRequest, IstioCertificateResponse};
 use crate::stream::{self, ClientStream, Protocol, Request, Response};
 
 /// How long a server may take to accept.
@@ -45,6 +46,37 @@ pub enum Error {
 /// # Errors
 /// If that cannot be done within a few seconds.
 pub async fn connect(server: &str, protocol: Protocol) -> Result<ClientStream, Error> {
+    let channel = open(server).await?.max_decoding_message_size(MAX_MESSAGE);
+    let (client, requests, responses) = stream::client();
+    let server = server.to_owned();
+    tokio::spawn(async move {
+        let ended = match protocol {
+            Protocol::Delta => delta(channel, requests, responses).await,
+            Protocol::StateOfTheWorld => state(channel, requests, responses).await,
+        };
+        if let Err(status) = ended {
+            tracing::warn!(error = %Error::Refused(server, status), "an xDS stream ended");
+        }
+    });
+    Ok(client)
+}
+
+/// Asks the authority at `server` for a certificate.
+///
+/// # Errors
+/// If it cannot be reached, or refuses.
+pub async fn create_certificate(server: &str, request: IstioCertificateRequest) -> Result<IstioCertificateResponse, Error> {
+    let mut channel = open(server).await?;
+    let _ = channel.ready().await;
+    let codec = ProstCodec::<IstioCertificateRequest, IstioCertificateResponse>::default();
+    let call = channel.unary(tonic::Request::new(request), PathAndQuery::from_static(certificates::CREATE), codec);
+    let late = |_| Err(tonic::Status::deadline_exceeded("no answer"));
+    let answered = tokio::time::timeout(CONNECT_TIMEOUT, call).await.unwrap_or_else(late);
+    answered.map(tonic::Response::into_inner).map_err(|status| Error::Refused(server.to_owned(), status))
+}
+
+/// Opens a connection.
+async fn open(server: &str) -> Result<Grpc<Channel>, Error> {
     let timeout = || std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer");
     let connected = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(server)).await;
     let socket = connected.unwrap_or_else(|_| Err(timeout())).map_err(|error| Error::Connect(server.to_owned(), error))?;
@@ -57,20 +89,7 @@ pub async fn connect(server: &str, protocol: Protocol) -> Result<ClientStream, E
             tracing::debug!(%error, "the connection to the xDS server ended");
         }
     });
-    let (client, requests, responses) = stream::client();
-    let origin = origin(server);
-    let server = server.to_owned();
-    let channel = Grpc::with_origin(Channel(sender), origin).max_decoding_message_size(MAX_MESSAGE);
-    tokio::spawn(async move {
-        let ended = match protocol {
-            Protocol::Delta => delta(channel, requests, responses).await,
-            Protocol::StateOfTheWorld => state(channel, requests, responses).await,
-        };
-        if let Err(status) = ended {
-            tracing::warn!(error = %Error::Refused(server, status), "an xDS stream ended");
-        }
-    });
-    Ok(client)
+    Ok(Grpc::with_origin(Channel(sender), origin(server)))
 }
 
 fn origin(server: &str) -> Uri {

@@ -4,12 +4,19 @@
 //! Who reads slowly so holds references, and one piece. What is written is byte for byte what prost would write.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::vec::IntoIter;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use http_body_util::StreamBody;
+use hyper::body::Frame;
 use prost::Message as _;
 use prost::encoding::{encode_varint, encoded_len_varint};
+use tonic::Status;
+use tonic::body::Body;
 use weir_xds::Any;
 use weir_xds::discovery::{DeltaDiscoveryResponse, DiscoveryResponse};
 
@@ -107,6 +114,21 @@ impl Iterator for Message {
         let piece = self.ready.pop_front().unwrap_or_else(|| self.buffer.split().freeze());
         (!piece.is_empty()).then_some(piece)
     }
+}
+
+/// The response of a call that is answered with one message.
+pub(super) fn whole<M: prost::Message>(message: &M) -> http::Response<Body> {
+    let encoded = message.encode_to_vec();
+    let Ok(length) = u32::try_from(encoded.len()) else { return Status::resource_exhausted("the answer is too long").into_http() };
+    let mut buffer = BytesMut::with_capacity(PREFIX + encoded.len());
+    buffer.put_u8(0);
+    buffer.put_u32(length);
+    buffer.extend_from_slice(&encoded);
+    let trailers = HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"))]);
+    let frames = [Ok::<_, Infallible>(Frame::data(buffer.freeze())), Ok(Frame::trailers(trailers))];
+    let mut response = http::Response::new(Body::new(StreamBody::new(tokio_stream::iter(frames))));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response
 }
 
 fn resource_len(protocol: Protocol, name: &str, resource: &Resource) -> usize {

@@ -13,6 +13,10 @@ const DELTA: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/Delt
 /// The method of the state-of-the-world protocol.
 const STATE: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
 
+/// The same two of SDS.
+const SECRETS_DELTA: &str = "/envoy.service.secret.v3.SecretDiscoveryService/DeltaSecrets";
+const SECRETS_STATE: &str = "/envoy.service.secret.v3.SecretDiscoveryService/StreamSecrets";
+
 /// A message may be this large: a mesh of 10,000 services fits, and no client can make us keep more.
 const MAX_MESSAGE: usize = 256 << 20;
 

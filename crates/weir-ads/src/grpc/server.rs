@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request as HttpRequest};
+use http_body_util::Limited;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tonic::Status;
@@ -16,11 +18,16 @@ use tonic::body::Body;
 
 use super::body::Responses;
 use super::requests::Requests;
-use super::{DELTA, STATE};
+use super::{DELTA, SECRETS_DELTA, SECRETS_STATE, STATE};
+use crate::certificates::{self, Caller, Certificates};
 use crate::stream::{self, Protocol, Request, ServerStream};
 
 /// A silent client is asked whether it is still there.
 const KEEPALIVE: Duration = Duration::from_secs(30);
+/// A request for a certificate holds a key and few words.
+const LONGEST_REQUEST: usize = 64 << 10;
+/// It comes at once.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// So much may be written for a client that does not read it.
 const UNREAD: usize = 64 << 10;
 
@@ -29,6 +36,25 @@ const UNREAD: usize = 64 << 10;
 /// # Errors
 /// If the listener fails for good.
 pub async fn accept(listener: TcpListener, streams: mpsc::Sender<ServerStream>) -> io::Result<()> {
+    serve(listener, Services { ads: Some(streams), ..Services::default() }).await
+}
+
+/// What is served to clients.
+#[derive(Clone, Default)]
+pub struct Services {
+    /// ADS: where its streams go.
+    pub ads: Option<mpsc::Sender<ServerStream>>,
+    /// SDS, the same of secrets alone.
+    pub secrets: Option<mpsc::Sender<ServerStream>>,
+    /// Certificates, where there is an authority.
+    pub certificates: Option<Certificates>,
+}
+
+/// Accepts connections until the task is dropped.
+///
+/// # Errors
+/// If the listener fails for good.
+pub async fn serve(listener: TcpListener, services: Services) -> io::Result<()> {
     loop {
         let (socket, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -41,15 +67,35 @@ pub async fn accept(listener: TcpListener, streams: mpsc::Sender<ServerStream>) 
             }
         };
         socket.set_nodelay(true)?;
-        let streams = streams.clone();
-        tokio::spawn(async move {
-            let service = service_fn(move |request| answer(request, streams.clone()));
-            let mut http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-            http.timer(TokioTimer::new()).keep_alive_interval(KEEPALIVE).adaptive_window(true).max_send_buf_size(UNREAD);
-            if let Err(error) = http.serve_connection(TokioIo::new(socket), service).await {
-                tracing::debug!(%peer, %error, "an xDS connection ended");
+        let Ok(local) = socket.local_addr() else { continue };
+        tokio::spawn(connection(socket, services.clone(), Caller::Connected { peer, local }));
+    }
+}
+
+/// The same at a socket of the file system: who may open it is its owner's.
+///
+/// # Errors
+/// If the listener fails for good.
+#[cfg(unix)]
+pub async fn serve_socket(listener: tokio::net::UnixListener, services: Services) -> io::Result<()> {
+    loop {
+        match listener.accept().await {
+            Ok((socket, _)) => drop(tokio::spawn(connection(socket, services.clone(), Caller::Hosted))),
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
-        });
+        }
+    }
+}
+
+async fn connection(socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, services: Services, caller: Caller) {
+    let service = service_fn(move |request| answer(request, services.clone(), caller));
+    let mut http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+    http.timer(TokioTimer::new()).keep_alive_interval(KEEPALIVE).adaptive_window(true).max_send_buf_size(UNREAD);
+    if let Err(error) = http.serve_connection(TokioIo::new(socket), service).await {
+        tracing::debug!(?caller, %error, "an xDS connection ended");
     }
 }
 
@@ -58,12 +104,33 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused)
 }
 
-async fn answer(request: HttpRequest<Incoming>, streams: mpsc::Sender<ServerStream>) -> Result<http::Response<Body>, Infallible> {
-    Ok(match request.uri().path() {
-        DELTA => open(Protocol::Delta, request, &streams, Request::Delta).await,
-        STATE => open(Protocol::StateOfTheWorld, request, &streams, Request::State).await,
-        path => Status::unimplemented(format!("no such method: {path}")).into_http(),
+async fn answer(request: HttpRequest<Incoming>, services: Services, caller: Caller) -> Result<http::Response<Body>, Infallible> {
+    let Services { ads, secrets, certificates } = services;
+    Ok(match (request.uri().path(), ads, secrets) {
+        (DELTA, Some(ads), _) => open(Protocol::Delta, request, &ads, Request::Delta).await,
+        (STATE, Some(ads), _) => open(Protocol::StateOfTheWorld, request, &ads, Request::State).await,
+        (SECRETS_DELTA, _, Some(secrets)) => open(Protocol::Delta, request, &secrets, Request::Delta).await,
+        (SECRETS_STATE, _, Some(secrets)) => open(Protocol::StateOfTheWorld, request, &secrets, Request::State).await,
+        (certificates::CREATE, ..) => certify(request, certificates, caller).await,
+        (path, ..) => Status::unimplemented(format!("no such method: {path}")).into_http(),
     })
+}
+
+/// Passes a request for a certificate on to the authority.
+async fn certify(request: HttpRequest<Incoming>, to: Option<Certificates>, caller: Caller) -> http::Response<Body> {
+    let Some(to) = to else { return Status::unimplemented("nobody issues certificates here").into_http() };
+    let body = Limited::new(request.into_body(), LONGEST_REQUEST);
+    let asked = async { Requests::new(body).next().await.ok_or_else(|| Status::invalid_argument("this is no request for a certificate")) };
+    // Who does not finish asking does not keep the connection's memory for ever.
+    let asked = tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err(Status::deadline_exceeded("the request did not come")));
+    let answered = match asked {
+        Ok(request) => certificates::call(&to, caller, request).await,
+        Err(status) => Err(status),
+    };
+    match answered {
+        Ok(answer) => super::message::whole(&answer),
+        Err(status) => status.into_http(),
+    }
 }
 
 /// Opens a stream: its requests are read as they come, its responses written as the client takes them.

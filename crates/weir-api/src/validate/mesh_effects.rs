@@ -15,12 +15,9 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("enableTracing", "no request is traced"),
     ("outboundTrafficPolicy.tls", "traffic to unknown hosts goes as it comes"),
     ("inboundTrafficPolicy", "inbound traffic is not captured yet"),
-    ("trustDomain", NO_IDENTITY),
-    ("trustDomainAliases", NO_IDENTITY),
-    ("meshMTLS", NO_IDENTITY),
-    ("ca", NO_IDENTITY),
-    ("caCertificates", NO_IDENTITY),
-    ("certificates", NO_IDENTITY),
+    ("ca", OWN_CA),
+    ("caCertificates", OWN_CA),
+    ("certificates", OWN_CA),
     ("tlsDefaults", "TLS has its usual parameters"),
     ("verifyCertificateAtClient", "a DestinationRule says what is verified"),
     ("compliancePolicy", "TLS has its usual parameters"),
@@ -56,7 +53,7 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
 ];
 
 const INGRESS: &str = "Ingress resources are not read";
-const NO_IDENTITY: &str = "no certificates are issued yet";
+const OWN_CA: &str = "the pilot issues the certificates, with the authority of --ca or its own";
 const STATISTICS: &str = "statistics have their usual names";
 
 /// A warning for each field of a mesh's configuration that has no effect. What asks for nothing (`false`, an empty list) needs none.
@@ -69,10 +66,11 @@ pub(crate) fn check(mesh: &Node) -> Vec<Diagnostic> {
     WITHOUT_EFFECT.iter().filter_map(told).collect()
 }
 
-/// Of a proxy's metadata one thing is carried out: whether it takes HTTP/1.0.
+/// Of a proxy's metadata these are carried out: whether it takes HTTP/1.0, and how long its certificates last.
 fn is_carried_out(path: &FieldPath, node: &Node) -> bool {
     let Value::Map(entries) = &node.value else { return false };
-    path.to_string() == "defaultConfig.proxyMetadata" && entries.iter().all(|entry| entry.key == "ISTIO_META_HTTP10")
+    path.to_string() == "defaultConfig.proxyMetadata"
+        && entries.iter().all(|entry| matches!(entry.key.as_str(), "ISTIO_META_HTTP10" | "SECRET_TTL"))
 }
 
 fn asks_for_something(node: &Node) -> bool {

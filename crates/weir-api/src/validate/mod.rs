@@ -14,6 +14,7 @@ mod http_route;
 mod load_balancer;
 mod mesh_config;
 mod mesh_effects;
+mod peer_authentication;
 mod preflight;
 mod re2;
 mod reachable;
@@ -53,6 +54,7 @@ pub fn check(meta: &ObjectMeta, spec: &Spec) -> Vec<Diagnostic> {
         Spec::WorkloadGroup(spec) => c.field("spec", |c| workload::check_group(c, spec)),
         Spec::Sidecar(spec) => c.field("spec", |c| sidecar::check(c, spec)),
         Spec::EnvoyFilter(spec) => c.field("spec", |c| envoy_filter::check(c, spec)),
+        Spec::PeerAuthentication(spec) => c.field("spec", |c| peer_authentication::check(c, spec)),
         // The API server has checked what is its own.
         Spec::Service(_) | Spec::EndpointSlice(_) | Spec::Endpoints(_) | Spec::Pod(_) => return vec![],
         Spec::Namespace(_) | Spec::Secret(_) | Spec::ConfigMap(_) => return vec![],

@@ -12,7 +12,8 @@ pub(super) fn said(kind: &str, spec: &str) -> Vec<String> {
 /// The same with those metadata.
 pub(super) fn said_of(kind: &str, metadata: &str, spec: &str) -> Vec<String> {
     let spec: String = spec.lines().map(|line| format!("  {line}\n")).collect();
-    let text = format!("apiVersion: networking.istio.io/v1\nkind: {kind}\nmetadata: {{{metadata}}}\nspec:\n{spec}");
+    let group = if crate::is_policy(kind) { "security" } else { "networking" };
+    let text = format!("apiVersion: {group}.istio.io/v1\nkind: {kind}\nmetadata: {{{metadata}}}\nspec:\n{spec}");
     let parsed = parse::parse(&Source::new("case.yaml", text));
     let diagnostics = parsed.diagnostics.into_iter().map(|diagnostic| {
         let path = diagnostic.path.to_string();

@@ -9,6 +9,7 @@ use weir_api::{Object, Spec};
 use super::Settings;
 use super::workload::{Workload, entry_labels, instance_labels};
 use super::workloads::Workloads;
+use crate::identity::takes_mutual_tls;
 use crate::service::{Endpoint, Registry, Resolution, Service, ServicePort, TrafficDistribution};
 use crate::topology;
 use crate::visibility::Visibility;
@@ -97,6 +98,8 @@ fn of_workload(workload: &Workload, entry: &ServiceEntry) -> Vec<Endpoint> {
             weight: workload.weight,
             workload: workload.name.clone(),
             namespace: workload.namespace.clone(),
+            service_account: workload.service_account.clone(),
+            takes_mutual_tls: workload.takes_mutual_tls,
             healthy: workload.ready,
         })
     };
@@ -118,6 +121,8 @@ fn in_place(object: &Arc<Object>, entry: &ServiceEntry, number: usize, endpoint:
             weight: endpoint.weight,
             workload: format!("{}-{number}", object.meta.name),
             namespace: object.meta.namespace.clone(),
+            service_account: endpoint.service_account.clone(),
+            takes_mutual_tls: takes_mutual_tls(&own, !endpoint.service_account.is_empty()),
             healthy: true,
         })
     };
@@ -135,6 +140,8 @@ fn by_name(object: &Arc<Object>, hostname: &str, port: &WrittenPort) -> Option<E
         weight: 0,
         workload: object.meta.name.clone(),
         namespace: object.meta.namespace.clone(),
+        service_account: String::new(),
+        takes_mutual_tls: false,
         healthy: true,
     })
 }

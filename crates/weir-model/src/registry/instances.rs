@@ -8,7 +8,7 @@ use super::links::Links;
 use super::workloads::Workloads;
 use super::{external, kubernetes};
 use crate::changes::Changes;
-use crate::service::{Endpoint, Registry, Resolution, Service, ServiceKey};
+use crate::service::{Endpoint, Peers, Registry, Resolution, Service, ServiceKey};
 use crate::tree::{Groups, Tree, put};
 
 /// What instances are found in.
@@ -70,8 +70,9 @@ impl Instances {
             if before != after {
                 changes.endpoints.insert(key.clone());
                 changes.addresses.extend(moved(before, after));
-                // EDS carries the instances of no other services to all proxies.
-                if input.definitions.chosen(key).is_some_and(|service| service.resolution != Resolution::Static) {
+                // EDS carries the instances of no other services to all proxies, and does not say who they are.
+                let is_by_eds = input.definitions.chosen(key).is_none_or(|service| service.resolution == Resolution::Static);
+                if !is_by_eds || Peers::of(before) != Peers::of(after) {
                     changes.named_instances.insert(key.clone());
                 }
             }
@@ -108,7 +109,20 @@ fn by_address(endpoints: &[Endpoint]) -> BTreeMap<&str, Vec<&Endpoint>> {
 }
 
 fn is_same_place(a: &Endpoint, b: &Endpoint) -> bool {
-    let Endpoint { address, port, service_port, labels, locality, weight, workload, namespace, healthy: _ } = a;
+    let Endpoint {
+        address,
+        port,
+        service_port,
+        labels,
+        locality,
+        weight,
+        workload,
+        namespace,
+        service_account,
+        takes_mutual_tls,
+        healthy: _,
+    } = a;
     (address, port, service_port, labels) == (&b.address, &b.port, &b.service_port, &b.labels)
         && (locality, weight, workload, namespace) == (&b.locality, &b.weight, &b.workload, &b.namespace)
+        && (service_account, takes_mutual_tls) == (&b.service_account, &b.takes_mutual_tls)
 }

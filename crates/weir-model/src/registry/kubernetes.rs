@@ -149,6 +149,8 @@ fn of_address(object: &Arc<Object>, workload: Option<&Arc<Workload>>, address: &
         weight: 0,
         workload: workload.map_or_else(|| object.meta.name.clone(), |workload| workload.name.clone()),
         namespace: object.meta.namespace.clone(),
+        service_account: workload.map(|workload| workload.service_account.clone()).unwrap_or_default(),
+        takes_mutual_tls: workload.is_some_and(|workload| workload.takes_mutual_tls),
         healthy,
     }
 }
@@ -199,6 +201,8 @@ fn of_workload(workload: &Workload, written: &Written) -> Vec<Endpoint> {
             weight: workload.weight,
             workload: workload.name.clone(),
             namespace: workload.namespace.clone(),
+            service_account: workload.service_account.clone(),
+            takes_mutual_tls: workload.takes_mutual_tls,
             healthy: workload.ready,
         })
     };

@@ -7,6 +7,7 @@ use weir_api::resources::WorkloadEntry;
 use weir_api::resources::kubernetes::Pod;
 use weir_api::{Object, Spec};
 
+use crate::identity::{Identity, takes_mutual_tls};
 use crate::topology;
 
 type Labels = BTreeMap<String, String>;
@@ -30,6 +31,10 @@ pub struct Workload {
     pub locality: String,
     /// Its share of the requests; 0 counts as 1.
     pub weight: u32,
+    /// The service account that it names; may be empty.
+    pub service_account: String,
+    /// Whether its proxy takes TLS with the mesh's certificates.
+    pub takes_mutual_tls: bool,
     /// Whether it takes requests.
     pub ready: bool,
     /// The object that defines it.
@@ -65,6 +70,7 @@ pub(super) fn of_object(object: &Arc<Object>, ready: &dyn Fn(&Object) -> bool) -
 fn of_entry(object: &Arc<Object>, entry: &WorkloadEntry, ready: bool) -> Workload {
     let labels = Arc::new(entry_labels(entry, &object.meta.labels));
     let locality = topology::locality(&entry.locality, &labels);
+    let takes_mutual_tls = takes_mutual_tls(&labels, !entry.service_account.is_empty());
     Workload {
         name: object.meta.name.clone(),
         namespace: object.meta.namespace.clone(),
@@ -74,6 +80,8 @@ fn of_entry(object: &Arc<Object>, entry: &WorkloadEntry, ready: bool) -> Workloa
         ports: entry.ports.clone(),
         locality,
         weight: entry.weight,
+        service_account: entry.service_account.clone(),
+        takes_mutual_tls,
         ready,
         object: object.clone(),
     }
@@ -84,6 +92,7 @@ fn of_pod(object: &Arc<Object>, pod: &Pod) -> Option<Workload> {
     let named = pod.spec.containers.iter().flat_map(|container| &container.ports).filter(|port| !port.name.is_empty());
     let labels = Arc::new(object.meta.labels.clone());
     let locality = topology::locality("", &labels);
+    let takes_mutual_tls = takes_mutual_tls(&labels, false);
     Some(Workload {
         name: object.meta.name.clone(),
         namespace: object.meta.namespace.clone(),
@@ -93,6 +102,8 @@ fn of_pod(object: &Arc<Object>, pod: &Pod) -> Option<Workload> {
         ports: named.filter_map(|port| Some((port.name.clone(), u32::try_from(port.container_port).ok()?))).collect(),
         locality,
         weight: 0,
+        service_account: Identity::new("", &pod.spec.service_account_name).account,
+        takes_mutual_tls,
         ready: pod.status.is_ready(),
         object: object.clone(),
     })

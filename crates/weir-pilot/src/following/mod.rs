@@ -61,7 +61,7 @@ impl Following {
         let is_first = self.version == 0;
         let changes = if is_first { Changes::everything() } else { mesh.changes_since(self.version) };
         self.version = mesh.version;
-        let rules = [&changes.groups, &changes.sidecars, &changes.envoy_filters];
+        let rules = [&changes.groups, &changes.sidecars, &changes.envoy_filters, &changes.peer_authentications];
         let is_concerned = changes.concerns(&self.proxy) || rules.iter().any(|names| !names.is_empty());
         let labels = shared.classes.labels(mesh);
         let (mut is_whole, mut newest) = (is_first, mesh.clone());
@@ -104,7 +104,7 @@ impl Following {
     }
 
     fn translate_own(&self, mesh: &MeshSnapshot, shared: &Shared) -> ResourceSet {
-        let mut own = weir_translate::own(mesh, &self.proxy);
+        let mut own = weir_translate::own(mesh, &self.proxy, self.abilities.has_certificates);
         if !self.abilities.runs_commands {
             let before = own.clusters.len();
             own.clusters.retain(|cluster| !resources::runs_commands(cluster));
@@ -133,7 +133,8 @@ fn find_class(
     mesh: &MeshSnapshot,
     shared: &Shared,
 ) -> (Arc<Member>, Arc<Class>) {
-    let member = Member { proxy: proxy.clone(), came_with: came_with.clone(), takes_virtual_hosts: abilities.takes_virtual_hosts };
+    let Abilities { runs_commands: _, takes_virtual_hosts, has_certificates } = abilities;
+    let member = Member { proxy: proxy.clone(), came_with: came_with.clone(), takes_virtual_hosts, has_certificates };
     let (_, key) = member.in_mesh(mesh, labels);
     let member = Arc::new(member);
     let class = shared.classes.get(key, &member, &shared.reporter);

@@ -19,6 +19,7 @@ use super::state::{LISTENER_RETRY, State};
 use weir_config::unsupported;
 
 use crate::tls::files;
+use crate::tls::secrets::OwnSecrets;
 use crate::worker::world::ProxySnapshot;
 
 /// Pauses between attempts to reach a server: from the first to the last.
@@ -64,6 +65,8 @@ pub struct Follower {
     /// When files are looked at again.
     files_at: Instant,
     publish: Box<dyn Fn(ProxySnapshot) + Send>,
+    /// Its own certificate of the mesh, as it comes.
+    certificate: watch::Receiver<Option<OwnSecrets>>,
 }
 
 /// What is asked for by name.
@@ -100,7 +103,16 @@ impl Follower {
             retry_at: None,
             files_at: Instant::now(),
             publish,
+            certificate: watch::channel(None).1,
         }
+    }
+
+    /// Lets the proxy have its certificate of the mesh by itself.
+    #[must_use]
+    pub fn with_certificate(mut self, certificate: watch::Receiver<Option<OwnSecrets>>) -> Self {
+        self.state.expect_certificate();
+        self.certificate = certificate;
+        self
     }
 
     /// Follows until the task is dropped.
@@ -173,6 +185,10 @@ impl Follower {
         tokio::select! {
             Some((name, addresses)) = self.resolved.recv() => self.state.resolved(&name, addresses),
             () = self.state.told.first.notified() => self.state.follow_checks(),
+            Ok(()) = self.certificate.changed() => {
+                let newest = self.certificate.borrow_and_update().clone();
+                newest.into_iter().for_each(|own| self.state.take_certificate(own));
+            }
             () = tokio::time::sleep_until(deadline.into()) => {
                 self.retry_listeners(Instant::now());
                 self.look_at_files(Instant::now());

@@ -290,7 +290,11 @@ impl State {
                 routes.retain(|name| self.divided.has(name));
                 routes
             }
-            ResourceType::Secret => self.secret_names(|state| vec![&state.newest]),
+            ResourceType::Secret => {
+                let mut names = self.secret_names(|state| vec![&state.newest]);
+                names.retain(|name| !self.secrets.is_own(name));
+                names
+            }
             ResourceType::Extension => self.extensions.wanted(),
             ResourceType::Cluster | ResourceType::Listener => BTreeSet::new(),
         }

@@ -22,7 +22,7 @@ use rustls::crypto::CryptoProvider;
 use weir_config::tls::{Parameters, Versions};
 
 /// The cryptography of all handshakes.
-fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
     PROVIDER.get_or_init(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider())).clone()
 }

@@ -54,9 +54,40 @@ pub(super) struct Own {
     pub slot: Arc<Slot<CertifiedKey>>,
 }
 
+/// The name of a proxy's own certificate of the mesh, as Istio's agents have it.
+const MESH_CERTIFICATE: &str = "default";
+/// The same of the mesh's authorities.
+const MESH_AUTHORITIES: &str = "ROOTCA";
+
+/// What a proxy has of the mesh, and no server tells it.
+#[derive(Debug, Clone)]
+pub struct OwnSecrets {
+    certificate: Arc<CertifiedKey>,
+    authorities: Arc<Validation>,
+}
+
+impl OwnSecrets {
+    /// A certificate with its key, and whom the other side's certificate must be of.
+    ///
+    /// # Errors
+    /// If the authorities cannot be used.
+    pub fn new(certificate: CertifiedKey, authorities: Validation) -> Result<Self, CompileError> {
+        Trust::new(&authorities)?;
+        Ok(Self { certificate: Arc::new(certificate), authorities: Arc::new(authorities) })
+    }
+
+    /// The certificate.
+    #[cfg(test)]
+    pub fn certificate(&self) -> &CertifiedKey {
+        &self.certificate
+    }
+}
+
 /// The secrets of one proxy, by name.
 #[derive(Debug, Default)]
 pub struct Secrets {
+    /// Those that it has itself; none where a server tells it all.
+    own: Option<Option<OwnSecrets>>,
     certificates: HashMap<Arc<str>, Arc<Slot<CertifiedKey>>>,
     /// What they say of the other side's certificate; files are read.
     validations: HashMap<Arc<str>, Arc<Slot<Validation>>>,
@@ -109,12 +140,37 @@ impl Secrets {
         }
     }
 
+    /// Says that the proxy has those of the mesh itself, sooner or later.
+    pub fn expect_own(&mut self) {
+        self.own.get_or_insert_default();
+    }
+
+    /// Takes those that the proxy has itself.
+    pub fn put_own(&mut self, own: OwnSecrets) {
+        self.own = Some(Some(own));
+        self.certificate(MESH_CERTIFICATE);
+        self.validation(MESH_AUTHORITIES);
+    }
+
+    /// Whether a secret is one that the proxy has itself: nobody is asked for it.
+    pub fn is_own(&self, name: &str) -> bool {
+        self.own.is_some() && matches!(name, MESH_CERTIFICATE | MESH_AUTHORITIES)
+    }
+
     pub(crate) fn certificate(&mut self, name: &str) -> Arc<Slot<CertifiedKey>> {
-        slot_of(&mut self.certificates, name)
+        let slot = slot_of(&mut self.certificates, name);
+        if let Some(Some(own)) = self.own.as_ref().filter(|_| name == MESH_CERTIFICATE) {
+            slot.set(Some(own.certificate.clone()));
+        }
+        slot
     }
 
     pub(super) fn validation(&mut self, name: &str) -> Arc<Slot<Validation>> {
-        slot_of(&mut self.validations, name)
+        let slot = slot_of(&mut self.validations, name);
+        if let Some(Some(own)) = self.own.as_ref().filter(|_| name == MESH_AUTHORITIES) {
+            slot.set(Some(own.authorities.clone()));
+        }
+        slot
     }
 
     /// Certificates of a configuration. Files are read now; those that come by SDS may arrive later.

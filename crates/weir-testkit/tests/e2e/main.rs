@@ -17,6 +17,7 @@ mod instances;
 mod load;
 mod locality;
 mod memory;
+mod mutual_tls;
 mod outbound;
 mod patches;
 mod probes;

@@ -147,6 +147,8 @@ pub struct ClassKey {
     instances: Vec<(Arc<str>, Arc<str>, u16, u16)>,
     /// Whether virtual hosts are resources of their own.
     pub(super) by_virtual_host: bool,
+    /// Whether they get certificates of the mesh.
+    has_certificates: bool,
 }
 
 impl ClassKey {
@@ -179,7 +181,14 @@ impl ClassKey {
             sidecar,
             instances: instances.collect(),
             by_virtual_host: false,
+            has_certificates: true,
         }
+    }
+
+    /// The class of those of them that get certificates of the mesh, or get none.
+    #[must_use]
+    pub fn with_certificates(self, has_certificates: bool) -> Self {
+        Self { has_certificates, ..self }
     }
 
     /// The class of those of them that get virtual hosts as resources of their own, if they take them. An EnvoyFilter that changes
@@ -191,7 +200,7 @@ impl ClassKey {
     }
 
     pub(super) fn context<'m>(&'m self, mesh: &'m MeshSnapshot, scope: Arc<Scope>) -> Context<'m> {
-        Context::of_class(mesh, &self.proxy, scope, self.ranks.clone())
+        Context::of_class(mesh, &self.proxy, scope, self.ranks.clone()).with_certificates(self.has_certificates)
     }
 }
 

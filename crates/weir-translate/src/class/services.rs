@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use weir_api::Diagnostic;
+use weir_model::peer_authentication::NamespaceTls;
 use weir_model::service::ServiceKey;
-use weir_model::{DestinationRule, Endpoint, Resolution, Service};
+use weir_model::{DestinationRule, Endpoint, Peers, Resolution, Service};
 
 use super::same::{same, same_instances, same_service};
 use super::{Encoded, Work};
@@ -24,6 +25,8 @@ pub(super) struct Services {
 struct OfService {
     service: Arc<Service>,
     rule: Option<Arc<DestinationRule>>,
+    /// What its instances take from their clients.
+    tls: Arc<NamespaceTls>,
     instances: Arc<[Endpoint]>,
     clusters: Vec<Arc<Encoded>>,
     assignments: Vec<Arc<Encoded>>,
@@ -79,6 +82,7 @@ impl OfService {
         Self {
             service: service.clone(),
             rule: context.destination_rule(service).cloned(),
+            tls: context.mesh.peer_authentications.of_namespace(&service.namespace).clone(),
             instances: context.mesh.services.endpoints(service),
             names_instances: made.iter().any(|made| made.cluster.load_assignment.is_some()),
             clusters: made.iter().map(|made| Encoded::cluster(&made.cluster)).collect(),
@@ -94,7 +98,14 @@ impl OfService {
         is_told_as_before
             && same_service(&self.service, service)
             && same(self.rule.as_ref(), context.destination_rule(service))
-            && (!self.names_instances || same_instances(&self.instances, &context.mesh.services.endpoints(service)))
+            && Arc::ptr_eq(&self.tls, context.mesh.peer_authentications.of_namespace(&service.namespace))
+            && self.are_told_alike(&context.mesh.services.endpoints(service))
+    }
+
+    /// Whether clusters say the same of other instances: these themselves, or as whom they are known.
+    fn are_told_alike(&self, instances: &Arc<[Endpoint]>) -> bool {
+        let is_same = same_instances(&self.instances, instances);
+        is_same || (!self.names_instances && Peers::of(&self.instances) == Peers::of(instances))
     }
 
     /// Takes over the instances as they are now. The assignments that are not as they were.

@@ -3,6 +3,7 @@
 
 mod balancer;
 pub(crate) mod dynamic_dns;
+mod mesh_tls;
 mod outbound;
 mod pool;
 mod probe;

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use weir_api::FieldPath;
 use weir_api::resources::protocol::Protocol;
-use weir_model::{DestinationRule, EffectivePolicy, Origin, ProxyKind, Resolution, Service, ServicePort};
+use weir_model::peer_authentication::NamespaceTls;
+use weir_model::{DestinationRule, EffectivePolicy, Origin, Peers, ProxyKind, Resolution, Service, ServicePort};
 use weir_xds::cluster::Cluster;
 use weir_xds::cluster::cluster::{ClusterDiscoveryType, DiscoveryType, DnsLookupFamily, EdsClusterConfig, LbPolicy};
 use weir_xds::core::{AggregatedConfigSource, ApiVersion, ConfigSource, Metadata, config_source::ConfigSourceSpecifier};
@@ -16,6 +17,7 @@ use weir_xds::prost_types::value::Kind;
 use weir_xds::prost_types::{ListValue, Struct, Value};
 use weir_xds::values::{duration, set_metadata, text};
 
+use super::mesh_tls::{self, MeshTls};
 use super::pool::{self, Pool};
 use super::{Made, balancer, dynamic_dns, proxy_protocol, tls};
 use crate::context::Context;
@@ -109,17 +111,9 @@ impl Input<'_> {
         if let Some(detection) = &self.policy.outlier_detection {
             balancer::apply_outlier_detection(&mut cluster, detection);
         }
-        if let Some(settings) = self.policy.tls.as_ref().filter(|_| self.traffic == Traffic::Usual) {
-            let asked = tls::Asked {
-                settings,
-                is_http2: self.port.protocol.is_some_and(Protocol::is_http2),
-                names_of_service: &self.service.subject_alt_names,
-                may_use_credentials: secrets::may_use_credentials(self.context.proxy.kind, self.rule),
-            };
-            if let Err(tls::Unsupported(reason)) = tls::apply(&mut cluster, &asked) {
-                self.warn(origin, format!("{reason}: {} cannot be reached", cluster.name));
-                return None;
-            }
+        if let Err(tls::Unsupported(reason)) = self.set_tls(&mut cluster) {
+            self.warn(origin, format!("{reason}: {} cannot be reached", cluster.name));
+            return None;
         }
         if self.policy.tunnel.is_some() && self.port.protocol.is_some_and(Protocol::is_http) {
             let message = "a tunnel is for tcp and tls routes: requests of HTTP go without it";
@@ -141,9 +135,44 @@ impl Input<'_> {
         Some(Made { cluster, endpoints })
     }
 
+    /// TLS as a rule says, else as the mesh chooses it.
+    fn set_tls(&self, cluster: &mut Cluster) -> Result<(), tls::Unsupported> {
+        if self.traffic != Traffic::Usual {
+            return Ok(());
+        }
+        let (context, service) = (self.context, self.service);
+        let is_http2 = pool::is_http2(cluster);
+        let name_in_mesh = names::by_server_name(self.port.number.into(), self.subset, &service.hostname);
+        let peers = || Peers::of(&context.mesh.services.endpoints(service));
+        let Some(settings) = &self.policy.tls else {
+            let (peers, to_own_address) = (peers(), self.discovery() == DiscoveryType::OriginalDst);
+            if mesh_tls::is_automatic(context, service, &peers, to_own_address) {
+                let names = mesh_tls::names(context, service, &peers);
+                let socket = MeshTls { context, names, sni: name_in_mesh, is_http2 }.socket();
+                mesh_tls::by_instance(cluster, socket, to_own_address);
+            }
+            return Ok(());
+        };
+        let asked = tls::Asked {
+            context,
+            settings,
+            is_http2,
+            names_of_service: &service.subject_alt_names,
+            names_in_mesh: &|| mesh_tls::names(context, service, &peers()),
+            name_in_mesh: &name_in_mesh,
+            may_use_credentials: secrets::may_use_credentials(context.proxy.kind, self.rule),
+        };
+        tls::apply(cluster, &asked)
+    }
+
     /// The instances by their addresses.
     fn assignment(&self, preference: &Preference<'_>) -> ClusterLoadAssignment {
-        endpoints::by_address(&self.name(), &self.instances(), preference)
+        endpoints::by_address(&self.name(), &self.instances(), self.tls(), preference)
+    }
+
+    /// What the service's instances take from their clients.
+    fn tls(&self) -> &NamespaceTls {
+        self.context.mesh.peer_authentications.of_namespace(&self.service.namespace)
     }
 
     fn pool(&self) -> Pool<'_> {
@@ -192,7 +221,7 @@ impl Input<'_> {
                 cluster.dns_refresh_rate = Some(duration(self.context.mesh.config.dns_refresh_rate.to_std()));
                 cluster.dns_jitter = Some(duration(DNS_JITTER));
                 cluster.respect_dns_ttl = true;
-                cluster.load_assignment = Some(endpoints::by_name(&cluster.name, &self.instances(), preference));
+                cluster.load_assignment = Some(endpoints::by_name(&cluster.name, &self.instances(), self.tls(), preference));
                 None
             }
             _ => {
@@ -210,7 +239,7 @@ impl Input<'_> {
             endpoint.service_port == self.port.number
                 && endpoint.healthy
                 && labels.is_none_or(|labels| weir_model::proxy::selects(labels, &endpoint.labels))
-                && (self.traffic == Traffic::Usual || takes_tls_of_the_mesh(endpoint))
+                && (self.traffic == Traffic::Usual || endpoint.takes_mutual_tls)
         };
         all.iter().filter(wanted).cloned().collect()
     }
@@ -234,11 +263,6 @@ impl Input<'_> {
         }
         metadata
     }
-}
-
-/// Whether an instance says that it takes TLS with the mesh's certificates.
-fn takes_tls_of_the_mesh(endpoint: &weir_model::Endpoint) -> bool {
-    endpoint.labels.get("security.istio.io/tlsMode").is_some_and(|mode| mode == "istio")
 }
 
 fn ads() -> ConfigSource {

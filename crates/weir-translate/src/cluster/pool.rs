@@ -99,6 +99,19 @@ pub(super) fn change_http_options(cluster: &mut Cluster, change: impl FnOnce(&mu
     set_http_options(cluster, &options);
 }
 
+/// Whether a cluster is spoken to in HTTP/2, whatever the client speaks.
+pub(super) fn is_http2(cluster: &Cluster) -> bool {
+    let options =
+        cluster.typed_extension_protocol_options.get(HTTP_OPTIONS).and_then(|options| options.unpack::<HttpProtocolOptions>().ok());
+    let version = options.and_then(|options| options.upstream_protocol_options);
+    matches!(
+        version,
+        Some(UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig {
+            protocol_config: Some(ProtocolConfig::Http2ProtocolOptions(_))
+        }))
+    )
+}
+
 /// Lets TLS take the server's name from the request, and check the certificate against it.
 pub(super) fn name_from_request(cluster: &mut Cluster, verify: bool) {
     change_http_options(cluster, |options| {

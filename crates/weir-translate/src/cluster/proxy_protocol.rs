@@ -13,15 +13,24 @@ pub(super) fn apply(cluster: &mut Cluster, written: &ProxyProtocol) {
         ProxyProtocolVersion::V1 => Version::V1,
         ProxyProtocolVersion::V2 => Version::V2,
     };
-    let transport = ProxyProtocolUpstreamTransport {
-        config: Some(ProxyProtocolConfig { version: version.into(), ..Default::default() }),
-        transport_socket: Some(cluster.transport_socket.take().unwrap_or_else(plaintext)),
-        ..Default::default()
+    let behind_header = |inner: TransportSocket| {
+        let transport = ProxyProtocolUpstreamTransport {
+            config: Some(ProxyProtocolConfig { version: version.into(), ..Default::default() }),
+            transport_socket: Some(inner),
+            ..Default::default()
+        };
+        socket("envoy.transport_sockets.upstream_proxy_protocol", Any::pack(&transport))
     };
-    cluster.transport_socket = Some(socket("envoy.transport_sockets.upstream_proxy_protocol", Any::pack(&transport)));
+    for of_instances in &mut cluster.transport_socket_matches {
+        of_instances.transport_socket = of_instances.transport_socket.take().map(behind_header);
+    }
+    if cluster.transport_socket_matches.is_empty() {
+        cluster.transport_socket = Some(behind_header(cluster.transport_socket.take().unwrap_or_else(plaintext)));
+    }
 }
 
-fn plaintext() -> TransportSocket {
+/// No TLS.
+pub(super) fn plaintext() -> TransportSocket {
     socket("envoy.transport_sockets.raw_buffer", Any::pack(&RawBuffer {}))
 }
 

@@ -14,7 +14,9 @@ use weir_xds::tls::{
     subject_alt_name_matcher::SanType,
 };
 
+use super::mesh_tls::MeshTls;
 use super::pool;
+use crate::context::Context;
 use crate::secret_names::{authorities_file, authorities_name, by_name, certificate_files, file, secret_name};
 
 /// The certificate authorities that the system trusts.
@@ -25,10 +27,15 @@ pub(super) struct Unsupported(pub &'static str);
 
 /// What a cluster's TLS is made of.
 pub(super) struct Asked<'a> {
+    pub context: &'a Context<'a>,
     pub settings: &'a ClientTlsSettings,
     pub is_http2: bool,
     /// The names that its service lists for the certificates of its instances.
     pub names_of_service: &'a [String],
+    /// As whom its instances show themselves in the mesh.
+    pub names_in_mesh: &'a dyn Fn() -> Vec<String>,
+    /// What is asked for of them there.
+    pub name_in_mesh: &'a str,
     /// Whether the proxy may have what a Secret holds.
     pub may_use_credentials: bool,
 }
@@ -41,7 +48,17 @@ pub(super) fn apply(cluster: &mut Cluster, asked: &Asked<'_>) -> Result<(), Unsu
     let settings = asked.settings;
     match settings.mode {
         ClientTlsMode::Disable => return Ok(()),
-        ClientTlsMode::IstioMutual => return Err(Unsupported("ISTIO_MUTUAL needs certificates of the mesh, which are not issued yet")),
+        ClientTlsMode::IstioMutual => {
+            let ClientTlsSettings { sni, subject_alt_names, .. } = settings;
+            let mesh = MeshTls {
+                context: asked.context,
+                names: if subject_alt_names.is_empty() { (asked.names_in_mesh)() } else { subject_alt_names.clone() },
+                sni: if sni.is_empty() { asked.name_in_mesh.to_owned() } else { sni.clone() },
+                is_http2: asked.is_http2,
+            };
+            cluster.transport_socket = Some(mesh.socket());
+            return Ok(());
+        }
         ClientTlsMode::Simple | ClientTlsMode::Mutual if !settings.credential_name.is_empty() && !asked.may_use_credentials => {
             return Err(Unsupported(
                 "credentialName is for gateways, and for the sidecars that a workloadSelector of the rule selects; name files instead",
@@ -64,7 +81,7 @@ pub(super) fn unverified() -> TransportSocket {
     socket(&UpstreamTlsContext { common_tls_context: Some(CommonTlsContext::default()), ..Default::default() })
 }
 
-fn socket(context: &UpstreamTlsContext) -> TransportSocket {
+pub(super) fn socket(context: &UpstreamTlsContext) -> TransportSocket {
     TransportSocket { name: "envoy.transport_sockets.tls".to_owned(), config_type: Some(ConfigType::TypedConfig(Any::pack(context))) }
 }
 
@@ -122,7 +139,7 @@ impl Asked<'_> {
     }
 }
 
-fn alt_name(name: &str) -> SubjectAltNameMatcher {
+pub(super) fn alt_name(name: &str) -> SubjectAltNameMatcher {
     let matcher = StringMatcher { match_pattern: Some(string_matcher::MatchPattern::Exact(name.to_owned())), ..Default::default() };
     let kind = if name.contains("://") { SanType::Uri } else { SanType::Dns };
     SubjectAltNameMatcher { san_type: kind.into(), matcher: Some(matcher), ..Default::default() }

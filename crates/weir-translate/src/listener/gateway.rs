@@ -17,12 +17,10 @@ use weir_xds::values::duration;
 
 use super::chain::Chain;
 use super::http::{self, Class};
+use super::mutual_tls::MESH_PROTOCOLS;
 use super::{ANY_ADDRESS, access_log, at, build, inspectors, listener_filter, tcp, tls};
 use crate::context::Context;
 use crate::names;
-
-/// What those who speak TLS with the mesh's certificates offer by ALPN.
-const MESH_PROTOCOLS: [&str; 5] = ["istio", "istio-peer-exchange", "istio-http/1.0", "istio-http/1.1", "istio-h2"];
 
 /// The listeners for all ports that have anything to do.
 pub(crate) fn listeners(context: &Context<'_>, gateway: &MergedGateway) -> Vec<Listener> {
@@ -84,13 +82,8 @@ fn of_port(context: &Context<'_>, port: &GatewayPort, address: &str, known: &mut
 
 fn of_server(context: &Context<'_>, server: &GatewayServer, address: &str, known: &mut KnownNames) -> Vec<Chain> {
     let settings = server.spec.tls.as_ref();
-    match settings.map(|settings| settings.mode) {
-        Some(ServerTlsMode::IstioMutual) => {
-            context.warn(&server.origin, "ISTIO_MUTUAL needs certificates of the mesh, which are not issued yet: this server is left out");
-            return vec![];
-        }
-        Some(ServerTlsMode::AutoPassthrough) => return forwarded(context, server, known),
-        _ => {}
+    if settings.is_some_and(|settings| settings.mode == ServerTlsMode::AutoPassthrough) {
+        return forwarded(context, server, known);
     }
     if settings.is_some_and(|settings| settings.mode.is_passthrough()) {
         return passthrough(context, server, known);
@@ -108,7 +101,7 @@ fn of_server(context: &Context<'_>, server: &GatewayServer, address: &str, known
         }
     };
     let sni = if settings.is_some() { server.sni_hosts() } else { vec![] };
-    vec![Chain { sni, tls: settings.and_then(tls::of_server), filters, ..Default::default() }]
+    vec![Chain { sni, tls: settings.and_then(|settings| tls::of_server(context, settings)), filters, ..Default::default() }]
 }
 
 fn rules<'c>(context: &'c Context<'_>, server: &'c GatewayServer) -> impl Iterator<Item = Arc<VirtualService>> + 'c {

@@ -14,6 +14,7 @@ use weir_xds::values::duration;
 
 use super::chain::Chain;
 use super::http::{self, Class};
+use super::mutual_tls::{self, Chains, Filters};
 use super::{access_log, at, inspectors, tcp};
 use crate::context::Context;
 use crate::ingress::{self, Ingress};
@@ -33,18 +34,9 @@ fn listener(context: &Context<'_>, ingress: &Ingress<'_>) -> Listener {
     let name = names::listener(address, ingress.port);
     let protocol = ingress.spec.port.as_ref().and_then(weir_api::resources::sidecar::SidecarPort::protocol);
     let stat_prefix = format!("inbound_{name};");
-    let chains = match protocol {
-        Some(protocol) if protocol.is_http() => {
-            vec![Chain { filters: vec![http_filter(context, ingress, &stat_prefix)], ..Default::default() }]
-        }
-        Some(_) => vec![Chain { filters: vec![tcp_filter(context, ingress)], ..Default::default() }],
-        None => {
-            let http = Chain { filters: vec![http_filter(context, ingress, &stat_prefix)], ..Default::default() };
-            vec![http.only_plaintext_http()]
-        }
-    };
-    // What is not found out to be HTTP passes as bytes: a chain without a condition would not be looked at beside one with.
-    let bytes = protocol.is_none().then(|| Chain { filters: vec![tcp_filter(context, ingress)], ..Default::default() });
+    let taken = context.mesh.peer_authentications.of_namespace(&context.proxy.namespace).at(&context.proxy.labels, ingress.port);
+    let (http, bytes) = (|| http_filter(context, ingress, &stat_prefix), || tcp_filter(context, ingress));
+    let Chains { by_condition: chains, rest } = mutual_tls::chains(context, taken, protocol, &Filters { http: &http, bytes: &bytes });
     let named = |chain: Chain| FilterChain { name: name.clone(), ..chain.build() };
     Listener {
         listener_filters: inspectors(&chains),
@@ -53,7 +45,7 @@ fn listener(context: &Context<'_>, ingress: &Ingress<'_>) -> Listener {
         max_connections_to_accept_per_socket_event: Some(1),
         access_log: access_log::of_listener(&context.mesh.config),
         filter_chains: chains.into_iter().map(named).collect(),
-        default_filter_chain: bytes.map(named),
+        default_filter_chain: rest.map(named),
         ..at(address, ingress.port, TrafficDirection::Inbound)
     }
 }

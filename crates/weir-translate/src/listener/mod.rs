@@ -6,6 +6,7 @@ mod egress;
 mod gateway;
 mod http;
 mod ingress;
+mod mutual_tls;
 mod tcp;
 pub(crate) mod tls;
 

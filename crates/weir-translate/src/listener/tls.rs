@@ -9,20 +9,25 @@ use weir_xds::tls::{
     subject_alt_name_matcher::SanType,
 };
 
+use super::mutual_tls::with_mesh_certificates;
+use crate::context::Context;
 use crate::secret_names::{authorities_file, authorities_name, by_name, certificate_files, file, files, secret_name};
 
+/// What is offered by ALPN, the most wanted first.
+pub(super) const HTTP_ALPN: [&str; 2] = ["h2", "http/1.1"];
+
 /// The TLS of a server; none if it passes TLS on.
-pub(crate) fn of_server(settings: &ServerTlsSettings) -> Option<DownstreamTlsContext> {
+pub(crate) fn of_server(context: &Context<'_>, settings: &ServerTlsSettings) -> Option<DownstreamTlsContext> {
     if settings.mode.is_passthrough() {
         return None;
     }
-    let requires = matches!(settings.mode, ServerTlsMode::Mutual | ServerTlsMode::IstioMutual);
+    if settings.mode == ServerTlsMode::IstioMutual {
+        return Some(of_mesh_clients(context, settings));
+    }
+    let requires = settings.mode == ServerTlsMode::Mutual;
     let asks = requires || settings.mode == ServerTlsMode::OptionalMutual;
-    let mut common = CommonTlsContext {
-        alpn_protocols: vec!["h2".to_owned(), "http/1.1".to_owned()],
-        tls_params: parameters(settings),
-        ..Default::default()
-    };
+    let mut common =
+        CommonTlsContext { alpn_protocols: HTTP_ALPN.map(str::to_owned).to_vec(), tls_params: parameters(settings), ..Default::default() };
     let credentials: Vec<&String> = match settings.credential_names.as_slice() {
         [] => (!settings.credential_name.is_empty()).then_some(&settings.credential_name).into_iter().collect(),
         several => several.iter().collect(),
@@ -35,15 +40,19 @@ pub(crate) fn of_server(settings: &ServerTlsSettings) -> Option<DownstreamTlsCon
     Some(DownstreamTlsContext { common_tls_context: Some(common), require_client_certificate: Some(requires), ..Default::default() })
 }
 
+/// TLS with clients of the mesh. Other than a sidecar, a gateway takes them from any trust domain that its authorities vouch for.
+fn of_mesh_clients(context: &Context<'_>, settings: &ServerTlsSettings) -> DownstreamTlsContext {
+    let common = with_mesh_certificates(context, asked(settings));
+    DownstreamTlsContext {
+        common_tls_context: Some(CommonTlsContext { tls_params: parameters(settings), ..common }),
+        require_client_certificate: Some(true),
+        ..Default::default()
+    }
+}
+
 /// What a client's certificate is checked against.
 fn validation(settings: &ServerTlsSettings, credential: Option<&String>) -> ValidationContextType {
-    let context = CertificateValidationContext {
-        match_typed_subject_alt_names: settings.subject_alt_names.iter().flat_map(|name| alt_names(name)).collect(),
-        verify_certificate_spki: settings.verify_certificate_spki.clone(),
-        verify_certificate_hash: settings.verify_certificate_hash.clone(),
-        crl: file(&settings.ca_crl),
-        ..Default::default()
-    };
+    let context = asked(settings);
     let authorities = match (settings.ca_cert_credential_name.as_str(), credential) {
         ("", None) if settings.ca_certificates.is_empty() => return ValidationContextType::ValidationContext(context),
         ("", None) => authorities_file(&settings.ca_certificates),
@@ -55,6 +64,17 @@ fn validation(settings: &ServerTlsSettings, credential: Option<&String>) -> Vali
         validation_context_sds_secret_config: Some(by_name(&authorities)),
         ..Default::default()
     })
+}
+
+/// What is asked of it besides.
+fn asked(settings: &ServerTlsSettings) -> CertificateValidationContext {
+    CertificateValidationContext {
+        match_typed_subject_alt_names: settings.subject_alt_names.iter().flat_map(|name| alt_names(name)).collect(),
+        verify_certificate_spki: settings.verify_certificate_spki.clone(),
+        verify_certificate_hash: settings.verify_certificate_hash.clone(),
+        crl: file(&settings.ca_crl),
+        ..Default::default()
+    }
 }
 
 /// A name may stand in a certificate as a DNS name or as a URI.
@@ -75,7 +95,7 @@ fn parameters(settings: &ServerTlsSettings) -> Option<TlsParameters> {
     (parameters != TlsParameters::default()).then_some(parameters)
 }
 
-fn version(written: TlsProtocol) -> Version {
+pub(super) fn version(written: TlsProtocol) -> Version {
     match written {
         TlsProtocol::Auto => Version::TlsAuto,
         TlsProtocol::V1_0 => Version::TlSv10,

@@ -226,7 +226,8 @@ fn hosts_of_dynamic_dns_are_looked_up_when_requests_name_them() {
 fn what_is_no_http_passes_an_ingress_listener_that_finds_out() {
     let workload = "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: w}\nspec: {address: 10.3.0.1, labels: {app: w}}\n---\n\
                     apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: w}\nspec: {workloadSelector: {labels: {app: w}}, \
-                    egress: [{hosts: ['~/*']}], ingress: [{port: {number: 90, name: any}, defaultEndpoint: '127.0.0.1:91'}]}\n";
+                    egress: [{hosts: ['~/*']}], ingress: [{port: {number: 90, name: any}, defaultEndpoint: '127.0.0.1:91'}]}\n---\n\
+                    apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: w}\nspec: {mtls: {mode: DISABLE}}\n";
     let made = made("accessLogFile: ''\n", workload, &sidecar("10.3.0.1", &[("app", "w")]));
     let listener = made.listeners.iter().map(json_of).find(|listener| listener["name"] == "10.3.0.1_90").unwrap();
     assert_eq!(listener["filter_chains"].as_array().unwrap().len(), 1);

@@ -10,6 +10,7 @@ mod destinations;
 mod edges;
 mod gateways;
 mod locality;
+mod mutual_tls;
 mod patch_findings;
 mod patch_matches;
 mod patches;

@@ -10,6 +10,7 @@ use weir_samples::{Bound, Instance, Sample};
 
 use super::run::{Standing, Started};
 use crate::cli::{DemoArgs, SampleName};
+use crate::mesh::authority::AuthoritySource;
 use crate::mesh::{mesh_config, start_runtime};
 use crate::print;
 
@@ -35,7 +36,8 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
             let bound = instance.bind().await?;
             applications.push(tokio::spawn(serve(bound, stopped.clone())));
         }
-        let standing = Standing { dir: &dir, mesh: mesh_config(None)?, gateways: vec![], xds: None, process: &args.process };
+        let (mesh, gateways) = (mesh_config(None)?, vec![]);
+        let standing = Standing { dir: &dir, mesh, gateways, xds: None, authority: AuthoritySource::Memory, process: &args.process };
         let code = standing.start(|started| async move { print::say(&welcome(sample, &started)) }).await?;
         // Requests that were in flight have been answered by now.
         stop.send_replace(true);

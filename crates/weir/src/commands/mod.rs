@@ -1,5 +1,7 @@
 //! What each command does.
 
+#[cfg(unix)]
+pub(crate) mod agent;
 pub(crate) mod demo;
 mod dump;
 pub(crate) mod explain;

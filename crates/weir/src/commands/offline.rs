@@ -26,7 +26,8 @@ pub(crate) fn read_mesh(inputs: &FileArgs, config: Option<&Path>) -> anyhow::Res
     let catalog = files::read(&inputs.inputs());
     catalog.diagnostics().for_each(print::diagnostic);
     let mesh = MeshSnapshot::new(&catalog.objects().cloned().collect::<Vec<_>>(), config, DEFAULT_DOMAIN);
-    mesh.virtual_services.findings().chain(mesh.destination_rules.findings()).for_each(print::diagnostic);
+    let of_rules = mesh.virtual_services.findings().chain(mesh.destination_rules.findings());
+    of_rules.chain(mesh.peer_authentications.findings()).for_each(print::diagnostic);
     Ok(mesh)
 }
 

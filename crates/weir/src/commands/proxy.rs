@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use weir_proxy::control::follow::Connect;
 use weir_xds::core::Node;
 
 use crate::cli::{ProxyArgs, ProxyType};
-use crate::mesh::{Bootstrap, Process, hosted_options, nothing_more, start_runtime};
+use crate::mesh::{Bootstrap, Process, authority, hosted_options, nothing_more, start_runtime};
 use crate::print;
 
 /// So long what is under way may take when the proxy is told to end; Istio's default.
@@ -32,6 +32,8 @@ struct Following {
     protocol: Protocol,
     limits: ConnectionLimits,
     memory: Option<MemoryBound>,
+    /// Whether the server is a pilot of this machine, which certifies whom it may.
+    is_local: bool,
 }
 
 /// Runs until told to end.
@@ -56,6 +58,8 @@ pub(crate) fn run(args: &ProxyArgs) -> anyhow::Result<ExitCode> {
         }
         options.listener_limits = following.limits.listeners;
         options.node = following.node;
+        // Only there a pilot is believed to know us.
+        options.certification = following.is_local.then(|| authority::following(&following.proxy.id, &following.server, None));
         print::say(&format!("weir: {} follows {}; ask http://{admin}/", following.proxy.id, following.server));
         process.plane.host(options);
         process.until_told(std::future::pending()).await
@@ -106,6 +110,7 @@ fn from_arguments(args: &ProxyArgs) -> anyhow::Result<Following> {
         protocol,
         limits: ConnectionLimits::default(),
         memory: None,
+        is_local: server.parse::<SocketAddr>().is_ok_and(|server| server.ip().is_loopback()),
     })
 }
 
@@ -137,7 +142,7 @@ fn from_bootstrap(path: &Path) -> anyhow::Result<Following> {
     node::claim(&mut node);
     let proxy = node::recognize(&node).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
     let (limits, memory) = bounds(read.bounds).with_context(|| path.display().to_string())?;
-    Ok(Following { proxy, node, server: read.server, protocol, limits, memory })
+    Ok(Following { proxy, node, server: read.server, protocol, limits, memory, is_local: false })
 }
 
 /// What the overload manager and the runtime of a bootstrap say of limits of connections, and of memory.

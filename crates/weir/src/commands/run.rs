@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::sync::watch;
-use weir_ads::grpc;
+use weir_ads::grpc::{self, server::Services};
 use weir_api::resources::MeshConfig;
 use weir_model::DEFAULT_DOMAIN;
 use weir_pilot::{Options, Pilot, standalone};
@@ -18,7 +18,8 @@ use weir_registry::{Catalog, files};
 
 use super::pilot_admin;
 use crate::cli::{DEFAULT_XDS, ProcessArgs, RunArgs};
-use crate::mesh::{Hosting, Process, bind, global_connection_limit, mesh_config, start_runtime};
+use crate::mesh::authority::{self, AuthoritySource};
+use crate::mesh::{Hosting, Hosts, Process, bind, global_connection_limit, mesh_config, start_runtime};
 use crate::print;
 
 /// Runs until told to end.
@@ -29,7 +30,8 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let mesh = mesh_config(args.mesh_config.as_deref())?;
     let gateways = args.gateway.iter().map(|labels| standalone::parse_labels(labels));
     let gateways = gateways.collect::<Result<Vec<_>, _>>().map_err(|error| anyhow::anyhow!("--gateway: {error}"))?;
-    let standing = Standing { dir: &args.dir, mesh, gateways, xds: args.xds, process: &args.process };
+    let authority = AuthoritySource::Args(&args.authority, &args.dir);
+    let standing = Standing { dir: &args.dir, mesh, gateways, xds: args.xds, authority, process: &args.process };
     start_runtime()?.block_on(async { standing.start(|started| async move { print::say(&started.summary()) }).await })
 }
 
@@ -39,6 +41,7 @@ pub(crate) struct Standing<'s> {
     pub mesh: Arc<MeshConfig>,
     pub gateways: Vec<BTreeMap<String, String>>,
     pub xds: Option<SocketAddr>,
+    pub authority: AuthoritySource<'s>,
     pub process: &'s ProcessArgs,
 }
 
@@ -52,16 +55,20 @@ pub(crate) struct Started {
 impl Standing<'_> {
     /// Starts the mesh, calls `started` when all of its proxies are ready, and runs until told to end.
     pub async fn start<F: Future<Output = ()>>(self, started: impl FnOnce(Started) -> F) -> anyhow::Result<ExitCode> {
+        let (authority, lifetime) = (self.authority.open(&self.mesh)?, authority::lifetime(&self.mesh));
         let watched = files::watch(self.dir).with_context(|| format!("the folder {} cannot be read", self.dir.display()))?;
         let defaults = &self.mesh.default_config;
         let drain_duration = defaults.drain_duration.to_std();
         let connections = global_connection_limit(&self.mesh);
         let process = Process::start(self.process, connections, None, defaults.termination_drain_duration.to_std())?;
         let pilot = Pilot::start(watched.catalog.clone(), options(self.mesh));
-        serve_xds(&pilot, self.xds).await?;
+        let certificates = weir_pilot::certificates(authority, pilot.mesh());
+        serve_xds(Services { ads: Some(pilot.streams()), certificates: Some(certificates.clone()), ..Services::default() }, self.xds)
+            .await?;
         let catalog = pilot.catalog();
         let more = pilot_admin::more(pilot.clone());
-        let mut hosting = Hosting::new(process.plane.clone(), pilot, self.gateways, drain_duration);
+        let hosts = Hosts { certificates, lifetime, drain_duration };
+        let mut hosting = Hosting::new(process.plane.clone(), pilot, self.gateways, hosts);
         hosting.update();
         // Only now: a data plane without any proxy has none that is not ready, and would say that it is.
         let admin = process.serve_admin(more).await?;
@@ -89,13 +96,13 @@ pub(crate) fn options(mesh: Arc<MeshConfig>) -> Options {
 }
 
 /// Serves other proxies. An address that nobody asked for need not be free.
-async fn serve_xds(pilot: &Pilot, asked: Option<SocketAddr>) -> anyhow::Result<()> {
+async fn serve_xds(services: Services, asked: Option<SocketAddr>) -> anyhow::Result<()> {
     let address = match asked {
         Some(address) => address,
         None => DEFAULT_XDS.parse()?,
     };
     match bind(address, "xDS", "--xds").await {
-        Ok(listener) => drop(tokio::spawn(grpc::server::accept(listener, pilot.streams()))),
+        Ok(listener) => drop(tokio::spawn(grpc::server::serve(listener, services))),
         Err(error) if asked.is_some() => return Err(error),
         Err(error) => tracing::warn!("other proxies cannot follow this mesh: {error}"),
     }

@@ -4,16 +4,17 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use weir_ads::certificates::Certificates;
 use weir_ads::{Protocol, stream};
 use weir_config::workload::Workload;
-use weir_model::{MeshSnapshot, Proxy};
+use weir_model::{Identity, MeshSnapshot, Proxy};
 use weir_pilot::{Pilot, node, standalone};
 use weir_proxy::control::follow::Connect;
-use weir_proxy::stats::requests::Identity;
+use weir_proxy::stats::requests;
 use weir_proxy::{DataPlane, ProxyOptions};
 
-use super::is_local;
+use super::{authority, is_local};
 
 /// Keeps the hosted proxies those that the mesh has here.
 pub(crate) struct Hosting {
@@ -22,16 +23,32 @@ pub(crate) struct Hosting {
     mesh: watch::Receiver<Arc<MeshSnapshot>>,
     /// The labels of gateways that somebody named.
     gateways: Vec<BTreeMap<String, String>>,
-    drain_duration: Duration,
-    hosted: HashMap<String, Proxy>,
+    hosts: Hosts,
+    hosted: HashMap<String, Hosted>,
     /// Which addresses are this machine's, as far as anybody asked.
     local: HashMap<String, bool>,
 }
 
+/// What holds for all of them.
+pub(crate) struct Hosts {
+    /// Who certifies them.
+    pub certificates: Certificates,
+    /// How long their certificates last, where somebody says so.
+    pub lifetime: Option<Duration>,
+    pub drain_duration: Duration,
+}
+
+/// A proxy that is hosted.
+struct Hosted {
+    identity: Identity,
+    /// Notified when that is another one.
+    again: Arc<Notify>,
+}
+
 impl Hosting {
-    pub fn new(plane: Arc<DataPlane>, pilot: Pilot, gateways: Vec<BTreeMap<String, String>>, drain_duration: Duration) -> Self {
+    pub fn new(plane: Arc<DataPlane>, pilot: Pilot, gateways: Vec<BTreeMap<String, String>>, hosts: Hosts) -> Self {
         let mesh = pilot.mesh();
-        Self { plane, pilot, mesh, gateways, drain_duration, hosted: HashMap::new(), local: HashMap::new() }
+        Self { plane, pilot, mesh, gateways, hosts, hosted: HashMap::new(), local: HashMap::new() }
     }
 
     /// Hosts what the mesh has now.
@@ -45,15 +62,42 @@ impl Hosting {
         }
         let wanted = standalone::proxies(&mesh, &self.gateways, &|address| self.local.get(address).copied().unwrap_or(false));
         let wanted: HashMap<String, Proxy> = wanted.into_iter().map(|proxy| (proxy.id.clone(), proxy)).collect();
-        for id in self.hosted.keys().filter(|id| !wanted.contains_key(*id)) {
-            tracing::info!(proxy = %id, "a proxy is no longer needed");
-            self.plane.remove(id);
+        self.hosted.retain(|id, _| {
+            let is_wanted = wanted.contains_key(id);
+            if !is_wanted {
+                tracing::info!(proxy = %id, "a proxy is no longer needed");
+                self.plane.remove(id);
+            }
+            is_wanted
+        });
+        for (id, proxy) in wanted {
+            let identity = mesh.identity_of(&proxy);
+            match self.hosted.get_mut(&id) {
+                Some(hosted) if hosted.identity == identity => {}
+                Some(hosted) => {
+                    tracing::info!(proxy = %id, "is {identity} now");
+                    hosted.identity = identity;
+                    hosted.again.notify_one();
+                }
+                None => {
+                    let again = self.host(&proxy);
+                    self.hosted.insert(id, Hosted { identity, again });
+                }
+            }
         }
-        for proxy in wanted.values().filter(|proxy| !self.hosted.contains_key(&proxy.id)) {
-            let drain_duration = self.drain_duration;
-            self.plane.host(ProxyOptions { drain_duration, ..hosted_options(proxy, in_memory(&self.pilot), Protocol::Delta) });
-        }
-        self.hosted = wanted;
+    }
+
+    /// Hosts a proxy. What is returned makes it have another certificate.
+    fn host(&self, proxy: &Proxy) -> Arc<Notify> {
+        let Hosts { certificates, lifetime, drain_duration } = &self.hosts;
+        let certification = authority::hosted(&proxy.id, certificates, *lifetime);
+        let again = certification.again.clone();
+        self.plane.host(ProxyOptions {
+            drain_duration: *drain_duration,
+            certification: Some(certification),
+            ..hosted_options(proxy, in_memory(&self.pilot), Protocol::Delta)
+        });
+        again
     }
 
     /// Follows the mesh for ever.
@@ -93,10 +137,11 @@ pub(crate) fn hosted_options(proxy: &Proxy, connect: Connect, protocol: Protocol
     ProxyOptions {
         id: proxy.id.as_str().into(),
         node: node::introduce(proxy),
-        identity: Identity { workload, ..Identity::default() },
+        identity: requests::Identity { workload, ..requests::Identity::default() },
         drain_duration: DRAIN_DURATION,
         listener_limits: BTreeMap::new(),
         protocol,
         connect,
+        certification: None,
     }
 }

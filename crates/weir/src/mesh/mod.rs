@@ -2,6 +2,7 @@
 
 mod addresses;
 mod ask;
+pub(crate) mod authority;
 mod bootstrap;
 mod descriptors;
 mod hosting;
@@ -10,5 +11,5 @@ mod process;
 pub(crate) use addresses::is_local;
 pub(crate) use ask::ask;
 pub(crate) use bootstrap::Bootstrap;
-pub(crate) use hosting::{Hosting, hosted_options};
+pub(crate) use hosting::{Hosting, Hosts, hosted_options};
 pub(crate) use process::{Process, bind, global_connection_limit, mesh_config, nothing_more, start_runtime};

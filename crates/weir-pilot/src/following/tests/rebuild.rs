@@ -141,7 +141,7 @@ impl Driven {
     }
 
     async fn come(&self, proxy: Proxy) -> Follower {
-        let abilities = Abilities { runs_commands: true, takes_virtual_hosts: proxy.addresses != [WHOLE] };
+        let abilities = Abilities { runs_commands: true, takes_virtual_hosts: proxy.addresses != [WHOLE], has_certificates: true };
         let following = Following::new(proxy, abilities, &self.mesh, &self.shared);
         let mut follower = Follower { following, server: Server::new(Protocol::Delta) };
         self.tell(&mut follower).await;

@@ -1,10 +1,22 @@
-//! Secrets that stand in files, while the proxy runs.
+//! Secrets that no server tells, while the proxy runs: they stand in files, or are its own.
 
 use std::sync::Arc;
 
 use super::State;
+use crate::tls::secrets::OwnSecrets;
 
 impl State {
+    /// Says that the proxy has its certificate of the mesh by itself, sooner or later.
+    pub fn expect_certificate(&mut self) {
+        self.secrets.expect_own();
+    }
+
+    /// Takes the proxy's new certificate of the mesh.
+    pub fn take_certificate(&mut self, own: OwnSecrets) {
+        self.secrets.put_own(own);
+        self.follow_checks();
+    }
+
     /// Whether secrets stand in files, which are to be looked at from time to time.
     pub fn has_files(&self) -> bool {
         self.secrets.are_in_files()

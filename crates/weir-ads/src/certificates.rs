@@ -1,0 +1,111 @@
+//! Istio's API for certificates (`istio.v1.auth.IstioCertificateService`): who makes a key has it certified. The answer is for who the
+//! caller is, whatever the request says of names.
+
+use std::net::SocketAddr;
+
+use tokio::sync::{mpsc, oneshot};
+use tonic::Status;
+use weir_xds::prost_types::{Struct, value::Kind};
+use weir_xds::values::text;
+
+/// The method.
+pub const CREATE: &str = "/istio.v1.auth.IstioCertificateService/CreateCertificate";
+
+/// Where a request's metadata says by which node id the caller follows the mesh.
+const NODE: &str = "weir.node";
+
+/// What is asked for.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct IstioCertificateRequest {
+    /// A certificate signing request, as PEM. Only its key counts.
+    #[prost(string, tag = "1")]
+    pub csr: String,
+    /// How many seconds the certificate shall last; 0 leaves it to the authority.
+    #[prost(int64, tag = "3")]
+    pub validity_duration: i64,
+    /// What the authority may want to know besides.
+    #[prost(message, optional, tag = "4")]
+    pub metadata: Option<Struct>,
+}
+
+impl IstioCertificateRequest {
+    /// A request of the proxy with that node id.
+    pub fn new(node: &str, csr: String, validity_duration: i64) -> Self {
+        let metadata = Struct { fields: [(NODE.to_owned(), text(node))].into() };
+        Self { csr, validity_duration, metadata: Some(metadata) }
+    }
+
+    /// The node id that the caller says it has.
+    pub fn node(&self) -> Option<&str> {
+        match &self.metadata.as_ref()?.fields.get(NODE)?.kind {
+            Some(Kind::StringValue(id)) => Some(id),
+            _ => None,
+        }
+    }
+}
+
+/// What is answered.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct IstioCertificateResponse {
+    /// The certificate, those between it and the authority, and as the last one the authority's, all as PEM.
+    #[prost(string, repeated, tag = "1")]
+    pub cert_chain: Vec<String>,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caller {
+    /// A proxy of the same process.
+    Hosted,
+    /// Somebody at the other end of a connection that proves nothing.
+    Connected {
+        /// Its end.
+        peer: SocketAddr,
+        /// Ours.
+        local: SocketAddr,
+    },
+}
+
+/// A request on its way to the authority.
+#[derive(Debug)]
+pub struct Call {
+    /// Who asks.
+    pub caller: Caller,
+    /// For what.
+    pub request: IstioCertificateRequest,
+    /// Where the answer goes.
+    pub answer: oneshot::Sender<Result<IstioCertificateResponse, Status>>,
+}
+
+/// Where requests for certificates are given to be answered.
+pub type Certificates = mpsc::Sender<Call>;
+
+/// Has a request answered.
+///
+/// # Errors
+/// The authority's refusal, or that there is none any more.
+pub async fn call(to: &Certificates, caller: Caller, request: IstioCertificateRequest) -> Result<IstioCertificateResponse, Status> {
+    let (answer, answered) = oneshot::channel();
+    let gone = || Status::unavailable("the authority has ended");
+    to.send(Call { caller, request, answer }).await.map_err(|_| gone())?;
+    answered.await.map_err(|_| gone())?
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+
+    #[test]
+    fn a_request_is_istios_on_the_wire() {
+        let request = IstioCertificateRequest { csr: "c".to_owned(), validity_duration: 3, metadata: None };
+        assert_eq!(request.encode_to_vec(), [0x0a, 1, b'c', 0x18, 3]);
+        let named = IstioCertificateRequest::new("sidecar~1", String::new(), 0);
+        assert_eq!(
+            IstioCertificateRequest::decode(&*named.encode_to_vec()).map(|read| read.node().map(str::to_owned)),
+            Ok(Some("sidecar~1".to_owned()))
+        );
+        assert_eq!(request.node(), None);
+    }
+}

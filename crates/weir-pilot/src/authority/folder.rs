@@ -1,0 +1,66 @@
+//! An authority that is given as files, in the layout of Istio's secret `cacerts`.
+
+use std::fs;
+use std::path::Path;
+use std::time::SystemTime;
+
+use rcgen::{Issuer, KeyPair};
+use rustls::pki_types::CertificateDer;
+use zeroize::Zeroizing;
+
+use super::{Authority, AuthorityError, issue, pem};
+
+/// What signs, as PEM.
+pub(super) struct Files {
+    pub certificate: Vec<u8>,
+    pub key: Zeroizing<String>,
+    /// Those above it, up to the root or without that.
+    pub chain: Vec<u8>,
+    pub roots: Vec<u8>,
+    /// What was revoked; may be empty.
+    pub revoked: Vec<u8>,
+}
+
+/// Reads a folder.
+pub(super) fn read(folder: &Path) -> Result<Authority, AuthorityError> {
+    let file = |name: &str| {
+        let path = folder.join(name);
+        fs::read(&path).map_err(|error| AuthorityError::File(path, error))
+    };
+    let optional = |name: &str| match file(name) {
+        Err(AuthorityError::File(_, error)) if error.kind() == std::io::ErrorKind::NotFound => Ok(vec![]),
+        read => read,
+    };
+    let key =
+        String::from_utf8(file("ca-key.pem")?).map_err(|_| AuthorityError::Unusable(folder.join("ca-key.pem"), "is no PEM".to_owned()));
+    let files = Files {
+        certificate: file("ca-cert.pem")?,
+        key: Zeroizing::new(key?),
+        chain: file("cert-chain.pem")?,
+        roots: file("root-cert.pem")?,
+        revoked: optional("ca-crl.pem")?,
+    };
+    files.into_authority(folder)
+}
+
+impl Files {
+    /// Makes an authority of them.
+    pub(super) fn into_authority(self, folder: &Path) -> Result<Authority, AuthorityError> {
+        let at = |name: &str| folder.join(name);
+        let wrong = |name: &str, reason: &str| AuthorityError::Unusable(at(name), reason.to_owned());
+        let own = pem::certificates(&self.certificate, &at("ca-cert.pem"))?;
+        let own = own.first().ok_or_else(|| wrong("ca-cert.pem", "holds no certificate"))?;
+        let roots = pem::certificates(&self.roots, &at("root-cert.pem"))?;
+        let above = pem::certificates(&self.chain, &at("cert-chain.pem"))?;
+        let key = KeyPair::from_pem(&self.key).map_err(|error| wrong("ca-key.pem", &error.to_string()))?;
+        let issuer = Issuer::from_ca_cert_der(own, key).map_err(|error| wrong("ca-cert.pem", &error.to_string()))?;
+        let mut between: Vec<&CertificateDer<'_>> = std::iter::once(own).chain(&above).filter(|one| !roots.contains(one)).collect();
+        between.dedup();
+        let mut all_roots: String = roots.iter().map(pem::text).collect();
+        all_roots.push_str(&String::from_utf8_lossy(&self.revoked));
+        let between = between.into_iter().map(pem::text).collect();
+        let authority = Authority { issuer, between, roots: all_roots, ends: pem::end(own, &at("ca-cert.pem"))? };
+        issue::prove(&authority, &roots, SystemTime::now()).map_err(|reason| wrong("ca-cert.pem", &reason))?;
+        Ok(authority)
+    }
+}

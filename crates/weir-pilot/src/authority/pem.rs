@@ -1,0 +1,33 @@
+//! Certificates as PEM.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use super::AuthorityError;
+
+/// The certificates of a text, of which there must be one at least.
+pub(super) fn certificates(text: &[u8], path: &Path) -> Result<Vec<CertificateDer<'static>>, AuthorityError> {
+    let wrong = |reason: String| AuthorityError::Unusable(path.to_owned(), reason);
+    let all: Vec<_> = CertificateDer::pem_slice_iter(text).collect::<Result<_, _>>().map_err(|error| wrong(error.to_string()))?;
+    if all.is_empty() { Err(wrong("holds no certificate".to_owned())) } else { Ok(all) }
+}
+
+/// A certificate's text.
+pub(super) fn text(certificate: &CertificateDer<'_>) -> String {
+    let encoded = STANDARD.encode(certificate);
+    let lines = encoded.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line)).collect::<Vec<_>>().join("\n");
+    format!("-----BEGIN CERTIFICATE-----\n{lines}\n-----END CERTIFICATE-----\n")
+}
+
+/// When a certificate ends.
+pub(super) fn end(certificate: &CertificateDer<'_>, path: &Path) -> Result<SystemTime, AuthorityError> {
+    let wrong = |reason: String| AuthorityError::Unusable(path.to_owned(), reason);
+    let (_, read) = x509_parser::parse_x509_certificate(certificate).map_err(|error| wrong(error.to_string()))?;
+    let end = u64::try_from(read.validity().not_after.timestamp()).map_err(|_| wrong("ended before 1970".to_owned()))?;
+    Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(end))
+}

@@ -1,0 +1,150 @@
+//! The proxy's own certificate of the mesh: it makes a key, which never leaves it, has that certified, and does so again with
+//! another key well before the certificate ends.
+//!
+//! Where that cannot be done the last certificate stays in use, and the log says until when.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use rcgen::{CertificateParams, DistinguishedName, KeyPair};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::sign::CertifiedKey;
+use tokio::sync::{Notify, watch};
+use weir_config::tls::{Material, Validation};
+use zeroize::Zeroize;
+
+use crate::tls::issued;
+use crate::tls::secrets::OwnSecrets;
+
+/// Pauses between attempts: from the first to the last.
+const MIN_PAUSE: Duration = Duration::from_millis(100);
+const MAX_PAUSE: Duration = Duration::from_secs(30);
+
+/// Has a certificate signing request (PEM) answered, for a certificate that lasts as long as is said, or as is usual: the
+/// certificate, those above it, and as the last one the authorities', as PEM.
+pub type Sign = Arc<dyn Fn(String, Option<Duration>) -> Pin<Box<dyn Future<Output = Result<Vec<String>, String>> + Send>> + Send + Sync>;
+
+/// How a proxy comes to its certificate.
+#[derive(Clone)]
+pub struct Certification {
+    /// Asks the authority.
+    pub sign: Sign,
+    /// How long a certificate shall last; none leaves it to the authority.
+    pub lifetime: Option<Duration>,
+    /// Notified when another one is needed at once: the proxy is somebody else now.
+    pub again: Arc<Notify>,
+}
+
+/// A certificate that was issued.
+pub struct Issued {
+    /// It, and those above it, as PEM.
+    pub chain: String,
+    /// Its key.
+    pub key: PrivateKeyDer<'static>,
+    /// The authorities, as PEM.
+    pub authorities: String,
+}
+
+impl Certification {
+    /// Keeps a proxy's certificate new, for as long as somebody looks at it. `read` makes of each what is looked at.
+    pub async fn run<T>(self, id: Arc<str>, newest: watch::Sender<Option<T>>, read: impl Fn(Issued) -> Result<T, String>) {
+        let mut pause = MIN_PAUSE;
+        let (mut ends, mut told) = (None, String::new());
+        while !newest.is_closed() {
+            let obtained = self.obtain().await;
+            let wait = match obtained.and_then(|issued| Ok((end(&issued.chain)?, read(issued)?))) {
+                Ok((end, made)) => {
+                    pause = MIN_PAUSE;
+                    ends = Some(end);
+                    tracing::debug!(proxy = %id, "has a new certificate");
+                    newest.send_replace(Some(made));
+                    renewal(end)
+                }
+                Err(reason) => {
+                    // Where nobody ever was it is said once.
+                    if ends.is_some() || told != reason {
+                        tell(&id, ends, &reason);
+                        told = reason;
+                    }
+                    let wait = pause.mul_f64(0.5 + fastrand::f64() / 2.0);
+                    pause = (pause * 2).min(MAX_PAUSE);
+                    wait
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.again.notified() => {}
+                () = newest.closed() => return,
+            }
+        }
+    }
+
+    async fn obtain(&self) -> Result<Issued, String> {
+        let mut key = KeyPair::generate().map_err(|error| format!("no key can be made: {error}"))?;
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        let request = params.serialize_request(&key).and_then(|request| request.pem());
+        let answer = match request {
+            Ok(request) => (self.sign)(request, self.lifetime).await,
+            Err(error) => Err(format!("no certificate signing request can be made: {error}")),
+        };
+        let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        key.zeroize();
+        Issued::of(&answer?, private)
+    }
+}
+
+impl Issued {
+    /// What the authority answered to a request for this key.
+    fn of(answer: &[String], key: PrivateKeyDer<'static>) -> Result<Self, String> {
+        let (authorities, chain) = answer.split_last().ok_or("the authority's answer is empty")?;
+        Ok(Self { chain: chain.concat(), key, authorities: authorities.clone() })
+    }
+
+    /// What handshakes need of it.
+    ///
+    /// # Errors
+    /// If it does not fit its key, or the authorities are none.
+    pub(crate) fn secrets(self) -> Result<OwnSecrets, String> {
+        let certificate = CertifiedKey::from_der(certificates(&self.chain)?, self.key, &crate::tls::provider());
+        let certificate = certificate.map_err(|error| format!("the certificate does not fit the key: {error}"))?;
+        let authorities = Validation { trusted: Some(Material::Inline(Bytes::from(self.authorities))), ..Validation::default() };
+        OwnSecrets::new(certificate, authorities).map_err(|error| format!("the authorities are refused: {error}"))
+    }
+}
+
+fn certificates(chain: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let read = CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<Vec<_>, _>>();
+    read.map_err(|error| format!("the authority's answer is no certificate: {error}"))
+}
+
+/// When the first certificate of a chain ends.
+fn end(chain: &str) -> Result<SystemTime, String> {
+    let chain = certificates(chain)?;
+    let own = chain.first().ok_or("the authority's answer holds no certificate")?;
+    let end = issued::read(own).and_then(|own| u64::try_from(own.not_after).ok()).ok_or("the certificate cannot be read")?;
+    Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(end))
+}
+
+/// How long to wait for the next one: until half of the time is gone, and a little less, so that not all ask at once.
+fn renewal(ends: SystemTime) -> Duration {
+    let left = ends.duration_since(SystemTime::now()).unwrap_or_default();
+    left.mul_f64(0.4 + fastrand::f64() / 10.0).max(MIN_PAUSE)
+}
+
+fn tell(id: &str, ends: Option<SystemTime>, reason: &str) {
+    match ends.map(|ends| ends.duration_since(SystemTime::now())) {
+        None => tracing::warn!(proxy = %id, "has no certificate of the mesh yet: {reason}"),
+        Some(Ok(left)) => {
+            tracing::warn!(proxy = %id, "its certificate cannot be renewed, and ends in {} s: {reason}", left.as_secs());
+        }
+        Some(Err(_)) => tracing::error!(proxy = %id, "its certificate has ended, nobody in the mesh accepts it: {reason}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+//! TLS with the mesh's certificates: a workload is reached by it, takes nothing else where a policy says so, and lets in nobody whose
+//! certificate does not hold. Over Envoy each proxy has `weir agent` beside it.
+
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use weir_testkit::{Certified, Client, DataPlane, ECHO, Layout, Made, Mesh, MeshAuthority, Peer, Protocol, free_port, until};
+
+use crate::support::over_each_data_plane;
+
+over_each_data_plane!(
+    a_workload_knows_its_clients_and_takes_plaintext_only_where_it_is_permitted,
+    who_has_no_good_certificate_is_not_let_in,
+    certificates_change_and_no_request_fails,
+);
+
+const POLICY: &str = "policy.yaml";
+
+fn policy(mode: &str) -> String {
+    format!(
+        "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {{name: default, namespace: default}}\nspec: {{mtls: {{mode: {mode}}}}}\n"
+    )
+}
+
+/// The application `app`, which has a sidecar of its own at this port, and the route of the gateway to it.
+fn application(layout: Layout, peer: &Peer, port: u16) -> String {
+    let (http, address, own) = (layout.http, Certified::APPLICATION, peer.address());
+    format!(
+        "apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {{name: app, namespace: default}}
+spec: {{address: {address}, labels: {{app: app}}, serviceAccount: app}}
+---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {{name: app, namespace: default}}
+spec:
+  workloadSelector: {{labels: {{app: app}}}}
+  egress: [{{hosts: ['~/*']}}]
+  ingress:
+  - {{port: {{number: {port}, name: http, protocol: HTTP}}, bind: {address}, captureMode: NONE, defaultEndpoint: '127.0.0.1:{peer}'}}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: app, namespace: default}}
+spec:
+  hosts: [app.default.svc.cluster.local]
+  location: MESH_INTERNAL
+  resolution: STATIC
+  ports: [{{number: {http}, name: http, protocol: HTTP, targetPort: {port}}}]
+  workloadSelector: {{labels: {{app: app}}}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: app, namespace: default}}
+spec: {{hosts: [app.test], gateways: [gw], http: [{{route: [{{destination: {{host: app.default.svc.cluster.local}}}}]}}]}}
+",
+        peer = own.port(),
+    )
+}
+
+struct Started {
+    mesh: Mesh,
+    port: u16,
+    _peer: Peer,
+    _authority: TempDir,
+}
+
+/// A mesh with this policy and authority, once the client's sidecar reaches the application.
+async fn start(plane: DataPlane, mode: &str, authority: &MeshAuthority, lifetime: &'static str) -> Started {
+    let (layout, folder, peer, port) = (Layout::new(), TempDir::new().unwrap(), Peer::at_loopback("a", Protocol::Http).await, free_port());
+    authority.write(folder.path());
+    let resources = [("app.yaml", application(layout, &peer, port)), (POLICY, policy(mode))];
+    let resources: Vec<(&str, &str)> = resources.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    let mesh = Mesh::start_certified(plane, layout, &Certified { authority: folder.path(), lifetime }, &resources).await;
+    let mut client = mesh.inside("app");
+    until("the application answers", async || client.get("/", &[]).await.is_ok_and(|answer| answer.is_from("a"))).await;
+    Started { mesh, port, _peer: peer, _authority: folder }
+}
+
+/// As whom the application knows who asks.
+async fn known_as(client: &mut Client) -> String {
+    let answer = client.get("/", &[(ECHO, "1")]).await.unwrap();
+    answer.seen().unwrap().values("x-forwarded-client-cert").join(" | ")
+}
+
+async fn a_workload_knows_its_clients_and_takes_plaintext_only_where_it_is_permitted(plane: DataPlane) {
+    let started = start(plane, "PERMISSIVE", &MeshAuthority::new(), "1h").await;
+    let (mesh, address) = (&started.mesh, (Certified::APPLICATION, started.port));
+    let id = |of: &str| format!("URI=spiffe://cluster.local/ns/{of}");
+    let seen = known_as(&mut mesh.inside("app")).await;
+    assert!(seen.contains("By=spiffe://cluster.local/ns/default/sa/app;") && seen.ends_with(&id("default/sa/default")), "{seen}");
+    let seen = known_as(&mut mesh.outside("app.test")).await;
+    assert!(seen.ends_with(&id("istio-system/sa/default")), "{seen}");
+    let mut plain = Client::to(address, "app");
+    assert_eq!(plain.get("/", &[(ECHO, "1")]).await.unwrap().seen().unwrap().values("x-forwarded-client-cert"), Vec::<String>::new());
+    mesh.write(POLICY, &policy("STRICT"));
+    until("plaintext is refused", async || Client::to(address, "app").get("/", &[]).await.is_err()).await;
+    assert!(known_as(&mut mesh.inside("app")).await.ends_with(&id("default/sa/default")));
+    mesh.write(POLICY, &policy("DISABLE"));
+    until("plaintext is all that there is", async || known_as(&mut mesh.inside("app")).await.is_empty()).await;
+}
+
+async fn who_has_no_good_certificate_is_not_let_in(plane: DataPlane) {
+    let authority = MeshAuthority::new();
+    let started = start(plane, "STRICT", &authority, "1h").await;
+    let good = Made { id: Some("spiffe://cluster.local/ns/other/sa/bob"), from: -1, until: 1, by_revoked: false };
+    let attempts = [
+        ("another trust domain", &authority, Made { id: Some("spiffe://evil.local/ns/default/sa/app"), ..good }),
+        ("a trust domain that begins alike", &authority, Made { id: Some("spiffe://cluster.local.evil/ns/default/sa/app"), ..good }),
+        ("expired", &authority, Made { from: -3, until: -2, ..good }),
+        ("not yet valid", &authority, Made { from: 2, until: 3, ..good }),
+        ("no SPIFFE id", &authority, Made { id: None, ..good }),
+        ("another scheme", &authority, Made { id: Some("https://cluster.local/ns/default/sa/app"), ..good }),
+        ("signed by a revoked intermediate", &authority, Made { by_revoked: true, ..good }),
+        ("signed by a stranger", &MeshAuthority::new(), good),
+    ];
+    let ask = async |shown| Client::to((Certified::APPLICATION, started.port), "app").showing(shown).get("/", &[(ECHO, "1")]).await;
+    let seen = ask(authority.make(good)).await.unwrap().seen().unwrap().values("x-forwarded-client-cert").join("");
+    assert!(seen.ends_with("URI=spiffe://cluster.local/ns/other/sa/bob"), "{seen}");
+    for (attempt, by, made) in attempts {
+        let answered = ask(by.make(made)).await;
+        assert!(answered.is_err(), "{attempt}: {answered:?}");
+    }
+    assert!(Client::to((Certified::APPLICATION, started.port), "app").get("/", &[]).await.is_err(), "plaintext");
+    assert!(ask(authority.make(good)).await.is_ok(), "the others go on");
+}
+
+/// So long requests are sent, each of which needs a new connection.
+const LOAD: Duration = Duration::from_secs(12);
+
+async fn certificates_change_and_no_request_fails(plane: DataPlane) {
+    let started = start(plane, "STRICT", &MeshAuthority::new(), "5s").await;
+    let rule = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: app, namespace: default}\nspec: {host: \
+                app.default.svc.cluster.local, trafficPolicy: {connectionPool: {http: {maxRequestsPerConnection: 1}}}}\n";
+    started.mesh.write("rule.yaml", rule);
+    let hash = |seen: &str| seen.split(';').find_map(|part| part.strip_prefix("Hash=").map(str::to_owned)).unwrap_or_default();
+    let (end, mut client) = (Instant::now() + LOAD, started.mesh.inside("app"));
+    let (mut hashes, mut requests) = (vec![], 0);
+    while Instant::now() < end {
+        let answer = client.get("/", &[(ECHO, "1")]).await.unwrap();
+        assert_eq!(answer.status, 200, "after {requests} requests: {answer:?}");
+        hashes.push(hash(&answer.seen().unwrap().values("x-forwarded-client-cert").join("")));
+        hashes.dedup();
+        requests += 1;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(hashes.len() > 2 && requests > 100, "{} certificates in {requests} requests", hashes.len());
+}

@@ -1,0 +1,177 @@
+//! `weir agent`: beside a stock Envoy. It has the proxy's key, comes to its certificate, and gives Envoy both over a socket that only
+//! its owner may open. It also writes the bootstrap by which Envoy finds it and the pilot.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, watch};
+use weir_ads::grpc::server::{self, Services};
+use weir_ads::{Event, Resource, ResourceSet, Server, ServerStream};
+use weir_model::{Interception, Proxy, ProxyKind};
+use weir_pilot::{node, standalone};
+use weir_proxy::control::certificate::Issued;
+use weir_xds::core::{DataSource, data_source::Specifier};
+use weir_xds::json::Names;
+use weir_xds::resource::ResourceType;
+use weir_xds::tls::secret::Type;
+use weir_xds::tls::{CertificateValidationContext, Secret, TlsCertificate};
+
+use crate::cli::AgentArgs;
+use crate::mesh::{authority, start_runtime};
+use crate::print;
+use crate::signals::{Signals, Told};
+
+/// The names by which Istio's resources ask for them.
+const CERTIFICATE: &str = "default";
+const AUTHORITIES: &str = "ROOTCA";
+/// So many streams may wait to be served.
+const WAITING: usize = 8;
+
+/// Runs until told to end.
+///
+/// # Errors
+/// If the arguments do not name a proxy, or the socket cannot be had.
+pub(crate) fn run(args: &AgentArgs) -> anyhow::Result<ExitCode> {
+    let proxy = proxy(args)?;
+    let lifetime = args.lifetime.as_deref().map(|text| {
+        weir_api::resources::Duration::parse(text).with_context(|| format!("--lifetime {text:?} is no duration: write 12h or 30m"))
+    });
+    let lifetime = lifetime.transpose()?.map(|lifetime| lifetime.to_std());
+    start_runtime()?.block_on(async {
+        let listener = bind(&args.socket).with_context(|| format!("the socket {} cannot be had", args.socket.display()))?;
+        let (newest, secrets) = watch::channel(None);
+        let certification = authority::following(&proxy.id, &args.xds.to_string(), lifetime);
+        tokio::spawn(certification.run(proxy.id.as_str().into(), newest, |issued| Ok(Arc::new(resources(issued)))));
+        let (streams, waiting) = mpsc::channel(WAITING);
+        tokio::spawn(server::serve_socket(listener, Services { secrets: Some(streams), ..Services::default() }));
+        tokio::spawn(serve_all(waiting, secrets));
+        if let Some(path) = &args.bootstrap {
+            let text = serde_json::to_string_pretty(&bootstrap(args, &proxy)?)?;
+            fs::write(path, text).with_context(|| format!("{} cannot be written", path.display()))?;
+        }
+        print::say(&format!("weir: certificates of {} at {}", proxy.id, args.socket.display()));
+        let mut signals = Signals::new().context("the system does not tell of signals")?;
+        while signals.next().await != Told::End {}
+        let _ = fs::remove_file(&args.socket);
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn proxy(args: &AgentArgs) -> anyhow::Result<Proxy> {
+    let labels = standalone::parse_labels(&args.labels).map_err(|error| anyhow::anyhow!("--labels: {error}"))?;
+    let Some((kind, address, name, namespace)) = Proxy::parse_id(&args.id) else {
+        bail!("--id {:?} names no proxy: write sidecar|router~IP~NAME.NAMESPACE~NAMESPACE.svc.DOMAIN", args.id);
+    };
+    let addresses = if kind == ProxyKind::Router { vec![] } else { vec![address] };
+    let (locality, interception) = (args.locality.clone(), Interception::None);
+    Ok(Proxy { id: args.id.clone(), kind, name, namespace, labels, addresses, locality, interception })
+}
+
+/// A socket that only its owner may open. One that an earlier agent left is taken away.
+fn bind(path: &Path) -> std::io::Result<UnixListener> {
+    use rustix::fs::Mode;
+    let is_left = path.exists() && std::os::unix::net::UnixStream::connect(path).is_err();
+    if is_left {
+        fs::remove_file(path)?;
+    }
+    let before = rustix::process::umask(Mode::RWXG | Mode::RWXO | Mode::XUSR);
+    let listener = UnixListener::bind(path);
+    rustix::process::umask(before);
+    listener
+}
+
+/// What Envoy gets of a certificate.
+fn resources(issued: Issued) -> ResourceSet {
+    let Issued { chain, key, authorities } = issued;
+    let inline =
+        |text: String| Some(DataSource { specifier: Some(Specifier::InlineBytes(text.into_bytes().into())), ..Default::default() });
+    let key = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(key.secret_der()));
+    let certificate = TlsCertificate { certificate_chain: inline(chain), private_key: inline(key), ..Default::default() };
+    let trusted = CertificateValidationContext { trusted_ca: inline(authorities), ..Default::default() };
+    let mut set = ResourceSet::default();
+    let mut insert = |name: &str, content: Type| {
+        let secret = Secret { name: name.to_owned(), r#type: Some(content) };
+        set.insert(ResourceType::Secret, name, Resource::new(&secret));
+    };
+    insert(CERTIFICATE, Type::TlsCertificate(certificate));
+    insert(AUTHORITIES, Type::ValidationContext(trusted));
+    set
+}
+
+async fn serve_all(mut streams: mpsc::Receiver<ServerStream>, secrets: watch::Receiver<Option<Arc<ResourceSet>>>) {
+    while let Some(stream) = streams.recv().await {
+        tokio::spawn(serve(stream, secrets.clone()));
+    }
+}
+
+/// Serves one stream of Envoy's: what it asks for, as soon as it is there, and whenever it is new.
+async fn serve(mut stream: ServerStream, mut secrets: watch::Receiver<Option<Arc<ResourceSet>>>) {
+    let mut server = Server::new(stream.protocol);
+    let put = |server: &mut Server, newest: Option<Arc<ResourceSet>>| newest.into_iter().for_each(|set| server.set(set));
+    put(&mut server, secrets.borrow_and_update().clone());
+    loop {
+        while let Some(push) = server.next(Instant::now()) {
+            if stream.responses.send(push).await.is_err() {
+                return;
+            }
+        }
+        let wait = server.deadline(Instant::now()).map(|at| at.saturating_duration_since(Instant::now()));
+        tokio::select! {
+            request = stream.requests.recv() => {
+                let Some(request) = request else { return };
+                if let Event::Refused(_, reason) = server.receive(&request) {
+                    tracing::error!("Envoy refused a certificate: {reason}");
+                }
+            }
+            Ok(()) = secrets.changed() => put(&mut server, secrets.borrow_and_update().clone()),
+            () = tokio::time::sleep(wait.unwrap_or(Duration::from_secs(3600))) => {}
+        }
+    }
+}
+
+/// How Envoy is started: who it is, and that it has its configuration from the pilot and its certificates from here.
+fn bootstrap(args: &AgentArgs, proxy: &Proxy) -> anyhow::Result<Value> {
+    let node = weir_xds::json::to_value(&node::introduce_with_agent(proxy), Names::Proto)
+        .map_err(|error| anyhow::anyhow!("the node has no JSON form: {error}"))?;
+    let socket = std::path::absolute(&args.socket)?;
+    let to = |name: &str, address: Value| {
+        json!({
+            "name": name,
+            "type": "STATIC",
+            "connect_timeout": "5s",
+            "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": {"http2_protocol_options": {}},
+            }},
+            "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}]},
+        })
+    };
+    let at = |address: SocketAddr| json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}});
+    let admin = args.envoy_admin.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    Ok(json!({
+        "node": node,
+        "admin": {"address": at(admin)},
+        "dynamic_resources": {
+            "lds_config": {"ads": {}, "resource_api_version": "V3"},
+            "cds_config": {"ads": {}, "resource_api_version": "V3"},
+            "ads_config": {
+                "api_type": "DELTA_GRPC",
+                "transport_api_version": "V3",
+                "grpc_services": [{"envoy_grpc": {"cluster_name": "xds-grpc"}}],
+            },
+        },
+        "static_resources": {"clusters": [
+            to("xds-grpc", at(args.xds)),
+            to("sds-grpc", json!({"pipe": {"path": socket}})),
+        ]},
+    }))
+}
