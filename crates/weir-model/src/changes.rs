@@ -47,6 +47,8 @@ pub struct Changes {
     pub sidecars: BTreeSet<Name>,
     /// EnvoyFilters.
     pub envoy_filters: BTreeSet<Name>,
+    /// AuthorizationPolicies.
+    pub authorization_policies: BTreeSet<Name>,
     /// Secrets.
     pub secrets: BTreeSet<Name>,
     /// WorkloadGroups.
@@ -81,6 +83,7 @@ impl Changes {
             && self.gateways.is_empty()
             && self.sidecars.is_empty()
             && self.envoy_filters.is_empty()
+            && self.authorization_policies.is_empty()
             && self.secrets.is_empty()
             && self.groups.is_empty()
     }
@@ -112,6 +115,7 @@ impl Changes {
         self.gateways.extend(later.gateways.iter().cloned());
         self.sidecars.extend(later.sidecars.iter().cloned());
         self.envoy_filters.extend(later.envoy_filters.iter().cloned());
+        self.authorization_policies.extend(later.authorization_policies.iter().cloned());
         self.secrets.extend(later.secrets.iter().cloned());
         self.groups.extend(later.groups.iter().cloned());
         self.workloads.extend(later.workloads.iter().cloned());

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use weir_api::resources::MeshConfig;
 use weir_api::{Kind, Object, ObjectChange, ObjectKey, Spec};
 
+use crate::authorization_policy::AuthorizationPolicy;
 use crate::by_age;
 use crate::changes::{Changes, History, Name, Subject};
 use crate::destination_rules::DestinationRules;
@@ -54,6 +55,8 @@ pub struct MeshSnapshot {
     pub sidecars: Arc<[Sidecar]>,
     /// Its EnvoyFilters, in the order in which they are applied: by priority, those of the root namespace first, then by age.
     pub envoy_filters: Arc<[EnvoyFilter]>,
+    /// Its AuthorizationPolicies, from the oldest to the youngest.
+    pub authorization_policies: Arc<[AuthorizationPolicy]>,
     /// Its Secrets, by namespace and name.
     pub secrets: Tree<Name, Arc<Object>>,
     /// Its WorkloadGroups.
@@ -93,6 +96,7 @@ impl MeshSnapshot {
             gateways: Arc::default(),
             sidecars: Arc::default(),
             envoy_filters: Arc::default(),
+            authorization_policies: Arc::default(),
             secrets: Tree::default(),
             groups: WorkloadGroups::default(),
             scopes: Scopes::default(),
@@ -121,6 +125,8 @@ impl MeshSnapshot {
         changes.gateways = by_age::update(&mut next.gateways, objects, gateway, |object| object);
         changes.sidecars = by_age::update(&mut next.sidecars, objects, Sidecar::read, |sidecar| &sidecar.object);
         changes.envoy_filters = envoy_filter::update(&mut next.envoy_filters, objects, &self.config.root_namespace);
+        changes.authorization_policies =
+            by_age::update(&mut next.authorization_policies, objects, AuthorizationPolicy::read, |policy| &policy.object);
         next.update_secrets(objects, &mut changes);
         let touched = Touched { services: &services, rules: &rules, sidecars: &changes.sidecars, newest: &next.services };
         next.scopes = self.scopes.after(&touched);
@@ -144,6 +150,7 @@ impl MeshSnapshot {
             gateways: self.gateways.clone(),
             sidecars: self.sidecars.clone(),
             envoy_filters: self.envoy_filters.clone(),
+            authorization_policies: self.authorization_policies.clone(),
             secrets: self.secrets.clone(),
             groups: self.groups.clone(),
             scopes: Scopes::default(),
