@@ -16,6 +16,7 @@ pub enum Kind {
     WorkloadGroup,
     Sidecar,
     EnvoyFilter,
+    AuthorizationPolicy,
     PeerAuthentication,
     Service,
     EndpointSlice,
@@ -51,6 +52,7 @@ pub(crate) const KINDS: &[KindInfo] = &[
     istio(Kind::WorkloadGroup, "WorkloadGroup", &["workloadgroups", "wg"]),
     istio(Kind::Sidecar, "Sidecar", &["sidecars"]),
     istio(Kind::EnvoyFilter, "EnvoyFilter", &["envoyfilters"]),
+    security(Kind::AuthorizationPolicy, "AuthorizationPolicy", &["authorizationpolicies", "ap"]),
     security(Kind::PeerAuthentication, "PeerAuthentication", &["peerauthentications", "pa"]),
     core(Kind::Service, "Service", &["services", "svc"], true),
     KindInfo {
@@ -130,10 +132,7 @@ impl fmt::Display for Kind {
 }
 
 /// What each kind of policy keeps out, and does not as long as it is not carried out.
-pub(crate) const POLICIES: &[(&str, &str)] = &[
-    ("AuthorizationPolicy", "requests that it denies, or does not allow, pass"),
-    ("RequestAuthentication", "no token is checked, and requests with bad ones pass"),
-];
+pub(crate) const POLICIES: &[(&str, &str)] = &[("RequestAuthentication", "no token is checked, and requests with bad ones pass")];
 
 #[cfg(test)]
 mod tests {

@@ -49,6 +49,8 @@ pub struct Changes {
     pub sidecars: BTreeSet<Name>,
     /// EnvoyFilters.
     pub envoy_filters: BTreeSet<Name>,
+    /// AuthorizationPolicies.
+    pub authorization_policies: BTreeSet<Name>,
     /// PeerAuthentications.
     pub peer_authentications: BTreeSet<Name>,
     /// Secrets.
@@ -85,6 +87,7 @@ impl Changes {
             && self.gateways.is_empty()
             && self.sidecars.is_empty()
             && self.envoy_filters.is_empty()
+            && self.authorization_policies.is_empty()
             && self.peer_authentications.is_empty()
             && self.secrets.is_empty()
             && self.groups.is_empty()
@@ -117,6 +120,7 @@ impl Changes {
         self.gateways.extend(later.gateways.iter().cloned());
         self.sidecars.extend(later.sidecars.iter().cloned());
         self.envoy_filters.extend(later.envoy_filters.iter().cloned());
+        self.authorization_policies.extend(later.authorization_policies.iter().cloned());
         self.peer_authentications.extend(later.peer_authentications.iter().cloned());
         self.secrets.extend(later.secrets.iter().cloned());
         self.groups.extend(later.groups.iter().cloned());

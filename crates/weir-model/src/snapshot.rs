@@ -6,6 +6,7 @@ use std::sync::Arc;
 use weir_api::resources::MeshConfig;
 use weir_api::{Kind, Object, ObjectChange, ObjectKey, Spec};
 
+use crate::authorization_policy::AuthorizationPolicy;
 use crate::by_age;
 use crate::changes::{Changes, History, Name, Subject};
 use crate::destination_rules::DestinationRules;
@@ -56,6 +57,8 @@ pub struct MeshSnapshot {
     pub sidecars: Arc<[Sidecar]>,
     /// Its EnvoyFilters, in the order in which they are applied: by priority, those of the root namespace first, then by age.
     pub envoy_filters: Arc<[EnvoyFilter]>,
+    /// Its AuthorizationPolicies, from the oldest to the youngest.
+    pub authorization_policies: Arc<[AuthorizationPolicy]>,
     /// Its PeerAuthentications.
     pub peer_authentications: PeerAuthentications,
     /// Its Secrets, by namespace and name.
@@ -97,6 +100,7 @@ impl MeshSnapshot {
             gateways: Arc::default(),
             sidecars: Arc::default(),
             envoy_filters: Arc::default(),
+            authorization_policies: Arc::default(),
             peer_authentications: PeerAuthentications::default(),
             secrets: Tree::default(),
             groups: WorkloadGroups::default(),
@@ -126,6 +130,8 @@ impl MeshSnapshot {
         changes.gateways = by_age::update(&mut next.gateways, objects, gateway, |object| object);
         changes.sidecars = by_age::update(&mut next.sidecars, objects, Sidecar::read, |sidecar| &sidecar.object);
         changes.envoy_filters = envoy_filter::update(&mut next.envoy_filters, objects, &self.config.root_namespace);
+        changes.authorization_policies =
+            by_age::update(&mut next.authorization_policies, objects, AuthorizationPolicy::read, |policy| &policy.object);
         next.peer_authentications.update(objects, &self.config.root_namespace, &mut changes);
         next.update_secrets(objects, &mut changes);
         let touched = Touched { services: &services, rules: &rules, sidecars: &changes.sidecars, newest: &next.services };
@@ -150,6 +156,7 @@ impl MeshSnapshot {
             gateways: self.gateways.clone(),
             sidecars: self.sidecars.clone(),
             envoy_filters: self.envoy_filters.clone(),
+            authorization_policies: self.authorization_policies.clone(),
             peer_authentications: self.peer_authentications.clone(),
             secrets: self.secrets.clone(),
             groups: self.groups.clone(),

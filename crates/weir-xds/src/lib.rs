@@ -36,6 +36,7 @@ pub use envoy::config::cluster::v3 as cluster;
 pub use envoy::config::core::v3 as core;
 pub use envoy::config::endpoint::v3 as endpoint;
 pub use envoy::config::listener::v3 as listener;
+pub use envoy::config::rbac::v3 as rbac;
 pub use envoy::config::route::v3 as route;
 pub use envoy::extensions::access_loggers::file::v3 as file_log;
 pub use envoy::extensions::clusters::aggregate::v3 as aggregate_cluster;
@@ -57,6 +58,7 @@ pub use envoy::extensions::filters::http::health_check::v3 as health_check_filte
 pub use envoy::extensions::filters::http::local_ratelimit::v3 as local_ratelimit;
 pub use envoy::extensions::filters::http::lua::v3 as lua;
 pub use envoy::extensions::filters::http::ratelimit::v3 as ratelimit;
+pub use envoy::extensions::filters::http::rbac::v3 as rbac_filter;
 pub use envoy::extensions::filters::http::router::v3 as router;
 pub use envoy::extensions::filters::http::set_metadata::v3 as set_metadata;
 pub use envoy::extensions::filters::http::stateful_session::v3 as stateful_session;
@@ -65,8 +67,10 @@ pub use envoy::extensions::filters::listener::proxy_protocol::v3 as proxy_protoc
 pub use envoy::extensions::filters::listener::tls_inspector::v3 as tls_inspector;
 pub use envoy::extensions::filters::network::connection_limit::v3 as connection_limit;
 pub use envoy::extensions::filters::network::direct_response::v3 as direct_response;
+pub use envoy::extensions::filters::network::ext_authz::v3 as network_ext_authz;
 pub use envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 pub use envoy::extensions::filters::network::local_ratelimit::v3 as network_ratelimit;
+pub use envoy::extensions::filters::network::rbac::v3 as network_rbac;
 pub use envoy::extensions::filters::network::tcp_proxy::v3 as tcp_proxy;
 pub use envoy::extensions::resource_monitors::downstream_connections::v3 as downstream_connections;
 pub use envoy::extensions::resource_monitors::fixed_heap::v3 as fixed_heap;

@@ -41,6 +41,7 @@ impl Explainer<'_> {
             // What is decided by chance, this request gets.
             random: 0,
         };
+        self.enter((manager, table), &head, call, answer)?;
         self.route(table, &head, answer)
     }
 

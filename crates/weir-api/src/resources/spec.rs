@@ -2,7 +2,8 @@
 
 use super::kubernetes::{ConfigMap, EndpointSlice, Endpoints, Namespace, Pod, Secret, Service};
 use super::{
-    DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, ServiceEntry, Sidecar, VirtualService, WorkloadEntry, WorkloadGroup,
+    AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, ServiceEntry, Sidecar, VirtualService, WorkloadEntry,
+    WorkloadGroup,
 };
 
 /// An object's content.
@@ -17,6 +18,7 @@ pub enum Spec {
     WorkloadGroup(WorkloadGroup),
     Sidecar(Sidecar),
     EnvoyFilter(EnvoyFilter),
+    AuthorizationPolicy(AuthorizationPolicy),
     PeerAuthentication(PeerAuthentication),
     Service(Service),
     EndpointSlice(EndpointSlice),

@@ -14,6 +14,7 @@ mod listener;
 mod load_balancing;
 mod options;
 mod rate_limits;
+mod rbac;
 mod routes;
 mod services;
 mod shared;
@@ -120,7 +121,7 @@ impl Decided {
 }
 
 fn tables() -> impl Iterator<Item = &'static Decided> {
-    let tables: [&'static [Decided]; 14] = [
+    let tables: [&'static [Decided]; 15] = [
         access_log::TABLE,
         cluster::TABLE,
         endpoints::TABLE,
@@ -131,6 +132,7 @@ fn tables() -> impl Iterator<Item = &'static Decided> {
         load_balancing::TABLE,
         options::TABLE,
         rate_limits::TABLE,
+        rbac::TABLE,
         routes::TABLE,
         services::TABLE,
         shared::TABLE,

@@ -22,6 +22,7 @@ use weir_xds::{Any, Message, Name, cors, fault, router};
 
 use super::access_log;
 use super::chain::filter;
+use crate::authz;
 use crate::cluster::dynamic_dns;
 use crate::connection_settings;
 use crate::context::Context;
@@ -122,6 +123,12 @@ fn filters(context: &Context<'_>, side: Side) -> Vec<HttpFilter> {
         ..Default::default()
     };
     let mut filters = vec![];
+    // Who may ask is decided before anything is done with a request. Nobody asks a workload's own way out.
+    if side.class != Class::Outbound {
+        let authz::HttpFilters { custom, rules } = authz::of_requests(context);
+        filters.extend(custom);
+        filters.extend(rules);
+    }
     if side.protocol == Some(Protocol::GrpcWeb) {
         filters.push(http_filter("envoy.filters.http.grpc_web", &GrpcWeb {}));
     }
@@ -137,7 +144,8 @@ fn filters(context: &Context<'_>, side: Side) -> Vec<HttpFilter> {
     filters
 }
 
-fn http_filter<M: Message + Name>(name: &str, config: &M) -> HttpFilter {
+/// A filter of a connection manager.
+pub(crate) fn http_filter<M: Message + Name>(name: &str, config: &M) -> HttpFilter {
     HttpFilter { name: name.to_owned(), config_type: Some(http_filter::ConfigType::TypedConfig(Any::pack(config))), ..Default::default() }
 }
 

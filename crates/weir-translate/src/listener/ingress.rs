@@ -16,6 +16,7 @@ use super::chain::Chain;
 use super::http::{self, Class};
 use super::mutual_tls::{self, Chains, Filters};
 use super::{access_log, at, inspectors, tcp};
+use crate::authz;
 use crate::context::Context;
 use crate::ingress::{self, Ingress};
 use crate::names;
@@ -35,7 +36,7 @@ fn listener(context: &Context<'_>, ingress: &Ingress<'_>) -> Listener {
     let protocol = ingress.spec.port.as_ref().and_then(weir_api::resources::sidecar::SidecarPort::protocol);
     let stat_prefix = format!("inbound_{name};");
     let taken = context.mesh.peer_authentications.of_namespace(&context.proxy.namespace).at(&context.proxy.labels, ingress.port);
-    let (http, bytes) = (|| http_filter(context, ingress, &stat_prefix), || tcp_filter(context, ingress));
+    let (http, bytes) = (|| http_filter(context, ingress, &stat_prefix), || tcp_filters(context, ingress));
     let Chains { by_condition: chains, rest } = mutual_tls::chains(context, taken, protocol, &Filters { http: &http, bytes: &bytes });
     let named = |chain: Chain| FilterChain { name: name.clone(), ..chain.build() };
     Listener {
@@ -50,8 +51,10 @@ fn listener(context: &Context<'_>, ingress: &Ingress<'_>) -> Listener {
     }
 }
 
-fn tcp_filter(context: &Context<'_>, ingress: &Ingress<'_>) -> Filter {
-    tcp::to_cluster(context, &names::inbound(ingress.port))
+fn tcp_filters(context: &Context<'_>, ingress: &Ingress<'_>) -> Vec<Filter> {
+    let mut filters = authz::of_connections(context);
+    filters.push(tcp::to_cluster(context, &names::inbound(ingress.port)));
+    filters
 }
 
 fn http_filter(context: &Context<'_>, ingress: &Ingress<'_>, stat_prefix: &str) -> Filter {

@@ -34,7 +34,7 @@ const CIPHER_SUITES: [&str; 4] =
 /// What becomes of connections, by what they carry.
 pub(super) struct Filters<'f> {
     pub http: &'f dyn Fn() -> Filter,
-    pub bytes: &'f dyn Fn() -> Filter,
+    pub bytes: &'f dyn Fn() -> Vec<Filter>,
 }
 
 /// The chains of a port: those with conditions, and the one for what none of them is for.
@@ -46,7 +46,7 @@ pub(super) struct Chains {
 /// The chains of a port that takes what a mode says. Of what it speaks nothing may be known.
 pub(super) fn chains(context: &Context<'_>, mode: MutualTls, protocol: Option<Protocol>, filters: &Filters<'_>) -> Chains {
     let http = || Chain { filters: vec![(filters.http)()], ..Default::default() };
-    let bytes = || Chain { filters: vec![(filters.bytes)()], ..Default::default() };
+    let bytes = || Chain { filters: (filters.bytes)(), ..Default::default() };
     let terminated = |chain: Chain, offered: &[&str]| Chain {
         transport_protocol: TLS,
         application_protocols: offered.iter().map(|name| (*name).to_owned()).collect(),

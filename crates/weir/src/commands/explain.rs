@@ -32,7 +32,7 @@ pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
         false => weir_translate::patched(&mesh, &proxy),
     };
     weir_translate::unmatched(&mesh, &proxy).iter().for_each(print::diagnostic);
-    let explainer = Explainer::new(&translation).with_changes(&changes);
+    let explainer = Explainer::new(&translation).with_changes(&changes).with_policies(&mesh.authorization_policies);
     if let Some(path) = &args.calls {
         for call in read_calls(path)? {
             print::result(&(serde_json::to_string(&explainer.explain(&call))? + "\n"));

@@ -38,6 +38,7 @@ mod health_check;
 mod local_ratelimit;
 pub mod lua;
 mod ratelimit;
+mod rbac;
 mod set_metadata;
 mod stateful_session;
 
@@ -184,6 +185,7 @@ filters! {
     LocalRateLimit: local_ratelimit;
     Lua: lua;
     RateLimit: ratelimit;
+    Rbac: rbac;
     SetMetadata: set_metadata;
     StatefulSession: stateful_session;
 }
