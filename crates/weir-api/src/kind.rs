@@ -16,6 +16,7 @@ pub enum Kind {
     WorkloadGroup,
     Sidecar,
     EnvoyFilter,
+    RequestAuthentication,
     Service,
     EndpointSlice,
     Endpoints,
@@ -38,6 +39,9 @@ pub(crate) struct KindInfo {
 
 pub(crate) const NETWORKING: &str = "networking.istio.io";
 const ISTIO_VERSIONS: &[&str] = &["v1", "v1beta1", "v1alpha3"];
+/// The group of the kinds that say who may do what. To pass over one of them lets in whom it keeps out.
+pub(crate) const SECURITY: &str = "security.istio.io";
+const SECURITY_VERSIONS: &[&str] = &["v1", "v1beta1"];
 
 pub(crate) const KINDS: &[KindInfo] = &[
     istio(Kind::VirtualService, "VirtualService", &["virtualservices", "vs"]),
@@ -48,6 +52,7 @@ pub(crate) const KINDS: &[KindInfo] = &[
     istio(Kind::WorkloadGroup, "WorkloadGroup", &["workloadgroups", "wg"]),
     istio(Kind::Sidecar, "Sidecar", &["sidecars"]),
     istio(Kind::EnvoyFilter, "EnvoyFilter", &["envoyfilters"]),
+    security(Kind::RequestAuthentication, "RequestAuthentication", &["requestauthentications", "ra"]),
     core(Kind::Service, "Service", &["services", "svc"], true),
     KindInfo {
         kind: Kind::EndpointSlice,
@@ -66,6 +71,10 @@ pub(crate) const KINDS: &[KindInfo] = &[
 
 const fn istio(kind: Kind, name: &'static str, words: &'static [&'static str]) -> KindInfo {
     KindInfo { kind, name, group: NETWORKING, versions: ISTIO_VERSIONS, words, namespaced: true }
+}
+
+const fn security(kind: Kind, name: &'static str, words: &'static [&'static str]) -> KindInfo {
+    KindInfo { kind, name, group: SECURITY, versions: SECURITY_VERSIONS, words, namespaced: true }
 }
 
 const fn core(kind: Kind, name: &'static str, words: &'static [&'static str], namespaced: bool) -> KindInfo {
@@ -110,7 +119,7 @@ impl Kind {
     }
 }
 
-/// Whether a kind says who may do what. None of these is enforced yet.
+/// Whether a kind says who may do what, and is not enforced yet.
 pub fn is_policy(kind: &str) -> bool {
     POLICIES.iter().any(|(name, _)| *name == kind)
 }
@@ -124,7 +133,6 @@ impl fmt::Display for Kind {
 /// What each kind of policy keeps out, and does not as long as it is not carried out.
 pub(crate) const POLICIES: &[(&str, &str)] = &[
     ("AuthorizationPolicy", "requests that it denies, or does not allow, pass"),
-    ("RequestAuthentication", "no token is checked, and requests with bad ones pass"),
     ("PeerAuthentication", "no client's certificate is asked for, and plaintext passes"),
 ];
 

@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::field_path::FieldPath;
-use crate::kind::{KINDS, Kind, KindInfo, NETWORKING, POLICIES, is_policy};
+use crate::kind::{KINDS, Kind, KindInfo, NETWORKING, POLICIES, SECURITY, is_policy};
 use crate::likely::likely;
 use crate::node::Node;
 use crate::object_key::ObjectKey;
 use crate::object_name::ObjectName;
 use crate::resources::kubernetes::{ConfigMap, EndpointSlice, Endpoints, Namespace, Pod, Secret, Service};
 use crate::resources::meta::ObjectMeta;
-use crate::resources::{DestinationRule, EnvoyFilter, Gateway, ServiceEntry, Sidecar, Spec, VirtualService, WorkloadEntry, WorkloadGroup};
+use crate::resources::{
+    DestinationRule, EnvoyFilter, Gateway, RequestAuthentication, ServiceEntry, Sidecar, Spec, VirtualService, WorkloadEntry, WorkloadGroup,
+};
 use crate::source::{Place, Source};
 use crate::syntax::de::{self, Unknown};
 use crate::validate;
@@ -79,9 +81,6 @@ pub struct Read {
 
 /// Groups whose kinds Weir passes over: no traffic goes where it must not for want of them.
 const NOT_TRAFFIC: &[&str] = &["telemetry.istio.io", "extensions.istio.io", "gateway.networking.k8s.io"];
-
-/// The group of the kinds that say who may do what. To pass over one of them lets in whom it keeps out.
-const SECURITY: &str = "security.istio.io";
 
 /// Gives a document its type and checks it.
 pub fn read(source: &Arc<Source>, node: Node) -> Read {
@@ -169,7 +168,8 @@ fn unknown_kind(kind: &str, api_version: &str, group: &str) -> Diagnostic {
 
 /// Weir carries out none of these kinds yet. Who applies one relies on it: that is an error, and no warning.
 fn not_enforced(kind: &str) -> Diagnostic {
-    let names: Vec<&str> = POLICIES.iter().map(|(name, _)| *name).collect();
+    let enforced = KINDS.iter().filter(|info| info.group == SECURITY).map(|info| info.name);
+    let names: Vec<&str> = POLICIES.iter().map(|(name, _)| *name).chain(enforced).collect();
     let at = FieldPath::default().key("kind");
     if let Some((name, effect)) = POLICIES.iter().find(|(name, _)| *name == kind) {
         let help = format!("until Weir carries out {name}, keep them out by other means, and take it away here");
@@ -205,6 +205,7 @@ fn content(info: &KindInfo, node: &Node) -> (Spec, Vec<Diagnostic>) {
         Kind::WorkloadGroup => istio!(WorkloadGroup),
         Kind::Sidecar => istio!(Sidecar),
         Kind::EnvoyFilter => istio!(EnvoyFilter),
+        Kind::RequestAuthentication => istio!(RequestAuthentication),
         Kind::Service => kubernetes!(Service),
         Kind::EndpointSlice => kubernetes!(EndpointSlice),
         Kind::Endpoints => kubernetes!(Endpoints),

@@ -47,6 +47,8 @@ pub struct Changes {
     pub sidecars: BTreeSet<Name>,
     /// EnvoyFilters.
     pub envoy_filters: BTreeSet<Name>,
+    /// RequestAuthentications, and those for which other keys were fetched.
+    pub request_authentications: BTreeSet<Name>,
     /// Secrets.
     pub secrets: BTreeSet<Name>,
     /// WorkloadGroups.
@@ -81,6 +83,7 @@ impl Changes {
             && self.gateways.is_empty()
             && self.sidecars.is_empty()
             && self.envoy_filters.is_empty()
+            && self.request_authentications.is_empty()
             && self.secrets.is_empty()
             && self.groups.is_empty()
     }
@@ -112,6 +115,7 @@ impl Changes {
         self.gateways.extend(later.gateways.iter().cloned());
         self.sidecars.extend(later.sidecars.iter().cloned());
         self.envoy_filters.extend(later.envoy_filters.iter().cloned());
+        self.request_authentications.extend(later.request_authentications.iter().cloned());
         self.secrets.extend(later.secrets.iter().cloned());
         self.groups.extend(later.groups.iter().cloned());
         self.workloads.extend(later.workloads.iter().cloned());
@@ -136,6 +140,13 @@ impl History {
             all.pop_front();
         }
         Self(all)
+    }
+
+    /// These, with others in the place of the last ones.
+    pub fn with_last(mut self, changes: Arc<Changes>) -> Self {
+        self.0.pop_back();
+        self.0.push_back(changes);
+        self
     }
 
     /// All that changed since a version; none if that is too long ago.

@@ -7,6 +7,7 @@
 pub mod answers;
 mod classes;
 mod following;
+mod keys;
 mod manifests;
 pub mod node;
 mod pilot;

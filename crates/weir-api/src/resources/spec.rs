@@ -1,7 +1,9 @@
 //! The content of an object, whatever its kind.
 
 use super::kubernetes::{ConfigMap, EndpointSlice, Endpoints, Namespace, Pod, Secret, Service};
-use super::{DestinationRule, EnvoyFilter, Gateway, ServiceEntry, Sidecar, VirtualService, WorkloadEntry, WorkloadGroup};
+use super::{
+    DestinationRule, EnvoyFilter, Gateway, RequestAuthentication, ServiceEntry, Sidecar, VirtualService, WorkloadEntry, WorkloadGroup,
+};
 
 /// An object's content.
 #[derive(Debug, Clone)]
@@ -15,6 +17,7 @@ pub enum Spec {
     WorkloadGroup(WorkloadGroup),
     Sidecar(Sidecar),
     EnvoyFilter(EnvoyFilter),
+    RequestAuthentication(RequestAuthentication),
     Service(Service),
     EndpointSlice(EndpointSlice),
     Endpoints(Endpoints),

@@ -17,6 +17,7 @@ mod mesh_effects;
 mod preflight;
 mod re2;
 mod reachable;
+mod request_authentication;
 mod rule;
 mod server_tls;
 mod service_entry;
@@ -53,6 +54,7 @@ pub fn check(meta: &ObjectMeta, spec: &Spec) -> Vec<Diagnostic> {
         Spec::WorkloadGroup(spec) => c.field("spec", |c| workload::check_group(c, spec)),
         Spec::Sidecar(spec) => c.field("spec", |c| sidecar::check(c, spec)),
         Spec::EnvoyFilter(spec) => c.field("spec", |c| envoy_filter::check(c, spec)),
+        Spec::RequestAuthentication(spec) => c.field("spec", |c| request_authentication::check(c, spec)),
         // The API server has checked what is its own.
         Spec::Service(_) | Spec::EndpointSlice(_) | Spec::Endpoints(_) | Spec::Pod(_) => return vec![],
         Spec::Namespace(_) | Spec::Secret(_) | Spec::ConfigMap(_) => return vec![],

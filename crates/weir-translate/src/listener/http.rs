@@ -26,6 +26,7 @@ use crate::cluster::dynamic_dns;
 use crate::connection_settings;
 use crate::context::Context;
 use crate::route::filters::{CORS, FAULT};
+use crate::tokens;
 
 /// Which way requests go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,6 +123,12 @@ fn filters(context: &Context<'_>, side: Side) -> Vec<HttpFilter> {
         ..Default::default()
     };
     let mut filters = vec![];
+    // Whose request it is is known before anything else happens to it.
+    if side.class != Class::Outbound
+        && let Some(check) = tokens::filter(context.mesh, context.proxy, side.class == Class::Gateway)
+    {
+        filters.push(http_filter(tokens::FILTER, &check));
+    }
     if side.protocol == Some(Protocol::GrpcWeb) {
         filters.push(http_filter("envoy.filters.http.grpc_web", &GrpcWeb {}));
     }
