@@ -18,3 +18,4 @@ mod probes;
 mod rules;
 mod samples;
 mod support;
+mod tokens;

@@ -10,7 +10,7 @@ use weir_xds::prost_types::{ListValue, Struct, Value};
 /// Reads an object, all of it; none if it is no object, goes on behind it, or has a name twice. Depth is limited.
 pub(super) fn object(text: &[u8]) -> Option<Struct> {
     let mut reader = serde_json::Deserializer::from_slice(text);
-    let read = Reading.deserialize(&mut reader).ok()?;
+    let read = Reading { depth: 0 }.deserialize(&mut reader).ok()?;
     reader.end().ok()?;
     match read {
         Kind::StructValue(fields) => Some(fields),
@@ -18,7 +18,23 @@ pub(super) fn object(text: &[u8]) -> Option<Struct> {
     }
 }
 
-struct Reading;
+/// Deeper ones Envoy does not read either.
+const DEEPEST: usize = 100;
+
+/// A value within so many others.
+#[derive(Clone, Copy)]
+struct Reading {
+    depth: usize,
+}
+
+impl Reading {
+    fn within<E: Error>(self) -> Result<Self, E> {
+        match self.depth + 1 {
+            depth @ ..=DEEPEST => Ok(Self { depth }),
+            _ => Err(E::custom("it is too deep")),
+        }
+    }
+}
 
 impl<'de> DeserializeSeed<'de> for Reading {
     type Value = Kind;
@@ -60,17 +76,17 @@ impl<'de> Visitor<'de> for Reading {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Kind, A::Error> {
-        let mut values = vec![];
-        while let Some(kind) = items.next_element_seed(Reading)? {
+        let (inner, mut values) = (self.within()?, vec![]);
+        while let Some(kind) = items.next_element_seed(inner)? {
             values.push(Value { kind: Some(kind) });
         }
         Ok(Kind::ListValue(ListValue { values }))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Kind, A::Error> {
-        let mut fields = BTreeMap::new();
+        let (inner, mut fields) = (self.within()?, BTreeMap::new());
         while let Some(name) = entries.next_key::<String>()? {
-            let value = Value { kind: Some(entries.next_value_seed(Reading)?) };
+            let value = Value { kind: Some(entries.next_value_seed(inner)?) };
             // Of two claims of one name one reader takes the first, and another the last.
             if fields.insert(name, value).is_some() {
                 return Err(A::Error::custom("a name stands there twice"));
@@ -88,7 +104,7 @@ mod tests {
 
     #[test]
     fn an_object_is_read_whole_or_not_at_all() {
-        let deep = format!("{{\"a\":{}1{}}}", "[".repeat(200), "]".repeat(200));
+        let deep = format!("{{\"a\":{}1{}}}", "[".repeat(100), "]".repeat(100));
         let cases: [(&str, Option<&str>); 12] = [
             ("{}", Some("{}")),
             (r#" {"b": [1, "x", null, true, {"c": 1.5}], "a": "\u00fc"} "#, Some(r#"{"a":"ü","b":[1,"x",null,true,{"c":1.5}]}"#)),
@@ -108,5 +124,6 @@ mod tests {
             assert_eq!(read.as_deref(), expected, "{text}");
         }
         assert!(object(b"{\"a\": \"\xff\"}").is_none());
+        assert!(object(format!("{{\"a\":{}1{}}}", "[".repeat(99), "]".repeat(99)).as_bytes()).is_some());
     }
 }

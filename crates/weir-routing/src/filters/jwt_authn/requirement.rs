@@ -194,22 +194,29 @@ impl Judge<'_> {
 
     /// One token; what it is for, where nobody says of which provider it should be.
     fn token(&mut self, found: &Found<'_>, provider: Option<usize>, audiences: Option<&Audiences>) -> Result<(), Unmet> {
-        let mut known = provider;
-        let verified = self.verify(found, &mut known, audiences);
+        let mut whose = None;
+        let verified = self.verify(found, provider, &mut whose, audiences);
         if let Err(Unmet::Status(status)) = verified {
-            self.note_failure(known, status);
+            self.failures.push((whose, status));
+            self.note_failure(whose.or(provider), status);
         }
         verified
     }
 
-    fn verify(&mut self, found: &Found<'_>, known: &mut Option<usize>, audiences: Option<&Audiences>) -> Result<(), Unmet> {
+    fn verify(
+        &mut self,
+        found: &Found<'_>,
+        provider: Option<usize>,
+        whose: &mut Option<usize>,
+        audiences: Option<&Audiences>,
+    ) -> Result<(), Unmet> {
         let token = Token::parse(&found.text).map_err(Unmet::Status)?;
         if !found.is_allowed(&token.issuer) {
             return Err(Unmet::Status(Status::UnknownIssuer));
         }
-        *known = known.or_else(|| self.issuer(&token.issuer));
+        *whose = provider.or_else(|| self.issuer(&token.issuer));
         let providers = self.providers;
-        let Some((index, provider)) = known.and_then(|index| Some((index, providers.get(index)?))) else {
+        let Some((index, provider)) = whose.and_then(|index| Some((index, providers.get(index)?))) else {
             return Err(Unmet::Status(Status::UnknownIssuer));
         };
         provider.check(&token, audiences, self.now).map_err(Unmet::Status)?;
@@ -263,7 +270,6 @@ impl Judge<'_> {
 
     /// Leaves why a token is refused; where its provider is not known, as the only one that there is says.
     fn note_failure(&mut self, provider: Option<usize>, status: Status) {
-        self.failures.push((provider, status));
         let only = (self.providers.len() == 1).then_some(0);
         let providers = self.providers;
         if let Some(provider) = provider.or(only).and_then(|index| providers.get(index)) {

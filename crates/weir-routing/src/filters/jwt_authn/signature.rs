@@ -97,7 +97,7 @@ pub(super) struct VerifyingKey(Vec<(Algorithm, Ready)>);
 
 enum Ready {
     Public(ParsedPublicKey),
-    Secret(hmac::Key),
+    Secret(Box<hmac::Key>),
 }
 
 impl std::fmt::Debug for VerifyingKey {
@@ -161,7 +161,7 @@ impl VerifyingKey {
     /// A password that whoever signs knows too.
     pub fn secret(secret: &[u8]) -> Self {
         let all = [(Algorithm::Hs256, hmac::HMAC_SHA256), (Algorithm::Hs384, hmac::HMAC_SHA384), (Algorithm::Hs512, hmac::HMAC_SHA512)];
-        Self(all.map(|(algorithm, mac)| (algorithm, Ready::Secret(hmac::Key::new(mac, secret)))).into())
+        Self(all.map(|(algorithm, mac)| (algorithm, Ready::Secret(Box::new(hmac::Key::new(mac, secret))))).into())
     }
 
     /// Whether it has signed a token.
