@@ -94,7 +94,7 @@ fn who_refused_a_token_is_told_with_its_place() {
     let far = "RequestAuthentication istio-system/tokens for the issuer https://far.test";
     let cases = [
         (token(&json!({"iss": "own.test", "exp": NOW - 100})), format!("answers 401: Jwt is expired, says {own} [mesh.yaml:28]")),
-        (token(&json!({"iss": "own.test", "sub": "a"})) + "AA", format!("answers 401: Jwt verification fails, says {own} [mesh.yaml:28]")),
+        (token(&json!({"iss": "own.test", "sub": "a"})) + "A", format!("answers 401: Jwt verification fails, says {own} [mesh.yaml:28]")),
         (token(&json!({"iss": "https://far.test"})), format!("answers 401: Jwt verification fails, says {far} [mesh.yaml:30]")),
         (token(&json!({"iss": "other.test"})), format!("answers 401: Jwt issuer is not configured; tokens are checked by {far}, {own}")),
         ("what".to_owned(), "answers 401: Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections".to_owned()),

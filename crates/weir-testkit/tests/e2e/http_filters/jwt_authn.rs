@@ -181,6 +181,9 @@ async fn good_tokens_are_told_of(plane: DataPlane) {
     }
 }
 
+/// A path and the headers of a request; the status, and what client or instance are told.
+type Case<'c> = (&'c str, Vec<(&'static str, &'c str)>, u16, &'c str);
+
 async fn routes_and_rules_say_what_is_required(plane: DataPlane) {
     let (mut peer, keys) = (Recorder::start(Version::HTTP_11).await, Keys::new());
     let own = |issuer: &str, header: &str| {
@@ -217,7 +220,7 @@ async fn routes_and_rules_say_what_is_required(plane: DataPlane) {
     let proxy = proxy(plane, config, routes, &peer).await;
     let of = |issuer: &str| keys.token("secret", json!({"iss": issuer, "sub": issuer}));
     let (a, b, bad) = (of("a"), of("b"), keys.token("secret", json!({"iss": "a", "exp": 1})));
-    let cases: Vec<(&str, Vec<(&'static str, &str)>, u16, &str)> = vec![
+    let cases: Vec<Case<'_>> = vec![
         ("/open", vec![("x-sub", "forged")], 200, ""),
         ("/other", vec![("x-sub", "forged")], 200, ""),
         ("/maybe", vec![], 200, ""),

@@ -20,6 +20,9 @@ fn of(issuer: &str, key: &str) -> String {
     token_by(key, "RS256", &claims(json!({"iss": issuer})))
 }
 
+/// A requirement, the headers of a request, and what its client is told.
+type Case<'c> = (Value, Vec<(&'c str, &'c str)>, &'c str);
+
 #[test]
 fn requirements_are_met_as_in_envoy() {
     let (a, b, u) = (of("a", "r1"), of("b", "r2"), of("u", "r1"));
@@ -29,7 +32,7 @@ fn requirements_are_met_as_in_envoy() {
     let all = |list: &[Value]| json!({"requiresAll": {"requirements": list}});
     let (missing, failed) = (json!({"allowMissing": {}}), json!({"allowMissingOrFailed": {}}));
     let expired = "Jwt is expired";
-    let cases: Vec<(Value, Vec<(&str, &str)>, &str)> = vec![
+    let cases: Vec<Case<'_>> = vec![
         (json!({}), vec![], ""),
         (json!({}), vec![("x-a", &bad)], ""),
         (name("a"), vec![], MISSING),
