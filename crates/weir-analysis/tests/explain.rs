@@ -124,6 +124,8 @@ fn get(path: &str, headers: &[(&str, &str)]) -> Call {
         tls: Default::default(),
         alpn: None,
         sni: None,
+        source: None,
+        principal: None,
         host: Some("shop.test".to_owned()),
         method: None,
         path: Some(path.to_owned()),

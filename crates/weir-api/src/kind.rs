@@ -17,6 +17,7 @@ pub enum Kind {
     Sidecar,
     EnvoyFilter,
     RequestAuthentication,
+    AuthorizationPolicy,
     Service,
     EndpointSlice,
     Endpoints,
@@ -53,6 +54,7 @@ pub(crate) const KINDS: &[KindInfo] = &[
     istio(Kind::Sidecar, "Sidecar", &["sidecars"]),
     istio(Kind::EnvoyFilter, "EnvoyFilter", &["envoyfilters"]),
     security(Kind::RequestAuthentication, "RequestAuthentication", &["requestauthentications", "ra"]),
+    security(Kind::AuthorizationPolicy, "AuthorizationPolicy", &["authorizationpolicies", "ap"]),
     core(Kind::Service, "Service", &["services", "svc"], true),
     KindInfo {
         kind: Kind::EndpointSlice,
@@ -131,10 +133,7 @@ impl fmt::Display for Kind {
 }
 
 /// What each kind of policy keeps out, and does not as long as it is not carried out.
-pub(crate) const POLICIES: &[(&str, &str)] = &[
-    ("AuthorizationPolicy", "requests that it denies, or does not allow, pass"),
-    ("PeerAuthentication", "no client's certificate is asked for, and plaintext passes"),
-];
+pub(crate) const POLICIES: &[(&str, &str)] = &[("PeerAuthentication", "no client's certificate is asked for, and plaintext passes")];
 
 #[cfg(test)]
 mod tests {

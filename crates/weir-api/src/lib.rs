@@ -18,6 +18,7 @@ pub mod object_name;
 pub mod parse;
 pub mod resources;
 pub mod source;
+mod stand_in;
 pub mod syntax;
 pub mod validate;
 

@@ -12,9 +12,11 @@ use crate::object_name::ObjectName;
 use crate::resources::kubernetes::{ConfigMap, EndpointSlice, Endpoints, Namespace, Pod, Secret, Service};
 use crate::resources::meta::ObjectMeta;
 use crate::resources::{
-    DestinationRule, EnvoyFilter, Gateway, RequestAuthentication, ServiceEntry, Sidecar, Spec, VirtualService, WorkloadEntry, WorkloadGroup,
+    AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, RequestAuthentication, ServiceEntry, Sidecar, Spec, VirtualService,
+    WorkloadEntry, WorkloadGroup,
 };
 use crate::source::{Place, Source};
+use crate::stand_in;
 use crate::syntax::de::{self, Unknown};
 use crate::validate;
 
@@ -46,6 +48,11 @@ impl Object {
         ObjectKey { kind: self.kind, namespace: self.meta.namespace.clone(), name: self.meta.name.clone() }
     }
 
+    /// Whether it stands for one that is refused: it refuses what that one may have been meant to.
+    pub fn stands_in(&self) -> bool {
+        matches!(&self.spec, Spec::AuthorizationPolicy(policy) if policy.stands_in)
+    }
+
     /// Where a field stands; the nearest part that is written, if the field is not.
     pub fn place(&self, path: &FieldPath) -> Option<Place> {
         self.node.place_at(&self.source, path)
@@ -73,6 +80,8 @@ impl PartialEq for Object {
 pub struct Read {
     /// The object, where its kind is known and its text has the form of that kind.
     pub object: Option<Object>,
+    /// What is in force instead of one that is refused, if nothing better is known of it.
+    pub stand_in: Option<Object>,
     /// Whether an error stands among the diagnostics.
     pub refused: bool,
     /// What is to be said of it.
@@ -96,17 +105,17 @@ pub fn read(source: &Arc<Source>, node: Node) -> Read {
         meta.namespace.clear();
     }
     let name = ObjectName { kind: kind.clone(), namespace: meta.namespace.clone(), name: meta.name.clone() };
-    let finish = |diagnostics: Vec<Diagnostic>| -> Vec<Diagnostic> {
+    let finish = |diagnostics: Vec<Diagnostic>, node: &Node| -> Vec<Diagnostic> {
         let complete = |diagnostic: Diagnostic| {
-            let mut diagnostic = diagnostic.placed_in(source, &node);
+            let mut diagnostic = diagnostic.placed_in(source, node);
             diagnostic.object = (!name.kind.is_empty()).then(|| name.clone());
             diagnostic
         };
         diagnostics.into_iter().map(complete).collect()
     };
     let Some(info) = info else {
-        let diagnostics = finish(vec![unknown_kind(&kind, &api_version, group)]);
-        return Read { object: None, refused: any_error(&diagnostics), diagnostics };
+        let diagnostics = finish(vec![unknown_kind(&kind, &api_version, group)], &node);
+        return Read { object: None, stand_in: None, refused: any_error(&diagnostics), diagnostics };
     };
     let mut diagnostics = meta_errors;
     if !info.versions.contains(&version) {
@@ -123,10 +132,12 @@ pub fn read(source: &Arc<Source>, node: Node) -> Read {
     if !unreadable {
         diagnostics.extend(validate::check(&meta, &spec));
     }
-    let diagnostics = finish(diagnostics);
     let refused = any_error(&diagnostics);
-    let object = (!unreadable).then(|| Object { kind: info.kind, api_version, meta, spec, source: source.clone(), node });
-    Read { object, refused, diagnostics }
+    let object = Object { kind: info.kind, api_version, meta, spec, source: source.clone(), node };
+    let stand_in = refused.then(|| stand_in::of(&object)).flatten();
+    diagnostics.extend(stand_in.as_ref().map(|_| stand_in::warning()));
+    let diagnostics = finish(diagnostics, &object.node);
+    Read { object: (!unreadable).then_some(object), stand_in, refused, diagnostics }
 }
 
 fn any_error(diagnostics: &[Diagnostic]) -> bool {
@@ -168,8 +179,8 @@ fn unknown_kind(kind: &str, api_version: &str, group: &str) -> Diagnostic {
 
 /// Weir carries out none of these kinds yet. Who applies one relies on it: that is an error, and no warning.
 fn not_enforced(kind: &str) -> Diagnostic {
-    let enforced = KINDS.iter().filter(|info| info.group == SECURITY).map(|info| info.name);
-    let names: Vec<&str> = POLICIES.iter().map(|(name, _)| *name).chain(enforced).collect();
+    let carried_out = KINDS.iter().filter(|info| info.group == SECURITY).map(|info| info.name);
+    let names: Vec<&str> = carried_out.chain(POLICIES.iter().map(|(name, _)| *name)).collect();
     let at = FieldPath::default().key("kind");
     if let Some((name, effect)) = POLICIES.iter().find(|(name, _)| *name == kind) {
         let help = format!("until Weir carries out {name}, keep them out by other means, and take it away here");
@@ -206,6 +217,7 @@ fn content(info: &KindInfo, node: &Node) -> (Spec, Vec<Diagnostic>) {
         Kind::Sidecar => istio!(Sidecar),
         Kind::EnvoyFilter => istio!(EnvoyFilter),
         Kind::RequestAuthentication => istio!(RequestAuthentication),
+        Kind::AuthorizationPolicy => istio!(AuthorizationPolicy),
         Kind::Service => kubernetes!(Service),
         Kind::EndpointSlice => kubernetes!(EndpointSlice),
         Kind::Endpoints => kubernetes!(Endpoints),

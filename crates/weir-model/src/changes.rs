@@ -49,6 +49,8 @@ pub struct Changes {
     pub envoy_filters: BTreeSet<Name>,
     /// RequestAuthentications, and those for which other keys were fetched.
     pub request_authentications: BTreeSet<Name>,
+    /// AuthorizationPolicies.
+    pub authorization_policies: BTreeSet<Name>,
     /// Secrets.
     pub secrets: BTreeSet<Name>,
     /// WorkloadGroups.
@@ -84,6 +86,7 @@ impl Changes {
             && self.sidecars.is_empty()
             && self.envoy_filters.is_empty()
             && self.request_authentications.is_empty()
+            && self.authorization_policies.is_empty()
             && self.secrets.is_empty()
             && self.groups.is_empty()
     }
@@ -116,6 +119,7 @@ impl Changes {
         self.sidecars.extend(later.sidecars.iter().cloned());
         self.envoy_filters.extend(later.envoy_filters.iter().cloned());
         self.request_authentications.extend(later.request_authentications.iter().cloned());
+        self.authorization_policies.extend(later.authorization_policies.iter().cloned());
         self.secrets.extend(later.secrets.iter().cloned());
         self.groups.extend(later.groups.iter().cloned());
         self.workloads.extend(later.workloads.iter().cloned());

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use weir_api::resources::MeshConfig;
 use weir_api::{Kind, Object, ObjectChange, ObjectKey, Spec};
 
+use crate::authorization_policy::AuthorizationPolicy;
 use crate::by_age;
 use crate::changes::{Changes, History, Name, Subject};
 use crate::destination_rules::DestinationRules;
@@ -59,6 +60,8 @@ pub struct MeshSnapshot {
     pub request_authentications: Arc<[RequestAuthentication]>,
     /// The keys that were fetched for these.
     pub fetched_keys: Arc<FetchedKeys>,
+    /// Its AuthorizationPolicies, from the oldest to the youngest.
+    pub authorization_policies: Arc<[AuthorizationPolicy]>,
     /// Its Secrets, by namespace and name.
     pub secrets: Tree<Name, Arc<Object>>,
     /// Its WorkloadGroups.
@@ -100,6 +103,7 @@ impl MeshSnapshot {
             envoy_filters: Arc::default(),
             request_authentications: Arc::default(),
             fetched_keys: Arc::default(),
+            authorization_policies: Arc::default(),
             secrets: Tree::default(),
             groups: WorkloadGroups::default(),
             scopes: Scopes::default(),
@@ -130,6 +134,8 @@ impl MeshSnapshot {
         changes.envoy_filters = envoy_filter::update(&mut next.envoy_filters, objects, &self.config.root_namespace);
         let tokens = &mut next.request_authentications;
         changes.request_authentications = by_age::update(tokens, objects, RequestAuthentication::read, |policy| &policy.object);
+        changes.authorization_policies =
+            by_age::update(&mut next.authorization_policies, objects, AuthorizationPolicy::read, |policy| &policy.object);
         next.update_secrets(objects, &mut changes);
         let touched = Touched { services: &services, rules: &rules, sidecars: &changes.sidecars, newest: &next.services };
         next.scopes = self.scopes.after(&touched);
@@ -155,6 +161,7 @@ impl MeshSnapshot {
             envoy_filters: self.envoy_filters.clone(),
             request_authentications: self.request_authentications.clone(),
             fetched_keys: self.fetched_keys.clone(),
+            authorization_policies: self.authorization_policies.clone(),
             secrets: self.secrets.clone(),
             groups: self.groups.clone(),
             scopes: Scopes::default(),

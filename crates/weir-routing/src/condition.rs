@@ -162,6 +162,11 @@ impl HeaderCondition {
         }
     }
 
+    /// Whether what has no headers at all satisfies this condition.
+    pub(crate) fn holds_for_nothing(&self) -> bool {
+        self.holds_for(std::iter::empty())
+    }
+
     fn holds_for<'v>(&self, values: impl Iterator<Item = &'v [u8]>) -> bool {
         let mut values = values.peekable();
         if let HeaderTest::Present(present) = self.test {

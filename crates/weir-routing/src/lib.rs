@@ -32,6 +32,7 @@ pub mod path;
 mod prefix_index;
 mod query;
 pub mod rate_limits;
+pub mod rbac;
 mod request;
 pub mod retry;
 pub mod rewrite;

@@ -4,6 +4,7 @@
 //! [`secrets`]. What they make is what Istio makes of the same resources, names included; the differences are
 //! decisions, which `docs/` explains. Each route says in its metadata which rule it was made of, and where that stands.
 
+mod authz;
 pub mod class;
 mod cluster;
 mod connection_settings;

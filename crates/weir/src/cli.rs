@@ -254,7 +254,7 @@ pub(crate) struct ExplainArgs {
     #[arg(short, long, conflicts_with = "proxy")]
     pub namespace: Option<String>,
     /// Many calls, one JSON object a line; each is answered with one JSON object a line
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["url", "method", "headers"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["url", "method", "headers", "source", "principal"])]
     pub calls: Option<PathBuf>,
     /// The request's method
     #[arg(short = 'X', long = "request", value_name = "METHOD")]
@@ -262,6 +262,12 @@ pub(crate) struct ExplainArgs {
     /// A header of the request, 'name: value'; may be repeated
     #[arg(short = 'H', long = "header", value_name = "HEADER")]
     pub headers: Vec<String>,
+    /// The client's address
+    #[arg(long, value_name = "ADDRESS")]
+    pub source: Option<std::net::IpAddr>,
+    /// Who the client is by its certificate, such as cluster.local/ns/default/sa/default
+    #[arg(long, value_name = "PRINCIPAL")]
+    pub principal: Option<String>,
     /// The request, such as http://reviews:9080/reviews/0; tcp://HOST:PORT is a connection
     #[arg(required_unless_present = "calls")]
     pub url: Option<String>,

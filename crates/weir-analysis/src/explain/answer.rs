@@ -59,6 +59,8 @@ pub enum Error {
     MtlsError,
     /// The client speaks something else than what is expected.
     ProtocolError,
+    /// A policy refuses it.
+    AccessDenied,
 }
 
 /// A decision on the way of a call.

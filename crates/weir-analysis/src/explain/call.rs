@@ -29,6 +29,12 @@ pub struct Call {
     /// The server name of its handshake.
     #[serde(default)]
     pub sni: Option<String>,
+    /// The client's address.
+    #[serde(default)]
+    pub source: Option<IpAddr>,
+    /// Who the client is by its certificate, as `cluster.local/ns/default/sa/default`.
+    #[serde(default)]
+    pub principal: Option<String>,
     /// The host that the request names, with a port if it has one.
     #[serde(default)]
     pub host: Option<String>,
@@ -111,6 +117,11 @@ pub enum Tls {
 }
 
 impl Call {
+    /// Where it comes from.
+    pub(super) fn client(&self) -> IpAddr {
+        self.source.unwrap_or(UNKNOWN_ADDRESS)
+    }
+
     /// Where it connects to.
     pub fn destination(&self) -> SocketAddr {
         SocketAddr::new(self.address, self.port)

@@ -1,6 +1,7 @@
 //! The filter chain that handles a connection, and whether what the client speaks can be understood there.
 
 use weir_config::http::HttpConfig;
+use weir_config::listener::ConnectionRbac;
 use weir_config::tcp::TcpConfig;
 use weir_routing::filter_chain::Chain;
 use weir_routing::{CompileError, Connection, FilterChains};
@@ -8,6 +9,7 @@ use weir_xds::direct_response::Config as DirectResponse;
 use weir_xds::hcm::HttpConnectionManager;
 use weir_xds::listener::filter::ConfigType;
 use weir_xds::listener::{FilterChain, Listener};
+use weir_xds::network_rbac::Rbac;
 use weir_xds::tcp_proxy::TcpProxy;
 use weir_xds::tls::DownstreamTlsContext;
 
@@ -24,11 +26,19 @@ pub(super) enum Handler {
     Respond,
 }
 
+/// What becomes of a connection that a chain takes.
+pub(super) struct Found {
+    /// Who may connect.
+    pub rules: Vec<ConnectionRbac>,
+    /// What becomes of the bytes of those who may.
+    pub handler: Handler,
+}
+
 /// The name of the certificate by which the workloads of a mesh know each other.
 const MESH_CERTIFICATE: &str = "default";
 
 /// Finds the chain, and checks that the client speaks what it expects.
-pub(super) fn find(listener: &Listener, call: &Call, answer: &mut Answer) -> Result<Handler, Error> {
+pub(super) fn find(listener: &Listener, call: &Call, answer: &mut Answer) -> Result<Found, Error> {
     let chain = choose(listener, call, answer)?;
     answer.filter_chain = Some(chain.name.clone());
     check_tls(chain, call, answer)?;
@@ -53,7 +63,27 @@ pub(super) fn find(listener: &Listener, call: &Call, answer: &mut Answer) -> Res
             return Err(Error::ProtocolError);
         }
     }
-    Ok(handler)
+    match rules(chain) {
+        Ok(rules) => Ok(Found { rules, handler }),
+        Err(error) => {
+            answer.step("the listener is refused", error.to_string());
+            Err(Error::NoRoute)
+        }
+    }
+}
+
+/// The access rules of a chain, as a proxy would compile them.
+fn rules(chain: &FilterChain) -> Result<Vec<ConnectionRbac>, CompileError> {
+    let configs = chain.filters.iter().filter_map(|filter| match &filter.config_type {
+        Some(ConfigType::TypedConfig(config)) if config.is::<Rbac>() => Some(config),
+        _ => None,
+    });
+    configs
+        .map(|config| {
+            let rbac = config.unpack::<Rbac>().map_err(|error| CompileError::new("typed_config", error.to_string()))?;
+            ConnectionRbac::compile(&rbac)
+        })
+        .collect()
 }
 
 fn choose<'l>(listener: &'l Listener, call: &Call, answer: &mut Answer) -> Result<&'l FilterChain, Error> {

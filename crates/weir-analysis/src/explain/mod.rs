@@ -4,6 +4,7 @@
 //! host and a route ([`request`]); then what becomes of it ([`outcome`]). Each says what was decided and why, and, where a
 //! person's rule decided, the place where it stands.
 
+mod access;
 mod answer;
 mod call;
 mod chain;
@@ -18,6 +19,7 @@ use std::cell::OnceCell;
 use std::collections::HashMap;
 
 use weir_config::cluster::ClusterPolicy;
+use weir_model::AuthorizationPolicy;
 use weir_routing::RouteTable;
 use weir_translate::{Change, TokenRule, Translation};
 use weir_xds::cluster::Cluster;
@@ -33,6 +35,8 @@ pub struct Explainer<'t> {
     translation: &'t Translation,
     /// What EnvoyFilters changed of it.
     changes: &'t [Change],
+    /// Where access rules come from.
+    policies: &'t [AuthorizationPolicy],
     /// Compiled when they are first asked for; a text says why one cannot be.
     tables: HashMap<&'t str, Table<'t>>,
     /// The same of clusters.
@@ -51,7 +55,7 @@ impl<'t> Explainer<'t> {
     pub fn new(translation: &'t Translation) -> Self {
         let tables = translation.routes.iter().map(|routes| (routes.name.as_str(), (routes, OnceCell::new())));
         let clusters = translation.clusters.iter().map(|cluster| (cluster.name.as_str(), (cluster, OnceCell::new())));
-        Self { translation, changes: &[], tables: tables.collect(), clusters: clusters.collect(), token_rules: &[], now: 0 }
+        Self { translation, changes: &[], policies: &[], tables: tables.collect(), clusters: clusters.collect(), token_rules: &[], now: 0 }
     }
 
     /// With the rules about tokens that are for the proxy, at this time, in seconds since 1970.
@@ -86,8 +90,9 @@ impl<'t> Explainer<'t> {
                 return Err(Error::NoRoute);
             }
         };
-        let filters = chain::find(listener, call, answer)?;
-        match filters {
+        let chain::Found { rules, handler } = chain::find(listener, call, answer)?;
+        self.connect(&rules, call, answer)?;
+        match handler {
             chain::Handler::Tcp(proxy) => self.tcp(&proxy, answer),
             chain::Handler::Respond => answer.step("an answer of its own", "the connection is answered and closed, whatever it says"),
             chain::Handler::Http(manager) => self.http(&manager, call, answer)?,

@@ -45,10 +45,11 @@ impl Explainer<'_> {
         };
         let mut known = DynamicMetadata::new();
         match tokens::check(self, manager, &head, &mut known, answer) {
-            Checked::Refused => Ok(()),
+            Checked::Refused => Err(Error::AccessDenied),
             Checked::Passed(changed) => {
-                let headers = changed.as_ref().unwrap_or(&headers);
-                self.route(table, &RequestHead { headers, ..head }, &known, answer)
+                let head = RequestHead { headers: changed.as_ref().unwrap_or(&headers), ..head };
+                self.enter((manager, table), &head, &known, call, answer)?;
+                self.route(table, &head, &known, answer)
             }
         }
     }

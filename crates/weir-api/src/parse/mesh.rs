@@ -127,7 +127,7 @@ mod tests {
             said,
             [
                 "mesh.yaml:13:1: warning: meshMTLS: not carried out yet: no certificates are issued yet",
-                "mesh.yaml:10:1: warning: extensionProviders: not carried out yet: no provider is asked",
+                "mesh.yaml:10:1: warning: extensionProviders: not carried out yet: only those that decide about requests are asked",
                 "mesh.yaml:7:16: warning: defaultConfig.concurrency: not carried out yet: a process is told by --workers",
                 "mesh.yaml:8:3: warning: defaultConfig.tracing: not carried out yet: no request is traced",
             ]

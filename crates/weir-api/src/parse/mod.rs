@@ -18,6 +18,8 @@ pub struct Parsed {
     pub objects: Vec<Arc<Object>>,
     /// Objects that could be read and are refused all the same: not for a mesh, but an analysis has more to say of them.
     pub refused: Vec<Arc<Object>>,
+    /// What is in force instead of those refused of which no earlier version is known.
+    pub stand_ins: Vec<Arc<Object>>,
     /// What is to be said of the text: errors (each names a document that is not among the objects),
     /// warnings and notes.
     pub diagnostics: Vec<Diagnostic>,
@@ -37,6 +39,7 @@ impl Parsed {
                 let read = object::read(source, node);
                 let objects = if read.refused { &mut self.refused } else { &mut self.objects };
                 objects.extend(read.object.map(Arc::new));
+                self.stand_ins.extend(read.stand_in.map(Arc::new));
                 self.diagnostics.extend(read.diagnostics);
             }
         }

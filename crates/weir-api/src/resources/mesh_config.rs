@@ -10,6 +10,7 @@ use serde::de::IgnoredAny;
 
 use super::Duration;
 use super::destination_rule::{ClientTlsSettings, ConnectionPoolSettings, OutlierDetection, TcpKeepalive};
+use super::extension_provider::ExtensionProvider;
 use super::gateway::TlsProtocol;
 use super::http_policy::HttpRetry;
 use super::load_balancer::{LocalityLoadBalancerSetting, ZoneAwareLoadBalancerSetting};
@@ -101,6 +102,8 @@ pub struct MeshConfig {
     pub tls_defaults: Option<TlsConfig>,
     /// Who sees ServiceEntries, whatever these say; absent means that they decide.
     pub service_entry_visibility: Option<ServiceEntryVisibility>,
+    /// Services that are asked about requests, or told of them.
+    pub extension_providers: Vec<ExtensionProvider>,
     #[serde(rename = "enableEnvoyAccessLogService")]
     _enable_envoy_access_log_service: Option<IgnoredAny>,
     #[serde(rename = "configSources")]
@@ -117,8 +120,6 @@ pub struct MeshConfig {
     _verify_certificate_at_client: Option<IgnoredAny>,
     #[serde(rename = "ca")]
     _ca: Option<IgnoredAny>,
-    #[serde(rename = "extensionProviders")]
-    _extension_providers: Option<IgnoredAny>,
     #[serde(rename = "defaultProviders")]
     _default_providers: Option<IgnoredAny>,
     #[serde(rename = "compliancePolicy")]
@@ -169,6 +170,7 @@ impl Default for MeshConfig {
             mesh_mtls: None,
             tls_defaults: None,
             service_entry_visibility: None,
+            extension_providers: vec![],
             _enable_envoy_access_log_service: None,
             _config_sources: None,
             _ca_certificates: None,
@@ -177,7 +179,6 @@ impl Default for MeshConfig {
             _enable_prometheus_merge: None,
             _verify_certificate_at_client: None,
             _ca: None,
-            _extension_providers: None,
             _default_providers: None,
             _compliance_policy: None,
         }

@@ -4,10 +4,12 @@
 //! Where protobuf cannot tell an absent scalar from its zero, neither do these types; where absence means
 //! something, the field is an `Option`.
 
+pub mod authorization_policy;
 pub mod destination;
 pub mod destination_rule;
 pub mod duration;
 pub mod envoy_filter;
+pub mod extension_provider;
 pub mod gateway;
 pub mod http_policy;
 pub mod kubernetes;
@@ -24,6 +26,7 @@ pub mod string_match;
 pub mod virtual_service;
 pub mod workload;
 
+pub use authorization_policy::AuthorizationPolicy;
 pub use destination_rule::DestinationRule;
 pub use duration::Duration;
 pub use envoy_filter::EnvoyFilter;

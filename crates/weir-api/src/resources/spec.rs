@@ -2,7 +2,8 @@
 
 use super::kubernetes::{ConfigMap, EndpointSlice, Endpoints, Namespace, Pod, Secret, Service};
 use super::{
-    DestinationRule, EnvoyFilter, Gateway, RequestAuthentication, ServiceEntry, Sidecar, VirtualService, WorkloadEntry, WorkloadGroup,
+    AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, RequestAuthentication, ServiceEntry, Sidecar, VirtualService,
+    WorkloadEntry, WorkloadGroup,
 };
 
 /// An object's content.
@@ -18,6 +19,7 @@ pub enum Spec {
     Sidecar(Sidecar),
     EnvoyFilter(EnvoyFilter),
     RequestAuthentication(RequestAuthentication),
+    AuthorizationPolicy(AuthorizationPolicy),
     Service(Service),
     EndpointSlice(EndpointSlice),
     Endpoints(Endpoints),

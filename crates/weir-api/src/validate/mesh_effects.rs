@@ -33,7 +33,7 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("defaultInboundHttpRetryPolicy", "requests are sent again to a workload as they are by default"),
     ("configSources", "the folder is the only source"),
     ("enableEnvoyAccessLogService", "access logs go to accessLogFile alone"),
-    ("extensionProviders", "no provider is asked"),
+    ("extensionProviders", "only those that decide about requests are asked"),
     ("defaultProviders", "no provider is asked"),
     ("defaultConfig.drainDuration", "connections of a removed listener stay until they end"),
     ("defaultConfig.discoveryAddress", "a proxy is told by --xds"),
@@ -69,10 +69,14 @@ pub(crate) fn check(mesh: &Node) -> Vec<Diagnostic> {
     WITHOUT_EFFECT.iter().filter_map(told).collect()
 }
 
-/// Of a proxy's metadata one thing is carried out: whether it takes HTTP/1.0.
+/// Of a proxy's metadata one thing is carried out: whether it takes HTTP/1.0. Of providers those that decide about requests are.
 fn is_carried_out(path: &FieldPath, node: &Node) -> bool {
-    let Value::Map(entries) = &node.value else { return false };
-    path.to_string() == "defaultConfig.proxyMetadata" && entries.iter().all(|entry| entry.key == "ISTIO_META_HTTP10")
+    let has_only = |node: &Node, keys: &[&str]| node.entries().iter().all(|entry| keys.contains(&entry.key.as_str()));
+    match path.to_string().as_str() {
+        "defaultConfig.proxyMetadata" => has_only(node, &["ISTIO_META_HTTP10"]),
+        "extensionProviders" => node.items().iter().all(|item| has_only(item, &["name", "envoyExtAuthzHttp", "envoyExtAuthzGrpc"])),
+        _ => false,
+    }
 }
 
 fn asks_for_something(node: &Node) -> bool {

@@ -3,6 +3,7 @@
 //! An error refuses the resource; a warning lets it pass and says what will not be as it was probably meant.
 //! Paths begin at the root of the document; whoever has the text adds the places.
 
+mod authorization_policy;
 mod checker;
 mod destination_rule;
 mod envoy_filter;
@@ -34,12 +35,10 @@ use crate::kind::Kind;
 use crate::node::Node;
 use crate::resources::MeshConfig;
 use crate::resources::Spec;
+use crate::resources::authorization_policy::DRY_RUN;
 use crate::resources::meta::ObjectMeta;
 use checker::Checker;
 pub use envoy_filter::takes_version;
-
-/// Only AuthorizationPolicies can be tried without being carried out.
-const DRY_RUN: &str = "istio.io/dry-run";
 
 /// What is to be said of a resource.
 pub fn check(meta: &ObjectMeta, spec: &Spec) -> Vec<Diagnostic> {
@@ -55,10 +54,15 @@ pub fn check(meta: &ObjectMeta, spec: &Spec) -> Vec<Diagnostic> {
         Spec::Sidecar(spec) => c.field("spec", |c| sidecar::check(c, spec)),
         Spec::EnvoyFilter(spec) => c.field("spec", |c| envoy_filter::check(c, spec)),
         Spec::RequestAuthentication(spec) => c.field("spec", |c| request_authentication::check(c, spec)),
+        Spec::AuthorizationPolicy(spec) => {
+            authorization_policy::check(c, meta, spec);
+            return checker.finish();
+        }
         // The API server has checked what is its own.
         Spec::Service(_) | Spec::EndpointSlice(_) | Spec::Endpoints(_) | Spec::Pod(_) => return vec![],
         Spec::Namespace(_) | Spec::Secret(_) | Spec::ConfigMap(_) => return vec![],
     }
+    // Only AuthorizationPolicies can be tried without being carried out.
     if meta.annotations.contains_key(DRY_RUN) {
         c.field("metadata", |c| {
             c.field("annotations", |c| {

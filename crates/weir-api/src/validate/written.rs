@@ -1,5 +1,6 @@
 //! Rules about what is written, and not about what it means: a typed resource cannot tell an empty list from none.
 
+use super::authorization_policy;
 use super::checker::Checker;
 use crate::kind::Kind;
 use crate::node::{Node, Value};
@@ -17,6 +18,9 @@ pub(super) fn check(c: &mut Checker<'_>, kind: Kind, document: &Node) {
         if kind == Kind::VirtualService {
             check_rules(c, spec);
             check_header_matches(c, spec);
+        }
+        if kind == Kind::AuthorizationPolicy {
+            authorization_policy::check_written(c, spec);
         }
     });
 }

@@ -15,6 +15,7 @@ mod listener;
 mod load_balancing;
 mod options;
 mod rate_limits;
+mod rbac;
 mod routes;
 mod services;
 mod shared;
@@ -133,6 +134,7 @@ fn tables() -> impl Iterator<Item = &'static Decided> {
         load_balancing::TABLE,
         options::TABLE,
         rate_limits::TABLE,
+        rbac::TABLE,
         routes::TABLE,
         services::TABLE,
         shared::TABLE,

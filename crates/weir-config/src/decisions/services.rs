@@ -15,14 +15,12 @@ pub(super) const TABLE: &[Decided] = &[
         .packed()
         .carried_out(
             "grpc_service http_service transport_api_version failure_mode_allow failure_mode_allow_header_add with_request_body \
-             clear_route_cache status_on_error validate_mutations filter_enabled deny_at_disable include_peer_certificate \
+             clear_route_cache status_on_error validate_mutations filter_enabled filter_enabled_metadata deny_at_disable include_peer_certificate \
              allowed_headers disallowed_headers include_tls_session charge_cluster_response_stats encode_raw_headers \
              max_denied_response_body_bytes shadow_mode decoder_header_mutation_rules",
         )
         // There is no state of filters that they could speak of; nothing is traced.
         .unseen("enable_dynamic_metadata_ingestion filter_metadata emit_filter_state_stats emit_client_span")
-        // Nobody would be asked.
-        .refused("filter_enabled_metadata")
         .reported(&[
             ("stat_prefix", ONE_COUNT),
             ("bootstrap_metadata_labels_key", "the service is told no labels of this proxy"),

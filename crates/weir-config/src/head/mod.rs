@@ -16,7 +16,7 @@ mod trust;
 mod underscores;
 
 use std::borrow::Cow;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use bytes::Bytes;
 use http::{Method, StatusCode, Uri, Version};
@@ -54,7 +54,9 @@ impl Client {
     /// called to them.
     pub fn new(remote: SocketAddr, tls: bool, local_port: u16, own: IpAddr) -> Self {
         let ip = remote.ip().to_canonical();
-        let known = if ip.is_loopback() { own } else { ip };
+        // As in Envoy the one address that stands for this machine, and no other of its network.
+        let is_own = ip == IpAddr::V4(Ipv4Addr::LOCALHOST) || ip == IpAddr::V6(Ipv6Addr::LOCALHOST);
+        let known = if is_own { own } else { ip };
         Self {
             remote,
             tls,
@@ -337,6 +339,19 @@ mod tests {
     /// A client at an address.
     pub(super) fn client_from(address: [u8; 4]) -> Client {
         Client::new(SocketAddr::from((address, 1000)), false, 8080, IpAddr::from([192, 0, 2, 2]))
+    }
+
+    #[test]
+    fn a_client_on_this_machine_is_told_by_the_address_that_others_know() {
+        let forwarded = |address: &str| {
+            let client = Client::new(SocketAddr::new(address.parse().expect("an address"), 1), false, 80, [192, 0, 2, 2].into());
+            client.forwarded.to_str().expect("a text").to_owned()
+        };
+        for own in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
+            assert_eq!(forwarded(own), "192.0.2.2", "{own}");
+        }
+        // Whoever takes another address of this machine's own network means it.
+        assert_eq!((forwarded("127.0.0.99"), forwarded("198.51.100.7")), ("127.0.0.99".to_owned(), "198.51.100.7".to_owned()));
     }
 
     #[test]

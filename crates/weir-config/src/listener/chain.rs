@@ -15,12 +15,14 @@ use weir_xds::hcm::HttpConnectionManager;
 use weir_xds::listener::filter::ConfigType;
 use weir_xds::listener::{Filter, FilterChain};
 use weir_xds::network_ratelimit::LocalRateLimit;
+use weir_xds::network_rbac::Rbac;
 use weir_xds::tcp_proxy::TcpProxy;
 use weir_xds::tls::DownstreamTlsContext;
 use weir_xds::values::std_duration;
 
 use super::connection_limit::ConnectionLimit;
 use super::connection_rate::ConnectionRate;
+use super::rbac::ConnectionRbac;
 use crate::http::HttpConfig;
 use crate::tcp::TcpConfig;
 use crate::tls::ServerTls;
@@ -55,6 +57,8 @@ pub enum NetworkFilter {
     ConnectionLimit(Arc<ConnectionLimit>),
     /// One that lets in so many connections in some time.
     ConnectionRate(Arc<ConnectionRate>),
+    /// One that says who may connect.
+    Rbac(Arc<ConnectionRbac>),
 }
 
 /// What becomes of a connection.
@@ -157,6 +161,10 @@ fn network_filter(filter: &Filter) -> Result<Compiled, CompileError> {
     if config.is::<LocalRateLimit>() {
         let rate = ConnectionRate::compile(&config.unpack::<LocalRateLimit>().map_err(wrong)?)?;
         return Ok(Compiled::Passing(rate.map_or(NetworkFilter::Watch, |rate| NetworkFilter::ConnectionRate(Arc::new(rate)))));
+    }
+    if config.is::<Rbac>() {
+        let rbac = ConnectionRbac::compile(&config.unpack::<Rbac>().map_err(wrong)?)?;
+        return Ok(Compiled::Passing(NetworkFilter::Rbac(Arc::new(rbac))));
     }
     if config.is::<DirectResponse>() {
         let DirectResponse { response } = config.unpack::<DirectResponse>().map_err(wrong)?;

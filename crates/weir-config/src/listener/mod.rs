@@ -6,6 +6,7 @@ pub mod connection_limit;
 pub mod connection_rate;
 pub mod discovered;
 pub mod filters;
+pub mod rbac;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ pub use chain::{Chain, Handler, NetworkFilter};
 pub use connection_limit::ConnectionLimit;
 pub use connection_rate::ConnectionRate;
 pub use filters::{Inspect, ListenerFilter, ListenerFilters};
+pub use rbac::ConnectionRbac;
 
 /// A compiled listener.
 #[derive(Debug)]

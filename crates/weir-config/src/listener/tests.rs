@@ -69,9 +69,10 @@ fn just_the_last_network_filter_takes_the_connection() {
         (vec![], "filter_chains[0].filters: have none at their end that takes the connection"),
         // What decides who is let in is not passed over, whatever its name.
         (
-            vec![filter("envoy.extensions.filters.network.rbac.v3.RBAC"), tcp],
-            "filter_chains[0].filters[0]: the network filter `envoy.extensions.filters.network.rbac.v3.RBAC` is not supported",
+            vec![filter("envoy.extensions.filters.network.ext_authz.v3.ExtAuthz"), tcp.clone()],
+            "filter_chains[0].filters[0]: the network filter `envoy.extensions.filters.network.ext_authz.v3.ExtAuthz` is not supported",
         ),
+        (vec![filter("envoy.extensions.filters.network.rbac.v3.RBAC"), tcp], "filter_chains[0].filters[0].stat_prefix: is missing"),
     ];
     for (filters, wanted) in cases {
         assert_eq!(compile(filters).unwrap_err().to_string(), wanted);

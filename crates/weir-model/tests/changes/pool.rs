@@ -225,6 +225,10 @@ fn others(namespace: &str, documents: &mut Vec<String>) {
             make.object("security.istio.io/v1", "RequestAuthentication", name, &format!("spec: {spec}"));
         }
     }
+    for spec in ["{}", "{selector: {matchLabels: {app: a}}}", "{action: DENY, rules: [{}]}"] {
+        make.object("security.istio.io/v1", "AuthorizationPolicy", "p1", &format!("spec: {spec}"));
+        make.object("security.istio.io/v1", "AuthorizationPolicy", "p2", &format!("spec: {spec}"));
+    }
     for data in ["YQ==", "Yg=="] {
         make.object("v1", "Secret", "cert", &format!("data: {{tls.key: {data}}}"));
     }

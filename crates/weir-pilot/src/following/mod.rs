@@ -61,7 +61,8 @@ impl Following {
         let is_first = self.version == 0;
         let changes = if is_first { Changes::everything() } else { mesh.changes_since(self.version) };
         self.version = mesh.version;
-        let rules = [&changes.groups, &changes.sidecars, &changes.envoy_filters, &changes.request_authentications];
+        let rules =
+            [&changes.groups, &changes.sidecars, &changes.envoy_filters, &changes.request_authentications, &changes.authorization_policies];
         let is_concerned = changes.concerns(&self.proxy) || rules.iter().any(|names| !names.is_empty());
         let labels = shared.classes.labels(mesh);
         let (mut is_whole, mut newest) = (is_first, mesh.clone());

@@ -11,6 +11,7 @@ use weir_config::listener::{Handler, Listener, NetworkFilter};
 use weir_config::outlier::Reason;
 use weir_config::workload::Workload;
 use weir_routing::filters::{FilterPolicy, jwt_authn};
+use weir_routing::rbac::{Count, Counted};
 
 use crate::DataPlane;
 use crate::cluster::Cluster;
@@ -187,7 +188,7 @@ impl Families {
                     *limited += limit.limited();
                 }
                 NetworkFilter::ConnectionRate(rate) => *too_fast.entry(&rate.stat_prefix).or_default() += rate.limited(),
-                NetworkFilter::Watch => {}
+                NetworkFilter::Watch | NetworkFilter::Rbac(_) => {}
             }
         }
         for (prefix, (active, limited)) in sums {
@@ -260,6 +261,36 @@ impl Families {
             for ((what, _), sum) in jwt_authn::NAMES.iter().zip(sums) {
                 self.counter(&format!("envoy_http_jwt_authn_{prefix}{what}"), &labels, sum);
             }
+        }
+    }
+
+    /// Whom the access rules of a listener's filters let in, under Envoy's names.
+    pub fn access_rules(&mut self, proxy: &str, listener: &Listener) {
+        let mut sums: BTreeMap<(Option<String>, String), u64> = BTreeMap::new();
+        let mut add = |manager: Option<&str>, begin: &str, prefixes: [&str; 2], counted: &Counted| {
+            for (name, count) in Count::NAMES {
+                let prefix = if name.starts_with("shadow") { prefixes[1] } else { prefixes[0] };
+                let name = format!("envoy_{begin}rbac_{prefix}{name}").replace(|one: char| !one.is_ascii_alphanumeric(), "_");
+                *sums.entry((manager.map(str::to_owned), name)).or_default() += counted.get(count);
+            }
+        };
+        for chain in listener.all_chains() {
+            for filter in &chain.filters {
+                if let NetworkFilter::Rbac(rbac) = filter {
+                    add(None, &rbac.stat_prefix, ["", &rbac.shadow_prefix], &rbac.counted);
+                }
+            }
+            let Handler::Http(http) = &chain.handler else { continue };
+            for filter in &http.filters {
+                if let FilterPolicy::Rbac(policy) = &filter.policy {
+                    add(Some(&http.stat_prefix), "http_", [&policy.prefix, &policy.shadow_prefix], &policy.counted);
+                }
+            }
+        }
+        for ((manager, name), count) in sums {
+            let mut labels: LabelList = manager.map(|manager| ("envoy_http_conn_manager_prefix", manager)).into_iter().collect();
+            labels.extend([("listener_address", listener.name.to_string()), ("proxy", proxy.to_owned())]);
+            self.counter(&name, &labels, count);
         }
     }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use weir_config::http::client_certificate::ShownCertificate;
+use weir_routing::rbac::{ConnectionFacts, Peer};
 
 /// What is known of a client's connection.
 #[derive(Debug)]
@@ -16,10 +17,26 @@ pub struct ConnectionInfo {
     pub original_destination: Option<SocketAddr>,
     /// The client's address.
     pub remote: SocketAddr,
+    /// Who has connected: the client, or a proxy before this one that tells who that is.
+    pub direct_remote: SocketAddr,
     /// The server name of its TLS handshake.
     pub server_name: Option<Arc<str>>,
     /// The version of TLS that it speaks.
     pub tls_version: Option<&'static str>,
     /// What the client has shown of itself in its TLS handshake.
     pub certificate: Option<Arc<ShownCertificate>>,
+}
+
+impl ConnectionInfo {
+    /// What policies look at of it.
+    pub fn facts(&self) -> ConnectionFacts<'_> {
+        let shown = self.certificate.as_deref();
+        let shown = shown.map(|shown| Peer { uris: &shown.uris, dns: &shown.dns, subject: &shown.subject });
+        ConnectionFacts {
+            local: self.local,
+            direct_remote: self.direct_remote.ip(),
+            server_name: self.server_name.as_deref().unwrap_or_default(),
+            peer: self.tls_version.map(|_| shown.unwrap_or_default()),
+        }
+    }
 }

@@ -36,6 +36,17 @@ pub async fn answer(mut client: impl AsyncRead + AsyncWrite + Unpin, answer: Byt
     }
 }
 
+/// So long who is not let in may say nothing.
+const SILENCE: Duration = Duration::from_secs(15);
+
+/// Ends a connection that is not let in, once its client has said anything, and after a delay.
+pub async fn refuse(mut client: impl AsyncRead + AsyncWrite + Unpin, delay: Option<Duration>) {
+    let _ = timeout(SILENCE, client.read(&mut [0; 1])).await;
+    if let Some(delay) = delay {
+        tokio::time::sleep(delay).await;
+    }
+}
+
 /// Reads to the end, for nobody.
 async fn discard(client: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
     let mut room = vec![0; 4096];

@@ -244,6 +244,7 @@ impl ActiveListener {
         stream.set_nodelay(true)?;
         let current = self.current.borrow().clone();
         let local = destination.map_or_else(|| stream.local_addr(), Ok)?;
+        let direct_remote = remote;
         let mut from = Origin { client: Client { remote, local }, destination, read: vec![] };
         let inspect = current.listener.filters.inspect(local.port());
         let inspected = tokio::select! {
@@ -269,6 +270,7 @@ impl ActiveListener {
             local,
             original_destination: destination,
             remote,
+            direct_remote,
             server_name: found.server_name.as_deref().map(Into::into),
             tls_version: None,
             certificate: None,

@@ -17,7 +17,8 @@ use tokio_rustls::server::TlsStream;
 
 use weir_config::budget::Permit;
 use weir_config::http::RouteSource;
-use weir_config::listener::{Chain, Handler, Listener, NetworkFilter};
+use weir_config::listener::{Chain, ConnectionRbac, Handler, Listener, NetworkFilter};
+use weir_routing::rbac::details;
 
 use super::Surroundings;
 use crate::exchange::ConnectionInfo;
@@ -222,7 +223,8 @@ impl ChainRuntime {
         let mut permits = vec![];
         for filter in &self.chain.filters {
             match filter {
-                NetworkFilter::Watch => {}
+                // Who the client is, is known only after its handshake.
+                NetworkFilter::Watch | NetworkFilter::Rbac(_) => {}
                 NetworkFilter::ConnectionRate(rate) if rate.admit(clock()) => {}
                 NetworkFilter::ConnectionRate(_) => return None,
                 NetworkFilter::ConnectionLimit(limit) => match limit.admit() {
@@ -283,11 +285,41 @@ impl ChainRuntime {
         Ok((stream, info))
     }
 
+    /// The filter that does not let a connection in, if there is one, and its policy that says so.
+    fn refusing(&self, info: &ConnectionInfo) -> Option<(&ConnectionRbac, Option<&str>)> {
+        self.chain.filters.iter().find_map(|filter| match filter {
+            NetworkFilter::Rbac(rbac) => rbac.admit(&info.facts(), info.remote.ip()).err().map(|policy| (&**rbac, policy)),
+            _ => None,
+        })
+    }
+
+    /// Ends a connection that is not let in. As with Envoy its client has to say something first; but no instance is connected to.
+    fn turn_away<S>(&self, stream: S, info: &Rc<ConnectionInfo>, rbac: &ConnectionRbac, policy: Option<&str>) -> Serving<'_>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let why = details(policy);
+        tracing::debug!(remote = %info.remote, local = %info.local, why, "a connection is not let in");
+        let noted = match &self.handler {
+            HandlerRuntime::Tcp(tcp) => Some(tcp.refused(info.clone(), why)),
+            HandlerRuntime::Http(_) | HandlerRuntime::Respond(_) => None,
+        };
+        let waited = farewell::refuse(stream, rbac.delay);
+        Box::pin(async move {
+            waited.await;
+            drop(noted);
+            Ok(())
+        })
+    }
+
     fn serve_stream<S>(&self, stream: S, alpn: Option<Vec<u8>>, info: ConnectionInfo, control: Rc<Control>) -> Serving<'_>
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         let info = Rc::new(info);
+        if let Some((rbac, policy)) = self.refusing(&info) {
+            return self.turn_away(stream, &info, rbac, policy);
+        }
         match &self.handler {
             HandlerRuntime::Http(http) => {
                 let serving = connection::serve(stream, alpn, info, http.clone(), control);

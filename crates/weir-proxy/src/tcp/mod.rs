@@ -86,6 +86,13 @@ impl TcpRuntime {
         }
     }
 
+    /// Takes note of a connection that is not let in; what is returned ends with it.
+    pub fn refused(&self, info: Rc<ConnectionInfo>, why: String) -> Ending {
+        let exchange = Rc::new(Exchange::new(info, None, !self.recording.logs.is_empty()));
+        exchange.termination.replace(Some(why.into()));
+        Ending::new(exchange, self.recording.clone())
+    }
+
     async fn relay(
         &self,
         client: impl AsyncRead + AsyncWrite + Unpin,

@@ -230,6 +230,7 @@ mod tests {
             local: address,
             original_destination: None,
             remote: address,
+            direct_remote: address,
             server_name: None,
             tls_version: None,
             certificate: None,

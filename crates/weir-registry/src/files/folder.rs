@@ -214,8 +214,12 @@ impl Folder {
 fn taken_over(before: &Text, parsed: Parsed) -> Text {
     let kept = kept(before, &parsed);
     let known: HashMap<ObjectKey, &Arc<Object>> = before.objects.iter().map(|object| (object.key(), object)).collect();
+    // Of what was never good, something safe takes the place.
+    let is_kept = |object: &Arc<Object>| kept.iter().any(|kept| kept.key() == object.key());
+    let mut parsed = parsed;
+    let stand_ins: Vec<_> = std::mem::take(&mut parsed.stand_ins).into_iter().filter(|object| !is_kept(object)).collect();
     let same = |object: Arc<Object>| known.get(&object.key()).filter(|known| ***known == object).map_or(object, |known| (*known).clone());
-    Text { objects: parsed.objects.into_iter().map(same).collect(), kept, diagnostics: parsed.diagnostics, changed: None }
+    Text { objects: parsed.objects.into_iter().chain(stand_ins).map(same).collect(), kept, diagnostics: parsed.diagnostics, changed: None }
 }
 
 /// What a file holds that was emptied not long ago: all that it held before.
@@ -238,7 +242,7 @@ fn kept(before: &Text, now: &Parsed) -> Vec<Arc<Object>> {
     let last = before.objects.iter().chain(&before.kept);
     let stays = |object: &&Arc<Object>| {
         let name = object.name();
-        !present.contains(&name) && (has_nameless || refused.contains(&name))
+        !object.stands_in() && !present.contains(&name) && (has_nameless || refused.contains(&name))
     };
     last.filter(stays).cloned().collect()
 }

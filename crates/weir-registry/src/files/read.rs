@@ -37,7 +37,8 @@ pub fn read(inputs: &[Input]) -> Catalog {
     let all = inputs.iter().enumerate().flat_map(|(index, input)| parse(input).into_iter().map(move |read| (index, read)));
     for (input, (parsed, path)) in all {
         let changed = path.metadata().and_then(|metadata| metadata.modified()).ok();
-        let text = Text { objects: parsed.objects, kept: vec![], diagnostics: parsed.diagnostics, changed };
+        let objects = parsed.objects.into_iter().chain(parsed.stand_ins).collect();
+        let text = Text { objects, kept: vec![], diagnostics: parsed.diagnostics, changed };
         edit.put(TextKey { input, path }, Some(text));
     }
     edit.finish().unwrap_or_default()

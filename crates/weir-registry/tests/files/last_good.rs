@@ -146,7 +146,7 @@ fn a_resource_that_is_taken_out_of_a_good_file_is_gone() {
 
 #[test]
 fn a_policy_that_is_not_enforced_keeps_nothing_that_is_taken_out_beside_it() {
-    let policy = "---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: p}\nspec: {}\n";
+    let policy = "---\napiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {name: p}\nspec: {}\n";
     let two = [entry("a", "10.0.0.1"), policy.to_owned(), entry("b", "10.0.0.2")].concat();
     let mut seen = Seen::new(&[("a.yaml", &two)]);
     let catalog = seen.put("a.yaml", [entry("a", "10.0.0.1"), policy.to_owned()].concat());

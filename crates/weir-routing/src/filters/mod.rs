@@ -34,6 +34,7 @@ pub mod local_ratelimit;
 pub mod lua;
 mod overrides;
 pub mod ratelimit;
+pub mod rbac;
 pub mod router;
 pub mod service;
 pub mod set_metadata;
@@ -125,6 +126,7 @@ filters! {
     LocalRateLimit: local_ratelimit::RateLimitPolicy, local_ratelimit::RateLimitOverride;
     Lua: lua::LuaPolicy, lua::LuaOverride;
     RateLimit: ratelimit::GlobalLimitPolicy, ratelimit::GlobalLimitOverride;
+    Rbac: rbac::RbacPolicy, rbac::RbacOverride;
     SetMetadata: set_metadata::MetadataPolicy, set_metadata::MetadataPolicy;
     StatefulSession: stateful_session::SessionPolicy, stateful_session::SessionOverride;
     Router: router::RouterPolicy;

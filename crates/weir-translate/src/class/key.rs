@@ -28,6 +28,8 @@ pub struct Labels {
     gateways: BTreeSet<String>,
     /// Selectors of EnvoyFilters.
     filters: BTreeSet<String>,
+    /// Selectors of AuthorizationPolicies.
+    policies: BTreeSet<String>,
     /// What instances are ranked by.
     ranks: BTreeSet<String>,
 }
@@ -46,6 +48,7 @@ impl Labels {
         }
         labels.filters.extend(mesh.envoy_filters.iter().flat_map(|filter| filter.labels()).map(str::to_owned));
         labels.gateways.extend(mesh.request_authentications.iter().flat_map(|policy| policy.labels()).map(str::to_owned));
+        labels.policies.extend(mesh.authorization_policies.iter().flat_map(|policy| policy.labels()).map(str::to_owned));
         for service in mesh.services.all() {
             let ranks = match service.traffic_distribution {
                 TrafficDistribution::Any => continue,
@@ -62,7 +65,13 @@ impl Labels {
 
     /// Those of a mesh that has changed since these were its; none if they still are.
     pub fn after(&self, mesh: &MeshSnapshot, changes: &Changes) -> Option<Self> {
-        let rules = [&changes.destination_rules, &changes.gateways, &changes.envoy_filters, &changes.request_authentications];
+        let rules = [
+            &changes.destination_rules,
+            &changes.gateways,
+            &changes.envoy_filters,
+            &changes.request_authentications,
+            &changes.authorization_policies,
+        ];
         if changes.everything || rules.iter().any(|names| !names.is_empty()) || !changes.services.is_empty() {
             let new = Self::of(mesh);
             return (new != *self).then_some(new);
@@ -121,7 +130,8 @@ impl Labels {
             self.sources.contains(name)
                 || self.filters.contains(name)
                 || self.selectors.get(&proxy.namespace).is_some_and(|names| names.contains(name))
-                || (proxy.kind == ProxyKind::Router && self.gateways.contains(name))
+                // What is for a sidecar's own workload its class has nothing to do with.
+                || (proxy.kind == ProxyKind::Router && (self.gateways.contains(name) || self.policies.contains(name)))
         };
         proxy.labels.iter().filter(|(name, _)| counts(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
     }

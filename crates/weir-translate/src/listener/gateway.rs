@@ -18,6 +18,7 @@ use weir_xds::values::duration;
 use super::chain::Chain;
 use super::http::{self, Class};
 use super::{ANY_ADDRESS, access_log, at, build, inspectors, listener_filter, tcp, tls};
+use crate::authz;
 use crate::context::Context;
 use crate::names;
 
@@ -100,7 +101,7 @@ fn of_server(context: &Context<'_>, server: &GatewayServer, address: &str, known
         vec![http::by_route_name(context, Class::Gateway.speaking(Some(server.protocol)), &names::listener(address, server.port), &name)]
     } else {
         match tcp_routes(context, server) {
-            Some(filter) => vec![filter],
+            Some(filter) => behind_rules(context, filter),
             None => {
                 context.warn(&server.origin, "no VirtualService has a tcp rule for this server: it is not opened");
                 return vec![];
@@ -118,6 +119,13 @@ fn rules<'c>(context: &'c Context<'_>, server: &'c GatewayServer) -> impl Iterat
 
 fn port_number(server: &GatewayServer) -> u16 {
     server.spec.port.as_ref().and_then(|port| u16::try_from(port.number).ok()).unwrap_or(server.port)
+}
+
+/// What takes a connection, behind those who say whether it may come.
+fn behind_rules(context: &Context<'_>, last: Filter) -> Vec<Filter> {
+    let mut filters = authz::of_connections(context);
+    filters.push(last);
+    filters
 }
 
 /// The first rule that is meant for the server takes all of its connections.
@@ -151,7 +159,7 @@ fn forwarded(context: &Context<'_>, server: &GatewayServer, known: &mut KnownNam
                     continue;
                 }
                 chains.push(Chain {
-                    filters: vec![tcp::to_own_cluster(context, service, subset, &name)],
+                    filters: behind_rules(context, tcp::to_own_cluster(context, service, subset, &name)),
                     sni: vec![name],
                     application_protocols: MESH_PROTOCOLS.map(str::to_owned).to_vec(),
                     ..Default::default()
@@ -182,7 +190,7 @@ fn passthrough(context: &Context<'_>, server: &GatewayServer, known: &mut KnownN
             known.extend(block.sni_hosts.iter().map(key));
             chains.push(Chain {
                 sni: block.sni_hosts.clone(),
-                filters: vec![tcp::to_destinations(context, &rule.spec.route, port, &rule.origin)],
+                filters: behind_rules(context, tcp::to_destinations(context, &rule.spec.route, port, &rule.origin)),
                 metadata: Some(crate::context::metadata_of(&rule.origin, "virtual-service")),
                 ..Default::default()
             });

@@ -22,6 +22,7 @@ use weir_xds::{Any, Message, Name, cors, fault, router};
 
 use super::access_log;
 use super::chain::filter;
+use crate::authz;
 use crate::cluster::dynamic_dns;
 use crate::connection_settings;
 use crate::context::Context;
@@ -123,11 +124,15 @@ fn filters(context: &Context<'_>, side: Side) -> Vec<HttpFilter> {
         ..Default::default()
     };
     let mut filters = vec![];
-    // Whose request it is is known before anything else happens to it.
-    if side.class != Class::Outbound
-        && let Some(check) = tokens::filter(context.mesh, context.proxy, side.class == Class::Gateway)
-    {
-        filters.push(http_filter(tokens::FILTER, &check));
+    // Who may ask is decided before anything is done with a request: first by those that are asked about it, then, once it is known
+    // whose it is, by rules. Nobody asks a workload's own way out.
+    if side.class != Class::Outbound {
+        let authz::HttpFilters { custom, rules } = authz::of_requests(context);
+        filters.extend(custom);
+        if let Some(check) = tokens::filter(context.mesh, context.proxy, side.class == Class::Gateway) {
+            filters.push(http_filter(tokens::FILTER, &check));
+        }
+        filters.extend(rules);
     }
     if side.protocol == Some(Protocol::GrpcWeb) {
         filters.push(http_filter("envoy.filters.http.grpc_web", &GrpcWeb {}));
@@ -144,7 +149,8 @@ fn filters(context: &Context<'_>, side: Side) -> Vec<HttpFilter> {
     filters
 }
 
-fn http_filter<M: Message + Name>(name: &str, config: &M) -> HttpFilter {
+/// A filter of a connection manager.
+pub(crate) fn http_filter<M: Message + Name>(name: &str, config: &M) -> HttpFilter {
     HttpFilter { name: name.to_owned(), config_type: Some(http_filter::ConfigType::TypedConfig(Any::pack(config))), ..Default::default() }
 }
 

@@ -15,6 +15,7 @@ use weir_xds::values::duration;
 use super::chain::Chain;
 use super::http::{self, Class};
 use super::{access_log, at, inspectors, tcp};
+use crate::authz;
 use crate::context::Context;
 use crate::ingress::{self, Ingress};
 use crate::names;
@@ -37,14 +38,14 @@ fn listener(context: &Context<'_>, ingress: &Ingress<'_>) -> Listener {
         Some(protocol) if protocol.is_http() => {
             vec![Chain { filters: vec![http_filter(context, ingress, &stat_prefix)], ..Default::default() }]
         }
-        Some(_) => vec![Chain { filters: vec![tcp_filter(context, ingress)], ..Default::default() }],
+        Some(_) => vec![Chain { filters: tcp_filters(context, ingress), ..Default::default() }],
         None => {
             let http = Chain { filters: vec![http_filter(context, ingress, &stat_prefix)], ..Default::default() };
             vec![http.only_plaintext_http()]
         }
     };
     // What is not found out to be HTTP passes as bytes: a chain without a condition would not be looked at beside one with.
-    let bytes = protocol.is_none().then(|| Chain { filters: vec![tcp_filter(context, ingress)], ..Default::default() });
+    let bytes = protocol.is_none().then(|| Chain { filters: tcp_filters(context, ingress), ..Default::default() });
     let named = |chain: Chain| FilterChain { name: name.clone(), ..chain.build() };
     Listener {
         listener_filters: inspectors(&chains),
@@ -58,8 +59,10 @@ fn listener(context: &Context<'_>, ingress: &Ingress<'_>) -> Listener {
     }
 }
 
-fn tcp_filter(context: &Context<'_>, ingress: &Ingress<'_>) -> Filter {
-    tcp::to_cluster(context, &names::inbound(ingress.port))
+fn tcp_filters(context: &Context<'_>, ingress: &Ingress<'_>) -> Vec<Filter> {
+    let mut filters = authz::of_connections(context);
+    filters.push(tcp::to_cluster(context, &names::inbound(ingress.port)));
+    filters
 }
 
 fn http_filter(context: &Context<'_>, ingress: &Ingress<'_>, stat_prefix: &str) -> Filter {

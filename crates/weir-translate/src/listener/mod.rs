@@ -1,10 +1,10 @@
 //! Listeners: where a proxy accepts, and what becomes of its connections.
 
 mod access_log;
-mod chain;
+pub(crate) mod chain;
 mod egress;
 mod gateway;
-mod http;
+pub(crate) mod http;
 mod ingress;
 mod tcp;
 pub(crate) mod tls;

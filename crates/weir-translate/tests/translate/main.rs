@@ -2,8 +2,9 @@
 //!
 //! `INSTA_UPDATE=always cargo test -p weir-translate` writes them anew; read the difference before it is committed.
 
-#![allow(clippy::panic, clippy::unwrap_used, reason = "a test ends where it is wrong")]
+#![allow(clippy::panic, clippy::print_stderr, clippy::unwrap_used, reason = "a test ends where it is wrong")]
 
+mod authz_goldens;
 mod classes;
 mod connections;
 mod destinations;

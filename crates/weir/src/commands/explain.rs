@@ -35,7 +35,8 @@ pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     weir_translate::unmatched(&mesh, &proxy).iter().for_each(print::diagnostic);
     let token_rules = weir_translate::token_rules(&mesh, &proxy);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let explainer = Explainer::new(&translation).with_changes(&changes).with_tokens(&token_rules, now);
+    let explainer =
+        Explainer::new(&translation).with_changes(&changes).with_policies(&mesh.authorization_policies).with_tokens(&token_rules, now);
     if let Some(path) = &args.calls {
         for call in read_calls(path)? {
             print::result(&(serde_json::to_string(&explainer.explain(&call))? + "\n"));

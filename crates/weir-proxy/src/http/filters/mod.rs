@@ -39,6 +39,7 @@ mod jwt_authn;
 mod local_ratelimit;
 pub mod lua;
 mod ratelimit;
+mod rbac;
 mod set_metadata;
 mod stateful_session;
 
@@ -186,6 +187,7 @@ filters! {
     LocalRateLimit: local_ratelimit;
     Lua: lua;
     RateLimit: ratelimit;
+    Rbac: rbac;
     SetMetadata: set_metadata;
     StatefulSession: stateful_session;
 }

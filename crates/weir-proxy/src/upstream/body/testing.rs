@@ -100,6 +100,7 @@ pub(crate) fn exchange() -> Rc<Exchange> {
         local: nobody,
         original_destination: None,
         remote: nobody,
+        direct_remote: nobody,
         server_name: None,
         tls_version: None,
         certificate: None,

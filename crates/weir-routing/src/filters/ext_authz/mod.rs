@@ -21,6 +21,7 @@ use super::service::{GrpcService, Names, check_version, limit, overwriting, stat
 use super::{Policy, Share};
 use crate::error::CompileError;
 use crate::header_changes::HeaderChanges;
+use crate::rbac::MetadataMatch;
 use rules::MutationRules;
 
 pub mod answer;
@@ -52,6 +53,8 @@ pub struct ExtAuthzPolicy {
     pub validates: bool,
     /// Which requests are decided about.
     pub enabled: Share,
+    /// Of these those alone for which filters before have left this behind.
+    pub enabled_metadata: Option<MetadataMatch>,
     /// Whether the others are refused.
     pub denies_others: bool,
     /// Whether the service gets the client's certificate.
@@ -173,10 +176,7 @@ impl Policy for ExtAuthzPolicy {
             max_denied_response_body_bytes,
             shadow_mode,
         } = message;
-        // Without metadata, nobody would be asked.
-        if filter_enabled_metadata.is_some() {
-            return Err(CompileError::unsupported("filter_enabled_metadata"));
-        }
+        let enabled_metadata = filter_enabled_metadata.as_ref().map(MetadataMatch::compile).transpose();
         let allowed = Names::compile(allowed_headers.as_ref(), "allowed_headers")?;
         let service = match services {
             Some(Services::GrpcService(service)) => {
@@ -202,6 +202,7 @@ impl Policy for ExtAuthzPolicy {
             status_on_error: status(status_on_error.as_ref(), 200, 403),
             validates: *validate_mutations,
             enabled: Share::of_runtime(filter_enabled.as_ref(), "filter_enabled")?.unwrap_or(Share::ALL),
+            enabled_metadata: enabled_metadata.map_err(|error| error.within("filter_enabled_metadata"))?,
             denies_others: deny_at_disable.as_ref().map_or(Ok(false), flag).map_err(|error| error.within("deny_at_disable"))?,
             peer_certificate: *include_peer_certificate,
             tls_session: *include_tls_session,

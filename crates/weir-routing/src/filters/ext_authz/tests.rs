@@ -66,7 +66,7 @@ fn what_is_not_valid_or_not_carried_out_is_refused() {
             http(json!({}), json!({"decoderHeaderMutationRules": {"allowExpression": {"regex": "("}}})),
             "decoder_header_mutation_rules.allow_expression.regex",
         ),
-        (http(json!({}), json!({"filterEnabledMetadata": {}})), "filter_enabled_metadata"),
+        (http(json!({}), json!({"filterEnabledMetadata": {}})), "filter_enabled_metadata.filter"),
         (http(json!({}), json!({"denyAtDisable": {}})), "deny_at_disable.default_value"),
     ];
     for (config, refused) in cases {

@@ -38,6 +38,8 @@ pub(super) fn call(args: &ExplainArgs, mesh: &MeshSnapshot, proxy: &Proxy) -> an
         tls,
         alpn: None,
         sni: (tls != Tls::Plaintext).then(|| host.to_owned()),
+        source: args.source,
+        principal: args.principal.clone(),
         host: Some(authority.as_str().to_owned()),
         method: args.method.clone(),
         path: url.path_and_query().map(|path| path.as_str().to_owned()),

@@ -11,6 +11,7 @@ use weir_routing::filters::ext_authz::mutation::{Action, Mutation};
 use weir_routing::filters::ext_authz::question::Body;
 use weir_routing::filters::ext_authz::{Asking, BodyRules, ExtAuthzPolicy};
 use weir_routing::inline_headers::{REQUEST, RESPONSE};
+use weir_routing::rbac::MetadataMatch;
 
 use super::buffer::too_large;
 use super::{Back, Flow, HttpFilter, Place};
@@ -182,7 +183,8 @@ impl HttpFilter for ExtAuthz {
         if self.asking(found.as_ref(), place).is_none() {
             return Flow::Continue;
         }
-        match self.0.enabled.takes(fastrand::u32(..)) {
+        let is_marked = |marked: &MetadataMatch| marked.holds(&call.exchange.dynamic_metadata.borrow());
+        match self.0.enabled.takes(fastrand::u32(..)) && self.0.enabled_metadata.as_ref().is_none_or(is_marked) {
             true => Flow::Wait,
             false if self.0.denies_others => self.fail(call, None),
             false => Flow::Continue,

@@ -1,0 +1,107 @@
+//! What is in force instead of a policy that is refused: who may get in is not known, so nobody does.
+
+use std::collections::BTreeMap;
+
+use crate::diagnostic::Diagnostic;
+use crate::field_path::FieldPath;
+use crate::kind::Kind;
+use crate::node::Node;
+use crate::object::Object;
+use crate::resources::authorization_policy::{Action, PolicySelector, Rule, dry_run};
+use crate::resources::envoy_filter::PolicyTargetReference;
+use crate::resources::{AuthorizationPolicy, Spec};
+
+/// What stands in for a refused object: for the same workloads, as far as these can be made out. None if it could have kept
+/// nobody out.
+pub(crate) fn of(refused: &Object) -> Option<Object> {
+    if refused.kind != Kind::AuthorizationPolicy {
+        return None;
+    }
+    let spec = refused.node.get("spec");
+    let action = spec.and_then(|spec| spec.get("action")).and_then(Node::as_str).unwrap_or_default();
+    if action == "AUDIT" || (action != "CUSTOM" && dry_run(&refused.meta.annotations) == Some(true)) {
+        return None;
+    }
+    let policy = AuthorizationPolicy {
+        selector: spec.and_then(selector),
+        target_refs: spec.map(targets).unwrap_or_default(),
+        rules: vec![Rule::default()],
+        action: Action::Deny,
+        stands_in: true,
+        ..AuthorizationPolicy::default()
+    };
+    Some(Object { spec: Spec::AuthorizationPolicy(policy), ..refused.clone() })
+}
+
+/// What is said of that.
+pub(crate) fn warning() -> Diagnostic {
+    let message = "until it is mended its last good version stays in force; if there was none, every request to its workloads is refused";
+    Diagnostic::warning(message).at(FieldPath::default().key("kind"))
+}
+
+/// The selector; none, so all workloads, if it cannot be read.
+fn selector(spec: &Node) -> Option<PolicySelector> {
+    let labels = spec.get("selector")?.get("matchLabels")?.entries();
+    let label = |entry: &crate::node::Entry| Some((entry.key.clone(), entry.node.as_str()?.to_owned()));
+    let match_labels: BTreeMap<String, String> = labels.iter().map(label).collect::<Option<_>>()?;
+    Some(PolicySelector { match_labels })
+}
+
+/// What it is attached to; nothing, so all workloads, if that cannot be read.
+fn targets(spec: &Node) -> Vec<PolicyTargetReference> {
+    let written = spec.get("targetRefs").map(Node::items).unwrap_or_default();
+    let target = |node: &Node| {
+        let text = |key: &str| node.get(key).and_then(Node::as_str).unwrap_or_default().to_owned();
+        let target = PolicyTargetReference { group: text("group"), kind: text("kind"), name: text("name"), namespace: text("namespace") };
+        (!target.kind.is_empty() && !target.name.is_empty()).then_some(target)
+    };
+    written.iter().chain(spec.get("targetRef")).map(target).collect::<Option<_>>().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parse;
+    use crate::source::Source;
+
+    fn stand_ins(metadata: &str, spec: &str) -> Vec<(usize, usize)> {
+        let text =
+            format!("apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{name: p{metadata}}}\nspec: {{{spec}}}\n");
+        let parsed = parse::parse(&Source::new("x.yaml", text));
+        assert!(parsed.objects.is_empty(), "{spec}");
+        let counts = parsed.stand_ins.iter().map(|object| match &object.spec {
+            Spec::AuthorizationPolicy(policy)
+                if object.stands_in() && policy.action == Action::Deny && policy.rules == [Rule::default()] =>
+            {
+                (policy.selector.as_ref().map_or(0, |selector| selector.match_labels.len()), policy.target_refs.len())
+            }
+            other => panic!("{other:?}"),
+        });
+        counts.collect()
+    }
+
+    #[test]
+    fn a_policy_that_is_refused_lets_nobody_in() {
+        let selector = "selector: {matchLabels: {app: a}}";
+        for (spec, expected) in [
+            ("rule: []".to_owned(), (0, 0)),
+            (format!("{selector}, rules: [{{form: []}}]"), (1, 0)),
+            (format!("{selector}, action: DENY"), (1, 0)),
+            (format!("{selector}, action: NONE"), (1, 0)),
+            ("selector: {matchLabel: {app: a}}".to_owned(), (0, 0)),
+            ("selector: {matchLabels: {app: [a]}}".to_owned(), (0, 0)),
+            ("rules: {}".to_owned(), (0, 0)),
+            ("targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: g}], rules: 1".to_owned(), (0, 1)),
+            ("targetRefs: [{kind: Gateway}], rules: 1".to_owned(), (0, 0)),
+        ] {
+            assert_eq!(stand_ins("", &spec), [expected], "{spec}");
+        }
+    }
+
+    #[test]
+    fn one_that_would_have_kept_nobody_out_needs_none() {
+        assert_eq!(stand_ins("", "action: AUDIT, rule: []"), []);
+        assert_eq!(stand_ins(", annotations: {istio.io/dry-run: 'true'}", "action: DENY"), []);
+        assert_eq!(stand_ins(", annotations: {istio.io/dry-run: 'maybe'}", "rules: [{}]").len(), 1);
+    }
+}

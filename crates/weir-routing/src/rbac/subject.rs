@@ -1,0 +1,67 @@
+//! What of a request is compared with texts, so that many texts can be looked up at once.
+
+use std::borrow::Cow;
+
+use weir_xds::prost_types::value::Kind;
+
+use super::facts::Facts;
+use super::metadata::at;
+use super::principal::namespaces;
+use crate::condition::Subject as HeaderSubject;
+
+/// What is compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Subject {
+    /// The path, without its query.
+    Path,
+    /// The values of a header.
+    Header(HeaderSubject),
+    /// The same in lower case.
+    FoldedHeader(HeaderSubject),
+    /// The names of the client's certificate.
+    Principal,
+    /// The namespaces in these names.
+    Namespace,
+    /// The server name of the TLS handshake.
+    ServerName,
+    /// A value that a filter has left, or the items of a list.
+    Metadata(Box<str>, Box<[Box<str>]>),
+}
+
+impl Subject {
+    /// How well it tells policies apart: the lowest best.
+    pub(super) fn rank(&self) -> u8 {
+        match self {
+            Self::Path | Self::Principal | Self::Metadata(..) => 0,
+            Self::Header(HeaderSubject::Method | HeaderSubject::Scheme) => 5,
+            Self::Header(_) | Self::FoldedHeader(_) => 1,
+            Self::Namespace | Self::ServerName => 2,
+        }
+    }
+
+    /// Whether one of the values satisfies a test; which is asked for all of them until one does.
+    pub(super) fn any(&self, facts: &Facts<'_>, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+        match self {
+            Self::Path => facts.path().is_some_and(|path| test(path.as_bytes())),
+            Self::Header(subject) => facts.request.is_some_and(|head| subject.values(&head).iter().any(|value| test(value))),
+            Self::FoldedHeader(subject) => facts.request.is_some_and(|head| subject.values(&head).iter().any(|value| test(&folded(value)))),
+            Self::Principal => facts.connection.peer.is_some_and(|peer| peer.names().any(|name| test(name.as_bytes()))),
+            Self::Namespace => {
+                let names = facts.connection.peer.into_iter().flat_map(|peer| peer.names());
+                names.flat_map(namespaces).any(|namespace| test(namespace.as_bytes()))
+            }
+            Self::ServerName => test(facts.connection.server_name.as_bytes()),
+            Self::Metadata(namespace, path) => match facts.metadata.get(&**namespace).and_then(|fields| at(fields, path)) {
+                Some(Kind::StringValue(text)) => test(text.as_bytes()),
+                Some(Kind::ListValue(list)) => {
+                    list.values.iter().any(|value| matches!(&value.kind, Some(Kind::StringValue(text)) if test(text.as_bytes())))
+                }
+                _ => false,
+            },
+        }
+    }
+}
+
+fn folded(value: &[u8]) -> Cow<'_, [u8]> {
+    if value.iter().any(u8::is_ascii_uppercase) { Cow::Owned(value.to_ascii_lowercase()) } else { Cow::Borrowed(value) }
+}
