@@ -16,6 +16,7 @@ pub enum Kind {
     WorkloadGroup,
     Sidecar,
     EnvoyFilter,
+    RequestAuthentication,
     AuthorizationPolicy,
     PeerAuthentication,
     Service,
@@ -39,9 +40,10 @@ pub(crate) struct KindInfo {
 }
 
 pub(crate) const NETWORKING: &str = "networking.istio.io";
+const ISTIO_VERSIONS: &[&str] = &["v1", "v1beta1", "v1alpha3"];
 /// The group of the kinds that say who may do what. To pass over one of them lets in whom it keeps out.
 pub(crate) const SECURITY: &str = "security.istio.io";
-const ISTIO_VERSIONS: &[&str] = &["v1", "v1beta1", "v1alpha3"];
+const SECURITY_VERSIONS: &[&str] = &["v1", "v1beta1"];
 
 pub(crate) const KINDS: &[KindInfo] = &[
     istio(Kind::VirtualService, "VirtualService", &["virtualservices", "vs"]),
@@ -52,6 +54,7 @@ pub(crate) const KINDS: &[KindInfo] = &[
     istio(Kind::WorkloadGroup, "WorkloadGroup", &["workloadgroups", "wg"]),
     istio(Kind::Sidecar, "Sidecar", &["sidecars"]),
     istio(Kind::EnvoyFilter, "EnvoyFilter", &["envoyfilters"]),
+    security(Kind::RequestAuthentication, "RequestAuthentication", &["requestauthentications", "ra"]),
     security(Kind::AuthorizationPolicy, "AuthorizationPolicy", &["authorizationpolicies", "ap"]),
     security(Kind::PeerAuthentication, "PeerAuthentication", &["peerauthentications", "pa"]),
     core(Kind::Service, "Service", &["services", "svc"], true),
@@ -75,7 +78,7 @@ const fn istio(kind: Kind, name: &'static str, words: &'static [&'static str]) -
 }
 
 const fn security(kind: Kind, name: &'static str, words: &'static [&'static str]) -> KindInfo {
-    KindInfo { kind, name, group: SECURITY, versions: &["v1", "v1beta1"], words, namespaced: true }
+    KindInfo { kind, name, group: SECURITY, versions: SECURITY_VERSIONS, words, namespaced: true }
 }
 
 const fn core(kind: Kind, name: &'static str, words: &'static [&'static str], namespaced: bool) -> KindInfo {
@@ -103,9 +106,9 @@ impl Kind {
         KINDS.iter().map(|info| info.kind)
     }
 
-    /// Whether a document of that kind can be no other: it is one of ours, or a policy that is not carried out.
+    /// Whether a document of that kind can be no other: it is one of ours.
     pub fn is_name(name: &str) -> bool {
-        KINDS.iter().any(|info| info.name == name) || is_policy(name)
+        KINDS.iter().any(|info| info.name == name)
     }
 
     /// The kind that a person means by `word`: its name, plural or short name, in any case.
@@ -122,7 +125,7 @@ impl Kind {
 
 /// Whether a kind says who may do what.
 pub fn is_policy(kind: &str) -> bool {
-    POLICIES.iter().any(|(name, _)| *name == kind) || KINDS.iter().any(|info| info.group == SECURITY && info.name == kind)
+    KINDS.iter().any(|info| info.group == SECURITY && info.name == kind)
 }
 
 impl fmt::Display for Kind {
@@ -130,9 +133,6 @@ impl fmt::Display for Kind {
         f.write_str(self.name())
     }
 }
-
-/// What each kind of policy keeps out, and does not as long as it is not carried out.
-pub(crate) const POLICIES: &[(&str, &str)] = &[("RequestAuthentication", "no token is checked, and requests with bad ones pass")];
 
 #[cfg(test)]
 mod tests {

@@ -7,6 +7,7 @@
 
 pub mod diagnostic;
 pub mod field_path;
+pub mod keys;
 pub mod kind;
 mod likely;
 pub mod node;

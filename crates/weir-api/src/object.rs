@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::field_path::FieldPath;
-use crate::kind::{KINDS, Kind, KindInfo, NETWORKING, POLICIES, SECURITY, is_policy};
+use crate::kind::{KINDS, Kind, KindInfo, NETWORKING, SECURITY};
 use crate::likely::likely;
 use crate::node::Node;
 use crate::object_key::ObjectKey;
@@ -12,8 +12,8 @@ use crate::object_name::ObjectName;
 use crate::resources::kubernetes::{ConfigMap, EndpointSlice, Endpoints, Namespace, Pod, Secret, Service};
 use crate::resources::meta::ObjectMeta;
 use crate::resources::{
-    AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, ServiceEntry, Sidecar, Spec, VirtualService,
-    WorkloadEntry, WorkloadGroup,
+    AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, RequestAuthentication, ServiceEntry, Sidecar, Spec,
+    VirtualService, WorkloadEntry, WorkloadGroup,
 };
 use crate::source::{Place, Source};
 use crate::stand_in;
@@ -161,33 +161,18 @@ fn unknown_kind(kind: &str, api_version: &str, group: &str) -> Diagnostic {
         let help = format!("did you mean `{}{}`?", prefix(info.group), info.versions[0]);
         return Diagnostic::error(format!("unknown version `{api_version}` of {kind}")).at(root.key("apiVersion")).with_help(help);
     }
-    if group == NETWORKING {
+    if [NETWORKING, SECURITY].contains(&group) {
+        let of_group: Vec<&str> = KINDS.iter().filter(|info| info.group == group).map(|info| info.name).collect();
         let error = Diagnostic::error(format!("unknown kind `{kind}`")).at(root.key("kind"));
         return match likely(kind, &names) {
             Some(meant) => error.with_help(format!("did you mean `{meant}`?")),
-            None => error.with_help(format!("known are {}", names.join(", "))),
+            None => error.with_help(format!("known are {}", of_group.join(", "))),
         };
-    }
-    if group == SECURITY || (is_policy(kind) && likely(group, &[SECURITY]).is_some()) {
-        return not_enforced(kind);
     }
     if NOT_TRAFFIC.contains(&group) {
         return Diagnostic::warning(format!("{api_version} {kind} is not carried out")).at(root.key("kind"));
     }
     Diagnostic::new(Severity::Info, format!("{api_version} {kind} is nothing that a mesh reads")).at(root.key("kind"))
-}
-
-/// Weir carries out none of these kinds yet. Who applies one relies on it: that is an error, and no warning.
-fn not_enforced(kind: &str) -> Diagnostic {
-    let carried_out = KINDS.iter().filter(|info| info.group == SECURITY).map(|info| info.name);
-    let names: Vec<&str> = carried_out.chain(POLICIES.iter().map(|(name, _)| *name)).collect();
-    let at = FieldPath::default().key("kind");
-    if let Some((name, effect)) = POLICIES.iter().find(|(name, _)| *name == kind) {
-        let help = format!("until Weir carries out {name}, keep them out by other means, and take it away here");
-        return Diagnostic::error(format!("this {name} is NOT enforced: {effect}")).at(at).with_help(help);
-    }
-    let help = likely(kind, &names).map_or_else(|| format!("known are {}", names.join(", ")), |meant| format!("did you mean `{meant}`?"));
-    Diagnostic::error(format!("unknown kind `{kind}`")).at(at).with_help(help)
 }
 
 /// Reads the content of a kind. Istio's fields are known to the last one; of Kubernetes' only those that a mesh reads.
@@ -216,6 +201,7 @@ fn content(info: &KindInfo, node: &Node) -> (Spec, Vec<Diagnostic>) {
         Kind::WorkloadGroup => istio!(WorkloadGroup),
         Kind::Sidecar => istio!(Sidecar),
         Kind::EnvoyFilter => istio!(EnvoyFilter),
+        Kind::RequestAuthentication => istio!(RequestAuthentication),
         Kind::AuthorizationPolicy => istio!(AuthorizationPolicy),
         Kind::PeerAuthentication => istio!(PeerAuthentication),
         Kind::Service => kubernetes!(Service),
@@ -273,20 +259,6 @@ mod tests {
             ("apps/v1\nkind: Deployment", 0, "info: apps/v1 Deployment is nothing that a mesh reads"),
         ] {
             assert_eq!(said(kind), (objects, message.to_owned()), "{kind}");
-        }
-    }
-
-    #[test]
-    fn a_policy_that_is_not_enforced_is_an_error_that_says_what_passes() {
-        for (kind, _) in POLICIES {
-            let text = format!("apiVersion: security.istio.io/v1\nkind: {kind}\nmetadata: {{name: a, namespace: b}}\nspec: {{}}\n");
-            let parsed = parse::parse(&Source::new("x.yaml", text));
-            let [diagnostic] = parsed.diagnostics.as_slice() else { panic!("{:?}", parsed.diagnostics) };
-            assert_eq!((parsed.objects.len(), diagnostic.severity), (0, Severity::Error));
-            let said = diagnostic.to_string();
-            assert!(said.starts_with(&format!("x.yaml:2:7: error: {kind} b/a: kind: this {kind} is NOT enforced: ")), "{said}");
-            assert!(said.contains("pass") && said.contains("by other means"), "{said}");
-            assert!(Kind::is_name(kind));
         }
     }
 

@@ -49,6 +49,8 @@ pub struct Changes {
     pub sidecars: BTreeSet<Name>,
     /// EnvoyFilters.
     pub envoy_filters: BTreeSet<Name>,
+    /// RequestAuthentications, and those for which other keys were fetched.
+    pub request_authentications: BTreeSet<Name>,
     /// AuthorizationPolicies.
     pub authorization_policies: BTreeSet<Name>,
     /// PeerAuthentications.
@@ -87,6 +89,7 @@ impl Changes {
             && self.gateways.is_empty()
             && self.sidecars.is_empty()
             && self.envoy_filters.is_empty()
+            && self.request_authentications.is_empty()
             && self.authorization_policies.is_empty()
             && self.peer_authentications.is_empty()
             && self.secrets.is_empty()
@@ -120,6 +123,7 @@ impl Changes {
         self.gateways.extend(later.gateways.iter().cloned());
         self.sidecars.extend(later.sidecars.iter().cloned());
         self.envoy_filters.extend(later.envoy_filters.iter().cloned());
+        self.request_authentications.extend(later.request_authentications.iter().cloned());
         self.authorization_policies.extend(later.authorization_policies.iter().cloned());
         self.peer_authentications.extend(later.peer_authentications.iter().cloned());
         self.secrets.extend(later.secrets.iter().cloned());
@@ -146,6 +150,13 @@ impl History {
             all.pop_front();
         }
         Self(all)
+    }
+
+    /// These, with others in the place of the last ones.
+    pub fn with_last(mut self, changes: Arc<Changes>) -> Self {
+        self.0.pop_back();
+        self.0.push_back(changes);
+        self
     }
 
     /// All that changed since a version; none if that is too long ago.

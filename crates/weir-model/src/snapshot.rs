@@ -18,6 +18,7 @@ use crate::proxy::{Proxy, ProxyKind};
 use crate::registry::workload::Workload;
 use crate::registry::workloads::Workloads;
 use crate::registry::{Services, Settings};
+use crate::request_authentication::{self, FetchedKeys, KeyAddress, RequestAuthentication};
 use crate::scope::{Mesh, Scope};
 use crate::scopes::{Scopes, Touched};
 use crate::service::{Endpoint, Service};
@@ -57,6 +58,10 @@ pub struct MeshSnapshot {
     pub sidecars: Arc<[Sidecar]>,
     /// Its EnvoyFilters, in the order in which they are applied: by priority, those of the root namespace first, then by age.
     pub envoy_filters: Arc<[EnvoyFilter]>,
+    /// Its RequestAuthentications, from the oldest to the youngest.
+    pub request_authentications: Arc<[RequestAuthentication]>,
+    /// The keys that were fetched for these.
+    pub fetched_keys: Arc<FetchedKeys>,
     /// Its AuthorizationPolicies, from the oldest to the youngest.
     pub authorization_policies: Arc<[AuthorizationPolicy]>,
     /// Its PeerAuthentications.
@@ -100,6 +105,8 @@ impl MeshSnapshot {
             gateways: Arc::default(),
             sidecars: Arc::default(),
             envoy_filters: Arc::default(),
+            request_authentications: Arc::default(),
+            fetched_keys: Arc::default(),
             authorization_policies: Arc::default(),
             peer_authentications: PeerAuthentications::default(),
             secrets: Tree::default(),
@@ -130,6 +137,8 @@ impl MeshSnapshot {
         changes.gateways = by_age::update(&mut next.gateways, objects, gateway, |object| object);
         changes.sidecars = by_age::update(&mut next.sidecars, objects, Sidecar::read, |sidecar| &sidecar.object);
         changes.envoy_filters = envoy_filter::update(&mut next.envoy_filters, objects, &self.config.root_namespace);
+        let tokens = &mut next.request_authentications;
+        changes.request_authentications = by_age::update(tokens, objects, RequestAuthentication::read, |policy| &policy.object);
         changes.authorization_policies =
             by_age::update(&mut next.authorization_policies, objects, AuthorizationPolicy::read, |policy| &policy.object);
         next.peer_authentications.update(objects, &self.config.root_namespace, &mut changes);
@@ -156,6 +165,8 @@ impl MeshSnapshot {
             gateways: self.gateways.clone(),
             sidecars: self.sidecars.clone(),
             envoy_filters: self.envoy_filters.clone(),
+            request_authentications: self.request_authentications.clone(),
+            fetched_keys: self.fetched_keys.clone(),
             authorization_policies: self.authorization_policies.clone(),
             peer_authentications: self.peer_authentications.clone(),
             secrets: self.secrets.clone(),
@@ -188,6 +199,31 @@ impl MeshSnapshot {
                 put(&mut self.secrets, name, change.new.clone());
             }
         }
+    }
+
+    /// The same snapshot, where these keys are known.
+    #[must_use]
+    pub fn with_keys(mut self, keys: &Arc<FetchedKeys>) -> Self {
+        let before = std::mem::replace(&mut self.fetched_keys, keys.clone());
+        if *before != **keys {
+            let touched = request_authentication::with_other_keys(&self.request_authentications, &before, keys);
+            Arc::make_mut(&mut self.changes).request_authentications.extend(touched);
+            self.history = std::mem::take(&mut self.history).with_last(self.changes.clone());
+        }
+        self
+    }
+
+    /// Where keys are to be fetched from.
+    pub fn key_addresses(&self) -> BTreeSet<KeyAddress> {
+        self.request_authentications.iter().flat_map(RequestAuthentication::key_addresses).collect()
+    }
+
+    /// The RequestAuthentications that are for a proxy: those of its namespace, and then those of the root namespace.
+    pub fn request_authentications_of(&self, proxy: &Proxy) -> Vec<&RequestAuthentication> {
+        let root = &self.config.root_namespace;
+        let mut all: Vec<_> = self.request_authentications.iter().filter(|policy| policy.selects(proxy, root)).collect();
+        all.sort_by_key(|policy| policy.object.meta.namespace != proxy.namespace);
+        all
     }
 
     /// All that changed since the snapshot of that version; everything, if that is too long ago.

@@ -8,6 +8,7 @@ pub mod answers;
 mod authority;
 mod classes;
 mod following;
+mod keys;
 mod manifests;
 pub mod node;
 mod pilot;

@@ -10,6 +10,7 @@ use weir_api::{Diagnostic, Severity};
 use weir_model::MeshSnapshot;
 use weir_registry::Catalog;
 
+use crate::keys;
 use crate::shared::{Options, ProxyStatus, Shared};
 use crate::stream;
 
@@ -66,6 +67,7 @@ impl Pilot {
                 reader.read(&newest);
             }
         });
+        tokio::spawn(keys::follow(shared.clone(), shared.mesh.subscribe()));
         let (streams, mut waiting) = mpsc::channel(WAITING);
         let server = shared.clone();
         tokio::spawn(async move {

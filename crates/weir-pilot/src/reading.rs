@@ -27,7 +27,7 @@ impl Shared {
                 changes = catalog.changes_since(&before, touched);
             }
             let flipped = workloads.take_flipped();
-            let next = mesh.update(&changes.objects, Some(&workloads.health), &flipped);
+            let next = mesh.update(&changes.objects, Some(&workloads.health), &flipped).with_keys(&self.keys.borrow());
             workloads.forget_gone(&next, &changes.objects, &flipped);
             (catalog, changes, next)
         };

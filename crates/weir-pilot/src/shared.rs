@@ -9,7 +9,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
 use weir_api::Diagnostic;
 use weir_api::resources::MeshConfig;
-use weir_model::{MeshSnapshot, Proxy, WorkloadKey};
+use weir_model::{FetchedKeys, MeshSnapshot, Proxy, WorkloadKey};
 use weir_registry::Catalog;
 use weir_xds::resource::ResourceType;
 
@@ -73,7 +73,9 @@ pub(crate) struct Shared {
     /// The objects of the mesh: those of the catalog, and the entries of instances that registered themselves.
     pub catalog: watch::Sender<Arc<Catalog>>,
     pub workloads: Mutex<Workloads>,
-    /// Notified when what is known of workloads has changed.
+    /// The keys that were fetched for RequestAuthentications.
+    pub keys: watch::Sender<Arc<FetchedKeys>>,
+    /// Notified when what is known of workloads, or of keys, has changed.
     pub changed: Notify,
     /// How each proxy stands, by its newest stream: it may come back before it is seen to have gone.
     proxies: Mutex<BTreeMap<String, Standing>>,
@@ -95,6 +97,7 @@ impl Shared {
             mesh: watch::Sender::new(Arc::new(mesh)),
             catalog: watch::Sender::new(Arc::default()),
             workloads: Mutex::default(),
+            keys: watch::Sender::new(Arc::default()),
             changed: Notify::new(),
             proxies: Mutex::default(),
             reporter: Arc::new(Reporter::new(say)),

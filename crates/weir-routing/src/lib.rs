@@ -25,6 +25,7 @@ pub mod inline_headers;
 mod map;
 pub mod matcher;
 mod metadata;
+pub mod metadata_match;
 pub mod mirror;
 pub mod normalize;
 pub mod path;

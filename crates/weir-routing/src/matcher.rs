@@ -1,12 +1,13 @@
 //! A route's conditions, all of which must hold.
 
-use weir_xds::matcher::MetadataMatcher;
 use weir_xds::route::RouteMatch;
 use weir_xds::route::route_match::TlsContextMatchOptions;
 use weir_xds::values::millionths;
 
 use crate::condition::{CookieCondition, HeaderCondition, QueryCondition};
+use crate::dynamic_metadata::DynamicMetadata;
 use crate::error::CompileError;
+use crate::metadata_match::MetadataCondition;
 use crate::path::PathCondition;
 use crate::request::RequestHead;
 
@@ -25,7 +26,9 @@ pub struct RouteMatcher {
     pub grpc: bool,
     /// How many of a million requests it takes, by chance; `None` for all.
     pub millionths: Option<u32>,
-    /// Set where the route asks for something that a request of ours never has (a JWT claim): it never matches.
+    /// On what filters have learnt of the request, such as the claims of its token.
+    pub metadata: Box<[MetadataCondition]>,
+    /// Set where the route asks for something that a request of ours never has: it never matches.
     pub impossible: bool,
 }
 
@@ -44,6 +47,8 @@ pub enum Mismatch<'m> {
     Grpc,
     /// Chance decided against it: the route takes so many of a million requests.
     Chance(u32),
+    /// What filters have learnt of the request is something else.
+    Metadata(&'m MetadataCondition),
     /// It asks for what no request has.
     Impossible,
 }
@@ -69,7 +74,7 @@ impl RouteMatcher {
         // There is no runtime that could override the default.
         let fraction = runtime_fraction.as_ref().map(|fraction| fraction.default_value.as_ref().map_or(0, millionths));
         // No filter of ours leaves state behind, and what is not there satisfies no condition on it.
-        let impossible = !filter_state.is_empty() || needs_metadata(dynamic_metadata)? || needs_certificate(tls_context.as_ref());
+        let impossible = !filter_state.is_empty() || needs_certificate(tls_context.as_ref());
         Ok(Self {
             path: PathCondition::compile(path_specifier.as_ref(), *case_sensitive)?,
             headers: each("headers", headers, HeaderCondition::compile)?,
@@ -77,20 +82,22 @@ impl RouteMatcher {
             cookies: each("cookies", cookies, CookieCondition::compile)?,
             grpc: grpc.is_some(),
             millionths: fraction,
+            metadata: each("dynamic_metadata", dynamic_metadata, MetadataCondition::compile)?,
             impossible,
         })
     }
 
     /// Whether a request satisfies all conditions; `path` is the part of its path that routes are matched by, which whoever tries
-    /// several routes cuts off once.
-    pub fn matches(&self, path: &str, head: &RequestHead<'_>) -> bool {
-        let Self { path: path_condition, headers, query, cookies, grpc, millionths, impossible } = self;
+    /// several routes cuts off once, and `known` what filters have learnt of it.
+    pub fn matches(&self, path: &str, head: &RequestHead<'_>, known: &DynamicMetadata) -> bool {
+        let Self { path: path_condition, headers, query, cookies, grpc, millionths, metadata, impossible } = self;
         path_condition.holds(path)
             && headers.iter().all(|header| header.holds(head))
             && query.iter().all(|parameter| parameter.holds(head))
             && cookies.iter().all(|cookie| cookie.holds(head))
             && (!grpc || head.is_grpc())
             && millionths.is_none_or(|share| takes(share, head))
+            && metadata.iter().all(|condition| condition.holds(known))
             && !impossible
     }
 
@@ -98,16 +105,17 @@ impl RouteMatcher {
     ///
     /// # Errors
     /// That condition.
-    pub fn check(&self, path: &str, head: &RequestHead<'_>) -> Result<(), Mismatch<'_>> {
-        let Self { path: path_condition, headers, query, cookies, grpc, millionths, impossible } = self;
+    pub fn check(&self, path: &str, head: &RequestHead<'_>, known: &DynamicMetadata) -> Result<(), Mismatch<'_>> {
+        let Self { path: path_condition, headers, query, cookies, grpc, millionths, metadata, impossible } = self;
         let path = (!path_condition.holds(path)).then_some(Mismatch::Path(path_condition));
         let header = || headers.iter().find(|header| !header.holds(head)).map(Mismatch::Header);
         let parameter = || query.iter().find(|parameter| !parameter.holds(head)).map(Mismatch::Query);
         let cookie = || cookies.iter().find(|cookie| !cookie.holds(head)).map(Mismatch::Cookie);
         let grpc = || (*grpc && !head.is_grpc()).then_some(Mismatch::Grpc);
         let chance = || millionths.filter(|share| !takes(*share, head)).map(Mismatch::Chance);
+        let learnt = || metadata.iter().find(|condition| !condition.holds(known)).map(Mismatch::Metadata);
         let never = || impossible.then_some(Mismatch::Impossible);
-        let first = path.or_else(header).or_else(parameter).or_else(cookie).or_else(grpc).or_else(chance).or_else(never);
+        let first = path.or_else(header).or_else(parameter).or_else(cookie).or_else(grpc).or_else(chance).or_else(learnt).or_else(never);
         first.map_or(Ok(()), Err)
     }
 }
@@ -122,18 +130,6 @@ fn each<T, C>(list: &str, matchers: &[T], compile: impl Fn(&T) -> Result<C, Comp
     compiled.collect()
 }
 
-/// Whether a condition asks for dynamic metadata to be there. No filter of ours leaves any, so that one which is inverted holds.
-fn needs_metadata(matchers: &[MetadataMatcher]) -> Result<bool, CompileError> {
-    let mut needed = false;
-    for MetadataMatcher { filter, path, value, invert } in matchers {
-        if filter.is_empty() || path.is_empty() || value.is_none() {
-            return Err(CompileError::new("dynamic_metadata", "needs a filter, a path and a value"));
-        }
-        needed |= !invert;
-    }
-    Ok(needed)
-}
-
 /// Whether the client must have shown a certificate, which no client can here.
 fn needs_certificate(options: Option<&TlsContextMatchOptions>) -> bool {
     let Some(TlsContextMatchOptions { presented, validated }) = options else { return false };
@@ -145,7 +141,7 @@ mod tests {
     use weir_http1::{HeaderName, HeaderValue, Headers};
     use weir_xds::core::RuntimeFractionalPercent;
     use weir_xds::matcher::string_matcher::MatchPattern;
-    use weir_xds::matcher::{FilterStateMatcher, StringMatcher, ValueMatcher, metadata_matcher::PathSegment};
+    use weir_xds::matcher::{FilterStateMatcher, MetadataMatcher, StringMatcher};
     use weir_xds::route::CookieMatcher;
     use weir_xds::route::route_match::{GrpcRouteMatchOptions, PathSpecifier};
     use weir_xds::types::FractionalPercent;
@@ -161,8 +157,9 @@ mod tests {
             header.into_iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect();
         let head = RequestHead { method: "GET", scheme: "http", authority: "a", path: "/", headers: &headers, random };
         let matcher = RouteMatcher::compile(route_match).expect("valid");
-        let matched = matcher.matches("/", &head);
-        assert_eq!(matcher.check("/", &head).is_ok(), matched, "check and matches differ: {route_match:?}");
+        let known = DynamicMetadata::new();
+        let matched = matcher.matches("/", &head, &known);
+        assert_eq!(matcher.check("/", &head, &known).is_ok(), matched, "check and matches differ: {route_match:?}");
         matched
     }
 
@@ -256,13 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_request_has_matches_nobody_and_inverted_everybody() {
-        let metadata = |invert| {
-            let path = vec![PathSegment::default()];
-            let matcher = MetadataMatcher { filter: "ns".into(), path, value: Some(ValueMatcher::default()), invert };
-            RouteMatch { dynamic_metadata: vec![matcher], ..of_all() }
-        };
-        assert!(!matches(&metadata(false), None, 0) && matches(&metadata(true), None, 0));
+    fn what_no_request_has_matches_nobody() {
         assert!(!matches(&RouteMatch { filter_state: vec![FilterStateMatcher::default()], ..of_all() }, None, 0));
         let tls = |presented, validated| {
             matches(&RouteMatch { tls_context: Some(TlsContextMatchOptions { presented, validated }), ..of_all() }, None, 0)

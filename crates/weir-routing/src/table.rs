@@ -13,6 +13,7 @@ use weir_xds::route::{Route as XdsRoute, RouteConfiguration, RouteMatch, Virtual
 
 use crate::action::Action;
 use crate::clusters::WeightedCluster;
+use crate::dynamic_metadata::DynamicMetadata;
 use crate::error::CompileError;
 use crate::filter_metadata::FilterMetadata;
 use crate::filters::lua::{LuaOverride, Script};
@@ -315,14 +316,20 @@ impl RouteTable {
         self.in_order(&route.response_headers, &host.response_headers, &self.response_headers).into_iter()
     }
 
-    /// Where a request goes. It came by TLS if `x-forwarded-proto` says so; without that, if its scheme does.
+    /// Where a request goes of which filters have learnt nothing yet.
     pub fn decide(&self, head: &RequestHead<'_>) -> Decision {
+        self.decide_knowing(head, &DynamicMetadata::new())
+    }
+
+    /// Where a request goes. It came by TLS if `x-forwarded-proto` says so; without that, if its scheme does. `known` is what
+    /// filters have learnt of it.
+    pub fn decide_knowing(&self, head: &RequestHead<'_>, known: &DynamicMetadata) -> Decision {
         let Some(host) = self.find_host(head) else { return Decision::NoVirtualHost };
         let virtual_host = &self.virtual_hosts[host];
         if virtual_host.require_tls == RequireTls::All && !head.came_by_tls() {
             return Decision::TlsRequired(host);
         }
-        match virtual_host.find(self.matched_path(head), head) {
+        match virtual_host.find(self.matched_path(head), head, known) {
             Some(route) => Decision::Route { host, route },
             None => Decision::NoRoute(host),
         }
@@ -412,8 +419,8 @@ impl VirtualHost {
     }
 
     /// The position of the first route that matches a request; `path` is what routes are matched by.
-    fn find(&self, path: &str, head: &RequestHead<'_>) -> Option<usize> {
-        let matches = |number: u32| self.routes.get(number as usize).is_some_and(|route| route.matcher.matches(path, head));
+    fn find(&self, path: &str, head: &RequestHead<'_>, known: &DynamicMetadata) -> Option<usize> {
+        let matches = |number: u32| self.routes.get(number as usize).is_some_and(|route| route.matcher.matches(path, head, known));
         self.index.find(path, head.headers, matches).map(|number| number as usize)
     }
 }

@@ -19,6 +19,7 @@ mod patches;
 mod route;
 mod secret_names;
 mod secrets;
+mod tokens;
 pub mod unsupported;
 mod virtual_host;
 
@@ -37,6 +38,7 @@ use weir_xds::tls::Secret;
 pub use class::{Class, ClassKey, Encoded, Labels, Update, Work, encode_own};
 use context::Context;
 pub use patches::{Change, PatchValue, patch_values};
+pub use tokens::{TokenRule, token_rules};
 use virtual_host::lists::Messages;
 use virtual_host::sidecar::Maker;
 

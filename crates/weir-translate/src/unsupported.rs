@@ -6,8 +6,7 @@
 
 use std::sync::Arc;
 
-use weir_api::resources::virtual_service::{HttpMatchRequest, VirtualService, jwt_claim};
-use weir_api::{Diagnostic, FieldPath, Kind, Node, Object, Severity, Spec, Value};
+use weir_api::{Diagnostic, FieldPath, Kind, Node, Object, Severity, Value};
 
 use crate::patches;
 
@@ -34,31 +33,7 @@ fn of_object(object: &Arc<Object>) -> Vec<Diagnostic> {
         visit(&object.node, &parts, &FieldPath::default(), &mut warn);
     }
     found.extend(patches::findings(object));
-    if let Spec::VirtualService(service) = &object.spec {
-        found.extend(claims(service).map(|(path, message)| object.diagnostic(Severity::Warning, path, message)));
-    }
     found
-}
-
-/// Conditions on the claims of a token: no token is checked yet, so that there are none.
-fn claims(service: &VirtualService) -> impl Iterator<Item = (FieldPath, &'static str)> {
-    let blocks = service.http.iter().enumerate().flat_map(|(i, rule)| {
-        let path = FieldPath::default().key("spec").key("http").index(i).key("match");
-        rule.r#match.iter().enumerate().map(move |(j, block)| (path.index(j), block))
-    });
-    blocks.flat_map(|(path, block): (FieldPath, &HttpMatchRequest)| {
-        let of = |key: &'static str, names: Vec<&String>, message: &'static str| {
-            let claims = names.into_iter().filter(|name| jwt_claim(name).is_some());
-            claims.map(|name| (path.key(key).key(name.clone()), message)).collect::<Vec<_>>()
-        };
-        let wanted = of("headers", block.headers.keys().collect(), "tokens are not checked yet: this rule matches no request");
-        let unwanted = of(
-            "withoutHeaders",
-            block.without_headers.keys().collect(),
-            "tokens are not checked yet: this condition keeps no request away",
-        );
-        wanted.into_iter().chain(unwanted)
-    })
 }
 
 /// Calls `found` for each field at the path that is set.
@@ -90,30 +65,6 @@ mod tests {
         assert!(parsed.diagnostics.iter().all(|diagnostic| diagnostic.severity != Severity::Error), "{:?}", parsed.diagnostics);
         let findings = findings(&parsed.objects);
         findings.iter().map(|finding| format!("{} {}", finding.path, finding.place.as_ref().map_or(0, |place| place.span.line))).collect()
-    }
-
-    #[test]
-    fn conditions_on_claims_are_told_of() {
-        let rule = "apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: a}
-spec:
-  hosts: [a.test]
-  gateways: [gw]
-  http:
-  - match:
-    - headers: {x-a: {exact: a}}
-    - headers: {'@request.auth.claims.group': {exact: admin}}
-      withoutHeaders: {'@request.auth.claims[a][b]': {exact: c}}
-    route: [{destination: {host: a}}]
-";
-        assert_eq!(
-            said(rule),
-            [
-                "spec.http[0].match[1].headers[\"@request.auth.claims.group\"] 10",
-                "spec.http[0].match[1].withoutHeaders[\"@request.auth.claims[a][b]\"] 11"
-            ]
-        );
     }
 
     #[test]

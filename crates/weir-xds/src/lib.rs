@@ -55,6 +55,7 @@ pub use envoy::extensions::filters::http::grpc_web::v3 as grpc_web;
 pub use envoy::extensions::filters::http::header_mutation::v3 as header_mutation;
 pub use envoy::extensions::filters::http::header_to_metadata::v3 as header_to_metadata;
 pub use envoy::extensions::filters::http::health_check::v3 as health_check_filter;
+pub use envoy::extensions::filters::http::jwt_authn::v3 as jwt_authn;
 pub use envoy::extensions::filters::http::local_ratelimit::v3 as local_ratelimit;
 pub use envoy::extensions::filters::http::lua::v3 as lua;
 pub use envoy::extensions::filters::http::ratelimit::v3 as ratelimit;

@@ -85,6 +85,7 @@ impl<'t> Explainer<'t> {
         &self,
         to: (&HttpConfig, &RouteTable),
         head: &RequestHead<'_>,
+        known: &DynamicMetadata,
         call: &Call,
         answer: &mut Answer,
     ) -> Result<(), Error> {
@@ -92,7 +93,7 @@ impl<'t> Explainer<'t> {
         if !manager.filters.iter().any(|filter| matches!(filter.policy, FilterPolicy::Rbac(_))) {
             return Ok(());
         }
-        let (host, route) = match table.decide(head) {
+        let (host, route) = match table.decide_knowing(head, known) {
             Decision::Route { host, route } => {
                 (table.virtual_hosts.get(host), table.virtual_hosts.get(host).and_then(|host| host.routes.get(route)))
             }
@@ -102,12 +103,12 @@ impl<'t> Explainer<'t> {
         let levels = host.map(|host| table.filter_levels(host, route, None)).unwrap_or_default();
         answer.virtual_host = host.map(|host| host.name.to_string());
         answer.route = route.map(|route| route.name.to_string());
-        let (client, nothing) = (Client::of(call), DynamicMetadata::new());
+        let client = Client::of(call);
         let facts = Facts {
             connection: client.facts(call),
             remote: remote(manager, call),
             request: Some(*head),
-            metadata: &nothing,
+            metadata: known,
             route: route.map(|route| &route.filter_metadata),
         };
         for filter in manager.filters.iter().filter(|filter| !levels.is_disabled(&filter.name, filter.disabled)) {

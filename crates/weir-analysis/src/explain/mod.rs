@@ -12,6 +12,7 @@ mod listener;
 mod outcome;
 mod patched;
 mod request;
+mod tokens;
 mod words;
 
 use std::cell::OnceCell;
@@ -20,7 +21,7 @@ use std::collections::HashMap;
 use weir_config::cluster::ClusterPolicy;
 use weir_model::AuthorizationPolicy;
 use weir_routing::RouteTable;
-use weir_translate::{Change, Translation};
+use weir_translate::{Change, TokenRule, Translation};
 use weir_xds::cluster::Cluster;
 use weir_xds::resource::ResourceType;
 use weir_xds::route::RouteConfiguration;
@@ -40,6 +41,10 @@ pub struct Explainer<'t> {
     tables: HashMap<&'t str, Table<'t>>,
     /// The same of clusters.
     clusters: HashMap<&'t str, Refusal<'t>>,
+    /// The rules about tokens that are for the proxy.
+    token_rules: &'t [TokenRule],
+    /// What time it is, in seconds since 1970.
+    now: u64,
 }
 
 type Table<'t> = (&'t RouteConfiguration, OnceCell<Result<RouteTable, String>>);
@@ -50,7 +55,13 @@ impl<'t> Explainer<'t> {
     pub fn new(translation: &'t Translation) -> Self {
         let tables = translation.routes.iter().map(|routes| (routes.name.as_str(), (routes, OnceCell::new())));
         let clusters = translation.clusters.iter().map(|cluster| (cluster.name.as_str(), (cluster, OnceCell::new())));
-        Self { translation, changes: &[], policies: &[], tables: tables.collect(), clusters: clusters.collect() }
+        Self { translation, changes: &[], policies: &[], tables: tables.collect(), clusters: clusters.collect(), token_rules: &[], now: 0 }
+    }
+
+    /// With the rules about tokens that are for the proxy, at this time, in seconds since 1970.
+    #[must_use]
+    pub fn with_tokens(self, token_rules: &'t [TokenRule], now: u64) -> Self {
+        Self { token_rules, now, ..self }
     }
 
     /// What becomes of a call.

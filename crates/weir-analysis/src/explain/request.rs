@@ -3,6 +3,7 @@
 use weir_config::http::{HttpConfig, RouteSource};
 use weir_http1::header::COOKIE;
 use weir_http1::{HeaderName, HeaderValue, Headers};
+use weir_routing::dynamic_metadata::DynamicMetadata;
 use weir_routing::inline_headers;
 use weir_routing::normalize::{PathRules, Unsettled};
 use weir_routing::{Decision, RequestHead, Route, RouteTable, VirtualHost, told_scheme};
@@ -11,6 +12,7 @@ use weir_xds::resource::ResourceType;
 use super::Explainer;
 use super::answer::{Answer, Error};
 use super::call::{Call, Protocol, Tls};
+use super::tokens::{self, Checked};
 use super::words;
 
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -41,8 +43,15 @@ impl Explainer<'_> {
             // What is decided by chance, this request gets.
             random: 0,
         };
-        self.enter((manager, table), &head, call, answer)?;
-        self.route(table, &head, answer)
+        let mut known = DynamicMetadata::new();
+        match tokens::check(self, manager, &head, &mut known, answer) {
+            Checked::Refused => Err(Error::AccessDenied),
+            Checked::Passed(changed) => {
+                let head = RequestHead { headers: changed.as_ref().unwrap_or(&headers), ..head };
+                self.enter((manager, table), &head, &known, call, answer)?;
+                self.route(table, &head, &known, answer)
+            }
+        }
     }
 
     /// The routes that come under a name of their own.
@@ -62,8 +71,8 @@ impl Explainer<'_> {
         }
     }
 
-    fn route(&self, table: &RouteTable, head: &RequestHead<'_>, answer: &mut Answer) -> Result<(), Error> {
-        let decision = table.decide(head);
+    fn route(&self, table: &RouteTable, head: &RequestHead<'_>, known: &DynamicMetadata, answer: &mut Answer) -> Result<(), Error> {
+        let decision = table.decide_knowing(head, known);
         let host = match decision {
             Decision::NoVirtualHost => {
                 answer.step("404, no virtual host", format!("no domain of {} is for the host `{}`", table.name, head.authority));
@@ -75,7 +84,7 @@ impl Explainer<'_> {
         answer.step(format!("virtual host {} in {}", host.name, table.name), format!("is for the host `{}`", head.authority));
         match decision {
             Decision::Route { route, .. } => {
-                pass_over(&host.routes[..route], table.matched_path(head), head, answer);
+                pass_over(&host.routes[..route], table.matched_path(head), (head, known), answer);
                 self.take(table, host, &host.routes[route], head, answer);
                 Ok(())
             }
@@ -84,7 +93,7 @@ impl Explainer<'_> {
                 Err(Error::TlsRedirect)
             }
             Decision::NoRoute(_) | Decision::NoVirtualHost => {
-                pass_over(&host.routes, table.matched_path(head), head, answer);
+                pass_over(&host.routes, table.matched_path(head), (head, known), answer);
                 answer.step("404, no route", format!("no rule of {} is for this request", host.name));
                 Err(Error::NoRoute)
             }
@@ -99,9 +108,9 @@ impl Explainer<'_> {
 }
 
 /// Says of the routes before the one that matched why they did not.
-fn pass_over(routes: &[Route], path: &str, head: &RequestHead<'_>, answer: &mut Answer) {
+fn pass_over(routes: &[Route], path: &str, (head, known): (&RequestHead<'_>, &DynamicMetadata), answer: &mut Answer) {
     for route in routes.iter().take(PASSED_OVER) {
-        if let Err(mismatch) = route.matcher.check(path, head) {
+        if let Err(mismatch) = route.matcher.check(path, head, known) {
             answer.step_at(named("not rule", route), words::why_not(mismatch, head), route.source());
         }
     }

@@ -3,14 +3,16 @@
 use weir_http1::HeaderName;
 use weir_routing::RequestHead;
 use weir_routing::condition::{CookieCondition, HeaderCondition, HeaderTest, QueryCondition, Subject};
+use weir_routing::filters::jwt_authn::NAMESPACE;
 use weir_routing::header_changes::{Action, HeaderChanges, Target};
 use weir_routing::matcher::{Mismatch, RouteMatcher};
+use weir_routing::metadata_match::{MetadataCondition, ValueTest};
 use weir_routing::path::{PathCondition, PathMatch};
 use weir_routing::text_match::TextMatch;
 
 /// What all of a rule's conditions ask for: they hold.
 pub(super) fn all_of(matcher: &RouteMatcher) -> String {
-    let RouteMatcher { path: of_path, headers, query: parameters, cookies, grpc, millionths, impossible: _ } = matcher;
+    let RouteMatcher { path: of_path, headers, query: parameters, cookies, grpc, millionths, metadata, impossible: _ } = matcher;
     let any_path = matches!(&of_path.path, PathMatch::Prefix(prefix) if &**prefix == "/");
     let path = (!any_path).then(|| path(of_path));
     let headers = headers.iter().map(|condition| format!("{} {}", subject(&condition.subject), header(condition)));
@@ -18,7 +20,9 @@ pub(super) fn all_of(matcher: &RouteMatcher) -> String {
     let cookies = cookies.iter().map(cookie);
     let grpc = grpc.then(|| "it is a gRPC call".to_owned());
     let chance = millionths.map(|millionths| format!("chance gives it {}", percent(millionths)));
-    let all: Vec<String> = path.into_iter().chain(headers).chain(parameters).chain(cookies).chain(grpc).chain(chance).collect();
+    let learnt = metadata.iter().map(learnt);
+    let all: Vec<String> =
+        path.into_iter().chain(headers).chain(parameters).chain(cookies).chain(grpc).chain(chance).chain(learnt).collect();
     if all.is_empty() { "matches every request".to_owned() } else { all.join(", and ") }
 }
 
@@ -39,9 +43,8 @@ pub(super) fn why_not(mismatch: Mismatch<'_>, head: &RequestHead<'_>) -> String 
         }
         Mismatch::Grpc => "not so: it is a gRPC call".to_owned(),
         Mismatch::Chance(millionths) => format!("it takes {}, by chance", percent(millionths)),
-        Mismatch::Impossible => {
-            "it asks for a claim of a token or for a client's certificate, and no request has been authenticated".to_owned()
-        }
+        Mismatch::Metadata(condition) => format!("not so: {}", learnt(condition)),
+        Mismatch::Impossible => "it asks for a client's certificate, or for what filters leave behind as state".to_owned(),
     }
 }
 
@@ -65,6 +68,34 @@ fn value(subject: &Subject, head: &RequestHead<'_>) -> Option<String> {
             values.join("`, `")
         }
     })
+}
+
+/// What filters must have learnt: mostly a claim of the token.
+fn learnt(condition: &MetadataCondition) -> String {
+    let MetadataCondition { namespace, path, test, invert } = condition;
+    let what = match &**path {
+        [payload, claim @ ..] if namespace == NAMESPACE && payload == "payload" => format!("claim {}", claim.join(".")),
+        path => format!("metadata {namespace} {}", path.join(".")),
+    };
+    format!("{what} {}{}", if *invert { "is not one that " } else { "" }, value_test(test))
+}
+
+fn value_test(test: &ValueTest) -> String {
+    match test {
+        ValueTest::Null => "is null".to_owned(),
+        ValueTest::Number(number) => format!("is {number}"),
+        ValueTest::Range(start, end) => format!("is a number from {start} to below {end}"),
+        ValueTest::Text(test) => text(test),
+        ValueTest::Truth(flag) => format!("is {flag}"),
+        ValueTest::Present(true) => "is there".to_owned(),
+        ValueTest::Present(false) => "is not there".to_owned(),
+        ValueTest::OneOf(test) => format!("is a list with one that {}", value_test(test)),
+        // As conditions on claims are written.
+        ValueTest::Any(tests) => match &**tests {
+            [ValueTest::OneOf(_), one] => format!("{}, or, of a list, one does", value_test(one)),
+            tests => tests.iter().map(value_test).collect::<Vec<_>>().join(" or "),
+        },
+    }
 }
 
 fn subject(subject: &Subject) -> String {

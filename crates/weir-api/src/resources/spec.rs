@@ -2,8 +2,8 @@
 
 use super::kubernetes::{ConfigMap, EndpointSlice, Endpoints, Namespace, Pod, Secret, Service};
 use super::{
-    AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, ServiceEntry, Sidecar, VirtualService, WorkloadEntry,
-    WorkloadGroup,
+    AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, RequestAuthentication, ServiceEntry, Sidecar,
+    VirtualService, WorkloadEntry, WorkloadGroup,
 };
 
 /// An object's content.
@@ -18,6 +18,7 @@ pub enum Spec {
     WorkloadGroup(WorkloadGroup),
     Sidecar(Sidecar),
     EnvoyFilter(EnvoyFilter),
+    RequestAuthentication(RequestAuthentication),
     AuthorizationPolicy(AuthorizationPolicy),
     PeerAuthentication(PeerAuthentication),
     Service(Service),

@@ -82,11 +82,11 @@ fn check_match(c: &mut Checker<'_>, m: &HttpMatchRequest) {
         c.field("method", |c| c.warn_help(format!("methods are in capitals, so `{method}` matches none"), help));
     }
     c.entries("headers", &m.headers, |c, name, text| {
-        check_match_name(c, name);
+        check_match_name(c, name, text);
         values::check_string_match(c, text, false);
     });
     c.entries("withoutHeaders", &m.without_headers, |c, name, text| {
-        check_match_name(c, name);
+        check_match_name(c, name, text);
         // Here `*` is no expression: it asks whether the header is there.
         if !matches!(text, StringMatch::Regex(regex) if regex == "*") {
             values::check_string_match(c, text, false);
@@ -105,9 +105,14 @@ fn check_match(c: &mut Checker<'_>, m: &HttpMatchRequest) {
     }
 }
 
-fn check_match_name(c: &mut Checker<'_>, name: &str) {
-    if jwt_claim(name).is_none() {
-        headers::check_name(c, name);
+fn check_match_name(c: &mut Checker<'_>, name: &str, text: &StringMatch) {
+    match jwt_claim(name) {
+        None => headers::check_name(c, name),
+        // Envoy would refuse all routes of the port.
+        Some(_) if *text == StringMatch::Present => {
+            c.error_help("the condition is empty: a claim has a value", "write `exact`, `prefix` or `regex` below it");
+        }
+        Some(_) => {}
     }
 }
 

@@ -19,6 +19,7 @@ mod peer_authentication;
 mod preflight;
 mod re2;
 mod reachable;
+mod request_authentication;
 mod rule;
 mod server_tls;
 mod service_entry;
@@ -53,6 +54,7 @@ pub fn check(meta: &ObjectMeta, spec: &Spec) -> Vec<Diagnostic> {
         Spec::WorkloadGroup(spec) => c.field("spec", |c| workload::check_group(c, spec)),
         Spec::Sidecar(spec) => c.field("spec", |c| sidecar::check(c, spec)),
         Spec::EnvoyFilter(spec) => c.field("spec", |c| envoy_filter::check(c, spec)),
+        Spec::RequestAuthentication(spec) => c.field("spec", |c| request_authentication::check(c, spec)),
         Spec::AuthorizationPolicy(spec) => {
             authorization_policy::check(c, meta, spec);
             return checker.finish();

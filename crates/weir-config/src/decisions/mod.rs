@@ -10,6 +10,7 @@ mod endpoints;
 mod filters;
 mod health_check;
 mod http;
+mod jwt;
 mod listener;
 mod load_balancing;
 mod options;
@@ -121,13 +122,14 @@ impl Decided {
 }
 
 fn tables() -> impl Iterator<Item = &'static Decided> {
-    let tables: [&'static [Decided]; 15] = [
+    let tables: [&'static [Decided]; 16] = [
         access_log::TABLE,
         cluster::TABLE,
         endpoints::TABLE,
         filters::TABLE,
         health_check::TABLE,
         http::TABLE,
+        jwt::TABLE,
         listener::TABLE,
         load_balancing::TABLE,
         options::TABLE,

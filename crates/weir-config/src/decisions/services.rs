@@ -46,8 +46,8 @@ pub(super) const TABLE: &[Decided] = &[
     of(CORE, "GrpcService.EnvoyGrpc")
         .carried_out("cluster_name authority max_receive_message_length skip_envoy_headers")
         .reported(&[("retry_policy", ONCE)]),
-    // Of the address only the cluster counts, in Envoy too.
-    of(CORE, "HttpUri").carried_out("cluster timeout").unseen("uri"),
+    // Of the address only the cluster counts, in Envoy too, but where keys are fetched from it.
+    of(CORE, "HttpUri").carried_out("cluster timeout uri"),
     of("envoy.type.matcher.v3", "ListStringMatcher").carried_out("patterns"),
     of(LIMIT, "RateLimit")
         .packed()

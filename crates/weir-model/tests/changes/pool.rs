@@ -216,6 +216,15 @@ fn others(namespace: &str, documents: &mut Vec<String>) {
         make.object("networking.istio.io/v1alpha3", "EnvoyFilter", "f1", &body);
         make.object("networking.istio.io/v1alpha3", "EnvoyFilter", "f2", &body);
     }
+    for spec in [
+        "{jwtRules: [{issuer: 'https://a.test'}]}",
+        "{selector: {matchLabels: {app: a}}, jwtRules: [{issuer: a, jwksUri: 'https://a.test/keys'}]}",
+        "{selector: {matchLabels: {version: v1}}}",
+    ] {
+        for name in ["t1", "t2"] {
+            make.object("security.istio.io/v1", "RequestAuthentication", name, &format!("spec: {spec}"));
+        }
+    }
     for spec in ["{}", "{selector: {matchLabels: {app: a}}}", "{action: DENY, rules: [{}]}"] {
         make.object("security.istio.io/v1", "AuthorizationPolicy", "p1", &format!("spec: {spec}"));
         make.object("security.istio.io/v1", "AuthorizationPolicy", "p2", &format!("spec: {spec}"));

@@ -35,6 +35,8 @@ pub fn as_rebuilt(updated: &MeshSnapshot, rebuilt: &MeshSnapshot) {
     assert_eq!(updated.destination_rules, rebuilt.destination_rules);
     assert_eq!(updated.groups, rebuilt.groups);
     assert_eq!(updated.envoy_filters, rebuilt.envoy_filters);
+    assert_eq!(updated.request_authentications, rebuilt.request_authentications);
+    assert_eq!(updated.key_addresses(), rebuilt.key_addresses());
     assert_eq!(updated.authorization_policies, rebuilt.authorization_policies);
     assert!(updated.gateways == rebuilt.gateways && updated.sidecars == rebuilt.sidecars && updated.secrets == rebuilt.secrets);
     for proxy in proxies() {
@@ -61,6 +63,8 @@ pub fn as_listed(before: &MeshSnapshot, after: &MeshSnapshot) {
     services(before, after, changes);
     rules(before, after, changes);
     assert_eq!(before.envoy_filters == after.envoy_filters, changes.envoy_filters.is_empty());
+    let is_same = before.request_authentications == after.request_authentications;
+    assert_eq!(is_same, changes.request_authentications.is_empty());
     assert_eq!(before.authorization_policies == after.authorization_policies, changes.authorization_policies.is_empty());
     let by_name = |mesh: &MeshSnapshot| mesh.gateways.iter().map(|object| (object.key(), Arc::as_ptr(object))).collect::<BTreeSet<_>>();
     assert_eq!(by_name(before) == by_name(after), changes.gateways.is_empty());

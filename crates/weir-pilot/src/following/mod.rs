@@ -61,8 +61,9 @@ impl Following {
         let is_first = self.version == 0;
         let changes = if is_first { Changes::everything() } else { mesh.changes_since(self.version) };
         self.version = mesh.version;
-        let Changes { groups, sidecars, envoy_filters, peer_authentications, authorization_policies, .. } = &changes;
-        let rules = [groups, sidecars, envoy_filters, peer_authentications, authorization_policies];
+        let Changes { groups, sidecars, envoy_filters, request_authentications, authorization_policies, peer_authentications, .. } =
+            &changes;
+        let rules = [groups, sidecars, envoy_filters, request_authentications, authorization_policies, peer_authentications];
         let is_concerned = changes.concerns(&self.proxy) || rules.iter().any(|names| !names.is_empty());
         let labels = shared.classes.labels(mesh);
         let (mut is_whole, mut newest) = (is_first, mesh.clone());

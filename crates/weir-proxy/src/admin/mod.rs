@@ -86,6 +86,7 @@ fn statistics(plane: &DataPlane) -> String {
             families.listener(&id, &open.listener.name, &open.stats);
             families.connection_limits(&id, &open.listener);
             families.scripts(&id, &open.listener);
+            families.tokens(&id, &open.listener);
             families.access_rules(&id, &open.listener);
         }
         if let Some(status) = plane.status(&id) {

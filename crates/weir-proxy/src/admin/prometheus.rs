@@ -10,7 +10,7 @@ use ::prometheus::proto::{Bucket, Counter, Gauge, Histogram as HistogramProto, L
 use weir_config::listener::{Handler, Listener, NetworkFilter};
 use weir_config::outlier::Reason;
 use weir_config::workload::Workload;
-use weir_routing::filters::FilterPolicy;
+use weir_routing::filters::{FilterPolicy, jwt_authn};
 use weir_routing::rbac::{Count, Counted};
 
 use crate::DataPlane;
@@ -235,6 +235,32 @@ impl Families {
             };
             self.counter(&name("executions"), &labels, executions);
             self.counter(&name("errors"), &labels, errors);
+        }
+    }
+
+    /// What the filters of a listener made of tokens, under Envoy's names.
+    pub fn tokens(&mut self, proxy: &str, listener: &Listener) {
+        let mut sums: BTreeMap<(&str, &str), [u64; jwt_authn::NAMES.len()]> = BTreeMap::new();
+        for chain in listener.all_chains() {
+            let Handler::Http(http) = &chain.handler else { continue };
+            for filter in &http.filters {
+                if let FilterPolicy::JwtAuthn(policy) = &filter.policy {
+                    let sums = sums.entry((&http.stat_prefix, policy.stat_prefix())).or_default();
+                    sums.iter_mut().zip(jwt_authn::NAMES).for_each(|(sum, (_, what))| *sum += policy.counted().get(what));
+                }
+            }
+        }
+        for ((manager, prefix), sums) in sums {
+            let labels = vec![
+                ("envoy_http_conn_manager_prefix", manager.to_owned()),
+                ("listener_address", listener.name.to_string()),
+                ("proxy", proxy.to_owned()),
+            ];
+            let prefix = prefix.trim_end_matches('.').replace(|one: char| !one.is_ascii_alphanumeric(), "_");
+            let prefix = if prefix.is_empty() { prefix } else { prefix + "_" };
+            for ((what, _), sum) in jwt_authn::NAMES.iter().zip(sums) {
+                self.counter(&format!("envoy_http_jwt_authn_{prefix}{what}"), &labels, sum);
+            }
         }
     }
 

@@ -347,7 +347,7 @@ pub(super) fn find(http: &HttpRuntime, exchange: &Exchange) -> RouteAnswer {
     }
     let request = exchange.request.borrow();
     let head = request.for_routing();
-    let (host, route) = match routes.table.decide(&head) {
+    let (host, route) = match routes.table.decide_knowing(&head, &exchange.dynamic_metadata.borrow()) {
         // No route is 404, and no header changes of its virtual host apply.
         Decision::NoVirtualHost | Decision::NoRoute(_) => return RouteAnswer::Nowhere,
         _ if request.several_hosts => return RouteAnswer::Unclear,

@@ -43,6 +43,7 @@ mod tcp;
 mod timeouts;
 mod tls_clients;
 mod tls_upstreams;
+mod tokens;
 mod trailers;
 mod tunnels;
 mod upgrade_ends;

@@ -145,16 +145,6 @@ fn a_resource_that_is_taken_out_of_a_good_file_is_gone() {
 }
 
 #[test]
-fn a_policy_that_is_not_enforced_keeps_nothing_that_is_taken_out_beside_it() {
-    let policy = "---\napiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {name: p}\nspec: {}\n";
-    let two = [entry("a", "10.0.0.1"), policy.to_owned(), entry("b", "10.0.0.2")].concat();
-    let mut seen = Seen::new(&[("a.yaml", &two)]);
-    let catalog = seen.put("a.yaml", [entry("a", "10.0.0.1"), policy.to_owned()].concat());
-    assert_eq!(objects(&catalog), ["a 10.0.0.1"]);
-    assert_eq!((errors(&catalog), catalog.kept().count()), (1, 0));
-}
-
-#[test]
 fn with_a_file_all_that_it_held_and_kept_is_gone() {
     let mut seen = Seen::new(&[("x.yaml", &(entry("a", "10.0.0.1") + &entry("b", "10.0.0.2"))), ("y.yaml", &entry("c", "10.0.0.3"))]);
     seen.put("x.yaml", entry("a", "10.0.0.1") + &broken("b"));

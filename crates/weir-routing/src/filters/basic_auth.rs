@@ -155,8 +155,13 @@ fn are_same(one: &Digest, other: &Digest) -> bool {
 
 /// What a client is told that may try again: for what it needs a password.
 pub fn challenge(head: &RequestHead<'_>) -> Option<HeaderValue> {
+    HeaderValue::try_from(format!("Basic realm=\"{}\"", told_address(head))).ok()
+}
+
+/// What a client has asked for, as it is told.
+pub(super) fn told_address(head: &RequestHead<'_>) -> String {
     let path = head.path.char_indices().nth(TOLD_PATH).map_or(head.path, |(end, _)| head.path.get(..end).unwrap_or(head.path));
-    HeaderValue::try_from(format!("Basic realm=\"{}://{}{path}\"", head.scheme, head.authority)).ok()
+    format!("{}://{}{path}", head.scheme, head.authority)
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ pub mod grpc_web;
 pub mod header_mutation;
 pub mod header_to_metadata;
 pub mod health_check;
+pub mod jwt_authn;
 pub mod local_ratelimit;
 pub mod lua;
 mod overrides;
@@ -121,6 +122,7 @@ filters! {
     HeaderMutation: header_mutation::HeaderMutationPolicy, header_mutation::Mutations;
     HeaderToMetadata: header_to_metadata::TakingPolicy, header_to_metadata::RoutePolicy;
     HealthCheck: health_check::HealthCheckPolicy;
+    JwtAuthn: jwt_authn::JwtPolicy, jwt_authn::JwtOverride;
     LocalRateLimit: local_ratelimit::RateLimitPolicy, local_ratelimit::RateLimitOverride;
     Lua: lua::LuaPolicy, lua::LuaOverride;
     RateLimit: ratelimit::GlobalLimitPolicy, ratelimit::GlobalLimitOverride;

@@ -28,5 +28,6 @@ mod shutdown;
 mod storm;
 mod support;
 mod tls_upstreams;
+mod tokens;
 mod tools;
 mod weights;

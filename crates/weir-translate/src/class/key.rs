@@ -24,7 +24,7 @@ pub struct Labels {
     of_rules: BTreeMap<Name, BTreeSet<String>>,
     /// Selectors of the DestinationRules of each namespace.
     selectors: BTreeMap<String, BTreeSet<String>>,
-    /// Selectors of Gateways.
+    /// Selectors of Gateways, and of what else only gateways get as all of their class do.
     gateways: BTreeSet<String>,
     /// Selectors of EnvoyFilters.
     filters: BTreeSet<String>,
@@ -47,6 +47,7 @@ impl Labels {
             }
         }
         labels.filters.extend(mesh.envoy_filters.iter().flat_map(|filter| filter.labels()).map(str::to_owned));
+        labels.gateways.extend(mesh.request_authentications.iter().flat_map(|policy| policy.labels()).map(str::to_owned));
         labels.policies.extend(mesh.authorization_policies.iter().flat_map(|policy| policy.labels()).map(str::to_owned));
         for service in mesh.services.all() {
             let ranks = match service.traffic_distribution {
@@ -64,7 +65,13 @@ impl Labels {
 
     /// Those of a mesh that has changed since these were its; none if they still are.
     pub fn after(&self, mesh: &MeshSnapshot, changes: &Changes) -> Option<Self> {
-        let rules = [&changes.destination_rules, &changes.gateways, &changes.envoy_filters, &changes.authorization_policies];
+        let rules = [
+            &changes.destination_rules,
+            &changes.gateways,
+            &changes.envoy_filters,
+            &changes.request_authentications,
+            &changes.authorization_policies,
+        ];
         if changes.everything || rules.iter().any(|names| !names.is_empty()) || !changes.services.is_empty() {
             let new = Self::of(mesh);
             return (new != *self).then_some(new);

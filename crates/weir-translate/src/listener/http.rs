@@ -27,6 +27,7 @@ use crate::cluster::dynamic_dns;
 use crate::connection_settings;
 use crate::context::Context;
 use crate::route::filters::{CORS, FAULT};
+use crate::tokens;
 
 /// Which way requests go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,10 +124,14 @@ fn filters(context: &Context<'_>, side: Side) -> Vec<HttpFilter> {
         ..Default::default()
     };
     let mut filters = vec![];
-    // Who may ask is decided before anything is done with a request. Nobody asks a workload's own way out.
+    // Who may ask is decided before anything is done with a request: first by those that are asked about it, then, once it is known
+    // whose it is, by rules. Nobody asks a workload's own way out.
     if side.class != Class::Outbound {
         let authz::HttpFilters { custom, rules } = authz::of_requests(context);
         filters.extend(custom);
+        if let Some(check) = tokens::filter(context.mesh, context.proxy, side.class == Class::Gateway) {
+            filters.push(http_filter(tokens::FILTER, &check));
+        }
         filters.extend(rules);
     }
     if side.protocol == Some(Protocol::GrpcWeb) {

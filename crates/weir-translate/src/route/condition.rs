@@ -5,15 +5,18 @@
 use weir_api::resources::StringMatch;
 use weir_api::resources::virtual_service::{HttpMatchRequest, jwt_claim};
 use weir_xds::matcher::{
-    ListMatcher, MetadataMatcher, RegexMatcher, StringMatcher, ValueMatcher, list_matcher, metadata_matcher, string_matcher, value_matcher,
+    ListMatcher, MetadataMatcher, OrMatcher, RegexMatcher, StringMatcher, ValueMatcher, list_matcher, metadata_matcher, string_matcher,
+    value_matcher,
 };
 use weir_xds::route::header_matcher::HeaderMatchSpecifier;
 use weir_xds::route::query_parameter_matcher::QueryParameterMatchSpecifier;
 use weir_xds::route::route_match::PathSpecifier;
 use weir_xds::route::{HeaderMatcher, QueryParameterMatcher, RouteMatch};
 
-/// Where Envoy's JWT filter puts the claims of a token, as Istio sets it up.
-const JWT_METADATA: [&str; 2] = ["envoy.filters.http.jwt_authn", "payload"];
+use crate::tokens::FILTER;
+
+/// Under which name the filter that checks tokens leaves their claims.
+pub(crate) const TOKEN_PAYLOAD: &str = "payload";
 
 /// What matches every request.
 pub(crate) fn everything() -> RouteMatch {
@@ -94,17 +97,18 @@ fn query_parameter(name: &str, value: &StringMatch) -> QueryParameterMatcher {
     QueryParameterMatcher { name: name.to_owned(), query_parameter_match_specifier: Some(specifier) }
 }
 
-/// A claim of the request's token: its value, or one of its values.
+/// A claim of the request's token: its value, or, of a list, one of its values.
 fn claim_matcher(claim: &[&str], value: &StringMatch, invert: bool) -> MetadataMatcher {
     let segment = |key: &str| metadata_matcher::PathSegment { segment: Some(metadata_matcher::path_segment::Segment::Key(key.to_owned())) };
     let value = text(value).map_or(value_matcher::MatchPattern::PresentMatch(true), value_matcher::MatchPattern::StringMatch);
-    let one_of = ValueMatcher { match_pattern: Some(value) };
-    let list = ListMatcher { match_pattern: Some(list_matcher::MatchPattern::OneOf(Box::new(one_of))) };
-    let path = JWT_METADATA[1..].iter().chain(claim).map(|key| segment(key));
+    let value = ValueMatcher { match_pattern: Some(value) };
+    let list = ListMatcher { match_pattern: Some(list_matcher::MatchPattern::OneOf(Box::new(value.clone()))) };
+    let list = ValueMatcher { match_pattern: Some(value_matcher::MatchPattern::ListMatch(Box::new(list))) };
+    let either = OrMatcher { value_matchers: vec![list, value] };
     MetadataMatcher {
-        filter: JWT_METADATA[0].to_owned(),
-        path: path.collect(),
-        value: Some(ValueMatcher { match_pattern: Some(value_matcher::MatchPattern::ListMatch(Box::new(list))) }),
+        filter: FILTER.to_owned(),
+        path: [TOKEN_PAYLOAD].iter().chain(claim).map(|key| segment(key)).collect(),
+        value: Some(ValueMatcher { match_pattern: Some(value_matcher::MatchPattern::OrMatch(either)) }),
         invert,
     }
 }

@@ -20,3 +20,4 @@ mod probes;
 mod rules;
 mod samples;
 mod support;
+mod tokens;

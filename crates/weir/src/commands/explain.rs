@@ -6,6 +6,7 @@ mod story;
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow};
 use weir_analysis::explain::{Call, Explainer};
@@ -32,7 +33,10 @@ pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
         false => weir_translate::patched(&mesh, &proxy),
     };
     weir_translate::unmatched(&mesh, &proxy).iter().for_each(print::diagnostic);
-    let explainer = Explainer::new(&translation).with_changes(&changes).with_policies(&mesh.authorization_policies);
+    let token_rules = weir_translate::token_rules(&mesh, &proxy);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let explainer =
+        Explainer::new(&translation).with_changes(&changes).with_policies(&mesh.authorization_policies).with_tokens(&token_rules, now);
     if let Some(path) = &args.calls {
         for call in read_calls(path)? {
             print::result(&(serde_json::to_string(&explainer.explain(&call))? + "\n"));

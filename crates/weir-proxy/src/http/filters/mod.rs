@@ -35,6 +35,7 @@ mod grpc_web;
 mod header_mutation;
 mod header_to_metadata;
 mod health_check;
+mod jwt_authn;
 mod local_ratelimit;
 pub mod lua;
 mod ratelimit;
@@ -182,6 +183,7 @@ filters! {
     HeaderMutation: header_mutation;
     HeaderToMetadata: header_to_metadata;
     HealthCheck: health_check;
+    JwtAuthn: jwt_authn;
     LocalRateLimit: local_ratelimit;
     Lua: lua;
     RateLimit: ratelimit;

@@ -19,6 +19,7 @@ mod grpc;
 mod grpc_web;
 mod header_mutation;
 mod health_check;
+mod jwt_authn;
 mod local_ratelimit;
 mod lua;
 mod metadata;
