@@ -9,6 +9,7 @@ use crate::likely::likely;
 use crate::node::Node;
 use crate::object_key::ObjectKey;
 use crate::object_name::ObjectName;
+use crate::resources::destination_rule::MatchLabelsSelector;
 use crate::resources::kubernetes::{ConfigMap, EndpointSlice, Endpoints, Namespace, Pod, Secret, Service};
 use crate::resources::meta::ObjectMeta;
 use crate::resources::{
@@ -75,6 +76,8 @@ pub struct Read {
     pub object: Option<Object>,
     /// Whether an error stands among the diagnostics.
     pub refused: bool,
+    /// What counts in the place of one that is refused, where it would let something pass to have nothing.
+    pub closed: Option<Object>,
     /// What is to be said of it.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -106,7 +109,7 @@ pub fn read(source: &Arc<Source>, node: Node) -> Read {
     };
     let Some(info) = info else {
         let diagnostics = finish(vec![unknown_kind(&kind, &api_version, group)]);
-        return Read { object: None, refused: any_error(&diagnostics), diagnostics };
+        return Read { object: None, refused: any_error(&diagnostics), closed: None, diagnostics };
     };
     let mut diagnostics = meta_errors;
     if !info.versions.contains(&version) {
@@ -123,11 +126,44 @@ pub fn read(source: &Arc<Source>, node: Node) -> Read {
     if !unreadable {
         diagnostics.extend(validate::check(&meta, &spec));
     }
-    let diagnostics = finish(diagnostics);
     let refused = any_error(&diagnostics);
+    let closed = (refused && info.kind == Kind::PeerAuthentication).then(|| {
+        say_that_it_is_strict(&mut diagnostics);
+        let spec = Spec::PeerAuthentication(PeerAuthentication::closed(selector_of(&node, &diagnostics)).into());
+        Object { kind: info.kind, api_version: api_version.clone(), meta: meta.clone(), spec, source: source.clone(), node: node.clone() }
+    });
+    let diagnostics = finish(diagnostics);
     let object = (!unreadable).then(|| Object { kind: info.kind, api_version, meta, spec, source: source.clone(), node });
-    Read { object, refused, diagnostics }
+    Read { object, refused, closed, diagnostics }
 }
+
+/// Plaintext that a policy was meant to shut out must not pass because of an error in it.
+fn say_that_it_is_strict(diagnostics: &mut [Diagnostic]) {
+    if let Some(error) = diagnostics.iter_mut().find(|diagnostic| diagnostic.severity == Severity::Error) {
+        error.message.push_str("; until this is mended the policy counts as STRICT, unless an earlier version of it is known");
+    }
+}
+
+/// For whom a refused policy is, if nothing is wrong with that part of it.
+fn selector_of(node: &Node, errors: &[Diagnostic]) -> Result<Option<MatchLabelsSelector>, ()> {
+    let (spec, path) = (FieldPath::default().key("spec"), FieldPath::default().key("spec").key("selector"));
+    let is_about = |error: &Diagnostic| error.severity == Severity::Error && (error.path == spec || error.path.0.starts_with(&path.0));
+    // An unknown field may be the selector, written wrongly.
+    let fields = ["selector", "mtls", "portLevelMtls"];
+    let is_strange = node.get("spec").is_some_and(|spec| spec.entries().iter().any(|entry| !fields.contains(&entry.key.as_str())));
+    let is_elsewhere = node.entries().iter().any(|entry| !DOCUMENT.contains(&entry.key.as_str()));
+    if errors.iter().any(is_about) || (is_strange && node.at(&path).is_none()) || is_elsewhere {
+        return Err(());
+    }
+    if node.at(&path).is_none() {
+        return Ok(None);
+    }
+    let (selector, errors) = de::read::<MatchLabelsSelector>(node, &path, Unknown::Refuse);
+    if any_error(&errors) { Err(()) } else { Ok(Some(selector)) }
+}
+
+/// The fields of any document.
+const DOCUMENT: &[&str] = &["apiVersion", "kind", "metadata", "spec", "status"];
 
 fn any_error(diagnostics: &[Diagnostic]) -> bool {
     diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
@@ -217,13 +253,12 @@ fn content(info: &KindInfo, node: &Node) -> (Spec, Vec<Diagnostic>) {
 }
 
 fn unknown_top_fields(node: &Node) -> Vec<Diagnostic> {
-    const FIELDS: &[&str] = &["apiVersion", "kind", "metadata", "spec", "status"];
-    let unknown = node.entries().iter().filter(|entry| !FIELDS.contains(&entry.key.as_str()));
+    let unknown = node.entries().iter().filter(|entry| !DOCUMENT.contains(&entry.key.as_str()));
     unknown
         .map(|entry| {
             let error =
                 Diagnostic::error(format!("unknown field `{}`", entry.key)).about_name().at(FieldPath::default().key(entry.key.clone()));
-            match likely(&entry.key, FIELDS) {
+            match likely(&entry.key, DOCUMENT) {
                 Some(meant) => error.with_help(format!("did you mean `{meant}`?")),
                 None => error.with_help("the fields of a resource stand below `spec`"),
             }

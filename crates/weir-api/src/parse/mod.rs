@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::node::{Node, Value};
 use crate::object::{self, Object};
+use crate::object_key::ObjectKey;
 use crate::source::{Place, Source};
 use crate::syntax::yaml;
 
@@ -18,6 +19,9 @@ pub struct Parsed {
     pub objects: Vec<Arc<Object>>,
     /// Objects that could be read and are refused all the same: not for a mesh, but an analysis has more to say of them.
     pub refused: Vec<Arc<Object>>,
+    /// Those of [`Parsed::objects`] that stand for refused ones, as their text does not say it: where nothing would let pass what
+    /// must not. An earlier version that could be read goes before them.
+    pub closed: Vec<ObjectKey>,
     /// What is to be said of the text: errors (each names a document that is not among the objects),
     /// warnings and notes.
     pub diagnostics: Vec<Diagnostic>,
@@ -37,6 +41,8 @@ impl Parsed {
                 let read = object::read(source, node);
                 let objects = if read.refused { &mut self.refused } else { &mut self.objects };
                 objects.extend(read.object.map(Arc::new));
+                self.closed.extend(read.closed.as_ref().map(Object::key));
+                self.objects.extend(read.closed.map(Arc::new));
                 self.diagnostics.extend(read.diagnostics);
             }
         }

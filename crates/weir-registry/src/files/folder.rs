@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use weir_api::{Diagnostic, Kind, Object, ObjectKey, ObjectName, Parsed, Severity};
+use weir_api::resources::peer_authentication::PolicyRead;
+use weir_api::{Diagnostic, Kind, Object, ObjectKey, ObjectName, Parsed, Severity, Spec};
 
 use super::read::{self, Found, ReadFile};
 use super::{is_hidden, is_wanted};
@@ -211,8 +212,11 @@ impl Folder {
 }
 
 /// What a file's new version holds: an object that says the same at the same place is the one of its last version.
-fn taken_over(before: &Text, parsed: Parsed) -> Text {
+fn taken_over(before: &Text, mut parsed: Parsed) -> Text {
     let kept = kept(before, &parsed);
+    // What can be kept of a refused object goes before what stands for it.
+    let (stand_ins, kept_keys) = (&parsed.closed, kept.iter().map(|object| object.key()).collect::<HashSet<_>>());
+    parsed.objects.retain(|object| !(kept_keys.contains(&object.key()) && stand_ins.contains(&object.key())));
     let known: HashMap<ObjectKey, &Arc<Object>> = before.objects.iter().map(|object| (object.key(), object)).collect();
     let same = |object: Arc<Object>| known.get(&object.key()).filter(|known| ***known == object).map_or(object, |known| (*known).clone());
     Text { objects: parsed.objects.into_iter().map(same).collect(), kept, diagnostics: parsed.diagnostics, changed: None }
@@ -234,8 +238,9 @@ fn kept(before: &Text, now: &Parsed) -> Vec<Arc<Object>> {
     let is_nameless = |name: &ObjectName| name.name.is_empty() || !Kind::is_name(&name.kind);
     let has_nameless = errors().any(|error| error.object.as_ref().is_none_or(is_nameless));
     let refused: HashSet<&ObjectName> = errors().filter_map(|error| error.object.as_ref()).collect();
-    let present: HashSet<ObjectName> = now.objects.iter().map(|object| object.name()).collect();
-    let last = before.objects.iter().chain(&before.kept);
+    let written = now.objects.iter().filter(|object| !now.closed.contains(&object.key()));
+    let present: HashSet<ObjectName> = written.map(|object| object.name()).collect();
+    let last = before.objects.iter().filter(|object| !is_stand_in(object)).chain(&before.kept);
     let stays = |object: &&Arc<Object>| {
         let name = object.name();
         !present.contains(&name) && (has_nameless || refused.contains(&name))
@@ -243,9 +248,43 @@ fn kept(before: &Text, now: &Parsed) -> Vec<Arc<Object>> {
     last.filter(stays).cloned().collect()
 }
 
+/// Whether an object stands for one that was refused: it is no version that was ever written.
+fn is_stand_in(object: &Object) -> bool {
+    matches!(&object.spec, Spec::PeerAuthentication(policy) if policy.read != PolicyRead::Whole)
+}
+
 #[cfg(test)]
 mod tests {
+    use weir_api::resources::peer_authentication::MutualTlsMode;
+
     use super::*;
+
+    #[test]
+    fn a_refused_policy_is_strict_unless_its_last_version_is_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.yaml");
+        let write = |mode: &str| {
+            let text = format!(
+                "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {{name: a}}\nspec: {{mtls: {{mode: {mode}}}}}\n"
+            );
+            std::fs::write(&path, text).unwrap();
+        };
+        let mut folder = Folder::new(dir.path());
+        let mut modes = vec![];
+        for mode in ["MUTUAL", "MUTUELL", "PERMISSIVE", "STRIKT"] {
+            write(mode);
+            folder.refresh();
+            let catalog = folder.catalog();
+            let of = |object: &Arc<Object>| match &object.spec {
+                Spec::PeerAuthentication(policy) => (policy.mtls.clone().unwrap().mode, policy.read),
+                _ => unreachable!(),
+            };
+            modes.push(catalog.objects().map(of).collect::<Vec<_>>());
+        }
+        let strict = vec![(MutualTlsMode::Strict, PolicyRead::Selector)];
+        let permissive = vec![(MutualTlsMode::Permissive, PolicyRead::Whole)];
+        assert_eq!(modes, [strict.clone(), strict, permissive.clone(), permissive]);
+    }
 
     #[test]
     fn a_file_that_stays_empty_is_taken_for_empty() {
