@@ -5,6 +5,7 @@
 //! nothing is opened: clients reach the workload as if there were no sidecar.
 
 use weir_api::resources::protocol::Protocol;
+use weir_model::MutualTls;
 use weir_xds::core::TrafficDirection;
 use weir_xds::listener::{Filter, FilterChain, Listener};
 use weir_xds::route::route::Action;
@@ -23,22 +24,36 @@ use crate::route::condition;
 
 /// The listeners for what is sent to the workload.
 pub(crate) fn listeners(context: &Context<'_>) -> Vec<Listener> {
-    ingress::bound(context).iter().map(|ingress| listener(context, ingress)).collect()
+    ingress::bound(context).iter().filter_map(|ingress| listener(context, ingress)).collect()
 }
 
-fn listener(context: &Context<'_>, ingress: &Ingress<'_>) -> Listener {
+/// What is to be said of a listener that has TLS of its own. It counts where the mesh has none there, and there it is not carried out
+/// yet: what was to be encrypted is not taken as plaintext.
+fn own_tls(taken: MutualTls) -> Result<&'static str, &'static str> {
+    match taken {
+        MutualTls::Disable => Err("tls of an ingress listener is not carried out yet: the listener is not opened"),
+        MutualTls::Permissive => Ok("tls of an ingress listener counts only where a PeerAuthentication says DISABLE: \
+                                     the listener takes mutual TLS of the mesh, and plaintext"),
+        MutualTls::Strict => Ok("tls of an ingress listener counts only where a PeerAuthentication says DISABLE: \
+                                 the listener takes mutual TLS of the mesh alone"),
+    }
+}
+
+fn listener(context: &Context<'_>, ingress: &Ingress<'_>) -> Option<Listener> {
+    let taken = context.mesh.peer_authentications.of_namespace(&context.proxy.namespace).at(&context.proxy.labels, ingress.port);
     if ingress.spec.tls.is_some() {
-        context.warn(&ingress.origin, "tls of an ingress listener is not carried out yet: the listener takes plaintext");
+        let said = own_tls(taken);
+        context.warn(&ingress.origin, said.unwrap_or_else(|refused| refused));
+        said.ok()?;
     }
     let address = if ingress.spec.bind.is_empty() { context.proxy.address() } else { &ingress.spec.bind };
     let name = names::listener(address, ingress.port);
     let protocol = ingress.spec.port.as_ref().and_then(weir_api::resources::sidecar::SidecarPort::protocol);
     let stat_prefix = format!("inbound_{name};");
-    let taken = context.mesh.peer_authentications.of_namespace(&context.proxy.namespace).at(&context.proxy.labels, ingress.port);
     let (http, bytes) = (|| http_filter(context, ingress, &stat_prefix), || tcp_filter(context, ingress));
     let Chains { by_condition: chains, rest } = mutual_tls::chains(context, taken, protocol, &Filters { http: &http, bytes: &bytes });
     let named = |chain: Chain| FilterChain { name: name.clone(), ..chain.build() };
-    Listener {
+    Some(Listener {
         listener_filters: inspectors(&chains),
         listener_filters_timeout: Some(duration(context.mesh.config.protocol_detection_timeout.to_std())),
         continue_on_listener_filters_timeout: true,
@@ -47,7 +62,7 @@ fn listener(context: &Context<'_>, ingress: &Ingress<'_>) -> Listener {
         filter_chains: chains.into_iter().map(named).collect(),
         default_filter_chain: rest.map(named),
         ..at(address, ingress.port, TrafficDirection::Inbound)
-    }
+    })
 }
 
 fn tcp_filter(context: &Context<'_>, ingress: &Ingress<'_>) -> Filter {
