@@ -6,7 +6,6 @@ use crate::node::{Node, Value};
 
 /// Fields by their path, and what happens instead.
 const WITHOUT_EFFECT: &[(&str, &str)] = &[
-    ("proxyInboundListenPort", "nothing listens there: inbound traffic is not captured yet"),
     ("proxyHttpPort", "no proxy for HTTP is opened there"),
     ("ingressClass", INGRESS),
     ("ingressService", INGRESS),

@@ -23,6 +23,7 @@ use super::announced::{self, Origin};
 use super::chain::{ChainRuntime, Incoming, NotServed};
 use super::inspect::{self, Inspected};
 use super::pauses::{AfterFailure, Pauses};
+use super::refusals;
 use super::sockets::Bound;
 use super::{Listeners, OpenListener, Surroundings};
 use crate::exchange::recorder::Logs;
@@ -203,6 +204,7 @@ impl ActiveListener {
         let (listener, destination) = self.clone().for_connection(listeners, &stream);
         let Some(admitted) = admit(&listeners.around, self, &listener) else { return };
         let drain_duration = listeners.around.drain_duration;
+        let local = listener.current.borrow().listener.address;
         tokio::task::spawn_local(async move {
             // What finds out what it is takes room only until that is known.
             let understood = Box::pin(listener.understand(stream, remote, destination, drain_duration, &admitted)).await;
@@ -212,8 +214,15 @@ impl ActiveListener {
                 Err(error) => Err(error),
             };
             if let Err(error) = served {
-                if let NotServed::HandshakeTooLong = error {
-                    admitted.count(|stats| stats.downstream_cx_transport_socket_connect_timeout.add(1));
+                match &error {
+                    NotServed::HandshakeTooLong => {
+                        admitted.count(|stats| stats.downstream_cx_transport_socket_connect_timeout.add(1));
+                    }
+                    NotServed::Handshake(failed) => {
+                        admitted.count(|stats| refusals::count(stats, failed));
+                        refusals::tell(remote, local, failed);
+                    }
+                    NotServed::NotUnderstood | NotServed::NotAnnounced | NotServed::Failed(_) => {}
                 }
                 tracing::debug!(%remote, %error, "a connection ended before it was understood");
             }

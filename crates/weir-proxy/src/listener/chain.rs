@@ -82,6 +82,9 @@ pub enum NotServed {
     /// Its TLS handshake took too long.
     #[error("its TLS handshake was not finished in time")]
     HandshakeTooLong,
+    /// Its TLS handshake failed.
+    #[error("its TLS handshake failed: {0}")]
+    Handshake(io::Error),
     /// It failed.
     #[error(transparent)]
     Failed(#[from] io::Error),
@@ -270,7 +273,7 @@ impl ChainRuntime {
             begun.into_stream(config).await
         };
         let in_time = tokio::time::timeout(self.chain.handshake_timeout, handshake).await;
-        let stream = in_time.map_err(|_| NotServed::HandshakeTooLong)??;
+        let stream = in_time.map_err(|_| NotServed::HandshakeTooLong)?.map_err(NotServed::Handshake)?;
         let (_, session) = stream.get_ref();
         info.certificate = session.peer_certificates().and_then(|chain| {
             let own = tls.own_certificate();

@@ -9,6 +9,7 @@ pub mod holder;
 mod inspect;
 mod listeners;
 mod pauses;
+mod refusals;
 pub mod sockets;
 
 use std::rc::Rc;

@@ -20,6 +20,11 @@ pub struct WorkerListenerStats {
     pub downstream_pre_cx_timeout: Cell,
     pub downstream_cx_transport_socket_connect_timeout: Cell,
     pub no_filter_chain_match: Cell,
+    pub ssl_connection_error: Cell,
+    pub ssl_fail_verify_error: Cell,
+    pub ssl_fail_verify_san: Cell,
+    pub ssl_fail_verify_cert_hash: Cell,
+    pub ssl_fail_verify_no_cert: Cell,
     /// Not one of Envoy's: how often the system could not give a connection.
     pub accept_failures: Cell,
 }
@@ -35,6 +40,11 @@ pub const COUNTERS: &[(&str, CellOf)] = &[
     ("downstream_pre_cx_timeout", |stats| &stats.downstream_pre_cx_timeout),
     ("downstream_cx_transport_socket_connect_timeout", |stats| &stats.downstream_cx_transport_socket_connect_timeout),
     ("no_filter_chain_match", |stats| &stats.no_filter_chain_match),
+    ("ssl_connection_error", |stats| &stats.ssl_connection_error),
+    ("ssl_fail_verify_error", |stats| &stats.ssl_fail_verify_error),
+    ("ssl_fail_verify_san", |stats| &stats.ssl_fail_verify_san),
+    ("ssl_fail_verify_cert_hash", |stats| &stats.ssl_fail_verify_cert_hash),
+    ("ssl_fail_verify_no_cert", |stats| &stats.ssl_fail_verify_no_cert),
 ];
 
 impl ListenerStats {

@@ -89,12 +89,31 @@ pub fn fault(error: &io::Error) -> Option<Fault> {
     }
 }
 
+/// Whether TLS itself failed, and not the connection below.
+pub fn is_of_tls(error: &io::Error) -> bool {
+    HandshakeRefusal::of(error).is_some() || tls_error(error).is_some()
+}
+
+/// Whether a certificate is required, and none was shown.
+pub fn is_without_certificate(error: &io::Error) -> bool {
+    matches!(tls_error(error), Some(Error::NoCertificatesPresented))
+}
+
+/// Why a certificate is not accepted, for people.
+pub fn words_of(error: &io::Error) -> String {
+    HandshakeRefusal::of(error).map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+fn tls_error(error: &io::Error) -> Option<&Error> {
+    error.get_ref()?.downcast_ref()
+}
+
 /// Why a handshake failed, as an access log shows it.
 pub fn reason(error: &io::Error) -> String {
     match HandshakeRefusal::of(error) {
         Some(refusal @ (HandshakeRefusal::Missing(_) | HandshakeRefusal::Unusable(_))) => format!("TLS_error: {refusal}"),
         Some(refusal) => format!("TLS_error:|CERTIFICATE_VERIFY_FAILED:{refusal}:TLS_error_end"),
-        None => match error.get_ref().and_then(|source| source.downcast_ref::<Error>()) {
+        None => match tls_error(error) {
             Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
                 "TLS_error:|WRONG_VERSION_NUMBER:what came is not TLS:TLS_error_end".to_owned()
             }

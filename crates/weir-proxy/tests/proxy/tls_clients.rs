@@ -163,3 +163,23 @@ async fn the_admin_interface_shows_no_key() {
     assert!(shown.contains("BEGIN CERTIFICATE") && shown.contains("private_key"), "{shown}");
     assert!(!shown.contains("PRIVATE KEY"), "{shown}");
 }
+
+#[tokio::test]
+async fn who_is_not_let_in_is_counted_by_what_is_at_fault() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let mut validation = authority.validation();
+    validation["matchTypedSubjectAltNames"] = json!([{"sanType": "DNS", "matcher": {"exact": "client"}}]);
+    let required = json!({"requireClientCertificate": true});
+    let proxy = terminating(&authority.credentials("a.test"), json!({ "validationContext": validation }), required).await;
+    for shown in [Some(other.credentials("client")), Some(authority.credentials("somebody")), None] {
+        assert_eq!(status(&proxy, &authority, shown.as_ref()).await, None);
+    }
+    for (name, count) in [("error", 1), ("san", 1), ("no_cert", 1), ("cert_hash", 0)] {
+        proxy.counts(&format!("envoy_listener_ssl_fail_verify_{name}"), count).await;
+    }
+    proxy.counts("envoy_listener_ssl_connection_error", 3).await;
+    // Who goes away in the midst of a handshake is no error of TLS.
+    drop(TcpStream::connect(proxy.address()).await.unwrap());
+    assert_eq!(status(&proxy, &authority, Some(&authority.credentials("client"))).await.as_deref(), Some("204"));
+    proxy.counts("envoy_listener_ssl_connection_error", 3).await;
+}

@@ -48,7 +48,13 @@ pub(crate) fn own(context: &Context<'_>) -> Vec<Cluster> {
     if context.proxy.kind != ProxyKind::Sidecar {
         return vec![];
     }
-    let inbound = ingress::bound(context).iter().filter_map(|ingress| special::inbound(context, ingress)).collect::<Vec<_>>();
+    let captured = ingress::captured(context);
+    let of_captured = captured.iter().filter_map(|port| match &port.ingress {
+        Some(ingress) => special::inbound(context, ingress),
+        None => Some(special::captured(context, port)),
+    });
+    let bound = ingress::bound(context);
+    let inbound: Vec<Cluster> = bound.iter().filter_map(|ingress| special::inbound(context, ingress)).chain(of_captured).collect();
     set_connections(context, probe::cluster(context).into_iter().chain(inbound).collect())
 }
 

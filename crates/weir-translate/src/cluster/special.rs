@@ -15,7 +15,7 @@ use weir_xds::values::{duration, socket_address};
 
 use super::pool::{self, Pool};
 use crate::context::Context;
-use crate::ingress::{Ingress, LOOPBACK};
+use crate::ingress::{Captured, Ingress, LOOPBACK};
 use crate::names;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,9 +48,27 @@ pub(super) fn passthrough() -> Cluster {
 pub(super) fn inbound_passthrough() -> Cluster {
     let mut cluster = original_destination(names::INBOUND_PASSTHROUGH);
     cluster.alt_stat_name = format!("{};", names::PASSTHROUGH);
+    cluster.upstream_bind_config = Some(inbound_source());
+    cluster
+}
+
+fn inbound_source() -> BindConfig {
     let source =
         SocketAddress { address: INBOUND_SOURCE.to_owned(), port_specifier: Some(PortSpecifier::PortValue(0)), ..Default::default() };
-    cluster.upstream_bind_config = Some(BindConfig { source_address: Some(source), ..Default::default() });
+    BindConfig { source_address: Some(source), ..Default::default() }
+}
+
+/// The cluster of a port of the workload that services declare: there is nowhere else to go than where clients went.
+pub(super) fn captured(context: &Context<'_>, port: &Captured<'_>) -> Cluster {
+    let mut cluster = Cluster {
+        lb_policy: LbPolicy::ClusterProvided.into(),
+        upstream_bind_config: Some(inbound_source()),
+        ..named(&names::inbound(port.port), DiscoveryType::OriginalDst)
+    };
+    let (mesh, sidecar) = (&context.mesh.config, context.scope.sidecar.as_ref());
+    let settings = sidecar.and_then(|sidecar| sidecar.spec.inbound_connection_pool.as_ref());
+    let protocol = port.protocol;
+    pool::apply(&mut cluster, &Pool { mesh, settings, budget: None, protocol, follows_client: true, upgrades: false });
     cluster
 }
 

@@ -52,6 +52,9 @@ impl Class {
     }
 }
 
+/// The name of the filter.
+pub(super) const MANAGER: &str = "envoy.filters.network.http_connection_manager";
+
 /// Where a proxy's metadata says that it takes HTTP/1.0, as `proxyMetadata` has it.
 const ACCEPT_HTTP_10: &str = "ISTIO_META_HTTP10";
 
@@ -95,7 +98,7 @@ fn manager(context: &Context<'_>, side: Side, stat_prefix: &str, routes: RouteSp
     };
     connection_settings::set_http(&mut manager, &context.connections);
     set_headers(&mut manager, context, class);
-    filter("envoy.filters.network.http_connection_manager", &manager)
+    filter(MANAGER, &manager)
 }
 
 fn normalization(written: NormalizationType) -> (bool, bool, PathWithEscapedSlashesAction) {

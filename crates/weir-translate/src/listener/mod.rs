@@ -1,6 +1,7 @@
 //! Listeners: where a proxy accepts, and what becomes of its connections.
 
 mod access_log;
+mod captured;
 mod chain;
 mod egress;
 mod gateway;
@@ -45,13 +46,18 @@ fn at(address: &str, port: u16, direction: TrafficDirection) -> Listener {
 
 /// The inspectors that the conditions of chains need.
 fn inspectors(chains: &[Chain]) -> Vec<ListenerFilter> {
-    let tls = tls_inspector::v3::TlsInspector { initial_read_buffer_size: Some(INSPECTED_BYTES), ..Default::default() };
-    let http = http_inspector::v3::HttpInspector {};
     let needs_tls = chains.iter().any(Chain::needs_tls_inspector);
     let needs_http = chains.iter().any(|chain| !chain.application_protocols.is_empty() && chain.transport_protocol == chain::RAW_BUFFER);
-    let tls = needs_tls.then(|| listener_filter("envoy.filters.listener.tls_inspector", &tls));
-    let http = needs_http.then(|| listener_filter("envoy.filters.listener.http_inspector", &http));
-    tls.into_iter().chain(http).collect()
+    needs_tls.then(tls_inspector).into_iter().chain(needs_http.then(http_inspector)).collect()
+}
+
+fn tls_inspector() -> ListenerFilter {
+    let inspector = tls_inspector::v3::TlsInspector { initial_read_buffer_size: Some(INSPECTED_BYTES), ..Default::default() };
+    listener_filter("envoy.filters.listener.tls_inspector", &inspector)
+}
+
+fn http_inspector() -> ListenerFilter {
+    listener_filter("envoy.filters.listener.http_inspector", &http_inspector::v3::HttpInspector {})
 }
 
 fn listener_filter<M: Message + Name>(name: &str, config: &M) -> ListenerFilter {

@@ -20,7 +20,7 @@ use crate::context::Context;
 use crate::secret_names::{MESH_AUTHORITIES, MESH_CERTIFICATE, of_mesh};
 
 /// How a connection with TLS is named in a condition.
-const TLS: &str = "tls";
+pub(super) const TLS: &str = "tls";
 /// What those who speak TLS with the mesh's certificates offer by ALPN.
 pub(super) const MESH_PROTOCOLS: [&str; 5] = ["istio", "istio-peer-exchange", "istio-http/1.0", "istio-http/1.1", "istio-h2"];
 /// What is agreed on with those who send bytes.

@@ -29,6 +29,12 @@ pub(crate) fn to_cluster(context: &Context<'_>, cluster: &str) -> Filter {
     build(&context.mesh.config, proxy(cluster, ClusterSpecifier::Cluster(cluster.to_owned()), None, ""))
 }
 
+/// The filter that gives up a connection.
+pub(crate) fn to_black_hole() -> Filter {
+    let config = proxy(names::BLACK_HOLE, ClusterSpecifier::Cluster(names::BLACK_HOLE.to_owned()), None, "");
+    filter("envoy.filters.network.tcp_proxy", &config)
+}
+
 /// The filter that sends TLS to a cluster of a service as it is: it already is what a tunnel would be for.
 pub(crate) fn to_own_cluster(context: &Context<'_>, service: &Service, subset: &str, cluster: &str) -> Filter {
     let to = ClusterSpecifier::Cluster(cluster.to_owned());

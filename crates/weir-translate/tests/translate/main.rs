@@ -4,6 +4,7 @@
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test ends where it is wrong")]
 
+mod captured;
 mod classes;
 mod connections;
 mod destinations;

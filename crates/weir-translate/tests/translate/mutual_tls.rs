@@ -150,9 +150,10 @@ spec:
     defaultEndpoint: '127.0.0.1:80'
     tls: {mode: SIMPLE, privateKey: /k, serverCertificate: /c}
 ";
-    let entry = "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: app}\nspec: {address: 10.0.0.1, labels: {app: app}}\n";
+    let entry =
+        "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: app}\nspec: {address: 10.0.0.1, labels: {app: app}}\n";
     for (mode, opened, expected) in [
-        ("DISABLE", false, "the listener is not opened"),
+        ("DISABLE", false, "the listener takes nothing"),
         ("PERMISSIVE", true, "the listener takes mutual TLS of the mesh, and plaintext"),
         ("STRICT", true, "the listener takes mutual TLS of the mesh alone"),
     ] {

@@ -48,7 +48,7 @@ async fn a_certificate_is_made_anew_with_another_key_before_it_ends() {
     running.await.unwrap();
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn an_authority_that_is_away_is_asked_again() {
     let (tries, lifetime) = (Arc::new(Mutex::new(0)), Duration::from_secs(3600));
     let there = authority(lifetime, Arc::default());
