@@ -2,6 +2,7 @@
 //! caller is, whatever the request says of names.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
@@ -13,6 +14,10 @@ pub const CREATE: &str = "/istio.v1.auth.IstioCertificateService/CreateCertifica
 
 /// Where a request's metadata says by which node id the caller follows the mesh.
 const NODE: &str = "weir.node";
+/// Where it has the proof that the caller is of the authority's user.
+const PROOF: &str = "weir.proof";
+/// So long a request may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is asked for.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -35,9 +40,25 @@ impl IstioCertificateRequest {
         Self { csr, validity_duration, metadata: Some(metadata) }
     }
 
+    /// The same with a proof of who asks.
+    #[must_use]
+    pub fn with_proof(mut self, proof: &str) -> Self {
+        self.metadata.get_or_insert_default().fields.insert(PROOF.to_owned(), text(proof));
+        self
+    }
+
     /// The node id that the caller says it has.
     pub fn node(&self) -> Option<&str> {
-        match &self.metadata.as_ref()?.fields.get(NODE)?.kind {
+        self.word(NODE)
+    }
+
+    /// The proof of who asks.
+    pub fn proof(&self) -> Option<&str> {
+        self.word(PROOF)
+    }
+
+    fn word(&self, name: &str) -> Option<&str> {
+        match &self.metadata.as_ref()?.fields.get(name)?.kind {
             Some(Kind::StringValue(id)) => Some(id),
             _ => None,
         }
@@ -50,6 +71,9 @@ pub struct IstioCertificateResponse {
     /// The certificate, those between it and the authority, and as the last one the authority's, all as PEM.
     #[prost(string, repeated, tag = "1")]
     pub cert_chain: Vec<String>,
+    /// The proof that the authority is of the caller's user. Istio has no such field, and passes over it.
+    #[prost(string, tag = "1000")]
+    pub proof: String,
 }
 
 /// Who asks.
@@ -58,12 +82,7 @@ pub enum Caller {
     /// A proxy of the same process.
     Hosted,
     /// Somebody at the other end of a connection that proves nothing.
-    Connected {
-        /// Its end.
-        peer: SocketAddr,
-        /// Ours.
-        local: SocketAddr,
-    },
+    Connected(SocketAddr),
 }
 
 /// A request on its way to the authority.
@@ -87,8 +106,11 @@ pub type Certificates = mpsc::Sender<Call>;
 pub async fn call(to: &Certificates, caller: Caller, request: IstioCertificateRequest) -> Result<IstioCertificateResponse, Status> {
     let (answer, answered) = oneshot::channel();
     let gone = || Status::unavailable("the authority has ended");
-    to.send(Call { caller, request, answer }).await.map_err(|_| gone())?;
-    answered.await.map_err(|_| gone())?
+    let asked = async {
+        to.send(Call { caller, request, answer }).await.map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    };
+    tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err(Status::deadline_exceeded("the authority does not answer")))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! right. One bad document never affects its neighbours.
 
 pub mod diagnostic;
+pub mod dns;
 pub mod field_path;
 pub mod keys;
 pub mod kind;

@@ -11,6 +11,7 @@ use crate::object_key::ObjectKey;
 use crate::object_name::ObjectName;
 use crate::resources::kubernetes::{ConfigMap, EndpointSlice, Endpoints, Namespace, Pod, Secret, Service};
 use crate::resources::meta::ObjectMeta;
+use crate::resources::peer_authentication::PolicyRead;
 use crate::resources::{
     AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, RequestAuthentication, ServiceEntry, Sidecar, Spec,
     VirtualService, WorkloadEntry, WorkloadGroup,
@@ -50,7 +51,11 @@ impl Object {
 
     /// Whether it stands for one that is refused: it refuses what that one may have been meant to.
     pub fn stands_in(&self) -> bool {
-        matches!(&self.spec, Spec::AuthorizationPolicy(policy) if policy.stands_in)
+        match &self.spec {
+            Spec::AuthorizationPolicy(policy) => policy.stands_in,
+            Spec::PeerAuthentication(policy) => policy.read != PolicyRead::Whole,
+            _ => false,
+        }
     }
 
     /// Where a field stands; the nearest part that is written, if the field is not.
@@ -134,11 +139,14 @@ pub fn read(source: &Arc<Source>, node: Node) -> Read {
     }
     let refused = any_error(&diagnostics);
     let object = Object { kind: info.kind, api_version, meta, spec, source: source.clone(), node };
-    let stand_in = refused.then(|| stand_in::of(&object)).flatten();
-    diagnostics.extend(stand_in.as_ref().map(|_| stand_in::warning()));
+    let stand_in = refused.then(|| stand_in::of(&object, &diagnostics)).flatten();
+    diagnostics.extend(stand_in.as_ref().map(|_| stand_in::warning(info.kind)));
     let diagnostics = finish(diagnostics, &object.node);
     Read { object: (!unreadable).then_some(object), stand_in, refused, diagnostics }
 }
+
+/// The fields of any document.
+pub(crate) const DOCUMENT: &[&str] = &["apiVersion", "kind", "metadata", "spec", "status"];
 
 fn any_error(diagnostics: &[Diagnostic]) -> bool {
     diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
@@ -215,13 +223,12 @@ fn content(info: &KindInfo, node: &Node) -> (Spec, Vec<Diagnostic>) {
 }
 
 fn unknown_top_fields(node: &Node) -> Vec<Diagnostic> {
-    const FIELDS: &[&str] = &["apiVersion", "kind", "metadata", "spec", "status"];
-    let unknown = node.entries().iter().filter(|entry| !FIELDS.contains(&entry.key.as_str()));
+    let unknown = node.entries().iter().filter(|entry| !DOCUMENT.contains(&entry.key.as_str()));
     unknown
         .map(|entry| {
             let error =
                 Diagnostic::error(format!("unknown field `{}`", entry.key)).about_name().at(FieldPath::default().key(entry.key.clone()));
-            match likely(&entry.key, FIELDS) {
+            match likely(&entry.key, DOCUMENT) {
                 Some(meant) => error.with_help(format!("did you mean `{meant}`?")),
                 None => error.with_help("the fields of a resource stand below `spec`"),
             }

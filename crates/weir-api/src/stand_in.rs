@@ -1,22 +1,33 @@
-//! What is in force instead of a policy that is refused: who may get in is not known, so nobody does.
+//! What is in force instead of a policy that is refused: who may get in is not known, so nobody does; plaintext that it was meant to
+//! shut out does not pass because of an error in it.
 
 use std::collections::BTreeMap;
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Severity};
 use crate::field_path::FieldPath;
 use crate::kind::Kind;
 use crate::node::Node;
-use crate::object::Object;
+use crate::object::{DOCUMENT, Object};
 use crate::resources::authorization_policy::{Action, PolicySelector, Rule, dry_run};
+use crate::resources::destination_rule::MatchLabelsSelector;
 use crate::resources::envoy_filter::PolicyTargetReference;
-use crate::resources::{AuthorizationPolicy, Spec};
+use crate::resources::{AuthorizationPolicy, PeerAuthentication, Spec};
+use crate::syntax::de::{self, Unknown};
 
 /// What stands in for a refused object: for the same workloads, as far as these can be made out. None if it could have kept
 /// nobody out.
-pub(crate) fn of(refused: &Object) -> Option<Object> {
-    if refused.kind != Kind::AuthorizationPolicy {
-        return None;
+pub(crate) fn of(refused: &Object, errors: &[Diagnostic]) -> Option<Object> {
+    match refused.kind {
+        Kind::AuthorizationPolicy => of_access(refused),
+        Kind::PeerAuthentication => {
+            let policy = PeerAuthentication::closed(selector_of(&refused.node, errors));
+            Some(Object { spec: Spec::PeerAuthentication(policy), ..refused.clone() })
+        }
+        _ => None,
     }
+}
+
+fn of_access(refused: &Object) -> Option<Object> {
     let spec = refused.node.get("spec");
     let action = spec.and_then(|spec| spec.get("action")).and_then(Node::as_str).unwrap_or_default();
     if action == "AUDIT" || (action != "CUSTOM" && dry_run(&refused.meta.annotations) == Some(true)) {
@@ -34,9 +45,31 @@ pub(crate) fn of(refused: &Object) -> Option<Object> {
 }
 
 /// What is said of that.
-pub(crate) fn warning() -> Diagnostic {
-    let message = "until it is mended its last good version stays in force; if there was none, every request to its workloads is refused";
+pub(crate) fn warning(kind: Kind) -> Diagnostic {
+    let instead = match kind {
+        Kind::PeerAuthentication => "it counts as STRICT",
+        _ => "every request to its workloads is refused",
+    };
+    let message = format!("until it is mended its last good version stays in force; if there was none, {instead}");
     Diagnostic::warning(message).at(FieldPath::default().key("kind"))
+}
+
+/// For whom a refused policy is, if nothing is wrong with that part of it.
+fn selector_of(node: &Node, errors: &[Diagnostic]) -> Result<Option<MatchLabelsSelector>, ()> {
+    let (spec, path) = (FieldPath::default().key("spec"), FieldPath::default().key("spec").key("selector"));
+    let is_about = |error: &Diagnostic| error.severity == Severity::Error && (error.path == spec || error.path.0.starts_with(&path.0));
+    // An unknown field may be the selector, written wrongly.
+    let fields = ["selector", "mtls", "portLevelMtls"];
+    let is_strange = node.get("spec").is_some_and(|spec| spec.entries().iter().any(|entry| !fields.contains(&entry.key.as_str())));
+    let is_elsewhere = node.entries().iter().any(|entry| !DOCUMENT.contains(&entry.key.as_str()));
+    if errors.iter().any(is_about) || (is_strange && node.at(&path).is_none()) || is_elsewhere {
+        return Err(());
+    }
+    if node.at(&path).is_none() {
+        return Ok(None);
+    }
+    let (selector, errors) = de::read::<MatchLabelsSelector>(node, &path, Unknown::Refuse);
+    if errors.iter().any(|error| error.severity == Severity::Error) { Err(()) } else { Ok(Some(selector)) }
 }
 
 /// The selector; none, so all workloads, if it cannot be read.

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use weir_api::dns;
+
 /// By this label a workload says whether its proxy takes mutual TLS.
 const TLS_MODE: &str = "security.istio.io/tlsMode";
 /// The account of a workload that names none.
@@ -22,6 +24,11 @@ impl Identity {
     pub fn new(namespace: &str, account: &str) -> Self {
         let account = if account.is_empty() { DEFAULT_ACCOUNT } else { account };
         Self { namespace: namespace.to_owned(), account: account.to_owned() }
+    }
+
+    /// Whether its names are such that it cannot be read as another one.
+    pub fn is_valid(&self) -> bool {
+        dns::is_label(&self.namespace) && dns::is_subdomain(&self.account)
     }
 
     /// As it stands in a certificate: `spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT`.
@@ -50,6 +57,15 @@ mod tests {
     fn an_identity_is_written_as_spiffe_has_it() {
         assert_eq!(Identity::new("shop", "cart").spiffe("td"), "spiffe://td/ns/shop/sa/cart");
         assert_eq!(Identity::new("shop", "").to_string(), "ns/shop/sa/default");
+    }
+
+    #[test]
+    fn an_identity_that_could_be_read_as_another_is_not_valid() {
+        for (namespace, account, expected) in
+            [("shop", "", true), ("shop", "a.b", true), ("a/sa/b", "", false), ("", "a", false), ("y", "x/ns/z/sa/admin", false)]
+        {
+            assert_eq!(Identity::new(namespace, account).is_valid(), expected, "{namespace} {account}");
+        }
     }
 
     #[test]

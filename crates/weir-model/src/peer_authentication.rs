@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use weir_api::resources::PeerAuthentication as Written;
-use weir_api::resources::peer_authentication::{MutualTls as WrittenTls, MutualTlsMode};
+use weir_api::resources::peer_authentication::{MutualTls as WrittenTls, MutualTlsMode, PolicyRead};
 use weir_api::{Diagnostic, FieldPath, Object, ObjectChange, Severity, Spec};
 
 use crate::by_age;
@@ -140,7 +140,8 @@ impl PeerAuthentications {
         if changed.is_empty() {
             return;
         }
-        let of_mesh = self.without_selector(root).first().and_then(|policy| MutualTls::read(policy.mtls.as_ref())).unwrap_or_default();
+        let written = || self.without_selector(root).first().and_then(|policy| MutualTls::read(policy.mtls.as_ref())).unwrap_or_default();
+        let of_mesh = if self.is_shut(root) { MutualTls::Strict } else { written() };
         let before = std::mem::take(&mut self.of_namespaces);
         let namespaces: BTreeSet<&String> = self.all.iter().map(|object| &object.meta.namespace).collect();
         let same = |known: Option<&Arc<NamespaceTls>>, new: NamespaceTls| match known {
@@ -173,7 +174,15 @@ impl PeerAuthentications {
         self.of(namespace).map(|(_, policy)| policy).filter(|policy| !policy.selects()).collect()
     }
 
+    /// Whether a policy could not be read, not even for whom it is: then it may be for anybody of its namespace.
+    fn is_shut(&self, namespace: &str) -> bool {
+        self.of(namespace).any(|(_, policy)| policy.read == PolicyRead::Nothing)
+    }
+
     fn read_namespace(&self, namespace: &str, root: &str, of_mesh: MutualTls) -> NamespaceTls {
+        if self.is_shut(namespace) {
+            return NamespaceTls { mode: MutualTls::Strict, of_workloads: vec![], findings: self.without_effect(namespace, root) };
+        }
         let of_all = self.without_selector(namespace);
         let own = of_all.first().and_then(|policy| MutualTls::read(policy.mtls.as_ref()));
         // In the root namespace a selector selects nothing.

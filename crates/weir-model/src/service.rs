@@ -172,6 +172,13 @@ pub struct Endpoint {
     pub healthy: bool,
 }
 
+impl Endpoint {
+    /// Who it is: what its certificate says, and what clients expect there.
+    pub fn identity(&self) -> Identity {
+        Identity::new(&self.namespace, &self.service_account)
+    }
+}
+
 /// As whom clients know the instances of a service in TLS of the mesh.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Peers {
@@ -182,9 +189,9 @@ pub struct Peers {
 }
 
 impl Peers {
-    /// Those of some instances.
+    /// Those of some instances. Who takes such TLS shows some account, also where it names none.
     pub fn of(instances: &[Endpoint]) -> Self {
-        let named = instances.iter().filter(|instance| !instance.service_account.is_empty());
+        let named = instances.iter().filter(|instance| instance.takes_mutual_tls || !instance.service_account.is_empty());
         // Many instances have few accounts.
         let named: BTreeSet<(&str, &str)> = named.map(|instance| (&*instance.namespace, &*instance.service_account)).collect();
         Self {
@@ -223,6 +230,26 @@ pub fn select_protocol(name: &str, app_protocol: Option<&str>, number: u16, tran
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_instance_that_names_no_account_shows_the_default_one() {
+        let instance = |account: &str, takes_mutual_tls| Endpoint {
+            address: "10.0.0.1".to_owned(),
+            port: 1,
+            service_port: 1,
+            labels: Arc::default(),
+            locality: String::new(),
+            weight: 0,
+            workload: String::new(),
+            namespace: "shop".to_owned(),
+            service_account: account.to_owned(),
+            takes_mutual_tls,
+            healthy: true,
+        };
+        let of = |instances: &[Endpoint]| Peers::of(instances).identities.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(of(&[instance("", true), instance("cart", true)]), ["ns/shop/sa/cart", "ns/shop/sa/default"]);
+        assert_eq!(of(&[instance("", false), instance("cart", false)]), ["ns/shop/sa/cart"]);
+    }
 
     #[test]
     fn protocols_are_selected_as_istio_does() {

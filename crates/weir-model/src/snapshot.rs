@@ -12,7 +12,7 @@ use crate::changes::{Changes, History, Name, Subject};
 use crate::destination_rules::DestinationRules;
 use crate::envoy_filter::{self, EnvoyFilter};
 use crate::gateway::MergedGateway;
-use crate::identity::{DEFAULT_ACCOUNT, Identity};
+use crate::identity::Identity;
 use crate::peer_authentication::PeerAuthentications;
 use crate::proxy::{Proxy, ProxyKind};
 use crate::registry::workload::Workload;
@@ -254,11 +254,16 @@ impl MeshSnapshot {
 
     /// The WorkloadEntry that a sidecar stands beside: the one of its name, else the only one at its addresses.
     pub fn workload_of(&self, proxy: &Proxy) -> Option<&Arc<Workload>> {
+        self.beside(proxy, |workload| workload.object.kind == Kind::WorkloadEntry)
+    }
+
+    /// Of these workloads, the one that a sidecar stands beside.
+    fn beside(&self, proxy: &Proxy, is_meant: impl Fn(&Workload) -> bool) -> Option<&Arc<Workload>> {
         if proxy.kind != ProxyKind::Sidecar {
             return None;
         }
         let addresses: BTreeSet<&String> = proxy.addresses.iter().collect();
-        let is_own = |workload: &&Arc<Workload>| workload.namespace == proxy.namespace && workload.object.kind == Kind::WorkloadEntry;
+        let is_own = |workload: &&Arc<Workload>| workload.namespace == proxy.namespace && is_meant(workload);
         let here: Vec<&Arc<Workload>> = addresses.into_iter().flat_map(|address| self.workloads.at(address)).filter(is_own).collect();
         let named = here.iter().find(|workload| workload.name == proxy.name);
         match here.as_slice() {
@@ -267,10 +272,20 @@ impl MeshSnapshot {
         }
     }
 
-    /// Who a proxy is: its workload's service account. A gateway has the default one of its namespace.
-    pub fn identity_of(&self, proxy: &Proxy) -> Identity {
-        let account = self.workload_of(proxy).map_or(DEFAULT_ACCOUNT, |workload| workload.service_account.as_str());
-        Identity::new(&proxy.namespace, account)
+    /// Who a proxy is: its workload's service account, by the rule of [`Endpoint::identity`]. A gateway has the default one of its
+    /// namespace; of a sidecar without a workload nobody knows who it is.
+    pub fn identity_of(&self, proxy: &Proxy) -> Option<Identity> {
+        if proxy.kind == ProxyKind::Router {
+            return Some(Identity::new(&proxy.namespace, ""));
+        }
+        if let Some(workload) = self.beside(proxy, |_| true) {
+            return Some(Identity::new(&workload.namespace, &workload.service_account));
+        }
+        // One that stands in a service alone; all that are there must be the same.
+        let instances = self.instances_of(proxy);
+        let mut identities = instances.iter().map(|(_, instance)| instance.identity()).filter(|own| own.namespace == proxy.namespace);
+        let first = identities.next()?;
+        identities.all(|other| other == first).then_some(first)
     }
 
     /// How the workload of a sidecar is probed.

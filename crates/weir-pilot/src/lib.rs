@@ -21,6 +21,7 @@ pub mod status;
 mod stream;
 mod workloads;
 
+pub use authority::secret::Secret;
 pub use authority::service::start as certificates;
 pub use authority::{Authority, AuthorityError};
 pub use pilot::Pilot;

@@ -18,6 +18,9 @@ pub const AGENT: &str = "weir";
 /// has words for it.
 pub const VHDS: &str = "weir.vhds";
 
+/// The client feature of a proxy of Weir's that has a way to certificates of the mesh.
+const CERTIFIED: &str = "weir.certificates";
+
 /// What a proxy can do that not all can.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Abilities {
@@ -25,17 +28,19 @@ pub(crate) struct Abilities {
     pub runs_commands: bool,
     /// It takes virtual hosts one by one.
     pub takes_virtual_hosts: bool,
-    /// It gets certificates of the mesh: it is Weir's, or has an agent of Istio's beside it, which tells its version.
+    /// It gets certificates of the mesh: it is Weir's and says so, or has an agent of Istio's beside it, which tells its version.
     pub has_certificates: bool,
 }
 
 impl Abilities {
     /// Those of a proxy, by what it says of itself.
     pub fn of(node: &Node, protocol: Protocol) -> Self {
-        let asks = node.client_features.iter().any(|feature| feature == VHDS);
+        let can = |wanted: &str| node.client_features.iter().any(|feature| feature == wanted);
         let is_own = node.user_agent_name == AGENT;
         let has_agent = node.metadata.as_ref().is_some_and(|metadata| metadata.fields.contains_key(ISTIO_VERSION));
-        Self { runs_commands: is_own, takes_virtual_hosts: asks && protocol == Protocol::Delta, has_certificates: is_own || has_agent }
+        // A bootstrap that was written for an agent makes no proxy of ours have one.
+        let has_certificates = if is_own { can(CERTIFIED) } else { has_agent };
+        Self { runs_commands: is_own, takes_virtual_hosts: can(VHDS) && protocol == Protocol::Delta, has_certificates }
     }
 }
 
@@ -92,6 +97,11 @@ pub fn claim(node: &mut Node) {
     if !node.client_features.iter().any(|feature| feature == VHDS) {
         node.client_features.push(VHDS.to_owned());
     }
+}
+
+/// Says that the proxy has a way to certificates of the mesh.
+pub fn promise_certificates(node: &mut Node) {
+    node.client_features.push(CERTIFIED.to_owned());
 }
 
 /// Says that the proxy's instance registers itself in a WorkloadGroup of its namespace.
@@ -178,6 +188,19 @@ mod tests {
             interception: Interception::None,
         };
         assert_eq!(recognize(&introduce(&proxy)), Ok(proxy));
+    }
+
+    #[test]
+    fn a_proxy_has_certificates_if_it_says_so_or_has_an_agent() {
+        let id = "sidecar~10.0.0.1~a.shop~shop.svc.cluster.local".to_owned();
+        let plain = introduce(&recognize(&Node { id, ..Default::default() }).unwrap());
+        let of = |node: &Node| Abilities::of(node, Protocol::Delta).has_certificates;
+        let mut promised = plain.clone();
+        promise_certificates(&mut promised);
+        let mut with_agent = introduce_with_agent(&recognize(&plain).unwrap());
+        assert_eq!([of(&plain), of(&promised), of(&with_agent), of(&Node::default())], [false, true, true, false]);
+        claim(&mut with_agent);
+        assert!(!of(&with_agent), "the bootstrap of an Envoy with an agent, given to a proxy of ours");
     }
 
     #[test]

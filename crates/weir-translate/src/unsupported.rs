@@ -15,7 +15,7 @@ type Path = (Kind, &'static str, &'static str);
 
 /// What is not translated.
 const NOT_TRANSLATED: &[Path] = &[
-    (Kind::Sidecar, "ingress.*.tls", "the listener takes what PeerAuthentication says"),
+    (Kind::Sidecar, "ingress.*.tls", "the listener takes what PeerAuthentication says, and nothing where that is plaintext"),
     (Kind::Gateway, "servers.*.tls.insecureSkipVerify", "certificates are checked all the same"),
 ];
 

@@ -126,9 +126,13 @@ pub(crate) struct AuthorityArgs {
     /// its own, made at the first start]
     #[arg(long, value_name = "DIR")]
     pub ca: Option<PathBuf>,
-    /// Where that root is kept [default: $XDG_STATE_HOME/weir]
-    #[arg(long, value_name = "DIR", conflicts_with = "ca")]
+    /// Where that root is kept, and the secret by which proxies of other processes show that they are of this user [default:
+    /// $XDG_STATE_HOME/weir]
+    #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
+    /// Take a root that nobody keeps: the next start makes another, and nobody trusts what this one signed
+    #[arg(long, conflicts_with = "ca")]
+    pub ephemeral_root: bool,
 }
 
 #[derive(Debug, Args)]
@@ -169,6 +173,10 @@ pub(crate) struct ProxyArgs {
     /// The address of its workload, if the id does not name it
     #[arg(long, value_name = "IP")]
     pub address: Option<std::net::IpAddr>,
+    /// The folder where a pilot of this machine keeps its secret: without it, a proxy gets no certificate [default:
+    /// $XDG_STATE_HOME/weir]
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
     /// Register its workload as an instance of this WorkloadGroup of its namespace
     #[arg(long, value_name = "NAME")]
     pub workload_group: Option<String>,
@@ -201,6 +209,9 @@ pub(crate) struct AgentArgs {
     /// Where Envoy gets its certificates: a socket that only its owner may open
     #[arg(long, value_name = "PATH")]
     pub socket: PathBuf,
+    /// The folder where the pilot keeps its secret [default: $XDG_STATE_HOME/weir]
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
     /// How long certificates last, such as 12h [default: as the pilot has it]
     #[arg(long, value_name = "DURATION")]
     pub lifetime: Option<String>,

@@ -67,20 +67,20 @@ pub async fn serve(listener: TcpListener, services: Services) -> io::Result<()> 
             }
         };
         socket.set_nodelay(true)?;
-        let Ok(local) = socket.local_addr() else { continue };
-        tokio::spawn(connection(socket, services.clone(), Caller::Connected { peer, local }));
+        tokio::spawn(connection(socket, services.clone(), Some(Caller::Connected(peer))));
     }
 }
 
-/// The same at a socket of the file system: who may open it is its owner's.
+/// Serves secrets alone at a socket of the file system. Who may open it is its owner's to say; a certificate nobody gets by it.
 ///
 /// # Errors
 /// If the listener fails for good.
 #[cfg(unix)]
-pub async fn serve_socket(listener: tokio::net::UnixListener, services: Services) -> io::Result<()> {
+pub async fn serve_socket(listener: tokio::net::UnixListener, secrets: mpsc::Sender<ServerStream>) -> io::Result<()> {
+    let services = Services { secrets: Some(secrets), ..Services::default() };
     loop {
         match listener.accept().await {
-            Ok((socket, _)) => drop(tokio::spawn(connection(socket, services.clone(), Caller::Hosted))),
+            Ok((socket, _)) => drop(tokio::spawn(connection(socket, services.clone(), None))),
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
@@ -90,7 +90,7 @@ pub async fn serve_socket(listener: tokio::net::UnixListener, services: Services
     }
 }
 
-async fn connection(socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, services: Services, caller: Caller) {
+async fn connection(socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, services: Services, caller: Option<Caller>) {
     let service = service_fn(move |request| answer(request, services.clone(), caller));
     let mut http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
     http.timer(TokioTimer::new()).keep_alive_interval(KEEPALIVE).adaptive_window(true).max_send_buf_size(UNREAD);
@@ -104,21 +104,21 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused)
 }
 
-async fn answer(request: HttpRequest<Incoming>, services: Services, caller: Caller) -> Result<http::Response<Body>, Infallible> {
+async fn answer(request: HttpRequest<Incoming>, services: Services, caller: Option<Caller>) -> Result<http::Response<Body>, Infallible> {
     let Services { ads, secrets, certificates } = services;
     Ok(match (request.uri().path(), ads, secrets) {
         (DELTA, Some(ads), _) => open(Protocol::Delta, request, &ads, Request::Delta).await,
         (STATE, Some(ads), _) => open(Protocol::StateOfTheWorld, request, &ads, Request::State).await,
         (SECRETS_DELTA, _, Some(secrets)) => open(Protocol::Delta, request, &secrets, Request::Delta).await,
         (SECRETS_STATE, _, Some(secrets)) => open(Protocol::StateOfTheWorld, request, &secrets, Request::State).await,
-        (certificates::CREATE, ..) => certify(request, certificates, caller).await,
+        (certificates::CREATE, ..) => certify(request, certificates.zip(caller)).await,
         (path, ..) => Status::unimplemented(format!("no such method: {path}")).into_http(),
     })
 }
 
 /// Passes a request for a certificate on to the authority.
-async fn certify(request: HttpRequest<Incoming>, to: Option<Certificates>, caller: Caller) -> http::Response<Body> {
-    let Some(to) = to else { return Status::unimplemented("nobody issues certificates here").into_http() };
+async fn certify(request: HttpRequest<Incoming>, to: Option<(Certificates, Caller)>) -> http::Response<Body> {
+    let Some((to, caller)) = to else { return Status::unimplemented("nobody issues certificates here").into_http() };
     let body = Limited::new(request.into_body(), LONGEST_REQUEST);
     let asked = async { Requests::new(body).next().await.ok_or_else(|| Status::invalid_argument("this is no request for a certificate")) };
     // Who does not finish asking does not keep the connection's memory for ever.

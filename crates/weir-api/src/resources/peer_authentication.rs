@@ -16,6 +16,21 @@ pub struct PeerAuthentication {
     pub mtls: Option<MutualTls>,
     /// The same for ports of the workload, by their numbers. Only with a selector.
     pub port_level_mtls: BTreeMap<String, MutualTls>,
+    /// How much of it could be read; nothing that is written.
+    #[serde(skip)]
+    pub read: PolicyRead,
+}
+
+/// How much of a policy could be read. What was meant to shut plaintext out shuts it out all the same.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PolicyRead {
+    /// All of it.
+    #[default]
+    Whole,
+    /// For whom it is, but not what it says: it counts as [`MutualTlsMode::Strict`].
+    Selector,
+    /// Not even for whom it is: it counts as [`MutualTlsMode::Strict`] for all that it may be for.
+    Nothing,
 }
 
 /// What is taken.
@@ -42,6 +57,13 @@ pub enum MutualTlsMode {
 }
 
 impl PeerAuthentication {
+    /// What stands for one that is refused: mutual TLS alone, for those whom it selects, or, if that cannot be told, for all.
+    pub fn closed(selector: Result<Option<MatchLabelsSelector>, ()>) -> Self {
+        let read = if selector.is_ok() { PolicyRead::Selector } else { PolicyRead::Nothing };
+        let mtls = Some(MutualTls { mode: MutualTlsMode::Strict });
+        Self { selector: selector.ok().flatten(), mtls, port_level_mtls: BTreeMap::new(), read }
+    }
+
     /// Whether it is for some workloads of its namespace, and not for all.
     pub fn selects(&self) -> bool {
         self.selector.as_ref().is_some_and(|selector| !selector.match_labels.is_empty())

@@ -45,6 +45,7 @@ pub use envoy_filter::takes_version;
 pub fn check(meta: &ObjectMeta, spec: &Spec) -> Vec<Diagnostic> {
     let mut checker = Checker::new(&meta.namespace);
     let c = &mut checker;
+    workload::check_namespace(c, meta);
     match spec {
         Spec::VirtualService(spec) => c.field("spec", |c| virtual_service::check(c, spec)),
         Spec::DestinationRule(spec) => c.field("spec", |c| destination_rule::check(c, spec)),
@@ -61,8 +62,13 @@ pub fn check(meta: &ObjectMeta, spec: &Spec) -> Vec<Diagnostic> {
         }
         Spec::PeerAuthentication(spec) => c.field("spec", |c| peer_authentication::check(c, spec)),
         // The API server has checked what is its own.
-        Spec::Service(_) | Spec::EndpointSlice(_) | Spec::Endpoints(_) | Spec::Pod(_) => return vec![],
-        Spec::Namespace(_) | Spec::Secret(_) | Spec::ConfigMap(_) => return vec![],
+        Spec::Service(_) | Spec::EndpointSlice(_) | Spec::Endpoints(_) => return checker.finish(),
+        Spec::Namespace(_) | Spec::Secret(_) | Spec::ConfigMap(_) => return checker.finish(),
+        // But whom a certificate is for is not left to who wrote a file.
+        Spec::Pod(pod) => {
+            c.field("spec", |c| workload::check_pod(c, pod));
+            return checker.finish();
+        }
     }
     // Only AuthorizationPolicies can be tried without being carried out.
     if meta.annotations.contains_key(DRY_RUN) {

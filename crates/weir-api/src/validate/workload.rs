@@ -2,6 +2,9 @@
 
 use super::checker::Checker;
 use super::{headers, hosts, values};
+use crate::dns;
+use crate::resources::kubernetes::Pod;
+use crate::resources::meta::ObjectMeta;
 use crate::resources::service_entry::ServicePort;
 use crate::resources::workload::{HttpHealthCheck, ReadinessProbe};
 use crate::resources::{WorkloadEntry, WorkloadGroup};
@@ -13,6 +16,28 @@ pub(super) fn check_entry(c: &mut Checker<'_>, entry: &WorkloadEntry) {
         check_ports(c, entry, None);
         values::check_labels(c, "labels", &entry.labels);
     }
+    check_account(c, "serviceAccount", &entry.service_account);
+}
+
+/// Checks the account of a Pod.
+pub(super) fn check_pod(c: &mut Checker<'_>, pod: &Pod) {
+    check_account(c, "serviceAccountName", &pod.spec.service_account_name);
+}
+
+/// Checks the namespace of any object. It stands in the identities of workloads, as their accounts do: what is no name could make
+/// one of them look like another.
+pub(super) fn check_namespace(c: &mut Checker<'_>, meta: &ObjectMeta) {
+    if !meta.namespace.is_empty() && !dns::is_label(&meta.namespace) {
+        let message = format!("`{}` is not the name of a namespace", meta.namespace);
+        c.field("metadata", |c| c.field("namespace", |c| c.error_help(message, "lower-case letters, digits and `-`, 63 at most")));
+    }
+}
+
+fn check_account(c: &mut Checker<'_>, key: &'static str, account: &str) {
+    if !account.is_empty() && !dns::is_subdomain(account) {
+        let message = format!("`{account}` is not the name of a service account");
+        c.field(key, |c| c.error_help(message, "lower-case letters, digits, `-` and `.`"));
+    }
 }
 
 /// Checks an endpoint of a ServiceEntry with those ports; `names` tells whether its address may be a name.
@@ -23,6 +48,7 @@ pub(super) fn check_endpoint(c: &mut Checker<'_>, entry: &WorkloadEntry, ports: 
     check_address(c, entry, names);
     check_ports(c, entry, Some(ports));
     values::check_labels(c, "labels", &entry.labels);
+    check_account(c, "serviceAccount", &entry.service_account);
     if is_socket(entry) && ports.len() != 1 {
         c.error_help(format!("a socket serves one port, the service has {}", ports.len()), "give the service one port only");
     }
@@ -87,6 +113,7 @@ pub(super) fn check_group(c: &mut Checker<'_>, group: &WorkloadGroup) {
         Some(template) => c.field("template", |c| {
             check_ports(c, template, None);
             values::check_labels(c, "labels", &template.labels);
+            check_account(c, "serviceAccount", &template.service_account);
         }),
         None => c.error_help("the template is missing", "add `template`; it may be empty"),
     }
@@ -129,7 +156,7 @@ fn check_http_probe(c: &mut Checker<'_>, http: &HttpHealthCheck) {
 
 #[cfg(test)]
 mod tests {
-    use crate::validate::testing::{check_table, check_within};
+    use crate::validate::testing::{check_table, check_within, said, said_of};
 
     #[test]
     fn entries_have_addresses() {
@@ -150,6 +177,30 @@ mod tests {
                 ("address: 10.0.0.1\nlabels: {-a: b}", &["error: labels.-a"]),
             ],
         );
+    }
+
+    #[test]
+    fn an_account_that_could_be_read_as_another_identity_is_refused() {
+        for account in ["x/ns/kube-system/sa/admin", "a b", "A", "-a", "a..b", "ü"] {
+            let wrong = format!("serviceAccount: '{account}'");
+            assert_eq!(said("WorkloadEntry", &format!("address: 10.0.0.1\n{wrong}")), ["error: serviceAccount"], "{account}");
+            assert_eq!(said("WorkloadGroup", &format!("template: {{{wrong}}}")), ["error: template.serviceAccount"], "{account}");
+            let service = "hosts: [a.test]\nresolution: STATIC\nports: [{number: 80, name: http}]\nlocation: MESH_INTERNAL";
+            let endpoint = format!("{service}\nendpoints: [{{address: 10.0.0.1, {wrong}}}]");
+            assert_eq!(said("ServiceEntry", &endpoint), ["error: endpoints[0].serviceAccount"], "{account}");
+        }
+        assert_eq!(said("WorkloadEntry", "address: 10.0.0.1\nserviceAccount: cart.v1-2"), [""; 0]);
+        let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {serviceAccountName: a/b}\n";
+        let parsed = crate::parse(&crate::Source::new("pod.yaml", pod));
+        assert_eq!((parsed.objects.len(), parsed.diagnostics.len()), (0, 1), "{:?}", parsed.diagnostics);
+    }
+
+    #[test]
+    fn a_namespace_that_could_be_read_as_another_identity_is_refused() {
+        for namespace in ["a/sa/b", "A", "a.b", "a~b"] {
+            let said = said_of("WorkloadEntry", &format!("name: a, namespace: '{namespace}'"), "address: 10.0.0.1");
+            assert_eq!(said, ["error: metadata.namespace"], "{namespace}");
+        }
     }
 
     #[test]

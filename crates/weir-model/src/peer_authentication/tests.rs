@@ -90,3 +90,39 @@ fn a_change_is_listed_and_a_namespace_that_it_is_not_about_stays_the_same() {
     let last = next.update(&[of_mesh], None, &[]);
     assert_eq!((of(&last, "z").mode, of(&last, "x").mode), (Strict, Disable));
 }
+
+/// What counts of a policy that is refused.
+fn refused(namespace: &str, name: &str, spec: &str) -> Arc<Object> {
+    let text = format!(
+        "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {{namespace: {namespace}, name: {name}}}\nspec: {{{spec}}}\n"
+    );
+    let parsed = parse(&Source::new("p.yaml", text));
+    let errors: Vec<String> = parsed.diagnostics.iter().map(ToString::to_string).collect();
+    assert!(errors.iter().any(|error| error.contains("until this is mended the policy counts as STRICT")), "{errors:?}");
+    parsed.objects[0].clone()
+}
+
+#[test]
+fn a_policy_that_is_refused_is_strict_for_what_it_selects() {
+    let of = |policies: &[Arc<Object>]| {
+        let all = mesh(policies);
+        [("x", "a"), ("x", "b"), ("y", "a")].map(|(namespace, app)| at(&all, namespace, app, 80))
+    };
+    // For all of the namespace.
+    assert_eq!(of(&[refused("x", "n", &mode("MUTUAL"))]), [Strict, Strict, Permissive]);
+    // For some workloads.
+    let ports = "portLevelMtls: {http: {mode: DISABLE}}";
+    assert_eq!(of(&[refused("x", "w", &format!("{OF_A}, {ports}, {}", mode("DISABLE")))]), [Strict, Permissive, Permissive]);
+    // For whom cannot be told: it may be for anybody, whatever else is said.
+    let open =
+        [policy("x", "n", &mode("DISABLE")), policy("x", "w", &format!("selector: {{matchLabels: {{app: b}}}}, {}", mode("DISABLE")))];
+    for unreadable in
+        ["selector: {matchLabels: {app: '*'}}", "selector: {matchLabel: {app: a}}", "selektor: {matchLabels: {app: a}}", "selector: 1"]
+    {
+        let all = [&open[..], &[refused("x", "z", unreadable)]].concat();
+        assert_eq!(of(&all), [Strict, Strict, Permissive], "{unreadable}");
+    }
+    // For the whole mesh.
+    assert_eq!(of(&[refused("istio-system", "m", &mode("MUTUAL"))]), [Strict; 3]);
+    assert_eq!(of(&[refused("istio-system", "m", "selector: 1")]), [Strict; 3]);
+}

@@ -31,8 +31,9 @@ pub(super) fn read(folder: &Path) -> Result<Authority, AuthorityError> {
         Err(AuthorityError::File(_, error)) if error.kind() == std::io::ErrorKind::NotFound => Ok(vec![]),
         read => read,
     };
+    warn_of_readers(&folder.join("ca-key.pem"));
     let key =
-        String::from_utf8(file("ca-key.pem")?).map_err(|_| AuthorityError::Unusable(folder.join("ca-key.pem"), "is no PEM".to_owned()));
+        String::from_utf8(file("ca-key.pem")?).map_err(|_| AuthorityError::Unusable(folder.join("ca-key.pem"), "is not PEM".to_owned()));
     let files = Files {
         certificate: file("ca-cert.pem")?,
         key: Zeroizing::new(key?),
@@ -41,6 +42,14 @@ pub(super) fn read(folder: &Path) -> Result<Authority, AuthorityError> {
         revoked: optional("ca-crl.pem")?,
     };
     files.into_authority(folder)
+}
+
+/// Whoever can read the key is the authority. Where it is put down by others, as a Secret of Kubernetes is, that is theirs to mend.
+fn warn_of_readers(key: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    if fs::metadata(key).is_ok_and(|found| found.permissions().mode() & 0o004 != 0) {
+        tracing::warn!("{}: anybody on this machine may read the authority's key: chmod 600", key.display());
+    }
 }
 
 impl Files {
@@ -60,7 +69,8 @@ impl Files {
         all_roots.push_str(&String::from_utf8_lossy(&self.revoked));
         let between = between.into_iter().map(pem::text).collect();
         let authority = Authority { issuer, between, roots: all_roots, ends: pem::end(own, &at("ca-cert.pem"))? };
-        issue::prove(&authority, &roots, SystemTime::now()).map_err(|reason| wrong("ca-cert.pem", &reason))?;
+        let revoked = pem::revocation_lists(&self.revoked, &at("ca-crl.pem"))?;
+        issue::prove(&authority, &roots, &revoked, SystemTime::now()).map_err(|reason| wrong("ca-cert.pem", &reason))?;
         Ok(authority)
     }
 }

@@ -7,7 +7,10 @@ use rcgen::{
     PublicKeyData, SanType, SerialNumber,
 };
 use rustls::pki_types::{CertificateDer, UnixTime};
-use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+use webpki::{
+    CertRevocationList, EndEntityCert, Error, ExpirationPolicy, KeyUsage, RevocationCheckDepth, RevocationOptionsBuilder,
+    UnknownStatusPolicy, anchor_from_trusted_cert,
+};
 
 use super::{Authority, pem};
 
@@ -29,6 +32,9 @@ pub(super) enum Refusal {
     /// The identity is none that a certificate can hold.
     #[error("{0:?} cannot stand in a certificate")]
     Identity(String),
+    /// The system gives nothing to tell certificates apart by.
+    #[error("the system has no randomness")]
+    Randomness,
     /// Nobody would trust it.
     #[error("the authority's own certificate has ended")]
     Ended,
@@ -59,7 +65,7 @@ impl Authority {
         let mut params = CertificateParams::default();
         params.not_before = (now - SKEW).into();
         params.not_after = (now + lifetime).min(self.ends).into();
-        params.serial_number = Some(serial_number());
+        params.serial_number = Some(serial_number()?);
         params.subject_alt_names = vec![SanType::URI(name)];
         // Without a subject the names are critical.
         params.distinguished_name = DistinguishedName::new();
@@ -72,16 +78,21 @@ impl Authority {
 }
 
 /// 128 random bits, of which the highest is not set: the number is positive.
-fn serial_number() -> SerialNumber {
+fn serial_number() -> Result<SerialNumber, Refusal> {
     let mut bytes = [0; 16];
-    // Without randomness no handshake would be possible either; then it is the hash of the key that tells certificates apart.
-    let _ = aws_lc_rs::rand::fill(&mut bytes);
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Refusal::Randomness)?;
     bytes[0] &= 0x7f;
-    SerialNumber::from_slice(&bytes)
+    Ok(SerialNumber::from_slice(&bytes))
 }
 
-/// Looks whether what an authority signs is trusted by its own roots.
-pub(super) fn prove(authority: &Authority, roots: &[CertificateDer<'_>], now: SystemTime) -> Result<(), String> {
+/// Looks whether what an authority signs is trusted by its own roots, as proxies look: where there are lists of what was revoked,
+/// there must be one of each authority, and none may have ended.
+pub(super) fn prove(
+    authority: &Authority,
+    roots: &[CertificateDer<'_>],
+    revoked: &[CertRevocationList<'_>],
+    now: SystemTime,
+) -> Result<(), String> {
     let key = KeyPair::generate().map_err(|error| error.to_string())?;
     let leaf = authority.sign(&key, "spiffe://proof", None, now).map_err(|error| error.to_string())?;
     let between = authority.between.iter().flat_map(|text| pem::certificates(text.as_bytes(), "".as_ref()).unwrap_or_default());
@@ -91,6 +102,15 @@ pub(super) fn prove(authority: &Authority, roots: &[CertificateDer<'_>], now: Sy
     let certificate = EndEntityCert::try_from(&leaf).map_err(|error| error.to_string())?;
     let algorithms = rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.all;
     let (at, usage) = (UnixTime::since_unix_epoch(now), KeyUsage::client_auth());
-    let proved = certificate.verify_for_usage(algorithms, &anchors, &between, at, usage, None, None);
-    proved.map(drop).map_err(|error| format!("what it signs does not lead to root-cert.pem: {error}"))
+    let lists: Vec<&CertRevocationList<'_>> = revoked.iter().collect();
+    let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|options| {
+        let options = options.with_depth(RevocationCheckDepth::Chain).with_status_policy(UnknownStatusPolicy::Deny);
+        options.with_expiration_policy(ExpirationPolicy::Enforce).build()
+    });
+    let proved = certificate.verify_for_usage(algorithms, &anchors, &between, at, usage, revocation, None);
+    proved.map(drop).map_err(|error| match error {
+        Error::UnknownRevocationStatus => "what it signs would be refused: ca-crl.pem has no list of one of its authorities".to_owned(),
+        Error::CrlExpired { .. } => "what it signs would be refused: a list in ca-crl.pem has ended".to_owned(),
+        error => format!("what it signs does not lead to root-cert.pem: {error}"),
+    })
 }

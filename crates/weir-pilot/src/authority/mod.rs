@@ -1,15 +1,17 @@
 //! The certificate authority of a mesh: it says of each workload who that is.
 //!
 //! It is given as a folder in Istio's layout ([`folder`]), or its root is made at the first start and kept ([`root`]). What it signs
-//! is short-lived, and says nothing but the SPIFFE id of a service account ([`issue`]); for whom, [`service`] decides.
+//! is short-lived, and says nothing but the SPIFFE id of a service account ([`issue`]); for whom, [`service`] decides, of those who
+//! know a [`secret`].
 //!
 //! Facts: security/pkg/pki/ca and security/pkg/server/ca of Istio.
 
 mod folder;
 mod issue;
-mod local;
 mod pem;
+mod private;
 mod root;
+pub mod secret;
 pub mod service;
 
 use std::fmt;

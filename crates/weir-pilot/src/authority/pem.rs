@@ -5,8 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
+use webpki::{CertRevocationList, OwnedCertRevocationList};
 
 use super::AuthorityError;
 
@@ -15,6 +16,18 @@ pub(super) fn certificates(text: &[u8], path: &Path) -> Result<Vec<CertificateDe
     let wrong = |reason: String| AuthorityError::Unusable(path.to_owned(), reason);
     let all: Vec<_> = CertificateDer::pem_slice_iter(text).collect::<Result<_, _>>().map_err(|error| wrong(error.to_string()))?;
     if all.is_empty() { Err(wrong("holds no certificate".to_owned())) } else { Ok(all) }
+}
+
+/// The lists of a text that say what was revoked; there may be none.
+pub(super) fn revocation_lists(text: &[u8], path: &Path) -> Result<Vec<CertRevocationList<'static>>, AuthorityError> {
+    let wrong = |reason: String| AuthorityError::Unusable(path.to_owned(), reason);
+    let all: Vec<_> =
+        CertificateRevocationListDer::pem_slice_iter(text).collect::<Result<_, _>>().map_err(|error| wrong(error.to_string()))?;
+    if all.is_empty() && !text.trim_ascii().is_empty() {
+        return Err(wrong("holds no list of what was revoked".to_owned()));
+    }
+    let read = |list: &CertificateRevocationListDer<'_>| OwnedCertRevocationList::from_der(list).map(CertRevocationList::from);
+    all.iter().map(read).collect::<Result<_, _>>().map_err(|error| wrong(error.to_string()))
 }
 
 /// A certificate's text.

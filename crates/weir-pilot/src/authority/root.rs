@@ -1,7 +1,7 @@
 //! A root of our own: made at the first start, and kept where only its owner can read it.
 
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -9,7 +9,7 @@ use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa
 use zeroize::{Zeroize, Zeroizing};
 
 use super::folder::Files;
-use super::{Authority, AuthorityError};
+use super::{Authority, AuthorityError, private};
 
 /// Where the root is, below the folder of what is kept.
 const FOLDER: &str = "ca";
@@ -41,30 +41,41 @@ pub(super) fn make(trust_domain: &str, now: SystemTime) -> Result<Files, rcgen::
 
 /// Opens the root that is kept in a folder, or makes one if there never was any.
 pub(super) fn open(state: &Path, trust_domain: &str) -> Result<Authority, AuthorityError> {
-    let folder = state.join(FOLDER);
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |error| AuthorityError::File(path, error)
-    };
-    create_folder(state).map_err(failed(state))?;
+    let (folder, made) = (state.join(FOLDER), state.join(MADE));
+    private::folder(state)?;
+    let _locked = private::lock(state)?;
     if exists(&folder)? {
+        private::folder(&folder)?;
+        mark(state, &made)?;
         return read(&folder);
     }
-    let made = state.join(MADE);
     if exists(&made)? {
         let reason = format!("the mesh's root is lost: put {} back, or begin a new mesh by removing this file", folder.display());
         return Err(AuthorityError::Unusable(made, reason));
     }
     let files = make(trust_domain, SystemTime::now())?;
-    let temporary = state.join(format!("{FOLDER}.{}", std::process::id()));
-    write_all(&temporary, &files).map_err(failed(&temporary))?;
-    // Whoever comes first has made it; a second process takes that.
-    match fs::rename(&temporary, &folder) {
-        Ok(()) => fs::write(&made, "The root of this mesh was made here.\n").map_err(failed(&made))?,
-        Err(_) if exists(&folder)? => fs::remove_dir_all(&temporary).map_err(failed(&temporary))?,
-        Err(error) => return Err(AuthorityError::File(folder, error)),
+    let failed = |error| AuthorityError::File(folder.clone(), error);
+    let temporary = private::temporary(&folder).map_err(failed)?;
+    let put = write_all(&temporary, &files).map_err(failed).and_then(|()| {
+        // First: who stops in between has lost a root that nobody knows, and does not make another without a word.
+        mark(state, &made)?;
+        fs::rename(&temporary, &folder).and_then(|()| private::sync(state)).map_err(failed)
+    });
+    if let Err(error) = put {
+        // No key lies about.
+        let _ = fs::remove_dir_all(&temporary);
+        return Err(error);
     }
     read(&folder)
+}
+
+/// Writes down that there is a root.
+fn mark(state: &Path, made: &Path) -> Result<(), AuthorityError> {
+    if exists(made)? {
+        return Ok(());
+    }
+    let written = private::write_new(made, b"The root of this mesh was made here.\n").and_then(|()| private::sync(state));
+    written.map_err(|error| AuthorityError::File(made.to_owned(), error))
 }
 
 fn exists(path: &Path) -> Result<bool, AuthorityError> {
@@ -72,55 +83,15 @@ fn exists(path: &Path) -> Result<bool, AuthorityError> {
 }
 
 fn read(folder: &Path) -> Result<Authority, AuthorityError> {
-    let file = |name: &str| {
-        let path = folder.join(name);
-        fs::read(&path).map_err(|error| AuthorityError::File(path, error))
-    };
-    let key = folder.join(KEY);
-    if !is_private(&key).map_err(|error| AuthorityError::File(key.clone(), error))? {
-        return Err(AuthorityError::Unusable(key, "others may read it: chmod 600".to_owned()));
-    }
-    let text = String::from_utf8(file(KEY)?).map_err(|_| AuthorityError::Unusable(key, "is no PEM".to_owned()))?;
-    let certificate = file(CERTIFICATE)?;
+    let key = private::read(&folder.join(KEY))?;
+    let path = folder.join(CERTIFICATE);
+    let certificate = fs::read(&path).map_err(|error| AuthorityError::File(path, error))?;
     let (chain, roots) = (certificate.clone(), certificate.clone());
-    Files { certificate, key: Zeroizing::new(text), chain, roots, revoked: vec![] }.into_authority(folder)
+    Files { certificate, key, chain, roots, revoked: vec![] }.into_authority(folder)
 }
 
 fn write_all(folder: &Path, files: &Files) -> io::Result<()> {
-    create_folder(folder)?;
-    write(&folder.join(CERTIFICATE), &files.certificate)?;
-    write(&folder.join(KEY), files.key.as_bytes())
-}
-
-#[cfg(unix)]
-fn create_folder(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-#[cfg(not(unix))]
-fn create_folder(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).create(path)
-}
-
-/// Writes a file that only its owner can read.
-fn write(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
-    file.write_all(content)?;
-    file.sync_all()
-}
-
-#[cfg(unix)]
-fn is_private(path: &Path) -> io::Result<bool> {
-    use std::os::unix::fs::PermissionsExt;
-    Ok(fs::metadata(path)?.permissions().mode() & 0o077 == 0)
-}
-
-#[cfg(not(unix))]
-fn is_private(path: &Path) -> io::Result<bool> {
-    fs::metadata(path).map(|_| true)
+    private::write_new(&folder.join(CERTIFICATE), &files.certificate)?;
+    private::write_new(&folder.join(KEY), files.key.as_bytes())?;
+    private::sync(folder)
 }

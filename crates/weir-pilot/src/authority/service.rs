@@ -1,60 +1,111 @@
 //! Answers requests for certificates: who asks is found out first.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, watch};
 use tonic::Status;
 use weir_ads::certificates::{Call, Caller, Certificates, IstioCertificateRequest, IstioCertificateResponse};
 use weir_model::{Interception, MeshSnapshot, Proxy};
 
+use super::Authority;
 use super::issue::Refusal;
-use super::{Authority, local};
+use super::secret::Secret;
 
 /// So many requests may wait.
 const WAITING: usize = 64;
+/// Refusals are logged so often: who asks again and again fills no disk.
+const QUIET: Duration = Duration::from_secs(10);
 
-/// Answers requests for as long as somebody may send one. The mesh says who its workloads are.
-pub fn start(authority: Authority, mesh: watch::Receiver<Arc<MeshSnapshot>>) -> Certificates {
+/// Answers requests for as long as somebody may send one. The mesh says who its workloads are. Of other processes only those are
+/// answered that know the secret; without one, none.
+pub fn start(authority: Authority, secret: Option<Secret>, mesh: watch::Receiver<Arc<MeshSnapshot>>) -> Certificates {
     let (certificates, mut calls) = mpsc::channel::<Call>(WAITING);
     let authority = Arc::new(authority);
     tokio::spawn(async move {
+        let mut refusals = Refusals::default();
         while let Some(Call { caller, request, answer }) = calls.recv().await {
-            let (authority, mesh) = (authority.clone(), mesh.borrow().clone());
-            // A signature with a large key takes milliseconds.
-            let answered = tokio::task::spawn_blocking(move || answer_to(&authority, &mesh, caller, &request, SystemTime::now()));
-            let answered = answered.await.unwrap_or_else(|_| Err(Status::internal("the authority failed")));
-            if let Err(status) = &answered {
-                tracing::warn!(?caller, "no certificate is issued: {}", status.message());
+            // Whose asker has gone, nobody needs.
+            if answer.is_closed() {
+                continue;
             }
-            // Who has gone needs none.
+            let answered = match admit(secret.as_ref(), caller, &request) {
+                // Before anything is signed for a stranger.
+                Err(status) => Err(status),
+                Ok(()) => {
+                    let (authority, mesh, request) = (authority.clone(), mesh.borrow().clone(), request.clone());
+                    // A signature with a large key takes milliseconds.
+                    let answered = tokio::task::spawn_blocking(move || answer_to(&authority, &mesh, &request, SystemTime::now()));
+                    answered.await.unwrap_or_else(|_| Err(Status::internal("the authority failed")))
+                }
+            };
+            let answered = answered.map(|mut answer| {
+                if let Some(secret) = &secret {
+                    secret.sign_answer(&request, &mut answer);
+                }
+                answer
+            });
+            if let Err(status) = &answered {
+                refusals.tell(caller, status, Instant::now());
+            }
+            // Who has gone meanwhile needs none.
             let _ = answer.send(answered);
         }
     });
     certificates
 }
 
+/// Says now and then that somebody was refused.
+#[derive(Default)]
+struct Refusals {
+    last: Option<Instant>,
+    untold: u64,
+}
+
+impl Refusals {
+    fn tell(&mut self, caller: Caller, status: &Status, now: Instant) -> bool {
+        if self.last.is_some_and(|last| now.duration_since(last) < QUIET) {
+            self.untold += 1;
+            return false;
+        }
+        tracing::warn!(?caller, not_told = self.untold, "no certificate is issued: {}", status.message());
+        (self.last, self.untold) = (Some(now), 0);
+        true
+    }
+}
+
+/// Whether a caller may ask at all: it is in this process, or knows the secret that only this user can read. That it comes from this
+/// machine proves nothing, since everybody on it does.
+pub(super) fn admit(secret: Option<&Secret>, caller: Caller, request: &IstioCertificateRequest) -> Result<(), Status> {
+    let Caller::Connected(peer) = caller else { return Ok(()) };
+    let is_here = peer.ip().to_canonical().is_loopback();
+    if is_here && secret.is_some_and(|secret| secret.vouches_for_request(request)) {
+        return Ok(());
+    }
+    Err(Status::unauthenticated(format!("{peer} does not show that it is of this user and on this machine")))
+}
+
 pub(super) fn answer_to(
     authority: &Authority,
     mesh: &MeshSnapshot,
-    caller: Caller,
     request: &IstioCertificateRequest,
     now: SystemTime,
 ) -> Result<IstioCertificateResponse, Status> {
-    if let Caller::Connected { peer, local } = caller
-        && !local::is_own(peer, local)
-    {
-        return Err(Status::unauthenticated(format!("{peer} is no process of this user on this machine, and proves by nothing who it is")));
-    }
     let proxy = request.node().and_then(proxy).ok_or_else(|| Status::unauthenticated("the request names no proxy of a mesh"))?;
-    let id = mesh.identity_of(&proxy).spiffe(&mesh.config.trust_domain);
+    let unknown = || Status::failed_precondition(format!("the mesh knows no workload of {} yet, or more than one", proxy.id));
+    let identity = mesh.identity_of(&proxy).ok_or_else(unknown)?;
+    if !identity.is_valid() {
+        return Err(Status::invalid_argument(format!("{identity} could be read as another identity")));
+    }
+    let id = identity.spiffe(&mesh.config.trust_domain);
     let asked = u64::try_from(request.validity_duration).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs);
     let cert_chain = authority.certify(&request.csr, &id, asked, now).map_err(|refusal| match refusal {
         Refusal::Request(_) => Status::invalid_argument(refusal.to_string()),
+        Refusal::Randomness => Status::internal(refusal.to_string()),
         Refusal::Identity(_) | Refusal::Sign(_) | Refusal::Ended => Status::failed_precondition(refusal.to_string()),
     })?;
     tracing::debug!(proxy = %proxy.id, %id, "a certificate was issued");
-    Ok(IstioCertificateResponse { cert_chain })
+    Ok(IstioCertificateResponse { cert_chain, proof: String::new() })
 }
 
 /// What a node id says of its proxy.

@@ -1,7 +1,7 @@
 //! The proxy's own certificate of the mesh: it makes a key, which never leaves it, has that certified, and does so again with
 //! another key well before the certificate ends.
 //!
-//! Where that cannot be done the last certificate stays in use, and the log says until when.
+//! Where that cannot be done, or what is answered is of no use, the last certificate stays in use, and the log says until when.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -23,6 +23,8 @@ use crate::tls::secrets::OwnSecrets;
 /// Pauses between attempts: from the first to the last.
 const MIN_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(30);
+/// So often the clock is looked at until a certificate is renewed.
+const SLICE: Duration = Duration::from_secs(30);
 
 /// Has a certificate signing request (PEM) answered, for a certificate that lasts as long as is said, or as is usual: the
 /// certificate, those above it, and as the last one the authorities', as PEM.
@@ -33,6 +35,8 @@ pub type Sign = Arc<dyn Fn(String, Option<Duration>) -> Pin<Box<dyn Future<Outpu
 pub struct Certification {
     /// Asks the authority.
     pub sign: Sign,
+    /// The namespace of the proxy: it is no workload of another one.
+    pub namespace: String,
     /// How long a certificate shall last; none leaves it to the authority.
     pub lifetime: Option<Duration>,
     /// Notified when another one is needed at once: the proxy is somebody else now.
@@ -56,13 +60,17 @@ impl Certification {
         let (mut ends, mut told) = (None, String::new());
         while !newest.is_closed() {
             let obtained = self.obtain().await;
-            let wait = match obtained.and_then(|issued| Ok((end(&issued.chain)?, read(issued)?))) {
+            let usable = |issued: Issued| {
+                let end = issued.check(&self.namespace, SystemTime::now())?;
+                Ok((end, read(issued)?))
+            };
+            let next = match obtained.and_then(usable) {
                 Ok((end, made)) => {
                     pause = MIN_PAUSE;
                     ends = Some(end);
                     tracing::debug!(proxy = %id, "has a new certificate");
                     newest.send_replace(Some(made));
-                    renewal(end)
+                    Next::At(renewal(end, SystemTime::now()))
                 }
                 Err(reason) => {
                     // Where nobody ever was it is said once.
@@ -72,11 +80,11 @@ impl Certification {
                     }
                     let wait = pause.mul_f64(0.5 + fastrand::f64() / 2.0);
                     pause = (pause * 2).min(MAX_PAUSE);
-                    wait
+                    Next::In(wait)
                 }
             };
             tokio::select! {
-                () = tokio::time::sleep(wait) => {}
+                () = next.wait() => {}
                 () = self.again.notified() => {}
                 () = newest.closed() => return,
             }
@@ -105,21 +113,35 @@ impl Issued {
         Ok(Self { chain: chain.concat(), key, authorities: authorities.clone() })
     }
 
+    /// Looks whether it is of use: it fits its key, leads to the authorities that were answered, holds now, and is for a workload of
+    /// this namespace. When it ends.
+    fn check(&self, namespace: &str, now: SystemTime) -> Result<SystemTime, String> {
+        let (chain, end) = (certificates(&self.chain)?, end(&self.chain)?);
+        let fits = CertifiedKey::from_der(chain.clone(), self.key.clone_key(), &crate::tls::provider());
+        fits.map_err(|error| format!("the certificate does not fit the key: {error}"))?;
+        crate::tls::secrets::check_issued(&chain, &self.validation(), namespace, now)?;
+        Ok(end)
+    }
+
+    fn validation(&self) -> Validation {
+        Validation { trusted: Some(Material::Inline(Bytes::from(self.authorities.clone()))), ..Validation::default() }
+    }
+
     /// What handshakes need of it.
     ///
     /// # Errors
-    /// If it does not fit its key, or the authorities are none.
+    /// If it does not fit its key, or the authorities cannot be used.
     pub(crate) fn secrets(self) -> Result<OwnSecrets, String> {
+        let authorities = self.validation();
         let certificate = CertifiedKey::from_der(certificates(&self.chain)?, self.key, &crate::tls::provider());
         let certificate = certificate.map_err(|error| format!("the certificate does not fit the key: {error}"))?;
-        let authorities = Validation { trusted: Some(Material::Inline(Bytes::from(self.authorities))), ..Validation::default() };
         OwnSecrets::new(certificate, authorities).map_err(|error| format!("the authorities are refused: {error}"))
     }
 }
 
 fn certificates(chain: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let read = CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<Vec<_>, _>>();
-    read.map_err(|error| format!("the authority's answer is no certificate: {error}"))
+    read.map_err(|error| format!("the authority's answer is not a certificate: {error}"))
 }
 
 /// When the first certificate of a chain ends.
@@ -130,10 +152,34 @@ fn end(chain: &str) -> Result<SystemTime, String> {
     Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(end))
 }
 
-/// How long to wait for the next one: until half of the time is gone, and a little less, so that not all ask at once.
-fn renewal(ends: SystemTime) -> Duration {
-    let left = ends.duration_since(SystemTime::now()).unwrap_or_default();
-    left.mul_f64(0.4 + fastrand::f64() / 10.0).max(MIN_PAUSE)
+/// When the next one is asked for: when half of the time is gone, or a little less, so that not all ask at once.
+fn renewal(ends: SystemTime, now: SystemTime) -> SystemTime {
+    let left = ends.duration_since(now).unwrap_or_default();
+    now + left.mul_f64(0.4 + fastrand::f64() / 10.0).max(MIN_PAUSE)
+}
+
+/// When the authority is asked again.
+enum Next {
+    At(SystemTime),
+    In(Duration),
+}
+
+impl Next {
+    async fn wait(self) {
+        match self {
+            Self::At(time) => wait_until(time, SystemTime::now).await,
+            Self::In(pause) => tokio::time::sleep(pause).await,
+        }
+    }
+}
+
+/// Waits until a time of the clock on the wall. The clock by which tasks sleep stands still while the machine does.
+async fn wait_until(at: SystemTime, now: impl Fn() -> SystemTime) {
+    while let Ok(left) = at.duration_since(now())
+        && !left.is_zero()
+    {
+        tokio::time::sleep(left.min(SLICE)).await;
+    }
 }
 
 fn tell(id: &str, ends: Option<SystemTime>, reason: &str) {

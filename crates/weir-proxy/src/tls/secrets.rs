@@ -4,15 +4,19 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::SystemTime;
 
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::sign::CertifiedKey;
 use weir_config::CompileError;
-use weir_config::tls::{Certificate, CertificateSource, Material, SecretSource, Validation};
+use weir_config::tls::{AltName, Certificate, CertificateSource, Material, NameKind, SecretSource, Validation};
 
+use super::chain::Side;
 use super::files::Files;
-use super::trust::Trust;
+use super::refusal::listed;
+use super::trust::{Shown, Trust};
+use super::x509;
 
 /// A place for a secret; empty until it arrives.
 pub struct Slot<T>(RwLock<Option<Arc<T>>>);
@@ -81,6 +85,29 @@ impl OwnSecrets {
     pub fn certificate(&self) -> &CertifiedKey {
         &self.certificate
     }
+}
+
+/// Looks whether a certificate that was issued to a proxy of this namespace holds now, for either side of a handshake, and says one
+/// name alone: that of a workload of the namespace.
+pub(crate) fn check_issued(chain: &[CertificateDer<'_>], authorities: &Validation, namespace: &str, now: SystemTime) -> Result<(), String> {
+    let (leaf, others) = chain.split_first().ok_or("the authority's answer holds no certificate")?;
+    let trust = Trust::new(authorities).map_err(|error| format!("the authorities are refused: {error}"))?;
+    let now = now.duration_since(SystemTime::UNIX_EPOCH).map_err(|_| "the clock is before 1970")?;
+    for side in [Side::Client, Side::Server] {
+        let held = trust.verify(&Shown { leaf, others }, UnixTime::since_unix_epoch(now), side, None);
+        held.map_err(|refusal| format!("the certificate does not hold: {refusal}"))?;
+    }
+    let read = x509::Certificate::read(leaf).ok_or("the certificate cannot be read")?;
+    match read.names.as_slice() {
+        [AltName { kind: NameKind::Uri, text }] if is_of_namespace(text, namespace) => Ok(()),
+        names => Err(format!("the certificate is not for a workload of {namespace}: {}", listed(names))),
+    }
+}
+
+/// Whether a SPIFFE id is that of an account of a namespace.
+fn is_of_namespace(id: &str, namespace: &str) -> bool {
+    let parts = id.strip_prefix("spiffe://").map(|rest| rest.split('/').collect::<Vec<_>>());
+    matches!(parts.as_deref(), Some([domain, "ns", own, "sa", account]) if !domain.is_empty() && *own == namespace && !account.is_empty())
 }
 
 /// The secrets of one proxy, by name.

@@ -211,12 +211,11 @@ impl Folder {
 }
 
 /// What a file's new version holds: an object that says the same at the same place is the one of its last version.
-fn taken_over(before: &Text, parsed: Parsed) -> Text {
+fn taken_over(before: &Text, mut parsed: Parsed) -> Text {
     let kept = kept(before, &parsed);
     let known: HashMap<ObjectKey, &Arc<Object>> = before.objects.iter().map(|object| (object.key(), object)).collect();
     // Of what was never good, something safe takes the place.
     let is_kept = |object: &Arc<Object>| kept.iter().any(|kept| kept.key() == object.key());
-    let mut parsed = parsed;
     let stand_ins: Vec<_> = std::mem::take(&mut parsed.stand_ins).into_iter().filter(|object| !is_kept(object)).collect();
     let same = |object: Arc<Object>| known.get(&object.key()).filter(|known| ***known == object).map_or(object, |known| (*known).clone());
     Text { objects: parsed.objects.into_iter().chain(stand_ins).map(same).collect(), kept, diagnostics: parsed.diagnostics, changed: None }
@@ -249,7 +248,37 @@ fn kept(before: &Text, now: &Parsed) -> Vec<Arc<Object>> {
 
 #[cfg(test)]
 mod tests {
+    use weir_api::Spec;
+    use weir_api::resources::peer_authentication::{MutualTlsMode, PolicyRead};
+
     use super::*;
+
+    #[test]
+    fn a_refused_policy_is_strict_unless_its_last_version_is_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.yaml");
+        let write = |mode: &str| {
+            let text = format!(
+                "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {{name: a}}\nspec: {{mtls: {{mode: {mode}}}}}\n"
+            );
+            std::fs::write(&path, text).unwrap();
+        };
+        let mut folder = Folder::new(dir.path());
+        let mut modes = vec![];
+        for mode in ["MUTUAL", "MUTUELL", "PERMISSIVE", "STRIKT"] {
+            write(mode);
+            folder.refresh();
+            let catalog = folder.catalog();
+            let of = |object: &Arc<Object>| match &object.spec {
+                Spec::PeerAuthentication(policy) => (policy.mtls.clone().unwrap().mode, policy.read),
+                _ => unreachable!(),
+            };
+            modes.push(catalog.objects().map(of).collect::<Vec<_>>());
+        }
+        let strict = vec![(MutualTlsMode::Strict, PolicyRead::Selector)];
+        let permissive = vec![(MutualTlsMode::Permissive, PolicyRead::Whole)];
+        assert_eq!(modes, [strict.clone(), strict, permissive.clone(), permissive]);
+    }
 
     #[test]
     fn a_file_that_stays_empty_is_taken_for_empty() {

@@ -20,6 +20,7 @@ use super::proxy_protocol::plaintext;
 use super::tls;
 use crate::context::Context;
 use crate::endpoints::TLS_MODE;
+use crate::listener::any_of_mesh;
 use crate::secret_names::{MESH_AUTHORITIES, MESH_CERTIFICATE, of_mesh};
 
 /// What workloads offer each other by ALPN, beside the version of HTTP.
@@ -43,10 +44,8 @@ impl MeshTls<'_> {
             tls_maximum_protocol_version: TlsProtocol::TlSv13.into(),
             ..Default::default()
         };
-        let asked = CertificateValidationContext {
-            match_typed_subject_alt_names: names.iter().map(|name| tls::alt_name(name)).collect(),
-            ..Default::default()
-        };
+        let wanted = if names.is_empty() { any_of_mesh(context) } else { names.iter().map(|name| tls::alt_name(name)).collect() };
+        let asked = CertificateValidationContext { match_typed_subject_alt_names: wanted, ..Default::default() };
         let validation = CombinedCertificateValidationContext {
             default_validation_context: Some(asked),
             validation_context_sds_secret_config: Some(of_mesh(context, MESH_AUTHORITIES)),

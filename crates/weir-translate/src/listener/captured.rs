@@ -13,7 +13,7 @@ use weir_xds::types::Int32Range;
 use weir_xds::values::duration;
 
 use super::chain::{Chain, RAW_BUFFER};
-use super::ingress::{http_filter, tcp_filters};
+use super::ingress::{http_filter, is_opened, tcp_filters};
 use super::mutual_tls::{self, Chains, Filters, TLS};
 use super::{ANY_ADDRESS, access_log, at, http_inspector, listener_filter, tcp, tls_inspector};
 use crate::context::Context;
@@ -62,6 +62,9 @@ fn black_hole(port: u16) -> FilterChain {
 
 /// The chains of a port that is declared.
 fn of_port(context: &Context<'_>, port: &Captured<'_>, mode: MutualTls) -> Vec<FilterChain> {
+    if port.ingress.as_ref().is_some_and(|ingress| !is_opened(context, ingress, mode)) {
+        return vec![black_hole(port.port)];
+    }
     let name = names::listener(ANY_ADDRESS, port.port);
     let (cluster, prefix) = (names::inbound(port.port), format!("inbound_{name};"));
     let http = || http_filter(context, (port.port, port.protocol), &cluster, &prefix);

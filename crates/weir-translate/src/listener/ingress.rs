@@ -5,7 +5,7 @@
 //! nothing is opened: clients reach the workload as if there were no sidecar.
 
 use weir_api::resources::protocol::Protocol;
-use weir_model::Interception;
+use weir_model::{Interception, MutualTls};
 use weir_xds::core::TrafficDirection;
 use weir_xds::listener::{Filter, FilterChain, Listener};
 use weir_xds::route::route::Action;
@@ -26,22 +26,39 @@ use crate::route::condition;
 /// The listeners for what is sent to the workload.
 pub(crate) fn listeners(context: &Context<'_>) -> Vec<Listener> {
     let captured = (context.proxy.interception == Interception::Redirect).then(|| captured::listener(context));
-    ingress::bound(context).iter().map(|ingress| listener(context, ingress)).chain(captured).collect()
+    ingress::bound(context).iter().filter_map(|ingress| listener(context, ingress)).chain(captured).collect()
 }
 
-fn listener(context: &Context<'_>, ingress: &Ingress<'_>) -> Listener {
-    if ingress.spec.tls.is_some() {
-        context.warn(&ingress.origin, "tls of an ingress listener is not carried out yet: the listener takes what PeerAuthentication says");
+/// Whether a listener takes anything. TLS of its own counts where the mesh has none there, and there it is not carried out yet: what
+/// was to be encrypted is not taken as plaintext.
+pub(super) fn is_opened(context: &Context<'_>, ingress: &Ingress<'_>, taken: MutualTls) -> bool {
+    if ingress.spec.tls.is_none() {
+        return true;
+    }
+    let what = match taken {
+        MutualTls::Disable => "is not carried out yet: the listener takes nothing",
+        MutualTls::Permissive => {
+            "counts only where a PeerAuthentication says DISABLE: the listener takes mutual TLS of the mesh, and plaintext"
+        }
+        MutualTls::Strict => "counts only where a PeerAuthentication says DISABLE: the listener takes mutual TLS of the mesh alone",
+    };
+    context.warn(&ingress.origin, format!("tls of an ingress listener {what}"));
+    taken != MutualTls::Disable
+}
+
+fn listener(context: &Context<'_>, ingress: &Ingress<'_>) -> Option<Listener> {
+    let taken = context.mesh.peer_authentications.of_namespace(&context.proxy.namespace).at(&context.proxy.labels, ingress.port);
+    if !is_opened(context, ingress, taken) {
+        return None;
     }
     let address = if ingress.spec.bind.is_empty() { context.proxy.address() } else { &ingress.spec.bind };
     let name = names::listener(address, ingress.port);
     let protocol = ingress.spec.port.as_ref().and_then(weir_api::resources::sidecar::SidecarPort::protocol);
     let (cluster, stat_prefix) = (names::inbound(ingress.port), format!("inbound_{name};"));
-    let taken = context.mesh.peer_authentications.of_namespace(&context.proxy.namespace).at(&context.proxy.labels, ingress.port);
     let (http, bytes) = (|| http_filter(context, (ingress.port, protocol), &cluster, &stat_prefix), || tcp_filters(context, &cluster));
     let Chains { by_condition: chains, rest } = mutual_tls::chains(context, taken, protocol, &Filters { http: &http, bytes: &bytes });
     let named = |chain: Chain| FilterChain { name: name.clone(), ..chain.build() };
-    Listener {
+    Some(Listener {
         listener_filters: inspectors(&chains),
         listener_filters_timeout: Some(duration(context.mesh.config.protocol_detection_timeout.to_std())),
         continue_on_listener_filters_timeout: true,
@@ -50,7 +67,7 @@ fn listener(context: &Context<'_>, ingress: &Ingress<'_>) -> Listener {
         filter_chains: chains.into_iter().map(named).collect(),
         default_filter_chain: rest.map(named),
         ..at(address, ingress.port, TrafficDirection::Inbound)
-    }
+    })
 }
 
 /// What bytes pass that come to the workload.

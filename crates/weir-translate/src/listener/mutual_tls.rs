@@ -23,6 +23,8 @@ use crate::secret_names::{MESH_AUTHORITIES, MESH_CERTIFICATE, of_mesh};
 pub(super) const TLS: &str = "tls";
 /// What those who speak TLS with the mesh's certificates offer by ALPN.
 pub(super) const MESH_PROTOCOLS: [&str; 5] = ["istio", "istio-peer-exchange", "istio-http/1.0", "istio-http/1.1", "istio-h2"];
+/// What is agreed on with those who send bytes.
+const TCP_ALPN: [&str; 3] = ["istio-peer-exchange", "h2", "http/1.1"];
 /// The same of clients that have seen that they forward HTTP.
 const MESH_HTTP: [&str; 3] = ["istio-http/1.0", "istio-http/1.1", "istio-h2"];
 /// The same of clients that have not.
@@ -47,12 +49,14 @@ pub(super) struct Chains {
 pub(super) fn chains(context: &Context<'_>, mode: MutualTls, protocol: Option<Protocol>, filters: &Filters<'_>) -> Chains {
     let http = || Chain { filters: vec![(filters.http)()], ..Default::default() };
     let bytes = || Chain { filters: (filters.bytes)(), ..Default::default() };
-    let terminated = |chain: Chain, offered: &[&str]| Chain {
+    let terminated = |chain: Chain, offered: &[&str], spoken: &[&str]| Chain {
         transport_protocol: TLS,
         application_protocols: offered.iter().map(|name| (*name).to_owned()).collect(),
-        tls: Some(of_mesh_clients(context)),
+        tls: Some(of_mesh_clients(context, spoken)),
         ..chain
     };
+    let http_in_tls = |offered: &[&str]| terminated(http(), offered, &HTTP_ALPN);
+    let bytes_in_tls = |offered: &[&str]| terminated(bytes(), offered, &TCP_ALPN);
     let begins = |chain: Chain, transport_protocol| Chain { transport_protocol, ..chain };
     let of = |by_condition: Vec<Chain>| Chains { by_condition, rest: None };
     // Who has no certificate of the mesh cannot take mutual TLS besides; to take nothing else it must try.
@@ -62,32 +66,33 @@ pub(super) fn chains(context: &Context<'_>, mode: MutualTls, protocol: Option<Pr
         (MutualTls::Disable, Some(false)) => of(vec![bytes()]),
         // What is not found out to be HTTP passes as bytes: a chain without a condition would not be looked at beside one with.
         (MutualTls::Disable, None) => Chains { by_condition: vec![http().only_plaintext_http()], rest: Some(bytes()) },
-        (MutualTls::Permissive, Some(true)) => of(vec![terminated(http(), &MESH_PROTOCOLS), begins(http(), RAW_BUFFER)]),
-        (MutualTls::Permissive, Some(false)) => {
-            of(vec![terminated(bytes(), &MESH_PROTOCOLS), begins(bytes(), TLS), begins(bytes(), RAW_BUFFER)])
-        }
+        (MutualTls::Permissive, Some(true)) => of(vec![http_in_tls(&MESH_PROTOCOLS), begins(http(), RAW_BUFFER)]),
+        (MutualTls::Permissive, Some(false)) => of(vec![bytes_in_tls(&MESH_PROTOCOLS), begins(bytes(), TLS), begins(bytes(), RAW_BUFFER)]),
         (MutualTls::Permissive, None) => of(vec![
-            terminated(http(), &MESH_HTTP),
+            http_in_tls(&MESH_HTTP),
             http().only_plaintext_http(),
-            terminated(bytes(), &MESH_TCP),
+            bytes_in_tls(&MESH_TCP),
             begins(bytes(), RAW_BUFFER),
             begins(bytes(), TLS),
         ]),
-        (MutualTls::Strict, Some(true)) => of(vec![terminated(http(), &[])]),
-        (MutualTls::Strict, Some(false)) => of(vec![terminated(bytes(), &[])]),
-        (MutualTls::Strict, None) => of(vec![terminated(http(), &MESH_HTTP), terminated(bytes(), &[])]),
+        (MutualTls::Strict, Some(true)) => of(vec![http_in_tls(&[])]),
+        (MutualTls::Strict, Some(false)) => of(vec![bytes_in_tls(&[])]),
+        (MutualTls::Strict, None) => of(vec![http_in_tls(&MESH_HTTP), bytes_in_tls(&[])]),
     }
 }
 
 /// TLS with clients of the mesh: they must show a certificate of it.
-fn of_mesh_clients(context: &Context<'_>) -> DownstreamTlsContext {
+fn of_mesh_clients(context: &Context<'_>, spoken: &[&str]) -> DownstreamTlsContext {
     let mesh = &context.mesh.config;
-    let domains: BTreeSet<&String> = std::iter::once(&mesh.trust_domain).chain(&mesh.trust_domain_aliases).collect();
-    let names = domains.into_iter().map(|domain| in_trust_domain(domain)).collect();
+    let names = any_of_mesh(context);
     let context =
         with_mesh_certificates(context, CertificateValidationContext { match_typed_subject_alt_names: names, ..Default::default() });
     DownstreamTlsContext {
-        common_tls_context: Some(CommonTlsContext { tls_params: Some(parameters(mesh.mesh_mtls.as_ref())), ..context }),
+        common_tls_context: Some(CommonTlsContext {
+            tls_params: Some(parameters(mesh.mesh_mtls.as_ref())),
+            alpn_protocols: spoken.iter().map(|name| (*name).to_owned()).collect(),
+            ..context
+        }),
         require_client_certificate: Some(true),
         ..Default::default()
     }
@@ -106,6 +111,13 @@ pub(super) fn with_mesh_certificates(context: &Context<'_>, asked: CertificateVa
         validation_context_type: Some(ValidationContextType::CombinedValidationContext(validation)),
         ..Default::default()
     }
+}
+
+/// Whoever is of the mesh: its trust domain or one that stands for it.
+pub(crate) fn any_of_mesh(context: &Context<'_>) -> Vec<SubjectAltNameMatcher> {
+    let mesh = &context.mesh.config;
+    let domains: BTreeSet<&String> = std::iter::once(&mesh.trust_domain).chain(&mesh.trust_domain_aliases).collect();
+    domains.into_iter().map(|domain| in_trust_domain(domain)).collect()
 }
 
 fn in_trust_domain(domain: &str) -> SubjectAltNameMatcher {

@@ -138,6 +138,57 @@ fn a_client_must_show_a_certificate_of_the_meshs_trust_domain_or_an_alias() {
 }
 
 #[test]
+fn tls_of_an_ingress_listener_is_never_taken_as_plaintext() {
+    let sidecar_with_tls = "---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: app}
+spec:
+  workloadSelector: {labels: {app: app}}
+  ingress:
+  - port: {number: 9090, name: https, protocol: HTTPS}
+    defaultEndpoint: '127.0.0.1:80'
+    tls: {mode: SIMPLE, privateKey: /k, serverCertificate: /c}
+";
+    let entry =
+        "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: app}\nspec: {address: 10.0.0.1, labels: {app: app}}\n";
+    for (mode, opened, expected) in [
+        ("DISABLE", false, "the listener takes nothing"),
+        ("PERMISSIVE", true, "the listener takes mutual TLS of the mesh, and plaintext"),
+        ("STRICT", true, "the listener takes mutual TLS of the mesh alone"),
+    ] {
+        let text = format!("{entry}{sidecar_with_tls}{}", policy("p", &format!("mtls: {{mode: {mode}}}")));
+        let made = translate(&mesh_with(PLAIN, &[("mesh.yaml", &text)]), &sidecar("10.0.0.1", &[("app", "app")]));
+        assert_eq!(made.listeners.iter().any(|listener| listener.name == "10.0.0.1_9090"), opened, "{mode}");
+        let said = findings(&made);
+        assert!(said.iter().any(|finding| finding.contains(expected)), "{mode}: {said:?}");
+    }
+}
+
+#[test]
+fn bytes_in_tls_are_agreed_on_as_istio_does() {
+    let made = of_application(PLAIN, &policy("p", "mtls: {mode: STRICT}"));
+    let listener = made.listeners.iter().find(|listener| listener.name == "10.0.0.1_9091").unwrap();
+    let common = &json_of(&listener.filter_chains[0])["transport_socket"]["typed_config"]["common_tls_context"];
+    assert_eq!(common["alpn_protocols"], json!(["istio-peer-exchange", "h2", "http/1.1"]));
+}
+
+#[test]
+fn where_no_instance_is_known_who_answers_must_be_of_the_mesh() {
+    let none = "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: none}\nspec: {hosts: [none.test], \
+                location: MESH_INTERNAL, resolution: STATIC, ports: [{number: 80, name: http, protocol: HTTP}], workloadSelector: \
+                {labels: {app: none}}}\n";
+    let made = of_client("trustDomainAliases: [old.td]\n", none);
+    let socket = &json_of(cluster(&made, "outbound|80||none.test"))["transport_socket_matches"][0]["transport_socket"];
+    let common = &socket["typed_config"]["common_tls_context"];
+    let of = |prefix: &str| json!({"san_type": "URI", "matcher": {"prefix": prefix}});
+    assert_eq!(
+        common["combined_validation_context"]["default_validation_context"]["match_typed_subject_alt_names"],
+        json!([of("spiffe://cluster.local/"), of("spiffe://old.td/")])
+    );
+}
+
+#[test]
 fn without_certificates_nothing_but_plaintext_is_permitted_and_strict_stays_strict() {
     let of = |more: &str| {
         let mesh = mesh_with(PLAIN, &[("mesh.yaml", &format!("{APPLICATION}{more}"))]);

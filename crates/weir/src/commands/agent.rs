@@ -2,7 +2,10 @@
 //! its owner may open. It also writes the bootstrap by which Envoy finds it and the pilot.
 
 use std::fs;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,7 +17,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
-use weir_ads::grpc::server::{self, Services};
+use weir_ads::grpc::server;
 use weir_ads::{Event, Resource, ResourceSet, Server, ServerStream};
 use weir_model::{Interception, Proxy, ProxyKind};
 use weir_pilot::{node, standalone};
@@ -42,17 +45,19 @@ const WAITING: usize = 8;
 /// If the arguments do not name a proxy, or the socket cannot be had.
 pub(crate) fn run(args: &AgentArgs) -> anyhow::Result<ExitCode> {
     let proxy = proxy(args)?;
-    let lifetime = args.lifetime.as_deref().map(|text| {
-        weir_api::resources::Duration::parse(text).with_context(|| format!("--lifetime {text:?} is no duration: write 12h or 30m"))
-    });
-    let lifetime = lifetime.transpose()?.map(|lifetime| lifetime.to_std());
+    let lifetime = args.lifetime.as_deref().map(authority::parse_lifetime).transpose().context("--lifetime")?;
+    if !args.xds.ip().to_canonical().is_loopback() {
+        bail!("--xds {} is on another machine: a pilot certifies only who is on its own", args.xds);
+    }
+    let state = authority::state_of(args.state.as_deref())?;
     start_runtime()?.block_on(async {
         let listener = bind(&args.socket).with_context(|| format!("the socket {} cannot be had", args.socket.display()))?;
+        let made = identity_of(&args.socket);
         let (newest, secrets) = watch::channel(None);
-        let certification = authority::following(&proxy.id, &args.xds.to_string(), lifetime);
+        let certification = authority::following(&proxy, &args.xds.to_string(), state, lifetime);
         tokio::spawn(certification.run(proxy.id.as_str().into(), newest, |issued| Ok(Arc::new(resources(issued)))));
         let (streams, waiting) = mpsc::channel(WAITING);
-        tokio::spawn(server::serve_socket(listener, Services { secrets: Some(streams), ..Services::default() }));
+        tokio::spawn(server::serve_socket(listener, streams));
         tokio::spawn(serve_all(waiting, secrets));
         if let Some(path) = &args.bootstrap {
             let text = serde_json::to_string_pretty(&bootstrap(args, &proxy)?)?;
@@ -61,7 +66,10 @@ pub(crate) fn run(args: &AgentArgs) -> anyhow::Result<ExitCode> {
         print::say(&format!("weir: certificates of {} at {}", proxy.id, args.socket.display()));
         let mut signals = Signals::new().context("the system does not tell of signals")?;
         while signals.next().await != Told::End {}
-        let _ = fs::remove_file(&args.socket);
+        // Another agent may have taken the place meanwhile.
+        if made.is_some_and(|made| identity_of(&args.socket) == Some(made)) {
+            let _ = fs::remove_file(&args.socket);
+        }
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -76,11 +84,22 @@ fn proxy(args: &AgentArgs) -> anyhow::Result<Proxy> {
     Ok(Proxy { id: args.id.clone(), kind, name, namespace, labels, addresses, locality, interception })
 }
 
-/// A socket that only its owner may open. One that an earlier agent left is taken away.
-fn bind(path: &Path) -> std::io::Result<UnixListener> {
+/// Which file is at a path.
+fn identity_of(path: &Path) -> Option<(u64, u64)> {
+    fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
+}
+
+/// Whether a socket of ours is there at which nobody listens any more: what an agent leaves that is killed.
+fn is_left(path: &Path) -> bool {
+    let is_own = |found: fs::Metadata| found.file_type().is_socket() && found.uid() == rustix::process::geteuid().as_raw();
+    let refuses = || matches!(UnixStream::connect(path), Err(error) if error.kind() == io::ErrorKind::ConnectionRefused);
+    fs::symlink_metadata(path).is_ok_and(is_own) && refuses()
+}
+
+/// A socket that only its owner may open. One that an earlier agent left is taken away, and nothing else.
+fn bind(path: &Path) -> io::Result<UnixListener> {
     use rustix::fs::Mode;
-    let is_left = path.exists() && std::os::unix::net::UnixStream::connect(path).is_err();
-    if is_left {
+    if is_left(path) {
         fs::remove_file(path)?;
     }
     let before = rustix::process::umask(Mode::RWXG | Mode::RWXO | Mode::XUSR);
@@ -174,4 +193,24 @@ fn bootstrap(args: &AgentArgs, proxy: &Proxy) -> anyhow::Result<Value> {
             to("sds-grpc", json!({"pipe": {"path": socket}})),
         ]},
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_a_socket_that_an_agent_left_is_taken_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let (left, file, taken) = (folder.path().join("left"), folder.path().join("file"), folder.path().join("taken"));
+        drop(bind(&left).unwrap());
+        assert!(left.exists() && bind(&left).is_ok());
+        fs::write(&file, "kept").unwrap();
+        assert!(bind(&file).is_err());
+        assert_eq!(fs::read_to_string(&file).unwrap(), "kept");
+        let _listening = bind(&taken).unwrap();
+        let before = identity_of(&taken);
+        assert!(bind(&taken).is_err());
+        assert_eq!(identity_of(&taken), before);
+    }
 }

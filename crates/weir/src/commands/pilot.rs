@@ -12,7 +12,7 @@ use weir_registry::files;
 use super::pilot_admin;
 use super::run::options;
 use crate::cli::PilotArgs;
-use crate::mesh::authority::AuthoritySource;
+use crate::mesh::authority::{AuthoritySource, Opened};
 use crate::mesh::{bind, global_connection_limit, mesh_config, start_runtime};
 use crate::print;
 use crate::signals::{Signals, Told};
@@ -29,12 +29,12 @@ pub(crate) fn run(args: &PilotArgs) -> anyhow::Result<ExitCode> {
     }
     start_runtime()?.block_on(async {
         let watched = files::watch(&args.dir).with_context(|| format!("the folder {} cannot be read", args.dir.display()))?;
-        let authority = AuthoritySource::Args(&args.authority, &args.dir).open(&mesh)?;
+        let Opened { authority, secret } = AuthoritySource::Args(&args.authority, &args.dir).open(&mesh)?;
         let listener = bind(args.xds, "xDS", "--xds").await?;
         let address = listener.local_addr()?;
         let pilot = Pilot::start(watched.catalog.clone(), options(mesh));
         let asked = serve_admin(&pilot, args.admin).await?;
-        let certificates = Some(weir_pilot::certificates(authority, pilot.mesh()));
+        let certificates = Some(weir_pilot::certificates(authority, secret, pilot.mesh()));
         tokio::spawn(grpc::server::serve(listener, Services { ads: Some(pilot.streams()), certificates, ..Services::default() }));
         print::say(&format!("weir: {} resources; proxies may follow {address}{asked}", watched.catalog.borrow().len()));
         let mut signals = Signals::new().context("the system does not tell of signals")?;

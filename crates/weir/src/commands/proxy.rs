@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,8 +32,8 @@ struct Following {
     protocol: Protocol,
     limits: ConnectionLimits,
     memory: Option<MemoryBound>,
-    /// Whether the server is a pilot of this machine, which certifies whom it may.
-    is_local: bool,
+    /// Where a pilot's secret is by which the proxy comes to certificates, if it has a way to them.
+    way: Option<PathBuf>,
 }
 
 /// Runs until told to end.
@@ -58,8 +58,10 @@ pub(crate) fn run(args: &ProxyArgs) -> anyhow::Result<ExitCode> {
         }
         options.listener_limits = following.limits.listeners;
         options.node = following.node;
-        // Only there a pilot is believed to know us.
-        options.certification = following.is_local.then(|| authority::following(&following.proxy.id, &following.server, None));
+        if let Some(state) = following.way {
+            node::promise_certificates(&mut options.node);
+            options.certification = Some(authority::following(&following.proxy, &following.server, state, None));
+        }
         print::say(&format!("weir: {} follows {}; ask http://{admin}/", following.proxy.id, following.server));
         process.plane.host(options);
         process.until_told(std::future::pending()).await
@@ -110,7 +112,7 @@ fn from_arguments(args: &ProxyArgs) -> anyhow::Result<Following> {
         protocol,
         limits: ConnectionLimits::default(),
         memory: None,
-        is_local: server.parse::<SocketAddr>().is_ok_and(|server| server.ip().is_loopback()),
+        way: authority::way(server, args.state.as_deref()),
     })
 }
 
@@ -142,7 +144,7 @@ fn from_bootstrap(path: &Path) -> anyhow::Result<Following> {
     node::claim(&mut node);
     let proxy = node::recognize(&node).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
     let (limits, memory) = bounds(read.bounds).with_context(|| path.display().to_string())?;
-    Ok(Following { proxy, node, server: read.server, protocol, limits, memory, is_local: false })
+    Ok(Following { proxy, node, server: read.server, protocol, limits, memory, way: None })
 }
 
 /// What the overload manager and the runtime of a bootstrap say of limits of connections, and of memory.

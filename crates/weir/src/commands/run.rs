@@ -18,7 +18,7 @@ use weir_registry::{Catalog, files};
 
 use super::pilot_admin;
 use crate::cli::{DEFAULT_XDS, ProcessArgs, RunArgs};
-use crate::mesh::authority::{self, AuthoritySource};
+use crate::mesh::authority::{self, AuthoritySource, Opened};
 use crate::mesh::{Hosting, Hosts, Process, bind, global_connection_limit, mesh_config, start_runtime};
 use crate::print;
 
@@ -55,14 +55,14 @@ pub(crate) struct Started {
 impl Standing<'_> {
     /// Starts the mesh, calls `started` when all of its proxies are ready, and runs until told to end.
     pub async fn start<F: Future<Output = ()>>(self, started: impl FnOnce(Started) -> F) -> anyhow::Result<ExitCode> {
-        let (authority, lifetime) = (self.authority.open(&self.mesh)?, authority::lifetime(&self.mesh));
+        let (Opened { authority, secret }, lifetime) = (self.authority.open(&self.mesh)?, authority::lifetime(&self.mesh)?);
         let watched = files::watch(self.dir).with_context(|| format!("the folder {} cannot be read", self.dir.display()))?;
         let defaults = &self.mesh.default_config;
         let drain_duration = defaults.drain_duration.to_std();
         let connections = global_connection_limit(&self.mesh);
         let process = Process::start(self.process, connections, None, defaults.termination_drain_duration.to_std())?;
         let pilot = Pilot::start(watched.catalog.clone(), options(self.mesh));
-        let certificates = weir_pilot::certificates(authority, pilot.mesh());
+        let certificates = weir_pilot::certificates(authority, secret, pilot.mesh());
         serve_xds(Services { ads: Some(pilot.streams()), certificates: Some(certificates.clone()), ..Services::default() }, self.xds)
             .await?;
         let catalog = pilot.catalog();

@@ -1,7 +1,7 @@
 //! Who certifies the workloads of a mesh: the authority that is given, or one whose root is kept on this machine.
 
 use std::env;
-use std::fs;
+use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,8 @@ use anyhow::{Context, bail};
 use weir_ads::certificates::{self, Caller, Certificates, IstioCertificateRequest};
 use weir_ads::grpc;
 use weir_api::resources::MeshConfig;
-use weir_pilot::Authority;
+use weir_model::Proxy;
+use weir_pilot::{Authority, Secret};
 use weir_proxy::control::certificate::Certification;
 
 use crate::cli::AuthorityArgs;
@@ -27,36 +28,53 @@ pub(crate) enum AuthoritySource<'s> {
     Memory,
 }
 
+/// Who certifies, and by what processes of this user show who they are; where nobody keeps that, no other process gets anything.
+pub(crate) struct Opened {
+    pub authority: Authority,
+    pub secret: Option<Secret>,
+}
+
 impl AuthoritySource<'_> {
     /// Opens it.
     ///
     /// # Errors
     /// If it cannot be read, or its root is lost.
-    pub fn open(self, mesh: &MeshConfig) -> anyhow::Result<Authority> {
+    pub fn open(self, mesh: &MeshConfig) -> anyhow::Result<Opened> {
         let (args, resources) = match self {
             Self::Args(args, resources) => (args, resources),
-            Self::Memory => return Ok(Authority::in_memory(&mesh.trust_domain)?),
+            Self::Memory => return Ok(Opened { authority: Authority::in_memory(&mesh.trust_domain)?, secret: None }),
         };
-        if let Some(folder) = &args.ca {
-            return Authority::of_folder(folder).context("the authority of --ca cannot be used");
-        }
-        let Some(state) = args.state.clone().or_else(usual_state) else {
-            tracing::warn!(
-                "the mesh's root is kept nowhere, since nobody says where (--state) and no home is known: the next start makes another"
-            );
-            return Ok(Authority::in_memory(&mesh.trust_domain)?);
-        };
-        if is_below(&state, resources) {
+        let state = args.state.clone().or_else(usual_state);
+        if let Some(state) = state.as_ref().filter(|state| is_below(state, resources)) {
             bail!("{} is below the resources, where no key may be: name another folder with --state", state.display());
         }
-        if let Err(error) = fs::create_dir_all(&state).map_err(|error| error.to_string()) {
-            if args.state.is_some() {
-                bail!("{} cannot be made: {error}", state.display());
+        let authority = match (&args.ca, &state) {
+            (Some(folder), _) => Authority::of_folder(folder).context("the authority of --ca cannot be used")?,
+            (None, Some(state)) if !args.ephemeral_root => Authority::kept_in(state, &mesh.trust_domain).context(
+                "the mesh's root cannot be used: name another folder with --state, or take one that nobody keeps with --ephemeral-root",
+            )?,
+            (None, _) => {
+                if !args.ephemeral_root {
+                    // There is no place where an earlier one could be.
+                    tracing::error!("the mesh's root is kept nowhere, since no home is known: the next start makes another; say --state");
+                }
+                Authority::in_memory(&mesh.trust_domain)?
             }
-            tracing::warn!("the mesh's root is kept nowhere, {} cannot be made: {error}: the next start makes another", state.display());
-            return Ok(Authority::in_memory(&mesh.trust_domain)?);
+        };
+        Ok(Opened { authority, secret: secret(args, state.as_deref())? })
+    }
+}
+
+/// The secret in a folder. Without it the proxies of this process do well: only a folder that somebody named must do.
+fn secret(args: &AuthorityArgs, state: Option<&Path>) -> anyhow::Result<Option<Secret>> {
+    let Some(state) = state else { return Ok(None) };
+    match Secret::kept_in(state) {
+        Ok(secret) => Ok(Some(secret)),
+        Err(error) if args.state.is_some() => Err(anyhow::Error::new(error).context("proxies of other processes cannot be certified")),
+        Err(error) => {
+            tracing::warn!("proxies of other processes get no certificates: {error}");
+            Ok(None)
         }
-        Authority::kept_in(&state, &mesh.trust_domain).context("the mesh's root cannot be used")
     }
 }
 
@@ -76,8 +94,8 @@ fn is_below(path: &Path, folder: &Path) -> bool {
 }
 
 /// How proxies of this process come to their certificates.
-pub(crate) fn hosted(id: &str, certificates: &Certificates, lifetime: Option<Duration>) -> Certification {
-    let (id, certificates) = (id.to_owned(), certificates.clone());
+pub(crate) fn hosted(proxy: &Proxy, certificates: &Certificates, lifetime: Option<Duration>) -> Certification {
+    let (id, certificates) = (proxy.id.clone(), certificates.clone());
     let sign = Arc::new(move |csr: String, lifetime: Option<Duration>| {
         let request = request(&id, csr, lifetime);
         let certificates = certificates.clone();
@@ -87,21 +105,58 @@ pub(crate) fn hosted(id: &str, certificates: &Certificates, lifetime: Option<Dur
         });
         answer
     });
-    Certification { sign, lifetime, again: Arc::default() }
+    Certification { sign, namespace: proxy.namespace.clone(), lifetime, again: Arc::default() }
 }
 
-/// How a proxy comes to its certificate that follows a pilot of this machine.
-pub(crate) fn following(id: &str, server: &str, lifetime: Option<Duration>) -> Certification {
-    let (id, server) = (id.to_owned(), server.to_owned());
+/// How a proxy comes to its certificate that follows a pilot of this machine and of this user, which keeps its secret in a folder.
+pub(crate) fn following(proxy: &Proxy, server: &str, state: PathBuf, lifetime: Option<Duration>) -> Certification {
+    let (id, server) = (proxy.id.clone(), server.to_owned());
     let sign = Arc::new(move |csr: String, lifetime: Option<Duration>| {
-        let (request, server) = (request(&id, csr, lifetime), server.clone());
-        let answer: std::pin::Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(async move {
-            let answer = grpc::client::create_certificate(&server, request).await;
-            answer.map(|answer| answer.cert_chain).map_err(|error| error.to_string())
-        });
+        let (request, server, state) = (request(&id, csr, lifetime), server.clone(), state.clone());
+        let answer: std::pin::Pin<Box<dyn Future<Output = _> + Send>> =
+            Box::pin(async move { ask(&server, request, &state).await.map_err(|error| format!("{error:#}")) });
         answer
     });
-    Certification { sign, lifetime, again: Arc::default() }
+    Certification { sign, namespace: proxy.namespace.clone(), lifetime, again: Arc::default() }
+}
+
+/// Asks a pilot, and looks whether it was that which answered: at a port of this machine may be anybody.
+async fn ask(server: &str, request: IstioCertificateRequest, state: &Path) -> anyhow::Result<Vec<String>> {
+    let secret = Secret::read(state).context("the pilot's secret cannot be read")?;
+    let request = secret.sign_request(request);
+    let answer = grpc::client::create_certificate(server, request.clone()).await?;
+    if !secret.vouches_for_answer(&request, &answer) {
+        bail!("who answers at {server} does not show that it is a pilot of this user");
+    }
+    Ok(answer.cert_chain)
+}
+
+/// The folder where a pilot's secret is that a proxy can have certificates by; none if there is no way to them: the pilot is on
+/// another machine, or its secret is not ours to read.
+pub(crate) fn way(server: &str, state: Option<&Path>) -> Option<PathBuf> {
+    if !is_loopback(server) {
+        return None;
+    }
+    let state = state.map(Path::to_owned).or_else(usual_state)?;
+    match Secret::read(&state) {
+        Ok(_) => Some(state),
+        Err(error) => {
+            tracing::warn!("this proxy gets no certificates of the mesh, since it cannot read the secret of the pilot's user: {error}");
+            None
+        }
+    }
+}
+
+/// Where a pilot's secret is, as somebody says or as is usual.
+pub(crate) fn state_of(state: Option<&Path>) -> anyhow::Result<PathBuf> {
+    state.map(Path::to_owned).or_else(usual_state).context("no home is known: name the folder of the pilot's secret with --state")
+}
+
+/// Whether a server, `host:port`, is on this machine alone, whatever its name is.
+fn is_loopback(server: &str) -> bool {
+    let Ok(addresses) = server.to_socket_addrs() else { return false };
+    let mut addresses = addresses.peekable();
+    addresses.peek().is_some() && addresses.all(|address| address.ip().to_canonical().is_loopback())
 }
 
 fn request(id: &str, csr: String, lifetime: Option<Duration>) -> IstioCertificateRequest {
@@ -110,14 +165,79 @@ fn request(id: &str, csr: String, lifetime: Option<Duration>) -> IstioCertificat
 }
 
 /// How long certificates of a mesh's own proxies last, where its configuration says so.
-pub(crate) fn lifetime(mesh: &MeshConfig) -> Option<Duration> {
-    let written = mesh.default_config.proxy_metadata.get(LIFETIME)?;
-    weir_api::resources::Duration::parse(written).map(|lifetime| lifetime.to_std())
+///
+/// # Errors
+/// If it says what no certificate can last.
+pub(crate) fn lifetime(mesh: &MeshConfig) -> anyhow::Result<Option<Duration>> {
+    let written = mesh.default_config.proxy_metadata.get(LIFETIME);
+    written.map(|written| parse_lifetime(written).with_context(|| format!("defaultConfig.proxyMetadata.{LIFETIME}"))).transpose()
+}
+
+/// Reads how long a certificate is to last.
+///
+/// # Errors
+/// If it is no time, or none that can be asked for: the authority is asked for whole seconds.
+pub(crate) fn parse_lifetime(written: &str) -> anyhow::Result<Duration> {
+    let lifetime = weir_api::resources::Duration::parse(written).map(|lifetime| lifetime.to_std());
+    let lifetime = lifetime.with_context(|| format!("{written:?} is not a duration: write 12h or 30m"))?;
+    if lifetime < Duration::from_secs(1) {
+        bail!("{written:?} is too short: a certificate lasts a second at least");
+    }
+    Ok(lifetime)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+
+    #[test]
+    fn a_proxy_has_a_way_to_certificates_only_on_this_machine_and_by_a_secret_that_it_can_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let way = |server: &str| way(server, Some(folder.path())).is_some();
+        assert!(!way("127.0.0.1:15010"), "no secret");
+        Secret::kept_in(folder.path()).unwrap();
+        for (server, expected) in [
+            ("127.0.0.1:15010", true),
+            ("localhost:15010", true),
+            ("[::1]:15010", true),
+            ("[::ffff:127.0.0.1]:15010", true),
+            ("192.0.2.1:15010", false),
+            ("0.0.0.0:15010", false),
+            ("nonsense", false),
+        ] {
+            assert_eq!(way(server), expected, "{server}");
+        }
+        fs::set_permissions(folder.path().join("caller-secret"), PermissionsExt::from_mode(0o644)).unwrap();
+        assert!(!way("127.0.0.1:15010"), "anybody's");
+    }
+
+    #[test]
+    fn a_lifetime_that_no_certificate_can_have_is_an_error() {
+        for (written, expected) in [("12h", Some(43_200)), ("1s", Some(1)), ("500ms", None), ("soon", None), ("", None)] {
+            assert_eq!(parse_lifetime(written).ok().map(|lifetime| lifetime.as_secs()), expected, "{written}");
+        }
+    }
+
+    fn args(state: &Path) -> AuthorityArgs {
+        AuthorityArgs { ca: None, state: Some(state.to_owned()), ephemeral_root: false }
+    }
+
+    #[test]
+    fn a_root_that_cannot_be_kept_is_an_error_and_none_in_memory_that_nobody_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, state, resources) = (folder.path().join("file"), folder.path().join("state"), folder.path().join("mesh"));
+        fs::write(&file, "").unwrap();
+        let open = |args: &AuthorityArgs| AuthoritySource::Args(args, &resources).open(&MeshConfig::default());
+        assert!(open(&args(&file.join("below"))).is_err());
+        assert!(open(&args(&state)).unwrap().secret.is_some());
+        let mode = fs::metadata(&state).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o700, "made by us, it is nobody else's to look into");
+        let ephemeral = open(&AuthorityArgs { ephemeral_root: true, ..args(&folder.path().join("other")) }).unwrap();
+        assert!(ephemeral.secret.is_some() && !folder.path().join("other/ca").exists());
+    }
 
     #[test]
     fn a_root_is_never_below_the_resources() {

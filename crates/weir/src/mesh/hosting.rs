@@ -40,7 +40,8 @@ pub(crate) struct Hosts {
 
 /// A proxy that is hosted.
 struct Hosted {
-    identity: Identity,
+    /// Who it is, as far as anybody knows.
+    identity: Option<Identity>,
     /// Notified when that is another one.
     again: Arc<Notify>,
 }
@@ -75,7 +76,7 @@ impl Hosting {
             match self.hosted.get_mut(&id) {
                 Some(hosted) if hosted.identity == identity => {}
                 Some(hosted) => {
-                    tracing::info!(proxy = %id, "is {identity} now");
+                    tracing::info!(proxy = %id, "is {} now", identity.as_ref().map_or("nobody".to_owned(), ToString::to_string));
                     hosted.identity = identity;
                     hosted.again.notify_one();
                 }
@@ -90,13 +91,11 @@ impl Hosting {
     /// Hosts a proxy. What is returned makes it have another certificate.
     fn host(&self, proxy: &Proxy) -> Arc<Notify> {
         let Hosts { certificates, lifetime, drain_duration } = &self.hosts;
-        let certification = authority::hosted(&proxy.id, certificates, *lifetime);
+        let certification = authority::hosted(proxy, certificates, *lifetime);
         let again = certification.again.clone();
-        self.plane.host(ProxyOptions {
-            drain_duration: *drain_duration,
-            certification: Some(certification),
-            ..hosted_options(proxy, in_memory(&self.pilot), Protocol::Delta)
-        });
+        let mut options = hosted_options(proxy, in_memory(&self.pilot), Protocol::Delta);
+        node::promise_certificates(&mut options.node);
+        self.plane.host(ProxyOptions { drain_duration: *drain_duration, certification: Some(certification), ..options });
         again
     }
 
