@@ -122,7 +122,7 @@ impl Decided {
 }
 
 fn tables() -> impl Iterator<Item = &'static Decided> {
-    let tables: [&'static [Decided]; 15] = [
+    let tables: [&'static [Decided]; 16] = [
         access_log::TABLE,
         cluster::TABLE,
         endpoints::TABLE,
