@@ -26,12 +26,6 @@ pub fn append(all: &DynamicMetadata, path: &[String], out: &mut Vec<u8>) -> bool
     true
 }
 
-/// The value at a path below a namespace.
-pub fn value_at<'m>(all: &'m DynamicMetadata, namespace: &str, path: &[String]) -> Option<&'m Kind> {
-    let (key, inner) = path.split_first()?;
-    at(all.get(namespace)?, key, inner)
-}
-
 fn at<'f>(fields: &'f Struct, key: &str, inner: &[String]) -> Option<&'f Kind> {
     let Value { kind } = fields.fields.get(key)?;
     match (kind.as_ref()?, inner.split_first()) {

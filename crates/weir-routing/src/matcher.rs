@@ -7,7 +7,7 @@ use weir_xds::values::millionths;
 use crate::condition::{CookieCondition, HeaderCondition, QueryCondition};
 use crate::dynamic_metadata::DynamicMetadata;
 use crate::error::CompileError;
-use crate::metadata_match::MetadataCondition;
+use crate::metadata_match::MetadataMatch;
 use crate::path::PathCondition;
 use crate::request::RequestHead;
 
@@ -27,7 +27,7 @@ pub struct RouteMatcher {
     /// How many of a million requests it takes, by chance; `None` for all.
     pub millionths: Option<u32>,
     /// On what filters have learnt of the request, such as the claims of its token.
-    pub metadata: Box<[MetadataCondition]>,
+    pub metadata: Box<[MetadataMatch]>,
     /// Set where the route asks for something that a request of ours never has: it never matches.
     pub impossible: bool,
 }
@@ -48,7 +48,7 @@ pub enum Mismatch<'m> {
     /// Chance decided against it: the route takes so many of a million requests.
     Chance(u32),
     /// What filters have learnt of the request is something else.
-    Metadata(&'m MetadataCondition),
+    Metadata(&'m MetadataMatch),
     /// It asks for what no request has.
     Impossible,
 }
@@ -82,7 +82,7 @@ impl RouteMatcher {
             cookies: each("cookies", cookies, CookieCondition::compile)?,
             grpc: grpc.is_some(),
             millionths: fraction,
-            metadata: each("dynamic_metadata", dynamic_metadata, MetadataCondition::compile)?,
+            metadata: each("dynamic_metadata", dynamic_metadata, MetadataMatch::compile)?,
             impossible,
         })
     }

@@ -1,53 +1,56 @@
-//! Conditions on what filters have learnt of a request: Envoy's `MetadataMatcher` and `ValueMatcher`, compiled.
+//! Conditions on the metadata of a request: Envoy's `MetadataMatcher` and `ValueMatcher`, compiled.
 
-use weir_xds::matcher::double_matcher::MatchPattern as NumberPattern;
 use weir_xds::matcher::list_matcher::MatchPattern as ListPattern;
 use weir_xds::matcher::metadata_matcher::PathSegment;
 use weir_xds::matcher::metadata_matcher::path_segment::Segment;
 use weir_xds::matcher::value_matcher::MatchPattern;
-use weir_xds::matcher::{DoubleMatcher, ListMatcher, MetadataMatcher, OrMatcher, ValueMatcher};
+use weir_xds::matcher::{DoubleMatcher, ListMatcher, MetadataMatcher, OrMatcher, ValueMatcher, double_matcher};
 use weir_xds::prost_types::value::Kind;
+use weir_xds::prost_types::{Struct, Value};
 use weir_xds::types::DoubleRange;
 
-use crate::dynamic_metadata::{DynamicMetadata, value_at};
+use crate::dynamic_metadata::DynamicMetadata;
 use crate::error::CompileError;
 use crate::text_match::TextMatch;
 
-/// A condition on a value by its namespace and the keys below that.
+/// So deep may conditions stand within each other.
+const DEEPEST: usize = 16;
+
+/// A condition on a value in a request's metadata.
 #[derive(Debug, Clone)]
-pub struct MetadataCondition {
-    /// The namespace, mostly the name of the filter that left it.
-    pub namespace: String,
-    /// The way to the value within that.
-    pub path: Box<[String]>,
-    /// What it must be.
-    pub test: ValueTest,
-    /// Whether the test must fail instead.
+pub struct MetadataMatch {
+    /// The namespace, usually a filter's name.
+    pub namespace: Box<str>,
+    /// The keys that lead to the value within that.
+    pub path: Box<[Box<str>]>,
+    /// What the value must be.
+    pub value: ValueMatch,
+    /// Whether it must be anything else instead.
     pub invert: bool,
 }
 
 /// What a value must be.
 #[derive(Debug, Clone)]
-pub enum ValueTest {
+pub enum ValueMatch {
     /// Null.
     Null,
     /// This number.
     Number(f64),
-    /// A number from the first (included) to the second (excluded).
+    /// A number from the first to before the second.
     Range(f64, f64),
     /// A text.
     Text(TextMatch),
-    /// This truth value.
-    Truth(bool),
-    /// It must be there (or, if false, not be there).
+    /// True or false.
+    Flag(bool),
+    /// Anything; nothing, if false.
     Present(bool),
-    /// A list of which one is this.
-    OneOf(Box<ValueTest>),
+    /// A list of which one item matches.
+    OneOf(Box<ValueMatch>),
     /// One of these.
-    Any(Box<[ValueTest]>),
+    Any(Box<[ValueMatch]>),
 }
 
-impl MetadataCondition {
+impl MetadataMatch {
     /// Compiles Envoy's matcher.
     ///
     /// # Errors
@@ -60,68 +63,100 @@ impl MetadataCondition {
         if path.is_empty() {
             return Err(CompileError::missing("path"));
         }
-        let key = |PathSegment { segment }: &PathSegment| match segment {
-            Some(Segment::Key(key)) if !key.is_empty() => Ok(key.clone()),
+        let segment = |PathSegment { segment }: &PathSegment| match segment {
+            Some(Segment::Key(key)) if !key.is_empty() => Ok(Box::from(key.as_str())),
             _ => Err(CompileError::missing("path.key")),
         };
         let value = value.as_ref().ok_or_else(|| CompileError::missing("value"))?;
         Ok(Self {
-            namespace: filter.clone(),
-            path: path.iter().map(key).collect::<Result<_, _>>()?,
-            test: ValueTest::compile(value).map_err(|error| error.within("value"))?,
+            namespace: filter.as_str().into(),
+            path: path.iter().map(segment).collect::<Result<_, _>>()?,
+            value: ValueMatch::compile(value, DEEPEST).map_err(|error| error.within("value"))?,
             invert: *invert,
         })
     }
 
-    /// Whether it holds for what filters have learnt.
-    pub fn holds(&self, known: &DynamicMetadata) -> bool {
-        self.test.matches(value_at(known, &self.namespace, &self.path)) != self.invert
+    /// Whether what filters have left satisfies it.
+    pub fn holds(&self, metadata: &DynamicMetadata) -> bool {
+        self.holds_in(metadata.get(&*self.namespace))
+    }
+
+    /// The same of what stands in its namespace.
+    pub(crate) fn holds_in(&self, fields: Option<&Struct>) -> bool {
+        self.value.holds(fields.and_then(|fields| at(fields, &self.path))) != self.invert
     }
 }
 
-impl ValueTest {
-    /// Compiles Envoy's matcher.
-    ///
-    /// # Errors
-    /// If it is not valid.
-    pub fn compile(matcher: &ValueMatcher) -> Result<Self, CompileError> {
+/// The value at a path.
+pub(crate) fn at<'f>(fields: &'f Struct, path: &[Box<str>]) -> Option<&'f Kind> {
+    let (key, inner) = path.split_first()?;
+    let Value { kind } = fields.fields.get(&**key)?;
+    match (kind.as_ref()?, inner) {
+        (kind, []) => Some(kind),
+        (Kind::StructValue(fields), inner) => at(fields, inner),
+        _ => None,
+    }
+}
+
+impl ValueMatch {
+    fn compile(matcher: &ValueMatcher, deep: usize) -> Result<Self, CompileError> {
+        let deep = deep.checked_sub(1).ok_or_else(|| CompileError::new("", "stands too deep"))?;
         let ValueMatcher { match_pattern } = matcher;
         Ok(match match_pattern {
             None => return Err(CompileError::missing("match_pattern")),
             Some(MatchPattern::NullMatch(_)) => Self::Null,
             Some(MatchPattern::DoubleMatch(DoubleMatcher { match_pattern })) => match match_pattern {
-                Some(NumberPattern::Exact(number)) => Self::Number(*number),
-                Some(NumberPattern::Range(DoubleRange { start, end })) => Self::Range(*start, *end),
-                None => return Err(CompileError::missing("double_match")),
+                Some(double_matcher::MatchPattern::Exact(number)) => Self::Number(*number),
+                Some(double_matcher::MatchPattern::Range(DoubleRange { start, end })) => Self::Range(*start, *end),
+                None => return Err(CompileError::missing("double_match.match_pattern")),
             },
-            Some(MatchPattern::StringMatch(text)) => Self::Text(TextMatch::compile(text).map_err(|error| error.within("string_match"))?),
-            Some(MatchPattern::BoolMatch(flag)) => Self::Truth(*flag),
+            Some(MatchPattern::StringMatch(text)) => Self::Text(TextMatch::compile(text)?),
+            Some(MatchPattern::BoolMatch(flag)) => Self::Flag(*flag),
             Some(MatchPattern::PresentMatch(present)) => Self::Present(*present),
             Some(MatchPattern::ListMatch(list)) => {
-                let ListMatcher { match_pattern: Some(ListPattern::OneOf(one)) } = &**list else {
-                    return Err(CompileError::missing("list_match.one_of"));
-                };
-                Self::OneOf(Box::new(Self::compile(one).map_err(|error| error.within("list_match.one_of"))?))
+                let ListMatcher { match_pattern } = &**list;
+                let Some(ListPattern::OneOf(value)) = match_pattern else { return Err(CompileError::missing("list_match.one_of")) };
+                Self::OneOf(Box::new(Self::compile(value, deep)?))
             }
             Some(MatchPattern::OrMatch(OrMatcher { value_matchers })) => {
-                let one = |(i, one)| Self::compile(one).map_err(|error| error.within(&format!("or_match.value_matchers[{i}]")));
-                Self::Any(value_matchers.iter().enumerate().map(one).collect::<Result<_, _>>()?)
+                if value_matchers.len() < 2 {
+                    return Err(CompileError::new("or_match.value_matchers", "must have two or more"));
+                }
+                Self::Any(value_matchers.iter().map(|value| Self::compile(value, deep)).collect::<Result<_, _>>()?)
             }
         })
     }
 
-    /// Whether a value is that; none if it is not there.
-    pub fn matches(&self, value: Option<&Kind>) -> bool {
+    fn holds(&self, value: Option<&Kind>) -> bool {
         match (self, value) {
-            (Self::Present(expected), value) => value.is_some() == *expected,
-            (Self::Any(tests), value) => tests.iter().any(|test| test.matches(value)),
-            (Self::Null, Some(Kind::NullValue(_))) => true,
-            (Self::Number(expected), Some(Kind::NumberValue(number))) => expected == number,
+            (Self::Any(any), value) => any.iter().any(|matcher| matcher.holds(value)),
+            (Self::Present(present), value) => value.is_some() == *present,
+            (_, None) => false,
+            (Self::Null, Some(kind)) => matches!(kind, Kind::NullValue(_)),
+            (Self::Number(wanted), Some(Kind::NumberValue(number))) => wanted == number,
             (Self::Range(start, end), Some(Kind::NumberValue(number))) => (*start..*end).contains(number),
-            (Self::Text(test), Some(Kind::StringValue(text))) => test.matches(text.as_bytes()),
-            (Self::Truth(expected), Some(Kind::BoolValue(flag))) => expected == flag,
-            (Self::OneOf(test), Some(Kind::ListValue(list))) => list.values.iter().any(|value| test.matches(value.kind.as_ref())),
+            (Self::Text(text), Some(Kind::StringValue(value))) => text.matches(value.as_bytes()),
+            (Self::Flag(wanted), Some(Kind::BoolValue(flag))) => wanted == flag,
+            (Self::OneOf(matcher), Some(Kind::ListValue(list))) => list.values.iter().any(|value| matcher.holds(value.kind.as_ref())),
             _ => false,
+        }
+    }
+
+    /// The texts of which a value must be one, or of which one must be in a list; none if it may be another.
+    pub(crate) fn exact(&self) -> Option<Vec<&[u8]>> {
+        match self {
+            // A list within a list is not looked into.
+            Self::OneOf(inner) => inner.exact_text(),
+            Self::Any(any) => any.iter().map(Self::exact).collect::<Option<Vec<_>>>().map(|all| all.concat()),
+            _ => self.exact_text(),
+        }
+    }
+
+    fn exact_text(&self) -> Option<Vec<&[u8]>> {
+        match self {
+            Self::Text(text) => Some(vec![text.exact()?]),
+            Self::Any(any) => any.iter().map(Self::exact_text).collect::<Option<Vec<_>>>().map(|all| all.concat()),
+            _ => None,
         }
     }
 }
@@ -144,7 +179,7 @@ mod tests {
     fn holds(path: &[&str], value: serde_json::Value, invert: bool) -> bool {
         let path: Vec<_> = std::iter::once("payload").chain(path.iter().copied()).map(|key| json!({"key": key})).collect();
         let matcher = from_value(json!({"filter": "jwt", "path": path, "value": value, "invert": invert})).expect("well formed");
-        MetadataCondition::compile(&matcher).expect("valid").holds(&known())
+        MetadataMatch::compile(&matcher).expect("valid").holds(&known())
     }
 
     #[test]
@@ -195,10 +230,11 @@ mod tests {
             json!({"filter": "f", "path": path, "value": {}}),
             json!({"filter": "f", "path": path, "value": {"doubleMatch": {}}}),
             json!({"filter": "f", "path": path, "value": {"listMatch": {}}}),
-            json!({"filter": "f", "path": path, "value": {"orMatch": {"valueMatchers": [{}]}}}),
+            json!({"filter": "f", "path": path, "value": {"orMatch": {"valueMatchers": [value]}}}),
+            json!({"filter": "f", "path": path, "value": {"orMatch": {"valueMatchers": [value, {}]}}}),
         ] {
             let matcher: MetadataMatcher = from_value(wrong.clone()).expect("well formed");
-            assert!(MetadataCondition::compile(&matcher).is_err(), "{wrong}");
+            assert!(MetadataMatch::compile(&matcher).is_err(), "{wrong}");
         }
     }
 }

@@ -6,7 +6,7 @@ use weir_routing::condition::{CookieCondition, HeaderCondition, HeaderTest, Quer
 use weir_routing::filters::jwt_authn::NAMESPACE;
 use weir_routing::header_changes::{Action, HeaderChanges, Target};
 use weir_routing::matcher::{Mismatch, RouteMatcher};
-use weir_routing::metadata_match::{MetadataCondition, ValueTest};
+use weir_routing::metadata_match::{MetadataMatch, ValueMatch};
 use weir_routing::path::{PathCondition, PathMatch};
 use weir_routing::text_match::TextMatch;
 
@@ -71,28 +71,28 @@ fn value(subject: &Subject, head: &RequestHead<'_>) -> Option<String> {
 }
 
 /// What filters must have learnt: mostly a claim of the token.
-fn learnt(condition: &MetadataCondition) -> String {
-    let MetadataCondition { namespace, path, test, invert } = condition;
+fn learnt(condition: &MetadataMatch) -> String {
+    let MetadataMatch { namespace, path, value, invert } = condition;
     let what = match &**path {
-        [payload, claim @ ..] if namespace == NAMESPACE && payload == "payload" => format!("claim {}", claim.join(".")),
+        [payload, claim @ ..] if **namespace == *NAMESPACE && **payload == *"payload" => format!("claim {}", claim.join(".")),
         path => format!("metadata {namespace} {}", path.join(".")),
     };
-    format!("{what} {}{}", if *invert { "is not one that " } else { "" }, value_test(test))
+    format!("{what} {}{}", if *invert { "is not one that " } else { "" }, value_test(value))
 }
 
-fn value_test(test: &ValueTest) -> String {
+fn value_test(test: &ValueMatch) -> String {
     match test {
-        ValueTest::Null => "is null".to_owned(),
-        ValueTest::Number(number) => format!("is {number}"),
-        ValueTest::Range(start, end) => format!("is a number from {start} to below {end}"),
-        ValueTest::Text(test) => text(test),
-        ValueTest::Truth(flag) => format!("is {flag}"),
-        ValueTest::Present(true) => "is there".to_owned(),
-        ValueTest::Present(false) => "is not there".to_owned(),
-        ValueTest::OneOf(test) => format!("is a list with one that {}", value_test(test)),
+        ValueMatch::Null => "is null".to_owned(),
+        ValueMatch::Number(number) => format!("is {number}"),
+        ValueMatch::Range(start, end) => format!("is a number from {start} to below {end}"),
+        ValueMatch::Text(test) => text(test),
+        ValueMatch::Flag(flag) => format!("is {flag}"),
+        ValueMatch::Present(true) => "is there".to_owned(),
+        ValueMatch::Present(false) => "is not there".to_owned(),
+        ValueMatch::OneOf(test) => format!("is a list with one that {}", value_test(test)),
         // As conditions on claims are written.
-        ValueTest::Any(tests) => match &**tests {
-            [ValueTest::OneOf(_), one] => format!("{}, or, of a list, one does", value_test(one)),
+        ValueMatch::Any(tests) => match &**tests {
+            [ValueMatch::OneOf(_), one] => format!("{}, or, of a list, one does", value_test(one)),
             tests => tests.iter().map(value_test).collect::<Vec<_>>().join(" or "),
         },
     }

@@ -12,11 +12,11 @@ use weir_xds::types::Int32Range;
 
 use super::address::{AddressIn, Which};
 use super::condition::Condition;
-use super::metadata::MetadataMatch;
 use super::principal::PrincipalMatch;
 use super::template::PathTemplate;
 use crate::condition::HeaderCondition;
 use crate::error::CompileError;
+use crate::metadata_match::MetadataMatch;
 use crate::text_match::TextMatch;
 
 /// So deep may conditions stand within each other.

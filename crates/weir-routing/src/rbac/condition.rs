@@ -4,11 +4,11 @@ use std::collections::HashSet;
 
 use super::address::AddressIn;
 use super::facts::Facts;
-use super::metadata::MetadataMatch;
 use super::principal::PrincipalMatch;
 use super::subject::Subject;
 use super::template::PathTemplate;
 use crate::condition::{HeaderCondition, HeaderTest};
+use crate::metadata_match::MetadataMatch;
 use crate::text_match::TextMatch;
 
 /// From so many texts on they are looked up, and not compared one after the other.

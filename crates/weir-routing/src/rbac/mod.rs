@@ -11,7 +11,6 @@ mod condition;
 mod counted;
 mod facts;
 mod index;
-mod metadata;
 mod principal;
 mod subject;
 mod template;
@@ -29,7 +28,6 @@ use index::Index;
 
 pub use counted::{Count, Counted};
 pub use facts::{ConnectionFacts, Facts, Peer};
-pub use metadata::MetadataMatch;
 
 /// What becomes of those whom a policy matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use weir_xds::prost_types::value::Kind;
 
 use super::facts::Facts;
-use super::metadata::at;
 use super::principal::namespaces;
 use crate::condition::Subject as HeaderSubject;
+use crate::metadata_match::at;
 
 /// What is compared.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,12 +1,15 @@
 //! RequestAuthentication: tokens of keys that are made for each test, at gateways and at sidecars.
 
+use std::net::SocketAddr;
+
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper::{Response, StatusCode, Version};
 use serde_json::{Value, json};
-use weir_testkit::{Content, DataPlane, Layout, Mesh, Peer, Protocol, Recorder, free_port, until};
+use tokio::net::{TcpListener, TcpStream};
+use weir_testkit::{Content, DataPlane, ECHO, Layout, Mesh, Peer, Protocol, Recorder, free_port, until};
 
 use crate::support::over_each_data_plane;
 
@@ -97,13 +100,13 @@ async fn a_gateway_checks_tokens_and_routes_by_claims(plane: DataPlane) {
         (json!({"realm.roles": "developer"}), "usual"),
     ] {
         let token = good(claims.clone());
-        let answer = client.get("/", &[("authorization", &token), ("x-user", "forged")]).await.unwrap();
+        let answer = client.get("/", &[(ECHO, "1"), ("authorization", &token), ("x-user", "forged")]).await.unwrap();
         assert!(answer.is_from(instance), "{claims}: {}", answer.status);
         let seen = answer.seen().unwrap();
         assert!(seen.values("authorization").is_empty() && seen.values("x-user").is_empty(), "{seen:?}");
         assert_eq!(seen.values("x-payload").len(), 1);
     }
-    let answer = client.get("/", &[("authorization", &good(json!({"sub": "ann"}))), ("x-user", "forged")]).await.unwrap();
+    let answer = client.get("/", &[(ECHO, "1"), ("authorization", &good(json!({"sub": "ann"}))), ("x-user", "forged")]).await.unwrap();
     assert_eq!(answer.seen().unwrap().values("x-user"), ["ann"]);
     let cases = [
         (issuer.bearer("k", json!({})), 403),
@@ -119,6 +122,21 @@ async fn a_gateway_checks_tokens_and_routes_by_claims(plane: DataPlane) {
     }
 }
 
+/// A port of the loopback, where sidecars look for their workload, that leads to this instance.
+async fn beside(instance: SocketAddr) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut to = TcpStream::connect(instance).await?;
+                tokio::io::copy_bidirectional(&mut stream, &mut to).await
+            });
+        }
+    });
+    port
+}
+
 async fn a_sidecar_checks_what_its_workload_gets(plane: DataPlane) {
     let (layout, port, issuer, instance) = (Layout::new(), free_port(), Issuer::new(), Peer::http("a").await);
     // Of two Sidecars for one workload the first by name counts.
@@ -132,7 +150,7 @@ spec:
   - {{port: {{number: {port}, name: http, protocol: HTTP}}, bind: 127.0.0.1, captureMode: NONE, defaultEndpoint: '127.0.0.1:{}'}}
   egress: [{{hosts: ['~/*']}}]
 ",
-        instance.address().port()
+        beside(instance.address()).await
     );
     let of = |app: &str| {
         let rule = format!("jwks: '{}', forwardOriginalToken: true, fromHeaders: [{{name: x-token}}]", issuer.jwks("k"));
@@ -144,7 +162,7 @@ spec:
     let bearer = issuer.bearer("k", json!({}));
     let token = bearer.trim_start_matches("Bearer ");
     until("the workload is reached", async || client.get("/", &[]).await.is_ok_and(|answer| answer.is_from("a"))).await;
-    let answer = client.get("/", &[("x-token", token)]).await.unwrap();
+    let answer = client.get("/", &[(ECHO, "1"), ("x-token", token)]).await.unwrap();
     assert_eq!(answer.seen().unwrap().values("x-token"), [token]);
     assert_eq!(client.get("/", &[("x-token", "what")]).await.unwrap().status, 401);
     // It is not a place that anybody named.

@@ -21,7 +21,7 @@ use super::service::{GrpcService, Names, check_version, limit, overwriting, stat
 use super::{Policy, Share};
 use crate::error::CompileError;
 use crate::header_changes::HeaderChanges;
-use crate::rbac::MetadataMatch;
+use crate::metadata_match::MetadataMatch;
 use rules::MutationRules;
 
 pub mod answer;

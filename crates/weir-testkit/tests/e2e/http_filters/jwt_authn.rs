@@ -79,6 +79,7 @@ async fn tokens_are_checked(plane: DataPlane) {
     let config = required(provider(&keys, json!({"audiences": ["https://us.test/"]})));
     let proxy = proxy(plane, config, vec![route("/", json!({}))], &peer).await;
     let us = json!({"aud": "us.test", "sub": "ann"});
+    let issued = json!({"iss": "issuer.test", "aud": "us.test", "sub": "ann"});
     let good = keys.token("ec", us.clone());
     let parts: Vec<&str> = good.split('.').collect();
     let of = |claims: Value| {
@@ -86,7 +87,7 @@ async fn tokens_are_checked(plane: DataPlane) {
         all.as_object_mut().unwrap().extend(claims.as_object().unwrap().clone());
         keys.token("secret", all)
     };
-    let header = |header: Value| keys.written("ec", &header.to_string(), &us.to_string());
+    let header = |header: Value| keys.written("ec", &header.to_string(), &issued.to_string());
     let claims = |claims: &str| keys.written("secret", r#"{"alg":"HS256","kid":"secret"}"#, claims);
     let (fails, no_json, no_key) =
         ("Jwt verification fails", "Jwt payload is an invalid JSON", "Jwks doesn't have key to match kid or alg from Jwt");
@@ -114,9 +115,10 @@ async fn tokens_are_checked(plane: DataPlane) {
         (format!("{good}.x"), form),
         (format!("{}.{}.{}", parts[0], part(&json!({"iss": "issuer.test", "aud": "us.test", "sub": "eve"})), parts[2]), fails),
         (format!("{good},x"), "Jwt signature is an invalid Base64url encoded"),
-        (format!("{good} x"), fails),
+        (format!("{good} xx"), fails),
         (format!("{}.{}.{}", part(&json!({"alg": "none"})), parts[1], parts[2]), "Jwt header [alg] is not supported"),
-        (header(json!({"alg": "ES256", "kid": "ed"})), "Jwt ED25519 signature is wrong length"),
+        (header(json!({"alg": "ES256", "kid": "ed"})), fails),
+        (keys.written("secret", r#"{"alg":"EdDSA","kid":"ed"}"#, &issued.to_string()), "Jwt ED25519 signature is wrong length"),
         (header(json!({"alg": "ES256", "kid": "none"})), no_key),
         (header(json!({"alg": "HS256", "kid": "secret"})), fails),
         (header(json!({"alg": "RS256", "kid": "ec"})), fails),

@@ -11,7 +11,7 @@ use weir_routing::filters::ext_authz::mutation::{Action, Mutation};
 use weir_routing::filters::ext_authz::question::Body;
 use weir_routing::filters::ext_authz::{Asking, BodyRules, ExtAuthzPolicy};
 use weir_routing::inline_headers::{REQUEST, RESPONSE};
-use weir_routing::rbac::MetadataMatch;
+use weir_routing::metadata_match::MetadataMatch;
 
 use super::buffer::too_large;
 use super::{Back, Flow, HttpFilter, Place};
