@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use weir_model::Endpoint;
-use weir_xds::core::{Address, HealthStatus, Metadata, Pipe, address};
+use weir_xds::core::{HealthStatus, Metadata};
 use weir_xds::endpoint::{ClusterLoadAssignment, LbEndpoint, lb_endpoint::HostIdentifier};
-use weir_xds::values::{set_metadata, socket_address, text};
+use weir_xds::values::{self, UNIX, set_metadata, text};
 
 use crate::locality::{Group, Preference};
 
@@ -17,8 +17,7 @@ const CLUSTER: &str = "Kubernetes";
 
 /// Instances at IP addresses, or at sockets of this machine; those that are only known by name are left out.
 pub(crate) fn by_address(cluster: &str, instances: &[Endpoint], preference: &Preference<'_>) -> ClusterLoadAssignment {
-    let reachable =
-        instances.iter().filter(|instance| instance.address.parse::<IpAddr>().is_ok() || instance.address.starts_with("unix://"));
+    let reachable = instances.iter().filter(|instance| instance.address.parse::<IpAddr>().is_ok() || instance.address.starts_with(UNIX));
     assignment(cluster, reachable, HealthStatus::Healthy, preference)
 }
 
@@ -44,10 +43,7 @@ fn assignment<'e>(
 fn endpoint(instance: &Endpoint, health: HealthStatus) -> LbEndpoint {
     let mut metadata = Metadata::default();
     set_metadata(&mut metadata, "istio", "workload", text(workload(instance)));
-    let address = match instance.address.strip_prefix("unix://") {
-        Some(path) => Address { address: Some(address::Address::Pipe(Pipe { path: path.to_owned(), ..Default::default() })) },
-        None => socket_address(&instance.address, instance.port),
-    };
+    let address = values::address(&instance.address, instance.port);
     let host = weir_xds::endpoint::Endpoint { address: Some(address), ..Default::default() };
     LbEndpoint {
         health_status: health.into(),
