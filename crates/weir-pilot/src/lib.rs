@@ -10,6 +10,7 @@ mod following;
 mod manifests;
 pub mod node;
 mod pilot;
+mod plaintext;
 mod reading;
 mod report;
 mod resources;

@@ -9,12 +9,13 @@ use http::{HeaderValue, Request as HttpRequest};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tonic::Status;
 use tonic::body::Body;
 
 use super::body::Responses;
+use super::listener::{Accepted, Listener};
 use super::requests::Requests;
 use super::{DELTA, STATE};
 use crate::stream::{self, Protocol, Request, ServerStream};
@@ -28,9 +29,10 @@ const UNREAD: usize = 64 << 10;
 ///
 /// # Errors
 /// If the listener fails for good.
-pub async fn accept(listener: TcpListener, streams: mpsc::Sender<ServerStream>) -> io::Result<()> {
+pub async fn accept(listener: impl Into<Listener>, streams: mpsc::Sender<ServerStream>) -> io::Result<()> {
+    let listener = listener.into();
     loop {
-        let (socket, peer) = match listener.accept().await {
+        let accepted = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) if is_of_one_connection(&error) => continue,
             Err(error) => {
@@ -40,16 +42,21 @@ pub async fn accept(listener: TcpListener, streams: mpsc::Sender<ServerStream>) 
                 continue;
             }
         };
-        socket.set_nodelay(true)?;
-        let streams = streams.clone();
-        tokio::spawn(async move {
-            let service = service_fn(move |request| answer(request, streams.clone()));
-            let mut http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-            http.timer(TokioTimer::new()).keep_alive_interval(KEEPALIVE).adaptive_window(true).max_send_buf_size(UNREAD);
-            if let Err(error) = http.serve_connection(TokioIo::new(socket), service).await {
-                tracing::debug!(%peer, %error, "an xDS connection ended");
-            }
-        });
+        let (streams, is_private) = (streams.clone(), accepted.is_private());
+        match accepted {
+            Accepted::Tcp(socket) => drop(tokio::spawn(serve(socket, is_private, streams))),
+            Accepted::Unix(socket) => drop(tokio::spawn(serve(socket, is_private, streams))),
+        }
+    }
+}
+
+/// Serves a connection to its end.
+async fn serve(socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, is_private: bool, streams: mpsc::Sender<ServerStream>) {
+    let service = service_fn(move |request| answer(request, is_private, streams.clone()));
+    let mut http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+    http.timer(TokioTimer::new()).keep_alive_interval(KEEPALIVE).adaptive_window(true).max_send_buf_size(UNREAD);
+    if let Err(error) = http.serve_connection(TokioIo::new(socket), service).await {
+        tracing::debug!(%error, "an xDS connection ended");
     }
 }
 
@@ -58,10 +65,14 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused)
 }
 
-async fn answer(request: HttpRequest<Incoming>, streams: mpsc::Sender<ServerStream>) -> Result<http::Response<Body>, Infallible> {
+async fn answer(
+    request: HttpRequest<Incoming>,
+    is_private: bool,
+    streams: mpsc::Sender<ServerStream>,
+) -> Result<http::Response<Body>, Infallible> {
     Ok(match request.uri().path() {
-        DELTA => open(Protocol::Delta, request, &streams, Request::Delta).await,
-        STATE => open(Protocol::StateOfTheWorld, request, &streams, Request::State).await,
+        DELTA => open(Protocol::Delta, is_private, request, &streams, Request::Delta).await,
+        STATE => open(Protocol::StateOfTheWorld, is_private, request, &streams, Request::State).await,
         path => Status::unimplemented(format!("no such method: {path}")).into_http(),
     })
 }
@@ -69,11 +80,12 @@ async fn answer(request: HttpRequest<Incoming>, streams: mpsc::Sender<ServerStre
 /// Opens a stream: its requests are read as they come, its responses written as the client takes them.
 async fn open<M: prost::Message + Default + 'static>(
     protocol: Protocol,
+    is_private: bool,
     request: HttpRequest<Incoming>,
     streams: &mpsc::Sender<ServerStream>,
     wrap: fn(M) -> Request,
 ) -> http::Response<Body> {
-    let (server, requests, pushes) = stream::server(protocol);
+    let (server, requests, pushes) = stream::server(protocol, is_private);
     if streams.send(server).await.is_err() {
         return Status::unavailable("the server is shutting down").into_http();
     }

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use weir_ads::grpc;
 use weir_pilot::Pilot;
 use weir_proxy::admin::serve_answers;
 use weir_registry::files;
@@ -12,7 +11,7 @@ use weir_registry::files;
 use super::pilot_admin;
 use super::run::options;
 use crate::cli::PilotArgs;
-use crate::mesh::{bind, global_connection_limit, mesh_config, start_runtime};
+use crate::mesh::{bind, global_connection_limit, mesh_config, serve_xds, start_runtime};
 use crate::print;
 use crate::signals::{Signals, Told};
 
@@ -28,12 +27,11 @@ pub(crate) fn run(args: &PilotArgs) -> anyhow::Result<ExitCode> {
     }
     start_runtime()?.block_on(async {
         let watched = files::watch(&args.dir).with_context(|| format!("the folder {} cannot be read", args.dir.display()))?;
-        let listener = bind(args.xds, "xDS", "--xds").await?;
-        let address = listener.local_addr()?;
         let pilot = Pilot::start(watched.catalog.clone(), options(mesh));
+        let served = serve_xds(&pilot, &args.xds).await?;
         let asked = serve_admin(&pilot, args.admin).await?;
-        tokio::spawn(grpc::server::accept(listener, pilot.streams()));
-        print::say(&format!("weir: {} resources; proxies may follow {address}{asked}", watched.catalog.borrow().len()));
+        let places = served.places.join(", ");
+        print::say(&format!("weir: {} resources; proxies may follow {places}{asked}", watched.catalog.borrow().len()));
         let mut signals = Signals::new().context("the system does not tell of signals")?;
         while signals.next().await != Told::End {}
         Ok(ExitCode::SUCCESS)

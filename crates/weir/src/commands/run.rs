@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::sync::watch;
-use weir_ads::grpc;
 use weir_api::resources::MeshConfig;
 use weir_model::DEFAULT_DOMAIN;
 use weir_pilot::{Options, Pilot, standalone};
@@ -17,8 +16,8 @@ use weir_proxy::DataPlane;
 use weir_registry::{Catalog, files};
 
 use super::pilot_admin;
-use crate::cli::{DEFAULT_XDS, ProcessArgs, RunArgs};
-use crate::mesh::{Hosting, Process, bind, global_connection_limit, mesh_config, start_runtime};
+use crate::cli::{DEFAULT_XDS, ProcessArgs, RunArgs, XdsAddress};
+use crate::mesh::{Hosting, Process, Served, global_connection_limit, mesh_config, serve_xds, start_runtime};
 use crate::print;
 
 /// Runs until told to end.
@@ -29,7 +28,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let mesh = mesh_config(args.mesh_config.as_deref())?;
     let gateways = args.gateway.iter().map(|labels| standalone::parse_labels(labels));
     let gateways = gateways.collect::<Result<Vec<_>, _>>().map_err(|error| anyhow::anyhow!("--gateway: {error}"))?;
-    let standing = Standing { dir: &args.dir, mesh, gateways, xds: args.xds, process: &args.process };
+    let standing = Standing { dir: &args.dir, mesh, gateways, xds: args.xds.clone(), process: &args.process };
     start_runtime()?.block_on(async { standing.start(|started| async move { print::say(&started.summary()) }).await })
 }
 
@@ -38,7 +37,7 @@ pub(crate) struct Standing<'s> {
     pub dir: &'s Path,
     pub mesh: Arc<MeshConfig>,
     pub gateways: Vec<BTreeMap<String, String>>,
-    pub xds: Option<SocketAddr>,
+    pub xds: Vec<XdsAddress>,
     pub process: &'s ProcessArgs,
 }
 
@@ -58,7 +57,7 @@ impl Standing<'_> {
         let connections = global_connection_limit(&self.mesh);
         let process = Process::start(self.process, connections, None, defaults.termination_drain_duration.to_std())?;
         let pilot = Pilot::start(watched.catalog.clone(), options(self.mesh));
-        serve_xds(&pilot, self.xds).await?;
+        let _served = serve(&pilot, &self.xds).await?;
         let catalog = pilot.catalog();
         let more = pilot_admin::more(pilot.clone());
         let mut hosting = Hosting::new(process.plane.clone(), pilot, self.gateways, drain_duration);
@@ -89,15 +88,13 @@ pub(crate) fn options(mesh: Arc<MeshConfig>) -> Options {
 }
 
 /// Serves other proxies. An address that nobody asked for need not be free.
-async fn serve_xds(pilot: &Pilot, asked: Option<SocketAddr>) -> anyhow::Result<()> {
-    let address = match asked {
-        Some(address) => address,
-        None => DEFAULT_XDS.parse()?,
-    };
-    match bind(address, "xDS", "--xds").await {
-        Ok(listener) => drop(tokio::spawn(grpc::server::accept(listener, pilot.streams()))),
-        Err(error) if asked.is_some() => return Err(error),
-        Err(error) => tracing::warn!("other proxies cannot follow this mesh: {error}"),
+async fn serve(pilot: &Pilot, asked: &[XdsAddress]) -> anyhow::Result<Served> {
+    if !asked.is_empty() {
+        return serve_xds(pilot, asked).await;
     }
-    Ok(())
+    let usual = [XdsAddress::Tcp(DEFAULT_XDS.parse()?)];
+    Ok(serve_xds(pilot, &usual).await.unwrap_or_else(|error| {
+        tracing::warn!("other proxies cannot follow this mesh: {error}");
+        Served::default()
+    }))
 }
