@@ -33,19 +33,24 @@ pub(crate) fn read_admin(file: &Path) -> Option<SocketAddr> {
     fs::read_to_string(file).ok()?.trim().parse().ok()
 }
 
-/// Starts the gateway and the client's sidecar, which follow the pilot at this address.
-pub(crate) fn start(pilot: SocketAddr, work: &Path) -> Vec<Envoy> {
-    [gateway(), sidecar()].iter().map(|role| start_one(role, pilot, work)).collect()
+/// Starts the gateway and the client's sidecar, which follow the pilot at this Unix socket.
+pub(crate) fn start(pilot: &Path, work: &Path) -> Vec<Envoy> {
+    let place = format!("{{pipe: {{path: {}}}}}", pilot.display());
+    [gateway(), sidecar()].iter().map(|role| start_one(role, &place, work)).collect()
 }
 
 /// Starts one Envoy that follows the ADS server at this address, as the client's sidecar would.
 pub(crate) fn start_lone(server: SocketAddr, work: &Path) -> Envoy {
-    start_one(&sidecar(), server, work)
+    start_one(&sidecar(), &place(server), work)
 }
 
 /// What makes a proxy follow the ADS server at this address, as the client's sidecar would.
 pub(crate) fn bootstrap_of_sidecar(server: SocketAddr) -> String {
-    bootstrap(&sidecar(), server)
+    bootstrap(&sidecar(), &place(server))
+}
+
+fn place(server: SocketAddr) -> String {
+    format!("{{socket_address: {{address: {}, port_value: {}}}}}", server.ip(), server.port())
 }
 
 fn gateway() -> Role {
@@ -64,7 +69,7 @@ fn sidecar() -> Role {
     }
 }
 
-fn start_one(role: &Role, pilot: SocketAddr, work: &Path) -> Envoy {
+fn start_one(role: &Role, pilot: &str, work: &Path) -> Envoy {
     let program = binaries::envoy().expect("who asks for Envoy has looked whether there is one");
     let file = |end: &str| work.join(format!("envoy-{}.{end}", role.name));
     let (config, admin) = (file("yaml"), file("admin"));
@@ -77,9 +82,8 @@ fn start_one(role: &Role, pilot: SocketAddr, work: &Path) -> Envoy {
     Envoy { process: Process::start(program, &arguments, file("log")), admin }
 }
 
-fn bootstrap(role: &Role, pilot: SocketAddr) -> String {
+fn bootstrap(role: &Role, pilot: &str) -> String {
     let Role { name, id, metadata } = role;
-    let (ip, port) = (pilot.ip(), pilot.port());
     format!(
         r#"node: {{id: "{id}", cluster: {name}.default, metadata: {metadata}}}
 admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}}}
@@ -102,7 +106,7 @@ static_resources:
     load_assignment:
       cluster_name: pilot
       endpoints:
-      - lb_endpoints: [{{endpoint: {{address: {{socket_address: {{address: {ip}, port_value: {port}}}}}}}}}]
+      - lb_endpoints: [{{endpoint: {{address: {pilot}}}}}]
 "#
     )
 }

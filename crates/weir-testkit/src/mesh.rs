@@ -95,8 +95,11 @@ impl Mesh {
 
     async fn start_envoys(layout: Layout, work: TempDir, pilot: SocketAddr) -> Self {
         let pilot_admin = local(ports::free());
-        let weir = start_weir("pilot", work.path(), pilot, &["--admin", &pilot_admin.to_string()]);
-        let envoys = envoy::start(pilot, work.path());
+        let socket = work.path().join("xds");
+        let at_socket = format!("unix:{}", socket.display());
+        let weir = start_weir("pilot", work.path(), pilot, &["--xds", &at_socket, "--admin", &pilot_admin.to_string()]);
+        // It tries again until there is one.
+        let envoys = envoy::start(&socket, work.path());
         let mut mesh = Self { layout, pilot, weir, envoys, admin: None, pilot_admin, work };
         until("all Envoys are ready", async || mesh.weir_is_running() && mesh.envoys_are_ready().await).await;
         mesh
