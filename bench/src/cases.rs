@@ -23,6 +23,19 @@ pub enum Protocol {
     Http2,
     /// HTTP/1.1 over TLS; of clients only.
     Tls,
+    /// HTTP/2 over TLS; of clients only.
+    Http2Tls,
+}
+
+/// How long clients keep their connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connections {
+    /// All the time.
+    Kept,
+    /// For one request; sessions of TLS are resumed.
+    Resumed,
+    /// For one request, with a whole handshake.
+    New,
 }
 
 /// What a request carries.
@@ -54,6 +67,8 @@ enum Rules {
     Split,
     /// As many prefix routes, each to a service of its own; the last one is asked for.
     Prefixes(u32),
+    /// None: all connections go to one service, as bytes.
+    Bytes,
 }
 
 /// A configuration, in three languages, and what is asked of it.
@@ -69,6 +84,8 @@ pub struct Case {
     pub body: Body,
     /// What clients speak.
     pub downstream: Protocol,
+    /// How long they keep their connections.
+    pub connections: Connections,
     upstream: Protocol,
     rules: Rules,
     certificate: Option<Certificate>,
@@ -78,12 +95,13 @@ pub struct Case {
 impl Case {
     fn new(name: &'static str, title: &str, rules: Rules, upstreams: Upstreams) -> Self {
         let path = match rules {
-            Rules::Split => "/reviews/1".to_owned(),
+            Rules::Split | Rules::Bytes => "/reviews/1".to_owned(),
             Rules::Prefixes(count) => format!("/r{:05}/", count.saturating_sub(1)),
         };
         let (body, http1) = (Body::Nothing, Protocol::Http1);
         let title = title.to_owned();
-        Self { name, title, path, body, downstream: http1, upstream: http1, rules, certificate: None, upstreams }
+        let connections = Connections::Kept;
+        Self { name, title, path, body, downstream: http1, connections, upstream: http1, rules, certificate: None, upstreams }
     }
 
     /// HTTP/1.1, a header match and a split.
@@ -128,12 +146,31 @@ impl Case {
         Self { body: Body::Large, ..Self::new("large-requests", "requests of 64 KiB", Rules::Split, upstreams) }
     }
 
+    /// The only prefix route, by TLS, for clients that keep their connections or do not.
+    pub fn over_tls(upstreams: Upstreams, downstream: Protocol, connections: Connections, certificate: &Certificate) -> Self {
+        let (name, title) = match (downstream, connections) {
+            (Protocol::Http2Tls, _) => ("tls-http2", "HTTP/2 over TLS"),
+            (_, Connections::Kept) => ("tls-kept", "HTTP/1.1 over TLS"),
+            (_, Connections::Resumed) => ("tls-resumed", "TLS, a session resumed for each request"),
+            (_, Connections::New) => ("tls-new", "TLS, a new handshake for each request"),
+        };
+        Self { downstream, connections, certificate: Some(certificate.clone()), ..Self::new(name, title, Rules::Prefixes(1), upstreams) }
+    }
+
+    /// Bytes, in small parts or in large ones.
+    pub fn bytes(upstreams: Upstreams, are_large: bool) -> Self {
+        match are_large {
+            false => Self::new("tcp-small", "TCP, small requests and answers", Rules::Bytes, upstreams),
+            true => Self { path: LARGE_PATH.to_owned(), ..Self::new("tcp-bulk", "TCP, answers of 64 KiB", Rules::Bytes, upstreams) },
+        }
+    }
+
     /// Ten routes, for clients that do nothing after their first request.
     pub fn idle(upstreams: Upstreams, downstream: Protocol, certificate: &Certificate) -> Self {
         let (name, title) = match downstream {
             Protocol::Http1 => ("idle-http1", "HTTP/1.1"),
             Protocol::Http2 => ("idle-http2", "HTTP/2"),
-            Protocol::Tls => ("idle-tls", "HTTP/1.1 over TLS"),
+            Protocol::Tls | Protocol::Http2Tls => ("idle-tls", "HTTP/1.1 over TLS"),
         };
         Self { downstream, certificate: Some(certificate.clone()), ..Self::new(name, title, Rules::Prefixes(10), upstreams) }
     }
@@ -145,7 +182,7 @@ impl Case {
 
     /// The certificate that clients see, if they speak TLS.
     fn tls(&self) -> Option<&Certificate> {
-        self.certificate.as_ref().filter(|_| self.downstream == Protocol::Tls)
+        self.certificate.as_ref().filter(|_| matches!(self.downstream, Protocol::Tls | Protocol::Http2Tls))
     }
 }
 
@@ -165,6 +202,14 @@ mod tests {
         assert!(case.istio(80).contains("prefix: /r09999/"));
         assert!(case.haproxy(80).contains("path_beg /r09999/"));
         assert!(case.nginx(80, "/work".as_ref()).contains("location /r09999/ "));
+    }
+
+    #[test]
+    fn bytes_go_to_one_service() {
+        let case = Case::bytes([1, 2, 3], true);
+        assert!(case.istio(80).contains("protocol: TCP") && case.istio(80).contains("  tcp:"));
+        assert!(case.haproxy(80).contains("mode tcp"));
+        assert!(case.nginx(80, "/work".as_ref()).contains("stream {"));
     }
 
     #[test]

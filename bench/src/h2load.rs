@@ -44,10 +44,11 @@ pub fn flood(case: &Case, port: u16, seconds: u16, work: &Path) -> anyhow::Resul
     let mut arguments = vec![format!("-D{seconds}"), format!("--log-file={}", times.display())];
     arguments.extend(match case.downstream {
         Protocol::Http1 | Protocol::Tls => vec!["--h1".to_owned(), format!("-c{CONCURRENCY}")],
-        Protocol::Http2 => vec![format!("-c{HTTP2_CONNECTIONS}"), format!("-m{}", CONCURRENCY / HTTP2_CONNECTIONS)],
+        Protocol::Http2 | Protocol::Http2Tls => vec![format!("-c{HTTP2_CONNECTIONS}"), format!("-m{}", CONCURRENCY / HTTP2_CONNECTIONS)],
     });
     arguments.extend(body(case, work)?);
-    arguments.push(url(port, &case.path));
+    let scheme = if matches!(case.downstream, Protocol::Tls | Protocol::Http2Tls) { "https" } else { "http" };
+    arguments.push(url(scheme, port, &case.path));
     let said = run(arguments, work.join("h2load.log"), Duration::from_secs(seconds.into()) + GRACE)?;
     let requests = good(&said)?;
     let p99 = ninety_ninth(&fs::read_to_string(&times)?).with_context(|| format!("h2load told no times:\n{said}"))?;
@@ -59,14 +60,15 @@ pub fn flood(case: &Case, port: u16, seconds: u16, work: &Path) -> anyhow::Resul
 /// # Errors
 /// If an answer is not good.
 pub fn exactly(requests: u32, port: u16, path: &str, log: PathBuf) -> anyhow::Result<()> {
-    let said = run(vec!["--h1".to_owned(), format!("-c{FEW_CONNECTIONS}"), format!("-n{requests}"), url(port, path)], log, DEADLINE)?;
+    let said =
+        run(vec!["--h1".to_owned(), format!("-c{FEW_CONNECTIONS}"), format!("-n{requests}"), url("http", port, path)], log, DEADLINE)?;
     let answered = good(&said)?;
     ensure!(answered.total_cmp(&requests.into()).is_eq(), "of {requests} requests {answered} were answered");
     Ok(())
 }
 
-fn url(port: u16, path: &str) -> String {
-    format!("http://127.0.0.1:{port}{path}")
+fn url(scheme: &str, port: u16, path: &str) -> String {
+    format!("{scheme}://127.0.0.1:{port}{path}")
 }
 
 fn run(arguments: Vec<String>, log: PathBuf, deadline: Duration) -> anyhow::Result<String> {

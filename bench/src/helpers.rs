@@ -5,11 +5,12 @@ use std::ffi::OsString;
 use anyhow::Context;
 
 use crate::open_loop::{self, Plan};
-use crate::{origin, relay};
+use crate::{handshakes, origin, relay};
 
 const ORIGIN: &str = "helper-origin";
 const RELAY: &str = "helper-relay";
 const OPEN_LOOP: &str = "helper-open-loop";
+const HANDSHAKES: &str = "helper-handshakes";
 
 /// Does a helper's work, if that is what this process was started for. A tool asks this before anything else.
 pub fn run() -> Option<anyhow::Result<()>> {
@@ -18,6 +19,7 @@ pub fn run() -> Option<anyhow::Result<()>> {
         ORIGIN => |words| origin::run(numbers(&words)?),
         RELAY => |words| relay::run(numbers(&words)?),
         OPEN_LOOP => |words| open_loop::run(&Plan::parse(&words)?),
+        HANDSHAKES => |words| handshakes::run(&handshakes::Plan::parse(&words)?),
         _ => return None,
     };
     Some(helper(words.collect()))
@@ -33,6 +35,10 @@ pub(crate) fn relay_arguments(ports: [u16; 2]) -> Vec<OsString> {
 
 pub(crate) fn open_loop_arguments(plan: &Plan) -> Vec<OsString> {
     arguments(OPEN_LOOP, plan.words())
+}
+
+pub(crate) fn handshake_arguments(plan: &handshakes::Plan) -> Vec<OsString> {
+    arguments(HANDSHAKES, plan.words())
 }
 
 fn arguments(helper: &str, words: impl IntoIterator<Item = String>) -> Vec<OsString> {

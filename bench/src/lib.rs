@@ -4,6 +4,7 @@
 
 pub mod cases;
 pub mod h2load;
+pub mod handshakes;
 pub mod helpers;
 pub mod load;
 pub mod open_loop;

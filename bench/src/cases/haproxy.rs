@@ -12,16 +12,18 @@ impl Case {
         let bind = match (self.downstream, self.tls()) {
             (Protocol::Http2, _) => " proto h2".to_owned(),
             (_, None) => String::new(),
+            (Protocol::Http2Tls, Some(tls)) => format!(" ssl crt {} alpn h2", tls.both.display()),
             (_, Some(tls)) => format!(" ssl crt {}", tls.both.display()),
         };
         let server = if self.upstream == Protocol::Http2 { " proto h2" } else { "" };
+        let mode = if self.rules == Rules::Bytes { "tcp" } else { "http" };
         let mut file = format!(
             "global
   nbthread 1
   maxconn 11000
   no strict-limits
 defaults
-  mode http
+  mode {mode}
   timeout connect 5s
   timeout client 600s
   timeout server 600s
@@ -45,6 +47,10 @@ backend split
   server v3 127.0.0.1:{v3} weight 50{server}
 "
                 );
+            }
+            Rules::Bytes => {
+                let [upstream, ..] = self.upstreams;
+                let _ = writeln!(file, "  default_backend bytes\nbackend bytes\n  server only 127.0.0.1:{upstream}");
             }
             Rules::Prefixes(count) => {
                 let [upstream, ..] = self.upstreams;

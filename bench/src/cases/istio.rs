@@ -11,6 +11,7 @@ impl Case {
         match self.rules {
             Rules::Split => resources.push_str(&self.split_rules()),
             Rules::Prefixes(count) => self.prefix_rules(count, &mut resources),
+            Rules::Bytes => resources.push_str(&self.tcp_rules()),
         }
         resources
     }
@@ -18,6 +19,7 @@ impl Case {
     fn gateway(&self, port: u16) -> String {
         let (protocol, tls) = match (self.downstream, self.tls()) {
             (Protocol::Http2, _) => ("HTTP2", String::new()),
+            _ if self.rules == Rules::Bytes => ("TCP", String::new()),
             (_, None) => ("HTTP", String::new()),
             (_, Some(tls)) => {
                 let (certificate, key) = (tls.certificate.display(), tls.key.display());
@@ -43,6 +45,32 @@ spec:
             (Protocol::Http2, _) => "HTTP2",
             _ => "HTTP",
         }
+    }
+
+    fn tcp_rules(&self) -> String {
+        let [upstream, ..] = self.upstreams;
+        format!(
+            "---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: bytes, namespace: default}}
+spec:
+  hosts: [bytes.test]
+  location: MESH_INTERNAL
+  resolution: STATIC
+  ports: [{{number: 80, name: main, protocol: TCP, targetPort: {upstream}}}]
+  endpoints: [{{address: 127.0.0.1}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: bytes, namespace: default}}
+spec:
+  hosts: ['*']
+  gateways: [gw]
+  tcp:
+  - route: [{{destination: {{host: bytes.test}}}}]
+"
+        )
     }
 
     fn split_rules(&self) -> String {

@@ -8,10 +8,14 @@ use super::{Case, Protocol, Rules};
 impl Case {
     /// nginx's file, for a server at the port; what it writes goes to the folder.
     pub(crate) fn nginx(&self, port: u16, work: &Path) -> String {
+        if self.rules == Rules::Bytes {
+            return self.nginx_stream(port, work);
+        }
         let listen = match self.downstream {
             Protocol::Http1 => "",
             Protocol::Http2 => " http2",
             Protocol::Tls => " ssl",
+            Protocol::Http2Tls => " ssl http2",
         };
         let tls = self
             .tls()
@@ -46,6 +50,22 @@ http {{
         )
     }
 
+    /// For what is built with the module for bytes; nginx without it does not start, and is left out.
+    fn nginx_stream(&self, port: u16, work: &Path) -> String {
+        let ([upstream, ..], work) = (self.upstreams, work.display());
+        format!(
+            "daemon off;
+master_process off;
+error_log stderr error;
+pid {work}/nginx.pid;
+events {{ worker_connections 30000; }}
+stream {{
+  server {{ listen 0.0.0.0:{port}; proxy_pass 127.0.0.1:{upstream}; }}
+}}
+"
+        )
+    }
+
     /// Its upstreams, and the server's locations.
     fn nginx_rules(&self) -> (String, String) {
         let pass = if self.upstream == Protocol::Http2 { "grpc_pass grpc://" } else { "proxy_pass http://" };
@@ -64,6 +84,7 @@ http {{
                 );
                 let _ = writeln!(locations, "    location / {{ {pass}$service; }}");
             }
+            Rules::Bytes => {}
             Rules::Prefixes(count) => {
                 let [upstream, ..] = self.upstreams;
                 for route in 0..count {

@@ -81,8 +81,20 @@ pub struct IstioCertificateResponse {
 pub enum Caller {
     /// A proxy of the same process.
     Hosted,
+    /// Somebody who could open a Unix socket.
+    AtSocket,
     /// Somebody at the other end of a connection that proves nothing.
     Connected(SocketAddr),
+}
+
+impl Caller {
+    /// Whether nobody but this machine hears what is said to it.
+    pub fn is_private(self) -> bool {
+        match self {
+            Self::Hosted | Self::AtSocket => true,
+            Self::Connected(peer) => peer.ip().to_canonical().is_loopback(),
+        }
+    }
 }
 
 /// A request on its way to the authority.

@@ -58,6 +58,8 @@ impl From<Push> for Response {
 pub struct ServerStream {
     /// Which protocol the client chose.
     pub protocol: Protocol,
+    /// Whether nobody can read along: it does not leave the machine.
+    pub is_private: bool,
     /// What the client sends; ends when the client is gone.
     pub requests: mpsc::Receiver<Request>,
     /// To the client.
@@ -106,7 +108,7 @@ pub struct ClientStream {
 /// Both ends of a stream within one process.
 pub fn pair(protocol: Protocol) -> (ClientStream, ServerStream) {
     let (client, requests, responses) = client();
-    (client, ServerStream { protocol, requests, responses: Responses(Way::Messages(responses)) })
+    (client, ServerStream { protocol, is_private: true, requests, responses: Responses(Way::Messages(responses)) })
 }
 
 /// A client's end, and what a connection to a server reads and writes.
@@ -117,8 +119,8 @@ pub(crate) fn client() -> (ClientStream, mpsc::Receiver<Request>, mpsc::Sender<R
 }
 
 /// A server's end, and what a connection of a client writes and reads.
-pub(crate) fn server(protocol: Protocol) -> (ServerStream, mpsc::Sender<Request>, mpsc::Receiver<Push>) {
+pub(crate) fn server(protocol: Protocol, is_private: bool) -> (ServerStream, mpsc::Sender<Request>, mpsc::Receiver<Push>) {
     let (to_server, from_client) = mpsc::channel(DEPTH);
     let (to_client, from_server) = mpsc::channel(DEPTH);
-    (ServerStream { protocol, requests: from_client, responses: Responses(Way::Wire(to_client)) }, to_server, from_server)
+    (ServerStream { protocol, is_private, requests: from_client, responses: Responses(Way::Wire(to_client)) }, to_server, from_server)
 }

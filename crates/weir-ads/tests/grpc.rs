@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 use weir_ads::grpc;
 use weir_ads::{Client, Protocol, Resource, ResourceSet, Server, ServerStream};
@@ -45,6 +45,25 @@ async fn serve(mut stream: ServerStream, set: Arc<ResourceSet>) {
 async fn a_client_gets_what_there_is_over_a_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
+    gets_all(listener.into(), &address).await;
+}
+
+#[tokio::test]
+async fn a_client_gets_what_there_is_over_a_unix_socket() {
+    let path = std::env::temp_dir().join(format!("weir-ads-{}", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let listener = UnixListener::bind(&path).unwrap();
+    gets_all(listener.into(), &format!("unix:{}", path.display())).await;
+    gets_nothing(&format!("unix://{}/no/such", path.display())).await;
+    std::fs::remove_file(&path).unwrap();
+}
+
+async fn gets_nothing(server: &str) {
+    let error = grpc::client::connect(server, Protocol::Delta).await.unwrap_err().to_string();
+    assert!(error.starts_with(&format!("cannot connect to the xDS server {server}: ")), "{error}");
+}
+
+async fn gets_all(listener: grpc::Listener, address: &str) {
     let (sender, mut streams) = mpsc::channel(1);
     tokio::spawn(grpc::server::accept(listener, sender));
     let set = clusters();
@@ -57,7 +76,7 @@ async fn a_client_gets_what_there_is_over_a_connection() {
     for protocol in [Protocol::Delta, Protocol::StateOfTheWorld] {
         let mut client = Client::new(protocol, Node { id: "a".to_owned(), ..Default::default() });
         client.want_all(ResourceType::Cluster);
-        let mut stream = grpc::client::connect(&address, protocol).await.unwrap();
+        let mut stream = grpc::client::connect(address, protocol).await.unwrap();
         for request in client.connect() {
             stream.requests.send(request).await.unwrap();
         }

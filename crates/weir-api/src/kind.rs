@@ -19,6 +19,7 @@ pub enum Kind {
     RequestAuthentication,
     AuthorizationPolicy,
     PeerAuthentication,
+    Ingress,
     Service,
     EndpointSlice,
     Endpoints,
@@ -57,6 +58,14 @@ pub(crate) const KINDS: &[KindInfo] = &[
     security(Kind::RequestAuthentication, "RequestAuthentication", &["requestauthentications", "ra"]),
     security(Kind::AuthorizationPolicy, "AuthorizationPolicy", &["authorizationpolicies", "ap"]),
     security(Kind::PeerAuthentication, "PeerAuthentication", &["peerauthentications", "pa"]),
+    KindInfo {
+        kind: Kind::Ingress,
+        name: "Ingress",
+        group: "networking.k8s.io",
+        versions: &["v1"],
+        words: &["ingresses", "ing"],
+        namespaced: true,
+    },
     core(Kind::Service, "Service", &["services", "svc"], true),
     KindInfo {
         kind: Kind::EndpointSlice,

@@ -9,6 +9,7 @@ use crate::likely::likely;
 use crate::node::Node;
 use crate::object_key::ObjectKey;
 use crate::object_name::ObjectName;
+use crate::resources::ingress::Ingress;
 use crate::resources::kubernetes::{ConfigMap, EndpointSlice, Endpoints, Namespace, Pod, Secret, Service};
 use crate::resources::meta::ObjectMeta;
 use crate::resources::peer_authentication::PolicyRead;
@@ -212,6 +213,7 @@ fn content(info: &KindInfo, node: &Node) -> (Spec, Vec<Diagnostic>) {
         Kind::RequestAuthentication => istio!(RequestAuthentication),
         Kind::AuthorizationPolicy => istio!(AuthorizationPolicy),
         Kind::PeerAuthentication => istio!(PeerAuthentication),
+        Kind::Ingress => kubernetes!(Ingress),
         Kind::Service => kubernetes!(Service),
         Kind::EndpointSlice => kubernetes!(EndpointSlice),
         Kind::Endpoints => kubernetes!(Endpoints),

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use weir_routing::CompileError;
-use weir_xds::core::{HealthStatus, Locality as XdsLocality};
+use weir_xds::core::{Address, HealthStatus, Locality as XdsLocality};
 use weir_xds::endpoint::cluster_load_assignment::Policy;
 use weir_xds::endpoint::cluster_load_assignment::policy::DropOverload;
 use weir_xds::endpoint::lb_endpoint::HostIdentifier;
 use weir_xds::endpoint::locality_lb_endpoints::LbConfig;
 use weir_xds::endpoint::{ClusterLoadAssignment, Endpoint as XdsEndpoint, LbEndpoint, LocalityLbEndpoints};
-use weir_xds::values::{host_and_port, metadata_text, millionths};
+use weir_xds::values::{UNIX, host_and_port, metadata_text, millionths, socket_path};
 
 use super::check_target::CheckTarget;
 use super::transport::Criteria;
@@ -68,7 +68,7 @@ impl EdsHealth {
 /// An endpoint.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Endpoint {
-    /// An IP address or a name.
+    /// An IP address, a name, or the path of a Unix socket behind `unix://`.
     pub host: String,
     /// Its port.
     pub port: u16,
@@ -215,8 +215,17 @@ impl Assignment {
 
     /// The names that must be resolved before instances are known.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.endpoints.iter().map(|endpoint| endpoint.host.as_str()).filter(|host| host.parse::<std::net::IpAddr>().is_err())
+        let hosts = self.endpoints.iter().map(|endpoint| endpoint.host.as_str());
+        hosts.filter(|host| !host.starts_with(UNIX) && host.parse::<std::net::IpAddr>().is_err())
     }
+}
+
+/// Where an address is.
+fn place(address: &Address) -> Option<(String, u16)> {
+    if let Some(path) = socket_path(address).filter(|path| !path.is_empty()) {
+        return Some((format!("{UNIX}{path}"), 0));
+    }
+    host_and_port(address).map(|(host, port)| (host.to_owned(), port))
 }
 
 /// How many of a million requests are dropped. The category is a word for statistics.
@@ -241,10 +250,10 @@ fn compile_endpoint(endpoint: &LbEndpoint, locality: usize) -> Result<Endpoint, 
         // Only a name in statistics.
         observability_name: _,
     } = found;
-    let place = address.as_ref().and_then(host_and_port);
-    let (host, port) = place.ok_or_else(|| CompileError::new("endpoint.address", "is not a host and a port"))?;
+    let place = address.as_ref().and_then(place);
+    let (host, port) = place.ok_or_else(|| CompileError::new("endpoint.address", "is neither a host and a port nor a Unix socket"))?;
     Ok(Endpoint {
-        host: host.to_owned(),
+        host,
         port,
         hostname: (!hostname.is_empty()).then(|| hostname.as_str().into()),
         hash_key: metadata.as_ref().and_then(|metadata| metadata_text(metadata, "envoy.lb", "hash_key")).map(Into::into),
@@ -325,12 +334,22 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn an_endpoint_may_be_a_socket_of_this_machine_which_has_no_name() {
+        let address = weir_xds::values::address("unix:///run/a", 0);
+        let found = XdsEndpoint { address: Some(address), ..Default::default() };
+        let endpoint = LbEndpoint { host_identifier: Some(HostIdentifier::Endpoint(found)), ..Default::default() };
+        let endpoints = vec![LocalityLbEndpoints { lb_endpoints: vec![endpoint], ..Default::default() }];
+        let compiled = Assignment::compile(&ClusterLoadAssignment { endpoints, ..Default::default() }).expect("valid");
+        assert_eq!((compiled.endpoints[0].host.as_str(), compiled.names().count()), ("unix:///run/a", 0));
+    }
+
+    #[test]
     fn an_endpoint_that_is_nowhere_is_refused() {
-        let pipe = Address { address: Some(address::Address::Pipe(Pipe { path: "/a".into(), mode: 0 })) };
+        let pipe = Address { address: Some(address::Address::Pipe(Pipe { path: String::new(), mode: 0 })) };
         let at = |address| HostIdentifier::Endpoint(XdsEndpoint { address, ..Default::default() });
         let cases = [
-            (Some(at(Some(pipe))), "endpoint.address: is not a host and a port"),
-            (Some(at(None)), "endpoint.address: is not a host and a port"),
+            (Some(at(Some(pipe))), "endpoint.address: is neither a host and a port nor a Unix socket"),
+            (Some(at(None)), "endpoint.address: is neither a host and a port nor a Unix socket"),
             (Some(HostIdentifier::EndpointName("a".into())), "endpoint_name: is not supported"),
             (None, "endpoint: is missing"),
         ];

@@ -101,6 +101,11 @@ impl GatewayServer {
 }
 
 impl MergedGateway {
+    /// The servers of all of its ports.
+    pub fn servers(&self) -> impl Iterator<Item = &Arc<GatewayServer>> {
+        self.ports.iter().flat_map(|port| &port.servers)
+    }
+
     /// Whether any of its servers forwards TLS to the cluster that the server name itself stands for.
     pub fn passes_by_cluster_names(&self) -> bool {
         let mut servers = self.ports.iter().flat_map(|port| &port.servers);

@@ -81,6 +81,11 @@ impl EgressListener {
         self.spec.as_ref()?.port.as_ref().and_then(|port| u16::try_from(port.number).ok()).filter(|port| *port != 0)
     }
 
+    /// The Unix socket that it is bound at, as it is written, if it is bound at one. It is for all ports.
+    pub fn socket(&self) -> Option<&str> {
+        self.spec.as_ref().map(|spec| spec.bind.as_str()).filter(|bind| bind.starts_with("unix://"))
+    }
+
     /// The rule that governs a service.
     pub fn virtual_service_of(&self, hostname: &str) -> Option<&Arc<VirtualService>> {
         self.virtual_services.get(*self.by_host.get(hostname)?)
@@ -138,7 +143,13 @@ impl Scope {
 
     /// The listener whose services and rules count at a port: the one for that port, else the one for all.
     pub fn listener_for(&self, port: u16) -> Option<&EgressListener> {
-        self.egress.iter().find(|listener| listener.port().is_none_or(|own| own == port))
+        let mut others = self.egress.iter().filter(|listener| listener.socket().is_none());
+        others.find(|listener| listener.port().is_none_or(|own| own == port))
+    }
+
+    /// The listener that is bound at a Unix socket.
+    pub fn listener_at(&self, socket: &str) -> Option<&EgressListener> {
+        self.egress.iter().find(|listener| listener.socket() == Some(socket))
     }
 }
 

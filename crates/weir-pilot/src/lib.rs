@@ -12,6 +12,7 @@ mod keys;
 mod manifests;
 pub mod node;
 mod pilot;
+mod plaintext;
 mod reading;
 mod report;
 mod resources;

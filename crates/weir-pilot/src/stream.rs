@@ -11,6 +11,7 @@ use weir_xds::resource::ResourceType;
 
 use crate::following::Following;
 use crate::node::Abilities;
+use crate::plaintext::without_secrets;
 use crate::shared::{ProxyStatus, Shared, Standing};
 use crate::status::{Resources, Sync};
 use crate::workloads::registration::Registration;
@@ -23,6 +24,7 @@ const ADMISSION: Duration = Duration::from_millis(100);
 pub(crate) async fn serve(stream: ServerStream, shared: Arc<Shared>) {
     let mut session = Session {
         protocol: stream.protocol,
+        is_private: stream.is_private,
         server: Server::new(stream.protocol),
         following: None,
         admitted: None,
@@ -47,6 +49,8 @@ pub(crate) async fn serve(stream: ServerStream, shared: Arc<Shared>) {
 
 struct Session {
     protocol: Protocol,
+    /// Whether nobody reads along.
+    is_private: bool,
     server: Server,
     /// The proxy, once it has introduced itself.
     following: Option<Following>,
@@ -86,6 +90,7 @@ impl Session {
             };
             let goes_on = tokio::select! {
                 request = stream.requests.recv() => match request {
+                    Some(request) if !self.is_private => self.receive_in_plain(&request).await,
                     Some(request) => self.receive(&request).await,
                     None => false,
                 },
@@ -114,6 +119,20 @@ impl Session {
         let admitted = self.admitted.as_ref().map(|(_, until)| *until);
         let held = self.held.map(tokio::time::Instant::into_std);
         self.server.deadline(now).into_iter().chain(admitted).chain(held).min()
+    }
+
+    /// The same where others can read along: certificates are not heard of.
+    async fn receive_in_plain(&mut self, request: &Request) -> bool {
+        match without_secrets(request) {
+            Some(request) => self.receive(&request).await,
+            None => {
+                let proxy = self.following.as_ref().map_or("a proxy", |following| &following.proxy.id);
+                tracing::warn!(
+                    "{proxy} asks for certificates in plain text from elsewhere: they are given over a Unix socket or on this machine"
+                );
+                true
+            }
+        }
     }
 
     /// Takes a message; false if the stream is of no use.

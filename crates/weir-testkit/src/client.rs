@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{HeaderMap, Method, Request, Response};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::authority::Shown;
-use crate::certificate::Certificate;
+use crate::certificate::{Authority, Certificate};
 use crate::payload::{self, Payload};
 use crate::seen::Seen;
 use crate::wait::DEADLINE;
@@ -98,9 +98,22 @@ impl Client {
     /// # Panics
     /// If the certificate is none.
     #[must_use]
-    pub fn trusting(mut self, certificate: &Certificate) -> Self {
+    pub fn trusting(self, certificate: &Certificate) -> Self {
+        self.trusting_der(certificate.der())
+    }
+
+    /// The same over TLS, if the proxy shows a certificate that this authority vouches for.
+    ///
+    /// # Panics
+    /// If the authority's certificate is none.
+    #[must_use]
+    pub fn trusting_all_of(self, authority: &Authority) -> Self {
+        self.trusting_der(authority.der())
+    }
+
+    fn trusting_der(mut self, der: CertificateDer<'static>) -> Self {
         let mut roots = RootCertStore::empty();
-        roots.add(certificate.der()).expect("a certificate that was just made is good");
+        roots.add(der).expect("a certificate that was just made is good");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let config = config.expect("the provider knows TLS 1.3").with_root_certificates(roots).with_no_client_auth();

@@ -37,9 +37,10 @@ pub(crate) fn read_admin(file: &Path) -> Option<SocketAddr> {
     fs::read_to_string(file).ok()?.trim().parse().ok()
 }
 
-/// Starts the gateway and the client's sidecar, which follow the pilot at this address.
-pub(crate) fn start(pilot: SocketAddr, work: &Path) -> Vec<Envoy> {
-    [gateway(), sidecar()].iter().map(|role| start_one(role, &bootstrap(role, pilot), None, work)).collect()
+/// Starts the gateway and the client's sidecar, which follow the pilot at this Unix socket.
+pub(crate) fn start(pilot: &Path, work: &Path) -> Vec<Envoy> {
+    let place = format!("{{pipe: {{path: {}}}}}", pilot.display());
+    [gateway(), sidecar()].iter().map(|role| start_one(role, &bootstrap(role, &place), None, work)).collect()
 }
 
 /// Starts the same, and the application's sidecar, each with an agent that has certificates of so long a life.
@@ -65,12 +66,16 @@ pub(crate) async fn start_certified(pilot: SocketAddr, work: &Path, lifetime: &s
 /// Starts one Envoy that follows the ADS server at this address, as the client's sidecar would.
 pub(crate) fn start_lone(server: SocketAddr, work: &Path) -> Envoy {
     let role = sidecar();
-    start_one(&role, &bootstrap(&role, server), None, work)
+    start_one(&role, &bootstrap(&role, &place(server)), None, work)
 }
 
 /// What makes a proxy follow the ADS server at this address, as the client's sidecar would.
 pub(crate) fn bootstrap_of_sidecar(server: SocketAddr) -> String {
-    bootstrap(&sidecar(), server)
+    bootstrap(&sidecar(), &place(server))
+}
+
+fn place(server: SocketAddr) -> String {
+    format!("{{socket_address: {{address: {}, port_value: {}}}}}", server.ip(), server.port())
 }
 
 fn gateway() -> Role {
@@ -107,9 +112,8 @@ fn start_one(role: &Role, bootstrap: &str, agent: Option<Process>, work: &Path) 
     Envoy { process: Process::start(program, &arguments, file("log")), admin, _agent: agent }
 }
 
-fn bootstrap(role: &Role, pilot: SocketAddr) -> String {
+fn bootstrap(role: &Role, pilot: &str) -> String {
     let Role { name, id, metadata } = role;
-    let (ip, port) = (pilot.ip(), pilot.port());
     format!(
         r#"node: {{id: "{id}", cluster: {name}.default, metadata: {metadata}}}
 admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}}}
@@ -132,7 +136,7 @@ static_resources:
     load_assignment:
       cluster_name: pilot
       endpoints:
-      - lb_endpoints: [{{endpoint: {{address: {{socket_address: {{address: {ip}, port_value: {port}}}}}}}}}]
+      - lb_endpoints: [{{endpoint: {{address: {pilot}}}}}]
 "#
     )
 }

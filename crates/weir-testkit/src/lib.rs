@@ -41,7 +41,7 @@ mod xds;
 pub use authority::{Made, MeshAuthority, Shown};
 pub use bad_http2::{BadHttp2Peer, StreamAct};
 pub use bad_peer::{Act, BadPeer};
-pub use certificate::Certificate;
+pub use certificate::{Authority, Certificate};
 pub use client::{Answer, Client, Heard, tcp_greeting, tls_greeting};
 pub use config::{Layout, service_at, service_of};
 pub use content::{Content, Told, converse};

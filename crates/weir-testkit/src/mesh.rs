@@ -126,12 +126,15 @@ impl Mesh {
     async fn start_envoys(layout: Layout, work: TempDir, pilot: SocketAddr, certified: Option<&Certified<'_>>) -> Self {
         let pilot_admin = local(ports::free());
         let (named, authority) = (pilot_admin.to_string(), certified.map(|certified| certified.authority.display().to_string()));
-        let mut options = vec!["--admin", &named];
+        let socket = work.path().join("xds");
+        let at_socket = format!("unix:{}", socket.display());
+        let mut options = vec!["--xds", &at_socket, "--admin", &named];
         options.extend(authority.iter().flat_map(|authority| ["--ca", authority]));
         let weir = start_weir("pilot", work.path(), pilot, &options);
         let envoys = match certified {
             Some(certified) => envoy::start_certified(pilot, work.path(), certified.lifetime).await,
-            None => envoy::start(pilot, work.path()),
+            // It tries again until there is one.
+            None => envoy::start(&socket, work.path()),
         };
         let mut mesh = Self { layout, pilot, weir, envoys, admin: None, pilot_admin, work };
         until("all Envoys are ready", async || mesh.weir_is_running() && mesh.envoys_are_ready().await).await;

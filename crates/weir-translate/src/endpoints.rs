@@ -7,9 +7,9 @@ use std::net::IpAddr;
 
 use weir_model::peer_authentication::NamespaceTls;
 use weir_model::{Endpoint, MutualTls};
-use weir_xds::core::{Address, HealthStatus, Metadata, Pipe, address};
+use weir_xds::core::{HealthStatus, Metadata};
 use weir_xds::endpoint::{ClusterLoadAssignment, LbEndpoint, lb_endpoint::HostIdentifier};
-use weir_xds::values::{set_metadata, socket_address, text};
+use weir_xds::values::{self, UNIX, set_metadata, text};
 
 use crate::locality::{Group, Preference};
 
@@ -21,8 +21,7 @@ const CLUSTER: &str = "Kubernetes";
 
 /// Instances at IP addresses, or at sockets of this machine; those that are only known by name are left out.
 pub(crate) fn by_address(cluster: &str, instances: &[Endpoint], tls: &NamespaceTls, preference: &Preference<'_>) -> ClusterLoadAssignment {
-    let reachable =
-        instances.iter().filter(|instance| instance.address.parse::<IpAddr>().is_ok() || instance.address.starts_with("unix://"));
+    let reachable = instances.iter().filter(|instance| instance.address.parse::<IpAddr>().is_ok() || instance.address.starts_with(UNIX));
     assignment(cluster, reachable, HealthStatus::Healthy, tls, preference)
 }
 
@@ -52,10 +51,7 @@ fn endpoint(instance: &Endpoint, health: HealthStatus, tls: &NamespaceTls) -> Lb
     if instance.takes_mutual_tls && tls.at(&instance.labels, instance.port) != MutualTls::Disable {
         set_metadata(&mut metadata, "envoy.transport_socket_match", TLS_MODE, text("istio"));
     }
-    let address = match instance.address.strip_prefix("unix://") {
-        Some(path) => Address { address: Some(address::Address::Pipe(Pipe { path: path.to_owned(), ..Default::default() })) },
-        None => socket_address(&instance.address, instance.port),
-    };
+    let address = values::address(&instance.address, instance.port);
     let host = weir_xds::endpoint::Endpoint { address: Some(address), ..Default::default() };
     LbEndpoint {
         health_status: health.into(),

@@ -38,8 +38,10 @@ use weir_xds::tls::Secret;
 pub use class::{Class, ClassKey, Encoded, Labels, Update, Work, encode_own};
 use context::Context;
 pub use patches::{Change, PatchValue, patch_values};
+pub use secret_names::is_of_files;
 pub use tokens::{TokenRule, token_rules};
 use virtual_host::lists::Messages;
+use virtual_host::misdirected::Connections;
 use virtual_host::sidecar::Maker;
 
 /// What a proxy gets.
@@ -140,8 +142,9 @@ fn of_gateway(context: &Context<'_>, gateway: &MergedGateway) -> Translation {
 }
 
 fn routes_of_gateway(context: &Context<'_>, gateway: &MergedGateway) -> Vec<RouteConfiguration> {
+    let connections = Connections::new(context, gateway.servers());
     let routes = |(name, servers): (&String, &Vec<Arc<GatewayServer>>)| {
-        virtual_host::with_hosts(name, virtual_host::gateway::hosts(context, &mut Messages, servers))
+        virtual_host::with_hosts(name, virtual_host::gateway::hosts(context, &mut Messages, &connections, servers))
     };
     gateway.routes.iter().map(routes).collect()
 }

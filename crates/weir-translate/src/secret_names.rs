@@ -1,5 +1,6 @@
 //! How what TLS needs is named and asked for: certificates and authorities that come as secrets on their own, and files.
 
+use weir_api::resources::destination_rule::ClientTlsSettings;
 use weir_api::resources::gateway::ServerTlsSettings;
 use weir_xds::core::grpc_service::{EnvoyGrpc, TargetSpecifier};
 use weir_xds::core::{
@@ -18,6 +19,9 @@ pub(crate) const MESH_AUTHORITIES: &str = "ROOTCA";
 /// The cluster by which Istio's agents serve both.
 const AGENT: &str = "sds-grpc";
 
+/// The certificate authorities that the system trusts.
+pub(crate) const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
+
 /// The name of a certificate that stands in a Kubernetes Secret.
 pub(crate) fn secret_name(credential: &str) -> String {
     if credential.contains("://") { credential.to_owned() } else { format!("kubernetes://{credential}") }
@@ -34,9 +38,26 @@ pub(crate) fn certificate_files(chain: &str, key: &str) -> String {
     format!("file-cert:{chain}~{key}")
 }
 
-/// The name of certificate authorities that stand in a file.
-pub(crate) fn authorities_file(path: &str) -> String {
-    format!("file-root:{path}")
+/// The name of certificate authorities that stand in a file, and of the file that says what they have revoked, if there is one.
+pub(crate) fn authorities_file(path: &str, revoked: &str) -> String {
+    if revoked.is_empty() { format!("file-root:{path}") } else { format!("file-root:{path}~{revoked}") }
+}
+
+/// The file of the authorities that a client goes by; none where those come from a Secret, or are the system's and stand in the
+/// configuration itself.
+pub(crate) fn authorities_of(settings: &ClientTlsSettings) -> Option<&str> {
+    match (settings.credential_name.as_str(), settings.ca_certificates.as_str(), settings.ca_crl.as_str()) {
+        ("", "", "") => None,
+        // What is revoked is looked at again when it changes: so both come as a secret.
+        ("", "", _) => Some(SYSTEM_AUTHORITIES),
+        ("", path, _) => Some(path),
+        _ => None,
+    }
+}
+
+/// Whether a secret holds but the names of files.
+pub fn is_of_files(name: &str) -> bool {
+    name.starts_with("file-cert:") || name.starts_with("file-root:")
 }
 
 /// A secret that comes on its own.

@@ -9,6 +9,9 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use webpki::EndEntityCert;
 use weir_api::resources::destination_rule::{ClientTlsMode, ClientTlsSettings, TrafficPolicy};
 use weir_api::resources::gateway::ServerTlsMode;
 use weir_api::resources::kubernetes::Secret as Written;
@@ -19,12 +22,16 @@ use weir_xds::tls::secret::Type;
 use weir_xds::tls::{CertificateValidationContext, Secret, TlsCertificate};
 
 use crate::context::Context;
-use crate::secret_names::{authorities_file, authorities_name, certificate_files, file, files, secret_name};
+use crate::secret_names::{authorities_file, authorities_name, authorities_of, certificate_files, file, files, secret_name};
 
 /// The keys under which a Secret holds a certificate, and its private key.
 const CERTIFICATE_KEYS: [(&str, &str); 2] = [("tls.crt", "tls.key"), ("cert", "key")];
+/// The key under which it holds what proves to clients that the certificate has not been revoked.
+const STAPLE_KEY: &str = "tls.ocsp-staple";
 /// The keys under which a Secret holds certificate authorities.
 const AUTHORITIES_KEYS: [&str; 2] = ["ca.crt", "cacert"];
+/// The keys under which it holds what they have revoked.
+const REVOKED_KEYS: [&str; 2] = ["ca.crl", "crl"];
 
 /// The secrets that the servers of a gateway name.
 pub(crate) fn of_gateway(context: &Context<'_>, gateway: &MergedGateway) -> Vec<Secret> {
@@ -40,7 +47,7 @@ fn of_server(context: &Context<'_>, server: &GatewayServer) -> Vec<Secret> {
     if settings.credential_name.is_empty() && settings.credential_names.is_empty() {
         secrets.extend(files(settings).map(|(chain, key)| of_files(chain, key)));
         if asks && settings.ca_cert_credential_name.is_empty() && !settings.ca_certificates.is_empty() {
-            secrets.push(of_authorities(&settings.ca_certificates));
+            secrets.push(of_authorities(&settings.ca_certificates, &settings.ca_crl));
         }
     }
     let named = std::iter::once(&settings.credential_name).chain(&settings.credential_names).filter(|name| !name.is_empty());
@@ -113,7 +120,7 @@ fn of_client(context: &Context<'_>, settings: &ClientTlsSettings, origin: &Origi
     let verifies = settings.insecure_skip_verify != Some(true);
     if credential.is_empty() {
         let own = shows.then(|| of_files(&settings.client_certificate, &settings.private_key));
-        let authorities = (verifies && !settings.ca_certificates.is_empty()).then(|| of_authorities(&settings.ca_certificates));
+        let authorities = authorities_of(settings).filter(|_| verifies).map(|path| of_authorities(path, &settings.ca_crl));
         return own.into_iter().chain(authorities).collect();
     }
     let Some(written) = find(context, credential, origin) else { return vec![] };
@@ -128,10 +135,10 @@ fn of_files(chain: &str, key: &str) -> Secret {
     Secret { name: certificate_files(chain, key), r#type: Some(Type::TlsCertificate(certificate)) }
 }
 
-/// Authorities that stand in such a file.
-fn of_authorities(path: &str) -> Secret {
-    let context = CertificateValidationContext { trusted_ca: file(path), ..Default::default() };
-    Secret { name: authorities_file(path), r#type: Some(Type::ValidationContext(context)) }
+/// Authorities that stand in such a file, and what they have revoked.
+fn of_authorities(path: &str, revoked: &str) -> Secret {
+    let context = CertificateValidationContext { trusted_ca: file(path), crl: file(revoked), ..Default::default() };
+    Secret { name: authorities_file(path, revoked), r#type: Some(Type::ValidationContext(context)) }
 }
 
 /// The authorities that go with a certificate: they stand in a Secret of their own, or in the same.
@@ -140,6 +147,16 @@ fn authorities_beside(context: &Context<'_>, credential: &str, origin: &Origin) 
     let apart = context.mesh.secrets.contains_key(&(context.proxy.namespace.clone(), own.clone()));
     let written = find(context, if apart { &own } else { credential }, origin)?;
     authorities(context, &authorities_name(credential), written, origin)
+}
+
+/// The DNS names in the certificate of a Secret; none where there is no such Secret, or nothing that can be read.
+pub(crate) fn names_in(context: &Context<'_>, name: &str) -> Vec<String> {
+    let found = context.mesh.secrets.get(&(context.proxy.namespace.clone(), name.to_owned()));
+    let Some(Spec::Secret(written)) = found.map(|object| &object.spec) else { return vec![] };
+    let chain = CERTIFICATE_KEYS.iter().find_map(|(chain, _)| value(written, chain));
+    let own = chain.and_then(|chain| CertificateDer::from_pem_slice(&chain).ok());
+    let read = own.as_ref().and_then(|own| EndEntityCert::try_from(own).ok());
+    read.map(|read| read.valid_dns_names().map(str::to_ascii_lowercase).collect()).unwrap_or_default()
 }
 
 fn find<'c>(context: &'c Context<'_>, name: &str, origin: &Origin) -> Option<&'c Written> {
@@ -174,7 +191,9 @@ fn certificate(context: &Context<'_>, credential: &str, written: &Written, origi
         context.warn(origin, message);
         return None;
     };
-    let certificate = TlsCertificate { certificate_chain: Some(bytes(chain)), private_key: Some(bytes(key)), ..Default::default() };
+    let ocsp_staple = value(written, STAPLE_KEY).map(bytes);
+    let certificate =
+        TlsCertificate { certificate_chain: Some(bytes(chain)), private_key: Some(bytes(key)), ocsp_staple, ..Default::default() };
     Some(Secret { name: secret_name(credential), r#type: Some(Type::TlsCertificate(certificate)) })
 }
 
@@ -183,6 +202,7 @@ fn authorities(context: &Context<'_>, name: &str, written: &Written, origin: &Or
         context.warn(origin, "no Secret has the authorities that the other side is checked against: it needs the key ca.crt");
         return None;
     };
-    let context = CertificateValidationContext { trusted_ca: Some(bytes(found)), ..Default::default() };
+    let crl = REVOKED_KEYS.iter().find_map(|key| value(written, key)).map(bytes);
+    let context = CertificateValidationContext { trusted_ca: Some(bytes(found)), crl, ..Default::default() };
     Some(Secret { name: name.to_owned(), r#type: Some(Type::ValidationContext(context)) })
 }

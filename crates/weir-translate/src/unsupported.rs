@@ -14,10 +14,8 @@ use crate::patches;
 type Path = (Kind, &'static str, &'static str);
 
 /// What is not translated.
-const NOT_TRANSLATED: &[Path] = &[
-    (Kind::Sidecar, "ingress.*.tls", "the listener takes what PeerAuthentication says, and nothing where that is plaintext"),
-    (Kind::Gateway, "servers.*.tls.insecureSkipVerify", "certificates are checked all the same"),
-];
+const NOT_TRANSLATED: &[Path] =
+    &[(Kind::Sidecar, "ingress.*.tls", "the listener takes what PeerAuthentication says, and nothing where that is plaintext")];
 
 /// A warning for each field of the objects that has no effect, and an error for each patch that is refused.
 pub fn findings(objects: &[Arc<Object>]) -> Vec<Diagnostic> {
@@ -70,14 +68,14 @@ mod tests {
     #[test]
     fn what_is_not_translated_is_named_with_its_place() {
         let rule = "apiVersion: networking.istio.io/v1
-kind: Gateway
+kind: Sidecar
 metadata: {name: a}
 spec:
-  servers:
+  ingress:
   - port: {number: 443, name: https, protocol: HTTPS}
-    hosts: ['*']
-    tls: {mode: MUTUAL, credentialName: a, insecureSkipVerify: true}
+    defaultEndpoint: 127.0.0.1:8080
+    tls: {mode: SIMPLE, serverCertificate: /a, privateKey: /b}
 ";
-        assert_eq!(said(rule), ["spec.servers[0].tls.insecureSkipVerify 8"]);
+        assert_eq!(said(rule), ["spec.ingress[0].tls 8"]);
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Value};
 
-use crate::core::{Address, Metadata, SocketAddress, address, socket_address};
+use crate::core::{Address, Metadata, Pipe, SocketAddress, address, socket_address};
 use crate::types::{FractionalPercent, fractional_percent::DenominatorType};
 
 /// A protobuf duration of a standard one.
@@ -26,6 +26,25 @@ pub fn socket_address(ip: impl Into<String>, port: u16) -> Address {
     let port_specifier = Some(socket_address::PortSpecifier::PortValue(port.into()));
     let socket = SocketAddress { address: ip.into(), port_specifier, ..Default::default() };
     Address { address: Some(address::Address::SocketAddress(socket)) }
+}
+
+/// How the address of a Unix socket begins, where it is written as one.
+pub const UNIX: &str = "unix://";
+
+/// An address as people write it: that of a Unix socket begins with [`UNIX`] and has no port.
+pub fn address(written: &str, port: u16) -> Address {
+    match written.strip_prefix(UNIX) {
+        Some(path) => Address { address: Some(address::Address::Pipe(Pipe { path: path.to_owned(), ..Default::default() })) },
+        None => socket_address(written, port),
+    }
+}
+
+/// The path of an address, if it is that of a Unix socket; `@` begins a name in the abstract namespace, as in Envoy.
+pub fn socket_path(address: &Address) -> Option<&str> {
+    match &address.address {
+        Some(address::Address::Pipe(Pipe { path, mode: _ })) => Some(path),
+        _ => None,
+    }
 }
 
 /// The host (an IP address or a name) and port of an address, if it is that of a TCP socket of this process's own network.

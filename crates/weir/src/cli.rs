@@ -1,6 +1,7 @@
 //! What can be asked on the command line.
 
 mod running;
+mod server;
 mod size;
 
 use std::net::SocketAddr;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use weir_registry::files::Input;
 
+pub(crate) use server::XdsAddress;
 use size::parse_size;
 
 pub(crate) use running::{
@@ -107,9 +109,9 @@ pub(crate) struct RunArgs {
     /// The mesh's configuration: a MeshConfig, or Istio's ConfigMap
     #[arg(long, value_name = "FILE")]
     pub mesh_config: Option<PathBuf>,
-    /// Where to serve xDS to other proxies [default: 127.0.0.1:15010, if it is free]
+    /// Where to serve xDS to other proxies, IP:PORT or unix:PATH; may be repeated [default: 127.0.0.1:15010, if it is free]
     #[arg(long, value_name = "ADDR")]
-    pub xds: Option<SocketAddr>,
+    pub xds: Vec<XdsAddress>,
     /// A gateway's labels, such as istio=ingressgateway,app=istio-ingressgateway; may be repeated
     #[arg(long, value_name = "LABELS")]
     pub gateway: Vec<String>,
@@ -142,9 +144,9 @@ pub(crate) struct PilotArgs {
     /// The mesh's configuration: a MeshConfig, or Istio's ConfigMap
     #[arg(long, value_name = "FILE")]
     pub mesh_config: Option<PathBuf>,
-    /// Where to serve xDS
+    /// Where to serve xDS, IP:PORT or unix:PATH; may be repeated
     #[arg(long, value_name = "ADDR", default_value = DEFAULT_XDS)]
-    pub xds: SocketAddr,
+    pub xds: Vec<XdsAddress>,
     /// Where to answer questions about the mesh and the proxies that follow: those of the tools go to 127.0.0.1:15000 [default:
     /// nowhere]
     #[arg(long, value_name = "ADDR")]
@@ -155,7 +157,7 @@ pub(crate) struct PilotArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ProxyArgs {
-    /// The xDS server, host:port
+    /// The xDS server, host:port or unix:PATH
     #[arg(long, value_name = "ADDR", required_unless_present = "config")]
     pub xds: Option<String>,
     /// What the proxy is for

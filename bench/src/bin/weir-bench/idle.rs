@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 use weir_bench::cases::{Case, Certificate, Protocol};
+use weir_bench::handshakes::HOST;
 use weir_bench::peers::Peer;
 
 use self::client::Client;
@@ -54,9 +55,8 @@ impl<'a> Meter<'a> {
     /// For so many connections, or as many as the descriptors allow.
     ///
     /// # Errors
-    /// If no certificate can be made.
-    pub fn new(bench: &'a Bench, wanted: u32) -> anyhow::Result<Self> {
-        let certificate = certificate(bench.work.path())?;
+    /// If the certificate cannot be read.
+    pub fn new(bench: &'a Bench, wanted: u32, certificate: Certificate) -> anyhow::Result<Self> {
         let client = Client::new(&certificate)?;
         let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX).saturating_sub(SPARE);
         let count = wanted.min(u32::try_from(most).unwrap_or(u32::MAX)).max(FIRST + 1);
@@ -91,8 +91,11 @@ impl<'a> Meter<'a> {
 }
 
 /// A certificate that signs itself, in the folder.
-fn certificate(work: &Path) -> anyhow::Result<Certificate> {
-    let made = rcgen::generate_simple_self_signed([client::HOST.to_owned()])?;
+///
+/// # Errors
+/// If it cannot be made.
+pub(crate) fn certificate(work: &Path) -> anyhow::Result<Certificate> {
+    let made = rcgen::generate_simple_self_signed([HOST.to_owned()])?;
     let [certificate, key, both] = ["certificate.pem", "key.pem", "both.pem"].map(|name| work.join(name));
     fs::write(&certificate, made.cert.pem())?;
     fs::write(&key, made.signing_key.serialize_pem())?;

@@ -104,9 +104,10 @@ fn prepare(args: &Args) -> anyhow::Result<Bench> {
 fn measure(args: &Args, bench: &Bench) -> anyhow::Result<Report> {
     println!("Medians of {} rounds of {} s; ratios are the medians of the rounds' ratios.", args.rounds, args.seconds);
     let mut report = Report::default();
+    let certificate = idle::certificate(bench.work.path())?;
     let all = Workload::value_variants();
     for workload in all.iter().filter(|workload| args.only.is_empty() || args.only.contains(workload)) {
-        for case in workload.floods(bench, args.routes) {
+        for case in workload.floods(bench, args.routes, &certificate) {
             let measured = workloads::flood(bench, &case)?;
             println!("{}", table::flood(&measured));
             report.floods.push(measured);
@@ -117,14 +118,14 @@ fn measure(args: &Args, bench: &Bench) -> anyhow::Result<Report> {
                 report.latencies.iter().for_each(|latencies| println!("{}", table::latency(latencies)));
             }
             Workload::Idle => {
-                let meter = idle::Meter::new(bench, args.connections)?;
+                let meter = idle::Meter::new(bench, args.connections, certificate.clone())?;
                 for protocol in idle::PROTOCOLS {
                     let measured = meter.measure(protocol);
                     println!("{}", table::idle(&measured));
                     report.idle.push(measured);
                 }
             }
-            Workload::Split | Workload::Routes | Workload::Http2 | Workload::Grpc | Workload::Bodies => {}
+            Workload::Split | Workload::Routes | Workload::Http2 | Workload::Grpc | Workload::Bodies | Workload::Tls | Workload::Tcp => {}
         }
     }
     Ok(report)

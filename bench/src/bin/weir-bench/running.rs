@@ -48,7 +48,7 @@ impl Bench {
         let ready = match case.downstream {
             Protocol::Http1 => load::wait(&mut process, setting.port, &case.path, DEADLINE),
             Protocol::Http2 => load::wait_for_http2(&mut process, setting.port, DEADLINE),
-            Protocol::Tls => load::wait_for_listener(&mut process, setting.port, DEADLINE),
+            Protocol::Tls | Protocol::Http2Tls => load::wait_for_listener(&mut process, setting.port, DEADLINE),
         }?;
         Ok(Running { peer: peer.name(), ready: ready.as_secs_f64(), process, setting })
     }

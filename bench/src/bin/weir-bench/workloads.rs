@@ -1,10 +1,11 @@
 //! What can be measured, and measuring it.
 
 use clap::ValueEnum;
-use weir_bench::cases::Case;
+use weir_bench::cases::{Case, Certificate, Connections, Protocol};
 use weir_bench::h2load::{self, Load};
+use weir_bench::handshakes;
 use weir_bench::open_loop::{self, Latency, Plan};
-use weir_bench::peers::ENVOY;
+use weir_bench::peers::{ENVOY, RELAY};
 
 use crate::rounds::{Series, interleaved, median};
 use crate::running::{Bench, Running, left_out};
@@ -25,6 +26,10 @@ pub(crate) enum Workload {
     Grpc,
     /// Answers of 64 KiB, and requests of 64 KiB
     Bodies,
+    /// TLS: connections that are kept, sessions that are resumed, new handshakes
+    Tls,
+    /// Bytes, in small and in large parts
+    Tcp,
     /// How long answers take at half of what Envoy can do
     Latency,
     /// The memory of connections on which nothing happens
@@ -33,7 +38,7 @@ pub(crate) enum Workload {
 
 impl Workload {
     /// The cases in which a peer is sent as much as it can answer.
-    pub fn floods(self, bench: &Bench, routes: u32) -> Vec<Case> {
+    pub fn floods(self, bench: &Bench, routes: u32, certificate: &Certificate) -> Vec<Case> {
         let upstreams = bench.origin.ports;
         match self {
             Self::Split => vec![Case::split(upstreams)],
@@ -41,6 +46,16 @@ impl Workload {
             Self::Http2 => vec![Case::http2(upstreams)],
             Self::Grpc => vec![Case::grpc(upstreams)],
             Self::Bodies => vec![Case::large_answers(upstreams), Case::large_requests(upstreams)],
+            Self::Tls => {
+                let tls = |protocol, connections| Case::over_tls(upstreams, protocol, connections, certificate);
+                vec![
+                    tls(Protocol::Tls, Connections::Kept),
+                    tls(Protocol::Http2Tls, Connections::Kept),
+                    tls(Protocol::Tls, Connections::Resumed),
+                    tls(Protocol::Tls, Connections::New),
+                ]
+            }
+            Self::Tcp => vec![Case::bytes(upstreams, false), Case::bytes(upstreams, true)],
             Self::Latency | Self::Idle => vec![],
         }
     }
@@ -55,16 +70,29 @@ pub(crate) type Measured<L> = (String, Vec<Series<L>>);
 /// If the system does not tell what was used.
 pub(crate) fn flood(bench: &Bench, case: &Case) -> anyhow::Result<Measured<Load>> {
     let mut running = bench.start_all(case);
+    // What only copies bytes speaks no TLS.
+    running.retain(|one| one.peer != RELAY || !matches!(case.downstream, Protocol::Tls | Protocol::Http2Tls));
     running.retain(|one| warm_up(one).inspect_err(|error| left_out(case, one.peer, error)).is_ok());
     let send = |one: &Running<'_>| {
-        let load = h2load::flood(case, one.setting.port, bench.seconds, &one.setting.work)?;
+        let load = load(one, bench.seconds)?;
         Ok((load, load.requests))
     };
     Ok((case.title.clone(), interleaved(bench, running, &send)?))
 }
 
 fn warm_up(running: &Running<'_>) -> anyhow::Result<Load> {
-    h2load::flood(running.setting.case, running.setting.port, WARM_UP_SECONDS, &running.setting.work)
+    load(running, WARM_UP_SECONDS)
+}
+
+/// As much as the peer can answer.
+fn load(running: &Running<'_>, seconds: u16) -> anyhow::Result<Load> {
+    let (case, port, work) = (running.setting.case, running.setting.port, &running.setting.work);
+    let resumes = match case.connections {
+        Connections::Kept => return h2load::flood(case, port, seconds, work),
+        Connections::Resumed => true,
+        Connections::New => false,
+    };
+    handshakes::measure(&handshakes::Plan { port, path: case.path.clone(), seconds, resumes }, work)
 }
 
 /// How long answers take at a rate that stays the same.

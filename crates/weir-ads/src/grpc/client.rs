@@ -8,7 +8,8 @@ use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
@@ -18,6 +19,7 @@ use tonic_prost::ProstCodec;
 use tower_service::Service;
 use weir_xds::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse};
 
+use super::listener::socket_path;
 use super::{DELTA, MAX_MESSAGE, STATE};
 use crate::certificates::{self, IstioCertificateRequest, IstioCertificateResponse};
 use crate::stream::{self, ClientStream, Protocol, Request, Response};
@@ -41,7 +43,7 @@ pub enum Error {
     Refused(String, tonic::Status),
 }
 
-/// Connects to `server` (`host:port`) and opens a stream. It ends, at both channels, when the connection does.
+/// Connects to `server` (`host:port` or `unix:PATH`) and opens a stream. It ends, at both channels, when the connection does.
 ///
 /// # Errors
 /// If that cannot be done within a few seconds.
@@ -77,10 +79,25 @@ pub async fn create_certificate(server: &str, request: IstioCertificateRequest) 
 
 /// Opens a connection.
 async fn open(server: &str) -> Result<Grpc<Channel>, Error> {
+    let failed = |error| Error::Connect(server.to_owned(), error);
+    let sender = match socket_path(server) {
+        Some(path) => speak(server, in_time(UnixStream::connect(path)).await.map_err(failed)?).await?,
+        None => {
+            let socket = in_time(TcpStream::connect(server)).await.map_err(failed)?;
+            socket.set_nodelay(true).map_err(failed)?;
+            speak(server, socket).await?
+        }
+    };
+    Ok(Grpc::with_origin(Channel(sender), origin(server)))
+}
+
+async fn in_time<T>(connecting: impl Future<Output = std::io::Result<T>>) -> std::io::Result<T> {
     let timeout = || std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer");
-    let connected = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(server)).await;
-    let socket = connected.unwrap_or_else(|_| Err(timeout())).map_err(|error| Error::Connect(server.to_owned(), error))?;
-    socket.set_nodelay(true).map_err(|error| Error::Connect(server.to_owned(), error))?;
+    tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.unwrap_or_else(|_| Err(timeout()))
+}
+
+/// Speaks HTTP/2 on a new connection, for as long as that lives.
+async fn speak(server: &str, socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<SendRequest<Body>, Error> {
     let mut http = http2::Builder::new(TokioExecutor::new());
     http.timer(TokioTimer::new()).keep_alive_interval(KEEPALIVE).keep_alive_while_idle(true).adaptive_window(true);
     let (sender, connection) = http.handshake(TokioIo::new(socket)).await.map_err(|error| Error::Http(server.to_owned(), error))?;
@@ -89,7 +106,7 @@ async fn open(server: &str) -> Result<Grpc<Channel>, Error> {
             tracing::debug!(%error, "the connection to the xDS server ended");
         }
     });
-    Ok(Grpc::with_origin(Channel(sender), origin(server)))
+    Ok(sender)
 }
 
 fn origin(server: &str) -> Uri {

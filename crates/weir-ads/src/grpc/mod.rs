@@ -2,11 +2,13 @@
 
 mod body;
 pub mod client;
+mod listener;
 mod message;
 mod requests;
 pub mod server;
 
 pub use client::Channel;
+pub use listener::{Listener, UNIX, socket_path};
 
 /// The method of the delta protocol.
 const DELTA: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";

@@ -11,12 +11,12 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tonic::Status;
 use tonic::body::Body;
 
 use super::body::Responses;
+use super::listener::{Accepted, Listener};
 use super::requests::Requests;
 use super::{DELTA, SECRETS_DELTA, SECRETS_STATE, STATE};
 use crate::certificates::{self, Caller, Certificates};
@@ -35,7 +35,7 @@ const UNREAD: usize = 64 << 10;
 ///
 /// # Errors
 /// If the listener fails for good.
-pub async fn accept(listener: TcpListener, streams: mpsc::Sender<ServerStream>) -> io::Result<()> {
+pub async fn accept(listener: impl Into<Listener>, streams: mpsc::Sender<ServerStream>) -> io::Result<()> {
     serve(listener, Services { ads: Some(streams), ..Services::default() }).await
 }
 
@@ -54,9 +54,10 @@ pub struct Services {
 ///
 /// # Errors
 /// If the listener fails for good.
-pub async fn serve(listener: TcpListener, services: Services) -> io::Result<()> {
+pub async fn serve(listener: impl Into<Listener>, services: Services) -> io::Result<()> {
+    let listener = listener.into();
     loop {
-        let (socket, peer) = match listener.accept().await {
+        let accepted = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) if is_of_one_connection(&error) => continue,
             Err(error) => {
@@ -66,31 +67,15 @@ pub async fn serve(listener: TcpListener, services: Services) -> io::Result<()> 
                 continue;
             }
         };
-        socket.set_nodelay(true)?;
-        tokio::spawn(connection(socket, services.clone(), Some(Caller::Connected(peer))));
-    }
-}
-
-/// Serves secrets alone at a socket of the file system. Who may open it is its owner's to say; a certificate nobody gets by it.
-///
-/// # Errors
-/// If the listener fails for good.
-#[cfg(unix)]
-pub async fn serve_socket(listener: tokio::net::UnixListener, secrets: mpsc::Sender<ServerStream>) -> io::Result<()> {
-    let services = Services { secrets: Some(secrets), ..Services::default() };
-    loop {
-        match listener.accept().await {
-            Ok((socket, _)) => drop(tokio::spawn(connection(socket, services.clone(), None))),
-            Err(error) if is_of_one_connection(&error) => {}
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
+        let (caller, services) = (accepted.caller(), services.clone());
+        match accepted {
+            Accepted::Tcp(socket, _) => drop(tokio::spawn(connection(socket, services, caller))),
+            Accepted::Unix(socket) => drop(tokio::spawn(connection(socket, services, caller))),
         }
     }
 }
 
-async fn connection(socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, services: Services, caller: Option<Caller>) {
+async fn connection(socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, services: Services, caller: Caller) {
     let service = service_fn(move |request| answer(request, services.clone(), caller));
     let mut http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
     http.timer(TokioTimer::new()).keep_alive_interval(KEEPALIVE).adaptive_window(true).max_send_buf_size(UNREAD);
@@ -104,14 +89,14 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused)
 }
 
-async fn answer(request: HttpRequest<Incoming>, services: Services, caller: Option<Caller>) -> Result<http::Response<Body>, Infallible> {
+async fn answer(request: HttpRequest<Incoming>, services: Services, caller: Caller) -> Result<http::Response<Body>, Infallible> {
     let Services { ads, secrets, certificates } = services;
     Ok(match (request.uri().path(), ads, secrets) {
-        (DELTA, Some(ads), _) => open(Protocol::Delta, request, &ads, Request::Delta).await,
-        (STATE, Some(ads), _) => open(Protocol::StateOfTheWorld, request, &ads, Request::State).await,
-        (SECRETS_DELTA, _, Some(secrets)) => open(Protocol::Delta, request, &secrets, Request::Delta).await,
-        (SECRETS_STATE, _, Some(secrets)) => open(Protocol::StateOfTheWorld, request, &secrets, Request::State).await,
-        (certificates::CREATE, ..) => certify(request, certificates.zip(caller)).await,
+        (DELTA, Some(ads), _) => open(Protocol::Delta, caller, request, &ads, Request::Delta).await,
+        (STATE, Some(ads), _) => open(Protocol::StateOfTheWorld, caller, request, &ads, Request::State).await,
+        (SECRETS_DELTA, _, Some(secrets)) => open(Protocol::Delta, caller, request, &secrets, Request::Delta).await,
+        (SECRETS_STATE, _, Some(secrets)) => open(Protocol::StateOfTheWorld, caller, request, &secrets, Request::State).await,
+        (certificates::CREATE, ..) => certify(request, certificates.map(|to| (to, caller))).await,
         (path, ..) => Status::unimplemented(format!("no such method: {path}")).into_http(),
     })
 }
@@ -136,11 +121,12 @@ async fn certify(request: HttpRequest<Incoming>, to: Option<(Certificates, Calle
 /// Opens a stream: its requests are read as they come, its responses written as the client takes them.
 async fn open<M: prost::Message + Default + 'static>(
     protocol: Protocol,
+    caller: Caller,
     request: HttpRequest<Incoming>,
     streams: &mpsc::Sender<ServerStream>,
     wrap: fn(M) -> Request,
 ) -> http::Response<Body> {
-    let (server, requests, pushes) = stream::server(protocol);
+    let (server, requests, pushes) = stream::server(protocol, caller.is_private());
     if streams.send(server).await.is_err() {
         return Status::unavailable("the server is shutting down").into_http();
     }

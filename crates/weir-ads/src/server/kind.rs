@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use weir_xds::resource::{ResourceType, route_configuration_of};
 
-use super::refused::Refused;
+use super::refused::{Refused, mentions};
 use super::sent::Sent;
 use super::state::is_whole;
 use super::subscription::Subscription;
@@ -31,6 +31,8 @@ pub(super) struct TypeState {
     /// The response that it has not answered yet.
     pub outstanding: Option<Outstanding>,
     pub refused: Refused,
+    /// What is sent alone: something was refused in a response with several, and nobody knows what.
+    apart: BTreeSet<Arc<str>>,
     /// Names of which it has not accepted anything yet: what was refused of them left nothing older in force.
     pub first: HashSet<Arc<str>>,
     /// Names that must be answered even if nothing about them changed: the client has just asked for them.
@@ -89,6 +91,23 @@ impl TypeState {
         self.first.retain(|name| self.refused.contains(name));
         self.first.shrink_to_fit();
         true
+    }
+
+    /// What stands in a response that is refused now, if it may be sent again one by one: Envoy refuses with a certificate all that
+    /// came with it, and does not say which it was.
+    pub fn refused_together(&self, kind: ResourceType, nonce: &str, reason: &str) -> Vec<Arc<str>> {
+        let of_secrets = self.outstanding.as_ref().filter(|_| kind == ResourceType::Secret && self.awaits(nonce));
+        let Some(Outstanding { names, .. }) = of_secrets else { return vec![] };
+        if names.len() < 2 || names.iter().any(|name| mentions(reason, name)) { vec![] } else { names.clone() }
+    }
+
+    /// Sends these again, each alone.
+    pub fn send_apart(&mut self, kind: ResourceType, protocol: Protocol, names: Vec<Arc<str>>, target: &ResourceSet) {
+        for name in names.into_iter().filter(|name| target.get(kind, name).is_some()) {
+            self.asked.insert(name.clone());
+            self.look(kind, protocol, &name, version(target, kind, &name));
+            self.apart.insert(name);
+        }
     }
 
     /// Whether the client still does what it was told earlier in place of something that it has refused.
@@ -215,7 +234,7 @@ impl TypeState {
 
     /// Takes what is to be sent now, as sent.
     pub fn send(&mut self, kind: ResourceType, target: &ResourceSet, with_removals: bool) -> (Named, Vec<Arc<str>>) {
-        let upserts = std::mem::take(&mut self.upserts);
+        let upserts = self.next_upserts();
         let resources: Named = upserts.into_iter().filter_map(|name| target.get(kind, &name).cloned().map(|found| (name, found))).collect();
         for (name, resource) in &resources {
             if self.has(kind, name, Some(resource.version)).is_none() {
@@ -229,10 +248,22 @@ impl TypeState {
             self.forget(kind, name, version(target, kind, name));
         }
         // What is asked for at the beginning is much, and later little.
-        self.asked = self.asked.drain().filter(|name| self.removals.contains(name)).collect();
+        self.asked = self.asked.drain().filter(|name| self.removals.contains(name) || self.upserts.contains(name)).collect();
         self.sent.shrink();
         self.spoken = true;
         (resources, removals)
+    }
+
+    /// What stands in the next response.
+    fn next_upserts(&mut self) -> BTreeSet<Arc<str>> {
+        self.apart.retain(|name| self.upserts.contains(name));
+        match self.apart.pop_first() {
+            Some(alone) => {
+                self.upserts.remove(&alone);
+                BTreeSet::from([alone])
+            }
+            None => std::mem::take(&mut self.upserts),
+        }
     }
 
     /// All that the client has now, where a response carries all of it.

@@ -275,9 +275,11 @@ impl Server {
     /// Takes the client's answer to a response.
     fn answered(&mut self, kind: ResourceType, nonce: &str, refused: Option<String>) -> Event {
         let state = &mut self.types[slot(kind)];
+        let together = refused.as_ref().map(|reason| state.refused_together(kind, nonce, reason)).unwrap_or_default();
         if !state.answered(nonce, refused.as_deref()) {
             return Event::Passed;
         }
+        state.send_apart(kind, self.protocol, together, &self.target);
         // A client may have let go meanwhile what it refused. Nothing better comes for that: clusters would be kept for it for ever.
         let (subscription, target) = (&state.subscription, &self.target);
         state.refused.retain(|name| subscription.has(kind, name, || target.get(kind, name).is_some()));

@@ -56,7 +56,7 @@ impl Refused {
 }
 
 /// Whether a name stands in a text, and not as a part of a longer one.
-fn mentions(text: &str, name: &str) -> bool {
+pub(super) fn mentions(text: &str, name: &str) -> bool {
     let is_of_name = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '|' | '/' | '*');
     !name.is_empty()
         && text.match_indices(name).any(|(at, _)| {

@@ -12,6 +12,7 @@ pub mod envoy_filter;
 pub mod extension_provider;
 pub mod gateway;
 pub mod http_policy;
+pub mod ingress;
 pub mod kubernetes;
 pub mod load_balancer;
 pub mod mesh_config;

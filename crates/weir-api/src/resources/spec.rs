@@ -1,5 +1,6 @@
 //! The content of an object, whatever its kind.
 
+use super::ingress::Ingress;
 use super::kubernetes::{ConfigMap, EndpointSlice, Endpoints, Namespace, Pod, Secret, Service};
 use super::{
     AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, RequestAuthentication, ServiceEntry, Sidecar,
@@ -21,6 +22,7 @@ pub enum Spec {
     RequestAuthentication(RequestAuthentication),
     AuthorizationPolicy(AuthorizationPolicy),
     PeerAuthentication(PeerAuthentication),
+    Ingress(Ingress),
     Service(Service),
     EndpointSlice(EndpointSlice),
     Endpoints(Endpoints),

@@ -51,7 +51,7 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("defaultConfig.proxyHeaders.xForwardedPort", "x-forwarded-port is not set"),
 ];
 
-const INGRESS: &str = "Ingress resources are not read";
+const INGRESS: &str = "Ingress resources are those of the class `istio`, for the gateway of the label `istio: ingressgateway`";
 const OWN_CA: &str = "the pilot issues the certificates, with the authority of --ca or its own";
 const STATISTICS: &str = "statistics have their usual names";
 

@@ -62,7 +62,7 @@ pub fn check(meta: &ObjectMeta, spec: &Spec) -> Vec<Diagnostic> {
         }
         Spec::PeerAuthentication(spec) => c.field("spec", |c| peer_authentication::check(c, spec)),
         // The API server has checked what is its own.
-        Spec::Service(_) | Spec::EndpointSlice(_) | Spec::Endpoints(_) => return checker.finish(),
+        Spec::Ingress(_) | Spec::Service(_) | Spec::EndpointSlice(_) | Spec::Endpoints(_) => return checker.finish(),
         Spec::Namespace(_) | Spec::Secret(_) | Spec::ConfigMap(_) => return checker.finish(),
         // But whom a certificate is for is not left to who wrote a file.
         Spec::Pod(pod) => {

@@ -9,7 +9,9 @@ const MATCHERS: &str = "envoy.type.matcher.v3";
 const STREAM: &str = "it comes from the server that the proxy is connected to";
 
 pub(super) const TABLE: &[Decided] = &[
-    of(CORE, "Address").carried_out("socket_address").refused("pipe envoy_internal_address"),
+    of(CORE, "Address").carried_out("socket_address pipe").refused("envoy_internal_address"),
+    // Permissions of a socket that others have opened are theirs.
+    of(CORE, "Pipe").carried_out("path mode"),
     of(CORE, "SocketAddress")
         .carried_out("address port_value ipv4_compat")
         // UDP, which is what another than the first protocol is; ports by name; sockets elsewhere than in the proxy's own network.

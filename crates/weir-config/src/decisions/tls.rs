@@ -4,7 +4,7 @@ use super::{Decided, of};
 
 const TLS: &str = "envoy.extensions.transport_sockets.tls.v3";
 
-const STAPLES: &str = "no proofs are sent with the certificate";
+const TIMESTAMPS: &str = "no proofs of a log are sent with the certificate";
 const FILES: &str = "files of secrets are looked at every second, others are read when the configuration comes";
 
 pub(super) const TABLE: &[Decided] = &[
@@ -20,13 +20,14 @@ pub(super) const TABLE: &[Decided] = &[
     of("envoy.extensions.transport_sockets.raw_buffer.v3", "RawBuffer").packed(),
     of(TLS, "DownstreamTlsContext")
         .packed()
-        .carried_out("common_tls_context require_client_certificate require_sni")
-        // How sessions are resumed, and staples that are not sent, make no difference to what a client gets.
-        .unseen(
-            "session_ticket_keys session_ticket_keys_sds_secret_config disable_stateless_session_resumption \
-             disable_stateful_session_resumption session_timeout ocsp_staple_policy",
+        .carried_out(
+            "common_tls_context require_client_certificate require_sni disable_stateless_session_resumption \
+             disable_stateful_session_resumption ocsp_staple_policy",
         )
+        // A ticket only spares a client a handshake.
+        .unseen("session_timeout")
         .reported(&[
+            ("session_ticket_keys session_ticket_keys_sds_secret_config", "the proxy makes keys for tickets of its own"),
             ("full_scan_certs_on_sni_mismatch", "the first certificate that the client can use is shown"),
             ("prefer_client_ciphers", "the proxy's order of ciphers counts"),
         ]),
@@ -58,11 +59,11 @@ pub(super) const TABLE: &[Decided] = &[
         .carried_out("tls_minimum_protocol_version tls_maximum_protocol_version cipher_suites ecdh_curves signature_algorithms")
         .refused("compliance_policies"),
     of(TLS, "TlsCertificate")
-        .carried_out("certificate_chain private_key")
+        .carried_out("certificate_chain private_key ocsp_staple")
         // Envoy does not carry it out either.
         .unseen("tls_params")
         .refused("pkcs12 private_key_provider password")
-        .reported(&[("watched_directory", FILES), ("ocsp_staple signed_certificate_timestamp", STAPLES)]),
+        .reported(&[("watched_directory", FILES), ("signed_certificate_timestamp", TIMESTAMPS)]),
     of(TLS, "CertificateValidationContext")
         .carried_out(
             "trusted_ca verify_certificate_spki verify_certificate_hash match_typed_subject_alt_names match_subject_alt_names crl \

@@ -9,12 +9,12 @@ pub mod filters;
 pub mod rbac;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use weir_routing::filter_chain::Chain as ChainChoice;
 use weir_routing::{CompileError, Connection, FilterChains};
-use weir_xds::core::TrafficDirection;
+use weir_xds::core::{Address, Pipe, TrafficDirection, address};
 use weir_xds::listener::Listener as XdsListener;
 use weir_xds::values::to_socket_addr;
 
@@ -30,8 +30,10 @@ pub use rbac::ConnectionRbac;
 pub struct Listener {
     /// Its name.
     pub name: Arc<str>,
-    /// Where it accepts.
+    /// Where it accepts; nowhere, if that is a Unix socket.
     pub address: SocketAddr,
+    /// The Unix socket that it accepts at, if it is one.
+    pub socket: Option<UnixSocket>,
     /// Whether it opens a socket of its own. One that does not gets connections from another listener.
     pub bind: bool,
     /// What is done about where a connection was going to.
@@ -50,6 +52,32 @@ pub struct Listener {
     /// How much filters may hold back of a body on a connection.
     pub buffer_limit: usize,
 }
+
+/// A Unix socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnixSocket {
+    /// Its path; `@` begins a name of the abstract namespace.
+    pub path: Box<str>,
+    /// The permissions of its file; 0 where nothing is said of them.
+    pub mode: u32,
+}
+
+impl UnixSocket {
+    fn compile(address: &Address) -> Result<Option<Self>, CompileError> {
+        let Some(address::Address::Pipe(Pipe { path, mode })) = &address.address else { return Ok(None) };
+        if path.is_empty() || *mode > MAX_MODE {
+            let wrong = if path.is_empty() { "path" } else { "mode" };
+            return Err(CompileError::new(format!("address.pipe.{wrong}"), "is none"));
+        }
+        Ok(Some(Self { path: path.as_str().into(), mode: *mode }))
+    }
+}
+
+/// Nobody, in place of an address.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+/// The highest permissions of a file.
+const MAX_MODE: u32 = 0o777;
 
 /// Envoy's limit where none is given.
 const BUFFER_LIMIT: usize = 1 << 20;
@@ -127,7 +155,8 @@ impl Listener {
         if filter_chains.is_empty() && default_filter_chain.is_none() {
             return Err(CompileError::missing("filter_chains"));
         }
-        let address = address.as_ref().and_then(to_socket_addr);
+        let socket = address.as_ref().map(UnixSocket::compile).transpose()?.flatten();
+        let address = if socket.is_some() { Some(NOWHERE) } else { address.as_ref().and_then(to_socket_addr) };
         let buffer_limit = per_connection_buffer_limit_bytes.map_or(BUFFER_LIMIT, |limit| limit as usize);
         // Connections that go on keep theirs.
         let known = KnownChains::of(previous.filter(|previous| previous.buffer_limit == buffer_limit));
@@ -138,7 +167,8 @@ impl Listener {
         let unbound = deprecated_v1.as_ref().and_then(|v1| v1.bind_to_port) == Some(false) || *bind_to_port == Some(false);
         Ok(Self {
             name: name.as_str().into(),
-            address: address.ok_or_else(|| CompileError::new("address", "is not an IP address and a port"))?,
+            address: address.ok_or_else(|| CompileError::new("address", "is neither an IP address and a port nor a Unix socket"))?,
+            socket,
             bind: !unbound,
             original_destination: match use_original_dst {
                 Some(true) => OriginalDestination::HandOver,

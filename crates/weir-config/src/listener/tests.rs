@@ -34,7 +34,12 @@ fn what_would_choose_other_chains_or_take_other_traffic_is_refused() {
         (json!({"udpListenerConfig": {}}), "udp_listener_config: is not supported"),
         (json!({"internalListener": {}}), "internal_listener: is not supported"),
         (json!({"filterChainMatcher": {}}), "filter_chain_matcher: is not supported"),
-        (json!({"address": {"pipe": {"path": "/a"}}}), "address: is not an IP address and a port"),
+        (json!({"address": {"pipe": {"path": ""}}}), "address.pipe.path: is none"),
+        (json!({"address": {"pipe": {"path": "/a", "mode": 512}}}), "address.pipe.mode: is none"),
+        (
+            json!({"address": {"envoyInternalAddress": {"serverListenerName": "a"}}}),
+            "address: is neither an IP address and a port nor a Unix socket",
+        ),
         (json!({"filterChains": [{"filters": [tcp()], "useProxyProto": true}]}), "filter_chains[0].use_proxy_proto: is not supported"),
         (
             json!({"listenerFilters": [{"name": "envoy.filters.listener.proxy_protocol"}]}),

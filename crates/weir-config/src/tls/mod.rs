@@ -15,6 +15,6 @@ pub mod validation;
 pub use client::ClientTls;
 pub use names::{AltName, NameKind, NameMatcher};
 pub use parameters::{Parameters, Versions};
-pub use server::ServerTls;
+pub use server::{Resumption, ServerTls, Staples};
 pub use sources::{Certificate, CertificateSource, Material, SecretSource};
 pub use validation::{Validation, ValidationSource};

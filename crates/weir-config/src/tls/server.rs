@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use weir_routing::CompileError;
 use weir_xds::tls::DownstreamTlsContext;
-use weir_xds::tls::downstream_tls_context::OcspStaplePolicy;
+use weir_xds::tls::downstream_tls_context::{OcspStaplePolicy, SessionTicketKeysType};
 
 use super::common::Common;
 use super::parameters::Parameters;
@@ -24,6 +24,40 @@ pub struct ServerTls {
     pub clients: Option<ClientCertificates>,
     /// Whether a client must name the server that it wants.
     pub requires_sni: bool,
+    /// How clients may resume their sessions.
+    pub resumption: Resumption,
+    /// Whether a certificate is shown about which no authority says anything.
+    pub staples: Staples,
+}
+
+/// How clients may resume their sessions; never where they are asked for certificates, which may hold no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resumption {
+    /// By tickets that they keep.
+    pub by_tickets: bool,
+    /// By what the proxy keeps, which it does only where there are no tickets.
+    pub by_memory: bool,
+}
+
+/// What an authority must say of a certificate (OCSP) so that it is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Staples {
+    /// Nothing. What is out of date is left out.
+    Optional,
+    /// Nothing, but nothing that is out of date.
+    Current,
+    /// Something, and nothing that is out of date.
+    Required,
+}
+
+impl Staples {
+    fn of(policy: OcspStaplePolicy) -> Self {
+        match policy {
+            OcspStaplePolicy::LenientStapling => Self::Optional,
+            OcspStaplePolicy::StrictStapling => Self::Current,
+            OcspStaplePolicy::MustStaple => Self::Required,
+        }
+    }
 }
 
 /// What is asked of clients' certificates. One that is shown must always hold.
@@ -45,18 +79,18 @@ impl ServerTls {
             common_tls_context,
             require_client_certificate,
             require_sni,
-            // How sessions are resumed makes no difference to what a client gets.
-            disable_stateful_session_resumption: _,
+            disable_stateful_session_resumption,
+            session_ticket_keys_type,
+            // A ticket is good for half a day at most, whatever is said: it only spares a client a handshake.
             session_timeout: _,
-            session_ticket_keys_type: _,
+            // Read below.
             ocsp_staple_policy: _,
             // The first certificate that a client can use is chosen, and ciphers by the client's order.
             full_scan_certs_on_sni_mismatch: _,
             prefer_client_ciphers: _,
         } = context;
-        if context.ocsp_staple_policy() == OcspStaplePolicy::MustStaple {
-            return Err(CompileError::unsupported("ocsp_staple_policy"));
-        }
+        // Keys that are written are reported: the proxy makes its own.
+        let by_tickets = !matches!(session_ticket_keys_type, Some(SessionTicketKeysType::DisableStatelessSessionResumption(true)));
         let common = Common::compile(common_tls_context.as_ref())?;
         if common.certificates.is_empty() {
             return Err(CompileError::missing("common_tls_context.tls_certificates"));
@@ -67,6 +101,8 @@ impl ServerTls {
             alpn: common.alpn,
             clients: client_certificates(common.validation, require_client_certificate.unwrap_or(false)),
             requires_sni: require_sni.unwrap_or(false),
+            resumption: Resumption { by_tickets, by_memory: !*disable_stateful_session_resumption },
+            staples: Staples::of(context.ocsp_staple_policy()),
         })
     }
 
@@ -119,8 +155,15 @@ mod tests {
     }
 
     #[test]
+    fn sessions_are_resumed_by_tickets_unless_that_is_forbidden() {
+        let of = |context: Value| compile(context, json!({})).unwrap().resumption;
+        assert_eq!(of(json!({})), Resumption { by_tickets: true, by_memory: true });
+        assert_eq!(of(json!({"disableStatelessSessionResumption": true})), Resumption { by_tickets: false, by_memory: true });
+        assert_eq!(of(json!({"disableStatefulSessionResumption": true})), Resumption { by_tickets: true, by_memory: false });
+    }
+
+    #[test]
     fn what_cannot_be_carried_out_is_refused_by_its_name() {
-        assert_eq!(compile(json!({"ocspStaplePolicy": "MUST_STAPLE"}), json!({})).unwrap_err(), "ocsp_staple_policy: is not supported");
         let nothing = weir_xds::json::from_value::<DownstreamTlsContext>(json!({"commonTlsContext": {}})).unwrap();
         assert_eq!(ServerTls::compile(&nothing).unwrap_err().to_string(), "common_tls_context.tls_certificates: is missing");
     }

@@ -20,13 +20,15 @@ pub enum Certificate {
     Written(CertificateSource),
 }
 
-/// A certificate chain and its private key, both as PEM.
+/// A certificate chain and its private key, both as PEM, and what is said of it to clients.
 #[derive(Clone, PartialEq)]
 pub struct CertificateSource {
     /// The chain, the owner's certificate first.
     pub chain: Material,
     /// The key.
     pub key: Material,
+    /// What an authority says of the certificate, as an answer of OCSP; shown with it.
+    pub staple: Option<Material>,
 }
 
 /// Nobody prints a private key.
@@ -108,7 +110,7 @@ impl CertificateSource {
             password,
             // Reported, see `unsupported`.
             watched_directory: _,
-            ocsp_staple: _,
+            ocsp_staple,
             signed_certificate_timestamp: _,
             // Envoy does not carry it out either.
             tls_params: _,
@@ -121,6 +123,7 @@ impl CertificateSource {
         Ok(Self {
             chain: Material::needed(certificate_chain.as_ref(), "certificate_chain")?,
             key: Material::needed(private_key.as_ref(), "private_key")?,
+            staple: Material::compile(ocsp_staple.as_ref()).map_err(|error| error.within("ocsp_staple"))?,
         })
     }
 }

@@ -167,8 +167,8 @@ fn examples_of_all_resources() {
     assert_eq!(fields::<Listener>(listener), ["HashPolicy.filter_state", "Listener.freebind", "TcpProxy.check_drain_close"]);
     let endpoints = json!({"policy": {"endpointStaleAfter": "1s"}});
     assert_eq!(fields::<ClusterLoadAssignment>(endpoints), ["Policy.endpoint_stale_after"]);
-    let secret = json!({"tlsCertificate": {"ocspStaple": {"inlineString": "a"}, "certificateChain": {"filename": "/a"}}});
-    assert_eq!(fields::<Secret>(secret), ["TlsCertificate.ocsp_staple"]);
+    let secret = json!({"tlsCertificate": {"signedCertificateTimestamp": [{"inlineString": "a"}], "certificateChain": {"filename": "/a"}}});
+    assert_eq!(fields::<Secret>(secret), ["TlsCertificate.signed_certificate_timestamp"]);
     let suites = json!(["AES128-SHA", "ECDHE-RSA-AES128-GCM-SHA256", "AES256-SHA"]);
     let context =
         json!({"allowRenegotiation": true, "commonTlsContext": {"keyLog": {"path": "/log"}, "tlsParams": {"cipherSuites": suites}}});

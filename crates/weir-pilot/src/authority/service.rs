@@ -77,12 +77,15 @@ impl Refusals {
 /// Whether a caller may ask at all: it is in this process, or knows the secret that only this user can read. That it comes from this
 /// machine proves nothing, since everybody on it does.
 pub(super) fn admit(secret: Option<&Secret>, caller: Caller, request: &IstioCertificateRequest) -> Result<(), Status> {
-    let Caller::Connected(peer) = caller else { return Ok(()) };
-    let is_here = peer.ip().to_canonical().is_loopback();
-    if is_here && secret.is_some_and(|secret| secret.vouches_for_request(request)) {
+    let knows_secret = || secret.is_some_and(|secret| secret.vouches_for_request(request));
+    if caller == Caller::Hosted || (caller.is_private() && knows_secret()) {
         return Ok(());
     }
-    Err(Status::unauthenticated(format!("{peer} does not show that it is of this user and on this machine")))
+    let who = match caller {
+        Caller::Connected(peer) => peer.to_string(),
+        Caller::Hosted | Caller::AtSocket => "who asks".to_owned(),
+    };
+    Err(Status::unauthenticated(format!("{who} does not show that it is of this user and on this machine")))
 }
 
 pub(super) fn answer_to(

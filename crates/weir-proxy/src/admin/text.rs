@@ -7,6 +7,7 @@ use crate::DataPlane;
 use weir_config::endpoints::EdsHealth;
 
 use crate::cluster::host::{LocalityHosts, WeightedHost};
+use crate::io::unix_socket;
 
 /// `/clusters`: for each instance what is counted of it.
 pub fn clusters(plane: &DataPlane, ids: &[Arc<str>]) -> String {
@@ -31,7 +32,7 @@ pub fn clusters(plane: &DataPlane, ids: &[Arc<str>]) -> String {
 fn host(out: &mut String, cluster: &str, weighted: &WeightedHost, locality: &LocalityHosts) {
     let host = &weighted.host;
     let mut line = |what: &str, value: &dyn Display| {
-        let _ = writeln!(out, "{cluster}::{}::{what}::{value}", host.address);
+        let _ = writeln!(out, "{cluster}::{}::{what}::{value}", unix_socket::shown(host.address));
     };
     line("rq_active", &host.load());
     line("hostname", &host.hostname.as_deref().unwrap_or_default());
@@ -67,7 +68,7 @@ pub fn listeners(plane: &DataPlane, ids: &[Arc<str>]) -> String {
         open.sort();
         for (name, wanted, address) in open {
             let _ = match wanted == address || wanted.port() == 0 {
-                true => writeln!(out, "{name}::{address}"),
+                true => writeln!(out, "{name}::{}", unix_socket::shown(address)),
                 false => writeln!(out, "{name}::{address} (in place of {wanted})"),
             };
         }

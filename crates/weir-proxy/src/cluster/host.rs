@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 use weir_config::check_target::CheckTarget;
 use weir_config::endpoints::{Assignment, EdsHealth, Endpoint, Locality};
 use weir_config::workload::Workload;
+use weir_xds::values::UNIX;
 
 use super::outlier::HostHealth;
+use crate::io::unix_socket;
 use crate::tls::transports::Said;
 
 /// One instance of a service. It lives as long as its address is in the cluster, whatever else changes.
@@ -56,7 +58,7 @@ impl Host {
         match (&self.hash_key, &self.hostname) {
             (Some(key), _) => Cow::Borrowed(key),
             (None, hostname) if by_hostname => Cow::Borrowed(hostname.as_deref().unwrap_or_default()),
-            _ => Cow::Owned(self.address.to_string()),
+            _ => unix_socket::shown(self.address),
         }
     }
 
@@ -68,8 +70,11 @@ impl Host {
     /// Where its health is checked.
     pub fn check_address(&self) -> SocketAddr {
         let Some(check) = &self.check else { return self.address };
-        let address = check.address.unwrap_or(self.address);
-        SocketAddr::new(address.ip(), check.port.unwrap_or(address.port()))
+        let mut address = check.address.unwrap_or(self.address);
+        if let Some(port) = check.port.filter(|_| unix_socket::path(address).is_none()) {
+            address.set_port(port);
+        }
+        address
     }
 
     /// How many requests and connections it is busy with.
@@ -186,7 +191,7 @@ impl Hosts {
         let mut seen = std::collections::HashSet::new();
         let mut found: BTreeMap<(u32, usize), Vec<WeightedHost>> = BTreeMap::new();
         for endpoint in &assignment.endpoints {
-            let addresses = endpoint.host.parse().map_or_else(|_| resolve(&endpoint.host), |ip| vec![ip]);
+            let addresses = addresses(endpoint, &resolve);
             let hostname = &endpoint.hostname;
             let locality = assignment.localities.get(endpoint.locality);
             let said = Said {
@@ -195,7 +200,7 @@ impl Hosts {
             };
             let place = locality.map_or(0, |locality| locality.priority);
             // One address is one instance, however often it is listed.
-            for address in addresses.into_iter().map(|ip| SocketAddr::new(ip, endpoint.port)).filter(|address| seen.insert(*address)) {
+            for address in addresses.into_iter().filter(|address| seen.insert(*address)) {
                 let is_same = |host: &Host| {
                     host.workload == endpoint.workload
                         && host.hostname == *hostname
@@ -268,6 +273,15 @@ impl Hosts {
     pub fn level(&self, position: usize) -> usize {
         self.locality(position).map_or(0, |locality| locality.level)
     }
+}
+
+/// Where an endpoint's instances are.
+fn addresses(endpoint: &Endpoint, resolve: impl Fn(&str) -> Vec<IpAddr>) -> Vec<SocketAddr> {
+    if let Some(path) = endpoint.host.strip_prefix(UNIX) {
+        return vec![unix_socket::address(path)];
+    }
+    let found = endpoint.host.parse().map_or_else(|_| resolve(&endpoint.host), |ip| vec![ip]);
+    found.into_iter().map(|ip| SocketAddr::new(ip, endpoint.port)).collect()
 }
 
 fn new_host(endpoint: &Endpoint, address: SocketAddr, hostname: Option<Arc<str>>, now: Instant) -> Host {

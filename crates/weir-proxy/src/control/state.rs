@@ -252,11 +252,15 @@ impl State {
         check_scripts(&newest)?;
         let tls = tls_of(&newest, known, &mut self.secrets)?;
         let open = known.into_iter().flat_map(ListenerState::both).filter_map(|prepared| prepared.sockets.as_ref());
-        let same_address = open.filter(|sockets| sockets.wanted == newest.address).last().cloned();
+        let place = crate::listener::place(&newest);
+        let same_address = open.filter(|sockets| sockets.wanted == place).last().cloned();
         let sockets = match same_address {
             _ if !newest.bind => None,
             Some(sockets) => Some(sockets),
-            None => Some(self.sockets.open(newest.address, &format!("listener {name} of {}", self.id))?),
+            None => {
+                let mode = newest.socket.as_ref().map_or(0, |socket| socket.mode);
+                Some(self.sockets.open(place, mode, &format!("listener {name} of {}", self.id))?)
+            }
         };
         let active = known.and_then(|known| known.active.clone());
         // Who sends listener after listener does not make them wait for ever.

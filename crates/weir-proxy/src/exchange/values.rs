@@ -14,6 +14,7 @@ use weir_routing::grpc;
 use weir_routing::template::{AddressPart, Field, GrpcStatusForm, Message, Operator, PathSource, Values};
 
 use super::record::Exchange;
+use crate::io::unix_socket;
 
 // Names that are read already: each line of a log may ask for them.
 static ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
@@ -170,6 +171,9 @@ fn number(value: Option<impl std::fmt::Display>, out: &mut Vec<u8>) -> bool {
 }
 
 fn address(address: Option<SocketAddr>, part: AddressPart, out: &mut Vec<u8>) -> bool {
+    if let Some(path) = address.and_then(unix_socket::path) {
+        return part != AddressPart::Port && text(&path, out);
+    }
     match part {
         AddressPart::Whole => number(address, out),
         AddressPart::WithoutPort => number(address.map(|address| address.ip()), out),

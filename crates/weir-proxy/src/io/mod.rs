@@ -14,4 +14,5 @@ pub mod prefixed;
 pub mod proxy_protocol;
 pub mod response;
 pub mod spare;
+pub mod unix_socket;
 pub mod wire;

@@ -7,10 +7,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use weir_routing::Connection;
 
@@ -18,6 +17,7 @@ use weir_config::budget::Budget;
 use weir_config::flags::ResponseFlags;
 use weir_config::listener::{Listener, OriginalDestination};
 
+use super::acceptor::Acceptor;
 use super::admission::{Admitted, admit};
 use super::announced::{self, Origin};
 use super::chain::{ChainRuntime, Incoming, NotServed};
@@ -29,6 +29,7 @@ use super::{Listeners, OpenListener, Surroundings};
 use crate::exchange::recorder::Logs;
 use crate::exchange::{ConnectionInfo, Exchange};
 use crate::io::proxy_protocol::Client;
+use crate::io::unix_socket::{self, SOMEBODY_HERE};
 use crate::stats::listener::{ListenerStats, WorkerListenerStats};
 
 /// A listener that is in force.
@@ -56,7 +57,7 @@ pub fn open(listeners: &Rc<Listeners>, open: &OpenListener) -> Option<Rc<ActiveL
     let worker = listeners.around.clusters.shared.worker;
     let socket = match &open.sockets {
         None => None,
-        Some(sockets) => match TcpListener::from_std(sockets.take(worker)?) {
+        Some(sockets) => match Acceptor::new(sockets.take(worker)?) {
             Ok(socket) => Some(socket),
             Err(error) => {
                 tracing::error!(listener = %open.listener.name, %error, "a listening socket cannot be used");
@@ -103,7 +104,7 @@ impl ActiveListener {
 
     /// The address that it is for.
     pub fn address(&self) -> SocketAddr {
-        self.current.borrow().listener.address
+        place(&self.current.borrow().listener)
     }
 
     /// Follows a change. Connections of filter chains that are gone finish what they are doing.
@@ -163,7 +164,7 @@ impl ActiveListener {
         counts(self.stats.of(self.worker));
     }
 
-    async fn accept(self: Rc<Self>, listeners: Rc<Listeners>, socket: TcpListener) {
+    async fn accept(self: Rc<Self>, listeners: Rc<Listeners>, socket: Acceptor) {
         let mut pauses = Pauses::default();
         while !self.closed.get() {
             let accepted = tokio::select! {
@@ -180,7 +181,7 @@ impl ActiveListener {
             }
         }
         // Who has been let in by the kernel already is served; closing the socket would reset them.
-        while let Some(Ok((stream, remote))) = accept_now(&socket) {
+        while let Some(Ok((stream, remote))) = socket.accept_now() {
             self.start(&listeners, stream, remote);
         }
     }
@@ -250,9 +251,13 @@ impl ActiveListener {
         admitted: &Admitted,
     ) -> Result<Option<(Rc<ChainRuntime>, Incoming)>, NotServed> {
         static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
-        stream.set_nodelay(true)?;
         let current = self.current.borrow().clone();
-        let local = destination.map_or_else(|| stream.local_addr(), Ok)?;
+        let is_socket = current.listener.socket.is_some();
+        if !is_socket {
+            stream.set_nodelay(true)?;
+        }
+        let here = || if is_socket { Ok(SOMEBODY_HERE) } else { stream.local_addr() };
+        let local = destination.map_or_else(here, Ok)?;
         let direct_remote = remote;
         let mut from = Origin { client: Client { remote, local }, destination, read: vec![] };
         let inspect = current.listener.filters.inspect(local.port());
@@ -311,6 +316,11 @@ impl Current {
     }
 }
 
+/// The address of a listener, or the one that stands for its path.
+pub fn place(listener: &Listener) -> SocketAddr {
+    listener.socket.as_ref().map_or(listener.address, |socket| unix_socket::address(&socket.path))
+}
+
 /// Where a connection was going to before the kernel redirected it here; none if it was not redirected.
 #[cfg(target_os = "linux")]
 fn original_destination(stream: &TcpStream) -> Option<SocketAddr> {
@@ -324,13 +334,4 @@ fn original_destination(stream: &TcpStream) -> Option<SocketAddr> {
 #[cfg(not(target_os = "linux"))]
 fn original_destination(_: &TcpStream) -> Option<SocketAddr> {
     None
-}
-
-/// A connection that waits already.
-fn accept_now(socket: &TcpListener) -> Option<io::Result<(TcpStream, SocketAddr)>> {
-    let mut cx = std::task::Context::from_waker(Waker::noop());
-    match socket.poll_accept(&mut cx) {
-        std::task::Poll::Ready(accepted) => Some(accepted),
-        std::task::Poll::Pending => None,
-    }
 }

@@ -3,12 +3,13 @@
 use std::io;
 
 use bytes::Bytes;
-use rustls::server::Acceptor;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use weir_config::listener::Inspect;
+
+use super::client_hello::{self, ClientHello, Read};
 
 /// More than this is not read before it is decided.
 const MAX_INSPECTED: usize = 64 << 10;
@@ -58,7 +59,7 @@ pub async fn inspect(stream: &mut TcpStream, inspect: Inspect, mut read: Vec<u8>
 async fn look(stream: &mut TcpStream, inspect: Inspect, read: &mut Vec<u8>) -> io::Result<Option<Found>> {
     let mut deadline = Instant::now() + inspect.timeout;
     loop {
-        if let Some(found) = decide(read, inspect)? {
+        if let Some(found) = decide(read, inspect) {
             return Ok(Some(found));
         }
         if read.len() >= MAX_INSPECTED {
@@ -77,37 +78,23 @@ async fn look(stream: &mut TcpStream, inspect: Inspect, read: &mut Vec<u8>) -> i
 }
 
 /// What is known by these bytes; none if more are needed.
-fn decide(bytes: &[u8], inspect: Inspect) -> io::Result<Option<Found>> {
+fn decide(bytes: &[u8], inspect: Inspect) -> Option<Found> {
     const HANDSHAKE: u8 = 0x16;
     match bytes.first() {
-        None => Ok(None),
-        Some(&HANDSHAKE) if inspect.tls => client_hello(bytes),
-        Some(_) if inspect.http => Ok(http(bytes)),
-        Some(_) => Ok(Some(Found::default())),
+        None => None,
+        Some(&HANDSHAKE) if inspect.tls => tls(bytes),
+        Some(_) if inspect.http => http(bytes),
+        Some(_) => Some(Found::default()),
     }
 }
 
-fn client_hello(bytes: &[u8]) -> io::Result<Option<Found>> {
-    let mut acceptor = Acceptor::default();
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        acceptor.read_tls(&mut rest)?;
-        match acceptor.accept() {
-            Ok(Some(accepted)) => {
-                let hello = accepted.client_hello();
-                return Ok(Some(Found {
-                    tls: true,
-                    server_name: hello.server_name().map(str::to_owned),
-                    protocols: hello.alpn().into_iter().flatten().map(<[u8]>::to_vec).collect(),
-                    first: Bytes::new(),
-                }));
-            }
-            Ok(None) => {}
-            // It begins like TLS but is not: the instance may know what to do with it.
-            Err(_) => return Ok(Some(Found::default())),
-        }
+/// What begins like TLS and is none is something else: the instance may know what to do with it.
+fn tls(bytes: &[u8]) -> Option<Found> {
+    match client_hello::read(bytes) {
+        Read::Whole(ClientHello { server_name, protocols }) => Some(Found { tls: true, server_name, protocols, first: Bytes::new() }),
+        Read::Begun => None,
+        Read::Other => Some(Found::default()),
     }
-    Ok(None)
 }
 
 /// Whether it is HTTP, and which; none if more bytes are needed.

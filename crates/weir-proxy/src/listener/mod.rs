@@ -1,13 +1,16 @@
 //! Listeners on one worker: they accept, look at the first bytes ([`inspect`]), and hand each connection to its filter chain
 //! ([`chain`]).
 
+mod acceptor;
 mod active;
 mod admission;
 mod announced;
 mod chain;
+mod client_hello;
 pub mod holder;
 mod inspect;
 mod listeners;
+pub mod paths;
 mod pauses;
 mod refusals;
 pub mod sockets;
@@ -24,6 +27,7 @@ use crate::http::router::routes::RouteSlots;
 use crate::stats::listener::ListenerStats;
 use crate::tls::server::ServerTransport;
 use crate::upstream::clusters::Clusters;
+pub use active::place;
 pub use chain::SWEEP;
 pub use listeners::Listeners;
 use sockets::Bound;

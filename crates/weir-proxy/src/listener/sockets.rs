@@ -6,11 +6,14 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::holder;
+use super::{holder, paths};
+use crate::io::unix_socket;
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -25,13 +28,33 @@ pub struct Bound {
     /// The address that is open: the same, or with another port where the process may not open that one.
     pub address: SocketAddr,
     owner: String,
-    sockets: Mutex<Vec<Option<TcpListener>>>,
+    /// The file that a path's socket is.
+    file: Option<paths::Identity>,
+    sockets: Mutex<Vec<Option<Opened>>>,
+}
+
+/// A socket that is open.
+#[derive(Debug)]
+pub enum Opened {
+    /// At an address.
+    Tcp(TcpListener),
+    /// At a path.
+    Unix(UnixListener),
 }
 
 impl Bound {
     /// Takes the socket of a worker. Each can be taken once.
-    pub fn take(&self, worker: usize) -> Option<TcpListener> {
+    pub fn take(&self, worker: usize) -> Option<Opened> {
         self.sockets.lock().unwrap_or_else(PoisonError::into_inner).get_mut(worker)?.take()
+    }
+}
+
+/// A path is free for others when nobody listens there any more.
+impl Drop for Bound {
+    fn drop(&mut self) {
+        if let Some((path, file)) = unix_socket::path(self.address).zip(self.file) {
+            paths::remove(Path::new(&*path), file);
+        }
     }
 }
 
@@ -39,7 +62,7 @@ impl Bound {
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// Somebody else has it.
-    #[error("{address} is taken by {holder}, so {owner} cannot open it")]
+    #[error("{} is taken by {holder}, so {owner} cannot open it", unix_socket::shown(*.address))]
     Taken {
         /// The address.
         address: SocketAddr,
@@ -49,7 +72,7 @@ pub enum BindError {
         owner: String,
     },
     /// The system refuses.
-    #[error("{owner} cannot open {address}: {error}")]
+    #[error("{owner} cannot open {}: {error}", unix_socket::shown(*.address))]
     Refused {
         /// The address.
         address: SocketAddr,
@@ -73,19 +96,35 @@ impl Sockets {
         Self { workers, claims: Mutex::default() }
     }
 
-    /// Opens an address for `owner`, which is how errors name it.
+    /// Opens an address for `owner`, which is how errors name it. A path gets these permissions, where they are not 0.
     ///
     /// # Errors
     /// If the address is taken, or the system refuses.
-    pub fn open(&self, address: SocketAddr, owner: &str) -> Result<Arc<Bound>, BindError> {
+    pub fn open(&self, address: SocketAddr, mode: u32, owner: &str) -> Result<Arc<Bound>, BindError> {
         let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
         claims.retain(|_, bound| bound.strong_count() > 0);
         if let Some(bound) = claims.get(&address).and_then(Weak::upgrade) {
             return Err(BindError::Taken { address, holder: bound.owner.clone(), owner: owner.to_owned() });
         }
-        let bound = Arc::new(self.bind(address, owner)?);
+        let bound = match unix_socket::path(address) {
+            Some(path) => self.bind_path(&path, mode, address, owner),
+            None => self.bind(address, owner),
+        };
+        let bound = Arc::new(bound?);
         claims.insert(address, Arc::downgrade(&bound));
         Ok(bound)
+    }
+
+    fn bind_path(&self, path: &str, mode: u32, address: SocketAddr, owner: &str) -> Result<Bound, BindError> {
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::AddrInUse => BindError::Taken { address, holder: "another process".to_owned(), owner: owner.to_owned() },
+            _ => BindError::Refused { address, owner: owner.to_owned(), error },
+        };
+        let (first, file) = paths::open(Path::new(path), mode).map_err(failed)?;
+        let others = (1..self.workers).map(|_| first.try_clone());
+        let others: Vec<UnixListener> = others.collect::<Result<_, _>>().map_err(failed)?;
+        let sockets = std::iter::once(first).chain(others).map(|socket| Some(Opened::Unix(socket))).collect();
+        Ok(Bound { wanted: address, address, owner: owner.to_owned(), file, sockets: Mutex::new(sockets) })
     }
 
     fn bind(&self, wanted: SocketAddr, owner: &str) -> Result<Bound, BindError> {
@@ -93,9 +132,8 @@ impl Sockets {
         let mut address = wanted;
         loop {
             match self.bind_all(address) {
-                Ok(sockets) => {
-                    let address = sockets[0].as_ref().and_then(|socket| socket.local_addr().ok()).unwrap_or(address);
-                    return Ok(Bound { wanted, address, owner: owner.to_owned(), sockets: Mutex::new(sockets) });
+                Ok((address, sockets)) => {
+                    return Ok(Bound { wanted, address, owner: owner.to_owned(), file: None, sockets: Mutex::new(sockets) });
                 }
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                     let holder = holder::of(address).unwrap_or_else(|| "another process".to_owned());
@@ -110,13 +148,14 @@ impl Sockets {
         }
     }
 
-    fn bind_all(&self, address: SocketAddr) -> io::Result<Vec<Option<TcpListener>>> {
+    fn bind_all(&self, address: SocketAddr) -> io::Result<(SocketAddr, Vec<Option<Opened>>)> {
         probe(address)?;
         let first = open(address, true)?;
         // Port 0 is a free one, and the same for all workers.
         let address = first.local_addr()?;
         let others = (1..self.workers).map(|_| open(address, true));
-        std::iter::once(Ok(first)).chain(others).map(|socket| socket.map(Some)).collect()
+        let sockets = std::iter::once(Ok(first)).chain(others).map(|socket| socket.map(|socket| Some(Opened::Tcp(socket))));
+        Ok((address, sockets.collect::<Result<_, _>>()?))
     }
 }
 
@@ -152,8 +191,8 @@ mod tests {
     #[test]
     fn a_second_claim_names_both() {
         let sockets = Sockets::new(2);
-        let bound = sockets.open(([127, 0, 0, 1], 0).into(), "gateway a").expect("a free port");
-        let error = sockets.open(bound.address, "sidecar b").expect_err("taken").to_string();
+        let bound = sockets.open(([127, 0, 0, 1], 0).into(), 0, "gateway a").expect("a free port");
+        let error = sockets.open(bound.address, 0, "sidecar b").expect_err("taken").to_string();
         assert!(error.contains("sidecar b") && (error.contains("gateway a") || error.contains("this process")), "{error}");
     }
 
@@ -161,17 +200,40 @@ mod tests {
     fn an_address_of_another_program_is_not_shared() {
         let other = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = other.local_addr().expect("an address");
-        let error = Sockets::new(1).open(address, "gateway a").expect_err("taken").to_string();
+        let error = Sockets::new(1).open(address, 0, "gateway a").expect_err("taken").to_string();
         assert!(error.contains("gateway a") && error.contains("process"), "{error}");
     }
 
     #[test]
     fn each_worker_gets_one_socket_and_the_address_is_free_again_afterwards() {
         let sockets = Sockets::new(2);
-        let bound = sockets.open(([127, 0, 0, 1], 0).into(), "a").expect("a free port");
+        let bound = sockets.open(([127, 0, 0, 1], 0).into(), 0, "a").expect("a free port");
         let address = bound.address;
         assert!(bound.take(0).is_some() && bound.take(1).is_some() && bound.take(0).is_none() && bound.take(2).is_none());
         drop(bound);
-        assert!(sockets.open(address, "b").is_ok());
+        assert!(sockets.open(address, 0, "b").is_ok());
+    }
+
+    #[test]
+    fn a_path_has_one_socket_for_all_workers_and_one_that_was_left_behind_is_replaced() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().expect("there is room for a folder");
+        let path = folder.path().join("socket");
+        let address = unix_socket::address(path.to_str().expect("a path of letters"));
+        // Who leaves it behind does not remove it.
+        drop(UnixListener::bind(&path).expect("nobody is there"));
+        let sockets = Sockets::new(2);
+        let bound = sockets.open(address, 0o600, "sidecar a").expect("nobody accepts there");
+        assert_eq!(path.metadata().expect("it is there").permissions().mode() & 0o777, 0o600);
+        let taken = [bound.take(0), bound.take(1), bound.take(2)];
+        assert_eq!(taken.each_ref().map(Option::is_some), [true, true, false]);
+        let error = Sockets::new(1).open(address, 0, "sidecar b").expect_err("somebody accepts there").to_string();
+        assert!(error.contains("sidecar b") && error.contains("socket is taken"), "{error}");
+        drop((taken, bound));
+        assert!(!path.exists());
+        std::fs::write(&path, "a file").expect("there is room");
+        let error = sockets.open(address, 0, "sidecar a").expect_err("it is somebody's file").to_string();
+        assert!(error.contains("there is a file of that name"), "{error}");
+        assert!(path.exists());
     }
 }

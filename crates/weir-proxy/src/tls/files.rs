@@ -63,8 +63,8 @@ impl Files {
 
 fn stamps(source: &SecretSource) -> Vec<Stamp> {
     let materials = match source {
-        SecretSource::Certificate(CertificateSource { chain, key }) => [Some(chain), Some(key)],
-        SecretSource::Validation(validation) => [validation.trusted.as_ref(), validation.revoked.as_ref()],
+        SecretSource::Certificate(CertificateSource { chain, key, staple }) => [Some(chain), Some(key), staple.as_ref()],
+        SecretSource::Validation(validation) => [validation.trusted.as_ref(), validation.revoked.as_ref(), None],
     };
     let path = |material: &Material| match material {
         Material::File(path) => Some(path.clone()),

@@ -40,7 +40,7 @@ pub fn read(der: &[u8]) -> Option<Issued> {
 }
 
 /// A time, which is always in UTC (RFC 5280, 4.1.2.5).
-fn seconds(time: &Element<'_>) -> Option<i64> {
+pub(super) fn seconds(time: &Element<'_>) -> Option<i64> {
     let text = std::str::from_utf8(time.content).ok()?.strip_suffix('Z')?;
     let text = match (time.tag, text.len()) {
         (UTC_TIME, 12) if text.get(..2)? < "50" => format!("20{text}"),

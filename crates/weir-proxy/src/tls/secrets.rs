@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
+use rustls::Error;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::sign::CertifiedKey;
@@ -15,6 +16,8 @@ use weir_config::tls::{AltName, Certificate, CertificateSource, Material, NameKi
 use super::chain::Side;
 use super::files::Files;
 use super::refusal::listed;
+use super::staple::valid_until;
+use super::tickets::TicketKeys;
 use super::trust::{Shown, Trust};
 use super::x509;
 
@@ -119,6 +122,7 @@ pub struct Secrets {
     /// What they say of the other side's certificate; files are read.
     validations: HashMap<Arc<str>, Arc<Slot<Validation>>>,
     files: Files,
+    pub(super) ticket_keys: TicketKeys,
 }
 
 impl Secrets {
@@ -255,8 +259,17 @@ fn certified_key(source: &CertificateSource) -> Result<Arc<CertifiedKey>, Compil
         return Err(CompileError::new("certificate_chain", "holds no certificate"));
     }
     let key = PrivateKeyDer::from_pem_slice(&key).map_err(|error| CompileError::new("private_key", error.to_string()))?;
-    let key = CertifiedKey::from_der(chain, key, &super::provider());
-    key.map(Arc::new).map_err(|error| CompileError::new("private_key", error.to_string()))
+    let staple = source.staple.as_ref().map(read).transpose().map_err(|error| error.within("ocsp_staple"))?;
+    let refused = |error: Error| match error {
+        Error::InconsistentKeys(_) => CompileError::new("private_key", "is not the key of the certificate"),
+        error => CompileError::new("private_key", error.to_string()),
+    };
+    let mut key = CertifiedKey::from_der(chain, key, &super::provider()).map_err(refused)?;
+    if let (Some(staple), Some(own)) = (&staple, key.cert.first()) {
+        valid_until(staple, own).map_err(|error| CompileError::new("ocsp_staple", error.to_string()))?;
+    }
+    key.ocsp = staple;
+    Ok(Arc::new(key))
 }
 
 /// What a source holds.

@@ -6,9 +6,10 @@ use rustls::ServerConfig;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use weir_config::CompileError;
-use weir_config::tls::ServerTls;
+use weir_config::tls::{ServerTls, Staples};
 
 use super::secrets::{Own, Secrets};
+use super::staple;
 use super::verifier::{ClientVerifier, Peer};
 use super::{provider_for, versions};
 
@@ -62,13 +63,19 @@ fn config(tls: &ServerTls, secrets: &mut Secrets) -> Result<(ServerConfig, Arc<R
         Some((peer, is_required)) => builder.with_client_cert_verifier(Arc::new(ClientVerifier::new(peer.clone(), *is_required))),
     };
     let asks_clients = peer.is_some();
-    let resolver = Arc::new(Resolver { own, peer: peer.map(|(peer, _)| peer), requires_sni: tls.requires_sni });
+    let (requires_sni, staples) = (tls.requires_sni, tls.staples);
+    let resolver = Arc::new(Resolver { own, peer: peer.map(|(peer, _)| peer), requires_sni, staples });
     let mut config = builder.with_cert_resolver(resolver.clone());
     config.alpn_protocols.clone_from(&tls.alpn);
-    if asks_clients {
-        // A session that is resumed would not be measured by what is asked now.
+    // A session that is resumed would not be measured by what is asked of clients now.
+    let tickets = (!asks_clients && tls.resumption.by_tickets).then(|| secrets.ticket_keys.of_chain(&tls.certificates)).flatten();
+    let has_tickets = tickets.is_some();
+    if let Some(tickets) = tickets {
+        config.ticketer = tickets;
+    }
+    if asks_clients || has_tickets || !tls.resumption.by_memory {
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.send_tls13_tickets = 0;
+        config.send_tls13_tickets = if has_tickets { config.send_tls13_tickets } else { 0 };
     }
     Ok((config, resolver))
 }
@@ -79,6 +86,18 @@ struct Resolver {
     own: Vec<Own>,
     peer: Option<Arc<Peer>>,
     requires_sni: bool,
+    staples: Staples,
+}
+
+impl Resolver {
+    /// Whether enough is said of a certificate to show it.
+    fn may_show(&self, key: &CertifiedKey) -> bool {
+        match (self.staples, &key.ocsp) {
+            (Staples::Optional, _) | (Staples::Current, None) => true,
+            (Staples::Required, None) => false,
+            (Staples::Current | Staples::Required, Some(_)) => staple::is_current(key),
+        }
+    }
 }
 
 impl ResolvesServerCert for Resolver {
@@ -89,6 +108,7 @@ impl ResolvesServerCert for Resolver {
             return None;
         }
         let usable = |key: &Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
-        self.own.iter().filter_map(|own| own.slot.get()).find(usable)
+        let mut all = self.own.iter().filter_map(|own| own.slot.get()).filter(|key| self.may_show(key));
+        all.find(usable).map(staple::without_outdated)
     }
 }

@@ -12,6 +12,7 @@ use super::cluster::ClusterRuntime;
 use super::host::HostRuntime;
 use super::transport::{Transport, TransportKey};
 use crate::exchange::failure::{ConnectError, Failure, FailureKind};
+use crate::io::unix_socket;
 use crate::stats::cluster::WorkerClusterStats;
 use crate::tls::refusal::{Fault, fault};
 
@@ -59,6 +60,9 @@ pub async fn connect(policy: &ClusterPolicy, address: SocketAddr, key: &Transpor
 }
 
 async fn reach(policy: &ClusterPolicy, address: SocketAddr) -> io::Result<TcpStream> {
+    if let Some(path) = unix_socket::path(address) {
+        return unix_socket::connect(&path).await;
+    }
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     if let Some(source) = policy.source_address.filter(|source| source.is_ipv4() == address.is_ipv4()) {
         socket.set_reuseaddr(true)?;

@@ -21,6 +21,7 @@ use weir_routing::without_port;
 
 use crate::exchange::ConnectionInfo;
 use crate::io::proxy_protocol::{self, Client};
+use crate::io::unix_socket::SOMEBODY_HERE;
 use crate::tls::client::{ClientTransport, Offer};
 use crate::tls::transports::Way;
 
@@ -150,7 +151,8 @@ impl TransportKey {
     /// If the other side closes the connection at once.
     pub(super) async fn announce(&self, stream: &mut TcpStream) -> io::Result<()> {
         let Some(Announced { version, client }) = self.announced.as_deref() else { return Ok(()) };
-        let own = Client { remote: stream.local_addr()?, local: stream.peer_addr()? };
+        // Sockets of paths have no addresses that could be told.
+        let own = Client { remote: stream.local_addr().unwrap_or(SOMEBODY_HERE), local: stream.peer_addr().unwrap_or(SOMEBODY_HERE) };
         stream.write_all(&proxy_protocol::write(*version, *client, own)).await
     }
 

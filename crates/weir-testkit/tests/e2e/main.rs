@@ -22,6 +22,7 @@ mod outbound;
 mod patches;
 mod probes;
 mod routing;
+mod secure;
 mod seeds;
 mod seeds_on_bad_days;
 mod shutdown;

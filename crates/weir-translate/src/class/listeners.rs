@@ -94,7 +94,9 @@ fn inputs(context: &Context<'_>) -> Vec<Input> {
 /// What counts of a service: where only HTTP is spoken, its routes say all else.
 fn add_service(context: &Context<'_>, listener: &EgressListener, service: &Arc<Service>, inputs: &mut Vec<Input>) {
     inputs.push(Input::Service(service.clone()));
-    let is_http = listener.port().is_none() && service.ports.iter().all(|port| port.protocol.is_some_and(Protocol::is_http));
+    // At a socket, the listener's own protocol may make bytes of it.
+    let is_for_all = listener.port().is_none() && listener.socket().is_none();
+    let is_http = is_for_all && service.ports.iter().all(|port| port.protocol.is_some_and(Protocol::is_http));
     if is_http {
         return;
     }

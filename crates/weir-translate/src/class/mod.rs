@@ -24,6 +24,7 @@ use weir_model::{Changes, MergedGateway, MeshSnapshot, Proxy, ProxyKind, Scope};
 use weir_xds::resource::ResourceType;
 
 use crate::context::Context;
+use crate::virtual_host::misdirected::Connections;
 use crate::virtual_host::sidecar::{Maker, OutboundRoute};
 use crate::{Translation, cluster, destinations, secrets, set_connections, virtual_host};
 pub use encoded::Encoded;
@@ -217,6 +218,7 @@ impl Kept {
             match route {
                 OutboundRoute::Port(port) if by_virtual_host => made.extend(self.rules.divide(name, *port, hosts)),
                 OutboundRoute::Service(_, port) if by_virtual_host => made.push(self.rules.whole(name, *port, hosts)),
+                OutboundRoute::Socket(_) if by_virtual_host => made.push(self.rules.whole(name, 0, hosts)),
                 _ => made.push(routes::encode(name, hosts)),
             }
         }
@@ -234,8 +236,9 @@ impl Kept {
         let certificates = secrets.iter().map(|secret| Encoded::new(ResourceType::Secret, &secret.name, secret));
         let mut made: Vec<Arc<Encoded>> = listeners.iter().map(Encoded::listener).chain(certificates).collect();
         self.lists.begin();
+        let connections = Connections::new(context, gateway.servers());
         for (name, servers) in &gateway.routes {
-            let hosts = virtual_host::gateway::hosts(context, &mut self.lists, servers);
+            let hosts = virtual_host::gateway::hosts(context, &mut self.lists, &connections, servers);
             match by_virtual_host {
                 true => made.extend(self.rules.divide(name, 0, hosts)),
                 false => made.push(routes::encode(name, hosts)),

@@ -62,7 +62,8 @@ impl Frame {
 
 /// The route configuration of a name.
 pub(super) fn encode(name: &str, hosts: Hosts<List>) -> Arc<Encoded> {
-    let body = body(configuration(name, vec![]), |buffer| put_hosts(buffer, hosts));
+    let rest = RouteConfiguration { ignore_port_in_host_matching: !hosts.heeds_ports, ..configuration(name, vec![]) };
+    let body = body(rest, |buffer| put_hosts(buffer, hosts));
     Encoded::packed(ResourceType::Route, name.into(), body)
 }
 
@@ -78,7 +79,8 @@ pub(super) fn encode_rest(name: &str, hosts: Hosts<List>) -> Arc<Encoded> {
     // Other servers send virtual hosts when a request asks for them; here all of them come.
     set_metadata(&mut metadata, "weir", "virtual_hosts", text("all"));
     let vhds = Some(Vhds { config_source: Some(source) });
-    let rest = RouteConfiguration { vhds, metadata: Some(metadata), ..configuration(name, vec![]) };
+    let ignore_port_in_host_matching = !hosts.heeds_ports;
+    let rest = RouteConfiguration { vhds, metadata: Some(metadata), ignore_port_in_host_matching, ..configuration(name, vec![]) };
     let (kind, body) = (ResourceType::Route, body(rest, |buffer| put_hosts(buffer, hosts)));
     Arc::new(Encoded { kind, name: name.into(), body, endpoints: None, is_divided: true })
 }
@@ -103,7 +105,7 @@ fn put_hosts(buffer: &mut Vec<u8>, hosts: Hosts<List>) {
         put_key(buffer, VIRTUAL_HOSTS, frame.len(&routes));
         frame.put(buffer, &routes);
     }
-    if let Some(host) = &hosts.rest {
+    for host in &hosts.rest {
         put_field(buffer, VIRTUAL_HOSTS, &host.encode_to_vec());
     }
 }

@@ -65,22 +65,22 @@ impl Rules {
     }
 
     /// The resources of a route configuration: its virtual hosts, and what stays in it.
-    pub fn divide(&mut self, configuration: &str, port: u16, hosts: Hosts<List>) -> Vec<Arc<Encoded>> {
-        let (wildcards, named): (Vec<_>, Vec<_>) = hosts.named.into_iter().partition(Host::is_wildcard);
+    pub fn divide(&mut self, configuration: &str, port: u16, mut hosts: Hosts<List>) -> Vec<Arc<Encoded>> {
+        let (wildcards, named): (Vec<_>, Vec<_>) = std::mem::take(&mut hosts.named).into_iter().partition(Host::is_wildcard);
         self.shared.extend(wildcards.iter().filter_map(|host| host.rule.as_deref()).map(name));
         let mut made = vec![];
         for host in named {
             let resource = Resource::Own(routes::name_of(configuration, &host));
             made.push(self.make(port, resource, host));
         }
-        made.push(routes::encode_rest(configuration, Hosts { named: wildcards, rest: hosts.rest }));
+        made.push(routes::encode_rest(configuration, Hosts { named: wildcards, ..hosts }));
         made
     }
 
     /// The route configuration of one service.
     pub fn whole(&mut self, configuration: &str, port: u16, mut hosts: Hosts<List>) -> Arc<Encoded> {
         match hosts.named.pop() {
-            Some(only) if hosts.named.is_empty() && hosts.rest.is_none() => {
+            Some(only) if hosts.named.is_empty() && hosts.rest.is_empty() => {
                 self.make(port, Resource::Configuration(configuration.into()), only)
             }
             last => {

@@ -7,11 +7,11 @@ use weir_model::Interception;
 use weir_xds::Any;
 use weir_xds::cluster::cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy};
 use weir_xds::cluster::{CircuitBreakers, Cluster};
-use weir_xds::core::{BindConfig, HttpProtocolOptions as Common, SocketAddress, socket_address::PortSpecifier};
+use weir_xds::core::{Address, BindConfig, HttpProtocolOptions as Common, SocketAddress, socket_address::PortSpecifier};
 use weir_xds::endpoint::{ClusterLoadAssignment, LbEndpoint, LocalityLbEndpoints, lb_endpoint::HostIdentifier};
 use weir_xds::upstream_http::HttpProtocolOptions;
 use weir_xds::upstream_http::http_protocol_options::UpstreamProtocolOptions;
-use weir_xds::values::{duration, socket_address};
+use weir_xds::values::{UNIX, address as address_of, duration};
 
 use super::pool::{self, Pool};
 use crate::context::Context;
@@ -89,14 +89,14 @@ fn original_destination(name: &str) -> Cluster {
 /// The cluster of an ingress listener: where the workload itself accepts.
 pub(super) fn inbound(context: &Context<'_>, ingress: &Ingress<'_>) -> Option<Cluster> {
     let name = names::inbound(ingress.port);
-    let Some((address, port)) = destination(context, ingress) else {
+    let Some(address) = destination(context, ingress) else {
         context.warn(
             &ingress.origin,
             format!("defaultEndpoint {:?} is not understood: requests get no answer", ingress.spec.default_endpoint),
         );
         return None;
     };
-    let host = weir_xds::endpoint::Endpoint { address: Some(socket_address(address, port)), ..Default::default() };
+    let host = weir_xds::endpoint::Endpoint { address: Some(address), ..Default::default() };
     let endpoint = LbEndpoint { host_identifier: Some(HostIdentifier::Endpoint(host)), ..Default::default() };
     let assignment = ClusterLoadAssignment {
         cluster_name: name.clone(),
@@ -114,15 +114,18 @@ pub(super) fn inbound(context: &Context<'_>, ingress: &Ingress<'_>) -> Option<Cl
 }
 
 /// Where `defaultEndpoint` points; without it, the same port of this machine.
-fn destination(context: &Context<'_>, ingress: &Ingress<'_>) -> Option<(String, u16)> {
+fn destination(context: &Context<'_>, ingress: &Ingress<'_>) -> Option<Address> {
     let written = &ingress.spec.default_endpoint;
     if written.is_empty() {
         let address = if context.proxy.interception == Interception::None { LOOPBACK } else { context.proxy.address() };
-        return Some((address.to_owned(), ingress.port));
+        return Some(address_of(address, ingress.port));
+    }
+    if written.starts_with(UNIX) {
+        return Some(address_of(written, 0));
     }
     let (host, port) = written.rsplit_once(':')?;
     let host: IpAddr = host.trim_matches(['[', ']']).parse().ok()?;
     // All addresses stands for the workload's own.
     let host = if host.is_unspecified() { context.proxy.address().to_owned() } else { host.to_string() };
-    Some((host, port.parse().ok()?))
+    Some(address_of(&host, port.parse().ok()?))
 }

@@ -17,10 +17,9 @@ use weir_xds::tls::{
 use super::mesh_tls::MeshTls;
 use super::pool;
 use crate::context::Context;
-use crate::secret_names::{authorities_file, authorities_name, by_name, certificate_files, file, secret_name};
-
-/// The certificate authorities that the system trusts.
-const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
+use crate::secret_names::{
+    SYSTEM_AUTHORITIES, authorities_file, authorities_name, authorities_of, by_name, certificate_files, file, secret_name,
+};
 
 /// Why a cluster cannot have the TLS that was asked for. Without TLS it must not be used either.
 pub(super) struct Unsupported(pub &'static str);
@@ -116,20 +115,22 @@ impl Asked<'_> {
 
     /// What an instance's certificate is measured by.
     fn validation(&self) -> ValidationContextType {
-        let ClientTlsSettings { credential_name, ca_certificates, ca_crl, subject_alt_names, .. } = self.settings;
+        let ClientTlsSettings { credential_name, ca_crl, subject_alt_names, .. } = self.settings;
         let names = if subject_alt_names.is_empty() { self.names_of_service } else { subject_alt_names };
         let mut context = CertificateValidationContext {
-            crl: file(ca_crl),
             match_typed_subject_alt_names: names.iter().map(|name| alt_name(name)).collect(),
             ..Default::default()
         };
-        let authorities = match (credential_name.as_str(), ca_certificates.as_str()) {
-            ("", "") => {
+        let authorities = match (credential_name.as_str(), authorities_of(self.settings)) {
+            (_, Some(path)) => authorities_file(path, ca_crl),
+            ("", None) => {
                 context.trusted_ca = file(SYSTEM_AUTHORITIES);
                 return ValidationContextType::ValidationContext(context);
             }
-            ("", path) => authorities_file(path),
-            (credential, _) => authorities_name(credential),
+            (credential, None) => {
+                context.crl = file(ca_crl);
+                authorities_name(credential)
+            }
         };
         ValidationContextType::CombinedValidationContext(CombinedCertificateValidationContext {
             default_validation_context: Some(context),

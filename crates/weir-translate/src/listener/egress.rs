@@ -15,7 +15,7 @@ use weir_api::resources::sidecar::CaptureMode;
 use weir_model::{EgressListener, Interception, Origin, OutboundPolicy, Registry, Resolution, Service, ServicePort};
 use weir_xds::core::TrafficDirection;
 use weir_xds::listener::{FilterChain, FilterChainMatch, Listener};
-use weir_xds::values::duration;
+use weir_xds::values::{UNIX, duration};
 
 use super::chain::Chain;
 use super::http::{self, Class};
@@ -78,12 +78,10 @@ impl Collector<'_> {
         let is_bound =
             self.context.proxy.interception == Interception::None || spec.is_some_and(|spec| spec.capture_mode == CaptureMode::None);
         let written = spec.map(|spec| spec.bind.as_str()).filter(|bind| !bind.is_empty());
-        if let (Some(path), Some(origin)) = (written.filter(|bind| bind.starts_with("unix://")), &listener.origin) {
-            self.context.warn(origin, format!("{path} is not opened: listeners on Unix sockets are not supported"));
-            return;
-        }
+        // Nobody is redirected to a socket.
+        let is_bound = is_bound || listener.socket().is_some();
         let bind = Bind { address: written.or(is_bound.then_some(LOOPBACK)), is_bound };
-        match (spec.and_then(|spec| spec.port.as_ref()), listener.port()) {
+        match (spec.and_then(|spec| spec.port.as_ref()), listener.port().or(listener.socket().map(|_| 0))) {
             (Some(written), Some(number)) => {
                 let port = ServicePort { number, name: written.name.clone(), protocol: written.protocol() };
                 listener.services.iter().for_each(|service| self.add(listener, service, &port, bind));
@@ -165,6 +163,7 @@ impl Collector<'_> {
     fn http(&mut self, input: &ChainInput<'_>, is_shared: bool) -> Chain {
         let port = input.port.number;
         let (name, route) = match is_shared {
+            _ if input.bind.starts_with(UNIX) => (input.bind.to_owned(), OutboundRoute::Socket(input.bind.to_owned())),
             true => (port.to_string(), OutboundRoute::Port(port)),
             false => (format!("{}:{port}", input.service.hostname), OutboundRoute::Service(input.service.clone(), port)),
         };

@@ -21,7 +21,7 @@ use std::time::Duration;
 use weir_xds::core::TrafficDirection;
 use weir_xds::envoy::extensions::filters::listener::{http_inspector, tls_inspector};
 use weir_xds::listener::{FilterChain, Listener, ListenerFilter, listener_filter::ConfigType};
-use weir_xds::values::{duration, socket_address};
+use weir_xds::values::{self, duration};
 use weir_xds::{Any, Message, Name};
 
 use crate::names;
@@ -38,7 +38,7 @@ const INSPECTED_BYTES: u32 = 512;
 fn at(address: &str, port: u16, direction: TrafficDirection) -> Listener {
     Listener {
         name: names::listener(address, port),
-        address: Some(socket_address(address, port)),
+        address: Some(values::address(address, port)),
         traffic_direction: direction.into(),
         ..Default::default()
     }

@@ -2,6 +2,7 @@
 
 use weir_api::resources::gateway::{ServerTlsMode, ServerTlsSettings, TlsProtocol};
 use weir_xds::matcher::{StringMatcher, string_matcher};
+use weir_xds::tls::certificate_validation_context::TrustChainVerification::{AcceptUntrusted, VerifyTrustChain};
 use weir_xds::tls::common_tls_context::{CombinedCertificateValidationContext, ValidationContextType};
 use weir_xds::tls::tls_parameters::TlsProtocol as Version;
 use weir_xds::tls::{
@@ -52,10 +53,16 @@ fn of_mesh_clients(context: &Context<'_>, settings: &ServerTlsSettings) -> Downs
 
 /// What a client's certificate is checked against.
 fn validation(settings: &ServerTlsSettings, credential: Option<&String>) -> ValidationContextType {
-    let context = asked(settings);
+    let mut context = asked(settings);
+    let skips = settings.insecure_skip_verify == Some(true);
+    context.trust_chain_verification = if skips { AcceptUntrusted } else { VerifyTrustChain }.into();
     let authorities = match (settings.ca_cert_credential_name.as_str(), credential) {
         ("", None) if settings.ca_certificates.is_empty() => return ValidationContextType::ValidationContext(context),
-        ("", None) => authorities_file(&settings.ca_certificates),
+        // What is revoked comes with them, so that it is looked at again when it changes.
+        ("", None) => {
+            context.crl = None;
+            authorities_file(&settings.ca_certificates, &settings.ca_crl)
+        }
         ("", Some(credential)) => authorities_name(credential),
         (own, _) => secret_name(own),
     };

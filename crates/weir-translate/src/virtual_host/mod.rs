@@ -3,6 +3,7 @@
 pub(crate) mod domains;
 pub(crate) mod gateway;
 pub(crate) mod lists;
+pub(crate) mod misdirected;
 mod ports;
 pub(crate) mod sidecar;
 
@@ -44,8 +45,10 @@ pub(crate) struct Host<L> {
 /// The virtual hosts of a route configuration.
 pub(crate) struct Hosts<L> {
     pub named: Vec<Host<L>>,
-    /// The one that is behind them.
-    pub rest: Option<VirtualHost>,
+    /// Those behind them, which no rule is about.
+    pub rest: Vec<VirtualHost>,
+    /// Whether the port that a request names with its host is a part of it.
+    pub heeds_ports: bool,
 }
 
 impl<L> Host<L> {
@@ -67,5 +70,6 @@ pub(crate) fn with_hosts(name: &str, hosts: Hosts<Vec<Route>>) -> RouteConfigura
         let (host, routes) = host.split();
         VirtualHost { routes, ..host }
     });
-    configuration(name, named.chain(hosts.rest).collect())
+    let virtual_hosts = named.chain(hosts.rest).collect();
+    RouteConfiguration { ignore_port_in_host_matching: !hosts.heeds_ports, ..configuration(name, virtual_hosts) }
 }

@@ -28,6 +28,8 @@ pub(crate) enum OutboundRoute {
     Port(u16),
     /// One service alone.
     Service(Arc<Service>, u16),
+    /// All services of the listener at a Unix socket.
+    Socket(String),
 }
 
 /// Makes the virtual hosts that a sidecar's listeners ask for.
@@ -38,14 +40,6 @@ pub(crate) struct Maker<'m, R> {
     ports: HashMap<(*const EgressListener, Option<u16>), Rc<AtPort<'m>>>,
 }
 
-impl OutboundRoute {
-    pub fn port(&self) -> u16 {
-        match self {
-            Self::Port(port) | Self::Service(_, port) => *port,
-        }
-    }
-}
-
 impl<'m, R: RouteLists> Maker<'m, R> {
     pub fn new(context: &'m Context<'m>, lists: &'m mut R) -> Self {
         Self { context, lists, listeners: HashMap::new(), ports: HashMap::new() }
@@ -53,19 +47,32 @@ impl<'m, R: RouteLists> Maker<'m, R> {
 
     /// What a listener asks for; none if no egress listener is for its port.
     pub fn hosts(&mut self, route: &OutboundRoute) -> Option<Hosts<R::List>> {
-        let egress = self.context.scope.listener_for(route.port())?;
+        let scope = &self.context().scope;
+        let egress = match route {
+            OutboundRoute::Port(port) | OutboundRoute::Service(_, port) => scope.listener_for(*port)?,
+            OutboundRoute::Socket(socket) => scope.listener_at(socket)?,
+        };
         match route {
             OutboundRoute::Service(service, port) => {
                 let at = self.at(egress, Some(*port));
-                Some(Hosts { named: self.of_one(&at, service, *port), rest: None })
+                Some(Hosts { named: self.of_one(&at, service, *port), rest: vec![], heeds_ports: false })
             }
-            OutboundRoute::Port(port) => {
-                let at = self.at(egress, (!is_http_proxy(egress)).then_some(*port));
-                let mut named = self.all(&at);
-                named.sort_by(|a, b| a.name.cmp(&b.name));
-                Some(Hosts { named, rest: Some(everything_else(&self.context.scope.outbound_policy)) })
-            }
+            OutboundRoute::Port(port) => Some(self.of_listener(egress, (!is_http_proxy(egress)).then_some(*port))),
+            OutboundRoute::Socket(_) => Some(self.of_listener(egress, None)),
         }
+    }
+
+    fn context(&self) -> &'m Context<'m> {
+        self.context
+    }
+
+    /// The virtual hosts of a listener at a port. At a proxy for HTTP and at a socket there is none: the host that a request names
+    /// says which port is meant.
+    fn of_listener(&mut self, egress: &'m EgressListener, port: Option<u16>) -> Hosts<R::List> {
+        let at = self.at(egress, port);
+        let mut named = self.all(&at);
+        named.sort_by(|a, b| a.name.cmp(&b.name));
+        Hosts { named, rest: vec![everything_else(&self.context.scope.outbound_policy)], heeds_ports: port.is_none() }
     }
 
     fn at(&mut self, egress: &'m EgressListener, port: Option<u16>) -> Rc<AtPort<'m>> {

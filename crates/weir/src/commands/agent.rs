@@ -17,7 +17,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
-use weir_ads::grpc::server;
+use weir_ads::grpc::server::{self, Services};
 use weir_ads::{Event, Resource, ResourceSet, Server, ServerStream};
 use weir_model::{Interception, Proxy, ProxyKind};
 use weir_pilot::{node, standalone};
@@ -57,7 +57,7 @@ pub(crate) fn run(args: &AgentArgs) -> anyhow::Result<ExitCode> {
         let certification = authority::following(&proxy, &args.xds.to_string(), state, lifetime);
         tokio::spawn(certification.run(proxy.id.as_str().into(), newest, |issued| Ok(Arc::new(resources(issued)))));
         let (streams, waiting) = mpsc::channel(WAITING);
-        tokio::spawn(server::serve_socket(listener, streams));
+        tokio::spawn(server::serve(listener, Services { secrets: Some(streams), ..Services::default() }));
         tokio::spawn(serve_all(waiting, secrets));
         if let Some(path) = &args.bootstrap {
             let text = serde_json::to_string_pretty(&bootstrap(args, &proxy)?)?;

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use weir_ads::grpc::{self, server::Services};
 use weir_pilot::Pilot;
 use weir_proxy::admin::serve_answers;
 use weir_registry::files;
@@ -13,7 +12,7 @@ use super::pilot_admin;
 use super::run::options;
 use crate::cli::PilotArgs;
 use crate::mesh::authority::{AuthoritySource, Opened};
-use crate::mesh::{bind, global_connection_limit, mesh_config, start_runtime};
+use crate::mesh::{bind, global_connection_limit, mesh_config, serve_xds, start_runtime};
 use crate::print;
 use crate::signals::{Signals, Told};
 
@@ -30,13 +29,12 @@ pub(crate) fn run(args: &PilotArgs) -> anyhow::Result<ExitCode> {
     start_runtime()?.block_on(async {
         let watched = files::watch(&args.dir).with_context(|| format!("the folder {} cannot be read", args.dir.display()))?;
         let Opened { authority, secret } = AuthoritySource::Args(&args.authority, &args.dir).open(&mesh)?;
-        let listener = bind(args.xds, "xDS", "--xds").await?;
-        let address = listener.local_addr()?;
         let pilot = Pilot::start(watched.catalog.clone(), options(mesh));
+        let certificates = weir_pilot::certificates(authority, secret, pilot.mesh());
+        let served = serve_xds(&pilot, &certificates, &args.xds).await?;
         let asked = serve_admin(&pilot, args.admin).await?;
-        let certificates = Some(weir_pilot::certificates(authority, secret, pilot.mesh()));
-        tokio::spawn(grpc::server::serve(listener, Services { ads: Some(pilot.streams()), certificates, ..Services::default() }));
-        print::say(&format!("weir: {} resources; proxies may follow {address}{asked}", watched.catalog.borrow().len()));
+        let places = served.places.join(", ");
+        print::say(&format!("weir: {} resources; proxies may follow {places}{asked}", watched.catalog.borrow().len()));
         let mut signals = Signals::new().context("the system does not tell of signals")?;
         while signals.next().await != Told::End {}
         Ok(ExitCode::SUCCESS)

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::sync::watch;
-use weir_ads::grpc::{self, server::Services};
+use weir_ads::certificates::Certificates;
 use weir_api::resources::MeshConfig;
 use weir_model::DEFAULT_DOMAIN;
 use weir_pilot::{Options, Pilot, standalone};
@@ -17,9 +17,9 @@ use weir_proxy::DataPlane;
 use weir_registry::{Catalog, files};
 
 use super::pilot_admin;
-use crate::cli::{DEFAULT_XDS, ProcessArgs, RunArgs};
+use crate::cli::{DEFAULT_XDS, ProcessArgs, RunArgs, XdsAddress};
 use crate::mesh::authority::{self, AuthoritySource, Opened};
-use crate::mesh::{Hosting, Hosts, Process, bind, global_connection_limit, mesh_config, start_runtime};
+use crate::mesh::{Hosting, Hosts, Process, Served, global_connection_limit, mesh_config, serve_xds, start_runtime};
 use crate::print;
 
 /// Runs until told to end.
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let gateways = args.gateway.iter().map(|labels| standalone::parse_labels(labels));
     let gateways = gateways.collect::<Result<Vec<_>, _>>().map_err(|error| anyhow::anyhow!("--gateway: {error}"))?;
     let authority = AuthoritySource::Args(&args.authority, &args.dir);
-    let standing = Standing { dir: &args.dir, mesh, gateways, xds: args.xds, authority, process: &args.process };
+    let standing = Standing { dir: &args.dir, mesh, gateways, xds: args.xds.clone(), authority, process: &args.process };
     start_runtime()?.block_on(async { standing.start(|started| async move { print::say(&started.summary()) }).await })
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct Standing<'s> {
     pub dir: &'s Path,
     pub mesh: Arc<MeshConfig>,
     pub gateways: Vec<BTreeMap<String, String>>,
-    pub xds: Option<SocketAddr>,
+    pub xds: Vec<XdsAddress>,
     pub authority: AuthoritySource<'s>,
     pub process: &'s ProcessArgs,
 }
@@ -63,8 +63,7 @@ impl Standing<'_> {
         let process = Process::start(self.process, connections, None, defaults.termination_drain_duration.to_std())?;
         let pilot = Pilot::start(watched.catalog.clone(), options(self.mesh));
         let certificates = weir_pilot::certificates(authority, secret, pilot.mesh());
-        serve_xds(Services { ads: Some(pilot.streams()), certificates: Some(certificates.clone()), ..Services::default() }, self.xds)
-            .await?;
+        let _served = serve(&pilot, &certificates, &self.xds).await?;
         let catalog = pilot.catalog();
         let more = pilot_admin::more(pilot.clone());
         let hosts = Hosts { certificates, lifetime, drain_duration };
@@ -96,15 +95,13 @@ pub(crate) fn options(mesh: Arc<MeshConfig>) -> Options {
 }
 
 /// Serves other proxies. An address that nobody asked for need not be free.
-async fn serve_xds(services: Services, asked: Option<SocketAddr>) -> anyhow::Result<()> {
-    let address = match asked {
-        Some(address) => address,
-        None => DEFAULT_XDS.parse()?,
-    };
-    match bind(address, "xDS", "--xds").await {
-        Ok(listener) => drop(tokio::spawn(grpc::server::serve(listener, services))),
-        Err(error) if asked.is_some() => return Err(error),
-        Err(error) => tracing::warn!("other proxies cannot follow this mesh: {error}"),
+async fn serve(pilot: &Pilot, certificates: &Certificates, asked: &[XdsAddress]) -> anyhow::Result<Served> {
+    if !asked.is_empty() {
+        return serve_xds(pilot, certificates, asked).await;
     }
-    Ok(())
+    let usual = [XdsAddress::Tcp(DEFAULT_XDS.parse()?)];
+    Ok(serve_xds(pilot, certificates, &usual).await.unwrap_or_else(|error| {
+        tracing::warn!("other proxies cannot follow this mesh: {error}");
+        Served::default()
+    }))
 }

@@ -12,7 +12,7 @@ use weir_xds::values::structure;
 #[derive(Debug)]
 pub(crate) struct Bootstrap {
     pub node: Node,
-    /// `HOST:PORT`
+    /// `HOST:PORT`, or `unix:PATH`
     pub server: String,
     pub is_delta: bool,
     /// Fields of the node that are not told to the server.
@@ -66,7 +66,11 @@ fn server(ads: &Ads, clusters: Vec<Cluster>) -> Option<String> {
     let name = &ads.grpc_services.iter().find_map(|service| service.envoy_grpc.as_ref())?.cluster_name;
     let cluster = clusters.into_iter().find(|cluster| cluster.name == *name)?;
     let endpoint = cluster.load_assignment?.endpoints.into_iter().next()?.lb_endpoints.into_iter().next()?;
-    let socket = endpoint.endpoint?.address?.socket_address?;
+    let address = endpoint.endpoint?.address?;
+    if let Some(pipe) = address.pipe {
+        return Some(format!("unix:{}", pipe.path));
+    }
+    let socket = address.socket_address?;
     Some(format!("{}:{}", socket.address, socket.port_value?))
 }
 
@@ -189,6 +193,12 @@ struct Endpoint {
 struct Address {
     #[serde(alias = "socketAddress")]
     socket_address: Option<Socket>,
+    pipe: Option<Pipe>,
+}
+
+#[derive(Deserialize)]
+struct Pipe {
+    path: String,
 }
 
 #[derive(Deserialize)]
@@ -229,6 +239,12 @@ stats_sinks: [{name: anything}]
         assert_eq!(read.node.metadata.unwrap().fields.len(), 2);
         assert_eq!(read.node.locality.unwrap().sub_zone, "s");
         assert_eq!(read.untold, ["listening_addresses"]);
+    }
+
+    #[test]
+    fn a_server_may_be_at_a_path() {
+        let text = YAML.replace("{socket_address: {address: 127.0.0.1, port_value: 15010}}", "{pipe: {path: /run/xds}}");
+        assert_eq!(Bootstrap::read(&text).unwrap().server, "unix:/run/xds");
     }
 
     #[test]

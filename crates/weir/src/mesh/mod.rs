@@ -7,9 +7,11 @@ mod bootstrap;
 mod descriptors;
 mod hosting;
 mod process;
+mod serve;
 
 pub(crate) use addresses::is_local;
 pub(crate) use ask::ask;
 pub(crate) use bootstrap::Bootstrap;
 pub(crate) use hosting::{Hosting, Hosts, hosted_options};
 pub(crate) use process::{Process, bind, global_connection_limit, mesh_config, nothing_more, start_runtime};
+pub(crate) use serve::{Served, serve_xds};

@@ -17,10 +17,9 @@ use tokio::runtime::Runtime;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use weir_bench::cases::{Case, Certificate, Protocol};
+use weir_bench::handshakes::HOST;
 use weir_bench::load::answer_length;
 
-/// Of the certificate, and of each request.
-pub(super) const HOST: &str = "bench.test";
 /// What a connection and its only request may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -76,7 +75,7 @@ impl Client {
                 ask(&mut stream, &case.path).await?;
                 Held::Plain(stream)
             }
-            Protocol::Tls => {
+            Protocol::Tls | Protocol::Http2Tls => {
                 let mut stream = self.tls.connect(ServerName::try_from(HOST)?, stream).await?;
                 ask(&mut stream, &case.path).await?;
                 Held::Tls(Box::new(stream))

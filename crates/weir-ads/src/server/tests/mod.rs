@@ -216,6 +216,42 @@ fn what_was_refused_is_not_sent_again() {
     assert_eq!(peer.server.next(peer.now), None);
 }
 
+/// Envoy takes nothing of a response that holds a certificate that it refuses, and says nothing of its name.
+#[test]
+fn certificates_that_were_refused_together_are_sent_one_by_one() {
+    let mut set = ResourceSet::default();
+    for name in ["bad", "good", "well"] {
+        let secret = weir_xds::tls::Secret { name: name.into(), ..Default::default() };
+        set.insert(ResourceType::Secret, name, Resource::new(&secret));
+    }
+    let mut server = Server::new(Protocol::Delta);
+    server.set(Arc::new(set));
+    let request = |nonce: &str, names: &[&str], refused: bool| {
+        Request::Delta(weir_xds::discovery::DeltaDiscoveryRequest {
+            type_url: ResourceType::Secret.type_url(),
+            response_nonce: nonce.to_owned(),
+            resource_names_subscribe: names.iter().map(|name| (*name).to_owned()).collect(),
+            error_detail: refused.then(|| weir_xds::Status { message: "the key does not fit".to_owned(), ..Default::default() }),
+            ..Default::default()
+        })
+    };
+    server.receive(&request("", &["bad", "good", "well"], false));
+    let (mut sent, mut accepted) = (vec![], BTreeSet::new());
+    while let Some(push) = server.next(Instant::now()) {
+        let names: Vec<String> = push.resources.iter().map(|(name, _)| name.to_string()).collect();
+        let refused = names.contains(&"bad".to_owned());
+        server.receive(&request(&push.nonce.to_string(), &[], refused));
+        if !refused {
+            accepted.extend(names.clone());
+        }
+        sent.push(names);
+        assert!(sent.len() < 10, "{sent:?}");
+    }
+    assert_eq!(sent, [vec!["bad", "good", "well"], vec!["bad"], vec!["good"], vec!["well"]]);
+    assert_eq!(accepted, ["good", "well"].map(str::to_owned).into());
+    assert!(server.is_refused(ResourceType::Secret) && server.is_settled());
+}
+
 #[test]
 fn what_was_refused_and_is_gone_is_told_to_a_new_stream() {
     let mut peer = Peer::new(Protocol::Delta);

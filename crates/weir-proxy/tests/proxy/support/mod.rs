@@ -77,6 +77,24 @@ impl Proxy {
         Self::host(resources, files, Limits::default()).await
     }
 
+    /// Starts a proxy that is told these resources, the first of whose listeners is its own.
+    #[allow(dead_code, reason = "for the test of many certificates")]
+    pub(crate) async fn of_resources(resources: ResourceSet) -> Self {
+        Self::host(resources, tempfile::tempdir().unwrap(), Limits::default()).await
+    }
+
+    /// Tells it these resources instead.
+    #[allow(dead_code, reason = "for the test of many certificates")]
+    pub(crate) fn tell_resources(&self, resources: ResourceSet) {
+        self.wanted.send_replace(Arc::new(resources));
+    }
+
+    /// Its listeners as they are in force.
+    #[allow(dead_code, reason = "for the test of many certificates")]
+    pub(crate) fn listeners(&self) -> Vec<Arc<weir_config::listener::Listener>> {
+        self.plane.config(ID).unwrap().listeners.iter().map(|open| open.listener.clone()).collect()
+    }
+
     /// The same, with limits of connections.
     pub(crate) async fn limited(told: Told, limits: Limits) -> Self {
         let files = tempfile::tempdir().unwrap();

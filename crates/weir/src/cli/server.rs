@@ -1,0 +1,48 @@
+//! Where a pilot serves xDS.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use weir_ads::grpc::socket_path;
+
+/// An address, or the path of a Unix socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum XdsAddress {
+    /// `IP:PORT`
+    Tcp(SocketAddr),
+    /// `unix:PATH`
+    Unix(PathBuf),
+}
+
+impl FromStr for XdsAddress {
+    type Err = String;
+
+    fn from_str(written: &str) -> Result<Self, String> {
+        match socket_path(written) {
+            Some("") => Err("a path is missing behind `unix:`".to_owned()),
+            Some(path) => Ok(Self::Unix(path.into())),
+            None => written.parse().map(Self::Tcp).map_err(|_| "is neither IP:PORT nor unix:PATH".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_at_an_address_or_at_a_path() {
+        let cases = [
+            ("127.0.0.1:15010", Ok(XdsAddress::Tcp(([127, 0, 0, 1], 15010).into()))),
+            ("unix:/run/xds", Ok(XdsAddress::Unix("/run/xds".into()))),
+            ("unix:///run/xds", Ok(XdsAddress::Unix("/run/xds".into()))),
+            ("unix:xds", Ok(XdsAddress::Unix("xds".into()))),
+            ("unix:", Err("a path is missing behind `unix:`".to_owned())),
+            ("localhost", Err("is neither IP:PORT nor unix:PATH".to_owned())),
+        ];
+        for (written, wanted) in cases {
+            assert_eq!(written.parse::<XdsAddress>(), wanted, "{written}");
+        }
+    }
+}
