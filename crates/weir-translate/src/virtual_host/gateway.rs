@@ -12,7 +12,7 @@ use weir_xds::route::VirtualHost;
 
 use super::lists::RouteLists;
 use super::misdirected::Connections;
-use super::{Host, Hosts};
+use super::{Host, Hosts, wider};
 use crate::context::Context;
 use crate::names;
 use crate::route::RouteInput;
@@ -26,8 +26,8 @@ pub(crate) fn hosts<R: RouteLists>(
 ) -> Hosts<R::List> {
     let mut maker = Maker { context, lists, by_host: BTreeMap::new(), known: HashMap::new(), made: vec![] };
     servers.iter().for_each(|server| maker.add_server(server));
-    let misdirected = servers.first().and_then(|server| connections.misdirected(server, port(server), |host| maker.serves(host)));
-    maker.finish(servers, misdirected)
+    let misdirected = servers.first().map(|server| connections.misdirected(server, port(server), |host| maker.serves(host)));
+    maker.finish(servers, misdirected.unwrap_or_default())
 }
 
 /// The number of the server's own port, which names its virtual hosts wherever it is served.
@@ -93,18 +93,15 @@ impl<R: RouteLists> Maker<'_, R> {
 
     /// Whether any of the virtual hosts is for a host.
     fn serves(&self, host: &str) -> bool {
-        let wider = std::iter::successors(host.split_once('.'), |(_, parent)| parent.split_once('.'));
-        let mut wider = wider.map(|(_, parent)| format!("*.{parent}")).chain(["*".to_owned()]);
-        self.by_host.contains_key(host) || wider.any(|host| self.by_host.contains_key(&host))
+        self.by_host.contains_key(host) || wider(host).any(|host| self.by_host.contains_key(&host))
     }
 
-    fn finish(self, servers: &[Arc<GatewayServer>], misdirected: Option<VirtualHost>) -> Hosts<R::List> {
+    fn finish(self, servers: &[Arc<GatewayServer>], misdirected: Vec<VirtualHost>) -> Hosts<R::List> {
         if self.by_host.is_empty() {
             let number = servers.first().map_or(0, |server| port(server));
             let name = names::host_and_port("blackhole", number);
-            let takes_all = misdirected.as_ref().is_some_and(|host| host.domains.iter().any(|domain| domain == "*"));
-            let nowhere = (!takes_all).then(|| VirtualHost { name, domains: vec!["*".to_owned()], ..Default::default() });
-            return Hosts { named: vec![], rest: misdirected.into_iter().chain(nowhere).collect(), heeds_ports: false };
+            let nowhere = VirtualHost { name, domains: vec!["*".to_owned()], ..Default::default() };
+            return Hosts { named: vec![], rest: misdirected.into_iter().chain([nowhere]).collect(), heeds_ports: false };
         }
         let mut built: Vec<Host<R::List>> = vec![];
         let mut same: HashMap<(Vec<usize>, bool), usize> = HashMap::new();
@@ -122,7 +119,7 @@ impl<R: RouteLists> Maker<'_, R> {
             same.insert(key, built.len() - 1);
         }
         built.sort_by(|a, b| a.name.cmp(&b.name));
-        Hosts { named: built, rest: misdirected.into_iter().collect(), heeds_ports: false }
+        Hosts { named: built, rest: misdirected, heeds_ports: false }
     }
 }
 

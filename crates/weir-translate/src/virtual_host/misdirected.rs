@@ -4,14 +4,15 @@
 //! port share a certificate, such a request meets the routes of the server that the handshake named, which do not know its host.
 //! 421 tells the client to ask again by another connection (RFC 9110, 15.5.20); Istio says that there is no such page.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use weir_model::GatewayServer;
 use weir_model::host::is_wildcard;
 use weir_xds::route::{DirectResponseAction, Route, VirtualHost, route::Action};
 
-use super::virtual_host;
+use super::{virtual_host, wider};
 use crate::context::Context;
 use crate::names;
 use crate::route::condition;
@@ -23,15 +24,21 @@ const MISDIRECTED: u32 = 421;
 /// More hosts of one domain than that are told by the domain: else each of a thousand servers would name all others.
 const MANY: usize = 64;
 
-/// Which hosts of the servers of a gateway's ports a client may ask for by connections of others.
+/// Which hosts of the servers of a gateway's ports a client may ask for by connections of others. All of them in lower case.
 pub(crate) struct Connections<'g> {
-    servers: Vec<&'g GatewayServer>,
-    /// The names in each certificate, as far as the pilot can see them.
-    names: HashMap<String, Vec<String>>,
-    /// Servers, by one of their certificates and their port.
-    by_certificate: HashMap<(String, Port<'g>), Vec<usize>>,
-    /// Hosts of servers by port, and by what must stand in a certificate for it to be for them.
-    by_name: HashMap<(String, Port<'g>), Vec<String>>,
+    /// What each certificate is for, of what is served at a port.
+    covers: HashMap<(String, Port<'g>), Rc<Cover>>,
+}
+
+/// The hosts that a certificate is for, by what stands behind their first label.
+type Cover = BTreeMap<Option<String>, BTreeSet<Covered>>;
+
+/// A host that a certificate is for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Covered {
+    host: String,
+    /// The host of a server that it is, or is a part of.
+    of: String,
 }
 
 /// A port, and the address that it is bound at.
@@ -41,48 +48,105 @@ fn port(server: &GatewayServer) -> Port<'_> {
     (server.port, &server.spec.bind)
 }
 
+/// The hosts of a port.
+#[derive(Default)]
+struct Served {
+    all: HashSet<String>,
+    /// By the wildcard that stands for them in certificates.
+    by_wildcard: HashMap<String, Vec<String>>,
+}
+
 impl<'g> Connections<'g> {
     /// Of all servers of a gateway.
     pub fn new(context: &Context<'_>, servers: impl Iterator<Item = &'g Arc<GatewayServer>>) -> Self {
-        let servers: Vec<&GatewayServer> = servers.map(|server| &**server).filter(|server| server.is_tls()).collect();
-        let mut known = Self { servers, names: HashMap::new(), by_certificate: HashMap::new(), by_name: HashMap::new() };
-        for (i, server) in known.servers.iter().enumerate() {
-            for certificate in certificates(server) {
-                known.by_certificate.entry((certificate.clone(), port(server))).or_default().push(i);
-                known.names.entry(certificate).or_insert_with_key(|name| secrets::names_in(context, name));
-            }
-            for host in server.sni_hosts() {
-                let names = [Some(host.clone()), wildcard_of(&host).filter(|_| !is_wildcard(&host))];
-                for name in names.into_iter().flatten() {
-                    known.by_name.entry((name, port(server))).or_default().push(host.clone());
+        let mut ports: HashMap<Port<'g>, Served> = HashMap::new();
+        // The hosts of the servers that show a certificate, which are all that is known of one that the pilot cannot see.
+        let mut showing: HashMap<(String, Port<'g>), BTreeSet<String>> = HashMap::new();
+        for server in servers.filter(|server| server.is_tls()) {
+            let (served, certificates) = (ports.entry(port(server)).or_default(), certificates(server));
+            for host in hosts_of(server) {
+                for certificate in &certificates {
+                    showing.entry((certificate.clone(), port(server))).or_default().insert(host.clone());
                 }
+                if let Some(wildcard) = wildcard_of(&host).filter(|_| !is_wildcard(&host)) {
+                    served.by_wildcard.entry(wildcard).or_default().push(host.clone());
+                }
+                served.all.insert(host);
             }
         }
-        known
+        let mut names: HashMap<String, Vec<String>> = HashMap::new();
+        // Many Secrets may hold the same certificate.
+        let mut by_names: HashMap<(Vec<String>, Port<'g>), Rc<Cover>> = HashMap::new();
+        let cover = |((certificate, port), hosts): ((String, Port<'g>), BTreeSet<String>)| {
+            let names = names.entry(certificate.clone()).or_insert_with_key(|name| secrets::names_in(context, name));
+            let cover = match ports.get(&port).filter(|_| !names.is_empty()) {
+                Some(served) => by_names.entry((names.clone(), port)).or_insert_with(|| Rc::new(grouped(served.covered_by(names)))).clone(),
+                // No certificate is for all hosts.
+                None => Rc::new(grouped(hosts.into_iter().filter(|host| host != "*").map(Covered::whole))),
+            };
+            ((certificate, port), cover)
+        };
+        Self { covers: showing.into_iter().map(cover).collect() }
     }
 
-    /// The virtual host for what other servers serve that show the same certificates, or whose hosts these are for. `is_served` tells
-    /// which hosts the routes of this server are for.
-    pub fn misdirected(&self, server: &GatewayServer, number: u16, is_served: impl Fn(&str) -> bool) -> Option<VirtualHost> {
-        let own: BTreeSet<String> = server.sni_hosts().into_iter().collect();
-        let hosts = self.covered(server).into_iter().filter(|host| !own.contains(host) && !is_served(host));
-        let domains = shortened(hosts, &is_served);
-        (!domains.is_empty()).then(|| virtual_host(names::host_and_port("misdirected", number), domains, vec![route()]))
-    }
-
-    /// The hosts of all servers of the port that a server's certificates are for.
-    fn covered(&self, server: &GatewayServer) -> BTreeSet<String> {
-        let mut hosts = BTreeSet::new();
-        for certificate in certificates(server) {
-            let names = self.names.get(&certificate).into_iter().flatten();
-            let by_name = names.filter_map(|name| self.by_name.get(&(name.clone(), port(server)))).flatten();
-            hosts.extend(by_name.map(|host| host.to_ascii_lowercase()));
-            let alike = self.by_certificate.get(&(certificate, port(server))).into_iter().flatten();
-            let alike = alike.filter_map(|i| self.servers.get(*i)).flat_map(|server| server.sni_hosts());
-            hosts.extend(alike.map(|host| host.to_ascii_lowercase()));
+    /// The virtual hosts for what other servers serve that this server's certificates are for. `is_served` tells which hosts the routes
+    /// of this server are for.
+    pub fn misdirected(&self, server: &GatewayServer, number: u16, is_served: impl Fn(&str) -> bool) -> Vec<VirtualHost> {
+        let own: BTreeSet<String> = hosts_of(server).collect();
+        let is_foreign = |covered: &&Covered| !own.contains(&covered.of) && !is_served(&covered.host);
+        // Of a domain that is its own, only hosts may be others'.
+        let is_foreign_domain = |domain: &str| !is_served(domain) && !wider(domain).any(|wider| own.contains(&wider));
+        let mut domains = BTreeSet::new();
+        for (parent, hosts) in
+            certificates(server).into_iter().filter_map(|name| self.covers.get(&(name, port(server)))).flat_map(|cover| &**cover)
+        {
+            let is_many = || hosts.iter().filter(is_foreign).nth(MANY).is_some();
+            match parent.as_ref().filter(|parent| is_foreign_domain(parent) && is_many()) {
+                Some(parent) => drop(domains.insert(parent.clone())),
+                None => domains.extend(hosts.iter().filter(is_foreign).map(|covered| covered.host.clone())),
+            }
         }
-        hosts
+        if domains.is_empty() {
+            return vec![];
+        }
+        // Who asks for a host of this server has come to the right place, though there is nothing yet.
+        let nowhere: Vec<String> =
+            own.into_iter().filter(|host| !is_served(host) && wider(host).any(|wider| domains.contains(&wider))).collect();
+        let name = |what: &str| names::host_and_port(what, number);
+        let misdirected = virtual_host(name("misdirected"), domains.into_iter().collect(), vec![route()]);
+        let nowhere = (!nowhere.is_empty()).then(|| virtual_host(name("unserved"), nowhere, vec![]));
+        std::iter::once(misdirected).chain(nowhere).collect()
     }
+}
+
+impl Served {
+    /// The hosts that a certificate with these names is for. A name within a wider host stands for that part of it.
+    fn covered_by<'s>(&'s self, names: &'s [String]) -> impl Iterator<Item = Covered> + 's {
+        names.iter().flat_map(|name| {
+            let of = std::iter::once(name.clone()).chain(wider(name)).find(|host| self.all.contains(host));
+            let named = of.map(|of| Covered { host: name.clone(), of });
+            named.into_iter().chain(self.by_wildcard.get(name).into_iter().flatten().cloned().map(Covered::whole))
+        })
+    }
+}
+
+impl Covered {
+    fn whole(host: String) -> Self {
+        Self { of: host.clone(), host }
+    }
+}
+
+fn grouped(hosts: impl Iterator<Item = Covered>) -> Cover {
+    let mut cover = Cover::new();
+    for covered in hosts {
+        cover.entry(wildcard_of(&covered.host)).or_default().insert(covered);
+    }
+    cover
+}
+
+/// The hosts of a server.
+fn hosts_of(server: &GatewayServer) -> impl Iterator<Item = String> {
+    server.sni_hosts().into_iter().map(|host| host.to_ascii_lowercase())
 }
 
 /// What tells the certificates of a server from those of others: Secrets, and files of chains.
@@ -96,24 +160,6 @@ fn certificates(server: &GatewayServer) -> Vec<String> {
 /// The wildcard that stands for a host in a certificate.
 fn wildcard_of(host: &str) -> Option<String> {
     host.split_once('.').map(|(_, parent)| format!("*.{parent}"))
-}
-
-/// Domains for these hosts.
-fn shortened(hosts: impl Iterator<Item = String>, is_served: impl Fn(&str) -> bool) -> Vec<String> {
-    let mut of_parents: HashMap<Option<String>, Vec<String>> = HashMap::new();
-    for host in hosts {
-        of_parents.entry(wildcard_of(&host)).or_default().push(host);
-    }
-    let mut domains: Vec<String> = vec![];
-    for (parent, hosts) in of_parents {
-        match parent.filter(|parent| hosts.len() > MANY && !is_served(parent)) {
-            Some(parent) => domains.push(parent),
-            None => domains.extend(hosts),
-        }
-    }
-    domains.sort_unstable();
-    domains.dedup();
-    domains
 }
 
 fn route() -> Route {

@@ -42,6 +42,12 @@ pub(crate) struct Host<L> {
     pub rule: Option<Arc<VirtualService>>,
 }
 
+/// The wildcards that a host is within, the narrowest first.
+fn wider(host: &str) -> impl Iterator<Item = String> {
+    let parents = std::iter::successors(host.split_once('.'), |(_, parent)| parent.split_once('.'));
+    parents.map(|(_, parent)| format!("*.{parent}")).chain(["*".to_owned()])
+}
+
 /// The virtual hosts of a route configuration.
 pub(crate) struct Hosts<L> {
     pub named: Vec<Host<L>>,

@@ -83,7 +83,8 @@ fn hosts_that_a_certificate_is_for_are_asked_for_elsewhere() {
 fn what_a_server_has_routes_for_is_not_misdirected() {
     let made = made(&[("all", "'*'", SHARED), ("a", "a.test", SHARED)], &[("all", "'*.test'"), ("a", "a.test")]);
     assert_eq!(misdirected(&made, "all"), Vec::<String>::new());
-    assert_eq!(misdirected(&made, "a"), ["*"]);
+    // No certificate is for everything.
+    assert_eq!(misdirected(&made, "a"), Vec::<String>::new());
 }
 
 #[test]
@@ -94,6 +95,52 @@ fn a_server_without_routes_knows_who_else_is_there() {
         table.virtual_hosts.iter().map(|host| host.name.clone()).collect::<Vec<_>>()
     };
     assert_eq!(names("a"), ["misdirected:443", "blackhole:443"]);
+}
+
+/// The hosts of a server for which it says that there is nothing, beside those of others.
+fn unserved(made: &Translation, server: &str) -> Vec<String> {
+    let table = made.routes.iter().find(|table| table.name == format!("https.443.{server}.{server}.default")).unwrap();
+    let host = table.virtual_hosts.iter().find(|host| host.name == "unserved:443");
+    assert!(host.is_none_or(|host| host.routes.is_empty()));
+    host.map(|host| host.domains.clone()).unwrap_or_default()
+}
+
+#[test]
+fn a_servers_own_hosts_are_never_asked_for_elsewhere() {
+    // There is no rule for it yet.
+    let both = made(&[("a", "a.test", SHARED), ("all", "'*.test'", SHARED)], &[]);
+    assert_eq!((misdirected(&both, "a"), unserved(&both, "a")), (vec!["*.test".to_owned()], vec!["a.test".to_owned()]));
+    assert_eq!((misdirected(&both, "all"), unserved(&both, "all").len()), (vec!["a.test".to_owned()], 0));
+    let served = made(&[("a", "a.test", SHARED), ("all", "'*.test'", SHARED)], &[("a", "a.test")]);
+    assert_eq!((misdirected(&served, "a"), unserved(&served, "a").len()), (vec!["*.test".to_owned()], 0));
+    // Beside so many that they are told by their domain.
+    let names: Vec<String> = (0..70).map(|number| format!("s{number}")).collect();
+    let hosts: Vec<String> = names.iter().map(|name| format!("{name}.test")).collect();
+    let mut servers: Vec<Server<'_>> = names.iter().zip(&hosts).map(|(name, host)| (name.as_str(), host.as_str(), SHARED)).collect();
+    servers.extend([("all", "'*'", SHARED), ("domain", "'*.test'", SHARED)]);
+    let many = made(&servers, &[]);
+    assert_eq!((misdirected(&many, "s7"), unserved(&many, "s7")), (vec!["*.test".to_owned()], vec!["s7.test".to_owned()]));
+    // Whose domain it is has nothing but these hosts that others have.
+    assert_eq!(
+        (misdirected(&many, "domain"), unserved(&many, "domain").len()),
+        (hosts.iter().cloned().collect::<std::collections::BTreeSet<_>>().into_iter().collect(), 0)
+    );
+    let of_all = misdirected(&many, "all");
+    assert!(of_all.len() == 71 && of_all.contains(&"*.test".to_owned()), "{of_all:?}");
+}
+
+#[test]
+fn what_a_certificate_is_not_for_is_not_asked_for_elsewhere() {
+    let servers = [("a", "A.test", MANY), ("b", "b.test", MANY), ("w", "X.w.test", MANY), ("all", "'*'", MANY)];
+    let made = made(&servers, &[("b", "b.test")]);
+    assert_eq!((misdirected(&made, "a"), unserved(&made, "a").len()), (vec!["*.w.test".to_owned(), "x.w.test".to_owned()], 0));
+    assert_eq!(misdirected(&made, "b"), ["*.w.test", "a.test", "x.w.test"]);
+    // Its own part of what the certificate is for.
+    assert_eq!(
+        (misdirected(&made, "w"), unserved(&made, "w")),
+        (vec!["*.w.test".to_owned(), "a.test".to_owned()], vec!["x.w.test".to_owned()])
+    );
+    assert_eq!(misdirected(&made, "all"), ["a.test", "x.w.test"]);
 }
 
 #[test]
