@@ -12,6 +12,7 @@ use crate::object_name::ObjectName;
 use crate::resources::destination_rule::MatchLabelsSelector;
 use crate::resources::kubernetes::{ConfigMap, EndpointSlice, Endpoints, Namespace, Pod, Secret, Service};
 use crate::resources::meta::ObjectMeta;
+use crate::resources::peer_authentication::PolicyRead;
 use crate::resources::{
     DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, ServiceEntry, Sidecar, Spec, VirtualService, WorkloadEntry, WorkloadGroup,
 };
@@ -45,6 +46,11 @@ impl Object {
     /// What tells it apart from the others of its mesh.
     pub fn key(&self) -> ObjectKey {
         ObjectKey { kind: self.kind, namespace: self.meta.namespace.clone(), name: self.meta.name.clone() }
+    }
+
+    /// Whether it stands for one that was refused: no such version was ever written.
+    pub fn is_stand_in(&self) -> bool {
+        matches!(&self.spec, Spec::PeerAuthentication(policy) if policy.read != PolicyRead::Whole)
     }
 
     /// Where a field stands; the nearest part that is written, if the field is not.

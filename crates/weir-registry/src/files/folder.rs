@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use weir_api::resources::peer_authentication::PolicyRead;
-use weir_api::{Diagnostic, Kind, Object, ObjectKey, ObjectName, Parsed, Severity, Spec};
+use weir_api::{Diagnostic, Kind, Object, ObjectKey, ObjectName, Parsed, Severity};
 
 use super::read::{self, Found, ReadFile};
 use super::{is_hidden, is_wanted};
@@ -240,7 +239,7 @@ fn kept(before: &Text, now: &Parsed) -> Vec<Arc<Object>> {
     let refused: HashSet<&ObjectName> = errors().filter_map(|error| error.object.as_ref()).collect();
     let written = now.objects.iter().filter(|object| !now.closed.contains(&object.key()));
     let present: HashSet<ObjectName> = written.map(|object| object.name()).collect();
-    let last = before.objects.iter().filter(|object| !is_stand_in(object)).chain(&before.kept);
+    let last = before.objects.iter().filter(|object| !object.is_stand_in()).chain(&before.kept);
     let stays = |object: &&Arc<Object>| {
         let name = object.name();
         !present.contains(&name) && (has_nameless || refused.contains(&name))
@@ -248,14 +247,10 @@ fn kept(before: &Text, now: &Parsed) -> Vec<Arc<Object>> {
     last.filter(stays).cloned().collect()
 }
 
-/// Whether an object stands for one that was refused: it is no version that was ever written.
-fn is_stand_in(object: &Object) -> bool {
-    matches!(&object.spec, Spec::PeerAuthentication(policy) if policy.read != PolicyRead::Whole)
-}
-
 #[cfg(test)]
 mod tests {
-    use weir_api::resources::peer_authentication::MutualTlsMode;
+    use weir_api::Spec;
+    use weir_api::resources::peer_authentication::{MutualTlsMode, PolicyRead};
 
     use super::*;
 
