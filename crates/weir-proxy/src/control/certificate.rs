@@ -117,6 +117,9 @@ impl Issued {
     /// this namespace. When it ends.
     fn check(&self, namespace: &str, now: SystemTime) -> Result<SystemTime, String> {
         let (chain, end) = (certificates(&self.chain)?, end(&self.chain)?);
+        if end <= now {
+            return Err("the certificate has ended already".to_owned());
+        }
         let fits = CertifiedKey::from_der(chain.clone(), self.key.clone_key(), &crate::tls::provider());
         fits.map_err(|error| format!("the certificate does not fit the key: {error}"))?;
         crate::tls::secrets::check_issued(&chain, &self.validation(), namespace, now)?;

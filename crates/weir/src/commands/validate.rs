@@ -52,7 +52,8 @@ fn summary(objects: &[Arc<Object>], diagnostics: &[Diagnostic]) -> String {
     let count = |severity| diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity).count();
     let counted = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
-    format!("{}, {}, {}\n", counted(objects.len(), "good resource"), counted(errors, "error"), counted(warnings, "warning"))
+    let good = objects.iter().filter(|object| !object.stands_in()).count();
+    format!("{}, {}, {}\n", counted(good, "good resource"), counted(errors, "error"), counted(warnings, "warning"))
 }
 
 /// One verdict for each document: those that are refused as well as those that are not.

@@ -108,7 +108,7 @@ fn an_answer_is_of_use_that_holds_now_and_is_for_us() {
     for (answered, expected) in [
         (Answered { is_ours: false, ..good() }, "the certificate does not fit the key"),
         (Answered { is_root: false, ..good() }, "the certificate does not hold"),
-        (Answered { times: (-7200, -60), ..good() }, "the certificate does not hold"),
+        (Answered { times: (-7200, -60), ..good() }, "has ended already"),
         (Answered { times: (600, 3600), ..good() }, "the certificate does not hold"),
         (Answered { names: vec![], ..good() }, "not for a workload of shop"),
         (Answered { names: vec!["spiffe://td/ns/other/sa/cart"], ..good() }, "not for a workload of shop"),
