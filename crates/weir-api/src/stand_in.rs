@@ -6,20 +6,20 @@ use crate::diagnostic::Diagnostic;
 use crate::field_path::FieldPath;
 use crate::kind::Kind;
 use crate::node::Node;
-use crate::object::Object;
 use crate::resources::authorization_policy::{Action, PolicySelector, Rule, dry_run};
 use crate::resources::envoy_filter::PolicyTargetReference;
+use crate::resources::meta::ObjectMeta;
 use crate::resources::{AuthorizationPolicy, Spec};
 
 /// What stands in for a refused object: for the same workloads, as far as these can be made out. None if it could have kept
 /// nobody out.
-pub(crate) fn of(refused: &Object) -> Option<Object> {
-    if refused.kind != Kind::AuthorizationPolicy {
+pub(crate) fn of(kind: Kind, meta: &ObjectMeta, node: &Node) -> Option<Spec> {
+    if kind != Kind::AuthorizationPolicy {
         return None;
     }
-    let spec = refused.node.get("spec");
+    let spec = node.get("spec");
     let action = spec.and_then(|spec| spec.get("action")).and_then(Node::as_str).unwrap_or_default();
-    if action == "AUDIT" || (action != "CUSTOM" && dry_run(&refused.meta.annotations) == Some(true)) {
+    if action == "AUDIT" || (action != "CUSTOM" && dry_run(&meta.annotations) == Some(true)) {
         return None;
     }
     let policy = AuthorizationPolicy {
@@ -30,7 +30,7 @@ pub(crate) fn of(refused: &Object) -> Option<Object> {
         stands_in: true,
         ..AuthorizationPolicy::default()
     };
-    Some(Object { spec: Spec::AuthorizationPolicy(policy), ..refused.clone() })
+    Some(Spec::AuthorizationPolicy(policy))
 }
 
 /// What is said of that.
