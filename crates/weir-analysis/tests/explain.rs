@@ -257,3 +257,75 @@ spec:
         ]
     );
 }
+
+/// By rule, file and line; what is let in goes on.
+#[test]
+fn who_refuses_a_call_is_told() {
+    let text = "apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: gw, namespace: istio-system}
+spec:
+  selector: {istio: ingressgateway}
+  servers: [{port: {number: 8080, name: http, protocol: HTTP}, hosts: ['*']}]
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: deny, namespace: istio-system}
+spec:
+  action: DENY
+  rules:
+  - to: [{operation: {paths: [/admin*]}}]
+  - from: [{source: {remoteIpBlocks: [192.0.2.0/24]}}]
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: allow, namespace: istio-system}
+spec:
+  rules:
+  - to: [{operation: {methods: [GET]}}]
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: tried, namespace: istio-system, annotations: {istio.io/dry-run: 'true'}}
+spec:
+  action: DENY
+  rules:
+  - to: [{operation: {paths: [/new]}}]
+";
+    let parsed = parse(&Source::new("a.yaml", text));
+    let mesh = MeshSnapshot::new(&parsed.objects, Arc::new(MeshConfig::default()), DEFAULT_DOMAIN);
+    let proxy = Proxy {
+        kind: ProxyKind::Router,
+        namespace: "istio-system".to_owned(),
+        labels: [("istio".to_owned(), "ingressgateway".to_owned())].into(),
+        addresses: vec![],
+        ..sidecar()
+    };
+    let translation = translate(&mesh, &proxy);
+    let explainer = Explainer::new(&translation).with_policies(&mesh.authorization_policies);
+    let told = |call: Call| {
+        let answer = explainer.explain(&Call { address: UNKNOWN_ADDRESS, port: 8080, ..call });
+        let is_told = |why: &str| why.contains("AuthorizationPolicy");
+        let steps = answer.steps.iter().filter(|step| is_told(&step.why));
+        let lines = steps.map(|step| format!("{}: {} ({:?})", step.what, step.why, step.source.as_ref().map(|place| place.line)));
+        (lines.collect::<Vec<_>>().join("; "), answer.error.map(|error| format!("{error:?}")))
+    };
+    let refused = |line: &str| (format!("403, `RBAC: access denied`: {line}"), Some("AccessDenied".to_owned()));
+    let (rules, allow) = ("of AuthorizationPolicy istio-system/deny denies it", "AuthorizationPolicy istio-system/allow");
+    let from = |source: [u8; 4]| Call { source: Some(source.into()), ..get("/", &[]) };
+    let cases = [
+        (get("/admin/x", &[]), refused(&format!("rule 0 {rules} (Some(14))"))),
+        (from([192, 0, 2, 7]), refused(&format!("rule 1 {rules} (Some(15))"))),
+        (from([192, 0, 3, 7]), (format!("is let in: rule 0 of {allow} allows it (Some(22))"), Some("NoRoute".to_owned()))),
+        (Call { method: Some("POST".to_owned()), ..get("/", &[]) }, refused(&format!("no policy allows it: none of {allow} (Some(20))"))),
+    ];
+    for (call, expected) in cases {
+        let what = format!("{call:?}");
+        assert_eq!(told(call), expected, "{what}");
+    }
+    let (story, _) = told(get("/new", &[]));
+    assert!(
+        story.starts_with("would be refused: rule 0 of AuthorizationPolicy istio-system/tried, which is only tried (Some(30))"),
+        "{story}"
+    );
+}

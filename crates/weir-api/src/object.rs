@@ -140,7 +140,8 @@ pub fn read(source: &Arc<Source>, node: Node) -> Read {
     }
     let refused = any_error(&diagnostics);
     let object = Object { kind: info.kind, api_version, meta, spec, source: source.clone(), node };
-    let stand_in = refused.then(|| stand_in::of(&object, &diagnostics)).flatten();
+    let stand_in = refused.then(|| stand_in::of(object.kind, &object.meta, &object.node, &diagnostics)).flatten();
+    let stand_in = stand_in.map(|spec| Object { spec, ..object.clone() });
     diagnostics.extend(stand_in.as_ref().map(|_| stand_in::warning(info.kind)));
     let diagnostics = finish(diagnostics, &object.node);
     Read { object: (!unreadable).then_some(object), stand_in, refused, diagnostics }

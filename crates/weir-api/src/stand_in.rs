@@ -7,30 +7,28 @@ use crate::diagnostic::{Diagnostic, Severity};
 use crate::field_path::FieldPath;
 use crate::kind::Kind;
 use crate::node::Node;
-use crate::object::{DOCUMENT, Object};
+use crate::object::DOCUMENT;
 use crate::resources::authorization_policy::{Action, PolicySelector, Rule, dry_run};
 use crate::resources::destination_rule::MatchLabelsSelector;
 use crate::resources::envoy_filter::PolicyTargetReference;
+use crate::resources::meta::ObjectMeta;
 use crate::resources::{AuthorizationPolicy, PeerAuthentication, Spec};
 use crate::syntax::de::{self, Unknown};
 
 /// What stands in for a refused object: for the same workloads, as far as these can be made out. None if it could have kept
 /// nobody out.
-pub(crate) fn of(refused: &Object, errors: &[Diagnostic]) -> Option<Object> {
-    match refused.kind {
-        Kind::AuthorizationPolicy => of_access(refused),
-        Kind::PeerAuthentication => {
-            let policy = PeerAuthentication::closed(selector_of(&refused.node, errors));
-            Some(Object { spec: Spec::PeerAuthentication(policy), ..refused.clone() })
-        }
+pub(crate) fn of(kind: Kind, meta: &ObjectMeta, node: &Node, errors: &[Diagnostic]) -> Option<Spec> {
+    match kind {
+        Kind::AuthorizationPolicy => of_access(meta, node),
+        Kind::PeerAuthentication => Some(Spec::PeerAuthentication(PeerAuthentication::closed(selector_of(node, errors)))),
         _ => None,
     }
 }
 
-fn of_access(refused: &Object) -> Option<Object> {
-    let spec = refused.node.get("spec");
+fn of_access(meta: &ObjectMeta, node: &Node) -> Option<Spec> {
+    let spec = node.get("spec");
     let action = spec.and_then(|spec| spec.get("action")).and_then(Node::as_str).unwrap_or_default();
-    if action == "AUDIT" || (action != "CUSTOM" && dry_run(&refused.meta.annotations) == Some(true)) {
+    if action == "AUDIT" || (action != "CUSTOM" && dry_run(&meta.annotations) == Some(true)) {
         return None;
     }
     let policy = AuthorizationPolicy {
@@ -41,7 +39,7 @@ fn of_access(refused: &Object) -> Option<Object> {
         stands_in: true,
         ..AuthorizationPolicy::default()
     };
-    Some(Object { spec: Spec::AuthorizationPolicy(policy), ..refused.clone() })
+    Some(Spec::AuthorizationPolicy(policy))
 }
 
 /// What is said of that.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use weir_api::resources::AuthorizationPolicy as Written;
+use weir_api::resources::authorization_policy::Action;
 use weir_api::{Object, Spec};
 
 use crate::envoy_filter::{GATEWAY_CLASS, GATEWAY_NAME};
@@ -27,6 +28,11 @@ impl AuthorizationPolicy {
             Spec::AuthorizationPolicy(written) => Some(written),
             _ => None,
         }
+    }
+
+    /// Whether somebody else is asked about requests.
+    pub fn asks_a_service(&self) -> bool {
+        self.spec().is_some_and(|spec| spec.action == Action::Custom)
     }
 
     /// Whether it is for a proxy: one of its own namespace, or any if that is the root namespace, that it selects. What is attached

@@ -130,7 +130,7 @@ impl ValueMatch {
     fn holds(&self, value: Option<&Kind>) -> bool {
         match (self, value) {
             (Self::Any(any), value) => any.iter().any(|matcher| matcher.holds(value)),
-            (Self::Present(present), value) => value.is_some() == *present,
+            (Self::Present(present), value) => *present && value.is_some(),
             (_, None) => false,
             (Self::Null, Some(kind)) => matches!(kind, Kind::NullValue(_)),
             (Self::Number(wanted), Some(Kind::NumberValue(number))) => wanted == number,

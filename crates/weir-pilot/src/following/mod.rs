@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use weir_ads::{ResourceSet, Server};
 use weir_api::Diagnostic;
-use weir_model::{Changes, MeshSnapshot, Proxy};
+use weir_model::{AuthorizationPolicy, Changes, MeshSnapshot, Proxy};
 use weir_translate::Labels;
 
 use crate::classes::{Class, Member, Resources, take_labels};
@@ -64,7 +64,10 @@ impl Following {
         let Changes { groups, sidecars, envoy_filters, request_authentications, authorization_policies, peer_authentications, .. } =
             &changes;
         let rules = [groups, sidecars, envoy_filters, request_authentications, authorization_policies, peer_authentications];
-        let is_concerned = changes.concerns(&self.proxy) || rules.iter().any(|names| !names.is_empty());
+        // The services that policies ask are found by their names.
+        let are_asked = || mesh.authorization_policies.iter().any(AuthorizationPolicy::asks_a_service);
+        let is_concerned =
+            changes.concerns(&self.proxy) || rules.iter().any(|names| !names.is_empty()) || !changes.services.is_empty() && are_asked();
         let labels = shared.classes.labels(mesh);
         let (mut is_whole, mut newest) = (is_first, mesh.clone());
         if is_concerned || !Arc::ptr_eq(&labels, &self.labels) {

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use tokio::sync::{Notify, watch};
+use weir_api::Source;
+use weir_api::resources::MeshConfig;
 use weir_pilot::{Options, Pilot};
 use weir_registry::Catalog;
 
@@ -32,8 +34,12 @@ fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
+/// A service that policies ask, which comes and goes.
+const ASKED: &str = "extensionProviders: [{name: asked, envoyExtAuthzHttp: {service: s0.one.svc.cluster.local, port: 80}}]\n";
+
 fn start(catalog: watch::Receiver<Arc<Catalog>>) -> Pilot {
-    let options = Options { mesh: Arc::default(), domain: "cluster.local".to_owned(), say: Box::new(|_| {}) };
+    let (mesh, _) = MeshConfig::parse(&Source::new("mesh.yaml", ASKED));
+    let options = Options { mesh: Arc::new(mesh), domain: "cluster.local".to_owned(), say: Box::new(|_| {}) };
     Pilot::start(catalog, options)
 }
 

@@ -84,6 +84,8 @@ fn any_object(rng: &mut Rng, change: usize) -> (String, String) {
         gateway,
         sidecar,
         envoy_filter,
+        authorization_policy,
+        authorization_policy,
     ];
     let (kind, spec) = kinds[rng.usize(..kinds.len())](rng, namespace, i);
     let (name, namespace, extra) = match kind {
@@ -100,6 +102,7 @@ fn any_object(rng: &mut Rng, change: usize) -> (String, String) {
         "Service" | "Pod" => "v1",
         "EndpointSlice" => "discovery.k8s.io/v1",
         "EnvoyFilter" => "networking.istio.io/v1alpha3",
+        "AuthorizationPolicy" => "security.istio.io/v1",
         _ => "networking.istio.io/v1",
     };
     let body = if kind == "EndpointSlice" { spec } else { format!("spec:\n{spec}") };
@@ -276,4 +279,11 @@ fn envoy_filter(rng: &mut Rng, _: &str, _: usize) -> Made {
         "applyTo: LISTENER, match: {listener: {portNumber: 81}}, patch: {operation: REMOVE}",
     ][rng.usize(..5)];
     ("EnvoyFilter", format!("{selector}  priority: {}\n  configPatches: [{{{patch}}}]\n", rng.u8(..3)))
+}
+
+fn authorization_policy(rng: &mut Rng, _: &str, _: usize) -> Made {
+    let selector = ["", "  selector: {matchLabels: {app: s0}}\n", "  selector: {matchLabels: {version: v1}}\n"][rng.usize(..3)];
+    let action = ["ALLOW", "DENY", "AUDIT", "CUSTOM\n  provider: {name: asked}"][rng.usize(..4)];
+    let operation = ["methods: [POST]", "ports: ['8080']", "paths: [/no*]"][rng.usize(..3)];
+    ("AuthorizationPolicy", format!("{selector}  action: {action}\n  rules: [{{to: [{{operation: {{{operation}, hosts: ['a*']}}}}]}}]\n"))
 }

@@ -1,5 +1,6 @@
 //! What is broken stays in force as it last was, until it is mended or taken away.
 
+use weir_api::Spec;
 use weir_registry::Catalog;
 use weir_registry::files::Folder;
 
@@ -142,6 +143,36 @@ fn a_resource_that_is_taken_out_of_a_good_file_is_gone() {
     assert_eq!(objects(&catalog), ["a 10.0.0.1"]);
     assert!(catalog.kept().next().is_none());
     assert!(seen.put("x.yaml", "").is_empty());
+}
+
+fn policy(name: &str, spec: &str) -> String {
+    format!(
+        "---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{name: {name}, namespace: default}}\nspec: {spec}\n"
+    )
+}
+
+/// What each policy does: those that stand in for others deny all.
+fn actions(catalog: &Catalog) -> Vec<String> {
+    let text = |object: &weir_api::Object| match &object.spec {
+        Spec::AuthorizationPolicy(policy) => format!("{} {:?}", object.meta.name, policy.action),
+        _ => object.name().to_string(),
+    };
+    catalog.objects().map(|object| text(object)).collect()
+}
+
+#[test]
+fn a_policy_that_was_never_good_lets_nobody_in() {
+    let bad = "{rules: [{to: [{operation: {paths: /a}}]}]}";
+    let mut seen = Seen::new(&[("a.yaml", &policy("a", bad)), ("b.yaml", &policy("b", "{rules: [{}]}"))]);
+    let catalog = seen.folder.catalog();
+    assert_eq!((actions(&catalog), errors(&catalog)), (vec!["a Deny".to_owned(), "b Allow".to_owned()], 1));
+    // One that was good stays as it was.
+    let catalog = seen.put("b.yaml", policy("b", bad));
+    assert_eq!((actions(&catalog), kept(&catalog)), (vec!["a Deny".to_owned(), "b Allow".to_owned()], vec!["b".to_owned()]));
+    assert_eq!(actions(&seen.put("a.yaml", policy("a", "{}"))), ["a Allow", "b Allow"]);
+    // What stood in was never good: what breaks now stays as it was mended.
+    assert_eq!(actions(&seen.put("a.yaml", policy("a", bad))), ["a Allow", "b Allow"]);
+    assert_eq!(actions(&seen.put("a.yaml", "")), ["b Allow"]);
 }
 
 #[test]

@@ -9,8 +9,8 @@ use weir_xds::matcher::RegexMatcher;
 use crate::error::CompileError;
 use crate::text_match::compile_regex;
 
-/// What may stand in a segment of a path, as in a class of an expression.
-const LETTERS: &str = r"a-zA-Z0-9._~%!$&'()+,;:@=\-";
+/// What may stand in a segment of a path, as in a class of an expression; in a template itself `*` is a wildcard.
+const LETTERS: &str = r"a-zA-Z0-9._~%!$&'()*+,;:@=\-";
 
 /// A template that a path must be of.
 #[derive(Debug, Clone)]
@@ -103,7 +103,8 @@ mod tests {
             ("/**.js", "/a/b.js", true),
             ("/a.b/*", "/axb/c", false),
             ("/a", "/a", true),
-            ("/*", "/a*b", false),
+            ("/*", "/a*b", true),
+            ("/*", "/a|b", false),
         ];
         for (template, path, expected) in cases {
             let compiled = PathTemplate::of(template).unwrap_or_else(|error| panic!("{error}"));

@@ -151,7 +151,7 @@ fn each_principal_looks_at_what_envoy_looks_at() {
         (claim(&["on"], json!({"boolMatch": true})), true),
         (claim(&["none"], json!({"nullMatch": {}})), true),
         (claim(&["none"], json!({"presentMatch": true})), true),
-        (claim(&["absent"], json!({"presentMatch": false})), true),
+        (claim(&["absent"], json!({"presentMatch": false})), false),
         (claim(&["absent"], text("")), false),
         (json!({"metadata": {"filter": "jwt", "path": [{"key": "x"}], "value": text("a"), "invert": true}}), true),
         (

@@ -5,6 +5,7 @@
 
 mod access_log;
 mod actions;
+mod authorization;
 mod bad_peers;
 mod changes;
 mod connections;

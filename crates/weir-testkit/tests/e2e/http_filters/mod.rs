@@ -24,6 +24,7 @@ mod local_ratelimit;
 mod lua;
 mod metadata;
 mod ratelimit;
+mod rbac;
 mod stateful_session;
 
 /// A request for a path of the only host.
