@@ -6,16 +6,12 @@ use std::path::Path;
 use std::process::Stdio;
 
 use tokio::process::{Child, Command};
-use weir_testkit::{DataPlane, Layout, Mesh, Peer, free_port, until};
+use weir_testkit::{DataPlane, Layout, Mesh, free_port, until};
 
 use super::{Files, said};
 use crate::support::over_each_data_plane;
 
-over_each_data_plane!(
-    a_host_whose_certificate_stands_in_files,
-    a_service_outside_is_spoken_to_by_mutual_tls,
-    a_service_outside_is_found_by_its_name
-);
+over_each_data_plane!(a_host_whose_certificate_stands_in_files, a_service_outside_is_spoken_to_by_mutual_tls,);
 
 const EXTERNAL: &str = "ext-svc.example.com";
 
@@ -26,12 +22,12 @@ fn seed(name: &str) -> String {
 }
 
 /// A route of the gateway to a service outside.
-fn route_to(host: &str, port: u16) -> String {
+fn route_to(port: u16) -> String {
     format!(
         "apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {{name: out, namespace: default}}
-spec: {{hosts: [{EXTERNAL}], gateways: [gw], http: [{{route: [{{destination: {{host: {host}, port: {{number: {port}}}}}}}]}}]}}
+spec: {{hosts: [{EXTERNAL}], gateways: [gw], http: [{{route: [{{destination: {{host: {EXTERNAL}, port: {{number: {port}}}}}}}]}}]}}
 "
     )
 }
@@ -80,7 +76,7 @@ async fn a_service_outside_is_spoken_to_by_mutual_tls(plane: DataPlane) {
     let rule = rule.replace("/etc/certs/myclientcert.pem", &format!("{folder}/myclientcert.pem"));
     let rule = rule.replace("/etc/certs/client_private_key.pem", &format!("{folder}/myclientcert.key"));
     let rule = rule.replace("/etc/certs/rootcacerts.pem", &format!("{folder}/ca.pem"));
-    let resources = [("entry.yaml", entry), ("rule.yaml", rule), ("route.yaml", route_to(EXTERNAL, port))];
+    let resources = [("entry.yaml", entry), ("rule.yaml", rule), ("route.yaml", route_to(port))];
     let mesh = Mesh::start(plane, layout, &resources.each_ref().map(|(name, text)| (*name, text.as_str()))).await;
     let to = format!("{EXTERNAL}:80:{}", mesh.gateway());
     let (url, mut heard) = (format!("http://{EXTERNAL}/"), String::new());
@@ -90,14 +86,4 @@ async fn a_service_outside_is_spoken_to_by_mutual_tls(plane: DataPlane) {
     })
     .await;
     assert!(heard.contains("Client certificate"), "{heard}");
-}
-
-async fn a_service_outside_is_found_by_its_name(plane: DataPlane) {
-    let (layout, peer) = (Layout::new(), Peer::http("far").await);
-    let port = peer.address().port();
-    let entry = seed("002-05-service-entry-svc-entry.yaml").replace("number: 443", &format!("number: {port}"));
-    let entry = entry.replace(EXTERNAL, "localhost").replace("HTTPS", "HTTP");
-    let mesh = Mesh::start(plane, layout, &[("entry.yaml", &entry), ("route.yaml", &route_to("localhost", port))]).await;
-    let mut client = mesh.outside(EXTERNAL);
-    until("the service answers", async || client.get("/", &[]).await.is_ok_and(|answer| answer.is_from("far"))).await;
 }
