@@ -135,7 +135,7 @@ pub fn read(source: &Arc<Source>, node: Node) -> Read {
     let refused = any_error(&diagnostics);
     let closed = (refused && info.kind == Kind::PeerAuthentication).then(|| {
         say_that_it_is_strict(&mut diagnostics);
-        let spec = Spec::PeerAuthentication(PeerAuthentication::closed(selector_of(&node, &diagnostics)).into());
+        let spec = Spec::PeerAuthentication(PeerAuthentication::closed(selector_of(&node, &diagnostics)));
         Object { kind: info.kind, api_version: api_version.clone(), meta: meta.clone(), spec, source: source.clone(), node: node.clone() }
     });
     let diagnostics = finish(diagnostics);
