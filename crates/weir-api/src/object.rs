@@ -50,7 +50,11 @@ impl Object {
 
     /// Whether it stands for one that is refused: it refuses what that one may have been meant to.
     pub fn stands_in(&self) -> bool {
-        matches!(&self.spec, Spec::AuthorizationPolicy(policy) if policy.stands_in)
+        match &self.spec {
+            Spec::AuthorizationPolicy(policy) => policy.stands_in,
+            Spec::RequestAuthentication(policy) => policy.stands_in,
+            _ => false,
+        }
     }
 
     /// Where a field stands; the nearest part that is written, if the field is not.

@@ -146,7 +146,7 @@ fn a_resource_that_is_taken_out_of_a_good_file_is_gone() {
 
 #[test]
 fn a_policy_that_is_not_enforced_keeps_nothing_that_is_taken_out_beside_it() {
-    let policy = "---\napiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {name: p}\nspec: {}\n";
+    let policy = "---\napiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: p}\nspec: {}\n";
     let two = [entry("a", "10.0.0.1"), policy.to_owned(), entry("b", "10.0.0.2")].concat();
     let mut seen = Seen::new(&[("a.yaml", &two)]);
     let catalog = seen.put("a.yaml", [entry("a", "10.0.0.1"), policy.to_owned()].concat());
@@ -325,4 +325,21 @@ fn in_a_folder_that_may_only_be_listed_all_stays() {
     mode(0o755);
     assert_eq!(found, ["a 10.0.0.1", "b 10.0.0.2"]);
     assert!(said.len() == count && said.iter().all(|said| said.contains(" cannot be read: ")), "{said:?}");
+}
+
+#[test]
+fn a_policy_about_tokens_lets_nobody_in_unless_a_good_version_of_it_is_known() {
+    let policy = |audience: &str| {
+        format!(
+            "apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {{name: p}}\nspec: {{jwtRules: [{{issuer: 'https://a.test', audiences: ['{audience}']}}]}}\n"
+        )
+    };
+    let mut seen = Seen::new(&[("a.yaml", &policy(""))]);
+    let closed = |catalog: &Catalog| catalog.objects().map(|object| object.stands_in()).collect::<Vec<_>>();
+    assert_eq!((closed(&seen.folder.catalog()), errors(&seen.folder.catalog())), (vec![true], 1));
+    // Broken in another way it is no better.
+    assert_eq!(closed(&seen.put("a.yaml", policy("").replace("audiences", "audience"))), [true]);
+    assert_eq!(closed(&seen.put("a.yaml", policy("shop"))), [false]);
+    let catalog = seen.put("a.yaml", policy(""));
+    assert_eq!((closed(&catalog), catalog.kept().count()), (vec![false], 1));
 }
