@@ -121,8 +121,6 @@ async fn tokens_are_checked(plane: DataPlane) {
         (keys.written("secret", r#"{"alg":"EdDSA","kid":"ed"}"#, &issued.to_string()), "Jwt ED25519 signature is wrong length"),
         (header(json!({"alg": "ES256", "kid": "none"})), no_key),
         (header(json!({"alg": "HS256", "kid": "secret"})), fails),
-        (header(json!({"alg": "RS256", "kid": "ec"})), fails),
-        (header(json!({"alg": "ES384", "kid": "ec"})), fails),
         (header(json!({"kid": "ec"})), "Jwt header [alg] field is required and must be a string"),
         (header(json!({"alg": "ES256", "kid": 1})), "Jwt header [kid] field is not a string"),
         (claims(r#"{"iss":"issuer.test","aud":"us.test","sub":"a","sub":"b"}"#), no_json),

@@ -94,6 +94,17 @@ fn nobody_gets_in_with_a_token_that_is_none() {
     assert_eq!(Request::bearer(&good).told(&policy), "");
 }
 
+/// Envoy goes by the key alone, whatever its token says.
+#[test]
+fn a_header_names_the_algorithm_that_signed() {
+    let policy = of_provider(&["e1"], json!({}));
+    for (algorithm, expected) in [("ES256", ""), ("ES384", FAILS), ("ES512", FAILS), ("RS256", FAILS), ("PS256", FAILS), ("HS256", FAILS)] {
+        let header = json!({"alg": algorithm, "kid": "e1"}).to_string();
+        let signed = written(&header, &claims(json!({})).to_string(), |text| key("e1").sign("ES256", text));
+        assert_eq!(Request::bearer(&signed).told(&policy), expected, "{algorithm}");
+    }
+}
+
 /// The public key of RSA is no secret, in whatever form it is taken for one.
 #[test]
 fn nobody_signs_with_a_public_key() {
