@@ -205,7 +205,7 @@ fn keys_that_are_none_refuse_tokens_and_not_the_listener() {
         (r#"{"keys": []}"#, "Jwks doesn't have any valid public key"),
         (r#"{"keys": [{"kty": "OKP", "crv": "X25519", "x": "AQAB"}]}"#, "[crv] field is not supported for an OKP key"),
         (&off_curve, "Jwks EC [x] and [y] fields have a parse error."),
-        (&certificate, "Jwks does not have [keys] field"),
+        (&certificate, "X509 parse pubkey fails"),
     ];
     for (set, expected) in cases {
         let broken = provider(&[], json!({"issuer": "other.test", "localJwks": {"inlineString": set}}));
