@@ -316,6 +316,17 @@ async fn keys_that_are_good_for_less_than_a_second_let_their_request_pass() {
     assert_eq!(client.answer().await.0, "HTTP/1.1 200 OK");
 }
 
+#[tokio::test]
+async fn a_time_that_no_clock_counts_to_ends_nothing() {
+    let (proxy, _, keys) = start(remote(json!({"asyncFetch": {"failedRefetchDuration": "315576000000s"}}))).await;
+    let mut client = proxy.connect().await;
+    client.say(&get(&token("k1", json!({})))).await;
+    drop(keys.accept().await);
+    assert_eq!(client.answer().await.0, "HTTP/1.1 401 Unauthorized");
+    client.hears("Jwks remote fetch is failed").await;
+    assert!(proxy.ask_admin("/stats").await.contains("jwks_fetch_failed"));
+}
+
 /// What has a cluster take trailers.
 fn trailing() -> Value {
     json!({"typedExtensionProtocolOptions": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
