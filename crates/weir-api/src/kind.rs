@@ -143,6 +143,9 @@ impl fmt::Display for Kind {
     }
 }
 
+/// The fields of a document of any kind.
+pub(crate) const DOCUMENT: &[&str] = &["apiVersion", "kind", "metadata", "spec", "status"];
+
 #[cfg(test)]
 mod tests {
     use super::*;

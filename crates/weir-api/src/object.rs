@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::field_path::FieldPath;
-use crate::kind::{KINDS, Kind, KindInfo, NETWORKING, SECURITY};
+use crate::kind::{DOCUMENT, KINDS, Kind, KindInfo, NETWORKING, SECURITY};
 use crate::likely::likely;
 use crate::node::Node;
 use crate::object_key::ObjectKey;
@@ -55,6 +55,7 @@ impl Object {
         match &self.spec {
             Spec::AuthorizationPolicy(policy) => policy.stands_in,
             Spec::PeerAuthentication(policy) => policy.read != PolicyRead::Whole,
+            Spec::RequestAuthentication(policy) => policy.stands_in,
             _ => false,
         }
     }
@@ -146,9 +147,6 @@ pub fn read(source: &Arc<Source>, node: Node) -> Read {
     let diagnostics = finish(diagnostics, &object.node);
     Read { object: (!unreadable).then_some(object), stand_in, refused, diagnostics }
 }
-
-/// The fields of any document.
-pub(crate) const DOCUMENT: &[&str] = &["apiVersion", "kind", "metadata", "spec", "status"];
 
 fn any_error(diagnostics: &[Diagnostic]) -> bool {
     diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)

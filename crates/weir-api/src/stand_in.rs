@@ -5,34 +5,46 @@ use std::collections::BTreeMap;
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::field_path::FieldPath;
-use crate::kind::Kind;
+use crate::kind::{DOCUMENT, Kind};
 use crate::node::Node;
-use crate::object::DOCUMENT;
 use crate::resources::authorization_policy::{Action, PolicySelector, Rule, dry_run};
 use crate::resources::destination_rule::MatchLabelsSelector;
 use crate::resources::envoy_filter::PolicyTargetReference;
 use crate::resources::meta::ObjectMeta;
-use crate::resources::{AuthorizationPolicy, PeerAuthentication, Spec};
+use crate::resources::request_authentication::PolicySelector as TokenSelector;
+use crate::resources::{AuthorizationPolicy, PeerAuthentication, RequestAuthentication, Spec};
 use crate::syntax::de::{self, Unknown};
 
 /// What stands in for a refused object: for the same workloads, as far as these can be made out. None if it could have kept
 /// nobody out.
 pub(crate) fn of(kind: Kind, meta: &ObjectMeta, node: &Node, errors: &[Diagnostic]) -> Option<Spec> {
+    let spec = node.get("spec");
     match kind {
-        Kind::AuthorizationPolicy => of_access(meta, node),
+        Kind::AuthorizationPolicy => of_access(meta, spec),
+        Kind::RequestAuthentication => Some(Spec::RequestAuthentication(of_tokens(spec))),
         Kind::PeerAuthentication => Some(Spec::PeerAuthentication(PeerAuthentication::closed(selector_of(node, errors)))),
         _ => None,
     }
 }
 
-fn of_access(meta: &ObjectMeta, node: &Node) -> Option<Spec> {
-    let spec = node.get("spec");
+/// No token is good, and without one nobody gets in either: the headers that the policy was to take out may be forged.
+fn of_tokens(spec: Option<&Node>) -> RequestAuthentication {
+    let selector = spec.and_then(labels).map(|match_labels| TokenSelector { match_labels });
+    RequestAuthentication {
+        selector,
+        target_refs: spec.map(targets).unwrap_or_default(),
+        stands_in: true,
+        ..RequestAuthentication::default()
+    }
+}
+
+fn of_access(meta: &ObjectMeta, spec: Option<&Node>) -> Option<Spec> {
     let action = spec.and_then(|spec| spec.get("action")).and_then(Node::as_str).unwrap_or_default();
     if action == "AUDIT" || (action != "CUSTOM" && dry_run(&meta.annotations) == Some(true)) {
         return None;
     }
     let policy = AuthorizationPolicy {
-        selector: spec.and_then(selector),
+        selector: spec.and_then(labels).map(|match_labels| PolicySelector { match_labels }),
         target_refs: spec.map(targets).unwrap_or_default(),
         rules: vec![Rule::default()],
         action: Action::Deny,
@@ -70,12 +82,11 @@ fn selector_of(node: &Node, errors: &[Diagnostic]) -> Result<Option<MatchLabelsS
     if errors.iter().any(|error| error.severity == Severity::Error) { Err(()) } else { Ok(Some(selector)) }
 }
 
-/// The selector; none, so all workloads, if it cannot be read.
-fn selector(spec: &Node) -> Option<PolicySelector> {
+/// The labels of the selector; none, so all workloads, if it cannot be read.
+fn labels(spec: &Node) -> Option<BTreeMap<String, String>> {
     let labels = spec.get("selector")?.get("matchLabels")?.entries();
     let label = |entry: &crate::node::Entry| Some((entry.key.clone(), entry.node.as_str()?.to_owned()));
-    let match_labels: BTreeMap<String, String> = labels.iter().map(label).collect::<Option<_>>()?;
-    Some(PolicySelector { match_labels })
+    labels.iter().map(label).collect()
 }
 
 /// What it is attached to; nothing, so all workloads, if that cannot be read.
@@ -126,6 +137,27 @@ mod tests {
             ("targetRefs: [{kind: Gateway}], rules: 1".to_owned(), (0, 0)),
         ] {
             assert_eq!(stand_ins("", &spec), [expected], "{spec}");
+        }
+    }
+
+    #[test]
+    fn a_policy_about_tokens_that_is_refused_lets_nobody_in() {
+        let rule = "jwtRules: [{issuer: a, audiences: ['']}]";
+        for (spec, expected) in [
+            (rule.to_owned(), (0, 0)),
+            (format!("selector: {{matchLabels: {{app: a}}}}, {rule}"), (1, 0)),
+            (format!("selector: {{matchLabel: {{app: a}}}}, {rule}"), (0, 0)),
+            (format!("targetRefs: [{{group: gateway.networking.k8s.io, kind: Gateway, name: g}}], {rule}"), (0, 1)),
+            ("jwtRules: {}".to_owned(), (0, 0)),
+        ] {
+            let text = format!("apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {{name: p}}\nspec: {{{spec}}}\n");
+            let parsed = parse::parse(&Source::new("x.yaml", text));
+            let [object] = parsed.stand_ins.as_slice() else { panic!("{spec}: {:?}", parsed.stand_ins) };
+            let Spec::RequestAuthentication(policy) = &object.spec else { panic!("{:?}", object.spec) };
+            let found = (policy.selector.as_ref().map_or(0, |selector| selector.match_labels.len()), policy.target_refs.len());
+            assert_eq!((parsed.objects.len(), object.stands_in(), found), (0, true, expected), "{spec}");
+            let said: Vec<&str> = parsed.diagnostics.iter().map(|diagnostic| diagnostic.message.as_str()).collect();
+            assert!(said.iter().any(|said| said.contains("every request to its workloads is refused")), "{said:?}");
         }
     }
 

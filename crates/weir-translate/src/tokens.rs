@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use weir_api::FieldPath;
 use weir_api::resources::request_authentication::{ClaimToHeader, JwtHeader as Header, JwtRule};
-use weir_model::{KeyAddress, MeshSnapshot, Origin, Proxy};
+use weir_model::{KeyAddress, MeshSnapshot, Origin, Proxy, RequestAuthentication};
 use weir_xds::core::{DataSource, data_source};
 use weir_xds::jwt_authn::jwt_provider::{JwksSourceSpecifier, NormalizePayload};
 use weir_xds::jwt_authn::jwt_requirement::RequiresType;
@@ -28,12 +28,15 @@ const LISTS: [&str; 2] = ["permission", "scope"];
 /// one: its first coordinate is the SHA-256 of the text `no key of this issuer is known 0`.
 const NO_KEYS: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","kid":"no-key-is-known","x":"R-nigdk1CMcJxK61n3j5vdz-aAkKqFEKZla2S__qaPQ","y":"dYg8-jHwmt7oudmgAIkERAfMJ2iZ8zqgBWX_CQCuOdI"}]}"#;
 
+/// What the provider is called that accepts no token, because a policy is refused.
+const REFUSED: &str = "a-refused-policy";
+
 /// A rule about tokens, as a proxy carries it out.
 #[derive(Debug, Clone)]
 pub struct TokenRule {
     /// What its provider is called.
     pub provider: String,
-    /// Whose tokens it is about.
+    /// Whose tokens it is about; empty for one that is refused, and refuses those of everybody.
     pub issuer: String,
     /// Where it stands.
     pub origin: Origin,
@@ -50,6 +53,16 @@ pub fn token_rules(mesh: &MeshSnapshot, proxy: &Proxy) -> Vec<TokenRule> {
         unfetched: unfetched(rule).map(|address| address.address()),
         origin,
     };
+    let of_refused = |policy: &RequestAuthentication| TokenRule {
+        provider: REFUSED.to_owned(),
+        issuer: String::new(),
+        unfetched: None,
+        origin: Origin { object: policy.object.clone(), path: FieldPath::default() },
+    };
+    let closed: Vec<TokenRule> = refused(mesh, proxy).map(of_refused).collect();
+    if !closed.is_empty() {
+        return closed;
+    }
     rules(mesh, proxy).into_iter().enumerate().map(of_rule).collect()
 }
 
@@ -72,6 +85,9 @@ fn rules<'m>(mesh: &'m MeshSnapshot, proxy: &Proxy) -> Vec<(Origin, &'m JwtRule)
 
 /// The filter of a proxy; none if no rule is for it. At gateways claims may decide about the route, which is found once more then.
 pub(crate) fn filter(mesh: &MeshSnapshot, proxy: &Proxy, clears_route: bool) -> Option<JwtAuthentication> {
+    if refused(mesh, proxy).next().is_some() {
+        return Some(closed());
+    }
     let rules = rules(mesh, proxy);
     let providers = rules.iter().enumerate().map(|(i, (_, rule))| (provider_name(i), provider(mesh, rule, clears_route)));
     let names: Vec<String> = (0..rules.len()).map(provider_name).collect();
@@ -87,6 +103,20 @@ pub(crate) fn filter(mesh: &MeshSnapshot, proxy: &Proxy, clears_route: bool) -> 
     };
     let rule = RequirementRule { r#match: Some(condition::everything()), requirement_type: Some(RequirementType::Requires(requirement)) };
     Some(JwtAuthentication { providers: providers.collect(), rules: vec![rule], bypass_cors_preflight: true, ..Default::default() })
+}
+
+/// The policies for a proxy that are refused. Which tokens they would have accepted, and which headers they would have taken out of
+/// requests, is not known.
+fn refused<'m>(mesh: &'m MeshSnapshot, proxy: &Proxy) -> impl Iterator<Item = &'m RequestAuthentication> {
+    mesh.request_authentications_of(proxy).into_iter().filter(|policy| policy.object.stands_in())
+}
+
+/// A filter that lets no request pass, with whatever token or without one.
+fn closed() -> JwtAuthentication {
+    let provider = JwtProvider { jwks_source_specifier: Some(JwksSourceSpecifier::LocalJwks(inline(NO_KEYS))), ..Default::default() };
+    let requirement = JwtRequirement { requires_type: Some(RequiresType::ProviderName(REFUSED.to_owned())) };
+    let rule = RequirementRule { r#match: Some(condition::everything()), requirement_type: Some(RequirementType::Requires(requirement)) };
+    JwtAuthentication { providers: [(REFUSED.to_owned(), provider)].into(), rules: vec![rule], ..Default::default() }
 }
 
 fn any(of: impl IntoIterator<Item = RequiresType>) -> JwtRequirement {
@@ -144,5 +174,9 @@ fn keys(mesh: &MeshSnapshot, rule: &JwtRule) -> DataSource {
         None => rule.jwks.clone(),
         Some(address) => mesh.fetched_keys.get(&address).map_or(NO_KEYS, |keys| &**keys).to_owned(),
     };
-    DataSource { specifier: Some(data_source::Specifier::InlineString(text)), ..Default::default() }
+    inline(&text)
+}
+
+fn inline(text: &str) -> DataSource {
+    DataSource { specifier: Some(data_source::Specifier::InlineString(text.to_owned())), ..Default::default() }
 }

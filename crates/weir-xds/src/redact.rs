@@ -11,6 +11,9 @@ use crate::pool;
 /// What stands in a secret's place.
 const REDACTED: &str = "[redacted]";
 
+/// Keys by which tokens are verified: public, mostly, so that Envoy's API does not call them sensitive.
+const KEYS_OF_TOKENS: &str = "envoy.extensions.filters.http.jwt_authn.v3.JwtProvider.local_jwks";
+
 /// The types that carry a configuration as JSON, under either of their names.
 const TYPED_STRUCTS: [&str; 2] = ["xds.type.v3.TypedStruct", "udpa.type.v1.TypedStruct"];
 
@@ -42,7 +45,8 @@ fn redact_message(message: &mut DynamicMessage, scope: Scope) -> Result<(), Json
     }
     let set: Vec<_> = message.fields().map(|(field, _)| field).collect();
     for field in set {
-        let scope = Scope { sensitive: scope.sensitive || pool::is_sensitive(&field), ..scope };
+        let has_secrets = field.full_name() == KEYS_OF_TOKENS && message.get_field(&field).as_message().is_some_and(has_secret_keys);
+        let scope = Scope { sensitive: scope.sensitive || has_secrets || pool::is_sensitive(&field), ..scope };
         let kind = if field.is_map() { map_value_kind(&field.kind()) } else { field.kind() };
         match kind {
             Kind::Message(_) | Kind::String | Kind::Bytes => redact_value(message.get_field_mut(&field), scope)?,
@@ -51,6 +55,23 @@ fn redact_message(message: &mut DynamicMessage, scope: Scope) -> Result<(), Json
         }
     }
     Ok(())
+}
+
+/// Whether a source of keys has one that is known to whoever signs and whoever verifies, and so is a secret, or cannot be read.
+fn has_secret_keys(source: &DynamicMessage) -> bool {
+    let text = |name: &str| {
+        source.get_field_by_name(name).and_then(|value| match &*value {
+            Value::String(text) => Some(text.clone().into_bytes()),
+            Value::Bytes(bytes) => Some(bytes.to_vec()),
+            _ => None,
+        })
+    };
+    let is_public = |key: &serde_json::Value| key.get("kty").is_some_and(|kind| kind != "oct") && key.get("k").is_none();
+    let are_public = |text: Vec<u8>| match serde_json::from_slice::<serde_json::Value>(&text) {
+        Ok(set) => set.get("keys").and_then(|keys| keys.as_array()).is_none_or(|keys| keys.iter().all(is_public)),
+        Err(_) => false,
+    };
+    ["inline_string", "inline_bytes"].into_iter().filter_map(text).filter(|text| !text.is_empty()).any(|text| !are_public(text))
 }
 
 fn map_value_kind(entry: &Kind) -> Kind {
@@ -183,6 +204,28 @@ mod tests {
         let context = &json["filter_chains"][0]["transport_socket"]["typed_config"];
         assert_redacted(&context["common_tls_context"]["tls_certificates"][0]);
         assert_eq!(context["session_ticket_keys"]["keys"], json!([{ "inline_string": "[redacted]" }, { "filename": "[redacted]" }]));
+    }
+
+    #[test]
+    fn a_secret_by_which_tokens_are_signed_is_not_shown() {
+        let shown = |keys: &str| {
+            let filter = json!({"providers": {"p": {"issuer": "a", "local_jwks": {"inline_string": keys}}}});
+            let filter = from_value::<crate::jwt_authn::JwtAuthentication>(filter).expect("a filter");
+            to_value(&filter, Names::Proto).expect("known types")["providers"]["p"]["local_jwks"]["inline_string"].clone()
+        };
+        let public = r#"{"keys": [{"kty": "EC", "x": "AQAB", "y": "AQAB"}]}"#;
+        let certificates = r#"{"id": "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n"}"#;
+        for keys in [public, certificates] {
+            assert_eq!(shown(keys), keys);
+        }
+        for secret in [
+            r#"{"keys": [{"kty": "EC", "x": "AQAB", "y": "AQAB"}, {"kty": "oct", "k": "SECRET"}]}"#,
+            r#"{"keys": [{"kty": "\u006fct", "k": "SECRET"}]}"#,
+            r#"{"keys": [{"k": "SECRET"}]}"#,
+            r#"{"keys": [{"kty": "oct", "k": "SECRET"}"#,
+        ] {
+            assert_eq!(shown(secret), "[redacted]", "{secret}");
+        }
     }
 
     /// A listener whose TLS context is JSON in JSON.

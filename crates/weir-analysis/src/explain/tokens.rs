@@ -98,7 +98,11 @@ fn of_provider<'r>(rules: &'r [TokenRule], provider: &str) -> Option<&'r TokenRu
 }
 
 fn named(rule: &TokenRule) -> String {
-    format!("{} for the issuer {}", rule.origin.object.name(), rule.issuer)
+    let policy = rule.origin.object.name();
+    match rule.issuer.as_str() {
+        "" => format!("{policy}, which has an error and lets nobody in until that is mended"),
+        issuer => format!("{policy} for the issuer {issuer}"),
+    }
 }
 
 fn name(policy: &JwtPolicy, provider: Option<usize>) -> String {

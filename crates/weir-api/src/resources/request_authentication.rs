@@ -19,6 +19,9 @@ pub struct RequestAuthentication {
     pub target_refs: Vec<PolicyTargetReference>,
     /// The issuers, and how their tokens are verified.
     pub jwt_rules: Vec<JwtRule>,
+    /// Whether it stands for one that is refused: which tokens are good is not known then, so that none is.
+    #[serde(skip)]
+    pub stands_in: bool,
 }
 
 /// Workloads by their labels, as policies select them.

@@ -2,7 +2,7 @@
 
 use super::checker::Checker;
 use super::values;
-use crate::keys::check_key_set;
+use crate::keys::{SECRET, check_key_set, shortest_secret};
 use crate::resources::RequestAuthentication;
 use crate::resources::envoy_filter::PolicyTargetReference;
 use crate::resources::request_authentication::{ClaimToHeader, JwtRule};
@@ -18,7 +18,8 @@ const TARGETS: &[(&str, &str)] = &[
 
 /// Checks a RequestAuthentication.
 pub(super) fn check(c: &mut Checker<'_>, policy: &RequestAuthentication) {
-    let RequestAuthentication { selector, target_ref, target_refs, jwt_rules } = policy;
+    // Nobody writes what stands for another.
+    let RequestAuthentication { selector, target_ref, target_refs, jwt_rules, stands_in: _ } = policy;
     c.exclusive(&[("selector", selector.is_some()), ("targetRef", target_ref.is_some()), ("targetRefs", !target_refs.is_empty())]);
     c.some("selector", selector, |c, selector| values::check_selector(c, "matchLabels", &selector.match_labels));
     c.some("targetRef", target_ref, check_target);
@@ -75,6 +76,13 @@ fn check_rule(c: &mut Checker<'_>, rule: &JwtRule) {
             if let Err(wrong) = check_key_set(jwks) {
                 c.error_help(wrong, "write a JSON Web Key Set: {\"keys\": [...]}");
             }
+            if let Some(shortest) = shortest_secret(jwks) {
+                let short =
+                    if shortest < SECRET { format!(", and with {shortest} bytes one of them can be guessed") } else { String::new() };
+                let message =
+                    format!("it has secret keys (`oct`): whoever reads this object, or a proxy's configuration, can sign tokens{short}");
+                c.warn_help(message, "let the issuer sign with a key pair (RSA, EC or Ed25519) and name the public half");
+            }
         });
     }
     let texts = [
@@ -92,7 +100,7 @@ fn check_rule(c: &mut Checker<'_>, rule: &JwtRule) {
     }
     c.each("fromHeaders", from_headers, |c, header| c.field("name", |c| check_header(c, &header.name)));
     if !output_payload_to_header.is_empty() {
-        c.field("outputPayloadToHeader", |c| check_header(c, output_payload_to_header));
+        c.field("outputPayloadToHeader", |c| check_own_header(c, output_payload_to_header));
     }
     c.each("outputClaimToHeaders", output_claim_to_headers, check_claim);
     c.some("timeout", timeout, |c, timeout| {
@@ -104,7 +112,7 @@ fn check_rule(c: &mut Checker<'_>, rule: &JwtRule) {
 
 fn check_claim(c: &mut Checker<'_>, claim: &ClaimToHeader) {
     let ClaimToHeader { header, claim } = claim;
-    c.field("header", |c| check_header(c, header));
+    c.field("header", |c| check_own_header(c, header));
     if claim.is_empty() {
         c.field("claim", |c| c.error_help("the name of the claim is empty", "write the claim that the header tells"));
     }
@@ -114,6 +122,34 @@ fn check_header(c: &mut Checker<'_>, name: &str) {
     let is_of_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if name.is_empty() || !name.bytes().all(is_of_token) {
         c.error_help(format!("`{name}` is no name of a header"), "write a name such as x-user");
+    }
+}
+
+/// Headers that say how a message is framed, where it goes, or who the client's proxy is: each request would lose its own, and what
+/// an issuer writes into a token would take its place.
+const OF_MESSAGES: [&str; 14] = [
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "max-forwards",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+    "x-forwarded-client-cert",
+];
+
+/// A header by which workloads are told of tokens: nobody else may set it.
+fn check_own_header(c: &mut Checker<'_>, name: &str) {
+    check_header(c, name);
+    let lower = name.to_ascii_lowercase();
+    if OF_MESSAGES.contains(&lower.as_str()) || lower.starts_with("x-envoy-") {
+        c.error_help(format!("`{name}` means something else already"), "write a name such as x-user");
     }
 }
 
@@ -143,7 +179,8 @@ mod tests {
             let path = diagnostic.path.to_string();
             format!("{}: {}", diagnostic.severity.as_str(), path.strip_prefix("spec.").unwrap_or(&path))
         };
-        parsed.diagnostics.into_iter().map(line).collect()
+        // What is in force instead of a refused one is told at its kind.
+        parsed.diagnostics.into_iter().map(line).filter(|line| line != "warning: kind").collect()
     }
 
     #[test]
@@ -175,6 +212,17 @@ mod tests {
                 &["error: jwtRules[0].outputClaimToHeaders[0].header"],
             ),
             ("issuer: a, KEYS, outputClaimToHeaders: [{header: x-y}]", &["error: jwtRules[0].outputClaimToHeaders[0].claim"]),
+            ("issuer: a, KEYS, outputPayloadToHeader: Host", &["error: jwtRules[0].outputPayloadToHeader"]),
+            (
+                "issuer: a, KEYS, outputClaimToHeaders: [{header: Transfer-Encoding, claim: te}]",
+                &["error: jwtRules[0].outputClaimToHeaders[0].header"],
+            ),
+            (
+                "issuer: a, KEYS, outputClaimToHeaders: [{header: x-envoy-retry-on, claim: r}, {header: x-forwarded-client-cert, claim: c}]",
+                &["error: jwtRules[0].outputClaimToHeaders[0].header", "error: jwtRules[0].outputClaimToHeaders[1].header"],
+            ),
+            (r#"issuer: a, jwks: '{"keys": [{"kty": "oct", "k": "AQAB"}]}'"#, &["warning: jwtRules[0].jwks"]),
+            (r#"issuer: a, jwks: '{"keys": [{"kty": "EC", "crv": "secp256k1", "x": "AQAB", "y": "AQAB"}]}'"#, &["error: jwtRules[0].jwks"]),
             ("issuer: a, KEYS, timeout: 0s", &["error: jwtRules[0].timeout"]),
             ("issuer: a, KEYS, what: 1", &["error: jwtRules[0].what"]),
         ];

@@ -1,6 +1,7 @@
 //! One document of the web, as keys of issuers are published: a plain GET, within limits.
 
-use std::path::Path;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -9,13 +10,16 @@ use hyper::body::Bytes;
 use hyper::header::{ACCEPT, HOST, LOCATION, USER_AGENT};
 use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
+use ipnet::IpNet;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+
+use super::reach::{Named, blocked, refusal};
 
 /// The longest document.
 const MOST: usize = 1 << 20;
@@ -26,49 +30,140 @@ const REDIRECTS: usize = 5;
 const ROOTS: [&str; 4] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"];
 
+/// The web as the pilot sees it.
+pub(super) struct Web {
+    /// Whom it trusts to name servers; what the system trusts without.
+    roots: Option<PathBuf>,
+    /// Where nobody is asked.
+    blocked: Result<Vec<IpNet>, String>,
+    /// Read when it is first needed. A file that cannot be read yet is looked for again.
+    tls: OnceLock<Arc<ClientConfig>>,
+}
+
+/// What was found.
+#[derive(Debug)]
+pub(super) struct Document {
+    pub text: String,
+    /// What it may lead to.
+    pub names: Named,
+}
+
 /// What was answered.
 enum Answer {
     Document(String),
     Elsewhere(String),
 }
 
-/// The text at an address.
-///
-/// # Errors
-/// Says why there is none.
-pub(super) async fn get(address: &str, limit: Duration) -> Result<String, String> {
-    let all = async {
-        let mut address = address.to_owned();
-        for _ in 0..=REDIRECTS {
-            match once(&address).await? {
-                Answer::Document(text) => return Ok(text),
-                // What was asked for by TLS comes by TLS.
-                Answer::Elsewhere(next) if address.starts_with("https:") && !next.starts_with("https:") => {
-                    return Err(format!("{address} leads to {next}, which anybody could answer"));
-                }
-                Answer::Elsewhere(next) => address = next,
-            }
-        }
-        Err(format!("it is still elsewhere after {REDIRECTS} redirects"))
-    };
-    timeout(limit, all).await.unwrap_or_else(|_| Err(format!("no answer within {limit:?}")))
+/// An address, taken apart.
+struct Address {
+    uri: Uri,
+    host: String,
+    port: u16,
+    is_secure: bool,
 }
 
-async fn once(address: &str) -> Result<Answer, String> {
-    let uri: Uri = address.parse().map_err(|error| format!("{address} is no address: {error}"))?;
-    let (Some(scheme), Some(host)) = (uri.scheme_str(), uri.host()) else { return Err(format!("{address} is no address")) };
-    let port = uri.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let stream = TcpStream::connect((bare, port)).await.map_err(|error| format!("{host}:{port}: {error}"))?;
-    match scheme {
-        "http" => ask(stream, &uri).await,
-        "https" => {
-            let name = ServerName::try_from(bare.to_owned()).map_err(|error| format!("{host}: {error}"))?;
-            let connector = TlsConnector::from(tls()?);
-            ask(connector.connect(name, stream).await.map_err(|error| format!("{host}:{port}: {error}"))?, &uri).await
-        }
-        other => Err(format!("{other} is not spoken here")),
+impl Address {
+    fn parse(text: &str) -> Result<Self, String> {
+        let uri: Uri = text.parse().map_err(|error| format!("{text} is no address: {error}"))?;
+        let (Some(scheme), Some(host)) = (uri.scheme_str(), uri.host()) else { return Err(format!("{text} is no address")) };
+        let is_secure = match scheme.to_ascii_lowercase().as_str() {
+            "https" => true,
+            "http" => false,
+            other => return Err(format!("{other} is not spoken here")),
+        };
+        let port = uri.port_u16().unwrap_or(if is_secure { 443 } else { 80 });
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        Ok(Self { uri, host, port, is_secure })
     }
+}
+
+impl Web {
+    /// As the environment says: whom to trust by `SSL_CERT_FILE`.
+    pub fn from_environment() -> Self {
+        let roots = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+        Self { roots, blocked: blocked(), tls: OnceLock::new() }
+    }
+
+    /// The text at an address.
+    ///
+    /// # Errors
+    /// Says why there is none.
+    pub async fn get(&self, address: &str, named: Named, limit: Duration) -> Result<Document, String> {
+        let all = async {
+            let (mut address, mut named) = (address.to_owned(), named);
+            for _ in 0..=REDIRECTS {
+                let target = Address::parse(&address)?;
+                // What was asked for by TLS comes by TLS, and so does all that it leads to.
+                if matches!(named, Named::ByAnswer { secure: true, .. }) && !target.is_secure {
+                    return Err(format!("it leads to {address}, which anybody could answer"));
+                }
+                let (answer, from) = self.once(&target, named).await?;
+                named = Named::ByAnswer { secure: target.is_secure, local: from.to_canonical().is_loopback() };
+                match answer {
+                    Answer::Document(text) => return Ok(Document { text, names: named }),
+                    Answer::Elsewhere(next) => address = next,
+                }
+            }
+            Err(format!("it is still elsewhere after {REDIRECTS} redirects"))
+        };
+        timeout(limit, all).await.unwrap_or_else(|_| Err(format!("no answer within {limit:?}")))
+    }
+
+    /// Asks once. Tells who has answered too.
+    async fn once(&self, address: &Address, named: Named) -> Result<(Answer, IpAddr), String> {
+        let Address { uri, host, port, is_secure } = address;
+        let stream = self.connect(host, *port, named).await.map_err(|error| format!("{host}:{port}: {error}"))?;
+        let from = stream.peer_addr().map_err(|error| format!("{host}:{port}: {error}"))?.ip();
+        if !is_secure {
+            return Ok((ask(stream, uri).await?, from));
+        }
+        let name = ServerName::try_from(host.clone()).map_err(|error| format!("{host}: {error}"))?;
+        let stream = TlsConnector::from(self.tls()?).connect(name, stream).await.map_err(|error| format!("{host}:{port}: {error}"))?;
+        Ok((ask(stream, uri).await?, from))
+    }
+
+    /// Connects to one of the addresses that a name has, of those that may be asked: a name that is looked up twice may lead
+    /// elsewhere the second time.
+    async fn connect(&self, host: &str, port: u16, named: Named) -> Result<TcpStream, String> {
+        let blocked = self.blocked.as_deref().map_err(String::clone)?;
+        let found: Vec<SocketAddr> = lookup_host((host, port)).await.map_err(|error| error.to_string())?.collect();
+        let mut reason = "it has no address".to_owned();
+        for address in found {
+            match refusal(address.ip(), named, blocked) {
+                Some(refused) => reason = refused,
+                None => match TcpStream::connect(address).await {
+                    Ok(stream) => return Ok(stream),
+                    Err(error) => reason = error.to_string(),
+                },
+            }
+        }
+        Err(reason)
+    }
+
+    fn tls(&self) -> Result<Arc<ClientConfig>, String> {
+        if let Some(known) = self.tls.get() {
+            return Ok(known.clone());
+        }
+        let of_system = || ROOTS.into_iter().map(Path::new).find(|path| path.exists());
+        let file = self.roots.as_deref().or_else(of_system);
+        let file = file.ok_or("the system names no authorities that servers are certified by; SSL_CERT_FILE can name some")?;
+        let read = trusting(file).map_err(|error| format!("{}: {error}", file.display()))?;
+        Ok(self.tls.get_or_init(|| read).clone())
+    }
+}
+
+/// TLS with servers that the authorities of a file have certified.
+fn trusting(file: &Path) -> Result<Arc<ClientConfig>, String> {
+    let mut roots = RootCertStore::empty();
+    let pem = std::fs::read(file).map_err(|error| error.to_string())?;
+    roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok));
+    if roots.is_empty() {
+        return Err("it holds no certificate".to_owned());
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = config.map_err(|error| error.to_string())?.with_root_certificates(roots).with_no_client_auth();
+    Ok(Arc::new(config))
 }
 
 async fn ask(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, uri: &Uri) -> Result<Answer, String> {
@@ -105,36 +200,5 @@ fn resolved(base: &Uri, next: &str) -> String {
     }
 }
 
-/// TLS with servers that the system trusts, or those of `SSL_CERT_FILE`. Read once.
-fn tls() -> Result<Arc<ClientConfig>, String> {
-    static CONFIG: OnceLock<Result<Arc<ClientConfig>, String>> = OnceLock::new();
-    CONFIG
-        .get_or_init(|| {
-            let named = std::env::var("SSL_CERT_FILE").ok();
-            let file = named.as_deref().or_else(|| ROOTS.into_iter().find(|path| Path::new(path).exists()));
-            let file = file.ok_or("the system names no authorities that servers are certified by; SSL_CERT_FILE can name some")?;
-            let mut roots = RootCertStore::empty();
-            let pem = std::fs::read(file).map_err(|error| format!("{file}: {error}"))?;
-            roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok));
-            let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-            let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-            let config = config.map_err(|error| error.to_string())?.with_root_certificates(roots).with_no_client_auth();
-            Ok(Arc::new(config))
-        })
-        .clone()
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn redirects_are_read_as_they_are_written() {
-        let base: Uri = "https://a.test:8443/x/y?z".parse().expect("an address");
-        for (next, expected) in
-            [("/k", "https://a.test:8443/k"), ("https://b.test/k", "https://b.test/k"), ("//b.test/k", "//b.test/k"), ("k", "k")]
-        {
-            assert_eq!(resolved(&base, next), expected);
-        }
-    }
-}
+mod tests;

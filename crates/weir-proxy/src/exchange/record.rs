@@ -86,6 +86,8 @@ pub struct Exchange {
     pub unreadable: Cell<bool>,
     /// Whether trailers may pass between the client and us.
     pub passes_trailers: Cell<bool>,
+    /// Headers that are taken out of the request's head, and must not come in behind its body.
+    pub barred_trailers: RefCell<Vec<HeaderName>>,
     /// When it began.
     pub start: Instant,
     /// The same by the clock on the wall; only taken where a log asks.
@@ -157,6 +159,7 @@ impl Exchange {
             left: OnceCell::new(),
             unreadable: Cell::default(),
             passes_trailers: Cell::default(),
+            barred_trailers: RefCell::default(),
             start: Instant::now(),
             start_time: wall_clock.then(SystemTime::now),
             routed: Cell::default(),

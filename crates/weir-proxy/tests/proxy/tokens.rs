@@ -154,6 +154,11 @@ async fn nobody_gets_in_without_keys() {
         drop(server);
         assert_eq!(client.answer().await.0, "HTTP/1.1 401 Unauthorized", "{said:?}");
         client.hears("Jwks remote fetch is failed").await;
+        // For a moment nobody is asked again.
+        client.say(&get(&token("k1", json!({})))).await;
+        assert_eq!(client.answer().await.0, "HTTP/1.1 401 Unauthorized", "{said:?}");
+        client.hears("Jwks remote fetch is failed").await;
+        tokio::time::sleep(Duration::from_millis(1050)).await;
     }
     // The next one is better off.
     let mut client = proxy.connect().await;
@@ -293,6 +298,58 @@ async fn a_route_may_ask_for_nothing_or_for_what_there_is_not() {
     client.say("GET /open HTTP/1.1\r\nhost: a\r\n\r\n").await;
     let mut heard = instance.accept().await;
     heard.head().await;
+    heard.say(OK).await;
+    assert_eq!(client.answer().await.0, "HTTP/1.1 200 OK");
+}
+
+#[tokio::test]
+async fn keys_that_are_good_for_less_than_a_second_let_their_request_pass() {
+    let (proxy, instance, keys) = start(remote(json!({"cacheDuration": "0.5s", "asyncFetch": {"failedRefetchDuration": "0s"}}))).await;
+    let mut client = proxy.connect().await;
+    client.say(&get(&token("k1", json!({})))).await;
+    let mut server = keys.accept().await;
+    server.head().await;
+    server.say(&answer(&jwks(&["k1"]))).await;
+    let mut heard = instance.accept().await;
+    heard.head().await;
+    heard.say(OK).await;
+    assert_eq!(client.answer().await.0, "HTTP/1.1 200 OK");
+}
+
+#[tokio::test]
+async fn a_time_that_no_clock_counts_to_ends_nothing() {
+    let (proxy, _, keys) = start(remote(json!({"asyncFetch": {"failedRefetchDuration": "315576000000s"}}))).await;
+    let mut client = proxy.connect().await;
+    client.say(&get(&token("k1", json!({})))).await;
+    drop(keys.accept().await);
+    assert_eq!(client.answer().await.0, "HTTP/1.1 401 Unauthorized");
+    client.hears("Jwks remote fetch is failed").await;
+    assert!(proxy.ask_admin("/stats").await.contains("jwks_fetch_failed"));
+}
+
+/// What has a cluster take trailers.
+fn trailing() -> Value {
+    json!({"typedExtensionProtocolOptions": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        "explicitHttpConfig": {"httpProtocolOptions": {"enableTrailers": true}},
+    }}})
+}
+
+#[tokio::test]
+async fn own_headers_do_not_come_in_behind_a_body() {
+    let claims = local(json!({"claimToHeaders": [{"headerName": "x-user", "claimName": "sub"}], "forwardPayloadHeader": "x-payload"}));
+    let mut manager = manager(claims);
+    manager["httpProtocolOptions"] = json!({"enableTrailers": true});
+    let instance = Upstream::start().await;
+    let clusters = [cluster("a", &[&instance], trailing())];
+    let proxy = Proxy::with_manager(manager, routes(json!([to("a")])), &clusters).await;
+    let mut client = proxy.connect().await;
+    let head = get(&token("k1", json!({"sub": "ann"}))).replace("GET", "POST").replace("host: a", "host: a\r\ntransfer-encoding: chunked");
+    client.say(&format!("{head}2\r\nhi\r\n0\r\nx-user: admin\r\nX-Payload: e30\r\nx-own: 1\r\n\r\n")).await;
+    let mut heard = instance.accept().await;
+    let head = heard.head().await;
+    assert!(head.contains(&"x-user: ann".to_owned()), "{head:?}");
+    heard.hears("2\r\nhi\r\n0\r\nx-own: 1\r\n\r\n").await;
     heard.say(OK).await;
     assert_eq!(client.answer().await.0, "HTTP/1.1 200 OK");
 }

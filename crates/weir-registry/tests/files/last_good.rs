@@ -347,3 +347,20 @@ fn in_a_folder_that_may_only_be_listed_all_stays() {
     assert_eq!(found, ["a 10.0.0.1", "b 10.0.0.2"]);
     assert!(said.len() == count && said.iter().all(|said| said.contains(" cannot be read: ")), "{said:?}");
 }
+
+#[test]
+fn a_policy_about_tokens_lets_nobody_in_unless_a_good_version_of_it_is_known() {
+    let policy = |audience: &str| {
+        format!(
+            "apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {{name: p}}\nspec: {{jwtRules: [{{issuer: 'https://a.test', audiences: ['{audience}']}}]}}\n"
+        )
+    };
+    let mut seen = Seen::new(&[("a.yaml", &policy(""))]);
+    let closed = |catalog: &Catalog| catalog.objects().map(|object| object.stands_in()).collect::<Vec<_>>();
+    assert_eq!((closed(&seen.folder.catalog()), errors(&seen.folder.catalog())), (vec![true], 1));
+    // Broken in another way it is no better.
+    assert_eq!(closed(&seen.put("a.yaml", policy("").replace("audiences", "audience"))), [true]);
+    assert_eq!(closed(&seen.put("a.yaml", policy("shop"))), [false]);
+    let catalog = seen.put("a.yaml", policy(""));
+    assert_eq!((closed(&catalog), catalog.kept().count()), (vec![false], 1));
+}

@@ -1,13 +1,14 @@
 //! RequestAuthentications: the filter that istiod builds of them, and for whom.
 
 use serde_json::{Value, json};
+use weir_api::{ObjectChange, Source, parse};
 use weir_model::{FetchedKeys, KeyAddress, MeshSnapshot, Proxy};
 use weir_translate::{token_rules, translate};
 
 use crate::support::{gateway, json_of, mesh, sidecar};
 
 const FILTER: &str = "envoy.filters.http.jwt_authn";
-const KEYS: &str = r#"{"keys":[{"kty":"oct","k":"AQAB"}]}"#;
+const KEYS: &str = r#"{"keys":[{"kty":"RSA","n":"AQAB","e":"AQAB"}]}"#;
 
 const MESH: &str = "apiVersion: networking.istio.io/v1
 kind: Gateway
@@ -152,6 +153,28 @@ fn until_keys_are_fetched_there_is_one_that_nobody_has() {
     let next = mesh.update(&[], None, &[]).with_keys(&fetched.into());
     assert_eq!((keys(&next, "origins-0"), keys(&next, "origins-1")), (json!(KEYS), json!(r#"{"keys":[]}"#)));
     assert!(token_rules(&next, &gateway()).iter().all(|rule| rule.unfetched.is_none()));
+}
+
+#[test]
+fn a_policy_that_is_refused_lets_nobody_in_whom_it_selects() {
+    let good = policy("default", "good", &format!("jwtRules: [{{issuer: a, jwks: '{KEYS}'}}]"));
+    let text = policy("default", "bad", "selector: {matchLabels: {app: web}}, jwtRules: [{issuer: a, audiences: ['']}]");
+    let refused = parse(&Source::new("bad.yaml", text)).stand_ins;
+    let mesh = with(std::slice::from_ref(&good));
+    let objects: Vec<ObjectChange> = refused.into_iter().map(|object| ObjectChange { old: None, new: Some(object) }).collect();
+    let next = mesh.update(&objects, None, &[]);
+    let closed = filter(&next, &web());
+    assert_eq!(closed["rules"], json!([{"match": {"prefix": "/"}, "requires": {"provider_name": "a-refused-policy"}}]));
+    let provider = &closed["providers"]["a-refused-policy"];
+    assert!(provider["issuer"].as_str().unwrap_or_default().is_empty(), "{provider}");
+    assert!(provider["local_jwks"]["inline_string"].as_str().unwrap().contains("no-key-is-known"), "{provider}");
+    assert!(closed["bypass_cors_preflight"].is_null() && token_rules(&next, &web()).len() == 1);
+    // Those of others are as before.
+    assert_eq!(
+        filters(&next, &sidecar("10.0.9.8", &[("app", "other")])).len(),
+        filters(&mesh, &sidecar("10.0.9.8", &[("app", "other")])).len()
+    );
+    assert!(filter(&mesh, &web())["providers"]["origins-0"].is_object());
 }
 
 #[test]

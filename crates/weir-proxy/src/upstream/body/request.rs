@@ -196,9 +196,12 @@ impl State {
 }
 
 /// The trailers of a frame that may pass, if there are any.
-fn trailers(frame: Frame<Bytes>) -> Option<HeaderMap> {
+fn trailers(frame: Frame<Bytes>, exchange: &Exchange) -> Option<HeaderMap> {
     let mut trailers = frame.into_trailers().ok()?;
     trailers::strip(&mut trailers);
+    for name in &*exchange.barred_trailers.borrow() {
+        trailers.remove(name.as_str());
+    }
     (!trailers.is_empty()).then_some(trailers)
 }
 
@@ -248,7 +251,7 @@ impl Body for RequestBody {
                     Err(frame) => {
                         // Trailers are not kept: requests hardly ever have any.
                         state.lost = true;
-                        let trailers = trailers(frame).filter(|_| exchange.passes_trailers.get());
+                        let trailers = trailers(frame, exchange).filter(|_| exchange.passes_trailers.get());
                         if let Some(trailers) = &trailers {
                             state.copies.iter().for_each(|copies| copies.trailers(trailers));
                         }

@@ -11,6 +11,7 @@ use weir_xds::prost_types::value::Kind;
 use weir_xds::prost_types::{ListValue, Struct};
 use weir_xds::values::{json, text};
 
+use super::own_header::own_header;
 use crate::error::CompileError;
 
 /// A header that a claim is written to.
@@ -24,8 +25,7 @@ pub(super) struct ClaimHeader {
 impl ClaimHeader {
     pub fn compile(message: &JwtClaimToHeader) -> Result<Self, CompileError> {
         let JwtClaimToHeader { header_name, claim_name, claim_path } = message;
-        let header = HeaderName::try_from(header_name.as_str())
-            .map_err(|_| CompileError::new("header_name", format!("`{header_name}` is no name of a header")))?;
+        let header = own_header("header_name", header_name)?;
         let path = match (claim_name.as_str(), claim_path.as_slice()) {
             ("", []) => return Err(CompileError::missing("claim_name")),
             (name, []) => name.split('.').map(str::to_owned).collect(),
@@ -112,6 +112,15 @@ mod tests {
         }
         assert_eq!(header("", &["o", "d.d"]).expect("valid").value(&payload).as_deref(), Some("w"));
         assert!(header("", &[]).is_err() && header("s", &["s"]).is_err());
+    }
+
+    #[test]
+    fn no_claim_says_how_a_message_is_framed_or_where_it_goes() {
+        for name in ["Host", "content-length", "Transfer-Encoding", "connection", "TE", "upgrade", "trailer", "keep-alive"] {
+            let claim = JwtClaimToHeader { header_name: name.into(), claim_name: "sub".into(), claim_path: vec![] };
+            let told = ClaimHeader::compile(&claim).err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(told.contains("belongs to the message"), "{name}: {told}");
+        }
     }
 
     #[test]

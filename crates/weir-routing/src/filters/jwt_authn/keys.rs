@@ -25,11 +25,14 @@ struct Key {
     key: VerifyingKey,
 }
 
+/// So many keys of a set are used. A token that names none may be any key's, and is looked at with each of them.
+pub const MOST_KEYS: usize = 100;
+
 const CERTIFICATE_BEGIN: &str = "-----BEGIN CERTIFICATE-----\n";
 const CERTIFICATE_END: &str = "\n-----END CERTIFICATE-----\n";
 
 impl KeySet {
-    /// Reads a set. Keys of it that are not valid are passed over, as long as one is.
+    /// Reads a set. Keys of it that are not valid are passed over, as long as one is, and so are those after [`MOST_KEYS`].
     ///
     /// # Errors
     /// If it is none, or has no key.
@@ -43,6 +46,9 @@ impl KeySet {
         };
         let (mut read, mut first_wrong) = (vec![], None);
         for key in keys {
+            if read.len() == MOST_KEYS {
+                break;
+            }
             let Some(Kind::StructValue(key)) = &key.kind else { continue };
             match Key::read(key) {
                 Ok(key) => read.push(key),
@@ -72,6 +78,9 @@ impl KeySet {
 
 impl Key {
     fn read(fields: &Struct) -> Result<Self, Status> {
+        if !verifies(fields) {
+            return Err(Status::NoValidKeys);
+        }
         let kind = text_of(fields, "kty").map_err(|()| Status::BadKty)?.ok_or(Status::MissingKty)?;
         let optional = |name| text_of(fields, name).ok().flatten();
         let algorithm = optional("alg").filter(|name| !name.is_empty());
@@ -86,13 +95,30 @@ impl Key {
     }
 }
 
+/// Whether a key is for signatures, as far as it says what it is for (RFC 7517, 4.2 and 4.3).
+fn verifies(fields: &Struct) -> bool {
+    let is_for_signatures = match text_of(fields, "use") {
+        Ok(purpose) => purpose.is_none_or(|purpose| purpose == "sig"),
+        Err(()) => false,
+    };
+    let can_verify = match fields.fields.get("key_ops").map(|operations| operations.kind.as_ref()) {
+        None => true,
+        Some(Some(Kind::ListValue(list))) => {
+            list.values.iter().any(|one| matches!(&one.kind, Some(Kind::StringValue(name)) if name == "verify"))
+        }
+        Some(_) => false,
+    };
+    is_for_signatures && can_verify
+}
+
 /// A number or a key in base64. Envoy has words of its own for each that is missing; they all end in the same.
 fn bytes(fields: &Struct, name: &str, wrong: Status) -> Result<Vec<u8>, Status> {
     text_of(fields, name).ok().flatten().and_then(decode).filter(|bytes| !bytes.is_empty()).ok_or(wrong)
 }
 
 fn rsa(fields: &Struct, algorithm: Option<&str>) -> Result<VerifyingKey, Status> {
-    if algorithm.is_some_and(|name| !name.starts_with("RS") && !name.starts_with("PS")) {
+    let is_of_rsa = |name: &str| Algorithm::named(name).is_some() && (name.starts_with("RS") || name.starts_with("PS"));
+    if algorithm.is_some_and(|name| !is_of_rsa(name)) {
         return Err(Status::RsaBadAlg);
     }
     let (n, e) = (bytes(fields, "n", Status::RsaBad)?, bytes(fields, "e", Status::RsaBad)?);
@@ -160,5 +186,5 @@ fn certificates(set: &Struct) -> Result<Vec<Key>, Status> {
         let key = VerifyingKey::rsa_der(&certificate.subject_public_key_info()).ok_or(Status::CertificateNoKey)?;
         Ok(Key { id: id.clone(), algorithm: None, key })
     };
-    set.fields.iter().map(|(id, value)| key((id, value.kind.as_ref()))).collect()
+    set.fields.iter().take(MOST_KEYS).map(|(id, value)| key((id, value.kind.as_ref()))).collect()
 }

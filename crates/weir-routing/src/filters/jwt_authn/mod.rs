@@ -22,7 +22,7 @@ use crate::error::CompileError;
 use crate::matcher::RouteMatcher;
 use crate::request::RequestHead;
 pub use counted::{Count, Counted, NAMES};
-pub use keys::KeySet;
+pub use keys::{KeySet, MOST_KEYS};
 use places::Places;
 pub use provider::{KeySource, Provider, RemoteKeys};
 pub use requirement::Held;
@@ -35,6 +35,7 @@ mod claims;
 mod counted;
 mod json;
 mod keys;
+mod own_header;
 mod places;
 mod provider;
 mod requirement;
@@ -204,6 +205,11 @@ impl Policy for JwtOverride {
 }
 
 impl JwtPolicy {
+    /// The headers that only this filter may set.
+    pub fn own_headers(&self) -> impl Iterator<Item = &HeaderName> {
+        self.0.providers.iter().flat_map(Provider::own_headers)
+    }
+
     /// Its providers, by their positions.
     pub fn providers(&self) -> &[Provider] {
         &self.0.providers
@@ -249,7 +255,10 @@ impl JwtPolicy {
         let mut view = View::new(*head);
         // What stands there later only this filter has said.
         inner.providers.iter().flat_map(Provider::own_headers).for_each(|name| view.remove(name));
-        let nothing = |view: View<'_>| Outcome::Pass(Box::new(Passed { changes: view.changes, ..Passed::default() }));
+        // The route was found by the whole head: what only this filter may say must not have chosen it.
+        let was_told = !view.changes.removed.is_empty();
+        let nothing =
+            |view: View<'_>| Outcome::Pass(Box::new(Passed { changes: view.changes, clears_route: was_told, ..Passed::default() }));
         if inner.bypasses_preflights && is_preflight(head) {
             inner.counted.count(Count::CorsPreflightBypassed);
             return nothing(view);
@@ -270,7 +279,7 @@ impl JwtPolicy {
             keys,
             view,
             data: BTreeMap::new(),
-            clears_route: false,
+            clears_route: was_told,
             accepted: vec![],
             failures: vec![],
         };

@@ -14,6 +14,7 @@ use weir_xds::values::std_duration;
 
 use super::claims::ClaimHeader;
 use super::keys::KeySet;
+use super::own_header::own_header;
 use super::places::Places;
 use super::status::Status;
 use super::token::Token;
@@ -27,6 +28,10 @@ const LEEWAY: u32 = 60;
 const CACHED: Duration = Duration::from_secs(600);
 /// After so long a fetch that failed is tried again, where nothing is said.
 const REFETCH: Duration = Duration::from_secs(1);
+/// No fetch follows another one sooner: whoever serves the keys is not asked by each request.
+const SOONEST: Duration = Duration::from_secs(1);
+/// Longer times are as good as this one; clocks cannot count all of them.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 /// The usual times between attempts to fetch keys.
 const BACKOFF: Duration = Duration::from_secs(1);
 
@@ -61,6 +66,9 @@ pub struct Provider {
 pub enum KeySource {
     /// In the configuration.
     Known(Arc<KeySet>),
+    /// What stands in the configuration is no set of keys: no token can be verified, and all are refused. The listener that it
+    /// stands in serves others too, so that it is not refused for this.
+    Unusable(Status),
     /// They are fetched.
     Remote(Box<RemoteKeys>),
 }
@@ -78,8 +86,10 @@ pub struct RemoteKeys {
     pub timeout: Option<Duration>,
     /// How long keys are good.
     pub cached: Duration,
-    /// Whether the last keys stay good as long as no newer ones can be had, and after what time that is tried again.
-    pub keeps_last: Option<Duration>,
+    /// Whether the last keys stay good as long as no newer ones can be had.
+    pub keeps_last: bool,
+    /// After what time a fetch that failed is tried again.
+    pub refetch: Duration,
     /// So often a fetch that failed is tried again.
     pub retries: u32,
     /// The first time between two attempts; the later ones are longer.
@@ -147,9 +157,7 @@ impl Provider {
         places.add(message)?;
         let header = |name: &str| match name {
             "" => Ok(None),
-            name => HeaderName::try_from(name)
-                .map(Some)
-                .map_err(|_| CompileError::new("forward_payload_header", format!("`{name}` is no name of a header"))),
+            name => own_header("forward_payload_header", name).map(Some),
         };
         let claim = |(i, claim)| ClaimHeader::compile(claim).map_err(|error| error.within(&format!("claim_to_headers[{i}]")));
         let lists =
@@ -211,8 +219,7 @@ impl KeySource {
         match source {
             Some(JwksSourceSpecifier::LocalJwks(source)) => {
                 let text = text_of(source).map_err(|error| error.within("local_jwks"))?;
-                let keys = KeySet::parse(&text).map_err(|status| CompileError::new("local_jwks", status.text()))?;
-                Ok(Self::Known(Arc::new(keys)))
+                Ok(KeySet::parse(&text).map_or_else(Self::Unusable, |keys| Self::Known(Arc::new(keys))))
             }
             Some(JwksSourceSpecifier::RemoteJwks(remote)) => {
                 RemoteKeys::compile(remote).map(Box::new).map(Self::Remote).map_err(|error| error.within("remote_jwks"))
@@ -234,7 +241,7 @@ impl RemoteKeys {
         let (authority, path) = parts(uri).ok_or_else(|| CompileError::new("http_uri.uri", format!("`{uri}` is no address of keys")))?;
         // Which of the listener and the keys comes first nobody sees: a request waits for the keys.
         let keeps_last = async_fetch.as_ref().map(|JwksAsyncFetch { fast_listener: _, failed_refetch_duration }| {
-            failed_refetch_duration.as_ref().map_or(REFETCH, std_duration)
+            failed_refetch_duration.as_ref().map_or(REFETCH, std_duration).clamp(SOONEST, LONGEST)
         });
         let (retries, backoff, longest_backoff) = retry_policy.as_ref().map_or(Ok((0, BACKOFF, BACKOFF)), retries)?;
         Ok(Self {
@@ -242,8 +249,12 @@ impl RemoteKeys {
             authority: authority.into(),
             path: path.into(),
             timeout: timeout.as_ref().map(std_duration).filter(|timeout| !timeout.is_zero()),
-            cached: cache_duration.as_ref().map_or(CACHED, |cached| Duration::from_secs(std_duration(cached).as_secs())),
-            keeps_last,
+            cached: cache_duration
+                .as_ref()
+                .map_or(CACHED, |cached| Duration::from_secs(std_duration(cached).as_secs()))
+                .clamp(SOONEST, LONGEST),
+            refetch: keeps_last.unwrap_or(REFETCH),
+            keeps_last: keeps_last.is_some(),
             retries,
             backoff,
             longest_backoff,

@@ -21,6 +21,9 @@ use super::token::Token;
 use super::view::View;
 use crate::error::CompileError;
 
+/// Requests with more tokens than this are refused: nobody sends them but to have them verified.
+const MOST_TOKENS: usize = 20;
+
 /// What is required.
 #[derive(Debug)]
 pub(super) enum Requirement {
@@ -165,6 +168,9 @@ impl Judge<'_> {
         let providers = self.providers;
         let Some(provider) = providers.get(index) else { return Err(Unmet::Status(Status::UnknownIssuer)) };
         let mut found = provider.places.find(&self.view);
+        if found.len() > MOST_TOKENS {
+            return Err(Unmet::Status(Status::VerificationFails));
+        }
         if found.is_empty() {
             self.note_failure(Some(index), Status::Missing);
             return Err(Unmet::Status(Status::Missing));
@@ -179,6 +185,9 @@ impl Judge<'_> {
     fn lenient(&mut self, leniency: Leniency) -> Result<(), Unmet> {
         let places = self.places;
         let mut found = places.find(&self.view);
+        if found.len() > MOST_TOKENS {
+            return Err(Unmet::Status(Status::VerificationFails));
+        }
         let mut last = Err(Unmet::Status(Status::Missing));
         while let Some(token) = found.pop() {
             last = self.token(&token, None, None);
@@ -222,6 +231,7 @@ impl Judge<'_> {
         provider.check(&token, audiences, self.now).map_err(Unmet::Status)?;
         let held = match &provider.keys {
             KeySource::Known(keys) => Held::Keys(keys.clone()),
+            KeySource::Unusable(status) => return Err(Unmet::Status(*status)),
             KeySource::Remote(_) => (self.keys)(index),
         };
         match held {

@@ -3,6 +3,8 @@
 //! A key is made ready for the algorithms of its own kind when it is read, and for no other: no token can have the text of a
 //! public key taken for a password, or choose a curve that the key is not on.
 
+use std::sync::{Arc, OnceLock};
+
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
@@ -97,7 +99,24 @@ pub(super) struct VerifyingKey(Vec<(Algorithm, Ready)>);
 
 enum Ready {
     Public(ParsedPublicKey),
+    /// A key of RSA for one of its algorithms, read when the first token of that comes: most sets are used with one alone.
+    Rsa(Arc<RsaKey>, &'static RsaParameters, OnceLock<Option<ParsedPublicKey>>),
     Secret(Box<hmac::Key>),
+}
+
+/// A key of RSA as it is written.
+enum RsaKey {
+    Numbers(RsaPublicKeyComponents<Vec<u8>>),
+    Der(Vec<u8>),
+}
+
+impl RsaKey {
+    fn read(&self, parameters: &'static RsaParameters) -> Option<ParsedPublicKey> {
+        match self {
+            Self::Numbers(numbers) => numbers.to_parsed_public_key(parameters).ok(),
+            Self::Der(der) => ParsedPublicKey::new(parameters, der).ok(),
+        }
+    }
 }
 
 impl std::fmt::Debug for VerifyingKey {
@@ -116,19 +135,23 @@ impl VerifyingKey {
         if !matches!(*e, [3] | [1, 0, 1]) {
             return None;
         }
-        let key = RsaPublicKeyComponents { n, e };
+        Self::rsa_key(RsaKey::Numbers(RsaPublicKeyComponents { n, e }))
+    }
+
+    /// The key for each of its algorithms; read for the first, so that one that is none is none at once.
+    fn rsa_key(key: RsaKey) -> Option<Self> {
+        let key = Arc::new(key);
+        let mut first = Some(key.read(RSA.first()?.1)?);
         let ready = |(algorithm, parameters): &(Algorithm, &'static RsaParameters)| {
-            Some((*algorithm, Ready::Public(key.to_parsed_public_key(parameters).ok()?)))
+            let parsed = first.take().map_or_else(OnceLock::new, |first| OnceLock::from(Some(first)));
+            (*algorithm, Ready::Rsa(key.clone(), parameters, parsed))
         };
-        RSA.iter().map(ready).collect::<Option<_>>().map(Self)
+        Some(Self(RSA.iter().map(ready).collect()))
     }
 
     /// A key of RSA as certificates have it.
     pub fn rsa_der(key: &[u8]) -> Option<Self> {
-        let ready = |(algorithm, parameters): &(Algorithm, &'static RsaParameters)| {
-            Some((*algorithm, Ready::Public(ParsedPublicKey::new(*parameters, key).ok()?)))
-        };
-        RSA.iter().map(ready).collect::<Option<_>>().map(Self)
+        Self::rsa_key(RsaKey::Der(key.to_vec()))
     }
 
     /// A point on a curve by its coordinates; none if it is none.
@@ -177,6 +200,10 @@ impl VerifyingKey {
         let ready = self.0.iter().find(|(algorithm, _)| *algorithm == token.algorithm).map(|(_, ready)| ready);
         let verified = match ready.ok_or(Status::VerificationFails)? {
             Ready::Public(key) => key.verify_sig(token.signed.as_bytes(), &token.signature),
+            Ready::Rsa(key, parameters, parsed) => {
+                let parsed = parsed.get_or_init(|| key.read(parameters)).as_ref().ok_or(Status::VerificationFails)?;
+                parsed.verify_sig(token.signed.as_bytes(), &token.signature)
+            }
             Ready::Secret(key) => hmac::verify(key, token.signed.as_bytes(), &token.signature),
         };
         verified.map_err(|_| Status::VerificationFails)

@@ -68,6 +68,10 @@ impl<'t> Token<'t> {
             Ok(Some(name)) => Algorithm::named(name).ok_or(Status::HeaderUnknownAlg)?,
             Ok(None) | Err(()) => return Err(Status::HeaderBadAlg),
         };
+        // Who writes it says that a reader who does not know what it names must not accept the token (RFC 7515, 4.1.11).
+        if header.fields.contains_key("crit") {
+            return Err(Status::VerificationFails);
+        }
         let key_id = text_of(&header, "kid").map_err(|()| Status::HeaderBadKid)?.unwrap_or_default().to_owned();
         let payload = object(&decode(written_payload).ok_or(Status::PayloadBadBase64)?).ok_or(Status::PayloadBadJson)?;
         let claim = |name, wrong| text_of(&payload, name).map(|text| text.unwrap_or_default().to_owned()).map_err(|()| wrong);

@@ -28,8 +28,10 @@ pub(super) struct Fetched {
     turn: Mutex<()>,
     /// Counts the fetches that have ended.
     ended: Cell<u64>,
-    /// Whether the last one has brought keys.
-    succeeded: Cell<bool>,
+    /// What the last one has brought.
+    brought: RefCell<Option<Arc<KeySet>>>,
+    /// Until when nobody asks again, because it failed: forged tokens must not send those who serve keys a request each.
+    failed_until: Cell<Option<Instant>>,
 }
 
 impl Fetched {
@@ -37,40 +39,45 @@ impl Fetched {
     pub fn held(&self) -> Held {
         match &*self.keys.borrow() {
             Some((keys, until)) if Instant::now() < *until => Held::Keys(keys.clone()),
+            _ if self.failed_until.get().is_some_and(|until| Instant::now() < until) => Held::Failed,
             _ => Held::Nowhere,
         }
     }
 
-    /// Fetches the keys. Whether there are good ones then.
-    pub async fn fetch(&self, remote: &RemoteKeys, clusters: &Clusters, counted: &Counted) -> bool {
+    /// Fetches the keys; none if there are no good ones then. Who waits for them judges by these, however long they are good.
+    pub async fn fetch(&self, remote: &RemoteKeys, clusters: &Clusters, counted: &Counted) -> Option<Arc<KeySet>> {
         let before = self.ended.get();
         let _turn = self.turn.lock().await;
         if self.ended.get() != before {
-            return self.succeeded.get();
+            return self.brought.borrow().clone();
         }
         let fetched = with_retries(remote, clusters).await;
         counted.count(if fetched.is_some() { Count::JwksFetchSuccess } else { Count::JwksFetchFailed });
         let now = Instant::now();
         let mut keys = self.keys.borrow_mut();
-        let is_held = match fetched {
+        let brought = match fetched {
             Some(new) => {
-                *keys = Some((Arc::new(new), now + remote.cached));
-                true
+                let new = Arc::new(new);
+                *keys = Some((new.clone(), later(now, remote.cached)));
+                Some(new)
             }
             // What was good stays so until newer keys can be had, which is tried again before long.
-            None => match (&mut *keys, remote.keeps_last) {
-                (Some((_, until)), Some(refetch)) => {
-                    *until = now + refetch;
-                    true
-                }
-                _ => false,
-            },
+            None => keys.as_mut().filter(|_| remote.keeps_last).map(|(keys, until)| {
+                *until = later(now, remote.refetch);
+                keys.clone()
+            }),
         };
         drop(keys);
+        self.failed_until.set(brought.is_none().then(|| later(now, remote.refetch)));
         self.ended.set(before.wrapping_add(1));
-        self.succeeded.set(is_held);
-        is_held
+        self.brought.replace(brought.clone());
+        brought
     }
+}
+
+/// A moment so much later; clocks may not know of one that is far away.
+fn later(now: Instant, time: Duration) -> Instant {
+    now.checked_add(time).unwrap_or(now)
 }
 
 async fn with_retries(remote: &RemoteKeys, clusters: &Clusters) -> Option<KeySet> {

@@ -1,11 +1,13 @@
 //! Requests that need a token.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use http::StatusCode;
 use weir_config::head::{Head, is_path};
 use weir_http1::header::WWW_AUTHENTICATE;
-use weir_routing::filters::jwt_authn::{Changes, Held, JwtPolicy, KeySource, NAMESPACE, Outcome, Passed, Refusal};
+use weir_routing::filters::jwt_authn::{Changes, Held, JwtPolicy, KeySet, KeySource, NAMESPACE, Outcome, Passed, Refusal};
 use weir_routing::inline_headers::{REQUEST, append};
 use weir_xds::prost_types::Value;
 
@@ -24,15 +26,16 @@ pub(super) struct JwtAuthn {
 }
 
 impl JwtAuthn {
-    /// What becomes of a request; `failed` are the providers whose keys cannot be had.
-    fn judge(&self, call: &Call, place: &Place, failed: &[usize]) -> Outcome {
+    /// What becomes of a request; `fetched` are the keys that it has waited for, by their providers: none where they cannot be had.
+    fn judge(&self, call: &Call, place: &Place, fetched: &BTreeMap<usize, Option<Arc<KeySet>>>) -> Outcome {
         let of_route = call.found().and_then(|found| found.levels().most_specific(&place.name));
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let request = call.exchange.request.borrow();
         let metadata = call.exchange.dynamic_metadata.borrow();
-        let keys = |provider: usize| match self.keys.get(provider) {
-            Some(keys) if !failed.contains(&provider) => keys.held(),
-            _ => Held::Failed,
+        let keys = |provider: usize| match (fetched.get(&provider), self.keys.get(provider)) {
+            (Some(Some(keys)), _) => Held::Keys(keys.clone()),
+            (None, Some(keys)) => keys.held(),
+            (Some(None), _) | (None, None) => Held::Failed,
         };
         self.policy.judge(&request.for_routing(), &metadata, of_route, now, &keys)
     }
@@ -43,6 +46,9 @@ impl JwtAuthn {
             Outcome::Fetch(_) => None,
             Outcome::Pass(passed) => {
                 let Passed { changes, data, clears_route, accepted: _ } = *passed;
+                if changes.path.as_ref().is_some_and(|path| !is_path(path)) {
+                    return Some(unsettled());
+                }
                 apply(changes, &mut call.exchange.request.borrow_mut());
                 leave(call, data);
                 if clears_route {
@@ -59,9 +65,14 @@ fn apply(changes: Changes, head: &mut Head) {
     let Changes { removed, added, path } = changes;
     removed.iter().for_each(|name| drop(head.headers.remove(name)));
     added.into_iter().for_each(|(name, value)| append(&mut head.headers, &name, value, &REQUEST));
-    if let Some(path) = path.filter(|path| is_path(path)) {
+    if let Some(path) = path {
         head.path = path;
     }
+}
+
+/// What is answered where it is not known what becomes of a request: it must not pass for that.
+fn unsettled() -> Flow {
+    Flow::Answer(LocalReply::new(StatusCode::UNAUTHORIZED, String::new()))
 }
 
 /// Leaves something for other filters, for routes, and for logs.
@@ -86,34 +97,45 @@ impl HttpFilter for JwtAuthn {
     type State = ();
 
     fn new(policy: &JwtPolicy) -> Self {
+        for provider in policy.providers() {
+            if let KeySource::Unusable(status) = &provider.keys {
+                let (provider, error) = (&*provider.name, status.text());
+                tracing::warn!(provider, error, "the keys of tokens are none: all tokens of this provider are refused");
+            }
+        }
         Self { policy: policy.clone(), keys: policy.providers().iter().map(|_| Fetched::default()).collect() }
     }
 
     fn on_request(&self, call: &mut Call, place: &Place) -> Flow {
         call.route();
-        let outcome = self.judge(call, place, &[]);
+        // What is taken out of the head must not come in behind the body.
+        call.exchange.barred_trailers.borrow_mut().extend(self.policy.own_headers().cloned());
+        let outcome = self.judge(call, place, &BTreeMap::new());
         self.settle(call, outcome).unwrap_or(Flow::Wait)
     }
 
     async fn wait(&self, call: &mut Call, place: &Place) -> Flow {
         // A request may have tokens of several providers, and needs the keys of one after the other.
-        let mut failed = vec![];
+        let mut fetched = BTreeMap::new();
         loop {
-            let outcome = self.judge(call, place, &failed);
+            let outcome = self.judge(call, place, &fetched);
             if let Outcome::Fetch(index) = outcome {
                 let provider = self.policy.providers().get(index);
-                let Some((keys, provider)) = self.keys.get(index).zip(provider) else { return Flow::Continue };
-                let is_held = match &provider.keys {
+                let Some((keys, provider)) = self.keys.get(index).zip(provider) else { return unsettled() };
+                let held = match &provider.keys {
                     KeySource::Remote(remote) => keys.fetch(remote, &call.http.clusters, self.policy.counted()).await,
-                    KeySource::Known(_) => false,
+                    KeySource::Known(_) | KeySource::Unusable(_) => None,
                 };
-                failed.extend((!is_held).then_some(index));
+                // Each is fetched once for one request: it is settled then, whatever has come of it.
+                if fetched.insert(index, held).is_some() {
+                    return unsettled();
+                }
                 continue;
             }
             call.exchange.routed.set(Some(Instant::now()));
             // What has come of the body meanwhile is not left unread, whatever is answered.
             call.waited = true;
-            return self.settle(call, outcome).unwrap_or(Flow::Continue);
+            return self.settle(call, outcome).unwrap_or_else(unsettled);
         }
     }
 }

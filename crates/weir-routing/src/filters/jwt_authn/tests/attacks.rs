@@ -165,6 +165,12 @@ fn sets_of_keys_are_read_or_refused() {
         (r#"{"keys": [{"kty": 1}]}"#.to_owned(), "[kty] is bad in [keys]"),
         (r#"{"keys": [{"kty": "x"}]}"#.to_owned(), "[kty] is not supported in [keys]"),
         (with("r1", json!({"use": "sig", "x5c": []})), ""),
+        (with("r1", json!({"use": "enc"})), "Jwks doesn't have any valid public key"),
+        (with("r1", json!({"use": 1})), "Jwks doesn't have any valid public key"),
+        (with("r1", json!({"key_ops": ["verify"]})), ""),
+        (with("r1", json!({"key_ops": ["encrypt", "wrapKey"]})), "Jwks doesn't have any valid public key"),
+        (with("r1", json!({"key_ops": "verify"})), "Jwks doesn't have any valid public key"),
+        (with("r1", json!({"alg": "RSA-OAEP"})), "[alg] is not started with [RS] or [PS] for an RSA key"),
         (with("r1", json!({"alg": "ES256"})), "[alg] is not started with [RS] or [PS] for an RSA key"),
         (with("r1", json!({"e": "AQ"})), "Jwks RSA [n] or [e] field is missing or has a parse error"),
         (with("r1", json!({"n": "!"})), "Jwks RSA [n] or [e] field is missing or has a parse error"),
@@ -187,4 +193,71 @@ fn sets_of_keys_are_read_or_refused() {
     // One good key is enough.
     let mixed = json!({"keys": [{"kty": "x"}, key("r1").jwk("r1")]}).to_string();
     assert_eq!(Request::bearer(&token(json!({}))).told(&of_provider(&[], json!({"localJwks": {"inlineString": mixed}}))), "");
+}
+
+#[test]
+fn keys_that_are_none_refuse_tokens_and_not_the_listener() {
+    let certificate = json!({"id": "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n"}).to_string();
+    let off_curve = json!({"keys": [{"kty": "EC", "crv": "P-256", "x": "AQAB", "y": "AQAB"}]}).to_string();
+    let cases = [
+        ("<html>", "Jwks is an invalid JSON"),
+        (r#"{"keys": [], "keys": []}"#, "Jwks is an invalid JSON"),
+        (r#"{"keys": []}"#, "Jwks doesn't have any valid public key"),
+        (r#"{"keys": [{"kty": "OKP", "crv": "X25519", "x": "AQAB"}]}"#, "[crv] field is not supported for an OKP key"),
+        (&off_curve, "Jwks EC [x] and [y] fields have a parse error."),
+        (&certificate, "X509 parse pubkey fails"),
+    ];
+    for (set, expected) in cases {
+        let broken = provider(&[], json!({"issuer": "other.test", "localJwks": {"inlineString": set}}));
+        let any = json!({"requiresAny": {"requirements": [{"providerName": "p"}, {"providerName": "q"}]}});
+        let both = policy(json!({
+            "providers": {"p": provider(&["r1"], json!({})), "q": broken}, "rules": [{"match": {"prefix": "/"}, "requires": any}],
+        }));
+        assert_eq!(Request::bearer(&token(json!({}))).told(&both), "", "{set}");
+        let Outcome::Refuse(refusal) = Request::bearer(&token(json!({"iss": "other.test"}))).judged(&both) else { panic!("{set}") };
+        assert_eq!((refusal.status, &*refusal.body), (401, expected), "{set}");
+    }
+}
+
+#[test]
+fn a_route_that_a_forged_header_chose_is_found_anew() {
+    let told = json!({"claimToHeaders": [{"headerName": "x-role", "claimName": "role"}]});
+    let lenient = policy(json!({
+        "providers": {"p": provider(&["r1"], told)}, "bypassCorsPreflight": true,
+        "rules": [{"match": {"prefix": "/"}, "requires": {"requiresAny": {"requirements": [{"providerName": "p"}, {"allowMissing": {}}]}}}],
+    }));
+    let bearer = format!("Bearer {}", token(json!({})));
+    let preflight = [("origin", "http://o.test"), ("access-control-request-method", "PUT"), ("x-role", "admin")];
+    let of = |method, headers: &[(&str, &str)]| Request { method, ..Request::new(headers) }.passed(&lenient).clears_route;
+    // Without a token, with one that does not say it, and where a browser asks first.
+    assert!(of("GET", &[("x-role", "admin")]));
+    assert!(of("GET", &[("x-role", "admin"), ("authorization", &bearer)]));
+    assert!(of("OPTIONS", &preflight));
+    // A route that nobody forged stays: what is taken away of it is a good token.
+    assert!(!of("GET", &[]) && !of("GET", &[("authorization", &bearer)]));
+}
+
+#[test]
+fn a_token_that_asks_for_more_than_is_understood_is_refused() {
+    for crit in [r#"["exp"]"#, r#"["b64"], "b64": false"#, "[]", "1"] {
+        let header = format!(r#"{{"alg": "RS256", "kid": "r1", "crit": {crit}}}"#);
+        let token = written(&header, &claims(json!({})).to_string(), |text| key("r1").sign("RS256", text));
+        assert_eq!(Request::bearer(&token).told(&of_provider(&["r1"], json!({}))), FAILS, "{crit}");
+    }
+}
+
+#[test]
+fn what_one_request_may_cost_is_bounded() {
+    // Keys: those after the last one that is used match nothing.
+    let mut keys: Vec<Value> = (0..MOST_KEYS).map(|i| json!({"kty": "oct", "kid": i.to_string(), "k": "AQAB"})).collect();
+    let set = |keys: &[Value]| of_provider(&[], json!({"localJwks": {"inlineString": json!({"keys": keys}).to_string()}}));
+    keys[MOST_KEYS - 1] = key("r1").jwk("r1");
+    assert_eq!(Request::bearer(&token(json!({}))).told(&set(&keys)), "");
+    keys.insert(0, json!({"kty": "oct", "kid": "one more", "k": "AQAB"}));
+    assert_eq!(Request::bearer(&token(json!({}))).told(&set(&keys)), NO_KEY);
+    // Tokens.
+    let bearer = format!("Bearer {}", token(json!({})));
+    let usual = of_provider(&["r1"], json!({"forward": true}));
+    let many = |count: usize| Request::new(&vec![("authorization", &*bearer); count]).told(&usual);
+    assert_eq!((many(20).as_str(), many(21).as_str()), ("", FAILS));
 }

@@ -257,11 +257,14 @@ fn what_cannot_be_carried_out_is_refused() {
     let any = json!({"prefix": "/"});
     let cases = [
         (of(json!({"issuer": "a"})), "providers[p].remote_jwks"),
-        (of(json!({"localJwks": {"inlineString": "{}"}})), "providers[p].local_jwks"),
-        (of(json!({"localJwks": {"inlineString": "{\"keys\": [{\"kty\": \"RSA\"}]}"}})), "providers[p].local_jwks"),
         (of(json!({"remoteJwks": {"httpUri": {"uri": "ftp://a", "cluster": "a"}}})), "providers[p].remote_jwks.http_uri.uri"),
         (of(json!({"remoteJwks": {"httpUri": {"uri": "http://a"}}})), "providers[p].remote_jwks.http_uri.cluster"),
         (of(provider(&["r1"], json!({"fromHeaders": [{"name": "a b"}]}))), "providers[p].from_headers[0].name"),
+        (of(provider(&["r1"], json!({"forwardPayloadHeader": "Transfer-Encoding"}))), "providers[p].forward_payload_header"),
+        (
+            of(provider(&["r1"], json!({"claimToHeaders": [{"headerName": "host", "claimName": "sub"}]}))),
+            "providers[p].claim_to_headers[0].header_name",
+        ),
         (of(provider(&["r1"], json!({"claimToHeaders": [{"headerName": "x"}]}))), "providers[p].claim_to_headers[0].claim_name"),
         (of_rule(json!({"match": any, "requires": {"providerName": "q"}})), "rules[0].requires.provider_name"),
         (
