@@ -121,7 +121,8 @@ impl ValueMatch {
     fn holds(&self, value: Option<&Kind>) -> bool {
         match (self, value) {
             (Self::Any(any), value) => any.iter().any(|matcher| matcher.holds(value)),
-            (Self::Present(present), value) => value.is_some() == *present,
+            // As in Envoy `false` asks for nothing that could be: it is not the opposite.
+            (Self::Present(present), value) => *present && value.is_some(),
             (_, None) => false,
             (Self::Null, Some(kind)) => matches!(kind, Kind::NullValue(_)),
             (Self::Number(wanted), Some(Kind::NumberValue(number))) => wanted == number,
