@@ -115,7 +115,10 @@ pub fn read(source: &Arc<Source>, node: Node) -> Read {
     };
     let Some(info) = info else {
         let diagnostics = finish(vec![unknown_kind(&kind, &api_version, group)], &node);
-        return Read { object: None, stand_in: None, refused: any_error(&diagnostics), diagnostics };
+        let refused = any_error(&diagnostics);
+        let stand_in =
+            (refused && is_meant_for_access(&kind, group)).then(|| stand_in::misnamed(source, api_version, meta, node)).flatten();
+        return Read { object: None, stand_in, refused, diagnostics };
     };
     let mut diagnostics = meta_errors;
     if !info.versions.contains(&version) {
@@ -140,6 +143,12 @@ pub fn read(source: &Arc<Source>, node: Node) -> Read {
     Read { object: (!unreadable).then_some(object), stand_in, refused, diagnostics }
 }
 
+/// Whether somebody probably meant an AuthorizationPolicy: it may be the only one that keeps anybody out.
+fn is_meant_for_access(kind: &str, group: &str) -> bool {
+    let kinds: Vec<&str> = KINDS.iter().filter(|info| info.group == SECURITY).map(|info| info.name).collect();
+    likely(kind, &kinds) == Some(Kind::AuthorizationPolicy.name()) && (group.is_empty() || likely(group, &[SECURITY]).is_some())
+}
+
 fn any_error(diagnostics: &[Diagnostic]) -> bool {
     diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
 }
@@ -157,7 +166,7 @@ fn unknown_kind(kind: &str, api_version: &str, group: &str) -> Diagnostic {
     }
     let same_name = KINDS.iter().find(|info| info.name == kind);
     let names: Vec<&str> = KINDS.iter().filter(|info| info.group == group).map(|info| info.name).collect();
-    if let Some(info) = same_name.filter(|info| likely(group, &[info.group]).is_some()) {
+    if let Some(info) = same_name.filter(|info| likely(group, &[info.group]).is_some() || (group.is_empty() && info.group == SECURITY)) {
         let help = format!("did you mean `{}{}`?", prefix(info.group), info.versions[0]);
         return Diagnostic::error(format!("unknown version `{api_version}` of {kind}")).at(root.key("apiVersion")).with_help(help);
     }

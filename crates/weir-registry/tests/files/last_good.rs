@@ -316,3 +316,40 @@ fn in_a_folder_that_may_only_be_listed_all_stays() {
     assert_eq!(found, ["a 10.0.0.1", "b 10.0.0.2"]);
     assert!(said.len() == count && said.iter().all(|said| said.contains(" cannot be read: ")), "{said:?}");
 }
+
+fn policy(action: &str) -> String {
+    format!(
+        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{name: p, namespace: shop}}\nspec: {{action: {action}, rules: [{{}}]}}\n"
+    )
+}
+
+/// Which policies are in force, and whether each stands in for one that is refused.
+fn policies(catalog: &Catalog) -> Vec<(String, bool)> {
+    catalog.objects().map(|object| (object.meta.namespace.clone(), object.stands_in())).collect()
+}
+
+#[test]
+fn what_stands_in_for_a_refused_policy_stays_while_nothing_better_can_be_read() {
+    let denied = [("shop".to_owned(), true)];
+    let mut seen = Seen::new(&[("x.yaml", &policy("DENNY"))]);
+    assert_eq!(policies(&seen.folder.catalog()), denied);
+    for broken in ["kind: [\n".to_owned(), policy("ALLOW").replace("kind: AuthorizationPolicy\n", ""), policy("DENNYY")] {
+        assert_eq!(policies(&seen.put("x.yaml", &broken)), denied, "{broken}");
+    }
+    assert_eq!(policies(&seen.put("x.yaml", policy("ALLOW"))), [("shop".to_owned(), false)]);
+    // What was good stays, and nobody else is kept out.
+    assert_eq!(policies(&seen.put("x.yaml", policy("ALLOW").replace("rules: [{}]", "rules: ["))), [("shop".to_owned(), false)]);
+}
+
+#[test]
+fn a_policy_that_cannot_be_read_at_first_lets_nobody_in() {
+    for text in [
+        policy("ALLOW").replace("rules: [{}]", "rules: ["),
+        policy("ALLOW").replace("AuthorizationPolicy", "AuthorisationPolicy"),
+        policy("ALLOW").replace("security.istio.io", "security.itsio.io"),
+    ] {
+        let mut seen = Seen::new(&[("x.yaml", &text)]);
+        assert_eq!(policies(&seen.folder.catalog()), [("shop".to_owned(), true)], "{text}");
+        assert_eq!(policies(&seen.put("x.yaml", policy("ALLOW"))), [("shop".to_owned(), false)], "{text}");
+    }
+}
