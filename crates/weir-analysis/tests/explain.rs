@@ -275,7 +275,7 @@ spec:
   action: DENY
   rules:
   - to: [{operation: {paths: [/admin*]}}]
-  - from: [{source: {remoteIpBlocks: [192.0.2.0/24]}}]
+  - from: [{source: {remoteIpBlocks: [198.51.100.0/24]}}]
 ---
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
@@ -315,7 +315,7 @@ spec:
     let from = |source: [u8; 4]| Call { source: Some(source.into()), ..get("/", &[]) };
     let cases = [
         (get("/admin/x", &[]), refused(&format!("rule 0 {rules} (Some(14))"))),
-        (from([192, 0, 2, 7]), refused(&format!("rule 1 {rules} (Some(15))"))),
+        (from([198, 51, 100, 7]), refused(&format!("rule 1 {rules} (Some(15))"))),
         (from([192, 0, 3, 7]), (format!("is let in: rule 0 of {allow} allows it (Some(22))"), Some("NoRoute".to_owned()))),
         (Call { method: Some("POST".to_owned()), ..get("/", &[]) }, refused(&format!("no policy allows it: none of {allow} (Some(20))"))),
     ];

@@ -6,7 +6,7 @@ use crate::diagnostic::{Diagnostic, Severity};
 use crate::field_path::FieldPath;
 use crate::kind::{DOCUMENT, KINDS, Kind, KindInfo, NETWORKING, SECURITY};
 use crate::likely::likely;
-use crate::node::Node;
+use crate::node::{Node, Value};
 use crate::object_key::ObjectKey;
 use crate::object_name::ObjectName;
 use crate::resources::ingress::Ingress;
@@ -17,7 +17,7 @@ use crate::resources::{
     AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, RequestAuthentication, ServiceEntry, Sidecar, Spec,
     VirtualService, WorkloadEntry, WorkloadGroup,
 };
-use crate::source::{Place, Source};
+use crate::source::{Place, Source, Span};
 use crate::stand_in;
 use crate::syntax::de::{self, Unknown};
 use crate::validate;
@@ -122,7 +122,11 @@ pub fn read(source: &Arc<Source>, node: Node) -> Read {
     };
     let Some(info) = info else {
         let diagnostics = finish(vec![unknown_kind(&kind, &api_version, group)], &node);
-        return Read { object: None, stand_in: None, refused: any_error(&diagnostics), diagnostics };
+        let refused = any_error(&diagnostics);
+        let policy = Kind::AuthorizationPolicy;
+        let closed = (refused && is_meant_for_access(&kind, group)).then(|| stand_in::of(policy, &meta, &node, &[])).flatten();
+        let stand_in = closed.map(|spec| Object { kind: policy, api_version, meta, spec, source: source.clone(), node });
+        return Read { object: None, stand_in, refused, diagnostics };
     };
     let mut diagnostics = meta_errors;
     if !info.versions.contains(&version) {
@@ -148,6 +152,21 @@ pub fn read(source: &Arc<Source>, node: Node) -> Read {
     Read { object: (!unreadable).then_some(object), stand_in, refused, diagnostics }
 }
 
+/// Whether somebody probably meant an AuthorizationPolicy: it may be the only one that keeps anybody out.
+fn is_meant_for_access(kind: &str, group: &str) -> bool {
+    let kinds: Vec<&str> = KINDS.iter().filter(|info| info.group == SECURITY).map(|info| info.name).collect();
+    likely(kind, &kinds) == Some(Kind::AuthorizationPolicy.name()) && (group.is_empty() || likely(group, &[SECURITY]).is_some())
+}
+
+/// What stands in for a document that cannot be read, where it speaks of a policy; `at` is a place within it.
+pub(crate) fn of_unreadable(source: &Arc<Source>, at: Option<usize>) -> Vec<Object> {
+    let object = |(meta, spec)| {
+        let node = Node { value: Value::Null, span: Span::default() };
+        Object { kind: Kind::AuthorizationPolicy, api_version: String::new(), meta, spec, source: source.clone(), node }
+    };
+    stand_in::unreadable(&source.text, at).into_iter().map(object).collect()
+}
+
 fn any_error(diagnostics: &[Diagnostic]) -> bool {
     diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
 }
@@ -165,7 +184,7 @@ fn unknown_kind(kind: &str, api_version: &str, group: &str) -> Diagnostic {
     }
     let same_name = KINDS.iter().find(|info| info.name == kind);
     let names: Vec<&str> = KINDS.iter().filter(|info| info.group == group).map(|info| info.name).collect();
-    if let Some(info) = same_name.filter(|info| likely(group, &[info.group]).is_some()) {
+    if let Some(info) = same_name.filter(|info| likely(group, &[info.group]).is_some() || (group.is_empty() && info.group == SECURITY)) {
         let help = format!("did you mean `{}{}`?", prefix(info.group), info.versions[0]);
         return Diagnostic::error(format!("unknown version `{api_version}` of {kind}")).at(root.key("apiVersion")).with_help(help);
     }

@@ -1,7 +1,7 @@
 //! What is in force instead of a policy that is refused: who may get in is not known, so nobody does; plaintext that it was meant to
 //! shut out does not pass because of an error in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::field_path::FieldPath;
@@ -14,6 +14,7 @@ use crate::resources::meta::ObjectMeta;
 use crate::resources::request_authentication::PolicySelector as TokenSelector;
 use crate::resources::{AuthorizationPolicy, PeerAuthentication, RequestAuthentication, Spec};
 use crate::syntax::de::{self, Unknown};
+use crate::validate::TARGETS;
 
 /// What stands in for a refused object: for the same workloads, as far as these can be made out. None if it could have kept
 /// nobody out.
@@ -31,8 +32,8 @@ pub(crate) fn of(kind: Kind, meta: &ObjectMeta, node: &Node, errors: &[Diagnosti
 fn of_tokens(spec: Option<&Node>) -> RequestAuthentication {
     let selector = spec.and_then(labels).map(|match_labels| TokenSelector { match_labels });
     RequestAuthentication {
+        target_refs: spec.map(|spec| targets(spec, selector.is_some())).unwrap_or_default(),
         selector,
-        target_refs: spec.map(targets).unwrap_or_default(),
         stands_in: true,
         ..RequestAuthentication::default()
     }
@@ -43,15 +44,55 @@ fn of_access(meta: &ObjectMeta, spec: Option<&Node>) -> Option<Spec> {
     if action == "AUDIT" || (action != "CUSTOM" && dry_run(&meta.annotations) == Some(true)) {
         return None;
     }
+    let selector = spec.and_then(labels).map(|match_labels| PolicySelector { match_labels });
     let policy = AuthorizationPolicy {
-        selector: spec.and_then(labels).map(|match_labels| PolicySelector { match_labels }),
-        target_refs: spec.map(targets).unwrap_or_default(),
+        target_refs: spec.map(|spec| targets(spec, selector.is_some())).unwrap_or_default(),
+        selector,
         rules: vec![Rule::default()],
         action: Action::Deny,
         stands_in: true,
         ..AuthorizationPolicy::default()
     };
     Some(Spec::AuthorizationPolicy(policy))
+}
+
+/// The same for a document that cannot be read at all and speaks of a policy: nobody gets into the namespaces that it names, or into
+/// the one that it is in without a name. `at` is a place within it; without one it may be any of the text's.
+pub(crate) fn unreadable(text: &str, at: Option<usize>) -> Vec<(ObjectMeta, Spec)> {
+    let document = at.map_or(text, |at| document_at(text, at));
+    if !document.contains(Kind::AuthorizationPolicy.name()) {
+        return vec![];
+    }
+    let mut namespaces: BTreeSet<String> = document.split("namespace:").skip(1).filter_map(word).collect();
+    if namespaces.is_empty() {
+        namespaces.insert("default".to_owned());
+    }
+    let closed = |namespace: String| {
+        let mut meta = ObjectMeta::default();
+        (meta.name, meta.namespace) = (format!("unreadable-{}", at.unwrap_or_default()), namespace);
+        of_access(&meta, None).map(|spec| (meta, spec))
+    };
+    namespaces.into_iter().filter_map(closed).collect()
+}
+
+/// The word that a text begins with.
+fn word(text: &str) -> Option<String> {
+    let text = text.trim_start_matches([' ', '"', '\'']);
+    let end = text.find(|one: char| !(one.is_ascii_alphanumeric() || one == '-')).unwrap_or(text.len());
+    text.get(..end).filter(|word| !word.is_empty()).map(str::to_owned)
+}
+
+/// The document in which a place of a text is. Where one ends too early, that place is its end.
+fn document_at(text: &str, offset: usize) -> &str {
+    let mut start = 0;
+    for piece in text.split_inclusive("\n---") {
+        let end = start + piece.len();
+        if offset < end {
+            return piece;
+        }
+        start = end;
+    }
+    text.rsplit("\n---").next().unwrap_or(text)
 }
 
 /// What is said of that.
@@ -89,13 +130,18 @@ fn labels(spec: &Node) -> Option<BTreeMap<String, String>> {
     labels.iter().map(label).collect()
 }
 
-/// What it is attached to; nothing, so all workloads, if that cannot be read.
-fn targets(spec: &Node) -> Vec<PolicyTargetReference> {
+/// What it is attached to; nothing, so all workloads, if that cannot be read. Beside a selector, or if nothing can be attached to one
+/// of them, they would keep it from the workloads that it was meant for.
+fn targets(spec: &Node, has_selector: bool) -> Vec<PolicyTargetReference> {
+    if has_selector {
+        return vec![];
+    }
     let written = spec.get("targetRefs").map(Node::items).unwrap_or_default();
     let target = |node: &Node| {
         let text = |key: &str| node.get(key).and_then(Node::as_str).unwrap_or_default().to_owned();
         let target = PolicyTargetReference { group: text("group"), kind: text("kind"), name: text("name"), namespace: text("namespace") };
-        (!target.kind.is_empty() && !target.name.is_empty()).then_some(target)
+        let is_known = TARGETS.contains(&(target.group.as_str(), target.kind.as_str()));
+        (is_known && !target.name.is_empty()).then_some(target)
     };
     written.iter().chain(spec.get("targetRef")).map(target).collect::<Option<_>>().unwrap_or_default()
 }
@@ -135,6 +181,9 @@ mod tests {
             ("rules: {}".to_owned(), (0, 0)),
             ("targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: g}], rules: 1".to_owned(), (0, 1)),
             ("targetRefs: [{kind: Gateway}], rules: 1".to_owned(), (0, 0)),
+            ("targetRefs: [{kind: Pod, name: a}]".to_owned(), (0, 0)),
+            ("targetRefs: [{group: gateway.networking.k8s.io, kind: Gatway, name: g}]".to_owned(), (0, 0)),
+            (format!("{selector}, targetRefs: [{{group: gateway.networking.k8s.io, kind: Gateway, name: g}}]"), (1, 0)),
         ] {
             assert_eq!(stand_ins("", &spec), [expected], "{spec}");
         }
@@ -166,5 +215,24 @@ mod tests {
         assert_eq!(stand_ins("", "action: AUDIT, rule: []"), []);
         assert_eq!(stand_ins(", annotations: {istio.io/dry-run: 'true'}", "action: DENY"), []);
         assert_eq!(stand_ins(", annotations: {istio.io/dry-run: 'maybe'}", "rules: [{}]").len(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_read_and_speaks_of_a_policy_lets_nobody_in() {
+        let good = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: p, namespace: shop}\nspec: {}\n";
+        for (text, expected) in [
+            (good.replace("spec: {}", "spec: ["), &["shop"][..]),
+            (good.replace(", namespace: shop", "").replace("spec: {}", "spec: ["), &["default"]),
+            (format!("{}---\nkind: [\n", good.replace("spec: {}", "spec: [")), &["shop"]),
+            (good.replace("AuthorizationPolicy", "AuthorisationPolicy"), &["shop"]),
+            (good.replace("security.istio.io", "security.itsio.io"), &["shop"]),
+            (good.replace("security.istio.io/v1", "v1"), &["shop"]),
+            (good.replace("security.istio.io", "policy.linkerd.io"), &[]),
+            ("kind: [\n".to_owned(), &[]),
+        ] {
+            let parsed = parse::parse(&Source::new("x.yaml", text.clone()));
+            let found: Vec<&str> = parsed.stand_ins.iter().map(|object| object.meta.namespace.as_str()).collect();
+            assert_eq!(found, expected, "{text}");
+        }
     }
 }

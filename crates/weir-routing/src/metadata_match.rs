@@ -207,7 +207,8 @@ mod tests {
             (&["missing"], json!({"nullMatch": {}}), false),
             (&["text"], json!({"presentMatch": true}), true),
             (&["missing"], json!({"presentMatch": true}), false),
-            (&["missing"], json!({"presentMatch": false}), true),
+            // As in Envoy that asks for nothing that could be; it is not the opposite.
+            (&["missing"], json!({"presentMatch": false}), false),
             (&["inner", "a.b"], exact("x"), true),
             (&["inner", "a", "b"], exact("x"), false),
             (&["text", "inner"], exact("admin"), false),

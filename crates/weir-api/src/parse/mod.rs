@@ -6,9 +6,11 @@ mod mesh;
 use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, Severity};
+use crate::kind::Kind;
 use crate::node::{Node, Value};
 use crate::object::{self, Object};
 use crate::source::{Place, Source};
+use crate::stand_in;
 use crate::syntax::yaml;
 
 /// What a text held.
@@ -76,7 +78,14 @@ pub fn parse(source: &Arc<Source>) -> Parsed {
                 warn_of_words(source, &node, &mut parsed.diagnostics);
                 parsed.add(source, node);
             }
-            Err(diagnostic) => parsed.diagnostics.push(*diagnostic),
+            Err(diagnostic) => {
+                let at = diagnostic.place.as_ref().map(|place| place.span.offset as usize);
+                let stand_ins = object::of_unreadable(source, at);
+                let told = (!stand_ins.is_empty()).then(|| stand_in::warning(Kind::AuthorizationPolicy).placed(diagnostic.place.clone()));
+                parsed.stand_ins.extend(stand_ins.into_iter().map(Arc::new));
+                parsed.diagnostics.push(*diagnostic);
+                parsed.diagnostics.extend(told);
+            }
         }
     }
     parsed

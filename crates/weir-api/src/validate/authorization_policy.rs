@@ -1,6 +1,7 @@
 //! Rules of AuthorizationPolicy: Istio's, which refuse what would let in, or keep out, others than was meant.
 
 use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
 
 use super::checker::Checker;
 use super::{headers, values};
@@ -11,7 +12,7 @@ use crate::resources::envoy_filter::PolicyTargetReference;
 use crate::resources::meta::ObjectMeta;
 
 /// What a policy may be attached to: group and kind.
-const TARGETS: &[(&str, &str)] = &[
+pub(crate) const TARGETS: &[(&str, &str)] = &[
     ("", "Service"),
     ("core", "Service"),
     ("networking.istio.io", "ServiceEntry"),
@@ -153,7 +154,7 @@ fn check_source(c: &mut Checker<'_>, source: &Source, action: Action) {
         c.each(name, list, |c, value| {
             check_not_empty(c, value);
             if name.ends_with("pBlocks") {
-                values::check_subnet(c, value);
+                check_block(c, value);
             } else if name.ends_with("erviceAccounts") {
                 check_account(c, value);
             } else if name.ends_with("rustDomains") {
@@ -165,6 +166,15 @@ fn check_source(c: &mut Checker<'_>, source: &Source, action: Action) {
     let others = [&source.principals, &source.not_principals, &source.namespaces, &source.not_namespaces];
     if accounts && others.iter().any(|list| !list.is_empty()) {
         c.error_help("service accounts stand beside principals or namespaces, of which they are one", "keep one of them");
+    }
+}
+
+/// Addresses of IPv4 are never written as those of IPv6 when they are compared.
+fn check_block(c: &mut Checker<'_>, block: &str) {
+    values::check_subnet(c, block);
+    let address = block.split('/').next().and_then(|address| address.parse::<Ipv6Addr>().ok());
+    if address.is_some_and(|address| address.to_ipv4_mapped().is_some()) {
+        c.warn_help(format!("no client's address is in `{block}`"), "write it as IPv4, without `::ffff:`");
     }
 }
 
@@ -225,12 +235,20 @@ fn check_host(c: &mut Checker<'_>, host: &str) {
     }
 }
 
+/// What Envoy takes in a template of a path: it refuses all of its listener with any other.
+fn is_of_template(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~%!$&'()+,;:@=".contains(&byte)
+}
+
 /// A path with `{*}` or `{**}` is a template: these stand for a whole segment, or for all that follows.
 fn check_path(c: &mut Checker<'_>, path: &str) {
     if !path.contains(['{', '}']) {
         return;
     }
     let help = "`{*}` is one segment, `{**}` all that follows; no other wildcard may stand beside them";
+    if path.trim_start_matches('/').len() + 1 < path.len() || path.trim_start_matches('/').contains("//") {
+        return c.error_help(format!("`{path}` is no template of a path"), "each of its segments has a text or a wildcard");
+    }
     let mut several = false;
     for segment in path.split('/') {
         match segment {
@@ -238,6 +256,9 @@ fn check_path(c: &mut Checker<'_>, path: &str) {
             "{*}" => {}
             "{**}" => several = true,
             text if text.contains(['{', '}', '*']) => return c.error_help(format!("`{path}` is no template of a path"), help),
+            text if !text.bytes().all(is_of_template) => {
+                return c.error_help(format!("`{text}` cannot stand in a template of a path"), "write it as it is encoded, as %20");
+            }
             _ => {}
         }
     }
@@ -254,7 +275,8 @@ fn check_condition(c: &mut Checker<'_>, condition: &Condition, action: Action) {
     c.field("key", |c| check_key(c, key, action));
     for (name, list) in [("values", values), ("notValues", not_values)] {
         c.each(name, list, |c, value| match key.as_str() {
-            "source.ip" | "remote.ip" | "destination.ip" => values::check_subnet(c, value),
+            _ if value.is_empty() => check_not_empty(c, value),
+            "source.ip" | "remote.ip" | "destination.ip" => check_block(c, value),
             "destination.port" => check_port(c, value),
             "source.serviceAccount" => check_account(c, value),
             "source.trustDomain" => check_trust_domain(c, value),
@@ -279,6 +301,9 @@ const ATTRIBUTES: &[&str] = &[
     "connection.sni",
 ];
 
+/// What HTTP/2 writes among the headers of a request.
+const PSEUDO_HEADERS: &[&str] = &[":method", ":path", ":authority", ":scheme"];
+
 fn check_key(c: &mut Checker<'_>, key: &str, action: Action) {
     if action == Action::Custom
         && (key.starts_with("request.auth.")
@@ -291,7 +316,14 @@ fn check_key(c: &mut Checker<'_>, key: &str, action: Action) {
     }
     match named(key) {
         // What HTTP/2 has for headers is one.
-        Some(("request.headers", name)) => headers::check_name(c, name.strip_prefix(':').unwrap_or(name)),
+        Some(("request.headers", name)) if PSEUDO_HEADERS.contains(&name) => {}
+        Some(("request.headers", name)) if name.starts_with(':') => {
+            c.error_help(format!("requests have no `{name}`"), format!("they have {}", PSEUDO_HEADERS.join(", ")));
+        }
+        Some(("request.headers", name)) => headers::check_name(c, name),
+        Some(("request.auth.claims", path)) if path.split("][").any(str::is_empty) => {
+            c.error_help("a claim has no name", "`request.auth.claims[a][b]` is b within a");
+        }
         Some(("request.auth.claims", _)) => {}
         Some((attribute, _)) if attribute.starts_with("experimental.envoy.filters.") => {}
         _ => {
@@ -357,6 +389,11 @@ mod tests {
                 ("rules: [{to: [{operation: {paths: ['/a/{*}.txt']}}]}]", &["error: rules[0].to[0].operation.paths[0]"]),
                 ("rules: [{to: [{operation: {paths: ['/{**}/{*}']}}]}]", &["error: rules[0].to[0].operation.paths[0]"]),
                 ("rules: [{to: [{operation: {paths: ['/a/{*}/b/{**}']}}]}]", &[]),
+                ("rules: [{to: [{operation: {paths: ['/a b/{*}']}}]}]", &["error: rules[0].to[0].operation.paths[0]"]),
+                ("rules: [{to: [{operation: {paths: ['//{*}']}}]}]", &["error: rules[0].to[0].operation.paths[0]"]),
+                ("rules: [{to: [{operation: {paths: ['/a//{*}']}}]}]", &["error: rules[0].to[0].operation.paths[0]"]),
+                ("rules: [{to: [{operation: {paths: ['/é/{**}']}}]}]", &["error: rules[0].to[0].operation.paths[0]"]),
+                ("rules: [{to: [{operation: {paths: ['/a%20b/{*}/']}}]}]", &[]),
                 ("rules: [{to: [{operation: {methods: ['']}}]}]", &["error: rules[0].to[0].operation.methods[0]"]),
                 ("rules: [{to: [{operation: {hosts: [a.test]}}]}]", &[]),
                 ("rules: [{to: [{operation: {notHosts: [a.test]}}]}]", &["warning: rules[0].to[0].operation.notHosts[0]"]),
@@ -369,6 +406,14 @@ mod tests {
                 ("rules: [{from: [{source: {serviceAccounts: [a], namespaces: [b]}}]}]", &["error: rules[0].from[0].source"]),
                 ("rules: [{when: [{key: request.header, values: [a]}]}]", &["error: rules[0].when[0].key"]),
                 ("rules: [{when: [{key: 'request.headers[x-a]', values: [a]}]}]", &[]),
+                ("rules: [{when: [{key: 'request.headers[:path]', values: [a]}]}]", &[]),
+                ("rules: [{when: [{key: 'request.headers[:foo]', values: [a]}]}]", &["error: rules[0].when[0].key"]),
+                ("rules: [{when: [{key: 'request.headers[::x]', values: [a]}]}]", &["error: rules[0].when[0].key"]),
+                ("rules: [{when: [{key: 'request.auth.claims[a][]', values: [a]}]}]", &["error: rules[0].when[0].key"]),
+                ("rules: [{when: [{key: 'request.auth.claims[a][b]', values: [a]}]}]", &[]),
+                ("rules: [{when: [{key: destination.port, values: ['']}]}]", &["error: rules[0].when[0].values[0]"]),
+                ("rules: [{when: [{key: source.ip, notValues: ['']}]}]", &["error: rules[0].when[0].notValues[0]"]),
+                ("rules: [{when: [{key: source.ip, values: ['::ffff:10.0.0.0/104']}]}]", &["warning: rules[0].when[0].values[0]"]),
                 ("rules: [{when: [{key: source.ip}]}]", &["error: rules[0].when[0]"]),
                 ("action: DENY, rules: [{to: [{operation: {methods: [GET]}}]}]", &["warning: rules[0]"]),
                 ("action: DENY, rules: [{to: [{operation: {methods: [GET], ports: ['80']}}]}]", &[]),

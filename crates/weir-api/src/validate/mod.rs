@@ -38,6 +38,7 @@ use crate::resources::MeshConfig;
 use crate::resources::Spec;
 use crate::resources::authorization_policy::DRY_RUN;
 use crate::resources::meta::ObjectMeta;
+pub(crate) use authorization_policy::TARGETS;
 use checker::Checker;
 pub use envoy_filter::takes_version;
 

@@ -11,7 +11,7 @@ fn policy(namespace: &str, name: &str, spec: &str) -> Arc<Object> {
     );
     let parsed = parse(&Source::new("p.yaml", text));
     assert!(parsed.diagnostics.iter().all(|diagnostic| diagnostic.severity != Severity::Error), "{:?}", parsed.diagnostics);
-    parsed.objects[0].clone()
+    parsed.stand_ins[0].clone()
 }
 
 fn mode(mode: &str) -> String {
@@ -98,8 +98,8 @@ fn refused(namespace: &str, name: &str, spec: &str) -> Arc<Object> {
     );
     let parsed = parse(&Source::new("p.yaml", text));
     let errors: Vec<String> = parsed.diagnostics.iter().map(ToString::to_string).collect();
-    assert!(errors.iter().any(|error| error.contains("until this is mended the policy counts as STRICT")), "{errors:?}");
-    parsed.objects[0].clone()
+    assert!(errors.iter().any(|error| error.contains("if there was none, it counts as STRICT")), "{errors:?}");
+    parsed.stand_ins[0].clone()
 }
 
 #[test]

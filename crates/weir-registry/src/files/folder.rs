@@ -216,7 +216,10 @@ fn taken_over(before: &Text, mut parsed: Parsed) -> Text {
     let known: HashMap<ObjectKey, &Arc<Object>> = before.objects.iter().map(|object| (object.key(), object)).collect();
     // Of what was never good, something safe takes the place.
     let is_kept = |object: &Arc<Object>| kept.iter().any(|kept| kept.key() == object.key());
-    let stand_ins: Vec<_> = std::mem::take(&mut parsed.stand_ins).into_iter().filter(|object| !is_kept(object)).collect();
+    // A document that cannot be read at all is taken for that policy which is missing.
+    let keeps_policy = kept.iter().any(|kept| kept.kind == Kind::AuthorizationPolicy);
+    let is_known = |object: &Arc<Object>| is_kept(object) || (keeps_policy && object.node.entries().is_empty());
+    let stand_ins: Vec<_> = std::mem::take(&mut parsed.stand_ins).into_iter().filter(|object| !is_known(object)).collect();
     let same = |object: Arc<Object>| known.get(&object.key()).filter(|known| ***known == object).map_or(object, |known| (*known).clone());
     Text { objects: parsed.objects.into_iter().chain(stand_ins).map(same).collect(), kept, diagnostics: parsed.diagnostics, changed: None }
 }
@@ -239,9 +242,15 @@ fn kept(before: &Text, now: &Parsed) -> Vec<Arc<Object>> {
     let refused: HashSet<&ObjectName> = errors().filter_map(|error| error.object.as_ref()).collect();
     let present: HashSet<ObjectName> = now.objects.iter().map(|object| object.name()).collect();
     let last = before.objects.iter().chain(&before.kept);
+    // What stands in for a resource stays as well where that may only have lost its name; one that is refused by name has its own.
+    let stood_for: HashSet<ObjectName> = now.stand_ins.iter().map(|object| object.name()).collect();
     let stays = |object: &&Arc<Object>| {
         let name = object.name();
-        !object.stands_in() && !present.contains(&name) && (has_nameless || refused.contains(&name))
+        let is_missing = !present.contains(&name);
+        match object.stands_in() {
+            true => is_missing && has_nameless && !stood_for.contains(&name),
+            false => is_missing && (has_nameless || refused.contains(&name)),
+        }
     };
     last.filter(stays).cloned().collect()
 }

@@ -364,3 +364,40 @@ fn a_policy_about_tokens_lets_nobody_in_unless_a_good_version_of_it_is_known() {
     let catalog = seen.put("a.yaml", policy(""));
     assert_eq!((closed(&catalog), catalog.kept().count()), (vec![false], 1));
 }
+
+fn access(action: &str) -> String {
+    format!(
+        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{name: p, namespace: shop}}\nspec: {{action: {action}, rules: [{{}}]}}\n"
+    )
+}
+
+/// Which policies are in force, and whether each stands in for one that is refused.
+fn policies(catalog: &Catalog) -> Vec<(String, bool)> {
+    catalog.objects().map(|object| (object.meta.namespace.clone(), object.stands_in())).collect()
+}
+
+#[test]
+fn what_stands_in_for_a_refused_policy_stays_while_nothing_better_can_be_read() {
+    let denied = [("shop".to_owned(), true)];
+    let mut seen = Seen::new(&[("x.yaml", &access("DENNY"))]);
+    assert_eq!(policies(&seen.folder.catalog()), denied);
+    for broken in ["kind: [\n".to_owned(), access("ALLOW").replace("kind: AuthorizationPolicy\n", ""), access("DENNYY")] {
+        assert_eq!(policies(&seen.put("x.yaml", &broken)), denied, "{broken}");
+    }
+    assert_eq!(policies(&seen.put("x.yaml", access("ALLOW"))), [("shop".to_owned(), false)]);
+    // What was good stays, and nobody else is kept out.
+    assert_eq!(policies(&seen.put("x.yaml", access("ALLOW").replace("rules: [{}]", "rules: ["))), [("shop".to_owned(), false)]);
+}
+
+#[test]
+fn a_policy_that_cannot_be_read_at_first_lets_nobody_in() {
+    for text in [
+        access("ALLOW").replace("rules: [{}]", "rules: ["),
+        access("ALLOW").replace("AuthorizationPolicy", "AuthorisationPolicy"),
+        access("ALLOW").replace("security.istio.io", "security.itsio.io"),
+    ] {
+        let mut seen = Seen::new(&[("x.yaml", &text)]);
+        assert_eq!(policies(&seen.folder.catalog()), [("shop".to_owned(), true)], "{text}");
+        assert_eq!(policies(&seen.put("x.yaml", access("ALLOW"))), [("shop".to_owned(), false)], "{text}");
+    }
+}

@@ -148,8 +148,8 @@ fn guard(condition: &Condition) -> Option<Guard> {
             let keys = texts.iter().map(|text| Key::Text(subject.clone(), text.clone()));
             Some(Guard { rank: subject.rank(), keys: keys.collect() })
         }
-        Condition::Path(TextMatch::Prefix(prefix)) => Some(Guard::of(Key::PathPrefix(prefix.clone()))),
-        Condition::Template(template) => Some(Guard::of(Key::PathPrefix(template.prefix.as_bytes().into()))),
+        Condition::Path(TextMatch::Prefix(prefix)) => path_prefix(prefix),
+        Condition::Template(template) => path_prefix(template.prefix.as_bytes()),
         Condition::Principal(PrincipalMatch::Namespace { name, .. } | PrincipalMatch::Within { name, .. }) => {
             Some(Guard::of(Key::Text(Subject::Namespace, name.as_bytes().into())))
         }
@@ -161,4 +161,9 @@ fn guard(condition: &Condition) -> Option<Guard> {
         }
         _ => None,
     }
+}
+
+/// Every path begins with `/`: that tells nothing apart.
+fn path_prefix(prefix: &[u8]) -> Option<Guard> {
+    (prefix.len() > 1).then(|| Guard::of(Key::PathPrefix(prefix.into())))
 }

@@ -34,8 +34,8 @@ pub(super) enum PrincipalMatch {
 
 /// How Istio writes a namespace.
 const OF_NAMESPACE: (&str, &str) = (".*/ns/", "/.*");
-/// How Istio's expressions for service accounts begin.
-const OF_ACCOUNT: &str = "spiffe://.+/ns/";
+/// How Istio writes a service account: before the namespace, between it and the account, and behind that.
+const OF_ACCOUNT: (&str, &str, &str) = ("spiffe://.+/ns/", "/(.+/|)sa/", "(/.+)?");
 
 impl PrincipalMatch {
     /// Compiles a condition on names.
@@ -48,8 +48,7 @@ impl PrincipalMatch {
             let part = StringMatcher { match_pattern: Some(MatchPattern::Contains(format!("/ns/{name}/"))), ignore_case: false };
             return Ok(Self::Namespace { part: TextMatch::compile(&part)?, name: name.into() });
         }
-        let account = regex.regex.strip_prefix(OF_ACCOUNT).and_then(|rest| rest.split_once('/')).map(|(name, _)| name);
-        Ok(match account.filter(|name| is_literal(name)) {
+        Ok(match namespace_of_account(&regex.regex) {
             Some(name) => Self::Within { text, name: name.into() },
             None => Self::Text(text),
         })
@@ -73,6 +72,15 @@ impl PrincipalMatch {
 
 fn any(peer: Peer<'_>, matches: impl Fn(&[u8]) -> bool) -> bool {
     peer.names().any(|name| matches(name.as_bytes()))
+}
+
+/// The namespace that every name has which matches an expression, if it is written just as Istio does: any other may have an
+/// alternative that names another.
+fn namespace_of_account(regex: &str) -> Option<&str> {
+    let (before, between, behind) = OF_ACCOUNT;
+    let (name, account) = regex.strip_prefix(before)?.strip_suffix(behind)?.split_once(between)?;
+    // Istio escapes the dots of an account's name.
+    (is_literal(name) && is_literal(&account.replace(r"\.", ""))).then_some(name)
 }
 
 /// Whether a part of an expression stands for itself alone.

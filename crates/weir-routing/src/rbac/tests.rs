@@ -260,6 +260,38 @@ fn a_namespace_that_is_called_as_a_part_of_the_name_is_found() {
     }
 }
 
+#[test]
+fn an_expression_that_names_several_namespaces_is_tried_for_each() {
+    let named = |regex: &str| policy(None, Some(json!({"authenticated": {"principalName": {"safeRegex": {"regex": regex}}}})));
+    for regex in [
+        "spiffe://.+/ns/a/sa/x|spiffe://.+/ns/b/sa/y",
+        "spiffe://.+/ns/a/(.+/|)sa/x|.*/sa/y(/.+)?",
+        "spiffe://.+/ns/a/(.+/|)sa/x|spiffe://.+/ns/b/(.+/|)sa/y(/.+)?",
+        "spiffe://.+/ns/a/sa/x|.*",
+        "spiffe://.+/ns/a/?.*|.*",
+    ] {
+        let mut policies: serde_json::Map<String, Json> = (0..8).map(|i| (format!("other{i}"), named(&format!(".*/ns/n{i}/.*")))).collect();
+        policies.insert("these".into(), named(regex));
+        let rules = rules("DENY", Json::Object(policies)).expect("valid");
+        let mut asker = Asker::of("/");
+        for uri in ["spiffe://td/ns/a/sa/x", "spiffe://td/ns/b/sa/y"] {
+            asker.uris = vec![uri.into()];
+            let plain = asker.ask(|facts| rules.policies.iter().any(|policy| policy.matches(facts)));
+            assert_eq!(asker.ask(|facts| rules.judge(facts).allowed), !plain, "{regex} {uri}");
+        }
+        assert!(!asker.ask(|facts| rules.judge(facts).allowed), "{regex}");
+    }
+}
+
+#[test]
+fn what_every_path_begins_with_is_no_guard() {
+    let policies: serde_json::Map<String, Json> =
+        (0..8).map(|i| (format!("p{i}"), policy(Some(json!({"urlPath": {"path": {"prefix": "/"}}})), None))).collect();
+    let rules = rules("DENY", Json::Object(policies)).expect("valid");
+    assert!(!Asker::of("/").ask(|facts| rules.judge(facts).allowed));
+    assert!(format!("{:?}", rules.index).contains("by_prefix: {}"));
+}
+
 /// What policies and requests are made of, so that they meet.
 const PATHS: &[&str] = &["/a", "/a/b", "/a/b/c", "/b", "/b?a", "/A", "/", "/ns"];
 const NAMES: &[&str] = &["spiffe://td/ns/a/sa/x", "spiffe://td/ns/ns/sa/y", "spiffe://old/ns/b/sa/x"];
@@ -275,7 +307,17 @@ fn name() -> impl Strategy<Value = Json> {
         prop::sample::select(&["a", "ns", "b", "sa"][..]).prop_map(|ns| json!({"safeRegex": {"regex": format!(".*/ns/{ns}/.*")}})),
         prop::sample::select(&["a", "b"][..])
             .prop_map(|ns| json!({"safeRegex": {"regex": format!("spiffe://.+/ns/{ns}/(.+/|)sa/x(/.+)?")}})),
+        prop::sample::select(&["a", "b"][..])
+            .prop_map(|ns| json!({"safeRegex": {"regex": format!("spiffe://.+/ns/{ns}/sa/z|spiffe://.+/ns/ns/(.+/|)sa/y(/.+)?")}})),
+        prop::sample::select(&["sa/x", "sa/y"][..]).prop_map(|end| json!({"suffix": end})),
     ]
+}
+
+fn template() -> impl Strategy<Value = Json> {
+    prop::sample::select(&["/a/*", "/**", "/a/**", "/*", "/a/*/c"][..]).prop_map(|template| {
+        let kind = "type.googleapis.com/envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig";
+        json!({"uriTemplate": {"name": "t", "typedConfig": {"@type": kind, "pathTemplate": template}}})
+    })
 }
 
 fn leaf(own: &'static str) -> impl Strategy<Value = Json> {
@@ -283,9 +325,15 @@ fn leaf(own: &'static str) -> impl Strategy<Value = Json> {
         prop::sample::select(&["1", "2", "a.test", "GET"][..])
             .prop_map(move |value| json!({"header": {"name": name, "stringMatch": {"exact": value}}}))
     };
+    let odd_header = prop_oneof![
+        any::<bool>().prop_map(|present| json!({"header": {"name": "x-a", "presentMatch": present}})),
+        prop::sample::select(&["1", "2"][..])
+            .prop_map(|value| json!({"header": {"name": "x-a", "stringMatch": {"exact": value}, "invertMatch": true}})),
+    ];
     let of_own = match own {
         "rules" => {
-            prop::sample::select(&["sni.test", "other"][..]).prop_map(|name| json!({"requestedServerName": {"exact": name}})).boxed()
+            let name = prop::sample::select(&["sni.test", "other"][..]).prop_map(|name| json!({"requestedServerName": {"exact": name}}));
+            prop_oneof![name, template()].boxed()
         }
         _ => name().prop_map(|name| json!({"authenticated": {"principalName": name}})).boxed(),
     };
@@ -301,6 +349,7 @@ fn leaf(own: &'static str) -> impl Strategy<Value = Json> {
         header("x-a"),
         header(":method"),
         header(":authority"),
+        odd_header,
         host,
         claim,
         of_own,
@@ -327,15 +376,12 @@ fn policies() -> impl Strategy<Value = Json> {
 }
 
 fn asker() -> impl Strategy<Value = Asker> {
-    let header = prop::option::of(prop::sample::select(&["1", "2", ""][..]));
+    let headers = prop::collection::vec(prop::sample::select(&["1", "2", ""][..]), 0..3);
     let names = prop::collection::vec(prop::sample::select(NAMES).prop_map(str::to_owned), 0..3);
     let host = prop::sample::select(&["a.test", "A.TEST", "b.test"][..]);
-    (prop::sample::select(PATHS), header, names, host, any::<bool>()).prop_map(|(path, header, uris, host, tls)| {
+    (prop::sample::select(PATHS), headers, names, host, any::<bool>()).prop_map(|(path, headers, uris, host, tls)| {
         let asker = Asker { uris, tls, authority: host.into(), ..Asker::of(path) };
-        match header {
-            Some(value) => asker.with("x-a", value),
-            None => asker,
-        }
+        headers.into_iter().fold(asker, |asker, value| asker.with("x-a", value))
     })
 }
 
