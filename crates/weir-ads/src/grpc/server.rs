@@ -18,7 +18,7 @@ use super::body::Responses;
 use super::listener::{Accepted, Listener};
 use super::requests::Requests;
 use super::{DELTA, STATE};
-use crate::stream::{self, Protocol, Request, ServerStream};
+use crate::stream::{self, Peer, Protocol, Request, ServerStream};
 
 /// A silent client is asked whether it is still there.
 const KEEPALIVE: Duration = Duration::from_secs(30);
@@ -42,17 +42,17 @@ pub async fn accept(listener: impl Into<Listener>, streams: mpsc::Sender<ServerS
                 continue;
             }
         };
-        let (streams, is_private) = (streams.clone(), accepted.is_private());
+        let (streams, peer) = (streams.clone(), accepted.peer());
         match accepted {
-            Accepted::Tcp(socket) => drop(tokio::spawn(serve(socket, is_private, streams))),
-            Accepted::Unix(socket) => drop(tokio::spawn(serve(socket, is_private, streams))),
+            Accepted::Tcp(socket) | Accepted::Untrusted(socket) => drop(tokio::spawn(serve(socket, peer, streams))),
+            Accepted::Unix(socket) => drop(tokio::spawn(serve(socket, peer, streams))),
         }
     }
 }
 
 /// Serves a connection to its end.
-async fn serve(socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, is_private: bool, streams: mpsc::Sender<ServerStream>) {
-    let service = service_fn(move |request| answer(request, is_private, streams.clone()));
+async fn serve(socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: Peer, streams: mpsc::Sender<ServerStream>) {
+    let service = service_fn(move |request| answer(request, peer, streams.clone()));
     let mut http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
     http.timer(TokioTimer::new()).keep_alive_interval(KEEPALIVE).adaptive_window(true).max_send_buf_size(UNREAD);
     if let Err(error) = http.serve_connection(TokioIo::new(socket), service).await {
@@ -67,12 +67,12 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 async fn answer(
     request: HttpRequest<Incoming>,
-    is_private: bool,
+    peer: Peer,
     streams: mpsc::Sender<ServerStream>,
 ) -> Result<http::Response<Body>, Infallible> {
     Ok(match request.uri().path() {
-        DELTA => open(Protocol::Delta, is_private, request, &streams, Request::Delta).await,
-        STATE => open(Protocol::StateOfTheWorld, is_private, request, &streams, Request::State).await,
+        DELTA => open(Protocol::Delta, peer, request, &streams, Request::Delta).await,
+        STATE => open(Protocol::StateOfTheWorld, peer, request, &streams, Request::State).await,
         path => Status::unimplemented(format!("no such method: {path}")).into_http(),
     })
 }
@@ -80,12 +80,12 @@ async fn answer(
 /// Opens a stream: its requests are read as they come, its responses written as the client takes them.
 async fn open<M: prost::Message + Default + 'static>(
     protocol: Protocol,
-    is_private: bool,
+    peer: Peer,
     request: HttpRequest<Incoming>,
     streams: &mpsc::Sender<ServerStream>,
     wrap: fn(M) -> Request,
 ) -> http::Response<Body> {
-    let (server, requests, pushes) = stream::server(protocol, is_private);
+    let (server, requests, pushes) = stream::server(protocol, peer);
     if streams.send(server).await.is_err() {
         return Status::unavailable("the server is shutting down").into_http();
     }

@@ -35,7 +35,14 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
             let bound = instance.bind().await?;
             applications.push(tokio::spawn(serve(bound, stopped.clone())));
         }
-        let standing = Standing { dir: &dir, mesh: mesh_config(None)?, gateways: vec![], xds: vec![], process: &args.process };
+        let standing = Standing {
+            dir: &dir,
+            mesh: mesh_config(None)?,
+            gateways: vec![],
+            xds: vec![],
+            secrets_only_at_sockets: false,
+            process: &args.process,
+        };
         let code = standing.start(|started| async move { print::say(&welcome(sample, &started)) }).await?;
         // Requests that were in flight have been answered by now.
         stop.send_replace(true);

@@ -28,7 +28,7 @@ pub(crate) fn run(args: &PilotArgs) -> anyhow::Result<ExitCode> {
     start_runtime()?.block_on(async {
         let watched = files::watch(&args.dir).with_context(|| format!("the folder {} cannot be read", args.dir.display()))?;
         let pilot = Pilot::start(watched.catalog.clone(), options(mesh));
-        let served = serve_xds(&pilot, &args.xds).await?;
+        let served = serve_xds(&pilot, &args.xds, args.secrets_only_at_sockets).await?;
         let asked = serve_admin(&pilot, args.admin).await?;
         let places = served.places.join(", ");
         print::say(&format!("weir: {} resources; proxies may follow {places}{asked}", watched.catalog.borrow().len()));

@@ -28,7 +28,14 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let mesh = mesh_config(args.mesh_config.as_deref())?;
     let gateways = args.gateway.iter().map(|labels| standalone::parse_labels(labels));
     let gateways = gateways.collect::<Result<Vec<_>, _>>().map_err(|error| anyhow::anyhow!("--gateway: {error}"))?;
-    let standing = Standing { dir: &args.dir, mesh, gateways, xds: args.xds.clone(), process: &args.process };
+    let standing = Standing {
+        dir: &args.dir,
+        mesh,
+        gateways,
+        xds: args.xds.clone(),
+        secrets_only_at_sockets: args.secrets_only_at_sockets,
+        process: &args.process,
+    };
     start_runtime()?.block_on(async { standing.start(|started| async move { print::say(&started.summary()) }).await })
 }
 
@@ -38,6 +45,8 @@ pub(crate) struct Standing<'s> {
     pub mesh: Arc<MeshConfig>,
     pub gateways: Vec<BTreeMap<String, String>>,
     pub xds: Vec<XdsAddress>,
+    /// Whether proxies that come by an address are given no certificates.
+    pub secrets_only_at_sockets: bool,
     pub process: &'s ProcessArgs,
 }
 
@@ -57,7 +66,7 @@ impl Standing<'_> {
         let connections = global_connection_limit(&self.mesh);
         let process = Process::start(self.process, connections, None, defaults.termination_drain_duration.to_std())?;
         let pilot = Pilot::start(watched.catalog.clone(), options(self.mesh));
-        let _served = serve(&pilot, &self.xds).await?;
+        let _served = serve(&pilot, &self.xds, self.secrets_only_at_sockets).await?;
         let catalog = pilot.catalog();
         let more = pilot_admin::more(pilot.clone());
         let mut hosting = Hosting::new(process.plane.clone(), pilot, self.gateways, drain_duration);
@@ -88,12 +97,12 @@ pub(crate) fn options(mesh: Arc<MeshConfig>) -> Options {
 }
 
 /// Serves other proxies. An address that nobody asked for need not be free.
-async fn serve(pilot: &Pilot, asked: &[XdsAddress]) -> anyhow::Result<Served> {
+async fn serve(pilot: &Pilot, asked: &[XdsAddress], secrets_only_at_sockets: bool) -> anyhow::Result<Served> {
     if !asked.is_empty() {
-        return serve_xds(pilot, asked).await;
+        return serve_xds(pilot, asked, secrets_only_at_sockets).await;
     }
     let usual = [XdsAddress::Tcp(DEFAULT_XDS.parse()?)];
-    Ok(serve_xds(pilot, &usual).await.unwrap_or_else(|error| {
+    Ok(serve_xds(pilot, &usual, secrets_only_at_sockets).await.unwrap_or_else(|error| {
         tracing::warn!("other proxies cannot follow this mesh: {error}");
         Served::default()
     }))
