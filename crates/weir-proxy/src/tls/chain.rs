@@ -7,7 +7,7 @@ use webpki::{
     RevocationOptionsBuilder, UnknownStatusPolicy, VerifiedPath, anchor_from_trusted_cert,
 };
 use weir_config::CompileError;
-use weir_config::tls::Validation;
+use weir_config::tls::{Material, Validation};
 
 use super::secrets::read;
 
@@ -42,15 +42,14 @@ impl Authorities {
             return Err(CompileError::new("trusted_ca", "holds no certificate"));
         }
         // Lists may stand beside the certificates.
-        let mut lists = of_pem::<CertificateRevocationListDer<'static>>(&pem, "trusted_ca")?;
+        let mut listed = of_pem::<CertificateRevocationListDer<'static>>(&pem, "trusted_ca")?;
         if let Some(source) = &validation.revoked {
-            let pem = read(source).map_err(|error| error.within("crl"))?;
-            lists.extend(of_pem::<CertificateRevocationListDer<'static>>(&pem, "crl")?);
+            listed.extend(lists(source)?);
         }
         let anchor = |certificate: &CertificateDer<'static>| anchor_from_trusted_cert(certificate).map(|anchor| anchor.to_owned());
         let anchors = certificates.iter().map(anchor).collect::<Result<_, _>>();
         let revoked =
-            lists.iter().map(|list| OwnedCertRevocationList::from_der(list).map(CertRevocationList::from)).collect::<Result<_, _>>();
+            listed.iter().map(|list| OwnedCertRevocationList::from_der(list).map(CertRevocationList::from)).collect::<Result<_, _>>();
         Ok(Some(Self {
             anchors: anchors.map_err(|error: Error| CompileError::new("trusted_ca", error.to_string()))?,
             revoked: revoked.map_err(|error: Error| CompileError::new("crl", error.to_string()))?,
@@ -106,6 +105,14 @@ impl Authorities {
             Err(error) => Err(error),
         }
     }
+}
+
+/// The lists of what was revoked that a source holds.
+pub(super) fn lists(source: &Material) -> Result<Vec<CertificateRevocationListDer<'static>>, CompileError> {
+    let pem = read(source).map_err(|error| error.within("crl"))?;
+    let lists = of_pem(&pem, "crl")?;
+    // A file that is just being written, or one of DER: without a list nothing would be revoked.
+    if lists.is_empty() { Err(CompileError::new("crl", "holds no list as PEM")) } else { Ok(lists) }
 }
 
 fn of_pem<T: PemObject>(pem: &[u8], field: &str) -> Result<Vec<T>, CompileError> {
