@@ -16,6 +16,7 @@ pub enum Kind {
     WorkloadGroup,
     Sidecar,
     EnvoyFilter,
+    Ingress,
     Service,
     EndpointSlice,
     Endpoints,
@@ -48,6 +49,14 @@ pub(crate) const KINDS: &[KindInfo] = &[
     istio(Kind::WorkloadGroup, "WorkloadGroup", &["workloadgroups", "wg"]),
     istio(Kind::Sidecar, "Sidecar", &["sidecars"]),
     istio(Kind::EnvoyFilter, "EnvoyFilter", &["envoyfilters"]),
+    KindInfo {
+        kind: Kind::Ingress,
+        name: "Ingress",
+        group: "networking.k8s.io",
+        versions: &["v1"],
+        words: &["ingresses", "ing"],
+        namespaced: true,
+    },
     core(Kind::Service, "Service", &["services", "svc"], true),
     KindInfo {
         kind: Kind::EndpointSlice,

@@ -9,6 +9,7 @@ use crate::likely::likely;
 use crate::node::Node;
 use crate::object_key::ObjectKey;
 use crate::object_name::ObjectName;
+use crate::resources::ingress::Ingress;
 use crate::resources::kubernetes::{ConfigMap, EndpointSlice, Endpoints, Namespace, Pod, Secret, Service};
 use crate::resources::meta::ObjectMeta;
 use crate::resources::{DestinationRule, EnvoyFilter, Gateway, ServiceEntry, Sidecar, Spec, VirtualService, WorkloadEntry, WorkloadGroup};
@@ -205,6 +206,7 @@ fn content(info: &KindInfo, node: &Node) -> (Spec, Vec<Diagnostic>) {
         Kind::WorkloadGroup => istio!(WorkloadGroup),
         Kind::Sidecar => istio!(Sidecar),
         Kind::EnvoyFilter => istio!(EnvoyFilter),
+        Kind::Ingress => kubernetes!(Ingress),
         Kind::Service => kubernetes!(Service),
         Kind::EndpointSlice => kubernetes!(EndpointSlice),
         Kind::Endpoints => kubernetes!(Endpoints),

@@ -13,6 +13,7 @@ pub mod destination_rules;
 pub mod envoy_filter;
 pub mod gateway;
 pub mod host;
+mod ingress;
 pub mod proxy;
 pub mod registry;
 pub mod rule;

@@ -1,5 +1,6 @@
 //! The whole mesh at one moment: immutable, and cheap to share.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use crate::changes::{Changes, History, Name, Subject};
 use crate::destination_rules::DestinationRules;
 use crate::envoy_filter::{self, EnvoyFilter};
 use crate::gateway::MergedGateway;
+use crate::ingress;
 use crate::proxy::{Proxy, ProxyKind};
 use crate::registry::workload::Workload;
 use crate::registry::workloads::Workloads;
@@ -103,6 +105,9 @@ impl MeshSnapshot {
     /// The mesh after a change of some objects, and of the health of some workloads. It equals one that is read from all
     /// of the newest objects; it costs what depends on those that changed.
     pub fn update(&self, objects: &[ObjectChange], health: Option<&WorkloadHealth>, flipped: &[WorkloadKey]) -> Self {
+        let derived = ingress::derived(objects);
+        let objects = if derived.is_empty() { Cow::Borrowed(objects) } else { Cow::Owned([objects, &derived].concat()) };
+        let objects = &*objects;
         let mut next = self.copy();
         let mut changes = Changes { previous: self.version, ..Changes::default() };
         next.groups.update(objects, &mut changes);

@@ -10,6 +10,7 @@ pub mod duration;
 pub mod envoy_filter;
 pub mod gateway;
 pub mod http_policy;
+pub mod ingress;
 pub mod kubernetes;
 pub mod load_balancer;
 pub mod mesh_config;

@@ -1,5 +1,6 @@
 //! The content of an object, whatever its kind.
 
+use super::ingress::Ingress;
 use super::kubernetes::{ConfigMap, EndpointSlice, Endpoints, Namespace, Pod, Secret, Service};
 use super::{DestinationRule, EnvoyFilter, Gateway, ServiceEntry, Sidecar, VirtualService, WorkloadEntry, WorkloadGroup};
 
@@ -15,6 +16,7 @@ pub enum Spec {
     WorkloadGroup(WorkloadGroup),
     Sidecar(Sidecar),
     EnvoyFilter(EnvoyFilter),
+    Ingress(Ingress),
     Service(Service),
     EndpointSlice(EndpointSlice),
     Endpoints(Endpoints),

@@ -55,7 +55,7 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("defaultConfig.proxyHeaders.xForwardedPort", "x-forwarded-port is not set"),
 ];
 
-const INGRESS: &str = "Ingress resources are not read";
+const INGRESS: &str = "Ingress resources are those of the class `istio`, for the gateway of the label `istio: ingressgateway`";
 const NO_IDENTITY: &str = "no certificates are issued yet";
 const STATISTICS: &str = "statistics have their usual names";
 

@@ -54,7 +54,7 @@ pub fn check(meta: &ObjectMeta, spec: &Spec) -> Vec<Diagnostic> {
         Spec::Sidecar(spec) => c.field("spec", |c| sidecar::check(c, spec)),
         Spec::EnvoyFilter(spec) => c.field("spec", |c| envoy_filter::check(c, spec)),
         // The API server has checked what is its own.
-        Spec::Service(_) | Spec::EndpointSlice(_) | Spec::Endpoints(_) | Spec::Pod(_) => return vec![],
+        Spec::Ingress(_) | Spec::Service(_) | Spec::EndpointSlice(_) | Spec::Endpoints(_) | Spec::Pod(_) => return vec![],
         Spec::Namespace(_) | Spec::Secret(_) | Spec::ConfigMap(_) => return vec![],
     }
     if meta.annotations.contains_key(DRY_RUN) {

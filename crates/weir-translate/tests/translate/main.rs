@@ -9,6 +9,7 @@ mod connections;
 mod destinations;
 mod edges;
 mod gateways;
+mod ingresses;
 mod locality;
 mod misdirected;
 mod patch_findings;

@@ -5,6 +5,7 @@ mod clients;
 mod identities;
 mod misdirected;
 mod rotation;
+mod seeds;
 mod sockets;
 
 use std::fmt::Write;
