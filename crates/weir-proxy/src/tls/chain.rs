@@ -1,5 +1,7 @@
 //! Whether somebody who is trusted vouches for a certificate: its chain, how long it is, and what was revoked.
 
+use std::collections::HashSet;
+
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, TrustAnchor, UnixTime};
 use webpki::{
@@ -27,6 +29,8 @@ pub(super) struct Authorities {
     anchors: Vec<TrustAnchor<'static>>,
     certificates: Vec<CertificateDer<'static>>,
     revoked: Vec<CertRevocationList<'static>>,
+    /// Which of these lists are further ones of authorities that have one.
+    further: Vec<usize>,
     revokes_leaf_only: bool,
     allows_expired: bool,
     max_depth: Option<usize>,
@@ -50,9 +54,13 @@ impl Authorities {
         let anchors = certificates.iter().map(anchor).collect::<Result<_, _>>();
         let revoked =
             listed.iter().map(|list| OwnedCertRevocationList::from_der(list).map(CertRevocationList::from)).collect::<Result<_, _>>();
+        let revoked: Vec<CertRevocationList<'static>> = revoked.map_err(|error: Error| CompileError::new("crl", error.to_string()))?;
+        let mut issuers = HashSet::new();
+        let further = revoked.iter().enumerate().filter(|(_, list)| !issuers.insert(list.issuer())).map(|(at, _)| at).collect();
         Ok(Some(Self {
             anchors: anchors.map_err(|error: Error| CompileError::new("trusted_ca", error.to_string()))?,
-            revoked: revoked.map_err(|error: Error| CompileError::new("crl", error.to_string()))?,
+            revoked,
+            further,
             certificates,
             revokes_leaf_only: validation.revokes_leaf_only,
             allows_expired: validation.allows_expired,
@@ -80,10 +88,30 @@ impl Authorities {
     }
 
     fn verify_at(&self, leaf: &CertificateDer<'_>, others: &[CertificateDer<'_>], time: UnixTime, side: Side) -> Result<(), Error> {
-        let certificate = EndEntityCert::try_from(leaf)?;
         let lists: Vec<&CertRevocationList<'_>> = self.revoked.iter().collect();
+        self.verify_by(&lists, leaf, others, time, side)?;
+        // Of an authority's lists the first is looked at: what another one of them revokes is revoked as well.
+        for further in &self.further {
+            let mut lists = lists.clone();
+            lists.swap(0, *further);
+            if let Err(Error::CertRevoked) = self.verify_by(&lists, leaf, others, time, side) {
+                return Err(Error::CertRevoked);
+            }
+        }
+        Ok(())
+    }
+
+    fn verify_by(
+        &self,
+        lists: &[&CertRevocationList<'_>],
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        time: UnixTime,
+        side: Side,
+    ) -> Result<(), Error> {
+        let certificate = EndEntityCert::try_from(leaf)?;
         // As with Envoy, one list for one authority asks for a list of each.
-        let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|options| {
+        let revocation = RevocationOptionsBuilder::new(lists).ok().map(|options| {
             let depth = if self.revokes_leaf_only { RevocationCheckDepth::EndEntity } else { RevocationCheckDepth::Chain };
             let options = options.with_depth(depth).with_status_policy(UnknownStatusPolicy::Deny);
             options.with_expiration_policy(ExpirationPolicy::Enforce).build()
