@@ -9,6 +9,8 @@ use tonic::Status;
 use weir_xds::prost_types::{Struct, value::Kind};
 use weir_xds::values::text;
 
+use crate::stream::Peer;
+
 /// The method.
 pub const CREATE: &str = "/istio.v1.auth.IstioCertificateService/CreateCertificate";
 
@@ -88,6 +90,16 @@ pub enum Caller {
 }
 
 impl Caller {
+    /// Who asks from the other end of a connection; none if nobody can tell.
+    pub fn of(peer: Peer) -> Option<Self> {
+        match peer {
+            Peer::Here => Some(Self::Hosted),
+            Peer::Unix { .. } => Some(Self::AtSocket),
+            Peer::Tcp { peer, .. } => Some(Self::Connected(peer)),
+            Peer::Unknown => None,
+        }
+    }
+
     /// Whether nobody but this machine hears what is said to it.
     pub fn is_private(self) -> bool {
         match self {

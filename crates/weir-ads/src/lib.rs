@@ -25,4 +25,4 @@ pub use push::Push;
 pub use resources::{Resource, Version};
 pub use server::{Event, Server};
 pub use set::{Names, ResourceSet};
-pub use stream::{ClientStream, HEALTH, Protocol, Request, Response, Responses, ServerStream};
+pub use stream::{ClientStream, HEALTH, Peer, Protocol, Request, Response, Responses, ServerStream};

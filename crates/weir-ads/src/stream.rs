@@ -2,11 +2,13 @@
 //!
 //! The channels are short and bounded: who does not read holds up who writes, and nothing piles up.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use weir_xds::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Resource as WireResource};
 
+use crate::grpc::owner;
 pub use crate::protocol::Protocol;
 use crate::push::Push;
 use crate::resources::Resource;
@@ -53,13 +55,47 @@ impl From<Push> for Response {
     }
 }
 
+/// Who is at the other end of a stream, as far as the system knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// This very process.
+    Here,
+    /// A process of a user, at a Unix socket.
+    Unix {
+        /// Its number.
+        user: u32,
+    },
+    /// Whoever has the other end of a connection of TCP.
+    Tcp {
+        /// The other end.
+        peer: SocketAddr,
+        /// This end.
+        local: SocketAddr,
+    },
+    /// Nobody can tell, or nobody is to look.
+    Unknown,
+}
+
+impl Peer {
+    /// Whether it is a process of this machine that runs as the user of this one, or as root. For one that has come by TCP the system
+    /// is asked now, which takes the longer the more connections there are.
+    pub fn is_own(&self) -> bool {
+        match self {
+            Self::Here => true,
+            Self::Unix { user } => owner::is_own(*user),
+            Self::Tcp { peer, local } => owner::of_connection(*peer, *local).is_some_and(owner::is_own),
+            Self::Unknown => false,
+        }
+    }
+}
+
 /// The server's end of a stream.
 #[derive(Debug)]
 pub struct ServerStream {
     /// Which protocol the client chose.
     pub protocol: Protocol,
-    /// Whether nobody can read along: it does not leave the machine.
-    pub is_private: bool,
+    /// Who is at the other end.
+    pub peer: Peer,
     /// What the client sends; ends when the client is gone.
     pub requests: mpsc::Receiver<Request>,
     /// To the client.
@@ -108,7 +144,7 @@ pub struct ClientStream {
 /// Both ends of a stream within one process.
 pub fn pair(protocol: Protocol) -> (ClientStream, ServerStream) {
     let (client, requests, responses) = client();
-    (client, ServerStream { protocol, is_private: true, requests, responses: Responses(Way::Messages(responses)) })
+    (client, ServerStream { protocol, peer: Peer::Here, requests, responses: Responses(Way::Messages(responses)) })
 }
 
 /// A client's end, and what a connection to a server reads and writes.
@@ -119,8 +155,8 @@ pub(crate) fn client() -> (ClientStream, mpsc::Receiver<Request>, mpsc::Sender<R
 }
 
 /// A server's end, and what a connection of a client writes and reads.
-pub(crate) fn server(protocol: Protocol, is_private: bool) -> (ServerStream, mpsc::Sender<Request>, mpsc::Receiver<Push>) {
+pub(crate) fn server(protocol: Protocol, peer: Peer) -> (ServerStream, mpsc::Sender<Request>, mpsc::Receiver<Push>) {
     let (to_server, from_client) = mpsc::channel(DEPTH);
     let (to_client, from_server) = mpsc::channel(DEPTH);
-    (ServerStream { protocol, is_private, requests: from_client, responses: Responses(Way::Wire(to_client)) }, to_server, from_server)
+    (ServerStream { protocol, peer, requests: from_client, responses: Responses(Way::Wire(to_client)) }, to_server, from_server)
 }

@@ -58,6 +58,41 @@ async fn a_client_gets_what_there_is_over_a_unix_socket() {
     std::fs::remove_file(&path).unwrap();
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_client_gets_what_there_is_over_a_name_of_the_abstract_namespace() {
+    let name = format!("weir-ads-{}", std::process::id());
+    let listener = UnixListener::bind(format!("\0{name}")).unwrap();
+    gets_all(listener.into(), &format!("unix:@{name}")).await;
+}
+
+/// Whether a server takes a client for one of its own user.
+async fn is_own(listener: grpc::Listener, address: &str) -> bool {
+    let (sender, mut streams) = mpsc::channel(1);
+    tokio::spawn(grpc::server::accept(listener, sender));
+    let _client = grpc::client::connect(address, Protocol::Delta).await.unwrap();
+    streams.recv().await.unwrap().peer.is_own()
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn who_comes_from_this_machine_is_known_by_the_user() {
+    let path = std::env::temp_dir().join(format!("weir-ads-own-{}", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let listener = UnixListener::bind(&path).unwrap();
+    assert!(is_own(listener.into(), &format!("unix:{}", path.display())).await);
+    std::fs::remove_file(&path).unwrap();
+    for at in ["127.0.0.1:0", "[::]:0"] {
+        let Ok(listener) = TcpListener::bind(at).await else { continue };
+        let address = format!("127.0.0.1:{}", listener.local_addr().unwrap().port());
+        assert!(is_own(listener.into(), &address).await, "{at}");
+    }
+    // Where only sockets are trusted, nobody is who comes by an address.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    assert!(!is_own(grpc::Listener::Untrusted(listener), &address).await);
+}
+
 async fn gets_nothing(server: &str) {
     let error = grpc::client::connect(server, Protocol::Delta).await.unwrap_err().to_string();
     assert!(error.starts_with(&format!("cannot connect to the xDS server {server}: ")), "{error}");

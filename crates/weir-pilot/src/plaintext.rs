@@ -7,12 +7,23 @@ use weir_translate::is_of_files;
 use weir_xds::discovery::{DeltaDiscoveryRequest, DiscoveryRequest};
 use weir_xds::resource::ResourceType;
 
+/// Whether a request is about secrets.
+pub(crate) fn is_about_secrets(request: &Request) -> bool {
+    let type_url = match request {
+        Request::Delta(request) => &request.type_url,
+        Request::State(request) => &request.type_url,
+    };
+    ResourceType::from_type_url(type_url) == Some(ResourceType::Secret)
+}
+
 /// A request without the secrets that it asks for; none if it asks for nothing else.
 pub(crate) fn without_secrets(request: &Request) -> Option<Request> {
-    let is_about_secrets = |type_url: &str| ResourceType::from_type_url(type_url) == Some(ResourceType::Secret);
     let may_have = |names: &[String]| -> Vec<String> { names.iter().filter(|name| is_of_files(name)).cloned().collect() };
+    if !is_about_secrets(request) {
+        return Some(request.clone());
+    }
     match request {
-        Request::Delta(request) if is_about_secrets(&request.type_url) => {
+        Request::Delta(request) => {
             let names = may_have(&request.resource_names_subscribe);
             // Who names nothing in its first message asks for everything.
             let is_first = request.response_nonce.is_empty() && request.resource_names_unsubscribe.is_empty();
@@ -21,11 +32,10 @@ pub(crate) fn without_secrets(request: &Request) -> Option<Request> {
             }
             Some(Request::Delta(DeltaDiscoveryRequest { resource_names_subscribe: names, ..request.clone() }))
         }
-        Request::State(request) if is_about_secrets(&request.type_url) => {
+        Request::State(request) => {
             let names = may_have(&request.resource_names);
             (!names.is_empty()).then(|| Request::State(DiscoveryRequest { resource_names: names, ..request.clone() }))
         }
-        request => Some(request.clone()),
     }
 }
 

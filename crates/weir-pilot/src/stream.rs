@@ -4,14 +4,14 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::OwnedSemaphorePermit;
-use weir_ads::{Event, Protocol, Push, Request, Server, ServerStream};
+use weir_ads::{Event, Peer, Protocol, Push, Request, Server, ServerStream};
 use weir_model::{MeshSnapshot, WorkloadKey};
 use weir_xds::core::Node;
 use weir_xds::resource::ResourceType;
 
 use crate::following::Following;
 use crate::node::Abilities;
-use crate::plaintext::without_secrets;
+use crate::plaintext::{is_about_secrets, without_secrets};
 use crate::shared::{ProxyStatus, Shared, Standing};
 use crate::status::{Resources, Sync};
 use crate::workloads::registration::Registration;
@@ -24,7 +24,10 @@ const ADMISSION: Duration = Duration::from_millis(100);
 pub(crate) async fn serve(stream: ServerStream, shared: Arc<Shared>) {
     let mut session = Session {
         protocol: stream.protocol,
-        is_private: stream.is_private,
+        peer: stream.peer,
+        may_have_secrets: None,
+        was_warned: false,
+        has_asked: false,
         server: Server::new(stream.protocol),
         following: None,
         admitted: None,
@@ -49,8 +52,14 @@ pub(crate) async fn serve(stream: ServerStream, shared: Arc<Shared>) {
 
 struct Session {
     protocol: Protocol,
-    /// Whether nobody reads along.
-    is_private: bool,
+    /// Who is at the other end.
+    peer: Peer,
+    /// Whether certificates are for it: looked at when it first asks for some.
+    may_have_secrets: Option<bool>,
+    /// Whether it was told that they are not.
+    was_warned: bool,
+    /// Whether it has asked for anything that it may have.
+    has_asked: bool,
     server: Server,
     /// The proxy, once it has introduced itself.
     following: Option<Following>,
@@ -90,7 +99,7 @@ impl Session {
             };
             let goes_on = tokio::select! {
                 request = stream.requests.recv() => match request {
-                    Some(request) if !self.is_private => self.receive_in_plain(&request).await,
+                    Some(request) if is_about_secrets(&request) && !self.may_have_secrets() => self.receive_without_secrets(&request).await,
                     Some(request) => self.receive(&request).await,
                     None => false,
                 },
@@ -121,38 +130,34 @@ impl Session {
         self.server.deadline(now).into_iter().chain(admitted).chain(held).min()
     }
 
-    /// The same where others can read along: certificates are not heard of.
-    async fn receive_in_plain(&mut self, request: &Request) -> bool {
-        match without_secrets(request) {
-            Some(request) => self.receive(&request).await,
-            None => {
-                let proxy = self.following.as_ref().map_or("a proxy", |following| &following.proxy.id);
-                tracing::warn!(
-                    "{proxy} asks for certificates in plain text from elsewhere: they are given over a Unix socket or on this machine"
-                );
-                true
-            }
+    /// Whether the other end may have certificates with their keys.
+    fn may_have_secrets(&mut self) -> bool {
+        let peer = self.peer;
+        *self.may_have_secrets.get_or_insert_with(|| peer.is_own())
+    }
+
+    /// Takes a message that asks for certificates, of one who is given none.
+    async fn receive_without_secrets(&mut self, request: &Request) -> bool {
+        if let Some(request) = without_secrets(request) {
+            return self.receive(&request).await;
         }
+        // It may be the first one, which tells who that is.
+        let goes_on = self.following.is_some() || self.begin(request).await;
+        if !std::mem::replace(&mut self.was_warned, true) {
+            let proxy = self.following.as_ref().map_or("a proxy", |following| &following.proxy.id);
+            tracing::warn!(
+                "{proxy} asks for certificates and is given none: they are for processes of this user on this machine, and where the pilot was told so, over Unix sockets only"
+            );
+        }
+        goes_on
     }
 
     /// Takes a message; false if the stream is of no use.
     async fn receive(&mut self, request: &Request) -> bool {
-        let is_first = self.following.is_none();
-        if is_first {
-            let node = node_of(request).ok_or_else(|| "the first message names no node".to_owned());
-            if let Err(reason) = node.and_then(|node| self.introduce(node)) {
-                tracing::warn!("an xDS stream was refused: {reason}");
-                return false;
-            }
-            let Ok(permit) = self.shared.admission.clone().acquire_owned().await else { return false };
-            self.held = self.shared.incomplete_until().filter(|_| comes_back(request));
-            let until = Instant::now() + if self.held.is_some() { Duration::ZERO } else { ADMISSION };
-            self.admitted = Some((permit, until));
-            let mesh = self.shared.mesh.borrow().clone();
-            if !self.follow(&mesh).await {
-                return false;
-            }
+        if self.following.is_none() && !self.begin(request).await {
+            return false;
         }
+        let is_first = !std::mem::replace(&mut self.has_asked, true);
         match self.server.receive(request) {
             Event::Refused(kind, reason) => {
                 let proxy = self.following.as_ref().map_or("", |following| &following.proxy.id);
@@ -180,6 +185,21 @@ impl Session {
             self.following.iter().for_each(|following| self.shared.come(&following.proxy.id, &self.standing));
         }
         true
+    }
+
+    /// Takes the first message, as far as it says who sends it; false if the stream is of no use.
+    async fn begin(&mut self, request: &Request) -> bool {
+        let node = node_of(request).ok_or_else(|| "the first message names no node".to_owned());
+        if let Err(reason) = node.and_then(|node| self.introduce(node)) {
+            tracing::warn!("an xDS stream was refused: {reason}");
+            return false;
+        }
+        let Ok(permit) = self.shared.admission.clone().acquire_owned().await else { return false };
+        self.held = self.shared.incomplete_until().filter(|_| comes_back(request));
+        let until = Instant::now() + if self.held.is_some() { Duration::ZERO } else { ADMISSION };
+        self.admitted = Some((permit, until));
+        let mesh = self.shared.mesh.borrow().clone();
+        self.follow(&mesh).await
     }
 
     /// The proxy took what it was sent last of a type. It may have refused something before that it has nothing better for yet.

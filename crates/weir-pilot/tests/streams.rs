@@ -5,10 +5,11 @@
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use weir_ads::{Client, ClientStream, Protocol, stream};
+use weir_ads::{Client, ClientStream, Peer, Protocol, Request, Response, ServerStream, stream};
 use weir_model::{Interception, Proxy, ProxyKind};
 use weir_pilot::{Options, Pilot, node};
 use weir_registry::Catalog;
+use weir_xds::discovery::DeltaDiscoveryRequest;
 use weir_xds::resource::ResourceType;
 
 fn pilot() -> Pilot {
@@ -16,9 +17,8 @@ fn pilot() -> Pilot {
     Pilot::start(catalog, Options { mesh: Arc::default(), domain: "cluster.local".to_owned(), say: Box::new(|_| {}) })
 }
 
-/// A stream of the sidecar at an address, once it has its clusters.
-async fn come(pilot: &Pilot, address: &str) -> (Client, ClientStream) {
-    let proxy = Proxy {
+fn sidecar(address: &str) -> Proxy {
+    Proxy {
         id: Proxy::make_id(ProxyKind::Sidecar, address, "a", "default", "cluster.local"),
         kind: ProxyKind::Sidecar,
         name: "a".to_owned(),
@@ -27,7 +27,12 @@ async fn come(pilot: &Pilot, address: &str) -> (Client, ClientStream) {
         addresses: vec![address.to_owned()],
         locality: String::new(),
         interception: Interception::None,
-    };
+    }
+}
+
+/// A stream of the sidecar at an address, once it has its clusters.
+async fn come(pilot: &Pilot, address: &str) -> (Client, ClientStream) {
+    let proxy = sidecar(address);
     let mut client = Client::new(Protocol::Delta, node::introduce(&proxy));
     client.want_all(ResourceType::Cluster);
     let (mut stream, server) = stream::pair(Protocol::Delta);
@@ -50,6 +55,33 @@ async fn until_settled(pilot: &Pilot, count: usize) {
         tokio::task::yield_now().await;
     }
     panic!("{:?}", pilot.proxies());
+}
+
+#[tokio::test]
+async fn who_may_have_no_secrets_has_said_who_it_is_though_it_asks_for_them_first() {
+    for (peer, has_secrets) in [
+        (Peer::Unknown, false),
+        (Peer::Tcp { peer: ([127, 0, 0, 1], 1).into(), local: ([127, 0, 0, 1], 2).into() }, false),
+        (Peer::Here, true),
+    ] {
+        let pilot = pilot();
+        let node = node::introduce(&sidecar("10.0.0.1"));
+        let (mut stream, server) = stream::pair(Protocol::Delta);
+        pilot.streams().send(ServerStream { peer, ..server }).await.unwrap();
+        let ask = |kind: ResourceType, names: &[&str], node| {
+            let resource_names_subscribe = names.iter().map(|name| (*name).to_owned()).collect();
+            Request::Delta(DeltaDiscoveryRequest { type_url: kind.type_url(), resource_names_subscribe, node, ..Default::default() })
+        };
+        stream.requests.send(ask(ResourceType::Secret, &["kubernetes://none"], Some(node))).await.unwrap();
+        // Only the first message names the node.
+        stream.requests.send(ask(ResourceType::Cluster, &["*"], None)).await.unwrap();
+        let mut kinds = vec![];
+        while kinds.last() != Some(&ResourceType::Cluster.type_url()) {
+            let Response::Delta(response) = stream.responses.recv().await.unwrap() else { panic!("it is of the delta protocol") };
+            kinds.push(response.type_url);
+        }
+        assert!(has_secrets || !kinds.contains(&ResourceType::Secret.type_url()), "{peer:?}: {kinds:?}");
+    }
 }
 
 #[tokio::test]

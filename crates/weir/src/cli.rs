@@ -112,6 +112,9 @@ pub(crate) struct RunArgs {
     /// Where to serve xDS to other proxies, IP:PORT or unix:PATH; may be repeated [default: 127.0.0.1:15010, if it is free]
     #[arg(long, value_name = "ADDR")]
     pub xds: Vec<XdsAddress>,
+    /// Give certificates over Unix sockets only, not to this user's processes that come by an address either
+    #[arg(long)]
+    pub secrets_only_at_sockets: bool,
     /// A gateway's labels, such as istio=ingressgateway,app=istio-ingressgateway; may be repeated
     #[arg(long, value_name = "LABELS")]
     pub gateway: Vec<String>,
@@ -147,6 +150,9 @@ pub(crate) struct PilotArgs {
     /// Where to serve xDS, IP:PORT or unix:PATH; may be repeated
     #[arg(long, value_name = "ADDR", default_value = DEFAULT_XDS)]
     pub xds: Vec<XdsAddress>,
+    /// Give certificates over Unix sockets only, not to this user's processes that come by an address either
+    #[arg(long)]
+    pub secrets_only_at_sockets: bool,
     /// Where to answer questions about the mesh and the proxies that follow: those of the tools go to 127.0.0.1:15000 [default:
     /// nowhere]
     #[arg(long, value_name = "ADDR")]

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
@@ -19,7 +19,7 @@ use tonic_prost::ProstCodec;
 use tower_service::Service;
 use weir_xds::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse};
 
-use super::listener::socket_path;
+use super::listener::{open_path, socket_path};
 use super::{DELTA, MAX_MESSAGE, STATE};
 use crate::certificates::{self, IstioCertificateRequest, IstioCertificateResponse};
 use crate::stream::{self, ClientStream, Protocol, Request, Response};
@@ -81,7 +81,7 @@ pub async fn create_certificate(server: &str, request: IstioCertificateRequest) 
 async fn open(server: &str) -> Result<Grpc<Channel>, Error> {
     let failed = |error| Error::Connect(server.to_owned(), error);
     let sender = match socket_path(server) {
-        Some(path) => speak(server, in_time(UnixStream::connect(path)).await.map_err(failed)?).await?,
+        Some(path) => speak(server, in_time(open_path(path)).await.map_err(failed)?).await?,
         None => {
             let socket = in_time(TcpStream::connect(server)).await.map_err(failed)?;
             socket.set_nodelay(true).map_err(failed)?;

@@ -1,11 +1,10 @@
 //! Where a server accepts: at an address, or at the path of a Unix socket.
 
 use std::io;
-use std::net::SocketAddr;
 
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-use crate::certificates::Caller;
+use crate::stream::Peer;
 
 /// How a path is told from an address, where either may be named.
 pub const UNIX: &str = "unix:";
@@ -19,15 +18,18 @@ pub fn socket_path(server: &str) -> Option<&str> {
 /// A socket at which clients are accepted.
 #[derive(Debug)]
 pub enum Listener {
-    /// At an address.
+    /// At an address. A process of the same user of this machine may have secrets.
     Tcp(TcpListener),
+    /// At an address where nobody may have them.
+    Untrusted(TcpListener),
     /// At a path. Who may open that file may have secrets.
     Unix(UnixListener),
 }
 
 /// A client that was accepted.
 pub(super) enum Accepted {
-    Tcp(TcpStream, SocketAddr),
+    Tcp(TcpStream),
+    Untrusted(TcpStream),
     Unix(UnixStream),
 }
 
@@ -46,22 +48,41 @@ impl From<UnixListener> for Listener {
 impl Listener {
     pub(super) async fn accept(&self) -> io::Result<Accepted> {
         match self {
-            Self::Tcp(listener) => {
-                let (socket, peer) = listener.accept().await?;
-                socket.set_nodelay(true)?;
-                Ok(Accepted::Tcp(socket, peer))
-            }
+            Self::Tcp(listener) => accept(listener).await.map(Accepted::Tcp),
+            Self::Untrusted(listener) => accept(listener).await.map(Accepted::Untrusted),
             Self::Unix(listener) => Ok(Accepted::Unix(listener.accept().await?.0)),
         }
     }
 }
 
+async fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
+    let (socket, _) = listener.accept().await?;
+    socket.set_nodelay(true)?;
+    Ok(socket)
+}
+
 impl Accepted {
-    /// Who it is.
-    pub fn caller(&self) -> Caller {
+    /// Who is at the other end.
+    pub fn peer(&self) -> Peer {
         match self {
-            Self::Tcp(_, peer) => Caller::Connected(*peer),
-            Self::Unix(_) => Caller::AtSocket,
+            Self::Tcp(socket) => match (socket.peer_addr(), socket.local_addr()) {
+                (Ok(peer), Ok(local)) => Peer::Tcp { peer, local },
+                _ => Peer::Unknown,
+            },
+            Self::Untrusted(_) => Peer::Unknown,
+            Self::Unix(socket) => socket.peer_cred().map_or(Peer::Unknown, |credentials| Peer::Unix { user: credentials.uid() }),
         }
+    }
+}
+
+/// Connects to a path, or to a name of the abstract namespace that `@` begins.
+///
+/// # Errors
+/// If nobody accepts there.
+pub async fn open_path(path: &str) -> io::Result<UnixStream> {
+    match path.strip_prefix('@') {
+        // For the system, such names begin with a zero.
+        Some(name) => UnixStream::connect(format!("\0{name}")).await,
+        None => UnixStream::connect(path).await,
     }
 }

@@ -4,11 +4,12 @@ mod body;
 pub mod client;
 mod listener;
 mod message;
+pub(crate) mod owner;
 mod requests;
 pub mod server;
 
 pub use client::Channel;
-pub use listener::{Listener, UNIX, socket_path};
+pub use listener::{Listener, UNIX, open_path, socket_path};
 
 /// The method of the delta protocol.
 const DELTA: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";

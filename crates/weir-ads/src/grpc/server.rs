@@ -20,7 +20,7 @@ use super::listener::{Accepted, Listener};
 use super::requests::Requests;
 use super::{DELTA, SECRETS_DELTA, SECRETS_STATE, STATE};
 use crate::certificates::{self, Caller, Certificates};
-use crate::stream::{self, Protocol, Request, ServerStream};
+use crate::stream::{self, Peer, Protocol, Request, ServerStream};
 
 /// A silent client is asked whether it is still there.
 const KEEPALIVE: Duration = Duration::from_secs(30);
@@ -67,20 +67,20 @@ pub async fn serve(listener: impl Into<Listener>, services: Services) -> io::Res
                 continue;
             }
         };
-        let (caller, services) = (accepted.caller(), services.clone());
+        let (peer, services) = (accepted.peer(), services.clone());
         match accepted {
-            Accepted::Tcp(socket, _) => drop(tokio::spawn(connection(socket, services, caller))),
-            Accepted::Unix(socket) => drop(tokio::spawn(connection(socket, services, caller))),
+            Accepted::Tcp(socket) | Accepted::Untrusted(socket) => drop(tokio::spawn(connection(socket, services, peer))),
+            Accepted::Unix(socket) => drop(tokio::spawn(connection(socket, services, peer))),
         }
     }
 }
 
-async fn connection(socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, services: Services, caller: Caller) {
-    let service = service_fn(move |request| answer(request, services.clone(), caller));
+async fn connection(socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, services: Services, peer: Peer) {
+    let service = service_fn(move |request| answer(request, services.clone(), peer));
     let mut http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
     http.timer(TokioTimer::new()).keep_alive_interval(KEEPALIVE).adaptive_window(true).max_send_buf_size(UNREAD);
     if let Err(error) = http.serve_connection(TokioIo::new(socket), service).await {
-        tracing::debug!(?caller, %error, "an xDS connection ended");
+        tracing::debug!(?peer, %error, "an xDS connection ended");
     }
 }
 
@@ -89,14 +89,14 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused)
 }
 
-async fn answer(request: HttpRequest<Incoming>, services: Services, caller: Caller) -> Result<http::Response<Body>, Infallible> {
+async fn answer(request: HttpRequest<Incoming>, services: Services, peer: Peer) -> Result<http::Response<Body>, Infallible> {
     let Services { ads, secrets, certificates } = services;
     Ok(match (request.uri().path(), ads, secrets) {
-        (DELTA, Some(ads), _) => open(Protocol::Delta, caller, request, &ads, Request::Delta).await,
-        (STATE, Some(ads), _) => open(Protocol::StateOfTheWorld, caller, request, &ads, Request::State).await,
-        (SECRETS_DELTA, _, Some(secrets)) => open(Protocol::Delta, caller, request, &secrets, Request::Delta).await,
-        (SECRETS_STATE, _, Some(secrets)) => open(Protocol::StateOfTheWorld, caller, request, &secrets, Request::State).await,
-        (certificates::CREATE, ..) => certify(request, certificates.map(|to| (to, caller))).await,
+        (DELTA, Some(ads), _) => open(Protocol::Delta, peer, request, &ads, Request::Delta).await,
+        (STATE, Some(ads), _) => open(Protocol::StateOfTheWorld, peer, request, &ads, Request::State).await,
+        (SECRETS_DELTA, _, Some(secrets)) => open(Protocol::Delta, peer, request, &secrets, Request::Delta).await,
+        (SECRETS_STATE, _, Some(secrets)) => open(Protocol::StateOfTheWorld, peer, request, &secrets, Request::State).await,
+        (certificates::CREATE, ..) => certify(request, certificates.zip(Caller::of(peer))).await,
         (path, ..) => Status::unimplemented(format!("no such method: {path}")).into_http(),
     })
 }
@@ -121,12 +121,12 @@ async fn certify(request: HttpRequest<Incoming>, to: Option<(Certificates, Calle
 /// Opens a stream: its requests are read as they come, its responses written as the client takes them.
 async fn open<M: prost::Message + Default + 'static>(
     protocol: Protocol,
-    caller: Caller,
+    peer: Peer,
     request: HttpRequest<Incoming>,
     streams: &mpsc::Sender<ServerStream>,
     wrap: fn(M) -> Request,
 ) -> http::Response<Body> {
-    let (server, requests, pushes) = stream::server(protocol, caller.is_private());
+    let (server, requests, pushes) = stream::server(protocol, peer);
     if streams.send(server).await.is_err() {
         return Status::unavailable("the server is shutting down").into_http();
     }

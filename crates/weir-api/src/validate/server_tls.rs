@@ -33,6 +33,7 @@ pub(super) fn check(c: &mut Checker<'_>, tls: &ServerTlsSettings) {
     check_versions(c, tls);
     check_ciphers(c, &tls.cipher_suites);
     check_curves(c, &tls.ecdh_curves);
+    check_skipped(c, tls);
     match tls.mode {
         ServerTlsMode::IstioMutual => no_certificates(c, tls),
         ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough => unused_certificates(c, tls),
@@ -89,6 +90,26 @@ fn check_curves(c: &mut Checker<'_>, curves: &[String]) {
             c.warn_help(format!("unknown curve `{curve}`"), format!("known are {}", CURVES.join(", ")));
         }
     });
+}
+
+/// What is asked of clients' certificates that are let in whatever they are.
+fn check_skipped(c: &mut Checker<'_>, tls: &ServerTlsSettings) {
+    let asks = matches!(tls.mode, ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual);
+    if !asks || tls.insecure_skip_verify != Some(true) {
+        return;
+    }
+    let asked = [
+        ("subjectAltNames", !tls.subject_alt_names.is_empty()),
+        ("verifyCertificateSpki", !tls.verify_certificate_spki.is_empty()),
+        ("verifyCertificateHash", !tls.verify_certificate_hash.is_empty()),
+        ("caCrl", !tls.ca_crl.is_empty()),
+    ];
+    for (key, _) in asked.into_iter().filter(|(_, given)| *given) {
+        c.field(key, |c| {
+            let message = format!("with `insecureSkipVerify`, clients are let in whatever `{key}` says of their certificates");
+            c.warn_help(message, "leave one of the two away");
+        });
+    }
 }
 
 fn no_certificates(c: &mut Checker<'_>, tls: &ServerTlsSettings) {
@@ -174,6 +195,12 @@ mod tests {
                 ("mode: MUTUAL, serverCertificate: c, privateKey: k", &["error: "]),
                 ("mode: ISTIO_MUTUAL, caCertificates: c, credentialName: c", &["error: .caCertificates", "error: .credentialName"]),
                 ("mode: PASSTHROUGH, credentialName: c", &["warning: .credentialName"]),
+                ("mode: MUTUAL, credentialName: c, insecureSkipVerify: true", &[]),
+                (
+                    "mode: OPTIONAL_MUTUAL, credentialName: c, insecureSkipVerify: true, subjectAltNames: [a], caCrl: crl",
+                    &["warning: .subjectAltNames", "warning: .caCrl"],
+                ),
+                ("mode: SIMPLE, credentialName: c, insecureSkipVerify: true, subjectAltNames: [a]", &[]),
             ],
         );
     }

@@ -25,6 +25,8 @@ pub struct ShownCertificate {
     pub dns: Vec<String>,
     /// The URIs of the certificate that the client was shown.
     pub own_uris: Vec<String>,
+    /// Whether it holds. Where certificates are taken that do not, all of this is but what the client says.
+    pub is_validated: bool,
 }
 
 impl ShownCertificate {
@@ -97,7 +99,7 @@ impl Told {
 
     /// Its parts in the order in which Envoy has them.
     fn element(self, shown: &ShownCertificate) -> String {
-        let ShownCertificate { hash, chain, subject, uris, dns, own_uris } = shown;
+        let ShownCertificate { hash, chain, subject, uris, dns, own_uris, is_validated: _ } = shown;
         let mut parts: Vec<String> = own_uris.iter().map(|uri| format!("By={uri}")).collect();
         parts.push(format!("Hash={}", hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>()));
         if self.cert {
@@ -157,6 +159,7 @@ mod tests {
             uris: vec!["spiffe://a".to_owned(), "spiffe://b".to_owned()],
             dns: vec!["a.test".to_owned()],
             own_uris: vec!["spiffe://own".to_owned()],
+            is_validated: true,
         }
     }
 

@@ -139,7 +139,7 @@ impl Validation {
         let Self { trusted, revoked, names, certificates, keys, allows_expired, accepts_untrusted, revokes_leaf_only, max_depth } = secret;
         Self {
             trusted: trusted.clone().or_else(|| self.trusted.clone()),
-            revoked: revoked.clone().or_else(|| self.revoked.clone()),
+            revoked: joined(self.revoked.as_ref(), revoked.as_ref()),
             names: self.names.iter().chain(names).cloned().collect(),
             certificates: self.certificates.iter().chain(certificates).copied().collect(),
             keys: self.keys.iter().chain(keys).copied().collect(),
@@ -190,6 +190,14 @@ impl ValidationSource {
     /// Whether every certificate will do; of what a secret says that is not known.
     pub fn verifies_nothing(&self) -> bool {
         matches!(self, Self::Written(written) if written.verifies_nothing())
+    }
+}
+
+/// What either of two revokes: of that nothing is left out. Files have been read by then.
+fn joined(one: Option<&Material>, other: Option<&Material>) -> Option<Material> {
+    match (one, other) {
+        (Some(Material::Inline(one)), Some(Material::Inline(other))) => Some(Material::Inline([one, &b"\n"[..], other].concat().into())),
+        (one, other) => other.or(one).cloned(),
     }
 }
 

@@ -254,13 +254,14 @@ impl State {
         let open = known.into_iter().flat_map(ListenerState::both).filter_map(|prepared| prepared.sockets.as_ref());
         let place = crate::listener::place(&newest);
         let same_address = open.filter(|sockets| sockets.wanted == place).last().cloned();
+        let mode = newest.socket.as_ref().map_or(0, |socket| socket.mode);
         let sockets = match same_address {
             _ if !newest.bind => None,
-            Some(sockets) => Some(sockets),
-            None => {
-                let mode = newest.socket.as_ref().map_or(0, |socket| socket.mode);
-                Some(self.sockets.open(place, mode, &format!("listener {name} of {}", self.id))?)
+            Some(sockets) => {
+                sockets.set_mode(mode)?;
+                Some(sockets)
             }
+            None => Some(self.sockets.open(place, mode, &format!("listener {name} of {}", self.id))?),
         };
         let active = known.and_then(|known| known.active.clone());
         // Who sends listener after listener does not make them wait for ever.

@@ -12,6 +12,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::net::{TcpStream, UnixStream};
+use weir_ads::grpc;
 
 /// Who is at the other side of such a socket: somebody on this machine.
 pub const SOMEBODY_HERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -72,12 +73,7 @@ pub fn shown(address: SocketAddr) -> Cow<'static, str> {
 /// # Errors
 /// If nobody accepts there.
 pub async fn connect(path: &str) -> io::Result<TcpStream> {
-    // A name of the abstract namespace begins with a zero for the system, and with `@` for people.
-    let stream = match path.strip_prefix('@') {
-        Some(name) => UnixStream::connect(format!("\0{name}")).await?,
-        None => UnixStream::connect(path).await?,
-    };
-    as_tcp(stream)
+    as_tcp(grpc::open_path(path).await?)
 }
 
 /// A connection as the rest of the proxy has them: bytes are read and written, and a side is closed, in the same way. What only TCP

@@ -279,7 +279,7 @@ impl ChainRuntime {
         let (_, session) = stream.get_ref();
         info.certificate = session.peer_certificates().and_then(|chain| {
             let own = tls.own_certificate();
-            shown::read(chain, own.as_ref().and_then(|own| own.cert.first())).map(Arc::new)
+            shown::read(chain, own.as_ref().and_then(|own| own.cert.first()), tls.holds(chain)).map(Arc::new)
         });
         info.tls_version = Some(match session.protocol_version() {
             Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use weir_config::listener::Inspect;
 
-use super::client_hello::{self, ClientHello, Read};
+use super::client_hello::{ClientHello, Read, Reading};
 
 /// More than this is not read before it is decided.
 const MAX_INSPECTED: usize = 64 << 10;
@@ -58,8 +58,9 @@ pub async fn inspect(stream: &mut TcpStream, inspect: Inspect, mut read: Vec<u8>
 /// None if it takes too long.
 async fn look(stream: &mut TcpStream, inspect: Inspect, read: &mut Vec<u8>) -> io::Result<Option<Found>> {
     let mut deadline = Instant::now() + inspect.timeout;
+    let mut hello = Reading::default();
     loop {
-        if let Some(found) = decide(read, inspect) {
+        if let Some(found) = decide(read, &mut hello, inspect) {
             return Ok(Some(found));
         }
         if read.len() >= MAX_INSPECTED {
@@ -78,19 +79,19 @@ async fn look(stream: &mut TcpStream, inspect: Inspect, read: &mut Vec<u8>) -> i
 }
 
 /// What is known by these bytes; none if more are needed.
-fn decide(bytes: &[u8], inspect: Inspect) -> Option<Found> {
+fn decide(bytes: &[u8], hello: &mut Reading, inspect: Inspect) -> Option<Found> {
     const HANDSHAKE: u8 = 0x16;
     match bytes.first() {
         None => None,
-        Some(&HANDSHAKE) if inspect.tls => tls(bytes),
+        Some(&HANDSHAKE) if inspect.tls => tls(hello.read(bytes)),
         Some(_) if inspect.http => http(bytes),
         Some(_) => Some(Found::default()),
     }
 }
 
 /// What begins like TLS and is none is something else: the instance may know what to do with it.
-fn tls(bytes: &[u8]) -> Option<Found> {
-    match client_hello::read(bytes) {
+fn tls(read: Read) -> Option<Found> {
+    match read {
         Read::Whole(ClientHello { server_name, protocols }) => Some(Found { tls: true, server_name, protocols, first: Bytes::new() }),
         Read::Begun => None,
         Read::Other => Some(Found::default()),

@@ -8,6 +8,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -30,6 +31,8 @@ pub struct Bound {
     owner: String,
     /// The file that a path's socket is.
     file: Option<paths::Identity>,
+    /// The permissions that it was given last; 0 leaves them.
+    mode: AtomicU32,
     sockets: Mutex<Vec<Option<Opened>>>,
 }
 
@@ -46,6 +49,21 @@ impl Bound {
     /// Takes the socket of a worker. Each can be taken once.
     pub fn take(&self, worker: usize) -> Option<Opened> {
         self.sockets.lock().unwrap_or_else(PoisonError::into_inner).get_mut(worker)?.take()
+    }
+
+    /// Gives the file of a path's socket these permissions, if it has others; 0 leaves those that it has.
+    ///
+    /// # Errors
+    /// If the file is not there any more, or the system refuses.
+    pub fn set_mode(&self, mode: u32) -> Result<(), BindError> {
+        let Some((path, file)) = unix_socket::path(self.address).zip(self.file) else { return Ok(()) };
+        if mode == 0 || self.mode.load(Ordering::Relaxed) == mode {
+            return Ok(());
+        }
+        let refused = |error| BindError::Refused { address: self.address, owner: self.owner.clone(), error };
+        paths::set_mode(Path::new(&*path), file, mode).map_err(refused)?;
+        self.mode.store(mode, Ordering::Relaxed);
+        Ok(())
     }
 }
 
@@ -124,7 +142,7 @@ impl Sockets {
         let others = (1..self.workers).map(|_| first.try_clone());
         let others: Vec<UnixListener> = others.collect::<Result<_, _>>().map_err(failed)?;
         let sockets = std::iter::once(first).chain(others).map(|socket| Some(Opened::Unix(socket))).collect();
-        Ok(Bound { wanted: address, address, owner: owner.to_owned(), file, sockets: Mutex::new(sockets) })
+        Ok(Bound { wanted: address, address, owner: owner.to_owned(), file, mode: mode.into(), sockets: Mutex::new(sockets) })
     }
 
     fn bind(&self, wanted: SocketAddr, owner: &str) -> Result<Bound, BindError> {
@@ -133,7 +151,8 @@ impl Sockets {
         loop {
             match self.bind_all(address) {
                 Ok((address, sockets)) => {
-                    return Ok(Bound { wanted, address, owner: owner.to_owned(), file: None, sockets: Mutex::new(sockets) });
+                    let (owner, mode) = (owner.to_owned(), AtomicU32::new(0));
+                    return Ok(Bound { wanted, address, owner, file: None, mode, sockets: Mutex::new(sockets) });
                 }
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                     let holder = holder::of(address).unwrap_or_else(|| "another process".to_owned());
@@ -225,6 +244,11 @@ mod tests {
         let sockets = Sockets::new(2);
         let bound = sockets.open(address, 0o600, "sidecar a").expect("nobody accepts there");
         assert_eq!(path.metadata().expect("it is there").permissions().mode() & 0o777, 0o600);
+        // A change of permissions alone reaches the file; 0 says nothing of them.
+        for (asked, wanted) in [(0o660, 0o660), (0, 0o660), (0o600, 0o600)] {
+            bound.set_mode(asked).expect("the file is its own");
+            assert_eq!(path.metadata().expect("it is there").permissions().mode() & 0o777, wanted, "{asked:o}");
+        }
         let taken = [bound.take(0), bound.take(1), bound.take(2)];
         assert_eq!(taken.each_ref().map(Option::is_some), [true, true, false]);
         let error = Sockets::new(1).open(address, 0, "sidecar b").expect_err("somebody accepts there").to_string();

@@ -1,5 +1,7 @@
 //! Whether somebody who is trusted vouches for a certificate: its chain, how long it is, and what was revoked.
 
+use std::collections::HashSet;
+
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, TrustAnchor, UnixTime};
 use webpki::{
@@ -7,7 +9,7 @@ use webpki::{
     RevocationOptionsBuilder, UnknownStatusPolicy, VerifiedPath, anchor_from_trusted_cert,
 };
 use weir_config::CompileError;
-use weir_config::tls::Validation;
+use weir_config::tls::{Material, Validation};
 
 use super::secrets::read;
 
@@ -27,6 +29,8 @@ pub(super) struct Authorities {
     anchors: Vec<TrustAnchor<'static>>,
     certificates: Vec<CertificateDer<'static>>,
     revoked: Vec<CertRevocationList<'static>>,
+    /// Which of these lists are further ones of authorities that have one.
+    further: Vec<usize>,
     revokes_leaf_only: bool,
     allows_expired: bool,
     max_depth: Option<usize>,
@@ -42,18 +46,21 @@ impl Authorities {
             return Err(CompileError::new("trusted_ca", "holds no certificate"));
         }
         // Lists may stand beside the certificates.
-        let mut lists = of_pem::<CertificateRevocationListDer<'static>>(&pem, "trusted_ca")?;
+        let mut listed = of_pem::<CertificateRevocationListDer<'static>>(&pem, "trusted_ca")?;
         if let Some(source) = &validation.revoked {
-            let pem = read(source).map_err(|error| error.within("crl"))?;
-            lists.extend(of_pem::<CertificateRevocationListDer<'static>>(&pem, "crl")?);
+            listed.extend(lists(source)?);
         }
         let anchor = |certificate: &CertificateDer<'static>| anchor_from_trusted_cert(certificate).map(|anchor| anchor.to_owned());
         let anchors = certificates.iter().map(anchor).collect::<Result<_, _>>();
         let revoked =
-            lists.iter().map(|list| OwnedCertRevocationList::from_der(list).map(CertRevocationList::from)).collect::<Result<_, _>>();
+            listed.iter().map(|list| OwnedCertRevocationList::from_der(list).map(CertRevocationList::from)).collect::<Result<_, _>>();
+        let revoked: Vec<CertRevocationList<'static>> = revoked.map_err(|error: Error| CompileError::new("crl", error.to_string()))?;
+        let mut issuers = HashSet::new();
+        let further = revoked.iter().enumerate().filter(|(_, list)| !issuers.insert(list.issuer())).map(|(at, _)| at).collect();
         Ok(Some(Self {
             anchors: anchors.map_err(|error: Error| CompileError::new("trusted_ca", error.to_string()))?,
-            revoked: revoked.map_err(|error: Error| CompileError::new("crl", error.to_string()))?,
+            revoked,
+            further,
             certificates,
             revokes_leaf_only: validation.revokes_leaf_only,
             allows_expired: validation.allows_expired,
@@ -81,10 +88,30 @@ impl Authorities {
     }
 
     fn verify_at(&self, leaf: &CertificateDer<'_>, others: &[CertificateDer<'_>], time: UnixTime, side: Side) -> Result<(), Error> {
-        let certificate = EndEntityCert::try_from(leaf)?;
         let lists: Vec<&CertRevocationList<'_>> = self.revoked.iter().collect();
+        self.verify_by(&lists, leaf, others, time, side)?;
+        // Of an authority's lists the first is looked at: what another one of them revokes is revoked as well.
+        for further in &self.further {
+            let mut lists = lists.clone();
+            lists.swap(0, *further);
+            if let Err(Error::CertRevoked) = self.verify_by(&lists, leaf, others, time, side) {
+                return Err(Error::CertRevoked);
+            }
+        }
+        Ok(())
+    }
+
+    fn verify_by(
+        &self,
+        lists: &[&CertRevocationList<'_>],
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        time: UnixTime,
+        side: Side,
+    ) -> Result<(), Error> {
+        let certificate = EndEntityCert::try_from(leaf)?;
         // As with Envoy, one list for one authority asks for a list of each.
-        let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|options| {
+        let revocation = RevocationOptionsBuilder::new(lists).ok().map(|options| {
             let depth = if self.revokes_leaf_only { RevocationCheckDepth::EndEntity } else { RevocationCheckDepth::Chain };
             let options = options.with_depth(depth).with_status_policy(UnknownStatusPolicy::Deny);
             options.with_expiration_policy(ExpirationPolicy::Enforce).build()
@@ -106,6 +133,14 @@ impl Authorities {
             Err(error) => Err(error),
         }
     }
+}
+
+/// The lists of what was revoked that a source holds.
+pub(super) fn lists(source: &Material) -> Result<Vec<CertificateRevocationListDer<'static>>, CompileError> {
+    let pem = read(source).map_err(|error| error.within("crl"))?;
+    let lists = of_pem(&pem, "crl")?;
+    // A file that is just being written, or one of DER: without a list nothing would be revoked.
+    if lists.is_empty() { Err(CompileError::new("crl", "holds no list as PEM")) } else { Ok(lists) }
 }
 
 fn of_pem<T: PemObject>(pem: &[u8], field: &str) -> Result<Vec<T>, CompileError> {

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
@@ -13,7 +14,7 @@ use rustls::sign::CertifiedKey;
 use weir_config::CompileError;
 use weir_config::tls::{AltName, Certificate, CertificateSource, Material, NameKind, SecretSource, Validation};
 
-use super::chain::Side;
+use super::chain::{Side, lists};
 use super::files::Files;
 use super::refusal::listed;
 use super::staple::valid_until;
@@ -121,6 +122,8 @@ pub struct Secrets {
     certificates: HashMap<Arc<str>, Arc<Slot<CertifiedKey>>>,
     /// What they say of the other side's certificate; files are read.
     validations: HashMap<Arc<str>, Arc<Slot<Validation>>>,
+    /// What configurations say beside their secrets of files, each by a name of its own. They stay for as long as a handshake may need them.
+    written: HashMap<Arc<str>, Arc<Slot<Validation>>>,
     files: Files,
     pub(super) ticket_keys: TicketKeys,
 }
@@ -148,6 +151,13 @@ impl Secrets {
     }
 
     fn load(&mut self, name: &str, secret: &SecretSource) -> Result<(), CompileError> {
+        if let Some(slot) = self.written.get(name) {
+            let SecretSource::Validation(validation) = secret else { return Ok(()) };
+            let loaded = loaded(validation)?;
+            loaded.revoked.as_ref().map(lists).transpose()?;
+            slot.set(Some(Arc::new(loaded)));
+            return Ok(());
+        }
         match secret {
             SecretSource::Certificate(source) => self.certificate(name).set(Some(certified_key(source)?)),
             SecretSource::Validation(validation) => {
@@ -158,6 +168,18 @@ impl Secrets {
             }
         }
         Ok(())
+    }
+
+    /// What a configuration says beside a secret. Its files are watched; while one cannot be used, the slot has what was in it before.
+    pub(super) fn written(&mut self, validation: &Validation) -> Arc<Slot<Validation>> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        // Not the name of a secret of any server.
+        let name = format!("written\n{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let slot = slot_of(&mut self.written, &name);
+        if let Err(error) = self.put(&name, &SecretSource::Validation(Box::new(validation.clone()))) {
+            tracing::warn!(%error, "what is asked of certificates cannot be used: all are refused until it can");
+        }
+        slot
     }
 
     /// Forgets a secret.
@@ -227,7 +249,8 @@ impl Secrets {
     pub fn keep(&mut self, is_wanted: impl Fn(&Arc<str>) -> bool) {
         self.certificates.retain(|name, _| is_wanted(name));
         self.validations.retain(|name, _| is_wanted(name));
-        self.files.keep(is_wanted);
+        self.written.retain(|_, slot| Arc::strong_count(slot) > 1);
+        self.files.keep(|name| is_wanted(name) || self.written.contains_key(name));
     }
 }
 

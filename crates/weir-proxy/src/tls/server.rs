@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rustls::ServerConfig;
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use weir_config::CompileError;
@@ -10,6 +11,7 @@ use weir_config::tls::{ServerTls, Staples};
 
 use super::secrets::{Own, Secrets};
 use super::staple;
+use super::trust::Shown;
 use super::verifier::{ClientVerifier, Peer};
 use super::{provider_for, versions};
 
@@ -40,6 +42,13 @@ impl ServerTransport {
         let spoken = |offered: &[u8]| self.config.alpn_protocols.iter().any(|own| own == offered);
         let is_foreign = hello.alpn().is_some_and(|mut offered| !offered.any(spoken));
         if is_foreign { self.silent.clone() } else { self.config.clone() }
+    }
+
+    /// Whether what a client has shown holds, its own certificate first: where that is asked for, a handshake is also finished with one
+    /// that does not.
+    pub fn holds(&self, chain: &[CertificateDer<'_>]) -> bool {
+        let Some(((leaf, others), peer)) = chain.split_first().zip(self.resolver.peer.as_ref()) else { return false };
+        peer.holds(&Shown { leaf, others }, UnixTime::now())
     }
 
     /// The certificate that clients are shown; where there are several, the first.

@@ -9,7 +9,7 @@ use super::trust::sha256;
 use super::x509::Certificate;
 
 /// Reads the certificates of a client, its own first; none if that is malformed. `own` is the one that it was shown.
-pub fn read(chain: &[CertificateDer<'_>], own: Option<&CertificateDer<'_>>) -> Option<ShownCertificate> {
+pub fn read(chain: &[CertificateDer<'_>], own: Option<&CertificateDer<'_>>, is_validated: bool) -> Option<ShownCertificate> {
     let leaf = chain.first()?;
     let certificate = Certificate::read(leaf)?;
     Some(ShownCertificate {
@@ -19,6 +19,7 @@ pub fn read(chain: &[CertificateDer<'_>], own: Option<&CertificateDer<'_>>) -> O
         uris: names(&certificate, NameKind::Uri),
         dns: names(&certificate, NameKind::Dns),
         own_uris: own.and_then(|own| Certificate::read(own)).map(|own| names(&own, NameKind::Uri)).unwrap_or_default(),
+        is_validated,
     })
 }
 

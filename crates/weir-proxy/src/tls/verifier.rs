@@ -30,19 +30,39 @@ enum PeerSource {
         name: Arc<str>,
         slot: Arc<Slot<Validation>>,
         /// What the configuration says itself.
-        written: Option<Box<Validation>>,
-        /// What was made of the secret that is there now.
-        made: Mutex<Option<(Arc<Validation>, Arc<Trust>)>>,
+        written: Option<Arc<Slot<Validation>>>,
+        /// What was made of what is there now.
+        made: Mutex<Option<Made>>,
     },
+}
+
+/// What was made of a secret and of what stands beside it; also that they cannot be used.
+#[derive(Debug)]
+struct Made {
+    secret: Arc<Validation>,
+    written: Option<Arc<Validation>>,
+    trust: Result<Arc<Trust>, Box<str>>,
+}
+
+impl Made {
+    fn of(secret: Arc<Validation>, written: Option<Arc<Validation>>) -> Self {
+        let whole = written.as_ref().map_or_else(|| (*secret).clone(), |written| written.completed_by(&secret));
+        let trust = whole.check().and_then(|whole| Trust::new(&whole)).map(Arc::new).map_err(|error| error.to_string().into());
+        Self { secret, written, trust }
+    }
+
+    fn is_of(&self, secret: &Arc<Validation>, written: Option<&Arc<Validation>>) -> bool {
+        Arc::ptr_eq(&self.secret, secret) && self.written.as_ref().map(Arc::as_ptr) == written.map(Arc::as_ptr)
+    }
 }
 
 impl Peer {
     /// What a configuration asks for. Files are read now; secrets may arrive later.
     pub(super) fn new(source: &ValidationSource, parameters: &Parameters, secrets: &mut Secrets) -> Result<Self, CompileError> {
-        let mut named = |name: &Arc<str>, written: Option<Box<Validation>>| PeerSource::Named {
+        let mut named = |name: &Arc<str>, written: Option<&Validation>| PeerSource::Named {
             name: name.clone(),
             slot: secrets.validation(name),
-            written,
+            written: written.map(|written| secrets.written(written)),
             made: Mutex::default(),
         };
         let source = match source {
@@ -51,7 +71,7 @@ impl Peer {
                 PeerSource::Written(Arc::new(trust))
             }
             ValidationSource::Named(name) => named(name, None),
-            ValidationSource::Combined { written, name } => named(name, Some(written.clone())),
+            ValidationSource::Combined { written, name } => named(name, Some(&**written)),
         };
         let algorithms = super::provider().signature_verification_algorithms;
         let allowed = &parameters.signature_schemes;
@@ -63,8 +83,11 @@ impl Peer {
     /// The name of the secret that has not come yet, if it is missing.
     pub(super) fn missing(&self) -> Option<&Arc<str>> {
         match &self.source {
-            PeerSource::Named { name, slot, .. } if slot.get().is_none() => Some(name),
-            _ => None,
+            PeerSource::Named { name, slot, written, .. } => {
+                let is_missing = slot.get().is_none() || written.as_ref().is_some_and(|written| written.get().is_none());
+                is_missing.then_some(name)
+            }
+            PeerSource::Written(_) => None,
         }
     }
 
@@ -82,21 +105,20 @@ impl Peer {
             PeerSource::Named { name, slot, written, made } => (name, slot, written, made),
         };
         let secret = slot.get().ok_or_else(|| HandshakeRefusal::Missing((&**name).into()))?;
+        let unusable = || HandshakeRefusal::Unusable("what is asked of certificates beside it cannot be read".into());
+        let written = written.as_ref().map(|written| written.get().ok_or_else(unusable)).transpose()?;
         let mut made = made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((of, trust)) = &*made
-            && Arc::ptr_eq(of, &secret)
-        {
-            return Ok(trust.clone());
-        }
-        let whole = written.as_ref().map_or_else(|| (*secret).clone(), |written| written.completed_by(&secret));
-        let trust =
-            whole.check().and_then(|whole| Trust::new(&whole)).map_err(|error| HandshakeRefusal::Unusable(error.to_string().into()))?;
-        let trust = Arc::new(trust);
-        *made = Some((secret, trust.clone()));
-        Ok(trust)
+        let known = made.take().filter(|made| made.is_of(&secret, written.as_ref()));
+        let made = made.insert(known.unwrap_or_else(|| Made::of(secret, written)));
+        made.trust.clone().map_err(HandshakeRefusal::Unusable)
     }
 
-    fn verify(&self, shown: &Shown<'_, '_>, now: UnixTime, side: Side, host: Option<&str>) -> Result<(), Error> {
+    /// Whether a client's certificate, with which a handshake was finished, holds.
+    pub(super) fn holds(&self, shown: &Shown<'_, '_>, now: UnixTime) -> bool {
+        self.trust().is_ok_and(|trust| trust.holds(shown, now))
+    }
+
+    pub(super) fn verify(&self, shown: &Shown<'_, '_>, now: UnixTime, side: Side, host: Option<&str>) -> Result<(), Error> {
         self.trust().and_then(|trust| trust.verify(shown, now, side, host)).map_err(HandshakeRefusal::into_error)
     }
 }

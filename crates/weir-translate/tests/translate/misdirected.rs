@@ -144,6 +144,18 @@ fn what_a_certificate_is_not_for_is_not_asked_for_elsewhere() {
 }
 
 #[test]
+fn a_thousand_servers_that_show_one_wildcard_certificate_name_its_domain() {
+    let names: Vec<String> = (0..1_000).map(|number| format!("s{number}")).collect();
+    let hosts: Vec<String> = names.iter().map(|name| format!("{name}.w.test")).collect();
+    let servers: Vec<Server<'_>> = names.iter().zip(&hosts).map(|(name, host)| (name.as_str(), host.as_str(), MANY)).collect();
+    let made = made(&servers, &[("s7", "s7.w.test")]);
+    for (server, own) in [("s7", None), ("s8", Some("s8.w.test"))] {
+        assert_eq!(misdirected(&made, server), ["*.w.test"]);
+        assert_eq!(unserved(&made, server).first().map(String::as_str), own);
+    }
+}
+
+#[test]
 fn many_hosts_of_one_domain_are_told_by_it() {
     let names: Vec<String> = (0..100).map(|number| format!("s{number}")).collect();
     let hosts: Vec<String> = names.iter().map(|name| format!("{name}.test")).collect();

@@ -21,6 +21,8 @@ impl FromStr for XdsAddress {
     fn from_str(written: &str) -> Result<Self, String> {
         match socket_path(written) {
             Some("") => Err("a path is missing behind `unix:`".to_owned()),
+            // A name of the abstract namespace is open to every user of this machine.
+            Some(path) if path.starts_with('@') => Err("`unix:@` has no file that could be protected: certificates pass there".to_owned()),
             Some(path) => Ok(Self::Unix(path.into())),
             None => written.parse().map(Self::Tcp).map_err(|_| "is neither IP:PORT nor unix:PATH".to_owned()),
         }
@@ -39,6 +41,8 @@ mod tests {
             ("unix:///run/xds", Ok(XdsAddress::Unix("/run/xds".into()))),
             ("unix:xds", Ok(XdsAddress::Unix("xds".into()))),
             ("unix:", Err("a path is missing behind `unix:`".to_owned())),
+            ("unix:@xds", Err("`unix:@` has no file that could be protected: certificates pass there".to_owned())),
+            ("unix://@xds", Err("`unix:@` has no file that could be protected: certificates pass there".to_owned())),
             ("localhost", Err("is neither IP:PORT nor unix:PATH".to_owned())),
         ];
         for (written, wanted) in cases {

@@ -36,8 +36,15 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
             let bound = instance.bind().await?;
             applications.push(tokio::spawn(serve(bound, stopped.clone())));
         }
-        let (mesh, gateways) = (mesh_config(None)?, vec![]);
-        let standing = Standing { dir: &dir, mesh, gateways, xds: vec![], authority: AuthoritySource::Memory, process: &args.process };
+        let standing = Standing {
+            dir: &dir,
+            mesh: mesh_config(None)?,
+            gateways: vec![],
+            xds: vec![],
+            secrets_only_at_sockets: false,
+            authority: AuthoritySource::Memory,
+            process: &args.process,
+        };
         let code = standing.start(|started| async move { print::say(&welcome(sample, &started)) }).await?;
         // Requests that were in flight have been answered by now.
         stop.send_replace(true);

@@ -31,7 +31,7 @@ pub(crate) fn run(args: &PilotArgs) -> anyhow::Result<ExitCode> {
         let Opened { authority, secret } = AuthoritySource::Args(&args.authority, &args.dir).open(&mesh)?;
         let pilot = Pilot::start(watched.catalog.clone(), options(mesh));
         let certificates = weir_pilot::certificates(authority, secret, pilot.mesh());
-        let served = serve_xds(&pilot, &certificates, &args.xds).await?;
+        let served = serve_xds(&pilot, &certificates, &args.xds, args.secrets_only_at_sockets).await?;
         let asked = serve_admin(&pilot, args.admin).await?;
         let places = served.places.join(", ");
         print::say(&format!("weir: {} resources; proxies may follow {places}{asked}", watched.catalog.borrow().len()));

@@ -30,8 +30,15 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let mesh = mesh_config(args.mesh_config.as_deref())?;
     let gateways = args.gateway.iter().map(|labels| standalone::parse_labels(labels));
     let gateways = gateways.collect::<Result<Vec<_>, _>>().map_err(|error| anyhow::anyhow!("--gateway: {error}"))?;
-    let authority = AuthoritySource::Args(&args.authority, &args.dir);
-    let standing = Standing { dir: &args.dir, mesh, gateways, xds: args.xds.clone(), authority, process: &args.process };
+    let standing = Standing {
+        dir: &args.dir,
+        mesh,
+        gateways,
+        xds: args.xds.clone(),
+        secrets_only_at_sockets: args.secrets_only_at_sockets,
+        authority: AuthoritySource::Args(&args.authority, &args.dir),
+        process: &args.process,
+    };
     start_runtime()?.block_on(async { standing.start(|started| async move { print::say(&started.summary()) }).await })
 }
 
@@ -41,6 +48,8 @@ pub(crate) struct Standing<'s> {
     pub mesh: Arc<MeshConfig>,
     pub gateways: Vec<BTreeMap<String, String>>,
     pub xds: Vec<XdsAddress>,
+    /// Whether proxies that come by an address are given no certificates.
+    pub secrets_only_at_sockets: bool,
     pub authority: AuthoritySource<'s>,
     pub process: &'s ProcessArgs,
 }
@@ -63,7 +72,7 @@ impl Standing<'_> {
         let process = Process::start(self.process, connections, None, defaults.termination_drain_duration.to_std())?;
         let pilot = Pilot::start(watched.catalog.clone(), options(self.mesh));
         let certificates = weir_pilot::certificates(authority, secret, pilot.mesh());
-        let _served = serve(&pilot, &certificates, &self.xds).await?;
+        let _served = serve(&pilot, &certificates, &self.xds, self.secrets_only_at_sockets).await?;
         let catalog = pilot.catalog();
         let more = pilot_admin::more(pilot.clone());
         let hosts = Hosts { certificates, lifetime, drain_duration };
@@ -95,12 +104,12 @@ pub(crate) fn options(mesh: Arc<MeshConfig>) -> Options {
 }
 
 /// Serves other proxies. An address that nobody asked for need not be free.
-async fn serve(pilot: &Pilot, certificates: &Certificates, asked: &[XdsAddress]) -> anyhow::Result<Served> {
+async fn serve(pilot: &Pilot, certificates: &Certificates, asked: &[XdsAddress], secrets_only_at_sockets: bool) -> anyhow::Result<Served> {
     if !asked.is_empty() {
-        return serve_xds(pilot, certificates, asked).await;
+        return serve_xds(pilot, certificates, asked, secrets_only_at_sockets).await;
     }
     let usual = [XdsAddress::Tcp(DEFAULT_XDS.parse()?)];
-    Ok(serve_xds(pilot, certificates, &usual).await.unwrap_or_else(|error| {
+    Ok(serve_xds(pilot, certificates, &usual, secrets_only_at_sockets).await.unwrap_or_else(|error| {
         tracing::warn!("other proxies cannot follow this mesh: {error}");
         Served::default()
     }))

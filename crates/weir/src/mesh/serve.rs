@@ -29,18 +29,24 @@ impl Drop for Served {
     }
 }
 
-/// Serves a pilot's proxies at all of these places.
+/// Serves a pilot's proxies at all of these places; certificates, if asked for so, only at those that are Unix sockets.
 ///
 /// # Errors
 /// If one of them cannot be had.
-pub(crate) async fn serve_xds(pilot: &Pilot, certificates: &Certificates, addresses: &[XdsAddress]) -> anyhow::Result<Served> {
+pub(crate) async fn serve_xds(
+    pilot: &Pilot,
+    certificates: &Certificates,
+    addresses: &[XdsAddress],
+    secrets_only_at_sockets: bool,
+) -> anyhow::Result<Served> {
     let mut served = Served::default();
     for address in addresses {
         let (listener, place): (grpc::Listener, String) = match address {
             XdsAddress::Tcp(address) => {
                 let listener = bind(*address, "xDS", "--xds").await?;
                 let place = listener.local_addr()?.to_string();
-                (listener.into(), place)
+                let listener = if secrets_only_at_sockets { grpc::Listener::Untrusted(listener) } else { listener.into() };
+                (listener, place)
             }
             XdsAddress::Unix(path) => (at_path(path, &mut served)?.into(), format!("unix:{}", path.display())),
         };

@@ -4,6 +4,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair,
     RevokedCertParams, SerialNumber, date_time_ymd,
 };
+use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
 use weir_xds::tls::CertificateValidationContext;
 
@@ -192,4 +193,112 @@ fn it_must_be_meant_for_its_side() {
     let server = root.vouches_for("a.test", |params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]);
     let of = |side: Side| verdict_of(&trust(json!({"trustedCa": root.pem()})), &server, &[], side, None);
     assert_eq!((of(Side::Server), of(Side::Client)), ("holds".to_owned(), format!("{CHAIN}unsupported certificate purpose")));
+}
+
+#[test]
+fn a_file_without_a_list_takes_the_place_of_none() {
+    use crate::tls::secrets::Secrets;
+    use weir_config::tls::SecretSource;
+    let (root, folder) = (Authority::root("root"), tempfile::tempdir().unwrap());
+    let path = folder.path().join("crl.pem");
+    let list = root.revoking(&[7])["inlineString"].as_str().unwrap().to_owned();
+    std::fs::write(&path, &list).unwrap();
+    let context = json!({"trustedCa": root.pem(), "crl": {"filename": path}});
+    let context: CertificateValidationContext = weir_xds::json::from_value(context).unwrap();
+    let source = SecretSource::Validation(Box::new(Validation::compile(&context).unwrap()));
+    let mut secrets = Secrets::default();
+    secrets.put("roots", &source).unwrap();
+    let leaf = root.vouches_for("a.test", |params| params.serial_number = Some(SerialNumber::from(7)));
+    let der = rustls::pki_types::CertificateRevocationListDer::from_pem_slice(list.as_bytes()).unwrap();
+    let (empty, cut, whole) = (&b""[..], &list.as_bytes()[..list.len() / 2], list.as_bytes());
+    for (number, (content, is_good)) in
+        [(empty, false), (whole, true), (cut, false), (&*der, false), (b"none", false)].into_iter().enumerate()
+    {
+        std::fs::write(&path, content).unwrap();
+        // Files that are written within one tick of the clock could not be told apart by it.
+        let time = std::time::SystemTime::now() + Duration::from_secs(number as u64 + 1);
+        std::fs::File::options().append(true).open(&path).unwrap().set_modified(time).unwrap();
+        let read = secrets.read_again();
+        assert_eq!(read.iter().map(|(_, read)| read.is_ok()).collect::<Vec<_>>(), [is_good], "{number}: {read:?}");
+        let known = secrets.validation("roots").get().unwrap();
+        let verdict = verdict_of(&Trust::new(&known).unwrap(), &leaf, &[], Side::Server, None);
+        assert_eq!(verdict, format!("{CHAIN}certificate revoked"), "{number}");
+        // Nor is it taken where it is the first.
+        assert_eq!(Secrets::default().put("roots", &source).is_ok(), is_good, "{number}");
+    }
+}
+
+#[test]
+fn what_is_taken_though_it_does_not_hold_is_not_said_to() {
+    let (root, other) = (Authority::root("root"), Authority::root("other"));
+    let leaf = root.vouches_for("a.test", |params| params.serial_number = Some(SerialNumber::from(7)));
+    let (expired, untrusted) = (root.vouches_for("a.test", EXPIRED), "ACCEPT_UNTRUSTED");
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(1_900_000_000));
+    let b = json!([{"sanType": "DNS", "matcher": {"exact": "b.test"}}]);
+    let cases = [
+        (json!({"trustedCa": root.pem()}), &leaf, true),
+        (json!({"trustedCa": root.pem(), "trustChainVerification": untrusted}), &leaf, true),
+        (json!({"trustedCa": other.pem(), "trustChainVerification": untrusted}), &leaf, false),
+        (json!({"trustedCa": root.pem(), "trustChainVerification": untrusted}), &expired, false),
+        (json!({"trustedCa": root.pem(), "crl": root.revoking(&[7]), "trustChainVerification": untrusted}), &leaf, false),
+        (json!({"trustedCa": root.pem(), "matchTypedSubjectAltNames": b, "trustChainVerification": untrusted}), &leaf, false),
+        (json!({}), &leaf, false),
+    ];
+    for (number, (context, leaf, wanted)) in cases.into_iter().enumerate() {
+        let trust = trust(context);
+        let shown = Shown { leaf, others: &[] };
+        // All of them are let in.
+        assert!(trust.verify(&shown, now, Side::Client, None).is_ok(), "{number}");
+        assert_eq!(trust.holds(&shown, now), wanted, "{number}");
+    }
+}
+
+#[test]
+fn what_a_file_and_a_secret_revoke_is_revoked_and_the_file_is_watched() {
+    use crate::tls::secrets::Secrets;
+    use crate::tls::verifier::Peer;
+    use weir_config::tls::{Parameters, SecretSource, ValidationSource, Versions};
+    let (root, folder) = (Authority::root("root"), tempfile::tempdir().unwrap());
+    let path = folder.path().join("crl.pem");
+    let compiled = |context: Value| {
+        let context: CertificateValidationContext = weir_xds::json::from_value(context).unwrap();
+        Box::new(Validation::compile(&context).unwrap())
+    };
+    let (mut secrets, mut tick) = (Secrets::default(), 0);
+    let written = compiled(json!({"crl": {"filename": path}}));
+    let source = ValidationSource::Combined { written, name: "roots".into() };
+    let versions = Versions { tls12: true, tls13: true };
+    let parameters = Parameters { versions, cipher_suites: vec![], groups: vec![], signature_schemes: vec![] };
+    let peer = Peer::new(&source, &parameters, &mut secrets).unwrap();
+    let from_secret = compiled(json!({"trustedCa": root.pem(), "crl": root.revoking(&[8])}));
+    secrets.put("roots", &SecretSource::Validation(from_secret)).unwrap();
+    let leaves: Vec<_> =
+        (7..10).map(|serial| root.vouches_for("a.test", |params| params.serial_number = Some(SerialNumber::from(serial)))).collect();
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(1_900_000_000));
+    let held = || -> Vec<bool> {
+        let verify = |leaf| peer.verify(&Shown { leaf, others: &[] }, now, Side::Client, None).is_ok();
+        leaves.iter().map(verify).collect()
+    };
+    let mut write = |secrets: &mut Secrets, list: &str| {
+        std::fs::write(&path, list).unwrap();
+        tick += 1;
+        let time = std::time::SystemTime::now() + Duration::from_secs(tick);
+        std::fs::File::options().append(true).open(&path).unwrap().set_modified(time).unwrap();
+        // What is in use stays watched.
+        secrets.keep(|name| &**name == "roots");
+        secrets.read_again();
+    };
+    let list = |serials: &[u64]| root.revoking(serials)["inlineString"].as_str().unwrap().to_owned();
+    // Nobody is let in before the file is there.
+    assert!(peer.missing().is_some());
+    assert_eq!(held(), [false, false, false]);
+    write(&mut secrets, &list(&[7]));
+    assert_eq!(held(), [false, false, true]);
+    write(&mut secrets, "");
+    assert_eq!(held(), [false, false, true]);
+    write(&mut secrets, &list(&[9]));
+    assert_eq!(held(), [true, false, false]);
+    drop(peer);
+    secrets.keep(|_| false);
+    assert!(!secrets.are_in_files());
 }
