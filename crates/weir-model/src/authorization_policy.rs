@@ -30,11 +30,6 @@ impl AuthorizationPolicy {
         }
     }
 
-    /// Whether somebody else is asked about requests.
-    pub fn asks_a_service(&self) -> bool {
-        self.spec().is_some_and(|spec| spec.action == Action::Custom)
-    }
-
     /// Whether it is for a proxy: one of its own namespace, or any if that is the root namespace, that it selects. What is attached
     /// to a Gateway of Kubernetes' API is for that Gateway's proxies alone.
     pub fn selects(&self, proxy: &Proxy, root: &str) -> bool {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use weir_ads::{ResourceSet, Server};
 use weir_api::Diagnostic;
-use weir_model::{AuthorizationPolicy, Changes, MeshSnapshot, Proxy};
+use weir_api::resources::authorization_policy::Action;
+use weir_model::{Changes, MeshSnapshot, Proxy};
 use weir_translate::Labels;
 
 use crate::classes::{Class, Member, Resources, take_labels};
@@ -64,10 +65,7 @@ impl Following {
         let Changes { groups, sidecars, envoy_filters, request_authentications, authorization_policies, peer_authentications, .. } =
             &changes;
         let rules = [groups, sidecars, envoy_filters, request_authentications, authorization_policies, peer_authentications];
-        // The services that policies ask are found by their names.
-        let are_asked = || mesh.authorization_policies.iter().any(AuthorizationPolicy::asks_a_service);
-        let is_concerned =
-            changes.concerns(&self.proxy) || rules.iter().any(|names| !names.is_empty()) || !changes.services.is_empty() && are_asked();
+        let is_concerned = changes.concerns(&self.proxy) || rules.iter().any(|names| !names.is_empty()) || self.asks(mesh, &changes);
         let labels = shared.classes.labels(mesh);
         let (mut is_whole, mut newest) = (is_first, mesh.clone());
         if is_concerned || !Arc::ptr_eq(&labels, &self.labels) {
@@ -93,6 +91,23 @@ impl Following {
             }
         }
         Some(Followed { is_concerned })
+    }
+
+    /// Whether a service changed that may be asked who may ask the proxy's workload for what.
+    fn asks(&self, mesh: &MeshSnapshot, changes: &Changes) -> bool {
+        let is_asked = |host: &str| {
+            mesh.config.extension_providers.iter().any(|provider| {
+                let http = provider.envoy_ext_authz_http.iter().map(|http| &http.service);
+                let mut all = http.chain(provider.envoy_ext_authz_grpc.iter().map(|grpc| &grpc.service));
+                all.any(|service| service.rsplit('/').next() == Some(host))
+            })
+        };
+        let root = mesh.config.root_namespace.as_str();
+        changes.services.iter().any(|(host, _)| is_asked(host))
+            && mesh
+                .authorization_policies
+                .iter()
+                .any(|policy| policy.spec().is_some_and(|spec| spec.action == Action::Custom) && policy.selects(&self.proxy, root))
     }
 
     /// Finds the proxy's class, and follows it. Whether that is another one than before.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use http::Extensions;
 use tokio::sync::Notify;
 use tokio::time::{Sleep, sleep_until};
+use weir_config::budget::Permit;
 use weir_config::head;
 use weir_config::http::HttpConfig;
 
@@ -23,6 +24,8 @@ pub struct Control {
     ends: Notify,
     /// What filters remember of it.
     pub extensions: RefCell<Extensions>,
+    /// Its places among the connections that may be open at once.
+    pub permits: RefCell<Vec<Permit>>,
     /// What the rules of heads look at of it.
     pub client: OnceCell<head::Client>,
     /// How many requests are being handled.
@@ -128,6 +131,15 @@ impl Control {
     /// Whether it is to end.
     pub fn is_finishing(&self) -> bool {
         self.finish.get()
+    }
+
+    /// Waits until it is told to finish.
+    pub async fn finishing(&self) {
+        let told = |cx: &mut Context<'_>| {
+            self.watch(cx.waker());
+            if self.is_finishing() { Poll::Ready(()) } else { Poll::Pending }
+        };
+        poll_fn(told).await;
     }
 
     /// Whom to wake: the connection's own task, and nobody else's.

@@ -39,9 +39,21 @@ pub async fn answer(mut client: impl AsyncRead + AsyncWrite + Unpin, answer: Byt
 /// So long who is not let in may say nothing.
 const SILENCE: Duration = Duration::from_secs(15);
 
-/// Ends a connection that is not let in, once its client has said anything, and after a delay.
+/// So much of what has come from who is not let in is read before the connection ends.
+const HEARD: usize = 16 * 1024;
+
+/// Ends a connection that is not let in, once its client has said anything, and after a delay. What has come is read: the system
+/// answers what is left unread with a reset.
 pub async fn refuse(mut client: impl AsyncRead + AsyncWrite + Unpin, delay: Option<Duration>) {
-    let _ = timeout(SILENCE, client.read(&mut [0; 1])).await;
+    let mut room = [0; 1024];
+    let mut heard = timeout(SILENCE, client.read(&mut room)).await.map_or(0, |read| read.unwrap_or(0));
+    while heard > 0 && heard < HEARD {
+        // What is not there yet is not waited for.
+        match timeout(Duration::ZERO, client.read(&mut room)).await {
+            Ok(Ok(read)) if read > 0 => heard += read,
+            _ => break,
+        }
+    }
     if let Some(delay) = delay {
         tokio::time::sleep(delay).await;
     }
@@ -61,6 +73,19 @@ mod tests {
     use tokio::io::duplex;
 
     use super::*;
+
+    #[tokio::test]
+    async fn what_has_come_from_who_is_not_let_in_is_read() {
+        for (sent, left) in [(1_usize, 0_usize), (5000, 0), (HEARD + 4096, 4096)] {
+            let (mut ours, mut theirs) = duplex(2 * HEARD);
+            theirs.write_all(&vec![b'a'; sent]).await.expect("there is room");
+            refuse(&mut ours, None).await;
+            drop(theirs);
+            let mut rest = vec![];
+            ours.read_to_end(&mut rest).await.expect("it was ended in order");
+            assert_eq!(rest.len(), left, "{sent}");
+        }
+    }
 
     #[tokio::test]
     async fn a_client_is_waited_for_and_not_for_ever() {

@@ -249,8 +249,11 @@ impl ChainRuntime {
             return self.serve_admitted(incoming, control);
         }
         Box::pin(async move {
-            let Some(_permits) = self.pass_filters().await else { return Ok(()) };
-            self.serve_admitted(incoming, control).await
+            let Some(permits) = self.pass_filters().await else { return Ok(()) };
+            control.permits.replace(permits);
+            let served = self.serve_admitted(incoming, control.clone()).await;
+            control.permits.take();
+            served
         })
     }
 
@@ -296,20 +299,32 @@ impl ChainRuntime {
         })
     }
 
-    /// Ends a connection that is not let in. As with Envoy its client has to say something first; but no instance is connected to.
-    fn turn_away<S>(&self, stream: S, info: &Rc<ConnectionInfo>, rbac: &ConnectionRbac, policy: Option<&str>) -> Serving<'_>
+    /// Ends a connection that is not let in. As with Envoy its client has to say something first; but no instance is connected to, it
+    /// takes no place of one that is let in, and it is not waited for when connections are told to finish.
+    fn turn_away<S>(
+        &self,
+        stream: S,
+        info: &Rc<ConnectionInfo>,
+        control: Rc<Control>,
+        refused: (&ConnectionRbac, Option<&str>),
+    ) -> Serving<'_>
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
+        let (rbac, policy) = refused;
+        control.permits.take();
         let why = details(policy);
-        tracing::debug!(remote = %info.remote, local = %info.local, why, "a connection is not let in");
+        tracing::info!(remote = %info.remote, local = %info.local, why, "a connection is not let in");
         let noted = match &self.handler {
             HandlerRuntime::Tcp(tcp) => Some(tcp.refused(info.clone(), why)),
             HandlerRuntime::Http(_) | HandlerRuntime::Respond(_) => None,
         };
         let waited = farewell::refuse(stream, rbac.delay);
         Box::pin(async move {
-            waited.await;
+            tokio::select! {
+                () = waited => {}
+                () = control.finishing() => {}
+            }
             drop(noted);
             Ok(())
         })
@@ -320,8 +335,8 @@ impl ChainRuntime {
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         let info = Rc::new(info);
-        if let Some((rbac, policy)) = self.refusing(&info) {
-            return self.turn_away(stream, &info, rbac, policy);
+        if let Some(refused) = self.refusing(&info) {
+            return self.turn_away(stream, &info, control, refused);
         }
         match &self.handler {
             HandlerRuntime::Http(http) => {

@@ -50,12 +50,12 @@ pub(super) trait Attribute {
     /// Whether only requests have it.
     fn is_of_requests(&self) -> bool;
 
-    /// Whether it has one of these values; none if none of them can be one.
+    /// Whether it has one of these values; none if one of them cannot be made out.
     fn any(&self, values: &[String]) -> Option<Self::Tree>;
 }
 
 fn any_of<T: Tree>(values: &[String], one: impl Fn(&str) -> Option<T>) -> Option<T> {
-    let all: Vec<T> = values.iter().filter_map(|value| one(value)).collect();
+    let all: Vec<T> = values.iter().map(|value| one(value)).collect::<Option<_>>()?;
     (!all.is_empty()).then(|| T::any(all))
 }
 

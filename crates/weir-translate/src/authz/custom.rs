@@ -61,8 +61,11 @@ pub(super) fn of_requests(context: &Context<'_>) -> Vec<HttpFilter> {
 pub(super) fn of_connections(context: &Context<'_>) -> Vec<Filter> {
     let filters = |custom: Custom| match custom.outcome {
         Outcome::Asked(built) => {
-            // One that speaks HTTP has nothing to say of connections.
-            let Some(ask) = built.tcp else { return vec![] };
+            // One that speaks HTTP has nothing to say of connections, and Istio lets pass what it cannot be asked about.
+            let Some(ask) = built.tcp else {
+                warn_unasked(context, &custom.provider);
+                return vec![];
+            };
             let marks = network_rbac::Rbac {
                 shadow_rules: Some(deny(custom.rules)),
                 shadow_rules_stat_prefix: MARK.to_owned(),
@@ -78,6 +81,13 @@ pub(super) fn of_connections(context: &Context<'_>) -> Vec<Filter> {
         }
     };
     by_provider(context, Traffic::Connections).into_iter().flat_map(filters).collect()
+}
+
+/// Says that connections pass which no requests can be made out in.
+fn warn_unasked(context: &Context<'_>, provider: &str) {
+    let own = policies(context, Action::Custom).filter(|policy| provider_of(policy) == provider);
+    let message = format!("`{provider}` speaks HTTP: on ports of TCP it is not asked, and connections pass");
+    own.for_each(|policy| context.warn(&origin(policy, "provider"), message.clone()));
 }
 
 /// A workload has one provider: where there are several, nobody knows which of them has to be asked.

@@ -78,7 +78,8 @@ fn status(written: &str) -> Result<Option<HttpStatus>, String> {
     if written.is_empty() {
         return Ok(None);
     }
-    let code = written.parse::<i32>().ok().and_then(|code| StatusCode::try_from(code).ok());
+    // 0 has a name there too, and is none.
+    let code = written.parse::<i32>().ok().filter(|code| *code > 0).and_then(|code| StatusCode::try_from(code).ok());
     let code = code.ok_or_else(|| format!("its statusOnError `{written}` is no status"))?;
     Ok(Some(HttpStatus { code: code.into() }))
 }

@@ -92,13 +92,23 @@ impl Rules<'_, '_> {
             let domains = TrustDomains::of(&self.context.mesh.config);
             let expanded = |values: &[String]| wanted.attribute.expand(&domains, values);
             let (values, not_values) = (expanded(&wanted.values), expanded(&wanted.not_values));
-            all.extend((!values.is_empty()).then(|| wanted.attribute.any(&values)).flatten());
-            all.extend((!not_values.is_empty()).then(|| wanted.attribute.any(&not_values)).flatten().map(A::Tree::not));
+            all.extend(self.any(&wanted.attribute, &values)?);
+            all.extend(self.any(&wanted.attribute, &not_values)?.map(A::Tree::not));
         }
         if all.is_empty() {
             all.push(A::Tree::always());
         }
         Ok(A::Tree::all(all))
+    }
+
+    /// That an attribute has one of these values; none if nothing is asked for. What cannot be made out lets nobody in, and keeps
+    /// nobody from being refused.
+    fn any<A: Attribute>(&self, attribute: &A, values: &[String]) -> Result<Option<A::Tree>, Impossible> {
+        match (values.is_empty(), self.action) {
+            (true, _) => Ok(None),
+            (false, Action::Allow) => attribute.any(values).map(Some).ok_or(Impossible),
+            (false, Action::Deny | Action::Log) => Ok(attribute.any(values)),
+        }
     }
 }
 

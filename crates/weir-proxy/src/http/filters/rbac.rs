@@ -36,12 +36,13 @@ impl HttpFilter for Rbac {
         };
         if let Some(shadow) = &policy.shadow {
             let verdict = judge(shadow, call);
-            policy.counted.add(Count::of(verdict.allowed, true));
+            self.0.counted.add(Count::of(verdict.allowed, true));
             leave(call, NAMESPACE, shadow_metadata(&policy.shadow_prefix, verdict));
         }
         let Some(rules) = &policy.rules else { return Flow::Continue };
         let verdict = judge(rules, call);
-        policy.counted.add(Count::of(verdict.allowed, false));
+        // Also what a route's own rules refuse: only the filter's numbers are told.
+        self.0.counted.add(Count::of(verdict.allowed, false));
         leave(call, NAMESPACE, enforced_metadata(&policy.prefix, verdict));
         if rules.action == Action::Log {
             let hint = Value { kind: Some(Kind::BoolValue(verdict.policy.is_some())) };
