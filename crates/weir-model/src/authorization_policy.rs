@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use weir_api::resources::AuthorizationPolicy as Written;
-use weir_api::resources::authorization_policy::Action;
 use weir_api::{Object, Spec};
 
 use crate::envoy_filter::{GATEWAY_CLASS, GATEWAY_NAME};

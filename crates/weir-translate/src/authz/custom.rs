@@ -15,9 +15,8 @@ use weir_xds::{ext_authz, network_ext_authz, network_rbac, rbac_filter};
 
 use super::provider::{self, Built};
 use super::rule::{Rules, Traffic};
-use super::{HTTP_RBAC, NETWORK_RBAC, TCP, matcher, origin, policies};
+use super::{HTTP_RBAC, NETWORK_RBAC, TCP, filter, matcher, origin, policies};
 use crate::context::Context;
-use crate::listener::{chain, http};
 
 /// How the names of policies begin that somebody else is asked about.
 const PREFIX: &str = "istio-ext-authz";
@@ -49,10 +48,10 @@ pub(super) fn of_requests(context: &Context<'_>) -> Vec<HttpFilter> {
                 ..Default::default()
             };
             let ask = ext_authz::ExtAuthz { filter_enabled_metadata: Some(marked(HTTP_RBAC, &custom.provider)), ..ask };
-            vec![http::http_filter(HTTP_RBAC, &marks), http::http_filter("envoy.filters.http.ext_authz", &ask)]
+            vec![filter::of_requests(HTTP_RBAC, &marks), filter::of_requests("envoy.filters.http.ext_authz", &ask)]
         }
         Outcome::Refused => {
-            vec![http::http_filter(HTTP_RBAC, &rbac_filter::Rbac { rules: Some(refused(custom.rules)), ..Default::default() })]
+            vec![filter::of_requests(HTTP_RBAC, &rbac_filter::Rbac { rules: Some(refused(custom.rules)), ..Default::default() })]
         }
     };
     by_provider(context, Traffic::Requests).into_iter().flat_map(filters).collect()
@@ -73,11 +72,11 @@ pub(super) fn of_connections(context: &Context<'_>) -> Vec<Filter> {
                 ..Default::default()
             };
             let ask = network_ext_authz::ExtAuthz { filter_enabled_metadata: Some(marked(NETWORK_RBAC, &custom.provider)), ..ask };
-            vec![chain::filter(NETWORK_RBAC, &marks), chain::filter("envoy.filters.network.ext_authz", &ask)]
+            vec![filter::of_connections(NETWORK_RBAC, &marks), filter::of_connections("envoy.filters.network.ext_authz", &ask)]
         }
         Outcome::Refused => {
             let rbac = network_rbac::Rbac { rules: Some(refused(custom.rules)), stat_prefix: TCP.to_owned(), ..Default::default() };
-            vec![chain::filter(NETWORK_RBAC, &rbac)]
+            vec![filter::of_connections(NETWORK_RBAC, &rbac)]
         }
     };
     by_provider(context, Traffic::Connections).into_iter().flat_map(filters).collect()

@@ -7,6 +7,7 @@
 
 mod attribute;
 mod custom;
+mod filter;
 mod matcher;
 mod provider;
 mod rule;
@@ -25,7 +26,6 @@ use weir_xds::rbac::rbac::Action as XdsAction;
 use weir_xds::{network_rbac, rbac_filter};
 
 use crate::context::Context;
-use crate::listener::{chain, http};
 use rule::{Rules, Traffic};
 
 const HTTP_RBAC: &str = "envoy.filters.http.rbac";
@@ -46,7 +46,7 @@ pub(crate) fn of_requests(context: &Context<'_>) -> HttpFilters {
     let filter = |built: &Built| {
         let (rules, shadow_rules, shadow_rules_stat_prefix) = (built.rules.clone(), built.shadow.clone(), built.shadow_prefix());
         let rbac = rbac_filter::Rbac { rules, shadow_rules, shadow_rules_stat_prefix, ..Default::default() };
-        http::http_filter(HTTP_RBAC, &rbac)
+        filter::of_requests(HTTP_RBAC, &rbac)
     };
     HttpFilters { custom: custom::of_requests(context), rules: all_built(context, Traffic::Requests).iter().map(filter).collect() }
 }
@@ -61,7 +61,7 @@ pub(crate) fn of_connections(context: &Context<'_>) -> Vec<Filter> {
             stat_prefix: TCP.to_owned(),
             ..Default::default()
         };
-        chain::filter(NETWORK_RBAC, &rbac)
+        filter::of_connections(NETWORK_RBAC, &rbac)
     };
     let mut filters = custom::of_connections(context);
     filters.extend(all_built(context, Traffic::Connections).iter().map(filter));
