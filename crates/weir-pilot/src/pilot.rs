@@ -31,13 +31,13 @@ fn tell_kept(catalog: &Catalog) {
     }
 }
 
-/// Says at each read which policies are not enforced: whoever looks at the log last must not miss it.
-fn tell_not_enforced(catalog: &Catalog) {
+/// Says at each read which policies are refused: whoever looks at the log last must not miss it.
+fn tell_refused(catalog: &Catalog) {
     let errors = catalog.diagnostics().filter(|diagnostic| diagnostic.severity == Severity::Error);
     let objects = errors.filter_map(|diagnostic| diagnostic.object.as_ref());
     let names: Vec<String> = objects.filter(|name| weir_api::is_policy(&name.kind)).map(ToString::to_string).collect();
     if !names.is_empty() {
-        tracing::error!("NOT enforced, so that whom they keep out is let in: {}", names.join(", "));
+        tracing::error!("refused, so that the last good version is in force, or what lets nobody in: {}", names.join(", "));
     }
 }
 
@@ -47,7 +47,7 @@ impl Pilot {
         let mut newest = catalog.borrow_and_update().clone();
         let shared = Arc::new(Shared::new(options));
         tell_kept(&newest);
-        tell_not_enforced(&newest);
+        tell_refused(&newest);
         shared.read(&newest);
         let reader = shared.clone();
         tokio::spawn(async move {
@@ -57,7 +57,7 @@ impl Pilot {
                         Ok(()) => {
                             newest = catalog.borrow_and_update().clone();
                             tell_kept(&newest);
-                            tell_not_enforced(&newest);
+                            tell_refused(&newest);
                         }
                         // What it told last stays, and proxies come and go as before.
                         Err(_) => reader.changed.notified().await,
