@@ -11,6 +11,7 @@ pub mod certificates;
 pub mod client;
 pub mod grpc;
 mod manifest;
+mod owner;
 mod protocol;
 mod push;
 mod resources;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use weir_xds::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Resource as WireResource};
 
-use crate::grpc::owner;
+use crate::owner;
 pub use crate::protocol::Protocol;
 use crate::push::Push;
 use crate::resources::Resource;

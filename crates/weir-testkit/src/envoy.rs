@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::binaries;
+use crate::certified::Certified;
 use crate::config::CLIENT_ADDRESS;
-use crate::mesh::Certified;
 use crate::process::Process;
 use crate::wait::until;
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
+use crate::certified::Certified;
 use crate::client::Client;
 use crate::config::Layout;
 use crate::envoy::{self, Envoy};
@@ -50,19 +51,6 @@ pub struct Mesh {
     /// The admin interface of the pilot.
     pilot_admin: SocketAddr,
     work: TempDir,
-}
-
-/// How the proxies of a mesh come to certificates of it.
-pub struct Certified<'c> {
-    /// The folder with the authority.
-    pub authority: &'c Path,
-    /// How long certificates last.
-    pub lifetime: &'c str,
-}
-
-impl Certified<'_> {
-    /// Where the application has its sidecar that a mesh with certificates has besides: the one with the label `app: app`.
-    pub const APPLICATION: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 20);
 }
 
 impl Mesh {

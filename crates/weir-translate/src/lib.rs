@@ -14,6 +14,7 @@ mod endpoints;
 mod ingress;
 mod listener;
 mod locality;
+mod members;
 mod names;
 mod patches;
 mod route;

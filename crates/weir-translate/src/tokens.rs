@@ -18,9 +18,6 @@ use weir_xds::jwt_authn::{
 
 use crate::route::condition::{self, TOKEN_PAYLOAD};
 
-/// The name of the filter.
-pub(crate) const FILTER: &str = "envoy.filters.http.jwt_authn";
-
 /// Claims that always are lists written as one text.
 const LISTS: [&str; 2] = ["permission", "scope"];
 

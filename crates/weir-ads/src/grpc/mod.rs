@@ -4,7 +4,6 @@ mod body;
 pub mod client;
 mod listener;
 mod message;
-pub(crate) mod owner;
 mod requests;
 pub mod server;
 

@@ -11,7 +11,7 @@ fn policy(namespace: &str, name: &str, spec: &str) -> Arc<Object> {
     );
     let parsed = parse(&Source::new("p.yaml", text));
     assert!(parsed.diagnostics.iter().all(|diagnostic| diagnostic.severity != Severity::Error), "{:?}", parsed.diagnostics);
-    parsed.stand_ins[0].clone()
+    parsed.objects[0].clone()
 }
 
 fn mode(mode: &str) -> String {

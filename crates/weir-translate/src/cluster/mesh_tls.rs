@@ -20,7 +20,7 @@ use super::proxy_protocol::plaintext;
 use super::tls;
 use crate::context::Context;
 use crate::endpoints::TLS_MODE;
-use crate::listener::any_of_mesh;
+use crate::members::any_of_mesh;
 use crate::secret_names::{MESH_AUTHORITIES, MESH_CERTIFICATE, of_mesh};
 
 /// What workloads offer each other by ALPN, beside the version of HTTP.

@@ -26,6 +26,7 @@ use crate::authz;
 use crate::cluster::dynamic_dns;
 use crate::connection_settings;
 use crate::context::Context;
+use crate::route::condition::TOKEN_FILTER;
 use crate::route::filters::{CORS, FAULT};
 use crate::tokens;
 
@@ -133,7 +134,7 @@ fn filters(context: &Context<'_>, side: Side) -> Vec<HttpFilter> {
         let authz::HttpFilters { custom, rules } = authz::of_requests(context);
         filters.extend(custom);
         if let Some(check) = tokens::filter(context.mesh, context.proxy, side.class == Class::Gateway) {
-            filters.push(http_filter(tokens::FILTER, &check));
+            filters.push(http_filter(TOKEN_FILTER, &check));
         }
         filters.extend(rules);
     }

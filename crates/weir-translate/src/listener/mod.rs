@@ -14,7 +14,6 @@ pub(crate) mod tls;
 pub(crate) use egress::{address_of, listeners as outbound};
 pub(crate) use gateway::listeners as of_gateway;
 pub(crate) use ingress::listeners as inbound;
-pub(crate) use mutual_tls::any_of_mesh;
 
 use std::time::Duration;
 

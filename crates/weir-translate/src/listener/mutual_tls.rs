@@ -2,21 +2,18 @@
 //!
 //! Facts: pilot/pkg/networking/core/filterchain_options.go and pilot/pkg/security/authn/utils of Istio.
 
-use std::collections::BTreeSet;
-
 use weir_api::resources::mesh_config::TlsConfig;
 use weir_api::resources::protocol::Protocol;
 use weir_model::MutualTls;
 use weir_xds::listener::Filter;
-use weir_xds::matcher::{StringMatcher, string_matcher::MatchPattern};
 use weir_xds::tls::common_tls_context::{CombinedCertificateValidationContext, ValidationContextType};
-use weir_xds::tls::subject_alt_name_matcher::SanType;
 use weir_xds::tls::tls_parameters::TlsProtocol;
-use weir_xds::tls::{CertificateValidationContext, CommonTlsContext, DownstreamTlsContext, SubjectAltNameMatcher, TlsParameters};
+use weir_xds::tls::{CertificateValidationContext, CommonTlsContext, DownstreamTlsContext, TlsParameters};
 
 use super::chain::{Chain, RAW_BUFFER};
 use super::tls::{HTTP_ALPN, version};
 use crate::context::Context;
+use crate::members::any_of_mesh;
 use crate::secret_names::{MESH_AUTHORITIES, MESH_CERTIFICATE, of_mesh};
 
 /// How a connection with TLS is named in a condition.
@@ -111,18 +108,6 @@ pub(super) fn with_mesh_certificates(context: &Context<'_>, asked: CertificateVa
         validation_context_type: Some(ValidationContextType::CombinedValidationContext(validation)),
         ..Default::default()
     }
-}
-
-/// Whoever is of the mesh: its trust domain or one that stands for it.
-pub(crate) fn any_of_mesh(context: &Context<'_>) -> Vec<SubjectAltNameMatcher> {
-    let mesh = &context.mesh.config;
-    let domains: BTreeSet<&String> = std::iter::once(&mesh.trust_domain).chain(&mesh.trust_domain_aliases).collect();
-    domains.into_iter().map(|domain| in_trust_domain(domain)).collect()
-}
-
-fn in_trust_domain(domain: &str) -> SubjectAltNameMatcher {
-    let matcher = StringMatcher { match_pattern: Some(MatchPattern::Prefix(format!("spiffe://{domain}/"))), ..Default::default() };
-    SubjectAltNameMatcher { san_type: SanType::Uri.into(), matcher: Some(matcher), ..Default::default() }
 }
 
 fn parameters(written: Option<&TlsConfig>) -> TlsParameters {

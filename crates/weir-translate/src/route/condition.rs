@@ -13,8 +13,8 @@ use weir_xds::route::query_parameter_matcher::QueryParameterMatchSpecifier;
 use weir_xds::route::route_match::PathSpecifier;
 use weir_xds::route::{HeaderMatcher, QueryParameterMatcher, RouteMatch};
 
-use crate::tokens::FILTER;
-
+/// The filter that checks tokens.
+pub(crate) const TOKEN_FILTER: &str = "envoy.filters.http.jwt_authn";
 /// Under which name the filter that checks tokens leaves their claims.
 pub(crate) const TOKEN_PAYLOAD: &str = "payload";
 
@@ -106,7 +106,7 @@ fn claim_matcher(claim: &[&str], value: &StringMatch, invert: bool) -> MetadataM
     let list = ValueMatcher { match_pattern: Some(value_matcher::MatchPattern::ListMatch(Box::new(list))) };
     let either = OrMatcher { value_matchers: vec![list, value] };
     MetadataMatcher {
-        filter: FILTER.to_owned(),
+        filter: TOKEN_FILTER.to_owned(),
         path: [TOKEN_PAYLOAD].iter().chain(claim).map(|key| segment(key)).collect(),
         value: Some(ValueMatcher { match_pattern: Some(value_matcher::MatchPattern::OrMatch(either)) }),
         invert,

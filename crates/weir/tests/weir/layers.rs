@@ -23,7 +23,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("weir-config", &["weir-xds", "weir-routing", "weir-http1"]),
     ("weir-translate", &["weir-api", "weir-model", "weir-xds"]),
     ("weir-proxy", &["weir-xds", "weir-ads", "weir-routing", "weir-config", "weir-http1"]),
-    ("weir-pilot", &["weir-api", "weir-model", "weir-registry", "weir-xds", "weir-translate", "weir-ads"]),
+    ("weir-pilot", &["weir-api", "weir-model", "weir-registry", "weir-xds", "weir-routing", "weir-translate", "weir-ads"]),
     ("weir-analysis", &["weir-api", "weir-model", "weir-xds", "weir-translate", "weir-routing", "weir-http1", "weir-config"]),
 ];
 /// They import whatever they need.
