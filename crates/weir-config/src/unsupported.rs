@@ -16,6 +16,11 @@ use super::tls;
 /// Its lists are carried out in part.
 const TLS_PARAMETERS: &str = "envoy.extensions.transport_sockets.tls.v3.TlsParameters";
 
+/// Where an Envoy asks the agent beside it for the mesh's certificates. Weir's proxy is its own agent.
+const AGENT: &str = "sds-grpc";
+/// The way to the name of the cluster by which a source of configuration is reached.
+const CLUSTER_OF_SOURCE: &[&str] = &["grpc_services", "envoy_grpc", "cluster_name"];
+
 /// Answers by these statuses never have a body (RFC 9110, sections 15.3.5 and 15.4.5).
 const NO_CONTENT: &[u32] = &[204, 304];
 /// Headers that say where a request ends, and what it becomes.
@@ -137,6 +142,7 @@ impl Visitor for Report {
             // What says no, or limits nothing, asks for nothing.
             _ if field.is_false() || field.is_no_limit() => return Below::Skip,
             Some(FieldDecision::ReportedUnlessZero(_)) if field.is_zero() => return Below::Skip,
+            _ if field.name == "api_config_source" && field.text_at(CLUSTER_OF_SOURCE) == Some(AGENT) => return Below::Skip,
             Some(FieldDecision::Reported(instead) | FieldDecision::ReportedUnlessZero(instead)) => instead,
             Some(FieldDecision::Refused) => "it has no effect",
             None => "nothing is known of it",

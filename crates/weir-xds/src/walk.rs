@@ -110,12 +110,25 @@ impl SetField<'_> {
         values.iter().filter_map(move |value| at(value)?.as_text())
     }
 
+    /// The text that it holds at this path of fields; of a list its first message counts.
+    pub fn text_at(&self, path: &[&str]) -> Option<&str> {
+        path.iter().try_fold(self.value, |value, name| first(field_of(value, name)?))?.as_text()
+    }
+
     /// The number that a field has, where it holds a message in which that field is set.
     pub fn number(&self, name: &str) -> Option<u32> {
         match field_of(self.value, name)? {
             Value::Uint32(number) => Some(*number),
             _ => None,
         }
+    }
+}
+
+/// The first value of a list, or the only one.
+fn first<'v, 'm>(value: &'v Value<'m>) -> Option<&'v Value<'m>> {
+    match value {
+        Value::List(values) => values.first(),
+        value => Some(value),
     }
 }
 

@@ -77,6 +77,13 @@ fn each_decision_does_what_it_says() {
     let source = |timeout: &str| json!({"edsClusterConfig": {"edsConfig": {"ads": {}, "initialFetchTimeout": timeout}}});
     assert_eq!(fields::<Cluster>(source("0s")), none);
     assert_eq!(fields::<Cluster>(source("1s")), ["ConfigSource.initial_fetch_timeout"]);
+    // The agent that an Envoy asks is the proxy itself here.
+    let asked = |cluster: &str| {
+        let api = json!({"apiType": "GRPC", "grpcServices": [{"envoyGrpc": {"clusterName": cluster}}]});
+        json!({"edsClusterConfig": {"edsConfig": {"apiConfigSource": api}}})
+    };
+    assert_eq!(fields::<Cluster>(asked("sds-grpc")), none);
+    assert_eq!(fields::<Cluster>(asked("other")), ["ConfigSource.api_config_source"]);
     // A default that is not carried out.
     let outlier = |percent: Value| json!({"outlierDetection": {"enforcingSuccessRate": percent}});
     assert_eq!(fields::<Cluster>(outlier(0.into())), none);
