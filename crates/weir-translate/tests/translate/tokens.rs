@@ -57,6 +57,8 @@ fn filters(mesh: &MeshSnapshot, proxy: &Proxy) -> Vec<(String, usize, Value)> {
             }
         }
     }
+    // A port has a chain for each way in which it is spoken to, and what is asked for is the same in all of them.
+    found.dedup();
     found
 }
 
