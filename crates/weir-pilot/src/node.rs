@@ -28,7 +28,8 @@ pub(crate) struct Abilities {
     pub runs_commands: bool,
     /// It takes virtual hosts one by one.
     pub takes_virtual_hosts: bool,
-    /// It gets certificates of the mesh: it is Weir's and says so, or has an agent of Istio's beside it, which tells its version.
+    /// It gets certificates of the mesh: it is Weir's and says so, or has an agent of Istio's beside it, which tells its version and its
+    /// ProxyConfig.
     pub has_certificates: bool,
 }
 
@@ -37,7 +38,9 @@ impl Abilities {
     pub fn of(node: &Node, protocol: Protocol) -> Self {
         let can = |wanted: &str| node.client_features.iter().any(|feature| feature == wanted);
         let is_own = node.user_agent_name == AGENT;
-        let has_agent = node.metadata.as_ref().is_some_and(|metadata| metadata.fields.contains_key(ISTIO_VERSION));
+        // A version alone is told by many a bootstrap that nobody gives certificates; its ProxyConfig only an agent tells.
+        let tells = |metadata: &Struct| [ISTIO_VERSION, PROXY_CONFIG].iter().all(|name| metadata.fields.contains_key(*name));
+        let has_agent = node.metadata.as_ref().is_some_and(tells);
         // A bootstrap that was written for an agent makes no proxy of ours have one.
         let has_certificates = if is_own { can(CERTIFIED) } else { has_agent };
         Self { runs_commands: is_own, takes_virtual_hosts: can(VHDS) && protocol == Protocol::Delta, has_certificates }
@@ -87,7 +90,9 @@ pub fn introduce(proxy: &Proxy) -> Node {
 /// What a stock Envoy says of itself that has an agent beside it, which gives it certificates of the mesh.
 pub fn introduce_with_agent(proxy: &Proxy) -> Node {
     let mut node = Node { user_agent_name: String::new(), client_features: vec![], user_agent_version_type: None, ..introduce(proxy) };
-    node.metadata.get_or_insert_default().fields.insert(ISTIO_VERSION.to_owned(), text(FOLLOWED_VERSION));
+    let fields = &mut node.metadata.get_or_insert_default().fields;
+    fields.insert(ISTIO_VERSION.to_owned(), text(FOLLOWED_VERSION));
+    fields.insert(PROXY_CONFIG.to_owned(), Value { kind: Some(Kind::StructValue(Struct::default())) });
     node
 }
 
@@ -199,6 +204,8 @@ mod tests {
         promise_certificates(&mut promised);
         let mut with_agent = introduce_with_agent(&recognize(&plain).unwrap());
         assert_eq!([of(&plain), of(&promised), of(&with_agent), of(&Node::default())], [false, true, true, false]);
+        let versioned = Struct { fields: [(ISTIO_VERSION.to_owned(), text("1.30.0"))].into() };
+        assert!(!of(&Node { metadata: Some(versioned), ..Default::default() }), "whose bootstrap only tells a version");
         claim(&mut with_agent);
         assert!(!of(&with_agent), "the bootstrap of an Envoy with an agent, given to a proxy of ours");
     }
