@@ -161,7 +161,11 @@ impl Class {
     /// What its members get by a snapshot of the mesh, whose rules look at these labels, or by a newer one. None if that cannot be
     /// made out.
     pub async fn resources(self: &Arc<Self>, mesh: &Arc<MeshSnapshot>, labels: &Arc<Labels>) -> Option<Resources> {
-        let is_new = |resources: &&Resources| resources.mesh.version >= mesh.version && !resources.is_stale;
+        // Never back to an older snapshot, though nobody is of the class in the newer one: who is woken by that must find it.
+        let is_new = |resources: &&Resources| {
+            let Resources { mesh: known, is_stale, .. } = resources;
+            known.version > mesh.version || known.version == mesh.version && !is_stale
+        };
         if let Some(newest) = self.newest.borrow().as_ref().filter(is_new) {
             return Some(newest.clone());
         }

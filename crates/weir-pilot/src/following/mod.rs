@@ -32,6 +32,8 @@ pub(crate) struct Following {
     /// The snapshot of which its class's resources are.
     class_version: u64,
     own: ResourceSet,
+    /// Whether its set as a whole is not what its server has: see [`Following::follow`].
+    is_owed: bool,
 }
 
 /// What became of a proxy's resources.
@@ -47,7 +49,19 @@ impl Following {
         let came_with = proxy.labels.clone();
         let (member, class) = find_class(&proxy, &came_with, abilities, &labels, mesh, shared);
         let newest = class.newest();
-        Self { proxy, came_with, abilities, version: 0, labels, class, member, newest, class_version: 0, own: ResourceSet::default() }
+        Self {
+            proxy,
+            came_with,
+            abilities,
+            version: 0,
+            labels,
+            class,
+            member,
+            newest,
+            class_version: 0,
+            own: ResourceSet::default(),
+            is_owed: false,
+        }
     }
 
     /// Waits until there is more for its class than the proxy has: of which snapshot. None if there will be nothing any more.
@@ -81,7 +95,13 @@ impl Following {
             self.own = self.translate_own(mesh, shared);
         }
         let resources = self.class.resources(&newest, &shared.classes.labels(&newest)).await?;
+        is_whole |= std::mem::take(&mut self.is_owed);
         let version = resources.mesh.version;
+        if resources.is_stale && version > mesh.version {
+            // In that snapshot, which comes next, it is of another class: this one's set is not for it any more, and may be empty.
+            self.is_owed = true;
+            return Some(Followed { is_concerned });
+        }
         let known = std::mem::replace(&mut self.class_version, version);
         if is_whole || known != version {
             let target = Arc::new(self.own.moved_over(resources.set));

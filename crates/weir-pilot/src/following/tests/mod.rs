@@ -264,6 +264,7 @@ spec: {workloadSelector: {labels: {app: web}}, egress: [{hosts: [default/s0.test
     assert!(clusters(&other) >= SERVICES, "{}", clusters(&other));
     // And a class that all leave tells them so.
     drop(selected);
+    let (older, labels_of_older) = (mesh.now.clone(), labels);
     mesh.change(
         "apiVersion: networking.istio.io/v1
 kind: Sidecar
@@ -274,8 +275,36 @@ spec: {egress: [{hosts: [default/s1.test]}]}
     let labels = mesh.shared.classes.labels(&mesh.now);
     assert!(before.resources(&mesh.now, &labels).await.is_some_and(|resources| resources.is_stale));
     assert_eq!(other.following.newer().await.map(|mesh| mesh.version), Some(mesh.now.version));
+    // Whoever brings it to an older snapshot, and comes late, takes that back from nobody.
+    assert!(before.resources(&older, &labels_of_older).await.is_some_and(|resources| resources.mesh.version == mesh.now.version));
+    assert_eq!(other.following.newer().await.map(|mesh| mesh.version), Some(mesh.now.version));
     other.follow(&mesh).await;
     assert!(clusters(&other) < 20, "{}", clusters(&other));
+}
+
+/// A snapshot is followed late, in which the proxy is still of a class that all have left since: it keeps what it has until it is told
+/// of the newer one, and gets all of that.
+#[tokio::test]
+async fn who_is_late_is_not_given_what_is_left_of_a_class() {
+    let mut mesh = Mesh::new();
+    let mut late = mesh.follower("10.0.0.1", &[("app", "a")]).await;
+    let (class, had) = (late.following.class().clone(), late.server.target().clone());
+    mesh.change(&service(0, "10.2.0.7"));
+    let older = mesh.now.clone();
+    mesh.change(
+        "apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: narrow, namespace: default}
+spec: {egress: [{hosts: [default/s1.test]}]}
+",
+    );
+    let labels = mesh.shared.classes.labels(&mesh.now);
+    assert!(class.resources(&mesh.now, &labels).await.is_some_and(|resources| resources.is_stale));
+    late.following.follow(&older, &mut late.server, &mesh.shared).await.expect("it can be translated");
+    assert!(Arc::ptr_eq(late.server.target(), &had));
+    assert_eq!(late.following.newer().await.map(|mesh| mesh.version), Some(mesh.now.version));
+    late.follow(&mesh).await;
+    assert!(late.server.target().of(ResourceType::Cluster).count() < 20);
 }
 
 #[tokio::test]
