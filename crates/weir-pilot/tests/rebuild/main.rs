@@ -23,7 +23,7 @@ use weir_registry::Catalog;
 use mesh::Mesh;
 use proxy::{Follower, Held, nodes};
 
-/// As many as take half a minute in a build without optimisation; `.ci/run` has 3,000, `.ci/long` 10,000.
+/// As many as take half a minute in a build without optimisation; `.ci/run` has 10,000, `.ci/long` as many by another seed.
 const STEPS: usize = 500;
 /// No proxy needs so long for anything.
 const PATIENCE: Duration = Duration::from_secs(20);

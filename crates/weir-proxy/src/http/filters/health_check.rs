@@ -9,6 +9,7 @@ use weir_http1::header::{HeaderName, HeaderValue, X_ENVOY_DEGRADED};
 use weir_routing::filters::health_check::{Check, Health, HealthCheckPolicy};
 
 use super::{Back, Flow, HttpFilter, Place};
+use crate::exchange::failure::Failure;
 use crate::http::body::ResponseBody;
 use crate::http::call::Call;
 use crate::http::local_reply::LocalReply;
@@ -20,8 +21,8 @@ const HEALTHCHECKED: HeaderName = HeaderName::from_static("x-envoy-upstream-heal
 /// The filter.
 pub(super) struct HealthCheck(HealthCheckPolicy);
 
-/// A request that is a health check.
-pub(super) struct Checked;
+/// A request that is a health check; what it is answered, if no instance is asked.
+pub(super) struct Checked(Option<(Health, &'static str)>);
 
 /// The time since a moment that is the same for all workers.
 fn clock() -> Duration {
@@ -52,12 +53,26 @@ impl HttpFilter for HealthCheck {
             return Flow::Continue;
         }
         call.exchange.is_health_check.set(true);
-        call.states.put::<Self>(place, Checked);
         let healthy = |name: &str| call.http.clusters.get(name).map(|cluster| cluster.healthy());
-        match self.0.check(clock(), healthy) {
-            Check::Answered(health, details) => Flow::Answer(answer(call, health, details)),
-            Check::Passed => Flow::Continue,
+        let Check::Answered(health, details) = self.0.check(clock(), healthy) else {
+            call.states.put::<Self>(place, Checked(None));
+            return Flow::Continue;
+        };
+        call.states.put::<Self>(place, Checked(Some((health, details))));
+        // As with Envoy the answer comes when all of the request has.
+        if call.body.as_ref().is_some_and(|body| !body.is_end_stream()) { Flow::Wait } else { Flow::Answer(answer(call, health, details)) }
+    }
+
+    async fn wait(&self, call: &mut Call, place: &Place) -> Flow {
+        let Some(Checked(Some((health, details)))) = call.states.get::<Self>(place) else { return Flow::Continue };
+        let (health, details) = (*health, *details);
+        if let Some(body) = &mut call.body {
+            match body.pass_over().await {
+                Ok(size) => call.exchange.bytes_received.set(size),
+                Err(kind) => return Flow::Fail(Failure::from(kind)),
+            }
         }
+        Flow::Answer(answer(call, health, details))
     }
 
     fn on_response(&self, call: &mut Call, place: &Place, head: &mut Parts, _: &mut ResponseBody) -> Back {

@@ -82,6 +82,19 @@ impl Inbound {
         Ok(Held::All(size))
     }
 
+    /// Reads all of it, and keeps nothing; how many bytes there were.
+    ///
+    /// # Errors
+    /// If it does not come to its end.
+    pub async fn pass_over(&mut self) -> Result<u64, FailureKind> {
+        let mut size = 0;
+        while let Some(frame) = poll_fn(|cx| self.poll(cx)).await {
+            size += frame?.data_ref().map_or(0, |data| data.len() as u64);
+        }
+        *self = Self::nothing();
+        Ok(size)
+    }
+
     /// Nothing.
     pub fn nothing() -> Self {
         Self { source: Remainder::Over, steps: Steps::default(), ready: VecDeque::new() }

@@ -2,12 +2,14 @@
 
 use hyper::{Response, Version};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use weir_testkit::{Content, DataPlane, LoneProxy, Recorder, Xds, cluster, filter, packed};
 
 use super::{get, route};
 use crate::support::over_each_data_plane;
 
-over_each_data_plane!(health_checks_are_answered_here_or_by_the_instance);
+over_each_data_plane!(health_checks_are_answered_here_or_by_the_instance, a_check_is_answered_when_its_body_has_come);
 
 fn health_check(path: &str, mut fields: Value) -> Value {
     fields["headers"] = json!([{"name": ":path", "stringMatch": {"exact": path}}]);
@@ -69,4 +71,26 @@ async fn health_checks_are_answered_here_or_by_the_instance(plane: DataPlane) {
     for (line, details) in details {
         assert_eq!(log[line], details);
     }
+}
+
+/// The connection goes on: what was still to come of a check is no part of the next request.
+async fn a_check_is_answered_when_its_body_has_come(plane: DataPlane) {
+    let mut peer = Recorder::start(Version::HTTP_11).await;
+    let xds = Xds {
+        filters: vec![health_check("/here", json!({"passThroughMode": false}))],
+        routes: vec![route("/", json!({}))],
+        clusters: vec![cluster("a", peer.address())],
+        ..Xds::default()
+    };
+    let proxy = LoneProxy::start(plane, &xds).await;
+    let mut client = TcpStream::connect(proxy.address()).await.unwrap();
+    for body in ["content-length: 4\r\n\r\nbody", "transfer-encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n", "\r\n"] {
+        client.write_all(format!("POST /here HTTP/1.1\r\nhost: a\r\n{body}").as_bytes()).await.unwrap();
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            head.push(char::from(client.read_u8().await.unwrap()));
+        }
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && !head.contains("connection: close"), "{head}");
+    }
+    assert!(!peer.has_been_asked());
 }
