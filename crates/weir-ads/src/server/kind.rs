@@ -199,7 +199,9 @@ impl TypeState {
     /// they count as forgotten if it had let them go meanwhile: so they are answered whatever becomes of them.
     pub fn ask_for_hosts_under_way(&mut self, kind: ResourceType, route_configuration: &str, target: &ResourceSet) {
         let under_way = self.outstanding.iter().flat_map(|outstanding| &outstanding.names);
-        let its = under_way.filter(|name| kind == ResourceType::VirtualHost && route_configuration_of(name) == Some(route_configuration));
+        // A name may be that of a virtual host of one table and that of another table.
+        let is_meant = |name: &str| name == route_configuration || route_configuration_of(name) == Some(route_configuration);
+        let its = under_way.filter(|name| kind == ResourceType::VirtualHost && is_meant(name));
         let forgotten = its.filter(|name| self.has(kind, name, version(target, kind, name)).is_none());
         let asked: Vec<Arc<str>> = forgotten.cloned().collect();
         self.asked.extend(asked);
@@ -266,10 +268,13 @@ impl TypeState {
         }
     }
 
-    /// All that the client has now, where a response carries all of it.
-    pub fn whole(&self, kind: ResourceType, target: &ResourceSet) -> Named {
+    /// All that the client has now, where a response carries all of it. What leaves goes once more as it was last, which may be newer
+    /// than what the client has.
+    pub fn whole(&mut self, kind: ResourceType, target: &ResourceSet) -> Named {
+        let leaving: Named = self.leaving.iter().map(|(name, resource)| (name.clone(), resource.clone())).collect();
+        leaving.iter().for_each(|(name, resource)| self.set_has(kind, name, Some(resource.version), None));
         let here = target.of(kind).filter(|(name, resource)| self.has(kind, name, Some(resource.version)).is_some());
-        here.chain(&self.leaving).map(|(name, resource)| (name.clone(), resource.clone())).collect()
+        here.map(|(name, resource)| (name.clone(), resource.clone())).chain(leaving).collect()
     }
 
     /// The client has not got it any more.

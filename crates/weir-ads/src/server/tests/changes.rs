@@ -156,3 +156,34 @@ fn only_what_changed_is_looked_at() {
     let push = peer.server.next(peer.now).expect("its instances");
     assert_eq!((push.kind, push.resources.len()), (ResourceType::Endpoint, 1));
 }
+
+/// A response of all clusters carries the one that leaves in its last version: the client has that, and not the one before.
+#[test]
+fn a_cluster_that_leaves_and_comes_back_is_told_as_it_is() {
+    let mut peer = Peer::new(Protocol::StateOfTheWorld);
+    let set = |says: &[(&str, &str)]| {
+        let mut set = ResourceSet::default();
+        for (name, alt) in says {
+            set.insert(
+                ResourceType::Cluster,
+                *name,
+                Resource::new(&Cluster { name: (*name).into(), alt_stat_name: (*alt).into(), ..Default::default() }),
+            );
+        }
+        set.insert(ResourceType::Route, "80", routes(&[]));
+        Arc::new(set)
+    };
+    peer.server.set(set(&[("f", "1")]));
+    while peer.step() {}
+    peer.server.set(set(&[("f", "0")]));
+    peer.server.set(set(&[("a", "0")]));
+    // The routes have no answer yet when the clusters go out: so the one that is gone stands among them.
+    let mut changed = ResourceSet::clone(&set(&[("a", "0")]));
+    changed.insert(ResourceType::Route, "80", routes(&["a"]));
+    peer.server.set(Arc::new(changed));
+    peer.pump();
+    peer.server.set(set(&[("a", "0"), ("f", "1")]));
+    while peer.step() {}
+    let f: Cluster = peer.has[&(ResourceType::Cluster, "f".into())].unpack().expect("a cluster");
+    assert_eq!(f.alt_stat_name, "1");
+}

@@ -164,6 +164,24 @@ fn one_that_is_under_way_to_who_asks_again_is_told_to_be_gone() {
 }
 
 #[test]
+fn one_that_is_under_way_to_who_asks_for_a_table_of_that_name_is_told_to_be_gone() {
+    let mut peer = peer(&["80"]);
+    peer.server.set(divided(&[("80", "", &[])]));
+    peer.settle();
+    peer.server.set(divided(&[("80", "", &[("a", "1")])]));
+    let under_way = peer.server.next(peer.now).expect("the host");
+    peer.server.set(divided(&[("80", "", &[])]));
+    for tables in [BTreeSet::new(), BTreeSet::from(["80/a".into()])] {
+        let request = peer.client.want(HOST, tables).expect("a change");
+        peer.server.receive(&request);
+    }
+    let update = peer.client.receive(under_way.into()).expect("it asks for it");
+    assert_eq!(update.upserts.len(), 1);
+    peer.server.receive(&peer.client.answer(&update, &[]));
+    assert_eq!(next(&mut peer), Some((HOST, vec![], names(&["80/a"]))));
+}
+
+#[test]
 fn one_that_is_refused_is_not_sent_again_until_it_changes() {
     let mut peer = peer(&["80"]);
     peer.server.set(divided(&[("80", "", &[("b", "1")])]));
