@@ -87,7 +87,7 @@ fn unsubscribe(server: &mut Server, kind: ResourceType, name: &str) {
     let state = &mut server.types[slot(kind)];
     let hosts = state.hosts_of(kind, &name, &server.target);
     state.ask(kind, &name, false, there, &hosts);
-    state.asked.remove(&name);
+    // What is asked for otherwise as well still has its answer coming.
     for (name, there) in std::iter::once((name, there)).chain(hosts) {
         if !state.subscription.has(kind, &name, || there.is_some()) {
             state.asked.remove(&name);
