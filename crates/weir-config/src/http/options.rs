@@ -215,21 +215,19 @@ pub(super) fn header_value(field: &str, text: &str) -> Result<Option<HeaderValue
 
 /// The protocols that a client may change to.
 pub(super) fn upgrades(manager: &HttpConnectionManager) -> Result<Vec<String>, CompileError> {
-    let mut allowed: Vec<String> = vec![];
+    let mut all: Vec<(String, bool)> = vec![];
     for (i, upgrade) in manager.upgrade_configs.iter().enumerate() {
         let UpgradeConfig { upgrade_type, filters, enabled } = upgrade;
         if !filters.is_empty() {
             return Err(CompileError::unsupported(&format!("upgrade_configs[{i}].filters")));
         }
         let name = upgrade_type.to_ascii_lowercase();
-        if allowed.contains(&name) {
+        if all.iter().any(|(before, _)| *before == name) {
             return Err(CompileError::new(format!("upgrade_configs[{i}]"), format!("`{upgrade_type}` is there twice")));
         }
-        if enabled.unwrap_or(true) {
-            allowed.push(name);
-        }
+        all.push((name, enabled.unwrap_or(true)));
     }
-    Ok(allowed)
+    Ok(all.into_iter().filter_map(|(name, is_allowed)| is_allowed.then_some(name)).collect())
 }
 
 /// The scheme that all requests are given.
@@ -252,4 +250,23 @@ pub(super) fn host_port(manager: &HttpConnectionManager) -> Result<HostPort, Com
         _ if manager.strip_matching_host_port => HostPort::StripOwn,
         _ => HostPort::Keep,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As Envoy refuses it, and whatever the case they are written in.
+    #[test]
+    fn an_upgrade_that_stands_there_twice_is_refused_though_one_is_disabled() {
+        let upgrade = |name: &str, enabled| UpgradeConfig { upgrade_type: name.to_owned(), enabled, ..Default::default() };
+        let of = |upgrades: &[UpgradeConfig]| upgrades_of(upgrades).map_err(|error| error.to_string());
+        assert_eq!(of(&[upgrade("websocket", Some(false)), upgrade("h2c", None)]), Ok(vec!["h2c".to_owned()]));
+        let twice = of(&[upgrade("websocket", Some(false)), upgrade("WebSocket", None)]);
+        assert!(twice.is_err_and(|error| error.contains("upgrade_configs[1]")));
+    }
+
+    fn upgrades_of(upgrades: &[UpgradeConfig]) -> Result<Vec<String>, CompileError> {
+        super::upgrades(&HttpConnectionManager { upgrade_configs: upgrades.to_vec(), ..Default::default() })
+    }
 }
