@@ -1,5 +1,6 @@
 //! What can be asked on the command line.
 
+mod capture;
 mod running;
 mod server;
 mod size;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use weir_registry::files::Input;
 
+pub(crate) use capture::{CaptureArgs, ToolName};
 pub(crate) use server::XdsAddress;
 use size::parse_size;
 
@@ -41,6 +43,8 @@ pub(crate) enum Command {
     /// Gives certificates of the mesh to a stock Envoy beside it, and its bootstrap
     #[cfg(unix)]
     Agent(AgentArgs),
+    /// Makes the kernel hand a workload's traffic to its sidecar
+    Capture(CaptureArgs),
     /// Shows resources as kubectl does
     Get(GetArgs),
     /// Checks each document by itself
@@ -185,6 +189,9 @@ pub(crate) struct ProxyArgs {
     /// $XDG_STATE_HOME/weir]
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
+    /// How its workload's traffic comes to it: `weir capture` redirects it, or the workload calls its listeners
+    #[arg(long, value_enum, ignore_case = true, default_value = "NONE", value_name = "MODE")]
+    pub interception_mode: InterceptionMode,
     /// Register its workload as an instance of this WorkloadGroup of its namespace
     #[arg(long, value_name = "NAME")]
     pub workload_group: Option<String>,
@@ -202,9 +209,9 @@ pub(crate) struct ProxyArgs {
 #[cfg(unix)]
 #[derive(Debug, Args)]
 pub(crate) struct AgentArgs {
-    /// The pilot, on this machine
+    /// The pilot, on this machine: IP:PORT or unix:PATH
     #[arg(long, value_name = "ADDR", default_value = DEFAULT_XDS)]
-    pub xds: SocketAddr,
+    pub xds: XdsAddress,
     /// Envoy's id, sidecar|router~IP~NAME.NAMESPACE~NAMESPACE.svc.DOMAIN
     #[arg(long)]
     pub id: String,
@@ -214,6 +221,9 @@ pub(crate) struct AgentArgs {
     /// Where it runs, region/zone/subzone
     #[arg(long, default_value = "")]
     pub locality: String,
+    /// How its workload's traffic comes to it: `weir capture` redirects it, or the workload calls its listeners
+    #[arg(long, value_enum, ignore_case = true, default_value = "NONE", value_name = "MODE")]
+    pub interception_mode: InterceptionMode,
     /// Where Envoy gets its certificates: a socket that only its owner may open
     #[arg(long, value_name = "PATH")]
     pub socket: PathBuf,
@@ -235,6 +245,24 @@ pub(crate) struct AgentArgs {
 pub(crate) enum ProxyType {
     Sidecar,
     Router,
+}
+
+/// How the traffic of a workload comes to its sidecar, in Istio's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum InterceptionMode {
+    #[value(name = "NONE")]
+    None,
+    #[value(name = "REDIRECT")]
+    Redirect,
+}
+
+impl From<InterceptionMode> for weir_model::Interception {
+    fn from(mode: InterceptionMode) -> Self {
+        match mode {
+            InterceptionMode::None => Self::None,
+            InterceptionMode::Redirect => Self::Redirect,
+        }
+    }
 }
 
 /// Which texts a tool reads.

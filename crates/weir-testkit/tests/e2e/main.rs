@@ -7,6 +7,8 @@ mod access_log;
 mod actions;
 mod authorization;
 mod bad_peers;
+#[cfg(target_os = "linux")]
+mod captured;
 mod changes;
 mod connections;
 mod edges;

@@ -1,5 +1,6 @@
 //! Where a pilot serves xDS.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -25,6 +26,16 @@ impl FromStr for XdsAddress {
             Some(path) if path.starts_with('@') => Err("`unix:@` has no file that could be protected: certificates pass there".to_owned()),
             Some(path) => Ok(Self::Unix(path.into())),
             None => written.parse().map(Self::Tcp).map_err(|_| "is neither IP:PORT nor unix:PATH".to_owned()),
+        }
+    }
+}
+
+/// As it is written.
+impl fmt::Display for XdsAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }

@@ -19,7 +19,7 @@ use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
 use weir_ads::grpc::server::{self, Services};
 use weir_ads::{Event, Resource, ResourceSet, Server, ServerStream};
-use weir_model::{Interception, Proxy, ProxyKind};
+use weir_model::{Proxy, ProxyKind};
 use weir_pilot::{node, standalone};
 use weir_proxy::control::certificate::Issued;
 use weir_xds::core::{DataSource, data_source::Specifier};
@@ -28,7 +28,7 @@ use weir_xds::resource::ResourceType;
 use weir_xds::tls::secret::Type;
 use weir_xds::tls::{CertificateValidationContext, Secret, TlsCertificate};
 
-use crate::cli::AgentArgs;
+use crate::cli::{AgentArgs, XdsAddress};
 use crate::mesh::{authority, start_runtime};
 use crate::print;
 use crate::signals::{Signals, Told};
@@ -46,7 +46,7 @@ const WAITING: usize = 8;
 pub(crate) fn run(args: &AgentArgs) -> anyhow::Result<ExitCode> {
     let proxy = proxy(args)?;
     let lifetime = args.lifetime.as_deref().map(authority::parse_lifetime).transpose().context("--lifetime")?;
-    if !args.xds.ip().to_canonical().is_loopback() {
+    if matches!(args.xds, XdsAddress::Tcp(address) if !address.ip().to_canonical().is_loopback()) {
         bail!("--xds {} is on another machine: a pilot certifies only who is on its own", args.xds);
     }
     let state = authority::state_of(args.state.as_deref())?;
@@ -80,7 +80,7 @@ fn proxy(args: &AgentArgs) -> anyhow::Result<Proxy> {
         bail!("--id {:?} names no proxy: write sidecar|router~IP~NAME.NAMESPACE~NAMESPACE.svc.DOMAIN", args.id);
     };
     let addresses = if kind == ProxyKind::Router { vec![] } else { vec![address] };
-    let (locality, interception) = (args.locality.clone(), Interception::None);
+    let (locality, interception) = (args.locality.clone(), args.interception_mode.into());
     Ok(Proxy { id: args.id.clone(), kind, name, namespace, labels, addresses, locality, interception })
 }
 
@@ -175,6 +175,11 @@ fn bootstrap(args: &AgentArgs, proxy: &Proxy) -> anyhow::Result<Value> {
         })
     };
     let at = |address: SocketAddr| json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}});
+    let pipe = |path: &Path| json!({"pipe": {"path": path}});
+    let pilot = match &args.xds {
+        XdsAddress::Tcp(address) => at(*address),
+        XdsAddress::Unix(path) => pipe(&std::path::absolute(path)?),
+    };
     let admin = args.envoy_admin.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     Ok(json!({
         "node": node,
@@ -189,8 +194,8 @@ fn bootstrap(args: &AgentArgs, proxy: &Proxy) -> anyhow::Result<Value> {
             },
         },
         "static_resources": {"clusters": [
-            to("xds-grpc", at(args.xds)),
-            to("sds-grpc", json!({"pipe": {"path": socket}})),
+            to("xds-grpc", pilot),
+            to("sds-grpc", pipe(&socket)),
         ]},
     }))
 }

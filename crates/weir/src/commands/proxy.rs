@@ -89,16 +89,17 @@ fn connect(following: &Following) -> Connect {
 fn from_arguments(args: &ProxyArgs) -> anyhow::Result<Following> {
     let (Some(server), Some(id)) = (&args.xds, &args.id) else { bail!("--xds and --id are needed, or a bootstrap with -c") };
     let labels = standalone::parse_labels(&args.labels).map_err(|error| anyhow::anyhow!("--labels: {error}"))?;
+    let interception = args.interception_mode.into();
     let kind = args.kind.map(|kind| if kind == ProxyType::Router { ProxyKind::Router } else { ProxyKind::Sidecar });
     let proxy = match (Proxy::parse_id(id), kind, id.rsplit_once('.')) {
         (Some((kind, address, name, namespace)), wanted, _) if wanted.is_none_or(|wanted| wanted == kind) => {
             let address = args.address.map_or(address, |own| own.to_string());
             let addresses = if kind == ProxyKind::Router { vec![] } else { vec![address] };
             let locality = args.locality.clone();
-            Proxy { id: id.clone(), kind, name, namespace, labels, addresses, locality, interception: Interception::None }
+            Proxy { id: id.clone(), kind, name, namespace, labels, addresses, locality, interception }
         }
         (None, Some(kind), Some((name, namespace))) => {
-            Proxy { locality: args.locality.clone(), ..named(kind, name, namespace, labels, args.address) }
+            Proxy { locality: args.locality.clone(), interception, ..named(kind, name, namespace, labels, args.address) }
         }
         _ => {
             bail!("--id {id:?} names no proxy: write sidecar|router~IP~NAME.NAMESPACE~NAMESPACE.svc.DOMAIN, or NAME.NAMESPACE with --type")

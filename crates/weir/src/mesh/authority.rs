@@ -134,7 +134,7 @@ async fn ask(server: &str, request: IstioCertificateRequest, state: &Path) -> an
 /// The folder where a pilot's secret is that a proxy can have certificates by; none if there is no way to them: the pilot is on
 /// another machine, or its secret is not ours to read.
 pub(crate) fn way(server: &str, state: Option<&Path>) -> Option<PathBuf> {
-    if !is_loopback(server) {
+    if grpc::socket_path(server).is_none() && !is_loopback(server) {
         return None;
     }
     let state = state.map(Path::to_owned).or_else(usual_state)?;
@@ -207,6 +207,7 @@ mod tests {
             ("192.0.2.1:15010", false),
             ("0.0.0.0:15010", false),
             ("nonsense", false),
+            ("unix:/run/xds", true),
         ] {
             assert_eq!(way(server), expected, "{server}");
         }

@@ -20,6 +20,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("weir-ads", &["weir-xds"]),
     ("weir-routing", &["weir-xds", "weir-http1"]),
     ("weir-http1", &[]),
+    ("weir-capture", &[]),
     ("weir-config", &["weir-xds", "weir-routing", "weir-http1"]),
     ("weir-translate", &["weir-api", "weir-model", "weir-xds"]),
     ("weir-proxy", &["weir-xds", "weir-ads", "weir-routing", "weir-config", "weir-http1"]),

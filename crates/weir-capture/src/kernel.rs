@@ -1,0 +1,236 @@
+//! Gives rules to the kernel, by the tool that is there, in the network namespace of the calling thread.
+
+use std::env;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::iptables::{self, Family};
+use crate::nft;
+use crate::ruleset::Capture;
+
+/// What knows how to talk with the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tool {
+    /// `nft`, which takes both families in one transaction.
+    Nft,
+    /// `iptables-restore` and `ip6tables-restore`, one transaction for each table.
+    Iptables,
+}
+
+impl Tool {
+    /// The programs that it consists of.
+    fn programs(self) -> &'static [&'static str] {
+        match self {
+            Self::Nft => &["nft"],
+            Self::Iptables => &["iptables-restore", "iptables-save"],
+        }
+    }
+
+    /// Whether it is on this machine.
+    fn is_here(self) -> bool {
+        self.programs().iter().all(|program| found(program).is_some())
+    }
+}
+
+/// Why the kernel's rules are not what they should be.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no tool to set them with.
+    #[error("neither nft nor iptables-restore is on this machine: install the package nftables or iptables")]
+    NoTool,
+    /// The tool that was asked for is not here.
+    #[error("{0} is not on this machine")]
+    NotHere(&'static str),
+    /// A program cannot be started, or spoken with.
+    #[error("{0} cannot be run: {1}")]
+    Run(&'static str, io::Error),
+    /// A program says no.
+    #[error("{0} refused: {1}")]
+    Refused(&'static str, String),
+}
+
+/// How the kernel's rules compare with those that are wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// They are the same.
+    Same,
+    /// There are none.
+    Absent,
+    /// Something is missing, or is too much.
+    Other {
+        /// Lines that are wanted and not there.
+        missing: Vec<String>,
+        /// Lines that are there and not wanted.
+        unwanted: Vec<String>,
+    },
+}
+
+/// The kernel's rules, as a tool sets them.
+#[derive(Debug, Clone, Copy)]
+pub struct Kernel {
+    tool: Tool,
+}
+
+impl Kernel {
+    /// By this tool, or else by the better one that is here.
+    ///
+    /// # Errors
+    /// If it is not here, or none is.
+    pub fn by(tool: Option<Tool>) -> Result<Self, Error> {
+        match tool {
+            Some(tool) => match tool.programs().iter().find(|program| found(program).is_none()) {
+                Some(missing) => Err(Error::NotHere(missing)),
+                None => Ok(Self { tool }),
+            },
+            None => {
+                let tool = [Tool::Nft, Tool::Iptables].into_iter().find(|tool| tool.is_here());
+                Ok(Self { tool: tool.ok_or(Error::NoTool)? })
+            }
+        }
+    }
+
+    /// Makes these the rules, all at once, whatever of ours was there before.
+    ///
+    /// # Errors
+    /// If the tool refuses: then nothing has changed, but for iptables, where the tables before the one that is refused have.
+    pub fn install(self, capture: &Capture) -> Result<(), Error> {
+        match self.tool {
+            Tool::Nft => run("nft", &["-f", "-"], &capture.nft()).map(drop),
+            Tool::Iptables => families().into_iter().try_for_each(|programs| {
+                let saved = run(programs.save, &[], "")?;
+                run(programs.restore, RESTORE, &capture.iptables(programs.family, &saved)).map(drop)
+            }),
+        }
+    }
+
+    /// How the rules compare with these. What they look like when the kernel has taken them is found out in a network namespace that is
+    /// there for this alone.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn compare(self, capture: &Capture) -> Result<State, Error> {
+        let (there, wanted) = match self.tool {
+            Tool::Nft => {
+                let wanted = aside("nft -f - && nft list table inet weir", &capture.nft())?;
+                (listed()?.unwrap_or_default(), wanted)
+            }
+            Tool::Iptables => {
+                let (mut there, mut wanted) = (String::new(), String::new());
+                for Programs { family, save, restore } in families() {
+                    there += &iptables::of_ours(&run(save, &[], "")?);
+                    let script = format!("{restore} --noflush && {save}");
+                    wanted += &iptables::of_ours(&aside(&script, &capture.iptables(family, ""))?);
+                }
+                (there, wanted)
+            }
+        };
+        Ok(difference(&there, &wanted))
+    }
+}
+
+/// Ends what was captured, whichever tool had done it; says whether there was anything.
+///
+/// # Errors
+/// If a tool refuses.
+pub fn remove() -> Result<bool, Error> {
+    let mut was_there = false;
+    if Tool::Nft.is_here() && listed()?.is_some() {
+        run("nft", &["-f", "-"], nft::REMOVE)?;
+        was_there = true;
+    }
+    if Tool::Iptables.is_here() {
+        for Programs { save, restore, .. } in families() {
+            let script = iptables::remove(&run(save, &[], "")?);
+            if !script.is_empty() {
+                run(restore, RESTORE, &script)?;
+                was_there = true;
+            }
+        }
+    }
+    Ok(was_there)
+}
+
+/// Rules of others stay, and who else sets rules at this moment is waited for.
+const RESTORE: &[&str] = &["--noflush", "--wait"];
+
+/// The programs for a family.
+struct Programs {
+    family: Family,
+    save: &'static str,
+    restore: &'static str,
+}
+
+/// Those of the families that the kernel knows.
+fn families() -> Vec<Programs> {
+    let v4 = Programs { family: Family::V4, save: "iptables-save", restore: "iptables-restore" };
+    let v6 = Programs { family: Family::V6, save: "ip6tables-save", restore: "ip6tables-restore" };
+    let has_v6 = Path::new("/proc/net/if_inet6").exists();
+    if has_v6 { vec![v4, v6] } else { vec![v4] }
+}
+
+/// Our table, as nft shows it; none if it is not there.
+fn listed() -> Result<Option<String>, Error> {
+    let tables = run("nft", &["list", "tables"], "")?;
+    let is_there = tables.lines().any(|line| line.trim() == nft::TABLE);
+    is_there.then(|| run("nft", &nft::LIST, "")).transpose()
+}
+
+fn difference(there: &str, wanted: &str) -> State {
+    if there == wanted {
+        return State::Same;
+    }
+    if there.is_empty() {
+        return State::Absent;
+    }
+    let lacking = |lines: &str, of: &str| -> Vec<String> {
+        let known: Vec<&str> = of.lines().collect();
+        lines.lines().filter(|line| !known.contains(line)).map(|line| line.trim().to_owned()).collect()
+    };
+    State::Other { missing: lacking(wanted, there), unwanted: lacking(there, wanted) }
+}
+
+/// Runs a script of the shell's in a network namespace of its own.
+fn aside(script: &str, input: &str) -> Result<String, Error> {
+    run("unshare", &["-n", "sh", "-c", script], input)
+}
+
+/// Runs a program; what it says must be that it has done its work.
+fn run(program: &'static str, arguments: &[&str], input: &str) -> Result<String, Error> {
+    let failed = |error| Error::Run(program, error);
+    let path = found(program).ok_or(Error::NotHere(program))?;
+    let mut command = Command::new(path);
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(failed)?;
+    let mut stdin = child.stdin.take();
+    // It reads all of that before it says anything worth waiting for.
+    let written = stdin.as_mut().map_or(Ok(()), |stdin| stdin.write_all(input.as_bytes()));
+    drop(stdin);
+    let output = child.wait_with_output().map_err(failed)?;
+    if !output.status.success() {
+        return Err(Error::Refused(program, String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+    }
+    written.map_err(failed)?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Where a program is: in `PATH`, or where programs for administrators are.
+fn found(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let usual = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    env::split_paths(&path).chain(usual).map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_is_told_line_by_line() {
+        let wanted = "table {\n\ta\n\tb\n}\n";
+        assert_eq!(difference(wanted, wanted), State::Same);
+        assert_eq!(difference("", wanted), State::Absent);
+        let other = State::Other { missing: vec!["b".to_owned()], unwanted: vec!["c".to_owned()] };
+        assert_eq!(difference("table {\n\ta\n\tc\n}\n", wanted), other);
+    }
+}

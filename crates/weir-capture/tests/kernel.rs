@@ -1,0 +1,118 @@
+//! The rules in the kernel, in network namespaces that are there for these tests alone. As root.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
+#![allow(clippy::print_stderr, reason = "what is not tested is told")]
+
+use std::process::{Child, Command, Stdio};
+use std::{env, fs, thread};
+
+use weir_capture::{Capture, Dns, Kernel, Settings, State, Tool, namespace};
+
+/// A namespace that ends with its test: a process that waits in it.
+struct Namespace(Child);
+
+impl Namespace {
+    /// None where the user may not make one; CI must.
+    fn new() -> Option<Self> {
+        // It says a line when it is in its namespace, and ends when nobody holds its standard input any more.
+        let mut child =
+            Command::new("unshare").args(["-n", "sh", "-c", "echo in; cat"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().ok()?;
+        let mut said = String::new();
+        let mut out = std::io::BufReader::new(child.stdout.take()?);
+        std::io::BufRead::read_line(&mut out, &mut said).ok()?;
+        if said != "in\n" {
+            eprintln!("NOT TESTED: this user may make no network namespace");
+            assert!(env::var_os("CI").is_none_or(|ci| ci != "true"), "CI must test capture");
+            return None;
+        }
+        Some(Self(child))
+    }
+
+    /// Does something there, on a thread of its own: this one stays where it is.
+    fn within<T: Send + 'static>(&self, act: impl FnOnce() -> T + Send + 'static) -> T {
+        let path = namespace::path_of(&self.0.id().to_string());
+        let own = fs::read_link("/proc/thread-self/ns/net").unwrap();
+        let here = thread::spawn(move || {
+            namespace::enter(&path).unwrap();
+            assert_ne!(fs::read_link("/proc/thread-self/ns/net").unwrap(), own, "rules are never set where the tests run");
+            act()
+        });
+        here.join().unwrap()
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn said(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Tools that are here; CI must have both.
+fn kernels() -> Vec<(Tool, Kernel)> {
+    let here: Vec<_> = [Tool::Nft, Tool::Iptables].into_iter().filter_map(|tool| Some((tool, Kernel::by(Some(tool)).ok()?))).collect();
+    assert!(here.len() == 2 || env::var_os("CI").is_none_or(|ci| ci != "true"), "CI must have nft and iptables: {here:?}");
+    here
+}
+
+/// Everything that can be asked for at once.
+fn much() -> Settings {
+    let mut settings = Settings { dns: Some(Dns::All), drop_invalid: true, ..Settings::default() };
+    settings.exclude_inbound_ports("22,2222").unwrap();
+    settings.include_outbound_ports("3306").unwrap();
+    settings.exclude_outbound_ports("5432").unwrap();
+    settings.include_outbound_ranges("10.0.0.0/8,fd00::/8").unwrap();
+    settings.exclude_outbound_ranges("10.1.0.0/16,fd00:1::/32").unwrap();
+    settings.exclude_interfaces("eth1,net+").unwrap();
+    settings.reroute_virtual_interfaces("tap0").unwrap();
+    settings.include_owner_groups("1000,1001").unwrap();
+    settings
+}
+
+#[test]
+fn what_is_installed_is_there_as_often_as_it_is_installed_and_leaves_no_rule_behind() {
+    for (tool, kernel) in kernels() {
+        for settings in [Settings::default(), much()] {
+            let Some(namespace) = Namespace::new() else { return };
+            namespace.within(move || {
+                let (all, fewer) =
+                    (Capture::of(&settings), Capture::of(&Settings { excluded_inbound_ports: [22].into(), ..Settings::default() }));
+                assert_eq!(kernel.compare(&all).unwrap(), State::Absent, "{tool:?}");
+                for _ in 0..2 {
+                    kernel.install(&all).unwrap();
+                    assert_eq!(kernel.compare(&all).unwrap(), State::Same, "{tool:?}");
+                }
+                kernel.install(&fewer).unwrap();
+                assert_eq!(kernel.compare(&fewer).unwrap(), State::Same, "{tool:?}");
+                assert!(matches!(kernel.compare(&all).unwrap(), State::Other { .. }), "{tool:?}");
+                assert!(weir_capture::remove().unwrap());
+                assert!(!weir_capture::remove().unwrap());
+                assert_eq!(kernel.compare(&all).unwrap(), State::Absent, "{tool:?}");
+                let rules = match tool {
+                    Tool::Nft => said("nft", &["list", "ruleset"]),
+                    Tool::Iptables => said("iptables-save", &[]) + &said("ip6tables-save", &[]),
+                };
+                assert!(!rules.to_ascii_lowercase().contains("weir") && !rules.contains("-A "), "{tool:?}: {rules}");
+            });
+        }
+    }
+}
+
+#[test]
+fn rules_that_somebody_changed_are_not_the_same() {
+    let Some(namespace) = Namespace::new() else { return };
+    let Ok(kernel) = Kernel::by(Some(Tool::Nft)) else { return };
+    namespace.within(move || {
+        let capture = Capture::of(&Settings::default());
+        kernel.install(&capture).unwrap();
+        said("nft", &["insert rule inet weir output tcp dport 25 return"]);
+        let other = State::Other { missing: vec![], unwanted: vec!["tcp dport 25 return".to_owned()] };
+        assert_eq!(kernel.compare(&capture).unwrap(), other);
+    });
+}

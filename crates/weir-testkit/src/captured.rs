@@ -1,0 +1,139 @@
+//! Two workloads whose applications know nothing of the mesh, each on a machine of its own, and a stranger through whose machine all goes
+//! that they say to each other.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::binaries;
+use crate::mesh::DataPlane;
+use crate::namespace::Namespace;
+use crate::process::Process;
+use crate::wait::until;
+
+/// The group that sidecars run as, by which the kernel knows them.
+const SIDECAR: &str = "1337";
+
+/// A client and a server, captured.
+pub struct Captured {
+    /// Where the client runs.
+    pub client: Namespace,
+    /// Where the server runs.
+    pub server: Namespace,
+    /// What is between them, and in no mesh.
+    pub stranger: Namespace,
+    // Before the folder with their logs goes.
+    _processes: Vec<Process>,
+    work: TempDir,
+}
+
+/// A workload's place in the mesh.
+struct Workload<'w> {
+    name: &'w str,
+    address: &'w str,
+    plane: DataPlane,
+}
+
+impl Captured {
+    /// The client's address.
+    pub const CLIENT: &'static str = "10.77.1.1";
+    /// The server's.
+    pub const SERVER: &'static str = "10.77.2.1";
+    /// Where the server accepts.
+    pub const PORT: u16 = 8080;
+
+    /// Starts both with their sidecars in a mesh of these resources, captured. The server is Python's own, and serves a file `page` with
+    /// this text. None where this user can make no namespaces.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub async fn start(client: DataPlane, server: DataPlane, resources: &[(&str, &str)], page: &str) -> Option<Self> {
+        let [client_side, server_side, stranger] = machines().await?;
+        let work = TempDir::new().expect("a folder can be made");
+        let file = |name: &str| work.path().join(name);
+        for folder in ["mesh", "pages"] {
+            fs::create_dir(file(folder)).expect("a folder can be made");
+        }
+        fs::write(file("pages/page"), page).expect("a page can be written");
+        resources.iter().for_each(|(name, text)| write(work.path(), name, text));
+        let (pages, port) = (file("pages").display().to_string(), Self::PORT.to_string());
+        let serving = ["-m", "http.server", &port, "--directory", &pages];
+        let mut processes = vec![server_side.start(Path::new("python3"), &serving, file("application.log"))];
+        processes.push(pilot(work.path()));
+        let workloads = [
+            (&client_side, Workload { name: "client", address: Self::CLIENT, plane: client }),
+            (&server_side, Workload { name: "server", address: Self::SERVER, plane: server }),
+        ];
+        for (machine, workload) in workloads {
+            processes.extend(sidecar(machine, &workload, work.path()).await);
+            let path = machine.path().display().to_string();
+            let output = stranger.weir(&["capture", "--netns", &path]).await;
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+        Some(Self { client: client_side, server: server_side, stranger, _processes: processes, work })
+    }
+
+    /// Writes a file of resources, or replaces one.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn write(&self, name: &str, text: &str) {
+        write(self.work.path(), name, text);
+    }
+}
+
+/// The machines: the stranger forwards between the two others, whose way to everywhere leads over it.
+async fn machines() -> Option<[Namespace; 3]> {
+    let [client, server, stranger] = [Namespace::new().await?, Namespace::new().await?, Namespace::new().await?];
+    client.join("eth0", "10.77.1.1/24", &stranger, "client", "10.77.1.254/24").await;
+    server.join("eth0", "10.77.2.1/24", &stranger, "server", "10.77.2.254/24").await;
+    client.must(&["ip", "route", "add", "default", "via", "10.77.1.254"]).await;
+    server.must(&["ip", "route", "add", "default", "via", "10.77.2.254"]).await;
+    stranger.must(&["sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"]).await;
+    Some([client, server, stranger])
+}
+
+fn write(work: &Path, name: &str, text: &str) {
+    fs::write(work.join("mesh").join(name), text).expect("a resource can be written");
+}
+
+/// Where the pilot is: all machines share the files of this one.
+fn socket(work: &Path) -> String {
+    format!("unix:{}", work.join("xds").display())
+}
+
+fn pilot(work: &Path) -> Process {
+    let path = |name: &str| work.join(name).display().to_string();
+    let (mesh, state, socket) = (path("mesh"), path("state"), socket(work));
+    Process::start(binaries::weir(), &["pilot", &mesh, "--xds", &socket, "--state", &state], work.join("pilot.log"))
+}
+
+/// Starts a workload's sidecar.
+async fn sidecar(machine: &Namespace, workload: &Workload<'_>, work: &Path) -> Vec<Process> {
+    let Workload { name, address, plane } = workload;
+    let file = |end: &str| work.join(format!("{name}.{end}"));
+    let (state, socket) = (work.join("state").display().to_string(), socket(work));
+    let (id, labels) = (format!("sidecar~{address}~{name}.default~default.svc.cluster.local"), format!("app={name}"));
+    let who = ["--xds", &socket, "--id", &id, "--labels", &labels, "--state", &state, "--interception-mode", "REDIRECT"];
+    // The secret that shows whose processes they are is there when the pilot has started.
+    until("the pilot has its secret", async || work.join("state/caller-secret").exists() && work.join("xds").exists()).await;
+    if *plane == DataPlane::Weir {
+        let arguments = [&["proxy", "--workers", "1"], &who[..]].concat();
+        return vec![start(machine, binaries::weir(), &arguments, file("log"))];
+    }
+    let (bootstrap, certificates) = (file("json").display().to_string(), file("sock").display().to_string());
+    let arguments = [&["agent"], &who[..], &["--socket", &certificates, "--bootstrap", &bootstrap]].concat();
+    let agent = start(machine, binaries::weir(), &arguments, file("agent.log"));
+    until("the agent has written a bootstrap", async || fs::read_to_string(&bootstrap).is_ok_and(|text| text.ends_with('}'))).await;
+    let envoy = binaries::envoy().expect("who asks for Envoy has looked whether there is one");
+    let arguments = ["-c", &bootstrap, "--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warning"];
+    vec![agent, start(machine, envoy, &arguments, file("log"))]
+}
+
+/// Starts a program as a sidecar runs.
+fn start(machine: &Namespace, program: &Path, arguments: &[&str], log: PathBuf) -> Process {
+    let program = program.display().to_string();
+    let command = [&["--regid", SIDECAR, "--clear-groups", "--", &program], arguments].concat();
+    machine.start(Path::new("setpriv"), &command, log)
+}

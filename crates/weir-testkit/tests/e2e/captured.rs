@@ -1,0 +1,138 @@
+//! Applications that know nothing of the mesh: the kernel hands their traffic to sidecars. In network namespaces of the test's own, as root.
+
+use std::process::Output;
+
+use weir_testkit::{Captured, DataPlane, Namespace, until};
+
+/// Stands in what is asked and in what is answered: nobody between the two may read it.
+const MARK: &str = "nobody-else-reads-this";
+const POLICY: &str = "policy.yaml";
+const RESOURCES: &str = "apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: client, namespace: default}
+spec: {address: 10.77.1.1, labels: {app: client}, serviceAccount: client}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: server, namespace: default}
+spec: {address: 10.77.2.1, labels: {app: server}, serviceAccount: server}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: server, namespace: default}
+spec:
+  hosts: [server.default.svc.cluster.local]
+  addresses: [10.96.0.10]
+  location: MESH_INTERNAL
+  resolution: STATIC
+  ports: [{number: 80, name: http, protocol: HTTP, targetPort: 8080}]
+  workloadSelector: {labels: {app: server}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: server, namespace: default}
+spec:
+  hosts: [server.default.svc.cluster.local]
+  http:
+  - match: [{uri: {exact: /old/nobody-else-reads-this}}]
+    rewrite: {uri: /page}
+    headers: {response: {set: {x-rule: moved}}}
+    route: [{destination: {host: server.default.svc.cluster.local}}]
+  - route: [{destination: {host: server.default.svc.cluster.local}}]
+";
+/// What the client asks for: a path that only the rule knows, at the address of the service.
+const OLD: &str = "http://10.96.0.10/old/nobody-else-reads-this";
+/// The server itself.
+const DIRECT: &str = "http://10.77.2.1:8080/page";
+
+/// Two sidecars, each of any kind.
+macro_rules! over_each_pair {
+    ($name:ident: $($case:ident($client:ident, $server:ident)),+ $(,)?) => {
+        mod $name {
+            use weir_testkit::DataPlane;
+            $(
+                #[tokio::test]
+                async fn $case() {
+                    if DataPlane::$client.is_available() && DataPlane::$server.is_available() {
+                        super::$name(DataPlane::$client, DataPlane::$server).await;
+                    }
+                }
+            )+
+        }
+    };
+}
+
+over_each_pair!(an_application_with_no_change_is_in_the_mesh:
+    weir_to_weir(Weir, Weir), weir_to_envoy(Weir, Envoy), envoy_to_weir(Envoy, Weir), envoy_to_envoy(Envoy, Envoy));
+
+fn policy(mode: &str) -> String {
+    format!(
+        "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {{name: default, namespace: default}}\nspec: {{mtls: {{mode: {mode}}}}}\n"
+    )
+}
+
+async fn curl(machine: &Namespace, url: &str) -> Output {
+    machine.run(&["curl", "-sSi", "--max-time", "10", url]).await
+}
+
+/// Whether somebody gets the page.
+async fn gets(machine: &Namespace, url: &str) -> bool {
+    let output = curl(machine, url).await;
+    output.status.success() && text(&output.stdout).contains(MARK)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Whether these bytes pass in any frame.
+fn passes(frames: &[Vec<u8>], wanted: &str) -> bool {
+    frames.iter().any(|frame| frame.windows(wanted.len()).any(|bytes| bytes == wanted.as_bytes()))
+}
+
+async fn an_application_with_no_change_is_in_the_mesh(client: DataPlane, server: DataPlane) {
+    let resources = [("mesh.yaml", RESOURCES), (POLICY, &policy("STRICT"))];
+    let Some(mesh) = Captured::start(client, server, &resources, &format!("{MARK}\n")).await else { return };
+
+    // Routed by the rule, and encrypted: who sits between them sees an Istio handshake to the server's port, and never what is said.
+    let wire = mesh.stranger.listen();
+    until("the client reaches the server", async || gets(&mesh.client, OLD).await).await;
+    let answer = text(&curl(&mesh.client, OLD).await.stdout);
+    assert!(answer.contains("x-rule: moved") && answer.contains(MARK), "{answer}");
+    let frames = wire.heard();
+    assert!(passes(&frames, "istio") && !passes(&frames, MARK) && !passes(&frames, "HTTP/1."), "{} frames", frames.len());
+
+    // A workload that calls itself passes its sidecar twice.
+    let itself = text(&curl(&mesh.server, OLD).await.stdout);
+    assert!(itself.contains("x-rule: moved") && itself.contains(MARK), "{itself}");
+
+    // Who has no certificate is refused, and served where that is permitted.
+    assert!(!gets(&mesh.stranger, DIRECT).await, "STRICT takes no plaintext");
+    mesh.write(POLICY, &policy("PERMISSIVE"));
+    until("plaintext is permitted", async || gets(&mesh.stranger, DIRECT).await).await;
+    assert!(gets(&mesh.client, OLD).await);
+    mesh.write(POLICY, &policy("STRICT"));
+    until("plaintext is refused", async || !gets(&mesh.stranger, DIRECT).await).await;
+    assert!(gets(&mesh.client, OLD).await);
+
+    // Whoever asks for the sidecar's own ports gets nowhere, at once.
+    for (from, port) in [(&mesh.stranger, 15006), (&mesh.stranger, 15001), (&mesh.client, 15001)] {
+        let output = curl(from, &format!("http://{}:{port}/", Captured::SERVER)).await;
+        let late = 28;
+        assert!(!output.status.success() && output.status.code() != Some(late), "{port}: {}", text(&output.stderr));
+    }
+    ends(&mesh).await;
+}
+
+/// The capture ends: no rule stays, and what the two say is anybody's again.
+async fn ends(mesh: &Captured) {
+    for machine in [&mesh.client, &mesh.server] {
+        assert!(machine.weir(&["capture", "--check"]).await.status.success(), "it is as it was set");
+        assert!(machine.weir(&["capture", "--remove"]).await.status.success());
+        assert_eq!(machine.must(&["nft", "list", "ruleset"]).await, "");
+        assert_eq!(machine.weir(&["capture", "--check"]).await.status.code(), Some(1));
+    }
+    let wire = mesh.stranger.listen();
+    assert!(gets(&mesh.client, DIRECT).await);
+    assert!(passes(&wire.heard(), MARK), "listening does hear what is said in plain text");
+}
