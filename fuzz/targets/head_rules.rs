@@ -31,7 +31,7 @@ fn read(bytes: &[u8]) -> Option<(Bytes, request::Head)> {
 fuzz_target!(|bytes: &[u8]| {
     let Some((_, said)) = read(bytes) else { return };
     let received =
-        Received { method: said.method, target: Target::Line(said.target), version: said.version, headers: said.headers, spelling: None };
+        Received { method: said.method, target: Target::Line(String::from_utf8_lossy(&said.target).into_owned()), version: said.version, headers: said.headers, spelling: None };
     let client = Client::new(SocketAddr::from(([198, 51, 100, 7], 1000)), false, 8080, IpAddr::from([192, 0, 2, 2]));
     let mut head = Head::default();
     if head::read(&mut head, received, config(), &client, || 4).is_err() {

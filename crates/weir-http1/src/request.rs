@@ -1,6 +1,6 @@
 //! The head of a request.
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::{Method, Version};
 
 use crate::scan::find;
@@ -12,7 +12,7 @@ pub struct Head {
     /// The method: any token.
     pub method: Method,
     /// The target as it stands, without a space or a control character in it; it is not looked at any further.
-    pub target: Bytes,
+    pub target: Vec<u8>,
     /// HTTP/1.1, or HTTP/1.0, for which any other version is taken, as Envoy does.
     pub version: Version,
     /// The fields, in their order.
@@ -60,7 +60,7 @@ fn read_into(mut headers: Headers, bytes: &[u8], limits: &Limits, keep_spelling:
     let (line, start) = head::first_line(bytes);
     let (method, target, version) = request_line(line)?;
     let mut spelling = keep_spelling.then(Spelling::default);
-    let target = Bytes::copy_from_slice(target);
+    let target = target.to_vec();
     let end = fields::read(&mut headers, bytes, start, limits, spelling.as_mut())?;
     let head = Head { method, target, version, headers, spelling: spelling.filter(|spelling| !spelling.is_empty()) };
     Ok((head, end))
@@ -104,6 +104,8 @@ fn version_of(text: &[u8]) -> Result<Version, Fault> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn parsed(line: &str) -> Result<(String, String, Version), Fault> {

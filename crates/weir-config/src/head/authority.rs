@@ -152,7 +152,7 @@ mod tests {
         let config = HttpConfig { edge: true, ..config() };
         let target = match version {
             Version::HTTP_2 => Target::Parts(line.parse().expect("a target")),
-            _ => Target::Line(line.to_owned().into()),
+            _ => Target::Line(line.to_owned()),
         };
         let parts = parts(&target, &Method::GET).map_err(|no| no.status.as_u16())?;
         let several = settle(&parts, version, &mut headers, &config, &client()).map_err(|no| no.status.as_u16())?;

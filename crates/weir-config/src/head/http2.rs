@@ -25,7 +25,7 @@ pub(super) fn check_size(head: &Head, target: &Parts<'_>, config: &HttpConfig) -
     if head.headers.len() + PSEUDO + usize::from(authority.is_some()) > config.max_headers {
         return Err(codec_error(STATUS, "http2.too_many_headers", ""));
     }
-    let line = ":method:scheme:path".len() + head.method.as_str().len() + "http".len() + head.path.as_str().len();
+    let line = ":method:scheme:path".len() + head.method.as_str().len() + "http".len() + target.path.unwrap_or("/").len();
     if size(&head.headers) + line + authority.unwrap_or(0) > config.max_header_bytes {
         return Err(codec_error(STATUS, "http2.header_list_size_too_large", ""));
     }
@@ -78,6 +78,13 @@ mod tests {
             let result = check_size(&with(count, length), &target, &config());
             assert_eq!(result.err().map(|refusal| (refusal.status.as_u16(), refusal.details)), refused.map(|details| (431, details)));
         }
+    }
+
+    #[test]
+    fn the_path_counts() {
+        let (config, path) = (config(), format!("/{}", "x".repeat(60 << 10)));
+        let target = Parts { scheme: Some("http"), authority: Some("one.test"), path: Some(&path) };
+        assert!(check_size(&with(1, 1), &target, &config).is_err());
     }
 
     #[test]

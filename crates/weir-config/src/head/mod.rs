@@ -18,7 +18,6 @@ mod underscores;
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use bytes::Bytes;
 use http::{Method, StatusCode, Uri, Version};
 use weir_http1::header::{self, HeaderValue, Headers};
 use weir_http1::{Fault, Spelling};
@@ -125,7 +124,7 @@ pub struct Received {
 #[derive(Debug)]
 pub enum Target {
     /// As it stands in the request line of HTTP/1.1: it has no spaces or control characters.
-    Line(Bytes),
+    Line(String),
     /// As HTTP/2 gives it in parts.
     Parts(Uri),
 }
@@ -247,10 +246,24 @@ pub fn read(
 ) -> Result<SocketAddr, Refusal> {
     let Received { method, target, version, headers, spelling } = received;
     (head.method, head.headers, head.spelling) = (method, headers, spelling);
-    let settled = target::parts(&target, &head.method).and_then(|target| {
-        target.path.unwrap_or("/").clone_into(&mut head.path);
-        settle(head, &target, version, config, client, &mut random)
+    head.path.clear();
+    let mut is_whole = false;
+    let settled = target::parts(&target, &head.method).and_then(|parts| {
+        let settled = settle(head, &parts, version, config, client, &mut random);
+        if head.path.is_empty() {
+            is_whole = parts.is_path(&target);
+            if !is_whole {
+                parts.path.unwrap_or("/").clone_into(&mut head.path);
+            }
+        }
+        settled
     });
+    // As most are: then nothing is copied.
+    if let Target::Line(line) = target
+        && is_whole
+    {
+        head.path = line;
+    }
     settled.map_err(|refusal| match &refusal.location {
         None => refusal,
         Some(path) => {

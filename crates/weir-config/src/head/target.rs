@@ -13,6 +13,13 @@ pub(super) struct Parts<'t> {
     pub(super) path: Option<&'t str>,
 }
 
+impl Parts<'_> {
+    /// Whether a target is a path and nothing else, so that the path is all of it.
+    pub(super) fn is_path(&self, target: &Target) -> bool {
+        matches!((target, self.path), (Target::Line(line), Some(path)) if line.len() == path.len())
+    }
+}
+
 /// Takes a target apart.
 ///
 /// # Errors
@@ -23,7 +30,7 @@ pub(super) fn parts<'t>(target: &'t Target, method: &Method) -> Result<Parts<'t>
             let path = uri.path_and_query().map(|path| if path.as_str().is_empty() { "/" } else { path.as_str() });
             return Ok(Parts { scheme: uri.scheme_str(), authority: uri.authority().map(|authority| authority.as_str()), path });
         }
-        Target::Line(line) => std::str::from_utf8(line).map_err(|_| MALFORMED)?,
+        Target::Line(line) => line,
     };
     if !line.is_ascii() {
         return Err(MALFORMED);
@@ -45,14 +52,12 @@ pub(super) fn parts<'t>(target: &'t Target, method: &Method) -> Result<Parts<'t>
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
 
     type Three<'t> = (Option<&'t str>, Option<&'t str>, Option<&'t str>);
 
     fn taken_apart(line: &str, method: &Method, check: impl FnOnce(Result<Three<'_>, u16>)) {
-        let target = Target::Line(Bytes::from(line.to_owned()));
+        let target = Target::Line(line.to_owned());
         let parts = parts(&target, method).map_err(|refusal| refusal.status.as_u16());
         check(parts.map(|Parts { scheme, authority, path }| (scheme, authority, path)));
     }

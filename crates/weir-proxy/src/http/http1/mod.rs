@@ -124,7 +124,7 @@ impl Server {
         };
         let (to_other, on_upgrade) = head.headers.contains_key(header::UPGRADE).then(oneshot::channel).unzip();
         let request::Head { method, target, version, headers, spelling } = head;
-        let received = Received { method, target: Target::Line(target), version, headers, spelling };
+        let received = Received { method, target: Target::Line(text_of(target)), version, headers, spelling };
         let incoming = Incoming::Http1(connection.clone());
         let handling = handle::handle(self.http.clone(), self.info.clone(), self.control.clone(), received, incoming, on_upgrade);
         Begun { asked, handling, to_other }
@@ -171,6 +171,11 @@ impl Server {
         }
         Writing::begin(connection, asked, response)
     }
+}
+
+/// A target as a text. What is none is refused as any is that is not of ASCII.
+fn text_of(target: Vec<u8>) -> String {
+    String::from_utf8(target).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 /// Whether a client wants its connection to go on (RFC 9112, 9.3).
