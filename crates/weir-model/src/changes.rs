@@ -102,6 +102,11 @@ impl Changes {
         Self { virtual_services: BTreeMap::new(), ..self.clone() }.only_endpoints()
     }
 
+    /// Whether nothing changed but Secrets.
+    pub fn only_secrets(&self) -> bool {
+        !self.secrets.is_empty() && self.endpoints.is_empty() && Self { secrets: BTreeSet::new(), ..self.clone() }.only_endpoints()
+    }
+
     /// Whether the proxy's own workload may have changed: what services it is an instance of, its labels, where it runs.
     pub fn concerns(&self, proxy: &Proxy) -> bool {
         let own = (proxy.namespace.as_str(), proxy.name.as_str());

@@ -13,6 +13,7 @@ use weir_api::resources::protocol::Protocol;
 use weir_api::{FieldPath, Object, Spec};
 
 use crate::host::is_subset;
+use crate::ingress;
 use crate::proxy::Proxy;
 use crate::rule::Origin;
 use crate::service::{Endpoint, Service};
@@ -31,6 +32,8 @@ pub struct GatewayServer {
     pub hosts: Vec<String>,
     /// Its Gateway, as `namespace/name`.
     pub gateway: String,
+    /// The names by which its rules refer to it: that of its Gateway, and where an Ingress stands for that, those of its hosts.
+    pub entrances: Vec<String>,
     /// The name of its route configuration; none where connections are forwarded as they are.
     pub route_name: Option<String>,
     /// The port that it is served at: the target port of the gateway's service, or the server's own.
@@ -122,7 +125,7 @@ impl MergedGateway {
             for (i, spec) in written.servers.iter().enumerate() {
                 let origin = Origin::new(object, FieldPath::default().key("spec").key("servers").index(i));
                 for port in select.ports(spec, instances) {
-                    merger.add(GatewayServer::new(object, spec, port, origin.clone()));
+                    merger.add(GatewayServer::new((object, written), spec, port, origin.clone()));
                 }
             }
         }
@@ -161,12 +164,15 @@ impl Selection<'_> {
 }
 
 impl GatewayServer {
-    fn new(object: &Arc<Object>, spec: &Server, port: u16, origin: Origin) -> Self {
+    fn new((object, written): (&Arc<Object>, &Written), spec: &Server, port: u16, origin: Origin) -> Self {
         let protocol = spec.port.as_ref().and_then(weir_api::resources::gateway::Port::protocol).unwrap_or(Protocol::Tcp);
         let (name, namespace) = (&object.meta.name, &object.meta.namespace);
+        let (gateway, hosts) = (format!("{namespace}/{name}"), hosts(&spec.hosts, namespace));
+        let by_hosts = if written.of_ingress { ingress::entrances_of_server(&hosts) } else { BTreeSet::new() };
         Self {
-            hosts: hosts(&spec.hosts, namespace),
-            gateway: format!("{namespace}/{name}"),
+            entrances: std::iter::once(gateway.clone()).chain(by_hosts).collect(),
+            hosts,
+            gateway,
             route_name: route_name(spec, protocol, port, name, namespace),
             spec: spec.clone(),
             protocol,

@@ -1,8 +1,14 @@
 //! Kubernetes' Ingresses as the Gateways and VirtualServices that they stand for.
 //!
+//! All Ingresses of a class stand for one table: a host's rules are those of all of them, longer paths first, and are served wherever
+//! one of them has a certificate for the host. Each stays a VirtualService of its own, so that a rule is known by the place where it
+//! stands. What makes one table of them: their rules refer to hosts in place of Gateways ([`entrances_of_server`]), and whoever joins
+//! those of a host orders them ([`precedence`]).
+//!
 //! Facts: pilot/pkg/config/kube/ingress of Istio. Of two that have the same path of a host the older counts, as of VirtualServices.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use weir_api::resources::StringMatch;
@@ -51,10 +57,10 @@ fn made_of(object: &Arc<Object>) -> Vec<Arc<Object>> {
     }
     let name = format!("{}-{SUFFIX}", object.meta.name);
     let gateway = made(object, Kind::Gateway, &name, Spec::Gateway(gateway(&object.meta, written)));
-    let reference = format!("{}/{name}", object.meta.namespace);
     let rules = hosts(written).into_iter().map(|(host, http)| {
         let own = if host == "*" { name.clone() } else { format!("{}-{name}", host.replace('.', "-")) };
-        let rule = VirtualService { hosts: vec![host], gateways: vec![reference.clone()], http, ..Default::default() };
+        let gateways = entrances_of_rule(&host);
+        let rule = VirtualService { hosts: vec![host], gateways, http, of_ingress: true, ..Default::default() };
         made(object, Kind::VirtualService, &own, Spec::VirtualService(rule))
     });
     std::iter::once(gateway).chain(rules).collect()
@@ -81,67 +87,177 @@ fn gateway(meta: &ObjectMeta, written: &Ingress) -> Gateway {
     let with_certificate = written.spec.tls.iter().enumerate().filter(|(_, tls)| !tls.secret_name.is_empty());
     let plain = Server { port: port(HTTP_PORT, "HTTP", name("http-80-ingress")), hosts: vec!["*".to_owned()], ..Default::default() };
     let selector = [(SELECTOR.0.to_owned(), SELECTOR.1.to_owned())].into_iter().collect();
-    Gateway { servers: with_certificate.map(secure).chain([plain]).collect(), selector }
+    Gateway { servers: with_certificate.map(secure).chain([plain]).collect(), selector, of_ingress: true }
 }
 
-/// The rules of each host: whole paths first, then longer ones.
+/// The rules of a host itself.
+fn of(host: &str) -> String {
+    format!("ingress/host/{host}")
+}
+
+/// The rules of all hosts within one.
+fn within(host: &str) -> String {
+    format!("ingress/within/{host}")
+}
+
+/// The wildcards that a host is within.
+fn wider(host: &str) -> impl Iterator<Item = String> {
+    let parents = std::iter::successors(host.split_once('.'), |(_, parent)| parent.split_once('.'));
+    parents.map(|(_, parent)| format!("*.{parent}")).chain(["*".to_owned()])
+}
+
+/// What the rules of a host stand for in place of gateways.
+fn entrances_of_rule(host: &str) -> Vec<String> {
+    let names: BTreeSet<String> = [of(host), within(host)].into_iter().chain(wider(host).map(|wider| within(&wider))).collect();
+    names.into_iter().collect()
+}
+
+/// The names by which the rules of Ingresses are found that are for the hosts of a server.
+pub(crate) fn entrances_of_server(hosts: &[String]) -> BTreeSet<String> {
+    let own = hosts.iter().map(|host| within(host));
+    own.chain(hosts.iter().flat_map(|host| wider(host).map(|wider| of(&wider)))).collect()
+}
+
+/// Where a rule of an Ingress stands among all that are for its host: longer paths first, of paths of one length those that are
+/// compared as a whole, and those of older Ingresses first among equals.
+pub type Precedence = (Reverse<usize>, bool);
+
+/// The precedence of a rule.
+pub fn precedence(rule: &HttpRoute) -> Precedence {
+    match rule.r#match.first().and_then(|condition| condition.uri.as_ref()) {
+        Some(StringMatch::Exact(path)) => (Reverse(path.len()), false),
+        Some(StringMatch::Prefix(path)) => (Reverse(path.len()), true),
+        _ => (Reverse(0), true),
+    }
+}
+
+/// The rules of each host, in their order.
 fn hosts(written: &Ingress) -> BTreeMap<String, Vec<HttpRoute>> {
     let mut by_host: BTreeMap<String, Vec<&IngressPath>> = BTreeMap::new();
     for rule in &written.spec.rules {
-        let host = if rule.host.is_empty() { "*" } else { &rule.host };
-        by_host.entry(host.to_owned()).or_default().extend(rule.http.iter().flat_map(|http| &http.paths));
+        let host = if rule.host.is_empty() { "*".to_owned() } else { rule.host.to_ascii_lowercase() };
+        by_host.entry(host).or_default().extend(rule.http.iter().flat_map(|http| &http.paths));
     }
     let anywhere = written.spec.default_backend.as_ref().map(|backend| IngressPath { backend: backend.clone(), ..Default::default() });
     by_host.entry("*".to_owned()).or_default().extend(&anywhere);
-    let route = |mut paths: Vec<&IngressPath>| {
-        paths.sort_by_key(|path| (!is_whole(path), std::cmp::Reverse(path.path.len())));
-        paths.into_iter().filter_map(route).collect::<Vec<_>>()
+    let routes = |paths: Vec<&IngressPath>| {
+        let mut routes: Vec<HttpRoute> = paths.into_iter().filter_map(route).collect();
+        routes.sort_by_key(precedence);
+        routes
     };
-    by_host.into_iter().map(|(host, paths)| (host, route(paths))).filter(|(_, routes)| !routes.is_empty()).collect()
-}
-
-fn is_whole(path: &IngressPath) -> bool {
-    match path.path_type {
-        PathType::Exact => true,
-        PathType::Prefix => false,
-        PathType::ImplementationSpecific => !path.path.is_empty() && prefix_of(&path.path).is_none(),
-    }
-}
-
-/// What stands before `*` or `.*` at the end.
-fn prefix_of(path: &str) -> Option<&str> {
-    path.strip_suffix(".*").or_else(|| path.strip_suffix('*'))
+    by_host.into_iter().map(|(host, paths)| (host, routes(paths))).filter(|(_, routes)| !routes.is_empty()).collect()
 }
 
 /// The rule of a path; none if it leads to no service.
 fn route(path: &IngressPath) -> Option<HttpRoute> {
-    let uri = match path.path_type {
-        _ if path.path.is_empty() => None,
-        PathType::Prefix if path.path == "/" => None,
-        PathType::Prefix => Some(StringMatch::Regex(segments(path.path.trim_end_matches('/')))),
-        PathType::ImplementationSpecific if !is_whole(path) => prefix_of(&path.path).map(|prefix| StringMatch::Prefix(prefix.to_owned())),
-        PathType::Exact | PathType::ImplementationSpecific => Some(StringMatch::Exact(path.path.clone())),
-    };
-    let r#match = uri.map(|uri| HttpMatchRequest { uri: Some(uri), ..Default::default() });
-    Some(HttpRoute { r#match: r#match.into_iter().collect(), route: vec![destination(&path.backend)?], ..Default::default() })
+    let condition = uri(path).map(|uri| HttpMatchRequest { uri: Some(uri), by_segments: true, ..Default::default() });
+    Some(HttpRoute { r#match: condition.into_iter().collect(), route: vec![destination(&path.backend)?], ..Default::default() })
 }
 
-/// An expression for a path and what is below it.
-fn segments(path: &str) -> String {
-    let mut expression = String::new();
-    for c in path.chars() {
-        if !(c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_')) && c.is_ascii() {
-            expression.push('\\');
-        }
-        expression.push(c);
+/// How paths are compared with one; none if all are meant.
+fn uri(path: &IngressPath) -> Option<StringMatch> {
+    let written = path.path.as_str();
+    match (path.path_type, written) {
+        (_, "") | (PathType::ImplementationSpecific, "*" | "/*" | ".*") => None,
+        (PathType::Exact, _) => Some(StringMatch::Exact(written.to_owned())),
+        (PathType::Prefix, _) => Some(StringMatch::Prefix(written.to_owned())),
+        (PathType::ImplementationSpecific, _) => match written.strip_suffix(".*").or_else(|| written.strip_suffix("/*")) {
+            Some(prefix) => Some(StringMatch::Prefix(prefix.to_owned())),
+            None => Some(StringMatch::Exact(written.to_owned())),
+        },
     }
-    expression + "(/.*)?"
 }
 
-/// A port that is named goes without saying where the service has one only.
 fn destination(backend: &IngressBackend) -> Option<HttpRouteDestination> {
     let service = backend.service.as_ref()?;
-    let port = (service.port.number > 0).then_some(PortSelector { number: service.port.number });
+    let port = match (service.port.number, service.port.name.as_str()) {
+        (0, "") => None,
+        (0, name) => Some(PortSelector { name: name.to_owned(), ..Default::default() }),
+        (number, _) => Some(PortSelector { number, ..Default::default() }),
+    };
     let destination = Destination { host: service.name.clone(), port, ..Default::default() };
     Some(HttpRouteDestination { destination: Some(destination), ..Default::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a server for one host finds the rules of another.
+    fn finds(server: &str, rule: &str) -> bool {
+        let named = entrances_of_rule(rule);
+        entrances_of_server(&[server.to_owned()]).iter().any(|name| named.contains(name))
+    }
+
+    #[test]
+    fn a_server_finds_the_rules_of_hosts_that_are_within_its_own_or_that_its_own_are_within() {
+        let cases = [
+            ("a.test", "a.test", true),
+            ("a.test", "*.test", true),
+            ("a.test", "*", true),
+            ("*.test", "a.test", true),
+            ("*.test", "a.b.test", true),
+            ("*.test", "*", true),
+            ("*", "a.test", true),
+            ("*", "*.test", true),
+            ("*", "*", true),
+            ("a.test", "b.test", false),
+            ("*.a.test", "b.test", false),
+            ("*.a.test", "a.test", false),
+            ("a.test", "*.a.test", false),
+            ("*.test", "a.other", false),
+        ];
+        for (server, rule, expected) in cases {
+            assert_eq!(finds(server, rule), expected, "{server} {rule}");
+        }
+    }
+
+    #[test]
+    fn paths_are_compared_as_istio_compares_them() {
+        let exact = |path: &str| Some(StringMatch::Exact(path.to_owned()));
+        let prefix = |path: &str| Some(StringMatch::Prefix(path.to_owned()));
+        let any = PathType::ImplementationSpecific;
+        let cases = [
+            (PathType::Exact, "/a", exact("/a")),
+            (PathType::Exact, "/a/", exact("/a/")),
+            (PathType::Exact, "/a/*", exact("/a/*")),
+            (PathType::Prefix, "/a", prefix("/a")),
+            (PathType::Prefix, "/", prefix("/")),
+            (any, "/a", exact("/a")),
+            (any, "/a.*", prefix("/a")),
+            (any, "/a/.*", prefix("/a/")),
+            (any, "/a/*", prefix("/a")),
+            (any, "/a*", exact("/a*")),
+            (any, "/.*", prefix("/")),
+            (any, "/*", None),
+            (any, "*", None),
+            (any, ".*", None),
+            (any, "", None),
+            (PathType::Prefix, "", None),
+        ];
+        for (path_type, path, expected) in cases {
+            let written = IngressPath { path: path.to_owned(), path_type, ..Default::default() };
+            assert_eq!(uri(&written), expected, "{path_type:?} {path}");
+        }
+    }
+
+    #[test]
+    fn longer_paths_come_first_and_whole_ones_of_the_same_length() {
+        let rule = |uri: Option<StringMatch>| {
+            let condition = uri.map(|uri| HttpMatchRequest { uri: Some(uri), ..Default::default() });
+            HttpRoute { r#match: condition.into_iter().collect(), ..Default::default() }
+        };
+        let in_order = [
+            Some(StringMatch::Prefix("/a/b/".to_owned())),
+            Some(StringMatch::Exact("/a/b".to_owned())),
+            Some(StringMatch::Prefix("/a/b".to_owned())),
+            Some(StringMatch::Exact("/a".to_owned())),
+            Some(StringMatch::Prefix("/b".to_owned())),
+            Some(StringMatch::Exact("/".to_owned())),
+            Some(StringMatch::Prefix("/".to_owned())),
+            None,
+        ];
+        let ranks: Vec<Precedence> = in_order.into_iter().map(|uri| precedence(&rule(uri))).collect();
+        assert!(ranks.is_sorted_by(|a, b| a < b), "{ranks:?}");
+    }
 }

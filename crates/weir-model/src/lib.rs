@@ -15,7 +15,7 @@ pub mod envoy_filter;
 pub mod gateway;
 pub mod host;
 pub mod identity;
-mod ingress;
+pub mod ingress;
 pub mod peer_authentication;
 pub mod proxy;
 pub mod registry;

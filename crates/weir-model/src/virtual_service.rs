@@ -32,6 +32,8 @@ pub struct VirtualService {
     pub tcp: Vec<TcpRule>,
     /// Who may see it.
     pub visibility: Visibility,
+    /// Whether it was made of an Ingress: the rules of all that are for one host are then [ordered](crate::ingress::Precedence) together.
+    pub of_ingress: bool,
     /// The object that defines it.
     pub object: Arc<Object>,
 }
@@ -92,6 +94,7 @@ impl VirtualService {
             tls: tls.collect(),
             tcp: tcp.collect(),
             visibility: Visibility::parse(&written.export_to, namespace, &mesh.default_virtual_service_export_to),
+            of_ingress: written.of_ingress,
             object: object.clone(),
         }
     }

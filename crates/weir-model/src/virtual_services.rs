@@ -76,7 +76,13 @@ impl VirtualServices {
     /// Those that apply to a gateway, or to [`MESH`](crate::virtual_service::MESH), as far as a namespace may see them, in the order in which
     /// Istio looks at them: private ones, those exported by name, public ones; the older first.
     pub fn of_gateway(&self, gateway: &str, namespace: &str) -> Vec<Arc<VirtualService>> {
-        let all = self.by_gateway.members(gateway).map(|(_, service)| service);
+        self.of_entrances([gateway], namespace)
+    }
+
+    /// The same of several [names](crate::GatewayServer::entrances) of one server, each rule once.
+    pub fn of_entrances<'e>(&self, entrances: impl IntoIterator<Item = &'e str>, namespace: &str) -> Vec<Arc<VirtualService>> {
+        let all: BTreeMap<&Age, &Arc<VirtualService>> = entrances.into_iter().flat_map(|name| self.by_gateway.members(name)).collect();
+        let all = all.into_values();
         let mut visible: Vec<Arc<VirtualService>> = all.filter(|service| service.visibility.allows(namespace)).cloned().collect();
         visible.sort_by_key(|service| service.visibility.rank(&service.namespace, namespace));
         visible

@@ -195,11 +195,14 @@ fn to_port(port: u32) -> Result<u16, CompileError> {
     u16::try_from(port).ok().filter(|port| *port > 0).ok_or_else(|| CompileError::new("destination_port", format!("{port} is no port")))
 }
 
-/// An exact name first, then the wildcard with the longest suffix.
 fn by_server_name<'t, T>(names: &'t HashMap<Box<str>, T>, name: &str) -> Option<&'t T> {
-    let name = name.to_ascii_lowercase();
-    let suffixes = name.match_indices('.').filter(|(dot, _)| *dot > 0).map(|(dot, _)| &name[dot..]);
-    names.get(name.as_str()).or_else(|| suffixes.into_iter().find_map(|suffix| names.get(suffix)))
+    keys(&name.to_ascii_lowercase()).find_map(|key| names.get(key))
+}
+
+/// What a name is looked up by: first as a whole, then by the wildcards that it is within, the longest first.
+fn keys(name: &str) -> impl Iterator<Item = &str> {
+    let suffixes = name.match_indices('.').filter(|(dot, _)| *dot > 0).filter_map(|(dot, _)| name.get(dot..));
+    std::iter::once(name).chain(suffixes)
 }
 
 fn to_net(range: &CidrRange) -> Result<IpNet, CompileError> {
@@ -241,6 +244,18 @@ mod tests {
         assert_eq!(find(Some("x.b.test")), Some(Chain::Numbered(2)));
         assert_eq!(find(Some("test")), Some(Chain::Numbered(3)));
         assert_eq!(find(None), Some(Chain::Numbered(3)));
+    }
+
+    #[test]
+    fn a_name_of_ten_thousand_is_looked_up_by_as_many_keys_as_it_has_labels() {
+        const NAMES: usize = 10_000;
+        let of_name = |number: usize| names(&[&format!("s{number}.w.test"), &format!("*.s{number}.test")]);
+        let chains = compile((0..NAMES).map(of_name).collect(), false);
+        let connection = |name| chains.find(&connection("10.0.0.1:443", Some(name), &[]));
+        assert_eq!(connection("s9999.w.test"), Some(Chain::Numbered(9999)));
+        assert_eq!(connection("a.b.s7.test"), Some(Chain::Numbered(7)));
+        assert_eq!(connection("s10000.w.test"), None);
+        assert_eq!(keys("a.b.s7.test").collect::<Vec<_>>(), ["a.b.s7.test", ".b.s7.test", ".s7.test", ".test"]);
     }
 
     #[test]

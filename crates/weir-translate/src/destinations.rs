@@ -11,6 +11,7 @@ use weir_model::host::intersection;
 use weir_model::{HttpRule, MergedGateway, Origin, Service, VirtualService};
 
 use crate::context::Context;
+use crate::route::destination::port_number;
 
 /// What becomes of what is sent to a destination that is not there.
 const OF_REQUESTS: &str = "requests that are sent there get 503";
@@ -29,10 +30,8 @@ pub(crate) fn of_gateway(context: &Context<'_>, gateway: &MergedGateway) {
     let mut known = BTreeSet::new();
     for server in all {
         let hosts: BTreeSet<&String> = server.spec.hosts.iter().collect();
-        if !known.insert((server.gateway.clone(), hosts)) {
-            continue;
-        }
-        let rules = context.mesh.virtual_services.of_gateway(&server.gateway, &context.proxy.namespace);
+        let new: Vec<&str> = server.entrances.iter().filter(|name| known.insert((*name, hosts.clone()))).map(String::as_str).collect();
+        let rules = context.mesh.virtual_services.of_entrances(new, &context.proxy.namespace);
         check(context, rules.into_iter().filter(|rule| !intersection(&server.hosts_for(&rule.namespace), &rule.hosts).is_empty()));
     }
 }
@@ -83,7 +82,8 @@ fn missing(context: &Context<'_>, destination: &Destination) -> Option<(&'static
     let Some(service) = find(context, host) else {
         return Some(("host", format!("no service {host} is known here")));
     };
-    if let Some(port) = destination.port_number().filter(|port| service.port(*port).is_none()) {
+    if let Some(port) = port_number(destination, Some(service)).filter(|port| service.port(*port).is_none()) {
+        let port = destination.port.as_ref().map(|port| port.name.clone()).filter(|name| !name.is_empty()).unwrap_or(port.to_string());
         return Some(("port", format!("{} has no port {port} here", service.hostname)));
     }
     let defines = || context.destination_rule(service).is_some_and(|rule| rule.subset(subset).is_some());

@@ -24,7 +24,6 @@ mod tokens;
 pub mod unsupported;
 mod virtual_host;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use weir_api::Diagnostic;
@@ -40,6 +39,7 @@ pub use class::{Class, ClassKey, Encoded, Labels, Update, Work, encode_own};
 use context::Context;
 pub use patches::{Change, PatchValue, patch_values};
 pub use secret_names::is_of_files;
+use secrets::CertificateNames;
 pub use tokens::{TokenRule, token_rules};
 use virtual_host::lists::Messages;
 use virtual_host::misdirected::Connections;
@@ -109,9 +109,8 @@ fn unpatched(context: &mut Context<'_>) -> Translation {
         translation.clusters.push(made.cluster);
         translation.endpoints.extend(made.endpoints);
     }
-    let own: Vec<Secret> = secrets::of_rules(context);
-    let known: HashSet<String> = translation.secrets.iter().map(|secret| secret.name.clone()).collect();
-    translation.secrets.extend(own.into_iter().filter(|secret| !known.contains(&secret.name)));
+    let gateway = (proxy.kind == ProxyKind::Router).then(|| mesh.gateway(proxy));
+    translation.secrets = secrets::wanted(context, gateway.as_ref()).iter().filter_map(|wanted| wanted.make(context)).collect();
     translation
 }
 
@@ -133,17 +132,17 @@ fn set_connections(context: &Context<'_>, listeners: &mut [Listener]) {
     listeners.iter_mut().for_each(|listener| connection_settings::set_listener(listener, &context.connections));
 }
 
-/// What a gateway gets, but for its routes.
+/// What a gateway gets, but for its routes and secrets.
 fn of_gateway(context: &Context<'_>, gateway: &MergedGateway) -> Translation {
     for (origin, reason) in &gateway.refused {
         context.warn(origin, reason.as_str());
     }
     destinations::of_gateway(context, gateway);
-    Translation { listeners: listener::of_gateway(context, gateway), secrets: secrets::of_gateway(context, gateway), ..Default::default() }
+    Translation { listeners: listener::of_gateway(context, gateway), ..Default::default() }
 }
 
 fn routes_of_gateway(context: &Context<'_>, gateway: &MergedGateway) -> Vec<RouteConfiguration> {
-    let connections = Connections::new(context, gateway.servers());
+    let connections = Connections::new(context, gateway.servers(), &mut CertificateNames::default());
     let routes = |(name, servers): (&String, &Vec<Arc<GatewayServer>>)| {
         virtual_host::with_hosts(name, virtual_host::gateway::hosts(context, &mut Messages, &connections, servers))
     };

@@ -4,7 +4,7 @@
 //! A Secret must be in the proxy's own namespace: what a gateway may show to the world is decided by who runs
 //! it. (Facts: pilot/pkg/credentials/kube of Istio.)
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use base64::Engine;
@@ -15,7 +15,7 @@ use webpki::EndEntityCert;
 use weir_api::resources::destination_rule::{ClientTlsMode, ClientTlsSettings, TrafficPolicy};
 use weir_api::resources::gateway::ServerTlsMode;
 use weir_api::resources::kubernetes::Secret as Written;
-use weir_api::{FieldPath, Spec};
+use weir_api::{FieldPath, Object, Spec};
 use weir_model::{DestinationRule, GatewayServer, MergedGateway, Origin, ProxyKind};
 use weir_xds::core::{DataSource, data_source::Specifier};
 use weir_xds::tls::secret::Type;
@@ -33,36 +33,85 @@ const AUTHORITIES_KEYS: [&str; 2] = ["ca.crt", "cacert"];
 /// The keys under which it holds what they have revoked.
 const REVOKED_KEYS: [&str; 2] = ["ca.crl", "crl"];
 
-/// The secrets that the servers of a gateway name.
-pub(crate) fn of_gateway(context: &Context<'_>, gateway: &MergedGateway) -> Vec<Secret> {
-    let mut known = BTreeSet::new();
-    let servers = gateway.ports.iter().flat_map(|port| &port.servers);
-    servers.flat_map(|server| of_server(context, server)).filter(|secret| known.insert(secret.name.clone())).collect()
+/// A secret that a proxy asks for.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    /// Its name.
+    pub name: String,
+    /// What it is made of.
+    of: Of,
+    /// Where it is asked for.
+    origin: Origin,
 }
 
-fn of_server(context: &Context<'_>, server: &GatewayServer) -> Vec<Secret> {
+#[derive(Debug, Clone)]
+enum Of {
+    /// A certificate that stands in files of the proxy's machine: its chain, and its key.
+    Files(String, String),
+    /// Authorities that stand in such a file, and what they have revoked.
+    AuthoritiesFile(String, String),
+    /// The certificate of a Secret.
+    Certificate(Arc<Object>),
+    /// The authorities of a Secret.
+    Authorities(Arc<Object>),
+}
+
+impl Wanted {
+    /// Whether another one is the same, made of the same.
+    pub fn is(&self, other: &Self) -> bool {
+        self.name == other.name
+            && match (&self.of, &other.of) {
+                (Of::Files(..), Of::Files(..)) | (Of::AuthoritiesFile(..), Of::AuthoritiesFile(..)) => true,
+                (Of::Certificate(a), Of::Certificate(b)) | (Of::Authorities(a), Of::Authorities(b)) => Arc::ptr_eq(a, b),
+                _ => false,
+            }
+    }
+
+    /// The secret; none, which is said, if the Secret that it is made of has no such thing.
+    pub fn make(&self, context: &Context<'_>) -> Option<Secret> {
+        let made = match &self.of {
+            Of::Files(chain, key) => Some(of_files(chain, key)),
+            Of::AuthoritiesFile(path, revoked) => Some(of_authorities(path, revoked)),
+            Of::Certificate(object) => certificate(context, &object.meta.name, written(object)?, &self.origin),
+            Of::Authorities(object) => authorities(context, written(object)?, &self.origin),
+        };
+        Some(Secret { name: self.name.clone(), r#type: Some(made?) })
+    }
+}
+
+/// All secrets that a proxy asks for, each once.
+pub(crate) fn wanted(context: &Context<'_>, gateway: Option<&MergedGateway>) -> Vec<Wanted> {
+    let servers = gateway.into_iter().flat_map(MergedGateway::servers);
+    let mut wanted: Vec<Wanted> = servers.flat_map(|server| of_server(context, server)).collect();
+    wanted.extend(of_rules(context));
+    let mut known = HashSet::new();
+    wanted.retain(|secret| known.insert(secret.name.clone()));
+    wanted
+}
+
+fn of_server(context: &Context<'_>, server: &GatewayServer) -> Vec<Wanted> {
     let Some(settings) = server.spec.tls.as_ref().filter(|settings| !settings.mode.is_passthrough()) else { return vec![] };
-    let mut secrets: Vec<Secret> = vec![];
+    let mut secrets: Vec<Wanted> = vec![];
+    let origin = Origin::new(&server.origin.object, server.origin.path.key("tls").key("credentialName"));
     let asks = matches!(settings.mode, ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual);
     if settings.credential_name.is_empty() && settings.credential_names.is_empty() {
-        secrets.extend(files(settings).map(|(chain, key)| of_files(chain, key)));
+        secrets.extend(files(settings).map(|(chain, key)| in_files(chain, key, &origin)));
         if asks && settings.ca_cert_credential_name.is_empty() && !settings.ca_certificates.is_empty() {
-            secrets.push(of_authorities(&settings.ca_certificates, &settings.ca_crl));
+            secrets.push(authorities_in_file(&settings.ca_certificates, &settings.ca_crl, &origin));
         }
     }
     let named = std::iter::once(&settings.credential_name).chain(&settings.credential_names).filter(|name| !name.is_empty());
-    let origin = Origin::new(&server.origin.object, server.origin.path.key("tls").key("credentialName"));
     for (i, credential) in named.enumerate() {
-        let Some(written) = find(context, credential, &origin) else { continue };
-        secrets.extend(certificate(context, credential, written, &origin));
+        let Some(object) = find(context, credential, &origin) else { continue };
+        secrets.push(in_secret(secret_name(credential), Of::Certificate(object), &origin));
         if asks && i == 0 && settings.ca_cert_credential_name.is_empty() {
             secrets.extend(authorities_beside(context, credential, &origin));
         }
     }
     let apart = &settings.ca_cert_credential_name;
     if asks && !apart.is_empty() {
-        let written = find(context, apart, &origin);
-        secrets.extend(written.and_then(|written| authorities(context, &secret_name(apart), written, &origin)));
+        let found = find(context, apart, &origin);
+        secrets.extend(found.map(|object| in_secret(secret_name(apart), Of::Authorities(object), &origin)));
     }
     secrets
 }
@@ -73,20 +122,12 @@ pub(crate) fn may_use_credentials(kind: ProxyKind, rule: Option<&DestinationRule
 }
 
 /// The secrets that a proxy's DestinationRules name.
-pub(crate) fn of_rules(context: &Context<'_>) -> Vec<Secret> {
+fn of_rules(context: &Context<'_>) -> Vec<Wanted> {
     let mut known = BTreeSet::new();
     let rules = context.scope.services.iter().filter_map(|service| context.destination_rule(service));
-    let mut secrets: Vec<Secret> = vec![];
     let mine = |rule: &DestinationRule| may_use_credentials(context.proxy.kind, Some(rule));
     let all = rules.filter(|rule| known.insert(Arc::as_ptr(rule))).flat_map(|rule| settings(rule, mine(rule)));
-    for (settings, origin) in all {
-        for secret in of_client(context, settings, &origin) {
-            if secrets.iter().all(|known| known.name != secret.name) {
-                secrets.push(secret);
-            }
-        }
-    }
-    secrets
+    all.flat_map(|(settings, origin)| of_client(context, settings, &origin)).collect()
 }
 
 /// The TLS settings of a rule that name files, or a Secret if the proxy may have it; with the place of that name.
@@ -111,7 +152,7 @@ fn of_policy<'p>(policy: &'p TrafficPolicy, at: &Origin, with_credentials: bool)
 }
 
 /// What TLS towards instances needs of a Secret.
-fn of_client(context: &Context<'_>, settings: &ClientTlsSettings, origin: &Origin) -> Vec<Secret> {
+fn of_client(context: &Context<'_>, settings: &ClientTlsSettings, origin: &Origin) -> Vec<Wanted> {
     let credential = &settings.credential_name;
     let shows = settings.mode == ClientTlsMode::Mutual;
     if !shows && settings.mode != ClientTlsMode::Simple {
@@ -119,55 +160,101 @@ fn of_client(context: &Context<'_>, settings: &ClientTlsSettings, origin: &Origi
     }
     let verifies = settings.insecure_skip_verify != Some(true);
     if credential.is_empty() {
-        let own = shows.then(|| of_files(&settings.client_certificate, &settings.private_key));
-        let authorities = authorities_of(settings).filter(|_| verifies).map(|path| of_authorities(path, &settings.ca_crl));
+        let own = shows.then(|| in_files(&settings.client_certificate, &settings.private_key, origin));
+        let authorities = authorities_of(settings).filter(|_| verifies).map(|path| authorities_in_file(path, &settings.ca_crl, origin));
         return own.into_iter().chain(authorities).collect();
     }
-    let Some(written) = find(context, credential, origin) else { return vec![] };
-    let own = if shows { certificate(context, credential, written, origin) } else { None };
+    let Some(object) = find(context, credential, origin) else { return vec![] };
+    let own = shows.then(|| in_secret(secret_name(credential), Of::Certificate(object), origin));
     let authorities = if verifies { authorities_beside(context, credential, origin) } else { None };
     own.into_iter().chain(authorities).collect()
 }
 
-/// A certificate that stands in files of the proxy's machine.
-fn of_files(chain: &str, key: &str) -> Secret {
-    let certificate = TlsCertificate { certificate_chain: file(chain), private_key: file(key), ..Default::default() };
-    Secret { name: certificate_files(chain, key), r#type: Some(Type::TlsCertificate(certificate)) }
+fn in_secret(name: String, of: Of, origin: &Origin) -> Wanted {
+    Wanted { name, of, origin: origin.clone() }
 }
 
-/// Authorities that stand in such a file, and what they have revoked.
-fn of_authorities(path: &str, revoked: &str) -> Secret {
-    let context = CertificateValidationContext { trusted_ca: file(path), crl: file(revoked), ..Default::default() };
-    Secret { name: authorities_file(path, revoked), r#type: Some(Type::ValidationContext(context)) }
+fn in_files(chain: &str, key: &str, origin: &Origin) -> Wanted {
+    in_secret(certificate_files(chain, key), Of::Files(chain.to_owned(), key.to_owned()), origin)
+}
+
+fn authorities_in_file(path: &str, revoked: &str, origin: &Origin) -> Wanted {
+    in_secret(authorities_file(path, revoked), Of::AuthoritiesFile(path.to_owned(), revoked.to_owned()), origin)
+}
+
+fn of_files(chain: &str, key: &str) -> Type {
+    Type::TlsCertificate(TlsCertificate { certificate_chain: file(chain), private_key: file(key), ..Default::default() })
+}
+
+fn of_authorities(path: &str, revoked: &str) -> Type {
+    Type::ValidationContext(CertificateValidationContext { trusted_ca: file(path), crl: file(revoked), ..Default::default() })
 }
 
 /// The authorities that go with a certificate: they stand in a Secret of their own, or in the same.
-fn authorities_beside(context: &Context<'_>, credential: &str, origin: &Origin) -> Option<Secret> {
+fn authorities_beside(context: &Context<'_>, credential: &str, origin: &Origin) -> Option<Wanted> {
     let own = format!("{credential}-cacert");
     let apart = context.mesh.secrets.contains_key(&(context.proxy.namespace.clone(), own.clone()));
-    let written = find(context, if apart { &own } else { credential }, origin)?;
-    authorities(context, &authorities_name(credential), written, origin)
+    let object = find(context, if apart { &own } else { credential }, origin)?;
+    Some(in_secret(authorities_name(credential), Of::Authorities(object), origin))
 }
 
-/// The DNS names in the certificate of a Secret; none where there is no such Secret, or nothing that can be read.
-pub(crate) fn names_in(context: &Context<'_>, name: &str) -> Vec<String> {
-    let found = context.mesh.secrets.get(&(context.proxy.namespace.clone(), name.to_owned()));
-    let Some(Spec::Secret(written)) = found.map(|object| &object.spec) else { return vec![] };
+/// The names in certificates, each certificate read once: where its Secret is what it was, so are they.
+#[derive(Default)]
+pub(crate) struct CertificateNames {
+    /// By the names of Secrets.
+    known: HashMap<String, (Arc<Object>, Arc<[String]>)>,
+    before: HashMap<String, (Arc<Object>, Arc<[String]>)>,
+    /// How many were read.
+    pub read: usize,
+}
+
+impl CertificateNames {
+    /// From now on, those are forgotten that nobody asks for again.
+    pub fn begin(&mut self) {
+        self.before = std::mem::take(&mut self.known);
+    }
+
+    /// The DNS names in the certificate of a Secret; none where there is no such Secret, or nothing that can be read.
+    pub fn of(&mut self, context: &Context<'_>, name: &str) -> Arc<[String]> {
+        let Some(object) = context.mesh.secrets.get(&(context.proxy.namespace.clone(), name.to_owned())) else { return Arc::default() };
+        let is_same = |(of, _): &&(Arc<Object>, Arc<[String]>)| Arc::ptr_eq(of, object);
+        let kept = self.known.get(name).or_else(|| self.before.get(name)).filter(is_same).map(|(_, names)| names.clone());
+        let names = kept.unwrap_or_else(|| {
+            self.read += 1;
+            names_in(object).into()
+        });
+        self.known.insert(name.to_owned(), (object.clone(), names.clone()));
+        names
+    }
+
+    /// Whether certificates are still for the names that they were for when they were asked for.
+    pub fn still_hold(&mut self, context: &Context<'_>) -> bool {
+        let known: Vec<(String, Arc<[String]>)> = self.known.iter().map(|(name, (_, names))| (name.clone(), names.clone())).collect();
+        known.iter().all(|(name, names)| self.of(context, name) == *names)
+    }
+}
+
+fn names_in(object: &Object) -> Vec<String> {
+    let Some(written) = written(object) else { return vec![] };
     let chain = CERTIFICATE_KEYS.iter().find_map(|(chain, _)| value(written, chain));
     let own = chain.and_then(|chain| CertificateDer::from_pem_slice(&chain).ok());
     let read = own.as_ref().and_then(|own| EndEntityCert::try_from(own).ok());
     read.map(|read| read.valid_dns_names().map(str::to_ascii_lowercase).collect()).unwrap_or_default()
 }
 
-fn find<'c>(context: &'c Context<'_>, name: &str, origin: &Origin) -> Option<&'c Written> {
+fn find(context: &Context<'_>, name: &str, origin: &Origin) -> Option<Arc<Object>> {
     let namespace = &context.proxy.namespace;
     let found = context.mesh.secrets.get(&(namespace.clone(), name.to_owned()));
-    match found.map(|object| &object.spec) {
-        Some(Spec::Secret(written)) => Some(written),
-        _ => {
-            context.warn(origin, format!("there is no Secret {namespace}/{name}: TLS handshakes that need it fail until there is one"));
-            None
-        }
+    if found.is_none() {
+        context.warn(origin, format!("there is no Secret {namespace}/{name}: TLS handshakes that need it fail until there is one"));
+    }
+    found.cloned()
+}
+
+fn written(object: &Object) -> Option<&Written> {
+    match &object.spec {
+        Spec::Secret(written) => Some(written),
+        _ => None,
     }
 }
 
@@ -184,7 +271,7 @@ fn bytes(value: Vec<u8>) -> DataSource {
     DataSource { specifier: Some(Specifier::InlineBytes(value.into())), ..Default::default() }
 }
 
-fn certificate(context: &Context<'_>, credential: &str, written: &Written, origin: &Origin) -> Option<Secret> {
+fn certificate(context: &Context<'_>, credential: &str, written: &Written, origin: &Origin) -> Option<Type> {
     let pair = CERTIFICATE_KEYS.iter().find_map(|(chain, key)| Some((value(written, chain)?, value(written, key)?)));
     let Some((chain, key)) = pair else {
         let message = format!("the Secret {credential} has no certificate: it needs the keys tls.crt and tls.key");
@@ -194,15 +281,14 @@ fn certificate(context: &Context<'_>, credential: &str, written: &Written, origi
     let ocsp_staple = value(written, STAPLE_KEY).map(bytes);
     let certificate =
         TlsCertificate { certificate_chain: Some(bytes(chain)), private_key: Some(bytes(key)), ocsp_staple, ..Default::default() };
-    Some(Secret { name: secret_name(credential), r#type: Some(Type::TlsCertificate(certificate)) })
+    Some(Type::TlsCertificate(certificate))
 }
 
-fn authorities(context: &Context<'_>, name: &str, written: &Written, origin: &Origin) -> Option<Secret> {
+fn authorities(context: &Context<'_>, written: &Written, origin: &Origin) -> Option<Type> {
     let Some(found) = AUTHORITIES_KEYS.iter().find_map(|key| value(written, key)) else {
         context.warn(origin, "no Secret has the authorities that the other side is checked against: it needs the key ca.crt");
         return None;
     };
     let crl = REVOKED_KEYS.iter().find_map(|key| value(written, key)).map(bytes);
-    let context = CertificateValidationContext { trusted_ca: Some(bytes(found)), crl, ..Default::default() };
-    Some(Secret { name: name.to_owned(), r#type: Some(Type::ValidationContext(context)) })
+    Some(Type::ValidationContext(CertificateValidationContext { trusted_ca: Some(bytes(found)), crl, ..Default::default() }))
 }

@@ -21,10 +21,13 @@ impl Destination {
     }
 }
 
-/// A port, by number.
+/// A port, by number; by name where an Ingress says so.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PortSelector {
     /// The number, 1 to 65535.
     pub number: u32,
+    /// The name, in place of a number, of which only Ingresses make use.
+    #[serde(skip)]
+    pub name: String,
 }

@@ -13,6 +13,9 @@ pub struct Gateway {
     pub servers: Vec<Server>,
     /// The labels of the proxies that open it; none means all gateways.
     pub selector: Labels,
+    /// Whether it was made of an Ingress. Nobody writes it.
+    #[serde(skip)]
+    pub of_ingress: bool,
 }
 
 /// One server: a port with its hosts.

@@ -33,6 +33,9 @@ pub struct VirtualService {
     pub tcp: Vec<TcpRoute>,
     /// The namespaces that may see it: `*`, `.` or names; none means the mesh's default.
     pub export_to: Vec<String>,
+    /// Whether it was made of an Ingress. Nobody writes it.
+    #[serde(skip)]
+    pub of_ingress: bool,
 }
 
 impl VirtualService {
@@ -115,6 +118,9 @@ pub struct HttpMatchRequest {
     pub name: String,
     /// The path, without the query.
     pub uri: Option<StringMatch>,
+    /// Whether a prefix in `uri` ends with a segment of the path: so Ingresses mean it. Nobody writes it.
+    #[serde(skip)]
+    pub by_segments: bool,
     /// `http` or `https`.
     pub scheme: Option<StringMatch>,
     /// The method, in capitals.

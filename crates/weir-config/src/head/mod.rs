@@ -38,10 +38,10 @@ pub struct Client {
     pub tls: bool,
     /// The port that it came to.
     pub local_port: u16,
-    /// Its address as `x-envoy-external-address` tells it.
-    external: HeaderValue,
+    /// Its address as `x-envoy-external-address` tells it; none if it has none.
+    external: Option<HeaderValue>,
     /// Its address as others know it, for `x-forwarded-for`.
-    forwarded: HeaderValue,
+    forwarded: Option<HeaderValue>,
     /// Whether it has shown a certificate.
     shows_certificate: bool,
     /// What is told of that.
@@ -60,11 +60,17 @@ impl Client {
             remote,
             tls,
             local_port,
-            external: address_value(ip),
-            forwarded: address_value(known),
+            external: Some(address_value(ip)),
+            forwarded: Some(address_value(known)),
             shows_certificate: false,
             certificate: None,
         }
+    }
+
+    /// The same, which has no address that means anything to others: it came by a Unix socket.
+    #[must_use]
+    pub fn without_address(self) -> Self {
+        Self { external: None, forwarded: None, ..self }
     }
 
     /// The same, which has shown a certificate.
@@ -358,7 +364,7 @@ mod tests {
     fn a_client_on_this_machine_is_told_by_the_address_that_others_know() {
         let forwarded = |address: &str| {
             let client = Client::new(SocketAddr::new(address.parse().expect("an address"), 1), false, 80, [192, 0, 2, 2].into());
-            client.forwarded.to_str().expect("a text").to_owned()
+            client.forwarded.expect("an address").to_str().expect("a text").to_owned()
         };
         for own in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
             assert_eq!(forwarded(own), "192.0.2.2", "{own}");

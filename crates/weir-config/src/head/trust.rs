@@ -86,10 +86,13 @@ pub(super) fn settle_client(headers: &mut Headers, config: &HttpConfig, client: 
         return last_forwarded(headers, config.trusted_hops).map_or(peer, |ip| SocketAddr::new(ip, 0));
     }
     let trusted = (config.trusted_hops > 0).then(|| last_forwarded(headers, config.trusted_hops - 1)).flatten();
-    if config.append_forwarded_for {
-        append(headers, &FORWARDED_FOR, client.forwarded.clone(), b",");
+    if let Some(forwarded) = client.forwarded.as_ref().filter(|_| config.append_forwarded_for) {
+        append(headers, &FORWARDED_FOR, forwarded.clone(), b",");
     }
-    headers.insert(EXTERNAL_ADDRESS, trusted.map_or_else(|| client.external.clone(), address_value));
+    match trusted.map(address_value).or_else(|| client.external.clone()) {
+        Some(external) => drop(headers.insert(EXTERNAL_ADDRESS, external)),
+        None => drop(headers.remove(EXTERNAL_ADDRESS)),
+    }
     trusted.map_or(peer, |ip| SocketAddr::new(ip, 0))
 }
 
@@ -239,6 +242,18 @@ mod tests {
             let mut headers = headers(&told);
             settle_client(&mut headers, &edge, &client);
             assert_eq!(headers[FORWARDED_FOR], written);
+        }
+    }
+
+    #[test]
+    fn of_a_client_that_has_no_address_none_is_told() {
+        let edge = |trusted_hops| HttpConfig { edge: true, trusted_hops, ..config() };
+        let told = || headers(&[("x-forwarded-for", "203.0.113.9"), ("x-envoy-external-address", "203.0.113.1")]);
+        for (config, external) in [(edge(0), None), (edge(1), Some("203.0.113.9"))] {
+            let mut headers = told();
+            settle_client(&mut headers, &config, &client().without_address());
+            assert_eq!(headers[FORWARDED_FOR], "203.0.113.9");
+            assert_eq!(headers.get(EXTERNAL_ADDRESS).and_then(|value| value.to_str().ok()), external);
         }
     }
 

@@ -185,12 +185,33 @@ fn destination_rules(namespace: &str, documents: &mut Vec<String>) {
     }
 }
 
+fn ingresses(make: &mut Maker<'_>) {
+    let path =
+        |path: &str, port: &str| format!("{{path: {path}, pathType: Prefix, backend: {{service: {{name: web, port: {{{port}}}}}}}}}");
+    let (number, name) = (path("/a", "number: 80"), path("/a/b", "name: http"));
+    for (class, tls, rules) in [
+        ("istio", "", format!("{{host: a.test, http: {{paths: [{number}, {name}]}}}}")),
+        (
+            "istio",
+            "tls: [{hosts: [a.test], secretName: s1}], ",
+            format!("{{http: {{paths: [{name}]}}}}, {{host: '*.test', http: {{paths: [{number}]}}}}"),
+        ),
+        ("other", "", format!("{{host: a.test, http: {{paths: [{number}]}}}}")),
+    ] {
+        let body = format!("spec: {{ingressClassName: {class}, {tls}rules: [{rules}]}}");
+        for name in ["i1", "i2", &format!("i2{OLD}")] {
+            make.object("networking.k8s.io/v1", "Ingress", name, &body);
+        }
+    }
+}
+
 fn others(namespace: &str, documents: &mut Vec<String>) {
     let mut make = Maker { namespace, documents };
     for (more, port) in [("", 80), (OLD, 80), ("", 8080)] {
         let server = format!("{{port: {{number: {port}, name: http, protocol: HTTP}}, hosts: ['*']}}");
         make.istio("Gateway", &format!("gw{more}"), &format!("{{selector: {{istio: ingressgateway}}, servers: [{server}]}}"));
     }
+    ingresses(&mut make);
     for (name, spec) in [
         ("default", "{egress: [{hosts: ['./*', 'istio-system/*']}]}"),
         ("default", "{egress: [{hosts: ['*/a.test', '~y/*']}], outboundTrafficPolicy: {mode: REGISTRY_ONLY}}"),

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use hickory_resolver::TokioResolver;
@@ -21,13 +22,15 @@ pub type Resolved = (String, Vec<IpAddr>);
 pub struct Names {
     tasks: HashMap<String, JoinHandle<()>>,
     results: mpsc::Sender<Resolved>,
+    /// One for all names, made when the first is looked up; none if the system's configuration cannot be used.
+    resolver: OnceLock<Option<Arc<TokioResolver>>>,
 }
 
 impl Names {
     /// Looks up nothing yet; results come to the second value.
     pub fn new() -> (Self, mpsc::Receiver<Resolved>) {
         let (results, received) = mpsc::channel(16);
-        (Self { tasks: HashMap::new(), results }, received)
+        (Self { tasks: HashMap::new(), results, resolver: OnceLock::new() }, received)
     }
 
     /// Looks up just these from now on.
@@ -41,7 +44,8 @@ impl Names {
         });
         for name in names {
             if !self.tasks.contains_key(name) {
-                self.tasks.insert(name.clone(), tokio::spawn(keep_resolving(name.clone(), self.results.clone())));
+                let resolver = self.resolver.get_or_init(resolver).clone();
+                self.tasks.insert(name.clone(), tokio::spawn(keep_resolving(name.clone(), resolver, self.results.clone())));
             }
         }
     }
@@ -53,19 +57,22 @@ impl Drop for Names {
     }
 }
 
-async fn keep_resolving(name: String, results: mpsc::Sender<Resolved>) {
+fn resolver() -> Option<Arc<TokioResolver>> {
     let resolver = TokioResolver::builder_tokio().and_then(|mut builder| {
         // Which addresses count is the cluster's to say.
         builder.options_mut().ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
         builder.build()
     });
-    let resolver = match resolver {
-        Ok(resolver) => resolver,
-        Err(error) => {
-            tracing::error!(%error, "the system's name service cannot be used; {name} is not resolved");
-            let _ = results.send((name, vec![])).await;
-            return;
-        }
+    if let Err(error) = &resolver {
+        tracing::error!(%error, "the system's name service cannot be used; no names of clusters are resolved");
+    }
+    resolver.ok().map(Arc::new)
+}
+
+async fn keep_resolving(name: String, resolver: Option<Arc<TokioResolver>>, results: mpsc::Sender<Resolved>) {
+    let Some(resolver) = resolver else {
+        let _ = results.send((name, vec![])).await;
+        return;
     };
     let mut known = false;
     loop {

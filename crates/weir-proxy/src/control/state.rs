@@ -137,7 +137,8 @@ impl State {
                 self.extensions.forget_refused(name);
             }
             // A secret may name files whose content has changed.
-            if update.kind != ResourceType::Secret && self.received.is(update.kind, name, body) {
+            let may_differ = update.kind == ResourceType::Secret && self.secrets.is_in_files(name);
+            if !may_differ && self.received.is(update.kind, name, body) {
                 continue;
             }
             match self.upsert(update.kind, name, body, version) {

@@ -19,6 +19,7 @@ use crate::exchange::{ConnectionInfo, Exchange};
 use crate::io::client::{Incoming, OnUpgrade};
 use crate::io::own_address::own_address;
 use crate::io::response::Response;
+use crate::io::unix_socket;
 use crate::upstream::body::Inbound;
 
 /// A request that is being handled. It is apart from its connection, which would hold room for it while it is idle.
@@ -74,6 +75,7 @@ pub fn refuse_unread(http: Rc<HttpRuntime>, connection: Rc<ConnectionInfo>, cont
 /// What the rules of a head look at of a connection.
 fn client(connection: &ConnectionInfo, config: &HttpConfig) -> head::Client {
     let client = head::Client::new(connection.remote, connection.tls_version.is_some(), connection.local.port(), own_address());
+    let client = if unix_socket::path(connection.remote).is_some() { client.without_address() } else { client };
     match &connection.certificate {
         Some(shown) => client.with_certificate(shown, config),
         None => client,

@@ -133,11 +133,14 @@ fn is_list(mut bytes: &[u8]) -> bool {
     bytes.is_empty()
 }
 
-/// The header of a connection that is made for a client; or for nobody, when `own` are its own addresses.
-pub fn write(version: ProxyVersion, client: Option<Client>, own: Client) -> Vec<u8> {
+/// The header of a connection that is made for a client; or for nobody, when `own` are its own addresses, if it has any.
+pub fn write(version: ProxyVersion, client: Option<Client>, own: Option<Client>) -> Vec<u8> {
     let mut out = vec![];
     match version {
-        ProxyVersion::V1 => write_line(client.unwrap_or(own), &mut out),
+        ProxyVersion::V1 => match client.or(own) {
+            Some(known) => write_line(known, &mut out),
+            None => out.extend_from_slice(b"PROXY UNKNOWN\r\n"),
+        },
         ProxyVersion::V2 => write_binary(client, &mut out),
     }
     out
@@ -265,9 +268,12 @@ mod tests {
 
     #[test]
     fn what_is_told_without_a_client_are_the_connections_own_addresses_or_nothing() {
-        let own = known("10.0.0.1:1", "10.0.0.2:2");
+        let own = Some(known("10.0.0.1:1", "10.0.0.2:2"));
         assert_eq!(write(ProxyVersion::V1, None, own), b"PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n");
-        assert_eq!(write(ProxyVersion::V2, None, own), v2(0x20, 0, &[]));
+        assert_eq!(write(ProxyVersion::V1, None, None), b"PROXY UNKNOWN\r\n");
+        for own in [own, None] {
+            assert_eq!(write(ProxyVersion::V2, None, own), v2(0x20, 0, &[]));
+        }
     }
 
     proptest! {
@@ -277,7 +283,7 @@ mod tests {
             prop_assume!(of_hosts(client.remote, client.local).is_some());
             prop_assume!(of_hosts(canonical(client.remote), canonical(client.local)).is_some());
             let version = if second { ProxyVersion::V2 } else { ProxyVersion::V1 };
-            let written = write(version, Some(client), client);
+            let written = write(version, Some(client), None);
             let Beginning::Header(found, Some(read), length) = read(&written) else { panic!("{written:?}") };
             prop_assert_eq!((found, length), (version, written.len()));
             prop_assert_eq!((canonical(read.remote), canonical(read.local)), (canonical(client.remote), canonical(client.local)));

@@ -2,20 +2,17 @@
 //!
 //! Instances and listeners are told apart by their addresses, all over the proxy. A socket of a path has one that stands for it, of a
 //! range in which nobody is (RFC 6666): it is a name within this process, and the path is looked up where a connection is made, a
-//! socket opened, or somebody told of it. No text stands for such an address, so that no client can name a socket of this machine.
+//! socket opened, or somebody told of it. Who comes by a socket is known by its path as well. No text stands for such an address, so that no client can name a socket of this machine.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::net::{TcpStream, UnixStream};
 use weir_ads::grpc;
-
-/// Who is at the other side of such a socket: somebody on this machine.
-pub const SOMEBODY_HERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// `100::/64`.
 const RANGE: u128 = 0x0100 << 112;
@@ -92,7 +89,7 @@ mod tests {
         let (one, other) = (address("/run/one"), address("@other"));
         assert_ne!(one, other);
         assert_eq!((address("/run/one"), path(one).as_deref(), path(other).as_deref()), (one, Some("/run/one"), Some("@other")));
-        assert_eq!((&*shown(one), &*shown(SOMEBODY_HERE)), ("/run/one", "127.0.0.1:0"));
+        assert_eq!((&*shown(one), &*shown(([127, 0, 0, 1], 80).into())), ("/run/one", "127.0.0.1:80"));
         for address in ["127.0.0.1:80", "[::]:0", "[100::]:0", "[100::1]:0", "[2001:db8::1]:1"] {
             assert_eq!(path(address.parse().unwrap()), None, "{address}");
         }

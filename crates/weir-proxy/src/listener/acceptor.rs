@@ -7,25 +7,25 @@ use std::task::{Context, Poll, Waker};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 
 use super::sockets::Opened;
-use crate::io::unix_socket::{SOMEBODY_HERE, as_tcp};
+use crate::io::unix_socket::as_tcp;
 
 /// A socket that accepts connections.
 pub enum Acceptor {
     /// At an address.
     Tcp(TcpListener),
-    /// At a path.
-    Unix(UnixListener),
+    /// At a path, and the address that stands for that.
+    Unix(UnixListener, SocketAddr),
 }
 
 impl Acceptor {
-    /// For the worker that this is called on.
+    /// For the worker that this is called on: a socket at this address.
     ///
     /// # Errors
     /// If the system does not tell of connections at it.
-    pub fn new(opened: Opened) -> io::Result<Self> {
+    pub fn new(opened: Opened, address: SocketAddr) -> io::Result<Self> {
         Ok(match opened {
             Opened::Tcp(socket) => Self::Tcp(TcpListener::from_std(socket)?),
-            Opened::Unix(socket) => Self::Unix(UnixListener::from_std(socket)?),
+            Opened::Unix(socket) => Self::Unix(UnixListener::from_std(socket)?, address),
         })
     }
 
@@ -48,8 +48,9 @@ impl Acceptor {
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
         match self {
             Self::Tcp(socket) => socket.poll_accept(cx),
-            Self::Unix(socket) => {
-                socket.poll_accept(cx).map(|accepted| accepted.and_then(|(stream, _)| Ok((as_tcp(stream)?, SOMEBODY_HERE))))
+            // Clients have no name of their own there: as with Envoy they are known by the path.
+            Self::Unix(socket, address) => {
+                socket.poll_accept(cx).map(|accepted| accepted.and_then(|(stream, _)| Ok((as_tcp(stream)?, *address))))
             }
         }
     }

@@ -29,7 +29,7 @@ use super::{Listeners, OpenListener, Surroundings};
 use crate::exchange::recorder::Logs;
 use crate::exchange::{ConnectionInfo, Exchange};
 use crate::io::proxy_protocol::Client;
-use crate::io::unix_socket::{self, SOMEBODY_HERE};
+use crate::io::unix_socket;
 use crate::stats::listener::{ListenerStats, WorkerListenerStats};
 
 /// A listener that is in force.
@@ -57,7 +57,7 @@ pub fn open(listeners: &Rc<Listeners>, open: &OpenListener) -> Option<Rc<ActiveL
     let worker = listeners.around.clusters.shared.worker;
     let socket = match &open.sockets {
         None => None,
-        Some(sockets) => match Acceptor::new(sockets.take(worker)?) {
+        Some(sockets) => match Acceptor::new(sockets.take(worker)?, sockets.address) {
             Ok(socket) => Some(socket),
             Err(error) => {
                 tracing::error!(listener = %open.listener.name, %error, "a listening socket cannot be used");
@@ -225,7 +225,7 @@ impl ActiveListener {
                     }
                     NotServed::NotUnderstood | NotServed::NotAnnounced | NotServed::Failed(_) => {}
                 }
-                tracing::debug!(%remote, %error, "a connection ended before it was understood");
+                tracing::debug!(remote = %unix_socket::shown(remote), %error, "a connection ended before it was understood");
             }
         });
     }
@@ -256,7 +256,7 @@ impl ActiveListener {
         if !is_socket {
             stream.set_nodelay(true)?;
         }
-        let here = || if is_socket { Ok(SOMEBODY_HERE) } else { stream.local_addr() };
+        let here = || if is_socket { Ok(remote) } else { stream.local_addr() };
         let local = destination.map_or_else(here, Ok)?;
         let direct_remote = remote;
         let mut from = Origin { client: Client { remote, local }, destination, read: vec![] };

@@ -27,6 +27,7 @@ use crate::http::{Chain as FilterChain, HttpRuntime, connection};
 use crate::io::clock::clock;
 use crate::io::farewell;
 use crate::io::prefixed::Prefixed;
+use crate::io::unix_socket;
 use crate::tcp::TcpRuntime;
 use crate::tls::server::ServerTransport;
 use crate::tls::shown;
@@ -314,7 +315,8 @@ impl ChainRuntime {
         let (rbac, policy) = refused;
         control.permits.take();
         let why = details(policy);
-        tracing::info!(remote = %info.remote, local = %info.local, why, "a connection is not let in");
+        let (remote, local) = (unix_socket::shown(info.remote), unix_socket::shown(info.local));
+        tracing::info!(%remote, %local, why, "a connection is not let in");
         let noted = match &self.handler {
             HandlerRuntime::Tcp(tcp) => Some(tcp.refused(info.clone(), why)),
             HandlerRuntime::Http(_) | HandlerRuntime::Respond(_) => None,

@@ -6,6 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::io::unix_socket;
 use crate::stats::listener::WorkerListenerStats;
 use crate::tls::refusal::{self, Fault};
 
@@ -42,7 +43,7 @@ pub(super) fn tell(remote: SocketAddr, local: SocketAddr, error: &io::Error) {
         (Some(last), more) if now.duration_since(last) < PAUSE => TOLD.set((Some(last), more + 1)),
         (_, more) => {
             TOLD.set((Some(now), 0));
-            tracing::warn!(%remote, %local, more, "a client is not let in: {}", refusal::words_of(error));
+            tracing::warn!(remote = %unix_socket::shown(remote), %local, more, "a client is not let in: {}", refusal::words_of(error));
         }
     }
 }

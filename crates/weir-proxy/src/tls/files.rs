@@ -33,6 +33,11 @@ impl Files {
         }
     }
 
+    /// Whether those of a secret are watched.
+    pub fn watches(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
     /// Watches those of a secret no longer.
     pub fn forget(&mut self, name: &str) {
         self.0.remove(name);

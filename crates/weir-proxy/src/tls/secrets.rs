@@ -138,6 +138,11 @@ impl Secrets {
         self.load(name, secret)
     }
 
+    /// Whether one stands in files.
+    pub fn is_in_files(&self, name: &str) -> bool {
+        self.files.watches(name)
+    }
+
     /// Whether any stand in files.
     pub fn are_in_files(&self) -> bool {
         !self.files.are_none()

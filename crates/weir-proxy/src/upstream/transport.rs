@@ -21,7 +21,7 @@ use weir_routing::without_port;
 
 use crate::exchange::ConnectionInfo;
 use crate::io::proxy_protocol::{self, Client};
-use crate::io::unix_socket::SOMEBODY_HERE;
+use crate::io::unix_socket;
 use crate::tls::client::{ClientTransport, Offer};
 use crate::tls::transports::Way;
 
@@ -129,7 +129,9 @@ impl TransportKey {
     #[must_use]
     pub fn for_client(mut self, connection: &ConnectionInfo) -> Self {
         if let Some(announced) = &mut self.announced {
-            announced.client = Some(Client { remote: connection.remote, local: connection.local });
+            // Of who came by a Unix socket there is no address to tell.
+            let is_told = unix_socket::path(connection.remote).is_none();
+            announced.client = is_told.then_some(Client { remote: connection.remote, local: connection.local });
         }
         self
     }
@@ -151,8 +153,8 @@ impl TransportKey {
     /// If the other side closes the connection at once.
     pub(super) async fn announce(&self, stream: &mut TcpStream) -> io::Result<()> {
         let Some(Announced { version, client }) = self.announced.as_deref() else { return Ok(()) };
-        // Sockets of paths have no addresses that could be told.
-        let own = Client { remote: stream.local_addr().unwrap_or(SOMEBODY_HERE), local: stream.peer_addr().unwrap_or(SOMEBODY_HERE) };
+        // Sockets of paths have none.
+        let own = stream.local_addr().and_then(|remote| Ok(Client { remote, local: stream.peer_addr()? })).ok();
         stream.write_all(&proxy_protocol::write(*version, *client, own)).await
     }
 

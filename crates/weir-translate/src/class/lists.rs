@@ -8,7 +8,7 @@ use weir_model::{DestinationRule, Service, VirtualService};
 use weir_xds::Message;
 use weir_xds::route::Route;
 
-use super::routes::put_field;
+use super::routes::{fields, put_field};
 use super::same::{same, same_services};
 use crate::context::Context;
 use crate::route::{self, RouteInput, condition};
@@ -145,6 +145,12 @@ impl RouteLists for Lists {
         let routes = List::of(&[route::of_service(context, service, port)]);
         self.of_services.insert(key, OfService { rule: rule.cloned(), routes: routes.clone(), round });
         routes
+    }
+
+    fn split(list: &List) -> Vec<List> {
+        let alone = |field: &[u8], is_catch_all| List { bytes: field.into(), catch_alls: if is_catch_all { 0 } else { field.len() } };
+        let (first, last) = list.parts();
+        fields(first).map(|field| alone(field, false)).chain(fields(last).map(|field| alone(field, true))).collect()
     }
 
     fn join(lists: &[&List]) -> List {

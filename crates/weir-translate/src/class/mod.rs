@@ -6,6 +6,7 @@
 //! where only a rule changed and virtual hosts are resources of their own: then those of the rule are.
 
 mod encoded;
+mod kept_secrets;
 mod key;
 mod listeners;
 mod lists;
@@ -24,10 +25,12 @@ use weir_model::{Changes, MergedGateway, MeshSnapshot, Proxy, ProxyKind, Scope};
 use weir_xds::resource::ResourceType;
 
 use crate::context::Context;
+use crate::secrets::CertificateNames;
 use crate::virtual_host::misdirected::Connections;
 use crate::virtual_host::sidecar::{Maker, OutboundRoute};
 use crate::{Translation, cluster, destinations, secrets, set_connections, virtual_host};
 pub use encoded::Encoded;
+use kept_secrets::Secrets;
 pub use key::{ClassKey, Labels};
 use listeners::Listeners;
 use lists::Lists;
@@ -52,6 +55,10 @@ pub struct Work {
     pub reviews: usize,
     /// Resources that EnvoyFilters may concern, patched.
     pub patched: usize,
+    /// Secrets.
+    pub secrets: usize,
+    /// Certificates that were read, for the hosts that they are for.
+    pub certificates: usize,
 }
 
 /// What became of a class's resources.
@@ -88,6 +95,8 @@ struct Kept {
     /// See [`Context::passes_by_cluster_names`]: what is kept of services was made for that.
     passes_by_cluster_names: bool,
     patched: Patched,
+    secrets: Secrets,
+    names: CertificateNames,
     work: Work,
 }
 
@@ -99,12 +108,17 @@ impl Class {
 
     /// How much was made so far.
     pub fn work(&self) -> Work {
-        Work { patched: self.kept.patched.made, ..self.kept.work }
+        Work { patched: self.kept.patched.made, certificates: self.kept.names.read, ..self.kept.work }
     }
 
     /// Takes over a newer snapshot of the mesh. `member` is a proxy that is of this class in it.
     pub fn refresh(&mut self, mesh: &MeshSnapshot, member: &Proxy) -> Update {
         let changes = self.version.replace(mesh.version).map_or_else(Changes::everything, |version| mesh.changes_since(version));
+        if changes.only_secrets()
+            && let Some(update) = self.refresh_secrets(mesh, member, &changes)
+        {
+            return update;
+        }
         let is_by_eds = || !changes.endpoints.iter().any(|service| self.kept.services.tells_instances_elsewhere(service));
         let known = self.scope.clone().filter(|_| changes.only_rules_and_endpoints() && is_by_eds());
         let refreshed = match known {
@@ -149,26 +163,54 @@ impl Class {
         update
     }
 
+    /// Only Secrets changed, so only what is made of them does. None if more may: who asks for them, what is said of them, or what hosts
+    /// a certificate is for.
+    fn refresh_secrets(&mut self, mesh: &MeshSnapshot, member: &Proxy, changes: &Changes) -> Option<Update> {
+        let context = self.key.context(mesh, self.scope.clone()?);
+        if !changes.secrets.iter().any(|(namespace, _)| *namespace == context.proxy.namespace) {
+            return Some(Update::default());
+        }
+        let gateway = (member.kind == ProxyKind::Router).then(|| mesh.gateway(member));
+        let wanted = secrets::wanted(&context, gateway.as_ref());
+        if !self.kept.names.still_hold(&context) {
+            return None;
+        }
+        let made = self.kept.secrets.exchange(&context, wanted, &mut self.kept.work)?;
+        if !context.into_findings().is_empty() {
+            return None;
+        }
+        let mut update = Update::default();
+        for made in made {
+            let key = (made.kind, made.name.clone());
+            if self.current.get(&key).is_none_or(|known| **known != *made) {
+                self.current.insert(key, made.clone());
+                update.upserts.push(made);
+            }
+        }
+        Some(update)
+    }
+
     fn refresh_all(&mut self, mesh: &MeshSnapshot, member: &Proxy) -> Update {
         if self.kept.config.as_ref().is_none_or(|config| !Arc::ptr_eq(config, &mesh.config)) {
             // All of it may depend on what holds for the whole mesh.
-            self.kept = Kept { config: Some(mesh.config.clone()), work: self.kept.work, ..Kept::default() };
+            let (config, names) = (Some(mesh.config.clone()), std::mem::take(&mut self.kept.names));
+            self.kept = Kept { config, names, work: self.kept.work, ..Kept::default() };
         }
         self.kept.work.reviews += 1;
         let scope = mesh.scope(member);
         self.scope = Some(scope.clone());
         let mut context = self.key.context(mesh, scope);
-        let mut made = match member.kind {
-            ProxyKind::Router => {
-                let gateway = mesh.gateway(member);
+        let gateway = (member.kind == ProxyKind::Router).then(|| mesh.gateway(member));
+        let mut made = match &gateway {
+            Some(gateway) => {
                 context.passes_by_cluster_names = gateway.passes_by_cluster_names();
                 self.kept.forget_services_unless(context.passes_by_cluster_names);
-                self.kept.of_gateway(&context, &gateway, self.key.by_virtual_host)
+                self.kept.of_gateway(&context, gateway, self.key.by_virtual_host)
             }
-            ProxyKind::Sidecar => self.kept.of_sidecar(&context, self.key.by_virtual_host),
+            None => self.kept.of_sidecar(&context, self.key.by_virtual_host),
         };
         made.extend(cluster::special(&context).iter().map(Encoded::cluster));
-        made.extend(secrets::of_rules(&context).iter().map(|secret| Encoded::new(ResourceType::Secret, &secret.name, secret)));
+        made.extend(self.kept.secrets.refresh(&context, secrets::wanted(&context, gateway.as_ref()), &mut self.kept.work));
         self.kept.services.refresh(&context, &mut self.kept.work);
         made.extend(self.kept.services.made().cloned());
         let made = self.kept.patched.apply(&context, member, made);
@@ -228,15 +270,14 @@ impl Kept {
     }
 
     fn of_gateway(&mut self, context: &Context<'_>, gateway: &MergedGateway, by_virtual_host: bool) -> Vec<Arc<Encoded>> {
-        let Translation { mut listeners, routes: _, secrets, clusters: _, endpoints: _, extensions: _, findings: _ } =
+        let Translation { mut listeners, routes: _, secrets: _, clusters: _, endpoints: _, extensions: _, findings: _ } =
             crate::of_gateway(context, gateway);
         self.work.listeners += 1;
         self.rules = Rules::default();
         set_connections(context, &mut listeners);
-        let certificates = secrets.iter().map(|secret| Encoded::new(ResourceType::Secret, &secret.name, secret));
-        let mut made: Vec<Arc<Encoded>> = listeners.iter().map(Encoded::listener).chain(certificates).collect();
+        let mut made: Vec<Arc<Encoded>> = listeners.iter().map(Encoded::listener).collect();
         self.lists.begin();
-        let connections = Connections::new(context, gateway.servers());
+        let connections = Connections::new(context, gateway.servers(), &mut self.names);
         for (name, servers) in &gateway.routes {
             let hosts = virtual_host::gateway::hosts(context, &mut self.lists, &connections, servers);
             match by_virtual_host {

@@ -116,9 +116,23 @@ pub(super) fn put_field(buffer: &mut Vec<u8>, number: u8, content: &[u8]) {
     buffer.extend_from_slice(content);
 }
 
+/// Fields that hold bytes, and were written one after the other, each with its key.
+pub(super) fn fields(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let digits = bytes.get(1..)?.iter().position(|byte| byte & CONTINUES == 0)? + 1;
+        let digit = |length: usize, byte: &u8| length << 7 | usize::from(byte & !CONTINUES);
+        let length = bytes.get(1..=digits)?.iter().rev().fold(0, digit);
+        let (field, rest) = bytes.split_at_checked(1 + digits + length)?;
+        bytes = rest;
+        Some(field)
+    })
+}
+
+/// In a byte of a length: that another one follows.
+const CONTINUES: u8 = 0x80;
+
 fn put_key(buffer: &mut Vec<u8>, number: u8, length: usize) {
     const LENGTH_DELIMITED: u8 = 2;
-    const CONTINUES: u8 = 0x80;
     buffer.push(number << 3 | LENGTH_DELIMITED);
     let mut rest = length;
     while rest >= usize::from(CONTINUES) {

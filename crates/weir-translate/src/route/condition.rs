@@ -28,7 +28,7 @@ pub(crate) fn translate(block: &HttpMatchRequest) -> RouteMatch {
     let mut condition = everything();
     condition.case_sensitive = Some(!block.ignore_uri_case);
     if let Some(uri) = &block.uri {
-        condition.path_specifier = Some(path(uri));
+        condition.path_specifier = Some(path(uri, block.by_segments));
     }
     let wanted = block.headers.iter().map(|(name, value)| (name, value, false));
     let unwanted = block.without_headers.iter().map(|(name, value)| (name, value, true));
@@ -55,12 +55,23 @@ pub(crate) fn is_catch_all(condition: &RouteMatch) -> bool {
     any_path && condition.headers.is_empty() && condition.query_parameters.is_empty() && condition.dynamic_metadata.is_empty()
 }
 
-fn path(uri: &StringMatch) -> PathSpecifier {
+fn path(uri: &StringMatch, by_segments: bool) -> PathSpecifier {
     match uri {
+        StringMatch::Prefix(prefix) if by_segments => below(prefix),
         StringMatch::Present => PathSpecifier::Prefix("/".to_owned()),
         StringMatch::Exact(path) => PathSpecifier::Path(path.clone()),
         StringMatch::Prefix(prefix) => PathSpecifier::Prefix(prefix.clone()),
         StringMatch::Regex(pattern) => PathSpecifier::SafeRegex(regex(pattern)),
+    }
+}
+
+/// A path and all that are below it.
+fn below(path: &str) -> PathSpecifier {
+    match path.trim_end_matches('/') {
+        "" => PathSpecifier::Prefix("/".to_owned()),
+        // Envoy refuses it as a prefix, and no request has it.
+        path if !path.starts_with('/') || path.contains(['?', '#']) => PathSpecifier::Path(path.to_owned()),
+        path => PathSpecifier::PathSeparatedPrefix(path.to_owned()),
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use weir_api::resources::Duration;
 use weir_api::resources::http_policy::HttpRewrite;
-use weir_api::resources::virtual_service::{Destination, HttpRoute, HttpRouteDestination};
+use weir_api::resources::virtual_service::{Destination, HttpRoute, HttpRouteDestination, PortSelector};
 use weir_model::Service;
 use weir_xds::core::RuntimeFractionalPercent;
 use weir_xds::matcher::RegexMatchAndSubstitute;
@@ -18,6 +18,16 @@ use super::headers::HeaderChanges;
 use super::{RouteInput, condition, filters, hash, retry};
 use crate::names;
 
+/// The number of the port that a destination asks for; 0, which no port has, if its service has none of that name.
+pub(crate) fn port_number(destination: &Destination, service: Option<&Service>) -> Option<u32> {
+    let PortSelector { number, name } = destination.port.as_ref()?;
+    if name.is_empty() {
+        return Some(*number);
+    }
+    let named = service.and_then(|service| service.ports.iter().find(|port| port.name == *name));
+    Some(named.map_or(0, |port| port.number.into()))
+}
+
 /// The cluster of a destination: at the port that it names, else the only port of its service, else the port that
 /// the request came to.
 pub(crate) fn cluster(destination: &Destination, service: Option<&Arc<Service>>, listener_port: u16) -> String {
@@ -25,7 +35,7 @@ pub(crate) fn cluster(destination: &Destination, service: Option<&Arc<Service>>,
         [only] => Some(u32::from(only.number)),
         _ => None,
     });
-    let port = destination.port_number().or(only).unwrap_or(u32::from(listener_port));
+    let port = port_number(destination, service.map(|service| &**service)).or(only).unwrap_or(u32::from(listener_port));
     let hostname = service.and_then(|service| service.alias_of.as_deref()).unwrap_or(&destination.host);
     names::outbound(port, &destination.subset, hostname)
 }
@@ -41,7 +51,7 @@ impl RouteInput<'_> {
     fn hash(&self, destination: Option<&Destination>) -> Option<HashPolicy> {
         let destination = destination?;
         let service = self.context.scope.service(&destination.host)?;
-        hash::of_destination(self.context.destination_rule(service)?, destination)
+        hash::of_destination(self.context.destination_rule(service)?, destination, port_number(destination, Some(service)))
     }
 
     /// The action of a rule that forwards. Changes of headers that belong to its only destination are added to

@@ -8,10 +8,10 @@ use weir_xds::route::route_action::HashPolicy;
 use weir_xds::route::route_action::hash_policy::{ConnectionProperties, Cookie, CookieAttribute, Header, PolicySpecifier, QueryParameter};
 use weir_xds::values::duration;
 
-/// The hash of a rule's destination. A port's own counts only if the destination names the port.
-pub(super) fn of_destination(rule: &DestinationRule, destination: &Destination) -> Option<HashPolicy> {
+/// The hash of a rule's destination. A port's own counts only if the destination names the port, which has this number.
+pub(super) fn of_destination(rule: &DestinationRule, destination: &Destination, port: Option<u32>) -> Option<HashPolicy> {
     let level = |policy: Option<&TrafficPolicy>| {
-        let at_port = destination.port_number().and_then(|port| of_port(policy?, port));
+        let at_port = port.and_then(|port| of_port(policy?, port));
         (at_port, policy.and_then(of_policy))
     };
     let (subset_port, subset) = level(rule.subset(&destination.subset).and_then(|subset| subset.traffic_policy.as_ref()));

@@ -1,12 +1,13 @@
 //! The virtual hosts of a gateway's port: VirtualServices are cut down to the hosts of its servers, and those of one
-//! host are merged.
+//! host are merged; those that were made of Ingresses are merged route by route.
 //!
 //! Facts: `buildGatewayHTTPRouteConfig` in pilot/pkg/networking/core/gateway.go of Istio.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use weir_model::host::intersection;
+use weir_model::ingress::{Precedence, precedence};
 use weir_model::{GatewayServer, Service, VirtualService};
 use weir_xds::route::VirtualHost;
 
@@ -24,7 +25,7 @@ pub(crate) fn hosts<R: RouteLists>(
     connections: &Connections<'_>,
     servers: &[Arc<GatewayServer>],
 ) -> Hosts<R::List> {
-    let mut maker = Maker { context, lists, by_host: BTreeMap::new(), known: HashMap::new(), made: vec![] };
+    let mut maker = Maker { context, lists, by_host: BTreeMap::new(), entered: HashSet::new(), known: HashMap::new(), made: vec![] };
     servers.iter().for_each(|server| maker.add_server(server));
     let misdirected = servers.first().map(|server| connections.misdirected(server, port(server), |host| maker.serves(host)));
     maker.finish(servers, misdirected.unwrap_or_default())
@@ -43,19 +44,31 @@ struct Routed {
     lists: Vec<usize>,
 }
 
+/// The list of routes of a rule.
+struct Made<L> {
+    list: L,
+    /// Where each of them stands among all that are for its host; none of a rule whose routes stay together.
+    ranks: Vec<Precedence>,
+}
+
 struct Maker<'h, R: RouteLists> {
     context: &'h Context<'h>,
     lists: &'h mut R,
     by_host: BTreeMap<String, Routed>,
+    /// By which names the rules were asked for that are for these hosts: Ingresses have many servers that are alike.
+    entered: HashSet<(&'h str, &'h [String], bool)>,
     /// The list of routes of each VirtualService (namespace, name) on each Gateway.
     known: HashMap<(String, String, String), usize>,
     /// None for one that has no route for its port.
-    made: Vec<Option<R::List>>,
+    made: Vec<Option<Made<R::List>>>,
 }
 
-impl<R: RouteLists> Maker<'_, R> {
-    fn add_server(&mut self, server: &GatewayServer) {
-        for rule in self.context.mesh.virtual_services.of_gateway(&server.gateway, &self.context.proxy.namespace) {
+impl<'h, R: RouteLists> Maker<'h, R> {
+    fn add_server(&mut self, server: &'h GatewayServer) {
+        let (hosts, redirects) = (&server.hosts[..], server.redirects_to_https());
+        let names = server.entrances.iter().map(String::as_str);
+        let new: Vec<&str> = names.filter(|name| self.entered.insert((*name, hosts, redirects))).collect();
+        for rule in self.context.mesh.virtual_services.of_entrances(new, &self.context.proxy.namespace) {
             let hosts = intersection(&server.hosts_for(&rule.namespace), &rule.hosts);
             if hosts.is_empty() {
                 continue;
@@ -63,11 +76,11 @@ impl<R: RouteLists> Maker<'_, R> {
             let Some(list) = self.routes_of(server, &rule) else { continue };
             for host in hosts {
                 let host = self.host(&host, server);
-                host.requires_tls |= server.redirects_to_https();
+                host.requires_tls |= redirects;
                 host.lists.push(list);
             }
         }
-        if server.redirects_to_https() {
+        if redirects {
             server.sni_hosts().iter().for_each(|host| self.host(host, server).requires_tls = true);
         }
     }
@@ -84,7 +97,8 @@ impl<R: RouteLists> Maker<'_, R> {
             let find = |hostname: &str| service(self.context, rule, hostname);
             let is_tls = server.spec.tls.is_some();
             let input = RouteInput { context: self.context, port: port(server), gateway: &server.gateway, is_tls, service: &find };
-            self.made.push(self.lists.of_rule(&input, rule));
+            let ranks = rule.http.iter().filter(|_| rule.of_ingress).map(|rule| precedence(&rule.spec)).collect();
+            self.made.push(self.lists.of_rule(&input, rule).map(|list| Made { list, ranks }));
             self.known.insert(key, self.made.len() - 1);
             self.made.len() - 1
         });
@@ -112,8 +126,8 @@ impl<R: RouteLists> Maker<'_, R> {
                 known.domains.push(name);
                 continue;
             }
-            let lists: Vec<&R::List> = key.0.iter().filter_map(|list| self.made.get(*list)?.as_ref()).collect();
-            let routes = R::join(&lists);
+            let lists: Vec<&Made<R::List>> = key.0.iter().filter_map(|list| self.made.get(*list)?.as_ref()).collect();
+            let routes = joined::<R>(&lists);
             let (full_name, domains) = (names::host_and_port(&name, host.port), vec![name]);
             built.push(Host { name: full_name, domains, routes, requires_tls: key.1, rule: None });
             same.insert(key, built.len() - 1);
@@ -121,6 +135,23 @@ impl<R: RouteLists> Maker<'_, R> {
         built.sort_by(|a, b| a.name.cmp(&b.name));
         Hosts { named: built, rest: misdirected, heeds_ports: false }
     }
+}
+
+/// Lists as one. Where several are of Ingresses, their routes stand, each in its place, where the first of these lists does.
+fn joined<'m, R: RouteLists>(all: &[&'m Made<R::List>]) -> R::List {
+    let whole = |made: &[&'m Made<R::List>]| made.iter().map(|made| &made.list).collect::<Vec<_>>();
+    let (ranked, others): (Vec<_>, Vec<_>) = all.iter().copied().partition(|made| !made.ranks.is_empty());
+    if ranked.len() < 2 {
+        return R::join(&whole(all));
+    }
+    let mut routes: Vec<(Precedence, R::List)> = vec![];
+    for made in ranked {
+        routes.extend(made.ranks.iter().copied().zip(R::split(&made.list)));
+    }
+    routes.sort_by_key(|(rank, _)| *rank);
+    let first = all.iter().take_while(|made| made.ranks.is_empty()).count();
+    let (before, after) = others.split_at_checked(first).unwrap_or((&others[..], &[]));
+    R::join(&[whole(before), routes.iter().map(|(_, route)| route).collect(), whole(after)].concat())
 }
 
 /// The service of a host for a rule: in the rule's own namespace, as far as the gateway may see it, else what the

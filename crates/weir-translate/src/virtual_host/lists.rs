@@ -19,6 +19,9 @@ pub(crate) trait RouteLists {
     /// The route of a service's port that no rule is about.
     fn of_service(&mut self, context: &Context<'_>, service: &Arc<Service>, port: u16) -> Self::List;
 
+    /// Each route as a list of its own.
+    fn split(list: &Self::List) -> Vec<Self::List>;
+
     /// Several lists as one, in which the routes that every request matches are behind all others.
     fn join(lists: &[&Self::List]) -> Self::List;
 }
@@ -36,6 +39,10 @@ impl RouteLists for Messages {
 
     fn of_service(&mut self, context: &Context<'_>, service: &Arc<Service>, port: u16) -> Vec<Route> {
         vec![route::of_service(context, service, port)]
+    }
+
+    fn split(list: &Vec<Route>) -> Vec<Vec<Route>> {
+        list.iter().map(|route| vec![route.clone()]).collect()
     }
 
     fn join(lists: &[&Vec<Route>]) -> Vec<Route> {

@@ -17,7 +17,7 @@ use crate::context::Context;
 use crate::names;
 use crate::route::condition;
 use crate::secret_names::files;
-use crate::secrets;
+use crate::secrets::CertificateNames;
 
 const MISDIRECTED: u32 = 421;
 
@@ -58,7 +58,7 @@ struct Served {
 
 impl<'g> Connections<'g> {
     /// Of all servers of a gateway.
-    pub fn new(context: &Context<'_>, servers: impl Iterator<Item = &'g Arc<GatewayServer>>) -> Self {
+    pub fn new(context: &Context<'_>, servers: impl Iterator<Item = &'g Arc<GatewayServer>>, names: &mut CertificateNames) -> Self {
         let mut ports: HashMap<Port<'g>, Served> = HashMap::new();
         // The hosts of the servers that show a certificate, which are all that is known of one that the pilot cannot see.
         let mut showing: HashMap<(String, Port<'g>), BTreeSet<String>> = HashMap::new();
@@ -74,13 +74,15 @@ impl<'g> Connections<'g> {
                 served.all.insert(host);
             }
         }
-        let mut names: HashMap<String, Vec<String>> = HashMap::new();
+        names.begin();
         // Many Secrets may hold the same certificate.
-        let mut by_names: HashMap<(Vec<String>, Port<'g>), Rc<Cover>> = HashMap::new();
+        let mut by_names: HashMap<(Arc<[String]>, Port<'g>), Rc<Cover>> = HashMap::new();
         let cover = |((certificate, port), hosts): ((String, Port<'g>), BTreeSet<String>)| {
-            let names = names.entry(certificate.clone()).or_insert_with_key(|name| secrets::names_in(context, name));
+            let names = names.of(context, &certificate);
             let cover = match ports.get(&port).filter(|_| !names.is_empty()) {
-                Some(served) => by_names.entry((names.clone(), port)).or_insert_with(|| Rc::new(grouped(served.covered_by(names)))).clone(),
+                Some(served) => {
+                    by_names.entry((names.clone(), port)).or_insert_with(|| Rc::new(grouped(served.covered_by(&names)))).clone()
+                }
                 // No certificate is for all hosts.
                 None => Rc::new(grouped(hosts.into_iter().filter(|host| host != "*").map(Covered::whole))),
             };

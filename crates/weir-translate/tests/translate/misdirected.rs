@@ -5,7 +5,7 @@ use weir_translate::{Translation, translate};
 use crate::support::{gateway, json_of, mesh};
 
 /// For `a.test` and `*.w.test`.
-const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----
+pub(crate) const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----
 MIIBjDCCATKgAwIBAgIURefUzIDlctaquKmghDQFZnknb1swCgYIKoZIzj0EAwIw
 DDEKMAgGA1UEAwwBYTAgFw0yNjExMjcwMjU3NTdaGA8yMTI2MTEwMzAyNTc1N1ow
 DDEKMAgGA1UEAwwBYTBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABHRIm5Tq/N1P

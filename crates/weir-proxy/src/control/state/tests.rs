@@ -344,6 +344,31 @@ async fn a_cluster_that_changes_serves_as_it_was_until_its_secrets_are_there() {
     assert_eq!((is_secure(&state), instances(&state, "c")), (true, vec!["10.0.0.2:80".to_owned()]));
 }
 
+#[test]
+fn of_many_certificates_the_one_that_has_changed_is_loaded_alone() {
+    const CERTIFICATES: usize = 100;
+    let secret = |number: usize| {
+        let name = format!("c{number}");
+        let made = rcgen::generate_simple_self_signed(vec![format!("{name}.test")]).expect("a certificate");
+        let chain = json!({"inlineString": made.cert.pem()});
+        let certificate = json!({"certificateChain": chain, "privateKey": {"inlineString": made.signing_key.serialize_pem()}});
+        let secret = from_value::<Secret>(json!({"name": &name, "tlsCertificate": certificate})).expect("valid");
+        (Arc::<str>::from(name), Any::pack(&secret))
+    };
+    let mut state = state();
+    let mut all: Vec<_> = (0..CERTIFICATES).map(secret).collect();
+    // A server that tells the state of the world tells all of them each time.
+    let tell = |state: &mut State, all: &[(Arc<str>, Any)]| {
+        assert!(state.take(&Update::of(ResourceType::Secret, all.to_vec(), vec![])).is_empty());
+        (0..CERTIFICATES).map(|number| state.secrets.certificate(&format!("c{number}")).get().expect("loaded")).collect::<Vec<_>>()
+    };
+    let before = tell(&mut state, &all);
+    all[7] = secret(7);
+    let after = tell(&mut state, &all);
+    let loaded = |number: &usize| !Arc::ptr_eq(&before[*number], &after[*number]);
+    assert_eq!((0..CERTIFICATES).filter(loaded).collect::<Vec<_>>(), [7]);
+}
+
 #[tokio::test]
 async fn a_cluster_that_changes_does_not_wait_for_ever() {
     let mut state = state();
