@@ -88,6 +88,8 @@ pub struct Case {
     pub connections: Connections,
     upstream: Protocol,
     rules: Rules,
+    /// How many rules say who may ask, of which the last lets the request in; none lets everybody in.
+    authorization: u32,
     certificate: Option<Certificate>,
     upstreams: Upstreams,
 }
@@ -101,12 +103,18 @@ impl Case {
         let (body, http1) = (Body::Nothing, Protocol::Http1);
         let title = title.to_owned();
         let connections = Connections::Kept;
-        Self { name, title, path, body, downstream: http1, connections, upstream: http1, rules, certificate: None, upstreams }
+        let (upstream, downstream, certificate, authorization) = (http1, http1, None, 0);
+        Self { name, title, path, body, downstream, connections, upstream, rules, authorization, certificate, upstreams }
     }
 
     /// HTTP/1.1, a header match and a split.
     pub fn split(upstreams: Upstreams) -> Self {
         Self::new("split", "a header match and a 50/50 split", Rules::Split, upstreams)
+    }
+
+    /// The same, and so many rules of an AuthorizationPolicy.
+    pub fn authorized(upstreams: Upstreams, rules: u32) -> Self {
+        Self { authorization: rules, ..Self::new("authorized", "a split, and rules that say who may ask", Rules::Split, upstreams) }
     }
 
     /// HTTP/1.1, one prefix route.
@@ -202,6 +210,17 @@ mod tests {
         assert!(case.istio(80).contains("prefix: /r09999/"));
         assert!(case.haproxy(80).contains("path_beg /r09999/"));
         assert!(case.nginx(80, "/work".as_ref()).contains("location /r09999/ "));
+    }
+
+    #[test]
+    fn the_last_rule_lets_the_request_in() {
+        let case = Case { path: LONGER_PATH.to_owned(), ..Case::authorized([1, 2, 3], 100) };
+        let text = case.istio(80);
+        assert_eq!(
+            (text.matches("\n  - to:").count() + text.matches("\n  - from:").count(), text.matches("paths: [/longer]").count()),
+            (100, 1)
+        );
+        assert!(!Case::split([1, 2, 3]).istio(80).contains("AuthorizationPolicy"));
     }
 
     #[test]

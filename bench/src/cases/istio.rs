@@ -13,7 +13,31 @@ impl Case {
             Rules::Prefixes(count) => self.prefix_rules(count, &mut resources),
             Rules::Bytes => resources.push_str(&self.tcp_rules()),
         }
+        if self.authorization > 0 {
+            resources.push_str(&self.authorization_rules());
+        }
         resources
+    }
+
+    /// Rules of the kinds that people write many of: of a path, of a host, and of where clients are.
+    fn authorization_rules(&self) -> String {
+        let rule = |number: u32| match number % 3 {
+            _ if number + 1 == self.authorization => format!("to: [{{operation: {{methods: [GET], paths: [{}]}}}}]", self.path),
+            0 => format!("to: [{{operation: {{methods: [GET], paths: [/p{number}, '/p{number}/*']}}}}]"),
+            1 => format!("to: [{{operation: {{hosts: [h{number}.test, '*.h{number}.test']}}}}]"),
+            _ => format!("from: [{{source: {{ipBlocks: [10.{number}.0.0/16]}}}}]"),
+        };
+        let rules: String = (0..self.authorization).map(|number| format!("\n  - {}", rule(number))).collect();
+        format!(
+            "---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {{name: who, namespace: istio-system}}
+spec:
+  selector: {{matchLabels: {{istio: ingressgateway}}}}
+  rules:{rules}
+"
+        )
     }
 
     fn gateway(&self, port: u16) -> String {

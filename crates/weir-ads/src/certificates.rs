@@ -18,6 +18,8 @@ pub const CREATE: &str = "/istio.v1.auth.IstioCertificateService/CreateCertifica
 const NODE: &str = "weir.node";
 /// Where it has the proof that the caller is of the authority's user.
 const PROOF: &str = "weir.proof";
+/// Where it has what the caller's last answer was made of: it is told when that has changed, and gets no certificate.
+const KNOWN: &str = "weir.known";
 /// So long a request may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -49,6 +51,19 @@ impl IstioCertificateRequest {
         self
     }
 
+    /// A request of that proxy for word of when it would get another certificate than the one whose answer had this
+    /// [state](IstioCertificateResponse::state).
+    pub fn for_changes(node: &str, known: &str) -> Self {
+        let mut request = Self::new(node, String::new(), 0);
+        request.metadata.get_or_insert_default().fields.insert(KNOWN.to_owned(), text(known));
+        request
+    }
+
+    /// What the caller knows, if it asks for changes alone.
+    pub fn known(&self) -> Option<&str> {
+        self.word(KNOWN)
+    }
+
     /// The node id that the caller says it has.
     pub fn node(&self) -> Option<&str> {
         self.word(NODE)
@@ -76,6 +91,9 @@ pub struct IstioCertificateResponse {
     /// The proof that the authority is of the caller's user. Istio has no such field, and passes over it.
     #[prost(string, tag = "1000")]
     pub proof: String,
+    /// What it was made of, in short: who the caller is, and by whom he is certified. It has no other meaning.
+    #[prost(string, tag = "1001")]
+    pub state: String,
 }
 
 /// Who asks.
@@ -96,7 +114,7 @@ impl Caller {
             Peer::Here => Some(Self::Hosted),
             Peer::Unix { .. } => Some(Self::AtSocket),
             Peer::Tcp { peer, .. } => Some(Self::Connected(peer)),
-            Peer::Unknown => None,
+            Peer::Stranger { .. } | Peer::Unknown => None,
         }
     }
 

@@ -72,7 +72,14 @@ pub enum Peer {
         /// This end.
         local: SocketAddr,
     },
-    /// Nobody can tell, or nobody is to look.
+    /// The same, where nobody is to look whose process that is.
+    Stranger {
+        /// The other end.
+        peer: SocketAddr,
+        /// This end.
+        local: SocketAddr,
+    },
+    /// Nobody can tell.
     Unknown,
 }
 
@@ -84,6 +91,18 @@ impl Peer {
             Self::Here => true,
             Self::Unix { user } => owner::is_own(*user),
             Self::Tcp { peer, local } => owner::of_connection(*peer, *local).is_some_and(owner::is_own),
+            Self::Stranger { .. } | Self::Unknown => false,
+        }
+    }
+
+    /// Whether it is on this machine: there, and on the way there, nobody else reads along.
+    pub fn is_here(&self) -> bool {
+        match self {
+            Self::Here | Self::Unix { .. } => true,
+            Self::Tcp { peer, local } | Self::Stranger { peer, local } => {
+                let (peer, local) = (peer.ip().to_canonical(), local.ip().to_canonical());
+                peer.is_loopback() || peer == local
+            }
             Self::Unknown => false,
         }
     }

@@ -123,9 +123,9 @@ pub fn read(source: &Arc<Source>, node: Node) -> Read {
     let Some(info) = info else {
         let diagnostics = finish(vec![unknown_kind(&kind, &api_version, group)], &node);
         let refused = any_error(&diagnostics);
-        let policy = Kind::AuthorizationPolicy;
-        let closed = (refused && is_meant_for_access(&kind, group)).then(|| stand_in::of(policy, &meta, &node, &[])).flatten();
-        let stand_in = closed.map(|spec| Object { kind: policy, api_version, meta, spec, source: source.clone(), node });
+        let meant = meant_policy(&kind, group).filter(|_| refused);
+        let closed = meant.and_then(|kind| Some((kind, stand_in::of(kind, &meta, &node, &[])?)));
+        let stand_in = closed.map(|(kind, spec)| Object { kind, api_version, meta, spec, source: source.clone(), node });
         return Read { object: None, stand_in, refused, diagnostics };
     };
     let mut diagnostics = meta_errors;
@@ -152,19 +152,34 @@ pub fn read(source: &Arc<Source>, node: Node) -> Read {
     Read { object: (!unreadable).then_some(object), stand_in, refused, diagnostics }
 }
 
-/// Whether somebody probably meant an AuthorizationPolicy: it may be the only one that keeps anybody out.
-fn is_meant_for_access(kind: &str, group: &str) -> bool {
-    let kinds: Vec<&str> = KINDS.iter().filter(|info| info.group == SECURITY).map(|info| info.name).collect();
-    likely(kind, &kinds) == Some(Kind::AuthorizationPolicy.name()) && (group.is_empty() || likely(group, &[SECURITY]).is_some())
+/// Which policy somebody probably meant: it may be the only one that keeps anybody out.
+fn meant_policy(kind: &str, group: &str) -> Option<Kind> {
+    let policies = || KINDS.iter().filter(|info| info.group == SECURITY);
+    let kinds: Vec<&str> = policies().map(|info| info.name).collect();
+    let is_of_group = group.is_empty() || likely(group, &[SECURITY]).is_some();
+    let meant = likely(kind, &kinds).filter(|_| is_of_group)?;
+    policies().find(|info| info.name == meant).map(|info| info.kind)
 }
 
 /// What stands in for a document that cannot be read, where it speaks of a policy; `at` is a place within it.
 pub(crate) fn of_unreadable(source: &Arc<Source>, at: Option<usize>) -> Vec<Object> {
-    let object = |(meta, spec)| {
-        let node = Node { value: Value::Null, span: Span::default() };
-        Object { kind: Kind::AuthorizationPolicy, api_version: String::new(), meta, spec, source: source.clone(), node }
-    };
-    stand_in::unreadable(&source.text, at).into_iter().map(object).collect()
+    stand_in::unreadable(&source.text, at).into_iter().map(|(kind, meta, spec)| unwritten(source, kind, meta, spec)).collect()
+}
+
+/// What stands in for the policies of a text that is not UTF-8, by what of it is.
+pub fn of_broken_text(source: &Arc<Source>) -> Vec<Arc<Object>> {
+    of_unreadable(source, None).into_iter().map(Arc::new).collect()
+}
+
+/// What stands in for whatever may be at a path that cannot be read at all: nobody gets in anywhere.
+pub fn of_unknown(path: &str) -> Option<Arc<Object>> {
+    let (meta, spec) = stand_in::of_unknown(path)?;
+    Some(Arc::new(unwritten(&Source::new(path, ""), Kind::AuthorizationPolicy, meta, spec)))
+}
+
+fn unwritten(source: &Arc<Source>, kind: Kind, meta: ObjectMeta, spec: Spec) -> Object {
+    let node = Node { value: Value::Null, span: Span::default() };
+    Object { kind, api_version: String::new(), meta, spec, source: source.clone(), node }
 }
 
 fn any_error(diagnostics: &[Diagnostic]) -> bool {

@@ -56,23 +56,42 @@ fn of_access(meta: &ObjectMeta, spec: Option<&Node>) -> Option<Spec> {
     Some(Spec::AuthorizationPolicy(policy))
 }
 
-/// The same for a document that cannot be read at all and speaks of a policy: nobody gets into the namespaces that it names, or into
-/// the one that it is in without a name. `at` is a place within it; without one it may be any of the text's.
-pub(crate) fn unreadable(text: &str, at: Option<usize>) -> Vec<(ObjectMeta, Spec)> {
+/// Those of which one keeps somebody out, the narrowest first.
+const POLICIES: [Kind; 3] = [Kind::AuthorizationPolicy, Kind::RequestAuthentication, Kind::PeerAuthentication];
+
+/// The same for a document that cannot be read at all and speaks of policies: they are of the namespaces that it names, or of the one
+/// that it is in without a name. `at` is a place within it; without one it may be any of the text's.
+pub(crate) fn unreadable(text: &str, at: Option<usize>) -> Vec<(Kind, ObjectMeta, Spec)> {
     let document = at.map_or(text, |at| document_at(text, at));
-    if !document.contains(Kind::AuthorizationPolicy.name()) {
-        return vec![];
-    }
+    let kinds: Vec<Kind> = POLICIES.into_iter().filter(|kind| document.contains(kind.name())).collect();
     let mut namespaces: BTreeSet<String> = document.split("namespace:").skip(1).filter_map(word).collect();
     if namespaces.is_empty() {
         namespaces.insert("default".to_owned());
     }
-    let closed = |namespace: String| {
+    let closed = |(kind, namespace): (Kind, &String)| {
         let mut meta = ObjectMeta::default();
-        (meta.name, meta.namespace) = (format!("unreadable-{}", at.unwrap_or_default()), namespace);
-        of_access(&meta, None).map(|spec| (meta, spec))
+        (meta.name, meta.namespace) = (format!("unreadable-{}", at.unwrap_or_default()), namespace.clone());
+        Some((kind, meta.clone(), closed_of_kind(kind, &meta)?))
     };
-    namespaces.into_iter().filter_map(closed).collect()
+    kinds.iter().flat_map(|kind| namespaces.iter().map(move |namespace| (*kind, namespace))).filter_map(closed).collect()
+}
+
+/// What stands in for a policy of which nothing is known but its namespace.
+fn closed_of_kind(kind: Kind, meta: &ObjectMeta) -> Option<Spec> {
+    match kind {
+        Kind::AuthorizationPolicy => of_access(meta, None),
+        Kind::RequestAuthentication => Some(Spec::RequestAuthentication(of_tokens(None))),
+        Kind::PeerAuthentication => Some(Spec::PeerAuthentication(PeerAuthentication::closed(Err(())))),
+        _ => None,
+    }
+}
+
+/// What stands in for all that may be in a text of which nothing is known: nobody gets in anywhere. It is of no namespace, which no
+/// policy is that was written.
+pub(crate) fn of_unknown(name: &str) -> Option<(ObjectMeta, Spec)> {
+    let mut meta = ObjectMeta::default();
+    name.clone_into(&mut meta.name);
+    of_access(&meta, None).map(|spec| (meta, spec))
 }
 
 /// The word that a text begins with.
@@ -228,11 +247,16 @@ mod tests {
             (good.replace("security.istio.io", "security.itsio.io"), &["shop"]),
             (good.replace("security.istio.io/v1", "v1"), &["shop"]),
             (good.replace("security.istio.io", "policy.linkerd.io"), &[]),
+            (good.replace("Authorization", "PeerAuthentication").replace("Policy", "").replace("spec: {}", "spec: ["), &["shop"]),
+            (good.replace("AuthorizationPolicy", "RequestAuthentication").replace("spec: {}", "spec: ["), &["shop"]),
+            (good.replace("AuthorizationPolicy", "PeerAuthentification"), &["shop"]),
+            (good.replace("AuthorizationPolicy", "RequestAuthentification"), &["shop"]),
             ("kind: [\n".to_owned(), &[]),
         ] {
             let parsed = parse::parse(&Source::new("x.yaml", text.clone()));
             let found: Vec<&str> = parsed.stand_ins.iter().map(|object| object.meta.namespace.as_str()).collect();
             assert_eq!(found, expected, "{text}");
+            assert!(parsed.stand_ins.iter().all(|object| object.stands_in()), "{text}");
         }
     }
 }

@@ -33,6 +33,10 @@ impl AuthorizationPolicy {
     /// to a Gateway of Kubernetes' API is for that Gateway's proxies alone.
     pub fn selects(&self, proxy: &Proxy, root: &str) -> bool {
         let namespace = self.object.meta.namespace.as_str();
+        // What stands in for a file that cannot be read is for all that could be in it.
+        if namespace.is_empty() && self.object.stands_in() {
+            return true;
+        }
         let Some(written) = self.spec().filter(|_| namespace == proxy.namespace || namespace == root) else { return false };
         let mut targets = written.targets().peekable();
         if targets.peek().is_none() {
@@ -100,5 +104,7 @@ mod tests {
             let policy = AuthorizationPolicy::read(&parsed.objects[0]).expect("a policy");
             assert_eq!(policy.selects(&web, "istio-system"), expected, "{namespace} {spec}");
         }
+        let unknown = weir_api::object::of_unknown("p.yaml").expect("a policy");
+        assert!(AuthorizationPolicy::read(&unknown).expect("a policy").selects(&web, "istio-system"));
     }
 }

@@ -39,7 +39,7 @@ pub use destination_rule::{DestinationRule, EffectivePolicy};
 pub use envoy_filter::EnvoyFilter;
 pub use gateway::{GatewayPort, GatewayServer, MergedGateway};
 pub use identity::Identity;
-pub use peer_authentication::{MutualTls, PeerAuthentications};
+pub use peer_authentication::{MutualTls, PeerAuthentications, WorkloadTls};
 pub use proxy::{Interception, Proxy, ProxyKind};
 pub use registry::Services;
 pub use registry::workload::Workload;

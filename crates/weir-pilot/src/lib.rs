@@ -14,6 +14,7 @@ pub mod node;
 mod pilot;
 mod plaintext;
 mod reading;
+mod refusals;
 mod report;
 mod resources;
 mod shared;
@@ -23,7 +24,6 @@ mod stream;
 mod workloads;
 
 pub use authority::secret::Secret;
-pub use authority::service::start as certificates;
 pub use authority::{Authority, AuthorityError};
 pub use pilot::Pilot;
 pub use report::Report;

@@ -125,7 +125,7 @@ pub fn drain_duration(node: &Node) -> Option<Duration> {
 /// Reads what a proxy says of itself.
 ///
 /// # Errors
-/// If its id is not one of a mesh's proxies; says what it should be.
+/// If its id is not one of a mesh's proxies, or it claims another namespace than that of its id; says what it should be.
 pub fn recognize(node: &Node) -> Result<Proxy, String> {
     let wrong =
         || format!("the node id {:?} is none of a mesh: it should be sidecar|router~IP~NAME.NAMESPACE~NAMESPACE.svc.DOMAIN", node.id);
@@ -137,12 +137,15 @@ pub fn recognize(node: &Node) -> Result<Proxy, String> {
     };
     let mut labels = labels(field(LABELS));
     topology::add_labels(&mut labels, "", word(NETWORK).unwrap_or_default(), word(NODE_NAME).unwrap_or_default());
+    if let Some(claimed) = word(NAMESPACE).filter(|claimed| *claimed != namespace) {
+        return Err(format!("the node {:?} claims the namespace {claimed:?}, which is not its own", node.id));
+    }
     let addresses = word(INSTANCE_IPS).map(|list| list.split(',').map(|address| address.trim().to_owned()).collect());
     Ok(Proxy {
         id: node.id.clone(),
         kind,
         name,
-        namespace: word(NAMESPACE).map_or(namespace, str::to_owned),
+        namespace,
         labels,
         addresses: addresses.unwrap_or_else(|| vec![address]),
         locality: node.locality.as_ref().map(written).unwrap_or_default(),
@@ -244,5 +247,16 @@ mod tests {
     fn a_node_of_another_kind_is_told_what_it_should_be() {
         let error = recognize(&Node { id: "envoy-1".to_owned(), ..Default::default() }).unwrap_err();
         assert!(error.contains("sidecar|router~IP~NAME.NAMESPACE"), "{error}");
+    }
+
+    #[test]
+    fn a_node_is_of_the_namespace_of_its_id() {
+        let claims = |namespace: &str| {
+            let metadata = Struct { fields: [(NAMESPACE.to_owned(), text(namespace))].into() };
+            let id = "sidecar~10.0.0.1~a.shop~shop.svc.cluster.local".to_owned();
+            recognize(&Node { id, metadata: Some(metadata), ..Default::default() }).map(|proxy| proxy.namespace)
+        };
+        assert_eq!([claims("shop"), claims("")], ["shop", "shop"].map(|known| Ok(known.to_owned())));
+        assert!(claims("istio-system").unwrap_err().contains("claims the namespace \"istio-system\""));
     }
 }

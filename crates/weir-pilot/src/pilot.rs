@@ -1,15 +1,18 @@
 //! The control-plane process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::{mpsc, watch};
 use weir_ads::ServerStream;
+use weir_ads::certificates::Certificates;
 use weir_api::{Diagnostic, Severity};
 use weir_model::MeshSnapshot;
 use weir_registry::Catalog;
 
+use crate::authority::secret::Secret;
+use crate::authority::{Authority, service};
 use crate::keys;
 use crate::shared::{Options, ProxyStatus, Shared};
 use crate::stream;
@@ -31,14 +34,23 @@ fn tell_kept(catalog: &Catalog) {
     }
 }
 
-/// Says at each read which policies are refused: whoever looks at the log last must not miss it.
-fn tell_refused(catalog: &Catalog) {
+/// Says at each read which policies are refused: whoever looks at the log last must not miss it. How many they are.
+fn tell_refused(catalog: &Catalog) -> usize {
     let errors = catalog.diagnostics().filter(|diagnostic| diagnostic.severity == Severity::Error);
     let objects = errors.filter_map(|diagnostic| diagnostic.object.as_ref());
-    let names: Vec<String> = objects.filter(|name| weir_api::is_policy(&name.kind)).map(ToString::to_string).collect();
+    let named = objects.filter(|name| weir_api::is_policy(&name.kind)).map(ToString::to_string);
+    // What cannot be read at all has no name, but a place; one whose kind is misspelt is of another.
+    let stands_for = |object: &Arc<weir_api::Object>| match object.node.entries() {
+        [] => format!("what cannot be read in {}", object.source.path),
+        _ => object.name().to_string(),
+    };
+    let stand_ins = catalog.objects().filter(|object| object.stands_in()).map(stands_for);
+    let names: BTreeSet<String> = named.chain(stand_ins).collect();
     if !names.is_empty() {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
         tracing::error!("refused, so that the last good version is in force, or what lets nobody in: {}", names.join(", "));
     }
+    names.len()
 }
 
 impl Pilot {
@@ -46,8 +58,11 @@ impl Pilot {
     pub fn start(mut catalog: watch::Receiver<Arc<Catalog>>, options: Options) -> Self {
         let mut newest = catalog.borrow_and_update().clone();
         let shared = Arc::new(Shared::new(options));
-        tell_kept(&newest);
-        tell_refused(&newest);
+        let tell = |shared: &Shared, catalog: &Catalog| {
+            tell_kept(catalog);
+            shared.refused_policies.store(tell_refused(catalog), Ordering::Relaxed);
+        };
+        tell(&shared, &newest);
         shared.read(&newest);
         let reader = shared.clone();
         tokio::spawn(async move {
@@ -56,8 +71,7 @@ impl Pilot {
                     changed = catalog.changed() => match changed {
                         Ok(()) => {
                             newest = catalog.borrow_and_update().clone();
-                            tell_kept(&newest);
-                            tell_refused(&newest);
+                            tell(&reader, &newest);
                         }
                         // What it told last stays, and proxies come and go as before.
                         Err(_) => reader.changed.notified().await,
@@ -81,6 +95,22 @@ impl Pilot {
     /// Where streams of proxies are given to be served.
     pub fn streams(&self) -> mpsc::Sender<ServerStream> {
         self.streams.clone()
+    }
+
+    /// Where requests for certificates are given to be answered by an authority. Of other processes only those are answered that know
+    /// the secret; without one, none.
+    pub fn certificates(&self, authority: Authority, secret: Option<Secret>) -> Certificates {
+        service::start(authority, secret, self.mesh(), self.shared.refusals.clone())
+    }
+
+    /// Lets proxies of other machines follow in plain text from now on: whoever can reach the pilot reads the mesh.
+    pub fn serve_other_machines(&self) {
+        self.shared.serves_elsewhere.store(true, Ordering::Relaxed);
+    }
+
+    /// What is counted of certificates, and of who and what was refused, as Prometheus reads it.
+    pub fn statistics(&self) -> String {
+        self.shared.refusals.statistics(self.shared.refused_policies.load(Ordering::Relaxed))
     }
 
     /// The mesh as it is now; follows its changes.

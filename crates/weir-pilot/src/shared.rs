@@ -1,7 +1,7 @@
 //! What the pilot's tasks share: the mesh as it is now, what is known of its workloads and proxies, and what is to be said.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -14,6 +14,7 @@ use weir_registry::Catalog;
 use weir_xds::resource::ResourceType;
 
 use crate::classes::Classes;
+use crate::refusals::Refusals;
 use crate::report::Reporter;
 use crate::status::{Resources, Types};
 use crate::workloads::registration::Registration;
@@ -84,6 +85,12 @@ pub(crate) struct Shared {
     pub classes: Classes,
     /// So many may get their first resources at a time.
     pub admission: Arc<Semaphore>,
+    /// Who was refused.
+    pub refusals: Arc<Refusals>,
+    /// Whether proxies of other machines may follow in plain text.
+    pub serves_elsewhere: AtomicBool,
+    /// How many policies are refused.
+    pub refused_policies: AtomicUsize,
 }
 
 impl Shared {
@@ -103,6 +110,9 @@ impl Shared {
             reporter: Arc::new(Reporter::new(say)),
             classes: Classes::default(),
             admission: Arc::new(Semaphore::new(ADMITTED)),
+            refusals: Arc::default(),
+            serves_elsewhere: AtomicBool::new(false),
+            refused_policies: AtomicUsize::new(0),
         }
     }
 

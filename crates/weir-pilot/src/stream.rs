@@ -1,5 +1,6 @@
 //! Serves one proxy, for as long as its stream lives.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,6 +13,7 @@ use weir_xds::resource::ResourceType;
 use crate::following::Following;
 use crate::node::Abilities;
 use crate::plaintext::{is_about_secrets, without_secrets};
+use crate::refusals::Count;
 use crate::shared::{ProxyStatus, Shared, Standing};
 use crate::status::{Resources, Sync};
 use crate::workloads::registration::Registration;
@@ -22,6 +24,15 @@ const ADMISSION: Duration = Duration::from_millis(100);
 
 /// Serves a stream until it ends.
 pub(crate) async fn serve(stream: ServerStream, shared: Arc<Shared>) {
+    if !stream.peer.is_here() && !shared.serves_elsewhere.load(Ordering::Relaxed) {
+        let who = match stream.peer {
+            Peer::Tcp { peer, .. } | Peer::Stranger { peer, .. } => peer.to_string(),
+            _ => "who comes".to_owned(),
+        };
+        let reason = format!("{who} is on another machine, and what it asks for would pass in plain text; --plaintext-xds allows that");
+        shared.refusals.refuse_stream(Count::FromElsewhere, &reason);
+        return;
+    }
     let mut session = Session {
         protocol: stream.protocol,
         peer: stream.peer,
@@ -191,7 +202,7 @@ impl Session {
     async fn begin(&mut self, request: &Request) -> bool {
         let node = node_of(request).ok_or_else(|| "the first message names no node".to_owned());
         if let Err(reason) = node.and_then(|node| self.introduce(node)) {
-            tracing::warn!("an xDS stream was refused: {reason}");
+            self.shared.refusals.refuse_stream(Count::WrongNode, &reason);
             return false;
         }
         let Ok(permit) = self.shared.admission.clone().acquire_owned().await else { return false };

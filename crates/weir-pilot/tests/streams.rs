@@ -60,7 +60,7 @@ async fn until_settled(pilot: &Pilot, count: usize) {
 #[tokio::test]
 async fn who_may_have_no_secrets_has_said_who_it_is_though_it_asks_for_them_first() {
     for (peer, has_secrets) in [
-        (Peer::Unknown, false),
+        (Peer::Stranger { peer: ([127, 0, 0, 1], 1).into(), local: ([127, 0, 0, 1], 2).into() }, false),
         (Peer::Tcp { peer: ([127, 0, 0, 1], 1).into(), local: ([127, 0, 0, 1], 2).into() }, false),
         (Peer::Here, true),
     ] {

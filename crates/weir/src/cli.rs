@@ -119,6 +119,9 @@ pub(crate) struct RunArgs {
     /// Give certificates over Unix sockets only, not to this user's processes that come by an address either
     #[arg(long)]
     pub secrets_only_at_sockets: bool,
+    /// Let proxies of other machines follow too, in plain text: whoever can reach an address of --xds reads the mesh
+    #[arg(long)]
+    pub plaintext_xds: bool,
     /// A gateway's labels, such as istio=ingressgateway,app=istio-ingressgateway; may be repeated
     #[arg(long, value_name = "LABELS")]
     pub gateway: Vec<String>,
@@ -157,6 +160,9 @@ pub(crate) struct PilotArgs {
     /// Give certificates over Unix sockets only, not to this user's processes that come by an address either
     #[arg(long)]
     pub secrets_only_at_sockets: bool,
+    /// Let proxies of other machines follow too, in plain text: whoever can reach an address of --xds reads the mesh
+    #[arg(long)]
+    pub plaintext_xds: bool,
     /// Where to answer questions about the mesh and the proxies that follow: those of the tools go to 127.0.0.1:15000 [default:
     /// nowhere]
     #[arg(long, value_name = "ADDR")]

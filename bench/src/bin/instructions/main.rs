@@ -6,6 +6,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a tool for the command line: its tables are its result")]
 
+mod authorization;
 mod count;
 mod profile;
 
@@ -50,6 +51,10 @@ struct Args {
     /// End with 1 if Weir takes more instructions than this
     #[arg(long, value_name = "N")]
     limit: Option<u32>,
+    /// Count a request that 100 authorization rules are held against beside one that one is, and end with 1 if it takes more than
+    /// 1.05 of that
+    #[arg(long, conflicts_with_all = ["limit", "before"])]
+    authorization: bool,
     /// Keep callgrind's files in this folder, for callgrind_annotate
     #[arg(long, value_name = "FOLDER")]
     keep: Option<PathBuf>,
@@ -78,6 +83,9 @@ fn main() -> anyhow::Result<()> {
     let files = args.keep.as_deref().unwrap_or(work.path());
     std::fs::create_dir_all(files)?;
     let origin = Origin::start(work.path())?;
+    if args.authorization {
+        return authorization::compare(&args, &weir, origin.ports, files);
+    }
     let mut case = Case::split(origin.ports);
     LONGER_PATH.clone_into(&mut case.path);
 

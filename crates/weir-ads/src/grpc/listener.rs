@@ -1,6 +1,7 @@
 //! Where a server accepts: at an address, or at the path of a Unix socket.
 
 use std::io;
+use std::net::SocketAddr;
 
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
@@ -65,14 +66,16 @@ impl Accepted {
     /// Who is at the other end.
     pub fn peer(&self) -> Peer {
         match self {
-            Self::Tcp(socket) => match (socket.peer_addr(), socket.local_addr()) {
-                (Ok(peer), Ok(local)) => Peer::Tcp { peer, local },
-                _ => Peer::Unknown,
-            },
-            Self::Untrusted(_) => Peer::Unknown,
+            Self::Tcp(socket) => ends(socket).map_or(Peer::Unknown, |(peer, local)| Peer::Tcp { peer, local }),
+            Self::Untrusted(socket) => ends(socket).map_or(Peer::Unknown, |(peer, local)| Peer::Stranger { peer, local }),
             Self::Unix(socket) => socket.peer_cred().map_or(Peer::Unknown, |credentials| Peer::Unix { user: credentials.uid() }),
         }
     }
+}
+
+/// The other end of a connection, and this one.
+fn ends(socket: &TcpStream) -> io::Result<(SocketAddr, SocketAddr)> {
+    Ok((socket.peer_addr()?, socket.local_addr()?))
 }
 
 /// Connects to a path, or to a name of the abstract namespace that `@` begins.

@@ -6,7 +6,6 @@ mod mesh;
 use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::kind::Kind;
 use crate::node::{Node, Value};
 use crate::object::{self, Object};
 use crate::source::{Place, Source};
@@ -81,7 +80,7 @@ pub fn parse(source: &Arc<Source>) -> Parsed {
             Err(diagnostic) => {
                 let at = diagnostic.place.as_ref().map(|place| place.span.offset as usize);
                 let stand_ins = object::of_unreadable(source, at);
-                let told = (!stand_ins.is_empty()).then(|| stand_in::warning(Kind::AuthorizationPolicy).placed(diagnostic.place.clone()));
+                let told = stand_ins.first().map(|first| stand_in::warning(first.kind).placed(diagnostic.place.clone()));
                 parsed.stand_ins.extend(stand_ins.into_iter().map(Arc::new));
                 parsed.diagnostics.push(*diagnostic);
                 parsed.diagnostics.extend(told);

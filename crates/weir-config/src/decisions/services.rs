@@ -28,6 +28,17 @@ pub(super) const TABLE: &[Decided] = &[
             ("route_metadata_context_namespaces route_typed_metadata_context_namespaces", "the service is told no metadata of the route"),
             ("enforce_response_header_limits", "all headers are added that the service asks for"),
         ]),
+    of("envoy.extensions.filters.network.ext_authz.v3", "ExtAuthz")
+        .packed()
+        .carried_out(
+            "stat_prefix grpc_service failure_mode_allow include_peer_certificate transport_api_version filter_enabled_metadata \
+             include_tls_session shadow_mode",
+        )
+        .reported(&[
+            ("bootstrap_metadata_labels_key", "the service is told no labels of this proxy"),
+            ("metadata_context_namespaces typed_metadata_context_namespaces", "the service is told no metadata of the connection"),
+            ("send_tls_alert_on_denial", "who is refused is told nothing"),
+        ]),
     of(AUTHZ, "BufferSettings").carried_out("max_request_bytes allow_partial_message pack_as_bytes"),
     of(AUTHZ, "HttpService")
         .carried_out("server_uri path_prefix path_override authorization_request authorization_response")

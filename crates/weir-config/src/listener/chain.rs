@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use weir_routing::CompileError;
+use weir_routing::filters::ext_authz::connections::ConnectionAuthz;
 use weir_xds::connection_limit::ConnectionLimit as XdsConnectionLimit;
 use weir_xds::core::data_source::Specifier;
 use weir_xds::core::transport_socket::ConfigType as SocketConfig;
@@ -14,6 +15,7 @@ use weir_xds::direct_response::Config as DirectResponse;
 use weir_xds::hcm::HttpConnectionManager;
 use weir_xds::listener::filter::ConfigType;
 use weir_xds::listener::{Filter, FilterChain};
+use weir_xds::network_ext_authz::ExtAuthz;
 use weir_xds::network_ratelimit::LocalRateLimit;
 use weir_xds::network_rbac::Rbac;
 use weir_xds::tcp_proxy::TcpProxy;
@@ -59,6 +61,8 @@ pub enum NetworkFilter {
     ConnectionRate(Arc<ConnectionRate>),
     /// One that says who may connect.
     Rbac(Arc<ConnectionRbac>),
+    /// One that asks a service who may.
+    ExtAuthz(Arc<ConnectionAuthz>),
 }
 
 /// What becomes of a connection.
@@ -165,6 +169,10 @@ fn network_filter(filter: &Filter) -> Result<Compiled, CompileError> {
     if config.is::<Rbac>() {
         let rbac = ConnectionRbac::compile(&config.unpack::<Rbac>().map_err(wrong)?)?;
         return Ok(Compiled::Passing(NetworkFilter::Rbac(Arc::new(rbac))));
+    }
+    if config.is::<ExtAuthz>() {
+        let authz = ConnectionAuthz::compile(&config.unpack::<ExtAuthz>().map_err(wrong)?)?;
+        return Ok(Compiled::Passing(NetworkFilter::ExtAuthz(Arc::new(authz))));
     }
     if config.is::<DirectResponse>() {
         let DirectResponse { response } = config.unpack::<DirectResponse>().map_err(wrong)?;

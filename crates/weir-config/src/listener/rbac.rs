@@ -1,14 +1,19 @@
 //! The network filter that says who may connect: Envoy's RBAC of connections
 //! (<https://www.envoyproxy.io/docs/envoy/latest/configuration/listeners/network_filters/rbac_filter>).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use weir_routing::CompileError;
 use weir_routing::dynamic_metadata::DynamicMetadata;
+use weir_routing::filters::rbac::shadow_metadata;
 use weir_routing::rbac::{ConnectionFacts, Count, Counted, Facts, Rules};
 use weir_xds::network_rbac::Rbac;
 use weir_xds::values::std_duration;
+
+/// The namespace of what it leaves behind, whatever name it has in its chain.
+const NAMESPACE: &str = "envoy.filters.network.rbac";
 
 /// Who may connect.
 #[derive(Debug)]
@@ -62,18 +67,21 @@ impl ConnectionRbac {
         })
     }
 
-    /// Whether a connection is let in, and counts that. Where it is not: the policy that refuses it, if any does.
+    /// Whether a connection is let in, and counts that. Where it is not: the policy that refuses it, if any does. It looks at what
+    /// filters before have left, and leaves what rules say that are only tried.
     ///
     /// # Errors
     /// If it is not let in.
-    pub fn admit(&self, connection: &ConnectionFacts<'_>, remote: std::net::IpAddr) -> Result<(), Option<&str>> {
-        let nothing = DynamicMetadata::new();
-        let facts = Facts { connection: *connection, remote, request: None, metadata: &nothing, route: None };
+    pub fn admit(&self, connection: &ConnectionFacts<'_>, remote: IpAddr, left: &mut DynamicMetadata) -> Result<(), Option<&str>> {
+        let facts = Facts { connection: *connection, remote, request: None, metadata: left, route: None };
         if let Some(shadow) = &self.shadow {
-            self.counted.add(Count::of(shadow.judge(&facts).allowed, true));
+            let verdict = shadow.judge(&facts);
+            self.counted.add(Count::of(verdict.allowed, true));
+            let said = shadow_metadata(&self.shadow_prefix, verdict);
+            left.entry(NAMESPACE.to_owned()).or_default().fields.extend(said.fields);
         }
         let Some(rules) = &self.rules else { return Ok(()) };
-        let verdict = rules.judge(&facts);
+        let verdict = rules.judge(&Facts { connection: *connection, remote, request: None, metadata: left, route: None });
         self.counted.add(Count::of(verdict.allowed, false));
         if verdict.allowed { Ok(()) } else { Err(verdict.policy) }
     }

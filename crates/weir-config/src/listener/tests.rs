@@ -74,8 +74,12 @@ fn just_the_last_network_filter_takes_the_connection() {
         (vec![], "filter_chains[0].filters: have none at their end that takes the connection"),
         // What decides who is let in is not passed over, whatever its name.
         (
+            vec![filter("envoy.extensions.filters.network.ratelimit.v3.RateLimit"), tcp.clone()],
+            "filter_chains[0].filters[0]: the network filter `envoy.extensions.filters.network.ratelimit.v3.RateLimit` is not supported",
+        ),
+        (
             vec![filter("envoy.extensions.filters.network.ext_authz.v3.ExtAuthz"), tcp.clone()],
-            "filter_chains[0].filters[0]: the network filter `envoy.extensions.filters.network.ext_authz.v3.ExtAuthz` is not supported",
+            "filter_chains[0].filters[0].stat_prefix: is missing",
         ),
         (vec![filter("envoy.extensions.filters.network.rbac.v3.RBAC"), tcp], "filter_chains[0].filters[0].stat_prefix: is missing"),
     ];

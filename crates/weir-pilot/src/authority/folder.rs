@@ -10,6 +10,9 @@ use zeroize::Zeroizing;
 
 use super::{Authority, AuthorityError, issue, pem};
 
+/// The files of such a folder.
+pub(super) const FILES: [&str; 5] = ["ca-cert.pem", "ca-key.pem", "cert-chain.pem", "root-cert.pem", "ca-crl.pem"];
+
 /// What signs, as PEM.
 pub(super) struct Files {
     pub certificate: Vec<u8>,
@@ -68,7 +71,7 @@ impl Files {
         let mut all_roots: String = roots.iter().map(pem::text).collect();
         all_roots.push_str(&String::from_utf8_lossy(&self.revoked));
         let between = between.into_iter().map(pem::text).collect();
-        let authority = Authority { issuer, between, roots: all_roots, ends: pem::end(own, &at("ca-cert.pem"))? };
+        let authority = Authority { issuer, between, roots: all_roots, ends: pem::end(own, &at("ca-cert.pem"))?, folder: None };
         let revoked = pem::revocation_lists(&self.revoked, &at("ca-crl.pem"))?;
         issue::prove(&authority, &roots, &revoked, SystemTime::now()).map_err(|reason| wrong("ca-cert.pem", &reason))?;
         Ok(authority)

@@ -6,13 +6,15 @@
 //!
 //! Facts: security/pkg/pki/ca and security/pkg/server/ca of Istio.
 
+mod changes;
 mod folder;
 mod issue;
 mod pem;
 mod private;
 mod root;
 pub mod secret;
-pub mod service;
+pub(crate) mod service;
+mod watched;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -29,6 +31,8 @@ pub struct Authority {
     roots: String,
     /// When its own certificate ends.
     ends: SystemTime,
+    /// The folder that it is given as, which may change.
+    folder: Option<PathBuf>,
 }
 
 /// Nobody prints a key.
@@ -53,12 +57,12 @@ pub enum AuthorityError {
 }
 
 impl Authority {
-    /// The one in a folder that has Istio's layout: `ca-cert.pem`, `ca-key.pem`, `cert-chain.pem`, `root-cert.pem`, `ca-crl.pem`.
+    /// The one in a folder, which is looked at again and again, that has Istio's layout: `ca-cert.pem`, `ca-key.pem`, `cert-chain.pem`, `root-cert.pem`, `ca-crl.pem`.
     ///
     /// # Errors
     /// If a file is missing, or they do not fit together.
     pub fn of_folder(folder: &Path) -> Result<Self, AuthorityError> {
-        folder::read(folder)
+        folder::read(folder).map(|authority| Self { folder: Some(folder.to_owned()), ..authority })
     }
 
     /// The one whose root is kept in a folder; made there, if there never was one.

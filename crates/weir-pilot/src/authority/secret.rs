@@ -89,8 +89,8 @@ fn make(path: &Path) -> io::Result<()> {
 
 /// Everything that an answer depends on.
 fn of_request(request: &IstioCertificateRequest) -> Vec<u8> {
-    let node = request.node().unwrap_or_default();
-    message(&[REQUEST, node.as_bytes(), request.csr.as_bytes(), &request.validity_duration.to_be_bytes()])
+    let (node, known) = (request.node().unwrap_or_default(), request.known().unwrap_or_default());
+    message(&[REQUEST, node.as_bytes(), request.csr.as_bytes(), &request.validity_duration.to_be_bytes(), known.as_bytes()])
 }
 
 /// The answer, and what it answers: each request has a new key, so that no answer is of use a second time.
@@ -136,7 +136,7 @@ mod tests {
         for wrong in ["", "zz", "0", "ü", &proof[2..]] {
             assert!(!pilots.vouches_for_request(&request("c").with_proof(wrong)), "{wrong}");
         }
-        let mut answer = IstioCertificateResponse { cert_chain: vec!["a".to_owned(), "b".to_owned()], proof: String::new() };
+        let mut answer = IstioCertificateResponse { cert_chain: vec!["a".to_owned(), "b".to_owned()], ..Default::default() };
         assert!(!own.vouches_for_answer(&signed, &answer));
         pilots.sign_answer(&signed, &mut answer);
         assert!(own.vouches_for_answer(&signed, &answer) && !own.vouches_for_answer(&request("d"), &answer));

@@ -1,42 +1,54 @@
 //! Answers requests for certificates: who asks is found out first.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, watch};
 use tonic::Status;
 use weir_ads::certificates::{Call, Caller, Certificates, IstioCertificateRequest, IstioCertificateResponse};
 use weir_model::{Interception, MeshSnapshot, Proxy};
 
-use super::Authority;
+use super::changes::{self, Changes};
 use super::issue::Refusal;
 use super::secret::Secret;
+use super::{Authority, watched};
+use crate::refusals::{Count, Refusals};
 
 /// So many requests may wait.
 const WAITING: usize = 64;
-/// Refusals are logged so often: who asks again and again fills no disk.
-const QUIET: Duration = Duration::from_secs(10);
 
 /// Answers requests for as long as somebody may send one. The mesh says who its workloads are. Of other processes only those are
 /// answered that know the secret; without one, none.
-pub fn start(authority: Authority, secret: Option<Secret>, mesh: watch::Receiver<Arc<MeshSnapshot>>) -> Certificates {
+pub(crate) fn start(
+    authority: Authority,
+    secret: Option<Secret>,
+    mesh: watch::Receiver<Arc<MeshSnapshot>>,
+    refusals: Arc<Refusals>,
+) -> Certificates {
     let (certificates, mut calls) = mpsc::channel::<Call>(WAITING);
-    let authority = Arc::new(authority);
+    let changes = Changes::new(mesh, watched::follow(authority));
     tokio::spawn(async move {
-        let mut refusals = Refusals::default();
         while let Some(Call { caller, request, answer }) = calls.recv().await {
             // Whose asker has gone, nobody needs.
             if answer.is_closed() {
                 continue;
             }
-            let answered = match admit(secret.as_ref(), caller, &request) {
+            let admitted = admit(secret.as_ref(), caller, &request);
+            if let (Ok(()), Some(known)) = (&admitted, request.known()) {
+                changes.answer_later(&request, known, answer);
+                continue;
+            }
+            let answered = match admitted {
                 // Before anything is signed for a stranger.
-                Err(status) => Err(status),
+                Err(status) => Err(Refused { count: Count::NotKnown, status }),
                 Ok(()) => {
-                    let (authority, mesh, request) = (authority.clone(), mesh.borrow().clone(), request.clone());
+                    let (authority, mesh) = (changes.authority.borrow().clone(), changes.mesh.borrow().clone());
+                    let request = request.clone();
                     // A signature with a large key takes milliseconds.
                     let answered = tokio::task::spawn_blocking(move || answer_to(&authority, &mesh, &request, SystemTime::now()));
-                    answered.await.unwrap_or_else(|_| Err(Status::internal("the authority failed")))
+                    answered
+                        .await
+                        .unwrap_or_else(|_| Err(Refused { count: Count::NotSigned, status: Status::internal("the authority failed") }))
                 }
             };
             let answered = answered.map(|mut answer| {
@@ -45,33 +57,35 @@ pub fn start(authority: Authority, secret: Option<Secret>, mesh: watch::Receiver
                 }
                 answer
             });
-            if let Err(status) = &answered {
-                refusals.tell(caller, status, Instant::now());
-            }
+            count(&refusals, caller, &request, answered.as_ref().err());
             // Who has gone meanwhile needs none.
-            let _ = answer.send(answered);
+            let _ = answer.send(answered.map_err(|refused| refused.status));
         }
     });
     certificates
 }
 
-/// Says now and then that somebody was refused.
-#[derive(Default)]
-struct Refusals {
-    last: Option<Instant>,
-    untold: u64,
+/// A request that is refused: what is counted of that, and what is answered.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub count: Count,
+    pub status: Status,
 }
 
-impl Refusals {
-    fn tell(&mut self, caller: Caller, status: &Status, now: Instant) -> bool {
-        if self.last.is_some_and(|last| now.duration_since(last) < QUIET) {
-            self.untold += 1;
-            return false;
-        }
-        tracing::warn!(?caller, not_told = self.untold, "no certificate is issued: {}", status.message());
-        (self.last, self.untold) = (Some(now), 0);
-        true
-    }
+/// Counts what became of a request, and tells of one that was refused.
+fn count(refusals: &Refusals, caller: Caller, request: &IstioCertificateRequest, refused: Option<&Refused>) {
+    refusals.count(Count::Requests);
+    let Some(Refused { count, status }) = refused else { return refusals.count(Count::Issued) };
+    refusals.count(*count);
+    let node = request.node().unwrap_or("a node without a name");
+    let from = match caller {
+        Caller::Hosted => String::new(),
+        Caller::AtSocket => " at a socket".to_owned(),
+        Caller::Connected(peer) => format!(" at {peer}"),
+    };
+    // Whoever asks wrote that: no line of the log is longer for it, nor two.
+    let node: String = node.chars().filter(|letter| !letter.is_control()).take(256).collect();
+    refusals.tell_no_certificate(format!("{node}{from}"), status.message());
 }
 
 /// Whether a caller may ask at all: it is in this process, or knows the secret that only this user can read. That it comes from this
@@ -93,26 +107,33 @@ pub(super) fn answer_to(
     mesh: &MeshSnapshot,
     request: &IstioCertificateRequest,
     now: SystemTime,
-) -> Result<IstioCertificateResponse, Status> {
-    let proxy = request.node().and_then(proxy).ok_or_else(|| Status::unauthenticated("the request names no proxy of a mesh"))?;
-    let unknown = || Status::failed_precondition(format!("the mesh knows no workload of {} yet, or more than one", proxy.id));
+) -> Result<IstioCertificateResponse, Refused> {
+    let refused = |count, status| Refused { count, status };
+    let nobody = || refused(Count::NotKnown, Status::unauthenticated("the request names no proxy of a mesh"));
+    let proxy = request.node().and_then(proxy).ok_or_else(nobody)?;
+    let unknown = || {
+        let message = format!("the mesh knows no workload of {} yet, or more than one", proxy.id);
+        refused(Count::NoIdentity, Status::failed_precondition(message))
+    };
     let identity = mesh.identity_of(&proxy).ok_or_else(unknown)?;
     if !identity.is_valid() {
-        return Err(Status::invalid_argument(format!("{identity} could be read as another identity")));
+        let message = format!("{identity} could be read as another identity");
+        return Err(refused(Count::NoIdentity, Status::invalid_argument(message)));
     }
     let id = identity.spiffe(&mesh.config.trust_domain);
     let asked = u64::try_from(request.validity_duration).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs);
     let cert_chain = authority.certify(&request.csr, &id, asked, now).map_err(|refusal| match refusal {
-        Refusal::Request(_) => Status::invalid_argument(refusal.to_string()),
-        Refusal::Randomness => Status::internal(refusal.to_string()),
-        Refusal::Identity(_) | Refusal::Sign(_) | Refusal::Ended => Status::failed_precondition(refusal.to_string()),
+        Refusal::Request(_) => refused(Count::NoRequest, Status::invalid_argument(refusal.to_string())),
+        Refusal::Randomness => refused(Count::NotSigned, Status::internal(refusal.to_string())),
+        Refusal::Identity(_) => refused(Count::NoIdentity, Status::failed_precondition(refusal.to_string())),
+        Refusal::Sign(_) | Refusal::Ended => refused(Count::NotSigned, Status::failed_precondition(refusal.to_string())),
     })?;
     tracing::debug!(proxy = %proxy.id, %id, "a certificate was issued");
-    Ok(IstioCertificateResponse { cert_chain, proof: String::new() })
+    Ok(IstioCertificateResponse { cert_chain, proof: String::new(), state: changes::state(&proxy, mesh, authority) })
 }
 
 /// What a node id says of its proxy.
-fn proxy(id: &str) -> Option<Proxy> {
+pub(super) fn proxy(id: &str) -> Option<Proxy> {
     let (kind, address, name, namespace) = Proxy::parse_id(id)?;
     Some(Proxy {
         id: id.to_owned(),

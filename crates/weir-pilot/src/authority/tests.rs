@@ -87,7 +87,7 @@ fn list(issuer: &Issuer<'_, KeyPair>, ends: i64) -> String {
 }
 
 /// A folder in Istio's layout: an authority below a root, and what each of them has revoked, by when that list ends.
-fn folder(lists: [Option<i64>; 2]) -> tempfile::TempDir {
+pub(super) fn folder(lists: [Option<i64>; 2]) -> tempfile::TempDir {
     let ca = |name: &str| {
         let mut params = CertificateParams::default();
         params.distinguished_name = Default::default();
@@ -215,7 +215,7 @@ fn a_caller_gets_who_the_mesh_says_it_is() {
     let of = |node: &str| {
         let request = IstioCertificateRequest::new(node, request(), 60);
         let answered = service::answer_to(&authority, &mesh, &request, SystemTime::now());
-        answered.map(|answer| seen(&answer.cert_chain).0.concat()).map_err(|status| status.code())
+        answered.map(|answer| seen(&answer.cert_chain).0.concat()).map_err(|refused| refused.status.code())
     };
     let sidecar = |address: &str, name: &str| format!("sidecar~{address}~{name}.shop~shop.svc.cluster.local");
     for (node, expected) in [
@@ -263,7 +263,7 @@ async fn a_stranger_is_answered_without_a_signature_and_who_has_gone_not_at_all(
     let secret = || Secret::kept_in(state.path()).unwrap();
     let mesh = MeshSnapshot::new(&parse(&Source::new("mesh.yaml", MESH)).objects, Arc::default(), DEFAULT_DOMAIN);
     let (_keep, mesh) = tokio::sync::watch::channel(Arc::new(mesh));
-    let asked = service::start(Authority::in_memory("td").unwrap(), Some(secret()), mesh);
+    let asked = service::start(Authority::in_memory("td").unwrap(), Some(secret()), mesh, Arc::default());
     let caller = Caller::Connected("127.0.0.1:1".parse().unwrap());
     let plain = IstioCertificateRequest::new("sidecar~10.0.0.1~cart.shop~shop.svc.cluster.local", request(), 60);
     let (gone, _) = tokio::sync::oneshot::channel();

@@ -1,5 +1,7 @@
 //! What one proxy gets: what all of its class do, and what is its own alone.
 
+mod policies;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -14,6 +16,7 @@ use crate::classes::{Class, Member, Resources, take_labels};
 use crate::node::Abilities;
 use crate::resources;
 use crate::shared::Shared;
+use policies::Policies;
 
 /// A proxy that follows the mesh.
 pub(crate) struct Following {
@@ -32,6 +35,11 @@ pub(crate) struct Following {
     /// The snapshot of which its class's resources are.
     class_version: u64,
     own: ResourceSet,
+    /// By which policies that was made.
+    policies: Policies,
+    /// How often it was.
+    #[cfg(test)]
+    pub own_made: usize,
     /// Whether its set as a whole is not what its server has: see [`Following::follow`].
     is_owed: bool,
 }
@@ -60,6 +68,9 @@ impl Following {
             newest,
             class_version: 0,
             own: ResourceSet::default(),
+            policies: Policies::default(),
+            #[cfg(test)]
+            own_made: 0,
             is_owed: false,
         }
     }
@@ -76,10 +87,11 @@ impl Following {
         let is_first = self.version == 0;
         let changes = if is_first { Changes::everything() } else { mesh.changes_since(self.version) };
         self.version = mesh.version;
-        let Changes { groups, sidecars, envoy_filters, request_authentications, authorization_policies, peer_authentications, .. } =
-            &changes;
-        let rules = [groups, sidecars, envoy_filters, request_authentications, authorization_policies, peer_authentications];
-        let is_concerned = changes.concerns(&self.proxy) || rules.iter().any(|names| !names.is_empty()) || self.asks(mesh, &changes);
+        let Changes { groups, sidecars, envoy_filters, .. } = &changes;
+        let is_concerned = changes.concerns(&self.proxy)
+            || [groups, sidecars, envoy_filters].iter().any(|names| !names.is_empty())
+            || self.policies.have_changed(mesh, &self.proxy, &changes)
+            || self.asks(mesh, &changes);
         let labels = shared.classes.labels(mesh);
         let (mut is_whole, mut newest) = (is_first, mesh.clone());
         if is_concerned || !Arc::ptr_eq(&labels, &self.labels) {
@@ -92,7 +104,12 @@ impl Following {
         }
         if is_concerned {
             is_whole = true;
+            self.policies = Policies::of(mesh, &self.proxy);
             self.own = self.translate_own(mesh, shared);
+            #[cfg(test)]
+            {
+                self.own_made += 1;
+            }
         }
         let resources = self.class.resources(&newest, &shared.classes.labels(&newest)).await?;
         is_whole |= std::mem::take(&mut self.is_owed);

@@ -88,6 +88,7 @@ fn statistics(plane: &DataPlane) -> String {
             families.scripts(&id, &open.listener);
             families.tokens(&id, &open.listener);
             families.access_rules(&id, &open.listener);
+            families.asked_about_connections(&id, &open.listener);
         }
         if let Some(status) = plane.status(&id) {
             families.proxy(&id, &status.borrow());

@@ -10,6 +10,7 @@ use ::prometheus::proto::{Bucket, Counter, Gauge, Histogram as HistogramProto, L
 use weir_config::listener::{Handler, Listener, NetworkFilter};
 use weir_config::outlier::Reason;
 use weir_config::workload::Workload;
+use weir_routing::filters::ext_authz::connections;
 use weir_routing::filters::{FilterPolicy, jwt_authn};
 use weir_routing::rbac::{Count, Counted};
 
@@ -188,7 +189,7 @@ impl Families {
                     *limited += limit.limited();
                 }
                 NetworkFilter::ConnectionRate(rate) => *too_fast.entry(&rate.stat_prefix).or_default() += rate.limited(),
-                NetworkFilter::Watch | NetworkFilter::Rbac(_) => {}
+                NetworkFilter::Watch | NetworkFilter::Rbac(_) | NetworkFilter::ExtAuthz(_) => {}
             }
         }
         for (prefix, (active, limited)) in sums {
@@ -292,6 +293,20 @@ impl Families {
             labels.extend([("listener_address", listener.name.to_string()), ("proxy", proxy.to_owned())]);
             self.counter(&name, &labels, count);
         }
+    }
+
+    /// What services say of connections to a listener, under Envoy's names.
+    pub fn asked_about_connections(&mut self, proxy: &str, listener: &Listener) {
+        let mut sums: BTreeMap<String, u64> = BTreeMap::new();
+        for filter in listener.all_chains().flat_map(|chain| &chain.filters) {
+            let NetworkFilter::ExtAuthz(authz) = filter else { continue };
+            for (what, count) in connections::NAMES {
+                let name = format!("envoy_ext_authz_{}_{what}", authz.stat_prefix);
+                *sums.entry(name.replace(|one: char| !one.is_ascii_alphanumeric(), "_")).or_default() += authz.get(count);
+            }
+        }
+        let labels: LabelList = vec![("listener_address", listener.name.to_string()), ("proxy", proxy.to_owned())];
+        sums.into_iter().for_each(|(name, count)| self.counter(&name, &labels, count));
     }
 
     /// A proxy, and its server.

@@ -10,12 +10,13 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
 use tokio::sync::{Notify, watch};
 use weir_config::tls::{Material, Validation};
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::tls::issued;
 use crate::tls::secrets::OwnSecrets;
@@ -47,8 +48,8 @@ pub struct Certification {
 pub struct Issued {
     /// It, and those above it, as PEM.
     pub chain: String,
-    /// Its key.
-    pub key: PrivateKeyDer<'static>,
+    /// Its key, which is overwritten when nobody needs it any more.
+    pub key: Zeroizing<PrivateKeyDer<'static>>,
     /// The authorities, as PEM.
     pub authorities: String,
 }
@@ -100,7 +101,7 @@ impl Certification {
             Ok(request) => (self.sign)(request, self.lifetime).await,
             Err(error) => Err(format!("no certificate signing request can be made: {error}")),
         };
-        let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let private = Zeroizing::new(PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())));
         key.zeroize();
         Issued::of(&answer?, private)
     }
@@ -108,7 +109,7 @@ impl Certification {
 
 impl Issued {
     /// What the authority answered to a request for this key.
-    fn of(answer: &[String], key: PrivateKeyDer<'static>) -> Result<Self, String> {
+    fn of(answer: &[String], key: Zeroizing<PrivateKeyDer<'static>>) -> Result<Self, String> {
         let (authorities, chain) = answer.split_last().ok_or("the authority's answer is empty")?;
         Ok(Self { chain: chain.concat(), key, authorities: authorities.clone() })
     }
@@ -120,10 +121,16 @@ impl Issued {
         if end <= now {
             return Err("the certificate has ended already".to_owned());
         }
-        let fits = CertifiedKey::from_der(chain.clone(), self.key.clone_key(), &crate::tls::provider());
-        fits.map_err(|error| format!("the certificate does not fit the key: {error}"))?;
+        self.certified(chain.clone())?;
         crate::tls::secrets::check_issued(&chain, &self.validation(), namespace, now)?;
         Ok(end)
+    }
+
+    /// The certificate with its key, of which no copy is made.
+    fn certified(&self, chain: Vec<CertificateDer<'static>>) -> Result<CertifiedKey, String> {
+        let wrong = |error| format!("the certificate does not fit the key: {error}");
+        let certified = CertifiedKey::new(chain, any_supported_type(&self.key).map_err(wrong)?);
+        certified.keys_match().map_err(wrong).map(|()| certified)
     }
 
     fn validation(&self) -> Validation {
@@ -136,8 +143,7 @@ impl Issued {
     /// If it does not fit its key, or the authorities cannot be used.
     pub(crate) fn secrets(self) -> Result<OwnSecrets, String> {
         let authorities = self.validation();
-        let certificate = CertifiedKey::from_der(certificates(&self.chain)?, self.key, &crate::tls::provider());
-        let certificate = certificate.map_err(|error| format!("the certificate does not fit the key: {error}"))?;
+        let certificate = self.certified(certificates(&self.chain)?)?;
         OwnSecrets::new(certificate, authorities).map_err(|error| format!("the authorities are refused: {error}"))
     }
 }

@@ -22,8 +22,8 @@ use weir_config::http::HttpConfig;
 
 use crate::exchange::recorder::Recording;
 use crate::upstream::clusters::Clusters;
-pub use filters::Chain;
 pub use filters::lua::{check_filters, check_table};
+pub use filters::{Chain, ask_about_connection};
 use router::routes::RouteSlot;
 
 /// A connection manager as one worker uses it.

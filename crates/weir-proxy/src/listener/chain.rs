@@ -17,10 +17,10 @@ use tokio_rustls::server::TlsStream;
 
 use weir_config::budget::Permit;
 use weir_config::http::RouteSource;
-use weir_config::listener::{Chain, ConnectionRbac, Handler, Listener, NetworkFilter};
-use weir_routing::rbac::details;
+use weir_config::listener::{Chain, Handler, Listener, NetworkFilter};
 
 use super::Surroundings;
+use super::rules::{self, Refused};
 use crate::exchange::ConnectionInfo;
 use crate::http::control::Control;
 use crate::http::{Chain as FilterChain, HttpRuntime, connection};
@@ -31,6 +31,7 @@ use crate::io::unix_socket;
 use crate::tcp::TcpRuntime;
 use crate::tls::server::ServerTransport;
 use crate::tls::shown;
+use crate::upstream::clusters::Clusters;
 
 /// Where memory is short, connections end that have asked for nothing for so long, when they have finished what they are doing.
 const SPARED: Duration = Duration::from_secs(1);
@@ -51,6 +52,8 @@ pub struct ChainRuntime {
     open: RefCell<HashMap<u64, Weak<Control>>>,
     draining: Cell<bool>,
     drain_duration: Duration,
+    /// Where the services are that are asked about connections.
+    clusters: Rc<Clusters>,
     /// How often its connections are looked at.
     pub pace: Duration,
     swept: Cell<Option<Instant>>,
@@ -135,6 +138,7 @@ impl ChainRuntime {
             open: RefCell::default(),
             draining: Cell::new(false),
             drain_duration: *drain_duration,
+            clusters: clusters.clone(),
             swept: Cell::default(),
         }
     }
@@ -228,7 +232,7 @@ impl ChainRuntime {
         for filter in &self.chain.filters {
             match filter {
                 // Who the client is, is known only after its handshake.
-                NetworkFilter::Watch | NetworkFilter::Rbac(_) => {}
+                NetworkFilter::Watch | NetworkFilter::Rbac(_) | NetworkFilter::ExtAuthz(_) => {}
                 NetworkFilter::ConnectionRate(rate) if rate.admit(clock()) => {}
                 NetworkFilter::ConnectionRate(_) => return None,
                 NetworkFilter::ConnectionLimit(limit) => match limit.admit() {
@@ -292,36 +296,21 @@ impl ChainRuntime {
         Ok((stream, info))
     }
 
-    /// The filter that does not let a connection in, if there is one, and its policy that says so.
-    fn refusing(&self, info: &ConnectionInfo) -> Option<(&ConnectionRbac, Option<&str>)> {
-        self.chain.filters.iter().find_map(|filter| match filter {
-            NetworkFilter::Rbac(rbac) => rbac.admit(&info.facts(), info.remote.ip()).err().map(|policy| (&**rbac, policy)),
-            _ => None,
-        })
-    }
-
     /// Ends a connection that is not let in. As with Envoy its client has to say something first; but no instance is connected to, it
     /// takes no place of one that is let in, and it is not waited for when connections are told to finish.
-    fn turn_away<S>(
-        &self,
-        stream: S,
-        info: &Rc<ConnectionInfo>,
-        control: Rc<Control>,
-        refused: (&ConnectionRbac, Option<&str>),
-    ) -> Serving<'_>
+    fn turn_away<S>(&self, stream: S, info: &Rc<ConnectionInfo>, control: Rc<Control>, refused: Refused) -> Serving<'_>
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let (rbac, policy) = refused;
+        let Refused { why, flag, delay } = refused;
         control.permits.take();
-        let why = details(policy);
         let (remote, local) = (unix_socket::shown(info.remote), unix_socket::shown(info.local));
         tracing::info!(%remote, %local, why, "a connection is not let in");
         let noted = match &self.handler {
-            HandlerRuntime::Tcp(tcp) => Some(tcp.refused(info.clone(), why)),
+            HandlerRuntime::Tcp(tcp) => Some(tcp.refused(info.clone(), why, flag)),
             HandlerRuntime::Http(_) | HandlerRuntime::Respond(_) => None,
         };
-        let waited = farewell::refuse(stream, rbac.delay);
+        let waited = farewell::refuse(stream, delay);
         Box::pin(async move {
             tokio::select! {
                 () = waited => {}
@@ -337,9 +326,24 @@ impl ChainRuntime {
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         let info = Rc::new(info);
-        if let Some(refused) = self.refusing(&info) {
-            return self.turn_away(stream, &info, control, refused);
+        if rules::asks(&self.chain.filters) {
+            return Box::pin(async move {
+                match rules::judge_or_ask(&self.chain.filters, &info, &self.clusters).await {
+                    Some(refused) => self.turn_away(stream, &info, control, refused).await,
+                    None => self.serve_let_in(stream, alpn, info, control).await,
+                }
+            });
         }
+        match rules::judge(&self.chain.filters, &info) {
+            Some(refused) => self.turn_away(stream, &info, control, refused),
+            None => self.serve_let_in(stream, alpn, info, control),
+        }
+    }
+
+    fn serve_let_in<S>(&self, stream: S, alpn: Option<Vec<u8>>, info: Rc<ConnectionInfo>, control: Rc<Control>) -> Serving<'_>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
         match &self.handler {
             HandlerRuntime::Http(http) => {
                 let serving = connection::serve(stream, alpn, info, http.clone(), control);

@@ -13,6 +13,7 @@ mod listeners;
 pub mod paths;
 mod pauses;
 mod refusals;
+mod rules;
 pub mod sockets;
 
 use std::rc::Rc;

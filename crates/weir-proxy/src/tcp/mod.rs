@@ -87,8 +87,9 @@ impl TcpRuntime {
     }
 
     /// Takes note of a connection that is not let in; what is returned ends with it.
-    pub fn refused(&self, info: Rc<ConnectionInfo>, why: String) -> Ending {
+    pub fn refused(&self, info: Rc<ConnectionInfo>, why: String, flag: ResponseFlags) -> Ending {
         let exchange = Rc::new(Exchange::new(info, None, !self.recording.logs.is_empty()));
+        exchange.flag(flag);
         exchange.termination.replace(Some(why.into()));
         Ending::new(exchange, self.recording.clone())
     }

@@ -5,6 +5,7 @@
 mod admission;
 mod announced;
 mod attacks;
+mod attempts;
 mod blame;
 mod bodies;
 mod client_certificates;
@@ -34,6 +35,7 @@ mod outliers;
 mod overloads;
 mod own_names;
 mod priorities;
+mod rbac;
 mod requests;
 mod side_calls;
 mod slow_readers;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use weir_api::{Diagnostic, Kind, Object, ObjectKey, ObjectName, Parsed, Severity};
+use weir_api::{Diagnostic, Kind, Object, ObjectKey, ObjectName, Parsed, Severity, object};
 
 use super::read::{self, Found, ReadFile};
 use super::{is_hidden, is_wanted};
@@ -124,8 +124,13 @@ impl Folder {
     fn say_unreadable(&mut self, unreadable: &[(PathBuf, io::Error)], edit: &mut Edit) {
         let failures: Vec<String> = unreadable.iter().map(|(path, error)| format!("{} cannot be read: {error}", path.display())).collect();
         if failures != self.failures {
-            let diagnostics = failures.iter().map(Diagnostic::error).collect();
-            edit.put(TextKey { input: 0, path: PathBuf::new() }, Some(Text { diagnostics, ..Text::default() }));
+            let mut diagnostics: Vec<Diagnostic> = failures.iter().map(Diagnostic::error).collect();
+            // What was never read may be what keeps somebody out.
+            let is_known = |path: &Path| self.files.range(path.to_owned()..).next().is_some_and(|(known, _)| known.starts_with(path));
+            let unknown = unreadable.iter().map(|(path, _)| path.as_path()).filter(|path| !is_known(path));
+            let objects: Vec<Arc<Object>> = unknown.filter_map(|path| object::of_unknown(&path.display().to_string())).collect();
+            diagnostics.extend(objects.iter().map(|object| closed(&object.source.path)));
+            edit.put(TextKey { input: 0, path: PathBuf::new() }, Some(Text { objects, diagnostics, ..Text::default() }));
             self.failures = failures;
         }
     }
@@ -200,7 +205,10 @@ impl Folder {
             // It was only touched.
             Ok(text) if known.is_some_and(|known| known.has(&text)) => (known.and_then(|known| known.text.clone()), Text::clone(&before)),
             text => {
-                let ReadFile { text, parsed } = read::parsed(path, text);
+                let ReadFile { text, mut parsed } = read::parsed(path, text);
+                if text.is_none() && !before.has_objects() {
+                    close(path, &mut parsed);
+                }
                 (text, taken_over(&before, parsed))
             }
         };
@@ -210,15 +218,34 @@ impl Folder {
     }
 }
 
+/// Closes what a file may be meant to close that was never read: of one that is not UTF-8, what of it is tells that.
+fn close(path: &Path, parsed: &mut Parsed) {
+    let name = path.display().to_string();
+    match read::as_far_as_it_is_text(path) {
+        Some(text) => parsed.stand_ins.extend(object::of_broken_text(&text)),
+        None => parsed.stand_ins.extend(object::of_unknown(&name)),
+    }
+    if !parsed.stand_ins.is_empty() {
+        parsed.diagnostics.push(closed(&name));
+    }
+}
+
+/// What is said of that.
+fn closed(path: &str) -> Diagnostic {
+    let message =
+        format!("{path} was never read, and may hold policies: until it is, those who may not be let in by them are let in nowhere");
+    Diagnostic::warning(message).with_help("make it readable, or delete it")
+}
+
 /// What a file's new version holds: an object that says the same at the same place is the one of its last version.
 fn taken_over(before: &Text, mut parsed: Parsed) -> Text {
     let kept = kept(before, &parsed);
     let known: HashMap<ObjectKey, &Arc<Object>> = before.objects.iter().map(|object| (object.key(), object)).collect();
     // Of what was never good, something safe takes the place.
     let is_kept = |object: &Arc<Object>| kept.iter().any(|kept| kept.key() == object.key());
-    // A document that cannot be read at all is taken for that policy which is missing.
-    let keeps_policy = kept.iter().any(|kept| kept.kind == Kind::AuthorizationPolicy);
-    let is_known = |object: &Arc<Object>| is_kept(object) || (keeps_policy && object.node.entries().is_empty());
+    // A document that cannot be read at all is taken for that policy of its kind which is missing.
+    let keeps = |kind: Kind| kept.iter().any(|kept| kept.kind == kind);
+    let is_known = |object: &Arc<Object>| is_kept(object) || (keeps(object.kind) && object.node.entries().is_empty());
     let stand_ins: Vec<_> = std::mem::take(&mut parsed.stand_ins).into_iter().filter(|object| !is_known(object)).collect();
     let same = |object: Arc<Object>| known.get(&object.key()).filter(|known| ***known == object).map_or(object, |known| (*known).clone());
     Text { objects: parsed.objects.into_iter().chain(stand_ins).map(same).collect(), kept, diagnostics: parsed.diagnostics, changed: None }

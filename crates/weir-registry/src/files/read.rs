@@ -68,6 +68,12 @@ pub(super) fn text(path: &Path) -> io::Result<Arc<Source>> {
     Ok(Source::new(path.display().to_string(), content(File::open(path)?)?))
 }
 
+/// What of a file is text, with marks in place of what is not; none if it cannot be read at all.
+pub(super) fn as_far_as_it_is_text(path: &Path) -> Option<Arc<Source>> {
+    let bytes = bytes(File::open(path).ok()?).ok()?;
+    Some(Source::new(path.display().to_string(), String::from_utf8_lossy(&bytes).into_owned()))
+}
+
 /// A file that was read, or was not to be read.
 pub(super) struct ReadFile {
     /// What stands in it.
@@ -84,13 +90,17 @@ pub(super) fn parsed(path: &Path, text: io::Result<Arc<Source>>) -> ReadFile {
     }
 }
 
-fn content(input: impl Read) -> io::Result<String> {
+fn bytes(input: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = vec![];
     input.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err(io::Error::other(format!("it is larger than {} MiB", MAX_BYTES >> 20)));
     }
-    String::from_utf8(bytes).map_err(|error| {
+    Ok(bytes)
+}
+
+fn content(input: impl Read) -> io::Result<String> {
+    String::from_utf8(bytes(input)?).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let line = 1 + error.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count();
         io::Error::other(format!("it is no text in UTF-8: the byte at offset {valid}, in line {line}, is not"))

@@ -401,3 +401,61 @@ fn a_policy_that_cannot_be_read_at_first_lets_nobody_in() {
         assert_eq!(policies(&seen.put("x.yaml", access("ALLOW"))), [("shop".to_owned(), false)], "{text}");
     }
 }
+
+const POLICY: &str = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: p, namespace: shop}\nspec: {}\n";
+
+/// What stands in for others, by kind and namespace.
+fn stand_ins(catalog: &Catalog) -> Vec<(&'static str, String)> {
+    let all = catalog.objects().filter(|object| object.stands_in());
+    all.map(|object| (object.kind.name(), object.meta.namespace.clone())).collect()
+}
+
+#[test]
+fn what_was_never_read_lets_nobody_in_until_it_is() {
+    let dir = Dir::of(&[("a.yaml", &entry("a", "10.0.0.1"))]);
+    // What leads to itself nobody can open, whoever it is.
+    std::os::unix::fs::symlink("p.yaml", dir.path("p.yaml")).unwrap();
+    let mut seen = Seen { folder: Folder::new(dir.root()), dir };
+    let catalog = seen.look();
+    assert_eq!(stand_ins(&catalog), [("AuthorizationPolicy", String::new())]);
+    let said = seen.dir.said(&catalog);
+    assert!(said.iter().any(|said| said.starts_with("error: p.yaml cannot be read: ")), "{said:?}");
+    assert!(said.iter().any(|said| said.contains("p.yaml was never read, and may hold policies")), "{said:?}");
+    let catalog = seen.put("p.yaml", POLICY);
+    assert_eq!((stand_ins(&catalog), objects(&catalog).len()), (vec![], 2));
+    // What is known stays, and nothing stands in for it.
+    seen.dir.remove("p.yaml");
+    std::os::unix::fs::symlink("p.yaml", seen.dir.path("p.yaml")).unwrap();
+    let catalog = seen.look();
+    assert_eq!((stand_ins(&catalog), objects(&catalog).len()), (vec![], 2));
+}
+
+#[test]
+fn of_what_is_no_text_those_namespaces_are_closed_whose_policies_it_speaks_of() {
+    let closed = |text: &str| {
+        let dir = Dir::of(&[]);
+        dir.put("p.yaml", [text.as_bytes(), b"# \xff\n"].concat());
+        let mut folder = Folder::new(dir.root());
+        folder.refresh();
+        assert_eq!(errors(&folder.catalog()), 1);
+        stand_ins(&folder.catalog())
+    };
+    let of = |kind: &'static str| vec![(kind, "shop".to_owned())];
+    assert_eq!(closed(POLICY), of("AuthorizationPolicy"));
+    assert_eq!(closed(&POLICY.replace("AuthorizationPolicy", "PeerAuthentication")), of("PeerAuthentication"));
+    assert_eq!(closed(&POLICY.replace("AuthorizationPolicy", "RequestAuthentication")), of("RequestAuthentication"));
+    assert_eq!(closed(&entry("a", "10.0.0.1")), []);
+}
+
+#[test]
+fn a_policy_of_any_kind_that_was_never_good_is_closed_and_one_that_was_stays() {
+    for kind in ["AuthorizationPolicy", "RequestAuthentication", "PeerAuthentication"] {
+        let good = POLICY.replace("AuthorizationPolicy", kind);
+        let broken = good.replace("spec: {}", "spec: [");
+        let mut seen = Seen::new(&[("p.yaml", &broken)]);
+        assert_eq!(stand_ins(&seen.folder.catalog()), [(kind, "shop".to_owned())]);
+        assert!(stand_ins(&seen.put("p.yaml", &good)).is_empty());
+        let catalog = seen.put("p.yaml", &broken);
+        assert_eq!((stand_ins(&catalog), kept(&catalog)), (vec![], vec!["p".to_owned()]), "{kind}");
+    }
+}

@@ -3,9 +3,11 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use smallvec::SmallVec;
 use weir_xds::core::CidrRange;
 
 use super::facts::Facts;
+use super::subject::Subject;
 use crate::error::CompileError;
 
 /// Which address is looked at.
@@ -17,6 +19,26 @@ pub(super) enum Which {
     DirectRemote,
     /// The client, as proxies before this one tell it.
     Remote,
+}
+
+impl Which {
+    /// That address.
+    pub(super) fn of(self, facts: &Facts<'_>) -> IpAddr {
+        let address = match self {
+            Self::Local => facts.connection.local.ip(),
+            Self::DirectRemote => facts.connection.direct_remote,
+            Self::Remote => facts.remote,
+        };
+        address.to_canonical()
+    }
+}
+
+/// The bytes of an address.
+pub(super) fn octets(address: IpAddr) -> SmallVec<[u8; 16]> {
+    match address {
+        IpAddr::V4(address) => SmallVec::from_slice(&address.octets()),
+        IpAddr::V6(address) => SmallVec::from_slice(&address.octets()),
+    }
 }
 
 /// A range that an address must be in.
@@ -38,12 +60,14 @@ impl AddressIn {
         Ok(Self { which, range: range.trunc() })
     }
 
+    /// Of whose first bits it speaks, and which those must be.
+    pub(super) fn network(&self) -> (Subject, Vec<u8>) {
+        let network = self.range.network();
+        let subject = Subject::Network { which: self.which, is_v4: network.is_ipv4(), length: self.range.prefix_len() };
+        (subject, octets(network).into_vec())
+    }
+
     pub(super) fn holds(&self, facts: &Facts<'_>) -> bool {
-        let address = match self.which {
-            Which::Local => facts.connection.local.ip(),
-            Which::DirectRemote => facts.connection.direct_remote,
-            Which::Remote => facts.remote,
-        };
-        self.range.contains(&address.to_canonical())
+        self.range.contains(&self.which.of(facts))
     }
 }

@@ -1,11 +1,12 @@
 //! What a policy asks for: a tree of conditions.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use super::address::AddressIn;
 use super::facts::Facts;
 use super::principal::PrincipalMatch;
-use super::subject::Subject;
+use super::subject::{Part, Subject};
 use super::template::PathTemplate;
 use crate::condition::{HeaderCondition, HeaderTest};
 use crate::metadata_match::MetadataMatch;
@@ -50,7 +51,7 @@ impl Condition {
         }
         groups.retain(|(_, members)| members.len() >= MANY);
         let taken: HashSet<usize> = groups.iter().flat_map(|(_, members)| members).copied().collect();
-        let text = |i: &usize| conditions.get(*i).and_then(Self::exact).map(|(_, text)| Box::from(text));
+        let text = |i: &usize| conditions.get(*i).and_then(Self::exact).map(|(_, text)| text.into());
         let mut all: Vec<Self> =
             groups.iter().map(|(subject, members)| Self::OneOf(subject.clone(), members.iter().filter_map(text).collect())).collect();
         all.extend(conditions.iter().enumerate().filter(|(i, _)| !taken.contains(i)).map(|(_, condition)| condition.clone()));
@@ -70,18 +71,37 @@ impl Condition {
     }
 
     /// The subject and the one text that it must be, where the condition is as simple as that.
-    pub(super) fn exact(&self) -> Option<(Subject, &[u8])> {
-        match self {
-            Self::Path(text) => Some((Subject::Path, text.exact()?)),
-            Self::ServerName(text) => Some((Subject::ServerName, text.exact()?)),
-            Self::Principal(PrincipalMatch::Text(text)) => Some((Subject::Principal, text.exact()?)),
+    fn exact(&self) -> Option<(Subject, Cow<'_, [u8]>)> {
+        self.literal().and_then(|(subject, part, text)| (part == Part::Whole).then_some((subject, text)))
+    }
+
+    /// The subject and the one text that it must be, begin with or end with, where the condition is as simple as that.
+    pub(super) fn literal(&self) -> Option<(Subject, Part, Cow<'_, [u8]>)> {
+        let (subject, text) = match self {
+            Self::Address(address) => {
+                let (subject, network) = address.network();
+                return Some((subject, Part::Whole, Cow::Owned(network)));
+            }
+            Self::Port(port, end) if *end == port + 1 => {
+                let port = u16::try_from(*port).ok()?;
+                return Some((Subject::Port, Part::Whole, Cow::Owned(port.to_be_bytes().to_vec())));
+            }
+            Self::Path(text) => (Subject::Path, text),
+            Self::ServerName(text) => (Subject::ServerName, text),
+            Self::Principal(PrincipalMatch::Text(text)) => (Subject::Principal, text),
             Self::Header(HeaderCondition { subject, test: HeaderTest::Text(text), invert: false, absent_is_empty: false }) => match text {
-                TextMatch::Exact(text) => Some((Subject::Header(subject.clone()), text)),
-                TextMatch::IgnoreCase(folded) => Some((Subject::FoldedHeader(subject.clone()), folded.exact()?)),
-                _ => None,
+                TextMatch::IgnoreCase(folded) => (Subject::FoldedHeader(subject.clone()), &**folded),
+                text => (Subject::Header(subject.clone()), text),
             },
-            _ => None,
-        }
+            _ => return None,
+        };
+        let (part, text) = match text {
+            TextMatch::Exact(text) => (Part::Whole, text),
+            TextMatch::Prefix(text) => (Part::Begin, text),
+            TextMatch::Suffix(text) => (Part::End, text),
+            _ => return None,
+        };
+        Some((subject, part, Cow::Borrowed(text)))
     }
 
     /// Whether somebody satisfies it.

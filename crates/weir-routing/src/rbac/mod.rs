@@ -2,7 +2,7 @@
 //! (<https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/rbac/v3/rbac.proto>).
 //!
 //! Policies are tried in the order of their names, and the first that matches decides. So that a request does not pay for those
-//! that cannot match it, they are found by what they ask for ([`index`]): a path, a host, a header, the client's name.
+//! that cannot match it, they are found by what they ask for ([`index`]): a path, a host, a header, the client's name or address.
 //! What a policy asks for is a tree of conditions ([`condition`]) on [`Facts`].
 
 mod address;
@@ -10,6 +10,7 @@ mod compile;
 mod condition;
 mod counted;
 mod facts;
+mod guard;
 mod index;
 mod principal;
 mod subject;
@@ -120,6 +121,8 @@ impl Policy {
     }
 
     fn matches(&self, facts: &Facts<'_>) -> bool {
+        #[cfg(test)]
+        tests::TRIED.set(tests::TRIED.get() + 1);
         self.permissions.holds(facts) && self.principals.holds(facts)
     }
 }

@@ -1,13 +1,25 @@
 //! What of a request is compared with texts, so that many texts can be looked up at once.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
+use ipnet::IpNet;
+use smallvec::SmallVec;
 use weir_xds::prost_types::value::Kind;
 
+use super::address::{Which, octets};
 use super::facts::Facts;
 use super::principal::namespaces;
 use crate::condition::Subject as HeaderSubject;
 use crate::metadata_match::at;
+
+/// How much of a value is compared with a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Whole,
+    Begin,
+    End,
+}
 
 /// What is compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +38,10 @@ pub(super) enum Subject {
     ServerName,
     /// A value that a filter has left, or the items of a list.
     Metadata(Box<str>, Box<[Box<str>]>),
+    /// The port that the client connected to, as two bytes.
+    Port,
+    /// The first so many bits of an address of one family, as its bytes, all other bits of which are 0.
+    Network { which: Which, is_v4: bool, length: u8 },
 }
 
 impl Subject {
@@ -36,6 +52,14 @@ impl Subject {
             Self::Header(HeaderSubject::Method | HeaderSubject::Scheme) => 5,
             Self::Header(_) | Self::FoldedHeader(_) => 1,
             Self::Namespace | Self::ServerName => 2,
+            Self::Network { which: Which::Local, .. } | Self::Port => 4,
+            Self::Network { is_v4, length, .. } => {
+                if *length == if *is_v4 { 32 } else { 128 } {
+                    1
+                } else {
+                    3
+                }
+            }
         }
     }
 
@@ -58,8 +82,18 @@ impl Subject {
                 }
                 _ => false,
             },
+            Self::Port => test(&facts.connection.local.port().to_be_bytes()),
+            Self::Network { which, is_v4, length } => {
+                let address = which.of(facts);
+                address.is_ipv4() == *is_v4 && first_bits(address, *length).is_some_and(|network| test(&network))
+            }
         }
     }
+}
+
+/// The network of so many bits that an address is in, as its bytes.
+fn first_bits(address: IpAddr, length: u8) -> Option<SmallVec<[u8; 16]>> {
+    IpNet::new(address, length).ok().map(|net| octets(net.network()))
 }
 
 fn folded(value: &[u8]) -> Cow<'_, [u8]> {

@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 
 use proptest::prelude::*;
@@ -11,7 +12,14 @@ use super::*;
 use crate::dynamic_metadata::DynamicMetadata;
 use crate::request::RequestHead;
 
+mod typical;
+
 const ADDRESS: &str = "10.0.0.5";
+
+thread_local! {
+    /// How many policies were held against somebody.
+    pub(super) static TRIED: Cell<usize> = const { Cell::new(0) };
+}
 
 fn rules(action: &str, policies: Json) -> Result<Rules, CompileError> {
     let rbac: Rbac = from_value(json!({"action": action, "policies": policies})).expect("well formed");
@@ -289,7 +297,7 @@ fn what_every_path_begins_with_is_no_guard() {
         (0..8).map(|i| (format!("p{i}"), policy(Some(json!({"urlPath": {"path": {"prefix": "/"}}})), None))).collect();
     let rules = rules("DENY", Json::Object(policies)).expect("valid");
     assert!(!Asker::of("/").ask(|facts| rules.judge(facts).allowed));
-    assert!(format!("{:?}", rules.index).contains("by_prefix: {}"));
+    assert!(format!("{:?}", rules.index).contains("by_subject: []"));
 }
 
 /// What policies and requests are made of, so that they meet.
@@ -310,6 +318,7 @@ fn name() -> impl Strategy<Value = Json> {
         prop::sample::select(&["a", "b"][..])
             .prop_map(|ns| json!({"safeRegex": {"regex": format!("spiffe://.+/ns/{ns}/sa/z|spiffe://.+/ns/ns/(.+/|)sa/y(/.+)?")}})),
         prop::sample::select(&["sa/x", "sa/y"][..]).prop_map(|end| json!({"suffix": end})),
+        prop::sample::select(&["spiffe://td/", "spiffe://"][..]).prop_map(|begin| json!({"prefix": begin})),
     ]
 }
 
@@ -318,6 +327,12 @@ fn template() -> impl Strategy<Value = Json> {
         let kind = "type.googleapis.com/envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig";
         json!({"uriTemplate": {"name": "t", "typedConfig": {"@type": kind, "pathTemplate": template}}})
     })
+}
+
+fn range(field: &'static str) -> impl Strategy<Value = Json> {
+    let of_remote = prop::sample::select(&["10.0.0.5", "10.0.0.9", "10.1.0.1", "2001:db8::1", "::ffff:10.0.0.5"][..]);
+    (of_remote, prop::sample::select(&[0, 8, 15, 24, 32, 64, 128][..]))
+        .prop_map(move |(address, length)| json!({field: {"addressPrefix": address, "prefixLen": length}}))
 }
 
 fn leaf(own: &'static str) -> impl Strategy<Value = Json> {
@@ -333,17 +348,21 @@ fn leaf(own: &'static str) -> impl Strategy<Value = Json> {
     let of_own = match own {
         "rules" => {
             let name = prop::sample::select(&["sni.test", "other"][..]).prop_map(|name| json!({"requestedServerName": {"exact": name}}));
-            prop_oneof![name, template()].boxed()
+            let port = prop::sample::select(&[8080, 80][..]).prop_map(|port| json!({"destinationPort": port}));
+            prop_oneof![name, template(), port, range("destinationIp")].boxed()
         }
-        _ => name().prop_map(|name| json!({"authenticated": {"principalName": name}})).boxed(),
+        _ => {
+            let name = name().prop_map(|name| json!({"authenticated": {"principalName": name}}));
+            prop_oneof![name, range("remoteIp"), range("directRemoteIp")].boxed()
+        }
     };
     let claim = prop::sample::select(&["x", "i", "z"][..]).prop_map(|value| {
         let item = json!({"stringMatch": {"exact": value}});
         json!({"metadata": {"filter": "jwt", "path": [{"key": "payload"}, {"key": "aud"}],
                "value": {"orMatch": {"valueMatchers": [{"listMatch": {"oneOf": item.clone()}}, item]}}}})
     });
-    let host = prop::sample::select(&["A.test", "b.test"][..])
-        .prop_map(|host| json!({"header": {"name": ":authority", "stringMatch": {"exact": host, "ignoreCase": true}}}));
+    let host = (prop::sample::select(&["exact", "prefix", "suffix"][..]), prop::sample::select(&["A.test", "b.test", ".Test", "B"][..]))
+        .prop_map(|(how, host)| json!({"header": {"name": ":authority", "stringMatch": {how: host, "ignoreCase": true}}}));
     prop_oneof![
         text().prop_map(|text| json!({"urlPath": {"path": text}})),
         header("x-a"),
@@ -379,8 +398,10 @@ fn asker() -> impl Strategy<Value = Asker> {
     let headers = prop::collection::vec(prop::sample::select(&["1", "2", ""][..]), 0..3);
     let names = prop::collection::vec(prop::sample::select(NAMES).prop_map(str::to_owned), 0..3);
     let host = prop::sample::select(&["a.test", "A.TEST", "b.test"][..]);
-    (prop::sample::select(PATHS), headers, names, host, any::<bool>()).prop_map(|(path, headers, uris, host, tls)| {
-        let asker = Asker { uris, tls, authority: host.into(), ..Asker::of(path) };
+    let remote = prop::sample::select(&["10.0.0.5", "10.0.0.77", "2001:db8::1", "::ffff:10.0.0.5"][..]);
+    (prop::sample::select(PATHS), headers, names, host, any::<bool>(), remote).prop_map(|(path, headers, uris, host, tls, remote)| {
+        let remote = remote.parse().expect("an address");
+        let asker = Asker { uris, tls, remote, authority: host.into(), ..Asker::of(path) };
         headers.into_iter().fold(asker, |asker, value| asker.with("x-a", value))
     })
 }

@@ -6,7 +6,9 @@ use hyper::{Response, Version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use weir_testkit::{Content, DataPlane, ECHO, Layout, Mesh, Peer, Protocol, Recorder, free_port, service_of, until};
+use weir_xds::auth::{CheckRequest, CheckResponse};
 
+use crate::http_filters::grpc;
 use crate::support::{all_to, over_each_data_plane, until_from};
 
 over_each_data_plane!(
@@ -14,6 +16,7 @@ over_each_data_plane!(
     a_path_written_otherwise_is_refused_where_it_is_the_same,
     a_service_decides_about_what_a_policy_is_about,
     policies_at_a_sidecar_and_for_bytes,
+    a_service_decides_about_connections,
 );
 
 /// A policy of the root namespace.
@@ -230,4 +233,54 @@ spec:
     until("another port is open", async || greeting(closed).await == "bytes").await;
     assert_eq!(greeting(open).await, "");
     assert_eq!(Mesh::at(port, "web.test").get("/no", &[]).await.unwrap().status, 200);
+}
+
+async fn a_service_decides_about_connections(plane: DataPlane) {
+    let (layout, bytes, mut asked) = (Layout::new(), application("bytes").await, Recorder::start(Version::HTTP_2).await);
+    let (port, open, auth) = (free_port(), free_port(), free_port());
+    let ingress = |port: u16, name: &str| {
+        let at = bytes.port();
+        format!(
+            "  - {{port: {{number: {port}, name: tcp-{name}, protocol: TCP}}, bind: 127.0.0.1, captureMode: NONE, defaultEndpoint: '127.0.0.1:{at}'}}\n"
+        )
+    };
+    let sidecar = format!(
+        "apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {{name: a, namespace: default}}
+spec:
+  workloadSelector: {{labels: {{app: client}}}}
+  ingress:
+{}{}",
+        ingress(port, "asked"),
+        ingress(open, "open"),
+    );
+    let service = service_of("auth", auth, &[(asked.address(), "v1")], "GRPC");
+    let config = format!(
+        "accessLogFile: ''\nenableTracing: false\nextensionProviders:\n- name: auth\n  envoyExtAuthzGrpc: {{service: auth.default.svc.cluster.local, port: {auth}, timeout: 5s}}\n"
+    );
+    let custom = policy(
+        "custom",
+        &format!(
+            "{{selector: {{matchLabels: {{app: client}}}}, action: CUSTOM, provider: {{name: auth}}, rules: [{{to: [{{operation: {{ports: ['{port}']}}}}]}}]}}"
+        ),
+    );
+    let resources = [("a.yaml", sidecar.as_str()), ("auth.yaml", &service), ("policies.yaml", &custom)];
+    let says = |code: i32| grpc::answer::<CheckResponse>(serde_json::json!({"status": {"code": code}}));
+    asked.set_answer(says(0));
+    let mesh = Mesh::start_with(plane, layout, &config, &resources).await;
+    until("bytes come", async || greeting(open).await == "bytes").await;
+    until("bytes come of whom a service lets in", async || greeting(port).await == "bytes").await;
+    let question = grpc::message::<CheckRequest>(&asked.asked().await.body).attributes.unwrap();
+    assert!(question.source.unwrap().address.is_some() && question.destination.unwrap().address.is_some());
+    while asked.has_been_asked() {}
+    asked.set_answer(says(7));
+    assert_eq!(greeting(port).await, "");
+    assert!(asked.has_been_asked());
+    // Nobody is asked about what the policy is not about, and who fails lets nobody in.
+    assert_eq!(greeting(open).await, "bytes");
+    assert!(!asked.has_been_asked());
+    asked.set_answer(Response::builder().status(503).body(Content::default()).unwrap());
+    assert_eq!(greeting(port).await, "");
+    drop(mesh);
 }

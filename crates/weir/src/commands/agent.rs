@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
@@ -27,6 +28,8 @@ use weir_xds::json::Names;
 use weir_xds::resource::ResourceType;
 use weir_xds::tls::secret::Type;
 use weir_xds::tls::{CertificateValidationContext, Secret, TlsCertificate};
+use weir_xds::{Any, Message as _};
+use zeroize::Zeroizing;
 
 use crate::cli::{AgentArgs, XdsAddress};
 use crate::mesh::{authority, start_runtime};
@@ -111,19 +114,38 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
 /// What Envoy gets of a certificate.
 fn resources(issued: Issued) -> ResourceSet {
     let Issued { chain, key, authorities } = issued;
-    let inline =
-        |text: String| Some(DataSource { specifier: Some(Specifier::InlineBytes(text.into_bytes().into())), ..Default::default() });
-    let key = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(key.secret_der()));
-    let certificate = TlsCertificate { certificate_chain: inline(chain), private_key: inline(key), ..Default::default() };
-    let trusted = CertificateValidationContext { trusted_ca: inline(authorities), ..Default::default() };
+    let inline = |text: Bytes| Some(DataSource { specifier: Some(Specifier::InlineBytes(text)), ..Default::default() });
+    let certificate = TlsCertificate {
+        certificate_chain: inline(chain.into()),
+        private_key: inline(erased(pem(key.secret_der()))),
+        ..Default::default()
+    };
+    let trusted = CertificateValidationContext { trusted_ca: inline(authorities.into()), ..Default::default() };
     let mut set = ResourceSet::default();
     let mut insert = |name: &str, content: Type| {
         let secret = Secret { name: name.to_owned(), r#type: Some(content) };
-        set.insert(ResourceType::Secret, name, Resource::new(&secret));
+        let body = Any { type_url: ResourceType::Secret.type_url(), value: erased(Zeroizing::new(secret.encode_to_vec())) };
+        set.insert(ResourceType::Secret, name, Resource::packed(body));
     };
     insert(CERTIFICATE, Type::TlsCertificate(certificate));
     insert(AUTHORITIES, Type::ValidationContext(trusted));
     set
+}
+
+/// Bytes that are overwritten when the last who has them lets them go.
+fn erased(bytes: Zeroizing<Vec<u8>>) -> Bytes {
+    Bytes::from_owner(bytes)
+}
+
+/// A key as PEM. The text never grows, which would leave copies behind.
+fn pem(der: &[u8]) -> Zeroizing<Vec<u8>> {
+    const BEGIN: &str = "-----BEGIN PRIVATE KEY-----\n";
+    const END: &str = "\n-----END PRIVATE KEY-----\n";
+    let mut text = String::with_capacity(BEGIN.len() + der.len().div_ceil(3) * 4 + END.len());
+    text.push_str(BEGIN);
+    STANDARD.encode_string(der, &mut text);
+    text.push_str(END);
+    Zeroizing::new(text.into_bytes())
 }
 
 async fn serve_all(mut streams: mpsc::Receiver<ServerStream>, secrets: watch::Receiver<Option<Arc<ResourceSet>>>) {

@@ -42,6 +42,7 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
             gateways: vec![],
             xds: vec![],
             secrets_only_at_sockets: false,
+            plaintext_xds: false,
             authority: AuthoritySource::Memory,
             process: &args.process,
         };

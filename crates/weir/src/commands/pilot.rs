@@ -30,7 +30,10 @@ pub(crate) fn run(args: &PilotArgs) -> anyhow::Result<ExitCode> {
         let watched = files::watch(&args.dir).with_context(|| format!("the folder {} cannot be read", args.dir.display()))?;
         let Opened { authority, secret } = AuthoritySource::Args(&args.authority, &args.dir).open(&mesh)?;
         let pilot = Pilot::start(watched.catalog.clone(), options(mesh));
-        let certificates = weir_pilot::certificates(authority, secret, pilot.mesh());
+        if args.plaintext_xds {
+            pilot.serve_other_machines();
+        }
+        let certificates = pilot.certificates(authority, secret);
         let served = serve_xds(&pilot, &certificates, &args.xds, args.secrets_only_at_sockets).await?;
         let asked = serve_admin(&pilot, args.admin).await?;
         let places = served.places.join(", ");

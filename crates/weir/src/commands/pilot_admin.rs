@@ -14,10 +14,14 @@ pub(crate) const DUMP: &str = "/debug/config_dump";
 /// Which objects are in force, and the version of the configuration.
 pub(crate) const VERSIONS: &str = "/weir/versions";
 
+/// What is counted, as Istio's pilot calls it.
+const METRICS: &str = "/metrics";
+
 const INDEX: &str = "\
 /debug/syncz            which proxies follow the pilot, and which of them have what they were sent
 /debug/config_dump      what the pilot sent to proxies (?proxyID=NAME chooses, ?include_eds adds the instances)
 /weir/resources         the mesh's resources (?kind=virtualservices, ?name=, ?namespace=, ?output=json)
+/metrics                certificates that were issued, and who and what was refused
 /weir/versions          the version of the configuration, and what identifies each object in it
 ";
 
@@ -42,6 +46,7 @@ fn answer(path: &str, query: &AdminQuery, pilot: &Pilot) -> Option<AdminAnswer> 
         SYNCZ => AdminAnswer::json(&pilot.syncz()),
         DUMP => dump(pilot, query.get("proxyID"), query),
         VERSIONS => AdminAnswer::json(&pilot.versions()),
+        METRICS => AdminAnswer::text(pilot.statistics()),
         get::PATH => resources(pilot, query),
         _ => return None,
     })

@@ -36,6 +36,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         gateways,
         xds: args.xds.clone(),
         secrets_only_at_sockets: args.secrets_only_at_sockets,
+        plaintext_xds: args.plaintext_xds,
         authority: AuthoritySource::Args(&args.authority, &args.dir),
         process: &args.process,
     };
@@ -50,6 +51,8 @@ pub(crate) struct Standing<'s> {
     pub xds: Vec<XdsAddress>,
     /// Whether proxies that come by an address are given no certificates.
     pub secrets_only_at_sockets: bool,
+    /// Whether proxies of other machines may follow in plain text.
+    pub plaintext_xds: bool,
     pub authority: AuthoritySource<'s>,
     pub process: &'s ProcessArgs,
 }
@@ -71,7 +74,10 @@ impl Standing<'_> {
         let connections = global_connection_limit(&self.mesh);
         let process = Process::start(self.process, connections, None, defaults.termination_drain_duration.to_std())?;
         let pilot = Pilot::start(watched.catalog.clone(), options(self.mesh));
-        let certificates = weir_pilot::certificates(authority, secret, pilot.mesh());
+        if self.plaintext_xds {
+            pilot.serve_other_machines();
+        }
+        let certificates = pilot.certificates(authority, secret);
         let _served = serve(&pilot, &certificates, &self.xds, self.secrets_only_at_sockets).await?;
         let catalog = pilot.catalog();
         let more = pilot_admin::more(pilot.clone());

@@ -3,17 +3,19 @@
 use std::env;
 use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use weir_ads::certificates::{self, Caller, Certificates, IstioCertificateRequest};
+use weir_ads::certificates::{self, Caller, Certificates, IstioCertificateRequest, IstioCertificateResponse};
 use weir_ads::grpc;
 use weir_api::resources::MeshConfig;
 use weir_model::Proxy;
 use weir_pilot::{Authority, Secret};
 use weir_proxy::control::certificate::Certification;
 
+use super::renewal::{self, Known};
 use crate::cli::AuthorityArgs;
 
 /// Where a proxy's metadata says how long its certificates last, as Istio's agents read it.
@@ -93,42 +95,57 @@ fn is_below(path: &Path, folder: &Path) -> bool {
     there.is_some_and(|(real, rest)| real.join(rest).starts_with(&folder))
 }
 
+/// Asks the authority.
+pub(super) type Ask = Arc<dyn Fn(IstioCertificateRequest) -> Asking + Send + Sync>;
+pub(super) type Asking = Pin<Box<dyn Future<Output = Result<IstioCertificateResponse, String>> + Send>>;
+
 /// How proxies of this process come to their certificates.
 pub(crate) fn hosted(proxy: &Proxy, certificates: &Certificates, lifetime: Option<Duration>) -> Certification {
-    let (id, certificates) = (proxy.id.clone(), certificates.clone());
-    let sign = Arc::new(move |csr: String, lifetime: Option<Duration>| {
-        let request = request(&id, csr, lifetime);
+    let certificates = certificates.clone();
+    let ask: Ask = Arc::new(move |request| {
         let certificates = certificates.clone();
-        let answer: std::pin::Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(async move {
-            let answer = certificates::call(&certificates, Caller::Hosted, request).await;
-            answer.map(|answer| answer.cert_chain).map_err(|status| status.message().to_owned())
-        });
-        answer
+        Box::pin(
+            async move { certificates::call(&certificates, Caller::Hosted, request).await.map_err(|status| status.message().to_owned()) },
+        )
     });
-    Certification { sign, namespace: proxy.namespace.clone(), lifetime, again: Arc::default() }
+    certification(proxy, ask, lifetime)
 }
 
 /// How a proxy comes to its certificate that follows a pilot of this machine and of this user, which keeps its secret in a folder.
 pub(crate) fn following(proxy: &Proxy, server: &str, state: PathBuf, lifetime: Option<Duration>) -> Certification {
-    let (id, server) = (proxy.id.clone(), server.to_owned());
+    let server = server.to_owned();
+    let ask: Ask = Arc::new(move |request| {
+        let (server, state) = (server.clone(), state.clone());
+        Box::pin(async move { ask(&server, request, &state).await.map_err(|error| format!("{error:#}")) })
+    });
+    certification(proxy, ask, lifetime)
+}
+
+/// Has a proxy certified by who is asked, and again when the authority tells that it would answer otherwise now.
+fn certification(proxy: &Proxy, ask: Ask, lifetime: Option<Duration>) -> Certification {
+    let (id, known, again) = (proxy.id.clone(), Known::default(), Arc::default());
+    renewal::follow(&id, &known, &again, ask.clone());
     let sign = Arc::new(move |csr: String, lifetime: Option<Duration>| {
-        let (request, server, state) = (request(&id, csr, lifetime), server.clone(), state.clone());
-        let answer: std::pin::Pin<Box<dyn Future<Output = _> + Send>> =
-            Box::pin(async move { ask(&server, request, &state).await.map_err(|error| format!("{error:#}")) });
+        let (asking, known) = (ask(request(&id, csr, lifetime)), known.clone());
+        let answer: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(async move {
+            let IstioCertificateResponse { cert_chain, proof: _, state } = asking.await?;
+            known.set(state);
+            Ok(cert_chain)
+        });
         answer
     });
-    Certification { sign, namespace: proxy.namespace.clone(), lifetime, again: Arc::default() }
+    Certification { sign, namespace: proxy.namespace.clone(), lifetime, again }
 }
 
 /// Asks a pilot, and looks whether it was that which answered: at a port of this machine may be anybody.
-async fn ask(server: &str, request: IstioCertificateRequest, state: &Path) -> anyhow::Result<Vec<String>> {
+async fn ask(server: &str, request: IstioCertificateRequest, state: &Path) -> anyhow::Result<IstioCertificateResponse> {
     let secret = Secret::read(state).context("the pilot's secret cannot be read")?;
     let request = secret.sign_request(request);
     let answer = grpc::client::create_certificate(server, request.clone()).await?;
     if !secret.vouches_for_answer(&request, &answer) {
         bail!("who answers at {server} does not show that it is a pilot of this user");
     }
-    Ok(answer.cert_chain)
+    Ok(answer)
 }
 
 /// The folder where a pilot's secret is that a proxy can have certificates by; none if there is no way to them: the pilot is on

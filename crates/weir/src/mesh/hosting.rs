@@ -1,14 +1,14 @@
 //! Which proxies the data plane of this process hosts: those that the mesh has on this machine.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use weir_ads::certificates::Certificates;
 use weir_ads::{Protocol, stream};
 use weir_config::workload::Workload;
-use weir_model::{Identity, MeshSnapshot, Proxy};
+use weir_model::{MeshSnapshot, Proxy};
 use weir_pilot::{Pilot, node, standalone};
 use weir_proxy::control::follow::Connect;
 use weir_proxy::stats::requests;
@@ -24,7 +24,8 @@ pub(crate) struct Hosting {
     /// The labels of gateways that somebody named.
     gateways: Vec<BTreeMap<String, String>>,
     hosts: Hosts,
-    hosted: HashMap<String, Hosted>,
+    /// By their ids.
+    hosted: HashSet<String>,
     /// Which addresses are this machine's, as far as anybody asked.
     local: HashMap<String, bool>,
 }
@@ -38,18 +39,10 @@ pub(crate) struct Hosts {
     pub drain_duration: Duration,
 }
 
-/// A proxy that is hosted.
-struct Hosted {
-    /// Who it is, as far as anybody knows.
-    identity: Option<Identity>,
-    /// Notified when that is another one.
-    again: Arc<Notify>,
-}
-
 impl Hosting {
     pub fn new(plane: Arc<DataPlane>, pilot: Pilot, gateways: Vec<BTreeMap<String, String>>, hosts: Hosts) -> Self {
         let mesh = pilot.mesh();
-        Self { plane, pilot, mesh, gateways, hosts, hosted: HashMap::new(), local: HashMap::new() }
+        Self { plane, pilot, mesh, gateways, hosts, hosted: HashSet::new(), local: HashMap::new() }
     }
 
     /// Hosts what the mesh has now.
@@ -63,7 +56,7 @@ impl Hosting {
         }
         let wanted = standalone::proxies(&mesh, &self.gateways, &|address| self.local.get(address).copied().unwrap_or(false));
         let wanted: HashMap<String, Proxy> = wanted.into_iter().map(|proxy| (proxy.id.clone(), proxy)).collect();
-        self.hosted.retain(|id, _| {
+        self.hosted.retain(|id| {
             let is_wanted = wanted.contains_key(id);
             if !is_wanted {
                 tracing::info!(proxy = %id, "a proxy is no longer needed");
@@ -72,31 +65,18 @@ impl Hosting {
             is_wanted
         });
         for (id, proxy) in wanted {
-            let identity = mesh.identity_of(&proxy);
-            match self.hosted.get_mut(&id) {
-                Some(hosted) if hosted.identity == identity => {}
-                Some(hosted) => {
-                    tracing::info!(proxy = %id, "is {} now", identity.as_ref().map_or("nobody".to_owned(), ToString::to_string));
-                    hosted.identity = identity;
-                    hosted.again.notify_one();
-                }
-                None => {
-                    let again = self.host(&proxy);
-                    self.hosted.insert(id, Hosted { identity, again });
-                }
+            if self.hosted.insert(id) {
+                self.host(&proxy);
             }
         }
     }
 
-    /// Hosts a proxy. What is returned makes it have another certificate.
-    fn host(&self, proxy: &Proxy) -> Arc<Notify> {
+    fn host(&self, proxy: &Proxy) {
         let Hosts { certificates, lifetime, drain_duration } = &self.hosts;
         let certification = authority::hosted(proxy, certificates, *lifetime);
-        let again = certification.again.clone();
         let mut options = hosted_options(proxy, in_memory(&self.pilot), Protocol::Delta);
         node::promise_certificates(&mut options.node);
         self.plane.host(ProxyOptions { drain_duration: *drain_duration, certification: Some(certification), ..options });
-        again
     }
 
     /// Follows the mesh for ever.

@@ -7,6 +7,7 @@ mod bootstrap;
 mod descriptors;
 mod hosting;
 mod process;
+mod renewal;
 mod serve;
 
 pub(crate) use addresses::is_local;

@@ -322,3 +322,42 @@ async fn who_missed_snapshots_gets_what_changed_in_all_of_them() {
     assert_eq!(names, BTreeSet::from(["outbound|80||s0.test", "outbound|80||s1.test", "outbound|80||s2.test", "outbound|80||s3.test"]));
     assert!(b.server.next(Instant::now()).is_none(), "nobody asked yet");
 }
+
+/// A policy, of a kind, in a namespace, and for whom it is.
+fn policy(kind: &str, namespace: &str, selector: &str, says: &str) -> String {
+    format!("apiVersion: security.istio.io/v1\nkind: {kind}\nmetadata: {{name: p, namespace: {namespace}}}\nspec: {{{selector}{says}}}\n")
+}
+
+/// What is a sidecar's own is made anew by a policy that is for its workload, or was; all others leave it alone.
+#[tokio::test]
+async fn a_policy_makes_anew_what_is_of_those_whom_it_selects() {
+    let kinds = [
+        ("AuthorizationPolicy", ["action: DENY, rules: [{}]", "rules: [{}]"]),
+        (
+            "RequestAuthentication",
+            ["jwtRules: [{issuer: a, jwksUri: 'https://keys.test/a'}]", "jwtRules: [{issuer: b, jwksUri: 'https://keys.test/a'}]"],
+        ),
+        ("PeerAuthentication", ["mtls: {mode: STRICT}", "mtls: {mode: DISABLE}"]),
+    ];
+    for (kind, [one, other]) in kinds {
+        let mut mesh = Mesh::new();
+        let (mut a, mut b) = (mesh.follower("10.5.0.1", &[("app", "a")]).await, mesh.follower("10.5.0.2", &[("app", "b")]).await);
+        let (for_a, for_b) = ("selector: {matchLabels: {app: a}}, ", "selector: {matchLabels: {app: b}}, ");
+        for (namespace, selector, says, of_a, of_b) in [
+            ("other", "", one, 0, 0),
+            ("default", for_a, one, 1, 0),
+            ("default", for_a, other, 1, 0),
+            // From the one to the other.
+            ("default", for_b, other, 1, 1),
+            ("istio-system", for_b, one, 0, u8::from(kind != "PeerAuthentication")),
+            ("default", "", one, 1, 1),
+        ] {
+            let before = [a.following.own_made, b.following.own_made];
+            mesh.change(&policy(kind, namespace, selector, says));
+            a.follow(&mesh).await;
+            b.follow(&mesh).await;
+            let made = [a.following.own_made - before[0], b.following.own_made - before[1]];
+            assert_eq!(made, [of_a, usize::from(of_b)], "{kind} of {namespace}: {selector}{says}");
+        }
+    }
+}

@@ -91,7 +91,7 @@ impl Answered {
         (params.not_before, params.not_after) = (at(self.times.0).into(), at(self.times.1).into());
         let chain = params.signed_by(&own, &Issuer::new(above, ca)).unwrap().pem();
         let kept = if self.is_ours { &own } else { &other };
-        let key = PrivatePkcs8KeyDer::from(kept.serialize_der()).into();
+        let key = Zeroizing::new(PrivatePkcs8KeyDer::from(kept.serialize_der()).into());
         let root = if self.is_root { &roots[0] } else { &roots[1] };
         Issued::of(&[chain, root.clone()], key)?.check("shop", SystemTime::now())
     }
@@ -128,13 +128,16 @@ fn an_answer_that_is_none_is_refused() {
         (vec![certificate.clone()], "the authority's answer holds no certificate"),
         (vec!["nonsense".to_owned(), certificate.clone()], "the authority's answer holds no certificate"),
     ] {
-        let own = PrivatePkcs8KeyDer::from(key().serialize_der()).into();
+        let own = Zeroizing::new(PrivatePkcs8KeyDer::from(key().serialize_der()).into());
         let refused = Issued::of(&answer, own).and_then(|issued| issued.check("shop", SystemTime::now())).err().unwrap();
         assert!(refused.contains(expected), "{refused}");
     }
     let other = key();
     let answer = [CertificateParams::default().self_signed(&other).unwrap().pem(), "nobody".to_owned()];
-    let refused = Issued::of(&answer, PrivatePkcs8KeyDer::from(other.serialize_der()).into()).and_then(Issued::secrets).err().unwrap();
+    let refused = Issued::of(&answer, Zeroizing::new(PrivatePkcs8KeyDer::from(other.serialize_der()).into()))
+        .and_then(Issued::secrets)
+        .err()
+        .unwrap();
     assert!(refused.contains("the authorities are refused"), "{refused}");
 }
 

@@ -43,6 +43,8 @@ mod rbac;
 mod set_metadata;
 mod stateful_session;
 
+pub use ext_authz::connections::ask as ask_about_connection;
+
 /// What a filter makes of a request.
 pub(super) enum Flow {
     /// It goes on.

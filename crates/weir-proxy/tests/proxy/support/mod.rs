@@ -19,7 +19,7 @@ use weir_proxy::{DataPlane, ProxyOptions};
 use weir_xds::core::Node;
 
 pub(crate) use mesh::{Told, cluster, routes, to};
-pub(crate) use secure::{Authority, Credentials, SecureUpstream, secure};
+pub(crate) use secure::{Authority, Credentials, SecureClient, SecureUpstream, secure};
 pub(crate) use wire::{Upstream, Wire, in_time};
 
 const ID: &str = "test";

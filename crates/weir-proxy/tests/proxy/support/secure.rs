@@ -1,17 +1,23 @@
 //! Certificates, made for one test, and instances that speak TLS.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer, KeyIdMethod, KeyPair, RevokedCertParams,
+    SerialNumber,
+};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::client::TlsStream as ClientStream;
 use tokio_rustls::server::TlsStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::{Upstream, Wire, in_time};
 
@@ -30,12 +36,46 @@ pub(crate) struct Credentials {
 
 impl Authority {
     pub(crate) fn new() -> Self {
-        static MADE: AtomicU32 = AtomicU32::new(0);
-        let (mut params, key) = (CertificateParams::default(), KeyPair::generate().unwrap());
-        params.distinguished_name.push(DnType::CommonName, format!("authority {}", MADE.fetch_add(1, Ordering::Relaxed)));
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let (params, key) = (Self::params(1), KeyPair::generate().unwrap());
         let certificate = params.self_signed(&key).unwrap();
         Self { issuer: Issuer::new(params, key), certificate }
+    }
+
+    /// Another one that it vouches for, whose certificate has this number.
+    pub(crate) fn below(&self, number: u8) -> Self {
+        let (params, key) = (Self::params(number), KeyPair::generate().unwrap());
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Self { issuer: Issuer::new(params, key), certificate }
+    }
+
+    fn params(number: u8) -> CertificateParams {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, format!("authority {}", MADE.fetch_add(1, Ordering::Relaxed)));
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.serial_number = Some(SerialNumber::from_slice(&[number]));
+        params
+    }
+
+    /// Its list of what it has revoked: the certificates with these numbers.
+    pub(crate) fn revokes(&self, numbers: &[u8]) -> String {
+        const DAY: Duration = Duration::from_secs(24 * 3600);
+        let now = SystemTime::now();
+        let revoked = |number: &u8| RevokedCertParams {
+            serial_number: SerialNumber::from_slice(&[*number]),
+            revocation_time: (now - DAY).into(),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: (now - DAY).into(),
+            next_update: (now + DAY).into(),
+            crl_number: SerialNumber::from_slice(&[1]),
+            issuing_distribution_point: None,
+            revoked_certs: numbers.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).unwrap().pem().unwrap()
     }
 
     /// Vouches for a host.
@@ -88,6 +128,38 @@ pub(crate) fn secure(side: &str, context: Value) -> Value {
     let mut typed = json!({"@type": format!("type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.{side}TlsContext")});
     typed.as_object_mut().unwrap().extend(context.as_object().unwrap().clone());
     json!({"name": "envoy.transport_sockets.tls", "typedConfig": typed})
+}
+
+/// A client that speaks TLS.
+pub(crate) struct SecureClient<'c> {
+    /// Who vouches for servers.
+    pub(crate) authority: &'c Authority,
+    /// What it shows of itself.
+    pub(crate) shown: Option<&'c Credentials>,
+}
+
+impl SecureClient<'_> {
+    /// Its connection to a host, once the handshake is done. It may be refused later.
+    pub(crate) async fn connect(&self, address: SocketAddr, host: &'static str) -> std::io::Result<Wire<ClientStream<TcpStream>>> {
+        self.shake_hands(TcpStream::connect(address).await?, host).await
+    }
+
+    /// The same, on a connection.
+    pub(crate) async fn shake_hands(&self, stream: TcpStream, host: &'static str) -> std::io::Result<Wire<ClientStream<TcpStream>>> {
+        let config = self.config();
+        let connecting = TlsConnector::from(Arc::new(config)).connect(ServerName::try_from(host).unwrap(), stream);
+        in_time("the handshake ends", connecting).await.map(Wire::new)
+    }
+
+    fn config(&self) -> rustls::ClientConfig {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let builder = builder.with_root_certificates(self.authority.roots());
+        match self.shown {
+            Some(shown) => builder.with_client_auth_cert(shown.chain(), shown.key()).unwrap(),
+            None => builder.with_no_client_auth(),
+        }
+    }
 }
 
 /// An instance that speaks TLS: the test answers each connection itself.

@@ -25,6 +25,7 @@ use crate::metadata_match::MetadataMatch;
 use rules::MutationRules;
 
 pub mod answer;
+pub mod connections;
 pub mod mutation;
 pub mod question;
 mod rules;

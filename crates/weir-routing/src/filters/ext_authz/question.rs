@@ -191,7 +191,7 @@ impl ExtAuthzPolicy {
     }
 }
 
-fn peer(party: &Party<'_>) -> Peer {
+pub(super) fn peer(party: &Party<'_>) -> Peer {
     let address = socket_address(party.address.ip().to_canonical().to_string(), party.address.port());
     Peer { address: Some(address), principal: party.principal.to_owned(), ..Default::default() }
 }

@@ -15,7 +15,7 @@ mod csrf;
 mod custom_response;
 mod decompressor;
 mod ext_authz;
-mod grpc;
+pub(crate) mod grpc;
 mod grpc_web;
 mod header_mutation;
 mod health_check;

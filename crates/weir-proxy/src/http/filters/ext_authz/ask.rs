@@ -19,6 +19,8 @@ use crate::http::header_changes::apply_to_own;
 use crate::http::side_call::grpc::{GrpcCall, unary};
 use crate::http::side_call::{SideRequest, call};
 
+/// The method of a service of gRPC.
+pub(super) const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
 /// The longest answer of a service of HTTP: what Envoy takes.
 const MOST: usize = 32 << 20;
 
@@ -46,7 +48,7 @@ fn grpc_call<'s>(service: &'s GrpcService, timeout: Option<std::time::Duration>,
     GrpcCall {
         cluster: &service.cluster,
         authority: &service.authority,
-        path: "/envoy.service.auth.v3.Authorization/Check",
+        path: CHECK,
         metadata,
         timeout,
         most: service.most,
@@ -97,12 +99,12 @@ fn with_asked<R>(policy: &ExtAuthzPolicy, call: &Call, body: Option<&Body>, ask:
 }
 
 /// Who a client is: as Envoy tells it by the first of these that its certificate has.
-fn principal(shown: &ShownCertificate) -> &str {
+pub(super) fn principal(shown: &ShownCertificate) -> &str {
     shown.uris.first().or(shown.dns.first()).unwrap_or(&shown.subject)
 }
 
 /// Where the client connected to, whatever the kernel made of that.
-fn destination(connection: &ConnectionInfo) -> SocketAddr {
+pub(super) fn destination(connection: &ConnectionInfo) -> SocketAddr {
     connection.original_destination.unwrap_or(connection.local)
 }
 

@@ -26,6 +26,7 @@ use crate::stats::verdicts::Verdict;
 use crate::upstream::body::inbound::Held;
 
 mod ask;
+pub mod connections;
 
 const FAILURE_ALLOWED: HeaderName = HeaderName::from_static("x-envoy-auth-failure-mode-allowed");
 

@@ -1,0 +1,88 @@
+//! Tells those who have a certificate when they would get another one: they are somebody else now, or the authority is another one.
+//! Who asks waits for the answer, and asks again when nothing has changed for a while.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::time::Instant;
+use tonic::Status;
+use weir_ads::certificates::{IstioCertificateRequest, IstioCertificateResponse};
+use weir_model::{MeshSnapshot, Proxy};
+
+use super::Authority;
+
+/// So long an answer waits for a change, which is less than askers wait for an answer.
+const WAIT: Duration = Duration::from_secs(15);
+/// So many may wait.
+const WAITING: usize = 10_000;
+
+/// Where an answer goes.
+type Answer = oneshot::Sender<Result<IstioCertificateResponse, Status>>;
+
+/// What certificates depend on.
+#[derive(Clone)]
+pub(super) struct Changes {
+    pub mesh: watch::Receiver<Arc<MeshSnapshot>>,
+    pub authority: watch::Receiver<Arc<Authority>>,
+    waiting: Arc<Semaphore>,
+}
+
+impl Changes {
+    pub fn new(mesh: watch::Receiver<Arc<MeshSnapshot>>, authority: watch::Receiver<Arc<Authority>>) -> Self {
+        Self { mesh, authority, waiting: Arc::new(Semaphore::new(WAITING)) }
+    }
+
+    /// Answers a request that is for changes alone, when there is one. None of these waits for another.
+    pub fn answer_later(&self, request: &IstioCertificateRequest, known: &str, answer: Answer) {
+        let Some(proxy) = request.node().and_then(super::service::proxy) else {
+            return drop(answer.send(Err(Status::unauthenticated("the request names no proxy of a mesh"))));
+        };
+        let Ok(permit) = self.waiting.clone().try_acquire_owned() else {
+            return drop(answer.send(Err(Status::resource_exhausted("too many wait for changes"))));
+        };
+        let (changes, known) = (self.clone(), known.to_owned());
+        tokio::spawn(async move {
+            changes.answer(&proxy, &known, answer).await;
+            drop(permit);
+        });
+    }
+
+    async fn answer(mut self, proxy: &Proxy, known: &str, mut answer: Answer) {
+        let until = Instant::now() + WAIT;
+        loop {
+            let (mesh, authority) = (self.mesh.borrow_and_update().clone(), self.authority.borrow_and_update().clone());
+            let state = state(proxy, &mesh, &authority);
+            if state != known || Instant::now() >= until {
+                // Who has gone meanwhile needs none.
+                let _ = answer.send(Ok(IstioCertificateResponse { state, ..IstioCertificateResponse::default() }));
+                return;
+            }
+            let changed = async {
+                tokio::select! {
+                    changed = self.mesh.changed() => changed.is_ok(),
+                    // An authority that never changes says nothing any more.
+                    Ok(()) = self.authority.changed() => true,
+                }
+            };
+            tokio::select! {
+                is_there = changed => if !is_there { return },
+                () = tokio::time::sleep_until(until) => {}
+                () = answer.closed() => return,
+            }
+        }
+    }
+}
+
+/// What a proxy's certificate depends on, in short; a text that nobody else need understand.
+pub(super) fn state(proxy: &Proxy, mesh: &MeshSnapshot, authority: &Authority) -> String {
+    let identity = mesh.identity_of(proxy).map(|identity| identity.spiffe(&mesh.config.trust_domain)).unwrap_or_default();
+    let parts = std::iter::once(&authority.roots).chain(&authority.between).chain([&identity]);
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in parts {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part.as_bytes());
+    }
+    context.finish().as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,107 @@
+//! An authority whose folder may change: what was revoked, a new root, a new key. What does not fit together is said, and the last one
+//! that did goes on.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::{Authority, folder};
+
+/// So often it is looked at.
+const PACE: Duration = Duration::from_secs(5);
+
+/// Tells versions of a file apart without reading it: its device, number, length and last change. None if it is not there.
+type Stamp = Option<(u64, u64, u64, i64, i64)>;
+
+/// A folder as it was last looked at.
+struct Folder {
+    path: PathBuf,
+    stamps: Vec<Stamp>,
+}
+
+/// The authority as it is now; follows what changes in its folder, if it has one, for as long as somebody looks.
+pub(super) fn follow(authority: Authority) -> watch::Receiver<Arc<Authority>> {
+    let folder = authority.folder.clone().map(Folder::new);
+    let (newest, watched) = watch::channel(Arc::new(authority));
+    if let Some(folder) = folder {
+        tokio::spawn(look(folder, newest));
+    }
+    watched
+}
+
+async fn look(mut folder: Folder, newest: watch::Sender<Arc<Authority>>) {
+    while !newest.is_closed() {
+        tokio::select! {
+            () = tokio::time::sleep(PACE) => {}
+            () = newest.closed() => return,
+        }
+        let looked = tokio::task::spawn_blocking(move || {
+            let changed = folder.changed();
+            (folder, changed)
+        });
+        let Ok((again, changed)) = looked.await else { return };
+        folder = again;
+        if let Some(authority) = changed {
+            newest.send_replace(Arc::new(authority));
+        }
+    }
+}
+
+impl Folder {
+    fn new(path: PathBuf) -> Self {
+        Self { stamps: stamps(&path), path }
+    }
+
+    /// The authority in it, if that is another one than before and can be used.
+    fn changed(&mut self) -> Option<Authority> {
+        let now = stamps(&self.path);
+        if now == self.stamps {
+            return None;
+        }
+        // Looked at before it is read: what is written meanwhile is seen the next time.
+        self.stamps = now;
+        let shown = self.path.display();
+        match Authority::of_folder(&self.path) {
+            Ok(authority) => {
+                tracing::info!("{shown}: the authority has changed, and is in force as it is now");
+                Some(authority)
+            }
+            Err(error) => {
+                tracing::error!("{shown}: the authority has changed and cannot be used, the last one goes on: {error}");
+                None
+            }
+        }
+    }
+}
+
+fn stamps(folder: &Path) -> Vec<Stamp> {
+    let stamp = |name: &&str| {
+        let found = fs::metadata(folder.join(name)).ok()?;
+        Some((found.dev(), found.ino(), found.len(), found.ctime(), found.ctime_nsec()))
+    };
+    folder::FILES.iter().map(stamp).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::folder as made;
+    use super::*;
+
+    #[test]
+    fn what_changes_in_the_folder_is_in_force_once_it_fits_together() {
+        let (own, other) = (made([None; 2]), made([None; 2]));
+        let mut folder = Folder::new(own.path().to_owned());
+        let copy = |name: &str| assert!(fs::copy(other.path().join(name), own.path().join(name)).unwrap() > 0);
+        assert!(folder.changed().is_none(), "nothing has changed");
+        ["ca-cert.pem", "cert-chain.pem", "root-cert.pem"].into_iter().for_each(copy);
+        assert!(folder.changed().is_none(), "the key is still the old one");
+        copy("ca-key.pem");
+        let now = folder.changed().unwrap();
+        assert_eq!(now.roots, Authority::of_folder(other.path()).unwrap().roots);
+        assert!(folder.changed().is_none());
+    }
+}

@@ -1,0 +1,93 @@
+//! Certificates that are asked for anew before their time: the workload has another service account, or the authority is another one.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+use weir_ads::certificates::IstioCertificateRequest;
+
+use super::authority::Ask;
+
+/// So long it is waited before the authority is asked again that does not answer, or whose change has not led to a certificate.
+const PAUSE: Duration = Duration::from_secs(30);
+/// So often it is looked whether there is a certificate.
+const PACE: Duration = Duration::from_millis(200);
+
+/// What a proxy's certificate was made of, as the authority calls it; nothing before the first.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Known(Arc<Mutex<String>>);
+
+impl Known {
+    pub fn set(&self, state: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    fn get(&self) -> String {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until it is something else, but not for ever.
+    async fn changes_from(&self, state: &str) {
+        let until = Instant::now() + PAUSE;
+        while self.get() == state && Instant::now() < until {
+            sleep(PACE).await;
+        }
+    }
+}
+
+/// Notifies who has a proxy certified when that is to be done again, for as long as he is there.
+pub(super) fn follow(id: &str, known: &Known, again: &Arc<Notify>, ask: Ask) {
+    tokio::spawn(run(id.to_owned(), known.clone(), Arc::downgrade(again), ask));
+}
+
+async fn run(id: String, known: Known, again: Weak<Notify>, ask: Ask) {
+    while again.strong_count() > 0 {
+        let state = known.get();
+        if state.is_empty() {
+            // There is no certificate yet, or of an authority that tells of no changes.
+            known.changes_from(&state).await;
+            continue;
+        }
+        match ask(IstioCertificateRequest::for_changes(&id, &state)).await {
+            Ok(answer) if answer.state == state => {}
+            Ok(_) => {
+                tracing::info!(proxy = %id, "is to have another certificate");
+                again.upgrade().iter().for_each(|again| again.notify_one());
+                known.changes_from(&state).await;
+            }
+            Err(_) => sleep(PAUSE).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_ads::certificates::IstioCertificateResponse;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_certificate_is_asked_for_when_another_one_would_be_issued() {
+        let (known, again, now) = (Known::default(), Arc::new(Notify::new()), Arc::new(Mutex::new("one".to_owned())));
+        let answers = now.clone();
+        let ask: Ask = Arc::new(move |request| {
+            assert_eq!(request.node(), Some("id"));
+            let state = answers.lock().unwrap().clone();
+            Box::pin(async move {
+                // As long as nothing changes, the answer takes its time.
+                sleep(Duration::from_secs(15)).await;
+                Ok(IstioCertificateResponse { state, ..IstioCertificateResponse::default() })
+            })
+        });
+        follow("id", &known, &again, ask);
+        let is_told = async || tokio::time::timeout(Duration::from_secs(120), again.notified()).await.is_ok();
+        assert!(!is_told().await, "there is none yet");
+        known.set("one".to_owned());
+        assert!(!is_told().await, "it is as it was");
+        *now.lock().unwrap() = "two".to_owned();
+        assert!(is_told().await);
+        known.set("two".to_owned());
+        assert!(!is_told().await);
+    }
+}
