@@ -8,7 +8,7 @@ use weir_ads::{ResourceSet, Server};
 use weir_api::Diagnostic;
 use weir_api::resources::authorization_policy::Action;
 use weir_model::{Changes, MeshSnapshot, Proxy};
-use weir_translate::Labels;
+use weir_translate::{Labels, OwnPatches};
 
 use crate::classes::{Class, Member, Resources, take_labels};
 use crate::node::Abilities;
@@ -32,6 +32,11 @@ pub(crate) struct Following {
     /// The snapshot of which its class's resources are.
     class_version: u64,
     own: ResourceSet,
+    /// The patches that are for that.
+    own_patches: OwnPatches,
+    /// How often that was made.
+    #[cfg(test)]
+    own_made: usize,
     /// Whether its set as a whole is not what its server has: see [`Following::follow`].
     is_owed: bool,
 }
@@ -60,6 +65,9 @@ impl Following {
             newest,
             class_version: 0,
             own: ResourceSet::default(),
+            own_patches: OwnPatches::default(),
+            #[cfg(test)]
+            own_made: 0,
             is_owed: false,
         }
     }
@@ -78,11 +86,12 @@ impl Following {
         self.version = mesh.version;
         let Changes { groups, sidecars, envoy_filters, request_authentications, authorization_policies, peer_authentications, .. } =
             &changes;
-        let rules = [groups, sidecars, envoy_filters, request_authentications, authorization_policies, peer_authentications];
+        let rules = [groups, sidecars, request_authentications, authorization_policies, peer_authentications];
         let is_concerned = changes.concerns(&self.proxy) || rules.iter().any(|names| !names.is_empty()) || self.asks(mesh, &changes);
+        let may_be_patched = is_concerned || !envoy_filters.is_empty();
         let labels = shared.classes.labels(mesh);
         let (mut is_whole, mut newest) = (is_first, mesh.clone());
-        if is_concerned || !Arc::ptr_eq(&labels, &self.labels) {
+        if may_be_patched || !Arc::ptr_eq(&labels, &self.labels) {
             self.labels = labels;
             if self.take_class(mesh, shared) {
                 is_whole = true;
@@ -90,9 +99,14 @@ impl Following {
                 newest = shared.newer_than(mesh);
             }
         }
-        if is_concerned {
+        // EnvoyFilters that are for others change nothing of what is its own.
+        if may_be_patched && (self.takes_other_patches(mesh) || is_concerned) {
             is_whole = true;
             self.own = self.translate_own(mesh, shared);
+            #[cfg(test)]
+            {
+                self.own_made += 1;
+            }
         }
         let resources = self.class.resources(&newest, &shared.classes.labels(&newest)).await?;
         is_whole |= std::mem::take(&mut self.is_owed);
@@ -141,6 +155,14 @@ impl Following {
         self.newest = class.newest();
         self.class = class;
         true
+    }
+
+    /// Takes over which patches are for what is its own alone. Whether these are others than before.
+    fn takes_other_patches(&mut self, mesh: &MeshSnapshot) -> bool {
+        let patches = OwnPatches::of(mesh, &self.proxy);
+        let are_others = patches != self.own_patches;
+        self.own_patches = patches;
+        are_others
     }
 
     fn translate_own(&self, mesh: &MeshSnapshot, shared: &Shared) -> ResourceSet {
