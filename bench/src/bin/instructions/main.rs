@@ -41,6 +41,9 @@ struct Args {
     /// Leave HAProxy out
     #[arg(long)]
     alone: bool,
+    /// Instead of the split, one route and a script in Lua that adds a header
+    #[arg(long, requires = "alone")]
+    lua: bool,
     /// How many functions to list, those first that take the most
     #[arg(long, default_value_t = 0, value_name = "N")]
     top: usize,
@@ -78,8 +81,10 @@ fn main() -> anyhow::Result<()> {
     let files = args.keep.as_deref().unwrap_or(work.path());
     std::fs::create_dir_all(files)?;
     let origin = Origin::start(work.path())?;
-    let mut case = Case::split(origin.ports);
-    LONGER_PATH.clone_into(&mut case.path);
+    let mut case = if args.lua { Case::script(origin.ports) } else { Case::split(origin.ports) };
+    if !args.lua {
+        LONGER_PATH.clone_into(&mut case.path);
+    }
 
     let peers = peers(&args, &weir);
     // One pilot serves all, so that two builds of Weir's proxy have the same configuration.
