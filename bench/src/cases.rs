@@ -87,6 +87,8 @@ pub struct Case {
     /// How long they keep their connections.
     pub connections: Connections,
     upstream: Protocol,
+    /// Whether requests pass a script, which only those run that follow the pilot.
+    pub has_script: bool,
     rules: Rules,
     /// How many rules say who may ask, of which the last lets the request in; none lets everybody in.
     authorization: u32,
@@ -103,8 +105,20 @@ impl Case {
         let (body, http1) = (Body::Nothing, Protocol::Http1);
         let title = title.to_owned();
         let connections = Connections::Kept;
-        let (upstream, downstream, certificate, authorization) = (http1, http1, None, 0);
-        Self { name, title, path, body, downstream, connections, upstream, rules, authorization, certificate, upstreams }
+        Self {
+            name,
+            title,
+            path,
+            body,
+            downstream: http1,
+            connections,
+            upstream: http1,
+            has_script: false,
+            rules,
+            authorization: 0,
+            certificate: None,
+            upstreams,
+        }
     }
 
     /// HTTP/1.1, a header match and a split.
@@ -120,6 +134,11 @@ impl Case {
     /// HTTP/1.1, one prefix route.
     pub fn only_route(upstreams: Upstreams) -> Self {
         Self::new("only-route", "the only prefix route", Rules::Prefixes(1), upstreams)
+    }
+
+    /// HTTP/1.1, one prefix route, and a script in Lua that adds a header to each request.
+    pub fn script(upstreams: Upstreams) -> Self {
+        Self { has_script: true, ..Self::new("lua", "a script in Lua that adds a header", Rules::Prefixes(1), upstreams) }
     }
 
     /// HTTP/1.1, the last of many prefix routes.
@@ -221,6 +240,13 @@ mod tests {
             (100, 1)
         );
         assert!(!Case::split([1, 2, 3]).istio(80).contains("AuthorizationPolicy"));
+    }
+
+    #[test]
+    fn a_script_stands_before_the_router_of_the_gateway() {
+        let resources = |case: Case| case.istio(80);
+        assert!(resources(Case::script([1, 2, 3])).contains("envoy.filters.http.lua"));
+        assert!(!resources(Case::only_route([1, 2, 3])).contains("EnvoyFilter"));
     }
 
     #[test]

@@ -77,6 +77,8 @@ const ROOTS: &[&str] = &[
     "envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.proto",
     "envoy/extensions/http/custom_response/local_response_policy/v3/local_response_policy.proto",
     "envoy/extensions/http/header_formatters/preserve_case/v3/preserve_case.proto",
+    "envoy/extensions/http/original_ip_detection/custom_header/v3/custom_header.proto",
+    "envoy/extensions/http/original_ip_detection/xff/v3/xff.proto",
     "envoy/extensions/http/stateful_session/cookie/v3/cookie.proto",
     "envoy/extensions/http/stateful_session/header/v3/header.proto",
     "envoy/extensions/load_balancing_policies/least_request/v3/least_request.proto",

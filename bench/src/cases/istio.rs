@@ -4,6 +4,31 @@ use std::fmt::Write;
 
 use super::{Body, Case, Protocol, Rules};
 
+/// An EnvoyFilter, as people publish them.
+const SCRIPT: &str = "---
+apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: {name: script, namespace: default}
+spec:
+  workloadSelector: {labels: {istio: ingressgateway}}
+  configPatches:
+  - applyTo: HTTP_FILTER
+    match:
+      context: GATEWAY
+      listener: {filterChain: {filter: {name: envoy.filters.network.http_connection_manager, subFilter: {name: envoy.filters.http.router}}}}
+    patch:
+      operation: INSERT_BEFORE
+      value:
+        name: envoy.filters.http.lua
+        typed_config:
+          '@type': type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua
+          default_source_code:
+            inline_string: |
+              function envoy_on_request(request_handle)
+                request_handle:headers():add(\"x-script\", \"was here\")
+              end
+";
+
 impl Case {
     /// Istio's resources, for a gateway at the port.
     pub(crate) fn istio(&self, port: u16) -> String {
@@ -15,6 +40,9 @@ impl Case {
         }
         if self.authorization > 0 {
             resources.push_str(&self.authorization_rules());
+        }
+        if self.has_script {
+            resources.push_str(SCRIPT);
         }
         resources
     }

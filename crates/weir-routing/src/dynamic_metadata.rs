@@ -9,6 +9,17 @@ use weir_xds::values::json;
 /// The dynamic metadata of a request, by namespace, which is usually the name of the filter that left it.
 pub type DynamicMetadata = BTreeMap<String, Struct>;
 
+/// Leaves values under a namespace, in the place of those that have the same keys.
+pub fn leave(all: &mut DynamicMetadata, namespace: &str, values: Struct) {
+    if values.fields.is_empty() {
+        return;
+    }
+    match all.get_mut(namespace) {
+        Some(known) => known.fields.extend(values.fields),
+        None => drop(all.insert(namespace.to_owned(), values)),
+    }
+}
+
 /// Appends the value at a path (a namespace and the keys below it) as Envoy's logs print it: texts as they are, all else as
 /// JSON. False if there is none.
 pub fn append(all: &DynamicMetadata, path: &[String], out: &mut Vec<u8>) -> bool {

@@ -7,16 +7,24 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use smallvec::SmallVec;
+use weir_xds::envoy::r#type::metadata::v3::MetadataKey;
+use weir_xds::envoy::r#type::metadata::v3::metadata_key::PathSegment;
+use weir_xds::envoy::r#type::metadata::v3::metadata_key::path_segment::Segment;
 use weir_xds::matcher::AddressMatcher;
+use weir_xds::prost_types::Struct;
+use weir_xds::prost_types::value::Kind;
 use weir_xds::route::RateLimit as XdsRateLimit;
 use weir_xds::route::rate_limit::action::{
-    ActionSpecifier, GenericKey, HeaderValueMatch, MaskedRemoteAddress, QueryParameterValueMatch, QueryParameters, RemoteAddressMatch,
-    RequestHeaders,
+    ActionSpecifier, GenericKey, HeaderValueMatch, MaskedRemoteAddress, MetaData, QueryParameterValueMatch, QueryParameters,
+    RemoteAddressMatch, RequestHeaders, meta_data,
 };
 use weir_xds::route::rate_limit::{Action as XdsAction, HitsAddend, XRateLimitOption};
 
 use crate::condition::{HeaderCondition, QueryCondition, Subject};
+use crate::dynamic_metadata::DynamicMetadata;
 use crate::error::CompileError;
+use crate::filter_metadata::FilterMetadata;
+use crate::metadata_match;
 use crate::query::Query;
 use crate::request::RequestHead;
 use crate::template::Template;
@@ -73,6 +81,10 @@ pub struct Counted<'a> {
     pub cluster: Option<&'a str>,
     /// The cluster that this proxy is of.
     pub own_cluster: &'a str,
+    /// What filters have left of it.
+    pub known: &'a DynamicMetadata,
+    /// What its route says of itself.
+    pub route: Option<&'a FilterMetadata>,
 }
 
 /// Makes one entry.
@@ -88,6 +100,16 @@ enum Action {
     IfHeaders { entry: Fixed, expected: bool, headers: Box<[HeaderCondition]> },
     IfParameters { entry: Fixed, expected: bool, parameters: Box<[QueryCondition]> },
     IfClient { entry: Fixed, expected: bool, nets: Box<[IpNet]> },
+    Metadata { place: MetadataPlace, key: Box<str>, default: Box<str>, optional: bool },
+}
+
+/// Where a value stands in metadata.
+#[derive(Debug, Clone)]
+struct MetadataPlace {
+    /// Whether in that of the route, and not in what filters have left.
+    of_route: bool,
+    namespace: Box<str>,
+    path: Box<[Box<str>]>,
 }
 
 /// Always the same entry.
@@ -200,7 +222,7 @@ impl Action {
                 Self::if_client(action).map_err(|error| error.within("remote_address_match"))
             }
             Some(ActionSpecifier::DynamicMetadata(_)) => Err(CompileError::unsupported("dynamic_metadata")),
-            Some(ActionSpecifier::Metadata(_)) => Err(CompileError::unsupported("metadata")),
+            Some(ActionSpecifier::Metadata(action)) => Self::metadata(action).map_err(|error| error.within("metadata")),
             Some(ActionSpecifier::Extension(_)) => Err(CompileError::unsupported("extension")),
             None => Err(CompileError::missing("action_specifier")),
         }
@@ -239,6 +261,30 @@ impl Action {
         })
     }
 
+    fn metadata(action: &MetaData) -> Result<Self, CompileError> {
+        let MetaData { descriptor_key, metadata_key, default_value, source: _, skip_if_absent } = action;
+        let of_route = match action.source() {
+            meta_data::Source::Dynamic => false,
+            meta_data::Source::RouteEntry => true,
+            meta_data::Source::ClusterEntry | meta_data::Source::ClusterLocalityEntry => return Err(CompileError::unsupported("source")),
+        };
+        let MetadataKey { key, path } = metadata_key.as_ref().ok_or_else(|| CompileError::missing("metadata_key"))?;
+        Ok(Self::Metadata {
+            place: MetadataPlace {
+                of_route,
+                namespace: filled(key, "metadata_key.key")?,
+                path: all(path, "metadata_key.path", |PathSegment { segment }| match segment {
+                    Some(Segment::Key(key)) => filled(key, "key"),
+                    Some(Segment::Index(_)) => Err(CompileError::unsupported("index")),
+                    None => Err(CompileError::missing("segment")),
+                })?,
+            },
+            key: filled(descriptor_key, "descriptor_key")?,
+            default: default_value.as_str().into(),
+            optional: *skip_if_absent,
+        })
+    }
+
     /// The entry, where there is one or must be one.
     fn entry(&self, counted: &Counted<'_>) -> Result<Option<Entry>, Lacking> {
         let named = |key: &str, value: &[u8]| Ok(Some(Entry::new(key, value)));
@@ -272,6 +318,24 @@ impl Action {
                 let address = counted.client.to_canonical();
                 entry.when(nets.iter().any(|net| net.contains(&address)) == *expected)
             }
+            Self::Metadata { place, key, default, optional: may_lack } => {
+                let value = place.text(counted).filter(|text| !text.is_empty()).unwrap_or(default);
+                if value.is_empty() { optional(*may_lack) } else { named(key, value.as_bytes()) }
+            }
+        }
+    }
+}
+
+impl MetadataPlace {
+    /// The text that stands there. What is no text counts for nothing.
+    fn text<'a>(&self, counted: &Counted<'a>) -> Option<&'a str> {
+        let fields: &'a Struct = match self.of_route {
+            true => counted.route?.get(&self.namespace)?,
+            false => counted.known.get(&*self.namespace)?,
+        };
+        match metadata_match::at(fields, &self.path)? {
+            Kind::StringValue(text) => Some(text),
+            _ => None,
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::clusters::WeightedCluster;
 use crate::dynamic_metadata::DynamicMetadata;
 use crate::error::CompileError;
 use crate::filter_metadata::FilterMetadata;
+use crate::filters::local_ratelimit::{RateLimitOverride, RateLimitPolicy};
 use crate::filters::lua::{LuaOverride, Script};
 use crate::filters::{Levels, Overrides};
 use crate::header_changes::HeaderChanges;
@@ -213,6 +214,11 @@ impl RouteTable {
     pub fn scripts(&self) -> impl Iterator<Item = (&str, &Arc<Script>)> {
         let of_routes = self.all_overrides().flat_map(Overrides::all::<LuaOverride>);
         of_routes.filter_map(|(name, of_route)| Some((name, of_route.own_script()?)))
+    }
+
+    /// The limits of requests that it brings along.
+    pub fn limits(&self) -> impl Iterator<Item = &RateLimitPolicy> {
+        self.all_overrides().flat_map(Overrides::all::<RateLimitOverride>).map(|(_, of_route)| &of_route.0)
     }
 
     /// What is said of filters at all levels, for whatever request.

@@ -1,5 +1,6 @@
 //! One proxy of either data plane that does what a test writes as xDS.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,19 +12,21 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::client::Client;
 use crate::content::{Content, Told, converse};
 use crate::envoy::Envoy;
 use crate::mesh::{DataPlane, is_ready, local};
 use crate::process::Process;
 use crate::wait::until;
 use crate::xds::{self, Xds};
-use crate::{binaries, envoy, ports};
+use crate::{binaries, envoy, ports, statistics};
 
 /// A proxy with one HTTP listener, and no control plane but the test.
 pub struct LoneProxy {
     #[expect(dead_code, reason = "it ends when it is dropped")]
     process: Process,
     address: SocketAddr,
+    admin: Option<SocketAddr>,
     refused: Arc<Mutex<Vec<String>>>,
     serving: JoinHandle<()>,
     work: TempDir,
@@ -58,14 +61,18 @@ impl LoneProxy {
                 (process, Box::new(move || envoy::read_admin(&admin)))
             }
         };
-        let mut proxy = Self { process, address, refused, serving, work };
-        until("the proxy is ready", async || proxy.is_decided(admin()).await).await;
+        let mut proxy = Self { process, address, admin: None, refused, serving, work };
+        until("the proxy is ready", async || {
+            proxy.admin = admin();
+            proxy.is_decided().await
+        })
+        .await;
         proxy
     }
 
     /// Whether it serves, or has refused to.
-    async fn is_decided(&mut self, admin: Option<SocketAddr>) -> bool {
-        !self.refused().is_empty() || (is_ready(admin).await && TcpStream::connect(self.address).await.is_ok())
+    async fn is_decided(&self) -> bool {
+        !self.refused().is_empty() || (is_ready(self.admin).await && TcpStream::connect(self.address).await.is_ok())
     }
 
     /// What it has refused so far, in its own words.
@@ -95,6 +102,16 @@ impl LoneProxy {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What it has counted, by the names that Prometheus is told; what differs by its labels alone is summed.
+    ///
+    /// # Panics
+    /// If it does not tell.
+    pub async fn statistics(&self) -> BTreeMap<String, u64> {
+        let admin = self.admin.expect("it was ready");
+        let told = Client::new(admin, "admin").get("/stats/prometheus", &[]).await.expect("it tells what it has counted");
+        statistics::sums(&told.body)
     }
 
     /// The lines of its access log, once there are so many: status, response flags, details of the response, cluster.

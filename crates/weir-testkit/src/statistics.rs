@@ -2,6 +2,18 @@
 
 use std::collections::BTreeMap;
 
+/// Of any proxy's `/stats/prometheus` the sums of what is counted under each name, whatever the labels.
+pub(crate) fn sums(text: &str) -> BTreeMap<String, u64> {
+    let mut sums = BTreeMap::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let Some((name, value)) = line.rsplit_once(' ') else { continue };
+        if let Ok(value) = value.parse::<f64>() {
+            *sums.entry(name.split('{').next().unwrap_or_default().to_owned()).or_default() += value as u64;
+        }
+    }
+    sums
+}
+
 /// Of Envoy's `/stats`: lines such as `cluster.NAME;.upstream_rq_total: 3`.
 pub(crate) fn of_envoy(text: &str, cluster: &str) -> BTreeMap<String, u64> {
     let start = format!("cluster.{cluster};.");

@@ -26,6 +26,8 @@ pub struct Xds {
     pub routes: Vec<Value>,
     /// The clusters: see [`cluster`].
     pub clusters: Vec<Value>,
+    /// More fields of the connection manager.
+    pub manager: Value,
 }
 
 /// A message of a type of Envoy's extensions, such as `filters.http.buffer.v3.Buffer`, as it is packed into others.
@@ -88,7 +90,7 @@ impl Xds {
             // Trailers of HTTP/1.1 pass as those of HTTP/2 do.
             "httpProtocolOptions": {"enableTrailers": true},
         });
-        let manager: HttpConnectionManager = xds_json::from_value(manager).expect("a test's filters are some");
+        let manager: HttpConnectionManager = xds_json::from_value(with(manager, &self.manager)).expect("a test's filters are some");
         let config = listener::filter::ConfigType::TypedConfig(Any::pack(&manager));
         let filter = listener::Filter { name: "http".to_owned(), config_type: Some(config) };
         let address = json!({"socketAddress": {"address": "127.0.0.1", "portValue": port}});

@@ -37,7 +37,7 @@ use weir_xds::tls::Secret;
 
 pub use class::{Class, ClassKey, Encoded, Labels, Update, Work, encode_own};
 use context::Context;
-pub use patches::{Change, PatchValue, patch_values};
+pub use patches::{Change, OwnPatches, PatchValue, patch_values};
 pub use secret_names::is_of_files;
 use secrets::CertificateNames;
 pub use tokens::{TokenRule, token_rules};

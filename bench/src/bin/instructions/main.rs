@@ -42,6 +42,9 @@ struct Args {
     /// Leave HAProxy out
     #[arg(long)]
     alone: bool,
+    /// Instead of the split, one route and a script in Lua that adds a header
+    #[arg(long, requires = "alone")]
+    lua: bool,
     /// How many functions to list, those first that take the most
     #[arg(long, default_value_t = 0, value_name = "N")]
     top: usize,
@@ -86,8 +89,10 @@ fn main() -> anyhow::Result<()> {
     if args.authorization {
         return authorization::compare(&args, &weir, origin.ports, files);
     }
-    let mut case = Case::split(origin.ports);
-    LONGER_PATH.clone_into(&mut case.path);
+    let mut case = if args.lua { Case::script(origin.ports) } else { Case::split(origin.ports) };
+    if !args.lua {
+        LONGER_PATH.clone_into(&mut case.path);
+    }
 
     let peers = peers(&args, &weir);
     // One pilot serves all, so that two builds of Weir's proxy have the same configuration.

@@ -8,6 +8,8 @@ const TOGETHER: usize = 100;
 /// What changes stands in files of its own.
 pub(crate) const ENDPOINT: &str = "endpoint.yaml";
 pub(crate) const RULE: &str = "rule.yaml";
+/// There only while it changes.
+const FILTER: &str = "filter.yaml";
 
 /// A folder that a pilot reads.
 pub(crate) struct Folder {
@@ -53,6 +55,24 @@ impl Folder {
     pub fn change_rule(&self, mark: u32) -> anyhow::Result<String> {
         self.save(RULE, &changed_rule(mark))?;
         Ok(asked_for(mark))
+    }
+
+    /// An EnvoyFilter changes the first service's clusters.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn change_filter(&self, mark: u32) -> anyhow::Result<String> {
+        let mark = format!("limited-{mark}");
+        self.save(FILTER, &envoy_filter(0, &mark))?;
+        Ok(mark)
+    }
+
+    /// There is no EnvoyFilter any more.
+    ///
+    /// # Errors
+    /// If there was none.
+    pub fn remove_filter(&self) -> anyhow::Result<()> {
+        Ok(fs::remove_file(self.path.join(FILTER))?)
     }
 
     /// As careful editors save: the pilot sees the old file or the new one.
@@ -140,6 +160,21 @@ spec:
   - route:
     - {{destination: {{host: s{i}, subset: v1}}, weight: 90}}
     - {{destination: {{host: s{i}, subset: v2}}, weight: 10}}
+"
+    )
+}
+
+/// It tells all sidecars how the service's clusters are called in statistics.
+fn envoy_filter(i: usize, name: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: {{name: s{i}, namespace: istio-system}}
+spec:
+  configPatches:
+  - applyTo: CLUSTER
+    match: {{context: SIDECAR_OUTBOUND, cluster: {{service: s{i}.default.svc.cluster.local}}}}
+    patch: {{operation: MERGE, value: {{alt_stat_name: {name}}}}}
 "
     )
 }

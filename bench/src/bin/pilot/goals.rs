@@ -21,10 +21,22 @@ pub(crate) struct Goals {
     rule: &'static str,
     host: &'static str,
     host_cost: &'static str,
+    filter: &'static str,
 }
 
-const NONE: Goals =
-    Goals { took: "", connect: "", memory: "", all: "", by_file: "", by_memory: "", endpoint_cpu: "", rule: "", host: "", host_cost: "" };
+const NONE: Goals = Goals {
+    took: "",
+    connect: "",
+    memory: "",
+    all: "",
+    by_file: "",
+    by_memory: "",
+    endpoint_cpu: "",
+    rule: "",
+    host: "",
+    host_cost: "",
+    filter: "",
+};
 
 impl Goals {
     /// Those of the project's plan.
@@ -39,6 +51,7 @@ impl Goals {
                 rule: "400",
                 host: "p99 100",
                 host_cost: "150; 10000",
+                filter: "150; 10000",
                 ..NONE
             },
             1000 => Self { took: "30", all: "connected 600", by_file: "p99 100", by_memory: "p99 100", ..NONE },
@@ -93,6 +106,12 @@ impl Report {
         self.add("CPU for it, ms; bytes to each", floor.cost(), "");
         let [latency, cpu] = rule.over(floor);
         self.add("one VirtualService / the floor: p99, CPU", format!("{latency:.2}, {cpu:.2}"), "p99 1.50");
+    }
+
+    /// Changes of an EnvoyFilter that selects one service's clusters.
+    pub fn filter(&mut self, filter: &Rounds) {
+        self.add("one EnvoyFilter, of one service's clusters, in force, p50 / p99, ms", filter.latency(), "");
+        self.add("CPU for it, ms; bytes to each", filter.cost(), self.goals.filter);
     }
 
     /// Many who come at once.

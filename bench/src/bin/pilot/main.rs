@@ -93,11 +93,12 @@ fn main() -> anyhow::Result<()> {
     let folder = Folder::write(&work.path().join("mesh"), args.services, args.endpoints)?;
     let runtime = runtime()?;
     let mut report = Report::new(args.sidecars);
-    let (by_file, [rule, host]) = of_files(&runtime, &args, &folder, work.path(), &mut report)?;
+    let ByFile { endpoint: by_file, rule, filter, host } = of_files(&runtime, &args, &folder, work.path(), &mut report)?;
     let floor = floor(&runtime, &args, rule.last_response(), work.path())?;
     let by_memory = of_memory(&runtime, &args, &folder, args.storm, work.path())?;
     report.endpoint(&by_file, &by_memory.endpoint);
     report.rule(&rule, &host, &floor);
+    report.filter(&filter);
     if let Some(storm) = &by_memory.storm {
         report.storm(args.storm, storm);
     }
@@ -115,8 +116,19 @@ fn runtime() -> anyhow::Result<Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?)
 }
 
-/// `weir pilot` on a folder: what sidecars cost that come, one endpoint, and one rule, as a whole table and as a virtual host.
-fn of_files(runtime: &Runtime, args: &Args, folder: &Folder, work: &Path, report: &mut Report) -> anyhow::Result<(Rounds, [Rounds; 2])> {
+/// What changes of files cost a pilot.
+struct ByFile {
+    endpoint: Rounds,
+    /// A rule, to sidecars that take whole tables.
+    rule: Rounds,
+    /// An EnvoyFilter.
+    filter: Rounds,
+    /// A rule, to sidecars that take routes by virtual host.
+    host: Rounds,
+}
+
+/// `weir pilot` on a folder: what sidecars cost that come, and what changes do.
+fn of_files(runtime: &Runtime, args: &Args, folder: &Folder, work: &Path, report: &mut Report) -> anyhow::Result<ByFile> {
     let weir = match &args.weir {
         Some(path) => path.clone(),
         None => std::env::current_exe()?.with_file_name("weir"),
@@ -132,11 +144,14 @@ fn of_files(runtime: &Runtime, args: &Args, folder: &Folder, work: &Path, report
     let connected = Used::by(pilot.id())?;
     let endpoint = Rounds::of(runtime, &fleet, pilot.id(), Watched::Endpoint, args.rounds, &mut |mark| folder.change_endpoint(mark))?;
     let rule = Rounds::of(runtime, &fleet, pilot.id(), Watched::Rule, args.rounds, &mut |mark| folder.change_rule(mark))?;
+    let filter = Rounds::of(runtime, &fleet, pilot.id(), Watched::Cluster, args.rounds, &mut |mark| folder.change_filter(mark))?;
+    folder.remove_filter()?;
+    fleet.settle();
     report.connected(fleet.took, [idle, connected, Used::by(pilot.id())?]);
     drop(fleet);
     let fleet = Fleet::connect(runtime, &server, args.sidecars, Routes::ByVirtualHost)?;
     let host = Rounds::of(runtime, &fleet, pilot.id(), Watched::VirtualHost, args.rounds, &mut |mark| folder.change_rule(RENEWED + mark))?;
-    Ok((endpoint, [rule, host]))
+    Ok(ByFile { endpoint, rule, filter, host })
 }
 
 /// What changes cost a pilot whose source is in memory.

@@ -24,6 +24,8 @@ pub(crate) enum Watched {
     Rule,
     /// A new virtual host, in which the change stands.
     VirtualHost,
+    /// New clusters, in which the change stands.
+    Cluster,
     /// New routes, whatever they are.
     Anything,
 }
@@ -32,6 +34,7 @@ impl Watched {
     fn kind(self) -> ResourceType {
         match self {
             Self::Endpoint => ResourceType::Endpoint,
+            Self::Cluster => ResourceType::Cluster,
             Self::Rule | Self::Anything => ResourceType::Route,
             Self::VirtualHost => ResourceType::VirtualHost,
         }

@@ -125,6 +125,7 @@ fn measure(args: &Args, bench: &Bench) -> anyhow::Result<Report> {
                     report.idle.push(measured);
                 }
             }
+            Workload::Lua => println!("{}", table::latency(&workloads::few_through_a_script(bench)?)),
             Workload::Split | Workload::Routes | Workload::Http2 | Workload::Grpc | Workload::Bodies | Workload::Tls | Workload::Tcp => {}
         }
     }

@@ -53,9 +53,10 @@ impl Bench {
         Ok(Running { peer: peer.name(), ready: ready.as_secs_f64(), process, setting })
     }
 
-    /// Starts all peers. One that fails is said loudly and left out.
+    /// Starts all peers that can do what the case asks for. One that fails is said loudly and left out.
     pub fn start_all<'a>(&self, case: &'a Case) -> Vec<Running<'a>> {
-        let started = self.peers.iter().map(|peer| self.start(case, peer).inspect_err(|error| left_out(case, peer.name(), error)));
+        let able = self.peers.iter().filter(|peer| peer.follows_pilot() || !case.has_script);
+        let started = able.map(|peer| self.start(case, peer).inspect_err(|error| left_out(case, peer.name(), error)));
         started.flatten().collect()
     }
 }

@@ -10,6 +10,9 @@ use weir_bench::peers::{ENVOY, RELAY};
 use crate::rounds::{Series, interleaved, median};
 use crate::running::{Bench, Running, left_out};
 
+/// Requests a second through a script, where not as many are sent as can be answered.
+const SCRIPT_RATE: u32 = 1_000;
+
 /// Connections are opened and caches filled before the first round.
 const WARM_UP_SECONDS: u16 = 2;
 
@@ -30,6 +33,8 @@ pub(crate) enum Workload {
     Tls,
     /// Bytes, in small and in large parts
     Tcp,
+    /// A script in Lua that adds a header: as many requests as can be answered, and 1,000 a second
+    Lua,
     /// How long answers take at half of what Envoy can do
     Latency,
     /// The memory of connections on which nothing happens
@@ -56,6 +61,7 @@ impl Workload {
                 ]
             }
             Self::Tcp => vec![Case::bytes(upstreams, false), Case::bytes(upstreams, true)],
+            Self::Lua => vec![Case::script(upstreams)],
             Self::Latency | Self::Idle => vec![],
         }
     }
@@ -110,18 +116,38 @@ pub(crate) struct Latencies {
 pub(crate) fn latency(bench: &Bench, rate: Option<u32>) -> anyhow::Result<Option<Latencies>> {
     let mut case = Case::split(bench.origin.ports);
     case.name = "latency";
-    let mut running = bench.start_all(&case);
-    running.retain(|one| warm_up(one).inspect_err(|error| left_out(&case, one.peer, error)).is_ok());
+    let running = warm(bench, &case);
     let Some(rate) = rate.map_or_else(|| half_of_envoy(bench, &running), |rate| Ok(Some(rate)))? else {
         eprintln!("!!! NO LATENCIES: without Envoy the rate must be given (--rate)");
         return Ok(None);
     };
+    at_rate(bench, running, rate).map(Some)
+}
+
+/// Sends each peer that runs scripts a few requests.
+///
+/// # Errors
+/// If the system does not tell what was used.
+pub(crate) fn few_through_a_script(bench: &Bench) -> anyhow::Result<Latencies> {
+    let mut case = Case::script(bench.origin.ports);
+    case.name = "lua-few";
+    at_rate(bench, warm(bench, &case), SCRIPT_RATE)
+}
+
+/// The peers that answer, after some requests.
+fn warm<'a>(bench: &Bench, case: &'a Case) -> Vec<Running<'a>> {
+    let mut running = bench.start_all(case);
+    running.retain(|one| warm_up(one).inspect_err(|error| left_out(case, one.peer, error)).is_ok());
+    running
+}
+
+fn at_rate(bench: &Bench, running: Vec<Running<'_>>, rate: u32) -> anyhow::Result<Latencies> {
     let send = |one: &Running<'_>| {
-        let plan = Plan { port: one.setting.port, path: case.path.clone(), rate, seconds: bench.seconds };
+        let plan = Plan { port: one.setting.port, path: one.setting.case.path.clone(), rate, seconds: bench.seconds };
         let latency = open_loop::measure(&plan, &one.setting.work)?;
         Ok((latency, latency.requests))
     };
-    Ok(Some(Latencies { rate, peers: interleaved(bench, running, &send)? }))
+    Ok(Latencies { rate, peers: interleaved(bench, running, &send)? })
 }
 
 /// In round numbers; nothing without Envoy.

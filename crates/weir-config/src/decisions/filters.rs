@@ -118,10 +118,11 @@ pub(super) const TABLE: &[Decided] = &[
     ),
     of(FILTERS, "fault.v3.HTTPFault")
         .packed()
-        .carried_out("delay abort upstream_cluster headers downstream_nodes max_active_faults")
-        .unseen(FAULT_UNSEEN)
-        .refused("response_rate_limit"),
+        .carried_out("delay abort upstream_cluster headers downstream_nodes max_active_faults response_rate_limit")
+        .unseen(FAULT_UNSEEN),
     of(FILTERS, "fault.v3.FaultAbort").carried_out("http_status grpc_status percentage response_body").as_whole("header_abort"),
+    of(FAULT, "FaultRateLimit").carried_out("fixed_limit percentage").as_whole("header_limit"),
+    of(FAULT, "FaultRateLimit.FixedLimit").carried_out("limit_kbps"),
     of(FAULT, "FaultDelay").carried_out("fixed_delay percentage").as_whole("header_delay"),
     // They count, or look up names that the proxy looks up where it connects.
     of(FILTERS, "grpc_stats.v3.FilterConfig").packed().unseen(

@@ -4,6 +4,8 @@ use super::{Decided, of};
 
 const HTTP: &str = "envoy.extensions.filters.network.http_connection_manager.v3";
 
+const DETECTION: &str = "envoy.extensions.http.original_ip_detection";
+
 const LOG: &str = "one line is written when the request has ended";
 
 pub(super) const TABLE: &[Decided] = &[
@@ -16,13 +18,14 @@ pub(super) const TABLE: &[Decided] = &[
              xff_num_trusted_hops skip_xff_append via generate_request_id preserve_external_request_id \
              always_set_request_id_in_response forward_client_cert_details set_current_client_cert_details proxy_100_continue \
              upgrade_configs normalize_path merge_slashes path_with_escaped_slashes_action request_id_extension local_reply_config \
-             strip_matching_host_port strip_any_host_port strip_trailing_host_dot append_x_forwarded_port",
+             strip_matching_host_port strip_any_host_port strip_trailing_host_dot append_x_forwarded_port \
+             original_ip_detection_extensions",
         )
         // Of HTTP/3, which is refused; of an overload that is not watched; of what filters for the PROXY protocol keep, which is nothing.
         .unseen("http3_protocol_options append_local_overload add_proxy_protocol_connection_state")
         // They would change whom we take a client for, or what a request asks for.
         .refused(
-            "scoped_routes original_ip_detection_extensions early_header_mutation_extensions forward_client_cert_matcher \
+            "scoped_routes early_header_mutation_extensions forward_client_cert_matcher \
              path_normalization_options typed_header_validation_config forward_proto_config",
         )
         .reported(&[
@@ -40,6 +43,13 @@ pub(super) const TABLE: &[Decided] = &[
     of(HTTP, "HttpConnectionManager.SetCurrentClientCertDetails")
         .carried_out("subject cert chain dns uri")
         .reported(&[("issuer", "`x-forwarded-client-cert` does not name it"), ("format", "`x-forwarded-client-cert` has its usual form")]),
+    of(DETECTION, "xff.v3.XffConfig").packed().carried_out("xff_num_trusted_hops xff_trusted_cidrs skip_xff_append"),
+    of(DETECTION, "xff.v3.XffTrustedCidrs").carried_out("cidrs"),
+    // No client counts as internal.
+    of(DETECTION, "custom_header.v3.CustomHeaderConfig")
+        .packed()
+        .carried_out("header_name reject_with_status")
+        .unseen("allow_extension_to_set_address_as_trusted"),
     of(HTTP, "Rds").carried_out("config_source route_config_name"),
     of(HTTP, "HttpFilter").carried_out("name typed_config config_discovery is_optional disabled"),
     of(HTTP, "RequestIDExtension").carried_out("typed_config"),

@@ -29,9 +29,13 @@ pub(super) const TABLE: &[Decided] = &[
     of(ROUTE, "RateLimit.Action")
         .carried_out(
             "source_cluster destination_cluster request_headers query_parameters remote_address generic_key header_value_match \
-             masked_remote_address query_parameter_value_match remote_address_match",
+             masked_remote_address query_parameter_value_match remote_address_match metadata",
         )
-        .refused("dynamic_metadata metadata extension"),
+        .refused("dynamic_metadata extension"),
+    // Metadata of clusters and of their instances is refused.
+    of(ROUTE, "RateLimit.Action.MetaData").carried_out("descriptor_key metadata_key default_value source skip_if_absent"),
+    of("envoy.type.metadata.v3", "MetadataKey").carried_out("key path"),
+    of("envoy.type.metadata.v3", "MetadataKey.PathSegment").carried_out("key").refused("index"),
     of(ROUTE, "RateLimit.Action.RequestHeaders").carried_out("header_name descriptor_key skip_if_absent"),
     of(ROUTE, "RateLimit.Action.QueryParameters").carried_out("query_parameter_name descriptor_key skip_if_absent"),
     // A default counts where a value has operators, which are refused.

@@ -331,7 +331,7 @@ fn settle(
     referer::settle(headers);
     head.scheme = trust::settle_scheme(headers, config, client, target.scheme);
     head.without_scheme = headers.get(&trust::FORWARDED_PROTO).is_some_and(HeaderValue::is_empty);
-    let remote = trust::settle_client(headers, config, client);
+    let remote = trust::settle_client(headers, config, client)?;
     trust::settle_own(headers, config);
     trust::settle_request_id(headers, config, &mut *random);
     head.random = random() as u64;

@@ -8,8 +8,9 @@ use weir_http1::header::{self, HeaderName, HeaderValue, Headers, NameSet};
 use weir_routing::inline_headers::join;
 use weir_routing::{known_scheme, told_scheme};
 
-use super::{Client, address_value};
+use super::{Client, Refusal, address_value, refuse};
 use crate::http::HttpConfig;
+use crate::http::client_address::Detection;
 use crate::http::client_certificate::ForwardedClientCert;
 
 /// What only proxies of ours may say.
@@ -75,7 +76,10 @@ pub(super) fn settle_scheme(headers: &mut Headers, config: &HttpConfig, client: 
 }
 
 /// The client's address, and the headers that tell it.
-pub(super) fn settle_client(headers: &mut Headers, config: &HttpConfig, client: &Client) -> SocketAddr {
+///
+/// # Errors
+/// If it must be told, and is not.
+pub(super) fn settle_client(headers: &mut Headers, config: &HttpConfig, client: &Client) -> Result<SocketAddr, Refusal> {
     settle_certificate(headers, config.client_cert, client);
     let believes_port = (!config.edge || config.trusted_hops > 0) && headers.contains_key(FORWARDED_PORT);
     if config.append_forwarded_port && !believes_port {
@@ -83,7 +87,11 @@ pub(super) fn settle_client(headers: &mut Headers, config: &HttpConfig, client: 
     }
     let peer = client.remote;
     if !config.edge {
-        return last_forwarded(headers, config.trusted_hops).map_or(peer, |ip| SocketAddr::new(ip, 0));
+        let found = match &*config.detections {
+            [] => last_forwarded(headers, config.trusted_hops),
+            detections => detect(headers, detections, client)?,
+        };
+        return Ok(found.map_or(peer, |ip| SocketAddr::new(ip, 0)));
     }
     let trusted = (config.trusted_hops > 0).then(|| last_forwarded(headers, config.trusted_hops - 1)).flatten();
     if let Some(forwarded) = client.forwarded.as_ref().filter(|_| config.append_forwarded_for) {
@@ -93,7 +101,22 @@ pub(super) fn settle_client(headers: &mut Headers, config: &HttpConfig, client: 
         Some(external) => drop(headers.insert(EXTERNAL_ADDRESS, external)),
         None => drop(headers.remove(EXTERNAL_ADDRESS)),
     }
-    trusted.map_or(peer, |ip| SocketAddr::new(ip, 0))
+    Ok(trusted.map_or(peer, |ip| SocketAddr::new(ip, 0)))
+}
+
+/// The client's address by the first of these ways by which it is found. As with Envoy the next one sees what one before has added.
+fn detect(headers: &mut Headers, detections: &[Detection], client: &Client) -> Result<Option<IpAddr>, Refusal> {
+    for detection in detections {
+        let found = detection.find(headers, client.remote.ip());
+        let found = found.map_err(|status| refuse(status, "rejecting_because_detection_failed", ""))?;
+        if let Some(forwarded) = client.forwarded.as_ref().filter(|_| found.appends) {
+            append(headers, &FORWARDED_FOR, forwarded.clone(), b",");
+        }
+        if found.address.is_some() {
+            return Ok(found.address);
+        }
+    }
+    Ok(None)
 }
 
 /// What is said of certificates. Nobody who has shown none may say whose it was.
@@ -189,7 +212,7 @@ mod tests {
             let config = HttpConfig { client_cert, ..config() };
             for (client, left) in [(client(), of_nobody), (client().with_certificate(&shown, &config), of_client)] {
                 let mut headers = headers(&[("x-forwarded-client-cert", "By=x")]);
-                settle_client(&mut headers, &config, &client);
+                settle_client(&mut headers, &config, &client).expect("nobody is refused");
                 let found = headers.get(FORWARDED_CLIENT_CERT).and_then(|value| value.to_str().ok());
                 assert_eq!(found, left, "{client_cert:?}");
             }
@@ -240,7 +263,7 @@ mod tests {
             (vec![("x-forwarded-for", "")], client(), "198.51.100.7"),
         ] {
             let mut headers = headers(&told);
-            settle_client(&mut headers, &edge, &client);
+            settle_client(&mut headers, &edge, &client).expect("nobody is refused");
             assert_eq!(headers[FORWARDED_FOR], written);
         }
     }
@@ -251,7 +274,7 @@ mod tests {
         let told = || headers(&[("x-forwarded-for", "203.0.113.9"), ("x-envoy-external-address", "203.0.113.1")]);
         for (config, external) in [(edge(0), None), (edge(1), Some("203.0.113.9"))] {
             let mut headers = told();
-            settle_client(&mut headers, &config, &client().without_address());
+            settle_client(&mut headers, &config, &client().without_address()).expect("it is not asked for");
             assert_eq!(headers[FORWARDED_FOR], "203.0.113.9");
             assert_eq!(headers.get(EXTERNAL_ADDRESS).and_then(|value| value.to_str().ok()), external);
         }

@@ -1,5 +1,6 @@
 //! An HTTP connection manager, compiled.
 
+pub mod client_address;
 pub mod client_certificate;
 mod keepalive;
 pub mod local_replies;
@@ -20,6 +21,7 @@ use weir_xds::hcm::http_connection_manager::{CodecType, RouteSpecifier, ServerHe
 use weir_xds::values::std_duration;
 
 use crate::access_log::{self, AccessLog};
+use client_address::Detection;
 use client_certificate::ForwardedClientCert;
 pub use keepalive::Http2Keepalive;
 use local_replies::LocalReplies;
@@ -51,6 +53,8 @@ pub struct HttpConfig {
     pub edge: bool,
     /// How many addresses at the end of `x-forwarded-for` were written by proxies that are trusted.
     pub trusted_hops: u32,
+    /// How the client's address is found, where that is said otherwise; the first way by which it is found counts.
+    pub detections: Box<[Detection]>,
     /// What is done to paths before anything looks at them.
     pub paths: PathRules,
     /// Whether `x-request-id` is made where it is missing.
@@ -210,6 +214,7 @@ impl HttpConfig {
             server: server_header(manager)?,
             edge: manager.use_remote_address.unwrap_or(false),
             trusted_hops: manager.xff_num_trusted_hops,
+            detections: Detection::compile_all(manager)?,
             paths: PathRules::compile(manager),
             generate_request_id: manager.generate_request_id.unwrap_or(true),
             keep_request_id: manager.preserve_external_request_id,

@@ -26,7 +26,6 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 #[expect(deprecated, reason = "all fields are decided about")]
 pub(super) fn check(manager: &HttpConnectionManager) -> Result<(), CompileError> {
     let HttpConnectionManager {
-        original_ip_detection_extensions,
         early_header_mutation_extensions,
         forward_client_cert_matcher,
         path_normalization_options,
@@ -52,6 +51,7 @@ pub(super) fn check(manager: &HttpConnectionManager) -> Result<(), CompileError>
         access_log: _,
         use_remote_address: _,
         xff_num_trusted_hops: _,
+        original_ip_detection_extensions: _,
         skip_xff_append: _,
         via: _,
         generate_request_id: _,
@@ -88,7 +88,6 @@ pub(super) fn check(manager: &HttpConnectionManager) -> Result<(), CompileError>
         add_proxy_protocol_connection_state: _,
     } = manager;
     let unsupported = [
-        ("original_ip_detection_extensions", !original_ip_detection_extensions.is_empty()),
         ("early_header_mutation_extensions", !early_header_mutation_extensions.is_empty()),
         ("forward_client_cert_matcher", forward_client_cert_matcher.is_some()),
         ("path_normalization_options", path_normalization_options.is_some()),

@@ -10,7 +10,7 @@ use weir_ads::{ResourceSet, Server};
 use weir_api::Diagnostic;
 use weir_api::resources::authorization_policy::Action;
 use weir_model::{Changes, MeshSnapshot, Proxy};
-use weir_translate::Labels;
+use weir_translate::{Labels, OwnPatches};
 
 use crate::classes::{Class, Member, Resources, take_labels};
 use crate::node::Abilities;
@@ -37,7 +37,9 @@ pub(crate) struct Following {
     own: ResourceSet,
     /// By which policies that was made.
     policies: Policies,
-    /// How often it was.
+    /// The patches that are for that.
+    own_patches: OwnPatches,
+    /// How often it was made.
     #[cfg(test)]
     pub own_made: usize,
     /// Whether its set as a whole is not what its server has: see [`Following::follow`].
@@ -69,6 +71,7 @@ impl Following {
             class_version: 0,
             own: ResourceSet::default(),
             policies: Policies::default(),
+            own_patches: OwnPatches::default(),
             #[cfg(test)]
             own_made: 0,
             is_owed: false,
@@ -89,12 +92,13 @@ impl Following {
         self.version = mesh.version;
         let Changes { groups, sidecars, envoy_filters, .. } = &changes;
         let is_concerned = changes.concerns(&self.proxy)
-            || [groups, sidecars, envoy_filters].iter().any(|names| !names.is_empty())
+            || [groups, sidecars].iter().any(|names| !names.is_empty())
             || self.policies.have_changed(mesh, &self.proxy, &changes)
             || self.asks(mesh, &changes);
+        let may_be_patched = is_concerned || !envoy_filters.is_empty();
         let labels = shared.classes.labels(mesh);
         let (mut is_whole, mut newest) = (is_first, mesh.clone());
-        if is_concerned || !Arc::ptr_eq(&labels, &self.labels) {
+        if may_be_patched || !Arc::ptr_eq(&labels, &self.labels) {
             self.labels = labels;
             if self.take_class(mesh, shared) {
                 is_whole = true;
@@ -102,7 +106,8 @@ impl Following {
                 newest = shared.newer_than(mesh);
             }
         }
-        if is_concerned {
+        // EnvoyFilters that are for others change nothing of what is its own.
+        if may_be_patched && (self.takes_other_patches(mesh) || is_concerned) {
             is_whole = true;
             self.policies = Policies::of(mesh, &self.proxy);
             self.own = self.translate_own(mesh, shared);
@@ -158,6 +163,14 @@ impl Following {
         self.newest = class.newest();
         self.class = class;
         true
+    }
+
+    /// Takes over which patches are for what is its own alone. Whether these are others than before.
+    fn takes_other_patches(&mut self, mesh: &MeshSnapshot) -> bool {
+        let patches = OwnPatches::of(mesh, &self.proxy);
+        let are_others = patches != self.own_patches;
+        self.own_patches = patches;
+        are_others
     }
 
     fn translate_own(&self, mesh: &MeshSnapshot, shared: &Shared) -> ResourceSet {

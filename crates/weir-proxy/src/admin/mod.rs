@@ -3,6 +3,7 @@
 //! `?proxy=ID` chooses one. [`serve_answers`] serves any other process's answers in the same way.
 
 mod dump;
+mod filters;
 mod prometheus;
 mod server;
 mod text;
@@ -89,7 +90,9 @@ fn statistics(plane: &DataPlane) -> String {
             families.tokens(&id, &open.listener);
             families.access_rules(&id, &open.listener);
             families.asked_about_connections(&id, &open.listener);
+            families.filters(&id, &open.listener);
         }
+        families.local_limits(&id, &config);
         if let Some(status) = plane.status(&id) {
             families.proxy(&id, &status.borrow());
         }

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use weir_xds::admission_control::AdmissionControl;
@@ -14,6 +15,7 @@ use weir_xds::values::std_duration;
 
 use super::Policy;
 use super::coding::switch;
+use super::counters::counters;
 use crate::error::CompileError;
 
 /// Which requests are refused.
@@ -32,6 +34,13 @@ pub struct AdmissionPolicy {
     most: f64,
     http: Box<[Range<i32>]>,
     grpc: Box<[u32]>,
+    /// What is counted of it.
+    pub counted: Arc<AdmissionCounters>,
+}
+
+counters! {
+    /// What became of requests.
+    AdmissionCounters: rq_rejected rq_success rq_failure
 }
 
 /// What became of the requests of the last seconds, for one worker.
@@ -82,6 +91,7 @@ impl Policy for AdmissionPolicy {
             most: percent(max_rejection_probability.as_ref(), 80.0, "max_rejection_probability")?,
             http: http_successes(http_criteria.as_ref()).map_err(|error| error.within("success_criteria.http_criteria"))?,
             grpc: grpc_successes(grpc_criteria.as_ref()).map_err(|error| error.within("success_criteria.grpc_criteria"))?,
+            counted: Arc::default(),
         })
     }
 }

@@ -60,16 +60,27 @@ impl Policy for BandwidthPolicy {
             None if mode != EnableMode::Disabled => return Err(CompileError::missing("limit_kbps")),
             limit => limit.unwrap_or(0),
         };
-        let interval = fill_interval.as_ref().map_or(Duration::from_millis(50), std_duration);
+        let interval = fill_interval.as_ref().map_or(INTERVAL, std_duration);
         if !(Duration::from_millis(20)..=Duration::from_secs(1)).contains(&interval) {
             return Err(CompileError::new("fill_interval", "must be from 20ms to 1s"));
         }
-        let bucket = Bucket { bytes: limit.saturating_mul(1024).min(u32::MAX.into()), interval, state: AtomicU64::new(0) };
-        Ok(Self { of_requests, of_answers, bucket: Arc::new(bucket) })
+        Ok(Self { of_requests, of_answers, bucket: Arc::new(Bucket::new(limit, interval)) })
     }
 }
 
+/// How often a bucket is filled up, where nothing is said.
+const INTERVAL: Duration = Duration::from_millis(50);
+
 impl Bucket {
+    /// For so many KiB a second.
+    pub fn of(limit_kbps: u64) -> Self {
+        Self::new(limit_kbps, INTERVAL)
+    }
+
+    fn new(limit_kbps: u64, interval: Duration) -> Self {
+        Self { bytes: limit_kbps.saturating_mul(1024).min(u32::MAX.into()), interval, state: AtomicU64::new(0) }
+    }
+
     /// Takes so many bytes, or as many as there are. `now` is the time since any moment, the same for all who take.
     pub fn take(&self, now: Duration, bytes: usize) -> usize {
         // One more than the number: what is filled up for the first time gets what it would in an interval.

@@ -4,6 +4,7 @@
 //! Passwords are known by their SHA-1, as `htpasswd -s` writes them. Who computes it is not this module.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::alphabet::STANDARD;
@@ -14,12 +15,18 @@ use weir_xds::basic_auth::{BasicAuth, BasicAuthPerRoute};
 use weir_xds::core::DataSource;
 
 use super::Policy;
+use super::counters::counters;
 use crate::error::CompileError;
 use crate::request::RequestHead;
 use crate::source::text_of;
 
 /// SHA-1.
 pub type Digest = [u8; 20];
+
+counters! {
+    /// Who was let in, and who was not.
+    BasicAuthCounters: allowed denied
+}
 
 /// Who may make requests, and how they say who they are.
 #[derive(Debug, Clone)]
@@ -29,6 +36,8 @@ pub struct BasicAuthPolicy {
     told_in: Option<HeaderName>,
     /// Where a request says it.
     said_in: HeaderName,
+    /// What is counted of it.
+    pub counted: Arc<BasicAuthCounters>,
 }
 
 /// Users by their names, with the digests of their passwords.
@@ -83,6 +92,7 @@ impl Policy for BasicAuthPolicy {
             users: users.as_ref().map_or_else(|| Ok(Users(BTreeMap::new())), Users::compile)?,
             told_in: header("forward_username_header", forward_username_header)?,
             said_in: header("authentication_header", authentication_header)?.unwrap_or(AUTHORIZATION),
+            counted: Arc::default(),
         })
     }
 }

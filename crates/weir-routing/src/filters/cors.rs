@@ -3,6 +3,8 @@
 //!
 //! The filter's own configuration says nothing. A request that a route answers itself (a redirect, a direct response) passes it.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 use weir_http1::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -11,6 +13,7 @@ use weir_http1::header::{
 };
 use weir_xds::cors::{Cors, CorsPolicy as Message};
 
+use super::counters::counters;
 use super::{Policy, Share};
 use crate::error::CompileError;
 use crate::text_match::TextMatch;
@@ -18,9 +21,17 @@ use crate::text_match::TextMatch;
 const REQUEST_PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-request-private-network");
 const ALLOW_PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-allow-private-network");
 
+counters! {
+    /// Whether origins may read answers.
+    CorsCounters: origin_valid origin_invalid
+}
+
 /// The filter. What it does, routes say.
-#[derive(Debug, Clone, Copy)]
-pub struct CorsFilter;
+#[derive(Debug, Clone, Default)]
+pub struct CorsFilter {
+    /// What is counted of it.
+    pub counted: Arc<CorsCounters>,
+}
 
 /// What one level says of cross-origin requests. What it does not say, a less specific level may.
 #[derive(Debug, Clone)]
@@ -53,7 +64,7 @@ impl Policy for CorsFilter {
 
     fn compile(message: &Cors) -> Result<Self, CompileError> {
         let Cors {} = message;
-        Ok(Self)
+        Ok(Self::default())
     }
 }
 
@@ -111,18 +122,23 @@ impl<'p> CorsPolicies<'p> {
         Self(policies.into_iter().collect())
     }
 
-    /// What becomes of a request. Like Envoy it draws again for each question, so that where both shares are set a judged
-    /// request may still have no effect.
-    pub fn judge(&self, method: &str, headers: &Headers, mut random: impl FnMut() -> u32) -> Verdict {
+    /// What becomes of a request, whose origin is counted. Like Envoy it draws again for each question, so that where both shares
+    /// are set a judged request may still have no effect.
+    pub fn judge(&self, method: &str, headers: &Headers, mut random: impl FnMut() -> u32, counted: &CorsCounters) -> Verdict {
         let Some(most_specific) = self.0.first() else { return Verdict::Forward };
         if !most_specific.is_enabled(&mut random) && !most_specific.is_shadow(&mut random) {
             return Verdict::Forward;
         }
         let Some(origin) = headers.get(ORIGIN).filter(|origin| !origin.is_empty()) else { return Verdict::Forward };
+        let allowed = self.allows(origin);
+        if allowed {
+            counted.origin_valid.count()
+        } else {
+            counted.origin_invalid.count()
+        }
         if most_specific.is_shadow(&mut random) && !most_specific.is_enabled(&mut random) {
             return Verdict::Forward;
         }
-        let allowed = self.allows(origin);
         let asked = headers.get(ACCESS_CONTROL_REQUEST_METHOD).filter(|asked| !asked.is_empty());
         match asked.filter(|_| method == "OPTIONS") {
             Some(asked) if allowed || !self.first(|policy| policy.forward_unmatched).unwrap_or(true) => {
@@ -222,7 +238,7 @@ mod tests {
     }
 
     fn judge(policies: &[&CorsPolicy], method: &str, headers: &Headers) -> Verdict {
-        CorsPolicies::new(policies.iter().copied()).judge(method, headers, || 500_000)
+        CorsPolicies::new(policies.iter().copied()).judge(method, headers, || 500_000, &CorsCounters::default())
     }
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> Headers {

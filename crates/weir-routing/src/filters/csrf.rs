@@ -3,46 +3,93 @@
 //!
 //! A request that changes something must come from the host that it is for, or one that is named.
 
+use std::sync::Arc;
+
 use weir_http1::header::{ORIGIN, REFERER};
 use weir_http1::{HeaderName, HeaderValue};
 use weir_xds::csrf::CsrfPolicy as Message;
 
+use super::counters::counters;
 use super::{Policy, Share};
 use crate::error::CompileError;
 use crate::request::RequestHead;
 use crate::text_match::TextMatch;
+
+counters! {
+    /// Where requests that change something came from.
+    CsrfCounters: missing_source_origin request_invalid request_valid
+}
 
 /// Which requests are refused. A route's takes the place of the filter's.
 #[derive(Debug, Clone)]
 pub struct CsrfPolicy {
     /// For which share of requests it is.
     enabled: Share,
+    /// Which share of the others is watched.
+    watched: Share,
     /// Other hosts that may ask.
     origins: Box<[TextMatch]>,
+    /// What is counted by those who hold this policy. A filter counts in its own, whatever a route says.
+    pub counted: Arc<CsrfCounters>,
+}
+
+/// Where a request comes from that is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Judged {
+    /// Whether it says so.
+    pub has_source: bool,
+    /// Whether that may be.
+    pub is_valid: bool,
+    /// Whether it is refused otherwise, and not only watched.
+    pub is_enforced: bool,
+}
+
+impl Judged {
+    /// Whether the request goes no further.
+    pub fn is_refused(self) -> bool {
+        self.is_enforced && !self.is_valid
+    }
+}
+
+impl CsrfCounters {
+    /// Counts what was found of a request.
+    pub fn count(&self, judged: Judged) {
+        let counter = match judged {
+            Judged { has_source: false, .. } => &self.missing_source_origin,
+            Judged { is_valid: false, .. } => &self.request_invalid,
+            Judged { .. } => &self.request_valid,
+        };
+        counter.count();
+    }
 }
 
 impl Policy for CsrfPolicy {
     type Message = Message;
 
     fn compile(message: &Message) -> Result<Self, CompileError> {
-        // Requests that are only counted pass.
         let Message { filter_enabled, shadow_enabled, additional_origins } = message;
-        Share::of_runtime(shadow_enabled.as_ref(), "shadow_enabled")?;
+        let watched = Share::of_runtime(shadow_enabled.as_ref(), "shadow_enabled")?;
         let enabled = Share::of_runtime(filter_enabled.as_ref(), "filter_enabled")?;
         let origin =
             |(i, matcher)| TextMatch::compile(matcher).map_err(|error: CompileError| error.within(&format!("additional_origins[{i}]")));
         Ok(Self {
             enabled: enabled.ok_or_else(|| CompileError::missing("filter_enabled"))?,
+            watched: watched.unwrap_or(Share::NONE),
             origins: additional_origins.iter().enumerate().map(origin).collect::<Result<_, _>>()?,
+            counted: Arc::default(),
         })
     }
 }
 
 impl CsrfPolicy {
-    /// Whether a request is refused; `random` is what chance gave it.
-    pub fn refuses(&self, head: &RequestHead<'_>, random: u32) -> bool {
-        if !matches!(head.method, "POST" | "PUT" | "DELETE" | "PATCH") || !self.enabled.takes(random) {
-            return false;
+    /// Where a request comes from; none if it is not looked at. `random` is what chance gives it.
+    pub fn judge(&self, head: &RequestHead<'_>, random: impl Fn() -> u32) -> Option<Judged> {
+        if !matches!(head.method, "POST" | "PUT" | "DELETE" | "PATCH") {
+            return None;
+        }
+        let is_enforced = self.enabled.takes(random());
+        if !is_enforced && !self.watched.takes(random()) {
+            return None;
         }
         let said = |name: HeaderName| head.headers.get(name).map(HeaderValue::as_bytes).map_or(&[][..], host_of);
         let source = match said(ORIGIN) {
@@ -50,7 +97,8 @@ impl CsrfPolicy {
             origin => origin,
         };
         let is_own = source == host_of(head.authority.as_bytes());
-        source.is_empty() || !(is_own || self.origins.iter().any(|origin| origin.matches(source)))
+        let (has_source, is_known) = (!source.is_empty(), is_own || self.origins.iter().any(|origin| origin.matches(source)));
+        Some(Judged { has_source, is_valid: has_source && is_known, is_enforced })
     }
 }
 
@@ -108,9 +156,21 @@ mod tests {
             let headers: Headers =
                 said.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect();
             let head = RequestHead { method, scheme: "http", authority: "a.test:80", path: "/", headers: &headers, random: 0 };
-            assert_eq!(policy(100).refuses(&head, 0), refused, "{method} {said:?}");
-            assert!(!policy(0).refuses(&head, 0), "it is only watched");
+            let judged = policy(100).judge(&head, || 0);
+            assert_eq!(judged.is_some_and(Judged::is_refused), refused, "{method} {said:?}");
+            let watched = policy(0).judge(&head, || 0);
+            assert_eq!(watched.map(|watched| watched.is_valid), judged.map(|judged| judged.is_valid));
+            assert!(!watched.is_some_and(Judged::is_refused), "it is only watched");
         }
+    }
+
+    #[test]
+    fn who_does_not_say_where_it_comes_from_is_counted_apart() {
+        let counted = CsrfCounters::default();
+        for (has_source, is_valid) in [(true, true), (true, false), (false, false)] {
+            counted.count(Judged { has_source, is_valid, is_enforced: true });
+        }
+        assert_eq!(counted.all(), [("missing_source_origin", 1), ("request_invalid", 1), ("request_valid", 1)]);
     }
 
     #[test]

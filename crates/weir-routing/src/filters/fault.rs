@@ -10,12 +10,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use weir_http1::Headers;
-use weir_xds::envoy::extensions::filters::common::fault::v3::FaultDelay;
 use weir_xds::envoy::extensions::filters::common::fault::v3::fault_delay::FaultDelaySecifier;
+use weir_xds::envoy::extensions::filters::common::fault::v3::fault_rate_limit::{FixedLimit, HeaderLimit, LimitType};
+use weir_xds::envoy::extensions::filters::common::fault::v3::{FaultDelay, FaultRateLimit};
 use weir_xds::fault::fault_abort::ErrorType;
 use weir_xds::fault::{FaultAbort, HttpFault};
 use weir_xds::values::std_duration;
 
+use super::counters::counters;
 use super::{Policy, Share};
 use crate::condition::HeaderCondition;
 use crate::error::CompileError;
@@ -26,6 +28,8 @@ const DELAY_PERCENTAGE: &str = "x-envoy-fault-delay-request-percentage";
 const ABORT_HTTP: &str = "x-envoy-fault-abort-request";
 const ABORT_GRPC: &str = "x-envoy-fault-abort-grpc-request";
 const ABORT_PERCENTAGE: &str = "x-envoy-fault-abort-request-percentage";
+const THROTTLE: &str = "x-envoy-fault-throughput-response";
+const THROTTLE_PERCENTAGE: &str = "x-envoy-fault-throughput-response-percentage";
 const CALLING_NODE: &str = "x-envoy-downstream-service-node";
 
 /// What is done to some requests.
@@ -33,6 +37,7 @@ const CALLING_NODE: &str = "x-envoy-downstream-service-node";
 pub struct FaultPolicy {
     delay: Option<Injected<Delay>>,
     abort: Option<Injected<AbortWith>>,
+    throttle: Option<Injected<Throttle>>,
     body: Box<[u8]>,
     headers: Box<[HeaderCondition]>,
     cluster: Option<Box<str>>,
@@ -41,6 +46,13 @@ pub struct FaultPolicy {
     pub max_active: Option<u32>,
     /// Those that have one now, for all who hold this policy. A filter counts in its own, whatever a route says.
     pub active: Arc<ActiveFaults>,
+    /// What was done. A filter counts in its own, whatever a route says.
+    pub counted: Arc<FaultCounters>,
+}
+
+counters! {
+    /// Faults, and those that were one too many.
+    FaultCounters: delays_injected aborts_injected response_rl_injected faults_overflow
 }
 
 /// The requests that have a fault now, counted for all threads without a lock.
@@ -78,6 +90,15 @@ enum AbortWith {
     Asked,
 }
 
+/// How fast the body of an answer passes.
+#[derive(Debug, Clone, Copy)]
+enum Throttle {
+    /// So many KiB a second.
+    Fixed(u64),
+    /// As fast as a header of the request says.
+    Asked,
+}
+
 /// The answer to a request that is not sent on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Abort {
@@ -110,13 +131,15 @@ impl Policy for FaultPolicy {
             // For logs, which know no dynamic metadata.
             filter_metadata: _,
         } = message;
-        if response_rate_limit.is_some() {
-            return Err(CompileError::unsupported("response_rate_limit"));
-        }
         let condition = |(i, header)| HeaderCondition::compile(header).map_err(|error| error.within(&format!("headers[{i}]")));
         Ok(Self {
             delay: delay.as_ref().map(Injected::delay).transpose().map_err(|error| error.within("delay"))?,
             abort: abort.as_ref().map(Injected::abort).transpose().map_err(|error| error.within("abort"))?,
+            throttle: response_rate_limit
+                .as_ref()
+                .map(Injected::throttle)
+                .transpose()
+                .map_err(|error| error.within("response_rate_limit"))?,
             body: match abort.as_ref().map(|abort| abort.response_body.as_str()) {
                 None | Some("") => b"fault filter abort".as_slice().into(),
                 Some(body) => body.as_bytes().into(),
@@ -126,6 +149,7 @@ impl Policy for FaultPolicy {
             nodes: downstream_nodes.iter().map(|node| node.as_str().into()).collect(),
             max_active: *max_active_faults,
             active: Arc::default(),
+            counted: Arc::default(),
         })
     }
 }
@@ -140,6 +164,21 @@ impl Injected<Delay> {
             Some(FaultDelaySecifier::FixedDelay(delay)) => Delay::Fixed(std_duration(delay)),
             Some(FaultDelaySecifier::HeaderDelay(_)) => Delay::Asked,
             None => return Err(CompileError::missing("fixed_delay")),
+        };
+        Ok(Self { what, share: percentage.as_ref().map_or(Share::NONE, Share::of) })
+    }
+}
+
+impl Injected<Throttle> {
+    fn throttle(message: &FaultRateLimit) -> Result<Self, CompileError> {
+        let FaultRateLimit { percentage, limit_type } = message;
+        let what = match limit_type {
+            Some(LimitType::FixedLimit(FixedLimit { limit_kbps: 0 })) => {
+                return Err(CompileError::new("fixed_limit.limit_kbps", "must not be zero"));
+            }
+            Some(LimitType::FixedLimit(FixedLimit { limit_kbps })) => Throttle::Fixed(*limit_kbps),
+            Some(LimitType::HeaderLimit(HeaderLimit {})) => Throttle::Asked,
+            None => return Err(CompileError::missing("fixed_limit")),
         };
         Ok(Self { what, share: percentage.as_ref().map_or(Share::NONE, Share::of) })
     }
@@ -204,9 +243,21 @@ impl FaultPolicy {
         }
     }
 
+    /// How many KiB of the answer's body pass in a second, of the answer to the request that a random number stands for.
+    pub fn throttle(&self, headers: &Headers, random: u32) -> Option<u64> {
+        let Injected { what, share } = self.throttle?;
+        match what {
+            Throttle::Fixed(limit) => share.takes(random).then_some(limit),
+            Throttle::Asked => {
+                let asked = number(headers, THROTTLE).filter(|asked| *asked > 0);
+                asked.filter(|_| asked_share(share, headers, THROTTLE_PERCENTAGE).takes(random))
+            }
+        }
+    }
+
     /// Whether it has no fault for anybody: Istio puts such a filter into every chain, for routes that have one.
     pub fn is_empty(&self) -> bool {
-        self.delay.is_none() && self.abort.is_none()
+        self.delay.is_none() && self.abort.is_none() && self.throttle.is_none()
     }
 
     /// The body of that answer.
@@ -277,6 +328,30 @@ mod tests {
         assert_eq!(fault.abort(&none, 0), None);
         let five = Some(Duration::from_secs(5));
         assert_eq!([0, 1, 1_000_000].map(|random| fault.delay(&none, random)), [five, None, five]);
+    }
+
+    #[test]
+    fn answers_pass_as_fast_as_is_said_or_asked_for() {
+        let limit = |limit_type| {
+            let limit = FaultRateLimit { percentage: Some(ALWAYS), limit_type: Some(limit_type) };
+            HttpFault { response_rate_limit: Some(limit), ..Default::default() }
+        };
+        let fixed = compile(limit(LimitType::FixedLimit(FixedLimit { limit_kbps: 7 })));
+        assert_eq!(fixed.throttle(&headers(&[(THROTTLE, "9")]), 0), Some(7));
+        assert!(!fixed.is_empty());
+        let asked = compile(limit(LimitType::HeaderLimit(HeaderLimit {})));
+        let cases: [(Pairs, Option<u64>); 5] = [
+            (&[(THROTTLE, "9")], Some(9)),
+            (&[(THROTTLE, "0")], None),
+            (&[(THROTTLE, "fast")], None),
+            (&[(THROTTLE, "9"), (THROTTLE_PERCENTAGE, "0")], None),
+            (&[], None),
+        ];
+        for (said, expected) in cases {
+            assert_eq!(asked.throttle(&headers(said), 0), expected, "{said:?}");
+        }
+        let nothing = limit(LimitType::FixedLimit(FixedLimit { limit_kbps: 0 }));
+        assert_eq!(FaultPolicy::compile(&nothing).expect_err("no limit").path, "response_rate_limit.fixed_limit.limit_kbps");
     }
 
     #[test]
@@ -366,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn what_envoy_refuses_or_is_not_carried_out_is_refused() {
+    fn what_envoy_refuses_is_refused() {
         let fixed = |nanos| FaultDelaySecifier::FixedDelay(duration(Duration::from_nanos(nanos)));
         let cases = [
             (HttpFault::default(), None),
@@ -377,7 +452,7 @@ mod tests {
             (HttpFault { delay: Some(FaultDelay::default()), ..Default::default() }, Some("delay.fixed_delay")),
             (delay(fixed(0), ALWAYS), Some("delay.fixed_delay")),
             (delay(fixed(1), ALWAYS), None),
-            (HttpFault { response_rate_limit: Some(Default::default()), ..Default::default() }, Some("response_rate_limit")),
+            (HttpFault { response_rate_limit: Some(Default::default()), ..Default::default() }, Some("response_rate_limit.fixed_limit")),
         ];
         for (fault, field) in cases {
             let refused = FaultPolicy::compile(&fault).err().map(|error| error.path);

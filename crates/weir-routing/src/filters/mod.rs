@@ -20,6 +20,7 @@ mod chain;
 pub mod coding;
 pub mod compressor;
 pub mod cors;
+pub mod counters;
 pub mod csrf;
 pub mod custom_response;
 pub mod decompressor;

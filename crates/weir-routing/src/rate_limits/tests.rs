@@ -3,6 +3,9 @@ use weir_xds::matcher::AddressMatcher;
 use weir_xds::route::rate_limit::action::{DestinationCluster, RemoteAddress, SourceCluster};
 use weir_xds::route::{HeaderMatcher, QueryParameterMatcher};
 
+use weir_xds::prost_types::Value;
+use weir_xds::values::{set_metadata, text};
+
 use super::*;
 
 fn limit(actions: Vec<ActionSpecifier>) -> XdsRateLimit {
@@ -46,6 +49,30 @@ fn if_client(value: &str, range: &str, invert_match: bool) -> ActionSpecifier {
     ActionSpecifier::RemoteAddressMatch(action)
 }
 
+fn of_metadata(source: meta_data::Source, path: &[&str], default: &str, skip_if_absent: bool) -> ActionSpecifier {
+    let segment = |key: &&str| PathSegment { segment: Some(Segment::Key((*key).to_owned())) };
+    ActionSpecifier::Metadata(MetaData {
+        descriptor_key: "m".into(),
+        metadata_key: Some(MetadataKey { key: "ns".into(), path: path.iter().map(segment).collect() }),
+        default_value: default.into(),
+        source: source.into(),
+        skip_if_absent,
+    })
+}
+
+/// What filters have left, and what a route says of itself.
+fn metadata(rich: bool) -> (DynamicMetadata, FilterMetadata) {
+    let mut known = DynamicMetadata::new();
+    let mut written = weir_xds::core::Metadata::default();
+    if rich {
+        let inner = Struct { fields: [("user".to_owned(), text("ann")), ("empty".to_owned(), text(""))].into() };
+        let fields = [("claims".to_owned(), Value { kind: Some(Kind::StructValue(inner)) })].into();
+        known.insert("ns".to_owned(), Struct { fields });
+        set_metadata(&mut written, "ns", "plan", text("gold"));
+    }
+    (known, FilterMetadata::compile(Some(&written)))
+}
+
 /// The descriptor, as text, of a request from `10.1.2.3` or `2001:db8::1` with or without a header and a parameter.
 fn described(limit: &XdsRateLimit, rich: bool) -> Option<String> {
     let limits = compile(std::slice::from_ref(limit), Owner::Route).expect("valid");
@@ -57,7 +84,15 @@ fn described(limit: &XdsRateLimit, rich: bool) -> Option<String> {
     let path = if rich { "/x?q=%41&q=b" } else { "/x" };
     let head = RequestHead { method: "GET", scheme: "http", authority: "a", path, headers: &headers, random: 0 };
     let client = if rich { "10.1.2.3" } else { "2001:db8::1" };
-    let counted = Counted { head: &head, client: client.parse().expect("an address"), cluster: Some("to"), own_cluster: "own" };
+    let (known, route) = metadata(rich);
+    let counted = Counted {
+        head: &head,
+        client: client.parse().expect("an address"),
+        cluster: Some("to"),
+        own_cluster: "own",
+        known: &known,
+        route: Some(&route),
+    };
     let descriptor = limits.first()?.descriptor(&counted)?;
     let entry = |entry: &Entry| format!("{}={}", entry.key, String::from_utf8_lossy(&entry.value));
     Some(descriptor.entries.iter().map(entry).collect::<Vec<_>>().join(","))
@@ -65,6 +100,7 @@ fn described(limit: &XdsRateLimit, rich: bool) -> Option<String> {
 
 #[test]
 fn each_action_makes_an_entry_or_forbids_the_descriptor() {
+    use meta_data::Source::{Dynamic, RouteEntry};
     let cases = [
         (vec![key("", "b")], Some("generic_key=b"), Some("generic_key=b")),
         (vec![key("a", "%REQ(x-k)%")], Some("a=%REQ(x-k)%"), Some("a=%REQ(x-k)%")),
@@ -83,6 +119,12 @@ fn each_action_makes_an_entry_or_forbids_the_descriptor() {
         (vec![if_parameter(Some(false))], None, Some("query_match=v")),
         (vec![if_client("v", "10.0.0.0", false)], Some("remote_address_match=v"), None),
         (vec![if_client("v%%", "10.0.0.0", true)], None, Some("remote_address_match=v%")),
+        (vec![of_metadata(Dynamic, &["claims", "user"], "", false)], Some("m=ann"), None),
+        (vec![of_metadata(Dynamic, &["claims", "user"], "guest", false)], Some("m=ann"), Some("m=guest")),
+        (vec![key("a", "b"), of_metadata(Dynamic, &["claims", "user"], "", true)], Some("a=b,m=ann"), Some("a=b")),
+        (vec![of_metadata(Dynamic, &["claims"], "", false)], None, None),
+        (vec![of_metadata(Dynamic, &["claims", "empty"], "none", false)], Some("m=none"), Some("m=none")),
+        (vec![of_metadata(RouteEntry, &["plan"], "", false)], Some("m=gold"), None),
     ];
     for (actions, rich, poor) in cases {
         let limit = limit(actions);
@@ -126,7 +168,21 @@ fn what_is_not_valid_or_not_carried_out_is_refused() {
         ),
         (limit(vec![]), Some("actions"), Some("actions")),
         (limit(vec![key("", "")]), Some("actions[0].descriptor_value"), Some("actions[0].descriptor_value")),
-        (limit(vec![ActionSpecifier::Metadata(Default::default())]), Some("actions[0].metadata"), Some("actions[0].metadata")),
+        (
+            limit(vec![ActionSpecifier::Metadata(Default::default())]),
+            Some("actions[0].metadata.metadata_key"),
+            Some("actions[0].metadata.metadata_key"),
+        ),
+        (
+            limit(vec![of_metadata(meta_data::Source::ClusterEntry, &["a"], "", false)]),
+            Some("actions[0].metadata.source"),
+            Some("actions[0].metadata.source"),
+        ),
+        (
+            limit(vec![of_metadata(meta_data::Source::Dynamic, &[], "", false)]),
+            Some("actions[0].metadata.metadata_key.path"),
+            Some("actions[0].metadata.metadata_key.path"),
+        ),
         (
             limit(vec![if_client("%REQ(a)%", "10.0.0.0", false)]),
             Some("actions[0].remote_address_match.descriptor_value"),

@@ -9,6 +9,8 @@ use weir_xds::resource::ResourceType;
 use weir_xds::route::RouteConfiguration;
 use weir_xds::{Any, Message, Name};
 
+use crate::patches::port_of;
+
 /// A resource, encoded once for all who get it.
 #[derive(Debug, PartialEq)]
 pub struct Encoded {
@@ -22,6 +24,8 @@ pub struct Encoded {
     pub endpoints: Option<Arc<str>>,
     /// Whether it is a route configuration that leaves virtual hosts to resources of their own.
     pub is_divided: bool,
+    /// The port that a listener is at.
+    pub port: Option<u32>,
 }
 
 impl Encoded {
@@ -30,11 +34,12 @@ impl Encoded {
     }
 
     pub(super) fn packed(kind: ResourceType, name: Arc<str>, body: Any) -> Arc<Self> {
-        Arc::new(Self { kind, name, body, endpoints: None, is_divided: false })
+        Arc::new(Self { kind, name, body, endpoints: None, is_divided: false, port: None })
     }
 
     pub(super) fn listener(listener: &Listener) -> Arc<Self> {
-        Self::new(ResourceType::Listener, &listener.name, listener)
+        let (kind, name) = (ResourceType::Listener, listener.name.as_str().into());
+        Arc::new(Self { kind, name, body: Any::pack(listener), endpoints: None, is_divided: false, port: port_of(listener) })
     }
 
     pub(super) fn route(configuration: &RouteConfiguration) -> Arc<Self> {
@@ -45,7 +50,7 @@ impl Encoded {
         let name: Arc<str> = cluster.name.as_str().into();
         let needed = cluster.eds_cluster_config.as_ref().map(|eds| eds.service_name.as_str());
         let endpoints = needed.map(|needed| if *needed == *name { name.clone() } else { needed.into() });
-        Arc::new(Self { kind: ResourceType::Cluster, name, body: Any::pack(cluster), endpoints, is_divided: false })
+        Arc::new(Self { kind: ResourceType::Cluster, name, body: Any::pack(cluster), endpoints, is_divided: false, port: None })
     }
 
     pub(super) fn assignment(assignment: &ClusterLoadAssignment) -> Arc<Self> {

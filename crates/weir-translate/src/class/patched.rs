@@ -48,7 +48,7 @@ impl Patched {
         let (mut made, mut used, mut names) = (Vec::with_capacity(resources.len()), vec![], vec![]);
         for resource in resources {
             names.push((resource.kind, resource.name.clone()));
-            let patches = selected.concerning(resource.kind, &resource.name);
+            let patches = selected.concerning(resource.kind, &resource.name, resource.port);
             if patches.is_empty() {
                 made.push(resource);
                 continue;

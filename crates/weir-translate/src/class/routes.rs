@@ -82,7 +82,7 @@ pub(super) fn encode_rest(name: &str, hosts: Hosts<List>) -> Arc<Encoded> {
     let ignore_port_in_host_matching = !hosts.heeds_ports;
     let rest = RouteConfiguration { vhds, metadata: Some(metadata), ignore_port_in_host_matching, ..configuration(name, vec![]) };
     let (kind, body) = (ResourceType::Route, body(rest, |buffer| put_hosts(buffer, hosts)));
-    Arc::new(Encoded { kind, name: name.into(), body, endpoints: None, is_divided: true })
+    Arc::new(Encoded { kind, name: name.into(), body, endpoints: None, is_divided: true, port: None })
 }
 
 /// The name of a virtual host that is a resource of its own.

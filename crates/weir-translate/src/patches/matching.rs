@@ -16,16 +16,24 @@ pub(super) struct At {
     port: Option<u32>,
 }
 
-impl At {
-    pub fn of(listener: &Listener) -> Self {
-        let port = match listener.address.as_ref().and_then(|address| address.address.as_ref()) {
-            Some(Address::SocketAddress(socket)) => match socket.port_specifier {
-                Some(PortSpecifier::PortValue(port)) => Some(port),
-                _ => None,
-            },
+/// The port that a listener is at.
+pub(crate) fn port_of(listener: &Listener) -> Option<u32> {
+    match listener.address.as_ref()?.address.as_ref()? {
+        Address::SocketAddress(socket) => match socket.port_specifier {
+            Some(PortSpecifier::PortValue(port)) => Some(port),
             _ => None,
-        };
-        Self { name: listener.name.clone(), port }
+        },
+        _ => None,
+    }
+}
+
+impl At {
+    pub fn new(name: &str, port: Option<u32>) -> Self {
+        Self { name: name.to_owned(), port }
+    }
+
+    pub fn of(listener: &Listener) -> Self {
+        Self::new(&listener.name, port_of(listener))
     }
 
     fn is_virtual(&self) -> bool {

@@ -36,7 +36,9 @@ use weir_xds::resource::ResourceType;
 use crate::Translation;
 use crate::context::Context;
 pub(crate) use automatic::is_automatic;
+pub(crate) use matching::port_of;
 pub(crate) use resource::{ProxyFacts, Resource, patch};
+pub use selected::OwnPatches;
 pub(crate) use selected::{Selected, Side};
 pub(crate) use unused::findings as unused;
 pub(crate) use work::{Patch, same};
@@ -124,7 +126,7 @@ pub(crate) fn changes(context: &Context<'_>, made: Translation) -> Vec<Change> {
     let mut changes = vec![];
     for before in all {
         let Some(selected) = runs.iter().find(|run| run.side == Side::of(&before)) else { continue };
-        let patches = selected.concerning(before.kind(), before.name());
+        let patches = selected.concerning(before.kind(), before.name(), before.port());
         let is_automatic = is_automatic(context, before.kind(), before.name(), &patches);
         let patched = patch(before.clone(), &patches, &selected.proxy, is_automatic);
         if patched.resource.as_ref() != Some(&before) {
@@ -174,7 +176,7 @@ impl<'r> Run<'r> {
 
     fn patch(&mut self, made: Resource) -> Option<Resource> {
         self.names.push((made.kind(), made.name().to_owned()));
-        let patches = self.selected.concerning(made.kind(), made.name());
+        let patches = self.selected.concerning(made.kind(), made.name(), made.port());
         let resource = if patches.is_empty() {
             Some(made)
         } else {

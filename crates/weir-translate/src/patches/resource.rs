@@ -12,6 +12,7 @@ use weir_xds::listener::Listener;
 use weir_xds::resource::ResourceType;
 use weir_xds::route::RouteConfiguration;
 
+use super::matching::port_of;
 use super::work::{Patch, Work};
 use super::{clusters, listeners, routes};
 use crate::names;
@@ -48,6 +49,14 @@ impl Resource {
             Self::Listener(_) => ResourceType::Listener,
             Self::Route(_) => ResourceType::Route,
             Self::Cluster(_) => ResourceType::Cluster,
+        }
+    }
+
+    /// The port that a listener is at.
+    pub fn port(&self) -> Option<u32> {
+        match self {
+            Self::Listener(made) => port_of(made),
+            Self::Route(_) | Self::Cluster(_) => None,
         }
     }
 

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use weir_api::resources::envoy_filter::{ApplyTo, PatchContext, PatchOperation};
-use weir_model::{Proxy, ProxyKind};
+use weir_model::{MeshSnapshot, Proxy, ProxyKind};
 use weir_xds::cluster::Cluster;
 use weir_xds::core::{TrafficDirection, TypedExtensionConfig};
 use weir_xds::listener::Listener;
 use weir_xds::resource::ResourceType;
 
+use super::matching::At;
 use super::resource::{ProxyFacts, Resource};
-use super::work::Patch;
+use super::work::{Patch, same};
 use super::{compiled, matching};
 use crate::context::Context;
 use crate::names;
@@ -51,10 +52,7 @@ impl Selected {
     /// Those for a proxy. `member` is the proxy itself, where the context is that of all that are like it.
     pub fn of(context: &Context<'_>, member: &Proxy, side: Side) -> Self {
         let (mesh, proxy) = (context.mesh, context.proxy);
-        let filters = mesh.envoy_filters.iter().filter(|filter| filter.selects(proxy, &mesh.config.root_namespace));
-        let all = filters.flat_map(|filter| compiled::of(&filter.object).patches.clone());
-        let all = all.filter(|patch| patch.takes(proxy));
-        let patches: Vec<Arc<Patch>> = all.filter(|patch| contexts(proxy.kind, side).iter().any(|own| patch.is_for(*own))).collect();
+        let patches = for_side(mesh, proxy, side);
         let mut facts = ProxyFacts { kind: proxy.kind, ports: vec![], hosts: vec![] };
         let is_alone = proxy.kind == ProxyKind::Router || side == Side::Own;
         if is_alone && !patches.is_empty() {
@@ -70,8 +68,9 @@ impl Selected {
         self.patches.is_empty()
     }
 
-    /// Those that may concern the resource of that kind and name.
-    pub fn concerning(&self, kind: ResourceType, name: &str) -> Vec<Arc<Patch>> {
+    /// Those that may concern the resource of that kind and name, and port if it is a listener.
+    pub fn concerning(&self, kind: ResourceType, name: &str, port: Option<u32>) -> Vec<Arc<Patch>> {
+        let at = At::new(if kind == ResourceType::Listener { name } else { "" }, port);
         let outbound = if self.proxy.kind == ProxyKind::Router { PatchContext::Gateway } else { PatchContext::SidecarOutbound };
         let may_be_inbound = self.side == Side::Own || kind == ResourceType::Cluster;
         let may = |patch: &&Arc<Patch>| match (kind, patch.apply_to) {
@@ -88,10 +87,7 @@ impl Selected {
             (
                 ResourceType::Listener,
                 ApplyTo::Listener | ApplyTo::FilterChain | ApplyTo::NetworkFilter | ApplyTo::HttpFilter | ApplyTo::ListenerFilter,
-            ) => {
-                let wanted = patch.matched.listener.as_ref().map_or("", |listener| listener.name.as_str());
-                wanted.is_empty() || wanted == name
-            }
+            ) => matching::within_listener(&patch.matched, &at),
             _ => false,
         };
         let mut found: Vec<Arc<Patch>> =
@@ -125,6 +121,32 @@ impl Selected {
             };
             Some((patch, added))
         })
+    }
+}
+
+/// The patches for one side of a proxy, in order.
+fn for_side(mesh: &MeshSnapshot, proxy: &Proxy, side: Side) -> Vec<Arc<Patch>> {
+    let filters = mesh.envoy_filters.iter().filter(|filter| filter.selects(proxy, &mesh.config.root_namespace));
+    let all = filters.flat_map(|filter| compiled::of(&filter.object).patches.clone());
+    let all = all.filter(|patch| patch.takes(proxy));
+    all.filter(|patch| contexts(proxy.kind, side).iter().any(|own| patch.is_for(*own))).collect()
+}
+
+/// The patches of EnvoyFilters that are for what only one proxy gets: see [`own`](crate::own). As long as they are the same, a change of
+/// EnvoyFilters changes nothing of that.
+#[derive(Debug, Clone, Default)]
+pub struct OwnPatches(Vec<Arc<Patch>>);
+
+impl OwnPatches {
+    /// Those of a proxy.
+    pub fn of(mesh: &MeshSnapshot, proxy: &Proxy) -> Self {
+        Self(for_side(mesh, proxy, Side::Own))
+    }
+}
+
+impl PartialEq for OwnPatches {
+    fn eq(&self, other: &Self) -> bool {
+        same(&self.0, &other.0)
     }
 }
 

@@ -17,6 +17,7 @@ mod misdirected;
 mod mutual_tls;
 mod patch_findings;
 mod patch_matches;
+mod patch_operations;
 mod patches;
 mod policies;
 mod probes;

@@ -94,6 +94,13 @@ fn each_condition_of_a_match_selects() {
         route("name: first"),
         route("action: REDIRECT"),
         route("action: DIRECT_RESPONSE"),
+        route("action: ROUTE"),
+        (
+            "LISTENER_FILTER",
+            "listener: {listenerFilter: envoy.filters.listener.tls_inspector}".to_owned(),
+            "{filter_disabled: {any_match: true}}",
+        ),
+        ("LISTENER_FILTER", "listener: {portNumber: 8443}".to_owned(), "{filter_disabled: {any_match: true}}"),
     ];
     let mut golden = String::new();
     for (kind, condition, value) in table {

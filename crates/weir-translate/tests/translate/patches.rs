@@ -104,7 +104,7 @@ const SHORT: [(&str, &str); 3] = [
 ];
 
 /// What a patch changes of what a proxy gets, and what is said of it.
-fn changes(proxy: &Proxy, filters: &[&str]) -> String {
+pub(crate) fn changes(proxy: &Proxy, filters: &[&str]) -> String {
     let (plain, mesh) = (with(&[]), with(filters));
     let (before, made) = (translate(&plain, proxy), translate(&mesh, proxy));
     let changed = differences("", &all(&before), &all(&made));
@@ -438,7 +438,7 @@ const VALUES: [&str; 10] = [
     "{transport_socket: {name: y, typed_config: {'@type': type.googleapis.com/google.protobuf.Struct, value: {a: 1}}}}",
     "{virtual_hosts: [{name: 'a.test:80'}], name: renamed}",
 ];
-const KINDS: [&str; 10] = [
+pub(crate) const KINDS: [&str; 10] = [
     "LISTENER",
     "FILTER_CHAIN",
     "NETWORK_FILTER",
@@ -450,12 +450,12 @@ const KINDS: [&str; 10] = [
     "CLUSTER",
     "EXTENSION_CONFIG",
 ];
-const OPERATIONS: [&str; 8] =
+pub(crate) const OPERATIONS: [&str; 8] =
     ["MERGE", "ADD", "REMOVE", "INSERT_BEFORE", "INSERT_AFTER", "INSERT_FIRST", "REPLACE", "MERGE_AND_REPLACE_LIST"];
 pub(crate) const CONTEXTS: [&str; 4] = ["ANY", "GATEWAY", "SIDECAR_INBOUND", "SIDECAR_OUTBOUND"];
 
 /// A patch of a kind of object at one port. The other choices are taken modulo what there is.
-fn any_patch(kind: usize, choice: usize, port: u16) -> String {
+pub(crate) fn any_patch(kind: usize, choice: usize, port: u16) -> String {
     let kind = KINDS[kind % KINDS.len()];
     let (operation, choice) = (OPERATIONS[choice % 8], choice / 8);
     let (value, choice) = (VALUES[choice % 10], choice / 10);
@@ -473,6 +473,12 @@ fn any_patch(kind: usize, choice: usize, port: u16) -> String {
         _ => format!("listener: {{portNumber: {port}{filter}}}"),
     };
     format!("{{applyTo: {kind}, match: {{context: {context}, {matched}}}, patch: {{operation: {operation}, value: {value}}}}}")
+}
+
+/// Whether a document is one by its form.
+pub(crate) fn parses(text: &str) -> bool {
+    let parsed = parse(&Source::new("f.yaml", text));
+    parsed.diagnostics.iter().all(|diagnostic| diagnostic.severity != Severity::Error)
 }
 
 /// The resources that are for other ports than one; those that are called otherwise were added.
@@ -506,8 +512,7 @@ proptest! {
         let patches: Vec<&str> = patches.iter().map(String::as_str).collect();
         let text = named("f", "istio-system", "", &patches);
         // What is refused by its form alone is not asked here.
-        let parsed = parse(&Source::new("f.yaml", text.clone()));
-        prop_assume!(parsed.diagnostics.iter().all(|diagnostic| diagnostic.severity != Severity::Error));
+        prop_assume!(parses(&text));
         let (plain, patched) = (with(&[]), with(&[&text]));
         for proxy in [gateway(), web(), client()] {
             let (before, after) = (translate(&plain, &proxy), translate(&patched, &proxy));

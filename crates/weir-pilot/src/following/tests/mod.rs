@@ -239,6 +239,35 @@ async fn who_has_a_patch_for_routes_takes_them_whole() {
     assert_eq!(hosts(&parted), before);
 }
 
+/// The patches of a filter, whose own listeners it may change or not.
+fn patching(context: &str, timeout: &str) -> String {
+    format!(
+        "{{apiVersion: networking.istio.io/v1alpha3, kind: EnvoyFilter, metadata: {{name: f, namespace: istio-system}}, spec: {{configPatches: [\
+         {{applyTo: CLUSTER, match: {{context: {context}, cluster: {{service: s7.test}}}}, patch: {{operation: MERGE, value: \
+         {{connect_timeout: {timeout}}}}}}}]}}}}"
+    )
+}
+
+#[tokio::test]
+async fn an_envoy_filter_makes_anew_what_it_selects_and_nothing_of_anybodys_own() {
+    let mut mesh = Mesh::new();
+    let mut a = mesh.follower("10.5.0.1", &[]).await;
+    mesh.change(&patching("SIDECAR_OUTBOUND", "1s"));
+    a.follow(&mesh).await;
+    let (own, target, work) = (a.following.own_made, a.server.target().clone(), a.following.class().work().await);
+    mesh.change(&patching("SIDECAR_OUTBOUND", "2s"));
+    a.follow(&mesh).await;
+    let now = a.following.class().work().await;
+    let changed = a.server.target().compare(&target);
+    let names: Vec<&str> = ResourceType::ALL.iter().flat_map(|kind| changed.of(*kind)).map(|name| &**name).collect();
+    assert_eq!((names, now.patched - work.patched), (vec!["outbound|80||s7.test"], 1));
+    assert_eq!((now.clusters, now.route_lists, now.listeners), (work.clusters, work.route_lists, work.listeners));
+    assert_eq!(a.following.own_made, own, "what comes to its workload it does not concern");
+    mesh.change(&patching("SIDECAR_INBOUND", "2s"));
+    a.follow(&mesh).await;
+    assert_eq!(a.following.own_made, own + 1);
+}
+
 /// Whoever a class was made for may be of another one later: those who stay get what is for them.
 #[tokio::test]
 async fn who_stays_in_a_class_gets_what_is_for_him_when_others_leave() {

@@ -39,6 +39,8 @@ impl Admitted {
         if !self.noted.replace(true) {
             let Control { policy, window, start } = &*self.control;
             policy.note(&mut window.borrow_mut(), start.elapsed(), succeeded);
+            let counted = &policy.counted;
+            if succeeded { counted.rq_success.count() } else { counted.rq_failure.count() }
         }
     }
 
@@ -71,6 +73,7 @@ impl HttpFilter for AdmissionControl {
             return Flow::Continue;
         }
         if policy.refuses(&mut window.borrow_mut(), start.elapsed(), fastrand::u64(..)) {
+            policy.counted.rq_rejected.count();
             call.exchange.detail("denied_by_admission_control");
             return Flow::Answer(LocalReply::new(StatusCode::SERVICE_UNAVAILABLE, ""));
         }

@@ -61,14 +61,14 @@ impl HttpFilter for BandwidthLimit {
 }
 
 /// Lets as much of a body pass as there is in the bucket; the rest of a part waits until more is filled in.
-struct Pace {
+pub(super) struct Pace {
     bucket: Arc<Bucket>,
     held: Bytes,
     filling: Option<Pin<Box<Sleep>>>,
 }
 
 impl Pace {
-    fn new(bucket: Arc<Bucket>) -> Self {
+    pub(super) fn new(bucket: Arc<Bucket>) -> Self {
         Self { bucket, held: Bytes::new(), filling: None }
     }
 

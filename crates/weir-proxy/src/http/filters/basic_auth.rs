@@ -30,7 +30,11 @@ impl HttpFilter for BasicAuth {
         let found = call.found().cloned();
         let of_route = found.as_ref().and_then(|found| found.levels().most_specific(&place.name));
         let mut request = call.exchange.request.borrow_mut();
-        let Err(Denied { body, details }) = self.0.check(of_route, &mut request.headers, sha1) else { return Flow::Continue };
+        let Err(Denied { body, details }) = self.0.check(of_route, &mut request.headers, sha1) else {
+            self.0.counted.allowed.count();
+            return Flow::Continue;
+        };
+        self.0.counted.denied.count();
         let challenge = challenge(&request.for_routing());
         drop(request);
         call.exchange.detail(details);

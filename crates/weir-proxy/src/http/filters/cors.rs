@@ -11,7 +11,7 @@ use crate::http::router::routes::Found;
 use crate::io::response::Parts;
 
 /// The filter.
-pub(super) struct Cors;
+pub(super) struct Cors(CorsFilter);
 
 /// The policies of a request, the most specific first.
 fn policies<'f>(found: &'f Found, place: &Place) -> CorsPolicies<'f> {
@@ -23,8 +23,8 @@ impl HttpFilter for Cors {
     /// The origin that may read the answer.
     type State = HeaderValue;
 
-    fn new(_: &CorsFilter) -> Self {
-        Self
+    fn new(policy: &CorsFilter) -> Self {
+        Self(policy.clone())
     }
 
     fn on_request(&self, call: &mut Call, place: &Place) -> Flow {
@@ -36,7 +36,7 @@ impl HttpFilter for Cors {
         let found = found.clone();
         let verdict = {
             let request = call.exchange.request.borrow();
-            policies(&found, place).judge(request.method.as_str(), &request.headers, || fastrand::u32(..))
+            policies(&found, place).judge(request.method.as_str(), &request.headers, || fastrand::u32(..), &self.0.counted)
         };
         match verdict {
             Verdict::Forward => Flow::Continue,

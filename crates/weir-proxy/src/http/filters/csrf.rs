@@ -21,7 +21,9 @@ impl HttpFilter for Csrf {
     fn on_request(&self, call: &mut Call, place: &Place) -> Flow {
         call.route();
         let policy = call.found().and_then(|found| found.levels().most_specific(&place.name)).unwrap_or(&self.0);
-        if !policy.refuses(&call.exchange.request.borrow().for_routing(), fastrand::u32(..)) {
+        let Some(judged) = policy.judge(&call.exchange.request.borrow().for_routing(), || fastrand::u32(..)) else { return Flow::Continue };
+        self.0.counted.count(judged);
+        if !judged.is_refused() {
             return Flow::Continue;
         }
         call.exchange.detail("csrf_origin_mismatch");

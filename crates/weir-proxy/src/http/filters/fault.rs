@@ -1,16 +1,21 @@
 //! Faults on purpose: requests are held back, or answered with an error.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::StatusCode;
 use weir_config::flags::ResponseFlags;
+use weir_routing::filters::bandwidth_limit::Bucket;
 use weir_routing::filters::fault::{Abort, ActiveFault, FaultPolicy};
 
-use super::{Flow, HttpFilter, Place};
+use super::bandwidth_limit::Pace;
+use super::{Back, Flow, HttpFilter, Place};
+use crate::http::body::ResponseBody;
 use crate::http::call::{Call, RouteAnswer};
 use crate::http::local_reply::LocalReply;
 use crate::http::router::routes::Found;
+use crate::io::response::Parts;
 
 /// The filter.
 pub(super) struct Fault(FaultPolicy);
@@ -22,6 +27,8 @@ pub(super) struct Faulty {
     active: ActiveFault,
     /// For how long it is held back.
     delay: Duration,
+    /// How many KiB of its answer's body pass in a second, if that is limited.
+    throttle: Option<u64>,
 }
 
 impl Fault {
@@ -38,22 +45,37 @@ impl Fault {
     /// Whether a request is held back: by its policy, and where one more may have a fault.
     fn hold(&self, call: &mut Call, place: &Place, policy: &FaultPolicy) -> bool {
         let delay = policy.delay(&call.exchange.request.borrow().headers, fastrand::u32(..));
-        delay.is_some_and(|delay| self.enter(call, place, policy, delay))
+        delay.is_some_and(|delay| self.enter(call, place, policy, |faulty| faulty.delay = delay))
     }
 
-    /// Counts a request among those that have a fault; whether it may have one.
-    fn enter(&self, call: &mut Call, place: &Place, policy: &FaultPolicy, delay: Duration) -> bool {
-        if call.states.get::<Self>(place).is_some() {
+    /// Slows the answer down, by its policy.
+    fn throttle(&self, call: &mut Call, place: &Place, policy: &FaultPolicy) {
+        let limit = policy.throttle(&call.exchange.request.borrow().headers, fastrand::u32(..));
+        if limit.is_some() && self.enter(call, place, policy, |faulty| faulty.throttle = limit) {
+            self.0.counted.response_rl_injected.count();
+        }
+    }
+
+    /// Counts a request among those that have a fault, and notes it; whether it may have one.
+    fn enter(&self, call: &mut Call, place: &Place, policy: &FaultPolicy, note: impl FnOnce(&mut Faulty)) -> bool {
+        if let Some(faulty) = call.states.get::<Self>(place) {
+            note(faulty);
             return true;
         }
-        let Some(active) = policy.enter(&self.0.active) else { return false };
-        call.states.put::<Self>(place, Faulty { active, delay });
+        let Some(active) = policy.enter(&self.0.active) else {
+            self.0.counted.faults_overflow.count();
+            return false;
+        };
+        let mut faulty = Faulty { active, delay: Duration::ZERO, throttle: None };
+        note(&mut faulty);
+        call.states.put::<Self>(place, faulty);
         true
     }
 
     fn abort(&self, call: &mut Call, place: &Place, policy: &FaultPolicy) -> Flow {
         let abort = policy.abort(&call.exchange.request.borrow().headers, fastrand::u32(..));
-        let Some(abort) = abort.filter(|_| self.enter(call, place, policy, Duration::ZERO)) else { return Flow::Continue };
+        let Some(abort) = abort.filter(|_| self.enter(call, place, policy, |_| {})) else { return Flow::Continue };
+        self.0.counted.aborts_injected.count();
         call.exchange.flag(ResponseFlags::FAULT_INJECTED);
         call.exchange.detail("fault_filter_abort");
         let body = Bytes::copy_from_slice(policy.abort_body());
@@ -79,10 +101,12 @@ impl HttpFilter for Fault {
             RouteAnswer::Nowhere | RouteAnswer::ToHttps | RouteAnswer::Unclear => None,
         };
         let Some(policy) = self.policy(call, found.as_ref(), place) else { return Flow::Continue };
+        self.throttle(call, place, policy);
         if self.hold(call, place, policy) { Flow::Wait } else { self.abort(call, place, policy) }
     }
 
     async fn wait(&self, call: &mut Call, place: &Place) -> Flow {
+        self.0.counted.delays_injected.count();
         call.exchange.flag(ResponseFlags::DELAY_INJECTED);
         tokio::time::sleep(call.states.get::<Self>(place).map_or(Duration::ZERO, |held| held.delay)).await;
         call.exchange.routed.set(Some(Instant::now()));
@@ -92,5 +116,13 @@ impl HttpFilter for Fault {
             Some(policy) => self.abort(call, place, policy),
             None => Flow::Continue,
         }
+    }
+
+    fn on_response(&self, call: &mut Call, place: &Place, _: &mut Parts, body: &mut ResponseBody) -> Back {
+        let limit = call.states.get::<Self>(place).and_then(|faulty| faulty.throttle);
+        if let Some(limit) = limit.filter(|_| !body.is_empty()) {
+            body.push_step(Box::new(Pace::new(Arc::new(Bucket::of(limit)))));
+        }
+        Back::Continue
     }
 }

@@ -47,11 +47,14 @@ impl LocalRateLimit {
 fn judge(call: &Call, found: Option<&Found>, policy: &RateLimitPolicy, buckets: &Buckets) -> Verdict {
     let request = call.exchange.request.borrow();
     let head = request.for_routing();
+    let known = call.exchange.dynamic_metadata.borrow();
     let counted = Counted {
         head: &head,
         client: call.exchange.remote.get().ip().to_canonical(),
         cluster: found.and_then(Found::cluster_name),
         own_cluster: "",
+        known: &known,
+        route: found.and_then(Found::route).map(|route| &route.filter_metadata),
     };
     let limits = found.map_or_else(RouteLimits::default, Found::rate_limits);
     let descriptors = policy.descriptors(&counted, &limits);
@@ -96,18 +99,23 @@ impl HttpFilter for LocalRateLimit {
         if !policy.enabled.takes(fastrand::u32(..)) {
             return Flow::Continue;
         }
+        let counted = &policy.counted;
+        counted.enabled.count();
         let buckets = Self::buckets(call, policy);
         let verdict = judge(call, found.as_ref(), policy, &buckets);
         if let Some(bucket) = verdict.bucket.filter(|_| verdict.tell) {
             call.states.put::<Self>(place, Told(told(policy, &buckets, bucket)));
         }
         if verdict.allowed {
+            counted.ok.count();
             return Flow::Continue;
         }
+        counted.rate_limited.count();
         if !policy.enforced.takes(fastrand::u32(..)) {
             apply_to_request(&policy.request_headers, &call.exchange);
             return Flow::Continue;
         }
+        counted.enforced.count();
         let wait = verdict.bucket.and_then(|bucket| buckets.left(policy, bucket, clock())).map(|left| left.reset);
         Flow::Answer(refuse(call, policy, wait))
     }

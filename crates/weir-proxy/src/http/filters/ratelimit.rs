@@ -5,6 +5,7 @@ use std::time::Instant;
 use http::StatusCode;
 use weir_config::flags::ResponseFlags;
 use weir_http1::header::{self, HeaderName, Headers};
+use weir_routing::dynamic_metadata::leave;
 use weir_routing::filters::ratelimit::GlobalLimitPolicy;
 use weir_routing::filters::ratelimit::answer::Heard;
 use weir_routing::inline_headers::{REQUEST, RESPONSE, append};
@@ -37,8 +38,15 @@ impl RateLimit {
     fn question(&self, call: &Call, found: &Found, place: &Place) -> Option<RateLimitRequest> {
         let request = call.exchange.request.borrow();
         let head = request.for_routing();
-        let counted =
-            Counted { head: &head, client: call.exchange.remote.get().ip().to_canonical(), cluster: found.cluster_name(), own_cluster: "" };
+        let known = call.exchange.dynamic_metadata.borrow();
+        let counted = Counted {
+            head: &head,
+            client: call.exchange.remote.get().ip().to_canonical(),
+            cluster: found.cluster_name(),
+            own_cluster: "",
+            known: &known,
+            route: found.route().map(|route| &route.filter_metadata),
+        };
         self.0.question(&counted, &found.rate_limits(), found.levels().most_specific(&place.name))
     }
 
@@ -58,7 +66,9 @@ impl RateLimit {
         unary(&call.http.clusters, to, question).await
     }
 
-    fn heard(&self, call: &mut Call, place: &Place, heard: Heard) -> Flow {
+    fn heard(&self, call: &mut Call, place: &Place, mut heard: Heard) -> Flow {
+        let told = std::mem::take(&mut heard.metadata);
+        leave(&mut call.exchange.dynamic_metadata.borrow_mut(), &self.0.metadata_namespace, told);
         if heard.is_over {
             router::count(call, |stats| {
                 stats.verdicts.count(Verdict::RateLimitOverLimit);

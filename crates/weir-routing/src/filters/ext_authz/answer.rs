@@ -7,9 +7,14 @@ use weir_http1::{HeaderName, Headers};
 use weir_xds::auth::check_response::HttpResponse;
 use weir_xds::auth::{CheckResponse, DeniedHttpResponse, OkHttpResponse};
 use weir_xds::core::{HeaderValueOption, QueryParameter};
+use weir_xds::prost_types::Struct;
+use weir_xds::values::text;
 
 use super::mutation::{Action, Message, Mutation, QueryChanges};
 use super::{ExtAuthzPolicy, HttpService};
+
+/// The namespace of what a service tells of a request.
+pub const NAMESPACE: &str = "envoy.filters.http.ext_authz";
 
 /// By which a service of HTTP says what is to be removed.
 const TO_REMOVE: HeaderName = HeaderName::from_static("x-envoy-auth-headers-to-remove");
@@ -68,6 +73,24 @@ impl Changes {
     }
 }
 
+/// What a service of gRPC tells of a request, for other filters and logs.
+pub fn told_by_grpc(message: &CheckResponse) -> Struct {
+    #[allow(deprecated)] // Where it is there, it counts.
+    let of_ok = match &message.http_response {
+        Some(HttpResponse::OkResponse(ok)) => ok.dynamic_metadata.as_ref(),
+        _ => None,
+    };
+    of_ok.or(message.dynamic_metadata.as_ref()).cloned().unwrap_or_default()
+}
+
+impl HttpService {
+    /// What the service tells of a request by headers of its answer, for other filters and logs.
+    pub fn told_by(&self, headers: &Headers) -> Struct {
+        let told = headers.iter().filter(|(name, _)| self.to_metadata.has(name));
+        Struct { fields: told.map(|(name, value)| (name.as_str().to_owned(), text(String::from_utf8_lossy(value.as_bytes())))).collect() }
+    }
+}
+
 impl ExtAuthzPolicy {
     /// What the answer of a service of HTTP means. Only 200 lets a request pass.
     pub fn heard_http(&self, service: &HttpService, status: StatusCode, headers: &Headers, body: Bytes) -> Decision {
@@ -105,7 +128,7 @@ impl ExtAuthzPolicy {
 
     /// What the message of a service of gRPC means.
     pub fn heard_grpc(&self, message: CheckResponse) -> Decision {
-        // What is left for other filters nobody reads.
+        // What is left for other filters was looked at before.
         let CheckResponse { status, http_response, dynamic_metadata: _ } = message;
         // A status that is not there is 0.
         let is_allowed = status.is_none_or(|status| status.code == 0);

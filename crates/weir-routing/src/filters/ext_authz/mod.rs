@@ -4,6 +4,7 @@
 //! What is asked is made in [`question`], what is answered is understood in [`answer`], and what that changes in [`mutation`].
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use weir_xds::core::RuntimeFeatureFlag;
@@ -17,6 +18,7 @@ use weir_xds::ext_authz::{
     HttpService as XdsHttpService,
 };
 
+use super::counters::counters;
 use super::service::{GrpcService, Names, check_version, limit, overwriting, status};
 use super::{Policy, Share};
 use crate::error::CompileError;
@@ -32,6 +34,11 @@ mod rules;
 
 /// How long the service may take, where nothing is said.
 const TIMEOUT: Duration = Duration::from_millis(200);
+
+counters! {
+    /// What services have said, or that they have failed.
+    ExtAuthzCounters: ok denied error disabled failure_mode_allowed invalid
+}
 
 /// How requests are decided about.
 #[derive(Debug, Clone)]
@@ -70,6 +77,16 @@ pub struct ExtAuthzPolicy {
     pub counts_denied: bool,
     /// Whether requests pass in any case.
     pub shadow: bool,
+    /// Names it in statistics; may be empty.
+    pub stat_prefix: Box<str>,
+    /// What is counted of it.
+    pub counted: Arc<ExtAuthzCounters>,
+    /// Whether what the service tells of a request is left for other filters and logs.
+    pub leaves_metadata: bool,
+    /// Of what filters before have left, a service of gRPC gets these.
+    told: Box<[Box<str>]>,
+    /// Of what the route says of itself, these.
+    told_of_route: Box<[Box<str>]>,
     /// The headers that the service gets; all of them without.
     allowed: Option<Names>,
     /// Those that it does not get.
@@ -101,6 +118,7 @@ pub struct HttpService {
     added_to_instance: Names,
     to_client: Option<Names>,
     to_client_on_success: Names,
+    to_metadata: Names,
 }
 
 /// The path that the service is asked for.
@@ -152,16 +170,16 @@ impl Policy for ExtAuthzPolicy {
             clear_route_cache,
             status_on_error,
             validate_mutations,
-            // The service is told neither metadata nor state of filters, and its own metadata is not kept; what is asked for is reported.
-            metadata_context_namespaces: _,
+            metadata_context_namespaces,
+            route_metadata_context_namespaces,
+            enable_dynamic_metadata_ingestion,
+            // The service is told neither typed metadata nor state of filters; what is asked for is reported.
             typed_metadata_context_namespaces: _,
-            route_metadata_context_namespaces: _,
             route_typed_metadata_context_namespaces: _,
-            enable_dynamic_metadata_ingestion: _,
             filter_metadata: _,
             emit_filter_state_stats: _,
             emit_client_span: _,
-            stat_prefix: _,
+            stat_prefix,
             bootstrap_metadata_labels_key: _,
             enforce_response_header_limits: _,
             filter_enabled,
@@ -211,6 +229,11 @@ impl Policy for ExtAuthzPolicy {
             most_denied: usize::try_from(*max_denied_response_body_bytes).ok().filter(|most| *most > 0),
             counts_denied: charge_cluster_response_stats.unwrap_or(true),
             shadow: *shadow_mode,
+            stat_prefix: stat_prefix.as_str().into(),
+            counted: Arc::default(),
+            leaves_metadata: enable_dynamic_metadata_ingestion.unwrap_or(true),
+            told: metadata_context_namespaces.iter().map(|name| name.as_str().into()).collect(),
+            told_of_route: route_metadata_context_namespaces.iter().map(|name| name.as_str().into()).collect(),
             allowed: allowed.or(of_service).or(usual),
             rules: decoder_header_mutation_rules
                 .as_ref()
@@ -289,8 +312,7 @@ impl HttpService {
             allowed_upstream_headers_to_append,
             allowed_client_headers,
             allowed_client_headers_on_success,
-            // Reported: this filter leaves no metadata behind.
-            dynamic_metadata_from_headers: _,
+            dynamic_metadata_from_headers,
         } = authorization_response.as_ref().unwrap_or(&unsaid);
         let within = |error: CompileError| error.within("authorization_response");
         Ok(Self {
@@ -304,6 +326,7 @@ impl HttpService {
             to_client: Names::compile(allowed_client_headers.as_ref(), "allowed_client_headers").map_err(within)?,
             to_client_on_success: Names::listed(allowed_client_headers_on_success.as_ref(), "allowed_client_headers_on_success")
                 .map_err(within)?,
+            to_metadata: Names::listed(dynamic_metadata_from_headers.as_ref(), "dynamic_metadata_from_headers").map_err(within)?,
         })
     }
 }

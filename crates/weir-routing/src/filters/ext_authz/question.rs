@@ -8,11 +8,13 @@ use weir_http1::header::{CONTENT_LENGTH, HOST};
 use weir_http1::{HeaderName, HeaderValue, Headers};
 use weir_xds::auth::attribute_context::{HttpRequest, Peer, Request, TlsSession};
 use weir_xds::auth::{AttributeContext, CheckRequest};
-use weir_xds::core::{HeaderMap, HeaderValue as XdsHeaderValue};
-use weir_xds::prost_types::Timestamp;
+use weir_xds::core::{HeaderMap, HeaderValue as XdsHeaderValue, Metadata};
+use weir_xds::prost_types::{Struct, Timestamp};
 use weir_xds::values::socket_address;
 
 use super::{Asking, ExtAuthzPolicy, HttpService, PathRule};
+use crate::dynamic_metadata::DynamicMetadata;
+use crate::filter_metadata::FilterMetadata;
 use crate::filters::service::sanitized;
 use crate::request::RequestHead;
 
@@ -40,6 +42,10 @@ pub struct Asked<'a> {
     pub time: SystemTime,
     /// As much of the body as the service gets, if it gets any.
     pub body: Option<&'a Body>,
+    /// What filters before have left of it.
+    pub known: &'a DynamicMetadata,
+    /// What its route says of itself.
+    pub route: Option<&'a FilterMetadata>,
 }
 
 /// One side of a connection.
@@ -146,8 +152,8 @@ impl ExtAuthzPolicy {
                 destination: Some(peer(&asked.destination)),
                 request: Some(Request { time: Some(time), http: Some(self.http_request(asked)) }),
                 context_extensions: asking.extensions.clone(),
-                metadata_context: Some(Default::default()),
-                route_metadata_context: Some(Default::default()),
+                metadata_context: Some(metadata(&self.told, |namespace| asked.known.get(namespace))),
+                route_metadata_context: Some(metadata(&self.told_of_route, |namespace| asked.route?.get(namespace).map(|told| &**told))),
                 tls_session: self.tls_session.then(session),
             }),
         }
@@ -189,6 +195,12 @@ impl ExtAuthzPolicy {
         }
         request
     }
+}
+
+/// What stands under these namespaces, where there is anything.
+fn metadata<'s>(namespaces: &[Box<str>], find: impl Fn(&str) -> Option<&'s Struct>) -> Metadata {
+    let found = namespaces.iter().filter_map(|name| Some((name.to_string(), find(name)?.clone())));
+    Metadata { filter_metadata: found.collect(), ..Default::default() }
 }
 
 pub(super) fn peer(party: &Party<'_>) -> Peer {

@@ -12,6 +12,7 @@ use weir_xds::types::HttpStatus;
 use super::answer::{Changes, Decision};
 use super::question::{Asked, Body, Party};
 use super::*;
+use crate::dynamic_metadata::DynamicMetadata;
 use crate::request::RequestHead;
 
 fn compile(json: serde_json::Value) -> Result<ExtAuthzPolicy, CompileError> {
@@ -132,6 +133,8 @@ fn ask<R>(body: Option<&Body>, ask: impl FnOnce(&Asked<'_>) -> R) -> R {
         server_name: Some("sni.test"),
         time: std::time::UNIX_EPOCH + Duration::from_millis(1_500),
         body,
+        known: &DynamicMetadata::new(),
+        route: None,
     })
 }
 

@@ -10,6 +10,7 @@ use weir_xds::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::E
 use weir_xds::envoy::extensions::common::ratelimit::v3::{LocalRateLimitDescriptor, VhRateLimitsOptions, XRateLimitHeadersRfcVersion};
 use weir_xds::local_ratelimit::LocalRateLimit;
 
+use super::counters::counters;
 use super::{Policy, Share};
 use crate::error::CompileError;
 use crate::header_changes::HeaderChanges;
@@ -20,6 +21,11 @@ mod buckets;
 
 pub use bucket::{Level, TokenBucket};
 pub use buckets::{Buckets, Left};
+
+counters! {
+    /// Requests, and whether they were within the limits.
+    RateLimitCounters: enabled ok rate_limited enforced
+}
 
 /// How requests are limited.
 #[derive(Debug, Clone)]
@@ -51,6 +57,8 @@ pub struct RateLimitPolicy {
     pub retry_after: bool,
     /// What is in the buckets, for all who hold this policy.
     pub buckets: Arc<Buckets>,
+    /// What is counted by those who hold this policy.
+    pub counted: Arc<RateLimitCounters>,
     rate_limits: Box<[RateLimit]>,
     stage: u32,
     of_virtual_host: OfVirtualHost,
@@ -152,6 +160,7 @@ impl Policy for RateLimitPolicy {
             grpc_status: rate_limited_as_resource_exhausted.then_some(RESOURCE_EXHAUSTED),
             bucket: bucket.flatten(),
             buckets: Arc::new(Buckets::new(rules.len())),
+            counted: Arc::default(),
             rules,
             enabled: Share::of_runtime(filter_enabled.as_ref(), "filter_enabled")?.unwrap_or(Share::NONE),
             enforced: Share::of_runtime(filter_enforced.as_ref(), "filter_enforced")?.unwrap_or(Share::NONE),

@@ -42,7 +42,7 @@ fn descriptors(policy: &RateLimitPolicy, limits: &RouteLimits<'_>) -> Vec<Descri
     let headers = Headers::new();
     let head = RequestHead { method: "GET", scheme: "http", authority: "a", path: "/", headers: &headers, random: 0 };
     let client = std::net::Ipv4Addr::LOCALHOST.into();
-    policy.descriptors(&Counted { head: &head, client, cluster: None, own_cluster: "" }, limits)
+    policy.descriptors(&Counted { head: &head, client, cluster: None, own_cluster: "", known: &Default::default(), route: None }, limits)
 }
 
 /// Which buckets a request asks, and what comes of it, if those with these tokens have them: the default, and each rule's.

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use weir_http1::header::RETRY_AFTER;
 use weir_http1::{HeaderName, HeaderValue, Headers};
 use weir_xds::core::HeaderValue as XdsHeaderValue;
+use weir_xds::prost_types::Struct;
 use weir_xds::ratelimit_service::RateLimitResponse;
 use weir_xds::ratelimit_service::rate_limit_response::rate_limit::Unit;
 use weir_xds::ratelimit_service::rate_limit_response::{Code, DescriptorStatus};
@@ -26,6 +27,8 @@ pub struct Heard {
     pub answer: Headers,
     /// The body of a refusal.
     pub body: Bytes,
+    /// What the service tells of the request, for other filters and logs.
+    pub metadata: Struct,
     /// After how many seconds the client may come again, if the service says when.
     pub wait: Option<u64>,
 }
@@ -33,14 +36,14 @@ pub struct Heard {
 impl GlobalLimitPolicy {
     /// What an answer of the service means.
     pub fn heard(&self, answer: RateLimitResponse) -> Heard {
-        // Quotas are for those who keep them; what is left for other filters nobody reads.
+        // Quotas are for those who keep them.
         let RateLimitResponse {
             overall_code,
             statuses,
             response_headers_to_add,
             request_headers_to_add,
             raw_body,
-            dynamic_metadata: _,
+            dynamic_metadata,
             quota: _,
         } = answer;
         let is_over = overall_code == i32::from(Code::OverLimit);
@@ -51,7 +54,8 @@ impl GlobalLimitPolicy {
         if self.tell {
             tell(&statuses, &mut answer);
         }
-        Heard { is_over, request: headers(&request_headers_to_add), answer, body: raw_body, wait: wait(&statuses) }
+        let metadata = dynamic_metadata.unwrap_or_default();
+        Heard { is_over, request: headers(&request_headers_to_add), answer, body: raw_body, metadata, wait: wait(&statuses) }
     }
 
     /// The headers of a refusal, before those that the configuration adds.

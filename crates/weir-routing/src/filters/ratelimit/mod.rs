@@ -26,6 +26,8 @@ pub mod answer;
 /// How long the service may take, where nothing is said.
 const TIMEOUT: Duration = Duration::from_millis(20);
 const RESOURCE_EXHAUSTED: u32 = 8;
+/// Where what a service tells is left, if nothing is said.
+const NAMESPACE: &str = "envoy.filters.http.ratelimit";
 
 /// How requests are limited.
 #[derive(Debug, Clone)]
@@ -54,6 +56,8 @@ pub struct GlobalLimitPolicy {
     pub tell_limited: bool,
     /// Whether `retry-after` is set on an answer with status 429, unless the service sets it.
     pub retry_after: bool,
+    /// The namespace of what the service tells of a request, for other filters and logs.
+    pub metadata_namespace: Box<str>,
     domain: Box<str>,
     stage: u32,
     requests: Requests,
@@ -98,8 +102,7 @@ impl Policy for GlobalLimitPolicy {
             filter_enforced,
             failure_mode_deny_percent,
             rate_limits,
-            // Reported: this filter leaves no metadata behind.
-            metadata_namespace: _,
+            metadata_namespace,
             enable_retry_after_header,
         } = message;
         if domain.is_empty() {
@@ -128,6 +131,7 @@ impl Policy for GlobalLimitPolicy {
             tell: message.enable_x_ratelimit_headers() == XRateLimitHeadersRfcVersion::DraftVersion03,
             tell_limited: !disable_x_envoy_ratelimited_header,
             retry_after: *enable_retry_after_header,
+            metadata_namespace: if metadata_namespace.is_empty() { NAMESPACE } else { metadata_namespace.as_str() }.into(),
             domain: domain.as_str().into(),
             stage: *stage,
             requests: Requests::compile(request_type)?,

@@ -65,7 +65,14 @@ fn asked(more: Value, route: Keys, host: Keys, said: Option<Value>, internal: bo
         headers.append(HeaderName::from_static("x-envoy-internal"), HeaderValue::from_static("true"));
     }
     let head = RequestHead { method: "GET", scheme: "http", authority: "a", path: "/", headers: &headers, random: 0 };
-    let counted = Counted { head: &head, client: [192, 0, 2, 1].into(), cluster: Some("to"), own_cluster: "own" };
+    let counted = Counted {
+        head: &head,
+        client: [192, 0, 2, 1].into(),
+        cluster: Some("to"),
+        own_cluster: "own",
+        known: &Default::default(),
+        route: None,
+    };
     let limits = RouteLimits { route: &route, virtual_host: &host, include_virtual_host: false };
     let question = policy.question(&counted, &limits, said.as_ref())?;
     let entries = question
@@ -107,7 +114,8 @@ fn what_is_said_for_this_filter_may_count_more_than_once() {
     let said = GlobalLimitOverride::compile(&from_value(json!({"rateLimits": [limit]})).expect("a message")).expect("valid");
     let headers = Headers::new();
     let head = RequestHead { method: "GET", scheme: "http", authority: "a", path: "/", headers: &headers, random: 0 };
-    let counted = Counted { head: &head, client: [192, 0, 2, 1].into(), cluster: None, own_cluster: "" };
+    let counted =
+        Counted { head: &head, client: [192, 0, 2, 1].into(), cluster: None, own_cluster: "", known: &Default::default(), route: None };
     let limits = RouteLimits { route: &route, ..RouteLimits::default() };
     for (said, hits) in [(None, None), (Some(&said), Some(3))] {
         let question = policy(json!({})).expect("valid").question(&counted, &limits, said).expect("it counts");

@@ -168,6 +168,7 @@ async fn levels_come_in_their_order(plane: DataPlane) {
             virtual_host: json!({"typedPerFilterConfig": of("host")}),
             routes: vec![route],
             clusters: vec![cluster("a", peer.address())],
+            ..Xds::default()
         };
         let proxy = LoneProxy::start(plane, &xds).await;
         let told = proxy.ask(get("/")).await.unwrap();

@@ -10,6 +10,7 @@ mod bandwidth_limit;
 mod basic_auth;
 mod buffer;
 mod chain;
+mod client_address;
 mod compressor;
 mod csrf;
 mod custom_response;
@@ -26,6 +27,7 @@ mod metadata;
 mod ratelimit;
 mod rbac;
 mod stateful_session;
+mod statistics;
 
 /// A request for a path of the only host.
 fn request(method: &str, path: &str, headers: &[(&'static str, &str)], content: Content) -> Request<Content> {

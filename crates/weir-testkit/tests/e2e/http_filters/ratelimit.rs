@@ -14,6 +14,9 @@ over_each_data_plane!(
     requests_that_are_too_many_are_refused,
     the_client_and_the_instance_are_told,
     a_rate_limit_service_that_fails_lets_pass_or_not,
+    no_failure_of_the_service_counts_against_an_instance,
+    values_of_metadata_are_counted,
+    what_the_service_tells_is_left,
 );
 
 const NAME: &str = "limits";
@@ -205,20 +208,124 @@ async fn a_rate_limit_service_that_fails_lets_pass_or_not(plane: DataPlane) {
         }
         assert_eq!(scene.proxy.log(broken.len()).await, vec![line; broken.len()]);
     }
-    let scripts: [&[Act]; 3] = [&[Act::ReadHead], &[Act::ReadHead, Act::Reset], &[Act::ReadHead, Act::UntilEnd]];
-    for script in scripts {
-        let (peer, service) = (Recorder::start(Version::HTTP_11).await, BadPeer::start(&[script]).await);
-        let clusters = vec![cluster("a", peer.address()), http2_cluster("rls", service.address())];
-        let config = limits(json!({"failureModeDeny": true, "timeout": "0.5s"}));
+}
+
+/// Services that are down, slow, broken, or break off.
+async fn failing() -> (Vec<BadPeer>, Vec<Value>) {
+    let scripts: [(&str, &[Act]); 4] = [
+        ("closing", &[Act::ReadHead]),
+        ("resetting", &[Act::ReadHead, Act::Reset]),
+        ("slow", &[Act::ReadHead, Act::UntilEnd]),
+        ("garbage", &[Act::ReadHead, Act::Say("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")]),
+    ];
+    let (mut peers, mut clusters) = (vec![], vec![]);
+    for (name, script) in scripts {
+        let peer = BadPeer::start(&[script]).await;
+        clusters.push(http2_cluster(name, peer.address()));
+        peers.push(peer);
+    }
+    let refusing = BadPeer::refusing().await;
+    clusters.push(http2_cluster("refusing", refusing.address()));
+    let mut limited = http2_cluster("limited", peers[0].address());
+    limited["circuitBreakers"] = json!({"thresholds": [{"maxRequests": 0}]});
+    clusters.extend([limited, json!({"name": "nobody", "type": "STATIC", "loadAssignment": {"clusterName": "nobody"}})]);
+    peers.push(refusing);
+    (peers, clusters)
+}
+
+async fn no_failure_of_the_service_counts_against_an_instance(plane: DataPlane) {
+    let (_peers, services) = failing().await;
+    let names: Vec<String> = services.iter().map(|cluster| cluster["name"].as_str().unwrap().to_owned()).collect();
+    for name in names.iter().map(String::as_str).chain(["absent"]) {
+        let mut peer = Recorder::start(Version::HTTP_11).await;
+        // One failure of an instance would leave it out.
+        let mut own = cluster("a", peer.address());
+        own["outlierDetection"] = json!({"consecutive5xx": 1, "maxEjectionPercent": 100, "baseEjectionTime": "600s"});
+        own["commonLbConfig"] = json!({"healthyPanicThreshold": {}});
+        let service = json!({"grpcService": {"envoyGrpc": {"clusterName": name}}, "transportApiVersion": "V3"});
+        let config = limits(json!({"failureModeDeny": true, "timeout": "0.5s", "rateLimitService": service}));
+        let free = json!({"match": {"prefix": "/free"}, "route": {"cluster": "a", "rateLimits": [with(key("r"), json!({"stage": 1}))]}});
         let xds = Xds {
             filters: vec![filter(NAME, config)],
             virtual_host: json!({"rateLimits": [key("host")]}),
-            routes: vec![route("/", json!([]), Value::Null)],
-            clusters,
+            routes: vec![free, route("/", json!([]), Value::Null)],
+            clusters: [own].into_iter().chain(services.clone()).collect(),
             ..Xds::default()
         };
         let proxy = LoneProxy::start(plane, &xds).await;
-        assert_eq!(proxy.ask(get("/")).await.unwrap().status, 500, "{script:?}");
-        assert_eq!(proxy.log(1).await, ["500 RLSE rate_limiter_error a"]);
+        assert_eq!(proxy.ask(get("/")).await.unwrap().status, 500, "{name}");
+        assert_eq!(proxy.ask(get("/free")).await.unwrap().status, 200, "{name}");
+        assert_eq!(peer.asked().await.path, "/free", "{name}");
+        assert_eq!(proxy.log(2).await[0], "500 RLSE rate_limiter_error a", "{name}");
+    }
+}
+
+async fn values_of_metadata_are_counted(plane: DataPlane) {
+    let of = |source: &str, more: Value| {
+        let fields =
+            json!({"descriptorKey": "m", "metadataKey": {"key": "ns", "path": [{"key": "claims"}, {"key": "user"}]}, "source": source});
+        json!([{"actions": [{"metadata": with(fields, more)}]}])
+    };
+    let claims = |user: &str| json!({"claims": {"user": user, "number": 7}});
+    let mut told = route("/route", of("ROUTE_ENTRY", json!({})), Value::Null);
+    told["metadata"] = json!({"filterMetadata": {"ns": claims("of-route")}});
+    let mut number = of("DYNAMIC", json!({"defaultValue": "guest"}));
+    number[0]["actions"][0]["metadata"]["metadataKey"]["path"][1]["key"] = json!("number");
+    let mut absent = of("DYNAMIC", json!({}));
+    absent[0]["actions"][0]["metadata"]["metadataKey"]["key"] = json!("absent");
+    let mut skipped = absent.clone();
+    skipped[0]["actions"][0]["metadata"]["skipIfAbsent"] = json!(true);
+    skipped[0]["actions"].as_array_mut().unwrap().push(json!({"genericKey": {"descriptorValue": "v"}}));
+    let routes = vec![
+        told,
+        route("/number", number, Value::Null),
+        route("/absent", absent, Value::Null),
+        route("/skipped", skipped, Value::Null),
+        route("/", of("DYNAMIC", json!({})), Value::Null),
+    ];
+    let (peer, service) = (Recorder::start(Version::HTTP_11).await, Recorder::start(Version::HTTP_2).await);
+    service.set_answer(answer::<RateLimitResponse>(json!({"overallCode": "OK"})));
+    let before = packed("filters.http.set_metadata.v3.Config", json!({"metadata": [{"metadataNamespace": "ns", "value": claims("ann")}]}));
+    let xds = Xds {
+        filters: vec![filter("before", before), filter(NAME, limits(json!({})))],
+        routes,
+        clusters: vec![cluster("a", peer.address()), http2_cluster("rls", service.address())],
+        ..Xds::default()
+    };
+    let mut scene = Scene { proxy: LoneProxy::start(plane, &xds).await, peer, service };
+    for (path, expected) in [
+        ("/", Some("d 0 m=ann")),
+        ("/route", Some("d 0 m=of-route")),
+        ("/number", Some("d 0 m=guest")),
+        ("/absent", None),
+        ("/skipped", Some("d 0 generic_key=v")),
+    ] {
+        assert_eq!(scene.proxy.ask(get(path)).await.unwrap().status, 200);
+        match expected {
+            Some(expected) => assert_eq!(scene.asked().await, expected, "{path}"),
+            None => assert!(!scene.service.has_been_asked(), "{path}"),
+        }
+    }
+}
+
+async fn what_the_service_tells_is_left(plane: DataPlane) {
+    for (more, namespace) in [(json!({}), "envoy.filters.http.ratelimit"), (json!({"metadataNamespace": "own"}), "own")] {
+        let value = format!("%DYNAMIC_METADATA({namespace}:plan)%");
+        let append = json!({"append": {"header": {"key": "x-told", "value": value}}});
+        let shown = packed("filters.http.header_mutation.v3.HeaderMutation", json!({"mutations": {"responseMutations": [append]}}));
+        let (peer, service) = (Recorder::start(Version::HTTP_11).await, Recorder::start(Version::HTTP_2).await);
+        let xds = Xds {
+            filters: vec![filter("shown", shown), filter(NAME, limits(more))],
+            virtual_host: json!({"rateLimits": [key("host")]}),
+            routes: vec![route("/", json!([]), Value::Null)],
+            clusters: vec![cluster("a", peer.address()), http2_cluster("rls", service.address())],
+            ..Xds::default()
+        };
+        let proxy = LoneProxy::start(plane, &xds).await;
+        for (code, status) in [("OK", 200), ("OVER_LIMIT", 429)] {
+            service.set_answer(answer::<RateLimitResponse>(json!({"overallCode": code, "dynamicMetadata": {"plan": "gold"}})));
+            let told = proxy.ask(get("/")).await.unwrap();
+            assert_eq!((told.status, told.header("x-told").as_str()), (status, "gold"), "{namespace}");
+        }
     }
 }

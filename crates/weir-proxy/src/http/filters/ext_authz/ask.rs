@@ -7,15 +7,18 @@ use http::{Method, Version};
 use weir_config::head::{Head, is_path};
 use weir_config::http::client_certificate::ShownCertificate;
 use weir_http1::Headers;
-use weir_routing::filters::ext_authz::answer::Decision;
+use weir_routing::dynamic_metadata::leave;
+use weir_routing::filters::ext_authz::answer::{Decision, NAMESPACE, told_by_grpc};
 use weir_routing::filters::ext_authz::question::{Asked, Body, Party};
 use weir_routing::filters::ext_authz::{Asking, ExtAuthzPolicy, HttpService, Service};
 use weir_routing::filters::service::GrpcService;
 use weir_xds::auth::CheckResponse;
+use weir_xds::prost_types::Struct;
 
 use crate::exchange::ConnectionInfo;
 use crate::http::call::Call;
 use crate::http::header_changes::apply_to_own;
+use crate::http::router::routes::Found;
 use crate::http::side_call::grpc::{GrpcCall, unary};
 use crate::http::side_call::{SideRequest, call};
 
@@ -36,9 +39,19 @@ pub(super) async fn ask(policy: &ExtAuthzPolicy, call: &Call, asking: &Asking<'_
                     tracing::debug!(cluster = &*service.cluster, %error, "the authorization service has failed");
                     Decision::Error(None)
                 },
-                |answer| policy.heard_grpc(answer),
+                |answer| {
+                    keep(policy, call, told_by_grpc(&answer));
+                    policy.heard_grpc(answer)
+                },
             )
         }
+    }
+}
+
+/// Leaves what a service tells of a request for other filters and logs.
+fn keep(policy: &ExtAuthzPolicy, call: &Call, told: Struct) {
+    if policy.leaves_metadata {
+        leave(&mut call.exchange.dynamic_metadata.borrow_mut(), NAMESPACE, told);
     }
 }
 
@@ -68,7 +81,12 @@ async fn ask_http(policy: &ExtAuthzPolicy, service: &HttpService, asker: &Call, 
     let mut request = SideRequest { head, body: bytes, timeout: service.timeout, most: MOST };
     request.sign();
     match call(&asker.http.clusters, &service.cluster, request).await {
-        Ok(answer) => policy.heard_http(service, answer.head.status, &answer.head.headers, answer.body),
+        Ok(answer) => {
+            if !answer.head.status.is_server_error() {
+                keep(policy, asker, service.told_by(&answer.head.headers));
+            }
+            policy.heard_http(service, answer.head.status, &answer.head.headers, answer.body)
+        }
         Err(error) => {
             tracing::debug!(cluster = &*service.cluster, %error, "the authorization service has failed");
             Decision::Error(None)
@@ -83,6 +101,7 @@ fn with_asked<R>(policy: &ExtAuthzPolicy, call: &Call, body: Option<&Body>, ask:
     let connection = &exchange.connection;
     let shown = connection.certificate.as_deref();
     let certificate = shown.filter(|_| policy.peer_certificate).and_then(ShownCertificate::as_text);
+    let known = exchange.dynamic_metadata.borrow();
     ask(&Asked {
         head: &request.for_routing(),
         protocol: protocol(exchange.protocol),
@@ -95,6 +114,8 @@ fn with_asked<R>(policy: &ExtAuthzPolicy, call: &Call, body: Option<&Body>, ask:
         server_name: connection.server_name.as_deref(),
         time: exchange.start_time.unwrap_or_else(|| SystemTime::now() - exchange.start.elapsed()),
         body,
+        known: &known,
+        route: call.found().and_then(Found::route).map(|route| &route.filter_metadata),
     })
 }
 

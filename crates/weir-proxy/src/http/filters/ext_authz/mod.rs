@@ -42,15 +42,18 @@ impl ExtAuthz {
     fn carry_out(&self, call: &mut Call, place: &Place, decision: Decision) -> Flow {
         match decision {
             Decision::Allow(changes) => {
+                self.0.counted.ok.count();
                 router::count(call, |stats| stats.verdicts.count(Verdict::ExtAuthzOk));
                 self.allow(call, place, *changes);
                 Flow::Continue
             }
             Decision::Deny(denial) => {
+                self.0.counted.denied.count();
                 router::count(call, |stats| stats.verdicts.count(Verdict::ExtAuthzDenied));
                 if self.0.shadow { Flow::Continue } else { self.deny(call, *denial) }
             }
             Decision::Error(denial) => {
+                self.0.counted.error.count();
                 router::count(call, |stats| stats.verdicts.count(Verdict::ExtAuthzError));
                 if self.0.allows_failure {
                     self.allow_failure(call);
@@ -59,6 +62,7 @@ impl ExtAuthz {
                 if self.0.shadow { Flow::Continue } else { self.fail(call, denial.map(|denial| *denial)) }
             }
             Decision::Invalid => {
+                self.0.counted.invalid.count();
                 router::count(call, |stats| stats.verdicts.count(Verdict::ExtAuthzInvalid));
                 refuse(call, "ext_authz_invalid", LocalReply::new(StatusCode::INTERNAL_SERVER_ERROR, ""))
             }
@@ -77,6 +81,7 @@ impl ExtAuthz {
     }
 
     fn allow_failure(&self, call: &Call) {
+        self.0.counted.failure_mode_allowed.count();
         router::count(call, |stats| stats.verdicts.count(Verdict::ExtAuthzFailureModeAllowed));
         if self.0.tells_failure {
             call.exchange.request.borrow_mut().headers.append(FAILURE_ALLOWED, HeaderValue::from_static("true"));
@@ -187,8 +192,10 @@ impl HttpFilter for ExtAuthz {
         let is_marked = |marked: &MetadataMatch| marked.holds(&call.exchange.dynamic_metadata.borrow());
         match self.0.enabled.takes(fastrand::u32(..)) && self.0.enabled_metadata.as_ref().is_none_or(is_marked) {
             true => Flow::Wait,
-            false if self.0.denies_others => self.fail(call, None),
-            false => Flow::Continue,
+            false => {
+                self.0.counted.disabled.count();
+                if self.0.denies_others { self.fail(call, None) } else { Flow::Continue }
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use super::{get, grpc, request, route};
 mod failures;
 mod grpc_services;
 mod http_services;
+mod metadata;
 
 const NAME: &str = "authz";
 
