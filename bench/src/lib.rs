@@ -14,3 +14,4 @@ pub mod ports;
 pub mod process;
 mod relay;
 pub mod table;
+pub mod used;

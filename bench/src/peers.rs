@@ -94,7 +94,7 @@ pub struct Setting<'a> {
     pub work: PathBuf,
     bootstrap: PathBuf,
     /// Serves for as long as it is here.
-    _pilot: Option<Process>,
+    pub pilot: Option<Process>,
 }
 
 impl<'a> Setting<'a> {
@@ -108,7 +108,12 @@ impl<'a> Setting<'a> {
         let bootstrap = work.join("bootstrap.yaml");
         fs::write(&bootstrap, envoy::bootstrap(xds))?;
         let pilot = pilot.map(|weir| weir::pilot(weir, work, &case.istio(port), xds)).transpose()?;
-        Ok(Self { case, port, work: work.to_owned(), bootstrap, _pilot: pilot })
+        Ok(Self { case, port, work: work.to_owned(), bootstrap, pilot })
+    }
+
+    /// The folder that its pilot follows.
+    pub fn resources(&self) -> PathBuf {
+        weir::resources(&self.work)
     }
 
     /// Starts a peer on the core that is measured.

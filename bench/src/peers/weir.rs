@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::process::{Core, Process};
 
@@ -14,7 +14,7 @@ const MESH: &str = "accessLogFile: ''\nenableTracing: false\ndefaultProviders: {
 /// # Errors
 /// If it cannot be started.
 pub(crate) fn pilot(binary: &Path, work: &Path, istio: &str, xds: u16) -> anyhow::Result<Process> {
-    let (folder, mesh) = (work.join("resources"), work.join("mesh.yaml"));
+    let (folder, mesh) = (resources(work), work.join("mesh.yaml"));
     fs::create_dir_all(&folder)?;
     fs::write(folder.join("case.yaml"), istio)?;
     fs::write(&mesh, MESH)?;
@@ -22,6 +22,10 @@ pub(crate) fn pilot(binary: &Path, work: &Path, istio: &str, xds: u16) -> anyhow
     let arguments: [&OsStr; 6] =
         ["pilot".as_ref(), folder.as_os_str(), "--xds".as_ref(), address.as_ref(), "--mesh-config".as_ref(), mesh.as_os_str()];
     Process::start(Core::Others, binary, arguments, work.join("pilot.log"))
+}
+
+pub(crate) fn resources(work: &Path) -> PathBuf {
+    work.join("resources")
 }
 
 /// One worker, as Envoy has.

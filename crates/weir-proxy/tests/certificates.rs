@@ -26,7 +26,7 @@ use support::{Authority, Proxy};
 
 const CERTIFICATES: usize = 1_000;
 /// What a certificate with its chain may hold, in KiB, on both sides of xDS.
-const AT_MOST: usize = 96;
+const AT_MOST: usize = 48;
 
 fn chain(number: usize) -> Value {
     let common = json!({

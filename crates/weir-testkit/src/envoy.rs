@@ -12,7 +12,7 @@ use crate::wait::until;
 
 /// A proxy's name, and what it says of itself.
 struct Role {
-    name: &'static str,
+    name: String,
     id: String,
     metadata: String,
 }
@@ -39,8 +39,17 @@ pub(crate) fn read_admin(file: &Path) -> Option<SocketAddr> {
 
 /// Starts the gateway and the client's sidecar, which follow the pilot at this Unix socket.
 pub(crate) fn start(pilot: &Path, work: &Path) -> Vec<Envoy> {
-    let place = format!("{{pipe: {{path: {}}}}}", pilot.display());
-    [gateway(), sidecar()].iter().map(|role| start_one(role, &bootstrap(role, &place), None, work)).collect()
+    [gateway(), sidecar()].iter().map(|role| start_one(role, &bootstrap(role, &at_path(pilot)), None, work)).collect()
+}
+
+fn at_path(pilot: &Path) -> String {
+    format!("{{pipe: {{path: {}}}}}", pilot.display())
+}
+
+/// Starts the sidecar of a workload, whose label `app` is its name, and which follows the pilot at this Unix socket.
+pub(crate) fn start_sidecar(name: &str, namespace: &str, address: &str, pilot: &Path, work: &Path) -> Envoy {
+    let role = sidecar_of(name, namespace, address);
+    start_one(&role, &bootstrap(&role, &at_path(pilot)), None, work)
 }
 
 /// Starts the same, and the application's sidecar, each with an agent that has certificates of so long a life.
@@ -80,23 +89,27 @@ fn place(server: SocketAddr) -> String {
 
 fn gateway() -> Role {
     Role {
-        name: "gateway",
+        name: "gateway".to_owned(),
         id: "router~127.0.0.1~gw.istio-system~istio-system.svc.cluster.local".to_owned(),
         metadata: "{NAMESPACE: istio-system, LABELS: {istio: ingressgateway}, INTERCEPTION_MODE: NONE}".to_owned(),
     }
 }
 
 fn sidecar() -> Role {
+    sidecar_of("client", "default", CLIENT_ADDRESS)
+}
+
+fn sidecar_of(name: &str, namespace: &str, address: &str) -> Role {
     Role {
-        name: "client",
-        id: format!("sidecar~{CLIENT_ADDRESS}~client.default~default.svc.cluster.local"),
-        metadata: format!("{{NAMESPACE: default, LABELS: {{app: client}}, INSTANCE_IPS: {CLIENT_ADDRESS}, INTERCEPTION_MODE: NONE}}"),
+        name: name.to_owned(),
+        id: format!("sidecar~{address}~{name}.{namespace}~{namespace}.svc.cluster.local"),
+        metadata: format!("{{NAMESPACE: {namespace}, LABELS: {{app: {name}}}, INSTANCE_IPS: {address}, INTERCEPTION_MODE: NONE}}"),
     }
 }
 
 fn application() -> Role {
     let address = Certified::APPLICATION;
-    Role { name: "app", id: format!("sidecar~{address}~app.default~default.svc.cluster.local"), metadata: String::new() }
+    Role { name: "app".to_owned(), id: format!("sidecar~{address}~app.default~default.svc.cluster.local"), metadata: String::new() }
 }
 
 fn start_one(role: &Role, bootstrap: &str, agent: Option<Process>, work: &Path) -> Envoy {
@@ -109,7 +122,8 @@ fn start_one(role: &Role, bootstrap: &str, agent: Option<Process>, work: &Path) 
     let mut arguments = vec!["-c", &config, "--admin-address-path", &told, "--use-dynamic-base-id", "--concurrency", "1"];
     // A test that reads the access log need not wait ten seconds for it.
     arguments.extend(["--log-level", "warning", "--file-flush-interval-msec", "10"]);
-    Envoy { process: Process::start(program, &arguments, file("log")), admin, _agent: agent }
+    let process = Process::start_in(work, program, &arguments, &format!("envoy-{}.log", role.name));
+    Envoy { process, admin, _agent: agent }
 }
 
 fn bootstrap(role: &Role, pilot: &str) -> String {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -13,7 +13,7 @@ use crate::config::Layout;
 use crate::envoy::{self, Envoy};
 use crate::process::Process;
 use crate::wait::until;
-use crate::{binaries, ports, statistics};
+use crate::{binaries, hosts, ports, statistics};
 
 /// Nothing is logged, nothing is traced: a test looks at what clients and peers see.
 pub const MESH_CONFIG: &str = "accessLogFile: ''\nenableTracing: false\n";
@@ -78,6 +78,16 @@ impl Mesh {
         Self::start_with(plane, layout, MESH_CONFIG, resources).await
     }
 
+    /// The same, whose processes know these hosts: see [`can_be_named`](crate::can_be_named).
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub async fn start_knowing(plane: DataPlane, layout: Layout, named: &[(&str, IpAddr)], resources: &[(&str, &str)]) -> Self {
+        let work = lay_out(layout, MESH_CONFIG, resources);
+        hosts::write(work.path(), named);
+        Self::start_laid_out(plane, layout, work).await
+    }
+
     /// The same, with access logs in this format: see [`Mesh::log`].
     ///
     /// # Panics
@@ -92,11 +102,26 @@ impl Mesh {
     /// # Panics
     /// If it cannot be started.
     pub async fn start_with(plane: DataPlane, layout: Layout, mesh_config: &str, resources: &[(&str, &str)]) -> Self {
-        let work = lay_out(layout, mesh_config, resources);
+        Self::start_laid_out(plane, layout, lay_out(layout, mesh_config, resources)).await
+    }
+
+    async fn start_laid_out(plane: DataPlane, layout: Layout, work: TempDir) -> Self {
         let pilot = local(ports::free());
         match plane {
             DataPlane::Weir => Self::start_weir(layout, work, pilot, &[]).await,
             DataPlane::Envoy => Self::start_envoys(layout, work, pilot, None).await,
+        }
+    }
+
+    /// Gives a workload a sidecar, and waits until it is ready: over Envoy one more of them. Over Weir the process that runs the mesh
+    /// has given it one already.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub async fn add_sidecar(&mut self, name: &str, namespace: &str, address: &str) {
+        if self.admin.is_none() {
+            self.envoys.push(envoy::start_sidecar(name, namespace, address, &socket_of(self.work.path()), self.work.path()));
+            until("the sidecar is ready", async || self.envoys_are_ready().await).await;
         }
     }
 
@@ -114,7 +139,7 @@ impl Mesh {
     async fn start_envoys(layout: Layout, work: TempDir, pilot: SocketAddr, certified: Option<&Certified<'_>>) -> Self {
         let pilot_admin = local(ports::free());
         let (named, authority) = (pilot_admin.to_string(), certified.map(|certified| certified.authority.display().to_string()));
-        let socket = work.path().join("xds");
+        let socket = socket_of(work.path());
         let at_socket = format!("unix:{}", socket.display());
         let mut options = vec!["--xds", &at_socket, "--admin", &named];
         options.extend(authority.iter().flat_map(|authority| ["--ca", authority]));
@@ -263,7 +288,7 @@ fn start_weir(command: &str, work: &Path, pilot: SocketAddr, options: &[&str]) -
         arguments.extend(["--state", &state]);
     }
     arguments.extend(options);
-    Process::start(binaries::weir(), &arguments, work.join("weir.log"))
+    Process::start_in(work, binaries::weir(), &arguments, "weir.log")
 }
 
 /// Writes what a mesh is made of to a folder: its configuration and its resources.
@@ -281,6 +306,11 @@ pub(crate) fn lay_out(layout: Layout, mesh_config: &str, resources: &[(&str, &st
 
 pub(crate) fn resources_of(work: &Path) -> PathBuf {
     work.join("resources")
+}
+
+/// Where Envoys follow the pilot.
+fn socket_of(work: &Path) -> PathBuf {
+    work.join("xds")
 }
 
 fn log_of(work: &Path) -> PathBuf {

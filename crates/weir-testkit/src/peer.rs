@@ -76,7 +76,17 @@ impl Peer {
 
     /// Starts an instance that answers HTTP by TLS; what it speaks is agreed on by ALPN, and told in each answer's [`SPOKEN`].
     pub async fn https(name: &str, certificate: &Certificate, alpn: &[&str]) -> Self {
-        Self::with(name, Protocol::Http, Some(TlsAcceptor::from(certificate.server(alpn))), own_address()).await
+        Self::with(name, Protocol::Http, Some(TlsAcceptor::from(certificate.server(alpn))), SocketAddr::new(own_address(), 0)).await
+    }
+
+    /// The same at a port: where a host is looked up, its instances are at the port of the service.
+    pub async fn https_at(port: u16, name: &str, certificate: &Certificate, alpn: &[&str]) -> Self {
+        Self::with(name, Protocol::Http, Some(TlsAcceptor::from(certificate.server(alpn))), SocketAddr::new(own_address(), port)).await
+    }
+
+    /// Starts an instance that answers HTTP, at a port.
+    pub async fn http_at(port: u16, name: &str) -> Self {
+        Self::with(name, Protocol::Http, None, SocketAddr::new(own_address(), port)).await
     }
 
     /// Starts an instance that says its name to each connection, and ends it.
@@ -86,17 +96,17 @@ impl Peer {
 
     /// Starts one where a sidecar looks for its application, at 127.0.0.1.
     pub async fn at_loopback(name: &str, protocol: Protocol) -> Self {
-        Self::with(name, protocol, None, Ipv4Addr::LOCALHOST.into()).await
+        Self::with(name, protocol, None, (Ipv4Addr::LOCALHOST, 0).into()).await
     }
 
     async fn new(name: &str, protocol: Protocol) -> Self {
-        Self::with(name, protocol, None, own_address()).await
+        Self::with(name, protocol, None, SocketAddr::new(own_address(), 0)).await
     }
 
-    async fn with(name: &str, protocol: Protocol, tls: Option<TlsAcceptor>, ip: IpAddr) -> Self {
+    async fn with(name: &str, protocol: Protocol, tls: Option<TlsAcceptor>, address: SocketAddr) -> Self {
         let (held, released, ill) = (watch::Sender::new(0), watch::Sender::new(false), watch::Sender::new(false));
         let application = Application { name: name.to_owned(), protocol, tls, held, released, ill };
-        let mut peer = Self { application, address: SocketAddr::new(ip, 0), serving: None };
+        let mut peer = Self { application, address, serving: None };
         peer.start().await;
         peer
     }

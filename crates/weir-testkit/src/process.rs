@@ -9,6 +9,7 @@ use std::thread;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
+use crate::hosts;
 use crate::wait::DEADLINE;
 
 /// How many lines of a log are shown when a test fails.
@@ -29,6 +30,16 @@ impl Process {
         command.stdout(file.try_clone().expect("a file can be shared")).stderr(file);
         let child = command.spawn().unwrap_or_else(|error| panic!("{} cannot be started: {error}", program.display()));
         Self { child, log }
+    }
+
+    /// The same in a folder of a mesh, whose log has this name: if the folder has a file of hosts, the program knows these.
+    pub(crate) fn start_in(work: &Path, program: &Path, arguments: &[&str], log: &str) -> Self {
+        let log = work.join(log);
+        let Some(namespace) = hosts::namespace(work) else { return Self::start(program, arguments, log) };
+        let program = program.display().to_string();
+        let words: Vec<&str> =
+            namespace[1..].iter().map(String::as_str).chain([program.as_str()]).chain(arguments.iter().copied()).collect();
+        Self::start(Path::new(&namespace[0]), &words, log)
     }
 
     /// All that it has said so far.

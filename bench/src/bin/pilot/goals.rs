@@ -5,9 +5,9 @@ use std::time::Duration;
 use weir_bench::table::table;
 
 use crate::ByMemory;
-use crate::figures::Used;
 use crate::rounds::Rounds;
 use crate::storm::Storm;
+use weir_bench::used::Used;
 
 /// What is aimed at, for a number of sidecars; nothing for others.
 pub(crate) struct Goals {

@@ -25,8 +25,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 use weir_bench::ports;
 use weir_bench::process::{Core, Process, pause};
+use weir_bench::used::Used;
 
-use figures::Used;
 use fleet::Fleet;
 use folder::Folder;
 use goals::Report;

@@ -7,7 +7,9 @@ use bytes::Buf;
 use tokio::runtime::Runtime;
 use weir_xds::resource::ResourceType;
 
-use crate::figures::{Used, share};
+use weir_bench::used::Used;
+
+use crate::figures::share;
 use crate::fleet::Fleet;
 use crate::sidecar::First;
 

@@ -4,7 +4,9 @@
 use std::fs;
 use std::path::Path;
 
-use weir_testkit::{Certificate, Client, DataPlane, Layout, Mesh, Peer, Protocol, free_port, service_at, tcp_greeting, until};
+use weir_testkit::{
+    Certificate, Client, DataPlane, Layout, Mesh, Peer, Protocol, can_be_named, free_port, service_at, service_of, tcp_greeting, until,
+};
 
 use crate::support::{over_each_data_plane, until_from};
 
@@ -15,6 +17,10 @@ over_each_data_plane!(
     bookinfo_through_its_gateway,
     httpbin_over_tls,
     tcp_echo_by_weight,
+    an_https_host_outside_is_looked_up,
+    virtual_machines_are_instances_of_services,
+    a_virtual_machine_that_has_a_name_is_looked_up,
+    a_sidecar_sees_its_own_namespace_and_the_control_planes,
 );
 
 /// A document of those pages.
@@ -160,4 +166,148 @@ async fn tcp_echo_by_weight(plane: DataPlane) {
     // The standard deviation is 12.6.
     assert!((740..=860).contains(&first), "{first} of {CONNECTIONS} instead of 800");
     drop(mesh);
+}
+
+async fn an_https_host_outside_is_looked_up(plane: DataPlane) {
+    const HOST: &str = "ext-svc.example.com";
+    if !can_be_named() {
+        return;
+    }
+    let (layout, certificate) = (Layout::new(), Certificate::of(HOST));
+    let peer = Peer::https_at(layout.tcp, "outside", &certificate, &["http/1.1"]).await;
+    let entry = seed("002-05-service-entry-svc-entry.yaml").replace("number: 443\n", &format!("number: {}\n", layout.tcp));
+    let mesh = Mesh::start_knowing(plane, layout, &[(HOST, peer.address().ip())], &[("entry.yaml", &entry)]).await;
+    // The application speaks TLS itself; where that goes is told by its server name.
+    let mut client = Mesh::at(layout.tcp, HOST).trusting(&certificate);
+    until_from(&mut client, "outside").await;
+    drop(mesh);
+}
+
+/// An instance of a service on a virtual machine without a sidecar, as
+/// <https://istio.io/latest/docs/reference/config/networking/workload-entry/> has it: its `serviceAccount` there says that it has one,
+/// which takes mutual TLS.
+fn virtual_machine(name: &str, address: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata:
+  name: {name}
+  annotations:
+    sidecar.istio.io/inject: 'false'
+spec:
+  address: {address}
+  labels:
+    app: details-legacy
+    instance-id: {name}
+"
+    )
+}
+
+/// The service of these machines from the same page.
+fn details_svc(port: u16, target_port: u16, resolution: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata:
+  name: details-svc
+spec:
+  hosts:
+  - details.bookinfo.com
+  location: MESH_INTERNAL
+  ports:
+  - number: {port}
+    name: http
+    protocol: HTTP
+    targetPort: {target_port}
+  resolution: {resolution}
+  workloadSelector:
+    labels:
+      app: details-legacy
+"
+    )
+}
+
+async fn virtual_machines_are_instances_of_services(plane: DataPlane) {
+    let (layout, target) = (Layout::new(), free_port());
+    let (one, two) = (Peer::http_at(target, "vm1").await, Peer::http_at(target, "vm2").await);
+    let at = |peer: &Peer| peer.address().ip().to_string();
+    // A Service of Kubernetes may have the same ones.
+    let service = format!(
+        "apiVersion: v1
+kind: Service
+metadata: {{name: details}}
+spec: {{clusterIP: 10.96.0.10, ports: [{{port: {}, targetPort: {target}, name: http}}], selector: {{app: details-legacy}}}}
+",
+        layout.http
+    );
+    let resources = [
+        ("entry.yaml", details_svc(layout.http, target, "STATIC")),
+        ("service.yaml", service),
+        ("vm1.yaml", virtual_machine("vm1", &at(&one))),
+        ("vm2.yaml", virtual_machine("vm2", &at(&two))),
+    ];
+    let mesh = Mesh::start(plane, layout, &resources.each_ref().map(|(name, text)| (*name, text.as_str()))).await;
+    let mut clients = [mesh.inside("details.bookinfo.com"), mesh.inside("details")];
+    for client in &mut clients {
+        until_from(client, "vm1").await;
+        until_from(client, "vm2").await;
+    }
+    mesh.write("vm1.yaml", "");
+    for client in &mut clients {
+        // Neither comes at once, and which instance is asked is left to chance.
+        let only_the_other = async || {
+            for _ in 0..20 {
+                if !client.get("/", &[]).await.is_ok_and(|answer| answer.is_from("vm2")) {
+                    return false;
+                }
+            }
+            true
+        };
+        until("the machine that is left answers alone", only_the_other).await;
+    }
+}
+
+async fn a_virtual_machine_that_has_a_name_is_looked_up(plane: DataPlane) {
+    const NAME: &str = "vm1.vpc01.corp.net";
+    if !can_be_named() {
+        return;
+    }
+    let (layout, peer) = (Layout::new(), Peer::http("vm1").await);
+    let entry = details_svc(layout.http, peer.address().port(), "DNS");
+    let resources = [("entry.yaml", entry.as_str()), ("vm.yaml", &virtual_machine("vm1", NAME))];
+    let mesh = Mesh::start_knowing(plane, layout, &[(NAME, peer.address().ip())], &resources).await;
+    until_from(&mut mesh.inside("details.bookinfo.com"), "vm1").await;
+}
+
+async fn a_sidecar_sees_its_own_namespace_and_the_control_planes(plane: DataPlane) {
+    const ADDRESS: &str = "127.0.0.11";
+    let (layout, port) = (Layout::new(), free_port());
+    let mut services = vec![];
+    let mut peers = vec![];
+    for namespace in ["bookinfo", "istio-system", "default"] {
+        let peer = Peer::http(namespace).await;
+        let service = service_of("s", port, &[(peer.address(), "v1")], "HTTP");
+        services.push(
+            service.replace("namespace: default", &format!("namespace: {namespace}")).replace(".default.", &format!(".{namespace}.")),
+        );
+        peers.push(peer);
+    }
+    services.push(format!(
+        "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {{name: productpage, namespace: bookinfo}}\nspec: {{address: \
+         {ADDRESS}, labels: {{app: productpage}}}}\n"
+    ));
+    let mut mesh = Mesh::start(plane, layout, &[("services.yaml", &services.join("---\n"))]).await;
+    mesh.add_sidecar("productpage", "bookinfo", ADDRESS).await;
+    let mut clients = ["bookinfo", "istio-system", "default"]
+        .map(|namespace| (namespace, Mesh::at(port, &format!("s.{namespace}.svc.cluster.local:{port}"))));
+    // Without the resource it sees all.
+    for (namespace, client) in &mut clients {
+        until_from(client, namespace).await;
+    }
+    mesh.write("sidecar.yaml", &seed("002-07-sidecar-default.yaml"));
+    let [own, system, foreign] = &mut clients;
+    until_status(&mut foreign.1, "/", 503).await;
+    for (namespace, client) in [own, system] {
+        assert!(client.get("/", &[]).await.unwrap().is_from(namespace), "{namespace}");
+    }
 }

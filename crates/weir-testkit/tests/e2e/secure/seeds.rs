@@ -2,16 +2,21 @@
 //! mutual TLS. Ports, files and addresses are those of this machine.
 
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::process::Stdio;
 
 use tokio::process::{Child, Command};
-use weir_testkit::{DataPlane, Layout, Mesh, free_port, until};
+use weir_testkit::{DataPlane, Layout, Mesh, can_be_named, free_port, until};
 
 use super::{Files, said};
 use crate::support::over_each_data_plane;
 
-over_each_data_plane!(a_host_whose_certificate_stands_in_files, a_service_outside_is_spoken_to_by_mutual_tls,);
+over_each_data_plane!(
+    a_host_whose_certificate_stands_in_files,
+    a_service_outside_is_spoken_to_by_mutual_tls,
+    a_service_outside_that_is_looked_up_is_spoken_to_by_mutual_tls,
+);
 
 const EXTERNAL: &str = "ext-svc.example.com";
 
@@ -65,19 +70,35 @@ fn asking(files: &Files, port: u16) -> Child {
 }
 
 async fn a_service_outside_is_spoken_to_by_mutual_tls(plane: DataPlane) {
+    let entry = seed("004-04-service-entry-xx.yaml").replace("static", "STATIC");
+    spoken_to_by_mutual_tls(plane, &entry.replace("2.2.2.2", "127.0.0.1").replace("3.3.3.3", "127.0.0.1"), &[]).await;
+}
+
+async fn a_service_outside_that_is_looked_up_is_spoken_to_by_mutual_tls(plane: DataPlane) {
+    if can_be_named() {
+        let named = [(EXTERNAL, Ipv4Addr::LOCALHOST.into())];
+        spoken_to_by_mutual_tls(plane, &seed("002-05-service-entry-svc-entry.yaml"), &named).await;
+    }
+}
+
+/// The page's rule for a service, defined so, where these hosts are known.
+async fn spoken_to_by_mutual_tls(plane: DataPlane, entry: &str, named: &[(&str, IpAddr)]) {
     let (layout, port, files) = (Layout::new(), free_port(), Files::new());
     files.certify(EXTERNAL);
     files.certify("myclientcert.test");
     let _server = asking(&files, port);
-    let entry = seed("004-04-service-entry-xx.yaml").replace("number: 443", &format!("number: {port}")).replace("static", "STATIC");
-    let entry = entry.replace("2.2.2.2", "127.0.0.1").replace("3.3.3.3", "127.0.0.1");
+    let entry = entry.replace("number: 443", &format!("number: {port}"));
     let rule = seed("002-06-destination-rule-ext-res-dr.yaml");
     let folder = files.path().display().to_string();
     let rule = rule.replace("/etc/certs/myclientcert.pem", &format!("{folder}/myclientcert.pem"));
     let rule = rule.replace("/etc/certs/client_private_key.pem", &format!("{folder}/myclientcert.key"));
     let rule = rule.replace("/etc/certs/rootcacerts.pem", &format!("{folder}/ca.pem"));
     let resources = [("entry.yaml", entry), ("rule.yaml", rule), ("route.yaml", route_to(port))];
-    let mesh = Mesh::start(plane, layout, &resources.each_ref().map(|(name, text)| (*name, text.as_str()))).await;
+    let resources = resources.each_ref().map(|(name, text)| (*name, text.as_str()));
+    let mesh = match named {
+        [] => Mesh::start(plane, layout, &resources).await,
+        named => Mesh::start_knowing(plane, layout, named, &resources).await,
+    };
     let to = format!("{EXTERNAL}:80:{}", mesh.gateway());
     let (url, mut heard) = (format!("http://{EXTERNAL}/"), String::new());
     until("the service answers", async || {

@@ -58,7 +58,8 @@ spec:
     );
     let near = Peer::http("near").await;
     let resources = service_at("near", layout.http, &[&near], Protocol::Http) + &text;
-    let _mesh = Mesh::start(plane, layout, &[("a.yaml", &resources)]).await;
+    let mesh =
+        Mesh::start_with_log(plane, layout, "%DOWNSTREAM_REMOTE_ADDRESS% to %DOWNSTREAM_LOCAL_ADDRESS%", &[("a.yaml", &resources)]).await;
     let mut inbound = Mesh::at(port, "app");
     until("the workload answers at its socket", async || inbound.get("/", &[]).await.is_ok_and(|answer| answer.is_from("app"))).await;
     // The port of the host says which service is meant.
@@ -67,4 +68,7 @@ spec:
     for (host, instance) in [("far:8080", "far"), ("far.default.svc.cluster.local:8080", "far"), (near_host.as_str(), "near")] {
         until(host, async || ask(host).await.contains(&format!("x-instance: {instance}"))).await;
     }
+    // Who comes by the socket has no address, and is known by its path.
+    let line = format!("{out} to {out}", out = path("out"));
+    until("clients at the socket are told by its path", async || mesh.log().contains(&line)).await;
 }
