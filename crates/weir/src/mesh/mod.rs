@@ -6,6 +6,7 @@ pub(crate) mod authority;
 mod bootstrap;
 mod descriptors;
 mod hosting;
+mod names;
 mod process;
 mod serve;
 
@@ -13,5 +14,6 @@ pub(crate) use addresses::is_local;
 pub(crate) use ask::ask;
 pub(crate) use bootstrap::Bootstrap;
 pub(crate) use hosting::{Hosting, Hosts, hosted_options};
+pub(crate) use names::answer_dns;
 pub(crate) use process::{Process, bind, global_connection_limit, mesh_config, nothing_more, start_runtime};
 pub(crate) use serve::{Served, serve_xds};
