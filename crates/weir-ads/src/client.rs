@@ -7,7 +7,7 @@ use prost::Message;
 use weir_xds::Any;
 use weir_xds::core::Node;
 use weir_xds::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Resource as WireResource};
-use weir_xds::resource::{ResourceType, route_configuration_of};
+use weir_xds::resource::{NAME_TABLE, ResourceType, route_configuration_of};
 
 use crate::resources::{SLOTS, slot};
 use crate::stream::{HEALTH, Protocol, Request, Response};
@@ -208,7 +208,9 @@ impl Client {
         let state = &self.types[slot(kind)];
         let named = response.resources.into_iter().filter_map(|body| {
             let body = unwrap(body)?;
-            Some((Arc::from(Named::decode(body.value.clone()).ok()?.name), body))
+            // A name table has no name in it.
+            let name = if kind == ResourceType::NameTable { NAME_TABLE.to_owned() } else { Named::decode(body.value.clone()).ok()?.name };
+            Some((Arc::from(name), body))
         });
         let upserts: Vec<(Arc<str>, Any)> = named.filter(|(name, _)| state.all || state.names.contains(name)).collect();
         let whole = matches!(kind, ResourceType::Cluster | ResourceType::Listener);

@@ -77,6 +77,7 @@ pub(crate) fn slot(kind: ResourceType) -> usize {
         ResourceType::Route => 4,
         ResourceType::VirtualHost => 5,
         ResourceType::Extension => 6,
+        ResourceType::NameTable => 7,
     }
 }
 

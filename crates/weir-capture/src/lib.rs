@@ -22,6 +22,6 @@ pub use annotations::AnnotationError;
 pub use iptables::Family;
 pub use kernel::{Error, Kernel, State, Tool, remove};
 pub use lists::{Interface, ListError, Selection};
-pub use resolvers::name_servers;
+pub use resolvers::{name_servers, search_domain};
 pub use ruleset::Capture;
 pub use settings::{Dns, Groups, Settings};

@@ -21,6 +21,7 @@ pub mod load_balancing;
 pub mod log_filter;
 pub mod log_format;
 pub mod memory;
+pub mod name_table;
 pub mod outlier;
 mod payload;
 pub mod proxy_protocol;

@@ -15,7 +15,7 @@ use crate::Pilot;
 use crate::shared::ProxyStatus;
 
 /// Each type of resources by the name that Istio's tools print.
-pub const TYPES: [(&str, ResourceType); 7] = [
+pub const TYPES: [(&str, ResourceType); 8] = [
     ("CDS", ResourceType::Cluster),
     ("LDS", ResourceType::Listener),
     ("EDS", ResourceType::Endpoint),
@@ -23,6 +23,7 @@ pub const TYPES: [(&str, ResourceType); 7] = [
     ("SDS", ResourceType::Secret),
     ("VHDS", ResourceType::VirtualHost),
     ("ECDS", ResourceType::Extension),
+    ("NDS", ResourceType::NameTable),
 ];
 
 impl Pilot {

@@ -86,6 +86,7 @@ pub(crate) struct Member {
     pub came_with: BTreeMap<String, String>,
     pub takes_virtual_hosts: bool,
     pub has_certificates: bool,
+    pub answers_dns: bool,
 }
 
 impl Member {
@@ -94,7 +95,7 @@ impl Member {
         let mut proxy = self.proxy.clone();
         take_labels(&mut proxy, &self.came_with, mesh);
         let key = ClassKey::of(mesh, labels, &proxy).by_virtual_host(mesh, self.takes_virtual_hosts);
-        let key = key.with_certificates(self.has_certificates);
+        let key = key.with_certificates(self.has_certificates).answering_dns(self.answers_dns);
         (proxy, key)
     }
 }

@@ -31,6 +31,8 @@ pub(crate) struct Abilities {
     /// It gets certificates of the mesh: it is Weir's and says so, or has an agent of Istio's beside it, which tells its version and its
     /// ProxyConfig.
     pub has_certificates: bool,
+    /// It answers questions of DNS for its workload.
+    pub answers_dns: bool,
 }
 
 impl Abilities {
@@ -43,7 +45,8 @@ impl Abilities {
         let has_agent = node.metadata.as_ref().is_some_and(tells);
         // A bootstrap that was written for an agent makes no proxy of ours have one.
         let has_certificates = if is_own { can(CERTIFIED) } else { has_agent };
-        Self { runs_commands: is_own, takes_virtual_hosts: can(VHDS) && protocol == Protocol::Delta, has_certificates }
+        let answers_dns = node.metadata.as_ref().is_some_and(captures_dns);
+        Self { runs_commands: is_own, takes_virtual_hosts: can(VHDS) && protocol == Protocol::Delta, has_certificates, answers_dns }
     }
 }
 
@@ -53,6 +56,7 @@ const INSTANCE_IPS: &str = "INSTANCE_IPS";
 /// Names the WorkloadGroup of an instance that registers itself.
 pub(crate) const AUTO_REGISTER_GROUP: &str = "AUTO_REGISTER_GROUP";
 const INTERCEPTION_MODE: &str = "INTERCEPTION_MODE";
+const DNS_CAPTURE: &str = "DNS_CAPTURE";
 const NETWORK: &str = "NETWORK";
 const NODE_NAME: &str = "NODE_NAME";
 const PROXY_CONFIG: &str = "PROXY_CONFIG";
@@ -107,6 +111,20 @@ pub fn claim(node: &mut Node) {
 /// Says that the proxy has a way to certificates of the mesh.
 pub fn promise_certificates(node: &mut Node) {
     node.client_features.push(CERTIFIED.to_owned());
+}
+
+/// Says that the proxy answers questions of DNS for its workload.
+pub fn promise_dns(node: &mut Node) {
+    node.metadata.get_or_insert_default().fields.insert(DNS_CAPTURE.to_owned(), text("true"));
+}
+
+/// Whether that is said: Istio's agents write it as a word.
+fn captures_dns(metadata: &Struct) -> bool {
+    match metadata.fields.get(DNS_CAPTURE).and_then(|value| value.kind.as_ref()) {
+        Some(Kind::StringValue(written)) => written == "true",
+        Some(Kind::BoolValue(said)) => *said,
+        _ => false,
+    }
 }
 
 /// Says that the proxy's instance registers itself in a WorkloadGroup of its namespace.
@@ -211,6 +229,16 @@ mod tests {
         assert!(!of(&Node { metadata: Some(versioned), ..Default::default() }), "whose bootstrap only tells a version");
         claim(&mut with_agent);
         assert!(!of(&with_agent), "the bootstrap of an Envoy with an agent, given to a proxy of ours");
+    }
+
+    #[test]
+    fn a_node_says_whether_it_answers_dns() {
+        let mut node =
+            introduce(&recognize(&Node { id: "sidecar~10.0.0.1~a.shop~shop.svc.cluster.local".into(), ..Default::default() }).unwrap());
+        let of = |node: &Node| Abilities::of(node, Protocol::Delta).answers_dns;
+        assert!(!of(&node));
+        promise_dns(&mut node);
+        assert!(of(&node));
     }
 
     #[test]

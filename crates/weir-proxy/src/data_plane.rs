@@ -12,6 +12,7 @@ use tokio::task::JoinHandle as Task;
 use weir_ads::Protocol;
 use weir_config::budget::Budget;
 use weir_config::memory::MemoryBound;
+use weir_config::name_table::{Asker, NameTable};
 use weir_xds::core::Node;
 
 use crate::control::certificate::{Certification, Issued};
@@ -79,6 +80,8 @@ pub struct ProxyOptions {
     pub connect: Connect,
     /// How it comes to a certificate of the mesh; without, it has what the server tells.
     pub certification: Option<Certification>,
+    /// Who is told the names of the mesh, and on whose behalf they are asked for; nobody, if that is nobody.
+    pub names: Option<(Asker, watch::Sender<Option<Arc<NameTable>>>)>,
 }
 
 impl DataPlane {
@@ -132,10 +135,11 @@ impl DataPlane {
 
     /// Hosts one more proxy; it follows its server on the runtime that this is called on.
     pub fn host(self: &Arc<Self>, options: ProxyOptions) {
-        let ProxyOptions { id, node, identity, drain_duration, listener_limits, protocol, connect, certification } = options;
+        let ProxyOptions { id, node, identity, drain_duration, listener_limits, protocol, connect, certification, names } = options;
         let identity = Identity { cluster: node.cluster.as_str().into(), ..identity };
         let mut state = State::new(id.clone(), self.registries.len(), self.sockets.clone());
         state.listener_limits = listener_limits;
+        state.names = names;
         state.may_run_commands = self.may_run_commands.load(Ordering::Relaxed);
         let (status, watched) = watch::channel(Status::default());
         let (plane, name) = (Arc::downgrade(self), id.clone());

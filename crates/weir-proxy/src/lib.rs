@@ -23,6 +23,7 @@ mod exchange;
 mod http;
 mod io;
 pub mod listener;
+pub mod name_server;
 pub mod stats;
 mod tcp;
 mod tls;

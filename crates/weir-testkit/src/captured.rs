@@ -49,6 +49,26 @@ impl Captured {
     /// # Panics
     /// If it cannot be started.
     pub async fn start(client: DataPlane, server: DataPlane, resources: &[(&str, &str)], page: &str) -> Option<Self> {
+        Self::start_with(client, server, resources, page, &[], &[]).await
+    }
+
+    /// The same with sidecars of Weir's, which answer questions of DNS.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub async fn start_answering_dns(resources: &[(&str, &str)], page: &str) -> Option<Self> {
+        let (capture, sidecars) = (["--redirect-dns", "--capture-all-dns"], ["--dns", "127.0.0.1:15053"]);
+        Self::start_with(DataPlane::Weir, DataPlane::Weir, resources, page, &capture, &sidecars).await
+    }
+
+    async fn start_with(
+        client: DataPlane,
+        server: DataPlane,
+        resources: &[(&str, &str)],
+        page: &str,
+        capture: &[&str],
+        sidecars: &[&str],
+    ) -> Option<Self> {
         let [client_side, server_side, stranger] = machines().await?;
         let work = TempDir::new().expect("a folder can be made");
         let file = |name: &str| work.path().join(name);
@@ -66,9 +86,9 @@ impl Captured {
             (&server_side, Workload { name: "server", address: Self::SERVER, plane: server }),
         ];
         for (machine, workload) in workloads {
-            processes.extend(sidecar(machine, &workload, work.path()).await);
+            processes.extend(sidecar(machine, &workload, work.path(), sidecars).await);
             let path = machine.path().display().to_string();
-            let output = stranger.weir(&["capture", "--netns", &path]).await;
+            let output = stranger.weir(&[&["capture", "--netns", &path], capture].concat()).await;
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         }
         Some(Self { client: client_side, server: server_side, stranger, _processes: processes, work })
@@ -109,8 +129,8 @@ fn pilot(work: &Path) -> Process {
     Process::start(binaries::weir(), &["pilot", &mesh, "--xds", &socket, "--state", &state], work.join("pilot.log"))
 }
 
-/// Starts a workload's sidecar.
-async fn sidecar(machine: &Namespace, workload: &Workload<'_>, work: &Path) -> Vec<Process> {
+/// Starts a workload's sidecar, one of Weir's with these options more.
+async fn sidecar(machine: &Namespace, workload: &Workload<'_>, work: &Path, more: &[&str]) -> Vec<Process> {
     let Workload { name, address, plane } = workload;
     let file = |end: &str| work.join(format!("{name}.{end}"));
     let (state, socket) = (work.join("state").display().to_string(), socket(work));
@@ -119,7 +139,7 @@ async fn sidecar(machine: &Namespace, workload: &Workload<'_>, work: &Path) -> V
     // The secret that shows whose processes they are is there when the pilot has started.
     until("the pilot has its secret", async || work.join("state/caller-secret").exists() && work.join("xds").exists()).await;
     if *plane == DataPlane::Weir {
-        let arguments = [&["proxy", "--workers", "1"], &who[..]].concat();
+        let arguments = [&["proxy", "--workers", "1"], &who[..], more].concat();
         return vec![start(machine, binaries::weir(), &arguments, file("log"))];
     }
     let (bootstrap, certificates) = (file("json").display().to_string(), file("sock").display().to_string());

@@ -15,6 +15,7 @@ mod ingress;
 mod listener;
 mod locality;
 mod members;
+mod name_table;
 mod names;
 mod patches;
 mod route;
@@ -32,6 +33,7 @@ use weir_xds::cluster::Cluster;
 use weir_xds::core::TypedExtensionConfig;
 use weir_xds::endpoint::ClusterLoadAssignment;
 use weir_xds::listener::Listener;
+use weir_xds::names::NameTable;
 use weir_xds::route::RouteConfiguration;
 use weir_xds::tls::Secret;
 
@@ -71,6 +73,11 @@ pub fn translate(mesh: &MeshSnapshot, proxy: &Proxy) -> Translation {
     patches::apply(&context, &mut translation, &[patches::Side::Shared, patches::Side::Own]);
     translation.findings = context.into_findings();
     translation
+}
+
+/// The names of a mesh that one of its proxies may answer to questions of DNS.
+pub fn name_table(mesh: &MeshSnapshot, proxy: &Proxy) -> NameTable {
+    name_table::table(&Context::new(mesh, proxy))
 }
 
 /// What EnvoyFilters change for one of a mesh's proxies, resource by resource.

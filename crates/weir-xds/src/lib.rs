@@ -4,7 +4,7 @@
 //! documentation is <https://www.envoyproxy.io/docs/envoy/latest/api-v3/api>. The modules re-exported here are
 //! the ones that the rest of Weir speaks of. [`Any`] packs one message into another, [`json`] gives the forms
 //! that people read, [`walk`] goes over what a message says, [`schema`] over what it could say, [`rules`] holds it to what its
-//! descriptors say, [`merge`] adds one message to another, [`written`] reads what people write, [`lines`] tells what differs, [`resource`] names the kinds of resources that travel, [`dump`] shows those of a proxy, and [`node_id`] is how people
+//! descriptors say, [`merge`] adds one message to another, [`written`] reads what people write, [`lines`] tells what differs, [`resource`] names the kinds of resources that travel, [`dump`] shows those of a proxy, [`names`] is what Istio tells of DNS, and [`node_id`] is how people
 //! name one.
 
 #[macro_use]
@@ -17,6 +17,7 @@ pub mod json;
 mod json_error;
 pub mod lines;
 pub mod merge;
+pub mod names;
 pub mod node_id;
 mod pool;
 mod redact;

@@ -1,6 +1,6 @@
 //! The kinds of resources that an xDS server sends, and their type URLs.
 
-use crate::{cluster, core, endpoint, listener, route, tls};
+use crate::{cluster, core, endpoint, listener, names, route, tls};
 use prost::Name;
 
 /// A kind of xDS resource.
@@ -14,6 +14,8 @@ pub enum ResourceType {
     Extension,
     /// LDS: where requests come in.
     Listener,
+    /// NDS, which is Istio's: the names of the mesh for questions of DNS.
+    NameTable,
     /// RDS: which cluster a request goes to.
     Route,
     /// SDS: certificates and keys.
@@ -25,8 +27,17 @@ pub enum ResourceType {
 impl ResourceType {
     /// All kinds, in the order in which a server sends them, so that nothing is named before it is known
     /// (<https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#eventual-consistency-considerations>).
-    pub const ALL: [Self; 7] =
-        [Self::Cluster, Self::Endpoint, Self::Secret, Self::Extension, Self::Listener, Self::Route, Self::VirtualHost];
+    pub const ALL: [Self; 8] = [
+        Self::Cluster,
+        Self::Endpoint,
+        Self::Secret,
+        Self::Extension,
+        Self::Listener,
+        Self::Route,
+        Self::VirtualHost,
+        // A name that clients know leads somewhere.
+        Self::NameTable,
+    ];
 
     /// The type URL that stands for it on the wire.
     pub fn type_url(self) -> String {
@@ -35,6 +46,7 @@ impl ResourceType {
             Self::Endpoint => endpoint::ClusterLoadAssignment::type_url(),
             Self::Extension => core::TypedExtensionConfig::type_url(),
             Self::Listener => listener::Listener::type_url(),
+            Self::NameTable => names::NameTable::type_url(),
             Self::Route => route::RouteConfiguration::type_url(),
             Self::Secret => tls::Secret::type_url(),
             Self::VirtualHost => route::VirtualHost::type_url(),
@@ -53,12 +65,16 @@ impl ResourceType {
             Self::Endpoint => "endpoints",
             Self::Extension => "extension configuration",
             Self::Listener => "listener",
+            Self::NameTable => "name table",
             Self::Route => "route configuration",
             Self::Secret => "secret",
             Self::VirtualHost => "virtual host",
         }
     }
 }
+
+/// The name of the only name table that there is.
+pub const NAME_TABLE: &str = "names";
 
 /// The name of a virtual host that is a resource of its own: `ROUTE_CONFIGURATION/HOST`.
 pub fn virtual_host_name(route_configuration: &str, host: &str) -> String {

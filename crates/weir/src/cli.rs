@@ -198,6 +198,13 @@ pub(crate) struct ProxyArgs {
     /// How its workload's traffic comes to it: `weir capture` redirects it, or the workload calls its listeners
     #[arg(long, value_enum, ignore_case = true, default_value = "NONE", value_name = "MODE")]
     pub interception_mode: InterceptionMode,
+    /// Where to answer the workload's questions of DNS, such as 127.0.0.1:15053: names of the mesh, and all others as before; may be
+    /// repeated
+    #[arg(long, value_name = "ADDR")]
+    pub dns: Vec<SocketAddr>,
+    /// Where the DNS servers stand that are asked for all others
+    #[arg(long, value_name = "FILE", default_value = "/etc/resolv.conf")]
+    pub resolv_conf: PathBuf,
     /// Register its workload as an instance of this WorkloadGroup of its namespace
     #[arg(long, value_name = "NAME")]
     pub workload_group: Option<String>,

@@ -77,5 +77,5 @@ fn subscribe(server: &mut Server, kind: ResourceType, names: &[String], all: boo
 
 /// Whether responses of this type carry all resources, so that one that is missing is gone.
 pub(super) fn is_whole(kind: ResourceType) -> bool {
-    matches!(kind, ResourceType::Cluster | ResourceType::Listener)
+    matches!(kind, ResourceType::Cluster | ResourceType::Listener | ResourceType::NameTable)
 }

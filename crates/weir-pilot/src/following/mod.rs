@@ -203,8 +203,8 @@ fn find_class(
     mesh: &MeshSnapshot,
     shared: &Shared,
 ) -> (Arc<Member>, Arc<Class>) {
-    let Abilities { runs_commands: _, takes_virtual_hosts, has_certificates } = abilities;
-    let member = Member { proxy: proxy.clone(), came_with: came_with.clone(), takes_virtual_hosts, has_certificates };
+    let Abilities { runs_commands: _, takes_virtual_hosts, has_certificates, answers_dns } = abilities;
+    let member = Member { proxy: proxy.clone(), came_with: came_with.clone(), takes_virtual_hosts, has_certificates, answers_dns };
     let (_, key) = member.in_mesh(mesh, labels);
     let member = Arc::new(member);
     let class = shared.classes.get(key, &member, &shared.reporter);

@@ -86,6 +86,9 @@ impl Follower {
         let mut client = Client::new(protocol, node);
         client.want_all(ResourceType::Cluster);
         client.want_all(ResourceType::Listener);
+        if state.names.is_some() {
+            client.want_all(ResourceType::NameTable);
+        }
         let (names, resolved) = Names::new();
         status.send_modify(|status| status.received = state.received.clone());
         Self {

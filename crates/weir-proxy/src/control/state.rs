@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use weir_ads::Update;
 use weir_xds::endpoint::ClusterLoadAssignment;
 use weir_xds::listener::Listener as XdsListener;
+use weir_xds::names::NameTable as XdsNameTable;
 use weir_xds::resource::ResourceType;
 use weir_xds::tls::Secret;
 use weir_xds::{Any, Message, Name};
@@ -28,6 +29,7 @@ use weir_config::budget::Budget;
 use weir_config::cluster::Discovery;
 use weir_config::endpoints::Assignment;
 use weir_config::listener::Listener;
+use weir_config::name_table::{Asker, NameTable};
 use weir_config::rules;
 use weir_config::tls::SecretSource;
 
@@ -72,6 +74,8 @@ pub struct State {
     pub may_run_commands: bool,
     /// How many connections some listeners may have, by their names.
     pub listener_limits: BTreeMap<Arc<str>, u64>,
+    /// Who is told the names of the mesh, and on whose behalf.
+    pub names: Option<(Asker, watch::Sender<Option<Arc<NameTable>>>)>,
     /// Everything that was accepted, as it was received.
     pub received: Received,
     /// What the workers do now, and which parts of it are no longer right.
@@ -116,6 +120,7 @@ impl State {
             told: Told { first: Arc::default(), workload: watch::Sender::new(None) },
             may_run_commands: false,
             listener_limits: BTreeMap::new(),
+            names: None,
             received: Received::default(),
             published: ProxySnapshot::default(),
             changed: Changed::ALL,
@@ -187,6 +192,8 @@ impl State {
                 self.changed.listeners |= self.listeners.remove(name).is_some();
             }
             ResourceType::Secret => self.secrets.remove(name),
+            // There is always one: what a server without any says is that it has none yet.
+            ResourceType::NameTable => {}
         }
     }
 
@@ -218,6 +225,9 @@ impl State {
         if kind == ResourceType::VirtualHost {
             return self.divided.put(name, body, version);
         }
+        if kind == ResourceType::NameTable {
+            return self.tell_names(&unpack(body)?);
+        }
         rules::check(body)?;
         match kind {
             ResourceType::Cluster => self.upsert_cluster(name, &unpack(body)?),
@@ -226,7 +236,7 @@ impl State {
                 Ok(())
             }
             ResourceType::Route => self.upsert_route(name, &unpack(body)?, version),
-            ResourceType::VirtualHost => Ok(()),
+            ResourceType::VirtualHost | ResourceType::NameTable => Ok(()),
             ResourceType::Extension => self.upsert_extension(name, &unpack(body)?),
             ResourceType::Listener => self.upsert_listener(name, unpack(body)?),
             ResourceType::Secret => {
@@ -236,6 +246,13 @@ impl State {
                 Ok(())
             }
         }
+    }
+
+    fn tell_names(&mut self, table: &XdsNameTable) -> Result<(), ResourceRefusal> {
+        if let Some((asker, names)) = &self.names {
+            names.send_replace(Some(Arc::new(NameTable::compile(table, asker))));
+        }
+        Ok(())
     }
 
     /// Takes a listener whose filters have all their configuration.
@@ -302,7 +319,7 @@ impl State {
                 names
             }
             ResourceType::Extension => self.extensions.wanted(),
-            ResourceType::Cluster | ResourceType::Listener => BTreeSet::new(),
+            ResourceType::Cluster | ResourceType::Listener | ResourceType::NameTable => BTreeSet::new(),
         }
     }
 

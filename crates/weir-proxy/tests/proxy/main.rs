@@ -30,6 +30,7 @@ mod local_replies;
 mod lua;
 mod memory;
 mod mirrors;
+mod name_server;
 mod openings;
 mod outliers;
 mod overloads;

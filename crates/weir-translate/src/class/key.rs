@@ -160,6 +160,8 @@ pub struct ClassKey {
     pub(super) by_virtual_host: bool,
     /// Whether they get certificates of the mesh.
     has_certificates: bool,
+    /// Whether they answer questions of DNS, and so get the names of the mesh.
+    pub(super) answers_dns: bool,
 }
 
 impl ClassKey {
@@ -193,7 +195,14 @@ impl ClassKey {
             instances: instances.collect(),
             by_virtual_host: false,
             has_certificates: true,
+            answers_dns: false,
         }
+    }
+
+    /// The class of those of them that answer questions of DNS, or do not.
+    #[must_use]
+    pub fn answering_dns(self, answers_dns: bool) -> Self {
+        Self { answers_dns, ..self }
     }
 
     /// The class of those of them that get certificates of the mesh, or get none.

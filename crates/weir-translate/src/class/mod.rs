@@ -22,13 +22,13 @@ use std::sync::Arc;
 use weir_api::Diagnostic;
 use weir_api::resources::MeshConfig;
 use weir_model::{Changes, MergedGateway, MeshSnapshot, Proxy, ProxyKind, Scope};
-use weir_xds::resource::ResourceType;
+use weir_xds::resource::{NAME_TABLE, ResourceType};
 
 use crate::context::Context;
 use crate::secrets::CertificateNames;
 use crate::virtual_host::misdirected::Connections;
 use crate::virtual_host::sidecar::{Maker, OutboundRoute};
-use crate::{Translation, cluster, destinations, secrets, set_connections, virtual_host};
+use crate::{Translation, cluster, destinations, name_table, secrets, set_connections, virtual_host};
 pub use encoded::Encoded;
 use kept_secrets::Secrets;
 pub use key::{ClassKey, Labels};
@@ -211,6 +211,9 @@ impl Class {
         };
         made.extend(cluster::special(&context).iter().map(Encoded::cluster));
         made.extend(self.kept.secrets.refresh(&context, secrets::wanted(&context, gateway.as_ref()), &mut self.kept.work));
+        if self.key.answers_dns {
+            made.push(Encoded::new(ResourceType::NameTable, NAME_TABLE, &name_table::table(&context)));
+        }
         self.kept.services.refresh(&context, &mut self.kept.work);
         made.extend(self.kept.services.made().cloned());
         let made = self.kept.patched.apply(&context, member, made);

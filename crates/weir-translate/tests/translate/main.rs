@@ -15,6 +15,7 @@ mod ingresses;
 mod locality;
 mod misdirected;
 mod mutual_tls;
+mod name_table;
 mod patch_findings;
 mod patch_matches;
 mod patch_operations;

@@ -18,7 +18,7 @@ use weir_proxy::control::follow::Connect;
 use weir_xds::core::Node;
 
 use crate::cli::{ProxyArgs, ProxyType};
-use crate::mesh::{Bootstrap, Process, authority, hosted_options, nothing_more, start_runtime};
+use crate::mesh::{Bootstrap, Process, answer_dns, authority, hosted_options, nothing_more, start_runtime};
 use crate::print;
 
 /// So long what is under way may take when the proxy is told to end; Istio's default.
@@ -61,6 +61,10 @@ pub(crate) fn run(args: &ProxyArgs) -> anyhow::Result<ExitCode> {
         if let Some(state) = following.way {
             node::promise_certificates(&mut options.node);
             options.certification = Some(authority::following(&following.proxy, &following.server, state, None));
+        }
+        if !args.dns.is_empty() {
+            node::promise_dns(&mut options.node);
+            options.names = Some(answer_dns(&args.dns, &args.resolv_conf, &following.proxy).await?);
         }
         print::say(&format!("weir: {} follows {}; ask http://{admin}/", following.proxy.id, following.server));
         process.plane.host(options);

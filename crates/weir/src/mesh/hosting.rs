@@ -122,5 +122,6 @@ pub(crate) fn hosted_options(proxy: &Proxy, connect: Connect, protocol: Protocol
         protocol,
         connect,
         certification: None,
+        names: None,
     }
 }

@@ -39,6 +39,7 @@ const IMPURE: &[&str] = &["tokio", "hyper", "hyper-util", "rustls", "tokio-rustl
 const PROXY: &[&str] = &[
     "admin",
     "data_plane",
+    "name_server",
     "control",
     "worker",
     "listener",

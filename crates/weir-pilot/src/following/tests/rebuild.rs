@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, HashSet};
 use proptest::prelude::*;
 use weir_ads::{Manifest, Resource, Version};
 use weir_api::ObjectKey;
-use weir_translate::{Translation, translate};
-use weir_xds::resource::route_configuration_of;
+use weir_translate::{Translation, name_table, translate};
+use weir_xds::resource::{NAME_TABLE, route_configuration_of};
 use weir_xds::route::{RouteConfiguration, VirtualHost};
 use weir_xds::{Message, Name};
 
@@ -36,6 +36,7 @@ fn rebuilt(objects: &BTreeMap<ObjectKey, Arc<Object>>, following: &Following) ->
     add(&mut set, ResourceType::Endpoint, &endpoints, |endpoints| &endpoints.cluster_name);
     add(&mut set, ResourceType::Secret, &secrets, |secret| &secret.name);
     add(&mut set, ResourceType::Extension, &extensions, |config| &config.name);
+    set.insert((ResourceType::NameTable, NAME_TABLE.to_owned()), Resource::new(&name_table(&mesh, &proxy)).version);
     (set, findings.iter().map(ToString::to_string).collect())
 }
 
@@ -141,7 +142,8 @@ impl Driven {
     }
 
     async fn come(&self, proxy: Proxy) -> Follower {
-        let abilities = Abilities { runs_commands: true, takes_virtual_hosts: proxy.addresses != [WHOLE], has_certificates: true };
+        let abilities =
+            Abilities { runs_commands: true, takes_virtual_hosts: proxy.addresses != [WHOLE], has_certificates: true, answers_dns: true };
         let following = Following::new(proxy, abilities, &self.mesh, &self.shared);
         let mut follower = Follower { following, server: Server::new(Protocol::Delta) };
         self.tell(&mut follower).await;

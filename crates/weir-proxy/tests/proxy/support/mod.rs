@@ -115,7 +115,17 @@ impl Proxy {
         let (identity, drain_duration) = (Identity::default(), DRAIN_DURATION);
         let listener_limits = limits.listener.into_iter().map(|most| ("listener".into(), most)).collect();
         let protocol = Protocol::Delta;
-        plane.host(ProxyOptions { id: ID.into(), node, identity, drain_duration, listener_limits, protocol, connect, certification: None });
+        plane.host(ProxyOptions {
+            id: ID.into(),
+            node,
+            identity,
+            drain_duration,
+            listener_limits,
+            protocol,
+            connect,
+            certification: None,
+            names: None,
+        });
         let mut status = plane.status(ID).unwrap();
         let listening = in_time("the proxy listens", status.wait_for(|status| status.ready && !status.listeners.is_empty())).await;
         let address = listening.unwrap().listeners[0].2;

@@ -1,0 +1,118 @@
+//! Questions of DNS: what the mesh knows is answered, all else by the servers that were asked before.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use hickory_resolver::proto::op::{Message, Query, ResponseCode};
+use hickory_resolver::proto::rr::rdata::A;
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::watch;
+use weir_config::name_table::{Asker, NameTable};
+use weir_proxy::name_server::{NameServer, Upstream};
+use weir_xds::names::{NameInfo, NameTable as XdsNameTable};
+
+const LOCAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+fn names() -> NameTable {
+    let info = NameInfo { ips: vec!["10.0.0.1".to_owned()], ..Default::default() };
+    NameTable::compile(&XdsNameTable { table: [("a.test".to_owned(), info)].into() }, &Asker::default())
+}
+
+fn question(name: &str) -> Message {
+    let mut message = Message::query();
+    message.add_query(Query::query(Name::from_ascii(name).unwrap(), RecordType::A));
+    message
+}
+
+/// What a server of the outside says to everything.
+fn elsewhere(question: &[u8]) -> Vec<u8> {
+    let asked = Message::from_vec(question).unwrap();
+    let mut answer = Message::response(asked.metadata.id, asked.metadata.op_code);
+    answer.add_queries(asked.queries.clone());
+    answer.add_answer(Record::from_rdata(asked.queries[0].name.clone(), 7, RData::A(A::new(192, 0, 2, 1))));
+    answer.to_vec().unwrap()
+}
+
+/// A server of the outside, over UDP and TCP.
+async fn outside() -> SocketAddr {
+    let datagrams = UdpSocket::bind(LOCAL).await.unwrap();
+    let address = datagrams.local_addr().unwrap();
+    let connections = TcpListener::bind(address).await.unwrap();
+    tokio::spawn(async move {
+        let mut buffer = [0; 512];
+        loop {
+            let (length, client) = datagrams.recv_from(&mut buffer).await.unwrap();
+            // What nobody asked for is passed over.
+            let answer = elsewhere(&buffer[..length]);
+            let mut other = answer.clone();
+            other[0] ^= 0xff;
+            datagrams.send_to(&other, client).await.unwrap();
+            datagrams.send_to(&answer, client).await.unwrap();
+        }
+    });
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = connections.accept().await.unwrap();
+            let asked = read(&mut stream).await;
+            write(&mut stream, &elsewhere(&asked)).await;
+        }
+    });
+    address
+}
+
+async fn read(stream: &mut TcpStream) -> Vec<u8> {
+    let mut message = vec![0; usize::from(stream.read_u16().await.unwrap())];
+    stream.read_exact(&mut message).await.unwrap();
+    message
+}
+
+async fn write(stream: &mut TcpStream, message: &[u8]) {
+    stream.write_u16(message.len().try_into().unwrap()).await.unwrap();
+    stream.write_all(message).await.unwrap();
+}
+
+async fn over_udp(server: SocketAddr, name: &str) -> Message {
+    let socket = UdpSocket::bind(LOCAL).await.unwrap();
+    let asked = question(name);
+    socket.send_to(&asked.to_vec().unwrap(), server).await.unwrap();
+    let mut buffer = [0; 512];
+    let (length, _) = socket.recv_from(&mut buffer).await.unwrap();
+    let answer = Message::from_vec(&buffer[..length]).unwrap();
+    assert_eq!(answer.metadata.id, asked.metadata.id);
+    answer
+}
+
+fn addresses(answer: &Message) -> Vec<String> {
+    answer.answers.iter().map(|record| record.data.to_string()).collect()
+}
+
+#[tokio::test]
+async fn names_of_the_mesh_are_answered_and_all_others_elsewhere() {
+    let (tell, known) = watch::channel(None);
+    let server = NameServer::bind(LOCAL, known, Upstream::new(vec![outside().await])).await.unwrap();
+    let address = server.address().unwrap();
+    tokio::spawn(server.run());
+    assert_eq!(over_udp(address, "a.test.").await.metadata.response_code, ResponseCode::ServFail, "before anything is known");
+    tell.send_replace(Some(Arc::new(names())));
+    assert_eq!(addresses(&over_udp(address, "a.test.").await), ["10.0.0.1"]);
+    assert_eq!(addresses(&over_udp(address, "b.test.").await), ["192.0.2.1"]);
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    for (name, expected) in [("a.test.", "10.0.0.1"), ("b.test.", "192.0.2.1"), ("A.test.", "10.0.0.1")] {
+        write(&mut stream, &question(name).to_vec().unwrap()).await;
+        assert_eq!(addresses(&Message::from_vec(&read(&mut stream).await).unwrap()), [expected], "{name}");
+    }
+}
+
+#[tokio::test]
+async fn where_nobody_answers_that_is_said() {
+    let gone = UdpSocket::bind(LOCAL).await.unwrap().local_addr().unwrap();
+    let (_tell, known) = watch::channel(Some(Arc::new(names())));
+    for servers in [vec![], vec![gone]] {
+        let server = NameServer::bind(LOCAL, known.clone(), Upstream::new(servers)).await.unwrap();
+        let address = server.address().unwrap();
+        tokio::spawn(server.run());
+        assert_eq!(over_udp(address, "b.test.").await.metadata.response_code, ResponseCode::ServFail);
+    }
+}

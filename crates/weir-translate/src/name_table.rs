@@ -1,0 +1,59 @@
+//! The names of the mesh that a sidecar may answer to questions of DNS.
+//!
+//! Facts: pkg/dns/server/name_table.go of Istio.
+
+use std::net::IpAddr;
+
+use weir_model::{Resolution, Service, service::Registry};
+use weir_xds::names::{NameInfo, NameTable};
+
+use crate::context::Context;
+
+/// The table of a proxy: what it may reach and what has addresses.
+pub(crate) fn table(context: &Context<'_>) -> NameTable {
+    let known = context.scope.services.iter().filter_map(|service| Some((service.hostname.to_string(), info(context, service)?)));
+    NameTable { table: known.collect() }
+}
+
+fn info(context: &Context<'_>, service: &Service) -> Option<NameInfo> {
+    let ips = addresses(context, service);
+    let (shortname, namespace) = short(service);
+    let registry = match service.registry {
+        Registry::Kubernetes => "Kubernetes",
+        Registry::External => "External",
+    };
+    (!ips.is_empty()).then(|| NameInfo { ips, registry: registry.to_owned(), shortname, namespace })
+}
+
+/// Those of the service itself; if it has none because clients choose among its instances, those of the instances.
+fn addresses(context: &Context<'_>, service: &Service) -> Vec<String> {
+    let own: Vec<String> = service.addresses.iter().filter_map(|written| single(written)).collect();
+    if !own.is_empty() || service.resolution != Resolution::Passthrough {
+        return own;
+    }
+    let instances = context.mesh.services.endpoints(service);
+    let mut addresses: Vec<String> = instances.iter().filter(|at| at.healthy).filter_map(|at| single(&at.address)).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
+}
+
+/// An address, which may be written as the range of itself; a range of several is nobody's address.
+fn single(written: &str) -> Option<String> {
+    let (address, length) = written.split_once('/').map_or((written, None), |(address, length)| (address, Some(length)));
+    let address: IpAddr = address.parse().ok()?;
+    let whole = if address.is_ipv4() { "32" } else { "128" };
+    length.is_none_or(|length| length == whole).then(|| address.to_string())
+}
+
+/// The short name and the namespace by which a service of the platform is known. One of a ServiceEntry is, if its host is named alike: in a mesh
+/// without Kubernetes those are its services.
+fn short(service: &Service) -> (String, String) {
+    if service.registry == Registry::Kubernetes {
+        return (service.name.to_string(), service.namespace.to_string());
+    }
+    match service.hostname.split('.').collect::<Vec<_>>().as_slice() {
+        [name, namespace, "svc", _, ..] if *name != "*" => ((*name).to_owned(), (*namespace).to_owned()),
+        _ => Default::default(),
+    }
+}
