@@ -84,11 +84,12 @@ fn normal(name: &str) -> String {
 /// By which shorter names a service of the platform is known: `reviews` in its own namespace, `reviews.shop`, `reviews.shop.svc`.
 fn short_names(host: &str, info: &NameInfo, asker: &Asker) -> Vec<String> {
     let NameInfo { ips: _, registry: _, shortname, namespace } = info;
-    let is_of_platform = !asker.domain.is_empty() && host.ends_with(&format!(".svc.{}", asker.domain));
-    if !is_of_platform || shortname.is_empty() || namespace.is_empty() {
+    let (short, namespace) = (normal(shortname), normal(namespace));
+    // Nothing but the service's own name: who may name hosts is not to take the short names of others.
+    let is_of_platform = !asker.domain.is_empty() && host == format!("{short}.{namespace}.svc.{}", asker.domain);
+    if !is_of_platform || short.is_empty() || namespace.is_empty() {
         return vec![];
     }
-    let (short, namespace) = (normal(shortname), normal(namespace));
     let own = (namespace == asker.namespace).then(|| short.clone());
     own.into_iter().chain([format!("{short}.{namespace}"), format!("{short}.{namespace}.svc")]).collect()
 }
@@ -112,6 +113,8 @@ mod tests {
             ("*.deep.example.com", info(&["240.240.0.3"], "", "")),
             ("other", info(&["240.240.0.4", "10.0.0.0/8", "nonsense"], "", "")),
             ("other.shop.svc.cluster.local", info(&["10.0.0.5"], "other", "shop")),
+            // It would come before the service's own name.
+            ("reviews.shop.svc.a.svc.cluster.local", info(&["10.6.6.6"], "reviews", "shop")),
         ];
         let table = XdsNameTable { table: hosts.into_iter().map(|(host, info)| (host.to_owned(), info)).collect() };
         let asker = Asker { namespace: "shop".to_owned(), domain: "cluster.local".to_owned(), search: "shop.svc.cluster.local".to_owned() };

@@ -17,8 +17,14 @@ use weir_config::name_table::NameTable;
 use reply::{Reply, Transport, failure};
 pub use upstream::Upstream;
 
-/// So many questions may wait for other servers, and so many connections of clients may be open.
-const MOST: usize = 1024;
+/// So many questions may wait for other servers: the mesh's own names are answered whatever becomes of those.
+const WAITING: usize = 1024;
+/// So many connections of clients may be open.
+const CONNECTIONS: usize = 256;
+/// How long one of them may last, so that nobody holds all of them for ever.
+const LIFE: Duration = Duration::from_secs(60);
+/// How often a port is looked for that is free over both UDP and TCP.
+const TRIES: usize = 16;
 /// How long a connection may say nothing.
 const SILENCE: Duration = Duration::from_secs(10);
 /// The longest message over UDP, and over TCP.
@@ -38,7 +44,7 @@ pub struct NameServer {
 struct Shared {
     names: Names,
     upstream: Upstream,
-    permits: Arc<Semaphore>,
+    waiting: Semaphore,
 }
 
 impl NameServer {
@@ -47,10 +53,8 @@ impl NameServer {
     /// # Errors
     /// If one of them cannot be had.
     pub async fn bind(address: SocketAddr, names: Names, upstream: Upstream) -> io::Result<Self> {
-        let datagrams = UdpSocket::bind(address).await?;
-        // Port 0 is one port for both.
-        let connections = TcpListener::bind(datagrams.local_addr()?).await?;
-        let shared = Shared { names, upstream, permits: Arc::new(Semaphore::new(MOST)) };
+        let (datagrams, connections) = bind_both(address).await?;
+        let shared = Shared { names, upstream, waiting: Semaphore::new(WAITING) };
         Ok(Self { datagrams: Arc::new(datagrams), connections, shared: Arc::new(shared) })
     }
 
@@ -69,15 +73,29 @@ impl NameServer {
     }
 }
 
-impl Shared {
-    /// The answer to a question; none if there is to be none.
-    async fn answer(&self, question: &[u8], transport: Transport) -> Option<Vec<u8>> {
-        let names = self.names.borrow().clone();
-        match reply::to(question, names.as_deref(), transport) {
-            Reply::Answer(answer) => Some(answer),
-            Reply::Elsewhere => self.upstream.ask(question, transport).await.or_else(|| failure(question)),
-            Reply::Nothing => None,
+/// The same address for both. Port 0 is one port for both, which somebody else may have over TCP.
+async fn bind_both(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
+    let mut tries = if address.port() == 0 { TRIES } else { 1 };
+    loop {
+        tries -= 1;
+        let datagrams = UdpSocket::bind(address).await?;
+        match TcpListener::bind(datagrams.local_addr()?).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries > 0 => {}
+            connections => return Ok((datagrams, connections?)),
         }
+    }
+}
+
+impl Shared {
+    /// What is said by what is known here.
+    fn reply(&self, question: &[u8], transport: Transport) -> Reply {
+        reply::to(question, self.names.borrow().clone().as_deref(), transport)
+    }
+
+    /// What others say; that there is no answer if none does, or too many questions wait already.
+    async fn elsewhere(&self, question: &[u8], transport: Transport) -> Option<Vec<u8>> {
+        let Ok(_permit) = self.waiting.try_acquire() else { return failure(question) };
+        self.upstream.ask(question, transport).await.or_else(|| failure(question))
     }
 }
 
@@ -86,27 +104,32 @@ async fn answer_datagrams(socket: Arc<UdpSocket>, shared: Arc<Shared>) {
     loop {
         // An error is about an earlier answer, whose client has gone away.
         let Ok((length, client)) = socket.recv_from(&mut buffer).await else { continue };
-        let Some(question) = buffer.get(..length).map(<[u8]>::to_vec) else { continue };
-        // Who asks more than can be answered asks again.
-        let Ok(permit) = shared.permits.clone().try_acquire_owned() else { continue };
-        let (socket, shared) = (socket.clone(), shared.clone());
-        tokio::spawn(async move {
-            if let Some(answer) = shared.answer(&question, Transport::Udp).await {
-                let _ = socket.send_to(&answer, client).await;
+        let Some(question) = buffer.get(..length) else { continue };
+        match shared.reply(question, Transport::Udp) {
+            // Who cannot take it now asks again.
+            Reply::Answer(answer) => drop(socket.try_send_to(&answer, client)),
+            Reply::Nothing => {}
+            Reply::Elsewhere => {
+                let (question, socket, shared) = (question.to_vec(), socket.clone(), shared.clone());
+                tokio::spawn(async move {
+                    if let Some(answer) = shared.elsewhere(&question, Transport::Udp).await {
+                        let _ = socket.send_to(&answer, client).await;
+                    }
+                });
             }
-            drop(permit);
-        });
+        }
     }
 }
 
 async fn answer_connections(listener: TcpListener, shared: Arc<Shared>) {
+    let permits = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
-        let Ok(permit) = shared.permits.clone().acquire_owned().await else { return };
+        let Ok(permit) = permits.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
                 let shared = shared.clone();
                 tokio::spawn(async move {
-                    let _ = answer_connection(stream, &shared).await;
+                    let _ = tokio::time::timeout(LIFE, answer_connection(stream, &shared)).await;
                     drop(permit);
                 });
             }
@@ -120,7 +143,12 @@ async fn answer_connections(listener: TcpListener, shared: Arc<Shared>) {
 async fn answer_connection(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
     loop {
         let question = tokio::time::timeout(SILENCE, read(&mut stream)).await??;
-        let Some(answer) = shared.answer(&question, Transport::Tcp).await else { return Ok(()) };
+        let answer = match shared.reply(&question, Transport::Tcp) {
+            Reply::Answer(answer) => Some(answer),
+            Reply::Elsewhere => shared.elsewhere(&question, Transport::Tcp).await,
+            Reply::Nothing => None,
+        };
+        let Some(answer) = answer else { return Ok(()) };
         tokio::time::timeout(SILENCE, write(&mut stream, &answer)).await??;
     }
 }

@@ -44,6 +44,10 @@ pub(super) fn to(question: &[u8], names: Option<&NameTable>, transport: Transpor
     if query.query_class != DNSClass::IN {
         return Reply::Elsewhere;
     }
+    // Of other types only the outside knows anything: a host of a ServiceEntry may have records for its mail.
+    if !matches!(query.query_type, RecordType::A | RecordType::AAAA | RecordType::ANY) {
+        return Reply::Elsewhere;
+    }
     match names.find(&query.name.to_ascii()) {
         Some(known) => written(&answer(&asked, query, &known), &asked, transport).map_or(Reply::Nothing, Reply::Answer),
         None => Reply::Elsewhere,
@@ -101,7 +105,7 @@ fn answer(asked: &Message, query: &Query, known: &Known) -> Message {
 fn written(answer: &Message, asked: &Message, transport: Transport) -> Option<Vec<u8>> {
     let written = answer.to_vec().ok()?;
     let most = match transport {
-        Transport::Udp => asked.edns.as_ref().map_or(SMALLEST, Edns::max_payload).max(SMALLEST),
+        Transport::Udp => asked.edns.as_ref().map_or(SMALLEST, Edns::max_payload).clamp(SMALLEST, OWN_PAYLOAD),
         Transport::Tcp => u16::MAX,
     };
     // It asks again over TCP.
@@ -147,7 +151,6 @@ mod tests {
         for (name, kind, expected) in [
             ("A.test.", RecordType::A, &["A.test. A 10.1.1.1"][..]),
             ("a.test.", RecordType::AAAA, &[]),
-            ("a.test.", RecordType::MX, &[]),
             ("a.test.shop.test.", RecordType::A, &["a.test.shop.test. CNAME a.test.", "a.test. A 10.1.1.1"]),
         ] {
             let asked = question(name, kind);
@@ -164,6 +167,8 @@ mod tests {
         let names = names(1);
         let asked = question("other.test.", RecordType::A).to_vec().unwrap();
         assert_eq!(to(&asked, Some(&names), Transport::Udp), Reply::Elsewhere);
+        let mail = question("a.test.", RecordType::MX).to_vec().unwrap();
+        assert_eq!(to(&mail, Some(&names), Transport::Udp), Reply::Elsewhere);
         let Reply::Answer(answer) = to(&asked, None, Transport::Udp) else { panic!("no answer") };
         assert_eq!(Message::from_vec(&answer).unwrap().metadata.response_code, ResponseCode::ServFail);
         let mut response = question("a.test.", RecordType::A);
@@ -181,7 +186,7 @@ mod tests {
         assert!(cut.metadata.truncation && cut.answers.is_empty());
         assert_eq!(answered(&asked, &names, Transport::Tcp).answers.len(), 100);
         let mut edns = Edns::new();
-        edns.set_max_payload(4096);
+        edns.set_max_payload(u16::MAX);
         asked.set_edns(edns);
         let whole = answered(&asked, &names, Transport::Udp);
         assert!(!whole.metadata.truncation && whole.answers.len() == 100 && whole.edns.is_some());

@@ -37,9 +37,14 @@ fn elsewhere(question: &[u8]) -> Vec<u8> {
 
 /// A server of the outside, over UDP and TCP.
 async fn outside() -> SocketAddr {
-    let datagrams = UdpSocket::bind(LOCAL).await.unwrap();
+    let (datagrams, connections) = loop {
+        let datagrams = UdpSocket::bind(LOCAL).await.unwrap();
+        // Somebody else may have the same port over TCP.
+        if let Ok(connections) = TcpListener::bind(datagrams.local_addr().unwrap()).await {
+            break (datagrams, connections);
+        }
+    };
     let address = datagrams.local_addr().unwrap();
-    let connections = TcpListener::bind(address).await.unwrap();
     tokio::spawn(async move {
         let mut buffer = [0; 512];
         loop {
@@ -115,4 +120,16 @@ async fn where_nobody_answers_that_is_said() {
         tokio::spawn(server.run());
         assert_eq!(over_udp(address, "b.test.").await.metadata.response_code, ResponseCode::ServFail);
     }
+}
+
+/// A client gives up after five seconds, and asks a sidecar alone: so the next server is asked before that.
+#[tokio::test]
+async fn a_server_that_says_nothing_is_not_waited_for() {
+    let silent = UdpSocket::bind(LOCAL).await.unwrap();
+    let (_tell, known) = watch::channel(Some(Arc::new(names())));
+    let upstream = Upstream::new(vec![silent.local_addr().unwrap(), outside().await]);
+    let server = NameServer::bind(LOCAL, known, upstream).await.unwrap();
+    let address = server.address().unwrap();
+    tokio::spawn(server.run());
+    assert_eq!(addresses(&over_udp(address, "b.test.").await), ["192.0.2.1"]);
 }

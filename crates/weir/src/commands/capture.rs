@@ -133,7 +133,7 @@ fn dns(args: &CaptureArgs) -> anyhow::Result<Option<Dns>> {
     if servers.is_empty() {
         bail!("{} names no server: say --capture-all-dns to capture questions to all", path.display());
     }
-    Ok(Some(Dns::Servers(servers)))
+    Ok(Some(Dns::Servers(servers.into_iter().collect())))
 }
 
 /// Where a namespace's servers stand: one that has a name may have a file of its own, see ip-netns(8).

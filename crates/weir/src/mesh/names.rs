@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use tokio::sync::watch;
 use weir_capture::{name_servers, search_domain};
 use weir_config::name_table::{Asker, NameTable};
@@ -21,8 +21,14 @@ pub(crate) type Told = (Asker, watch::Sender<Option<Arc<NameTable>>>);
 /// Answers at these addresses, for as long as the runtime lives; what the mesh does not know, the servers of a `resolv.conf` are asked.
 ///
 /// # Errors
-/// If the file cannot be read, or an address cannot be had.
+/// If the file cannot be read, or an address cannot be had or is open to others.
 pub(crate) async fn answer_dns(addresses: &[SocketAddr], resolv_conf: &Path, proxy: &Proxy) -> anyhow::Result<Told> {
+    if let Some(open) = addresses.iter().find(|address| !address.ip().is_loopback()) {
+        bail!(
+            "--dns {open}: everybody could ask there, on our behalf; name an address of this machine alone, such as 127.0.0.1:{}",
+            open.port()
+        );
+    }
     let text = fs::read_to_string(resolv_conf).with_context(|| format!("{} cannot be read", resolv_conf.display()))?;
     let servers = name_servers(&text).into_iter().map(|server| SocketAddr::from((server, PORT)));
     // One that asked itself would never come to an end.
