@@ -62,9 +62,10 @@ const POLICIES: [Kind; 3] = [Kind::AuthorizationPolicy, Kind::RequestAuthenticat
 /// The same for a document that cannot be read at all and speaks of policies: they are of the namespaces that it names, or of the one
 /// that it is in without a name. `at` is a place within it; without one it may be any of the text's.
 pub(crate) fn unreadable(text: &str, at: Option<usize>) -> Vec<(Kind, ObjectMeta, Spec)> {
-    let document = at.map_or(text, |at| document_at(text, at));
+    // In UTF-16 every other byte is a zero.
+    let document = at.map_or(text, |at| document_at(text, at)).replace('\0', "");
     let kinds: Vec<Kind> = POLICIES.into_iter().filter(|kind| document.contains(kind.name())).collect();
-    let mut namespaces: BTreeSet<String> = document.split("namespace:").skip(1).filter_map(word).collect();
+    let mut namespaces: BTreeSet<String> = document.split("namespace").skip(1).filter_map(value).collect();
     if namespaces.is_empty() {
         namespaces.insert("default".to_owned());
     }
@@ -92,6 +93,11 @@ pub(crate) fn of_unknown(name: &str) -> Option<(ObjectMeta, Spec)> {
     let mut meta = ObjectMeta::default();
     name.clone_into(&mut meta.name);
     of_access(&meta, None).map(|spec| (meta, spec))
+}
+
+/// The word that stands behind a key, which may have been in quotes.
+fn value(behind: &str) -> Option<String> {
+    word(behind.trim_start_matches(['"', '\'']).trim_start().strip_prefix(':')?)
 }
 
 /// The word that a text begins with.
@@ -251,6 +257,7 @@ mod tests {
             (good.replace("AuthorizationPolicy", "RequestAuthentication").replace("spec: {}", "spec: ["), &["shop"]),
             (good.replace("AuthorizationPolicy", "PeerAuthentification"), &["shop"]),
             (good.replace("AuthorizationPolicy", "RequestAuthentification"), &["shop"]),
+            (r#"{"kind": "AuthorizationPolicy", "metadata": {"name": "p", "namespace" : "shop"}, "spec": {"#.to_owned(), &["shop"]),
             ("kind: [\n".to_owned(), &[]),
         ] {
             let parsed = parse::parse(&Source::new("x.yaml", text.clone()));

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 /// Refusals of one kind are logged so often.
 const QUIET: Duration = Duration::from_secs(10);
+/// So many characters of a reason are told.
+const LONGEST: usize = 512;
 
 /// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +73,8 @@ impl Refusals {
     pub fn refuse_stream(&self, count: Count, reason: &str) {
         self.count(count);
         if let Some(not_told) = may_tell(&self.streams, Instant::now()) {
+            // A node wrote parts of that: the line is no longer for it.
+            let reason: String = reason.chars().filter(|letter| !letter.is_control()).take(LONGEST).collect();
             tracing::warn!(not_told, "an xDS stream is refused: {reason}");
         }
     }

@@ -195,7 +195,16 @@ impl Folder {
             return Ok(());
         }
         let before = edit.catalog().text(FILES, path).cloned().unwrap_or_default();
-        let text = read::text(path);
+        let text = match read::text(path) {
+            Err(error) if read::is_gone(&error) => {
+                self.files.remove(path);
+                edit.put(key, None);
+                return Ok(());
+            }
+            Err(error) if read::may_pass(&error) && before.has_objects() => return Err(error),
+            text => text,
+        };
+        let is_settled = !text.as_ref().is_err_and(read::may_pass);
         let emptied = match (&text, known) {
             (Ok(text), Some(known)) if before.has_objects() => known.emptied(stamp, &text.text),
             _ => None,
@@ -206,23 +215,30 @@ impl Folder {
             Ok(text) if known.is_some_and(|known| known.has(&text)) => (known.and_then(|known| known.text.clone()), Text::clone(&before)),
             text => {
                 let ReadFile { text, mut parsed } = read::parsed(path, text);
-                if text.is_none() && !before.has_objects() {
-                    close(path, &mut parsed);
+                if text.is_none() {
+                    close(path, &before, &mut parsed);
                 }
                 (text, taken_over(&before, parsed))
             }
         };
-        self.files.insert(path.to_owned(), FileState { stamp, text, emptied });
+        if is_settled {
+            self.files.insert(path.to_owned(), FileState { stamp, text, emptied });
+        } else {
+            // It is read again at the next look.
+            self.files.remove(path);
+        }
         edit.put(key, Some(Text { changed: Some(stamp.changed), ..now }));
         Ok(())
     }
 }
 
-/// Closes what a file may be meant to close that was never read: of one that is not UTF-8, what of it is tells that.
-fn close(path: &Path, parsed: &mut Parsed) {
+/// Closes what a file may be meant to close: of one that is not UTF-8, what of it is tells that; one that was never read may be meant to
+/// close anything.
+fn close(path: &Path, before: &Text, parsed: &mut Parsed) {
     let name = path.display().to_string();
     match read::as_far_as_it_is_text(path) {
         Some(text) => parsed.stand_ins.extend(object::of_broken_text(&text)),
+        None if before.has_objects() => {}
         None => parsed.stand_ins.extend(object::of_unknown(&name)),
     }
     if !parsed.stand_ins.is_empty() {
@@ -233,7 +249,7 @@ fn close(path: &Path, parsed: &mut Parsed) {
 /// What is said of that.
 fn closed(path: &str) -> Diagnostic {
     let message =
-        format!("{path} was never read, and may hold policies: until it is, those who may not be let in by them are let in nowhere");
+        format!("{path} cannot be read, and may hold policies that never were: until it can, nobody is let in whom they might keep out");
     Diagnostic::warning(message).with_help("make it readable, or delete it")
 }
 

@@ -182,6 +182,12 @@ fn list(folder: &Path, above: &mut Vec<PathBuf>, found: &mut Found) {
     }
 }
 
+/// Whether a file may be readable the next time though nothing of it has changed: that too many are open, say, passes by itself. What
+/// stands in it does not, and a right to read it comes with a change.
+pub(super) fn may_pass(error: &io::Error) -> bool {
+    !matches!(error.kind(), io::ErrorKind::Other | io::ErrorKind::PermissionDenied)
+}
+
 /// Whether it means that there is nothing of that name. All other errors may pass, and say nothing of what is there.
 pub(super) fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)

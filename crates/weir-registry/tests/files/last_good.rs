@@ -420,7 +420,7 @@ fn what_was_never_read_lets_nobody_in_until_it_is() {
     assert_eq!(stand_ins(&catalog), [("AuthorizationPolicy", String::new())]);
     let said = seen.dir.said(&catalog);
     assert!(said.iter().any(|said| said.starts_with("error: p.yaml cannot be read: ")), "{said:?}");
-    assert!(said.iter().any(|said| said.contains("p.yaml was never read, and may hold policies")), "{said:?}");
+    assert!(said.iter().any(|said| said.contains("p.yaml cannot be read, and may hold policies")), "{said:?}");
     let catalog = seen.put("p.yaml", POLICY);
     assert_eq!((stand_ins(&catalog), objects(&catalog).len()), (vec![], 2));
     // What is known stays, and nothing stands in for it.
@@ -445,6 +445,27 @@ fn of_what_is_no_text_those_namespaces_are_closed_whose_policies_it_speaks_of() 
     assert_eq!(closed(&POLICY.replace("AuthorizationPolicy", "PeerAuthentication")), of("PeerAuthentication"));
     assert_eq!(closed(&POLICY.replace("AuthorizationPolicy", "RequestAuthentication")), of("RequestAuthentication"));
     assert_eq!(closed(&entry("a", "10.0.0.1")), []);
+}
+
+#[test]
+fn of_utf_16_those_namespaces_are_closed_whose_policies_it_speaks_of() {
+    let wide = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    for bytes in [wide(POLICY), [&b"\xff\xfe"[..], &wide(POLICY)].concat()] {
+        let dir = Dir::of(&[]);
+        dir.put("p.yaml", bytes);
+        let mut folder = Folder::new(dir.root());
+        folder.refresh();
+        assert_eq!(stand_ins(&folder.catalog()), [("AuthorizationPolicy", "shop".to_owned())]);
+    }
+}
+
+#[test]
+fn a_policy_that_came_with_what_is_no_text_is_closed_and_what_was_good_stays() {
+    let mut seen = Seen::new(&[("x.yaml", &entry("a", "10.0.0.1"))]);
+    let broken = [entry("a", "10.0.0.1").as_bytes(), b"---\n", POLICY.as_bytes(), b"# \xff\n"].concat();
+    seen.dir.put("x.yaml", broken);
+    let catalog = seen.look();
+    assert_eq!((stand_ins(&catalog), kept(&catalog)), (vec![("AuthorizationPolicy", "shop".to_owned())], vec!["a".to_owned()]));
 }
 
 #[test]
