@@ -26,6 +26,8 @@ use crate::stream::{self, ClientStream, Protocol, Request, Response};
 
 /// How long a server may take to accept.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long word of a change may take: the authority waits until there is one, but not so long.
+pub const CHANGES_TIMEOUT: Duration = Duration::from_secs(25);
 /// A silent server is asked whether it is still there.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
@@ -63,17 +65,18 @@ pub async fn connect(server: &str, protocol: Protocol) -> Result<ClientStream, E
     Ok(client)
 }
 
-/// Asks the authority at `server` for a certificate.
+/// Asks the authority at `server` for a certificate, or for word of when it would be another one.
 ///
 /// # Errors
 /// If it cannot be reached, or refuses.
 pub async fn create_certificate(server: &str, request: IstioCertificateRequest) -> Result<IstioCertificateResponse, Error> {
+    let patience = if request.known().is_some() { CHANGES_TIMEOUT } else { CONNECT_TIMEOUT };
     let mut channel = open(server).await?;
     let _ = channel.ready().await;
     let codec = ProstCodec::<IstioCertificateRequest, IstioCertificateResponse>::default();
     let call = channel.unary(tonic::Request::new(request), PathAndQuery::from_static(certificates::CREATE), codec);
     let late = |_| Err(tonic::Status::deadline_exceeded("no answer"));
-    let answered = tokio::time::timeout(CONNECT_TIMEOUT, call).await.unwrap_or_else(late);
+    let answered = tokio::time::timeout(patience, call).await.unwrap_or_else(late);
     answered.map(tonic::Response::into_inner).map_err(|status| Error::Refused(server.to_owned(), status))
 }
 

@@ -9,12 +9,16 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::Instant;
 use tonic::Status;
 use weir_ads::certificates::{IstioCertificateRequest, IstioCertificateResponse};
+use weir_ads::grpc::client::CHANGES_TIMEOUT;
 use weir_model::{MeshSnapshot, Proxy};
 
 use super::Authority;
+use super::secret::Secret;
 
-/// So long an answer waits for a change, which is less than askers wait for an answer.
+/// So long an answer waits for a change.
 const WAIT: Duration = Duration::from_secs(15);
+/// Askers wait longer, also when the answer takes its time to come: who gives up before hears of nothing.
+const _: () = assert!(WAIT.as_secs() + 5 <= CHANGES_TIMEOUT.as_secs());
 /// So many may wait.
 const WAITING: usize = 10_000;
 
@@ -34,29 +38,29 @@ impl Changes {
         Self { mesh, authority, waiting: Arc::new(Semaphore::new(WAITING)) }
     }
 
-    /// Answers a request that is for changes alone, when there is one. None of these waits for another.
-    pub fn answer_later(&self, request: &IstioCertificateRequest, known: &str, answer: Answer) {
+    /// Answers a request that is for changes alone, when there is one, with the proof of a secret. None of these waits for another.
+    pub fn answer_later(&self, request: IstioCertificateRequest, secret: Option<Arc<Secret>>, answer: Answer) {
         let Some(proxy) = request.node().and_then(super::service::proxy) else {
             return drop(answer.send(Err(Status::unauthenticated("the request names no proxy of a mesh"))));
         };
         let Ok(permit) = self.waiting.clone().try_acquire_owned() else {
             return drop(answer.send(Err(Status::resource_exhausted("too many wait for changes"))));
         };
-        let (changes, known) = (self.clone(), known.to_owned());
+        let changes = self.clone();
         tokio::spawn(async move {
-            changes.answer(&proxy, &known, answer).await;
+            changes.answer(&proxy, &request, secret.as_deref(), answer).await;
             drop(permit);
         });
     }
 
-    async fn answer(mut self, proxy: &Proxy, known: &str, mut answer: Answer) {
+    async fn answer(mut self, proxy: &Proxy, request: &IstioCertificateRequest, secret: Option<&Secret>, mut answer: Answer) {
         let until = Instant::now() + WAIT;
         loop {
             let (mesh, authority) = (self.mesh.borrow_and_update().clone(), self.authority.borrow_and_update().clone());
             let state = state(proxy, &mesh, &authority);
-            if state != known || Instant::now() >= until {
+            if request.known() != Some(state.as_str()) || Instant::now() >= until {
                 // Who has gone meanwhile needs none.
-                let _ = answer.send(Ok(IstioCertificateResponse { state, ..IstioCertificateResponse::default() }));
+                let _ = answer.send(Ok(word_of(state, request, secret)));
                 return;
             }
             let changed = async {
@@ -73,6 +77,15 @@ impl Changes {
             }
         }
     }
+}
+
+/// An answer that says how it is now, and nothing else.
+fn word_of(state: String, request: &IstioCertificateRequest, secret: Option<&Secret>) -> IstioCertificateResponse {
+    let mut answer = IstioCertificateResponse { state, ..IstioCertificateResponse::default() };
+    if let Some(secret) = secret {
+        secret.sign_answer(request, &mut answer);
+    }
+    answer
 }
 
 /// What a proxy's certificate depends on, in short; a text that nobody else need understand.

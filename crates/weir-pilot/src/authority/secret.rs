@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::hmac;
 use weir_ads::certificates::{IstioCertificateRequest, IstioCertificateResponse};
+use weir_xds::prost_types::value::Kind;
+use weir_xds::values::text;
 
 use super::{AuthorityError, private};
 
@@ -15,6 +17,8 @@ use super::{AuthorityError, private};
 const FILE: &str = "caller-secret";
 const REQUEST: &[u8] = b"weir request";
 const ANSWER: &[u8] = b"weir answer";
+/// Where a request's metadata has what no other request has.
+const NONCE: &str = "weir.nonce";
 
 /// The secret.
 #[derive(Debug)]
@@ -52,11 +56,15 @@ impl Secret {
         Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, text.trim().as_bytes())))
     }
 
-    /// A request with the proof that who asks knows the secret.
-    #[must_use]
-    pub fn sign_request(&self, request: IstioCertificateRequest) -> IstioCertificateRequest {
+    /// A request with the proof that who asks knows the secret. An answer to it is one to no other request, not even to the same
+    /// question.
+    ///
+    /// # Errors
+    /// If the system has no randomness.
+    pub fn sign_request(&self, request: IstioCertificateRequest) -> io::Result<IstioCertificateRequest> {
+        let request = with_nonce(request, &private::random_hex::<16>()?);
         let proof = hex(hmac::sign(&self.0, &of_request(&request)).as_ref());
-        request.with_proof(&proof)
+        Ok(request.with_proof(&proof))
     }
 
     /// Whether who asks knows the secret.
@@ -87,16 +95,39 @@ fn make(path: &Path) -> io::Result<()> {
     private::write_new(path, private::random_hex::<32>()?.as_bytes())
 }
 
+fn with_nonce(mut request: IstioCertificateRequest, nonce: &str) -> IstioCertificateRequest {
+    request.metadata.get_or_insert_default().fields.insert(NONCE.to_owned(), text(nonce));
+    request
+}
+
+fn nonce(request: &IstioCertificateRequest) -> &str {
+    let found = request.metadata.as_ref().and_then(|metadata| metadata.fields.get(NONCE));
+    match found.and_then(|value| value.kind.as_ref()) {
+        Some(Kind::StringValue(nonce)) => nonce,
+        _ => "",
+    }
+}
+
 /// Everything that an answer depends on.
 fn of_request(request: &IstioCertificateRequest) -> Vec<u8> {
     let (node, known) = (request.node().unwrap_or_default(), request.known().unwrap_or_default());
-    message(&[REQUEST, node.as_bytes(), request.csr.as_bytes(), &request.validity_duration.to_be_bytes(), known.as_bytes()])
+    message(&[
+        REQUEST,
+        nonce(request).as_bytes(),
+        node.as_bytes(),
+        request.csr.as_bytes(),
+        &request.validity_duration.to_be_bytes(),
+        // Who knows nothing yet asks for changes too.
+        &[u8::from(request.known().is_some())],
+        known.as_bytes(),
+    ])
 }
 
-/// The answer, and what it answers: each request has a new key, so that no answer is of use a second time.
+/// The answer with all that it says, and the request that it answers, which has a nonce: no answer is of use a second time.
 fn of_answer(request: &IstioCertificateRequest, answer: &IstioCertificateResponse) -> Vec<u8> {
-    let parts = [ANSWER, request.csr.as_bytes()].into_iter().chain(answer.cert_chain.iter().map(String::as_bytes));
-    message(&parts.collect::<Vec<_>>())
+    let asked = of_request(request);
+    let parts = [ANSWER, asked.as_slice(), answer.state.as_bytes()].into_iter();
+    message(&parts.chain(answer.cert_chain.iter().map(String::as_bytes)).collect::<Vec<_>>())
 }
 
 /// Texts with their lengths before them: no two lists are the same message.
@@ -119,8 +150,10 @@ mod tests {
 
     use super::*;
 
+    const NODE: &str = "sidecar~10.0.0.1~a.b~b.svc.cluster.local";
+
     fn request(csr: &str) -> IstioCertificateRequest {
-        IstioCertificateRequest::new("sidecar~10.0.0.1~a.b~b.svc.cluster.local", csr.to_owned(), 60)
+        IstioCertificateRequest::new(NODE, csr.to_owned(), 60)
     }
 
     #[test]
@@ -128,20 +161,47 @@ mod tests {
         let (state, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let pilots = Secret::kept_in(state.path()).unwrap();
         let (own, strange) = (Secret::read(state.path()).unwrap(), Secret::kept_in(other.path()).unwrap());
-        let signed = own.sign_request(request("c"));
+        let signed = own.sign_request(request("c")).unwrap();
+        let other_key = IstioCertificateRequest { csr: "d".to_owned(), ..signed.clone() };
         assert!(pilots.vouches_for_request(&signed) && !strange.vouches_for_request(&signed));
         assert!(!pilots.vouches_for_request(&request("c")), "without a proof");
         let proof = signed.proof().unwrap().to_owned();
-        assert!(!pilots.vouches_for_request(&request("d").with_proof(&proof)), "for another key");
+        assert!(!pilots.vouches_for_request(&other_key), "for another key");
         for wrong in ["", "zz", "0", "ü", &proof[2..]] {
-            assert!(!pilots.vouches_for_request(&request("c").with_proof(wrong)), "{wrong}");
+            assert!(!pilots.vouches_for_request(&signed.clone().with_proof(wrong)), "{wrong}");
         }
         let mut answer = IstioCertificateResponse { cert_chain: vec!["a".to_owned(), "b".to_owned()], ..Default::default() };
         assert!(!own.vouches_for_answer(&signed, &answer));
         pilots.sign_answer(&signed, &mut answer);
-        assert!(own.vouches_for_answer(&signed, &answer) && !own.vouches_for_answer(&request("d"), &answer));
+        assert!(own.vouches_for_answer(&signed, &answer) && !own.vouches_for_answer(&other_key, &answer));
         answer.cert_chain[1] = "c".to_owned();
         assert!(!own.vouches_for_answer(&signed, &answer), "with another root");
+    }
+
+    #[test]
+    fn an_answer_about_changes_that_was_altered_or_is_one_to_another_request_is_refused() {
+        let state = tempfile::tempdir().unwrap();
+        let secret = Secret::kept_in(state.path()).unwrap();
+        let ask = |known: &str| secret.sign_request(IstioCertificateRequest::for_changes(NODE, known)).unwrap();
+        let asked = ask("one");
+        let mut answer = IstioCertificateResponse { state: "one".to_owned(), ..Default::default() };
+        assert!(!secret.vouches_for_answer(&asked, &answer), "without a proof");
+        secret.sign_answer(&asked, &mut answer);
+        assert!(secret.vouches_for_answer(&asked, &answer));
+        for altered in ["", "two"] {
+            let altered = IstioCertificateResponse { state: altered.to_owned(), ..answer.clone() };
+            assert!(!secret.vouches_for_answer(&asked, &altered), "{}", altered.state);
+        }
+        let altered = IstioCertificateResponse { cert_chain: vec!["a".to_owned()], ..answer.clone() };
+        assert!(!secret.vouches_for_answer(&asked, &altered), "with a certificate");
+        assert!(!secret.vouches_for_answer(&ask("one"), &answer), "a second time");
+        for other in [
+            IstioCertificateRequest::for_changes(NODE, "two"),
+            IstioCertificateRequest::for_changes("another", "one"),
+            IstioCertificateRequest::new(NODE, String::new(), 0),
+        ] {
+            assert!(!secret.vouches_for_answer(&with_nonce(other.clone(), nonce(&asked)), &answer), "{other:?}");
+        }
     }
 
     #[test]

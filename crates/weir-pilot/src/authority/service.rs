@@ -25,17 +25,22 @@ pub(crate) fn start(
     mesh: watch::Receiver<Arc<MeshSnapshot>>,
     refusals: Arc<Refusals>,
 ) -> Certificates {
+    serve(Changes::new(mesh, watched::follow(authority)), secret, refusals)
+}
+
+/// The same, of an authority that somebody follows already.
+pub(super) fn serve(changes: Changes, secret: Option<Secret>, refusals: Arc<Refusals>) -> Certificates {
     let (certificates, mut calls) = mpsc::channel::<Call>(WAITING);
-    let changes = Changes::new(mesh, watched::follow(authority));
+    let secret = secret.map(Arc::new);
     tokio::spawn(async move {
         while let Some(Call { caller, request, answer }) = calls.recv().await {
             // Whose asker has gone, nobody needs.
             if answer.is_closed() {
                 continue;
             }
-            let admitted = admit(secret.as_ref(), caller, &request);
-            if let (Ok(()), Some(known)) = (&admitted, request.known()) {
-                changes.answer_later(&request, known, answer);
+            let admitted = admit(secret.as_deref(), caller, &request);
+            if admitted.is_ok() && request.known().is_some() {
+                changes.answer_later(request, secret.clone(), answer);
                 continue;
             }
             let answered = match admitted {

@@ -8,8 +8,13 @@ use std::time::Duration;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, KeyIdMethod, KeyUsagePurpose, SanType, SerialNumber,
 };
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::timeout;
 use tonic::Code;
-use weir_ads::certificates::{Caller, IstioCertificateRequest};
+use weir_ads::certificates::{Caller, Certificates, IstioCertificateRequest};
+use weir_ads::grpc::client;
+use weir_ads::grpc::server::{self, Services};
 use weir_api::{Source, parse};
 use weir_model::{DEFAULT_DOMAIN, MeshSnapshot};
 use x509_parser::extensions::GeneralName;
@@ -239,7 +244,7 @@ fn who_is_only_on_this_machine_or_only_of_this_user_gets_nothing() {
     let state = tempfile::tempdir().unwrap();
     let secret = Secret::kept_in(state.path()).unwrap();
     let plain = IstioCertificateRequest::new("sidecar~10.0.0.1~cart.shop~shop.svc.cluster.local", request(), 60);
-    let signed = secret.sign_request(plain.clone());
+    let signed = secret.sign_request(plain.clone()).unwrap();
     let at = |address: &str| Caller::Connected(address.parse().unwrap());
     for (caller, request, has_secret, expected) in [
         (Caller::Hosted, &plain, true, true),
@@ -270,9 +275,56 @@ async fn a_stranger_is_answered_without_a_signature_and_who_has_gone_not_at_all(
     asked.send(weir_ads::certificates::Call { caller, request: plain.clone(), answer: gone }).await.unwrap();
     let refused = weir_ads::certificates::call(&asked, caller, plain.clone()).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
-    let signed = secret().sign_request(plain);
+    let signed = secret().sign_request(plain).unwrap();
     let answer = weir_ads::certificates::call(&asked, caller, signed.clone()).await.unwrap();
     assert!(secret().vouches_for_answer(&signed, &answer));
+}
+
+/// Who answers at a port of this machine.
+async fn serve(certificates: Certificates) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(server::serve(listener, Services { certificates: Some(certificates), ..Services::default() }));
+    address
+}
+
+/// The state that somebody is told there who knows the secret. Where nothing changes, that would take longer.
+async fn told(server: &str, secret: &Secret, request: IstioCertificateRequest) -> String {
+    let request = secret.sign_request(request).unwrap();
+    let answer = timeout(Duration::from_secs(10), client::create_certificate(server, request.clone())).await.unwrap().unwrap();
+    assert!(secret.vouches_for_answer(&request, &answer));
+    answer.state
+}
+
+/// Changes something once there is a call that waits for that, which follows the mesh besides who answers calls.
+async fn change(meshes: &watch::Sender<Arc<MeshSnapshot>>, change: impl FnOnce()) {
+    while meshes.receiver_count() < 2 {
+        tokio::task::yield_now().await;
+    }
+    change();
+}
+
+#[tokio::test]
+async fn another_process_hears_of_another_account_and_of_another_root_while_it_waits() {
+    const CART: &str = "sidecar~10.0.0.1~cart.shop~shop.svc.cluster.local";
+    let state = tempfile::tempdir().unwrap();
+    let secret = Secret::kept_in(state.path()).unwrap();
+    let mesh_of = |text: &str| Arc::new(MeshSnapshot::new(&parse(&Source::new("mesh.yaml", text)).objects, Arc::default(), DEFAULT_DOMAIN));
+    let authority = || Arc::new(Authority::in_memory("td").unwrap());
+    let (meshes, mesh) = watch::channel(mesh_of(MESH));
+    let (authorities, followed) = watch::channel(authority());
+    let kept = Secret::read(state.path()).unwrap();
+    let server = serve(service::serve(changes::Changes::new(mesh, followed), Some(kept), Arc::default())).await;
+
+    let first = told(&server, &secret, IstioCertificateRequest::new(CART, request(), 60)).await;
+    let changed = mesh_of(&MESH.replace("serviceAccount: cart", "serviceAccount: other"));
+    let account = change(&meshes, || drop(meshes.send_replace(changed)));
+    let (second, ()) = tokio::join!(told(&server, &secret, IstioCertificateRequest::for_changes(CART, &first)), account);
+    let root = change(&meshes, || drop(authorities.send_replace(authority())));
+    let (third, ()) = tokio::join!(told(&server, &secret, IstioCertificateRequest::for_changes(CART, &second)), root);
+    assert!(first != second && second != third, "{first} {second} {third}");
+    let now = told(&server, &secret, IstioCertificateRequest::new(CART, request(), 60)).await;
+    assert_eq!(now, third, "what it is told is what it would be certified by");
 }
 
 #[test]

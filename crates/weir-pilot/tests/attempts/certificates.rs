@@ -50,6 +50,13 @@ fn request(node: &str, csr: String) -> IstioCertificateRequest {
     IstioCertificateRequest::new(node, csr, 60)
 }
 
+/// The same request with its proof, but of another node.
+fn of_another(mut signed: IstioCertificateRequest, node: &str) -> IstioCertificateRequest {
+    let named = request(node, String::new()).metadata.unwrap();
+    signed.metadata.as_mut().unwrap().fields.extend(named.fields);
+    signed
+}
+
 /// What is asked, from which address, the statistic that counts its refusal, the status, and what the log names.
 type Attempt = (&'static str, fn(&Secret) -> IstioCertificateRequest, &'static str, &'static str, Code, &'static str);
 
@@ -60,7 +67,7 @@ const ATTEMPTS: [Attempt; 9] = [
     (
         "a stolen token of another service account",
         |secret| {
-            let stolen = secret.sign_request(request(&cart(), csr())).proof().unwrap().to_owned();
+            let stolen = secret.sign_request(request(&cart(), csr())).unwrap().proof().unwrap().to_owned();
             request(&node("10.0.0.2", "bank", "money"), csr()).with_proof(&stolen)
         },
         HERE,
@@ -71,8 +78,8 @@ const ATTEMPTS: [Attempt; 9] = [
     (
         "a stolen token of another service account, with the request that it was for",
         |secret| {
-            let signed = secret.sign_request(request(&cart(), csr()));
-            request(&node("10.0.0.2", "bank", "money"), signed.csr.clone()).with_proof(signed.proof().unwrap())
+            let signed = secret.sign_request(request(&cart(), csr())).unwrap();
+            of_another(signed, &node("10.0.0.2", "bank", "money"))
         },
         HERE,
         NOT_KNOWN,
@@ -82,8 +89,8 @@ const ATTEMPTS: [Attempt; 9] = [
     (
         "a stolen token, for another key",
         |secret| {
-            let signed = secret.sign_request(request(&cart(), csr()));
-            request(&cart(), csr()).with_proof(signed.proof().unwrap())
+            let signed = secret.sign_request(request(&cart(), csr())).unwrap();
+            IstioCertificateRequest { csr: csr(), ..signed }
         },
         HERE,
         NOT_KNOWN,
@@ -93,7 +100,7 @@ const ATTEMPTS: [Attempt; 9] = [
     ("no token", |_| request(&cart(), csr()), HERE, NOT_KNOWN, Code::Unauthenticated, "cart.shop"),
     (
         "a good token, from a non-local address",
-        |secret| secret.sign_request(request(&cart(), csr())),
+        |secret| secret.sign_request(request(&cart(), csr())).unwrap(),
         ELSEWHERE,
         NOT_KNOWN,
         Code::Unauthenticated,
@@ -101,7 +108,7 @@ const ATTEMPTS: [Attempt; 9] = [
     ),
     (
         "a node that claims a namespace not its own",
-        |secret| secret.sign_request(request(&node("10.0.0.1", "cart", "money"), csr())),
+        |secret| secret.sign_request(request(&node("10.0.0.1", "cart", "money"), csr())).unwrap(),
         HERE,
         NO_IDENTITY,
         Code::FailedPrecondition,
@@ -109,7 +116,7 @@ const ATTEMPTS: [Attempt; 9] = [
     ),
     (
         "a node that claims the address of another",
-        |secret| secret.sign_request(request(&node("10.0.0.2", "cart", "shop"), csr())),
+        |secret| secret.sign_request(request(&node("10.0.0.2", "cart", "shop"), csr())).unwrap(),
         HERE,
         NO_IDENTITY,
         Code::FailedPrecondition,
@@ -117,7 +124,7 @@ const ATTEMPTS: [Attempt; 9] = [
     ),
     (
         "a namespace that could be read as another identity",
-        |secret| secret.sign_request(request("router~0.0.0.0~gw.money/sa/bank~x.svc.cluster.local", csr())),
+        |secret| secret.sign_request(request("router~0.0.0.0~gw.money/sa/bank~x.svc.cluster.local", csr())).unwrap(),
         HERE,
         NO_IDENTITY,
         Code::InvalidArgument,
@@ -125,7 +132,7 @@ const ATTEMPTS: [Attempt; 9] = [
     ),
     (
         "a request that is not signed by its key",
-        |secret| secret.sign_request(request(&cart(), forged())),
+        |secret| secret.sign_request(request(&cart(), forged())).unwrap(),
         HERE,
         NO_REQUEST,
         Code::InvalidArgument,
@@ -150,7 +157,7 @@ async fn who_is_somebody_else_gets_no_certificate_and_is_counted_and_named() {
         }
         let line = log::line_about("no certificate is issued to").await;
         assert!(line.contains(named) && line.contains(refused.message()), "{attempt}: {line}");
-        let good = Secret::read(state.path()).unwrap().sign_request(request_of_cart());
+        let good = Secret::read(state.path()).unwrap().sign_request(request_of_cart()).unwrap();
         certificates::call(&asked, Caller::Connected(HERE.parse().unwrap()), good).await.unwrap();
         counted(&pilot, "citadel_server_success_cert_issuance_count", 1);
     }

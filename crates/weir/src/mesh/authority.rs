@@ -113,12 +113,16 @@ pub(crate) fn hosted(proxy: &Proxy, certificates: &Certificates, lifetime: Optio
 
 /// How a proxy comes to its certificate that follows a pilot of this machine and of this user, which keeps its secret in a folder.
 pub(crate) fn following(proxy: &Proxy, server: &str, state: PathBuf, lifetime: Option<Duration>) -> Certification {
+    certification(proxy, asker(server, state), lifetime)
+}
+
+/// Asks a pilot by the secret that it keeps in a folder.
+fn asker(server: &str, state: PathBuf) -> Ask {
     let server = server.to_owned();
-    let ask: Ask = Arc::new(move |request| {
+    Arc::new(move |request| {
         let (server, state) = (server.clone(), state.clone());
         Box::pin(async move { ask(&server, request, &state).await.map_err(|error| format!("{error:#}")) })
-    });
-    certification(proxy, ask, lifetime)
+    })
 }
 
 /// Has a proxy certified by who is asked, and again when the authority tells that it would answer otherwise now.
@@ -140,7 +144,7 @@ fn certification(proxy: &Proxy, ask: Ask, lifetime: Option<Duration>) -> Certifi
 /// Asks a pilot, and looks whether it was that which answered: at a port of this machine may be anybody.
 async fn ask(server: &str, request: IstioCertificateRequest, state: &Path) -> anyhow::Result<IstioCertificateResponse> {
     let secret = Secret::read(state).context("the pilot's secret cannot be read")?;
-    let request = secret.sign_request(request);
+    let request = secret.sign_request(request)?;
     let answer = grpc::client::create_certificate(server, request.clone()).await?;
     if !secret.vouches_for_answer(&request, &answer) {
         bail!("who answers at {server} does not show that it is a pilot of this user");
@@ -208,7 +212,86 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
+    use tokio::net::TcpListener;
+    use tokio::sync::{Notify, mpsc, watch};
+    use weir_ads::certificates::Call;
+    use weir_ads::grpc::server::Services;
+    use weir_api::{Source, parse};
+    use weir_model::DEFAULT_DOMAIN;
+    use weir_pilot::{Options, Pilot};
+    use weir_registry::Catalog;
+
     use super::*;
+
+    const CART: &str = "sidecar~10.0.0.1~cart.shop~shop.svc.cluster.local";
+
+    /// A mesh in which that workload has this account.
+    fn catalog(account: &str) -> Arc<Catalog> {
+        const MESH: &str = "apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: cart, namespace: shop}
+spec: {address: 10.0.0.1, serviceAccount: ACCOUNT}
+";
+        Arc::new(Catalog::of(parse(&Source::new("mesh.yaml", MESH.replace("ACCOUNT", account))).objects))
+    }
+
+    /// A pilot's authority, which keeps its secret in a folder.
+    fn authority(catalog: watch::Receiver<Arc<Catalog>>, state: &Path) -> Certificates {
+        let options = Options { mesh: Arc::default(), domain: DEFAULT_DOMAIN.to_owned(), say: Box::new(|_| {}) };
+        let secret = Secret::kept_in(state).unwrap();
+        Pilot::start(catalog, options).certificates(Authority::in_memory("cluster.local").unwrap(), Some(secret))
+    }
+
+    /// Who answers at a port of this machine.
+    async fn serve(certificates: Certificates) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        tokio::spawn(grpc::server::serve(listener, Services { certificates: Some(certificates), ..Services::default() }));
+        address
+    }
+
+    #[tokio::test]
+    async fn a_proxy_of_another_process_hears_of_another_account_in_one_call() {
+        let folder = tempfile::tempdir().unwrap();
+        let (catalogs, watched) = watch::channel(catalog("cart"));
+        let ask = asker(&serve(authority(watched, folder.path())).await, folder.path().to_owned());
+        // Who knows nothing yet is told at once.
+        let first = ask(IstioCertificateRequest::for_changes(CART, "")).await.unwrap();
+        let (known, again) = (Known::default(), Arc::new(Notify::new()));
+        known.set(first.state);
+        renewal::follow(CART, &known, &again, ask);
+        catalogs.send_replace(catalog("other"));
+        // The pilot would wait longer than this, and so would who asks a second time.
+        tokio::time::timeout(Duration::from_secs(10), again.notified()).await.unwrap();
+    }
+
+    /// Somebody between a proxy and its pilot, who gives the pilot's first answer for ever.
+    fn replaying(pilot: Certificates) -> Certificates {
+        let (certificates, mut calls) = mpsc::channel::<Call>(1);
+        tokio::spawn(async move {
+            let mut first = None;
+            while let Some(Call { caller, request, answer }) = calls.recv().await {
+                let said = match first.take() {
+                    Some(said) => said,
+                    None => certificates::call(&pilot, caller, request).await,
+                };
+                first = Some(said.clone());
+                let _ = answer.send(said);
+            }
+        });
+        certificates
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_given_a_second_time_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_keep, watched) = watch::channel(catalog("cart"));
+        let ask = asker(&serve(replaying(authority(watched, folder.path()))).await, folder.path().to_owned());
+        let asked = || ask(IstioCertificateRequest::for_changes(CART, ""));
+        assert!(asked().await.is_ok());
+        let refused = asked().await.unwrap_err();
+        assert!(refused.contains("does not show that it is a pilot of this user"), "{refused}");
+    }
 
     #[test]
     fn a_proxy_has_a_way_to_certificates_only_on_this_machine_and_by_a_secret_that_it_can_read() {
