@@ -1,6 +1,7 @@
 //! Gives rules to the kernel, by the tool that is there, in the network namespace of the calling thread.
 
 use std::env;
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -30,6 +31,50 @@ impl Tool {
     /// Whether it is on this machine.
     fn is_here(self) -> bool {
         self.programs().iter().all(|program| found(program).is_some())
+    }
+
+    fn other(self) -> Self {
+        match self {
+            Self::Nft => Self::Iptables,
+            Self::Iptables => Self::Nft,
+        }
+    }
+
+    /// What of ours the kernel has by it, as text; nothing where it is not here.
+    fn listed(self) -> Result<String, Error> {
+        if !self.is_here() {
+            return Ok(String::new());
+        }
+        match self {
+            Self::Nft => {
+                let tables = run("nft", &["list", "tables"], "")?;
+                let is_there = tables.lines().any(|line| line.trim() == nft::TABLE);
+                if is_there { run("nft", &nft::LIST, "") } else { Ok(String::new()) }
+            }
+            Self::Iptables => {
+                let saved = families().into_iter().map(|programs| Ok(iptables::of_ours(&run(programs.save, &[], "")?)));
+                saved.collect()
+            }
+        }
+    }
+
+    /// Takes that away; whether there was anything.
+    fn remove(self) -> Result<bool, Error> {
+        if self.listed()?.is_empty() {
+            return Ok(false);
+        }
+        match self {
+            Self::Nft => run("nft", &["-f", "-"], nft::REMOVE).map(drop)?,
+            Self::Iptables => {
+                for Programs { save, restore, .. } in families() {
+                    let script = iptables::remove(&run(save, &[], "")?);
+                    if !script.is_empty() {
+                        run(restore, RESTORE, &script)?;
+                    }
+                }
+            }
+        }
+        Ok(true)
     }
 }
 
@@ -90,7 +135,7 @@ impl Kernel {
         }
     }
 
-    /// Makes these the rules, all at once, whatever of ours was there before.
+    /// Makes these the rules, all at once, whatever of ours was there before. What the other tool had set goes after that.
     ///
     /// # Errors
     /// If the tool refuses: then nothing has changed, but for iptables, where the tables before the one that is refused have.
@@ -101,30 +146,27 @@ impl Kernel {
                 let saved = run(programs.save, &[], "")?;
                 run(programs.restore, RESTORE, &capture.iptables(programs.family, &saved)).map(drop)
             }),
-        }
+        }?;
+        self.tool.other().remove().map(drop)
     }
 
-    /// How the rules compare with these. What they look like when the kernel has taken them is found out in a network namespace that is
+    /// How the rules compare with these, whichever tool has set them. What they look like when the kernel has taken them is found out in a network namespace that is
     /// there for this alone.
     ///
     /// # Errors
     /// If they cannot be read.
     pub fn compare(self, capture: &Capture) -> Result<State, Error> {
-        let (there, wanted) = match self.tool {
-            Tool::Nft => {
-                let wanted = aside("nft -f - && nft list table inet weir", &capture.nft())?;
-                (listed()?.unwrap_or_default(), wanted)
-            }
+        let wanted = match self.tool {
+            Tool::Nft => aside("nft -f - && nft list table inet weir", &capture.nft())?,
             Tool::Iptables => {
-                let (mut there, mut wanted) = (String::new(), String::new());
-                for Programs { family, save, restore } in families() {
-                    there += &iptables::of_ours(&run(save, &[], "")?);
+                let taken = |Programs { family, save, restore }: Programs| {
                     let script = format!("{restore} --noflush && {save}");
-                    wanted += &iptables::of_ours(&aside(&script, &capture.iptables(family, ""))?);
-                }
-                (there, wanted)
+                    Ok(iptables::of_ours(&aside(&script, &capture.iptables(family, ""))?))
+                };
+                families().into_iter().map(taken).collect::<Result<String, Error>>()?
             }
         };
+        let there = self.tool.listed()? + &self.tool.other().listed()?;
         Ok(difference(&there, &wanted))
     }
 }
@@ -134,21 +176,8 @@ impl Kernel {
 /// # Errors
 /// If a tool refuses.
 pub fn remove() -> Result<bool, Error> {
-    let mut was_there = false;
-    if Tool::Nft.is_here() && listed()?.is_some() {
-        run("nft", &["-f", "-"], nft::REMOVE)?;
-        was_there = true;
-    }
-    if Tool::Iptables.is_here() {
-        for Programs { save, restore, .. } in families() {
-            let script = iptables::remove(&run(save, &[], "")?);
-            if !script.is_empty() {
-                run(restore, RESTORE, &script)?;
-                was_there = true;
-            }
-        }
-    }
-    Ok(was_there)
+    let by_nft = Tool::Nft.remove()?;
+    Ok(Tool::Iptables.remove()? || by_nft)
 }
 
 /// Rules of others stay, and who else sets rules at this moment is waited for.
@@ -167,13 +196,6 @@ fn families() -> Vec<Programs> {
     let v6 = Programs { family: Family::V6, save: "ip6tables-save", restore: "ip6tables-restore" };
     let has_v6 = Path::new("/proc/net/if_inet6").exists();
     if has_v6 { vec![v4, v6] } else { vec![v4] }
-}
-
-/// Our table, as nft shows it; none if it is not there.
-fn listed() -> Result<Option<String>, Error> {
-    let tables = run("nft", &["list", "tables"], "")?;
-    let is_there = tables.lines().any(|line| line.trim() == nft::TABLE);
-    is_there.then(|| run("nft", &nft::LIST, "")).transpose()
 }
 
 fn difference(there: &str, wanted: &str) -> State {
@@ -200,7 +222,8 @@ fn run(program: &'static str, arguments: &[&str], input: &str) -> Result<String,
     let failed = |error| Error::Run(program, error);
     let path = found(program).ok_or(Error::NotHere(program))?;
     let mut command = Command::new(path);
-    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // A shell looks for programs where we do.
+    command.env("PATH", search_path()).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(failed)?;
     let mut stdin = child.stdin.take();
     // It reads all of that before it says anything worth waiting for.
@@ -214,11 +237,17 @@ fn run(program: &'static str, arguments: &[&str], input: &str) -> Result<String,
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Where a program is: in `PATH`, or where programs for administrators are.
+/// Where a program is.
 fn found(program: &str) -> Option<PathBuf> {
+    env::split_paths(&search_path()).map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
+/// `PATH`, and where programs for administrators are.
+fn search_path() -> OsString {
     let path = env::var_os("PATH").unwrap_or_default();
     let usual = ["/usr/sbin", "/sbin"].map(PathBuf::from);
-    env::split_paths(&path).chain(usual).map(|folder| folder.join(program)).find(|file| file.is_file())
+    // Those of `PATH` were joined before, so they can be again.
+    env::join_paths(env::split_paths(&path).chain(usual)).unwrap_or(path)
 }
 
 #[cfg(test)]

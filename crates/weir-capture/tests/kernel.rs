@@ -116,3 +116,22 @@ fn rules_that_somebody_changed_are_not_the_same() {
         assert_eq!(kernel.compare(&capture).unwrap(), other);
     });
 }
+
+/// A workload that was captured by one tool, before the other came onto the machine, is not captured twice.
+#[test]
+fn rules_of_the_other_tool_are_seen_and_go() {
+    let Some(namespace) = Namespace::new() else { return };
+    let all = kernels();
+    let [(_, one), (_, other)] = all.as_slice() else { return };
+    let (one, other) = (*one, *other);
+    namespace.within(move || {
+        let capture = Capture::of(&Settings::default());
+        for (first, then) in [(one, other), (other, one)] {
+            first.install(&capture).unwrap();
+            assert!(matches!(then.compare(&capture).unwrap(), State::Other { unwanted, .. } if !unwanted.is_empty()));
+            then.install(&capture).unwrap();
+            assert_eq!(then.compare(&capture).unwrap(), State::Same);
+            assert!(weir_capture::remove().unwrap());
+        }
+    });
+}

@@ -43,6 +43,11 @@ impl Changes {
         let Some(proxy) = request.node().and_then(super::service::proxy) else {
             return drop(answer.send(Err(Status::unauthenticated("the request names no proxy of a mesh"))));
         };
+        let now = state(&proxy, &self.mesh.borrow(), &self.authority.borrow());
+        if request.known() != Some(now.as_str()) {
+            // Who need not wait takes nobody's place.
+            return drop(answer.send(Ok(word_of(now, &request, secret.as_deref()))));
+        }
         let Ok(permit) = self.waiting.clone().try_acquire_owned() else {
             return drop(answer.send(Err(Status::resource_exhausted("too many wait for changes"))));
         };
@@ -91,11 +96,47 @@ fn word_of(state: String, request: &IstioCertificateRequest, secret: Option<&Sec
 /// What a proxy's certificate depends on, in short; a text that nobody else need understand.
 pub(super) fn state(proxy: &Proxy, mesh: &MeshSnapshot, authority: &Authority) -> String {
     let identity = mesh.identity_of(proxy).map(|identity| identity.spiffe(&mesh.config.trust_domain)).unwrap_or_default();
-    let parts = std::iter::once(&authority.roots).chain(&authority.between).chain([&identity]);
     let mut context = digest::Context::new(&digest::SHA256);
-    for part in parts {
-        context.update(&(part.len() as u64).to_be_bytes());
-        context.update(part.as_bytes());
-    }
+    context.update(authority.fingerprint());
+    context.update(identity.as_bytes());
     context.finish().as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Authority {
+    /// What tells it from others that would sign in another way, or trust others. All who wait are looked at whenever anything changes in
+    /// the mesh: so it is made once.
+    fn fingerprint(&self) -> &[u8; 32] {
+        self.fingerprint.get_or_init(|| {
+            let mut context = digest::Context::new(&digest::SHA256);
+            for part in std::iter::once(&self.roots).chain(&self.between) {
+                context.update(&(part.len() as u64).to_be_bytes());
+                context.update(part.as_bytes());
+            }
+            let mut fingerprint = [0; 32];
+            fingerprint.iter_mut().zip(context.finish().as_ref()).for_each(|(to, from)| *to = *from);
+            fingerprint
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_model::DEFAULT_DOMAIN;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_need_not_wait_is_answered_though_all_places_are_taken() {
+        const NODE: &str = "router~0.0.0.0~gw.shop~shop.svc.cluster.local";
+        let (_mesh, mesh) = watch::channel(Arc::new(MeshSnapshot::new(&[], Arc::default(), DEFAULT_DOMAIN)));
+        let (_authority, authority) = watch::channel(Arc::new(Authority::in_memory("td").unwrap()));
+        let changes = Changes { waiting: Arc::new(Semaphore::new(0)), ..Changes::new(mesh, authority) };
+        let ask = async |known: &str| {
+            let (answer, answered) = oneshot::channel();
+            changes.answer_later(IstioCertificateRequest::for_changes(NODE, known), None, answer);
+            answered.await.unwrap()
+        };
+        let now = ask("of another time").await.unwrap().state;
+        assert_eq!(ask(&now).await.unwrap_err().code(), tonic::Code::ResourceExhausted);
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use rcgen::{Issuer, KeyPair};
@@ -71,7 +72,8 @@ impl Files {
         let mut all_roots: String = roots.iter().map(pem::text).collect();
         all_roots.push_str(&String::from_utf8_lossy(&self.revoked));
         let between = between.into_iter().map(pem::text).collect();
-        let authority = Authority { issuer, between, roots: all_roots, ends: pem::end(own, &at("ca-cert.pem"))?, folder: None };
+        let ends = pem::end(own, &at("ca-cert.pem"))?;
+        let authority = Authority { issuer, between, roots: all_roots, ends, folder: None, fingerprint: OnceLock::new() };
         let revoked = pem::revocation_lists(&self.revoked, &at("ca-crl.pem"))?;
         issue::prove(&authority, &roots, &revoked, SystemTime::now()).map_err(|reason| wrong("ca-cert.pem", &reason))?;
         Ok(authority)

@@ -18,6 +18,7 @@ mod watched;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use rcgen::{Issuer, KeyPair};
@@ -31,8 +32,10 @@ pub struct Authority {
     roots: String,
     /// When its own certificate ends.
     ends: SystemTime,
-    /// The folder that it is given as, which may change.
-    folder: Option<PathBuf>,
+    /// The folder that it is given as, which may change, and how that was before it was read.
+    folder: Option<(PathBuf, watched::Stamps)>,
+    /// What tells it from others, made when it is first asked for.
+    fingerprint: OnceLock<[u8; 32]>,
 }
 
 /// Nobody prints a key.
@@ -62,7 +65,8 @@ impl Authority {
     /// # Errors
     /// If a file is missing, or they do not fit together.
     pub fn of_folder(folder: &Path) -> Result<Self, AuthorityError> {
-        folder::read(folder).map(|authority| Self { folder: Some(folder.to_owned()), ..authority })
+        let stamps = watched::stamps(folder);
+        folder::read(folder).map(|authority| Self { folder: Some((folder.to_owned(), stamps)), ..authority })
     }
 
     /// The one whose root is kept in a folder; made there, if there never was one.

@@ -2,6 +2,7 @@
 //! that did goes on.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,23 +10,29 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::{Authority, folder};
+use super::{Authority, AuthorityError, folder};
 
 /// So often it is looked at.
 const PACE: Duration = Duration::from_secs(5);
 
 /// Tells versions of a file apart without reading it: its device, number, length and last change. None if it is not there.
-type Stamp = Option<(u64, u64, u64, i64, i64)>;
+pub(super) type Stamp = Option<(u64, u64, u64, i64, i64)>;
 
-/// A folder as it was last looked at.
+/// The files of an authority's folder, as far as they can be told apart without reading them.
+pub(super) type Stamps = Vec<Stamp>;
+
+/// A folder whose authority is in force.
 struct Folder {
     path: PathBuf,
-    stamps: Vec<Stamp>,
+    /// As it was when the authority in it was last read.
+    read: Stamps,
+    /// As it was at the last look.
+    seen: Stamps,
 }
 
 /// The authority as it is now; follows what changes in its folder, if it has one, for as long as somebody looks.
 pub(super) fn follow(authority: Authority) -> watch::Receiver<Arc<Authority>> {
-    let folder = authority.folder.clone().map(Folder::new);
+    let folder = authority.folder.clone().map(|(path, read)| Folder::new(path, read));
     let (newest, watched) = watch::channel(Arc::new(authority));
     if let Some(folder) = folder {
         tokio::spawn(look(folder, newest));
@@ -52,18 +59,20 @@ async fn look(mut folder: Folder, newest: watch::Sender<Arc<Authority>>) {
 }
 
 impl Folder {
-    fn new(path: PathBuf) -> Self {
-        Self { stamps: stamps(&path), path }
+    fn new(path: PathBuf, read: Stamps) -> Self {
+        Self { seen: read.clone(), read, path }
     }
 
     /// The authority in it, if that is another one than before and can be used.
     fn changed(&mut self) -> Option<Authority> {
         let now = stamps(&self.path);
-        if now == self.stamps {
+        // Somebody may be about to write the next file, or half of this one is there: it has to stay the same for two looks.
+        let is_settled = std::mem::replace(&mut self.seen, now.clone()) == now;
+        if now == self.read || !is_settled {
             return None;
         }
         // Looked at before it is read: what is written meanwhile is seen the next time.
-        self.stamps = now;
+        self.read = now;
         let shown = self.path.display();
         match Authority::of_folder(&self.path) {
             Ok(authority) => {
@@ -71,6 +80,9 @@ impl Folder {
                 Some(authority)
             }
             Err(error) => {
+                if may_pass(&error) {
+                    self.read = vec![];
+                }
                 tracing::error!("{shown}: the authority has changed and cannot be used, the last one goes on: {error}");
                 None
             }
@@ -78,7 +90,14 @@ impl Folder {
     }
 }
 
-fn stamps(folder: &Path) -> Vec<Stamp> {
+/// Whether it may be otherwise the next time though nothing in the folder has changed.
+fn may_pass(error: &AuthorityError) -> bool {
+    let stays = |kind| matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied);
+    matches!(error, AuthorityError::File(_, error) if !stays(error.kind()))
+}
+
+/// How a folder is now.
+pub(super) fn stamps(folder: &Path) -> Stamps {
     let stamp = |name: &&str| {
         let found = fs::metadata(folder.join(name)).ok()?;
         Some((found.dev(), found.ino(), found.len(), found.ctime(), found.ctime_nsec()))
@@ -94,12 +113,14 @@ mod tests {
     #[test]
     fn what_changes_in_the_folder_is_in_force_once_it_fits_together() {
         let (own, other) = (made([None; 2]), made([None; 2]));
-        let mut folder = Folder::new(own.path().to_owned());
+        let mut folder = Folder::new(own.path().to_owned(), stamps(own.path()));
         let copy = |name: &str| assert!(fs::copy(other.path().join(name), own.path().join(name)).unwrap() > 0);
         assert!(folder.changed().is_none(), "nothing has changed");
         ["ca-cert.pem", "cert-chain.pem", "root-cert.pem"].into_iter().for_each(copy);
+        assert!(folder.changed().is_none(), "it may be in the middle of a change");
         assert!(folder.changed().is_none(), "the key is still the old one");
         copy("ca-key.pem");
+        assert!(folder.changed().is_none(), "it may be in the middle of a change");
         let now = folder.changed().unwrap();
         assert_eq!(now.roots, Authority::of_folder(other.path()).unwrap().roots);
         assert!(folder.changed().is_none());

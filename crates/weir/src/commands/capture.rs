@@ -124,22 +124,39 @@ fn dns(args: &CaptureArgs) -> anyhow::Result<Option<Dns>> {
     if !args.redirect_dns {
         return Ok(None);
     }
-    if args.capture_all_dns {
-        return Ok(Some(Dns::All));
-    }
-    let path = args.resolv_conf.clone().unwrap_or_else(|| resolv_conf(args.netns.as_deref()));
+    let path = match args.resolv_conf.clone().or_else(|| resolv_conf(args.netns.as_deref())) {
+        Some(path) => path,
+        None if args.capture_all_dns => return Ok(Some(Dns::All)),
+        None => bail!("which servers are asked in that network namespace is not known: say --resolv-conf, or --capture-all-dns"),
+    };
     let text = fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
     let servers = name_servers(&text);
+    if args.capture_all_dns {
+        if let Some(stub) = servers.iter().find(|server| server.is_loopback()) {
+            let why = "what it asks others would be captured too, and come back to it for ever";
+            bail!("--capture-all-dns: {} names {stub}, a server on this machine: {why}; leave that option out", path.display());
+        }
+        return Ok(Some(Dns::All));
+    }
     if servers.is_empty() {
         bail!("{} names no server: say --capture-all-dns to capture questions to all", path.display());
     }
     Ok(Some(Dns::Servers(servers.into_iter().collect())))
 }
 
-/// Where a namespace's servers stand: one that has a name may have a file of its own, see ip-netns(8).
-fn resolv_conf(netns: Option<&str>) -> PathBuf {
-    let own = netns.filter(|name| !name.contains('/')).map(|name| PathBuf::from(format!("/etc/netns/{name}/resolv.conf")));
-    own.filter(|path| path.exists()).unwrap_or_else(|| "/etc/resolv.conf".into())
+/// Where a namespace's servers stand: one that has a name may have a file of its own, see ip-netns(8), and a process the one that it sees.
+/// Of a namespace that is known by its path alone, nobody knows.
+fn resolv_conf(netns: Option<&str>) -> Option<PathBuf> {
+    let usual = PathBuf::from("/etc/resolv.conf");
+    match netns {
+        None => Some(usual),
+        Some(path) if path.contains('/') => None,
+        Some(process) if process.bytes().all(|byte| byte.is_ascii_digit()) => Some(format!("/proc/{process}/root/etc/resolv.conf").into()),
+        Some(name) => {
+            let own = PathBuf::from(format!("/etc/netns/{name}/resolv.conf"));
+            Some(if own.exists() { own } else { usual })
+        }
+    }
 }
 
 #[cfg(test)]
@@ -170,6 +187,26 @@ mod tests {
         let annotation = "--annotation=traffic.sidecar.istio.io/includeInboundPorts=80";
         assert_eq!(asked(&[annotation]).unwrap(), asked(&["-b", "80"]).unwrap());
         assert_eq!(asked(&[annotation, "-b", "*"]).unwrap(), asked(&[]).unwrap());
+    }
+
+    #[test]
+    fn the_servers_are_those_of_the_namespace_that_is_captured() {
+        for (netns, expected) in [
+            (None, Some("/etc/resolv.conf")),
+            (Some("42"), Some("/proc/42/root/etc/resolv.conf")),
+            (Some("weir-test-that-is-nowhere"), Some("/etc/resolv.conf")),
+            (Some("/proc/42/ns/net"), None),
+        ] {
+            assert_eq!(resolv_conf(netns).as_deref(), expected.map(std::path::Path::new), "{netns:?}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let stub = folder.path().join("resolv.conf");
+        fs::write(&stub, "nameserver 127.0.0.53\n").unwrap();
+        let at = format!("--resolv-conf={}", stub.display());
+        assert!(asked(&["--redirect-dns", &at]).is_ok());
+        let error = asked(&["--redirect-dns", "--capture-all-dns", &at]).unwrap_err().to_string();
+        assert!(error.contains("127.0.0.53"), "{error}");
+        assert!(asked(&["--redirect-dns", "--netns", "/proc/42/ns/net"]).is_err());
     }
 
     #[test]

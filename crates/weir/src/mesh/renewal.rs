@@ -1,10 +1,10 @@
 //! Certificates that are asked for anew before their time: the workload has another service account, or the authority is another one.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::Notify;
-use tokio::time::{Instant, sleep};
+use tokio::sync::{Notify, watch};
+use tokio::time::{sleep, timeout};
 use weir_ads::certificates::IstioCertificateRequest;
 
 use super::authority::Ask;
@@ -13,28 +13,23 @@ use super::authority::Ask;
 const PAUSE: Duration = Duration::from_secs(30);
 /// So long it is waited at least before it is asked again: an authority that answers at once is not asked all the time.
 const BREATH: Duration = Duration::from_secs(1);
-/// So often it is looked whether there is a certificate.
-const PACE: Duration = Duration::from_millis(200);
 
 /// What a proxy's certificate was made of, as the authority calls it; nothing before the first.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Known(Arc<Mutex<String>>);
+pub(super) struct Known(watch::Sender<String>);
 
 impl Known {
     pub fn set(&self, state: String) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        self.0.send_replace(state);
     }
 
     fn get(&self) -> String {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.borrow().clone()
     }
 
     /// Waits until it is something else, but not for ever.
     async fn changes_from(&self, state: &str) {
-        let until = Instant::now() + PAUSE;
-        while self.get() == state && Instant::now() < until {
-            sleep(PACE).await;
-        }
+        let _ = timeout(PAUSE, self.0.subscribe().wait_for(|now| now != state)).await;
     }
 }
 
@@ -80,6 +75,7 @@ fn tell(id: &str, error: &str, failures: u64) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use weir_ads::certificates::IstioCertificateResponse;

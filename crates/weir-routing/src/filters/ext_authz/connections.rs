@@ -15,6 +15,9 @@ use crate::error::CompileError;
 use crate::filters::service::{GrpcService, check_version, limit};
 use crate::metadata_match::MetadataMatch;
 
+/// No connection waits longer, whatever is configured: its client may have gone long ago, and it holds what others need.
+const LONGEST: Duration = Duration::from_secs(60);
+
 /// How connections are decided about.
 #[derive(Debug)]
 pub struct ConnectionAuthz {
@@ -104,7 +107,7 @@ impl ConnectionAuthz {
         Ok(Self {
             stat_prefix: stat_prefix.as_str().into(),
             service,
-            timeout: limit(timeout, TIMEOUT),
+            timeout: Some(limit(timeout, TIMEOUT).map_or(LONGEST, |timeout| timeout.min(LONGEST))),
             allows_failure: *failure_mode_allow,
             shadow: *shadow_mode,
             enabled_metadata: marked.map_err(|error| error.within("filter_enabled_metadata"))?,
@@ -204,6 +207,14 @@ mod tests {
             (filter(json!({"transportApiVersion": "V2"})), "transport_api_version"),
         ] {
             assert_eq!(ConnectionAuthz::compile(&message).map(drop).unwrap_err().path, field);
+        }
+    }
+
+    #[test]
+    fn nobody_waits_for_ever() {
+        for (timeout, expected) in [("0s", 60_000), ("600s", 60_000), ("0.300s", 300)] {
+            let more = json!({"grpcService": {"envoyGrpc": {"clusterName": "auth"}, "timeout": timeout}});
+            assert_eq!(ConnectionAuthz::compile(&filter(more)).unwrap().timeout, Some(Duration::from_millis(expected)), "{timeout}");
         }
     }
 
