@@ -44,7 +44,7 @@ fn tell_refused(catalog: &Catalog) -> usize {
         [] => format!("what cannot be read in {}", object.source.path),
         _ => object.name().to_string(),
     };
-    let stand_ins = catalog.objects().filter(|object| object.stands_in()).map(stands_for);
+    let stand_ins = catalog.stand_ins().map(stands_for);
     let names: BTreeSet<String> = named.chain(stand_ins).collect();
     if !names.is_empty() {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();

@@ -107,6 +107,7 @@ impl Edit {
             let now = self.catalog.definitions.get(&key).cloned().unwrap_or_default();
             self.refuse_seconds(&now);
             self.keep(&key, &now);
+            self.note_stand_in(&key, &now);
             let (before, now) = (before.first().map(|(_, object)| object), now.first().map(|(_, object)| object));
             if before.map(Arc::as_ptr) != now.map(Arc::as_ptr) {
                 changed.push(key);
@@ -161,6 +162,15 @@ impl Edit {
             }
         }
     }
+
+    fn note_stand_in(&mut self, key: &ObjectKey, now: &[Definition]) {
+        match now.first().filter(|(_, object)| object.stands_in()) {
+            Some((_, object)) => self.catalog.stand_ins.insert_mut(key.clone(), object.clone()),
+            None => {
+                self.catalog.stand_ins.remove_mut(key);
+            }
+        }
+    }
 }
 
 /// The definitions, as they are written, of an object that is defined before.
@@ -184,15 +194,19 @@ mod tests {
 
     const PATHS: [&str; 3] = ["1.yaml", "2.yaml", "3.yaml"];
 
-    /// A text with objects of these names.
+    /// A text with objects of these names; one whose address is 3 stands in for a policy that is refused.
     fn text(path: &str, names: &[(u8, u8)]) -> Text {
-        let document = |(name, address): &(u8, u8)| {
-            format!(
+        let document = |(name, address): &(u8, u8)| match address {
+            3 => format!(
+                "---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{name: n{name}}}\nspec: {{action: NONE}}\n"
+            ),
+            _ => format!(
                 "---\napiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {{name: n{name}}}\nspec: {{address: 10.0.0.{address}}}\n"
-            )
+            ),
         };
         let parsed = parse(&Source::new(path, names.iter().map(document).collect::<String>()));
-        Text { objects: parsed.objects, diagnostics: parsed.diagnostics, ..Text::default() }
+        let objects = parsed.objects.into_iter().chain(parsed.stand_ins).collect();
+        Text { objects, diagnostics: parsed.diagnostics, ..Text::default() }
     }
 
     fn key(path: &str) -> TextKey {
@@ -227,6 +241,9 @@ mod tests {
                 }
                 let fresh = anew(&texts);
                 prop_assert_eq!(told(&catalog), told(&fresh));
+                let stand_ins: BTreeSet<ObjectKey> = catalog.stand_ins().map(|object| object.key()).collect();
+                let among_all = catalog.objects().filter(|object| object.stands_in()).map(|object| object.key());
+                prop_assert_eq!(stand_ins, among_all.collect::<BTreeSet<_>>());
                 // What is told to have changed is what differs.
                 let keys = |changes: Vec<ObjectChange>| changes.iter().filter_map(ObjectChange::key).collect::<BTreeSet<_>>();
                 prop_assert_eq!(keys(catalog.changes_since(&before, []).objects), keys(fresh.changes_since(&before, []).objects));

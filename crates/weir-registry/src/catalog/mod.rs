@@ -69,6 +69,8 @@ pub struct Catalog {
     texts: Tree<TextKey, Arc<Text>>,
     definitions: Tree<ObjectKey, Arc<[Definition]>>,
     kept: Tree<ObjectKey, Arc<Object>>,
+    /// The objects that count and stand in for others, so that nobody looks for them among all.
+    stand_ins: Tree<ObjectKey, Arc<Object>>,
     said: Tree<Saying, Diagnostic>,
     times: Tree<String, SystemTime>,
     /// Objects that stand in no text; one that is written somewhere counts as it is written.
@@ -136,6 +138,11 @@ impl Catalog {
     /// The objects that are broken where they are written, and stay in force as they last were.
     pub fn kept(&self) -> impl Iterator<Item = ObjectName> {
         self.kept.values().map(|object| object.name())
+    }
+
+    /// The objects that stand in for such as are refused ([`Object::stands_in`]).
+    pub fn stand_ins(&self) -> impl Iterator<Item = &Arc<Object>> {
+        self.stand_ins.values()
     }
 
     /// When the text of an object was last changed, by the text's path.
