@@ -98,8 +98,9 @@ fn read_into(mut headers: Headers, bytes: &[u8], limits: &Limits, keep_spelling:
         _ => return Err(Fault::FirstLine),
     };
     let status = StatusCode::from_bytes(&status).map_err(|_| Fault::FirstLine)?;
-    // Nobody reads the phrase, but what is no text in it (RFC 9112, 4), a CR above all, is a line's end to some.
-    header::check(line).map_err(|_| Fault::FirstLine)?;
+    // Nobody reads the phrase, but what is no text in it (RFC 9112, 4), a CR above all, is a line's end to some. What stands before
+    // it has been read.
+    header::check(line.get(at + 4..).unwrap_or_default()).map_err(|_| Fault::FirstLine)?;
     let mut spelling = keep_spelling.then(Spelling::default);
     let end = fields::read(&mut headers, bytes, start, limits, spelling.as_mut())?;
     let head = Head { version, status, headers, spelling: spelling.filter(|spelling| !spelling.is_empty()) };
