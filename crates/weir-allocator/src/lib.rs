@@ -4,7 +4,9 @@
 //! mimalloc's own crate asks for every piece by `mi_malloc_aligned`. For more than 1 KiB that takes a long way, and more memory than
 //! was asked for: whatever the alignment, it asks for `size + alignment - 1` bytes, which is often one size of blocks more, and looks
 //! where in the block the piece may begin, also when it is freed. Nearly all pieces are aligned as every block is, so this asks for
-//! them as C does. It is the only crate with `unsafe`.
+//! them as C does. It is the only crate with `unsafe`; the other use of it is [`code`], the memory that holds a program itself.
+
+pub mod code;
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::ffi::c_void;

@@ -68,6 +68,11 @@ pub(crate) fn run(args: &ProxyArgs) -> anyhow::Result<ExitCode> {
         }
         print::say(&format!("weir: {} follows {}; ask http://{admin}/", following.proxy.id, following.server));
         process.plane.host(options);
+        let plane = process.plane.clone();
+        tokio::spawn(async move {
+            plane.ready().await;
+            weir_allocator::code::give_back();
+        });
         process.until_told(std::future::pending()).await
     })
 }
