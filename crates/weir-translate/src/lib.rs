@@ -18,6 +18,7 @@ mod members;
 mod name_table;
 mod names;
 mod patches;
+mod proxy_headers;
 mod route;
 mod secret_names;
 mod secrets;

@@ -2,12 +2,27 @@
 
 use serde::Deserialize;
 
+use super::meta::ObjectMeta;
+
+/// The class that is ours.
+const CLASS: &str = "istio";
+/// The older way to name a class.
+const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
+
 /// An Ingress.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Ingress {
     /// What it is.
     pub spec: IngressSpec,
+}
+
+impl Ingress {
+    /// Whether its class is ours.
+    pub fn is_ours(&self, meta: &ObjectMeta) -> bool {
+        let class = meta.annotations.get(CLASS_ANNOTATION).or(self.spec.ingress_class_name.as_ref());
+        class.is_some_and(|class| class == CLASS)
+    }
 }
 
 /// What an Ingress is.

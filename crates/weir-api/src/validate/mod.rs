@@ -12,6 +12,7 @@ mod headers;
 mod hosts;
 mod http_action;
 mod http_route;
+mod ingress;
 mod load_balancer;
 mod mesh_config;
 mod mesh_effects;
@@ -63,7 +64,13 @@ pub fn check(meta: &ObjectMeta, spec: &Spec) -> Vec<Diagnostic> {
         }
         Spec::PeerAuthentication(spec) => c.field("spec", |c| peer_authentication::check(c, spec)),
         // The API server has checked what is its own.
-        Spec::Ingress(_) | Spec::Service(_) | Spec::EndpointSlice(_) | Spec::Endpoints(_) => return checker.finish(),
+        Spec::Ingress(ingress) => {
+            if ingress.is_ours(meta) {
+                c.field("spec", |c| ingress::check(c, ingress));
+            }
+            return checker.finish();
+        }
+        Spec::Service(_) | Spec::EndpointSlice(_) | Spec::Endpoints(_) => return checker.finish(),
         Spec::Namespace(_) | Spec::Secret(_) | Spec::ConfigMap(_) => return checker.finish(),
         // But whom a certificate is for is not left to who wrote a file.
         Spec::Pod(pod) => {

@@ -32,12 +32,12 @@ pub(crate) struct Made {
 pub(crate) fn special(context: &Context<'_>) -> Vec<Cluster> {
     let mut made = vec![special::black_hole()];
     if context.proxy.kind == ProxyKind::Sidecar {
-        made.push(special::passthrough());
+        made.push(special::passthrough(context));
         if context.scope.outbound_policy == OutboundPolicy::AllowAnyDynamicDns {
             made.push(dynamic_dns::cluster(context));
         }
         if context.proxy.interception == Interception::Redirect {
-            made.push(special::inbound_passthrough());
+            made.push(special::inbound_passthrough(context));
         }
     }
     set_connections(context, made)

@@ -21,6 +21,8 @@ use weir_xds::upstream_http::http_protocol_options::explicit_http_config::Protoc
 use weir_xds::upstream_http::http_protocol_options::{ExplicitHttpConfig, UpstreamProtocolOptions, UseDownstreamHttpConfig};
 use weir_xds::values::duration;
 
+use crate::proxy_headers;
+
 /// The key of a cluster's HTTP options.
 pub(super) const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
@@ -36,12 +38,8 @@ pub(super) fn unlimited() -> Thresholds {
 }
 
 /// HTTP in the version that the client speaks.
-pub(super) fn as_client(http2: Http2ProtocolOptions) -> UseDownstreamHttpConfig {
-    UseDownstreamHttpConfig {
-        http_protocol_options: Some(Http1ProtocolOptions::default()),
-        http2_protocol_options: Some(http2),
-        ..Default::default()
-    }
+pub(super) fn as_client(http1: Http1ProtocolOptions, http2: Http2ProtocolOptions) -> UseDownstreamHttpConfig {
+    UseDownstreamHttpConfig { http_protocol_options: Some(http1), http2_protocol_options: Some(http2), ..Default::default() }
 }
 
 /// What a cluster's connections are made by.
@@ -142,15 +140,16 @@ impl Pool<'_> {
     fn http_options(&self, http: Option<&HttpSettings>, tcp: Option<&TcpSettings>) -> Option<HttpProtocolOptions> {
         let common = common_options(http, tcp);
         let has_common = common != Common::default();
-        let http2 = http2_options(http);
+        let (http1, http2) = (proxy_headers::http1(self.mesh), http2_options(http));
+        let speaks_http1 = self.protocol.is_none_or(Protocol::is_http);
         let version = if http.is_some_and(|http| http.use_client_protocol) {
-            UpstreamProtocolOptions::UseDownstreamProtocolConfig(as_client(http2))
+            UpstreamProtocolOptions::UseDownstreamProtocolConfig(as_client(http1, http2))
         } else if self.protocol.is_some_and(Protocol::is_http2) || self.is_upgraded(http) {
             explicit(ProtocolConfig::Http2ProtocolOptions(http2))
         } else if self.protocol.is_none() && self.follows_client {
-            UpstreamProtocolOptions::UseDownstreamProtocolConfig(as_client(http2))
-        } else if has_common {
-            http1()
+            UpstreamProtocolOptions::UseDownstreamProtocolConfig(as_client(http1, http2))
+        } else if has_common || speaks_http1 && proxy_headers::preserves_case(self.mesh) {
+            explicit(ProtocolConfig::HttpProtocolOptions(http1))
         } else {
             return None;
         };

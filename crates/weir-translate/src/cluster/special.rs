@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use weir_api::resources::mesh_config::InboundMode;
 use weir_model::Interception;
 use weir_xds::Any;
 use weir_xds::cluster::cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy};
@@ -17,6 +18,7 @@ use super::pool::{self, Pool};
 use crate::context::Context;
 use crate::ingress::{Captured, Ingress, LOOPBACK};
 use crate::names;
+use crate::proxy_headers;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection to an unknown destination is kept without requests.
@@ -40,13 +42,13 @@ pub(super) fn black_hole() -> Cluster {
 }
 
 /// The cluster that sends to where the client connected to, in the protocol that the client speaks.
-pub(super) fn passthrough() -> Cluster {
-    original_destination(names::PASSTHROUGH)
+pub(super) fn passthrough(context: &Context<'_>) -> Cluster {
+    original_destination(context, names::PASSTHROUGH)
 }
 
 /// The same for what comes to the workload at ports that no service knows.
-pub(super) fn inbound_passthrough() -> Cluster {
-    let mut cluster = original_destination(names::INBOUND_PASSTHROUGH);
+pub(super) fn inbound_passthrough(context: &Context<'_>) -> Cluster {
+    let mut cluster = original_destination(context, names::INBOUND_PASSTHROUGH);
     cluster.alt_stat_name = format!("{};", names::PASSTHROUGH);
     cluster.upstream_bind_config = Some(inbound_source());
     cluster
@@ -58,12 +60,17 @@ fn inbound_source() -> BindConfig {
     BindConfig { source_address: Some(source), ..Default::default() }
 }
 
-/// The cluster of a port of the workload that services declare: there is nowhere else to go than where clients went.
+/// The cluster of a port of the workload that services declare: where clients went, or at this machine's own address if the mesh
+/// says so.
 pub(super) fn captured(context: &Context<'_>, port: &Captured<'_>) -> Cluster {
-    let mut cluster = Cluster {
-        lb_policy: LbPolicy::ClusterProvided.into(),
-        upstream_bind_config: Some(inbound_source()),
-        ..named(&names::inbound(port.port), DiscoveryType::OriginalDst)
+    let name = names::inbound(port.port);
+    let mut cluster = match context.mesh.config.inbound_traffic_policy.mode {
+        InboundMode::Passthrough => Cluster {
+            lb_policy: LbPolicy::ClusterProvided.into(),
+            upstream_bind_config: Some(inbound_source()),
+            ..named(&name, DiscoveryType::OriginalDst)
+        },
+        InboundMode::Localhost => at(&name, address_of(LOOPBACK, port.port)),
     };
     let (mesh, sidecar) = (&context.mesh.config, context.scope.sidecar.as_ref());
     let settings = sidecar.and_then(|sidecar| sidecar.spec.inbound_connection_pool.as_ref());
@@ -72,10 +79,13 @@ pub(super) fn captured(context: &Context<'_>, port: &Captured<'_>) -> Cluster {
     cluster
 }
 
-fn original_destination(name: &str) -> Cluster {
+fn original_destination(context: &Context<'_>, name: &str) -> Cluster {
     let options = HttpProtocolOptions {
         common_http_protocol_options: Some(Common { idle_timeout: Some(duration(PASSTHROUGH_IDLE)), ..Default::default() }),
-        upstream_protocol_options: Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(pool::as_client(Default::default()))),
+        upstream_protocol_options: Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(pool::as_client(
+            proxy_headers::http1(&context.mesh.config),
+            Default::default(),
+        ))),
         ..Default::default()
     };
     Cluster {
@@ -96,21 +106,25 @@ pub(super) fn inbound(context: &Context<'_>, ingress: &Ingress<'_>) -> Option<Cl
         );
         return None;
     };
-    let host = weir_xds::endpoint::Endpoint { address: Some(address), ..Default::default() };
-    let endpoint = LbEndpoint { host_identifier: Some(HostIdentifier::Endpoint(host)), ..Default::default() };
-    let assignment = ClusterLoadAssignment {
-        cluster_name: name.clone(),
-        endpoints: vec![LocalityLbEndpoints { lb_endpoints: vec![endpoint], ..Default::default() }],
-        ..Default::default()
-    };
     let sidecar = context.scope.sidecar.as_ref().map(|sidecar| &sidecar.spec);
     let settings = ingress.spec.connection_pool.as_ref().or(sidecar.and_then(|sidecar| sidecar.inbound_connection_pool.as_ref()));
-    let mut cluster = named(&name, DiscoveryType::Static);
-    cluster.load_assignment = Some(assignment);
+    let mut cluster = at(&name, address);
     let protocol = ingress.spec.port.as_ref().and_then(weir_api::resources::sidecar::SidecarPort::protocol);
     let mesh = &context.mesh.config;
     pool::apply(&mut cluster, &Pool { mesh, settings, budget: None, protocol, follows_client: true, upgrades: false });
     Some(cluster)
+}
+
+/// The cluster of one address.
+fn at(name: &str, address: Address) -> Cluster {
+    let host = weir_xds::endpoint::Endpoint { address: Some(address), ..Default::default() };
+    let endpoint = LbEndpoint { host_identifier: Some(HostIdentifier::Endpoint(host)), ..Default::default() };
+    let assignment = ClusterLoadAssignment {
+        cluster_name: name.to_owned(),
+        endpoints: vec![LocalityLbEndpoints { lb_endpoints: vec![endpoint], ..Default::default() }],
+        ..Default::default()
+    };
+    Cluster { load_assignment: Some(assignment), ..named(name, DiscoveryType::Static) }
 }
 
 /// Where `defaultEndpoint` points; without it, the same port of this machine.

@@ -86,9 +86,12 @@ pub(super) fn socket(context: &UpstreamTlsContext) -> TransportSocket {
 
 impl Asked<'_> {
     fn common(&self) -> CommonTlsContext {
+        let defaults = self.context.mesh.config.tls_defaults.as_ref();
         let parameters = TlsParameters {
             tls_minimum_protocol_version: TlsProtocol::TlSv12.into(),
             tls_maximum_protocol_version: TlsProtocol::TlSv13.into(),
+            cipher_suites: defaults.map(|defaults| defaults.cipher_suites.clone()).unwrap_or_default(),
+            ecdh_curves: defaults.map(|defaults| defaults.ecdh_curves.clone()).unwrap_or_default(),
             ..Default::default()
         };
         let mut common = CommonTlsContext {

@@ -299,10 +299,9 @@ fn redirected(context: &Context<'_>) -> Listener {
 
 /// The chain for plaintext HTTP to unknown addresses, where the host that a request names decides, and not the address.
 fn unknown_http(context: &Context<'_>) -> Option<Chain> {
-    let policy = &context.scope.outbound_policy;
-    if *policy != OutboundPolicy::AllowAnyDynamicDns {
+    if context.scope.outbound_policy != OutboundPolicy::AllowAnyDynamicDns {
         return None;
     }
-    let manager = http::with_routes(context, Class::Outbound.speaking(None), "outbound_virtualOutbound;", sidecar::unknown(policy));
+    let manager = http::with_routes(context, Class::Outbound.speaking(None), "outbound_virtualOutbound;", sidecar::unknown(context));
     Some(Chain { filters: vec![manager], ..Default::default() }.only_plaintext_http())
 }

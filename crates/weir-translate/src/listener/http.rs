@@ -5,15 +5,11 @@
 use weir_api::resources::MeshConfig;
 use weir_api::resources::mesh_config::NormalizationType;
 use weir_api::resources::protocol::Protocol;
-use weir_api::resources::proxy_config::{ForwardClientCertDetails as Details, ProxyHeaders};
 use weir_xds::core::{AggregatedConfigSource, ApiVersion, ConfigSource, Http1ProtocolOptions, config_source::ConfigSourceSpecifier};
 use weir_xds::envoy::extensions::filters::http::grpc_stats::v3::{FilterConfig as GrpcStats, filter_config::PerMethodStatSpecifier};
 use weir_xds::envoy::extensions::request_id::uuid::v3::UuidRequestIdConfig;
 use weir_xds::grpc_web::GrpcWeb;
-use weir_xds::hcm::http_connection_manager::{
-    ForwardClientCertDetails, PathWithEscapedSlashesAction, RouteSpecifier, ServerHeaderTransformation, SetCurrentClientCertDetails,
-    UpgradeConfig,
-};
+use weir_xds::hcm::http_connection_manager::{PathWithEscapedSlashesAction, RouteSpecifier, UpgradeConfig};
 use weir_xds::hcm::{HttpConnectionManager, HttpFilter, Rds, RequestIdExtension, http_filter};
 use weir_xds::listener::Filter;
 use weir_xds::route::RouteConfiguration;
@@ -26,6 +22,7 @@ use crate::authz;
 use crate::cluster::dynamic_dns;
 use crate::connection_settings;
 use crate::context::Context;
+use crate::proxy_headers;
 use crate::route::condition::TOKEN_FILTER;
 use crate::route::filters::{CORS, FAULT};
 use crate::tokens;
@@ -100,7 +97,7 @@ fn manager(context: &Context<'_>, side: Side, stat_prefix: &str, routes: RouteSp
         ..Default::default()
     };
     connection_settings::set_http(&mut manager, &context.connections);
-    set_headers(&mut manager, context, class);
+    proxy_headers::set(&mut manager, mesh, class);
     filter(MANAGER, &manager)
 }
 
@@ -117,8 +114,8 @@ fn normalization(written: NormalizationType) -> (bool, bool, PathWithEscapedSlas
 /// HTTP/1.0 is refused unless a proxy says that it takes it, as Istio's proxies do by their metadata.
 fn http1(mesh: &MeshConfig, class: Class) -> Option<Http1ProtocolOptions> {
     let accepts_http_10 = mesh.default_config.proxy_metadata.get(ACCEPT_HTTP_10).is_some_and(|flag| flag == "1");
-    let options = Http1ProtocolOptions { accept_http_10: accepts_http_10, ..Default::default() };
-    (class == Class::Gateway || accepts_http_10).then_some(options)
+    let options = Http1ProtocolOptions { accept_http_10: accepts_http_10, ..proxy_headers::http1(mesh) };
+    (class == Class::Gateway || accepts_http_10 || proxy_headers::preserves_case(mesh)).then_some(options)
 }
 
 fn filters(context: &Context<'_>, side: Side) -> Vec<HttpFilter> {
@@ -149,7 +146,8 @@ fn filters(context: &Context<'_>, side: Side) -> Vec<HttpFilter> {
     if side.class != Class::Inbound && dynamic_dns::is_used(context) {
         filters.push(http_filter("envoy.filters.http.dynamic_forward_proxy", &dynamic_dns::filter()));
     }
-    filters.push(http_filter("envoy.filters.http.router", &router::Router::default()));
+    let suppress_envoy_headers = proxy_headers::suppresses_debug_headers(&context.mesh.config);
+    filters.push(http_filter("envoy.filters.http.router", &router::Router { suppress_envoy_headers, ..Default::default() }));
     filters
 }
 
@@ -161,52 +159,4 @@ pub(crate) fn http_filter<M: Message + Name>(name: &str, config: &M) -> HttpFilt
 fn request_id() -> RequestIdExtension {
     let uuid = UuidRequestIdConfig { use_request_id_for_trace_sampling: Some(true), ..Default::default() };
     RequestIdExtension { typed_config: Some(Any::pack(&uuid)) }
-}
-
-/// What the proxy says about itself and about the client, as `defaultConfig` of MeshConfig asks.
-fn set_headers(manager: &mut HttpConnectionManager, context: &Context<'_>, class: Class) {
-    let config = &context.mesh.config.default_config;
-    let none = ProxyHeaders::default();
-    let headers = config.proxy_headers.as_ref().unwrap_or(&none);
-    // On the way out of a workload Envoy calls itself by its own name.
-    if class != Class::Outbound {
-        manager.server_name = "istio-envoy".to_owned();
-    }
-    if let Some(server) = &headers.server {
-        if server.disabled == Some(true) {
-            manager.server_name.clear();
-            manager.server_header_transformation = ServerHeaderTransformation::PassThrough.into();
-        } else if !server.value.is_empty() {
-            manager.server_name.clone_from(&server.value);
-        }
-    }
-    if headers.request_id.as_ref().is_some_and(|header| header.disabled == Some(true)) {
-        manager.generate_request_id = Some(false);
-    }
-    match class {
-        Class::Gateway => {
-            let topology = config.gateway_topology.as_ref();
-            manager.xff_num_trusted_hops = topology.map_or(0, |topology| topology.num_trusted_proxies);
-            let details = topology.map_or(Details::Undefined, |topology| topology.forward_client_cert_details);
-            set_client_certificate(manager, details, ForwardClientCertDetails::SanitizeSet, true);
-        }
-        Class::Inbound => set_client_certificate(manager, headers.forwarded_client_cert, ForwardClientCertDetails::AppendForward, false),
-        Class::Outbound => {}
-    }
-}
-
-fn set_client_certificate(manager: &mut HttpConnectionManager, written: Details, default: ForwardClientCertDetails, cert: bool) {
-    let details = match written {
-        Details::Undefined => default,
-        Details::Sanitize => ForwardClientCertDetails::Sanitize,
-        Details::ForwardOnly => ForwardClientCertDetails::ForwardOnly,
-        Details::AppendForward => ForwardClientCertDetails::AppendForward,
-        Details::SanitizeSet => ForwardClientCertDetails::SanitizeSet,
-        Details::AlwaysForwardOnly => ForwardClientCertDetails::AlwaysForwardOnly,
-    };
-    manager.forward_client_cert_details = details.into();
-    if matches!(details, ForwardClientCertDetails::AppendForward | ForwardClientCertDetails::SanitizeSet) {
-        manager.set_current_client_cert_details =
-            Some(SetCurrentClientCertDetails { subject: Some(true), cert, dns: true, uri: true, ..Default::default() });
-    }
 }

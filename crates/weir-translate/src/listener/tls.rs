@@ -1,6 +1,7 @@
 //! TLS that ends at a gateway: where certificates come from, and what is asked of clients.
 
 use weir_api::resources::gateway::{ServerTlsMode, ServerTlsSettings, TlsProtocol};
+use weir_api::resources::mesh_config::TlsConfig;
 use weir_xds::matcher::{StringMatcher, string_matcher};
 use weir_xds::tls::certificate_validation_context::TrustChainVerification::{AcceptUntrusted, VerifyTrustChain};
 use weir_xds::tls::common_tls_context::{CombinedCertificateValidationContext, ValidationContextType};
@@ -25,10 +26,14 @@ pub(crate) fn of_server(context: &Context<'_>, settings: &ServerTlsSettings) -> 
     if settings.mode == ServerTlsMode::IstioMutual {
         return Some(of_mesh_clients(context, settings));
     }
+    let defaults = context.mesh.config.tls_defaults.as_ref();
     let requires = settings.mode == ServerTlsMode::Mutual;
     let asks = requires || settings.mode == ServerTlsMode::OptionalMutual;
-    let mut common =
-        CommonTlsContext { alpn_protocols: HTTP_ALPN.map(str::to_owned).to_vec(), tls_params: parameters(settings), ..Default::default() };
+    let mut common = CommonTlsContext {
+        alpn_protocols: HTTP_ALPN.map(str::to_owned).to_vec(),
+        tls_params: parameters(settings, defaults),
+        ..Default::default()
+    };
     let credentials: Vec<&String> = match settings.credential_names.as_slice() {
         [] => (!settings.credential_name.is_empty()).then_some(&settings.credential_name).into_iter().collect(),
         several => several.iter().collect(),
@@ -45,7 +50,7 @@ pub(crate) fn of_server(context: &Context<'_>, settings: &ServerTlsSettings) -> 
 fn of_mesh_clients(context: &Context<'_>, settings: &ServerTlsSettings) -> DownstreamTlsContext {
     let common = with_mesh_certificates(context, asked(settings));
     DownstreamTlsContext {
-        common_tls_context: Some(CommonTlsContext { tls_params: parameters(settings), ..common }),
+        common_tls_context: Some(CommonTlsContext { tls_params: parameters(settings, None), ..common }),
         require_client_certificate: Some(true),
         ..Default::default()
     }
@@ -91,12 +96,17 @@ fn alt_names(name: &str) -> Vec<SubjectAltNameMatcher> {
     vec![SubjectAltNameMatcher { san_type: kind.into(), matcher: Some(matcher), ..Default::default() }]
 }
 
-fn parameters(settings: &ServerTlsSettings) -> Option<TlsParameters> {
+/// What a server says, and where it says nothing, what the mesh does.
+fn parameters(settings: &ServerTlsSettings, defaults: Option<&TlsConfig>) -> Option<TlsParameters> {
+    let none = TlsConfig::default();
+    let TlsConfig { min_protocol_version, ecdh_curves, cipher_suites } = defaults.unwrap_or(&none);
+    let least = if settings.min_protocol_version == TlsProtocol::Auto { *min_protocol_version } else { settings.min_protocol_version };
+    let or = |own: &Vec<String>, others: &Vec<String>| if own.is_empty() { others.clone() } else { own.clone() };
     let parameters = TlsParameters {
-        tls_minimum_protocol_version: version(settings.min_protocol_version).into(),
+        tls_minimum_protocol_version: version(least).into(),
         tls_maximum_protocol_version: version(settings.max_protocol_version).into(),
-        cipher_suites: settings.cipher_suites.clone(),
-        ecdh_curves: settings.ecdh_curves.clone(),
+        cipher_suites: or(&settings.cipher_suites, cipher_suites),
+        ecdh_curves: or(&settings.ecdh_curves, ecdh_curves),
         ..Default::default()
     };
     (parameters != TlsParameters::default()).then_some(parameters)

@@ -17,6 +17,7 @@ use weir_xds::values::duration;
 use super::headers::HeaderChanges;
 use super::{RouteInput, condition, filters, hash, retry};
 use crate::names;
+use crate::proxy_headers;
 
 /// The number of the port that a destination asks for; 0, which no port has, if its service has none of that name.
 pub(crate) fn port_number(destination: &Destination, service: Option<&Service>) -> Option<u32> {
@@ -68,6 +69,7 @@ impl RouteInput<'_> {
                 false
             }
         };
+        action.append_x_forwarded_host = rule.rewrite.is_some() && proxy_headers::appends_host(&self.context.mesh.config);
         let retries = rule.retries.as_ref().or(self.context.mesh.config.default_http_retry_policy.as_ref());
         action.retry_policy = retry::translate(retries, has_hash);
         action

@@ -16,6 +16,7 @@ use super::misdirected::Connections;
 use super::{Host, Hosts, wider};
 use crate::context::Context;
 use crate::names;
+use crate::proxy_headers;
 use crate::route::RouteInput;
 
 /// The virtual hosts of servers that share a route configuration.
@@ -117,6 +118,7 @@ impl<'h, R: RouteLists> Maker<'h, R> {
             let nowhere = VirtualHost { name, domains: vec!["*".to_owned()], ..Default::default() };
             return Hosts { named: vec![], rest: misdirected.into_iter().chain([nowhere]).collect(), heeds_ports: false };
         }
+        let counts_attempts = proxy_headers::counts_attempts(&self.context.mesh.config);
         let mut built: Vec<Host<R::List>> = vec![];
         let mut same: HashMap<(Vec<usize>, bool), usize> = HashMap::new();
         for (name, host) in self.by_host {
@@ -129,7 +131,7 @@ impl<'h, R: RouteLists> Maker<'h, R> {
             let lists: Vec<&Made<R::List>> = key.0.iter().filter_map(|list| self.made.get(*list)?.as_ref()).collect();
             let routes = joined::<R>(&lists);
             let (full_name, domains) = (names::host_and_port(&name, host.port), vec![name]);
-            built.push(Host { name: full_name, domains, routes, requires_tls: key.1, rule: None });
+            built.push(Host { name: full_name, domains, routes, requires_tls: key.1, counts_attempts, rule: None });
             same.insert(key, built.len() - 1);
         }
         built.sort_by(|a, b| a.name.cmp(&b.name));

@@ -115,8 +115,8 @@ impl<'g> Connections<'g> {
         let nowhere: Vec<String> =
             own.into_iter().filter(|host| !is_served(host) && wider(host).any(|wider| domains.contains(&wider))).collect();
         let name = |what: &str| names::host_and_port(what, number);
-        let misdirected = virtual_host(name("misdirected"), domains.into_iter().collect(), vec![route()]);
-        let nowhere = (!nowhere.is_empty()).then(|| virtual_host(name("unserved"), nowhere, vec![]));
+        let misdirected = virtual_host(name("misdirected"), domains.into_iter().collect(), vec![route()], true);
+        let nowhere = (!nowhere.is_empty()).then(|| virtual_host(name("unserved"), nowhere, vec![], true));
         std::iter::once(misdirected).chain(nowhere).collect()
     }
 }

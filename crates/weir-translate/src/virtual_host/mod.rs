@@ -27,8 +27,8 @@ pub(crate) fn configuration(name: &str, virtual_hosts: Vec<VirtualHost>) -> Rout
     }
 }
 
-pub(crate) fn virtual_host(name: String, domains: Vec<String>, routes: Vec<Route>) -> VirtualHost {
-    VirtualHost { name, domains, routes, include_request_attempt_count: true, ..Default::default() }
+pub(crate) fn virtual_host(name: String, domains: Vec<String>, routes: Vec<Route>, counts_attempts: bool) -> VirtualHost {
+    VirtualHost { name, domains, routes, include_request_attempt_count: counts_attempts, ..Default::default() }
 }
 
 /// A virtual host whose routes are a list of some form.
@@ -38,6 +38,8 @@ pub(crate) struct Host<L> {
     pub routes: L,
     /// Whether plaintext is sent to HTTPS.
     pub requires_tls: bool,
+    /// Whether requests say how often they were sent.
+    pub counts_attempts: bool,
     /// The one rule that its routes are made of.
     pub rule: Option<Arc<VirtualService>>,
 }
@@ -66,7 +68,8 @@ impl<L> Host<L> {
     /// The virtual host without its routes, and those.
     pub fn split(self) -> (VirtualHost, L) {
         let requirement = if self.requires_tls { TlsRequirementType::All } else { TlsRequirementType::None };
-        (VirtualHost { require_tls: requirement.into(), ..virtual_host(self.name, self.domains, vec![]) }, self.routes)
+        let host = virtual_host(self.name, self.domains, vec![], self.counts_attempts);
+        (VirtualHost { require_tls: requirement.into(), ..host }, self.routes)
     }
 }
 

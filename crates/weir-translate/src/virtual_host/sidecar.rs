@@ -19,6 +19,7 @@ use super::ports::{AtPort, HTTP_PORT, Ports};
 use super::{Host, Hosts, configuration, virtual_host};
 use crate::context::Context;
 use crate::names;
+use crate::proxy_headers;
 use crate::route::{self, RouteInput, destination};
 
 /// The route configurations that listeners ask for.
@@ -72,7 +73,7 @@ impl<'m, R: RouteLists> Maker<'m, R> {
         let at = self.at(egress, port);
         let mut named = self.all(&at);
         named.sort_by(|a, b| a.name.cmp(&b.name));
-        Hosts { named, rest: vec![everything_else(&self.context.scope.outbound_policy)], heeds_ports: port.is_none() }
+        Hosts { named, rest: vec![everything_else(self.context)], heeds_ports: port.is_none() }
     }
 
     fn at(&mut self, egress: &'m EgressListener, port: Option<u16>) -> Rc<AtPort<'m>> {
@@ -118,7 +119,7 @@ impl<'m, R: RouteLists> Maker<'m, R> {
         }
         let routes = routes.unwrap_or_else(|| self.lists.of_service(self.context, own, port));
         let (name, domains) = (names::host_and_port(&own.hostname, port), vec!["*".to_owned()]);
-        vec![Host { name, domains, routes, requires_tls: false, rule: of }]
+        vec![Host { name, domains, routes, requires_tls: false, counts_attempts: counts_attempts(self.context), rule: of }]
     }
 
     fn list(&mut self, at: &AtPort<'_>, rule: &Arc<VirtualService>) -> Option<R::List> {
@@ -213,8 +214,13 @@ impl<'b> Builder<'b> {
             domains.retain(|domain| domain.contains(':'));
         }
         let (routes, rule) = (group.routes.clone(), group.rule.clone());
-        (!domains.is_empty()).then_some(Host { name, domains, routes, requires_tls: false, rule })
+        let counts_attempts = counts_attempts(self.context);
+        (!domains.is_empty()).then_some(Host { name, domains, routes, requires_tls: false, counts_attempts, rule })
     }
+}
+
+fn counts_attempts(context: &Context<'_>) -> bool {
+    proxy_headers::counts_attempts(&context.mesh.config)
 }
 
 fn tell_the_loser(context: &Context<'_>, rule: &VirtualService, hostname: &str) {
@@ -224,21 +230,26 @@ fn tell_the_loser(context: &Context<'_>, rule: &VirtualService, hostname: &str) 
 }
 
 /// The routes of requests that come by no service's listener.
-pub(crate) fn unknown(policy: &OutboundPolicy) -> RouteConfiguration {
-    let host = everything_else(policy);
+pub(crate) fn unknown(context: &Context<'_>) -> RouteConfiguration {
+    let host = everything_else(context);
     configuration(&host.name.clone(), vec![host])
 }
 
 /// What happens to requests for hosts that are not known.
-fn everything_else(policy: &OutboundPolicy) -> VirtualHost {
+fn everything_else(context: &Context<'_>) -> VirtualHost {
+    let count = counts_attempts(context);
     let any = vec!["*".to_owned()];
-    let (name, cluster) = match policy {
-        OutboundPolicy::RegistryOnly => return virtual_host("block_all".to_owned(), any, vec![block()]),
+    let (name, cluster) = match &context.scope.outbound_policy {
+        OutboundPolicy::RegistryOnly => return virtual_host("block_all".to_owned(), any, vec![block()], count),
         OutboundPolicy::AllowAny => ("allow_any", names::PASSTHROUGH.to_owned()),
         OutboundPolicy::AllowAnyDynamicDns => ("allow_any_dynamic_dns", names::DYNAMIC_DNS.to_owned()),
         OutboundPolicy::EgressProxy(destination) => ("allow_any", destination::cluster(destination, None, 0)),
     };
-    virtual_host(name.to_owned(), any, vec![route::to_cluster(name, &cluster)])
+    let mut route = route::to_cluster(name, &cluster);
+    if let Some(Action::Route(action)) = &mut route.action {
+        action.append_x_forwarded_host = proxy_headers::appends_host(&context.mesh.config);
+    }
+    virtual_host(name.to_owned(), any, vec![route], count)
 }
 
 fn block() -> Route {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use weir_model::{Interception, Proxy};
 use weir_translate::{Translation, translate};
 
-use crate::support::{findings, json_of, mesh, sidecar};
+use crate::support::{cluster, findings, json_of, mesh, mesh_with, sidecar};
 
 const SERVICE: &str = "apiVersion: networking.istio.io/v1
 kind: ServiceEntry
@@ -118,4 +118,19 @@ fn a_sidecar_that_names_ports_names_all_of_them() {
         .collect::<Vec<_>>();
     assert_eq!(ports, ["9090", "9090", "9090"]);
     assert!(made.listeners.iter().any(|listener| listener.name == "10.0.0.1_9091"));
+}
+
+#[test]
+fn a_workload_is_found_where_the_mesh_says() {
+    let made = |config: &str| {
+        let proxy = Proxy { interception: Interception::Redirect, ..sidecar("10.0.0.1", &[("app", "app")]) };
+        let made = translate(&mesh_with(config, &[("mesh.yaml", SERVICE)]), &proxy);
+        json_of(cluster(&made, "inbound|8080||"))
+    };
+    let where_clients_went = made("inboundTrafficPolicy: {mode: PASSTHROUGH}\n");
+    assert_eq!((&where_clients_went["type"], &where_clients_went["load_assignment"]), (&json!("ORIGINAL_DST"), &Value::Null));
+    let here = made("inboundTrafficPolicy: {mode: LOCALHOST}\n");
+    let address = &here["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]["socket_address"];
+    assert_eq!(address, &json!({"address": "127.0.0.1", "port_value": 8080}));
+    assert_eq!(here["upstream_bind_config"], Value::Null);
 }

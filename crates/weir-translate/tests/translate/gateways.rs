@@ -1,6 +1,6 @@
 //! What the listeners of a gateway are told of those whom they let in and believe.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use weir_translate::translate;
 
 use crate::support::{gateway, json_of, mesh_with};
@@ -41,4 +41,24 @@ fn as_many_proxies_are_believed_as_the_topology_of_gateways_says() {
     };
     assert_eq!(hops("accessLogFile: ''\n"), 0);
     assert_eq!(hops("defaultConfig: {gatewayTopology: {numTrustedProxies: 2}}\n"), 2);
+}
+
+#[test]
+fn what_a_server_does_not_say_of_tls_the_mesh_does() {
+    let mesh = "tlsDefaults: {minProtocolVersion: TLSV1_3, cipherSuites: [ECDHE-RSA-AES256-GCM-SHA384], ecdhCurves: [P-256]}\n";
+    let parameters = |config: &str, own: &str| {
+        let files = "serverCertificate: /own.pem, privateKey: /own.key";
+        let tls = format!(", tls: {{mode: SIMPLE, {files}{own}}}");
+        let mut chain = chain(config, "{number: 443, name: https, protocol: HTTPS}", &tls);
+        chain["transport_socket"]["typed_config"]["common_tls_context"]["tls_params"].take()
+    };
+    assert_eq!(parameters("accessLogFile: ''\n", ""), Value::Null);
+    let of_mesh = json!({
+        "tls_minimum_protocol_version": "TLSv1_3", "cipher_suites": ["ECDHE-RSA-AES256-GCM-SHA384"], "ecdh_curves": ["P-256"]
+    });
+    assert_eq!(parameters(mesh, ""), of_mesh);
+    let own = json!({
+        "tls_minimum_protocol_version": "TLSv1_2", "cipher_suites": ["ECDHE-RSA-AES128-GCM-SHA256"], "ecdh_curves": ["P-256"]
+    });
+    assert_eq!(parameters(mesh, ", minProtocolVersion: TLSV1_2, cipherSuites: [ECDHE-RSA-AES128-GCM-SHA256]"), own);
 }

@@ -22,6 +22,7 @@ mod patch_operations;
 mod patches;
 mod policies;
 mod probes;
+mod proxy_headers;
 mod rules;
 mod samples;
 mod scale;
