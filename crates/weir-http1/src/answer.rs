@@ -83,28 +83,34 @@ pub fn at_once(
 /// Reads a head into an empty map; where it ends, too.
 fn read_into(mut headers: Headers, bytes: &[u8], limits: &Limits, keep_spelling: bool) -> Result<(Head, usize), Fault> {
     let (line, start) = head::first_line(bytes);
-    let at = find(b' ', line).ok_or(Fault::FirstLine)?;
-    let version = match line.get(..at) {
-        Some(b"HTTP/1.1") => Version::HTTP_11,
-        Some(b"HTTP/1.0") => Version::HTTP_10,
-        // A later one is read as the latest that is known (RFC 9110, 2.5).
-        Some([b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor]) if minor.is_ascii_digit() => Version::HTTP_11,
-        Some(other) if other.starts_with(b"HTTP/") => return Err(Fault::Version),
-        _ => return Err(Fault::FirstLine),
-    };
-    let status = match line.get(at + 1..) {
-        // The phrase, and the space before it, may be missing.
-        Some([a, b, c]) | Some([a, b, c, b' ', ..]) => [*a, *b, *c],
-        _ => return Err(Fault::FirstLine),
-    };
-    let status = StatusCode::from_bytes(&status).map_err(|_| Fault::FirstLine)?;
-    // Nobody reads the phrase, but what is no text in it (RFC 9112, 4), a CR above all, is a line's end to some. What stands before
-    // it has been read.
-    header::check(line.get(at + 4..).unwrap_or_default()).map_err(|_| Fault::FirstLine)?;
+    let (version, status, phrase) = status_line(line)?;
+    // Nobody reads the phrase, but what is no text in it (RFC 9112, 4), a CR above all, is a line's end to some.
+    header::check(phrase).map_err(|_| Fault::FirstLine)?;
     let mut spelling = keep_spelling.then(Spelling::default);
     let end = fields::read(&mut headers, bytes, start, limits, spelling.as_mut())?;
     let head = Head { version, status, headers, spelling: spelling.filter(|spelling| !spelling.is_empty()) };
     Ok((head, end))
+}
+
+/// Version, status and what stands behind them. The phrase, and the space before it, may be missing.
+fn status_line(line: &[u8]) -> Result<(Version, StatusCode, &[u8]), Fault> {
+    let [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor @ b'0'..=b'9', b' ', rest @ ..] = line else { return Err(no_status_line(line)) };
+    // A later one is read as the latest that is known (RFC 9110, 2.5).
+    let version = if *minor == b'0' { Version::HTTP_10 } else { Version::HTTP_11 };
+    let (status, phrase) = rest.split_at_checked(3).ok_or(Fault::FirstLine)?;
+    if phrase.first().is_some_and(|byte| *byte != b' ') {
+        return Err(Fault::FirstLine);
+    }
+    Ok((version, StatusCode::from_bytes(status).map_err(|_| Fault::FirstLine)?, phrase))
+}
+
+/// What is wrong with a line that does not begin as an answer of HTTP/1 does.
+#[cold]
+fn no_status_line(line: &[u8]) -> Fault {
+    match find(b' ', line) {
+        Some(5..) if line.starts_with(b"HTTP/") => Fault::Version,
+        _ => Fault::FirstLine,
+    }
 }
 
 #[cfg(test)]

@@ -165,9 +165,9 @@ pub fn is_path(text: &str) -> bool {
 }
 
 impl Head {
-    /// The authority as it was sent.
+    /// The authority as it was sent: what is no ASCII has been refused.
     pub fn authority(&self) -> &str {
-        self.headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default()
+        self.headers.get(header::HOST).and_then(|value| std::str::from_utf8(value.as_bytes()).ok()).unwrap_or_default()
     }
 
     /// The scheme as an instance is told it: one that HTTP does not have is not passed on. Envoy takes `x-forwarded-proto` for it then.
