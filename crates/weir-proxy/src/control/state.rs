@@ -191,7 +191,10 @@ impl State {
                 self.extensions.forget_listener(name);
                 self.changed.listeners |= self.listeners.remove(name).is_some();
             }
-            ResourceType::Secret => self.secrets.remove(name),
+            ResourceType::Secret => {
+                self.secrets.remove(name);
+                self.follow_checks();
+            }
             // There is always one: what a server without any says is that it has none yet.
             ResourceType::NameTable => {}
         }

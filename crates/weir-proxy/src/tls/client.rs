@@ -94,6 +94,11 @@ impl ClientTransport {
         own.or_else(|| self.peer.missing())
     }
 
+    /// Whether a secret may still come.
+    pub fn is_waiting(&self) -> bool {
+        self.resolver.0.iter().any(|own| own.slot.is_awaited()) || self.peer.is_waiting()
+    }
+
     /// What a handshake is done with. The certificate must be for `host`, where one is named; `alpn` takes the place of what the
     /// configuration offers.
     pub fn config(&self, offer: Offer, alpn: &[Vec<u8>], host: Option<&Arc<str>>) -> Option<Arc<ClientConfig>> {

@@ -23,11 +23,19 @@ use super::trust::{Shown, Trust};
 use super::x509;
 
 /// A place for a secret; empty until it arrives.
-pub struct Slot<T>(RwLock<Option<Arc<T>>>);
+pub struct Slot<T>(RwLock<Content<T>>);
+
+enum Content<T> {
+    /// Nobody has said anything of it yet.
+    Awaited,
+    /// There is none, so far.
+    Absent,
+    Here(Arc<T>),
+}
 
 impl<T> Default for Slot<T> {
     fn default() -> Self {
-        Self(RwLock::new(None))
+        Self(RwLock::new(Content::Awaited))
     }
 }
 
@@ -39,17 +47,25 @@ impl<T> fmt::Debug for Slot<T> {
 
 impl<T> Slot<T> {
     fn filled(content: Arc<T>) -> Arc<Self> {
-        Arc::new(Self(RwLock::new(Some(content))))
+        Arc::new(Self(RwLock::new(Content::Here(content))))
     }
 
     /// What is in it now.
     pub fn get(&self) -> Option<Arc<T>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        match &*self.0.read().unwrap_or_else(PoisonError::into_inner) {
+            Content::Here(content) => Some(content.clone()),
+            Content::Awaited | Content::Absent => None,
+        }
+    }
+
+    /// Whether it may still come: neither is it here, nor has its server said that there is none.
+    pub fn is_awaited(&self) -> bool {
+        matches!(&*self.0.read().unwrap_or_else(PoisonError::into_inner), Content::Awaited)
     }
 
     /// Puts something in, or takes it away.
     fn set(&self, content: Option<Arc<T>>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = content;
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = content.map_or(Content::Absent, Content::Here);
     }
 }
 

@@ -72,7 +72,12 @@ impl Transports {
     }
 
     /// Whether a secret has not come yet.
-    pub fn is_waiting(&self) -> bool {
+    pub fn is_missing(&self) -> bool {
         self.ready.iter().filter_map(|way| way.tls.as_ref()).any(|transport| transport.missing().is_some())
+    }
+
+    /// Whether one has not come of which its server has not said that there is none.
+    pub fn is_waiting(&self) -> bool {
+        self.ready.iter().filter_map(|way| way.tls.as_ref()).any(|transport| transport.is_waiting())
     }
 }

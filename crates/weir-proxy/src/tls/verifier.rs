@@ -91,6 +91,14 @@ impl Peer {
         }
     }
 
+    /// Whether the secret may still come.
+    pub(super) fn is_waiting(&self) -> bool {
+        match &self.source {
+            PeerSource::Named { slot, written, .. } => slot.is_awaited() || written.as_ref().is_some_and(|written| written.is_awaited()),
+            PeerSource::Written(_) => false,
+        }
+    }
+
     /// The names of those who are trusted, as far as the configuration says it.
     fn subjects(&self) -> Vec<DistinguishedName> {
         match &self.source {

@@ -71,7 +71,11 @@ impl ClusterState {
     }
 
     fn follow_checks(&mut self) {
-        self.ready = self.is_resolved && self.checks.are_warm() && !self.newest().transports.is_waiting();
+        let transports = &self.newest().transports;
+        // What serves goes on while a secret may still be made. Without it there is nothing to keep: for a secret that its server does
+        // not have, nobody waits then.
+        let lacks_secrets = if self.is_newest() { transports.is_waiting() } else { transports.is_missing() };
+        self.ready = self.is_resolved && self.checks.are_warm() && !lacks_secrets;
     }
 }
 

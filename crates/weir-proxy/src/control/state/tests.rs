@@ -344,6 +344,27 @@ async fn a_cluster_that_changes_serves_as_it_was_until_its_secrets_are_there() {
     assert_eq!((is_secure(&state), instances(&state, "c")), (true, vec!["10.0.0.2:80".to_owned()]));
 }
 
+#[tokio::test]
+async fn a_new_cluster_does_not_wait_for_a_secret_that_its_server_does_not_have() {
+    let mut state = state();
+    for name in ["new", "known"] {
+        waiting_cluster(&mut state, name);
+        assign(&mut state, name, 1);
+        state.build(Instant::now());
+    }
+    state.take(&Update::of(ResourceType::Cluster, vec![], vec!["new".into()]));
+    state.build(Instant::now());
+    for name in ["new", "known"] {
+        put::<XdsCluster>(&mut state, ResourceType::Cluster, name, secure_cluster(name, "s")).expect("accepted");
+        assign(&mut state, name, 1);
+    }
+    let are_ready = |state: &State| ["new", "known"].map(|name| state.clusters[name].ready);
+    assert_eq!(are_ready(&state), [false, false]);
+    state.take(&Update::of(ResourceType::Secret, vec![], vec!["s".into()]));
+    // What serves already goes on as it is, for a while.
+    assert_eq!(are_ready(&state), [true, false]);
+}
+
 #[test]
 fn of_many_certificates_the_one_that_has_changed_is_loaded_alone() {
     const CERTIFICATES: usize = 100;
