@@ -19,6 +19,7 @@ use crate::http::body::ResponseBody;
 use crate::http::call::Call;
 use crate::http::header_changes::OfAnswer;
 use crate::http::local_reply::LocalReply;
+use crate::http::router::routes::Found;
 use crate::io::response::Parts;
 use crate::upstream::body::step::BodyStep;
 
@@ -49,6 +50,13 @@ fn rendered(mutation: &Mutation, values: &impl Values) -> Option<HeaderValue> {
     HeaderValue::from_bytes(&text).ok()
 }
 
+/// Notes where the route leads, so that values can tell it, though no cluster has been asked yet.
+fn name_cluster(call: &Call) {
+    if let Some(name) = call.found().and_then(Found::cluster_name) {
+        call.exchange.cluster_name.replace(Some(name.into()));
+    }
+}
+
 /// A new path, if there is anything to change in it.
 fn new_path(mutations: &[QueryMutation], exchange: &Exchange) -> Result<Option<String>, InvalidPath> {
     if mutations.is_empty() {
@@ -68,7 +76,11 @@ impl HttpFilter for HeaderMutation {
     }
 
     fn on_request(&self, call: &mut Call, place: &Place) -> Flow {
-        for mutation in self.of(call, place, |mutations| &mutations.request) {
+        let mutations = self.of(call, place, |mutations| &mutations.request);
+        if mutations.iter().any(|mutation| mutation.template().is_some()) {
+            name_cluster(call);
+        }
+        for mutation in mutations {
             let value = rendered(&mutation, &*call.exchange);
             mutation.apply(value, &mut call.exchange.request.borrow_mut().headers, &REQUEST);
         }

@@ -34,6 +34,7 @@ fn mutations() -> Value {
         write("x-present-none", "new", "OVERWRITE_IF_EXISTS"),
         write("x-empty", "", "OVERWRITE_IF_EXISTS_OR_ADD"),
         write("x-made", "%REQ(:path)%", "OVERWRITE_IF_EXISTS_OR_ADD"),
+        write("x-cluster", "%UPSTREAM_CLUSTER%", "OVERWRITE_IF_EXISTS_OR_ADD"),
         {"remove": "x-gone"},
         {"removeOnMatch": {"keyMatcher": {"prefix": "x-bad-"}}},
         {"removeOnMatch": {"keyMatcher": {"safeRegex": {"regex": "x-[0-9]+"}}}},
@@ -44,7 +45,7 @@ fn mutations() -> Value {
 }
 
 /// What was there, and what is there then; nothing is an empty text.
-const CASES: [(&str, &str, &str); 15] = [
+const CASES: [(&str, &str, &str); 16] = [
     ("x-append", "old", "old,new"),
     ("x-append-none", "", "newer"),
     ("x-absent", "old", "old"),
@@ -55,6 +56,7 @@ const CASES: [(&str, &str, &str); 15] = [
     ("x-present-none", "", ""),
     ("x-empty", "old", "old"),
     ("x-made", "", "/p"),
+    ("x-cluster", "", "a"),
     ("x-gone", "old", "back"),
     ("x-bad-a", "old", ""),
     ("x-bad-b", "old", ""),
