@@ -13,6 +13,7 @@ mod kernel;
 mod lists;
 pub mod namespace;
 mod nft;
+pub mod programs;
 mod resolvers;
 mod rules;
 mod ruleset;
@@ -20,8 +21,9 @@ mod settings;
 
 pub use annotations::AnnotationError;
 pub use iptables::Family;
-pub use kernel::{Error, Kernel, State, Tool, remove};
+pub use kernel::{Kernel, State, Tool, remove};
 pub use lists::{Interface, ListError, Selection};
+pub use programs::Error;
 pub use resolvers::{name_servers, search_domain};
 pub use ruleset::Capture;
 pub use settings::{Dns, Groups, Settings};
