@@ -34,6 +34,9 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Runs a sample mesh: applications, sidecars and gateway in one process
     Demo(DemoArgs),
+    /// Runs one application of a sample, alone on its machine: `weir demo --namespaces` does so
+    #[command(hide = true)]
+    DemoApplication(DemoApplicationArgs),
     /// Runs the mesh that a folder describes: control plane and proxies in one process
     Run(RunArgs),
     /// Runs the control plane alone, for proxies that follow it by xDS
@@ -73,8 +76,18 @@ pub(crate) struct DemoArgs {
     /// Which sample
     #[arg(value_enum, default_value = "bookinfo")]
     pub sample: SampleName,
+    /// Give each application of bookinfo a network namespace with a sidecar of its own, to which the kernel hands its traffic; as root
+    #[arg(long)]
+    pub namespaces: bool,
     #[command(flatten)]
     pub process: ProcessArgs,
+}
+
+/// An application of a sample, as a process of its own.
+#[derive(Debug, Args)]
+pub(crate) struct DemoApplicationArgs {
+    /// Which, such as reviews-v1
+    pub name: String,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -1,5 +1,7 @@
 //! Applications that know nothing of the mesh: the kernel hands their traffic to sidecars. In network namespaces of the test's own, as root.
 
+mod demo;
+
 use std::process::Output;
 
 use weir_testkit::{Captured, DataPlane, Namespace, until};
