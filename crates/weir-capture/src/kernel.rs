@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use crate::iptables::{self, Family};
-use crate::nft;
 use crate::programs::{Error, found, run};
 use crate::ruleset::Capture;
+use crate::{loopback, nft};
 
 /// What knows how to talk with the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,6 +120,7 @@ impl Kernel {
     /// # Errors
     /// If the tool refuses: then nothing has changed, but for iptables, where the tables before the one that is refused have.
     pub fn install(self, capture: &Capture) -> Result<(), Error> {
+        loopback::add()?;
         match self.tool {
             Tool::Nft => run("nft", &["-f", "-"], &capture.nft()).map(drop),
             Tool::Iptables => families().into_iter().try_for_each(|programs| {
@@ -146,8 +147,9 @@ impl Kernel {
                 families().into_iter().map(taken).collect::<Result<String, Error>>()?
             }
         };
-        let there = self.tool.listed()? + &self.tool.other().listed()?;
-        Ok(difference(&there, &wanted))
+        let address = |is_so| if is_so { loopback::LINE } else { "" };
+        let there = self.tool.listed()? + &self.tool.other().listed()? + address(loopback::is_there());
+        Ok(difference(&there, &(wanted + address(loopback::is_wanted()))))
     }
 }
 
@@ -156,8 +158,8 @@ impl Kernel {
 /// # Errors
 /// If a tool refuses.
 pub fn remove() -> Result<bool, Error> {
-    let by_nft = Tool::Nft.remove()?;
-    Ok(Tool::Iptables.remove()? || by_nft)
+    let (had_address, by_nft) = (loopback::remove()?, Tool::Nft.remove()?);
+    Ok(Tool::Iptables.remove()? || by_nft || had_address)
 }
 
 /// Rules of others stay, and who else sets rules at this moment is waited for.

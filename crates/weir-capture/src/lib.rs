@@ -11,6 +11,7 @@ mod annotations;
 mod iptables;
 mod kernel;
 mod lists;
+mod loopback;
 pub mod namespace;
 mod nft;
 pub mod programs;

@@ -201,9 +201,9 @@ pub(crate) struct ProxyArgs {
     /// Where it runs, region/zone/subzone
     #[arg(long, default_value = "")]
     pub locality: String,
-    /// The address of its workload, if the id does not name it
-    #[arg(long, value_name = "IP")]
-    pub address: Option<std::net::IpAddr>,
+    /// The addresses of its workload, if the id does not name them all: with one of IPv6, that is served as well
+    #[arg(long, value_name = "IP", value_delimiter = ',')]
+    pub address: Vec<std::net::IpAddr>,
     /// The folder where a pilot of this machine keeps its secret: without it, a proxy gets no certificate [default:
     /// $XDG_STATE_HOME/weir]
     #[arg(long, value_name = "DIR")]
@@ -241,6 +241,9 @@ pub(crate) struct AgentArgs {
     /// Envoy's id, sidecar|router~IP~NAME.NAMESPACE~NAMESPACE.svc.DOMAIN
     #[arg(long)]
     pub id: String,
+    /// The addresses of its workload, if the id does not name them all: with one of IPv6, that is served as well
+    #[arg(long, value_name = "IP", value_delimiter = ',')]
+    pub address: Vec<std::net::IpAddr>,
     /// Its labels, name=value with commas between them
     #[arg(long, default_value = "")]
     pub labels: String,

@@ -37,7 +37,7 @@ pub(crate) fn special(context: &Context<'_>) -> Vec<Cluster> {
             made.push(dynamic_dns::cluster(context));
         }
         if context.proxy.interception == Interception::Redirect {
-            made.push(special::inbound_passthrough());
+            made.push(special::inbound_passthrough(context));
         }
     }
     set_connections(context, made)
