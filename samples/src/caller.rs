@@ -1,5 +1,6 @@
 //! How an application calls another service: at the address where its own sidecar listens, with the service's name as
-//! `Host`. The sidecar does the rest, as it would for a program that knows nothing of a mesh.
+//! `Host`. The sidecar does the rest, as it would for a program that knows nothing of a mesh. Or by the name alone, as such a
+//! program.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,7 +27,8 @@ const LARGEST_ANSWER: usize = 1024 * 1024;
 /// Calls services, all at one port. Connections are kept and used again.
 pub(crate) struct Caller {
     client: Client<HttpConnector, Empty<Bytes>>,
-    outbound: IpAddr,
+    /// Where the sidecar listens; none if services are called by their names.
+    outbound: Option<IpAddr>,
     port: u16,
     direct: BTreeMap<String, SocketAddr>,
     timeout: Duration,
@@ -53,8 +55,13 @@ pub(crate) enum CallError {
 impl Caller {
     /// Calls go to `outbound` and the service's port, but those to a service in `direct` straight to the address there.
     pub(crate) fn new(outbound: IpAddr, port: u16, direct: BTreeMap<String, SocketAddr>) -> Self {
+        Caller { outbound: Some(outbound), direct, ..Self::by_names(port) }
+    }
+
+    /// Calls go to whatever address a service's name has.
+    pub(crate) fn by_names(port: u16) -> Self {
         let client = Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(HttpConnector::new());
-        Caller { client, outbound, port, direct, timeout: TIMEOUT }
+        Caller { client, outbound: None, port, direct: BTreeMap::new(), timeout: TIMEOUT }
     }
 
     /// The same with another limit on each call.
@@ -69,8 +76,10 @@ impl Caller {
     }
 
     fn request(&self, service: &str, path: &str, headers: &HeaderMap) -> Result<Request<Empty<Bytes>>, CallError> {
-        let address = self.direct.get(service).copied().unwrap_or(SocketAddr::new(self.outbound, self.port));
-        let host = HeaderValue::try_from(format!("{service}:{}", self.port)).map_err(CallError::failed)?;
+        let name = format!("{service}:{}", self.port);
+        let sidecar = || self.outbound.map(|outbound| SocketAddr::new(outbound, self.port));
+        let address = self.direct.get(service).copied().or_else(sidecar).map_or_else(|| name.clone(), |address| address.to_string());
+        let host = HeaderValue::try_from(name).map_err(CallError::failed)?;
         let mut request = Request::get(format!("http://{address}{path}")).body(Empty::new()).map_err(CallError::failed)?;
         request.headers_mut().extend(headers.clone());
         request.headers_mut().insert(HOST, host);

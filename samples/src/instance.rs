@@ -24,6 +24,15 @@ pub(crate) enum Program {
     TcpEcho(&'static str),
 }
 
+/// How an instance calls others.
+#[derive(Debug, Clone)]
+enum Calls {
+    /// Where its sidecar listens, but some services straight at an address.
+    Sidecar(BTreeMap<String, SocketAddr>),
+    /// By their names.
+    Names,
+}
+
 /// One instance of an application, and its place in the mesh.
 #[derive(Debug, Clone)]
 pub struct Instance {
@@ -42,7 +51,8 @@ pub struct Instance {
     /// Where its sidecar listens for what the application calls, at the called service's port.
     pub outbound: IpAddr,
     program: Program,
-    direct: BTreeMap<String, SocketAddr>,
+    number: u8,
+    calls: Calls,
 }
 
 impl Instance {
@@ -57,8 +67,16 @@ impl Instance {
             address: Ipv4Addr::new(127, 0, 1, number).into(),
             outbound: Ipv4Addr::new(127, 0, 2, number).into(),
             program,
-            direct: BTreeMap::new(),
+            number,
+            calls: Calls::Sidecar(BTreeMap::new()),
         }
+    }
+
+    /// The same instance alone on a machine of its own, in the network 192.0.2.0/24, where it knows nothing of a mesh: it listens at its
+    /// service's port and calls the others by their names.
+    pub fn alone(self) -> Self {
+        let listen = SocketAddr::from((Ipv4Addr::UNSPECIFIED, self.port));
+        Instance { listen, address: Ipv4Addr::new(192, 0, 2, self.number).into(), calls: Calls::Names, ..self }
     }
 
     /// The same instance with its application listening elsewhere; port 0 takes a free one ([`Bound::address`] tells which).
@@ -74,7 +92,9 @@ impl Instance {
     /// The same instance with its calls to one service going straight to an address: the service itself, or a sidecar on
     /// a port of its own. They name the service as their host as always.
     pub fn calling(mut self, service: &str, address: SocketAddr) -> Self {
-        self.direct.insert(service.to_owned(), address);
+        if let Calls::Sidecar(direct) = &mut self.calls {
+            direct.insert(service.to_owned(), address);
+        }
         self
     }
 
@@ -88,7 +108,10 @@ impl Instance {
     }
 
     fn caller(&self) -> Caller {
-        Caller::new(self.outbound, self.port, self.direct.clone())
+        match &self.calls {
+            Calls::Sidecar(direct) => Caller::new(self.outbound, self.port, direct.clone()),
+            Calls::Names => Caller::by_names(self.port),
+        }
     }
 }
 

@@ -10,6 +10,9 @@
 //! | [`Instance::outbound`] | 127.0.2.i, the called service's port | the sidecar, for what the application calls |
 //! | [`Instance::listen`] | 127.0.0.1, a port of its own | the application |
 //!
+//! `weir demo --namespaces` gives each a network namespace, where it is [alone](Instance::alone) and the kernel hands its traffic to
+//! its sidecar.
+//!
 //! ```no_run
 //! # async fn demo() -> std::io::Result<()> {
 //! for instance in weir_samples::Sample::Bookinfo.instances() {

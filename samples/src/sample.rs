@@ -60,6 +60,15 @@ impl Sample {
         }
     }
 
+    /// The same where each instance is [alone](Instance::alone) on a machine, and its traffic is captured. Only bookinfo knows that.
+    pub fn files_for_machines(self) -> Option<Vec<(&'static str, &'static str)>> {
+        const OWN: &[(&str, &str)] = files!("bookinfo-namespaces": "services.yaml", "peer-authentication.yaml");
+        // Nobody needs to be told where a sidecar listens.
+        let replaced = |name: &str| name == "sidecars.yaml" || OWN.iter().any(|(own, _)| *own == name);
+        let shared = self.files().iter().filter(|(name, _)| !replaced(name));
+        (self == Sample::Bookinfo).then(|| OWN.iter().chain(shared).copied().collect())
+    }
+
     /// The applications. Their addresses are those that the files name.
     pub fn instances(self) -> Vec<Instance> {
         match self {

@@ -12,8 +12,12 @@ use weir_samples::{Instance, Sample};
 use support::{Running, instance};
 
 fn documents(sample: Sample) -> Vec<Value> {
+    documents_in(sample.files())
+}
+
+fn documents_in(files: &[(&str, &str)]) -> Vec<Value> {
     let parse = |(name, text): &(&str, &str)| serde_saphyr::from_multiple::<Value>(text).unwrap_or_else(|error| panic!("{name}: {error}"));
-    sample.files().iter().flat_map(parse).collect()
+    files.iter().flat_map(parse).collect()
 }
 
 fn of_kind(sample: Sample, kind: &str) -> Vec<Value> {
@@ -83,6 +87,34 @@ fn every_instance_has_its_sidecar() {
         assert_eq!((&egress["bind"], &egress["captureMode"]), (&instance.outbound.to_string().into(), &"NONE".into()));
         assert_eq!((&egress["port"]["number"], &egress["hosts"][0]), (&instance.port.into(), &"./*".into()));
     }
+}
+
+#[test]
+fn on_machines_of_their_own_instances_are_where_the_files_say() {
+    let files = Sample::Bookinfo.files_for_machines().unwrap();
+    let documents = documents_in(&files);
+    let named = |kind: &str, name: &str| {
+        let found = documents.iter().find(|document| document["kind"] == kind && document["metadata"]["name"] == name);
+        found.unwrap_or_else(|| panic!("{kind} {name}"))["spec"].clone()
+    };
+    let mut addresses = HashSet::new();
+    for instance in Sample::Bookinfo.instances() {
+        let (here, instance) = (named("WorkloadEntry", &instance.name), instance.alone());
+        let there = of_kind(Sample::Bookinfo, "WorkloadEntry").into_iter().find(|entry| entry["metadata"]["name"] == *instance.name);
+        let mut there = there.unwrap()["spec"].clone();
+        there["address"] = instance.address.to_string().into();
+        assert_eq!(here, there, "the same workload at another address");
+        assert_eq!(instance.listen.to_string(), "0.0.0.0:9080");
+        let service = named("Service", instance.service);
+        assert_eq!((&service["selector"]["app"], &service["ports"][0]["port"]), (&instance.service.into(), &instance.port.into()));
+        addresses.extend([here["address"].to_string(), service["clusterIP"].to_string()]);
+    }
+    assert_eq!(addresses.len(), 6 + 4, "each has its own");
+    assert_eq!(named("PeerAuthentication", "default")["mtls"]["mode"], "STRICT");
+    assert!(
+        documents.iter().any(|document| document["kind"] == "Gateway") && documents.iter().all(|document| document["kind"] != "Sidecar")
+    );
+    assert!([Sample::Httpbin, Sample::TcpEcho].iter().all(|sample| sample.files_for_machines().is_none()));
 }
 
 #[test]

@@ -1,14 +1,11 @@
 //! Gives rules to the kernel, by the tool that is there, in the network namespace of the calling thread.
 
-use std::env;
-use std::ffi::OsString;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 
 use crate::iptables::{self, Family};
-use crate::nft;
+use crate::programs::{Error, found, run};
 use crate::ruleset::Capture;
+use crate::{loopback, nft};
 
 /// What knows how to talk with the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,23 +75,6 @@ impl Tool {
     }
 }
 
-/// Why the kernel's rules are not what they should be.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// There is no tool to set them with.
-    #[error("neither nft nor iptables-restore is on this machine: install the package nftables or iptables")]
-    NoTool,
-    /// The tool that was asked for is not here.
-    #[error("{0} is not on this machine")]
-    NotHere(&'static str),
-    /// A program cannot be started, or spoken with.
-    #[error("{0} cannot be run: {1}")]
-    Run(&'static str, io::Error),
-    /// A program says no.
-    #[error("{0} refused: {1}")]
-    Refused(&'static str, String),
-}
-
 /// How the kernel's rules compare with those that are wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
@@ -125,7 +105,7 @@ impl Kernel {
     pub fn by(tool: Option<Tool>) -> Result<Self, Error> {
         match tool {
             Some(tool) => match tool.programs().iter().find(|program| found(program).is_none()) {
-                Some(missing) => Err(Error::NotHere(missing)),
+                Some(missing) => Err(Error::NotHere((*missing).to_owned())),
                 None => Ok(Self { tool }),
             },
             None => {
@@ -140,6 +120,7 @@ impl Kernel {
     /// # Errors
     /// If the tool refuses: then nothing has changed, but for iptables, where the tables before the one that is refused have.
     pub fn install(self, capture: &Capture) -> Result<(), Error> {
+        loopback::add()?;
         match self.tool {
             Tool::Nft => run("nft", &["-f", "-"], &capture.nft()).map(drop),
             Tool::Iptables => families().into_iter().try_for_each(|programs| {
@@ -166,8 +147,9 @@ impl Kernel {
                 families().into_iter().map(taken).collect::<Result<String, Error>>()?
             }
         };
-        let there = self.tool.listed()? + &self.tool.other().listed()?;
-        Ok(difference(&there, &wanted))
+        let address = |is_so| if is_so { loopback::LINE } else { "" };
+        let there = self.tool.listed()? + &self.tool.other().listed()? + address(loopback::is_there());
+        Ok(difference(&there, &(wanted + address(loopback::is_wanted()))))
     }
 }
 
@@ -176,8 +158,8 @@ impl Kernel {
 /// # Errors
 /// If a tool refuses.
 pub fn remove() -> Result<bool, Error> {
-    let by_nft = Tool::Nft.remove()?;
-    Ok(Tool::Iptables.remove()? || by_nft)
+    let (had_address, by_nft) = (loopback::remove()?, Tool::Nft.remove()?);
+    Ok(Tool::Iptables.remove()? || by_nft || had_address)
 }
 
 /// Rules of others stay, and who else sets rules at this moment is waited for.
@@ -215,39 +197,6 @@ fn difference(there: &str, wanted: &str) -> State {
 /// Runs a script of the shell's in a network namespace of its own.
 fn aside(script: &str, input: &str) -> Result<String, Error> {
     run("unshare", &["-n", "sh", "-c", script], input)
-}
-
-/// Runs a program; what it says must be that it has done its work.
-fn run(program: &'static str, arguments: &[&str], input: &str) -> Result<String, Error> {
-    let failed = |error| Error::Run(program, error);
-    let path = found(program).ok_or(Error::NotHere(program))?;
-    let mut command = Command::new(path);
-    // A shell looks for programs where we do.
-    command.env("PATH", search_path()).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(failed)?;
-    let mut stdin = child.stdin.take();
-    // It reads all of that before it says anything worth waiting for.
-    let written = stdin.as_mut().map_or(Ok(()), |stdin| stdin.write_all(input.as_bytes()));
-    drop(stdin);
-    let output = child.wait_with_output().map_err(failed)?;
-    if !output.status.success() {
-        return Err(Error::Refused(program, String::from_utf8_lossy(&output.stderr).trim().to_owned()));
-    }
-    written.map_err(failed)?;
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-/// Where a program is.
-fn found(program: &str) -> Option<PathBuf> {
-    env::split_paths(&search_path()).map(|folder| folder.join(program)).find(|file| file.is_file())
-}
-
-/// `PATH`, and where programs for administrators are.
-fn search_path() -> OsString {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let usual = ["/usr/sbin", "/sbin"].map(PathBuf::from);
-    // Those of `PATH` were joined before, so they can be again.
-    env::join_paths(env::split_paths(&path).chain(usual)).unwrap_or(path)
 }
 
 #[cfg(test)]

@@ -1,8 +1,14 @@
 //! Network namespaces, by the names that people have for them.
 
+#[cfg(unix)]
+mod held;
+
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+
+#[cfg(unix)]
+pub use held::{Cable, Namespace};
 
 /// The file of a namespace: a path, the number of a process that is in it, or a name as `ip netns` gives it.
 pub fn path_of(written: &str) -> PathBuf {

@@ -3,49 +3,57 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 #![allow(clippy::print_stderr, reason = "what is not tested is told")]
 
-use std::process::{Child, Command, Stdio};
-use std::{env, fs, thread};
+use std::process::Command;
+use std::{env, fs};
 
-use weir_capture::{Capture, Dns, Kernel, Settings, State, Tool, namespace};
+use weir_capture::namespace::Namespace;
+use weir_capture::{Capture, Dns, Kernel, Settings, State, Tool};
 
-/// A namespace that ends with its test: a process that waits in it.
-struct Namespace(Child);
-
-impl Namespace {
-    /// None where the user may not make one; CI must.
-    fn new() -> Option<Self> {
-        // It says a line when it is in its namespace, and ends when nobody holds its standard input any more.
-        let mut child =
-            Command::new("unshare").args(["-n", "sh", "-c", "echo in; cat"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().ok()?;
-        let mut said = String::new();
-        let mut out = std::io::BufReader::new(child.stdout.take()?);
-        std::io::BufRead::read_line(&mut out, &mut said).ok()?;
-        if said != "in\n" {
-            eprintln!("NOT TESTED: this user may make no network namespace");
-            assert!(env::var_os("CI").is_none_or(|ci| ci != "true"), "CI must test capture");
-            return None;
-        }
-        Some(Self(child))
+/// None where the user may not make one; CI must.
+fn namespace() -> Option<Namespace> {
+    let made = Namespace::new();
+    if let Err(error) = &made {
+        eprintln!("NOT TESTED: {error}");
+        assert!(env::var_os("CI").is_none_or(|ci| ci != "true"), "CI must test capture");
     }
-
-    /// Does something there, on a thread of its own: this one stays where it is.
-    fn within<T: Send + 'static>(&self, act: impl FnOnce() -> T + Send + 'static) -> T {
-        let path = namespace::path_of(&self.0.id().to_string());
-        let own = fs::read_link("/proc/thread-self/ns/net").unwrap();
-        let here = thread::spawn(move || {
-            namespace::enter(&path).unwrap();
-            assert_ne!(fs::read_link("/proc/thread-self/ns/net").unwrap(), own, "rules are never set where the tests run");
-            act()
-        });
-        here.join().unwrap()
-    }
+    made.ok()
 }
 
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+/// Does something there: rules are never set where the tests run.
+fn within<T: Send>(namespace: &Namespace, act: impl FnOnce() -> T + Send) -> T {
+    let own = fs::read_link("/proc/thread-self/ns/net").unwrap();
+    let there = || {
+        assert_ne!(fs::read_link("/proc/thread-self/ns/net").unwrap(), own);
+        act()
+    };
+    namespace.within(there).unwrap()
+}
+
+#[test]
+fn a_namespace_ends_with_who_holds_it() {
+    let (Some(one), Some(other)) = (namespace(), namespace()) else { return };
+    one.join("there", &other, "here").unwrap();
+    one.address("there", "192.0.2.1/24").unwrap();
+    assert!(one.run("ip", &["address"]).unwrap().contains("192.0.2.1/24"));
+    let error = one.join("there", &other, "again").unwrap_err().to_string();
+    assert!(error.starts_with("ip link add name there type veth peer name again netns ") && error.contains("File exists"), "{error}");
+    let path = one.path();
+    drop(one);
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_namespace_may_have_files_of_its_own() {
+    if namespace().is_none() {
+        return;
     }
+    let (own, nowhere) = (env::current_exe().unwrap().with_extension("hosts"), "/etc/weir-test-that-is-nowhere");
+    fs::write(&own, "127.0.0.1 nobody-else.test\n").unwrap();
+    let namespace = Namespace::with_files(&[(&own, "/etc/hosts"), (&own, nowhere)]).unwrap();
+    assert_eq!(namespace.run("cat", &["/etc/hosts"]).unwrap(), "127.0.0.1 nobody-else.test\n");
+    assert_ne!(fs::read_to_string("/etc/hosts").unwrap(), "127.0.0.1 nobody-else.test\n");
+    assert!(!std::path::Path::new(nowhere).exists());
+    fs::remove_file(&own).unwrap();
 }
 
 fn said(program: &str, arguments: &[&str]) -> String {
@@ -79,8 +87,8 @@ fn much() -> Settings {
 fn what_is_installed_is_there_as_often_as_it_is_installed_and_leaves_no_rule_behind() {
     for (tool, kernel) in kernels() {
         for settings in [Settings::default(), much()] {
-            let Some(namespace) = Namespace::new() else { return };
-            namespace.within(move || {
+            let Some(namespace) = namespace() else { return };
+            within(&namespace, move || {
                 let (all, fewer) =
                     (Capture::of(&settings), Capture::of(&Settings { excluded_inbound_ports: [22].into(), ..Settings::default() }));
                 assert_eq!(kernel.compare(&all).unwrap(), State::Absent, "{tool:?}");
@@ -106,9 +114,9 @@ fn what_is_installed_is_there_as_often_as_it_is_installed_and_leaves_no_rule_beh
 
 #[test]
 fn rules_that_somebody_changed_are_not_the_same() {
-    let Some(namespace) = Namespace::new() else { return };
+    let Some(namespace) = namespace() else { return };
     let Ok(kernel) = Kernel::by(Some(Tool::Nft)) else { return };
-    namespace.within(move || {
+    within(&namespace, move || {
         let capture = Capture::of(&Settings::default());
         kernel.install(&capture).unwrap();
         said("nft", &["insert rule inet weir output tcp dport 25 return"]);
@@ -120,11 +128,11 @@ fn rules_that_somebody_changed_are_not_the_same() {
 /// A workload that was captured by one tool, before the other came onto the machine, is not captured twice.
 #[test]
 fn rules_of_the_other_tool_are_seen_and_go() {
-    let Some(namespace) = Namespace::new() else { return };
+    let Some(namespace) = namespace() else { return };
     let all = kernels();
     let [(_, one), (_, other)] = all.as_slice() else { return };
     let (one, other) = (*one, *other);
-    namespace.within(move || {
+    within(&namespace, move || {
         let capture = Capture::of(&Settings::default());
         for (first, then) in [(one, other), (other, one)] {
             first.install(&capture).unwrap();

@@ -12,7 +12,7 @@ use weir_xds::aggregate_cluster::ClusterConfig as Aggregate;
 use weir_xds::cluster::Cluster as XdsCluster;
 use weir_xds::cluster::cluster::{ClusterDiscoveryType, ClusterProtocolSelection, CustomClusterType, DiscoveryType, DnsLookupFamily};
 use weir_xds::core::socket_address::PortSpecifier;
-use weir_xds::core::{HttpProtocolOptions as CommonOptions, UpstreamHttpProtocolOptions};
+use weir_xds::core::{HttpProtocolOptions as CommonOptions, SocketAddress, UpstreamHttpProtocolOptions};
 use weir_xds::endpoint::ClusterLoadAssignment;
 use weir_xds::upstream_http::HttpProtocolOptions;
 use weir_xds::upstream_http::http_protocol_options::{UpstreamProtocolOptions, explicit_http_config::ProtocolConfig};
@@ -75,8 +75,8 @@ pub struct ClusterPolicy {
     pub max_requests_per_connection: Option<u32>,
     /// Which of a name's addresses count.
     pub dns_family: DnsFamily,
-    /// The address that connections come from.
-    pub source_address: Option<IpAddr>,
+    /// The addresses that connections come from: the first that is of the family of the instance's.
+    pub source_addresses: Box<[IpAddr]>,
     /// TCP keep-alive of connections.
     pub keepalive: Option<Keepalive>,
     /// Texts of its metadata, for access logs.
@@ -272,7 +272,7 @@ impl ClusterPolicy {
                 .filter(|duration| !duration.is_zero()),
             max_requests_per_connection: max_requests_per_connection(cluster, options.as_ref())?,
             dns_family: DnsFamily::of(cluster.dns_lookup_family()),
-            source_address: source_address(cluster)?,
+            source_addresses: source_addresses(cluster)?,
             keepalive: keepalive(cluster),
             metadata: Metadata::compile(cluster.metadata.as_ref()),
             service: service(cluster),
@@ -301,7 +301,7 @@ fn refuse_unsupported(cluster: &XdsCluster) -> Result<(), CompileError> {
         protocol_selection: _,
         dns_lookup_family: _,
         outlier_detection: _,
-        upstream_bind_config,
+        upstream_bind_config: _,
         common_lb_config: _,
         transport_socket: _,
         transport_socket_matches: _,
@@ -344,16 +344,11 @@ fn refuse_unsupported(cluster: &XdsCluster) -> Result<(), CompileError> {
     if name.is_empty() {
         return Err(CompileError::missing("name"));
     }
-    let source = upstream_bind_config.as_ref().and_then(|bind| bind.source_address.as_ref());
     let refused = [
         // Without selectors there are no subsets, as with Envoy.
         ("lb_subset_config", lb_subset_config.as_ref().is_some_and(|subsets| !subsets.subset_selectors.is_empty())),
         ("filters", !filters.is_empty()),
         ("upstream_config", upstream_config.is_some()),
-        (
-            "upstream_bind_config.source_address",
-            source.is_some_and(|source| !matches!(source.port_specifier, None | Some(PortSpecifier::PortValue(0)))),
-        ),
     ];
     match refused.into_iter().find(|(_, used)| *used) {
         Some((field, _)) => Err(CompileError::unsupported(field)),
@@ -538,10 +533,20 @@ fn head_limits(options: Option<&HttpProtocolOptions>) -> (usize, usize) {
     (headers, 1024 * common.and_then(|common| common.max_response_headers_kb).map_or(MAX_HEADERS_KB, |most| most as usize))
 }
 
-fn source_address(cluster: &XdsCluster) -> Result<Option<IpAddr>, CompileError> {
-    let Some(source) = cluster.upstream_bind_config.as_ref().and_then(|bind| bind.source_address.as_ref()) else { return Ok(None) };
-    let address = source.address.parse();
-    address.map(Some).map_err(|_| CompileError::new("upstream_bind_config.source_address", "is no IP address"))
+fn source_addresses(cluster: &XdsCluster) -> Result<Box<[IpAddr]>, CompileError> {
+    let Some(bind) = &cluster.upstream_bind_config else { return Ok(Box::default()) };
+    let first = bind.source_address.iter().map(|address| ("source_address".to_owned(), Some(address)));
+    let extra = bind.extra_source_addresses.iter().enumerate();
+    let extra = extra.map(|(i, extra)| (format!("extra_source_addresses[{i}].address"), extra.address.as_ref()));
+    let read = |(place, address): (String, Option<&SocketAddress>)| {
+        let place = format!("upstream_bind_config.{place}");
+        let Some(address) = address else { return Err(CompileError::missing(&place)) };
+        if !matches!(address.port_specifier, None | Some(PortSpecifier::PortValue(0))) {
+            return Err(CompileError::unsupported(&place));
+        }
+        address.address.parse().map_err(|_| CompileError::new(place, "is no IP address"))
+    };
+    first.chain(extra).map(read).collect()
 }
 
 fn keepalive(cluster: &XdsCluster) -> Option<Keepalive> {

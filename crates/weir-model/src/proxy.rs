@@ -1,6 +1,7 @@
 //! A proxy, as the control plane sees it.
 
 use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
 
 /// What a proxy is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -57,6 +58,11 @@ impl Proxy {
     /// Its address.
     pub fn address(&self) -> &str {
         self.addresses.first().map_or("127.0.0.1", String::as_str)
+    }
+
+    /// Whether its workload has an address of IPv6.
+    pub fn has_ipv6(&self) -> bool {
+        self.addresses.iter().any(|address| address.parse::<Ipv6Addr>().is_ok())
     }
 
     /// Whether a selector picks it: all of the selector's labels are its labels. An empty selector picks all.

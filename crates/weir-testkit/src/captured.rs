@@ -31,7 +31,8 @@ pub struct Captured {
 /// A workload's place in the mesh.
 struct Workload<'w> {
     name: &'w str,
-    address: &'w str,
+    /// Of both families, with a comma between them.
+    addresses: &'w str,
     plane: DataPlane,
 }
 
@@ -40,11 +41,13 @@ impl Captured {
     pub const CLIENT: &'static str = "10.77.1.1";
     /// The server's.
     pub const SERVER: &'static str = "10.77.2.1";
+    /// The server's of IPv6.
+    pub const SERVER_IPV6: &'static str = "fd77:2::1";
     /// Where the server accepts.
     pub const PORT: u16 = 8080;
 
     /// Starts both with their sidecars in a mesh of these resources, captured. The server is Python's own, and serves a file `page` with
-    /// this text. None where this user can make no namespaces.
+    /// this text, over both families. None where this user can make no namespaces.
     ///
     /// # Panics
     /// If it cannot be started.
@@ -78,12 +81,12 @@ impl Captured {
         fs::write(file("pages/page"), page).expect("a page can be written");
         resources.iter().for_each(|(name, text)| write(work.path(), name, text));
         let (pages, port) = (file("pages").display().to_string(), Self::PORT.to_string());
-        let serving = ["-m", "http.server", &port, "--directory", &pages];
+        let serving = ["-m", "http.server", &port, "--directory", &pages, "--bind", "::"];
         let mut processes = vec![server_side.start(Path::new("python3"), &serving, file("application.log"))];
         processes.push(pilot(work.path()));
         let workloads = [
-            (&client_side, Workload { name: "client", address: Self::CLIENT, plane: client }),
-            (&server_side, Workload { name: "server", address: Self::SERVER, plane: server }),
+            (&client_side, Workload { name: "client", addresses: "10.77.1.1,fd77:1::1", plane: client }),
+            (&server_side, Workload { name: "server", addresses: "10.77.2.1,fd77:2::1", plane: server }),
         ];
         for (machine, workload) in workloads {
             processes.extend(sidecar(machine, &workload, work.path(), sidecars).await);
@@ -108,9 +111,16 @@ async fn machines() -> Option<[Namespace; 3]> {
     let [client, server, stranger] = [Namespace::new().await?, Namespace::new().await?, Namespace::new().await?];
     client.join("eth0", "10.77.1.1/24", &stranger, "client", "10.77.1.254/24").await;
     server.join("eth0", "10.77.2.1/24", &stranger, "server", "10.77.2.254/24").await;
-    client.must(&["ip", "route", "add", "default", "via", "10.77.1.254"]).await;
-    server.must(&["ip", "route", "add", "default", "via", "10.77.2.254"]).await;
-    stranger.must(&["sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"]).await;
+    for (machine, name, number) in [(&client, "client", 1), (&server, "server", 2)] {
+        // Nobody else has them: it need not be found out, which takes a second.
+        let add = |at: u8| format!("fd77:{number}::{at:x}/64");
+        machine.must(&["ip", "address", "add", &add(1), "dev", "eth0", "nodad"]).await;
+        stranger.must(&["ip", "address", "add", &add(0xfe), "dev", name, "nodad"]).await;
+        machine.must(&["ip", "route", "add", "default", "via", &format!("10.77.{number}.254")]).await;
+        machine.must(&["ip", "-6", "route", "add", "default", "via", &format!("fd77:{number}::fe")]).await;
+    }
+    let forward = "echo 1 > /proc/sys/net/ipv4/ip_forward && echo 1 > /proc/sys/net/ipv6/conf/all/forwarding";
+    stranger.must(&["sh", "-c", forward]).await;
     Some([client, server, stranger])
 }
 
@@ -131,11 +141,13 @@ fn pilot(work: &Path) -> Process {
 
 /// Starts a workload's sidecar, one of Weir's with these options more.
 async fn sidecar(machine: &Namespace, workload: &Workload<'_>, work: &Path, more: &[&str]) -> Vec<Process> {
-    let Workload { name, address, plane } = workload;
+    let Workload { name, addresses, plane } = workload;
+    let address = addresses.split(',').next().unwrap_or_default();
     let file = |end: &str| work.join(format!("{name}.{end}"));
     let (state, socket) = (work.join("state").display().to_string(), socket(work));
     let (id, labels) = (format!("sidecar~{address}~{name}.default~default.svc.cluster.local"), format!("app={name}"));
-    let who = ["--xds", &socket, "--id", &id, "--labels", &labels, "--state", &state, "--interception-mode", "REDIRECT"];
+    let of_mesh = ["--xds", &socket, "--state", &state, "--interception-mode", "REDIRECT"];
+    let who = [&["--id", &id, "--labels", &labels, "--address", addresses], &of_mesh[..]].concat();
     // The secret that shows whose processes they are is there when the pilot has started.
     until("the pilot has its secret", async || work.join("state/caller-secret").exists() && work.join("xds").exists()).await;
     if *plane == DataPlane::Weir {

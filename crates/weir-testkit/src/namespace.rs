@@ -5,21 +5,18 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
+use weir_capture::{namespace, programs};
 
 use crate::binaries;
 use crate::process::Process;
 use crate::wire::Wire;
 
-/// What is needed to make namespaces and to capture in them.
-const PROGRAMS: [&str; 6] = ["unshare", "nsenter", "setpriv", "ip", "nft", "curl"];
+/// What is needed to work in namespaces, beside what makes them.
+const PROGRAMS: [&str; 3] = ["setpriv", "nft", "curl"];
 
 /// A network namespace. It ends with this, and so do its interfaces and rules, when nobody is in it any more.
-pub struct Namespace {
-    /// Waits in the namespace, which lives as long as it does.
-    child: Child,
-}
+pub struct Namespace(namespace::Namespace);
 
 impl Namespace {
     /// One with a loopback interface; none where this user may make none, or a program is missing, which is said.
@@ -27,35 +24,18 @@ impl Namespace {
     /// # Panics
     /// If that is so in CI.
     pub async fn new() -> Option<Self> {
-        let made = Self::make().await;
+        let made = if PROGRAMS.iter().all(|program| programs::found(program).is_some()) { namespace::Namespace::new().ok() } else { None };
         if made.is_none() {
-            let _ = writeln!(io::stderr(), "\nNOT TESTED IN NAMESPACES: it takes root and {PROGRAMS:?}\n");
+            let all = [&namespace::Namespace::PROGRAMS[..], &PROGRAMS].concat();
+            let _ = writeln!(io::stderr(), "\nNOT TESTED IN NAMESPACES: it takes root and {all:?}\n");
             assert!(env::var_os("CI").is_none_or(|ci| ci != "true"), "CI must test in namespaces");
         }
-        made
-    }
-
-    async fn make() -> Option<Self> {
-        let folders: Vec<PathBuf> = env::split_paths(&env::var_os("PATH")?).collect();
-        if !PROGRAMS.iter().all(|program| folders.iter().any(|folder| folder.join(program).is_file())) {
-            return None;
-        }
-        // It says a line when it is there, and ends when nobody holds its standard input any more.
-        let mut command = Command::new("unshare");
-        command.args(["-n", "sh", "-c", "ip link set lo up && echo in && exec cat"]);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn().ok()?;
-        let mut line = String::new();
-        BufReader::new(child.stdout.take()?).read_line(&mut line).await.ok()?;
-        (line == "in\n").then_some(Self { child })
+        made.map(Self)
     }
 
     /// The file that stands for it.
-    ///
-    /// # Panics
-    /// If it has ended.
     pub fn path(&self) -> PathBuf {
-        let id = self.child.id().expect("a namespace lasts as long as its test");
-        format!("/proc/{id}/ns/net").into()
+        self.0.path()
     }
 
     /// Joins two namespaces by a cable, between interfaces of these names with these addresses.
@@ -63,12 +43,9 @@ impl Namespace {
     /// # Panics
     /// If it cannot be laid.
     pub async fn join(&self, name: &str, address: &str, other: &Self, its_name: &str, its_address: &str) {
-        let its_id = other.child.id().expect("a namespace lasts as long as its test").to_string();
-        self.must(&["ip", "link", "add", name, "type", "veth", "peer", "name", its_name, "netns", &its_id]).await;
-        for (namespace, name, address) in [(self, name, address), (other, its_name, its_address)] {
-            namespace.must(&["ip", "address", "add", address, "dev", name]).await;
-            namespace.must(&["ip", "link", "set", name, "up"]).await;
-        }
+        self.0.join(name, &other.0, its_name).expect("a cable can be laid");
+        self.0.address(name, address).expect("an interface can have an address");
+        other.0.address(its_name, its_address).expect("an interface can have an address");
     }
 
     /// Runs a command in it to its end.
@@ -76,8 +53,9 @@ impl Namespace {
     /// # Panics
     /// If it cannot be started.
     pub async fn run(&self, command: &[&str]) -> Output {
-        let mut entered = Command::new("nsenter");
-        entered.arg(self.entry()).arg("--").args(command).stdin(Stdio::null()).kill_on_drop(true);
+        let (program, arguments) = command.split_first().expect("a command has a program");
+        let mut entered = Command::from(self.0.command(program));
+        entered.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
         entered.output().await.expect("nsenter can be started")
     }
 
@@ -102,13 +80,16 @@ impl Namespace {
 
     /// Starts a program in it; what that says goes to `log`.
     pub(crate) fn start(&self, program: &Path, arguments: &[&str], log: PathBuf) -> Process {
-        let (entry, program) = (self.entry(), program.display().to_string());
-        let command = [&[entry.as_str(), "--", &program], arguments].concat();
-        Process::start(Path::new("nsenter"), &command, log)
+        let mut command = self.0.command(program);
+        command.args(arguments);
+        Process::spawn(command, log)
     }
 
-    fn entry(&self) -> String {
-        format!("--net={}", self.path().display())
+    /// Starts `weir` in it and in a folder, where its temporary files go as well, and a file `log` has what it says.
+    pub fn start_weir(&self, arguments: &[&str], folder: &Path) -> Process {
+        let mut command = self.0.command(binaries::weir());
+        command.args(arguments).current_dir(folder).env("TMPDIR", folder);
+        Process::spawn(command, folder.join("log"))
     }
 
     /// Listens to all that passes in it, but for what it says to itself.

@@ -24,11 +24,18 @@ pub struct Process {
 impl Process {
     /// Starts a program; what it says goes to `log`, so that no full pipe can stop it.
     pub(crate) fn start(program: &Path, arguments: &[&str], log: PathBuf) -> Self {
+        let mut command = std::process::Command::new(program);
+        command.args(arguments);
+        Self::spawn(command, log)
+    }
+
+    /// The same with a command.
+    pub(crate) fn spawn(command: std::process::Command, log: PathBuf) -> Self {
         let file = File::create(&log).expect("a log can be written");
-        let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+        let mut command = Command::from(command);
+        command.stdin(Stdio::null()).kill_on_drop(true);
         command.stdout(file.try_clone().expect("a file can be shared")).stderr(file);
-        let child = command.spawn().unwrap_or_else(|error| panic!("{} cannot be started: {error}", program.display()));
+        let child = command.spawn().unwrap_or_else(|error| panic!("{:?} cannot be started: {error}", command.as_std().get_program()));
         Self { child, log }
     }
 

@@ -26,7 +26,11 @@ pub struct Wire {
 }
 
 impl Wire {
-    pub(crate) fn open(path: &Path) -> Self {
+    /// Listens in the namespace of a file, but not to what it says to itself.
+    ///
+    /// # Panics
+    /// If it cannot.
+    pub fn open(path: &Path) -> Self {
         let (path, enough) = (path.to_owned(), Arc::new(AtomicBool::new(false)));
         let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
         let told = enough.clone();

@@ -34,6 +34,9 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Runs a sample mesh: applications, sidecars and gateway in one process
     Demo(DemoArgs),
+    /// Runs one application of a sample, alone on its machine: `weir demo --namespaces` does so
+    #[command(hide = true)]
+    DemoApplication(DemoApplicationArgs),
     /// Runs the mesh that a folder describes: control plane and proxies in one process
     Run(RunArgs),
     /// Runs the control plane alone, for proxies that follow it by xDS
@@ -73,8 +76,18 @@ pub(crate) struct DemoArgs {
     /// Which sample
     #[arg(value_enum, default_value = "bookinfo")]
     pub sample: SampleName,
+    /// Give each application of bookinfo a network namespace with a sidecar of its own, to which the kernel hands its traffic; as root
+    #[arg(long)]
+    pub namespaces: bool,
     #[command(flatten)]
     pub process: ProcessArgs,
+}
+
+/// An application of a sample, as a process of its own.
+#[derive(Debug, Args)]
+pub(crate) struct DemoApplicationArgs {
+    /// Which, such as reviews-v1
+    pub name: String,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -188,9 +201,9 @@ pub(crate) struct ProxyArgs {
     /// Where it runs, region/zone/subzone
     #[arg(long, default_value = "")]
     pub locality: String,
-    /// The address of its workload, if the id does not name it
-    #[arg(long, value_name = "IP")]
-    pub address: Option<std::net::IpAddr>,
+    /// The addresses of its workload, if the id does not name them all: with one of IPv6, that is served as well
+    #[arg(long, value_name = "IP", value_delimiter = ',')]
+    pub address: Vec<std::net::IpAddr>,
     /// The folder where a pilot of this machine keeps its secret: without it, a proxy gets no certificate [default:
     /// $XDG_STATE_HOME/weir]
     #[arg(long, value_name = "DIR")]
@@ -228,6 +241,9 @@ pub(crate) struct AgentArgs {
     /// Envoy's id, sidecar|router~IP~NAME.NAMESPACE~NAMESPACE.svc.DOMAIN
     #[arg(long)]
     pub id: String,
+    /// The addresses of its workload, if the id does not name them all: with one of IPv6, that is served as well
+    #[arg(long, value_name = "IP", value_delimiter = ',')]
+    pub address: Vec<std::net::IpAddr>,
     /// Its labels, name=value with commas between them
     #[arg(long, default_value = "")]
     pub labels: String,

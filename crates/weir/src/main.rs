@@ -25,6 +25,7 @@ fn main() -> ExitCode {
     print::start_log(&cli.log);
     let outcome = match cli.command {
         Command::Demo(args) => commands::demo::run(&args),
+        Command::DemoApplication(args) => commands::demo::application::run(&args),
         Command::Run(args) => commands::run::run(&args),
         Command::Pilot(args) => commands::pilot::run(&args),
         Command::Proxy(args) => commands::proxy::run(&args),

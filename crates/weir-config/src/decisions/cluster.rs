@@ -8,7 +8,7 @@ const CORE: &str = "envoy.config.core.v3";
 const SYSTEM_DNS: &str = "names are looked up as the system says";
 const SUCCESS_RATE: &str = "no endpoint is ejected for its success rate";
 const FAILURES: &str = "no endpoint is ejected for its share of failures";
-const BIND: &str = "connections come from `source_address`, or from the address that the system takes";
+const BIND: &str = "connections come from a source address of the instance's family, or from the address that the system takes";
 
 pub(super) const TABLE: &[Decided] = &[
     of(CLUSTER, "Cluster")
@@ -62,10 +62,10 @@ pub(super) const TABLE: &[Decided] = &[
             ("key_value_config", "what was looked up is not kept over a restart"),
             ("resolved_address_filter", "every address of a name counts"),
         ]),
-    of(CORE, "BindConfig").carried_out("source_address").reported(&[(
-        "freebind socket_options extra_source_addresses additional_source_addresses local_address_selector validate_network_namespaces",
-        BIND,
-    )]),
+    of(CORE, "BindConfig")
+        .carried_out("source_address extra_source_addresses")
+        .reported(&[("freebind socket_options additional_source_addresses local_address_selector validate_network_namespaces", BIND)]),
+    of(CORE, "ExtraSourceAddress").carried_out("address").reported(&[("socket_options", BIND)]),
     of(CLUSTER, "UpstreamConnectionOptions").carried_out("tcp_keepalive").reported(&[
         ("set_local_interface_name_on_upstream_connections", "the interface's name is not looked up"),
         ("happy_eyeballs_config", "an endpoint has one address"),

@@ -14,7 +14,7 @@ pub(super) const TABLE: &[Decided] = &[
         .carried_out(
             "name address filter_chains default_filter_chain listener_filters listener_filters_timeout \
              continue_on_listener_filters_timeout traffic_direction access_log bind_to_port deprecated_v1 use_original_dst \
-             ignore_global_conn_limit per_connection_buffer_limit_bytes",
+             ignore_global_conn_limit per_connection_buffer_limit_bytes additional_addresses",
         )
         // Only names; how connections are spread over workers; an overload that is not watched.
         .unseen(
@@ -24,13 +24,16 @@ pub(super) const TABLE: &[Decided] = &[
         // They would choose other filter chains, or take other traffic than TCP.
         .refused("fcds_config filter_chain_matcher udp_listener_config api_listener internal_listener")
         .reported(&[
-            ("additional_addresses", "it listens at `address` only"),
             ("transparent freebind socket_options tcp_fast_open_queue_length tcp_backlog_size enable_mptcp", SOCKET),
             ("tcp_keepalive", "connections of clients have the system's keep-alive"),
             ("drain_type", "connections drain after every change that concerns them"),
             ("stats_matcher", "all statistics are kept"),
             ("per_connection_buffer_high_watermark_timeout", "what a client does not take is given up with the stream's idle timeout"),
         ]),
+    // Where it would open a socket of its own, it is refused, but for that of all addresses.
+    of(LISTENER, "AdditionalAddress")
+        .carried_out("address")
+        .reported(&[("socket_options", SOCKET), ("tcp_keepalive", "connections of clients have the system's keep-alive")]),
     of(LISTENER, "Listener.DeprecatedV1").carried_out("bind_to_port"),
     of(LISTENER, "FilterChain")
         .carried_out("filter_chain_match filters transport_socket transport_socket_connect_timeout name")

@@ -9,13 +9,13 @@ pub mod filters;
 pub mod rbac;
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use weir_routing::filter_chain::Chain as ChainChoice;
 use weir_routing::{CompileError, Connection, FilterChains};
 use weir_xds::core::{Address, Pipe, TrafficDirection, address};
-use weir_xds::listener::Listener as XdsListener;
+use weir_xds::listener::{AdditionalAddress, Listener as XdsListener};
 use weir_xds::values::to_socket_addr;
 
 use super::access_log::{self, AccessLog};
@@ -32,6 +32,8 @@ pub struct Listener {
     pub name: Arc<str>,
     /// Where it accepts; nowhere, if that is a Unix socket.
     pub address: SocketAddr,
+    /// Where else connections were going to that are its own, if it opens no socket.
+    pub further_addresses: Vec<SocketAddr>,
     /// The Unix socket that it accepts at, if it is one.
     pub socket: Option<UnixSocket>,
     /// Whether it opens a socket of its own. One that does not gets connections from another listener.
@@ -126,8 +128,8 @@ impl Listener {
             reuse_port: _,
             enable_reuse_port: _,
             max_connections_to_accept_per_socket_event: _,
+            additional_addresses,
             // Reported.
-            additional_addresses: _,
             stats_matcher: _,
             per_connection_buffer_limit_bytes,
             per_connection_buffer_high_watermark_timeout: _,
@@ -165,9 +167,12 @@ impl Listener {
         let default_chain = default_filter_chain.as_ref().map(|chain| known.compile(chain, "default_filter_chain")).transpose()?;
         let filters = ListenerFilters::compile(listener_filters, listener_filters_timeout.as_ref(), *continue_on_listener_filters_timeout)?;
         let unbound = deprecated_v1.as_ref().and_then(|v1| v1.bind_to_port) == Some(false) || *bind_to_port == Some(false);
+        let address = address.ok_or_else(|| CompileError::new("address", "is neither an IP address and a port nor a Unix socket"))?;
+        let (address, further_addresses) = places(address, additional_addresses, unbound)?;
         Ok(Self {
             name: name.as_str().into(),
-            address: address.ok_or_else(|| CompileError::new("address", "is neither an IP address and a port nor a Unix socket"))?,
+            address,
+            further_addresses,
             socket,
             bind: !unbound,
             original_destination: match use_original_dst {
@@ -198,6 +203,24 @@ impl Listener {
     pub fn all_chains(&self) -> impl Iterator<Item = &Arc<Chain>> {
         self.filter_chains.iter().chain(&self.default_chain)
     }
+}
+
+/// Where a listener is, with its additional addresses. All addresses of IPv6 beside all of IPv4 are one socket, which takes both.
+fn places(mut address: SocketAddr, additional: &[AdditionalAddress], unbound: bool) -> Result<(SocketAddr, Vec<SocketAddr>), CompileError> {
+    let mut further = vec![];
+    for (i, AdditionalAddress { address: written, socket_options: _, tcp_keepalive: _ }) in additional.iter().enumerate() {
+        let place = format!("additional_addresses[{i}].address");
+        let Some(other) = written.as_ref().and_then(to_socket_addr) else {
+            return Err(CompileError::new(place, "is no IP address and port"));
+        };
+        let is_for_both = address == SocketAddr::from((Ipv4Addr::UNSPECIFIED, other.port())) && other.ip() == Ipv6Addr::UNSPECIFIED;
+        match () {
+            () if is_for_both => address = other,
+            () if unbound => further.push(other),
+            () => return Err(CompileError::new(place, "is not supported: a socket is opened at one address, or at `::` beside `0.0.0.0`")),
+        }
+    }
+    Ok((address, further))
 }
 
 /// The filter chains of a listener before a change, by what they were compiled from.

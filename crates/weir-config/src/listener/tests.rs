@@ -89,6 +89,25 @@ fn just_the_last_network_filter_takes_the_connection() {
 }
 
 #[test]
+fn additional_addresses_are_one_socket_or_none() {
+    let compile = |address: &str, additional: &[&str], binds: bool| {
+        let at = |address: &&str| json!({"address": {"socketAddress": {"address": address, "portValue": 80}}});
+        let additional: Vec<Value> = additional.iter().map(at).collect();
+        let given = json!({"address": at(&address)["address"], "additionalAddresses": additional, "bindToPort": binds});
+        let compiled = Listener::compile(&listener(&given), None).map_err(|error| error.to_string())?;
+        Ok::<_, String>(
+            std::iter::once(compiled.address).chain(compiled.further_addresses).map(|place| place.to_string()).collect::<Vec<_>>(),
+        )
+    };
+    assert_eq!(compile("0.0.0.0", &["::"], true).unwrap(), ["[::]:80"]);
+    assert_eq!(compile("0.0.0.0", &["::"], false).unwrap(), ["[::]:80"]);
+    assert_eq!(compile("10.0.0.1", &["fd00::1", "10.0.0.2"], false).unwrap(), ["10.0.0.1:80", "[fd00::1]:80", "10.0.0.2:80"]);
+    let refused = "additional_addresses[0].address: is not supported: a socket is opened at one address, or at `::` beside `0.0.0.0`";
+    assert_eq!(compile("10.0.0.1", &["fd00::1"], true).unwrap_err(), refused);
+    assert_eq!(compile("10.0.0.1", &["a.test"], false).unwrap_err(), "additional_addresses[0].address: is no IP address and port");
+}
+
+#[test]
 fn listener_filters_are_told_by_their_types_and_left_out_at_ports() {
     let inspector = |kind: &str, disabled: Value| {
         let kind = format!("type.googleapis.com/envoy.extensions.filters.listener.{kind}");

@@ -17,7 +17,7 @@ use weir_config::budget::Budget;
 use weir_config::flags::ResponseFlags;
 use weir_config::listener::{Listener, OriginalDestination};
 
-use super::acceptor::Acceptor;
+use super::acceptor::{Acceptor, plain};
 use super::admission::{Admitted, admit};
 use super::announced::{self, Origin};
 use super::chain::{ChainRuntime, Incoming, NotServed};
@@ -102,9 +102,10 @@ impl ActiveListener {
         }
     }
 
-    /// The address that it is for.
-    pub fn address(&self) -> SocketAddr {
-        place(&self.current.borrow().listener)
+    /// The addresses that it is for.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let listener = self.current.borrow().listener.clone();
+        std::iter::once(place(&listener)).chain(listener.further_addresses.iter().copied()).collect()
     }
 
     /// Follows a change. Connections of filter chains that are gone finish what they are doing.
@@ -256,7 +257,7 @@ impl ActiveListener {
         if !is_socket {
             stream.set_nodelay(true)?;
         }
-        let here = || if is_socket { Ok(remote) } else { stream.local_addr() };
+        let here = || if is_socket { Ok(remote) } else { stream.local_addr().map(plain) };
         let local = destination.map_or_else(here, Ok)?;
         let direct_remote = remote;
         let mut from = Origin { client: Client { remote, local }, destination, read: vec![] };
@@ -325,7 +326,7 @@ pub fn place(listener: &Listener) -> SocketAddr {
 #[cfg(target_os = "linux")]
 fn original_destination(stream: &TcpStream) -> Option<SocketAddr> {
     let socket = socket2::SockRef::from(stream);
-    let is_v4 = stream.local_addr().ok()?.ip().to_canonical().is_ipv4();
+    let is_v4 = plain(stream.local_addr().ok()?).is_ipv4();
     let found = if is_v4 { socket.original_dst_v4() } else { socket.original_dst_v6() };
     found.ok()?.as_socket()
 }

@@ -44,7 +44,8 @@ impl Listeners {
             }
         }
         let listeners = self.by_name.borrow();
-        *self.by_address.borrow_mut() = listeners.values().map(|active| (active.address(), active.clone())).collect();
+        let places = listeners.values().flat_map(|active| active.addresses().into_iter().map(|address| (address, active.clone())));
+        *self.by_address.borrow_mut() = places.collect();
     }
 
     /// The listener for an address to which a connection was going.

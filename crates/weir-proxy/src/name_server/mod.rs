@@ -1,12 +1,15 @@
 //! Answers questions of DNS beside a workload: names of the mesh as the control plane tells them, all others as the servers that were asked
 //! before. Over UDP and TCP.
 
+mod message;
 mod reply;
 mod upstream;
+mod waiting;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -16,6 +19,7 @@ use weir_config::name_table::NameTable;
 
 use reply::{Reply, Transport, failure};
 pub use upstream::Upstream;
+use waiting::Waiting;
 
 /// So many questions may wait for other servers: the mesh's own names are answered whatever becomes of those.
 const WAITING: usize = 1024;
@@ -44,7 +48,12 @@ pub struct NameServer {
 struct Shared {
     names: Names,
     upstream: Upstream,
+    /// What the upstream is being asked.
+    asked: Waiting,
+    /// How many may still wait for that.
     waiting: Semaphore,
+    /// Whether it was said that questions come back.
+    told: AtomicBool,
 }
 
 impl NameServer {
@@ -54,7 +63,8 @@ impl NameServer {
     /// If one of them cannot be had.
     pub async fn bind(address: SocketAddr, names: Names, upstream: Upstream) -> io::Result<Self> {
         let (datagrams, connections) = bind_both(address).await?;
-        let shared = Shared { names, upstream, waiting: Semaphore::new(WAITING) };
+        let (asked, waiting) = (Waiting::new(upstream.clone()), Semaphore::new(WAITING));
+        let shared = Shared { names, upstream, asked, waiting, told: AtomicBool::new(false) };
         Ok(Self { datagrams: Arc::new(datagrams), connections, shared: Arc::new(shared) })
     }
 
@@ -92,10 +102,23 @@ impl Shared {
         reply::to(question, self.names.borrow().clone().as_deref(), transport)
     }
 
-    /// What others say; that there is no answer if none does, or too many questions wait already.
-    async fn elsewhere(&self, question: &[u8], transport: Transport) -> Option<Vec<u8>> {
+    /// What others say; that there is no answer if none does, too many questions wait already, or it is our own question.
+    async fn elsewhere(&self, question: &[u8], client: SocketAddr, transport: Transport) -> Option<Vec<u8>> {
+        if self.upstream.is_own(client, transport) {
+            self.tell_of_loop();
+            return failure(question);
+        }
         let Ok(_permit) = self.waiting.try_acquire() else { return failure(question) };
-        self.upstream.ask(question, transport).await.or_else(|| failure(question))
+        self.asked.ask(question, transport).await.or_else(|| failure(question))
+    }
+
+    fn tell_of_loop(&self) {
+        if !self.told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "what this proxy asks a DNS server comes back to it: the server is the proxy itself, or the capture does not know the \
+                 proxy's user and group; such questions are not answered"
+            );
+        }
     }
 }
 
@@ -112,7 +135,7 @@ async fn answer_datagrams(socket: Arc<UdpSocket>, shared: Arc<Shared>) {
             Reply::Elsewhere => {
                 let (question, socket, shared) = (question.to_vec(), socket.clone(), shared.clone());
                 tokio::spawn(async move {
-                    if let Some(answer) = shared.elsewhere(&question, Transport::Udp).await {
+                    if let Some(answer) = shared.elsewhere(&question, client, Transport::Udp).await {
                         let _ = socket.send_to(&answer, client).await;
                     }
                 });
@@ -126,10 +149,10 @@ async fn answer_connections(listener: TcpListener, shared: Arc<Shared>) {
     loop {
         let Ok(permit) = permits.clone().acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, client)) => {
                 let shared = shared.clone();
                 tokio::spawn(async move {
-                    let _ = tokio::time::timeout(LIFE, answer_connection(stream, &shared)).await;
+                    let _ = tokio::time::timeout(LIFE, answer_connection(stream, client, &shared)).await;
                     drop(permit);
                 });
             }
@@ -140,12 +163,12 @@ async fn answer_connections(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 /// Answers what comes by one connection, question by question.
-async fn answer_connection(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
+async fn answer_connection(mut stream: TcpStream, client: SocketAddr, shared: &Shared) -> io::Result<()> {
     loop {
         let question = tokio::time::timeout(SILENCE, read(&mut stream)).await??;
         let answer = match shared.reply(&question, Transport::Tcp) {
             Reply::Answer(answer) => Some(answer),
-            Reply::Elsewhere => shared.elsewhere(&question, Transport::Tcp).await,
+            Reply::Elsewhere => shared.elsewhere(&question, client, Transport::Tcp).await,
             Reply::Nothing => None,
         };
         let Some(answer) = answer else { return Ok(()) };

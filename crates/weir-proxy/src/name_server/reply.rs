@@ -15,7 +15,7 @@ const SMALLEST: u16 = 512;
 const OWN_PAYLOAD: u16 = 4096;
 
 /// How a question came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Transport {
     Udp,
     Tcp,

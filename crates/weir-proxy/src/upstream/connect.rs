@@ -64,9 +64,9 @@ async fn reach(policy: &ClusterPolicy, address: SocketAddr) -> io::Result<TcpStr
         return unix_socket::connect(&path).await;
     }
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    if let Some(source) = policy.source_address.filter(|source| source.is_ipv4() == address.is_ipv4()) {
+    if let Some(source) = policy.source_addresses.iter().find(|source| source.is_ipv4() == address.is_ipv4()) {
         socket.set_reuseaddr(true)?;
-        socket.bind(SocketAddr::new(source, 0))?;
+        socket.bind(SocketAddr::new(*source, 0))?;
     }
     let stream = socket.connect(address).await?;
     stream.set_nodelay(true)?;

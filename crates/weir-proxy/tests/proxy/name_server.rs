@@ -1,9 +1,12 @@
 //! Questions of DNS: what the mesh knows is answered, all else by the servers that were asked before.
 
+use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use hickory_resolver::proto::op::{Message, Query, ResponseCode};
+use hickory_resolver::proto::op::{Edns, Message, Query, ResponseCode};
 use hickory_resolver::proto::rr::rdata::A;
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -89,6 +92,15 @@ async fn over_udp(server: SocketAddr, name: &str) -> Message {
     answer
 }
 
+/// A server that knows no name itself, and asks these.
+async fn asking(servers: Vec<SocketAddr>) -> SocketAddr {
+    let (_tell, known) = watch::channel(Some(Arc::new(names())));
+    let server = NameServer::bind(LOCAL, known, Upstream::new(servers)).await.unwrap();
+    let address = server.address().unwrap();
+    tokio::spawn(server.run());
+    address
+}
+
 fn addresses(answer: &Message) -> Vec<String> {
     answer.answers.iter().map(|record| record.data.to_string()).collect()
 }
@@ -132,4 +144,77 @@ async fn a_server_that_says_nothing_is_not_waited_for() {
     let address = server.address().unwrap();
     tokio::spawn(server.run());
     assert_eq!(addresses(&over_udp(address, "b.test.").await), ["192.0.2.1"]);
+}
+
+#[tokio::test]
+async fn who_asks_what_is_asked_already_gets_that_answer() {
+    let (outside, client) = (UdpSocket::bind(LOCAL).await.unwrap(), UdpSocket::bind(LOCAL).await.unwrap());
+    let server = asking(vec![outside.local_addr().unwrap()]).await;
+    let mut ids = HashSet::new();
+    // What comes last is another question: when it is asked outside, all before it have been read.
+    for (id, name) in (0..=100).map(|id| (id, if id < 100 { "b.test." } else { "c.test." })) {
+        let mut asked = question(name);
+        asked.metadata.id = id;
+        client.send_to(&asked.to_vec().unwrap(), server).await.unwrap();
+        ids.insert(id);
+    }
+    let mut asked = vec![];
+    for _ in 0..2 {
+        let mut buffer = [0; 512];
+        let (length, proxy) = outside.recv_from(&mut buffer).await.unwrap();
+        asked.push((buffer[..length].to_vec(), proxy));
+    }
+    let names: Vec<_> = asked.iter().map(|(asked, _)| Message::from_vec(asked).unwrap().queries[0].name.to_string()).collect();
+    assert_eq!(names, ["b.test.", "c.test."]);
+    for (asked, proxy) in asked {
+        outside.send_to(&elsewhere(&asked), proxy).await.unwrap();
+    }
+    while !ids.is_empty() {
+        let mut buffer = [0; 512];
+        let (length, _) = client.recv_from(&mut buffer).await.unwrap();
+        let answer = Message::from_vec(&buffer[..length]).unwrap();
+        assert_eq!(addresses(&answer), ["192.0.2.1"]);
+        assert!(ids.remove(&answer.metadata.id));
+    }
+}
+
+/// Nothing waits for itself: were it so, this would take five seconds.
+#[tokio::test]
+async fn a_server_that_asks_itself_says_that_there_is_no_answer() {
+    let (_tell, known) = watch::channel(Some(Arc::new(names())));
+    // Where it will be: a port that was free a moment ago.
+    let own = UdpSocket::bind(LOCAL).await.unwrap().local_addr().unwrap();
+    let server = NameServer::bind(own, known, Upstream::new(vec![own])).await.unwrap();
+    tokio::spawn(server.run());
+    let asked = Instant::now();
+    assert_eq!(over_udp(own, "b.test.").await.metadata.response_code, ResponseCode::ServFail);
+    assert!(asked.elapsed() < Duration::from_secs(5));
+}
+
+/// A resolver whose questions are captured: it asks whoever has asked it, each time by another message.
+#[tokio::test]
+async fn a_resolver_that_asks_back_makes_no_end_of_questions() {
+    let resolver = Arc::new(UdpSocket::bind(LOCAL).await.unwrap());
+    let server = asking(vec![resolver.local_addr().unwrap()]).await;
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = count.clone();
+    tokio::spawn(async move {
+        let mut buffer = [0; 512];
+        loop {
+            let (length, client) = resolver.recv_from(&mut buffer).await.unwrap();
+            let (mut asked, resolver) = (Message::from_vec(&buffer[..length]).unwrap(), resolver.clone());
+            let mut edns = Edns::new();
+            edns.set_max_payload(u16::try_from(1000 + counted.fetch_add(1, Ordering::Relaxed)).unwrap());
+            asked.set_edns(edns);
+            tokio::spawn(async move {
+                let socket = UdpSocket::bind(LOCAL).await.unwrap();
+                socket.send_to(&asked.to_vec().unwrap(), server).await.unwrap();
+                let mut buffer = [0; 512];
+                let (length, _) = socket.recv_from(&mut buffer).await.unwrap();
+                resolver.send_to(&buffer[..length], client).await.unwrap();
+            });
+        }
+    });
+    assert_eq!(over_udp(server, "b.test.").await.metadata.response_code, ResponseCode::ServFail);
+    assert_eq!(count.load(Ordering::Relaxed), 16);
 }

@@ -1,5 +1,7 @@
 //! Applications that know nothing of the mesh: the kernel hands their traffic to sidecars. In network namespaces of the test's own, as root.
 
+mod demo;
+
 use std::process::Output;
 
 use weir_testkit::{Captured, DataPlane, Namespace, until};
@@ -22,7 +24,7 @@ kind: ServiceEntry
 metadata: {name: server, namespace: default}
 spec:
   hosts: [server.default.svc.cluster.local]
-  addresses: [10.96.0.10]
+  addresses: [10.96.0.10, 'fd96::10']
   location: MESH_INTERNAL
   resolution: STATIC
   ports: [{number: 80, name: http, protocol: HTTP, targetPort: 8080}]
@@ -42,8 +44,10 @@ spec:
 ";
 /// What the client asks for: a path that only the rule knows, at the address of the service.
 const OLD: &str = "http://10.96.0.10/old/nobody-else-reads-this";
+const OLD_IPV6: &str = "http://[fd96::10]/old/nobody-else-reads-this";
 /// The server itself.
 const DIRECT: &str = "http://10.77.2.1:8080/page";
+const DIRECT_IPV6: &str = "http://[fd77:2::1]:8080/page";
 
 /// Two sidecars, each of any kind.
 macro_rules! over_each_pair {
@@ -97,8 +101,10 @@ async fn an_application_with_no_change_is_in_the_mesh(client: DataPlane, server:
     // Routed by the rule, and encrypted: who sits between them sees an Istio handshake to the server's port, and never what is said.
     let wire = mesh.stranger.listen();
     until("the client reaches the server", async || gets(&mesh.client, OLD).await).await;
-    let answer = text(&curl(&mesh.client, OLD).await.stdout);
-    assert!(answer.contains("x-rule: moved") && answer.contains(MARK), "{answer}");
+    for url in [OLD, OLD_IPV6] {
+        let answer = text(&curl(&mesh.client, url).await.stdout);
+        assert!(answer.contains("x-rule: moved") && answer.contains(MARK), "{url}: {answer}");
+    }
     let frames = wire.heard();
     assert!(passes(&frames, "istio") && !passes(&frames, MARK) && !passes(&frames, "HTTP/1."), "{} frames", frames.len());
 
@@ -107,19 +113,30 @@ async fn an_application_with_no_change_is_in_the_mesh(client: DataPlane, server:
     assert!(itself.contains("x-rule: moved") && itself.contains(MARK), "{itself}");
 
     // Who has no certificate is refused, and served where that is permitted.
-    assert!(!gets(&mesh.stranger, DIRECT).await, "STRICT takes no plaintext");
+    for url in [DIRECT, DIRECT_IPV6] {
+        assert!(!gets(&mesh.stranger, url).await, "STRICT takes no plaintext");
+    }
     mesh.write(POLICY, &policy("PERMISSIVE"));
     until("plaintext is permitted", async || gets(&mesh.stranger, DIRECT).await).await;
+    let answer = text(&curl(&mesh.stranger, DIRECT_IPV6).await.stdout);
+    assert!(answer.contains(MARK) && answer.contains("x-envoy-upstream-service-time"), "by the sidecar, over IPv6: {answer}");
     assert!(gets(&mesh.client, OLD).await);
     mesh.write(POLICY, &policy("STRICT"));
     until("plaintext is refused", async || !gets(&mesh.stranger, DIRECT).await).await;
     assert!(gets(&mesh.client, OLD).await);
 
     // Whoever asks for the sidecar's own ports gets nowhere, at once.
-    for (from, port) in [(&mesh.stranger, 15006), (&mesh.stranger, 15001), (&mesh.client, 15001)] {
-        let output = curl(from, &format!("http://{}:{port}/", Captured::SERVER)).await;
+    let (ipv4, ipv6) = (Captured::SERVER.to_owned(), format!("[{}]", Captured::SERVER_IPV6));
+    for (from, host, port) in [
+        (&mesh.stranger, &ipv4, 15006),
+        (&mesh.stranger, &ipv4, 15001),
+        (&mesh.client, &ipv4, 15001),
+        (&mesh.stranger, &ipv6, 15006),
+        (&mesh.stranger, &ipv6, 15001),
+    ] {
+        let output = curl(from, &format!("http://{host}:{port}/")).await;
         let late = 28;
-        assert!(!output.status.success() && output.status.code() != Some(late), "{port}: {}", text(&output.stderr));
+        assert!(!output.status.success() && output.status.code() != Some(late), "{host}:{port}: {}", text(&output.stderr));
     }
     ends(&mesh).await;
 }
@@ -139,6 +156,7 @@ async fn ends(mesh: &Captured) {
         assert!(machine.weir(&["capture", "--check"]).await.status.success(), "it is as it was set");
         assert!(machine.weir(&["capture", "--remove"]).await.status.success());
         assert_eq!(machine.must(&["nft", "list", "ruleset"]).await, "");
+        assert!(!machine.must(&["ip", "address"]).await.contains("::6/128"));
         assert_eq!(machine.weir(&["capture", "--check"]).await.status.code(), Some(1));
     }
     let wire = mesh.stranger.listen();

@@ -1,6 +1,7 @@
 //! Which proxies are alike: what of a proxy its resources depend on, but for those that are its own alone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use weir_api::Spec;
@@ -186,7 +187,7 @@ impl ClassKey {
                 name: String::new(),
                 namespace: proxy.namespace.clone(),
                 labels: labels.selected(proxy),
-                addresses: vec![own_address(mesh, proxy)],
+                addresses: own_addresses(mesh, proxy),
                 locality: mesh.locality_of(proxy),
                 interception: proxy.interception,
             },
@@ -224,11 +225,14 @@ impl ClassKey {
     }
 }
 
-/// An instance of a service without an address has a listener for each of the others, and none for itself.
-fn own_address(mesh: &MeshSnapshot, proxy: &Proxy) -> String {
+/// What counts of a proxy's addresses. An instance of a service without an address has a listener for each of the others, and none for
+/// itself; and who has any address of IPv6 listens there as well.
+fn own_addresses(mesh: &MeshSnapshot, proxy: &Proxy) -> Vec<String> {
     if proxy.kind == ProxyKind::Router || proxy.interception == Interception::None {
-        return String::new();
+        return vec![String::new()];
     }
     let is_headless = mesh.instances_of(proxy).iter().any(|(service, _)| service.resolution == Resolution::Passthrough);
-    if is_headless { proxy.address().to_owned() } else { String::new() }
+    let own = if is_headless { proxy.address().to_owned() } else { String::new() };
+    let any = proxy.has_ipv6().then(|| Ipv6Addr::UNSPECIFIED.to_string());
+    std::iter::once(own).chain(any).collect()
 }

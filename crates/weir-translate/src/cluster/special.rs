@@ -8,7 +8,9 @@ use weir_model::Interception;
 use weir_xds::Any;
 use weir_xds::cluster::cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy};
 use weir_xds::cluster::{CircuitBreakers, Cluster};
-use weir_xds::core::{Address, BindConfig, HttpProtocolOptions as Common, SocketAddress, socket_address::PortSpecifier};
+use weir_xds::core::{
+    Address, BindConfig, ExtraSourceAddress, HttpProtocolOptions as Common, SocketAddress, socket_address::PortSpecifier,
+};
 use weir_xds::endpoint::{ClusterLoadAssignment, LbEndpoint, LocalityLbEndpoints, lb_endpoint::HostIdentifier};
 use weir_xds::upstream_http::HttpProtocolOptions;
 use weir_xds::upstream_http::http_protocol_options::UpstreamProtocolOptions;
@@ -25,6 +27,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const PASSTHROUGH_IDLE: Duration = Duration::from_secs(300);
 /// Where a sidecar's connections to its own workload come from: the kernel's redirection lets these through.
 const INBOUND_SOURCE: &str = "127.0.0.6";
+const INBOUND_SOURCE_IPV6: &str = "::6";
 
 fn named(name: &str, kind: DiscoveryType) -> Cluster {
     Cluster {
@@ -48,21 +51,29 @@ pub(super) fn passthrough(context: &Context<'_>) -> Cluster {
 
 /// The same for what comes to the workload at ports that no service knows.
 pub(super) fn inbound_passthrough(context: &Context<'_>) -> Cluster {
+<<<<<<< HEAD
     let mut cluster = original_destination(context, names::INBOUND_PASSTHROUGH);
+=======
+    let mut cluster = original_destination(names::INBOUND_PASSTHROUGH);
+>>>>>>> ns
     cluster.alt_stat_name = format!("{};", names::PASSTHROUGH);
-    cluster.upstream_bind_config = Some(inbound_source());
+    cluster.upstream_bind_config = Some(inbound_source(context));
     cluster
 }
 
-fn inbound_source() -> BindConfig {
-    let source =
-        SocketAddress { address: INBOUND_SOURCE.to_owned(), port_specifier: Some(PortSpecifier::PortValue(0)), ..Default::default() };
-    BindConfig { source_address: Some(source), ..Default::default() }
+fn inbound_source(context: &Context<'_>) -> BindConfig {
+    let source = |address: &str| {
+        let port_specifier = Some(PortSpecifier::PortValue(0));
+        Some(SocketAddress { address: address.to_owned(), port_specifier, ..Default::default() })
+    };
+    let ipv6 = context.proxy.has_ipv6().then(|| ExtraSourceAddress { address: source(INBOUND_SOURCE_IPV6), ..Default::default() });
+    BindConfig { source_address: source(INBOUND_SOURCE), extra_source_addresses: ipv6.into_iter().collect(), ..Default::default() }
 }
 
 /// The cluster of a port of the workload that services declare: where clients went, or at this machine's own address if the mesh
 /// says so.
 pub(super) fn captured(context: &Context<'_>, port: &Captured<'_>) -> Cluster {
+<<<<<<< HEAD
     let name = names::inbound(port.port);
     let mut cluster = match context.mesh.config.inbound_traffic_policy.mode {
         InboundMode::Passthrough => Cluster {
@@ -71,6 +82,12 @@ pub(super) fn captured(context: &Context<'_>, port: &Captured<'_>) -> Cluster {
             ..named(&name, DiscoveryType::OriginalDst)
         },
         InboundMode::Localhost => at(&name, address_of(LOOPBACK, port.port)),
+=======
+    let mut cluster = Cluster {
+        lb_policy: LbPolicy::ClusterProvided.into(),
+        upstream_bind_config: Some(inbound_source(context)),
+        ..named(&names::inbound(port.port), DiscoveryType::OriginalDst)
+>>>>>>> ns
     };
     let (mesh, sidecar) = (&context.mesh.config, context.scope.sidecar.as_ref());
     let settings = sidecar.and_then(|sidecar| sidecar.spec.inbound_connection_pool.as_ref());

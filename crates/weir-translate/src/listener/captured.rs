@@ -15,7 +15,7 @@ use weir_xds::values::duration;
 use super::chain::{Chain, RAW_BUFFER};
 use super::ingress::{http_filter, is_opened, tcp_filters};
 use super::mutual_tls::{self, Chains, Filters, TLS};
-use super::{ANY_ADDRESS, access_log, at, http_inspector, listener_filter, tcp, tls_inspector};
+use super::{ANY_ADDRESS, access_log, everywhere, http_inspector, listener_filter, tcp, tls_inspector};
 use crate::context::Context;
 use crate::ingress::{self, Captured};
 use crate::names;
@@ -50,7 +50,7 @@ pub(super) fn listener(context: &Context<'_>) -> Listener {
         max_connections_to_accept_per_socket_event: Some(1),
         access_log: access_log::of_listener(mesh),
         filter_chains,
-        ..at(ANY_ADDRESS, own_port, TrafficDirection::Inbound)
+        ..everywhere(context, own_port, TrafficDirection::Inbound)
     }
 }
 

@@ -20,7 +20,7 @@ use weir_xds::values::{UNIX, duration};
 use super::chain::Chain;
 use super::http::{self, Class};
 use super::tcp::{self, ChainInput};
-use super::{ANY_ADDRESS, access_log, at, build, inspectors};
+use super::{ANY_ADDRESS, access_log, at, build, everywhere, inspectors};
 use crate::context::Context;
 use crate::ingress::LOOPBACK;
 use crate::names;
@@ -235,7 +235,10 @@ impl Entry {
             continue_on_listener_filters_timeout: true,
             bind_to_port: (!self.is_bound).then_some(false),
             access_log: access_log::of_listener(&context.mesh.config),
-            ..at(&self.bind, self.port, TrafficDirection::Outbound)
+            ..match self.bind == ANY_ADDRESS {
+                true => everywhere(context, self.port, TrafficDirection::Outbound),
+                false => at(&self.bind, self.port, TrafficDirection::Outbound),
+            }
         };
         for chain in self.chains {
             // What matches everything must not keep others from being looked at first.
@@ -293,7 +296,7 @@ fn redirected(context: &Context<'_>) -> Listener {
         listener_filters_timeout: Some(duration(Duration::ZERO)),
         max_connections_to_accept_per_socket_event: Some(1),
         access_log: access_log::of_listener(&context.mesh.config),
-        ..at(ANY_ADDRESS, port, TrafficDirection::Outbound)
+        ..everywhere(context, port, TrafficDirection::Outbound)
     }
 }
 

@@ -17,17 +17,21 @@ pub(crate) use ingress::listeners as inbound;
 
 use std::time::Duration;
 
+use weir_model::Interception;
 use weir_xds::core::TrafficDirection;
 use weir_xds::envoy::extensions::filters::listener::{http_inspector, tls_inspector};
-use weir_xds::listener::{FilterChain, Listener, ListenerFilter, listener_filter::ConfigType};
+use weir_xds::listener::{AdditionalAddress, FilterChain, Listener, ListenerFilter, listener_filter::ConfigType};
 use weir_xds::values::{self, duration};
 use weir_xds::{Any, Message, Name};
 
+use crate::context::Context;
 use crate::names;
 use chain::Chain;
 
 /// Stands for all addresses.
 pub(crate) const ANY_ADDRESS: &str = "0.0.0.0";
+/// The same of IPv6.
+const ANY_IPV6: &str = "::";
 /// How long a client may take for its TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Bytes that the TLS inspector reads at first, as Istio sets it.
@@ -41,6 +45,14 @@ fn at(address: &str, port: u16, direction: TrafficDirection) -> Listener {
         traffic_direction: direction.into(),
         ..Default::default()
     }
+}
+
+/// A listener at all addresses that a sidecar's workload may have or call.
+fn everywhere(context: &Context<'_>, port: u16, direction: TrafficDirection) -> Listener {
+    let is_captured = context.proxy.interception == Interception::Redirect;
+    let ipv6 = (is_captured && context.proxy.has_ipv6()).then(|| values::address(ANY_IPV6, port));
+    let additional = ipv6.map(|address| AdditionalAddress { address: Some(address), ..Default::default() });
+    Listener { additional_addresses: additional.into_iter().collect(), ..at(ANY_ADDRESS, port, direction) }
 }
 
 /// The inspectors that the conditions of chains need.

@@ -20,7 +20,7 @@ use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
 use weir_ads::grpc::server::{self, Services};
 use weir_ads::{Event, Resource, ResourceSet, Server, ServerStream};
-use weir_model::{Proxy, ProxyKind};
+use weir_model::Proxy;
 use weir_pilot::{node, standalone};
 use weir_proxy::control::certificate::Issued;
 use weir_xds::core::{DataSource, data_source::Specifier};
@@ -31,6 +31,7 @@ use weir_xds::tls::{CertificateValidationContext, Secret, TlsCertificate};
 use weir_xds::{Any, Message as _};
 use zeroize::Zeroizing;
 
+use super::proxy::addresses;
 use crate::cli::{AgentArgs, XdsAddress};
 use crate::mesh::{authority, start_runtime};
 use crate::print;
@@ -82,7 +83,7 @@ fn proxy(args: &AgentArgs) -> anyhow::Result<Proxy> {
     let Some((kind, address, name, namespace)) = Proxy::parse_id(&args.id) else {
         bail!("--id {:?} names no proxy: write sidecar|router~IP~NAME.NAMESPACE~NAMESPACE.svc.DOMAIN", args.id);
     };
-    let addresses = if kind == ProxyKind::Router { vec![] } else { vec![address] };
+    let addresses = addresses(kind, address, &args.address);
     let (locality, interception) = (args.locality.clone(), args.interception_mode.into());
     Ok(Proxy { id: args.id.clone(), kind, name, namespace, labels, addresses, locality, interception })
 }

@@ -102,13 +102,12 @@ fn from_arguments(args: &ProxyArgs) -> anyhow::Result<Following> {
     let kind = args.kind.map(|kind| if kind == ProxyType::Router { ProxyKind::Router } else { ProxyKind::Sidecar });
     let proxy = match (Proxy::parse_id(id), kind, id.rsplit_once('.')) {
         (Some((kind, address, name, namespace)), wanted, _) if wanted.is_none_or(|wanted| wanted == kind) => {
-            let address = args.address.map_or(address, |own| own.to_string());
-            let addresses = if kind == ProxyKind::Router { vec![] } else { vec![address] };
+            let addresses = addresses(kind, address, &args.address);
             let locality = args.locality.clone();
             Proxy { id: id.clone(), kind, name, namespace, labels, addresses, locality, interception }
         }
         (None, Some(kind), Some((name, namespace))) => {
-            Proxy { locality: args.locality.clone(), interception, ..named(kind, name, namespace, labels, args.address) }
+            Proxy { locality: args.locality.clone(), interception, ..named(kind, name, namespace, labels, &args.address) }
         }
         _ => {
             bail!("--id {id:?} names no proxy: write sidecar|router~IP~NAME.NAMESPACE~NAMESPACE.svc.DOMAIN, or NAME.NAMESPACE with --type")
@@ -126,16 +125,27 @@ fn from_arguments(args: &ProxyArgs) -> anyhow::Result<Following> {
     })
 }
 
-fn named(kind: ProxyKind, name: &str, namespace: &str, labels: BTreeMap<String, String>, address: Option<IpAddr>) -> Proxy {
+/// The addresses of a proxy's workload: its own, as far as anybody says so, else the one of its id.
+pub(super) fn addresses(kind: ProxyKind, of_id: String, own: &[IpAddr]) -> Vec<String> {
+    match kind {
+        ProxyKind::Router => vec![],
+        ProxyKind::Sidecar if own.is_empty() => vec![of_id],
+        ProxyKind::Sidecar => own.iter().map(IpAddr::to_string).collect(),
+    }
+}
+
+fn named(kind: ProxyKind, name: &str, namespace: &str, labels: BTreeMap<String, String>, own: &[IpAddr]) -> Proxy {
     let usual: IpAddr = if kind == ProxyKind::Router { Ipv4Addr::UNSPECIFIED.into() } else { Ipv4Addr::LOCALHOST.into() };
-    let address = &address.unwrap_or(usual).to_string();
+    let addresses = if own.is_empty() { &[usual][..] } else { own };
+    let addresses: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
+    let address = addresses.first().map_or("", String::as_str);
     Proxy {
         id: Proxy::make_id(kind, address, name, namespace, DEFAULT_DOMAIN),
         kind,
         name: name.to_owned(),
         namespace: namespace.to_owned(),
         labels,
-        addresses: if kind == ProxyKind::Router { vec![] } else { vec![address.clone()] },
+        addresses: if kind == ProxyKind::Router { vec![] } else { addresses },
         locality: String::new(),
         interception: Interception::None,
     }

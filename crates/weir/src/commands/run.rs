@@ -40,7 +40,10 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         authority: AuthoritySource::Args(&args.authority, &args.dir),
         process: &args.process,
     };
-    start_runtime()?.block_on(async { standing.start(|started| async move { print::say(&started.summary()) }).await })
+    start_runtime()?.block_on(standing.start(|started| async move {
+        print::say(&started.summary());
+        Ok(())
+    }))
 }
 
 /// A mesh that stands alone.
@@ -65,8 +68,8 @@ pub(crate) struct Started {
 }
 
 impl Standing<'_> {
-    /// Starts the mesh, calls `started` when all of its proxies are ready, and runs until told to end.
-    pub async fn start<F: Future<Output = ()>>(self, started: impl FnOnce(Started) -> F) -> anyhow::Result<ExitCode> {
+    /// Starts the mesh, calls `started` when all of its proxies are ready, and runs until told to end, or until that fails.
+    pub async fn start<F: Future<Output = anyhow::Result<()>>>(self, started: impl FnOnce(Started) -> F) -> anyhow::Result<ExitCode> {
         let (Opened { authority, secret }, lifetime) = (self.authority.open(&self.mesh)?, authority::lifetime(&self.mesh)?);
         let watched = files::watch(self.dir).with_context(|| format!("the folder {} cannot be read", self.dir.display()))?;
         let defaults = &self.mesh.default_config;
@@ -88,12 +91,14 @@ impl Standing<'_> {
         let admin = process.serve_admin(more).await?;
         tokio::spawn(hosting.follow());
         let up = Started { plane: process.plane.clone(), catalog, admin };
-        let ready = async {
+        let failing = async {
             up.plane.ready().await;
-            started(up).await;
-            std::future::pending().await
+            match started(up).await {
+                Ok(()) => std::future::pending().await,
+                Err(error) => error,
+            }
         };
-        process.until_told(ready).await
+        process.until_told(failing).await
     }
 }
 

@@ -25,18 +25,29 @@ use crate::signals::{Signals, Told};
 
 /// Threads for everything but traffic: control plane, admin, names.
 const CONTROL_THREADS: usize = 2;
+/// What a process exits with that did not wait for what was under way, as a shell says it of Ctrl-C.
+const INTERRUPTED: u8 = 130;
 
 /// The runtime of everything but traffic.
+pub(crate) struct Control(Runtime);
+
+impl Control {
+    /// Runs to its end what the process is there for. Who still blocks a thread then, such as somebody who drains, is not waited for.
+    pub fn block_on<F: Future>(self, work: F) -> F::Output {
+        let done = self.0.block_on(work);
+        self.0.shutdown_background();
+        done
+    }
+}
+
+/// Starts that runtime.
 ///
 /// # Errors
 /// If the system gives no threads.
-pub(crate) fn start_runtime() -> anyhow::Result<Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(CONTROL_THREADS)
-        .thread_name("control")
-        .enable_all()
-        .build()
-        .context("the system gives no threads")
+pub(crate) fn start_runtime() -> anyhow::Result<Control> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(CONTROL_THREADS).thread_name("control").enable_all().build();
+    Ok(Control(runtime.context("the system gives no threads")?))
 }
 
 /// Reads a mesh's configuration. Without one, requests are logged to standard output, for whoever watches.
@@ -70,6 +81,8 @@ pub(crate) struct Process {
     admin: SocketAddr,
     /// How long what is under way may take when the process is told to end.
     drain: Duration,
+    /// From the beginning: who starts long is told to end in the middle of it, too.
+    signals: Signals,
 }
 
 impl Process {
@@ -77,7 +90,7 @@ impl Process {
     /// configuration says so.
     ///
     /// # Errors
-    /// If the system gives no threads.
+    /// If the system gives no threads, or does not tell of signals.
     pub fn start(args: &ProcessArgs, connections: Option<u64>, memory: Option<MemoryBound>, drain: Duration) -> anyhow::Result<Self> {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let workers = args.workers.map_or_else(cores, usize::from);
@@ -90,7 +103,8 @@ impl Process {
         if args.allow_exec_probes {
             plane.allow_exec_probes();
         }
-        Ok(Self { plane, admin: args.admin, drain })
+        let signals = Signals::new().context("the system does not tell of signals")?;
+        Ok(Self { plane, admin: args.admin, drain, signals })
     }
 
     /// Serves the admin interface, with more paths of the caller's. Returns where.
@@ -104,31 +118,30 @@ impl Process {
         Ok(address)
     }
 
-    /// Waits until the process is told to end, and ends it: idle connections at once, others when what is under way is
+    /// Waits until the process is told to end or something fails, and ends it: idle connections at once, others when what is under way is
     /// done, but not later than the limit. Told a second time, it ends at once.
-    pub async fn until_told(self, ended: impl Future<Output = ()>) -> anyhow::Result<ExitCode> {
-        let mut signals = Signals::new().context("the system does not tell of signals")?;
-        tokio::pin!(ended);
-        loop {
+    pub async fn until_told(self, failing: impl Future<Output = anyhow::Error>) -> anyhow::Result<ExitCode> {
+        let Self { plane, admin: _, drain, mut signals } = self;
+        tokio::pin!(failing);
+        let failure = loop {
             tokio::select! {
                 told = signals.next() => match told {
-                    Told::Reopen => self.plane.logs.reopen(),
-                    Told::End => break,
+                    Told::Reopen => plane.logs.reopen(),
+                    Told::End => break None,
                 },
-                () = &mut ended => break,
+                error = &mut failing => break Some(error),
             }
-        }
-        let (plane, limit) = (self.plane.clone(), self.drain);
-        let mut draining = tokio::task::spawn_blocking(move || plane.drain(limit));
+        };
+        let mut draining = tokio::task::spawn_blocking(move || plane.drain(drain));
         loop {
             tokio::select! {
                 done = &mut draining => {
                     done.context("draining failed")?;
-                    return Ok(ExitCode::SUCCESS);
+                    return failure.map_or(Ok(ExitCode::SUCCESS), Err);
                 }
                 told = signals.next() => if told == Told::End {
                     print::say("weir: told twice, ending at once");
-                    std::process::exit(130);
+                    return Ok(ExitCode::from(INTERRUPTED));
                 }
             }
         }
