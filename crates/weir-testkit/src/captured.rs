@@ -29,10 +29,10 @@ pub struct Captured {
 }
 
 /// A workload's place in the mesh.
-struct Workload<'w> {
-    name: &'w str,
-    address: &'w str,
-    plane: DataPlane,
+pub(crate) struct Workload<'w> {
+    pub name: &'w str,
+    pub address: &'w str,
+    pub plane: DataPlane,
 }
 
 impl Captured {
@@ -104,7 +104,7 @@ impl Captured {
 }
 
 /// The machines: the stranger forwards between the two others, whose way to everywhere leads over it.
-async fn machines() -> Option<[Namespace; 3]> {
+pub(crate) async fn machines() -> Option<[Namespace; 3]> {
     let [client, server, stranger] = [Namespace::new().await?, Namespace::new().await?, Namespace::new().await?];
     client.join("eth0", "10.77.1.1/24", &stranger, "client", "10.77.1.254/24").await;
     server.join("eth0", "10.77.2.1/24", &stranger, "server", "10.77.2.254/24").await;
@@ -114,12 +114,12 @@ async fn machines() -> Option<[Namespace; 3]> {
     Some([client, server, stranger])
 }
 
-fn write(work: &Path, name: &str, text: &str) {
+pub(crate) fn write(work: &Path, name: &str, text: &str) {
     fs::write(work.join("mesh").join(name), text).expect("a resource can be written");
 }
 
 /// Where the pilot is: all machines share the files of this one.
-fn socket(work: &Path) -> String {
+pub(crate) fn socket(work: &Path) -> String {
     format!("unix:{}", work.join("xds").display())
 }
 
@@ -130,7 +130,7 @@ fn pilot(work: &Path) -> Process {
 }
 
 /// Starts a workload's sidecar, one of Weir's with these options more.
-async fn sidecar(machine: &Namespace, workload: &Workload<'_>, work: &Path, more: &[&str]) -> Vec<Process> {
+pub(crate) async fn sidecar(machine: &Namespace, workload: &Workload<'_>, work: &Path, more: &[&str]) -> Vec<Process> {
     let Workload { name, address, plane } = workload;
     let file = |end: &str| work.join(format!("{name}.{end}"));
     let (state, socket) = (work.join("state").display().to_string(), socket(work));
@@ -152,7 +152,7 @@ async fn sidecar(machine: &Namespace, workload: &Workload<'_>, work: &Path, more
 }
 
 /// Starts a program as a sidecar runs.
-fn start(machine: &Namespace, program: &Path, arguments: &[&str], log: PathBuf) -> Process {
+pub(crate) fn start(machine: &Namespace, program: &Path, arguments: &[&str], log: PathBuf) -> Process {
     let program = program.display().to_string();
     let command = [&["--regid", SIDECAR, "--clear-groups", "--", &program], arguments].concat();
     machine.start(Path::new("setpriv"), &command, log)
