@@ -2,6 +2,7 @@
 //! caller is, whatever the request says of names.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -9,6 +10,7 @@ use tonic::Status;
 use weir_xds::prost_types::{Struct, value::Kind};
 use weir_xds::values::text;
 
+use crate::shown::Shown;
 use crate::stream::Peer;
 
 /// The method.
@@ -97,7 +99,7 @@ pub struct IstioCertificateResponse {
 }
 
 /// Who asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Caller {
     /// A proxy of the same process.
     Hosted,
@@ -105,6 +107,8 @@ pub enum Caller {
     AtSocket,
     /// Somebody at the other end of a connection that proves nothing.
     Connected(SocketAddr),
+    /// Somebody who has shown this by TLS.
+    Remote(Arc<Shown>),
 }
 
 impl Caller {
@@ -114,14 +118,16 @@ impl Caller {
             Peer::Here => Some(Self::Hosted),
             Peer::Unix { .. } => Some(Self::AtSocket),
             Peer::Tcp { peer, .. } => Some(Self::Connected(peer)),
+            Peer::Tls(shown) => Some(Self::Remote(shown)),
             Peer::Stranger { .. } | Peer::Unknown => None,
         }
     }
 
     /// Whether nobody but this machine hears what is said to it.
-    pub fn is_private(self) -> bool {
+    pub fn is_private(&self) -> bool {
         match self {
             Self::Hosted | Self::AtSocket => true,
+            Self::Remote(_) => false,
             Self::Connected(peer) => peer.ip().to_canonical().is_loopback(),
         }
     }

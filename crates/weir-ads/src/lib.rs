@@ -18,6 +18,7 @@ mod resources;
 pub mod server;
 mod set;
 mod shared_map;
+mod shown;
 pub mod stream;
 
 pub use client::{Client, Update, is_among};
@@ -26,4 +27,5 @@ pub use push::Push;
 pub use resources::{Resource, Version};
 pub use server::{Event, Server};
 pub use set::{Names, ResourceSet};
+pub use shown::{Certified, Shown, Token};
 pub use stream::{ClientStream, HEALTH, Peer, Protocol, Request, Response, Responses, ServerStream};

@@ -3,15 +3,17 @@
 //! The channels are short and bounded: who does not read holds up who writes, and nothing piles up.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::mpsc;
+use tonic::Status;
 use weir_xds::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Resource as WireResource};
 
 use crate::owner;
 pub use crate::protocol::Protocol;
 use crate::push::Push;
 use crate::resources::Resource;
+use crate::shown::Shown;
 
 /// How many messages may be under way.
 const DEPTH: usize = 8;
@@ -56,7 +58,7 @@ impl From<Push> for Response {
 }
 
 /// Who is at the other end of a stream, as far as the system knows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Peer {
     /// This very process.
     Here,
@@ -79,6 +81,8 @@ pub enum Peer {
         /// This end.
         local: SocketAddr,
     },
+    /// Whoever has shown this by TLS.
+    Tls(Arc<Shown>),
     /// Nobody can tell.
     Unknown,
 }
@@ -91,7 +95,7 @@ impl Peer {
             Self::Here => true,
             Self::Unix { user } => owner::is_own(*user),
             Self::Tcp { peer, local } => owner::of_connection(*peer, *local).is_some_and(owner::is_own),
-            Self::Stranger { .. } | Self::Unknown => false,
+            Self::Stranger { .. } | Self::Tls(_) | Self::Unknown => false,
         }
     }
 
@@ -103,7 +107,7 @@ impl Peer {
                 let (peer, local) = (peer.ip().to_canonical(), local.ip().to_canonical());
                 peer.is_loopback() || peer == local
             }
-            Self::Unknown => false,
+            Self::Tls(_) | Self::Unknown => false,
         }
     }
 }
@@ -129,9 +133,12 @@ pub struct Responses(Way);
 enum Way {
     /// To a client of this process, which reads messages.
     Messages(mpsc::Sender<Response>),
-    /// To a connection, which writes what is already encoded.
-    Wire(mpsc::Sender<Push>),
+    /// To a connection, which writes what is already encoded, and at the end why it ends.
+    Wire(mpsc::Sender<Push>, Ending),
 }
+
+/// Why a stream ends, where it has a reason.
+pub(crate) type Ending = Arc<OnceLock<Status>>;
 
 /// The client is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -146,7 +153,15 @@ impl Responses {
     pub async fn send(&self, push: Push) -> Result<(), Gone> {
         match &self.0 {
             Way::Messages(client) => client.send(push.into()).await.map_err(|_| Gone),
-            Way::Wire(connection) => connection.send(push).await.map_err(|_| Gone),
+            Way::Wire(connection, _) => connection.send(push).await.map_err(|_| Gone),
+        }
+    }
+
+    /// Ends the stream with a reason, which a client of another process is told.
+    pub fn end(self, reason: Status) {
+        if let Way::Wire(_, ending) = self.0 {
+            // Nobody else can have given one.
+            let _ = ending.set(reason);
         }
     }
 }
@@ -174,8 +189,10 @@ pub(crate) fn client() -> (ClientStream, mpsc::Receiver<Request>, mpsc::Sender<R
 }
 
 /// A server's end, and what a connection of a client writes and reads.
-pub(crate) fn server(protocol: Protocol, peer: Peer) -> (ServerStream, mpsc::Sender<Request>, mpsc::Receiver<Push>) {
+pub(crate) fn server(protocol: Protocol, peer: Peer) -> (ServerStream, mpsc::Sender<Request>, mpsc::Receiver<Push>, Ending) {
     let (to_server, from_client) = mpsc::channel(DEPTH);
     let (to_client, from_server) = mpsc::channel(DEPTH);
-    (ServerStream { protocol, peer, requests: from_client, responses: Responses(Way::Wire(to_client)) }, to_server, from_server)
+    let ending = Ending::default();
+    let responses = Responses(Way::Wire(to_client, ending.clone()));
+    (ServerStream { protocol, peer, requests: from_client, responses }, to_server, from_server, ending)
 }

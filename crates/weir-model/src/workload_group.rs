@@ -11,6 +11,7 @@ use weir_api::resources::workload::ReadinessProbe;
 use weir_api::{Kind, Object, ObjectChange, Spec};
 
 use crate::changes::Changes;
+use crate::identity::Identity;
 use crate::proxy::selects;
 use crate::registry::workload::entry_labels;
 use crate::tree::{Tree, put};
@@ -64,6 +65,11 @@ impl WorkloadGroups {
         self.0.get(&(namespace.to_owned(), name.to_owned()))
     }
 
+    /// All groups of a namespace.
+    pub fn of_namespace(&self, namespace: &str) -> impl Iterator<Item = &Arc<Object>> {
+        self.0.values().filter(move |group| group.meta.namespace == namespace)
+    }
+
     /// The group that a WorkloadEntry belongs to; the first by name, if it has the labels of several.
     pub fn of_entry(&self, object: &Object) -> Option<&Arc<Object>> {
         let Spec::WorkloadEntry(entry) = &object.spec else { return None };
@@ -87,6 +93,20 @@ impl WorkloadGroups {
         let probe = spec(group)?.probe.as_ref().filter(|probe| is_known(probe))?;
         wants_sidecar(object).then_some(Probe { group, spec: probe })
     }
+}
+
+/// The labels of a group's instances: those of its template, and over them those of its metadata.
+pub fn labels_of_instances(group: &Object) -> BTreeMap<String, String> {
+    let Some(spec) = spec(group) else { return BTreeMap::new() };
+    let mut labels = spec.template.as_ref().map(|template| template.labels.clone()).unwrap_or_default();
+    labels.extend(spec.metadata.iter().flat_map(|metadata| metadata.labels.clone()));
+    labels
+}
+
+/// Who a group's instances are.
+pub fn identity_of_instances(group: &Object) -> Identity {
+    let template = spec(group).and_then(|spec| spec.template.as_ref());
+    Identity::new(&group.meta.namespace, template.map_or("", |template| &template.service_account))
 }
 
 fn spec(object: &Object) -> Option<&WorkloadGroup> {

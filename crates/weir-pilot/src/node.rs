@@ -55,6 +55,8 @@ const LABELS: &str = "LABELS";
 const INSTANCE_IPS: &str = "INSTANCE_IPS";
 /// Names the WorkloadGroup of an instance that registers itself.
 pub(crate) const AUTO_REGISTER_GROUP: &str = "AUTO_REGISTER_GROUP";
+/// A name in Kubernetes is not longer.
+const MAX_NAME: usize = 253;
 const INTERCEPTION_MODE: &str = "INTERCEPTION_MODE";
 const DNS_CAPTURE: &str = "DNS_CAPTURE";
 const NETWORK: &str = "NETWORK";
@@ -130,6 +132,15 @@ fn captures_dns(metadata: &Struct) -> bool {
 /// Says that the proxy's instance registers itself in a WorkloadGroup of its namespace.
 pub fn register_in(node: &mut Node, group: &str) {
     node.metadata.get_or_insert_default().fields.insert(AUTO_REGISTER_GROUP.to_owned(), text(group));
+}
+
+/// The name of the WorkloadEntry that an instance of a group gets which registers itself, and so of its proxy.
+pub fn name_of_instance(group: &str, address: &str, network: &str) -> String {
+    let network = if network.is_empty() { String::new() } else { format!("-{network}") };
+    let name = format!("{group}-{}{network}", address.replace(':', "-"));
+    // As Istio does, the end of a long name counts: the address makes it unique.
+    let begin = name.char_indices().map(|(at, _)| at).find(|at| name.len() - at <= MAX_NAME).unwrap_or_default();
+    name.get(begin..).unwrap_or_default().to_owned()
 }
 
 /// How long the proxy lets connections go on whose listener is gone, where Istio's agent has written its ProxyConfig down.

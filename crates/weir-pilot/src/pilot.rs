@@ -4,16 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use weir_ads::ServerStream;
 use weir_ads::certificates::Certificates;
+use weir_ads::grpc::server::Services;
 use weir_api::{Diagnostic, Severity};
 use weir_model::MeshSnapshot;
 use weir_registry::Catalog;
 
 use crate::authority::secret::Secret;
-use crate::authority::{Authority, service};
+use crate::authority::tokens::Tokens;
+use crate::authority::{Authority, Followed, service};
 use crate::keys;
+use crate::secure::{self, PilotNames};
 use crate::shared::{Options, ProxyStatus, Shared};
 use crate::stream;
 
@@ -100,7 +104,20 @@ impl Pilot {
     /// Where requests for certificates are given to be answered by an authority. Of other processes only those are answered that know
     /// the secret; without one, none.
     pub fn certificates(&self, authority: Authority, secret: Option<Secret>) -> Certificates {
-        service::start(authority, secret, self.mesh(), self.shared.refusals.clone())
+        self.certify(&authority.follow(), secret, None)
+    }
+
+    /// The same, also for those of other machines who show a certificate of the authority, or one of these tokens.
+    pub fn certify(&self, authority: &Followed, secret: Option<Secret>, tokens: Option<Tokens>) -> Certificates {
+        let tokens = tokens.map(|tokens| self.shared.tokens.get_or_init(|| Arc::new(tokens)).clone());
+        let known = service::Known { secret: secret.map(Arc::new), tokens };
+        service::start(authority, known, self.mesh(), self.shared.refusals.clone())
+    }
+
+    /// Serves proxies of other machines by TLS, until the task is dropped, under these names and the addresses that it is called at.
+    pub async fn serve_securely(&self, listener: TcpListener, names: PilotNames, authority: Followed, certificates: Certificates) {
+        let services = Services { ads: Some(self.streams()), certificates: Some(certificates), ..Services::default() };
+        secure::serve(listener, names, authority, services, self.shared.refusals.clone()).await;
     }
 
     /// Lets proxies of other machines follow in plain text from now on: whoever can reach the pilot reads the mesh.

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use tonic::Status;
+
 /// Refusals of one kind are logged so often.
 const QUIET: Duration = Duration::from_secs(10);
 /// So many characters of a reason are told.
@@ -29,10 +31,16 @@ pub(crate) enum Count {
     FromElsewhere,
     /// One came of a node that is none of a mesh's, or contradicts itself.
     WrongNode,
+    /// One came of somebody who has shown nothing that holds.
+    WrongCredential,
+    /// One came of a node that is not of who has come.
+    WrongIdentity,
+    /// A handshake of TLS failed.
+    Handshake,
 }
 
 /// All of them: the name of the statistic, Istio's where it has one, and its labels.
-const NAMES: [(&str, &str, Count); 8] = [
+const NAMES: [(&str, &str, Count); 11] = [
     ("citadel_server_csr_count", "", Count::Requests),
     ("citadel_server_success_cert_issuance_count", "", Count::Issued),
     ("citadel_server_authentication_failure_count", "", Count::NotKnown),
@@ -41,7 +49,23 @@ const NAMES: [(&str, &str, Count); 8] = [
     ("citadel_server_csr_sign_err_count", "", Count::NotSigned),
     ("weir_xds_refused_streams_total", "{reason=\"another machine\"}", Count::FromElsewhere),
     ("weir_xds_refused_streams_total", "{reason=\"node\"}", Count::WrongNode),
+    ("weir_xds_refused_streams_total", "{reason=\"credential\"}", Count::WrongCredential),
+    ("weir_xds_refused_streams_total", "{reason=\"identity\"}", Count::WrongIdentity),
+    ("weir_xds_failed_handshakes_total", "", Count::Handshake),
 ];
+
+/// Something that is refused: what is counted of that, and what is answered.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub count: Count,
+    pub status: Status,
+}
+
+impl Refused {
+    pub fn new(count: Count, status: Status) -> Self {
+        Self { count, status }
+    }
+}
 
 /// When refusals were told of last, and how many were not told of since.
 type Told = (Option<Instant>, u64);
@@ -52,6 +76,7 @@ pub(crate) struct Refusals {
     counted: [AtomicU64; NAMES.len()],
     certificates: Mutex<Told>,
     streams: Mutex<Told>,
+    handshakes: Mutex<Told>,
 }
 
 impl Refusals {
@@ -76,6 +101,14 @@ impl Refusals {
             // A node wrote parts of that: the line is no longer for it.
             let reason: String = reason.chars().filter(|letter| !letter.is_control()).take(LONGEST).collect();
             tracing::warn!(not_told, "an xDS stream is refused: {reason}");
+        }
+    }
+
+    /// Counts a handshake that failed, and tells of it.
+    pub fn failed_handshake(&self, peer: impl Display, reason: impl Display) {
+        self.count(Count::Handshake);
+        if let Some(not_told) = may_tell(&self.handshakes, Instant::now()) {
+            tracing::info!(not_told, "a proxy of another machine cannot connect: {peer}: {reason}");
         }
     }
 
@@ -117,7 +150,8 @@ mod tests {
         }
         let text = refusals.statistics(3);
         assert!(text.contains("citadel_server_csr_count 1\n") && text.contains("reason=\"node\"} 8\n"), "{text}");
-        assert_eq!(text.matches("# TYPE").count(), NAMES.len(), "each name once, and the gauge: {text}");
+        let names: std::collections::BTreeSet<&str> = NAMES.iter().map(|(name, ..)| *name).collect();
+        assert_eq!(text.matches("# TYPE").count(), names.len() + 1, "each name once, and the gauge: {text}");
         assert!(text.ends_with("weir_refused_policies 3\n"));
     }
 

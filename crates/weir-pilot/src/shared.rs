@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, Semaphore, watch};
@@ -13,6 +13,7 @@ use weir_model::{FetchedKeys, MeshSnapshot, Proxy, WorkloadKey};
 use weir_registry::Catalog;
 use weir_xds::resource::ResourceType;
 
+use crate::authority::tokens::Tokens;
 use crate::classes::Classes;
 use crate::refusals::Refusals;
 use crate::report::Reporter;
@@ -87,6 +88,8 @@ pub(crate) struct Shared {
     pub admission: Arc<Semaphore>,
     /// Who was refused.
     pub refusals: Arc<Refusals>,
+    /// The key of the tokens by which proxies of other machines show who they are, if there is one.
+    pub tokens: OnceLock<Arc<Tokens>>,
     /// Whether proxies of other machines may follow in plain text.
     pub serves_elsewhere: AtomicBool,
     /// How many policies are refused.
@@ -111,6 +114,7 @@ impl Shared {
             classes: Classes::default(),
             admission: Arc::new(Semaphore::new(ADMITTED)),
             refusals: Arc::default(),
+            tokens: OnceLock::new(),
             serves_elsewhere: AtomicBool::new(false),
             refused_policies: AtomicUsize::new(0),
         }

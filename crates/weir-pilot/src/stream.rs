@@ -1,42 +1,43 @@
 //! Serves one proxy, for as long as its stream lives.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::OwnedSemaphorePermit;
+use tonic::Status;
 use weir_ads::{Event, Peer, Protocol, Push, Request, Server, ServerStream};
-use weir_model::{MeshSnapshot, WorkloadKey};
+use weir_model::{MeshSnapshot, Proxy, WorkloadKey};
 use weir_xds::core::Node;
 use weir_xds::resource::ResourceType;
 
 use crate::following::Following;
 use crate::node::Abilities;
 use crate::plaintext::{is_about_secrets, without_secrets};
-use crate::refusals::Count;
+use crate::refusals::{Count, Refused};
+use crate::remote::Remote;
 use crate::shared::{ProxyStatus, Shared, Standing};
 use crate::status::{Resources, Sync};
 use crate::workloads::registration::Registration;
-use crate::{node, status};
+use crate::{node, remote, status};
 
 /// So long one that has just come may keep others waiting.
 const ADMISSION: Duration = Duration::from_millis(100);
 
 /// Serves a stream until it ends.
-pub(crate) async fn serve(stream: ServerStream, shared: Arc<Shared>) {
-    if !stream.peer.is_here() && !shared.serves_elsewhere.load(Ordering::Relaxed) {
-        let who = match stream.peer {
-            Peer::Tcp { peer, .. } | Peer::Stranger { peer, .. } => peer.to_string(),
-            _ => "who comes".to_owned(),
-        };
-        let reason = format!("{who} is on another machine, and what it asks for would pass in plain text; --plaintext-xds allows that");
-        shared.refusals.refuse_stream(Count::FromElsewhere, &reason);
-        return;
-    }
+pub(crate) async fn serve(mut stream: ServerStream, shared: Arc<Shared>) {
+    let remote = match remote::admit(&stream.peer, &shared) {
+        Ok(remote) => remote,
+        Err(refused) => {
+            shared.refusals.refuse_stream(refused.count, refused.status.message());
+            return stream.responses.end(refused.status);
+        }
+    };
     let mut session = Session {
         protocol: stream.protocol,
-        peer: stream.peer,
-        may_have_secrets: None,
+        // Nobody reads along, and who it is was shown.
+        may_have_secrets: remote.is_some().then_some(true),
+        peer: stream.peer.clone(),
+        remote,
         was_warned: false,
         has_asked: false,
         server: Server::new(stream.protocol),
@@ -50,7 +51,11 @@ pub(crate) async fn serve(stream: ServerStream, shared: Arc<Shared>) {
         standing: Standing::default(),
         shared,
     };
-    session.run(stream).await;
+    let ended = session.run(&mut stream).await;
+    if let Err(refused) = ended {
+        session.shared.refusals.refuse_stream(refused.count, refused.status.message());
+        stream.responses.end(refused.status);
+    }
     if let Some(key) = session.registered.take() {
         session.shared.clone().leave(key);
     }
@@ -61,10 +66,15 @@ pub(crate) async fn serve(stream: ServerStream, shared: Arc<Shared>) {
     }
 }
 
+/// Whether a stream goes on: an error ends it with a reason, `false` without.
+type GoesOn = Result<bool, Refused>;
+
 struct Session {
     protocol: Protocol,
     /// Who is at the other end.
     peer: Peer,
+    /// Who that is, where it has come from another machine.
+    remote: Option<Remote>,
     /// Whether certificates are for it: looked at when it first asks for some.
     may_have_secrets: Option<bool>,
     /// Whether it was told that they are not.
@@ -92,13 +102,14 @@ struct Session {
 }
 
 impl Session {
-    async fn run(&mut self, mut stream: ServerStream) {
+    async fn run(&mut self, stream: &mut ServerStream) -> Result<(), Refused> {
         loop {
+            self.remote.as_ref().map_or(Ok(()), |remote| remote.still_holds(self.proxy()))?;
             while let Some(push) = self.next() {
                 let kind = push.kind;
                 self.tell(|status| status.types.sent(kind));
                 if stream.responses.send(push).await.is_err() {
-                    return;
+                    return Ok(());
                 }
             }
             let deadline = self.deadline();
@@ -110,20 +121,28 @@ impl Session {
             };
             let goes_on = tokio::select! {
                 request = stream.requests.recv() => match request {
-                    Some(request) if is_about_secrets(&request) && !self.may_have_secrets() => self.receive_without_secrets(&request).await,
-                    Some(request) => self.receive(&request).await,
+                    Some(request) if is_about_secrets(&request) && !self.may_have_secrets() => self.receive_without_secrets(&request).await?,
+                    Some(request) => self.receive(&request).await?,
                     None => false,
                 },
                 mesh = newer(&mut self.following) => match mesh {
-                    Some(mesh) => self.take_over(&mesh).await,
+                    Some(mesh) => {
+                        self.remote.iter().zip(self.proxy()).try_for_each(|(remote, proxy)| remote.is_still_his(proxy, &mesh))?;
+                        self.take_over(&mesh).await
+                    }
                     None => false,
                 },
                 () = later => true,
             };
             if !goes_on {
-                return;
+                return Ok(());
             }
         }
+    }
+
+    /// The proxy, once it has introduced itself.
+    fn proxy(&self) -> Option<&Proxy> {
+        self.following.as_ref().map(|following| &following.proxy)
     }
 
     /// What to send next.
@@ -138,35 +157,36 @@ impl Session {
         self.admitted.take_if(|(_, until)| *until <= now || self.server.is_settled());
         let admitted = self.admitted.as_ref().map(|(_, until)| *until);
         let held = self.held.map(tokio::time::Instant::into_std);
-        self.server.deadline(now).into_iter().chain(admitted).chain(held).min()
+        let ends = self.remote.as_ref().map(|remote| remote.ends(now));
+        self.server.deadline(now).into_iter().chain(admitted).chain(held).chain(ends).min()
     }
 
     /// Whether the other end may have certificates with their keys.
     fn may_have_secrets(&mut self) -> bool {
-        let peer = self.peer;
+        let peer = &self.peer;
         *self.may_have_secrets.get_or_insert_with(|| peer.is_own())
     }
 
     /// Takes a message that asks for certificates, of one who is given none.
-    async fn receive_without_secrets(&mut self, request: &Request) -> bool {
+    async fn receive_without_secrets(&mut self, request: &Request) -> GoesOn {
         if let Some(request) = without_secrets(request) {
             return self.receive(&request).await;
         }
         // It may be the first one, which tells who that is.
-        let goes_on = self.following.is_some() || self.begin(request).await;
+        let goes_on = self.following.is_some() || self.begin(request).await?;
         if !std::mem::replace(&mut self.was_warned, true) {
             let proxy = self.following.as_ref().map_or("a proxy", |following| &following.proxy.id);
             tracing::warn!(
                 "{proxy} asks for certificates and is given none: they are for processes of this user on this machine, and where the pilot was told so, over Unix sockets only"
             );
         }
-        goes_on
+        Ok(goes_on)
     }
 
     /// Takes a message; false if the stream is of no use.
-    async fn receive(&mut self, request: &Request) -> bool {
-        if self.following.is_none() && !self.begin(request).await {
-            return false;
+    async fn receive(&mut self, request: &Request) -> GoesOn {
+        if self.following.is_none() && !self.begin(request).await? {
+            return Ok(false);
         }
         let is_first = !std::mem::replace(&mut self.has_asked, true);
         match self.server.receive(request) {
@@ -195,22 +215,19 @@ impl Session {
             self.tell_version();
             self.following.iter().for_each(|following| self.shared.come(&following.proxy.id, &self.standing));
         }
-        true
+        Ok(true)
     }
 
     /// Takes the first message, as far as it says who sends it; false if the stream is of no use.
-    async fn begin(&mut self, request: &Request) -> bool {
-        let node = node_of(request).ok_or_else(|| "the first message names no node".to_owned());
-        if let Err(reason) = node.and_then(|node| self.introduce(node)) {
-            self.shared.refusals.refuse_stream(Count::WrongNode, &reason);
-            return false;
-        }
-        let Ok(permit) = self.shared.admission.clone().acquire_owned().await else { return false };
+    async fn begin(&mut self, request: &Request) -> GoesOn {
+        let wrong = |reason: &str| Refused::new(Count::WrongNode, Status::invalid_argument(reason));
+        self.introduce(node_of(request).ok_or_else(|| wrong("the first message names no node"))?)?;
+        let Ok(permit) = self.shared.admission.clone().acquire_owned().await else { return Ok(false) };
         self.held = self.shared.incomplete_until().filter(|_| comes_back(request));
         let until = Instant::now() + if self.held.is_some() { Duration::ZERO } else { ADMISSION };
         self.admitted = Some((permit, until));
         let mesh = self.shared.mesh.borrow().clone();
-        self.follow(&mesh).await
+        Ok(self.follow(&mesh).await)
     }
 
     /// The proxy took what it was sent last of a type. It may have refused something before that it has nothing better for yet.
@@ -233,11 +250,16 @@ impl Session {
     }
 
     /// Takes what a proxy says of itself.
-    fn introduce(&mut self, node: &Node) -> Result<(), String> {
-        let proxy = node::recognize(node)?;
-        if let Some(registration) = Registration::read(node, &proxy) {
+    fn introduce(&mut self, node: &Node) -> Result<(), Refused> {
+        let wrong = |reason: String| Refused::new(Count::WrongNode, Status::invalid_argument(reason));
+        let mut proxy = node::recognize(node).map_err(wrong)?;
+        let registration = Registration::read(node, &proxy);
+        if let Some(remote) = &mut self.remote {
+            remote.take(&mut proxy, registration.as_ref(), &self.shared.mesh.borrow())?;
+        }
+        if let Some(registration) = registration {
             let key = registration.key();
-            self.shared.register(&proxy, registration)?;
+            self.shared.register(&proxy, registration).map_err(wrong)?;
             self.registered = Some(key);
         }
         tracing::debug!(proxy = %proxy.id, "a proxy came");

@@ -67,7 +67,7 @@ async fn who_may_have_no_secrets_has_said_who_it_is_though_it_asks_for_them_firs
         let pilot = pilot();
         let node = node::introduce(&sidecar("10.0.0.1"));
         let (mut stream, server) = stream::pair(Protocol::Delta);
-        pilot.streams().send(ServerStream { peer, ..server }).await.unwrap();
+        pilot.streams().send(ServerStream { peer: peer.clone(), ..server }).await.unwrap();
         let ask = |kind: ResourceType, names: &[&str], node| {
             let resource_names_subscribe = names.iter().map(|name| (*name).to_owned()).collect();
             Request::Delta(DeltaDiscoveryRequest { type_url: kind.type_url(), resource_names_subscribe, node, ..Default::default() })

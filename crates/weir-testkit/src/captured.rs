@@ -29,11 +29,11 @@ pub struct Captured {
 }
 
 /// A workload's place in the mesh.
-struct Workload<'w> {
-    name: &'w str,
+pub(crate) struct Workload<'w> {
+    pub name: &'w str,
     /// Of both families, with a comma between them.
-    addresses: &'w str,
-    plane: DataPlane,
+    pub addresses: &'w str,
+    pub plane: DataPlane,
 }
 
 impl Captured {
@@ -107,7 +107,7 @@ impl Captured {
 }
 
 /// The machines: the stranger forwards between the two others, whose way to everywhere leads over it.
-async fn machines() -> Option<[Namespace; 3]> {
+pub(crate) async fn machines() -> Option<[Namespace; 3]> {
     let [client, server, stranger] = [Namespace::new().await?, Namespace::new().await?, Namespace::new().await?];
     client.join("eth0", "10.77.1.1/24", &stranger, "client", "10.77.1.254/24").await;
     server.join("eth0", "10.77.2.1/24", &stranger, "server", "10.77.2.254/24").await;
@@ -124,12 +124,12 @@ async fn machines() -> Option<[Namespace; 3]> {
     Some([client, server, stranger])
 }
 
-fn write(work: &Path, name: &str, text: &str) {
+pub(crate) fn write(work: &Path, name: &str, text: &str) {
     fs::write(work.join("mesh").join(name), text).expect("a resource can be written");
 }
 
 /// Where the pilot is: all machines share the files of this one.
-fn socket(work: &Path) -> String {
+pub(crate) fn socket(work: &Path) -> String {
     format!("unix:{}", work.join("xds").display())
 }
 
@@ -140,7 +140,7 @@ fn pilot(work: &Path) -> Process {
 }
 
 /// Starts a workload's sidecar, one of Weir's with these options more.
-async fn sidecar(machine: &Namespace, workload: &Workload<'_>, work: &Path, more: &[&str]) -> Vec<Process> {
+pub(crate) async fn sidecar(machine: &Namespace, workload: &Workload<'_>, work: &Path, more: &[&str]) -> Vec<Process> {
     let Workload { name, addresses, plane } = workload;
     let address = addresses.split(',').next().unwrap_or_default();
     let file = |end: &str| work.join(format!("{name}.{end}"));
@@ -164,7 +164,7 @@ async fn sidecar(machine: &Namespace, workload: &Workload<'_>, work: &Path, more
 }
 
 /// Starts a program as a sidecar runs.
-fn start(machine: &Namespace, program: &Path, arguments: &[&str], log: PathBuf) -> Process {
+pub(crate) fn start(machine: &Namespace, program: &Path, arguments: &[&str], log: PathBuf) -> Process {
     let program = program.display().to_string();
     let command = [&["--regid", SIDECAR, "--clear-groups", "--", &program], arguments].concat();
     machine.start(Path::new("setpriv"), &command, log)

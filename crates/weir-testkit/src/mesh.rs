@@ -251,7 +251,7 @@ impl Mesh {
             (None, Some(_)) => (self.gateway_admin(), "/stats"),
             (None, None) => panic!("the mesh has no gateway"),
         };
-        let text = Client::new(admin, "admin").get(path, &[]).await.expect("the admin interface answers").body;
+        let text = Client::new(admin, "localhost").get(path, &[]).await.expect("the admin interface answers").body;
         if self.admin.is_some() { statistics::of_weir(&text, &cluster) } else { statistics::of_envoy(&text, &cluster) }
     }
 
@@ -331,5 +331,5 @@ pub(crate) fn local(port: u16) -> SocketAddr {
 /// Both proxies' admin interfaces tell by the status of `/ready`.
 pub(crate) async fn is_ready(admin: Option<SocketAddr>) -> bool {
     let Some(admin) = admin else { return false };
-    Client::new(admin, "admin").get("/ready", &[]).await.is_ok_and(|answer| answer.status == 200)
+    Client::new(admin, "localhost").get("/ready", &[]).await.is_ok_and(|answer| answer.status == 200)
 }

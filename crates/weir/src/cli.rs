@@ -1,6 +1,7 @@
 //! What can be asked on the command line.
 
 mod capture;
+mod remote;
 mod running;
 mod server;
 mod size;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use weir_registry::files::Input;
 
 pub(crate) use capture::{CaptureArgs, ToolName};
+pub(crate) use remote::{JoinArgs, RemoteArgs, TokenArgs, WorkloadCommand, WorkloadKind};
 pub(crate) use server::XdsAddress;
 use size::parse_size;
 
@@ -46,6 +48,9 @@ pub(crate) enum Command {
     /// Gives certificates of the mesh to a stock Envoy beside it, and its bootstrap
     #[cfg(unix)]
     Agent(AgentArgs),
+    /// Lets workloads of other machines join the mesh
+    #[command(subcommand)]
+    Workload(WorkloadCommand),
     /// Makes the kernel hand a workload's traffic to its sidecar
     Capture(CaptureArgs),
     /// Shows resources as kubectl does
@@ -135,6 +140,8 @@ pub(crate) struct RunArgs {
     /// Let proxies of other machines follow too, in plain text: whoever can reach an address of --xds reads the mesh
     #[arg(long)]
     pub plaintext_xds: bool,
+    #[command(flatten)]
+    pub remote: RemoteArgs,
     /// A gateway's labels, such as istio=ingressgateway,app=istio-ingressgateway; may be repeated
     #[arg(long, value_name = "LABELS")]
     pub gateway: Vec<String>,
@@ -176,6 +183,8 @@ pub(crate) struct PilotArgs {
     /// Let proxies of other machines follow too, in plain text: whoever can reach an address of --xds reads the mesh
     #[arg(long)]
     pub plaintext_xds: bool,
+    #[command(flatten)]
+    pub remote: RemoteArgs,
     /// Where to answer questions about the mesh and the proxies that follow: those of the tools go to 127.0.0.1:15000 [default:
     /// nowhere]
     #[arg(long, value_name = "ADDR")]

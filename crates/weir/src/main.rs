@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         Command::Proxy(args) => commands::proxy::run(&args),
         #[cfg(unix)]
         Command::Agent(args) => commands::agent::run(&args),
+        Command::Workload(command) => commands::workload::run(&command),
         Command::Capture(args) => commands::capture::run(&args),
         Command::Get(args) => commands::get::run(&args),
         Command::Validate(args) => commands::validate::run(&args),

@@ -12,18 +12,21 @@ use tonic::{Code, Status};
 
 use super::message::Message;
 use crate::push::Push;
+use crate::stream::Ending;
 
 /// Writes a server's responses as the connection takes them.
 pub(super) struct Responses {
     pushes: mpsc::Receiver<Push>,
     /// The one that is being written.
     current: Option<Message>,
+    /// Why it ends, once nothing more comes.
+    ending: Ending,
     ended: bool,
 }
 
 impl Responses {
-    pub fn new(pushes: mpsc::Receiver<Push>) -> Self {
-        Self { pushes, current: None, ended: false }
+    pub fn new(pushes: mpsc::Receiver<Push>, ending: Ending) -> Self {
+        Self { pushes, current: None, ending, ended: false }
     }
 
     fn end(&mut self, status: &Status) -> Frame<Bytes> {
@@ -52,7 +55,8 @@ impl Body for Responses {
             }
             self.current = None;
             let Some(push) = ready!(self.pushes.poll_recv(cx)) else {
-                return Poll::Ready(Some(Ok(self.end(&Status::ok("")))));
+                let status = self.ending.get().cloned().unwrap_or_else(|| Status::ok(""));
+                return Poll::Ready(Some(Ok(self.end(&status))));
             };
             let (kind, count) = (push.kind, push.resources.len());
             self.current = Message::new(push);

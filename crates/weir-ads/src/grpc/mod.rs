@@ -22,5 +22,8 @@ const SECRETS_STATE: &str = "/envoy.service.secret.v3.SecretDiscoveryService/Str
 /// A message may be this large: a mesh of 10,000 services fits, and no client can make us keep more.
 const MAX_MESSAGE: usize = 256 << 20;
 
+/// Who comes from another machine asks for no more than fits into this: it is kept before anybody knows who that is.
+const MAX_REMOTE_MESSAGE: usize = 16 << 20;
+
 /// Bytes before a message: whether it is compressed, and its length.
 const PREFIX: usize = 5;

@@ -8,17 +8,20 @@ use http_body_util::BodyExt;
 use hyper::body::Body;
 use prost::Message;
 
-use super::{MAX_MESSAGE, PREFIX};
+use super::PREFIX;
 
 /// Reads messages from a body.
 pub(super) struct Requests<B> {
     body: B,
     unread: BytesMut,
+    /// So long a message may be.
+    longest: usize,
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Requests<B> {
-    pub fn new(body: B) -> Self {
-        Self { body, unread: BytesMut::new() }
+    /// Of a client whose messages may be so long.
+    pub fn new(body: B, longest: usize) -> Self {
+        Self { body, unread: BytesMut::new(), longest }
     }
 
     /// The next message; none if the client has no more to say, or says what is none.
@@ -38,7 +41,7 @@ impl<B: Body<Data = Bytes> + Unpin> Requests<B> {
     fn take(&mut self) -> Option<Option<Bytes>> {
         let Some(([compressed, length @ ..], _)) = self.unread.split_first_chunk::<PREFIX>() else { return Some(None) };
         let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
-        if *compressed != 0 || length > MAX_MESSAGE {
+        if *compressed != 0 || length > self.longest {
             return None;
         }
         if self.unread.len() - PREFIX < length {
@@ -62,6 +65,8 @@ mod tests {
     use weir_xds::discovery::DeltaDiscoveryRequest;
 
     use super::*;
+
+    const LONGEST: usize = 1 << 20;
 
     /// A body in pieces of that length.
     fn body(bytes: &[u8], piece: usize) -> impl Body<Data = Bytes, Error = Infallible> + Unpin {
@@ -89,7 +94,7 @@ mod tests {
         let requests = [named(1), named(0), named(5000), named(3)];
         let bytes = written(&requests);
         for piece in [1, 4, 5, 6, 1000, bytes.len()] {
-            let mut reader = Requests::new(body(&bytes, piece));
+            let mut reader = Requests::new(body(&bytes, piece), LONGEST);
             for request in &requests {
                 assert_eq!(reader.next().await.as_ref(), Some(request));
             }
@@ -101,9 +106,9 @@ mod tests {
     #[tokio::test]
     async fn what_is_no_message_ends_the_stream() {
         let mut long = vec![0];
-        long.extend_from_slice(&u32::MAX.to_be_bytes());
+        long.extend_from_slice(&u32::try_from(LONGEST + 1).unwrap().to_be_bytes());
         for bytes in [&[1, 0, 0, 0, 0][..], &long, &[0, 0, 0, 0, 2, 0xff, 0xff], &[0, 0, 0, 0, 9, 1]] {
-            assert_eq!(Requests::new(body(bytes, 3)).next::<DeltaDiscoveryRequest>().await, None);
+            assert_eq!(Requests::new(body(bytes, 3), LONGEST).next::<DeltaDiscoveryRequest>().await, None);
         }
     }
 }

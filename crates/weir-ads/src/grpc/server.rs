@@ -2,9 +2,10 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::CONTENT_TYPE;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Request as HttpRequest};
 use http_body_util::Limited;
 use hyper::body::Incoming;
@@ -18,8 +19,9 @@ use tonic::body::Body;
 use super::body::Responses;
 use super::listener::{Accepted, Listener};
 use super::requests::Requests;
-use super::{DELTA, SECRETS_DELTA, SECRETS_STATE, STATE};
+use super::{DELTA, MAX_MESSAGE, MAX_REMOTE_MESSAGE, SECRETS_DELTA, SECRETS_STATE, STATE};
 use crate::certificates::{self, Caller, Certificates};
+use crate::shown::{Shown, Token};
 use crate::stream::{self, Peer, Protocol, Request, ServerStream};
 
 /// A silent client is asked whether it is still there.
@@ -75,12 +77,14 @@ pub async fn serve(listener: impl Into<Listener>, services: Services) -> io::Res
     }
 }
 
-async fn connection(socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, services: Services, peer: Peer) {
-    let service = service_fn(move |request| answer(request, services.clone(), peer));
+/// Serves a connection of this peer until it ends.
+pub async fn connection(socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, services: Services, peer: Peer) {
+    let who = peer.clone();
+    let service = service_fn(move |request| answer(request, services.clone(), peer.clone()));
     let mut http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
     http.timer(TokioTimer::new()).keep_alive_interval(KEEPALIVE).adaptive_window(true).max_send_buf_size(UNREAD);
     if let Err(error) = http.serve_connection(TokioIo::new(socket), service).await {
-        tracing::debug!(?peer, %error, "an xDS connection ended");
+        tracing::debug!(peer = ?who, %error, "an xDS connection ended");
     }
 }
 
@@ -90,6 +94,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 async fn answer(request: HttpRequest<Incoming>, services: Services, peer: Peer) -> Result<http::Response<Body>, Infallible> {
+    let peer = with_token(peer, &request);
     let Services { ads, secrets, certificates } = services;
     Ok(match (request.uri().path(), ads, secrets) {
         (DELTA, Some(ads), _) => open(Protocol::Delta, peer, request, &ads, Request::Delta).await,
@@ -101,11 +106,24 @@ async fn answer(request: HttpRequest<Incoming>, services: Services, peer: Peer) 
     })
 }
 
+/// The peer with the token of this call. Where others read along none is looked at: who sends one there has given it away.
+fn with_token<B>(peer: Peer, request: &HttpRequest<B>) -> Peer {
+    let Peer::Tls(shown) = &peer else { return peer };
+    let mut all = request.headers().get_all(AUTHORIZATION).iter();
+    let token = match (all.next(), all.next()) {
+        (Some(only), None) => only.to_str().ok().and_then(Token::of_header),
+        _ => None,
+    };
+    Peer::Tls(Arc::new(Shown { token, ..(**shown).clone() }))
+}
+
 /// Passes a request for a certificate on to the authority.
 async fn certify(request: HttpRequest<Incoming>, to: Option<(Certificates, Caller)>) -> http::Response<Body> {
     let Some((to, caller)) = to else { return Status::unimplemented("nobody issues certificates here").into_http() };
     let body = Limited::new(request.into_body(), LONGEST_REQUEST);
-    let asked = async { Requests::new(body).next().await.ok_or_else(|| Status::invalid_argument("this is no request for a certificate")) };
+    let asked = async {
+        Requests::new(body, LONGEST_REQUEST).next().await.ok_or_else(|| Status::invalid_argument("this is no request for a certificate"))
+    };
     // Who does not finish asking does not keep the connection's memory for ever.
     let asked = tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err(Status::deadline_exceeded("the request did not come")));
     let answered = match asked {
@@ -126,19 +144,26 @@ async fn open<M: prost::Message + Default + 'static>(
     streams: &mpsc::Sender<ServerStream>,
     wrap: fn(M) -> Request,
 ) -> http::Response<Body> {
-    let (server, requests, pushes) = stream::server(protocol, peer);
+    let longest = if matches!(peer, Peer::Tls(_)) { MAX_REMOTE_MESSAGE } else { MAX_MESSAGE };
+    let (server, requests, pushes, ending) = stream::server(protocol, peer);
     if streams.send(server).await.is_err() {
         return Status::unavailable("the server is shutting down").into_http();
     }
-    let mut incoming = Requests::new(request.into_body());
+    let mut incoming = Requests::new(request.into_body(), longest);
     tokio::spawn(async move {
-        while let Some(message) = incoming.next().await {
+        loop {
+            let message = tokio::select! {
+                message = incoming.next() => message,
+                // Nothing is kept of what somebody goes on to say who is refused.
+                () = requests.closed() => None,
+            };
+            let Some(message) = message else { return };
             if requests.send(wrap(message)).await.is_err() {
-                break;
+                return;
             }
         }
     });
-    let mut response = http::Response::new(Body::new(Responses::new(pushes)));
+    let mut response = http::Response::new(Body::new(Responses::new(pushes, ending)));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     response
 }

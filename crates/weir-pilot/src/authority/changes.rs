@@ -10,10 +10,11 @@ use tokio::time::Instant;
 use tonic::Status;
 use weir_ads::certificates::{IstioCertificateRequest, IstioCertificateResponse};
 use weir_ads::grpc::client::CHANGES_TIMEOUT;
-use weir_model::{MeshSnapshot, Proxy};
+use weir_model::MeshSnapshot;
 
 use super::Authority;
 use super::secret::Secret;
+use super::service::Subject;
 
 /// So long an answer waits for a change.
 const WAIT: Duration = Duration::from_secs(15);
@@ -39,11 +40,8 @@ impl Changes {
     }
 
     /// Answers a request that is for changes alone, when there is one, with the proof of a secret. None of these waits for another.
-    pub fn answer_later(&self, request: IstioCertificateRequest, secret: Option<Arc<Secret>>, answer: Answer) {
-        let Some(proxy) = request.node().and_then(super::service::proxy) else {
-            return drop(answer.send(Err(Status::unauthenticated("the request names no proxy of a mesh"))));
-        };
-        let now = state(&proxy, &self.mesh.borrow(), &self.authority.borrow());
+    pub fn answer_later(&self, subject: Subject, request: IstioCertificateRequest, secret: Option<Arc<Secret>>, answer: Answer) {
+        let now = state(&subject, &self.mesh.borrow(), &self.authority.borrow());
         if request.known() != Some(now.as_str()) {
             // Who need not wait takes nobody's place.
             return drop(answer.send(Ok(word_of(now, &request, secret.as_deref()))));
@@ -53,16 +51,16 @@ impl Changes {
         };
         let changes = self.clone();
         tokio::spawn(async move {
-            changes.answer(&proxy, &request, secret.as_deref(), answer).await;
+            changes.answer(&subject, &request, secret.as_deref(), answer).await;
             drop(permit);
         });
     }
 
-    async fn answer(mut self, proxy: &Proxy, request: &IstioCertificateRequest, secret: Option<&Secret>, mut answer: Answer) {
+    async fn answer(mut self, subject: &Subject, request: &IstioCertificateRequest, secret: Option<&Secret>, mut answer: Answer) {
         let until = Instant::now() + WAIT;
         loop {
             let (mesh, authority) = (self.mesh.borrow_and_update().clone(), self.authority.borrow_and_update().clone());
-            let state = state(proxy, &mesh, &authority);
+            let state = state(subject, &mesh, &authority);
             if request.known() != Some(state.as_str()) || Instant::now() >= until {
                 // Who has gone meanwhile needs none.
                 let _ = answer.send(Ok(word_of(state, request, secret)));
@@ -93,9 +91,9 @@ fn word_of(state: String, request: &IstioCertificateRequest, secret: Option<&Sec
     answer
 }
 
-/// What a proxy's certificate depends on, in short; a text that nobody else need understand.
-pub(super) fn state(proxy: &Proxy, mesh: &MeshSnapshot, authority: &Authority) -> String {
-    let identity = mesh.identity_of(proxy).map(|identity| identity.spiffe(&mesh.config.trust_domain)).unwrap_or_default();
+/// What somebody's certificate depends on, in short; a text that nobody else need understand.
+pub(super) fn state(subject: &Subject, mesh: &MeshSnapshot, authority: &Authority) -> String {
+    let identity = subject.identity(mesh).map(|identity| identity.spiffe(&mesh.config.trust_domain)).unwrap_or_default();
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(authority.fingerprint());
     context.update(identity.as_bytes());
@@ -133,7 +131,8 @@ mod tests {
         let changes = Changes { waiting: Arc::new(Semaphore::new(0)), ..Changes::new(mesh, authority) };
         let ask = async |known: &str| {
             let (answer, answered) = oneshot::channel();
-            changes.answer_later(IstioCertificateRequest::for_changes(NODE, known), None, answer);
+            let subject = Subject::Proxy(Box::new(super::super::service::proxy(NODE).unwrap()));
+            changes.answer_later(subject, IstioCertificateRequest::for_changes(NODE, known), None, answer);
             answered.await.unwrap()
         };
         let now = ask("of another time").await.unwrap().state;

@@ -45,15 +45,27 @@ impl Authority {
     /// the root, and the roots, as PEM.
     pub(super) fn certify(&self, request: &str, id: &str, asked: Option<Duration>, now: SystemTime) -> Result<Vec<String>, Refusal> {
         let request = CertificateSigningRequestParams::from_pem(request).map_err(Refusal::Request)?;
-        let leaf = self.sign(&request.public_key, id, asked, now)?;
+        let leaf = self.sign_identity(&request.public_key, id, asked, now)?;
         let leaf = std::iter::once(pem::text(&leaf));
         Ok(leaf.chain(self.between.iter().cloned()).chain([self.roots.clone()]).collect())
     }
 
-    fn sign(
+    fn sign_identity(
         &self,
         key: &impl PublicKeyData,
         id: &str,
+        asked: Option<Duration>,
+        now: SystemTime,
+    ) -> Result<CertificateDer<'static>, Refusal> {
+        let name = id.try_into().map_err(|_| Refusal::Identity(id.to_owned()))?;
+        self.sign(key, vec![SanType::URI(name)], asked, now)
+    }
+
+    /// Signs a key for these names.
+    pub(super) fn sign(
+        &self,
+        key: &impl PublicKeyData,
+        names: Vec<SanType>,
         asked: Option<Duration>,
         now: SystemTime,
     ) -> Result<CertificateDer<'static>, Refusal> {
@@ -61,12 +73,11 @@ impl Authority {
             return Err(Refusal::Ended);
         }
         let lifetime = asked.unwrap_or(LIFETIME).clamp(Duration::from_secs(1), LONGEST);
-        let name = id.try_into().map_err(|_| Refusal::Identity(id.to_owned()))?;
         let mut params = CertificateParams::default();
         params.not_before = (now - SKEW).into();
         params.not_after = (now + lifetime).min(self.ends).into();
         params.serial_number = Some(serial_number()?);
-        params.subject_alt_names = vec![SanType::URI(name)];
+        params.subject_alt_names = names;
         // Without a subject the names are critical.
         params.distinguished_name = DistinguishedName::new();
         params.is_ca = IsCa::ExplicitNoCa;
@@ -75,6 +86,12 @@ impl Authority {
         let signed = params.signed_by(key, &self.issuer).map_err(Refusal::Sign)?;
         Ok(signed.der().clone())
     }
+}
+
+/// The names that a request asks for; who makes it need not ask for any.
+pub(super) fn asked_names(request: &str) -> Result<Vec<SanType>, Refusal> {
+    let request = CertificateSigningRequestParams::from_pem(request).map_err(Refusal::Request)?;
+    Ok(request.params.subject_alt_names)
 }
 
 /// 128 random bits, of which the highest is not set: the number is positive.
@@ -94,23 +111,41 @@ pub(super) fn prove(
     now: SystemTime,
 ) -> Result<(), String> {
     let key = KeyPair::generate().map_err(|error| error.to_string())?;
-    let leaf = authority.sign(&key, "spiffe://proof", None, now).map_err(|error| error.to_string())?;
+    let leaf = authority.sign_identity(&key, "spiffe://proof", None, now).map_err(|error| error.to_string())?;
     let between = authority.between.iter().flat_map(|text| pem::certificates(text.as_bytes(), "".as_ref()).unwrap_or_default());
     let between: Vec<CertificateDer<'_>> = between.collect();
-    let anchors = roots.iter().map(anchor_from_trusted_cert).collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
-    let now = now.duration_since(SystemTime::UNIX_EPOCH).map_err(|_| "the clock is before 1970".to_owned())?;
-    let certificate = EndEntityCert::try_from(&leaf).map_err(|error| error.to_string())?;
+    let proved = leads_to(&leaf, &between, &Trusted { roots, revoked }, now);
+    proved.map_err(|error| match error {
+        Error::UnknownRevocationStatus => "what it signs would be refused: ca-crl.pem has no list of one of its authorities".to_owned(),
+        Error::CrlExpired { .. } => "what it signs would be refused: a list in ca-crl.pem has ended".to_owned(),
+        error => format!("what it signs does not lead to root-cert.pem: {error}"),
+    })
+}
+
+/// What certificates are to lead to.
+pub(super) struct Trusted<'t> {
+    pub roots: &'t [CertificateDer<'t>],
+    /// What was revoked; may be empty.
+    pub revoked: &'t [CertRevocationList<'t>],
+}
+
+/// Whether a certificate holds now for a client, and leads to what is trusted.
+pub(super) fn leads_to(
+    leaf: &CertificateDer<'_>,
+    between: &[CertificateDer<'_>],
+    trusted: &Trusted<'_>,
+    now: SystemTime,
+) -> Result<(), Error> {
+    let Trusted { roots, revoked } = trusted;
+    let anchors = roots.iter().map(anchor_from_trusted_cert).collect::<Result<Vec<_>, _>>()?;
+    // Before 1970 nothing holds.
+    let at = UnixTime::since_unix_epoch(now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
+    let certificate = EndEntityCert::try_from(leaf)?;
     let algorithms = rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.all;
-    let (at, usage) = (UnixTime::since_unix_epoch(now), KeyUsage::client_auth());
     let lists: Vec<&CertRevocationList<'_>> = revoked.iter().collect();
     let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|options| {
         let options = options.with_depth(RevocationCheckDepth::Chain).with_status_policy(UnknownStatusPolicy::Deny);
         options.with_expiration_policy(ExpirationPolicy::Enforce).build()
     });
-    let proved = certificate.verify_for_usage(algorithms, &anchors, &between, at, usage, revocation, None);
-    proved.map(drop).map_err(|error| match error {
-        Error::UnknownRevocationStatus => "what it signs would be refused: ca-crl.pem has no list of one of its authorities".to_owned(),
-        Error::CrlExpired { .. } => "what it signs would be refused: a list in ca-crl.pem has ended".to_owned(),
-        error => format!("what it signs does not lead to root-cert.pem: {error}"),
-    })
+    certificate.verify_for_usage(algorithms, &anchors, between, at, KeyUsage::client_auth(), revocation, None).map(drop)
 }

@@ -2,11 +2,13 @@
 //!
 //! It is given as a folder in Istio's layout ([`folder`]), or its root is made at the first start and kept ([`root`]). What it signs
 //! is short-lived, and says nothing but the SPIFFE id of a service account ([`issue`]); for whom, [`service`] decides, of those who
-//! know a [`secret`].
+//! know a [`secret`], or have shown from another machine who they are ([`credential`]): by a certificate ([`shown`]) or one of its
+//! [`tokens`].
 //!
 //! Facts: security/pkg/pki/ca and security/pkg/server/ca of Istio.
 
 mod changes;
+pub(crate) mod credential;
 mod folder;
 mod issue;
 mod pem;
@@ -14,14 +16,18 @@ mod private;
 mod root;
 pub mod secret;
 pub(crate) mod service;
+pub(crate) mod serving;
+mod shown;
+pub mod tokens;
 mod watched;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use rcgen::{Issuer, KeyPair};
+use tokio::sync::watch;
 
 /// What signs.
 pub struct Authority {
@@ -37,6 +43,10 @@ pub struct Authority {
     /// What tells it from others, made when it is first asked for.
     fingerprint: OnceLock<[u8; 32]>,
 }
+
+/// An authority as it is now, for as long as somebody looks at its folder.
+#[derive(Debug, Clone)]
+pub struct Followed(pub(crate) watch::Receiver<Arc<Authority>>);
 
 /// Nobody prints a key.
 impl fmt::Debug for Authority {
@@ -75,6 +85,26 @@ impl Authority {
     /// If the root is lost or cannot be read: a new one would be trusted by nobody who knows the old one.
     pub fn kept_in(folder: &Path, trust_domain: &str) -> Result<Self, AuthorityError> {
         root::open(folder, trust_domain)
+    }
+
+    /// Whether one was ever made to be kept in a folder.
+    pub fn is_kept_in(folder: &Path) -> bool {
+        root::was_made(folder)
+    }
+
+    /// Follows what changes in its folder, if it has one.
+    pub fn follow(self) -> Followed {
+        Followed(watched::follow(self))
+    }
+
+    /// When its own certificate ends, and with it all that it has signed.
+    pub(crate) fn ends(&self) -> SystemTime {
+        self.ends
+    }
+
+    /// The roots that whoever is of the mesh trusts, and what they have revoked, as PEM.
+    pub fn roots(&self) -> &str {
+        &self.roots
     }
 
     /// One whose root nobody keeps.

@@ -11,6 +11,9 @@ use webpki::{CertRevocationList, OwnedCertRevocationList};
 
 use super::AuthorityError;
 
+/// How a list of what was revoked begins.
+pub(super) const LIST: &str = "-----BEGIN X509 CRL-----";
+
 /// The certificates of a text, of which there must be one at least.
 pub(super) fn certificates(text: &[u8], path: &Path) -> Result<Vec<CertificateDer<'static>>, AuthorityError> {
     let wrong = |reason: String| AuthorityError::Unusable(path.to_owned(), reason);

@@ -59,6 +59,16 @@ pub(super) fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
+/// The same, but nobody ever finds a part of it.
+pub(super) fn put_new(path: &Path, content: &[u8]) -> io::Result<()> {
+    const MADE: &str = "made";
+    let beside = temporary(path)?;
+    let made = write_new(&beside.join(MADE), content).and_then(|()| fs::rename(beside.join(MADE), path));
+    let made = made.and_then(|()| path.parent().map_or(Ok(()), sync));
+    let cleaned = fs::remove_dir_all(&beside);
+    made.and(cleaned)
+}
+
 /// Makes an empty folder beside what it will become. Nobody can have guessed its name.
 pub(super) fn temporary(beside: &Path) -> io::Result<PathBuf> {
     let mut name = beside.as_os_str().to_owned();

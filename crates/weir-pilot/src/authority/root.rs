@@ -39,6 +39,11 @@ pub(super) fn make(trust_domain: &str, now: SystemTime) -> Result<Files, rcgen::
     Ok(Files { chain: certificate.clone(), roots: certificate.clone(), certificate, key: written, revoked: vec![] })
 }
 
+/// Whether there ever was a root in a folder.
+pub(super) fn was_made(state: &Path) -> bool {
+    state.join(MADE).exists() || state.join(FOLDER).exists()
+}
+
 /// Opens the root that is kept in a folder, or makes one if there never was any.
 pub(super) fn open(state: &Path, trust_domain: &str) -> Result<Authority, AuthorityError> {
     let (folder, made) = (state.join(FOLDER), state.join(MADE));

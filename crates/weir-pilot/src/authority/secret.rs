@@ -35,11 +35,8 @@ impl Secret {
         let path = file(state);
         let failed = |error| AuthorityError::File(path.clone(), error);
         if !path.try_exists().map_err(failed)? {
-            let beside = private::temporary(&path).map_err(failed)?;
-            let made = make(&beside.join(FILE)).and_then(|()| std::fs::rename(beside.join(FILE), &path));
-            let made = made.and_then(|()| private::sync(state));
-            let cleaned = std::fs::remove_dir_all(&beside);
-            made.and(cleaned).map_err(failed)?;
+            let made = private::random_hex::<32>().and_then(|secret| private::put_new(&path, secret.as_bytes()));
+            made.map_err(failed)?;
         }
         Self::read(state)
     }
@@ -89,10 +86,6 @@ impl Secret {
 
 fn file(state: &Path) -> PathBuf {
     state.join(FILE)
-}
-
-fn make(path: &Path) -> io::Result<()> {
-    private::write_new(path, private::random_hex::<32>()?.as_bytes())
 }
 
 fn with_nonce(mut request: IstioCertificateRequest, nonce: &str) -> IstioCertificateRequest {

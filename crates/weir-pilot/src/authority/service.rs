@@ -3,57 +3,82 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use rcgen::SanType;
 use tokio::sync::{mpsc, watch};
 use tonic::Status;
 use weir_ads::certificates::{Call, Caller, Certificates, IstioCertificateRequest, IstioCertificateResponse};
-use weir_model::{Interception, MeshSnapshot, Proxy};
+use weir_api::resources::MeshConfig;
+use weir_model::{Identity, Interception, MeshSnapshot, Proxy};
 
 use super::changes::{self, Changes};
-use super::issue::Refusal;
+use super::credential::Credential;
+use super::issue::{self, Refusal};
 use super::secret::Secret;
-use super::{Authority, watched};
-use crate::refusals::{Count, Refusals};
+use super::tokens::Tokens;
+use super::{Authority, Followed};
+use crate::refusals::{Count, Refusals, Refused};
 
 /// So many requests may wait.
 const WAITING: usize = 64;
 
-/// Answers requests for as long as somebody may send one. The mesh says who its workloads are. Of other processes only those are
-/// answered that know the secret; without one, none.
-pub(crate) fn start(
-    authority: Authority,
-    secret: Option<Secret>,
-    mesh: watch::Receiver<Arc<MeshSnapshot>>,
-    refusals: Arc<Refusals>,
-) -> Certificates {
-    serve(Changes::new(mesh, watched::follow(authority)), secret, refusals)
+/// By what other processes show who they are.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Known {
+    /// What those of this user know, on this machine; without it, none of them is answered.
+    pub secret: Option<Arc<Secret>>,
+    /// The key of the tokens of other machines; without it, they need a certificate already.
+    pub tokens: Option<Arc<Tokens>>,
+}
+
+/// Who a certificate is for.
+#[derive(Debug)]
+pub(super) enum Subject {
+    /// A proxy of this machine: the mesh says who it is.
+    Proxy(Box<Proxy>),
+    /// Who has shown that, from another machine.
+    Holder(Identity),
+}
+
+impl Subject {
+    /// Who that is; none if the mesh does not know.
+    pub fn identity(&self, mesh: &MeshSnapshot) -> Option<Identity> {
+        match self {
+            Self::Proxy(proxy) => mesh.identity_of(proxy),
+            Self::Holder(identity) => Some(identity.clone()),
+        }
+    }
+}
+
+/// Answers requests for as long as somebody may send one. The mesh says who its workloads are.
+pub(crate) fn start(authority: &Followed, known: Known, mesh: watch::Receiver<Arc<MeshSnapshot>>, refusals: Arc<Refusals>) -> Certificates {
+    serve(Changes::new(mesh, authority.0.clone()), known, refusals)
 }
 
 /// The same, of an authority that somebody follows already.
-pub(super) fn serve(changes: Changes, secret: Option<Secret>, refusals: Arc<Refusals>) -> Certificates {
+pub(super) fn serve(changes: Changes, known: Known, refusals: Arc<Refusals>) -> Certificates {
     let (certificates, mut calls) = mpsc::channel::<Call>(WAITING);
-    let secret = secret.map(Arc::new);
     tokio::spawn(async move {
         while let Some(Call { caller, request, answer }) = calls.recv().await {
             // Whose asker has gone, nobody needs.
             if answer.is_closed() {
                 continue;
             }
-            let admitted = admit(secret.as_deref(), caller, &request);
-            if admitted.is_ok() && request.known().is_some() {
-                changes.answer_later(request, secret.clone(), answer);
-                continue;
-            }
-            let answered = match admitted {
-                // Before anything is signed for a stranger.
-                Err(status) => Err(Refused { count: Count::NotKnown, status }),
-                Ok(()) => {
-                    let (authority, mesh) = (changes.authority.borrow().clone(), changes.mesh.borrow().clone());
+            let (authority, mesh) = (changes.authority.borrow().clone(), changes.mesh.borrow().clone());
+            // Before anything is signed for a stranger.
+            let subject = subject(&known, &caller, &request, &mesh);
+            // What proves to a process of this user that we are, nobody else is given.
+            let secret = known.secret.clone().filter(|_| !matches!(caller, Caller::Remote(_)));
+            let answered = match subject {
+                Err(refused) => Err(refused),
+                Ok(subject) if request.known().is_some() => {
+                    changes.answer_later(subject, request, secret, answer);
+                    continue;
+                }
+                Ok(subject) => {
                     let request = request.clone();
                     // A signature with a large key takes milliseconds.
-                    let answered = tokio::task::spawn_blocking(move || answer_to(&authority, &mesh, &request, SystemTime::now()));
-                    answered
-                        .await
-                        .unwrap_or_else(|_| Err(Refused { count: Count::NotSigned, status: Status::internal("the authority failed") }))
+                    let answered = tokio::task::spawn_blocking(move || answer_to(&authority, &mesh, &subject, &request, SystemTime::now()));
+                    answered.await.unwrap_or_else(|_| Err(Refused::new(Count::NotSigned, Status::internal("the authority failed"))))
                 }
             };
             let answered = answered.map(|mut answer| {
@@ -62,7 +87,7 @@ pub(super) fn serve(changes: Changes, secret: Option<Secret>, refusals: Arc<Refu
                 }
                 answer
             });
-            count(&refusals, caller, &request, answered.as_ref().err());
+            count(&refusals, &caller, &request, answered.as_ref().err());
             // Who has gone meanwhile needs none.
             let _ = answer.send(answered.map_err(|refused| refused.status));
         }
@@ -70,15 +95,8 @@ pub(super) fn serve(changes: Changes, secret: Option<Secret>, refusals: Arc<Refu
     certificates
 }
 
-/// A request that is refused: what is counted of that, and what is answered.
-#[derive(Debug)]
-pub(super) struct Refused {
-    pub count: Count,
-    pub status: Status,
-}
-
 /// Counts what became of a request, and tells of one that was refused.
-fn count(refusals: &Refusals, caller: Caller, request: &IstioCertificateRequest, refused: Option<&Refused>) {
+fn count(refusals: &Refusals, caller: &Caller, request: &IstioCertificateRequest, refused: Option<&Refused>) {
     refusals.count(Count::Requests);
     let Some(Refused { count, status }) = refused else { return refusals.count(Count::Issued) };
     refusals.count(*count);
@@ -87,22 +105,66 @@ fn count(refusals: &Refusals, caller: Caller, request: &IstioCertificateRequest,
         Caller::Hosted => String::new(),
         Caller::AtSocket => " at a socket".to_owned(),
         Caller::Connected(peer) => format!(" at {peer}"),
+        Caller::Remote(shown) => format!(" at {}", shown.peer),
     };
     // Whoever asks wrote that: no line of the log is longer for it, nor two.
     let node: String = node.chars().filter(|letter| !letter.is_control()).take(256).collect();
     refusals.tell_no_certificate(format!("{node}{from}"), status.message());
 }
 
-/// Whether a caller may ask at all: it is in this process, or knows the secret that only this user can read. That it comes from this
-/// machine proves nothing, since everybody on it does.
-pub(super) fn admit(secret: Option<&Secret>, caller: Caller, request: &IstioCertificateRequest) -> Result<(), Status> {
+/// Who a caller may have a certificate for.
+pub(super) fn subject(known: &Known, caller: &Caller, request: &IstioCertificateRequest, mesh: &MeshSnapshot) -> Result<Subject, Refused> {
+    if let Caller::Remote(shown) = caller {
+        let credential = Credential::of(shown, known.tokens.as_deref(), &mesh.config, SystemTime::now());
+        let credential = credential.map_err(|status| Refused::new(Count::NotKnown, status))?;
+        return holder(credential, request, mesh);
+    }
+    admit(known.secret.as_deref(), caller, request).map_err(|status| Refused::new(Count::NotKnown, status))?;
+    let nobody = || Refused::new(Count::NotKnown, Status::unauthenticated("the request names no proxy of a mesh"));
+    let proxy = request.node().and_then(proxy).ok_or_else(nobody)?;
+    Ok(Subject::Proxy(Box::new(proxy)))
+}
+
+/// Whether who has come from another machine may have what he asks for: a certificate of his own, and of nobody else. Istio's agents name
+/// no node, but ask for their identity in the request; others need not.
+fn holder(credential: Credential, request: &IstioCertificateRequest, mesh: &MeshSnapshot) -> Result<Subject, Refused> {
+    let denied = |reason: String| Refused::new(Count::NoIdentity, Status::permission_denied(reason));
+    let named = match request.node() {
+        None => None,
+        Some(id) => Some(proxy(id).ok_or_else(|| denied(format!("the node {id:?} is none of a mesh")))?),
+    };
+    credential.may_be_certified(mesh, named.as_ref()).map_err(denied)?;
+    if request.known().is_none() {
+        let own = credential.identity.spiffe(&mesh.config.trust_domain);
+        asks_only_for(&own, &mesh.config, &credential, &request.csr)?;
+    }
+    Ok(Subject::Holder(credential.identity))
+}
+
+/// Whether a request asks for no other identity than this one.
+fn asks_only_for(own: &str, mesh: &MeshConfig, credential: &Credential, csr: &str) -> Result<(), Refused> {
+    let asked = issue::asked_names(csr).map_err(|refusal| Refused::new(Count::NoRequest, Status::invalid_argument(refusal.to_string())))?;
+    let earlier = |name: &str| mesh.trust_domain_aliases.iter().any(|alias| credential.identity.spiffe(alias) == name);
+    let other = asked.iter().find(|name| !matches!(name, SanType::URI(uri) if uri.as_str() == own || earlier(uri.as_str())));
+    let Some(other) = other else { return Ok(()) };
+    let shown = match other {
+        SanType::URI(uri) => uri.as_str().to_owned(),
+        _ => "a name that is no SPIFFE id".to_owned(),
+    };
+    let reason = format!("the request of {} asks for a certificate of another: {shown}", credential.identity);
+    Err(Refused::new(Count::NoIdentity, Status::permission_denied(reason)))
+}
+
+/// Whether a caller of this machine may ask at all: it is in this process, or knows the secret that only this user can read. That it comes
+/// from this machine proves nothing, since everybody on it does.
+pub(super) fn admit(secret: Option<&Secret>, caller: &Caller, request: &IstioCertificateRequest) -> Result<(), Status> {
     let knows_secret = || secret.is_some_and(|secret| secret.vouches_for_request(request));
-    if caller == Caller::Hosted || (caller.is_private() && knows_secret()) {
+    if *caller == Caller::Hosted || (caller.is_private() && knows_secret()) {
         return Ok(());
     }
     let who = match caller {
         Caller::Connected(peer) => peer.to_string(),
-        Caller::Hosted | Caller::AtSocket => "who asks".to_owned(),
+        Caller::Hosted | Caller::AtSocket | Caller::Remote(_) => "who asks".to_owned(),
     };
     Err(Status::unauthenticated(format!("{who} does not show that it is of this user and on this machine")))
 }
@@ -110,31 +172,30 @@ pub(super) fn admit(secret: Option<&Secret>, caller: Caller, request: &IstioCert
 pub(super) fn answer_to(
     authority: &Authority,
     mesh: &MeshSnapshot,
+    subject: &Subject,
     request: &IstioCertificateRequest,
     now: SystemTime,
 ) -> Result<IstioCertificateResponse, Refused> {
-    let refused = |count, status| Refused { count, status };
-    let nobody = || refused(Count::NotKnown, Status::unauthenticated("the request names no proxy of a mesh"));
-    let proxy = request.node().and_then(proxy).ok_or_else(nobody)?;
     let unknown = || {
-        let message = format!("the mesh knows no workload of {} yet, or more than one", proxy.id);
-        refused(Count::NoIdentity, Status::failed_precondition(message))
+        let id = request.node().unwrap_or_default();
+        let message = format!("the mesh knows no workload of {id} yet, or more than one");
+        Refused::new(Count::NoIdentity, Status::failed_precondition(message))
     };
-    let identity = mesh.identity_of(&proxy).ok_or_else(unknown)?;
+    let identity = subject.identity(mesh).ok_or_else(unknown)?;
     if !identity.is_valid() {
         let message = format!("{identity} could be read as another identity");
-        return Err(refused(Count::NoIdentity, Status::invalid_argument(message)));
+        return Err(Refused::new(Count::NoIdentity, Status::invalid_argument(message)));
     }
     let id = identity.spiffe(&mesh.config.trust_domain);
     let asked = u64::try_from(request.validity_duration).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs);
     let cert_chain = authority.certify(&request.csr, &id, asked, now).map_err(|refusal| match refusal {
-        Refusal::Request(_) => refused(Count::NoRequest, Status::invalid_argument(refusal.to_string())),
-        Refusal::Randomness => refused(Count::NotSigned, Status::internal(refusal.to_string())),
-        Refusal::Identity(_) => refused(Count::NoIdentity, Status::failed_precondition(refusal.to_string())),
-        Refusal::Sign(_) | Refusal::Ended => refused(Count::NotSigned, Status::failed_precondition(refusal.to_string())),
+        Refusal::Request(_) => Refused::new(Count::NoRequest, Status::invalid_argument(refusal.to_string())),
+        Refusal::Randomness => Refused::new(Count::NotSigned, Status::internal(refusal.to_string())),
+        Refusal::Identity(_) => Refused::new(Count::NoIdentity, Status::failed_precondition(refusal.to_string())),
+        Refusal::Sign(_) | Refusal::Ended => Refused::new(Count::NotSigned, Status::failed_precondition(refusal.to_string())),
     })?;
-    tracing::debug!(proxy = %proxy.id, %id, "a certificate was issued");
-    Ok(IstioCertificateResponse { cert_chain, proof: String::new(), state: changes::state(&proxy, mesh, authority) })
+    tracing::debug!(proxy = request.node().unwrap_or_default(), %id, "a certificate was issued");
+    Ok(IstioCertificateResponse { cert_chain, proof: String::new(), state: changes::state(subject, mesh, authority) })
 }
 
 /// What a node id says of its proxy.

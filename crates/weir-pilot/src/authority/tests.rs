@@ -219,7 +219,8 @@ fn a_caller_gets_who_the_mesh_says_it_is() {
     let authority = Authority::in_memory("cluster.local").unwrap();
     let of = |node: &str| {
         let request = IstioCertificateRequest::new(node, request(), 60);
-        let answered = service::answer_to(&authority, &mesh, &request, SystemTime::now());
+        let subject = service::subject(&service::Known::default(), &Caller::Hosted, &request, &mesh);
+        let answered = subject.and_then(|subject| service::answer_to(&authority, &mesh, &subject, &request, SystemTime::now()));
         answered.map(|answer| seen(&answer.cert_chain).0.concat()).map_err(|refused| refused.status.code())
     };
     let sidecar = |address: &str, name: &str| format!("sidecar~{address}~{name}.shop~shop.svc.cluster.local");
@@ -257,7 +258,7 @@ fn who_is_only_on_this_machine_or_only_of_this_user_gets_nothing() {
         (at("192.0.2.1:1"), &signed, true, false),
         (at("127.0.0.1:1"), &signed, false, false),
     ] {
-        let admitted = service::admit(has_secret.then_some(&secret), caller, request);
+        let admitted = service::admit(has_secret.then_some(&secret), &caller, request);
         assert_eq!(admitted.map_err(|status| status.code()), if expected { Ok(()) } else { Err(Code::Unauthenticated) }, "{caller:?}");
     }
 }
@@ -268,16 +269,21 @@ async fn a_stranger_is_answered_without_a_signature_and_who_has_gone_not_at_all(
     let secret = || Secret::kept_in(state.path()).unwrap();
     let mesh = MeshSnapshot::new(&parse(&Source::new("mesh.yaml", MESH)).objects, Arc::default(), DEFAULT_DOMAIN);
     let (_keep, mesh) = tokio::sync::watch::channel(Arc::new(mesh));
-    let asked = service::start(Authority::in_memory("td").unwrap(), Some(secret()), mesh, Arc::default());
+    let asked = service::start(&Authority::in_memory("td").unwrap().follow(), knowing(secret()), mesh, Arc::default());
     let caller = Caller::Connected("127.0.0.1:1".parse().unwrap());
     let plain = IstioCertificateRequest::new("sidecar~10.0.0.1~cart.shop~shop.svc.cluster.local", request(), 60);
     let (gone, _) = tokio::sync::oneshot::channel();
-    asked.send(weir_ads::certificates::Call { caller, request: plain.clone(), answer: gone }).await.unwrap();
-    let refused = weir_ads::certificates::call(&asked, caller, plain.clone()).await.unwrap_err();
+    asked.send(weir_ads::certificates::Call { caller: caller.clone(), request: plain.clone(), answer: gone }).await.unwrap();
+    let refused = weir_ads::certificates::call(&asked, caller.clone(), plain.clone()).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
     let signed = secret().sign_request(plain).unwrap();
     let answer = weir_ads::certificates::call(&asked, caller, signed.clone()).await.unwrap();
     assert!(secret().vouches_for_answer(&signed, &answer));
+}
+
+/// Who is known by this secret alone.
+fn knowing(secret: Secret) -> service::Known {
+    service::Known { secret: Some(Arc::new(secret)), tokens: None }
 }
 
 /// Who answers at a port of this machine.
@@ -314,7 +320,7 @@ async fn another_process_hears_of_another_account_and_of_another_root_while_it_w
     let (meshes, mesh) = watch::channel(mesh_of(MESH));
     let (authorities, followed) = watch::channel(authority());
     let kept = Secret::read(state.path()).unwrap();
-    let server = serve(service::serve(changes::Changes::new(mesh, followed), Some(kept), Arc::default())).await;
+    let server = serve(service::serve(changes::Changes::new(mesh, followed), knowing(kept), Arc::default())).await;
 
     let first = told(&server, &secret, IstioCertificateRequest::new(CART, request(), 60)).await;
     let changed = mesh_of(&MESH.replace("serviceAccount: cart", "serviceAccount: other"));

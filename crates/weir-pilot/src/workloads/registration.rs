@@ -14,14 +14,12 @@ use weir_model::workload_group::GROUP_ANNOTATION;
 use weir_xds::core::{Locality, Node};
 use weir_xds::prost_types::value::Kind;
 
-use crate::node::AUTO_REGISTER_GROUP;
+use crate::node::{self, AUTO_REGISTER_GROUP};
 
 /// Where the entries come from, as other objects come from files.
 pub(crate) const SOURCE: &str = "autoregistered";
 /// Names the network in a node's metadata.
 const NETWORK: &str = "NETWORK";
-/// A name in Kubernetes is not longer.
-const MAX_NAME: usize = 253;
 
 type Labels = BTreeMap<String, String>;
 
@@ -64,11 +62,7 @@ impl Registration {
 
     /// The namespace and name of its entry.
     pub fn key(&self) -> (String, String) {
-        let network = if self.network.is_empty() { String::new() } else { format!("-{}", self.network) };
-        let name = format!("{}-{}{network}", self.group, self.address.replace(':', "-"));
-        // As Istio does, the end of a long name counts: the address makes it unique.
-        let begin = name.char_indices().map(|(at, _)| at).find(|at| name.len() - at <= MAX_NAME).unwrap_or_default();
-        (self.namespace.clone(), name.get(begin..).unwrap_or_default().to_owned())
+        (self.namespace.clone(), node::name_of_instance(&self.group, &self.address, &self.network))
     }
 
     /// Its entry: what the group's template says, and over it what the instance says itself.

@@ -6,6 +6,7 @@ mod certificates;
 #[path = "../../../weir-proxy/tests/proxy/attempts/log.rs"]
 mod log;
 mod policies;
+mod remote;
 mod streams;
 
 use std::sync::Arc;

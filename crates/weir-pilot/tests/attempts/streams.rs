@@ -85,7 +85,7 @@ async fn who_is_on_this_machine_is_served_and_others_where_that_is_asked_for() {
     let elsewhere = || tcp("192.0.2.1:40001", "192.0.2.9:15010");
     let local = [Peer::Here, Peer::Unix { user: 1 }, tcp("127.0.0.1:1", "127.0.0.1:2"), tcp("192.0.2.9:1", "192.0.2.9:15010")];
     for peer in local.into_iter().chain([tcp("[::ffff:127.0.0.1]:1", "[::ffff:127.0.0.1]:2")]) {
-        assert!(is_served(&pilot(Catalog::default()), peer, node_of(CART, &[("NAMESPACE", "shop")])).await, "{peer:?}");
+        assert!(is_served(&pilot(Catalog::default()), peer.clone(), node_of(CART, &[("NAMESPACE", "shop")])).await, "{peer:?}");
     }
     let open = pilot(Catalog::default());
     open.serve_other_machines();

@@ -1,7 +1,8 @@
 //! The admin interface: what the proxies do, for people and tools. Paths and shapes are Envoy's
 //! (<https://www.envoyproxy.io/docs/envoy/latest/operations/admin>); where a process hosts several proxies,
-//! `?proxy=ID` chooses one. [`serve_answers`] serves any other process's answers in the same way.
+//! `?proxy=ID` chooses one. Who is answered, [`admission`] says. [`serve_answers`] serves any other process's answers in the same way.
 
+mod admission;
 mod dump;
 mod filters;
 mod prometheus;

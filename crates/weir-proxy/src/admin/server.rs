@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,6 +14,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
+
+use super::admission::admit;
 
 /// An answer of the admin interface.
 pub struct AdminAnswer {
@@ -90,10 +93,12 @@ pub async fn serve_answers(listener: TcpListener, answers: Answers) -> io::Resul
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
             continue;
         };
+        // Of whom nothing is known is gone already.
+        let Ok(local) = stream.local_addr().map(|local| local.ip()) else { continue };
         let answers = answers.clone();
         tokio::spawn(async move {
             let service = service_fn(|request: Request<Incoming>| {
-                let response = answer(&request, &answers);
+                let response = answer(&request, local, &answers);
                 async move { Ok::<_, Infallible>(response) }
             });
             let connection = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
@@ -104,10 +109,11 @@ pub async fn serve_answers(listener: TcpListener, answers: Answers) -> io::Resul
     }
 }
 
-fn answer(request: &Request<Incoming>, answers: &Answers) -> Response<Full<Bytes>> {
+fn answer(request: &Request<Incoming>, local: IpAddr, answers: &Answers) -> Response<Full<Bytes>> {
     let query = AdminQuery::parse(request.uri().query().unwrap_or_default());
-    let answer = match *request.method() {
-        Method::GET | Method::HEAD => answers(request.uri().path(), &query),
+    let answer = match (admit(request, local), request.method()) {
+        (Err(reason), _) => AdminAnswer::text(reason).with_status(StatusCode::FORBIDDEN),
+        (Ok(()), &Method::GET | &Method::HEAD) => answers(request.uri().path(), &query),
         _ => AdminAnswer::text("only GET\n").with_status(StatusCode::METHOD_NOT_ALLOWED),
     };
     let mut response = Response::new(Full::new(Bytes::from(answer.body)));

@@ -18,6 +18,7 @@ use tokio::sync::{Notify, watch};
 use weir_config::tls::{Material, Validation};
 use zeroize::{Zeroize, Zeroizing};
 
+use super::pilot::Presented;
 use crate::tls::issued;
 use crate::tls::secrets::OwnSecrets;
 
@@ -42,6 +43,8 @@ pub struct Certification {
     pub lifetime: Option<Duration>,
     /// Notified when another one is needed at once: the proxy is somebody else now.
     pub again: Arc<Notify>,
+    /// Where the pilot's connection finds each, if who asks shows it there.
+    pub presented: Option<Arc<Presented>>,
 }
 
 /// A certificate that was issued.
@@ -63,6 +66,7 @@ impl Certification {
             let obtained = self.obtain().await;
             let usable = |issued: Issued| {
                 let end = issued.check(&self.namespace, SystemTime::now())?;
+                self.presented.as_ref().map_or(Ok(()), |presented| presented.put(&issued, end))?;
                 Ok((end, read(issued)?))
             };
             let next = match obtained.and_then(usable) {
@@ -127,7 +131,7 @@ impl Issued {
     }
 
     /// The certificate with its key, of which no copy is made.
-    fn certified(&self, chain: Vec<CertificateDer<'static>>) -> Result<CertifiedKey, String> {
+    pub(super) fn certified(&self, chain: Vec<CertificateDer<'static>>) -> Result<CertifiedKey, String> {
         let wrong = |error| format!("the certificate does not fit the key: {error}");
         let certified = CertifiedKey::new(chain, any_supported_type(&self.key).map_err(wrong)?);
         certified.keys_match().map_err(wrong).map(|()| certified)
@@ -148,7 +152,7 @@ impl Issued {
     }
 }
 
-fn certificates(chain: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+pub(super) fn certificates(chain: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let read = CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<Vec<_>, _>>();
     read.map_err(|error| format!("the authority's answer is not a certificate: {error}"))
 }

@@ -4,6 +4,7 @@
 pub mod certificate;
 mod dns;
 pub mod follow;
+pub mod pilot;
 pub mod received;
 mod refusal;
 pub mod state;

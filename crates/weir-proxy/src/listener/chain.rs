@@ -20,6 +20,7 @@ use weir_config::http::RouteSource;
 use weir_config::listener::{Chain, Handler, Listener, NetworkFilter};
 
 use super::Surroundings;
+use super::refusals;
 use super::rules::{self, Refused};
 use crate::exchange::ConnectionInfo;
 use crate::http::control::Control;
@@ -27,7 +28,6 @@ use crate::http::{Chain as FilterChain, HttpRuntime, connection};
 use crate::io::clock::clock;
 use crate::io::farewell;
 use crate::io::prefixed::Prefixed;
-use crate::io::unix_socket;
 use crate::tcp::TcpRuntime;
 use crate::tls::server::ServerTransport;
 use crate::tls::shown;
@@ -304,8 +304,7 @@ impl ChainRuntime {
     {
         let Refused { why, flag, delay } = refused;
         control.permits.take();
-        let (remote, local) = (unix_socket::shown(info.remote), unix_socket::shown(info.local));
-        tracing::info!(%remote, %local, why, "a connection is not let in");
+        refusals::tell_by_rules(info.remote, info.local, &why);
         let noted = match &self.handler {
             HandlerRuntime::Tcp(tcp) => Some(tcp.refused(info.clone(), why, flag)),
             HandlerRuntime::Http(_) | HandlerRuntime::Respond(_) => None,

@@ -17,6 +17,7 @@ mod files;
 mod filters;
 mod http_filters;
 mod instances;
+mod joined;
 mod load;
 mod locality;
 mod memory;

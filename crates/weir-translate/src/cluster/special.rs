@@ -51,11 +51,7 @@ pub(super) fn passthrough(context: &Context<'_>) -> Cluster {
 
 /// The same for what comes to the workload at ports that no service knows.
 pub(super) fn inbound_passthrough(context: &Context<'_>) -> Cluster {
-<<<<<<< HEAD
     let mut cluster = original_destination(context, names::INBOUND_PASSTHROUGH);
-=======
-    let mut cluster = original_destination(names::INBOUND_PASSTHROUGH);
->>>>>>> ns
     cluster.alt_stat_name = format!("{};", names::PASSTHROUGH);
     cluster.upstream_bind_config = Some(inbound_source(context));
     cluster
@@ -73,21 +69,14 @@ fn inbound_source(context: &Context<'_>) -> BindConfig {
 /// The cluster of a port of the workload that services declare: where clients went, or at this machine's own address if the mesh
 /// says so.
 pub(super) fn captured(context: &Context<'_>, port: &Captured<'_>) -> Cluster {
-<<<<<<< HEAD
     let name = names::inbound(port.port);
     let mut cluster = match context.mesh.config.inbound_traffic_policy.mode {
         InboundMode::Passthrough => Cluster {
             lb_policy: LbPolicy::ClusterProvided.into(),
-            upstream_bind_config: Some(inbound_source()),
+            upstream_bind_config: Some(inbound_source(context)),
             ..named(&name, DiscoveryType::OriginalDst)
         },
         InboundMode::Localhost => at(&name, address_of(LOOPBACK, port.port)),
-=======
-    let mut cluster = Cluster {
-        lb_policy: LbPolicy::ClusterProvided.into(),
-        upstream_bind_config: Some(inbound_source(context)),
-        ..named(&names::inbound(port.port), DiscoveryType::OriginalDst)
->>>>>>> ns
     };
     let (mesh, sidecar) = (&context.mesh.config, context.scope.sidecar.as_ref());
     let settings = sidecar.and_then(|sidecar| sidecar.spec.inbound_connection_pool.as_ref());

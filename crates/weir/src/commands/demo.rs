@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use weir_samples::{Bound, Instance, Sample};
 
 use super::run::{Standing, Started};
-use crate::cli::{DemoArgs, SampleName};
+use crate::cli::{DemoArgs, RemoteArgs, SampleName};
 use crate::mesh::authority::AuthoritySource;
 use crate::mesh::{mesh_config, start_runtime};
 use crate::print;
@@ -52,6 +52,7 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
             xds: vec![],
             secrets_only_at_sockets: false,
             plaintext_xds: false,
+            remote: RemoteArgs::default(),
             authority: AuthoritySource::Memory,
             process: &args.process,
         };

@@ -17,3 +17,4 @@ pub(crate) mod run;
 pub(crate) mod translate;
 pub(crate) mod validate;
 pub(crate) mod wait;
+pub(crate) mod workload;

@@ -12,7 +12,7 @@ use super::pilot_admin;
 use super::run::options;
 use crate::cli::PilotArgs;
 use crate::mesh::authority::{AuthoritySource, Opened};
-use crate::mesh::{bind, global_connection_limit, mesh_config, serve_xds, start_runtime};
+use crate::mesh::{bind, global_connection_limit, mesh_config, remote, serve_xds, start_runtime};
 use crate::print;
 use crate::signals::{Signals, Told};
 
@@ -28,15 +28,17 @@ pub(crate) fn run(args: &PilotArgs) -> anyhow::Result<ExitCode> {
     }
     start_runtime()?.block_on(async {
         let watched = files::watch(&args.dir).with_context(|| format!("the folder {} cannot be read", args.dir.display()))?;
-        let Opened { authority, secret } = AuthoritySource::Args(&args.authority, &args.dir).open(&mesh)?;
+        let Opened { authority, secret, state } = AuthoritySource::Args(&args.authority, &args.dir).open(&mesh)?;
         let pilot = Pilot::start(watched.catalog.clone(), options(mesh));
         if args.plaintext_xds {
             pilot.serve_other_machines();
         }
-        let certificates = pilot.certificates(authority, secret);
+        let authority = authority.follow();
+        let certificates = pilot.certify(&authority, secret, remote::tokens(&args.remote, state.as_deref())?);
+        let by_tls = remote::serve_remote(&pilot, &args.remote, &authority, &certificates).await?;
         let served = serve_xds(&pilot, &certificates, &args.xds, args.secrets_only_at_sockets).await?;
         let asked = serve_admin(&pilot, args.admin).await?;
-        let places = served.places.join(", ");
+        let places = [served.places.as_slice(), &by_tls].concat().join(", ");
         print::say(&format!("weir: {} resources; proxies may follow {places}{asked}", watched.catalog.borrow().len()));
         let mut signals = Signals::new().context("the system does not tell of signals")?;
         while signals.next().await != Told::End {}

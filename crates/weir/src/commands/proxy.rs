@@ -2,22 +2,25 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use weir_ads::certificates::IstioCertificateRequest;
 use weir_ads::{Protocol, grpc};
 use weir_config::bootstrap::ConnectionLimits;
 use weir_config::memory::MemoryBound;
 use weir_model::{DEFAULT_DOMAIN, Interception, Proxy, ProxyKind};
 use weir_pilot::{node, standalone};
+use weir_proxy::control::certificate::Certification;
 use weir_proxy::control::follow::Connect;
+use weir_proxy::control::pilot::RemotePilot;
 use weir_xds::core::Node;
 
-use crate::cli::{ProxyArgs, ProxyType};
+use crate::cli::{ProcessArgs, ProxyArgs, ProxyType};
 use crate::mesh::{Bootstrap, Process, answer_dns, authority, hosted_options, nothing_more, start_runtime};
 use crate::print;
 
@@ -25,15 +28,88 @@ use crate::print;
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// Whom a proxy follows, and as whom.
-struct Following {
+pub(super) struct Following {
     proxy: Proxy,
     node: Node,
-    server: String,
     protocol: Protocol,
     limits: ConnectionLimits,
     memory: Option<MemoryBound>,
-    /// Where a pilot's secret is by which the proxy comes to certificates, if it has a way to them.
-    way: Option<PathBuf>,
+    way: Way,
+}
+
+/// How a proxy reaches its server, and comes to certificates.
+pub(super) enum Way {
+    /// In plain text.
+    Plain {
+        /// The server.
+        server: String,
+        /// Where a pilot's secret is by which the proxy comes to certificates, if it has a way to them.
+        state: Option<PathBuf>,
+    },
+    /// By TLS.
+    Remote {
+        /// The pilot.
+        pilot: Arc<RemotePilot>,
+        /// The same, as people read it.
+        server: String,
+        /// How long certificates are to last.
+        lifetime: Option<Duration>,
+    },
+}
+
+/// What is around a proxy.
+pub(super) struct Around<'a> {
+    pub process: &'a ProcessArgs,
+    /// Where questions of DNS are answered.
+    pub dns: &'a [SocketAddr],
+    pub resolv_conf: &'a Path,
+}
+
+impl Following {
+    /// One that nobody has bounded.
+    pub fn new(proxy: Proxy, node: Node, protocol: Protocol, way: Way) -> Self {
+        Self { proxy, node, protocol, limits: ConnectionLimits::default(), memory: None, way }
+    }
+}
+
+impl Way {
+    fn server(&self) -> &str {
+        let (Self::Plain { server, .. } | Self::Remote { server, .. }) = self;
+        server
+    }
+
+    /// Looks whether a pilot of another machine takes the proxy: who has just started it is told at once what is wrong.
+    async fn try_out(&self, proxy: &Proxy) -> anyhow::Result<()> {
+        let Self::Remote { pilot, .. } = self else { return Ok(()) };
+        pilot.certify(IstioCertificateRequest::for_changes(&proxy.id, "")).await.map(drop).map_err(anyhow::Error::msg)
+    }
+
+    fn connect(&self, protocol: Protocol) -> Connect {
+        match self {
+            Self::Plain { server, .. } => {
+                let server = server.clone();
+                Arc::new(move || {
+                    let server = server.clone();
+                    Box::pin(async move { grpc::client::connect(&server, protocol).await.map_err(|error| error.to_string()) })
+                })
+            }
+            Self::Remote { pilot, .. } => {
+                let pilot = pilot.clone();
+                Arc::new(move || {
+                    let pilot = pilot.clone();
+                    Box::pin(async move { pilot.connect(protocol).await })
+                })
+            }
+        }
+    }
+
+    fn certification(&self, proxy: &Proxy) -> Option<Certification> {
+        match self {
+            Self::Plain { state: None, .. } => None,
+            Self::Plain { server, state: Some(state) } => Some(authority::following(proxy, server, state.clone(), None)),
+            Self::Remote { pilot, lifetime, .. } => Some(authority::remote(proxy, pilot, *lifetime)),
+        }
+    }
 }
 
 /// Runs until told to end.
@@ -48,25 +124,35 @@ pub(crate) fn run(args: &ProxyArgs) -> anyhow::Result<ExitCode> {
     if let Some(group) = &args.workload_group {
         node::register_in(&mut following.node, group);
     }
+    follow(following, &Around { process: &args.process, dns: &args.dns, resolv_conf: &args.resolv_conf })
+}
+
+/// Runs a proxy until told to end.
+///
+/// # Errors
+/// If it cannot be started.
+pub(super) fn follow(following: Following, around: &Around<'_>) -> anyhow::Result<ExitCode> {
+    let Following { proxy, node, protocol, limits, memory, way } = following;
     small_pages();
     start_runtime()?.block_on(async {
-        let process = Process::start(&args.process, following.limits.process, following.memory, DRAIN)?;
+        way.try_out(&proxy).await?;
+        let process = Process::start(around.process, limits.process, memory, DRAIN)?;
         let admin = process.serve_admin(nothing_more()).await?;
-        let mut options = hosted_options(&following.proxy, connect(&following), following.protocol);
-        if let Some(drain_duration) = node::drain_duration(&following.node) {
+        let mut options = hosted_options(&proxy, way.connect(protocol), protocol);
+        if let Some(drain_duration) = node::drain_duration(&node) {
             options.drain_duration = drain_duration;
         }
-        options.listener_limits = following.limits.listeners;
-        options.node = following.node;
-        if let Some(state) = following.way {
+        options.listener_limits = limits.listeners;
+        options.node = node;
+        options.certification = way.certification(&proxy);
+        if options.certification.is_some() {
             node::promise_certificates(&mut options.node);
-            options.certification = Some(authority::following(&following.proxy, &following.server, state, None));
         }
-        if !args.dns.is_empty() {
+        if !around.dns.is_empty() {
             node::promise_dns(&mut options.node);
-            options.names = Some(answer_dns(&args.dns, &args.resolv_conf, &following.proxy).await?);
+            options.names = Some(answer_dns(around.dns, around.resolv_conf, &proxy).await?);
         }
-        print::say(&format!("weir: {} follows {}; ask http://{admin}/", following.proxy.id, following.server));
+        print::say(&format!("weir: {} follows {}; ask http://{admin}/", proxy.id, way.server()));
         process.plane.host(options);
         let plane = process.plane.clone();
         tokio::spawn(async move {
@@ -87,14 +173,6 @@ fn small_pages() {
 #[cfg(not(target_os = "linux"))]
 fn small_pages() {}
 
-fn connect(following: &Following) -> Connect {
-    let (server, protocol) = (following.server.clone(), following.protocol);
-    Arc::new(move || {
-        let server = server.clone();
-        Box::pin(async move { grpc::client::connect(&server, protocol).await.map_err(|error| error.to_string()) })
-    })
-}
-
 fn from_arguments(args: &ProxyArgs) -> anyhow::Result<Following> {
     let (Some(server), Some(id)) = (&args.xds, &args.id) else { bail!("--xds and --id are needed, or a bootstrap with -c") };
     let labels = standalone::parse_labels(&args.labels).map_err(|error| anyhow::anyhow!("--labels: {error}"))?;
@@ -114,15 +192,8 @@ fn from_arguments(args: &ProxyArgs) -> anyhow::Result<Following> {
         }
     };
     let protocol = if args.state_of_the_world { Protocol::StateOfTheWorld } else { Protocol::Delta };
-    Ok(Following {
-        node: node::introduce(&proxy),
-        proxy,
-        server: server.clone(),
-        protocol,
-        limits: ConnectionLimits::default(),
-        memory: None,
-        way: authority::way(server, args.state.as_deref()),
-    })
+    let way = Way::Plain { server: server.clone(), state: authority::way(server, args.state.as_deref()) };
+    Ok(Following::new(proxy.clone(), node::introduce(&proxy), protocol, way))
 }
 
 /// The addresses of a proxy's workload: its own, as far as anybody says so, else the one of its id.
@@ -164,7 +235,7 @@ fn from_bootstrap(path: &Path) -> anyhow::Result<Following> {
     node::claim(&mut node);
     let proxy = node::recognize(&node).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
     let (limits, memory) = bounds(read.bounds).with_context(|| path.display().to_string())?;
-    Ok(Following { proxy, node, server: read.server, protocol, limits, memory, way: None })
+    Ok(Following { limits, memory, ..Following::new(proxy, node, protocol, Way::Plain { server: read.server, state: None }) })
 }
 
 /// What the overload manager and the runtime of a bootstrap say of limits of connections, and of memory.

@@ -17,9 +17,9 @@ use weir_proxy::DataPlane;
 use weir_registry::{Catalog, files};
 
 use super::pilot_admin;
-use crate::cli::{DEFAULT_XDS, ProcessArgs, RunArgs, XdsAddress};
+use crate::cli::{DEFAULT_XDS, ProcessArgs, RemoteArgs, RunArgs, XdsAddress};
 use crate::mesh::authority::{self, AuthoritySource, Opened};
-use crate::mesh::{Hosting, Hosts, Process, Served, global_connection_limit, mesh_config, serve_xds, start_runtime};
+use crate::mesh::{Hosting, Hosts, Process, Served, global_connection_limit, mesh_config, remote, serve_xds, start_runtime};
 use crate::print;
 
 /// Runs until told to end.
@@ -37,6 +37,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         xds: args.xds.clone(),
         secrets_only_at_sockets: args.secrets_only_at_sockets,
         plaintext_xds: args.plaintext_xds,
+        remote: args.remote.clone(),
         authority: AuthoritySource::Args(&args.authority, &args.dir),
         process: &args.process,
     };
@@ -56,6 +57,8 @@ pub(crate) struct Standing<'s> {
     pub secrets_only_at_sockets: bool,
     /// Whether proxies of other machines may follow in plain text.
     pub plaintext_xds: bool,
+    /// How they follow by TLS.
+    pub remote: RemoteArgs,
     pub authority: AuthoritySource<'s>,
     pub process: &'s ProcessArgs,
 }
@@ -70,7 +73,7 @@ pub(crate) struct Started {
 impl Standing<'_> {
     /// Starts the mesh, calls `started` when all of its proxies are ready, and runs until told to end, or until that fails.
     pub async fn start<F: Future<Output = anyhow::Result<()>>>(self, started: impl FnOnce(Started) -> F) -> anyhow::Result<ExitCode> {
-        let (Opened { authority, secret }, lifetime) = (self.authority.open(&self.mesh)?, authority::lifetime(&self.mesh)?);
+        let (Opened { authority, secret, state }, lifetime) = (self.authority.open(&self.mesh)?, authority::lifetime(&self.mesh)?);
         let watched = files::watch(self.dir).with_context(|| format!("the folder {} cannot be read", self.dir.display()))?;
         let defaults = &self.mesh.default_config;
         let drain_duration = defaults.drain_duration.to_std();
@@ -80,7 +83,9 @@ impl Standing<'_> {
         if self.plaintext_xds {
             pilot.serve_other_machines();
         }
-        let certificates = pilot.certificates(authority, secret);
+        let authority = authority.follow();
+        let certificates = pilot.certify(&authority, secret, remote::tokens(&self.remote, state.as_deref())?);
+        remote::serve_remote(&pilot, &self.remote, &authority, &certificates).await?;
         let _served = serve(&pilot, &certificates, &self.xds, self.secrets_only_at_sockets).await?;
         let catalog = pilot.catalog();
         let more = pilot_admin::more(pilot.clone());

@@ -14,6 +14,7 @@ use weir_api::resources::MeshConfig;
 use weir_model::Proxy;
 use weir_pilot::{Authority, Secret};
 use weir_proxy::control::certificate::Certification;
+use weir_proxy::control::pilot::RemotePilot;
 
 use super::renewal::{self, Known};
 use crate::cli::AuthorityArgs;
@@ -34,6 +35,8 @@ pub(crate) enum AuthoritySource<'s> {
 pub(crate) struct Opened {
     pub authority: Authority,
     pub secret: Option<Secret>,
+    /// The folder of what is kept, if there is one.
+    pub state: Option<PathBuf>,
 }
 
 impl AuthoritySource<'_> {
@@ -44,7 +47,7 @@ impl AuthoritySource<'_> {
     pub fn open(self, mesh: &MeshConfig) -> anyhow::Result<Opened> {
         let (args, resources) = match self {
             Self::Args(args, resources) => (args, resources),
-            Self::Memory => return Ok(Opened { authority: Authority::in_memory(&mesh.trust_domain)?, secret: None }),
+            Self::Memory => return Ok(Opened { authority: Authority::in_memory(&mesh.trust_domain)?, secret: None, state: None }),
         };
         let state = args.state.clone().or_else(usual_state);
         if let Some(state) = state.as_ref().filter(|state| is_below(state, resources)) {
@@ -63,7 +66,7 @@ impl AuthoritySource<'_> {
                 Authority::in_memory(&mesh.trust_domain)?
             }
         };
-        Ok(Opened { authority, secret: secret(args, state.as_deref())? })
+        Ok(Opened { authority, secret: secret(args, state.as_deref())?, state })
     }
 }
 
@@ -116,6 +119,17 @@ pub(crate) fn following(proxy: &Proxy, server: &str, state: PathBuf, lifetime: O
     certification(proxy, asker(server, state), lifetime)
 }
 
+/// How a proxy comes to its certificate whose pilot is on another machine: by a token, and then by the last one.
+pub(crate) fn remote(proxy: &Proxy, pilot: &Arc<RemotePilot>, lifetime: Option<Duration>) -> Certification {
+    let presented = pilot.presented();
+    let pilot = pilot.clone();
+    let ask: Ask = Arc::new(move |request| {
+        let pilot = pilot.clone();
+        Box::pin(async move { pilot.certify(request).await })
+    });
+    Certification { presented: Some(presented), ..certification(proxy, ask, lifetime) }
+}
+
 /// Asks a pilot by the secret that it keeps in a folder.
 fn asker(server: &str, state: PathBuf) -> Ask {
     let server = server.to_owned();
@@ -138,7 +152,7 @@ fn certification(proxy: &Proxy, ask: Ask, lifetime: Option<Duration>) -> Certifi
         });
         answer
     });
-    Certification { sign, namespace: proxy.namespace.clone(), lifetime, again }
+    Certification { sign, namespace: proxy.namespace.clone(), lifetime, again, presented: None }
 }
 
 /// Asks a pilot, and looks whether it was that which answered: at a port of this machine may be anybody.

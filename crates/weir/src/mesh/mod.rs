@@ -8,6 +8,7 @@ mod descriptors;
 mod hosting;
 mod names;
 mod process;
+pub(crate) mod remote;
 mod renewal;
 mod serve;
 

@@ -8,7 +8,7 @@ const ID: &str = "spiffe://td/ns/shop/sa/cart";
 
 /// How a proxy of the namespace `shop` asks.
 fn asking(sign: Sign) -> Certification {
-    Certification { sign, namespace: "shop".to_owned(), lifetime: None, again: Arc::default() }
+    Certification { sign, namespace: "shop".to_owned(), lifetime: None, again: Arc::default(), presented: None }
 }
 
 /// An authority in memory, whose certificates last so long. It keeps the requests.

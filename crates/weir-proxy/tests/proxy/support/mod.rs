@@ -187,7 +187,7 @@ impl Proxy {
         let address = listener.local_addr().unwrap();
         let serving = tokio::spawn(weir_proxy::admin::serve(listener, self.plane.clone(), Arc::new(|_, _| None)));
         let mut client = Wire::connect(address).await;
-        client.say(&format!("GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n")).await;
+        client.say(&format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")).await;
         let answer = client.end().await;
         serving.abort();
         answer

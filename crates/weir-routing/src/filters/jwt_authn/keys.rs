@@ -58,6 +58,16 @@ impl KeySet {
         if read.is_empty() { Err(first_wrong.unwrap_or(Status::NoValidKeys)) } else { Ok(Self(read)) }
     }
 
+    /// What a token says that one of the keys has signed. Until when it holds, and for whom it is, whoever reads it has to look himself.
+    ///
+    /// # Errors
+    /// If it is no token, or none of the keys has signed it.
+    pub fn claims(&self, token: &str) -> Result<Struct, Status> {
+        let token = Token::parse(token)?;
+        self.verify(&token)?;
+        Ok(token.payload)
+    }
+
     /// Whether one of the keys has signed a token. A token that names its key is looked at with that one, or with those that
     /// have no name.
     pub(super) fn verify(&self, token: &Token<'_>) -> Result<(), Status> {

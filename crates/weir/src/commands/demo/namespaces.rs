@@ -13,7 +13,7 @@ use weir_samples::{Instance, Sample};
 use super::machines::Machines;
 use super::running::Folder;
 use super::{FOLDER, told, write};
-use crate::cli::{AuthorityArgs, ProcessArgs, XdsAddress};
+use crate::cli::{AuthorityArgs, ProcessArgs, RemoteArgs, XdsAddress};
 use crate::commands::run::{Standing, Started};
 use crate::mesh::authority::AuthoritySource;
 use crate::mesh::{mesh_config, start_runtime};
@@ -44,6 +44,7 @@ pub(super) fn run(sample: Sample, process: &ProcessArgs) -> anyhow::Result<ExitC
             xds: vec![XdsAddress::Unix(folder.xds())],
             secrets_only_at_sockets: true,
             plaintext_xds: false,
+            remote: RemoteArgs::default(),
             authority: AuthoritySource::Args(&authority, &dir),
             process,
         };

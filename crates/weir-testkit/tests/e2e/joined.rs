@@ -1,0 +1,178 @@
+//! A workload on a machine that has nothing of the mesh but a file: it joins by one command. In network namespaces, as root.
+
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+use std::time::{Duration, Instant};
+
+use weir_testkit::{Authority, Joined, Namespace, until};
+
+/// Stands in what is answered: nobody between the two may read it.
+const MARK: &str = "nobody-else-reads-this";
+/// The server is for two accounts alone, and by mutual TLS.
+const RESOURCES: &str = "apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: client, namespace: default}
+spec: {address: 10.77.1.1, labels: {app: client}, serviceAccount: client}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadGroup
+metadata: {name: clients, namespace: default}
+spec: {template: {serviceAccount: instance, labels: {app: clients}}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: server, namespace: default}
+spec: {address: 10.77.2.1, labels: {app: server}, serviceAccount: server}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: server, namespace: default}
+spec:
+  hosts: [server.default.svc.cluster.local]
+  addresses: [10.96.0.10]
+  location: MESH_INTERNAL
+  resolution: STATIC
+  ports: [{number: 80, name: http, protocol: HTTP, targetPort: 8080}]
+  workloadSelector: {labels: {app: server}}
+---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: default, namespace: default}
+spec: {mtls: {mode: STRICT}}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: server, namespace: default}
+spec:
+  selector: {matchLabels: {app: server}}
+  action: ALLOW
+  rules: [{from: [{source: {principals: [PRINCIPAL]}}]}]
+";
+/// The server, at the address of its service.
+const URL: &str = "http://10.96.0.10/page";
+
+/// The same mesh, whose server is for one account alone.
+fn resources(account: &str) -> String {
+    RESOURCES.replace("PRINCIPAL", &format!("cluster.local/ns/default/sa/{account}"))
+}
+
+async fn curl(machine: &Namespace, url: &str) -> Output {
+    machine.run(&["curl", "-sSi", "--max-time", "10", url]).await
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+async fn gets(machine: &Namespace, url: &str) -> bool {
+    text(&curl(machine, url).await.stdout).contains(MARK)
+}
+
+/// Changes a word of a file by which a machine joins, which stays its owner's alone.
+fn change(file: &Path, from: &str, to: &str) {
+    let before = fs::read_to_string(file).unwrap();
+    assert!(before.contains(from), "{from}");
+    fs::write(file, before.replace(from, to)).unwrap();
+}
+
+/// How many certificates the pilot has issued since it was started.
+async fn issued(mesh: &Joined) -> u64 {
+    const NAME: &str = "citadel_server_success_cert_issuance_count ";
+    let metrics = text(&curl(&mesh.stranger, "http://127.0.0.1:15014/metrics").await.stdout);
+    metrics.lines().find_map(|line| line.strip_prefix(NAME)?.trim().parse().ok()).unwrap_or_default()
+}
+
+async fn joins_as(name: &str, account: &str) {
+    let Some(mut mesh) = Joined::start(&[("mesh.yaml", &resources(account))], &format!("{MARK}\n")).await else { return };
+    let (file, written) = mesh.token(name, &["--pilot", Joined::PILOT]).await;
+    assert!(written.status.success(), "{}", text(&written.stderr));
+    let mut joined = mesh.join(&file, &["--lifetime", "20s"]);
+    mesh.capture_client().await;
+    let wire = mesh.stranger.listen();
+    until("the client reaches the server", async || gets(&mesh.client, URL).await).await;
+    let frames = wire.heard();
+    assert!(!frames.iter().any(|frame| frame.windows(MARK.len()).any(|bytes| bytes == MARK.as_bytes())), "{} frames", frames.len());
+
+    // From now on its certificate alone says who it is: by that it has the next ones.
+    mesh.exchange_token_key().await;
+    until("its certificate is renewed", async || issued(&mesh).await > 0).await;
+    until("the client reaches the server", async || gets(&mesh.client, URL).await).await;
+    assert!(joined.is_running(), "{}", joined.said());
+
+    // Another account is not let in, so that it was this one.
+    mesh.write("mesh.yaml", &resources("somebody-else"));
+    until("the client is not let in", async || text(&curl(&mesh.client, URL).await.stdout).starts_with("HTTP/1.1 403")).await;
+}
+
+#[tokio::test]
+async fn a_workload_that_is_written_down_joins_by_one_command() {
+    joins_as("client", "client").await;
+}
+
+#[tokio::test]
+async fn a_workload_that_registers_itself_joins_by_one_command() {
+    joins_as("clients", "instance").await;
+}
+
+/// What a machine is told that cannot join.
+async fn told(mesh: &Joined, file: &Path) -> String {
+    let output = mesh.client.weir(&["workload", "join", &file.display().to_string(), "--workers", "1", "--admin", "127.0.0.1:0"]).await;
+    assert!(!output.status.success(), "it joins");
+    text(&output.stderr)
+}
+
+#[tokio::test]
+async fn who_cannot_join_is_told_why() {
+    let Some(mesh) = Joined::start(&[("mesh.yaml", &resources("client"))], MARK).await else { return };
+    let pilot = ["--pilot", Joined::PILOT];
+    let (file, _) = mesh.token("client", &pilot).await;
+    let good = fs::read_to_string(&file).unwrap();
+    let again = || fs::write(&file, &good).unwrap();
+    let word = |name: &str| serde_json::from_str::<serde_json::Value>(&good).unwrap()[name].as_str().unwrap().to_owned();
+
+    change(&file, Joined::PILOT, "10.77.1.254:1");
+    let said = told(&mesh, &file).await;
+    assert!(said.contains("the pilot at 10.77.1.254:1 cannot be reached"), "{said}");
+    again();
+    change(&file, "\"serverName\": \"10.77.1.254\"", "\"serverName\": \"pilot.example\"");
+    let said = told(&mesh, &file).await;
+    assert!(said.contains("has no certificate for \"pilot.example\"") && said.contains("--tls-name pilot.example"), "{said}");
+    again();
+    let other = Authority::new().pem();
+    change(&file, &serde_json::to_string(&word("root")).unwrap(), &serde_json::to_string(&other).unwrap());
+    let said = told(&mesh, &file).await;
+    assert!(said.contains("is not of this mesh"), "{said}");
+    again();
+    change(&file, &word("issued"), "2999-01-01T00:00:00Z");
+    change(&file, &word("expires"), "2999-01-01T01:00:00Z");
+    let said = told(&mesh, &file).await;
+    assert!(said.contains("set the clock"), "{said}");
+    again();
+    change(&file, &word("expires"), "2020-01-01T01:00:00Z");
+    let said = told(&mesh, &file).await;
+    assert!(said.contains("the token ended at 2020-01-01T01:00:00Z"), "{said}");
+    again();
+    let token = word("token");
+    change(&file, &token, &token[..token.len() - 8]);
+    let said = told(&mesh, &file).await;
+    assert!(said.contains("the pilot at 10.77.1.254:15012 refuses") && said.contains("not one of this mesh"), "{said}");
+    again();
+    // The machine's own idea of when the token ends does not count.
+    let written = Instant::now();
+    let (short, _) = mesh.token("clients", &[&pilot[..], &["--duration", "1s"]].concat()).await;
+    let expires =
+        serde_json::from_str::<serde_json::Value>(&fs::read_to_string(&short).unwrap()).unwrap()["expires"].as_str().unwrap().to_owned();
+    change(&short, &expires, "2999-01-01T01:00:00Z");
+    until("the token has ended", async || written.elapsed() > Duration::from_secs(2)).await;
+    let said = told(&mesh, &short).await;
+    assert!(said.contains("refuses") && said.contains("has ended"), "{said}");
+    let (_, refused) = mesh.token("nobody", &pilot).await;
+    assert!(text(&refused.stderr).contains("there is no WorkloadEntry and no WorkloadGroup default/nobody"));
+
+    // From other machines, what is asked in plain text at the pilot's admin interface is whether it is ready, and what it has counted.
+    for (path, status) in [("ready", "200"), ("metrics", "200"), ("config_dump", "403"), ("weir/resources?kind=workloadentries", "403")] {
+        let answer = text(&curl(&mesh.client, &format!("http://10.77.1.254:15014/{path}")).await.stdout);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {answer}");
+    }
+}

@@ -1,0 +1,77 @@
+//! `weir workload join`: the sidecar of a workload on another machine than the pilot's. It shows the token of its file until it has a
+//! certificate of the mesh, and that from then on.
+
+use std::net::{IpAddr, ToSocketAddrs, UdpSocket};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use jiff::Timestamp;
+use weir_ads::{Protocol, Token};
+use weir_model::{DEFAULT_DOMAIN, Proxy, ProxyKind};
+use weir_pilot::node;
+use weir_proxy::control::pilot::RemotePilot;
+
+use super::file::{JoinFile, Workload};
+use crate::cli::JoinArgs;
+use crate::commands::proxy::{self, Around, Following, Way};
+use crate::mesh::authority;
+use crate::print;
+
+/// Runs until told to end.
+///
+/// # Errors
+/// If the file cannot be used, or the pilot refuses; says what to do.
+pub(crate) fn run(args: &JoinArgs) -> anyhow::Result<ExitCode> {
+    let lifetime = args.lifetime.as_deref().map(authority::parse_lifetime).transpose().context("--lifetime")?;
+    let file = JoinFile::read(&args.file)?;
+    file.check_clock(Timestamp::now())?;
+    let pilot = RemotePilot::new(&file.pilot, &file.server_name, &file.root, Some(Token::new(file.token.as_str())));
+    let pilot = pilot.map_err(|reason| anyhow::anyhow!("{}: {reason}", args.file.display()))?;
+    let (proxy, group) = proxy(&file, args)?;
+    // The labels of a workload are the mesh's to say, and may be others by now: only our own metrics name those of the file.
+    let mut node = node::introduce(&Proxy { labels: Default::default(), ..proxy.clone() });
+    if let Some(group) = group {
+        node::register_in(&mut node, &group);
+    }
+    print::say(&format!("weir: joins as ns/{}/sa/{} at {}", file.namespace, file.service_account, file.pilot));
+    let following = Following::new(proxy, node, Protocol::Delta, Way::Remote { pilot: Arc::new(pilot), server: file.pilot, lifetime });
+    proxy::follow(following, &Around { process: &args.process, dns: &args.dns, resolv_conf: &args.resolv_conf })
+}
+
+/// Who the sidecar is, and the group in which it registers itself.
+fn proxy(file: &JoinFile, args: &JoinArgs) -> anyhow::Result<(Proxy, Option<String>)> {
+    let (name, address, group) = match &file.workload {
+        Workload::Entry { name, address } => (name.clone(), *address, None),
+        Workload::Group { name } => {
+            let own = || own_address(&file.pilot).with_context(|| format!("no address leads to {}: say --address", file.pilot));
+            let address = args.address.map_or_else(own, Ok)?;
+            (node::name_of_instance(name, &address.to_string(), ""), address, Some(name.clone()))
+        }
+    };
+    let address = address.to_string();
+    let proxy = Proxy {
+        id: Proxy::make_id(ProxyKind::Sidecar, &address, &name, &file.namespace, DEFAULT_DOMAIN),
+        kind: ProxyKind::Sidecar,
+        name,
+        namespace: file.namespace.clone(),
+        labels: file.labels.clone(),
+        addresses: vec![address],
+        locality: args.locality.clone(),
+        interception: args.interception_mode.into(),
+    };
+    Ok((proxy, group))
+}
+
+/// The address of this machine from which a server is reached. Nothing is sent.
+fn own_address(server: &str) -> std::io::Result<IpAddr> {
+    let mut last = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
+    for address in server.to_socket_addrs()? {
+        let any: IpAddr = if address.is_ipv4() { [0, 0, 0, 0].into() } else { [0; 16].into() };
+        match UdpSocket::bind((any, 0)).and_then(|socket| socket.connect(address).and_then(|()| socket.local_addr())) {
+            Ok(own) => return Ok(own.ip()),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
