@@ -161,7 +161,13 @@ impl Credential {
         if proxy.name != *entry || proxy.addresses.len() != 1 {
             return Err(format!("its name is to be {entry}, that of its entry, and its address one"));
         }
-        Ok((identity_of_instances(found), labels_of_instances(found)))
+        let identity = identity_of_instances(found);
+        // What is sent there is for others.
+        let other = proxy.addresses.iter().flat_map(|address| mesh.workloads.at(address)).find(|workload| !is_of(workload, &identity));
+        if let Some(other) = other {
+            return Err(format!("its address is that of WorkloadEntry {}/{}", other.namespace, other.name));
+        }
+        Ok((identity, labels_of_instances(found)))
     }
 
     /// Who the workload is that a WorkloadEntry stands for, and its labels.
@@ -192,7 +198,9 @@ impl Credential {
             if matches!(bound, Some(Bound::Entry(name)) if *name != proxy.name) {
                 return Err(format!("the node {:?} is not the workload that the token is for", proxy.id));
             }
-            if mesh.identity_of(proxy).is_some_and(|known| known != *identity) {
+            // Another may be known at its address by now, as long as it has not registered itself.
+            let known = mesh.workload_of(proxy).filter(|workload| workload.name == proxy.name);
+            if known.is_some_and(|workload| !is_of(workload, identity)) {
                 return Err(format!("the workload of the node {:?} is not {identity}", proxy.id));
             }
         }
@@ -303,6 +311,12 @@ spec:
             (group("other"), at(INSTANCE), registers("carts", "carts-10.0.0.9"), "not for WorkloadGroup carts"),
             (cart(), at(INSTANCE), registers("none", "none-10.0.0.9"), "no WorkloadGroup none"),
             (cart(), at(CART), registers("carts", "carts-10.0.0.1"), "its name is to be carts-10.0.0.1"),
+            (
+                cart(),
+                at("sidecar~10.0.0.2~carts-10.0.0.2.shop~shop.svc.cluster.local"),
+                registers("carts", "carts-10.0.0.2"),
+                "its address is that of WorkloadEntry shop/till",
+            ),
             (credential("till", None), at(INSTANCE), registers("carts", "carts-10.0.0.9"), "its workload is ns/shop/sa/cart"),
         ] {
             let refused = credential.labels_for(&mesh(), &proxy, registers.as_ref()).unwrap_err();
@@ -319,6 +333,7 @@ spec:
         let (entry, group) = (|name: &str| Some(Bound::Entry(name.to_owned())), |name: &str| Some(Bound::Group(name.to_owned())));
         assert!(of("cart", None, None) && of("cart", None, Some(CART)) && of("cart", entry("cart"), Some(CART)));
         assert!(of("cart", group("carts"), Some(INSTANCE)) && of("cart", group("carts"), None));
+        assert!(of("cart", group("carts"), Some("sidecar~10.0.0.2~carts-10.0.0.2.shop~shop.svc.cluster.local")), "where another one is");
         assert!(!of("thief", None, None), "nobody has this account");
         assert!(!of("cart", entry("gone"), None) && !of("cart", group("gone"), None));
         assert!(!of("till", entry("cart"), None), "the entry has another account now");

@@ -10,7 +10,6 @@ use tonic::Code;
 use weir_ads::certificates::IstioCertificateRequest;
 use weir_pilot::{Bound, Grant};
 use weir_xds::core::Node;
-use weir_xds::prost_types::Struct;
 use weir_xds::values::structure;
 
 use crate::{counted, log};
@@ -28,7 +27,7 @@ const BANK: &str = "sidecar~10.0.0.2~bank.money~money.svc.cluster.local";
 /// A node that says this of its namespace and labels.
 fn node(id: &str, metadata: &serde_json::Value) -> Node {
     let metadata = metadata.as_object().map(structure);
-    Node { id: id.to_owned(), metadata: Some(metadata.unwrap_or_else(Struct::default)), ..Node::default() }
+    Node { id: id.to_owned(), metadata: Some(metadata.unwrap_or_default()), ..Node::default() }
 }
 
 /// What somebody shows, the node that he says he is, the statistic that counts the refusal, its status, and what the log names.

@@ -11,11 +11,6 @@ use weir_testkit::{Authority, Joined, Namespace, until};
 const MARK: &str = "nobody-else-reads-this";
 /// The server is for two accounts alone, and by mutual TLS.
 const RESOURCES: &str = "apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: client, namespace: default}
-spec: {address: 10.77.1.1, labels: {app: client}, serviceAccount: client}
----
-apiVersion: networking.istio.io/v1
 kind: WorkloadGroup
 metadata: {name: clients, namespace: default}
 spec: {template: {serviceAccount: instance, labels: {app: clients}}}
@@ -48,6 +43,12 @@ spec:
   selector: {matchLabels: {app: server}}
   action: ALLOW
   rules: [{from: [{source: {principals: [PRINCIPAL]}}]}]
+";
+/// The client, where it is written down.
+const CLIENT: &str = "apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: client, namespace: default}
+spec: {address: 10.77.1.1, labels: {app: client}, serviceAccount: client}
 ";
 /// The server, at the address of its service.
 const URL: &str = "http://10.96.0.10/page";
@@ -83,8 +84,10 @@ async fn issued(mesh: &Joined) -> u64 {
     metrics.lines().find_map(|line| line.strip_prefix(NAME)?.trim().parse().ok()).unwrap_or_default()
 }
 
-async fn joins_as(name: &str, account: &str) {
-    let Some(mut mesh) = Joined::start(&[("mesh.yaml", &resources(account))], &format!("{MARK}\n")).await else { return };
+async fn joins_as(name: &str, account: &str, more: &str) {
+    let Some(mut mesh) = Joined::start(&[("mesh.yaml", &resources(account)), ("client.yaml", more)], &format!("{MARK}\n")).await else {
+        return;
+    };
     let (file, written) = mesh.token(name, &["--pilot", Joined::PILOT]).await;
     assert!(written.status.success(), "{}", text(&written.stderr));
     let mut joined = mesh.join(&file, &["--lifetime", "20s"]);
@@ -107,12 +110,12 @@ async fn joins_as(name: &str, account: &str) {
 
 #[tokio::test]
 async fn a_workload_that_is_written_down_joins_by_one_command() {
-    joins_as("client", "client").await;
+    joins_as("client", "client", CLIENT).await;
 }
 
 #[tokio::test]
 async fn a_workload_that_registers_itself_joins_by_one_command() {
-    joins_as("clients", "instance").await;
+    joins_as("clients", "instance", "").await;
 }
 
 /// What a machine is told that cannot join.
@@ -124,7 +127,7 @@ async fn told(mesh: &Joined, file: &Path) -> String {
 
 #[tokio::test]
 async fn who_cannot_join_is_told_why() {
-    let Some(mesh) = Joined::start(&[("mesh.yaml", &resources("client"))], MARK).await else { return };
+    let Some(mesh) = Joined::start(&[("mesh.yaml", &resources("client")), ("client.yaml", CLIENT)], MARK).await else { return };
     let pilot = ["--pilot", Joined::PILOT];
     let (file, _) = mesh.token("client", &pilot).await;
     let good = fs::read_to_string(&file).unwrap();
