@@ -1,22 +1,16 @@
-//! Headers that a proxy adds, as `proxyHeaders` and `gatewayTopology` of MeshConfig's `defaultConfig` ask for them.
+//! Which headers proxies add, as `proxyHeaders` of MeshConfig's `defaultConfig` asks for them.
 //!
-//! Facts: pilot/pkg/networking/util/proxy_headers.go of Istio, and who calls it. A gateway's `x-forwarded-client-cert` follows
-//! `gatewayTopology`, a sidecar's `proxyHeaders`.
+//! Facts: pilot/pkg/networking/util/proxy_headers.go of Istio, and who calls it.
 
 use weir_api::resources::MeshConfig;
-use weir_api::resources::proxy_config::{
-    EnabledHeader, ForwardClientCertDetails as Written, OptionalHeader, ProxyHeaders, SetCurrentClientCertDetails as Details,
-};
+use weir_api::resources::proxy_config::{EnabledHeader, OptionalHeader, ProxyHeaders};
 use weir_xds::Any;
 use weir_xds::core::http1_protocol_options::{HeaderKeyFormat, header_key_format::HeaderFormat};
 use weir_xds::core::{Http1ProtocolOptions, TypedExtensionConfig};
 use weir_xds::envoy::extensions::http::header_formatters::preserve_case::v3::PreserveCaseFormatterConfig;
-use weir_xds::hcm::HttpConnectionManager;
-use weir_xds::hcm::http_connection_manager::{ForwardClientCertDetails, ServerHeaderTransformation, SetCurrentClientCertDetails};
 
-use crate::listener::http::Class;
-
-fn written(mesh: &MeshConfig) -> Option<&ProxyHeaders> {
+/// What a mesh asks for, if it asks for anything.
+pub(crate) fn written(mesh: &MeshConfig) -> Option<&ProxyHeaders> {
     mesh.default_config.proxy_headers.as_ref()
 }
 
@@ -26,6 +20,16 @@ fn is_disabled(header: Option<&OptionalHeader>) -> bool {
 
 fn is_enabled(header: Option<&EnabledHeader>) -> bool {
     header.is_some_and(|header| header.enabled == Some(true))
+}
+
+/// Whether requests are given an `x-request-id`.
+pub(crate) fn numbers_requests(mesh: &MeshConfig) -> bool {
+    !written(mesh).is_some_and(|headers| is_disabled(headers.request_id.as_ref()))
+}
+
+/// Whether the port that a client asked is told in `x-forwarded-port`.
+pub(crate) fn appends_port(mesh: &MeshConfig) -> bool {
+    written(mesh).is_some_and(|headers| is_enabled(headers.x_forwarded_port.as_ref()))
 }
 
 /// Whether a request says how often it was sent (`x-envoy-attempt-count`).
@@ -56,67 +60,4 @@ pub(crate) fn http1(mesh: &MeshConfig) -> Http1ProtocolOptions {
     };
     let format = || HeaderKeyFormat { header_format: Some(HeaderFormat::StatefulFormatter(preserve())) };
     Http1ProtocolOptions { header_key_format: preserves_case(mesh).then(format), ..Default::default() }
-}
-
-/// Sets what a proxy says about itself and about the client.
-pub(crate) fn set(manager: &mut HttpConnectionManager, mesh: &MeshConfig, class: Class) {
-    let none = ProxyHeaders::default();
-    let headers = written(mesh).unwrap_or(&none);
-    set_server(manager, headers, class);
-    if is_disabled(headers.request_id.as_ref()) {
-        manager.generate_request_id = Some(false);
-    }
-    manager.append_x_forwarded_port = is_enabled(headers.x_forwarded_port.as_ref());
-    match class {
-        Class::Gateway => {
-            let topology = mesh.default_config.gateway_topology.as_ref();
-            manager.xff_num_trusted_hops = topology.map_or(0, |topology| topology.num_trusted_proxies);
-            let forward = topology.map_or(Written::Undefined, |topology| topology.forward_client_cert_details);
-            let whole = Details { cert: Some(true), ..Details::default() };
-            set_client_certificate(manager, forward, ForwardClientCertDetails::SanitizeSet, &whole);
-        }
-        Class::Inbound => {
-            let details = headers.set_current_client_cert_details.clone().unwrap_or_default();
-            set_client_certificate(manager, headers.forwarded_client_cert, ForwardClientCertDetails::AppendForward, &details);
-        }
-        Class::Outbound => {}
-    }
-}
-
-fn set_server(manager: &mut HttpConnectionManager, headers: &ProxyHeaders, class: Class) {
-    // On the way out of a workload Envoy calls itself by its own name.
-    if class != Class::Outbound {
-        manager.server_name = "istio-envoy".to_owned();
-    }
-    if let Some(server) = &headers.server {
-        if server.disabled == Some(true) {
-            manager.server_name.clear();
-            manager.server_header_transformation = ServerHeaderTransformation::PassThrough.into();
-        } else if !server.value.is_empty() {
-            manager.server_name.clone_from(&server.value);
-        }
-    }
-}
-
-fn set_client_certificate(manager: &mut HttpConnectionManager, written: Written, default: ForwardClientCertDetails, details: &Details) {
-    let forward = match written {
-        Written::Undefined => default,
-        Written::Sanitize => ForwardClientCertDetails::Sanitize,
-        Written::ForwardOnly => ForwardClientCertDetails::ForwardOnly,
-        Written::AppendForward => ForwardClientCertDetails::AppendForward,
-        Written::SanitizeSet => ForwardClientCertDetails::SanitizeSet,
-        Written::AlwaysForwardOnly => ForwardClientCertDetails::AlwaysForwardOnly,
-    };
-    manager.forward_client_cert_details = forward.into();
-    if matches!(forward, ForwardClientCertDetails::AppendForward | ForwardClientCertDetails::SanitizeSet) {
-        let Details { subject, cert, chain, dns, uri } = details;
-        manager.set_current_client_cert_details = Some(SetCurrentClientCertDetails {
-            subject: Some(subject.unwrap_or(true)),
-            cert: cert.unwrap_or(false),
-            chain: chain.unwrap_or(false),
-            dns: dns.unwrap_or(true),
-            uri: uri.unwrap_or(true),
-            ..Default::default()
-        });
-    }
 }

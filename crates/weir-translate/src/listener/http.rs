@@ -18,6 +18,7 @@ use weir_xds::{Any, Message, Name, cors, fault, router};
 
 use super::access_log;
 use super::chain::filter;
+use super::headers;
 use crate::authz;
 use crate::cluster::dynamic_dns;
 use crate::connection_settings;
@@ -97,7 +98,7 @@ fn manager(context: &Context<'_>, side: Side, stat_prefix: &str, routes: RouteSp
         ..Default::default()
     };
     connection_settings::set_http(&mut manager, &context.connections);
-    proxy_headers::set(&mut manager, mesh, class);
+    headers::set(&mut manager, mesh, class);
     filter(MANAGER, &manager)
 }
 

@@ -5,6 +5,7 @@ mod captured;
 pub(crate) mod chain;
 mod egress;
 mod gateway;
+mod headers;
 pub(crate) mod http;
 mod ingress;
 mod mutual_tls;
