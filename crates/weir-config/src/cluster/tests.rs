@@ -49,6 +49,21 @@ fn what_would_lead_requests_elsewhere_is_refused() {
 }
 
 #[test]
+fn connections_come_from_addresses_of_both_families() {
+    let from = |extra: Value| {
+        let bind = json!({"sourceAddress": {"address": "127.0.0.6", "portValue": 0}, "extraSourceAddresses": extra});
+        compile(json!({"upstreamBindConfig": bind}))
+            .map(|policy| policy.source_addresses.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    assert_eq!(from(json!([])).unwrap(), ["127.0.0.6"]);
+    assert_eq!(from(json!([{"address": {"address": "::6", "portValue": 0}}])).unwrap(), ["127.0.0.6", "::6"]);
+    let place = "upstream_bind_config.extra_source_addresses[0].address";
+    assert_eq!(from(json!([{}])).unwrap_err(), format!("{place}: is missing"));
+    assert_eq!(from(json!([{"address": {"address": "::6", "portValue": 7}}])).unwrap_err(), format!("{place}: is not supported"));
+    assert_eq!(from(json!([{"address": {"address": "a.test", "portValue": 0}}])).unwrap_err(), format!("{place}: is no IP address"));
+}
+
+#[test]
 fn protocols_need_the_transport_that_they_are_agreed_on_by() {
     let with = |protocol: Value, more: Value| {
         let mut cluster = json!({"typedExtensionProtocolOptions": options(protocol)});

@@ -134,3 +134,31 @@ fn a_workload_is_found_where_the_mesh_says() {
     assert_eq!(address, &json!({"address": "127.0.0.1", "port_value": 8080}));
     assert_eq!(here["upstream_bind_config"], Value::Null);
 }
+
+#[test]
+fn a_workload_with_an_address_of_ipv6_is_served_there_too() {
+    let of = |addresses: &[&str]| {
+        let addresses = addresses.iter().map(|address| (*address).to_owned()).collect();
+        let proxy = Proxy { addresses, interception: Interception::Redirect, ..sidecar("10.0.0.1", &[]) };
+        let made = translate(&mesh(&[("mesh.yaml", SERVICE)]), &proxy);
+        let places = made.listeners.iter().map(json_of).map(|listener| {
+            let more = &listener["additional_addresses"][0]["address"]["socket_address"]["address"];
+            format!("{} {}", listener["name"].as_str().unwrap(), more.as_str().unwrap_or("alone"))
+        });
+        let source = |name: &str| {
+            let cluster = made.clusters.iter().map(json_of).find(|cluster| cluster["name"] == name).unwrap();
+            cluster["upstream_bind_config"]["extra_source_addresses"][0]["address"]["address"].clone()
+        };
+        (places.collect::<Vec<_>>(), ["inbound|8080||", "InboundPassthroughCluster"].map(source))
+    };
+    let names = ["virtualOutbound", "0.0.0.0_80", "0.0.0.0_81", "0.0.0.0_82", "virtualInbound"];
+    let (mut both, sources) = of(&["10.0.0.1", "fd00::1"]);
+    assert_eq!(sources, [json!("::6"), json!("::6")]);
+    both.sort();
+    let mut wanted: Vec<String> = names.iter().map(|name| format!("{name} ::")).collect();
+    wanted.sort();
+    assert_eq!(both, wanted);
+    let (one, sources) = of(&["10.0.0.1"]);
+    assert_eq!(sources, [Value::Null, Value::Null]);
+    assert!(one.len() == names.len() && one.iter().all(|place| place.ends_with(" alone")), "{one:?}");
+}

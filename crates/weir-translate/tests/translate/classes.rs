@@ -188,10 +188,18 @@ fn meshes() -> Vec<MeshSnapshot> {
     samples.into_iter().chain([mesh(&[("mesh.yaml", MESH)])]).collect()
 }
 
+/// Each with an address of IPv6 more.
+fn of_both_families(proxies: Vec<Proxy>) -> impl Iterator<Item = Proxy> {
+    proxies.into_iter().filter(|proxy| !proxy.addresses.is_empty()).map(|mut proxy| {
+        proxy.addresses.push("fd00::1".to_owned());
+        proxy
+    })
+}
+
 #[test]
 fn by_its_class_a_proxy_gets_what_it_gets_alone() {
     for mesh in meshes() {
-        for proxy in proxies() {
+        for proxy in proxies().into_iter().chain(of_both_families(proxies())) {
             let ((expected, said), (got, told)) = (alone(&mesh, &proxy), by_class(&mesh, &proxy));
             assert!(!expected.is_empty());
             assert_eq!(got.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>(), "{proxy:?}");
