@@ -24,6 +24,7 @@ mod mutual_tls;
 mod outbound;
 mod patches;
 mod probes;
+mod random_policies;
 mod routing;
 mod secure;
 mod seeds;

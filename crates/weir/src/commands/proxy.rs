@@ -48,6 +48,7 @@ pub(crate) fn run(args: &ProxyArgs) -> anyhow::Result<ExitCode> {
     if let Some(group) = &args.workload_group {
         node::register_in(&mut following.node, group);
     }
+    let lifetime = args.lifetime.as_deref().map(authority::parse_lifetime).transpose().context("--lifetime")?;
     small_pages();
     start_runtime()?.block_on(async {
         let process = Process::start(&args.process, following.limits.process, following.memory, DRAIN)?;
@@ -60,7 +61,7 @@ pub(crate) fn run(args: &ProxyArgs) -> anyhow::Result<ExitCode> {
         options.node = following.node;
         if let Some(state) = following.way {
             node::promise_certificates(&mut options.node);
-            options.certification = Some(authority::following(&following.proxy, &following.server, state, None));
+            options.certification = Some(authority::following(&following.proxy, &following.server, state, lifetime));
         }
         if !args.dns.is_empty() {
             node::promise_dns(&mut options.node);
