@@ -3,8 +3,11 @@
 mod haproxy;
 mod istio;
 mod nginx;
+mod sidecars;
 
 use std::path::PathBuf;
+
+use crate::handshakes::HOST;
 
 /// The ports of v1, v2 and v3 of the upstream.
 pub type Upstreams = [u16; 3];
@@ -69,7 +72,12 @@ enum Rules {
     Prefixes(u32),
     /// None: all connections go to one service, as bytes.
     Bytes,
+    /// From one sidecar to another, and by TLS between them.
+    Sidecars,
 }
+
+/// The workloads that have [sidecars](Case::mutual_tls), the client first: their names, and their addresses of this machine.
+pub(crate) const WORKLOADS: [(&str, &str); 2] = [("client", "127.0.0.10"), ("server", "127.0.0.20")];
 
 /// A configuration, in three languages, and what is asked of it.
 #[derive(Debug, Clone)]
@@ -87,8 +95,8 @@ pub struct Case {
     /// How long they keep their connections.
     pub connections: Connections,
     upstream: Protocol,
-    /// Whether requests pass a script, which only those run that follow the pilot.
-    pub has_script: bool,
+    /// Whether requests pass a script.
+    has_script: bool,
     rules: Rules,
     /// How many rules say who may ask, of which the last lets the request in; none lets everybody in.
     authorization: u32,
@@ -99,7 +107,7 @@ pub struct Case {
 impl Case {
     fn new(name: &'static str, title: &str, rules: Rules, upstreams: Upstreams) -> Self {
         let path = match rules {
-            Rules::Split | Rules::Bytes => "/reviews/1".to_owned(),
+            Rules::Split | Rules::Bytes | Rules::Sidecars => "/reviews/1".to_owned(),
             Rules::Prefixes(count) => format!("/r{:05}/", count.saturating_sub(1)),
         };
         let (body, http1) = (Body::Nothing, Protocol::Http1);
@@ -184,6 +192,26 @@ impl Case {
         Self { downstream, connections, certificate: Some(certificate.clone()), ..Self::new(name, title, Rules::Prefixes(1), upstreams) }
     }
 
+    /// HTTP/1.1 through two sidecars, which speak TLS to each other and know each other by their certificates.
+    pub fn mutual_tls(upstreams: Upstreams) -> Self {
+        Self::new("mtls", "mTLS between two sidecars, both together", Rules::Sidecars, upstreams)
+    }
+
+    /// Whether a request passes two sidecars, and no gateway.
+    pub fn has_sidecars(&self) -> bool {
+        self.rules == Rules::Sidecars
+    }
+
+    /// Whether only those can be asked that follow the pilot.
+    pub fn needs_pilot(&self) -> bool {
+        self.has_script || self.has_sidecars()
+    }
+
+    /// The host that clients must ask for: sidecars know services by their names, where a gateway takes whatever comes.
+    pub(crate) fn host(&self) -> Option<&'static str> {
+        self.has_sidecars().then_some(HOST)
+    }
+
     /// Bytes, in small parts or in large ones.
     pub fn bytes(upstreams: Upstreams, are_large: bool) -> Self {
         match are_large {
@@ -247,6 +275,16 @@ mod tests {
         let resources = |case: Case| case.istio(80);
         assert!(resources(Case::script([1, 2, 3])).contains("envoy.filters.http.lua"));
         assert!(!resources(Case::only_route([1, 2, 3])).contains("EnvoyFilter"));
+    }
+
+    #[test]
+    fn each_sidecar_has_a_port_of_its_own_address() {
+        let case = Case::mutual_tls([1, 2, 3]);
+        let resources = case.istio(80);
+        assert!(case.needs_pilot() && !resources.contains("kind: Gateway"));
+        for part in ["bind: 127.0.0.1,", "bind: 127.0.0.20", "defaultEndpoint: '127.0.0.1:1'", "mode: STRICT", "hosts: [bench.test]"] {
+            assert!(resources.contains(part), "{part}");
+        }
     }
 
     #[test]

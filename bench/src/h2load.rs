@@ -47,6 +47,7 @@ pub fn flood(case: &Case, port: u16, seconds: u16, work: &Path) -> anyhow::Resul
         Protocol::Http2 | Protocol::Http2Tls => vec![format!("-c{HTTP2_CONNECTIONS}"), format!("-m{}", CONCURRENCY / HTTP2_CONNECTIONS)],
     });
     arguments.extend(body(case, work)?);
+    arguments.extend(case.host().map(|host| format!("-H:authority: {host}")));
     let scheme = if matches!(case.downstream, Protocol::Tls | Protocol::Http2Tls) { "https" } else { "http" };
     arguments.push(url(scheme, port, &case.path));
     let said = run(arguments, work.join("h2load.log"), Duration::from_secs(seconds.into()) + GRACE)?;

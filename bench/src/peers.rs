@@ -3,6 +3,7 @@
 mod envoy;
 mod haproxy;
 mod nginx;
+mod sidecars;
 mod weir;
 
 use std::ffi::{OsStr, OsString};
@@ -93,8 +94,21 @@ pub struct Setting<'a> {
     /// Where its files are.
     pub work: PathBuf,
     bootstrap: PathBuf,
+    /// Where its pilot serves xDS.
+    xds: u16,
+    /// The binary of its pilot.
+    weir: Option<PathBuf>,
     /// Serves for as long as it is here.
     pub pilot: Option<Process>,
+}
+
+/// What was started of a peer.
+#[derive(Debug)]
+pub struct Launched {
+    /// What is measured: its process, or those of both sidecars, that of the client's first.
+    pub measured: Vec<Process>,
+    /// What these need beside them.
+    pub beside: Vec<Process>,
 }
 
 impl<'a> Setting<'a> {
@@ -107,8 +121,9 @@ impl<'a> Setting<'a> {
         let [port, xds] = ports::free()?;
         let bootstrap = work.join("bootstrap.yaml");
         fs::write(&bootstrap, envoy::bootstrap(xds))?;
+        let weir = pilot.map(Path::to_owned);
         let pilot = pilot.map(|weir| weir::pilot(weir, work, &case.istio(port), xds)).transpose()?;
-        Ok(Self { case, port, work: work.to_owned(), bootstrap, pilot })
+        Ok(Self { case, port, work: work.to_owned(), bootstrap, xds, weir, pilot })
     }
 
     /// The folder that its pilot follows.
@@ -125,7 +140,19 @@ impl<'a> Setting<'a> {
         Process::start(Core::Measured, &binary, arguments, self.log(peer))
     }
 
-    /// The same, below another program, which starts what its last arguments say.
+    /// Starts all that the case asks for of a peer.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn launch_all(&self, peer: &Peer) -> anyhow::Result<Launched> {
+        if self.case.has_sidecars() {
+            sidecars::launch(self, peer)
+        } else {
+            Ok(Launched { measured: vec![self.launch(peer)?], beside: vec![] })
+        }
+    }
+
+    /// Starts a peer below another program, which starts what its last arguments say.
     ///
     /// # Errors
     /// If it cannot be started.

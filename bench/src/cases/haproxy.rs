@@ -48,6 +48,7 @@ backend split
 "
                 );
             }
+            Rules::Sidecars => {}
             Rules::Bytes => {
                 let [upstream, ..] = self.upstreams;
                 let _ = writeln!(file, "  default_backend bytes\nbackend bytes\n  server only 127.0.0.1:{upstream}");

@@ -32,11 +32,15 @@ spec:
 impl Case {
     /// Istio's resources, for a gateway at the port.
     pub(crate) fn istio(&self, port: u16) -> String {
+        if self.has_sidecars() {
+            return self.sidecars(port);
+        }
         let mut resources = self.gateway(port);
         match self.rules {
             Rules::Split => resources.push_str(&self.split_rules()),
             Rules::Prefixes(count) => self.prefix_rules(count, &mut resources),
             Rules::Bytes => resources.push_str(&self.tcp_rules()),
+            Rules::Sidecars => {}
         }
         if self.authorization > 0 {
             resources.push_str(&self.authorization_rules());

@@ -84,7 +84,7 @@ stream {{
                 );
                 let _ = writeln!(locations, "    location / {{ {pass}$service; }}");
             }
-            Rules::Bytes => {}
+            Rules::Bytes | Rules::Sidecars => {}
             Rules::Prefixes(count) => {
                 let [upstream, ..] = self.upstreams;
                 for route in 0..count {

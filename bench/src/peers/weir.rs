@@ -19,8 +19,17 @@ pub(crate) fn pilot(binary: &Path, work: &Path, istio: &str, xds: u16) -> anyhow
     fs::write(folder.join("case.yaml"), istio)?;
     fs::write(&mesh, MESH)?;
     let address = format!("127.0.0.1:{xds}");
-    let arguments: [&OsStr; 6] =
-        ["pilot".as_ref(), folder.as_os_str(), "--xds".as_ref(), address.as_ref(), "--mesh-config".as_ref(), mesh.as_os_str()];
+    let state = state(work);
+    let arguments: [&OsStr; 8] = [
+        "pilot".as_ref(),
+        folder.as_os_str(),
+        "--xds".as_ref(),
+        address.as_ref(),
+        "--mesh-config".as_ref(),
+        mesh.as_os_str(),
+        "--state".as_ref(),
+        state.as_os_str(),
+    ];
     Process::start(Core::Others, binary, arguments, work.join("pilot.log"))
 }
 
@@ -28,7 +37,15 @@ pub(crate) fn resources(work: &Path) -> PathBuf {
     work.join("resources")
 }
 
-/// One worker, as Envoy has.
+/// Where a pilot keeps its root, and the secret by which proxies are certified.
+pub(crate) fn state(work: &Path) -> PathBuf {
+    work.join("state")
+}
+
+/// One worker, as Envoy has, and an admin interface that disturbs nobody.
+pub(crate) const ALONE: [&str; 4] = ["--workers", "1", "--admin", "127.0.0.1:0"];
+
 pub(crate) fn arguments(bootstrap: &Path) -> [&OsStr; 7] {
-    ["proxy".as_ref(), "-c".as_ref(), bootstrap.as_os_str(), "--workers".as_ref(), "1".as_ref(), "--admin".as_ref(), "127.0.0.1:0".as_ref()]
+    let [workers, one, admin, address] = ALONE.map(OsStr::new);
+    ["proxy".as_ref(), "-c".as_ref(), bootstrap.as_os_str(), workers, one, admin, address]
 }

@@ -22,7 +22,7 @@ pub(crate) struct Envoy {
     pub process: Process,
     pub admin: PathBuf,
     /// What gives it certificates of the mesh.
-    _agent: Option<Process>,
+    pub agent: Option<Process>,
 }
 
 impl Envoy {
@@ -123,7 +123,7 @@ fn start_one(role: &Role, bootstrap: &str, agent: Option<Process>, work: &Path) 
     // A test that reads the access log need not wait ten seconds for it.
     arguments.extend(["--log-level", "warning", "--file-flush-interval-msec", "10"]);
     let process = Process::start_in(work, program, &arguments, &format!("envoy-{}.log", role.name));
-    Envoy { process, admin, _agent: agent }
+    Envoy { process, admin, agent }
 }
 
 fn bootstrap(role: &Role, pilot: &str) -> String {

@@ -15,6 +15,7 @@
 //! answers back. Nothing here waits for a time to pass: see [`until`].
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's helper fails by panicking")]
 
+mod apart;
 mod authority;
 mod bad_http2;
 mod bad_peer;
@@ -44,6 +45,7 @@ mod wait;
 mod wire;
 mod xds;
 
+pub use apart::Apart;
 pub use authority::{Made, MeshAuthority, Shown};
 pub use bad_http2::{BadHttp2Peer, StreamAct};
 pub use bad_peer::{Act, BadPeer};

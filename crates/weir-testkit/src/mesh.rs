@@ -278,7 +278,7 @@ impl Mesh {
     }
 }
 
-fn start_weir(command: &str, work: &Path, pilot: SocketAddr, options: &[&str]) -> Process {
+pub(crate) fn start_weir(command: &str, work: &Path, pilot: SocketAddr, options: &[&str]) -> Process {
     let (resources, config, pilot) =
         (resources_of(work).display().to_string(), work.join("mesh.yaml").display().to_string(), pilot.to_string());
     let state = work.join("state").display().to_string();

@@ -217,6 +217,9 @@ pub(crate) struct ProxyArgs {
     /// $XDG_STATE_HOME/weir]
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
+    /// How long its certificates last, such as 12h [default: as the pilot has it]
+    #[arg(long, value_name = "DURATION")]
+    pub lifetime: Option<String>,
     /// How its workload's traffic comes to it: `weir capture` redirects it, or the workload calls its listeners
     #[arg(long, value_enum, ignore_case = true, default_value = "NONE", value_name = "MODE")]
     pub interception_mode: InterceptionMode,
@@ -231,7 +234,7 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "NAME")]
     pub workload_group: Option<String>,
     /// An Envoy bootstrap (YAML or JSON) that names the node and the ADS server
-    #[arg(short = 'c', long = "config-path", value_name = "FILE", conflicts_with_all = ["xds", "kind", "id"], id = "config")]
+    #[arg(short = 'c', long = "config-path", value_name = "FILE", conflicts_with_all = ["xds", "kind", "id", "lifetime"], id = "config")]
     pub config: Option<PathBuf>,
     /// Speak the state-of-the-world variant of the protocol, not the delta variant
     #[arg(long)]

@@ -13,7 +13,6 @@ use weir_bench::peers::Peer;
 
 use self::client::Client;
 use crate::running::{Bench, left_out};
-use crate::usage::resident;
 
 /// What is measured.
 pub(crate) const PROTOCOLS: [Protocol; 3] = [Protocol::Http1, Protocol::Http2, Protocol::Tls];
@@ -78,12 +77,12 @@ impl<'a> Meter<'a> {
 
     fn one(&self, case: &Case, peer: &Peer) -> anyhow::Result<Idle> {
         let running = self.bench.start(case, peer)?;
-        let (id, port) = (running.process.id(), running.setting.port);
+        let port = running.setting.port;
         let mut held = vec![];
         let mut memory_with = |more: u32| {
             held.extend(self.client.open(case, port, more)?);
             self.client.wait(SETTLE);
-            resident(id)
+            running.resident()
         };
         let [at_first, few, many] = [memory_with(1)?, memory_with(FIRST - 1)?, memory_with(self.count - FIRST)?];
         Ok(Idle { peer: peer.name(), at_first: at_first / 1024.0, each: (many - few) / f64::from(self.count - FIRST) })

@@ -126,7 +126,14 @@ fn measure(args: &Args, bench: &Bench) -> anyhow::Result<Report> {
                 }
             }
             Workload::Lua => println!("{}", table::latency(&workloads::few_through_a_script(bench)?)),
-            Workload::Split | Workload::Routes | Workload::Http2 | Workload::Grpc | Workload::Bodies | Workload::Tls | Workload::Tcp => {}
+            Workload::Split
+            | Workload::Routes
+            | Workload::Http2
+            | Workload::Grpc
+            | Workload::Bodies
+            | Workload::Tls
+            | Workload::Mtls
+            | Workload::Tcp => {}
         }
     }
     Ok(report)

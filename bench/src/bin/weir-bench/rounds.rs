@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::noise::{TOO_MUCH, Work};
 use crate::running::{Bench, Running, left_out};
-use crate::usage::{Clock, resident};
+use crate::usage::Clock;
 
 /// So many times a round is tried, at most, for a quiet one.
 const TRIES: usize = 3;
@@ -91,17 +91,18 @@ fn quiet_round<L>(clock: Clock, bench: &Bench, running: &mut Running<'_>, send: 
 }
 
 fn round<L>(clock: Clock, bench: &Bench, running: &mut Running<'_>, send: Send<'_, L>) -> anyhow::Result<Round<L>> {
-    running.process.check()?;
-    let id = running.process.id();
-    let own = [id, bench.origin.id()];
-    let (start, work, used) = (Instant::now(), Work::now(clock, &own)?, clock.used(id)?);
+    running.check()?;
+    let measured = running.ids();
+    let own = [&measured[..], &[bench.origin.id()]].concat();
+    let used = |ids: &[u32]| ids.iter().map(|id| clock.used(*id)).sum::<Result<f64, _>>();
+    let (start, work, before) = (Instant::now(), Work::now(clock, &own)?, used(&measured)?);
     let (load, requests) = send(running)?;
-    let (took, elapsed) = (clock.used(id)? - used, start.elapsed().as_secs_f64());
+    let (took, elapsed) = (used(&measured)? - before, start.elapsed().as_secs_f64());
     Ok(Round {
         load,
         cpu: took * 1e6 / requests,
         busy: took / elapsed,
-        memory: resident(id)? / 1024.0,
+        memory: running.resident()? / 1024.0,
         others: Work::now(clock, &own)?.others_since(work, elapsed),
     })
 }

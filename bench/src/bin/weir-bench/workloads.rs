@@ -31,6 +31,8 @@ pub(crate) enum Workload {
     Bodies,
     /// TLS: connections that are kept, sessions that are resumed, new handshakes
     Tls,
+    /// Between two sidecars, which know each other by certificates of the mesh: CPU and memory of both
+    Mtls,
     /// Bytes, in small and in large parts
     Tcp,
     /// A script in Lua that adds a header: as many requests as can be answered, and 1,000 a second
@@ -60,6 +62,7 @@ impl Workload {
                     tls(Protocol::Tls, Connections::New),
                 ]
             }
+            Self::Mtls => vec![Case::mutual_tls(upstreams)],
             Self::Tcp => vec![Case::bytes(upstreams, false), Case::bytes(upstreams, true)],
             Self::Lua => vec![Case::script(upstreams)],
             Self::Latency | Self::Idle => vec![],

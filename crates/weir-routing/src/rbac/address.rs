@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use smallvec::SmallVec;
 use weir_xds::core::CidrRange;
 
 use super::facts::Facts;
@@ -34,10 +33,10 @@ impl Which {
 }
 
 /// The bytes of an address.
-pub(super) fn octets(address: IpAddr) -> SmallVec<[u8; 16]> {
+fn octets(address: IpAddr) -> Vec<u8> {
     match address {
-        IpAddr::V4(address) => SmallVec::from_slice(&address.octets()),
-        IpAddr::V6(address) => SmallVec::from_slice(&address.octets()),
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
     }
 }
 
@@ -64,7 +63,7 @@ impl AddressIn {
     pub(super) fn network(&self) -> (Subject, Vec<u8>) {
         let network = self.range.network();
         let subject = Subject::Network { which: self.which, is_v4: network.is_ipv4(), length: self.range.prefix_len() };
-        (subject, octets(network).into_vec())
+        (subject, octets(network))
     }
 
     pub(super) fn holds(&self, facts: &Facts<'_>) -> bool {

@@ -1,72 +1,22 @@
 //! Policies by what they ask for, so that a request is held against those alone that may match it.
 
-use std::collections::{BTreeMap, HashMap};
-
-use smallvec::SmallVec;
-
 use super::Policy;
 use super::facts::Facts;
 use super::guard::{Guard, Key, guard};
-use super::subject::{Part, Subject};
+use super::subject::Subject;
+use super::texts::{Found, Texts};
 
 /// Fewer policies are as fast to walk.
 const FEW: usize = 4;
 /// A policy with more alternatives is walked: each would be an entry.
 const MOST_KEYS: usize = 4096;
 
-type Places = SmallVec<[u32; 2]>;
-type ByText = HashMap<Box<[u8]>, Places, foldhash::fast::RandomState>;
-type Found = SmallVec<[u32; 16]>;
-
 /// The policies by a text that each of them needs.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    by_subject: Vec<OfSubject>,
+    by_subject: Vec<(Subject, Texts)>,
     /// Those that need nothing that could be looked up, in their order.
     others: Vec<u32>,
-}
-
-/// Those that need something of one subject.
-#[derive(Debug)]
-struct OfSubject {
-    subject: Subject,
-    whole: ByText,
-    /// By how it begins, and by how much of it.
-    begin: BTreeMap<usize, ByText>,
-    /// By how it ends.
-    end: BTreeMap<usize, ByText>,
-}
-
-impl OfSubject {
-    fn new(subject: Subject) -> Self {
-        Self { subject, whole: ByText::default(), begin: BTreeMap::new(), end: BTreeMap::new() }
-    }
-
-    fn add(&mut self, part: Part, text: Box<[u8]>, place: u32) {
-        let map = match part {
-            Part::Whole => &mut self.whole,
-            Part::Begin => self.begin.entry(text.len()).or_default(),
-            Part::End => self.end.entry(text.len()).or_default(),
-        };
-        let places = map.entry(text).or_default();
-        if places.last() != Some(&place) {
-            places.push(place);
-        }
-    }
-
-    fn find(&self, facts: &Facts<'_>, found: &mut Found) {
-        self.subject.any(facts, &mut |value| {
-            let mut take = |map: &ByText, text: &[u8]| found.extend(map.get(text).into_iter().flatten().copied());
-            take(&self.whole, value);
-            for (length, map) in self.begin.range(..=value.len()) {
-                value.get(..*length).into_iter().for_each(|begin| take(map, begin));
-            }
-            for (length, map) in self.end.range(..=value.len()) {
-                value.get(value.len() - length..).into_iter().for_each(|end| take(map, end));
-            }
-            false
-        });
-    }
 }
 
 impl Index {
@@ -85,13 +35,13 @@ impl Index {
 
     fn add(&mut self, key: Key, place: u32) {
         let Key { subject, part, text } = key;
-        let known = self.by_subject.iter().position(|known| known.subject == subject);
-        let at = known.unwrap_or_else(|| {
-            self.by_subject.push(OfSubject::new(subject));
-            self.by_subject.len() - 1
-        });
-        if let Some(of_subject) = self.by_subject.get_mut(at) {
-            of_subject.add(part, text, place);
+        match self.by_subject.iter_mut().find(|(known, _)| *known == subject) {
+            Some((_, texts)) => texts.add(part, text, place),
+            None => {
+                let mut texts = Texts::default();
+                texts.add(part, text, place);
+                self.by_subject.push((subject, texts));
+            }
         }
     }
 
@@ -99,7 +49,12 @@ impl Index {
     pub(super) fn first<'p>(&self, policies: &'p [Policy], facts: &Facts<'_>) -> Option<&'p Policy> {
         let matching = |place: &u32| policies.get(*place as usize).filter(|policy| policy.matches(facts));
         let mut found = Found::new();
-        self.by_subject.iter().for_each(|of_subject| of_subject.find(facts, &mut found));
+        for (subject, texts) in &self.by_subject {
+            subject.any(facts, &mut |value| {
+                texts.find(value, &mut found);
+                false
+            });
+        }
         if found.is_empty() {
             return self.others.iter().find_map(matching);
         }

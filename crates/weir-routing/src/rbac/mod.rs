@@ -17,6 +17,7 @@ mod subject;
 mod template;
 #[cfg(test)]
 mod tests;
+mod texts;
 
 use std::sync::Arc;
 

@@ -3,11 +3,10 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use ipnet::IpNet;
 use smallvec::SmallVec;
 use weir_xds::prost_types::value::Kind;
 
-use super::address::{Which, octets};
+use super::address::Which;
 use super::facts::Facts;
 use super::principal::namespaces;
 use crate::condition::Subject as HeaderSubject;
@@ -85,15 +84,24 @@ impl Subject {
             Self::Port => test(&facts.connection.local.port().to_be_bytes()),
             Self::Network { which, is_v4, length } => {
                 let address = which.of(facts);
-                address.is_ipv4() == *is_v4 && first_bits(address, *length).is_some_and(|network| test(&network))
+                address.is_ipv4() == *is_v4 && test(&first_bits(address, *length))
             }
         }
     }
 }
 
 /// The network of so many bits that an address is in, as its bytes.
-fn first_bits(address: IpAddr, length: u8) -> Option<SmallVec<[u8; 16]>> {
-    IpNet::new(address, length).ok().map(|net| octets(net.network()))
+fn first_bits(address: IpAddr, length: u8) -> SmallVec<[u8; 16]> {
+    match address {
+        IpAddr::V4(address) => {
+            let others = u32::MAX.checked_shr(length.into()).unwrap_or_default();
+            SmallVec::from_slice(&(address.to_bits() & !others).to_be_bytes())
+        }
+        IpAddr::V6(address) => {
+            let others = u128::MAX.checked_shr(length.into()).unwrap_or_default();
+            SmallVec::from_slice(&(address.to_bits() & !others).to_be_bytes())
+        }
+    }
 }
 
 fn folded(value: &[u8]) -> Cow<'_, [u8]> {

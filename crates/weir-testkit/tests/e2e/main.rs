@@ -26,6 +26,7 @@ mod outbound;
 mod patches;
 mod probes;
 mod proxy_headers;
+mod random_policies;
 mod routing;
 mod secure;
 mod seeds;

@@ -1,17 +1,21 @@
 //! TLS with the mesh's certificates: a workload is reached by it, takes nothing else where a policy says so, and lets in nobody whose
 //! certificate does not hold. Over Envoy each proxy has `weir agent` beside it.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use weir_testkit::{Certified, Client, DataPlane, ECHO, Layout, Made, Mesh, MeshAuthority, Peer, Protocol, free_port, until};
+use weir_testkit::{Apart, Certified, Client, DataPlane, ECHO, Layout, Made, Mesh, MeshAuthority, Peer, Protocol, free_port, until};
 
-use crate::support::over_each_data_plane;
+use crate::support::{over_each_data_plane, rotations};
 
 over_each_data_plane!(
     a_workload_knows_its_clients_and_takes_plaintext_only_where_it_is_permitted,
     who_has_no_good_certificate_is_not_let_in,
     certificates_change_and_no_request_fails,
+    traffic_goes_on_while_the_pilot_is_away,
 );
 
 const POLICY: &str = "policy.yaml";
@@ -59,15 +63,17 @@ spec: {{hosts: [app.test], gateways: [gw], http: [{{route: [{{destination: {{hos
     )
 }
 
-struct Started {
-    mesh: Mesh,
-    port: u16,
+/// A mesh that has started.
+pub(crate) struct Started {
+    pub mesh: Mesh,
+    /// Where the application's sidecar listens.
+    pub port: u16,
     _peer: Peer,
     _authority: TempDir,
 }
 
 /// A mesh with this policy and authority, once the client's sidecar reaches the application.
-async fn start(plane: DataPlane, mode: &str, authority: &MeshAuthority, lifetime: &'static str) -> Started {
+pub(crate) async fn start(plane: DataPlane, mode: &str, authority: &MeshAuthority, lifetime: &'static str) -> Started {
     let (layout, folder, peer, port) = (Layout::new(), TempDir::new().unwrap(), Peer::at_loopback("a", Protocol::Http).await, free_port());
     authority.write(folder.path());
     let resources = [("app.yaml", application(layout, &peer, port)), (POLICY, policy(mode))];
@@ -126,24 +132,102 @@ async fn who_has_no_good_certificate_is_not_let_in(plane: DataPlane) {
     assert!(ask(authority.make(good)).await.is_ok(), "the others go on");
 }
 
-/// So long requests are sent, each of which needs a new connection.
-const LOAD: Duration = Duration::from_secs(12);
+/// Each request needs a new connection, and so certificates that hold now.
+const ONE_EACH: &str = "apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: app, namespace: default}
+spec: {host: app.default.svc.cluster.local, trafficPolicy: {connectionPool: {http: {maxRequestsPerConnection: 1}}}}
+";
 
-async fn certificates_change_and_no_request_fails(plane: DataPlane) {
-    let started = start(plane, "STRICT", &MeshAuthority::new(), "5s").await;
-    let rule = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: app, namespace: default}\nspec: {host: \
-                app.default.svc.cluster.local, trafficPolicy: {connectionPool: {http: {maxRequestsPerConnection: 1}}}}\n";
-    started.mesh.write("rule.yaml", rule);
-    let hash = |seen: &str| seen.split(';').find_map(|part| part.strip_prefix("Hash=").map(str::to_owned)).unwrap_or_default();
-    let (end, mut client) = (Instant::now() + LOAD, started.mesh.inside("app"));
-    let (mut hashes, mut requests) = (vec![], 0);
-    while Instant::now() < end {
-        let answer = client.get("/", &[(ECHO, "1")]).await.unwrap();
-        assert_eq!(answer.status, 200, "after {requests} requests: {answer:?}");
-        hashes.push(hash(&answer.seen().unwrap().values("x-forwarded-client-cert").join("")));
-        hashes.dedup();
+/// The client's certificate, as the application is told of it.
+async fn shown(client: &mut Client) -> String {
+    let answer = client.get("/", &[(ECHO, "1")]).await.unwrap();
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let told = answer.seen().unwrap().values("x-forwarded-client-cert").join("");
+    told.split(';').find_map(|part| part.strip_prefix("Hash=").map(str::to_owned)).unwrap()
+}
+
+/// Asks until it is over; how often. All that is asked is answered.
+async fn ask_until(mut client: Client, over: Arc<AtomicBool>) -> usize {
+    let mut requests = 0;
+    while !over.load(Ordering::Relaxed) {
+        shown(&mut client).await;
         requests += 1;
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    assert!(hashes.len() > 2 && requests > 100, "{} certificates in {requests} requests", hashes.len());
+    requests
+}
+
+async fn certificates_change_and_no_request_fails(plane: DataPlane) {
+    // Each is renewed when nearly half of its time is gone: every five seconds.
+    let started = start(plane, "STRICT", &MeshAuthority::new(), "10s").await;
+    started.mesh.write("rule.yaml", ONE_EACH);
+    let over = Arc::new(AtomicBool::new(false));
+    let others: Vec<_> = (0..3).map(|_| tokio::spawn(ask_until(started.mesh.inside("app"), over.clone()))).collect();
+    let mut client = started.mesh.inside("app");
+    let (mut requests, mut known) = (0, shown(&mut client).await);
+    for _ in 0..rotations() {
+        let mut last = known.clone();
+        until("there is another certificate", async || {
+            requests += 1;
+            last = shown(&mut client).await;
+            last != known
+        })
+        .await;
+        known = last;
+    }
+    over.store(true, Ordering::Relaxed);
+    for other in others {
+        requests += other.await.unwrap();
+    }
+    eprintln!("{plane:?}: {requests} requests while certificates changed {} times, none failed", rotations());
+    assert!(requests > 100, "{requests}");
+}
+
+/// So many seconds certificates last where the pilot goes away. They are to be renewed when half of them is gone.
+const LIFE: &str = "12s";
+/// So many are left at least when the log says that this cannot be done.
+const WELL_BEFORE: u64 = 3;
+
+/// How long the certificate still lasts of a proxy that says for the first time that it cannot renew it.
+fn ends_in(said: &str) -> Option<Duration> {
+    let (_, rest) = said.split_once("its certificate cannot be renewed, and ends in ")?;
+    rest.split_once(" s:")?.0.parse().ok().map(Duration::from_secs)
+}
+
+async fn traffic_goes_on_while_the_pilot_is_away(plane: DataPlane) {
+    let (layout, folder, peer, port) = (Layout::new(), TempDir::new().unwrap(), Peer::at_loopback("a", Protocol::Http).await, free_port());
+    MeshAuthority::new().write(folder.path());
+    let (application, strict) = (application(layout, &peer, port), policy("STRICT"));
+    let resources = [("app.yaml", application.as_str()), (POLICY, strict.as_str()), ("rule.yaml", ONE_EACH)];
+    let mut mesh = Apart::start(plane, layout, &Certified { authority: folder.path(), lifetime: LIFE }, &resources).await;
+    let mut client = mesh.inside("app");
+    let mut answers = async || client.get("/", &[]).await.is_ok_and(|answer| answer.is_from("a"));
+    until("the application answers", &mut answers).await;
+    let mut looked = Instant::now();
+    mesh.stop_pilot().await;
+
+    // The first time that is told of each proxy, and the moment before which its certificate has not ended.
+    let mut told = BTreeMap::new();
+    let refused = loop {
+        let now = Instant::now();
+        for (proxy, said) in mesh.said().iter().enumerate() {
+            if let Some(left) = ends_in(said) {
+                told.entry(proxy).or_insert((left, looked + left));
+            }
+        }
+        looked = now;
+        if !answers().await {
+            break Instant::now();
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    let (left, end) = told.values().min_by_key(|(_, end)| *end).expect("a proxy has said that its certificate cannot be renewed");
+    assert!(left.as_secs() >= WELL_BEFORE, "told only {left:?} before");
+    assert!(refused >= *end, "refused {:?} before its end", *end - refused);
+    until("it is said that a certificate has ended", async || mesh.said().iter().any(|said| said.contains("its certificate has ended")))
+        .await;
+
+    mesh.start_pilot().await;
+    until("the application answers again", &mut answers).await;
 }

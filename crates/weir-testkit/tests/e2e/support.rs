@@ -54,6 +54,17 @@ pub(crate) fn all_to(subset: &str) -> String {
     gateway_routes(&to(subset, 100))
 }
 
+/// So many random policies are held against so many requests each; `.ci/long` says 200, which then meet 50.
+pub(crate) fn random_policies() -> (usize, usize) {
+    let count = std::env::var("WEIR_RBAC_POLICIES").ok().and_then(|count| count.parse().ok());
+    count.map_or((40, 25), |count| (count, 50))
+}
+
+/// How often certificates change while requests are sent; `.ci/long` says 24 times, which takes two minutes.
+pub(crate) fn rotations() -> usize {
+    std::env::var("WEIR_ROTATIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(2)
+}
+
 /// Waits until the client's requests reach this instance: a configuration is in force when traffic follows it.
 pub(crate) async fn until_from(client: &mut Client, instance: &str) {
     let what = format!("{instance} answers");

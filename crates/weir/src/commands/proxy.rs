@@ -45,6 +45,8 @@ pub(super) enum Way {
         server: String,
         /// Where a pilot's secret is by which the proxy comes to certificates, if it has a way to them.
         state: Option<PathBuf>,
+        /// How long certificates are to last.
+        lifetime: Option<Duration>,
     },
     /// By TLS.
     Remote {
@@ -106,7 +108,7 @@ impl Way {
     fn certification(&self, proxy: &Proxy) -> Option<Certification> {
         match self {
             Self::Plain { state: None, .. } => None,
-            Self::Plain { server, state: Some(state) } => Some(authority::following(proxy, server, state.clone(), None)),
+            Self::Plain { server, state: Some(state), lifetime } => Some(authority::following(proxy, server, state.clone(), *lifetime)),
             Self::Remote { pilot, lifetime, .. } => Some(authority::remote(proxy, pilot, *lifetime)),
         }
     }
@@ -192,7 +194,8 @@ fn from_arguments(args: &ProxyArgs) -> anyhow::Result<Following> {
         }
     };
     let protocol = if args.state_of_the_world { Protocol::StateOfTheWorld } else { Protocol::Delta };
-    let way = Way::Plain { server: server.clone(), state: authority::way(server, args.state.as_deref()) };
+    let lifetime = args.lifetime.as_deref().map(authority::parse_lifetime).transpose().context("--lifetime")?;
+    let way = Way::Plain { server: server.clone(), state: authority::way(server, args.state.as_deref()), lifetime };
     Ok(Following::new(proxy.clone(), node::introduce(&proxy), protocol, way))
 }
 
@@ -235,7 +238,11 @@ fn from_bootstrap(path: &Path) -> anyhow::Result<Following> {
     node::claim(&mut node);
     let proxy = node::recognize(&node).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
     let (limits, memory) = bounds(read.bounds).with_context(|| path.display().to_string())?;
-    Ok(Following { limits, memory, ..Following::new(proxy, node, protocol, Way::Plain { server: read.server, state: None }) })
+    Ok(Following {
+        limits,
+        memory,
+        ..Following::new(proxy, node, protocol, Way::Plain { server: read.server, state: None, lifetime: None })
+    })
 }
 
 /// What the overload manager and the runtime of a bootstrap say of limits of connections, and of memory.

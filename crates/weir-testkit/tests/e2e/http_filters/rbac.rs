@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use weir_testkit::{Content, DataPlane, LoneProxy, Recorder, Xds, cluster, filter, packed};
 
 use super::{get, request, route};
-use crate::support::over_each_data_plane;
+use crate::support::{over_each_data_plane, random_policies};
 
 over_each_data_plane!(
     rules_let_in_and_refuse,
@@ -134,18 +134,13 @@ async fn a_service_is_asked_about_those_that_are_marked(plane: DataPlane) {
     }
 }
 
-/// So many rules are compared, with so many requests each; `WEIR_RBAC_POLICIES` asks for more.
-const POLICIES: usize = 40;
-const REQUESTS: usize = 25;
-
 /// Rules at random mean the same to both data planes.
 #[tokio::test]
 async fn rules_at_random_mean_the_same_to_envoy() {
     if !DataPlane::Envoy.is_available() {
         return;
     }
-    let count = std::env::var("WEIR_RBAC_POLICIES").ok().and_then(|count| count.parse().ok());
-    let (policies, requests) = count.map_or((POLICIES, REQUESTS), |count| (count, 50));
+    let (policies, requests) = random_policies();
     let mut random = fastrand::Rng::with_seed(7);
     let all: Vec<Value> = (0..policies).map(|_| random_rules(&mut random)).collect();
     let routes = all.iter().enumerate().map(|(i, rules)| {

@@ -10,12 +10,10 @@ use tokio_rustls::TlsConnector;
 use weir_testkit::{Certificate, DataPlane, Layout, Mesh, Peer, Protocol, free_port, service_at, until};
 
 use super::{Files, servers};
-use crate::support::over_each_data_plane;
+use crate::support::{over_each_data_plane, rotations};
 
 over_each_data_plane!(no_client_notices_that_certificates_change);
 
-/// How often they change; `.ci/long` says 24 times, which takes two minutes.
-const ROTATIONS: &str = "WEIR_ROTATIONS";
 /// How long after another.
 const EVERY: Duration = Duration::from_secs(5);
 /// How long it may take until a new one is shown: files are looked at every second.
@@ -23,10 +21,6 @@ const IN_FORCE: Duration = Duration::from_secs(4);
 
 /// One stands in files, the other in a Secret.
 const HOSTS: [&str; 2] = ["file.test", "secret.test"];
-
-fn rotations() -> usize {
-    std::env::var(ROTATIONS).ok().and_then(|text| text.parse().ok()).unwrap_or(2)
-}
 
 /// The certificate that is shown for a host.
 async fn shown(port: u16, host: &str, authority: &str) -> Option<CertificateDer<'static>> {
