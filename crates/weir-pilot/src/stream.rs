@@ -227,6 +227,8 @@ impl Session {
         let until = Instant::now() + if self.held.is_some() { Duration::ZERO } else { ADMISSION };
         self.admitted = Some((permit, until));
         let mesh = self.shared.mesh.borrow().clone();
+        // It may have waited long.
+        self.remote.iter().zip(self.proxy()).try_for_each(|(remote, proxy)| remote.is_still_his(proxy, &mesh))?;
         Ok(self.follow(&mesh).await)
     }
 
@@ -259,7 +261,7 @@ impl Session {
         }
         if let Some(registration) = registration {
             let key = registration.key();
-            self.shared.register(&proxy, registration).map_err(wrong)?;
+            self.shared.register(&proxy, registration, self.remote.is_some()).map_err(wrong)?;
             self.registered = Some(key);
         }
         tracing::debug!(proxy = %proxy.id, "a proxy came");
@@ -270,7 +272,9 @@ impl Session {
             status.since = Some(SystemTime::now());
         });
         let mesh = self.shared.mesh.borrow().clone();
-        self.following = Some(Following::new(proxy, Abilities::of(node, self.protocol), &mesh, &self.shared));
+        // What was found of one of another machine stands.
+        let came_with = self.remote.is_none().then(|| proxy.labels.clone());
+        self.following = Some(Following::new(proxy, came_with, Abilities::of(node, self.protocol), &mesh, &self.shared));
         Ok(())
     }
 

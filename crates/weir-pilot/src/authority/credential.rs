@@ -7,9 +7,10 @@ use std::time::SystemTime;
 use tonic::Status;
 use weir_ads::Shown;
 use weir_api::resources::MeshConfig;
-use weir_model::workload_group::{identity_of_instances, labels_of_instances};
-use weir_model::{Identity, MeshSnapshot, Proxy, ProxyKind, topology};
+use weir_model::workload_group::{GROUP_ANNOTATION, identity_of_instances, labels_of_instances};
+use weir_model::{Identity, MeshSnapshot, Proxy, ProxyKind, Workload, topology};
 
+use super::address;
 use super::tokens::Tokens;
 
 /// Which trust domains count.
@@ -158,14 +159,23 @@ impl Credential {
             return Err(format!("its token is not for WorkloadGroup {group}"));
         }
         let found = mesh.groups.get(&proxy.namespace, group).ok_or_else(|| format!("there is no WorkloadGroup {group}"))?;
-        if proxy.name != *entry || proxy.addresses.len() != 1 {
-            return Err(format!("its name is to be {entry}, that of its entry, and its address one"));
-        }
+        let address = match proxy.addresses.as_slice() {
+            [only] if proxy.name == *entry => only,
+            _ => return Err(format!("its name is to be {entry}, that of its entry, and its address one")),
+        };
+        address::check(address)?;
         let identity = identity_of_instances(found);
         // What is sent there is for others.
-        let other = proxy.addresses.iter().flat_map(|address| mesh.workloads.at(address)).find(|workload| !is_of(workload, &identity));
-        if let Some(other) = other {
-            return Err(format!("its address is that of WorkloadEntry {}/{}", other.namespace, other.name));
+        if let Some(other) = mesh.workloads.at(address).find(|workload| !is_of_group(workload)) {
+            return Err(format!("its address is that of {}", other.object.name()));
+        }
+        // The names of two entries may be one: they are put together of words.
+        let named = mesh.workloads.named(&proxy.namespace, entry);
+        if let Some(other) = named.filter(|workload| workload.address != *address || !is_of_group(workload)) {
+            return Err(format!("its name is that of {} at {}", other.object.name(), other.address));
+        let is_of_group = |workload: &Workload| {
+            is_of(workload, &identity) && workload.object.meta.annotations.get(GROUP_ANNOTATION).is_some_and(|of| of == group)
+        };
         }
         Ok((identity, labels_of_instances(found)))
     }
@@ -218,7 +228,7 @@ impl Credential {
     }
 }
 
-fn is_of(workload: &weir_model::Workload, identity: &Identity) -> bool {
+fn is_of(workload: &Workload, identity: &Identity) -> bool {
     Identity::new(&workload.namespace, &workload.service_account) == *identity
 }
 
@@ -253,6 +263,16 @@ spec:
 
     fn mesh() -> MeshSnapshot {
         MeshSnapshot::new(&parse(&Source::new("mesh.yaml", MESH)).objects, Arc::default(), DEFAULT_DOMAIN)
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: carts-10.0.0.7-vms, namespace: shop, annotations: {istio.io/autoRegistrationGroup: carts}}
+spec: {address: 10.0.0.7, network: vms, serviceAccount: cart, labels: {app: cart}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: carts-10.0.0.6, namespace: shop}
+spec: {address: 10.0.0.5, serviceAccount: cart, labels: {app: cart}}
     }
 
     fn credential(account: &str, workload: Option<Bound>) -> Credential {
@@ -292,6 +312,10 @@ spec:
 
     #[test]
     fn a_proxy_that_is_somebody_else_is_refused() {
+        // Another one of its group may have the address in another network.
+        let (id, entry) = ("sidecar~10.0.0.7~carts-10.0.0.7-lan.shop~shop.svc.cluster.local", "carts-10.0.0.7-lan".to_owned());
+        let registers = Registers { group: "carts".to_owned(), entry };
+        assert!(credential("cart", None).labels_for(&mesh(), &proxy(id, &[]), Some(&registers)).is_ok());
         let registers = |group: &str, entry: &str| Some(Registers { group: group.to_owned(), entry: entry.to_owned() });
         let (cart, entry) = (|| credential("cart", None), |name: &str| credential("cart", Some(Bound::Entry(name.to_owned()))));
         let group = |name: &str| credential("cart", Some(Bound::Group(name.to_owned())));
@@ -321,6 +345,31 @@ spec:
         ] {
             let refused = credential.labels_for(&mesh(), &proxy, registers.as_ref()).unwrap_err();
             assert!(refused.contains(expected) && refused.contains(&proxy.id), "{refused}");
+            // Also where both are of one account.
+            (
+                cart(),
+                at("sidecar~10.0.0.1~carts-10.0.0.1.shop~shop.svc.cluster.local"),
+                registers("carts", "carts-10.0.0.1"),
+                "its address is that of WorkloadEntry shop/cart",
+            ),
+            (
+                cart(),
+                at("sidecar~10.0.0.6~carts-10.0.0.6.shop~shop.svc.cluster.local"),
+                registers("carts", "carts-10.0.0.6"),
+                "its name is that of WorkloadEntry shop/carts-10.0.0.6 at 10.0.0.5",
+            ),
+            (
+                cart(),
+                Proxy { addresses: vec!["::ffff:10.0.0.2".to_owned()], ..at(INSTANCE) },
+                registers("carts", "carts-10.0.0.9"),
+                "is written otherwise: 10.0.0.2",
+            ),
+            (
+                cart(),
+                Proxy { addresses: vec!["169.254.169.254".to_owned()], ..at(INSTANCE) },
+                registers("carts", "carts-10.0.0.9"),
+                "leads to no other machine",
+            ),
         }
     }
 

@@ -7,6 +7,7 @@
 //!
 //! Facts: security/pkg/pki/ca and security/pkg/server/ca of Istio.
 
+mod address;
 mod changes;
 pub(crate) mod credential;
 mod folder;
