@@ -108,6 +108,10 @@ impl Credential {
             (Ok(Some(certified)), ..) => {
                 let identity = names.identity(&certified.id);
                 let identity = identity.map_err(|reason| unknown(format!("the certificate of {:?} {reason}", certified.id)))?;
+                // The handshake was a while ago, perhaps.
+                if certified.ends <= now {
+                    return Err(unknown(format!("the certificate of {:?} has ended", certified.id)));
+                }
                 Ok(Self { identity, workload: None, ends: certified.ends })
             }
             (Ok(None), Some(token), Some(tokens)) => tokens.read(token.text(), names, now).map_err(unknown),
@@ -165,6 +169,9 @@ impl Credential {
         };
         address::check(address)?;
         let identity = identity_of_instances(found);
+        let is_of_group = |workload: &Workload| {
+            is_of(workload, &identity) && workload.object.meta.annotations.get(GROUP_ANNOTATION).is_some_and(|of| of == group)
+        };
         // What is sent there is for others.
         if let Some(other) = mesh.workloads.at(address).find(|workload| !is_of_group(workload)) {
             return Err(format!("its address is that of {}", other.object.name()));
@@ -173,9 +180,6 @@ impl Credential {
         let named = mesh.workloads.named(&proxy.namespace, entry);
         if let Some(other) = named.filter(|workload| workload.address != *address || !is_of_group(workload)) {
             return Err(format!("its name is that of {} at {}", other.object.name(), other.address));
-        let is_of_group = |workload: &Workload| {
-            is_of(workload, &identity) && workload.object.meta.annotations.get(GROUP_ANNOTATION).is_some_and(|of| of == group)
-        };
         }
         Ok((identity, labels_of_instances(found)))
     }
@@ -259,10 +263,6 @@ metadata: {name: carts, namespace: shop}
 spec:
   metadata: {labels: {app: cart}}
   template: {serviceAccount: cart, labels: {tier: back}}
-";
-
-    fn mesh() -> MeshSnapshot {
-        MeshSnapshot::new(&parse(&Source::new("mesh.yaml", MESH)).objects, Arc::default(), DEFAULT_DOMAIN)
 ---
 apiVersion: networking.istio.io/v1
 kind: WorkloadEntry
@@ -273,6 +273,10 @@ apiVersion: networking.istio.io/v1
 kind: WorkloadEntry
 metadata: {name: carts-10.0.0.6, namespace: shop}
 spec: {address: 10.0.0.5, serviceAccount: cart, labels: {app: cart}}
+";
+
+    fn mesh() -> MeshSnapshot {
+        MeshSnapshot::new(&parse(&Source::new("mesh.yaml", MESH)).objects, Arc::default(), DEFAULT_DOMAIN)
     }
 
     fn credential(account: &str, workload: Option<Bound>) -> Credential {
@@ -308,14 +312,14 @@ spec: {address: 10.0.0.5, serviceAccount: cart, labels: {app: cart}}
             let labels = credential("cart", bound).labels_for(&mesh(), &proxy(INSTANCE, &[]), Some(&registers));
             assert_eq!(labels.map(|labels| written(&labels)), Ok("app=cart,tier=back".to_owned()));
         }
-    }
-
-    #[test]
-    fn a_proxy_that_is_somebody_else_is_refused() {
         // Another one of its group may have the address in another network.
         let (id, entry) = ("sidecar~10.0.0.7~carts-10.0.0.7-lan.shop~shop.svc.cluster.local", "carts-10.0.0.7-lan".to_owned());
         let registers = Registers { group: "carts".to_owned(), entry };
         assert!(credential("cart", None).labels_for(&mesh(), &proxy(id, &[]), Some(&registers)).is_ok());
+    }
+
+    #[test]
+    fn a_proxy_that_is_somebody_else_is_refused() {
         let registers = |group: &str, entry: &str| Some(Registers { group: group.to_owned(), entry: entry.to_owned() });
         let (cart, entry) = (|| credential("cart", None), |name: &str| credential("cart", Some(Bound::Entry(name.to_owned()))));
         let group = |name: &str| credential("cart", Some(Bound::Group(name.to_owned())));
@@ -341,10 +345,6 @@ spec: {address: 10.0.0.5, serviceAccount: cart, labels: {app: cart}}
                 registers("carts", "carts-10.0.0.2"),
                 "its address is that of WorkloadEntry shop/till",
             ),
-            (credential("till", None), at(INSTANCE), registers("carts", "carts-10.0.0.9"), "its workload is ns/shop/sa/cart"),
-        ] {
-            let refused = credential.labels_for(&mesh(), &proxy, registers.as_ref()).unwrap_err();
-            assert!(refused.contains(expected) && refused.contains(&proxy.id), "{refused}");
             // Also where both are of one account.
             (
                 cart(),
@@ -370,6 +370,10 @@ spec: {address: 10.0.0.5, serviceAccount: cart, labels: {app: cart}}
                 registers("carts", "carts-10.0.0.9"),
                 "leads to no other machine",
             ),
+            (credential("till", None), at(INSTANCE), registers("carts", "carts-10.0.0.9"), "its workload is ns/shop/sa/cart"),
+        ] {
+            let refused = credential.labels_for(&mesh(), &proxy, registers.as_ref()).unwrap_err();
+            assert!(refused.contains(expected) && refused.contains(&proxy.id), "{refused}");
         }
     }
 
@@ -400,13 +404,16 @@ spec: {address: 10.0.0.5, serviceAccount: cart, labels: {app: cart}}
             let shown = Shown { peer, certificate, token };
             Credential::of(&shown, None, &mesh, now).map(|known| known.identity).map_err(|status| status.message().to_owned())
         };
-        let certified = |id: &str| Ok(Some(Certified { id: id.to_owned(), ends: now }));
+        let until = |id: &str, ends| Ok(Some(Certified { id: id.to_owned(), ends }));
+        let certified = |id: &str| until(id, now + Duration::from_secs(1));
         let cart = Identity::new("shop", "cart");
         assert_eq!(of(certified("spiffe://td/ns/shop/sa/cart"), None), Ok(cart.clone()));
         assert_eq!(of(certified("spiffe://old/ns/shop/sa/cart"), Some(Token::new("x"))), Ok(cart));
         for (certificate, token, expected) in [
             (Ok(None), None, "neither a certificate of the mesh nor a token"),
             (Ok(None), Some(Token::new("x")), "signs no tokens"),
+            (until("spiffe://td/ns/shop/sa/cart", now), None, "has ended"),
+            (until("spiffe://td/ns/shop/sa/cart", now), Some(Token::new("x")), "has ended"),
             (Err("it has ended".to_owned()), Some(Token::new("x")), "it has ended"),
             (certified("spiffe://other/ns/shop/sa/cart"), None, "another trust domain"),
             (certified("spiffe://td/ns/shop/sa/"), None, "no SPIFFE id of a mesh"),

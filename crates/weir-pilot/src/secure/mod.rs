@@ -7,9 +7,8 @@ mod identity;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use rustls::pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -74,17 +73,12 @@ impl Serving {
         let late = |_| Err(io::Error::new(io::ErrorKind::TimedOut, "the handshake did not come to an end"));
         let stream = timeout(HANDSHAKE, accepting).await.unwrap_or_else(late).map_err(|error| error.to_string())?;
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default().to_vec();
-        let shown = self.look_at(chain, peer).await;
-        server::connection(stream, self.services.clone(), Peer::Tls(Arc::new(shown))).await;
+        let begun = self.authority.judge(chain).await;
+        let shown = Shown { peer, certificate: begun.certificate.clone(), token: None };
+        tokio::select! {
+            () = server::connection(stream, self.services.clone(), Peer::Tls(Arc::new(shown))) => {}
+            () = begun.ended() => tracing::debug!(%peer, "a connection has outlived its certificate"),
+        }
         Ok(())
-    }
-
-    /// What a client has shown.
-    async fn look_at(&self, chain: Vec<CertificateDer<'static>>, peer: SocketAddr) -> Shown {
-        let authority = self.authority.0.borrow().clone();
-        // A signature of a large key takes a while.
-        let judged = tokio::task::spawn_blocking(move || authority.judge(&chain, SystemTime::now())).await;
-        let certificate = judged.unwrap_or_else(|_| Err("the certificate cannot be looked at".to_owned()));
-        Shown { peer, certificate, token: None }
     }
 }

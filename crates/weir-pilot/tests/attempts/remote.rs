@@ -13,7 +13,7 @@ use weir_xds::core::Node;
 use weir_xds::values::structure;
 
 use crate::{counted, log};
-use client::Shows;
+use client::{Connection, Shows};
 use mesh::{HOUR, Mesh, Signed};
 
 const CREDENTIAL: &str = "weir_xds_refused_streams_total{reason=\"credential\"}";
@@ -398,6 +398,24 @@ async fn a_stream_ends_with_what_was_shown() {
     let status = client::stay(mesh.address, &mesh.root, shows, cart()).await;
     assert_eq!(status.code(), Code::Unauthenticated, "{status:?}");
     assert!(status.message().contains("has ended"), "{}", status.message());
+}
+
+#[tokio::test]
+async fn a_connection_ends_with_its_certificate() {
+    let mesh = Mesh::start().await;
+    let mut left = Duration::from_secs(3);
+    let connection = loop {
+        let signed = Signed::default();
+        let lasts = Duration::from_secs(60) + left;
+        let mut connection = Connection::open(mesh.address, &mesh.root, mesh.certificate(&Signed { lasts, ..signed })).await;
+        if connection.certify(named(CART)).await.is_ok() {
+            break connection;
+        }
+        // It had ended before it was looked at: this machine is slow.
+        left *= 4;
+        assert!(left < HOUR, "no certificate is accepted");
+    };
+    assert!(tokio::time::timeout(left + Duration::from_secs(120), connection.ended()).await.is_ok());
 }
 
 #[tokio::test]
