@@ -188,6 +188,8 @@ pub(super) fn answer_to(
     }
     let id = identity.spiffe(&mesh.config.trust_domain);
     let asked = u64::try_from(request.validity_duration).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs);
+    // What another machine has shown may be stolen, and a token of an hour is to be no certificate of months.
+    let asked = asked.map(|asked| if matches!(subject, Subject::Holder(_)) { asked.min(issue::LIFETIME) } else { asked });
     let cert_chain = authority.certify(&request.csr, &id, asked, now).map_err(|refusal| match refusal {
         Refusal::Request(_) => Refused::new(Count::NoRequest, Status::invalid_argument(refusal.to_string())),
         Refusal::Randomness => Refused::new(Count::NotSigned, Status::internal(refusal.to_string())),

@@ -241,6 +241,21 @@ fn a_caller_gets_who_the_mesh_says_it_is() {
 }
 
 #[test]
+fn who_has_come_from_another_machine_gets_no_certificate_of_months() {
+    let mesh = MeshSnapshot::new(&parse(&Source::new("mesh.yaml", MESH)).objects, Arc::default(), DEFAULT_DOMAIN);
+    let authority = Authority::in_memory("cluster.local").unwrap();
+    let cart = "sidecar~10.0.0.1~cart.shop~shop.svc.cluster.local";
+    let (day, skew) = (Duration::from_secs(24 * 3600), Duration::from_secs(120));
+    let remote = || service::Subject::Holder(weir_model::Identity::new("shop", "cart"));
+    let here = || service::Subject::Proxy(Box::new(service::proxy(cart).unwrap()));
+    for (subject, asked, lasts) in [(remote(), day * 90, day), (remote(), day / 24, day / 24), (here(), day * 90, day * 90)] {
+        let request = IstioCertificateRequest::new(cart, request(), i64::try_from(asked.as_secs()).unwrap());
+        let answer = service::answer_to(&authority, &mesh, &subject, &request, SystemTime::now()).unwrap();
+        assert_eq!(seen(&answer.cert_chain).1, lasts + skew, "{subject:?}");
+    }
+}
+
+#[test]
 fn who_is_only_on_this_machine_or_only_of_this_user_gets_nothing() {
     let state = tempfile::tempdir().unwrap();
     let secret = Secret::kept_in(state.path()).unwrap();
