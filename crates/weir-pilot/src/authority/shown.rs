@@ -145,9 +145,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_lasts_as_long_as_its_certificate_or_as_it_is_accepted() {
-        let minute = Duration::from_secs(60);
+        let day = Duration::from_secs(24 * 3600);
         let (own, other) = (Authority::in_memory("td").unwrap(), Authority::in_memory("td").unwrap());
-        let chain = vec![signed(&own, &["spiffe://td/ns/shop/sa/cart"], SystemTime::now())];
+        let cart = SanType::URI("spiffe://td/ns/shop/sa/cart".try_into().unwrap());
+        let chain = vec![own.sign(&KeyPair::generate().unwrap(), vec![cart], Some(day), SystemTime::now()).unwrap()];
         // It trusts what both have signed.
         let roots = own.roots.clone() + &other.roots;
         let both = Authority { roots, ..Authority::in_memory("td").unwrap() };
@@ -157,17 +158,17 @@ mod tests {
         let (start, first) = (Instant::now(), begun().await);
         now.send_replace(Arc::new(both));
         first.ended().await;
-        assert!(start.elapsed() >= minute - Duration::from_secs(5), "it was accepted all the time: {:?}", start.elapsed());
+        assert!(start.elapsed() > day / 2, "it was accepted all the time: {:?}", start.elapsed());
 
         let (start, second) = (Instant::now(), begun().await);
         now.send_replace(Arc::new(other));
         second.ended().await;
-        assert!(start.elapsed() < minute / 2, "nobody of this mesh trusts it any more: {:?}", start.elapsed());
+        assert!(start.elapsed() < day / 2, "nobody of this mesh trusts it any more: {:?}", start.elapsed());
 
         let (nothing, stranger) = (Followed(watched.clone()).judge(vec![]).await, begun().await);
         assert!(stranger.certificate.is_err());
         for endless in [nothing, stranger] {
-            assert!(tokio::time::timeout(minute * 100, endless.ended()).await.is_err());
+            assert!(tokio::time::timeout(day * 10, endless.ended()).await.is_err());
         }
     }
 }
