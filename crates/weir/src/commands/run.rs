@@ -19,7 +19,7 @@ use weir_registry::{Catalog, files};
 use super::pilot_admin;
 use crate::cli::{DEFAULT_XDS, ProcessArgs, RemoteArgs, RunArgs, XdsAddress};
 use crate::mesh::authority::{self, AuthoritySource, Opened};
-use crate::mesh::{Hosting, Hosts, Process, Served, global_connection_limit, mesh_config, remote, serve_xds, start_runtime};
+use crate::mesh::{Hosting, Hosts, Process, Served, descriptors, global_connection_limit, mesh_config, remote, serve_xds, start_runtime};
 use crate::print;
 
 /// Runs until told to end.
@@ -85,7 +85,9 @@ impl Standing<'_> {
         }
         let authority = authority.follow();
         let certificates = pilot.certify(&authority, secret, remote::tokens(&self.remote, state.as_deref())?);
-        remote::serve_remote(&pilot, &self.remote, &authority, &certificates).await?;
+        // Most open files are for the traffic of the proxies.
+        let descriptors = descriptors::raise().map(|all| all / 8);
+        remote::serve_remote(&pilot, &self.remote, &authority, descriptors).await?;
         let _served = serve(&pilot, &certificates, &self.xds, self.secrets_only_at_sockets).await?;
         let catalog = pilot.catalog();
         let more = pilot_admin::more(pilot.clone());
