@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tonic::Status;
 use weir_xds::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Resource as WireResource};
 
-use crate::grpc::UnderWay;
+use crate::guard::UnderWay;
 use crate::owner;
 pub use crate::protocol::Protocol;
 use crate::push::Push;

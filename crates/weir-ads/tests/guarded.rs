@@ -16,8 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tonic::Status;
 use weir_ads::grpc::server::{Services, guarded};
-use weir_ads::grpc::{Asked, Guard, Patience};
-use weir_ads::{ServerStream, Shown};
+use weir_ads::{Asked, Guard, Patience, ServerStream, Shown};
 
 const DELTA: &str = "https://pilot/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
 const PATIENCE: Patience = Patience { first: Duration::from_secs(10), idle: Duration::from_secs(300) };

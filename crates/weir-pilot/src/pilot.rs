@@ -116,9 +116,9 @@ impl Pilot {
     }
 
     /// What serves proxies of other machines by TLS, under these names and the addresses that it is called at, by no more connections than
-    /// these. The authority certifies them.
+    /// these. The authority certifies them, also those with a token that it has been [told](Self::certify) to know.
     pub fn secure(&self, names: PilotNames, authority: &Followed, connections: usize) -> Secure {
-        let certificates = elsewhere::start(authority, self.shared.clone());
+        let certificates = elsewhere::start(authority, self.mesh(), self.shared.tokens.get().cloned(), self.shared.refusals.clone());
         let services = Services { ads: Some(self.streams()), certificates: Some(certificates), ..Services::default() };
         Secure::new(names, authority, services, self.shared.clone(), connections)
     }

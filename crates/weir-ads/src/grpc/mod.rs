@@ -2,15 +2,12 @@
 
 mod body;
 pub mod client;
-mod guard;
 mod listener;
 mod message;
 mod requests;
 pub mod server;
 
 pub use client::Channel;
-pub(crate) use guard::UnderWay;
-pub use guard::{Asked, Guard, Patience};
 pub use listener::{Listener, UNIX, open_path, socket_path};
 
 /// The method of the delta protocol.

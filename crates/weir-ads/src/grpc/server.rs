@@ -18,11 +18,11 @@ use tonic::Status;
 use tonic::body::Body;
 
 use super::body::Responses;
-use super::guard::{Asked, Guard, Guarded, Patience, UnderWay};
 use super::listener::{Accepted, Listener};
 use super::requests::Requests;
 use super::{DELTA, MAX_MESSAGE, MAX_REMOTE_MESSAGE, SECRETS_DELTA, SECRETS_STATE, STATE};
 use crate::certificates::{self, Caller, Certificates};
+use crate::guard::{Asked, Guard, Guarded, Patience, UnderWay};
 use crate::shown::{Shown, Token};
 use crate::stream::{self, Peer, Protocol, Request, ServerStream};
 

@@ -4,16 +4,17 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tonic::Status;
 use weir_ads::certificates::{Call, Caller, Certificates};
+use weir_model::MeshSnapshot;
 
 use super::Followed;
 use super::changes::Changes;
 use super::credential::Credential;
 use super::service::{WAITING, answer_to, count, holder};
-use crate::refusals::{Count, Refused};
-use crate::shared::Shared;
+use super::tokens::Tokens;
+use crate::refusals::{Count, Refusals, Refused};
 use crate::shares::Shares;
 
 /// So many may be under way.
@@ -23,7 +24,9 @@ const AT_A_TIME: usize = 2;
 
 /// What all requests share.
 struct Elsewhere {
-    shared: Arc<Shared>,
+    /// The key of the tokens that somebody may show; without it, he needs a certificate already.
+    tokens: Option<Arc<Tokens>>,
+    refusals: Arc<Refusals>,
     changes: Changes,
     /// The places of those under way, by who asks.
     places: Shares<String>,
@@ -31,10 +34,16 @@ struct Elsewhere {
 }
 
 /// Answers them for as long as somebody may send one.
-pub(crate) fn start(authority: &Followed, shared: Arc<Shared>) -> Certificates {
+pub(crate) fn start(
+    authority: &Followed,
+    mesh: watch::Receiver<Arc<MeshSnapshot>>,
+    tokens: Option<Arc<Tokens>>,
+    refusals: Arc<Refusals>,
+) -> Certificates {
     serve(Elsewhere {
-        changes: Changes::new(shared.mesh.subscribe(), authority.0.clone()),
-        shared,
+        tokens,
+        refusals,
+        changes: Changes::new(mesh, authority.0.clone()),
         places: Shares::of(UNDER_WAY),
         signing: Arc::new(Semaphore::new(AT_A_TIME)),
     })
@@ -63,8 +72,7 @@ impl Elsewhere {
         let Caller::Remote(shown) = caller else {
             return Err(not_known(Status::unauthenticated("only who comes by TLS is certified here")));
         };
-        let tokens = self.shared.tokens.get().map(|tokens| &**tokens);
-        Credential::of(shown, tokens, &self.shared.mesh.borrow().config, SystemTime::now()).map_err(not_known)
+        Credential::of(shown, self.tokens.as_deref(), &self.changes.mesh.borrow().config, SystemTime::now()).map_err(not_known)
     }
 
     async fn answer(&self, Call { caller, request, mut answer }: Call) {
@@ -98,7 +106,7 @@ impl Elsewhere {
             Ok((_, Some(issued))) => Ok(issued),
             Err(refused) => Err(refused),
         };
-        count(&self.shared.refusals, &caller, &request, answered.as_ref().err());
+        count(&self.refusals, &caller, &request, answered.as_ref().err());
         // Who has gone meanwhile needs none.
         let _ = answer.send(answered.map_err(|refused| refused.status));
     }
@@ -112,10 +120,10 @@ mod tests {
     use tonic::Code;
     use weir_ads::certificates::{IstioCertificateRequest, IstioCertificateResponse};
     use weir_ads::{Certified, Shown};
+    use weir_model::DEFAULT_DOMAIN;
 
     use super::super::Authority;
     use super::*;
-    use crate::Options;
 
     type Answered = oneshot::Receiver<Result<IstioCertificateResponse, Status>>;
 
@@ -131,11 +139,12 @@ mod tests {
 
     #[tokio::test]
     async fn one_who_asks_for_many_takes_no_place_of_others() {
-        let shared = Arc::new(Shared::new(Options { mesh: Arc::default(), domain: "cluster.local".to_owned(), say: Box::new(|_| {}) }));
+        let (_mesh, mesh) = watch::channel(Arc::new(MeshSnapshot::new(&[], Arc::default(), DEFAULT_DOMAIN)));
         let authority = Authority::in_memory("cluster.local").unwrap().follow();
         let signing = Arc::new(Semaphore::new(0));
-        let changes = Changes::new(shared.mesh.subscribe(), authority.0);
-        let certificates = serve(Elsewhere { changes, shared, places: Shares::of(16), signing: signing.clone() });
+        let changes = Changes::new(mesh, authority.0);
+        let certificates =
+            serve(Elsewhere { tokens: None, refusals: Arc::default(), changes, places: Shares::of(16), signing: signing.clone() });
         let request = || IstioCertificateRequest { csr: "nonsense".to_owned(), ..IstioCertificateRequest::default() };
         let mut waiting = vec![];
         for account in ["a", "a", "b"] {

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use tonic::Status;
-use weir_ads::Shown;
-use weir_ads::grpc::{Asked, Guard};
+use weir_ads::{Asked, Guard, Shown};
 
 use crate::authority::credential::Credential;
 use crate::refusals::Count;

@@ -15,9 +15,8 @@ use rustls::pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
-use weir_ads::Shown;
-use weir_ads::grpc::Patience;
 use weir_ads::grpc::server::{self, Services};
+use weir_ads::{Patience, Shown};
 
 use crate::authority::Followed;
 use crate::shared::Shared;

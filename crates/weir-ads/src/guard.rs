@@ -46,7 +46,7 @@ impl Default for Patience {
 
 /// The guard of a connection, and the calls that were let in.
 #[derive(Clone)]
-pub(super) struct Guarded {
+pub(crate) struct Guarded {
     guard: Arc<dyn Guard>,
     calls: watch::Sender<Calls>,
 }
