@@ -219,7 +219,7 @@ fn a_caller_gets_who_the_mesh_says_it_is() {
     let authority = Authority::in_memory("cluster.local").unwrap();
     let of = |node: &str| {
         let request = IstioCertificateRequest::new(node, request(), 60);
-        let subject = service::subject(&service::Known::default(), &Caller::Hosted, &request, &mesh);
+        let subject = service::subject(&service::Known::default(), &Caller::Hosted, &request);
         let answered = subject.and_then(|subject| service::answer_to(&authority, &mesh, &subject, &request, SystemTime::now()));
         answered.map(|answer| seen(&answer.cert_chain).0.concat()).map_err(|refused| refused.status.code())
     };
@@ -298,7 +298,7 @@ async fn a_stranger_is_answered_without_a_signature_and_who_has_gone_not_at_all(
 
 /// Who is known by this secret alone.
 fn knowing(secret: Secret) -> service::Known {
-    service::Known { secret: Some(Arc::new(secret)), tokens: None }
+    service::Known { secret: Some(Arc::new(secret)) }
 }
 
 /// Who answers at a port of this machine.

@@ -96,11 +96,10 @@ impl Mesh {
         let tokens = || Tokens::kept_in(kept.path()).unwrap();
         let followed = Authority::of_folder(state.path()).unwrap().follow();
         let pilot = pilot(Catalog::of(parse(&Source::new("mesh.yaml", RESOURCES)).objects));
-        let certificates = pilot.certify(&followed, None, Some(tokens()));
+        drop(pilot.certify(&followed, None, Some(tokens())));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let serving = pilot.clone();
-        tokio::spawn(async move { serving.serve_securely(listener, PilotNames::default(), followed, certificates).await });
+        tokio::spawn(pilot.secure(PilotNames::default(), &followed, 1000).serve(listener));
         Self { pilot, address, root: own, tokens: tokens(), authority: issuer, _state: state }
     }
 
