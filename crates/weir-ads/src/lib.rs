@@ -10,6 +10,7 @@
 pub mod certificates;
 pub mod client;
 pub mod grpc;
+mod guard;
 mod manifest;
 mod owner;
 mod protocol;
@@ -22,6 +23,7 @@ mod shown;
 pub mod stream;
 
 pub use client::{Client, Update, is_among};
+pub use guard::{Asked, Guard, Patience};
 pub use manifest::Manifest;
 pub use push::Push;
 pub use resources::{Resource, Version};

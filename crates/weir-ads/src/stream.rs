@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tonic::Status;
 use weir_xds::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Resource as WireResource};
 
+use crate::guard::UnderWay;
 use crate::owner;
 pub use crate::protocol::Protocol;
 use crate::push::Push;
@@ -127,7 +128,11 @@ pub struct ServerStream {
 
 /// Where a server's responses go.
 #[derive(Debug)]
-pub struct Responses(Way);
+pub struct Responses {
+    way: Way,
+    /// For who watches the connection.
+    _under_way: Option<UnderWay>,
+}
 
 #[derive(Debug)]
 enum Way {
@@ -151,7 +156,7 @@ impl Responses {
     /// # Errors
     /// If the client is gone.
     pub async fn send(&self, push: Push) -> Result<(), Gone> {
-        match &self.0 {
+        match &self.way {
             Way::Messages(client) => client.send(push.into()).await.map_err(|_| Gone),
             Way::Wire(connection, _) => connection.send(push).await.map_err(|_| Gone),
         }
@@ -159,7 +164,7 @@ impl Responses {
 
     /// Ends the stream with a reason, which a client of another process is told.
     pub fn end(self, reason: Status) {
-        if let Way::Wire(_, ending) = self.0 {
+        if let Way::Wire(_, ending) = self.way {
             // Nobody else can have given one.
             let _ = ending.set(reason);
         }
@@ -178,7 +183,10 @@ pub struct ClientStream {
 /// Both ends of a stream within one process.
 pub fn pair(protocol: Protocol) -> (ClientStream, ServerStream) {
     let (client, requests, responses) = client();
-    (client, ServerStream { protocol, peer: Peer::Here, requests, responses: Responses(Way::Messages(responses)) })
+    (
+        client,
+        ServerStream { protocol, peer: Peer::Here, requests, responses: Responses { way: Way::Messages(responses), _under_way: None } },
+    )
 }
 
 /// A client's end, and what a connection to a server reads and writes.
@@ -189,10 +197,16 @@ pub(crate) fn client() -> (ClientStream, mpsc::Receiver<Request>, mpsc::Sender<R
 }
 
 /// A server's end, and what a connection of a client writes and reads.
-pub(crate) fn server(protocol: Protocol, peer: Peer) -> (ServerStream, mpsc::Sender<Request>, mpsc::Receiver<Push>, Ending) {
+/// While the server holds its end, the call is under way for those that watch the connection: not while the client leaves unread that it
+/// has ended.
+pub(crate) fn server(
+    protocol: Protocol,
+    peer: Peer,
+    under_way: Option<UnderWay>,
+) -> (ServerStream, mpsc::Sender<Request>, mpsc::Receiver<Push>, Ending) {
     let (to_server, from_client) = mpsc::channel(DEPTH);
     let (to_client, from_server) = mpsc::channel(DEPTH);
     let ending = Ending::default();
-    let responses = Responses(Way::Wire(to_client, ending.clone()));
+    let responses = Responses { way: Way::Wire(to_client, ending.clone()), _under_way: under_way };
     (ServerStream { protocol, peer, requests: from_client, responses }, to_server, from_server, ending)
 }

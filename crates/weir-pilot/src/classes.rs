@@ -82,8 +82,8 @@ impl Classes {
 /// A proxy that belongs to a class.
 pub(crate) struct Member {
     pub proxy: Proxy,
-    /// The labels that it came with.
-    pub came_with: BTreeMap<String, String>,
+    /// See [`take_labels`].
+    pub came_with: Option<BTreeMap<String, String>>,
     pub takes_virtual_hosts: bool,
     pub has_certificates: bool,
     pub answers_dns: bool,
@@ -93,7 +93,7 @@ impl Member {
     /// What it is in a mesh, and the class that it is of there.
     pub fn in_mesh(&self, mesh: &MeshSnapshot, labels: &Labels) -> (Proxy, ClassKey) {
         let mut proxy = self.proxy.clone();
-        take_labels(&mut proxy, &self.came_with, mesh);
+        take_labels(&mut proxy, self.came_with.as_ref(), mesh);
         let key = ClassKey::of(mesh, labels, &proxy).by_virtual_host(mesh, self.takes_virtual_hosts);
         let key = key.with_certificates(self.has_certificates).answering_dns(self.answers_dns);
         (proxy, key)
@@ -101,7 +101,10 @@ impl Member {
 }
 
 /// A sidecar has the labels that its workload has now, whatever they were when it came; without a workload, those that it came with.
-pub(crate) fn take_labels(proxy: &mut Proxy, own: &BTreeMap<String, String>, mesh: &MeshSnapshot) {
+/// One of another machine has none of these: its labels were found when it was looked at who it is, by more than an address, and stay
+/// for as long as its stream.
+pub(crate) fn take_labels(proxy: &mut Proxy, came_with: Option<&BTreeMap<String, String>>, mesh: &MeshSnapshot) {
+    let Some(own) = came_with else { return };
     let workload = mesh.workload_of(proxy);
     proxy.labels.clone_from(workload.as_ref().map_or(own, |workload| &workload.labels));
 }

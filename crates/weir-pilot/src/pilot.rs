@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use weir_ads::ServerStream;
 use weir_ads::certificates::Certificates;
@@ -15,9 +14,9 @@ use weir_registry::Catalog;
 
 use crate::authority::secret::Secret;
 use crate::authority::tokens::Tokens;
-use crate::authority::{Authority, Followed, service};
+use crate::authority::{Authority, Followed, elsewhere, service};
 use crate::keys;
-use crate::secure::{self, PilotNames};
+use crate::secure::{PilotNames, Secure};
 use crate::shared::{Options, ProxyStatus, Shared};
 use crate::stream;
 
@@ -107,17 +106,21 @@ impl Pilot {
         self.certify(&authority.follow(), secret, None)
     }
 
-    /// The same, also for those of other machines who show a certificate of the authority, or one of these tokens.
+    /// The same, where those of other machines may show one of these tokens to whoever [serves](Self::secure) them.
     pub fn certify(&self, authority: &Followed, secret: Option<Secret>, tokens: Option<Tokens>) -> Certificates {
-        let tokens = tokens.map(|tokens| self.shared.tokens.get_or_init(|| Arc::new(tokens)).clone());
-        let known = service::Known { secret: secret.map(Arc::new), tokens };
+        if let Some(tokens) = tokens {
+            self.shared.tokens.get_or_init(|| Arc::new(tokens));
+        }
+        let known = service::Known { secret: secret.map(Arc::new) };
         service::start(authority, known, self.mesh(), self.shared.refusals.clone())
     }
 
-    /// Serves proxies of other machines by TLS, until the task is dropped, under these names and the addresses that it is called at.
-    pub async fn serve_securely(&self, listener: TcpListener, names: PilotNames, authority: Followed, certificates: Certificates) {
+    /// What serves proxies of other machines by TLS, under these names and the addresses that it is called at, by no more connections than
+    /// these. The authority certifies them, also those with a token that it has been [told](Self::certify) to know.
+    pub fn secure(&self, names: PilotNames, authority: &Followed, connections: usize) -> Secure {
+        let certificates = elsewhere::start(authority, self.mesh(), self.shared.tokens.get().cloned(), self.shared.refusals.clone());
         let services = Services { ads: Some(self.streams()), certificates: Some(certificates), ..Services::default() };
-        secure::serve(listener, names, authority, services, self.shared.refusals.clone()).await;
+        Secure::new(names, authority, services, self.shared.clone(), connections)
     }
 
     /// Lets proxies of other machines follow in plain text from now on: whoever can reach the pilot reads the mesh.

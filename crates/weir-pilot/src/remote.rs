@@ -96,3 +96,84 @@ fn topology_of(proxy: &Proxy) -> BTreeMap<String, String> {
     let own = [topology::NETWORK, topology::NODE].into_iter();
     own.filter_map(|name| Some((name.to_owned(), proxy.labels.get(name)?.clone()))).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use weir_ads::{Certified, Protocol, Request, Shown, stream as ads};
+    use weir_api::{Source, parse};
+    use weir_registry::Catalog;
+    use weir_xds::core::Node;
+    use weir_xds::discovery::DeltaDiscoveryRequest;
+    use weir_xds::resource::ResourceType;
+
+    use super::*;
+    use crate::classes::take_labels;
+    use crate::node;
+    use crate::shared::Options;
+    use crate::stream::serve;
+
+    /// A mesh with one workload, of this account.
+    fn mesh(account: &str) -> Arc<Catalog> {
+        let text = format!(
+            "apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {{name: cart, namespace: shop}}
+spec: {{address: 10.0.0.1, serviceAccount: {account}, labels: {{app: {account}}}}}
+"
+        );
+        Arc::new(Catalog::of(parse(&Source::new("mesh.yaml", text)).objects))
+    }
+
+    fn shared() -> Arc<Shared> {
+        let options = Options { mesh: Arc::default(), domain: "cluster.local".to_owned(), say: Box::new(|_| {}) };
+        let shared = Arc::new(Shared::new(options));
+        shared.read(&mesh("cart"));
+        shared
+    }
+
+    fn cart() -> Node {
+        Node { id: "sidecar~10.0.0.1~cart.shop~shop.svc.cluster.local".to_owned(), ..Node::default() }
+    }
+
+    #[tokio::test]
+    async fn who_is_somebody_else_when_his_turn_comes_is_sent_nothing() {
+        let shared = shared();
+        let admission = shared.admission.clone();
+        let all = u32::try_from(admission.available_permits()).unwrap();
+        let others = admission.acquire_many_owned(all).await.unwrap();
+        let (mut client, mut stream) = ads::pair(Protocol::Delta);
+        let ends = SystemTime::now() + Duration::from_secs(3600);
+        let certificate = Ok(Some(Certified { id: "spiffe://cluster.local/ns/shop/sa/cart".to_owned(), ends }));
+        stream.peer = Peer::Tls(Arc::new(Shown { peer: "192.0.2.1:7".parse().unwrap(), certificate, token: None }));
+        tokio::spawn(serve(stream, shared.clone()));
+        let first =
+            DeltaDiscoveryRequest { node: Some(cart()), type_url: ResourceType::Cluster.type_url(), ..DeltaDiscoveryRequest::default() };
+        client.requests.send(Request::Delta(first)).await.unwrap();
+        // There is one thread: it has introduced itself by then, and waits.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        shared.read(&mesh("till"));
+        drop(others);
+        assert!(client.responses.recv().await.is_none(), "what is sent there is for another account");
+        let refused = shared.refusals.statistics(0);
+        assert!(refused.contains("reason=\"identity\"} 1\n"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn a_proxy_of_another_machine_has_the_labels_that_were_found_whoever_else_is_at_its_address() {
+        let shared = shared();
+        let mesh = shared.mesh.borrow().clone();
+        let own = BTreeMap::from([("app".to_owned(), "other".to_owned())]);
+        let of = |came_with: Option<&BTreeMap<String, String>>| {
+            let proxy = node::recognize(&cart()).unwrap();
+            let mut proxy = Proxy { name: "other".to_owned(), labels: own.clone(), ..proxy };
+            take_labels(&mut proxy, came_with, &mesh);
+            proxy.labels.get("app").cloned()
+        };
+        assert_eq!([of(None), of(Some(&own))], ["other", "cart"].map(|app| Some(app.to_owned())));
+    }
+}

@@ -168,18 +168,19 @@ impl Shared {
         self.workloads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An instance registers itself.
+    /// An instance registers itself, on another machine or on this one.
     ///
     /// # Errors
-    /// If there is no such group.
-    pub fn register(&self, proxy: &Proxy, registration: Registration) -> Result<(), String> {
-        let (namespace, group) = (&registration.namespace, &registration.group);
-        if self.mesh.borrow().groups.get(namespace, group).is_none() {
-            return Err(format!("{} registers itself, but there is no WorkloadGroup {namespace}/{group}", proxy.id));
-        }
+    /// If there is no such group, or it makes no entry of it; and see [`Workloads::register`].
+    pub fn register(&self, proxy: &Proxy, registration: Registration, is_remote: bool) -> Result<(), String> {
+        let (namespace, group) = (registration.namespace.clone(), registration.group.clone());
+        let wrong = |reason: String| format!("{} registers itself, but {reason}", proxy.id);
+        let found = self.mesh.borrow().groups.get(&namespace, &group).cloned();
+        let found = found.ok_or_else(|| wrong(format!("there is no WorkloadGroup {namespace}/{group}")))?;
+        registration.entry(&found).map_err(|reason| wrong(format!("its WorkloadEntry would be none: {reason}")))?;
         let (_, name) = registration.key();
+        self.workloads().register(registration, is_remote).map_err(wrong)?;
         tracing::info!(proxy = %proxy.id, "WorkloadEntry {namespace}/{name} is there: an instance of WorkloadGroup {group}");
-        self.workloads().register(registration);
         self.changed.notify_one();
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
+use weir_ads::stream::Responses;
 use weir_ads::{Event, Peer, Protocol, Push, Request, Server, ServerStream};
 use weir_model::{MeshSnapshot, Proxy, WorkloadKey};
 use weir_xds::core::Node;
@@ -22,6 +23,8 @@ use crate::{node, remote, status};
 
 /// So long one that has just come may keep others waiting.
 const ADMISSION: Duration = Duration::from_millis(100);
+/// So long one may read nothing while there is something for it. What is under way besides is more than most messages.
+const UNREAD: Duration = Duration::from_secs(30);
 
 /// Serves a stream until it ends.
 pub(crate) async fn serve(mut stream: ServerStream, shared: Arc<Shared>) {
@@ -108,17 +111,11 @@ impl Session {
             while let Some(push) = self.next() {
                 let kind = push.kind;
                 self.tell(|status| status.types.sent(kind));
-                if stream.responses.send(push).await.is_err() {
+                if !self.send(push, &stream.responses).await? {
                     return Ok(());
                 }
             }
-            let deadline = self.deadline();
-            let later = async {
-                match deadline {
-                    Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let later = until(self.deadline());
             let goes_on = tokio::select! {
                 request = stream.requests.recv() => match request {
                     Some(request) if is_about_secrets(&request) && !self.may_have_secrets() => self.receive_without_secrets(&request).await?,
@@ -149,6 +146,27 @@ impl Session {
     fn next(&mut self) -> Option<Push> {
         self.held.take_if(|until| *until <= tokio::time::Instant::now());
         if self.held.is_some() { None } else { self.server.next(Instant::now()) }
+    }
+
+    /// Sends a response; false if the stream is of no use. Who does not read it keeps nobody waiting that comes after it, is let go after a
+    /// while, and before that when what it has shown ends.
+    async fn send(&mut self, push: Push, responses: &Responses) -> GoesOn {
+        let (sending, unread) = (responses.send(push), tokio::time::sleep(UNREAD));
+        tokio::pin!(sending, unread);
+        loop {
+            let admitted = self.admitted.as_ref().map(|(_, until)| *until);
+            let ends = self.remote.as_ref().map(|remote| remote.ends(Instant::now()));
+            tokio::select! {
+                biased;
+                sent = &mut sending => return Ok(sent.is_ok()),
+                () = &mut unread => {
+                    tracing::info!("{} reads nothing of what it is sent, and is let go", self.proxy().map_or("a proxy", |proxy| &proxy.id));
+                    return Ok(false);
+                }
+                () = until(ends) => self.remote.as_ref().map_or(Ok(()), |remote| remote.still_holds(self.proxy()))?,
+                () = until(admitted) => self.admitted = None,
+            }
+        }
     }
 
     /// When to look again though nothing happened.
@@ -227,6 +245,8 @@ impl Session {
         let until = Instant::now() + if self.held.is_some() { Duration::ZERO } else { ADMISSION };
         self.admitted = Some((permit, until));
         let mesh = self.shared.mesh.borrow().clone();
+        // It may have waited long.
+        self.remote.iter().zip(self.proxy()).try_for_each(|(remote, proxy)| remote.is_still_his(proxy, &mesh))?;
         Ok(self.follow(&mesh).await)
     }
 
@@ -259,7 +279,7 @@ impl Session {
         }
         if let Some(registration) = registration {
             let key = registration.key();
-            self.shared.register(&proxy, registration).map_err(wrong)?;
+            self.shared.register(&proxy, registration, self.remote.is_some()).map_err(wrong)?;
             self.registered = Some(key);
         }
         tracing::debug!(proxy = %proxy.id, "a proxy came");
@@ -270,7 +290,9 @@ impl Session {
             status.since = Some(SystemTime::now());
         });
         let mesh = self.shared.mesh.borrow().clone();
-        self.following = Some(Following::new(proxy, Abilities::of(node, self.protocol), &mesh, &self.shared));
+        // What was found of one of another machine stands.
+        let came_with = self.remote.is_none().then(|| proxy.labels.clone());
+        self.following = Some(Following::new(proxy, came_with, Abilities::of(node, self.protocol), &mesh, &self.shared));
         Ok(())
     }
 
@@ -323,6 +345,14 @@ impl Session {
         if status.is_settled {
             status.answered = status.version;
         }
+    }
+}
+
+/// Waits until then; for ever, if there is no such time.
+async fn until(then: Option<Instant>) {
+    match then {
+        Some(then) => tokio::time::sleep_until(then.into()).await,
+        None => std::future::pending().await,
     }
 }
 

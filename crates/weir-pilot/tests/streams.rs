@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use weir_ads::{Client, ClientStream, Peer, Protocol, Request, Response, ServerStream, stream};
+use weir_ads::{Client, ClientStream, Peer, Protocol, Push, Request, Response, ServerStream, stream};
 use weir_model::{Interception, Proxy, ProxyKind};
 use weir_pilot::{Options, Pilot, node};
 use weir_registry::Catalog;
@@ -122,4 +122,39 @@ async fn those_that_do_not_answer_keep_nobody_waiting_for_long() {
     }
     let came = tokio::time::timeout(std::time::Duration::from_secs(5), come(&pilot, "10.0.0.1")).await;
     assert!(came.is_ok());
+}
+
+/// A proxy that asks for its clusters and reads nothing: so much waits for it already that what it asks for finds no room.
+async fn come_without_reading(pilot: &Pilot, name: &str) -> ClientStream {
+    let proxy = Proxy {
+        id: Proxy::make_id(ProxyKind::Sidecar, "10.1.0.1", name, "default", "cluster.local"),
+        name: name.to_owned(),
+        ..sidecar("10.1.0.1")
+    };
+    let mut client = Client::new(Protocol::Delta, node::introduce(&proxy));
+    client.want_all(ResourceType::Cluster);
+    let (stream, server) = stream::pair(Protocol::Delta);
+    while stream.responses.len() < stream.responses.max_capacity() {
+        let push = Push { protocol: Protocol::Delta, kind: ResourceType::Cluster, nonce: 0, resources: vec![], removals: vec![] };
+        server.responses.send(push).await.unwrap();
+    }
+    pilot.streams().send(server).await.unwrap();
+    for request in client.connect() {
+        stream.requests.send(request).await.unwrap();
+    }
+    stream
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_that_read_nothing_keep_nobody_out_and_are_let_go() {
+    let pilot = pilot();
+    let mut deaf = vec![];
+    for number in 0..10 {
+        deaf.push(come_without_reading(&pilot, &format!("deaf-{number}")).await);
+    }
+    let (_client, _stream) = tokio::time::timeout(std::time::Duration::from_secs(10), come(&pilot, "10.0.0.1")).await.unwrap();
+    for stream in deaf {
+        tokio::time::timeout(std::time::Duration::from_secs(60), stream.requests.closed()).await.unwrap();
+    }
+    until_settled(&pilot, 1).await;
 }

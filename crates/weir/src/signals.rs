@@ -9,6 +9,8 @@ pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
+    /// What SIGHUP tells.
+    hung_up: Told,
 }
 
 /// What is to be done.
@@ -27,7 +29,17 @@ impl Signals {
     /// If the system does not allow it.
     pub fn new() -> io::Result<Self> {
         let of = |kind| signal(kind);
-        Ok(Self { interrupt: of(SignalKind::interrupt())?, terminate: of(SignalKind::terminate())?, hangup: of(SignalKind::hangup())? })
+        Ok(Self {
+            interrupt: of(SignalKind::interrupt())?,
+            terminate: of(SignalKind::terminate())?,
+            hangup: of(SignalKind::hangup())?,
+            hung_up: Told::Reopen,
+        })
+    }
+
+    /// From now on SIGHUP tells to end: it comes when the terminal is closed, and what runs for whoever sits there is of no use without.
+    pub fn end_with_terminal(&mut self) {
+        self.hung_up = Told::End;
     }
 
     /// Waits for the next.
@@ -35,7 +47,26 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => Told::End,
             _ = self.terminate.recv() => Told::End,
-            _ = self.hangup.recv() => Told::Reopen,
+            _ = self.hangup.recv() => self.hung_up,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::{Signal, getpid, kill_process};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_closed_terminal_ends_what_runs_for_it_and_nothing_else() {
+        for (ends, expected) in [(false, Told::Reopen), (true, Told::End)] {
+            let mut signals = Signals::new().unwrap();
+            if ends {
+                signals.end_with_terminal();
+            }
+            kill_process(getpid(), Signal::HUP).unwrap();
+            assert_eq!(signals.next().await, expected);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Accepts ADS streams over gRPC.
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use super::listener::{Accepted, Listener};
 use super::requests::Requests;
 use super::{DELTA, MAX_MESSAGE, MAX_REMOTE_MESSAGE, SECRETS_DELTA, SECRETS_STATE, STATE};
 use crate::certificates::{self, Caller, Certificates};
+use crate::guard::{Asked, Guard, Guarded, Patience, UnderWay};
 use crate::shown::{Shown, Token};
 use crate::stream::{self, Peer, Protocol, Request, ServerStream};
 
@@ -32,6 +34,8 @@ const LONGEST_REQUEST: usize = 64 << 10;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// So much may be written for a client that does not read it.
 const UNREAD: usize = 64 << 10;
+/// So long a connection may take to end that was told to.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Accepts connections until the task is dropped; each ADS stream on them is given to `serve`.
 ///
@@ -79,11 +83,44 @@ pub async fn serve(listener: impl Into<Listener>, services: Services) -> io::Res
 
 /// Serves a connection of this peer until it ends.
 pub async fn connection(socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, services: Services, peer: Peer) {
+    speak(socket, services, peer, None, std::future::pending()).await;
+}
+
+/// Serves a connection by which anybody may come, who shows this, for as long as the patience with it lasts.
+pub async fn guarded(
+    socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    services: Services,
+    shown: Shown,
+    guard: Arc<dyn Guard>,
+    patience: Patience,
+) {
+    let guarded = Guarded::new(guard);
+    let watched = guarded.clone();
+    speak(socket, services, Peer::Tls(Arc::new(shown)), Some(guarded), async move { watched.until_vain(patience).await }).await;
+}
+
+/// Serves a connection until it ends, or is to.
+async fn speak(
+    socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    services: Services,
+    peer: Peer,
+    guarded: Option<Guarded>,
+    is_to_end: impl Future<Output = ()>,
+) {
     let who = peer.clone();
-    let service = service_fn(move |request| answer(request, services.clone(), peer.clone()));
+    let service = service_fn(move |request| answer(request, services.clone(), peer.clone(), guarded.clone()));
     let mut http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
     http.timer(TokioTimer::new()).keep_alive_interval(KEEPALIVE).adaptive_window(true).max_send_buf_size(UNREAD);
-    if let Err(error) = http.serve_connection(TokioIo::new(socket), service).await {
+    let serving = http.serve_connection(TokioIo::new(socket), service);
+    tokio::pin!(serving);
+    let ended = tokio::select! {
+        ended = &mut serving => ended,
+        () = is_to_end => {
+            serving.as_mut().graceful_shutdown();
+            tokio::time::timeout(GOODBYE, serving).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = ended {
         tracing::debug!(peer = ?who, %error, "an xDS connection ended");
     }
 }
@@ -93,15 +130,32 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused)
 }
 
-async fn answer(request: HttpRequest<Incoming>, services: Services, peer: Peer) -> Result<http::Response<Body>, Infallible> {
+async fn answer(
+    request: HttpRequest<Incoming>,
+    services: Services,
+    peer: Peer,
+    guarded: Option<Guarded>,
+) -> Result<http::Response<Body>, Infallible> {
     let peer = with_token(peer, &request);
+    let asked = if request.uri().path() == certificates::CREATE { Asked::Certificate } else { Asked::Stream };
+    let under_way = match (&guarded, &peer) {
+        (Some(guarded), Peer::Tls(shown)) => match guarded.admit(shown, asked) {
+            Ok(under_way) => Some(under_way),
+            Err(status) => return Ok(status.into_http()),
+        },
+        _ => None,
+    };
+    let caller = (peer, under_way);
     let Services { ads, secrets, certificates } = services;
     Ok(match (request.uri().path(), ads, secrets) {
-        (DELTA, Some(ads), _) => open(Protocol::Delta, peer, request, &ads, Request::Delta).await,
-        (STATE, Some(ads), _) => open(Protocol::StateOfTheWorld, peer, request, &ads, Request::State).await,
-        (SECRETS_DELTA, _, Some(secrets)) => open(Protocol::Delta, peer, request, &secrets, Request::Delta).await,
-        (SECRETS_STATE, _, Some(secrets)) => open(Protocol::StateOfTheWorld, peer, request, &secrets, Request::State).await,
-        (certificates::CREATE, ..) => certify(request, certificates.zip(Caller::of(peer))).await,
+        (DELTA, Some(ads), _) => open(Protocol::Delta, caller, request, &ads, Request::Delta).await,
+        (STATE, Some(ads), _) => open(Protocol::StateOfTheWorld, caller, request, &ads, Request::State).await,
+        (SECRETS_DELTA, _, Some(secrets)) => open(Protocol::Delta, caller, request, &secrets, Request::Delta).await,
+        (SECRETS_STATE, _, Some(secrets)) => open(Protocol::StateOfTheWorld, caller, request, &secrets, Request::State).await,
+        (certificates::CREATE, ..) => {
+            let (peer, _under_way) = caller;
+            certify(request, certificates.zip(Caller::of(peer))).await
+        }
         (path, ..) => Status::unimplemented(format!("no such method: {path}")).into_http(),
     })
 }
@@ -139,13 +193,13 @@ async fn certify(request: HttpRequest<Incoming>, to: Option<(Certificates, Calle
 /// Opens a stream: its requests are read as they come, its responses written as the client takes them.
 async fn open<M: prost::Message + Default + 'static>(
     protocol: Protocol,
-    peer: Peer,
+    (peer, under_way): (Peer, Option<UnderWay>),
     request: HttpRequest<Incoming>,
     streams: &mpsc::Sender<ServerStream>,
     wrap: fn(M) -> Request,
 ) -> http::Response<Body> {
     let longest = if matches!(peer, Peer::Tls(_)) { MAX_REMOTE_MESSAGE } else { MAX_MESSAGE };
-    let (server, requests, pushes, ending) = stream::server(protocol, peer);
+    let (server, requests, pushes, ending) = stream::server(protocol, peer, under_way);
     if streams.send(server).await.is_err() {
         return Status::unavailable("the server is shutting down").into_http();
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest;
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tonic::Status;
 use weir_ads::certificates::{IstioCertificateRequest, IstioCertificateResponse};
@@ -15,6 +15,7 @@ use weir_model::MeshSnapshot;
 use super::Authority;
 use super::secret::Secret;
 use super::service::Subject;
+use crate::shares::Shares;
 
 /// So long an answer waits for a change.
 const WAIT: Duration = Duration::from_secs(15);
@@ -31,12 +32,12 @@ type Answer = oneshot::Sender<Result<IstioCertificateResponse, Status>>;
 pub(super) struct Changes {
     pub mesh: watch::Receiver<Arc<MeshSnapshot>>,
     pub authority: watch::Receiver<Arc<Authority>>,
-    waiting: Arc<Semaphore>,
+    waiting: Shares<String>,
 }
 
 impl Changes {
     pub fn new(mesh: watch::Receiver<Arc<MeshSnapshot>>, authority: watch::Receiver<Arc<Authority>>) -> Self {
-        Self { mesh, authority, waiting: Arc::new(Semaphore::new(WAITING)) }
+        Self { mesh, authority, waiting: Shares::of(WAITING) }
     }
 
     /// Answers a request that is for changes alone, when there is one, with the proof of a secret. None of these waits for another.
@@ -46,13 +47,13 @@ impl Changes {
             // Who need not wait takes nobody's place.
             return drop(answer.send(Ok(word_of(now, &request, secret.as_deref()))));
         }
-        let Ok(permit) = self.waiting.clone().try_acquire_owned() else {
+        let Some(place) = self.waiting.take(subject.name()) else {
             return drop(answer.send(Err(Status::resource_exhausted("too many wait for changes"))));
         };
         let changes = self.clone();
         tokio::spawn(async move {
             changes.answer(&subject, &request, secret.as_deref(), answer).await;
-            drop(permit);
+            drop(place);
         });
     }
 
@@ -128,7 +129,7 @@ mod tests {
         const NODE: &str = "router~0.0.0.0~gw.shop~shop.svc.cluster.local";
         let (_mesh, mesh) = watch::channel(Arc::new(MeshSnapshot::new(&[], Arc::default(), DEFAULT_DOMAIN)));
         let (_authority, authority) = watch::channel(Arc::new(Authority::in_memory("td").unwrap()));
-        let changes = Changes { waiting: Arc::new(Semaphore::new(0)), ..Changes::new(mesh, authority) };
+        let changes = Changes { waiting: Shares::of(0), ..Changes::new(mesh, authority) };
         let ask = async |known: &str| {
             let (answer, answered) = oneshot::channel();
             let subject = Subject::Proxy(Box::new(super::super::service::proxy(NODE).unwrap()));
@@ -137,5 +138,23 @@ mod tests {
         };
         let now = ask("of another time").await.unwrap().state;
         assert_eq!(ask(&now).await.unwrap_err().code(), tonic::Code::ResourceExhausted);
+    }
+
+    #[tokio::test]
+    async fn one_who_waits_often_leaves_places_to_others() {
+        let (_mesh, mesh) = watch::channel(Arc::new(MeshSnapshot::new(&[], Arc::default(), DEFAULT_DOMAIN)));
+        let (_authority, authority) = watch::channel(Arc::new(Authority::in_memory("td").unwrap()));
+        let changes = Changes { waiting: Shares::of(16), ..Changes::new(mesh, authority) };
+        let ask = |account: &str| {
+            let subject = Subject::Holder(weir_model::Identity::new("shop", account));
+            let now = state(&subject, &changes.mesh.borrow(), &changes.authority.borrow());
+            let (answer, answered) = oneshot::channel();
+            changes.answer_later(subject, IstioCertificateRequest::for_changes("node", &now), None, answer);
+            answered
+        };
+        let waiting = [ask("a"), ask("a")];
+        assert_eq!(ask("a").await.unwrap().unwrap_err().code(), tonic::Code::ResourceExhausted);
+        assert!(ask("b").try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Empty));
+        drop(waiting);
     }
 }

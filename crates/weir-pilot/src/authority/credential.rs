@@ -7,9 +7,10 @@ use std::time::SystemTime;
 use tonic::Status;
 use weir_ads::Shown;
 use weir_api::resources::MeshConfig;
-use weir_model::workload_group::{identity_of_instances, labels_of_instances};
-use weir_model::{Identity, MeshSnapshot, Proxy, ProxyKind, topology};
+use weir_model::workload_group::{GROUP_ANNOTATION, identity_of_instances, labels_of_instances};
+use weir_model::{Identity, MeshSnapshot, Proxy, ProxyKind, Workload, topology};
 
+use super::address;
 use super::tokens::Tokens;
 
 /// Which trust domains count.
@@ -107,6 +108,10 @@ impl Credential {
             (Ok(Some(certified)), ..) => {
                 let identity = names.identity(&certified.id);
                 let identity = identity.map_err(|reason| unknown(format!("the certificate of {:?} {reason}", certified.id)))?;
+                // The handshake was a while ago, perhaps.
+                if certified.ends <= now {
+                    return Err(unknown(format!("the certificate of {:?} has ended", certified.id)));
+                }
                 Ok(Self { identity, workload: None, ends: certified.ends })
             }
             (Ok(None), Some(token), Some(tokens)) => tokens.read(token.text(), names, now).map_err(unknown),
@@ -158,14 +163,23 @@ impl Credential {
             return Err(format!("its token is not for WorkloadGroup {group}"));
         }
         let found = mesh.groups.get(&proxy.namespace, group).ok_or_else(|| format!("there is no WorkloadGroup {group}"))?;
-        if proxy.name != *entry || proxy.addresses.len() != 1 {
-            return Err(format!("its name is to be {entry}, that of its entry, and its address one"));
-        }
+        let address = match proxy.addresses.as_slice() {
+            [only] if proxy.name == *entry => only,
+            _ => return Err(format!("its name is to be {entry}, that of its entry, and its address one")),
+        };
+        address::check(address)?;
         let identity = identity_of_instances(found);
+        let is_of_group = |workload: &Workload| {
+            is_of(workload, &identity) && workload.object.meta.annotations.get(GROUP_ANNOTATION).is_some_and(|of| of == group)
+        };
         // What is sent there is for others.
-        let other = proxy.addresses.iter().flat_map(|address| mesh.workloads.at(address)).find(|workload| !is_of(workload, &identity));
-        if let Some(other) = other {
-            return Err(format!("its address is that of WorkloadEntry {}/{}", other.namespace, other.name));
+        if let Some(other) = mesh.workloads.at(address).find(|workload| !is_of_group(workload)) {
+            return Err(format!("its address is that of {}", other.object.name()));
+        }
+        // The names of two entries may be one: they are put together of words.
+        let named = mesh.workloads.named(&proxy.namespace, entry);
+        if let Some(other) = named.filter(|workload| workload.address != *address || !is_of_group(workload)) {
+            return Err(format!("its name is that of {} at {}", other.object.name(), other.address));
         }
         Ok((identity, labels_of_instances(found)))
     }
@@ -218,7 +232,7 @@ impl Credential {
     }
 }
 
-fn is_of(workload: &weir_model::Workload, identity: &Identity) -> bool {
+fn is_of(workload: &Workload, identity: &Identity) -> bool {
     Identity::new(&workload.namespace, &workload.service_account) == *identity
 }
 
@@ -249,6 +263,16 @@ metadata: {name: carts, namespace: shop}
 spec:
   metadata: {labels: {app: cart}}
   template: {serviceAccount: cart, labels: {tier: back}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: carts-10.0.0.7-vms, namespace: shop, annotations: {istio.io/autoRegistrationGroup: carts}}
+spec: {address: 10.0.0.7, network: vms, serviceAccount: cart, labels: {app: cart}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: carts-10.0.0.6, namespace: shop}
+spec: {address: 10.0.0.5, serviceAccount: cart, labels: {app: cart}}
 ";
 
     fn mesh() -> MeshSnapshot {
@@ -288,6 +312,10 @@ spec:
             let labels = credential("cart", bound).labels_for(&mesh(), &proxy(INSTANCE, &[]), Some(&registers));
             assert_eq!(labels.map(|labels| written(&labels)), Ok("app=cart,tier=back".to_owned()));
         }
+        // Another one of its group may have the address in another network.
+        let (id, entry) = ("sidecar~10.0.0.7~carts-10.0.0.7-lan.shop~shop.svc.cluster.local", "carts-10.0.0.7-lan".to_owned());
+        let registers = Registers { group: "carts".to_owned(), entry };
+        assert!(credential("cart", None).labels_for(&mesh(), &proxy(id, &[]), Some(&registers)).is_ok());
     }
 
     #[test]
@@ -316,6 +344,31 @@ spec:
                 at("sidecar~10.0.0.2~carts-10.0.0.2.shop~shop.svc.cluster.local"),
                 registers("carts", "carts-10.0.0.2"),
                 "its address is that of WorkloadEntry shop/till",
+            ),
+            // Also where both are of one account.
+            (
+                cart(),
+                at("sidecar~10.0.0.1~carts-10.0.0.1.shop~shop.svc.cluster.local"),
+                registers("carts", "carts-10.0.0.1"),
+                "its address is that of WorkloadEntry shop/cart",
+            ),
+            (
+                cart(),
+                at("sidecar~10.0.0.6~carts-10.0.0.6.shop~shop.svc.cluster.local"),
+                registers("carts", "carts-10.0.0.6"),
+                "its name is that of WorkloadEntry shop/carts-10.0.0.6 at 10.0.0.5",
+            ),
+            (
+                cart(),
+                Proxy { addresses: vec!["::ffff:10.0.0.2".to_owned()], ..at(INSTANCE) },
+                registers("carts", "carts-10.0.0.9"),
+                "is written otherwise: 10.0.0.2",
+            ),
+            (
+                cart(),
+                Proxy { addresses: vec!["169.254.169.254".to_owned()], ..at(INSTANCE) },
+                registers("carts", "carts-10.0.0.9"),
+                "leads to no other machine",
             ),
             (credential("till", None), at(INSTANCE), registers("carts", "carts-10.0.0.9"), "its workload is ns/shop/sa/cart"),
         ] {
@@ -351,13 +404,16 @@ spec:
             let shown = Shown { peer, certificate, token };
             Credential::of(&shown, None, &mesh, now).map(|known| known.identity).map_err(|status| status.message().to_owned())
         };
-        let certified = |id: &str| Ok(Some(Certified { id: id.to_owned(), ends: now }));
+        let until = |id: &str, ends| Ok(Some(Certified { id: id.to_owned(), ends }));
+        let certified = |id: &str| until(id, now + Duration::from_secs(1));
         let cart = Identity::new("shop", "cart");
         assert_eq!(of(certified("spiffe://td/ns/shop/sa/cart"), None), Ok(cart.clone()));
         assert_eq!(of(certified("spiffe://old/ns/shop/sa/cart"), Some(Token::new("x"))), Ok(cart));
         for (certificate, token, expected) in [
             (Ok(None), None, "neither a certificate of the mesh nor a token"),
             (Ok(None), Some(Token::new("x")), "signs no tokens"),
+            (until("spiffe://td/ns/shop/sa/cart", now), None, "has ended"),
+            (until("spiffe://td/ns/shop/sa/cart", now), Some(Token::new("x")), "has ended"),
             (Err("it has ended".to_owned()), Some(Token::new("x")), "it has ended"),
             (certified("spiffe://other/ns/shop/sa/cart"), None, "another trust domain"),
             (certified("spiffe://td/ns/shop/sa/"), None, "no SPIFFE id of a mesh"),

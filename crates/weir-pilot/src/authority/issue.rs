@@ -15,7 +15,7 @@ use webpki::{
 use super::{Authority, pem};
 
 /// How long a certificate lasts if nobody asks for anything else, and at most; Istio's.
-const LIFETIME: Duration = Duration::from_secs(24 * 3600);
+pub(super) const LIFETIME: Duration = Duration::from_secs(24 * 3600);
 const LONGEST: Duration = Duration::from_secs(90 * 24 * 3600);
 /// Clocks of other machines may be late by so much.
 const SKEW: Duration = Duration::from_secs(120);

@@ -2,13 +2,15 @@
 //!
 //! It is given as a folder in Istio's layout ([`folder`]), or its root is made at the first start and kept ([`root`]). What it signs
 //! is short-lived, and says nothing but the SPIFFE id of a service account ([`issue`]); for whom, [`service`] decides, of those who
-//! know a [`secret`], or have shown from another machine who they are ([`credential`]): by a certificate ([`shown`]) or one of its
-//! [`tokens`].
+//! know a [`secret`], and [`elsewhere`] of those who have shown from another machine who they are ([`credential`]): by a certificate
+//! ([`shown`]) or one of its [`tokens`].
 //!
 //! Facts: security/pkg/pki/ca and security/pkg/server/ca of Istio.
 
+mod address;
 mod changes;
 pub(crate) mod credential;
+pub(crate) mod elsewhere;
 mod folder;
 mod issue;
 mod pem;

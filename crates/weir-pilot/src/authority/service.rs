@@ -1,4 +1,5 @@
-//! Answers requests for certificates: who asks is found out first.
+//! Answers requests for certificates: who asks is found out first. Those of other machines come by a way of their own
+//! ([`elsewhere`](super::elsewhere)).
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -14,20 +15,17 @@ use super::changes::{self, Changes};
 use super::credential::Credential;
 use super::issue::{self, Refusal};
 use super::secret::Secret;
-use super::tokens::Tokens;
 use super::{Authority, Followed};
 use crate::refusals::{Count, Refusals, Refused};
 
 /// So many requests may wait.
-const WAITING: usize = 64;
+pub(super) const WAITING: usize = 64;
 
-/// By what other processes show who they are.
+/// By what other processes of this machine show who they are.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Known {
     /// What those of this user know, on this machine; without it, none of them is answered.
     pub secret: Option<Arc<Secret>>,
-    /// The key of the tokens of other machines; without it, they need a certificate already.
-    pub tokens: Option<Arc<Tokens>>,
 }
 
 /// Who a certificate is for.
@@ -40,6 +38,14 @@ pub(super) enum Subject {
 }
 
 impl Subject {
+    /// What tells it from others.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Proxy(proxy) => proxy.id.clone(),
+            Self::Holder(identity) => identity.to_string(),
+        }
+    }
+
     /// Who that is; none if the mesh does not know.
     pub fn identity(&self, mesh: &MeshSnapshot) -> Option<Identity> {
         match self {
@@ -65,9 +71,8 @@ pub(super) fn serve(changes: Changes, known: Known, refusals: Arc<Refusals>) -> 
             }
             let (authority, mesh) = (changes.authority.borrow().clone(), changes.mesh.borrow().clone());
             // Before anything is signed for a stranger.
-            let subject = subject(&known, &caller, &request, &mesh);
-            // What proves to a process of this user that we are, nobody else is given.
-            let secret = known.secret.clone().filter(|_| !matches!(caller, Caller::Remote(_)));
+            let subject = subject(&known, &caller, &request);
+            let secret = known.secret.clone();
             let answered = match subject {
                 Err(refused) => Err(refused),
                 Ok(subject) if request.known().is_some() => {
@@ -96,7 +101,7 @@ pub(super) fn serve(changes: Changes, known: Known, refusals: Arc<Refusals>) -> 
 }
 
 /// Counts what became of a request, and tells of one that was refused.
-fn count(refusals: &Refusals, caller: &Caller, request: &IstioCertificateRequest, refused: Option<&Refused>) {
+pub(super) fn count(refusals: &Refusals, caller: &Caller, request: &IstioCertificateRequest, refused: Option<&Refused>) {
     refusals.count(Count::Requests);
     let Some(Refused { count, status }) = refused else { return refusals.count(Count::Issued) };
     refusals.count(*count);
@@ -112,13 +117,8 @@ fn count(refusals: &Refusals, caller: &Caller, request: &IstioCertificateRequest
     refusals.tell_no_certificate(format!("{node}{from}"), status.message());
 }
 
-/// Who a caller may have a certificate for.
-pub(super) fn subject(known: &Known, caller: &Caller, request: &IstioCertificateRequest, mesh: &MeshSnapshot) -> Result<Subject, Refused> {
-    if let Caller::Remote(shown) = caller {
-        let credential = Credential::of(shown, known.tokens.as_deref(), &mesh.config, SystemTime::now());
-        let credential = credential.map_err(|status| Refused::new(Count::NotKnown, status))?;
-        return holder(credential, request, mesh);
-    }
+/// Who a caller of this machine may have a certificate for.
+pub(super) fn subject(known: &Known, caller: &Caller, request: &IstioCertificateRequest) -> Result<Subject, Refused> {
     admit(known.secret.as_deref(), caller, request).map_err(|status| Refused::new(Count::NotKnown, status))?;
     let nobody = || Refused::new(Count::NotKnown, Status::unauthenticated("the request names no proxy of a mesh"));
     let proxy = request.node().and_then(proxy).ok_or_else(nobody)?;
@@ -127,7 +127,7 @@ pub(super) fn subject(known: &Known, caller: &Caller, request: &IstioCertificate
 
 /// Whether who has come from another machine may have what he asks for: a certificate of his own, and of nobody else. Istio's agents name
 /// no node, but ask for their identity in the request; others need not.
-fn holder(credential: Credential, request: &IstioCertificateRequest, mesh: &MeshSnapshot) -> Result<Subject, Refused> {
+pub(super) fn holder(credential: Credential, request: &IstioCertificateRequest, mesh: &MeshSnapshot) -> Result<Subject, Refused> {
     let denied = |reason: String| Refused::new(Count::NoIdentity, Status::permission_denied(reason));
     let named = match request.node() {
         None => None,
@@ -188,6 +188,8 @@ pub(super) fn answer_to(
     }
     let id = identity.spiffe(&mesh.config.trust_domain);
     let asked = u64::try_from(request.validity_duration).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs);
+    // What another machine has shown may be stolen, and a token of an hour is to be no certificate of months.
+    let asked = asked.map(|asked| if matches!(subject, Subject::Holder(_)) { asked.min(issue::LIFETIME) } else { asked });
     let cert_chain = authority.certify(&request.csr, &id, asked, now).map_err(|refusal| match refusal {
         Refusal::Request(_) => Refused::new(Count::NoRequest, Status::invalid_argument(refusal.to_string())),
         Refusal::Randomness => Refused::new(Count::NotSigned, Status::internal(refusal.to_string())),

@@ -1,16 +1,67 @@
 //! Certificates that clients show: whether they are of the mesh, and whose they are.
 
 use std::path::Path;
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::CertificateDer;
+use tokio::sync::watch;
 use webpki::Error;
 use weir_ads::Certified;
 use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 
 use super::issue::{Trusted, leads_to};
-use super::{Authority, pem};
+use super::{Authority, Followed, pem};
+
+/// So long after its end a certificate's connection stays: streams on it are told first why they end.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// What a connection was begun with.
+pub(crate) struct Beginning {
+    chain: Arc<[CertificateDer<'static>]>,
+    /// What was judged.
+    pub certificate: Result<Option<Certified>, String>,
+    authority: watch::Receiver<Arc<Authority>>,
+}
+
+impl Followed {
+    /// Judges what a client has shown in the handshake.
+    pub(crate) async fn judge(&self, chain: Vec<CertificateDer<'static>>) -> Beginning {
+        let (chain, mut authority) = (Arc::from(chain), self.0.clone());
+        let now = authority.borrow_and_update().clone();
+        Beginning { certificate: judge(now, &chain).await, chain, authority }
+    }
+}
+
+impl Beginning {
+    /// Waits until the certificate that a connection was begun with ends, or the authority is another one that does not accept it: a
+    /// connection of what it once was lasts no longer. For ever where none was accepted: each call on it is refused, or shows a token.
+    pub(crate) async fn ended(self) {
+        let Self { chain, certificate, mut authority } = self;
+        let Ok(Some(certified)) = certificate else { return std::future::pending().await };
+        let left = certified.ends.duration_since(SystemTime::now()).unwrap_or_default();
+        let end = tokio::time::sleep(left + FAREWELL);
+        tokio::pin!(end);
+        loop {
+            let now = tokio::select! {
+                () = &mut end => return,
+                // One that never changes says nothing any more.
+                Ok(()) = authority.changed() => authority.borrow_and_update().clone(),
+            };
+            if judge(now, &chain).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// A signature of a large key takes a while.
+async fn judge(authority: Arc<Authority>, chain: &Arc<[CertificateDer<'static>]>) -> Result<Option<Certified>, String> {
+    let chain = chain.clone();
+    let judged = tokio::task::spawn_blocking(move || authority.judge(&chain, SystemTime::now())).await;
+    judged.unwrap_or_else(|_| Err("the certificate cannot be looked at".to_owned()))
+}
 
 impl Authority {
     /// Whose a certificate is, if it leads to the mesh's roots, holds now and was not revoked; none if none was shown.
@@ -59,9 +110,8 @@ fn words(error: &Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use rcgen::{KeyPair, SanType};
+    use tokio::time::Instant;
 
     use super::*;
 
@@ -90,6 +140,35 @@ mod tests {
         ] {
             let refused = own.judge(&[certificate], now).unwrap_err();
             assert!(refused.contains(expected), "{refused}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_lasts_as_long_as_its_certificate_or_as_it_is_accepted() {
+        let day = Duration::from_secs(24 * 3600);
+        let (own, other) = (Authority::in_memory("td").unwrap(), Authority::in_memory("td").unwrap());
+        let cart = SanType::URI("spiffe://td/ns/shop/sa/cart".try_into().unwrap());
+        let chain = vec![own.sign(&KeyPair::generate().unwrap(), vec![cart], Some(day), SystemTime::now()).unwrap()];
+        // It trusts what both have signed.
+        let roots = own.roots.clone() + &other.roots;
+        let both = Authority { roots, ..Authority::in_memory("td").unwrap() };
+        let (now, watched) = watch::channel(Arc::new(own));
+        let begun = async || Followed(watched.clone()).judge(chain.clone()).await;
+
+        let (start, first) = (Instant::now(), begun().await);
+        now.send_replace(Arc::new(both));
+        first.ended().await;
+        assert!(start.elapsed() > day / 2, "it was accepted all the time: {:?}", start.elapsed());
+
+        let (start, second) = (Instant::now(), begun().await);
+        now.send_replace(Arc::new(other));
+        second.ended().await;
+        assert!(start.elapsed() < day / 2, "nobody of this mesh trusts it any more: {:?}", start.elapsed());
+
+        let (nothing, stranger) = (Followed(watched.clone()).judge(vec![]).await, begun().await);
+        assert!(stranger.certificate.is_err());
+        for endless in [nothing, stranger] {
+            assert!(tokio::time::timeout(day * 10, endless.ended()).await.is_err());
         }
     }
 }

@@ -219,7 +219,7 @@ fn a_caller_gets_who_the_mesh_says_it_is() {
     let authority = Authority::in_memory("cluster.local").unwrap();
     let of = |node: &str| {
         let request = IstioCertificateRequest::new(node, request(), 60);
-        let subject = service::subject(&service::Known::default(), &Caller::Hosted, &request, &mesh);
+        let subject = service::subject(&service::Known::default(), &Caller::Hosted, &request);
         let answered = subject.and_then(|subject| service::answer_to(&authority, &mesh, &subject, &request, SystemTime::now()));
         answered.map(|answer| seen(&answer.cert_chain).0.concat()).map_err(|refused| refused.status.code())
     };
@@ -237,6 +237,21 @@ fn a_caller_gets_who_the_mesh_says_it_is() {
     assert_eq!(of("sidecar~10.0.0.1~cart.other~other.svc.cluster.local"), Err(Code::FailedPrecondition));
     for namespace in ["a/sa/b", "A", ""] {
         assert_eq!(of(&format!("router~0.0.0.0~gw.{namespace}~x.svc.cluster.local")), Err(Code::InvalidArgument), "{namespace}");
+    }
+}
+
+#[test]
+fn who_has_come_from_another_machine_gets_no_certificate_of_months() {
+    let mesh = MeshSnapshot::new(&parse(&Source::new("mesh.yaml", MESH)).objects, Arc::default(), DEFAULT_DOMAIN);
+    let authority = Authority::in_memory("cluster.local").unwrap();
+    let cart = "sidecar~10.0.0.1~cart.shop~shop.svc.cluster.local";
+    let (day, skew) = (Duration::from_secs(24 * 3600), Duration::from_secs(120));
+    let remote = || service::Subject::Holder(weir_model::Identity::new("shop", "cart"));
+    let here = || service::Subject::Proxy(Box::new(service::proxy(cart).unwrap()));
+    for (subject, asked, lasts) in [(remote(), day * 90, day), (remote(), day / 24, day / 24), (here(), day * 90, day * 90)] {
+        let request = IstioCertificateRequest::new(cart, request(), i64::try_from(asked.as_secs()).unwrap());
+        let answer = service::answer_to(&authority, &mesh, &subject, &request, SystemTime::now()).unwrap();
+        assert_eq!(seen(&answer.cert_chain).1, lasts + skew, "{subject:?}");
     }
 }
 
@@ -283,7 +298,7 @@ async fn a_stranger_is_answered_without_a_signature_and_who_has_gone_not_at_all(
 
 /// Who is known by this secret alone.
 fn knowing(secret: Secret) -> service::Known {
-    service::Known { secret: Some(Arc::new(secret)), tokens: None }
+    service::Known { secret: Some(Arc::new(secret)) }
 }
 
 /// Who answers at a port of this machine.

@@ -21,8 +21,8 @@ use policies::Policies;
 /// A proxy that follows the mesh.
 pub(crate) struct Following {
     pub proxy: Proxy,
-    /// The labels that it came with.
-    came_with: BTreeMap<String, String>,
+    /// See [`take_labels`].
+    came_with: Option<BTreeMap<String, String>>,
     abilities: Abilities,
     /// The snapshot of the mesh that it has.
     pub version: u64,
@@ -53,11 +53,16 @@ pub(crate) struct Followed {
 }
 
 impl Following {
-    /// A proxy that has nothing yet.
-    pub fn new(proxy: Proxy, abilities: Abilities, mesh: &MeshSnapshot, shared: &Arc<Shared>) -> Self {
+    /// A proxy that has nothing yet. What it came with: see [`take_labels`].
+    pub fn new(
+        proxy: Proxy,
+        came_with: Option<BTreeMap<String, String>>,
+        abilities: Abilities,
+        mesh: &MeshSnapshot,
+        shared: &Arc<Shared>,
+    ) -> Self {
         let labels = shared.classes.labels(mesh);
-        let came_with = proxy.labels.clone();
-        let (member, class) = find_class(&proxy, &came_with, abilities, &labels, mesh, shared);
+        let (member, class) = find_class(&proxy, came_with.as_ref(), abilities, &labels, mesh, shared);
         let newest = class.newest();
         Self {
             proxy,
@@ -154,8 +159,8 @@ impl Following {
 
     /// Finds the proxy's class, and follows it. Whether that is another one than before.
     fn take_class(&mut self, mesh: &MeshSnapshot, shared: &Arc<Shared>) -> bool {
-        take_labels(&mut self.proxy, &self.came_with, mesh);
-        let (member, class) = find_class(&self.proxy, &self.came_with, self.abilities, &self.labels, mesh, shared);
+        take_labels(&mut self.proxy, self.came_with.as_ref(), mesh);
+        let (member, class) = find_class(&self.proxy, self.came_with.as_ref(), self.abilities, &self.labels, mesh, shared);
         self.member = member;
         if Arc::ptr_eq(&class, &self.class) {
             return false;
@@ -197,14 +202,14 @@ impl Following {
 /// The class of a proxy, which it joins.
 fn find_class(
     proxy: &Proxy,
-    came_with: &BTreeMap<String, String>,
+    came_with: Option<&BTreeMap<String, String>>,
     abilities: Abilities,
     labels: &Labels,
     mesh: &MeshSnapshot,
     shared: &Shared,
 ) -> (Arc<Member>, Arc<Class>) {
     let Abilities { runs_commands: _, takes_virtual_hosts, has_certificates, answers_dns } = abilities;
-    let member = Member { proxy: proxy.clone(), came_with: came_with.clone(), takes_virtual_hosts, has_certificates, answers_dns };
+    let member = Member { proxy: proxy.clone(), came_with: came_with.cloned(), takes_virtual_hosts, has_certificates, answers_dns };
     let (_, key) = member.in_mesh(mesh, labels);
     let member = Arc::new(member);
     let class = shared.classes.get(key, &member, &shared.reporter);

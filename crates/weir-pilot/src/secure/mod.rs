@@ -1,68 +1,89 @@
 //! Serves proxies of other machines: by TLS, with a certificate of the mesh ([`identity`]), whoever they are. What they show is looked at
-//! here, as far as it is a certificate ([`clients`]); whether it is enough, at each of their calls, so that they are told in words.
+//! here, as far as it is a certificate ([`clients`]); whether it is enough, at each of their calls ([`door`]), so that they are told in
+//! words. Who has not shown enough for any does not stay.
 
 mod clients;
+mod door;
 mod identity;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use rustls::pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use weir_ads::grpc::server::{self, Services};
-use weir_ads::{Peer, Shown};
+use weir_ads::{Patience, Shown};
 
 use crate::authority::Followed;
-use crate::refusals::Refusals;
+use crate::shared::Shared;
+use crate::shares::Shares;
+use door::Door;
 pub use identity::PilotNames;
 use identity::ShownIdentity;
 
 /// So long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// So many connections there may be: more are closed at once.
-const CONNECTIONS: usize = 10_000;
 /// After an accept that failed.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves proxies of other machines. All clones share their connections.
+#[derive(Clone)]
+pub struct Secure(Arc<Serving>);
 
 /// What all connections share.
 struct Serving {
     identity: ShownIdentity,
     authority: Followed,
     services: Services,
-    refusals: Arc<Refusals>,
+    shared: Arc<Shared>,
+    door: Arc<Door>,
+    /// The places of connections, by where they come from.
+    places: Shares<IpAddr>,
 }
 
-/// Accepts connections until the task is dropped.
-pub(crate) async fn serve(listener: TcpListener, names: PilotNames, authority: Followed, services: Services, refusals: Arc<Refusals>) {
-    let identity = ShownIdentity::new(names, authority.clone());
-    let serving = Arc::new(Serving { identity, authority, services, refusals });
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        let (socket, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Out of descriptors, most likely: those in use must be closed first.
-                tracing::debug!(%error, "cannot accept a connection of another machine");
-                tokio::time::sleep(PAUSE).await;
+impl Secure {
+    pub(crate) fn new(names: PilotNames, authority: &Followed, services: Services, shared: Arc<Shared>, connections: usize) -> Self {
+        let (identity, door) = (ShownIdentity::new(names, authority.clone()), Arc::new(Door(shared.clone())));
+        Self(Arc::new(Serving { identity, authority: authority.clone(), services, shared, door, places: Shares::of(connections) }))
+    }
+
+    /// Accepts connections until the task is dropped.
+    pub async fn serve(self, listener: TcpListener) {
+        let Self(serving) = self;
+        loop {
+            let (socket, peer) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of descriptors, most likely: those in use must be closed first.
+                    tracing::debug!(%error, "cannot accept a connection of another machine");
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            };
+            let Some(place) = serving.places.take(place_of(peer.ip())) else {
+                serving.shared.refusals.failed_handshake(peer, "there are too many connections, of all or from there");
                 continue;
-            }
-        };
-        let Ok(place) = room.clone().try_acquire_owned() else {
-            serving.refusals.failed_handshake(peer, "there are too many connections");
-            continue;
-        };
-        let serving = serving.clone();
-        tokio::spawn(async move {
-            if let Err(reason) = serving.connection(socket, peer).await {
-                serving.refusals.failed_handshake(peer, reason);
-            }
-            drop(place);
-        });
+            };
+            let serving = serving.clone();
+            tokio::spawn(async move {
+                if let Err(reason) = serving.connection(socket, peer).await {
+                    serving.shared.refusals.failed_handshake(peer, reason);
+                }
+                drop(place);
+            });
+        }
+    }
+}
+
+/// Where somebody is, as far as he cannot easily be elsewhere too: one machine often has a whole network of IPv6.
+fn place_of(peer: IpAddr) -> IpAddr {
+    const NETWORK: u128 = !0 << 64;
+    match peer.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & NETWORK).into(),
+        address => address,
     }
 }
 
@@ -74,17 +95,50 @@ impl Serving {
         let late = |_| Err(io::Error::new(io::ErrorKind::TimedOut, "the handshake did not come to an end"));
         let stream = timeout(HANDSHAKE, accepting).await.unwrap_or_else(late).map_err(|error| error.to_string())?;
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default().to_vec();
-        let shown = self.look_at(chain, peer).await;
-        server::connection(stream, self.services.clone(), Peer::Tls(Arc::new(shown))).await;
+        let begun = self.authority.judge(chain).await;
+        let shown = Shown { peer, certificate: begun.certificate.clone(), token: None };
+        tokio::select! {
+            () = server::guarded(stream, self.services.clone(), shown, self.door.clone(), Patience::default()) => {}
+            () = begun.ended() => tracing::debug!(%peer, "a connection has outlived its certificate"),
+        }
         Ok(())
     }
+}
 
-    /// What a client has shown.
-    async fn look_at(&self, chain: Vec<CertificateDer<'static>>, peer: SocketAddr) -> Shown {
-        let authority = self.authority.0.borrow().clone();
-        // A signature of a large key takes a while.
-        let judged = tokio::task::spawn_blocking(move || authority.judge(&chain, SystemTime::now())).await;
-        let certificate = judged.unwrap_or_else(|_| Err("the certificate cannot be looked at".to_owned()));
-        Shown { peer, certificate, token: None }
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::{Authority, Options, Pilot};
+
+    #[tokio::test]
+    async fn one_peer_does_not_take_the_places_of_all_others() {
+        let (_keep, catalog) = watch::channel(Arc::default());
+        let pilot = Pilot::start(catalog, Options { mesh: Arc::default(), domain: "cluster.local".to_owned(), say: Box::new(|_| {}) });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let authority = Authority::in_memory("td").unwrap().follow();
+        let serving = tokio::spawn(pilot.secure(PilotNames::default(), &authority, 16).serve(listener));
+        let mut first = vec![];
+        for _ in 0..2 {
+            first.push(TcpStream::connect(address).await.unwrap());
+        }
+        let mut third = TcpStream::connect(address).await.unwrap();
+        // It says nothing, and hears nothing but that it has ended.
+        assert_eq!(third.read(&mut [0]).await.unwrap_or_default(), 0);
+        assert!(first.iter().all(|first| first.try_read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)));
+        serving.abort();
+    }
+
+    #[test]
+    fn a_network_of_a_machine_is_one_place() {
+        let of = |address: &str| place_of(address.parse().unwrap()).to_string();
+        assert_eq!(
+            ["192.0.2.1", "::ffff:192.0.2.1", "2001:db8::1", "2001:db8::2:0:0:1"].map(of),
+            ["192.0.2.1", "192.0.2.1", "2001:db8::", "2001:db8::"]
+        );
+        assert_ne!(of("2001:db8:0:1::1"), of("2001:db8:0:2::1"));
     }
 }

@@ -50,8 +50,20 @@ struct Registered {
 }
 
 impl Workloads {
-    /// An instance has come, or come back.
-    pub fn register(&mut self, registration: Registration) {
+    /// An instance has come, or come back, on another machine or on this one.
+    ///
+    /// # Errors
+    /// If its entry's name is that of an instance of another group or address: names are put together of words, and two may be one. Of
+    /// another machine, also if an instance of another group is at its address.
+    pub fn register(&mut self, registration: Registration, is_remote: bool) -> Result<(), String> {
+        let own = registration.key();
+        let is_taken = |(key, known): &(&WorkloadKey, &Registered)| match **key == own {
+            true => !known.by.is_same_instance(&registration),
+            false => is_remote && known.by.is_in_the_way_of(&registration),
+        };
+        if let Some(((namespace, name), _)) = self.registered.iter().find(is_taken) {
+            return Err(format!("WorkloadEntry {namespace}/{name} is of another instance"));
+        }
         let new = || Registered { by: registration.clone(), streams: 0, departures: 0, made: None };
         let known = self.registered.entry(registration.key()).or_insert_with(new);
         known.streams += 1;
@@ -59,6 +71,7 @@ impl Workloads {
         if !known.by.is_like(&registration) {
             (known.by, known.made) = (registration, None);
         }
+        Ok(())
     }
 
     /// An instance has gone. If no stream of it is left: what to tell [`Self::expire`] later.
@@ -169,7 +182,11 @@ impl Registered {
             return None;
         };
         if !self.made.as_ref().is_some_and(|(_, of)| Arc::ptr_eq(of, group)) {
-            self.made = self.by.entry(group).map(|entry| (entry, group.clone()));
+            // It made one when the instance came.
+            let entry = self.by.entry(group).inspect_err(|reason| {
+                tracing::error!(group = %group.name(), "the entry of an instance that registered itself is wrong: {reason}");
+            });
+            self.made = entry.ok().map(|entry| (entry, group.clone()));
         }
         self.made.as_ref().map(|(entry, _)| entry.clone())
     }
@@ -187,4 +204,47 @@ pub(crate) fn beside(mesh: &MeshSnapshot, proxy: &Proxy) -> Vec<WorkloadKey> {
     let here = proxy.addresses.iter().flat_map(|address| mesh.workloads.at(address));
     let own: BTreeSet<WorkloadKey> = here.filter(|workload| workload.namespace == proxy.namespace).map(key).collect();
     own.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_model::Interception;
+    use weir_xds::core::Node;
+
+    use super::*;
+
+    /// An instance of this group, at this address and in this network.
+    fn instance(group: &str, address: &str, network: &str) -> Registration {
+        let proxy = Proxy {
+            id: String::new(),
+            kind: ProxyKind::Sidecar,
+            name: String::new(),
+            namespace: "shop".to_owned(),
+            labels: BTreeMap::new(),
+            addresses: vec![address.to_owned()],
+            locality: String::new(),
+            interception: Interception::None,
+        };
+        let said = serde_json::json!({"AUTO_REGISTER_GROUP": group, "NETWORK": network});
+        let metadata = said.as_object().map(weir_xds::values::structure);
+        Registration::read(&Node { metadata, ..Node::default() }, &proxy).unwrap()
+    }
+
+    #[test]
+    fn no_instance_takes_the_place_of_one_of_another_group_or_address() {
+        let mut workloads = Workloads::default();
+        let first = || instance("reviews", "10.0.0.1", "10.0.0.2");
+        let other = || instance("reviews-10.0.0.1", "10.0.0.2", "");
+        assert_eq!(first().key(), other().key());
+        workloads.register(first(), true).unwrap();
+        for is_remote in [true, false] {
+            assert!(workloads.register(other(), is_remote).unwrap_err().contains("shop/reviews-10.0.0.1-10.0.0.2 is of another instance"));
+            assert_eq!(workloads.register(first(), is_remote), Ok(()), "it comes back");
+        }
+        // Only what is known of this machine's proxies says that one machine is of two groups.
+        assert!(workloads.register(instance("ratings", "10.0.0.1", ""), true).is_err());
+        assert!(workloads.register(instance("ratings", "10.0.0.1", ""), false).is_ok());
+        assert!(workloads.register(instance("reviews", "10.0.0.1", "vms"), true).is_err(), "ratings are there");
+        assert!(workloads.register(instance("ratings", "10.0.0.3", ""), true).is_ok());
+    }
 }

@@ -55,9 +55,19 @@ impl Registration {
         })
     }
 
-    /// Whether it would make the same entry.
+    /// Whether it is the same instance: of one group, at one address.
+    pub fn is_same_instance(&self, other: &Self) -> bool {
+        (&self.namespace, &self.group, &self.address, &self.network) == (&other.namespace, &other.group, &other.address, &other.network)
+    }
+
+    /// Whether an instance of another group is at the address of another.
+    pub fn is_in_the_way_of(&self, other: &Self) -> bool {
+        self.address == other.address && (&self.namespace, &self.group) != (&other.namespace, &other.group)
+    }
+
+    /// Whether the same instance would make the same entry.
     pub fn is_like(&self, other: &Self) -> bool {
-        (&self.labels, &self.network, &self.locality) == (&other.labels, &other.network, &other.locality)
+        (&self.labels, &self.locality) == (&other.labels, &other.locality)
     }
 
     /// The namespace and name of its entry.
@@ -66,15 +76,18 @@ impl Registration {
     }
 
     /// Its entry: what the group's template says, and over it what the instance says itself.
-    pub fn entry(&self, group: &Object) -> Option<Arc<Object>> {
-        let Spec::WorkloadGroup(spec) = &group.spec else { return None };
+    ///
+    /// # Errors
+    /// What of that no entry can have.
+    pub fn entry(&self, group: &Object) -> Result<Arc<Object>, String> {
+        let Spec::WorkloadGroup(spec) = &group.spec else { return Err(format!("{} is no group", group.name())) };
         let template = spec.template.clone().unwrap_or_default();
         let metadata = spec.metadata.clone().unwrap_or_default();
         let mut labels = template.labels.clone();
         labels.extend(metadata.labels);
         labels.extend(self.labels.clone());
-        let mut annotations: Labels = [(GROUP_ANNOTATION.to_owned(), self.group.clone())].into();
-        annotations.extend(metadata.annotations);
+        let mut annotations = metadata.annotations;
+        annotations.insert(GROUP_ANNOTATION.to_owned(), self.group.clone());
         let own = |own: &str, other: String| if own.is_empty() { other } else { own.to_owned() };
         let entry = WorkloadEntry {
             address: self.address.clone(),
@@ -94,10 +107,8 @@ impl Registration {
             "spec": content(&entry),
         });
         let parsed = parse(&Source::new(SOURCE, document.to_string()));
-        for diagnostic in parsed.diagnostics.iter().filter(|_| parsed.objects.is_empty()) {
-            tracing::error!(group = %group.name(), "the entry of an instance that registers itself is wrong: {diagnostic}");
-        }
-        parsed.objects.into_iter().next()
+        let wrong = || parsed.diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        parsed.objects.into_iter().next().ok_or_else(wrong)
     }
 }
 

@@ -13,11 +13,12 @@ use weir_xds::core::Node;
 use weir_xds::values::structure;
 
 use crate::{counted, log};
-use client::Shows;
+use client::{Connection, Shows};
 use mesh::{HOUR, Mesh, Signed};
 
 const CREDENTIAL: &str = "weir_xds_refused_streams_total{reason=\"credential\"}";
 const IDENTITY: &str = "weir_xds_refused_streams_total{reason=\"identity\"}";
+const NODE: &str = "weir_xds_refused_streams_total{reason=\"node\"}";
 const NOT_KNOWN: &str = "citadel_server_authentication_failure_count";
 const NO_IDENTITY: &str = "citadel_server_id_extraction_err_count";
 
@@ -45,7 +46,14 @@ fn certificate(mesh: &Mesh) -> Shows {
     mesh.certificate(&Signed::default())
 }
 
-const STREAMS: [Attempt; 19] = [
+/// An instance that registers itself in the group of carts, at this address and in this network.
+fn registers(address: &str, network: &str) -> Node {
+    let entry = weir_pilot::node::name_of_instance("carts", address, network);
+    let metadata = serde_json::json!({"AUTO_REGISTER_GROUP": "carts", "INSTANCE_IPS": address, "NETWORK": network});
+    node(&format!("sidecar~10.0.0.9~{entry}.shop~shop.svc.cluster.local"), &metadata)
+}
+
+const STREAMS: [Attempt; 25] = [
     (
         "nothing at all",
         |_| Shows::default(),
@@ -150,6 +158,47 @@ const STREAMS: [Attempt; 19] = [
         Code::PermissionDenied,
         "its workload is ns/shop/sa/till",
     ),
+    (
+        "an instance at the address of another account",
+        token,
+        || registers("10.0.0.3", ""),
+        IDENTITY,
+        Code::PermissionDenied,
+        "its address is that of WorkloadEntry shop/till",
+    ),
+    (
+        "the same, in a network that no entry can have",
+        token,
+        || registers("10.0.0.3", "n !"),
+        IDENTITY,
+        Code::PermissionDenied,
+        "its address is that of WorkloadEntry shop/till",
+    ),
+    (
+        "an instance in a network that no entry can have",
+        token,
+        || registers("10.0.0.9", "n !"),
+        NODE,
+        Code::InvalidArgument,
+        "its WorkloadEntry would be none",
+    ),
+    (
+        "an instance at the address of every machine itself",
+        token,
+        || registers("127.0.0.1", ""),
+        IDENTITY,
+        Code::PermissionDenied,
+        "its address 127.0.0.1 leads to no other machine",
+    ),
+    (
+        "an instance where clouds tell of their secrets",
+        certificate,
+        || registers("169.254.169.254", ""),
+        IDENTITY,
+        Code::PermissionDenied,
+        "its address 169.254.169.254 leads to no other machine",
+    ),
+    ("an instance at a socket", token, || registers("unix:///run/docker.sock", ""), IDENTITY, Code::PermissionDenied, "is no IP address"),
     (
         "a gateway",
         certificate,
@@ -349,6 +398,24 @@ async fn a_stream_ends_with_what_was_shown() {
     let status = client::stay(mesh.address, &mesh.root, shows, cart()).await;
     assert_eq!(status.code(), Code::Unauthenticated, "{status:?}");
     assert!(status.message().contains("has ended"), "{}", status.message());
+}
+
+#[tokio::test]
+async fn a_connection_ends_with_its_certificate() {
+    let mesh = Mesh::start().await;
+    let mut left = Duration::from_secs(3);
+    let connection = loop {
+        let signed = Signed::default();
+        let lasts = Duration::from_secs(60) + left;
+        let mut connection = Connection::open(mesh.address, &mesh.root, mesh.certificate(&Signed { lasts, ..signed })).await;
+        if connection.certify(named(CART)).await.is_ok() {
+            break connection;
+        }
+        // It had ended before it was looked at: this machine is slow.
+        left *= 4;
+        assert!(left < HOUR, "no certificate is accepted");
+    };
+    assert!(tokio::time::timeout(left + Duration::from_secs(120), connection.ended()).await.is_ok());
 }
 
 #[tokio::test]

@@ -4,20 +4,24 @@
 pub(super) const ID: usize = 2;
 /// How long the head is.
 const HEAD: usize = 12;
+/// Where the second byte of flags says how it went: 0 is no error.
+const CODE: u8 = 0x0f;
 
 /// Whether a server says only that it cannot, or does not want to, say anything: another one may.
 pub(super) fn is_refusal(answer: &[u8]) -> bool {
     const SERVER_FAILURE: u8 = 2;
     const REFUSED: u8 = 5;
-    answer.get(3).is_some_and(|flags| matches!(flags & 0x0f, SERVER_FAILURE | REFUSED))
+    answer.get(3).is_some_and(|flags| matches!(flags & CODE, SERVER_FAILURE | REFUSED))
 }
 
-/// Whether a message is an answer to a question: it says so, has its identifier, and repeats what was asked if it repeats anything.
+/// Whether a message is an answer to a question: it says so, has its identifier, and repeats what was asked. Only an error may repeat
+/// nothing: some servers could not read the question. What is told of a name without it could be about any.
 pub(super) fn answers(answer: &[u8], question: &[u8]) -> bool {
     const IS_ANSWER: u8 = 0x80;
     let is_answer = answer.get(ID).is_some_and(|flags| flags & IS_ANSWER != 0) && answer.get(..ID) == question.get(..ID);
+    let is_error = answer.get(3).is_some_and(|flags| flags & CODE != 0);
     let repeats = answer.get(4..6) != Some(&[0, 0]);
-    is_answer && (!repeats || asked(answer) == asked(question))
+    is_answer && if repeats { asked(answer) == asked(question) } else { is_error }
 }
 
 /// What a message asks first: a name, in lower case, a type and a class.
@@ -52,7 +56,8 @@ mod tests {
         for (answer, expected) in [
             (message(head(7, 0x81, 1), b"\x01a\x04test"), true),
             (message(head(7, 0x81, 1), b"\x01A\x04Test"), true),
-            (head(7, 0x81, 0).to_vec(), true),
+            (head(7, 0x81, 0).to_vec(), false),
+            ([&head(7, 0x81, 0)[..3], &[2], &head(7, 0x81, 0)[4..]].concat(), true),
             (question.clone(), false),
             (message(head(8, 0x81, 1), b"\x01a\x04test"), false),
             (message(head(7, 0x81, 1), b"\x01b\x04test"), false),

@@ -1,4 +1,5 @@
-//! The servers that were asked before: what is not the mesh's goes to them as it came.
+//! The servers that were asked before: what is not the mesh's goes to them as it came, but for its identifier. The client chose that, and
+//! whoever knows it could answer before the server does, to all who wait for the same.
 
 use std::collections::HashSet;
 use std::io;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 
-use super::message::{answers, is_refusal};
+use super::message::{ID, answers, is_refusal};
 use super::reply::Transport;
 use super::{LONGEST, read, write};
 
@@ -85,6 +86,7 @@ impl Upstream {
 /// The answer of a server, if it gives one.
 async fn ask_one(server: SocketAddr, question: Arc<[u8]>, transport: Transport, asking: Asking) -> Option<Vec<u8>> {
     let asked = async {
+        let question = with_own_id(&question)?;
         match transport {
             Transport::Udp => over_udp(server, &question, &asking).await,
             Transport::Tcp => over_tcp(server, &question, &asking).await,
@@ -96,6 +98,13 @@ async fn ask_one(server: SocketAddr, question: Arc<[u8]>, transport: Transport, 
         Err(_) => tracing::debug!(%server, "a DNS server gives no answer in time"),
     }
     None
+}
+
+/// The question with an identifier that nobody can guess. Who asked gets his own back.
+fn with_own_id(question: &[u8]) -> io::Result<Vec<u8>> {
+    let mut id = [0; ID];
+    aws_lc_rs::rand::fill(&mut id).map_err(|_| io::Error::other("the system gives no random numbers"))?;
+    Ok([&id[..], question.get(ID..).unwrap_or_default()].concat())
 }
 
 async fn over_udp(server: SocketAddr, question: &[u8], asking: &Asking) -> io::Result<Vec<u8>> {

@@ -178,6 +178,27 @@ async fn who_asks_what_is_asked_already_gets_that_answer() {
     }
 }
 
+/// The asker has chosen the identifier, and could otherwise answer for the server to all who ask the same.
+#[tokio::test]
+async fn nobody_knows_by_which_identifier_a_server_is_asked() {
+    let (outside, client) = (UdpSocket::bind(LOCAL).await.unwrap(), UdpSocket::bind(LOCAL).await.unwrap());
+    let server = asking(vec![outside.local_addr().unwrap()]).await;
+    let mut ids = HashSet::new();
+    for number in 0..8 {
+        let mut asked = question(&format!("b{number}.test."));
+        asked.metadata.id = 7;
+        client.send_to(&asked.to_vec().unwrap(), server).await.unwrap();
+        let mut buffer = [0; 512];
+        let (length, proxy) = outside.recv_from(&mut buffer).await.unwrap();
+        let seen = buffer[..length].to_vec();
+        ids.insert([seen[0], seen[1]]);
+        outside.send_to(&elsewhere(&seen), proxy).await.unwrap();
+        let (length, _) = client.recv_from(&mut buffer).await.unwrap();
+        assert_eq!(Message::from_vec(&buffer[..length]).unwrap().metadata.id, 7, "the asker gets its own back");
+    }
+    assert!(ids.len() > 1, "{ids:?}");
+}
+
 /// Nothing waits for itself: were it so, this would take five seconds.
 #[tokio::test]
 async fn a_server_that_asks_itself_says_that_there_is_no_answer() {

@@ -55,6 +55,7 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
             remote: RemoteArgs::default(),
             authority: AuthoritySource::Memory,
             process: &args.process,
+            ends_with_terminal: true,
         };
         let welcome = |started: Started| async move {
             print::say(&welcome(sample, &started));

@@ -12,7 +12,7 @@ use super::pilot_admin;
 use super::run::options;
 use crate::cli::PilotArgs;
 use crate::mesh::authority::{AuthoritySource, Opened};
-use crate::mesh::{bind, global_connection_limit, mesh_config, remote, serve_xds, start_runtime};
+use crate::mesh::{bind, descriptors, global_connection_limit, mesh_config, remote, serve_xds, start_runtime};
 use crate::print;
 use crate::signals::{Signals, Told};
 
@@ -35,7 +35,7 @@ pub(crate) fn run(args: &PilotArgs) -> anyhow::Result<ExitCode> {
         }
         let authority = authority.follow();
         let certificates = pilot.certify(&authority, secret, remote::tokens(&args.remote, state.as_deref())?);
-        let by_tls = remote::serve_remote(&pilot, &args.remote, &authority, &certificates).await?;
+        let by_tls = remote::serve_remote(&pilot, &args.remote, &authority, descriptors::raise()).await?;
         let served = serve_xds(&pilot, &certificates, &args.xds, args.secrets_only_at_sockets).await?;
         let asked = serve_admin(&pilot, args.admin).await?;
         let places = [served.places.as_slice(), &by_tls].concat().join(", ");

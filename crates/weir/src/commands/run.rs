@@ -19,7 +19,7 @@ use weir_registry::{Catalog, files};
 use super::pilot_admin;
 use crate::cli::{DEFAULT_XDS, ProcessArgs, RemoteArgs, RunArgs, XdsAddress};
 use crate::mesh::authority::{self, AuthoritySource, Opened};
-use crate::mesh::{Hosting, Hosts, Process, Served, global_connection_limit, mesh_config, remote, serve_xds, start_runtime};
+use crate::mesh::{Hosting, Hosts, Process, Served, descriptors, global_connection_limit, mesh_config, remote, serve_xds, start_runtime};
 use crate::print;
 
 /// Runs until told to end.
@@ -40,6 +40,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         remote: args.remote.clone(),
         authority: AuthoritySource::Args(&args.authority, &args.dir),
         process: &args.process,
+        ends_with_terminal: false,
     };
     start_runtime()?.block_on(standing.start(|started| async move {
         print::say(&started.summary());
@@ -61,6 +62,8 @@ pub(crate) struct Standing<'s> {
     pub remote: RemoteArgs,
     pub authority: AuthoritySource<'s>,
     pub process: &'s ProcessArgs,
+    /// Whether it ends when its terminal is closed, rather than open its logs anew.
+    pub ends_with_terminal: bool,
 }
 
 /// A mesh that is up.
@@ -78,14 +81,19 @@ impl Standing<'_> {
         let defaults = &self.mesh.default_config;
         let drain_duration = defaults.drain_duration.to_std();
         let connections = global_connection_limit(&self.mesh);
-        let process = Process::start(self.process, connections, None, defaults.termination_drain_duration.to_std())?;
+        let mut process = Process::start(self.process, connections, None, defaults.termination_drain_duration.to_std())?;
+        if self.ends_with_terminal {
+            process.end_with_terminal();
+        }
         let pilot = Pilot::start(watched.catalog.clone(), options(self.mesh));
         if self.plaintext_xds {
             pilot.serve_other_machines();
         }
         let authority = authority.follow();
         let certificates = pilot.certify(&authority, secret, remote::tokens(&self.remote, state.as_deref())?);
-        remote::serve_remote(&pilot, &self.remote, &authority, &certificates).await?;
+        // Most open files are for the traffic of the proxies.
+        let descriptors = descriptors::raise().map(|all| all / 8);
+        remote::serve_remote(&pilot, &self.remote, &authority, descriptors).await?;
         let _served = serve(&pilot, &certificates, &self.xds, self.secrets_only_at_sockets).await?;
         let catalog = pilot.catalog();
         let more = pilot_admin::more(pilot.clone());

@@ -4,7 +4,7 @@ mod addresses;
 mod ask;
 pub(crate) mod authority;
 mod bootstrap;
-mod descriptors;
+pub(crate) mod descriptors;
 mod hosting;
 mod names;
 mod process;

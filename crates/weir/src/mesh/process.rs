@@ -107,6 +107,11 @@ impl Process {
         Ok(Self { plane, admin: args.admin, drain, signals })
     }
 
+    /// Ends also when its terminal is closed.
+    pub fn end_with_terminal(&mut self) {
+        self.signals.end_with_terminal();
+    }
+
     /// Serves the admin interface, with more paths of the caller's. Returns where.
     ///
     /// # Errors

@@ -4,11 +4,14 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use weir_ads::certificates::Certificates;
 use weir_pilot::{Followed, Pilot, PilotNames, Tokens};
 
+use super::descriptors;
 use super::process::bind;
 use crate::cli::RemoteArgs;
+
+/// So many connections there may be, if the system allows as many open files.
+const CONNECTIONS: usize = 10_000;
 
 /// The key of the tokens by which they show who they are at first; none where nobody is served by TLS, or nothing is kept.
 ///
@@ -19,7 +22,7 @@ pub(crate) fn tokens(args: &RemoteArgs, state: Option<&Path>) -> anyhow::Result<
     Tokens::kept_in(state).map(Some).context("the key of the tokens cannot be used")
 }
 
-/// Serves them where it was asked for; says where.
+/// Serves them where it was asked for, by as many connections as these open files are enough for; says where.
 ///
 /// # Errors
 /// If a name cannot stand in a certificate, or an address cannot be had.
@@ -27,15 +30,19 @@ pub(crate) async fn serve_remote(
     pilot: &Pilot,
     args: &RemoteArgs,
     authority: &Followed,
-    certificates: &Certificates,
+    descriptors: Option<u64>,
 ) -> anyhow::Result<Vec<String>> {
     let names = names(&args.tls_name)?;
+    if args.tls_xds.is_empty() {
+        return Ok(vec![]);
+    }
+    let connections = descriptors::connections(descriptors).and_then(|most| usize::try_from(most).ok());
+    let secure = pilot.secure(names, authority, connections.map_or(CONNECTIONS, |most| most.min(CONNECTIONS)));
     let mut places = vec![];
     for address in &args.tls_xds {
         let listener = bind(*address, "xDS by TLS", "--tls-xds").await?;
         places.push(format!("{} (TLS)", listener.local_addr()?));
-        let (pilot, names, authority, certificates) = (pilot.clone(), names.clone(), authority.clone(), certificates.clone());
-        tokio::spawn(async move { pilot.serve_securely(listener, names, authority, certificates).await });
+        tokio::spawn(secure.clone().serve(listener));
     }
     Ok(places)
 }

@@ -94,7 +94,7 @@ impl Mesh {
 
     async fn able_follower(&self, address: &str, labels: &[(&str, &str)], abilities: Abilities) -> Follower {
         let mut follower = Follower {
-            following: Following::new(proxy(address, labels), abilities, &self.now, &self.shared),
+            following: Following::new(proxy(address, labels), Some(proxy(address, labels).labels), abilities, &self.now, &self.shared),
             server: Server::new(Protocol::Delta),
         };
         follower.follow(self).await;

@@ -27,7 +27,7 @@ fn rebuilt(objects: &BTreeMap<ObjectKey, Arc<Object>>, following: &Following) ->
     let objects: Vec<Arc<Object>> = objects.values().cloned().collect();
     let mesh = MeshSnapshot::new(&objects, Arc::new(MeshConfig::default()), "cluster.local");
     let mut proxy = following.proxy.clone();
-    take_labels(&mut proxy, &following.came_with, &mesh);
+    take_labels(&mut proxy, following.came_with.as_ref(), &mesh);
     let Translation { listeners, routes, clusters, endpoints, secrets, extensions, findings } = translate(&mesh, &proxy);
     let mut set = Set::new();
     add(&mut set, ResourceType::Listener, &listeners, |listener| &listener.name);
@@ -144,7 +144,7 @@ impl Driven {
     async fn come(&self, proxy: Proxy) -> Follower {
         let abilities =
             Abilities { runs_commands: true, takes_virtual_hosts: proxy.addresses != [WHOLE], has_certificates: true, answers_dns: true };
-        let following = Following::new(proxy, abilities, &self.mesh, &self.shared);
+        let following = Following::new(proxy.clone(), Some(proxy.labels), abilities, &self.mesh, &self.shared);
         let mut follower = Follower { following, server: Server::new(Protocol::Delta) };
         self.tell(&mut follower).await;
         follower

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use http_body_util::BodyExt;
 use hyper::Request;
 use hyper::body::{Body, Bytes, Frame};
+use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use rustls::client::ResolvesClientCert;
@@ -18,6 +19,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::{Code, Status};
@@ -73,25 +75,54 @@ fn framed(encoded: &[u8]) -> Bytes {
 
 /// Calls a method with one message, after which the client says no more if it does not stay. All that is answered, or the status.
 async fn call(address: SocketAddr, root: &str, shows: Shows, path: &str, message: Bytes, stays: bool) -> Result<Bytes, Status> {
-    let stream = dial(address, root, shows.certificate).await;
-    let http = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
-    let (mut sender, connection) = http.unwrap();
-    tokio::spawn(connection);
-    let (more, said) = mpsc::channel(1);
-    more.send(message).await.unwrap();
-    let _more = stays.then_some(more);
-    let mut request = Request::post(format!("https://pilot{path}")).header("content-type", "application/grpc").header("te", "trailers");
-    if let Some(token) = &shows.token {
-        request = request.header("authorization", format!("Bearer {token}"));
+    Connection::open(address, root, shows).await.call(path, message, stays).await
+}
+
+/// A connection, on which somebody may call several times.
+pub(super) struct Connection {
+    sender: SendRequest<Said>,
+    token: Option<String>,
+    open: JoinHandle<()>,
+}
+
+impl Connection {
+    pub async fn open(address: SocketAddr, root: &str, shows: Shows) -> Self {
+        let stream = dial(address, root, shows.certificate).await;
+        let http = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
+        let (sender, connection) = http.unwrap();
+        let open = tokio::spawn(async move { drop(connection.await) });
+        Self { sender, token: shows.token, open }
     }
-    let response = sender.send_request(request.body(Said(said)).unwrap()).await.map_err(|error| Status::internal(error.to_string()))?;
-    let (parts, body) = response.into_parts();
-    let collected = body.collect().await.map_err(|error| Status::internal(error.to_string()))?;
-    let trailers = collected.trailers().cloned().unwrap_or_default();
-    let status = Status::from_header_map(&trailers).or_else(|| Status::from_header_map(&parts.headers));
-    match status {
-        Some(status) if status.code() != Code::Ok => Err(status),
-        _ => Ok(collected.to_bytes()),
+
+    async fn call(&mut self, path: &str, message: Bytes, stays: bool) -> Result<Bytes, Status> {
+        let (more, said) = mpsc::channel(1);
+        more.send(message).await.unwrap();
+        let _more = stays.then_some(more);
+        let mut request = Request::post(format!("https://pilot{path}")).header("content-type", "application/grpc").header("te", "trailers");
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request.body(Said(said)).unwrap();
+        let response = self.sender.send_request(request).await.map_err(|error| Status::internal(error.to_string()))?;
+        let (parts, body) = response.into_parts();
+        let collected = body.collect().await.map_err(|error| Status::internal(error.to_string()))?;
+        let trailers = collected.trailers().cloned().unwrap_or_default();
+        let status = Status::from_header_map(&trailers).or_else(|| Status::from_header_map(&parts.headers));
+        match status {
+            Some(status) if status.code() != Code::Ok => Err(status),
+            _ => Ok(collected.to_bytes()),
+        }
+    }
+
+    /// The certificate that somebody gets.
+    pub async fn certify(&mut self, request: IstioCertificateRequest) -> Result<IstioCertificateResponse, Status> {
+        let answered = self.call(CREATE, framed(&request.encode_to_vec()), false).await?;
+        Ok(IstioCertificateResponse::decode(&answered[5..]).unwrap())
+    }
+
+    /// Waits until the pilot ends it.
+    pub async fn ended(self) {
+        self.open.await.unwrap();
     }
 }
 
@@ -129,6 +160,5 @@ pub(super) async fn certify(
     shows: Shows,
     request: IstioCertificateRequest,
 ) -> Result<IstioCertificateResponse, Status> {
-    let answered = call(address, root, shows, CREATE, framed(&request.encode_to_vec()), false).await?;
-    Ok(IstioCertificateResponse::decode(&answered[5..]).unwrap())
+    Connection::open(address, root, shows).await.certify(request).await
 }

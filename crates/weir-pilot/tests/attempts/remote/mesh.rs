@@ -61,14 +61,16 @@ pub(super) struct Mesh {
 /// What a certificate is to be.
 pub(super) struct Signed {
     pub id: &'static str,
-    /// When it begins to hold, for an hour.
+    /// When it begins to hold, and for how long.
     pub from: SystemTime,
+    pub lasts: Duration,
     pub by_another: bool,
 }
 
 impl Default for Signed {
     fn default() -> Self {
-        Self { id: "spiffe://cluster.local/ns/shop/sa/cart", from: SystemTime::now() - Duration::from_secs(60), by_another: false }
+        let from = SystemTime::now() - Duration::from_secs(60);
+        Self { id: "spiffe://cluster.local/ns/shop/sa/cart", from, lasts: HOUR, by_another: false }
     }
 }
 
@@ -94,11 +96,10 @@ impl Mesh {
         let tokens = || Tokens::kept_in(kept.path()).unwrap();
         let followed = Authority::of_folder(state.path()).unwrap().follow();
         let pilot = pilot(Catalog::of(parse(&Source::new("mesh.yaml", RESOURCES)).objects));
-        let certificates = pilot.certify(&followed, None, Some(tokens()));
+        drop(pilot.certify(&followed, None, Some(tokens())));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let serving = pilot.clone();
-        tokio::spawn(async move { serving.serve_securely(listener, PilotNames::default(), followed, certificates).await });
+        tokio::spawn(pilot.secure(PilotNames::default(), &followed, 1000).serve(listener));
         Self { pilot, address, root: own, tokens: tokens(), authority: issuer, _state: state }
     }
 
@@ -129,7 +130,7 @@ impl Mesh {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
         params.subject_alt_names = vec![SanType::URI(signed.id.try_into().unwrap())];
-        (params.not_before, params.not_after) = (signed.from.into(), (signed.from + HOUR).into());
+        (params.not_before, params.not_after) = (signed.from.into(), (signed.from + signed.lasts).into());
         let made = params.signed_by(&key, if signed.by_another { &other } else { &self.authority }).unwrap();
         let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let certified = CertifiedKey::new(vec![made.der().clone()], any_supported_type(&private).unwrap());

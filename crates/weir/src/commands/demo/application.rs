@@ -18,6 +18,7 @@ pub(crate) fn run(args: &DemoApplicationArgs) -> anyhow::Result<ExitCode> {
     let Some(instance) = all.find(|instance| instance.name == args.name) else { bail!("no sample has an application {:?}", args.name) };
     start_runtime()?.block_on(async {
         let mut signals = Signals::new().context("the system does not tell of signals")?;
+        signals.end_with_terminal();
         let bound = instance.alone().bind().await?;
         bound.serve(async move { while signals.next().await != Told::End {} }).await;
         Ok(ExitCode::SUCCESS)

@@ -47,6 +47,7 @@ pub(super) fn run(sample: Sample, process: &ProcessArgs) -> anyhow::Result<ExitC
             remote: RemoteArgs::default(),
             authority: AuthoritySource::Args(&authority, &dir),
             process,
+            ends_with_terminal: true,
         };
         let (all, place) = (&mut machines, &folder);
         let started = |started: Started| async move {

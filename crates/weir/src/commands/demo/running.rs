@@ -1,6 +1,7 @@
 //! Processes of a demo, and the folder in which they meet. Both go with it, however it ends.
 
 use std::fs::{self, DirBuilder, File};
+use std::hash::{BuildHasher, RandomState};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf, absolute};
@@ -14,10 +15,12 @@ use anyhow::{Context, bail};
 pub(super) struct Folder(PathBuf);
 
 impl Folder {
-    /// A new one, where the system has such folders.
+    /// A new one, where the system has such folders. Its name is nobody's: one that was killed leaves its own behind.
     pub fn new() -> anyhow::Result<Self> {
+        // Each of these states has keys of its own, which are random.
+        let name = format!("weir-demo-{:016x}", RandomState::new().hash_one(process::id()));
         // Processes on other machines begin in another folder.
-        let path = absolute(env::temp_dir().join(format!("weir-demo-{}", process::id())))?;
+        let path = absolute(env::temp_dir().join(name))?;
         DirBuilder::new().mode(0o700).create(&path).with_context(|| format!("the folder {} cannot be made", path.display()))?;
         Ok(Self(path))
     }
@@ -82,5 +85,19 @@ impl Drop for Running {
         // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_has_left_is_in_nobody_s_way() {
+        let folders = [Folder::new().unwrap(), Folder::new().unwrap()];
+        let paths = folders.each_ref().map(|folder| folder.0.clone());
+        assert_ne!(paths[0], paths[1]);
+        drop(folders);
+        assert!(paths.iter().all(|path| !path.exists()));
     }
 }

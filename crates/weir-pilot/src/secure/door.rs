@@ -1,0 +1,30 @@
+//! Who is let in of those that come by TLS: who has shown by a certificate or a token who that is. What that is good for is looked at later.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tonic::Status;
+use weir_ads::{Asked, Guard, Shown};
+
+use crate::authority::credential::Credential;
+use crate::refusals::Count;
+use crate::shared::Shared;
+
+/// Looks at each call, in the task of its connection: strangers are in nobody's way but their own.
+pub(super) struct Door(pub Arc<Shared>);
+
+impl Guard for Door {
+    fn admit(&self, shown: &Shown, asked: Asked) -> Result<(), Status> {
+        let Self(shared) = self;
+        let tokens = shared.tokens.get().map(|tokens| &**tokens);
+        let credential = Credential::of(shown, tokens, &shared.mesh.borrow().config, SystemTime::now());
+        credential.map(drop).inspect_err(|status| match asked {
+            Asked::Stream => shared.refusals.refuse_stream(Count::WrongCredential, status.message()),
+            Asked::Certificate => {
+                shared.refusals.count(Count::Requests);
+                shared.refusals.count(Count::NotKnown);
+                shared.refusals.tell_no_certificate(format_args!("somebody at {}", shown.peer), status.message());
+            }
+        })
+    }
+}
