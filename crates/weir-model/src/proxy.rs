@@ -30,6 +30,33 @@ pub enum Interception {
     None,
     /// All of it, redirected by the kernel.
     Redirect,
+    /// All of it: what is sent to the workload comes as it was sent, and the workload sees who sent it.
+    Tproxy,
+}
+
+impl Interception {
+    /// Istio's word for it, as it stands in a node's metadata (`INTERCEPTION_MODE`).
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "NONE",
+            Self::Redirect => "REDIRECT",
+            Self::Tproxy => "TPROXY",
+        }
+    }
+
+    /// What such a word means; any other, or none, is Istio's default.
+    pub fn of_name(name: Option<&str>) -> Self {
+        match name {
+            Some("NONE") => Self::None,
+            Some("TPROXY") => Self::Tproxy,
+            _ => Self::Redirect,
+        }
+    }
+
+    /// Whether the kernel hands traffic to the sidecar.
+    pub fn is_captured(self) -> bool {
+        self != Self::None
+    }
 }
 
 /// A proxy that a configuration is made for.

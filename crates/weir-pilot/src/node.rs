@@ -69,15 +69,11 @@ const FOLLOWED_VERSION: &str = "1.31.0";
 /// What a proxy says of itself.
 pub fn introduce(proxy: &Proxy) -> Node {
     let labels = Struct { fields: proxy.labels.iter().map(|(name, value)| (name.clone(), text(value))).collect() };
-    let mode = match proxy.interception {
-        Interception::None => "NONE",
-        Interception::Redirect => "REDIRECT",
-    };
     let fields = [
         (NAMESPACE, text(&proxy.namespace)),
         (LABELS, Value { kind: Some(Kind::StructValue(labels)) }),
         (INSTANCE_IPS, text(proxy.addresses.join(","))),
-        (INTERCEPTION_MODE, text(mode)),
+        (INTERCEPTION_MODE, text(proxy.interception.name())),
     ];
     let metadata = Struct { fields: fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect() };
     Node {
@@ -178,10 +174,7 @@ pub fn recognize(node: &Node) -> Result<Proxy, String> {
         labels,
         addresses: addresses.unwrap_or_else(|| vec![address]),
         locality: node.locality.as_ref().map(written).unwrap_or_default(),
-        interception: match word(INTERCEPTION_MODE) {
-            Some("NONE") => Interception::None,
-            _ => Interception::Redirect,
-        },
+        interception: Interception::of_name(word(INTERCEPTION_MODE)),
     })
 }
 

@@ -34,6 +34,8 @@ pub(crate) struct Workload<'w> {
     /// Of both families, with a comma between them.
     pub addresses: &'w str,
     pub plane: DataPlane,
+    /// How its traffic comes to its sidecar, in Istio's words.
+    pub mode: &'w str,
 }
 
 impl Captured {
@@ -53,6 +55,14 @@ impl Captured {
     /// If it cannot be started.
     pub async fn start(client: DataPlane, server: DataPlane, resources: &[(&str, &str)], page: &str) -> Option<Self> {
         Self::start_with(client, server, resources, page, &[], &[]).await
+    }
+
+    /// The same with these options of `weir capture`.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub async fn start_by(capture: &[&str], client: DataPlane, server: DataPlane, resources: &[(&str, &str)], page: &str) -> Option<Self> {
+        Self::start_with(client, server, resources, page, capture, &[]).await
     }
 
     /// The same with sidecars of Weir's, which answer questions of DNS.
@@ -84,9 +94,10 @@ impl Captured {
         let serving = ["-m", "http.server", &port, "--directory", &pages, "--bind", "::"];
         let mut processes = vec![server_side.start(Path::new("python3"), &serving, file("application.log"))];
         processes.push(pilot(work.path()));
+        let mode = capture.windows(2).find_map(|pair| (pair[0] == "--interception-mode").then_some(pair[1])).unwrap_or("REDIRECT");
         let workloads = [
-            (&client_side, Workload { name: "client", addresses: "10.77.1.1,fd77:1::1", plane: client }),
-            (&server_side, Workload { name: "server", addresses: "10.77.2.1,fd77:2::1", plane: server }),
+            (&client_side, Workload { name: "client", addresses: "10.77.1.1,fd77:1::1", plane: client, mode }),
+            (&server_side, Workload { name: "server", addresses: "10.77.2.1,fd77:2::1", plane: server, mode }),
         ];
         for (machine, workload) in workloads {
             processes.extend(sidecar(machine, &workload, work.path(), sidecars).await);
@@ -95,6 +106,11 @@ impl Captured {
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         }
         Some(Self { client: client_side, server: server_side, stranger, _processes: processes, work })
+    }
+
+    /// What the server has written of its clients: a line for each request, which begins with the address that it came from.
+    pub fn application_log(&self) -> String {
+        fs::read_to_string(self.work.path().join("application.log")).unwrap_or_default()
     }
 
     /// Writes a file of resources, or replaces one.
@@ -141,12 +157,12 @@ fn pilot(work: &Path) -> Process {
 
 /// Starts a workload's sidecar, one of Weir's with these options more.
 pub(crate) async fn sidecar(machine: &Namespace, workload: &Workload<'_>, work: &Path, more: &[&str]) -> Vec<Process> {
-    let Workload { name, addresses, plane } = workload;
+    let Workload { name, addresses, plane, mode } = workload;
     let address = addresses.split(',').next().unwrap_or_default();
     let file = |end: &str| work.join(format!("{name}.{end}"));
     let (state, socket) = (work.join("state").display().to_string(), socket(work));
     let (id, labels) = (format!("sidecar~{address}~{name}.default~default.svc.cluster.local"), format!("app={name}"));
-    let of_mesh = ["--xds", &socket, "--state", &state, "--interception-mode", "REDIRECT"];
+    let of_mesh = ["--xds", &socket, "--state", &state, "--interception-mode", mode];
     let who = [&["--id", &id, "--labels", &labels, "--address", addresses], &of_mesh[..]].concat();
     // The secret that shows whose processes they are is there when the pilot has started.
     until("the pilot has its secret", async || work.join("state/caller-secret").exists() && work.join("xds").exists()).await;

@@ -49,7 +49,7 @@ impl Joined {
         let serving = ["-m", "http.server", &port, "--directory", &pages];
         let mut processes = vec![server.start(Path::new("python3"), &serving, file("application.log"))];
         let pilot = pilot(&stranger, work.path());
-        let workload = Workload { name: "server", addresses: Captured::SERVER, plane: DataPlane::Weir };
+        let workload = Workload { name: "server", addresses: Captured::SERVER, plane: DataPlane::Weir, mode: "REDIRECT" };
         processes.extend(sidecar(&server, &workload, work.path(), &[]).await);
         capture(&stranger, &server).await;
         until("the pilot serves other machines", async || pilot.said().contains("(TLS)")).await;

@@ -295,6 +295,8 @@ pub(crate) enum InterceptionMode {
     None,
     #[value(name = "REDIRECT")]
     Redirect,
+    #[value(name = "TPROXY")]
+    Tproxy,
 }
 
 impl From<InterceptionMode> for weir_model::Interception {
@@ -302,6 +304,7 @@ impl From<InterceptionMode> for weir_model::Interception {
         match mode {
             InterceptionMode::None => Self::None,
             InterceptionMode::Redirect => Self::Redirect,
+            InterceptionMode::Tproxy => Self::Tproxy,
         }
     }
 }

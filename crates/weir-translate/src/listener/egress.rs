@@ -20,7 +20,7 @@ use weir_xds::values::{UNIX, duration};
 use super::chain::Chain;
 use super::http::{self, Class};
 use super::tcp::{self, ChainInput};
-use super::{ANY_ADDRESS, access_log, at, build, everywhere, inspectors};
+use super::{ANY_ADDRESS, access_log, at, build, everywhere, inspectors, is_transparent};
 use crate::context::Context;
 use crate::ingress::LOOPBACK;
 use crate::names;
@@ -39,7 +39,7 @@ pub(crate) fn listeners(context: &Context<'_>) -> Outbound {
     let mut collector = Collector { context, entries: BTreeMap::new(), routes: BTreeMap::new() };
     context.scope.egress.iter().for_each(|listener| collector.add_listener(listener));
     let mut listeners: Vec<Listener> = collector.entries.into_values().map(|entry| entry.build(context)).collect();
-    if context.proxy.interception == Interception::Redirect {
+    if context.proxy.interception.is_captured() {
         listeners.push(redirected(context));
     }
     Outbound { listeners, routes: collector.routes }
@@ -289,6 +289,7 @@ fn redirected(context: &Context<'_>) -> Listener {
     let (rest, default) = if http.is_some() { (None, Some(rest)) } else { (Some(rest), None) };
     Listener {
         name: "virtualOutbound".to_owned(),
+        transparent: is_transparent(context),
         use_original_dst: Some(true),
         listener_filters: inspectors,
         filter_chains: [Some(itself), http, rest].into_iter().flatten().collect(),

@@ -38,8 +38,8 @@ pub(crate) fn translate_for(mesh: &MeshSnapshot, proxy: &Proxy) -> Translation {
     translation
 }
 
-/// A proxy as scripts describe it. Its traffic is redirected unless it says `"interception": "NONE"`: that is Istio's
-/// default.
+/// A proxy as scripts describe it. Its traffic is redirected unless it says `"interception": "NONE"` or `"TPROXY"`: that is
+/// Istio's default.
 pub(crate) fn read_proxy(path: &Path) -> anyhow::Result<Proxy> {
     let text = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
     let json: Value = serde_json::from_str(&text).with_context(|| format!("{} is no JSON", path.display()))?;
@@ -61,7 +61,7 @@ pub(crate) fn read_proxy(path: &Path) -> anyhow::Result<Proxy> {
         name,
         namespace,
         labels,
-        interception: if word("interception") == Some("NONE") { Interception::None } else { Interception::Redirect },
+        interception: Interception::of_name(word("interception")),
         addresses,
         locality: word("locality").unwrap_or_default().to_owned(),
     })
