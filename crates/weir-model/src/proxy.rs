@@ -45,7 +45,7 @@ pub struct Proxy {
     pub namespace: String,
     /// The labels of its workload.
     pub labels: BTreeMap<String, String>,
-    /// Its addresses; the first is the one that it is known by.
+    /// Its addresses in their [`canonical`](crate::canonical) form; the first is the one that it is known by.
     pub addresses: Vec<String>,
     /// Where it says that it runs, `region/zone/subzone`; may be empty. What is known of its workload goes before it:
     /// [`MeshSnapshot::locality_of`](crate::MeshSnapshot::locality_of).

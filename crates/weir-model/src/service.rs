@@ -148,7 +148,7 @@ impl ServicePort {
 /// An instance of a service at one of its ports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Where it is: an IP address, a name, or `unix://` and a path.
+    /// Where it is: an IP address in its [`canonical`](crate::canonical) form, a name, or `unix://` and a path.
     pub address: String,
     /// Where it accepts.
     pub port: u16,

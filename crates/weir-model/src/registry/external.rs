@@ -9,6 +9,7 @@ use weir_api::{Object, Spec};
 use super::Settings;
 use super::workload::{Workload, entry_labels, instance_labels};
 use super::workloads::Workloads;
+use crate::address::canonical;
 use crate::identity::takes_mutual_tls;
 use crate::service::{Endpoint, Registry, Resolution, Service, ServicePort, TrafficDistribution};
 use crate::topology;
@@ -113,7 +114,7 @@ fn in_place(object: &Arc<Object>, entry: &ServiceEntry, number: usize, endpoint:
     let at = |port: &WrittenPort| {
         let (service_port, target) = target(port, endpoint.ports.get(&port.name))?;
         Some(Endpoint {
-            address: endpoint.address.clone(),
+            address: canonical(&endpoint.address),
             port: target,
             service_port,
             labels: labels.clone(),
