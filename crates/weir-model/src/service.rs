@@ -1,6 +1,7 @@
 //! Services and their instances, whatever platform they come from.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use weir_api::Object;
@@ -20,6 +21,8 @@ pub struct Service {
     pub name: Arc<str>,
     /// Addresses that stand for the service as a whole, as they are written: single ones or ranges.
     pub addresses: Vec<String>,
+    /// Those that it is given as it has none, for clients whose sidecars answer questions of DNS with them.
+    pub automatic: Option<AutomaticAddresses>,
     /// Its ports, in the order of the definition.
     pub ports: Vec<ServicePort>,
     /// How its instances are found.
@@ -40,6 +43,22 @@ pub struct Service {
     pub subject_alt_names: Vec<String>,
     /// The object that defines it.
     pub object: Arc<Object>,
+}
+
+/// The addresses of a host that nobody gave any, which no other host has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct AutomaticAddresses {
+    /// One of 240.240.0.0/16, as Istio's are.
+    pub ipv4: Ipv4Addr,
+    /// One of 2001:2::/48, as Istio's are.
+    pub ipv6: Ipv6Addr,
+}
+
+impl AutomaticAddresses {
+    /// Both, that of IPv4 first.
+    pub fn all(self) -> [IpAddr; 2] {
+        [self.ipv4.into(), self.ipv6.into()]
+    }
 }
 
 /// A port of a service.

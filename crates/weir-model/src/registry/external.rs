@@ -27,6 +27,7 @@ fn service(settings: &Settings<'_>, object: &Arc<Object>, entry: &ServiceEntry, 
         name: short_name(&hostname, namespace, settings.domain).into(),
         namespace: namespace.as_str().into(),
         addresses: entry.addresses.iter().map(|address| single(address).to_owned()).collect(),
+        automatic: None,
         ports: entry.ports.iter().filter_map(port).collect(),
         resolution: match entry.resolution {
             Written::None => Resolution::Passthrough,
@@ -45,6 +46,12 @@ fn service(settings: &Settings<'_>, object: &Arc<Object>, entry: &ServiceEntry, 
         object: object.clone(),
         hostname,
     }
+}
+
+/// Whether a service is to be given addresses.
+pub(super) fn wants_addresses(service: &Service) -> bool {
+    let Spec::ServiceEntry(entry) = &service.object.spec else { return false };
+    entry.is_given_addresses(&service.object.meta.labels, &service.hostname)
 }
 
 fn port(written: &WrittenPort) -> Option<ServicePort> {

@@ -48,6 +48,7 @@ pub(super) fn service(settings: &Settings<'_>, object: &Arc<Object>, written: &W
         name: name.as_str().into(),
         namespace: namespace_word,
         addresses: addresses(written),
+        automatic: None,
         ports: written.spec.ports.iter().filter_map(port).collect(),
         resolution: match (written.spec.is_external_name(), written.spec.is_headless()) {
             (true, _) => Resolution::Alias,
