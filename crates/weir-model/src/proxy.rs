@@ -1,7 +1,7 @@
 //! A proxy, as the control plane sees it.
 
 use std::collections::BTreeMap;
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// What a proxy is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -63,6 +63,11 @@ impl Proxy {
     /// Whether its workload has an address of IPv6.
     pub fn has_ipv6(&self) -> bool {
         self.addresses.iter().any(|address| address.parse::<Ipv6Addr>().is_ok())
+    }
+
+    /// Whether its workload has an address of IPv4, as far as is known: it has if none of IPv6 is.
+    pub fn has_ipv4(&self) -> bool {
+        !self.has_ipv6() || self.addresses.iter().any(|address| address.parse::<Ipv4Addr>().is_ok())
     }
 
     /// Whether a selector picks it: all of the selector's labels are its labels. An empty selector picks all.

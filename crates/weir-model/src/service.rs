@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use weir_api::Object;
 use weir_api::resources::protocol::Protocol;
+use weir_api::{Object, Spec};
 
 use crate::identity::Identity;
 use crate::visibility::Visibility;
@@ -138,6 +138,12 @@ impl Service {
     pub fn with_ports(&self, keep: impl Fn(&ServicePort) -> bool) -> Option<Self> {
         let ports: Vec<ServicePort> = self.ports.iter().filter(|port| keep(port)).cloned().collect();
         (!ports.is_empty()).then(|| Self { ports, ..self.clone() })
+    }
+
+    /// Whether it is to be given addresses. If all that it may have are taken, it still has none.
+    pub fn wants_addresses(&self) -> bool {
+        let Spec::ServiceEntry(entry) = &self.object.spec else { return false };
+        entry.is_given_addresses(&self.object.meta.labels, &self.hostname)
     }
 
     /// Whether two definitions of one host name are of one service, so that each adds to the other.

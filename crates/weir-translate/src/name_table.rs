@@ -4,7 +4,8 @@
 
 use std::net::IpAddr;
 
-use weir_model::{Resolution, Service, service::Registry};
+use weir_api::FieldPath;
+use weir_model::{Origin, Resolution, Service, service::Registry};
 use weir_xds::names::{NameInfo, NameTable};
 
 use crate::context::Context;
@@ -17,6 +18,10 @@ pub(crate) fn table(context: &Context<'_>) -> NameTable {
 
 fn info(context: &Context<'_>, service: &Service) -> Option<NameInfo> {
     let ips = addresses(context, service);
+    if ips.is_empty() && service.automatic.is_none() && service.wants_addresses() {
+        let message = format!("no address is left for {}: its clients ask the servers of their resolv.conf for one", service.hostname);
+        context.warn(&Origin::new(&service.object, FieldPath::default().key("spec").key("addresses")), message);
+    }
     let (shortname, namespace) = short(service);
     let registry = match service.registry {
         Registry::Kubernetes => "Kubernetes",
@@ -25,9 +30,9 @@ fn info(context: &Context<'_>, service: &Service) -> Option<NameInfo> {
     (!ips.is_empty()).then(|| NameInfo { ips, registry: registry.to_owned(), shortname, namespace })
 }
 
-/// Those of the service itself; if it has none because clients choose among its instances, those of the instances.
+/// Those of the service itself, or that it is given; if it has none because clients choose among its instances, those of the instances.
 fn addresses(context: &Context<'_>, service: &Service) -> Vec<String> {
-    let own: Vec<String> = service.addresses.iter().filter_map(|written| single(written)).collect();
+    let own: Vec<String> = context.addresses(service).iter().filter_map(|written| single(written)).collect();
     if !own.is_empty() || service.resolution != Resolution::Passthrough {
         return own;
     }

@@ -166,7 +166,7 @@ impl Definitions {
     fn give_addresses(&mut self, touched: &mut BTreeMap<ServiceKey, Vec<Definition>>) {
         let mut moved = BTreeSet::new();
         for (key, definitions) in &*touched {
-            let since = definitions.iter().filter(|(_, service)| external::wants_addresses(service)).map(|(age, _)| age).min();
+            let since = definitions.iter().filter(|(_, service)| service.wants_addresses()).map(|(age, _)| age).min();
             let (before, after) = (places(&self.of(key)), places(definitions));
             let (given_up, taken) = (&before - &after, &after - &before);
             self.automatic.update(Wanted { key, since: since.cloned(), given_up, taken }, &mut moved);
@@ -177,7 +177,7 @@ impl Definitions {
         for (key, definitions) in touched {
             let automatic = self.automatic.of(key);
             for (_, service) in definitions {
-                let given = automatic.filter(|_| external::wants_addresses(service));
+                let given = automatic.filter(|_| service.wants_addresses());
                 if service.automatic != given {
                     Arc::make_mut(service).automatic = given;
                 }

@@ -48,12 +48,6 @@ fn service(settings: &Settings<'_>, object: &Arc<Object>, entry: &ServiceEntry, 
     }
 }
 
-/// Whether a service is to be given addresses.
-pub(super) fn wants_addresses(service: &Service) -> bool {
-    let Spec::ServiceEntry(entry) = &service.object.spec else { return false };
-    entry.is_given_addresses(&service.object.meta.labels, &service.hostname)
-}
-
 fn port(written: &WrittenPort) -> Option<ServicePort> {
     Some(ServicePort { number: u16::try_from(written.number).ok()?, name: written.name.clone(), protocol: written.protocol() })
 }
