@@ -369,6 +369,9 @@ pub(crate) struct TranslateArgs {
     /// The proxy, as JSON: {"type": "sidecar"|"router", "namespace", "labels", "addresses", "locality"}
     #[arg(long, value_name = "FILE")]
     pub proxy: PathBuf,
+    /// It is a sidecar that answers DNS: services without an address have those that they are given
+    #[arg(long)]
+    pub dns: bool,
     /// How to print
     #[arg(short, long, value_enum, default_value = "json")]
     pub output: Output,
@@ -390,6 +393,9 @@ pub(crate) struct ExplainArgs {
     /// The namespace of the sidecar, or of the gateway [default: default, for a gateway istio-system]
     #[arg(short, long, conflicts_with = "proxy")]
     pub namespace: Option<String>,
+    /// The sidecar answers DNS: services without an address have those that they are given
+    #[arg(long, conflicts_with = "gateway")]
+    pub dns: bool,
     /// Many calls, one JSON object a line; each is answered with one JSON object a line
     #[arg(long, value_name = "FILE", conflicts_with_all = ["url", "method", "headers", "source", "principal"])]
     pub calls: Option<PathBuf>,
