@@ -21,6 +21,9 @@ pub const VHDS: &str = "weir.vhds";
 /// The client feature of a proxy of Weir's that has a way to certificates of the mesh.
 const CERTIFIED: &str = "weir.certificates";
 
+/// The client feature of what stands beside a proxy, asks for the names of the mesh on its behalf, and is not the proxy itself.
+const COMPANION: &str = "weir.companion";
+
 /// What a proxy can do that not all can.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Abilities {
@@ -118,6 +121,16 @@ pub fn promise_certificates(node: &mut Node) {
 /// Says that the proxy answers questions of DNS for its workload.
 pub fn promise_dns(node: &mut Node) {
     node.metadata.get_or_insert_default().fields.insert(DNS_CAPTURE.to_owned(), text("true"));
+}
+
+/// Says that this is not the proxy, but who asks for the names of the mesh on its behalf: of a stream of that, nothing is told as of the proxy's.
+pub fn accompany(node: &mut Node) {
+    node.client_features.push(COMPANION.to_owned());
+}
+
+/// Whether that is said.
+pub(crate) fn is_companion(node: &Node) -> bool {
+    node.client_features.iter().any(|feature| feature == COMPANION)
 }
 
 /// Whether that is said: Istio's agents write it as a word.

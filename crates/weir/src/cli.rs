@@ -274,6 +274,13 @@ pub(crate) struct AgentArgs {
     /// How long certificates last, such as 12h [default: as the pilot has it]
     #[arg(long, value_name = "DURATION")]
     pub lifetime: Option<String>,
+    /// Where to answer the workload's questions of DNS beside Envoy, such as 127.0.0.1:15053: names of the mesh, and all others as
+    /// before; may be repeated
+    #[arg(long, value_name = "ADDR")]
+    pub dns: Vec<SocketAddr>,
+    /// Where the DNS servers stand that are asked for all others
+    #[arg(long, value_name = "FILE", default_value = "/etc/resolv.conf")]
+    pub resolv_conf: PathBuf,
     /// Write Envoy's bootstrap to this file
     #[arg(long, value_name = "FILE")]
     pub bootstrap: Option<PathBuf>,
