@@ -32,15 +32,19 @@ fn info(context: &Context<'_>, service: &Service) -> Option<NameInfo> {
 
 /// Those of the service itself, or that it is given; if it has none because clients choose among its instances, those of the instances.
 fn addresses(context: &Context<'_>, service: &Service) -> Vec<String> {
-    let own: Vec<String> = context.addresses(service).iter().filter_map(|written| single(written)).collect();
-    if !own.is_empty() || service.resolution != Resolution::Passthrough {
-        return own;
+    if !is_of_instances(context, service) {
+        return context.addresses(service).iter().filter_map(|written| single(written)).collect();
     }
     let instances = context.mesh.services.endpoints(service);
     let mut addresses: Vec<String> = instances.iter().filter(|at| at.healthy).filter_map(|at| single(&at.address)).collect();
     addresses.sort_unstable();
     addresses.dedup();
     addresses
+}
+
+/// Whether the addresses of a service are those of its instances.
+pub(crate) fn is_of_instances(context: &Context<'_>, service: &Service) -> bool {
+    service.resolution == Resolution::Passthrough && context.addresses(service).iter().all(|written| single(written).is_none())
 }
 
 /// An address, which may be written as the range of itself; a range of several is nobody's address.

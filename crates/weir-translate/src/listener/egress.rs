@@ -221,8 +221,11 @@ impl Collector<'_> {
         match self.entries.get_mut(&key) {
             Some(entry) if !replaces(entry) => {
                 if entry.merge(chains, protocol) {
-                    let message =
+                    let mut message =
                         format!("another service is reached at {bind}:{port} already: this one is not, as its connections look the same");
+                    if bind == ANY_ADDRESS && service.automatic.is_some() {
+                        message += "; a captured sidecar that answers DNS tells them apart (--dns)";
+                    }
                     self.context.warn(&origin_of(service), message);
                 }
             }

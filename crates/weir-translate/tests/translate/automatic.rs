@@ -144,6 +144,28 @@ fn by_its_class_a_proxy_that_answers_dns_gets_what_it_gets_alone() {
 }
 
 #[test]
+fn names_are_put_together_when_a_service_changes_and_not_for_a_rule() {
+    let before = mesh(&[("mesh.yaml", MESH)]);
+    let proxy = captured(&["10.9.0.1"]);
+    let mut class = Class::new(ClassKey::of(&before, &Labels::of(&before), &proxy).answering_dns(true));
+    class.refresh(&before, &proxy);
+    let with = |mesh: &MeshSnapshot, text: &str| {
+        let object = weir_api::parse(&weir_api::Source::new("more.yaml", text)).objects.remove(0);
+        mesh.update(&[weir_api::ObjectChange::added(object)], None, &[])
+    };
+    let head = |kind: &str| format!("apiVersion: networking.istio.io/v1\nkind: {kind}\nmetadata: {{name: more, namespace: default}}\n");
+    let rule = format!("{}spec: {{host: first.test, trafficPolicy: {{loadBalancer: {{simple: RANDOM}}}}}}\n", head("DestinationRule"));
+    let ruled = with(&before, &rule);
+    let has_names = |made: &[std::sync::Arc<weir_translate::Encoded>]| made.iter().any(|made| made.kind == ResourceType::NameTable);
+    assert!(!has_names(&class.refresh(&ruled, &proxy).upserts));
+    assert_eq!(class.work().name_tables, 1);
+    let entry = "spec: {hosts: [more.test], resolution: DNS, ports: [{number: 80, name: http, protocol: HTTP}]}\n";
+    let more = with(&ruled, &(head("ServiceEntry") + entry));
+    assert!(has_names(&class.refresh(&more, &proxy).upserts));
+    assert_eq!(class.work().name_tables, 2);
+}
+
+#[test]
 fn a_host_for_which_no_address_is_left_is_named() {
     let entry = |name: &str, more: &str| {
         let ports = "ports: [{number: 80, name: http, protocol: HTTP}]";
