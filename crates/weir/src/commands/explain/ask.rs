@@ -8,6 +8,7 @@ use http::uri::Scheme;
 use weir_analysis::explain::{Call, Direction, Protocol, Tls, UNKNOWN_ADDRESS};
 use weir_model::{MeshSnapshot, Proxy};
 use weir_translate::name_table;
+use weir_xds::names::NameTable;
 
 use crate::cli::ExplainArgs;
 
@@ -69,7 +70,7 @@ fn address(host: &str, mesh: &MeshSnapshot, proxy: &Proxy, answers_dns: bool) ->
     let (name, domain) = (bare.to_ascii_lowercase(), &mesh.domain);
     let spellings =
         [name.clone(), format!("{name}.{}.svc.{domain}", proxy.namespace), format!("{name}.svc.{domain}"), format!("{name}.{domain}")];
-    let known = answers_dns.then(|| name_table(mesh, proxy)).unwrap_or_default();
+    let known = if answers_dns { name_table(mesh, proxy) } else { NameTable::default() };
     let told = spellings.iter().find_map(|name| known.table.get(name)?.ips.first()?.parse().ok());
     let service = || spellings.iter().find_map(|name| mesh.services.choose(name, &proxy.namespace));
     let own = || service()?.addresses.iter().find_map(|address| address.parse().ok());
