@@ -1,7 +1,7 @@
 //! A proxy, as the control plane sees it.
 
 use std::collections::BTreeMap;
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// What a proxy is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -72,7 +72,7 @@ pub struct Proxy {
     pub namespace: String,
     /// The labels of its workload.
     pub labels: BTreeMap<String, String>,
-    /// Its addresses; the first is the one that it is known by.
+    /// Its addresses in their [`canonical`](crate::canonical) form; the first is the one that it is known by.
     pub addresses: Vec<String>,
     /// Where it says that it runs, `region/zone/subzone`; may be empty. What is known of its workload goes before it:
     /// [`MeshSnapshot::locality_of`](crate::MeshSnapshot::locality_of).
@@ -90,6 +90,11 @@ impl Proxy {
     /// Whether its workload has an address of IPv6.
     pub fn has_ipv6(&self) -> bool {
         self.addresses.iter().any(|address| address.parse::<Ipv6Addr>().is_ok())
+    }
+
+    /// Whether its workload has an address of IPv4, as far as is known: it has if none of IPv6 is.
+    pub fn has_ipv4(&self) -> bool {
+        !self.has_ipv6() || self.addresses.iter().any(|address| address.parse::<Ipv4Addr>().is_ok())
     }
 
     /// Whether a selector picks it: all of the selector's labels are its labels. An empty selector picks all.

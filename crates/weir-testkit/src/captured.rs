@@ -45,6 +45,8 @@ impl Captured {
     pub const SERVER: &'static str = "10.77.2.1";
     /// The server's of IPv6.
     pub const SERVER_IPV6: &'static str = "fd77:2::1";
+    /// The stranger's, as the client reaches it.
+    pub const STRANGER: &'static str = "10.77.1.254";
     /// Where the server accepts.
     pub const PORT: u16 = 8080;
 
@@ -65,13 +67,13 @@ impl Captured {
         Self::start_with(client, server, resources, page, capture, &[]).await
     }
 
-    /// The same with sidecars of Weir's, which answer questions of DNS.
+    /// The same with sidecars that answer questions of DNS: Weir's themselves, beside Envoy the agent does.
     ///
     /// # Panics
     /// If it cannot be started.
-    pub async fn start_answering_dns(resources: &[(&str, &str)], page: &str) -> Option<Self> {
+    pub async fn start_answering_dns(plane: DataPlane, resources: &[(&str, &str)], page: &str) -> Option<Self> {
         let (capture, sidecars) = (["--redirect-dns", "--capture-all-dns"], ["--dns", "127.0.0.1:15053"]);
-        Self::start_with(DataPlane::Weir, DataPlane::Weir, resources, page, &capture, &sidecars).await
+        Self::start_with(plane, plane, resources, page, &capture, &sidecars).await
     }
 
     async fn start_with(
@@ -111,6 +113,20 @@ impl Captured {
     /// What the server has written of its clients: a line for each request, which begins with the address that it came from.
     pub fn application_log(&self) -> String {
         fs::read_to_string(self.work.path().join("application.log")).unwrap_or_default()
+    }
+
+    /// Starts an application at a port of the stranger's, who is in no mesh: it serves a file `page` with this text, for as long as this is
+    /// kept.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn serve_outside(&self, port: u16, page: &str) -> Process {
+        let folder = self.work.path().join(format!("pages-{port}"));
+        fs::create_dir(&folder).expect("a folder can be made");
+        fs::write(folder.join("page"), page).expect("a page can be written");
+        let (pages, number) = (folder.display().to_string(), port.to_string());
+        let serving = ["-m", "http.server", &number, "--directory", &pages, "--bind", "::"];
+        self.stranger.start(Path::new("python3"), &serving, self.work.path().join(format!("application-{port}.log")))
     }
 
     /// Writes a file of resources, or replaces one.
@@ -155,7 +171,7 @@ fn pilot(work: &Path) -> Process {
     Process::start(binaries::weir(), &["pilot", &mesh, "--xds", &socket, "--state", &state], work.join("pilot.log"))
 }
 
-/// Starts a workload's sidecar, one of Weir's with these options more.
+/// Starts a workload's sidecar; it, or the agent beside it, has these options more.
 pub(crate) async fn sidecar(machine: &Namespace, workload: &Workload<'_>, work: &Path, more: &[&str]) -> Vec<Process> {
     let Workload { name, addresses, plane, mode } = workload;
     let address = addresses.split(',').next().unwrap_or_default();
@@ -171,7 +187,7 @@ pub(crate) async fn sidecar(machine: &Namespace, workload: &Workload<'_>, work: 
         return vec![start(machine, binaries::weir(), &arguments, file("log"))];
     }
     let (bootstrap, certificates) = (file("json").display().to_string(), file("sock").display().to_string());
-    let arguments = [&["agent"], &who[..], &["--socket", &certificates, "--bootstrap", &bootstrap]].concat();
+    let arguments = [&["agent"], &who[..], &["--socket", &certificates, "--bootstrap", &bootstrap], more].concat();
     let agent = start(machine, binaries::weir(), &arguments, file("agent.log"));
     until("the agent has written a bootstrap", async || fs::read_to_string(&bootstrap).is_ok_and(|text| text.ends_with('}'))).await;
     let envoy = binaries::envoy().expect("who asks for Envoy has looked whether there is one");

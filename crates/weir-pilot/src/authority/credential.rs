@@ -176,6 +176,10 @@ impl Credential {
         if let Some(other) = mesh.workloads.at(address).find(|workload| !is_of_group(workload)) {
             return Err(format!("its address is that of {}", other.object.name()));
         }
+        // Nor is it where a service has an instance that is somebody else, whoever wrote that down.
+        if let Some((service, other)) = mesh.instances_of(proxy).iter().find(|(_, other)| other.identity() != identity) {
+            return Err(format!("its address is that of an instance of {} that is {}", service.object.name(), other.identity()));
+        }
         // The names of two entries may be one: they are put together of words.
         let named = mesh.workloads.named(&proxy.namespace, entry);
         if let Some(other) = named.filter(|workload| workload.address != *address || !is_of_group(workload)) {
@@ -273,6 +277,33 @@ apiVersion: networking.istio.io/v1
 kind: WorkloadEntry
 metadata: {name: carts-10.0.0.6, namespace: shop}
 spec: {address: 10.0.0.5, serviceAccount: cart, labels: {app: cart}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: safe, namespace: shop}
+spec: {address: 'FD00:0::3', serviceAccount: safe, labels: {app: safe}}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: selected, namespace: shop}
+spec:
+  hosts: [selected.example.com]
+  ports: [{number: 80, name: tcp}]
+  resolution: STATIC
+  workloadSelector: {labels: {app: cart}}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: in-place, namespace: shop}
+spec:
+  hosts: [in-place.example.com]
+  ports: [{number: 80, name: tcp}]
+  resolution: STATIC
+  endpoints:
+  - {address: 10.0.0.20, serviceAccount: bank}
+  - {address: 'FD00::0:21', serviceAccount: bank}
+  - {address: 10.0.0.22, serviceAccount: cart}
+  - {address: 10.0.0.23}
 ";
 
     fn mesh() -> MeshSnapshot {
@@ -312,6 +343,10 @@ spec: {address: 10.0.0.5, serviceAccount: cart, labels: {app: cart}}
             let labels = credential("cart", bound).labels_for(&mesh(), &proxy(INSTANCE, &[]), Some(&registers));
             assert_eq!(labels.map(|labels| written(&labels)), Ok("app=cart,tier=back".to_owned()));
         }
+        // A service may have it as an instance, by a selector or in place, as long as it is who it is.
+        let registers = Registers { group: "carts".to_owned(), entry: "carts-10.0.0.22".to_owned() };
+        let id = "sidecar~10.0.0.22~carts-10.0.0.22.shop~shop.svc.cluster.local";
+        assert!(credential("cart", None).labels_for(&mesh(), &proxy(id, &[]), Some(&registers)).is_ok());
         // Another one of its group may have the address in another network.
         let (id, entry) = ("sidecar~10.0.0.7~carts-10.0.0.7-lan.shop~shop.svc.cluster.local", "carts-10.0.0.7-lan".to_owned());
         let registers = Registers { group: "carts".to_owned(), entry };
@@ -357,6 +392,30 @@ spec: {address: 10.0.0.5, serviceAccount: cart, labels: {app: cart}}
                 at("sidecar~10.0.0.6~carts-10.0.0.6.shop~shop.svc.cluster.local"),
                 registers("carts", "carts-10.0.0.6"),
                 "its name is that of WorkloadEntry shop/carts-10.0.0.6 at 10.0.0.5",
+            ),
+            (
+                cart(),
+                Proxy { addresses: vec!["fd00::3".to_owned()], ..at(INSTANCE) },
+                registers("carts", "carts-10.0.0.9"),
+                "its address is that of WorkloadEntry shop/safe",
+            ),
+            (
+                cart(),
+                at("sidecar~10.0.0.20~carts-10.0.0.20.shop~shop.svc.cluster.local"),
+                registers("carts", "carts-10.0.0.20"),
+                "its address is that of an instance of ServiceEntry shop/in-place that is ns/shop/sa/bank",
+            ),
+            (
+                cart(),
+                Proxy { addresses: vec!["fd00::21".to_owned()], ..at(INSTANCE) },
+                registers("carts", "carts-10.0.0.9"),
+                "that is ns/shop/sa/bank",
+            ),
+            (
+                cart(),
+                at("sidecar~10.0.0.23~carts-10.0.0.23.shop~shop.svc.cluster.local"),
+                registers("carts", "carts-10.0.0.23"),
+                "that is ns/shop/sa/default",
             ),
             (
                 cart(),

@@ -1,6 +1,7 @@
 //! Applications that know nothing of the mesh: the kernel hands their traffic to sidecars. In network namespaces of the test's own, as root.
 
 mod demo;
+mod names;
 
 use std::process::Output;
 
@@ -168,15 +169,6 @@ async fn is_in_the_mesh(capture: &[&str], client: DataPlane, server: DataPlane) 
     let seen = mesh.application_log();
     ends(&mesh, capture).await;
     Some(seen)
-}
-
-#[tokio::test]
-async fn the_mesh_is_reached_by_its_names() {
-    let Some(mesh) = Captured::start_answering_dns(&[("mesh.yaml", RESOURCES)], &format!("{MARK}\n")).await else { return };
-    for host in ["server.default.svc.cluster.local", "server.default", "server", "SERVER.default.svc"] {
-        let url = OLD.replace("10.96.0.10", host);
-        until(host, async || gets(&mesh.client, &url).await).await;
-    }
 }
 
 /// The capture ends: no rule stays, and what the two say is anybody's again.
