@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use weir_api::resources::workload::PROXY_TYPE;
+
 /// What a proxy is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ProxyKind {
@@ -13,6 +15,14 @@ pub enum ProxyKind {
 }
 
 impl ProxyKind {
+    /// What the proxy of a workload with these labels is, by [`PROXY_TYPE`].
+    pub fn of_workload(labels: &BTreeMap<String, String>) -> Self {
+        match labels.get(PROXY_TYPE) {
+            Some(name) if name == Self::Router.name() => Self::Router,
+            _ => Self::Sidecar,
+        }
+    }
+
     /// As it stands in a node id.
     pub fn name(self) -> &'static str {
         match self {

@@ -88,10 +88,10 @@ impl Joined {
         (file.into(), output)
     }
 
-    /// Joins on the client's machine by a file, as a sidecar runs, and goes on.
+    /// Joins on the client's machine by a file, with these options, as a sidecar runs, and goes on.
     pub fn join(&self, file: &Path, more: &[&str]) -> Process {
         let file = file.display().to_string();
-        let options = ["workload", "join", &file, "--interception-mode", "REDIRECT", "--workers", "1"];
+        let options = ["workload", "join", &file, "--workers", "1"];
         start(&self.client, binaries::weir(), &[&options[..], more].concat(), self.work.path().join("join.log"))
     }
 

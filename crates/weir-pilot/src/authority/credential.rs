@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use tonic::Status;
 use weir_ads::Shown;
 use weir_api::resources::MeshConfig;
+use weir_api::resources::workload::PROXY_TYPE;
 use weir_model::workload_group::{GROUP_ANNOTATION, identity_of_instances, labels_of_instances};
 use weir_model::{Identity, MeshSnapshot, Proxy, ProxyKind, Workload, topology};
 
@@ -131,9 +132,6 @@ impl Credential {
         registers: Option<&Registers>,
     ) -> Result<BTreeMap<String, String>, String> {
         let wrong = |reason: String| format!("the node {:?} is not of {}: {reason}", proxy.id, self.identity);
-        if proxy.kind != ProxyKind::Sidecar {
-            return Err(wrong("only sidecars follow from other machines".to_owned()));
-        }
         if proxy.namespace != self.identity.namespace {
             return Err(wrong(format!("it claims the namespace {:?}", proxy.namespace)));
         }
@@ -144,6 +142,10 @@ impl Credential {
         .map_err(wrong)?;
         if identity != self.identity {
             return Err(wrong(format!("its workload is {identity}")));
+        }
+        let kind = ProxyKind::of_workload(&labels);
+        if kind != proxy.kind {
+            return Err(wrong(format!("its workload has a {}: its label {PROXY_TYPE} says which", kind.name())));
         }
         for (name, value) in &proxy.labels {
             match labels.get(name) {
@@ -159,6 +161,9 @@ impl Credential {
     /// Who an instance is that registers itself, and its labels.
     fn instance(&self, mesh: &MeshSnapshot, proxy: &Proxy, registers: &Registers) -> Result<(Identity, BTreeMap<String, String>), String> {
         let Registers { group, entry } = registers;
+        if proxy.kind != ProxyKind::Sidecar {
+            return Err("a gateway does not register itself: its workload is a WorkloadEntry".to_owned());
+        }
         if self.workload.as_ref().is_some_and(|bound| *bound != Bound::Group(group.clone())) {
             return Err(format!("its token is not for WorkloadGroup {group}"));
         }
@@ -197,7 +202,9 @@ impl Credential {
             }
             _ => {}
         }
-        let found = mesh.workload_of(proxy).filter(|workload| workload.name == proxy.name && proxy.addresses == [workload.address.clone()]);
+        let beside = Proxy { kind: ProxyKind::Sidecar, ..proxy.clone() };
+        let found =
+            mesh.workload_of(&beside).filter(|workload| workload.name == proxy.name && proxy.addresses == [workload.address.clone()]);
         let workload = found.ok_or_else(|| format!("there is no WorkloadEntry {} at {}", proxy.name, proxy.addresses.join(",")))?;
         Ok((Identity::new(&workload.namespace, &workload.service_account), (*workload.labels).clone()))
     }
@@ -280,6 +287,11 @@ spec: {address: 10.0.0.5, serviceAccount: cart, labels: {app: cart}}
 ---
 apiVersion: networking.istio.io/v1
 kind: WorkloadEntry
+metadata: {name: edge, namespace: shop}
+spec: {address: 10.0.0.30, serviceAccount: edge, labels: {istio: edge, weir.dev/proxy-type: router}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
 metadata: {name: safe, namespace: shop}
 spec: {address: 'FD00:0::3', serviceAccount: safe, labels: {app: safe}}
 ---
@@ -338,6 +350,9 @@ spec:
         ] {
             assert_eq!(credential.labels_for(&mesh(), &proxy(CART, claims), None).map(|labels| written(&labels)), Ok(expected.to_owned()));
         }
+        let edge = proxy("router~10.0.0.30~edge.shop~shop.svc.cluster.local", &[]);
+        let labels = credential("edge", Some(Bound::Entry("edge".to_owned()))).labels_for(&mesh(), &edge, None);
+        assert_eq!(labels.map(|labels| written(&labels)), Ok("istio=edge,weir.dev/proxy-type=router".to_owned()), "a gateway, too");
         let registers = Registers { group: "carts".to_owned(), entry: "carts-10.0.0.9".to_owned() };
         for bound in [None, Some(Bound::Group("carts".to_owned()))] {
             let labels = credential("cart", bound).labels_for(&mesh(), &proxy(INSTANCE, &[]), Some(&registers));
@@ -361,7 +376,20 @@ spec:
         let at = |id: &str| proxy(id, &[]);
         for (credential, proxy, registers, expected) in [
             (cart(), at("sidecar~10.0.0.1~cart.money~money.svc.cluster.local"), None, "claims the namespace \"money\""),
-            (cart(), at("router~10.0.0.1~cart.shop~shop.svc.cluster.local"), None, "only sidecars"),
+            (
+                cart(),
+                at("router~10.0.0.1~cart.shop~shop.svc.cluster.local"),
+                None,
+                "its workload has a sidecar: its label weir.dev/proxy-type",
+            ),
+            (cart(), at("router~10.0.0.8~cart.shop~shop.svc.cluster.local"), None, "there is no WorkloadEntry cart at 10.0.0.8"),
+            (
+                cart(),
+                at("router~10.0.0.9~carts-10.0.0.9.shop~shop.svc.cluster.local"),
+                registers("carts", "carts-10.0.0.9"),
+                "a gateway does not register itself",
+            ),
+            (credential("edge", None), at("sidecar~10.0.0.30~edge.shop~shop.svc.cluster.local"), None, "its workload has a router"),
             (cart(), at("sidecar~10.0.0.2~till.shop~shop.svc.cluster.local"), None, "its workload is ns/shop/sa/till"),
             (cart(), at("sidecar~10.0.0.1~till.shop~shop.svc.cluster.local"), None, "no WorkloadEntry till at 10.0.0.1"),
             (cart(), at("sidecar~10.0.0.3~cart.shop~shop.svc.cluster.local"), None, "no WorkloadEntry cart at 10.0.0.3"),
