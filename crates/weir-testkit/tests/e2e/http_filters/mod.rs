@@ -25,6 +25,7 @@ mod health_check;
 mod jwt_authn;
 mod local_ratelimit;
 mod lua;
+mod manager;
 mod metadata;
 mod ratelimit;
 mod rbac;
