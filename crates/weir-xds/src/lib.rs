@@ -45,6 +45,7 @@ pub use envoy::extensions::filters::http::admission_control::v3 as admission_con
 pub use envoy::extensions::filters::http::bandwidth_limit::v3 as bandwidth_limit;
 pub use envoy::extensions::filters::http::basic_auth::v3 as basic_auth;
 pub use envoy::extensions::filters::http::buffer::v3 as buffer;
+pub use envoy::extensions::filters::http::cdn_loop::v3 as cdn_loop;
 pub use envoy::extensions::filters::http::compressor::v3 as compressor;
 pub use envoy::extensions::filters::http::cors::v3 as cors;
 pub use envoy::extensions::filters::http::csrf::v3 as csrf;
@@ -52,6 +53,7 @@ pub use envoy::extensions::filters::http::custom_response::v3 as custom_response
 pub use envoy::extensions::filters::http::decompressor::v3 as decompressor;
 pub use envoy::extensions::filters::http::ext_authz::v3 as ext_authz;
 pub use envoy::extensions::filters::http::fault::v3 as fault;
+pub use envoy::extensions::filters::http::grpc_http1_bridge::v3 as grpc_http1_bridge;
 pub use envoy::extensions::filters::http::grpc_web::v3 as grpc_web;
 pub use envoy::extensions::filters::http::header_mutation::v3 as header_mutation;
 pub use envoy::extensions::filters::http::header_to_metadata::v3 as header_to_metadata;

@@ -51,6 +51,7 @@ pub(super) const TABLE: &[Decided] = &[
     of(FILTERS, "basic_auth.v3.BasicAuthPerRoute").packed().carried_out("users"),
     of(FILTERS, "buffer.v3.Buffer").packed().carried_out("max_request_bytes"),
     of(FILTERS, "buffer.v3.BufferPerRoute").packed().carried_out("disabled buffer"),
+    of(FILTERS, "cdn_loop.v3.CdnLoopConfig").packed().carried_out("cdn_id max_allowed_occurrences"),
     of(FILTERS, "compressor.v3.Compressor").packed().carried_out(
         "content_length content_type disable_on_etag_header remove_accept_encoding_header runtime_enabled compressor_library \
          request_direction_config response_direction_config choose_first",
@@ -135,6 +136,7 @@ pub(super) const TABLE: &[Decided] = &[
             ("allow_dynamic_host_from_filter_state", "the host is the one that the request names"),
         ],
     ),
+    of(FILTERS, "grpc_http1_bridge.v3.Config").packed().carried_out("upgrade_protobuf_to_grpc ignore_query_parameters"),
     of(FILTERS, "grpc_web.v3.GrpcWeb").packed(),
     // Scripts load nothing from files but themselves.
     of(FILTERS, "lua.v3.Lua")

@@ -71,6 +71,8 @@ pub struct HttpConfig {
     pub append_forwarded_port: bool,
     /// What instances are told of clients' certificates.
     pub client_cert: ForwardedClientCert,
+    /// Whether instances are told which proxy asks them, where the client does not say what it is.
+    pub adds_user_agent: bool,
     /// What is added to `via`, of requests and of answers.
     pub via: Option<HeaderValue>,
     /// Whether answers tell the id of their request.
@@ -223,6 +225,7 @@ impl HttpConfig {
             append_forwarded_for: !manager.skip_xff_append,
             append_forwarded_port: manager.append_x_forwarded_port,
             client_cert: ForwardedClientCert::compile(manager),
+            adds_user_agent: manager.add_user_agent.unwrap_or(false),
             via: options::header_value("via", &manager.via)?,
             answers_tell_request_id: manager.always_set_request_id_in_response,
             strip_host_port: options::host_port(manager)?,

@@ -69,8 +69,8 @@ pub(super) fn check(manager: &HttpConnectionManager) -> Result<(), CompileError>
         route_specifier: _,
         forward_client_cert_details: _,
         set_current_client_cert_details: _,
-        // Reported as not carried out.
         add_user_agent: _,
+        // Reported as not carried out.
         tracing: _,
         http1_safe_max_connection_duration: _,
         http3_protocol_options: _,

@@ -114,8 +114,8 @@ pub struct Exchange {
     pub dynamic_metadata: RefCell<BTreeMap<String, Struct>>,
     /// Why it went as it did.
     pub flags: Cell<ResponseFlags>,
-    /// The same in Envoy's words.
-    pub details: RefCell<Cow<'static, str>>,
+    /// The same in Envoy's words, which may be none at all; nothing where nobody has said anything.
+    pub details: RefCell<Option<Cow<'static, str>>>,
     /// Why the connection ended, in Envoy's words.
     pub termination: RefCell<Option<Cow<'static, str>>>,
     /// Body bytes from the client.
@@ -260,6 +260,6 @@ impl Exchange {
 
     /// Sets the details, in Envoy's words.
     pub fn detail(&self, details: impl Into<Cow<'static, str>>) {
-        *self.details.borrow_mut() = details.into();
+        *self.details.borrow_mut() = Some(details.into());
     }
 }

@@ -106,7 +106,7 @@ fn optional(value: Option<&str>, out: &mut Vec<u8>) -> bool {
     value.is_some_and(|value| text(value, out))
 }
 
-/// A header that is there and empty is a value, too.
+/// What is there and empty is a value, too.
 pub fn bytes(value: Option<&[u8]>, out: &mut Vec<u8>) -> bool {
     out.extend_from_slice(value.unwrap_or_default());
     value.is_some()
@@ -200,7 +200,7 @@ impl Values for Exchange {
             Operator::BytesSent => number(Some(self.bytes_sent.get()), out),
             Operator::Protocol => optional(self.protocol.map(protocol_name), out),
             Operator::ResponseCode => number(Some(self.code.get()), out),
-            Operator::ResponseCodeDetails => text(&self.details.borrow(), out),
+            Operator::ResponseCodeDetails => bytes(self.details.borrow().as_deref().map(str::as_bytes), out),
             Operator::ConnectionTerminationDetails => optional(self.termination.borrow().as_deref(), out),
             Operator::ResponseFlags => {
                 self.flags.get().append_short(out);

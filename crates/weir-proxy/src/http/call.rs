@@ -184,7 +184,7 @@ impl Call {
     pub(super) fn settle(&self, mut reply: LocalReply) -> (Parts, Bytes) {
         self.exchange.code.set(reply.status.as_u16());
         if let Some(replies) = &self.http.config.local_replies {
-            mapped_reply::map(replies, &self.exchange, &mut reply);
+            mapped_reply::map(replies, &self.exchange, &mut reply, self.grpc);
         }
         if self.grpc {
             let status = reply.grpc_status.unwrap_or_else(|| grpc::status_of_http(reply.status.as_u16()));

@@ -8,7 +8,7 @@ use http::{Method, StatusCode, Version};
 use weir_config::flags::ResponseFlags;
 use weir_config::head::{self, Head, Received};
 use weir_config::http::HttpConfig;
-use weir_http1::header::{self, Headers};
+use weir_http1::header::{self, HeaderValue, Headers};
 
 use super::body::ResponseBody;
 use super::call::{Call, note_no_route};
@@ -54,9 +54,28 @@ pub fn handle(
     }
     call.exchange.passes_trailers.set(!call.exchange.is_http1() || call.http.config.trailers);
     call.exchange.remote.set(remote);
+    if call.http.config.adds_user_agent {
+        tell_proxy(&call);
+    }
     call.grpc = call.exchange.request.borrow().is_grpc();
     (call.body, call.on_upgrade) = (Some(Inbound::new(incoming)), on_upgrade);
     Box::pin(pass(call))
+}
+
+/// Tells the instance which proxy asks it.
+fn tell_proxy(call: &Call) {
+    let identity = call.http.recording.identity();
+    let told = |text: &str| HeaderValue::from_str(text).ok().filter(|value| !value.is_empty());
+    let headers = &mut call.exchange.request.borrow_mut().headers;
+    if let Some(cluster) = told(&identity.cluster) {
+        if headers.get(header::USER_AGENT).is_none_or(HeaderValue::is_empty) {
+            headers.insert(header::USER_AGENT, cluster.clone());
+        }
+        headers.insert(header::X_ENVOY_DOWNSTREAM_SERVICE_CLUSTER, cluster);
+    }
+    if let Some(node) = told(&identity.node) {
+        headers.insert(header::X_ENVOY_DOWNSTREAM_SERVICE_NODE, node);
+    }
 }
 
 /// Whether a client waits to be told that it may go on. What it says twice is another word, as in Envoy.

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use weir_config::http::local_replies::LocalReplies;
+use weir_config::log_format::Format;
 use weir_http1::header;
 use weir_routing::template::{Operator, Values};
 
@@ -28,8 +29,8 @@ impl Values for WithBody<'_> {
     }
 }
 
-/// Changes an answer, whose status the exchange knows already.
-pub(super) fn map(replies: &LocalReplies, exchange: &Exchange, reply: &mut LocalReply) {
+/// Changes an answer, whose status the exchange knows already. `is_message` says that its body becomes the message of a gRPC call.
+pub(super) fn map(replies: &LocalReplies, exchange: &Exchange, reply: &mut LocalReply, is_message: bool) {
     let mapper = replies.mappers.iter().find(|mapper| exchange.is_taken_by(&mapper.filter));
     let mut form = replies.body.as_ref();
     if let Some(mapper) = mapper {
@@ -46,6 +47,10 @@ pub(super) fn map(replies: &LocalReplies, exchange: &Exchange, reply: &mut Local
     if let Some(form) = form {
         let mut body = vec![];
         form.format.write(&WithBody { exchange, body: &reply.body }, &mut body);
+        if is_message && matches!(form.format, Format::Json(_)) {
+            // The end of the line is no part of it, as with Envoy.
+            body.pop();
+        }
         reply.body = Bytes::from(body);
         if !reply.body.is_empty() {
             reply.headers.insert_if_absent(header::CONTENT_TYPE, || form.content_type.clone());

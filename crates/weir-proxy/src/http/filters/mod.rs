@@ -24,6 +24,7 @@ mod admission_control;
 mod bandwidth_limit;
 mod basic_auth;
 mod buffer;
+mod cdn_loop;
 mod compressor;
 mod cors;
 mod csrf;
@@ -31,6 +32,7 @@ mod custom_response;
 mod decompressor;
 mod ext_authz;
 mod fault;
+mod grpc_http1_bridge;
 mod grpc_web;
 mod header_mutation;
 mod header_to_metadata;
@@ -42,6 +44,7 @@ mod ratelimit;
 mod rbac;
 mod set_metadata;
 mod stateful_session;
+mod whole;
 
 pub use ext_authz::connections::ask as ask_about_connection;
 
@@ -174,6 +177,7 @@ filters! {
     BandwidthLimit: bandwidth_limit;
     BasicAuth: basic_auth;
     Buffer: buffer;
+    CdnLoop: cdn_loop;
     Compressor: compressor;
     Cors: cors;
     ExtAuthz: ext_authz;
@@ -181,6 +185,7 @@ filters! {
     CustomResponse: custom_response;
     Decompressor: decompressor;
     Fault: fault;
+    GrpcHttp1Bridge: grpc_http1_bridge;
     GrpcWeb: grpc_web;
     HeaderMutation: header_mutation;
     HeaderToMetadata: header_to_metadata;

@@ -78,7 +78,9 @@ async fn answers_are_replaced_by_what_they_are(plane: DataPlane) {
         }
     }
     let log = proxy.log(cases.len()).await;
-    assert_eq!((log[1].as_str(), log[2].as_str(), log[4].as_str()), ("418 - via_upstream a", "204 - was_gone a", "503 - bare a"));
+    // Where the policy has no words for the log, there are none.
+    let expected = ["418 - via_upstream a", "204 - was_gone a", "499 -  a", "503 - bare a"];
+    assert_eq!(log[1..5], expected);
     peer.set_answer(Response::builder().status(404).header("x-a", "A").body(Content::of("instance")).unwrap());
     let told = proxy.ask(request("HEAD", "/", &[], Content::default())).await.unwrap();
     assert_eq!((told.status, told.header("content-length").as_str()), (499, "13"));

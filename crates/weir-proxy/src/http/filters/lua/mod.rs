@@ -23,12 +23,8 @@ mod state;
 mod steps;
 mod stream;
 
-use std::future::poll_fn;
-use std::pin::Pin;
-
 use bytes::Bytes;
 use http::{Method, StatusCode};
-use http_body::Body as _;
 use mlua::{Error, IntoLua, MultiValue};
 use weir_http1::header::{self, HeaderValue, Headers};
 use weir_routing::filters::Filter as Configured;
@@ -36,23 +32,16 @@ use weir_routing::filters::lua::{Counted, LuaOverride, LuaPolicy, scripts_of_fil
 use weir_routing::inline_headers::{RESPONSE, append};
 use weir_routing::{CompileError, RouteTable};
 
-use super::{Back, Flow, HttpFilter, Place};
-use crate::exchange::failure::{Failure, FailureKind};
+use super::{Back, Flow, HttpFilter, Place, whole};
 use crate::http::body::ResponseBody;
-use crate::http::body::held::Taken;
 use crate::http::call::Call;
 use crate::http::local_reply::LocalReply;
 use crate::io::response::Parts;
 use crate::upstream::body::Inbound;
-use crate::upstream::body::answer::BrokenOff;
-use crate::upstream::body::inbound::Held;
 use run::{Outcome, Run};
 use state::States;
 use steps::Passing;
 use stream::{Side, Stream, Waiting};
-
-/// What may be held back of the body of a stream of HTTP/2, where its window does not say: Envoy's usual window.
-const WINDOW: usize = 16 << 20;
 
 /// The log's word for a script that was ended.
 const ENDED: &str = "lua_script_ended";
@@ -240,14 +229,6 @@ fn put_back(body: &mut ResponseBody, run: &Run) {
     }
 }
 
-/// What may be held back of a body, as Envoy has it: what its connection, or its stream, may hold.
-fn most(call: &Call) -> usize {
-    match call.exchange.is_http1() {
-        true => call.http.buffer_limit,
-        false => call.http.config.http2_windows.stream.map_or(WINDOW, |window| window as usize),
-    }
-}
-
 /// An answer of a script's. Unlike others of ours its headers come after those of the route.
 fn answer(call: &mut Call, reply: LocalReply) -> LocalReply {
     call.exchange.detail("lua_response");
@@ -271,40 +252,13 @@ fn stopped(call: &Call) -> LocalReply {
     LocalReply::new(StatusCode::INTERNAL_SERVER_ERROR, Bytes::new())
 }
 
-/// The answer where an instance's breaks off while a script waits for it: the head may hold what the script would have taken away.
-async fn broken_off(call: &mut Call, body: &mut ResponseBody) -> LocalReply {
-    let failure = match poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
-        Some(Err(BrokenOff(failure))) => failure,
-        Some(Ok(_)) | None => Failure::of_answer(FailureKind::Closed),
-    };
-    let mut reply = call.fail(&failure);
-    if !reply.status.is_server_error() {
-        // The answer is at fault, and not the request.
-        reply.status = StatusCode::BAD_GATEWAY;
-    }
-    reply
-}
-
 /// Waits for the whole body of a request.
 async fn take_body(call: &mut Call, stream: &Stream) -> Result<(), Flow> {
-    let most = most(call);
-    let Some(body) = &mut call.body else {
-        stream.ended.set(true);
-        return Ok(());
-    };
-    match body.hold(most).await {
-        Ok(Held::All(_)) => {
-            let (data, trailers) = body.take_held();
-            stream.take_in(data, trailers);
-            Ok(())
-        }
-        Ok(Held::TooLarge(size)) => {
-            call.exchange.bytes_received.set(size as u64);
-            call.exchange.detail("request_payload_too_large");
-            Err(Flow::Answer(LocalReply::new(StatusCode::PAYLOAD_TOO_LARGE, "Payload Too Large")))
-        }
-        Err(kind) => Err(Flow::Fail(Failure::from(kind))),
+    match whole::of_request(call).await? {
+        Some((data, trailers)) => stream.take_in(data, trailers),
+        None => stream.ended.set(true),
     }
+    Ok(())
 }
 
 impl HttpFilter for Lua {
@@ -373,18 +327,8 @@ impl HttpFilter for Lua {
                 let answered = request.send(call.http.clusters.clone()).await;
                 run.stream.answer.replace(Some(answered));
             } else {
-                match body.take_all(most(call)).await {
-                    Taken::All(data, trailers) => run.stream.take_in(data, trailers),
-                    Taken::Broken => {
-                        let reply = broken_off(call, body).await;
-                        return call.replace_answer(reply, head, body);
-                    }
-                    Taken::TooLarge => {
-                        call.exchange.detail("response_payload_too_large");
-                        let reply = LocalReply::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error");
-                        return call.replace_answer(reply, head, body);
-                    }
-                }
+                let Some((data, trailers)) = whole::of_answer(call, head, body).await else { return };
+                run.stream.take_in(data, trailers);
             }
             let outcome = advance_back(call, &mut run, head);
             if let Back::Continue = self.settle_response(call, place, run, outcome, (head, body)) {
