@@ -1,0 +1,66 @@
+//! An object as the API server sent it: any JSON at all. It is read later, alone, so that none can break a list or a watch.
+
+use std::borrow::Cow;
+
+use kube::Resource;
+use kube::core::{ApiResource, ObjectMeta};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+/// An object as it came.
+#[derive(Debug, Clone)]
+pub(super) struct Received {
+    /// As much of its metadata as the client asks for.
+    meta: ObjectMeta,
+    /// All of it.
+    pub json: Value,
+}
+
+impl Received {
+    /// Its namespace and name; the former is empty where there is none.
+    pub fn name(&self) -> (&str, &str) {
+        (self.meta.namespace.as_deref().unwrap_or_default(), self.meta.name.as_deref().unwrap_or_default())
+    }
+}
+
+impl<'de> Deserialize<'de> for Received {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let json = Value::deserialize(deserializer)?;
+        let text = |key: &str| json.get("metadata")?.get(key)?.as_str().map(str::to_owned);
+        let (name, namespace, resource_version) = (text("name"), text("namespace"), text("resourceVersion"));
+        Ok(Self { meta: ObjectMeta { name, namespace, resource_version, ..ObjectMeta::default() }, json })
+    }
+}
+
+impl Resource for Received {
+    type DynamicType = ApiResource;
+    type Scope = kube::core::DynamicResourceScope;
+
+    fn kind(resource: &ApiResource) -> Cow<'_, str> {
+        resource.kind.as_str().into()
+    }
+
+    fn group(resource: &ApiResource) -> Cow<'_, str> {
+        resource.group.as_str().into()
+    }
+
+    fn version(resource: &ApiResource) -> Cow<'_, str> {
+        resource.version.as_str().into()
+    }
+
+    fn api_version(resource: &ApiResource) -> Cow<'_, str> {
+        resource.api_version.as_str().into()
+    }
+
+    fn plural(resource: &ApiResource) -> Cow<'_, str> {
+        resource.plural.as_str().into()
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.meta
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.meta
+    }
+}
