@@ -14,8 +14,8 @@ use weir_api::Kind;
 use super::received::Received;
 use super::store::News;
 
-/// The first and the longest time until what broke is tried again.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+/// The first and the longest time until what broke is tried again. After a restart of the API server's, news must not wait for long.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// How often a kind that is not there is looked for.
 const MISSING: Duration = Duration::from_secs(5);
 /// So many times in a row a kind must not be there before its objects are gone with it: while an API server starts, kinds may be
