@@ -6,6 +6,7 @@
 
 mod access;
 mod received;
+mod selection;
 mod store;
 mod strip;
 mod text;
@@ -18,12 +19,22 @@ pub use kube::Client;
 use tokio::sync::{mpsc, watch as state};
 use tokio::task::JoinSet;
 use weir_api::Kind;
+use weir_api::resources::mesh_config::LabelSelector;
 
 use crate::Catalog;
 use store::{News, Store};
 
 /// So many news wait to be taken in; who brings more waits, and so does the API server.
 const DEPTH: usize = 1024;
+
+/// What of a cluster counts.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The revision of the control plane: resources of Istio's that are labelled `istio.io/rev` for another one do not count.
+    pub revision: String,
+    /// Namespaces that none of these selects do not count; without any, all do.
+    pub selectors: Vec<LabelSelector>,
+}
 
 /// A cluster that is followed, until this is dropped.
 pub struct Watched {
@@ -32,14 +43,15 @@ pub struct Watched {
     _followers: JoinSet<()>,
 }
 
-/// Follows a cluster, for a control plane of this revision. Returns when every list has been read once, however long that takes.
-pub async fn watch(client: &Client, revision: &str) -> Watched {
+/// Follows a cluster. Returns when every list has been read once, however long that takes.
+pub async fn watch(client: &Client, options: &Options) -> Watched {
+    let kinds: Vec<watch::Followed> = watch::all(!options.selectors.is_empty()).collect();
     let (sender, news) = mpsc::channel(DEPTH);
     let mut followers = JoinSet::new();
-    for followed in watch::all() {
+    for &followed in &kinds {
         followers.spawn(watch::follow(client.clone(), followed, sender.clone()));
     }
-    let store = Store::new(watch::all().map(|followed| followed.kind), revision);
+    let store = Store::new(kinds.iter().map(|followed| followed.kind), options);
     let (catalog, mut newest) = state::channel(Arc::default());
     followers.spawn(gather(store, news, catalog));
     // The first catalog that it is given is whole.

@@ -1,4 +1,5 @@
-//! An object as the API server sent it: any JSON at all. It is read later, alone, so that none can break a list or a watch.
+//! An object as the API server sent it: any JSON at all. It is read later, alone, so that none can break a list or a watch, and what does
+//! not count of it is dropped before it waits for that.
 
 use std::borrow::Cow;
 
@@ -6,6 +7,9 @@ use kube::Resource;
 use kube::core::{ApiResource, ObjectMeta};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use weir_api::Kind;
+
+use super::strip::strip;
 
 /// An object as it came.
 #[derive(Debug, Clone)]
@@ -17,6 +21,11 @@ pub(super) struct Received {
 }
 
 impl Received {
+    /// Drops what of an object of this kind does not count.
+    pub fn stripped(self, kind: Kind) -> Self {
+        Self { json: strip(kind, self.json), ..self }
+    }
+
     /// Its namespace and name; the former is empty where there is none.
     pub fn name(&self) -> (&str, &str) {
         (self.meta.namespace.as_deref().unwrap_or_default(), self.meta.name.as_deref().unwrap_or_default())

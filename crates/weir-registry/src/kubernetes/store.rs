@@ -4,13 +4,14 @@
 //! force as it last was good, as one in a file does.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use weir_api::{Diagnostic, Kind, Parsed, Source, parse, parse_json};
 
+use super::Options;
 use super::received::Received;
-use super::strip::strip;
+use super::selection::Selection;
 use super::text::yaml;
 use crate::Catalog;
 use crate::catalog::{Edit, Text, TextKey, taken_over};
@@ -39,19 +40,22 @@ pub(super) enum News {
 pub(super) struct Store {
     catalog: Catalog,
     revision: String,
+    /// Which namespaces count, if not all do.
+    selection: Option<Selection>,
     /// The kinds of which no list has been complete.
     unread: BTreeSet<Kind>,
-    /// The objects of each kind, as texts of the catalog.
+    /// The objects of each kind, by the names of their texts, whether they count or not.
     known: BTreeMap<Kind, BTreeSet<PathBuf>>,
     /// Lists that are not complete.
     listing: BTreeMap<Kind, Vec<Received>>,
 }
 
 impl Store {
-    /// One that has read nothing of these kinds, for a control plane of this revision.
-    pub fn new(kinds: impl IntoIterator<Item = Kind>, revision: &str) -> Self {
+    /// One that has read nothing of these kinds.
+    pub fn new(kinds: impl IntoIterator<Item = Kind>, options: &Options) -> Self {
         let (known, listing) = (BTreeMap::new(), BTreeMap::new());
-        Self { catalog: Catalog::default(), revision: revision.to_owned(), unread: kinds.into_iter().collect(), known, listing }
+        let (revision, selection) = (options.revision.clone(), Selection::new(&options.selectors));
+        Self { catalog: Catalog::default(), revision, selection, unread: kinds.into_iter().collect(), known, listing }
     }
 
     /// All objects as they are now.
@@ -85,8 +89,8 @@ impl Store {
                 let listed = self.listing.remove(&kind).unwrap_or_default();
                 self.replace(kind, listed, edit);
             }
-            News::Applied(object) => self.put(kind, object, edit),
-            News::Deleted(object) => self.remove(kind, path(kind, &object), edit),
+            News::Applied(object) => self.take_object(kind, object, edit),
+            News::Deleted(object) => self.forget(kind, path(kind, &object), edit),
             News::Missing => {
                 self.listing.remove(&kind);
                 self.replace(kind, vec![], edit);
@@ -98,31 +102,58 @@ impl Store {
         let mut gone = self.known.get(&kind).cloned().unwrap_or_default();
         for object in listed {
             gone.remove(&path(kind, &object));
-            self.put(kind, object, edit);
+            self.take_object(kind, object, edit);
         }
-        gone.into_iter().for_each(|path| self.remove(kind, path, edit));
+        gone.into_iter().for_each(|path| self.forget(kind, path, edit));
         self.unread.remove(&kind);
     }
 
-    fn put(&mut self, kind: Kind, object: Received, edit: &mut Edit) {
+    fn take_object(&mut self, kind: Kind, object: Received, edit: &mut Edit) {
         let path = path(kind, &object);
-        if !self.is_for_us(kind, &object.json) {
-            return self.remove(kind, path, edit);
+        self.known.entry(kind).or_default().insert(path.clone());
+        if let Some(selection) = &mut self.selection {
+            selection.keep(kind, &path, &object);
         }
-        let key = key(path.clone());
+        if kind == Kind::Namespace {
+            self.select(object.name().1, Some(&object.json), edit);
+        }
+        self.put(kind, path, object, edit);
+    }
+
+    fn forget(&mut self, kind: Kind, path: PathBuf, edit: &mut Edit) {
+        if !self.known.get_mut(&kind).is_some_and(|known| known.remove(&path)) {
+            return;
+        }
+        if let Some(selection) = &mut self.selection {
+            selection.forget(&path);
+        }
+        if let (Kind::Namespace, Some(name)) = (kind, path.file_name().and_then(|name| name.to_str())) {
+            self.select(name, None, edit);
+        }
+        edit.put(key(path), None);
+    }
+
+    /// A namespace has other labels, or is gone.
+    fn select(&mut self, namespace: &str, object: Option<&Value>, edit: &mut Edit) {
+        let Some(selection) = &mut self.selection else { return };
+        for (path, (kind, object)) in selection.label(namespace, object) {
+            self.put(kind, path, object, edit);
+        }
+    }
+
+    /// Puts an object where it counts, and takes it away where it does not.
+    fn put(&mut self, kind: Kind, path: PathBuf, object: Received, edit: &mut Edit) {
+        let is_selected = self.selection.as_ref().is_none_or(|selection| selection.counts(object.name().0));
+        if !is_selected || !self.is_for_us(kind, &object.json) {
+            return edit.put(key(path), None);
+        }
+        let key = key(path);
         let before = edit.catalog().text(key.input, &key.path).cloned();
-        let parsed = read(kind, &path, object.json);
+        let parsed = read(kind, &key.path, object.json);
         let now = taken_over(before.as_deref().unwrap_or(&Text::default()), parsed);
         // Most news of an object are of what is not kept of it.
         if before.is_none_or(|before| !before.is_same(&now)) {
             edit.put(key, Some(now));
-        }
-        self.known.entry(kind).or_default().insert(path);
-    }
-
-    fn remove(&mut self, kind: Kind, path: PathBuf, edit: &mut Edit) {
-        if self.known.get_mut(&kind).is_some_and(|known| known.remove(&path)) {
-            edit.put(key(path), None);
         }
     }
 
@@ -144,8 +175,7 @@ fn key(path: PathBuf) -> TextKey {
     TextKey { input: 0, path }
 }
 
-fn read(kind: Kind, path: &std::path::Path, json: Value) -> Parsed {
-    let mut json = strip(kind, json);
+fn read(kind: Kind, path: &Path, mut json: Value) -> Parsed {
     if json.get("metadata").is_none_or(|metadata| !metadata.is_object()) {
         // Nobody could be told which object it is.
         let message = format!("the API server sent {} without metadata", path.display());

@@ -30,15 +30,20 @@ pub(super) struct Followed {
     fields: Option<&'static str>,
 }
 
-/// The kinds that a mesh is made of. EndpointSlices say what Endpoints do, and nothing is read of ConfigMaps and Namespaces.
-pub(super) fn all() -> impl Iterator<Item = Followed> {
+/// The kinds that a mesh is made of. EndpointSlices say what Endpoints do, nothing is read of ConfigMaps, and of namespaces only their
+/// labels, where these decide what counts.
+pub(super) fn all(with_namespaces: bool) -> impl Iterator<Item = Followed> {
     let fields = |kind| match kind {
         // A Pod that has ended has no address any more, though it says so.
         Kind::Pod => Some("status.phase!=Failed,status.phase!=Succeeded"),
         Kind::Secret => Some("type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token"),
         _ => None,
     };
-    let is_read = |kind: &Kind| !matches!(kind, Kind::Endpoints | Kind::ConfigMap | Kind::Namespace);
+    let is_read = move |kind: &Kind| match kind {
+        Kind::Endpoints | Kind::ConfigMap => false,
+        Kind::Namespace => with_namespaces,
+        _ => true,
+    };
     Kind::all().filter(is_read).map(move |kind| Followed { kind, fields: fields(kind) })
 }
 
@@ -98,10 +103,10 @@ async fn follow_version(
     while let Some(event) = events.next().await {
         let told = match event {
             Ok(Event::Init) => News::Began,
-            Ok(Event::InitApply(object)) => News::Listed(object),
+            Ok(Event::InitApply(object)) => News::Listed(object.stripped(followed.kind)),
             Ok(Event::InitDone) => News::Complete,
-            Ok(Event::Apply(object)) => News::Applied(object),
-            Ok(Event::Delete(object)) => News::Deleted(object),
+            Ok(Event::Apply(object)) => News::Applied(object.stripped(followed.kind)),
+            Ok(Event::Delete(object)) => News::Deleted(object.stripped(followed.kind)),
             Err(error) => {
                 match status(&error) {
                     Some(404) => return End::Missing,

@@ -12,7 +12,7 @@ use server::{RULES, Server};
 use tokio::time::{interval, timeout};
 use weir_api::{Kind, Severity};
 use weir_registry::Catalog;
-use weir_registry::kubernetes::{Access, Client, Watched, connect, watch};
+use weir_registry::kubernetes::{Access, Client, Options, Watched, connect, watch};
 
 /// What has not happened after this time will not happen.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -31,9 +31,13 @@ async fn client(server: &Server) -> Client {
     connect(&Access::Kubeconfig { path, context: Some("here".to_owned()) }).await.unwrap()
 }
 
+fn options() -> Options {
+    Options { revision: "default".to_owned(), selectors: vec![] }
+}
+
 async fn follow(server: &Server) -> Watched {
     let client = client(server).await;
-    timeout(DEADLINE, watch(&client, "default")).await.expect("all lists are read in time")
+    timeout(DEADLINE, watch(&client, &options())).await.expect("all lists are read in time")
 }
 
 fn rule(name: &str, host: &str) -> Value {
@@ -72,7 +76,7 @@ async fn a_cluster_is_known_when_every_list_was_read() {
     server.refuse(PODS, Some(403));
     server.put(RULES, rule("a", "x"));
     let client = client(&server).await;
-    let mut following = tokio::spawn(async move { watch(&client, "default").await });
+    let mut following = tokio::spawn(async move { watch(&client, &options()).await });
     until_server(|| server.asked(PODS).0 >= 2 && server.watchers(RULES) == 1).await;
     assert!(!following.is_finished());
     server.refuse(PODS, None);

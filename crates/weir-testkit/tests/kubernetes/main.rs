@@ -1,6 +1,6 @@
 //! `weir pilot` over a real cluster: what its API server holds, proxies are told.
 #![allow(clippy::print_stderr, reason = "what a test has measured is told")]
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, in its helpers too")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
 mod follower;
 

@@ -14,7 +14,7 @@ pub(crate) struct SourceArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "in_cluster")]
     pub kubeconfig: Option<PathBuf>,
     /// Which context of the kubeconfig [default: its current one]
-    #[arg(long, value_name = "NAME", requires = "kubeconfig")]
+    #[arg(long, value_name = "NAME", requires = "kubeconfig", conflicts_with = "in_cluster")]
     pub context: Option<String>,
     /// Read those of the cluster in which this runs, as a pod with a service account
     #[arg(long)]

@@ -30,7 +30,7 @@ pub(crate) fn run(args: &PilotArgs) -> anyhow::Result<ExitCode> {
         let Opened { authority, secret, state } = AuthoritySource::Args(&args.authority, args.source.dir.as_deref()).open(&mesh)?;
         // An API server that is away may keep it waiting.
         let source = tokio::select! {
-            source = Source::open(&args.source) => source?,
+            source = Source::open(&args.source, &mesh) => source?,
             () = signals.end() => return Ok(ExitCode::SUCCESS),
         };
         let catalog = source.catalog();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::sync::watch;
+use weir_api::resources::MeshConfig;
 use weir_registry::{Catalog, files};
 
 use crate::cli::SourceArgs;
@@ -23,10 +24,10 @@ impl Source {
     ///
     /// # Errors
     /// If the folder cannot be read, or nothing says how to reach the cluster.
-    pub async fn open(args: &SourceArgs) -> anyhow::Result<Self> {
+    pub async fn open(args: &SourceArgs, mesh: &MeshConfig) -> anyhow::Result<Self> {
         match &args.dir {
             Some(dir) => Self::of_folder(dir),
-            None => of_cluster(args).await,
+            None => of_cluster(args, mesh).await,
         }
     }
 
@@ -45,18 +46,19 @@ impl Source {
 }
 
 #[cfg(feature = "kubernetes")]
-async fn of_cluster(args: &SourceArgs) -> anyhow::Result<Source> {
-    use weir_registry::kubernetes::{Access, connect, watch};
+async fn of_cluster(args: &SourceArgs, mesh: &MeshConfig) -> anyhow::Result<Source> {
+    use weir_registry::kubernetes::{Access, Options, connect, watch};
 
     let access = match &args.kubeconfig {
         Some(path) => Access::Kubeconfig { path: path.clone(), context: args.context.clone() },
         None => Access::InCluster,
     };
     let client = connect(&access).await?;
-    Ok(Source::Cluster(watch(&client, &args.revision).await))
+    let options = Options { revision: args.revision.clone(), selectors: mesh.discovery_selectors.clone() };
+    Ok(Source::Cluster(watch(&client, &options).await))
 }
 
 #[cfg(not(feature = "kubernetes"))]
-async fn of_cluster(_: &SourceArgs) -> anyhow::Result<Source> {
+async fn of_cluster(_: &SourceArgs, _: &MeshConfig) -> anyhow::Result<Source> {
     anyhow::bail!("this weir is built without Kubernetes: build it with `cargo build -p weir --features kubernetes`")
 }

@@ -3,14 +3,20 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use weir_api::{Kind, Object};
 
-use super::{News, Received, Store};
+use super::{News, Options, Received, Store};
 use crate::Catalog;
 
 const RULE: Kind = Kind::VirtualService;
 const POLICY: Kind = Kind::PeerAuthentication;
 
+fn options(selectors: &[Value]) -> Options {
+    let selectors = selectors.iter().map(|selector| serde_json::from_value(selector.clone()).unwrap()).collect();
+    Options { revision: "default".to_owned(), selectors }
+}
+
+/// What comes from a server, stripped as what is followed.
 fn received(json: Value) -> Received {
-    serde_json::from_value(json).unwrap()
+    serde_json::from_value::<Received>(json).unwrap().stripped(RULE)
 }
 
 /// A VirtualService that sends all to this host.
@@ -33,7 +39,7 @@ fn take(store: &mut Store, news: Vec<News>) -> bool {
 
 /// A store in which a list with these is complete.
 fn listed(objects: Vec<Received>) -> Store {
-    let mut store = Store::new([RULE], "default");
+    let mut store = Store::new([RULE], &options(&[]));
     let news = std::iter::once(News::Began).chain(objects.into_iter().map(News::Listed)).chain([News::Complete]);
     assert!(take(&mut store, news.collect()));
     store
@@ -66,7 +72,7 @@ fn a_list_counts_when_it_is_complete() {
 
 #[test]
 fn a_store_is_whole_when_every_list_was_complete_or_there_is_no_such_kind() {
-    let mut store = Store::new([RULE, POLICY], "default");
+    let mut store = Store::new([RULE, POLICY], &options(&[]));
     take(&mut store, vec![News::Began, News::Complete]);
     assert!(!store.is_whole());
     assert!(store.take([(POLICY, News::Missing)]) && store.is_whole());
@@ -90,6 +96,7 @@ fn news_of_what_is_not_kept_change_nothing() {
     let mut same = rule("a", "x");
     same.json["metadata"]["resourceVersion"] = json!("17");
     same.json["status"] = json!({"observedGeneration": 1});
+    let same = same.stripped(RULE);
     assert!(!take(&mut store, vec![News::Applied(same.clone())]));
     assert!(!take(&mut store, vec![News::Began, News::Listed(same), News::Complete]));
     assert!(store.catalog().changes_since(&before, []).objects.is_empty());
@@ -116,7 +123,7 @@ fn a_broken_object_stays_as_it_last_was_and_its_neighbours_go_on() {
 
 #[test]
 fn something_strict_stands_in_for_a_policy_that_was_never_good() {
-    let mut store = Store::new([POLICY], "default");
+    let mut store = Store::new([POLICY], &options(&[]));
     store.take([(POLICY, News::Began), (POLICY, News::Listed(policy("MUTUELL"))), (POLICY, News::Complete)]);
     assert_eq!(store.catalog().stand_ins().count(), 1);
     store.take([(POLICY, News::Applied(policy("PERMISSIVE")))]);
@@ -131,6 +138,43 @@ fn a_resource_of_another_revision_is_for_another_control_plane() {
     assert_eq!(rules(&store.catalog()), of(&[("b", "x"), ("c", "x")]));
     take(&mut store, vec![News::Applied(labelled("c", "x", rev("canary"))), News::Applied(rule("a", "x"))]);
     assert_eq!(rules(&store.catalog()), of(&[("a", "x"), ("b", "x")]));
+}
+
+#[test]
+fn only_namespaces_that_are_selected_count_by_the_labels_that_they_have_now() {
+    const NAMESPACE: Kind = Kind::Namespace;
+    let namespace = |name: &str, labels: Value| received(json!({"metadata": {"name": name, "labels": labels}}));
+    let selectors = [json!({"matchLabels": {"mesh": "yes"}}), json!({"matchExpressions": [{"key": "team", "operator": "Exists"}]})];
+    let mut store = Store::new([RULE, NAMESPACE], &options(&selectors));
+    take(&mut store, vec![News::Began, News::Listed(rule("a", "x")), News::Complete]);
+    let shop = |labels: Value| (NAMESPACE, News::Applied(namespace("shop", labels)));
+    store.take([
+        (NAMESPACE, News::Began),
+        (NAMESPACE, News::Listed(namespace("other", json!({"mesh": "yes"})))),
+        (NAMESPACE, News::Complete),
+    ]);
+    assert_eq!(rules(&store.catalog()), of(&[]));
+    for (labels, is_selected) in [
+        (json!({"mesh": "yes"}), true),
+        (json!({"mesh": "yes", "more": "x"}), true),
+        (json!({"mesh": "no"}), false),
+        (json!({"team": "any"}), true),
+        (json!(null), false),
+        (json!({"team": "any"}), true),
+    ] {
+        store.take([shop(labels.clone())]);
+        assert_eq!(rules(&store.catalog()).len(), usize::from(is_selected), "{labels}");
+    }
+    // What changes meanwhile is not lost.
+    store.take([shop(json!({}))]);
+    take(&mut store, vec![News::Applied(rule("a", "y")), News::Applied(rule("b", "x"))]);
+    assert_eq!(rules(&store.catalog()), of(&[]));
+    store.take([shop(json!({"mesh": "yes"}))]);
+    assert_eq!(rules(&store.catalog()), of(&[("a", "y"), ("b", "x")]));
+    store.take([(RULE, News::Deleted(rule("a", "y"))), (NAMESPACE, News::Deleted(namespace("shop", json!({}))))]);
+    assert_eq!(rules(&store.catalog()), of(&[]));
+    store.take([shop(json!({"mesh": "yes"}))]);
+    assert_eq!(rules(&store.catalog()), of(&[("b", "x")]));
 }
 
 #[test]
