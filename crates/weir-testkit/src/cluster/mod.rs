@@ -32,6 +32,9 @@ const BRIDGE: &str = "pods";
 const SERVICES: &str = "10.96.0.0/15";
 const CLUSTER_IPS: &str = "10.96.0.0/16";
 const ETCD: &str = "http://127.0.0.1:2379";
+const API_SERVER: &str = "https://10.244.0.1:6443";
+/// What the pilot must be allowed to do stands there.
+const DOCUMENTATION: &str = include_str!("../../../../docs/kubernetes.md");
 const API_SERVER_HOSTS: [&str; 6] =
     ["127.0.0.1", NODE, "10.96.0.1", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
 /// Runs a program that sees a file system in memory at a folder where others see nothing, and that ends with who started it.
@@ -63,9 +66,8 @@ impl Cluster {
         enter(&namespace.path()).expect("a namespace can be entered");
         let work = tempfile::tempdir().expect("a folder can be made");
         let identities = Identities::write(work.path(), &API_SERVER_HOSTS);
-        let server = format!("https://{NODE}:6443");
-        let admin = identities.kubeconfig(&server, "admin", Some("system:masters"));
-        let manager = identities.kubeconfig(&server, "system:kube-controller-manager", None);
+        let admin = identities.kubeconfig(API_SERVER, "admin", Some("system:masters"));
+        let manager = identities.kubeconfig(API_SERVER, "system:kube-controller-manager", None);
         let etcd = start_etcd(&namespace, programs, work.path());
         let api_server = start_api_server(&namespace, programs, &identities, work.path());
         let client = client(&admin).await;
@@ -76,14 +78,27 @@ impl Cluster {
         Some(cluster)
     }
 
-    /// A kubeconfig of an administrator's.
-    pub fn kubeconfig(&self) -> PathBuf {
-        self.work.path().join("admin.kubeconfig")
-    }
-
-    /// Starts `weir pilot` on this cluster, with xDS at this address; what it says is in the folder of the cluster.
-    pub fn start_pilot(&self, xds: &str, admin: &str) -> Process {
-        let (kubeconfig, folder) = (self.kubeconfig().display().to_string(), self.work.path().join("pilot"));
+    /// Starts `weir pilot` on this cluster, with xDS and its admin interface at these addresses. It may do what the documentation says
+    /// that it must be allowed to, and no more.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub async fn start_pilot(&self, xds: &str, admin: &str) -> Process {
+        const USER: &str = "weir-pilot";
+        let role = serde_saphyr::from_str(first_yaml(DOCUMENTATION)).expect("the documentation's role is YAML");
+        let group = "rbac.authorization.k8s.io";
+        let binding = json!({
+            "apiVersion": format!("{group}/v1"),
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": USER},
+            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": USER},
+            "subjects": [{"apiGroup": group, "kind": "User", "name": USER}],
+        });
+        for (kind, object) in [("clusterroles", role), ("clusterrolebindings", binding)] {
+            self.apply(&format!("/apis/{group}/v1/{kind}/{USER}"), object).await;
+        }
+        let kubeconfig = self.identities.kubeconfig(API_SERVER, USER, None).display().to_string();
+        let folder = self.work.path().join("pilot");
         std::fs::create_dir_all(&folder).expect("a folder can be made");
         let arguments = ["pilot", "--kubeconfig", &kubeconfig, "--xds", xds, "--admin", admin, "--ephemeral-root"];
         let mut command = self.command(binaries::weir());
@@ -178,6 +193,12 @@ impl Cluster {
         })
         .await;
     }
+}
+
+/// The first example in YAML of a text.
+fn first_yaml(text: &str) -> &str {
+    let (_, rest) = text.split_once("```yaml\n").expect("the documentation has an example in YAML");
+    rest.split_once("```").expect("it has an end").0
 }
 
 /// A program in a namespace that ends when this thread does, even where nobody can end it.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
 mod follower;
+mod scale;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -63,7 +64,7 @@ fn set(words: &[&str]) -> BTreeSet<String> {
 #[tokio::test]
 async fn proxies_are_told_what_the_cluster_says_and_lose_nothing_with_the_api_server() {
     let Some(mut cluster) = cluster().await else { return };
-    let mut pilot = cluster.start_pilot(XDS, ADMIN);
+    let mut pilot = cluster.start_pilot(XDS, ADMIN).await;
     let both = set(&["10.244.1.0:8080 a", "10.244.1.1:8080 b"]);
     let mut follower = Follower::connect(XDS, WEB, "80").await;
     follower.until("both Pods are endpoints", |told| told.endpoints(WEB) == both && told.routes("80").contains("first")).await;
@@ -108,7 +109,7 @@ fn named(name: &str, route: &str) -> Value {
 #[tokio::test]
 async fn a_change_is_told_soon() {
     let Some(cluster) = cluster().await else { return };
-    let mut pilot = cluster.start_pilot(XDS, ADMIN);
+    let mut pilot = cluster.start_pilot(XDS, ADMIN).await;
     let mut follower = Follower::connect(XDS, WEB, "80").await;
     follower.until("the rule is in force", |told| told.routes("80").contains("first")).await;
     let (mut from_request, mut from_answer) = (vec![], vec![]);
