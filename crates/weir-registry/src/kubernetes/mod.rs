@@ -5,6 +5,7 @@
 //! in files. What is kept of each is only what a mesh reads ([`strip`]).
 
 mod access;
+mod back_off;
 mod received;
 mod selection;
 mod store;

@@ -11,11 +11,10 @@ use tokio::sync::mpsc::Sender;
 use tokio_stream::StreamExt;
 use weir_api::Kind;
 
+use super::back_off::BackOff;
 use super::received::Received;
 use super::store::News;
 
-/// The first and the longest time until what broke is tried again. After a restart of the API server's, news must not wait for long.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// How often a kind that is not there is looked for.
 const MISSING: Duration = Duration::from_secs(5);
 /// So many times in a row a kind must not be there before its objects are gone with it: while an API server starts, kinds may be
@@ -60,78 +59,94 @@ enum End {
 /// Tells all news of a kind, until nobody wants to know any more.
 pub(super) async fn follow(client: Client, followed: Followed, news: Sender<(Kind, News)>) {
     let kind = followed.kind;
-    let mut reporter = Reporter { kind, said: None };
+    let mut follower = Follower { client, followed, news, reporter: Reporter { kind, said: None }, back_off: BackOff::new(), found: false };
     let mut looks = 0;
     let mut has_been_read = false;
     loop {
-        let mut found = false;
-        for version in kind.versions() {
-            match follow_version(&client, followed, version, &news, &mut reporter, &mut found).await {
-                End::Unwanted => return,
-                End::Missing if !found => {}
-                End::Missing | End::Outdated => break,
-            }
+        follower.found = false;
+        if let End::Unwanted = follower.follow_newest().await {
+            return;
         }
-        has_been_read |= found;
-        looks = if found { 0 } else { looks + 1 };
+        has_been_read |= follower.found;
+        looks = if follower.found { 0 } else { looks + 1 };
         if looks == LOOKS || (looks > 0 && !has_been_read) {
             has_been_read = true;
-            reporter.missing();
-            if news.send((kind, News::Missing)).await.is_err() {
+            follower.reporter.missing();
+            if follower.news.send((kind, News::Missing)).await.is_err() {
                 return;
             }
         }
-        if !found {
-            tokio::time::sleep(MISSING).await;
+        match follower.found {
+            true => follower.back_off.wait().await,
+            false => tokio::time::sleep(MISSING).await,
         }
     }
 }
 
-/// The same in one version, until something of it is to be done from the beginning. `found` is set when a list is complete.
-async fn follow_version(
-    client: &Client,
+/// Follows one kind.
+struct Follower {
+    client: Client,
     followed: Followed,
-    version: &str,
-    news: &Sender<(Kind, News)>,
-    reporter: &mut Reporter,
-    found: &mut bool,
-) -> End {
-    let api: Api<Received> = Api::all_with(client.clone(), &resource(followed.kind, version));
-    let config = watcher::Config { field_selector: followed.fields.map(str::to_owned), ..watcher::Config::default() };
-    let mut events = std::pin::pin!(watcher(api, config));
-    let mut wait = BACK_OFF.0;
-    while let Some(event) = events.next().await {
-        let told = match event {
-            Ok(Event::Init) => News::Began,
-            Ok(Event::InitApply(object)) => News::Listed(object.stripped(followed.kind)),
-            Ok(Event::InitDone) => News::Complete,
-            Ok(Event::Apply(object)) => News::Applied(object.stripped(followed.kind)),
-            Ok(Event::Delete(object)) => News::Deleted(object.stripped(followed.kind)),
-            Err(error) => {
-                match status(&error) {
-                    Some(404) => return End::Missing,
-                    // Its place in history is forgotten: the next list is where it begins again. The watcher sees that by itself but where
-                    // the watch does not even start.
-                    Some(410) if matches!(error, watcher::Error::WatchStartFailed(_)) => return End::Outdated,
-                    Some(410) => continue,
-                    _ => {}
-                }
-                reporter.failed(&error);
-                tokio::time::sleep(wait.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-                wait = (wait * 2).min(BACK_OFF.1);
-                continue;
+    news: Sender<(Kind, News)>,
+    reporter: Reporter,
+    back_off: BackOff,
+    /// Whether a list was complete since it was last looked for.
+    found: bool,
+}
+
+impl Follower {
+    /// Follows the newest version that there is, until something of it is to be done from the beginning.
+    async fn follow_newest(&mut self) -> End {
+        for version in self.followed.kind.versions() {
+            match self.follow_version(version).await {
+                End::Missing if !self.found => {}
+                end => return end,
             }
-        };
-        if matches!(told, News::Complete | News::Applied(_) | News::Deleted(_)) {
-            wait = BACK_OFF.0;
-            *found = true;
-            reporter.works();
         }
-        if news.send((followed.kind, told)).await.is_err() {
-            return End::Unwanted;
-        }
+        End::Missing
     }
-    End::Outdated
+
+    async fn follow_version(&mut self, version: &str) -> End {
+        let kind = self.followed.kind;
+        let api: Api<Received> = Api::all_with(self.client.clone(), &resource(kind, version));
+        let config = watcher::Config { field_selector: self.followed.fields.map(str::to_owned), ..watcher::Config::default() };
+        let mut events = std::pin::pin!(watcher(api, config));
+        while let Some(event) = events.next().await {
+            let told = match event {
+                Ok(Event::Init) => News::Began,
+                Ok(Event::InitApply(object)) => News::Listed(object.stripped(kind)),
+                Ok(Event::InitDone) => News::Complete,
+                Ok(Event::Apply(object)) => News::Applied(object.stripped(kind)),
+                Ok(Event::Delete(object)) => News::Deleted(object.stripped(kind)),
+                Err(error) => match self.failed(&error).await {
+                    Some(end) => return end,
+                    None => continue,
+                },
+            };
+            if matches!(told, News::Complete | News::Applied(_) | News::Deleted(_)) {
+                self.found = true;
+                self.reporter.works();
+            }
+            if self.news.send((kind, told)).await.is_err() {
+                return End::Unwanted;
+            }
+        }
+        End::Outdated
+    }
+
+    /// Waits until it is to be tried again; or there is no use in that.
+    async fn failed(&mut self, error: &watcher::Error) -> Option<End> {
+        match status(error) {
+            Some(404) => return Some(End::Missing),
+            // Its place in history is forgotten, and the next list is where it begins again. The watcher sees that by itself but where a
+            // watch does not even start.
+            Some(410) if matches!(error, watcher::Error::WatchStartFailed(_)) => return Some(End::Outdated),
+            Some(410) => {}
+            _ => self.reporter.failed(error),
+        }
+        self.back_off.wait().await;
+        None
+    }
 }
 
 fn resource(kind: Kind, version: &str) -> ApiResource {

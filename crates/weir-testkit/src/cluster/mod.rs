@@ -8,7 +8,7 @@ mod api;
 mod identities;
 mod programs;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use kube::Client;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use follower::Follower;
 use serde_json::{Value, json};
-use weir_testkit::Cluster;
+use weir_testkit::{Cluster, until};
 
 const XDS: &str = "127.0.0.1:15010";
 const ADMIN: &str = "127.0.0.1:15000";
@@ -82,6 +82,8 @@ async fn proxies_are_told_what_the_cluster_says_and_lose_nothing_with_the_api_se
     cluster.apply(&RULE.replace("/web", "/other"), named("other", "second")).await;
     follower.until("the other rule is in force", |told| told.routes("80").contains("second")).await;
     assert!(follower.routes("80").contains("first") && !follower.routes("80").contains("broken"), "{:?}", follower.routes("80"));
+    until("the place is shown", async || pilot.said().contains("--> VirtualService/shop/web:") && pilot.said().contains("regex: \"(\""))
+        .await;
 
     cluster.kill_api_server().await;
     let mut late = Follower::connect(XDS, WEB, "80").await;
