@@ -21,6 +21,9 @@ const MISSING: Duration = Duration::from_secs(5);
 /// missing that are not gone.
 const LOOKS: u32 = 3;
 
+/// So many seconds a watch lasts before it goes on by another one. A server that has gone without a word is noticed a little later.
+const WATCH: u32 = 60;
+
 /// A kind that is followed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Followed {
@@ -109,7 +112,8 @@ impl Follower {
     async fn follow_version(&mut self, version: &str) -> End {
         let kind = self.followed.kind;
         let api: Api<Received> = Api::all_with(self.client.clone(), &resource(kind, version));
-        let config = watcher::Config { field_selector: self.followed.fields.map(str::to_owned), ..watcher::Config::default() };
+        let fields = self.followed.fields.map(str::to_owned);
+        let config = watcher::Config { field_selector: fields, timeout: Some(WATCH), ..watcher::Config::default() };
         let mut events = std::pin::pin!(watcher(api, config));
         while let Some(event) = events.next().await {
             let told = match event {
