@@ -32,6 +32,16 @@ pub enum Request {
     State(DiscoveryRequest),
 }
 
+impl Request {
+    /// The type of resources, or of message, that it is about.
+    pub fn type_url(&self) -> &str {
+        match self {
+            Self::Delta(request) => &request.type_url,
+            Self::State(request) => &request.type_url,
+        }
+    }
+}
+
 /// From server to client.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Response {

@@ -1,7 +1,7 @@
 //! Istio's annotations of a workload that say what of its traffic is captured.
 
 use crate::lists::ListError;
-use crate::settings::Settings;
+use crate::settings::{Settings, UnknownMode};
 
 /// Why an annotation cannot be carried out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -12,9 +12,9 @@ pub enum AnnotationError {
     /// Its value is not understood.
     #[error("{0}: {1}")]
     Value(String, ListError),
-    /// It asks for another way of capture than the one there is.
-    #[error("{0}: only REDIRECT is carried out, not {1:?}")]
-    Mode(String, String),
+    /// It asks for a way of capture that there is not.
+    #[error("{0}: {1}")]
+    Mode(String, UnknownMode),
 }
 
 impl Settings {
@@ -35,8 +35,10 @@ impl Settings {
             // `0` says that there is no such port.
             "status.sidecar.istio.io/port" if value == "0" => Ok(()),
             "status.sidecar.istio.io/port" => self.exclude_inbound_ports(value),
-            "sidecar.istio.io/interceptionMode" if value == "REDIRECT" => Ok(()),
-            "sidecar.istio.io/interceptionMode" => return Err(AnnotationError::Mode(name.to_owned(), value.to_owned())),
+            "sidecar.istio.io/interceptionMode" => {
+                self.mode = value.parse().map_err(|error| AnnotationError::Mode(name.to_owned(), error))?;
+                Ok(())
+            }
             _ => return Err(AnnotationError::Unknown(name.to_owned())),
         };
         read.map_err(|error| AnnotationError::Value(name.to_owned(), error))
@@ -47,6 +49,7 @@ impl Settings {
 mod tests {
     use super::*;
     use crate::lists::Selection;
+    use crate::settings::Mode;
 
     #[test]
     fn annotations_say_what_is_captured() {
@@ -58,7 +61,7 @@ mod tests {
             ("traffic.sidecar.istio.io/excludeOutboundPorts", "3306,5432"),
             ("traffic.sidecar.istio.io/includeOutboundIPRanges", "10.0.0.0/8"),
             ("istio.io/reroute-virtual-interfaces", "tap0"),
-            ("sidecar.istio.io/interceptionMode", "REDIRECT"),
+            ("sidecar.istio.io/interceptionMode", "TPROXY"),
         ] {
             settings.annotate(name, value).unwrap();
         }
@@ -66,6 +69,7 @@ mod tests {
         assert_eq!(settings.excluded_inbound_ports, [22, 15020, 15021, 15090, 15999].into());
         assert_eq!(settings.excluded_outbound_ports, [3306, 5432].into());
         assert_eq!(settings.outbound_ranges, Selection::Only(["10.0.0.0/8".parse().unwrap()].into()));
+        assert_eq!(settings.mode, Mode::Transparent);
         assert_eq!(settings.virtual_interfaces, ["tap0".parse().unwrap()].into());
     }
 
@@ -80,8 +84,8 @@ mod tests {
             ),
             (
                 "sidecar.istio.io/interceptionMode",
-                "TPROXY",
-                "sidecar.istio.io/interceptionMode: only REDIRECT is carried out, not \"TPROXY\"",
+                "NONE",
+                "sidecar.istio.io/interceptionMode: \"NONE\" is no way of capture: REDIRECT or TPROXY is",
             ),
         ] {
             assert_eq!(Settings::default().annotate(name, value).unwrap_err().to_string(), expected);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 
-use crate::ruleset::{Capture, Chain, Condition, Hook, Rule, Verdict};
+use crate::ruleset::{Capture, Chain, Condition, Hook, Rule, Table, Verdict};
 
 /// So many ports one rule may name.
 const MOST_PORTS: usize = 15;
@@ -25,12 +25,12 @@ impl Capture {
     /// One transaction for each table of a family, for `iptables-restore --noflush`: after it, these are the rules, and what `saved` has of an
     /// earlier call is gone. `saved` is what `iptables-save` prints.
     pub fn iptables(&self, family: Family, saved: &str) -> String {
-        TABLES.iter().map(|table| transaction(table, &self.of_table(table, family), saved)).collect()
+        TABLES.iter().map(|table| transaction(*table, &self.of_table(*table, family), saved)).collect()
     }
 
     /// The commands that make the chains of one table.
-    fn of_table(&self, table: &str, family: Family) -> Vec<String> {
-        let chains: Vec<&Chain> = self.chains.iter().filter(|chain| table_of(chain) == table).collect();
+    fn of_table(&self, table: Table, family: Family) -> Vec<String> {
+        let chains: Vec<&Chain> = self.chains.iter().filter(|chain| chain.table == table).collect();
         let declared = chains.iter().map(|chain| format!(":{} - [0:0]", ours(chain.name)));
         let rules = chains.iter().flat_map(|chain| rules(chain, family));
         let lead = chains.iter().filter_map(|chain| Some(format!("-A {} -j {}", hooked(chain.hook?), ours(chain.name))));
@@ -40,7 +40,7 @@ impl Capture {
 
 /// Ends all that an earlier call has made.
 pub(crate) fn remove(saved: &str) -> String {
-    TABLES.iter().map(|table| transaction(table, &[], saved)).collect()
+    TABLES.iter().map(|table| transaction(*table, &[], saved)).collect()
 }
 
 /// What of `iptables-save`'s print is ours.
@@ -48,21 +48,20 @@ pub(crate) fn of_ours(saved: &str) -> String {
     saved.lines().filter(|line| is_ours(line)).map(|line| line.to_owned() + "\n").collect()
 }
 
-const TABLES: [&str; 3] = ["raw", "mangle", "nat"];
+const TABLES: [Table; 3] = [Table::Raw, Table::Mangle, Table::Nat];
 
-fn table_of(chain: &Chain) -> &'static str {
-    match chain.hook {
-        Some(Hook::RawPrerouting | Hook::RawOutput) => "raw",
-        Some(Hook::ManglePrerouting) => "mangle",
-        // Chains that others lead to are there for redirection.
-        Some(Hook::NatPrerouting | Hook::NatOutput) | None => "nat",
+fn named(table: Table) -> &'static str {
+    match table {
+        Table::Raw => "raw",
+        Table::Mangle => "mangle",
+        Table::Nat => "nat",
     }
 }
 
 fn hooked(hook: Hook) -> &'static str {
     match hook {
-        Hook::RawPrerouting | Hook::ManglePrerouting | Hook::NatPrerouting => "PREROUTING",
-        Hook::RawOutput | Hook::NatOutput => "OUTPUT",
+        Hook::Prerouting => "PREROUTING",
+        Hook::Output => "OUTPUT",
     }
 }
 
@@ -82,7 +81,8 @@ fn is_ours(line: &str) -> bool {
 }
 
 /// One table: what was there goes, then what is to be there comes; nothing if neither is anything.
-fn transaction(table: &str, commands: &[String], saved: &str) -> String {
+fn transaction(table: Table, commands: &[String], saved: &str) -> String {
+    let table = named(table);
     let of_table = saved.lines().skip_while(|line| *line != format!("*{table}")).take_while(|line| *line != "COMMIT");
     let known: Vec<&str> = of_table.filter(|line| is_ours(line)).collect();
     // A chain can only be deleted when no rule leads to it and it is empty.
@@ -144,6 +144,10 @@ fn written(chain: &Chain, rule: &Rule) -> String {
         Verdict::Goto(chain) => format!("-g {}", ours(chain)),
         // The first zone that a packet gets is the one that it keeps.
         Verdict::Zone(zone) => format!("-j CT --zone {zone}"),
+        Verdict::HandOver(port, mark) => format!("-j TPROXY --on-port {port} --tproxy-mark {mark}/0xffffffff"),
+        Verdict::Mark(mark) => format!("-j MARK --set-mark {mark}"),
+        Verdict::SaveMark => "-j CONNMARK --save-mark".to_owned(),
+        Verdict::RestoreMark => "-j CONNMARK --restore-mark".to_owned(),
         Verdict::Drop => "-j DROP".to_owned(),
     };
     format!("-A {} {conditions}{verdict}", ours(chain.name))
@@ -164,6 +168,10 @@ fn condition_of(condition: &Condition) -> String {
         Condition::By(interface) => format!("-i {interface}"),
         Condition::Through(interface) => format!("-o {interface}"),
         Condition::Invalid => "-m conntrack --ctstate INVALID".to_owned(),
+        Condition::Begins => "-m tcp --syn".to_owned(),
+        Condition::Mark(mark) => format!("-m mark --mark {mark}"),
+        Condition::ConnectionMark(mark) => format!("-m connmark --mark {mark}"),
+        Condition::Transparent => "-m socket --transparent".to_owned(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::iptables::{self, Family};
 use crate::programs::{Error, found, run};
 use crate::ruleset::Capture;
-use crate::{loopback, nft};
+use crate::{loopback, nft, routes};
 
 /// What knows how to talk with the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,6 +121,7 @@ impl Kernel {
     /// If the tool refuses: then nothing has changed, but for iptables, where the tables before the one that is refused have.
     pub fn install(self, capture: &Capture) -> Result<(), Error> {
         loopback::add()?;
+        routes::set(capture.route)?;
         match self.tool {
             Tool::Nft => run("nft", &["-f", "-"], &capture.nft()).map(drop),
             Tool::Iptables => families().into_iter().try_for_each(|programs| {
@@ -148,8 +149,8 @@ impl Kernel {
             }
         };
         let address = |is_so| if is_so { loopback::LINE } else { "" };
-        let there = self.tool.listed()? + &self.tool.other().listed()? + address(loopback::is_there());
-        Ok(difference(&there, &(wanted + address(loopback::is_wanted()))))
+        let there = self.tool.listed()? + &self.tool.other().listed()? + address(loopback::is_there()) + &routes::listed()?;
+        Ok(difference(&there, &(wanted + address(loopback::is_wanted()) + &routes::written(capture.route))))
     }
 }
 
@@ -158,8 +159,9 @@ impl Kernel {
 /// # Errors
 /// If a tool refuses.
 pub fn remove() -> Result<bool, Error> {
-    let (had_address, by_nft) = (loopback::remove()?, Tool::Nft.remove()?);
-    Ok(Tool::Iptables.remove()? || by_nft || had_address)
+    let (by_nft, by_iptables) = (Tool::Nft.remove()?, Tool::Iptables.remove()?);
+    let (had_address, had_route) = (loopback::remove()?, routes::remove()?);
+    Ok(by_nft || by_iptables || had_address || had_route)
 }
 
 /// Rules of others stay, and who else sets rules at this moment is waited for.

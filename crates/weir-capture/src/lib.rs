@@ -16,9 +16,11 @@ pub mod namespace;
 mod nft;
 pub mod programs;
 mod resolvers;
+mod routes;
 mod rules;
 mod ruleset;
 mod settings;
+mod transparent;
 
 pub use annotations::AnnotationError;
 pub use iptables::Family;
@@ -27,4 +29,4 @@ pub use lists::{Interface, ListError, Selection};
 pub use programs::Error;
 pub use resolvers::{name_servers, search_domain};
 pub use ruleset::Capture;
-pub use settings::{Dns, Groups, Settings};
+pub use settings::{Dns, Groups, Mode, Settings, UnknownMode};

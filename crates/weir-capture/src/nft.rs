@@ -6,7 +6,7 @@ use std::fmt::{self, Display, Write as _};
 use ipnet::IpNet;
 
 use crate::lists::Interface;
-use crate::ruleset::{Capture, Chain, Condition, Hook, Protocol, Rule, Verdict};
+use crate::ruleset::{Capture, Chain, Condition, Hook, Protocol, Rule, Table, Verdict};
 
 /// How nft names it among others.
 pub(crate) const TABLE: &str = "table inet weir";
@@ -30,7 +30,7 @@ impl Display for Chain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "\tchain {} {{", self.name)?;
         if let Some(hook) = self.hook {
-            writeln!(f, "\t\t{}; policy accept;", base(hook))?;
+            writeln!(f, "\t\t{}; policy accept;", base(self.table, hook))?;
         }
         let mut why = "";
         for rule in &self.rules {
@@ -45,13 +45,14 @@ impl Display for Chain {
 }
 
 /// The priorities are those that iptables' tables have.
-fn base(hook: Hook) -> &'static str {
-    match hook {
-        Hook::RawPrerouting => "type filter hook prerouting priority -300",
-        Hook::RawOutput => "type filter hook output priority -300",
-        Hook::ManglePrerouting => "type filter hook prerouting priority -150",
-        Hook::NatPrerouting => "type nat hook prerouting priority -100",
-        Hook::NatOutput => "type nat hook output priority -100",
+fn base(table: Table, hook: Hook) -> &'static str {
+    match (table, hook) {
+        (Table::Raw, Hook::Prerouting) => "type filter hook prerouting priority -300",
+        (Table::Raw, Hook::Output) => "type filter hook output priority -300",
+        (Table::Mangle, Hook::Prerouting) => "type filter hook prerouting priority -150",
+        (Table::Mangle, Hook::Output) => "type route hook output priority -150",
+        (Table::Nat, Hook::Prerouting) => "type nat hook prerouting priority -100",
+        (Table::Nat, Hook::Output) => "type nat hook output priority -100",
     }
 }
 
@@ -67,6 +68,10 @@ impl Display for Rule {
             Verdict::Jump(chain) => write!(f, "jump {chain}"),
             Verdict::Goto(chain) => write!(f, "goto {chain}"),
             Verdict::Zone(zone) => write!(f, "ct zone set {zone} return"),
+            Verdict::HandOver(port, mark) => write!(f, "meta mark set {mark} tproxy to :{port} accept"),
+            Verdict::Mark(mark) => write!(f, "meta mark set {mark}"),
+            Verdict::SaveMark => f.write_str("ct mark set meta mark"),
+            Verdict::RestoreMark => f.write_str("meta mark set ct mark"),
             Verdict::Drop => f.write_str("drop"),
         }
     }
@@ -88,6 +93,10 @@ impl Display for Condition {
             Self::By(interface) => write!(f, "iifname {}", quoted(interface)),
             Self::Through(interface) => write!(f, "oifname {}", quoted(interface)),
             Self::Invalid => f.write_str("ct state invalid"),
+            Self::Begins => f.write_str("tcp flags & (fin | syn | rst | ack) == syn"),
+            Self::Mark(mark) => write!(f, "meta mark {mark}"),
+            Self::ConnectionMark(mark) => write!(f, "ct mark {mark}"),
+            Self::Transparent => f.write_str("socket transparent 1"),
         }
     }
 }

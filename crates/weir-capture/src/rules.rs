@@ -12,8 +12,9 @@ use crate::lists::{Interface, Selection};
 use crate::ruleset::Condition::{self, By, From, FromPort, Group, Invalid, NotGroup, NotTo, NotToPorts, Through, To, ToPorts, User};
 use crate::ruleset::Protocol::{self, Tcp, Udp};
 use crate::ruleset::Verdict::{self, Drop, Goto, Jump, Leave, Redirect, Zone};
-use crate::ruleset::{Capture, Chain, Hook, Rule};
-use crate::settings::{Dns, Groups, Settings};
+use crate::ruleset::{Capture, Chain, Hook, Rule, Table};
+use crate::settings::{Dns, Groups, Mode, Settings};
+use crate::transparent;
 
 const DNS: u16 = 53;
 /// Connections of the proxy to DNS servers are kept apart from those of applications to the proxy: the two may have the same addresses
@@ -28,26 +29,31 @@ impl Capture {
     /// The rules that carry out what is asked for.
     pub fn of(settings: &Settings) -> Self {
         let chains = chains(settings).into_iter().filter(|chain| !chain.rules.is_empty()).collect();
-        Self { chains }
+        Self { chains, route: transparent::route(settings) }
     }
 }
 
 /// The chains, in the order in which a reader meets them; some may be empty.
 fn chains(settings: &Settings) -> Vec<Chain> {
-    let at = |name, hook, rules| Chain { name, hook: Some(hook), rules };
-    let below = |name, rules| Chain { name, hook: None, rules };
+    let at = |name, table, hook, rules| Chain { name, table, hook: Some(hook), rules };
+    let below = |name, table, rules| Chain { name, table, hook: None, rules };
+    let (inbound_table, inbound) = match settings.mode {
+        Mode::Redirect => (Table::Nat, inbound(settings)),
+        Mode::Transparent => (Table::Mangle, transparent::inbound(settings)),
+    };
     vec![
-        at("raw_prerouting", Hook::RawPrerouting, dns_answers(settings)),
-        at("raw_output", Hook::RawOutput, dns_questions(settings)),
-        at("mangle_prerouting", Hook::ManglePrerouting, invalid(settings)),
-        below(INBOUND, inbound(settings)),
-        below(PROXY, of_proxy(settings)),
-        at("prerouting", Hook::NatPrerouting, prerouting(settings)),
-        at("output", Hook::NatOutput, output(settings)),
+        at("raw_prerouting", Table::Raw, Hook::Prerouting, dns_answers(settings)),
+        at("raw_output", Table::Raw, Hook::Output, dns_questions(settings)),
+        below(INBOUND, inbound_table, inbound),
+        at("mangle_prerouting", Table::Mangle, Hook::Prerouting, mangle_prerouting(settings)),
+        at("mangle_output", Table::Mangle, Hook::Output, transparent::answers(settings)),
+        below(PROXY, Table::Nat, of_proxy(settings)),
+        at("prerouting", Table::Nat, Hook::Prerouting, prerouting(settings)),
+        at("output", Table::Nat, Hook::Output, output(settings)),
     ]
 }
 
-fn rule(why: &'static str, conditions: impl Into<Vec<Condition>>, verdict: Verdict) -> Rule {
+pub(crate) fn rule(why: &'static str, conditions: impl Into<Vec<Condition>>, verdict: Verdict) -> Rule {
     Rule { why, conditions: conditions.into(), verdict }
 }
 
@@ -82,23 +88,40 @@ fn prerouting(settings: &Settings) -> Vec<Rule> {
         rules.push(rule(why, [by()], Leave));
     }
     rules.extend(settings.excluded_interfaces.iter().map(|interface| rule("excludeInterfaces", [By(interface.clone())], Leave)));
-    if settings.inbound_ports != Selection::default() {
-        rules.push(rule("the workload is called", [Condition::Protocol(Tcp)], Jump(INBOUND)));
-    }
+    rules.extend(is_called(settings).filter(|_| settings.mode == Mode::Redirect));
     rules
+}
+
+/// What is sent to a workload, before it is decided where it goes.
+fn mangle_prerouting(settings: &Settings) -> Vec<Rule> {
+    let is_called = is_called(settings).filter(|_| settings.mode == Mode::Transparent);
+    invalid(settings).into_iter().chain(transparent::noted(settings)).chain(is_called).collect()
+}
+
+fn is_called(settings: &Settings) -> Option<Rule> {
+    let captures = settings.inbound_ports != Selection::default();
+    captures.then(|| rule("the workload is called", [Condition::Protocol(Tcp)], Jump(INBOUND)))
 }
 
 fn inbound(settings: &Settings) -> Vec<Rule> {
     let to = settings.inbound_port;
-    let captured = match &settings.inbound_ports {
-        Selection::All => rule("includeInboundPorts", [Condition::Protocol(Tcp)], Redirect(to)),
-        Selection::Only(ports) if ports.is_empty() => return vec![],
-        Selection::Only(ports) => rule("includeInboundPorts", [ToPorts(Tcp, ports.clone())], Redirect(to)),
-    };
-    let mut rules = vec![rule("tunnels are the sidecar's own", [ToPorts(Tcp, [settings.tunnel_port].into())], Leave)];
-    rules.extend(excluded("excludeInboundPorts, and the sidecar's own", Tcp, &settings.excluded_inbound_ports));
-    rules.push(captured);
-    rules
+    let Some(ports) = included(settings) else { return vec![] };
+    not_inbound(settings).chain([rule("includeInboundPorts", [ports], Redirect(to))]).collect()
+}
+
+/// The ports of the workload that are captured; none if there are none.
+pub(crate) fn included(settings: &Settings) -> Option<Condition> {
+    match &settings.inbound_ports {
+        Selection::All => Some(Condition::Protocol(Tcp)),
+        Selection::Only(ports) if ports.is_empty() => None,
+        Selection::Only(ports) => Some(ToPorts(Tcp, ports.clone())),
+    }
+}
+
+/// The ports that are not.
+pub(crate) fn not_inbound(settings: &Settings) -> impl Iterator<Item = Rule> {
+    let tunnel = rule("tunnels are the sidecar's own", [ToPorts(Tcp, [settings.tunnel_port].into())], Leave);
+    std::iter::once(tunnel).chain(excluded("excludeInboundPorts, and the sidecar's own", Tcp, &settings.excluded_inbound_ports))
 }
 
 fn excluded(why: &'static str, protocol: Protocol, ports: &BTreeSet<u16>) -> Option<Rule> {
@@ -128,6 +151,7 @@ fn output(settings: &Settings) -> Vec<Rule> {
     rules.extend(
         [Tcp, Udp].into_iter().filter_map(|protocol| excluded("excludeOutboundPorts", protocol, &settings.excluded_outbound_ports)),
     );
+    rules.extend(transparent::handed_over(settings));
     rules.extend(inbound_sources().map(|source| rule("the sidecar hands over to its workload", [lo(), From(source)], Leave)));
     rules.extend(proxy(settings).map(|condition| rule("the sidecar itself sends", [condition], Goto(PROXY))));
     rules.extend(owners(&settings.owner_groups));

@@ -10,30 +10,46 @@ use crate::lists::Interface;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capture {
     pub(crate) chains: Vec<Chain>,
+    /// The route that some of them need.
+    pub(crate) route: Option<MarkRoute>,
+}
+
+/// Packets of a mark go to this machine, whatever their destination is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MarkRoute {
+    pub mark: u32,
+    /// The routing table that says so.
+    pub table: u32,
 }
 
 /// Rules that are tried in their order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Chain {
     pub name: &'static str,
+    pub table: Table,
     /// Where the kernel comes to it; none if only other chains lead to it.
     pub hook: Option<Hook>,
     pub rules: Vec<Rule>,
 }
 
+/// When packets are looked at, in iptables' words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Table {
+    /// Before it is known which connection one is of.
+    Raw,
+    /// Once that is known. What goes out finds another route when it gets another mark.
+    Mangle,
+    /// The first packet of each connection.
+    Nat,
+}
+
 /// Where packets pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hook {
-    /// What comes in, before it is known which connection it is of.
-    RawPrerouting,
-    /// The same of what goes out.
-    RawOutput,
-    /// What comes in, once that is known.
-    ManglePrerouting,
-    /// The first packet of what comes in.
-    NatPrerouting,
-    /// The first packet of what goes out.
-    NatOutput,
+    /// What comes in.
+    Prerouting,
+    /// What this machine sends.
+    Output,
 }
 
 /// What becomes of packets for which all conditions hold.
@@ -71,6 +87,14 @@ pub(crate) enum Condition {
     Through(Interface),
     /// It is of no connection that is known.
     Invalid,
+    /// It begins a connection.
+    Begins,
+    /// It carries this mark.
+    Mark(u32),
+    /// Its connection carries this mark.
+    ConnectionMark(u32),
+    /// It is for a socket that answers in the name of others.
+    Transparent,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,5 +109,13 @@ pub(crate) enum Verdict {
     Goto(&'static str),
     /// Its connection is kept apart from those of other zones.
     Zone(u16),
+    /// It goes as it is to who listens on this port of this machine, with this mark.
+    HandOver(u16, u32),
+    /// It gets this mark, and the next rule is tried.
+    Mark(u32),
+    /// Its connection gets the mark that it carries, and the next rule is tried.
+    SaveMark,
+    /// It gets the mark that its connection carries, and the next rule is tried.
+    RestoreMark,
     Drop,
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::str::FromStr;
 
 use ipnet::IpNet;
 
@@ -19,6 +20,13 @@ pub struct Settings {
     pub outbound_port: u16,
     /// Where it takes what is sent to the workload.
     pub inbound_port: u16,
+    /// How it gets there.
+    pub mode: Mode,
+    /// The mark of packets that go to this machine whatever their destination is, where the mode is [`Mode::Transparent`]; the
+    /// sidecar's connections to its own workload carry it, too.
+    pub mark: u32,
+    /// The routing table for packets of that mark.
+    pub route_table: u32,
     /// Where it takes tunnels, which are for it and are never redirected.
     pub tunnel_port: u16,
     /// Where it answers questions of DNS.
@@ -51,6 +59,34 @@ pub struct Settings {
     pub drop_invalid: bool,
 }
 
+/// How what is sent to a workload comes to its sidecar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// With another destination, which the sidecar asks the kernel for. The workload sees the sidecar as its client.
+    #[default]
+    Redirect,
+    /// As it was sent, so that the sidecar can hand it over in its client's name. It needs the right to do so: `CAP_NET_ADMIN`.
+    Transparent,
+}
+
+/// What is said to be a way of capture and is none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no way of capture: REDIRECT or TPROXY is")]
+pub struct UnknownMode(String);
+
+impl FromStr for Mode {
+    type Err = UnknownMode;
+
+    /// Reads Istio's word for it.
+    fn from_str(written: &str) -> Result<Self, UnknownMode> {
+        match written {
+            "REDIRECT" => Ok(Self::Redirect),
+            "TPROXY" => Ok(Self::Transparent),
+            other => Err(UnknownMode(other.to_owned())),
+        }
+    }
+}
+
 /// Whose processes are captured, by their group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Groups {
@@ -75,6 +111,9 @@ impl Default for Settings {
         Self {
             outbound_port: 15001,
             inbound_port: 15006,
+            mode: Mode::default(),
+            mark: 1337,
+            route_table: 133,
             tunnel_port: 15008,
             dns_port: 15053,
             proxy_users: [ISTIO_PROXY].into(),

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::{env, fs};
 
 use weir_capture::namespace::Namespace;
-use weir_capture::{Capture, Dns, Kernel, Settings, State, Tool};
+use weir_capture::{Capture, Dns, Kernel, Mode, Settings, State, Tool};
 
 /// None where the user may not make one; CI must.
 fn namespace() -> Option<Namespace> {
@@ -86,7 +86,8 @@ fn much() -> Settings {
 #[test]
 fn what_is_installed_is_there_as_often_as_it_is_installed_and_leaves_no_rule_behind() {
     for (tool, kernel) in kernels() {
-        for settings in [Settings::default(), much()] {
+        let transparent = Settings { mode: Mode::Transparent, ..much() };
+        for settings in [Settings::default(), much(), transparent] {
             let Some(namespace) = namespace() else { return };
             within(&namespace, move || {
                 let (all, fewer) =
@@ -107,6 +108,12 @@ fn what_is_installed_is_there_as_often_as_it_is_installed_and_leaves_no_rule_beh
                     Tool::Iptables => said("iptables-save", &[]) + &said("ip6tables-save", &[]),
                 };
                 assert!(!rules.to_ascii_lowercase().contains("weir") && !rules.contains("-A "), "{tool:?}: {rules}");
+                for family in ["-4", "-6"] {
+                    assert!(
+                        !said("ip", &[family, "rule"]).contains("fwmark")
+                            && !said("ip", &[family, "route", "show", "table", "all"]).contains("133")
+                    );
+                }
             });
         }
     }

@@ -3,7 +3,7 @@
 
 use insta::{assert_snapshot, with_settings};
 use proptest::prelude::*;
-use weir_capture::{Capture, Dns, Family, Groups, Settings};
+use weir_capture::{Capture, Dns, Family, Groups, Mode, Settings};
 
 /// A kind of capture, and what it is called.
 fn cases() -> Vec<(&'static str, Settings)> {
@@ -48,6 +48,30 @@ fn cases() -> Vec<(&'static str, Settings)> {
                 settings.exclude_interfaces("eth1,net+").unwrap();
                 settings.reroute_virtual_interfaces("tap0").unwrap();
                 settings.drop_invalid = true;
+            }),
+        ),
+        (
+            "transparent",
+            of(&|settings| {
+                settings.mode = Mode::Transparent;
+                settings.exclude_interfaces("eth1").unwrap();
+                settings.reroute_virtual_interfaces("tap0").unwrap();
+                settings.drop_invalid = true;
+            }),
+        ),
+        (
+            "transparent_on_chosen_ports",
+            of(&|settings| {
+                settings.mode = Mode::Transparent;
+                settings.include_inbound_ports("8080,9090").unwrap();
+                settings.exclude_inbound_ports("22").unwrap();
+            }),
+        ),
+        (
+            "transparent_and_nothing_inbound",
+            of(&|settings| {
+                settings.mode = Mode::Transparent;
+                settings.include_inbound_ports("").unwrap();
             }),
         ),
         (

@@ -5,6 +5,7 @@
 //! depend on them, and says what does ([`Changes`]). [`Scope`] is what one proxy knows of it, [`MergedGateway`] what a
 //! gateway serves.
 
+mod address;
 pub mod authorization_policy;
 mod by_age;
 pub mod changes;
@@ -33,6 +34,7 @@ pub mod virtual_services;
 pub mod visibility;
 pub mod workload_group;
 
+pub use address::canonical;
 pub use authorization_policy::AuthorizationPolicy;
 pub use changes::{Changes, Name, Subject};
 pub use destination_rule::{DestinationRule, EffectivePolicy};
@@ -47,7 +49,7 @@ pub use registry::workloads::Workloads;
 pub use request_authentication::{FetchedKeys, KeyAddress, RequestAuthentication};
 pub use rule::Origin;
 pub use scope::{EgressListener, OutboundPolicy, Scope};
-pub use service::{Endpoint, Peers, Registry, Resolution, Service, ServicePort, TrafficDistribution};
+pub use service::{AutomaticAddresses, Endpoint, Peers, Registry, Resolution, Service, ServicePort, TrafficDistribution};
 pub use sidecar::Sidecar;
 pub use snapshot::{DEFAULT_DOMAIN, MeshSnapshot};
 pub use virtual_service::{HttpRule, MESH, TcpRule, TlsRule, VirtualService};

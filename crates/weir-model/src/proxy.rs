@@ -1,7 +1,9 @@
 //! A proxy, as the control plane sees it.
 
 use std::collections::BTreeMap;
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use weir_api::resources::workload::PROXY_TYPE;
 
 /// What a proxy is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -13,6 +15,14 @@ pub enum ProxyKind {
 }
 
 impl ProxyKind {
+    /// What the proxy of a workload with these labels is, by [`PROXY_TYPE`].
+    pub fn of_workload(labels: &BTreeMap<String, String>) -> Self {
+        match labels.get(PROXY_TYPE) {
+            Some(name) if name == Self::Router.name() => Self::Router,
+            _ => Self::Sidecar,
+        }
+    }
+
     /// As it stands in a node id.
     pub fn name(self) -> &'static str {
         match self {
@@ -30,6 +40,33 @@ pub enum Interception {
     None,
     /// All of it, redirected by the kernel.
     Redirect,
+    /// All of it: what is sent to the workload comes as it was sent, and the workload sees who sent it.
+    Tproxy,
+}
+
+impl Interception {
+    /// Istio's word for it, as it stands in a node's metadata (`INTERCEPTION_MODE`).
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "NONE",
+            Self::Redirect => "REDIRECT",
+            Self::Tproxy => "TPROXY",
+        }
+    }
+
+    /// What such a word means; any other, or none, is Istio's default.
+    pub fn of_name(name: Option<&str>) -> Self {
+        match name {
+            Some("NONE") => Self::None,
+            Some("TPROXY") => Self::Tproxy,
+            _ => Self::Redirect,
+        }
+    }
+
+    /// Whether the kernel hands traffic to the sidecar.
+    pub fn is_captured(self) -> bool {
+        self != Self::None
+    }
 }
 
 /// A proxy that a configuration is made for.
@@ -45,7 +82,7 @@ pub struct Proxy {
     pub namespace: String,
     /// The labels of its workload.
     pub labels: BTreeMap<String, String>,
-    /// Its addresses; the first is the one that it is known by.
+    /// Its addresses in their [`canonical`](crate::canonical) form; the first is the one that it is known by.
     pub addresses: Vec<String>,
     /// Where it says that it runs, `region/zone/subzone`; may be empty. What is known of its workload goes before it:
     /// [`MeshSnapshot::locality_of`](crate::MeshSnapshot::locality_of).
@@ -63,6 +100,11 @@ impl Proxy {
     /// Whether its workload has an address of IPv6.
     pub fn has_ipv6(&self) -> bool {
         self.addresses.iter().any(|address| address.parse::<Ipv6Addr>().is_ok())
+    }
+
+    /// Whether its workload has an address of IPv4, as far as is known: it has if none of IPv6 is.
+    pub fn has_ipv4(&self) -> bool {
+        !self.has_ipv6() || self.addresses.iter().any(|address| address.parse::<Ipv4Addr>().is_ok())
     }
 
     /// Whether a selector picks it: all of the selector's labels are its labels. An empty selector picks all.

@@ -1,10 +1,11 @@
 //! Services and their instances, whatever platform they come from.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use weir_api::Object;
 use weir_api::resources::protocol::Protocol;
+use weir_api::{Object, Spec};
 
 use crate::identity::Identity;
 use crate::visibility::Visibility;
@@ -20,6 +21,8 @@ pub struct Service {
     pub name: Arc<str>,
     /// Addresses that stand for the service as a whole, as they are written: single ones or ranges.
     pub addresses: Vec<String>,
+    /// Those that it is given as it has none, for clients whose sidecars answer questions of DNS with them.
+    pub automatic: Option<AutomaticAddresses>,
     /// Its ports, in the order of the definition.
     pub ports: Vec<ServicePort>,
     /// How its instances are found.
@@ -40,6 +43,22 @@ pub struct Service {
     pub subject_alt_names: Vec<String>,
     /// The object that defines it.
     pub object: Arc<Object>,
+}
+
+/// The addresses of a host that nobody gave any, which no other host has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct AutomaticAddresses {
+    /// One of 240.240.0.0/16, as Istio's are.
+    pub ipv4: Ipv4Addr,
+    /// One of 2001:2::/48, as Istio's are.
+    pub ipv6: Ipv6Addr,
+}
+
+impl AutomaticAddresses {
+    /// Both, that of IPv4 first.
+    pub fn all(self) -> [IpAddr; 2] {
+        [self.ipv4.into(), self.ipv6.into()]
+    }
 }
 
 /// A port of a service.
@@ -121,6 +140,12 @@ impl Service {
         (!ports.is_empty()).then(|| Self { ports, ..self.clone() })
     }
 
+    /// Whether it is to be given addresses. If all that it may have are taken, it still has none.
+    pub fn wants_addresses(&self) -> bool {
+        let Spec::ServiceEntry(entry) = &self.object.spec else { return false };
+        entry.is_given_addresses(&self.object.meta.labels, &self.hostname)
+    }
+
     /// Whether two definitions of one host name are of one service, so that each adds to the other.
     pub fn is_one_with(&self, other: &Self) -> bool {
         self.namespace == other.namespace
@@ -148,7 +173,7 @@ impl ServicePort {
 /// An instance of a service at one of its ports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Where it is: an IP address, a name, or `unix://` and a path.
+    /// Where it is: an IP address in its [`canonical`](crate::canonical) form, a name, or `unix://` and a path.
     pub address: String,
     /// Where it accepts.
     pub port: u16,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use weir_ads::Protocol;
-use weir_model::{Interception, Proxy, topology};
+use weir_model::{Interception, Proxy, canonical, topology};
 use weir_xds::core::node::UserAgentVersionType;
 use weir_xds::core::{Locality, Node};
 use weir_xds::prost_types::value::Kind;
@@ -20,6 +20,9 @@ pub const VHDS: &str = "weir.vhds";
 
 /// The client feature of a proxy of Weir's that has a way to certificates of the mesh.
 const CERTIFIED: &str = "weir.certificates";
+
+/// The client feature of what stands beside a proxy, asks for the names of the mesh on its behalf, and is not the proxy itself.
+const COMPANION: &str = "weir.companion";
 
 /// What a proxy can do that not all can.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -69,15 +72,11 @@ const FOLLOWED_VERSION: &str = "1.31.0";
 /// What a proxy says of itself.
 pub fn introduce(proxy: &Proxy) -> Node {
     let labels = Struct { fields: proxy.labels.iter().map(|(name, value)| (name.clone(), text(value))).collect() };
-    let mode = match proxy.interception {
-        Interception::None => "NONE",
-        Interception::Redirect => "REDIRECT",
-    };
     let fields = [
         (NAMESPACE, text(&proxy.namespace)),
         (LABELS, Value { kind: Some(Kind::StructValue(labels)) }),
         (INSTANCE_IPS, text(proxy.addresses.join(","))),
-        (INTERCEPTION_MODE, text(mode)),
+        (INTERCEPTION_MODE, text(proxy.interception.name())),
     ];
     let metadata = Struct { fields: fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect() };
     Node {
@@ -118,6 +117,16 @@ pub fn promise_certificates(node: &mut Node) {
 /// Says that the proxy answers questions of DNS for its workload.
 pub fn promise_dns(node: &mut Node) {
     node.metadata.get_or_insert_default().fields.insert(DNS_CAPTURE.to_owned(), text("true"));
+}
+
+/// Says that this is not the proxy, but who asks for the names of the mesh on its behalf: of a stream of that, nothing is told as of the proxy's.
+pub fn accompany(node: &mut Node) {
+    node.client_features.push(COMPANION.to_owned());
+}
+
+/// Whether that is said.
+pub(crate) fn is_companion(node: &Node) -> bool {
+    node.client_features.iter().any(|feature| feature == COMPANION)
 }
 
 /// Whether that is said: Istio's agents write it as a word.
@@ -169,19 +178,16 @@ pub fn recognize(node: &Node) -> Result<Proxy, String> {
     if let Some(claimed) = word(NAMESPACE).filter(|claimed| *claimed != namespace) {
         return Err(format!("the node {:?} claims the namespace {claimed:?}, which is not its own", node.id));
     }
-    let addresses = word(INSTANCE_IPS).map(|list| list.split(',').map(|address| address.trim().to_owned()).collect());
+    let addresses = word(INSTANCE_IPS).map(|list| list.split(',').map(|address| canonical(address.trim())).collect());
     Ok(Proxy {
         id: node.id.clone(),
         kind,
         name,
         namespace,
         labels,
-        addresses: addresses.unwrap_or_else(|| vec![address]),
+        addresses: addresses.unwrap_or_else(|| vec![canonical(&address)]),
         locality: node.locality.as_ref().map(written).unwrap_or_default(),
-        interception: match word(INTERCEPTION_MODE) {
-            Some("NONE") => Interception::None,
-            _ => Interception::Redirect,
-        },
+        interception: Interception::of_name(word(INTERCEPTION_MODE)),
     })
 }
 
@@ -280,6 +286,15 @@ mod tests {
         };
         assert_eq!([of("45s"), of("0.5s")], [Some(Duration::from_secs(45)), Some(Duration::from_millis(500))]);
         assert_eq!([of("-1s"), of("soon"), drain_duration(&Node::default())], [None; 3]);
+    }
+
+    #[test]
+    fn an_address_that_is_written_in_two_ways_is_one() {
+        let of = |id: &str, metadata: Option<Struct>| recognize(&Node { id: id.to_owned(), metadata, ..Default::default() }).unwrap();
+        let id = "sidecar~FD00:0::1~a.shop~shop.svc.cluster.local";
+        assert_eq!((of(id, None).addresses, of(id, None).id), (vec!["fd00::1".to_owned()], id.to_owned()));
+        let several = Struct { fields: [(INSTANCE_IPS.to_owned(), text("::ffff:10.0.0.1, FD00::2"))].into() };
+        assert_eq!(of(id, Some(several)).addresses, ["10.0.0.1", "fd00::2"]);
     }
 
     #[test]

@@ -9,11 +9,7 @@ use weir_xds::resource::ResourceType;
 
 /// Whether a request is about secrets.
 pub(crate) fn is_about_secrets(request: &Request) -> bool {
-    let type_url = match request {
-        Request::Delta(request) => &request.type_url,
-        Request::State(request) => &request.type_url,
-    };
-    ResourceType::from_type_url(type_url) == Some(ResourceType::Secret)
+    ResourceType::from_type_url(request.type_url()) == Some(ResourceType::Secret)
 }
 
 /// A request without the secrets that it asks for; none if it asks for nothing else.

@@ -41,6 +41,7 @@ pub(crate) async fn serve(mut stream: ServerStream, shared: Arc<Shared>) {
         may_have_secrets: remote.is_some().then_some(true),
         peer: stream.peer.clone(),
         remote,
+        is_companion: false,
         was_warned: false,
         has_asked: false,
         server: Server::new(stream.protocol),
@@ -62,7 +63,7 @@ pub(crate) async fn serve(mut stream: ServerStream, shared: Arc<Shared>) {
     if let Some(key) = session.registered.take() {
         session.shared.clone().leave(key);
     }
-    if let Some(Following { proxy, .. }) = &session.following {
+    if let Some(Following { proxy, .. }) = session.following.as_ref().filter(|_| !session.is_companion) {
         tracing::debug!(proxy = %proxy.id, "a proxy left");
         session.shared.clone().fall_silent(&proxy.id, session.teller);
         session.shared.forget(&proxy.id, &session.standing);
@@ -78,6 +79,8 @@ struct Session {
     peer: Peer,
     /// Who that is, where it has come from another machine.
     remote: Option<Remote>,
+    /// Whether it is not the proxy, but asks for the names of the mesh on its behalf.
+    is_companion: bool,
     /// Whether certificates are for it: looked at when it first asks for some.
     may_have_secrets: Option<bool>,
     /// Whether it was told that they are not.
@@ -206,6 +209,10 @@ impl Session {
         if self.following.is_none() && !self.begin(request).await? {
             return Ok(false);
         }
+        if self.is_companion && ResourceType::from_type_url(request.type_url()) != Some(ResourceType::NameTable) {
+            let reason = "who stands beside a proxy asks for nothing but the names of the mesh";
+            return Err(Refused::new(Count::WrongNode, Status::invalid_argument(reason)));
+        }
         let is_first = !std::mem::replace(&mut self.has_asked, true);
         match self.server.receive(request) {
             Event::Refused(kind, reason) => {
@@ -231,7 +238,8 @@ impl Session {
         if is_first {
             // Not before it has asked: who is to get nothing has all of it.
             self.tell_version();
-            self.following.iter().for_each(|following| self.shared.come(&following.proxy.id, &self.standing));
+            let proxy = self.following.iter().filter(|_| !self.is_companion);
+            proxy.for_each(|following| self.shared.come(&following.proxy.id, &self.standing));
         }
         Ok(true)
     }
@@ -273,7 +281,8 @@ impl Session {
     fn introduce(&mut self, node: &Node) -> Result<(), Refused> {
         let wrong = |reason: String| Refused::new(Count::WrongNode, Status::invalid_argument(reason));
         let mut proxy = node::recognize(node).map_err(wrong)?;
-        let registration = Registration::read(node, &proxy);
+        self.is_companion = node::is_companion(node);
+        let registration = Registration::read(node, &proxy).filter(|_| !self.is_companion);
         if let Some(remote) = &mut self.remote {
             remote.take(&mut proxy, registration.as_ref(), &self.shared.mesh.borrow())?;
         }
@@ -283,7 +292,9 @@ impl Session {
             self.registered = Some(key);
         }
         tracing::debug!(proxy = %proxy.id, "a proxy came");
-        self.teller = self.shared.workloads().come(&proxy.id);
+        if !self.is_companion {
+            self.teller = self.shared.workloads().come(&proxy.id);
+        }
         self.tell(|status| {
             status.program = status::program(node);
             status.cluster = status::cluster(node);

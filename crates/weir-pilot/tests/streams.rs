@@ -98,6 +98,37 @@ async fn a_proxy_that_comes_back_before_it_was_seen_to_go_is_there() {
     until_settled(&pilot, 1).await;
 }
 
+#[tokio::test]
+async fn who_asks_for_names_on_behalf_of_a_proxy_is_not_that_proxy() {
+    let pilot = pilot();
+    let (mut client, stream) = come(&pilot, "10.0.0.1").await;
+    until_settled(&pilot, 1).await;
+    let before = pilot.proxies();
+    let mut node = node::introduce(&sidecar("10.0.0.1"));
+    node::promise_dns(&mut node);
+    node::accompany(&mut node);
+    let mut companion = Client::new(Protocol::Delta, node);
+    companion.want_all(ResourceType::NameTable);
+    let (mut beside, server) = stream::pair(Protocol::Delta);
+    pilot.streams().send(server).await.unwrap();
+    for request in companion.connect() {
+        beside.requests.send(request).await.unwrap();
+    }
+    let update = companion.receive(beside.responses.recv().await.unwrap()).unwrap();
+    assert_eq!(update.kind, ResourceType::NameTable);
+    beside.requests.send(companion.answer(&update, &[])).await.unwrap();
+    let now = pilot.proxies();
+    let (known, found) = (before.values().next().unwrap(), now.values().next().unwrap());
+    assert_eq!((now.len(), found.since, &found.program), (1, known.since, &known.program));
+    // It is told nothing else, and the proxy stays when it goes.
+    let others = client.connect().remove(0);
+    assert!(matches!(&others, Request::Delta(request) if request.type_url == ResourceType::Cluster.type_url()));
+    beside.requests.send(others).await.unwrap();
+    assert!(beside.responses.recv().await.is_none());
+    until_settled(&pilot, 1).await;
+    drop(stream);
+}
+
 #[tokio::test(start_paused = true)]
 async fn those_that_do_not_answer_keep_nobody_waiting_for_long() {
     let pilot = pilot();

@@ -34,6 +34,8 @@ pub(crate) struct Workload<'w> {
     /// Of both families, with a comma between them.
     pub addresses: &'w str,
     pub plane: DataPlane,
+    /// How its traffic comes to its sidecar, in Istio's words.
+    pub mode: &'w str,
 }
 
 impl Captured {
@@ -43,6 +45,8 @@ impl Captured {
     pub const SERVER: &'static str = "10.77.2.1";
     /// The server's of IPv6.
     pub const SERVER_IPV6: &'static str = "fd77:2::1";
+    /// The stranger's, as the client reaches it.
+    pub const STRANGER: &'static str = "10.77.1.254";
     /// Where the server accepts.
     pub const PORT: u16 = 8080;
 
@@ -55,13 +59,21 @@ impl Captured {
         Self::start_with(client, server, resources, page, &[], &[]).await
     }
 
-    /// The same with sidecars of Weir's, which answer questions of DNS.
+    /// The same with these options of `weir capture`.
     ///
     /// # Panics
     /// If it cannot be started.
-    pub async fn start_answering_dns(resources: &[(&str, &str)], page: &str) -> Option<Self> {
+    pub async fn start_by(capture: &[&str], client: DataPlane, server: DataPlane, resources: &[(&str, &str)], page: &str) -> Option<Self> {
+        Self::start_with(client, server, resources, page, capture, &[]).await
+    }
+
+    /// The same with sidecars that answer questions of DNS: Weir's themselves, beside Envoy the agent does.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub async fn start_answering_dns(plane: DataPlane, resources: &[(&str, &str)], page: &str) -> Option<Self> {
         let (capture, sidecars) = (["--redirect-dns", "--capture-all-dns"], ["--dns", "127.0.0.1:15053"]);
-        Self::start_with(DataPlane::Weir, DataPlane::Weir, resources, page, &capture, &sidecars).await
+        Self::start_with(plane, plane, resources, page, &capture, &sidecars).await
     }
 
     async fn start_with(
@@ -84,9 +96,10 @@ impl Captured {
         let serving = ["-m", "http.server", &port, "--directory", &pages, "--bind", "::"];
         let mut processes = vec![server_side.start(Path::new("python3"), &serving, file("application.log"))];
         processes.push(pilot(work.path()));
+        let mode = capture.windows(2).find_map(|pair| (pair[0] == "--interception-mode").then_some(pair[1])).unwrap_or("REDIRECT");
         let workloads = [
-            (&client_side, Workload { name: "client", addresses: "10.77.1.1,fd77:1::1", plane: client }),
-            (&server_side, Workload { name: "server", addresses: "10.77.2.1,fd77:2::1", plane: server }),
+            (&client_side, Workload { name: "client", addresses: "10.77.1.1,fd77:1::1", plane: client, mode }),
+            (&server_side, Workload { name: "server", addresses: "10.77.2.1,fd77:2::1", plane: server, mode }),
         ];
         for (machine, workload) in workloads {
             processes.extend(sidecar(machine, &workload, work.path(), sidecars).await);
@@ -95,6 +108,25 @@ impl Captured {
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         }
         Some(Self { client: client_side, server: server_side, stranger, _processes: processes, work })
+    }
+
+    /// What the server has written of its clients: a line for each request, which begins with the address that it came from.
+    pub fn application_log(&self) -> String {
+        fs::read_to_string(self.work.path().join("application.log")).unwrap_or_default()
+    }
+
+    /// Starts an application at a port of the stranger's, who is in no mesh: it serves a file `page` with this text, for as long as this is
+    /// kept.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn serve_outside(&self, port: u16, page: &str) -> Process {
+        let folder = self.work.path().join(format!("pages-{port}"));
+        fs::create_dir(&folder).expect("a folder can be made");
+        fs::write(folder.join("page"), page).expect("a page can be written");
+        let (pages, number) = (folder.display().to_string(), port.to_string());
+        let serving = ["-m", "http.server", &number, "--directory", &pages, "--bind", "::"];
+        self.stranger.start(Path::new("python3"), &serving, self.work.path().join(format!("application-{port}.log")))
     }
 
     /// Writes a file of resources, or replaces one.
@@ -139,14 +171,14 @@ fn pilot(work: &Path) -> Process {
     Process::start(binaries::weir(), &["pilot", &mesh, "--xds", &socket, "--state", &state], work.join("pilot.log"))
 }
 
-/// Starts a workload's sidecar, one of Weir's with these options more.
+/// Starts a workload's sidecar; it, or the agent beside it, has these options more.
 pub(crate) async fn sidecar(machine: &Namespace, workload: &Workload<'_>, work: &Path, more: &[&str]) -> Vec<Process> {
-    let Workload { name, addresses, plane } = workload;
+    let Workload { name, addresses, plane, mode } = workload;
     let address = addresses.split(',').next().unwrap_or_default();
     let file = |end: &str| work.join(format!("{name}.{end}"));
     let (state, socket) = (work.join("state").display().to_string(), socket(work));
     let (id, labels) = (format!("sidecar~{address}~{name}.default~default.svc.cluster.local"), format!("app={name}"));
-    let of_mesh = ["--xds", &socket, "--state", &state, "--interception-mode", "REDIRECT"];
+    let of_mesh = ["--xds", &socket, "--state", &state, "--interception-mode", mode];
     let who = [&["--id", &id, "--labels", &labels, "--address", addresses], &of_mesh[..]].concat();
     // The secret that shows whose processes they are is there when the pilot has started.
     until("the pilot has its secret", async || work.join("state/caller-secret").exists() && work.join("xds").exists()).await;
@@ -155,7 +187,7 @@ pub(crate) async fn sidecar(machine: &Namespace, workload: &Workload<'_>, work: 
         return vec![start(machine, binaries::weir(), &arguments, file("log"))];
     }
     let (bootstrap, certificates) = (file("json").display().to_string(), file("sock").display().to_string());
-    let arguments = [&["agent"], &who[..], &["--socket", &certificates, "--bootstrap", &bootstrap]].concat();
+    let arguments = [&["agent"], &who[..], &["--socket", &certificates, "--bootstrap", &bootstrap], more].concat();
     let agent = start(machine, binaries::weir(), &arguments, file("agent.log"));
     until("the agent has written a bootstrap", async || fs::read_to_string(&bootstrap).is_ok_and(|text| text.ends_with('}'))).await;
     let envoy = binaries::envoy().expect("who asks for Envoy has looked whether there is one");

@@ -49,7 +49,7 @@ impl Joined {
         let serving = ["-m", "http.server", &port, "--directory", &pages];
         let mut processes = vec![server.start(Path::new("python3"), &serving, file("application.log"))];
         let pilot = pilot(&stranger, work.path());
-        let workload = Workload { name: "server", addresses: Captured::SERVER, plane: DataPlane::Weir };
+        let workload = Workload { name: "server", addresses: Captured::SERVER, plane: DataPlane::Weir, mode: "REDIRECT" };
         processes.extend(sidecar(&server, &workload, work.path(), &[]).await);
         capture(&stranger, &server).await;
         until("the pilot serves other machines", async || pilot.said().contains("(TLS)")).await;
@@ -88,10 +88,10 @@ impl Joined {
         (file.into(), output)
     }
 
-    /// Joins on the client's machine by a file, as a sidecar runs, and goes on.
+    /// Joins on the client's machine by a file, with these options, as a sidecar runs, and goes on.
     pub fn join(&self, file: &Path, more: &[&str]) -> Process {
         let file = file.display().to_string();
-        let options = ["workload", "join", &file, "--interception-mode", "REDIRECT", "--workers", "1"];
+        let options = ["workload", "join", &file, "--workers", "1"];
         start(&self.client, binaries::weir(), &[&options[..], more].concat(), self.work.path().join("join.log"))
     }
 

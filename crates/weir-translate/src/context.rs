@@ -1,13 +1,15 @@
 //! What every part of the translation looks at: the mesh, the proxy and what that proxy knows of the mesh; and
 //! where findings go.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use weir_api::resources::proxy_config::ConnectionSettings;
 use weir_api::{Diagnostic, FieldPath, ObjectName, Severity};
-use weir_model::{DestinationRule, EffectivePolicy, MeshSnapshot, Origin, Proxy, Scope, Service};
+use weir_model::{AutomaticAddresses, DestinationRule, EffectivePolicy, MeshSnapshot, Origin, Proxy, ProxyKind, Scope, Service};
 use weir_xds::core::Metadata;
 use weir_xds::values::{set_metadata, text};
 
@@ -43,6 +45,8 @@ pub(crate) struct Context<'m> {
     pub passes_by_cluster_names: bool,
     /// Whether the proxy gets certificates of the mesh: one that is not Weir's needs an agent beside it.
     pub has_certificates: bool,
+    /// Whether the proxy answers its workload's questions of DNS with what the mesh knows.
+    pub answers_dns: bool,
     findings: RefCell<Findings>,
 }
 
@@ -57,6 +61,7 @@ impl<'m> Context<'m> {
             connections: connection_settings::of_proxy(mesh.config.default_config.connection_settings.as_ref(), proxy.kind),
             passes_by_cluster_names: false,
             has_certificates: true,
+            answers_dns: false,
             findings: RefCell::default(),
         }
     }
@@ -72,6 +77,7 @@ impl<'m> Context<'m> {
             connections: connection_settings::of_proxy(mesh.config.default_config.connection_settings.as_ref(), proxy.kind),
             passes_by_cluster_names: false,
             has_certificates: true,
+            answers_dns: false,
             findings: RefCell::default(),
         }
     }
@@ -79,6 +85,31 @@ impl<'m> Context<'m> {
     /// The same of a proxy that gets certificates of the mesh, or gets none.
     pub fn with_certificates(self, has_certificates: bool) -> Self {
         Self { has_certificates, ..self }
+    }
+
+    /// The same of a proxy that answers questions of DNS, or does not.
+    pub fn answering_dns(self, answers_dns: bool) -> Self {
+        Self { answers_dns, ..self }
+    }
+
+    /// The addresses that stand for a service as a whole, single ones and ranges, as the proxy's workload knows them: those that it has, else
+    /// those that it is given.
+    ///
+    /// Facts: `getAllAddressesForProxy` in pilot/pkg/model/service.go of Istio.
+    pub fn addresses<'s>(&self, service: &'s Service) -> Vec<Cow<'s, str>> {
+        if !service.addresses.is_empty() {
+            return service.addresses.iter().map(|address| Cow::Borrowed(address.as_str())).collect();
+        }
+        let given = self.automatic(service).into_iter().flat_map(AutomaticAddresses::all);
+        let is_reached = |address: &IpAddr| if address.is_ipv4() { self.proxy.has_ipv4() } else { self.proxy.has_ipv6() };
+        given.filter(is_reached).map(|address| Cow::Owned(address.to_string())).collect()
+    }
+
+    /// The addresses that a service is given, for a workload that learns of them from its sidecar, and whose connections to them it takes:
+    /// to all others they lead nowhere.
+    fn automatic(&self, service: &Service) -> Option<AutomaticAddresses> {
+        let takes_them = self.answers_dns && self.proxy.kind == ProxyKind::Sidecar && self.proxy.interception.is_captured();
+        service.automatic.filter(|_| takes_them)
     }
 
     /// The rule that this proxy follows towards a service.

@@ -69,7 +69,15 @@ pub struct Translation {
 
 /// Translates a mesh for one of its proxies.
 pub fn translate(mesh: &MeshSnapshot, proxy: &Proxy) -> Translation {
-    let mut context = Context::new(mesh, proxy);
+    translated(Context::new(mesh, proxy))
+}
+
+/// The same for a proxy that answers its workload's questions of DNS: services have the addresses there that they are given.
+pub fn translate_answering_dns(mesh: &MeshSnapshot, proxy: &Proxy) -> Translation {
+    translated(Context::new(mesh, proxy).answering_dns(true))
+}
+
+fn translated(mut context: Context<'_>) -> Translation {
     let mut translation = unpatched(&mut context);
     patches::apply(&context, &mut translation, &[patches::Side::Shared, patches::Side::Own]);
     translation.findings = context.into_findings();
@@ -78,7 +86,7 @@ pub fn translate(mesh: &MeshSnapshot, proxy: &Proxy) -> Translation {
 
 /// The names of a mesh that one of its proxies may answer to questions of DNS.
 pub fn name_table(mesh: &MeshSnapshot, proxy: &Proxy) -> NameTable {
-    name_table::table(&Context::new(mesh, proxy))
+    name_table::table(&Context::new(mesh, proxy).answering_dns(true))
 }
 
 /// What EnvoyFilters change for one of a mesh's proxies, resource by resource.

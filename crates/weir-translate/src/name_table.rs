@@ -4,7 +4,8 @@
 
 use std::net::IpAddr;
 
-use weir_model::{Resolution, Service, service::Registry};
+use weir_api::FieldPath;
+use weir_model::{Origin, Resolution, Service, service::Registry};
 use weir_xds::names::{NameInfo, NameTable};
 
 use crate::context::Context;
@@ -17,6 +18,10 @@ pub(crate) fn table(context: &Context<'_>) -> NameTable {
 
 fn info(context: &Context<'_>, service: &Service) -> Option<NameInfo> {
     let ips = addresses(context, service);
+    if ips.is_empty() && service.automatic.is_none() && service.wants_addresses() {
+        let message = format!("no address is left for {}: its clients ask the servers of their resolv.conf for one", service.hostname);
+        context.warn(&Origin::new(&service.object, FieldPath::default().key("spec").key("addresses")), message);
+    }
     let (shortname, namespace) = short(service);
     let registry = match service.registry {
         Registry::Kubernetes => "Kubernetes",
@@ -25,17 +30,21 @@ fn info(context: &Context<'_>, service: &Service) -> Option<NameInfo> {
     (!ips.is_empty()).then(|| NameInfo { ips, registry: registry.to_owned(), shortname, namespace })
 }
 
-/// Those of the service itself; if it has none because clients choose among its instances, those of the instances.
+/// Those of the service itself, or that it is given; if it has none because clients choose among its instances, those of the instances.
 fn addresses(context: &Context<'_>, service: &Service) -> Vec<String> {
-    let own: Vec<String> = service.addresses.iter().filter_map(|written| single(written)).collect();
-    if !own.is_empty() || service.resolution != Resolution::Passthrough {
-        return own;
+    if !is_of_instances(context, service) {
+        return context.addresses(service).iter().filter_map(|written| single(written)).collect();
     }
     let instances = context.mesh.services.endpoints(service);
     let mut addresses: Vec<String> = instances.iter().filter(|at| at.healthy).filter_map(|at| single(&at.address)).collect();
     addresses.sort_unstable();
     addresses.dedup();
     addresses
+}
+
+/// Whether the addresses of a service are those of its instances.
+pub(crate) fn is_of_instances(context: &Context<'_>, service: &Service) -> bool {
+    service.resolution == Resolution::Passthrough && context.addresses(service).iter().all(|written| single(written).is_none())
 }
 
 /// An address, which may be written as the range of itself; a range of several is nobody's address.

@@ -276,6 +276,13 @@ pub(crate) struct AgentArgs {
     /// How long certificates last, such as 12h [default: as the pilot has it]
     #[arg(long, value_name = "DURATION")]
     pub lifetime: Option<String>,
+    /// Where to answer the workload's questions of DNS beside Envoy, such as 127.0.0.1:15053: names of the mesh, and all others as
+    /// before; may be repeated
+    #[arg(long, value_name = "ADDR")]
+    pub dns: Vec<SocketAddr>,
+    /// Where the DNS servers stand that are asked for all others
+    #[arg(long, value_name = "FILE", default_value = "/etc/resolv.conf")]
+    pub resolv_conf: PathBuf,
     /// Write Envoy's bootstrap to this file
     #[arg(long, value_name = "FILE")]
     pub bootstrap: Option<PathBuf>,
@@ -297,6 +304,8 @@ pub(crate) enum InterceptionMode {
     None,
     #[value(name = "REDIRECT")]
     Redirect,
+    #[value(name = "TPROXY")]
+    Tproxy,
 }
 
 impl From<InterceptionMode> for weir_model::Interception {
@@ -304,6 +313,7 @@ impl From<InterceptionMode> for weir_model::Interception {
         match mode {
             InterceptionMode::None => Self::None,
             InterceptionMode::Redirect => Self::Redirect,
+            InterceptionMode::Tproxy => Self::Tproxy,
         }
     }
 }
@@ -371,6 +381,9 @@ pub(crate) struct TranslateArgs {
     /// The proxy, as JSON: {"type": "sidecar"|"router", "namespace", "labels", "addresses", "locality"}
     #[arg(long, value_name = "FILE")]
     pub proxy: PathBuf,
+    /// It is a sidecar that answers DNS: services without an address have those that they are given
+    #[arg(long)]
+    pub dns: bool,
     /// How to print
     #[arg(short, long, value_enum, default_value = "json")]
     pub output: Output,
@@ -392,6 +405,9 @@ pub(crate) struct ExplainArgs {
     /// The namespace of the sidecar, or of the gateway [default: default, for a gateway istio-system]
     #[arg(short, long, conflicts_with = "proxy")]
     pub namespace: Option<String>,
+    /// The sidecar answers DNS: services without an address have those that they are given
+    #[arg(long, conflicts_with = "gateway")]
+    pub dns: bool,
     /// Many calls, one JSON object a line; each is answered with one JSON object a line
     #[arg(long, value_name = "FILE", conflicts_with_all = ["url", "method", "headers", "source", "principal"])]
     pub calls: Option<PathBuf>,

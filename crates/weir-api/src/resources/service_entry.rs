@@ -9,6 +9,9 @@ use crate::field_path::FieldPath;
 use crate::node::Node;
 use crate::syntax::de::{self, Unknown};
 
+/// The label that keeps a ServiceEntry from being given addresses, where it is `false`.
+const AUTO_ALLOCATE: &str = "networking.istio.io/enable-autoallocate-ip";
+
 /// A service, inside or outside the mesh.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -31,6 +34,19 @@ pub struct ServiceEntry {
     pub export_to: Vec<String>,
     /// The names of which its servers' certificates must have one.
     pub subject_alt_names: Vec<String>,
+}
+
+impl ServiceEntry {
+    /// Whether the control plane gives a host addresses of its own, so that clients which ask the mesh for names are told apart by them:
+    /// the entry, of these labels, has none, and does not need to know the one that a client asked for. A wildcard is no name to
+    /// ask for, but where the name of each request is.
+    ///
+    /// Facts: pilot/pkg/networking/serviceentry/ip_autoallocation.go and pilot/pkg/controllers/ipallocate of Istio.
+    pub fn is_given_addresses(&self, labels: &Labels, host: &str) -> bool {
+        let is_wanted = labels.get(AUTO_ALLOCATE).is_none_or(|value| !value.eq_ignore_ascii_case("false"));
+        let has_name = self.resolution == Resolution::DynamicDns || !host.starts_with('*');
+        is_wanted && has_name && self.resolution != Resolution::None && self.addresses.is_empty()
+    }
 }
 
 /// A port of a service.

@@ -6,6 +6,10 @@ use serde::Deserialize;
 
 use super::meta::Labels;
 
+/// The label of a WorkloadEntry that says what its proxy is: `sidecar`, which each is without it, or `router`, a gateway. By it a gateway of
+/// another machine is known as one: nothing that a proxy says of itself makes it one.
+pub const PROXY_TYPE: &str = "weir.dev/proxy-type";
+
 /// One instance of a service; also an endpoint of a ServiceEntry.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]

@@ -8,9 +8,6 @@ use crate::resources::meta::ObjectMeta;
 use crate::resources::protocol::Protocol;
 use crate::resources::service_entry::{Location, Resolution, ServicePort};
 
-/// Set to `false`, a ServiceEntry is given no address.
-const AUTO_ALLOCATE: &str = "networking.istio.io/enable-autoallocate-ip";
-
 /// Checks a ServiceEntry with those metadata.
 pub(super) fn check(c: &mut Checker<'_>, meta: &ObjectMeta, entry: &ServiceEntry) {
     c.some("workloadSelector", &entry.workload_selector, |c, selector| values::check_selector(c, "labels", &selector.labels));
@@ -24,7 +21,8 @@ pub(super) fn check(c: &mut Checker<'_>, meta: &ObjectMeta, entry: &ServiceEntry
         }
     });
     c.each("ports", &entry.ports, check_port);
-    check_ports_together(c, entry, is_given_addresses(meta, entry));
+    let is_given_addresses = entry.hosts.iter().any(|host| entry.is_given_addresses(&meta.labels, host));
+    check_ports_together(c, entry, is_given_addresses);
     match entry.resolution {
         Resolution::None => check_none(c, entry),
         Resolution::Static => check_static(c, entry),
@@ -79,13 +77,6 @@ fn check_ports_together(c: &mut Checker<'_>, entry: &ServiceEntry, given_address
             });
         }
     });
-}
-
-/// Whether the control plane gives its hosts addresses of their own.
-fn is_given_addresses(meta: &ObjectMeta, entry: &ServiceEntry) -> bool {
-    let wanted = meta.labels.get(AUTO_ALLOCATE).is_none_or(|value| value != "false");
-    let single = entry.resolution == Resolution::DynamicDns || entry.hosts.iter().any(|host| !hosts::is_wildcard(host));
-    wanted && single && entry.resolution != Resolution::None
 }
 
 fn check_none(c: &mut Checker<'_>, entry: &ServiceEntry) {

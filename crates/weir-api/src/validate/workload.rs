@@ -4,9 +4,9 @@ use super::checker::Checker;
 use super::{headers, hosts, values};
 use crate::dns;
 use crate::resources::kubernetes::Pod;
-use crate::resources::meta::ObjectMeta;
+use crate::resources::meta::{Labels, ObjectMeta};
 use crate::resources::service_entry::ServicePort;
-use crate::resources::workload::{HttpHealthCheck, ReadinessProbe};
+use crate::resources::workload::{HttpHealthCheck, PROXY_TYPE, ReadinessProbe};
 use crate::resources::{WorkloadEntry, WorkloadGroup};
 
 /// Checks a WorkloadEntry.
@@ -16,7 +16,25 @@ pub(super) fn check_entry(c: &mut Checker<'_>, entry: &WorkloadEntry) {
         check_ports(c, entry, None);
         values::check_labels(c, "labels", &entry.labels);
     }
+    check_proxy_type(c, entry);
     check_account(c, "serviceAccount", &entry.service_account);
+}
+
+/// Whoever registers itself is no gateway.
+fn check_sidecars(c: &mut Checker<'_>, labels: &Labels) {
+    c.entries("labels", labels, |c, name, value| {
+        if name == PROXY_TYPE && value != "sidecar" {
+            c.error_help("gateways do not register themselves", "write a WorkloadEntry for each");
+        }
+    });
+}
+
+fn check_proxy_type(c: &mut Checker<'_>, entry: &WorkloadEntry) {
+    c.entries("labels", &entry.labels, |c, name, value| {
+        if name == PROXY_TYPE && !["sidecar", "router"].contains(&value.as_str()) {
+            c.error_help(format!("`{value}` is no type of a proxy"), "write `router` for a gateway, `sidecar` for any other");
+        }
+    });
 }
 
 /// Checks the account of a Pod.
@@ -107,12 +125,16 @@ fn check_ports(c: &mut Checker<'_>, entry: &WorkloadEntry, known: Option<&[Servi
 
 /// Checks a WorkloadGroup.
 pub(super) fn check_group(c: &mut Checker<'_>, group: &WorkloadGroup) {
-    c.some("metadata", &group.metadata, |c, metadata| values::check_labels(c, "labels", &metadata.labels));
+    c.some("metadata", &group.metadata, |c, metadata| {
+        values::check_labels(c, "labels", &metadata.labels);
+        check_sidecars(c, &metadata.labels);
+    });
     match &group.template {
         // A template has no address: each entry brings its own.
         Some(template) => c.field("template", |c| {
             check_ports(c, template, None);
             values::check_labels(c, "labels", &template.labels);
+            check_sidecars(c, &template.labels);
             check_account(c, "serviceAccount", &template.service_account);
         }),
         None => c.error_help("the template is missing", "add `template`; it may be empty"),

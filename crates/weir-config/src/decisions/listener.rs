@@ -14,7 +14,7 @@ pub(super) const TABLE: &[Decided] = &[
         .carried_out(
             "name address filter_chains default_filter_chain listener_filters listener_filters_timeout \
              continue_on_listener_filters_timeout traffic_direction access_log bind_to_port deprecated_v1 use_original_dst \
-             ignore_global_conn_limit per_connection_buffer_limit_bytes additional_addresses",
+             ignore_global_conn_limit per_connection_buffer_limit_bytes additional_addresses transparent",
         )
         // Only names; how connections are spread over workers; an overload that is not watched.
         .unseen(
@@ -24,7 +24,7 @@ pub(super) const TABLE: &[Decided] = &[
         // They would choose other filter chains, or take other traffic than TCP.
         .refused("fcds_config filter_chain_matcher udp_listener_config api_listener internal_listener")
         .reported(&[
-            ("transparent freebind socket_options tcp_fast_open_queue_length tcp_backlog_size enable_mptcp", SOCKET),
+            ("freebind socket_options tcp_fast_open_queue_length tcp_backlog_size enable_mptcp", SOCKET),
             ("tcp_keepalive", "connections of clients have the system's keep-alive"),
             ("drain_type", "connections drain after every change that concerns them"),
             ("stats_matcher", "all statistics are kept"),
@@ -58,6 +58,7 @@ pub(super) const TABLE: &[Decided] = &[
         ]),
     of(INSPECTORS, "http_inspector.v3.HttpInspector").packed(),
     of(INSPECTORS, "original_dst.v3.OriginalDst").packed(),
+    of(INSPECTORS, "original_src.v3.OriginalSrc").packed().carried_out("bind_port mark"),
     of(INSPECTORS, "proxy_protocol.v3.ProxyProtocol")
         .packed()
         .carried_out("allow_requests_without_proxy_protocol disallowed_versions")

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use weir_routing::CompileError;
+use weir_xds::envoy::extensions::filters::listener::original_src::v3::OriginalSrc;
 use weir_xds::http_inspector::HttpInspector;
 use weir_xds::listener::listener_filter::ConfigType;
 use weir_xds::listener::listener_filter_chain_match_predicate::Rule;
@@ -40,8 +41,19 @@ pub enum ListenerFilter {
     HttpInspector,
     /// Finds out where it was going to before the kernel redirected it.
     OriginalDestination,
+    /// Calls instances in the client's name.
+    OriginalSource(OriginalSource),
     /// Reads who the client is, as a proxy tells it that stands before this one.
     ProxyProtocol(AnnouncedClients),
+}
+
+/// How instances are called in a client's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OriginalSource {
+    /// What marks the packets of such connections; 0 is no mark.
+    pub mark: u32,
+    /// Whether they come from the client's port, too.
+    pub with_port: bool,
 }
 
 /// What is found out of a connection's first bytes.
@@ -108,6 +120,14 @@ impl ListenerFilters {
         })
     }
 
+    /// Whether, and how, instances are called in the name of clients that come to this port.
+    pub fn original_source(&self, port: u16) -> Option<OriginalSource> {
+        self.filters.iter().find_map(|(filter, disabled)| match filter {
+            ListenerFilter::OriginalSource(source) if !disabled.as_ref().is_some_and(|ports| ports.contains(port)) => Some(*source),
+            _ => None,
+        })
+    }
+
     /// Whether connections count as going where they were going before they were redirected.
     pub(super) fn restore_destination(&self) -> bool {
         self.filters.iter().any(|(filter, _)| *filter == ListenerFilter::OriginalDestination)
@@ -121,6 +141,10 @@ fn kind(filter: &XdsFilter) -> Result<ListenerFilter, CompileError> {
         (Some(ConfigType::TypedConfig(config)), _) if config.is::<TlsInspector>() => Ok(ListenerFilter::TlsInspector),
         (Some(ConfigType::TypedConfig(config)), _) if config.is::<HttpInspector>() => Ok(ListenerFilter::HttpInspector),
         (Some(ConfigType::TypedConfig(config)), _) if config.type_name() == ORIGINAL_DESTINATION => Ok(ListenerFilter::OriginalDestination),
+        (Some(ConfigType::TypedConfig(config)), _) if config.is::<OriginalSrc>() => {
+            let OriginalSrc { bind_port, mark } = config.unpack().map_err(|error| CompileError::new("typed_config", error.to_string()))?;
+            Ok(ListenerFilter::OriginalSource(OriginalSource { mark, with_port: bind_port }))
+        }
         (Some(ConfigType::TypedConfig(config)), _) if config.is::<ProxyProtocol>() => {
             let filter = config.unpack::<ProxyProtocol>().map_err(|error| CompileError::new("typed_config", error.to_string()))?;
             Ok(ListenerFilter::ProxyProtocol(AnnouncedClients::compile(&filter)))

@@ -53,6 +53,8 @@ pub struct Listener {
     pub access_logs: Vec<AccessLog>,
     /// How much filters may hold back of a body on a connection.
     pub buffer_limit: usize,
+    /// Whether its socket takes connections to any address, as the kernel hands them over (`IP_TRANSPARENT`).
+    pub transparent: bool,
 }
 
 /// A Unix socket.
@@ -134,7 +136,7 @@ impl Listener {
             per_connection_buffer_limit_bytes,
             per_connection_buffer_high_watermark_timeout: _,
             drain_type: _,
-            transparent: _,
+            transparent,
             freebind: _,
             socket_options: _,
             tcp_fast_open_queue_length: _,
@@ -188,6 +190,7 @@ impl Listener {
             ignores_global_limit: *ignore_global_conn_limit,
             access_logs: access_log::compile(access_log)?,
             buffer_limit,
+            transparent: *transparent == Some(true),
         })
     }
 

@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 use weir_xds::listener::Filter;
 use weir_xds::listener::filter::ConfigType;
 
+use super::filters::OriginalSource;
 use super::*;
 
 const TCP: &str = "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
@@ -130,6 +131,23 @@ fn listener_filters_are_told_by_their_types_and_left_out_at_ports() {
     assert_eq!(compiled.original_destination, OriginalDestination::Ignore);
     let restoring = json!({"listenerFilters": [{"name": "envoy.filters.listener.original_dst"}]});
     assert_eq!(Listener::compile(&listener(&restoring), None).unwrap().original_destination, OriginalDestination::Restore);
+}
+
+#[test]
+fn a_listener_may_take_what_is_for_others_and_call_in_its_clients_name() {
+    let source = |port: bool| {
+        let config = json!({"@type": "type.googleapis.com/envoy.extensions.filters.listener.original_src.v3.OriginalSrc", "mark": 7, "bindPort": port});
+        json!({"name": "any", "typedConfig": config, "filterDisabled": {"destinationPortRange": {"start": 80, "end": 81}}})
+    };
+    for with_port in [false, true] {
+        let more = json!({"transparent": true, "listenerFilters": [source(with_port)]});
+        let compiled = Listener::compile(&listener(&more), None).unwrap();
+        assert!(compiled.transparent);
+        assert_eq!(compiled.filters.original_source(81), Some(OriginalSource { mark: 7, with_port }));
+        assert_eq!(compiled.filters.original_source(80), None);
+    }
+    let plain = Listener::compile(&listener(&json!({})), None).unwrap();
+    assert!(!plain.transparent && plain.filters.original_source(81).is_none());
 }
 
 #[test]

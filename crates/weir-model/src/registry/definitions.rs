@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use weir_api::{Entry, Kind, Node, Object, ObjectChange, Spec};
 
+use super::automatic::{Allocation, Place, Wanted, place_of};
 use super::{Settings, external, kubernetes};
 use crate::rule::creation_time;
 use crate::service::{Registry, Service, ServiceKey};
@@ -25,7 +26,7 @@ pub(crate) struct ServiceAge {
 }
 
 impl ServiceAge {
-    fn new(service: &Service, index: usize) -> Self {
+    pub(super) fn new(service: &Service, index: usize) -> Self {
         let object = service.object.meta.name.as_str();
         let name = match service.registry {
             Registry::Kubernetes => &service.name,
@@ -59,6 +60,8 @@ pub(crate) struct Definitions {
     pub by_host: Tree<Arc<str>, Arc<Named>>,
     /// The services that are but other names for a host.
     aliases: Groups<Arc<str>, ServiceAge, Arc<str>>,
+    /// The addresses of those that have none.
+    automatic: Allocation,
 }
 
 /// The definitions of a host in a namespace, before and after.
@@ -155,7 +158,31 @@ impl Definitions {
                 self.touch(&mut touched, (target.clone(), namespace));
             }
         }
+        self.give_addresses(&mut touched);
         touched.into_iter().filter_map(|(key, definitions)| self.settle(key, definitions)).collect()
+    }
+
+    /// Gives addresses to those that are to have some. Who has others because of it is touched as well.
+    fn give_addresses(&mut self, touched: &mut BTreeMap<ServiceKey, Vec<Definition>>) {
+        let mut moved = BTreeSet::new();
+        for (key, definitions) in &*touched {
+            let since = definitions.iter().filter(|(_, service)| service.wants_addresses()).map(|(age, _)| age).min();
+            let (before, after) = (places(&self.of(key)), places(definitions));
+            let (given_up, taken) = (&before - &after, &after - &before);
+            self.automatic.update(Wanted { key, since: since.cloned(), given_up, taken }, &mut moved);
+        }
+        for key in moved {
+            self.touch(touched, key);
+        }
+        for (key, definitions) in touched {
+            let automatic = self.automatic.of(key);
+            for (_, service) in definitions {
+                let given = automatic.filter(|_| service.wants_addresses());
+                if service.automatic != given {
+                    Arc::make_mut(service).automatic = given;
+                }
+            }
+        }
     }
 
     /// The definitions of a key, to be changed.
@@ -207,6 +234,11 @@ impl Definitions {
         names.sort();
         names
     }
+}
+
+/// Where the addresses stand that are written for a host, as far as others might be given them.
+fn places(definitions: &[Definition]) -> BTreeSet<Place> {
+    definitions.iter().flat_map(|(_, service)| &service.addresses).filter_map(|address| place_of(address)).collect()
 }
 
 /// Orders two lists of definitions by their oldest ones; a list without any comes last.

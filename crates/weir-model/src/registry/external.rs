@@ -9,6 +9,7 @@ use weir_api::{Object, Spec};
 use super::Settings;
 use super::workload::{Workload, entry_labels, instance_labels};
 use super::workloads::Workloads;
+use crate::address::canonical;
 use crate::identity::takes_mutual_tls;
 use crate::service::{Endpoint, Registry, Resolution, Service, ServicePort, TrafficDistribution};
 use crate::topology;
@@ -26,6 +27,7 @@ fn service(settings: &Settings<'_>, object: &Arc<Object>, entry: &ServiceEntry, 
         name: short_name(&hostname, namespace, settings.domain).into(),
         namespace: namespace.as_str().into(),
         addresses: entry.addresses.iter().map(|address| single(address).to_owned()).collect(),
+        automatic: None,
         ports: entry.ports.iter().filter_map(port).collect(),
         resolution: match entry.resolution {
             Written::None => Resolution::Passthrough,
@@ -113,7 +115,7 @@ fn in_place(object: &Arc<Object>, entry: &ServiceEntry, number: usize, endpoint:
     let at = |port: &WrittenPort| {
         let (service_port, target) = target(port, endpoint.ports.get(&port.name))?;
         Some(Endpoint {
-            address: endpoint.address.clone(),
+            address: canonical(&endpoint.address),
             port: target,
             service_port,
             labels: labels.clone(),

@@ -14,6 +14,7 @@ use super::Settings;
 use super::instances::Input;
 use super::links::Reference;
 use super::workload::Workload;
+use crate::address::canonical;
 use crate::service::{Endpoint, Registry, Resolution, Service, ServiceKey, ServicePort, TrafficDistribution, select_protocol};
 use crate::visibility::Visibility;
 
@@ -47,6 +48,7 @@ pub(super) fn service(settings: &Settings<'_>, object: &Arc<Object>, written: &W
         name: name.as_str().into(),
         namespace: namespace_word,
         addresses: addresses(written),
+        automatic: None,
         ports: written.spec.ports.iter().filter_map(port).collect(),
         resolution: match (written.spec.is_external_name(), written.spec.is_headless()) {
             (true, _) => Resolution::Alias,
@@ -153,7 +155,7 @@ fn of_endpoints(input: &Input<'_>, object: &Arc<Object>, written: &Written, endp
 fn of_address(object: &Arc<Object>, workload: Option<&Arc<Workload>>, address: &str, ports: (u16, u16), healthy: bool) -> Endpoint {
     let (port, service_port) = ports;
     Endpoint {
-        address: address.to_owned(),
+        address: canonical(address),
         port,
         service_port,
         labels: workload.map(|workload| workload.instance_labels.clone()).unwrap_or_default(),
@@ -178,7 +180,7 @@ fn reference(object: &Object, written: Option<&ObjectReference>, address: &str) 
             let namespace = if reference.namespace.is_empty() { &object.meta.namespace } else { &reference.namespace };
             Reference::Pod(namespace.clone(), reference.name.clone())
         }
-        None => Reference::Address(address.to_owned()),
+        None => Reference::Address(canonical(address)),
     }
 }
 

@@ -1,9 +1,10 @@
 //! Fills the canonical model of services and instances from platforms' objects: ServiceEntries and
 //! WorkloadEntries ([`external`]), Kubernetes' Services and what stands behind them ([`kubernetes`]).
 //!
-//! What a service is ([`definitions`]) and its instances ([`instances`]) are kept by its host and namespace. An object that
+//! What a service is ([`definitions`]), with the addresses that it is given ([`automatic`]), and its instances ([`instances`]) are kept by its host and namespace. An object that
 //! changes touches the services that it defines, and those whose instances depend on it ([`links`]).
 
+mod automatic;
 mod definitions;
 mod external;
 mod instances;

@@ -7,6 +7,7 @@ use weir_api::resources::WorkloadEntry;
 use weir_api::resources::kubernetes::Pod;
 use weir_api::{Object, Spec};
 
+use crate::address::canonical;
 use crate::identity::{Identity, takes_mutual_tls};
 use crate::topology;
 
@@ -19,7 +20,7 @@ pub struct Workload {
     pub name: String,
     /// Its namespace.
     pub namespace: String,
-    /// Where it is: an IP address, a name, or `unix://` and a path.
+    /// Where it is: an IP address in its [`canonical`] form, a name, or `unix://` and a path.
     pub address: String,
     /// Its labels.
     pub labels: Arc<Labels>,
@@ -76,7 +77,7 @@ fn of_entry(object: &Arc<Object>, entry: &WorkloadEntry, ready: bool) -> Workloa
     Workload {
         name: object.meta.name.clone(),
         namespace: object.meta.namespace.clone(),
-        address: entry.address.clone(),
+        address: canonical(&entry.address),
         instance_labels: instance_labels(&labels, &locality, &entry.network, ""),
         labels,
         ports: entry.ports.clone(),
@@ -91,7 +92,7 @@ fn of_entry(object: &Arc<Object>, entry: &WorkloadEntry, ready: bool) -> Workloa
 }
 
 fn of_pod(object: &Arc<Object>, pod: &Pod, standing: &dyn Fn(&str) -> String) -> Option<Workload> {
-    let address = if pod.status.pod_ip.is_empty() { pod.status.pod_ips.first()?.ip.clone() } else { pod.status.pod_ip.clone() };
+    let address = if pod.status.pod_ip.is_empty() { &pod.status.pod_ips.first()?.ip } else { &pod.status.pod_ip };
     let named = pod.spec.containers.iter().flat_map(|container| &container.ports).filter(|port| !port.name.is_empty());
     let labels = Arc::new(object.meta.labels.clone());
     let own = topology::locality("", &labels);
@@ -100,7 +101,7 @@ fn of_pod(object: &Arc<Object>, pod: &Pod, standing: &dyn Fn(&str) -> String) ->
     Some(Workload {
         name: object.meta.name.clone(),
         namespace: object.meta.namespace.clone(),
-        address,
+        address: canonical(address),
         instance_labels: instance_labels(&labels, &locality, "", &pod.spec.node_name),
         labels,
         ports: named.filter_map(|port| Some((port.name.clone(), u32::try_from(port.container_port).ok()?))).collect(),

@@ -63,6 +63,8 @@ fn services(namespace: &str, documents: &mut Vec<String>) {
             "resolution: STATIC, location: MESH_INTERNAL, workloadSelector: {labels: {app: b, version: v1}}, exportTo: [y]",
             "resolution: STATIC, workloadSelector: {labels: {}}",
             "resolution: NONE",
+            // What a.test of x would be given, if nobody had it.
+            "resolution: STATIC, addresses: [240.240.203.123]",
         ] {
             make.istio("ServiceEntry", name, &format!("{{hosts: {hosts}, {PORT}, {more}}}"));
         }

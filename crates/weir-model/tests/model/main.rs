@@ -3,6 +3,7 @@
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
 
+mod automatic;
 mod delegate;
 mod destination_rule;
 mod gateway;

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use tonic::Status;
 use weir_ads::Shown;
 use weir_api::resources::MeshConfig;
+use weir_api::resources::workload::PROXY_TYPE;
 use weir_model::workload_group::{GROUP_ANNOTATION, identity_of_instances, labels_of_instances};
 use weir_model::{Identity, MeshSnapshot, Proxy, ProxyKind, Workload, topology};
 
@@ -131,9 +132,6 @@ impl Credential {
         registers: Option<&Registers>,
     ) -> Result<BTreeMap<String, String>, String> {
         let wrong = |reason: String| format!("the node {:?} is not of {}: {reason}", proxy.id, self.identity);
-        if proxy.kind != ProxyKind::Sidecar {
-            return Err(wrong("only sidecars follow from other machines".to_owned()));
-        }
         if proxy.namespace != self.identity.namespace {
             return Err(wrong(format!("it claims the namespace {:?}", proxy.namespace)));
         }
@@ -144,6 +142,10 @@ impl Credential {
         .map_err(wrong)?;
         if identity != self.identity {
             return Err(wrong(format!("its workload is {identity}")));
+        }
+        let kind = ProxyKind::of_workload(&labels);
+        if kind != proxy.kind {
+            return Err(wrong(format!("its workload has a {}: its label {PROXY_TYPE} says which", kind.name())));
         }
         for (name, value) in &proxy.labels {
             match labels.get(name) {
@@ -159,6 +161,9 @@ impl Credential {
     /// Who an instance is that registers itself, and its labels.
     fn instance(&self, mesh: &MeshSnapshot, proxy: &Proxy, registers: &Registers) -> Result<(Identity, BTreeMap<String, String>), String> {
         let Registers { group, entry } = registers;
+        if proxy.kind != ProxyKind::Sidecar {
+            return Err("a gateway does not register itself: its workload is a WorkloadEntry".to_owned());
+        }
         if self.workload.as_ref().is_some_and(|bound| *bound != Bound::Group(group.clone())) {
             return Err(format!("its token is not for WorkloadGroup {group}"));
         }
@@ -175,6 +180,10 @@ impl Credential {
         // What is sent there is for others.
         if let Some(other) = mesh.workloads.at(address).find(|workload| !is_of_group(workload)) {
             return Err(format!("its address is that of {}", other.object.name()));
+        }
+        // Nor is it where a service has an instance that is somebody else, whoever wrote that down.
+        if let Some((service, other)) = mesh.instances_of(proxy).iter().find(|(_, other)| other.identity() != identity) {
+            return Err(format!("its address is that of an instance of {} that is {}", service.object.name(), other.identity()));
         }
         // The names of two entries may be one: they are put together of words.
         let named = mesh.workloads.named(&proxy.namespace, entry);
@@ -193,7 +202,9 @@ impl Credential {
             }
             _ => {}
         }
-        let found = mesh.workload_of(proxy).filter(|workload| workload.name == proxy.name && proxy.addresses == [workload.address.clone()]);
+        let beside = Proxy { kind: ProxyKind::Sidecar, ..proxy.clone() };
+        let found =
+            mesh.workload_of(&beside).filter(|workload| workload.name == proxy.name && proxy.addresses == [workload.address.clone()]);
         let workload = found.ok_or_else(|| format!("there is no WorkloadEntry {} at {}", proxy.name, proxy.addresses.join(",")))?;
         Ok((Identity::new(&workload.namespace, &workload.service_account), (*workload.labels).clone()))
     }
@@ -273,6 +284,38 @@ apiVersion: networking.istio.io/v1
 kind: WorkloadEntry
 metadata: {name: carts-10.0.0.6, namespace: shop}
 spec: {address: 10.0.0.5, serviceAccount: cart, labels: {app: cart}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: edge, namespace: shop}
+spec: {address: 10.0.0.30, serviceAccount: edge, labels: {istio: edge, weir.dev/proxy-type: router}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: safe, namespace: shop}
+spec: {address: 'FD00:0::3', serviceAccount: safe, labels: {app: safe}}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: selected, namespace: shop}
+spec:
+  hosts: [selected.example.com]
+  ports: [{number: 80, name: tcp}]
+  resolution: STATIC
+  workloadSelector: {labels: {app: cart}}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: in-place, namespace: shop}
+spec:
+  hosts: [in-place.example.com]
+  ports: [{number: 80, name: tcp}]
+  resolution: STATIC
+  endpoints:
+  - {address: 10.0.0.20, serviceAccount: bank}
+  - {address: 'FD00::0:21', serviceAccount: bank}
+  - {address: 10.0.0.22, serviceAccount: cart}
+  - {address: 10.0.0.23}
 ";
 
     fn mesh() -> MeshSnapshot {
@@ -307,11 +350,18 @@ spec: {address: 10.0.0.5, serviceAccount: cart, labels: {app: cart}}
         ] {
             assert_eq!(credential.labels_for(&mesh(), &proxy(CART, claims), None).map(|labels| written(&labels)), Ok(expected.to_owned()));
         }
+        let edge = proxy("router~10.0.0.30~edge.shop~shop.svc.cluster.local", &[]);
+        let labels = credential("edge", Some(Bound::Entry("edge".to_owned()))).labels_for(&mesh(), &edge, None);
+        assert_eq!(labels.map(|labels| written(&labels)), Ok("istio=edge,weir.dev/proxy-type=router".to_owned()), "a gateway, too");
         let registers = Registers { group: "carts".to_owned(), entry: "carts-10.0.0.9".to_owned() };
         for bound in [None, Some(Bound::Group("carts".to_owned()))] {
             let labels = credential("cart", bound).labels_for(&mesh(), &proxy(INSTANCE, &[]), Some(&registers));
             assert_eq!(labels.map(|labels| written(&labels)), Ok("app=cart,tier=back".to_owned()));
         }
+        // A service may have it as an instance, by a selector or in place, as long as it is who it is.
+        let registers = Registers { group: "carts".to_owned(), entry: "carts-10.0.0.22".to_owned() };
+        let id = "sidecar~10.0.0.22~carts-10.0.0.22.shop~shop.svc.cluster.local";
+        assert!(credential("cart", None).labels_for(&mesh(), &proxy(id, &[]), Some(&registers)).is_ok());
         // Another one of its group may have the address in another network.
         let (id, entry) = ("sidecar~10.0.0.7~carts-10.0.0.7-lan.shop~shop.svc.cluster.local", "carts-10.0.0.7-lan".to_owned());
         let registers = Registers { group: "carts".to_owned(), entry };
@@ -326,7 +376,20 @@ spec: {address: 10.0.0.5, serviceAccount: cart, labels: {app: cart}}
         let at = |id: &str| proxy(id, &[]);
         for (credential, proxy, registers, expected) in [
             (cart(), at("sidecar~10.0.0.1~cart.money~money.svc.cluster.local"), None, "claims the namespace \"money\""),
-            (cart(), at("router~10.0.0.1~cart.shop~shop.svc.cluster.local"), None, "only sidecars"),
+            (
+                cart(),
+                at("router~10.0.0.1~cart.shop~shop.svc.cluster.local"),
+                None,
+                "its workload has a sidecar: its label weir.dev/proxy-type",
+            ),
+            (cart(), at("router~10.0.0.8~cart.shop~shop.svc.cluster.local"), None, "there is no WorkloadEntry cart at 10.0.0.8"),
+            (
+                cart(),
+                at("router~10.0.0.9~carts-10.0.0.9.shop~shop.svc.cluster.local"),
+                registers("carts", "carts-10.0.0.9"),
+                "a gateway does not register itself",
+            ),
+            (credential("edge", None), at("sidecar~10.0.0.30~edge.shop~shop.svc.cluster.local"), None, "its workload has a router"),
             (cart(), at("sidecar~10.0.0.2~till.shop~shop.svc.cluster.local"), None, "its workload is ns/shop/sa/till"),
             (cart(), at("sidecar~10.0.0.1~till.shop~shop.svc.cluster.local"), None, "no WorkloadEntry till at 10.0.0.1"),
             (cart(), at("sidecar~10.0.0.3~cart.shop~shop.svc.cluster.local"), None, "no WorkloadEntry cart at 10.0.0.3"),
@@ -357,6 +420,30 @@ spec: {address: 10.0.0.5, serviceAccount: cart, labels: {app: cart}}
                 at("sidecar~10.0.0.6~carts-10.0.0.6.shop~shop.svc.cluster.local"),
                 registers("carts", "carts-10.0.0.6"),
                 "its name is that of WorkloadEntry shop/carts-10.0.0.6 at 10.0.0.5",
+            ),
+            (
+                cart(),
+                Proxy { addresses: vec!["fd00::3".to_owned()], ..at(INSTANCE) },
+                registers("carts", "carts-10.0.0.9"),
+                "its address is that of WorkloadEntry shop/safe",
+            ),
+            (
+                cart(),
+                at("sidecar~10.0.0.20~carts-10.0.0.20.shop~shop.svc.cluster.local"),
+                registers("carts", "carts-10.0.0.20"),
+                "its address is that of an instance of ServiceEntry shop/in-place that is ns/shop/sa/bank",
+            ),
+            (
+                cart(),
+                Proxy { addresses: vec!["fd00::21".to_owned()], ..at(INSTANCE) },
+                registers("carts", "carts-10.0.0.9"),
+                "that is ns/shop/sa/bank",
+            ),
+            (
+                cart(),
+                at("sidecar~10.0.0.23~carts-10.0.0.23.shop~shop.svc.cluster.local"),
+                registers("carts", "carts-10.0.0.23"),
+                "that is ns/shop/sa/default",
             ),
             (
                 cart(),

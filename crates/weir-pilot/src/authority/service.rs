@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tonic::Status;
 use weir_ads::certificates::{Call, Caller, Certificates, IstioCertificateRequest, IstioCertificateResponse};
 use weir_api::resources::MeshConfig;
-use weir_model::{Identity, Interception, MeshSnapshot, Proxy};
+use weir_model::{Identity, Interception, MeshSnapshot, Proxy, canonical};
 
 use super::changes::{self, Changes};
 use super::credential::Credential;
@@ -209,7 +209,7 @@ pub(super) fn proxy(id: &str) -> Option<Proxy> {
         name,
         namespace,
         labels: Default::default(),
-        addresses: vec![address],
+        addresses: vec![canonical(&address)],
         locality: String::new(),
         interception: Interception::None,
     })

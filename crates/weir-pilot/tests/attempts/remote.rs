@@ -205,7 +205,7 @@ const STREAMS: [Attempt; 25] = [
         || node("router~10.0.0.1~cart.shop~shop.svc.cluster.local", &serde_json::json!({})),
         IDENTITY,
         Code::PermissionDenied,
-        "only sidecars",
+        "its workload has a sidecar",
     ),
     (
         "a certificate of another authority",

@@ -37,7 +37,7 @@ use super::received::Received;
 use super::refusal::ResourceRefusal;
 use crate::checks::Told;
 use crate::listener::OpenListener;
-use crate::listener::sockets::Sockets;
+use crate::listener::sockets::{SocketKind, Sockets};
 use crate::stats::listener::ListenerStats;
 use crate::tls::secrets::Secrets;
 use crate::worker::world::ProxySnapshot;
@@ -275,14 +275,14 @@ impl State {
         let open = known.into_iter().flat_map(ListenerState::both).filter_map(|prepared| prepared.sockets.as_ref());
         let place = crate::listener::place(&newest);
         let same_address = open.filter(|sockets| sockets.wanted == place).last().cloned();
-        let mode = newest.socket.as_ref().map_or(0, |socket| socket.mode);
+        let kind = SocketKind { mode: newest.socket.as_ref().map_or(0, |socket| socket.mode), transparent: newest.transparent };
         let sockets = match same_address {
             _ if !newest.bind => None,
             Some(sockets) => {
-                sockets.set_mode(mode)?;
+                sockets.become_like(kind)?;
                 Some(sockets)
             }
-            None => Some(self.sockets.open(place, mode, &format!("listener {name} of {}", self.id))?),
+            None => Some(self.sockets.open(place, kind, &format!("listener {name} of {}", self.id))?),
         };
         let active = known.and_then(|known| known.active.clone());
         // Who sends listener after listener does not make them wait for ever.

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use weir_config::http::client_certificate::ShownCertificate;
 use weir_routing::rbac::{ConnectionFacts, Peer};
 
+use crate::io::transparent::Source;
+
 /// What is known of a client's connection.
 #[derive(Debug)]
 pub struct ConnectionInfo {
@@ -19,6 +21,8 @@ pub struct ConnectionInfo {
     pub remote: SocketAddr,
     /// Who has connected: the client, or a proxy before this one that tells who that is.
     pub direct_remote: SocketAddr,
+    /// In whose name instances are called for it; none if in this process's own.
+    pub source: Option<Source>,
     /// The server name of its TLS handshake.
     pub server_name: Option<Arc<str>>,
     /// The version of TLS that it speaks.

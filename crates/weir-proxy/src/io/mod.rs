@@ -14,5 +14,6 @@ pub mod prefixed;
 pub mod proxy_protocol;
 pub mod response;
 pub mod spare;
+pub mod transparent;
 pub mod unix_socket;
 pub mod wire;

@@ -29,6 +29,7 @@ use super::{Listeners, OpenListener, Surroundings};
 use crate::exchange::recorder::Logs;
 use crate::exchange::{ConnectionInfo, Exchange};
 use crate::io::proxy_protocol::Client;
+use crate::io::transparent::Source;
 use crate::io::unix_socket;
 use crate::stats::listener::{ListenerStats, WorkerListenerStats};
 
@@ -286,6 +287,7 @@ impl ActiveListener {
             original_destination: destination,
             remote,
             direct_remote,
+            source: current.source(local, remote),
             server_name: found.server_name.as_deref().map(Into::into),
             tls_version: None,
             certificate: None,
@@ -308,6 +310,16 @@ impl ActiveListener {
 }
 
 impl Current {
+    /// In whose name instances are called for a connection.
+    fn source(&self, local: SocketAddr, remote: SocketAddr) -> Option<Source> {
+        let asked = self.listener.filters.original_source(local.port())?;
+        // Who came by a Unix socket has no address.
+        unix_socket::path(remote).is_none().then(|| {
+            let port = if asked.with_port { remote.port() } else { 0 };
+            Source { address: SocketAddr::new(remote.ip(), port), mark: asked.mark }
+        })
+    }
+
     fn note_no_chain(&self, info: ConnectionInfo) {
         let exchange = Exchange::new(Rc::new(info), None, !self.logs.is_empty());
         exchange.flag(ResponseFlags::NO_ROUTE);

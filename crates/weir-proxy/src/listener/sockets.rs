@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{holder, paths};
-use crate::io::unix_socket;
+use crate::io::{transparent, unix_socket};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -33,7 +33,18 @@ pub struct Bound {
     file: Option<paths::Identity>,
     /// The permissions that it was given last; 0 leaves them.
     mode: AtomicU32,
+    transparent: bool,
     sockets: Mutex<Vec<Option<Opened>>>,
+}
+
+/// What a listening socket is like.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SocketKind {
+    /// The permissions of a path's file; 0 leaves them.
+    pub mode: u32,
+    /// Whether it takes connections to addresses that are not this machine's, as the kernel hands them over (`IP_TRANSPARENT`). The process
+    /// needs `CAP_NET_ADMIN`.
+    pub transparent: bool,
 }
 
 /// A socket that is open.
@@ -51,11 +62,15 @@ impl Bound {
         self.sockets.lock().unwrap_or_else(PoisonError::into_inner).get_mut(worker)?.take()
     }
 
-    /// Gives the file of a path's socket these permissions, if it has others; 0 leaves those that it has.
+    /// Makes the open socket like this: the file of a path's socket gets these permissions, if it has others.
     ///
     /// # Errors
-    /// If the file is not there any more, or the system refuses.
-    pub fn set_mode(&self, mode: u32) -> Result<(), BindError> {
+    /// If the file is not there any more, the system refuses, or a socket that is open cannot become like this.
+    pub fn become_like(&self, SocketKind { mode, transparent }: SocketKind) -> Result<(), BindError> {
+        if transparent != self.transparent {
+            let error = io::Error::other("whether it is transparent cannot change while it is open");
+            return Err(BindError::Refused { address: self.address, owner: self.owner.clone(), error });
+        }
         let Some((path, file)) = unix_socket::path(self.address).zip(self.file) else { return Ok(()) };
         if mode == 0 || self.mode.load(Ordering::Relaxed) == mode {
             return Ok(());
@@ -114,19 +129,19 @@ impl Sockets {
         Self { workers, claims: Mutex::default() }
     }
 
-    /// Opens an address for `owner`, which is how errors name it. A path gets these permissions, where they are not 0.
+    /// Opens an address for `owner`, which is how errors name it.
     ///
     /// # Errors
     /// If the address is taken, or the system refuses.
-    pub fn open(&self, address: SocketAddr, mode: u32, owner: &str) -> Result<Arc<Bound>, BindError> {
+    pub fn open(&self, address: SocketAddr, kind: SocketKind, owner: &str) -> Result<Arc<Bound>, BindError> {
         let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
         claims.retain(|_, bound| bound.strong_count() > 0);
         if let Some(bound) = claims.get(&address).and_then(Weak::upgrade) {
             return Err(BindError::Taken { address, holder: bound.owner.clone(), owner: owner.to_owned() });
         }
         let bound = match unix_socket::path(address) {
-            Some(path) => self.bind_path(&path, mode, address, owner),
-            None => self.bind(address, owner),
+            Some(path) => self.bind_path(&path, kind.mode, address, owner),
+            None => self.bind(address, kind.transparent, owner),
         };
         let bound = Arc::new(bound?);
         claims.insert(address, Arc::downgrade(&bound));
@@ -142,17 +157,18 @@ impl Sockets {
         let others = (1..self.workers).map(|_| first.try_clone());
         let others: Vec<UnixListener> = others.collect::<Result<_, _>>().map_err(failed)?;
         let sockets = std::iter::once(first).chain(others).map(|socket| Some(Opened::Unix(socket))).collect();
-        Ok(Bound { wanted: address, address, owner: owner.to_owned(), file, mode: mode.into(), sockets: Mutex::new(sockets) })
+        let (owner, sockets) = (owner.to_owned(), Mutex::new(sockets));
+        Ok(Bound { wanted: address, address, owner, file, mode: mode.into(), transparent: false, sockets })
     }
 
-    fn bind(&self, wanted: SocketAddr, owner: &str) -> Result<Bound, BindError> {
+    fn bind(&self, wanted: SocketAddr, transparent: bool, owner: &str) -> Result<Bound, BindError> {
         let refused = |address, error| BindError::Refused { address, owner: owner.to_owned(), error };
         let mut address = wanted;
         loop {
-            match self.bind_all(address) {
+            match self.bind_all(address, transparent) {
                 Ok((address, sockets)) => {
                     let (owner, mode) = (owner.to_owned(), AtomicU32::new(0));
-                    return Ok(Bound { wanted, address, owner, file: None, mode, sockets: Mutex::new(sockets) });
+                    return Ok(Bound { wanted, address, owner, file: None, mode, transparent, sockets: Mutex::new(sockets) });
                 }
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                     let holder = holder::of(address).unwrap_or_else(|| "another process".to_owned());
@@ -167,12 +183,13 @@ impl Sockets {
         }
     }
 
-    fn bind_all(&self, address: SocketAddr) -> io::Result<(SocketAddr, Vec<Option<Opened>>)> {
+    fn bind_all(&self, address: SocketAddr, transparent: bool) -> io::Result<(SocketAddr, Vec<Option<Opened>>)> {
         probe(address)?;
-        let first = open(address, true)?;
+        let open = |address| open(address, true, transparent);
+        let first = open(address)?;
         // Port 0 is a free one, and the same for all workers.
         let address = first.local_addr()?;
-        let others = (1..self.workers).map(|_| open(address, true));
+        let others = (1..self.workers).map(|_| open(address));
         let sockets = std::iter::once(Ok(first)).chain(others).map(|socket| socket.map(|socket| Some(Opened::Tcp(socket))));
         Ok((address, sockets.collect::<Result<_, _>>()?))
     }
@@ -181,19 +198,22 @@ impl Sockets {
 /// Fails if anybody accepts at an address, also one who would let others share it. Other addresses of this
 /// very process do not count: beside `0.0.0.0:80` it may serve `127.0.0.1:80`.
 fn probe(address: SocketAddr) -> io::Result<()> {
-    match open(address, false) {
+    match open(address, false, false) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse && holder::is_only_us_elsewhere(address) => Ok(()),
         result => result.map(drop),
     }
 }
 
-fn open(address: SocketAddr, share: bool) -> io::Result<TcpListener> {
+fn open(address: SocketAddr, share: bool, transparent: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(share)?;
     if address.is_ipv6() {
         // `::` also takes IPv4, as Envoy's `ipv4_compat`.
         socket.set_only_v6(false)?;
+    }
+    if transparent {
+        transparent::set(&socket, address)?;
     }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
@@ -210,8 +230,8 @@ mod tests {
     #[test]
     fn a_second_claim_names_both() {
         let sockets = Sockets::new(2);
-        let bound = sockets.open(([127, 0, 0, 1], 0).into(), 0, "gateway a").expect("a free port");
-        let error = sockets.open(bound.address, 0, "sidecar b").expect_err("taken").to_string();
+        let bound = sockets.open(([127, 0, 0, 1], 0).into(), SocketKind::default(), "gateway a").expect("a free port");
+        let error = sockets.open(bound.address, SocketKind::default(), "sidecar b").expect_err("taken").to_string();
         assert!(error.contains("sidecar b") && (error.contains("gateway a") || error.contains("this process")), "{error}");
     }
 
@@ -219,18 +239,18 @@ mod tests {
     fn an_address_of_another_program_is_not_shared() {
         let other = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = other.local_addr().expect("an address");
-        let error = Sockets::new(1).open(address, 0, "gateway a").expect_err("taken").to_string();
+        let error = Sockets::new(1).open(address, SocketKind::default(), "gateway a").expect_err("taken").to_string();
         assert!(error.contains("gateway a") && error.contains("process"), "{error}");
     }
 
     #[test]
     fn each_worker_gets_one_socket_and_the_address_is_free_again_afterwards() {
         let sockets = Sockets::new(2);
-        let bound = sockets.open(([127, 0, 0, 1], 0).into(), 0, "a").expect("a free port");
+        let bound = sockets.open(([127, 0, 0, 1], 0).into(), SocketKind::default(), "a").expect("a free port");
         let address = bound.address;
         assert!(bound.take(0).is_some() && bound.take(1).is_some() && bound.take(0).is_none() && bound.take(2).is_none());
         drop(bound);
-        assert!(sockets.open(address, 0, "b").is_ok());
+        assert!(sockets.open(address, SocketKind::default(), "b").is_ok());
     }
 
     #[test]
@@ -242,21 +262,21 @@ mod tests {
         // Who leaves it behind does not remove it.
         drop(UnixListener::bind(&path).expect("nobody is there"));
         let sockets = Sockets::new(2);
-        let bound = sockets.open(address, 0o600, "sidecar a").expect("nobody accepts there");
+        let bound = sockets.open(address, SocketKind { mode: 0o600, transparent: false }, "sidecar a").expect("nobody accepts there");
         assert_eq!(path.metadata().expect("it is there").permissions().mode() & 0o777, 0o600);
         // A change of permissions alone reaches the file; 0 says nothing of them.
         for (asked, wanted) in [(0o660, 0o660), (0, 0o660), (0o600, 0o600)] {
-            bound.set_mode(asked).expect("the file is its own");
+            bound.become_like(SocketKind { mode: asked, transparent: false }).expect("the file is its own");
             assert_eq!(path.metadata().expect("it is there").permissions().mode() & 0o777, wanted, "{asked:o}");
         }
         let taken = [bound.take(0), bound.take(1), bound.take(2)];
         assert_eq!(taken.each_ref().map(Option::is_some), [true, true, false]);
-        let error = Sockets::new(1).open(address, 0, "sidecar b").expect_err("somebody accepts there").to_string();
+        let error = Sockets::new(1).open(address, SocketKind::default(), "sidecar b").expect_err("somebody accepts there").to_string();
         assert!(error.contains("sidecar b") && error.contains("socket is taken"), "{error}");
         drop((taken, bound));
         assert!(!path.exists());
         std::fs::write(&path, "a file").expect("there is room");
-        let error = sockets.open(address, 0, "sidecar a").expect_err("it is somebody's file").to_string();
+        let error = sockets.open(address, SocketKind::default(), "sidecar a").expect_err("it is somebody's file").to_string();
         assert!(error.contains("there is a file of that name"), "{error}");
         assert!(path.exists());
     }

@@ -231,6 +231,7 @@ mod tests {
             original_destination: None,
             remote: address,
             direct_remote: address,
+            source: None,
             server_name: None,
             tls_version: None,
             certificate: None,

@@ -12,6 +12,7 @@ use super::cluster::ClusterRuntime;
 use super::host::HostRuntime;
 use super::transport::{Transport, TransportKey};
 use crate::exchange::failure::{ConnectError, Failure, FailureKind};
+use crate::io::transparent::{self, Source};
 use crate::io::unix_socket;
 use crate::stats::cluster::WorkerClusterStats;
 use crate::tls::refusal::{Fault, fault};
@@ -52,19 +53,21 @@ fn count_handshake(error: &io::Error, stats: &WorkerClusterStats) {
 /// If it cannot be reached in time, or if the handshake fails.
 pub async fn connect(policy: &ClusterPolicy, address: SocketAddr, key: &TransportKey) -> Result<Transport, ConnectError> {
     let attempt = async {
-        let mut stream = reach(policy, address).await.map_err(ConnectError::Refused)?;
+        let mut stream = reach(policy, address, key.source(address)).await.map_err(ConnectError::Refused)?;
         key.announce(&mut stream).await.map_err(ConnectError::Refused)?;
         key.secure(stream, address).await.map_err(ConnectError::Handshake)
     };
     tokio::time::timeout(policy.connect_timeout, attempt).await.unwrap_or(Err(ConnectError::TimedOut))
 }
 
-async fn reach(policy: &ClusterPolicy, address: SocketAddr) -> io::Result<TcpStream> {
+async fn reach(policy: &ClusterPolicy, address: SocketAddr, client: Option<Source>) -> io::Result<TcpStream> {
     if let Some(path) = unix_socket::path(address) {
         return unix_socket::connect(&path).await;
     }
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    if let Some(source) = policy.source_addresses.iter().find(|source| source.is_ipv4() == address.is_ipv4()) {
+    if let Some(client) = client {
+        transparent::speak_for(&socket, client)?;
+    } else if let Some(source) = policy.source_addresses.iter().find(|source| source.is_ipv4() == address.is_ipv4()) {
         socket.set_reuseaddr(true)?;
         socket.bind(SocketAddr::new(*source, 0))?;
     }

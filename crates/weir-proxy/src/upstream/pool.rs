@@ -1,6 +1,8 @@
 //! Connections to one instance that may carry the same requests: of one transport, for one host.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -15,8 +17,7 @@ use super::transport::TransportKey;
 /// Connections that are kept and shared.
 pub(super) struct Pool {
     key: TransportKey,
-    #[expect(clippy::vec_box, reason = "each goes on to a request and its answer, and comes back: all pass it on without moving it")]
-    pub(super) idle: RefCell<Vec<Box<Http1Connection>>>,
+    idle: Idle,
     shared: RefCell<Vec<Http2Connection>>,
     /// How many wait for room on a shared connection.
     pub(super) waiting: Cell<u32>,
@@ -37,10 +38,10 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    fn new(key: &TransportKey) -> Self {
+    fn new(key: &TransportKey, kept: &Rc<Cell<usize>>) -> Self {
         Self {
             key: key.clone(),
-            idle: RefCell::default(),
+            idle: Idle { connections: RefCell::default(), kept: kept.clone() },
             shared: RefCell::default(),
             waiting: Cell::new(0),
             opening: Cell::new(0),
@@ -56,7 +57,7 @@ impl Pool {
     /// A kept connection that is still good, the last used first.
     pub(super) fn take_idle(&self, limits: ConnectionLimits) -> Option<Box<Http1Connection>> {
         loop {
-            let mut connection = self.idle.borrow_mut().pop()?;
+            let mut connection = self.idle.pop()?;
             if limits.allows_idle(&connection) && connection.is_alive() && connection.is_reusable() {
                 return Some(connection);
             }
@@ -116,12 +117,12 @@ impl Pool {
 
     fn sweep(&self, limit: Option<Duration>, now: Instant) {
         let is_fresh = |since: Instant| limit.is_none_or(|limit| now.duration_since(since) < limit);
-        self.idle.borrow_mut().retain_mut(|connection| connection.is_alive() && is_fresh(*connection.idle_since.get_or_insert(now)));
+        self.idle.retain(|connection| connection.is_alive() && is_fresh(*connection.idle_since.get_or_insert(now)));
         self.shared.borrow_mut().retain(|connection| connection.is_open() && limit.is_none_or(|limit| !connection.is_idle(now, limit)));
     }
 
     fn is_empty(&self) -> bool {
-        self.idle.borrow().is_empty() && self.shared.borrow().is_empty()
+        self.idle.connections.borrow().is_empty() && self.shared.borrow().is_empty()
     }
 
     /// Whether somebody has one of its connections, or waits for one.
@@ -131,8 +132,7 @@ impl Pool {
 
     /// Closes a connection that is kept without use; whether there was one.
     fn close_idle(&self) -> bool {
-        let kept = self.idle.borrow_mut().pop();
-        if kept.is_some() {
+        if self.idle.pop().is_some() {
             return true;
         }
         let mut shared = self.shared.borrow_mut();
@@ -152,65 +152,154 @@ impl Drop for Opens {
     }
 }
 
-/// The pools of one instance. As a rule there is one.
+/// Connections that are kept without use, and counted among those of all pools of their instance.
+struct Idle {
+    #[expect(clippy::vec_box, reason = "each goes on to a request and its answer, and comes back: all pass it on without moving it")]
+    connections: RefCell<Vec<Box<Http1Connection>>>,
+    kept: Rc<Cell<usize>>,
+}
+
+impl Idle {
+    fn push(&self, connection: Box<Http1Connection>) {
+        self.connections.borrow_mut().push(connection);
+        self.kept.set(self.kept.get() + 1);
+    }
+
+    fn pop(&self) -> Option<Box<Http1Connection>> {
+        let connection = self.connections.borrow_mut().pop()?;
+        self.kept.set(self.kept.get() - 1);
+        Some(connection)
+    }
+
+    fn retain(&self, wanted: impl FnMut(&mut Box<Http1Connection>) -> bool) {
+        let mut connections = self.connections.borrow_mut();
+        let before = connections.len();
+        connections.retain_mut(wanted);
+        self.kept.set(self.kept.get() - (before - connections.len()));
+    }
+}
+
+impl Drop for Idle {
+    fn drop(&mut self) {
+        self.retain(|_| false);
+    }
+}
+
+type PoolsOfClients = HashMap<SocketAddr, Vec<Rc<Pool>>>;
+
+/// The pools of one instance.
 #[derive(Default)]
-pub(super) struct Pools(RefCell<Vec<Rc<Pool>>>);
+pub(super) struct Pools {
+    /// Those for any client. As a rule there is one.
+    common: RefCell<Vec<Rc<Pool>>>,
+    /// Those for clients of one address each, of which there may be thousands; as a rule there are none.
+    of_clients: RefCell<Option<Box<PoolsOfClients>>>,
+    /// How many connections they all keep without use.
+    kept: Rc<Cell<usize>>,
+}
 
 impl Pools {
     /// The pool of a key, made if there is none.
     pub(super) fn of(&self, key: &TransportKey) -> Rc<Pool> {
-        let mut pools = self.0.borrow_mut();
+        match key.client() {
+            None => self.among(&mut self.common.borrow_mut(), key),
+            Some(client) => self.among(self.of_clients.borrow_mut().get_or_insert_default().entry(client).or_default(), key),
+        }
+    }
+
+    fn among(&self, pools: &mut Vec<Rc<Pool>>, key: &TransportKey) -> Rc<Pool> {
         if let Some(known) = pools.iter().find(|pool| pool.key == *key) {
             return known.clone();
         }
-        let pool = Rc::new(Pool::new(key));
+        let pool = Rc::new(Pool::new(key, &self.kept));
         pools.push(pool.clone());
         pool
     }
 
     /// Keeps a connection for later, unless so many are kept that `most` is reached.
     pub(super) fn keep(&self, connection: Box<Http1Connection>, most: usize) {
-        if self.idle() >= most {
+        if self.kept.get() >= most {
             return;
         }
         // As a rule there is one pool, and it is this connection's: each answer ends with this.
-        match &**self.0.borrow() {
-            [only] if only.key == connection.key => return only.idle.borrow_mut().push(connection),
+        match &**self.common.borrow() {
+            [only] if only.key == connection.key => return only.idle.push(connection),
             _ => {}
         }
-        self.of(&connection.key).idle.borrow_mut().push(connection);
+        self.of(&connection.key).idle.push(connection);
     }
 
-    /// How many connections are kept without use.
-    fn idle(&self) -> usize {
-        self.0.borrow().iter().map(|pool| pool.idle.borrow().len()).sum()
+    /// All of them.
+    fn all(&self) -> Vec<Rc<Pool>> {
+        let of_clients = self.of_clients.borrow();
+        let of_clients = of_clients.iter().flat_map(|clients| clients.values().flatten());
+        self.common.borrow().iter().chain(of_clients).cloned().collect()
     }
 
     /// Closes a connection that is kept for other requests than those of `pool`; whether there was one.
     pub(super) fn close_other(&self, pool: &Rc<Pool>) -> bool {
-        let others: Vec<Rc<Pool>> = self.0.borrow().iter().filter(|other| !Rc::ptr_eq(other, pool)).cloned().collect();
-        others.iter().any(|other| other.close_idle())
+        self.all().iter().filter(|other| !Rc::ptr_eq(other, pool)).any(|other| other.close_idle())
     }
 
     /// Closes what nobody used for too long, or what the other side closed, and forgets pools that nobody needs.
     pub(super) fn sweep(&self, limit: Option<Duration>, now: Instant) {
-        self.0.borrow_mut().retain(|pool| {
+        let sweep = |pool: &Rc<Pool>| {
             pool.sweep(limit, now);
             !pool.is_empty() || pool.is_in_use() || Rc::strong_count(pool) > 1
-        });
+        };
+        self.common.borrow_mut().retain(sweep);
+        let mut of_clients = self.of_clients.borrow_mut();
+        if let Some(clients) = of_clients.as_deref_mut() {
+            clients.retain(|_, pools| {
+                pools.retain(sweep);
+                !pools.is_empty()
+            });
+        }
+        of_clients.take_if(|clients| clients.is_empty());
     }
 
     /// Whether any connection is kept or shared.
     pub(super) fn are_empty(&self) -> bool {
-        self.0.borrow().iter().all(|pool| pool.is_empty() && !pool.is_in_use())
+        self.all().iter().all(|pool| pool.is_empty() && !pool.is_in_use())
     }
 
     /// Keeps none any more. Shared ones end with their last stream.
     pub(super) fn clear(&self) {
-        let gone = std::mem::take(&mut *self.0.borrow_mut());
-        for pool in gone {
-            pool.idle.borrow_mut().clear();
+        for pool in self.all() {
+            pool.idle.retain(|_| false);
             pool.shared.borrow_mut().clear();
         }
+        self.common.borrow_mut().clear();
+        self.of_clients.take();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_share_no_connections_where_they_are_made_in_their_names() {
+        let pools = Pools::default();
+        let own = pools.of(&TransportKey::default());
+        let of_client = |client: &str| pools.of(&TransportKey::in_the_name_of(client));
+        let (one, other) = (of_client("10.0.0.1"), of_client("10.0.0.2"));
+        assert!(!Rc::ptr_eq(&one, &other) && !Rc::ptr_eq(&one, &own));
+        assert!(Rc::ptr_eq(&one, &of_client("10.0.0.1")) && Rc::ptr_eq(&own, &pools.of(&TransportKey::default())));
+    }
+
+    #[test]
+    fn pools_of_clients_that_have_gone_are_forgotten() {
+        let pools = Pools::default();
+        for client in 0..10_000_u32 {
+            pools.of(&TransportKey::in_the_name_of(&std::net::Ipv4Addr::from(client).to_string()));
+        }
+        let held = pools.of(&TransportKey::in_the_name_of("0.0.0.7"));
+        assert_eq!(pools.all().len(), 10_000);
+        pools.sweep(None, Instant::now());
+        assert!(matches!(&*pools.all(), [only] if Rc::ptr_eq(only, &held)));
+        drop(held);
+        pools.sweep(None, Instant::now());
+        assert!(pools.all().is_empty() && pools.of_clients.borrow().is_none() && pools.are_empty());
     }
 }

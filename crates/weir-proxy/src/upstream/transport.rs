@@ -21,6 +21,7 @@ use weir_routing::without_port;
 
 use crate::exchange::ConnectionInfo;
 use crate::io::proxy_protocol::{self, Client};
+use crate::io::transparent::Source;
 use crate::io::unix_socket;
 use crate::tls::client::{ClientTransport, Offer};
 use crate::tls::transports::Way;
@@ -43,6 +44,8 @@ pub struct TransportKey {
     tls: Option<TlsKey>,
     /// Who is told of at its beginning, where that is asked for: the connection is that client's alone.
     announced: Option<Box<Announced>>,
+    /// In whose name it is made, where it is not this process's own: it is for clients of that address alone.
+    source: Option<Box<Source>>,
 }
 
 /// What a header of the PROXY protocol tells.
@@ -84,6 +87,7 @@ impl TransportKey {
             priority: Priority::default(),
             tls,
             announced: way.proxy_protocol.map(|version| Box::new(Announced { version, client: None })),
+            source: None,
         }
     }
 
@@ -125,15 +129,32 @@ impl TransportKey {
         self
     }
 
-    /// The same for a client, who is told of where that is asked for.
+    /// The same for a client, who is told of where that is asked for, or in whose name it is made.
     #[must_use]
     pub fn for_client(mut self, connection: &ConnectionInfo) -> Self {
+        self.source = connection.source.map(Box::new);
         if let Some(announced) = &mut self.announced {
             // Of who came by a Unix socket there is no address to tell.
             let is_told = unix_socket::path(connection.remote).is_none();
             announced.client = is_told.then_some(Client { remote: connection.remote, local: connection.local });
         }
         self
+    }
+
+    /// The client that the connection is for alone.
+    pub(super) fn client(&self) -> Option<SocketAddr> {
+        let announced = || Some(self.announced.as_deref()?.client?.remote);
+        self.source.as_ref().map(|source| source.address).or_else(announced)
+    }
+
+    /// In whose name an instance at this address is called; none if in this process's own: where the two are of different families, or
+    /// the instance is at loopback, from where no answer finds the way to another address.
+    pub(super) fn source(&self, address: SocketAddr) -> Option<Source> {
+        let is_reached = |source: &Source| {
+            let alike = source.address.is_ipv4() == address.is_ipv4();
+            alike && (source.address.ip().is_loopback() || !address.ip().is_loopback())
+        };
+        self.source.as_deref().copied().filter(is_reached)
     }
 
     /// Whether it is TLS.
@@ -280,5 +301,35 @@ impl AsyncWrite for Transport {
 
     fn is_write_vectored(&self) -> bool {
         true
+    }
+}
+
+#[cfg(test)]
+impl TransportKey {
+    /// For connections in the name of this client.
+    pub(super) fn in_the_name_of(client: &str) -> Self {
+        let address = SocketAddr::new(client.parse().expect("an address"), 0);
+        Self { source: Some(Box::new(Source { address, mark: 1337 })), ..Self::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instance_is_called_in_its_clients_name_where_its_answers_find_the_way() {
+        for (client, instance, expected) in [
+            ("10.0.0.1", "10.0.0.2:80", true),
+            ("10.0.0.1", "127.0.0.1:80", false),
+            ("127.0.0.2", "127.0.0.1:80", true),
+            ("10.0.0.1", "[fd00::1]:80", false),
+            ("fd00::2", "[fd00::1]:80", true),
+            ("fd00::2", "[::1]:80", false),
+        ] {
+            let source = TransportKey::in_the_name_of(client).source(instance.parse().expect("an address"));
+            assert_eq!(source.is_some(), expected, "{client} {instance}");
+        }
+        assert_eq!(TransportKey::default().source(([10, 0, 0, 2], 80).into()), None);
     }
 }

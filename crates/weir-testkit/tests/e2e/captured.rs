@@ -1,6 +1,7 @@
 //! Applications that know nothing of the mesh: the kernel hands their traffic to sidecars. In network namespaces of the test's own, as root.
 
 mod demo;
+mod names;
 
 use std::process::Output;
 
@@ -68,6 +69,8 @@ macro_rules! over_each_pair {
 
 over_each_pair!(an_application_with_no_change_is_in_the_mesh:
     weir_to_weir(Weir, Weir), weir_to_envoy(Weir, Envoy), envoy_to_weir(Envoy, Weir), envoy_to_envoy(Envoy, Envoy));
+over_each_pair!(an_application_sees_who_calls_it:
+    weir_to_weir(Weir, Weir), weir_to_envoy(Weir, Envoy), envoy_to_weir(Envoy, Weir), envoy_to_envoy(Envoy, Envoy));
 
 fn policy(mode: &str) -> String {
     format!(
@@ -95,8 +98,33 @@ fn passes(frames: &[Vec<u8>], wanted: &str) -> bool {
 }
 
 async fn an_application_with_no_change_is_in_the_mesh(client: DataPlane, server: DataPlane) {
+    let Some(seen) = is_in_the_mesh(&["--interception-mode", "REDIRECT"], client, server).await else { return };
+    assert!(seen.contains("127.0.0.6 ") && !seen.contains("10.77.1.1 "), "its sidecar is its client: {seen}");
+}
+
+/// The sidecar hands over in the client's name: of the other sidecar's machine, of this very one where the workload calls itself, and
+/// of whoever comes without a sidecar.
+async fn an_application_sees_who_calls_it(client: DataPlane, server: DataPlane) {
+    let Some(seen) = is_in_the_mesh(&["--interception-mode", "TPROXY"], client, server).await else { return };
+    for address in ["10.77.1.1 ", "10.77.2.1 ", "10.77.2.254 ", "fd77:2::fe "] {
+        assert!(seen.contains(address), "{address}: {seen}");
+    }
+    assert!(!seen.contains("127.0.0.6 "), "{seen}");
+}
+
+/// What nft does otherwise, iptables does as well.
+#[tokio::test]
+async fn iptables_captures_in_the_clients_name_as_well() {
+    let capture = ["--interception-mode", "TPROXY", "--tool", "iptables"];
+    let Some(seen) = is_in_the_mesh(&capture, DataPlane::Weir, DataPlane::Weir).await else { return };
+    assert!(seen.contains("10.77.1.1 ") && !seen.contains("127.0.0.6 "), "{seen}");
+}
+
+/// Two workloads that are captured in this way are in the mesh. What the server wrote of its clients meanwhile; none where this user can
+/// make no namespaces.
+async fn is_in_the_mesh(capture: &[&str], client: DataPlane, server: DataPlane) -> Option<String> {
     let resources = [("mesh.yaml", RESOURCES), (POLICY, &policy("STRICT"))];
-    let Some(mesh) = Captured::start(client, server, &resources, &format!("{MARK}\n")).await else { return };
+    let mesh = Captured::start_by(capture, client, server, &resources, &format!("{MARK}\n")).await?;
 
     // Routed by the rule, and encrypted: who sits between them sees an Istio handshake to the server's port, and never what is said.
     let wire = mesh.stranger.listen();
@@ -138,26 +166,23 @@ async fn an_application_with_no_change_is_in_the_mesh(client: DataPlane, server:
         let late = 28;
         assert!(!output.status.success() && output.status.code() != Some(late), "{host}:{port}: {}", text(&output.stderr));
     }
-    ends(&mesh).await;
-}
-
-#[tokio::test]
-async fn the_mesh_is_reached_by_its_names() {
-    let Some(mesh) = Captured::start_answering_dns(&[("mesh.yaml", RESOURCES)], &format!("{MARK}\n")).await else { return };
-    for host in ["server.default.svc.cluster.local", "server.default", "server", "SERVER.default.svc"] {
-        let url = OLD.replace("10.96.0.10", host);
-        until(host, async || gets(&mesh.client, &url).await).await;
-    }
+    let seen = mesh.application_log();
+    ends(&mesh, capture).await;
+    Some(seen)
 }
 
 /// The capture ends: no rule stays, and what the two say is anybody's again.
-async fn ends(mesh: &Captured) {
+async fn ends(mesh: &Captured, capture: &[&str]) {
+    let check = [&["capture", "--check"], capture].concat();
     for machine in [&mesh.client, &mesh.server] {
-        assert!(machine.weir(&["capture", "--check"]).await.status.success(), "it is as it was set");
+        assert!(machine.weir(&check).await.status.success(), "it is as it was set");
         assert!(machine.weir(&["capture", "--remove"]).await.status.success());
-        assert_eq!(machine.must(&["nft", "list", "ruleset"]).await, "");
+        let rules = machine.must(&["nft", "list", "ruleset"]).await;
+        // The tables of iptables stay, as it has them, and empty.
+        assert!(rules.is_empty() || capture.contains(&"iptables") && !rules.contains("WEIR") && !rules.contains("counter"), "{rules}");
         assert!(!machine.must(&["ip", "address"]).await.contains("::6/128"));
-        assert_eq!(machine.weir(&["capture", "--check"]).await.status.code(), Some(1));
+        assert!(!machine.must(&["ip", "rule"]).await.contains("fwmark"));
+        assert_eq!(machine.weir(&check).await.status.code(), Some(1));
     }
     let wire = mesh.stranger.listen();
     assert!(gets(&mesh.client, DIRECT).await);

@@ -50,6 +50,30 @@ kind: WorkloadEntry
 metadata: {name: client, namespace: default}
 spec: {address: 10.77.1.1, labels: {app: client}, serviceAccount: client}
 ";
+/// How a sidecar joins whose workload is captured.
+const CAPTURED: [&str; 2] = ["--interception-mode", "REDIRECT"];
+/// The client's machine as a gateway, with a rule of its own.
+const GATEWAY: &str = "apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: edge, namespace: default}
+spec: {address: 10.77.1.1, labels: {istio: edge, weir.dev/proxy-type: router}, serviceAccount: edge}
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: default}
+spec:
+  selector: {istio: edge}
+  servers:
+  - {port: {number: 8443, name: https, protocol: HTTPS}, hosts: [server.example.com], tls: {mode: SIMPLE, credentialName: edge}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: edge, namespace: default}
+spec:
+  hosts: [server.example.com]
+  gateways: [edge]
+  http: [{route: [{destination: {host: server.default.svc.cluster.local}}]}]
+";
 /// The server, at the address of its service.
 const URL: &str = "http://10.96.0.10/page";
 
@@ -90,7 +114,7 @@ async fn joins_as(name: &str, account: &str, more: &str) {
     };
     let (file, written) = mesh.token(name, &["--pilot", Joined::PILOT]).await;
     assert!(written.status.success(), "{}", text(&written.stderr));
-    let mut joined = mesh.join(&file, &["--lifetime", "20s"]);
+    let mut joined = mesh.join(&file, &[&CAPTURED[..], &["--lifetime", "20s"]].concat());
     mesh.capture_client().await;
     let wire = mesh.stranger.listen();
     until("the client reaches the server", async || gets(&mesh.client, URL).await).await;
@@ -116,6 +140,29 @@ async fn a_workload_that_is_written_down_joins_by_one_command() {
 #[tokio::test]
 async fn a_workload_that_registers_itself_joins_by_one_command() {
     joins_as("clients", "instance", "").await;
+}
+
+/// A gateway at the edge: what it serves by, its routes and the certificate of its host, comes from another machine, and it reaches the
+/// server by mutual TLS.
+#[tokio::test]
+async fn a_gateway_of_another_machine_joins_by_one_command() {
+    // In its own namespace, where alone a proxy may look.
+    let secret = Authority::new().certify(&["server.example.com"]).secret("edge").replace("istio-system", "default");
+    let files = [("mesh.yaml", &*resources("edge")), ("edge.yaml", GATEWAY), ("secret.yaml", &*secret)];
+    let Some(mesh) = Joined::start(&files, &format!("{MARK}\n")).await else { return };
+    let (file, written) = mesh.token("edge", &["--pilot", Joined::PILOT]).await;
+    assert!(written.status.success(), "{}", text(&written.stderr));
+    let output = mesh.client.weir(&[&["workload", "join", &*file.display().to_string()], &CAPTURED[..]].concat()).await;
+    assert!(text(&output.stderr).contains("edge is a gateway, of which nothing is captured"), "{}", text(&output.stderr));
+    let joined = mesh.join(&file, &[]);
+    let ask =
+        ["curl", "-sSik", "--max-time", "10", "--resolve", "server.example.com:8443:10.77.1.1", "https://server.example.com:8443/page"];
+    until("the gateway leads to the server", async || text(&mesh.stranger.run(&ask).await.stdout).contains(MARK)).await;
+    // What it is, is not its to say: as a sidecar it is nobody.
+    drop(joined);
+    change(&file, "router", "sidecar");
+    let refused = mesh.join(&file, &[]);
+    until("it is told that it is no sidecar", async || refused.said().contains("its workload has a router")).await;
 }
 
 /// What a machine is told that cannot join.

@@ -1,7 +1,7 @@
 //! Which proxies are alike: what of a proxy its resources depend on, but for those that are its own alone.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use weir_api::Spec;
@@ -221,12 +221,13 @@ impl ClassKey {
     }
 
     pub(super) fn context<'m>(&'m self, mesh: &'m MeshSnapshot, scope: Arc<Scope>) -> Context<'m> {
-        Context::of_class(mesh, &self.proxy, scope, self.ranks.clone()).with_certificates(self.has_certificates)
+        let context = Context::of_class(mesh, &self.proxy, scope, self.ranks.clone());
+        context.with_certificates(self.has_certificates).answering_dns(self.answers_dns)
     }
 }
 
 /// What counts of a proxy's addresses. An instance of a service without an address has a listener for each of the others, and none for
-/// itself; and who has any address of IPv6 listens there as well.
+/// itself; and who has any address of IPv6 listens there as well, and is told those of IPv4 only if it has one of these, too.
 fn own_addresses(mesh: &MeshSnapshot, proxy: &Proxy) -> Vec<String> {
     if proxy.kind == ProxyKind::Router || proxy.interception == Interception::None {
         return vec![String::new()];
@@ -234,5 +235,6 @@ fn own_addresses(mesh: &MeshSnapshot, proxy: &Proxy) -> Vec<String> {
     let is_headless = mesh.instances_of(proxy).iter().any(|(service, _)| service.resolution == Resolution::Passthrough);
     let own = if is_headless { proxy.address().to_owned() } else { String::new() };
     let any = proxy.has_ipv6().then(|| Ipv6Addr::UNSPECIFIED.to_string());
-    std::iter::once(own).chain(any).collect()
+    let both = (proxy.has_ipv6() && proxy.has_ipv4()).then(|| Ipv4Addr::UNSPECIFIED.to_string());
+    std::iter::once(own).chain(any).chain(both).collect()
 }

@@ -10,6 +10,7 @@ mod kept_secrets;
 mod key;
 mod listeners;
 mod lists;
+mod names;
 mod patched;
 mod routes;
 mod rules;
@@ -22,18 +23,19 @@ use std::sync::Arc;
 use weir_api::Diagnostic;
 use weir_api::resources::MeshConfig;
 use weir_model::{Changes, MergedGateway, MeshSnapshot, Proxy, ProxyKind, Scope};
-use weir_xds::resource::{NAME_TABLE, ResourceType};
+use weir_xds::resource::ResourceType;
 
 use crate::context::Context;
 use crate::secrets::CertificateNames;
 use crate::virtual_host::misdirected::Connections;
 use crate::virtual_host::sidecar::{Maker, OutboundRoute};
-use crate::{Translation, cluster, destinations, name_table, secrets, set_connections, virtual_host};
+use crate::{Translation, cluster, destinations, secrets, set_connections, virtual_host};
 pub use encoded::Encoded;
 use kept_secrets::Secrets;
 pub use key::{ClassKey, Labels};
 use listeners::Listeners;
 use lists::Lists;
+use names::Names;
 use patched::Patched;
 use rules::Rules;
 use services::Services;
@@ -49,6 +51,8 @@ pub struct Work {
     pub route_lists: usize,
     /// Times that such a list was asked for, for a virtual host.
     pub asked_for_routes: usize,
+    /// Times that the names for questions of DNS were put together.
+    pub name_tables: usize,
     /// Times that all listeners were made.
     pub listeners: usize,
     /// Times that all was looked at, to see what of it is to be made.
@@ -97,6 +101,8 @@ struct Kept {
     patched: Patched,
     secrets: Secrets,
     names: CertificateNames,
+    /// Of the mesh, for questions of DNS.
+    name_table: Option<Names>,
     work: Work,
 }
 
@@ -212,7 +218,7 @@ impl Class {
         made.extend(cluster::special(&context).iter().map(Encoded::cluster));
         made.extend(self.kept.secrets.refresh(&context, secrets::wanted(&context, gateway.as_ref()), &mut self.kept.work));
         if self.key.answers_dns {
-            made.push(Encoded::new(ResourceType::NameTable, NAME_TABLE, &name_table::table(&context)));
+            made.push(Names::refresh(&mut self.kept.name_table, &context, &mut self.kept.work));
         }
         self.kept.services.refresh(&context, &mut self.kept.work);
         made.extend(self.kept.services.made().cloned());

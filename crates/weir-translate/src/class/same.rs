@@ -25,6 +25,7 @@ pub(super) fn same_service(a: &Arc<Service>, b: &Arc<Service>) -> bool {
         namespace,
         name,
         addresses,
+        automatic,
         ports,
         resolution,
         external,
@@ -37,6 +38,7 @@ pub(super) fn same_service(a: &Arc<Service>, b: &Arc<Service>) -> bool {
         object: _,
     } = &**a;
     (hostname, namespace, name, addresses, ports) == (&b.hostname, &b.namespace, &b.name, &b.addresses, &b.ports)
+        && *automatic == b.automatic
         && (resolution, external, visibility, registry) == (&b.resolution, &b.external, &b.visibility, &b.registry)
         && (traffic_distribution, alias_of, aliases) == (&b.traffic_distribution, &b.alias_of, &b.aliases)
         && *subject_alt_names == b.subject_alt_names

@@ -13,7 +13,7 @@ mod tls;
 
 use std::sync::Arc;
 
-use weir_model::{Interception, OutboundPolicy, ProxyKind, Resolution, Service};
+use weir_model::{OutboundPolicy, ProxyKind, Resolution, Service};
 use weir_xds::cluster::Cluster;
 use weir_xds::endpoint::ClusterLoadAssignment;
 
@@ -36,7 +36,7 @@ pub(crate) fn special(context: &Context<'_>) -> Vec<Cluster> {
         if context.scope.outbound_policy == OutboundPolicy::AllowAnyDynamicDns {
             made.push(dynamic_dns::cluster(context));
         }
-        if context.proxy.interception == Interception::Redirect {
+        if context.proxy.interception.is_captured() {
             made.push(special::inbound_passthrough(context));
         }
     }

@@ -7,6 +7,7 @@ use weir_api::resources::protocol::Protocol;
 use weir_model::MutualTls;
 use weir_xds::core::TrafficDirection;
 use weir_xds::envoy::extensions::filters::listener::original_dst::v3::OriginalDst;
+use weir_xds::envoy::extensions::filters::listener::original_src::v3::OriginalSrc;
 use weir_xds::listener::listener_filter_chain_match_predicate::{MatchSet, Rule};
 use weir_xds::listener::{FilterChain, FilterChainMatch, Listener, ListenerFilter, ListenerFilterChainMatchPredicate};
 use weir_xds::types::Int32Range;
@@ -15,12 +16,14 @@ use weir_xds::values::duration;
 use super::chain::{Chain, RAW_BUFFER};
 use super::ingress::{http_filter, is_opened, tcp_filters};
 use super::mutual_tls::{self, Chains, Filters, TLS};
-use super::{ANY_ADDRESS, access_log, everywhere, http_inspector, listener_filter, tcp, tls_inspector};
+use super::{ANY_ADDRESS, access_log, everywhere, http_inspector, is_transparent, listener_filter, tcp, tls_inspector};
 use crate::context::Context;
 use crate::ingress::{self, Captured};
 use crate::names;
 
 const NAME: &str = "virtualInbound";
+/// What marks connections to the workload in another's name, so that they, and the answers, are known: see `weir-capture`.
+const MARK: u32 = 1337;
 
 /// The listener.
 pub(super) fn listener(context: &Context<'_>) -> Listener {
@@ -38,13 +41,16 @@ pub(super) fn listener(context: &Context<'_>) -> Listener {
     let plain = captured.iter().filter(|port| port.protocol.is_some() && taken.at(port.port) == MutualTls::Disable).map(|port| port.port);
     let unless = |filter: ListenerFilter, ports: Vec<u16>| ListenerFilter { filter_disabled: Some(at_ports(&ports)), ..filter };
     let ports = |more: Vec<u16>| std::iter::once(own_port).chain(more).collect::<Vec<u16>>();
+    let transparent = is_transparent(context);
+    // The workload is to see who calls it.
+    let original_source = || listener_filter("envoy.filters.listener.original_src", &OriginalSrc { mark: MARK, ..Default::default() });
+    let listener_filters = std::iter::once(listener_filter("envoy.filters.listener.original_dst", &OriginalDst {}))
+        .chain(transparent.map(|_| original_source()))
+        .chain([unless(tls_inspector(), ports(plain.collect())), unless(http_inspector(), ports(known.collect()))]);
     Listener {
         name: NAME.to_owned(),
-        listener_filters: vec![
-            listener_filter("envoy.filters.listener.original_dst", &OriginalDst {}),
-            unless(tls_inspector(), ports(plain.collect())),
-            unless(http_inspector(), ports(known.collect())),
-        ],
+        transparent,
+        listener_filters: listener_filters.collect(),
         listener_filters_timeout: Some(duration(mesh.protocol_detection_timeout.to_std())),
         continue_on_listener_filters_timeout: true,
         max_connections_to_accept_per_socket_event: Some(1),

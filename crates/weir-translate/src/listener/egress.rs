@@ -4,8 +4,9 @@
 //! listener for each port, others have one for each address; where both want the same, the first bytes decide, if they
 //! can be told apart.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use weir_xds::values::{UNIX, duration};
 use super::chain::Chain;
 use super::http::{self, Class};
 use super::tcp::{self, ChainInput};
-use super::{ANY_ADDRESS, access_log, at, build, everywhere, inspectors};
+use super::{ANY_ADDRESS, access_log, additional, at, build, everywhere, inspectors, is_transparent};
 use crate::context::Context;
 use crate::ingress::LOOPBACK;
 use crate::names;
@@ -39,7 +40,7 @@ pub(crate) fn listeners(context: &Context<'_>) -> Outbound {
     let mut collector = Collector { context, entries: BTreeMap::new(), routes: BTreeMap::new() };
     context.scope.egress.iter().for_each(|listener| collector.add_listener(listener));
     let mut listeners: Vec<Listener> = collector.entries.into_values().map(|entry| entry.build(context)).collect();
-    if context.proxy.interception == Interception::Redirect {
+    if context.proxy.interception.is_captured() {
         listeners.push(redirected(context));
     }
     Outbound { listeners, routes: collector.routes }
@@ -49,6 +50,8 @@ pub(crate) fn listeners(context: &Context<'_>) -> Outbound {
 struct Entry {
     bind: String,
     port: u16,
+    /// Its other addresses: one service may have one of each family.
+    also: Vec<String>,
     /// Whether it is bound, or only found by the address that a connection was sent to.
     is_bound: bool,
     /// Whether services without a port of their own in the Sidecar may still be added.
@@ -62,6 +65,20 @@ struct Collector<'c> {
     context: &'c Context<'c>,
     entries: BTreeMap<(String, u16), Entry>,
     routes: BTreeMap<String, OutboundRoute>,
+}
+
+/// Where a service's listener is, when it is bound to the service's own addresses.
+struct Place<'p> {
+    address: Cow<'p, str>,
+    also: Vec<Cow<'p, str>>,
+    /// The range that its connections are sent to, if it is there for all addresses.
+    range: Option<Cow<'p, str>>,
+}
+
+impl<'p> Place<'p> {
+    fn at(address: impl Into<Cow<'p, str>>) -> Self {
+        Self { address: address.into(), also: vec![], range: None }
+    }
 }
 
 /// Where listeners are bound.
@@ -116,14 +133,35 @@ impl Collector<'_> {
             return;
         }
         let is_http = port.protocol.is_some_and(Protocol::is_http);
-        let own = address_of(service);
-        let range = (bind.address.is_none() && !is_http && own.contains('/')).then_some(own);
-        let address = match bind.address {
-            Some(address) => address,
-            None if is_http || range.is_some() => ANY_ADDRESS,
-            None => own,
+        let places = match bind.address {
+            Some(address) => vec![Place::at(address)],
+            None if is_http => vec![Place::at(ANY_ADDRESS)],
+            None => self.places(service),
         };
-        let key = (address.to_owned(), port.number);
+        places.into_iter().for_each(|place| self.add_at(listener, (service, port), place, bind.is_bound));
+    }
+
+    /// What is no HTTP has a listener for each address of a ServiceEntry; where there is one of each family for the same, both are its. At a
+    /// range it is one for all addresses.
+    fn places<'s>(&self, service: &'s Service) -> Vec<Place<'s>> {
+        let mut addresses = self.context.addresses(service).into_iter();
+        let is_of_families = service.registry == Registry::Kubernetes || service.addresses.is_empty();
+        if is_of_families {
+            let is_called = |address: &Cow<'_, str>| self.context.proxy.has_ipv6() || address.parse::<Ipv6Addr>().is_err();
+            let first = addresses.next().unwrap_or(Cow::Borrowed(ANY_ADDRESS));
+            return vec![Place { also: addresses.filter(is_called).collect(), ..Place::at(first) }];
+        }
+        let place = |address: Cow<'s, str>| match address.contains('/') {
+            true => Place { range: Some(address), ..Place::at(ANY_ADDRESS) },
+            false => Place::at(address),
+        };
+        addresses.map(place).collect()
+    }
+
+    fn add_at(&mut self, listener: &EgressListener, (service, port): (&Arc<Service>, &ServicePort), place: Place<'_>, is_bound: bool) {
+        let is_http = port.protocol.is_some_and(Protocol::is_http);
+        let Place { address, also, range } = place;
+        let key = (address.clone().into_owned(), port.number);
         let current = self.entries.get(&key);
         if current.is_some_and(|entry| entry.is_locked) {
             return;
@@ -137,9 +175,13 @@ impl Collector<'_> {
         if let Some(message) = known.and_then(|known| conflict(known, port.protocol, &key)) {
             return self.context.warn(&origin_of(service), message);
         }
-        let input = ChainInput { service, port, bind: address, range, rules: &listener.virtual_services };
+        let input = ChainInput { service, port, bind: &address, range: range.as_deref(), rules: &listener.virtual_services };
         let (chains, protocol) = self.chains(&input, is_http);
-        self.put(key, chains, protocol, bind.is_bound, service);
+        self.put(key, chains, protocol, is_bound, service);
+        let also = also.into_iter().map(Cow::into_owned);
+        if let Some(entry) = self.entries.get_mut(&(address.into_owned(), port.number)).filter(|entry| entry.also.is_empty()) {
+            entry.also.extend(also);
+        }
     }
 
     /// The chains of a service at a listener, and what the listener then carries.
@@ -179,13 +221,16 @@ impl Collector<'_> {
         match self.entries.get_mut(&key) {
             Some(entry) if !replaces(entry) => {
                 if entry.merge(chains, protocol) {
-                    let message =
+                    let mut message =
                         format!("another service is reached at {bind}:{port} already: this one is not, as its connections look the same");
+                    if bind == ANY_ADDRESS && service.automatic.is_some() {
+                        message += "; a captured sidecar that answers DNS tells them apart (--dns)";
+                    }
                     self.context.warn(&origin_of(service), message);
                 }
             }
             _ => {
-                self.entries.insert(key, Entry { bind, port, is_bound, is_locked: false, protocol, chains });
+                self.entries.insert(key, Entry { bind, port, also: vec![], is_bound, is_locked: false, protocol, chains });
             }
         }
     }
@@ -206,7 +251,7 @@ fn origin_of(service: &Service) -> Origin {
     Origin::new(&service.object, FieldPath::default().key("spec"))
 }
 
-/// The address of a service, or the range; all addresses if it has none.
+/// The address that a service has, or the range; all addresses if it has none.
 pub(crate) fn address_of(service: &Service) -> &str {
     service.addresses.first().map_or(ANY_ADDRESS, String::as_str)
 }
@@ -237,7 +282,10 @@ impl Entry {
             access_log: access_log::of_listener(&context.mesh.config),
             ..match self.bind == ANY_ADDRESS {
                 true => everywhere(context, self.port, TrafficDirection::Outbound),
-                false => at(&self.bind, self.port, TrafficDirection::Outbound),
+                false => Listener {
+                    additional_addresses: self.also.iter().map(|address| additional(address, self.port)).collect(),
+                    ..at(&self.bind, self.port, TrafficDirection::Outbound)
+                },
             }
         };
         for chain in self.chains {
@@ -289,6 +337,7 @@ fn redirected(context: &Context<'_>) -> Listener {
     let (rest, default) = if http.is_some() { (None, Some(rest)) } else { (Some(rest), None) };
     Listener {
         name: "virtualOutbound".to_owned(),
+        transparent: is_transparent(context),
         use_original_dst: Some(true),
         listener_filters: inspectors,
         filter_chains: [Some(itself), http, rest].into_iter().flatten().collect(),

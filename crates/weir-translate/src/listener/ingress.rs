@@ -5,7 +5,7 @@
 //! nothing is opened: clients reach the workload as if there were no sidecar.
 
 use weir_api::resources::protocol::Protocol;
-use weir_model::{Interception, MutualTls};
+use weir_model::MutualTls;
 use weir_xds::core::TrafficDirection;
 use weir_xds::listener::{Filter, FilterChain, Listener};
 use weir_xds::route::route::Action;
@@ -25,7 +25,7 @@ use crate::route::condition;
 
 /// The listeners for what is sent to the workload.
 pub(crate) fn listeners(context: &Context<'_>) -> Vec<Listener> {
-    let captured = (context.proxy.interception == Interception::Redirect).then(|| captured::listener(context));
+    let captured = context.proxy.interception.is_captured().then(|| captured::listener(context));
     ingress::bound(context).iter().filter_map(|ingress| listener(context, ingress)).chain(captured).collect()
 }
 

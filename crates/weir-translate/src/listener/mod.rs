@@ -50,10 +50,19 @@ fn at(address: &str, port: u16, direction: TrafficDirection) -> Listener {
 
 /// A listener at all addresses that a sidecar's workload may have or call.
 fn everywhere(context: &Context<'_>, port: u16, direction: TrafficDirection) -> Listener {
-    let is_captured = context.proxy.interception == Interception::Redirect;
-    let ipv6 = (is_captured && context.proxy.has_ipv6()).then(|| values::address(ANY_IPV6, port));
-    let additional = ipv6.map(|address| AdditionalAddress { address: Some(address), ..Default::default() });
-    Listener { additional_addresses: additional.into_iter().collect(), ..at(ANY_ADDRESS, port, direction) }
+    let is_captured = context.proxy.interception.is_captured();
+    let ipv6 = (is_captured && context.proxy.has_ipv6()).then(|| additional(ANY_IPV6, port));
+    Listener { additional_addresses: ipv6.into_iter().collect(), ..at(ANY_ADDRESS, port, direction) }
+}
+
+/// Another address of a listener.
+fn additional(address: &str, port: u16) -> AdditionalAddress {
+    AdditionalAddress { address: Some(values::address(address, port)), ..Default::default() }
+}
+
+/// Whether what the kernel hands over comes as it was sent; nothing where it does not.
+fn is_transparent(context: &Context<'_>) -> Option<bool> {
+    (context.proxy.interception == Interception::Tproxy).then_some(true)
 }
 
 /// The inspectors that the conditions of chains need.

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use weir_api::resources::MeshConfig;
 use weir_api::resources::destination_rule::{TrafficPolicy, TunnelSettings};
 use weir_api::resources::virtual_service::{L4MatchAttributes, RouteDestination, TlsMatchAttributes};
-use weir_model::host::overlap;
+use weir_model::host::{is_wildcard, overlap};
 use weir_model::tree::List;
-use weir_model::{DestinationRule, MESH, Origin, Service, ServicePort, VirtualService};
+use weir_model::{DestinationRule, MESH, Origin, Resolution, Service, ServicePort, VirtualService};
 use weir_xds::listener::Filter;
 use weir_xds::tcp_proxy::TcpProxy;
 use weir_xds::tcp_proxy::tcp_proxy::weighted_cluster::ClusterWeight;
@@ -163,7 +163,9 @@ impl ChainInput<'_> {
             }
         }
         if chains.is_empty() {
-            let is_shared = self.range.is_some() || self.bind == super::ANY_ADDRESS;
+            // Where there is an address for all names that a wildcard stands for, it says nothing of the one that is meant.
+            let is_of_many = self.service.resolution == Resolution::DynamicDns && is_wildcard(&self.service.hostname);
+            let is_shared = self.range.is_some() || self.bind == super::ANY_ADDRESS || is_of_many;
             chains.push(Chain {
                 sni: if is_shared { vec![self.service.hostname.to_string()] } else { vec![] },
                 subnets: self.subnets(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use weir_api::resources::envoy_filter::{ApplyTo, EnvoyConfigObjectMatch, PatchContext, PatchOperation};
 use weir_api::{Diagnostic, Severity};
-use weir_model::{Interception, Origin, Proxy};
+use weir_model::{Origin, Proxy};
 use weir_xds::merge::{Lists, merge, merge_packed};
 use weir_xds::{Any, Message};
 
@@ -61,10 +61,7 @@ impl Patch {
 
     /// Whether it is for a proxy, by what that tells of itself.
     pub fn takes(&self, proxy: &Proxy) -> bool {
-        let mode = match proxy.interception {
-            Interception::None => "NONE",
-            Interception::Redirect => "REDIRECT",
-        };
+        let mode = proxy.interception.name();
         let told = |name: &str| match name {
             NAMESPACE => Some(proxy.namespace.as_str()),
             INTERCEPTION_MODE => Some(mode),

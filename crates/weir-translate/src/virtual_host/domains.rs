@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use weir_model::{Registry, Resolution, Service};
 
+use crate::context::Context;
 use crate::names::{bracketed, host_and_port};
 
 /// The domains of a service, and those of them that are short for its full name.
@@ -15,8 +16,9 @@ pub(super) struct Domains {
     pub short: HashSet<String>,
 }
 
-/// The domains of a service for a client of a namespace. With a port, each stands once without it and once with it.
-pub(super) fn of_service(service: &Service, namespace: &str, domain: &str, port: Option<u16>) -> Domains {
+/// The domains of a service for a client. With a port, each stands once without it and once with it.
+pub(super) fn of_service(context: &Context<'_>, service: &Service, port: Option<u16>) -> Domains {
+    let (namespace, domain) = (&context.proxy.namespace, &context.mesh.domain);
     let mut names: Vec<String> = vec![];
     let mut short = HashSet::new();
     for hostname in std::iter::once(&service.hostname).chain(&service.aliases) {
@@ -31,7 +33,7 @@ pub(super) fn of_service(service: &Service, namespace: &str, domain: &str, port:
         names.extend(instances);
     }
     // A range of addresses is no name.
-    for address in service.addresses.iter().filter(|address| address.parse::<std::net::IpAddr>().is_ok()) {
+    for address in context.addresses(service).iter().filter(|address| address.parse::<std::net::IpAddr>().is_ok()) {
         with_port(&mut names, address, port);
     }
     Domains { all: names, short }

@@ -206,7 +206,7 @@ impl<'b> Builder<'b> {
         // A listener for one port ignores the port of the host.
         let port = self.port.is_none().then_some(group.port);
         let wanted = match service {
-            Some(service) => domains::of_service(service, &self.context.proxy.namespace, &self.context.mesh.domain, port),
+            Some(service) => domains::of_service(self.context, service, port),
             None => Domains { all: domains::of_host(hostname, port), short: HashSet::new() },
         };
         let mut domains = self.claims.claim(wanted);

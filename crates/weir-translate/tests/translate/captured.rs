@@ -162,3 +162,30 @@ fn a_workload_with_an_address_of_ipv6_is_served_there_too() {
     assert_eq!(sources, [Value::Null, Value::Null]);
     assert!(one.len() == names.len() && one.iter().all(|place| place.ends_with(" alone")), "{one:?}");
 }
+
+/// As istiod of 1.31 has it: the mark is that of istio-iptables, and what is sent by the workload is redirected as ever.
+#[test]
+fn what_keeps_its_clients_address_is_taken_by_transparent_listeners() {
+    let made = |interception| {
+        let proxy = Proxy { interception, ..sidecar("10.0.0.1", &[("app", "app")]) };
+        let made = translate(&mesh(&[("mesh.yaml", SERVICE)]), &proxy);
+        let listener = |name: &str| made.listeners.iter().map(json_of).find(|listener| listener["name"] == name).unwrap();
+        let names = |listener: &Value| {
+            let filters = listener["listener_filters"].as_array().unwrap().iter();
+            filters.map(|filter| filter["name"].as_str().unwrap().rsplit('.').next().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let (inbound, outbound) = (listener("virtualInbound"), listener("virtualOutbound"));
+        (
+            inbound["transparent"].clone(),
+            outbound["transparent"].clone(),
+            names(&inbound),
+            inbound["listener_filters"][1]["typed_config"]["mark"].clone(),
+        )
+    };
+    let (inbound, outbound, filters, mark) = made(Interception::Tproxy);
+    assert_eq!((inbound, outbound, mark), (json!(true), json!(true), json!(1337)));
+    assert_eq!(filters, ["original_dst", "original_src", "tls_inspector", "http_inspector"]);
+    let (inbound, outbound, filters, _) = made(Interception::Redirect);
+    assert_eq!((inbound, outbound), (Value::Null, Value::Null));
+    assert_eq!(filters, ["original_dst", "tls_inspector", "http_inspector"]);
+}

@@ -153,7 +153,7 @@ spec:
 /// Proxies of all sorts.
 fn proxies() -> Vec<Proxy> {
     let mut proxies = vec![gateway()];
-    for interception in [Interception::None, Interception::Redirect] {
+    for interception in [Interception::None, Interception::Redirect, Interception::Tproxy] {
         for (address, labels) in [
             ("10.2.0.1", &[("app", "a")][..]),
             ("10.2.0.2", &[("app", "special"), ("tier", "front")]),

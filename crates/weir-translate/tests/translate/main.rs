@@ -5,6 +5,7 @@
 #![allow(clippy::panic, clippy::print_stderr, clippy::unwrap_used, reason = "a test ends where it is wrong")]
 
 mod authz_goldens;
+mod automatic;
 mod captured;
 mod classes;
 mod connections;

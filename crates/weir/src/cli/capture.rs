@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, ValueEnum};
+use weir_capture::Mode;
 
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("deed").args(["dry_run", "check", "remove"]))]
@@ -26,9 +27,18 @@ pub(crate) struct CaptureArgs {
     /// An annotation of the workload, such as traffic.sidecar.istio.io/excludeOutboundPorts=3306; may be repeated. Options count more
     #[arg(long = "annotation", value_name = "NAME=VALUE")]
     pub annotations: Vec<String>,
-    /// How traffic is captured
+    /// How what is sent to the workload comes to the sidecar: REDIRECT, or TPROXY, by which the workload sees its client's address; the
+    /// sidecar then needs CAP_NET_ADMIN, and the same --interception-mode [default: REDIRECT]
     #[arg(short = 'm', long, alias = "istio-inbound-interception-mode", value_name = "MODE")]
-    pub interception_mode: Option<String>,
+    pub interception_mode: Option<Mode>,
+    /// With TPROXY, the mark of packets that are the sidecar's whatever their addresses are
+    #[arg(short = 't', long, alias = "istio-inbound-tproxy-mark", value_name = "MARK", default_value = "1337",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub inbound_tproxy_mark: u32,
+    /// With TPROXY, the routing table for them
+    #[arg(short = 'r', long, alias = "istio-inbound-tproxy-route-table", value_name = "TABLE", default_value = "133",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub inbound_tproxy_route_table: u32,
     /// Where the sidecar takes what the workload sends
     #[arg(short = 'p', long, alias = "envoy-port", value_name = "PORT", default_value = "15001")]
     pub proxy_port: u16,

@@ -23,7 +23,7 @@ pub(crate) struct RemoteArgs {
 pub(crate) enum WorkloadCommand {
     /// Writes the file by which a machine joins the mesh; it holds a token, and is its owner's alone
     Token(TokenArgs),
-    /// Joins a mesh by such a file: starts the sidecar of this machine's workload
+    /// Joins a mesh by such a file: starts the sidecar of this machine's workload, or the gateway that it is
     Join(JoinArgs),
 }
 

@@ -1,5 +1,6 @@
 //! `weir agent`: beside a stock Envoy. It has the proxy's key, comes to its certificate, and gives Envoy both over a socket that only
-//! its owner may open. It also writes the bootstrap by which Envoy finds it and the pilot.
+//! its owner may open. It also writes the bootstrap by which Envoy finds it and the pilot, and answers questions of DNS with what the pilot
+//! tells of the mesh.
 
 use std::fs;
 use std::io;
@@ -23,7 +24,7 @@ use weir_ads::{Event, Resource, ResourceSet, Server, ServerStream};
 use weir_model::Proxy;
 use weir_pilot::{node, standalone};
 use weir_proxy::control::certificate::Issued;
-use weir_xds::core::{DataSource, data_source::Specifier};
+use weir_xds::core::{DataSource, Node, data_source::Specifier};
 use weir_xds::json::Names;
 use weir_xds::resource::ResourceType;
 use weir_xds::tls::secret::Type;
@@ -33,7 +34,7 @@ use zeroize::Zeroizing;
 
 use super::proxy::addresses;
 use crate::cli::{AgentArgs, XdsAddress};
-use crate::mesh::{authority, start_runtime};
+use crate::mesh::{answer_dns, authority, follow_names, start_runtime};
 use crate::print;
 use crate::signals::{Signals, Told};
 
@@ -60,6 +61,12 @@ pub(crate) fn run(args: &AgentArgs) -> anyhow::Result<ExitCode> {
         let (newest, secrets) = watch::channel(None);
         let certification = authority::following(&proxy, &args.xds.to_string(), state, lifetime);
         tokio::spawn(certification.run(proxy.id.as_str().into(), newest, |issued| Ok(Arc::new(resources(issued)))));
+        if !args.dns.is_empty() {
+            let told = answer_dns(&args.dns, &args.resolv_conf, &proxy).await?;
+            let mut node = node_of(args, &proxy);
+            node::accompany(&mut node);
+            tokio::spawn(follow_names(args.xds.to_string(), node, told));
+        }
         let (streams, waiting) = mpsc::channel(WAITING);
         tokio::spawn(server::serve(listener, Services { secrets: Some(streams), ..Services::default() }));
         tokio::spawn(serve_all(waiting, secrets));
@@ -180,9 +187,18 @@ async fn serve(mut stream: ServerStream, mut secrets: watch::Receiver<Option<Arc
     }
 }
 
+/// What Envoy says of itself.
+fn node_of(args: &AgentArgs, proxy: &Proxy) -> Node {
+    let mut node = node::introduce_with_agent(proxy);
+    if !args.dns.is_empty() {
+        node::promise_dns(&mut node);
+    }
+    node
+}
+
 /// How Envoy is started: who it is, and that it has its configuration from the pilot and its certificates from here.
 fn bootstrap(args: &AgentArgs, proxy: &Proxy) -> anyhow::Result<Value> {
-    let node = weir_xds::json::to_value(&node::introduce_with_agent(proxy), Names::Proto)
+    let node = weir_xds::json::to_value(&node_of(args, proxy), Names::Proto)
         .map_err(|error| anyhow::anyhow!("the node has no JSON form: {error}"))?;
     let socket = std::path::absolute(&args.socket)?;
     let to = |name: &str, address: Value| {

@@ -66,13 +66,15 @@ fn told(state: &State, place: &str) -> ExitCode {
 
 /// The rules as a tool reads them.
 fn text(capture: &Capture, tool: Tool) -> String {
-    match tool {
+    let routes: String = capture.route_commands().iter().map(|command| format!("# {command}\n")).collect();
+    let rules = match tool {
         Tool::Nft => capture.nft(),
         Tool::Iptables => {
             let of = |family| capture.iptables(family, "");
             format!("# for iptables-restore --noflush\n{}# for ip6tables-restore --noflush\n{}", of(Family::V4), of(Family::V6))
         }
-    }
+    };
+    routes + &rules
 }
 
 /// What is asked for: first by annotations, then by options.
@@ -81,6 +83,8 @@ fn settings(args: &CaptureArgs) -> anyhow::Result<Settings> {
         outbound_port: args.proxy_port,
         inbound_port: args.inbound_capture_port,
         tunnel_port: args.inbound_tunnel_port,
+        mark: args.inbound_tproxy_mark,
+        route_table: args.inbound_tproxy_route_table,
         dns_port: args.dns_port,
         drop_invalid: args.drop_invalid,
         ..Settings::default()
@@ -89,8 +93,8 @@ fn settings(args: &CaptureArgs) -> anyhow::Result<Settings> {
         let Some((name, value)) = written.split_once('=') else { bail!("--annotation {written:?}: write NAME=VALUE") };
         settings.annotate(name.trim(), value.trim()).context("--annotation")?;
     }
-    if let Some(mode) = args.interception_mode.as_ref().filter(|mode| *mode != "REDIRECT") {
-        bail!("--interception-mode {mode:?}: only REDIRECT is carried out");
+    if let Some(mode) = args.interception_mode {
+        settings.mode = mode;
     }
     settings.set_proxy_users(&args.proxy_uid).context("--proxy-uid")?;
     settings.set_proxy_groups(&args.proxy_gid).context("--proxy-gid")?;
@@ -183,6 +187,16 @@ mod tests {
     }
 
     #[test]
+    fn what_keeps_the_clients_address_needs_a_route_that_a_dry_run_tells_of() {
+        let settings = asked(&["-m", "TPROXY", "-t", "7", "-r", "9"]).unwrap();
+        let text = text(&Capture::of(&settings), Tool::Nft);
+        let commands = "# ip -4 route replace local default dev lo table 9\n# ip -4 rule add priority 13337 fwmark 7 lookup 9\n";
+        assert!(text.starts_with(commands) && text.contains("tproxy to :15006"), "{text}");
+        let mode = asked(&["-m", "tproxy"]).unwrap_err().to_string();
+        assert!(mode.contains("\"tproxy\" is no way of capture: REDIRECT or TPROXY is"), "{mode}");
+    }
+
+    #[test]
     fn options_count_more_than_annotations() {
         let annotation = "--annotation=traffic.sidecar.istio.io/includeInboundPorts=80";
         assert_eq!(asked(&[annotation]).unwrap(), asked(&["-b", "80"]).unwrap());
@@ -212,7 +226,6 @@ mod tests {
     #[test]
     fn what_cannot_be_carried_out_is_an_error_that_names_it() {
         for (arguments, expected) in [
-            (["-m", "TPROXY"], "--interception-mode \"TPROXY\": only REDIRECT is carried out"),
             (["-x", "*"], "--exclude-outbound-ip-ranges: `*` would be all: name those that are meant"),
             (["-u", "envoy"], "--proxy-uid: \"envoy\" is no number of a user or a group"),
             (["--annotation", "a"], "--annotation \"a\": write NAME=VALUE"),

@@ -27,7 +27,7 @@ const GATEWAYS: &str = "istio-system";
 pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let proxy = proxy(args)?;
     let mesh = offline::read_mesh(&args.files, args.mesh_config.as_deref())?;
-    let translation = offline::translate_for(&mesh, &proxy);
+    let translation = offline::translate_for(&mesh, &proxy, args.dns);
     let changes = match mesh.envoy_filters.is_empty() {
         true => vec![],
         false => weir_translate::patched(&mesh, &proxy),

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use weir_api::{Kind, Object};
+use weir_api::{Kind, Object, Spec};
+use weir_model::{AutomaticAddresses, DEFAULT_DOMAIN, MeshSnapshot};
 use weir_registry::files::Input;
 use weir_registry::{Catalog, files};
 
@@ -38,7 +39,7 @@ pub(crate) fn run(args: &GetArgs) -> anyhow::Result<ExitCode> {
         let inputs: Vec<Input> = args.files.iter().map(|path| Input::from(path.as_path())).collect();
         let catalog = files::read(&inputs);
         catalog.diagnostics().for_each(print::diagnostic);
-        query.answer(&catalog)
+        query.answer(&catalog, &query.mesh_of(&catalog))
     };
     match answer {
         Ok(text) if text.is_empty() => print::say(&query.nothing()),
@@ -75,7 +76,7 @@ impl Query {
     ///
     /// # Errors
     /// If the resource that is named is not there.
-    pub fn answer(&self, catalog: &Catalog) -> Result<String, String> {
+    pub fn answer(&self, catalog: &Catalog, mesh: &MeshSnapshot) -> Result<String, String> {
         let mut found: Vec<&Arc<Object>> = catalog.objects().filter(|object| self.wants(object)).collect();
         found.sort_by(|a, b| (&a.meta.namespace, &a.meta.name).cmp(&(&b.meta.namespace, &b.meta.name)));
         if let (Some(name), true) = (&self.name, found.is_empty()) {
@@ -84,9 +85,17 @@ impl Query {
         match self.output {
             Output::Table if found.is_empty() => Ok(String::new()),
             Output::Table => Ok(columns::table(self.kind, &found, self.namespace.is_none(), catalog)),
-            Output::Json => serde_json::to_string_pretty(&self.document(&found)).map(|text| text + "\n").map_err(|error| error.to_string()),
-            Output::Yaml => serde_saphyr::to_string(&self.document(&found)).map_err(|error| error.to_string()),
+            Output::Json => {
+                serde_json::to_string_pretty(&self.document(&found, mesh)).map(|text| text + "\n").map_err(|error| error.to_string())
+            }
+            Output::Yaml => serde_saphyr::to_string(&self.document(&found, mesh)).map_err(|error| error.to_string()),
         }
+    }
+
+    /// As much of the mesh of these objects as the answer tells: what its ServiceEntries are given depends on all of them.
+    fn mesh_of(&self, catalog: &Catalog) -> MeshSnapshot {
+        let is_told = |object: &&Arc<Object>| self.kind == Kind::ServiceEntry && matches!(object.kind, Kind::ServiceEntry | Kind::Service);
+        MeshSnapshot::new(&catalog.objects().filter(is_told).cloned().collect::<Vec<_>>(), Arc::default(), DEFAULT_DOMAIN)
     }
 
     fn wants(&self, object: &Object) -> bool {
@@ -96,7 +105,8 @@ impl Query {
     }
 
     /// One object if one is named, else a list.
-    fn document(&self, found: &[&Arc<Object>]) -> Value {
+    fn document(&self, found: &[&Arc<Object>], mesh: &MeshSnapshot) -> Value {
+        let document = |object: &Arc<Object>| document(object, mesh);
         match (found, &self.name) {
             ([only], Some(_)) => document(only),
             _ => json!({ "apiVersion": "v1", "kind": "List", "items": found.iter().map(|object| document(object)).collect::<Vec<_>>() }),
@@ -136,9 +146,13 @@ fn kind(word: &str) -> Result<Kind, String> {
     })
 }
 
-/// An object as it is written, with its namespace; what is secret in it is not shown.
-fn document(object: &Object) -> Value {
+/// An object as it is written, with its namespace, and what the mesh gives it; what is secret in it is not shown.
+fn document(object: &Object, mesh: &MeshSnapshot) -> Value {
     let mut json = object.node.to_json();
+    let given = given(object, mesh);
+    if !given.is_empty() {
+        json["status"]["addresses"] = given.into();
+    }
     if !object.meta.namespace.is_empty() {
         json["metadata"]["namespace"] = object.meta.namespace.clone().into();
     }
@@ -150,4 +164,17 @@ fn document(object: &Object) -> Value {
         }
     }
     json
+}
+
+/// The addresses that the hosts of a ServiceEntry are given, as Istio writes them into its status.
+fn given(object: &Object, mesh: &MeshSnapshot) -> Vec<Value> {
+    let Spec::ServiceEntry(entry) = &object.spec else { return vec![] };
+    let of_host = |host: &String| {
+        let is_given = entry.is_given_addresses(&object.meta.labels, host);
+        let service = mesh.services.of_host(&host.to_ascii_lowercase()).and_then(|named| named.get(object.meta.namespace.as_str()));
+        let automatic = service.filter(|_| is_given).and_then(|service| service.automatic);
+        let addresses = automatic.into_iter().flat_map(AutomaticAddresses::all);
+        addresses.map(|address| json!({ "value": address.to_string(), "host": host })).collect::<Vec<_>>()
+    };
+    entry.hosts.iter().flat_map(of_host).collect()
 }

@@ -6,9 +6,9 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use serde_json::Value;
-use weir_model::{DEFAULT_DOMAIN, Interception, MeshSnapshot, Proxy, ProxyKind};
+use weir_model::{DEFAULT_DOMAIN, Interception, MeshSnapshot, Proxy, ProxyKind, canonical};
 use weir_registry::files;
-use weir_translate::{Translation, translate};
+use weir_translate::{Translation, translate, translate_answering_dns};
 
 use crate::cli::FileArgs;
 use crate::mesh::mesh_config;
@@ -31,15 +31,15 @@ pub(crate) fn read_mesh(inputs: &FileArgs, config: Option<&Path>) -> anyhow::Res
     Ok(mesh)
 }
 
-/// What a proxy would get; says what of the mesh has no effect there.
-pub(crate) fn translate_for(mesh: &MeshSnapshot, proxy: &Proxy) -> Translation {
-    let translation = translate(mesh, proxy);
+/// What a proxy would get that answers questions of DNS, or does not; says what of the mesh has no effect there.
+pub(crate) fn translate_for(mesh: &MeshSnapshot, proxy: &Proxy, answers_dns: bool) -> Translation {
+    let translation = if answers_dns { translate_answering_dns(mesh, proxy) } else { translate(mesh, proxy) };
     translation.findings.iter().for_each(print::diagnostic);
     translation
 }
 
-/// A proxy as scripts describe it. Its traffic is redirected unless it says `"interception": "NONE"`: that is Istio's
-/// default.
+/// A proxy as scripts describe it. Its traffic is redirected unless it says `"interception": "NONE"` or `"TPROXY"`: that is
+/// Istio's default.
 pub(crate) fn read_proxy(path: &Path) -> anyhow::Result<Proxy> {
     let text = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
     let json: Value = serde_json::from_str(&text).with_context(|| format!("{} is no JSON", path.display()))?;
@@ -53,7 +53,7 @@ pub(crate) fn read_proxy(path: &Path) -> anyhow::Result<Proxy> {
     let name = word("name").unwrap_or("proxy").to_owned();
     let labels = json["labels"].as_object().into_iter().flatten();
     let labels: BTreeMap<String, String> = labels.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect();
-    let addresses: Vec<String> = json["addresses"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
+    let addresses: Vec<String> = json["addresses"].as_array().into_iter().flatten().filter_map(Value::as_str).map(canonical).collect();
     let address = addresses.first().map_or("0.0.0.0", String::as_str);
     Ok(Proxy {
         id: Proxy::make_id(kind, address, &name, &namespace, DEFAULT_DOMAIN),
@@ -61,7 +61,7 @@ pub(crate) fn read_proxy(path: &Path) -> anyhow::Result<Proxy> {
         name,
         namespace,
         labels,
-        interception: if word("interception") == Some("NONE") { Interception::None } else { Interception::Redirect },
+        interception: Interception::of_name(word("interception")),
         addresses,
         locality: word("locality").unwrap_or_default().to_owned(),
     })

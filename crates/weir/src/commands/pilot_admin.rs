@@ -61,7 +61,7 @@ fn dump(pilot: &Pilot, proxy: Option<&str>, query: &AdminQuery) -> AdminAnswer {
 
 fn resources(pilot: &Pilot, query: &AdminQuery) -> AdminAnswer {
     let query = get::Query::from_admin(|name| query.get(name).map(str::to_owned));
-    match query.and_then(|query| query.answer(&pilot.catalog().borrow())) {
+    match query.and_then(|query| query.answer(&pilot.catalog().borrow(), &pilot.mesh().borrow())) {
         Ok(text) => AdminAnswer::text(text),
         Err(message) => AdminAnswer::not_found(message + "\n"),
     }

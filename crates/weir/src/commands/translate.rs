@@ -23,7 +23,7 @@ use crate::print;
 pub(crate) fn run(args: &TranslateArgs) -> anyhow::Result<ExitCode> {
     let mesh = offline::read_mesh(&args.files, args.mesh_config.as_deref())?;
     let proxy = offline::read_proxy(&args.proxy)?;
-    let translation = offline::translate_for(&mesh, &proxy);
+    let translation = offline::translate_for(&mesh, &proxy, args.dns);
     let changes = weir_translate::patched(&mesh, &proxy);
     changes.iter().for_each(|change| print::diagnostic(&told(change)));
     weir_translate::unmatched(&mesh, &proxy).iter().for_each(print::diagnostic);

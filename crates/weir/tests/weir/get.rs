@@ -99,3 +99,20 @@ fn who_asks_for_what_is_not_there_is_told() {
     assert!(!get(folder.path(), &["vs", "nobody"]).1);
     assert!(!get(folder.path(), &["unheard-of"]).1);
 }
+
+#[test]
+fn what_a_service_entry_is_given_is_its_status() {
+    let folder = folder();
+    let status = |name: &str| {
+        let (text, _) = get(folder.path(), &["se", name, "-o", "json"]);
+        serde_json::from_str::<Value>(&text).unwrap()["status"].clone()
+    };
+    let given = status("svc-entry");
+    let hosts: Vec<&str> = given["addresses"].as_array().unwrap().iter().map(|address| address["host"].as_str().unwrap()).collect();
+    assert_eq!(hosts, ["ext-svc.example.com"; 2], "{given}");
+    assert!(given["addresses"][0]["value"].as_str().unwrap().starts_with("240.240."), "{given}");
+    let seed = fs::read_to_string(folder.path().join("002-05-service-entry-svc-entry.yaml")).unwrap();
+    let written = seed.replace("name: svc-entry", "name: written").replace("ext-svc.example.com", "written.test");
+    fs::write(folder.path().join("written.yaml"), written.replace("spec:", "spec:\n  addresses: [10.0.0.1]")).unwrap();
+    assert_eq!(status("written"), Value::Null);
+}

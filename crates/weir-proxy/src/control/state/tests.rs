@@ -485,3 +485,14 @@ async fn a_listener_waits_for_a_table_as_long_as_that_waits_for_its_clusters() {
     state.build(later + PATIENCE);
     assert_eq!(state.published.listeners.len(), 1);
 }
+
+#[test]
+fn an_open_socket_does_not_become_transparent() {
+    let mut state = state();
+    put::<XdsCluster>(&mut state, ResourceType::Cluster, "c", static_cluster("c", 1..2)).expect("accepted");
+    put_listener(&mut state, listener(0)).expect("accepted");
+    let mut other = listener(0);
+    other["transparent"] = json!(true);
+    let refused = put_listener(&mut state, other).expect_err("its socket is open");
+    assert!(refused.reason().contains("whether it is transparent cannot change while it is open"), "{refused:?}");
+}

@@ -101,6 +101,7 @@ pub(crate) fn exchange() -> Rc<Exchange> {
         original_destination: None,
         remote: nobody,
         direct_remote: nobody,
+        source: None,
         server_name: None,
         tls_version: None,
         certificate: None,

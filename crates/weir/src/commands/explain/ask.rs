@@ -7,6 +7,8 @@ use http::Uri;
 use http::uri::Scheme;
 use weir_analysis::explain::{Call, Direction, Protocol, Tls, UNKNOWN_ADDRESS};
 use weir_model::{MeshSnapshot, Proxy};
+use weir_translate::name_table;
+use weir_xds::names::NameTable;
 
 use crate::cli::ExplainArgs;
 
@@ -32,7 +34,7 @@ pub(super) fn call(args: &ExplainArgs, mesh: &MeshSnapshot, proxy: &Proxy) -> an
     let port = url.port_u16().or(usual_port).with_context(|| format!("{text} names no port"))?;
     let mut call = Call {
         direction: Direction::Auto,
-        address: address(host, mesh, proxy),
+        address: address(host, mesh, proxy, args.dns),
         port,
         protocol,
         tls,
@@ -56,8 +58,8 @@ pub(super) fn call(args: &ExplainArgs, mesh: &MeshSnapshot, proxy: &Proxy) -> an
     Ok(call)
 }
 
-/// The address that a client would connect to: that of the service, as DNS would tell it.
-fn address(host: &str, mesh: &MeshSnapshot, proxy: &Proxy) -> IpAddr {
+/// The address that a client would connect to: that of the service, as DNS would tell it, or the sidecar if that answers.
+fn address(host: &str, mesh: &MeshSnapshot, proxy: &Proxy, answers_dns: bool) -> IpAddr {
     let bare = host.trim_matches(['[', ']']);
     if let Ok(ip) = bare.parse() {
         return ip;
@@ -68,7 +70,9 @@ fn address(host: &str, mesh: &MeshSnapshot, proxy: &Proxy) -> IpAddr {
     let (name, domain) = (bare.to_ascii_lowercase(), &mesh.domain);
     let spellings =
         [name.clone(), format!("{name}.{}.svc.{domain}", proxy.namespace), format!("{name}.svc.{domain}"), format!("{name}.{domain}")];
-    let service = spellings.iter().find_map(|name| mesh.services.choose(name, &proxy.namespace));
-    let addresses = service.map(|service| service.addresses.clone()).unwrap_or_default();
-    addresses.iter().find_map(|address| address.parse().ok()).unwrap_or(UNKNOWN_ADDRESS)
+    let known = if answers_dns { name_table(mesh, proxy) } else { NameTable::default() };
+    let told = spellings.iter().find_map(|name| known.table.get(name)?.ips.first()?.parse().ok());
+    let service = || spellings.iter().find_map(|name| mesh.services.choose(name, &proxy.namespace));
+    let own = || service()?.addresses.iter().find_map(|address| address.parse().ok());
+    told.or_else(own).unwrap_or(UNKNOWN_ADDRESS)
 }

@@ -1,11 +1,11 @@
-//! `weir workload join`: the sidecar of a workload on another machine than the pilot's. It shows the token of its file until it has a
+//! `weir workload join`: the sidecar of a workload, or a gateway, on another machine than the pilot's. It shows the token of its file until it has a
 //! certificate of the mesh, and that from then on.
 
 use std::net::{IpAddr, ToSocketAddrs, UdpSocket};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use jiff::Timestamp;
 use weir_ads::{Protocol, Token};
 use weir_model::{DEFAULT_DOMAIN, Proxy, ProxyKind};
@@ -13,7 +13,7 @@ use weir_pilot::node;
 use weir_proxy::control::pilot::RemotePilot;
 
 use super::file::{JoinFile, Workload};
-use crate::cli::JoinArgs;
+use crate::cli::{InterceptionMode, JoinArgs};
 use crate::commands::proxy::{self, Around, Following, Way};
 use crate::mesh::authority;
 use crate::print;
@@ -50,9 +50,13 @@ fn proxy(file: &JoinFile, args: &JoinArgs) -> anyhow::Result<(Proxy, Option<Stri
         }
     };
     let address = address.to_string();
+    let kind = ProxyKind::of_workload(&file.labels);
+    if kind == ProxyKind::Router && args.interception_mode != InterceptionMode::None {
+        bail!("{name} is a gateway, of which nothing is captured: leave --interception-mode out");
+    }
     let proxy = Proxy {
-        id: Proxy::make_id(ProxyKind::Sidecar, &address, &name, &file.namespace, DEFAULT_DOMAIN),
-        kind: ProxyKind::Sidecar,
+        id: Proxy::make_id(kind, &address, &name, &file.namespace, DEFAULT_DOMAIN),
+        kind,
         name,
         namespace: file.namespace.clone(),
         labels: file.labels.clone(),

@@ -1,0 +1,235 @@
+//! Addresses that nobody wrote: every host of a ServiceEntry without any gets two of its own, with which sidecars answer questions of DNS, and
+//! by which they tell services apart that nothing but an address does.
+//!
+//! No pilot remembers them, and no two need to agree: an address is a function of the hosts that there are, whichever way and in whichever
+//! order a pilot came to know them, and however often it has started. The name of a host gives the order in which it tries places, and it
+//! has the first that no older host has; of hosts of one age, as those of files are, the first by name counts as older. So where objects
+//! say when they were made, a host that is added moves none that was there; without that, it moves one that tries the same place and has a
+//! later name: with n hosts, one addition in some 130,000/n does. A host that goes leaves its place to the oldest that had
+//! tried it. What moves is told to sidecars as any change is; their answers are good for 30 seconds.
+//!
+//! What somebody wrote himself goes before all of that. Facts: pilot/pkg/controllers/ipallocate of Istio, which keeps its choice in the
+//! object's status instead.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use super::definitions::ServiceAge;
+use crate::service::{AutomaticAddresses, ServiceKey};
+use crate::tree::{Groups, Tree};
+
+/// Where both addresses of a host are in their ranges.
+pub(super) type Place = u16;
+
+/// A prime number, so that whatever the step, all places come. They all fit into 240.240.0.0/16 without what ends in 0 or 255.
+const PLACES: Place = 65_011;
+/// So many places a host tries at most, if there are as many.
+const TRIES: Place = 64;
+/// The last part of an address is from 1 to this.
+const IN_A_ROW: Place = 254;
+
+impl AutomaticAddresses {
+    fn at(place: Place) -> Self {
+        // The remainder is less than 254, and there are less than 256 rows.
+        let [_, row] = (place / IN_A_ROW).to_be_bytes();
+        let [_, last] = (place % IN_A_ROW + 1).to_be_bytes();
+        Self {
+            ipv4: Ipv4Addr::new(240, 240, row, last),
+            ipv6: Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0xf0f0, u16::from_be_bytes([row, last])),
+        }
+    }
+}
+
+/// The place of an address as it is written, if it has one.
+pub(super) fn place_of(written: &str) -> Option<Place> {
+    let (row, last) = match written.parse().ok()? {
+        IpAddr::V4(address) => match address.octets() {
+            [240, 240, row, last] => (row, last),
+            _ => return None,
+        },
+        IpAddr::V6(address) => match address.segments() {
+            [0x2001, 2, 0, 0, 0, 0, 0xf0f0, both] => both.to_be_bytes().into(),
+            _ => return None,
+        },
+    };
+    let last = Place::from(last).checked_sub(1)?;
+    (last < IN_A_ROW).then_some(Place::from(row) * IN_A_ROW + last).filter(|place| *place < PLACES)
+}
+
+/// The places that a host tries, one after the other.
+struct Order {
+    first: u32,
+    step: u32,
+}
+
+impl Order {
+    /// That of a host, which is the same for all times: FNV-1a of its namespace and name, its bits mixed.
+    fn of((host, namespace): &ServiceKey, places: Place) -> Self {
+        let bytes = namespace.bytes().chain([b'/']).chain(host.bytes());
+        let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        let mixed = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let (high, low) = ((mixed >> 32) as u32, (mixed >> 8) as u32 & 0xff_ffff);
+        let places = u32::from(places);
+        Self { first: high % places, step: 1 + low % (places - 1) }
+    }
+
+    fn at(&self, nth: Place, places: Place) -> Place {
+        let at = (self.first + u32::from(nth) * self.step) % u32::from(places);
+        Place::try_from(at).unwrap_or_default()
+    }
+}
+
+/// A host that has no address.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Wish {
+    age: ServiceAge,
+    key: ServiceKey,
+}
+
+/// Who wants a place. Of those who do, the least has it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Claim {
+    /// A host with an address that somebody wrote.
+    Written(ServiceKey),
+    Wish(Arc<Wish>),
+}
+
+/// Which host has which place.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Allocation<const N: Place = PLACES> {
+    /// All who have tried a place, or have it.
+    claims: Groups<Place, Claim, ()>,
+    /// Each host with the number of its last try. It has that place; or none, if it has tried as many as it may.
+    wishes: Tree<ServiceKey, (Arc<Wish>, Place)>,
+}
+
+/// What becomes of a host.
+pub(super) struct Wanted<'w> {
+    pub key: &'w ServiceKey,
+    /// Since when it has no address but is to have one; none if it is not.
+    pub since: Option<ServiceAge>,
+    /// The places of addresses that are no more written for it, and of those that are now.
+    pub given_up: BTreeSet<Place>,
+    pub taken: BTreeSet<Place>,
+}
+
+impl<const N: Place> Allocation<N> {
+    const TRIES: Place = if N < TRIES { N } else { TRIES };
+
+    /// The addresses of a host; none if it has no need of any, or all that it may have are taken.
+    pub fn of(&self, key: &ServiceKey) -> Option<AutomaticAddresses> {
+        self.place(key).map(AutomaticAddresses::at)
+    }
+
+    fn place(&self, key: &ServiceKey) -> Option<Place> {
+        let (_, nth) = self.wishes.get(key)?;
+        (*nth < Self::TRIES).then(|| Order::of(key, N).at(*nth, N))
+    }
+
+    /// Takes in what becomes of a host. All whose addresses may not be what they were are added to `moved`.
+    pub fn update(&mut self, wanted: Wanted<'_>, moved: &mut BTreeSet<ServiceKey>) {
+        let Wanted { key, since, given_up, taken } = wanted;
+        for place in given_up {
+            self.claims.remove(&place, &Claim::Written(key.clone()));
+            self.fill(place, moved);
+        }
+        for place in taken {
+            let driven_away = self.claim(place, Claim::Written(key.clone())).flatten();
+            if let Some((other, nth)) = driven_away.and_then(|other| self.next_try(other)) {
+                self.seek(other, nth, moved);
+            }
+        }
+        if self.wishes.get(key).map(|(wish, _)| &wish.age) == since.as_ref() {
+            return;
+        }
+        self.withdraw(key, moved);
+        if let Some(age) = since {
+            self.seek(Arc::new(Wish { age, key: key.clone() }), 0, moved);
+        }
+    }
+
+    /// Puts a claim on a place. None if another's goes before it; else the host that has had the place, if one has.
+    fn claim(&mut self, place: Place, claim: Claim) -> Option<Option<Arc<Wish>>> {
+        let first = self.first(place);
+        let is_refused = first.as_ref().is_some_and(|first| *first < claim);
+        self.claims.insert(place, claim, ());
+        match first {
+            _ if is_refused => None,
+            Some(Claim::Wish(other)) => Some(Some(other)),
+            Some(Claim::Written(_)) | None => Some(None),
+        }
+    }
+
+    fn first(&self, place: Place) -> Option<Claim> {
+        self.claims.members(&place).next().map(|(claim, ())| claim.clone())
+    }
+
+    /// A host looks for a place, from this try on; whoever it drives away, from the next one on.
+    fn seek(&mut self, wish: Arc<Wish>, nth: Place, moved: &mut BTreeSet<ServiceKey>) {
+        let mut seeking = Some((wish, nth));
+        while let Some((wish, nth)) = seeking.take() {
+            moved.insert(wish.key.clone());
+            let driven_away = self.take_first(wish, nth);
+            seeking = driven_away.and_then(|other| self.next_try(other));
+        }
+    }
+
+    /// A host takes the first place that it may have, from this try on. Whoever has had it is driven away.
+    fn take_first(&mut self, wish: Arc<Wish>, from: Place) -> Option<Arc<Wish>> {
+        let order = Order::of(&wish.key, N);
+        for nth in from..Self::TRIES {
+            if let Some(driven_away) = self.claim(order.at(nth, N), Claim::Wish(wish.clone())) {
+                self.wishes.insert_mut(wish.key.clone(), (wish, nth));
+                return driven_away;
+            }
+        }
+        self.wishes.insert_mut(wish.key.clone(), (wish, Self::TRIES));
+        None
+    }
+
+    /// Where a host goes on that has lost its place.
+    fn next_try(&self, wish: Arc<Wish>) -> Option<(Arc<Wish>, Place)> {
+        let (_, nth) = self.wishes.get(&wish.key)?;
+        Some((wish, nth + 1))
+    }
+
+    /// A host wants no place any more.
+    fn withdraw(&mut self, key: &ServiceKey, moved: &mut BTreeSet<ServiceKey>) {
+        let Some((wish, nth)) = self.wishes.get(key).cloned() else { return };
+        let had = self.place(key);
+        self.wishes.remove_mut(key);
+        moved.insert(key.clone());
+        self.take_back(&wish, 0, nth);
+        if let Some(place) = had {
+            self.fill(place, moved);
+        }
+    }
+
+    /// Takes back a host's claims from one try to another.
+    fn take_back(&mut self, wish: &Arc<Wish>, from: Place, to: Place) {
+        let order = Order::of(&wish.key, N);
+        for nth in (from..=to).take_while(|nth| *nth < Self::TRIES) {
+            self.claims.remove(&order.at(nth, N), &Claim::Wish(wish.clone()));
+        }
+    }
+
+    /// Somebody has left a place: the oldest who had been refused there takes it, and leaves another.
+    fn fill(&mut self, left: Place, moved: &mut BTreeSet<ServiceKey>) {
+        let mut left = Some(left);
+        while let Some(place) = left.take() {
+            let Some(Claim::Wish(wish)) = self.first(place) else { return };
+            let Some((_, last)) = self.wishes.get(&wish.key).cloned() else { return };
+            let had = self.place(&wish.key);
+            let order = Order::of(&wish.key, N);
+            let Some(nth) = (0..last).find(|nth| order.at(*nth, N) == place) else { return };
+            self.take_back(&wish, nth + 1, last);
+            moved.insert(wish.key.clone());
+            self.wishes.insert_mut(wish.key.clone(), (wish, nth));
+            left = had;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
