@@ -129,7 +129,8 @@ pub(crate) fn is_companion(node: &Node) -> bool {
     node.client_features.iter().any(|feature| feature == COMPANION)
 }
 
-/// Whether that is said: Istio's agents write it as a word.
+/// Whether that is said: Istio's agents write it as a word. Who says it is told the addresses that services are given, too: what Istio's
+/// `DNS_AUTO_ALLOCATE` asks for, it gives to all of them by now.
 fn captures_dns(metadata: &Struct) -> bool {
     match metadata.fields.get(DNS_CAPTURE).and_then(|value| value.kind.as_ref()) {
         Some(Kind::StringValue(written)) => written == "true",

@@ -95,6 +95,23 @@ impl Joined {
         start(&self.client, binaries::weir(), &[&options[..], more].concat(), self.work.path().join("join.log"))
     }
 
+    /// Joins on the client's machine with a stock Envoy, whose health and metrics others are told of at Istio's ports.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub async fn join_with_envoy(&self, file: &Path) -> [Process; 2] {
+        let path = |name: &str| self.work.path().join(name).display().to_string();
+        let (file, socket, bootstrap) = (file.display().to_string(), path("envoy.sock"), path("envoy.json"));
+        let told = ["--envoy-health", "0.0.0.0:15021", "--envoy-metrics", "0.0.0.0:15090"];
+        let options = ["workload", "join", &file, "--interception-mode", "REDIRECT", "--socket", &socket, "--bootstrap", &bootstrap];
+        let agent = start(&self.client, binaries::weir(), &[&options[..], &told].concat(), self.work.path().join("agent.log"));
+        let is_written = || fs::read_to_string(&bootstrap).is_ok_and(|text| text.ends_with('}'));
+        until("the agent has written a bootstrap", async || is_written()).await;
+        let envoy = binaries::envoy().expect("who asks for Envoy has looked whether there is one");
+        let options = ["-c", &bootstrap, "--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warning"];
+        [agent, start(&self.client, envoy, &options, self.work.path().join("envoy.log"))]
+    }
+
     /// Captures what the client says.
     ///
     /// # Panics

@@ -283,12 +283,25 @@ pub(crate) struct AgentArgs {
     /// Where the DNS servers stand that are asked for all others
     #[arg(long, value_name = "FILE", default_value = "/etc/resolv.conf")]
     pub resolv_conf: PathBuf,
+    #[command(flatten)]
+    pub envoy: EnvoyArgs,
+}
+
+/// How a stock Envoy is started.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct EnvoyArgs {
     /// Write Envoy's bootstrap to this file
     #[arg(long, value_name = "FILE")]
     pub bootstrap: Option<PathBuf>,
-    /// Where Envoy's own admin interface is to be [default: a free port of 127.0.0.1]
-    #[arg(long, value_name = "ADDR")]
+    /// Where Envoy's own admin interface is to be [default: a free port of 127.0.0.1; 15000 where others are told of it]
+    #[arg(long, value_name = "ADDR", requires = "bootstrap")]
     pub envoy_admin: Option<SocketAddr>,
+    /// Where Envoy tells others at /healthz/ready whether it is ready, such as 0.0.0.0:15021 [default: nowhere]
+    #[arg(long, value_name = "ADDR", requires = "bootstrap")]
+    pub envoy_health: Option<SocketAddr>,
+    /// Where it tells others its metrics, at /stats/prometheus, such as 0.0.0.0:15090 [default: nowhere]
+    #[arg(long, value_name = "ADDR", requires = "bootstrap")]
+    pub envoy_metrics: Option<SocketAddr>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

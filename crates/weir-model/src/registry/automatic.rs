@@ -22,22 +22,21 @@ use crate::tree::{Groups, Tree};
 /// Where both addresses of a host are in their ranges.
 pub(super) type Place = u16;
 
-/// A prime number, so that whatever the step, all places come. They all fit into 240.240.0.0/16 without what ends in 0 or 255.
-const PLACES: Place = 65_011;
+/// Those of 240.240.0.0/16, without what ends in 255 and what begins with 255.
+const PLACES: Place = 65_024;
 /// So many places a host tries at most, if there are as many.
 const TRIES: Place = 64;
-/// The last part of an address is from 1 to this.
-const IN_A_ROW: Place = 254;
+/// The last part of an address is less than this.
+const IN_A_ROW: Place = 255;
 
 impl AutomaticAddresses {
-    fn at(place: Place) -> Self {
-        // The remainder is less than 254, and there are less than 256 rows.
-        let [_, row] = (place / IN_A_ROW).to_be_bytes();
-        let [_, last] = (place % IN_A_ROW + 1).to_be_bytes();
-        Self {
-            ipv4: Ipv4Addr::new(240, 240, row, last),
-            ipv6: Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0xf0f0, u16::from_be_bytes([row, last])),
-        }
+    /// Those of a place; none where one would end in 0.
+    fn at(place: Place) -> Option<Self> {
+        // Both are less than 255.
+        let [_, row] = ((place + 1) / IN_A_ROW).to_be_bytes();
+        let [_, last] = ((place + 1) % IN_A_ROW).to_be_bytes();
+        let ipv6 = Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0xf0f0, u16::from_be_bytes([row, last]));
+        (last != 0).then(|| Self { ipv4: Ipv4Addr::new(240, 240, row, last), ipv6 })
     }
 }
 
@@ -53,8 +52,8 @@ pub(super) fn place_of(written: &str) -> Option<Place> {
             _ => return None,
         },
     };
-    let last = Place::from(last).checked_sub(1)?;
-    (last < IN_A_ROW).then_some(Place::from(row) * IN_A_ROW + last).filter(|place| *place < PLACES)
+    let is_given = |part: u8| Place::from(part) < IN_A_ROW;
+    (is_given(row) && is_given(last) && last != 0).then(|| Place::from(row) * IN_A_ROW + Place::from(last) - 1)
 }
 
 /// The places that a host tries, one after the other.
@@ -64,20 +63,29 @@ struct Order {
 }
 
 impl Order {
-    /// That of a host, which is the same for all times: FNV-1a of its namespace and name, its bits mixed.
+    /// That of a host, which is the same for all times. The first place is the one that Istio gave it by its name, before it wrote its choice
+    /// into objects (pilot/pkg/serviceregistry/serviceentry/auto_allocation.go): FNV-1a of namespace and name.
     fn of((host, namespace): &ServiceKey, places: Place) -> Self {
         let bytes = namespace.bytes().chain([b'/']).chain(host.bytes());
-        let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-        let mixed = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let (high, low) = ((mixed >> 32) as u32, (mixed >> 8) as u32 & 0xff_ffff);
+        let hash = bytes.fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
         let places = u32::from(places);
-        Self { first: high % places, step: 1 + low % (places - 1) }
+        let mut step = 1 + hash / places % (places - 1);
+        // Otherwise some places would never come, and others twice.
+        while common_divisor(step, places) != 1 {
+            step += 1;
+        }
+        Self { first: hash % places, step }
     }
 
     fn at(&self, nth: Place, places: Place) -> Place {
         let at = (self.first + u32::from(nth) * self.step) % u32::from(places);
         Place::try_from(at).unwrap_or_default()
     }
+}
+
+/// The greatest one of two numbers that are not 0.
+fn common_divisor(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { common_divisor(b, a % b) }
 }
 
 /// A host that has no address.
@@ -119,7 +127,7 @@ impl<const N: Place> Allocation<N> {
 
     /// The addresses of a host; none if it has no need of any, or all that it may have are taken.
     pub fn of(&self, key: &ServiceKey) -> Option<AutomaticAddresses> {
-        self.place(key).map(AutomaticAddresses::at)
+        self.place(key).and_then(AutomaticAddresses::at)
     }
 
     fn place(&self, key: &ServiceKey) -> Option<Place> {
@@ -179,7 +187,11 @@ impl<const N: Place> Allocation<N> {
     fn take_first(&mut self, wish: Arc<Wish>, from: Place) -> Option<Arc<Wish>> {
         let order = Order::of(&wish.key, N);
         for nth in from..Self::TRIES {
-            if let Some(driven_away) = self.claim(order.at(nth, N), Claim::Wish(wish.clone())) {
+            let place = order.at(nth, N);
+            if AutomaticAddresses::at(place).is_none() {
+                continue;
+            }
+            if let Some(driven_away) = self.claim(place, Claim::Wish(wish.clone())) {
                 self.wishes.insert_mut(wish.key.clone(), (wish, nth));
                 return driven_away;
             }

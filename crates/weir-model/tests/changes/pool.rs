@@ -64,7 +64,7 @@ fn services(namespace: &str, documents: &mut Vec<String>) {
             "resolution: STATIC, workloadSelector: {labels: {}}",
             "resolution: NONE",
             // What a.test of x would be given, if nobody had it.
-            "resolution: STATIC, addresses: [240.240.203.123]",
+            "resolution: STATIC, addresses: [240.240.152.20]",
         ] {
             make.istio("ServiceEntry", name, &format!("{{hosts: {hosts}, {PORT}, {more}}}"));
         }

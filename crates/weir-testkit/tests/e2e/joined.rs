@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
-use weir_testkit::{Authority, Joined, Namespace, until};
+use weir_testkit::{Authority, DataPlane, Joined, Namespace, until};
 
 /// Stands in what is answered: nobody between the two may read it.
 const MARK: &str = "nobody-else-reads-this";
@@ -163,6 +163,36 @@ async fn a_gateway_of_another_machine_joins_by_one_command() {
     change(&file, "router", "sidecar");
     let refused = mesh.join(&file, &[]);
     until("it is told that it is no sidecar", async || refused.said().contains("its workload has a router")).await;
+}
+
+/// A stock Envoy has its key and its first certificate from the command beside it, which has them by the token; and follows the pilot by that
+/// certificate alone. Others may ask it whether it is ready, and what it counts, and nothing else.
+#[tokio::test]
+async fn an_envoy_of_another_machine_joins_by_one_command() {
+    if !DataPlane::Envoy.is_available() {
+        return;
+    }
+    let Some(mesh) = Joined::start(&[("mesh.yaml", &resources("client")), ("client.yaml", CLIENT)], &format!("{MARK}\n")).await else {
+        return;
+    };
+    let (file, _) = mesh.token("client", &["--pilot", Joined::PILOT]).await;
+    let processes = mesh.join_with_envoy(&file).await;
+    mesh.capture_client().await;
+    let wire = mesh.stranger.listen();
+    until("the client reaches the server", async || gets(&mesh.client, URL).await).await;
+    let frames = wire.heard();
+    assert!(!frames.iter().any(|frame| frame.windows(MARK.len()).any(|bytes| bytes == MARK.as_bytes())), "{} frames", frames.len());
+
+    let ask = async |page: &str| text(&curl(&mesh.stranger, &format!("http://10.77.1.1:{page}")).await.stdout);
+    until("it is ready", async || ask("15021/healthz/ready").await.starts_with("HTTP/1.1 200")).await;
+    let metrics = ask("15090/stats/prometheus").await;
+    assert!(metrics.contains("envoy_cluster_upstream_cx_total"), "{metrics}");
+    for page in ["15090/config_dump", "15090/stats/prometheus/../../config_dump", "15021/quitquitquit", "15021/ready", "15000/config_dump"]
+    {
+        let told = ask(page).await;
+        assert!(!told.starts_with("HTTP/1.1 200"), "{page}: {told}");
+    }
+    drop(processes);
 }
 
 /// What a machine is told that cannot join.

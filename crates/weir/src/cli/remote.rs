@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{FileArgs, InterceptionMode, ProcessArgs};
+use super::{EnvoyArgs, FileArgs, InterceptionMode, ProcessArgs};
 
 /// How proxies of other machines reach the pilot.
 #[derive(Debug, Clone, Default, Args)]
@@ -94,6 +94,11 @@ pub(crate) struct JoinArgs {
     /// How long certificates last, such as 12h [default: as the pilot has it]
     #[arg(long, value_name = "DURATION")]
     pub lifetime: Option<String>,
+    /// Stands beside a stock Envoy instead of being the proxy: where Envoy gets its certificates, a socket that only its owner may open
+    #[arg(long, value_name = "PATH", requires = "bootstrap")]
+    pub socket: Option<PathBuf>,
+    #[command(flatten)]
+    pub envoy: EnvoyArgs,
     #[command(flatten)]
     pub process: ProcessArgs,
 }

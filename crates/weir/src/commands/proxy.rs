@@ -75,18 +75,23 @@ impl Following {
 }
 
 impl Way {
-    fn server(&self) -> &str {
+    /// The server, as people read it.
+    pub fn server(&self) -> &str {
         let (Self::Plain { server, .. } | Self::Remote { server, .. }) = self;
         server
     }
 
     /// Looks whether a pilot of another machine takes the proxy: who has just started it is told at once what is wrong.
-    async fn try_out(&self, proxy: &Proxy) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn try_out(&self, proxy: &Proxy) -> anyhow::Result<()> {
         let Self::Remote { pilot, .. } = self else { return Ok(()) };
         pilot.certify(IstioCertificateRequest::for_changes(&proxy.id, "")).await.map(drop).map_err(anyhow::Error::msg)
     }
 
-    fn connect(&self, protocol: Protocol) -> Connect {
+    /// What opens a stream.
+    pub fn connect(&self, protocol: Protocol) -> Connect {
         match self {
             Self::Plain { server, .. } => {
                 let server = server.clone();
@@ -105,7 +110,8 @@ impl Way {
         }
     }
 
-    fn certification(&self, proxy: &Proxy) -> Option<Certification> {
+    /// How a proxy comes to certificates; none if it does not.
+    pub fn certification(&self, proxy: &Proxy) -> Option<Certification> {
         match self {
             Self::Plain { state: None, .. } => None,
             Self::Plain { server, state: Some(state), lifetime } => Some(authority::following(proxy, server, state.clone(), *lifetime)),

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use weir_ads::{Client, ClientStream, Protocol, Update, grpc};
+use weir_ads::{Client, ClientStream, Protocol, Update};
 use weir_config::name_table::NameTable;
+use weir_proxy::control::follow::Connect;
 use weir_xds::core::Node;
 use weir_xds::names::NameTable as XdsNameTable;
 use weir_xds::resource::ResourceType;
@@ -15,13 +16,13 @@ use super::names::Told;
 const MIN_PAUSE: Duration = Duration::from_millis(50);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 
-/// Follows a pilot for as long as the runtime lives. What it has told stays while it cannot be reached.
-pub(crate) async fn follow_names(pilot: String, node: Node, told: Told) {
+/// Follows a pilot, by whatever connects to it, for as long as the runtime lives. What it has told stays while it cannot be reached.
+pub(crate) async fn follow_names(pilot: String, connect: Connect, node: Node, told: Told) {
     let mut client = Client::new(Protocol::Delta, node);
     client.want_all(ResourceType::NameTable);
     let mut pause = MIN_PAUSE;
     loop {
-        match grpc::client::connect(&pilot, Protocol::Delta).await {
+        match connect().await {
             Ok(stream) => {
                 let began = Instant::now();
                 follow(&mut client, stream, &told).await;

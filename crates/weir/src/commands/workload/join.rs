@@ -1,5 +1,5 @@
 //! `weir workload join`: the sidecar of a workload, or a gateway, on another machine than the pilot's. It shows the token of its file until it has a
-//! certificate of the mesh, and that from then on.
+//! certificate of the mesh, and that from then on. Or it stands beside a stock Envoy, which has its certificates from here.
 
 use std::net::{IpAddr, ToSocketAddrs, UdpSocket};
 use std::process::ExitCode;
@@ -14,6 +14,7 @@ use weir_proxy::control::pilot::RemotePilot;
 
 use super::file::{JoinFile, Workload};
 use crate::cli::{InterceptionMode, JoinArgs};
+use crate::commands::agent::{self, Beside, PilotAt};
 use crate::commands::proxy::{self, Around, Following, Way};
 use crate::mesh::authority;
 use crate::print;
@@ -30,12 +31,20 @@ pub(crate) fn run(args: &JoinArgs) -> anyhow::Result<ExitCode> {
     let pilot = pilot.map_err(|reason| anyhow::anyhow!("{}: {reason}", args.file.display()))?;
     let (proxy, group) = proxy(&file, args)?;
     // The labels of a workload are the mesh's to say, and may be others by now: only our own metrics name those of the file.
-    let mut node = node::introduce(&Proxy { labels: Default::default(), ..proxy.clone() });
+    let unlabelled = Proxy { labels: Default::default(), ..proxy.clone() };
+    let introduce = if args.socket.is_some() { node::introduce_with_agent } else { node::introduce };
+    let mut node = introduce(&unlabelled);
     if let Some(group) = group {
         node::register_in(&mut node, &group);
     }
     print::say(&format!("weir: joins as ns/{}/sa/{} at {}", file.namespace, file.service_account, file.pilot));
-    let following = Following::new(proxy, node, Protocol::Delta, Way::Remote { pilot: Arc::new(pilot), server: file.pilot, lifetime });
+    let way = Way::Remote { pilot: Arc::new(pilot), server: file.pilot.clone(), lifetime };
+    if let Some(socket) = &args.socket {
+        let JoinArgs { envoy, dns, resolv_conf, .. } = args;
+        let pilot = PilotAt::elsewhere(&file.pilot, &file.server_name)?;
+        return agent::stand_beside(Beside { proxy, node, way, pilot, socket, envoy, dns, resolv_conf });
+    }
+    let following = Following::new(proxy, node, Protocol::Delta, way);
     proxy::follow(following, &Around { process: &args.process, dns: &args.dns, resolv_conf: &args.resolv_conf })
 }
 
