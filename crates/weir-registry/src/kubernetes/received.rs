@@ -2,6 +2,7 @@
 //! not count of it is dropped before it waits for that.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use kube::Resource;
 use kube::core::{ApiResource, ObjectMeta};
@@ -12,7 +13,7 @@ use weir_api::Kind;
 use super::strip::strip;
 
 /// An object as it came.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Received {
     /// As much of its metadata as the client asks for.
     meta: ObjectMeta,
@@ -29,6 +30,14 @@ impl Received {
     /// Its namespace and name; the former is empty where there is none.
     pub fn name(&self) -> (&str, &str) {
         (self.meta.namespace.as_deref().unwrap_or_default(), self.meta.name.as_deref().unwrap_or_default())
+    }
+}
+
+/// Only which one it is: it may be a Secret.
+impl fmt::Debug for Received {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (namespace, name) = self.name();
+        f.debug_struct("Received").field("namespace", &namespace).field("name", &name).finish_non_exhaustive()
     }
 }
 
@@ -71,5 +80,19 @@ impl Resource for Received {
 
     fn meta_mut(&mut self) -> &mut ObjectMeta {
         &mut self.meta
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_in_an_object_stands_in_no_log() {
+        let secret = json!({"metadata": {"name": "a", "namespace": "b", "labels": 7}, "data": {"tls.key": "c2VjcmV0"}});
+        let received: Received = serde_json::from_value(secret).unwrap();
+        assert_eq!(format!("{received:?}"), r#"Received { namespace: "b", name: "a", .. }"#);
     }
 }
