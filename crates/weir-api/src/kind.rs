@@ -24,6 +24,7 @@ pub enum Kind {
     EndpointSlice,
     Endpoints,
     Pod,
+    Node,
     Namespace,
     Secret,
     ConfigMap,
@@ -77,6 +78,7 @@ pub(crate) const KINDS: &[KindInfo] = &[
     },
     core(Kind::Endpoints, "Endpoints", &["endpoints", "ep"], true),
     core(Kind::Pod, "Pod", &["pods", "po"], true),
+    core(Kind::Node, "Node", &["nodes", "no"], false),
     core(Kind::Namespace, "Namespace", &["namespaces", "ns"], false),
     core(Kind::Secret, "Secret", &["secrets"], true),
     core(Kind::ConfigMap, "ConfigMap", &["configmaps", "cm"], true),
@@ -108,6 +110,16 @@ impl Kind {
     /// Its plural, as in a path of the API: `virtualservices`.
     pub fn plural(self) -> &'static str {
         self.info().words[0]
+    }
+
+    /// Its group; empty for Kubernetes' oldest kinds.
+    pub fn group(self) -> &'static str {
+        self.info().group
+    }
+
+    /// The versions in which it may be written, the newest first.
+    pub fn versions(self) -> &'static [&'static str] {
+        self.info().versions
     }
 
     /// All kinds.

@@ -10,7 +10,7 @@ use crate::node::{Node, Value};
 use crate::object_key::ObjectKey;
 use crate::object_name::ObjectName;
 use crate::resources::ingress::Ingress;
-use crate::resources::kubernetes::{ConfigMap, EndpointSlice, Endpoints, Namespace, Pod, Secret, Service};
+use crate::resources::kubernetes::{self, ConfigMap, EndpointSlice, Endpoints, Namespace, Pod, Secret, Service};
 use crate::resources::meta::ObjectMeta;
 use crate::resources::peer_authentication::PolicyRead;
 use crate::resources::{
@@ -251,6 +251,10 @@ fn content(info: &KindInfo, node: &Node) -> (Spec, Vec<Diagnostic>) {
         Kind::EndpointSlice => kubernetes!(EndpointSlice),
         Kind::Endpoints => kubernetes!(Endpoints),
         Kind::Pod => kubernetes!(Pod),
+        Kind::Node => {
+            let (spec, errors) = de::read::<kubernetes::Node>(node, &top, Unknown::Allow);
+            (Spec::Node(spec), errors)
+        }
         Kind::Namespace => kubernetes!(Namespace),
         Kind::Secret => kubernetes!(Secret),
         Kind::ConfigMap => kubernetes!(ConfigMap),

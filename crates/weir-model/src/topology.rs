@@ -15,6 +15,10 @@ pub const NETWORK: &str = "topology.istio.io/network";
 /// The label of a node.
 pub const NODE: &str = "kubernetes.io/hostname";
 
+/// The labels of a node's region and zone, and what these were called in older clusters.
+const NODE_REGION: [&str; 2] = [REGION, "failure-domain.beta.kubernetes.io/region"];
+const NODE_ZONE: [&str; 2] = [ZONE, "failure-domain.beta.kubernetes.io/zone"];
+
 /// Labels that name a whole locality, the one that counts first.
 const LOCALITY: [&str; 2] = ["topology.istio.io/locality", "istio-locality"];
 
@@ -34,6 +38,13 @@ pub fn locality(written: &str, labels: &Labels) -> String {
     }
     let named = LOCALITY.iter().find_map(|name| labels.get(*name)).map(String::as_str).unwrap_or_default();
     if named.contains('/') { named.to_owned() } else { named.replace('.', "/") }
+}
+
+/// Where a node stands, as its labels say: as much of `region/zone/subzone` as is known.
+pub fn node_locality(labels: &Labels) -> String {
+    let first = |names: &[&str]| names.iter().find_map(|name| labels.get(*name)).map(String::as_str).unwrap_or_default().to_owned();
+    let locality = [first(&NODE_REGION), first(&NODE_ZONE), first(&[SUBZONE])].join("/");
+    locality.trim_end_matches('/').to_owned()
 }
 
 /// Adds to labels those that say where a workload runs; what is empty is not known. A network's own label is kept.
@@ -81,6 +92,21 @@ mod tests {
             ("", &[("istio-locality", "us.west/b")], "us.west/b"),
         ] {
             assert_eq!(locality(written, &labels(own)), expected, "{written} {own:?}");
+        }
+    }
+
+    #[test]
+    fn a_node_says_by_its_labels_where_it_stands() {
+        const BETA: &str = "failure-domain.beta.kubernetes.io/zone";
+        for (own, expected) in [
+            (&[][..], ""),
+            (&[(REGION, "eu")], "eu"),
+            (&[(REGION, "eu"), (ZONE, "a"), (SUBZONE, "1")], "eu/a/1"),
+            (&[(REGION, "eu"), (BETA, "old"), (ZONE, "a")], "eu/a"),
+            (&[(REGION, "eu"), (BETA, "old")], "eu/old"),
+            (&[(ZONE, "a")], "/a"),
+        ] {
+            assert_eq!(node_locality(&labels(own)), expected, "{own:?}");
         }
     }
 

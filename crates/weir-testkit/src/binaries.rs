@@ -25,6 +25,9 @@ pub(crate) fn weir() -> &'static Path {
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"))
             .arg("--target-dir")
             .arg(profile.parent().expect("a profile is in a target folder"));
+        if cfg!(feature = "kubernetes") {
+            build.args(["--features", "kubernetes"]);
+        }
         if profile.ends_with("release") {
             build.arg("--release");
         } else if !profile.ends_with("debug") {

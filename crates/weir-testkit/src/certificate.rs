@@ -46,6 +46,12 @@ impl Authority {
         Certificate { pair: CertifiedKey { cert, signing_key }, serial }
     }
 
+    /// Vouches for somebody with this key; gives the certificate as PEM.
+    #[cfg(feature = "kubernetes")]
+    pub(crate) fn sign(&self, params: &CertificateParams, key: &KeyPair) -> String {
+        params.signed_by(key, &self.issuer).expect("a certificate can be made").pem()
+    }
+
     /// What it has revoked, as PEM.
     ///
     /// # Panics

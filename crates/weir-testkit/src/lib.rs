@@ -11,6 +11,8 @@
 //!
 //! What no resource of Istio's asks for, such as a filter of Envoy's, is given to a [`LoneProxy`] of either data plane as [`Xds`].
 //!
+//! With the feature `kubernetes` there are clusters (`Cluster`), too, whose programs `.ci/kubernetes` builds.
+//!
 //! The applications are [`Peer`]s and [`Recorder`]s in the test's own process, so that a test can stop them, start them and hold their
 //! answers back. Nothing here waits for a time to pass: see [`until`].
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's helper fails by panicking")]
@@ -24,6 +26,8 @@ mod captured;
 mod certificate;
 mod certified;
 mod client;
+#[cfg(feature = "kubernetes")]
+mod cluster;
 mod config;
 mod content;
 mod envoy;
@@ -53,6 +57,8 @@ pub use captured::Captured;
 pub use certificate::{Authority, Certificate};
 pub use certified::Certified;
 pub use client::{Answer, Client, Heard, tcp_greeting, tls_greeting};
+#[cfg(feature = "kubernetes")]
+pub use cluster::Cluster;
 pub use config::{Layout, service_at, service_of};
 pub use content::{Content, Told, converse};
 pub use explain::explain;

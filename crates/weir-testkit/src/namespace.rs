@@ -78,6 +78,12 @@ impl Namespace {
         self.run(&[&[program.as_str()], arguments].concat()).await
     }
 
+    /// A program that is to be started in it.
+    #[cfg(feature = "kubernetes")]
+    pub(crate) fn command(&self, program: &str) -> std::process::Command {
+        self.0.command(program)
+    }
+
     /// Starts a program in it; what that says goes to `log`.
     pub(crate) fn start(&self, program: &Path, arguments: &[&str], log: PathBuf) -> Process {
         let mut command = self.0.command(program);

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
@@ -14,6 +15,9 @@ use crate::wait::DEADLINE;
 
 /// How many lines of a log are shown when a test fails.
 const SHOWN: usize = 40;
+
+/// The ticks of a second in what Linux tells programs, whatever its own are.
+const USER_HZ: u64 = 100;
 
 /// A process that a test has started; killed when it is dropped. A test that fails shows what it said.
 pub struct Process {
@@ -79,6 +83,19 @@ impl Process {
     /// If the process has ended.
     pub fn peak_memory(&self) -> u64 {
         self.status("VmHWM:")
+    }
+
+    /// How much time processors have spent on it so far, in steps of ten milliseconds: see proc_pid_stat(5).
+    ///
+    /// # Panics
+    /// If the process has ended.
+    pub fn cpu(&self) -> Duration {
+        let id = self.child.id().expect("the process has not ended");
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).expect("a process that runs has a state");
+        // The program's name, in which there may be anything, is in brackets.
+        let (_, fields) = stat.rsplit_once(')').expect("Linux tells a program's name");
+        let ticks = fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().expect("a time is a number"));
+        Duration::from_millis(ticks.sum::<u64>() * 1000 / USER_HZ)
     }
 
     /// A figure of `/proc/PID/status`, see proc_pid_status(5).

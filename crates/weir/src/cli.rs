@@ -5,6 +5,7 @@ mod remote;
 mod running;
 mod server;
 mod size;
+mod source;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ pub(crate) use capture::{CaptureArgs, ToolName};
 pub(crate) use remote::{JoinArgs, RemoteArgs, TokenArgs, WorkloadCommand, WorkloadKind};
 pub(crate) use server::XdsAddress;
 use size::parse_size;
+pub(crate) use source::SourceArgs;
 
 pub(crate) use running::{
     ClustersArgs, EndpointsArgs, ListenersArgs, ProxyConfig, ProxyConfigArgs, ProxyStatusArgs, RoutesArgs, SecretsArgs, WaitArgs,
@@ -169,8 +171,8 @@ pub(crate) struct AuthorityArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct PilotArgs {
-    /// The folder with the mesh's resources
-    pub dir: PathBuf,
+    #[command(flatten)]
+    pub source: SourceArgs,
     /// The mesh's configuration: a MeshConfig, or Istio's ConfigMap
     #[arg(long, value_name = "FILE")]
     pub mesh_config: Option<PathBuf>,

@@ -50,6 +50,11 @@ impl Signals {
             _ = self.hangup.recv() => self.hung_up,
         }
     }
+
+    /// Waits until it is told to end, with nothing to reopen.
+    pub async fn end(&mut self) {
+        while self.next().await != Told::End {}
+    }
 }
 
 #[cfg(test)]

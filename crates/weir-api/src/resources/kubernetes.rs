@@ -379,6 +379,11 @@ pub struct PodCondition {
     pub status: String,
 }
 
+/// A Node; all that a mesh reads of it is its labels, which say where it stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Node {}
+
 /// A Namespace; all that a mesh reads of it is its metadata.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]

@@ -1,7 +1,7 @@
 //! The content of an object, whatever its kind.
 
 use super::ingress::Ingress;
-use super::kubernetes::{ConfigMap, EndpointSlice, Endpoints, Namespace, Pod, Secret, Service};
+use super::kubernetes::{ConfigMap, EndpointSlice, Endpoints, Namespace, Node, Pod, Secret, Service};
 use super::{
     AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, RequestAuthentication, ServiceEntry, Sidecar,
     VirtualService, WorkloadEntry, WorkloadGroup,
@@ -27,6 +27,7 @@ pub enum Spec {
     EndpointSlice(EndpointSlice),
     Endpoints(Endpoints),
     Pod(Pod),
+    Node(Node),
     Namespace(Namespace),
     Secret(Secret),
     ConfigMap(ConfigMap),

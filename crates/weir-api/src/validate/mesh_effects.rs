@@ -22,7 +22,7 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("outboundClusterStatName", STATISTICS),
     ("serviceSettings", "all services are of one cluster"),
     ("serviceScopeConfigs", "all services are of one cluster"),
-    ("discoverySelectors", "resources of all namespaces count"),
+    ("discoverySelectors", "of a folder, resources of all namespaces count (of a cluster, those that are selected)"),
     ("serviceEntryVisibility", "exportTo and defaultServiceExportTo alone say who sees a service"),
     ("defaultInboundHttpRetryPolicy", "requests are sent again to a workload as they are by default"),
     ("configSources", "the folder is the only source"),

@@ -23,6 +23,7 @@ mod reachable;
 mod request_authentication;
 mod rule;
 mod server_tls;
+mod service;
 mod service_entry;
 mod sidecar;
 #[cfg(test)]
@@ -70,8 +71,12 @@ pub fn check(meta: &ObjectMeta, spec: &Spec) -> Vec<Diagnostic> {
             }
             return checker.finish();
         }
-        Spec::Service(_) | Spec::EndpointSlice(_) | Spec::Endpoints(_) => return checker.finish(),
-        Spec::Namespace(_) | Spec::Secret(_) | Spec::ConfigMap(_) => return checker.finish(),
+        Spec::Service(written) => {
+            c.field("spec", |c| service::check(c, &written.spec));
+            return checker.finish();
+        }
+        Spec::EndpointSlice(_) | Spec::Endpoints(_) => return checker.finish(),
+        Spec::Node(_) | Spec::Namespace(_) | Spec::Secret(_) | Spec::ConfigMap(_) => return checker.finish(),
         // But whom a certificate is for is not left to who wrote a file.
         Spec::Pod(pod) => {
             c.field("spec", |c| workload::check_pod(c, pod));

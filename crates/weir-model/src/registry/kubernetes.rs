@@ -1,7 +1,7 @@
 //! Kubernetes' Services. Their instances stand in EndpointSlices (or Endpoints), and, in a mesh without
 //! Kubernetes, are the WorkloadEntries that the Service's selector picks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use weir_api::resources::kubernetes::{
@@ -87,9 +87,14 @@ pub(super) fn endpoints(input: &Input<'_>, service: &Service) -> Vec<Endpoint> {
         return vec![];
     }
     let mut found: Vec<Endpoint> = vec![];
+    let mut seen: BTreeSet<(String, u16)> = BTreeSet::new();
     for other in input.links.slices(&object.meta.namespace, &object.meta.name) {
         match &other.spec {
-            Spec::EndpointSlice(slice) => found.extend(of_slice(input, object, written, slice)),
+            Spec::EndpointSlice(slice) => {
+                // While an endpoint moves from one slice to another, it stands in both.
+                let all = of_slice(input, object, written, slice).into_iter();
+                found.extend(all.filter(|endpoint| seen.insert((endpoint.address.clone(), endpoint.service_port))));
+            }
             Spec::Endpoints(endpoints) => found.extend(of_endpoints(input, object, written, endpoints)),
             _ => {}
         }
@@ -111,13 +116,20 @@ fn service_port(written: &Written, port: &EndpointPort) -> Option<u16> {
 
 fn of_slice(input: &Input<'_>, object: &Arc<Object>, written: &Written, slice: &EndpointSlice) -> Vec<Endpoint> {
     let mut found = vec![];
+    // Names of another DNS, which no proxy asks.
+    if slice.address_type == "FQDN" {
+        return found;
+    }
     for port in &slice.ports {
         let (Some(service_port), Ok(number)) = (service_port(written, port), u16::try_from(port.port)) else { continue };
         for endpoint in &slice.endpoints {
             let healthy = endpoint.conditions.is_ready() || written.spec.publish_not_ready_addresses;
             for address in &endpoint.addresses {
                 let workload = behind(input, object, endpoint.target_ref.as_ref(), address);
-                found.push(of_address(object, workload, address, (number, service_port), healthy));
+                // Until it is known who that is, it might be taken for somebody else: without labels, locality and identity.
+                if workload.is_some() || !is_pod(endpoint.target_ref.as_ref()) {
+                    found.push(of_address(object, workload, address, (number, service_port), healthy));
+                }
             }
         }
     }
@@ -157,9 +169,13 @@ fn of_address(object: &Arc<Object>, workload: Option<&Arc<Workload>>, address: &
     }
 }
 
+fn is_pod(written: Option<&ObjectReference>) -> bool {
+    written.is_some_and(|reference| reference.kind == "Pod")
+}
+
 /// Whom an endpoint of a slice means.
 fn reference(object: &Object, written: Option<&ObjectReference>, address: &str) -> Reference {
-    match written.filter(|reference| reference.kind == "Pod") {
+    match written.filter(|_| is_pod(written)) {
         Some(reference) => {
             let namespace = if reference.namespace.is_empty() { &object.meta.namespace } else { &reference.namespace };
             Reference::Pod(namespace.clone(), reference.name.clone())

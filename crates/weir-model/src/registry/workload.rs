@@ -30,6 +30,8 @@ pub struct Workload {
     pub ports: BTreeMap<String, u32>,
     /// `region/zone/subzone`; may be empty.
     pub locality: String,
+    /// The node that it runs on, where it is a Pod that has one; else empty.
+    pub node: String,
     /// Its share of the requests; 0 counts as 1.
     pub weight: u32,
     /// The service account that it names; may be empty.
@@ -59,11 +61,11 @@ pub fn instance_labels(labels: &Arc<Labels>, locality: &str, network: &str, node
     Arc::new(all)
 }
 
-/// The workload that an object defines; `ready` says which WorkloadEntries take requests.
-pub(super) fn of_object(object: &Arc<Object>, ready: &dyn Fn(&Object) -> bool) -> Option<Workload> {
+/// The workload that an object defines; `ready` says which WorkloadEntries take requests, `standing` where a node stands.
+pub(super) fn of_object(object: &Arc<Object>, ready: &dyn Fn(&Object) -> bool, standing: &dyn Fn(&str) -> String) -> Option<Workload> {
     match &object.spec {
         Spec::WorkloadEntry(entry) => Some(of_entry(object, entry, ready(object))),
-        Spec::Pod(pod) => of_pod(object, pod),
+        Spec::Pod(pod) => of_pod(object, pod, standing),
         _ => None,
     }
 }
@@ -80,6 +82,7 @@ fn of_entry(object: &Arc<Object>, entry: &WorkloadEntry, ready: bool) -> Workloa
         labels,
         ports: entry.ports.clone(),
         locality,
+        node: String::new(),
         weight: entry.weight,
         service_account: entry.service_account.clone(),
         takes_mutual_tls,
@@ -88,11 +91,12 @@ fn of_entry(object: &Arc<Object>, entry: &WorkloadEntry, ready: bool) -> Workloa
     }
 }
 
-fn of_pod(object: &Arc<Object>, pod: &Pod) -> Option<Workload> {
+fn of_pod(object: &Arc<Object>, pod: &Pod, standing: &dyn Fn(&str) -> String) -> Option<Workload> {
     let address = if pod.status.pod_ip.is_empty() { &pod.status.pod_ips.first()?.ip } else { &pod.status.pod_ip };
     let named = pod.spec.containers.iter().flat_map(|container| &container.ports).filter(|port| !port.name.is_empty());
     let labels = Arc::new(object.meta.labels.clone());
-    let locality = topology::locality("", &labels);
+    let own = topology::locality("", &labels);
+    let locality = if own.is_empty() { standing(&pod.spec.node_name) } else { own };
     let takes_mutual_tls = takes_mutual_tls(&labels, false);
     Some(Workload {
         name: object.meta.name.clone(),
@@ -102,6 +106,7 @@ fn of_pod(object: &Arc<Object>, pod: &Pod) -> Option<Workload> {
         labels,
         ports: named.filter_map(|port| Some((port.name.clone(), u32::try_from(port.container_port).ok()?))).collect(),
         locality,
+        node: pod.spec.node_name.clone(),
         weight: 0,
         service_account: Identity::new("", &pod.spec.service_account_name).account,
         takes_mutual_tls,

@@ -8,7 +8,8 @@ use weir_api::{Kind, Object, ObjectChange, ObjectKey};
 use super::workload::{Workload, of_object};
 use crate::changes::Changes;
 use crate::proxy::selects;
-use crate::tree::{Groups, Tree};
+use crate::topology;
+use crate::tree::{Groups, Tree, put};
 
 /// A label and its value, in a namespace; none stands for all workloads of it.
 type Labelled = (String, Option<(String, String)>);
@@ -19,6 +20,9 @@ pub struct Workloads {
     all: Tree<Arc<ObjectKey>, Arc<Workload>>,
     by_address: Groups<String, Arc<ObjectKey>, Arc<Workload>>,
     by_label: Groups<Labelled, Arc<ObjectKey>, Arc<Workload>>,
+    /// Where nodes stand, by their names.
+    nodes: Tree<String, String>,
+    on_node: Groups<String, Arc<ObjectKey>, ()>,
 }
 
 /// A workload that is not what it was: before and after.
@@ -99,14 +103,17 @@ impl Workloads {
         ready: &dyn Fn(&Object) -> bool,
         changes: &mut Changes,
     ) -> Vec<WorkloadChange> {
+        let moved = self.update_nodes(objects);
+        let on_moved = moved.iter().flat_map(|node| self.on_node.members(node).map(|(key, ())| &**key));
         let is_workload = |object: &Arc<Object>| matches!(object.kind, Kind::WorkloadEntry | Kind::Pod);
         let of_objects = objects.iter().filter(|change| change.sides().any(is_workload));
         let mut newest: BTreeMap<ObjectKey, Option<Arc<Object>>> =
-            again.iter().filter_map(|key| Some((key.clone(), Some(self.get(key)?.object.clone())))).collect();
+            again.iter().chain(on_moved).filter_map(|key| Some((key.clone(), Some(self.get(key)?.object.clone())))).collect();
         newest.extend(of_objects.filter_map(|change| Some((change.key()?, change.new.clone()))));
         let mut changed = vec![];
         for (key, object) in newest {
-            let new = object.and_then(|object| of_object(&object, ready));
+            let standing = |node: &str| self.nodes.get(node).cloned().unwrap_or_default();
+            let new = object.and_then(|object| of_object(&object, ready, &standing));
             let old = self.get(&key).cloned();
             if old.as_deref() == new.as_ref() {
                 continue;
@@ -119,16 +126,34 @@ impl Workloads {
         changed
     }
 
+    /// Takes in what became of nodes. Returns those that stand where they did not.
+    fn update_nodes(&mut self, objects: &[ObjectChange]) -> Vec<String> {
+        let mut moved = vec![];
+        for change in objects.iter().filter(|change| change.sides().any(|object| object.kind == Kind::Node)) {
+            let Some(ObjectKey { name, .. }) = change.key() else { continue };
+            let now = change.new.as_ref().map(|node| topology::node_locality(&node.meta.labels)).filter(|locality| !locality.is_empty());
+            if self.nodes.get(&name) != now.as_ref() {
+                put(&mut self.nodes, name.clone(), now);
+                moved.push(name);
+            }
+        }
+        moved
+    }
+
     fn replace(&mut self, key: ObjectKey, change: &WorkloadChange) {
         let key = Arc::new(key);
         if let Some(old) = &change.old {
             self.by_address.remove(&old.address, &*key);
             labels(old).for_each(|label| self.by_label.remove(&label, &*key));
+            self.on_node.remove(&old.node, &*key);
             self.all.remove_mut(&*key);
         }
         if let Some(new) = &change.new {
             self.by_address.insert(new.address.clone(), key.clone(), new.clone());
             labels(new).for_each(|label| self.by_label.insert(label, key.clone(), new.clone()));
+            if !new.node.is_empty() {
+                self.on_node.insert(new.node.clone(), key.clone(), ());
+            }
             self.all.insert_mut(key, new.clone());
         }
     }

@@ -129,6 +129,9 @@ fn workloads(namespace: &str, documents: &mut Vec<String>) {
         }
     }
     make.object("v1", "Pod", "p2, labels: {app: a}", "status: {podIP: 10.0.0.1}");
+    for labels in ["{}", "{topology.kubernetes.io/region: eu}", "{topology.kubernetes.io/region: eu, topology.kubernetes.io/zone: a}"] {
+        make.object("v1", "Node", &format!("n, labels: {labels}"), "");
+    }
     for spec in [
         "{metadata: {labels: {app: a}}, template: {}, probe: {httpGet: {port: 80}}}",
         "{metadata: {labels: {app: b}}, template: {}, probe: {tcpSocket: {port: 80}}}",

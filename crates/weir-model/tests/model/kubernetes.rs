@@ -107,6 +107,53 @@ endpoints:
 }
 
 #[test]
+fn an_instance_that_refers_to_a_pod_waits_until_that_is_known() {
+    let instances = "ports: [{name: http, port: 8080}]
+endpoints:
+- {addresses: [10.1.0.1], targetRef: {kind: Pod, name: one}}
+- {addresses: [10.1.0.2], targetRef: {kind: VirtualMachine, name: two}}
+- {addresses: [10.1.0.3]}";
+    let documents = |pod: &[String]| [&[web("ports: [{name: http, port: 80}]"), slice("web-1", instances)], pod].concat();
+    assert_eq!(endpoints(&mesh(&documents(&[])), WEB), ["80: 10.1.0.2:8080", "80: 10.1.0.3:8080"]);
+    let known = mesh(&documents(&[pod("one", "10.1.0.1", "v1")]));
+    assert_eq!(endpoints(&known, WEB), ["80: 10.1.0.1:8080", "80: 10.1.0.2:8080", "80: 10.1.0.3:8080"]);
+}
+
+#[test]
+fn an_instance_in_two_slices_is_one_and_names_are_none() {
+    let listed = |addresses: &str| format!("ports: [{{name: http, port: 8080}}]\nendpoints: [{{addresses: [{addresses}]}}]");
+    let mesh = mesh(&[
+        web("ports: [{name: http, port: 80}]"),
+        slice("web-1", &listed("10.1.0.1")),
+        slice("web-2", &listed("10.1.0.1, 10.1.0.2")),
+        slice("web-3", &format!("addressType: FQDN\n{}", listed("far.example.com"))),
+    ]);
+    assert_eq!(endpoints(&mesh, WEB), ["80: 10.1.0.1:8080", "80: 10.1.0.2:8080"]);
+}
+
+#[test]
+fn an_instance_is_where_the_node_of_its_pod_stands_unless_the_pod_says_otherwise() {
+    let node = |labels: &str| kubernetes("Node", &format!("default/n, labels: {{{labels}}}"), "");
+    let pod = |label: &str| {
+        let content = "spec: {nodeName: n}\nstatus: {podIP: 10.1.0.1}";
+        kubernetes("Pod", &format!("shop/one, labels: {{app: web{label}}}"), content)
+    };
+    let zone = "topology.kubernetes.io/region: eu, topology.kubernetes.io/zone: a";
+    for (nodes, label, expected) in [
+        (vec![], "", ""),
+        (vec![node("")], "", ""),
+        (vec![node(zone)], "", "eu/a"),
+        (vec![node(&format!("{zone}, topology.istio.io/subzone: '1'"))], "", "eu/a/1"),
+        (vec![node(zone)], ", topology.istio.io/locality: us.b", "us/b"),
+    ] {
+        let instance = "ports: [{name: http, port: 80}]\nendpoints: [{addresses: [10.1.0.1], targetRef: {kind: Pod, name: one}}]";
+        let documents = [vec![web("ports: [{name: http, port: 80}]"), slice("web-1", instance), pod(label)], nodes].concat();
+        let mesh = mesh(&documents);
+        assert_eq!(mesh.services.endpoints(&service(&mesh, WEB))[0].locality, expected, "{documents:?}");
+    }
+}
+
+#[test]
 fn an_instance_that_is_not_ready_takes_no_requests_unless_the_service_publishes_it() {
     let instances = "ports: [{name: http, port: 80}]
 endpoints:

@@ -2,6 +2,7 @@
 
 mod changes;
 mod edit;
+mod last_good;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use weir_api::{Diagnostic, Object, ObjectKey, ObjectName};
 pub use changes::CatalogChanges;
 use changes::Step;
 pub(crate) use edit::Edit;
+pub(crate) use last_good::taken_over;
 
 /// Which text objects were read from. Texts count in the order of these.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,6 +43,13 @@ impl Text {
     /// Whether any object is in force by it.
     pub fn has_objects(&self) -> bool {
         !self.objects.is_empty() || !self.kept.is_empty()
+    }
+
+    /// Whether it holds the very same objects, and as much is to be said of it.
+    #[cfg(feature = "kubernetes")]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let are_same = |a: &[Arc<Object>], b: &[Arc<Object>]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| Arc::ptr_eq(a, b));
+        are_same(&self.objects, &other.objects) && are_same(&self.kept, &other.kept) && self.diagnostics == other.diagnostics
     }
 }
 

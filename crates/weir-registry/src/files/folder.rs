@@ -1,6 +1,6 @@
 //! A folder whose files change: what is broken in it stays in force as it last was.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use weir_api::{Diagnostic, Kind, Object, ObjectKey, ObjectName, Parsed, Severity, object};
+use weir_api::{Diagnostic, Object, Parsed, object};
 
 use super::read::{self, Found, ReadFile};
 use super::{is_hidden, is_wanted};
 use crate::Catalog;
-use crate::catalog::{Edit, Text, TextKey};
+use crate::catalog::{Edit, Text, TextKey, taken_over};
 
 /// Files count after what is said of no single one.
 const FILES: usize = 1;
@@ -253,49 +253,12 @@ fn closed(path: &str) -> Diagnostic {
     Diagnostic::warning(message).with_help("make it readable, or delete it")
 }
 
-/// What a file's new version holds: an object that says the same at the same place is the one of its last version.
-fn taken_over(before: &Text, mut parsed: Parsed) -> Text {
-    let kept = kept(before, &parsed);
-    let known: HashMap<ObjectKey, &Arc<Object>> = before.objects.iter().map(|object| (object.key(), object)).collect();
-    // Of what was never good, something safe takes the place.
-    let is_kept = |object: &Arc<Object>| kept.iter().any(|kept| kept.key() == object.key());
-    // A document that cannot be read at all is taken for that policy of its kind which is missing.
-    let keeps = |kind: Kind| kept.iter().any(|kept| kept.kind == kind);
-    let is_known = |object: &Arc<Object>| is_kept(object) || (keeps(object.kind) && object.node.entries().is_empty());
-    let stand_ins: Vec<_> = std::mem::take(&mut parsed.stand_ins).into_iter().filter(|object| !is_known(object)).collect();
-    let same = |object: Arc<Object>| known.get(&object.key()).filter(|known| ***known == object).map_or(object, |known| (*known).clone());
-    Text { objects: parsed.objects.into_iter().chain(stand_ins).map(same).collect(), kept, diagnostics: parsed.diagnostics, changed: None }
-}
-
 /// What a file holds that was emptied not long ago: all that it held before.
 fn as_before(before: &Text, path: &Path) -> Text {
     let message = format!("{} is empty: what it held stays in force for {} seconds", path.display(), EMPTIED.as_secs());
     let said = Diagnostic::warning(message).with_help("delete the file if all of it is meant to go");
     let kept = before.objects.iter().chain(&before.kept).cloned().collect();
     Text { objects: vec![], kept, diagnostics: vec![said], changed: None }
-}
-
-/// The objects of a file's last version that its new version still means to hold: those that it refuses by name, or,
-/// where something is so broken that it has no name, all that are missing.
-fn kept(before: &Text, now: &Parsed) -> Vec<Arc<Object>> {
-    let errors = || now.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
-    // A kind that does not exist, or no name, may be any of them.
-    let is_nameless = |name: &ObjectName| name.name.is_empty() || !Kind::is_name(&name.kind);
-    let has_nameless = errors().any(|error| error.object.as_ref().is_none_or(is_nameless));
-    let refused: HashSet<&ObjectName> = errors().filter_map(|error| error.object.as_ref()).collect();
-    let present: HashSet<ObjectName> = now.objects.iter().map(|object| object.name()).collect();
-    let last = before.objects.iter().chain(&before.kept);
-    // What stands in for a resource stays as well where that may only have lost its name; one that is refused by name has its own.
-    let stood_for: HashSet<ObjectName> = now.stand_ins.iter().map(|object| object.name()).collect();
-    let stays = |object: &&Arc<Object>| {
-        let name = object.name();
-        let is_missing = !present.contains(&name);
-        match object.stands_in() {
-            true => is_missing && has_nameless && !stood_for.contains(&name),
-            false => is_missing && (has_nameless || refused.contains(&name)),
-        }
-    };
-    last.filter(stays).cloned().collect()
 }
 
 #[cfg(test)]

@@ -6,15 +6,14 @@ use std::process::ExitCode;
 use anyhow::Context;
 use weir_pilot::Pilot;
 use weir_proxy::admin::serve_answers;
-use weir_registry::files;
 
 use super::pilot_admin;
 use super::run::options;
 use crate::cli::PilotArgs;
 use crate::mesh::authority::{AuthoritySource, Opened};
-use crate::mesh::{bind, descriptors, global_connection_limit, mesh_config, remote, serve_xds, start_runtime};
+use crate::mesh::{Source, bind, descriptors, global_connection_limit, mesh_config, remote, serve_xds, start_runtime};
 use crate::print;
-use crate::signals::{Signals, Told};
+use crate::signals::Signals;
 
 /// Runs until told to end.
 ///
@@ -27,9 +26,15 @@ pub(crate) fn run(args: &PilotArgs) -> anyhow::Result<ExitCode> {
         tracing::warn!("globalDownstreamConnectionLimit is nothing that a pilot can tell: start each proxy with --max-connections {most}");
     }
     start_runtime()?.block_on(async {
-        let watched = files::watch(&args.dir).with_context(|| format!("the folder {} cannot be read", args.dir.display()))?;
-        let Opened { authority, secret, state } = AuthoritySource::Args(&args.authority, &args.dir).open(&mesh)?;
-        let pilot = Pilot::start(watched.catalog.clone(), options(mesh));
+        let mut signals = Signals::new().context("the system does not tell of signals")?;
+        let Opened { authority, secret, state } = AuthoritySource::Args(&args.authority, args.source.dir.as_deref()).open(&mesh)?;
+        // An API server that is away may keep it waiting.
+        let source = tokio::select! {
+            source = Source::open(&args.source, &mesh) => source?,
+            () = signals.end() => return Ok(ExitCode::SUCCESS),
+        };
+        let catalog = source.catalog();
+        let pilot = Pilot::start(catalog.clone(), options(mesh));
         if args.plaintext_xds {
             pilot.serve_other_machines();
         }
@@ -39,9 +44,8 @@ pub(crate) fn run(args: &PilotArgs) -> anyhow::Result<ExitCode> {
         let served = serve_xds(&pilot, &certificates, &args.xds, args.secrets_only_at_sockets).await?;
         let asked = serve_admin(&pilot, args.admin).await?;
         let places = [served.places.as_slice(), &by_tls].concat().join(", ");
-        print::say(&format!("weir: {} resources; proxies may follow {places}{asked}", watched.catalog.borrow().len()));
-        let mut signals = Signals::new().context("the system does not tell of signals")?;
-        while signals.next().await != Told::End {}
+        print::say(&format!("weir: {} resources; proxies may follow {places}{asked}", catalog.borrow().len()));
+        signals.end().await;
         Ok(ExitCode::SUCCESS)
     })
 }

@@ -38,7 +38,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         secrets_only_at_sockets: args.secrets_only_at_sockets,
         plaintext_xds: args.plaintext_xds,
         remote: args.remote.clone(),
-        authority: AuthoritySource::Args(&args.authority, &args.dir),
+        authority: AuthoritySource::Args(&args.authority, Some(&args.dir)),
         process: &args.process,
         ends_with_terminal: false,
     };

@@ -25,8 +25,8 @@ const LIFETIME: &str = "SECRET_TTL";
 /// Where the authority comes from.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum AuthoritySource<'s> {
-    /// As the command line says, for the resources of a folder.
-    Args(&'s AuthorityArgs, &'s Path),
+    /// As the command line says, for the resources of a folder, if they are in one.
+    Args(&'s AuthorityArgs, Option<&'s Path>),
     /// From nowhere: nobody keeps it.
     Memory,
 }
@@ -50,7 +50,7 @@ impl AuthoritySource<'_> {
             Self::Memory => return Ok(Opened { authority: Authority::in_memory(&mesh.trust_domain)?, secret: None, state: None }),
         };
         let state = args.state.clone().or_else(usual_state);
-        if let Some(state) = state.as_ref().filter(|state| is_below(state, resources)) {
+        if let Some(state) = state.as_ref().filter(|state| resources.is_some_and(|resources| is_below(state, resources))) {
             bail!("{} is below the resources, where no key may be: name another folder with --state", state.display());
         }
         let authority = match (&args.ca, &state) {
@@ -345,7 +345,7 @@ spec: {address: 10.0.0.1, serviceAccount: ACCOUNT}
         let folder = tempfile::tempdir().unwrap();
         let (file, state, resources) = (folder.path().join("file"), folder.path().join("state"), folder.path().join("mesh"));
         fs::write(&file, "").unwrap();
-        let open = |args: &AuthorityArgs| AuthoritySource::Args(args, &resources).open(&MeshConfig::default());
+        let open = |args: &AuthorityArgs| AuthoritySource::Args(args, Some(&resources)).open(&MeshConfig::default());
         assert!(open(&args(&file.join("below"))).is_err());
         assert!(open(&args(&state)).unwrap().secret.is_some());
         let mode = fs::metadata(&state).unwrap().permissions().mode() & 0o777;

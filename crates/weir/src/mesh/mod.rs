@@ -12,6 +12,7 @@ mod process;
 pub(crate) mod remote;
 mod renewal;
 mod serve;
+mod source;
 
 pub(crate) use addresses::is_local;
 pub(crate) use ask::ask;
@@ -21,3 +22,4 @@ pub(crate) use hosting::{Hosting, Hosts, hosted_options};
 pub(crate) use names::answer_dns;
 pub(crate) use process::{Process, bind, global_connection_limit, mesh_config, nothing_more, start_runtime};
 pub(crate) use serve::{Served, serve_xds};
+pub(crate) use source::Source;

@@ -45,7 +45,7 @@ pub(super) fn run(sample: Sample, process: &ProcessArgs) -> anyhow::Result<ExitC
             secrets_only_at_sockets: true,
             plaintext_xds: false,
             remote: RemoteArgs::default(),
-            authority: AuthoritySource::Args(&authority, &dir),
+            authority: AuthoritySource::Args(&authority, Some(&dir)),
             process,
             ends_with_terminal: true,
         };

@@ -1,0 +1,259 @@
+//! A Kubernetes cluster: etcd, kube-apiserver and kube-controller-manager, the real ones, on a machine of its own.
+//!
+//! It has no kubelet yet: what a node would report of a Pod, a test writes itself ([`Cluster::run_pod`]); the controllers do the rest, as
+//! the EndpointSlices of Services. All of it is in a network namespace, and so is the thread of the test that starts it; etcd's data are on
+//! a file system in memory that only etcd sees. With the test, however it ends, all of it is gone.
+
+mod api;
+mod identities;
+mod programs;
+
+use std::path::Path;
+use std::process::Command;
+
+use kube::Client;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use weir_capture::namespace::enter;
+
+use crate::binaries;
+use crate::namespace::Namespace;
+use crate::process::Process;
+use crate::wait::until;
+use identities::Identities;
+use programs::{Programs, programs};
+
+/// The node's address, where the API server is.
+const NODE: &str = "10.244.0.1";
+/// The bridge that Pods would be at; its range is theirs.
+const BRIDGE: &str = "pods";
+/// Services' addresses, and those of load balancers.
+const SERVICES: &str = "10.96.0.0/15";
+const CLUSTER_IPS: &str = "10.96.0.0/16";
+const ETCD: &str = "http://127.0.0.1:2379";
+const API_SERVER: &str = "https://10.244.0.1:6443";
+/// What the pilot must be allowed to do stands there.
+const DOCUMENTATION: &str = include_str!("../../../../docs/kubernetes.md");
+const API_SERVER_HOSTS: [&str; 6] =
+    ["127.0.0.1", NODE, "10.96.0.1", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
+/// Runs a program that sees a file system in memory at a folder where others see nothing, and that ends with who started it.
+const IN_MEMORY: &str = r#"mount -t tmpfs tmpfs "$1" && shift && exec "$@""#;
+
+/// A cluster, until this is dropped.
+pub struct Cluster {
+    /// Asks the API server as an administrator.
+    client: Client,
+    programs: &'static Programs,
+    identities: Identities,
+    api_server: Process,
+    controller_manager: Option<Process>,
+    _etcd: Process,
+    namespace: Namespace,
+    work: TempDir,
+}
+
+impl Cluster {
+    /// Starts one, with the definitions of Istio's resources and the Gateway API's, and moves this thread into its network. None where
+    /// this machine has not what it takes, which is said.
+    ///
+    /// # Panics
+    /// If it cannot be started; where there is none, if that is so in CI.
+    pub async fn start() -> Option<Self> {
+        let programs = programs()?;
+        let namespace = Namespace::new().await?;
+        lay_network(&namespace).await;
+        enter(&namespace.path()).expect("a namespace can be entered");
+        let work = tempfile::tempdir().expect("a folder can be made");
+        let identities = Identities::write(work.path(), &API_SERVER_HOSTS);
+        let admin = identities.kubeconfig(API_SERVER, "admin", Some("system:masters"));
+        let manager = identities.kubeconfig(API_SERVER, "system:kube-controller-manager", None);
+        let etcd = start_etcd(&namespace, programs, work.path());
+        let api_server = start_api_server(&namespace, programs, &identities, work.path());
+        let client = client(&admin).await;
+        let mut cluster = Self { client, programs, identities, api_server, controller_manager: None, _etcd: etcd, namespace, work };
+        cluster.until_ready().await;
+        cluster.controller_manager = Some(cluster.start_controller_manager(&manager));
+        cluster.define().await;
+        Some(cluster)
+    }
+
+    /// Starts `weir pilot` on this cluster, with xDS and its admin interface at these addresses. It may do what the documentation says
+    /// that it must be allowed to, and no more.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub async fn start_pilot(&self, xds: &str, admin: &str) -> Process {
+        const USER: &str = "weir-pilot";
+        let role = serde_saphyr::from_str(first_yaml(DOCUMENTATION)).expect("the documentation's role is YAML");
+        let group = "rbac.authorization.k8s.io";
+        let binding = json!({
+            "apiVersion": format!("{group}/v1"),
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": USER},
+            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": USER},
+            "subjects": [{"apiGroup": group, "kind": "User", "name": USER}],
+        });
+        for (kind, object) in [("clusterroles", role), ("clusterrolebindings", binding)] {
+            self.apply(&format!("/apis/{group}/v1/{kind}/{USER}"), object).await;
+        }
+        let kubeconfig = self.identities.kubeconfig(API_SERVER, USER, None).display().to_string();
+        let folder = self.work.path().join("pilot");
+        std::fs::create_dir_all(&folder).expect("a folder can be made");
+        let arguments = ["pilot", "--kubeconfig", &kubeconfig, "--xds", xds, "--admin", admin, "--ephemeral-root"];
+        let mut command = self.command(binaries::weir());
+        command.args(arguments).current_dir(&folder).env("XDG_STATE_HOME", &folder);
+        Process::spawn(command, folder.join("log"))
+    }
+
+    /// The API server is gone at once, as one is that crashes.
+    ///
+    /// # Panics
+    /// If it cannot be ended.
+    pub async fn kill_api_server(&mut self) {
+        self.api_server.signal("KILL").await;
+        self.api_server.ended().await;
+    }
+
+    /// It is there again.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub async fn start_api_server(&mut self) {
+        self.api_server = start_api_server(&self.namespace, self.programs, &self.identities, self.work.path());
+        self.until_ready().await;
+    }
+
+    /// A Pod of this namespace with these labels, of which a node says that it runs there at this address, and is ready.
+    ///
+    /// # Panics
+    /// If the API server refuses.
+    pub async fn run_pod(&self, namespace: &str, name: &str, labels: &Value, node: &str, address: &str) {
+        // A controller makes the account that a Pod runs as.
+        let account = format!("/api/v1/namespaces/{namespace}/serviceaccounts/default");
+        until("there is a service account", async || self.exists(&account).await).await;
+        let path = format!("/api/v1/namespaces/{namespace}/pods/{name}");
+        let port = json!({"name": "serving", "containerPort": 8080});
+        let spec = json!({"nodeName": node, "containers": [{"name": "app", "image": "app", "ports": [port]}]});
+        self.apply(&path, json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}, "spec": spec})).await;
+        self.report_pod(namespace, name, address, true).await;
+    }
+
+    /// The node says whether it is ready.
+    ///
+    /// # Panics
+    /// If the API server refuses.
+    pub async fn report_pod(&self, namespace: &str, name: &str, address: &str, is_ready: bool) {
+        let ready = json!({"type": "Ready", "status": if is_ready { "True" } else { "False" }});
+        let status = json!({"phase": "Running", "podIP": address, "podIPs": [{"ip": address}], "conditions": [ready]});
+        self.merge(&format!("/api/v1/namespaces/{namespace}/pods/{name}/status"), json!({"status": status})).await;
+    }
+
+    fn command(&self, program: &Path) -> Command {
+        ending_with_us(&self.namespace, program)
+    }
+
+    fn start_controller_manager(&self, kubeconfig: &Path) -> Process {
+        let mut command = self.command(&self.programs.controller_manager);
+        // Nobody tells it that a node is well.
+        command.args(["--controllers=*,-node-lifecycle-controller", "--leader-elect=false", "--use-service-account-credentials=true"]);
+        command.arg(format!("--kubeconfig={}", kubeconfig.display()));
+        for (flag, file) in [
+            ("service-account-private-key-file", "tokens.key"),
+            ("root-ca-file", "ca.pem"),
+            ("cluster-signing-cert-file", "ca.pem"),
+            ("cluster-signing-key-file", "ca.key"),
+        ] {
+            command.arg(format!("--{flag}={}", self.identities.path(file)));
+        }
+        let work = self.work.path();
+        command.arg(format!("--cert-dir={}", work.join("controller-manager").display())).current_dir(work);
+        Process::spawn(command, work.join("controller-manager.log"))
+    }
+
+    async fn until_ready(&self) {
+        until("the API server is ready", async || self.ask("GET", "/readyz", None).await.is_ok()).await;
+    }
+
+    async fn define(&self) {
+        let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+        let mut names = vec![];
+        for definition in self.programs.definitions() {
+            let name = definition["metadata"]["name"].as_str().expect("a definition has a name").to_owned();
+            self.apply(&format!("{path}/{name}"), definition).await;
+            names.push(name);
+        }
+        until("all definitions are in force", async || {
+            let known = self.ask("GET", path, None).await.unwrap_or_default();
+            let is_established = |item: &&Value| {
+                let conditions = item["status"]["conditions"].as_array().into_iter().flatten();
+                conditions.into_iter().any(|condition| condition["type"] == "Established" && condition["status"] == "True")
+            };
+            known["items"].as_array().is_some_and(|items| items.iter().filter(is_established).count() == names.len())
+        })
+        .await;
+    }
+}
+
+/// The first example in YAML of a text.
+fn first_yaml(text: &str) -> &str {
+    let (_, rest) = text.split_once("```yaml\n").expect("the documentation has an example in YAML");
+    rest.split_once("```").expect("it has an end").0
+}
+
+/// A program in a namespace that ends when this thread does, even where nobody can end it.
+fn ending_with_us(namespace: &Namespace, program: &Path) -> Command {
+    let mut command = namespace.command("setpriv");
+    command.args(["--pdeathsig", "KILL"]).arg(program);
+    command
+}
+
+async fn lay_network(namespace: &Namespace) {
+    let address = format!("{NODE}/16");
+    namespace.must(&["ip", "link", "add", BRIDGE, "type", "bridge"]).await;
+    namespace.must(&["ip", "address", "add", &address, "dev", BRIDGE]).await;
+    namespace.must(&["ip", "link", "set", BRIDGE, "up"]).await;
+    // A packet needs a way before anything can translate where it goes; and none leads out of here.
+    namespace.must(&["ip", "route", "add", SERVICES, "dev", BRIDGE]).await;
+}
+
+fn start_etcd(namespace: &Namespace, programs: &Programs, work: &Path) -> Process {
+    let data = work.join("etcd");
+    std::fs::create_dir(&data).expect("a folder can be made");
+    let mut command = ending_with_us(namespace, Path::new("unshare"));
+    command.args(["--mount", "--", "sh", "-c", IN_MEMORY, "sh"]).arg(&data).arg(&programs.etcd);
+    command.arg(format!("--data-dir={}/data", data.display()));
+    command.args(["--listen-peer-urls=http://127.0.0.1:2380", "--initial-advertise-peer-urls=http://127.0.0.1:2380"]);
+    command.args(["--initial-cluster=default=http://127.0.0.1:2380"]);
+    command.arg(format!("--listen-client-urls={ETCD}")).arg(format!("--advertise-client-urls={ETCD}"));
+    Process::spawn(command, work.join("etcd.log"))
+}
+
+fn start_api_server(namespace: &Namespace, programs: &Programs, identities: &Identities, work: &Path) -> Process {
+    let mut command = ending_with_us(namespace, &programs.api_server);
+    command.args(["--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", "--secure-port=6443"]);
+    command.args(["--bind-address=0.0.0.0", "--service-account-issuer=https://kubernetes.default.svc", "--enable-aggregator-routing=true"]);
+    command.args([
+        format!("--etcd-servers={ETCD}"),
+        format!("--service-cluster-ip-range={CLUSTER_IPS}"),
+        format!("--advertise-address={NODE}"),
+    ]);
+    for (flag, file) in [
+        ("client-ca-file", "ca.pem"),
+        ("tls-cert-file", "server.pem"),
+        ("tls-private-key-file", "server.key"),
+        ("service-account-key-file", "tokens.pub"),
+        ("service-account-signing-key-file", "tokens.key"),
+    ] {
+        command.arg(format!("--{flag}={}", identities.path(file)));
+    }
+    // Else it keeps a certificate of its own making in a folder of the system's.
+    command.current_dir(work);
+    Process::spawn(command, work.join("api-server.log"))
+}
+
+async fn client(kubeconfig: &Path) -> Client {
+    let read = Kubeconfig::read_from(kubeconfig).expect("a kubeconfig that was just written");
+    let config = kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await.expect("its files are there");
+    Client::try_from(config).expect("a client can be made")
+}

@@ -1,0 +1,64 @@
+//! The objects of a mesh, from a folder or from a cluster.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::sync::watch;
+use weir_api::resources::MeshConfig;
+use weir_registry::{Catalog, files};
+
+use crate::cli::SourceArgs;
+
+/// Objects that are followed, until this is dropped.
+pub(crate) enum Source {
+    /// Those of a folder.
+    Files(files::Watched),
+    /// Those of a cluster.
+    #[cfg(feature = "kubernetes")]
+    Cluster(weir_registry::kubernetes::Watched),
+}
+
+impl Source {
+    /// Follows the objects that the command line says. Those of a cluster are all there when this is done.
+    ///
+    /// # Errors
+    /// If the folder cannot be read, or nothing says how to reach the cluster.
+    pub async fn open(args: &SourceArgs, mesh: &MeshConfig) -> anyhow::Result<Self> {
+        match &args.dir {
+            Some(dir) => Self::of_folder(dir),
+            None => of_cluster(args, mesh).await,
+        }
+    }
+
+    fn of_folder(dir: &Path) -> anyhow::Result<Self> {
+        files::watch(dir).map(Self::Files).with_context(|| format!("the folder {} cannot be read", dir.display()))
+    }
+
+    /// The newest catalog.
+    pub fn catalog(&self) -> watch::Receiver<Arc<Catalog>> {
+        match self {
+            Self::Files(watched) => watched.catalog.clone(),
+            #[cfg(feature = "kubernetes")]
+            Self::Cluster(watched) => watched.catalog.clone(),
+        }
+    }
+}
+
+#[cfg(feature = "kubernetes")]
+async fn of_cluster(args: &SourceArgs, mesh: &MeshConfig) -> anyhow::Result<Source> {
+    use weir_registry::kubernetes::{Access, Options, connect, watch};
+
+    let access = match &args.kubeconfig {
+        Some(path) => Access::Kubeconfig { path: path.clone(), context: args.context.clone() },
+        None => Access::InCluster,
+    };
+    let client = connect(&access).await?;
+    let options = Options { revision: args.revision.clone(), selectors: mesh.discovery_selectors.clone() };
+    Ok(Source::Cluster(watch(&client, &options).await))
+}
+
+#[cfg(not(feature = "kubernetes"))]
+async fn of_cluster(_: &SourceArgs, _: &MeshConfig) -> anyhow::Result<Source> {
+    anyhow::bail!("this weir is built without Kubernetes: build it with `cargo build -p weir --features kubernetes`")
+}
