@@ -144,10 +144,9 @@ fn written(chain: &Chain, rule: &Rule) -> String {
         Verdict::Goto(chain) => format!("-g {}", ours(chain)),
         // The first zone that a packet gets is the one that it keeps.
         Verdict::Zone(zone) => format!("-j CT --zone {zone}"),
-        Verdict::HandOver(port, mark) => format!("-j TPROXY --on-port {port} --tproxy-mark {mark}/0xffffffff"),
+        Verdict::HandOver(port) => format!("-j TPROXY --on-port {port}"),
         Verdict::Mark(mark) => format!("-j MARK --set-mark {mark}"),
-        Verdict::SaveMark => "-j CONNMARK --save-mark".to_owned(),
-        Verdict::RestoreMark => "-j CONNMARK --restore-mark".to_owned(),
+        Verdict::MarkConnection(mark) => format!("-j CONNMARK --set-mark {mark}"),
         Verdict::Drop => "-j DROP".to_owned(),
     };
     format!("-A {} {conditions}{verdict}", ours(chain.name))
@@ -171,7 +170,8 @@ fn condition_of(condition: &Condition) -> String {
         Condition::Begins => "-m tcp --syn".to_owned(),
         Condition::Mark(mark) => format!("-m mark --mark {mark}"),
         Condition::ConnectionMark(mark) => format!("-m connmark --mark {mark}"),
-        Condition::Transparent => "-m socket --transparent".to_owned(),
+        Condition::IsNew => "-m conntrack --ctstate NEW".to_owned(),
+        Condition::ToThisMachine => "-m addrtype --dst-type LOCAL".to_owned(),
     }
 }
 

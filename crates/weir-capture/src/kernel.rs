@@ -121,15 +121,24 @@ impl Kernel {
     /// If the tool refuses: then nothing has changed, but for iptables, where the tables before the one that is refused have.
     pub fn install(self, capture: &Capture) -> Result<(), Error> {
         loopback::add()?;
-        routes::set(capture.route)?;
+        // Rules that need it never are without it: it comes before them, and goes after them.
+        let is_new = capture.route.map(routes::add).transpose()?.unwrap_or(false);
+        let installed = self.set(capture);
+        if capture.route.is_none() && installed.is_ok() || is_new && installed.is_err() {
+            routes::remove()?;
+        }
+        installed?;
+        self.tool.other().remove().map(drop)
+    }
+
+    fn set(self, capture: &Capture) -> Result<(), Error> {
         match self.tool {
             Tool::Nft => run("nft", &["-f", "-"], &capture.nft()).map(drop),
             Tool::Iptables => families().into_iter().try_for_each(|programs| {
                 let saved = run(programs.save, &[], "")?;
                 run(programs.restore, RESTORE, &capture.iptables(programs.family, &saved)).map(drop)
             }),
-        }?;
-        self.tool.other().remove().map(drop)
+        }
     }
 
     /// How the rules compare with these, whichever tool has set them. What they look like when the kernel has taken them is found out in a network namespace that is
@@ -149,7 +158,7 @@ impl Kernel {
             }
         };
         let address = |is_so| if is_so { loopback::LINE } else { "" };
-        let there = self.tool.listed()? + &self.tool.other().listed()? + address(loopback::is_there()) + &routes::listed()?;
+        let there = self.tool.listed()? + &self.tool.other().listed()? + address(loopback::is_there()) + &routes::listed();
         Ok(difference(&there, &(wanted + address(loopback::is_wanted()) + &routes::written(capture.route))))
     }
 }

@@ -68,10 +68,10 @@ impl Display for Rule {
             Verdict::Jump(chain) => write!(f, "jump {chain}"),
             Verdict::Goto(chain) => write!(f, "goto {chain}"),
             Verdict::Zone(zone) => write!(f, "ct zone set {zone} return"),
-            Verdict::HandOver(port, mark) => write!(f, "meta mark set {mark} tproxy to :{port} accept"),
+            // Where nobody listens, the rule breaks off before it accepts.
+            Verdict::HandOver(port) => write!(f, "tproxy to :{port} accept"),
             Verdict::Mark(mark) => write!(f, "meta mark set {mark}"),
-            Verdict::SaveMark => f.write_str("ct mark set meta mark"),
-            Verdict::RestoreMark => f.write_str("meta mark set ct mark"),
+            Verdict::MarkConnection(mark) => write!(f, "ct mark set {mark}"),
             Verdict::Drop => f.write_str("drop"),
         }
     }
@@ -96,7 +96,8 @@ impl Display for Condition {
             Self::Begins => f.write_str("tcp flags & (fin | syn | rst | ack) == syn"),
             Self::Mark(mark) => write!(f, "meta mark {mark}"),
             Self::ConnectionMark(mark) => write!(f, "ct mark {mark}"),
-            Self::Transparent => f.write_str("socket transparent 1"),
+            Self::IsNew => f.write_str("ct state new"),
+            Self::ToThisMachine => f.write_str("fib daddr type local"),
         }
     }
 }

@@ -1,46 +1,47 @@
 //! The route by which packets of a mark come to this machine, whatever their destination is: a rule that leads them to a table, which has
 //! nothing but loopback.
 
-use std::path::Path;
-
+use crate::loopback;
 use crate::programs::{Error, run};
 use crate::ruleset::{Capture, MarkRoute};
+use crate::transparent::IN_ANOTHERS_NAME;
 
-/// By its priority the rule is known as ours.
+/// By its priority and its mark the rule is known as ours.
 const PRIORITY: &str = "13337";
 
-/// The families of addresses that the kernel knows, as `ip` calls them.
+/// The families of addresses that are in use here, as `ip` calls them.
 fn families() -> &'static [&'static str] {
-    if Path::new("/proc/net/if_inet6").exists() { &["-4", "-6"] } else { &["-4"] }
+    if loopback::is_wanted() { &["-4", "-6"] } else { &["-4"] }
 }
 
-/// A rule as the kernel has it: the mark, and the table that it leads to.
-type Known = (String, String);
-
-/// Makes this the route, or makes that there is none.
-pub(crate) fn set(wanted: Option<MarkRoute>) -> Result<(), Error> {
-    if listed()? == written(wanted) {
-        return Ok(());
+/// Makes the route, if it is not there; whether it was not. Then what was done of it is undone if it fails.
+pub(crate) fn add(route: MarkRoute) -> Result<bool, Error> {
+    if listed() == written(Some(route)) {
+        return Ok(false);
     }
     remove()?;
-    let Some(MarkRoute { mark, table }) = wanted else { return Ok(()) };
+    let MarkRoute { mark, table } = route;
     let (mark, table) = (mark.to_string(), table.to_string());
-    for family in families() {
-        route(family, "replace", &table)?;
-        run("ip", &[family, "rule", "add", "priority", PRIORITY, "fwmark", &mark, "lookup", &table], "")?;
+    let added = families().iter().try_for_each(|family| {
+        change_route(family, "replace", &table)?;
+        run("ip", &[family, "rule", "add", "priority", PRIORITY, "fwmark", &mark, "lookup", &table], "").map(drop)
+    });
+    if added.is_err() {
+        let _ = remove();
     }
-    Ok(())
+    added.map(|()| true)
 }
 
 /// Takes it away; whether it was there.
 pub(crate) fn remove() -> Result<bool, Error> {
     let mut was_there = false;
     for family in families() {
-        for (_, table) in known(family)? {
+        for table in tables(family) {
             was_there = true;
-            run("ip", &[family, "rule", "delete", "priority", PRIORITY], "")?;
+            let mark = IN_ANOTHERS_NAME.to_string();
+            run("ip", &[family, "rule", "delete", "priority", PRIORITY, "fwmark", &mark, "lookup", &table], "")?;
             if leads_here(family, &table) {
-                route(family, "delete", &table)?;
+                change_route(family, "delete", &table)?;
             }
         }
     }
@@ -48,40 +49,43 @@ pub(crate) fn remove() -> Result<bool, Error> {
 }
 
 /// What is there, a line for each family, as [`written`] has it.
-pub(crate) fn listed() -> Result<String, Error> {
+pub(crate) fn listed() -> String {
     let mut lines = String::new();
     for family in families() {
-        for (mark, table) in known(family)? {
+        for table in tables(family) {
             let lacks = if leads_here(family, &table) { "" } else { ", which does not lead to lo" };
-            lines += &(line(family, &mark, &table) + lacks + "\n");
+            lines += &(line(family, &table) + lacks + "\n");
         }
     }
-    Ok(lines)
+    lines
 }
 
 /// What is to be there.
 pub(crate) fn written(wanted: Option<MarkRoute>) -> String {
-    let Some(MarkRoute { mark, table }) = wanted else { return String::new() };
-    families().iter().map(|family| line(family, &format!("{mark:#x}"), &table.to_string()) + "\n").collect()
+    let Some(MarkRoute { table, .. }) = wanted else { return String::new() };
+    families().iter().map(|family| line(family, &table.to_string()) + "\n").collect()
 }
 
-fn line(family: &str, mark: &str, table: &str) -> String {
-    format!("ip {family} rule: fwmark {mark} lookup {table}")
+fn line(family: &str, table: &str) -> String {
+    format!("ip {family} rule: fwmark {IN_ANOTHERS_NAME} lookup {table}")
 }
 
-fn known(family: &str) -> Result<Vec<Known>, Error> {
-    let rules = run("ip", &[family, "rule", "show", "priority", PRIORITY], "")?;
-    Ok(rules.lines().filter_map(read).collect())
+/// The tables that rules of ours lead to. Where there is no `ip`, or the kernel knows no such rules, there are none.
+fn tables(family: &str) -> Vec<String> {
+    let rules = run("ip", &[family, "rule", "show", "priority", PRIORITY], "").unwrap_or_default();
+    rules.lines().filter_map(table_of).collect()
 }
 
-/// `13337: from all fwmark 0x539 lookup 133`
-fn read(rule: &str) -> Option<Known> {
-    let words: Vec<&str> = rule.split_whitespace().collect();
-    let after = |name| words.windows(2).find_map(|pair| (pair[0] == name).then(|| pair[1].to_owned()));
-    after("fwmark").zip(after("lookup"))
+/// That of `13337: from all fwmark 0x539 lookup 133`; none of a rule that is somebody else's.
+fn table_of(rule: &str) -> Option<String> {
+    let mark = format!("{IN_ANOTHERS_NAME:#x}");
+    match rule.split_whitespace().collect::<Vec<_>>().as_slice() {
+        [_, "from", "all", "fwmark", marked, "lookup", table] if *marked == mark => Some((*table).to_owned()),
+        _ => None,
+    }
 }
 
-fn route(family: &str, action: &str, table: &str) -> Result<(), Error> {
+fn change_route(family: &str, action: &str, table: &str) -> Result<(), Error> {
     run("ip", &[family, "route", action, "local", "default", "dev", "lo", "table", table], "").map(drop)
 }
 
@@ -107,15 +111,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rule_is_read_as_the_kernel_lists_it() {
-        let known = |mark: &str, table: &str| Some((mark.to_owned(), table.to_owned()));
+    fn a_rule_is_ours_by_its_mark() {
         for (rule, expected) in [
-            ("13337:\tfrom all fwmark 0x539 lookup 133", known("0x539", "133")),
-            ("13337:\tfrom all fwmark 0x1/0xff lookup main", known("0x1/0xff", "main")),
+            ("13337:\tfrom all fwmark 0x539 lookup 133", Some("133")),
+            ("13337:\tfrom all fwmark 0x539/0xff lookup 133", None),
+            ("13337:\tfrom all fwmark 0x7/0xff lookup 200", None),
+            ("13337:\tfrom 10.1.0.0/16 fwmark 0x539 lookup 201", None),
             ("13337:\tfrom all lookup main", None),
             ("", None),
         ] {
-            assert_eq!(read(rule), expected, "{rule}");
+            assert_eq!(table_of(rule).as_deref(), expected, "{rule}");
         }
     }
 }

@@ -93,8 +93,10 @@ pub(crate) enum Condition {
     Mark(u32),
     /// Its connection carries this mark.
     ConnectionMark(u32),
-    /// It is for a socket that answers in the name of others.
-    Transparent,
+    /// It is the first of its connection, as far as that is known.
+    IsNew,
+    /// It is for an address of this machine.
+    ToThisMachine,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,13 +111,12 @@ pub(crate) enum Verdict {
     Goto(&'static str),
     /// Its connection is kept apart from those of other zones.
     Zone(u16),
-    /// It goes as it is to who listens on this port of this machine, with this mark.
-    HandOver(u16, u32),
+    /// It goes as it is to who has its connection on this port of this machine, or listens there. If nobody does, the next rule is
+    /// tried, or it is dropped.
+    HandOver(u16),
     /// It gets this mark, and the next rule is tried.
     Mark(u32),
-    /// Its connection gets the mark that it carries, and the next rule is tried.
-    SaveMark,
-    /// It gets the mark that its connection carries, and the next rule is tried.
-    RestoreMark,
+    /// Its connection gets this mark, and the next rule is tried.
+    MarkConnection(u32),
     Drop,
 }

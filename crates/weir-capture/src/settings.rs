@@ -22,10 +22,7 @@ pub struct Settings {
     pub inbound_port: u16,
     /// How it gets there.
     pub mode: Mode,
-    /// The mark of packets that go to this machine whatever their destination is, where the mode is [`Mode::Transparent`]; the
-    /// sidecar's connections to its own workload carry it, too.
-    pub mark: u32,
-    /// The routing table for packets of that mark.
+    /// The routing table for answers to what the sidecar sends in its client's name, where the mode is [`Mode::Transparent`].
     pub route_table: u32,
     /// Where it takes tunnels, which are for it and are never redirected.
     pub tunnel_port: u16,
@@ -112,7 +109,6 @@ impl Default for Settings {
             outbound_port: 15001,
             inbound_port: 15006,
             mode: Mode::default(),
-            mark: 1337,
             route_table: 133,
             tunnel_port: 15008,
             dns_port: 15053,

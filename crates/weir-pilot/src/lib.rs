@@ -26,7 +26,7 @@ pub mod status;
 mod stream;
 mod workloads;
 
-pub use authority::credential::Bound;
+pub use authority::credential::{Bound, shared_account};
 pub use authority::secret::Secret;
 pub use authority::tokens::{Grant, LONGEST as LONGEST_TOKEN, Tokens};
 pub use authority::{Authority, AuthorityError, Followed};

@@ -23,8 +23,8 @@ pub struct Captured {
     pub server: Namespace,
     /// What is between them, and in no mesh.
     pub stranger: Namespace,
-    // Before the folder with their logs goes.
-    _processes: Vec<Process>,
+    // Before the folder with their logs goes. The last is the server's proxy.
+    processes: Vec<Process>,
     work: TempDir,
 }
 
@@ -107,7 +107,15 @@ impl Captured {
             let output = stranger.weir(&[&["capture", "--netns", &path], capture].concat()).await;
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         }
-        Some(Self { client: client_side, server: server_side, stranger, _processes: processes, work })
+        Some(Self { client: client_side, server: server_side, stranger, processes, work })
+    }
+
+    /// Kills the server's sidecar.
+    pub async fn kill_server_sidecar(&mut self) {
+        if let Some(mut sidecar) = self.processes.pop() {
+            sidecar.signal("KILL").await;
+            sidecar.ended().await;
+        }
     }
 
     /// What the server has written of its clients: a line for each request, which begins with the address that it came from.

@@ -2,6 +2,7 @@
 //! the workload that his proxy stands beside.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use tonic::Status;
@@ -147,6 +148,9 @@ impl Credential {
         if kind != proxy.kind {
             return Err(wrong(format!("its workload has a {}: its label {PROXY_TYPE} says which", kind.name())));
         }
+        if let Some(other) = shared_account(mesh, &self.identity).filter(|_| kind == ProxyKind::Router) {
+            return Err(wrong(format!("{other} has this account, too, and could be the gateway: give it one of its own")));
+        }
         for (name, value) in &proxy.labels {
             match labels.get(name) {
                 Some(own) if own == value => {}
@@ -243,6 +247,15 @@ impl Credential {
     }
 }
 
+/// A workload that is no gateway and has this account, by its name, if there is one. By a certificate it is whoever has its account: were that a gateway, it would have
+/// the keys that this serves by.
+pub fn shared_account(mesh: &MeshSnapshot, identity: &Identity) -> Option<String> {
+    let is_sidecar = |workload: &&Arc<Workload>| ProxyKind::of_workload(&workload.labels) == ProxyKind::Sidecar;
+    let entry = mesh.workloads.iter().filter(is_sidecar).find(|workload| is_of(workload, identity));
+    let group = || mesh.groups.of_namespace(&identity.namespace).find(|group| identity_of_instances(group) == *identity);
+    entry.map(|workload| workload.object.name().to_string()).or_else(|| group().map(|group| group.name().to_string()))
+}
+
 fn is_of(workload: &Workload, identity: &Identity) -> bool {
     Identity::new(&workload.namespace, &workload.service_account) == *identity
 }
@@ -289,6 +302,11 @@ apiVersion: networking.istio.io/v1
 kind: WorkloadEntry
 metadata: {name: edge, namespace: shop}
 spec: {address: 10.0.0.30, serviceAccount: edge, labels: {istio: edge, weir.dev/proxy-type: router}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: door, namespace: shop}
+spec: {address: 10.0.0.31, serviceAccount: cart, labels: {istio: door, weir.dev/proxy-type: router}}
 ---
 apiVersion: networking.istio.io/v1
 kind: WorkloadEntry
@@ -388,6 +406,12 @@ spec:
                 at("router~10.0.0.9~carts-10.0.0.9.shop~shop.svc.cluster.local"),
                 registers("carts", "carts-10.0.0.9"),
                 "a gateway does not register itself",
+            ),
+            (
+                cart(),
+                at("router~10.0.0.31~door.shop~shop.svc.cluster.local"),
+                None,
+                "WorkloadEntry shop/cart has this account, too, and could be the gateway",
             ),
             (credential("edge", None), at("sidecar~10.0.0.30~edge.shop~shop.svc.cluster.local"), None, "its workload has a router"),
             (cart(), at("sidecar~10.0.0.2~till.shop~shop.svc.cluster.local"), None, "its workload is ns/shop/sa/till"),

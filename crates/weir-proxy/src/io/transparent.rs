@@ -3,8 +3,10 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Range;
 
 use socket2::SockRef;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// In whose name an instance is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +16,12 @@ pub struct Source {
     /// What marks the packets, so that the answers find the way back; 0 is no mark.
     pub mark: u32,
 }
+
+/// Ports that are chosen where a source says none: below those that systems choose for their own connections, so that a call in a client's
+/// name is not taken for one of the client's own.
+const PORTS: Range<u16> = 10_000..32_768;
+/// So many ports are tried.
+const TRIES: usize = 8;
 
 /// Lets a socket have any address, of the family of this one.
 ///
@@ -31,13 +39,42 @@ pub fn set<'s>(socket: impl Into<SockRef<'s>>, family: SocketAddr) -> io::Result
 /// # Errors
 /// If the process may not.
 #[cfg(target_os = "linux")]
-pub fn speak_for(socket: &tokio::net::TcpSocket, source: Source) -> io::Result<()> {
+fn speak_for(socket: &TcpSocket, source: Source) -> io::Result<()> {
     set(socket, source.address)?;
     if source.mark != 0 {
         SockRef::from(socket).set_mark(source.mark)?;
     }
     socket.set_reuseaddr(true)?;
-    socket.bind(source.address)
+    if source.address.port() != 0 {
+        return socket.bind(source.address);
+    }
+    let mut tries = TRIES;
+    loop {
+        tries -= 1;
+        match socket.bind(SocketAddr::new(source.address.ip(), fastrand::u16(PORTS))) {
+            // Somebody listens there.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries > 0 => {}
+            result => return result,
+        }
+    }
+}
+
+/// Connects to an instance in a source's name.
+///
+/// # Errors
+/// If the process may not, or the instance cannot be reached.
+pub async fn connect(source: Source, instance: SocketAddr) -> io::Result<TcpStream> {
+    let mut tries = TRIES;
+    loop {
+        tries -= 1;
+        let socket = if instance.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        speak_for(&socket, source)?;
+        match socket.connect(instance).await {
+            // Another call has this port.
+            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable && source.address.port() == 0 && tries > 0 => {}
+            result => return result,
+        }
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -46,6 +83,6 @@ pub fn set<'s>(_: impl Into<SockRef<'s>>, _: SocketAddr) -> io::Result<()> {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub fn speak_for(socket: &tokio::net::TcpSocket, source: Source) -> io::Result<()> {
+fn speak_for(socket: &TcpSocket, source: Source) -> io::Result<()> {
     set(socket, source.address)
 }

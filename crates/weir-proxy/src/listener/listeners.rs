@@ -44,7 +44,10 @@ impl Listeners {
             }
         }
         let listeners = self.by_name.borrow();
-        let places = listeners.values().flat_map(|active| active.addresses().into_iter().map(|address| (address, active.clone())));
+        // Should two be at one address, all workers take the same one.
+        let mut in_order: Vec<(&Arc<str>, &Rc<ActiveListener>)> = listeners.iter().collect();
+        in_order.sort_by(|(one, _), (other, _)| other.cmp(one));
+        let places = in_order.into_iter().flat_map(|(_, active)| active.addresses().into_iter().map(|address| (address, active.clone())));
         *self.by_address.borrow_mut() = places.collect();
     }
 

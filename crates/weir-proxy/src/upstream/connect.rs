@@ -64,17 +64,22 @@ async fn reach(policy: &ClusterPolicy, address: SocketAddr, client: Option<Sourc
     if let Some(path) = unix_socket::path(address) {
         return unix_socket::connect(&path).await;
     }
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    if let Some(client) = client {
-        transparent::speak_for(&socket, client)?;
-    } else if let Some(source) = policy.source_addresses.iter().find(|source| source.is_ipv4() == address.is_ipv4()) {
-        socket.set_reuseaddr(true)?;
-        socket.bind(SocketAddr::new(*source, 0))?;
-    }
-    let stream = socket.connect(address).await?;
+    let stream = match client {
+        Some(client) => transparent::connect(client, address).await?,
+        None => in_our_name(policy, address).await?,
+    };
     stream.set_nodelay(true)?;
     set_keepalive(policy, &stream)?;
     Ok(stream)
+}
+
+async fn in_our_name(policy: &ClusterPolicy, address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if let Some(source) = policy.source_addresses.iter().find(|source| source.is_ipv4() == address.is_ipv4()) {
+        socket.set_reuseaddr(true)?;
+        socket.bind(SocketAddr::new(*source, 0))?;
+    }
+    socket.connect(address).await
 }
 
 fn set_keepalive(policy: &ClusterPolicy, stream: &TcpStream) -> std::io::Result<()> {

@@ -342,7 +342,7 @@ impl HostRuntime {
     /// Shares a new connection.
     pub fn share(&self, connection: Http2Connection) {
         if !self.gone.get() && connection.key.is_of(&self.way.borrow()) {
-            self.pool(&connection.key).share(connection);
+            self.lane(&connection.key).pools.share(connection, MAX_IDLE);
         }
     }
 

@@ -130,6 +130,11 @@ impl Pool {
         self.open.get() > 0 || self.opening.get() > 0 || !self.abandoned.borrow().is_empty()
     }
 
+    /// Whether a shared connection is kept without use.
+    fn has_unused(&self) -> bool {
+        self.shared.borrow().iter().any(Http2Connection::is_unused)
+    }
+
     /// Closes a connection that is kept without use; whether there was one.
     fn close_idle(&self) -> bool {
         if self.idle.pop().is_some() {
@@ -227,6 +232,17 @@ impl Pools {
             _ => {}
         }
         self.of(&connection.key).idle.push(connection);
+    }
+
+    /// Shares a new connection. Of those that are for one client's requests each, as of others, only so many are kept without use: one goes.
+    pub(super) fn share(&self, connection: Http2Connection, most: usize) {
+        if connection.key.client().is_some() {
+            let unused: Vec<Rc<Pool>> = self.all().into_iter().filter(|pool| pool.has_unused()).collect();
+            if unused.len() >= most {
+                unused.iter().any(|pool| pool.close_idle());
+            }
+        }
+        self.of(&connection.key).share(connection);
     }
 
     /// All of them.

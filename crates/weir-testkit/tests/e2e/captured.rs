@@ -124,7 +124,7 @@ async fn iptables_captures_in_the_clients_name_as_well() {
 /// make no namespaces.
 async fn is_in_the_mesh(capture: &[&str], client: DataPlane, server: DataPlane) -> Option<String> {
     let resources = [("mesh.yaml", RESOURCES), (POLICY, &policy("STRICT"))];
-    let mesh = Captured::start_by(capture, client, server, &resources, &format!("{MARK}\n")).await?;
+    let mut mesh = Captured::start_by(capture, client, server, &resources, &format!("{MARK}\n")).await?;
 
     // Routed by the rule, and encrypted: who sits between them sees an Istio handshake to the server's port, and never what is said.
     let wire = mesh.stranger.listen();
@@ -167,6 +167,12 @@ async fn is_in_the_mesh(capture: &[&str], client: DataPlane, server: DataPlane) 
         assert!(!output.status.success() && output.status.code() != Some(late), "{host}:{port}: {}", text(&output.stderr));
     }
     let seen = mesh.application_log();
+
+    // Without its sidecar a workload is reached by nobody; nor would it be before that has started.
+    mesh.kill_server_sidecar().await;
+    for (from, url) in [(&mesh.stranger, DIRECT), (&mesh.stranger, DIRECT_IPV6), (&mesh.client, OLD)] {
+        assert!(!gets(from, url).await, "{url}");
+    }
     ends(&mesh, capture).await;
     Some(seen)
 }

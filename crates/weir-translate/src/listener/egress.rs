@@ -5,7 +5,7 @@
 //! can be told apart.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +37,7 @@ pub(crate) struct Outbound {
 
 /// The listeners of all egress listeners.
 pub(crate) fn listeners(context: &Context<'_>) -> Outbound {
-    let mut collector = Collector { context, entries: BTreeMap::new(), routes: BTreeMap::new() };
+    let mut collector = Collector { context, entries: BTreeMap::new(), also: BTreeSet::new(), routes: BTreeMap::new() };
     context.scope.egress.iter().for_each(|listener| collector.add_listener(listener));
     let mut listeners: Vec<Listener> = collector.entries.into_values().map(|entry| entry.build(context)).collect();
     if context.proxy.interception.is_captured() {
@@ -64,6 +64,8 @@ struct Entry {
 struct Collector<'c> {
     context: &'c Context<'c>,
     entries: BTreeMap<(String, u16), Entry>,
+    /// What entries have besides the address that they are known by.
+    also: BTreeSet<(String, u16)>,
     routes: BTreeMap<String, OutboundRoute>,
 }
 
@@ -162,6 +164,9 @@ impl Collector<'_> {
         let is_http = port.protocol.is_some_and(Protocol::is_http);
         let Place { address, also, range } = place;
         let key = (address.clone().into_owned(), port.number);
+        if self.also.contains(&key) {
+            return self.context.warn(&origin_of(service), already(&key));
+        }
         let current = self.entries.get(&key);
         if current.is_some_and(|entry| entry.is_locked) {
             return;
@@ -178,9 +183,20 @@ impl Collector<'_> {
         let input = ChainInput { service, port, bind: &address, range: range.as_deref(), rules: &listener.virtual_services };
         let (chains, protocol) = self.chains(&input, is_http);
         self.put(key, chains, protocol, is_bound, service);
-        let also = also.into_iter().map(Cow::into_owned);
-        if let Some(entry) = self.entries.get_mut(&(address.into_owned(), port.number)).filter(|entry| entry.also.is_empty()) {
-            entry.also.extend(also);
+        self.add_addresses(&(address.into_owned(), port.number), also, service);
+    }
+
+    /// Further addresses of a listener that has none yet. Nobody could tell which of two listeners is meant at one, so that the first has it.
+    fn add_addresses(&mut self, key: &(String, u16), also: Vec<Cow<'_, str>>, service: &Service) {
+        if self.entries.get(key).is_none_or(|entry| !entry.also.is_empty()) {
+            return;
+        }
+        let places = also.into_iter().map(|address| (address.into_owned(), key.1));
+        let (taken, free): (Vec<_>, Vec<_>) = places.partition(|place| self.entries.contains_key(place) || self.also.contains(place));
+        taken.iter().for_each(|place| self.context.warn(&origin_of(service), already(place)));
+        self.also.extend(free.iter().cloned());
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.also.extend(free.into_iter().map(|(address, _)| address));
         }
     }
 
@@ -234,6 +250,10 @@ impl Collector<'_> {
             }
         }
     }
+}
+
+fn already((bind, port): &(String, u16)) -> String {
+    format!("another service is reached at {bind}:{port} already: this one is not")
 }
 
 /// A server that speaks first cannot share a port with another protocol: nobody would say the first word.

@@ -31,11 +31,11 @@ pub(crate) struct CaptureArgs {
     /// sidecar then needs CAP_NET_ADMIN, and the same --interception-mode [default: REDIRECT]
     #[arg(short = 'm', long, alias = "istio-inbound-interception-mode", value_name = "MODE")]
     pub interception_mode: Option<Mode>,
-    /// With TPROXY, the mark of packets that are the sidecar's whatever their addresses are
+    /// With TPROXY, what marks connections in the client's name: 1337 alone, which is what pilots tell proxies
     #[arg(short = 't', long, alias = "istio-inbound-tproxy-mark", value_name = "MARK", default_value = "1337",
-          value_parser = clap::value_parser!(u32).range(1..))]
+          value_parser = clap::value_parser!(u32).range(1337..=1337))]
     pub inbound_tproxy_mark: u32,
-    /// With TPROXY, the routing table for them
+    /// With TPROXY, the routing table for answers to them
     #[arg(short = 'r', long, alias = "istio-inbound-tproxy-route-table", value_name = "TABLE", default_value = "133",
           value_parser = clap::value_parser!(u32).range(1..))]
     pub inbound_tproxy_route_table: u32,

@@ -83,7 +83,6 @@ fn settings(args: &CaptureArgs) -> anyhow::Result<Settings> {
         outbound_port: args.proxy_port,
         inbound_port: args.inbound_capture_port,
         tunnel_port: args.inbound_tunnel_port,
-        mark: args.inbound_tproxy_mark,
         route_table: args.inbound_tproxy_route_table,
         dns_port: args.dns_port,
         drop_invalid: args.drop_invalid,
@@ -188,10 +187,11 @@ mod tests {
 
     #[test]
     fn what_keeps_the_clients_address_needs_a_route_that_a_dry_run_tells_of() {
-        let settings = asked(&["-m", "TPROXY", "-t", "7", "-r", "9"]).unwrap();
+        let settings = asked(&["-m", "TPROXY", "-t", "1337", "-r", "9"]).unwrap();
         let text = text(&Capture::of(&settings), Tool::Nft);
-        let commands = "# ip -4 route replace local default dev lo table 9\n# ip -4 rule add priority 13337 fwmark 7 lookup 9\n";
+        let commands = "# ip -4 route replace local default dev lo table 9\n# ip -4 rule add priority 13337 fwmark 1337 lookup 9\n";
         assert!(text.starts_with(commands) && text.contains("tproxy to :15006"), "{text}");
+        assert!(asked(&["-m", "TPROXY", "-t", "7"]).is_err(), "no pilot would tell proxies so");
         let mode = asked(&["-m", "tproxy"]).unwrap_err().to_string();
         assert!(mode.contains("\"tproxy\" is no way of capture: REDIRECT or TPROXY is"), "{mode}");
     }

@@ -151,6 +151,10 @@ fn document(object: &Object, mesh: &MeshSnapshot) -> Value {
     let mut json = object.node.to_json();
     let given = given(object, mesh);
     if !given.is_empty() {
+        // Whatever somebody wrote there, it is not his to say.
+        if !json["status"].is_object() {
+            json["status"] = json!({});
+        }
         json["status"]["addresses"] = given.into();
     }
     if !object.meta.namespace.is_empty() {

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use weir_xds::core::Node;
 use weir_xds::json::Names;
@@ -63,6 +63,7 @@ pub(super) fn bootstrap(node: &Node, pilot: &PilotAt, socket: &Path, envoy: &Env
     let usual = if listeners.is_empty() { 0 } else { ADMIN_PORT };
     let admin = envoy.envoy_admin.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, usual)));
     if !listeners.is_empty() {
+        ensure!(admin.port() != 0, "--envoy-admin {admin}: others cannot be told of what is at a port that nobody knows yet");
         clusters.push(cluster(ADMIN, "STATIC", at(admin)));
     }
     Ok(json!({

@@ -8,8 +8,8 @@ use anyhow::{Context, bail};
 use jiff::Timestamp;
 use weir_api::resources::MeshConfig;
 use weir_model::workload_group::{identity_of_instances, labels_of_instances};
-use weir_model::{Identity, MeshSnapshot};
-use weir_pilot::{Authority, Bound, Grant, LONGEST_TOKEN, Tokens};
+use weir_model::{Identity, MeshSnapshot, ProxyKind};
+use weir_pilot::{Authority, Bound, Grant, LONGEST_TOKEN, Tokens, shared_account};
 
 use super::file::{JoinFile, Workload};
 use crate::cli::{TokenArgs, WorkloadKind};
@@ -27,6 +27,9 @@ const PORT: u16 = 15012;
 pub(crate) fn run(args: &TokenArgs) -> anyhow::Result<ExitCode> {
     let mesh = read_mesh(&args.files, args.mesh_config.as_deref())?;
     let Found { workload, identity, labels } = find(&mesh, args)?;
+    if let Some(other) = shared_account(&mesh, &identity).filter(|_| ProxyKind::of_workload(&labels) == ProxyKind::Router) {
+        bail!("{other} has the account {identity}, too, and could be the gateway {}: give that a serviceAccount of its own", args.name);
+    }
     if !identity.is_valid() {
         bail!("{identity} is no identity that a certificate could be for: names must be those of the DNS");
     }
