@@ -8,6 +8,7 @@
 //! Facts: tools/istio-iptables/pkg/capture/run.go of Istio.
 
 mod annotations;
+mod inbound;
 mod iptables;
 mod kernel;
 mod lists;

@@ -8,11 +8,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
+use crate::inbound::{excluded, redirected};
 use crate::lists::{Interface, Selection};
 use crate::ruleset::Condition::{self, By, From, FromPort, Group, Invalid, NotGroup, NotTo, NotToPorts, Through, To, ToPorts, User};
-use crate::ruleset::Protocol::{self, Tcp, Udp};
-use crate::ruleset::Verdict::{self, Drop, Goto, Jump, Leave, Redirect, Zone};
-use crate::ruleset::{Capture, Chain, Hook, Rule, Table};
+use crate::ruleset::Protocol::{Tcp, Udp};
+use crate::ruleset::Verdict::{Drop, Goto, Jump, Leave, Redirect, Zone};
+use crate::ruleset::{Capture, Chain, Hook, Rule, Table, rule};
 use crate::settings::{Dns, Groups, Mode, Settings};
 use crate::transparent;
 
@@ -38,7 +39,7 @@ fn chains(settings: &Settings) -> Vec<Chain> {
     let at = |name, table, hook, rules| Chain { name, table, hook: Some(hook), rules };
     let below = |name, table, rules| Chain { name, table, hook: None, rules };
     let (inbound_table, inbound) = match settings.mode {
-        Mode::Redirect => (Table::Nat, inbound(settings)),
+        Mode::Redirect => (Table::Nat, redirected(settings)),
         Mode::Transparent => (Table::Mangle, transparent::inbound(settings)),
     };
     vec![
@@ -51,10 +52,6 @@ fn chains(settings: &Settings) -> Vec<Chain> {
         at("prerouting", Table::Nat, Hook::Prerouting, prerouting(settings)),
         at("output", Table::Nat, Hook::Output, output(settings)),
     ]
-}
-
-pub(crate) fn rule(why: &'static str, conditions: impl Into<Vec<Condition>>, verdict: Verdict) -> Rule {
-    Rule { why, conditions: conditions.into(), verdict }
 }
 
 /// One machine's own addresses by which it talks with itself.
@@ -101,31 +98,6 @@ fn mangle_prerouting(settings: &Settings) -> Vec<Rule> {
 fn is_called(settings: &Settings) -> Option<Rule> {
     let captures = settings.inbound_ports != Selection::default();
     captures.then(|| rule("the workload is called", [Condition::Protocol(Tcp)], Jump(INBOUND)))
-}
-
-fn inbound(settings: &Settings) -> Vec<Rule> {
-    let to = settings.inbound_port;
-    let Some(ports) = included(settings) else { return vec![] };
-    not_inbound(settings).chain([rule("includeInboundPorts", [ports], Redirect(to))]).collect()
-}
-
-/// The ports of the workload that are captured; none if there are none.
-pub(crate) fn included(settings: &Settings) -> Option<Condition> {
-    match &settings.inbound_ports {
-        Selection::All => Some(Condition::Protocol(Tcp)),
-        Selection::Only(ports) if ports.is_empty() => None,
-        Selection::Only(ports) => Some(ToPorts(Tcp, ports.clone())),
-    }
-}
-
-/// The ports that are not.
-pub(crate) fn not_inbound(settings: &Settings) -> impl Iterator<Item = Rule> {
-    let tunnel = rule("tunnels are the sidecar's own", [ToPorts(Tcp, [settings.tunnel_port].into())], Leave);
-    std::iter::once(tunnel).chain(excluded("excludeInboundPorts, and the sidecar's own", Tcp, &settings.excluded_inbound_ports))
-}
-
-fn excluded(why: &'static str, protocol: Protocol, ports: &BTreeSet<u16>) -> Option<Rule> {
-    (!ports.is_empty()).then(|| rule(why, [ToPorts(protocol, ports.clone())], Leave))
 }
 
 /// What the sidecar sends: it goes where it is sent, but for calls of a workload to itself by the address of its service.

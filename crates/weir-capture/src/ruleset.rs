@@ -60,6 +60,11 @@ pub(crate) struct Rule {
     pub verdict: Verdict,
 }
 
+/// A rule, and why it is there.
+pub(crate) fn rule(why: &'static str, conditions: impl Into<Vec<Condition>>, verdict: Verdict) -> Rule {
+    Rule { why, conditions: conditions.into(), verdict }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Tcp,

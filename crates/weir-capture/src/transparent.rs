@@ -10,11 +10,11 @@
 //! forwarded: here what is for this machine's addresses is handed over, and no packet of a client is marked, which `src_valid_mark` would
 //! make one from nowhere.
 
+use crate::inbound::{included, not_inbound};
 use crate::lists::Interface;
-use crate::rules::{included, not_inbound, rule};
 use crate::ruleset::Condition::{Begins, By, ConnectionMark, IsNew, Mark, Protocol, ToThisMachine};
 use crate::ruleset::Protocol::Tcp;
-use crate::ruleset::{MarkRoute, Rule, Verdict};
+use crate::ruleset::{MarkRoute, Rule, Verdict, rule};
 use crate::settings::{Mode, Settings};
 
 /// What the sidecar sends in its client's name, and the answers to that. The pilot tells proxies the same (`original_src`), as Istio's does.

@@ -150,3 +150,39 @@ fn rules_of_the_other_tool_are_seen_and_go() {
         }
     });
 }
+
+fn transparent() -> Capture {
+    Capture::of(&Settings { mode: Mode::Transparent, ..Settings::default() })
+}
+
+#[test]
+fn a_rule_of_somebody_elses_at_our_priority_stays() {
+    let Some(namespace) = namespace() else { return };
+    let Some((_, kernel)) = kernels().into_iter().next() else { return };
+    within(&namespace, move || {
+        let theirs = [["from", "10.1.0.0/16", "lookup", "201"], ["fwmark", "0x7/0xff", "lookup", "200"]];
+        for rule in theirs {
+            said("ip", &[&["rule", "add", "priority", "13337"], &rule[..]].concat());
+        }
+        kernel.install(&transparent()).unwrap();
+        assert_eq!(kernel.compare(&transparent()).unwrap(), State::Same);
+        assert!(weir_capture::remove().unwrap());
+        let rules = said("ip", &["rule"]);
+        assert!(rules.contains("from 10.1.0.0/16 lookup 201") && rules.contains("fwmark 0x7/0xff lookup 200"), "{rules}");
+        assert!(!rules.contains("0x539"), "{rules}");
+    });
+}
+
+#[test]
+fn a_machine_whose_ipv6_is_switched_off_is_captured() {
+    let Some(namespace) = namespace() else { return };
+    let Some((_, kernel)) = kernels().into_iter().next() else { return };
+    within(&namespace, move || {
+        said("ip", &["link", "set", "lo", "up"]);
+        said("sh", &["-c", "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6"]);
+        kernel.install(&transparent()).unwrap();
+        assert_eq!(kernel.compare(&transparent()).unwrap(), State::Same);
+        assert!(weir_capture::remove().unwrap());
+        assert!(!said("ip", &["rule"]).contains("0x539"));
+    });
+}

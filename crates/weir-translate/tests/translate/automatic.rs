@@ -216,3 +216,28 @@ spec: {clusterIP: 10.96.0.1, clusterIPs: [10.96.0.1, 'fd96::1'], ports: [{name: 
     let shared = made.listeners.iter().find(|listener| listener.name == "0.0.0.0_5432").map(json_of).unwrap();
     assert_eq!(shared["filter_chains"][0]["filter_chain_match"]["prefix_ranges"][0]["address_prefix"], "10.2.0.0");
 }
+
+/// Envoy refuses the second of two listeners at one address, and all that comes with it.
+#[test]
+fn an_address_of_either_family_is_had_by_whoever_was_there_first() {
+    const SERVICES: &str = "apiVersion: v1
+kind: Service
+metadata: {name: db, namespace: default, creationTimestamp: '2020-01-01T00:00:00Z'}
+spec:
+  clusterIPs: ['fd00::10', 10.96.0.10]
+  ports: [{port: 5432, name: tcp}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: later, namespace: other, creationTimestamp: '2026-01-01T00:00:00Z'}
+spec:
+  hosts: [later.test]
+  addresses: [10.96.0.10]
+  ports: [{number: 5432, name: tcp, protocol: TCP}]
+  resolution: DNS
+";
+    let both = captured(&["10.9.0.1", "fd00::1"]);
+    let listeners = outbound(&translate(&mesh(&[("mesh.yaml", SERVICES)]), &both).listeners);
+    let here: Vec<&String> = listeners.iter().filter(|listener| listener.contains("10.96.0.10")).collect();
+    assert!(matches!(here.as_slice(), [only] if only.contains("fd00::10")), "{listeners:?}");
+}

@@ -115,4 +115,10 @@ fn what_a_service_entry_is_given_is_its_status() {
     let written = seed.replace("name: svc-entry", "name: written").replace("ext-svc.example.com", "written.test");
     fs::write(folder.path().join("written.yaml"), written.replace("spec:", "spec:\n  addresses: [10.0.0.1]")).unwrap();
     assert_eq!(status("written"), Value::Null);
+    // Whatever somebody writes there.
+    for (name, status_text) in [("word", "x"), ("list", "[1]"), ("number", "5")] {
+        let text = seed.replace("name: svc-entry", &format!("name: {name}")).replace("ext-svc.example.com", &format!("{name}.test"));
+        fs::write(folder.path().join(format!("{name}.yaml")), format!("{}\nstatus: {status_text}\n", text.trim_end())).unwrap();
+        assert!(status(name)["addresses"].is_array(), "{status_text}");
+    }
 }
