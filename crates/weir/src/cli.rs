@@ -1,6 +1,7 @@
 //! What can be asked on the command line.
 
 mod capture;
+mod inject;
 mod remote;
 mod running;
 mod server;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use weir_registry::files::Input;
 
 pub(crate) use capture::{CaptureArgs, ToolName};
+pub(crate) use inject::{DataPlaneName, KubeInjectArgs};
 pub(crate) use remote::{JoinArgs, RemoteArgs, TokenArgs, WorkloadCommand, WorkloadKind};
 pub(crate) use server::XdsAddress;
 use size::parse_size;
@@ -53,6 +55,8 @@ pub(crate) enum Command {
     Workload(WorkloadCommand),
     /// Makes the kernel hand a workload's traffic to its sidecar
     Capture(CaptureArgs),
+    /// Gives the pods of a file their sidecars, as the webhook would
+    KubeInject(KubeInjectArgs),
     /// Shows resources as kubectl does
     Get(GetArgs),
     /// Checks each document by itself

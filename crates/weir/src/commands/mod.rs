@@ -7,6 +7,7 @@ pub(crate) mod demo;
 mod dump;
 pub(crate) mod explain;
 pub(crate) mod get;
+pub(crate) mod kube_inject;
 mod offline;
 pub(crate) mod pilot;
 mod pilot_admin;
