@@ -2,6 +2,7 @@
 
 mod capture;
 mod inject;
+mod pod;
 mod remote;
 mod running;
 mod server;
@@ -15,6 +16,7 @@ use weir_registry::files::Input;
 
 pub(crate) use capture::{CaptureArgs, ToolName};
 pub(crate) use inject::{DataPlaneName, KubeInjectArgs};
+pub(crate) use pod::{PodArgs, StatusArgs};
 pub(crate) use remote::{JoinArgs, RemoteArgs, TokenArgs, WorkloadCommand, WorkloadKind};
 pub(crate) use server::XdsAddress;
 use size::parse_size;
@@ -237,6 +239,8 @@ pub(crate) struct ProxyArgs {
     /// Register its workload as an instance of this WorkloadGroup of its namespace
     #[arg(long, value_name = "NAME")]
     pub workload_group: Option<String>,
+    #[command(flatten)]
+    pub pod: PodArgs,
     /// An Envoy bootstrap (YAML or JSON) that names the node and the ADS server
     #[arg(short = 'c', long = "config-path", value_name = "FILE", conflicts_with_all = ["xds", "kind", "id", "lifetime"], id = "config")]
     pub config: Option<PathBuf>,

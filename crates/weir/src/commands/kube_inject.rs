@@ -71,3 +71,62 @@ fn read(path: &Path) -> anyhow::Result<(String, String)> {
     let text = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
     Ok((path.display().to_string(), text))
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use serde_json::Value;
+    use weir_inject::{Settings, inject_documents};
+
+    use super::*;
+    use crate::cli::Cli;
+
+    /// A pod that asks for all that makes a difference to a command line.
+    const POD: &str = r#"{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "labels": {"app": "p"}, "annotations": {
+        "sidecar.istio.io/interceptionMode": "TPROXY", "traffic.sidecar.istio.io/includeOutboundIPRanges": "10.0.0.0/8",
+        "traffic.sidecar.istio.io/excludeOutboundIPRanges": "10.1.0.0/16", "traffic.sidecar.istio.io/includeInboundPorts": "80",
+        "traffic.sidecar.istio.io/excludeInboundPorts": "22", "traffic.sidecar.istio.io/includeOutboundPorts": "3306",
+        "traffic.sidecar.istio.io/excludeOutboundPorts": "5432", "traffic.sidecar.istio.io/excludeInterfaces": "net1",
+        "traffic.sidecar.istio.io/kubevirtInterfaces": "tap0", "sidecar.istio.io/logLevel": "debug", "TEMPLATES": "NAMES",
+        "proxy.istio.io/config": "{proxyMetadata: {ISTIO_META_DNS_CAPTURE: 'true'}, holdApplicationUntilProxyStarts: true}"
+        }}, "spec": {"containers": [{"name": "p", "image": "p"}]}}"#;
+
+    /// The command lines of the containers whose program is `weir`, as the kubelet would write them.
+    fn lines(templates: &str) -> Vec<Vec<String>> {
+        let text = POD.replace("TEMPLATES", "inject.istio.io/templates").replace("NAMES", templates);
+        let injected = inject_documents(&Source::new("pod", text), &Settings::default()).unwrap();
+        let pod: Value = serde_saphyr::from_str(&injected.text).unwrap();
+        let known = [
+            ("INSTANCE_IPS", "10.0.0.7,fd00::7"),
+            ("INSTANCE_IP", "10.0.0.7"),
+            ("POD_NAME", "p"),
+            ("POD_NAMESPACE", "shop"),
+            ("ISTIO_CPU_LIMIT", "2"),
+            ("GOMEMLIMIT", "1073741824"),
+        ];
+        let expanded = |word: &Value| {
+            let word = word.as_str().unwrap().to_owned();
+            known.iter().fold(word, |word, (name, value)| word.replace(&format!("$({name})"), value))
+        };
+        let containers = ["initContainers", "containers"].iter().flat_map(|field| pod["spec"][*field].as_array().into_iter().flatten());
+        let mut lines = vec![];
+        for container in containers.filter(|container| container["name"] != "p") {
+            lines.push(container["args"].as_array().unwrap().iter().map(expanded).collect());
+            let hook = &container["lifecycle"]["postStart"]["exec"]["command"];
+            lines.extend(hook.as_array().map(|command| command[1..].iter().map(expanded).collect()));
+        }
+        lines
+    }
+
+    #[test]
+    fn what_is_injected_is_understood_by_this_very_program() {
+        let (sidecar, gateway) = (lines("sidecar"), lines("gateway"));
+        let commands: Vec<&str> = sidecar.iter().chain(&gateway).map(|line| line[0].as_str()).collect();
+        assert_eq!(commands, ["capture", "proxy", "wait", "proxy"]);
+        for line in sidecar.iter().chain(&gateway) {
+            let parsed = Cli::try_parse_from(std::iter::once("weir").chain(line.iter().map(String::as_str)));
+            assert!(parsed.is_ok(), "{line:?}: {}", parsed.unwrap_err());
+            assert!(!line.iter().any(|word| word.contains("$(")), "{line:?}");
+        }
+    }
+}

@@ -15,6 +15,7 @@ pub(crate) mod proxy;
 pub(crate) mod proxy_config;
 pub(crate) mod proxy_status;
 pub(crate) mod run;
+mod status;
 pub(crate) mod translate;
 pub(crate) mod validate;
 pub(crate) mod wait;

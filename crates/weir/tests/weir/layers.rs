@@ -38,6 +38,7 @@ const IMPURE: &[&str] = &["tokio", "hyper", "hyper-util", "rustls", "tokio-rustl
 
 /// The proxy's rooms, from the top: each imports only from those that follow it.
 const PROXY: &[&str] = &[
+    "status",
     "admin",
     "data_plane",
     "name_server",

@@ -4,3 +4,5 @@
 mod get;
 mod kube_inject;
 mod layers;
+#[cfg(unix)]
+mod pod;

@@ -35,8 +35,12 @@ pub(crate) fn run(args: &JoinArgs) -> anyhow::Result<ExitCode> {
         node::register_in(&mut node, &group);
     }
     print::say(&format!("weir: joins as ns/{}/sa/{} at {}", file.namespace, file.service_account, file.pilot));
-    let following = Following::new(proxy, node, Protocol::Delta, Way::Remote { pilot: Arc::new(pilot), server: file.pilot, lifetime });
-    proxy::follow(following, &Around { process: &args.process, dns: &args.dns, resolv_conf: &args.resolv_conf })
+    let following =
+        Following::new(proxy, node, Protocol::Delta, Way::Remote { pilot: Arc::new(pilot), server: file.pilot, lifetime, insists: true });
+    proxy::follow(
+        following,
+        &Around { process: &args.process, dns: &args.dns, resolv_conf: &args.resolv_conf, status: &Default::default() },
+    )
 }
 
 /// Who the sidecar is, and the group in which it registers itself.
