@@ -106,6 +106,10 @@ impl Wishes {
             }
         }
         wishes.resources = resources(&annotations);
+        if settings.data_plane == DataPlane::Envoy && wishes.asks_for_dns() {
+            let remedy = "nobody answers DNS beside an Envoy: use the data plane weir";
+            wishes.reports.push(format!("ISTIO_META_DNS_CAPTURE of proxyMetadata has no effect: {remedy}"));
+        }
         if errors.is_empty() { Ok(wishes) } else { Err(errors) }
     }
 
@@ -134,6 +138,11 @@ impl Wishes {
             reports: vec![],
             mesh,
         }
+    }
+
+    /// Whether the workload's questions of DNS are to be captured.
+    pub(crate) fn asks_for_dns(&self) -> bool {
+        self.mesh.metadata("ISTIO_META_DNS_CAPTURE") == Some("true")
     }
 
     /// Takes over what an annotation says.

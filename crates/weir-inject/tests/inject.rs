@@ -92,6 +92,15 @@ fn an_envoy_has_an_agent_beside_it() {
 }
 
 #[test]
+fn nobody_answers_dns_beside_an_envoy() {
+    let settings = Settings { data_plane: DataPlane::Envoy, ..settings() };
+    let asks = annotated("proxy.istio.io/config", "proxyMetadata: {ISTIO_META_DNS_CAPTURE: 'true'}");
+    let injected = injected_with(&asks, &settings).unwrap();
+    assert!(!init_args(&injected.pod).contains("dns"), "questions would go where nobody is");
+    assert!(injected.reports[0].starts_with("ISTIO_META_DNS_CAPTURE of proxyMetadata has no effect"), "{:?}", injected.reports);
+}
+
+#[test]
 fn containers_stand_in_the_order_that_each_way_needs() {
     let order = |settings: &Settings| {
         let pod = injected_with(&reviews(), settings).unwrap().pod;

@@ -255,9 +255,9 @@ pub(crate) struct ProxyArgs {
 #[cfg(unix)]
 #[derive(Debug, Args)]
 pub(crate) struct AgentArgs {
-    /// The pilot, on this machine: IP:PORT or unix:PATH
+    /// The pilot: on this machine IP:PORT or unix:PATH, with --token-file HOST:PORT
     #[arg(long, value_name = "ADDR", default_value = DEFAULT_XDS)]
-    pub xds: XdsAddress,
+    pub xds: String,
     /// Envoy's id, sidecar|router~IP~NAME.NAMESPACE~NAMESPACE.svc.DOMAIN
     #[arg(long)]
     pub id: String,
@@ -285,9 +285,11 @@ pub(crate) struct AgentArgs {
     /// Write Envoy's bootstrap to this file
     #[arg(long, value_name = "FILE")]
     pub bootstrap: Option<PathBuf>,
-    /// Where Envoy's own admin interface is to be [default: a free port of 127.0.0.1]
+    /// Where Envoy's own admin interface is to be [default: a free port of 127.0.0.1; with --status-port 127.0.0.1:15000]
     #[arg(long, value_name = "ADDR")]
     pub envoy_admin: Option<SocketAddr>,
+    #[command(flatten)]
+    pub pod: PodArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -88,9 +88,9 @@ impl Context<'_> {
         self.wishes.interception == Mode::Tproxy
     }
 
-    /// Whether the sidecar answers the workload's questions of DNS.
+    /// Whether the sidecar answers the workload's questions of DNS; beside an Envoy nobody does.
     fn captures_dns(&self) -> bool {
-        self.wishes.mesh.metadata("ISTIO_META_DNS_CAPTURE") == Some("true")
+        !self.is_envoy() && self.wishes.asks_for_dns()
     }
 
     /// Whether applications wait for the sidecar by a hook: a native one needs none.

@@ -8,14 +8,15 @@ use bytes::Bytes;
 use http::header::{CONNECTION, HOST, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Uri};
 use http::{HeaderMap, Request, StatusCode};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::client::conn::{http1, http2};
+use http_body_util::Empty;
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream};
 use tonic::metadata::MetadataMap;
 use weir_ads::grpc::Channel;
 
+use super::fetch::fetch;
 use super::probers::{Prober, Question};
 use super::trusting;
 use crate::checks;
@@ -119,30 +120,18 @@ fn request(path: &str, asked: &HeaderMap, host: HeaderValue) -> Option<Request<E
     Some(request)
 }
 
-/// Sends a request over a connection of its own.
+/// Asks by HTTP.
 async fn get<S>(stream: S, request: Request<Empty<Bytes>>) -> Result<(StatusCode, Bytes), String>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let failed = |error: hyper::Error| error.to_string();
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
-    let driver = tokio::spawn(connection);
-    let answer = sender.send_request(request).await.map_err(failed);
-    let answer = match answer {
-        Ok(answer) => answer,
-        Err(problem) => {
-            driver.abort();
-            return Err(problem);
-        }
-    };
-    let status = answer.status();
-    // What is too long to be read to its end says enough with its status.
-    let body = Limited::new(answer.into_body(), READ).collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-    driver.abort();
+    let (status, body) = fetch(stream, request, READ).await?;
     // A redirect leads out of the pod, and counts as well, as for Istio's agent.
     if status.is_redirection() {
         return Ok((StatusCode::OK, Bytes::new()));
     }
+    // What is too long to be read to its end says enough with its status.
+    let body = body.unwrap_or_default();
     Ok((status, body.slice(..body.len().min(SHOWN))))
 }
 

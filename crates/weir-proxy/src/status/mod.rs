@@ -6,12 +6,15 @@
 //! Facts: pilot/cmd/pilot-agent/status/server.go of Istio.
 
 mod application;
+mod fetch;
 mod probers;
 mod scrape;
 mod server;
+mod subject;
 mod trusting;
 
 pub use application::Application;
 pub use probers::{Probers, WrongProbers};
 pub use scrape::Scraped;
 pub use server::{Role, Status, serve};
+pub use subject::Subject;

@@ -5,12 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 use http::header::{ACCEPT, HOST};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http_body_util::Empty;
 use serde_json::Value;
 
 use super::application::{Application, authority};
+use super::fetch::fetch;
 
 /// Prometheus waits ten seconds, unless told otherwise.
 const PATIENCE: Duration = Duration::from_secs(9);
@@ -61,19 +60,10 @@ impl Scraped {
         // The one form that can be appended to another text.
         let request = Request::get(self.path.as_str()).header(HOST, host).header(ACCEPT, "text/plain;version=0.0.4");
         let request = request.body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
-        let driver = tokio::spawn(connection);
-        let read = async {
-            let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
-            if !answer.status().is_success() {
-                return Err(format!("it answers {}", answer.status()));
-            }
-            let body = Limited::new(answer.into_body(), LARGEST).collect().await;
-            body.map(|body| body.to_bytes()).map_err(|error| error.to_string())
-        };
-        let read = read.await;
-        driver.abort();
-        read
+        match fetch(stream, request, LARGEST).await? {
+            (status, body) if status.is_success() => body,
+            (status, _) => Err(format!("it answers {status}")),
+        }
     }
 }
 

@@ -16,8 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use super::{Application, Probers, Scraped};
-use crate::{DataPlane, admin};
+use super::{Application, Probers, Scraped, Subject};
 
 /// So many connections a port has at once; more wait. The kubelet, and who looks at metrics, need a few.
 const MOST_CONNECTIONS: usize = 64;
@@ -38,7 +37,7 @@ pub enum Role {
 /// What is answered.
 pub struct Status {
     /// The proxy.
-    pub plane: Arc<DataPlane>,
+    pub proxy: Subject,
     /// The application beside it.
     pub application: Application,
     /// Its probes.
@@ -92,17 +91,17 @@ impl Status {
         }
         let path = request.uri().path();
         match (role, path) {
-            (Role::Status | Role::Health, "/healthz/ready") => self.readiness(),
+            (Role::Status | Role::Health, "/healthz/ready") => self.readiness().await,
             (Role::Status, "/stats/prometheus" | "/metrics") => self.merged_metrics().await,
-            (Role::Metrics, "/stats/prometheus" | "/metrics") => metrics(admin::statistics(&self.plane).into()),
+            (Role::Metrics, "/stats/prometheus" | "/metrics") => metrics(self.proxy.metrics().await),
             (Role::Status, _) if path.starts_with("/app-health/") || path.starts_with("/app-lifecycle/") => self.probe(path, request).await,
             _ => text(StatusCode::NOT_FOUND, "there is nothing here\n"),
         }
     }
 
     /// Whether connections would be served. A proxy that drains is not ready, so that no new ones are sent.
-    fn readiness(&self) -> Answer {
-        match admin::readiness(&self.plane) {
+    async fn readiness(&self) -> Answer {
+        match self.proxy.readiness().await {
             Ok(()) => text(StatusCode::OK, ""),
             Err(state) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {state}\n")),
         }
@@ -122,19 +121,21 @@ impl Status {
     /// The proxy's metrics, and the application's after them: both are texts of Prometheus. Without the application's there are still
     /// the proxy's, as Istio has it.
     async fn merged_metrics(&self) -> Answer {
-        let own = admin::statistics(&self.plane);
-        let Some(scraped) = &self.scraped else { return metrics(own.into()) };
+        let (own, scraped) = match (self.proxy.metrics().await, &self.scraped) {
+            (Ok(own), Some(scraped)) => (own, scraped),
+            (read, _) => return metrics(read),
+        };
         match scraped.read(&self.application).await {
             Ok(more) => {
-                let mut all = BytesMut::with_capacity(own.len() + more.len() + 1);
-                all.extend_from_slice(own.as_bytes());
+                let mut all = BytesMut::with_capacity(own.len() + more.len());
+                all.extend_from_slice(&own);
                 // OpenMetrics ends with a mark, which must not stand in the middle.
                 all.extend_from_slice(more.strip_suffix(b"# EOF\n").unwrap_or(&more));
-                metrics(all.freeze())
+                metrics(Ok(all.freeze()))
             }
             Err(problem) => {
                 tracing::warn!(problem, "the application's metrics cannot be had");
-                metrics(own.into())
+                metrics(Ok(own))
             }
         }
     }
@@ -147,7 +148,11 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
     response
 }
 
-fn metrics(body: Bytes) -> Answer {
+fn metrics(read: Result<Bytes, String>) -> Answer {
+    let body = match read {
+        Ok(body) => body,
+        Err(problem) => return text(StatusCode::SERVICE_UNAVAILABLE, problem + "\n"),
+    };
     let mut response = text(StatusCode::OK, body);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
     response

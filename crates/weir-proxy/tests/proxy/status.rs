@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use weir_proxy::DataPlane;
-use weir_proxy::status::{Application, Probers, Role, Scraped, Status, serve};
+use weir_proxy::status::{Application, Probers, Role, Scraped, Status, Subject, serve};
 
 use crate::support::{Authority, Proxy, SecureUpstream, Upstream, Wire, in_time, routes, to};
 
@@ -30,7 +30,8 @@ impl Served {
     async fn of(plane: Arc<DataPlane>, role: Role, probers: Value, scraped: &str) -> Self {
         let application = Application { address: [127, 0, 0, 1].into(), from: None };
         let probers = Probers::parse(&probers.to_string()).unwrap();
-        let status = Arc::new(Status { plane, application, probers, scraped: Scraped::parse(scraped).unwrap(), port: PORT });
+        let status =
+            Arc::new(Status { proxy: Subject::Hosted(plane), application, probers, scraped: Scraped::parse(scraped).unwrap(), port: PORT });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         Self { address, serving: tokio::spawn(serve(listener, role, status)) }
@@ -229,4 +230,29 @@ async fn the_applications_metrics_are_merged_with_the_proxys() {
         asked.say("HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n").await;
     });
     assert!(answer.0 == 200 && !answer.1.contains("orders"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn an_envoy_is_asked_at_its_administration() {
+    let envoy = Upstream::start().await;
+    let application = Application { address: [127, 0, 0, 1].into(), from: None };
+    let proxy = Subject::Envoy(envoy.address());
+    let status = Arc::new(Status { proxy, application, probers: Probers::default(), scraped: None, port: PORT });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let served = Served { address: listener.local_addr().unwrap(), serving: tokio::spawn(serve(listener, Role::Status, status)) };
+    let said = format!("Envoy at {}: ", envoy.address());
+    for (path, asked, answer, expected) in [
+        ("/healthz/ready", "GET /ready HTTP/1.1", "200 OK\r\ncontent-length: 5\r\n\r\nLIVE\n", (200, String::new())),
+        ("/healthz/ready", "GET /ready HTTP/1.1", "503 No\r\ncontent-length: 4\r\n\r\nINIT", (503, format!("not ready: {said}INIT\n"))),
+        ("/metrics", "GET /stats/prometheus HTTP/1.1", "200 OK\r\ncontent-length: 4\r\n\r\na 1\n", (200, "a 1\n".to_owned())),
+        ("/metrics", "GET /stats/prometheus HTTP/1.1", "500 No\r\ncontent-length: 0\r\n\r\n", (503, format!("{said}\n"))),
+    ] {
+        let (found, line) = tokio::join!(served.get(path), async {
+            let mut wire = envoy.accept().await;
+            let line = wire.head().await.remove(0);
+            wire.say(&format!("HTTP/1.1 {answer}")).await;
+            line
+        });
+        assert_eq!((found, line.as_str()), (expected, asked));
+    }
 }

@@ -7,7 +7,7 @@ use clap::Args;
 #[derive(Debug, Default, Args)]
 pub(crate) struct PodArgs {
     /// Follow the pilot by TLS, and show it the token in this file until there is a certificate of the mesh
-    #[arg(long, value_name = "FILE", requires = "root_cert", requires = "xds", conflicts_with_all = ["config", "state"])]
+    #[arg(long, value_name = "FILE", requires = "root_cert", requires = "xds", conflicts_with = "state")]
     pub token_file: Option<PathBuf>,
     /// The mesh's authorities, by which the pilot is known there
     #[arg(long, value_name = "FILE", requires = "token_file")]

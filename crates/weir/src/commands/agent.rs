@@ -1,5 +1,7 @@
 //! `weir agent`: beside a stock Envoy. It has the proxy's key, comes to its certificate, and gives Envoy both over a socket that only
-//! its owner may open. It also writes the bootstrap by which Envoy finds it and the pilot.
+//! its owner may open. It also writes the bootstrap by which Envoy finds it and the pilot, and in a pod answers the kubelet for it.
+
+mod bootstrap;
 
 use std::fs;
 use std::io;
@@ -15,23 +17,24 @@ use anyhow::{Context, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use serde_json::{Value, json};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
 use weir_ads::grpc::server::{self, Services};
 use weir_ads::{Event, Resource, ResourceSet, Server, ServerStream};
 use weir_model::Proxy;
-use weir_pilot::{node, standalone};
+use weir_pilot::standalone;
 use weir_proxy::control::certificate::Issued;
+use weir_proxy::control::pilot::RemotePilot;
+use weir_proxy::status::Subject;
 use weir_xds::core::{DataSource, data_source::Specifier};
-use weir_xds::json::Names;
 use weir_xds::resource::ResourceType;
 use weir_xds::tls::secret::Type;
 use weir_xds::tls::{CertificateValidationContext, Secret, TlsCertificate};
 use weir_xds::{Any, Message as _};
 use zeroize::Zeroizing;
 
-use super::proxy::addresses;
+use super::proxy::{addresses, pilot_of_pod};
+use super::status::StatusPorts;
 use crate::cli::{AgentArgs, XdsAddress};
 use crate::mesh::{authority, start_runtime};
 use crate::print;
@@ -40,6 +43,8 @@ use crate::signals::{Signals, Told};
 /// The names by which Istio's resources ask for them.
 const CERTIFICATE: &str = "default";
 const AUTHORITIES: &str = "ROOTCA";
+/// Where Envoy's administration is in a pod.
+const ENVOY_ADMIN: u16 = 15000;
 /// So many streams may wait to be served.
 const WAITING: usize = 8;
 
@@ -50,22 +55,29 @@ const WAITING: usize = 8;
 pub(crate) fn run(args: &AgentArgs) -> anyhow::Result<ExitCode> {
     let proxy = proxy(args)?;
     let lifetime = args.lifetime.as_deref().map(authority::parse_lifetime).transpose().context("--lifetime")?;
-    if matches!(args.xds, XdsAddress::Tcp(address) if !address.ip().to_canonical().is_loopback()) {
-        bail!("--xds {} is on another machine: a pilot certifies only who is on its own", args.xds);
-    }
-    let state = authority::state_of(args.state.as_deref())?;
+    let pilot = pilot(args)?;
     start_runtime()?.block_on(async {
         let listener = bind(&args.socket).with_context(|| format!("the socket {} cannot be had", args.socket.display()))?;
         let made = identity_of(&args.socket);
         let (newest, secrets) = watch::channel(None);
-        let certification = authority::following(&proxy, &args.xds.to_string(), state, lifetime);
+        let certification = match &pilot {
+            Pilot::Near(address) => {
+                authority::following(&proxy, &address.to_string(), authority::state_of(args.state.as_deref())?, lifetime)
+            }
+            Pilot::Remote(pilot, _) => authority::remote(&proxy, pilot, lifetime),
+        };
+        let status = StatusPorts::bind(&args.pod.status, &proxy).await?;
         tokio::spawn(certification.run(proxy.id.as_str().into(), newest, |issued| Ok(Arc::new(resources(issued)))));
         let (streams, waiting) = mpsc::channel(WAITING);
         tokio::spawn(server::serve(listener, Services { secrets: Some(streams), ..Services::default() }));
         tokio::spawn(serve_all(waiting, secrets));
+        let admin = args.envoy_admin.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, if status.is_some() { ENVOY_ADMIN } else { 0 })));
         if let Some(path) = &args.bootstrap {
-            let text = serde_json::to_string_pretty(&bootstrap(args, &proxy)?)?;
+            let text = serde_json::to_string_pretty(&bootstrap::of(&proxy, &pilot, &args.socket, admin)?)?;
             fs::write(path, text).with_context(|| format!("{} cannot be written", path.display()))?;
+        }
+        if let Some(status) = status {
+            status.serve(Subject::Envoy(admin))?;
         }
         print::say(&format!("weir: certificates of {} at {}", proxy.id, args.socket.display()));
         let mut signals = Signals::new().context("the system does not tell of signals")?;
@@ -76,6 +88,25 @@ pub(crate) fn run(args: &AgentArgs) -> anyhow::Result<ExitCode> {
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Whom Envoy follows.
+enum Pilot {
+    /// One of this machine, in plain text.
+    Near(XdsAddress),
+    /// Any, by TLS, and where it is.
+    Remote(Arc<RemotePilot>, String),
+}
+
+fn pilot(args: &AgentArgs) -> anyhow::Result<Pilot> {
+    if let Some(pilot) = pilot_of_pod(&args.xds, &args.pod)? {
+        return Ok(Pilot::Remote(pilot, args.xds.clone()));
+    }
+    let address = args.xds.parse().map_err(|problem| anyhow::anyhow!("--xds {:?} {problem}", args.xds))?;
+    if matches!(address, XdsAddress::Tcp(address) if !address.ip().to_canonical().is_loopback()) {
+        bail!("--xds {address} is on another machine: a pilot certifies only who is on its own, or who comes with --token-file");
+    }
+    Ok(Pilot::Near(address))
 }
 
 fn proxy(args: &AgentArgs) -> anyhow::Result<Proxy> {
@@ -178,49 +209,6 @@ async fn serve(mut stream: ServerStream, mut secrets: watch::Receiver<Option<Arc
             () = tokio::time::sleep(wait.unwrap_or(Duration::from_secs(3600))) => {}
         }
     }
-}
-
-/// How Envoy is started: who it is, and that it has its configuration from the pilot and its certificates from here.
-fn bootstrap(args: &AgentArgs, proxy: &Proxy) -> anyhow::Result<Value> {
-    let node = weir_xds::json::to_value(&node::introduce_with_agent(proxy), Names::Proto)
-        .map_err(|error| anyhow::anyhow!("the node has no JSON form: {error}"))?;
-    let socket = std::path::absolute(&args.socket)?;
-    let to = |name: &str, address: Value| {
-        json!({
-            "name": name,
-            "type": "STATIC",
-            "connect_timeout": "5s",
-            "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                "explicit_http_config": {"http2_protocol_options": {}},
-            }},
-            "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}]},
-        })
-    };
-    let at = |address: SocketAddr| json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}});
-    let pipe = |path: &Path| json!({"pipe": {"path": path}});
-    let pilot = match &args.xds {
-        XdsAddress::Tcp(address) => at(*address),
-        XdsAddress::Unix(path) => pipe(&std::path::absolute(path)?),
-    };
-    let admin = args.envoy_admin.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-    Ok(json!({
-        "node": node,
-        "admin": {"address": at(admin)},
-        "dynamic_resources": {
-            "lds_config": {"ads": {}, "resource_api_version": "V3"},
-            "cds_config": {"ads": {}, "resource_api_version": "V3"},
-            "ads_config": {
-                "api_type": "DELTA_GRPC",
-                "transport_api_version": "V3",
-                "grpc_services": [{"envoy_grpc": {"cluster_name": "xds-grpc"}}],
-            },
-        },
-        "static_resources": {"clusters": [
-            to("xds-grpc", pilot),
-            to("sds-grpc", pipe(&socket)),
-        ]},
-    }))
 }
 
 #[cfg(test)]

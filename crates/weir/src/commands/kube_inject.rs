@@ -92,9 +92,9 @@ mod tests {
         }}, "spec": {"containers": [{"name": "p", "image": "p"}]}}"#;
 
     /// The command lines of the containers whose program is `weir`, as the kubelet would write them.
-    fn lines(templates: &str) -> Vec<Vec<String>> {
+    fn lines(templates: &str, data_plane: DataPlane) -> Vec<Vec<String>> {
         let text = POD.replace("TEMPLATES", "inject.istio.io/templates").replace("NAMES", templates);
-        let injected = inject_documents(&Source::new("pod", text), &Settings::default()).unwrap();
+        let injected = inject_documents(&Source::new("pod", text), &Settings { data_plane, ..Settings::default() }).unwrap();
         let pod: Value = serde_saphyr::from_str(&injected.text).unwrap();
         let known = [
             ("INSTANCE_IPS", "10.0.0.7,fd00::7"),
@@ -111,7 +111,8 @@ mod tests {
         let containers = ["initContainers", "containers"].iter().flat_map(|field| pod["spec"][*field].as_array().into_iter().flatten());
         let mut lines = vec![];
         for container in containers.filter(|container| container["name"] != "p") {
-            lines.push(container["args"].as_array().unwrap().iter().map(expanded).collect());
+            // Envoy's own has a command, and is not ours to read.
+            lines.extend(container["args"].as_array().map(|args| args.iter().map(expanded).collect()));
             let hook = &container["lifecycle"]["postStart"]["exec"]["command"];
             lines.extend(hook.as_array().map(|command| command[1..].iter().map(expanded).collect()));
         }
@@ -120,10 +121,11 @@ mod tests {
 
     #[test]
     fn what_is_injected_is_understood_by_this_very_program() {
-        let (sidecar, gateway) = (lines("sidecar"), lines("gateway"));
-        let commands: Vec<&str> = sidecar.iter().chain(&gateway).map(|line| line[0].as_str()).collect();
-        assert_eq!(commands, ["capture", "proxy", "wait", "proxy"]);
-        for line in sidecar.iter().chain(&gateway) {
+        let both = ["sidecar", "gateway"].map(|templates| [DataPlane::Weir, DataPlane::Envoy].map(|plane| lines(templates, plane)));
+        let all: Vec<Vec<String>> = both.into_iter().flatten().flatten().collect();
+        let commands: Vec<&str> = all.iter().map(|line| line[0].as_str()).collect();
+        assert_eq!(commands, ["capture", "proxy", "wait", "capture", "agent", "wait", "proxy", "agent"]);
+        for line in &all {
             let parsed = Cli::try_parse_from(std::iter::once("weir").chain(line.iter().map(String::as_str)));
             assert!(parsed.is_ok(), "{line:?}: {}", parsed.unwrap_err());
             assert!(!line.iter().any(|word| word.contains("$(")), "{line:?}");

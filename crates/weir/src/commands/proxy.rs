@@ -18,10 +18,11 @@ use weir_pilot::{node, standalone};
 use weir_proxy::control::certificate::Certification;
 use weir_proxy::control::follow::Connect;
 use weir_proxy::control::pilot::RemotePilot;
+use weir_proxy::status::Subject;
 use weir_xds::core::Node;
 
 use super::status::StatusPorts;
-use crate::cli::{ProcessArgs, ProxyArgs, ProxyType, StatusArgs};
+use crate::cli::{PodArgs, ProcessArgs, ProxyArgs, ProxyType, StatusArgs};
 use crate::mesh::{Bootstrap, Process, answer_dns, authority, hosted_options, nothing_more, start_runtime};
 use crate::print;
 
@@ -164,7 +165,7 @@ pub(super) fn follow(following: Following, around: &Around<'_>) -> anyhow::Resul
         print::say(&format!("weir: {} follows {}; ask http://{admin}/", proxy.id, way.server()));
         process.plane.host(options);
         if let Some(status) = status {
-            status.serve(&process.plane)?;
+            status.serve(Subject::Hosted(process.plane.clone()))?;
         }
         let plane = process.plane.clone();
         tokio::spawn(async move {
@@ -185,15 +186,23 @@ fn small_pages() {
 #[cfg(not(target_os = "linux"))]
 fn small_pages() {}
 
-/// The way of a pod's proxy to its pilot. The pilot may come later than it.
-fn in_pod(server: &str, token: &Path, root: &Path, lifetime: Option<Duration>) -> anyhow::Result<Way> {
+/// The pilot of a pod's proxy, as the arguments name it.
+///
+/// # Errors
+/// If it cannot be: a file is not there, or is not what it should be.
+pub(super) fn pilot_of_pod(server: &str, args: &PodArgs) -> anyhow::Result<Option<Arc<RemotePilot>>> {
+    let (Some(token), Some(root)) = (&args.token_file, &args.root_cert) else { return Ok(None) };
     let read = |path: &Path| fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()));
     let token = Token::new(read(token)?.trim());
-    let Some((name, _)) = server.rsplit_once(':') else { bail!("--xds {server:?} names no port: write HOST:PORT") };
-    let name = name.trim_start_matches('[').trim_end_matches(']');
+    let Some(name) = host_of(server) else { bail!("--xds {server:?} names no port: write HOST:PORT") };
     let pilot = RemotePilot::new(server, name, &read(root)?, Some(token));
     let pilot = pilot.map_err(|reason| anyhow::anyhow!("--xds {server}, --root-cert {}: {reason}", root.display()))?;
-    Ok(Way::Remote { pilot: Arc::new(pilot), server: server.to_owned(), lifetime, insists: false })
+    Ok(Some(Arc::new(pilot)))
+}
+
+/// The host of `HOST:PORT`.
+pub(super) fn host_of(server: &str) -> Option<&str> {
+    server.rsplit_once(':').map(|(host, _)| host.trim_start_matches('[').trim_end_matches(']'))
 }
 
 fn from_arguments(args: &ProxyArgs) -> anyhow::Result<Following> {
@@ -216,9 +225,10 @@ fn from_arguments(args: &ProxyArgs) -> anyhow::Result<Following> {
     };
     let protocol = if args.state_of_the_world { Protocol::StateOfTheWorld } else { Protocol::Delta };
     let lifetime = args.lifetime.as_deref().map(authority::parse_lifetime).transpose().context("--lifetime")?;
-    let way = match (&args.pod.token_file, &args.pod.root_cert) {
-        (Some(token), Some(root)) => in_pod(server, token, root, lifetime)?,
-        _ => Way::Plain { server: server.clone(), state: authority::way(server, args.state.as_deref()), lifetime },
+    let way = match pilot_of_pod(server, &args.pod)? {
+        // The pilot may come later than the pod.
+        Some(pilot) => Way::Remote { pilot, server: server.clone(), lifetime, insists: false },
+        None => Way::Plain { server: server.clone(), state: authority::way(server, args.state.as_deref()), lifetime },
     };
     Ok(Following::new(proxy.clone(), node::introduce(&proxy), protocol, way))
 }

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use tokio::net::TcpListener;
 use weir_model::{Interception, Proxy};
-use weir_proxy::DataPlane;
-use weir_proxy::status::{Application, Probers, Role, Scraped, Status, serve};
+use weir_proxy::status::{Application, Probers, Role, Scraped, Status, Subject, serve};
 
 use crate::cli::StatusArgs;
 use crate::mesh::bind;
@@ -56,11 +55,11 @@ impl StatusPorts {
     ///
     /// # Errors
     /// If the system does not know where they are.
-    pub fn serve(self, plane: &Arc<DataPlane>) -> anyhow::Result<()> {
+    pub fn serve(self, proxy: Subject) -> anyhow::Result<()> {
         let Parts { application, probers, scraped } = self.status;
         let of_status = self.listeners.iter().find(|(_, role)| *role == Role::Status);
         let port = of_status.map_or(Ok(0), |(listener, _)| listener.local_addr().map(|address| address.port()))?;
-        let status = Arc::new(Status { plane: plane.clone(), application, probers, scraped, port });
+        let status = Arc::new(Status { proxy, application, probers, scraped, port });
         let mut places = vec![];
         for (listener, role) in self.listeners {
             places.push(listener.local_addr()?.to_string());
