@@ -5,6 +5,7 @@
 //!
 //! | layer | what is there |
 //! |---|---|
+//! | [`status`] | what the kubelet and Prometheus ask in a pod of Kubernetes |
 //! | [`admin`], [`control`], [`worker`] | questions, the newest configuration, threads |
 //! | [`listener`] | sockets, the first bytes of a connection, its filter chain |
 //! | [`http`], [`tcp`] | requests with their filters, and bytes |
@@ -25,6 +26,7 @@ mod io;
 pub mod listener;
 pub mod name_server;
 pub mod stats;
+pub mod status;
 mod tcp;
 mod tls;
 mod upstream;

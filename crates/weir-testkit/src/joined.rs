@@ -102,7 +102,7 @@ impl Joined {
     pub async fn join_with_envoy(&self, file: &Path) -> [Process; 2] {
         let path = |name: &str| self.work.path().join(name).display().to_string();
         let (file, socket, bootstrap) = (file.display().to_string(), path("envoy.sock"), path("envoy.json"));
-        let told = ["--envoy-health", "0.0.0.0:15021", "--envoy-metrics", "0.0.0.0:15090"];
+        let told = ["--status-port", "15020"];
         let options = ["workload", "join", &file, "--interception-mode", "REDIRECT", "--socket", &socket, "--bootstrap", &bootstrap];
         let agent = start(&self.client, binaries::weir(), &[&options[..], &told].concat(), self.work.path().join("agent.log"));
         let is_written = || fs::read_to_string(&bootstrap).is_ok_and(|text| text.ends_with('}'));

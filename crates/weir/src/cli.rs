@@ -1,6 +1,8 @@
 //! What can be asked on the command line.
 
 mod capture;
+mod inject;
+mod pod;
 mod remote;
 mod running;
 mod server;
@@ -14,6 +16,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use weir_registry::files::Input;
 
 pub(crate) use capture::{CaptureArgs, ToolName};
+pub(crate) use inject::{DataPlaneName, KubeInjectArgs};
+pub(crate) use pod::{PodArgs, StatusArgs};
 pub(crate) use remote::{JoinArgs, RemoteArgs, TokenArgs, WorkloadCommand, WorkloadKind};
 pub(crate) use server::XdsAddress;
 use size::parse_size;
@@ -55,6 +59,8 @@ pub(crate) enum Command {
     Workload(WorkloadCommand),
     /// Makes the kernel hand a workload's traffic to its sidecar
     Capture(CaptureArgs),
+    /// Gives the pods of a file their sidecars, as the webhook would
+    KubeInject(KubeInjectArgs),
     /// Shows resources as kubectl does
     Get(GetArgs),
     /// Checks each document by itself
@@ -235,6 +241,8 @@ pub(crate) struct ProxyArgs {
     /// Register its workload as an instance of this WorkloadGroup of its namespace
     #[arg(long, value_name = "NAME")]
     pub workload_group: Option<String>,
+    #[command(flatten)]
+    pub pod: PodArgs,
     /// An Envoy bootstrap (YAML or JSON) that names the node and the ADS server
     #[arg(short = 'c', long = "config-path", value_name = "FILE", conflicts_with_all = ["xds", "kind", "id", "lifetime"], id = "config")]
     pub config: Option<PathBuf>,
@@ -249,9 +257,9 @@ pub(crate) struct ProxyArgs {
 #[cfg(unix)]
 #[derive(Debug, Args)]
 pub(crate) struct AgentArgs {
-    /// The pilot, on this machine: IP:PORT or unix:PATH
+    /// The pilot: on this machine IP:PORT or unix:PATH, with --token-file HOST:PORT
     #[arg(long, value_name = "ADDR", default_value = DEFAULT_XDS)]
-    pub xds: XdsAddress,
+    pub xds: String,
     /// Envoy's id, sidecar|router~IP~NAME.NAMESPACE~NAMESPACE.svc.DOMAIN
     #[arg(long)]
     pub id: String,
@@ -285,6 +293,8 @@ pub(crate) struct AgentArgs {
     pub resolv_conf: PathBuf,
     #[command(flatten)]
     pub envoy: EnvoyArgs,
+    #[command(flatten)]
+    pub pod: PodArgs,
 }
 
 /// How a stock Envoy is started.
@@ -293,15 +303,9 @@ pub(crate) struct EnvoyArgs {
     /// Write Envoy's bootstrap to this file
     #[arg(long, value_name = "FILE")]
     pub bootstrap: Option<PathBuf>,
-    /// Where Envoy's own admin interface is to be [default: a free port of 127.0.0.1; 15000 where others are told of it]
+    /// Where Envoy's own admin interface is to be [default: a free port of 127.0.0.1; with --status-port 127.0.0.1:15000]
     #[arg(long, value_name = "ADDR", requires = "bootstrap")]
     pub envoy_admin: Option<SocketAddr>,
-    /// Where Envoy tells others at /healthz/ready whether it is ready, such as 0.0.0.0:15021 [default: nowhere]
-    #[arg(long, value_name = "ADDR", requires = "bootstrap")]
-    pub envoy_health: Option<SocketAddr>,
-    /// Where it tells others its metrics, at /stats/prometheus, such as 0.0.0.0:15090 [default: nowhere]
-    #[arg(long, value_name = "ADDR", requires = "bootstrap")]
-    pub envoy_metrics: Option<SocketAddr>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

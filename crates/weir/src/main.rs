@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         Command::Agent(args) => commands::agent::run(&args),
         Command::Workload(command) => commands::workload::run(&command),
         Command::Capture(args) => commands::capture::run(&args),
+        Command::KubeInject(args) => commands::kube_inject::run(&args),
         Command::Get(args) => commands::get::run(&args),
         Command::Validate(args) => commands::validate::run(&args),
         Command::Explain(args) => commands::explain::run(&args),

@@ -14,7 +14,13 @@ use crate::cli::Output;
 pub(crate) fn start_log(level: &str) {
     let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
     let color = io::stderr().is_terminal() && no_color().is_none();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(color).with_target(false);
+    // Who cannot log goes on: to say so on standard error, as is usual, would be a panic where that is gone.
+    let log = tracing_subscriber::fmt()
+        .log_internal_errors(false)
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(color)
+        .with_target(false);
     // A second call would be an error; there is none.
     let _ = log.try_init();
 }

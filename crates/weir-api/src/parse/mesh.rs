@@ -16,15 +16,22 @@ impl MeshConfig {
     /// Reads a mesh's configuration: a plain one, or the ConfigMap whose `mesh` is one. No text at all is the default.
     /// Where an error stands among the diagnostics, the configuration is not to be used.
     pub fn parse(source: &Arc<Source>) -> (Self, Vec<Diagnostic>) {
+        let (mesh, _, diagnostics) = Self::parse_as_written(source);
+        (mesh, diagnostics)
+    }
+
+    /// The same, and what is written, without defaults, as JSON; null if it cannot be read.
+    pub fn parse_as_written(source: &Arc<Source>) -> (Self, serde_json::Value, Vec<Diagnostic>) {
         let (source, node) = match configuration(source) {
             Ok(found) => found,
-            Err(error) => return (Self::default(), vec![*error]),
+            Err(error) => return (Self::default(), serde_json::Value::Null, vec![*error]),
         };
         let (mesh, mut diagnostics) = de::read::<Self>(&node, &FieldPath::default(), Unknown::Refuse);
         if diagnostics.is_empty() {
             diagnostics = validate::check_mesh_config(&mesh, &node);
         }
-        (mesh, diagnostics.into_iter().map(|diagnostic| diagnostic.placed_in(&source, &node)).collect())
+        let diagnostics = diagnostics.into_iter().map(|diagnostic| diagnostic.placed_in(&source, &node)).collect();
+        (mesh, node.to_json(), diagnostics)
     }
 }
 

@@ -95,6 +95,8 @@ pub struct MeshConfig {
     pub default_inbound_http_retry_policy: Option<HttpRetry>,
     /// Policies of services whose DestinationRule leaves them out; absent means none.
     pub default_traffic_policy: Option<DefaultTrafficPolicy>,
+    /// Whether injection has an application's metrics merged with the proxy's, at one port; absent means true.
+    pub enable_prometheus_merge: Option<bool>,
     /// TLS between workloads.
     #[serde(rename = "meshMTLS")]
     pub mesh_mtls: Option<TlsConfig>,
@@ -114,8 +116,6 @@ pub struct MeshConfig {
     _certificates: Option<IgnoredAny>,
     #[serde(rename = "serviceScopeConfigs")]
     _service_scope_configs: Option<IgnoredAny>,
-    #[serde(rename = "enablePrometheusMerge")]
-    _enable_prometheus_merge: Option<IgnoredAny>,
     #[serde(rename = "verifyCertificateAtClient")]
     _verify_certificate_at_client: Option<IgnoredAny>,
     #[serde(rename = "ca")]
@@ -176,7 +176,7 @@ impl Default for MeshConfig {
             _ca_certificates: None,
             _certificates: None,
             _service_scope_configs: None,
-            _enable_prometheus_merge: None,
+            enable_prometheus_merge: None,
             _verify_certificate_at_client: None,
             _ca: None,
             _default_providers: None,

@@ -49,6 +49,8 @@ pub struct ProxyConfig {
     pub file_flush_min_size_kb: Option<u32>,
     /// Whether statistics may be fetched compressed; absent means true.
     pub stats_compression: Option<bool>,
+    /// Whether an injected pod's application waits until its sidecar is ready; absent means false.
+    pub hold_application_until_proxy_starts: Option<bool>,
     #[serde(rename = "configPath")]
     _config_path: Option<IgnoredAny>,
     #[serde(rename = "binaryPath")]
@@ -85,8 +87,6 @@ pub struct ProxyConfig {
     _envoy_metrics_service: Option<IgnoredAny>,
     #[serde(rename = "readinessProbe")]
     _readiness_probe: Option<IgnoredAny>,
-    #[serde(rename = "holdApplicationUntilProxyStarts")]
-    _hold_application_until_proxy_starts: Option<IgnoredAny>,
     #[serde(rename = "caCertificatesPem")]
     _ca_certificates_pem: Option<IgnoredAny>,
     #[serde(rename = "image")]
@@ -117,6 +117,7 @@ impl Default for ProxyConfig {
             file_flush_interval: None,
             file_flush_min_size_kb: None,
             stats_compression: None,
+            hold_application_until_proxy_starts: None,
             _config_path: None,
             _binary_path: None,
             _service_cluster: None,
@@ -135,7 +136,6 @@ impl Default for ProxyConfig {
             _envoy_access_log_service: None,
             _envoy_metrics_service: None,
             _readiness_probe: None,
-            _hold_application_until_proxy_starts: None,
             _ca_certificates_pem: None,
             _image: None,
             _private_key_provider: None,

@@ -21,6 +21,11 @@ pub fn documents(source: &Arc<Source>) -> Vec<Result<Node, Box<Diagnostic>>> {
     cut(&source.text).into_iter().map(|piece| document(source, &piece)).collect()
 }
 
+/// The texts of the documents that [`documents`] reads, one for each: together they are the whole text.
+pub fn texts(source: &Source) -> Vec<&str> {
+    cut(&source.text).into_iter().map(|piece| piece.text).collect()
+}
+
 /// A document's text and where it begins.
 #[derive(Debug, PartialEq, Eq)]
 struct Piece<'a> {

@@ -63,18 +63,26 @@ fn route(path: &str, query: &AdminQuery, plane: &DataPlane, more: &More) -> Admi
 }
 
 fn ready(plane: &DataPlane) -> AdminAnswer {
-    if plane.is_draining() {
-        return AdminAnswer::text("DRAINING\n").with_status(StatusCode::SERVICE_UNAVAILABLE);
-    }
-    let is_ready = |id: &Arc<str>| plane.status(id).is_some_and(|status| status.borrow().ready);
-    if plane.ids().iter().all(is_ready) {
-        AdminAnswer::text("LIVE\n")
-    } else {
-        AdminAnswer::text("PRE_INITIALIZING\n").with_status(StatusCode::SERVICE_UNAVAILABLE)
+    match readiness(plane) {
+        Ok(()) => AdminAnswer::text("LIVE\n"),
+        Err(state) => AdminAnswer::text(format!("{state}\n")).with_status(StatusCode::SERVICE_UNAVAILABLE),
     }
 }
 
-fn statistics(plane: &DataPlane) -> String {
+/// Whether all proxies are ready.
+///
+/// # Errors
+/// Envoy's word for what they are instead.
+pub(crate) fn readiness(plane: &DataPlane) -> Result<(), &'static str> {
+    if plane.is_draining() {
+        return Err("DRAINING");
+    }
+    let is_ready = |id: &Arc<str>| plane.status(id).is_some_and(|status| status.borrow().ready);
+    if plane.ids().iter().all(is_ready) { Ok(()) } else { Err("PRE_INITIALIZING") }
+}
+
+/// All statistics, as Prometheus reads them.
+pub(crate) fn statistics(plane: &DataPlane) -> String {
     let mut families = Families::default();
     for id in plane.ids() {
         let Some(config) = plane.config(&id) else { continue };

@@ -11,7 +11,7 @@ use tonic_prost::ProstCodec;
 use weir_ads::grpc::Channel;
 
 use super::checker::CheckedHost;
-use super::failure::{CheckFailure, Result};
+use super::failure::{CheckFailure, CheckFailureKind, Result};
 use weir_config::health_check::GrpcMethodPolicy;
 use weir_http1::header::to_map;
 
@@ -75,15 +75,26 @@ pub(super) async fn check(policy: &GrpcMethodPolicy, instance: &CheckedHost, kep
     origin.authority = Some(authority.map_err(|_| CheckFailure::network("its name is no authority"))?);
     origin.path_and_query = Some(PathAndQuery::from_static("/"));
     let origin = Uri::from_parts(origin).map_err(CheckFailure::network)?;
-    let message = HealthCheckRequest { service: policy.service.clone() };
-    let request = tonic::Request::from_parts(MetadataMap::from_headers(to_map(&policy.metadata)), Default::default(), message);
-    let mut client = tonic::client::Grpc::with_origin(connection.channel.clone(), origin);
+    let metadata = MetadataMap::from_headers(to_map(&policy.metadata));
+    let found = ask_health(connection.channel.clone(), origin, metadata, policy.service.clone()).await;
+    if found.as_ref().is_err_and(|failure| failure.kind == CheckFailureKind::Network) {
+        return found;
+    }
+    *kept = Some(connection);
+    found
+}
+
+/// Asks over a connection whether a service is well; an empty name means all of the server.
+///
+/// # Errors
+/// If it is not, or does not say so.
+pub async fn ask_health(channel: Channel, origin: Uri, metadata: MetadataMap, service: String) -> Result {
+    let request = tonic::Request::from_parts(metadata, Default::default(), HealthCheckRequest { service });
+    let mut client = tonic::client::Grpc::with_origin(channel, origin);
     client.ready().await.map_err(CheckFailure::network)?;
     let codec = ProstCodec::<HealthCheckRequest, HealthCheckResponse>::default();
     let answer = client.unary(request, PathAndQuery::from_static(CHECK), codec).await;
-    *kept = Some(connection);
-    let answer = answer.map_err(|status| refusal(&status))?;
-    match answer.into_inner().status() {
+    match answer.map_err(|status| refusal(&status))?.into_inner().status() {
         ServingStatus::Serving => Ok(()),
         other => Err(CheckFailure::answer(format!("it answers {other:?}"))),
     }

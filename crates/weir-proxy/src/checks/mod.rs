@@ -30,6 +30,7 @@ use crate::cluster::host::{Host, Hosts};
 use crate::tls::transports::Transports;
 use checker::Checker;
 pub use checker::Told;
+pub use grpc::ask_health;
 
 /// The checks of one cluster: one for each instance, for as long as it is in the cluster.
 #[derive(Default)]

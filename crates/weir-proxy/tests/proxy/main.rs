@@ -40,6 +40,7 @@ mod rbac;
 mod requests;
 mod side_calls;
 mod slow_readers;
+mod status;
 mod support;
 mod tables;
 mod tcp;

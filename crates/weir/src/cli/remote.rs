@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{EnvoyArgs, FileArgs, InterceptionMode, ProcessArgs};
+use super::{EnvoyArgs, FileArgs, InterceptionMode, ProcessArgs, StatusArgs};
 
 /// How proxies of other machines reach the pilot.
 #[derive(Debug, Clone, Default, Args)]
@@ -99,6 +99,8 @@ pub(crate) struct JoinArgs {
     pub socket: Option<PathBuf>,
     #[command(flatten)]
     pub envoy: EnvoyArgs,
+    #[command(flatten)]
+    pub status: StatusArgs,
     #[command(flatten)]
     pub process: ProcessArgs,
 }

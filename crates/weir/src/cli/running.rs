@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use weir_registry::files::Input;
 
-use super::{DEFAULT_ADMIN, FileArgs, Output};
+use super::{DEFAULT_ADMIN, Output};
 
 /// Whom to ask, and how to print.
 #[derive(Debug, Args)]
@@ -161,10 +162,14 @@ pub(crate) struct AllArgs {
 #[derive(Debug, Args)]
 pub(crate) struct WaitArgs {
     /// What to wait for
-    #[arg(long = "for", value_name = "WHAT", value_parser = ["applied"])]
+    #[arg(long = "for", value_name = "WHAT", value_parser = ["applied", "ready"])]
     pub what: String,
-    #[command(flatten)]
-    pub files: FileArgs,
+    /// What is to be applied: a file, a folder, or - for standard input; may be repeated
+    #[arg(short = 'f', long = "filename", value_name = "PATH", required_if_eq("what", "applied"))]
+    pub files: Vec<PathBuf>,
+    /// Where the proxy of a pod says whether it is ready, for which is waited
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:15021")]
+    pub health: SocketAddr,
     /// How long to wait, such as 30s or 2m
     #[arg(long, default_value = "30s", value_parser = duration)]
     pub timeout: Duration,
@@ -174,9 +179,14 @@ pub(crate) struct WaitArgs {
 }
 
 impl WaitArgs {
+    /// What is read.
+    pub fn inputs(&self) -> Vec<Input> {
+        self.files.iter().map(|path| Input::from(path.as_path())).collect()
+    }
+
     /// The files, for people.
     pub fn names(&self) -> String {
-        self.files.files.iter().map(|path: &PathBuf| path.display().to_string()).collect::<Vec<_>>().join(", ")
+        self.files.iter().map(|path: &PathBuf| path.display().to_string()).collect::<Vec<_>>().join(", ")
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use weir_ads::certificates::IstioCertificateRequest;
-use weir_ads::{Protocol, grpc};
+use weir_ads::{Protocol, Token, grpc};
 use weir_config::bootstrap::ConnectionLimits;
 use weir_config::memory::MemoryBound;
 use weir_model::{DEFAULT_DOMAIN, Interception, Proxy, ProxyKind};
@@ -18,9 +18,11 @@ use weir_pilot::{node, standalone};
 use weir_proxy::control::certificate::Certification;
 use weir_proxy::control::follow::Connect;
 use weir_proxy::control::pilot::RemotePilot;
+use weir_proxy::status::Subject;
 use weir_xds::core::Node;
 
-use crate::cli::{ProcessArgs, ProxyArgs, ProxyType};
+use super::status::StatusPorts;
+use crate::cli::{PodArgs, ProcessArgs, ProxyArgs, ProxyType, StatusArgs};
 use crate::mesh::{Bootstrap, Process, answer_dns, authority, hosted_options, nothing_more, start_runtime};
 use crate::print;
 
@@ -56,6 +58,8 @@ pub(super) enum Way {
         server: String,
         /// How long certificates are to last.
         lifetime: Option<Duration>,
+        /// Whether a proxy that the pilot does not take at once does not start: a person is there to be told.
+        insists: bool,
     },
 }
 
@@ -65,6 +69,8 @@ pub(super) struct Around<'a> {
     /// Where questions of DNS are answered.
     pub dns: &'a [SocketAddr],
     pub resolv_conf: &'a Path,
+    /// What the kubelet asks, in a pod.
+    pub status: &'a StatusArgs,
 }
 
 impl Following {
@@ -86,7 +92,7 @@ impl Way {
     /// # Errors
     /// Why not.
     pub async fn try_out(&self, proxy: &Proxy) -> anyhow::Result<()> {
-        let Self::Remote { pilot, .. } = self else { return Ok(()) };
+        let Self::Remote { pilot, insists: true, .. } = self else { return Ok(()) };
         pilot.certify(IstioCertificateRequest::for_changes(&proxy.id, "")).await.map(drop).map_err(anyhow::Error::msg)
     }
 
@@ -132,7 +138,8 @@ pub(crate) fn run(args: &ProxyArgs) -> anyhow::Result<ExitCode> {
     if let Some(group) = &args.workload_group {
         node::register_in(&mut following.node, group);
     }
-    follow(following, &Around { process: &args.process, dns: &args.dns, resolv_conf: &args.resolv_conf })
+    let status = &args.pod.status;
+    follow(following, &Around { process: &args.process, dns: &args.dns, resolv_conf: &args.resolv_conf, status })
 }
 
 /// Runs a proxy until told to end.
@@ -146,6 +153,7 @@ pub(super) fn follow(following: Following, around: &Around<'_>) -> anyhow::Resul
         way.try_out(&proxy).await?;
         let process = Process::start(around.process, limits.process, memory, DRAIN)?;
         let admin = process.serve_admin(nothing_more()).await?;
+        let status = StatusPorts::bind(around.status, &proxy).await?;
         let mut options = hosted_options(&proxy, way.connect(protocol), protocol);
         if let Some(drain_duration) = node::drain_duration(&node) {
             options.drain_duration = drain_duration;
@@ -162,6 +170,9 @@ pub(super) fn follow(following: Following, around: &Around<'_>) -> anyhow::Resul
         }
         print::say(&format!("weir: {} follows {}; ask http://{admin}/", proxy.id, way.server()));
         process.plane.host(options);
+        if let Some(status) = status {
+            status.serve(Subject::Hosted(process.plane.clone()))?;
+        }
         let plane = process.plane.clone();
         tokio::spawn(async move {
             plane.ready().await;
@@ -180,6 +191,25 @@ fn small_pages() {
 
 #[cfg(not(target_os = "linux"))]
 fn small_pages() {}
+
+/// The pilot of a pod's proxy, as the arguments name it.
+///
+/// # Errors
+/// If it cannot be: a file is not there, or is not what it should be.
+pub(super) fn pilot_of_pod(server: &str, args: &PodArgs) -> anyhow::Result<Option<Arc<RemotePilot>>> {
+    let (Some(token), Some(root)) = (&args.token_file, &args.root_cert) else { return Ok(None) };
+    let read = |path: &Path| fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()));
+    let token = Token::new(read(token)?.trim());
+    let Some(name) = host_of(server) else { bail!("--xds {server:?} names no port: write HOST:PORT") };
+    let pilot = RemotePilot::new(server, name, &read(root)?, Some(token));
+    let pilot = pilot.map_err(|reason| anyhow::anyhow!("--xds {server}, --root-cert {}: {reason}", root.display()))?;
+    Ok(Some(Arc::new(pilot)))
+}
+
+/// The host of `HOST:PORT`.
+pub(super) fn host_of(server: &str) -> Option<&str> {
+    server.rsplit_once(':').map(|(host, _)| host.trim_start_matches('[').trim_end_matches(']'))
+}
 
 fn from_arguments(args: &ProxyArgs) -> anyhow::Result<Following> {
     let (Some(server), Some(id)) = (&args.xds, &args.id) else { bail!("--xds and --id are needed, or a bootstrap with -c") };
@@ -201,7 +231,11 @@ fn from_arguments(args: &ProxyArgs) -> anyhow::Result<Following> {
     };
     let protocol = if args.state_of_the_world { Protocol::StateOfTheWorld } else { Protocol::Delta };
     let lifetime = args.lifetime.as_deref().map(authority::parse_lifetime).transpose().context("--lifetime")?;
-    let way = Way::Plain { server: server.clone(), state: authority::way(server, args.state.as_deref()), lifetime };
+    let way = match pilot_of_pod(server, &args.pod)? {
+        // The pilot may come later than the pod.
+        Some(pilot) => Way::Remote { pilot, server: server.clone(), lifetime, insists: false },
+        None => Way::Plain { server: server.clone(), state: authority::way(server, args.state.as_deref()), lifetime },
+    };
     Ok(Following::new(proxy.clone(), node::introduce(&proxy), protocol, way))
 }
 

@@ -1,6 +1,9 @@
-//! `weir wait --for applied`: until every proxy has answered a configuration that has the objects of files as they are written.
+//! `weir wait --for applied`: until every proxy has answered a configuration that has the objects of files as they are written; and
+//! `--for ready`: until the proxy of this pod is ready.
 
 use std::collections::BTreeMap;
+use std::io::{self, BufRead, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -17,6 +20,10 @@ use crate::print;
 
 /// Between two questions.
 const PAUSE: Duration = Duration::from_millis(50);
+/// A proxy of this pod answers in that time, or is asked again.
+const ANSWER: Duration = Duration::from_secs(1);
+/// Of its answer only the first line counts.
+const LONGEST_LINE: u64 = 1024;
 
 /// Waits, and exits 1 if it takes too long.
 ///
@@ -24,10 +31,13 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// If there is nothing to wait for, or nobody answers who is a pilot.
 pub(crate) fn run(args: &WaitArgs) -> anyhow::Result<ExitCode> {
     let deadline = Instant::now() + args.timeout;
-    if let Some(missing) = args.files.files.iter().find(|path| path.as_os_str() != "-" && !path.exists()) {
+    if args.what == "ready" {
+        return Ok(until_ready(args, deadline));
+    }
+    if let Some(missing) = args.files.iter().find(|path| path.as_os_str() != "-" && !path.exists()) {
         bail!("{} is not there", missing.display());
     }
-    let catalog = files::read(&args.files.inputs());
+    let catalog = files::read(&args.inputs());
     catalog.diagnostics().for_each(print::diagnostic);
     if catalog.diagnostics().any(|diagnostic| diagnostic.severity == Severity::Error) {
         print::say("weir: what is wrong is not applied");
@@ -52,6 +62,35 @@ pub(crate) fn run(args: &WaitArgs) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(1));
         }
         pause();
+    }
+}
+
+/// Waits until the proxy of this pod is ready: what comes after it may then call others.
+fn until_ready(args: &WaitArgs, deadline: Instant) -> ExitCode {
+    loop {
+        let Err(problem) = is_ready(args.health) else { return ExitCode::SUCCESS };
+        if Instant::now() >= deadline {
+            print::say(&format!("weir: the proxy is not ready within {:?}: {} answers {problem}", args.timeout, args.health));
+            return ExitCode::from(1);
+        }
+        pause();
+    }
+}
+
+/// Whether the proxy says that it is ready; or what it says instead.
+fn is_ready(address: SocketAddr) -> Result<(), String> {
+    let ask = || -> io::Result<String> {
+        let mut stream = TcpStream::connect_timeout(&address, ANSWER)?;
+        stream.set_read_timeout(Some(ANSWER))?;
+        write!(stream, "GET /healthz/ready HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")?;
+        let mut line = String::new();
+        io::BufReader::new(stream.take(LONGEST_LINE)).read_line(&mut line)?;
+        Ok(line)
+    };
+    match ask() {
+        Ok(line) if line.split(' ').nth(1) == Some("200") => Ok(()),
+        Ok(line) => Err(line.trim_end().to_owned()),
+        Err(error) => Err(error.to_string()),
     }
 }
 

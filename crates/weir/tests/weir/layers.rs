@@ -21,6 +21,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("weir-routing", &["weir-xds", "weir-http1"]),
     ("weir-http1", &[]),
     ("weir-capture", &[]),
+    ("weir-inject", &["weir-api"]),
     ("weir-config", &["weir-xds", "weir-routing", "weir-http1"]),
     ("weir-translate", &["weir-api", "weir-model", "weir-xds"]),
     ("weir-proxy", &["weir-xds", "weir-ads", "weir-routing", "weir-config", "weir-http1"]),
@@ -31,12 +32,13 @@ const CRATES: &[(&str, &[&str])] = &[
 const FREE: &[&str] = &["weir", "weir-testkit"];
 /// They do no IO, spawn nothing and read no clock.
 const PURE: &[&str] =
-    &["weir-api", "weir-model", "weir-xds", "weir-translate", "weir-routing", "weir-http1", "weir-config", "weir-analysis"];
+    &["weir-api", "weir-model", "weir-xds", "weir-translate", "weir-routing", "weir-http1", "weir-config", "weir-analysis", "weir-inject"];
 /// What a pure crate has no use for.
 const IMPURE: &[&str] = &["tokio", "hyper", "hyper-util", "rustls", "tokio-rustls", "socket2", "notify", "tracing-subscriber"];
 
 /// The proxy's rooms, from the top: each imports only from those that follow it.
 const PROXY: &[&str] = &[
+    "status",
     "admin",
     "data_plane",
     "name_server",

@@ -3,4 +3,7 @@
 
 mod explain;
 mod get;
+mod kube_inject;
 mod layers;
+#[cfg(unix)]
+mod pod;

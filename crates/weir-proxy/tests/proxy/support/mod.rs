@@ -132,6 +132,12 @@ impl Proxy {
         Self { plane, address, wanted, files, watching: Mutex::default() }
     }
 
+    /// What it is hosted by.
+    #[allow(dead_code, reason = "for the tests of its status")]
+    pub(crate) fn plane(&self) -> Arc<DataPlane> {
+        self.plane.clone()
+    }
+
     /// Tells it other routes and clusters. When they are in force, only requests show.
     pub(crate) fn change(&self, routes: Value, clusters: &[Value]) {
         self.tell(&Told { routes, clusters: clusters.to_vec(), ..Told::default() });

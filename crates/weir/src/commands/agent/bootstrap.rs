@@ -1,22 +1,18 @@
-//! How an Envoy is started: who it is, that it has its configuration from the pilot and its certificates from the agent, and where it tells
-//! others how it is.
+//! How an Envoy is started: who it is, and that it has its configuration from the pilot and its certificates from the agent.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use serde_json::{Value, json};
 use weir_xds::core::Node;
 use weir_xds::json::Names;
 
 use super::secrets::{AUTHORITIES, CERTIFICATE};
-use crate::cli::{EnvoyArgs, XdsAddress};
+use crate::cli::XdsAddress;
 
-/// The agent, and Envoy's own admin interface, as clusters.
+/// The agent, as a cluster.
 const AGENT: &str = "sds-grpc";
-const ADMIN: &str = "admin";
-/// Where Envoy's admin interface is, when others are told of it: Istio's.
-const ADMIN_PORT: u16 = 15000;
 
 /// Where the pilot is.
 pub(in crate::commands) enum PilotAt {
@@ -44,28 +40,13 @@ impl PilotAt {
     }
 }
 
-/// The bootstrap of an Envoy that calls itself this, whose agent is at a socket.
+/// The bootstrap of an Envoy that calls itself this, whose agent is at a socket, and its admin interface at an address.
 ///
 /// # Errors
 /// If paths cannot be made absolute, or the node has no JSON form.
-pub(super) fn bootstrap(node: &Node, pilot: &PilotAt, socket: &Path, envoy: &EnvoyArgs) -> anyhow::Result<Value> {
+pub(super) fn bootstrap(node: &Node, pilot: &PilotAt, socket: &Path, admin: SocketAddr) -> anyhow::Result<Value> {
     let node = weir_xds::json::to_value(node, Names::Proto).map_err(|error| anyhow::anyhow!("the node has no JSON form: {error}"))?;
     let agent = http2(cluster(AGENT, "STATIC", pipe(&std::path::absolute(socket)?)));
-    let mut clusters = vec![http2(pilot_cluster(pilot)?), agent];
-    let mut listeners = vec![];
-    let open = [
-        ("health", envoy.envoy_health, "/healthz/ready", "/ready"),
-        ("metrics", envoy.envoy_metrics, "/stats/prometheus", "/stats/prometheus"),
-    ];
-    for (name, address, path, told) in open {
-        listeners.extend(address.map(|address| listener(name, address, path, told)));
-    }
-    let usual = if listeners.is_empty() { 0 } else { ADMIN_PORT };
-    let admin = envoy.envoy_admin.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, usual)));
-    if !listeners.is_empty() {
-        ensure!(admin.port() != 0, "--envoy-admin {admin}: others cannot be told of what is at a port that nobody knows yet");
-        clusters.push(cluster(ADMIN, "STATIC", at(admin)));
-    }
     Ok(json!({
         "node": node,
         "admin": {"address": at(admin)},
@@ -78,7 +59,7 @@ pub(super) fn bootstrap(node: &Node, pilot: &PilotAt, socket: &Path, envoy: &Env
                 "grpc_services": [{"envoy_grpc": {"cluster_name": "xds-grpc"}}],
             },
         },
-        "static_resources": {"listeners": listeners, "clusters": clusters},
+        "static_resources": {"clusters": [http2(pilot_cluster(pilot)?), agent]},
     }))
 }
 
@@ -89,7 +70,12 @@ fn pilot_cluster(pilot: &PilotAt) -> anyhow::Result<Value> {
         PilotAt::Here(XdsAddress::Unix(path)) => cluster(NAME, "STATIC", pipe(&std::path::absolute(path)?)),
         PilotAt::Elsewhere { host, port, name } => {
             let place = json!({"socket_address": {"address": host, "port_value": port}});
-            let mut cluster = cluster(NAME, "STRICT_DNS", place);
+            let is_address = host.parse::<IpAddr>().is_ok();
+            let mut cluster = cluster(NAME, if is_address { "STATIC" } else { "STRICT_DNS" }, place);
+            if !is_address {
+                // Of a name with addresses of both families, that which answers is taken.
+                cluster["dns_lookup_family"] = "ALL".into();
+            }
             cluster["transport_socket"] = by_mutual_tls(name);
             cluster
         }
@@ -136,22 +122,6 @@ fn http2(mut cluster: Value) -> Value {
         "explicit_http_config": {"http2_protocol_options": {}},
     }});
     cluster
-}
-
-/// A listener that leads to one page of the admin interface, and to nothing else of it.
-fn listener(name: &str, address: SocketAddr, path: &str, told: &str) -> Value {
-    let page = json!({"match": {"path": path}, "route": {"cluster": ADMIN, "prefix_rewrite": told}});
-    let manager = json!({
-        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": name,
-        "route_config": {"name": name, "virtual_hosts": [{"name": name, "domains": ["*"], "routes": [page]}]},
-        "http_filters": [{
-            "name": "envoy.filters.http.router",
-            "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
-        }],
-    });
-    let filter = json!({"name": "envoy.filters.network.http_connection_manager", "typed_config": manager});
-    json!({"name": name, "address": at(address), "filter_chains": [{"filters": [filter]}]})
 }
 
 fn at(address: SocketAddr) -> Value {

@@ -38,14 +38,14 @@ pub(crate) fn run(args: &JoinArgs) -> anyhow::Result<ExitCode> {
         node::register_in(&mut node, &group);
     }
     print::say(&format!("weir: joins as ns/{}/sa/{} at {}", file.namespace, file.service_account, file.pilot));
-    let way = Way::Remote { pilot: Arc::new(pilot), server: file.pilot.clone(), lifetime };
+    let way = Way::Remote { pilot: Arc::new(pilot), server: file.pilot.clone(), lifetime, insists: true };
+    let JoinArgs { envoy, dns, resolv_conf, status, .. } = args;
     if let Some(socket) = &args.socket {
-        let JoinArgs { envoy, dns, resolv_conf, .. } = args;
         let pilot = PilotAt::elsewhere(&file.pilot, &file.server_name)?;
-        return agent::stand_beside(Beside { proxy, node, way, pilot, socket, envoy, dns, resolv_conf });
+        return agent::stand_beside(Beside { proxy, node, way, pilot, socket, envoy, status, dns, resolv_conf });
     }
     let following = Following::new(proxy, node, Protocol::Delta, way);
-    proxy::follow(following, &Around { process: &args.process, dns: &args.dns, resolv_conf: &args.resolv_conf })
+    proxy::follow(following, &Around { process: &args.process, dns, resolv_conf, status })
 }
 
 /// Who the sidecar is, and the group in which it registers itself.
