@@ -175,24 +175,26 @@ impl Cluster {
         until("the API server is ready", async || self.ask("GET", "/readyz", None).await.is_ok()).await;
     }
 
+    /// Defines Istio's resources and the Gateway API's, and waits until they can be listed.
     async fn define(&self) {
-        let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-        let mut names = vec![];
-        for definition in self.programs.definitions() {
-            let name = definition["metadata"]["name"].as_str().expect("a definition has a name").to_owned();
-            self.apply(&format!("{path}/{name}"), definition).await;
-            names.push(name);
+        let definitions = self.programs.definitions();
+        for definition in &definitions {
+            let name = word(&definition["metadata"]["name"]);
+            self.apply(&format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}"), definition.clone()).await;
         }
-        until("all definitions are in force", async || {
-            let known = self.ask("GET", path, None).await.unwrap_or_default();
-            let is_established = |item: &&Value| {
-                let conditions = item["status"]["conditions"].as_array().into_iter().flatten();
-                conditions.into_iter().any(|condition| condition["type"] == "Established" && condition["status"] == "True")
-            };
-            known["items"].as_array().is_some_and(|items| items.iter().filter(is_established).count() == names.len())
-        })
-        .await;
+        for definition in &definitions {
+            let spec = &definition["spec"];
+            let served = spec["versions"].as_array().into_iter().flatten().find(|version| version["served"] == true);
+            let version = served.map(|version| word(&version["name"]).to_owned()).expect("a definition serves some version");
+            let path = format!("/apis/{}/{version}/{}?limit=1", word(&spec["group"]), word(&spec["names"]["plural"]));
+            // A definition itself is large, and asking for it again and again is what a busy machine has no time for.
+            until(&format!("{path} is there"), async || self.exists(&path).await).await;
+        }
     }
+}
+
+fn word(value: &Value) -> &str {
+    value.as_str().expect("a definition has names")
 }
 
 /// The first example in YAML of a text.
