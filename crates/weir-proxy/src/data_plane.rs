@@ -217,6 +217,11 @@ impl DataPlane {
         self.registries.iter().flat_map(|registry| registry.all()).collect()
     }
 
+    /// How many connections are counted without the names of their ends, because these had become too many.
+    pub fn nameless_connections(&self) -> u64 {
+        self.registries.iter().map(|registry| registry.with_pairs(|pairs| pairs.nameless)).sum()
+    }
+
     /// The sum of a statistic of clients' connections of HTTP/2.
     pub fn http2_sum(&self, cell: fn(&Http2Stats) -> &Cell) -> u64 {
         self.http2.iter().map(|stats| cell(stats).get()).fold(0, u64::wrapping_add)

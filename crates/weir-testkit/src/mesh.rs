@@ -255,6 +255,16 @@ impl Mesh {
         if self.admin.is_some() { statistics::of_weir(&text, &cluster) } else { statistics::of_envoy(&text, &cluster) }
     }
 
+    /// Over [`DataPlane::Weir`] the lines of all statistics of all proxies, as Prometheus reads them.
+    ///
+    /// # Panics
+    /// If they are not told, or the proxies are not Weir's.
+    pub async fn metrics(&self) -> Vec<String> {
+        let admin = self.admin.expect("the proxies are Weir's");
+        let told = Client::new(admin, "localhost").get("/stats/prometheus", &[]).await.expect("the admin interface answers");
+        told.body.lines().map(str::to_owned).collect()
+    }
+
     /// What Envoys said of configuration that they refuse.
     ///
     /// # Panics

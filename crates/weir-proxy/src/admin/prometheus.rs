@@ -23,6 +23,7 @@ use crate::stats::cells::{BUCKETS, Histogram};
 use crate::stats::cluster::{HealthCheckStats, NAMES};
 use crate::stats::http2;
 use crate::stats::listener::{COUNTERS, ListenerStats};
+use crate::stats::principals::Principals;
 use crate::stats::requests::{Labels, Reporter, Series};
 use crate::stats::verdicts;
 
@@ -332,6 +333,7 @@ impl Families {
         for (name, count) in plane.overload().counted() {
             self.counter(name, &vec![], count);
         }
+        self.counter("weir_connections_without_principals_total", &vec![], plane.nameless_connections());
         self.counter("weir_access_log_dropped_batches_total", &vec![], plane.logs.dropped.load(Ordering::Relaxed));
     }
 
@@ -382,19 +384,26 @@ fn or_unknown(text: &str) -> String {
 fn label_list(labels: &Labels) -> LabelList {
     let Workload { name, namespace, app, version, cluster } = &labels.source;
     let destination = &labels.destination;
+    let Principals { source, destination: server, is_mutual } = &labels.principals;
+    let principal = |name: &Option<Arc<str>>| or_unknown(name.as_deref().unwrap_or_default());
+    let security = match labels.reporter {
+        Reporter::Source => "unknown",
+        Reporter::Destination if *is_mutual => "mutual_tls",
+        Reporter::Destination => "none",
+    };
     let mut list = vec![
         ("reporter", if labels.reporter == Reporter::Source { "source" } else { "destination" }.to_owned()),
         ("source_workload", or_unknown(name)),
         ("source_canonical_service", or_unknown(app)),
         ("source_canonical_revision", if version.is_empty() { "latest".to_owned() } else { version.clone() }),
         ("source_workload_namespace", or_unknown(namespace)),
-        ("source_principal", "unknown".to_owned()),
+        ("source_principal", principal(source)),
         ("source_app", or_unknown(app)),
         ("source_version", or_unknown(version)),
         ("source_cluster", or_unknown(cluster)),
         ("destination_workload", or_unknown(&destination.name)),
         ("destination_workload_namespace", or_unknown(&destination.namespace)),
-        ("destination_principal", "unknown".to_owned()),
+        ("destination_principal", principal(server)),
         ("destination_app", or_unknown(&destination.app)),
         ("destination_version", or_unknown(&destination.version)),
         ("destination_service", or_unknown(&labels.service.host)),
@@ -413,6 +422,6 @@ fn label_list(labels: &Labels) -> LabelList {
         list.push(("grpc_response_status", labels.grpc_status.map(|status| status.to_string()).unwrap_or_default()));
     }
     list.push(("response_flags", flags));
-    list.push(("connection_security_policy", if labels.reporter == Reporter::Source { "unknown" } else { "none" }.to_owned()));
+    list.push(("connection_security_policy", security.to_owned()));
     list
 }

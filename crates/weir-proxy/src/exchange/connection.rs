@@ -6,6 +6,7 @@ use std::sync::Arc;
 use weir_config::http::client_certificate::ShownCertificate;
 use weir_routing::rbac::{ConnectionFacts, Peer};
 
+use super::ends::Ends;
 use crate::io::transparent::Source;
 
 /// What is known of a client's connection.
@@ -27,15 +28,19 @@ pub struct ConnectionInfo {
     pub server_name: Option<Arc<str>>,
     /// The version of TLS that it speaks.
     pub tls_version: Option<&'static str>,
-    /// What the client has shown of itself in its TLS handshake.
-    pub certificate: Option<Arc<ShownCertificate>>,
+    /// What it and we have shown of ourselves in its TLS handshake.
+    pub ends: Option<Box<Ends>>,
 }
 
 impl ConnectionInfo {
+    /// What the client has shown of itself.
+    pub fn certificate(&self) -> Option<&ShownCertificate> {
+        self.ends.as_ref()?.peer.as_ref()
+    }
+
     /// What policies look at of it.
     pub fn facts(&self) -> ConnectionFacts<'_> {
-        let shown = self.certificate.as_deref();
-        let shown = shown.map(|shown| Peer { uris: &shown.uris, dns: &shown.dns, subject: &shown.subject });
+        let shown = self.certificate().map(|shown| Peer { uris: &shown.uris, dns: &shown.dns, subject: &shown.subject });
         ConnectionFacts {
             local: self.local,
             direct_remote: self.direct_remote.ip(),

@@ -3,6 +3,7 @@
 
 pub mod connection;
 pub mod end;
+pub mod ends;
 pub mod failure;
 pub mod log;
 pub mod record;
@@ -11,5 +12,6 @@ mod values;
 
 pub use connection::ConnectionInfo;
 pub use end::Ending;
+pub use ends::Ends;
 pub use record::{Destination, Exchange, Matched, Target};
 pub use values::{bytes, protocol_name};

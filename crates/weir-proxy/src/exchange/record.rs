@@ -20,6 +20,7 @@ use weir_routing::{Route, RouteTable, VirtualHost, grpc};
 use weir_xds::prost_types::Struct;
 
 use super::connection::ConnectionInfo;
+use super::ends::Ends;
 use crate::io::client::{Left, Waiting};
 use crate::io::spare;
 use crate::stats::requests::Known;
@@ -132,6 +133,8 @@ pub struct Exchange {
     pub target: RefCell<Option<Rc<Target>>>,
     /// Our address towards the instance.
     pub upstream_local: Cell<Option<SocketAddr>>,
+    /// What the instance and we have shown each other in a TLS handshake.
+    pub upstream_ends: RefCell<Option<Arc<Ends>>>,
     /// Why no connection could be made, in the transport's words.
     pub transport_failure: RefCell<Option<String>>,
     /// Whether it is a health check that a filter has to do with.
@@ -182,11 +185,19 @@ impl Exchange {
             cluster_name: RefCell::default(),
             target: RefCell::default(),
             upstream_local: Cell::default(),
+            upstream_ends: RefCell::default(),
             transport_failure: RefCell::default(),
             is_health_check: Cell::default(),
             attempts: Cell::default(),
             duration: Cell::default(),
         }
+    }
+
+    /// An attempt at an instance begins.
+    pub fn tries(&self, target: Rc<Target>) {
+        self.target.replace(Some(target));
+        // Another one may have been reached before.
+        self.upstream_ends.take();
     }
 
     /// Adds flags.

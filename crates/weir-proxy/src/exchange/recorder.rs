@@ -13,8 +13,10 @@ use weir_config::workload::Workload;
 use weir_http1::HeaderName;
 use weir_routing::template::{Field, Message, Operator, Piece};
 
+use super::ends::Ends;
 use super::log::{LogSink, LogWriter};
 use super::record::Exchange;
+use crate::stats::principals::Pair;
 use crate::stats::requests::{Identity, Known, Labels, Reporter, Series, SeriesKey, SeriesRegistry};
 
 /// One worker's ends of all log files.
@@ -115,6 +117,7 @@ impl Recording {
     pub fn series(&self, exchange: &Exchange, key: SeriesKey) -> Arc<Series> {
         let cluster = exchange.cluster.borrow();
         let target = exchange.target.borrow();
+        let pair = self.pair(exchange);
         let make = |key: SeriesKey| {
             let own = self.recorder.identity.workload.clone();
             let theirs = target.as_ref().map_or_else(Workload::default, |target| target.workload.clone());
@@ -126,6 +129,7 @@ impl Recording {
                 reporter: self.reporter,
                 source,
                 destination,
+                principals: self.recorder.registry.with_pairs(|pairs| pairs.of(pair)),
                 service: cluster.as_ref().map_or_else(ServiceIdentity::default, |cluster| cluster.policy.service.clone()),
                 protocol: key.protocol,
                 code: key.code,
@@ -138,7 +142,17 @@ impl Recording {
             (None, Some(cluster)) => cluster.series.borrow_mut(),
             (None, None) => self.series.borrow_mut(),
         };
-        known.get(key, make).clone()
+        known.get(pair, key, make).clone()
+    }
+
+    /// Who the ends of the connection are that it is counted for.
+    fn pair(&self, exchange: &Exchange) -> Pair {
+        let number = |ends: &Ends| ends.pair(self.reporter, &self.recorder.registry);
+        match self.reporter {
+            Reporter::Source => exchange.upstream_ends.borrow().as_deref().map(number),
+            Reporter::Destination => exchange.connection.ends.as_deref().map(number),
+        }
+        .unwrap_or_default()
     }
 }
 

@@ -95,7 +95,7 @@ pub fn refuse_unread(http: Rc<HttpRuntime>, connection: Rc<ConnectionInfo>, cont
 fn client(connection: &ConnectionInfo, config: &HttpConfig) -> head::Client {
     let client = head::Client::new(connection.remote, connection.tls_version.is_some(), connection.local.port(), own_address());
     let client = if unix_socket::path(connection.remote).is_some() { client.without_address() } else { client };
-    match &connection.certificate {
+    match connection.certificate() {
         Some(shown) => client.with_certificate(shown, config),
         None => client,
     }

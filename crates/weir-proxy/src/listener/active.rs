@@ -290,7 +290,7 @@ impl ActiveListener {
             source: current.source(local, remote),
             server_name: found.server_name.as_deref().map(Into::into),
             tls_version: None,
-            certificate: None,
+            ends: None,
         };
         let protocols: Vec<&[u8]> = found.protocols.iter().map(Vec::as_slice).collect();
         let connection = Connection {

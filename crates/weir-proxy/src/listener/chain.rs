@@ -22,7 +22,7 @@ use weir_config::listener::{Chain, Handler, Listener, NetworkFilter};
 use super::Surroundings;
 use super::refusals;
 use super::rules::{self, Refused};
-use crate::exchange::ConnectionInfo;
+use crate::exchange::{ConnectionInfo, Ends};
 use crate::http::control::Control;
 use crate::http::{Chain as FilterChain, HttpRuntime, connection};
 use crate::io::clock::clock;
@@ -285,10 +285,9 @@ impl ChainRuntime {
         let in_time = tokio::time::timeout(self.chain.handshake_timeout, handshake).await;
         let stream = in_time.map_err(|_| NotServed::HandshakeTooLong)?.map_err(NotServed::Handshake)?;
         let (_, session) = stream.get_ref();
-        info.certificate = session.peer_certificates().and_then(|chain| {
-            let own = tls.own_certificate();
-            shown::read(chain, own.as_ref().and_then(|own| own.cert.first()), tls.holds(chain)).map(Arc::new)
-        });
+        let own_uris = tls.own_certificate().and_then(|own| own.cert.first().map(shown::uris)).unwrap_or_default();
+        let peer = session.peer_certificates().and_then(|chain| shown::read(chain, &own_uris, tls.holds(chain)));
+        info.ends = Some(Box::new(Ends::new(own_uris, peer)));
         info.tls_version = Some(match session.protocol_version() {
             Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
             _ => "TLSv1.3",

@@ -4,5 +4,6 @@ pub mod cells;
 pub mod cluster;
 pub mod http2;
 pub mod listener;
+pub mod principals;
 pub mod requests;
 pub mod verdicts;

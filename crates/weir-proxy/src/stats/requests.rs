@@ -12,6 +12,7 @@ use weir_config::flags::ResponseFlags;
 use weir_config::workload::Workload;
 
 use super::cells::{Cell, Histogram};
+use super::principals::{Pair, Pairs, Principals};
 
 /// Which side of an exchange counts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -43,6 +44,8 @@ pub struct Labels {
     pub source: Workload,
     /// Who answered.
     pub destination: Workload,
+    /// Who both are by their certificates.
+    pub principals: Principals,
     /// Which service was meant.
     pub service: ServiceIdentity,
     /// `http`, `grpc` or `tcp`.
@@ -78,18 +81,26 @@ pub struct Series {
 
 /// The series of one worker.
 #[derive(Debug, Default)]
-pub struct SeriesRegistry(Mutex<HashMap<Labels, Arc<Series>>>);
+pub struct SeriesRegistry {
+    series: Mutex<HashMap<Labels, Arc<Series>>>,
+    pairs: Mutex<Pairs>,
+}
 
 impl SeriesRegistry {
     /// The series of labels, made if there is none yet.
     pub fn series(&self, labels: Labels) -> Arc<Series> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(labels).or_default().clone()
+        self.series.lock().unwrap_or_else(PoisonError::into_inner).entry(labels).or_default().clone()
     }
 
     /// All series.
     pub fn all(&self) -> Vec<(Labels, Arc<Series>)> {
-        let series = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
         series.iter().map(|(labels, series)| (labels.clone(), series.clone())).collect()
+    }
+
+    /// Looks at the pairs of principals.
+    pub fn with_pairs<R>(&self, look: impl FnOnce(&mut Pairs) -> R) -> R {
+        look(&mut self.pairs.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -113,20 +124,32 @@ impl SeriesKey {
     }
 }
 
-/// The series of one destination that were counted so far: few, so that a walk finds them fastest.
+/// The series of one destination and one pair of principals.
+type OfPair = Vec<(SeriesKey, Arc<Series>)>;
+
+/// The series of one destination that were counted so far, by who has to do with each other. Pairs may be many, and stand in their order;
+/// the series of each are few, so that a walk finds them fastest.
 #[derive(Debug, Default)]
-pub struct Known(Vec<(SeriesKey, Arc<Series>)>);
+pub struct Known(Vec<(Pair, OfPair)>);
 
 impl Known {
     /// The series of a key; `make` finds it the first time.
-    pub fn get(&mut self, key: SeriesKey, make: impl FnOnce(SeriesKey) -> Arc<Series>) -> &Arc<Series> {
-        let position = match self.0.iter().position(|(known, _)| *known == key) {
-            Some(position) => position,
-            None => {
-                self.0.push((key, make(key)));
-                self.0.len() - 1
+    pub fn get(&mut self, pair: Pair, key: SeriesKey, make: impl FnOnce(SeriesKey) -> Arc<Series>) -> &Arc<Series> {
+        let position = match self.0.binary_search_by_key(&pair, |(known, _)| *known) {
+            Ok(position) => position,
+            Err(position) => {
+                self.0.insert(position, (pair, vec![]));
+                position
             }
         };
-        &self.0[position].1
+        let series = &mut self.0[position].1;
+        let position = match series.iter().position(|(known, _)| *known == key) {
+            Some(position) => position,
+            None => {
+                series.push((key, make(key)));
+                series.len() - 1
+            }
+        };
+        &series[position].1
     }
 }

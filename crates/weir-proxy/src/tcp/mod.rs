@@ -116,7 +116,7 @@ impl TcpRuntime {
             exchange.attempts.set(exchange.attempts.get() + 1);
             let target = cluster.pick(&LbContext { hash, destination, ..LbContext::default() });
             let target = target.ok_or_else(|| Failure::from(FailureKind::NoInstance))?;
-            exchange.target.replace(Some(target.target.clone()));
+            exchange.tries(target.target.clone());
             let permit = cluster.take(Priority::Usual, Resource::Connections).map_err(|_| Failure::from(FailureKind::Overflow))?;
             match self.open(cluster, &target, exchange).await {
                 Ok(stream) => {
@@ -149,6 +149,7 @@ impl TcpRuntime {
         let key = TransportKey::of_instance(&way, offer, target.host.hostname.as_ref()).for_client(&exchange.connection);
         let stream = open(cluster, target, &key).await?;
         exchange.upstream_local.set(stream.local_address());
+        exchange.upstream_ends.replace(stream.ends());
         let Some(tunnel) = &self.config.tunnel else { return Ok(Upstream::Direct(stream)) };
         let http2 = offer == Offer::Http2 || stream.agreed_on_http2();
         let opened = Box::pin(tunnel::open(tunnel, cluster, stream, &key, http2));

@@ -234,7 +234,7 @@ mod tests {
             source: None,
             server_name: None,
             tls_version: None,
-            certificate: None,
+            ends: None,
         };
         let exchange = Exchange::new(Rc::new(info), None, false);
         let ((client, near), (far, instance)) = (duplex(7), duplex(5));

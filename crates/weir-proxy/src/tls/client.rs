@@ -4,13 +4,18 @@ use std::io;
 use std::sync::Arc;
 
 use rustls::client::{ResolvesClientCert, Resumption};
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, SignatureScheme};
 use weir_config::CompileError;
+use weir_config::http::client_certificate::ShownCertificate;
 use weir_config::tls::ClientTls;
 
+use super::chain::Side;
 use super::refusal::HandshakeRefusal;
 use super::secrets::{Own, Secrets};
+use super::shown;
+use super::trust::Shown;
 use super::verifier::{Peer, ServerVerifier};
 use super::{provider_for, versions};
 
@@ -113,6 +118,27 @@ impl ClientTransport {
         }
         own.dangerous().set_certificate_verifier(Arc::new(ServerVerifier { peer: self.peer.clone(), host: host.cloned() }));
         Some(Arc::new(own))
+    }
+}
+
+/// What the ends of a handshake have shown each other.
+pub struct Seen {
+    /// The URIs of our own certificate; where there are several, the first.
+    pub own_uris: Vec<String>,
+    /// What the instance has shown.
+    pub peer: Option<ShownCertificate>,
+}
+
+impl ClientTransport {
+    /// What was shown in a handshake that is finished, in which the instance has shown `chain`.
+    pub fn seen(&self, chain: Option<&[CertificateDer<'_>]>) -> Seen {
+        let own = self.resolver.0.iter().find_map(|own| own.slot.get());
+        let own_uris = own.and_then(|own| own.cert.first().map(shown::uris)).unwrap_or_default();
+        let holds = |chain: &[CertificateDer<'_>]| {
+            chain.split_first().is_some_and(|(leaf, others)| self.peer.holds(&Shown { leaf, others }, UnixTime::now(), Side::Server))
+        };
+        let peer = chain.and_then(|chain| shown::read(chain, &own_uris, holds(chain)));
+        Seen { own_uris, peer }
     }
 }
 

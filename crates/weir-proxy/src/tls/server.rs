@@ -9,6 +9,7 @@ use rustls::sign::CertifiedKey;
 use weir_config::CompileError;
 use weir_config::tls::{ServerTls, Staples};
 
+use super::chain::Side;
 use super::secrets::{Own, Secrets};
 use super::staple;
 use super::trust::Shown;
@@ -48,7 +49,7 @@ impl ServerTransport {
     /// that does not.
     pub fn holds(&self, chain: &[CertificateDer<'_>]) -> bool {
         let Some(((leaf, others), peer)) = chain.split_first().zip(self.resolver.peer.as_ref()) else { return false };
-        peer.holds(&Shown { leaf, others }, UnixTime::now())
+        peer.holds(&Shown { leaf, others }, UnixTime::now(), Side::Client)
     }
 
     /// The certificate that clients are shown; where there are several, the first.

@@ -42,9 +42,9 @@ impl Trust {
         if self.asked.accepts_untrusted { Ok(()) } else { held }
     }
 
-    /// Whether a client's certificate holds with which a handshake was finished. Where everything will do, nothing is known of it.
-    pub(super) fn holds(&self, shown: &Shown<'_, '_>, now: UnixTime) -> bool {
-        !self.asked.verifies_nothing() && (!self.asked.accepts_untrusted || self.verify_all(shown, now, Side::Client, None).is_ok())
+    /// Whether the certificate of `side` holds with which a handshake was finished. Where everything will do, nothing is known of it.
+    pub(super) fn holds(&self, shown: &Shown<'_, '_>, now: UnixTime, side: Side) -> bool {
+        !self.asked.verifies_nothing() && (!self.asked.accepts_untrusted || self.verify_all(shown, now, side, None).is_ok())
     }
 
     fn verify_all(&self, shown: &Shown<'_, '_>, now: UnixTime, side: Side, host: Option<&str>) -> Result<(), HandshakeRefusal> {

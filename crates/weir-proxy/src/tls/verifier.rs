@@ -121,9 +121,9 @@ impl Peer {
         made.trust.clone().map_err(HandshakeRefusal::Unusable)
     }
 
-    /// Whether a client's certificate, with which a handshake was finished, holds.
-    pub(super) fn holds(&self, shown: &Shown<'_, '_>, now: UnixTime) -> bool {
-        self.trust().is_ok_and(|trust| trust.holds(shown, now))
+    /// Whether the certificate of `side`, with which a handshake was finished, holds.
+    pub(super) fn holds(&self, shown: &Shown<'_, '_>, now: UnixTime, side: Side) -> bool {
+        self.trust().is_ok_and(|trust| trust.holds(shown, now, side))
     }
 
     pub(super) fn verify(&self, shown: &Shown<'_, '_>, now: UnixTime, side: Side, host: Option<&str>) -> Result<(), Error> {

@@ -26,7 +26,7 @@ pub async fn open(cluster: &ClusterRuntime, target: &HostRuntime, key: &Transpor
     cluster.with_stats(|stats| {
         stats.count_connect(stream.is_err(), matches!(stream, Err(ConnectError::TimedOut)));
         match &stream {
-            Ok(Transport::Tls(_)) => stats.ssl_handshake.add(1),
+            Ok(Transport::Tls(..)) => stats.ssl_handshake.add(1),
             Err(ConnectError::Handshake(error)) => count_handshake(error, stats),
             _ => {}
         }

@@ -6,6 +6,7 @@
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -26,6 +27,7 @@ use super::interim::Interim;
 use super::lane::ConnectionPermit;
 use super::socket::Socket;
 use super::transport::{Transport, TransportKey};
+use crate::exchange::Ends;
 use crate::exchange::failure::FailureKind;
 use crate::io::prefixed::Prefixed;
 use crate::io::response::Parts;
@@ -51,6 +53,8 @@ pub struct Http1Connection {
     pub key: TransportKey,
     /// Our address.
     pub local: SocketAddr,
+    /// What was shown in its TLS handshake.
+    pub ends: Option<Arc<Ends>>,
     /// How many requests it has carried.
     pub requests: u32,
     /// Since when it is open.
@@ -120,6 +124,7 @@ impl Http1Connection {
     pub fn open(stream: Transport, key: TransportKey, options: Http1Options, tally: Tally, permit: Option<ConnectionPermit>) -> Self {
         let local = stream.local_address().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
         let limits = Limits { bytes: options.max_header_bytes, fields: options.max_headers };
+        let ends = stream.ends();
         Self {
             wire: Wire::new(Socket::new(stream), BytesMut::new()),
             head: HeadReader::default(),
@@ -131,6 +136,7 @@ impl Http1Connection {
             asks_for_other: false,
             key,
             local,
+            ends,
             requests: 0,
             opened: Instant::now(),
             idle_since: None,

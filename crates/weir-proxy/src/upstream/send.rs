@@ -2,8 +2,10 @@
 //! request, then the head of the answer. Requests, their copies, retries and changes of protocol all take it.
 
 use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -30,8 +32,8 @@ use super::opening::Opened;
 use super::transport::{Transport, TransportKey};
 use super::websocket;
 use crate::cluster::resources::{Overflow, Permit};
-use crate::exchange::Exchange;
 use crate::exchange::failure::{Failure, FailureKind};
+use crate::exchange::{Ends, Exchange};
 use crate::io::http2::receiving::TrailerLimits;
 use crate::io::response::Parts;
 use crate::stats::cluster::WorkerClusterStats;
@@ -149,9 +151,12 @@ impl Outgoing<'_> {
         }
     }
 
-    fn note_local(&self, local: std::net::SocketAddr) {
+    fn note_connection(&self, local: SocketAddr, ends: Option<&Arc<Ends>>) {
         if let Some(exchange) = self.exchange {
             exchange.upstream_local.set(Some(local));
+            if let Some(ends) = ends {
+                exchange.upstream_ends.replace(Some(ends.clone()));
+            }
         }
     }
 
@@ -168,7 +173,7 @@ impl Outgoing<'_> {
                     None => return Ok(None),
                 },
             };
-            self.note_local(connection.local);
+            self.note_connection(connection.local, connection.ends.as_ref());
             let sent = Instant::now();
             let (body, framed) = self.http1_body();
             let mut interim = self.interim();
@@ -214,7 +219,7 @@ impl Outgoing<'_> {
             let Some(connection) = shared_http2(self.cluster, self.target, key, offer).await? else { return Ok(None) };
             let body = self.body.next();
             framing::frame_stream(request.headers_mut(), &body);
-            self.note_local(connection.local);
+            self.note_connection(connection.local, connection.ends.as_ref());
             let mut guard = self.target.stream(&connection);
             let sent = Instant::now();
             let mut interim = self.interim();

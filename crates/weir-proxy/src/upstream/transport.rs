@@ -19,7 +19,7 @@ use weir_config::proxy_protocol::ProxyVersion;
 use weir_routing::action::Priority;
 use weir_routing::without_port;
 
-use crate::exchange::ConnectionInfo;
+use crate::exchange::{ConnectionInfo, Ends};
 use crate::io::proxy_protocol::{self, Client};
 use crate::io::transparent::Source;
 use crate::io::unix_socket;
@@ -31,8 +31,8 @@ use crate::tls::transports::Way;
 pub enum Transport {
     /// As it is.
     Plain(TcpStream),
-    /// Inside TLS.
-    Tls(Box<TlsStream<TcpStream>>),
+    /// Inside TLS; and what was shown in its handshake.
+    Tls(Box<TlsStream<TcpStream>>, Arc<Ends>),
 }
 
 /// What decides whether a kept connection may carry a request: the TLS that it was made with, for which host, and the priority of
@@ -192,7 +192,9 @@ impl TransportKey {
             // An address is not sent as the name of a server.
             None => ServerName::from(address.ip()),
         };
-        TlsConnector::from(config).connect(name, stream).await.map(|stream| Transport::Tls(Box::new(stream)))
+        let stream = TlsConnector::from(config).connect(name, stream).await?;
+        let seen = key.tls.seen(stream.get_ref().1.peer_certificates());
+        Ok(Transport::Tls(Box::new(stream), Arc::new(Ends::new(seen.own_uris, seen.peer))))
     }
 }
 
@@ -208,7 +210,7 @@ impl Transport {
     pub fn socket(&self) -> &TcpStream {
         match self {
             Self::Plain(stream) => stream,
-            Self::Tls(stream) => stream.get_ref().0,
+            Self::Tls(stream, _) => stream.get_ref().0,
         }
     }
 
@@ -217,11 +219,19 @@ impl Transport {
         self.socket().local_addr().ok()
     }
 
+    /// What was shown in its handshake, if it had one.
+    pub fn ends(&self) -> Option<Arc<Ends>> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(_, ends) => Some(ends.clone()),
+        }
+    }
+
     /// Whether HTTP/2 was agreed on.
     pub fn agreed_on_http2(&self) -> bool {
         match self {
             Self::Plain(_) => false,
-            Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+            Self::Tls(stream, _) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
         }
     }
 
@@ -234,7 +244,7 @@ impl Transport {
         }
         match self {
             Self::Plain(_) => matches!(self.peek(), Err(error) if error.kind() == io::ErrorKind::WouldBlock),
-            Self::Tls(stream) => is_quiet(stream),
+            Self::Tls(stream, _) => is_quiet(stream),
         }
     }
 
@@ -265,7 +275,7 @@ impl AsyncRead for Transport {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(stream, _) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 }
@@ -274,28 +284,28 @@ impl AsyncWrite for Transport {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream, _) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream, _) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream, _) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
-            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+            Self::Tls(stream, _) => Pin::new(stream).poll_write_vectored(cx, parts),
         }
     }
 

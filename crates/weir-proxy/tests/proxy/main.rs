@@ -35,6 +35,7 @@ mod openings;
 mod outliers;
 mod overloads;
 mod own_names;
+mod principals;
 mod priorities;
 mod rbac;
 mod requests;

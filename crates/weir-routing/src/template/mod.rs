@@ -6,7 +6,7 @@
 mod operator;
 mod parse;
 
-pub use operator::{AddressPart, Field, GrpcStatusForm, Message, Operator, PathSource};
+pub use operator::{AddressPart, CertificatePart, Field, GrpcStatusForm, Message, Operator, PathSource};
 
 use crate::error::CompileError;
 

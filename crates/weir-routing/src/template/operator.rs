@@ -30,6 +30,21 @@ pub enum Field {
     Header(HeaderName),
 }
 
+/// What is told of the certificates of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CertificatePart {
+    /// The names of the other side's that are URIs, `,` between them.
+    PeerUris,
+    /// Its names of DNS.
+    PeerDnsNames,
+    /// Whose it is.
+    PeerSubject,
+    /// Its SHA-256, in hexadecimal digits.
+    PeerFingerprint,
+    /// The names of our own that are URIs.
+    OwnUris,
+}
+
 /// Which part of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AddressPart {
@@ -101,8 +116,10 @@ pub enum Operator {
     Hostname,
     StreamId,
     ConnectionId,
-    DownstreamPeerUriSan,
-    DownstreamPeerSubject,
+    /// Something that a client's connection has of certificates.
+    DownstreamCertificate(CertificatePart),
+    /// The same of the connection to the instance.
+    UpstreamCertificate(CertificatePart),
     DownstreamTlsVersion,
     /// The path of the request, with its query or without.
     Path {

@@ -2,7 +2,7 @@
 
 use weir_http1::HeaderName;
 
-use super::{AddressPart, Field, GrpcStatusForm, Message, Operator, PathSource};
+use super::{AddressPart, CertificatePart, Field, GrpcStatusForm, Message, Operator, PathSource};
 use crate::error::CompileError;
 
 /// An operator as it is written: `%NAME(argument):limit%`.
@@ -233,21 +233,26 @@ fn plain(name: &str) -> Option<Operator> {
         "STREAM_ID" => Operator::StreamId,
         "CONNECTION_ID" => Operator::ConnectionId,
         "GRPC_STATUS_NUMBER" => Operator::GrpcStatus(GrpcStatusForm::Number),
-        "DOWNSTREAM_PEER_URI_SAN" => Operator::DownstreamPeerUriSan,
-        "DOWNSTREAM_PEER_SUBJECT" => Operator::DownstreamPeerSubject,
+        "DOWNSTREAM_PEER_URI_SAN" => Operator::DownstreamCertificate(CertificatePart::PeerUris),
+        "DOWNSTREAM_PEER_DNS_SAN" => Operator::DownstreamCertificate(CertificatePart::PeerDnsNames),
+        "DOWNSTREAM_PEER_SUBJECT" => Operator::DownstreamCertificate(CertificatePart::PeerSubject),
+        "DOWNSTREAM_PEER_FINGERPRINT_256" => Operator::DownstreamCertificate(CertificatePart::PeerFingerprint),
+        "DOWNSTREAM_LOCAL_URI_SAN" => Operator::DownstreamCertificate(CertificatePart::OwnUris),
+        "UPSTREAM_PEER_URI_SAN" => Operator::UpstreamCertificate(CertificatePart::PeerUris),
+        "UPSTREAM_PEER_DNS_SAN" => Operator::UpstreamCertificate(CertificatePart::PeerDnsNames),
+        "UPSTREAM_PEER_SUBJECT" => Operator::UpstreamCertificate(CertificatePart::PeerSubject),
+        "UPSTREAM_LOCAL_URI_SAN" => Operator::UpstreamCertificate(CertificatePart::OwnUris),
         "DOWNSTREAM_TLS_VERSION" => Operator::DownstreamTlsVersion,
         "VIRTUAL_CLUSTER_NAME"
         | "TRACE_ID"
         | "SPAN_ID"
         | "CUSTOM_FLAGS"
-        | "DOWNSTREAM_LOCAL_URI_SAN"
         | "DOWNSTREAM_LOCAL_SUBJECT"
         | "DOWNSTREAM_TLS_CIPHER"
         | "DOWNSTREAM_TLS_SESSION_ID"
         | "DOWNSTREAM_PEER_ISSUER"
         | "DOWNSTREAM_PEER_CERT"
-        | "DOWNSTREAM_PEER_SERIAL"
-        | "DOWNSTREAM_PEER_FINGERPRINT_256" => Operator::Never,
+        | "DOWNSTREAM_PEER_SERIAL" => Operator::Never,
         _ => return None,
     })
 }
@@ -288,6 +293,8 @@ mod tests {
             ("%DYNAMIC_METADATA(ns:k)%", Operator::DynamicMetadata(["ns".into(), "k".into()].into()), None),
             ("%PER_REQUEST_STATE(k)%", Operator::Never, None),
             ("%UPSTREAM_REMOTE_PORT%", Operator::UpstreamAddress(AddressPart::Port), None),
+            ("%UPSTREAM_PEER_URI_SAN%", Operator::UpstreamCertificate(CertificatePart::PeerUris), None),
+            ("%DOWNSTREAM_LOCAL_URI_SAN%", Operator::DownstreamCertificate(CertificatePart::OwnUris), None),
         ];
         for (text, operator, limit) in accepted {
             assert_eq!(compile(text), Some((operator, limit)), "{text}");

@@ -1,7 +1,7 @@
 //! TLS with the mesh's certificates: a workload is reached by it, takes nothing else where a policy says so, and lets in nobody whose
 //! certificate does not hold. Over Envoy each proxy has `weir agent` beside it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -105,6 +105,41 @@ async fn a_workload_knows_its_clients_and_takes_plaintext_only_where_it_is_permi
     assert!(known_as(&mut mesh.inside("app")).await.ends_with(&id("default/sa/default")));
     mesh.write(POLICY, &policy("DISABLE"));
     until("plaintext is all that there is", async || known_as(&mut mesh.inside("app")).await.is_empty()).await;
+}
+
+/// Who was on both sides of requests, as this reporter counts them: source, destination, and how the connection was secured.
+async fn counted(mesh: &Mesh, reporter: &str) -> BTreeSet<[String; 3]> {
+    let label = |line: &str, name: &str| line.split_once(&format!("{name}=\""))?.1.split_once('"').map(|(value, _)| value.to_owned());
+    let of = |line: &String| {
+        let [source, destination, policy] = ["source_principal", "destination_principal", "connection_security_policy"];
+        Some([label(line, source)?, label(line, destination)?, label(line, policy)?])
+    };
+    let metrics = mesh.metrics().await;
+    let counts = |line: &&String| {
+        line.starts_with("istio_requests_total{") && label(line, "reporter").as_deref() == Some(reporter) && line.contains(r#"code="200""#)
+    };
+    metrics.iter().filter(counts).filter_map(of).collect()
+}
+
+#[tokio::test]
+async fn both_sides_count_who_has_called_whom() {
+    let authority = MeshAuthority::new();
+    let started = start(DataPlane::Weir, "PERMISSIVE", &authority, "1h").await;
+    let address = (Certified::APPLICATION, started.port);
+    let id = |of: &str| format!("spiffe://cluster.local/ns/{of}");
+    let bob = Made { id: Some("spiffe://cluster.local/ns/other/sa/bob"), from: -1, until: 1, by_revoked: false };
+    started.mesh.outside("app.test").get("/", &[]).await.unwrap();
+    Client::to(address, "app").get("/", &[]).await.unwrap();
+    Client::to(address, "app").showing(authority.make(bob)).get("/", &[]).await.unwrap();
+    let (sidecar, gateway, app) = (id("default/sa/default"), id("istio-system/sa/default"), id("default/sa/app"));
+    let all = |sources: &[&str], policy: &str| -> BTreeSet<[String; 3]> {
+        sources.iter().map(|source| [(*source).to_owned(), app.clone(), policy.to_owned()]).collect()
+    };
+    let mut expected = all(&[&sidecar, &gateway, &id("other/sa/bob")], "mutual_tls");
+    expected.insert(["unknown", "unknown", "none"].map(str::to_owned));
+    until("the application's sidecar counts all of its clients", async || counted(&started.mesh, "destination").await == expected).await;
+    let expected = all(&[&sidecar, &gateway], "unknown");
+    until("the clients' proxies count whom they have reached", async || counted(&started.mesh, "source").await == expected).await;
 }
 
 async fn who_has_no_good_certificate_is_not_let_in(plane: DataPlane) {

@@ -25,7 +25,7 @@ pub(super) fn choose(call: &Call, cluster: &ClusterRuntime, retries: &Retries<'_
         cluster.with_stats(|stats| stats.none_healthy.add(1));
         return Err(FailureKind::NoInstance.into());
     };
-    call.exchange.target.replace(Some(target.target.clone()));
+    call.exchange.tries(target.target.clone());
     Ok(target)
 }
 

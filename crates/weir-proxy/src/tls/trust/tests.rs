@@ -249,7 +249,7 @@ fn what_is_taken_though_it_does_not_hold_is_not_said_to() {
         let shown = Shown { leaf, others: &[] };
         // All of them are let in.
         assert!(trust.verify(&shown, now, Side::Client, None).is_ok(), "{number}");
-        assert_eq!(trust.holds(&shown, now), wanted, "{number}");
+        assert_eq!(trust.holds(&shown, now, Side::Client), wanted, "{number}");
     }
 }
 

@@ -104,7 +104,7 @@ pub(crate) fn exchange() -> Rc<Exchange> {
         source: None,
         server_name: None,
         tls_version: None,
-        certificate: None,
+        ends: None,
     };
     Rc::new(Exchange::new(Rc::new(connection), Some(Version::HTTP_11), false))
 }

@@ -12,6 +12,7 @@ use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,7 @@ use super::counted::Counted;
 use super::lane::ConnectionPermit;
 use super::socket::Socket;
 use super::transport::{Transport, TransportKey};
+use crate::exchange::Ends;
 use crate::exchange::failure::FailureKind;
 use crate::io::http2::frames::{Frames, PREFACE};
 use crate::io::http2::keepalive::Keepalive;
@@ -64,6 +66,8 @@ pub struct Http2Connection {
     pub key: TransportKey,
     /// Our address.
     pub local: SocketAddr,
+    /// What was shown in its TLS handshake.
+    pub ends: Option<Arc<Ends>>,
     /// Since when it is open.
     pub opened: Instant,
     shared: Rc<Shared>,
@@ -110,6 +114,7 @@ impl Http2Connection {
         freed: Rc<Notify>,
     ) -> Result<Self, FailureKind> {
         let local = stream.local_address().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
+        let ends = stream.ends();
         let most = options.max_concurrent_streams.map_or(STREAMS, |most| most as usize);
         let (windows, traffic) = (Windows::new(), Rc::new(Traffic::default()));
         let watcher = Watcher::new(windows.clone(), traffic.clone(), tally.clone());
@@ -133,7 +138,7 @@ impl Http2Connection {
             freed,
         });
         tokio::task::spawn_local(drive(connection, keepalive, ahead, shared.clone(), traffic));
-        Ok(Self { sender: RefCell::new(sender), key, local, opened: now, shared })
+        Ok(Self { sender: RefCell::new(sender), key, local, ends, opened: now, shared })
     }
 
     /// Whether it is open, and the other side has not said that it takes no more.

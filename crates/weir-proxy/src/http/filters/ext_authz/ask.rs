@@ -99,7 +99,7 @@ fn with_asked<R>(policy: &ExtAuthzPolicy, call: &Call, body: Option<&Body>, ask:
     let exchange = &call.exchange;
     let request = exchange.request.borrow();
     let connection = &exchange.connection;
-    let shown = connection.certificate.as_deref();
+    let shown = connection.certificate();
     let certificate = shown.filter(|_| policy.peer_certificate).and_then(ShownCertificate::as_text);
     let known = exchange.dynamic_metadata.borrow();
     ask(&Asked {

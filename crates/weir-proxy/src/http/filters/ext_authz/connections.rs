@@ -19,7 +19,7 @@ use crate::upstream::clusters::Clusters;
 /// # Errors
 /// Why it does not pass, as logs have it.
 pub async fn ask(authz: &ConnectionAuthz, info: &Rc<ConnectionInfo>, clusters: &Clusters) -> Result<(), &'static str> {
-    let shown = info.certificate.as_deref();
+    let shown = info.certificate();
     let certificate = shown.and_then(ShownCertificate::as_text);
     let own = shown.and_then(|shown| shown.own_uris.first()).map_or("", |own| own);
     let message = authz.ask(&Asked {

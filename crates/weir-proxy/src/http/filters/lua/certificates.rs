@@ -23,7 +23,7 @@ impl SslConnection {
     /// Something of the certificate; where none was shown, what Envoy says then.
     fn shown<T: Default>(&self, look: impl FnOnce(&ShownCertificate) -> T) -> mlua::Result<T> {
         let stream: Rc<Stream> = self.0.stream()?;
-        Ok(stream.exchange.connection.certificate.as_deref().map(look).unwrap_or_default())
+        Ok(stream.exchange.connection.certificate().map(look).unwrap_or_default())
     }
 
     /// Something of what its issuer wrote into it.
