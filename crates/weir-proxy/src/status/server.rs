@@ -18,8 +18,9 @@ use tokio::sync::Semaphore;
 
 use super::{Application, Probers, Scraped, Subject};
 
-/// So many connections a port has at once; more wait. The kubelet, and who looks at metrics, need a few.
-const MOST_CONNECTIONS: usize = 64;
+/// So many connections a port has at once; more wait. The kubelet needs a few, but others reach this port as well, and who holds many must not
+/// keep it out: a probe that gets no answer ends the pod.
+const MOST_CONNECTIONS: usize = 1024;
 /// A request's head that takes longer is given up.
 const PATIENCE: Duration = Duration::from_secs(10);
 

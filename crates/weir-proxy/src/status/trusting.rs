@@ -56,17 +56,16 @@ pub(super) async fn connect(stream: TcpStream) -> io::Result<TlsStream<TcpStream
     static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
     let config = match CONFIG.get() {
         Some(config) => config.clone(),
-        None => CONFIG.get_or_init(|| Arc::new(config())).clone(),
+        None => {
+            let made = Arc::new(config().map_err(io::Error::other)?);
+            CONFIG.get_or_init(|| made).clone()
+        }
     };
     let name = ServerName::IpAddress(stream.peer_addr()?.ip().into());
     TlsConnector::from(config).connect(name, stream).await
 }
 
-fn config() -> ClientConfig {
-    let builder = ClientConfig::builder_with_provider(tls::provider());
-    let versions = [&rustls::version::TLS12, &rustls::version::TLS13];
-    match builder.with_protocol_versions(&versions) {
-        Ok(builder) => builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody)).with_no_client_auth(),
-        Err(error) => unreachable!("the provider has suites of both versions: {error}"),
-    }
+fn config() -> Result<ClientConfig, Error> {
+    let builder = ClientConfig::builder_with_provider(tls::provider()).with_safe_default_protocol_versions()?;
+    Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody)).with_no_client_auth())
 }
