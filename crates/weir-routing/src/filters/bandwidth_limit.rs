@@ -24,13 +24,15 @@ pub struct BandwidthPolicy {
     pub bucket: Arc<Bucket>,
 }
 
-/// So many bytes may pass. None may at first, and never more than in a second.
+/// So many bytes may pass: none when the configuration comes into force, and never more than in a second.
 #[derive(Debug)]
 pub struct Bucket {
     /// In a second.
     bytes: u64,
     /// How often it is filled up.
     pub interval: Duration,
+    /// Whether it is filled only from when something is first taken.
+    of_one_body: bool,
     /// In the upper half how often it has been filled up, in the lower what is left.
     state: AtomicU64,
 }
@@ -72,23 +74,35 @@ impl Policy for BandwidthPolicy {
 const INTERVAL: Duration = Duration::from_millis(50);
 
 impl Bucket {
-    /// For so many KiB a second.
+    /// For one body, so many KiB a second: at first as much as in an interval.
     pub fn of(limit_kbps: u64) -> Self {
-        Self::new(limit_kbps, INTERVAL)
+        Self { of_one_body: true, ..Self::new(limit_kbps, INTERVAL) }
     }
 
     fn new(limit_kbps: u64, interval: Duration) -> Self {
-        Self { bytes: limit_kbps.saturating_mul(1024).min(u32::MAX.into()), interval, state: AtomicU64::new(0) }
+        Self { bytes: limit_kbps.saturating_mul(1024).min(u32::MAX.into()), interval, of_one_body: false, state: AtomicU64::new(0) }
+    }
+
+    /// It is filled from now on, if nobody has said so before. One of which nobody says so is filled since the moment from which time
+    /// is counted.
+    pub fn begin(&self, now: Duration) {
+        let begun = u64::from(self.fills(now)) << 32;
+        // Whoever was first counts.
+        let _ = self.state.compare_exchange(0, begun, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// How often it would have been filled up by now, and once more: 0 stands for never.
+    fn fills(&self, now: Duration) -> u32 {
+        u32::try_from(now.as_nanos() / self.interval.as_nanos().max(1)).unwrap_or(u32::MAX).saturating_add(1)
     }
 
     /// Takes so many bytes, or as many as there are. `now` is the time since any moment, the same for all who take.
     pub fn take(&self, now: Duration, bytes: usize) -> usize {
-        // One more than the number: what is filled up for the first time gets what it would in an interval.
-        let fills = u32::try_from(now.as_nanos() / self.interval.as_nanos().max(1)).unwrap_or(u32::MAX).saturating_add(1);
+        let fills = self.fills(now);
         let mut taken = 0;
         let take = |state: u64| {
             let (filled, left) = ((state >> 32) as u32, state & u64::from(u32::MAX));
-            let missed = if filled == 0 { 1 } else { fills.saturating_sub(filled) };
+            let missed = if filled == 0 && self.of_one_body { 1 } else { fills.saturating_sub(filled) };
             let more = u128::from(self.bytes) * u128::from(missed) * self.interval.as_nanos() / 1_000_000_000;
             let left = left.saturating_add(u64::try_from(more).unwrap_or(u64::MAX)).min(self.bytes);
             taken = left.min(bytes as u64);
@@ -113,7 +127,7 @@ mod tests {
 
     #[test]
     fn so_many_bytes_pass_in_a_second_and_no_more_are_saved() {
-        let bucket = BandwidthPolicy::compile(&message(EnableMode::Response)).expect("valid").bucket;
+        let bucket = Bucket::of(10);
         let at = Duration::from_millis;
         // What is asked for, and what there is.
         let steps =
@@ -124,6 +138,19 @@ mod tests {
         // A clock that another thread has read earlier takes nothing back.
         assert_eq!(bucket.take(at(59_000), 1), 0);
         assert_eq!(bucket.take(at(60_050), 9999), 512);
+    }
+
+    #[test]
+    fn a_bucket_is_filled_from_when_it_came_into_force() {
+        let bucket = || BandwidthPolicy::compile(&message(EnableMode::Response)).expect("valid").bucket;
+        let at = Duration::from_millis;
+        for (begins, asks, given) in [(Some(0), 0, 0), (Some(500), 700, 2048), (Some(500), 9000, 10_240), (None, 500, 5632)] {
+            let bucket = bucket();
+            begins.into_iter().for_each(|begins| bucket.begin(at(begins)));
+            // Another worker, which comes later.
+            begins.into_iter().for_each(|begins| bucket.begin(at(begins + 100)));
+            assert_eq!(bucket.take(at(asks), 99_999), given, "{begins:?} {asks}");
+        }
     }
 
     #[test]

@@ -29,7 +29,7 @@ impl BandwidthLimit {
     }
 }
 
-/// The time since a moment that is the same for all workers.
+/// The time since the first such filter came into force: the same for all workers.
 fn clock() -> Duration {
     static START: OnceLock<Instant> = OnceLock::new();
     START.get_or_init(Instant::now).elapsed()
@@ -40,6 +40,7 @@ impl HttpFilter for BandwidthLimit {
     type State = ();
 
     fn new(policy: &BandwidthPolicy) -> Self {
+        policy.bucket.begin(clock());
         Self(policy.clone())
     }
 
