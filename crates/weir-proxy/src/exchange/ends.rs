@@ -1,6 +1,7 @@
 //! What the two ends of a connection have shown each other in its TLS handshake, as policies, logs and metrics tell of it. It is read once
 //! for a connection.
 
+use std::io::Write;
 use std::sync::OnceLock;
 
 use weir_config::http::client_certificate::ShownCertificate;
@@ -55,8 +56,8 @@ impl Ends {
                 !peer.subject.is_empty()
             }),
             CertificatePart::PeerFingerprint => peer.is_some_and(|peer| {
-                peer.hash.iter().for_each(|byte| out.extend_from_slice(format!("{byte:02x}").as_bytes()));
-                true
+                // Writing to memory does not fail.
+                peer.hash.iter().all(|byte| write!(out, "{byte:02x}").is_ok())
             }),
         }
     }
@@ -70,4 +71,36 @@ fn list(names: &[String], out: &mut Vec<u8>) -> bool {
         out.extend_from_slice(name.as_bytes());
     }
     !names.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logs_tell_of_certificates_as_envoys_do() {
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let peer = ShownCertificate {
+            hash: vec![0, 0xab],
+            subject: "CN=a".to_owned(),
+            uris: words(&["spiffe://a/b", "spiffe://a/c"]),
+            dns: words(&["a.test"]),
+            ..ShownCertificate::default()
+        };
+        let told = |ends: &Ends, part| {
+            let mut out = vec![];
+            ends.append(part, &mut out).then(|| String::from_utf8(out).expect("UTF-8"))
+        };
+        let ends = Ends::new(words(&["spiffe://a/own"]), Some(peer));
+        for (part, expected) in [
+            (CertificatePart::PeerUris, "spiffe://a/b,spiffe://a/c"),
+            (CertificatePart::PeerDnsNames, "a.test"),
+            (CertificatePart::PeerSubject, "CN=a"),
+            (CertificatePart::PeerFingerprint, "00ab"),
+            (CertificatePart::OwnUris, "spiffe://a/own"),
+        ] {
+            assert_eq!(told(&ends, part).as_deref(), Some(expected), "{part:?}");
+            assert_eq!(told(&Ends::default(), part), None, "{part:?}");
+        }
+    }
 }
