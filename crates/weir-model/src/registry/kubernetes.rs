@@ -203,7 +203,11 @@ pub(super) fn references(object: &Object) -> Vec<Reference> {
 fn behind<'i>(input: &Input<'i>, object: &Object, written: Option<&ObjectReference>, address: &str) -> Option<&'i Arc<Workload>> {
     match reference(object, written, address) {
         Reference::Pod(namespace, name) => input.workloads.get(&ObjectKey { kind: Kind::Pod, namespace, name }),
-        Reference::Address(address) => input.workloads.at(&address).next(),
+        // Whoever has an address in another namespace says nothing of this service, and says what he likes.
+        Reference::Address(address) => {
+            let own = input.workloads.at(&address).filter(|workload| workload.namespace == object.meta.namespace);
+            own.min_by_key(|workload| workload.object.kind != Kind::Pod)
+        }
     }
 }
 

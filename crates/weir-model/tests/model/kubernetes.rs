@@ -248,3 +248,21 @@ fn an_annotation_says_which_namespaces_see_a_service() {
     let mesh = mesh_with("defaultServiceExportTo: ['.']", &[web("ports: [{port: 80}]")]);
     assert_eq!((mesh.services.visible_to("shop").len(), mesh.services.visible_to("other").len()), (1, 0));
 }
+
+/// Or a namespace could say of another's service, or of the API server, who its instances are and that they take mutual TLS.
+#[test]
+fn what_a_workload_of_another_namespace_says_of_an_address_counts_for_nothing() {
+    let slices = |entry: &str| {
+        let mesh = mesh(&[
+            web("ports: [{name: http, port: 80}]"),
+            slice("one", "ports: [{name: http, port: 80}]\nendpoints: [{addresses: [10.1.0.1]}]"),
+            istio("WorkloadEntry", entry, "{address: 10.1.0.1, serviceAccount: own, labels: {version: v7}}"),
+        ]);
+        let endpoints = mesh.services.endpoints(&service(&mesh, WEB));
+        (endpoints[0].service_account.clone(), labels(&endpoints[0].labels))
+    };
+    let (account, own) = slices("shop/own");
+    assert!(account == "own" && own.contains("version=v7"), "{account} {own}");
+    let (account, foreign) = slices("evil/own");
+    assert!(account.is_empty() && !foreign.contains("version"), "{account} {foreign}");
+}

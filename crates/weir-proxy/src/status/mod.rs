@@ -7,6 +7,7 @@
 
 mod application;
 mod fetch;
+mod places;
 mod probers;
 mod scrape;
 mod server;

@@ -1,7 +1,7 @@
 //! Answers at the status ports.
 
 use std::convert::Infallible;
-use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,16 +13,18 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
+use super::places::Places;
 use super::{Application, Probers, Scraped, Subject};
 
-/// So many connections a port has at once; more wait. The kubelet needs a few, but others reach this port as well, and who holds many must not
-/// keep it out: a probe that gets no answer ends the pod.
-const MOST_CONNECTIONS: usize = 1024;
 /// A request's head that takes longer is given up.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// A connection that has gone on for so long ends with its next answer, and soon: others reach this port than the kubelet and Prometheus, and
+/// may not read what they have asked for.
+const LIFETIME: Duration = Duration::from_secs(120);
 
 /// What a port is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,36 +53,52 @@ pub struct Status {
 
 /// Serves a port until the task is dropped.
 pub async fn serve(listener: TcpListener, role: Role, status: Arc<Status>) {
-    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let (places, metrics) = (Arc::new(Places::default()), Arc::new(Semaphore::new(1)));
     loop {
-        // It is never closed.
-        let Ok(place) = places.clone().acquire_owned().await else { return };
-        let stream = match accept(&listener).await {
-            Ok(stream) => stream,
+        let (stream, client) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::debug!(%error, "a status port takes no connection for now");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
-        let status = status.clone();
+        let Some(place) = places.take(client.ip()) else { continue };
+        let (status, metrics) = (status.clone(), metrics.clone());
         tokio::spawn(async move {
-            let service = service_fn(move |request: Request<Incoming>| {
-                let status = status.clone();
-                async move { Ok::<_, Infallible>(status.answer(role, &request).await) }
-            });
-            let mut builder = http1::Builder::new();
-            builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
-            if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
-                tracing::debug!(%error, "a connection of a status port ended");
-            }
+            converse(stream, role, status, metrics).await;
             drop(place);
         });
     }
 }
 
-async fn accept(listener: &TcpListener) -> io::Result<tokio::net::TcpStream> {
-    listener.accept().await.map(|(stream, _)| stream)
+/// Serves a connection. Of all connections of a port one at a time has metrics made: they may be large.
+async fn converse(stream: TcpStream, role: Role, status: Arc<Status>, metrics: Arc<Semaphore>) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (status, metrics) = (status.clone(), metrics.clone());
+        async move {
+            // It is never closed.
+            let _turn = if is_metrics(request.uri().path()) { metrics.acquire().await.ok() } else { None };
+            Ok::<_, Infallible>(status.answer(role, &request).await)
+        }
+    });
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let ended = match timeout(LIFETIME, serving.as_mut()).await {
+        Ok(ended) => ended,
+        Err(_) => {
+            serving.as_mut().graceful_shutdown();
+            timeout(PATIENCE, serving).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection of a status port ended");
+    }
+}
+
+fn is_metrics(path: &str) -> bool {
+    matches!(path, "/stats/prometheus" | "/metrics")
 }
 
 type Answer = Response<Full<Bytes>>;
@@ -93,8 +111,8 @@ impl Status {
         let path = request.uri().path();
         match (role, path) {
             (Role::Status | Role::Health, "/healthz/ready") => self.readiness().await,
-            (Role::Status, "/stats/prometheus" | "/metrics") => self.merged_metrics().await,
-            (Role::Metrics, "/stats/prometheus" | "/metrics") => metrics(self.proxy.metrics().await),
+            (Role::Status, _) if is_metrics(path) => self.merged_metrics().await,
+            (Role::Metrics, _) if is_metrics(path) => metrics(self.proxy.metrics().await),
             (Role::Status, _) if path.starts_with("/app-health/") || path.starts_with("/app-lifecycle/") => self.probe(path, request).await,
             _ => text(StatusCode::NOT_FOUND, "there is nothing here\n"),
         }

@@ -256,3 +256,22 @@ async fn an_envoy_is_asked_at_its_administration() {
         assert_eq!((found, line.as_str()), (expected, asked));
     }
 }
+
+/// Who holds many connections, and says nothing or does not read, does not keep the kubelet out.
+#[tokio::test]
+async fn one_client_has_not_all_connections() {
+    let served = Served::probing(json!({})).await;
+    let mut held = vec![];
+    for _ in 0..64 {
+        held.push(TcpStream::connect(served.address).await.unwrap());
+    }
+    let mut refused = Wire::new(TcpStream::connect(served.address).await.unwrap());
+    assert_eq!(refused.end().await, "");
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut kubelet = Wire::new(socket.connect(served.address).await.unwrap());
+    kubelet.say("GET /healthz/ready HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+    let (status, _) = kubelet.answer().await;
+    assert!(status.starts_with("HTTP/1.1 "), "{status}");
+    drop(held);
+}

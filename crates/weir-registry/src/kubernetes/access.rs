@@ -7,8 +7,12 @@ use std::time::Duration;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
+use super::watch::WATCH;
+
 /// An API server that does not take a connection for so long is tried again.
 const CONNECT: Duration = Duration::from_secs(5);
+/// A watch to which nothing happens has ended so long after its time, if the server is there at all.
+const SLACK: Duration = Duration::from_secs(15);
 
 /// Where an API server is, and who asks it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,5 +56,7 @@ pub async fn connect(access: &Access) -> Result<Client, AccessError> {
             .map_err(|error| AccessError(format!("this process does not run in a pod with a service account: {error}")))?,
     };
     config.connect_timeout = Some(CONNECT);
+    // A watch has ended by then: who is still silent has died without a word.
+    config.read_timeout = Some(Duration::from_secs(u64::from(WATCH)) + SLACK);
     Client::try_from(config).map_err(|error| AccessError(format!("no client for the API server can be made: {error}")))
 }

@@ -22,7 +22,7 @@ const MISSING: Duration = Duration::from_secs(5);
 const LOOKS: u32 = 3;
 
 /// So many seconds a watch lasts before it goes on by another one. A server that has gone without a word is noticed a little later.
-const WATCH: u32 = 60;
+pub(super) const WATCH: u32 = 60;
 
 /// A kind that is followed.
 #[derive(Debug, Clone, Copy)]
@@ -63,17 +63,18 @@ enum End {
 pub(super) async fn follow(client: Client, followed: Followed, news: Sender<(Kind, News)>) {
     let kind = followed.kind;
     let mut follower = Follower { client, followed, news, reporter: Reporter { kind, said: None }, back_off: BackOff::new(), found: false };
-    let mut looks = 0;
-    let mut has_been_read = false;
+    let (mut looks, mut has_been_read, mut is_missing) = (0, false, false);
     loop {
         follower.found = false;
         if let End::Unwanted = follower.follow_newest().await {
             return;
         }
         has_been_read |= follower.found;
+        is_missing &= !follower.found;
         looks = if follower.found { 0 } else { looks + 1 };
-        if looks == LOOKS || (looks > 0 && !has_been_read) {
-            has_been_read = true;
+        let seems_missing = looks >= LOOKS || (looks > 0 && !has_been_read);
+        if seems_missing && !is_missing && follower.is_answered_by_an_api_server().await {
+            (has_been_read, is_missing) = (true, true);
             follower.reporter.missing();
             if follower.news.send((kind, News::Missing)).await.is_err() {
                 return;
@@ -138,10 +139,23 @@ impl Follower {
         End::Outdated
     }
 
+    /// Whether it is an API server that knows no such kind, and nobody in front of it, who would know none of all.
+    async fn is_answered_by_an_api_server(&mut self) -> bool {
+        match self.client.list_api_groups().await {
+            Ok(_) => true,
+            Err(error) => {
+                self.reporter
+                    .say(format!("the API server's own kinds cannot be asked for, so that nothing is taken for gone: {}", chain(&error)));
+                false
+            }
+        }
+    }
+
     /// Waits until it is to be tried again; or there is no use in that.
     async fn failed(&mut self, error: &watcher::Error) -> Option<End> {
         match status(error) {
-            Some(404) => return Some(End::Missing),
+            // An API server always has its own.
+            Some(404) if self.followed.kind.group().ends_with(".istio.io") => return Some(End::Missing),
             // Its place in history is forgotten, and the next list is where it begins again. The watcher sees that by itself but where a
             // watch does not even start.
             Some(410) if matches!(error, watcher::Error::WatchStartFailed(_)) => return Some(End::Outdated),

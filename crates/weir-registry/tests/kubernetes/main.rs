@@ -181,6 +181,20 @@ async fn a_kind_that_is_missing_is_followed_once_it_appears() {
     until(&mut watched, |catalog| names(catalog) == set(&["a", "b"])).await;
 }
 
+/// Whoever knows no API server, or not yet, knows none of its kinds.
+#[tokio::test]
+async fn who_stands_before_an_api_server_and_knows_nothing_makes_nothing_go() {
+    let server = Server::start().await;
+    server.put(RULES, rule("a", "x"));
+    server.stand_before(Some(404));
+    let passes = async {
+        until_server(|| server.asked(RULES).0 >= 1 && server.asked(PODS).0 >= 2 && server.asked("/apis").0 >= 1).await;
+        server.stand_before(None);
+    };
+    let (watched, ()) = tokio::join!(follow(&server), passes);
+    assert_eq!(names(&watched.catalog.borrow()), set(&["a"]), "it waits for every list");
+}
+
 #[tokio::test]
 async fn an_api_server_that_is_away_costs_nothing_but_news() {
     let mut server = Server::start().await;

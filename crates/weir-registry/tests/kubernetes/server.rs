@@ -48,6 +48,8 @@ struct State {
     resources: BTreeMap<String, Resource>,
     /// The most that a page holds, whatever is asked for.
     page: Option<usize>,
+    /// What somebody before it answers to whatever is asked.
+    refused: Option<u16>,
 }
 
 /// An API server.
@@ -133,6 +135,11 @@ impl Server {
         self.with(path, |resource| resource.refused = status);
     }
 
+    /// Somebody before it answers with this status, in words of his own, whatever is asked; none lets requests pass.
+    pub fn stand_before(&self, status: Option<u16>) {
+        self.state().refused = status;
+    }
+
     /// Ends all watches of a resource, as a server does when their time is over.
     pub fn end_watches(&self, path: &str) {
         self.with(path, |resource| resource.watchers.clear());
@@ -182,11 +189,17 @@ fn line(event: &Value) -> Bytes {
 fn answer(state: &mut State, request: &Request<Incoming>) -> Response<Body> {
     let query: BTreeMap<&str, &str> =
         request.uri().query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('=')).collect();
-    let (version, page) = (state.version, state.page);
+    let (version, page, refused) = (state.version, state.page, state.refused);
     let resource = state.resources.entry(request.uri().path().to_owned()).or_default();
     let is_watch = query.contains_key("watch");
     let asked = if is_watch { &mut resource.asked.1 } else { &mut resource.asked.0 };
     *asked += 1;
+    if let Some(status) = refused {
+        return respond(status, "<html>no such page</html>".to_owned());
+    }
+    if request.uri().path() == "/apis" {
+        return respond(200, json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": []}).to_string());
+    }
     if let Some(status) = resource.refused {
         let message = json!({"kind": "Status", "status": "Failure", "code": status, "message": "refused", "reason": "Refused"});
         return respond(status, message.to_string());
