@@ -136,7 +136,7 @@ impl DataPlane {
     /// Hosts one more proxy; it follows its server on the runtime that this is called on.
     pub fn host(self: &Arc<Self>, options: ProxyOptions) {
         let ProxyOptions { id, node, identity, drain_duration, listener_limits, protocol, connect, certification, names } = options;
-        let identity = Identity { cluster: node.cluster.as_str().into(), node: node.id.as_str().into(), ..identity };
+        let identity = Identity { cluster: node.cluster.as_str().into(), ..identity };
         let mut state = State::new(id.clone(), self.registries.len(), self.sockets.clone());
         state.listener_limits = listener_limits;
         state.names = names;

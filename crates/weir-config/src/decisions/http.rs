@@ -19,7 +19,7 @@ pub(super) const TABLE: &[Decided] = &[
              always_set_request_id_in_response forward_client_cert_details set_current_client_cert_details proxy_100_continue \
              upgrade_configs normalize_path merge_slashes path_with_escaped_slashes_action request_id_extension local_reply_config \
              strip_matching_host_port strip_any_host_port strip_trailing_host_dot append_x_forwarded_port \
-             original_ip_detection_extensions add_user_agent",
+             original_ip_detection_extensions",
         )
         // Of HTTP/3, which is refused; of an overload that is not watched; of what filters for the PROXY protocol keep, which is nothing.
         .unseen("http3_protocol_options append_local_overload add_proxy_protocol_connection_state")
@@ -29,6 +29,7 @@ pub(super) const TABLE: &[Decided] = &[
              path_normalization_options typed_header_validation_config forward_proto_config",
         )
         .reported(&[
+            ("add_user_agent", "`x-envoy-downstream-service-node` is not added"),
             ("tracing", "no spans are made"),
             ("http1_safe_max_connection_duration", "a connection of HTTP/1.1 ends as one of HTTP/2 does"),
             ("stream_flush_timeout", "what a client does not take is given up with the stream's idle timeout"),

@@ -62,7 +62,7 @@ pub fn handle(
     Box::pin(pass(call))
 }
 
-/// Tells the instance which proxy asks it.
+/// Tells the instance which proxies ask it; which of them does is nobody's to know but the mesh's.
 fn tell_proxy(call: &Call) {
     let identity = call.http.recording.identity();
     let told = |text: &str| HeaderValue::from_str(text).ok().filter(|value| !value.is_empty());
@@ -72,9 +72,6 @@ fn tell_proxy(call: &Call) {
             headers.insert(header::USER_AGENT, cluster.clone());
         }
         headers.insert(header::X_ENVOY_DOWNSTREAM_SERVICE_CLUSTER, cluster);
-    }
-    if let Some(node) = told(&identity.node) {
-        headers.insert(header::X_ENVOY_DOWNSTREAM_SERVICE_NODE, node);
     }
 }
 

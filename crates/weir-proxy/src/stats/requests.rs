@@ -31,8 +31,6 @@ pub struct Identity {
     pub workload: Workload,
     /// What it calls the proxies that are like it: `cluster` of its node.
     pub cluster: Arc<str>,
-    /// What it calls itself: `id` of its node.
-    pub node: Arc<str>,
 }
 
 /// What tells one series from another.

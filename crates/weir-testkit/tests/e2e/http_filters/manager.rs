@@ -32,9 +32,8 @@ async fn answers_in_json_are_messages_without_the_end_of_their_line(plane: DataP
 
 async fn instances_are_told_which_proxy_asks(plane: DataPlane) {
     let mut peer = Recorder::start(Version::HTTP_11).await;
-    const NAMES: [&str; 3] = ["user-agent", "x-envoy-downstream-service-cluster", "x-envoy-downstream-service-node"];
-    const NODE: &str = "sidecar~127.0.0.10~client.default~default.svc.cluster.local";
-    let own = |agent: &str| [agent, "client.default", NODE].map(str::to_owned);
+    const NAMES: [&str; 2] = ["user-agent", "x-envoy-downstream-service-cluster"];
+    let own = |agent: &str| [agent, "client.default"].map(str::to_owned);
     let proxy = proxy(plane, json!({"addUserAgent": true}), &peer).await;
     for (said, agent) in [(None, "client.default"), (Some(""), "client.default"), (Some("mine"), "mine")] {
         let fields: Vec<_> = said.map(|agent| ("user-agent", agent)).into_iter().collect();
