@@ -148,7 +148,10 @@ impl Credential {
         if kind != proxy.kind {
             return Err(wrong(format!("its workload has a {}: its label {PROXY_TYPE} says which", kind.name())));
         }
-        if let Some(other) = shared_account(mesh, &self.identity).filter(|_| kind == ProxyKind::Router) {
+        // All workloads are looked at, for gateways alone.
+        if kind == ProxyKind::Router
+            && let Some(other) = shared_account(mesh, &self.identity)
+        {
             return Err(wrong(format!("{other} has this account, too, and could be the gateway: give it one of its own")));
         }
         for (name, value) in &proxy.labels {
