@@ -52,7 +52,7 @@ impl Ends {
             CertificatePart::PeerUris => peer.is_some_and(|peer| list(&peer.uris, out)),
             CertificatePart::PeerDnsNames => peer.is_some_and(|peer| list(&peer.dns, out)),
             CertificatePart::PeerSubject => peer.is_some_and(|peer| {
-                out.extend_from_slice(peer.subject.as_bytes());
+                write_line(&peer.subject, out);
                 !peer.subject.is_empty()
             }),
             CertificatePart::PeerFingerprint => peer.is_some_and(|peer| {
@@ -68,9 +68,14 @@ fn list(names: &[String], out: &mut Vec<u8>) -> bool {
         if number > 0 {
             out.push(b',');
         }
-        out.extend_from_slice(name.as_bytes());
+        write_line(name, out);
     }
     !names.is_empty()
+}
+
+/// Whoever makes a certificate chooses its names; none of them begins a line of the log.
+fn write_line(name: &str, out: &mut Vec<u8>) {
+    out.extend(name.bytes().map(|byte| if byte.is_ascii_control() { b'?' } else { byte }));
 }
 
 #[cfg(test)]
@@ -82,8 +87,8 @@ mod tests {
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         let peer = ShownCertificate {
             hash: vec![0, 0xab],
-            subject: "CN=a".to_owned(),
-            uris: words(&["spiffe://a/b", "spiffe://a/c"]),
+            subject: "CN=a\n[forged]".to_owned(),
+            uris: words(&["spiffe://a/b", "spiffe://a/c\r"]),
             dns: words(&["a.test"]),
             ..ShownCertificate::default()
         };
@@ -93,9 +98,9 @@ mod tests {
         };
         let ends = Ends::new(words(&["spiffe://a/own"]), Some(peer));
         for (part, expected) in [
-            (CertificatePart::PeerUris, "spiffe://a/b,spiffe://a/c"),
+            (CertificatePart::PeerUris, "spiffe://a/b,spiffe://a/c?"),
             (CertificatePart::PeerDnsNames, "a.test"),
-            (CertificatePart::PeerSubject, "CN=a"),
+            (CertificatePart::PeerSubject, "CN=a?[forged]"),
             (CertificatePart::PeerFingerprint, "00ab"),
             (CertificatePart::OwnUris, "spiffe://a/own"),
         ] {
