@@ -16,7 +16,7 @@ pub(crate) enum Source {
     Files(files::Watched),
     /// Those of a cluster.
     #[cfg(feature = "kubernetes")]
-    Cluster(weir_registry::kubernetes::Watched),
+    Cluster(weir_registry::kubernetes::Client, weir_registry::kubernetes::Watched),
 }
 
 impl Source {
@@ -40,7 +40,16 @@ impl Source {
         match self {
             Self::Files(watched) => watched.catalog.clone(),
             #[cfg(feature = "kubernetes")]
-            Self::Cluster(watched) => watched.catalog.clone(),
+            Self::Cluster(_, watched) => watched.catalog.clone(),
+        }
+    }
+
+    /// Who asks the API server, if the objects are a cluster's.
+    #[cfg(feature = "kubernetes")]
+    pub fn client(&self) -> Option<&weir_registry::kubernetes::Client> {
+        match self {
+            Self::Files(_) => None,
+            Self::Cluster(client, _) => Some(client),
         }
     }
 }
@@ -55,7 +64,8 @@ async fn of_cluster(args: &SourceArgs, mesh: &MeshConfig) -> anyhow::Result<Sour
     };
     let client = connect(&access).await?;
     let options = Options { revision: args.revision.clone(), selectors: mesh.discovery_selectors.clone() };
-    Ok(Source::Cluster(watch(&client, &options).await))
+    let watched = watch(&client, &options).await;
+    Ok(Source::Cluster(client, watched))
 }
 
 #[cfg(not(feature = "kubernetes"))]
