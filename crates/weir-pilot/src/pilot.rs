@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use weir_ads::ServerStream;
@@ -119,8 +120,24 @@ impl Pilot {
     /// these. The authority certifies them, also those with a token that it has been [told](Self::certify) to know.
     pub fn secure(&self, names: PilotNames, authority: &Followed, connections: usize) -> Secure {
         let certificates = elsewhere::start(authority, self.mesh(), self.shared.tokens.get().cloned(), self.shared.refusals.clone());
-        let services = Services { ads: Some(self.streams()), certificates: Some(certificates), ..Services::default() };
-        Secure::new(names, authority, services, self.shared.clone(), connections)
+        Secure::new(names, authority, self.services(certificates), self.shared.clone(), connections)
+    }
+
+    /// What is served to proxies: their configuration, and these certificates.
+    pub fn services(&self, certificates: Certificates) -> Services {
+        let departure = self.shared.departure.clone();
+        Services { ads: Some(self.streams()), certificates: Some(certificates), departure, ..Services::default() }
+    }
+
+    /// Has all proxies leave within this time, one after the other, and waits until they have: others are to serve them. Who comes
+    /// meanwhile is served until then.
+    pub async fn leave(&self, within: Duration) {
+        self.shared.departure.begin(within).await;
+    }
+
+    /// Whether proxies are to leave: no more are to be sent here.
+    pub fn is_leaving(&self) -> bool {
+        self.shared.departure.has_begun()
     }
 
     /// Lets proxies of other machines follow in plain text from now on: whoever can reach the pilot reads the mesh.

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
+use weir_ads::Departure;
 use weir_api::Diagnostic;
 use weir_api::resources::MeshConfig;
 use weir_model::{FetchedKeys, MeshSnapshot, Proxy, WorkloadKey};
@@ -94,6 +95,8 @@ pub(crate) struct Shared {
     pub serves_elsewhere: AtomicBool,
     /// How many policies are refused.
     pub refused_policies: AtomicUsize,
+    /// Whether proxies are to leave.
+    pub departure: Departure,
 }
 
 impl Shared {
@@ -117,6 +120,7 @@ impl Shared {
             tokens: OnceLock::new(),
             serves_elsewhere: AtomicBool::new(false),
             refused_policies: AtomicUsize::new(0),
+            departure: Departure::default(),
         }
     }
 

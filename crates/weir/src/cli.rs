@@ -197,6 +197,10 @@ pub(crate) struct PilotArgs {
     /// nowhere]
     #[arg(long, value_name = "ADDR")]
     pub admin: Option<SocketAddr>,
+    /// When told to end, have the proxies leave one after the other within so many seconds, for other pilots that serve them [default: 5
+    /// on a cluster, where there is nobody else 0]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(0..=3600))]
+    pub leave_within: Option<u16>,
     #[command(flatten)]
     pub authority: AuthorityArgs,
 }

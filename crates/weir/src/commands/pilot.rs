@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use weir_pilot::Pilot;
@@ -14,6 +15,9 @@ use crate::mesh::authority::{AuthoritySource, Opened};
 use crate::mesh::{Source, bind, descriptors, global_connection_limit, mesh_config, remote, serve_xds, start_runtime};
 use crate::print;
 use crate::signals::Signals;
+
+/// So long the last proxy that leaves may take.
+const GOODBYE: Duration = Duration::from_secs(3);
 
 /// Runs until told to end.
 ///
@@ -46,8 +50,29 @@ pub(crate) fn run(args: &PilotArgs) -> anyhow::Result<ExitCode> {
         let places = [served.places.as_slice(), &by_tls].concat().join(", ");
         print::say(&format!("weir: {} resources; proxies may follow {places}{asked}", catalog.borrow().len()));
         signals.end().await;
+        leave(&pilot, within(args), &mut signals).await;
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// How long proxies have to leave. Where there are other pilots, all of them coming at once would be much for these.
+fn within(args: &PilotArgs) -> Duration {
+    let default = if args.source.dir.is_some() { 0 } else { 5 };
+    Duration::from_secs(args.leave_within.unwrap_or(default).into())
+}
+
+/// Lets the proxies go, to whom other pilots are to serve. Who is told again to end does not wait.
+async fn leave(pilot: &Pilot, within: Duration, signals: &mut Signals) {
+    let followed = pilot.proxies().len();
+    if within.is_zero() || followed == 0 {
+        return;
+    }
+    print::say(&format!("weir: {followed} proxies leave, within {} s", within.as_secs()));
+    tokio::select! {
+        // Who does not go is cut off.
+        _ = tokio::time::timeout(within + GOODBYE, pilot.leave(within)) => {}
+        () = signals.end() => {}
+    }
 }
 
 /// Answers questions, if somebody said where; says where.

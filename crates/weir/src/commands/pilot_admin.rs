@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http::StatusCode;
 use weir_pilot::Pilot;
 use weir_proxy::admin::{AdminAnswer, AdminQuery, Answers, More};
 
@@ -33,6 +34,8 @@ pub(crate) fn more(pilot: Pilot) -> More {
 /// For a process that has no proxies.
 pub(crate) fn alone(pilot: Pilot) -> Answers {
     Arc::new(move |path, query| match path {
+        // It still serves, but whoever looks for a pilot is to find another.
+        "/ready" if pilot.is_leaving() => AdminAnswer::text("DRAINING\n").with_status(StatusCode::SERVICE_UNAVAILABLE),
         "/ready" => AdminAnswer::text("LIVE\n"),
         // Where a proxy tells what it has, a pilot tells what it sent.
         "/config_dump" => dump(&pilot, query.get("proxy"), query),
