@@ -181,7 +181,7 @@ impl Webhooks {
     }
 
     /// Whether labels without a revision mean this control plane: it is the default one, or has that tag.
-    fn is_default(&self) -> bool {
+    pub(crate) fn is_default(&self) -> bool {
         self.is_called(DEFAULT)
     }
 

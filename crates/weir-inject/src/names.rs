@@ -13,6 +13,8 @@ pub const INJECT: &str = "sidecar.istio.io/inject";
 pub const NAMESPACE_INJECTION: &str = "istio-injection";
 /// Label of a namespace or a pod: which control plane, or the tag of one, injects it. Annotation of a pod: which one has done so.
 pub const REVISION: &str = "istio.io/rev";
+/// Label of a webhook's configuration: the tag that it is for.
+pub const TAG: &str = "istio.io/tag";
 /// Annotation: what was injected.
 pub const STATUS: &str = "sidecar.istio.io/status";
 /// Annotation: what of the user's own containers lies over the template.

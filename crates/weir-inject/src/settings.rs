@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use weir_api::resources::MeshConfig;
 use weir_api::{Diagnostic, Severity, Source};
 
+use crate::configuration::service;
 use crate::decision::{DEFAULT, Policy};
 
 /// What runs as the sidecar.
@@ -85,8 +86,7 @@ impl Default for Settings {
 impl Settings {
     /// Where proxies reach the control plane unless the mesh's configuration says otherwise: Istio's Service, of the revision.
     pub fn control_plane(&self) -> String {
-        let revision = if self.revision == DEFAULT || self.revision.is_empty() { String::new() } else { format!("-{}", self.revision) };
-        format!("istiod{revision}.{}.svc:15012", self.own_namespace)
+        format!("{}.{}.svc:15012", service(&self.revision), self.own_namespace)
     }
 }
 

@@ -116,7 +116,7 @@ fn what_has_no_effect_comes_back_as_warnings() {
     }
     let warnings = answered(&asked(&pod))["warnings"].clone();
     assert_eq!(warnings.as_array().unwrap().len(), 16);
-    assert!(warnings.as_array().unwrap().iter().all(|warning| warning.as_str().unwrap().chars().count() <= 257));
+    assert!(warnings.as_array().unwrap().iter().all(|warning| warning.as_str().unwrap().chars().count() <= 256));
 }
 
 #[test]
