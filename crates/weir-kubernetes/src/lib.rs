@@ -1,4 +1,10 @@
 //! What a control plane asks of a Kubernetes cluster, answers to it, and writes into it. What it reads of one is the catalog of
 //! [`weir_registry::kubernetes`].
+//!
+//! [`leader`]: which of several control planes does what only one may do.
 
 #![forbid(unsafe_code)]
+
+#[cfg(test)]
+mod fake;
+pub mod leader;
