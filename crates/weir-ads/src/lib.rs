@@ -25,7 +25,7 @@ pub mod stream;
 
 pub use client::{Client, Update, is_among};
 pub use departure::Departure;
-pub use guard::{Asked, Guard, Patience};
+pub use guard::{Admission, Asked, Guard, Patience};
 pub use manifest::Manifest;
 pub use push::Push;
 pub use resources::{Resource, Version};

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tonic::Status;
 use weir_ads::grpc::server::{Services, guarded};
-use weir_ads::{Asked, Departure, Guard, Patience, ServerStream, Shown};
+use weir_ads::{Admission, Asked, Departure, Guard, Patience, ServerStream, Shown};
 
 const DELTA: &str = "https://pilot/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
 const PATIENCE: Patience = Patience { first: Duration::from_secs(10), idle: Duration::from_secs(300) };
@@ -28,8 +28,8 @@ const SOON: Duration = Duration::from_secs(15);
 struct Word;
 
 impl Guard for Word {
-    fn admit(&self, shown: &Shown, _: Asked) -> Result<(), Status> {
-        if shown.token.is_some() { Ok(()) } else { Err(Status::unauthenticated("it says no word")) }
+    fn admit<'a>(&'a self, shown: &'a Shown, _: Asked) -> Admission<'a> {
+        Box::pin(async { if shown.token.is_some() { Ok(()) } else { Err(Status::unauthenticated("it says no word")) } })
     }
 }
 

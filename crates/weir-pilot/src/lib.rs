@@ -4,6 +4,7 @@
 //! [`node`] is how proxies introduce themselves, [`standalone`] which proxies a mesh on one machine has. What
 //! proxies tell of their workloads, that they are there and whether they are well, is kept besides the catalog.
 
+mod access;
 pub mod answers;
 mod authority;
 mod classes;
@@ -26,7 +27,9 @@ pub mod status;
 mod stream;
 mod workloads;
 
+pub use access::{Judging, KeyAccess, Verdict};
 pub use authority::credential::{Bound, shared_account};
+pub use authority::reviewer::{Review, ReviewError, Reviewed, TokenReviewer};
 pub use authority::secret::Secret;
 pub use authority::tokens::{Grant, LONGEST as LONGEST_TOKEN, Tokens};
 pub use authority::{Authority, AuthorityError, Followed};
@@ -34,3 +37,4 @@ pub use pilot::Pilot;
 pub use report::Report;
 pub use secure::{PilotNames, Secure};
 pub use shared::{Options, ProxyStatus};
+pub use shares::{Share, Shares};

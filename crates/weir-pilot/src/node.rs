@@ -60,6 +60,7 @@ const INSTANCE_IPS: &str = "INSTANCE_IPS";
 pub(crate) const AUTO_REGISTER_GROUP: &str = "AUTO_REGISTER_GROUP";
 /// A name in Kubernetes is not longer.
 const MAX_NAME: usize = 253;
+const SERVICE_ACCOUNT: &str = "SERVICE_ACCOUNT";
 const INTERCEPTION_MODE: &str = "INTERCEPTION_MODE";
 const DNS_CAPTURE: &str = "DNS_CAPTURE";
 const NETWORK: &str = "NETWORK";
@@ -136,6 +137,14 @@ fn captures_dns(metadata: &Struct) -> bool {
         Some(Kind::StringValue(written)) => written == "true",
         Some(Kind::BoolValue(said)) => *said,
         _ => false,
+    }
+}
+
+/// The service account that a proxy says it has, if it says any.
+pub(crate) fn service_account(node: &Node) -> Option<&str> {
+    match &node.metadata.as_ref()?.fields.get(SERVICE_ACCOUNT)?.kind {
+        Some(Kind::StringValue(account)) if !account.is_empty() => Some(account),
+        _ => None,
     }
 }
 

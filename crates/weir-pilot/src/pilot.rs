@@ -13,6 +13,8 @@ use weir_api::{Diagnostic, Severity};
 use weir_model::MeshSnapshot;
 use weir_registry::Catalog;
 
+use crate::access::KeyAccess;
+use crate::authority::reviewer::TokenReviewer;
 use crate::authority::secret::Secret;
 use crate::authority::tokens::Tokens;
 use crate::authority::{Authority, Followed, elsewhere, service};
@@ -116,10 +118,21 @@ impl Pilot {
         service::start(authority, known, self.mesh(), self.shared.refusals.clone())
     }
 
+    /// Lets those that [`secure`](Self::secure) serves show tokens of somebody else's, from now on: only the first such counts.
+    pub fn review_tokens(&self, reviewer: Arc<dyn TokenReviewer>) {
+        self.shared.reviewer.get_or_init(|| reviewer);
+    }
+
+    /// Gives proxies of other machines the keys of Secrets only where their accounts may have them, from now on: only the first who says so
+    /// counts.
+    pub fn guard_keys(&self, access: Arc<dyn KeyAccess>) {
+        self.shared.key_access.get_or_init(|| access);
+    }
+
     /// What serves proxies of other machines by TLS, under these names and the addresses that it is called at, by no more connections than
     /// these. The authority certifies them, also those with a token that it has been [told](Self::certify) to know.
     pub fn secure(&self, names: PilotNames, authority: &Followed, connections: usize) -> Secure {
-        let certificates = elsewhere::start(authority, self.mesh(), self.shared.tokens.get().cloned(), self.shared.refusals.clone());
+        let certificates = elsewhere::start(authority, self.mesh(), self.shared.judges(), self.shared.refusals.clone());
         Secure::new(names, authority, self.services(certificates), self.shared.clone(), connections)
     }
 

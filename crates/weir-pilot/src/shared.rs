@@ -14,6 +14,8 @@ use weir_model::{FetchedKeys, MeshSnapshot, Proxy, WorkloadKey};
 use weir_registry::Catalog;
 use weir_xds::resource::ResourceType;
 
+use crate::access::KeyAccess;
+use crate::authority::reviewer::{Judges, TokenReviewer};
 use crate::authority::tokens::Tokens;
 use crate::classes::Classes;
 use crate::refusals::Refusals;
@@ -91,6 +93,10 @@ pub(crate) struct Shared {
     pub refusals: Arc<Refusals>,
     /// The key of the tokens by which proxies of other machines show who they are, if there is one.
     pub tokens: OnceLock<Arc<Tokens>>,
+    /// Who knows tokens of others, if anybody does.
+    pub reviewer: OnceLock<Arc<dyn TokenReviewer>>,
+    /// Who says which proxies of other machines may have the keys of Secrets, where not all may.
+    pub key_access: OnceLock<Arc<dyn KeyAccess>>,
     /// Whether proxies of other machines may follow in plain text.
     pub serves_elsewhere: AtomicBool,
     /// How many policies are refused.
@@ -118,10 +124,17 @@ impl Shared {
             admission: Arc::new(Semaphore::new(ADMITTED)),
             refusals: Arc::default(),
             tokens: OnceLock::new(),
+            reviewer: OnceLock::new(),
+            key_access: OnceLock::new(),
             serves_elsewhere: AtomicBool::new(false),
             refused_policies: AtomicUsize::new(0),
             departure: Departure::default(),
         }
+    }
+
+    /// Who can say of tokens whose they are.
+    pub fn judges(&self) -> Judges {
+        Judges { own: self.tokens.get().cloned(), others: self.reviewer.get().cloned() }
     }
 
     /// Replaces what a source has to say, and says what is new.

@@ -9,7 +9,7 @@ const PART: usize = 8;
 
 /// So many places, and who has them.
 #[derive(Debug)]
-pub(crate) struct Shares<K: Eq + Hash> {
+pub struct Shares<K: Eq + Hash> {
     places: usize,
     taken: Arc<Mutex<Taken<K>>>,
 }
@@ -22,7 +22,7 @@ struct Taken<K> {
 
 /// A place, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Share<K: Eq + Hash> {
+pub struct Share<K: Eq + Hash> {
     who: K,
     taken: Arc<Mutex<Taken<K>>>,
 }

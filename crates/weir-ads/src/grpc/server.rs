@@ -155,7 +155,7 @@ async fn answer(
     let peer = with_token(peer, &request);
     let asked = if request.uri().path() == certificates::CREATE { Asked::Certificate } else { Asked::Stream };
     let under_way = match (&guarded, &peer) {
-        (Some(guarded), Peer::Tls(shown)) => match guarded.admit(shown, asked) {
+        (Some(guarded), Peer::Tls(shown)) => match guarded.admit(shown, asked).await {
             Ok(under_way) => Some(under_way),
             Err(status) => return Ok(status.into_http()),
         },

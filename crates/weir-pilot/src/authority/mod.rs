@@ -3,7 +3,7 @@
 //! It is given as a folder in Istio's layout ([`folder`]), or its root is made at the first start and kept ([`root`]). What it signs
 //! is short-lived, and says nothing but the SPIFFE id of a service account ([`issue`]); for whom, [`service`] decides, of those who
 //! know a [`secret`], and [`elsewhere`] of those who have shown from another machine who they are ([`credential`]): by a certificate
-//! ([`shown`]) or one of its [`tokens`].
+//! ([`shown`]) or one of its [`tokens`], or of a cluster's ([`reviewer`]).
 //!
 //! Facts: security/pkg/pki/ca and security/pkg/server/ca of Istio.
 
@@ -14,7 +14,9 @@ pub(crate) mod elsewhere;
 mod folder;
 mod issue;
 mod pem;
+mod pod;
 mod private;
+pub(crate) mod reviewer;
 mod root;
 pub mod secret;
 pub(crate) mod service;

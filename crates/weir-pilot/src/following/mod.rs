@@ -34,6 +34,10 @@ pub(crate) struct Following {
     newest: watch::Receiver<Option<Resources>>,
     /// The snapshot of which its class's resources are.
     class_version: u64,
+    /// What its class has, as its server knows it.
+    of_class: Arc<ResourceSet>,
+    /// Whether it gets no [private](ResourceSet::holds_private) secrets.
+    pub keeps_keys_back: bool,
     own: ResourceSet,
     /// By which policies that was made.
     policies: Policies,
@@ -74,6 +78,8 @@ impl Following {
             member,
             newest,
             class_version: 0,
+            of_class: Arc::default(),
+            keeps_keys_back: false,
             own: ResourceSet::default(),
             policies: Policies::default(),
             own_patches: OwnPatches::default(),
@@ -131,13 +137,33 @@ impl Following {
         }
         let known = std::mem::replace(&mut self.class_version, version);
         if is_whole || known != version {
-            let target = Arc::new(self.own.moved_over(resources.set));
+            self.of_class = resources.set;
+            let target = self.target();
             match !is_whole && known == resources.previous {
                 true => server.change(target, &resources.changed),
                 false => server.set(target),
             }
         }
         Some(Followed { is_concerned })
+    }
+
+    /// All that it gets, of its class and besides.
+    fn target(&self) -> Arc<ResourceSet> {
+        let keeps_any_back = self.keeps_keys_back && self.of_class.holds_private();
+        let shared = if keeps_any_back { Arc::new(self.of_class.without_private()) } else { self.of_class.clone() };
+        Arc::new(self.own.moved_over(shared))
+    }
+
+    /// Whether there are keys for it, given or not.
+    pub fn has_keys(&self) -> bool {
+        self.of_class.holds_private()
+    }
+
+    /// Keeps keys back from now on, or gives them: nothing else is touched.
+    pub fn keep_keys_back(&mut self, keeps_back: bool, server: &mut Server) {
+        if std::mem::replace(&mut self.keeps_keys_back, keeps_back) != keeps_back {
+            server.set(self.target());
+        }
     }
 
     /// Whether a service changed that may be asked who may ask the proxy's workload for what.

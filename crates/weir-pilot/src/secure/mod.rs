@@ -79,7 +79,7 @@ impl Secure {
 }
 
 /// Where somebody is, as far as he cannot easily be elsewhere too: one machine often has a whole network of IPv6.
-fn place_of(peer: IpAddr) -> IpAddr {
+pub(crate) fn place_of(peer: IpAddr) -> IpAddr {
     const NETWORK: u128 = !0 << 64;
     match peer.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & NETWORK).into(),
