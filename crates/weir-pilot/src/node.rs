@@ -263,6 +263,20 @@ mod tests {
     }
 
     #[test]
+    fn only_proxies_of_ours_that_say_so_exchange_metadata() {
+        let id = "sidecar~10.0.0.1~a.shop~shop.svc.cluster.local".to_owned();
+        let own = introduce(&recognize(&Node { id, ..Default::default() }).unwrap());
+        let of = |node: &Node| Abilities::of(node, Protocol::Delta).exchanges_metadata;
+        let mut with_agent = introduce_with_agent(&recognize(&own).unwrap());
+        // One of ours of a time when there was no such filter, and an Envoy that was given the features of ours.
+        let before = Node { client_features: vec![VHDS.to_owned()], ..own.clone() };
+        let other = Node { user_agent_name: "envoy".to_owned(), ..own.clone() };
+        assert_eq!([of(&own), of(&before), of(&other), of(&with_agent)], [true, false, false, false]);
+        claim(&mut with_agent);
+        assert!(of(&with_agent));
+    }
+
+    #[test]
     fn a_node_says_whether_it_answers_dns() {
         let mut node =
             introduce(&recognize(&Node { id: "sidecar~10.0.0.1~a.shop~shop.svc.cluster.local".into(), ..Default::default() }).unwrap());
