@@ -13,6 +13,7 @@ use weir_model::{MeshSnapshot, Proxy};
 use weir_translate::{Class as Translated, ClassKey, Labels, Update};
 
 use crate::manifests::Manifests;
+use crate::node::Abilities;
 use crate::report::Reporter;
 use crate::resources;
 
@@ -84,9 +85,7 @@ pub(crate) struct Member {
     pub proxy: Proxy,
     /// See [`take_labels`].
     pub came_with: Option<BTreeMap<String, String>>,
-    pub takes_virtual_hosts: bool,
-    pub has_certificates: bool,
-    pub answers_dns: bool,
+    pub abilities: Abilities,
 }
 
 impl Member {
@@ -94,8 +93,9 @@ impl Member {
     pub fn in_mesh(&self, mesh: &MeshSnapshot, labels: &Labels) -> (Proxy, ClassKey) {
         let mut proxy = self.proxy.clone();
         take_labels(&mut proxy, self.came_with.as_ref(), mesh);
-        let key = ClassKey::of(mesh, labels, &proxy).by_virtual_host(mesh, self.takes_virtual_hosts);
-        let key = key.with_certificates(self.has_certificates).answering_dns(self.answers_dns);
+        let Abilities { runs_commands: _, takes_virtual_hosts, has_certificates, answers_dns, exchanges_metadata } = self.abilities;
+        let key = ClassKey::of(mesh, labels, &proxy).by_virtual_host(mesh, takes_virtual_hosts);
+        let key = key.with_certificates(has_certificates).answering_dns(answers_dns).exchanging_metadata(exchanges_metadata);
         (proxy, key)
     }
 }

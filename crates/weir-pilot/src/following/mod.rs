@@ -205,7 +205,7 @@ impl Following {
     }
 
     fn translate_own(&self, mesh: &MeshSnapshot, shared: &Shared) -> ResourceSet {
-        let mut own = weir_translate::own(mesh, &self.proxy, self.abilities.has_certificates);
+        let mut own = weir_translate::own(mesh, &self.proxy, self.abilities.has_certificates, self.abilities.exchanges_metadata);
         if !self.abilities.runs_commands {
             let before = own.clusters.len();
             own.clusters.retain(|cluster| !resources::runs_commands(cluster));
@@ -234,8 +234,7 @@ fn find_class(
     mesh: &MeshSnapshot,
     shared: &Shared,
 ) -> (Arc<Member>, Arc<Class>) {
-    let Abilities { runs_commands: _, takes_virtual_hosts, has_certificates, answers_dns } = abilities;
-    let member = Member { proxy: proxy.clone(), came_with: came_with.cloned(), takes_virtual_hosts, has_certificates, answers_dns };
+    let member = Member { proxy: proxy.clone(), came_with: came_with.cloned(), abilities };
     let (_, key) = member.in_mesh(mesh, labels);
     let member = Arc::new(member);
     let class = shared.classes.get(key, &member, &shared.reporter);

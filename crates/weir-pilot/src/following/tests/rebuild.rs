@@ -142,8 +142,13 @@ impl Driven {
     }
 
     async fn come(&self, proxy: Proxy) -> Follower {
-        let abilities =
-            Abilities { runs_commands: true, takes_virtual_hosts: proxy.addresses != [WHOLE], has_certificates: true, answers_dns: true };
+        let abilities = Abilities {
+            runs_commands: true,
+            takes_virtual_hosts: proxy.addresses != [WHOLE],
+            has_certificates: true,
+            answers_dns: true,
+            exchanges_metadata: true,
+        };
         let following = Following::new(proxy.clone(), Some(proxy.labels), abilities, &self.mesh, &self.shared);
         let mut follower = Follower { following, server: Server::new(Protocol::Delta) };
         self.tell(&mut follower).await;
