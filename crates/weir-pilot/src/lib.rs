@@ -28,9 +28,11 @@ mod workloads;
 
 pub use authority::credential::{Bound, shared_account};
 pub use authority::secret::Secret;
+pub use authority::serving::ServerCertificate;
 pub use authority::tokens::{Grant, LONGEST as LONGEST_TOKEN, Tokens};
 pub use authority::{Authority, AuthorityError, Followed};
 pub use pilot::Pilot;
 pub use report::Report;
 pub use secure::{PilotNames, Secure};
 pub use shared::{Options, ProxyStatus};
+pub use shares::{Share, Shares, place_of};
