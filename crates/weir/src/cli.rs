@@ -8,6 +8,7 @@ mod running;
 mod server;
 mod size;
 mod source;
+mod webhooks;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,12 +17,15 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use weir_registry::files::Input;
 
 pub(crate) use capture::{CaptureArgs, ToolName};
-pub(crate) use inject::{DataPlaneName, KubeInjectArgs};
+pub(crate) use inject::{KubeInjectArgs, SidecarArgs};
 pub(crate) use pod::{PodArgs, StatusArgs};
 pub(crate) use remote::{JoinArgs, RemoteArgs, TokenArgs, WorkloadCommand, WorkloadKind};
 pub(crate) use server::XdsAddress;
 use size::parse_size;
 pub(crate) use source::SourceArgs;
+#[cfg(feature = "kubernetes")]
+pub(crate) use webhooks::NativeSidecars;
+pub(crate) use webhooks::WebhookArgs;
 
 pub(crate) use running::{
     ClustersArgs, EndpointsArgs, ListenersArgs, ProxyConfig, ProxyConfigArgs, ProxyStatusArgs, RoutesArgs, SecretsArgs, WaitArgs,
@@ -201,6 +205,8 @@ pub(crate) struct PilotArgs {
     /// on a cluster, where there is nobody else 0]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(0..=3600))]
     pub leave_within: Option<u16>,
+    #[command(flatten)]
+    pub webhooks: WebhookArgs,
     #[command(flatten)]
     pub authority: AuthorityArgs,
 }

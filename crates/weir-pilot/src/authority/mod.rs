@@ -52,6 +52,20 @@ pub struct Authority {
 #[derive(Debug, Clone)]
 pub struct Followed(pub(crate) watch::Receiver<Arc<Authority>>);
 
+impl Followed {
+    /// The certificates of the roots that are trusted now, as PEM, without what they have revoked.
+    pub fn root_certificates(&self) -> String {
+        let authority = self.0.borrow();
+        let roots = pem::certificates(authority.roots.as_bytes(), Path::new("")).unwrap_or_default();
+        roots.iter().map(pem::text).collect()
+    }
+
+    /// Waits until another one is in force; false if there will be none.
+    pub async fn changed(&mut self) -> bool {
+        self.0.changed().await.is_ok()
+    }
+}
+
 /// Nobody prints a key.
 impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

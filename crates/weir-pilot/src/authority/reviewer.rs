@@ -15,7 +15,7 @@ use weir_model::Identity;
 
 use super::credential::{Bound, Credential, Names};
 use super::tokens::Tokens;
-use crate::secure::place_of;
+use crate::shares::place_of;
 
 /// Who has a token, by the word of whoever signed it.
 #[derive(Debug, Clone, PartialEq, Eq)]

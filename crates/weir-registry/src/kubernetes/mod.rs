@@ -16,6 +16,7 @@ mod watch;
 use std::sync::Arc;
 
 pub use access::{Access, AccessError, connect};
+pub use back_off::BackOff;
 pub use kube::Client;
 use tokio::sync::{mpsc, watch as state};
 use tokio::task::JoinSet;
@@ -23,6 +24,7 @@ use weir_api::Kind;
 use weir_api::resources::mesh_config::LabelSelector;
 
 use crate::Catalog;
+pub use store::read_object;
 use store::{News, Store};
 
 /// So many news wait to be taken in; who brings more waits, and so does the API server.

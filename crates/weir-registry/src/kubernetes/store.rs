@@ -12,6 +12,7 @@ use weir_api::{Diagnostic, Kind, Parsed, Source, parse, parse_json};
 use super::Options;
 use super::received::Received;
 use super::selection::Selection;
+use super::strip::strip;
 use super::text::yaml;
 use crate::Catalog;
 use crate::catalog::{Edit, Text, TextKey, taken_over};
@@ -169,6 +170,14 @@ fn path(kind: Kind, object: &Received) -> PathBuf {
     let (namespace, name) = object.name();
     // A name that is none leaves a path that is none, too; that is refused when it is read.
     [kind.name(), namespace, name].into_iter().filter(|part| !part.is_empty()).map(|part| part.trim_start_matches('/')).collect()
+}
+
+/// Reads an object as those of the catalog are read, with its place in the same text; it need not be in the cluster.
+pub fn read_object(kind: Kind, object: Value) -> Parsed {
+    let word = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().trim_matches('/').to_owned();
+    let parts = [kind.name().to_owned(), word("/metadata/namespace"), word("/metadata/name")];
+    let path: PathBuf = parts.iter().filter(|part| !part.is_empty()).collect();
+    read(kind, &path, strip(kind, object))
 }
 
 fn key(path: PathBuf) -> TextKey {

@@ -12,7 +12,7 @@ use super::pilot_admin;
 use super::run::options;
 use crate::cli::PilotArgs;
 use crate::mesh::authority::{AuthoritySource, Opened};
-use crate::mesh::{Source, bind, descriptors, global_connection_limit, mesh_config, remote, serve_xds, start_runtime};
+use crate::mesh::{Source, Webhooks, bind, descriptors, global_connection_limit, mesh_config, remote, serve_xds, start_runtime};
 use crate::print;
 use crate::signals::Signals;
 
@@ -37,20 +37,23 @@ pub(crate) fn run(args: &PilotArgs) -> anyhow::Result<ExitCode> {
             source = Source::open(&args.source, &mesh) => source?,
             () = signals.end() => return Ok(ExitCode::SUCCESS),
         };
+        let authority = authority.follow();
+        // Pods cannot be made until they are answered: the first thing that a cluster waits for.
+        let webhooks = Webhooks::serve(args, &source, &authority).await?;
         let catalog = source.catalog();
         let pilot = Pilot::start(catalog.clone(), options(mesh));
         if args.plaintext_xds {
             pilot.serve_other_machines();
         }
-        let authority = authority.follow();
         let certificates = pilot.certify(&authority, secret, remote::tokens(&args.remote, state.as_deref())?);
         let by_tls = remote::serve_remote(&pilot, &args.remote, &authority, descriptors::raise()).await?;
         let served = serve_xds(&pilot, &certificates, &args.xds, args.secrets_only_at_sockets).await?;
-        let asked = serve_admin(&pilot, args.admin).await?;
+        let asked = serve_admin(&pilot, args.admin, webhooks.statistics()).await? + &webhooks.place();
         let places = [served.places.as_slice(), &by_tls].concat().join(", ");
         print::say(&format!("weir: {} resources; proxies may follow {places}{asked}", catalog.borrow().len()));
         signals.end().await;
         leave(&pilot, within(args), &mut signals).await;
+        webhooks.end().await;
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -75,11 +78,15 @@ async fn leave(pilot: &Pilot, within: Duration, signals: &mut Signals) {
     }
 }
 
-/// Answers questions, if somebody said where; says where.
-async fn serve_admin(pilot: &Pilot, admin: Option<SocketAddr>) -> anyhow::Result<String> {
+/// Answers questions, if somebody said where; says where. More may be counted than what the pilot counts.
+async fn serve_admin(
+    pilot: &Pilot,
+    admin: Option<SocketAddr>,
+    more: impl Fn() -> String + Send + Sync + 'static,
+) -> anyhow::Result<String> {
     let Some(admin) = admin else { return Ok(String::new()) };
     let listener = bind(admin, "the admin interface", "--admin").await?;
     let address = listener.local_addr()?;
-    tokio::spawn(serve_answers(listener, pilot_admin::alone(pilot.clone())));
+    tokio::spawn(serve_answers(listener, pilot_admin::alone(pilot.clone(), more)));
     Ok(format!("; ask http://{address}/"))
 }

@@ -13,6 +13,7 @@ pub(crate) mod remote;
 mod renewal;
 mod serve;
 mod source;
+mod webhooks;
 
 pub(crate) use addresses::is_local;
 pub(crate) use ask::ask;
@@ -20,6 +21,7 @@ pub(crate) use bootstrap::Bootstrap;
 pub(crate) use companion::follow_names;
 pub(crate) use hosting::{Hosting, Hosts, hosted_options};
 pub(crate) use names::answer_dns;
-pub(crate) use process::{Process, bind, global_connection_limit, mesh_config, nothing_more, start_runtime};
+pub(crate) use process::{Process, bind, global_connection_limit, mesh_as_written, mesh_config, nothing_more, start_runtime};
 pub(crate) use serve::{Served, serve_xds};
 pub(crate) use source::Source;
+pub(crate) use webhooks::Webhooks;
