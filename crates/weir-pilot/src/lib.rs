@@ -32,7 +32,7 @@ pub use authority::credential::{Bound, shared_account};
 pub use authority::reviewer::{Review, ReviewError, Reviewed, TokenReviewer};
 pub use authority::secret::Secret;
 pub use authority::tokens::{Grant, LONGEST as LONGEST_TOKEN, Tokens};
-pub use authority::{Authority, AuthorityError, Followed};
+pub use authority::{Authority, AuthorityError, AuthorityFiles, Followed, Succession};
 pub use pilot::Pilot;
 pub use report::Report;
 pub use secure::{PilotNames, Secure};
