@@ -1,6 +1,7 @@
 //! What a control plane asks of a Kubernetes cluster, answers to it, and writes into it. What it reads of one is the catalog of
 //! [`weir_registry::kubernetes`].
 //!
+//! - [`identity`]: whose tokens are whose, who may have keys, and where the root is kept and told.
 //! - [`leader`]: which of several control planes does what only one may do.
 //! - [`webhooks`]: what the API server asks before it makes a pod or a resource.
 
@@ -8,5 +9,6 @@
 
 #[cfg(test)]
 mod fake;
+pub mod identity;
 pub mod leader;
 pub mod webhooks;

@@ -54,7 +54,16 @@ pub(crate) struct Permission {
 impl Permission {
     /// Of an account of which nothing is known.
     pub fn new(access: Arc<dyn KeyAccess>, identity: Identity) -> Self {
-        Self { access, identity, is_given: false, is_refused: false, until: Instant::now(), asking: None, is_needed: false, was_told: false }
+        Self {
+            access,
+            identity,
+            is_given: false,
+            is_refused: false,
+            until: Instant::now(),
+            asking: None,
+            is_needed: false,
+            was_told: false,
+        }
     }
 
     /// Whether it may have them.

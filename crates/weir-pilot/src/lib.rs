@@ -33,7 +33,7 @@ pub use authority::reviewer::{Review, ReviewError, Reviewed, TokenReviewer};
 pub use authority::secret::Secret;
 pub use authority::serving::ServerCertificate;
 pub use authority::tokens::{Grant, LONGEST as LONGEST_TOKEN, Tokens};
-pub use authority::{Authority, AuthorityError, Followed};
+pub use authority::{Authority, AuthorityError, AuthorityFiles, Followed, Succession};
 pub use pilot::Pilot;
 pub use report::Report;
 pub use secure::{PilotNames, Secure};

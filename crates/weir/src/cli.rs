@@ -167,7 +167,7 @@ pub(crate) struct RunArgs {
 #[derive(Debug, Args)]
 pub(crate) struct AuthorityArgs {
     /// The mesh's certificate authority: a folder with ca-cert.pem, ca-key.pem, cert-chain.pem, root-cert.pem [default: a root of
-    /// its own, made at the first start]
+    /// its own, made at the first start; of a cluster, that of the Secret `cacerts` or `istio-ca-secret`]
     #[arg(long, value_name = "DIR")]
     pub ca: Option<PathBuf>,
     /// Where that root is kept, and the secret by which proxies of other processes show that they are of this user [default:

@@ -12,6 +12,7 @@ mod changes;
 pub(crate) mod credential;
 pub(crate) mod elsewhere;
 mod folder;
+mod followed;
 mod issue;
 mod pem;
 mod pod;
@@ -27,11 +28,12 @@ mod watched;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
+pub use folder::AuthorityFiles;
+pub use followed::{Followed, Succession};
 use rcgen::{Issuer, KeyPair};
-use tokio::sync::watch;
 
 /// What signs.
 pub struct Authority {
@@ -46,24 +48,6 @@ pub struct Authority {
     folder: Option<(PathBuf, watched::Stamps)>,
     /// What tells it from others, made when it is first asked for.
     fingerprint: OnceLock<[u8; 32]>,
-}
-
-/// An authority as it is now, for as long as somebody looks at its folder.
-#[derive(Debug, Clone)]
-pub struct Followed(pub(crate) watch::Receiver<Arc<Authority>>);
-
-impl Followed {
-    /// The certificates of the roots that are trusted now, as PEM, without what they have revoked.
-    pub fn root_certificates(&self) -> String {
-        let authority = self.0.borrow();
-        let roots = pem::certificates(authority.roots.as_bytes(), Path::new("")).unwrap_or_default();
-        roots.iter().map(pem::text).collect()
-    }
-
-    /// Waits until another one is in force; false if there will be none.
-    pub async fn changed(&mut self) -> bool {
-        self.0.changed().await.is_ok()
-    }
 }
 
 /// Nobody prints a key.
@@ -112,7 +96,7 @@ impl Authority {
 
     /// Follows what changes in its folder, if it has one.
     pub fn follow(self) -> Followed {
-        Followed(watched::follow(self))
+        watched::follow(self)
     }
 
     /// When its own certificate ends, and with it all that it has signed.

@@ -22,7 +22,7 @@ pub(crate) struct SourceArgs {
     /// Of a cluster's resources, pass over those that are labelled `istio.io/rev` for another revision than this
     #[arg(long, value_name = "NAME", default_value = "default")]
     pub revision: String,
-    /// Where a pilot of a cluster keeps what is its own: the namespace of its Service, and of what it makes on trial
+    /// Where a pilot of a cluster keeps what is its own: the namespace of the Secret `cacerts` or `istio-ca-secret`, which has the root
     #[arg(long, value_name = "NAME", default_value = "istio-system")]
     pub namespace: String,
 }

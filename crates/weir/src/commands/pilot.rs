@@ -11,8 +11,7 @@ use weir_proxy::admin::serve_answers;
 use super::pilot_admin;
 use super::run::options;
 use crate::cli::PilotArgs;
-use crate::mesh::authority::{AuthoritySource, Opened};
-use crate::mesh::{Source, Webhooks, bind, descriptors, global_connection_limit, mesh_config, remote, serve_xds, start_runtime};
+use crate::mesh::{Source, Trust, Webhooks, bind, descriptors, global_connection_limit, mesh_config, remote, serve_xds, start_runtime};
 use crate::print;
 use crate::signals::Signals;
 
@@ -31,20 +30,25 @@ pub(crate) fn run(args: &PilotArgs) -> anyhow::Result<ExitCode> {
     }
     start_runtime()?.block_on(async {
         let mut signals = Signals::new().context("the system does not tell of signals")?;
-        let Opened { authority, secret, state } = AuthoritySource::Args(&args.authority, args.source.dir.as_deref()).open(&mesh)?;
+        let opening = async {
+            let source = Source::open(&args.source, &mesh).await?;
+            let trust = Trust::open(args, &source, &mesh).await?;
+            anyhow::Ok((source, trust))
+        };
         // An API server that is away may keep it waiting.
-        let source = tokio::select! {
-            source = Source::open(&args.source, &mesh) => source?,
+        let (source, trust) = tokio::select! {
+            opened = opening => opened?,
             () = signals.end() => return Ok(ExitCode::SUCCESS),
         };
-        let authority = authority.follow();
         // Pods cannot be made until they are answered: the first thing that a cluster waits for.
-        let webhooks = Webhooks::serve(args, &source, &authority).await?;
+        let webhooks = Webhooks::serve(args, &source, &trust.authority).await?;
         let catalog = source.catalog();
-        let pilot = Pilot::start(catalog.clone(), options(mesh));
+        let pilot = Pilot::start(catalog.clone(), options(mesh.clone()));
         if args.plaintext_xds {
             pilot.serve_other_machines();
         }
+        trust.join(args, &source, &mesh, &pilot);
+        let Trust { authority, secret, state } = trust;
         let certificates = pilot.certify(&authority, secret, remote::tokens(&args.remote, state.as_deref())?);
         let by_tls = remote::serve_remote(&pilot, &args.remote, &authority, descriptors::raise()).await?;
         let served = serve_xds(&pilot, &certificates, &args.xds, args.secrets_only_at_sockets).await?;

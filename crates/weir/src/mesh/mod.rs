@@ -13,6 +13,7 @@ pub(crate) mod remote;
 mod renewal;
 mod serve;
 mod source;
+mod trust;
 mod webhooks;
 
 pub(crate) use addresses::is_local;
@@ -24,4 +25,5 @@ pub(crate) use names::answer_dns;
 pub(crate) use process::{Process, bind, global_connection_limit, mesh_as_written, mesh_config, nothing_more, start_runtime};
 pub(crate) use serve::{Served, serve_xds};
 pub(crate) use source::Source;
+pub(crate) use trust::Trust;
 pub(crate) use webhooks::Webhooks;
