@@ -9,6 +9,7 @@ use weir_model::{MeshSnapshot, Subject};
 use weir_registry::{Catalog, CatalogChanges};
 use weir_translate::unsupported;
 
+use crate::report::Source;
 use crate::shared::Shared;
 
 impl Shared {
@@ -53,13 +54,13 @@ impl Shared {
     fn say(&self, catalog: &Catalog, changes: &CatalogChanges, mesh: &MeshSnapshot) {
         for text in &changes.texts {
             let source = format!("text {} {}", text.input, text.path.display());
-            self.report(&source, catalog.diagnostics_of(text).cloned().collect());
+            self.report(&Source::Configuration(source), catalog.diagnostics_of(text).cloned().collect());
         }
         for change in &changes.objects {
             let of = |object: &Option<Arc<Object>>| object.as_ref().map(|object| unsupported::findings(std::slice::from_ref(object)));
             let (old, new) = (of(&change.old).unwrap_or_default(), of(&change.new).unwrap_or_default());
             if let Some(object) = change.sides().next().filter(|_| old != new) {
-                self.report(&format!("object {}", object.name()), new);
+                self.report(&Source::Configuration(format!("object {}", object.name())), new);
             }
         }
         for subject in &mesh.changes.findings {
@@ -69,7 +70,7 @@ impl Shared {
                 Subject::PeerAuthentications(namespace) => format!("PeerAuthentications of {namespace}"),
             };
             let findings: Vec<Diagnostic> = mesh.findings_of(subject).to_vec();
-            self.report(&source, findings);
+            self.report(&Source::Configuration(source), findings);
         }
     }
 }

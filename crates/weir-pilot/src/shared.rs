@@ -15,8 +15,9 @@ use weir_xds::resource::ResourceType;
 
 use crate::authority::tokens::Tokens;
 use crate::classes::Classes;
+use crate::progress::Progress;
 use crate::refusals::Refusals;
-use crate::report::Reporter;
+use crate::report::{Reporter, Source};
 use crate::status::{Resources, Types};
 use crate::workloads::registration::Registration;
 use crate::workloads::{self, Workloads};
@@ -81,6 +82,8 @@ pub(crate) struct Shared {
     pub changed: Notify,
     /// How each proxy stands, by its newest stream: it may come back before it is seen to have gone.
     proxies: Mutex<BTreeMap<String, Standing>>,
+    /// Changes whenever a proxy comes, answers, or goes.
+    pub answers: watch::Sender<()>,
     pub reporter: Arc<Reporter>,
     /// What proxies get that are alike.
     pub classes: Classes,
@@ -110,6 +113,7 @@ impl Shared {
             keys: watch::Sender::new(Arc::default()),
             changed: Notify::new(),
             proxies: Mutex::default(),
+            answers: watch::Sender::new(()),
             reporter: Arc::new(Reporter::new(say)),
             classes: Classes::default(),
             admission: Arc::new(Semaphore::new(ADMITTED)),
@@ -121,7 +125,7 @@ impl Shared {
     }
 
     /// Replaces what a source has to say, and says what is new.
-    pub fn report(&self, source: &str, findings: Vec<Diagnostic>) {
+    pub fn report(&self, source: &Source, findings: Vec<Diagnostic>) {
         self.reporter.replace(source, findings);
     }
 
@@ -134,6 +138,7 @@ impl Shared {
     /// A proxy comes, by a stream that is its newest.
     pub fn come(&self, proxy: &str, standing: &Standing) {
         self.proxies.lock().unwrap_or_else(PoisonError::into_inner).insert(proxy.to_owned(), standing.clone());
+        self.answers.send_replace(());
     }
 
     /// A stream of a proxy has ended: the proxy is gone unless it has come back by another one.
@@ -141,7 +146,8 @@ impl Shared {
         let mut proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
         if proxies.get(proxy).is_some_and(|newest| Arc::ptr_eq(newest, standing)) {
             proxies.remove(proxy);
-            self.forget_findings(proxy);
+            self.forget_findings(&Source::Proxy(proxy.to_owned()));
+            self.answers.send_replace(());
         }
     }
 
@@ -152,6 +158,17 @@ impl Shared {
         (!is_told && Instant::now() < self.complete).then_some(self.complete)
     }
 
+    /// How far all proxies are.
+    pub fn progress(&self) -> Progress {
+        let proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut progress = Progress::default();
+        for (id, standing) in proxies.iter() {
+            let status = standing.lock().unwrap_or_else(PoisonError::into_inner);
+            progress.add(id, status.answered, status.refused.values().next().map(String::as_str));
+        }
+        progress
+    }
+
     /// How all proxies stand, by id.
     pub fn proxies(&self) -> BTreeMap<String, ProxyStatus> {
         let proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
@@ -160,7 +177,7 @@ impl Shared {
     }
 
     /// A source has nothing to say any more.
-    pub fn forget_findings(&self, source: &str) {
+    pub fn forget_findings(&self, source: &Source) {
         self.reporter.remove(source);
     }
 

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 use weir_api::{Diagnostic, Kind, Parsed, Source, parse, parse_json};
@@ -13,8 +14,8 @@ use super::Options;
 use super::received::Received;
 use super::selection::Selection;
 use super::text::yaml;
-use crate::Catalog;
 use crate::catalog::{Edit, Text, TextKey, taken_over};
+use crate::{Catalog, Written};
 
 /// Names the revision of the control plane that a resource of Istio's is for; without it, it is for all.
 const REVISION: &str = "istio.io/rev";
@@ -149,8 +150,9 @@ impl Store {
         }
         let key = key(path);
         let before = edit.catalog().text(key.input, &key.path).cloned();
+        let written = written(kind, &object.json);
         let parsed = read(kind, &key.path, object.json);
-        let now = taken_over(before.as_deref().unwrap_or(&Text::default()), parsed);
+        let now = Text { written, ..taken_over(before.as_deref().unwrap_or(&Text::default()), parsed) };
         // Most news of an object are of what is not kept of it.
         if before.is_none_or(|before| !before.is_same(&now)) {
             edit.put(key, Some(now));
@@ -160,8 +162,25 @@ impl Store {
     /// Whether a resource is for control planes of this revision.
     fn is_for_us(&self, kind: Kind, json: &Value) -> bool {
         let revision = json.pointer("/metadata/labels").and_then(|labels| labels.get(REVISION)).and_then(Value::as_str);
-        !kind.group().ends_with(".istio.io") || revision.is_none_or(|revision| revision == self.revision)
+        !is_of_istio(kind) || revision.is_none_or(|revision| revision == self.revision)
     }
+}
+
+/// Which version of a resource of Istio's this is: others have no status that anybody would write.
+fn written(kind: Kind, json: &Value) -> Option<Arc<Written>> {
+    let metadata = json.get("metadata").filter(|_| is_of_istio(kind))?;
+    let word = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
+    Some(Arc::new(Written {
+        api_version: word(json.get("apiVersion"))
+            .unwrap_or_else(|| format!("{}/{}", kind.group(), kind.versions().first().copied().unwrap_or_default())),
+        uid: word(metadata.get("uid"))?,
+        generation: metadata.get("generation")?.as_i64()?,
+        revision: word(metadata.get("labels").and_then(|labels| labels.get(REVISION))),
+    }))
+}
+
+fn is_of_istio(kind: Kind) -> bool {
+    kind.group().ends_with(".istio.io")
 }
 
 /// The name of an object's text: `VirtualService/default/reviews`, `Node/one`.
@@ -198,7 +217,7 @@ fn read(kind: Kind, path: &Path, mut json: Value) -> Parsed {
 /// Whether messages about a resource show its place in a text. What controllers write has none: there is too much of it, and a
 /// Secret's content stands in no text.
 fn is_written_by_people(kind: Kind) -> bool {
-    matches!(kind, Kind::Service | Kind::Ingress) || kind.group().ends_with(".istio.io")
+    matches!(kind, Kind::Service | Kind::Ingress) || is_of_istio(kind)
 }
 
 #[cfg(test)]
