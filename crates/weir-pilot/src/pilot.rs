@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, watch};
 use weir_ads::ServerStream;
 use weir_ads::certificates::Certificates;
 use weir_ads::grpc::server::Services;
+use weir_api::resources::MeshConfig;
 use weir_api::{Diagnostic, Severity};
 use weir_model::MeshSnapshot;
 use weir_registry::Catalog;
@@ -132,6 +133,12 @@ impl Pilot {
     /// What is counted of certificates, and of who and what was refused, as Prometheus reads it.
     pub fn statistics(&self) -> String {
         self.shared.refusals.statistics(self.shared.refused_policies.load(Ordering::Relaxed))
+    }
+
+    /// Lets something else hold for the whole mesh from now on than what the pilot was [started](Self::start) with. All of the mesh is
+    /// made anew.
+    pub fn configure(&self, mesh: Arc<MeshConfig>) {
+        self.shared.configure(mesh);
     }
 
     /// The mesh as it is now; follows its changes.

@@ -1,4 +1,4 @@
-//! From what a source tells to the mesh: each change of objects, registrations and health becomes one change of the snapshot,
+//! From what a source tells to the mesh: each change of objects, registrations, health and of what holds for the whole mesh becomes one change of the snapshot,
 //! and what is to be said of the objects is said by the part that it is about.
 
 use std::sync::Arc;
@@ -28,7 +28,14 @@ impl Shared {
                 changes = catalog.changes_since(&before, touched);
             }
             let flipped = workloads.take_flipped();
-            let next = mesh.update(&changes.objects, Some(&workloads.health), &flipped).with_keys(&self.keys.borrow());
+            let config = self.config();
+            let next = if Arc::ptr_eq(&config, &mesh.config) {
+                mesh.update(&changes.objects, Some(&workloads.health), &flipped)
+            } else {
+                let objects: Vec<Arc<Object>> = catalog.objects().cloned().collect();
+                mesh.reconfigured(&objects, Some(&workloads.health), config)
+            };
+            let next = next.with_keys(&self.keys.borrow());
             workloads.forget_gone(&next, &changes.objects, &flipped);
             (catalog, changes, next)
         };

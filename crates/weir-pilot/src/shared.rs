@@ -69,6 +69,8 @@ pub(crate) type Standing = Arc<Mutex<ProxyStatus>>;
 /// What the pilot's tasks share.
 pub(crate) struct Shared {
     pub mesh: watch::Sender<Arc<MeshSnapshot>>,
+    /// What is to hold for the whole mesh, which may be newer than what its snapshot was made with.
+    config: Mutex<Arc<MeshConfig>>,
     /// The version of the last snapshot that concerned anybody: nobody answers one that does not.
     pub version: AtomicU64,
     /// When the pilot has waited long enough for sidecars that an earlier one knew.
@@ -78,7 +80,7 @@ pub(crate) struct Shared {
     pub workloads: Mutex<Workloads>,
     /// The keys that were fetched for RequestAuthentications.
     pub keys: watch::Sender<Arc<FetchedKeys>>,
-    /// Notified when what is known of workloads, or of keys, has changed.
+    /// Notified when what is known of workloads, or of keys, or what holds for the whole mesh has changed.
     pub changed: Notify,
     /// How each proxy stands, by its newest stream: it may come back before it is seen to have gone.
     proxies: Mutex<BTreeMap<String, Standing>>,
@@ -103,8 +105,10 @@ impl Shared {
     /// What they share before anything is read.
     pub fn new(options: Options) -> Self {
         let Options { mesh, domain, say } = options;
+        let config = Mutex::new(mesh.clone());
         let mesh = MeshSnapshot::new(&[], mesh, &domain);
         Self {
+            config,
             version: AtomicU64::new(mesh.version),
             complete: Instant::now() + GRACE,
             mesh: watch::Sender::new(Arc::new(mesh)),
@@ -122,6 +126,17 @@ impl Shared {
             serves_elsewhere: AtomicBool::new(false),
             refused_policies: AtomicUsize::new(0),
         }
+    }
+
+    /// What is to hold for the whole mesh.
+    pub fn config(&self) -> Arc<MeshConfig> {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Something else is to hold for the whole mesh.
+    pub fn configure(&self, config: Arc<MeshConfig>) {
+        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
+        self.changed.notify_one();
     }
 
     /// Replaces what a source has to say, and says what is new.

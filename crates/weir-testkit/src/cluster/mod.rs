@@ -84,6 +84,14 @@ impl Cluster {
     /// # Panics
     /// If it cannot be started.
     pub async fn start_pilot(&self, xds: &str, admin: &str) -> Process {
+        self.start_pilot_named("pilot", xds, admin, &[]).await
+    }
+
+    /// Starts one of several, as a Pod of this name would be, with further arguments.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub async fn start_pilot_named(&self, name: &str, xds: &str, admin: &str, more: &[&str]) -> Process {
         const USER: &str = "weir-pilot";
         let role = serde_saphyr::from_str(first_yaml(DOCUMENTATION)).expect("the documentation's role is YAML");
         let group = "rbac.authorization.k8s.io";
@@ -97,12 +105,14 @@ impl Cluster {
         for (kind, object) in [("clusterroles", role), ("clusterrolebindings", binding)] {
             self.apply(&format!("/apis/{group}/v1/{kind}/{USER}"), object).await;
         }
+        let home = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "istio-system"}});
+        self.apply("/api/v1/namespaces/istio-system", home).await;
         let kubeconfig = self.identities.kubeconfig(API_SERVER, USER, None).display().to_string();
-        let folder = self.work.path().join("pilot");
+        let folder = self.work.path().join(name);
         std::fs::create_dir_all(&folder).expect("a folder can be made");
         let arguments = ["pilot", "--kubeconfig", &kubeconfig, "--xds", xds, "--admin", admin, "--ephemeral-root"];
         let mut command = self.command(binaries::weir());
-        command.args(arguments).current_dir(&folder).env("XDG_STATE_HOME", &folder);
+        command.args(arguments).args(more).current_dir(&folder).env("XDG_STATE_HOME", &folder).env("POD_NAME", name);
         Process::spawn(command, folder.join("log"))
     }
 

@@ -10,8 +10,10 @@ use weir_proxy::admin::serve_answers;
 use super::pilot_admin;
 use super::run::options;
 use crate::cli::PilotArgs;
+#[cfg(feature = "kubernetes")]
+use crate::mesh::Leading;
 use crate::mesh::authority::{AuthoritySource, Opened};
-use crate::mesh::{Source, bind, descriptors, global_connection_limit, mesh_config, remote, serve_xds, start_runtime};
+use crate::mesh::{Configured, Source, bind, descriptors, global_connection_limit, remote, serve_xds, start_runtime};
 use crate::print;
 use crate::signals::Signals;
 
@@ -20,13 +22,19 @@ use crate::signals::Signals;
 /// # Errors
 /// If the pilot cannot be started.
 pub(crate) fn run(args: &PilotArgs) -> anyhow::Result<ExitCode> {
-    let mesh = mesh_config(args.mesh_config.as_deref())?;
-    if let Some(most) = global_connection_limit(&mesh) {
-        // It is no matter of xDS.
-        tracing::warn!("globalDownstreamConnectionLimit is nothing that a pilot can tell: start each proxy with --max-connections {most}");
-    }
     start_runtime()?.block_on(async {
         let mut signals = Signals::new().context("the system does not tell of signals")?;
+        let configured = tokio::select! {
+            configured = Configured::by(&args.source, args.mesh_config.as_deref()) => configured?,
+            () = signals.end() => return Ok(ExitCode::SUCCESS),
+        };
+        let mesh = configured.now.clone();
+        if let Some(most) = global_connection_limit(&mesh) {
+            // It is no matter of xDS.
+            tracing::warn!(
+                "globalDownstreamConnectionLimit is nothing that a pilot can tell: start each proxy with --max-connections {most}"
+            );
+        }
         let Opened { authority, secret, state } = AuthoritySource::Args(&args.authority, args.source.dir.as_deref()).open(&mesh)?;
         // An API server that is away may keep it waiting.
         let source = tokio::select! {
@@ -34,7 +42,7 @@ pub(crate) fn run(args: &PilotArgs) -> anyhow::Result<ExitCode> {
             () = signals.end() => return Ok(ExitCode::SUCCESS),
         };
         let catalog = source.catalog();
-        let pilot = Pilot::start(catalog.clone(), options(mesh));
+        let pilot = Pilot::start(catalog.clone(), options(mesh.clone()));
         if args.plaintext_xds {
             pilot.serve_other_machines();
         }
@@ -45,7 +53,14 @@ pub(crate) fn run(args: &PilotArgs) -> anyhow::Result<ExitCode> {
         let asked = serve_admin(&pilot, args.admin).await?;
         let places = [served.places.as_slice(), &by_tls].concat().join(", ");
         print::say(&format!("weir: {} resources; proxies may follow {places}{asked}", catalog.borrow().len()));
-        signals.end().await;
+        #[cfg(feature = "kubernetes")]
+        let leading = Leading::start(&source, &pilot, &args.source, &mesh.root_namespace);
+        tokio::select! {
+            () = signals.end() => {}
+            () = configured.follow(&pilot, &source) => {}
+        }
+        #[cfg(feature = "kubernetes")]
+        leading.end().await;
         Ok(ExitCode::SUCCESS)
     })
 }
