@@ -39,7 +39,11 @@ struct State {
     watchers: Vec<(String, mpsc::UnboundedSender<Bytes>)>,
     /// What changed something: `PATCH /api/…`.
     writes: Vec<String>,
+    /// How often it was asked for anything but a list or a watch.
+    asked: usize,
     mood: Option<Mood>,
+    /// What somebody else puts there just before the next patch is taken.
+    overtaking: Option<(String, Value)>,
 }
 
 /// It, and all who ask it.
@@ -79,6 +83,16 @@ impl ApiServer {
         self.state().objects.iter().filter(|(name, _)| name.starts_with(path)).map(|(_, object)| object.clone()).collect()
     }
 
+    /// Somebody else puts an object there just before the next patch is taken.
+    pub fn overtake(&self, path: &str, object: Value) {
+        self.state().overtaking = Some((path.to_owned(), object));
+    }
+
+    /// How often it was asked for anything but a list or a watch since this was last asked.
+    pub fn take_asked(&self) -> usize {
+        std::mem::take(&mut self.state().asked)
+    }
+
     /// What was written since this was last asked.
     pub fn take_writes(&self) -> Vec<String> {
         std::mem::take(&mut self.state().writes)
@@ -91,8 +105,8 @@ impl State {
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
         self.objects.insert(path.to_owned(), object.clone());
         let line = Bytes::from(format!("{}\n", json!({"type": "MODIFIED", "object": object})));
-        let list = path.rsplit_once('/').map_or("", |(list, _)| list);
-        self.watchers.retain(|(watched, watcher)| watched != list || watcher.send(line.clone()).is_ok());
+        let lists = [path.rsplit_once('/').map_or("", |(list, _)| list).to_owned(), in_all_namespaces(path)];
+        self.watchers.retain(|(watched, watcher)| !lists.contains(watched) || watcher.send(line.clone()).is_ok());
         object
     }
 
@@ -104,6 +118,9 @@ impl State {
             return Response::new(BodyExt::boxed(StreamBody::new(frames)));
         }
         let (path, is_status) = path.strip_suffix("/status").map_or((path, false), |path| (path, true));
+        if let Some((path, object)) = self.overtaking.take_if(|_| *method == Method::PATCH) {
+            self.put(&path, object);
+        }
         if *method != Method::GET {
             self.writes.push(format!("{method} {path}"));
         }
@@ -204,6 +221,8 @@ impl Service<Request<Body>> for Asked {
             let (head, body) = request.into_parts();
             let body = body.collect().await.unwrap().to_bytes();
             let body = serde_json::from_slice(&body).unwrap_or_default();
+            let is_followed = head.method == Method::GET && is_list(head.uri.path());
+            server.state().asked += usize::from(!is_followed);
             let mood = own.lock().unwrap().or(server.state().mood).unwrap_or(Mood::Well);
             match mood {
                 Mood::Hangs => std::future::pending().await,

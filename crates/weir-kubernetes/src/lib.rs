@@ -3,6 +3,8 @@
 //!
 //! - [`identity`]: whose tokens are whose, who may have keys, and where the root is kept and told.
 //! - [`leader`]: which of several control planes does what only one may do.
+//! - [`mesh_config`]: what holds for the whole mesh.
+//! - [`status`]: what the leader writes into resources.
 //! - [`webhooks`]: what the API server asks before it makes a pod or a resource.
 
 #![forbid(unsafe_code)]
@@ -11,4 +13,6 @@
 mod fake;
 pub mod identity;
 pub mod leader;
+pub mod mesh_config;
+pub mod status;
 pub mod webhooks;

@@ -14,7 +14,7 @@ use weir_translate::{Class as Translated, ClassKey, Labels, Update};
 
 use crate::manifests::Manifests;
 use crate::node::Abilities;
-use crate::report::Reporter;
+use crate::report::{Reporter, Source};
 use crate::resources;
 
 /// All classes that have members.
@@ -54,7 +54,7 @@ impl Classes {
         let class = Arc::new(Class {
             key: key.clone(),
             members: Mutex::new(vec![Arc::downgrade(member)]),
-            source: format!("class {number}"),
+            source: Source::Class(number),
             state: Arc::default(),
             newest: watch::Sender::new(None),
             reporter: reporter.clone(),
@@ -115,7 +115,7 @@ pub(crate) struct Class {
     /// Those that were of it when they were last looked at.
     members: Mutex<Vec<Weak<Member>>>,
     /// What its findings are reported as.
-    source: String,
+    source: Source,
     state: Arc<AsyncMutex<State>>,
     /// What its members are told; nothing until the first of them has asked.
     newest: watch::Sender<Option<Resources>>,

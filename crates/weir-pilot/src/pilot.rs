@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use weir_ads::ServerStream;
 use weir_ads::certificates::Certificates;
 use weir_ads::grpc::server::Services;
+use weir_api::resources::MeshConfig;
 use weir_api::{Diagnostic, Severity};
 use weir_model::MeshSnapshot;
 use weir_registry::Catalog;
@@ -19,6 +20,7 @@ use crate::authority::secret::Secret;
 use crate::authority::tokens::Tokens;
 use crate::authority::{Authority, Followed, elsewhere, service};
 use crate::keys;
+use crate::progress::Progress;
 use crate::secure::{PilotNames, Secure};
 use crate::shared::{Options, ProxyStatus, Shared};
 use crate::stream;
@@ -163,6 +165,12 @@ impl Pilot {
         self.shared.refusals.statistics(self.shared.refused_policies.load(Ordering::Relaxed))
     }
 
+    /// Lets something else hold for the whole mesh from now on than what the pilot was [started](Self::start) with. All of the mesh is
+    /// made anew.
+    pub fn configure(&self, mesh: Arc<MeshConfig>) {
+        self.shared.configure(mesh);
+    }
+
     /// The mesh as it is now; follows its changes.
     pub fn mesh(&self) -> watch::Receiver<Arc<MeshSnapshot>> {
         self.shared.mesh.subscribe()
@@ -179,7 +187,7 @@ impl Pilot {
     }
 
     /// The version of the configuration, and the objects that it is of.
-    pub(crate) fn now(&self) -> (u64, Arc<Catalog>) {
+    pub fn now(&self) -> (u64, Arc<Catalog>) {
         // While it is looked at nothing else changes.
         let _mesh = self.shared.mesh.borrow();
         (self.shared.version.load(Ordering::Relaxed), self.shared.catalog.borrow().clone())
@@ -188,6 +196,26 @@ impl Pilot {
     /// The proxies that follow the pilot, by id.
     pub fn proxies(&self) -> BTreeMap<String, ProxyStatus> {
         self.shared.proxies()
+    }
+
+    /// How far the proxies are that follow the pilot.
+    pub fn progress(&self) -> Progress {
+        self.shared.progress()
+    }
+
+    /// Sees a change whenever a proxy comes, answers, or goes.
+    pub fn answers(&self) -> watch::Receiver<()> {
+        self.shared.answers.subscribe()
+    }
+
+    /// What of the findings is said of the configuration itself, whichever proxies follow. Some may stand there twice.
+    pub fn findings_of_configuration(&self) -> Vec<Diagnostic> {
+        self.shared.reporter.of_configuration()
+    }
+
+    /// Sees a change whenever [`findings`](Self::findings) may have changed.
+    pub fn findings_changes(&self) -> watch::Receiver<()> {
+        self.shared.reporter.changes()
     }
 
     /// All that is to be said of the configuration now.

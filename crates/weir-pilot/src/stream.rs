@@ -392,6 +392,8 @@ impl Session {
         if status.is_settled {
             status.answered = status.version;
         }
+        drop(status);
+        self.shared.answers.send_replace(());
     }
 }
 

@@ -14,6 +14,7 @@ use weir_translate::{Labels, OwnPatches};
 
 use crate::classes::{Class, Member, Resources, take_labels};
 use crate::node::Abilities;
+use crate::report::Source;
 use crate::resources;
 use crate::shared::Shared;
 use policies::Policies;
@@ -215,7 +216,7 @@ impl Following {
                 own.findings.push(Diagnostic::warning(message));
             }
         }
-        shared.report(&self.proxy.id, std::mem::take(&mut own.findings));
+        shared.report(&Source::Proxy(self.proxy.id.clone()), std::mem::take(&mut own.findings));
         resources::of_own(&own)
     }
 

@@ -84,21 +84,30 @@ impl Cluster {
     /// # Panics
     /// If it cannot be started.
     pub async fn start_pilot(&self, xds: &str, admin: &str) -> Process {
-        self.run_pilot("pilot", &["--xds", xds, "--admin", admin, "--ephemeral-root"]).await
+        self.start_pilot_named("pilot", xds, admin, &[]).await
     }
 
-    /// The same with these arguments; what it keeps and says is in a folder of this name.
+    /// Starts one of several, as a Pod of this name would be, with further arguments.
     ///
     /// # Panics
     /// If it cannot be started.
-    pub async fn run_pilot(&self, folder: &str, arguments: &[&str]) -> Process {
+    pub async fn start_pilot_named(&self, name: &str, xds: &str, admin: &str, more: &[&str]) -> Process {
+        self.run_pilot(name, &[&["--xds", xds, "--admin", admin, "--ephemeral-root"], more].concat()).await
+    }
+
+    /// Starts one with these arguments, as a Pod of this name would be; what it keeps and says is in a folder of this name.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub async fn run_pilot(&self, name: &str, arguments: &[&str]) -> Process {
         const USER: &str = "weir-pilot";
         self.grant(USER).await;
         let kubeconfig = self.identities.kubeconfig(API_SERVER, USER, None).display().to_string();
-        let folder = self.work.path().join(folder);
+        let folder = self.work.path().join(name);
         std::fs::create_dir_all(&folder).expect("a folder can be made");
         let mut command = self.command(binaries::weir());
-        command.args(["pilot", "--kubeconfig", &kubeconfig]).args(arguments).current_dir(&folder).env("XDG_STATE_HOME", &folder);
+        command.args(["pilot", "--kubeconfig", &kubeconfig]).args(arguments).current_dir(&folder);
+        command.env("XDG_STATE_HOME", &folder).env("POD_NAME", name);
         Process::spawn(command, folder.join("log"))
     }
 

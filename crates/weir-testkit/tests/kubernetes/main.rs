@@ -4,7 +4,10 @@
 
 mod follower;
 mod identity;
+mod leaders;
+mod mesh_config;
 mod scale;
+mod status;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

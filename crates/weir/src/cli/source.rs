@@ -1,8 +1,11 @@
 //! Where a control plane reads the mesh's resources.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
+
+use super::running::duration;
 
 /// A folder, or a cluster.
 #[derive(Debug, Args)]
@@ -25,6 +28,9 @@ pub(crate) struct SourceArgs {
     /// Where a pilot of a cluster keeps what is its own: the namespace of the Secret `cacerts` or `istio-ca-secret`, which has the root
     #[arg(long, value_name = "NAME", default_value = "istio-system")]
     pub namespace: String,
+    /// How long what only one of several control planes of a cluster may do stays with one that is gone without a word
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    pub lease_duration: Duration,
 }
 
 #[cfg(test)]

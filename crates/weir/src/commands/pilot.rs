@@ -11,7 +11,9 @@ use weir_proxy::admin::serve_answers;
 use super::pilot_admin;
 use super::run::options;
 use crate::cli::PilotArgs;
-use crate::mesh::{Source, Trust, Webhooks, bind, descriptors, global_connection_limit, mesh_config, remote, serve_xds, start_runtime};
+#[cfg(feature = "kubernetes")]
+use crate::mesh::Leading;
+use crate::mesh::{Configured, Source, Trust, Webhooks, bind, descriptors, global_connection_limit, remote, serve_xds, start_runtime};
 use crate::print;
 use crate::signals::Signals;
 
@@ -23,13 +25,19 @@ const GOODBYE: Duration = Duration::from_secs(3);
 /// # Errors
 /// If the pilot cannot be started.
 pub(crate) fn run(args: &PilotArgs) -> anyhow::Result<ExitCode> {
-    let mesh = mesh_config(args.mesh_config.as_deref())?;
-    if let Some(most) = global_connection_limit(&mesh) {
-        // It is no matter of xDS.
-        tracing::warn!("globalDownstreamConnectionLimit is nothing that a pilot can tell: start each proxy with --max-connections {most}");
-    }
     start_runtime()?.block_on(async {
         let mut signals = Signals::new().context("the system does not tell of signals")?;
+        let configured = tokio::select! {
+            configured = Configured::by(&args.source, args.mesh_config.as_deref()) => configured?,
+            () = signals.end() => return Ok(ExitCode::SUCCESS),
+        };
+        let mesh = configured.now.clone();
+        if let Some(most) = global_connection_limit(&mesh) {
+            // It is no matter of xDS.
+            tracing::warn!(
+                "globalDownstreamConnectionLimit is nothing that a pilot can tell: start each proxy with --max-connections {most}"
+            );
+        }
         let opening = async {
             let source = Source::open(&args.source, &mesh).await?;
             let trust = Trust::open(args, &source, &mesh).await?;
@@ -55,7 +63,15 @@ pub(crate) fn run(args: &PilotArgs) -> anyhow::Result<ExitCode> {
         let asked = serve_admin(&pilot, args.admin, webhooks.statistics()).await? + &webhooks.place();
         let places = [served.places.as_slice(), &by_tls].concat().join(", ");
         print::say(&format!("weir: {} resources; proxies may follow {places}{asked}", catalog.borrow().len()));
-        signals.end().await;
+        #[cfg(feature = "kubernetes")]
+        let leading = Leading::start(&source, &pilot, &args.source);
+        tokio::select! {
+            () = signals.end() => {}
+            () = configured.follow(&pilot, &source) => {}
+        }
+        // Another one leads while the proxies leave.
+        #[cfg(feature = "kubernetes")]
+        leading.end().await;
         leave(&pilot, within(args), &mut signals).await;
         webhooks.end().await;
         Ok(ExitCode::SUCCESS)

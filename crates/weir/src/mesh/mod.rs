@@ -5,8 +5,11 @@ mod ask;
 pub(crate) mod authority;
 mod bootstrap;
 mod companion;
+mod configured;
 pub(crate) mod descriptors;
 mod hosting;
+#[cfg(feature = "kubernetes")]
+mod leading;
 mod names;
 mod process;
 pub(crate) mod remote;
@@ -20,7 +23,10 @@ pub(crate) use addresses::is_local;
 pub(crate) use ask::ask;
 pub(crate) use bootstrap::Bootstrap;
 pub(crate) use companion::follow_names;
+pub(crate) use configured::Configured;
 pub(crate) use hosting::{Hosting, Hosts, hosted_options};
+#[cfg(feature = "kubernetes")]
+pub(crate) use leading::Leading;
 pub(crate) use names::answer_dns;
 pub(crate) use process::{Process, bind, global_connection_limit, mesh_as_written, mesh_config, nothing_more, start_runtime};
 pub(crate) use serve::{Served, serve_xds};

@@ -181,7 +181,7 @@ impl Driven {
         if let Some(index) = step.again {
             let index = index.index(followers.len());
             let gone = followers.remove(index);
-            self.shared.forget_findings(&gone.following.proxy.id);
+            self.shared.forget_findings(&crate::report::Source::Proxy(gone.following.proxy.id.clone()));
             followers.insert(index, self.come(proxies().remove(index)).await);
         }
         for (follower, _) in followers.iter_mut().zip(&step.listening).filter(|(_, listening)| **listening) {
