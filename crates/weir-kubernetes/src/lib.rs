@@ -2,3 +2,5 @@
 //! [`weir_registry::kubernetes`].
 
 #![forbid(unsafe_code)]
+
+pub mod install;
