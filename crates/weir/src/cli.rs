@@ -2,6 +2,8 @@
 
 mod capture;
 mod inject;
+#[cfg_attr(not(feature = "kubernetes"), allow(dead_code, reason = "a build without clusters refuses whatever is asked"))]
+mod install;
 mod pod;
 mod remote;
 mod running;
@@ -18,6 +20,9 @@ use weir_registry::files::Input;
 
 pub(crate) use capture::{CaptureArgs, ToolName};
 pub(crate) use inject::{KubeInjectArgs, SidecarArgs};
+pub(crate) use install::{CheckArgs, InstallArgs, UninstallArgs};
+#[cfg(feature = "kubernetes")]
+pub(crate) use install::{ClusterArgs, ManifestFormat, PlaneArgs};
 pub(crate) use pod::{PodArgs, StatusArgs};
 pub(crate) use remote::{JoinArgs, RemoteArgs, TokenArgs, WorkloadCommand, WorkloadKind};
 pub(crate) use server::XdsAddress;
@@ -65,6 +70,14 @@ pub(crate) enum Command {
     Capture(CaptureArgs),
     /// Gives the pods of a file their sidecars, as the webhook would
     KubeInject(KubeInjectArgs),
+    /// Installs the control plane into a Kubernetes cluster, or brings it to what is asked for
+    Install(InstallArgs),
+    /// The same for a control plane that is there already
+    Upgrade(InstallArgs),
+    /// Takes a control plane away, with all that it has written
+    Uninstall(UninstallArgs),
+    /// Says whether a control plane can be installed, whether it is whole, and who follows which
+    Check(CheckArgs),
     /// Shows resources as kubectl does
     Get(GetArgs),
     /// Checks each document by itself

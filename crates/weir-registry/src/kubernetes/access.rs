@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
 use super::watch::WATCH;
@@ -22,6 +22,11 @@ pub enum Access {
         /// The file.
         path: PathBuf,
         /// Which of its contexts; none takes the one that it names as current.
+        context: Option<String>,
+    },
+    /// As kubectl does that is told no file: by those that `$KUBECONFIG` names, else by `~/.kube/config`.
+    Usual {
+        /// Which of their contexts; none takes the current one.
         context: Option<String>,
     },
     /// As the service account of the pod that this process runs in.
@@ -49,8 +54,12 @@ pub async fn connect(access: &Access) -> Result<Client, AccessError> {
         Access::Kubeconfig { path, context } => {
             let failed = |error: &dyn fmt::Display| AccessError(format!("the kubeconfig {} cannot be used: {error}", path.display()));
             let kubeconfig = Kubeconfig::read_from(path).map_err(|error| failed(&error))?;
-            let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
-            Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| failed(&error))?
+            of_context(kubeconfig, context.clone()).await.map_err(|error| failed(&error))?
+        }
+        Access::Usual { context } => {
+            let failed = |error: &dyn fmt::Display| AccessError(format!("no usual kubeconfig can be used: {error}"));
+            let kubeconfig = Kubeconfig::read().map_err(|error| failed(&error))?;
+            of_context(kubeconfig, context.clone()).await.map_err(|error| failed(&error))?
         }
         Access::InCluster => Config::incluster()
             .map_err(|error| AccessError(format!("this process does not run in a pod with a service account: {error}")))?,
@@ -59,4 +68,8 @@ pub async fn connect(access: &Access) -> Result<Client, AccessError> {
     // A watch has ended by then: who is still silent has died without a word.
     config.read_timeout = Some(Duration::from_secs(u64::from(WATCH)) + SLACK);
     Client::try_from(config).map_err(|error| AccessError(format!("no client for the API server can be made: {error}")))
+}
+
+async fn of_context(kubeconfig: Kubeconfig, context: Option<String>) -> Result<Config, KubeconfigError> {
+    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions { context, ..KubeConfigOptions::default() }).await
 }

@@ -9,6 +9,7 @@ mod api;
 mod identities;
 mod programs;
 mod rights;
+mod tools;
 
 use std::path::Path;
 use std::process::Command;
@@ -25,6 +26,7 @@ use crate::process::Process;
 use crate::wait::until;
 use identities::Identities;
 use programs::{Programs, programs};
+pub use tools::Ended;
 
 /// The node's address, where the API server is.
 const NODE: &str = "10.244.0.1";

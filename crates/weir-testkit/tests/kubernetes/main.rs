@@ -4,6 +4,7 @@
 
 mod follower;
 mod identity;
+mod install;
 mod leaders;
 mod mesh_config;
 mod scale;

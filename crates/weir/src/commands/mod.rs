@@ -7,6 +7,11 @@ pub(crate) mod demo;
 mod dump;
 pub(crate) mod explain;
 pub(crate) mod get;
+#[cfg(feature = "kubernetes")]
+pub(crate) mod install;
+#[cfg(not(feature = "kubernetes"))]
+#[path = "not_built.rs"]
+pub(crate) mod install;
 pub(crate) mod kube_inject;
 mod offline;
 pub(crate) mod pilot;

@@ -1,0 +1,233 @@
+//! Taking a control plane away: what it was installed of, what it wrote itself, and its namespace if that was made for it; nothing else.
+//!
+//! What makes the API server ask the control plane goes first, so that no pod is refused for want of an answer. What it wrote goes when it
+//! runs no longer, since it would write it again. Pods go on with the sidecars that they have.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+use weir_inject::names::{REVISION, TAG};
+
+use super::api::{Api, ApiError, Kind, installed, title, word};
+use super::carry_out::InstallError;
+use super::manifest::{INSTANCE, MANAGED_BY, OURS, manifest};
+use super::plan::selector;
+use super::settings::InstallSettings;
+
+/// The mesh's root, as the control plane gives it to every namespace.
+const ROOT: &str = "istio-ca-root-cert";
+/// So often it is looked whether the control plane still runs.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What is taken away, and what is not.
+#[derive(Debug)]
+pub struct Removal {
+    namespace: String,
+    revision: String,
+    /// The objects of the installation, in the order in which they go.
+    pub objects: Vec<Value>,
+    /// What the control plane has written, in any namespace.
+    pub written: Vec<Value>,
+    /// The namespace, if it was made for the control plane and nobody else's is in it.
+    pub own_namespace: Option<Value>,
+    /// The tags that nobody answers any more.
+    pub tags: Vec<String>,
+    /// What stays, and why.
+    pub left: Vec<String>,
+}
+
+impl Removal {
+    /// Whether there is nothing to take away.
+    pub fn is_empty(&self) -> bool {
+        self.objects.is_empty() && self.written.is_empty() && self.own_namespace.is_none()
+    }
+}
+
+/// What the control plane writes, besides what is installed.
+fn writes() -> [Kind; 3] {
+    [
+        Kind::new("coordination.k8s.io/v1", "Lease", "leases", true),
+        Kind::new("v1", "Secret", "secrets", true),
+        Kind::new("v1", "ConfigMap", "configmaps", true),
+    ]
+}
+
+/// Finds out what there is of a revision.
+pub(super) async fn removal(api: &Api, namespace: &str, revision: &str) -> Result<Removal, ApiError> {
+    let mut objects = vec![];
+    for kind in installed() {
+        objects.extend(api.list(&kind, Some(namespace), &selector(namespace, revision)).await?);
+    }
+    let others = others(api, namespace, revision).await?;
+    let mut left: Vec<String> =
+        others.iter().map(|other| format!("{} stays: it is another control plane's of Weir", title(other))).collect();
+    left.extend(foreign(api, namespace, revision).await?);
+    let written = written(api, namespace, revision, others.is_empty()).await?.into_iter().filter(|one| !is_among(one, &objects)).collect();
+    let mut removal = Removal {
+        namespace: namespace.to_owned(),
+        revision: revision.to_owned(),
+        objects,
+        written,
+        own_namespace: None,
+        tags: vec![],
+        left,
+    };
+    removal.own_namespace = namespace_of(api, &mut removal).await?;
+    let tags = removal.objects.iter().filter(|object| object["kind"] == "MutatingWebhookConfiguration");
+    removal.tags = tags.filter_map(|object| Some(object["metadata"]["labels"][TAG].as_str()?.to_owned())).collect();
+    Ok(removal)
+}
+
+fn is_among(object: &Value, all: &[Value]) -> bool {
+    all.iter().any(|one| one["metadata"]["uid"] == object["metadata"]["uid"])
+}
+
+/// The other control planes of ours.
+async fn others(api: &Api, namespace: &str, revision: &str) -> Result<Vec<Value>, ApiError> {
+    let mut all = api.list(&Kind::new("apps/v1", "Deployment", "deployments", true), None, &format!("{MANAGED_BY}={OURS}")).await?;
+    all.retain(|deployment| {
+        let labels = &deployment["metadata"]["labels"];
+        labels[REVISION].is_string() && (labels[REVISION] != revision || labels[INSTANCE] != namespace)
+    });
+    Ok(all)
+}
+
+/// Objects that have the names of this revision's, and are not installed by us.
+async fn foreign(api: &Api, namespace: &str, revision: &str) -> Result<Vec<String>, ApiError> {
+    let settings = InstallSettings { namespace: namespace.to_owned(), revision: revision.to_owned(), ..InstallSettings::default() };
+    let mut found = vec![];
+    for object in manifest(&settings).iter().filter(|object| object["kind"] != "Namespace") {
+        let Some(kind) = Kind::of_object(object) else { continue };
+        let Some(live) = api.find(&kind.path_of(object)).await? else { continue };
+        let owner = word(&live["metadata"]["labels"][MANAGED_BY]);
+        if owner != OURS {
+            let owner = if owner.is_empty() { "it is not Weir's".to_owned() } else { format!("it is managed by {owner}") };
+            found.push(format!("{} stays: {owner}", title(object)));
+        }
+    }
+    Ok(found)
+}
+
+/// What the control plane has written: that of its revision, and if it is the last one also what all revisions share.
+async fn written(api: &Api, namespace: &str, revision: &str, is_last: bool) -> Result<Vec<Value>, ApiError> {
+    let ours = if is_last { format!("{MANAGED_BY}={OURS}") } else { selector(namespace, revision) };
+    let mut all = vec![];
+    for kind in writes() {
+        all.extend(api.list(&kind, None, &ours).await?);
+    }
+    if is_last {
+        let maps = Kind::new("v1", "ConfigMap", "configmaps", true);
+        let roots = api.named(&maps, ROOT).await?;
+        all.extend(roots.into_iter().filter(|root| is_written_by_us(root) && word(&root["metadata"]["labels"][MANAGED_BY]) != OURS));
+    }
+    Ok(all)
+}
+
+/// Whether some field of an object is ours.
+fn is_written_by_us(object: &Value) -> bool {
+    let managers = object["metadata"]["managedFields"].as_array().into_iter().flatten();
+    managers.into_iter().any(|entry| word(&entry["manager"]).split('-').next() == Some(OURS))
+}
+
+/// The namespace, if it goes as well; else why it stays is added.
+async fn namespace_of(api: &Api, removal: &mut Removal) -> Result<Option<Value>, ApiError> {
+    let path = Kind::new("v1", "Namespace", "namespaces", false).path(None);
+    let Some(mut live) = api.find(&format!("{path}/{}", removal.namespace)).await? else { return Ok(None) };
+    (live["apiVersion"], live["kind"]) = ("v1".into(), "Namespace".into());
+    if word(&live["metadata"]["labels"][MANAGED_BY]) != OURS {
+        removal.left.push(format!("{} stays: it was not made for Weir", title(&live)));
+        return Ok(None);
+    }
+    let inside = strangers(api, removal).await?;
+    if let Some(first) = inside.first() {
+        let more = if inside.len() > 1 { format!(", and {} more", inside.len() - 1) } else { String::new() };
+        removal.left.push(format!("{} stays: in it is {first}{more}", title(&live)));
+        return Ok(None);
+    }
+    Ok(Some(live))
+}
+
+/// What is in the namespace that does not go by itself: neither ours, nor what the cluster puts into every namespace, nor what has an owner.
+async fn strangers(api: &Api, removal: &Removal) -> Result<Vec<String>, ApiError> {
+    let mut found = vec![];
+    for kind in kinds_in_namespaces(api).await? {
+        for object in api.list(&kind, Some(&removal.namespace), "").await? {
+            let name = word(&object["metadata"]["name"]);
+            let is_of_cluster = matches!((kind.kind.as_str(), name), ("ServiceAccount", "default") | ("ConfigMap", "kube-root-ca.crt"));
+            let has_owner = object["metadata"]["ownerReferences"].is_array();
+            if !is_of_cluster && !has_owner && !is_among(&object, &removal.objects) && !is_among(&object, &removal.written) {
+                found.push(title(&object));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// All kinds of objects that can be in a namespace.
+async fn kinds_in_namespaces(api: &Api) -> Result<Vec<Kind>, ApiError> {
+    let groups = api.get("/apis").await?;
+    let versions = groups["groups"].as_array().into_iter().flatten().map(|group| word(&group["preferredVersion"]["groupVersion"]));
+    let mut kinds = vec![];
+    for version in std::iter::once("v1").chain(versions) {
+        let root = if version == "v1" { "/api" } else { "/apis" };
+        // An API that is served by somebody else may be away.
+        let Some(listed) = api.find(&format!("{root}/{version}")).await? else { continue };
+        for resource in listed["resources"].as_array().into_iter().flatten() {
+            let (name, kind) = (word(&resource["name"]), word(&resource["kind"]));
+            let can_be_listed = resource["verbs"].as_array().is_some_and(|verbs| verbs.iter().any(|verb| verb == "list"));
+            // They come and go with Services and with whatever happens; or they are counted, and no objects.
+            let passes = matches!(kind, "Endpoints" | "Event") || version.starts_with("metrics.k8s.io/");
+            if resource["namespaced"] == true && can_be_listed && !passes {
+                kinds.push(Kind::new(version, kind, name, true));
+            }
+        }
+    }
+    Ok(kinds)
+}
+
+/// Takes it away, and says each thing that is.
+///
+/// # Errors
+/// If the API server refuses, or the control plane still runs after this time.
+pub(super) async fn remove(api: &Api, removal: &Removal, wait: Duration, mut said: impl FnMut(&str)) -> Result<(), InstallError> {
+    for object in &removal.objects {
+        delete(api, object, &mut said).await?;
+        if object["kind"] == "Deployment" {
+            until_gone(api, removal, wait).await?;
+        }
+    }
+    for object in &removal.written {
+        delete(api, object, &mut said).await?;
+    }
+    if let Some(namespace) = &removal.own_namespace {
+        delete(api, namespace, &mut said).await?;
+    }
+    Ok(())
+}
+
+async fn delete(api: &Api, object: &Value, said: &mut impl FnMut(&str)) -> Result<(), ApiError> {
+    let (version, kind) = (word(&object["apiVersion"]), word(&object["kind"]));
+    let known = Kind::of_object(object).or_else(|| writes().into_iter().find(|known| known.version == version && known.kind == kind));
+    let Some(kind) = known else { return Ok(()) };
+    if api.delete(&kind.path_of(object), object).await? {
+        said(&format!("{} is deleted", title(object)));
+    }
+    Ok(())
+}
+
+/// Waits until no pod of the control plane runs.
+async fn until_gone(api: &Api, removal: &Removal, wait: Duration) -> Result<(), InstallError> {
+    let pods = Kind::new("v1", "Pod", "pods", true);
+    let ours = format!("app.kubernetes.io/name={OURS},{REVISION}={}", removal.revision);
+    let begin = Instant::now();
+    loop {
+        let left = api.list(&pods, Some(&removal.namespace), &ours).await?;
+        let Some(first) = left.first() else { return Ok(()) };
+        if begin.elapsed() >= wait {
+            let state = format!("it still runs, {} of {}", title(first), left.len());
+            return Err(InstallError::NotReady { what: format!("the end of {}", removal.revision), after: wait, state });
+        }
+        sleep(LOOK).await;
+    }
+}
