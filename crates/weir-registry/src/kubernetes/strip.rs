@@ -55,6 +55,7 @@ fn metadata(kind: Kind, metadata: Value) -> Value {
         // A slice's own age and annotations are those of its last change.
         Kind::EndpointSlice => only(metadata, &["name", "namespace", "labels"]),
         Kind::Node => only(metadata, &["name", "labels", "creationTimestamp"]),
+        Kind::Namespace => only(metadata, &["name", "labels", "annotations", "creationTimestamp"]),
         Kind::Pod => only(metadata, &["name", "namespace", "labels", "annotations", "creationTimestamp"]),
         _ => only(metadata, &METADATA),
     };

@@ -29,23 +29,18 @@ pub(super) const WATCH: u32 = 60;
 pub(super) struct Followed {
     pub kind: Kind,
     /// Which of its objects count at all, as a field selector.
-    fields: Option<&'static str>,
+    pub fields: Option<&'static str>,
 }
 
-/// The kinds that a mesh is made of. EndpointSlices say what Endpoints do, nothing is read of ConfigMaps, and of namespaces only their
-/// labels, where these decide what counts.
-pub(super) fn all(with_namespaces: bool) -> impl Iterator<Item = Followed> {
+/// The kinds that a mesh is made of. EndpointSlices say what Endpoints do, and nothing is read of ConfigMaps.
+pub(super) fn all() -> impl Iterator<Item = Followed> {
     let fields = |kind| match kind {
         // A Pod that has ended has no address any more, though it says so.
         Kind::Pod => Some("status.phase!=Failed,status.phase!=Succeeded"),
         Kind::Secret => Some("type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token"),
         _ => None,
     };
-    let is_read = move |kind: &Kind| match kind {
-        Kind::Endpoints | Kind::ConfigMap => false,
-        Kind::Namespace => with_namespaces,
-        _ => true,
-    };
+    let is_read = |kind: &Kind| !matches!(kind, Kind::Endpoints | Kind::ConfigMap);
     Kind::all().filter(is_read).map(move |kind| Followed { kind, fields: fields(kind) })
 }
 
@@ -233,7 +228,7 @@ impl Reporter {
 }
 
 /// An error with its causes, each said once.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut said = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
