@@ -117,6 +117,11 @@ impl Kind {
         self.info().group
     }
 
+    /// Whether its objects live in namespaces.
+    pub fn is_namespaced(self) -> bool {
+        self.info().namespaced
+    }
+
     /// The versions in which it may be written, the newest first.
     pub fn versions(self) -> &'static [&'static str] {
         self.info().versions
@@ -138,9 +143,12 @@ impl Kind {
     /// The likely word, where there is one.
     pub fn from_word(word: &str) -> Result<Kind, Option<&'static str>> {
         let lower = word.to_lowercase();
-        let named = KINDS.iter().find(|info| info.name.to_lowercase() == lower || info.words.contains(&lower.as_str()));
+        // kubectl takes them with their group, too.
+        let lower =
+            lower.split_once('.').filter(|(_, group)| KINDS.iter().any(|info| info.group == *group)).map_or(&*lower, |(name, _)| name);
+        let named = KINDS.iter().find(|info| info.name.to_lowercase() == lower || info.words.contains(&lower));
         let words: Vec<&str> = KINDS.iter().flat_map(|info| info.words).copied().collect();
-        named.map(|info| info.kind).ok_or_else(|| likely(&lower, &words))
+        named.map(|info| info.kind).ok_or_else(|| likely(lower, &words))
     }
 }
 
@@ -170,6 +178,8 @@ mod tests {
         }
         assert_eq!(KINDS.len(), Kind::ConfigMap as usize + 1);
         assert_eq!((Kind::from_word("VS"), Kind::from_word("virtualservice")), (Ok(Kind::VirtualService), Ok(Kind::VirtualService)));
+        assert_eq!(Kind::from_word("gateways.networking.istio.io"), Ok(Kind::Gateway));
+        assert!(Kind::from_word("gateways.gateway.networking.k8s.io").is_err());
         assert_eq!(Kind::from_word("virtualservce"), Err(Some("virtualservices")));
     }
 }

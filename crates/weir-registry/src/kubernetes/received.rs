@@ -22,6 +22,13 @@ pub(super) struct Received {
 }
 
 impl Received {
+    /// One that came as this.
+    pub fn new(json: Value) -> Self {
+        let text = |key: &str| json.get("metadata")?.get(key)?.as_str().map(str::to_owned);
+        let (name, namespace, resource_version) = (text("name"), text("namespace"), text("resourceVersion"));
+        Self { meta: ObjectMeta { name, namespace, resource_version, ..ObjectMeta::default() }, json }
+    }
+
     /// Drops what of an object of this kind does not count.
     pub fn stripped(self, kind: Kind) -> Self {
         Self { json: strip(kind, self.json), ..self }
@@ -43,10 +50,7 @@ impl fmt::Debug for Received {
 
 impl<'de> Deserialize<'de> for Received {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let json = Value::deserialize(deserializer)?;
-        let text = |key: &str| json.get("metadata")?.get(key)?.as_str().map(str::to_owned);
-        let (name, namespace, resource_version) = (text("name"), text("namespace"), text("resourceVersion"));
-        Ok(Self { meta: ObjectMeta { name, namespace, resource_version, ..ObjectMeta::default() }, json })
+        Ok(Self::new(Value::deserialize(deserializer)?))
     }
 }
 

@@ -58,6 +58,7 @@ fn metadata(kind: Kind, metadata: Value) -> Value {
         // A slice's own age and annotations are those of its last change.
         Kind::EndpointSlice => only(metadata, &["name", "namespace", "labels"]),
         Kind::Node => only(metadata, &["name", "labels", "creationTimestamp"]),
+        Kind::Namespace => only(metadata, &["name", "labels", "annotations", "creationTimestamp"]),
         Kind::Pod => pod_metadata(metadata),
         _ => only(metadata, &METADATA),
     };

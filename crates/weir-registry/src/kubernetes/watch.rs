@@ -29,11 +29,10 @@ pub(super) const WATCH: u32 = 60;
 pub(super) struct Followed {
     pub kind: Kind,
     /// Which of its objects count at all, as a field selector.
-    fields: Option<&'static str>,
+    pub fields: Option<&'static str>,
 }
 
-/// The kinds that a mesh is made of. EndpointSlices say what Endpoints do, nothing is read of ConfigMaps, and of namespaces only their
-/// labels.
+/// The kinds that a mesh is made of. EndpointSlices say what Endpoints do, and nothing is read of ConfigMaps.
 pub(super) fn all() -> impl Iterator<Item = Followed> {
     let fields = |kind| match kind {
         // A Pod that has ended has no address any more, though it says so.
@@ -229,7 +228,7 @@ impl Reporter {
 }
 
 /// An error with its causes, each said once.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut said = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
