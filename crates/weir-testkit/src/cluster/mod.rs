@@ -33,6 +33,8 @@ const SERVICES: &str = "10.96.0.0/15";
 const CLUSTER_IPS: &str = "10.96.0.0/16";
 const ETCD: &str = "http://127.0.0.1:2379";
 const API_SERVER: &str = "https://10.244.0.1:6443";
+/// The user that the pilot is.
+const PILOT: &str = "weir-pilot";
 /// What the pilot must be allowed to do stands there.
 const DOCUMENTATION: &str = include_str!("../../../../docs/kubernetes.md");
 const API_SERVER_HOSTS: [&str; 6] =
@@ -84,26 +86,51 @@ impl Cluster {
     /// # Panics
     /// If it cannot be started.
     pub async fn start_pilot(&self, xds: &str, admin: &str) -> Process {
-        const USER: &str = "weir-pilot";
-        let role = serde_saphyr::from_str(first_yaml(DOCUMENTATION)).expect("the documentation's role is YAML");
-        let group = "rbac.authorization.k8s.io";
-        let binding = json!({
-            "apiVersion": format!("{group}/v1"),
-            "kind": "ClusterRoleBinding",
-            "metadata": {"name": USER},
-            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": USER},
-            "subjects": [{"apiGroup": group, "kind": "User", "name": USER}],
-        });
-        for (kind, object) in [("clusterroles", role), ("clusterrolebindings", binding)] {
-            self.apply(&format!("/apis/{group}/v1/{kind}/{USER}"), object).await;
-        }
-        let kubeconfig = self.identities.kubeconfig(API_SERVER, USER, None).display().to_string();
-        let folder = self.work.path().join("pilot");
+        self.start_pilot_with(xds, admin, &["--ephemeral-root"]).await
+    }
+
+    /// The same with more arguments, which say where its root is.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub async fn start_pilot_with(&self, xds: &str, admin: &str, more: &[&str]) -> Process {
+        self.allow_pilot().await;
+        let kubeconfig = self.identities.kubeconfig(API_SERVER, PILOT, None).display().to_string();
+        // Several may run beside each other.
+        let folder = self.work.path().join(format!("pilot-{}", xds.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-")));
         std::fs::create_dir_all(&folder).expect("a folder can be made");
-        let arguments = ["pilot", "--kubeconfig", &kubeconfig, "--xds", xds, "--admin", admin, "--ephemeral-root"];
         let mut command = self.command(binaries::weir());
-        command.args(arguments).current_dir(&folder).env("XDG_STATE_HOME", &folder);
+        command.args(["pilot", "--kubeconfig", &kubeconfig, "--xds", xds, "--admin", admin]).args(more);
+        command.current_dir(&folder).env("XDG_STATE_HOME", &folder);
         Process::spawn(command, folder.join("log"))
+    }
+
+    /// Gives the pilot's user the roles of the documentation: one of the cluster, and those of namespaces, which are made.
+    async fn allow_pilot(&self) {
+        let group = "rbac.authorization.k8s.io";
+        for role in first_yaml(DOCUMENTATION).split("\n---\n") {
+            let role: Value = serde_saphyr::from_str(role).expect("the documentation's roles are YAML");
+            let (kind, name) = (word(&role["kind"]).to_owned(), word(&role["metadata"]["name"]).to_owned());
+            let binding = json!({
+                "apiVersion": format!("{group}/v1"),
+                "kind": format!("{kind}Binding"),
+                "metadata": {"name": name},
+                "roleRef": {"apiGroup": group, "kind": kind, "name": name},
+                "subjects": [{"apiGroup": group, "kind": "User", "name": PILOT}],
+            });
+            let within = match role["metadata"]["namespace"].as_str() {
+                Some(namespace) => {
+                    let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
+                    self.apply(&format!("/api/v1/namespaces/{namespace}"), object).await;
+                    format!("namespaces/{namespace}/")
+                }
+                None => String::new(),
+            };
+            let plural = kind.to_lowercase();
+            for (kind, object) in [(format!("{plural}s"), role), (format!("{plural}bindings"), binding)] {
+                self.apply(&format!("/apis/{group}/v1/{within}{kind}/{name}"), object).await;
+            }
+        }
     }
 
     /// The API server is gone at once, as one is that crashes.

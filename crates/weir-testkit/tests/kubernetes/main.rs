@@ -4,6 +4,7 @@
 
 mod follower;
 mod scale;
+mod webhooks;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
