@@ -113,6 +113,15 @@ impl Cluster {
         Process::spawn(command, folder.join("log"))
     }
 
+    /// Starts one of several that are told apart by where they serve, with more arguments, which say where its root is.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub async fn start_pilot_with(&self, xds: &str, admin: &str, more: &[&str]) -> Process {
+        let name = format!("pilot-{}", xds.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-"));
+        self.run_pilot(&name, &[&["--xds", xds, "--admin", admin], more].concat()).await
+    }
+
     /// The API server is gone at once, as one is that crashes.
     ///
     /// # Panics

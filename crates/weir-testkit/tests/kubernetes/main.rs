@@ -9,6 +9,7 @@ mod leaders;
 mod mesh_config;
 mod scale;
 mod status;
+mod webhooks;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
