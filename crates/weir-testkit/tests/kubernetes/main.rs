@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
 mod follower;
+mod node;
 mod scale;
+mod traces;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
