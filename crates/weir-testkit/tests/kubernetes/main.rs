@@ -7,8 +7,10 @@ mod identity;
 mod install;
 mod leaders;
 mod mesh_config;
+mod node;
 mod scale;
 mod status;
+mod traces;
 mod webhooks;
 
 use std::collections::BTreeSet;
