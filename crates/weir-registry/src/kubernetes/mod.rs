@@ -71,7 +71,7 @@ pub async fn watch(client: &Client, options: &Options) -> Watched {
 /// Takes in all news as they come; those that wait together are one change.
 async fn gather(mut store: Store, client: Client, mut selected: state::Receiver<Vec<LabelSelector>>, catalog: state::Sender<Arc<Catalog>>) {
     let (sender, mut news) = mpsc::channel(DEPTH);
-    let mut followers = follow_all(&client, &sender);
+    let mut _followers = follow_all(&client, &sender);
     let mut waiting = Vec::with_capacity(DEPTH);
     loop {
         let has_changed = tokio::select! {
@@ -80,7 +80,7 @@ async fn gather(mut store: Store, client: Client, mut selected: state::Receiver<
                 let selectors = selected.borrow_and_update().clone();
                 if !store.keeps_all() && !selectors.is_empty() {
                     // What stands in namespaces that do not count now is kept from now on, for when they do.
-                    followers = follow_all(&client, &sender);
+                    _followers = follow_all(&client, &sender);
                 }
                 store.reselect(&selectors)
             }

@@ -42,7 +42,8 @@ impl Configured {
         let namespace = MeshConfig::default().root_namespace;
         let say = Box::new(crate::print::diagnostic);
         let later = weir_kubernetes::mesh_config::follow(client, &namespace, &source.revision, say).await;
-        Ok(Self { now: later.newest.borrow().clone(), later: Some(later) })
+        let now = later.newest.borrow().clone();
+        Ok(Self { now, later: Some(later) })
     }
 
     /// Lets a pilot and its source have what changes of it. Does not end.
