@@ -196,7 +196,8 @@ pub(crate) struct AuthorityArgs {
 pub(crate) struct PilotArgs {
     #[command(flatten)]
     pub source: SourceArgs,
-    /// The mesh's configuration: a MeshConfig, or Istio's ConfigMap
+    /// The mesh's configuration: a MeshConfig, or Istio's ConfigMap [default: of a cluster, its ConfigMap istio or istio-REVISION, which
+    /// is followed]
     #[arg(long, value_name = "FILE")]
     pub mesh_config: Option<PathBuf>,
     /// Where to serve xDS, IP:PORT or unix:PATH; may be repeated

@@ -34,7 +34,7 @@ async fn until_leads(cluster: &Cluster, name: &str) -> Duration {
 #[tokio::test]
 async fn another_pilot_leads_when_one_is_gone_and_at_once_when_one_ends() {
     let Some(cluster) = cluster().await else { return };
-    let mut one = start(&cluster, "one", 15010).await;
+    let one = start(&cluster, "one", 15010).await;
     until_leads(&cluster, "one").await;
     let mut two = start(&cluster, "two", 15020).await;
     until_status(&cluster, RULE, "True Acknowledged").await;
