@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         Command::KubeInject(args) => commands::kube_inject::run(&args),
         Command::Get(args) => commands::get::run(&args),
         Command::Validate(args) => commands::validate::run(&args),
+        Command::Analyze(args) => commands::analyze::run(&args),
         Command::Explain(args) => commands::explain::run(&args),
         Command::Translate(args) => commands::translate::run(&args),
         Command::ProxyStatus(args) => commands::proxy_status::run(&args),
