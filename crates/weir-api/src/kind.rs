@@ -84,6 +84,27 @@ pub(crate) const KINDS: &[KindInfo] = &[
     core(Kind::ConfigMap, "ConfigMap", &["configmaps", "cm"], true),
 ];
 
+/// Kinds of other groups that live in no namespace, by group and name: those that a folder of a mesh is likely to hold.
+const OF_NO_NAMESPACE: &[(&str, &str)] = &[
+    ("admissionregistration.k8s.io", "MutatingWebhookConfiguration"),
+    ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"),
+    ("apiextensions.k8s.io", "CustomResourceDefinition"),
+    ("apiregistration.k8s.io", "APIService"),
+    ("gateway.networking.k8s.io", "GatewayClass"),
+    ("networking.k8s.io", "IngressClass"),
+    ("rbac.authorization.k8s.io", "ClusterRole"),
+    ("rbac.authorization.k8s.io", "ClusterRoleBinding"),
+    ("scheduling.k8s.io", "PriorityClass"),
+    ("storage.k8s.io", "StorageClass"),
+    ("", "PersistentVolume"),
+];
+
+/// Whether objects of a kind live in a namespace. One that nobody knows is taken to.
+pub(crate) fn is_namespaced(group: &str, kind: &str) -> bool {
+    let known = KINDS.iter().find(|info| info.name == kind && info.group == group);
+    known.map_or_else(|| !OF_NO_NAMESPACE.contains(&(group, kind)), |info| info.namespaced)
+}
+
 const fn istio(kind: Kind, name: &'static str, words: &'static [&'static str]) -> KindInfo {
     KindInfo { kind, name, group: NETWORKING, versions: ISTIO_VERSIONS, words, namespaced: true }
 }

@@ -44,6 +44,7 @@ use context::Context;
 pub use patches::{Change, OwnPatches, PatchValue, patch_values};
 pub use secret_names::is_of_files;
 use secrets::CertificateNames;
+pub use secrets::certificate_of;
 pub use tokens::{TokenRule, token_rules};
 use virtual_host::lists::Messages;
 use virtual_host::misdirected::Connections;

@@ -271,9 +271,24 @@ fn bytes(value: Vec<u8>) -> DataSource {
     DataSource { specifier: Some(Specifier::InlineBytes(value.into())), ..Default::default() }
 }
 
+fn chain_and_key(written: &Written) -> Option<(Vec<u8>, Vec<u8>)> {
+    CERTIFICATE_KEYS.iter().find_map(|(chain, key)| Some((value(written, chain)?, value(written, key)?)))
+}
+
+/// The certificate that a proxy shows of a Secret, the first of its chain, in DER.
+///
+/// # Errors
+/// Says what the Secret lacks.
+pub fn certificate_of(secret: &Written) -> Result<CertificateDer<'static>, String> {
+    let (chain, key) = chain_and_key(secret).ok_or("it needs the keys tls.crt and tls.key")?;
+    if key.is_empty() {
+        return Err("its private key is empty".to_owned());
+    }
+    CertificateDer::from_pem_slice(&chain).map_err(|_| "what should be its certificate is none in PEM".to_owned())
+}
+
 fn certificate(context: &Context<'_>, credential: &str, written: &Written, origin: &Origin) -> Option<Type> {
-    let pair = CERTIFICATE_KEYS.iter().find_map(|(chain, key)| Some((value(written, chain)?, value(written, key)?)));
-    let Some((chain, key)) = pair else {
+    let Some((chain, key)) = chain_and_key(written) else {
         let message = format!("the Secret {credential} has no certificate: it needs the keys tls.crt and tls.key");
         context.warn(origin, message);
         return None;

@@ -1,5 +1,6 @@
 //! What can be asked on the command line.
 
+mod analyze;
 mod capture;
 mod inject;
 #[cfg_attr(not(feature = "kubernetes"), allow(dead_code, reason = "a build without clusters refuses whatever is asked"))]
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use weir_registry::files::Input;
 
+pub(crate) use analyze::AnalyzeArgs;
 pub(crate) use capture::{CaptureArgs, ToolName};
 pub(crate) use inject::{KubeInjectArgs, SidecarArgs};
 pub(crate) use install::{CheckArgs, InstallArgs, UninstallArgs};
@@ -82,6 +84,11 @@ pub(crate) enum Command {
     Get(GetArgs),
     /// Checks each document by itself
     Validate(ValidateArgs),
+    /// Says what is wrong with all documents together, by Istio's codes
+    ///
+    /// Exits 1 if it finds an error or a warning, and 0 if nothing or what is only good to know. The annotation
+    /// galley.istio.io/analyze-suppress of an object lists the codes, with commas between them, that are not to be said of it.
+    Analyze(AnalyzeArgs),
     /// Says where a request goes, and why
     Explain(ExplainArgs),
     /// Shows the xDS resources that a proxy would get

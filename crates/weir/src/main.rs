@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         Command::Check(args) => commands::install::check(&args),
         Command::Get(args) => commands::get::run(&args),
         Command::Validate(args) => commands::validate::run(&args),
+        Command::Analyze(args) => commands::analyze::run(&args),
         Command::Explain(args) => commands::explain::run(&args),
         Command::Translate(args) => commands::translate::run(&args),
         Command::ProxyStatus(args) => commands::proxy_status::run(&args),

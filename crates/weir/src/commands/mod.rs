@@ -2,6 +2,7 @@
 
 #[cfg(unix)]
 pub(crate) mod agent;
+pub(crate) mod analyze;
 pub(crate) mod capture;
 pub(crate) mod demo;
 mod dump;
