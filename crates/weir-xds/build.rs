@@ -109,6 +109,7 @@ const ROOTS: &[&str] = &[
     "envoy/service/ratelimit/v3/rls.proto",
     "envoy/type/matcher/v3/http_inputs.proto",
     "envoy/type/matcher/v3/status_code_input.proto",
+    "io/istio/http/peer_metadata/config.proto",
 ];
 
 /// Where Envoy's own files lie.

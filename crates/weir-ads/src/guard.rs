@@ -2,6 +2,8 @@
 //! answers the pings of HTTP/2 could keep the places of all others.
 
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,13 +22,13 @@ pub enum Asked {
     Certificate,
 }
 
+/// An answer to come: whether a caller is let in, or why not.
+pub type Admission<'a> = Pin<Box<dyn Future<Output = Result<(), Status>> + Send + 'a>>;
+
 /// Who lets callers in.
 pub trait Guard: Send + Sync {
-    /// Looks at what a caller shows, before anything of the call is read.
-    ///
-    /// # Errors
-    /// Why it is not let in.
-    fn admit(&self, shown: &Shown, asked: Asked) -> Result<(), Status>;
+    /// Looks at what a caller shows, before anything of the call is read. Until there is an answer the call is not one that was let in.
+    fn admit<'a>(&'a self, shown: &'a Shown, asked: Asked) -> Admission<'a>;
 }
 
 /// How long a connection may be there without a call that was let in.
@@ -82,8 +84,8 @@ impl Guarded {
     ///
     /// # Errors
     /// Why not.
-    pub fn admit(&self, shown: &Shown, asked: Asked) -> Result<UnderWay, Status> {
-        self.guard.admit(shown, asked)?;
+    pub async fn admit(&self, shown: &Shown, asked: Asked) -> Result<UnderWay, Status> {
+        self.guard.admit(shown, asked).await?;
         self.calls.send_modify(|calls| *calls = Calls { under_way: calls.under_way + 1, ever: calls.ever + 1 });
         Ok(UnderWay(self.calls.clone()))
     }

@@ -9,6 +9,7 @@
 
 pub mod certificates;
 pub mod client;
+mod departure;
 pub mod grpc;
 mod guard;
 mod manifest;
@@ -23,7 +24,8 @@ mod shown;
 pub mod stream;
 
 pub use client::{Client, Update, is_among};
-pub use guard::{Asked, Guard, Patience};
+pub use departure::Departure;
+pub use guard::{Admission, Asked, Guard, Patience};
 pub use manifest::Manifest;
 pub use push::Push;
 pub use resources::{Resource, Version};

@@ -17,6 +17,8 @@ pub struct Resource {
     /// For a cluster whose instances come by EDS: the name of the assignment that a client will ask for, and
     /// without which it cannot use the cluster.
     pub endpoints: Option<Arc<str>>,
+    /// Whether it is for those alone who may know secrets.
+    pub is_private: bool,
 }
 
 /// A resource's version.
@@ -53,13 +55,20 @@ impl Resource {
     pub fn packed(body: Any) -> Self {
         let mut hasher = DefaultHasher::new();
         body.hash(&mut hasher);
-        Self { version: Version(hasher.finish().max(1)), body, endpoints: None }
+        Self { version: Version(hasher.finish().max(1)), body, endpoints: None, is_private: false }
     }
 
     /// Says that the resource is a cluster that needs a certain assignment.
     #[must_use]
     pub fn needing_endpoints(mut self, name: Arc<str>) -> Self {
         self.endpoints = Some(name);
+        self
+    }
+
+    /// Says that it is for those alone who may know secrets.
+    #[must_use]
+    pub fn private(mut self) -> Self {
+        self.is_private = true;
         self
     }
 }

@@ -83,6 +83,22 @@ impl ResourceSet {
         self.types[slot(kind)].remove(name);
     }
 
+    /// Whether any of its secrets is [private](Resource::is_private).
+    pub fn holds_private(&self) -> bool {
+        let own = &self.types[slot(ResourceType::Secret)];
+        own.iter().any(|(_, secret)| secret.is_private) || self.shared.as_ref().is_some_and(|shared| shared.holds_private())
+    }
+
+    /// The same set without the secrets that are.
+    #[must_use]
+    pub fn without_private(&self) -> Self {
+        let mut public = self.clone();
+        let (kept, own) = (&mut public.types[slot(ResourceType::Secret)], &self.types[slot(ResourceType::Secret)]);
+        own.iter().filter(|(_, secret)| secret.is_private).for_each(|(name, _)| drop(kept.remove(name)));
+        public.shared = self.shared.as_ref().map(|shared| Arc::new(shared.without_private()));
+        public
+    }
+
     /// The names of what may differ between two sets. What they share is not looked at.
     pub fn compare(&self, other: &Self) -> Names {
         let mut names = Names::default();

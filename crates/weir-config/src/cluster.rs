@@ -83,6 +83,8 @@ pub struct ClusterPolicy {
     pub metadata: Metadata,
     /// Which service it is, as Istio's metrics name it.
     pub service: ServiceIdentity,
+    /// Whether it lies outside of the mesh.
+    pub is_external: bool,
 }
 
 /// The service that a cluster belongs to; all empty where the control plane does not tell.
@@ -276,6 +278,7 @@ impl ClusterPolicy {
             keepalive: keepalive(cluster),
             metadata: Metadata::compile(cluster.metadata.as_ref()),
             service: service(cluster),
+            is_external: is_external(cluster),
         })
     }
 }
@@ -557,6 +560,17 @@ fn keepalive(cluster: &XdsCluster) -> Option<Keepalive> {
         time: seconds(keepalive.keepalive_time),
         interval: seconds(keepalive.keepalive_interval),
     })
+}
+
+/// The cluster of what no service is known for.
+const PASSTHROUGH: &str = "PassthroughCluster";
+
+/// Istio tells of a cluster that lies outside of the mesh, in its metadata (`istio: {external: true}`) or by its name.
+fn is_external(cluster: &XdsCluster) -> bool {
+    use weir_xds::prost_types::value::Kind;
+    let istio = cluster.metadata.as_ref().and_then(|metadata| metadata.filter_metadata.get("istio"));
+    let external = istio.and_then(|istio| istio.fields.get("external")?.kind.as_ref());
+    cluster.name == PASSTHROUGH || matches!(external, Some(Kind::BoolValue(true)))
 }
 
 /// Istio tells a cluster's service in its metadata: `istio: {services: [{host, name, namespace}]}`.

@@ -24,6 +24,7 @@ pub mod memory;
 pub mod name_table;
 pub mod outlier;
 mod payload;
+pub mod peer_metadata;
 pub mod proxy_protocol;
 pub mod rules;
 pub mod slow_start;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use weir_routing::CompileError;
-use weir_routing::template::{Operator, Piece, Template, Values};
+use weir_routing::template::{Operator, PeerPart, Piece, Template, Values};
 use weir_xds::core::substitution_format_string::Format as XdsFormat;
 use weir_xds::core::{DataSource, SubstitutionFormatString, data_source};
 use weir_xds::file_log::FileAccessLog;
@@ -30,7 +30,7 @@ pub enum Format {
 /// A JSON value of templates.
 #[derive(Debug, Clone)]
 pub enum Json {
-    /// A text with operators; numbers and truth values stay what they are where one operator is all there is.
+    /// A text with operators; numbers, truth values and objects stay what they are where one operator is all there is.
     Template(Template),
     /// Written as it is.
     Literal(String),
@@ -137,7 +137,8 @@ fn write_template(template: &Template, values: &impl Values, out: &mut Vec<u8>) 
             out.extend_from_slice(b"null");
             return;
         }
-        if is_number(operator) && !text.is_empty() && text.iter().all(u8::is_ascii_digit) {
+        let is_number = is_number(operator) && !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+        if is_number || matches!(operator, Operator::Peer(_, PeerPart::Object)) {
             out.extend_from_slice(&text);
             return;
         }
@@ -179,6 +180,7 @@ mod tests {
         fn append(&self, operator: &Operator, out: &mut Vec<u8>) -> bool {
             match operator {
                 Operator::ResponseCode => out.extend_from_slice(b"200"),
+                Operator::Peer(_, PeerPart::Object) => out.extend_from_slice(br#"{"workload":"web"}"#),
                 Operator::RouteName => out.extend_from_slice(b"a \"b\""),
                 _ => return false,
             }
@@ -187,14 +189,24 @@ mod tests {
     }
 
     #[test]
-    fn json_keeps_numbers_and_quotes_texts() {
-        let fields = [("code", "%RESPONSE_CODE%"), ("route", "%ROUTE_NAME%"), ("host", "%UPSTREAM_HOST%"), ("mixed", "x %RESPONSE_CODE%")];
+    fn json_keeps_numbers_and_objects_and_quotes_texts() {
+        let fields = [
+            ("code", "%RESPONSE_CODE%"),
+            ("route", "%ROUTE_NAME%"),
+            ("host", "%UPSTREAM_HOST%"),
+            ("mixed", "x %RESPONSE_CODE%"),
+            ("peer", "%FILTER_STATE(downstream_peer)%"),
+            ("short", "%FILTER_STATE(downstream_peer):7%"),
+        ];
         let fields = Struct { fields: fields.into_iter().map(|(name, value)| (name.to_owned(), text(value))).collect() };
         #[allow(deprecated)]
         let log = FileAccessLog { access_log_format: Some(AccessLogFormat::JsonFormat(fields)), ..Default::default() };
         let mut out = vec![];
         Format::compile(&log).expect("valid").write(&Fixed, &mut out);
         let line = String::from_utf8(out).expect("UTF-8");
-        assert_eq!(line, "{\"code\":200,\"host\":null,\"mixed\":\"x 200\",\"route\":\"a \\\"b\\\"\"}\n");
+        assert_eq!(
+            line,
+            concat!(r#"{"code":200,"host":null,"mixed":"x 200","peer":{"workload":"web"},"route":"a \"b\"","short":"{\"worklo"}"#, "\n")
+        );
     }
 }

@@ -99,7 +99,7 @@ impl Wishes {
                 Err(problem) => fail(names::PROXY_CONFIG, problem),
             }
         }
-        let mut wishes = Self::without_annotations(mesh, settings);
+        let mut wishes = Self { native: settings.is_native(pod), ..Self::without_annotations(mesh, settings) };
         for (name, value) in &annotations {
             if let Err(problem) = wishes.take(name, value, settings.data_plane) {
                 fail(name, problem);

@@ -9,6 +9,7 @@ use weir_api::{Diagnostic, Severity, Source};
 
 use crate::configuration::service;
 use crate::decision::{DEFAULT, Policy};
+use crate::pod::Pod;
 
 /// What runs as the sidecar.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub struct Settings {
     pub image_pull_secrets: Vec<String>,
     /// Whether the sidecar is an init container that stays, which Kubernetes has since 1.29, and for good since 1.33.
     pub native_sidecars: bool,
+    /// The same of some nodes, by their names: for pods that say on which they run.
+    pub native_nodes: Arc<BTreeMap<String, bool>>,
     /// Whether probes of applications are asked through the sidecar.
     pub rewrite_probes: bool,
     /// The cluster's name in the mesh.
@@ -73,6 +76,7 @@ impl Default for Settings {
             image_pull_policy: None,
             image_pull_secrets: vec![],
             native_sidecars: false,
+            native_nodes: Arc::default(),
             rewrite_probes: true,
             cluster: "Kubernetes".to_owned(),
             network: String::new(),
@@ -84,6 +88,12 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Whether the sidecar of a pod is native, if it does not say.
+    pub(crate) fn is_native(&self, pod: Pod<'_>) -> bool {
+        let node = pod.0["spec"]["nodeName"].as_str().and_then(|node| self.native_nodes.get(node));
+        node.copied().unwrap_or(self.native_sidecars)
+    }
+
     /// Where proxies reach the control plane unless the mesh's configuration says otherwise: Istio's Service, of the revision.
     pub fn control_plane(&self) -> String {
         format!("{}.{}.svc:15012", service(&self.revision), self.own_namespace)

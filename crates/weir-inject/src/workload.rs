@@ -3,6 +3,7 @@
 //! Facts: `GetDeployMetaFromPod` in pkg/kube/util.go of Istio.
 
 use serde_json::Value;
+use weir_api::resources::controller::Controller;
 
 use crate::pod::Pod;
 
@@ -36,28 +37,9 @@ impl Workload {
 
     fn of_controller(owner: &Value, pod: Pod<'_>, namespace: &str) -> Self {
         let word = |field: &str| owner[field].as_str().unwrap_or_default();
-        let (kind, name, version) = (word("kind"), word("name"), word("apiVersion"));
-        let without_hash = |label: &str| {
-            let hash = pod.label(label).filter(|hash| !hash.is_empty())?;
-            name.strip_suffix(hash)?.strip_suffix('-')
-        };
-        let (kind, version, name) = match kind {
-            "ReplicaSet" => match (without_hash("pod-template-hash"), without_hash("rollouts-pod-template-hash")) {
-                (Some(name), _) => ("Deployment", version, name),
-                (None, Some(name)) => ("Rollout", "v1alpha1", name),
-                (None, None) => (kind, version, name),
-            },
-            "ReplicationController" => match pod.label("deploymentconfig").filter(|name| !name.is_empty()) {
-                Some(name) => ("DeploymentConfig", version, name),
-                None => (kind, version, name),
-            },
-            "Job" => match of_cron_job(name) {
-                Some(name) => ("CronJob", "batch/v1", name),
-                None => (kind, version, name),
-            },
-            _ => (kind, version, name),
-        };
-        Self::new(kind, version, name, namespace)
+        let controller = Controller { kind: word("kind"), api_version: word("apiVersion"), name: word("name") };
+        let Controller { kind, api_version, name } = controller.seen_through(|label| pod.0["metadata"]["labels"][label].as_str());
+        Self::new(kind, api_version, name, namespace)
     }
 
     /// One that is known.
@@ -74,13 +56,6 @@ impl Workload {
         let namespace = if self.namespace.is_empty() { "default" } else { &self.namespace };
         format!("kubernetes://apis/{}/namespaces/{namespace}/{}s/{}", self.api_version, self.kind.to_lowercase(), self.name)
     }
-}
-
-/// A CronJob's Jobs are called by it and by their minute since 1970, of 8 to 10 digits.
-fn of_cron_job(job: &str) -> Option<&str> {
-    let (name, minute) = job.rsplit_once('-')?;
-    let is_minute = (8..=10).contains(&minute.len()) && minute.bytes().all(|digit| digit.is_ascii_digit());
-    (is_minute && !name.is_empty()).then_some(name)
 }
 
 #[cfg(test)]

@@ -123,6 +123,12 @@ impl DestinationRules {
         self.by_host.all().flat_map(|(_, of_host)| of_host.findings.iter())
     }
 
+    /// The namespaces and hosts of those of which something is to be said.
+    pub(crate) fn with_findings(&self) -> impl Iterator<Item = (&String, &String)> {
+        let all = self.by_host.iter().flat_map(|(namespace, hosts)| hosts.iter().map(move |(host, own)| (namespace, host, own)));
+        all.filter(|(_, _, own)| !own.findings.is_empty()).map(|(namespace, host, _)| (namespace, host))
+    }
+
     /// What of those of a namespace for one host has no effect.
     pub(crate) fn findings_of(&self, namespace: &str, host: &str) -> Arc<[Diagnostic]> {
         self.of_host(&(namespace.to_owned(), host.to_owned())).map(|of_host| of_host.findings.clone()).unwrap_or_default()

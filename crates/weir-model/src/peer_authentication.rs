@@ -128,6 +128,11 @@ impl PeerAuthentications {
         self.of_namespaces.values().flat_map(|own| own.findings.iter())
     }
 
+    /// The namespaces of which something is to be said.
+    pub(crate) fn with_findings(&self) -> impl Iterator<Item = &String> {
+        self.of_namespaces.iter().filter(|(_, own)| !own.findings.is_empty()).map(|(namespace, _)| namespace)
+    }
+
     /// What is to be said of those of a namespace.
     pub(crate) fn findings_of(&self, namespace: &str) -> Arc<[Diagnostic]> {
         self.of_namespaces.get(namespace).map(|own| own.findings.clone()).unwrap_or_default()

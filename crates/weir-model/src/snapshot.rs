@@ -93,6 +93,26 @@ impl MeshSnapshot {
         Self { changes, history, ..Self::empty(config, domain).update(&added, health, &[]) }
     }
 
+    /// The mesh after a change of what holds for all of it: read anew from all of its objects, since all of it may depend on that. What
+    /// was made of the snapshots before is to be made anew, too.
+    #[must_use]
+    pub fn reconfigured(&self, objects: &[Arc<Object>], health: Option<&WorkloadHealth>, config: Arc<MeshConfig>) -> Self {
+        let next = Self::with_health(objects, health, config, &self.domain);
+        let findings = self.subjects().chain(next.subjects()).collect();
+        let changes = Arc::new(Changes { previous: self.version, findings, ..Changes::everything() });
+        let history = History::default().with(changes.clone());
+        Self { version: self.version + 1, changes, history, ..next }
+    }
+
+    /// The parts of the mesh of which something is to be said.
+    fn subjects(&self) -> impl Iterator<Item = Subject> {
+        let of_rules = self.virtual_services.with_findings().map(|name| Subject::VirtualService(name.clone()));
+        let of_policies = self.destination_rules.with_findings();
+        let of_policies = of_policies.map(|(namespace, host)| Subject::DestinationRules(namespace.clone(), host.clone()));
+        let of_peers = self.peer_authentications.with_findings().map(|namespace| Subject::PeerAuthentications(namespace.clone()));
+        of_rules.chain(of_policies).chain(of_peers)
+    }
+
     /// A mesh without any object.
     fn empty(config: Arc<MeshConfig>, domain: &str) -> Self {
         Self {

@@ -46,6 +46,11 @@ impl<K: Ord, M: Ord, V> Groups<K, M, V> {
         self.0.get(key).into_iter().flat_map(Tree::iter)
     }
 
+    /// All groups.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &Tree<M, V>)> {
+        self.0.iter()
+    }
+
     /// The members of all groups.
     pub fn all(&self) -> impl Iterator<Item = (&M, &V)> {
         self.0.values().flat_map(Tree::iter)

@@ -68,6 +68,11 @@ impl VirtualServices {
         self.findings.values().flat_map(|findings| findings.iter())
     }
 
+    /// Those of which something is to be said.
+    pub(crate) fn with_findings(&self) -> impl Iterator<Item = &Name> {
+        self.findings.keys()
+    }
+
     /// What of one of them has no effect.
     pub(crate) fn findings_of(&self, name: &Name) -> Arc<[Diagnostic]> {
         self.findings.get(name).cloned().unwrap_or_default()

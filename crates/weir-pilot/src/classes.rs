@@ -13,7 +13,8 @@ use weir_model::{MeshSnapshot, Proxy};
 use weir_translate::{Class as Translated, ClassKey, Labels, Update};
 
 use crate::manifests::Manifests;
-use crate::report::Reporter;
+use crate::node::Abilities;
+use crate::report::{Reporter, Source};
 use crate::resources;
 
 /// All classes that have members.
@@ -53,7 +54,7 @@ impl Classes {
         let class = Arc::new(Class {
             key: key.clone(),
             members: Mutex::new(vec![Arc::downgrade(member)]),
-            source: format!("class {number}"),
+            source: Source::Class(number),
             state: Arc::default(),
             newest: watch::Sender::new(None),
             reporter: reporter.clone(),
@@ -84,9 +85,7 @@ pub(crate) struct Member {
     pub proxy: Proxy,
     /// See [`take_labels`].
     pub came_with: Option<BTreeMap<String, String>>,
-    pub takes_virtual_hosts: bool,
-    pub has_certificates: bool,
-    pub answers_dns: bool,
+    pub abilities: Abilities,
 }
 
 impl Member {
@@ -94,8 +93,9 @@ impl Member {
     pub fn in_mesh(&self, mesh: &MeshSnapshot, labels: &Labels) -> (Proxy, ClassKey) {
         let mut proxy = self.proxy.clone();
         take_labels(&mut proxy, self.came_with.as_ref(), mesh);
-        let key = ClassKey::of(mesh, labels, &proxy).by_virtual_host(mesh, self.takes_virtual_hosts);
-        let key = key.with_certificates(self.has_certificates).answering_dns(self.answers_dns);
+        let Abilities { runs_commands: _, takes_virtual_hosts, has_certificates, answers_dns, exchanges_metadata } = self.abilities;
+        let key = ClassKey::of(mesh, labels, &proxy).by_virtual_host(mesh, takes_virtual_hosts);
+        let key = key.with_certificates(has_certificates).answering_dns(answers_dns).exchanging_metadata(exchanges_metadata);
         (proxy, key)
     }
 }
@@ -115,7 +115,7 @@ pub(crate) struct Class {
     /// Those that were of it when they were last looked at.
     members: Mutex<Vec<Weak<Member>>>,
     /// What its findings are reported as.
-    source: String,
+    source: Source,
     state: Arc<AsyncMutex<State>>,
     /// What its members are told; nothing until the first of them has asked.
     newest: watch::Sender<Option<Resources>>,

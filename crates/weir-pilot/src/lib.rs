@@ -4,6 +4,7 @@
 //! [`node`] is how proxies introduce themselves, [`standalone`] which proxies a mesh on one machine has. What
 //! proxies tell of their workloads, that they are there and whether they are well, is kept besides the catalog.
 
+mod access;
 pub mod answers;
 mod authority;
 mod classes;
@@ -13,6 +14,7 @@ mod manifests;
 pub mod node;
 mod pilot;
 mod plaintext;
+mod progress;
 mod reading;
 mod refusals;
 mod remote;
@@ -26,11 +28,16 @@ pub mod status;
 mod stream;
 mod workloads;
 
+pub use access::{Judging, KeyAccess, Verdict};
 pub use authority::credential::{Bound, shared_account};
+pub use authority::reviewer::{Review, ReviewError, Reviewed, TokenReviewer};
 pub use authority::secret::Secret;
+pub use authority::serving::ServerCertificate;
 pub use authority::tokens::{Grant, LONGEST as LONGEST_TOKEN, Tokens};
-pub use authority::{Authority, AuthorityError, Followed};
+pub use authority::{Authority, AuthorityError, AuthorityFiles, Followed, Succession};
 pub use pilot::Pilot;
-pub use report::Report;
+pub use progress::Progress;
+pub use report::{Report, Source};
 pub use secure::{PilotNames, Secure};
 pub use shared::{Options, ProxyStatus};
+pub use shares::{Share, Shares, place_of};

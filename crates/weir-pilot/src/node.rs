@@ -21,6 +21,9 @@ pub const VHDS: &str = "weir.vhds";
 /// The client feature of a proxy of Weir's that has a way to certificates of the mesh.
 const CERTIFIED: &str = "weir.certificates";
 
+/// The client feature of a proxy that has the filter by which workloads tell each other of themselves: others refuse it.
+const METADATA_EXCHANGE: &str = "weir.metadata-exchange";
+
 /// The client feature of what stands beside a proxy, asks for the names of the mesh on its behalf, and is not the proxy itself.
 const COMPANION: &str = "weir.companion";
 
@@ -36,6 +39,8 @@ pub(crate) struct Abilities {
     pub has_certificates: bool,
     /// It answers questions of DNS for its workload.
     pub answers_dns: bool,
+    /// It tells others of its workload, and hears them.
+    pub exchanges_metadata: bool,
 }
 
 impl Abilities {
@@ -49,7 +54,13 @@ impl Abilities {
         // A bootstrap that was written for an agent makes no proxy of ours have one.
         let has_certificates = if is_own { can(CERTIFIED) } else { has_agent };
         let answers_dns = node.metadata.as_ref().is_some_and(captures_dns);
-        Self { runs_commands: is_own, takes_virtual_hosts: can(VHDS) && protocol == Protocol::Delta, has_certificates, answers_dns }
+        Self {
+            runs_commands: is_own,
+            takes_virtual_hosts: can(VHDS) && protocol == Protocol::Delta,
+            has_certificates,
+            answers_dns,
+            exchanges_metadata: is_own && can(METADATA_EXCHANGE),
+        }
     }
 }
 
@@ -60,6 +71,7 @@ const INSTANCE_IPS: &str = "INSTANCE_IPS";
 pub(crate) const AUTO_REGISTER_GROUP: &str = "AUTO_REGISTER_GROUP";
 /// A name in Kubernetes is not longer.
 const MAX_NAME: usize = 253;
+const SERVICE_ACCOUNT: &str = "SERVICE_ACCOUNT";
 const INTERCEPTION_MODE: &str = "INTERCEPTION_MODE";
 const DNS_CAPTURE: &str = "DNS_CAPTURE";
 const NETWORK: &str = "NETWORK";
@@ -86,7 +98,7 @@ pub fn introduce(proxy: &Proxy) -> Node {
         metadata: Some(metadata),
         locality: locality(&proxy.locality),
         user_agent_name: AGENT.to_owned(),
-        client_features: vec![VHDS.to_owned()],
+        client_features: [VHDS, METADATA_EXCHANGE].map(str::to_owned).to_vec(),
         user_agent_version_type: Some(UserAgentVersionType::UserAgentVersion(env!("CARGO_PKG_VERSION").to_owned())),
         ..Default::default()
     }
@@ -104,8 +116,10 @@ pub fn introduce_with_agent(proxy: &Proxy) -> Node {
 /// Says that the proxy is Weir's, and what it can do, whoever wrote the node.
 pub fn claim(node: &mut Node) {
     AGENT.clone_into(&mut node.user_agent_name);
-    if !node.client_features.iter().any(|feature| feature == VHDS) {
-        node.client_features.push(VHDS.to_owned());
+    for own in [VHDS, METADATA_EXCHANGE] {
+        if !node.client_features.iter().any(|feature| feature == own) {
+            node.client_features.push(own.to_owned());
+        }
     }
 }
 
@@ -136,6 +150,14 @@ fn captures_dns(metadata: &Struct) -> bool {
         Some(Kind::StringValue(written)) => written == "true",
         Some(Kind::BoolValue(said)) => *said,
         _ => false,
+    }
+}
+
+/// The service account that a proxy says it has, if it says any.
+pub(crate) fn service_account(node: &Node) -> Option<&str> {
+    match &node.metadata.as_ref()?.fields.get(SERVICE_ACCOUNT)?.kind {
+        Some(Kind::StringValue(account)) if !account.is_empty() => Some(account),
+        _ => None,
     }
 }
 
@@ -247,6 +269,20 @@ mod tests {
         assert!(!of(&Node { metadata: Some(versioned), ..Default::default() }), "whose bootstrap only tells a version");
         claim(&mut with_agent);
         assert!(!of(&with_agent), "the bootstrap of an Envoy with an agent, given to a proxy of ours");
+    }
+
+    #[test]
+    fn only_proxies_of_ours_that_say_so_exchange_metadata() {
+        let id = "sidecar~10.0.0.1~a.shop~shop.svc.cluster.local".to_owned();
+        let own = introduce(&recognize(&Node { id, ..Default::default() }).unwrap());
+        let of = |node: &Node| Abilities::of(node, Protocol::Delta).exchanges_metadata;
+        let mut with_agent = introduce_with_agent(&recognize(&own).unwrap());
+        // One of ours of a time when there was no such filter, and an Envoy that was given the features of ours.
+        let before = Node { client_features: vec![VHDS.to_owned()], ..own.clone() };
+        let other = Node { user_agent_name: "envoy".to_owned(), ..own.clone() };
+        assert_eq!([of(&own), of(&before), of(&other), of(&with_agent)], [true, false, false, false]);
+        claim(&mut with_agent);
+        assert!(of(&with_agent));
     }
 
     #[test]

@@ -3,19 +3,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use weir_ads::ServerStream;
 use weir_ads::certificates::Certificates;
 use weir_ads::grpc::server::Services;
+use weir_api::resources::MeshConfig;
 use weir_api::{Diagnostic, Severity};
 use weir_model::MeshSnapshot;
 use weir_registry::Catalog;
 
+use crate::access::KeyAccess;
+use crate::authority::reviewer::TokenReviewer;
 use crate::authority::secret::Secret;
 use crate::authority::tokens::Tokens;
 use crate::authority::{Authority, Followed, elsewhere, service};
 use crate::keys;
+use crate::progress::Progress;
 use crate::secure::{PilotNames, Secure};
 use crate::shared::{Options, ProxyStatus, Shared};
 use crate::stream;
@@ -115,12 +120,39 @@ impl Pilot {
         service::start(authority, known, self.mesh(), self.shared.refusals.clone())
     }
 
+    /// Lets those that [`secure`](Self::secure) serves show tokens of somebody else's, from now on: only the first such counts.
+    pub fn review_tokens(&self, reviewer: Arc<dyn TokenReviewer>) {
+        self.shared.reviewer.get_or_init(|| reviewer);
+    }
+
+    /// Gives proxies of other machines the keys of Secrets only where their accounts may have them, from now on: only the first who says so
+    /// counts.
+    pub fn guard_keys(&self, access: Arc<dyn KeyAccess>) {
+        self.shared.key_access.get_or_init(|| access);
+    }
+
     /// What serves proxies of other machines by TLS, under these names and the addresses that it is called at, by no more connections than
     /// these. The authority certifies them, also those with a token that it has been [told](Self::certify) to know.
     pub fn secure(&self, names: PilotNames, authority: &Followed, connections: usize) -> Secure {
-        let certificates = elsewhere::start(authority, self.mesh(), self.shared.tokens.get().cloned(), self.shared.refusals.clone());
-        let services = Services { ads: Some(self.streams()), certificates: Some(certificates), ..Services::default() };
-        Secure::new(names, authority, services, self.shared.clone(), connections)
+        let certificates = elsewhere::start(authority, self.mesh(), self.shared.judges(), self.shared.refusals.clone());
+        Secure::new(names, authority, self.services(certificates), self.shared.clone(), connections)
+    }
+
+    /// What is served to proxies: their configuration, and these certificates.
+    pub fn services(&self, certificates: Certificates) -> Services {
+        let departure = self.shared.departure.clone();
+        Services { ads: Some(self.streams()), certificates: Some(certificates), departure, ..Services::default() }
+    }
+
+    /// Has all proxies leave within this time, one after the other, and waits until they have: others are to serve them. Who comes
+    /// meanwhile is served until then.
+    pub async fn leave(&self, within: Duration) {
+        self.shared.departure.begin(within).await;
+    }
+
+    /// Whether proxies are to leave: no more are to be sent here.
+    pub fn is_leaving(&self) -> bool {
+        self.shared.departure.has_begun()
     }
 
     /// Lets proxies of other machines follow in plain text from now on: whoever can reach the pilot reads the mesh.
@@ -131,6 +163,12 @@ impl Pilot {
     /// What is counted of certificates, and of who and what was refused, as Prometheus reads it.
     pub fn statistics(&self) -> String {
         self.shared.refusals.statistics(self.shared.refused_policies.load(Ordering::Relaxed))
+    }
+
+    /// Lets something else hold for the whole mesh from now on than what the pilot was [started](Self::start) with. All of the mesh is
+    /// made anew.
+    pub fn configure(&self, mesh: Arc<MeshConfig>) {
+        self.shared.configure(mesh);
     }
 
     /// The mesh as it is now; follows its changes.
@@ -149,7 +187,7 @@ impl Pilot {
     }
 
     /// The version of the configuration, and the objects that it is of.
-    pub(crate) fn now(&self) -> (u64, Arc<Catalog>) {
+    pub fn now(&self) -> (u64, Arc<Catalog>) {
         // While it is looked at nothing else changes.
         let _mesh = self.shared.mesh.borrow();
         (self.shared.version.load(Ordering::Relaxed), self.shared.catalog.borrow().clone())
@@ -158,6 +196,26 @@ impl Pilot {
     /// The proxies that follow the pilot, by id.
     pub fn proxies(&self) -> BTreeMap<String, ProxyStatus> {
         self.shared.proxies()
+    }
+
+    /// How far the proxies are that follow the pilot.
+    pub fn progress(&self) -> Progress {
+        self.shared.progress()
+    }
+
+    /// Sees a change whenever a proxy comes, answers, or goes.
+    pub fn answers(&self) -> watch::Receiver<()> {
+        self.shared.answers.subscribe()
+    }
+
+    /// What of the findings is said of the configuration itself, whichever proxies follow. Some may stand there twice.
+    pub fn findings_of_configuration(&self) -> Vec<Diagnostic> {
+        self.shared.reporter.of_configuration()
+    }
+
+    /// Sees a change whenever [`findings`](Self::findings) may have changed.
+    pub fn findings_changes(&self) -> watch::Receiver<()> {
+        self.shared.reporter.changes()
     }
 
     /// All that is to be said of the configuration now.

@@ -1,4 +1,4 @@
-//! From what a source tells to the mesh: each change of objects, registrations and health becomes one change of the snapshot,
+//! From what a source tells to the mesh: each change of objects, registrations, health and of what holds for the whole mesh becomes one change of the snapshot,
 //! and what is to be said of the objects is said by the part that it is about.
 
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use weir_model::{MeshSnapshot, Subject};
 use weir_registry::{Catalog, CatalogChanges};
 use weir_translate::unsupported;
 
+use crate::report::Source;
 use crate::shared::Shared;
 
 impl Shared {
@@ -27,7 +28,14 @@ impl Shared {
                 changes = catalog.changes_since(&before, touched);
             }
             let flipped = workloads.take_flipped();
-            let next = mesh.update(&changes.objects, Some(&workloads.health), &flipped).with_keys(&self.keys.borrow());
+            let config = self.config();
+            let next = if Arc::ptr_eq(&config, &mesh.config) {
+                mesh.update(&changes.objects, Some(&workloads.health), &flipped)
+            } else {
+                let objects: Vec<Arc<Object>> = catalog.objects().cloned().collect();
+                mesh.reconfigured(&objects, Some(&workloads.health), config)
+            };
+            let next = next.with_keys(&self.keys.borrow());
             workloads.forget_gone(&next, &changes.objects, &flipped);
             (catalog, changes, next)
         };
@@ -53,13 +61,13 @@ impl Shared {
     fn say(&self, catalog: &Catalog, changes: &CatalogChanges, mesh: &MeshSnapshot) {
         for text in &changes.texts {
             let source = format!("text {} {}", text.input, text.path.display());
-            self.report(&source, catalog.diagnostics_of(text).cloned().collect());
+            self.report(&Source::Configuration(source), catalog.diagnostics_of(text).cloned().collect());
         }
         for change in &changes.objects {
             let of = |object: &Option<Arc<Object>>| object.as_ref().map(|object| unsupported::findings(std::slice::from_ref(object)));
             let (old, new) = (of(&change.old).unwrap_or_default(), of(&change.new).unwrap_or_default());
             if let Some(object) = change.sides().next().filter(|_| old != new) {
-                self.report(&format!("object {}", object.name()), new);
+                self.report(&Source::Configuration(format!("object {}", object.name())), new);
             }
         }
         for subject in &mesh.changes.findings {
@@ -69,7 +77,7 @@ impl Shared {
                 Subject::PeerAuthentications(namespace) => format!("PeerAuthentications of {namespace}"),
             };
             let findings: Vec<Diagnostic> = mesh.findings_of(subject).to_vec();
-            self.report(&source, findings);
+            self.report(&Source::Configuration(source), findings);
         }
     }
 }

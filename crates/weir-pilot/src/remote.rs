@@ -2,17 +2,26 @@
 //! is so.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
+use tokio::sync::watch;
+use tokio::time::timeout;
 use tonic::Status;
 use weir_ads::Peer;
-use weir_model::{MeshSnapshot, Proxy, topology};
+use weir_api::{Kind, ObjectKey};
+use weir_model::{Identity, MeshSnapshot, Proxy, topology};
+use weir_xds::core::Node;
 
-use crate::authority::credential::{Credential, Registers};
+use crate::authority::credential::{Bound, Credential, Registers};
+use crate::node;
 use crate::refusals::{Count, Refused};
 use crate::shared::Shared;
 use crate::workloads::registration::Registration;
+
+/// So long a proxy waits for the mesh to hear of its Pod.
+const STARTING: Duration = Duration::from_secs(5);
 
 /// Somebody of another machine, and how he registers himself.
 pub(crate) struct Remote {
@@ -24,11 +33,11 @@ pub(crate) struct Remote {
 ///
 /// # Errors
 /// Why he may not.
-pub(crate) fn admit(peer: &Peer, shared: &Shared) -> Result<Option<Remote>, Refused> {
+pub(crate) async fn admit(peer: &Peer, shared: &Shared) -> Result<Option<Remote>, Refused> {
     let who = match peer {
         Peer::Tls(shown) => {
-            let tokens = shared.tokens.get().map(|tokens| &**tokens);
-            let credential = Credential::of(shown, tokens, &shared.mesh.borrow().config, SystemTime::now());
+            let config = shared.mesh.borrow().config.clone();
+            let credential = Credential::of(shown, &shared.judges(), &config, SystemTime::now()).await;
             let credential = credential.map_err(|status| Refused::new(Count::WrongCredential, status))?;
             return Ok(Some(Remote { credential, registers: None }));
         }
@@ -43,6 +52,33 @@ pub(crate) fn admit(peer: &Peer, shared: &Shared) -> Result<Option<Remote>, Refu
 }
 
 impl Remote {
+    /// Who he is.
+    pub fn identity(&self) -> &Identity {
+        &self.credential.identity
+    }
+
+    /// Waits a while for the mesh to hear of the Pod whose proxy this is: its proxy may be faster than the node's word of its address.
+    pub async fn until_known(&self, node: &Node, mut mesh: watch::Receiver<Arc<MeshSnapshot>>) {
+        let Some(Bound::Pod(name)) = &self.credential.workload else { return };
+        let key = ObjectKey { kind: Kind::Pod, namespace: self.credential.identity.namespace.clone(), name: name.clone() };
+        // Who names another node waits for nothing.
+        let is_named = || node::recognize(node).is_ok_and(|proxy| (&proxy.namespace, &proxy.name) == (&key.namespace, &key.name));
+        if mesh.borrow().workloads.get(&key).is_none() && is_named() {
+            let _ = timeout(STARTING, mesh.wait_for(|mesh| mesh.workloads.get(&key).is_some())).await;
+        }
+    }
+
+    /// Whether a node says no other account than his.
+    ///
+    /// # Errors
+    /// If it does.
+    pub fn agrees_with(&self, node: &Node) -> Result<(), Refused> {
+        let identity = &self.credential.identity;
+        let Some(other) = node::service_account(node).filter(|account| *account != identity.account) else { return Ok(()) };
+        let reason = format!("the node {:?} is not of {identity}: it claims the service account {other:?}", node.id);
+        Err(Refused::new(Count::WrongIdentity, Status::permission_denied(reason)))
+    }
+
     /// Looks whether a proxy that has come is his, and gives it the labels of its workload.
     ///
     /// # Errors
@@ -68,7 +104,7 @@ impl Remote {
     /// # Errors
     /// If it has ended.
     pub fn still_holds(&self, proxy: Option<&Proxy>) -> Result<(), Refused> {
-        let Credential { identity, ends, workload: _ } = &self.credential;
+        let Credential { identity, ends, workload: _, is_reviewed: _ } = &self.credential;
         if *ends > SystemTime::now() {
             return Ok(());
         }
@@ -99,19 +135,14 @@ fn topology_of(proxy: &Proxy) -> BTreeMap<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::time::Duration;
-
     use weir_ads::{Certified, Protocol, Request, Shown, stream as ads};
     use weir_api::{Source, parse};
     use weir_registry::Catalog;
-    use weir_xds::core::Node;
     use weir_xds::discovery::DeltaDiscoveryRequest;
     use weir_xds::resource::ResourceType;
 
     use super::*;
     use crate::classes::take_labels;
-    use crate::node;
     use crate::shared::Options;
     use crate::stream::serve;
 

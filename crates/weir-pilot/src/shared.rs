@@ -7,16 +7,20 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
+use weir_ads::Departure;
 use weir_api::Diagnostic;
 use weir_api::resources::MeshConfig;
 use weir_model::{FetchedKeys, MeshSnapshot, Proxy, WorkloadKey};
 use weir_registry::Catalog;
 use weir_xds::resource::ResourceType;
 
+use crate::access::KeyAccess;
+use crate::authority::reviewer::{Judges, TokenReviewer};
 use crate::authority::tokens::Tokens;
 use crate::classes::Classes;
+use crate::progress::Progress;
 use crate::refusals::Refusals;
-use crate::report::Reporter;
+use crate::report::{Reporter, Source};
 use crate::status::{Resources, Types};
 use crate::workloads::registration::Registration;
 use crate::workloads::{self, Workloads};
@@ -68,6 +72,8 @@ pub(crate) type Standing = Arc<Mutex<ProxyStatus>>;
 /// What the pilot's tasks share.
 pub(crate) struct Shared {
     pub mesh: watch::Sender<Arc<MeshSnapshot>>,
+    /// What is to hold for the whole mesh, which may be newer than what its snapshot was made with.
+    config: Mutex<Arc<MeshConfig>>,
     /// The version of the last snapshot that concerned anybody: nobody answers one that does not.
     pub version: AtomicU64,
     /// When the pilot has waited long enough for sidecars that an earlier one knew.
@@ -77,10 +83,12 @@ pub(crate) struct Shared {
     pub workloads: Mutex<Workloads>,
     /// The keys that were fetched for RequestAuthentications.
     pub keys: watch::Sender<Arc<FetchedKeys>>,
-    /// Notified when what is known of workloads, or of keys, has changed.
+    /// Notified when what is known of workloads, or of keys, or what holds for the whole mesh has changed.
     pub changed: Notify,
     /// How each proxy stands, by its newest stream: it may come back before it is seen to have gone.
     proxies: Mutex<BTreeMap<String, Standing>>,
+    /// Changes whenever a proxy comes, answers, or goes.
+    pub answers: watch::Sender<()>,
     pub reporter: Arc<Reporter>,
     /// What proxies get that are alike.
     pub classes: Classes,
@@ -90,18 +98,26 @@ pub(crate) struct Shared {
     pub refusals: Arc<Refusals>,
     /// The key of the tokens by which proxies of other machines show who they are, if there is one.
     pub tokens: OnceLock<Arc<Tokens>>,
+    /// Who knows tokens of others, if anybody does.
+    pub reviewer: OnceLock<Arc<dyn TokenReviewer>>,
+    /// Who says which proxies of other machines may have the keys of Secrets, where not all may.
+    pub key_access: OnceLock<Arc<dyn KeyAccess>>,
     /// Whether proxies of other machines may follow in plain text.
     pub serves_elsewhere: AtomicBool,
     /// How many policies are refused.
     pub refused_policies: AtomicUsize,
+    /// Whether proxies are to leave.
+    pub departure: Departure,
 }
 
 impl Shared {
     /// What they share before anything is read.
     pub fn new(options: Options) -> Self {
         let Options { mesh, domain, say } = options;
+        let config = Mutex::new(mesh.clone());
         let mesh = MeshSnapshot::new(&[], mesh, &domain);
         Self {
+            config,
             version: AtomicU64::new(mesh.version),
             complete: Instant::now() + GRACE,
             mesh: watch::Sender::new(Arc::new(mesh)),
@@ -110,18 +126,38 @@ impl Shared {
             keys: watch::Sender::new(Arc::default()),
             changed: Notify::new(),
             proxies: Mutex::default(),
+            answers: watch::Sender::new(()),
             reporter: Arc::new(Reporter::new(say)),
             classes: Classes::default(),
             admission: Arc::new(Semaphore::new(ADMITTED)),
             refusals: Arc::default(),
             tokens: OnceLock::new(),
+            reviewer: OnceLock::new(),
+            key_access: OnceLock::new(),
             serves_elsewhere: AtomicBool::new(false),
             refused_policies: AtomicUsize::new(0),
+            departure: Departure::default(),
         }
     }
 
+    /// Who can say of tokens whose they are.
+    pub fn judges(&self) -> Judges {
+        Judges { own: self.tokens.get().cloned(), others: self.reviewer.get().cloned() }
+    }
+
+    /// What is to hold for the whole mesh.
+    pub fn config(&self) -> Arc<MeshConfig> {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Something else is to hold for the whole mesh.
+    pub fn configure(&self, config: Arc<MeshConfig>) {
+        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
+        self.changed.notify_one();
+    }
+
     /// Replaces what a source has to say, and says what is new.
-    pub fn report(&self, source: &str, findings: Vec<Diagnostic>) {
+    pub fn report(&self, source: &Source, findings: Vec<Diagnostic>) {
         self.reporter.replace(source, findings);
     }
 
@@ -134,6 +170,7 @@ impl Shared {
     /// A proxy comes, by a stream that is its newest.
     pub fn come(&self, proxy: &str, standing: &Standing) {
         self.proxies.lock().unwrap_or_else(PoisonError::into_inner).insert(proxy.to_owned(), standing.clone());
+        self.answers.send_replace(());
     }
 
     /// A stream of a proxy has ended: the proxy is gone unless it has come back by another one.
@@ -141,7 +178,8 @@ impl Shared {
         let mut proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
         if proxies.get(proxy).is_some_and(|newest| Arc::ptr_eq(newest, standing)) {
             proxies.remove(proxy);
-            self.forget_findings(proxy);
+            self.forget_findings(&Source::Proxy(proxy.to_owned()));
+            self.answers.send_replace(());
         }
     }
 
@@ -152,6 +190,17 @@ impl Shared {
         (!is_told && Instant::now() < self.complete).then_some(self.complete)
     }
 
+    /// How far all proxies are.
+    pub fn progress(&self) -> Progress {
+        let proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut progress = Progress::default();
+        for (id, standing) in proxies.iter() {
+            let status = standing.lock().unwrap_or_else(PoisonError::into_inner);
+            progress.add(id, status.answered, status.refused.values().next().map(String::as_str));
+        }
+        progress
+    }
+
     /// How all proxies stand, by id.
     pub fn proxies(&self) -> BTreeMap<String, ProxyStatus> {
         let proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
@@ -160,7 +209,7 @@ impl Shared {
     }
 
     /// A source has nothing to say any more.
-    pub fn forget_findings(&self, source: &str) {
+    pub fn forget_findings(&self, source: &Source) {
         self.reporter.remove(source);
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The part that one may have.
@@ -9,7 +10,7 @@ const PART: usize = 8;
 
 /// So many places, and who has them.
 #[derive(Debug)]
-pub(crate) struct Shares<K: Eq + Hash> {
+pub struct Shares<K: Eq + Hash> {
     places: usize,
     taken: Arc<Mutex<Taken<K>>>,
 }
@@ -22,9 +23,18 @@ struct Taken<K> {
 
 /// A place, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Share<K: Eq + Hash> {
+pub struct Share<K: Eq + Hash> {
     who: K,
     taken: Arc<Mutex<Taken<K>>>,
+}
+
+/// Where somebody is, as far as he cannot easily be elsewhere too: one machine often has a whole network of IPv6.
+pub fn place_of(peer: IpAddr) -> IpAddr {
+    const NETWORK: u128 = !0 << 64;
+    match peer.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & NETWORK).into(),
+        address => address,
+    }
 }
 
 impl<K: Eq + Hash> Clone for Shares<K> {
@@ -83,5 +93,15 @@ mod tests {
         assert!(shares.taken.lock().unwrap().by.is_empty());
         assert!(Shares::of(0).take("a").is_none());
         assert!(Shares::of(3).take("a").is_some(), "who comes first to few places has one");
+    }
+
+    #[test]
+    fn a_network_of_a_machine_is_one_place() {
+        let of = |address: &str| place_of(address.parse().unwrap()).to_string();
+        assert_eq!(
+            ["192.0.2.1", "::ffff:192.0.2.1", "2001:db8::1", "2001:db8::2:0:0:1"].map(of),
+            ["192.0.2.1", "192.0.2.1", "2001:db8::", "2001:db8::"]
+        );
+        assert_ne!(of("2001:db8:0:1::1"), of("2001:db8:0:2::1"));
     }
 }

@@ -7,10 +7,11 @@ use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
 use weir_ads::stream::Responses;
 use weir_ads::{Event, Peer, Protocol, Push, Request, Server, ServerStream};
-use weir_model::{MeshSnapshot, Proxy, WorkloadKey};
+use weir_model::{MeshSnapshot, Proxy, ProxyKind, WorkloadKey};
 use weir_xds::core::Node;
 use weir_xds::resource::ResourceType;
 
+use crate::access::Permission;
 use crate::following::Following;
 use crate::node::Abilities;
 use crate::plaintext::{is_about_secrets, without_secrets};
@@ -28,7 +29,7 @@ const UNREAD: Duration = Duration::from_secs(30);
 
 /// Serves a stream until it ends.
 pub(crate) async fn serve(mut stream: ServerStream, shared: Arc<Shared>) {
-    let remote = match remote::admit(&stream.peer, &shared) {
+    let remote = match remote::admit(&stream.peer, &shared).await {
         Ok(remote) => remote,
         Err(refused) => {
             shared.refusals.refuse_stream(refused.count, refused.status.message());
@@ -40,6 +41,10 @@ pub(crate) async fn serve(mut stream: ServerStream, shared: Arc<Shared>) {
         // Nobody reads along, and who it is was shown.
         may_have_secrets: remote.is_some().then_some(true),
         peer: stream.peer.clone(),
+        permission: remote.as_ref().and_then(|remote| {
+            let access = shared.key_access.get()?.clone();
+            Some(Permission::new(access, remote.identity().clone()))
+        }),
         remote,
         is_companion: false,
         was_warned: false,
@@ -79,6 +84,8 @@ struct Session {
     peer: Peer,
     /// Who that is, where it has come from another machine.
     remote: Option<Remote>,
+    /// Whether it may have keys, where that is somebody else's to say.
+    permission: Option<Permission>,
     /// Whether it is not the proxy, but asks for the names of the mesh on its behalf.
     is_companion: bool,
     /// Whether certificates are for it: looked at when it first asks for some.
@@ -132,11 +139,24 @@ impl Session {
                     }
                     None => false,
                 },
+                () = changed(&mut self.permission) => {
+                    self.permit();
+                    true
+                }
                 () = later => true,
             };
             if !goes_on {
                 return Ok(());
             }
+        }
+    }
+
+    /// Gives the proxy the keys that it may have now, or takes them away.
+    fn permit(&mut self) {
+        if let (Some(permission), Some(following)) = (&mut self.permission, &mut self.following) {
+            following.keep_keys_back(!permission.is_given(), &mut self.server);
+            permission.tell(&following.proxy.id);
+            self.tell_version();
         }
     }
 
@@ -247,11 +267,20 @@ impl Session {
     /// Takes the first message, as far as it says who sends it; false if the stream is of no use.
     async fn begin(&mut self, request: &Request) -> GoesOn {
         let wrong = |reason: &str| Refused::new(Count::WrongNode, Status::invalid_argument(reason));
-        self.introduce(node_of(request).ok_or_else(|| wrong("the first message names no node"))?)?;
+        let node = node_of(request).ok_or_else(|| wrong("the first message names no node"))?;
+        if let Some(remote) = &self.remote {
+            remote.agrees_with(node)?;
+            remote.until_known(node, self.shared.mesh.subscribe()).await;
+        }
+        self.introduce(node)?;
+        let is_gateway = self.proxy().is_some_and(|proxy| proxy.kind == ProxyKind::Router);
         let Ok(permit) = self.shared.admission.clone().acquire_owned().await else { return Ok(false) };
         self.held = self.shared.incomplete_until().filter(|_| comes_back(request));
         let until = Instant::now() + if self.held.is_some() { Duration::ZERO } else { ADMISSION };
         self.admitted = Some((permit, until));
+        if let Some(permission) = self.permission.as_mut().filter(|_| is_gateway) {
+            permission.ask_first().await;
+        }
         let mesh = self.shared.mesh.borrow().clone();
         // It may have waited long.
         self.remote.iter().zip(self.proxy()).try_for_each(|(remote, proxy)| remote.is_still_his(proxy, &mesh))?;
@@ -310,7 +339,14 @@ impl Session {
     /// Takes over a snapshot of the mesh; false if that cannot be done.
     async fn follow(&mut self, mesh: &Arc<MeshSnapshot>) -> bool {
         let Some(following) = &mut self.following else { return true };
+        if let Some(permission) = &self.permission {
+            following.keeps_keys_back = !permission.is_given();
+        }
         let Some(followed) = following.follow(mesh, &mut self.server, &self.shared).await else { return false };
+        if let Some(permission) = &mut self.permission {
+            permission.is_needed = following.has_keys();
+            permission.tell(&following.proxy.id);
+        }
         let has_no_probe = followed.is_concerned && mesh.probe_of(&following.proxy).is_none();
         if has_no_probe {
             // What was told does not hold for a probe that may come.
@@ -356,6 +392,16 @@ impl Session {
         if status.is_settled {
             status.answered = status.version;
         }
+        drop(status);
+        self.shared.answers.send_replace(());
+    }
+}
+
+/// Waits until it may have keys that it might not have, or the other way round.
+async fn changed(permission: &mut Option<Permission>) {
+    match permission {
+        Some(permission) => permission.changed().await,
+        None => std::future::pending().await,
     }
 }
 

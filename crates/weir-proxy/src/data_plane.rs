@@ -18,6 +18,7 @@ use weir_xds::core::Node;
 use crate::control::certificate::{Certification, Issued};
 use crate::control::follow::{Connect, Follower, Status};
 use crate::control::state::State;
+use crate::exchange::Introduction;
 use crate::exchange::log::LogWriter;
 use crate::io::overload::Overload;
 use crate::listener::sockets::Sockets;
@@ -137,6 +138,7 @@ impl DataPlane {
     pub fn host(self: &Arc<Self>, options: ProxyOptions) {
         let ProxyOptions { id, node, identity, drain_duration, listener_limits, protocol, connect, certification, names } = options;
         let identity = Identity { cluster: node.cluster.as_str().into(), ..identity };
+        let introduction = Introduction::new(&node, &identity.workload).map(Arc::new);
         let mut state = State::new(id.clone(), self.registries.len(), self.sockets.clone());
         state.listener_limits = listener_limits;
         state.names = names;
@@ -147,7 +149,8 @@ impl DataPlane {
         let still_counts = counts.clone();
         let publish = Box::new(move |config: ProxySnapshot| {
             if let Some(plane) = plane.upgrade() {
-                let state = ProxyState { identity: identity.clone(), drain_duration, config: Arc::new(config) };
+                let state =
+                    ProxyState { identity: identity.clone(), introduction: introduction.clone(), drain_duration, config: Arc::new(config) };
                 plane.publish(&name, state, &still_counts);
             }
         });
@@ -220,6 +223,11 @@ impl DataPlane {
     /// How many connections are counted without the names of their ends, because these had become too many.
     pub fn nameless_connections(&self) -> u64 {
         self.registries.iter().map(|registry| registry.with_pairs(|pairs| pairs.nameless)).sum()
+    }
+
+    /// How many times a workload that one of the two ends told to be was not told apart from others, because these had become too many.
+    pub fn unnamed_workloads(&self) -> u64 {
+        self.registries.iter().map(|registry| registry.with_pairs(|pairs| pairs.unnamed)).sum()
     }
 
     /// The sum of a statistic of clients' connections of HTTP/2.

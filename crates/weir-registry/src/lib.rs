@@ -10,4 +10,4 @@ pub mod files;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
 
-pub use catalog::{Catalog, CatalogChanges, TextKey};
+pub use catalog::{Catalog, CatalogChanges, TextKey, Written};

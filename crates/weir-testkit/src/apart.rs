@@ -9,14 +9,20 @@ use crate::certified::Certified;
 use crate::client::Client;
 use crate::config::{CLIENT_ADDRESS, Layout};
 use crate::envoy::{self, Envoy};
-use crate::mesh::{DataPlane, MESH_CONFIG, is_ready, lay_out, local, start_weir};
+use crate::mesh::{DataPlane, MESH_CONFIG, is_ready, lay_out, local, start_weir, write};
 use crate::process::Process;
+use crate::relay::Relay;
 use crate::wait::until;
 use crate::{binaries, ports};
+
+/// A pilot that is told to end takes so many seconds to let its proxies go.
+const LEAVE_WITHIN: &str = "2";
 
 /// The sidecars of the client and of the application `app`, each with a certificate of the mesh, and a pilot that can go away.
 pub struct Apart {
     layout: Layout,
+    /// Where the proxies look for a pilot.
+    relay: Relay,
     address: SocketAddr,
     authority: String,
     pilot: Process,
@@ -35,12 +41,12 @@ impl Apart {
     pub async fn start(plane: DataPlane, layout: Layout, certified: &Certified<'_>, resources: &[(&str, &str)]) -> Self {
         let work = lay_out(layout, MESH_CONFIG, resources);
         let (address, authority) = (local(ports::free()), certified.authority.display().to_string());
-        let pilot = start_pilot(work.path(), address, &authority).await;
+        let (pilot, relay) = (start_pilot(work.path(), address, &authority).await, Relay::to(address).await);
         let (proxies, envoys) = match plane {
-            DataPlane::Weir => (sidecars(work.path(), address, certified.lifetime), vec![]),
-            DataPlane::Envoy => (vec![], envoy::start_certified(address, work.path(), certified.lifetime).await),
+            DataPlane::Weir => (sidecars(work.path(), relay.address, certified.lifetime), vec![]),
+            DataPlane::Envoy => (vec![], envoy::start_certified(relay.address, work.path(), certified.lifetime).await),
         };
-        Self { layout, address, authority, pilot, proxies, envoys, work }
+        Self { layout, relay, address, authority, pilot, proxies, envoys, work }
     }
 
     /// The client, which asks its sidecar for this service.
@@ -65,6 +71,26 @@ impl Apart {
         self.pilot = start_pilot(self.work.path(), self.address, &self.authority).await;
     }
 
+    /// Another pilot takes over, and then this one is told to end. What the one that ends has said.
+    ///
+    /// # Panics
+    /// If the other cannot be started, or this one does not end in time.
+    pub async fn roll_pilot(&mut self) -> String {
+        self.address = local(ports::free());
+        let other = start_pilot(self.work.path(), self.address, &self.authority).await;
+        self.relay.turn(self.address);
+        let mut old = std::mem::replace(&mut self.pilot, other);
+        old.signal("TERM").await;
+        let status = old.ended().await;
+        assert!(status.success(), "{status}");
+        old.said()
+    }
+
+    /// Writes a file of the mesh.
+    pub fn write(&self, name: &str, text: &str) {
+        write(self.work.path(), name, text);
+    }
+
     /// What each of those has said that keep certificates new.
     ///
     /// # Panics
@@ -78,7 +104,8 @@ impl Apart {
 /// Proxies look for its secret when they start, so it must be ready.
 async fn start_pilot(work: &Path, address: SocketAddr, authority: &str) -> Process {
     let admin = local(ports::free());
-    let mut pilot = start_weir("pilot", work, address, &["--ca", authority, "--admin", &admin.to_string()]);
+    let options = ["--ca", authority, "--admin", &admin.to_string(), "--leave-within", LEAVE_WITHIN];
+    let mut pilot = start_weir("pilot", work, address, &options);
     until("the pilot is ready", async || {
         assert!(pilot.is_running(), "the pilot has ended");
         is_ready(Some(admin)).await

@@ -43,6 +43,7 @@ mod ports;
 mod process;
 mod protocol;
 mod recorder;
+mod relay;
 mod seen;
 mod statistics;
 mod wait;

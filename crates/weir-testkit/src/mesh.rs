@@ -328,7 +328,7 @@ fn log_of(work: &Path) -> PathBuf {
 }
 
 /// A file is written elsewhere, then renamed.
-fn write(work: &Path, name: &str, text: &str) {
+pub(crate) fn write(work: &Path, name: &str, text: &str) {
     let draft = work.join("draft");
     fs::write(&draft, text).expect("a file can be written");
     fs::rename(draft, resources_of(work).join(name)).expect("a file can be renamed");

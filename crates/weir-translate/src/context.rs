@@ -47,6 +47,8 @@ pub(crate) struct Context<'m> {
     pub has_certificates: bool,
     /// Whether the proxy answers its workload's questions of DNS with what the mesh knows.
     pub answers_dns: bool,
+    /// Whether the proxy tells others of its workload, and hears them: Weir's do, which have Istio's filter for it.
+    pub exchanges_metadata: bool,
     findings: RefCell<Findings>,
 }
 
@@ -62,6 +64,7 @@ impl<'m> Context<'m> {
             passes_by_cluster_names: false,
             has_certificates: true,
             answers_dns: false,
+            exchanges_metadata: false,
             findings: RefCell::default(),
         }
     }
@@ -78,6 +81,7 @@ impl<'m> Context<'m> {
             passes_by_cluster_names: false,
             has_certificates: true,
             answers_dns: false,
+            exchanges_metadata: false,
             findings: RefCell::default(),
         }
     }
@@ -90,6 +94,11 @@ impl<'m> Context<'m> {
     /// The same of a proxy that answers questions of DNS, or does not.
     pub fn answering_dns(self, answers_dns: bool) -> Self {
         Self { answers_dns, ..self }
+    }
+
+    /// The same of a proxy that exchanges metadata with others, or does not.
+    pub fn exchanging_metadata(self, exchanges_metadata: bool) -> Self {
+        Self { exchanges_metadata, ..self }
     }
 
     /// The addresses that stand for a service as a whole, single ones and ranges, as the proxy's workload knows them: those that it has, else

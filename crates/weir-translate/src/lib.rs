@@ -18,6 +18,7 @@ mod members;
 mod name_table;
 mod names;
 mod patches;
+mod peer_metadata;
 mod proxy_headers;
 mod route;
 mod secret_names;
@@ -131,12 +132,12 @@ fn unpatched(context: &mut Context<'_>) -> Translation {
 }
 
 /// What only this proxy gets: what is for its own workload. All else it gets as all of its [`Class`] do.
-/// `has_certificates` says whether it gets certificates of the mesh.
-pub fn own(mesh: &MeshSnapshot, proxy: &Proxy, has_certificates: bool) -> Translation {
+/// `has_certificates` says whether it gets certificates of the mesh, `exchanges_metadata` whether it tells others of its workload.
+pub fn own(mesh: &MeshSnapshot, proxy: &Proxy, has_certificates: bool, exchanges_metadata: bool) -> Translation {
     if proxy.kind != ProxyKind::Sidecar {
         return Translation::default();
     }
-    let context = Context::new(mesh, proxy).with_certificates(has_certificates);
+    let context = Context::new(mesh, proxy).with_certificates(has_certificates).exchanging_metadata(exchanges_metadata);
     let mut listeners = listener::inbound(&context);
     set_connections(&context, &mut listeners);
     let mut own = Translation { listeners, clusters: cluster::own(&context), ..Default::default() };

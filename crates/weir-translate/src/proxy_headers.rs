@@ -3,7 +3,7 @@
 //! Facts: pilot/pkg/networking/util/proxy_headers.go of Istio, and who calls it.
 
 use weir_api::resources::MeshConfig;
-use weir_api::resources::proxy_config::{EnabledHeader, OptionalHeader, ProxyHeaders};
+use weir_api::resources::proxy_config::{EnabledHeader, MetadataExchangeMode, OptionalHeader, ProxyHeaders};
 use weir_xds::Any;
 use weir_xds::core::http1_protocol_options::{HeaderKeyFormat, header_key_format::HeaderFormat};
 use weir_xds::core::{Http1ProtocolOptions, TypedExtensionConfig};
@@ -45,6 +45,12 @@ pub(crate) fn suppresses_debug_headers(mesh: &MeshConfig) -> bool {
 /// Whether a host that is replaced is told in `x-forwarded-host`.
 pub(crate) fn appends_host(mesh: &MeshConfig) -> bool {
     written(mesh).is_some_and(|headers| is_enabled(headers.x_forwarded_host.as_ref()))
+}
+
+/// Whether only instances within the mesh are told of a client's workload.
+pub(crate) fn tells_metadata_in_mesh(mesh: &MeshConfig) -> bool {
+    let written = written(mesh).and_then(|headers| headers.metadata_exchange_headers.as_ref());
+    written.is_some_and(|headers| headers.mode == MetadataExchangeMode::InMesh)
 }
 
 /// Whether names of headers are written in HTTP/1.1 as they came.

@@ -87,6 +87,7 @@ pub use envoy::service::ratelimit::v3 as ratelimit_service;
 pub use envoy::r#type::matcher::v3 as matcher;
 pub use envoy::r#type::v3 as types;
 pub use fields::Malformed;
+pub use generated::io::istio::http::peer_metadata;
 
 /// Envoy's packages, as generated.
 #[allow(dead_code, missing_docs, unreachable_pub, unused_imports, clippy::all, clippy::pedantic, rustdoc::all)]

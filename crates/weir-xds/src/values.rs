@@ -84,6 +84,19 @@ pub fn structure(fields: &serde_json::Map<String, serde_json::Value>) -> Struct 
     Struct { fields: fields.iter().map(|(name, field)| (name.clone(), value(field))).collect() }
 }
 
+/// A `google.protobuf.Struct` as bytes; the same of the same.
+pub fn encode_struct(fields: &Struct) -> Vec<u8> {
+    prost::Message::encode_to_vec(fields)
+}
+
+/// The `google.protobuf.Struct` of these bytes.
+///
+/// # Errors
+/// If they are none, or values lie in each other without end.
+pub fn decode_struct(bytes: &[u8]) -> Result<Struct, prost::DecodeError> {
+    prost::Message::decode(bytes)
+}
+
 /// A JSON value as a protobuf `Value`.
 pub fn value(json: &serde_json::Value) -> Value {
     use serde_json::Value as Json;

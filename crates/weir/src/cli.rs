@@ -10,6 +10,7 @@ mod running;
 mod server;
 mod size;
 mod source;
+mod webhooks;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,7 +19,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use weir_registry::files::Input;
 
 pub(crate) use capture::{CaptureArgs, ToolName};
-pub(crate) use inject::{DataPlaneName, KubeInjectArgs};
+pub(crate) use inject::{KubeInjectArgs, SidecarArgs};
 pub(crate) use install::{CheckArgs, InstallArgs, UninstallArgs};
 #[cfg(feature = "kubernetes")]
 pub(crate) use install::{ClusterArgs, ManifestFormat, PlaneArgs};
@@ -27,6 +28,9 @@ pub(crate) use remote::{JoinArgs, RemoteArgs, TokenArgs, WorkloadCommand, Worklo
 pub(crate) use server::XdsAddress;
 use size::parse_size;
 pub(crate) use source::SourceArgs;
+#[cfg(feature = "kubernetes")]
+pub(crate) use webhooks::NativeSidecars;
+pub(crate) use webhooks::WebhookArgs;
 
 pub(crate) use running::{
     ClustersArgs, EndpointsArgs, ListenersArgs, ProxyConfig, ProxyConfigArgs, ProxyStatusArgs, RoutesArgs, SecretsArgs, WaitArgs,
@@ -176,7 +180,7 @@ pub(crate) struct RunArgs {
 #[derive(Debug, Args)]
 pub(crate) struct AuthorityArgs {
     /// The mesh's certificate authority: a folder with ca-cert.pem, ca-key.pem, cert-chain.pem, root-cert.pem [default: a root of
-    /// its own, made at the first start]
+    /// its own, made at the first start; of a cluster, that of the Secret `cacerts` or `istio-ca-secret`]
     #[arg(long, value_name = "DIR")]
     pub ca: Option<PathBuf>,
     /// Where that root is kept, and the secret by which proxies of other processes show that they are of this user [default:
@@ -210,6 +214,12 @@ pub(crate) struct PilotArgs {
     /// nowhere]
     #[arg(long, value_name = "ADDR")]
     pub admin: Option<SocketAddr>,
+    /// When told to end, have the proxies leave one after the other within so many seconds, for other pilots that serve them [default: 5
+    /// on a cluster, where there is nobody else 0]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(0..=3600))]
+    pub leave_within: Option<u16>,
+    #[command(flatten)]
+    pub webhooks: WebhookArgs,
     #[command(flatten)]
     pub authority: AuthorityArgs,
 }

@@ -10,9 +10,13 @@ use weir_api::Diagnostic;
 
 use crate::cli::Output;
 
+/// What libraries log at each attempt, and we say once in our own words. Who names them in `--log` hears them.
+const TWICE: &str = "kube_runtime=off,kube_client::client=off";
+
 /// Logs to standard error.
 pub(crate) fn start_log(level: &str) {
-    let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let level = if level.contains("kube") { level.to_owned() } else { format!("{level},{TWICE}") };
+    let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new(format!("info,{TWICE}")));
     let color = io::stderr().is_terminal() && no_color().is_none();
     // Who cannot log goes on: to say so on standard error, as is usual, would be a panic where that is gone.
     let log = tracing_subscriber::fmt()

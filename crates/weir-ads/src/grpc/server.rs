@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tonic::Status;
 use tonic::body::Body;
 
@@ -22,6 +22,7 @@ use super::listener::{Accepted, Listener};
 use super::requests::Requests;
 use super::{DELTA, MAX_MESSAGE, MAX_REMOTE_MESSAGE, SECRETS_DELTA, SECRETS_STATE, STATE};
 use crate::certificates::{self, Caller, Certificates};
+use crate::departure::Departure;
 use crate::guard::{Asked, Guard, Guarded, Patience, UnderWay};
 use crate::shown::{Shown, Token};
 use crate::stream::{self, Peer, Protocol, Request, ServerStream};
@@ -54,7 +55,12 @@ pub struct Services {
     pub secrets: Option<mpsc::Sender<ServerStream>>,
     /// Certificates, where there is an authority.
     pub certificates: Option<Certificates>,
+    /// When clients are to leave.
+    pub departure: Departure,
 }
+
+/// Lives as long as a connection is served as before. Once it has gone, its streams end.
+type Served = watch::Receiver<()>;
 
 /// Accepts connections until the task is dropped.
 ///
@@ -108,14 +114,23 @@ async fn speak(
     is_to_end: impl Future<Output = ()>,
 ) {
     let who = peer.clone();
-    let service = service_fn(move |request| answer(request, services.clone(), peer.clone(), guarded.clone()));
+    let mut stay = services.departure.enter();
+    let (serves, served) = watch::channel(());
+    let service = service_fn(move |request| answer(request, services.clone(), peer.clone(), guarded.clone(), served.clone()));
     let mut http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
     http.timer(TokioTimer::new()).keep_alive_interval(KEEPALIVE).adaptive_window(true).max_send_buf_size(UNREAD);
     let serving = http.serve_connection(TokioIo::new(socket), service);
     tokio::pin!(serving);
+    let is_to_leave = async {
+        tokio::select! {
+            () = is_to_end => {}
+            () = stay.turn() => drop(serves),
+        }
+    };
     let ended = tokio::select! {
         ended = &mut serving => ended,
-        () = is_to_end => {
+        () = is_to_leave => {
+            // What is asked from now on is asked somewhere else.
             serving.as_mut().graceful_shutdown();
             tokio::time::timeout(GOODBYE, serving).await.unwrap_or(Ok(()))
         }
@@ -135,25 +150,26 @@ async fn answer(
     services: Services,
     peer: Peer,
     guarded: Option<Guarded>,
+    served: Served,
 ) -> Result<http::Response<Body>, Infallible> {
     let peer = with_token(peer, &request);
     let asked = if request.uri().path() == certificates::CREATE { Asked::Certificate } else { Asked::Stream };
     let under_way = match (&guarded, &peer) {
-        (Some(guarded), Peer::Tls(shown)) => match guarded.admit(shown, asked) {
+        (Some(guarded), Peer::Tls(shown)) => match guarded.admit(shown, asked).await {
             Ok(under_way) => Some(under_way),
             Err(status) => return Ok(status.into_http()),
         },
         _ => None,
     };
-    let caller = (peer, under_way);
-    let Services { ads, secrets, certificates } = services;
+    let caller = Calls { peer, under_way, served };
+    let Services { ads, secrets, certificates, departure: _ } = services;
     Ok(match (request.uri().path(), ads, secrets) {
         (DELTA, Some(ads), _) => open(Protocol::Delta, caller, request, &ads, Request::Delta).await,
         (STATE, Some(ads), _) => open(Protocol::StateOfTheWorld, caller, request, &ads, Request::State).await,
         (SECRETS_DELTA, _, Some(secrets)) => open(Protocol::Delta, caller, request, &secrets, Request::Delta).await,
         (SECRETS_STATE, _, Some(secrets)) => open(Protocol::StateOfTheWorld, caller, request, &secrets, Request::State).await,
         (certificates::CREATE, ..) => {
-            let (peer, _under_way) = caller;
+            let Calls { peer, under_way: _under_way, served: _ } = caller;
             certify(request, certificates.zip(Caller::of(peer))).await
         }
         (path, ..) => Status::unimplemented(format!("no such method: {path}")).into_http(),
@@ -190,16 +206,24 @@ async fn certify(request: HttpRequest<Incoming>, to: Option<(Certificates, Calle
     }
 }
 
+/// Who calls, by a connection that is served for so long.
+struct Calls {
+    peer: Peer,
+    under_way: Option<UnderWay>,
+    served: Served,
+}
+
 /// Opens a stream: its requests are read as they come, its responses written as the client takes them.
 async fn open<M: prost::Message + Default + 'static>(
     protocol: Protocol,
-    (peer, under_way): (Peer, Option<UnderWay>),
+    Calls { peer, under_way, mut served }: Calls,
     request: HttpRequest<Incoming>,
     streams: &mpsc::Sender<ServerStream>,
     wrap: fn(M) -> Request,
 ) -> http::Response<Body> {
     let longest = if matches!(peer, Peer::Tls(_)) { MAX_REMOTE_MESSAGE } else { MAX_MESSAGE };
     let (server, requests, pushes, ending) = stream::server(protocol, peer, under_way);
+    let why = ending.clone();
     if streams.send(server).await.is_err() {
         return Status::unavailable("the server is shutting down").into_http();
     }
@@ -210,6 +234,11 @@ async fn open<M: prost::Message + Default + 'static>(
                 message = incoming.next() => message,
                 // Nothing is kept of what somebody goes on to say who is refused.
                 () = requests.closed() => None,
+                // Nobody sends anything there.
+                _ = served.changed() => {
+                    let _ = why.set(Status::unavailable("this server ends, and another one may serve"));
+                    None
+                }
             };
             let Some(message) = message else { return };
             if requests.send(wrap(message)).await.is_err() {

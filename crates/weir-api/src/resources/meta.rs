@@ -31,16 +31,34 @@ pub struct ObjectMeta {
     pub uid: Option<String>,
     #[serde(rename = "managedFields")]
     _managed_fields: Option<IgnoredAny>,
-    #[serde(rename = "ownerReferences")]
-    _owner_references: Option<IgnoredAny>,
+    /// Who it belongs to.
+    pub owner_references: Vec<OwnerReference>,
     #[serde(rename = "finalizers")]
     _finalizers: Option<IgnoredAny>,
     #[serde(rename = "selfLink")]
     _self_link: Option<IgnoredAny>,
-    #[serde(rename = "generateName")]
-    _generate_name: Option<IgnoredAny>,
+    /// How its name begins, where the API server made it.
+    pub generate_name: String,
     #[serde(rename = "deletionTimestamp")]
     _deletion_timestamp: Option<IgnoredAny>,
     #[serde(rename = "deletionGracePeriodSeconds")]
     _deletion_grace_period_seconds: Option<IgnoredAny>,
+}
+
+/// An object that another belongs to.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct OwnerReference {
+    /// Its group and version.
+    pub api_version: String,
+    /// Its kind.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Whether it is the one that made it.
+    pub controller: bool,
+    #[serde(rename = "uid")]
+    _uid: Option<IgnoredAny>,
+    #[serde(rename = "blockOwnerDeletion")]
+    _block_owner_deletion: Option<IgnoredAny>,
 }

@@ -5,6 +5,7 @@
 //! something, the field is an `Option`.
 
 pub mod authorization_policy;
+pub mod controller;
 pub mod destination;
 pub mod destination_rule;
 pub mod duration;

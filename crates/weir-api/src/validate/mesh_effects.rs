@@ -40,7 +40,6 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("defaultConfig.tracing", "no request is traced"),
     ("defaultConfig.proxyStatsMatcher", STATISTICS),
     ("defaultConfig.extraStatTags", STATISTICS),
-    ("defaultConfig.proxyHeaders.metadataExchangeHeaders", "no metadata is exchanged"),
 ];
 
 const INGRESS: &str = "Ingress resources are those of the class `istio`, for the gateway of the label `istio: ingressgateway`";

@@ -7,6 +7,7 @@ const FAULT: &str = "envoy.extensions.filters.common.fault.v3";
 const MUTATION: &str = "envoy.config.common.mutation_rules.v3";
 const CORE: &str = "envoy.config.core.v3";
 const MATCHER: &str = "xds.type.matcher.v3";
+const PEERS: &str = "io.istio.http.peer_metadata";
 const SESSION: &str = "envoy.extensions.http.stateful_session";
 const COMPRESSION: &str = "envoy.extensions.compression";
 
@@ -136,6 +137,19 @@ pub(super) const TABLE: &[Decided] = &[
             ("allow_dynamic_host_from_filter_state", "the host is the one that the request names"),
         ],
     ),
+    of(PEERS, "Config")
+        .packed()
+        .carried_out("downstream_discovery upstream_discovery downstream_propagation upstream_propagation")
+        // No connection leads to a listener of the same process.
+        .unseen("shared_with_upstream")
+        .reported(&[("additional_labels", "workloads tell each other their usual labels")]),
+    of(PEERS, "Config.DiscoveryMethod")
+        .carried_out("istio_headers")
+        // Such resources no control plane has, unless a bootstrap asks for them.
+        .unseen("workload_discovery")
+        .reported(&[("baggage", "what `baggage` says of a workload is not believed")]),
+    of(PEERS, "Config.PropagationMethod").carried_out("istio_headers"),
+    of(PEERS, "Config.IstioHeaders").carried_out("skip_external_clusters"),
     of(FILTERS, "grpc_http1_bridge.v3.Config").packed().carried_out("upgrade_protobuf_to_grpc ignore_query_parameters"),
     of(FILTERS, "grpc_web.v3.GrpcWeb").packed(),
     // Scripts load nothing from files but themselves.

@@ -119,6 +119,8 @@ known! {
     X_ENVOY_ORIGINAL_PATH "x-envoy-original-path"
     X_ENVOY_ORIGINAL_URL "x-envoy-original-url"
     X_ENVOY_OVERLOADED "x-envoy-overloaded"
+    X_ENVOY_PEER_METADATA "x-envoy-peer-metadata"
+    X_ENVOY_PEER_METADATA_ID "x-envoy-peer-metadata-id"
     X_ENVOY_RATELIMITED "x-envoy-ratelimited"
     X_ENVOY_RETRIABLE_HEADER_NAMES "x-envoy-retriable-header-names"
     X_ENVOY_RETRIABLE_STATUS_CODES "x-envoy-retriable-status-codes"

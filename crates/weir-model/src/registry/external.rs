@@ -98,7 +98,7 @@ fn of_workload(workload: &Workload, entry: &ServiceEntry) -> Vec<Endpoint> {
             labels: workload.instance_labels.clone(),
             locality: workload.locality.clone(),
             weight: workload.weight,
-            workload: workload.name.clone(),
+            workload: workload.known_as.clone(),
             namespace: workload.namespace.clone(),
             service_account: workload.service_account.clone(),
             takes_mutual_tls: workload.takes_mutual_tls,

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use weir_api::resources::WorkloadEntry;
+use weir_api::resources::controller::Controller;
 use weir_api::resources::kubernetes::Pod;
+use weir_api::resources::meta::ObjectMeta;
 use weir_api::{Object, Spec};
 
 use crate::address::canonical;
@@ -13,11 +15,16 @@ use crate::topology;
 
 type Labels = BTreeMap<String, String>;
 
+/// The label of a Pod that says what it is known as.
+const WORKLOAD_NAME: &str = "service.istio.io/workload-name";
+
 /// What runs somewhere and may be an instance of services.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Workload {
     /// Its name.
     pub name: String,
+    /// What people know it by: the Deployment of a Pod, or whatever made that; else its name.
+    pub known_as: String,
     /// Its namespace.
     pub namespace: String,
     /// Where it is: an IP address in its [`canonical`] form, a name, or `unix://` and a path.
@@ -76,6 +83,7 @@ fn of_entry(object: &Arc<Object>, entry: &WorkloadEntry, ready: bool) -> Workloa
     let takes_mutual_tls = takes_mutual_tls(&labels, !entry.service_account.is_empty());
     Workload {
         name: object.meta.name.clone(),
+        known_as: object.meta.name.clone(),
         namespace: object.meta.namespace.clone(),
         address: canonical(&entry.address),
         instance_labels: instance_labels(&labels, &locality, &entry.network, ""),
@@ -100,6 +108,7 @@ fn of_pod(object: &Arc<Object>, pod: &Pod, standing: &dyn Fn(&str) -> String) ->
     let takes_mutual_tls = takes_mutual_tls(&labels, false);
     Some(Workload {
         name: object.meta.name.clone(),
+        known_as: known_as(&object.meta).to_owned(),
         namespace: object.meta.namespace.clone(),
         address: canonical(address),
         instance_labels: instance_labels(&labels, &locality, "", &pod.spec.node_name),
@@ -113,4 +122,38 @@ fn of_pod(object: &Arc<Object>, pod: &Pod, standing: &dyn Fn(&str) -> String) ->
         ready: pod.status.is_ready(),
         object: object.clone(),
     })
+}
+
+/// What people know a Pod by: what its label says; what made it; or itself, where a person did.
+fn known_as(pod: &ObjectMeta) -> &str {
+    let label = |name: &str| pod.labels.get(name).map(String::as_str);
+    if let Some(said) = label(WORKLOAD_NAME).filter(|said| !said.is_empty()) {
+        return said;
+    }
+    let made = pod.owner_references.iter().find(|owner| owner.controller).filter(|_| !pod.generate_name.is_empty());
+    let made = made.map(|owner| Controller { kind: &owner.kind, api_version: &owner.api_version, name: &owner.name });
+    made.map_or(&pod.name, |made| made.seen_through(label).name)
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_api::{Source, parse};
+
+    use super::*;
+
+    #[test]
+    fn a_pod_is_known_as_what_made_it() {
+        let owner = "ownerReferences: [{kind: Other, name: x}, {apiVersion: apps/v1, kind: ReplicaSet, name: web-v1-6c9, controller: true, uid: u}]";
+        for (metadata, expected) in [
+            ("name: alone".to_owned(), "alone"),
+            (format!("name: web-v1-6c9-x, {owner}"), "web-v1-6c9-x"),
+            (format!("name: web-v1-6c9-x, generateName: web-v1-6c9-, {owner}"), "web-v1-6c9"),
+            (format!("name: web-v1-6c9-x, generateName: web-v1-6c9-, labels: {{pod-template-hash: 6c9}}, {owner}"), "web-v1"),
+            (format!("name: p, labels: {{service.istio.io/workload-name: said}}, {owner}"), "said"),
+        ] {
+            let text = format!("apiVersion: v1\nkind: Pod\nmetadata: {{{metadata}}}\nstatus: {{podIP: 10.0.0.1}}\n");
+            let pod = parse(&Source::new("x.yaml", text)).objects.remove(0);
+            assert_eq!(of_object(&pod, &|_| true, &|_| String::new()).unwrap().known_as, expected, "{metadata}");
+        }
+    }
 }

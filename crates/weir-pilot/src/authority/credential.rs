@@ -13,7 +13,8 @@ use weir_model::workload_group::{GROUP_ANNOTATION, identity_of_instances, labels
 use weir_model::{Identity, MeshSnapshot, Proxy, ProxyKind, Workload, topology};
 
 use super::address;
-use super::tokens::Tokens;
+use super::pod::Pod;
+use super::reviewer::Judges;
 
 /// Which trust domains count.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +51,8 @@ pub enum Bound {
     Entry(String),
     /// An instance of the WorkloadGroup of this name.
     Group(String),
+    /// The Pod of this name; no token of the mesh's own is for one.
+    Pod(String),
 }
 
 impl Bound {
@@ -67,12 +70,13 @@ impl Bound {
         match self {
             Self::Entry(_) => "WorkloadEntry",
             Self::Group(_) => "WorkloadGroup",
+            Self::Pod(_) => "Pod",
         }
     }
 
     /// The name of its object.
     pub fn name(&self) -> &str {
-        let (Self::Entry(name) | Self::Group(name)) = self;
+        let (Self::Entry(name) | Self::Group(name) | Self::Pod(name)) = self;
         name
     }
 }
@@ -85,6 +89,8 @@ pub(crate) struct Credential {
     pub workload: Option<Bound>,
     /// Until when that is so.
     pub ends: SystemTime,
+    /// Whether the API server of a cluster has just said that there is this account.
+    pub is_reviewed: bool,
 }
 
 /// An instance that registers itself.
@@ -101,24 +107,23 @@ impl Credential {
     ///
     /// # Errors
     /// If it does not hold, or there is nothing.
-    pub fn of(shown: &Shown, tokens: Option<&Tokens>, mesh: &MeshConfig, now: SystemTime) -> Result<Self, Status> {
+    pub async fn of(shown: &Shown, judges: &Judges, mesh: &MeshConfig, now: SystemTime) -> Result<Self, Status> {
         let peer = shown.peer;
         let unknown = |reason: String| Status::unauthenticated(format!("{peer}: {reason}"));
         let names = Names::of(mesh);
-        match (&shown.certificate, &shown.token, tokens) {
-            (Err(reason), ..) => Err(unknown(reason.clone())),
-            (Ok(Some(certified)), ..) => {
+        match (&shown.certificate, &shown.token) {
+            (Err(reason), _) => Err(unknown(reason.clone())),
+            (Ok(Some(certified)), _) => {
                 let identity = names.identity(&certified.id);
                 let identity = identity.map_err(|reason| unknown(format!("the certificate of {:?} {reason}", certified.id)))?;
                 // The handshake was a while ago, perhaps.
                 if certified.ends <= now {
                     return Err(unknown(format!("the certificate of {:?} has ended", certified.id)));
                 }
-                Ok(Self { identity, workload: None, ends: certified.ends })
+                Ok(Self { identity, workload: None, ends: certified.ends, is_reviewed: false })
             }
-            (Ok(None), Some(token), Some(tokens)) => tokens.read(token.text(), names, now).map_err(unknown),
-            (Ok(None), Some(_), None) => Err(unknown("this pilot signs no tokens: it has no --state".to_owned())),
-            (Ok(None), None, _) => Err(unknown("shows neither a certificate of the mesh nor a token".to_owned())),
+            (Ok(None), Some(token)) => judges.read(peer, token.text(), names, now).await,
+            (Ok(None), None) => Err(unknown("shows neither a certificate of the mesh nor a token".to_owned())),
         }
     }
 
@@ -135,6 +140,9 @@ impl Credential {
         let wrong = |reason: String| format!("the node {:?} is not of {}: {reason}", proxy.id, self.identity);
         if proxy.namespace != self.identity.namespace {
             return Err(wrong(format!("it claims the namespace {:?}", proxy.namespace)));
+        }
+        if let Some(pod) = registers.is_none().then(|| Pod::of(mesh, proxy)).flatten() {
+            return pod.labels_for(self, proxy).map_err(wrong);
         }
         let (identity, mut labels) = match registers {
             Some(registers) => self.instance(mesh, proxy, registers),
@@ -207,6 +215,8 @@ impl Credential {
             Some(Bound::Group(group)) => {
                 return Err(format!("its token is for an instance of WorkloadGroup {group}, which it does not name"));
             }
+            Some(Bound::Pod(name)) if *name != proxy.name => return Err(format!("its token is for Pod {name}")),
+            Some(Bound::Pod(name)) => return Err(format!("the mesh knows no Pod {name} yet, or no address of it: it may come again")),
             _ => {}
         }
         let beside = Proxy { kind: ProxyKind::Sidecar, ..proxy.clone() };
@@ -222,17 +232,18 @@ impl Credential {
     /// # Errors
     /// Why not.
     pub fn may_be_certified(&self, mesh: &MeshSnapshot, proxy: Option<&Proxy>) -> Result<(), String> {
-        let Self { identity, workload: bound, ends: _ } = self;
+        let Self { identity, workload: bound, ends: _, is_reviewed } = self;
         if let Some(proxy) = proxy {
             if proxy.namespace != identity.namespace {
                 return Err(format!("the node {:?} is not of {identity}", proxy.id));
             }
-            if matches!(bound, Some(Bound::Entry(name)) if *name != proxy.name) {
+            if matches!(bound, Some(Bound::Entry(name) | Bound::Pod(name)) if *name != proxy.name) {
                 return Err(format!("the node {:?} is not the workload that the token is for", proxy.id));
             }
             // Another may be known at its address by now, as long as it has not registered itself.
             let known = mesh.workload_of(proxy).filter(|workload| workload.name == proxy.name);
-            if known.is_some_and(|workload| !is_of(workload, identity)) {
+            let pod = Pod::named(mesh, proxy).filter(|_| known.is_none());
+            if known.or(pod).is_some_and(|workload| !is_of(workload, identity)) {
                 return Err(format!("the workload of the node {:?} is not {identity}", proxy.id));
             }
         }
@@ -241,7 +252,9 @@ impl Credential {
         let is_there = match bound {
             Some(Bound::Group(name)) => group_is(name),
             Some(Bound::Entry(name)) => mesh.workloads.iter().any(|workload| workload.name == *name && is_of(workload, identity)),
-            None => {
+            // The mesh need not know it yet: it starts.
+            _ if *is_reviewed => true,
+            None | Some(Bound::Pod(_)) => {
                 mesh.workloads.iter().any(|workload| is_of(workload, identity))
                     || mesh.groups.of_namespace(&identity.namespace).any(|group| identity_of_instances(group) == *identity)
             }
@@ -259,7 +272,7 @@ pub fn shared_account(mesh: &MeshSnapshot, identity: &Identity) -> Option<String
     entry.map(|workload| workload.object.name().to_string()).or_else(|| group().map(|group| group.name().to_string()))
 }
 
-fn is_of(workload: &Workload, identity: &Identity) -> bool {
+pub(super) fn is_of(workload: &Workload, identity: &Identity) -> bool {
     Identity::new(&workload.namespace, &workload.service_account) == *identity
 }
 
@@ -344,7 +357,8 @@ spec:
     }
 
     fn credential(account: &str, workload: Option<Bound>) -> Credential {
-        Credential { identity: Identity::new("shop", account), workload, ends: SystemTime::now() + Duration::from_secs(60) }
+        let ends = SystemTime::now() + Duration::from_secs(60);
+        Credential { identity: Identity::new("shop", account), workload, ends, is_reviewed: false }
     }
 
     fn proxy(id: &str, labels: &[(&str, &str)]) -> Proxy {
@@ -509,20 +523,21 @@ spec:
         assert!(!of("cart", None, Some("sidecar~10.0.0.1~cart.money~money.svc.cluster.local")));
     }
 
-    #[test]
-    fn who_shows_nothing_or_what_does_not_hold_is_nobody() {
+    #[tokio::test]
+    async fn who_shows_nothing_or_what_does_not_hold_is_nobody() {
         let mut mesh = MeshConfig::default();
         (mesh.trust_domain, mesh.trust_domain_aliases) = ("td".to_owned(), vec!["old".to_owned()]);
         let (peer, now) = ("192.0.2.1:7".parse().unwrap(), SystemTime::now());
-        let of = |certificate: Result<Option<Certified>, String>, token: Option<Token>| {
+        let of = async |certificate: Result<Option<Certified>, String>, token: Option<Token>| {
             let shown = Shown { peer, certificate, token };
-            Credential::of(&shown, None, &mesh, now).map(|known| known.identity).map_err(|status| status.message().to_owned())
+            let found = Credential::of(&shown, &Judges::default(), &mesh, now).await;
+            found.map(|known| known.identity).map_err(|status| status.message().to_owned())
         };
         let until = |id: &str, ends| Ok(Some(Certified { id: id.to_owned(), ends }));
         let certified = |id: &str| until(id, now + Duration::from_secs(1));
         let cart = Identity::new("shop", "cart");
-        assert_eq!(of(certified("spiffe://td/ns/shop/sa/cart"), None), Ok(cart.clone()));
-        assert_eq!(of(certified("spiffe://old/ns/shop/sa/cart"), Some(Token::new("x"))), Ok(cart));
+        assert_eq!(of(certified("spiffe://td/ns/shop/sa/cart"), None).await, Ok(cart.clone()));
+        assert_eq!(of(certified("spiffe://old/ns/shop/sa/cart"), Some(Token::new("x"))).await, Ok(cart));
         for (certificate, token, expected) in [
             (Ok(None), None, "neither a certificate of the mesh nor a token"),
             (Ok(None), Some(Token::new("x")), "signs no tokens"),
@@ -534,7 +549,7 @@ spec:
             (certified("spiffe://td/ns/shop/sa/a/ns/money/sa/b"), None, "no SPIFFE id of a mesh"),
             (certified("spiffe://td/ns/Shop/sa/a"), None, "no SPIFFE id of a mesh"),
         ] {
-            let refused = of(certificate, token).unwrap_err();
+            let refused = of(certificate, token).await.unwrap_err();
             assert!(refused.starts_with("192.0.2.1:7: ") && refused.contains(expected), "{refused}");
         }
     }

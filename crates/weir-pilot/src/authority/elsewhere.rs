@@ -12,8 +12,8 @@ use weir_model::MeshSnapshot;
 use super::Followed;
 use super::changes::Changes;
 use super::credential::Credential;
+use super::reviewer::Judges;
 use super::service::{WAITING, answer_to, count, holder};
-use super::tokens::Tokens;
 use crate::refusals::{Count, Refusals, Refused};
 use crate::shares::Shares;
 
@@ -24,8 +24,8 @@ const AT_A_TIME: usize = 2;
 
 /// What all requests share.
 struct Elsewhere {
-    /// The key of the tokens that somebody may show; without it, he needs a certificate already.
-    tokens: Option<Arc<Tokens>>,
+    /// Who knows the tokens that somebody may show; without any, he needs a certificate already.
+    judges: Judges,
     refusals: Arc<Refusals>,
     changes: Changes,
     /// The places of those under way, by who asks.
@@ -37,11 +37,11 @@ struct Elsewhere {
 pub(crate) fn start(
     authority: &Followed,
     mesh: watch::Receiver<Arc<MeshSnapshot>>,
-    tokens: Option<Arc<Tokens>>,
+    judges: Judges,
     refusals: Arc<Refusals>,
 ) -> Certificates {
     serve(Elsewhere {
-        tokens,
+        judges,
         refusals,
         changes: Changes::new(mesh, authority.0.clone()),
         places: Shares::of(UNDER_WAY),
@@ -67,17 +67,18 @@ fn serve(elsewhere: Elsewhere) -> Certificates {
 
 impl Elsewhere {
     /// Who asks, as far as he has shown it.
-    fn credential(&self, caller: &Caller) -> Result<Credential, Refused> {
+    async fn credential(&self, caller: &Caller) -> Result<Credential, Refused> {
         let not_known = |status| Refused::new(Count::NotKnown, status);
         let Caller::Remote(shown) = caller else {
             return Err(not_known(Status::unauthenticated("only who comes by TLS is certified here")));
         };
-        Credential::of(shown, self.tokens.as_deref(), &self.changes.mesh.borrow().config, SystemTime::now()).map_err(not_known)
+        let config = self.changes.mesh.borrow().config.clone();
+        Credential::of(shown, &self.judges, &config, SystemTime::now()).await.map_err(not_known)
     }
 
     async fn answer(&self, Call { caller, request, mut answer }: Call) {
         let asked = async {
-            let credential = self.credential(&caller)?;
+            let credential = self.credential(&caller).await?;
             let busy = || Refused::new(Count::NotSigned, Status::resource_exhausted(format!("{} asks too often", credential.identity)));
             let place = self.places.take(credential.identity.to_string()).ok_or_else(busy)?;
             let failed = || Refused::new(Count::NotSigned, Status::internal("the authority failed"));
@@ -143,8 +144,13 @@ mod tests {
         let authority = Authority::in_memory("cluster.local").unwrap().follow();
         let signing = Arc::new(Semaphore::new(0));
         let changes = Changes::new(mesh, authority.0);
-        let certificates =
-            serve(Elsewhere { tokens: None, refusals: Arc::default(), changes, places: Shares::of(16), signing: signing.clone() });
+        let certificates = serve(Elsewhere {
+            judges: Judges::default(),
+            refusals: Arc::default(),
+            changes,
+            places: Shares::of(16),
+            signing: signing.clone(),
+        });
         let request = || IstioCertificateRequest { csr: "nonsense".to_owned(), ..IstioCertificateRequest::default() };
         let mut waiting = vec![];
         for account in ["a", "a", "b"] {

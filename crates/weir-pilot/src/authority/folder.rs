@@ -1,5 +1,6 @@
 //! An authority that is given as files, in the layout of Istio's secret `cacerts`.
 
+use std::fmt;
 use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -9,19 +10,23 @@ use rcgen::{Issuer, KeyPair};
 use rustls::pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
-use super::{Authority, AuthorityError, issue, pem};
+use super::{Authority, AuthorityError, issue, pem, root};
 
 /// The files of such a folder.
 pub(super) const FILES: [&str; 5] = ["ca-cert.pem", "ca-key.pem", "cert-chain.pem", "root-cert.pem", "ca-crl.pem"];
 
-/// What signs, as PEM.
-pub(super) struct Files {
+/// What an authority is made of, as PEM: the files of such a folder, wherever they stand.
+#[derive(Clone)]
+pub struct AuthorityFiles {
+    /// `ca-cert.pem`: what signs.
     pub certificate: Vec<u8>,
+    /// `ca-key.pem`: its key.
     pub key: Zeroizing<String>,
-    /// Those above it, up to the root or without that.
+    /// `cert-chain.pem`: those above it, up to the root or without that; may hold itself.
     pub chain: Vec<u8>,
+    /// `root-cert.pem`: the roots, one or several.
     pub roots: Vec<u8>,
-    /// What was revoked; may be empty.
+    /// `ca-crl.pem`: what was revoked; may be empty.
     pub revoked: Vec<u8>,
 }
 
@@ -38,7 +43,7 @@ pub(super) fn read(folder: &Path) -> Result<Authority, AuthorityError> {
     warn_of_readers(&folder.join("ca-key.pem"));
     let key =
         String::from_utf8(file("ca-key.pem")?).map_err(|_| AuthorityError::Unusable(folder.join("ca-key.pem"), "is not PEM".to_owned()));
-    let files = Files {
+    let files = AuthorityFiles {
         certificate: file("ca-cert.pem")?,
         key: Zeroizing::new(key?),
         chain: file("cert-chain.pem")?,
@@ -56,9 +61,27 @@ fn warn_of_readers(key: &Path) {
     }
 }
 
-impl Files {
-    /// Makes an authority of them.
-    pub(super) fn into_authority(self, folder: &Path) -> Result<Authority, AuthorityError> {
+/// Nobody prints a key.
+impl fmt::Debug for AuthorityFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthorityFiles").finish_non_exhaustive()
+    }
+}
+
+impl AuthorityFiles {
+    /// Makes a root for a trust domain, which signs itself.
+    ///
+    /// # Errors
+    /// If the system has no randomness.
+    pub fn new_root(trust_domain: &str) -> Result<Self, AuthorityError> {
+        Ok(root::make(trust_domain, SystemTime::now())?)
+    }
+
+    /// Makes an authority of them. Errors name each by its place below this one, as if that were a folder.
+    ///
+    /// # Errors
+    /// If they do not fit together.
+    pub fn into_authority(self, folder: &Path) -> Result<Authority, AuthorityError> {
         let at = |name: &str| folder.join(name);
         let wrong = |name: &str, reason: &str| AuthorityError::Unusable(at(name), reason.to_owned());
         let own = pem::certificates(&self.certificate, &at("ca-cert.pem"))?;

@@ -3,7 +3,7 @@
 //! It is given as a folder in Istio's layout ([`folder`]), or its root is made at the first start and kept ([`root`]). What it signs
 //! is short-lived, and says nothing but the SPIFFE id of a service account ([`issue`]); for whom, [`service`] decides, of those who
 //! know a [`secret`], and [`elsewhere`] of those who have shown from another machine who they are ([`credential`]): by a certificate
-//! ([`shown`]) or one of its [`tokens`].
+//! ([`shown`]) or one of its [`tokens`], or of a cluster's ([`reviewer`]).
 //!
 //! Facts: security/pkg/pki/ca and security/pkg/server/ca of Istio.
 
@@ -12,9 +12,12 @@ mod changes;
 pub(crate) mod credential;
 pub(crate) mod elsewhere;
 mod folder;
+mod followed;
 mod issue;
 mod pem;
+mod pod;
 mod private;
+pub(crate) mod reviewer;
 mod root;
 pub mod secret;
 pub(crate) mod service;
@@ -25,11 +28,12 @@ mod watched;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
+pub use folder::AuthorityFiles;
+pub use followed::{Followed, Succession};
 use rcgen::{Issuer, KeyPair};
-use tokio::sync::watch;
 
 /// What signs.
 pub struct Authority {
@@ -45,10 +49,6 @@ pub struct Authority {
     /// What tells it from others, made when it is first asked for.
     fingerprint: OnceLock<[u8; 32]>,
 }
-
-/// An authority as it is now, for as long as somebody looks at its folder.
-#[derive(Debug, Clone)]
-pub struct Followed(pub(crate) watch::Receiver<Arc<Authority>>);
 
 /// Nobody prints a key.
 impl fmt::Debug for Authority {
@@ -96,7 +96,7 @@ impl Authority {
 
     /// Follows what changes in its folder, if it has one.
     pub fn follow(self) -> Followed {
-        Followed(watched::follow(self))
+        watched::follow(self)
     }
 
     /// When its own certificate ends, and with it all that it has signed.

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::folder::Files;
+use super::folder::AuthorityFiles;
 use super::{Authority, AuthorityError, private};
 
 /// Where the root is, below the folder of what is kept.
@@ -23,7 +23,7 @@ const LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 const SKEW: Duration = Duration::from_secs(24 * 3600);
 
 /// Makes a root for a trust domain.
-pub(super) fn make(trust_domain: &str, now: SystemTime) -> Result<Files, rcgen::Error> {
+pub(super) fn make(trust_domain: &str, now: SystemTime) -> Result<AuthorityFiles, rcgen::Error> {
     let mut key = KeyPair::generate()?;
     let mut subject = DistinguishedName::new();
     subject.push(DnType::OrganizationName, trust_domain);
@@ -36,7 +36,7 @@ pub(super) fn make(trust_domain: &str, now: SystemTime) -> Result<Files, rcgen::
     let certificate = params.self_signed(&key)?.pem().into_bytes();
     let written = Zeroizing::new(key.serialize_pem());
     key.zeroize();
-    Ok(Files { chain: certificate.clone(), roots: certificate.clone(), certificate, key: written, revoked: vec![] })
+    Ok(AuthorityFiles { chain: certificate.clone(), roots: certificate.clone(), certificate, key: written, revoked: vec![] })
 }
 
 /// Whether there ever was a root in a folder.
@@ -92,10 +92,10 @@ fn read(folder: &Path) -> Result<Authority, AuthorityError> {
     let path = folder.join(CERTIFICATE);
     let certificate = fs::read(&path).map_err(|error| AuthorityError::File(path, error))?;
     let (chain, roots) = (certificate.clone(), certificate.clone());
-    Files { certificate, key, chain, roots, revoked: vec![] }.into_authority(folder)
+    AuthorityFiles { certificate, key, chain, roots, revoked: vec![] }.into_authority(folder)
 }
 
-fn write_all(folder: &Path, files: &Files) -> io::Result<()> {
+fn write_all(folder: &Path, files: &AuthorityFiles) -> io::Result<()> {
     private::write_new(&folder.join(CERTIFICATE), &files.certificate)?;
     private::write_new(&folder.join(KEY), files.key.as_bytes())?;
     private::sync(folder)

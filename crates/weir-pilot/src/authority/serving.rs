@@ -1,7 +1,8 @@
-//! The certificate that a pilot shows to proxies of other machines: of the mesh's authority, for the names and addresses that they call it by.
-//! It says no SPIFFE id: it is nobody's in the mesh, and no workload's certificate says such names.
+//! The certificates that a pilot shows to proxies of other machines, and as a server of another kind: of the mesh's authority, for the names
+//! and addresses that it is called by. They say no SPIFFE id: they are nobody's in the mesh, and no workload's certificate says such names.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{KeyPair, SanType};
@@ -10,10 +11,35 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{Authority, pem};
+use super::{Authority, Followed, pem};
 
 /// How long it lasts.
 pub(crate) const LIFETIME: Duration = Duration::from_secs(24 * 3600);
+
+/// A certificate of a server of the control plane's.
+#[derive(Clone)]
+pub struct ServerCertificate {
+    /// It and its key.
+    pub certified: Arc<CertifiedKey>,
+    /// When the next one is to be made: long before it ends.
+    pub until: SystemTime,
+}
+
+impl Followed {
+    /// Makes a certificate for a server that is called by these names and addresses, with a key of its own.
+    ///
+    /// # Errors
+    /// If it cannot be made: one of the names is none, or the authority has ended.
+    pub async fn certify_server(&self, names: &[String], addresses: &[IpAddr]) -> Result<ServerCertificate, String> {
+        let (authority, now) = (self.0.borrow().clone(), SystemTime::now());
+        let until = (now + LIFETIME / 2).min(authority.ends());
+        let (names, addresses) = (names.to_vec(), addresses.to_vec());
+        // A signature of a large key takes a while.
+        let making = tokio::task::spawn_blocking(move || authority.certify_pilot(&names, &addresses, now));
+        let certified = making.await.unwrap_or_else(|_| Err("the authority failed".to_owned()))?;
+        Ok(ServerCertificate { certified: Arc::new(certified), until })
+    }
+}
 
 impl Authority {
     /// Makes one with a key of its own.

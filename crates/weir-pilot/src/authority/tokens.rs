@@ -135,7 +135,7 @@ impl Tokens {
         }
         let identity = names.identity(id).map_err(whose)?;
         let workload = workload(&claims).map_err(|()| whose("is for a workload of another kind".to_owned()))?;
-        Ok(Credential { identity, workload, ends })
+        Ok(Credential { identity, workload, ends, is_reviewed: false })
     }
 }
 

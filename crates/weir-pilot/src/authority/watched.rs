@@ -5,12 +5,9 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
-
-use super::{Authority, AuthorityError, folder, pem};
+use super::{Authority, AuthorityError, Followed, Succession, folder};
 
 /// So often it is looked at.
 const PACE: Duration = Duration::from_secs(5);
@@ -30,21 +27,21 @@ struct Folder {
     seen: Stamps,
 }
 
-/// The authority as it is now; follows what changes in its folder, if it has one, for as long as somebody looks.
-pub(super) fn follow(authority: Authority) -> watch::Receiver<Arc<Authority>> {
+/// Follows what changes in an authority's folder, if it has one, for as long as somebody looks.
+pub(super) fn follow(authority: Authority) -> Followed {
     let folder = authority.folder.clone().map(|(path, read)| Folder::new(path, read));
-    let (newest, watched) = watch::channel(Arc::new(authority));
+    let (succession, followed) = authority.succeed();
     if let Some(folder) = folder {
-        tokio::spawn(look(folder, newest));
+        tokio::spawn(look(folder, succession));
     }
-    watched
+    followed
 }
 
-async fn look(mut folder: Folder, newest: watch::Sender<Arc<Authority>>) {
-    while !newest.is_closed() {
+async fn look(mut folder: Folder, succession: Succession) {
+    loop {
         tokio::select! {
             () = tokio::time::sleep(PACE) => {}
-            () = newest.closed() => return,
+            () = succession.closed() => return,
         }
         let looked = tokio::task::spawn_blocking(move || {
             let changed = folder.changed();
@@ -53,13 +50,7 @@ async fn look(mut folder: Folder, newest: watch::Sender<Arc<Authority>>) {
         let Ok((again, changed)) = looked.await else { return };
         folder = again;
         if let Some(authority) = changed {
-            if is_abrupt(&newest.borrow(), &authority) {
-                tracing::warn!(
-                    "{}: root-cert.pem holds no root that was there before: whoever was not told of the new one beside the old needs a new file",
-                    folder.path.display()
-                );
-            }
-            newest.send_replace(Arc::new(authority));
+            succession.replace(authority, &folder.path);
         }
     }
 }
@@ -96,13 +87,6 @@ impl Folder {
     }
 }
 
-/// Whether who trusts the roots of one authority trusts none of the other: a root is changed in two steps, at first the new one beside
-/// the old.
-fn is_abrupt(before: &Authority, after: &Authority) -> bool {
-    let roots = pem::certificates(before.roots.as_bytes(), Path::new("")).unwrap_or_default();
-    !roots.iter().any(|root| after.roots.contains(&pem::text(root)))
-}
-
 /// Whether it may be otherwise the next time though nothing in the folder has changed.
 fn may_pass(error: &AuthorityError) -> bool {
     let stays = |kind| matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied);
@@ -122,16 +106,6 @@ pub(super) fn stamps(folder: &Path) -> Stamps {
 mod tests {
     use super::super::tests::folder as made;
     use super::*;
-
-    #[test]
-    fn a_root_is_changed_in_two_steps_or_at_once() {
-        let [old, new] = [(); 2].map(|()| Authority::in_memory("td").unwrap());
-        let both = Authority { roots: old.roots.clone() + &new.roots, ..Authority::in_memory("td").unwrap() };
-        assert_eq!(
-            [is_abrupt(&old, &both), is_abrupt(&both, &new), is_abrupt(&old, &old), is_abrupt(&old, &new)],
-            [false, false, false, true]
-        );
-    }
 
     #[test]
     fn what_changes_in_the_folder_is_in_force_once_it_fits_together() {

@@ -14,6 +14,7 @@ use weir_translate::{Labels, OwnPatches};
 
 use crate::classes::{Class, Member, Resources, take_labels};
 use crate::node::Abilities;
+use crate::report::Source;
 use crate::resources;
 use crate::shared::Shared;
 use policies::Policies;
@@ -34,6 +35,10 @@ pub(crate) struct Following {
     newest: watch::Receiver<Option<Resources>>,
     /// The snapshot of which its class's resources are.
     class_version: u64,
+    /// What its class has, as its server knows it.
+    of_class: Arc<ResourceSet>,
+    /// Whether it gets no [private](ResourceSet::holds_private) secrets.
+    pub keeps_keys_back: bool,
     own: ResourceSet,
     /// By which policies that was made.
     policies: Policies,
@@ -74,6 +79,8 @@ impl Following {
             member,
             newest,
             class_version: 0,
+            of_class: Arc::default(),
+            keeps_keys_back: false,
             own: ResourceSet::default(),
             policies: Policies::default(),
             own_patches: OwnPatches::default(),
@@ -131,13 +138,33 @@ impl Following {
         }
         let known = std::mem::replace(&mut self.class_version, version);
         if is_whole || known != version {
-            let target = Arc::new(self.own.moved_over(resources.set));
+            self.of_class = resources.set;
+            let target = self.target();
             match !is_whole && known == resources.previous {
                 true => server.change(target, &resources.changed),
                 false => server.set(target),
             }
         }
         Some(Followed { is_concerned })
+    }
+
+    /// All that it gets, of its class and besides.
+    fn target(&self) -> Arc<ResourceSet> {
+        let keeps_any_back = self.keeps_keys_back && self.of_class.holds_private();
+        let shared = if keeps_any_back { Arc::new(self.of_class.without_private()) } else { self.of_class.clone() };
+        Arc::new(self.own.moved_over(shared))
+    }
+
+    /// Whether there are keys for it, given or not.
+    pub fn has_keys(&self) -> bool {
+        self.of_class.holds_private()
+    }
+
+    /// Keeps keys back from now on, or gives them: nothing else is touched.
+    pub fn keep_keys_back(&mut self, keeps_back: bool, server: &mut Server) {
+        if std::mem::replace(&mut self.keeps_keys_back, keeps_back) != keeps_back {
+            server.set(self.target());
+        }
     }
 
     /// Whether a service changed that may be asked who may ask the proxy's workload for what.
@@ -179,7 +206,7 @@ impl Following {
     }
 
     fn translate_own(&self, mesh: &MeshSnapshot, shared: &Shared) -> ResourceSet {
-        let mut own = weir_translate::own(mesh, &self.proxy, self.abilities.has_certificates);
+        let mut own = weir_translate::own(mesh, &self.proxy, self.abilities.has_certificates, self.abilities.exchanges_metadata);
         if !self.abilities.runs_commands {
             let before = own.clusters.len();
             own.clusters.retain(|cluster| !resources::runs_commands(cluster));
@@ -189,7 +216,7 @@ impl Following {
                 own.findings.push(Diagnostic::warning(message));
             }
         }
-        shared.report(&self.proxy.id, std::mem::take(&mut own.findings));
+        shared.report(&Source::Proxy(self.proxy.id.clone()), std::mem::take(&mut own.findings));
         resources::of_own(&own)
     }
 
@@ -208,8 +235,7 @@ fn find_class(
     mesh: &MeshSnapshot,
     shared: &Shared,
 ) -> (Arc<Member>, Arc<Class>) {
-    let Abilities { runs_commands: _, takes_virtual_hosts, has_certificates, answers_dns } = abilities;
-    let member = Member { proxy: proxy.clone(), came_with: came_with.cloned(), takes_virtual_hosts, has_certificates, answers_dns };
+    let member = Member { proxy: proxy.clone(), came_with: came_with.cloned(), abilities };
     let (_, key) = member.in_mesh(mesh, labels);
     let member = Arc::new(member);
     let class = shared.classes.get(key, &member, &shared.reporter);

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use weir_api::{Diagnostic, FieldPath, Severity};
 use weir_model::{KeyAddress, MeshSnapshot};
 
+use crate::report::Source;
 use crate::shared::Shared;
 use fetch::fetch;
 use get::Web;
@@ -125,7 +126,7 @@ fn settle(
     fetched: Result<String, String>,
 ) {
     let Some(known) = known.get_mut(&address) else { return };
-    let source = format!("keys of {}", address.address());
+    let source = Source::Configuration(format!("keys of {}", address.address()));
     match fetched {
         Ok(text) => {
             *known = Known { next: Some(Instant::now() + about(REFRESH)), failures: 0, ..*known };
@@ -158,7 +159,7 @@ fn settle(
 /// Lets go of keys that are not known any more, and of what was said of those that nobody needs.
 fn forget(shared: &Shared, known: &BTreeMap<KeyAddress, Known>, wanted: &BTreeSet<KeyAddress>) {
     for address in known.keys().filter(|address| !wanted.contains(*address)) {
-        shared.forget_findings(&format!("keys of {}", address.address()));
+        shared.forget_findings(&Source::Configuration(format!("keys of {}", address.address())));
     }
     shared.keys.send_if_modified(|keys| {
         let gone: Vec<KeyAddress> = keys.keys().filter(|address| !known.contains_key(*address)).cloned().collect();

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use tonic::Status;
-use weir_ads::{Asked, Guard, Shown};
+use weir_ads::{Admission, Asked, Guard, Shown};
 
 use crate::authority::credential::Credential;
 use crate::refusals::Count;
@@ -14,17 +13,19 @@ use crate::shared::Shared;
 pub(super) struct Door(pub Arc<Shared>);
 
 impl Guard for Door {
-    fn admit(&self, shown: &Shown, asked: Asked) -> Result<(), Status> {
+    fn admit<'a>(&'a self, shown: &'a Shown, asked: Asked) -> Admission<'a> {
         let Self(shared) = self;
-        let tokens = shared.tokens.get().map(|tokens| &**tokens);
-        let credential = Credential::of(shown, tokens, &shared.mesh.borrow().config, SystemTime::now());
-        credential.map(drop).inspect_err(|status| match asked {
-            Asked::Stream => shared.refusals.refuse_stream(Count::WrongCredential, status.message()),
-            Asked::Certificate => {
-                shared.refusals.count(Count::Requests);
-                shared.refusals.count(Count::NotKnown);
-                shared.refusals.tell_no_certificate(format_args!("somebody at {}", shown.peer), status.message());
-            }
+        Box::pin(async move {
+            let config = shared.mesh.borrow().config.clone();
+            let credential = Credential::of(shown, &shared.judges(), &config, SystemTime::now()).await;
+            credential.map(drop).inspect_err(|status| match asked {
+                Asked::Stream => shared.refusals.refuse_stream(Count::WrongCredential, status.message()),
+                Asked::Certificate => {
+                    shared.refusals.count(Count::Requests);
+                    shared.refusals.count(Count::NotKnown);
+                    shared.refusals.tell_no_certificate(format_args!("somebody at {}", shown.peer), status.message());
+                }
+            })
         })
     }
 }

@@ -7,7 +7,7 @@ mod door;
 mod identity;
 
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use weir_ads::{Patience, Shown};
 
 use crate::authority::Followed;
 use crate::shared::Shared;
-use crate::shares::Shares;
+use crate::shares::{Shares, place_of};
 use door::Door;
 pub use identity::PilotNames;
 use identity::ShownIdentity;
@@ -78,15 +78,6 @@ impl Secure {
     }
 }
 
-/// Where somebody is, as far as he cannot easily be elsewhere too: one machine often has a whole network of IPv6.
-fn place_of(peer: IpAddr) -> IpAddr {
-    const NETWORK: u128 = !0 << 64;
-    match peer.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & NETWORK).into(),
-        address => address,
-    }
-}
-
 impl Serving {
     async fn connection(&self, socket: TcpStream, peer: SocketAddr) -> Result<(), String> {
         let local = socket.local_addr().and_then(|local| socket.set_nodelay(true).map(|()| local)).map_err(|error| error.to_string())?;
@@ -130,15 +121,5 @@ mod tests {
         assert_eq!(third.read(&mut [0]).await.unwrap_or_default(), 0);
         assert!(first.iter().all(|first| first.try_read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)));
         serving.abort();
-    }
-
-    #[test]
-    fn a_network_of_a_machine_is_one_place() {
-        let of = |address: &str| place_of(address.parse().unwrap()).to_string();
-        assert_eq!(
-            ["192.0.2.1", "::ffff:192.0.2.1", "2001:db8::1", "2001:db8::2:0:0:1"].map(of),
-            ["192.0.2.1", "192.0.2.1", "2001:db8::", "2001:db8::"]
-        );
-        assert_ne!(of("2001:db8:0:1::1"), of("2001:db8:0:2::1"));
     }
 }

@@ -36,17 +36,29 @@ fn number(variable: &str, default: u64) -> u64 {
 
 /// A service that policies ask, which comes and goes.
 const ASKED: &str = "extensionProviders: [{name: asked, envoyExtAuthzHttp: {service: s0.one.svc.cluster.local, port: 80}}]\n";
+/// What may hold for the whole mesh, besides.
+const CONFIGS: [&str; 5] = [
+    "",
+    "outboundTrafficPolicy: {mode: REGISTRY_ONLY}\n",
+    "rootNamespace: one\ntrustDomain: other\n",
+    "accessLogFile: /dev/stdout\nenableAutoMtls: false\n",
+    "defaultServiceExportTo: ['.']\ndefaultVirtualServiceExportTo: ['.']\nconnectTimeout: 3s\n",
+];
 
-fn start(catalog: watch::Receiver<Arc<Catalog>>) -> Pilot {
-    let (mesh, _) = MeshConfig::parse(&Source::new("mesh.yaml", ASKED));
-    let options = Options { mesh: Arc::new(mesh), domain: "cluster.local".to_owned(), say: Box::new(|_| {}) };
-    Pilot::start(catalog, options)
+fn config(index: usize) -> Arc<MeshConfig> {
+    let (mesh, said) = MeshConfig::parse(&Source::new("mesh.yaml", format!("{ASKED}{}", CONFIGS[index])));
+    assert!(said.is_empty(), "{said:?}");
+    Arc::new(mesh)
+}
+
+fn start(catalog: watch::Receiver<Arc<Catalog>>, mesh: Arc<MeshConfig>) -> Pilot {
+    Pilot::start(catalog, Options { mesh, domain: "cluster.local".to_owned(), say: Box::new(|_| {}) })
 }
 
 /// What a pilot that has just been started gives to each proxy.
-async fn from_scratch(catalog: Arc<Catalog>) -> Vec<Held> {
+async fn from_scratch(catalog: Arc<Catalog>, mesh: Arc<MeshConfig>) -> Vec<Held> {
     let (_sender, receiver) = watch::channel(catalog);
-    let pilot = start(receiver);
+    let pilot = start(receiver, mesh);
     let heard = Arc::new(Notify::new());
     let mut all = vec![];
     for (node, protocol) in nodes() {
@@ -68,6 +80,7 @@ async fn from_scratch(catalog: Arc<Catalog>) -> Vec<Held> {
 /// The pilot that lives through all changes, and its proxies.
 struct Live {
     mesh: Mesh,
+    config: usize,
     catalog: watch::Sender<Arc<Catalog>>,
     pilot: Pilot,
     followers: Vec<Follower>,
@@ -80,14 +93,14 @@ impl Live {
     async fn start(rng: &mut Rng) -> Self {
         let mesh = Mesh::new(rng);
         let (catalog, receiver) = watch::channel(mesh.catalog());
-        let (pilot, heard) = (start(receiver), Arc::new(Notify::new()));
+        let (pilot, heard) = (start(receiver, config(0)), Arc::new(Notify::new()));
         let mut followers = vec![];
         for (node, protocol) in nodes() {
             let mut follower = Follower::new(node, protocol, heard.clone());
             follower.connect(&pilot).await;
             followers.push(follower);
         }
-        Self { mesh, catalog, pilot, followers, heard, done: vec![] }
+        Self { mesh, config: 0, catalog, pilot, followers, heard, done: vec![] }
     }
 
     /// Does something by chance.
@@ -102,7 +115,12 @@ impl Live {
                 self.followers[one].refuse_one();
                 self.done.push(format!("{} is to refuse", self.followers[one].id));
             }
-            5..15 => self.change(rng, 4),
+            5..8 => {
+                self.config = rng.usize(..CONFIGS.len());
+                self.pilot.configure(config(self.config));
+                self.done.push(format!("{:?} holds for the whole mesh", CONFIGS[self.config]));
+            }
+            8..18 => self.change(rng, 4),
             _ => self.change(rng, 1),
         }
         for follower in self.followers.iter_mut().filter(|follower| !follower.is_connected()) {
@@ -150,7 +168,7 @@ async fn after_any_changes_each_proxy_has_what_a_new_pilot_would_give_it() {
     for step in 0..steps {
         live.step(&mut rng).await;
         let rebuild = Instant::now();
-        let expected = from_scratch(live.mesh.catalog()).await;
+        let expected = from_scratch(live.mesh.catalog(), config(live.config)).await;
         rebuilding += rebuild.elapsed();
         if let Err(wrong) = live.settle(&expected).await {
             let last = live.done.iter().rev().take(12).rev().map(String::as_str).collect::<Vec<_>>().join("\n");

@@ -334,6 +334,7 @@ impl Families {
             self.counter(name, &vec![], count);
         }
         self.counter("weir_connections_without_principals_total", &vec![], plane.nameless_connections());
+        self.counter("weir_peers_without_workloads_total", &vec![], plane.unnamed_workloads());
         self.counter("weir_access_log_dropped_batches_total", &vec![], plane.logs.dropped.load(Ordering::Relaxed));
     }
 

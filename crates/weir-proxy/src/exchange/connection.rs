@@ -7,6 +7,7 @@ use weir_config::http::client_certificate::ShownCertificate;
 use weir_routing::rbac::{ConnectionFacts, Peer};
 
 use super::ends::Ends;
+use super::peer::LastHeard;
 use crate::io::transparent::Source;
 
 /// What is known of a client's connection.
@@ -30,6 +31,8 @@ pub struct ConnectionInfo {
     pub tls_version: Option<&'static str>,
     /// What it and we have shown of ourselves in its TLS handshake.
     pub ends: Option<Box<Ends>>,
+    /// Which workload it has told to be.
+    pub heard: LastHeard,
 }
 
 impl ConnectionInfo {

@@ -5,8 +5,10 @@ use std::io::Write;
 use std::sync::OnceLock;
 
 use weir_config::http::client_certificate::ShownCertificate;
+use weir_config::peer_metadata::namespace_of;
 use weir_routing::template::CertificatePart;
 
+use super::peer::PeerWorkload;
 use crate::stats::principals::{Pair, Principals};
 use crate::stats::requests::{Reporter, SeriesRegistry};
 
@@ -19,17 +21,53 @@ pub struct Ends {
     pub peer: Option<ShownCertificate>,
     /// The number of the two in the series of its worker, once something was counted.
     pair: OnceLock<Pair>,
+    /// Whether both are of a mesh.
+    are_members: bool,
+}
+
+/// The identities of two workloads of a mesh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Members<'e> {
+    /// Our own.
+    pub own: &'e str,
+    /// The other side's.
+    pub peer: &'e str,
+    /// The namespace of the other side.
+    pub namespace: &'e str,
 }
 
 impl Ends {
     /// After a handshake.
     pub fn new(own_uris: Vec<String>, peer: Option<ShownCertificate>) -> Self {
-        Self { own_uris, peer, pair: OnceLock::new() }
+        let mut ends = Self { own_uris, peer, pair: OnceLock::new(), are_members: true };
+        ends.are_members = ends.members().is_some_and(|members| namespace_of(members.own).is_some());
+        ends
+    }
+
+    /// Whether both sides have shown certificates of a mesh, and ours held.
+    pub fn are_members(&self) -> bool {
+        self.are_members
+    }
+
+    /// Both sides by the certificates of a mesh that they have shown each other; none if one has shown none, or nobody vouches for the other
+    /// side's. That ours is of a mesh tells that the other side's was measured by what the mesh trusts.
+    pub fn members(&self) -> Option<Members<'_>> {
+        let peer = self.peer.as_ref().filter(|peer| self.are_members && peer.is_validated)?;
+        let (own, peer) = (self.own_uris.first()?, peer.uris.first()?);
+        Some(Members { own, peer, namespace: namespace_of(peer)? })
     }
 
     /// The number of the two, where it is the client's connection (`Destination`) or one to an instance (`Source`) that is counted.
     pub fn pair(&self, reporter: Reporter, registry: &SeriesRegistry) -> Pair {
         *self.pair.get_or_init(|| registry.with_pairs(|pairs| pairs.number(reporter, self.principals(reporter))))
+    }
+
+    /// The same, where the other side tells which workload it is.
+    pub fn pair_with(&self, peer: &PeerWorkload, reporter: Reporter, registry: &SeriesRegistry) -> Pair {
+        peer.pair(|| {
+            let pair = self.pair(reporter, registry);
+            registry.with_pairs(|pairs| pairs.number_of_workload(pair, &peer.metadata.workload))
+        })
     }
 
     /// Who they are. What nobody vouches for is no name.

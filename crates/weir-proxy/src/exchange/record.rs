@@ -21,6 +21,7 @@ use weir_xds::prost_types::Struct;
 
 use super::connection::ConnectionInfo;
 use super::ends::Ends;
+use super::peer::{LastHeard, PeerWorkload};
 use crate::io::client::{Left, Waiting};
 use crate::io::spare;
 use crate::stats::requests::Known;
@@ -36,6 +37,15 @@ pub struct Target {
     pub workload: Workload,
     /// What was counted of exchanges with it.
     pub series: RefCell<Known>,
+    /// Which workload it has told to be.
+    pub heard: LastHeard,
+}
+
+impl Target {
+    /// Whether the control plane has told which workload it is.
+    pub fn is_known(&self) -> bool {
+        self.workload != Workload::default()
+    }
 }
 
 /// A cluster as the exchanges with it know it.
@@ -135,6 +145,10 @@ pub struct Exchange {
     pub upstream_local: Cell<Option<SocketAddr>>,
     /// What the instance and we have shown each other in a TLS handshake.
     pub upstream_ends: RefCell<Option<Arc<Ends>>>,
+    /// Which workload the client has told to be, if it is believed.
+    pub client_workload: RefCell<Option<Rc<PeerWorkload>>>,
+    /// The same of the instance that has answered.
+    pub instance_workload: RefCell<Option<Rc<PeerWorkload>>>,
     /// Why no connection could be made, in the transport's words.
     pub transport_failure: RefCell<Option<String>>,
     /// Whether it is a health check that a filter has to do with.
@@ -186,6 +200,8 @@ impl Exchange {
             target: RefCell::default(),
             upstream_local: Cell::default(),
             upstream_ends: RefCell::default(),
+            client_workload: RefCell::default(),
+            instance_workload: RefCell::default(),
             transport_failure: RefCell::default(),
             is_health_check: Cell::default(),
             attempts: Cell::default(),

@@ -9,14 +9,15 @@ use std::sync::Arc;
 use weir_config::access_log::AccessLog;
 use weir_config::cluster::ServiceIdentity;
 use weir_config::log_format::{Format, Json};
-use weir_config::workload::Workload;
 use weir_http1::HeaderName;
 use weir_routing::template::{Field, Message, Operator, Piece};
 
 use super::ends::Ends;
+use super::introduction::Introduction;
 use super::log::{LogSink, LogWriter};
+use super::peer::PeerWorkload;
 use super::record::Exchange;
-use crate::stats::principals::Pair;
+use crate::stats::principals::{Pair, Parties};
 use crate::stats::requests::{Identity, Known, Labels, Reporter, Series, SeriesKey, SeriesRegistry};
 
 /// One worker's ends of all log files.
@@ -51,14 +52,15 @@ impl Sinks {
 /// Counts and logs for one proxy, on one worker.
 pub struct Recorder {
     identity: Identity,
+    introduction: Option<Arc<Introduction>>,
     registry: Arc<SeriesRegistry>,
     sinks: Rc<Sinks>,
 }
 
 impl Recorder {
     /// For a proxy.
-    pub fn new(identity: Identity, registry: Arc<SeriesRegistry>, sinks: Rc<Sinks>) -> Rc<Self> {
-        Rc::new(Self { identity, registry, sinks })
+    pub fn new(identity: Identity, introduction: Option<Arc<Introduction>>, registry: Arc<SeriesRegistry>, sinks: Rc<Sinks>) -> Rc<Self> {
+        Rc::new(Self { identity, introduction, registry, sinks })
     }
 
     /// Access logs with this worker's ends of their files.
@@ -112,6 +114,11 @@ impl Recording {
         &self.recorder.identity
     }
 
+    /// What the proxy tells of its workload.
+    pub fn introduction(&self) -> Option<&Introduction> {
+        self.recorder.introduction.as_deref()
+    }
+
     /// The series that an exchange is counted in. Where it is kept depends on how far the exchange came: at the instance,
     /// else at the cluster, else here.
     pub fn series(&self, exchange: &Exchange, key: SeriesKey) -> Arc<Series> {
@@ -120,16 +127,18 @@ impl Recording {
         let pair = self.pair(exchange);
         let make = |key: SeriesKey| {
             let own = self.recorder.identity.workload.clone();
-            let theirs = target.as_ref().map_or_else(Workload::default, |target| target.workload.clone());
-            let (source, destination) = match self.reporter {
-                Reporter::Source => (own, theirs),
-                Reporter::Destination => (Workload::default(), own),
+            let Parties { principals, workload } = self.recorder.registry.with_pairs(|pairs| pairs.of(pair));
+            let told = workload.unwrap_or_default();
+            let (source, destination) = match (self.reporter, target.as_ref()) {
+                (Reporter::Source, Some(target)) if target.is_known() => (own, target.workload.clone()),
+                (Reporter::Source, _) => (own, told),
+                (Reporter::Destination, _) => (told, own),
             };
             self.recorder.registry.series(Labels {
                 reporter: self.reporter,
                 source,
                 destination,
-                principals: self.recorder.registry.with_pairs(|pairs| pairs.of(pair)),
+                principals,
                 service: cluster.as_ref().map_or_else(ServiceIdentity::default, |cluster| cluster.policy.service.clone()),
                 protocol: key.protocol,
                 code: key.code,
@@ -145,12 +154,24 @@ impl Recording {
         known.get(pair, key, make).clone()
     }
 
-    /// Who the ends of the connection are that it is counted for.
+    /// Who the ends of the connection are that it is counted for. What the control plane tells of an instance's workload counts before what
+    /// that tells itself.
     fn pair(&self, exchange: &Exchange) -> Pair {
-        let number = |ends: &Ends| ends.pair(self.reporter, &self.recorder.registry);
+        let registry = &self.recorder.registry;
+        let number = |ends: &Ends, told: Option<&PeerWorkload>| match told {
+            Some(told) => ends.pair_with(told, self.reporter, registry),
+            None => ends.pair(self.reporter, registry),
+        };
         match self.reporter {
-            Reporter::Source => exchange.upstream_ends.borrow().as_deref().map(number),
-            Reporter::Destination => exchange.connection.ends.as_deref().map(number),
+            Reporter::Source => {
+                let is_known = exchange.target.borrow().as_ref().is_some_and(|target| target.is_known());
+                let told = exchange.instance_workload.borrow();
+                exchange.upstream_ends.borrow().as_deref().map(|ends| number(ends, told.as_deref().filter(|_| !is_known)))
+            }
+            Reporter::Destination => {
+                let told = exchange.client_workload.borrow();
+                exchange.connection.ends.as_deref().map(|ends| number(ends, told.as_deref()))
+            }
         }
         .unwrap_or_default()
     }

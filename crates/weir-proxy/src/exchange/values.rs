@@ -11,7 +11,7 @@ use weir_config::flags::ResponseFlags;
 use weir_http1::{HeaderName, HeaderValue};
 use weir_routing::dynamic_metadata;
 use weir_routing::grpc;
-use weir_routing::template::{AddressPart, Field, GrpcStatusForm, Message, Operator, PathSource, Values};
+use weir_routing::template::{AddressPart, Field, GrpcStatusForm, Message, Operator, PathSource, PeerSide, Values};
 
 use super::record::Exchange;
 use crate::io::unix_socket;
@@ -189,6 +189,13 @@ impl Values for Exchange {
             }
             Operator::Header(Message::Response, first, second) => {
                 self.response_field(first, out) || second.as_ref().is_some_and(|second| self.response_field(second, out))
+            }
+            Operator::Peer(side, part) => {
+                let told = match side {
+                    PeerSide::Client => &self.client_workload,
+                    PeerSide::Instance => &self.instance_workload,
+                };
+                told.borrow().as_ref().is_some_and(|told| told.append(*part, out))
             }
             Operator::Header(Message::Trailers, ..) | Operator::LocalReplyBody | Operator::Never => false,
             Operator::StartTime(format) => {

@@ -11,6 +11,7 @@ use weir_config::head::{REQUEST_ID, append_to};
 use weir_config::http::ServerHeader;
 use weir_http1::header::{self, HeaderName, HeaderValue, Headers, NameSet};
 use weir_routing::action::Action;
+use weir_routing::filters::peer_metadata::ToldInstances;
 use weir_routing::{Decision, grpc};
 
 use super::HttpRuntime;
@@ -60,6 +61,8 @@ pub(super) struct Call {
     pub(super) wanted: Option<Wanted>,
     /// The address of the host that it names, where that is what it goes to.
     pub(super) named: Option<SocketAddr>,
+    /// Which instances are told whose workload asks; none, if nobody is.
+    pub(super) tells_instances: Option<ToldInstances>,
     pub(super) method: Method,
     pub(super) grpc: bool,
 }
@@ -97,6 +100,7 @@ impl Call {
             hash: None,
             wanted: None,
             named: None,
+            tells_instances: None,
             method,
             grpc: false,
         }

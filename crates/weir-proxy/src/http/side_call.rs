@@ -149,6 +149,7 @@ async fn reach(cluster: &Rc<ClusterRuntime>, request: SideRequest, deadline: Opt
         priority: Priority::Usual,
         limits: AttemptLimits::default(),
         exchange: None,
+        introduction: None,
     };
     let result = by(deadline, outgoing.send()).await;
     let result = result.unwrap_or_else(|| Err(Failure::after_sending(FailureKind::Expired(Expired::Timeout))));

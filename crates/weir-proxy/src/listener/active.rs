@@ -27,7 +27,7 @@ use super::refusals;
 use super::sockets::Bound;
 use super::{Listeners, OpenListener, Surroundings};
 use crate::exchange::recorder::Logs;
-use crate::exchange::{ConnectionInfo, Exchange};
+use crate::exchange::{ConnectionInfo, Exchange, LastHeard};
 use crate::io::proxy_protocol::Client;
 use crate::io::transparent::Source;
 use crate::io::unix_socket;
@@ -291,6 +291,7 @@ impl ActiveListener {
             server_name: found.server_name.as_deref().map(Into::into),
             tls_version: None,
             ends: None,
+            heard: LastHeard::default(),
         };
         let protocols: Vec<&[u8]> = found.protocols.iter().map(Vec::as_slice).collect();
         let connection = Connection {

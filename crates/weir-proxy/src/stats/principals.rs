@@ -4,12 +4,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use weir_config::workload::Workload;
+
 use super::requests::Reporter;
 
 /// So many pairs of clients and this workload are told apart, on one worker.
 const MOST_CLIENTS: usize = 1024;
 /// So many pairs of this workload and instances are: a gateway in front of a large mesh knows more of them than a workload has clients.
 const MOST_INSTANCES: usize = 8192;
+/// So many workloads that the other side of a pair tells to be are: a service account is that of one, or of a few.
+const MOST_WORKLOADS_OF_ONE: usize = 32;
+/// So many are of all pairs together.
+const MOST_WORKLOADS: usize = 16384;
 /// Longer names are no SPIFFE identities (<https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE-ID.md#23-maximum-spiffe-id-length>).
 const LONGEST: usize = 2048;
 
@@ -32,24 +38,39 @@ impl Principals {
     }
 }
 
+/// Who the ends of a connection are, and which workload the other side tells to be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Parties {
+    /// By their certificates.
+    pub principals: Principals,
+    /// The other side's workload, as it tells itself.
+    pub workload: Option<Workload>,
+}
+
 /// The number of a pair; that of connections without names, if nothing else is said.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pair(u32);
 
 /// The pairs that one worker has seen.
 #[derive(Debug)]
 pub struct Pairs {
-    known: Vec<Principals>,
+    known: Vec<Parties>,
     numbers: HashMap<Principals, Pair>,
+    /// The numbers of what the other side of each pair tells to be.
+    workloads: HashMap<Pair, HashMap<Workload, Pair>>,
     clients: usize,
     instances: usize,
+    told: usize,
     /// How many connections came after the bound was reached, and are counted without names.
     pub nameless: u64,
+    /// How many workloads were told of after their bound was reached, and are counted by their principals alone.
+    pub unnamed: u64,
 }
 
 impl Default for Pairs {
     fn default() -> Self {
-        let mut pairs = Self { known: vec![], numbers: HashMap::new(), clients: 0, instances: 0, nameless: 0 };
+        let (numbers, workloads) = (HashMap::new(), HashMap::new());
+        let mut pairs = Self { known: vec![], numbers, workloads, clients: 0, instances: 0, told: 0, nameless: 0, unnamed: 0 };
         for is_mutual in [false, true] {
             pairs.add(Principals { is_mutual, ..Principals::default() });
         }
@@ -75,14 +96,35 @@ impl Pairs {
         self.add(principals)
     }
 
-    /// The pair of a number.
-    pub fn of(&self, pair: Pair) -> Principals {
+    /// The number of a pair whose other side tells to be a workload. One account stands for a few of these; whoever tells of more is
+    /// counted as the account alone, and takes nothing from the others.
+    pub fn number_of_workload(&mut self, pair: Pair, workload: &Workload) -> Pair {
+        let Some(principals) = self.known.get(pair.0 as usize).map(|known| known.principals.clone()) else { return pair };
+        let of_pair = self.workloads.entry(pair).or_default();
+        if let Some(known) = of_pair.get(workload) {
+            return *known;
+        }
+        // Pairs without names stand for all who came too late.
+        let is_nameless = principals.source.is_none() && principals.destination.is_none();
+        if is_nameless || of_pair.len() >= MOST_WORKLOADS_OF_ONE || self.told >= MOST_WORKLOADS {
+            self.unnamed += 1;
+            return pair;
+        }
+        self.told += 1;
+        let number = Pair(self.known.len() as u32);
+        self.known.push(Parties { principals, workload: Some(workload.clone()) });
+        of_pair.insert(workload.clone(), number);
+        number
+    }
+
+    /// Who stands behind a number.
+    pub fn of(&self, pair: Pair) -> Parties {
         self.known.get(pair.0 as usize).cloned().unwrap_or_default()
     }
 
     fn add(&mut self, principals: Principals) -> Pair {
         let pair = Pair(self.known.len() as u32);
-        self.known.push(principals.clone());
+        self.known.push(Parties { principals: principals.clone(), workload: None });
         self.numbers.insert(principals, pair);
         pair
     }
@@ -98,7 +140,7 @@ mod tests {
         let client = |number: usize| Principals::new(Some(&format!("spiffe://a/{number}")), Some("spiffe://a/own"), true);
         let mut number = |reporter, principals| {
             let pair = pairs.number(reporter, principals);
-            pairs.of(pair)
+            pairs.of(pair).principals
         };
         for _ in 0..2 {
             for one in 0..MOST_CLIENTS {
@@ -112,6 +154,41 @@ mod tests {
         let instance = Principals::new(Some("spiffe://a/own"), Some("spiffe://a/instance"), true);
         assert_eq!(number(Reporter::Source, instance.clone()), instance);
         assert_eq!(pairs.nameless, 2);
+    }
+
+    fn workload(number: usize) -> Workload {
+        Workload { name: number.to_string(), ..Workload::default() }
+    }
+
+    #[test]
+    fn who_tells_to_be_many_workloads_takes_nothing_from_others() {
+        let mut pairs = Pairs::default();
+        let mut of = |name: &str| pairs.number(Reporter::Destination, Principals::new(Some(name), Some("spiffe://a/own"), true));
+        let (liar, honest) = (of("spiffe://a/liar"), of("spiffe://a/honest"));
+        let told: Vec<Pair> = (0..5000).map(|number| pairs.number_of_workload(liar, &workload(number))).collect();
+        let apart: std::collections::BTreeSet<&Pair> = told.iter().collect();
+        assert_eq!((apart.len(), pairs.unnamed), (MOST_WORKLOADS_OF_ONE + 1, 5000 - MOST_WORKLOADS_OF_ONE as u64));
+        assert!(told[MOST_WORKLOADS_OF_ONE..].iter().all(|pair| *pair == liar));
+        // Those that are known stay so.
+        assert_eq!(pairs.number_of_workload(liar, &workload(0)), told[0]);
+        assert_eq!(pairs.of(told[1]).workload, Some(workload(1)));
+        assert_eq!(pairs.of(told[1]).principals, pairs.of(liar).principals);
+        let own = pairs.number_of_workload(honest, &workload(7));
+        assert_eq!(pairs.of(own).workload, Some(workload(7)));
+        assert_ne!(own, told[7]);
+    }
+
+    #[test]
+    fn all_workloads_together_are_bounded_and_none_is_told_of_who_has_no_name() {
+        let mut pairs = Pairs::default();
+        for number in 0..MOST_CLIENTS {
+            let pair = pairs.number(Reporter::Destination, Principals::new(Some(&number.to_string()), None, true));
+            for told in 0..MOST_WORKLOADS_OF_ONE {
+                pairs.number_of_workload(pair, &workload(told));
+            }
+        }
+        assert_eq!(pairs.told, MOST_WORKLOADS);
+        assert_eq!(pairs.number_of_workload(Pair(1), &workload(0)), Pair(1));
     }
 
     #[test]

@@ -220,7 +220,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
     use super::*;
-    use crate::exchange::ConnectionInfo;
+    use crate::exchange::{ConnectionInfo, LastHeard};
 
     /// The ends of a client and of an instance, with a relay of streams that hold few bytes between them.
     async fn between<T>(idle: Option<Duration>, talk: impl AsyncFnOnce(DuplexStream, DuplexStream) -> T) -> (End, T, (u64, u64)) {
@@ -235,6 +235,7 @@ mod tests {
             server_name: None,
             tls_version: None,
             ends: None,
+            heard: LastHeard::default(),
         };
         let exchange = Exchange::new(Rc::new(info), None, false);
         let ((client, near), (far, instance)) = (duplex(7), duplex(5));

@@ -21,8 +21,8 @@ use super::pool::Pool;
 use super::transport::TransportKey;
 use crate::cluster::host::Host;
 use crate::cluster::resources::Permit;
-use crate::exchange::Target;
 use crate::exchange::failure::{ConnectError, Failure, FailureKind};
+use crate::exchange::{LastHeard, Target};
 use crate::stats::cluster::WorkerClusterStats;
 use crate::tls::transports::Way;
 
@@ -97,6 +97,7 @@ impl HostRuntime {
             hostname: host.hostname.clone(),
             workload: host.workload.clone(),
             series: RefCell::default(),
+            heard: LastHeard::default(),
         };
         Self {
             target: Rc::new(target),

@@ -33,7 +33,7 @@ use super::transport::{Transport, TransportKey};
 use super::websocket;
 use crate::cluster::resources::{Overflow, Permit};
 use crate::exchange::failure::{Failure, FailureKind};
-use crate::exchange::{Ends, Exchange};
+use crate::exchange::{Ends, Exchange, Introduction};
 use crate::io::http2::receiving::TrailerLimits;
 use crate::io::response::Parts;
 use crate::stats::cluster::WorkerClusterStats;
@@ -57,6 +57,8 @@ pub struct Outgoing<'s> {
     pub limits: AttemptLimits,
     /// The exchange that it is made for; none for a copy.
     pub exchange: Option<&'s Rc<Exchange>>,
+    /// What the instance is told of our workload, if it is of the mesh as we are.
+    pub introduction: Option<&'s Introduction>,
 }
 
 /// The body of a request that goes to an instance.
@@ -174,6 +176,9 @@ impl Outgoing<'_> {
                 },
             };
             self.note_connection(connection.local, connection.ends.as_ref());
+            if let Some(introduction) = self.introduction {
+                introduction.tell(&mut self.head.borrow_mut().headers, is_member(connection.ends.as_ref()));
+            }
             let sent = Instant::now();
             let (body, framed) = self.http1_body();
             let mut interim = self.interim();
@@ -220,6 +225,9 @@ impl Outgoing<'_> {
             let body = self.body.next();
             framing::frame_stream(request.headers_mut(), &body);
             self.note_connection(connection.local, connection.ends.as_ref());
+            if let Some(introduction) = self.introduction {
+                introduction.tell_stream(request.headers_mut(), is_member(connection.ends.as_ref()));
+            }
             let mut guard = self.target.stream(&connection);
             let sent = Instant::now();
             let mut interim = self.interim();
@@ -277,6 +285,11 @@ impl Outgoing<'_> {
         let framed = framing::frame_request(&head, &body);
         (body, framed)
     }
+}
+
+/// Whether an instance is of a mesh, and we are to it: nobody else is told of our workload.
+fn is_member(ends: Option<&Arc<Ends>>) -> bool {
+    ends.is_some_and(|ends| ends.are_members())
 }
 
 /// What became of a request on a connection of HTTP/1.1.

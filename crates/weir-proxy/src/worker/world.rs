@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use weir_routing::RouteTable;
 
 use crate::cluster::Cluster;
+use crate::exchange::Introduction;
 use crate::listener::OpenListener;
 use crate::stats::requests::Identity;
 
@@ -36,6 +37,8 @@ pub struct World {
 pub struct ProxyState {
     /// Who it is, as metrics name it.
     pub identity: Identity,
+    /// What it tells others of its workload.
+    pub introduction: Option<Arc<Introduction>>,
     /// How long connections may go on whose listener or filter chain is gone.
     pub drain_duration: Duration,
     /// What it does.

@@ -35,6 +35,7 @@ mod openings;
 mod outliers;
 mod overloads;
 mod own_names;
+mod peer_metadata;
 mod principals;
 mod priorities;
 mod rbac;

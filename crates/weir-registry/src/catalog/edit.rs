@@ -79,6 +79,11 @@ impl Edit {
     }
 
     fn say(&mut self, key: &TextKey, before: Option<&Text>, now: Option<&Text>) {
+        let written = |text: Option<&Text>| text.and_then(|text| text.written.clone());
+        if written(before) != written(now) {
+            // The same may be said of another version.
+            self.said.insert(key.clone());
+        }
         let said = |text: Option<&Text>| text.map(|text| text.diagnostics.clone()).unwrap_or_default();
         let (before, now) = (said(before), said(now));
         if before == now {

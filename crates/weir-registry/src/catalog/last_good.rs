@@ -18,7 +18,13 @@ pub(crate) fn taken_over(before: &Text, mut parsed: Parsed) -> Text {
     let is_known = |object: &Arc<Object>| is_kept(object) || (keeps(object.kind) && object.node.entries().is_empty());
     let stand_ins: Vec<_> = std::mem::take(&mut parsed.stand_ins).into_iter().filter(|object| !is_known(object)).collect();
     let same = |object: Arc<Object>| known.get(&object.key()).filter(|known| ***known == object).map_or(object, |known| (*known).clone());
-    Text { objects: parsed.objects.into_iter().chain(stand_ins).map(same).collect(), kept, diagnostics: parsed.diagnostics, changed: None }
+    Text {
+        objects: parsed.objects.into_iter().chain(stand_ins).map(same).collect(),
+        kept,
+        diagnostics: parsed.diagnostics,
+        changed: None,
+        written: None,
+    }
 }
 
 /// The objects of a text's last version that its new version still means to hold: those that it refuses by name, or,

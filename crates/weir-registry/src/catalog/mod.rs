@@ -37,6 +37,21 @@ pub(crate) struct Text {
     pub diagnostics: Vec<Diagnostic>,
     /// When it was last changed.
     pub changed: Option<SystemTime>,
+    /// Which version of an object it is, where an API server counts them.
+    pub written: Option<Arc<Written>>,
+}
+
+/// Which version of an object an API server has, whether that is in force or broken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// The group and version of its kind that the API server has.
+    pub api_version: String,
+    /// Tells the object from others that had its name before.
+    pub uid: String,
+    /// How often its content has changed.
+    pub generation: i64,
+    /// The revision of the control plane that it is for, if not for all.
+    pub revision: Option<String>,
 }
 
 impl Text {
@@ -49,7 +64,10 @@ impl Text {
     #[cfg(feature = "kubernetes")]
     pub fn is_same(&self, other: &Self) -> bool {
         let are_same = |a: &[Arc<Object>], b: &[Arc<Object>]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| Arc::ptr_eq(a, b));
-        are_same(&self.objects, &other.objects) && are_same(&self.kept, &other.kept) && self.diagnostics == other.diagnostics
+        are_same(&self.objects, &other.objects)
+            && are_same(&self.kept, &other.kept)
+            && self.diagnostics == other.diagnostics
+            && self.written == other.written
     }
 }
 
@@ -142,6 +160,17 @@ impl Catalog {
     pub fn diagnostics_of(&self, text: &TextKey) -> impl Iterator<Item = &Diagnostic> + use<'_> {
         let range = (text.clone(), false, 0)..=(text.clone(), true, usize::MAX);
         self.said.range(range).map(|(_, diagnostic)| diagnostic)
+    }
+
+    /// Which version of an object its API server has, by the path of its text: `VirtualService/shop/reviews`. None of what has no API
+    /// server, or is not a resource of Istio's.
+    pub fn written(&self, path: &Path) -> Option<&Arc<Written>> {
+        self.text(0, path)?.written.as_ref()
+    }
+
+    /// The same of all, by those paths.
+    pub fn all_written(&self) -> impl Iterator<Item = (&Path, &Arc<Written>)> {
+        self.texts.iter().filter_map(|(key, text)| Some((key.path.as_path(), text.written.as_ref()?)))
     }
 
     /// The objects that are broken where they are written, and stay in force as they last were.

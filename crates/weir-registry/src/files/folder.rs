@@ -258,7 +258,7 @@ fn as_before(before: &Text, path: &Path) -> Text {
     let message = format!("{} is empty: what it held stays in force for {} seconds", path.display(), EMPTIED.as_secs());
     let said = Diagnostic::warning(message).with_help("delete the file if all of it is meant to go");
     let kept = before.objects.iter().chain(&before.kept).cloned().collect();
-    Text { objects: vec![], kept, diagnostics: vec![said], changed: None }
+    Text { objects: vec![], kept, diagnostics: vec![said], changed: None, written: None }
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ pub fn read(inputs: &[Input]) -> Catalog {
     for (input, (parsed, path)) in all {
         let changed = path.metadata().and_then(|metadata| metadata.modified()).ok();
         let objects = parsed.objects.into_iter().chain(parsed.stand_ins).collect();
-        let text = Text { objects, kept: vec![], diagnostics: parsed.diagnostics, changed };
+        let text = Text { objects, kept: vec![], diagnostics: parsed.diagnostics, changed, written: None };
         edit.put(TextKey { input, path }, Some(text));
     }
     edit.finish().unwrap_or_default()

@@ -10,9 +10,15 @@ const RECOVERED: Duration = Duration::from_secs(30);
 
 /// Waits that double, until nothing has broken for a while. So nobody is asked without end who answers at once, but of no use.
 #[derive(Debug)]
-pub(super) struct BackOff {
+pub struct BackOff {
     next: Duration,
     last: Option<Instant>,
+}
+
+impl Default for BackOff {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl BackOff {

@@ -16,6 +16,7 @@ mod watch;
 use std::sync::Arc;
 
 pub use access::{Access, AccessError, connect};
+pub use back_off::BackOff;
 pub use kube::Client;
 use tokio::sync::{mpsc, watch as state};
 use tokio::task::JoinSet;
@@ -23,6 +24,7 @@ use weir_api::Kind;
 use weir_api::resources::mesh_config::LabelSelector;
 
 use crate::Catalog;
+pub use store::read_object;
 use store::{News, Store};
 
 /// So many news wait to be taken in; who brings more waits, and so does the API server.
@@ -41,31 +43,57 @@ pub struct Options {
 pub struct Watched {
     /// The newest catalog.
     pub catalog: state::Receiver<Arc<Catalog>>,
-    _followers: JoinSet<()>,
+    selectors: state::Sender<Vec<LabelSelector>>,
+    _following: JoinSet<()>,
+}
+
+impl Watched {
+    /// Lets only those namespaces count from now on that one of these selects, or all if there are none.
+    pub fn select(&self, selectors: Vec<LabelSelector>) {
+        self.selectors.send_if_modified(|known| {
+            let is_other = *known != selectors;
+            *known = selectors;
+            is_other
+        });
+    }
 }
 
 /// Follows a cluster. Returns when every list has been read once, however long that takes.
 pub async fn watch(client: &Client, options: &Options) -> Watched {
-    let kinds: Vec<watch::Followed> = watch::all(!options.selectors.is_empty()).collect();
-    let (sender, news) = mpsc::channel(DEPTH);
-    let mut followers = JoinSet::new();
-    for &followed in &kinds {
-        followers.spawn(watch::follow(client.clone(), followed, sender.clone()));
-    }
-    let store = Store::new(kinds.iter().map(|followed| followed.kind), options);
+    let store = Store::new(watch::all().map(|followed| followed.kind), options);
+    let (selectors, selected) = state::channel(options.selectors.clone());
     let (catalog, mut newest) = state::channel(Arc::default());
-    followers.spawn(gather(store, news, catalog));
+    let mut following = JoinSet::new();
+    following.spawn(gather(store, client.clone(), selected, catalog));
     // The first catalog that it is given is whole.
     let _ = newest.changed().await;
-    Watched { catalog: newest, _followers: followers }
+    Watched { catalog: newest, selectors, _following: following }
 }
 
 /// Takes in all news as they come; those that wait together are one change.
-async fn gather(mut store: Store, mut news: mpsc::Receiver<(Kind, News)>, catalog: state::Sender<Arc<Catalog>>) {
+async fn gather(mut store: Store, client: Client, mut selected: state::Receiver<Vec<LabelSelector>>, catalog: state::Sender<Arc<Catalog>>) {
+    let (sender, mut news) = mpsc::channel(DEPTH);
+    let mut _followers = follow_all(&client, &sender);
     let mut waiting = Vec::with_capacity(DEPTH);
-    while news.recv_many(&mut waiting, DEPTH).await > 0 {
-        if store.take(waiting.drain(..)) && store.is_whole() {
+    loop {
+        let has_changed = tokio::select! {
+            _ = news.recv_many(&mut waiting, DEPTH) => store.take(waiting.drain(..)),
+            Ok(()) = selected.changed() => {
+                let selectors = selected.borrow_and_update().clone();
+                if !store.keeps_all() && !selectors.is_empty() {
+                    // What stands in namespaces that do not count now is kept from now on, for when they do.
+                    _followers = follow_all(&client, &sender);
+                }
+                store.reselect(&selectors)
+            }
+        };
+        if has_changed && store.is_whole() {
             catalog.send_replace(Arc::new(store.catalog()));
         }
     }
+}
+
+/// Begins to follow every kind, with a list of all that there is of it.
+fn follow_all(client: &Client, news: &mpsc::Sender<(Kind, News)>) -> JoinSet<()> {
+    watch::all().map(|followed| watch::follow(client.clone(), followed, news.clone())).collect()
 }

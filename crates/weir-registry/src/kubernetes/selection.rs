@@ -1,6 +1,7 @@
 //! Which namespaces count: those that one of `meshConfig.discoverySelectors` selects, at any time by their labels then.
 //!
-//! What stands in others is kept aside, so that it is there when the namespace is labelled. Without selectors nothing is.
+//! What stands in others is kept aside, so that it is there when the namespace is labelled. Without selectors nothing is: when there are
+//! some of a sudden, all is listed anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use weir_api::resources::meta::Labels;
 use super::received::Received;
 
 /// Objects by their paths.
-type Objects = BTreeMap<PathBuf, (Kind, Received)>;
+pub(super) type Objects = BTreeMap<PathBuf, (Kind, Received)>;
 
 /// The namespaces that count, and the objects of all.
 pub(super) struct Selection {
@@ -54,22 +55,36 @@ impl Selection {
     }
 
     /// Takes in a namespace with its labels, or without any when it is gone. If it counts otherwise now than before, returns its objects.
-    pub fn label(&mut self, namespace: &str, object: Option<&Value>) -> Objects {
-        let labels = object.and_then(|object| object.pointer("/metadata")).map(|metadata| {
-            let written = metadata.get("labels").and_then(Value::as_object).into_iter().flatten();
-            written.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect::<Labels>()
-        });
-        let is_selected = labels.is_some_and(|labels| self.selectors.iter().any(|selector| selector.matches(&labels)));
+    pub fn label(&mut self, namespace: &str, labels: Option<&Labels>) -> Objects {
+        let is_selected = labels.is_some_and(|labels| self.selectors.iter().any(|selector| selector.matches(labels)));
         let has_changed = match is_selected {
             true => self.selected.insert(namespace.to_owned()),
             false => self.selected.remove(namespace),
         };
         if has_changed { self.objects.get(namespace).cloned().unwrap_or_default() } else { Objects::new() }
     }
+
+    /// Selects by others of these namespaces. Returns the objects of those that count otherwise now.
+    pub fn reselect(&mut self, selectors: &[LabelSelector], namespaces: &BTreeMap<String, Labels>) -> Objects {
+        self.selectors = selectors.to_vec();
+        namespaces.iter().flat_map(|(namespace, labels)| self.label(namespace, Some(labels))).collect()
+    }
+
+    /// The objects of namespaces that do not count.
+    pub fn into_unselected(self) -> Objects {
+        let Self { selected, objects, .. } = self;
+        objects.into_iter().filter(|(namespace, _)| !selected.contains(namespace)).flat_map(|(_, objects)| objects).collect()
+    }
+}
+
+/// The labels of an object.
+pub(super) fn labels(object: &Value) -> Labels {
+    let written = object.pointer("/metadata/labels").and_then(Value::as_object).into_iter().flatten();
+    written.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
 }
 
 /// The namespace in a path `Kind/namespace/name`.
-fn namespace_of(path: &Path) -> Option<&str> {
+pub(super) fn namespace_of(path: &Path) -> Option<&str> {
     let parts: Vec<&str> = path.iter().filter_map(|part| part.to_str()).collect();
     match parts[..] {
         [_, namespace, _] => Some(namespace),

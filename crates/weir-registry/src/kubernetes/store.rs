@@ -5,16 +5,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
+use weir_api::resources::mesh_config::LabelSelector;
+use weir_api::resources::meta::Labels;
 use weir_api::{Diagnostic, Kind, Parsed, Source, parse, parse_json};
 
 use super::Options;
 use super::received::Received;
-use super::selection::Selection;
+use super::selection::{Selection, labels, namespace_of};
+use super::strip::strip;
 use super::text::yaml;
-use crate::Catalog;
 use crate::catalog::{Edit, Text, TextKey, taken_over};
+use crate::{Catalog, Written};
 
 /// Names the revision of the control plane that a resource of Istio's is for; without it, it is for all.
 const REVISION: &str = "istio.io/rev";
@@ -42,6 +46,8 @@ pub(super) struct Store {
     revision: String,
     /// Which namespaces count, if not all do.
     selection: Option<Selection>,
+    /// The labels of all namespaces.
+    namespaces: BTreeMap<String, Labels>,
     /// The kinds of which no list has been complete.
     unread: BTreeSet<Kind>,
     /// The objects of each kind, by the names of their texts, whether they count or not.
@@ -55,7 +61,8 @@ impl Store {
     pub fn new(kinds: impl IntoIterator<Item = Kind>, options: &Options) -> Self {
         let (known, listing) = (BTreeMap::new(), BTreeMap::new());
         let (revision, selection) = (options.revision.clone(), Selection::new(&options.selectors));
-        Self { catalog: Catalog::default(), revision, selection, unread: kinds.into_iter().collect(), known, listing }
+        let (unread, namespaces) = (kinds.into_iter().collect(), BTreeMap::new());
+        Self { catalog: Catalog::default(), revision, selection, namespaces, unread, known, listing }
     }
 
     /// All objects as they are now.
@@ -66,6 +73,11 @@ impl Store {
     /// Whether every list has been read once.
     pub fn is_whole(&self) -> bool {
         self.unread.is_empty()
+    }
+
+    /// Whether it keeps the objects of namespaces that do not count.
+    pub fn keeps_all(&self) -> bool {
+        self.selection.is_some()
     }
 
     /// Takes in news, as one change. Says whether anything changed, or the catalog became whole by them.
@@ -79,6 +91,42 @@ impl Store {
         let has_changed = changed.is_some() || was_whole != self.is_whole();
         self.catalog = changed.unwrap_or_else(|| self.catalog.clone());
         has_changed
+    }
+
+    /// Other namespaces count from now on: those that one of these selects, or all if there are none. Says whether anything changed.
+    pub fn reselect(&mut self, selectors: &[LabelSelector]) -> bool {
+        let mut edit = Edit::of(self.catalog.clone());
+        let others = match self.selection.take() {
+            None => {
+                let mut selection = Selection::new(selectors);
+                selection.iter_mut().for_each(|selection| drop(selection.reselect(selectors, &self.namespaces)));
+                self.selection = selection;
+                self.drop_unselected(&mut edit);
+                BTreeMap::new()
+            }
+            Some(selection) if selectors.is_empty() => selection.into_unselected(),
+            Some(mut selection) => {
+                let others = selection.reselect(selectors, &self.namespaces);
+                self.selection = Some(selection);
+                others
+            }
+        };
+        for (path, (kind, object)) in others {
+            self.put(kind, path, object, &mut edit);
+        }
+        let changed = edit.finish();
+        let has_changed = changed.is_some();
+        self.catalog = changed.unwrap_or_else(|| self.catalog.clone());
+        has_changed
+    }
+
+    /// Takes away what stands in namespaces that do not count.
+    fn drop_unselected(&self, edit: &mut Edit) {
+        let Some(selection) = &self.selection else { return };
+        let all = self.known.values().flatten();
+        for path in all.filter(|path| namespace_of(path).is_some_and(|namespace| !selection.counts(namespace))) {
+            edit.put(key(path.clone()), None);
+        }
     }
 
     fn take_one(&mut self, kind: Kind, news: News, edit: &mut Edit) {
@@ -115,7 +163,7 @@ impl Store {
             selection.keep(kind, &path, &object);
         }
         if kind == Kind::Namespace {
-            self.select(object.name().1, Some(&object.json), edit);
+            self.select(object.name().1, Some(labels(&object.json)), edit);
         }
         self.put(kind, path, object, edit);
     }
@@ -134,9 +182,13 @@ impl Store {
     }
 
     /// A namespace has other labels, or is gone.
-    fn select(&mut self, namespace: &str, object: Option<&Value>, edit: &mut Edit) {
-        let Some(selection) = &mut self.selection else { return };
-        for (path, (kind, object)) in selection.label(namespace, object) {
+    fn select(&mut self, namespace: &str, labels: Option<Labels>, edit: &mut Edit) {
+        let others = self.selection.as_mut().map(|selection| selection.label(namespace, labels.as_ref()));
+        match labels {
+            Some(labels) => drop(self.namespaces.insert(namespace.to_owned(), labels)),
+            None => drop(self.namespaces.remove(namespace)),
+        }
+        for (path, (kind, object)) in others.unwrap_or_default() {
             self.put(kind, path, object, edit);
         }
     }
@@ -149,8 +201,9 @@ impl Store {
         }
         let key = key(path);
         let before = edit.catalog().text(key.input, &key.path).cloned();
+        let written = written(kind, &object.json);
         let parsed = read(kind, &key.path, object.json);
-        let now = taken_over(before.as_deref().unwrap_or(&Text::default()), parsed);
+        let now = Text { written, ..taken_over(before.as_deref().unwrap_or(&Text::default()), parsed) };
         // Most news of an object are of what is not kept of it.
         if before.is_none_or(|before| !before.is_same(&now)) {
             edit.put(key, Some(now));
@@ -160,8 +213,25 @@ impl Store {
     /// Whether a resource is for control planes of this revision.
     fn is_for_us(&self, kind: Kind, json: &Value) -> bool {
         let revision = json.pointer("/metadata/labels").and_then(|labels| labels.get(REVISION)).and_then(Value::as_str);
-        !kind.group().ends_with(".istio.io") || revision.is_none_or(|revision| revision == self.revision)
+        !is_of_istio(kind) || revision.is_none_or(|revision| revision == self.revision)
     }
+}
+
+/// Which version of a resource of Istio's this is: others have no status that anybody would write.
+fn written(kind: Kind, json: &Value) -> Option<Arc<Written>> {
+    let metadata = json.get("metadata").filter(|_| is_of_istio(kind))?;
+    let word = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
+    Some(Arc::new(Written {
+        api_version: word(json.get("apiVersion"))
+            .unwrap_or_else(|| format!("{}/{}", kind.group(), kind.versions().first().copied().unwrap_or_default())),
+        uid: word(metadata.get("uid"))?,
+        generation: metadata.get("generation")?.as_i64()?,
+        revision: word(metadata.get("labels").and_then(|labels| labels.get(REVISION))),
+    }))
+}
+
+fn is_of_istio(kind: Kind) -> bool {
+    kind.group().ends_with(".istio.io")
 }
 
 /// The name of an object's text: `VirtualService/default/reviews`, `Node/one`.
@@ -169,6 +239,14 @@ fn path(kind: Kind, object: &Received) -> PathBuf {
     let (namespace, name) = object.name();
     // A name that is none leaves a path that is none, too; that is refused when it is read.
     [kind.name(), namespace, name].into_iter().filter(|part| !part.is_empty()).map(|part| part.trim_start_matches('/')).collect()
+}
+
+/// Reads an object as those of the catalog are read, with its place in the same text; it need not be in the cluster.
+pub fn read_object(kind: Kind, object: Value) -> Parsed {
+    let word = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().trim_matches('/').to_owned();
+    let parts = [kind.name().to_owned(), word("/metadata/namespace"), word("/metadata/name")];
+    let path: PathBuf = parts.iter().filter(|part| !part.is_empty()).collect();
+    read(kind, &path, strip(kind, object))
 }
 
 fn key(path: PathBuf) -> TextKey {
@@ -198,7 +276,7 @@ fn read(kind: Kind, path: &Path, mut json: Value) -> Parsed {
 /// Whether messages about a resource show its place in a text. What controllers write has none: there is too much of it, and a
 /// Secret's content stands in no text.
 fn is_written_by_people(kind: Kind) -> bool {
-    matches!(kind, Kind::Service | Kind::Ingress) || kind.group().ends_with(".istio.io")
+    matches!(kind, Kind::Service | Kind::Ingress) || is_of_istio(kind)
 }
 
 #[cfg(test)]

@@ -11,6 +11,9 @@ const METADATA: [&str; 7] = ["name", "namespace", "labels", "annotations", "crea
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// Names the Service of an EndpointSlice; no other label of one counts.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
+/// What of a Pod's metadata counts, and of who made it.
+const POD_METADATA: [&str; 7] = ["name", "generateName", "namespace", "labels", "annotations", "creationTimestamp", "ownerReferences"];
+const OWNER: [&str; 4] = ["apiVersion", "kind", "name", "controller"];
 /// What of a Pod's content counts: all of the containers is their names and ports.
 const POD: [&str; 5] = ["serviceAccountName", "nodeName", "hostNetwork", "hostname", "subdomain"];
 const CONTAINERS: [&str; 2] = ["containers", "initContainers"];
@@ -55,7 +58,7 @@ fn metadata(kind: Kind, metadata: Value) -> Value {
         // A slice's own age and annotations are those of its last change.
         Kind::EndpointSlice => only(metadata, &["name", "namespace", "labels"]),
         Kind::Node => only(metadata, &["name", "labels", "creationTimestamp"]),
-        Kind::Pod => only(metadata, &["name", "namespace", "labels", "annotations", "creationTimestamp"]),
+        Kind::Pod => pod_metadata(metadata),
         _ => only(metadata, &METADATA),
     };
     if let Some(Value::Object(annotations)) = metadata.get_mut("annotations") {
@@ -63,6 +66,16 @@ fn metadata(kind: Kind, metadata: Value) -> Value {
     }
     if let (Kind::EndpointSlice, Some(Value::Object(labels))) = (kind, metadata.get_mut("labels")) {
         labels.retain(|name, _| name == SERVICE_NAME);
+    }
+    metadata
+}
+
+/// Of who a Pod belongs to only who made it.
+fn pod_metadata(metadata: Value) -> Value {
+    let mut metadata = only(metadata, &POD_METADATA);
+    if let Some(Value::Array(owners)) = metadata.get_mut("ownerReferences") {
+        owners.retain(|owner| owner.get("controller") == Some(&Value::Bool(true)));
+        owners.iter_mut().for_each(|owner| *owner = only(owner.take(), &OWNER));
     }
     metadata
 }
@@ -115,11 +128,13 @@ mod tests {
             ),
             (
                 Kind::Pod,
-                json!({"metadata": {"name": "a", "uid": "1", "labels": {"app": "a"}}, "spec": {"nodeName": "n", "volumes": [],
+                json!({"metadata": {"name": "a", "uid": "1", "labels": {"app": "a"}, "ownerReferences": [{"kind": "X"}, {"kind": "Job", "name": "j",
+                    "controller": true, "uid": "2"}]}, "spec": {"nodeName": "n", "volumes": [],
                     "containers": [{"name": "c", "image": "i", "ports": [{"containerPort": 1}]}]},
                     "status": {"podIP": "10.0.0.1", "hostIP": "1", "conditions": [{"type": "Initialized", "status": "True"},
                     {"type": "Ready", "status": "True", "lastProbeTime": "t"}]}}),
-                json!({"metadata": {"name": "a", "labels": {"app": "a"}}, "spec": {"nodeName": "n", "containers": [{"name": "c",
+                json!({"metadata": {"name": "a", "labels": {"app": "a"}, "ownerReferences": [{"kind": "Job", "name": "j", "controller": true}]},
+                    "spec": {"nodeName": "n", "containers": [{"name": "c",
                     "ports": [{"containerPort": 1}]}]}, "status": {"podIP": "10.0.0.1", "conditions": [{"type": "Ready", "status": "True"}]}}),
             ),
             (

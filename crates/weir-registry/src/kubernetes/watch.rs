@@ -33,19 +33,15 @@ pub(super) struct Followed {
 }
 
 /// The kinds that a mesh is made of. EndpointSlices say what Endpoints do, nothing is read of ConfigMaps, and of namespaces only their
-/// labels, where these decide what counts.
-pub(super) fn all(with_namespaces: bool) -> impl Iterator<Item = Followed> {
+/// labels.
+pub(super) fn all() -> impl Iterator<Item = Followed> {
     let fields = |kind| match kind {
         // A Pod that has ended has no address any more, though it says so.
         Kind::Pod => Some("status.phase!=Failed,status.phase!=Succeeded"),
         Kind::Secret => Some("type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token"),
         _ => None,
     };
-    let is_read = move |kind: &Kind| match kind {
-        Kind::Endpoints | Kind::ConfigMap => false,
-        Kind::Namespace => with_namespaces,
-        _ => true,
-    };
+    let is_read = |kind: &Kind| !matches!(kind, Kind::Endpoints | Kind::ConfigMap);
     Kind::all().filter(is_read).map(move |kind| Followed { kind, fields: fields(kind) })
 }
 

@@ -36,6 +36,7 @@ pub mod jwt_authn;
 pub mod local_ratelimit;
 pub mod lua;
 mod overrides;
+pub mod peer_metadata;
 pub mod ratelimit;
 pub mod rbac;
 pub mod router;
@@ -130,6 +131,7 @@ filters! {
     JwtAuthn: jwt_authn::JwtPolicy, jwt_authn::JwtOverride;
     LocalRateLimit: local_ratelimit::RateLimitPolicy, local_ratelimit::RateLimitOverride;
     Lua: lua::LuaPolicy, lua::LuaOverride;
+    PeerMetadata: peer_metadata::PeerMetadataPolicy;
     RateLimit: ratelimit::GlobalLimitPolicy, ratelimit::GlobalLimitOverride;
     Rbac: rbac::RbacPolicy, rbac::RbacOverride;
     SetMetadata: set_metadata::MetadataPolicy, set_metadata::MetadataPolicy;

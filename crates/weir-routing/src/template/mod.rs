@@ -6,7 +6,7 @@
 mod operator;
 mod parse;
 
-pub use operator::{AddressPart, CertificatePart, Field, GrpcStatusForm, Message, Operator, PathSource};
+pub use operator::{AddressPart, CertificatePart, Field, GrpcStatusForm, Message, Operator, PathSource, PeerField, PeerPart, PeerSide};
 
 use crate::error::CompileError;
 

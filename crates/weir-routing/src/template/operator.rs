@@ -45,6 +45,64 @@ pub enum CertificatePart {
     OwnUris,
 }
 
+/// The other side of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerSide {
+    /// The client's.
+    Client,
+    /// That of the instance.
+    Instance,
+}
+
+/// Which part of what a workload tells of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerPart {
+    /// All of it, as an object of JSON.
+    Object,
+    /// All of it, as `workload=web,namespace=shop`.
+    Plain,
+    /// One of its fields.
+    Field(PeerField),
+}
+
+/// A thing that a workload tells of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerField {
+    /// `deployment`, `pod` and the like.
+    Kind,
+    /// Its name.
+    Workload,
+    /// The name of the instance.
+    Instance,
+    /// The cluster that it runs in.
+    Cluster,
+    /// Its namespace.
+    Namespace,
+    /// Its canonical service.
+    Service,
+    /// Its canonical revision.
+    Revision,
+    /// Its label `app`.
+    App,
+    /// Its label `version`.
+    Version,
+}
+
+impl PeerField {
+    /// All of them and their names, in the order in which they are written.
+    pub const ALL: [(Self, &str); 9] = [
+        (Self::Kind, "type"),
+        (Self::Workload, "workload"),
+        (Self::Instance, "name"),
+        (Self::Cluster, "cluster"),
+        (Self::Namespace, "namespace"),
+        (Self::Service, "service"),
+        (Self::Revision, "revision"),
+        (Self::App, "app"),
+        (Self::Version, "version"),
+    ];
+}
+
 /// Which part of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AddressPart {
@@ -142,6 +200,8 @@ pub enum Operator {
     ClusterMetadata(String, String),
     /// `%DYNAMIC_METADATA(namespace:key:key)%`: a namespace, and the keys below it.
     DynamicMetadata(Box<[String]>),
-    /// Something that no request of ours ever has: a filter's state.
+    /// What the workload at the other side tells of itself: Istio's filter leaves it as `downstream_peer` and `upstream_peer`.
+    Peer(PeerSide, PeerPart),
+    /// Something that no request of ours ever has: another filter's state.
     Never,
 }

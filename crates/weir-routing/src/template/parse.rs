@@ -2,7 +2,7 @@
 
 use weir_http1::HeaderName;
 
-use super::{AddressPart, CertificatePart, Field, GrpcStatusForm, Message, Operator, PathSource};
+use super::{AddressPart, CertificatePart, Field, GrpcStatusForm, Message, Operator, PathSource, PeerField, PeerPart, PeerSide};
 use crate::error::CompileError;
 
 /// An operator as it is written: `%NAME(argument):limit%`.
@@ -133,10 +133,29 @@ fn with_argument(name: &str, argument: &str) -> Option<Operator> {
         }
         "CLUSTER_METADATA" => metadata("CLUSTER", argument),
         "DYNAMIC_METADATA" => metadata("DYNAMIC", argument),
+        "FILTER_STATE" if given => filter_state(argument),
         // No filter of ours leaves any.
-        "FILTER_STATE" | "UPSTREAM_FILTER_STATE" | "PER_REQUEST_STATE" if given => Some(Operator::Never),
+        "UPSTREAM_FILTER_STATE" | "PER_REQUEST_STATE" if given => Some(Operator::Never),
         _ => None,
     }
+}
+
+/// What filters leave under a key; of ours only one leaves any. Istio's proxies have the fields under one key or the other, by their
+/// version.
+fn filter_state(argument: &str) -> Option<Operator> {
+    let (key, form) = argument.split_once(':').unwrap_or((argument, "TYPED"));
+    let part = match form.split_once(':') {
+        None if form == "TYPED" => Some(PeerPart::Object),
+        None if form == "PLAIN" => Some(PeerPart::Plain),
+        Some(("FIELD", field)) => PeerField::ALL.iter().find(|(_, name)| *name == field).map(|(field, _)| PeerPart::Field(*field)),
+        _ => return None,
+    };
+    let side = match key {
+        "downstream_peer" | "downstream_peer_obj" => Some(PeerSide::Client),
+        "upstream_peer" | "upstream_peer_obj" => Some(PeerSide::Instance),
+        _ => None,
+    };
+    Some(side.zip(part).map_or(Operator::Never, |(side, part)| Operator::Peer(side, part)))
 }
 
 fn header(message: Message, argument: &str) -> Option<Operator> {
@@ -292,6 +311,15 @@ mod tests {
             ("%METADATA(ROUTE:ns:k):2%", Operator::RouteMetadata("ns".into(), "k".into()), Some(2)),
             ("%DYNAMIC_METADATA(ns:k)%", Operator::DynamicMetadata(["ns".into(), "k".into()].into()), None),
             ("%PER_REQUEST_STATE(k)%", Operator::Never, None),
+            ("%FILTER_STATE(k:PLAIN):3%", Operator::Never, Some(3)),
+            ("%FILTER_STATE(downstream_peer)%", Operator::Peer(PeerSide::Client, PeerPart::Object), None),
+            ("%FILTER_STATE(upstream_peer:PLAIN):9%", Operator::Peer(PeerSide::Instance, PeerPart::Plain), Some(9)),
+            (
+                "%FILTER_STATE(downstream_peer_obj:FIELD:workload)%",
+                Operator::Peer(PeerSide::Client, PeerPart::Field(PeerField::Workload)),
+                None,
+            ),
+            ("%FILTER_STATE(upstream_peer:FIELD:labels)%", Operator::Never, None),
             ("%UPSTREAM_REMOTE_PORT%", Operator::UpstreamAddress(AddressPart::Port), None),
             ("%UPSTREAM_PEER_URI_SAN%", Operator::UpstreamCertificate(CertificatePart::PeerUris), None),
             ("%DOWNSTREAM_LOCAL_URI_SAN%", Operator::DownstreamCertificate(CertificatePart::OwnUris), None),
@@ -321,6 +349,8 @@ mod tests {
             "%CLUSTER_METADATA(ns:k):3%",
             "%METADATA(x:ns:k)%",
             "%FILTER_STATE%",
+            "%FILTER_STATE(k:SHORT)%",
+            "%FILTER_STATE(k:FIELD)%",
             "%PER_REQUEST_STATE%",
             "%VIRTUAL_HOST_NAME%",
             "%REQ_WITHOUT_QUERY(:path)%",

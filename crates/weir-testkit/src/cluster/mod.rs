@@ -4,9 +4,11 @@
 //! the EndpointSlices of Services. All of it is in a network namespace, and so is the thread of the test that starts it; etcd's data are on
 //! a file system in memory that only etcd sees. With the test, however it ends, all of it is gone.
 
+mod accounts;
 mod api;
 mod identities;
 mod programs;
+mod rights;
 mod tools;
 
 use std::path::Path;
@@ -35,8 +37,6 @@ const SERVICES: &str = "10.96.0.0/15";
 const CLUSTER_IPS: &str = "10.96.0.0/16";
 const ETCD: &str = "http://127.0.0.1:2379";
 const API_SERVER: &str = "https://10.244.0.1:6443";
-/// What the pilot must be allowed to do stands there.
-const DOCUMENTATION: &str = include_str!("../../../../docs/kubernetes.md");
 const API_SERVER_HOSTS: [&str; 6] =
     ["127.0.0.1", NODE, "10.96.0.1", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
 /// Runs a program that sees a file system in memory at a folder where others see nothing, and that ends with who started it.
@@ -86,25 +86,30 @@ impl Cluster {
     /// # Panics
     /// If it cannot be started.
     pub async fn start_pilot(&self, xds: &str, admin: &str) -> Process {
+        self.start_pilot_named("pilot", xds, admin, &[]).await
+    }
+
+    /// Starts one of several, as a Pod of this name would be, with further arguments.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub async fn start_pilot_named(&self, name: &str, xds: &str, admin: &str, more: &[&str]) -> Process {
+        self.run_pilot(name, &[&["--xds", xds, "--admin", admin, "--ephemeral-root"], more].concat()).await
+    }
+
+    /// Starts one with these arguments, as a Pod of this name would be; what it keeps and says is in a folder of this name.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub async fn run_pilot(&self, name: &str, arguments: &[&str]) -> Process {
         const USER: &str = "weir-pilot";
-        let role = serde_saphyr::from_str(first_yaml(DOCUMENTATION)).expect("the documentation's role is YAML");
-        let group = "rbac.authorization.k8s.io";
-        let binding = json!({
-            "apiVersion": format!("{group}/v1"),
-            "kind": "ClusterRoleBinding",
-            "metadata": {"name": USER},
-            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": USER},
-            "subjects": [{"apiGroup": group, "kind": "User", "name": USER}],
-        });
-        for (kind, object) in [("clusterroles", role), ("clusterrolebindings", binding)] {
-            self.apply(&format!("/apis/{group}/v1/{kind}/{USER}"), object).await;
-        }
+        self.grant(USER).await;
         let kubeconfig = self.identities.kubeconfig(API_SERVER, USER, None).display().to_string();
-        let folder = self.work.path().join("pilot");
+        let folder = self.work.path().join(name);
         std::fs::create_dir_all(&folder).expect("a folder can be made");
-        let arguments = ["pilot", "--kubeconfig", &kubeconfig, "--xds", xds, "--admin", admin, "--ephemeral-root"];
         let mut command = self.command(binaries::weir());
-        command.args(arguments).current_dir(&folder).env("XDG_STATE_HOME", &folder);
+        command.args(["pilot", "--kubeconfig", &kubeconfig]).args(arguments).current_dir(&folder);
+        command.env("XDG_STATE_HOME", &folder).env("POD_NAME", name);
         Process::spawn(command, folder.join("log"))
     }
 
@@ -197,12 +202,6 @@ impl Cluster {
 
 fn word(value: &Value) -> &str {
     value.as_str().expect("a definition has names")
-}
-
-/// The first example in YAML of a text.
-fn first_yaml(text: &str) -> &str {
-    let (_, rest) = text.split_once("```yaml\n").expect("the documentation has an example in YAML");
-    rest.split_once("```").expect("it has an end").0
 }
 
 /// A program in a namespace that ends when this thread does, even where nobody can end it.

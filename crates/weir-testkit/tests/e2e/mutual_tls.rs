@@ -16,6 +16,7 @@ over_each_data_plane!(
     who_has_no_good_certificate_is_not_let_in,
     certificates_change_and_no_request_fails,
     traffic_goes_on_while_the_pilot_is_away,
+    a_pilot_gives_way_to_another_and_no_request_fails,
 );
 
 const POLICY: &str = "policy.yaml";
@@ -266,3 +267,31 @@ async fn traffic_goes_on_while_the_pilot_is_away(plane: DataPlane) {
     mesh.start_pilot().await;
     until("the application answers again", &mut answers).await;
 }
+
+async fn a_pilot_gives_way_to_another_and_no_request_fails(plane: DataPlane) {
+    let (layout, folder, peer, port) = (Layout::new(), TempDir::new().unwrap(), Peer::at_loopback("a", Protocol::Http).await, free_port());
+    MeshAuthority::new().write(folder.path());
+    let (application, strict) = (application(layout, &peer, port), policy("STRICT"));
+    let resources = [("app.yaml", application.as_str()), (POLICY, strict.as_str()), ("rule.yaml", ONE_EACH)];
+    let mut mesh = Apart::start(plane, layout, &Certified { authority: folder.path(), lifetime: "1h" }, &resources).await;
+    let mut client = mesh.inside("app");
+    until("the application answers", async || client.get("/", &[]).await.is_ok_and(|answer| answer.is_from("a"))).await;
+    let over = Arc::new(AtomicBool::new(false));
+    let asking = tokio::spawn(ask_until(mesh.inside("app"), over.clone()));
+
+    let said = mesh.roll_pilot().await;
+    assert!(said.contains("proxies leave, within"), "{said}");
+    over.store(true, Ordering::Relaxed);
+    let requests = asking.await.unwrap();
+    assert!(requests > 10, "{requests}");
+
+    // Who serves now tells of changes.
+    mesh.write("fault.yaml", FAULT);
+    until("what the other pilot says is in force", async || client.get("/", &[]).await.is_ok_and(|answer| answer.status == 418)).await;
+}
+
+const FAULT: &str = "apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: fault, namespace: default}
+spec: {hosts: [app.default.svc.cluster.local], http: [{directResponse: {status: 418}}]}
+";

@@ -42,6 +42,16 @@ impl Follower {
         Self { client, stream, resources: BTreeMap::new() }
     }
 
+    /// Takes whatever comes, until the pilot is gone.
+    pub async fn take_all(mut self) {
+        while let Some(response) = self.stream.responses.recv().await {
+            let Some(update) = self.client.receive(response) else { continue };
+            if self.stream.requests.send(self.client.answer(&update, &[])).await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Takes what comes until it is so.
     pub async fn until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) {
         let end = Instant::now() + DEADLINE;

@@ -3,8 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
 mod follower;
+mod identity;
 mod install;
+mod leaders;
+mod mesh_config;
 mod scale;
+mod status;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

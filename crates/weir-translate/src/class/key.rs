@@ -163,6 +163,8 @@ pub struct ClassKey {
     has_certificates: bool,
     /// Whether they answer questions of DNS, and so get the names of the mesh.
     pub(super) answers_dns: bool,
+    /// Whether they exchange metadata with others.
+    exchanges_metadata: bool,
 }
 
 impl ClassKey {
@@ -197,6 +199,7 @@ impl ClassKey {
             by_virtual_host: false,
             has_certificates: true,
             answers_dns: false,
+            exchanges_metadata: false,
         }
     }
 
@@ -204,6 +207,12 @@ impl ClassKey {
     #[must_use]
     pub fn answering_dns(self, answers_dns: bool) -> Self {
         Self { answers_dns, ..self }
+    }
+
+    /// The class of those of them that exchange metadata with others, or do not.
+    #[must_use]
+    pub fn exchanging_metadata(self, exchanges_metadata: bool) -> Self {
+        Self { exchanges_metadata, ..self }
     }
 
     /// The class of those of them that get certificates of the mesh, or get none.
@@ -222,7 +231,8 @@ impl ClassKey {
 
     pub(super) fn context<'m>(&'m self, mesh: &'m MeshSnapshot, scope: Arc<Scope>) -> Context<'m> {
         let context = Context::of_class(mesh, &self.proxy, scope, self.ranks.clone());
-        context.with_certificates(self.has_certificates).answering_dns(self.answers_dns)
+        let context = context.with_certificates(self.has_certificates).answering_dns(self.answers_dns);
+        context.exchanging_metadata(self.exchanges_metadata)
     }
 }
 

@@ -23,6 +23,7 @@ use crate::authz;
 use crate::cluster::dynamic_dns;
 use crate::connection_settings;
 use crate::context::Context;
+use crate::peer_metadata;
 use crate::proxy_headers;
 use crate::route::condition::TOKEN_FILTER;
 use crate::route::filters::{CORS, FAULT};
@@ -125,7 +126,8 @@ fn filters(context: &Context<'_>, side: Side) -> Vec<HttpFilter> {
         per_method_stat_specifier: Some(PerMethodStatSpecifier::StatsForAllMethods(false)),
         ..Default::default()
     };
-    let mut filters = vec![];
+    // What others tell of themselves is known, and taken away, before anything else looks at a request.
+    let mut filters: Vec<HttpFilter> = peer_metadata::filter(context, side.class).into_iter().collect();
     // Who may ask is decided before anything is done with a request: first by those that are asked about it, then, once it is known
     // whose it is, by rules. Nobody asks a workload's own way out.
     if side.class != Class::Outbound {

@@ -35,7 +35,7 @@ fn key(mesh: &MeshSnapshot, proxy: &Proxy) -> ClassKey {
 /// The same by way of its class.
 pub(crate) fn by_class(mesh: &MeshSnapshot, proxy: &Proxy) -> (Set, BTreeSet<String>) {
     let update = Class::new(key(mesh, proxy)).refresh(mesh, proxy);
-    let own = own(mesh, proxy, true);
+    let own = own(mesh, proxy, true, false);
     let encoded = |encoded: &Encoded| ((encoded.kind, encoded.name.to_string()), encoded.body.clone());
     let mut set: Set = update.upserts.iter().map(|made| encoded(made)).collect();
     set.extend(encode_own(&own).iter().map(|made| encoded(made)));

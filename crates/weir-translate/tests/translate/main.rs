@@ -21,6 +21,7 @@ mod patch_findings;
 mod patch_matches;
 mod patch_operations;
 mod patches;
+mod peer_metadata;
 mod policies;
 mod probes;
 mod proxy_headers;

@@ -192,7 +192,7 @@ fn where_no_instance_is_known_who_answers_must_be_of_the_mesh() {
 fn without_certificates_nothing_but_plaintext_is_permitted_and_strict_stays_strict() {
     let of = |more: &str| {
         let mesh = mesh_with(PLAIN, &[("mesh.yaml", &format!("{APPLICATION}{more}"))]);
-        own(&mesh, &sidecar("10.0.0.1", &[("app", "app")]), false)
+        own(&mesh, &sidecar("10.0.0.1", &[("app", "app")]), false, false)
     };
     assert_eq!(chains(&of(""), 9090), ["any/0 http"]);
     assert_eq!(chains(&of(&policy("p", "mtls: {mode: STRICT}")), 9090), ["tls/0 mTLS http"]);

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use weir_inject::{DataPlane, Mesh, Settings};
 
 #[derive(Debug, Args)]
 pub(crate) struct KubeInjectArgs {
@@ -21,7 +22,17 @@ pub(crate) struct KubeInjectArgs {
     /// The namespace that the control plane runs in
     #[arg(short, long, alias = "istioNamespace", default_value = "istio-system", value_name = "NAMESPACE")]
     pub istio_namespace: String,
-    /// The image whose entrypoint is weir [default: weir, of this version]
+    #[command(flatten)]
+    pub sidecar: SidecarArgs,
+    /// Make the sidecar an init container that stays, as Kubernetes has them since 1.29
+    #[arg(long)]
+    pub native_sidecars: bool,
+}
+
+/// What is injected.
+#[derive(Debug, Args)]
+pub(crate) struct SidecarArgs {
+    /// The image whose entrypoint is weir, for sidecars [default: weir, of this version]
     #[arg(long)]
     pub image: Option<String>,
     /// What runs as the sidecar
@@ -30,9 +41,22 @@ pub(crate) struct KubeInjectArgs {
     /// The image of Envoy, if that is the data plane
     #[arg(long, value_name = "IMAGE")]
     pub envoy_image: Option<String>,
-    /// Make the sidecar an init container that stays, as Kubernetes has them since 1.29
-    #[arg(long)]
-    pub native_sidecars: bool,
+}
+
+impl SidecarArgs {
+    /// How a control plane's pods are injected.
+    pub fn settings(&self, revision: &str, namespace: &str, mesh: Mesh) -> Settings {
+        let usual = Settings::default();
+        Settings {
+            revision: revision.to_owned(),
+            own_namespace: namespace.to_owned(),
+            data_plane: if self.data_plane == DataPlaneName::Envoy { DataPlane::Envoy } else { DataPlane::Weir },
+            image: self.image.clone().unwrap_or_else(|| usual.image.clone()),
+            envoy_image: self.envoy_image.clone().unwrap_or_else(|| usual.envoy_image.clone()),
+            mesh,
+            ..usual
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

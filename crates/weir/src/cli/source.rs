@@ -1,8 +1,11 @@
 //! Where a control plane reads the mesh's resources.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
+
+use super::running::duration;
 
 /// A folder, or a cluster.
 #[derive(Debug, Args)]
@@ -22,6 +25,12 @@ pub(crate) struct SourceArgs {
     /// Of a cluster's resources, pass over those that are labelled `istio.io/rev` for another revision than this
     #[arg(long, value_name = "NAME", default_value = "default")]
     pub revision: String,
+    /// Where a pilot of a cluster keeps what is its own: the namespace of the Secret `cacerts` or `istio-ca-secret`, which has the root
+    #[arg(long, value_name = "NAME", default_value = "istio-system")]
+    pub namespace: String,
+    /// How long what only one of several control planes of a cluster may do stays with one that is gone without a word
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    pub lease_duration: Duration,
 }
 
 #[cfg(test)]

@@ -7,9 +7,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use weir_api::Source;
-use weir_inject::{DataPlane, DocumentError, Mesh, Settings, inject_documents};
+use weir_inject::{DocumentError, Mesh, Settings, inject_documents};
 
-use crate::cli::{DataPlaneName, KubeInjectArgs};
+use crate::cli::KubeInjectArgs;
+use crate::mesh::mesh_as_written;
 use crate::print;
 
 /// Injects, or prints nothing and says what is wrong.
@@ -36,29 +37,14 @@ pub(crate) fn run(args: &KubeInjectArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn settings(args: &KubeInjectArgs) -> anyhow::Result<Settings> {
-    let usual = Settings::default();
-    Ok(Settings {
-        revision: args.revision.clone(),
-        own_namespace: args.istio_namespace.clone(),
-        data_plane: if args.data_plane == DataPlaneName::Envoy { DataPlane::Envoy } else { DataPlane::Weir },
-        image: args.image.clone().unwrap_or(usual.image),
-        envoy_image: args.envoy_image.clone().unwrap_or(usual.envoy_image),
-        native_sidecars: args.native_sidecars,
-        mesh: mesh(args.mesh_config.as_deref())?,
-        ..Settings::default()
-    })
+    let mesh = mesh(args.mesh_config.as_deref())?;
+    Ok(Settings { native_sidecars: args.native_sidecars, ..args.sidecar.settings(&args.revision, &args.istio_namespace, mesh) })
 }
 
 fn mesh(path: Option<&Path>) -> anyhow::Result<Mesh> {
-    let Some(path) = path else { return Ok(Mesh::default()) };
-    let text = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
-    let read = Mesh::parse(&Source::new(path.display().to_string(), text));
-    let (found, mesh) = match read {
-        Ok((mesh, found)) => (found, Some(mesh)),
-        Err(found) => (found, None),
-    };
+    let (mesh, found) = mesh_as_written(path)?;
     found.iter().for_each(print::diagnostic);
-    mesh.with_context(|| format!("the mesh's configuration in {} is wrong", path.display()))
+    Ok(mesh)
 }
 
 /// A text, and what people call it.
@@ -76,7 +62,7 @@ fn read(path: &Path) -> anyhow::Result<(String, String)> {
 mod tests {
     use clap::Parser;
     use serde_json::Value;
-    use weir_inject::{Settings, inject_documents};
+    use weir_inject::{DataPlane, Settings, inject_documents};
 
     use super::*;
     use crate::cli::Cli;

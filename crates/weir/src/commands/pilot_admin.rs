@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http::StatusCode;
 use weir_pilot::Pilot;
 use weir_proxy::admin::{AdminAnswer, AdminQuery, Answers, More};
 
@@ -30,10 +31,13 @@ pub(crate) fn more(pilot: Pilot) -> More {
     Arc::new(move |path, query| answer(path, query, &pilot))
 }
 
-/// For a process that has no proxies.
-pub(crate) fn alone(pilot: Pilot) -> Answers {
+/// For a process that has no proxies, in which more may be counted than what the pilot counts.
+pub(crate) fn alone(pilot: Pilot, more: impl Fn() -> String + Send + Sync + 'static) -> Answers {
     Arc::new(move |path, query| match path {
+        // It still serves, but whoever looks for a pilot is to find another.
+        "/ready" if pilot.is_leaving() => AdminAnswer::text("DRAINING\n").with_status(StatusCode::SERVICE_UNAVAILABLE),
         "/ready" => AdminAnswer::text("LIVE\n"),
+        METRICS => AdminAnswer::text(pilot.statistics() + &more()),
         // Where a proxy tells what it has, a pilot tells what it sent.
         "/config_dump" => dump(&pilot, query.get("proxy"), query),
         _ => answer(path, query, &pilot).unwrap_or_else(|| AdminAnswer::not_found(format!("no such path; there are\n{INDEX}"))),

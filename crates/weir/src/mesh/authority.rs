@@ -83,6 +83,15 @@ fn secret(args: &AuthorityArgs, state: Option<&Path>) -> anyhow::Result<Option<S
     }
 }
 
+/// The secret in the usual folder, where the authority is in none.
+///
+/// # Errors
+/// None: what cannot be read is said.
+#[cfg(feature = "kubernetes")]
+pub(super) fn usual_secret() -> anyhow::Result<Option<Secret>> {
+    secret(&AuthorityArgs { ca: None, state: None, ephemeral_root: false }, usual_state().as_deref())
+}
+
 /// `$XDG_STATE_HOME/weir`, which is in the home where nobody says otherwise.
 fn usual_state() -> Option<PathBuf> {
     let named = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());

@@ -5,21 +5,31 @@ mod ask;
 pub(crate) mod authority;
 mod bootstrap;
 mod companion;
+mod configured;
 pub(crate) mod descriptors;
 mod hosting;
+#[cfg(feature = "kubernetes")]
+mod leading;
 mod names;
 mod process;
 pub(crate) mod remote;
 mod renewal;
 mod serve;
 mod source;
+mod trust;
+mod webhooks;
 
 pub(crate) use addresses::is_local;
 pub(crate) use ask::ask;
 pub(crate) use bootstrap::Bootstrap;
 pub(crate) use companion::follow_names;
+pub(crate) use configured::Configured;
 pub(crate) use hosting::{Hosting, Hosts, hosted_options};
+#[cfg(feature = "kubernetes")]
+pub(crate) use leading::Leading;
 pub(crate) use names::answer_dns;
-pub(crate) use process::{Process, bind, global_connection_limit, mesh_config, nothing_more, start_runtime};
+pub(crate) use process::{Process, bind, global_connection_limit, mesh_as_written, mesh_config, nothing_more, start_runtime};
 pub(crate) use serve::{Served, serve_xds};
 pub(crate) use source::Source;
+pub(crate) use trust::Trust;
+pub(crate) use webhooks::Webhooks;

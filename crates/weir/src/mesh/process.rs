@@ -12,8 +12,9 @@ use anyhow::{Context, bail};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use weir_api::resources::MeshConfig;
-use weir_api::{Severity, Source};
+use weir_api::{Diagnostic, Severity, Source};
 use weir_config::memory::MemoryBound;
+use weir_inject::Mesh;
 use weir_proxy::admin::{self, More};
 use weir_proxy::listener::holder;
 use weir_proxy::{DataPlane, admin::AdminAnswer};
@@ -67,6 +68,19 @@ pub(crate) fn mesh_config(path: Option<&Path>) -> anyhow::Result<Arc<MeshConfig>
         bail!("the mesh's configuration in {} is wrong", path.display());
     }
     Ok(Arc::new(mesh))
+}
+
+/// Reads the same for injection, which passes on what is written of it; with what is to be said of it.
+///
+/// # Errors
+/// If it cannot be read, or is wrong, which is printed.
+pub(crate) fn mesh_as_written(path: Option<&Path>) -> anyhow::Result<(Mesh, Vec<Diagnostic>)> {
+    let Some(path) = path else { return Ok((Mesh::default(), vec![])) };
+    let text = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    Mesh::parse(&Source::new(path.display().to_string(), text)).map_err(|found| {
+        found.iter().for_each(print::diagnostic);
+        anyhow::anyhow!("the mesh's configuration in {} is wrong", path.display())
+    })
 }
 
 /// How many connections of clients a process may have, where a mesh says so.

@@ -32,7 +32,7 @@ pub(crate) async fn serve_remote(
     authority: &Followed,
     descriptors: Option<u64>,
 ) -> anyhow::Result<Vec<String>> {
-    let names = names(&args.tls_name)?;
+    let names = names(&args.tls_name, "--tls-name")?;
     if args.tls_xds.is_empty() {
         return Ok(vec![]);
     }
@@ -47,14 +47,17 @@ pub(crate) async fn serve_remote(
     Ok(places)
 }
 
-/// What the pilot is called.
-fn names(written: &[String]) -> anyhow::Result<PilotNames> {
+/// What the pilot is called, as a flag says.
+///
+/// # Errors
+/// If something is neither a name nor an address.
+pub(super) fn names(written: &[String], flag: &str) -> anyhow::Result<PilotNames> {
     let mut names = PilotNames::default();
     for name in written {
         match name.parse::<IpAddr>() {
             Ok(address) => names.addresses.push(address),
             Err(_) if is_name(name) => names.names.push(name.clone()),
-            Err(_) => bail!("--tls-name {name:?} is neither a name of the DNS nor an address; a port does not belong to it"),
+            Err(_) => bail!("{flag} {name:?} is neither a name of the DNS nor an address; a port does not belong to it"),
         }
     }
     Ok(names)
@@ -76,10 +79,10 @@ mod tests {
 
     #[test]
     fn a_pilot_is_called_by_names_and_addresses() {
-        let read = names(&["pilot.example".to_owned(), "192.0.2.1".to_owned(), "fd00::1".to_owned()]).unwrap();
+        let read = names(&["pilot.example".to_owned(), "192.0.2.1".to_owned(), "fd00::1".to_owned()], "--tls-name").unwrap();
         assert_eq!((read.names.len(), read.addresses.len()), (1, 2));
         for wrong in ["", "pilot.example:15012", "a b", "*.example", "-a", "pilot."] {
-            assert!(names(&[wrong.to_owned()]).is_err(), "{wrong}");
+            assert!(names(&[wrong.to_owned()], "--tls-name").is_err(), "{wrong}");
         }
     }
 }

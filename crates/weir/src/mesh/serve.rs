@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use tokio::net::UnixListener;
 use weir_ads::certificates::Certificates;
-use weir_ads::grpc::{self, server::Services};
+use weir_ads::grpc;
 use weir_pilot::Pilot;
 use weir_proxy::listener::paths;
 
@@ -51,8 +51,7 @@ pub(crate) async fn serve_xds(
             XdsAddress::Unix(path) => (at_path(path, &mut served)?.into(), format!("unix:{}", path.display())),
         };
         served.places.push(place);
-        let services = Services { ads: Some(pilot.streams()), certificates: Some(certificates.clone()), ..Services::default() };
-        tokio::spawn(grpc::server::serve(listener, services));
+        tokio::spawn(grpc::server::serve(listener, pilot.services(certificates.clone())));
     }
     Ok(served)
 }

@@ -52,17 +52,33 @@ impl Source {
             Self::Cluster(client, _) => Some(client),
         }
     }
+
+    /// Lets only the namespaces count from now on that this configuration selects.
+    #[cfg(feature = "kubernetes")]
+    pub fn select(&self, mesh: &MeshConfig) {
+        match self {
+            Self::Files(_) => {}
+            Self::Cluster(_, watched) => watched.select(mesh.discovery_selectors.clone()),
+        }
+    }
+}
+
+/// The way to the cluster that the command line says.
+#[cfg(feature = "kubernetes")]
+pub(super) fn access(args: &SourceArgs) -> weir_registry::kubernetes::Access {
+    use weir_registry::kubernetes::Access;
+
+    match &args.kubeconfig {
+        Some(path) => Access::Kubeconfig { path: path.clone(), context: args.context.clone() },
+        None => Access::InCluster,
+    }
 }
 
 #[cfg(feature = "kubernetes")]
 async fn of_cluster(args: &SourceArgs, mesh: &MeshConfig) -> anyhow::Result<Source> {
-    use weir_registry::kubernetes::{Access, Options, connect, watch};
+    use weir_registry::kubernetes::{Options, connect, watch};
 
-    let access = match &args.kubeconfig {
-        Some(path) => Access::Kubeconfig { path: path.clone(), context: args.context.clone() },
-        None => Access::InCluster,
-    };
-    let client = connect(&access).await?;
+    let client = connect(&access(args)).await?;
     let options = Options { revision: args.revision.clone(), selectors: mesh.discovery_selectors.clone() };
     let watched = watch(&client, &options).await;
     Ok(Source::Cluster(client, watched))

@@ -22,7 +22,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("weir-http1", &[]),
     ("weir-capture", &[]),
     ("weir-inject", &["weir-api"]),
-    ("weir-kubernetes", &["weir-api", "weir-inject", "weir-pilot", "weir-registry"]),
+    ("weir-kubernetes", &["weir-api", "weir-inject", "weir-model", "weir-pilot", "weir-registry", "weir-translate"]),
     ("weir-config", &["weir-xds", "weir-routing", "weir-http1"]),
     ("weir-translate", &["weir-api", "weir-model", "weir-xds"]),
     ("weir-proxy", &["weir-xds", "weir-ads", "weir-routing", "weir-config", "weir-http1"]),

@@ -142,8 +142,13 @@ impl Driven {
     }
 
     async fn come(&self, proxy: Proxy) -> Follower {
-        let abilities =
-            Abilities { runs_commands: true, takes_virtual_hosts: proxy.addresses != [WHOLE], has_certificates: true, answers_dns: true };
+        let abilities = Abilities {
+            runs_commands: true,
+            takes_virtual_hosts: proxy.addresses != [WHOLE],
+            has_certificates: true,
+            answers_dns: true,
+            exchanges_metadata: true,
+        };
         let following = Following::new(proxy.clone(), Some(proxy.labels), abilities, &self.mesh, &self.shared);
         let mut follower = Follower { following, server: Server::new(Protocol::Delta) };
         self.tell(&mut follower).await;
@@ -176,7 +181,7 @@ impl Driven {
         if let Some(index) = step.again {
             let index = index.index(followers.len());
             let gone = followers.remove(index);
-            self.shared.forget_findings(&gone.following.proxy.id);
+            self.shared.forget_findings(&crate::report::Source::Proxy(gone.following.proxy.id.clone()));
             followers.insert(index, self.come(proxies().remove(index)).await);
         }
         for (follower, _) in followers.iter_mut().zip(&step.listening).filter(|(_, listening)| **listening) {

@@ -40,6 +40,7 @@ mod health_check;
 mod jwt_authn;
 mod local_ratelimit;
 pub mod lua;
+mod peer_metadata;
 mod ratelimit;
 mod rbac;
 mod set_metadata;
@@ -193,6 +194,7 @@ filters! {
     JwtAuthn: jwt_authn;
     LocalRateLimit: local_ratelimit;
     Lua: lua;
+    PeerMetadata: peer_metadata;
     RateLimit: ratelimit;
     Rbac: rbac;
     SetMetadata: set_metadata;

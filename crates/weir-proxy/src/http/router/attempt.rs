@@ -5,8 +5,10 @@ use std::rc::Rc;
 use weir_config::circuit_breakers::Resource;
 use weir_http1::{HeaderValue, Headers};
 use weir_routing::action::{Forward, HostRewrite};
+use weir_routing::filters::peer_metadata::ToldInstances;
 
 use super::retry::{self, Retries};
+use crate::exchange::Introduction;
 use crate::exchange::failure::{Expired, Failure, FailureKind, Outcome};
 use crate::http::call::Call;
 use crate::http::header_changes::set_authority;
@@ -48,6 +50,7 @@ pub(super) async fn attempt(
         priority: to.priority,
         limits: AttemptLimits::new(to.retry.as_deref()),
         exchange: Some(&call.exchange),
+        introduction: introduction(call, cluster),
     };
     let result = outgoing.send().await;
     if let Err(Failure { kind: FailureKind::Expired(expired @ (Expired::Attempt | Expired::AttemptIdle)), .. }) = &result {
@@ -61,6 +64,15 @@ pub(super) async fn attempt(
     let mut answer = result?;
     answer.busy = Some(busy);
     Ok(answer)
+}
+
+/// What instances are told of our own workload, if those of this cluster are to be told.
+fn introduction<'c>(call: &'c Call, cluster: &ClusterRuntime) -> Option<&'c Introduction> {
+    let is_told = match call.tells_instances? {
+        ToldInstances::All => true,
+        ToldInstances::OfMesh => !cluster.with_policy(|policy| policy.is_external),
+    };
+    call.http.recording.introduction().filter(|_| is_told)
 }
 
 /// Gives a request the chosen instance's own name, if its route asks for that and the instance has one. Returns the headers as they

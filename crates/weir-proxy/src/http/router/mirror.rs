@@ -121,6 +121,7 @@ impl Copy {
             priority: Priority::Usual,
             limits: AttemptLimits::default(),
             exchange: None,
+            introduction: None,
         };
         let result = timeout_at(deadline, outgoing.send()).await;
         let result = result.unwrap_or_else(|_| Err(Failure::after_sending(FailureKind::Expired(Expired::Timeout))));

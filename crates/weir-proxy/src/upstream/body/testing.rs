@@ -14,7 +14,7 @@ use weir_http1::{BodyReader, HeadReader, Limits, Part, framing, request};
 use super::Inbound;
 use super::step::BodyStep;
 use crate::exchange::failure::{FailureKind, Refused};
-use crate::exchange::{ConnectionInfo, Exchange};
+use crate::exchange::{ConnectionInfo, Exchange, LastHeard};
 use crate::io::client::{BodyFault, Client, Incoming, Waiting};
 
 /// A client that has written all that it writes, and waits.
@@ -105,6 +105,7 @@ pub(crate) fn exchange() -> Rc<Exchange> {
         server_name: None,
         tls_version: None,
         ends: None,
+        heard: LastHeard::default(),
     };
     Rc::new(Exchange::new(Rc::new(connection), Some(Version::HTTP_11), false))
 }

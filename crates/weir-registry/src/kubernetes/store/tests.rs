@@ -178,6 +178,59 @@ fn only_namespaces_that_are_selected_count_by_the_labels_that_they_have_now() {
 }
 
 #[test]
+fn other_selectors_count_at_once_over_what_is_there() {
+    const NAMESPACE: Kind = Kind::Namespace;
+    let namespace = |name: &str, team: &str| received(json!({"metadata": {"name": name, "labels": {"team": team}}}));
+    let selector = |team: &str| serde_json::from_value(json!({"matchLabels": {"team": team}})).unwrap();
+    let mut other = rule("b", "x");
+    other.json["metadata"]["namespace"] = json!("other");
+    let other = || received(other.json.clone());
+    let all = |store: &mut Store| {
+        store.take([(NAMESPACE, News::Applied(namespace("shop", "a"))), (NAMESPACE, News::Applied(namespace("other", "b")))]);
+        take(store, vec![News::Began, News::Listed(rule("a", "x")), News::Listed(other()), News::Complete]);
+    };
+    let mut store = Store::new([RULE], &options(&[]));
+    all(&mut store);
+    assert_eq!(rules(&store.catalog()), of(&[("a", "x"), ("b", "x")]));
+    assert!(!store.reselect(&[]) && !store.keeps_all());
+    assert!(store.reselect(&[selector("a")]) && store.keeps_all());
+    assert_eq!(rules(&store.catalog()), of(&[("a", "x")]));
+    // All is listed again, and kept.
+    all(&mut store);
+    assert_eq!(rules(&store.catalog()), of(&[("a", "x")]));
+    for (selectors, expected) in [
+        (vec![selector("b")], vec![("b", "x")]),
+        (vec![selector("a"), selector("b")], vec![("a", "x"), ("b", "x")]),
+        (vec![selector("c")], vec![]),
+        (vec![], vec![("a", "x"), ("b", "x")]),
+    ] {
+        assert!(store.reselect(&selectors));
+        assert_eq!(rules(&store.catalog()), of(&expected));
+    }
+}
+
+#[test]
+fn a_version_is_known_of_what_is_broken_too() {
+    let version = |mut object: Received, generation: i64| {
+        let metadata = &mut object.json["metadata"];
+        (metadata["uid"], metadata["generation"]) = (json!("u"), json!(generation));
+        object
+    };
+    let mut broken = rule("a", "y");
+    broken.json["spec"]["http"][0]["timeout"] = json!("soon");
+    let path = std::path::Path::new("VirtualService/shop/a");
+    let known = |store: &Store| store.catalog().written(path).map(|written| (written.uid.clone(), written.generation));
+    let mut store = listed(vec![rule("b", "x"), version(rule("a", "x"), 1)]);
+    assert_eq!(known(&store), Some(("u".to_owned(), 1)));
+    take(&mut store, vec![News::Applied(version(broken.clone(), 2))]);
+    let before = store.catalog();
+    assert!(take(&mut store, vec![News::Applied(version(broken.clone(), 3))]), "it is another version, of which the same is to be said");
+    assert_eq!((known(&store).unwrap().1, store.catalog().all_written().count()), (3, 1), "nobody says which version b is");
+    let changes = store.catalog().changes_since(&before, []);
+    assert_eq!((changes.objects.len(), changes.texts.len()), (0, 1));
+}
+
+#[test]
 fn what_is_no_object_at_all_harms_nobody() {
     let odd = [json!(null), json!([1]), json!({"metadata": 1}), json!({"metadata": {"name": 7}}), json!({"metadata": {"name": "../x"}})];
     let mut news: Vec<News> = odd.into_iter().map(|json| News::Applied(received(json))).collect();

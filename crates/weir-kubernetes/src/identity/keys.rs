@@ -1,0 +1,95 @@
+//! Which accounts may have the keys of Secrets: those that may list the Secrets of their namespace themselves (SubjectAccessReview,
+//! `authorization.k8s.io/v1`). (Facts: pilot/pkg/credentials/kube/secrets.go of Istio.)
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
+use kube::api::PostParams;
+use kube::{Api, Client};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use weir_model::Identity;
+use weir_pilot::{Judging, KeyAccess, Verdict};
+
+use super::recent::Recent;
+use super::{ACCOUNT, ACCOUNTS, answer, words};
+
+/// So long a yes counts, and so long it takes at most until a Role that was taken away takes its keys away.
+const YES: Duration = Duration::from_secs(300);
+/// And a no.
+const NO: Duration = Duration::from_secs(60);
+/// So many are asked for at a time.
+const AT_A_TIME: usize = 8;
+/// So many answers are kept: there may be as many gateways and more.
+const KEPT: usize = 16384;
+
+/// Asks the API server.
+#[derive(Clone)]
+pub struct KeyReviews(Arc<Shared>);
+
+struct Shared {
+    api: Api<SubjectAccessReview>,
+    known: Recent<Identity, bool>,
+    asking: Semaphore,
+}
+
+impl KeyReviews {
+    /// Asks by this client.
+    pub fn new(client: &Client) -> Self {
+        Self(Arc::new(Shared { api: Api::all(client.clone()), known: Recent::of(KEPT), asking: Semaphore::new(AT_A_TIME) }))
+    }
+}
+
+impl KeyAccess for KeyReviews {
+    fn judge(&self, identity: &Identity) -> Judging {
+        let (shared, identity) = (self.0.clone(), identity.clone());
+        Box::pin(async move { shared.judge(identity).await })
+    }
+}
+
+impl Shared {
+    async fn judge(&self, identity: Identity) -> Result<Verdict, String> {
+        let known = || self.known.get(&identity).map(|(is_allowed, until)| Verdict { is_allowed, until });
+        if let Some(known) = known() {
+            return Ok(known);
+        }
+        let _permit = self.asking.acquire().await.map_err(|_| "nobody asks any more".to_owned())?;
+        // Another proxy of the account may have asked meanwhile.
+        if let Some(known) = known() {
+            return Ok(known);
+        }
+        let (params, review) = (PostParams::default(), review(&identity));
+        let asked = answer(self.api.create(&params, &review), "who may list Secrets").await.map_err(|error| {
+            let reason = words(&error, "create subjectaccessreviews");
+            tracing::warn!("whether {identity} may have the keys of Secrets cannot be asked: {reason}");
+            reason
+        })?;
+        let status = asked.status.unwrap_or_default();
+        // Who evaluates it may fail in part, and still say yes by the rest; denied goes before.
+        let is_allowed = status.allowed && status.denied != Some(true);
+        let until = Instant::now() + if is_allowed { YES } else { NO };
+        self.known.put(identity, is_allowed, until);
+        Ok(Verdict { is_allowed, until })
+    }
+}
+
+/// What is asked. The groups are those that the API server itself would find an account in.
+fn review(identity: &Identity) -> SubjectAccessReview {
+    let Identity { namespace, account } = identity;
+    let attributes = ResourceAttributes {
+        namespace: Some(namespace.clone()),
+        resource: Some("secrets".to_owned()),
+        verb: Some("list".to_owned()),
+        version: Some("v1".to_owned()),
+        ..ResourceAttributes::default()
+    };
+    let groups = vec![ACCOUNTS.to_owned(), format!("{ACCOUNTS}:{namespace}"), "system:authenticated".to_owned()];
+    let spec = SubjectAccessReviewSpec {
+        resource_attributes: Some(attributes),
+        user: Some(format!("{ACCOUNT}{namespace}:{account}")),
+        groups: Some(groups),
+        ..SubjectAccessReviewSpec::default()
+    };
+    SubjectAccessReview { spec, ..SubjectAccessReview::default() }
+}

@@ -1,0 +1,58 @@
+//! Several pilots: one of them writes what only one may write.
+
+use std::time::{Duration, Instant};
+
+use weir_testkit::{Cluster, Process, until};
+
+use crate::follower::Follower;
+use crate::status::until_status;
+use crate::{RULE, WEB, cluster, rule};
+
+const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/istio-system/leases/weir-leader";
+const DURATION: Duration = Duration::from_secs(4);
+/// On a busy machine anything may take so much longer.
+const SLACK: Duration = Duration::from_secs(5);
+
+async fn start(cluster: &Cluster, name: &str, port: u16) -> Process {
+    let (xds, admin) = (format!("127.0.0.1:{port}"), format!("127.0.0.1:{}", port + 1));
+    let process = cluster.start_pilot_named(name, &xds, &admin, &["--lease-duration", "4s"]).await;
+    tokio::spawn(Follower::connect(&xds, WEB, "80").await.take_all());
+    process
+}
+
+/// How long until this one leads.
+async fn until_leads(cluster: &Cluster, name: &str) -> Duration {
+    let begin = Instant::now();
+    until(&format!("{name} leads"), async || {
+        let lease = cluster.ask("GET", LEASE, None).await.unwrap_or_default();
+        lease["spec"]["holderIdentity"].as_str().is_some_and(|holder| holder.starts_with(&format!("{name}_")))
+    })
+    .await;
+    begin.elapsed()
+}
+
+#[tokio::test]
+async fn another_pilot_leads_when_one_is_gone_and_at_once_when_one_ends() {
+    let Some(cluster) = cluster().await else { return };
+    let mut one = start(&cluster, "one", 15010).await;
+    until_leads(&cluster, "one").await;
+    let mut two = start(&cluster, "two", 15020).await;
+    until_status(&cluster, RULE, "True Acknowledged").await;
+
+    one.signal("KILL").await;
+    let taken = until_leads(&cluster, "two").await;
+    assert!(taken < DURATION + SLACK, "{taken:?}");
+    cluster.apply(RULE, rule("second")).await;
+    until_status(&cluster, RULE, "True Acknowledged").await;
+
+    let mut three = start(&cluster, "three", 15030).await;
+    until("it contends", async || three.said().contains("proxies may follow")).await;
+    two.signal("TERM").await;
+    let handed = until_leads(&cluster, "three").await;
+    eprintln!("of a Lease of {DURATION:?}: taken {taken:?} after its holder was killed, {handed:?} after its holder was told to end");
+    assert!(handed < Duration::from_secs(2), "{handed:?}");
+    two.ended().await;
+    cluster.apply(RULE, rule("third")).await;
+    until_status(&cluster, RULE, "True Acknowledged").await;
+    assert!(three.is_running());
+}
