@@ -41,7 +41,7 @@ pub enum Change {
     Changed(Vec<Difference>),
     /// It is there as it should be.
     Same,
-    /// It is there, and it is no part of the installation: a namespace that somebody else has made.
+    /// It is there, and somebody else's: as a namespace may be, and as nothing else may.
     Theirs,
 }
 
@@ -111,6 +111,7 @@ async fn step(api: &Api, mut object: Value, force: bool, has_namespace: bool) ->
         if owner != OURS && !force {
             let owner = if owner.is_empty() { "nothing says whose it is".to_owned() } else { format!("it is managed by {owner}") };
             conflicts.push(format!("it is there, and not installed by Weir: {owner}"));
+            return Ok(Step { object, change: Change::Theirs, conflicts });
         }
         keep_failure_policy(live, &mut object);
     }

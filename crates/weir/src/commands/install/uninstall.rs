@@ -45,7 +45,8 @@ fn tell_followers(following: &[Following], removal: &Removal, revision: &str) {
         if let Some(pods) = row.pods.get(revision) {
             let count = pods.len();
             print::say(&format!(
-                "weir: {count} pods of {namespace} follow this revision: they go on with what they know, until their certificates end;                  start them anew when the namespace is labelled for another, or for none"
+                "weir: of {namespace} {count} pods follow this revision, and go on with what they know until their certificates end: \
+                 start them anew when the namespace is labelled for another control plane, or for none"
             ));
         }
         if let (Some(asks), true) = (&row.asks, row.revision.as_deref() == Some(revision) && !removal.objects.is_empty()) {
