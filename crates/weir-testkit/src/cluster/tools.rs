@@ -21,7 +21,7 @@ impl Cluster {
     ///
     /// # Panics
     /// If it cannot be started.
-    pub async fn weir(&self, arguments: &[&str]) -> Ended {
+    pub async fn run_weir(&self, arguments: &[&str]) -> Ended {
         let kubeconfig = self.identities.kubeconfig(API_SERVER, "admin", Some("system:masters"));
         let mut command = self.command(binaries::weir());
         command.args(arguments).env("KUBECONFIG", kubeconfig).current_dir(self.work.path());
