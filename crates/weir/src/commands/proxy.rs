@@ -13,6 +13,7 @@ use weir_ads::certificates::IstioCertificateRequest;
 use weir_ads::{Protocol, Token, grpc};
 use weir_config::bootstrap::ConnectionLimits;
 use weir_config::memory::MemoryBound;
+use weir_config::peer_metadata::PeerMetadata;
 use weir_model::{DEFAULT_DOMAIN, Interception, Proxy, ProxyKind};
 use weir_pilot::{node, standalone};
 use weir_proxy::control::certificate::Certification;
@@ -159,6 +160,7 @@ pub(super) fn follow(following: Following, around: &Around<'_>) -> anyhow::Resul
             options.drain_duration = drain_duration;
         }
         options.listener_limits = limits.listeners;
+        options.identity.workload = PeerMetadata::of_node(&node, &options.identity.workload).workload;
         options.node = node;
         options.certification = way.certification(&proxy);
         if options.certification.is_some() {
@@ -236,7 +238,9 @@ fn from_arguments(args: &ProxyArgs) -> anyhow::Result<Following> {
         Some(pilot) => Way::Remote { pilot, server: server.clone(), lifetime, insists: false },
         None => Way::Plain { server: server.clone(), state: authority::way(server, args.state.as_deref()), lifetime },
     };
-    Ok(Following::new(proxy.clone(), node::introduce(&proxy), protocol, way))
+    let mut node = node::introduce(&proxy);
+    node::describe_workload(&mut node, |name| std::env::var(name).ok());
+    Ok(Following::new(proxy, node, protocol, way))
 }
 
 /// The addresses of a proxy's workload: its own, as far as anybody says so, else the one of its id.
