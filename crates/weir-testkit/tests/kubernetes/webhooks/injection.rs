@@ -222,7 +222,7 @@ async fn make_node(cluster: &Cluster, name: &str, version: &str) {
 }
 
 #[tokio::test]
-async fn sidecars_are_native_where_all_nodes_can_do_that() {
+async fn the_nodes_and_the_operator_say_how_pods_are_injected() {
     let Some(cluster) = Cluster::start().await else { return };
     make_namespace(&cluster, "shop", &json!({"istio-injection": "enabled"})).await;
     until("there is a service account", async || cluster.exists("/api/v1/namespaces/shop/serviceaccounts/default").await).await;
@@ -246,4 +246,12 @@ async fn sidecars_are_native_where_all_nodes_can_do_that() {
     assert_eq!(is_native(&placed).await, Some(true), "its own node can");
     cluster.delete("/api/v1/nodes/old").await;
     until("it is native again", async || is_native(&plain).await == Some(true)).await;
+
+    // What the operator says counts at once, too.
+    let config = "policy: enabled\nneverInjectSelector: [{matchLabels: {job: once}}]\ninjectedAnnotations: {team: mesh}\n";
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "istio-sidecar-injector"}, "data": {"config": config}});
+    cluster.apply("/api/v1/namespaces/istio-system/configmaps/istio-sidecar-injector", map).await;
+    let job = pod(&json!({"job": "once"}), &json!({}));
+    until("a job is left alone", async || try_pod(&cluster, "shop", &job).await.is_ok_and(|pod| injected_by(&pod).is_none())).await;
+    assert_eq!(try_pod(&cluster, "shop", &plain).await.unwrap()["metadata"]["annotations"]["team"], "mesh");
 }
