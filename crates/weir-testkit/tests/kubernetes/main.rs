@@ -2,6 +2,7 @@
 #![allow(clippy::print_stderr, reason = "what a test has measured is told")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
+mod bookinfo;
 mod follower;
 mod identity;
 mod install;
