@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use weir_ads::certificates::IstioCertificateRequest;
-use weir_ads::{Protocol, Token, grpc};
+use weir_ads::{Protocol, grpc};
 use weir_config::bootstrap::ConnectionLimits;
 use weir_config::memory::MemoryBound;
 use weir_config::peer_metadata::PeerMetadata;
@@ -200,11 +200,9 @@ fn small_pages() {}
 /// If it cannot be: a file is not there, or is not what it should be.
 pub(super) fn pilot_of_pod(server: &str, args: &PodArgs) -> anyhow::Result<Option<Arc<RemotePilot>>> {
     let (Some(token), Some(root)) = (&args.token_file, &args.root_cert) else { return Ok(None) };
-    let read = |path: &Path| fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()));
-    let token = Token::new(read(token)?.trim());
     let Some(name) = host_of(server) else { bail!("--xds {server:?} names no port: write HOST:PORT") };
-    let pilot = RemotePilot::new(server, name, &read(root)?, Some(token));
-    let pilot = pilot.map_err(|reason| anyhow::anyhow!("--xds {server}, --root-cert {}: {reason}", root.display()))?;
+    let pilot = RemotePilot::of_files(server, name, root, token);
+    let pilot = pilot.map_err(|reason| anyhow::anyhow!("--xds {server}: {reason}"))?;
     Ok(Some(Arc::new(pilot)))
 }
 
