@@ -102,9 +102,13 @@ impl Others {
     }
 
     /// What those tell that live.
-    pub fn told(&mut self, now: Instant) -> Vec<Told> {
-        self.known.retain(|_, known| now < known.ends());
+    pub fn told(&self) -> Vec<Told> {
         self.known.values().map(|known| known.told).collect()
+    }
+
+    /// Forgets those that do not live any more: the names of their Leases.
+    pub fn take_dead(&mut self, now: Instant) -> Vec<String> {
+        self.known.extract_if(.., |_, known| known.ends() <= now).map(|(name, _)| name).collect()
     }
 
     /// When the next one may turn out not to live any more.
@@ -133,22 +137,23 @@ mod tests {
         let at = |seconds| begin + Duration::from_secs(seconds);
         for (scope, all) in [(Scope::Common, 7), (Scope::Revision("default".to_owned()), 3)] {
             let mut others = Others::new("own", &scope);
-            let sum = |others: &mut Others, now| others.told(now).iter().map(|told| told.proxies).sum::<usize>();
+            let sum = |others: &Others| others.told().iter().map(|told| told.proxies).sum::<usize>();
             for lease in [lease("own", "default", 1, 1), lease("a", "default", 3, 1), lease("b", "canary", 4, 1), Lease::default()] {
                 others.take(&Event::Apply(lease), begin);
             }
-            assert_eq!(sum(&mut others, at(29)), all);
+            assert_eq!((others.take_dead(at(14)), sum(&others)), (vec![], all));
             // One is seen again as it was, and another is renewed.
-            others.take(&Event::Apply(lease("b", "canary", 4, 1)), at(29));
-            others.take(&Event::Apply(lease("a", "default", 5, 2)), at(29));
-            assert_eq!(sum(&mut others, at(31)), 5);
-            others.take(&Event::Init, at(31));
-            others.take(&Event::InitApply(lease("c", "default", 2, 1)), at(31));
-            assert_eq!(sum(&mut others, at(31)), 7);
-            others.take(&Event::InitDone, at(31));
-            assert_eq!(sum(&mut others, at(31)), 2);
-            others.take(&Event::Delete(lease("c", "default", 2, 1)), at(31));
-            assert_eq!((sum(&mut others, at(31)), others.next_end()), (0, None));
+            others.take(&Event::Apply(lease("b", "canary", 4, 1)), at(14));
+            others.take(&Event::Apply(lease("a", "default", 5, 2)), at(14));
+            others.take_dead(at(16));
+            assert_eq!(sum(&others), 5);
+            others.take(&Event::Init, at(16));
+            others.take(&Event::InitApply(lease("c", "default", 2, 1)), at(16));
+            assert_eq!(sum(&others), 7);
+            others.take(&Event::InitDone, at(16));
+            assert_eq!(sum(&others), 2);
+            others.take(&Event::Delete(lease("c", "default", 2, 1)), at(16));
+            assert_eq!((sum(&others), others.next_end()), (0, None));
         }
     }
 }

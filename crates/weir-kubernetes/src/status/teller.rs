@@ -21,7 +21,7 @@ const MANAGER: &str = "weir-pilot";
 const QUIET: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_millis(200);
 /// What is told is told again after this time, so that it is known that one lives.
-const ALIVE: Duration = Duration::from_secs(10);
+const ALIVE: Duration = Duration::from_secs(5);
 /// That proxies came or went, which changes nothing of what is in force, is told so often at most; and what could not be told.
 const SELDOM: Duration = Duration::from_secs(2);
 /// The API server answers in that time.
@@ -111,7 +111,7 @@ impl Teller {
     }
 }
 
-/// Who ends has no proxies any more: nobody is to wait for them.
+/// Takes away the Lease of one that has ended: it has no proxies any more, and nobody is to wait for them.
 pub(super) async fn take_back(leases: &Api<Lease>, name: &str) {
     // It runs out anyway.
     let _ = timeout(ANSWER, leases.delete(name, &DeleteParams::default())).await;

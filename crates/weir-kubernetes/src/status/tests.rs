@@ -314,11 +314,12 @@ async fn the_proxies_of_all_control_planes_count() {
     server.take_writes();
     sleep(SECOND * 600).await;
     let writes = server.take_writes();
-    assert!(writes.iter().all(|write| write.contains("/leases/weir-pilot-")) && (100..130).contains(&writes.len()), "{writes:?}");
+    assert!(writes.iter().all(|write| write.contains("/leases/weir-pilot-")) && (200..260).contains(&writes.len()), "{writes:?}");
     // The other is gone without a word, and so are its proxies.
     tell.abort();
     sleep(SECOND * 40).await;
     assert_eq!((leader.status("a").1.as_str(), message("a").as_str()), ("True Acknowledged 3", "acknowledged by 1 of 1 proxies"));
+    assert_eq!(server.under("/apis/coordination.k8s.io/v1/namespaces/istio-system/leases/weir-pilot-").len(), 1);
     for follower in theirs.into_iter().chain([own, bad]) {
         follower.abort();
     }

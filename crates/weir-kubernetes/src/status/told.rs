@@ -12,7 +12,7 @@ use super::content::Digests;
 pub(super) const LABEL: &str = "weir.dev/pilot-of-revision";
 const ANNOTATION: &str = "weir.dev/proxies";
 /// How long the word of a control plane counts that has not renewed its Lease.
-pub(super) const SECONDS: i32 = 30;
+pub(super) const SECONDS: i32 = 15;
 
 /// What one tells.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -7,16 +7,18 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
+use kube::runtime::watcher::Event;
 use kube::{Client, Error};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use weir_pilot::Pilot;
 
 use super::ledger::{Job, Ledger, Outcome};
 use super::others::{self, Others};
 use super::place::{Place, resource};
+use super::teller::take_back;
 use super::{Scope, Statuses, document};
 
 /// News wait until there are none for so long, but no longer than that: most are one change that many tell of.
@@ -80,6 +82,7 @@ impl Writer {
         let (sender, mut leases) = mpsc::channel(LEASES);
         following.spawn(others::follow(self.leases.clone(), sender));
         self.read_all().await;
+        self.hear_all(&mut leases).await;
         // Whatever came meanwhile.
         let mut news = News::default();
         news.come(true, Instant::now());
@@ -91,6 +94,7 @@ impl Writer {
                 _ = catalog.changed() => Some(false),
                 _ = answers.changed() => Some(false),
                 _ = findings.changed() => Some(true),
+                Some(_) = following.join_next(), if following.len() > 1 => None,
                 Some(lease) = leases.recv() => {
                     self.others.take(&lease, Instant::now());
                     None
@@ -108,9 +112,26 @@ impl Writer {
             if let Some(says_else) = says_else {
                 news.come(says_else, now);
             }
-            self.ledger.take_others(self.others.told(now), now);
+            for dead in self.others.take_dead(now) {
+                let leases = self.leases.clone();
+                // Nobody else does.
+                following.spawn(async move { take_back(&leases, &dead).await });
+            }
+            self.ledger.take_others(self.others.told(), now);
             if news.due().is_some_and(|due| due <= now) {
                 self.look(&std::mem::take(&mut news), now);
+            }
+        }
+    }
+
+    /// Takes in what all other control planes tell now: who begins with its own proxies alone would find too soon that all have something.
+    async fn hear_all(&mut self, leases: &mut mpsc::Receiver<Event<Lease>>) {
+        let until = Instant::now() + ANSWER;
+        while let Ok(Some(lease)) = timeout_at(until, leases.recv()).await {
+            let now = Instant::now();
+            self.others.take(&lease, now);
+            if matches!(lease, Event::InitDone) {
+                return self.ledger.take_others(self.others.told(), now);
             }
         }
     }
