@@ -66,7 +66,10 @@ fn the_chart_renders_what_weir_installs() {
         ("istio-system", json!({})),
         ("istio-system", serde_json::to_value(InstallSettings::default()).unwrap()),
         ("istio-system", json!({"revision": "canary", "tags": ["prod"], "image": "registry.example:5000/mesh/weir@sha256:0a"})),
-        ("mesh", json!({"tags": ["default", "prod"], "everyNamespace": true, "plaintextXds": true, "log": "weir_pilot=debug,info"})),
+        (
+            "mesh",
+            json!({"tags": ["default", "prod"], "everyNamespace": true, "plaintextXds": true, "dataPlane": "envoy", "envoyImage": "envoy:1", "log": "weir_pilot=debug,info"}),
+        ),
         // A number, if nobody said that it is a name.
         ("mesh", json!({"revision": "7", "tags": ["0", "true", "default"], "everyNamespace": true})),
         (
@@ -118,6 +121,7 @@ fn what_weir_does_not_install_the_chart_refuses() {
         json!({"revision": "a".repeat(60)}),
         json!({"tags": ["-"]}),
         json!({"image": ""}),
+        json!({"dataPlane": "Envoy"}),
         json!({"imagePullPolicy": "always"}),
         json!({"replicas": 0}),
         json!({"autoscale": {"cpu": 0}}),

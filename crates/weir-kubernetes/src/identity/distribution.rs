@@ -32,7 +32,7 @@ const LABEL: &str = "istio.io/config";
 const ROOT: &str = "weir.dev/root";
 const EPHEMERAL: &str = "ephemeral";
 /// Who owns what is written.
-const OWNER: &str = "weir";
+pub(super) const OWNER: &str = "weir";
 /// Namespaces of Kubernetes itself where no Pod of a mesh runs.
 const LEFT_OUT: [&str; 3] = ["kube-public", "kube-node-lease", "local-path-storage"];
 /// Two writes are so far apart at least: 10,000 namespaces take 100 seconds.

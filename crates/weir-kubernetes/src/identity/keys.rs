@@ -110,7 +110,10 @@ mod tests {
         let server = Scripted::new(move |_, path, review| {
             assert_eq!(path.split('?').next(), Some("/apis/authorization.k8s.io/v1/subjectaccessreviews"));
             let expected = json!({"namespace": "shop", "resource": "secrets", "verb": "list", "version": "v1"});
-            assert_eq!((&review["spec"]["resourceAttributes"], &review["spec"]["user"]), (&expected, &json!("system:serviceaccount:shop:edge")));
+            assert_eq!(
+                (&review["spec"]["resourceAttributes"], &review["spec"]["user"]),
+                (&expected, &json!("system:serviceaccount:shop:edge"))
+            );
             let status = says.lock().unwrap().clone();
             if status.is_null() { refusal(403) } else { (201, json!({"spec": review["spec"], "status": status})) }
         });

@@ -21,7 +21,7 @@ use tokio_stream::StreamExt;
 use weir_pilot::{Authority, AuthorityError, AuthorityFiles, Followed, Succession};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::distribution::{NAME, tells_of_kept_root};
+use super::distribution::{NAME, OWNER, tells_of_kept_root};
 use super::following::follow;
 use super::{answer, status, words};
 
@@ -153,7 +153,9 @@ async fn find(secrets: &Api<Secret>, namespace: &str) -> Result<Option<Found>, F
 async fn make(secrets: &Api<Secret>, namespace: &str, trust_domain: &str) -> Result<Found, Failed> {
     let files = AuthorityFiles::new_root(trust_domain).map_err(|error| Failed::For(error.into()))?;
     let mut secret = written(&files);
-    let made = answer(secrets.create(&PostParams::default(), &secret), "what is written").await;
+    // By that whoever takes the control plane away knows that it is no other's.
+    let owner = PostParams { field_manager: Some(OWNER.to_owned()), ..PostParams::default() };
+    let made = answer(secrets.create(&owner, &secret), "what is written").await;
     wipe(&mut secret);
     match made {
         Ok(mut made) => {

@@ -25,7 +25,7 @@ pub(super) struct Kind {
 
 /// The kinds that are installed, in the order in which they are taken away: first what makes the API server ask the control plane, then
 /// the control plane, and its rights last.
-const INSTALLED: [(&str, &str, &str, bool); 11] = [
+const INSTALLED: [(&str, &str, &str, bool); 13] = [
     ("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration", "mutatingwebhookconfigurations", false),
     ("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", "validatingwebhookconfigurations", false),
     ("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers", true),
@@ -33,6 +33,8 @@ const INSTALLED: [(&str, &str, &str, bool); 11] = [
     ("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets", true),
     ("v1", "Service", "services", true),
     ("v1", "ConfigMap", "configmaps", true),
+    ("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings", true),
+    ("rbac.authorization.k8s.io/v1", "Role", "roles", true),
     ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings", false),
     ("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles", false),
     ("v1", "ServiceAccount", "serviceaccounts", true),

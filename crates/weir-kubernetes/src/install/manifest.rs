@@ -9,6 +9,8 @@ use weir_inject::Webhooks;
 use weir_inject::configuration::Reach;
 use weir_inject::names::REVISION;
 
+use crate::mesh_config;
+
 use super::rights;
 use super::settings::InstallSettings;
 use super::workload;
@@ -89,20 +91,31 @@ fn service_account(settings: &InstallSettings) -> Value {
     account
 }
 
-fn rights(settings: &InstallSettings) -> [Value; 2] {
-    let name = format!("weir-pilot{}-{}", settings.suffix(), settings.namespace);
-    let of_cluster = |kind: &str| json!({"apiVersion": RBAC, "kind": kind, "metadata": {"name": name, "labels": labels(settings)}});
-    let mut role = of_cluster("ClusterRole");
-    role["rules"] = rights::everywhere();
-    let mut binding = of_cluster("ClusterRoleBinding");
-    binding["roleRef"] = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name});
+/// What it may do in the cluster, and what more in its namespace.
+fn rights(settings: &InstallSettings) -> [Value; 4] {
+    let everywhere = format!("weir-pilot{}-{}", settings.suffix(), settings.namespace);
+    let here = format!("weir-pilot{}", settings.suffix());
+    let of_cluster = |kind: &str| json!({"apiVersion": RBAC, "kind": kind, "metadata": {"name": everywhere, "labels": labels(settings)}});
+    let of_namespace = |kind: &str| object(settings, RBAC, kind, &here);
+    let mut roles = [of_cluster("ClusterRole"), of_namespace("Role")];
+    roles[0]["rules"] = rights::everywhere();
+    roles[1]["rules"] = rights::in_own_namespace();
+    let [role, own_role] = roles;
+    let binding = bound(settings, of_cluster("ClusterRoleBinding"), "ClusterRole", &everywhere);
+    let own_binding = bound(settings, of_namespace("RoleBinding"), "Role", &here);
+    [role, binding, own_role, own_binding]
+}
+
+/// A binding of a role to the control plane's account.
+fn bound(settings: &InstallSettings, mut binding: Value, kind: &str, role: &str) -> Value {
+    binding["roleRef"] = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role});
     binding["subjects"] = json!([{"kind": "ServiceAccount", "name": settings.service(), "namespace": settings.namespace}]);
-    [role, binding]
+    binding
 }
 
 /// The mesh's configuration. As YAML, for who reads or edits it.
 fn mesh(settings: &InstallSettings) -> Value {
-    let mut map = object(settings, "v1", "ConfigMap", &workload::mesh_name(settings));
+    let mut map = object(settings, "v1", "ConfigMap", &mesh_config::name(&settings.revision));
     let mesh = settings.mesh();
     map["data"] = json!({"mesh": serde_saphyr::to_string(&mesh).unwrap_or_else(|_| mesh.to_string())});
     map

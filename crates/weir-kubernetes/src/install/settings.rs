@@ -25,7 +25,11 @@ pub struct InstallSettings {
     pub tags: Vec<String>,
     /// The image in which `weir` is the entrypoint.
     pub image: String,
-    /// When it is pulled; empty is the cluster's default.
+    /// What runs as the sidecar: `weir`, or `envoy` for a stock Envoy.
+    pub data_plane: String,
+    /// The image of Envoy, for the data plane of that name; empty is the usual one.
+    pub envoy_image: String,
+    /// When the control plane's image is pulled; empty is the cluster's default.
     pub image_pull_policy: String,
     /// The names of the Secrets by which it is pulled.
     pub image_pull_secrets: Vec<String>,
@@ -82,6 +86,8 @@ impl Default for InstallSettings {
             revision: DEFAULT.to_owned(),
             tags: vec![],
             image: concat!("weir:", env!("CARGO_PKG_VERSION")).to_owned(),
+            data_plane: "weir".to_owned(),
+            envoy_image: String::new(),
             image_pull_policy: String::new(),
             image_pull_secrets: vec![],
             replicas: 2,
@@ -141,6 +147,12 @@ impl InstallSettings {
         }
         if self.image.is_empty() || self.image.contains(char::is_whitespace) {
             problems.push(format!("the image {:?} is no image, as registry.example/weir:1.0 is", self.image));
+        }
+        if !["weir", "envoy"].contains(&self.data_plane.as_str()) {
+            problems.push(format!("dataPlane {:?} is neither weir nor envoy", self.data_plane));
+        }
+        if self.envoy_image.contains(char::is_whitespace) {
+            problems.push(format!("envoyImage {:?} is no image", self.envoy_image));
         }
         if !["", "Always", "IfNotPresent", "Never"].contains(&self.image_pull_policy.as_str()) {
             problems.push(format!("imagePullPolicy {:?} is none of Always, IfNotPresent, Never", self.image_pull_policy));
@@ -249,6 +261,8 @@ mod tests {
             (json!({"revision": "a".repeat(60)}), "is over 63 characters"),
             (json!({"tags": ["prod", "-"]}), "the tag \"-\" is no name"),
             (json!({"image": ""}), "the image \"\" is no image"),
+            (json!({"dataPlane": "Envoy"}), "is neither weir nor envoy"),
+            (json!({"envoyImage": "a b"}), "is no image"),
             (json!({"imagePullPolicy": "always"}), "is none of Always"),
             (json!({"replicas": 0}), "replicas is 0"),
             (json!({"autoscale": {"min": 6}}), "asks for 6 to 5 pods"),

@@ -17,6 +17,12 @@ use super::settings::InstallSettings;
 
 /// The mesh's root, as the control plane gives it to every namespace.
 const ROOT: &str = "istio-ca-root-cert";
+/// The Secret of the root that it has made.
+const OWN_ROOT: &str = "istio-ca-secret";
+/// The Leases of who leads begin so,
+const LEASE: &str = "weir-leader";
+/// and those in which control planes tell each other of their proxies.
+const PILOTS: &str = "weir-pilot-";
 /// So often it is looked whether the control plane still runs.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -111,23 +117,24 @@ async fn foreign(api: &Api, namespace: &str, revision: &str) -> Result<Vec<Strin
 
 /// What the control plane has written: that of its revision, and if it is the last one also what all revisions share.
 async fn written(api: &Api, namespace: &str, revision: &str, is_last: bool) -> Result<Vec<Value>, ApiError> {
-    let ours = if is_last { format!("{MANAGED_BY}={OURS}") } else { selector(namespace, revision) };
-    let mut all = vec![];
-    for kind in writes() {
-        all.extend(api.list(&kind, None, &ours).await?);
-    }
+    let [leases, secrets, maps] = writes();
+    let mut all = api.list(&leases, Some(namespace), "").await?;
+    let own = format!("{LEASE}-{revision}");
+    all.retain(|lease| match word(&lease["metadata"]["name"]) {
+        name if is_last => name.starts_with(LEASE) || name.starts_with(PILOTS),
+        name => name == own,
+    });
     if is_last {
-        let maps = Kind::new("v1", "ConfigMap", "configmaps", true);
-        let roots = api.named(&maps, ROOT).await?;
-        all.extend(roots.into_iter().filter(|root| is_written_by_us(root) && word(&root["metadata"]["labels"][MANAGED_BY]) != OURS));
+        let root = api.list(&secrets, Some(namespace), "").await?.into_iter().find(|secret| secret["metadata"]["name"] == OWN_ROOT);
+        all.extend(root.into_iter().chain(api.named(&maps, ROOT).await?).filter(is_ours_alone));
     }
     Ok(all)
 }
 
-/// Whether some field of an object is ours.
-fn is_written_by_us(object: &Value) -> bool {
-    let managers = object["metadata"]["managedFields"].as_array().into_iter().flatten();
-    managers.into_iter().any(|entry| word(&entry["manager"]).split('-').next() == Some(OURS))
+/// Whether nobody else has written any of an object's fields: what istiod has written too is its own.
+fn is_ours_alone(object: &Value) -> bool {
+    let mut managers = object["metadata"]["managedFields"].as_array().into_iter().flatten().peekable();
+    managers.peek().is_some() && managers.all(|entry| word(&entry["manager"]).split('-').next() == Some(OURS))
 }
 
 /// The namespace, if it goes as well; else why it stays is added.

@@ -16,15 +16,6 @@ const MONITORING: u16 = 15014;
 const WEBHOOKS: u16 = 15017;
 /// As whom it runs: not as root, and with an id so that the kubelet knows without looking into the image. Istio's.
 const USER: u32 = 1337;
-/// Where the mesh's configuration is.
-const MESH: &str = "/etc/weir/mesh";
-/// Where what it keeps is; a folder of its own in it is private.
-const STATE: &str = "/var/lib/weir";
-
-/// The ConfigMap of the mesh's configuration.
-pub(super) fn mesh_name(settings: &InstallSettings) -> String {
-    format!("istio{}", settings.suffix())
-}
 
 /// By which of its labels a pod is the revision's: never istiod's beside it.
 fn selector(settings: &InstallSettings) -> Value {
@@ -78,10 +69,6 @@ fn pod(settings: &InstallSettings) -> Value {
         },
         "affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": apart}]}},
         "containers": [container(settings)],
-        "volumes": [
-            {"name": "mesh", "configMap": {"name": mesh_name(settings)}},
-            {"name": "state", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}},
-        ],
     });
     if !settings.node_selector.is_empty() {
         pod["nodeSelector"] = json!(settings.node_selector);
@@ -97,14 +84,13 @@ fn pod(settings: &InstallSettings) -> Value {
 
 fn container(settings: &InstallSettings) -> Value {
     let port = |name: &str, port: u16| json!({"name": name, "containerPort": port, "protocol": "TCP"});
-    let field = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}});
     let mut container = json!({
         // As Istio's is called.
         "name": "discovery",
         "image": settings.image,
         "args": arguments(settings),
         "ports": [port("grpc-xds", XDS), port("tls-xds", TLS_XDS), port("https-webhooks", WEBHOOKS), port("http-monitoring", MONITORING)],
-        "env": [field("POD_NAME", "metadata.name"), field("POD_NAMESPACE", "metadata.namespace")],
+        "env": [{"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
         // It answers once every list has been read, however long an API server takes for that.
         "startupProbe": probe(1, 600),
         "readinessProbe": probe(3, 3),
@@ -116,10 +102,6 @@ fn container(settings: &InstallSettings) -> Value {
             "readOnlyRootFilesystem": true,
             "runAsNonRoot": true,
         },
-        "volumeMounts": [
-            {"name": "mesh", "mountPath": MESH, "readOnly": true},
-            {"name": "state", "mountPath": STATE},
-        ],
     });
     if !settings.image_pull_policy.is_empty() {
         container["imagePullPolicy"] = settings.image_pull_policy.clone().into();
@@ -134,15 +116,18 @@ fn arguments(settings: &InstallSettings) -> Vec<String> {
         "pilot".to_owned(),
         "--in-cluster".to_owned(),
         format!("--revision={}", settings.revision),
+        format!("--namespace={namespace}"),
         format!("--log={}", settings.log),
-        format!("--mesh-config={MESH}/mesh"),
-        format!("--state={STATE}/state"),
+        // Sidecars are of the same image.
+        format!("--image={}", settings.image),
+        format!("--data-plane={}", settings.data_plane),
         // At an address that is none of loopback's it tells readiness and metrics alone.
         format!("--admin=0.0.0.0:{MONITORING}"),
         format!("--xds=0.0.0.0:{XDS}"),
         format!("--tls-xds=0.0.0.0:{TLS_XDS}"),
     ];
     arguments.extend(["", ".svc", ".svc.cluster.local"].map(|end| format!("--tls-name={service}.{namespace}{end}")));
+    arguments.extend((!settings.envoy_image.is_empty()).then(|| format!("--envoy-image={}", settings.envoy_image)));
     arguments.extend(settings.plaintext_xds.then(|| "--plaintext-xds".to_owned()));
     arguments
 }

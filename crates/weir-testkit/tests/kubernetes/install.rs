@@ -117,17 +117,36 @@ async fn what_is_installed_can_be_installed_again_changed_and_taken_away_without
     assert!(!cluster.exists("/apis/autoscaling/v2/namespaces/istio-system/horizontalpodautoscalers/istiod").await);
 
     // What a control plane gives to each namespace.
-    let mut root = object("v1", "ConfigMap", "istio-ca-root-cert", json!({"data": {"root-cert.pem": "x"}}));
-    root["metadata"]["labels"] = json!({"app.kubernetes.io/managed-by": "weir"});
-    cluster.apply("/api/v1/namespaces/shop/configmaps/istio-ca-root-cert", root).await;
+    let written = [
+        ("/api/v1/namespaces/shop/configmaps", object("v1", "ConfigMap", "istio-ca-root-cert", json!({}))),
+        ("/api/v1/namespaces/istio-system/secrets", object("v1", "Secret", "istio-ca-secret", json!({}))),
+        (
+            "/apis/coordination.k8s.io/v1/namespaces/istio-system/leases",
+            object("coordination.k8s.io/v1", "Lease", "weir-leader-default", json!({})),
+        ),
+    ];
+    for (path, object) in written {
+        cluster.ask("POST", &format!("{path}?fieldManager=weir"), Some(("application/json", object))).await.unwrap();
+    }
+    // Istiod has written this one, too.
+    let mut shared = object("v1", "ConfigMap", "istio-ca-root-cert", json!({"data": {"root-cert.pem": "x"}}));
+    shared["metadata"]["namespace"] = json!("default");
+    cluster
+        .ask("POST", "/api/v1/namespaces/default/configmaps?fieldManager=pilot-discovery", Some(("application/json", shared.clone())))
+        .await
+        .unwrap();
     injected(&cluster, "shop", "web", "default").await;
     let told = weir(&cluster, 0, "uninstall --dry-run").await;
     assert!(told.result.contains("ConfigMap shop/istio-ca-root-cert: would be deleted"), "{told:?}");
+    assert!(!told.result.contains("default/istio-ca-root-cert"), "{told:?}");
     let told = weir(&cluster, 0, "uninstall").await.said;
     assert!(told.contains("of shop 1 pods follow this revision, and go on with what they know"), "{told}");
-    assert!(told.contains("Namespace istio-system is deleted"), "{told}");
+    for gone in ["Lease istio-system/weir-leader-default", "Secret istio-system/istio-ca-secret", "Namespace istio-system"] {
+        assert!(told.contains(&format!("{gone} is deleted")), "{gone}: {told}");
+    }
     assert!(cluster.exists("/api/v1/namespaces/shop/pods/web").await, "pods go on");
     cluster.delete("/api/v1/namespaces/shop/pods/web").await;
+    cluster.delete("/api/v1/namespaces/default/configmaps/istio-ca-root-cert").await;
     let mut left = vec![];
     until("nothing is left", async || {
         left = changed(&before, &everything(&cluster).await);
@@ -220,7 +239,7 @@ async fn what_is_anothers_is_named_and_the_pods_are_admitted_as_restricted() {
     // What is printed is what is applied.
     let printed = weir(&cluster, 0, "install -n mesh --revision canary --tag prod -o json").await.result;
     let printed: Value = serde_json::from_str(&printed).unwrap();
-    assert_eq!(printed["items"].as_array().unwrap().len(), 12);
+    assert_eq!(printed["items"].as_array().unwrap().len(), 14);
     let told = weir(&cluster, 0, "install -n mesh --revision canary --dry-run").await.result;
     assert!(told.lines().all(|line| line.ends_with("stays as it is") || line == "Namespace mesh: is there, and somebody else's"), "{told}");
     // Whoever puts something of his own into the namespace keeps it.

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use weir_inject::decision::DEFAULT;
-use weir_kubernetes::install::{Change, InstallSettings, Installer, Plan, manifest, title};
+use weir_kubernetes::install::{Change, InstallSettings, Installer, Plan, manifest};
 use weir_registry::kubernetes::{Access, connect};
 
 pub(crate) use check::run as check;
@@ -67,11 +67,6 @@ async fn carry_out(args: &InstallArgs, installer: &Installer, plan: &Plan) -> an
     let wait = (!args.no_wait).then_some(args.timeout);
     let done = installer.carry_out(plan, wait, |what| print::say(&format!("weir: {what}"))).await;
     done.context("not all of it is installed; what is stays, and the same command goes on")?;
-    let changed = |kind: &str| plan.steps.iter().any(|step| step.object["kind"] == kind && matches!(step.change, Change::Changed(_)));
-    if changed("ConfigMap") && !changed("Deployment") {
-        let name = plan.steps.iter().find(|step| step.object["kind"] == "Deployment").map(|step| title(&step.object)).unwrap_or_default();
-        print::say(&format!("weir: the mesh's new configuration is in force when the pods of {name} have started anew"));
-    }
     print::say(if plan.is_done() { "weir: all is there already" } else { "weir: all is there" });
     Ok(())
 }
