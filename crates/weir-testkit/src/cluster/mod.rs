@@ -6,6 +6,7 @@
 
 mod api;
 mod identities;
+mod person;
 mod programs;
 
 use std::path::Path;

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
 mod follower;
+mod health;
+mod kubectl;
 mod scale;
 
 use std::collections::BTreeSet;

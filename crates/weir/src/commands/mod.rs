@@ -3,6 +3,7 @@
 #[cfg(unix)]
 pub(crate) mod agent;
 pub(crate) mod capture;
+pub(crate) mod completions;
 pub(crate) mod demo;
 mod dump;
 pub(crate) mod explain;
