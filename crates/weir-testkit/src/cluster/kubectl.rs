@@ -26,7 +26,7 @@ impl Cluster {
     ///
     /// # Panics
     /// If it says no.
-    pub async fn weir(&self, arguments: &[&str], input: &str) -> String {
+    pub async fn weir_alone(&self, arguments: &[&str], input: &str) -> String {
         let mut command = self.command(binaries::weir());
         command.args(arguments);
         said(command, input).await

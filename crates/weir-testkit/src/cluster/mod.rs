@@ -10,6 +10,7 @@ mod api;
 mod identities;
 mod kubectl;
 mod node;
+mod person;
 mod programs;
 mod rights;
 mod runtime;

@@ -4,8 +4,10 @@
 
 mod bookinfo;
 mod follower;
+mod health;
 mod identity;
 mod install;
+mod kubectl;
 mod leaders;
 mod mesh_config;
 mod node;

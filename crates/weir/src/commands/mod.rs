@@ -4,6 +4,7 @@
 pub(crate) mod agent;
 pub(crate) mod analyze;
 pub(crate) mod capture;
+pub(crate) mod completions;
 pub(crate) mod demo;
 mod dump;
 pub(crate) mod explain;
