@@ -80,7 +80,7 @@ async fn bookinfo_is_routed(options: &[&str]) {
     cluster.kubectl(&["apply", "-f", "-"], ISTIOD).await;
     let _pilot = cluster.run_pilot("pilot", &PILOT).await;
     let samples = |path: &str| fs::read_to_string(cluster.istio(&format!("samples/bookinfo/{path}"))).unwrap();
-    let injected = cluster.weir(&[&["kube-inject", "-f", "-"], options].concat(), &samples("platform/kube/bookinfo.yaml")).await;
+    let injected = cluster.weir_alone(&[&["kube-inject", "-f", "-"], options].concat(), &samples("platform/kube/bookinfo.yaml")).await;
     let apply = ["apply", "-n", NAMESPACE, "-f", "-"];
     let begin = Instant::now();
     cluster.kubectl(&apply, &injected).await;
