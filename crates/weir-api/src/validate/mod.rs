@@ -54,7 +54,7 @@ pub fn check(meta: &ObjectMeta, spec: &Spec) -> Vec<Diagnostic> {
         Spec::DestinationRule(spec) => c.field("spec", |c| destination_rule::check(c, spec)),
         Spec::Gateway(spec) => gateway::check(c, &meta.name, spec),
         Spec::ServiceEntry(spec) => c.field("spec", |c| service_entry::check(c, meta, spec)),
-        Spec::WorkloadEntry(spec) => c.field("spec", |c| workload::check_entry(c, spec)),
+        Spec::WorkloadEntry(spec) => workload::check_entry(c, meta, spec),
         Spec::WorkloadGroup(spec) => c.field("spec", |c| workload::check_group(c, spec)),
         Spec::Sidecar(spec) => c.field("spec", |c| sidecar::check(c, spec)),
         Spec::EnvoyFilter(spec) => c.field("spec", |c| envoy_filter::check(c, spec)),

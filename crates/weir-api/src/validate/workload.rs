@@ -9,15 +9,18 @@ use crate::resources::service_entry::ServicePort;
 use crate::resources::workload::{HttpHealthCheck, PROXY_TYPE, ReadinessProbe};
 use crate::resources::{WorkloadEntry, WorkloadGroup};
 
-/// Checks a WorkloadEntry.
-pub(super) fn check_entry(c: &mut Checker<'_>, entry: &WorkloadEntry) {
-    if has_address(c, entry) {
-        check_address(c, entry, true);
-        check_ports(c, entry, None);
-        values::check_labels(c, "labels", &entry.labels);
-    }
-    check_proxy_type(c, entry);
-    check_account(c, "serviceAccount", &entry.service_account);
+/// Checks a WorkloadEntry. Its workload has the labels of its metadata as well, and these win.
+pub(super) fn check_entry(c: &mut Checker<'_>, meta: &ObjectMeta, entry: &WorkloadEntry) {
+    c.field("metadata", |c| check_proxy_type(c, &meta.labels));
+    c.field("spec", |c| {
+        if has_address(c, entry) {
+            check_address(c, entry, true);
+            check_ports(c, entry, None);
+            values::check_labels(c, "labels", &entry.labels);
+        }
+        check_proxy_type(c, &entry.labels);
+        check_account(c, "serviceAccount", &entry.service_account);
+    });
 }
 
 /// Whoever registers itself is no gateway.
@@ -29,8 +32,8 @@ fn check_sidecars(c: &mut Checker<'_>, labels: &Labels) {
     });
 }
 
-fn check_proxy_type(c: &mut Checker<'_>, entry: &WorkloadEntry) {
-    c.entries("labels", &entry.labels, |c, name, value| {
+fn check_proxy_type(c: &mut Checker<'_>, labels: &Labels) {
+    c.entries("labels", labels, |c, name, value| {
         if name == PROXY_TYPE && !["sidecar", "router"].contains(&value.as_str()) {
             c.error_help(format!("`{value}` is no type of a proxy"), "write `router` for a gateway, `sidecar` for any other");
         }
@@ -222,6 +225,16 @@ mod tests {
         for namespace in ["a/sa/b", "A", "a.b", "a~b"] {
             let said = said_of("WorkloadEntry", &format!("name: a, namespace: '{namespace}'"), "address: 10.0.0.1");
             assert_eq!(said, ["error: metadata.namespace"], "{namespace}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_is_of_a_type_that_there_is_whichever_labels_say_so() {
+        for (value, is_one) in [("router", true), ("sidecar", true), ("gateway", false), ("", false)] {
+            let label = format!("labels: {{weir.dev/proxy-type: '{value}'}}");
+            let wrong = |at: &str| if is_one { vec![] } else { vec![format!("error: {at}labels[\"weir.dev/proxy-type\"]")] };
+            assert_eq!(said("WorkloadEntry", &format!("address: 10.0.0.1\n{label}")), wrong(""), "{value}");
+            assert_eq!(said_of("WorkloadEntry", &format!("name: a, {label}"), "address: 10.0.0.1"), wrong("metadata."), "{value}");
         }
     }
 

@@ -8,7 +8,8 @@
 //! later name: with n hosts, one addition in some 130,000/n does. A host that goes leaves its place to the oldest that had
 //! tried it. What moves is told to sidecars as any change is; their answers are good for 30 seconds.
 //!
-//! What somebody wrote himself goes before all of that. Facts: pilot/pkg/controllers/ipallocate of Istio, which keeps its choice in the
+//! What somebody wrote himself is his, and counts by the same order: a younger host is given none of it, and an older one keeps what it was
+//! given. Otherwise whoever may write a ServiceEntry would drive anybody else's host from its address, or take that over. Facts: pilot/pkg/controllers/ipallocate of Istio, which keeps its choice in the
 //! object's status instead.
 
 use std::collections::BTreeSet;
@@ -88,19 +89,29 @@ fn common_divisor(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { common_divisor(b, a % b) }
 }
 
-/// A host that has no address.
+/// A host, and since when it claims what it does.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Wish {
+struct Claimant {
     age: ServiceAge,
     key: ServiceKey,
 }
 
-/// Who wants a place. Of those who do, the least has it.
+/// Who claims a place. Of those who wish for it the least has it, if nobody has written it who is less.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Claim {
-    /// A host with an address that somebody wrote.
-    Written(ServiceKey),
-    Wish(Arc<Wish>),
+struct Claim {
+    by: Arc<Claimant>,
+    /// Whether it is of an address that somebody wrote. Else the host has none, and wishes for one.
+    is_written: bool,
+}
+
+impl Claim {
+    fn written(key: &ServiceKey, age: ServiceAge) -> Self {
+        Self { by: Arc::new(Claimant { age, key: key.clone() }), is_written: true }
+    }
+
+    fn wish(by: &Arc<Claimant>) -> Self {
+        Self { by: by.clone(), is_written: false }
+    }
 }
 
 /// Which host has which place.
@@ -109,7 +120,7 @@ pub(super) struct Allocation<const N: Place = PLACES> {
     /// All who have tried a place, or have it.
     claims: Groups<Place, Claim, ()>,
     /// Each host with the number of its last try. It has that place; or none, if it has tried as many as it may.
-    wishes: Tree<ServiceKey, (Arc<Wish>, Place)>,
+    wishes: Tree<ServiceKey, (Arc<Claimant>, Place)>,
 }
 
 /// What becomes of a host.
@@ -117,9 +128,9 @@ pub(super) struct Wanted<'w> {
     pub key: &'w ServiceKey,
     /// Since when it has no address but is to have one; none if it is not.
     pub since: Option<ServiceAge>,
-    /// The places of addresses that are no more written for it, and of those that are now.
-    pub given_up: BTreeSet<Place>,
-    pub taken: BTreeSet<Place>,
+    /// The places of addresses that are no more written for it, and of those that are now, each with the age of what says so.
+    pub given_up: BTreeSet<(Place, ServiceAge)>,
+    pub taken: BTreeSet<(Place, ServiceAge)>,
 }
 
 impl<const N: Place> Allocation<N> {
@@ -138,12 +149,12 @@ impl<const N: Place> Allocation<N> {
     /// Takes in what becomes of a host. All whose addresses may not be what they were are added to `moved`.
     pub fn update(&mut self, wanted: Wanted<'_>, moved: &mut BTreeSet<ServiceKey>) {
         let Wanted { key, since, given_up, taken } = wanted;
-        for place in given_up {
-            self.claims.remove(&place, &Claim::Written(key.clone()));
+        for (place, age) in given_up {
+            self.claims.remove(&place, &Claim::written(key, age));
             self.fill(place, moved);
         }
-        for place in taken {
-            let driven_away = self.claim(place, Claim::Written(key.clone())).flatten();
+        for (place, age) in taken {
+            let driven_away = self.claim(place, Claim::written(key, age)).flatten();
             if let Some((other, nth)) = driven_away.and_then(|other| self.next_try(other)) {
                 self.seek(other, nth, moved);
             }
@@ -153,19 +164,19 @@ impl<const N: Place> Allocation<N> {
         }
         self.withdraw(key, moved);
         if let Some(age) = since {
-            self.seek(Arc::new(Wish { age, key: key.clone() }), 0, moved);
+            self.seek(Arc::new(Claimant { age, key: key.clone() }), 0, moved);
         }
     }
 
     /// Puts a claim on a place. None if another's goes before it; else the host that has had the place, if one has.
-    fn claim(&mut self, place: Place, claim: Claim) -> Option<Option<Arc<Wish>>> {
+    fn claim(&mut self, place: Place, claim: Claim) -> Option<Option<Arc<Claimant>>> {
         let first = self.first(place);
         let is_refused = first.as_ref().is_some_and(|first| *first < claim);
         self.claims.insert(place, claim, ());
         match first {
             _ if is_refused => None,
-            Some(Claim::Wish(other)) => Some(Some(other)),
-            Some(Claim::Written(_)) | None => Some(None),
+            Some(Claim { by, is_written: false }) => Some(Some(by)),
+            Some(_) | None => Some(None),
         }
     }
 
@@ -174,7 +185,7 @@ impl<const N: Place> Allocation<N> {
     }
 
     /// A host looks for a place, from this try on; whoever it drives away, from the next one on.
-    fn seek(&mut self, wish: Arc<Wish>, nth: Place, moved: &mut BTreeSet<ServiceKey>) {
+    fn seek(&mut self, wish: Arc<Claimant>, nth: Place, moved: &mut BTreeSet<ServiceKey>) {
         let mut seeking = Some((wish, nth));
         while let Some((wish, nth)) = seeking.take() {
             moved.insert(wish.key.clone());
@@ -184,14 +195,14 @@ impl<const N: Place> Allocation<N> {
     }
 
     /// A host takes the first place that it may have, from this try on. Whoever has had it is driven away.
-    fn take_first(&mut self, wish: Arc<Wish>, from: Place) -> Option<Arc<Wish>> {
+    fn take_first(&mut self, wish: Arc<Claimant>, from: Place) -> Option<Arc<Claimant>> {
         let order = Order::of(&wish.key, N);
         for nth in from..Self::TRIES {
             let place = order.at(nth, N);
             if AutomaticAddresses::at(place).is_none() {
                 continue;
             }
-            if let Some(driven_away) = self.claim(place, Claim::Wish(wish.clone())) {
+            if let Some(driven_away) = self.claim(place, Claim::wish(&wish)) {
                 self.wishes.insert_mut(wish.key.clone(), (wish, nth));
                 return driven_away;
             }
@@ -201,7 +212,7 @@ impl<const N: Place> Allocation<N> {
     }
 
     /// Where a host goes on that has lost its place.
-    fn next_try(&self, wish: Arc<Wish>) -> Option<(Arc<Wish>, Place)> {
+    fn next_try(&self, wish: Arc<Claimant>) -> Option<(Arc<Claimant>, Place)> {
         let (_, nth) = self.wishes.get(&wish.key)?;
         Some((wish, nth + 1))
     }
@@ -219,10 +230,10 @@ impl<const N: Place> Allocation<N> {
     }
 
     /// Takes back a host's claims from one try to another.
-    fn take_back(&mut self, wish: &Arc<Wish>, from: Place, to: Place) {
+    fn take_back(&mut self, wish: &Arc<Claimant>, from: Place, to: Place) {
         let order = Order::of(&wish.key, N);
         for nth in (from..=to).take_while(|nth| *nth < Self::TRIES) {
-            self.claims.remove(&order.at(nth, N), &Claim::Wish(wish.clone()));
+            self.claims.remove(&order.at(nth, N), &Claim::wish(wish));
         }
     }
 
@@ -230,7 +241,7 @@ impl<const N: Place> Allocation<N> {
     fn fill(&mut self, left: Place, moved: &mut BTreeSet<ServiceKey>) {
         let mut left = Some(left);
         while let Some(place) = left.take() {
-            let Some(Claim::Wish(wish)) = self.first(place) else { return };
+            let Some(Claim { by: wish, is_written: false }) = self.first(place) else { return };
             let Some((_, last)) = self.wishes.get(&wish.key).cloned() else { return };
             let had = self.place(&wish.key);
             let order = Order::of(&wish.key, N);

@@ -279,9 +279,16 @@ impl Definitions {
     }
 }
 
-/// Where the addresses stand that are written for a host, as far as others might be given them.
-fn places(definitions: &[Definition]) -> BTreeSet<Place> {
-    definitions.iter().flat_map(|(_, service)| &service.addresses).filter_map(|address| place_of(address)).collect()
+/// Where the addresses stand that are written for a host, as far as others might be given them, and since when.
+fn places(definitions: &[Definition]) -> BTreeSet<(Place, ServiceAge)> {
+    let mut oldest: BTreeMap<Place, &ServiceAge> = BTreeMap::new();
+    for (age, service) in definitions {
+        for place in service.addresses.iter().filter_map(|address| place_of(address)) {
+            let known = oldest.entry(place).or_insert(age);
+            *known = age.min(known);
+        }
+    }
+    oldest.into_iter().map(|(place, age)| (place, age.clone())).collect()
 }
 
 /// Orders two lists of definitions by their oldest ones; a list without any comes last.

@@ -51,12 +51,34 @@ fn a_host_has_the_same_addresses_whoever_else_comes_unless_somebody_wrote_them()
     let [other, shop] = ["other", "shop"].map(|namespace| by_namespace[namespace].automatic.unwrap().ipv4.to_string());
     assert!(shop == own[0] && other != own[0], "{shop} {other}");
 
-    // An object that takes it away, and gives it back.
-    let written = entry("shop/z", "z.test", &[80], &format!(", resolution: STATIC, addresses: [{}]", own[0]));
+    // An older object that takes it away, and gives it back.
+    let written = entry("shop/z", "0.test", &[80], &format!(", resolution: STATIC, addresses: [{}]", own[0]));
     let object = mesh(std::slice::from_ref(&written)).services.all().next().unwrap().object.clone();
     let taken = before.update(&[ObjectChange { old: None, new: Some(object.clone()) }], None, &[]);
     assert_ne!(given(&taken, "a.test"), own);
     assert!(taken.changes.services.contains(&service(&taken, "a.test").key()), "it is told");
     let back = taken.update(&[ObjectChange { old: Some(object), new: None }], None, &[]);
     assert_eq!(given(&back, "a.test"), own);
+}
+
+#[test]
+fn who_writes_the_address_that_an_older_host_was_given_does_not_drive_that_away() {
+    let old = ", creationTimestamp: '2024-01-01T00:00:00Z'";
+    let victim = || entry(&format!("shop/a{old}"), "a.test", &[80], ", resolution: DNS");
+    let own = given(&mesh(&[victim()]), "a.test");
+    let thief = |name: &str| entry(name, "0.test", &[80], &format!(", resolution: STATIC, addresses: [{}]", own[0]));
+    for (name, drives_away) in [
+        ("evil/z, creationTimestamp: '2024-01-02T00:00:00Z'", false),
+        // Of one age, the first by name is older.
+        ("evil/z, creationTimestamp: '2024-01-01T00:00:00Z'", true),
+        ("shop/z, creationTimestamp: '2023-12-31T00:00:00Z'", true),
+    ] {
+        for both in [[victim(), thief(name)], [thief(name), victim()]] {
+            assert_eq!(given(&mesh(&both), "a.test") != own, drives_away, "{name}");
+        }
+        let object = mesh(&[thief(name)]).services.all().next().unwrap().object.clone();
+        let before = mesh(&[victim()]);
+        let after = before.update(&[ObjectChange { old: None, new: Some(object) }], None, &[]);
+        assert_eq!(given(&after, "a.test") != own, drives_away, "{name}");
+    }
 }

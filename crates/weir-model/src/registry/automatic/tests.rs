@@ -115,6 +115,12 @@ fn edit() -> impl Strategy<Value = (usize, State)> {
     (0..HOSTS, (prop::option::weighted(0.8, 0..2_usize), prop::option::weighted(0.1, 0..FEW)))
 }
 
+/// The place that a host was given by somebody, and since when.
+fn written(host: usize, (_, place): State) -> BTreeSet<(Place, ServiceAge)> {
+    let (_, ages) = &hosts()[host];
+    place.into_iter().map(|place| (place, ages[host % 2].clone())).collect()
+}
+
 #[derive(Default)]
 struct Driven {
     allocation: Allocation<FEW>,
@@ -124,8 +130,8 @@ struct Driven {
 impl Driven {
     fn apply(&mut self, (host, state): (usize, State)) -> BTreeSet<ServiceKey> {
         let (key, ages) = &hosts()[host];
-        let (_, written) = self.now.insert(host, state).unwrap_or_default();
-        let (before, after): (BTreeSet<Place>, BTreeSet<Place>) = (written.into_iter().collect(), state.1.into_iter().collect());
+        let before = self.now.insert(host, state).unwrap_or_default();
+        let (before, after) = (written(host, before), written(host, state));
         let mut moved = BTreeSet::new();
         let since = state.0.map(|nth| ages[nth].clone());
         self.allocation.update(Wanted { key, since, given_up: &before - &after, taken: &after - &before }, &mut moved);
@@ -144,15 +150,28 @@ proptest! {
         for edit in edits {
             let before = driven.places();
             let moved = driven.apply(edit);
-            let (now, written) = (driven.places(), driven.now.values().filter_map(|(_, written)| *written).collect::<BTreeSet<Place>>());
-            // Nobody shares one, nor has one that is written.
-            let taken: BTreeSet<Place> = now.values().copied().collect();
-            prop_assert!(taken.len() == now.len() && taken.is_disjoint(&written));
+            let now = driven.places();
+            // No two are given the same.
+            prop_assert_eq!(now.values().collect::<BTreeSet<_>>().len(), now.len());
             // Who has another is told.
             prop_assert!(hosts().iter().all(|(key, _)| before.get(key) == now.get(key) || moved.contains(key)));
-            // All that is free is had by whoever wants it.
-            let wishing = driven.now.values().filter(|(age, _)| age.is_some()).count();
-            prop_assert_eq!(now.len(), wishing.min(usize::from(FEW) - written.len()));
+            // Nobody has a place that is older hosts' by what is written, and who has none would have had to take it from an older one.
+            let is_older = |place: Place, host: (&ServiceAge, &ServiceKey)| {
+                let others = driven.now.iter().filter(|(other, _)| hosts()[**other].0 != *host.1);
+                others.map(|(other, state)| (*other, *state)).any(|(other, state)| {
+                    let (key, ages) = &hosts()[other];
+                    let given = now.get(key) == Some(&place) && state.0.is_some_and(|nth| (&ages[nth], key) < host);
+                    given || written(other, state).iter().any(|(written, age)| *written == place && (age, key) < host)
+                })
+            };
+            for (host, (nth, _)) in &driven.now {
+                let (key, ages) = &hosts()[*host];
+                let Some(age) = nth.map(|nth| &ages[nth]) else { continue };
+                match now.get(key) {
+                    Some(place) => prop_assert!(!is_older(*place, (age, key)), "{key:?}"),
+                    None => prop_assert!((0..FEW).all(|place| is_older(place, (age, key)) || written(*host, driven.now[host]).iter().any(|(own, since)| *own == place && since < age)), "{key:?}"),
+                }
+            }
             let mut fresh = Driven::default();
             driven.now.iter().rev().for_each(|(host, state)| drop(fresh.apply((*host, *state))));
             prop_assert_eq!(&fresh.allocation, &driven.allocation);
