@@ -32,13 +32,13 @@ use crate::wait::until;
 use identities::Identities;
 use node::Node;
 use programs::{Programs, programs};
-pub use tools::Ended;
 
 pub use runtime::Image;
+pub use tools::Ended;
 
 /// The node's address, where the API server is.
 const NODE: &str = "10.244.0.1";
-/// The bridge that Pods would be at; its range is theirs.
+/// The bridge that Pods are at; its range is theirs.
 const BRIDGE: &str = "pods";
 /// Services' addresses, and those of load balancers.
 const SERVICES: &str = "10.96.0.0/15";

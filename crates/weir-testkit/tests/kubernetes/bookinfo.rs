@@ -2,7 +2,6 @@
 //! rules that every tutorial begins with.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,6 @@ use weir_testkit::{Cluster, Content, converse, until};
 
 use crate::node::ready;
 
-const NAMESPACE: &str = "bookinfo";
 /// Its applications.
 const PODS: usize = 6;
 /// So long may it take until all of them are ready.
@@ -37,10 +35,6 @@ metadata: {name: istiod, namespace: istio-system, labels: {kubernetes.io/service
 addressType: IPv4
 ports: [{name: https-dns, port: 15012}]
 endpoints: [{addresses: [10.244.0.1], conditions: {ready: true}}]
----
-apiVersion: v1
-kind: Namespace
-metadata: {name: bookinfo}
 "#;
 /// The seed's rule: jason has version 2, of all others three in four have version 1.
 const SEED: &str = r"
@@ -75,43 +69,43 @@ async fn shares(productpage: SocketAddr, user: Option<&str>, asked: usize) -> BT
     shares
 }
 
-async fn bookinfo_is_routed(options: &[&str]) {
-    let Some(cluster) = Cluster::start_with_node(vec![]).await else { return };
-    cluster.kubectl(&["apply", "-f", "-"], ISTIOD).await;
-    let _pilot = cluster.run_pilot("pilot", &PILOT).await;
-    let samples = |path: &str| fs::read_to_string(cluster.istio(&format!("samples/bookinfo/{path}"))).unwrap();
-    let injected = cluster.weir_alone(&[&["kube-inject", "-f", "-"], options].concat(), &samples("platform/kube/bookinfo.yaml")).await;
-    let apply = ["apply", "-n", NAMESPACE, "-f", "-"];
+/// Applies bookinfo to a namespace of this name, injected with these options, and routes it.
+async fn is_routed(cluster: &Cluster, namespace: &str, options: &[&str]) {
+    let sample = |path: &str| cluster.istio("samples/bookinfo").join(path).display().to_string();
+    let manifest = sample("platform/kube/bookinfo.yaml");
+    let injected = cluster.run_weir(&[&["kube-inject", "-f", &manifest], options].concat()).await;
+    assert_eq!(injected.code, Some(0), "{}", injected.said);
+    cluster.make_namespace(namespace).await;
+    let apply = async |file: &str, text: &str| cluster.kubectl(&["apply", "-n", namespace, "-f", file], text).await;
     let begin = Instant::now();
-    cluster.kubectl(&apply, &injected).await;
-    until("all of bookinfo is ready", async || ready(&cluster, NAMESPACE).await.len() == PODS).await;
+    apply("-", &injected.result).await;
+    until("all of bookinfo is ready", async || ready(cluster, namespace).await.len() == PODS).await;
     let took = begin.elapsed();
     eprintln!("bookinfo, injected {options:?}: ready {took:?} after it was applied");
     assert!(took < BOUND, "{took:?}");
 
-    cluster.kubectl(&apply, &samples("networking/destination-rule-all.yaml")).await;
-    let pods = ready(&cluster, NAMESPACE).await;
+    apply(&sample("networking/destination-rule-all.yaml"), "").await;
+    let pods = ready(cluster, namespace).await;
     let page = pods.iter().find(|pod| pod["metadata"]["labels"]["app"] == "productpage").unwrap();
     let page: SocketAddr = format!("{}:9080", page["status"]["podIP"].as_str().unwrap()).parse().unwrap();
     until("all versions take turns", async || shares(page, None, 9).await.keys().eq(["reviews-v1", "reviews-v2", "reviews-v3"])).await;
-    cluster.kubectl(&apply, &samples("networking/virtual-service-all-v1.yaml")).await;
+    apply(&sample("networking/virtual-service-all-v1.yaml"), "").await;
     until("version 1 alone answers", async || shares(page, None, 9).await == [("reviews-v1".to_owned(), 9)].into()).await;
-    cluster.kubectl(&apply, SEED).await;
+    apply("-", SEED).await;
     until("jason has version 2", async || shares(page, Some("jason"), 9).await == [("reviews-v2".to_owned(), 9)].into()).await;
     let shares = shares(page, None, 200).await;
     let (first, third) = (shares.get("reviews-v1").copied().unwrap_or_default(), shares.get("reviews-v3").copied().unwrap_or_default());
     // Five standard deviations about 150.
     assert!(first + third == 200 && (120..=180).contains(&first), "{shares:?}");
-    let table = cluster.kubectl(&["get", "virtualservice", "-n", NAMESPACE, "reviews", "--no-headers"], "").await;
+    let table = cluster.kubectl(&["get", "virtualservice", "-n", namespace, "reviews", "--no-headers"], "").await;
     assert!(table.split_whitespace().take(2).eq(["reviews", "[\"reviews\"]"]), "{table}");
 }
 
 #[tokio::test]
-async fn over_sidecars_as_containers() {
-    bookinfo_is_routed(&[]).await;
-}
-
-#[tokio::test]
-async fn over_native_sidecars() {
-    bookinfo_is_routed(&["--native-sidecars"]).await;
+async fn bookinfo_is_injected_and_routed() {
+    let Some(cluster) = Cluster::start_with_node(vec![]).await else { return };
+    cluster.kubectl(&["apply", "-f", "-"], ISTIOD).await;
+    let _pilot = cluster.run_pilot("pilot", &PILOT).await;
+    is_routed(&cluster, "classic", &[]).await;
+    is_routed(&cluster, "native", &["--native-sidecars"]).await;
 }
