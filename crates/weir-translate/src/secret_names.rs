@@ -137,7 +137,15 @@ mod tests {
         for good in ["web", "kubernetes://web", "shop/web", "kubernetes://shop/web"] {
             assert_eq!(secret_of(good, "shop"), Ok("web"));
         }
-        for bad in ["money/web", "kubernetes://money/web", "../money/web", "shop/../money/web", "kubernetes-gateway://shop/web", "configmap://a/b", "/"] {
+        for bad in [
+            "money/web",
+            "kubernetes://money/web",
+            "../money/web",
+            "shop/../money/web",
+            "kubernetes-gateway://shop/web",
+            "configmap://a/b",
+            "/",
+        ] {
             assert!(secret_of(bad, "shop").is_err(), "{bad}");
         }
     }

@@ -198,7 +198,11 @@ impl Distribution {
             Err(error) => {
                 self.plan.failed(&namespace, now);
                 self.slot = now + PAUSE;
-                self.say(&format!("{namespace}/{NAME} cannot be written: {}", words(&error, &format!("create and patch configmaps {NAME}"))));
+                // Not of each namespace.
+                self.say(&format!(
+                    "ConfigMaps {NAME} cannot be written: {}",
+                    words(&error, &format!("create and patch configmaps {NAME}"))
+                ));
             }
         }
     }

@@ -296,8 +296,12 @@ impl Looker {
         let found = match now {
             Some(Ok(found)) if found.mark == self.in_force => return self.said = None,
             Some(Ok(found)) => found.clone(),
-            Some(Err(error)) => return self.say(format!("the mesh's authority has changed and cannot be used, the last one goes on: {error}")),
-            None => return self.say(format!("the Secret of the mesh's authority is gone from {namespace}, the last one goes on: put it back")),
+            Some(Err(error)) => {
+                return self.say(format!("the mesh's authority has changed and cannot be used, the last one goes on: {error}"));
+            }
+            None => {
+                return self.say(format!("the Secret of the mesh's authority is gone from {namespace}, the last one goes on: put it back"));
+            }
         };
         let Found { files, place, mark } = found;
         let at = place.clone();

@@ -85,5 +85,8 @@ impl Service<Request<Body>> for Scripted {
 
 /// How an API server refuses.
 pub(super) fn refusal(code: u16) -> (u16, Value) {
-    (code, json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": "Refused", "message": "so says the test"}))
+    (
+        code,
+        json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": "Refused", "message": "so says the test"}),
+    )
 }

@@ -144,14 +144,13 @@ mod tests {
         let authority = Authority::in_memory("cluster.local").unwrap().follow();
         let signing = Arc::new(Semaphore::new(0));
         let changes = Changes::new(mesh, authority.0);
-        let certificates =
-            serve(Elsewhere {
-                judges: Judges::default(),
-                refusals: Arc::default(),
-                changes,
-                places: Shares::of(16),
-                signing: signing.clone(),
-            });
+        let certificates = serve(Elsewhere {
+            judges: Judges::default(),
+            refusals: Arc::default(),
+            changes,
+            places: Shares::of(16),
+            signing: signing.clone(),
+        });
         let request = || IstioCertificateRequest { csr: "nonsense".to_owned(), ..IstioCertificateRequest::default() };
         let mut waiting = vec![];
         for account in ["a", "a", "b"] {

@@ -109,7 +109,11 @@ spec: {serviceAccountName: cart}
         let node = (topology::NODE.to_owned(), "n".to_owned());
         let expected = BTreeMap::from([("app".to_owned(), "cart".to_owned())]);
         assert_eq!(of("cart", None, CART, &[], &[]), Ok(expected.clone()));
-        assert_eq!(of("cart", Some("cart-1"), CART, &["10.0.0.1", "fd00::1"], &[("app", "till")]), Ok(expected.clone()), "whatever it says");
+        assert_eq!(
+            of("cart", Some("cart-1"), CART, &["10.0.0.1", "fd00::1"], &[("app", "till")]),
+            Ok(expected.clone()),
+            "whatever it says"
+        );
         let with_node = expected.into_iter().chain([node]).collect();
         assert_eq!(of("cart", Some("cart-1"), CART, &[], &[(topology::NODE, "n")]), Ok(with_node));
         assert!(of("cart", None, "router~10.0.0.1~cart-1.shop~shop.svc.cluster.local", &[], &[]).is_ok());

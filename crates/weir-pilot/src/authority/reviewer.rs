@@ -140,7 +140,13 @@ mod tests {
         assert_eq!(read(Some(&own), away(), &signed).await.map(|found| found.is_reviewed), Ok(false));
         let odd = Reviewed { identity: Identity::new("shop", "a/sa/b"), ..reviewed.clone() };
         for (attempt, own, others, token, code) in [
-            ("refused by the API server", Some(&own), others(Err(ReviewError::Refused(String::new()))), of_cluster(), Code::Unauthenticated),
+            (
+                "refused by the API server",
+                Some(&own),
+                others(Err(ReviewError::Refused(String::new()))),
+                of_cluster(),
+                Code::Unauthenticated,
+            ),
             ("while the API server is away", Some(&own), away(), of_cluster(), Code::Unavailable),
             ("of an account that could be read as another", Some(&own), others(Ok(odd)), of_cluster(), Code::Unauthenticated),
             ("of a cluster where there is none", Some(&own), None, of_cluster(), Code::Unauthenticated),

@@ -11,7 +11,8 @@ impl Cluster {
     /// # Panics
     /// If the API server refuses.
     pub async fn make_namespace(&self, name: &str) {
-        self.apply(&format!("/api/v1/namespaces/{name}"), json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})).await;
+        self.apply(&format!("/api/v1/namespaces/{name}"), json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
+            .await;
     }
 
     /// A service account, and a Pod of it of the same name with these labels, of which a node says that it runs at this address.

@@ -68,11 +68,12 @@ async fn keys_are_for_accounts_that_may_list_the_secrets_of_their_namespace_and_
     cluster.allow_secrets("shop", "late", true).await;
     let mut late = Remote::connect(TLS, &roots, &says("late", "10.244.1.6").await, &NAMES).await;
     late.until("one whose Role has just come", |told| told.names(ResourceType::Secret) == all.into()).await;
-    cluster.apply("/api/v1/namespaces/shop/services/barrier", {
-        let port = json!({"name": "http", "port": 80});
-        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "barrier"}, "spec": {"ports": [port]}})
-    })
-    .await;
+    cluster
+        .apply("/api/v1/namespaces/shop/services/barrier", {
+            let port = json!({"name": "http", "port": 80});
+            json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "barrier"}, "spec": {"ports": [port]}})
+        })
+        .await;
     let barrier = "outbound|80||barrier.shop.svc.cluster.local";
     poor.until("news come to it", |told| told.names(ResourceType::Cluster).contains(barrier)).await;
     assert_eq!(poor.names(ResourceType::Secret), all[1..].iter().copied().collect());

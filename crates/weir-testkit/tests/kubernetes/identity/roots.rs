@@ -103,10 +103,8 @@ async fn a_root_is_made_once_told_everywhere_and_changed_in_two_steps() {
     certify(&dial(TLS, &both, Some(&token)), None, None).await.unwrap();
     cluster.apply(&secret("istio-system", "cacerts"), given.secret(&given.certificate)).await;
     until_told(&cluster, "shop", &given.certificate).await;
-    until("it is certified by the new root", async || {
-        certify(&dial(TLS, &given.certificate, Some(&token)), None, None).await.is_ok()
-    })
-    .await;
+    until("it is certified by the new root", async || certify(&dial(TLS, &given.certificate, Some(&token)), None, None).await.is_ok())
+        .await;
     // What cannot be used is said, and the last one goes on.
     cluster.merge(&secret("istio-system", "cacerts"), json!({"data": {"ca-key.pem": super::base64("nonsense")}})).await;
     log_says(&first, "cacerts/ca-key.pem").await;
