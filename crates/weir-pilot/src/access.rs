@@ -119,40 +119,4 @@ impl Permission {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-
-    use tokio::time::timeout;
-
-    use super::*;
-
-    /// Answers in this order, and counts.
-    #[derive(Default)]
-    struct Answers(Mutex<Vec<Result<bool, String>>>);
-
-    const KEPT: Duration = Duration::from_secs(60);
-
-    impl KeyAccess for Answers {
-        fn judge(&self, _: &Identity) -> Judging {
-            let answer = self.0.lock().unwrap().pop().unwrap();
-            Box::pin(async move { answer.map(|is_allowed| Verdict { is_allowed, until: Instant::now() + KEPT }) })
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn it_is_asked_again_when_it_may_be_otherwise_and_only_where_it_matters() {
-        let answers = vec![Ok(false), Ok(false), Err("away".to_owned()), Ok(true), Ok(true), Err("away".to_owned())];
-        let answers = Arc::new(Answers(Mutex::new(answers)));
-        let mut permission = Permission::new(answers.clone(), Identity::new("shop", "gateway"));
-        let long = Duration::from_secs(86400);
-        assert!(timeout(long, permission.changed()).await.is_err(), "there are no keys");
-        permission.is_needed = true;
-        let begin = Instant::now();
-        permission.changed().await;
-        assert!(permission.is_given() && begin.elapsed() >= AGAIN && begin.elapsed() < KEPT, "who does not answer gives nothing");
-        permission.changed().await;
-        let took = begin.elapsed();
-        assert!(!permission.is_given() && took >= AGAIN + 2 * KEPT + AGAIN, "it holds while nobody answers: {took:?}");
-        assert_eq!(answers.0.lock().unwrap().len(), 1);
-    }
-}
+mod tests;

@@ -198,8 +198,9 @@ impl Distribution {
             Err(error) => {
                 self.plan.failed(&namespace, now);
                 self.slot = now + PAUSE;
+                // Not of each namespace.
                 self.say(&format!(
-                    "{namespace}/{NAME} cannot be written: {}",
+                    "ConfigMaps {NAME} cannot be written: {}",
                     words(&error, &format!("create and patch configmaps {NAME}"))
                 ));
             }

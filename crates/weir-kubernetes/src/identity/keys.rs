@@ -13,7 +13,7 @@ use weir_model::Identity;
 use weir_pilot::{Judging, KeyAccess, Verdict};
 
 use super::recent::Recent;
-use super::{ACCOUNT, ACCOUNTS, answer, words};
+use super::{ACCOUNT, ACCOUNTS, Quiet, answer, words};
 
 /// So long a yes counts, and so long it takes at most until a Role that was taken away takes its keys away.
 const YES: Duration = Duration::from_secs(300);
@@ -32,12 +32,14 @@ struct Shared {
     api: Api<SubjectAccessReview>,
     known: Recent<Identity, bool>,
     asking: Semaphore,
+    quiet: Quiet,
 }
 
 impl KeyReviews {
     /// Asks by this client.
     pub fn new(client: &Client) -> Self {
-        Self(Arc::new(Shared { api: Api::all(client.clone()), known: Recent::of(KEPT), asking: Semaphore::new(AT_A_TIME) }))
+        let (api, asking) = (Api::all(client.clone()), Semaphore::new(AT_A_TIME));
+        Self(Arc::new(Shared { api, known: Recent::of(KEPT), asking, quiet: Quiet::default() }))
     }
 }
 
@@ -62,7 +64,9 @@ impl Shared {
         let (params, review) = (PostParams::default(), review(&identity));
         let asked = answer(self.api.create(&params, &review), "who may list Secrets").await.map_err(|error| {
             let reason = words(&error, "create subjectaccessreviews");
-            tracing::warn!("whether {identity} may have the keys of Secrets cannot be asked: {reason}");
+            if self.quiet.ends() {
+                tracing::warn!("whether {identity} may have the keys of Secrets cannot be asked: {reason}");
+            }
             reason
         })?;
         let status = asked.status.unwrap_or_default();

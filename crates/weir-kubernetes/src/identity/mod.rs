@@ -21,7 +21,10 @@ mod scripted;
 mod tokens;
 
 use std::future::Future;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 pub use distribution::Distribution;
 pub use keys::KeyReviews;
@@ -45,6 +48,26 @@ async fn answer<T>(asking: impl Future<Output = kube::Result<T>>, what: &str) ->
         Err(kube::Error::Service(Box::new(silent)))
     };
     tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(late)
+}
+
+/// Whoever tries again and again fills no log: the same is said so often.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// When something was said last.
+#[derive(Debug, Default)]
+struct Quiet(Mutex<Option<Instant>>);
+
+impl Quiet {
+    /// Whether it may be said now; then it was.
+    fn ends(&self) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let may = last.is_none_or(|last| now.saturating_duration_since(last) >= QUIET);
+        if may {
+            *last = Some(now);
+        }
+        may
+    }
 }
 
 /// The status that the API server refuses with.

@@ -20,7 +20,7 @@ use weir_pilot::{Review, ReviewError, Reviewed, Shares, TokenReviewer};
 
 use super::claims::{AUDIENCE, Claims};
 use super::recent::Recent;
-use super::{ACCOUNT, ACCOUNTS, answer, words};
+use super::{ACCOUNT, ACCOUNTS, Quiet, answer, words};
 
 /// What the API server says besides of whom a token is: the Pod that it is for.
 const POD: &str = "authentication.kubernetes.io/pod-name";
@@ -51,6 +51,7 @@ pub struct TokenReviews {
     bad: Recent<Hash, String>,
     places: Shares<IpAddr>,
     asking: Semaphore,
+    quiet: Quiet,
 }
 
 impl TokenReviews {
@@ -62,6 +63,7 @@ impl TokenReviews {
             bad: Recent::of(KEPT),
             places: Shares::of(WAITING),
             asking: Semaphore::new(AT_A_TIME),
+            quiet: Quiet::default(),
         })
     }
 
@@ -96,7 +98,9 @@ impl TokenReviews {
         let asked = answer(self.api.create(&PostParams::default(), &review), "whose a token is").await;
         let asked = asked.map_err(|error| {
             let reason = format!("whose the token is cannot be asked: {}", words(&error, "create tokenreviews"));
-            tracing::warn!("{reason}");
+            if self.quiet.ends() {
+                tracing::warn!("{reason}");
+            }
             ReviewError::Unavailable(reason)
         })?;
         match whose(&asked, claims.ends) {
