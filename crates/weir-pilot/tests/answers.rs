@@ -180,3 +180,21 @@ endpoints: [{addresses: [10.0.0.9]}]
     let answered = pilot.syncz()["proxies"][0]["answeredVersion"].clone();
     assert_eq!((pilot.versions()["configVersion"].clone(), answered), (before.into(), before.into()));
 }
+
+#[tokio::test]
+async fn what_holds_for_the_whole_mesh_may_change() {
+    let (_sender, receiver) = watch::channel(catalog(80));
+    let pilot = Pilot::start(receiver, Options { mesh: Arc::default(), domain: "cluster.local".to_owned(), say: Box::new(|_| {}) });
+    let mut follower = Follower::connect(&pilot).await;
+    let mut take = async || {
+        let update = follower.client.receive(follower.stream.responses.recv().await.unwrap()).unwrap();
+        follower.stream.requests.send(follower.client.answer(&update, &[])).await.unwrap();
+        (update.upserts.iter().any(|(name, _)| &**name == "outbound|80||shop.test"), update.removals)
+    };
+    assert_eq!(take().await, (true, vec![]));
+    let (config, _) = weir_api::resources::MeshConfig::parse(&Source::new("mesh.yaml", "defaultServiceExportTo: ['~']\n"));
+    pilot.configure(Arc::new(config));
+    assert_eq!(take().await, (false, vec!["outbound|80||shop.test".into()]));
+    pilot.configure(Arc::default());
+    assert_eq!(take().await, (true, vec![]));
+}

@@ -10,9 +10,10 @@ use super::place::Place;
 
 /// Who tells.
 const CONTROLLER: &str = "weir.dev/pilot";
-/// So many bytes of a name stand before what tells events apart, and so many of who tells; the API's limits.
+/// So many bytes of a name stand before what tells events apart, so many of who tells, and of what; the API's limits.
 const NAME: usize = 230;
 const INSTANCE: usize = 128;
+const NOTE: usize = 1000;
 
 /// That a generation of a resource is refused, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +27,8 @@ impl Refusal {
         let Place { kind, namespace, name } = *place;
         let mut hasher = DefaultHasher::new();
         (&written.uid, written.generation, &self.note).hash(&mut hasher);
-        let own = format!("{}.{:016x}", cut(name, NAME), hasher.finish());
+        // What stands before a dot ends in a letter or digit.
+        let own = format!("{}.{:016x}", cut(name, NAME).trim_end_matches(['-', '.']), hasher.finish());
         let regarding =
             json!({"apiVersion": written.api_version, "kind": kind.name(), "namespace": namespace, "name": name, "uid": written.uid});
         json!({
@@ -37,7 +39,7 @@ impl Refusal {
             "type": "Warning",
             "reason": "Refused",
             "action": "Read",
-            "note": self.note,
+            "note": cut(&self.note, NOTE),
             "regarding": regarding,
             "reportingController": CONTROLLER,
             "reportingInstance": cut(instance, INSTANCE),
@@ -69,6 +71,7 @@ mod tests {
             event["metadata"]["name"].as_str().unwrap().to_owned()
         };
         assert_eq!(name(1, "a"), name(1, "a"));
+        assert_eq!(cut("ää", 3), "ä");
         assert!(name(1, "a") != name(2, "a") && name(1, "a") != name(1, "b") && name(1, "a").starts_with("reviews."));
     }
 }

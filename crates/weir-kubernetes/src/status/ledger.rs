@@ -125,17 +125,21 @@ impl Ledger {
     pub fn take(&mut self, version: u64, catalog: &Arc<Catalog>, now: Instant) {
         let changes = catalog.changes_since(&self.catalog, []);
         self.catalog = catalog.clone();
-        self.step += 1;
+        let before = self.content.digests();
         self.content.take(catalog);
+        let has_changed = self.content.digests() != before;
+        self.step += u64::from(has_changed);
         let objects = changes.objects.iter().filter_map(|change| change.key()).map(|key| path_of(&key));
         let touched: BTreeSet<PathBuf> = objects.chain(changes.texts.into_iter().map(|text| text.path)).collect();
         for path in touched {
             let written = catalog.written(&path).cloned();
             self.put(path, written.as_ref(), version, now, false);
         }
-        self.remember();
-        // Others may have told of this before.
-        self.weigh_unsettled(now);
+        if has_changed {
+            self.remember();
+            // Others may have told of this before.
+            self.weigh_unsettled(now);
+        }
     }
 
     /// Remembers at which step there was what there is now.

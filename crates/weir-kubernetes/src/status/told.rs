@@ -14,6 +14,9 @@ const ANNOTATION: &str = "weir.dev/proxies";
 /// How long the word of a control plane counts that has not renewed its Lease.
 pub(super) const SECONDS: i32 = 15;
 
+/// No control plane has as many proxies.
+const MOST: usize = 1_000_000;
+
 /// What one tells.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Told {
@@ -58,8 +61,8 @@ impl Told {
         let digest = |field: &str| u64::from_str_radix(said[field].as_str()?, 16).ok();
         let (proxies, having) = (count("proxies")?, count("having")?);
         let digests = Digests { common: digest("common")?, own: digest("own")? };
-        // Whoever counts more than it has is not to be believed.
-        (having <= proxies).then_some(Self { proxies, having, digests })
+        // Whoever counts more than it has, or than there can be, is not to be believed.
+        (having <= proxies && proxies <= MOST).then_some(Self { proxies, having, digests })
     }
 }
 
@@ -67,12 +70,14 @@ impl Told {
 mod tests {
     use super::*;
 
+    const FAR: &str = r#"{"proxies": 18446744073709551615, "having": 2, "common": "0", "own": "0"}"#;
+
     #[test]
     fn what_is_told_is_read() {
         let told = Told { proxies: 3, having: 2, digests: Digests { common: u64::MAX, own: 7 } };
         let mut lease = told.lease("p", "default", jiff::Timestamp::UNIX_EPOCH);
         assert_eq!(Told::read(&lease), Some(told));
-        for wrong in ["", "{}", "[]", r#"{"proxies": 1, "having": 2, "common": "0", "own": "0"}"#, r#"{"proxies": -1, "having": 0}"#] {
+        for wrong in ["", "{}", "[]", r#"{"proxies": 1, "having": 2, "common": "0", "own": "0"}"#, FAR, r#"{"proxies": -1, "having": 0}"#] {
             lease.metadata.annotations.as_mut().unwrap().insert(ANNOTATION.to_owned(), wrong.to_owned());
             assert_eq!(Told::read(&lease), None, "{wrong}");
         }

@@ -15,12 +15,12 @@ async fn what_the_config_map_says_holds_and_changes_at_once() {
     let pilot = cluster.start_pilot(XDS, ADMIN).await;
     let configure = async |mesh: &str| cluster.apply(CONFIG, object("v1", "ConfigMap", "istio", json!({"data": {"mesh": mesh}}))).await;
     let mut follower = Follower::connect(XDS, WEB, "80").await;
-    follower.until("all services are known", |told| told.clusters().contains(WEB)).await;
+    follower.until("all is known", |told| told.clusters().contains(WEB) && told.routes("80").contains("first")).await;
 
-    configure("defaultServiceExportTo: ['~']\n").await;
-    follower.until("none is", |told| !told.clusters().contains(WEB)).await;
+    configure("defaultVirtualServiceExportTo: ['~']\n").await;
+    follower.until("no rule is", |told| !told.routes("80").contains("first")).await;
     configure("connectTimeout: 3s\n").await;
-    follower.until("all are again", |told| told.clusters().contains(WEB)).await;
+    follower.until("all are again", |told| told.routes("80").contains("first")).await;
 
     configure("discoverySelectors: [{matchLabels: {team: a}}]\n").await;
     follower.until("the namespace does not count", |told| !told.clusters().contains(WEB)).await;
