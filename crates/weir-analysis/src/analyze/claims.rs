@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use weir_api::resources::meta::Labels;
 use weir_api::resources::virtual_service::{MESH_GATEWAY, VirtualService, jwt_claim};
-use weir_api::{FieldPath, Kind, Spec};
+use weir_api::{Document, FieldPath, Kind, Spec};
 
 use super::Input;
 use super::codes::CLAIMS_WITHOUT_AUTHENTICATION;
@@ -25,17 +25,22 @@ pub(super) fn check(index: &Index<'_>, input: &Input<'_>, report: &mut Report) {
         let of = |namespace| selectors.get(namespace).into_iter().flatten();
         of(root).chain(of(namespace)).any(|selector| selects(selector, labels))
     };
+    // Many rules are of few gateways.
+    let mut unverified: HashMap<(&str, &str), Option<&Document>> = HashMap::new();
     for (document, service) in index.virtual_services() {
         let Some((claim, at)) = first_claim(service) else { continue };
         for name in service.gateways.iter().filter(|name| *name != MESH_GATEWAY) {
             let (namespace, own) = name.split_once('/').unwrap_or((&document.meta.namespace, name));
             let gateway = index.find(Kind::Gateway.group(), "Gateway", namespace, own);
             let Some(Spec::Gateway(gateway)) = gateway.and_then(|gateway| gateway.spec()) else { continue };
-            let pod = index.pods.selected(&gateway.selector, None).find(|pod| !verifies(&pod.document.meta.namespace, &pod.labels));
+            let pod = *unverified.entry((namespace, own)).or_insert_with(|| {
+                let mut pods = index.pods.selected(&gateway.selector, None);
+                pods.find(|pod| !verifies(&pod.document.meta.namespace, &pod.labels)).map(|pod| pod.document)
+            });
             if let Some(pod) = pod {
                 let message = format!(
                     "it looks at {claim}, and no RequestAuthentication verifies tokens at the gateway {namespace}/{own} (pod {}): it never matches",
-                    pod.document.meta.name
+                    pod.meta.name
                 );
                 let help = "add a RequestAuthentication that selects the gateway's pods".to_owned();
                 report.say_help(CLAIMS_WITHOUT_AUTHENTICATION, document, at.clone(), message, help);

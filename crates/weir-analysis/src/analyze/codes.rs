@@ -78,7 +78,6 @@ codes! {
     INTERNAL_GATEWAY "IST0165" ReferencedInternalGateway Warning;
     INEFFECTIVE_SELECTOR "IST0166" IneffectiveSelector Warning;
     INEFFECTIVE_POLICY "IST0167" IneffectivePolicy Warning;
-    INCONSISTENT_SERVICE "IST0170" MultiClusterInconsistentService Warning;
     NEGATIVE_CONDITION "IST0171" NegativeConditionStatus Warning;
     SUBSET_WITHOUT_PODS "IST0173" DestinationRuleSubsetNotSelectPods Error;
     UNKNOWN_HOST "IST0174" UnknownDestinationRuleHost Warning;

@@ -22,17 +22,20 @@ pub(super) fn check(
     report: &mut Report,
 ) {
     for (number, server) in gateway.servers.iter().enumerate() {
-        let Some(tls) = server.tls.as_ref().filter(|tls| !tls.credential_name.is_empty()) else { continue };
-        let at = path("spec.servers").index(number).key("tls").key("credentialName");
-        let name = &tls.credential_name;
-        let Some(secret) = index.find("", "Secret", namespace, name) else {
-            let message = format!("there is no Secret {namespace}/{name}, where the gateway's pods are");
-            report.say(NOT_FOUND, document, at, message);
-            continue;
-        };
-        let Some(Spec::Secret(secret)) = secret.spec() else { continue };
-        if let Err(reason) = check_secret(secret, now) {
-            report.say(INVALID_CREDENTIAL, document, at, format!("the Secret {namespace}/{name} cannot be used: {reason}"));
+        let Some(tls) = &server.tls else { continue };
+        let at = path("spec.servers").index(number).key("tls");
+        let several = tls.credential_names.iter().enumerate().map(|(i, name)| (name, at.key("credentialNames").index(i)));
+        let one = std::iter::once((&tls.credential_name, at.key("credentialName"))).filter(|(name, _)| !name.is_empty());
+        for (name, at) in one.chain(several) {
+            let Some(secret) = index.find("", "Secret", namespace, name) else {
+                let message = format!("there is no Secret {namespace}/{name}, where the gateway's pods are");
+                report.say(NOT_FOUND, document, at, message);
+                continue;
+            };
+            let Some(Spec::Secret(secret)) = secret.spec() else { continue };
+            if let Err(reason) = check_secret(secret, now) {
+                report.say(INVALID_CREDENTIAL, document, at, format!("the Secret {namespace}/{name} cannot be used: {reason}"));
+            }
         }
     }
 }

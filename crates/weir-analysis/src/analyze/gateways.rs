@@ -8,12 +8,12 @@ use weir_api::resources::gateway::ServerTlsSettings;
 use weir_api::resources::kubernetes::{IntOrString, Service};
 use weir_api::resources::meta::Labels;
 
-use super::Input;
 use super::codes::{CONFLICTING_GATEWAYS, DUPLICATE_CERTIFICATE, GATEWAY_PORT, NOT_FOUND};
 use super::credentials;
 use super::finding::{Report, listed, path};
 use super::index::Index;
 use super::selection::{selects, written};
+use super::{Input, STANDARD_GATEWAY};
 
 /// Looks at all Gateways.
 pub(super) fn check(index: &Index<'_>, input: &Input<'_>, report: &mut Report) {
@@ -30,16 +30,20 @@ pub(super) fn check(index: &Index<'_>, input: &Input<'_>, report: &mut Report) {
         };
         credentials::check(index, document, gateway, &pod.document.meta.namespace, input.now, report);
         let open = ports.entry(&gateway.selector).or_insert_with(|| ports_before(index, &gateway.selector));
-        check_ports(document, gateway, open, report);
+        let help = if pod.document.source.path == STANDARD_GATEWAY { OF_STANDARD_GATEWAY } else { OF_GATEWAY };
+        check_ports(document, gateway, open, help, report);
     }
 }
 
-fn check_ports(document: &Document, gateway: &Gateway, open: &BTreeSet<u32>, report: &mut Report) {
+const OF_GATEWAY: &str = "add it to the Service of the gateway, or use one of the Service's ports";
+const OF_STANDARD_GATEWAY: &str = "`weir run` opens it all the same; in a cluster, the Service that Istio installs must lead to it";
+
+fn check_ports(document: &Document, gateway: &Gateway, open: &BTreeSet<u32>, help: &str, report: &mut Report) {
     for (number, server) in gateway.servers.iter().enumerate() {
         let Some(port) = server.port.as_ref().filter(|port| !open.contains(&port.number)) else { continue };
         let message = format!("no Service before the pods with the labels {} leads to port {}", written(&gateway.selector), port.number);
-        let help = "add it to the Service of the gateway, or use one of the Service's ports".to_owned();
-        report.say_help(GATEWAY_PORT, document, path("spec.servers").index(number).key("port").key("number"), message, help);
+        let at = path("spec.servers").index(number).key("port").key("number");
+        report.say_help(GATEWAY_PORT, document, at, message, help.to_owned());
     }
 }
 

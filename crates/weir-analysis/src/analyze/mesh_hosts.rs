@@ -10,6 +10,9 @@ use super::finding::{Report, listed, path};
 use super::hosts::{EVERYWHERE, full_name, scopes};
 use super::index::Index;
 
+/// Of those that all see, so many are told beside one that is private: one for `*.com` may be beside thousands.
+const MOST: usize = 100;
+
 /// The VirtualServices for hosts, by full name and by who sees them.
 type Claims<'i> = BTreeMap<(String, &'i str), Vec<&'i Document>>;
 
@@ -29,7 +32,7 @@ pub(super) fn check(index: &Index<'_>, report: &mut Report) {
     for ((host, scope), own) in &claims {
         let mut documents = own.clone();
         if *scope != EVERYWHERE {
-            documents.extend(public.overlapping(host));
+            documents.extend(public.overlapping(host).into_iter().take(MOST));
         }
         if documents.len() < 2 {
             continue;

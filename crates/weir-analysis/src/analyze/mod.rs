@@ -29,6 +29,7 @@ mod networks;
 mod rules;
 mod schema;
 mod selection;
+mod served;
 mod service_entries;
 mod services;
 mod sidecars;

@@ -61,14 +61,16 @@ impl<'i> Selectable<'i> {
         self.by_namespace.get(namespace).into_iter().flatten().filter_map(|number| self.all.get(*number))
     }
 
-    /// What a selector selects, in one namespace or in all. It looks at those only that have its rarest label.
+    /// What a selector selects, in one namespace or in all. It looks at no others than those that have its
+    /// rarest label, or are of the namespace, whichever are fewer.
     pub(crate) fn selected<'s>(&'s self, selector: &'s Labels, namespace: Option<&'s str>) -> impl Iterator<Item = &'s Selected<'i>> {
         let with = |(name, value): (&String, &String)| {
             self.by_label.get(name).and_then(|values| values.get(value)).map(Vec::as_slice).unwrap_or_default()
         };
-        let rarest = selector.iter().map(with).min_by_key(|numbers| numbers.len());
-        let all = if rarest.is_none() { self.all.len() } else { 0 };
-        let numbers = rarest.unwrap_or_default().iter().copied().chain(0..all);
+        let of_namespace = namespace.map(|namespace| self.by_namespace.get(namespace).map(Vec::as_slice).unwrap_or_default());
+        let fewest = selector.iter().map(with).chain(of_namespace).min_by_key(|numbers| numbers.len());
+        let all = if fewest.is_none() { self.all.len() } else { 0 };
+        let numbers = fewest.unwrap_or_default().iter().copied().chain(0..all);
         let candidates = numbers.filter_map(|number| self.all.get(number));
         candidates
             .filter(move |one| namespace.is_none_or(|namespace| one.document.meta.namespace == namespace) && selects(selector, &one.labels))
