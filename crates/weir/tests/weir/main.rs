@@ -1,6 +1,7 @@
 //! The binary as a person uses it, and the structure of the workspace that it is made of.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod dockerfile;
 mod explain;
 mod get;
 mod kube_inject;
