@@ -33,6 +33,24 @@ impl Severity {
     }
 }
 
+/// What kind of thing a message says, for those who sort messages and do not read them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Topic {
+    /// What is written does not make sense, or hardly.
+    #[default]
+    Validity,
+    /// The document is none that a mesh could be made of: it cannot be read, or its kind is not known.
+    Unreadable,
+    /// It makes sense, and Weir does not do it.
+    NotCarriedOut,
+    /// A rule that no traffic reaches.
+    UnreachableRule,
+    /// A condition that no traffic reaches, because an earlier one takes all that it matches.
+    IneffectiveMatch,
+    /// A condition that a wider one beside it makes needless.
+    NeedlessCondition,
+}
+
 /// A message for the person who must act.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
@@ -50,6 +68,8 @@ pub struct Diagnostic {
     pub place: Option<Place>,
     /// Whether it is about the name of the field, and not about its value.
     pub about_name: bool,
+    /// What kind of thing it says.
+    pub topic: Topic,
 }
 
 impl Diagnostic {
@@ -65,7 +85,16 @@ impl Diagnostic {
 
     /// A message without a place yet.
     pub fn new(severity: Severity, message: impl Into<String>) -> Self {
-        Self { severity, object: None, path: FieldPath::default(), message: message.into(), help: None, place: None, about_name: false }
+        Self {
+            severity,
+            object: None,
+            path: FieldPath::default(),
+            message: message.into(),
+            help: None,
+            place: None,
+            about_name: false,
+            topic: Topic::default(),
+        }
     }
 
     /// Adds what would be right.
@@ -86,6 +115,13 @@ impl Diagnostic {
     #[must_use]
     pub fn about_name(mut self) -> Self {
         self.about_name = true;
+        self
+    }
+
+    /// Says what kind of thing it says.
+    #[must_use]
+    pub fn on(mut self, topic: Topic) -> Self {
+        self.topic = topic;
         self
     }
 

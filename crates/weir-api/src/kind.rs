@@ -84,6 +84,27 @@ pub(crate) const KINDS: &[KindInfo] = &[
     core(Kind::ConfigMap, "ConfigMap", &["configmaps", "cm"], true),
 ];
 
+/// Kinds of other groups that live in no namespace, by group and name: those that a folder of a mesh is likely to hold.
+const OF_NO_NAMESPACE: &[(&str, &str)] = &[
+    ("admissionregistration.k8s.io", "MutatingWebhookConfiguration"),
+    ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"),
+    ("apiextensions.k8s.io", "CustomResourceDefinition"),
+    ("apiregistration.k8s.io", "APIService"),
+    ("gateway.networking.k8s.io", "GatewayClass"),
+    ("networking.k8s.io", "IngressClass"),
+    ("rbac.authorization.k8s.io", "ClusterRole"),
+    ("rbac.authorization.k8s.io", "ClusterRoleBinding"),
+    ("scheduling.k8s.io", "PriorityClass"),
+    ("storage.k8s.io", "StorageClass"),
+    ("", "PersistentVolume"),
+];
+
+/// Whether objects of a kind live in a namespace. One that nobody knows is taken to.
+pub(crate) fn is_namespaced(group: &str, kind: &str) -> bool {
+    let known = KINDS.iter().find(|info| info.name == kind && info.group == group);
+    known.map_or_else(|| !OF_NO_NAMESPACE.contains(&(group, kind)), |info| info.namespaced)
+}
+
 const fn istio(kind: Kind, name: &'static str, words: &'static [&'static str]) -> KindInfo {
     KindInfo { kind, name, group: NETWORKING, versions: ISTIO_VERSIONS, words, namespaced: true }
 }
@@ -117,6 +138,11 @@ impl Kind {
         self.info().group
     }
 
+    /// Whether its objects live in namespaces.
+    pub fn is_namespaced(self) -> bool {
+        self.info().namespaced
+    }
+
     /// The versions in which it may be written, the newest first.
     pub fn versions(self) -> &'static [&'static str] {
         self.info().versions
@@ -138,9 +164,12 @@ impl Kind {
     /// The likely word, where there is one.
     pub fn from_word(word: &str) -> Result<Kind, Option<&'static str>> {
         let lower = word.to_lowercase();
-        let named = KINDS.iter().find(|info| info.name.to_lowercase() == lower || info.words.contains(&lower.as_str()));
+        // kubectl takes them with their group, too.
+        let lower =
+            lower.split_once('.').filter(|(_, group)| KINDS.iter().any(|info| info.group == *group)).map_or(&*lower, |(name, _)| name);
+        let named = KINDS.iter().find(|info| info.name.to_lowercase() == lower || info.words.contains(&lower));
         let words: Vec<&str> = KINDS.iter().flat_map(|info| info.words).copied().collect();
-        named.map(|info| info.kind).ok_or_else(|| likely(&lower, &words))
+        named.map(|info| info.kind).ok_or_else(|| likely(lower, &words))
     }
 }
 
@@ -170,6 +199,8 @@ mod tests {
         }
         assert_eq!(KINDS.len(), Kind::ConfigMap as usize + 1);
         assert_eq!((Kind::from_word("VS"), Kind::from_word("virtualservice")), (Ok(Kind::VirtualService), Ok(Kind::VirtualService)));
+        assert_eq!(Kind::from_word("gateways.networking.istio.io"), Ok(Kind::Gateway));
+        assert!(Kind::from_word("gateways.gateway.networking.k8s.io").is_err());
         assert_eq!(Kind::from_word("virtualservce"), Err(Some("virtualservices")));
     }
 }

@@ -7,6 +7,7 @@
 
 pub mod diagnostic;
 pub mod dns;
+pub mod document;
 pub mod field_path;
 pub mod keys;
 pub mod kind;
@@ -23,7 +24,8 @@ mod stand_in;
 pub mod syntax;
 pub mod validate;
 
-pub use diagnostic::{Diagnostic, Severity};
+pub use diagnostic::{Diagnostic, Severity, Topic};
+pub use document::{Document, documents};
 pub use field_path::{FieldPath, Segment};
 pub use kind::{Kind, is_policy};
 pub use node::{Entry, Node, Value};

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::diagnostic::{Diagnostic, Severity};
+use crate::diagnostic::{Diagnostic, Severity, Topic};
 use crate::field_path::FieldPath;
-use crate::kind::{DOCUMENT, KINDS, Kind, KindInfo, NETWORKING, SECURITY};
+use crate::kind::{DOCUMENT, KINDS, Kind, KindInfo, NETWORKING, SECURITY, is_namespaced};
 use crate::likely::likely;
 use crate::node::{Node, Value};
 use crate::object_key::ObjectKey;
@@ -106,11 +106,7 @@ pub fn read(source: &Arc<Source>, node: Node) -> Read {
     let (mut meta, meta_errors) = de::read::<ObjectMeta>(&node, &root.key("metadata"), Unknown::Refuse);
     let (group, version) = api_version.rsplit_once('/').unwrap_or(("", &api_version));
     let info = KINDS.iter().find(|info| info.name == kind && info.group == group);
-    if meta.namespace.is_empty() && info.is_none_or(|info| info.namespaced) {
-        meta.namespace = "default".to_owned();
-    } else if info.is_some_and(|info| !info.namespaced) {
-        meta.namespace.clear();
-    }
+    settle_namespace(&mut meta, group, &kind);
     let name = ObjectName { kind: kind.clone(), namespace: meta.namespace.clone(), name: meta.name.clone() };
     let finish = |diagnostics: Vec<Diagnostic>, node: &Node| -> Vec<Diagnostic> {
         let complete = |diagnostic: Diagnostic| {
@@ -139,8 +135,11 @@ pub fn read(source: &Arc<Source>, node: Node) -> Read {
     }
     let (spec, errors) = content(info, &node);
     let unreadable = any_error(&errors);
+    let said_of_text = said_of_text(info, &node);
+    let is_sound = !unreadable && !any_error(&said_of_text);
     diagnostics.extend(errors);
-    if !unreadable {
+    diagnostics.extend(said_of_text);
+    if is_sound {
         diagnostics.extend(validate::check(&meta, &spec));
     }
     let refused = any_error(&diagnostics);
@@ -150,6 +149,15 @@ pub fn read(source: &Arc<Source>, node: Node) -> Read {
     diagnostics.extend(stand_in.as_ref().map(|_| stand_in::warning(info.kind)));
     let diagnostics = finish(diagnostics, &object.node);
     Read { object: (!unreadable).then_some(object), stand_in, refused, diagnostics }
+}
+
+/// Gives what is written without a namespace the one that it is in, and takes it from what is in none.
+pub(crate) fn settle_namespace(meta: &mut ObjectMeta, group: &str, kind: &str) {
+    if !is_namespaced(group, kind) {
+        meta.namespace.clear();
+    } else if meta.namespace.is_empty() {
+        meta.namespace = "default".to_owned();
+    }
 }
 
 /// Which policy somebody probably meant: it may be the only one that keeps anybody out.
@@ -195,26 +203,29 @@ fn unknown_kind(kind: &str, api_version: &str, group: &str) -> Diagnostic {
     if kind.is_empty() || api_version.is_empty() {
         let missing = if kind.is_empty() { "kind" } else { "apiVersion" };
         return Diagnostic::error(format!("not a resource: it has no `{missing}`"))
+            .on(Topic::Unreadable)
             .with_help("every document begins with `apiVersion` and `kind`");
     }
     let same_name = KINDS.iter().find(|info| info.name == kind);
     let names: Vec<&str> = KINDS.iter().filter(|info| info.group == group).map(|info| info.name).collect();
     if let Some(info) = same_name.filter(|info| likely(group, &[info.group]).is_some() || (group.is_empty() && info.group == SECURITY)) {
         let help = format!("did you mean `{}{}`?", prefix(info.group), info.versions[0]);
-        return Diagnostic::error(format!("unknown version `{api_version}` of {kind}")).at(root.key("apiVersion")).with_help(help);
+        let error = Diagnostic::error(format!("unknown version `{api_version}` of {kind}")).on(Topic::Unreadable);
+        return error.at(root.key("apiVersion")).with_help(help);
     }
     if [NETWORKING, SECURITY].contains(&group) {
         let of_group: Vec<&str> = KINDS.iter().filter(|info| info.group == group).map(|info| info.name).collect();
-        let error = Diagnostic::error(format!("unknown kind `{kind}`")).at(root.key("kind"));
+        let error = Diagnostic::error(format!("unknown kind `{kind}`")).on(Topic::Unreadable).at(root.key("kind"));
         return match likely(kind, &names) {
             Some(meant) => error.with_help(format!("did you mean `{meant}`?")),
             None => error.with_help(format!("known are {}", of_group.join(", "))),
         };
     }
     if NOT_TRAFFIC.contains(&group) {
-        return Diagnostic::warning(format!("{api_version} {kind} is not carried out")).at(root.key("kind"));
+        return Diagnostic::warning(format!("{api_version} {kind} is not carried out")).on(Topic::NotCarriedOut).at(root.key("kind"));
     }
-    Diagnostic::new(Severity::Info, format!("{api_version} {kind} is nothing that a mesh reads")).at(root.key("kind"))
+    let said = format!("{api_version} {kind} is nothing that a mesh reads");
+    Diagnostic::new(Severity::Info, said).on(Topic::NotCarriedOut).at(root.key("kind"))
 }
 
 /// Reads the content of a kind. Istio's fields are known to the last one; of Kubernetes' only those that a mesh reads.
@@ -222,9 +233,7 @@ fn content(info: &KindInfo, node: &Node) -> (Spec, Vec<Diagnostic>) {
     let top = FieldPath::default();
     macro_rules! istio {
         ($kind:ident) => {{
-            let (spec, mut errors) = de::read::<$kind>(node, &de::spec(), Unknown::Refuse);
-            errors.extend(unknown_top_fields(node));
-            errors.extend(validate::check_text(info.kind, node));
+            let (spec, errors) = de::read::<$kind>(node, &de::spec(), Unknown::Refuse);
             (Spec::$kind(spec.into()), errors)
         }};
     }
@@ -259,6 +268,16 @@ fn content(info: &KindInfo, node: &Node) -> (Spec, Vec<Diagnostic>) {
         Kind::Secret => kubernetes!(Secret),
         Kind::ConfigMap => kubernetes!(ConfigMap),
     }
+}
+
+/// What is wrong with the text of an object of Istio's, whatever its type makes of it.
+fn said_of_text(info: &KindInfo, node: &Node) -> Vec<Diagnostic> {
+    if ![NETWORKING, SECURITY].contains(&info.group) {
+        return vec![];
+    }
+    let mut found = unknown_top_fields(node);
+    found.extend(validate::check_text(info.kind, node));
+    found
 }
 
 fn unknown_top_fields(node: &Node) -> Vec<Diagnostic> {

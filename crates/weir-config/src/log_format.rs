@@ -206,7 +206,7 @@ mod tests {
         let line = String::from_utf8(out).expect("UTF-8");
         assert_eq!(
             line,
-            concat!(r#"{"code":200,"host":null,"mixed":"x 200","peer":{"workload":"web"},"route":"a \"b\"","short":"{\"worklo"}"#, "\n")
+            concat!(r#"{"code":200,"host":null,"mixed":"x 200","peer":{"workload":"web"},"route":"a \"b\"","short":"{\"workl"}"#, "\n")
         );
     }
 }

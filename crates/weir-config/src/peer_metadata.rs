@@ -61,14 +61,15 @@ impl PeerMetadata {
         let nothing = Struct::default();
         let fields = node.metadata.as_ref().unwrap_or(&nothing);
         let told = Self::of_fields(fields);
-        let or = |told: String, known: &str| if told.is_empty() { known.to_owned() } else { told };
+        let or = |first: String, second: &str| if first.is_empty() { second.to_owned() } else { first };
         let known = workload;
         let workload = Workload {
             name: or(told.workload.name, &known.name),
             // Nobody is believed who tells of another one than its certificate does, which goes by this one.
             namespace: known.namespace.clone(),
-            app: or(told.workload.app, &known.app),
-            version: or(told.workload.version, &known.version),
+            // What is known was read of the same labels, and of more of them.
+            app: or(known.app.clone(), &told.workload.app),
+            version: or(known.version.clone(), &told.workload.version),
             cluster: or(told.workload.cluster, &known.cluster),
         };
         Self { instance: or(told.instance, &known.name), workload, ..told }
@@ -299,7 +300,7 @@ mod tests {
         });
         let node = Node { metadata: Some(of_json(fields.as_object().expect("an object"))), ..Node::default() };
         let told = PeerMetadata::of_node(&node, &known);
-        let expected = ["web", "shop", "b", "2", "east"];
+        let expected = ["web", "shop", "a", "2", "east"];
         let Workload { name, namespace, app, version, cluster } = &told.workload;
         assert_eq!([name, namespace, app, version, cluster], expected);
         assert_eq!((&*told.instance, told.kind, &*told.app, &*told.version), ("pod-1", "deployment", "b", "2"));

@@ -14,6 +14,10 @@ use crate::names;
 use crate::pod::Pod;
 use crate::settings::{DataPlane, Mesh, Settings};
 
+/// The fields of a ProxyConfig that are carried out for one pod.
+const OF_ONE_POD: [&str; 6] =
+    ["concurrency", "discoveryAddress", "holdApplicationUntilProxyStarts", "interceptionMode", "proxyMetadata", "statusPort"];
+
 /// An annotation whose value cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnnotationError {
@@ -92,10 +96,13 @@ impl Wishes {
             let value = annotations.get(name).cloned().unwrap_or_default();
             errors.push(AnnotationError { annotation: name.to_owned(), value, problem });
         };
-        let mut mesh = settings.mesh.clone();
+        let (mut mesh, mut without_effect) = (settings.mesh.clone(), vec![]);
         if let Some(text) = annotations.get(names::PROXY_CONFIG) {
             match mesh.with_proxy_config(text) {
-                Ok(merged) => mesh = merged,
+                Ok((merged, said)) => {
+                    mesh = merged;
+                    without_effect.extend(said.into_iter().filter(|field| !OF_ONE_POD.contains(&field.as_str())));
+                }
                 Err(problem) => fail(names::PROXY_CONFIG, problem),
             }
         }
@@ -106,6 +113,14 @@ impl Wishes {
             }
         }
         wishes.resources = resources(&annotations);
+        wishes.reports.extend(without_effect.iter().map(|field| {
+            let remedy = "what of it Weir carries out is set for all, by defaultConfig of the mesh's configuration";
+            format!("{field} of annotation {} has no effect on one pod alone: {remedy}", names::PROXY_CONFIG)
+        }));
+        if wishes.asks_to_hold() && wishes.status_port == 0 {
+            let remedy = "without a status port nobody tells whether the proxy is ready";
+            wishes.reports.push(format!("holdApplicationUntilProxyStarts has no effect: {remedy}"));
+        }
         if settings.data_plane == DataPlane::Envoy && wishes.asks_for_dns() {
             let remedy = "nobody answers DNS beside an Envoy: use the data plane weir";
             wishes.reports.push(format!("ISTIO_META_DNS_CAPTURE of proxyMetadata has no effect: {remedy}"));
@@ -138,6 +153,11 @@ impl Wishes {
             reports: vec![],
             mesh,
         }
+    }
+
+    /// Whether applications are to wait until the sidecar is ready.
+    pub(crate) fn asks_to_hold(&self) -> bool {
+        self.mesh.config.default_config.hold_application_until_proxy_starts.unwrap_or(false)
     }
 
     /// Whether the workload's questions of DNS are to be captured.
@@ -207,9 +227,9 @@ impl Wishes {
             "sidecar.istio.io/agentLogLevel" => "one level is for all of it: set sidecar.istio.io/logLevel",
             "sidecar.istio.io/componentLogLevel" => "Weir's proxy has no components of Envoy: set sidecar.istio.io/logLevel",
             "sidecar.istio.io/proxyImageType" => "the image has one type: name another by sidecar.istio.io/proxyImage",
-            "sidecar.istio.io/bootstrapOverride" => "Weir makes the bootstrap: use an EnvoyFilter, or proxy.istio.io/config",
-            "sidecar.istio.io/extraStatTags" => "it is not carried out: set extraStatTags in proxy.istio.io/config",
-            _ if name.starts_with("sidecar.istio.io/stats") => "it is not carried out: set proxyStatsMatcher in proxy.istio.io/config",
+            "sidecar.istio.io/bootstrapOverride" => "Weir makes the bootstrap: use an EnvoyFilter",
+            "sidecar.istio.io/extraStatTags" => "statistics have their usual labels",
+            _ if name.starts_with("sidecar.istio.io/stats") => "all statistics are told",
             _ if name.starts_with("sidecar.istio.io/")
                 || name.starts_with("traffic.sidecar.istio.io/")
                 || name.starts_with("status.sidecar.istio.io/")

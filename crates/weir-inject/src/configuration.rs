@@ -36,6 +36,11 @@ pub fn service(revision: &str) -> String {
     format!("istiod{}", suffix(revision))
 }
 
+/// The name of the ConfigMap in which the operator of a revision says how pods are injected.
+pub fn injector(revision: &str) -> String {
+    format!("istio-sidecar-injector{}", suffix(revision))
+}
+
 /// What the names of a revision's objects end in.
 fn suffix(revision: &str) -> String {
     if revision == DEFAULT || revision.is_empty() { String::new() } else { format!("-{revision}") }
@@ -56,7 +61,7 @@ fn absent(key: &str) -> Value {
 impl Webhooks {
     /// The configurations by which pods are sent here: that of the revision, and then one for each tag.
     pub fn injectors(&self, reach: &Reach) -> Vec<Value> {
-        let name = format!("istio-sidecar-injector{}{}", suffix(&self.revision), self.elsewhere());
+        let name = format!("{}{}", injector(&self.revision), self.elsewhere());
         let mut all = vec![self.injector(&name, self.name(), None, reach)];
         // A tag of the revision's own name would send each pod twice.
         for tag in self.tags.iter().filter(|tag| *tag != self.name()) {

@@ -10,6 +10,7 @@ pub mod configuration;
 pub mod decision;
 mod documents;
 mod inject;
+mod injector;
 mod kube;
 mod lists;
 mod merge;

@@ -122,11 +122,12 @@ impl Mesh {
         Ok((Self { config, written }, diagnostics))
     }
 
-    /// The same with a ProxyConfig over `defaultConfig`: field by field, and `proxyMetadata` by its names.
+    /// The same with a ProxyConfig over `defaultConfig`: field by field, and `proxyMetadata` by its names. With the names of the fields that it
+    /// says.
     ///
     /// # Errors
     /// What is wrong with it, in words.
-    pub fn with_proxy_config(&self, text: &str) -> Result<Self, String> {
+    pub fn with_proxy_config(&self, text: &str) -> Result<(Self, Vec<String>), String> {
         let problems = |found: &[Diagnostic]| {
             let errors = found.iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
             let said = errors.map(|diagnostic| format!("{}: {}", diagnostic.path, diagnostic.message).replace("defaultConfig.", ""));
@@ -136,8 +137,9 @@ impl Mesh {
         if found.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
             return Err(problems(&found));
         }
-        let mut written = self.written.clone();
+        let (mut written, mut said) = (self.written.clone(), vec![]);
         for (name, value) in over["defaultConfig"].as_object().into_iter().flatten() {
+            said.push(name.clone());
             match (written.get_mut(name), value) {
                 (Some(Value::Object(before)), Value::Object(now)) if name == "proxyMetadata" => before.extend(now.clone()),
                 _ => {
@@ -149,7 +151,7 @@ impl Mesh {
         let (merged, _) = Self::parse(&Source::new("", whole)).map_err(|found| problems(&found))?;
         let mut config = self.config.clone();
         config.default_config = merged.config.default_config;
-        Ok(Self { config, written })
+        Ok((Self { config, written }, said))
     }
 
     /// What of the proxy's configuration is written, as the proxy gets it.

@@ -279,6 +279,43 @@ fn what_has_no_effect_is_reported_by_name() {
 }
 
 #[test]
+fn nobody_waits_for_what_nobody_tells() {
+    let mut pod = annotated("proxy.istio.io/config", "holdApplicationUntilProxyStarts: true");
+    let held = injected_with(&pod, &settings()).unwrap();
+    assert!(container(&held.pod, "istio-proxy")["lifecycle"]["postStart"].is_object() && held.reports.is_empty());
+    pod["metadata"]["annotations"]["status.sidecar.istio.io/port"] = "0".into();
+    let free = injected_with(&pod, &settings()).unwrap();
+    assert!(container(&free.pod, "istio-proxy")["lifecycle"].is_null());
+    let expected = "holdApplicationUntilProxyStarts has no effect: without a status port nobody tells whether the proxy is ready";
+    assert_eq!(free.reports, [expected]);
+}
+
+#[test]
+fn what_of_a_proxys_configuration_is_not_for_one_pod_is_reported() {
+    let config = "{concurrency: 3, extraStatTags: [a], proxyMetadata: {A: b}, terminationDrainDuration: 7s}";
+    let reports = injected_with(&annotated("proxy.istio.io/config", config), &settings()).unwrap().reports;
+    assert_eq!(reports.len(), 2, "{reports:?}");
+    for (report, field) in reports.iter().zip(["extraStatTags", "terminationDrainDuration"]) {
+        assert!(report.starts_with(&format!("{field} of annotation proxy.istio.io/config has no effect on one pod alone: ")), "{report}");
+    }
+}
+
+#[test]
+fn the_node_of_a_pod_decides_whether_its_sidecar_is_native() {
+    let nodes = [("old".to_owned(), false), ("new".to_owned(), true)].into_iter().collect();
+    let settings = Settings { native_nodes: std::sync::Arc::new(nodes), ..settings() };
+    let mut pod = reviews();
+    for (node, native) in [("old", false), ("new", true), ("unknown", false)] {
+        pod["spec"]["nodeName"] = node.into();
+        assert_eq!(
+            names(&injected_with(&pod, &settings).unwrap().pod, "initContainers").iter().any(|name| name == "istio-proxy"),
+            native,
+            "{node}"
+        );
+    }
+}
+
+#[test]
 fn the_users_own_container_lies_over_the_template() {
     let mut pod = reviews();
     let own =

@@ -141,6 +141,12 @@ impl State {
                 let items: Vec<&Value> = self.objects.iter().filter(|(name, _)| of_list(name)).map(|(_, object)| object).collect();
                 json_answer(&json!({"metadata": {"resourceVersion": self.version.to_string()}, "items": items}))
             }
+            // An apply makes what is not there.
+            (&Method::PATCH, None) if query.contains("force=true") => json_answer(&self.put(path, body)),
+            (&Method::DELETE, Some(known)) => {
+                self.objects.remove(path);
+                json_answer(&known)
+            }
             (_, None) => refused(404),
             (_, Some(known)) if !version(&body).is_null() && version(&body) != version(&known) => refused(409),
             (&Method::PUT, Some(_)) => json_answer(&self.put(path, body)),

@@ -49,7 +49,7 @@ pub use registry::workloads::Workloads;
 pub use request_authentication::{FetchedKeys, KeyAddress, RequestAuthentication};
 pub use rule::Origin;
 pub use scope::{EgressListener, OutboundPolicy, Scope};
-pub use service::{AutomaticAddresses, Endpoint, Peers, Registry, Resolution, Service, ServicePort, TrafficDistribution};
+pub use service::{AutomaticAddresses, Endpoint, Health, Peers, Registry, Resolution, Service, ServicePort, TrafficDistribution};
 pub use sidecar::Sidecar;
 pub use snapshot::{DEFAULT_DOMAIN, MeshSnapshot};
 pub use virtual_service::{HttpRule, MESH, TcpRule, TlsRule, VirtualService};

@@ -35,6 +35,10 @@ pub struct Service {
     pub registry: Registry,
     /// Which instances are preferred by where they run, unless a DestinationRule says it.
     pub traffic_distribution: TrafficDistribution,
+    /// Whether only instances on a client's own node are for it.
+    pub node_local: bool,
+    /// Whether clients keep to the instance that they had, also while that is being stopped.
+    pub keeps_sessions: bool,
     /// The host name that it is but another name for.
     pub alias_of: Option<Arc<str>>,
     /// The host names that are but other names for it.
@@ -111,20 +115,32 @@ pub enum TrafficDistribution {
 }
 
 impl TrafficDistribution {
-    /// What the field of a Kubernetes Service says, else an annotation, which may be written in any case.
-    pub fn parse(field: &str, annotations: &BTreeMap<String, String>) -> Self {
-        const ANNOTATION: &str = "networking.istio.io/traffic-distribution";
-        let named = |word: &str| match word {
+    /// What an annotation says that a service or its namespace may have, in any case; an unknown word is [`Any`](Self::Any).
+    pub const ANNOTATION: &str = "networking.istio.io/traffic-distribution";
+
+    fn named(word: &str) -> Option<Self> {
+        match word {
             "preferclose" | "prefersamezone" => Some(Self::PreferSameZone),
             "prefersamenode" => Some(Self::PreferSameNode),
             _ => None,
-        };
+        }
+    }
+
+    /// What the field of a Kubernetes Service says, else its annotation; none if neither says anything.
+    ///
+    /// Facts: `GetTrafficDistribution` in pilot/pkg/model/service.go of Istio.
+    pub fn of_service(field: &str, annotations: &BTreeMap<String, String>) -> Option<Self> {
         let of_field = match field {
-            "PreferClose" | "PreferSameZone" | "PreferSameNode" => named(&field.to_ascii_lowercase()),
+            "PreferClose" | "PreferSameZone" | "PreferSameNode" => Self::named(&field.to_ascii_lowercase()),
             _ => None,
         };
-        let of_annotation = || named(&annotations.get(ANNOTATION)?.to_ascii_lowercase());
-        of_field.or_else(of_annotation).unwrap_or_default()
+        of_field.or_else(|| Self::of_annotation(annotations))
+    }
+
+    /// What an annotation says; none if there is none.
+    pub fn of_annotation(annotations: &BTreeMap<String, String>) -> Option<Self> {
+        let word = annotations.get(Self::ANNOTATION).filter(|word| !word.is_empty())?;
+        Some(Self::named(&word.to_ascii_lowercase()).unwrap_or_default())
     }
 }
 
@@ -193,11 +209,59 @@ pub struct Endpoint {
     pub service_account: String,
     /// Whether its workload's proxy takes TLS with the mesh's certificates.
     pub takes_mutual_tls: bool,
+    /// Its own name below that of a service without an address, `HOSTNAME.SUBDOMAIN`; may be empty.
+    pub own_name: String,
     /// Whether it takes requests.
-    pub healthy: bool,
+    pub health: Health,
 }
 
+/// Whether an instance takes requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// It does.
+    Healthy,
+    /// It is being stopped, and takes those of clients that know it.
+    Draining,
+    /// It does not, and may again.
+    Unhealthy,
+    /// It is being stopped, and takes none.
+    Terminating,
+}
+
+impl Health {
+    /// That of an instance which is ready, or is not.
+    pub fn of_ready(ready: bool) -> Self {
+        if ready { Self::Healthy } else { Self::Unhealthy }
+    }
+}
+
+/// By this label a workload says that it is about to stop.
+const DRAINING: &str = "istio.io/draining";
+
 impl Endpoint {
+    /// Whether it takes requests of anybody.
+    pub fn is_healthy(&self) -> bool {
+        self.health == Health::Healthy
+    }
+
+    /// As what it is told to the proxies of a service's clients; none if they are not told of it.
+    ///
+    /// Those that are not ready are of use only where others take over by where they run, which needs to be known. Who drains is one for
+    /// clients that keep to it.
+    ///
+    /// Facts: `filterIstioEndpoint` in pilot/pkg/xds/endpoints of Istio.
+    pub fn told(&self, service: &Service) -> Option<Health> {
+        let drains = self.labels.get(DRAINING).is_some_and(|word| !word.is_empty());
+        let health = if drains && self.is_healthy() { Health::Draining } else { self.health };
+        let is_told = match health {
+            Health::Healthy => true,
+            Health::Draining => service.keeps_sessions,
+            Health::Unhealthy => service.traffic_distribution != TrafficDistribution::Any && !drains,
+            Health::Terminating => false,
+        };
+        is_told.then_some(health)
+    }
+
     /// Who it is: what its certificate says, and what clients expect there.
     pub fn identity(&self) -> Identity {
         Identity::new(&self.namespace, &self.service_account)
@@ -269,7 +333,8 @@ mod tests {
             namespace: "shop".to_owned(),
             service_account: account.to_owned(),
             takes_mutual_tls,
-            healthy: true,
+            own_name: String::new(),
+            health: Health::Healthy,
         };
         let of = |instances: &[Endpoint]| Peers::of(instances).identities.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(of(&[instance("", true), instance("cart", true)]), ["ns/shop/sa/cart", "ns/shop/sa/default"]);

@@ -288,8 +288,9 @@ impl MeshSnapshot {
             return None;
         }
         let addresses: BTreeSet<&String> = proxy.addresses.iter().collect();
-        let is_own = |workload: &&Arc<Workload>| workload.namespace == proxy.namespace && is_meant(workload);
-        let here: Vec<&Arc<Workload>> = addresses.into_iter().flat_map(|address| self.workloads.at(address)).filter(is_own).collect();
+        let is_meant = |workload: &&Arc<Workload>| is_meant(workload);
+        let here = addresses.into_iter().flat_map(|address| self.workloads.at_in(&proxy.namespace, address));
+        let here: Vec<&Arc<Workload>> = here.filter(is_meant).collect();
         let named = here.iter().find(|workload| workload.name == proxy.name);
         match here.as_slice() {
             [only] => Some(only),
@@ -332,10 +333,15 @@ impl MeshSnapshot {
 
     /// The labels of a proxy, and those that say where it runs.
     pub fn labels_of(&self, proxy: &Proxy) -> BTreeMap<String, String> {
-        let instance = self.services.first_instance(&proxy.addresses);
-        let known = |name: &str| instance.and_then(|instance| instance.labels.get(name)).map_or("", String::as_str);
+        let of_instance = self.services.first_instance(&proxy.addresses).map(|instance| &instance.labels);
+        // Who serves nothing runs somewhere, too.
+        let of_workload = || self.beside(proxy, |_| true).map(|workload| &workload.instance_labels);
+        let all = of_instance.or_else(of_workload);
+        let known = |name: &str| all.and_then(|labels| labels.get(name)).map_or("", String::as_str);
         let mut labels = proxy.labels.clone();
         topology::add_labels(&mut labels, &self.locality_of(proxy), known(topology::NETWORK), known(topology::NODE));
+        let cluster = Some(known(topology::CLUSTER)).filter(|cluster| !cluster.is_empty());
+        labels.extend(cluster.map(|cluster| (topology::CLUSTER.to_owned(), cluster.to_owned())));
         labels
     }
 

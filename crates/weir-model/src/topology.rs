@@ -12,6 +12,10 @@ pub const ZONE: &str = "topology.kubernetes.io/zone";
 pub const SUBZONE: &str = "topology.istio.io/subzone";
 /// The label of a network in which addresses mean something.
 pub const NETWORK: &str = "topology.istio.io/network";
+/// The label of a cluster.
+pub const CLUSTER: &str = "topology.istio.io/cluster";
+/// The name of the only cluster that a mesh has Pods of, as it stands in telemetry, too.
+pub const THIS_CLUSTER: &str = "Kubernetes";
 /// The label of a node.
 pub const NODE: &str = "kubernetes.io/hostname";
 

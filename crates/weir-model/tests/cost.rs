@@ -71,6 +71,13 @@ fn selecting(i: usize, address: usize) -> [Arc<Object>; 2] {
     [istio("ServiceEntry", &format!("e{i}"), &entry), istio("WorkloadEntry", &format!("w{i}"), &workload)]
 }
 
+/// What another tenant says of an address at which the seventh service has an instance: in the large mesh very often.
+fn of_another(i: usize, version: &str) -> Arc<Object> {
+    let head = format!("metadata: {{name: o{i}, namespace: other}}");
+    let spec = format!("spec: {{address: 100.0.7.0, labels: {{version: {version}}}}}");
+    read(&format!("apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\n{head}\n{spec}\n"))
+}
+
 /// A service that is given addresses, unless it has one. In meshes of up to 10,000 nobody else moves for it.
 fn addressed(more: &str) -> Arc<Object> {
     let ports = "ports: [{number: 80, name: http, protocol: HTTP}]";
@@ -84,7 +91,7 @@ fn addressed(more: &str) -> Arc<Object> {
 fn mesh(services: usize) -> MeshSnapshot {
     let of = |i: usize| {
         let [entry, workload] = selecting(i, 1);
-        [service(i, 80), slice(i, 10), virtual_service(i, 90), destination_rule(i, "v2"), entry, workload]
+        [service(i, 80), slice(i, 10), virtual_service(i, 90), destination_rule(i, "v2"), entry, workload, of_another(i, "v1")]
     };
     let objects: Vec<Arc<Object>> = (0..services).flat_map(of).collect();
     MeshSnapshot::new(&objects, Arc::new(MeshConfig::default()), DEFAULT_DOMAIN)
@@ -96,6 +103,7 @@ fn changes() -> Vec<(&'static str, [Arc<Object>; 2])> {
     vec![
         ("endpoint", [slice(7, 10), slice(7, 11)]),
         ("workload", [entry(1), entry(2)]),
+        ("workload of another tenant", [of_another(7, "v1"), of_another(7, "v2")]),
         ("VirtualService", [virtual_service(7, 90), virtual_service(7, 80)]),
         ("DestinationRule", [destination_rule(7, "v2"), destination_rule(7, "v3")]),
         ("Service", [service(7, 80), service(7, 81)]),

@@ -128,6 +128,17 @@ pub fn promise_certificates(node: &mut Node) {
     node.client_features.push(CERTIFIED.to_owned());
 }
 
+/// Says which workload the proxy stands beside, as far as the environment that injection has given it does: a pod is one of many that a
+/// deployment has.
+pub fn describe_workload(node: &mut Node, environment: impl Fn(&str) -> Option<String>) {
+    let fields = &mut node.metadata.get_or_insert_default().fields;
+    for name in ["WORKLOAD_NAME", "OWNER", "CLUSTER_ID"] {
+        if let Some(said) = environment(&format!("ISTIO_META_{name}")).filter(|said| !said.is_empty()) {
+            fields.entry(name.to_owned()).or_insert_with(|| text(said));
+        }
+    }
+}
+
 /// Says that the proxy answers questions of DNS for its workload.
 pub fn promise_dns(node: &mut Node) {
     node.metadata.get_or_insert_default().fields.insert(DNS_CAPTURE.to_owned(), text("true"));
@@ -269,6 +280,21 @@ mod tests {
         assert!(!of(&Node { metadata: Some(versioned), ..Default::default() }), "whose bootstrap only tells a version");
         claim(&mut with_agent);
         assert!(!of(&with_agent), "the bootstrap of an Envoy with an agent, given to a proxy of ours");
+    }
+
+    #[test]
+    fn the_environment_says_which_workload_a_pod_is_of() {
+        let mut node = Node::default();
+        let environment = |name: &str| match name {
+            "ISTIO_META_WORKLOAD_NAME" => Some("web".to_owned()),
+            "ISTIO_META_OWNER" => Some(String::new()),
+            _ => None,
+        };
+        describe_workload(&mut node, environment);
+        describe_workload(&mut node, |_| Some("other".to_owned()));
+        let fields = node.metadata.unwrap_or_default().fields;
+        assert_eq!(fields.get("WORKLOAD_NAME"), Some(&text("web")), "what it says already stays");
+        assert_eq!(fields.get("OWNER"), Some(&text("other")));
     }
 
     #[test]

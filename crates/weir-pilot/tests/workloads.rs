@@ -101,7 +101,7 @@ impl Mesh {
 
 fn of_shop(mesh: &MeshSnapshot) -> Vec<String> {
     let service = mesh.services.all().find(|service| &*service.hostname == "shop.test").unwrap();
-    let healthy = mesh.services.endpoints(service).iter().filter(|endpoint| endpoint.healthy).cloned().collect::<Vec<_>>();
+    let healthy = mesh.services.endpoints(service).iter().filter(|endpoint| endpoint.is_healthy()).cloned().collect::<Vec<_>>();
     healthy.iter().map(|endpoint| format!("{}:{}", endpoint.address, endpoint.port)).collect()
 }
 

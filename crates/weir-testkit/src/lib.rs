@@ -59,7 +59,7 @@ pub use certificate::{Authority, Certificate};
 pub use certified::Certified;
 pub use client::{Answer, Client, Heard, tcp_greeting, tls_greeting};
 #[cfg(feature = "kubernetes")]
-pub use cluster::{Cluster, Ended};
+pub use cluster::{Cluster, Ended, Image};
 pub use config::{Layout, service_at, service_of};
 pub use content::{Content, Told, converse};
 pub use explain::explain;

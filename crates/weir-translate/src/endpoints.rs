@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use weir_model::peer_authentication::NamespaceTls;
-use weir_model::{Endpoint, MutualTls};
+use weir_model::{Endpoint, Health, MutualTls, topology};
 use weir_xds::core::{HealthStatus, Metadata};
 use weir_xds::endpoint::{ClusterLoadAssignment, LbEndpoint, lb_endpoint::HostIdentifier};
 use weir_xds::values::{self, UNIX, set_metadata, text};
@@ -16,30 +16,36 @@ use crate::locality::{Group, Preference};
 /// By this an instance tells whether it takes TLS with the mesh's certificates.
 pub(crate) const TLS_MODE: &str = "tlsMode";
 
-/// Where an endpoint's workload runs, as it stands in telemetry.
-const CLUSTER: &str = "Kubernetes";
+/// An instance, and as what a proxy is told of it.
+pub(crate) type Instance = (Endpoint, Health);
 
 /// Instances at IP addresses, or at sockets of this machine; those that are only known by name are left out.
-pub(crate) fn by_address(cluster: &str, instances: &[Endpoint], tls: &NamespaceTls, preference: &Preference<'_>) -> ClusterLoadAssignment {
-    let reachable = instances.iter().filter(|instance| instance.address.parse::<IpAddr>().is_ok() || instance.address.starts_with(UNIX));
+pub(crate) fn by_address(cluster: &str, instances: &[Instance], tls: &NamespaceTls, preference: &Preference<'_>) -> ClusterLoadAssignment {
+    let reachable =
+        instances.iter().filter(|(instance, _)| instance.address.parse::<IpAddr>().is_ok() || instance.address.starts_with(UNIX));
     assignment(cluster, reachable, HealthStatus::Healthy, tls, preference)
 }
 
 /// Instances that are found by their names.
-pub(crate) fn by_name(cluster: &str, instances: &[Endpoint], tls: &NamespaceTls, preference: &Preference<'_>) -> ClusterLoadAssignment {
+pub(crate) fn by_name(cluster: &str, instances: &[Instance], tls: &NamespaceTls, preference: &Preference<'_>) -> ClusterLoadAssignment {
     assignment(cluster, instances.iter(), HealthStatus::Unknown, tls, preference)
 }
 
 fn assignment<'e>(
     cluster: &str,
-    instances: impl Iterator<Item = &'e Endpoint>,
-    health: HealthStatus,
+    instances: impl Iterator<Item = &'e Instance>,
+    healthy: HealthStatus,
     tls: &NamespaceTls,
     preference: &Preference<'_>,
 ) -> ClusterLoadAssignment {
     let mut by_locality: BTreeMap<&str, Vec<(&Endpoint, LbEndpoint)>> = BTreeMap::new();
-    for instance in instances {
-        by_locality.entry(&instance.locality).or_default().push((instance, endpoint(instance, health, tls)));
+    for (instance, health) in instances {
+        let status = match health {
+            Health::Healthy => healthy,
+            Health::Draining => HealthStatus::Draining,
+            Health::Unhealthy | Health::Terminating => HealthStatus::Unhealthy,
+        };
+        by_locality.entry(&instance.locality).or_default().push((instance, endpoint(instance, status, tls)));
     }
     let groups = by_locality.into_iter().map(|(locality, instances)| Group { locality, instances }).collect();
     ClusterLoadAssignment { cluster_name: cluster.to_owned(), endpoints: preference.arrange(groups), ..Default::default() }
@@ -66,5 +72,5 @@ fn workload(instance: &Endpoint) -> String {
     let label = |names: &[&str]| names.iter().find_map(|name| instance.labels.get(*name)).map(String::as_str);
     let name = label(&["service.istio.io/canonical-name", "app.kubernetes.io/name", "app"]).unwrap_or(&instance.workload);
     let revision = label(&["service.istio.io/canonical-revision", "app.kubernetes.io/version", "version"]).unwrap_or_default();
-    format!("{};{};{name};{revision};{CLUSTER}", instance.workload, instance.namespace)
+    format!("{};{};{name};{revision};{}", instance.workload, instance.namespace, topology::THIS_CLUSTER)
 }

@@ -2,18 +2,47 @@
 //!
 //! Facts: pkg/dns/server/name_table.go of Istio.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use weir_api::FieldPath;
-use weir_model::{Origin, Resolution, Service, service::Registry};
+use weir_model::{Endpoint, Origin, Registry, Resolution, Service};
 use weir_xds::names::{NameInfo, NameTable};
 
 use crate::context::Context;
 
+const KUBERNETES: &str = "Kubernetes";
+
 /// The table of a proxy: what it may reach and what has addresses.
 pub(crate) fn table(context: &Context<'_>) -> NameTable {
-    let known = context.scope.services.iter().filter_map(|service| Some((service.hostname.to_string(), info(context, service)?)));
-    NameTable { table: known.collect() }
+    let services = &context.scope.services;
+    let known = services.iter().filter_map(|service| Some((service.hostname.to_string(), info(context, service)?)));
+    let of_instances = services.iter().filter(|service| is_of_instances(context, service)).flat_map(|service| instances(context, service));
+    let mut table = BTreeMap::new();
+    for (name, found) in of_instances {
+        table.entry(name).or_insert_with(|| NameInfo { ips: vec![], ..found.clone() }).ips.extend(found.ips);
+    }
+    // A service goes before an instance of another that is called so.
+    table.extend(known);
+    NameTable { table: table.into_iter().collect() }
+}
+
+/// The instances of a Service without an address that have names of their own below it.
+fn instances(context: &Context<'_>, service: &Service) -> Vec<(String, NameInfo)> {
+    let Some((_, domain)) = service.hostname.split_once('.').filter(|_| service.registry == Registry::Kubernetes) else { return vec![] };
+    let first_port = service.ports.first().map(|port| port.number);
+    let all = context.mesh.services.endpoints(service);
+    let named = all.iter().filter(|at| at.is_healthy() && !at.own_name.is_empty() && Some(at.service_port) == first_port);
+    let info = |at: &Endpoint| {
+        let info = NameInfo {
+            ips: vec![single(&at.address)?],
+            registry: KUBERNETES.to_owned(),
+            shortname: at.own_name.clone(),
+            namespace: service.namespace.to_string(),
+        };
+        Some((format!("{}.{domain}", at.own_name), info))
+    };
+    named.filter_map(info).collect()
 }
 
 fn info(context: &Context<'_>, service: &Service) -> Option<NameInfo> {
@@ -24,7 +53,7 @@ fn info(context: &Context<'_>, service: &Service) -> Option<NameInfo> {
     }
     let (shortname, namespace) = short(service);
     let registry = match service.registry {
-        Registry::Kubernetes => "Kubernetes",
+        Registry::Kubernetes => KUBERNETES,
         Registry::External => "External",
     };
     (!ips.is_empty()).then(|| NameInfo { ips, registry: registry.to_owned(), shortname, namespace })
@@ -36,7 +65,7 @@ fn addresses(context: &Context<'_>, service: &Service) -> Vec<String> {
         return context.addresses(service).iter().filter_map(|written| single(written)).collect();
     }
     let instances = context.mesh.services.endpoints(service);
-    let mut addresses: Vec<String> = instances.iter().filter(|at| at.healthy).filter_map(|at| single(&at.address)).collect();
+    let mut addresses: Vec<String> = instances.iter().filter(|at| at.is_healthy()).filter_map(|at| single(&at.address)).collect();
     addresses.sort_unstable();
     addresses.dedup();
     addresses

@@ -22,9 +22,28 @@ const AGENT: &str = "sds-grpc";
 /// The certificate authorities that the system trusts.
 pub(crate) const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
+/// How Istio writes that a name is that of a Secret.
+const SECRETS: &str = "kubernetes://";
+
+/// The Secret that a `credentialName` names, for a proxy of a namespace: `NAME`, `kubernetes://NAME`, or the same with that namespace before it.
+///
+/// # Errors
+/// If it names none that the proxy may have.
+pub(crate) fn secret_of<'c>(credential: &'c str, namespace: &str) -> Result<&'c str, String> {
+    let named = credential.strip_prefix(SECRETS).unwrap_or(credential);
+    if named.contains("://") {
+        return Err(format!("{credential:?} names no Secret of the proxy's namespace, and nothing else is carried out"));
+    }
+    match named.split_once('/') {
+        None => Ok(named),
+        Some((own, name)) if own == namespace && !name.contains('/') => Ok(name),
+        Some(_) => Err(format!("{credential:?} is in another namespace than the proxy, {namespace}: nobody is given the keys of another")),
+    }
+}
+
 /// The name of a certificate that stands in a Kubernetes Secret.
 pub(crate) fn secret_name(credential: &str) -> String {
-    if credential.contains("://") { credential.to_owned() } else { format!("kubernetes://{credential}") }
+    if credential.contains("://") { credential.to_owned() } else { format!("{SECRETS}{credential}") }
 }
 
 /// The name of the certificate authorities that go with a certificate.
@@ -107,4 +126,27 @@ pub(crate) fn files(settings: &ServerTlsSettings) -> impl Iterator<Item = (&str,
     let single = (settings.server_certificate.as_str(), settings.private_key.as_str());
     let several = settings.tls_certificates.iter().map(|own| (own.server_certificate.as_str(), own.private_key.as_str()));
     std::iter::once(single).filter(|(chain, _)| !chain.is_empty()).chain(several)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_credential_is_a_secret_of_the_proxys_own_namespace() {
+        for good in ["web", "kubernetes://web", "shop/web", "kubernetes://shop/web"] {
+            assert_eq!(secret_of(good, "shop"), Ok("web"));
+        }
+        for bad in [
+            "money/web",
+            "kubernetes://money/web",
+            "../money/web",
+            "shop/../money/web",
+            "kubernetes-gateway://shop/web",
+            "configmap://a/b",
+            "/",
+        ] {
+            assert!(secret_of(bad, "shop").is_err(), "{bad}");
+        }
+    }
 }

@@ -22,14 +22,14 @@ use weir_xds::tls::secret::Type;
 use weir_xds::tls::{CertificateValidationContext, Secret, TlsCertificate};
 
 use crate::context::Context;
-use crate::secret_names::{authorities_file, authorities_name, authorities_of, certificate_files, file, files, secret_name};
+use crate::secret_names::{authorities_file, authorities_name, authorities_of, certificate_files, file, files, secret_name, secret_of};
 
 /// The keys under which a Secret holds a certificate, and its private key.
-const CERTIFICATE_KEYS: [(&str, &str); 2] = [("tls.crt", "tls.key"), ("cert", "key")];
+const CERTIFICATE_KEYS: [(&str, &str); 2] = [("cert", "key"), ("tls.crt", "tls.key")];
 /// The key under which it holds what proves to clients that the certificate has not been revoked.
 const STAPLE_KEY: &str = "tls.ocsp-staple";
 /// The keys under which a Secret holds certificate authorities.
-const AUTHORITIES_KEYS: [&str; 2] = ["ca.crt", "cacert"];
+const AUTHORITIES_KEYS: [&str; 2] = ["cacert", "ca.crt"];
 /// The keys under which it holds what they have revoked.
 const REVOKED_KEYS: [&str; 2] = ["ca.crl", "crl"];
 
@@ -193,7 +193,8 @@ fn of_authorities(path: &str, revoked: &str) -> Type {
 /// The authorities that go with a certificate: they stand in a Secret of their own, or in the same.
 fn authorities_beside(context: &Context<'_>, credential: &str, origin: &Origin) -> Option<Wanted> {
     let own = format!("{credential}-cacert");
-    let apart = context.mesh.secrets.contains_key(&(context.proxy.namespace.clone(), own.clone()));
+    let namespace = &context.proxy.namespace;
+    let apart = secret_of(&own, namespace).is_ok_and(|own| context.mesh.secrets.contains_key(&(namespace.clone(), own.to_owned())));
     let object = find(context, if apart { &own } else { credential }, origin)?;
     Some(in_secret(authorities_name(credential), Of::Authorities(object), origin))
 }
@@ -216,7 +217,9 @@ impl CertificateNames {
 
     /// The DNS names in the certificate of a Secret; none where there is no such Secret, or nothing that can be read.
     pub fn of(&mut self, context: &Context<'_>, name: &str) -> Arc<[String]> {
-        let Some(object) = context.mesh.secrets.get(&(context.proxy.namespace.clone(), name.to_owned())) else { return Arc::default() };
+        let namespace = &context.proxy.namespace;
+        let found = secret_of(name, namespace).ok().and_then(|own| context.mesh.secrets.get(&(namespace.clone(), own.to_owned())));
+        let Some(object) = found else { return Arc::default() };
         let is_same = |(of, _): &&(Arc<Object>, Arc<[String]>)| Arc::ptr_eq(of, object);
         let kept = self.known.get(name).or_else(|| self.before.get(name)).filter(is_same).map(|(_, names)| names.clone());
         let names = kept.unwrap_or_else(|| {
@@ -244,6 +247,13 @@ fn names_in(object: &Object) -> Vec<String> {
 
 fn find(context: &Context<'_>, name: &str, origin: &Origin) -> Option<Arc<Object>> {
     let namespace = &context.proxy.namespace;
+    let name = match secret_of(name, namespace) {
+        Ok(name) => name,
+        Err(reason) => {
+            context.warn(origin, format!("{reason}: TLS handshakes that need it fail"));
+            return None;
+        }
+    };
     let found = context.mesh.secrets.get(&(namespace.clone(), name.to_owned()));
     if found.is_none() {
         context.warn(origin, format!("there is no Secret {namespace}/{name}: TLS handshakes that need it fail until there is one"));
@@ -271,9 +281,24 @@ fn bytes(value: Vec<u8>) -> DataSource {
     DataSource { specifier: Some(Specifier::InlineBytes(value.into())), ..Default::default() }
 }
 
+fn chain_and_key(written: &Written) -> Option<(Vec<u8>, Vec<u8>)> {
+    CERTIFICATE_KEYS.iter().find_map(|(chain, key)| Some((value(written, chain)?, value(written, key)?)))
+}
+
+/// The certificate that a proxy shows of a Secret, the first of its chain, in DER.
+///
+/// # Errors
+/// Says what the Secret lacks.
+pub fn certificate_of(secret: &Written) -> Result<CertificateDer<'static>, String> {
+    let (chain, key) = chain_and_key(secret).ok_or("it needs the keys tls.crt and tls.key")?;
+    if key.is_empty() {
+        return Err("its private key is empty".to_owned());
+    }
+    CertificateDer::from_pem_slice(&chain).map_err(|_| "what should be its certificate is none in PEM".to_owned())
+}
+
 fn certificate(context: &Context<'_>, credential: &str, written: &Written, origin: &Origin) -> Option<Type> {
-    let pair = CERTIFICATE_KEYS.iter().find_map(|(chain, key)| Some((value(written, chain)?, value(written, key)?)));
-    let Some((chain, key)) = pair else {
+    let Some((chain, key)) = chain_and_key(written) else {
         let message = format!("the Secret {credential} has no certificate: it needs the keys tls.crt and tls.key");
         context.warn(origin, message);
         return None;

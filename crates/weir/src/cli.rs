@@ -1,6 +1,8 @@
 //! What can be asked on the command line.
 
+mod analyze;
 mod capture;
+mod cluster;
 mod inject;
 #[cfg_attr(not(feature = "kubernetes"), allow(dead_code, reason = "a build without clusters refuses whatever is asked"))]
 mod install;
@@ -12,17 +14,19 @@ mod size;
 mod source;
 mod webhooks;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use weir_registry::files::Input;
 
+pub(crate) use analyze::AnalyzeArgs;
 pub(crate) use capture::{CaptureArgs, ToolName};
+pub(crate) use cluster::{ClusterArgs, InputArgs, InputPlace, runs_as_plugin};
 pub(crate) use inject::{KubeInjectArgs, SidecarArgs};
 pub(crate) use install::{CheckArgs, InstallArgs, UninstallArgs};
 #[cfg(feature = "kubernetes")]
-pub(crate) use install::{ClusterArgs, ManifestFormat, PlaneArgs};
+pub(crate) use install::{ManifestFormat, PlaneArgs, TargetArgs};
 pub(crate) use pod::{PodArgs, StatusArgs};
 pub(crate) use remote::{JoinArgs, RemoteArgs, TokenArgs, WorkloadCommand, WorkloadKind};
 pub(crate) use server::XdsAddress;
@@ -82,6 +86,11 @@ pub(crate) enum Command {
     Get(GetArgs),
     /// Checks each document by itself
     Validate(ValidateArgs),
+    /// Says what is wrong with all documents together, by Istio's codes
+    ///
+    /// Exits 1 if it finds an error or a warning, and 0 if nothing or what is only good to know. The annotation
+    /// galley.istio.io/analyze-suppress of an object lists the codes, with commas between them, that are not to be said of it.
+    Analyze(AnalyzeArgs),
     /// Says where a request goes, and why
     Explain(ExplainArgs),
     /// Shows the xDS resources that a proxy would get
@@ -94,10 +103,22 @@ pub(crate) enum Command {
     ProxyConfig(ProxyConfigArgs),
     /// Waits until all proxies have taken what stands in files
     Wait(WaitArgs),
+    /// Writes the completion of commands for a shell
+    Completions(CompletionsArgs),
+}
+
+/// For which shell: `source <(weir completions bash)`.
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
 }
 
 /// Where a running mesh answers questions.
 pub(crate) const DEFAULT_ADMIN: &str = "127.0.0.1:15000";
+/// The same.
+pub(crate) const USUAL_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15000);
 /// Where the pilot serves xDS.
 pub(crate) const DEFAULT_XDS: &str = "127.0.0.1:15010";
 
@@ -196,7 +217,8 @@ pub(crate) struct AuthorityArgs {
 pub(crate) struct PilotArgs {
     #[command(flatten)]
     pub source: SourceArgs,
-    /// The mesh's configuration: a MeshConfig, or Istio's ConfigMap
+    /// The mesh's configuration: a MeshConfig, or Istio's ConfigMap [default: of a cluster, its ConfigMap istio or istio-REVISION, which
+    /// is followed]
     #[arg(long, value_name = "FILE")]
     pub mesh_config: Option<PathBuf>,
     /// Where to serve xDS, IP:PORT or unix:PATH; may be repeated
@@ -374,25 +396,39 @@ impl FileArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct GetArgs {
-    /// A kind, by its name, plural or short name: virtualservices, vs, dr, gw, se, …
+    /// A kind, by its name, plural or short name: virtualservices, vs, dr, gw, se, …; KIND/NAME names one resource, too
     pub kind: String,
     /// The name of one resource
     pub name: Option<String>,
-    /// The namespace
-    #[arg(short, long, default_value = "default")]
-    pub namespace: String,
+    /// The namespace [default: default; of a cluster, that of the kubeconfig's context]
+    #[arg(short, long)]
+    pub namespace: Option<String>,
     /// All namespaces
     #[arg(short = 'A', long)]
     pub all_namespaces: bool,
     /// How to print
     #[arg(short, long, value_enum, default_value = "table")]
-    pub output: Output,
+    pub output: ListOutput,
     /// Read this file or folder, and ask no running mesh; may be repeated
     #[arg(short = 'f', long = "filename", value_name = "PATH")]
     pub files: Vec<PathBuf>,
-    /// Where the running mesh answers
-    #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADMIN)]
-    pub admin: SocketAddr,
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    /// Where the running mesh answers [default: 127.0.0.1:15000]
+    #[arg(long, value_name = "ADDR", conflicts_with_all = ["kubernetes", "kubeconfig", "context"])]
+    pub admin: Option<SocketAddr>,
+}
+
+/// How lists of resources are printed, in kubectl's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ListOutput {
+    Table,
+    /// A table with columns of less importance
+    Wide,
+    /// Kind and name, a line each
+    Name,
+    Json,
+    Yaml,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -405,7 +441,13 @@ pub(crate) enum Output {
 #[derive(Debug, Args)]
 pub(crate) struct ValidateArgs {
     #[command(flatten)]
-    pub files: FileArgs,
+    pub input: InputArgs,
+    /// Of a cluster, only what stands in this namespace [default: that of the kubeconfig's context]
+    #[arg(short, long, conflicts_with = "files")]
+    pub namespace: Option<String>,
+    /// What stands in all namespaces of a cluster
+    #[arg(short = 'A', long, conflicts_with = "files")]
+    pub all_namespaces: bool,
     /// How to print
     #[arg(short, long, value_enum, default_value = "table")]
     pub output: Output,
@@ -414,7 +456,10 @@ pub(crate) struct ValidateArgs {
 #[derive(Debug, Args)]
 pub(crate) struct TranslateArgs {
     #[command(flatten)]
-    pub files: FileArgs,
+    pub input: InputArgs,
+    /// Of a cluster's resources, pass over those that are labelled `istio.io/rev` for another revision than this
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub revision: String,
     /// The mesh's configuration: a MeshConfig, or Istio's ConfigMap
     #[arg(long, value_name = "FILE")]
     pub mesh_config: Option<PathBuf>,
@@ -432,7 +477,14 @@ pub(crate) struct TranslateArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
     #[command(flatten)]
-    pub files: FileArgs,
+    pub input: InputArgs,
+    /// Of a cluster's resources, pass over those that are labelled `istio.io/rev` for another revision than this
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub revision: String,
+    /// The request is sent by this workload: pod/NAME, deploy/NAME, sts/, ds/, rs/, job/, svc/ or sa/NAME stands for one of its pods, we/NAME
+    /// for a WorkloadEntry
+    #[arg(long, value_name = "KIND/NAME", conflicts_with_all = ["proxy", "gateway"])]
+    pub from: Option<String>,
     /// The mesh's configuration: a MeshConfig, or Istio's ConfigMap
     #[arg(long, value_name = "FILE")]
     pub mesh_config: Option<PathBuf>,
@@ -442,7 +494,7 @@ pub(crate) struct ExplainArgs {
     /// A gateway with these labels gets it, such as istio=ingressgateway [default: a sidecar]
     #[arg(long, value_name = "LABELS", conflicts_with = "proxy")]
     pub gateway: Option<String>,
-    /// The namespace of the sidecar, or of the gateway [default: default, for a gateway istio-system]
+    /// The namespace of the sidecar, or of the gateway [default: default, or that of the kubeconfig's context; for a gateway istio-system]
     #[arg(short, long, conflicts_with = "proxy")]
     pub namespace: Option<String>,
     /// The sidecar answers DNS: services without an address have those that they are given

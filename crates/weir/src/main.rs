@@ -8,9 +8,9 @@ mod signals;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 
-use cli::{Cli, Command};
+use cli::{Cli, Command, runs_as_plugin};
 
 // Many small pieces of memory come and go with each request, on several threads. It asks for no huge pages: by 2 MiB at a time, an
 // idle proxy held twenty for what takes two.
@@ -20,8 +20,14 @@ static ALLOCATOR: weir_allocator::Allocator = weir_allocator::Allocator;
 /// Something is wrong with what was asked; findings are 1, and 0 is fine.
 pub(crate) const USAGE: u8 = 2;
 
+/// What was asked; a program that was called as kubectl's plugin calls itself so.
+fn parse() -> Cli {
+    let command = if runs_as_plugin() { Cli::command().bin_name("kubectl weir") } else { Cli::command() };
+    Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+}
+
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = parse();
     print::start_log(&cli.log);
     let outcome = match cli.command {
         Command::Demo(args) => commands::demo::run(&args),
@@ -40,11 +46,13 @@ fn main() -> ExitCode {
         Command::Check(args) => commands::install::check(&args),
         Command::Get(args) => commands::get::run(&args),
         Command::Validate(args) => commands::validate::run(&args),
+        Command::Analyze(args) => commands::analyze::run(&args),
         Command::Explain(args) => commands::explain::run(&args),
         Command::Translate(args) => commands::translate::run(&args),
         Command::ProxyStatus(args) => commands::proxy_status::run(&args),
         Command::ProxyConfig(args) => commands::proxy_config::run(&args.what),
         Command::Wait(args) => commands::wait::run(&args),
+        Command::Completions(args) => commands::completions::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         print::error(&error);

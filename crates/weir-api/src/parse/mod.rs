@@ -33,22 +33,27 @@ impl Parsed {
     }
 
     fn add(&mut self, source: &Arc<Source>, node: Node) {
-        let is_list = node.get("kind").and_then(Node::as_str).is_some_and(|kind| kind.ends_with("List"));
-        match (is_list, node.get("items").map(|items| &items.value)) {
-            (true, Some(Value::List(items))) => items.iter().for_each(|item| self.add(source, item.clone())),
-            _ => {
-                let read = object::read(source, node);
-                let objects = if read.refused { &mut self.refused } else { &mut self.objects };
-                objects.extend(read.object.map(Arc::new));
-                self.stand_ins.extend(read.stand_in.map(Arc::new));
-                self.diagnostics.extend(read.diagnostics);
-            }
-        }
+        each_of(node, &mut |node| {
+            let read = object::read(source, node);
+            let objects = if read.refused { &mut self.refused } else { &mut self.objects };
+            objects.extend(read.object.map(Arc::new));
+            self.stand_ins.extend(read.stand_in.map(Arc::new));
+            self.diagnostics.extend(read.diagnostics);
+        });
+    }
+}
+
+/// Calls `read` for a document, or for each item of one that is a list.
+pub(crate) fn each_of(node: Node, read: &mut dyn FnMut(Node)) {
+    let is_list = node.get("kind").and_then(Node::as_str).is_some_and(|kind| kind.ends_with("List"));
+    match (is_list, node.get("items").map(|items| &items.value)) {
+        (true, Some(Value::List(items))) => items.iter().for_each(|item| each_of(item.clone(), read)),
+        _ => read(node),
     }
 }
 
 /// Says which keys are not what they look like: `y` is `true` to Kubernetes, and so to us.
-fn warn_of_words(source: &Arc<Source>, node: &Node, found: &mut Vec<Diagnostic>) {
+pub(crate) fn warn_of_words(source: &Arc<Source>, node: &Node, found: &mut Vec<Diagnostic>) {
     match &node.value {
         Value::Map(entries) => {
             for entry in entries {

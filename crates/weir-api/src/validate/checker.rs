@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Topic};
 use crate::field_path::{FieldPath, Segment};
 
 /// A walk through one resource.
@@ -84,6 +84,11 @@ impl<'a> Checker<'a> {
     /// The place is accepted, but probably not what was meant, and this would be better.
     pub(super) fn warn_help(&mut self, message: impl Into<String>, help: impl Into<String>) {
         self.say(Diagnostic::warning(message).with_help(help));
+    }
+
+    /// The place is accepted, but no traffic comes to it, or it is not needed.
+    pub(super) fn warn_of(&mut self, topic: Topic, message: impl Into<String>, help: Option<&str>) {
+        self.say(Diagnostic { help: help.map(str::to_owned), ..Diagnostic::warning(message).on(topic) });
     }
 
     /// Several fields stand beside one another of which only one may.

@@ -1,6 +1,6 @@
 //! What of a mesh's configuration is read and checked, and changes nothing yet: each is told, none is silently passed over.
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Topic};
 use crate::field_path::FieldPath;
 use crate::node::{Node, Value};
 
@@ -51,7 +51,8 @@ pub(crate) fn check(mesh: &Node) -> Vec<Diagnostic> {
     let told = |(path, instead): &(&str, &str)| {
         let path = path.split('.').fold(FieldPath::default(), |path, key| path.key(key.to_owned()));
         let is_asked = mesh.at(&path).is_some_and(|node| asks_for_something(node) && !is_carried_out(&path, node));
-        is_asked.then(|| Diagnostic::warning(format!("not carried out yet: {instead}")).at(path))
+        let warning = || Diagnostic::warning(format!("not carried out yet: {instead}")).on(Topic::NotCarriedOut);
+        is_asked.then(|| warning().at(path))
     };
     WITHOUT_EFFECT.iter().filter_map(told).collect()
 }

@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::checker::Checker;
+use crate::diagnostic::Topic;
 use crate::resources::StringMatch;
 use crate::resources::virtual_service::{HttpMatchRequest, HttpRoute};
+
+/// What is right where a rule takes all.
+const LAST: &str = "put the rule that matches everything last";
 
 /// Warns of HTTP rules, and of single conditions of them, that are never reached.
 pub(super) fn check_http(c: &mut Checker<'_>, routes: &[HttpRoute]) {
@@ -18,25 +22,62 @@ pub(super) fn check_http(c: &mut Checker<'_>, routes: &[HttpRoute]) {
 fn check_http_rule(c: &mut Checker<'_>, route: &HttpRoute, earlier: &[HttpRoute]) {
     let taker = |m: &HttpMatchRequest| earlier.iter().position(|route| takes(route, m));
     if let Some(taker) = taker(&HttpMatchRequest::default()) {
-        return c.warn_help(
-            format!("the rule is never used: {} takes all requests", name(earlier, taker)),
-            "put the rule that matches everything last",
-        );
+        let message = format!("the rule is never used: {} takes all requests", name(earlier, taker));
+        return c.warn_of(Topic::UnreachableRule, message, Some(LAST));
     }
     let takers: Vec<Option<usize>> = route.r#match.iter().map(taker).collect();
     if !takers.is_empty() && takers.iter().all(Option::is_some) {
-        return c.warn(format!("the rule is never used: earlier ones take all that it matches, the first is {}", first(earlier, &takers)));
+        let how: Vec<Topic> = route.r#match.iter().map(|m| how_taken(earlier.iter().flat_map(|route| &route.r#match), m)).collect();
+        let message = format!("the rule is never used: earlier ones take all that it matches, the first is {}", first(earlier, &takers));
+        c.warn_of(topic_of_rule(route, earlier, &how), message, None);
+        if !is_repeated(route, earlier) {
+            return;
+        }
     }
     c.field("match", |c| {
         for (index, taker) in takers.iter().enumerate() {
-            let within = route.r#match[..index].iter().position(|m| covers(m, &route.r#match[index]));
+            let (own, before) = (&route.r#match[index], &route.r#match[..index]);
+            let within = before.iter().position(|m| covers(m, own));
             c.item(index, |c| match (taker, within) {
-                (Some(taker), _) => c.warn(format!("the condition is never used: {} takes all that it matches", name(earlier, *taker))),
-                (None, Some(within)) => c.warn(format!("the condition is not needed: `match[{within}]` matches the same")),
+                (Some(taker), _) => {
+                    let topic = how_taken(earlier.iter().flat_map(|route| &route.r#match), own);
+                    c.warn_of(topic, format!("the condition is never used: {} takes all that it matches", name(earlier, *taker)), None);
+                }
+                (None, Some(within)) => {
+                    c.warn_of(
+                        how_taken(before.iter(), own),
+                        format!("the condition is not needed: `match[{within}]` matches the same"),
+                        None,
+                    );
+                }
                 (None, None) => {}
             });
         }
     });
+}
+
+/// Whether each condition of a rule stands in an earlier one as it is.
+fn is_repeated(route: &HttpRoute, earlier: &[HttpRoute]) -> bool {
+    let stands = |m: &HttpMatchRequest| earlier.iter().flat_map(|route| &route.r#match).any(|other| same(other, m));
+    route.r#match.iter().all(stands)
+}
+
+/// Istio calls conditions ineffective that stand there twice, or whose prefix begins with an earlier one.
+fn how_taken<'m>(mut earlier: impl Iterator<Item = &'m HttpMatchRequest>, m: &HttpMatchRequest) -> Topic {
+    let is_prefix = |m: &HttpMatchRequest| matches!(m.uri, Some(StringMatch::Prefix(_)));
+    let is_known = |other: &HttpMatchRequest| covers(other, m) && (same(other, m) || (is_prefix(other) && is_prefix(m)));
+    if earlier.any(is_known) { Topic::IneffectiveMatch } else { Topic::NeedlessCondition }
+}
+
+/// A rule whose conditions are taken by wider prefixes is, to Istio, one with ineffective conditions, and no more.
+fn topic_of_rule(route: &HttpRoute, earlier: &[HttpRoute], how: &[Topic]) -> Topic {
+    let is_ineffective = how.iter().all(|topic| *topic == Topic::IneffectiveMatch) && !is_repeated(route, earlier);
+    if is_ineffective { Topic::IneffectiveMatch } else { Topic::UnreachableRule }
+}
+
+/// Whether two conditions match the same requests, whatever their names.
+fn same(a: &HttpMatchRequest, b: &HttpMatchRequest) -> bool {
+    covers(a, b) && covers(b, a)
 }
 
 fn first(earlier: &[HttpRoute], takers: &[Option<usize>]) -> String {
@@ -110,21 +151,22 @@ pub(super) fn check_same<R, M: PartialEq>(c: &mut Checker<'_>, key: &'static str
             let taker = |m: &M| earlier.iter().position(|route| conditions(route).contains(m));
             let own = conditions(route);
             let takers: Vec<Option<usize>> = own.iter().map(taker).collect();
-            c.item(index, |c| match all {
-                Some(all) => c.warn_help(
-                    format!("the rule is never used: `{key}[{all}]` takes all connections"),
-                    "put the rule that matches everything last",
-                ),
-                None if !own.is_empty() && takers.iter().all(Option::is_some) => {
-                    c.warn("the rule is never used: earlier ones have the same conditions")
+            c.item(index, |c| {
+                if let Some(all) = all {
+                    let message = format!("the rule is never used: `{key}[{all}]` takes all connections");
+                    return c.warn_of(Topic::UnreachableRule, message, Some(LAST));
                 }
-                None => c.field("match", |c| {
+                if !own.is_empty() && takers.iter().all(Option::is_some) {
+                    c.warn_of(Topic::UnreachableRule, "the rule is never used: earlier ones have the same conditions", None);
+                }
+                c.field("match", |c| {
                     for (index, taker) in takers.iter().enumerate() {
                         if let Some(taker) = taker {
-                            c.item(index, |c| c.warn(format!("the condition is never used: `{key}[{taker}]` has the same")));
+                            let message = format!("the condition is never used: `{key}[{taker}]` has the same");
+                            c.item(index, |c| c.warn_of(Topic::IneffectiveMatch, message, None));
                         }
                     }
-                }),
+                });
             });
         }
     });
@@ -188,7 +230,7 @@ mod tests {
             &[
                 ("match: [{port: 3}], ", &[]),
                 ("match: [{port: 1}, {port: 3}], ", &["warning: [1].match[0]"]),
-                ("match: [{port: 2}, {port: 1}], ", &["warning: [1]"]),
+                ("match: [{port: 2}, {port: 1}], ", &["warning: [1]", "warning: [1].match[0]", "warning: [1].match[1]"]),
                 ("", &[]),
             ],
         );

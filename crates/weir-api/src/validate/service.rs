@@ -3,6 +3,9 @@
 use super::checker::Checker;
 use crate::resources::kubernetes::ServiceSpec;
 
+/// What is known of where instances are preferred.
+const DISTRIBUTIONS: [&str; 3] = ["PreferClose", "PreferSameZone", "PreferSameNode"];
+
 /// Checks a Service. Who keeps to its policy for clients outside are the nodes, before any proxy.
 pub(super) fn check(c: &mut Checker<'_>, spec: &ServiceSpec) {
     if spec.session_affinity == "ClientIP" {
@@ -11,10 +14,9 @@ pub(super) fn check(c: &mut Checker<'_>, spec: &ServiceSpec) {
             c.warn_help("requests of one client that pass a proxy go to any instance", help);
         });
     }
-    if spec.internal_traffic_policy == "Local" {
-        c.field("internalTrafficPolicy", |c| {
-            let help = "`trafficDistribution: PreferSameNode` prefers the client's node";
-            c.warn_help("requests that pass a proxy go to instances on other nodes, too", help);
+    if !spec.traffic_distribution.is_empty() && !DISTRIBUTIONS.contains(&spec.traffic_distribution.as_str()) {
+        c.field("trafficDistribution", |c| {
+            c.warn_help("no instances are preferred by where they run", format!("the words are {}", DISTRIBUTIONS.join(", ")));
         });
     }
 }
@@ -30,7 +32,8 @@ mod tests {
             &[
                 ("{sessionAffinity: None, internalTrafficPolicy: Cluster, externalTrafficPolicy: Local}", &[]),
                 ("{sessionAffinity: ClientIP}", &["warning: sessionAffinity"]),
-                ("{internalTrafficPolicy: Local}", &["warning: internalTrafficPolicy"]),
+                ("{internalTrafficPolicy: Local, trafficDistribution: PreferSameNode}", &[]),
+                ("{trafficDistribution: PreferFar}", &["warning: trafficDistribution"]),
             ],
         );
     }

@@ -54,9 +54,21 @@ impl Template {
     /// # Errors
     /// If there is none of that name.
     pub fn of(pod: Pod<'_>, settings: &Settings) -> Result<Vec<Self>, String> {
-        let named = pod.annotation(names::TEMPLATES).map(|text| text.split(',').map(|name| name.trim().to_owned()).collect());
-        let named: Vec<String> = named.unwrap_or_else(|| settings.default_templates.clone());
-        let all = named.into_iter().flat_map(|name| settings.aliases.get(&name).cloned().unwrap_or_else(|| vec![name]));
+        let named: Option<Vec<String>> =
+            pod.annotation(names::TEMPLATES).map(|text| text.split(',').map(|name| name.trim().to_owned()).collect());
+        Self::named(named.unwrap_or_else(|| settings.default_templates.clone()), settings)
+    }
+
+    /// The templates of pods that name none.
+    ///
+    /// # Errors
+    /// If there is none of that name.
+    pub fn usual(settings: &Settings) -> Result<Vec<Self>, String> {
+        Self::named(settings.default_templates.clone(), settings)
+    }
+
+    fn named(names: Vec<String>, settings: &Settings) -> Result<Vec<Self>, String> {
+        let all = names.into_iter().flat_map(|name| settings.aliases.get(&name).cloned().unwrap_or_else(|| vec![name]));
         let template = |name: String| match name.as_str() {
             "sidecar" => Ok(Self::Sidecar),
             "gateway" => Ok(Self::Gateway),
@@ -109,7 +121,7 @@ impl Context<'_> {
     }
 }
 
-/// Whether applications wait until the sidecar is ready.
+/// Whether applications wait until the sidecar is ready. Where nobody is asked about that they would wait for ever.
 pub(crate) fn holds_application(wishes: &Wishes) -> bool {
-    wishes.mesh.config.default_config.hold_application_until_proxy_starts.unwrap_or(false)
+    wishes.asks_to_hold() && wishes.status_port != 0
 }

@@ -93,3 +93,53 @@ fn review(identity: &Identity) -> SubjectAccessReview {
     };
     SubjectAccessReview { spec, ..SubjectAccessReview::default() }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use serde_json::json;
+
+    use super::super::scripted::{Scripted, refusal};
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_account_is_asked_for_once_in_a_while_and_what_is_not_known_is_no_yes() {
+        let said = Arc::new(Mutex::new(json!({"allowed": false})));
+        let says = said.clone();
+        let server = Scripted::new(move |_, path, review| {
+            assert_eq!(path.split('?').next(), Some("/apis/authorization.k8s.io/v1/subjectaccessreviews"));
+            let expected = json!({"namespace": "shop", "resource": "secrets", "verb": "list", "version": "v1"});
+            assert_eq!(
+                (&review["spec"]["resourceAttributes"], &review["spec"]["user"]),
+                (&expected, &json!("system:serviceaccount:shop:edge"))
+            );
+            let status = says.lock().unwrap().clone();
+            if status.is_null() { refusal(403) } else { (201, json!({"spec": review["spec"], "status": status})) }
+        });
+        let reviews = KeyReviews::new(&server.client());
+        let judge = async || {
+            let before = server.asked().len();
+            let is_allowed = reviews.judge(&Identity::new("shop", "edge")).await.map(|verdict| verdict.is_allowed).ok();
+            (is_allowed, server.asked().len() - before)
+        };
+        let says = |status: serde_json::Value| *said.lock().unwrap() = status;
+        let later = async |seconds: u64| tokio::time::advance(Duration::from_secs(seconds)).await;
+        assert_eq!([judge().await, judge().await], [(Some(false), 1), (Some(false), 0)]);
+        says(json!({"allowed": true}));
+        later(59).await;
+        assert_eq!(judge().await, (Some(false), 0));
+        later(1).await;
+        assert_eq!(judge().await, (Some(true), 1));
+        says(json!({"allowed": true, "denied": true}));
+        later(299).await;
+        assert_eq!(judge().await, (Some(true), 0));
+        later(1).await;
+        assert_eq!(judge().await, (Some(false), 1), "a no goes before a yes");
+        says(json!(null));
+        later(60).await;
+        assert_eq!([judge().await, judge().await], [(None, 1), (None, 1)]);
+        says(json!({"allowed": true}));
+        assert_eq!(judge().await, (Some(true), 1));
+    }
+}

@@ -16,6 +16,8 @@ mod keys;
 mod plan;
 mod recent;
 pub mod root;
+#[cfg(test)]
+mod scripted;
 mod tokens;
 
 use std::future::Future;

@@ -64,6 +64,8 @@ pub struct Root {
     authority: Authority,
     /// What tells it from others.
     mark: Mark,
+    /// Whether somebody has put it there.
+    is_given: bool,
 }
 
 /// Stands for the content of a Secret.
@@ -97,17 +99,18 @@ pub async fn open(client: &Client, namespace: &str, trust_domain: &str) -> Resul
     };
     let Found { files, place, mark } = found;
     tracing::info!("the mesh's authority is that of {}", place.display());
-    Ok(Root { secrets, namespace: namespace.to_owned(), authority: files.into_authority(&place)?, mark })
+    let is_given = place.ends_with(GIVEN);
+    Ok(Root { secrets, namespace: namespace.to_owned(), authority: files.into_authority(&place)?, mark, is_given })
 }
 
 impl Root {
     /// Follows what becomes of it, for as long as somebody looks.
     pub fn follow(self) -> Followed {
-        let Self { secrets, namespace, authority, mark } = self;
+        let Self { secrets, namespace, authority, mark, is_given } = self;
         let (succession, followed) = authority.succeed();
         tokio::spawn(async move {
             tokio::select! {
-                () = look(secrets, &namespace, mark, &succession) => {}
+                () = look(secrets, &namespace, (mark, is_given), &succession) => {}
                 () = succession.closed() => {}
             }
         });
@@ -256,11 +259,11 @@ impl Known {
 }
 
 /// Puts into force what becomes of the Secrets.
-async fn look(secrets: Api<Secret>, namespace: &str, mark: Mark, succession: &Succession) {
+async fn look(secrets: Api<Secret>, namespace: &str, (mark, is_given): (Mark, bool), succession: &Succession) {
     let named = |name: &str| follow(secrets.clone(), Some(&format!("metadata.name={name}")));
     let (mut given, mut own) = (pin!(named(GIVEN)), pin!(named(OWN)));
     let (mut given_now, mut own_now) = (Known::default(), Known::default());
-    let mut looker = Looker { namespace: namespace.to_owned(), in_force: mark, said: None };
+    let mut looker = Looker { namespace: namespace.to_owned(), in_force: mark, is_given, said: None };
     loop {
         let (event, known, name) = tokio::select! {
             Some(event) = given.next() => (event, &mut given_now, GIVEN),
@@ -274,7 +277,9 @@ async fn look(secrets: Api<Secret>, namespace: &str, mark: Mark, succession: &Su
             }
         }
         if given_now.is_listed && own_now.is_listed {
-            looker.consider(given_now.now.as_ref().or(own_now.now.as_ref()), succession).await;
+            // One that somebody has put there, and that is gone, is lost: the one that was made before it is no other version of it.
+            let own = own_now.now.as_ref().filter(|_| !looker.is_given);
+            looker.consider(given_now.now.as_ref().or(own), succession).await;
         }
     }
 }
@@ -282,6 +287,8 @@ async fn look(secrets: Api<Secret>, namespace: &str, mark: Mark, succession: &Su
 struct Looker {
     namespace: String,
     in_force: Mark,
+    /// Whether that is what somebody has put there.
+    is_given: bool,
     said: Option<String>,
 }
 
@@ -306,7 +313,7 @@ impl Looker {
             Ok(authority) => {
                 tracing::info!("{}: the authority has changed, and is in force as it is now", place.display());
                 succession.replace(authority, &place);
-                (self.in_force, self.said) = (mark, None);
+                (self.in_force, self.is_given, self.said) = (mark, place.ends_with(GIVEN), None);
             }
             Err(error) => self.say(format!("the mesh's authority has changed and cannot be used, the last one goes on: {error}")),
         }
@@ -317,5 +324,137 @@ impl Looker {
             tracing::error!("{message}");
             self.said = Some(message);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use http::Method;
+    use serde_json::{Value, json};
+
+    use super::super::scripted::{Scripted, refusal};
+    use super::*;
+
+    /// A namespace: its objects, by their kinds and names, and how it answers before it does what is asked.
+    #[derive(Default)]
+    struct State {
+        objects: BTreeMap<String, Value>,
+        refuses: Vec<u16>,
+        /// What another pilot does before anything is made.
+        meanwhile: Vec<(String, Value)>,
+    }
+
+    /// An API server that has these.
+    fn server(state: &Arc<Mutex<State>>) -> Scripted {
+        let state = state.clone();
+        Scripted::new(move |method, path, body| {
+            let mut state = state.lock().unwrap();
+            let (folder, query) = path.split_once('?').unwrap_or((path, ""));
+            let kind = folder.rsplit('/').next().unwrap().to_owned();
+            assert_eq!(folder, format!("/api/v1/namespaces/istio-system/{kind}"));
+            if let Some(code) = state.refuses.pop() {
+                return refusal(code);
+            }
+            if *method == Method::POST {
+                let meanwhile = std::mem::take(&mut state.meanwhile);
+                state.objects.extend(meanwhile);
+                let key = format!("{kind}/{}", body["metadata"]["name"].as_str().unwrap());
+                if state.objects.contains_key(&key) {
+                    return refusal(409);
+                }
+                state.objects.insert(key, body.clone());
+                return (201, body.clone());
+            }
+            let name = query.split("metadata.name%3D").nth(1).unwrap().split('&').next().unwrap();
+            let items: Vec<Value> = state.objects.get(&format!("{kind}/{name}")).cloned().into_iter().collect();
+            (200, json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": items}))
+        })
+    }
+
+    async fn opened(state: &Arc<Mutex<State>>) -> Result<String, String> {
+        let root = open(&server(state).client(), "istio-system", "td").await.map_err(|error| error.to_string())?;
+        Ok(root.follow().root_certificates())
+    }
+
+    fn certificate(of: &AuthorityFiles) -> String {
+        String::from_utf8(of.roots.clone()).unwrap().replace('\r', "")
+    }
+
+    fn secret(files: &AuthorityFiles, name: &str) -> (String, Value) {
+        let mut object = serde_json::to_value(written(files)).unwrap();
+        object["metadata"]["name"] = json!(name);
+        (format!("secrets/{name}"), object)
+    }
+
+    fn told(annotations: Value) -> (String, Value) {
+        let metadata = json!({"name": NAME, "annotations": annotations});
+        (format!("configmaps/{NAME}"), json!({"metadata": metadata, "data": {"root-cert.pem": "x"}}))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_root_is_made_once_and_who_comes_second_takes_what_is_there() {
+        let state = Arc::new(Mutex::new(State { refuses: vec![500, 503, 429], ..State::default() }));
+        let own = opened(&state).await.unwrap();
+        assert_eq!(state.lock().unwrap().objects["secrets/istio-ca-secret"]["type"], TYPE);
+        assert_eq!(opened(&state).await, Ok(own.clone()), "the next start");
+        // Another pilot is faster.
+        let other = AuthorityFiles::new_root("td").unwrap();
+        let state = Arc::new(Mutex::new(State { meanwhile: vec![secret(&other, OWN), told(json!({}))], ..State::default() }));
+        assert_eq!(opened(&state).await, Ok(certificate(&other)));
+        // What somebody has put there goes before.
+        let mut given = secret(&AuthorityFiles::new_root("td").unwrap(), GIVEN);
+        given.1["data"][CHAIN] = given.1["data"][ROOTS].clone();
+        state.lock().unwrap().objects.extend([given]);
+        let now = opened(&state).await.unwrap();
+        assert!(now != certificate(&other) && !now.is_empty());
+        // As Istio made it once.
+        let mut bare = secret(&other, OWN);
+        bare.1["data"].as_object_mut().unwrap().retain(|key, _| key == CERTIFICATE || key == KEY);
+        let state = Arc::new(Mutex::new(State { objects: [bare].into(), ..State::default() }));
+        assert_eq!(opened(&state).await, Ok(certificate(&other)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_root_that_is_lost_or_broken_is_an_error_and_never_another_root() {
+        let files = || AuthorityFiles::new_root("td").unwrap();
+        let without = |key: &str, name: &str| {
+            let mut secret = secret(&files(), name);
+            secret.1["data"].as_object_mut().unwrap().remove(key);
+            secret
+        };
+        let mut mixed = secret(&files(), OWN);
+        mixed.1["data"][KEY] = secret(&files(), OWN).1["data"][KEY].clone();
+        let mut nonsense = secret(&files(), OWN);
+        nonsense.1["data"][KEY] = json!("/////w==");
+        for (attempt, objects, refuses, expected) in [
+            ("lost", vec![told(json!({}))], vec![], "the mesh's root is lost"),
+            ("lost, of a root that is kept", vec![told(json!({"weir.dev/root": "kept"}))], vec![], "the mesh's root is lost"),
+            ("without its key", vec![without(KEY, OWN)], vec![], "Secret/istio-system/istio-ca-secret/ca-key.pem: is missing"),
+            ("given in part", vec![without(ROOTS, GIVEN)], vec![], "cacerts/"),
+            ("of another's key", vec![mixed], vec![], "ca-cert.pem"),
+            ("no text", vec![nonsense], vec![], "ca-key.pem: is not PEM"),
+            ("not allowed to look", vec![], vec![403], "let this account list secrets"),
+            ("not allowed to make", vec![], vec![403, 0, 0, 0], "let this account create secrets"),
+        ] {
+            // The last one is refused first; zero is none.
+            let state = Arc::new(Mutex::new(State { objects: objects.into_iter().collect(), ..State::default() }));
+            let before = state.lock().unwrap().objects.clone();
+            let refuses = refuses.clone();
+            let inner = server(&state);
+            let left = Arc::new(Mutex::new(refuses));
+            let script = Scripted::new(move |method, path, body| match left.lock().unwrap().pop() {
+                Some(code) if code > 0 => refusal(code),
+                _ => inner.answer(method, path, body),
+            });
+            let refused = open(&script.client(), "istio-system", "td").await.err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(refused.contains(expected), "{attempt}: {refused}");
+            assert!(!refused.contains("PRIVATE"), "{refused}");
+            assert_eq!(state.lock().unwrap().objects, before, "{attempt}");
+        }
+        // One that nobody kept was never to be found again.
+        let state = Arc::new(Mutex::new(State { objects: [told(json!({"weir.dev/root": "ephemeral"}))].into(), ..State::default() }));
+        assert!(opened(&state).await.is_ok());
     }
 }

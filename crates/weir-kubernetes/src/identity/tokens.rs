@@ -164,9 +164,105 @@ fn only(extra: &BTreeMap<String, Vec<String>>, name: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use std::sync::atomic::{AtomicBool, Ordering};
 
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use serde_json::{Value, json};
+    use tokio::task::JoinSet;
+
+    use super::super::scripted::{Scripted, refusal};
     use super::*;
+
+    /// A token that may be one, of that account, which holds for so many seconds.
+    fn token(account: &str, seconds: u64) -> String {
+        let end = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() + seconds;
+        let claims = json!({"iss": "x", "sub": format!("{ACCOUNT}shop:{account}"), "aud": [AUDIENCE], "exp": end});
+        format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims.to_string()))
+    }
+
+    /// Accepts tokens of the account `cart`.
+    fn api_server() -> Scripted {
+        Scripted::new(|_, path, review| {
+            assert_eq!(path.split('?').next(), Some("/apis/authentication.k8s.io/v1/tokenreviews"));
+            assert_eq!(review["spec"]["audiences"], json!([AUDIENCE]));
+            let payload = review["spec"]["token"].as_str().unwrap().split('.').nth(1).unwrap().to_owned();
+            let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
+            let user = json!({"username": claims["sub"], "groups": [ACCOUNTS]});
+            let is_cart = claims["sub"] == "system:serviceaccount:shop:cart";
+            (201, json!({"spec": review["spec"], "status": {"authenticated": is_cart, "audiences": [AUDIENCE], "user": user}}))
+        })
+    }
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+    const THERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_asked_for_a_moment_ago_is_not_asked_for_again_nor_longer_than_he_may_be() {
+        let server = api_server();
+        let reviews = TokenReviews::new(&server.client());
+        let (good, bad, short) = (token("cart", 3600), token("till", 3600), token("cart", 4));
+        let asked = async |token: &str| {
+            let before = server.asked().len();
+            (reviews.review(HERE, token).await.is_ok(), server.asked().len() - before)
+        };
+        for (token, is_good) in [(&good, true), (&bad, false), (&short, true)] {
+            assert_eq!([asked(token).await, asked(token).await], [(is_good, 1), (is_good, 0)]);
+        }
+        tokio::time::advance(Duration::from_secs(4)).await;
+        assert_eq!([asked(&good).await.1, asked(&bad).await.1, asked(&short).await.1], [0, 0, 1], "it has ended, or is about to");
+        tokio::time::advance(YES.max(NO)).await;
+        assert_eq!([asked(&good).await, asked(&bad).await], [(true, 1), (false, 1)]);
+        let before = server.asked().len();
+        for token in ["", "a.b.c", "x.e30.y", &"x".repeat(1 << 20)] {
+            assert!(matches!(reviews.review(HERE, token).await, Err(ReviewError::Refused(_))), "{token:.9}");
+        }
+        assert_eq!(server.asked().len(), before, "what cannot be a token costs the API server nothing");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_tokens_is_no_flood_of_questions_and_keeps_out_nobody_else() {
+        let server = api_server().silent();
+        let reviews = TokenReviews::new(&server.client());
+        let (mut flood, own) = (JoinSet::new(), token("cart", 3600));
+        for nth in 0..1000 {
+            let (reviews, token) = (reviews.clone(), token(&format!("thief-{nth}"), 3600));
+            flood.spawn(async move { reviews.review(HERE, &token).await });
+        }
+        let friend = tokio::spawn({
+            let (reviews, own) = (reviews.clone(), own.clone());
+            async move { reviews.review(THERE, &own).await }
+        });
+        let mut refused = 0;
+        while refused < 1000 - WAITING / 8 {
+            assert!(matches!(flood.join_next().await.unwrap().unwrap(), Err(ReviewError::Unavailable(_))));
+            refused += 1;
+        }
+        assert_eq!(server.asked().len(), AT_A_TIME);
+        server.speak(WAITING);
+        assert_eq!(friend.await.unwrap().unwrap().identity, Identity::new("shop", "cart"));
+        while let Some(answered) = flood.join_next().await {
+            assert!(matches!(answered.unwrap(), Err(ReviewError::Refused(_))));
+        }
+        assert_eq!(server.asked().len(), WAITING / 8 + 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_api_server_that_is_away_is_no_yes_and_no_lasting_no() {
+        let is_away = Arc::new(AtomicBool::new(true));
+        let (away, good) = (is_away.clone(), api_server());
+        let server = Scripted::new(move |method, path, body| match away.load(Ordering::Relaxed) {
+            true => refusal(500),
+            false => good.answer(method, path, body),
+        });
+        let (reviews, own) = (TokenReviews::new(&server.client()), token("cart", 3600));
+        assert!(matches!(reviews.review(HERE, &own).await, Err(ReviewError::Unavailable(_))));
+        is_away.store(false, Ordering::Relaxed);
+        assert!(reviews.review(HERE, &own).await.is_ok());
+        // One that says nothing at all.
+        let reviews = TokenReviews::new(&api_server().silent().client());
+        assert!(matches!(reviews.review(HERE, &own).await, Err(ReviewError::Unavailable(_))));
+    }
 
     fn of(status: Value) -> Result<Reviewed, String> {
         let review: TokenReview = serde_json::from_value(json!({"spec": {"token": "t"}, "status": status})).unwrap();

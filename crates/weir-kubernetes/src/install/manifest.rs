@@ -99,7 +99,7 @@ fn rights(settings: &InstallSettings) -> [Value; 4] {
     let of_namespace = |kind: &str| object(settings, RBAC, kind, &here);
     let mut roles = [of_cluster("ClusterRole"), of_namespace("Role")];
     roles[0]["rules"] = rights::everywhere();
-    roles[1]["rules"] = rights::in_own_namespace(&settings.revision);
+    roles[1]["rules"] = rights::in_own_namespace();
     let [role, own_role] = roles;
     let binding = bound(settings, of_cluster("ClusterRoleBinding"), "ClusterRole", &everywhere);
     let own_binding = bound(settings, of_namespace("RoleBinding"), "Role", &here);

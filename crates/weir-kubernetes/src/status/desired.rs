@@ -44,11 +44,11 @@ pub(super) struct InForce {
 }
 
 impl InForce {
-    /// That of a resource which is in the configuration since this version of it.
-    pub fn by(progress: &Progress, since: u64) -> Self {
-        let (having, all) = (progress.having(since), progress.proxies);
+    /// That of a resource which is in the configuration since this version of it. Of the proxies of others, so many have it of so many.
+    pub fn by(progress: &Progress, since: u64, (others_having, others): (usize, usize)) -> Self {
+        let (having, all) = (progress.having(since) + others_having, progress.proxies + others);
         if all == 0 {
-            return Self { state: State::NoProxies, message: "no proxy follows the control plane".to_owned() };
+            return Self { state: State::NoProxies, message: "no proxy follows a control plane".to_owned() };
         }
         if having == all {
             return Self { state: State::InForce, message: format!("acknowledged by {all} of {all} proxies") };
@@ -127,7 +127,7 @@ mod tests {
         let mut progress = Progress::default();
         let mut said = |proxy: Option<(u64, Option<&str>)>| {
             proxy.into_iter().for_each(|(answered, refused)| progress.add("p.shop", answered, refused));
-            let InForce { state, message } = InForce::by(&progress, 3);
+            let InForce { state, message } = InForce::by(&progress, 3, (0, 0));
             (state, message)
         };
         assert_eq!(said(None).0, State::NoProxies);
@@ -135,6 +135,9 @@ mod tests {
         assert_eq!(said(Some((2, None))), (State::Pending, "acknowledged by 1 of 2 proxies".to_owned()));
         let refused = "acknowledged by 1 of 3 proxies; p.shop refuses something of what it was sent: no".to_owned();
         assert_eq!(said(Some((3, Some("no")))), (State::Pending, refused));
+        let told = |others| InForce::by(&Progress::default(), 3, others);
+        assert_eq!(told((2, 2)).state, State::InForce);
+        assert_eq!(told((1, 2)).message, "acknowledged by 1 of 2 proxies");
     }
 
     #[test]

@@ -15,16 +15,20 @@ use weir_pilot::Progress;
 use weir_registry::{Catalog, Written};
 
 use super::Scope;
+use super::content::Content;
 use super::desired::{Desired, InForce, Message, State};
 use super::document;
 use super::event::Refusal;
 use super::place::{Place, path, path_of};
+use super::told::Told;
 
 /// So long proxies have to answer before it is told that some have not.
 const PENDING: Duration = Duration::from_millis(500);
 /// Between two writes that some have not: the first wait, which doubles, and the longest.
 const AGAIN: Duration = Duration::from_secs(1);
 const SELDOM: Duration = Duration::from_secs(60);
+/// So many steps are remembered.
+const STEPS: usize = 1024;
 /// Whoever was overtaken by another writer, tries again so soon.
 const OVERTAKEN: Duration = Duration::from_millis(50);
 
@@ -54,6 +58,8 @@ struct Record {
     written: Arc<Written>,
     /// The version of the configuration that it is in.
     since: u64,
+    /// How often the ledger had taken something in when it took this in.
+    step: u64,
     /// When it was first seen.
     seen: Instant,
     /// Whether it was there before.
@@ -80,6 +86,12 @@ pub(super) struct Ledger {
     records: BTreeMap<PathBuf, Record>,
     messages: BTreeMap<PathBuf, Vec<Message>>,
     progress: Progress,
+    /// What other control planes tell, and who tells it.
+    others: Vec<Told>,
+    content: Content,
+    /// At which step there was which content, as its digests tell: what the others have read is one of these.
+    steps: BTreeMap<u64, u64>,
+    step: u64,
     /// Those of which not all proxies are known to have them.
     unsettled: BTreeSet<PathBuf>,
     /// What is to be written: what came since, and what was there before.
@@ -95,12 +107,17 @@ impl Ledger {
             records: BTreeMap::new(),
             messages: BTreeMap::new(),
             progress: Progress::default(),
+            others: vec![],
+            content: Content::of(catalog),
+            steps: BTreeMap::new(),
+            step: 0,
             unsettled: BTreeSet::new(),
             due: Default::default(),
         };
         for (path, written) in catalog.all_written() {
             ledger.put(path.to_owned(), Some(written), version, now, true);
         }
+        ledger.remember();
         ledger
     }
 
@@ -108,12 +125,46 @@ impl Ledger {
     pub fn take(&mut self, version: u64, catalog: &Arc<Catalog>, now: Instant) {
         let changes = catalog.changes_since(&self.catalog, []);
         self.catalog = catalog.clone();
+        self.step += 1;
+        self.content.take(catalog);
         let objects = changes.objects.iter().filter_map(|change| change.key()).map(|key| path_of(&key));
         let touched: BTreeSet<PathBuf> = objects.chain(changes.texts.into_iter().map(|text| text.path)).collect();
         for path in touched {
             let written = catalog.written(&path).cloned();
             self.put(path, written.as_ref(), version, now, false);
         }
+        self.remember();
+        // Others may have told of this before.
+        self.weigh_unsettled(now);
+    }
+
+    /// Remembers at which step there was what there is now.
+    fn remember(&mut self) {
+        self.steps.insert(self.content.digests().of(&self.scope), self.step);
+        if self.steps.len() > STEPS {
+            let oldest = self.step.saturating_sub(STEPS as u64 / 2);
+            self.steps.retain(|_, step| *step >= oldest);
+        }
+    }
+
+    /// Takes in what other control planes tell.
+    pub fn take_others(&mut self, others: Vec<Told>, now: Instant) {
+        if others != self.others {
+            self.others = others;
+            self.weigh_unsettled(now);
+        }
+    }
+
+    fn weigh_unsettled(&mut self, now: Instant) {
+        let unsettled: Vec<PathBuf> = self.unsettled.iter().cloned().collect();
+        unsettled.iter().for_each(|path| self.weigh(path, now));
+    }
+
+    /// Of the proxies of others, how many have what was taken in at a step, and how many there are. Whoever has not read the same, then or
+    /// later, is not known to have it.
+    fn others_having(&self, step: u64) -> (usize, usize) {
+        let has = |told: &&Told| self.steps.get(&told.digests.of(&self.scope)).is_some_and(|read| *read >= step);
+        (self.others.iter().filter(has).map(|told| told.having).sum(), self.others.iter().map(|told| told.proxies).sum())
     }
 
     /// Takes in what is to be said.
@@ -135,8 +186,7 @@ impl Ledger {
     pub fn take_progress(&mut self, progress: Progress, now: Instant) {
         if progress != self.progress {
             self.progress = progress;
-            let unsettled: Vec<PathBuf> = self.unsettled.iter().cloned().collect();
-            unsettled.iter().for_each(|path| self.weigh(path, now));
+            self.weigh_unsettled(now);
         }
     }
 
@@ -214,6 +264,7 @@ impl Ledger {
             let record = Record {
                 written: written.clone(),
                 since,
+                step: self.step,
                 seen: now,
                 is_old,
                 settled: None,
@@ -272,7 +323,7 @@ impl Ledger {
                 InForce::refused(&messages, "it is refused, and its last good version stays in force")
             }
             None => InForce::refused(&messages, "it is refused, and nothing of it is in force"),
-            Some(_) => record.settled.clone().unwrap_or_else(|| InForce::by(&self.progress, record.since)),
+            Some(_) => record.settled.clone().unwrap_or_else(|| InForce::by(&self.progress, record.since, self.others_having(record.step))),
         };
         Some(Desired { generation, in_force, messages })
     }

@@ -11,11 +11,11 @@ use weir_pilot::{Options, Pilot, node};
 use weir_registry::kubernetes::{self, Watched};
 use weir_xds::resource::ResourceType;
 
-use super::{Scope, keep};
+use super::{Scope, Statuses};
 use crate::fake::{ApiServer, Mood};
 
 const SECOND: Duration = Duration::from_secs(1);
-const LONG: Duration = Duration::from_secs(3600);
+const LONG: Duration = Duration::from_secs(600);
 const RULES: &str = "/apis/networking.istio.io/v1/namespaces/shop/virtualservices";
 const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/shop/events";
 
@@ -23,6 +23,7 @@ const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/shop/events";
 struct Cluster {
     server: ApiServer,
     pilot: Pilot,
+    statuses: Statuses,
     leads: watch::Sender<bool>,
     _watched: Watched,
 }
@@ -41,8 +42,9 @@ impl Cluster {
         let options = Options { mesh: Arc::default(), domain: "cluster.local".to_owned(), say: Box::new(|_| {}) };
         let pilot = Pilot::start(watched.catalog.clone(), options);
         let (leads, receiver) = watch::channel(true);
-        tokio::spawn(keep(server.client(), pilot.clone(), scope, "pilot-1".to_owned(), receiver));
-        Self { server, pilot, leads, _watched: watched }
+        let statuses = Statuses::new(server.client(), pilot.clone(), "istio-system", "default", "pilot-1");
+        tokio::spawn(statuses.clone().keep(scope, receiver));
+        Self { statuses, server, pilot, leads, _watched: watched }
     }
 
     /// The status of a rule, and how its condition stands: `True Acknowledged 2`.
@@ -252,17 +254,17 @@ async fn what_another_writes_meanwhile_is_not_lost() {
 
 #[tokio::test(start_paused = true)]
 async fn many_are_written_by_and_by_and_what_changes_meanwhile_goes_first() {
-    let cluster = Cluster::start((0..2000).map(|index| rule(&format!("r{index}"), 1, "x"))).await;
+    let cluster = Cluster::start((0..600).map(|index| rule(&format!("r{index}"), 1, "x"))).await;
     let _proxy = cluster.follow("one", false).await;
     sleep(SECOND * 5).await;
     let early = cluster.server.take_writes().len();
     assert!(early < 400, "{early} in five seconds");
-    cluster.change(rule("r1999", 2, "y"));
+    cluster.change(rule("r599", 2, "y"));
     sleep(SECOND).await;
-    assert_eq!(cluster.status("r1999").1, "True Acknowledged 2");
-    sleep(SECOND * 60).await;
-    let all = (0..2000).filter(|index| cluster.status(&format!("r{index}")).1.starts_with("True Acknowledged"));
-    assert_eq!(all.count(), 2000);
+    assert_eq!(cluster.status("r599").1, "True Acknowledged 2");
+    sleep(SECOND * 15).await;
+    let all = (0..600).filter(|index| cluster.status(&format!("r{index}")).1.starts_with("True Acknowledged"));
+    assert_eq!(all.count(), 600);
     cluster.server.take_writes();
     sleep(LONG).await;
     assert_eq!(cluster.server.take_writes(), [""; 0]);
@@ -281,5 +283,44 @@ async fn a_cluster_that_refuses_is_left_alone_for_a_while() {
         cluster.server.be(Mood::Well);
         sleep(SECOND * 120).await;
         assert_eq!(cluster.status("r49").1, "Unknown NoProxies 1", "{mood:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_proxies_of_all_control_planes_count() {
+    let server = ApiServer::default();
+    let (path, first) = rule("a", 1, "x");
+    server.put(&path, first);
+    let leader = Cluster::over(server.clone(), Scope::Common).await;
+    let other = Cluster::over(server.clone(), Scope::Common).await;
+    other.leads.send_replace(false);
+    let tell = tokio::spawn(other.statuses.clone().tell());
+    tokio::spawn(leader.statuses.clone().tell());
+    let own = leader.follow("one", false).await;
+    let theirs = [other.follow("two", false).await, other.follow("three", false).await];
+    sleep(SECOND * 20).await;
+    let message = |name: &str| leader.status(name).0["conditions"][0]["message"].as_str().unwrap_or_default().to_owned();
+    leader.change(rule("a", 2, "y"));
+    sleep(SECOND).await;
+    assert_eq!((leader.status("a").1.as_str(), message("a").as_str()), ("True Acknowledged 2", "acknowledged by 3 of 3 proxies"));
+    // One of the other's does not take what comes.
+    let bad = other.follow("bad", true).await;
+    sleep(SECOND * 20).await;
+    leader.change(rule("a", 3, "x"));
+    sleep(SECOND * 3).await;
+    assert_eq!((leader.status("a").1.as_str(), message("a").as_str()), ("False Pending 3", "acknowledged by 3 of 4 proxies"));
+    // Nothing is written but that both live.
+    sleep(SECOND * 600).await;
+    server.take_writes();
+    sleep(SECOND * 600).await;
+    let writes = server.take_writes();
+    assert!(writes.iter().all(|write| write.contains("/leases/weir-pilot-")) && (200..260).contains(&writes.len()), "{writes:?}");
+    // The other is gone without a word, and so are its proxies.
+    tell.abort();
+    sleep(SECOND * 40).await;
+    assert_eq!((leader.status("a").1.as_str(), message("a").as_str()), ("True Acknowledged 3", "acknowledged by 1 of 1 proxies"));
+    assert_eq!(server.under("/apis/coordination.k8s.io/v1/namespaces/istio-system/leases/weir-pilot-").len(), 1);
+    for follower in theirs.into_iter().chain([own, bad]) {
+        follower.abort();
     }
 }

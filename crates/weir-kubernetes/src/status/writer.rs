@@ -4,18 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
+use kube::runtime::watcher::Event;
 use kube::{Client, Error};
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use weir_pilot::Pilot;
 
-use super::Scope;
-use super::document;
 use super::ledger::{Job, Ledger, Outcome};
+use super::others::{self, Others};
 use super::place::{Place, resource};
+use super::teller::take_back;
+use super::{Scope, Statuses, document};
 
 /// News wait until there are none for so long, but no longer than that: most are one change that many tell of.
 const QUIET: Duration = Duration::from_millis(100);
@@ -36,11 +40,17 @@ const PAGE: u32 = 500;
 /// Who writes, as the fields' owner.
 const MANAGER: &str = "weir-pilot";
 
+/// So many news of Leases wait.
+const LEASES: usize = 64;
+
 /// Writes the status of all resources of a scope.
 pub(super) struct Writer {
     client: Client,
     pilot: Pilot,
     instance: Arc<str>,
+    /// By which other control planes tell of their proxies.
+    leases: Api<Lease>,
+    others: Others,
     ledger: Ledger,
     under_way: JoinSet<(Job, Result<(), Error>)>,
     rate: Rate,
@@ -52,31 +62,43 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub fn new(client: Client, pilot: Pilot, scope: &Scope, instance: Arc<str>) -> Self {
-        let now = Instant::now();
+    pub fn new(statuses: &Statuses, scope: &Scope) -> Self {
+        let Statuses { client, pilot, instance, lease, .. } = statuses.clone();
+        let (now, leases) = (Instant::now(), statuses.leases());
         let (version, catalog) = pilot.now();
         let mut ledger = Ledger::new(scope, version, &catalog, now);
         ledger.take_findings(&pilot.findings_of_configuration(), now);
         ledger.take_progress(pilot.progress(), now);
         let rate = Rate { left: BURST, at: now };
-        Self { client, pilot, instance, ledger, under_way: JoinSet::new(), rate, paused: now, pause: PAUSE, said: None }
+        let others = Others::new(&lease, scope);
+        let under_way = JoinSet::new();
+        Self { client, pilot, instance, leases, others, ledger, under_way, rate, paused: now, pause: PAUSE, said: None }
     }
 
     /// Writes, until it is dropped.
     pub async fn run(mut self) {
         let (mut catalog, mut answers, mut findings) = (self.pilot.catalog(), self.pilot.answers(), self.pilot.findings_changes());
+        let mut following = JoinSet::new();
+        let (sender, mut leases) = mpsc::channel(LEASES);
+        following.spawn(others::follow(self.leases.clone(), sender));
         self.read_all().await;
+        self.hear_all(&mut leases).await;
         // Whatever came meanwhile.
         let mut news = News::default();
         news.come(true, Instant::now());
         loop {
             self.begin_due();
-            let wake = [self.next_start(), news.due()].into_iter().flatten().min();
+            let wake = [self.next_start(), news.due(), self.others.next_end()].into_iter().flatten().min();
             // None of these ends before the pilot, which this holds.
             let says_else = tokio::select! {
                 _ = catalog.changed() => Some(false),
                 _ = answers.changed() => Some(false),
                 _ = findings.changed() => Some(true),
+                Some(_) = following.join_next(), if following.len() > 1 => None,
+                Some(lease) = leases.recv() => {
+                    self.others.take(&lease, Instant::now());
+                    None
+                }
                 Some(done) = self.under_way.join_next() => {
                     // One that panicked was said by who panicked.
                     if let Ok((job, written)) = done {
@@ -90,8 +112,26 @@ impl Writer {
             if let Some(says_else) = says_else {
                 news.come(says_else, now);
             }
+            for dead in self.others.take_dead(now) {
+                let leases = self.leases.clone();
+                // Nobody else does.
+                following.spawn(async move { take_back(&leases, &dead).await });
+            }
+            self.ledger.take_others(self.others.told(), now);
             if news.due().is_some_and(|due| due <= now) {
                 self.look(&std::mem::take(&mut news), now);
+            }
+        }
+    }
+
+    /// Takes in what all other control planes tell now: who begins with its own proxies alone would find too soon that all have something.
+    async fn hear_all(&mut self, leases: &mut mpsc::Receiver<Event<Lease>>) {
+        let until = Instant::now() + ANSWER;
+        while let Ok(Some(lease)) = timeout_at(until, leases.recv()).await {
+            let now = Instant::now();
+            self.others.take(&lease, now);
+            if matches!(lease, Event::InitDone) {
+                return self.ledger.take_others(self.others.told(), now);
             }
         }
     }

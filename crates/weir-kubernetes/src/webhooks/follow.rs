@@ -30,8 +30,15 @@ where
     let (mut back_off, mut said) = (BackOff::new(), None);
     while let Some(event) = events.next().await {
         match event {
-            Ok(Event::Init) => listing = BTreeMap::new(),
-            Ok(Event::InitApply(object)) => drop(listing.insert(object.name_any(), keep(&object))),
+            // Nobody sees half of a list.
+            Ok(Event::Init) => {
+                listing = BTreeMap::new();
+                continue;
+            }
+            Ok(Event::InitApply(object)) => {
+                listing.insert(object.name_any(), keep(&object));
+                continue;
+            }
             Ok(Event::InitDone) => known = std::mem::take(&mut listing),
             Ok(Event::Apply(object)) => drop(known.insert(object.name_any(), keep(&object))),
             Ok(Event::Delete(object)) => drop(known.remove(&object.name_any())),
@@ -45,9 +52,7 @@ where
                 continue;
             }
         }
-        if listing.is_empty() {
-            said = None;
-            newest.send_replace(Some(Arc::new(known.clone())));
-        }
+        said = None;
+        newest.send_replace(Some(Arc::new(known.clone())));
     }
 }

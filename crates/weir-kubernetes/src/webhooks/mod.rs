@@ -1,7 +1,7 @@
 //! The admission webhooks: what the API server asks before it makes a pod or one of Istio's resources.
 //!
 //! They are answered by HTTPS ([`server`]) within bounds that all who ask share ([`bodies`]): pods are injected as `weir-inject` says, resources
-//! are read as the mesh reads them ([`validation`]). The certificate is the mesh's ([`certificate`]). So that the API server knows it, its roots are
+//! are read as the mesh reads them ([`validation`]). How pods are injected is also the cluster's to say ([`settings`]). The certificate is the mesh's ([`certificate`]). So that the API server knows it, its roots are
 //! kept ([`keeper`]) in the configurations by which it calls us ([`configuration`], [`bundle`]), and when validation has been seen to work
 //! ([`proof`]), nothing passes it any more.
 
@@ -15,6 +15,7 @@ mod keeper;
 mod native;
 mod proof;
 mod server;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod validation;
@@ -24,7 +25,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
-use k8s_openapi::api::core::v1::Node;
 use kube::Client;
 use kube::api::Api;
 use kube::runtime::watcher::Config;
@@ -45,8 +45,6 @@ pub use native::Native;
 use proof::Prover;
 use server::Server;
 
-/// So long it is waited for what the nodes can; until then no sidecar is native.
-const NODES: Duration = Duration::from_secs(5);
 /// So long answers under way are waited for at the end.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -84,7 +82,7 @@ impl Webhooks {
         tasks.spawn(renewal);
         let Options { settings, native, .. } = options;
         keep(&mut tasks, client, authority, &called, &settings);
-        let settings = settle(&mut tasks, client, settings, native).await;
+        let settings = settings::follow_cluster(&mut tasks, client, settings, native).await;
         Self::serve(tasks, listener, certificate, settings)
     }
 
@@ -139,37 +137,4 @@ fn keep(tasks: &mut JoinSet<()>, client: &Client, authority: &Followed, called: 
     tasks.spawn(follow(api.clone(), own, Configuration::validating, sender));
     let prover = Prover { client: client.clone(), revision: settings.revision.clone(), namespace: settings.own_namespace.clone() };
     tasks.spawn(Keeper::new(api, known, called.clone(), authority.clone(), Some(prover)).keep());
-}
-
-/// The settings as they are at any time.
-async fn settle(tasks: &mut JoinSet<()>, client: &Client, base: Settings, native: Native) -> watch::Receiver<Arc<Settings>> {
-    let (sender, settings) = watch::channel(Arc::new(Settings { native_sidecars: native == Native::Always(true), ..base.clone() }));
-    if native != Native::Auto {
-        // Nobody is to change them any more; they are kept by who looks at them.
-        return settings;
-    }
-    let (newest, mut nodes) = watch::channel::<Known<bool>>(None);
-    tasks.spawn(follow(Api::<Node>::all(client.clone()), Config::default(), native::can, newest));
-    let known = timeout(NODES, nodes.wait_for(Option::is_some)).await.is_ok();
-    if !known {
-        tracing::warn!("the nodes cannot be read yet: until then no sidecar is native");
-    }
-    let apply = move |nodes: &Known<bool>| {
-        let Some(nodes) = nodes.clone() else { return };
-        let can_all = native::can_all(&nodes);
-        sender.send_if_modified(|settings| {
-            if settings.native_sidecars == can_all && settings.native_nodes == nodes {
-                return false;
-            }
-            *settings = Arc::new(Settings { native_sidecars: can_all, native_nodes: nodes, ..base.clone() });
-            true
-        });
-    };
-    apply(&nodes.borrow_and_update());
-    tasks.spawn(async move {
-        while nodes.changed().await.is_ok() {
-            apply(&nodes.borrow_and_update());
-        }
-    });
-    settings
 }

@@ -28,7 +28,7 @@ use super::bodies::Bounds;
 use super::certificate::Newest;
 
 /// So many connections there may be. An eighth of them is more than an API server asks at once.
-const CONNECTIONS: usize = 2048;
+pub(super) const CONNECTIONS: usize = 2048;
 /// So long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// A connection is closed on which nothing is asked for so long. The API server closes its own after 90 seconds, and should be first: who is

@@ -128,3 +128,24 @@ async fn what_is_under_way_is_answered_before_the_end() {
     ending.await.unwrap();
     assert!(TcpStream::connect(address).await.is_err());
 }
+
+#[tokio::test]
+async fn one_peer_has_not_all_connections() {
+    let served = serve().await;
+    let mut held = vec![];
+    for _ in 0..server::CONNECTIONS / 8 {
+        held.push(TcpStream::connect(served.address).await.unwrap());
+    }
+    let mut more = TcpStream::connect(served.address).await.unwrap();
+    assert_eq!(more.read(&mut [0]).await.unwrap_or_default(), 0, "it is closed");
+    assert!(served.webhooks.statistics()().contains("weir_webhooks_refused_connections_total 1\n"));
+    // Another one is answered all the same.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let socket = socket.connect(served.address).await.unwrap();
+    let mut other = served.tls.connect(ServerName::try_from(HOST).unwrap(), socket).await.unwrap();
+    other.write_all(b"GET /ready HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    let _ = other.read_to_string(&mut answer).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use weir_api::{Entry, Kind, Node, Object, ObjectChange, Spec};
+use weir_api::{Entry, Kind, Node, Object, ObjectChange, ObjectKey, Spec};
 
 use super::automatic::{Allocation, Place, Wanted, place_of};
 use super::{Settings, external, kubernetes};
 use crate::rule::creation_time;
-use crate::service::{Registry, Service, ServiceKey};
+use crate::service::{Registry, Service, ServiceKey, TrafficDistribution};
 use crate::tree::{Groups, Tree, put};
 
 /// Which of two services is older: by creation time; of one age, by name, then namespace. A ServiceEntry's service is
@@ -62,6 +62,8 @@ pub(crate) struct Definitions {
     aliases: Groups<Arc<str>, ServiceAge, Arc<str>>,
     /// The addresses of those that have none.
     automatic: Allocation,
+    /// What namespaces say of where their services' instances are preferred, for those that say nothing themselves.
+    distributions: Tree<String, TrafficDistribution>,
 }
 
 /// The definitions of a host in a namespace, before and after.
@@ -108,6 +110,14 @@ fn same_but_for(a: &Node, b: &Node, path: &[&str]) -> bool {
         false => a == b,
     };
     a.len() == b.len() && a.iter().zip(b).all(is_same)
+}
+
+/// Which instances are preferred by where they run, as the object says that defines a service.
+fn distribution(object: &Object) -> Option<TrafficDistribution> {
+    match &object.spec {
+        Spec::Service(service) => TrafficDistribution::of_service(&service.spec.traffic_distribution, &object.meta.annotations),
+        _ => TrafficDistribution::of_annotation(&object.meta.annotations),
+    }
 }
 
 /// What an object defines: a ServiceEntry one service for each host.
@@ -158,8 +168,41 @@ impl Definitions {
                 self.touch(&mut touched, (target.clone(), namespace));
             }
         }
+        self.update_namespaces(objects, &mut touched);
+        self.distribute(&mut touched);
         self.give_addresses(&mut touched);
         touched.into_iter().filter_map(|(key, definitions)| self.settle(key, definitions)).collect()
+    }
+
+    /// Takes in what namespaces say. All services of one that says otherwise are touched.
+    fn update_namespaces(&mut self, objects: &[ObjectChange], touched: &mut BTreeMap<ServiceKey, Vec<Definition>>) {
+        let mut otherwise: BTreeSet<String> = BTreeSet::new();
+        for change in objects.iter().filter(|change| change.sides().any(|object| object.kind == Kind::Namespace)) {
+            let Some(ObjectKey { name, .. }) = change.key() else { continue };
+            let said = change.new.as_ref().and_then(|object| TrafficDistribution::of_annotation(&object.meta.annotations));
+            if self.distributions.get(&name) != said.as_ref() {
+                put(&mut self.distributions, name.clone(), said);
+                otherwise.insert(name);
+            }
+        }
+        if otherwise.is_empty() {
+            return;
+        }
+        let theirs: Vec<ServiceKey> = self.of_key.keys().filter(|(_, namespace)| otherwise.contains(&**namespace)).cloned().collect();
+        for key in theirs {
+            self.touch(touched, key);
+        }
+    }
+
+    /// Says which instances are preferred of services that do not say it themselves.
+    fn distribute(&self, touched: &mut BTreeMap<ServiceKey, Vec<Definition>>) {
+        for (_, service) in touched.values_mut().flatten() {
+            let of_namespace = || self.distributions.get(&*service.namespace).copied();
+            let said = distribution(&service.object).or_else(of_namespace).unwrap_or_default();
+            if service.traffic_distribution != said {
+                Arc::make_mut(service).traffic_distribution = said;
+            }
+        }
     }
 
     /// Gives addresses to those that are to have some. Who has others because of it is touched as well.

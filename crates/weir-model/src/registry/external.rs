@@ -6,12 +6,12 @@ use weir_api::resources::service_entry::{Location, Resolution as Written, Servic
 use weir_api::resources::{ServiceEntry, WorkloadEntry};
 use weir_api::{Object, Spec};
 
-use super::Settings;
 use super::workload::{Workload, entry_labels, instance_labels};
 use super::workloads::Workloads;
+use super::{Settings, keeps_sessions};
 use crate::address::canonical;
 use crate::identity::takes_mutual_tls;
-use crate::service::{Endpoint, Registry, Resolution, Service, ServicePort, TrafficDistribution};
+use crate::service::{Endpoint, Health, Registry, Resolution, Service, ServicePort, TrafficDistribution};
 use crate::topology;
 use crate::visibility::Visibility;
 
@@ -39,7 +39,9 @@ fn service(settings: &Settings<'_>, object: &Arc<Object>, entry: &ServiceEntry, 
         external: entry.location == Location::MeshExternal,
         visibility: Visibility::parse(&entry.export_to, namespace, &settings.mesh.default_service_export_to),
         registry: Registry::External,
-        traffic_distribution: TrafficDistribution::parse("", &object.meta.annotations),
+        traffic_distribution: TrafficDistribution::default(),
+        node_local: false,
+        keeps_sessions: keeps_sessions(&object.meta.labels),
         alias_of: None,
         aliases: vec![],
         subject_alt_names: entry.subject_alt_names.clone(),
@@ -102,7 +104,8 @@ fn of_workload(workload: &Workload, entry: &ServiceEntry) -> Vec<Endpoint> {
             namespace: workload.namespace.clone(),
             service_account: workload.service_account.clone(),
             takes_mutual_tls: workload.takes_mutual_tls,
-            healthy: workload.ready,
+            own_name: String::new(),
+            health: Health::of_ready(workload.ready),
         })
     };
     entry.ports.iter().filter_map(at).collect()
@@ -125,7 +128,8 @@ fn in_place(object: &Arc<Object>, entry: &ServiceEntry, number: usize, endpoint:
             namespace: object.meta.namespace.clone(),
             service_account: endpoint.service_account.clone(),
             takes_mutual_tls: takes_mutual_tls(&own, !endpoint.service_account.is_empty()),
-            healthy: true,
+            own_name: String::new(),
+            health: Health::Healthy,
         })
     };
     entry.ports.iter().filter_map(at).collect()
@@ -144,6 +148,7 @@ fn by_name(object: &Arc<Object>, hostname: &str, port: &WrittenPort) -> Option<E
         namespace: object.meta.namespace.clone(),
         service_account: String::new(),
         takes_mutual_tls: false,
-        healthy: true,
+        own_name: String::new(),
+        health: Health::Healthy,
     })
 }

@@ -120,9 +120,10 @@ fn is_same_place(a: &Endpoint, b: &Endpoint) -> bool {
         namespace,
         service_account,
         takes_mutual_tls,
-        healthy: _,
+        own_name,
+        health: _,
     } = a;
     (address, port, service_port, labels) == (&b.address, &b.port, &b.service_port, &b.labels)
         && (locality, weight, workload, namespace) == (&b.locality, &b.weight, &b.workload, &b.namespace)
-        && (service_account, takes_mutual_tls) == (&b.service_account, &b.takes_mutual_tls)
+        && (service_account, takes_mutual_tls, own_name) == (&b.service_account, &b.takes_mutual_tls, &b.own_name)
 }

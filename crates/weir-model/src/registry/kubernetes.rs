@@ -5,23 +5,29 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use weir_api::resources::kubernetes::{
-    EndpointPort, EndpointSlice, Endpoints, IntOrString, ObjectReference, Service as Written, ServicePort as WrittenPort,
+    EndpointConditions, EndpointPort, EndpointSlice, Endpoints, IntOrString, ObjectReference, Service as Written,
+    ServicePort as WrittenPort,
 };
 use weir_api::resources::protocol::Protocol;
 use weir_api::{Kind, Object, ObjectKey, Spec};
 
-use super::Settings;
 use super::instances::Input;
 use super::links::Reference;
 use super::workload::Workload;
+use super::{Settings, keeps_sessions};
 use crate::address::canonical;
-use crate::service::{Endpoint, Registry, Resolution, Service, ServiceKey, ServicePort, TrafficDistribution, select_protocol};
+use crate::identity::Identity;
+use crate::service::{Endpoint, Health, Registry, Resolution, Service, ServiceKey, ServicePort, TrafficDistribution, select_protocol};
 use crate::visibility::Visibility;
 
 /// Names the Service that an EndpointSlice belongs to.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// Says who may see a Service.
 const EXPORT_TO: &str = "networking.istio.io/exportTo";
+/// Service accounts of its own namespace as which a Service's instances may show themselves, besides their own.
+const ACCOUNTS: &str = "alpha.istio.io/kubernetes-serviceaccounts";
+/// The same, as they stand in certificates.
+const IDENTITIES: &str = "alpha.istio.io/canonical-serviceaccounts";
 
 /// The name of the Service whose instances an object lists.
 pub(super) fn service_of(object: &Object) -> Option<&str> {
@@ -40,8 +46,7 @@ pub(super) fn service_key(namespace: &str, name: &str, domain: &str) -> ServiceK
 /// A Service.
 pub(super) fn service(settings: &Settings<'_>, object: &Arc<Object>, written: &Written) -> Service {
     let (name, namespace) = (&object.meta.name, &object.meta.namespace);
-    let export_to: Vec<String> =
-        object.meta.annotations.get(EXPORT_TO).map(|list| list.split(',').map(|word| word.trim().to_owned()).collect()).unwrap_or_default();
+    let export_to: Vec<String> = listed(object, EXPORT_TO).map(str::to_owned).collect();
     let (hostname, namespace_word) = service_key(namespace, name, settings.domain);
     Service {
         hostname,
@@ -58,12 +63,27 @@ pub(super) fn service(settings: &Settings<'_>, object: &Arc<Object>, written: &W
         external: false,
         visibility: Visibility::parse(&export_to, namespace, &settings.mesh.default_service_export_to),
         registry: Registry::Kubernetes,
-        traffic_distribution: TrafficDistribution::parse(&written.spec.traffic_distribution, &object.meta.annotations),
+        traffic_distribution: TrafficDistribution::default(),
+        node_local: written.spec.internal_traffic_policy == "Local",
+        keeps_sessions: keeps_sessions(&object.meta.labels),
         alias_of: written.spec.is_external_name().then(|| written.spec.external_name.to_ascii_lowercase().into()),
         aliases: vec![],
-        subject_alt_names: vec![],
+        subject_alt_names: accepted(settings, object),
         object: object.clone(),
     }
+}
+
+/// The words of an annotation, which stand with commas between them.
+fn listed<'o>(object: &'o Object, annotation: &str) -> impl Iterator<Item = &'o str> {
+    let words = object.meta.annotations.get(annotation).into_iter().flat_map(|list| list.split(','));
+    words.map(str::trim).filter(|word| !word.is_empty())
+}
+
+/// As whom the instances of a Service may show themselves, besides as whom they are known.
+fn accepted(settings: &Settings<'_>, object: &Object) -> Vec<String> {
+    let of_account = |account| Identity::new(&object.meta.namespace, account);
+    let accounts = listed(object, ACCOUNTS).map(of_account).filter(Identity::is_valid);
+    listed(object, IDENTITIES).map(str::to_owned).chain(accounts.map(|identity| identity.spiffe(&settings.mesh.trust_domain))).collect()
 }
 
 fn addresses(written: &Written) -> Vec<String> {
@@ -123,12 +143,12 @@ fn of_slice(input: &Input<'_>, object: &Arc<Object>, written: &Written, slice: &
     for port in &slice.ports {
         let (Some(service_port), Ok(number)) = (service_port(written, port), u16::try_from(port.port)) else { continue };
         for endpoint in &slice.endpoints {
-            let healthy = endpoint.conditions.is_ready() || written.spec.publish_not_ready_addresses;
+            let health = health(&endpoint.conditions, written.spec.publish_not_ready_addresses);
             for address in &endpoint.addresses {
                 let workload = behind(input, object, endpoint.target_ref.as_ref(), address);
                 // Until it is known who that is, it might be taken for somebody else: without labels, locality and identity.
                 if workload.is_some() || !is_pod(endpoint.target_ref.as_ref()) {
-                    found.push(of_address(object, workload, address, (number, service_port), healthy));
+                    found.push(of_address(object, workload, address, (number, service_port), health));
                 }
             }
         }
@@ -136,23 +156,36 @@ fn of_slice(input: &Input<'_>, object: &Arc<Object>, written: &Written, slice: &
     found
 }
 
+/// Facts: `endpointHealthStatus` in pilot/pkg/serviceregistry/kube/controller/endpointslice.go of Istio, where one that is not ready and does not say
+/// whether it is being stopped, is.
+fn health(conditions: &EndpointConditions, counts_unready: bool) -> Health {
+    if conditions.is_ready() || counts_unready {
+        return Health::Healthy;
+    }
+    match (conditions.terminating.unwrap_or(true), conditions.serving.unwrap_or(true)) {
+        (false, _) => Health::Unhealthy,
+        (true, true) => Health::Draining,
+        (true, false) => Health::Terminating,
+    }
+}
+
 fn of_endpoints(input: &Input<'_>, object: &Arc<Object>, written: &Written, endpoints: &Endpoints) -> Vec<Endpoint> {
     let mut found = vec![];
     for subset in &endpoints.subsets {
         let ready = subset.addresses.iter().map(|address| (address, true));
         let all = ready.chain(subset.not_ready_addresses.iter().map(|address| (address, written.spec.publish_not_ready_addresses)));
-        for (address, healthy) in all {
+        for (address, ready) in all {
             for port in &subset.ports {
                 let (Some(service_port), Ok(number)) = (service_port(written, port), u16::try_from(port.port)) else { continue };
                 let workload = behind(input, object, address.target_ref.as_ref(), &address.ip);
-                found.push(of_address(object, workload, &address.ip, (number, service_port), healthy));
+                found.push(of_address(object, workload, &address.ip, (number, service_port), Health::of_ready(ready)));
             }
         }
     }
     found
 }
 
-fn of_address(object: &Arc<Object>, workload: Option<&Arc<Workload>>, address: &str, ports: (u16, u16), healthy: bool) -> Endpoint {
+fn of_address(object: &Arc<Object>, workload: Option<&Arc<Workload>>, address: &str, ports: (u16, u16), health: Health) -> Endpoint {
     let (port, service_port) = ports;
     Endpoint {
         address: canonical(address),
@@ -165,8 +198,16 @@ fn of_address(object: &Arc<Object>, workload: Option<&Arc<Workload>>, address: &
         namespace: object.meta.namespace.clone(),
         service_account: workload.map(|workload| workload.service_account.clone()).unwrap_or_default(),
         takes_mutual_tls: workload.is_some_and(|workload| workload.takes_mutual_tls),
-        healthy,
+        own_name: workload.map(|workload| own_name(workload)).unwrap_or_default(),
+        health,
     }
+}
+
+/// The name of a Pod below that of a Service without an address, if it is given one.
+fn own_name(workload: &Workload) -> String {
+    let Spec::Pod(pod) = &workload.object.spec else { return String::new() };
+    let hostname = if pod.spec.hostname.is_empty() { &workload.name } else { &pod.spec.hostname };
+    if pod.spec.subdomain.is_empty() { String::new() } else { format!("{hostname}.{}", pod.spec.subdomain) }
 }
 
 fn is_pod(written: Option<&ObjectReference>) -> bool {
@@ -180,7 +221,7 @@ fn reference(object: &Object, written: Option<&ObjectReference>, address: &str) 
             let namespace = if reference.namespace.is_empty() { &object.meta.namespace } else { &reference.namespace };
             Reference::Pod(namespace.clone(), reference.name.clone())
         }
-        None => Reference::Address(canonical(address)),
+        None => Reference::Address(object.meta.namespace.clone(), canonical(address)),
     }
 }
 
@@ -204,9 +245,8 @@ fn behind<'i>(input: &Input<'i>, object: &Object, written: Option<&ObjectReferen
     match reference(object, written, address) {
         Reference::Pod(namespace, name) => input.workloads.get(&ObjectKey { kind: Kind::Pod, namespace, name }),
         // Whoever has an address in another namespace says nothing of this service, and says what he likes.
-        Reference::Address(address) => {
-            let own = input.workloads.at(&address).filter(|workload| workload.namespace == object.meta.namespace);
-            own.min_by_key(|workload| workload.object.kind != Kind::Pod)
+        Reference::Address(_, address) => {
+            input.workloads.at_in(&object.meta.namespace, &address).into_iter().min_by_key(|workload| workload.object.kind != Kind::Pod)
         }
     }
 }
@@ -225,7 +265,8 @@ fn of_workload(workload: &Workload, written: &Written) -> Vec<Endpoint> {
             namespace: workload.namespace.clone(),
             service_account: workload.service_account.clone(),
             takes_mutual_tls: workload.takes_mutual_tls,
-            healthy: workload.ready,
+            own_name: String::new(),
+            health: Health::of_ready(workload.ready),
         })
     };
     let tcp = written.spec.ports.iter().filter(|port| !port.protocol.eq_ignore_ascii_case(Protocol::Udp.name()));

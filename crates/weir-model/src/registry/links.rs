@@ -19,8 +19,8 @@ use crate::tree::{Groups, Tree};
 pub(super) enum Reference {
     /// The Pod of this namespace and name.
     Pod(String, String),
-    /// Whoever has this address.
-    Address(String),
+    /// Whoever in this namespace has this address.
+    Address(String, String),
 }
 
 /// One label of a selector, in a namespace; none stands for a selector that picks everything.
@@ -111,7 +111,7 @@ impl Links {
         let mut concerned = BTreeSet::new();
         for workload in change.sides() {
             let pod = Reference::Pod(workload.namespace.clone(), workload.name.clone());
-            for reference in [pod, Reference::Address(workload.address.clone())] {
+            for reference in [pod, Reference::Address(workload.namespace.clone(), workload.address.clone())] {
                 concerned.extend(self.referring.members(&reference).map(|(key, ())| key.clone()));
             }
             let each = workload.labels.iter().map(|(name, value)| Some((name.clone(), value.clone())));

@@ -33,6 +33,14 @@ pub(crate) struct Settings<'s> {
     pub domain: &'s str,
 }
 
+/// By these labels a service says that its clients keep to an instance, by a cookie or by a header.
+const SESSIONS: [&str; 2] = ["istio.io/persistent-session", "istio.io/persistent-session-header"];
+
+/// Whether the clients of a service with these labels keep to an instance.
+fn keeps_sessions(labels: &BTreeMap<String, String>) -> bool {
+    SESSIONS.iter().any(|name| labels.get(*name).is_some_and(|value| !value.is_empty()))
+}
+
 /// All services of a mesh, and their instances.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Services {

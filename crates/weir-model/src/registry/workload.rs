@@ -106,12 +106,14 @@ fn of_pod(object: &Arc<Object>, pod: &Pod, standing: &dyn Fn(&str) -> String) ->
     let own = topology::locality("", &labels);
     let locality = if own.is_empty() { standing(&pod.spec.node_name) } else { own };
     let takes_mutual_tls = takes_mutual_tls(&labels, false);
+    let mut instance_labels = instance_labels(&labels, &locality, "", &pod.spec.node_name);
+    Arc::make_mut(&mut instance_labels).insert(topology::CLUSTER.to_owned(), topology::THIS_CLUSTER.to_owned());
     Some(Workload {
         name: object.meta.name.clone(),
         known_as: known_as(&object.meta).to_owned(),
         namespace: object.meta.namespace.clone(),
         address: canonical(address),
-        instance_labels: instance_labels(&labels, &locality, "", &pod.spec.node_name),
+        instance_labels,
         labels,
         ports: named.filter_map(|port| Some((port.name.clone(), u32::try_from(port.container_port).ok()?))).collect(),
         locality,

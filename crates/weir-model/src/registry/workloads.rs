@@ -76,6 +76,17 @@ impl Workloads {
         self.by_address.members(address).map(|(_, workload)| workload)
     }
 
+    /// Those of a namespace at an address: what it costs does not grow with how many others have it.
+    pub fn at_in(&self, namespace: &str, address: &str) -> Vec<&Arc<Workload>> {
+        let Some(here) = self.by_address.get(address) else { return vec![] };
+        let of_kind = |kind| {
+            let first = ObjectKey { kind, namespace: namespace.to_owned(), name: String::new() };
+            let from_first = here.range(first..);
+            from_first.take_while(move |(key, _)| key.kind == kind && key.namespace == namespace).map(|(_, workload)| workload)
+        };
+        [Kind::WorkloadEntry, Kind::Pod].into_iter().flat_map(of_kind).collect()
+    }
+
     /// Those of a namespace that have all of these labels.
     pub(super) fn selected<'s>(
         &'s self,

@@ -19,6 +19,10 @@ pub fn objects() -> &'static [Arc<Object>] {
             destination_rules(namespace, &mut documents);
             others(namespace, &mut documents);
         }
+        for (namespace, word) in [("x", "PreferClose"), ("x", "PreferSameNode"), ("x", "''"), ("y", "PreferClose")] {
+            let annotations = format!("annotations: {{networking.istio.io/traffic-distribution: {word}}}");
+            documents.push(format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}, {annotations}}}\n"));
+        }
         documents.iter().map(|document| read(document)).collect()
     })
 }
@@ -85,6 +89,8 @@ fn services(namespace: &str, documents: &mut Vec<String>) {
             (NEW, "{clusterIP: 10.2.0.1, selector: {app: b}"),
             ("", "{clusterIP: None, selector: {app: a, version: v1}"),
             (", annotations: {networking.istio.io/exportTo: '.'}", "{clusterIP: 10.2.0.2"),
+            (", labels: {istio.io/persistent-session: s}", "{clusterIP: 10.2.0.1, internalTrafficPolicy: Local"),
+            ("", "{clusterIP: 10.2.0.1, trafficDistribution: PreferClose"),
             ("", "{type: ExternalName, externalName: a.test"),
             ("", "{type: ExternalName, externalName: web.x.svc.cluster.local"),
         ] {
@@ -96,6 +102,7 @@ fn services(namespace: &str, documents: &mut Vec<String>) {
             ("s1", "[{addresses: [10.0.0.1], conditions: {ready: false}}]"),
             ("s1", "[{addresses: [10.0.0.2], targetRef: {kind: Pod, name: p1}, conditions: {ready: true}}]"),
             ("s2", "[{addresses: [10.0.0.2], targetRef: {kind: Pod, name: p1, namespace: x}}, {addresses: [10.0.0.4]}]"),
+            ("s2", "[{addresses: [10.0.0.1], conditions: {ready: false, serving: true, terminating: true}}]"),
         ] {
             let ports = "ports: [{name: http, port: 8080}]";
             make.object(
@@ -129,6 +136,7 @@ fn workloads(namespace: &str, documents: &mut Vec<String>) {
         }
     }
     make.object("v1", "Pod", "p2, labels: {app: a}", "status: {podIP: 10.0.0.1}");
+    make.object("v1", "Pod", "p2, labels: {app: a}", "spec: {subdomain: web}\nstatus: {podIP: 10.0.0.1}");
     for labels in ["{}", "{topology.kubernetes.io/region: eu}", "{topology.kubernetes.io/region: eu, topology.kubernetes.io/zone: a}"] {
         make.object("v1", "Node", &format!("n, labels: {labels}"), "");
     }

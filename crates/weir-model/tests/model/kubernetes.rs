@@ -1,6 +1,6 @@
 //! Kubernetes' Services: by WorkloadEntries, EndpointSlices and Endpoints.
 
-use weir_model::{Registry, Resolution};
+use weir_model::{Health, Registry, Resolution};
 
 use crate::support::{all, endpoints, entry, istio, kubernetes, labels, mesh, mesh_with, names, service};
 
@@ -103,7 +103,14 @@ endpoints:
     ]);
     let found = mesh.services.endpoints(&service(&mesh, WEB));
     let facts: Vec<String> = found.iter().map(|at| format!("{} {} {}", at.address, at.workload, labels(&at.labels))).collect();
-    assert_eq!(facts, ["10.1.0.1 one app=web,version=v1", "10.1.0.2 two app=web,version=v2", "10.1.0.3 web "]);
+    assert_eq!(
+        facts,
+        [
+            "10.1.0.1 one app=web,topology.istio.io/cluster=Kubernetes,version=v1",
+            "10.1.0.2 two app=web,topology.istio.io/cluster=Kubernetes,version=v2",
+            "10.1.0.3 web ",
+        ]
+    );
 }
 
 #[test]
@@ -166,6 +173,84 @@ endpoints:
     }
 }
 
+/// Whom clients are told of, and as what, by what the Service says of sessions and of places.
+#[test]
+fn what_an_instance_says_of_itself_tells_whether_it_takes_requests_and_the_service_whether_clients_are_told() {
+    let (plain, sessions) = ("shop/web", "shop/web, labels: {istio.io/persistent-session: 'session:/'}");
+    let by_header = "shop/web, labels: {istio.io/persistent-session-header: x-session}";
+    let near = "shop/web, annotations: {networking.istio.io/traffic-distribution: PreferClose}";
+    let told = |head: &str, label: &str, conditions: &str| {
+        let listed = format!(
+            "ports: [{{name: http, port: 80}}]\nendpoints: [{{addresses: [10.1.0.1], targetRef: {{kind: Pod, name: one}}, conditions: {{{conditions}}}}}]"
+        );
+        let pod = kubernetes("Pod", &format!("shop/one, labels: {{app: web{label}}}"), "status: {podIP: 10.1.0.1}");
+        let mesh = mesh(&[kubernetes("Service", head, "spec: {ports: [{name: http, port: 80}]}"), slice("web-1", &listed), pod]);
+        let service = service(&mesh, WEB);
+        mesh.services.endpoints(&service)[0].told(&service)
+    };
+    let (healthy, draining, unhealthy) = (Some(Health::Healthy), Some(Health::Draining), Some(Health::Unhealthy));
+    for (conditions, label, expected) in [
+        ("", "", [healthy; 4]),
+        ("ready: true, serving: true, terminating: false", "", [healthy; 4]),
+        ("ready: false, serving: false, terminating: false", "", [None, None, None, unhealthy]),
+        ("ready: false, serving: true, terminating: false", "", [None, None, None, unhealthy]),
+        ("ready: false, serving: true, terminating: true", "", [None, draining, draining, None]),
+        ("ready: false, serving: false, terminating: true", "", [None; 4]),
+        // Who does not say whether it is being stopped, and is not ready, is.
+        ("ready: false", "", [None, draining, draining, None]),
+        ("ready: true", ", istio.io/draining: 'true'", [None, draining, draining, None]),
+        ("ready: true", ", istio.io/draining: ''", [healthy; 4]),
+        ("ready: false, terminating: false", ", istio.io/draining: 'true'", [None; 4]),
+    ] {
+        let found = [plain, sessions, by_header, near].map(|head| told(head, label, conditions));
+        assert_eq!(found, expected, "{conditions} {label}");
+    }
+}
+
+#[test]
+fn annotations_say_as_whom_else_instances_may_show_themselves() {
+    for (annotations, expected) in [
+        ("", ""),
+        ("alpha.istio.io/kubernetes-serviceaccounts: 'cart, pay'", "spiffe://td/ns/shop/sa/cart spiffe://td/ns/shop/sa/pay"),
+        ("alpha.istio.io/canonical-serviceaccounts: 'spiffe://old/x'", "spiffe://old/x"),
+        (
+            "alpha.istio.io/canonical-serviceaccounts: spiffe://old/x, alpha.istio.io/kubernetes-serviceaccounts: cart",
+            "spiffe://old/x spiffe://td/ns/shop/sa/cart",
+        ),
+        // What could be read as another's account is none.
+        ("alpha.istio.io/kubernetes-serviceaccounts: 'a/ns/b/sa/admin,'", ""),
+    ] {
+        let object = kubernetes("Service", &format!("shop/web, annotations: {{{annotations}}}"), "spec: {ports: [{port: 80}]}");
+        let found = mesh_with("trustDomain: td", &[object]);
+        assert_eq!(service(&found, WEB).subject_alt_names.join(" "), expected, "{annotations}");
+    }
+}
+
+/// They lead to it from outside; clients in the mesh have its own.
+#[test]
+fn addresses_for_clients_outside_are_none_of_a_service_in_the_mesh() {
+    let mesh = mesh(&[kubernetes(
+        "Service",
+        "shop/web, annotations: {traffic.istio.io/nodeSelector: '{}'}",
+        "spec: {type: LoadBalancer, clusterIP: 10.9.0.1, externalIPs: [192.0.2.1], ports: [{port: 80, nodePort: 30080}]}
+status: {loadBalancer: {ingress: [{ip: 192.0.2.2}, {hostname: lb.example.com}]}}",
+    )]);
+    assert_eq!(service(&mesh, WEB).addresses, ["10.9.0.1"]);
+}
+
+#[test]
+fn a_pod_has_a_name_of_its_own_below_its_subdomain() {
+    for (spec, expected) in [("", ""), ("hostname: one", ""), ("subdomain: web", "pod-1.web"), ("hostname: one, subdomain: web", "one.web")]
+    {
+        let mesh = mesh(&[
+            web("clusterIP: None, ports: [{name: http, port: 80}]"),
+            slice("web-1", "ports: [{name: http, port: 80}]\nendpoints: [{addresses: [10.1.0.1], targetRef: {kind: Pod, name: pod-1}}]"),
+            kubernetes("Pod", "shop/pod-1", &format!("spec: {{{spec}}}\nstatus: {{podIP: 10.1.0.1}}")),
+        ]);
+        assert_eq!(mesh.services.endpoints(&service(&mesh, WEB))[0].own_name, expected, "{spec}");
+    }
+}
+
 #[test]
 fn endpoints_are_the_older_form_of_a_slice() {
     let instances = "subsets:
@@ -185,7 +270,7 @@ fn endpoints_are_the_older_form_of_a_slice() {
     assert_eq!(endpoints(&published, WEB)[1], "80: 10.1.0.2:8080");
     let mesh = mesh(&documents(""));
     assert_eq!(endpoints(&mesh, WEB), ["80: 10.1.0.1:8080", "80: 10.1.0.2:8080!", "90: 10.1.0.3:9090"]);
-    assert_eq!(labels(&mesh.services.endpoints(&service(&mesh, WEB))[0].labels), "app=web,version=v1");
+    assert_eq!(labels(&mesh.services.endpoints(&service(&mesh, WEB))[0].labels), "app=web,topology.istio.io/cluster=Kubernetes,version=v1");
 }
 
 #[test]

@@ -127,3 +127,40 @@ fn a_service_says_which_instances_are_preferred_in_its_field_else_in_an_annotati
     let mesh = mesh(&[entry(&format!("shop/a{}", annotation("PreferClose")), "a.test", &[80], "")]);
     assert_eq!(service(&mesh, "a.test").traffic_distribution, TrafficDistribution::PreferSameZone);
 }
+
+#[test]
+fn a_namespace_says_it_for_its_services_that_do_not() {
+    let namespace = |value: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: shop, annotations: {{networking.istio.io/traffic-distribution: {value}}}}}\n"
+        )
+    };
+    let own = |word: &str| format!(", annotations: {{networking.istio.io/traffic-distribution: {word}}}");
+    for (of_namespace, of_service, expected) in [
+        ("PreferClose", String::new(), TrafficDistribution::PreferSameZone),
+        ("prefersamenode", String::new(), TrafficDistribution::PreferSameNode),
+        ("Anything", String::new(), TrafficDistribution::Any),
+        ("PreferClose", own("PreferSameNode"), TrafficDistribution::PreferSameNode),
+        // A word that nobody knows is one that was said.
+        ("PreferClose", own("Anything"), TrafficDistribution::Any),
+        ("PreferClose", own("''"), TrafficDistribution::PreferSameZone),
+    ] {
+        let mesh = mesh(&[
+            namespace(of_namespace),
+            kubernetes("Service", &format!("shop/web{of_service}"), "spec: {ports: [{name: http, port: 80}]}"),
+            entry(&format!("shop/a{of_service}"), "a.test", &[80], ""),
+            entry("other/b", "b.test", &[80], ""),
+        ]);
+        for host in ["web.shop.svc.cluster.local", "a.test"] {
+            assert_eq!(service(&mesh, host).traffic_distribution, expected, "{host} {of_namespace} {of_service}");
+        }
+        assert_eq!(service(&mesh, "b.test").traffic_distribution, TrafficDistribution::Any);
+    }
+}
+
+#[test]
+fn a_workload_that_serves_nothing_runs_on_a_node_too() {
+    let mesh = mesh(&[kubernetes("Pod", "shop/w, labels: {app: a}", "spec: {nodeName: n1}\nstatus: {podIP: 10.0.0.1}")]);
+    let own = labels(&mesh.labels_of(&proxy("")));
+    assert_eq!(own, "app=a,kubernetes.io/hostname=n1,topology.istio.io/cluster=Kubernetes");
+}

@@ -131,7 +131,7 @@ pub fn endpoints(mesh: &MeshSnapshot, hostname: &str) -> Vec<String> {
 }
 
 fn endpoint(endpoint: &Endpoint) -> String {
-    let state = if endpoint.healthy { "" } else { "!" };
+    let state = if endpoint.is_healthy() { "" } else { "!" };
     format!("{}: {}:{}{state}", endpoint.service_port, endpoint.address, endpoint.port)
 }
 

@@ -201,8 +201,8 @@ pub(crate) fn beside(mesh: &MeshSnapshot, proxy: &Proxy) -> Vec<WorkloadKey> {
     if proxy.kind != ProxyKind::Sidecar {
         return vec![];
     }
-    let here = proxy.addresses.iter().flat_map(|address| mesh.workloads.at(address));
-    let own: BTreeSet<WorkloadKey> = here.filter(|workload| workload.namespace == proxy.namespace).map(key).collect();
+    let here = proxy.addresses.iter().flat_map(|address| mesh.workloads.at_in(&proxy.namespace, address));
+    let own: BTreeSet<WorkloadKey> = here.map(key).collect();
     own.into_iter().collect()
 }
 

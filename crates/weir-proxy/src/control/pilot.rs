@@ -1,8 +1,10 @@
 //! A pilot on another machine. It is reached over TLS, and known by the mesh's root and the name that it is called by; it is shown the
 //! proxy's own certificate, or until there is one a token.
 
+use std::fs;
 use std::io;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use rustls::client::ResolvesClientCert;
@@ -75,9 +77,38 @@ pub struct RemotePilot {
     server: String,
     /// What its certificate must be for.
     name: ServerName<'static>,
-    roots: Arc<RootCertStore>,
-    token: Option<Token>,
+    shows: Shows,
     presented: Arc<Presented>,
+}
+
+/// By what a proxy and a pilot know each other before there is a certificate.
+#[derive(Debug)]
+enum Shows {
+    /// As it was given once.
+    Given { roots: Arc<RootCertStore>, token: Option<Token> },
+    /// As it stands in files, which others replace in time.
+    Files { roots: PathBuf, token: PathBuf, last: Mutex<Arc<RootCertStore>> },
+}
+
+impl Shows {
+    /// What holds now: the roots, and the token.
+    fn now(&self) -> Result<(Arc<RootCertStore>, Option<Token>), String> {
+        let (path, token, last) = match self {
+            Self::Given { roots, token } => return Ok((roots.clone(), token.clone())),
+            Self::Files { roots, token, last } => (roots, token, last),
+        };
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        match read(path).and_then(|text| roots(&text)) {
+            Ok(roots) => *last = roots,
+            Err(reason) => tracing::warn!("{}: {reason}; what stood there last is trusted", path.display()),
+        }
+        let token = read(token).map_err(|reason| format!("{}: {reason}", token.display()))?;
+        Ok((last.clone(), Some(Token::new(token.trim()))))
+    }
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|error| format!("it cannot be read: {error}"))
 }
 
 impl RemotePilot {
@@ -87,7 +118,22 @@ impl RemotePilot {
     /// If the name is none, or there are no authorities.
     pub fn new(server: &str, name: &str, authorities: &str, token: Option<Token>) -> Result<Self, String> {
         let parsed = ServerName::try_from(name.to_owned()).map_err(|_| format!("{name:?} is neither a name nor an address"))?;
-        Ok(Self { server: server.to_owned(), name: parsed, roots: roots(authorities)?, token, presented: Arc::default() })
+        let shows = Shows::Given { roots: roots(authorities)?, token };
+        Ok(Self { server: server.to_owned(), name: parsed, shows, presented: Arc::default() })
+    }
+
+    /// The same where the authorities and the token stand in files. They are read for each connection: a kubelet writes another token long before
+    /// the old one ends, and other authorities when the mesh has them.
+    ///
+    /// # Errors
+    /// If the name is none, or a file is not there, or is not what it should be.
+    pub fn of_files(server: &str, name: &str, authorities: &Path, token: &Path) -> Result<Self, String> {
+        let of = |path: &Path, reason: String| format!("{}: {reason}", path.display());
+        let text = read(authorities).map_err(|reason| of(authorities, reason))?;
+        let first = roots(&text).map_err(|reason| of(authorities, reason))?;
+        let shows = Shows::Files { roots: authorities.to_owned(), token: token.to_owned(), last: Mutex::new(first) };
+        shows.now()?;
+        Ok(Self { shows, ..Self::new(server, name, &text, None)? })
     }
 
     /// Where each certificate of the proxy is to be put.
@@ -101,7 +147,7 @@ impl RemotePilot {
     /// If the pilot cannot be reached, or is another one; in words for whoever has started the proxy.
     pub async fn connect(&self, protocol: Protocol) -> Result<ClientStream, String> {
         let (socket, token) = self.dial().await?;
-        let connection = Connection { socket, server: &self.server, token };
+        let connection = Connection { socket, server: &self.server, token: token.as_ref() };
         connection.connect(protocol).await.map_err(|error| told(&error))
     }
 
@@ -111,15 +157,17 @@ impl RemotePilot {
     /// If the pilot cannot be reached, is another one, or refuses.
     pub async fn certify(&self, request: IstioCertificateRequest) -> Result<IstioCertificateResponse, String> {
         let (socket, token) = self.dial().await?;
-        let connection = Connection { socket, server: &self.server, token };
+        let connection = Connection { socket, server: &self.server, token: token.as_ref() };
         connection.create_certificate(request).await.map_err(|error| told(&error))
     }
 
     /// A connection, and the token that is to be shown there: none where a certificate was.
-    async fn dial(&self) -> Result<(TlsStream<TcpStream>, Option<&Token>), String> {
+    async fn dial(&self) -> Result<(TlsStream<TcpStream>, Option<Token>), String> {
         let newest = self.presented.get();
-        let trusted = newest.as_ref().map_or(&self.roots, |newest| &newest.roots).clone();
-        let token = self.token.as_ref().filter(|_| newest.is_none());
+        let (trusted, token) = match &newest {
+            Some(newest) => (newest.roots.clone(), None),
+            None => self.shows.now()?,
+        };
         let shown = Show(newest.map(|newest| newest.certified.clone()));
         let config = ClientConfig::builder_with_provider(crate::tls::provider()).with_safe_default_protocol_versions();
         let config = config.map_err(|error| error.to_string())?.with_root_certificates(trusted);
@@ -213,6 +261,31 @@ mod tests {
         }
         let said = pilot.words(&io::Error::other("reset"), SystemTime::UNIX_EPOCH);
         assert!(said.contains("is no pilot that serves by TLS: reset"), "{said}");
+    }
+
+    #[test]
+    fn what_stands_in_files_is_what_stands_there_now() {
+        let folder = tempfile::tempdir().unwrap();
+        let [roots, token] = ["root-cert.pem", "token"].map(|name| folder.path().join(name));
+        let of = || RemotePilot::of_files("pilot.example:15012", "pilot.example", &roots, &token);
+        let put = |path: &Path, text: &str| fs::write(path, text).unwrap();
+        assert!(of().unwrap_err().contains("root-cert.pem: it cannot be read"));
+        put(&roots, "nonsense");
+        assert!(of().unwrap_err().contains("root-cert.pem: there is no root"));
+        put(&roots, &root());
+        assert!(of().unwrap_err().contains("token: it cannot be read"));
+        put(&token, "first\n");
+        let pilot = of().unwrap();
+        let now = || pilot.shows.now().map(|(roots, token)| (roots.len(), token.unwrap().text().to_owned()));
+        assert_eq!(now(), Ok((1, "first".to_owned())));
+        put(&token, "second");
+        put(&roots, &(root() + &root()));
+        assert_eq!(now(), Ok((2, "second".to_owned())));
+        // Between two versions there may be none.
+        fs::remove_file(&roots).unwrap();
+        assert_eq!(now(), Ok((2, "second".to_owned())));
+        fs::remove_file(&token).unwrap();
+        assert!(now().unwrap_err().contains("token: it cannot be read"));
     }
 
     #[test]

@@ -11,13 +11,13 @@ use http::{HeaderMap, Request, StatusCode};
 use http_body_util::Empty;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream};
 use tonic::metadata::MetadataMap;
 use weir_ads::grpc::Channel;
 
-use super::fetch::fetch;
+use super::fetch::{Fetched, fetch};
 use super::probers::{Prober, Question};
+use super::redirects::{self, Place};
 use super::trusting;
 use crate::checks;
 
@@ -64,20 +64,44 @@ impl Application {
     }
 
     async fn ask_in_time(&self, prober: &Prober, asked: &HeaderMap, status_port: u16) -> Result<(StatusCode, Bytes), String> {
-        let unreachable = |error: io::Error| format!("port {} of the application: {error}", prober.port);
-        let stream = self.connect(prober.port).await.map_err(unreachable)?;
         match &prober.question {
-            Question::Tcp => Ok((StatusCode::OK, Bytes::new())),
-            Question::Grpc { service } => self.ask_health(stream, prober.port, service).await,
+            Question::Tcp => self.reach(prober.port).await.map(|_| (StatusCode::OK, Bytes::new())),
+            Question::Grpc { service } => self.ask_health(self.reach(prober.port).await?, prober.port, service).await,
             Question::Http { path, tls } => {
-                let host = self.host(asked, prober.port, status_port);
-                let request = request(path, asked, host).ok_or("its path is no path of HTTP")?;
-                match tls {
-                    false => get(stream, request).await,
-                    true => get(trusting::connect(stream).await.map_err(unreachable)?, request).await,
-                }
+                let place = Place { port: prober.port, tls: *tls, path: path.clone(), named: None };
+                self.ask_http(place, asked, status_port).await
             }
         }
+    }
+
+    /// Asks by HTTP, and goes where it is sent.
+    async fn ask_http(&self, mut place: Place, asked: &HeaderMap, status_port: u16) -> Result<(StatusCode, Bytes), String> {
+        let own = [Some(self.address), kubelets(asked)];
+        let is_this_host = |host: &str| host.trim_matches(['[', ']']).parse().is_ok_and(|host: IpAddr| own.contains(&Some(host)));
+        let usual = self.host(asked, place.port, status_port);
+        for _ in 0..redirects::MOST {
+            let host = place.named.as_ref().and_then(|named| HeaderValue::from_str(named.as_str()).ok()).unwrap_or_else(|| usual.clone());
+            let request = request(&place.path, asked, host).ok_or("its path is no path of HTTP")?;
+            let stream = self.reach(place.port).await?;
+            let Fetched { status, location, body } = match place.tls {
+                false => fetch(stream, request, READ).await?,
+                true => fetch(trusting::connect(stream).await.map_err(|error| unreachable(place.port, &error))?, request, READ).await?,
+            };
+            let next = location.filter(|_| redirects::sends_on(status)).map(|location| place.follow(&location, is_this_host));
+            match next {
+                Some(Some(next)) => place = next,
+                // It leads out of the pod, or nowhere: whoever says so is well, as for the kubelet.
+                Some(None) => return Ok((StatusCode::OK, Bytes::new())),
+                None if status.is_redirection() => return Ok((StatusCode::OK, Bytes::new())),
+                // What is too long to be read to its end says enough with its status.
+                None => return Ok((status, body.map(|body| body.slice(..body.len().min(SHOWN))).unwrap_or_default())),
+            }
+        }
+        Err(format!("it was still sent on after {} redirects", redirects::MOST))
+    }
+
+    async fn reach(&self, port: u16) -> Result<TcpStream, String> {
+        self.connect(port).await.map_err(|error| unreachable(port, &error))
     }
 
     /// The host that the kubelet names, with the application's port where it names the status port.
@@ -120,19 +144,14 @@ fn request(path: &str, asked: &HeaderMap, host: HeaderValue) -> Option<Request<E
     Some(request)
 }
 
-/// Asks by HTTP.
-async fn get<S>(stream: S, request: Request<Empty<Bytes>>) -> Result<(StatusCode, Bytes), String>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (status, body) = fetch(stream, request, READ).await?;
-    // A redirect leads out of the pod, and counts as well, as for Istio's agent.
-    if status.is_redirection() {
-        return Ok((StatusCode::OK, Bytes::new()));
-    }
-    // What is too long to be read to its end says enough with its status.
-    let body = body.unwrap_or_default();
-    Ok((status, body.slice(..body.len().min(SHOWN))))
+/// The address by which the kubelet calls the pod, if it names one.
+fn kubelets(asked: &HeaderMap) -> Option<IpAddr> {
+    let named: Authority = asked.get(HOST)?.to_str().ok()?.parse().ok()?;
+    named.host().trim_matches(['[', ']']).parse().ok()
+}
+
+fn unreachable(port: u16, error: &io::Error) -> String {
+    format!("port {port} of the application: {error}")
 }
 
 /// Reads an address as a part of a URI.

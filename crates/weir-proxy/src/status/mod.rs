@@ -9,6 +9,7 @@ mod application;
 mod fetch;
 mod places;
 mod probers;
+mod redirects;
 mod scrape;
 mod server;
 mod subject;

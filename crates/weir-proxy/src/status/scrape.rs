@@ -9,7 +9,7 @@ use http_body_util::Empty;
 use serde_json::Value;
 
 use super::application::{Application, authority};
-use super::fetch::fetch;
+use super::fetch::{Fetched, fetch};
 
 /// Prometheus waits ten seconds, unless told otherwise.
 const PATIENCE: Duration = Duration::from_secs(9);
@@ -61,8 +61,8 @@ impl Scraped {
         let request = Request::get(self.path.as_str()).header(HOST, host).header(ACCEPT, "text/plain;version=0.0.4");
         let request = request.body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
         match fetch(stream, request, LARGEST).await? {
-            (status, body) if status.is_success() => body,
-            (status, _) => Err(format!("it answers {status}")),
+            Fetched { status, body, .. } if status.is_success() => body,
+            Fetched { status, .. } => Err(format!("it answers {status}")),
         }
     }
 }

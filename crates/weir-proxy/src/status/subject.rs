@@ -10,7 +10,7 @@ use http::header::HOST;
 use http_body_util::Empty;
 use tokio::net::TcpStream;
 
-use super::fetch::fetch;
+use super::fetch::{Fetched, fetch};
 use crate::{DataPlane, admin};
 
 /// An Envoy of the same pod answers in that time, or has a fault.
@@ -56,8 +56,8 @@ async fn ask(address: SocketAddr, path: &str) -> Result<Bytes, String> {
         let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
         let request = Request::get(path).header(HOST, address.to_string()).body(Empty::new()).map_err(|error| error.to_string())?;
         match fetch(stream, request, LARGEST).await? {
-            (status, body) if status.is_success() => body,
-            (_, body) => Err(String::from_utf8_lossy(&body?).trim_end().to_owned()),
+            Fetched { status, body, .. } if status.is_success() => body,
+            Fetched { body, .. } => Err(String::from_utf8_lossy(&body?).trim_end().to_owned()),
         }
     };
     let answer = tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err("no answer".to_owned()));

@@ -94,7 +94,9 @@ async fn an_applications_answer_is_the_probes() {
     let big = format!("HTTP/1.1 200 OK\r\ncontent-length: 20000\r\n\r\n{}", "x".repeat(20_000));
     let answers = [
         ("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 3\r\n\r\nbad", 503, "bad".to_owned()),
-        ("HTTP/1.1 302 Found\r\nlocation: /x\r\ncontent-length: 0\r\n\r\n", 200, String::new()),
+        ("HTTP/1.1 302 Found\r\nlocation: http://example.com/x\r\ncontent-length: 0\r\n\r\n", 200, String::new()),
+        ("HTTP/1.1 302 Found\r\ncontent-length: 0\r\n\r\n", 200, String::new()),
+        ("HTTP/1.1 304 Not Modified\r\nlocation: /x\r\n\r\n", 200, String::new()),
         (big.as_str(), 200, "x".repeat(10 << 10)),
         ("nonsense\r\n\r\n", 500, "invalid HTTP version parsed\n".to_owned()),
     ];
@@ -111,6 +113,39 @@ async fn an_applications_answer_is_the_probes() {
         let (found, _kept) = tokio::join!(served.get(&path), application);
         assert_eq!(found, (status, body), "{answer:.40}");
     }
+}
+
+/// What an application is asked, and what it answers.
+async fn told(app: &Upstream, answer: &str) -> Vec<String> {
+    let mut asked = app.accept().await;
+    let lines = asked.head().await;
+    asked.say(answer).await;
+    lines
+}
+
+#[tokio::test]
+async fn a_probe_goes_where_it_is_sent_within_the_pod() {
+    let (app, other) = (Upstream::start().await, Upstream::start().await);
+    let served = Served::probing(probe("httpGet", json!({"path": "/a/r", "port": app.address().port()}))).await;
+    let path = path("readyz");
+    let away =
+        format!("HTTP/1.1 307 Temporary Redirect\r\nlocation: http://10.0.0.1:{}/y\r\ncontent-length: 0\r\n\r\n", other.address().port());
+    let application = async {
+        let first = told(&app, "HTTP/1.1 302 Found\r\nlocation: x?z\r\ncontent-length: 0\r\n\r\n").await;
+        let second = told(&app, &away).await;
+        let third = told(&other, "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 3\r\n\r\nbad").await;
+        [first, second, third].map(|lines| lines[0].clone())
+    };
+    let (found, asked) = tokio::join!(served.get(&path), application);
+    assert_eq!(asked, ["GET /a/r HTTP/1.1", "GET /a/x?z HTTP/1.1", "GET /y HTTP/1.1"]);
+    assert_eq!(found, (503, "bad".to_owned()), "what it finds there counts");
+    let ring = async {
+        for _ in 0..10 {
+            told(&app, "HTTP/1.1 302 Found\r\nlocation: /a/r\r\ncontent-length: 0\r\n\r\n").await;
+        }
+    };
+    let (found, ()) = tokio::join!(served.get(&path), ring);
+    assert_eq!(found, (500, "it was still sent on after 10 redirects\n".to_owned()));
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ mod watch;
 mod writing;
 
 pub use folder::Folder;
-pub use read::{Input, read};
+pub use read::{Input, read, read_documents};
 pub use watch::{Watched, watch};
 
 use std::ffi::OsStr;

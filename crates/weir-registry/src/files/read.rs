@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use weir_api::{Diagnostic, Parsed, Source};
+use weir_api::{Diagnostic, Document, Parsed, Source};
 
 use super::{is_hidden, is_wanted};
 use crate::Catalog;
@@ -44,17 +44,42 @@ pub fn read(inputs: &[Input]) -> Catalog {
     edit.finish().unwrap_or_default()
 }
 
+/// Reads all documents of all inputs, in order, whatever their kind, and says what is none.
+pub fn read_documents(inputs: &[Input]) -> (Vec<Document>, Vec<Diagnostic>) {
+    let (mut documents, mut diagnostics) = (vec![], vec![]);
+    for (path, text) in inputs.iter().flat_map(texts) {
+        match text {
+            Ok(text) => {
+                let (found, said) = weir_api::documents(&text);
+                documents.extend(found);
+                diagnostics.extend(said);
+            }
+            Err(error) => diagnostics.extend(failed(&path, &error).diagnostics),
+        }
+    }
+    (documents, diagnostics)
+}
+
 fn parse(input: &Input) -> Vec<(Parsed, PathBuf)> {
+    texts(input).into_iter().map(|(path, text)| (parsed(&path, text).parsed, path)).collect()
+}
+
+/// The texts of an input, with their paths.
+fn texts(input: &Input) -> Vec<(PathBuf, io::Result<Arc<Source>>)> {
     let path = match input {
-        Input::Stdin => return vec![(of_text("-", content(io::stdin().lock())), PathBuf::from("-"))],
+        Input::Stdin => return vec![(PathBuf::from("-"), content(io::stdin().lock()).map(|text| Source::new("-", text)))],
         Input::Path(path) => path,
     };
     if !path.is_dir() {
-        return vec![(parsed(path, text(path)).parsed, path.clone())];
+        return vec![(path.clone(), text(path))];
     }
     let Found { files, unreadable, .. } = files(path);
-    let failures = unreadable.into_iter().map(|(path, error)| (failed(&path, &error), path));
-    failures.chain(files.into_iter().map(|path| (parsed(&path, text(&path)).parsed, path))).collect()
+    let failures = unreadable.into_iter().map(|(path, error)| (path, Err(error)));
+    let read = |path: PathBuf| {
+        let text = text(&path);
+        (path, text)
+    };
+    failures.chain(files.into_iter().map(read)).collect()
 }
 
 /// What cannot be read, as the only thing to be said.
@@ -105,13 +130,6 @@ fn content(input: impl Read) -> io::Result<String> {
         let line = 1 + error.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count();
         io::Error::other(format!("it is no text in UTF-8: the byte at offset {valid}, in line {line}, is not"))
     })
-}
-
-fn of_text(path: &str, text: io::Result<String>) -> Parsed {
-    match text {
-        Ok(text) => weir_api::parse(&Source::new(path, text)),
-        Err(error) => failed(Path::new(path), &error),
-    }
 }
 
 /// What a look at a folder found.

@@ -1,11 +1,12 @@
 //! Objects in Kubernetes: the API server's lists, and what changes on them.
 //!
-//! [`connect`] reaches an API server as kubectl or a pod does, [`watch()`] keeps a catalog of what it has. Each kind is listed and
+//! [`connect`] reaches an API server as kubectl or a pod does, [`watch()`] keeps a catalog of what it has, [`Cluster`] looks at it once. Each kind is listed and
 //! watched by itself ([`watch`](mod@watch)); what that tells makes the catalog ([`store`]), of which objects are a part as they would be
 //! in files. What is kept of each is only what a mesh reads ([`strip`]).
 
 mod access;
 mod back_off;
+mod look;
 mod received;
 mod selection;
 mod store;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 pub use access::{Access, AccessError, connect};
 pub use back_off::BackOff;
 pub use kube::Client;
+pub use look::{Cluster, LookError, Seen, Which};
 use tokio::sync::{mpsc, watch as state};
 use tokio::task::JoinSet;
 use weir_api::Kind;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use weir_api::Kind;
 
-use super::strip::strip;
+use super::strip::{strip, strip_data};
 
 /// An object as it came.
 #[derive(Clone)]
@@ -22,6 +22,13 @@ pub(super) struct Received {
 }
 
 impl Received {
+    /// One that came as this.
+    pub fn new(json: Value) -> Self {
+        let text = |key: &str| json.get("metadata")?.get(key)?.as_str().map(str::to_owned);
+        let (name, namespace, resource_version) = (text("name"), text("namespace"), text("resourceVersion"));
+        Self { meta: ObjectMeta { name, namespace, resource_version, ..ObjectMeta::default() }, json }
+    }
+
     /// Drops what of an object of this kind does not count.
     pub fn stripped(self, kind: Kind) -> Self {
         Self { json: strip(kind, self.json), ..self }
@@ -43,10 +50,10 @@ impl fmt::Debug for Received {
 
 impl<'de> Deserialize<'de> for Received {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let json = Value::deserialize(deserializer)?;
-        let text = |key: &str| json.get("metadata")?.get(key)?.as_str().map(str::to_owned);
-        let (name, namespace, resource_version) = (text("name"), text("namespace"), text("resourceVersion"));
-        Ok(Self { meta: ObjectMeta { name, namespace, resource_version, ..ObjectMeta::default() }, json })
+        let mut json = Value::deserialize(deserializer)?;
+        // The rest of a page waits meanwhile.
+        strip_data(&mut json);
+        Ok(Self::new(json))
     }
 }
 
@@ -94,5 +101,12 @@ mod tests {
         let secret = json!({"metadata": {"name": "a", "namespace": "b", "labels": 7}, "data": {"tls.key": "c2VjcmV0"}});
         let received: Received = serde_json::from_value(secret).unwrap();
         assert_eq!(format!("{received:?}"), r#"Received { namespace: "b", name: "a", .. }"#);
+    }
+
+    #[test]
+    fn what_does_not_count_of_a_secret_is_never_kept() {
+        let large = json!({"metadata": {"name": "a"}, "type": "Opaque", "data": {"tls.key": "eA==", "archive": "x".repeat(1 << 20)}});
+        let received: Received = serde_json::from_value(large).unwrap();
+        assert_eq!(received.json["data"], json!({"tls.key": "eA=="}));
     }
 }

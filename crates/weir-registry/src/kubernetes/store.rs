@@ -253,19 +253,33 @@ fn key(path: PathBuf) -> TextKey {
     TextKey { input: 0, path }
 }
 
+/// The catalog of these objects, whichever revision they are for.
+pub(super) fn all_of(objects: impl Iterator<Item = (Kind, Received)>) -> Catalog {
+    let mut edit = Edit::of(Catalog::default());
+    for (kind, object) in objects {
+        let key = key(path(kind, &object));
+        let parsed = read(kind, &key.path, object.json);
+        edit.put(key, Some(taken_over(&Text::default(), parsed)));
+    }
+    edit.finish().unwrap_or_default()
+}
+
+/// Says of an object what it is: the items of a list do not repeat it.
+pub(super) fn add_type(kind: Kind, object: &mut Value) {
+    let Value::Object(object) = object else { return };
+    let group = if kind.group().is_empty() { String::new() } else { format!("{}/", kind.group()) };
+    let version = json!(format!("{group}{}", kind.versions().first().copied().unwrap_or_default()));
+    object.entry("apiVersion").or_insert(version);
+    object.entry("kind").or_insert_with(|| json!(kind.name()));
+}
+
 fn read(kind: Kind, path: &Path, mut json: Value) -> Parsed {
     if json.get("metadata").is_none_or(|metadata| !metadata.is_object()) {
         // Nobody could be told which object it is.
         let message = format!("the API server sent {} without metadata", path.display());
         return Parsed { diagnostics: vec![Diagnostic::error(message)], ..Parsed::default() };
     }
-    if let Value::Object(object) = &mut json {
-        // The items of a list do not repeat what they are.
-        let group = if kind.group().is_empty() { String::new() } else { format!("{}/", kind.group()) };
-        let version = json!(format!("{group}{}", kind.versions().first().copied().unwrap_or_default()));
-        object.entry("apiVersion").or_insert(version);
-        object.entry("kind").or_insert_with(|| json!(kind.name()));
-    }
+    add_type(kind, &mut json);
     let name = path.display().to_string();
     match is_written_by_people(kind) {
         true => parse(&Source::new(name, yaml(&json))),
@@ -275,7 +289,7 @@ fn read(kind: Kind, path: &Path, mut json: Value) -> Parsed {
 
 /// Whether messages about a resource show its place in a text. What controllers write has none: there is too much of it, and a
 /// Secret's content stands in no text.
-fn is_written_by_people(kind: Kind) -> bool {
+pub(super) fn is_written_by_people(kind: Kind) -> bool {
     matches!(kind, Kind::Service | Kind::Ingress) || is_of_istio(kind)
 }
 

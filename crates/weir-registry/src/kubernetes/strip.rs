@@ -53,11 +53,22 @@ pub(super) fn strip(kind: Kind, object: Value) -> Value {
     Value::Object(kept)
 }
 
+/// Drops what of a Secret's data does not count, of an object whose kind nobody has said: a Secret is what has data, and a type.
+pub(super) fn strip_data(object: &mut Value) {
+    if !object.get("type").is_some_and(Value::is_string) {
+        return;
+    }
+    if let Some(Value::Object(data)) = object.get_mut("data") {
+        data.retain(|key, _| SECRET.contains(&key.as_str()));
+    }
+}
+
 fn metadata(kind: Kind, metadata: Value) -> Value {
     let mut metadata = match kind {
         // A slice's own age and annotations are those of its last change.
         Kind::EndpointSlice => only(metadata, &["name", "namespace", "labels"]),
         Kind::Node => only(metadata, &["name", "labels", "creationTimestamp"]),
+        Kind::Namespace => only(metadata, &["name", "labels", "annotations", "creationTimestamp"]),
         Kind::Pod => pod_metadata(metadata),
         _ => only(metadata, &METADATA),
     };

@@ -24,16 +24,20 @@ const LOOKS: u32 = 3;
 /// So many seconds a watch lasts before it goes on by another one. A server that has gone without a word is noticed a little later.
 pub(super) const WATCH: u32 = 60;
 
+/// So many objects are read at once.
+const PAGE: u32 = 500;
+/// And so many Secrets, which may be of 1 MiB each.
+const SECRETS_PAGE: u32 = 32;
+
 /// A kind that is followed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Followed {
     pub kind: Kind,
     /// Which of its objects count at all, as a field selector.
-    fields: Option<&'static str>,
+    pub fields: Option<&'static str>,
 }
 
-/// The kinds that a mesh is made of. EndpointSlices say what Endpoints do, nothing is read of ConfigMaps, and of namespaces only their
-/// labels.
+/// The kinds that a mesh is made of. EndpointSlices say what Endpoints do, and nothing is read of ConfigMaps.
 pub(super) fn all() -> impl Iterator<Item = Followed> {
     let fields = |kind| match kind {
         // A Pod that has ended has no address any more, though it says so.
@@ -110,7 +114,8 @@ impl Follower {
         let kind = self.followed.kind;
         let api: Api<Received> = Api::all_with(self.client.clone(), &resource(kind, version));
         let fields = self.followed.fields.map(str::to_owned);
-        let config = watcher::Config { field_selector: fields, timeout: Some(WATCH), ..watcher::Config::default() };
+        let page_size = Some(if kind == Kind::Secret { SECRETS_PAGE } else { PAGE });
+        let config = watcher::Config { field_selector: fields, timeout: Some(WATCH), page_size, ..watcher::Config::default() };
         let mut events = std::pin::pin!(watcher(api, config));
         while let Some(event) = events.next().await {
             let told = match event {
@@ -229,7 +234,7 @@ impl Reporter {
 }
 
 /// An error with its causes, each said once.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut said = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

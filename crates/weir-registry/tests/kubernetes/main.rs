@@ -1,6 +1,7 @@
 //! The adapter for Kubernetes over an API server that has its bad days.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, in its helpers too")]
 
+mod look;
 mod server;
 
 use std::collections::BTreeSet;
@@ -20,15 +21,20 @@ const PODS: &str = "/api/v1/pods";
 
 /// A way to a server, by a kubeconfig as a person has it.
 async fn client(server: &Server) -> Client {
+    let (access, _folder) = access(server);
+    connect(&access).await.unwrap()
+}
+
+fn access(server: &Server) -> (Access, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config");
     let kubeconfig = json!({
         "clusters": [{"name": "c", "cluster": {"server": format!("http://{}", server.address)}}],
         "users": [{"name": "u", "user": {}}],
-        "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u"}}],
+        "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u", "namespace": "shop"}}],
     });
     std::fs::write(&path, kubeconfig.to_string()).unwrap();
-    connect(&Access::Kubeconfig { path, context: Some("here".to_owned()) }).await.unwrap()
+    (Access::Kubeconfig { path, context: Some("here".to_owned()) }, folder)
 }
 
 fn options() -> Options {

@@ -205,7 +205,9 @@ fn answer(state: &mut State, request: &Request<Incoming>) -> Response<Body> {
         return respond(status, message.to_string());
     }
     if !is_watch {
-        return respond(200, list(resource, version, page, &query).to_string());
+        let list = list(resource, version, page, &query);
+        let is_table = request.headers().get("accept").is_some_and(|form| form.to_str().unwrap().starts_with("application/json;as=Table;"));
+        return respond(200, if is_table { table(&list) } else { list }.to_string());
     }
     let since: u64 = query["resourceVersion"].parse().unwrap();
     if since < resource.forgotten {
@@ -230,6 +232,18 @@ fn list(resource: &Resource, version: u64, page: Option<usize>, query: &BTreeMap
         list["metadata"]["continue"] = json!(end.to_string());
     }
     list
+}
+
+/// A list as the table that kubectl asks for.
+fn table(list: &Value) -> Value {
+    let column = |name: &str, priority: u8| json!({"name": name, "type": "string", "priority": priority});
+    let row = |object: &Value| {
+        let cells = json!([object["metadata"]["name"], "5m", object["spec"]["hosts"].to_string()]);
+        json!({"cells": cells, "object": {"metadata": object["metadata"]}})
+    };
+    let rows: Vec<Value> = list["items"].as_array().unwrap().iter().map(row).collect();
+    json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": list["metadata"], "rows": rows,
+        "columnDefinitions": [column("Name", 0), column("Age", 0), column("Hosts", 1)]})
 }
 
 fn respond(status: u16, text: String) -> Response<Body> {

@@ -1,5 +1,6 @@
 //! What a test asks of an API server, by the paths of its API.
 
+use http_body_util::BodyExt;
 use serde_json::Value;
 
 use super::Cluster;
@@ -22,6 +23,25 @@ impl Cluster {
         let text = self.client.request_text(request).await.map_err(|error| error.to_string())?;
         // Some answers, as that of `/readyz`, are plain text.
         Ok(serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    /// Makes an object, or only tries whether it could be made; gives back what the API server has made of it, and the warnings that come with
+    /// that.
+    ///
+    /// # Errors
+    /// If nobody answers, or the API server refuses: why.
+    pub async fn create(&self, path: &str, object: &Value) -> Result<(Value, Vec<String>), String> {
+        let request = hyper::Request::post(path).header("content-type", "application/json").body(object.to_string().into_bytes().into());
+        let request = request.map_err(|error| error.to_string())?;
+        let response = self.client.send(request).await.map_err(|error| error.to_string())?;
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.map_err(|error| error.to_string())?.to_bytes();
+        let answer: Value = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
+        if !head.status.is_success() {
+            return Err(answer["message"].as_str().unwrap_or_default().to_owned());
+        }
+        let warnings = head.headers.get_all("warning").iter();
+        Ok((answer, warnings.map(|warning| String::from_utf8_lossy(warning.as_bytes()).into_owned()).collect()))
     }
 
     /// Whether there is such an object.

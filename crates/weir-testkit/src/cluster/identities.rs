@@ -16,16 +16,23 @@ pub(super) struct Identities {
 
 impl Identities {
     /// Writes the authority (`ca.pem`, `ca.key`), the API server's certificate for these hosts (`server.pem`, `server.key`), and the key
-    /// that service accounts' tokens are signed with (`tokens.key`, `tokens.pub`).
+    /// that service accounts' tokens are signed with (`tokens.key`, `tokens.pub`); and what the API server shows to kubelets
+    /// (`api-server.pem`, `api-server.key`).
     pub fn write(folder: &Path, hosts: &[&str]) -> Self {
         let written = Self { folder: folder.to_owned(), authority: Authority::new() };
         written.put("ca.pem", &written.authority.pem());
         written.put("ca.key", &written.authority.key_pem());
-        written.authority.certify(hosts).write_with_key(folder, "server");
+        written.certify("server", hosts);
         let tokens = KeyPair::generate().expect("a key can be made");
         written.put("tokens.key", &tokens.serialize_pem());
         written.put("tokens.pub", &tokens.public_key_pem());
+        written.certify_user("api-server", "kube-apiserver", None);
         written
+    }
+
+    /// Writes a server's certificate for these hosts: `NAME.pem`, `NAME.key`.
+    pub fn certify(&self, name: &str, hosts: &[&str]) {
+        self.authority.certify(hosts).write_with_key(&self.folder, name);
     }
 
     /// The path of one of them.
@@ -35,10 +42,8 @@ impl Identities {
 
     /// Writes a kubeconfig for a user, who may be of a group: by certificate, as an API server knows both.
     pub fn kubeconfig(&self, server: &str, user: &str, group: Option<&str>) -> PathBuf {
-        let (certificate, key) = self.user(user, group);
         let name = user.replace(':', "-");
-        self.put(&format!("{name}.pem"), &certificate);
-        self.put(&format!("{name}.key"), &key);
+        self.certify_user(&name, user, group);
         let config = json!({
             "apiVersion": "v1",
             "kind": "Config",
@@ -53,7 +58,8 @@ impl Identities {
         self.put(&format!("{name}.kubeconfig"), &config.to_string())
     }
 
-    fn user(&self, user: &str, group: Option<&str>) -> (String, String) {
+    /// Writes a user's certificate: `NAME.pem`, `NAME.key`.
+    fn certify_user(&self, name: &str, user: &str, group: Option<&str>) {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, user);
         if let Some(group) = group {
@@ -62,7 +68,8 @@ impl Identities {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         params.serial_number = Some(SerialNumber::from(fastrand::u64(1 << 32..1 << 62)));
         let key = KeyPair::generate().expect("a key can be made");
-        (self.authority.sign(&params, &key), key.serialize_pem())
+        self.put(&format!("{name}.pem"), &self.authority.sign(&params, &key));
+        self.put(&format!("{name}.key"), &key.serialize_pem());
     }
 
     fn put(&self, name: &str, text: &str) -> PathBuf {

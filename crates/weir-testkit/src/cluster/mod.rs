@@ -1,14 +1,19 @@
-//! A Kubernetes cluster: etcd, kube-apiserver and kube-controller-manager, the real ones, on a machine of its own.
+//! A Kubernetes cluster: etcd, kube-apiserver and kube-controller-manager, the real ones, on a machine of its own; and a node, if it is to
+//! have one.
 //!
-//! It has no kubelet yet: what a node would report of a Pod, a test writes itself ([`Cluster::run_pod`]); the controllers do the rest, as
-//! the EndpointSlices of Services. All of it is in a network namespace, and so is the thread of the test that starts it; etcd's data are on
-//! a file system in memory that only etcd sees. With the test, however it ends, all of it is gone.
+//! Without a node a test writes itself what one would report of a Pod ([`Cluster::run_pod`]); the controllers do the rest, as the
+//! EndpointSlices of Services. With one Pods run: see `node`. All of it is in a network namespace, and so is the thread of the test that
+//! starts it; etcd's data are on a file system in memory that only etcd sees. With the test, however it ends, all of it is gone.
 
 mod accounts;
 mod api;
 mod identities;
+mod kubectl;
+mod node;
+mod person;
 mod programs;
 mod rights;
+mod runtime;
 mod tools;
 
 use std::path::Path;
@@ -25,8 +30,11 @@ use crate::namespace::Namespace;
 use crate::process::Process;
 use crate::wait::until;
 use identities::Identities;
+use node::Node;
 use programs::{Programs, programs};
 pub use tools::Ended;
+
+pub use runtime::Image;
 
 /// The node's address, where the API server is.
 const NODE: &str = "10.244.0.1";
@@ -44,6 +52,8 @@ const IN_MEMORY: &str = r#"mount -t tmpfs tmpfs "$1" && shift && exec "$@""#;
 
 /// A cluster, until this is dropped.
 pub struct Cluster {
+    /// Needs the others, so it is dropped before them.
+    node: Option<Node>,
     /// Asks the API server as an administrator.
     client: Client,
     programs: &'static Programs,
@@ -56,12 +66,30 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts one, with the definitions of Istio's resources and the Gateway API's, and moves this thread into its network. None where
-    /// this machine has not what it takes, which is said.
+    /// Starts one without a node, with the definitions of Istio's resources and the Gateway API's, and moves this thread into its network.
+    /// None where this machine has not what it takes, which is said.
     ///
     /// # Panics
     /// If it cannot be started; where there is none, if that is so in CI.
     pub async fn start() -> Option<Self> {
+        // Nobody tells it that a node is well.
+        Self::begin("*,-node-lifecycle-controller").await
+    }
+
+    /// The same with a node, where Pods run. There are images of these names, and those that every cluster has: the applications of Istio's
+    /// bookinfo, `weir`, `envoy`, and `host/PROGRAM` for a program of this machine's.
+    ///
+    /// # Panics
+    /// As [`Cluster::start`].
+    pub async fn start_with_node(images: Vec<Image>) -> Option<Self> {
+        // Else Pods, and who asks for them, would wait for a compiler.
+        binaries::weir();
+        let mut cluster = Self::begin("*").await?;
+        cluster.node = Some(Node::start(&cluster, images).await);
+        Some(cluster)
+    }
+
+    async fn begin(controllers: &str) -> Option<Self> {
         let programs = programs()?;
         let namespace = Namespace::new().await?;
         lay_network(&namespace).await;
@@ -73,9 +101,10 @@ impl Cluster {
         let etcd = start_etcd(&namespace, programs, work.path());
         let api_server = start_api_server(&namespace, programs, &identities, work.path());
         let client = client(&admin).await;
-        let mut cluster = Self { client, programs, identities, api_server, controller_manager: None, _etcd: etcd, namespace, work };
+        let mut cluster =
+            Self { node: None, client, programs, identities, api_server, controller_manager: None, _etcd: etcd, namespace, work };
         cluster.until_ready().await;
-        cluster.controller_manager = Some(cluster.start_controller_manager(&manager));
+        cluster.controller_manager = Some(cluster.start_controller_manager(&manager, controllers));
         cluster.define().await;
         Some(cluster)
     }
@@ -111,6 +140,15 @@ impl Cluster {
         command.args(["pilot", "--kubeconfig", &kubeconfig]).args(arguments).current_dir(&folder);
         command.env("XDG_STATE_HOME", &folder).env("POD_NAME", name);
         Process::spawn(command, folder.join("log"))
+    }
+
+    /// Starts one of several that are told apart by where they serve, with more arguments, which say where its root is.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub async fn start_pilot_with(&self, xds: &str, admin: &str, more: &[&str]) -> Process {
+        let name = format!("pilot-{}", xds.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-"));
+        self.run_pilot(&name, &[&["--xds", xds, "--admin", admin], more].concat()).await
     }
 
     /// The API server is gone at once, as one is that crashes.
@@ -160,10 +198,9 @@ impl Cluster {
         ending_with_us(&self.namespace, program)
     }
 
-    fn start_controller_manager(&self, kubeconfig: &Path) -> Process {
-        let mut command = self.command(&self.programs.controller_manager);
-        // Nobody tells it that a node is well.
-        command.args(["--controllers=*,-node-lifecycle-controller", "--leader-elect=false", "--use-service-account-credentials=true"]);
+    fn start_controller_manager(&self, kubeconfig: &Path, controllers: &str) -> Process {
+        let mut command = self.command(&self.programs.path("kube-controller-manager"));
+        command.args(["--leader-elect=false", "--use-service-account-credentials=true"]).arg(format!("--controllers={controllers}"));
         command.arg(format!("--kubeconfig={}", kubeconfig.display()));
         for (flag, file) in [
             ("service-account-private-key-file", "tokens.key"),
@@ -216,6 +253,9 @@ async fn lay_network(namespace: &Namespace) {
     namespace.must(&["ip", "link", "add", BRIDGE, "type", "bridge"]).await;
     namespace.must(&["ip", "address", "add", &address, "dev", BRIDGE]).await;
     namespace.must(&["ip", "link", "set", BRIDGE, "up"]).await;
+    // From a Pod to a Pod behind a Service; and never "talk to it yourself", since what is translated must come back here.
+    let forward = format!("cd /proc/sys/net/ipv4/conf && echo 1 >{BRIDGE}/forwarding && echo 0 >{BRIDGE}/send_redirects");
+    namespace.must(&["sh", "-c", &forward]).await;
     // A packet needs a way before anything can translate where it goes; and none leads out of here.
     namespace.must(&["ip", "route", "add", SERVICES, "dev", BRIDGE]).await;
 }
@@ -233,8 +273,9 @@ fn start_etcd(namespace: &Namespace, programs: &Programs, work: &Path) -> Proces
 }
 
 fn start_api_server(namespace: &Namespace, programs: &Programs, identities: &Identities, work: &Path) -> Process {
-    let mut command = ending_with_us(namespace, &programs.api_server);
+    let mut command = ending_with_us(namespace, &programs.path("kube-apiserver"));
     command.args(["--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", "--secure-port=6443"]);
+    command.arg("--kubelet-preferred-address-types=InternalIP");
     command.args(["--bind-address=0.0.0.0", "--service-account-issuer=https://kubernetes.default.svc", "--enable-aggregator-routing=true"]);
     command.args([
         format!("--etcd-servers={ETCD}"),
@@ -247,6 +288,9 @@ fn start_api_server(namespace: &Namespace, programs: &Programs, identities: &Ide
         ("tls-private-key-file", "server.key"),
         ("service-account-key-file", "tokens.pub"),
         ("service-account-signing-key-file", "tokens.key"),
+        ("kubelet-certificate-authority", "ca.pem"),
+        ("kubelet-client-certificate", "api-server.pem"),
+        ("kubelet-client-key", "api-server.key"),
     ] {
         command.arg(format!("--{flag}={}", identities.path(file)));
     }

@@ -11,14 +11,17 @@ use weir_capture::programs;
 /// Names the folder where they are, if that is not `target/kubernetes`.
 const FOLDER: &str = "WEIR_TEST_KUBERNETES";
 
+/// What was built.
+const BUILT: [&str; 7] = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "kubectl", "coredns"];
+
 /// What a cluster is made of.
 #[derive(Debug)]
 pub(super) struct Programs {
     pub etcd: PathBuf,
-    pub api_server: PathBuf,
-    pub controller_manager: PathBuf,
-    /// Folders of Go's module cache.
+    folder: PathBuf,
+    /// Folders of Go's module cache: definitions of resources, and Istio's own sources.
     definitions: Vec<PathBuf>,
+    istio: PathBuf,
 }
 
 /// Those of this machine. Without them nothing is tested over a cluster, which must not go unseen: it is said on standard error, where the
@@ -36,21 +39,34 @@ pub(super) fn programs() -> Option<&'static Programs> {
 fn find() -> Result<Programs, String> {
     let built = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/kubernetes");
     let folder = env::var_os(FOLDER).filter(|path| !path.is_empty()).map_or_else(built, PathBuf::from);
-    let program = |name: &str| {
-        let path = folder.join(name);
-        if path.is_file() { Ok(path) } else { Err(format!("there is no {}", path.display())) }
-    };
-    let list = folder.join("definitions");
-    let listed = fs::read_to_string(&list).map_err(|error| format!("{}: {error}", list.display()))?;
-    let definitions: Vec<PathBuf> = listed.lines().map(PathBuf::from).collect();
-    if let Some(missing) = definitions.iter().find(|path| !path.is_dir()) {
+    if let Some(missing) = BUILT.iter().map(|name| folder.join(name)).find(|path| !path.is_file()) {
         return Err(format!("there is no {}", missing.display()));
     }
+    let definitions = modules(&folder.join("definitions"))?;
+    let istio = modules(&folder.join("istio"))?.pop().ok_or("no sources of Istio's are named")?;
     let etcd = programs::found("etcd").ok_or("there is no etcd in PATH")?;
-    Ok(Programs { etcd, api_server: program("kube-apiserver")?, controller_manager: program("kube-controller-manager")?, definitions })
+    Ok(Programs { etcd, folder, definitions, istio })
+}
+
+/// The folders that a file names.
+fn modules(list: &Path) -> Result<Vec<PathBuf>, String> {
+    let listed = fs::read_to_string(list).map_err(|error| format!("{}: {error}", list.display()))?;
+    let folders: Vec<PathBuf> = listed.lines().map(PathBuf::from).collect();
+    folders.iter().find(|path| !path.is_dir()).map_or(Ok(()), |missing| Err(format!("there is no {}", missing.display())))?;
+    Ok(folders)
 }
 
 impl Programs {
+    /// Where one is that was built.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Where Istio's own sources are.
+    pub fn istio(&self) -> &Path {
+        &self.istio
+    }
+
     /// The definitions of Istio's resources and the Gateway API's, as JSON.
     ///
     /// # Panics

@@ -2,8 +2,7 @@
 
 use std::process::Output;
 
-use super::{API_SERVER, Cluster};
-use crate::binaries;
+use super::Cluster;
 
 /// How a command ended.
 #[derive(Debug)]
@@ -21,10 +20,9 @@ impl Cluster {
     ///
     /// # Panics
     /// If it cannot be started.
-    pub async fn weir(&self, arguments: &[&str]) -> Ended {
-        let kubeconfig = self.identities.kubeconfig(API_SERVER, "admin", Some("system:masters"));
-        let mut command = self.command(binaries::weir());
-        command.args(arguments).env("KUBECONFIG", kubeconfig).current_dir(self.work.path());
+    pub async fn run_weir(&self, arguments: &[&str]) -> Ended {
+        let mut command = self.weir();
+        command.args(arguments);
         let ended = tokio::task::spawn_blocking(move || command.output()).await;
         let Output { status, stdout, stderr } = ended.expect("it is waited for").expect("weir can be started");
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();

@@ -24,6 +24,7 @@ mod memory;
 mod mutual_tls;
 mod outbound;
 mod patches;
+mod peer_metadata;
 mod probes;
 mod proxy_headers;
 mod random_policies;

@@ -75,17 +75,26 @@ impl Follower {
 
     /// The endpoints of a cluster that take requests, with their zones: `10.0.0.1:80 zone`.
     pub fn endpoints(&self, cluster: &str) -> BTreeSet<String> {
-        let Some(body) = self.resources.get(&(ResourceType::Endpoint, cluster.into())) else { return BTreeSet::new() };
+        let healthy = self.told(cluster).into_iter().filter(|[_, _, health]| ["HEALTHY", "UNKNOWN"].contains(&health.as_str()));
+        healthy.map(|[address, zone, _]| format!("{address} {zone}")).collect()
+    }
+
+    /// All endpoints of a cluster, with as what they are told: `10.0.0.1:80 HEALTHY`.
+    pub fn statuses(&self, cluster: &str) -> BTreeSet<String> {
+        self.told(cluster).into_iter().map(|[address, _, health]| format!("{address} {health}")).collect()
+    }
+
+    /// Address, zone and health of each endpoint.
+    fn told(&self, cluster: &str) -> Vec<[String; 3]> {
+        let Some(body) = self.resources.get(&(ResourceType::Endpoint, cluster.into())) else { return vec![] };
         let told: Value = json::to_value(&body.unpack::<ClusterLoadAssignment>().unwrap(), json::Names::Camel).unwrap();
-        let localities = told["endpoints"].as_array().cloned().unwrap_or_default();
-        let mut found = BTreeSet::new();
-        for locality in localities {
+        let mut found = vec![];
+        for locality in told["endpoints"].as_array().into_iter().flatten() {
+            let zone = locality["locality"]["zone"].as_str().unwrap_or("-");
             for endpoint in locality["lbEndpoints"].as_array().into_iter().flatten() {
                 let address = &endpoint["endpoint"]["address"]["socketAddress"];
-                let zone = locality["locality"]["zone"].as_str().unwrap_or("-");
-                if endpoint["healthStatus"].as_str().is_none_or(|health| ["HEALTHY", "UNKNOWN"].contains(&health)) {
-                    found.insert(format!("{}:{} {zone}", address["address"].as_str().unwrap(), address["portValue"]));
-                }
+                let address = format!("{}:{}", address["address"].as_str().unwrap(), address["portValue"]);
+                found.push([address, zone.to_owned(), endpoint["healthStatus"].as_str().unwrap_or("UNKNOWN").to_owned()]);
             }
         }
         found

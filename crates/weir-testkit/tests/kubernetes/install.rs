@@ -14,7 +14,7 @@ const TAG: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigur
 
 /// Runs a command that must end with this code.
 async fn weir(cluster: &Cluster, code: i32, arguments: &str) -> Ended {
-    let ended = cluster.weir(&arguments.split(' ').collect::<Vec<_>>()).await;
+    let ended = cluster.run_weir(&arguments.split(' ').collect::<Vec<_>>()).await;
     assert_eq!(ended.code, Some(code), "weir {arguments}: {ended:?}");
     ended
 }

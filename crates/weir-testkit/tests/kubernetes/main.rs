@@ -2,13 +2,19 @@
 #![allow(clippy::print_stderr, reason = "what a test has measured is told")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
+mod bookinfo;
 mod follower;
+mod health;
 mod identity;
 mod install;
+mod kubectl;
 mod leaders;
 mod mesh_config;
+mod node;
 mod scale;
 mod status;
+mod traces;
+mod webhooks;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

@@ -15,13 +15,14 @@ async fn what_the_config_map_says_holds_and_changes_at_once() {
     let pilot = cluster.start_pilot(XDS, ADMIN).await;
     let configure = async |mesh: &str| cluster.apply(CONFIG, object("v1", "ConfigMap", "istio", json!({"data": {"mesh": mesh}}))).await;
     let mut follower = Follower::connect(XDS, WEB, "80").await;
-    follower.until("all namespaces count", |told| told.clusters().contains(WEB) && told.clusters().contains("PassthroughCluster")).await;
+    follower.until("all services are known", |told| told.clusters().contains(WEB)).await;
 
-    configure("outboundTrafficPolicy: {mode: REGISTRY_ONLY}\n").await;
-    follower.until("nothing passes that is not known", |told| !told.clusters().contains("PassthroughCluster")).await;
+    configure("defaultServiceExportTo: ['~']\n").await;
+    follower.until("none is", |told| !told.clusters().contains(WEB)).await;
+    configure("connectTimeout: 3s\n").await;
+    follower.until("all are again", |told| told.clusters().contains(WEB)).await;
 
-    let selecting = "discoverySelectors: [{matchLabels: {team: a}}]\n";
-    configure(selecting).await;
+    configure("discoverySelectors: [{matchLabels: {team: a}}]\n").await;
     follower.until("the namespace does not count", |told| !told.clusters().contains(WEB)).await;
     cluster.merge(NAMESPACE, json!({"metadata": {"labels": {"team": "a"}}})).await;
     follower.until("it does by its label", |told| told.clusters().contains(WEB)).await;
@@ -32,9 +33,8 @@ async fn what_the_config_map_says_holds_and_changes_at_once() {
     follower.until("changes go on", |told| told.routes("80").contains("second")).await;
     assert!(follower.clusters().contains(WEB));
 
-    cluster.delete(CONFIG).await;
-    follower.until("the defaults hold", |told| told.clusters().contains("PassthroughCluster")).await;
     cluster.merge(NAMESPACE, json!({"metadata": {"labels": {"team": null}}})).await;
-    cluster.apply(RULE, rule("third")).await;
-    follower.until("all namespaces count again", |told| told.routes("80").contains("third") && told.clusters().contains(WEB)).await;
+    follower.until("the namespace does not count any more", |told| !told.clusters().contains(WEB)).await;
+    cluster.delete(CONFIG).await;
+    follower.until("without the ConfigMap all count", |told| told.clusters().contains(WEB)).await;
 }

@@ -9,6 +9,7 @@ use weir_api::resources::destination_rule::TrafficPolicy;
 use weir_api::resources::load_balancer::LoadBalancerSettings;
 use weir_model::{
     Changes, DestinationRule, Interception, MeshSnapshot, Name, Proxy, ProxyKind, Resolution, Scope, TrafficDistribution, VirtualService,
+    topology,
 };
 
 use super::LabelMap;
@@ -31,7 +32,7 @@ pub struct Labels {
     filters: BTreeSet<String>,
     /// Selectors of AuthorizationPolicies.
     policies: BTreeSet<String>,
-    /// What instances are ranked by.
+    /// What instances are ranked by, or chosen.
     ranks: BTreeSet<String>,
 }
 
@@ -51,6 +52,9 @@ impl Labels {
         labels.gateways.extend(mesh.request_authentications.iter().flat_map(|policy| policy.labels()).map(str::to_owned));
         labels.policies.extend(mesh.authorization_policies.iter().flat_map(|policy| policy.labels()).map(str::to_owned));
         for service in mesh.services.all() {
+            if service.node_local {
+                labels.ranks.insert(topology::NODE.to_owned());
+            }
             let ranks = match service.traffic_distribution {
                 TrafficDistribution::Any => continue,
                 TrafficDistribution::PreferSameZone => SAME_ZONE,
@@ -151,7 +155,7 @@ fn sources(rule: &VirtualService) -> BTreeSet<String> {
 pub struct ClassKey {
     /// A proxy that has nothing else.
     proxy: Proxy,
-    /// Its labels by which instances are ranked.
+    /// Its labels by which instances are ranked, or chosen.
     ranks: LabelMap,
     /// The namespace and name of its Sidecar.
     sidecar: Option<(String, String)>,

@@ -32,6 +32,8 @@ pub(super) fn same_service(a: &Arc<Service>, b: &Arc<Service>) -> bool {
         visibility,
         registry,
         traffic_distribution,
+        node_local,
+        keeps_sessions,
         alias_of,
         aliases,
         subject_alt_names,
@@ -41,7 +43,7 @@ pub(super) fn same_service(a: &Arc<Service>, b: &Arc<Service>) -> bool {
         && *automatic == b.automatic
         && (resolution, external, visibility, registry) == (&b.resolution, &b.external, &b.visibility, &b.registry)
         && (traffic_distribution, alias_of, aliases) == (&b.traffic_distribution, &b.alias_of, &b.aliases)
-        && *subject_alt_names == b.subject_alt_names
+        && (node_local, keeps_sessions, subject_alt_names) == (&b.node_local, &b.keeps_sessions, &b.subject_alt_names)
 }
 
 /// The same of services that there need not be.

@@ -6,7 +6,7 @@ use weir_xds::cluster::cluster::{
     CommonLbConfig, LbConfig, LbPolicy, LeastRequestLbConfig, MaglevLbConfig, RingHashLbConfig, RoundRobinLbConfig, SlowStartConfig,
 };
 use weir_xds::cluster::{Cluster, OutlierDetection};
-use weir_xds::core::RuntimeDouble;
+use weir_xds::core::{HealthStatus, HealthStatusSet, RuntimeDouble};
 use weir_xds::envoy::config::common::matcher::v3::match_predicate::{MatchSet, Rule};
 use weir_xds::envoy::config::common::matcher::v3::{HttpHeadersMatch, MatchPredicate};
 use weir_xds::matcher::{StringMatcher, string_matcher::MatchPattern};
@@ -113,6 +113,13 @@ pub(super) fn apply_outlier_detection(cluster: &mut Cluster, written: &WrittenOu
     }
     let threshold = Percent { value: f64::from(written.min_health_percent.max(0)) };
     cluster.common_lb_config.get_or_insert_default().healthy_panic_threshold = Some(threshold);
+}
+
+/// Lets clients that know an instance keep to it while it drains.
+pub(super) fn keep_sessions(cluster: &mut Cluster) {
+    let statuses = [HealthStatus::Healthy, HealthStatus::Draining, HealthStatus::Unknown, HealthStatus::Degraded];
+    let set = HealthStatusSet { statuses: statuses.map(Into::into).to_vec() };
+    cluster.common_lb_config.get_or_insert_default().override_host_status = Some(set);
 }
 
 /// The answers that count as failures, in place of those with 5xx: those with one of these statuses.

@@ -68,8 +68,18 @@ pub(super) fn names(context: &Context<'_>, service: &Service, peers: &Peers) -> 
     let mesh = &context.mesh.config;
     let domains = || std::iter::once(&mesh.trust_domain).chain(&mesh.trust_domain_aliases);
     let accounts = peers.identities.iter().flat_map(|identity| domains().map(|domain| identity.spiffe(domain)));
-    let all: BTreeSet<String> = accounts.chain(service.subject_alt_names.iter().cloned()).collect();
+    let said = service.subject_alt_names.iter().flat_map(|name| in_all_domains(name, domains()));
+    let all: BTreeSet<String> = accounts.chain(said).collect();
     all.into_iter().collect()
+}
+
+/// A name in a certificate; one in a trust domain of the mesh's in all of these.
+fn in_all_domains<'n>(name: &'n str, domains: impl Iterator<Item = &'n String> + Clone) -> Vec<String> {
+    let within = |domain: &String| name.strip_prefix("spiffe://")?.strip_prefix(domain.as_str())?.strip_prefix('/');
+    match domains.clone().find_map(within) {
+        Some(path) => domains.map(|domain| format!("spiffe://{domain}/{path}")).collect(),
+        None => vec![name.to_owned()],
+    }
 }
 
 /// Whether the mesh chooses the TLS to each instance of a service, of which no rule says anything. What is sent to the address

@@ -8,7 +8,7 @@ use std::time::Duration;
 use weir_api::FieldPath;
 use weir_api::resources::protocol::Protocol;
 use weir_model::peer_authentication::NamespaceTls;
-use weir_model::{DestinationRule, EffectivePolicy, Origin, Peers, ProxyKind, Resolution, Service, ServicePort};
+use weir_model::{DestinationRule, EffectivePolicy, Endpoint, Origin, Peers, ProxyKind, Resolution, Service, ServicePort, topology};
 use weir_xds::cluster::Cluster;
 use weir_xds::cluster::cluster::{ClusterDiscoveryType, DiscoveryType, DnsLookupFamily, EdsClusterConfig, LbPolicy};
 use weir_xds::core::{AggregatedConfigSource, ApiVersion, ConfigSource, Metadata, config_source::ConfigSourceSpecifier};
@@ -21,8 +21,9 @@ use super::mesh_tls::{self, MeshTls};
 use super::pool::{self, Pool};
 use super::{Made, balancer, dynamic_dns, proxy_protocol, tls};
 use crate::context::Context;
+use crate::endpoints::{self, Instance};
 use crate::locality::Preference;
-use crate::{endpoints, names, secrets};
+use crate::{names, secrets};
 
 const DNS_JITTER: Duration = Duration::from_millis(100);
 
@@ -107,6 +108,9 @@ impl Input<'_> {
             ..Default::default()
         };
         balancer::apply(&mut cluster, self.policy.load_balancer.as_ref());
+        if self.service.keeps_sessions {
+            balancer::keep_sessions(&mut cluster);
+        }
         pool::apply(&mut cluster, &self.pool());
         if let Some(detection) = &self.policy.outlier_detection {
             balancer::apply_outlier_detection(&mut cluster, detection);
@@ -231,17 +235,21 @@ impl Input<'_> {
         }
     }
 
-    /// The instances of the subset that take requests.
-    fn instances(&self) -> Vec<weir_model::Endpoint> {
+    /// The instances of the subset that are for this proxy, and as what it is told of them.
+    fn instances(&self) -> Vec<Instance> {
         let all = self.context.mesh.services.endpoints(self.service);
         let labels = self.rule.and_then(|rule| rule.subset(self.subset)).map(|subset| &subset.labels);
-        let wanted = |endpoint: &&weir_model::Endpoint| {
+        let is_near = |endpoint: &Endpoint| {
+            !self.service.node_local || endpoint.labels.get(topology::NODE) == self.context.labels.get(topology::NODE)
+        };
+        let wanted = |endpoint: &&Endpoint| {
             endpoint.service_port == self.port.number
-                && endpoint.healthy
                 && labels.is_none_or(|labels| weir_model::proxy::selects(labels, &endpoint.labels))
                 && (self.traffic == Traffic::Usual || endpoint.takes_mutual_tls)
+                && is_near(endpoint)
         };
-        all.iter().filter(wanted).cloned().collect()
+        let told = |endpoint: &Endpoint| Some((endpoint.clone(), endpoint.told(self.service)?));
+        all.iter().filter(wanted).filter_map(told).collect()
     }
 
     /// What Istio's tools and its filters look at.

@@ -18,12 +18,11 @@ use weir_xds::{Any, Message, Name, cors, fault, router};
 
 use super::access_log;
 use super::chain::filter;
-use super::headers;
+use super::{headers, peer_metadata};
 use crate::authz;
 use crate::cluster::dynamic_dns;
 use crate::connection_settings;
 use crate::context::Context;
-use crate::peer_metadata;
 use crate::proxy_headers;
 use crate::route::condition::TOKEN_FILTER;
 use crate::route::filters::{CORS, FAULT};

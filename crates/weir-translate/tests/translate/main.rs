@@ -12,6 +12,7 @@ mod connections;
 mod destinations;
 mod edges;
 mod gateways;
+mod health;
 mod ingresses;
 mod locality;
 mod misdirected;

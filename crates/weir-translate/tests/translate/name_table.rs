@@ -22,9 +22,27 @@ metadata: {name: db-1, namespace: default, labels: {kubernetes.io/service-name: 
 addressType: IPv4
 ports: [{name: tcp, port: 5432}]
 endpoints:
-- {addresses: [10.0.0.2], conditions: {ready: true}}
-- {addresses: [10.0.0.1], conditions: {ready: true}}
-- {addresses: [10.0.0.3], conditions: {ready: false}}
+- {addresses: [10.0.0.2], conditions: {ready: true}, targetRef: {kind: Pod, name: db-1}}
+- {addresses: [10.0.0.1], conditions: {ready: true}, targetRef: {kind: Pod, name: db-0}}
+- {addresses: [10.0.0.3], conditions: {ready: false}, targetRef: {kind: Pod, name: db-2}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: db-0, namespace: default}
+spec: {hostname: db-0, subdomain: db}
+status: {podIP: 10.0.0.1}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: db-1, namespace: default}
+spec: {}
+status: {podIP: 10.0.0.2}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: db-2, namespace: default}
+spec: {hostname: db-2, subdomain: db}
+status: {podIP: 10.0.0.3}
 ---
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
@@ -82,6 +100,7 @@ fn what_a_proxy_may_reach_and_has_addresses_has_a_name() {
         shown,
         [
             "*.example.com External / [240.240.0.1 240.240.0.2]",
+            "db-0.db.default.svc.cluster.local Kubernetes default/db-0.db [10.0.0.1]",
             "db.default.svc.cluster.local Kubernetes default/db [10.0.0.1 10.0.0.2]",
             "reviews.default.svc.cluster.local Kubernetes default/reviews [10.96.0.1 fd00::1]",
             "shop.other.svc.cluster.local External other/shop [10.97.0.1]",

@@ -10,7 +10,7 @@ use super::running::duration;
 
 /// Which cluster.
 #[derive(Debug, Args)]
-pub(crate) struct ClusterArgs {
+pub(crate) struct TargetArgs {
     /// The kubeconfig [default: as kubectl has it, $KUBECONFIG or ~/.kube/config]
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
@@ -34,7 +34,7 @@ pub(crate) struct PlaneArgs {
 #[derive(Debug, Args)]
 pub(crate) struct InstallArgs {
     #[command(flatten)]
-    pub cluster: ClusterArgs,
+    pub cluster: TargetArgs,
     #[command(flatten)]
     pub plane: PlaneArgs,
     /// All settings, as the values of the Helm chart; what else is said here is said over them. - is standard input
@@ -75,7 +75,7 @@ pub(crate) struct InstallArgs {
 #[derive(Debug, Args)]
 pub(crate) struct UninstallArgs {
     #[command(flatten)]
-    pub cluster: ClusterArgs,
+    pub cluster: TargetArgs,
     #[command(flatten)]
     pub plane: PlaneArgs,
     /// Change nothing, and show what would be deleted
@@ -89,7 +89,7 @@ pub(crate) struct UninstallArgs {
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
     #[command(flatten)]
-    pub cluster: ClusterArgs,
+    pub cluster: TargetArgs,
     #[command(flatten)]
     pub plane: PlaneArgs,
     /// How to print

@@ -1,6 +1,7 @@
 //! `weir explain`: where a request goes, and why.
 
 mod ask;
+mod from;
 mod story;
 
 use std::fs;
@@ -12,7 +13,7 @@ use anyhow::{Context, anyhow};
 use weir_analysis::explain::{Call, Explainer};
 use weir_model::{DEFAULT_DOMAIN, Interception, Proxy, ProxyKind};
 
-use super::offline;
+use super::offline::{self, Read};
 use crate::cli::{ExplainArgs, Output};
 use crate::print;
 use weir_pilot::standalone;
@@ -25,8 +26,14 @@ const GATEWAYS: &str = "istio-system";
 /// # Errors
 /// If a file cannot be read, or the question is none.
 pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
-    let proxy = proxy(args)?;
-    let mesh = offline::read_mesh(&args.files, args.mesh_config.as_deref())?;
+    // What is no proxy is told before a cluster is read.
+    let written = args.proxy.as_deref().map(offline::read_proxy).transpose()?;
+    let read = offline::read(&args.input, &args.revision, args.mesh_config.as_deref())?;
+    let proxy = match written {
+        Some(proxy) => proxy,
+        None => proxy(args, &read)?,
+    };
+    let mesh = read.mesh;
     let translation = offline::translate_for(&mesh, &proxy, args.dns);
     let changes = match mesh.envoy_filters.is_empty() {
         true => vec![],
@@ -46,7 +53,7 @@ pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let call = ask::call(args, &mesh, &proxy)?;
     let answer = explainer.explain(&call);
     match args.output {
-        Output::Table => print::result(&story::tell(&call, &proxy, &answer)),
+        Output::Table => print::result(&story::tell(&call, &proxy, args.from.is_some(), &answer)),
         Output::Json => print::result(&(serde_json::to_string_pretty(&answer)? + "\n")),
         Output::Yaml => print::result(&serde_saphyr::to_string(&answer)?),
     }
@@ -54,13 +61,14 @@ pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// The proxy that gets the request.
-fn proxy(args: &ExplainArgs) -> anyhow::Result<Proxy> {
-    if let Some(path) = &args.proxy {
-        return offline::read_proxy(path);
+fn proxy(args: &ExplainArgs, read: &Read) -> anyhow::Result<Proxy> {
+    let own = read.cluster.as_ref().map_or("default", |cluster| cluster.namespace());
+    if let Some(written) = &args.from {
+        return from::proxy(written, args.namespace.as_deref().unwrap_or(own), &read.mesh, read.cluster.as_ref());
     }
     let (kind, labels, usual) = match &args.gateway {
         Some(labels) => (ProxyKind::Router, labels.as_str(), GATEWAYS),
-        None => (ProxyKind::Sidecar, "", "default"),
+        None => (ProxyKind::Sidecar, "", own),
     };
     let labels = standalone::parse_labels(labels).map_err(|error| anyhow!("--gateway: {error}"))?;
     let (name, namespace) = ("explain", args.namespace.as_deref().unwrap_or(usual));

@@ -2,7 +2,9 @@
 
 #[cfg(unix)]
 pub(crate) mod agent;
+pub(crate) mod analyze;
 pub(crate) mod capture;
+pub(crate) mod completions;
 pub(crate) mod demo;
 mod dump;
 pub(crate) mod explain;

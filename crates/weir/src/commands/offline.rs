@@ -3,32 +3,63 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use serde_json::Value;
+use weir_api::resources::MeshConfig;
 use weir_model::{DEFAULT_DOMAIN, Interception, MeshSnapshot, Proxy, ProxyKind, canonical};
-use weir_registry::files;
+use weir_registry::{Catalog, files};
 use weir_translate::{Translation, translate, translate_answering_dns};
 
-use crate::cli::FileArgs;
-use crate::mesh::mesh_config;
+use crate::cli::{FileArgs, InputArgs, InputPlace};
+use crate::mesh::{Cluster, mesh_config};
 use crate::print;
 
-/// Reads a mesh, and says what is wrong with its files.
+/// Reads a mesh from files, and says what is wrong with them.
 ///
 /// # Errors
 /// If the mesh's configuration cannot be read.
 pub(crate) fn read_mesh(inputs: &FileArgs, config: Option<&Path>) -> anyhow::Result<MeshSnapshot> {
-    let config = match config {
-        Some(path) => mesh_config(Some(path))?,
-        None => Default::default(),
-    };
-    let catalog = files::read(&inputs.inputs());
+    Ok(snapshot(&files::read(&inputs.inputs()), mesh_config_of(config)?))
+}
+
+/// A mesh that was read, and the cluster that it is, if it is one.
+pub(crate) struct Read {
+    pub mesh: MeshSnapshot,
+    pub cluster: Option<Cluster>,
+}
+
+/// Reads a mesh from files or from a cluster, as a pilot of this revision sees it, and says what is wrong with its resources.
+///
+/// # Errors
+/// If the mesh's configuration cannot be read, or the cluster does not answer.
+pub(crate) fn read(input: &InputArgs, revision: &str, config: Option<&Path>) -> anyhow::Result<Read> {
+    let config = mesh_config_of(config)?;
+    match input.place()? {
+        InputPlace::Files(inputs) => Ok(Read { mesh: snapshot(&files::read(&inputs), config), cluster: None }),
+        InputPlace::Cluster => {
+            let cluster = Cluster::reach(&input.cluster)?;
+            let catalog = cluster.mesh(revision, &config)?;
+            Ok(Read { mesh: snapshot(&catalog, config), cluster: Some(cluster) })
+        }
+    }
+}
+
+fn mesh_config_of(path: Option<&Path>) -> anyhow::Result<Arc<MeshConfig>> {
+    match path {
+        Some(path) => mesh_config(Some(path)),
+        None => Ok(Arc::default()),
+    }
+}
+
+/// The mesh of these resources; says what is wrong with them.
+fn snapshot(catalog: &Catalog, config: Arc<MeshConfig>) -> MeshSnapshot {
     catalog.diagnostics().for_each(print::diagnostic);
     let mesh = MeshSnapshot::new(&catalog.objects().cloned().collect::<Vec<_>>(), config, DEFAULT_DOMAIN);
     let of_rules = mesh.virtual_services.findings().chain(mesh.destination_rules.findings());
     of_rules.chain(mesh.peer_authentications.findings()).for_each(print::diagnostic);
-    Ok(mesh)
+    mesh
 }
 
 /// What a proxy would get that answers questions of DNS, or does not; says what of the mesh has no effect there.

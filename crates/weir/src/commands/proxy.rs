@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use weir_ads::certificates::IstioCertificateRequest;
-use weir_ads::{Protocol, Token, grpc};
+use weir_ads::{Protocol, grpc};
 use weir_config::bootstrap::ConnectionLimits;
 use weir_config::memory::MemoryBound;
+use weir_config::peer_metadata::PeerMetadata;
 use weir_model::{DEFAULT_DOMAIN, Interception, Proxy, ProxyKind};
 use weir_pilot::{node, standalone};
 use weir_proxy::control::certificate::Certification;
@@ -159,6 +160,7 @@ pub(super) fn follow(following: Following, around: &Around<'_>) -> anyhow::Resul
             options.drain_duration = drain_duration;
         }
         options.listener_limits = limits.listeners;
+        options.identity.workload = PeerMetadata::of_node(&node, &options.identity.workload).workload;
         options.node = node;
         options.certification = way.certification(&proxy);
         if options.certification.is_some() {
@@ -198,11 +200,9 @@ fn small_pages() {}
 /// If it cannot be: a file is not there, or is not what it should be.
 pub(super) fn pilot_of_pod(server: &str, args: &PodArgs) -> anyhow::Result<Option<Arc<RemotePilot>>> {
     let (Some(token), Some(root)) = (&args.token_file, &args.root_cert) else { return Ok(None) };
-    let read = |path: &Path| fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()));
-    let token = Token::new(read(token)?.trim());
     let Some(name) = host_of(server) else { bail!("--xds {server:?} names no port: write HOST:PORT") };
-    let pilot = RemotePilot::new(server, name, &read(root)?, Some(token));
-    let pilot = pilot.map_err(|reason| anyhow::anyhow!("--xds {server}, --root-cert {}: {reason}", root.display()))?;
+    let pilot = RemotePilot::of_files(server, name, root, token);
+    let pilot = pilot.map_err(|reason| anyhow::anyhow!("--xds {server}: {reason}"))?;
     Ok(Some(Arc::new(pilot)))
 }
 
@@ -236,7 +236,9 @@ fn from_arguments(args: &ProxyArgs) -> anyhow::Result<Following> {
         Some(pilot) => Way::Remote { pilot, server: server.clone(), lifetime, insists: false },
         None => Way::Plain { server: server.clone(), state: authority::way(server, args.state.as_deref()), lifetime },
     };
-    Ok(Following::new(proxy.clone(), node::introduce(&proxy), protocol, way))
+    let mut node = node::introduce(&proxy);
+    node::describe_workload(&mut node, |name| std::env::var(name).ok());
+    Ok(Following::new(proxy, node, protocol, way))
 }
 
 /// The addresses of a proxy's workload: its own, as far as anybody says so, else the one of its id.

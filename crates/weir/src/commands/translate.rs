@@ -21,7 +21,7 @@ use crate::print;
 /// # Errors
 /// If the proxy or the mesh's configuration cannot be read.
 pub(crate) fn run(args: &TranslateArgs) -> anyhow::Result<ExitCode> {
-    let mesh = offline::read_mesh(&args.files, args.mesh_config.as_deref())?;
+    let mesh = offline::read(&args.input, &args.revision, args.mesh_config.as_deref())?.mesh;
     let proxy = offline::read_proxy(&args.proxy)?;
     let translation = offline::translate_for(&mesh, &proxy, args.dns);
     let changes = weir_translate::patched(&mesh, &proxy);

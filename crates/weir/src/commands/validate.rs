@@ -1,4 +1,4 @@
-//! `weir validate`: each document by itself.
+//! `weir validate`: each document by itself, in files or in a cluster.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,15 +9,23 @@ use weir_api::{Diagnostic, Object, ObjectName, Severity};
 use weir_registry::files;
 use weir_translate::{patch_values, unsupported};
 
-use crate::cli::{Output, ValidateArgs};
+use crate::cli::{InputPlace, Output, ValidateArgs};
+use crate::mesh::Cluster;
 use crate::print;
 
 /// Checks, prints, and exits 1 if anything is wrong.
 ///
 /// # Errors
-/// None but those of printing.
+/// If the cluster does not answer that is to be read.
 pub(crate) fn run(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
-    let catalog = files::read(&args.files.inputs());
+    let catalog = match args.input.place()? {
+        InputPlace::Files(inputs) => files::read(&inputs),
+        InputPlace::Cluster => {
+            let cluster = Cluster::reach(&args.input.cluster)?;
+            let namespace = args.namespace.as_deref().unwrap_or(cluster.namespace());
+            cluster.written((!args.all_namespaces).then_some(namespace))?
+        }
+    };
     let objects: Vec<Arc<Object>> = catalog.objects().cloned().collect();
     let found = catalog.diagnostics().cloned().chain(unsupported::findings(&objects));
     let diagnostics: Vec<Diagnostic> = found.chain(objects.iter().flat_map(foreseen)).collect();

@@ -84,7 +84,12 @@ async fn of_cluster(args: &SourceArgs, mesh: &MeshConfig) -> anyhow::Result<Sour
     Ok(Source::Cluster(client, watched))
 }
 
+/// What is said where a cluster is asked for, and this program knows none.
+#[cfg(not(feature = "kubernetes"))]
+pub(crate) const WITHOUT_KUBERNETES: &str =
+    "this weir is built without Kubernetes: build it with `cargo build -p weir --features kubernetes`";
+
 #[cfg(not(feature = "kubernetes"))]
 async fn of_cluster(_: &SourceArgs, _: &MeshConfig) -> anyhow::Result<Source> {
-    anyhow::bail!("this weir is built without Kubernetes: build it with `cargo build -p weir --features kubernetes`")
+    anyhow::bail!("{WITHOUT_KUBERNETES}")
 }

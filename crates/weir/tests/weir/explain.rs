@@ -57,3 +57,44 @@ fn a_translation_has_the_listeners_of_given_addresses_if_it_is_asked_for_so() {
     };
     assert_eq!([listeners(&[]), listeners(&["--dns"])], [0, 2]);
 }
+
+/// As the sidecar of a workload that stands in the files.
+#[test]
+fn a_request_is_explained_from_a_workloads_point_of_view() {
+    let folder = tempfile::tempdir().unwrap();
+    let route = |subset: &str, from: &str| {
+        format!("{{match: [{{sourceLabels: {{app: {from}}}}}], name: {subset}, route: [{{destination: {{host: far.test}}}}]}}")
+    };
+    let text = format!(
+        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: far, namespace: default}}\n\
+         spec: {{hosts: [far.test], resolution: DNS, ports: [{{number: 80, name: http, protocol: HTTP}}]}}\n---\n\
+         apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: far, namespace: default}}\n\
+         spec: {{hosts: [far.test], http: [{}, {}]}}\n---\n\
+         apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {{name: one, namespace: default}}\n\
+         spec: {{address: 10.0.0.1, labels: {{app: one}}, serviceAccount: first}}\n---\n\
+         apiVersion: v1\nkind: Pod\nmetadata: {{name: two-1, namespace: default, labels: {{app: two}}}}\n\
+         spec: {{serviceAccountName: second}}\nstatus: {{podIP: 10.0.0.2}}\n",
+        route("of-one", "one"),
+        route("of-two", "two")
+    );
+    fs::write(folder.path().join("mesh.yaml"), text).unwrap();
+    for (from, expected) in
+        [("we/one", "of-one"), ("sa/first", "of-one"), ("pod/two-1", "of-two"), ("two-1", "of-two"), ("sa/second", "of-two")]
+    {
+        let (answer, said) = ask(folder.path(), &["explain", "-f", "mesh.yaml", "--from", from, "http://far.test/"]);
+        assert_eq!(answer["route"], expected, "{from}: {said}");
+    }
+    for (from, expected) in [
+        ("deploy/two", "only a cluster knows"),
+        ("pod/three", "there is no workload for pod/three in namespace default"),
+        ("vs/far", "stands for no workloads"),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_weir"))
+            .args(["explain", "-f", "mesh.yaml", "--from", from, "http://far.test/"])
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && said.contains(expected), "{from}: {said}");
+    }
+}

@@ -122,3 +122,129 @@ fn what_a_service_entry_is_given_is_its_status() {
         assert!(status(name)["addresses"].is_array(), "{status_text}");
     }
 }
+
+/// Lines as words, without ages.
+fn words(folder: &Path, arguments: &[&str]) -> Vec<String> {
+    let (text, is_good) = get(folder, arguments);
+    assert!(is_good, "{text}");
+    let is_age = |word: &&str| word.ends_with(['s', 'm']) && word.starts_with(|first: char| first.is_ascii_digit());
+    text.lines().map(|line| line.split_whitespace().filter(|word| !is_age(word)).collect::<Vec<_>>().join(" ")).collect()
+}
+
+#[test]
+fn columns_are_those_of_the_kinds_own_definitions() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(
+        folder.path().join("all.yaml"),
+        "apiVersion: v1
+kind: Service
+metadata: {name: a}
+spec: {clusterIP: 10.0.0.1, ports: [{port: 80, nodePort: 30080}, {port: 53, protocol: UDP}], type: NodePort, selector: {app: a, v: '1'}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: b}
+spec: {type: LoadBalancer, clusterIP: 10.0.0.2, externalIPs: [192.0.2.9], ports: [{port: 80}]}
+status: {loadBalancer: {ingress: [{ip: 192.0.2.1}, {hostname: lb.test}]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: c}
+spec: {type: LoadBalancer, clusterIP: None}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: d}
+spec: {type: ExternalName, externalName: far.test}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: w}
+spec: {address: 10.0.0.3}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: p}
+spec: {action: DENY}
+---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: p}
+spec: {mtls: {mode: STRICT}}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: i}
+spec:
+  ingressClassName: istio
+  tls: [{secretName: s}]
+  rules: [{host: a.test}, {host: b.test}, {host: c.test}, {host: d.test}]
+",
+    )
+    .unwrap();
+    let shown = |arguments: &[&str]| words(folder.path(), arguments);
+    assert_eq!(
+        shown(&["svc"]),
+        [
+            "NAME TYPE CLUSTER-IP EXTERNAL-IP PORT(S) AGE",
+            "a NodePort 10.0.0.1 <none> 80:30080/TCP,53/UDP",
+            "b LoadBalancer 10.0.0.2 192.0.2.1,lb.test,192.0.2.9 80/TCP",
+            "c LoadBalancer None <pending> <none>",
+            "d ExternalName <none> far.test <none>",
+        ]
+    );
+    assert_eq!(shown(&["svc", "a", "-o", "wide"])[1], "a NodePort 10.0.0.1 <none> 80:30080/TCP,53/UDP app=a,v=1");
+    assert_eq!(shown(&["we"]), ["NAME AGE ADDRESS", "w 10.0.0.3"]);
+    assert_eq!(shown(&["ap"]), ["NAME ACTION AGE", "p DENY"]);
+    assert_eq!(shown(&["pa"]), ["NAME MODE AGE", "p STRICT"]);
+    assert_eq!(shown(&["ing"]), ["NAME CLASS HOSTS ADDRESS PORTS AGE", "i istio a.test,b.test,c.test + 1 more... 80, 443"]);
+}
+
+#[test]
+fn resources_are_named_as_kubectl_names_them() {
+    let folder = folder();
+    assert_eq!(words(folder.path(), &["vs/reviews", "-o", "name"]), ["virtualservice.networking.istio.io/reviews"]);
+    assert_eq!(words(folder.path(), &["virtualservices.networking.istio.io", "-o", "name"]).len(), 2);
+    let (_, is_good) = get(folder.path(), &["vs/reviews", "bookinfo"]);
+    assert!(!is_good);
+}
+
+/// A kubeconfig that the environment names is not asked for by that.
+#[test]
+fn a_cluster_is_looked_at_only_if_it_is_asked_for() {
+    let ask = |program: &Path, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).env("KUBECONFIG", "/nowhere/config").env("HOME", "/nowhere").output().unwrap();
+        (String::from_utf8(output.stderr).unwrap(), output.status.code())
+    };
+    let weir = Path::new(env!("CARGO_BIN_EXE_weir"));
+    let (said, code) = ask(weir, &["get", "vs", "--admin", "127.0.0.1:1"]);
+    assert!(code == Some(2) && said.contains("no mesh answers at 127.0.0.1:1"), "{said}");
+    let folder = tempfile::tempdir().unwrap();
+    let plugin = folder.path().join("kubectl-weir");
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(weir, &plugin).unwrap();
+    let expected = if cfg!(feature = "kubernetes") { "/nowhere/config" } else { "built without Kubernetes" };
+    for (program, arguments) in [
+        (weir, &["get", "vs", "--kubernetes"][..]),
+        (weir, &["validate", "--context", "c"]),
+        (weir, &["explain", "--kubernetes", "--from", "deploy/a", "http://a/"]),
+        #[cfg(unix)]
+        (&plugin, &["get", "vs"]),
+        #[cfg(unix)]
+        (&plugin, &["validate"]),
+    ] {
+        let (said, code) = ask(program, arguments);
+        assert!(code == Some(2) && said.contains(expected), "{arguments:?}: {said}");
+    }
+    let (said, code) = ask(weir, &["validate"]);
+    assert!(code == Some(2) && said.contains("files with -f, or a cluster with --kubernetes"), "{said}");
+}
+
+#[test]
+fn shells_complete_commands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_weir")).args(["completions", shell]).output().unwrap();
+        let script = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && script.contains("proxy-status") && script.contains("all-namespaces"), "{shell}: {script}");
+    }
+}

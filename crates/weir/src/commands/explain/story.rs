@@ -5,16 +5,16 @@ use weir_model::{Proxy, ProxyKind};
 
 use crate::print;
 
-/// Tells the way of a call.
-pub(super) fn tell(call: &Call, proxy: &Proxy, answer: &Answer) -> String {
+/// Tells the way of a call, from a proxy that has a name, or from any.
+pub(super) fn tell(call: &Call, proxy: &Proxy, is_known: bool, answer: &Answer) -> String {
     let rows = answer.steps.iter().map(|step| {
         let place = step.source.as_ref().map(|place| format!("{}:{}", place.file, place.line)).unwrap_or_default();
         vec![step.what.clone(), step.why.clone(), place]
     });
-    format!("{}\n\n{}\n{}\n", question(call, proxy), print::table(&["WHAT", "WHY", "WHERE"], rows.collect()), end(answer))
+    format!("{}\n\n{}\n{}\n", question(call, proxy, is_known), print::table(&["WHAT", "WHY", "WHERE"], rows.collect()), end(answer))
 }
 
-fn question(call: &Call, proxy: &Proxy) -> String {
+fn question(call: &Call, proxy: &Proxy, is_known: bool) -> String {
     let host = call.host.as_deref().unwrap_or_default();
     let what = match call.protocol {
         Protocol::Tcp => format!("a connection to {}", call.destination()),
@@ -24,9 +24,11 @@ fn question(call: &Call, proxy: &Proxy) -> String {
             format!("{method} {scheme}://{host}{path}, sent to port {}", call.port)
         }
     };
-    let who = match proxy.kind {
-        ProxyKind::Router => "a gateway",
-        ProxyKind::Sidecar => "the sidecar of a client",
+    let who = match (proxy.kind, is_known) {
+        (ProxyKind::Router, false) => "a gateway".to_owned(),
+        (ProxyKind::Router, true) => format!("the gateway {}", proxy.name),
+        (ProxyKind::Sidecar, false) => "the sidecar of a client".to_owned(),
+        (ProxyKind::Sidecar, true) => format!("the sidecar of {}", proxy.name),
     };
     format!("{what}, at {who} in namespace {}", proxy.namespace)
 }

@@ -15,7 +15,7 @@ use weir_registry::kubernetes::{Access, connect};
 pub(crate) use check::run as check;
 pub(crate) use uninstall::run as uninstall;
 
-use crate::cli::{ClusterArgs, InstallArgs, ManifestFormat, PlaneArgs};
+use crate::cli::{InstallArgs, ManifestFormat, PlaneArgs, TargetArgs};
 use crate::mesh::start_runtime;
 use crate::print;
 
@@ -101,7 +101,7 @@ fn plane(args: &PlaneArgs) -> anyhow::Result<InstallSettings> {
 }
 
 /// Who asks the cluster that kubectl would ask.
-async fn installer(args: &ClusterArgs) -> anyhow::Result<Installer> {
+async fn installer(args: &TargetArgs) -> anyhow::Result<Installer> {
     let context = args.context.clone();
     let access = match &args.kubeconfig {
         Some(path) => Access::Kubeconfig { path: path.clone(), context },

@@ -9,8 +9,8 @@ use weir_xds::peer_metadata::config::discovery_method::MethodSpecifier as Discov
 use weir_xds::peer_metadata::config::propagation_method::MethodSpecifier as Propagation;
 use weir_xds::peer_metadata::config::{DiscoveryMethod, IstioHeaders, PropagationMethod, WorkloadDiscovery};
 
+use super::http::{Class, http_filter};
 use crate::context::Context;
-use crate::listener::http::{Class, http_filter};
 use crate::proxy_headers;
 
 /// Its name.

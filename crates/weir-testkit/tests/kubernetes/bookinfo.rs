@@ -1,0 +1,117 @@
+//! Bookinfo as Istio's users apply it: its manifests unchanged but for what `weir kube-inject` adds, over sidecars that capture, with the
+//! rules that every tutorial begins with.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use hyper::{Request, Version};
+use serde_json::Value;
+use weir_testkit::{Cluster, Content, converse, until};
+
+use crate::node::ready;
+
+const NAMESPACE: &str = "bookinfo";
+/// Its applications.
+const PODS: usize = 6;
+/// So long may it take until all of them are ready.
+const BOUND: Duration = Duration::from_secs(30);
+const PILOT: [&str; 8] =
+    ["--xds", "127.0.0.1:15010", "--admin", "127.0.0.1:15000", "--tls-xds", "10.244.0.1:15012", "--tls-name", "istiod.istio-system.svc"];
+/// How Pods find the pilot, which is outside: a Service without a selector, and its slice.
+const ISTIOD: &str = r#"
+apiVersion: v1
+kind: Namespace
+metadata: {name: istio-system}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: istiod, namespace: istio-system}
+spec:
+  ports: [{name: https-dns, port: 15012}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: istiod, namespace: istio-system, labels: {kubernetes.io/service-name: istiod}}
+addressType: IPv4
+ports: [{name: https-dns, port: 15012}]
+endpoints: [{addresses: [10.244.0.1], conditions: {ready: true}}]
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: bookinfo}
+"#;
+/// The seed's rule: jason has version 2, of all others three in four have version 1.
+const SEED: &str = r"
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: reviews}
+spec:
+  hosts: [reviews]
+  http:
+  - match: [{headers: {end-user: {exact: jason}}}]
+    route: [{destination: {host: reviews, subset: v2}}]
+  - route:
+    - {destination: {host: reviews, subset: v1}, weight: 75}
+    - {destination: {host: reviews, subset: v3}, weight: 25}
+";
+
+/// Asks productpage's API for reviews, which it asks its sidecar for; gives back who answered.
+async fn reviewer(productpage: SocketAddr, user: Option<&str>) -> Option<String> {
+    let request = Request::get(format!("http://{productpage}/api/v1/products/0/reviews"));
+    let request = user.iter().fold(request, |request, user| request.header("end-user", *user));
+    let told = converse(productpage, Version::HTTP_11, request.body(Content::default()).unwrap()).await.ok()?;
+    let answer: Value = serde_json::from_str(&told.text()).ok()?;
+    answer["podname"].as_str().map(str::to_owned)
+}
+
+/// How often each version answers.
+async fn shares(productpage: SocketAddr, user: Option<&str>, asked: usize) -> BTreeMap<String, usize> {
+    let mut shares = BTreeMap::new();
+    for _ in 0..asked {
+        *shares.entry(reviewer(productpage, user).await.unwrap_or_else(|| "nobody".to_owned())).or_default() += 1;
+    }
+    shares
+}
+
+async fn bookinfo_is_routed(options: &[&str]) {
+    let Some(cluster) = Cluster::start_with_node(vec![]).await else { return };
+    cluster.kubectl(&["apply", "-f", "-"], ISTIOD).await;
+    let _pilot = cluster.run_pilot("pilot", &PILOT).await;
+    let samples = |path: &str| fs::read_to_string(cluster.istio(&format!("samples/bookinfo/{path}"))).unwrap();
+    let injected = cluster.weir(&[&["kube-inject", "-f", "-"], options].concat(), &samples("platform/kube/bookinfo.yaml")).await;
+    let apply = ["apply", "-n", NAMESPACE, "-f", "-"];
+    let begin = Instant::now();
+    cluster.kubectl(&apply, &injected).await;
+    until("all of bookinfo is ready", async || ready(&cluster, NAMESPACE).await.len() == PODS).await;
+    let took = begin.elapsed();
+    eprintln!("bookinfo, injected {options:?}: ready {took:?} after it was applied");
+    assert!(took < BOUND, "{took:?}");
+
+    cluster.kubectl(&apply, &samples("networking/destination-rule-all.yaml")).await;
+    let pods = ready(&cluster, NAMESPACE).await;
+    let page = pods.iter().find(|pod| pod["metadata"]["labels"]["app"] == "productpage").unwrap();
+    let page: SocketAddr = format!("{}:9080", page["status"]["podIP"].as_str().unwrap()).parse().unwrap();
+    until("all versions take turns", async || shares(page, None, 9).await.keys().eq(["reviews-v1", "reviews-v2", "reviews-v3"])).await;
+    cluster.kubectl(&apply, &samples("networking/virtual-service-all-v1.yaml")).await;
+    until("version 1 alone answers", async || shares(page, None, 9).await == [("reviews-v1".to_owned(), 9)].into()).await;
+    cluster.kubectl(&apply, SEED).await;
+    until("jason has version 2", async || shares(page, Some("jason"), 9).await == [("reviews-v2".to_owned(), 9)].into()).await;
+    let shares = shares(page, None, 200).await;
+    let (first, third) = (shares.get("reviews-v1").copied().unwrap_or_default(), shares.get("reviews-v3").copied().unwrap_or_default());
+    // Five standard deviations about 150.
+    assert!(first + third == 200 && (120..=180).contains(&first), "{shares:?}");
+    let table = cluster.kubectl(&["get", "virtualservice", "-n", NAMESPACE, "reviews", "--no-headers"], "").await;
+    assert!(table.split_whitespace().take(2).eq(["reviews", "[\"reviews\"]"]), "{table}");
+}
+
+#[tokio::test]
+async fn over_sidecars_as_containers() {
+    bookinfo_is_routed(&[]).await;
+}
+
+#[tokio::test]
+async fn over_native_sidecars() {
+    bookinfo_is_routed(&["--native-sidecars"]).await;
+}
