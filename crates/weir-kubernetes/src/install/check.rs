@@ -7,7 +7,7 @@ use weir_inject::names::{REVISION, TAG};
 use super::api::{Api, ApiError, Kind, installed, title, word};
 use super::carry_out::waits_for;
 use super::following::{Following, following};
-use super::manifest::{MANAGED_BY, OURS, manifest};
+use super::manifest::{MANAGED_BY, manifest};
 use super::settings::InstallSettings;
 
 /// The oldest API server that has all of what is installed, and sidecars that are init containers. Its minor version; the major is 1.
@@ -46,6 +46,8 @@ pub struct ControlPlane {
     pub revision: String,
     /// The tags that mean it.
     pub tags: Vec<String>,
+    /// Whether it is Weir's, and not istiod.
+    pub is_weir: bool,
     /// Who installed it: `weir`, or as it says; else `-`.
     pub managed_by: String,
     /// Its image.
@@ -65,9 +67,9 @@ pub(super) async fn check(api: &Api, settings: &InstallSettings) -> Result<Check
     let control_planes = control_planes(api, &injectors).await?;
     let is_there = |plane: &&ControlPlane| plane.namespace == settings.namespace && plane.name == settings.service();
     match control_planes.iter().find(is_there) {
-        Some(plane) if plane.managed_by == OURS => whole(api, settings, plane, &mut findings).await?,
+        Some(plane) if plane.is_weir => whole(api, settings, plane, &mut findings).await?,
         Some(plane) => findings.push(format!(
-            "{}/{} is there, and not installed by Weir: another revision can stand beside it, as in `weir install --revision weir`",
+            "{}/{} is there, and not Weir's: another revision can stand beside it, as in `weir install --revision weir`",
             plane.namespace, plane.name
         )),
         None => rights(api, settings, &mut findings).await?,
@@ -79,8 +81,8 @@ pub(super) async fn check(api: &Api, settings: &InstallSettings) -> Result<Check
 
 /// Who follows which control plane.
 pub(super) async fn followers(api: &Api, injectors: &[Value]) -> Result<Vec<Following>, ApiError> {
-    let namespaces = api.list_metadata(&Kind::new("v1", "Namespace", "namespaces", false)).await?;
-    let pods = api.list_metadata(&Kind::new("v1", "Pod", "pods", true)).await?;
+    let namespaces = api.list_metadata(&Kind::new("v1", "Namespace", "namespaces", false), None).await?;
+    let pods = api.list_metadata(&Kind::new("v1", "Pod", "pods", true), None).await?;
     Ok(following(&namespaces, injectors, &pods))
 }
 
@@ -126,6 +128,7 @@ async fn control_planes(api: &Api, injectors: &[Value]) -> Result<Vec<ControlPla
             namespace: text(&metadata["namespace"], ""),
             name: text(&metadata["name"], ""),
             tags: tags.map(str::to_owned).collect(),
+            is_weir: labels["app.kubernetes.io/name"] == "weir",
             managed_by: text(&labels[MANAGED_BY], "-"),
             image: text(&deployment["spec"]["template"]["spec"]["containers"][0]["image"], "-"),
             available: deployment["status"]["availableReplicas"].as_u64().unwrap_or(0),
@@ -148,7 +151,7 @@ async fn whole(api: &Api, settings: &InstallSettings, plane: &ControlPlane, find
     for object in manifest(&settings) {
         let Some(kind) = Kind::of_object(&object) else { continue };
         if api.find(&kind.path_of(&object)).await?.is_none() {
-            findings.push(format!("{} is missing: install again", title(&object)));
+            findings.push(format!("{} is missing: install again, as that was done", title(&object)));
         }
     }
     Ok(())

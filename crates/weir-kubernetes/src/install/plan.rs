@@ -6,6 +6,7 @@ use serde_json::Value;
 use weir_inject::names::{REVISION, TAG};
 
 use super::api::{Api, ApiError, Applying, Kind, installed, title, word};
+use super::check::injectors;
 use super::difference::{Difference, differences};
 use super::manifest::{INSTANCE, MANAGED_BY, OURS, manifest};
 use super::settings::InstallSettings;
@@ -17,6 +18,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Objects of this revision that are of no use any more.
     pub stale: Vec<Value>,
+    /// Who else is asked about the pods that would be sent here.
+    pub rivals: Vec<String>,
     /// Whether fields of others are taken from them.
     pub force: bool,
 }
@@ -49,7 +52,7 @@ impl Plan {
     /// What stands against it, each with the object.
     pub fn conflicts(&self) -> Vec<String> {
         let of_step = |step: &Step| step.conflicts.iter().map(|why| format!("{}: {why}", title(&step.object))).collect::<Vec<_>>();
-        self.steps.iter().flat_map(of_step).collect()
+        self.steps.iter().flat_map(of_step).chain(self.rivals.iter().cloned()).collect()
     }
 
     /// Whether nothing would change.
@@ -74,7 +77,10 @@ pub(super) async fn plan(api: &Api, settings: &InstallSettings, force: bool) -> 
     settings.tags.extend(tags);
     let objects = manifest(&settings);
     let wanted: BTreeSet<String> = objects.iter().map(title).collect();
-    let stale = present.into_iter().filter(|object| !wanted.contains(&title(object))).collect();
+    let stale: Vec<Value> = present.into_iter().filter(|object| !wanted.contains(&title(object))).collect();
+    let mut injectors = injectors(api).await?;
+    injectors.retain(|injector| !wanted.contains(&title(injector)) && !stale.iter().any(|stale| title(stale) == title(injector)));
+    let rivals = rivals(&settings, &injectors);
     let mut steps = vec![];
     let mut has_namespace = true;
     for object in objects {
@@ -82,7 +88,18 @@ pub(super) async fn plan(api: &Api, settings: &InstallSettings, force: bool) -> 
         has_namespace &= step.object["kind"] != "Namespace" || step.change != Change::New;
         steps.push(step);
     }
-    Ok(Plan { steps, stale, force })
+    Ok(Plan { steps, stale, rivals, force })
+}
+
+/// What else answers to the revision's name, or to one of its tags: a pod would be sent to both, and which of them injects it is chance.
+fn rivals(settings: &InstallSettings, others: &[Value]) -> Vec<String> {
+    let is_ours = |name: &str| name == settings.revision || settings.tags.iter().any(|tag| tag == name);
+    let name = |injector: &Value| {
+        let labels = &injector["metadata"]["labels"];
+        labels[TAG].as_str().or(labels[REVISION].as_str()).filter(|name| is_ours(name)).map(str::to_owned)
+    };
+    let rival = |injector: &Value| Some(format!("{}: it answers to {} already", title(injector), name(injector)?));
+    others.iter().filter_map(rival).collect()
 }
 
 /// The objects of this revision that are there.
@@ -157,6 +174,24 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn nobody_else_answers_to_a_name_that_is_to_be_ours() {
+        let injector = |name: &str, labels: Value| json!({"kind": "M", "metadata": {"name": name, "labels": labels}});
+        let others = [
+            injector("istio-sidecar-injector", json!({"istio.io/rev": "default"})),
+            injector("tag", json!({"istio.io/rev": "default", "istio.io/tag": "prod"})),
+            injector("somebody", json!({})),
+        ];
+        let found = |revision: &str, tags: &[&str]| {
+            let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+            rivals(&InstallSettings { revision: revision.to_owned(), tags, ..InstallSettings::default() }, &others)
+        };
+        assert_eq!(found("canary", &["test"]), Vec::<String>::new());
+        assert_eq!(found("canary", &["default"]), ["M istio-sidecar-injector: it answers to default already"]);
+        assert_eq!(found("default", &[]), ["M istio-sidecar-injector: it answers to default already"]);
+        assert_eq!(found("prod", &[]), ["M tag: it answers to prod already"]);
+    }
 
     #[test]
     fn what_the_control_plane_has_said_of_a_webhook_stays() {

@@ -11,7 +11,7 @@ use weir_inject::names::{REVISION, TAG};
 
 use super::api::{Api, ApiError, Kind, installed, title, word};
 use super::carry_out::InstallError;
-use super::manifest::{INSTANCE, MANAGED_BY, OURS, manifest};
+use super::manifest::{MANAGED_BY, OURS, manifest};
 use super::plan::selector;
 use super::settings::InstallSettings;
 
@@ -31,6 +31,8 @@ const LOOK: Duration = Duration::from_millis(500);
 pub struct Removal {
     namespace: String,
     revision: String,
+    /// No other control plane of Weir is in the cluster.
+    is_last: bool,
     /// The objects of the installation, in the order in which they go.
     pub objects: Vec<Value>,
     /// What the control plane has written, in any namespace.
@@ -65,20 +67,14 @@ pub(super) async fn removal(api: &Api, namespace: &str, revision: &str) -> Resul
     for kind in installed() {
         objects.extend(api.list(&kind, Some(namespace), &selector(namespace, revision)).await?);
     }
-    let others = others(api, namespace, revision).await?;
-    let mut left: Vec<String> =
-        others.iter().map(|other| format!("{} stays: it is another control plane's of Weir", title(other))).collect();
+    let others = others(api, &objects).await?;
+    let known = others.iter().filter(|other| other["metadata"]["labels"][MANAGED_BY] == OURS);
+    let mut left: Vec<String> = known.map(|other| format!("{} stays: it is another control plane's of Weir", title(other))).collect();
     left.extend(foreign(api, namespace, revision).await?);
-    let written = written(api, namespace, revision, others.is_empty()).await?.into_iter().filter(|one| !is_among(one, &objects)).collect();
-    let mut removal = Removal {
-        namespace: namespace.to_owned(),
-        revision: revision.to_owned(),
-        objects,
-        written,
-        own_namespace: None,
-        tags: vec![],
-        left,
-    };
+    let is_last = others.is_empty();
+    let written = written(api, namespace, revision, is_last).await?;
+    let (namespace, revision) = (namespace.to_owned(), revision.to_owned());
+    let mut removal = Removal { namespace, revision, is_last, objects, written, own_namespace: None, tags: vec![], left };
     removal.own_namespace = namespace_of(api, &mut removal).await?;
     let tags = removal.objects.iter().filter(|object| object["kind"] == "MutatingWebhookConfiguration");
     removal.tags = tags.filter_map(|object| Some(object["metadata"]["labels"][TAG].as_str()?.to_owned())).collect();
@@ -89,13 +85,10 @@ fn is_among(object: &Value, all: &[Value]) -> bool {
     all.iter().any(|one| one["metadata"]["uid"] == object["metadata"]["uid"])
 }
 
-/// The other control planes of ours.
-async fn others(api: &Api, namespace: &str, revision: &str) -> Result<Vec<Value>, ApiError> {
-    let mut all = api.list(&Kind::new("apps/v1", "Deployment", "deployments", true), None, &format!("{MANAGED_BY}={OURS}")).await?;
-    all.retain(|deployment| {
-        let labels = &deployment["metadata"]["labels"];
-        labels[REVISION].is_string() && (labels[REVISION] != revision || labels[INSTANCE] != namespace)
-    });
+/// The control planes of Weir that stay, whoever has installed them.
+async fn others(api: &Api, objects: &[Value]) -> Result<Vec<Value>, ApiError> {
+    let mut all = api.list(&Kind::new("apps/v1", "Deployment", "deployments", true), None, "app.kubernetes.io/name=weir").await?;
+    all.retain(|deployment| !is_among(deployment, objects));
     Ok(all)
 }
 
@@ -125,7 +118,7 @@ async fn written(api: &Api, namespace: &str, revision: &str, is_last: bool) -> R
         name => name == own,
     });
     if is_last {
-        let root = api.list(&secrets, Some(namespace), "").await?.into_iter().find(|secret| secret["metadata"]["name"] == OWN_ROOT);
+        let root = api.find(&format!("{}/{OWN_ROOT}", secrets.path(Some(namespace)))).await?;
         all.extend(root.into_iter().chain(api.named(&maps, ROOT).await?).filter(is_ours_alone));
     }
     Ok(all)
@@ -158,8 +151,17 @@ async fn namespace_of(api: &Api, removal: &mut Removal) -> Result<Option<Value>,
 /// What is in the namespace that does not go by itself: neither ours, nor what the cluster puts into every namespace, nor what has an owner.
 async fn strangers(api: &Api, removal: &Removal) -> Result<Vec<String>, ApiError> {
     let mut found = vec![];
-    for kind in kinds_in_namespaces(api).await? {
-        for object in api.list(&kind, Some(&removal.namespace), "").await? {
+    let (kinds, unseen) = kinds_in_namespaces(api).await?;
+    found.extend(unseen);
+    for kind in kinds {
+        let objects = match api.list_metadata(&kind, Some(&removal.namespace)).await {
+            Ok(objects) => objects,
+            Err(error) => {
+                found.push(unseen_part(&kind.version, &error));
+                continue;
+            }
+        };
+        for object in objects {
             let name = word(&object["metadata"]["name"]);
             let is_of_cluster = matches!((kind.kind.as_str(), name), ("ServiceAccount", "default") | ("ConfigMap", "kube-root-ca.crt"));
             let has_owner = object["metadata"]["ownerReferences"].is_array();
@@ -171,26 +173,36 @@ async fn strangers(api: &Api, removal: &Removal) -> Result<Vec<String>, ApiError
     Ok(found)
 }
 
-/// All kinds of objects that can be in a namespace.
-async fn kinds_in_namespaces(api: &Api) -> Result<Vec<Kind>, ApiError> {
+/// Stands for what cannot be seen: an API that somebody else serves may be away, and what it holds in a namespace would go with that.
+fn unseen_part(version: &str, error: &ApiError) -> String {
+    format!("perhaps something of {version} ({error})")
+}
+
+/// All kinds of objects that can be in a namespace, and what stands for those that cannot be seen.
+async fn kinds_in_namespaces(api: &Api) -> Result<(Vec<Kind>, Vec<String>), ApiError> {
     let groups = api.get("/apis").await?;
     let versions = groups["groups"].as_array().into_iter().flatten().map(|group| word(&group["preferredVersion"]["groupVersion"]));
-    let mut kinds = vec![];
+    let (mut kinds, mut unseen) = (vec![], vec![]);
     for version in std::iter::once("v1").chain(versions) {
         let root = if version == "v1" { "/api" } else { "/apis" };
-        // An API that is served by somebody else may be away.
-        let Some(listed) = api.find(&format!("{root}/{version}")).await? else { continue };
+        let listed = match api.get(&format!("{root}/{version}")).await {
+            Ok(listed) => listed,
+            Err(error) => {
+                unseen.push(unseen_part(version, &error));
+                continue;
+            }
+        };
         for resource in listed["resources"].as_array().into_iter().flatten() {
             let (name, kind) = (word(&resource["name"]), word(&resource["kind"]));
             let can_be_listed = resource["verbs"].as_array().is_some_and(|verbs| verbs.iter().any(|verb| verb == "list"));
             // They come and go with Services and with whatever happens; or they are counted, and no objects.
-            let passes = matches!(kind, "Endpoints" | "Event") || version.starts_with("metrics.k8s.io/");
+            let passes = matches!(kind, "Endpoints" | "Event" | "PodMetrics");
             if resource["namespaced"] == true && can_be_listed && !passes {
                 kinds.push(Kind::new(version, kind, name, true));
             }
         }
     }
-    Ok(kinds)
+    Ok((kinds, unseen))
 }
 
 /// Takes it away, and says each thing that is.
@@ -204,8 +216,9 @@ pub(super) async fn remove(api: &Api, removal: &Removal, wait: Duration, mut sai
             until_gone(api, removal, wait).await?;
         }
     }
-    for object in &removal.written {
-        delete(api, object, &mut said).await?;
+    // Until it had ended it could write more.
+    for object in written(api, &removal.namespace, &removal.revision, removal.is_last).await? {
+        delete(api, &object, &mut said).await?;
     }
     if let Some(namespace) = &removal.own_namespace {
         delete(api, namespace, &mut said).await?;

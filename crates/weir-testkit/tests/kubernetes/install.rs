@@ -118,7 +118,7 @@ async fn what_is_installed_can_be_installed_again_changed_and_taken_away_without
 
     // What a control plane gives to each namespace.
     let written = [
-        ("/api/v1/namespaces/shop/configmaps", object("v1", "ConfigMap", "istio-ca-root-cert", json!({}))),
+        ("/api/v1/namespaces/shop/configmaps", object("v1", "ConfigMap", "istio-ca-root-cert", json!({"data": {"root-cert.pem": "x"}}))),
         ("/api/v1/namespaces/istio-system/secrets", object("v1", "Secret", "istio-ca-secret", json!({}))),
         (
             "/apis/coordination.k8s.io/v1/namespaces/istio-system/leases",
@@ -172,13 +172,20 @@ async fn revisions_stand_side_by_side_and_beside_istiod() {
     assert!(refused.contains("Deployment istio-system/istiod: it is there, and not installed by Weir"), "{refused}");
     assert!(!cluster.exists("/api/v1/namespaces/istio-system/serviceaccounts/istiod").await, "nothing is changed then");
     let told = weir(&cluster, 1, "check").await.result;
-    assert!(told.contains("istio-system/istiod is there, and not installed by Weir: another revision can stand beside it"), "{told}");
+    assert!(told.contains("istio-system/istiod is there, and not Weir's: another revision can stand beside it"), "{told}");
 
+    let mut injector = object("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration", "istio-sidecar-injector", json!({}));
+    injector["metadata"]["labels"] = json!({"istio.io/rev": "default"});
+    cluster.apply("/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/istio-sidecar-injector", injector).await;
+    let refused = weir(&cluster, 1, "install --revision stable --tag default --no-wait").await.said;
+    assert!(refused.contains("MutatingWebhookConfiguration istio-sidecar-injector: it answers to default already"), "{refused}");
     weir(&cluster, 0, "install --revision stable --tag prod --no-wait").await;
-    namespace(&cluster, "shop", json!({"istio.io/rev": "prod"})).await;
-    namespace(&cluster, "old", json!({"istio-injection": "enabled"})).await;
-    injected(&cluster, "shop", "web", "stable").await;
-    injected(&cluster, "old", "web", "default").await;
+    // Once a namespace is labelled, the API server waits for who would inject its pods.
+    for (name, revision, label, value) in [("shop", "stable", "istio.io/rev", "prod"), ("old", "default", "istio-injection", "enabled")] {
+        namespace(&cluster, name, json!({})).await;
+        injected(&cluster, name, "web", revision).await;
+        cluster.merge(&format!("/api/v1/namespaces/{name}"), json!({"metadata": {"labels": {label: value}}})).await;
+    }
     weir(&cluster, 0, "install --revision canary --tag prod --no-wait").await;
     let tag = cluster.ask("GET", TAG, None).await.unwrap();
     assert_eq!(tag["webhooks"][0]["clientConfig"]["service"]["name"], "istiod-canary");

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod analyze;
+mod dockerfile;
 mod explain;
 mod get;
 mod kube_inject;

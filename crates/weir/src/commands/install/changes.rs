@@ -24,6 +24,9 @@ pub(super) fn text(plan: &Plan) -> String {
             let _ = writeln!(text, "  ! {conflict}");
         }
     }
+    for rival in &plan.rivals {
+        let _ = writeln!(text, "! {rival}");
+    }
     for object in &plan.stale {
         let _ = writeln!(text, "{}: would be deleted", title(object));
     }

@@ -109,3 +109,30 @@ async fn installer(args: &TargetArgs) -> anyhow::Result<Installer> {
     };
     Ok(Installer::new(connect(&access).await?))
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use weir_kubernetes::install::{InstallSettings, manifest};
+
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn what_the_control_plane_is_told_is_understood_by_this_very_program() {
+        let envoy = InstallSettings { data_plane: "envoy".to_owned(), envoy_image: "envoy:1".to_owned(), ..InstallSettings::default() };
+        let plain = InstallSettings { plaintext_xds: true, revision: "canary".to_owned(), ..envoy.clone() };
+        for settings in [InstallSettings::default(), envoy, plain] {
+            let deployment = manifest(&settings).into_iter().find(|object| object["kind"] == "Deployment").unwrap();
+            let words = deployment["spec"]["template"]["spec"]["containers"][0]["args"].as_array().unwrap().clone();
+            let words = words.iter().map(|word| word.as_str().unwrap());
+            let cli = Cli::try_parse_from(std::iter::once("weir").chain(words)).unwrap();
+            let Command::Pilot(args) = cli.command else { panic!("{:?}", cli.command) };
+            assert_eq!(
+                (args.source.revision, args.source.namespace, args.source.in_cluster),
+                (settings.revision, settings.namespace, true)
+            );
+            assert_eq!(args.webhooks.address(true).unwrap().port(), 15017);
+            assert_eq!((args.plaintext_xds, args.webhooks.sidecar.image), (settings.plaintext_xds, Some(settings.image)));
+        }
+    }
+}
