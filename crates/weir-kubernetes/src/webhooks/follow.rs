@@ -22,7 +22,7 @@ pub(super) type Known<V> = Option<Arc<BTreeMap<String, V>>>;
 pub(super) async fn follow<K, V>(api: Api<K>, config: Config, keep: fn(&K) -> V, newest: watch::Sender<Known<V>>)
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
-    V: Clone,
+    V: Clone + PartialEq,
 {
     let config = Config { timeout: Some(WATCH), ..config };
     let mut events = std::pin::pin!(watcher(api, config));
@@ -40,7 +40,13 @@ where
                 continue;
             }
             Ok(Event::InitDone) => known = std::mem::take(&mut listing),
-            Ok(Event::Apply(object)) => drop(known.insert(object.name_any(), keep(&object))),
+            Ok(Event::Apply(object)) => {
+                let kept = keep(&object);
+                // Of many objects most news are of what is not kept.
+                if known.insert(object.name_any(), kept.clone()).is_some_and(|before| before == kept) {
+                    continue;
+                }
+            }
             Ok(Event::Delete(object)) => drop(known.remove(&object.name_any())),
             Err(error) => {
                 let message = format!("{} cannot be followed: {error}", K::plural(&()));

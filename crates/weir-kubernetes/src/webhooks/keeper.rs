@@ -43,6 +43,8 @@ pub(super) struct Keeper<K> {
     others: BTreeMap<String, Instant>,
     prover: Option<Prover>,
     proof_wait: Duration,
+    /// When a bundle may be written again: whoever overwrites it each time must not keep the API server busy.
+    writing: BTreeMap<String, (BackOff, Instant)>,
     back_off: BackOff,
     /// What was said last of each.
     said: BTreeMap<String, String>,
@@ -58,8 +60,9 @@ impl<K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug> Keeper<K>
         prover: Option<Prover>,
     ) -> Self {
         let bundle = Bundle::of(authority.root_certificates());
-        let (others, said, back_off) = (BTreeMap::new(), BTreeMap::new(), BackOff::new());
-        Self { api, known, called, authority, bundle, forget: None, others, prover, proof_wait: SHORTEST, back_off, said }
+        let (others, writing, said) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let (proof_wait, back_off) = (SHORTEST, BackOff::new());
+        Self { api, known, called, authority, bundle, forget: None, others, prover, proof_wait, writing, back_off, said }
     }
 
     /// Keeps them, for ever.
@@ -87,6 +90,8 @@ impl<K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug> Keeper<K>
         again = self.forget.map_or(again, |forget| forget.min(again));
         let known = self.known.borrow_and_update().clone().unwrap_or_default();
         self.others.retain(|name, _| known.contains_key(name));
+        self.writing.retain(|name, _| known.contains_key(name));
+        self.said.retain(|name, _| known.contains_key(name));
         for (name, configuration) in known.iter() {
             let own: Vec<&Hook> = configuration.hooks.iter().filter(|hook| self.called.is_us(&hook.host)).collect();
             let next = self.keep_one(name, configuration, &own).await;
@@ -106,7 +111,10 @@ impl<K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug> Keeper<K>
         }
         let change = |judged: &Judged| Change { bundle: (*judged == Judged::Wrong).then(|| self.bundle.text()), fail: false };
         if let Some(patch) = configuration.patch(own.iter().copied().zip(judged.iter().map(change))) {
-            return self.patch(name, patch, "the caBundle is the mesh's roots").await;
+            return match self.may_write(name, now) {
+                Ok(()) => self.patch(name, patch, "the caBundle is the mesh's roots").await,
+                Err(later) => Some(later),
+            };
         }
         let next = has_others.then_some(since + GRACE);
         let proved = self.prove(name, own).await;
@@ -119,6 +127,16 @@ impl<K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug> Keeper<K>
                 self.patch(name, patch, "it was seen to work: what it does not answer is refused from now on").await
             }
         }
+    }
+
+    /// Whether a bundle may be written now; else when.
+    fn may_write(&mut self, name: &str, now: Instant) -> Result<(), Instant> {
+        let (back_off, next) = self.writing.entry(name.to_owned()).or_insert_with(|| (BackOff::new(), now));
+        if *next > now {
+            return Err(*next);
+        }
+        *next = now + back_off.broke(std::time::Instant::now());
+        Ok(())
     }
 
     /// Whether webhooks work by which something may pass as yet.

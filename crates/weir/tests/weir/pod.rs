@@ -206,5 +206,5 @@ fn what_injection_has_not_written_is_told_before_anything_starts() {
     ]);
     let output = command.output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.code() == Some(2) && said.contains("/nowhere cannot be read"), "{said}");
+    assert!(output.status.code() == Some(2) && said.contains("/nowhere: it cannot be read"), "{said}");
 }
