@@ -18,7 +18,6 @@ mod members;
 mod name_table;
 mod names;
 mod patches;
-mod peer_metadata;
 mod proxy_headers;
 mod route;
 mod secret_names;

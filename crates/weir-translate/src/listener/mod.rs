@@ -9,6 +9,7 @@ mod headers;
 pub(crate) mod http;
 mod ingress;
 mod mutual_tls;
+mod peer_metadata;
 mod tcp;
 pub(crate) mod tls;
 

@@ -9,15 +9,15 @@ use weir_xds::peer_metadata::config::discovery_method::MethodSpecifier as Discov
 use weir_xds::peer_metadata::config::propagation_method::MethodSpecifier as Propagation;
 use weir_xds::peer_metadata::config::{DiscoveryMethod, IstioHeaders, PropagationMethod, WorkloadDiscovery};
 
+use super::http::{Class, http_filter};
 use crate::context::Context;
-use crate::listener::http::{Class, http_filter};
 use crate::proxy_headers;
 
 /// Its name.
 const FILTER: &str = "istio.metadata_exchange";
 
 /// The filter of a side, if the proxy has it.
-pub(crate) fn filter(context: &Context<'_>, class: Class) -> Option<HttpFilter> {
+pub(super) fn filter(context: &Context<'_>, class: Class) -> Option<HttpFilter> {
     if !context.exchanges_metadata {
         return None;
     }
