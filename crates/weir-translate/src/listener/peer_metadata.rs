@@ -17,7 +17,7 @@ use crate::proxy_headers;
 const FILTER: &str = "istio.metadata_exchange";
 
 /// The filter of a side, if the proxy has it.
-pub(crate) fn filter(context: &Context<'_>, class: Class) -> Option<HttpFilter> {
+pub(super) fn filter(context: &Context<'_>, class: Class) -> Option<HttpFilter> {
     if !context.exchanges_metadata {
         return None;
     }

@@ -110,3 +110,21 @@ fn proxies_that_have_the_filter_get_it_first() {
         }
     }
 }
+
+#[test]
+fn a_patch_switches_it_off() {
+    let patch = "apiVersion: networking.istio.io/v1alpha3\nkind: EnvoyFilter\nmetadata: {name: off, namespace: istio-system}\nspec:
+  configPatches:
+  - applyTo: HTTP_FILTER
+    match:
+      listener:
+        filterChain: {filter: {name: envoy.filters.network.http_connection_manager, subFilter: {name: istio.metadata_exchange}}}
+    patch: {operation: REMOVE}
+";
+    let mesh = mesh_with("{}", &[("mesh.yaml", MESH), ("patch.yaml", patch)]);
+    for proxy in [sidecar("10.0.0.9", &[]), gateway()] {
+        let of_proxy = filters(&mesh, &proxy, true);
+        assert!(!of_proxy.is_empty());
+        assert!(of_proxy.iter().all(|(names, _)| !names.contains(&"istio.metadata_exchange".to_owned())), "{of_proxy:?}");
+    }
+}
