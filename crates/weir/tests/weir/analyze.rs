@@ -35,7 +35,7 @@ fn nothing_wrong_is_fine() {
 fn a_finding_has_its_code_and_a_picture_of_its_place() {
     let (text, code) = analyze(&[GOOD, &RULE.replace("HOST", "ratings")], &[]);
     assert_eq!(code, Some(1));
-    for part in ["error: [IST0101] VirtualService default/reviews: spec.http[0].route[0].destination.host: ", "1.yaml:8:26", "^^^^^^^"] {
+    for part in ["error: [IST0101] VirtualService default/reviews: spec.http[0].route[0].destination.host: ", "1.yaml:8:27", "^^^^^^^"] {
         assert!(text.contains(part), "{part}\n{text}");
     }
     assert!(text.starts_with("2 documents: 1 error, 0 warnings, 0 notes\n"), "{text}");
