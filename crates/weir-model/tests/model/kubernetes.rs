@@ -176,7 +176,7 @@ endpoints:
 /// Whom clients are told of, and as what, by what the Service says of sessions and of places.
 #[test]
 fn what_an_instance_says_of_itself_tells_whether_it_takes_requests_and_the_service_whether_clients_are_told() {
-    let (plain, sessions) = ("shop/web", "shop/web, labels: {istio.io/persistent-session: 'session:/'}");
+    let (plain, sessions) = ("shop/web", "shop/web, labels: {istio.io/persistent-session: session}");
     let by_header = "shop/web, labels: {istio.io/persistent-session-header: x-session}";
     let near = "shop/web, annotations: {networking.istio.io/traffic-distribution: PreferClose}";
     let told = |head: &str, label: &str, conditions: &str| {

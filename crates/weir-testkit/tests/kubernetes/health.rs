@@ -17,7 +17,7 @@ fn labelled(labels: &Value) -> Value {
 #[tokio::test]
 async fn who_ends_drains_for_those_who_keep_to_it_and_who_is_not_ready_is_told_where_others_take_over() {
     let Some(cluster) = cluster().await else { return };
-    cluster.apply(SERVICE, labelled(&json!({"istio.io/persistent-session": "session:/"}))).await;
+    cluster.apply(SERVICE, labelled(&json!({"istio.io/persistent-session": "session"}))).await;
     let _pilot = cluster.start_pilot(XDS, ADMIN).await;
     let mut follower = Follower::connect(XDS, WEB, "80").await;
     let both = set(&["10.244.1.0:8080 HEALTHY", "10.244.1.1:8080 HEALTHY"]);

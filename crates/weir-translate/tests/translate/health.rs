@@ -73,7 +73,7 @@ fn client(node: usize) -> Proxy {
 
 #[test]
 fn clients_are_told_of_those_that_are_of_use_to_them() {
-    let sessions = ", labels: {istio.io/persistent-session: 'c:/'}";
+    let sessions = ", labels: {istio.io/persistent-session: session}";
     for (meta, spec, statuses, expected) in [
         ("", "", None, "0 HEALTHY"),
         ("", ", trafficDistribution: PreferClose", None, "0 HEALTHY, 1 UNHEALTHY"),

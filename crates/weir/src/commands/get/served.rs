@@ -77,14 +77,8 @@ mod tests {
 
     #[test]
     fn a_table_is_what_kubectl_would_print() {
-        let narrow = "NAME       HOSTS   AGE\na          [\"a\"]   5m\nb                  two...\n\\u{1b}[2J   c       1s\n";
-        assert_eq!(
-            table(&pages(), false, false),
-            narrow
-                .replace("NAME       HOSTS", "NAME        HOSTS")
-                .replace("a          [", "a           [")
-                .replace("b                  t", "b                   t")
-        );
+        let narrow = "NAME        HOSTS   AGE\na           [\"a\"]   5m\nb                   two...\n\\u{1b}[2J   c       1s\n";
+        assert_eq!(table(&pages(), false, false), narrow);
         let wide = table(&pages(), true, true);
         let lines: Vec<Vec<&str>> = wide.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(lines[..2], [vec!["NAMESPACE", "NAME", "HOSTS", "SELECTOR", "AGE"], vec!["shop", "a", "[\"a\"]", "x=y", "5m"]]);
