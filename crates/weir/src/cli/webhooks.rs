@@ -34,6 +34,8 @@ pub(crate) enum NativeSidecars {
     False,
 }
 
+// Without a cluster nobody asks.
+#[cfg(any(feature = "kubernetes", test))]
 impl WebhookArgs {
     /// Where they are answered, of a pilot that runs in the cluster or not.
     pub fn address(&self, in_cluster: bool) -> Option<SocketAddr> {
