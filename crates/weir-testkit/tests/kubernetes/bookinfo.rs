@@ -1,22 +1,34 @@
-//! Bookinfo as Istio's users apply it: its manifests unchanged but for what `weir kube-inject` adds, over sidecars that capture, with the
-//! rules that every tutorial begins with.
+//! Bookinfo as Istio's users apply it: its manifests unchanged in a labelled namespace, or as `weir kube-inject` makes them, over sidecars
+//! that capture, with the rules that every tutorial begins with.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use hyper::{Request, Version};
-use serde_json::Value;
+use serde_json::{Value, json};
 use weir_testkit::{Cluster, Content, DataPlane, converse, until};
 
 use crate::node::{pods, ready};
+use crate::webhooks;
 
 /// Its applications.
 const PODS: usize = 6;
 /// So long may it take until all of them are ready: half a minute where nothing else is done, on a busy machine this.
 const BOUND: Duration = Duration::from_secs(120);
-const PILOT: [&str; 8] =
-    ["--xds", "127.0.0.1:15010", "--admin", "127.0.0.1:15000", "--tls-xds", "10.244.0.1:15012", "--tls-name", "istiod.istio-system.svc"];
+const PILOT: [&str; 10] = [
+    "--xds",
+    "127.0.0.1:15010",
+    "--admin",
+    "127.0.0.1:15000",
+    "--tls-xds",
+    "10.244.0.1:15012",
+    "--tls-name",
+    "istiod.istio-system.svc",
+    "--webhooks",
+    "127.0.0.1:15017",
+];
 /// How Pods find the pilot, which is outside: a Service without a selector, and its slice.
 const ISTIOD: &str = r#"
 apiVersion: v1
@@ -69,24 +81,21 @@ async fn shares(productpage: SocketAddr, user: Option<&str>, asked: usize) -> BT
     shares
 }
 
-/// Applies bookinfo to a namespace of this name, injected with these options, and routes it.
-async fn is_routed(cluster: &Cluster, namespace: &str, options: &[&str]) {
+/// Applies bookinfo to a namespace, as this is in it, and routes it.
+async fn is_routed(cluster: &Cluster, namespace: &str, manifest: &str) {
     let sample = |path: &str| cluster.istio("samples/bookinfo").join(path).display().to_string();
-    let manifest = sample("platform/kube/bookinfo.yaml");
-    let injected = cluster.run_weir(&[&["kube-inject", "-f", &manifest], options].concat()).await;
-    assert_eq!(injected.code, Some(0), "{}", injected.said);
-    cluster.make_namespace(namespace).await;
     let apply = async |file: &str, text: &str| cluster.kubectl(&["apply", "-n", namespace, "-f", file], text).await;
     let begin = Instant::now();
-    apply("-", &injected.result).await;
+    apply("-", manifest).await;
     until("bookinfo's Pods are there", async || pods(cluster, namespace).await.len() == PODS).await;
     let patience = format!("--timeout={}s", BOUND.as_secs());
     cluster.kubectl(&["wait", "-n", namespace, "--for=condition=Ready", "pod", "--all", &patience], "").await;
     let took = begin.elapsed();
-    eprintln!("bookinfo, injected {options:?}: ready {took:?} after it was applied");
+    eprintln!("bookinfo over {namespace} sidecars: ready {took:?} after it was applied");
 
     apply(&sample("networking/destination-rule-all.yaml"), "").await;
     let pods = ready(cluster, namespace).await;
+    assert!(pods.iter().all(|pod| pod.to_string().contains("\"istio-proxy\"")), "all are injected");
     let page = pods.iter().find(|pod| pod["metadata"]["labels"]["app"] == "productpage").unwrap();
     let page: SocketAddr = format!("{}:9080", page["status"]["podIP"].as_str().unwrap()).parse().unwrap();
     until("all versions take turns", async || shares(page, None, 9).await.keys().eq(["reviews-v1", "reviews-v2", "reviews-v3"])).await;
@@ -104,14 +113,32 @@ async fn is_routed(cluster: &Cluster, namespace: &str, options: &[&str]) {
     cluster.kubectl(&["delete", "namespace", namespace, "--wait=false"], "").await;
 }
 
+/// Has the API server ask the pilot about Pods.
+async fn ask_pilot_of_pods(cluster: &Cluster) {
+    let paths =
+        webhooks::apply_all(cluster, webhooks::MUTATING, webhooks::plane("default", &[]).injectors(&webhooks::at(webhooks::PORT))).await;
+    webhooks::until_known(cluster, &paths).await;
+}
+
 #[tokio::test]
 async fn bookinfo_is_injected_and_routed() {
     let Some(cluster) = Cluster::start_with_node(vec![]).await else { return };
     cluster.kubectl(&["apply", "-f", "-"], ISTIOD).await;
     let _pilot = cluster.run_pilot("pilot", &PILOT).await;
-    is_routed(&cluster, "classic", &[]).await;
-    is_routed(&cluster, "native", &["--native-sidecars"]).await;
-    if DataPlane::Envoy.is_available() {
-        is_routed(&cluster, "envoy", &["--data-plane", "envoy", "--native-sidecars"]).await;
+    let manifest = cluster.istio("samples/bookinfo/platform/kube/bookinfo.yaml").display().to_string();
+
+    ask_pilot_of_pods(&cluster).await;
+    webhooks::make_namespace(&cluster, "webhook", &json!({"istio-injection": "enabled"})).await;
+    is_routed(&cluster, "webhook", &fs::read_to_string(&manifest).unwrap()).await;
+
+    let with_envoy: &[&str] = &["--data-plane", "envoy", "--native-sidecars"];
+    for (name, options) in [("classic", &[][..]), ("envoy", with_envoy)] {
+        if name == "envoy" && !DataPlane::Envoy.is_available() {
+            continue;
+        }
+        let injected = cluster.run_weir(&[&["kube-inject", "-f", &manifest], options].concat()).await;
+        assert_eq!(injected.code, Some(0), "{}", injected.said);
+        webhooks::make_namespace(&cluster, name, &json!({})).await;
+        is_routed(&cluster, name, &injected.result).await;
     }
 }

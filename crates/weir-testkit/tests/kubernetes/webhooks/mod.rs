@@ -9,12 +9,12 @@ use weir_inject::Webhooks;
 use weir_inject::configuration::Reach;
 use weir_testkit::{Cluster, until};
 
-const MUTATING: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
+pub const MUTATING: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
 const VALIDATING: &str = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
-const PORT: &str = "15017";
+pub const PORT: &str = "15017";
 
 /// A control plane of this revision and with these tags.
-fn plane(revision: &str, tags: &[&str]) -> Webhooks {
+pub fn plane(revision: &str, tags: &[&str]) -> Webhooks {
     let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
     Webhooks { revision: revision.to_owned(), tags, every_namespace: false, own_namespace: "istio-system".to_owned() }
 }
@@ -35,7 +35,7 @@ async fn make_service(cluster: &Cluster, name: &str) {
 }
 
 /// Applies configurations, and gives back their paths.
-async fn apply_all(cluster: &Cluster, kind: &str, configurations: Vec<Value>) -> Vec<String> {
+pub async fn apply_all(cluster: &Cluster, kind: &str, configurations: Vec<Value>) -> Vec<String> {
     let mut paths = vec![];
     for configuration in configurations {
         let path = format!("{kind}/{}", configuration["metadata"]["name"].as_str().unwrap());
@@ -52,7 +52,7 @@ async fn hooks(cluster: &Cluster, path: &str) -> Vec<Value> {
 }
 
 /// Waits until all webhooks of these configurations have a caBundle.
-async fn until_known(cluster: &Cluster, paths: &[String]) {
+pub async fn until_known(cluster: &Cluster, paths: &[String]) {
     for path in paths {
         until(&format!("{path} has the mesh's roots"), async || {
             hooks(cluster, path).await.iter().all(|hook| hook["clientConfig"]["caBundle"].is_string())
@@ -70,7 +70,7 @@ async fn until_closed(cluster: &Cluster, paths: &[String]) {
 }
 
 /// A namespace with labels, in which pods can be made.
-async fn make_namespace(cluster: &Cluster, name: &str, labels: &Value) {
+pub async fn make_namespace(cluster: &Cluster, name: &str, labels: &Value) {
     let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});
     cluster.apply(&format!("/api/v1/namespaces/{name}"), object).await;
 }
@@ -96,6 +96,6 @@ fn arguments<'a>(revision: &'a str, address: &'a str) -> Vec<&'a str> {
     vec!["--ephemeral-root", "--revision", revision, "--webhooks", address]
 }
 
-fn at(port: &str) -> Reach {
+pub fn at(port: &str) -> Reach {
     Reach::Url(format!("https://127.0.0.1:{port}"))
 }
