@@ -83,13 +83,10 @@ fn secret(args: &AuthorityArgs, state: Option<&Path>) -> anyhow::Result<Option<S
     }
 }
 
-/// The secret in the usual folder, where the authority is in none.
-///
-/// # Errors
-/// None: what cannot be read is said.
+/// The secret in the usual folder, where the authority is in none. Why there is none is said.
 #[cfg(feature = "kubernetes")]
-pub(super) fn usual_secret() -> anyhow::Result<Option<Secret>> {
-    secret(&AuthorityArgs { ca: None, state: None, ephemeral_root: false }, usual_state().as_deref())
+pub(super) fn usual_secret() -> Option<Secret> {
+    secret(&AuthorityArgs { ca: None, state: None, ephemeral_root: false }, usual_state().as_deref()).unwrap_or_default()
 }
 
 /// `$XDG_STATE_HOME/weir`, which is in the home where nobody says otherwise.

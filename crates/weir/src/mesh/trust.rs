@@ -45,7 +45,7 @@ mod cluster {
             let Some(client) = source.client().filter(|_| !is_named) else { return Ok(None) };
             let authority = root::open(client, namespace, &mesh.trust_domain).await?.follow();
             // Nobody else is in a pod.
-            let secret = if args.source.in_cluster { None } else { usual_secret()? };
+            let secret = if args.source.in_cluster { None } else { usual_secret() };
             Ok(Some(Self { authority, secret, state: None }))
         }
 
