@@ -81,9 +81,10 @@ mod tests {
 
     const DOCUMENTATION: &str = include_str!("../../../../docs/kubernetes.md");
 
-    /// The one role of this kind that stands in the documentation's blocks of YAML.
+    /// The one role of this kind that stands in the documentation's part about them.
     fn documented(kind: &str) -> Vec<Value> {
-        let blocks = DOCUMENTATION.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        let part = DOCUMENTATION.split("\n## Rights\n").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
+        let blocks = part.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
         let documents = blocks.flat_map(|block| block.split("\n---\n"));
         let mut roles: Vec<Value> = documents.map(|document| serde_saphyr::from_str::<Value>(document).unwrap()).collect();
         roles.retain(|role| role["kind"] == kind);
