@@ -78,6 +78,11 @@ pub fn translate_answering_dns(mesh: &MeshSnapshot, proxy: &Proxy) -> Translatio
     translated(Context::new(mesh, proxy).answering_dns(true))
 }
 
+/// The same for one that also exchanges metadata with others, as Weir's own proxies do.
+pub fn translate_exchanging_metadata(mesh: &MeshSnapshot, proxy: &Proxy) -> Translation {
+    translated(Context::new(mesh, proxy).answering_dns(true).exchanging_metadata(true))
+}
+
 fn translated(mut context: Context<'_>) -> Translation {
     let mut translation = unpatched(&mut context);
     patches::apply(&context, &mut translation, &[patches::Side::Shared, patches::Side::Own]);

@@ -64,7 +64,7 @@ spec:
 ";
 
 /// Asks productpage's API for reviews, which it asks its sidecar for; gives back who answered.
-async fn reviewer(productpage: SocketAddr, user: Option<&str>) -> Option<String> {
+pub async fn reviewer(productpage: SocketAddr, user: Option<&str>) -> Option<String> {
     let request = Request::get(format!("http://{productpage}/api/v1/products/0/reviews"));
     let request = user.iter().fold(request, |request, user| request.header("end-user", *user));
     let told = converse(productpage, Version::HTTP_11, request.body(Content::default()).unwrap()).await.ok()?;
@@ -81,8 +81,8 @@ async fn shares(productpage: SocketAddr, user: Option<&str>, asked: usize) -> BT
     shares
 }
 
-/// Applies bookinfo to a namespace, as this is in it, and routes it.
-async fn is_routed(cluster: &Cluster, namespace: &str, manifest: &str) {
+/// Applies bookinfo to a namespace, as this is in it, and routes it. Gives back where productpage is.
+pub async fn is_routed(cluster: &Cluster, namespace: &str, manifest: &str) -> SocketAddr {
     let sample = |path: &str| cluster.istio("samples/bookinfo").join(path).display().to_string();
     let apply = async |file: &str, text: &str| cluster.kubectl(&["apply", "-n", namespace, "-f", file], text).await;
     let begin = Instant::now();
@@ -109,7 +109,11 @@ async fn is_routed(cluster: &Cluster, namespace: &str, manifest: &str) {
     assert!(first + third == 200 && (120..=180).contains(&first), "{shares:?}");
     let table = cluster.kubectl(&["get", "virtualservice", "-n", namespace, "reviews", "--no-headers"], "").await;
     assert!(table.split_whitespace().take(2).eq(["reviews", "[\"reviews\"]"]), "{table}");
-    // Its Pods have asked for more than half of a processor.
+    page
+}
+
+/// Its Pods have asked for more than half of a processor.
+async fn delete(cluster: &Cluster, namespace: &str) {
     cluster.kubectl(&["delete", "namespace", namespace, "--wait=false"], "").await;
 }
 
@@ -130,6 +134,7 @@ async fn bookinfo_is_injected_and_routed() {
     ask_pilot_of_pods(&cluster).await;
     webhooks::make_namespace(&cluster, "webhook", &json!({"istio-injection": "enabled"})).await;
     is_routed(&cluster, "webhook", &fs::read_to_string(&manifest).unwrap()).await;
+    delete(&cluster, "webhook").await;
 
     let with_envoy: &[&str] = &["--data-plane", "envoy", "--native-sidecars"];
     for (name, options) in [("classic", &[][..]), ("envoy", with_envoy)] {
@@ -140,5 +145,6 @@ async fn bookinfo_is_injected_and_routed() {
         assert_eq!(injected.code, Some(0), "{}", injected.said);
         webhooks::make_namespace(&cluster, name, &json!({})).await;
         is_routed(&cluster, name, &injected.result).await;
+        delete(&cluster, name).await;
     }
 }

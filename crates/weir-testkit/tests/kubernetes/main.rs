@@ -7,6 +7,7 @@ mod follower;
 mod health;
 mod identity;
 mod install;
+mod installed;
 mod kubectl;
 mod leaders;
 mod mesh_config;

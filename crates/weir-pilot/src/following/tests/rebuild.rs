@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use proptest::prelude::*;
 use weir_ads::{Manifest, Resource, Version};
 use weir_api::ObjectKey;
-use weir_translate::{Translation, name_table, translate_answering_dns};
+use weir_translate::{Translation, name_table, translate_exchanging_metadata};
 use weir_xds::resource::{NAME_TABLE, route_configuration_of};
 use weir_xds::route::{RouteConfiguration, VirtualHost};
 use weir_xds::{Message, Name};
@@ -28,7 +28,8 @@ fn rebuilt(objects: &BTreeMap<ObjectKey, Arc<Object>>, following: &Following) ->
     let mesh = MeshSnapshot::new(&objects, Arc::new(MeshConfig::default()), "cluster.local");
     let mut proxy = following.proxy.clone();
     take_labels(&mut proxy, following.came_with.as_ref(), &mesh);
-    let Translation { listeners, routes, clusters, endpoints, secrets, extensions, findings } = translate_answering_dns(&mesh, &proxy);
+    let Translation { listeners, routes, clusters, endpoints, secrets, extensions, findings } =
+        translate_exchanging_metadata(&mesh, &proxy);
     let mut set = Set::new();
     add(&mut set, ResourceType::Listener, &listeners, |listener| &listener.name);
     add(&mut set, ResourceType::Route, &routes, |routes| &routes.name);

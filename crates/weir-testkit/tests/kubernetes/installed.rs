@@ -1,0 +1,77 @@
+//! A mesh as its operator has it: `weir install`, a labelled namespace, bookinfo; then the control plane is rolled, killed and taken away
+//! while somebody reads reviews.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use weir_testkit::{Cluster, until};
+
+use crate::bookinfo::{is_routed, reviewer};
+use crate::webhooks::make_namespace;
+
+/// Between two requests of one who reads.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Where the control plane is.
+const HOME: &str = "istio-system";
+/// How long it may take until all of its pods are new, on a busy machine.
+const ROLLED: &str = "--timeout=180s";
+
+/// Runs a command of `weir` that must do its work; gives back what it printed.
+async fn weir(cluster: &Cluster, arguments: &[&str]) -> String {
+    let ended = cluster.run_weir(arguments).await;
+    assert_eq!(ended.code, Some(0), "weir {arguments:?}: {ended:?}");
+    ended.result
+}
+
+/// Somebody reads reviews until told to stop. Gives back how many there were, and how many could not be read.
+async fn read(productpage: SocketAddr, over: Arc<AtomicBool>) -> (usize, usize) {
+    let (mut read, mut failed) = (0, 0);
+    while !over.load(Ordering::Relaxed) {
+        match reviewer(productpage, None).await {
+            Some(_) => read += 1,
+            None => failed += 1,
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    (read, failed)
+}
+
+#[tokio::test]
+async fn what_is_installed_serves_bookinfo_and_no_request_fails_while_it_is_rolled_killed_and_taken_away() {
+    let Some(cluster) = Cluster::start_with_node(vec![]).await else { return };
+    let begin = Instant::now();
+    weir(&cluster, &["install", "--image", "weir:test", "--replicas", "2", "--timeout", "180s"]).await;
+    eprintln!("a control plane of two pods is ready {:?} after `weir install`", begin.elapsed());
+
+    make_namespace(&cluster, "shop", &json!({"istio-injection": "enabled"})).await;
+    let manifest = fs::read_to_string(cluster.istio("samples/bookinfo/platform/kube/bookinfo.yaml")).unwrap();
+    let page = is_routed(&cluster, "shop", &manifest).await;
+    let report = weir(&cluster, &["check", "-o", "json"]).await;
+    assert!(report.contains("shop"), "{report}");
+
+    let over = Arc::new(AtomicBool::new(false));
+    let reading = tokio::spawn(read(page, over.clone()));
+    cluster.kubectl(&["rollout", "restart", "-n", HOME, "deployment/istiod"], "").await;
+    cluster.kubectl(&["rollout", "status", "-n", HOME, "deployment/istiod", ROLLED], "").await;
+    // One that dies without a word; the other goes on, and a new one comes.
+    let pods = cluster.kubectl(&["get", "pods", "-n", HOME, "-l", "app=istiod", "-o", "name"], "").await;
+    let first = pods.lines().next().unwrap().to_owned();
+    cluster.kubectl(&["delete", "-n", HOME, &first, "--grace-period=0", "--force"], "").await;
+    cluster.kubectl(&["rollout", "status", "-n", HOME, "deployment/istiod", ROLLED], "").await;
+    // Who is there now tells proxies of changes.
+    cluster.kubectl(&["delete", "virtualservice", "-n", "shop", "--all"], "").await;
+    until("all versions take turns again", async || reviewer(page, None).await.as_deref() == Some("reviews-v2")).await;
+
+    weir(&cluster, &["uninstall", "--timeout", "60s"]).await;
+    assert!(!cluster.exists("/apis/apps/v1/namespaces/istio-system/deployments/istiod").await);
+    // Pods go on without it.
+    tokio::time::timeout(Duration::from_secs(60), async { while reviewer(page, None).await.is_none() {} }).await.unwrap();
+    over.store(true, Ordering::Relaxed);
+    let (read, failed) = reading.await.unwrap();
+    eprintln!("{read} reviews were read meanwhile, {failed} could not be");
+    assert_eq!(failed, 0, "of {read}");
+}
