@@ -33,7 +33,7 @@ impl Place {
             Some(rest) => format!("{}://{rest}", if self.tls { "https" } else { "http" }),
             None => location.to_owned(),
         };
-        if !absolute.contains("://") || absolute.starts_with(['/', '?']) {
+        if !has_scheme(&absolute) {
             return Some(Self { path: self.resolve(location), ..self.clone() });
         }
         let uri: Uri = absolute.parse().ok()?;
@@ -67,6 +67,12 @@ impl Place {
         let folder = own.rfind('/').map_or("/", |end| &own[..=end]);
         without_dots(&format!("{folder}{reference}"))
     }
+}
+
+/// Whether a reference begins with a scheme (RFC 3986, section 3.1).
+fn has_scheme(reference: &str) -> bool {
+    let is_scheme = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    reference.split_once("://").is_some_and(|(scheme, _)| is_scheme(scheme))
 }
 
 /// A path without `.` and `..`.
