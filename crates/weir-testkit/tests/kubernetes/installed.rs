@@ -20,6 +20,30 @@ const HOME: &str = "istio-system";
 /// How long it may take until all of its pods are new, on a busy machine.
 const ROLLED: &str = "--timeout=180s";
 
+/// A Pod of Python's own server with probes of two kinds, which begins only once an init container was answered by a service of the mesh.
+fn probed(name: &str, has_native_sidecar: bool) -> String {
+    format!(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}, annotations: {{sidecar.istio.io/nativeSidecar: "{has_native_sidecar}"}}}}
+spec:
+  initContainers:
+  - name: ask
+    image: host/curl
+    args: [--silent, --fail, --retry, "30", --retry-delay, "1", --retry-all-errors, "http://details:9080/details/0"]
+  containers:
+  - name: app
+    image: host/python3
+    args: [-u, -m, http.server, "8000"]
+    startupProbe: {{httpGet: {{path: /, port: 8000}}, periodSeconds: 1, failureThreshold: 60}}
+    readinessProbe: {{httpGet: {{path: /, port: 8000}}, periodSeconds: 1}}
+    livenessProbe: {{tcpSocket: {{port: 8000}}, periodSeconds: 1}}
+    securityContext: {{runAsUser: 1000}}
+"#
+    )
+}
+
 /// Runs a command of `weir` that must do its work; gives back what it printed.
 async fn weir(cluster: &Cluster, arguments: &[&str]) -> String {
     let ended = cluster.run_weir(arguments).await;
@@ -50,6 +74,14 @@ async fn what_is_installed_serves_bookinfo_and_no_request_fails_while_it_is_roll
     make_namespace(&cluster, "shop", &json!({"istio-injection": "enabled"})).await;
     let manifest = fs::read_to_string(cluster.istio("samples/bookinfo/platform/kube/bookinfo.yaml")).unwrap();
     let page = is_routed(&cluster, "shop", &manifest).await;
+    for (name, has_native_sidecar) in [("native", true), ("classic", false)] {
+        cluster.kubectl(&["apply", "-n", "shop", "-f", "-"], &probed(name, has_native_sidecar)).await;
+    }
+    let begin = Instant::now();
+    cluster.kubectl(&["wait", "-n", "shop", "--for=condition=Ready", "pod/native", "pod/classic", "--timeout=120s"], "").await;
+    eprintln!("two Pods with probes and init containers that call a service: ready after {:?}", begin.elapsed());
+    let pod = cluster.ask("GET", "/api/v1/namespaces/shop/pods/native", None).await.unwrap();
+    assert_eq!(pod["spec"]["containers"][0]["readinessProbe"]["httpGet"]["path"], "/app-health/app/readyz", "{pod}");
     let report = weir(&cluster, &["check", "-o", "json"]).await;
     assert!(report.contains("shop"), "{report}");
 
