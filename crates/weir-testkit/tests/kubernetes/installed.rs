@@ -1,5 +1,5 @@
-//! A mesh as its operator has it: `weir install`, a labelled namespace, bookinfo; then the control plane is rolled, killed and taken away
-//! while somebody reads reviews.
+//! A mesh as its operator has it: `weir install`, a labelled namespace, bookinfo. While somebody reads reviews, an application and the control
+//! plane are rolled, one of its pods is killed, the API server is away, and the control plane is taken away.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -17,8 +17,10 @@ use crate::webhooks::make_namespace;
 const PAUSE: Duration = Duration::from_millis(20);
 /// Where the control plane is.
 const HOME: &str = "istio-system";
-/// How long it may take until all of its pods are new, on a busy machine.
+/// How long it may take until all pods of a Deployment are new, on a busy machine.
 const ROLLED: &str = "--timeout=180s";
+/// So many seconds the API server is away, unless `WEIR_TEST_AWAY` says otherwise.
+const AWAY: u64 = 5;
 
 /// A Pod of Python's own server with probes of two kinds, which begins only once an init container was answered by a service of the mesh.
 fn probed(name: &str, has_native_sidecar: bool) -> String {
@@ -64,16 +66,14 @@ async fn read(productpage: SocketAddr, over: Arc<AtomicBool>) -> (usize, usize) 
     (read, failed)
 }
 
-#[tokio::test]
-async fn what_is_installed_serves_bookinfo_and_no_request_fails_while_it_is_rolled_killed_and_taken_away() {
-    let Some(cluster) = Cluster::start_with_node(vec![]).await else { return };
-    let begin = Instant::now();
-    weir(&cluster, &["install", "--image", "weir:test", "--replicas", "2", "--timeout", "180s"]).await;
-    eprintln!("a control plane of two pods is ready {:?} after `weir install`", begin.elapsed());
+/// Has all pods of a Deployment replaced, and waits until they are.
+async fn roll(cluster: &Cluster, namespace: &str, deployment: &str) {
+    cluster.kubectl(&["rollout", "restart", "-n", namespace, deployment], "").await;
+    cluster.kubectl(&["rollout", "status", "-n", namespace, deployment, ROLLED], "").await;
+}
 
-    make_namespace(&cluster, "shop", &json!({"istio-injection": "enabled"})).await;
-    let manifest = fs::read_to_string(cluster.istio("samples/bookinfo/platform/kube/bookinfo.yaml")).unwrap();
-    let page = is_routed(&cluster, "shop", &manifest).await;
+/// Two Pods with probes, with a sidecar of either kind, whose init containers call a service of the mesh.
+async fn probe(cluster: &Cluster) {
     for (name, has_native_sidecar) in [("native", true), ("classic", false)] {
         cluster.kubectl(&["apply", "-n", "shop", "-f", "-"], &probed(name, has_native_sidecar)).await;
     }
@@ -82,18 +82,47 @@ async fn what_is_installed_serves_bookinfo_and_no_request_fails_while_it_is_roll
     eprintln!("two Pods with probes and init containers that call a service: ready after {:?}", begin.elapsed());
     let pod = cluster.ask("GET", "/api/v1/namespaces/shop/pods/native", None).await.unwrap();
     assert_eq!(pod["spec"]["containers"][0]["readinessProbe"]["httpGet"]["path"], "/app-health/app/readyz", "{pod}");
-    let report = weir(&cluster, &["check", "-o", "json"]).await;
-    assert!(report.contains("shop"), "{report}");
+    cluster.kubectl(&["delete", "-n", "shop", "pod/native", "pod/classic", "--wait=false"], "").await;
+}
 
-    let over = Arc::new(AtomicBool::new(false));
-    let reading = tokio::spawn(read(page, over.clone()));
-    cluster.kubectl(&["rollout", "restart", "-n", HOME, "deployment/istiod"], "").await;
-    cluster.kubectl(&["rollout", "status", "-n", HOME, "deployment/istiod", ROLLED], "").await;
-    // One that dies without a word; the other goes on, and a new one comes.
+/// One that dies without a word; the other goes on, and a new one comes.
+async fn kill_one(cluster: &Cluster) {
     let pods = cluster.kubectl(&["get", "pods", "-n", HOME, "-l", "app=istiod", "-o", "name"], "").await;
     let first = pods.lines().next().unwrap().to_owned();
     cluster.kubectl(&["delete", "-n", HOME, &first, "--grace-period=0", "--force"], "").await;
     cluster.kubectl(&["rollout", "status", "-n", HOME, "deployment/istiod", ROLLED], "").await;
+}
+
+fn away() -> Duration {
+    let written = std::env::var("WEIR_TEST_AWAY").ok().and_then(|written| written.parse().ok());
+    Duration::from_secs(written.unwrap_or(AWAY))
+}
+
+#[tokio::test]
+async fn what_is_installed_serves_bookinfo_and_no_request_fails_whatever_is_rolled_killed_or_taken_away() {
+    let Some(mut cluster) = Cluster::start_with_node(vec![]).await else { return };
+    let begin = Instant::now();
+    weir(&cluster, &["install", "--image", "weir:test", "--replicas", "2", "--timeout", "180s"]).await;
+    eprintln!("a control plane of two pods is ready {:?} after `weir install`", begin.elapsed());
+
+    make_namespace(&cluster, "shop", &json!({"istio-injection": "enabled"})).await;
+    let manifest = fs::read_to_string(cluster.istio("samples/bookinfo/platform/kube/bookinfo.yaml")).unwrap();
+    let page = is_routed(&cluster, "shop", &manifest).await;
+    probe(&cluster).await;
+    let report = weir(&cluster, &["check", "-o", "json"]).await;
+    assert!(report.contains("shop"), "{report}");
+
+    // An application of three pods, then the control plane.
+    cluster.kubectl(&["scale", "-n", "shop", "deployment/reviews-v1", "--replicas=3"], "").await;
+    cluster.kubectl(&["rollout", "status", "-n", "shop", "deployment/reviews-v1", ROLLED], "").await;
+    let over = Arc::new(AtomicBool::new(false));
+    let reading = tokio::spawn(read(page, over.clone()));
+    roll(&cluster, "shop", "deployment/reviews-v1").await;
+    roll(&cluster, HOME, "deployment/istiod").await;
+    kill_one(&cluster).await;
+    cluster.kill_api_server().await;
+    tokio::time::sleep(away()).await;
+    cluster.start_api_server().await;
     // Who is there now tells proxies of changes.
     cluster.kubectl(&["delete", "virtualservice", "-n", "shop", "--all"], "").await;
     until("all versions take turns again", async || reviewer(page, None).await.as_deref() == Some("reviews-v2")).await;
@@ -101,7 +130,9 @@ async fn what_is_installed_serves_bookinfo_and_no_request_fails_while_it_is_roll
     weir(&cluster, &["uninstall", "--timeout", "60s"]).await;
     assert!(!cluster.exists("/apis/apps/v1/namespaces/istio-system/deployments/istiod").await);
     // Pods go on without it.
-    tokio::time::timeout(Duration::from_secs(60), async { while reviewer(page, None).await.is_none() {} }).await.unwrap();
+    for _ in 0..20 {
+        assert!(reviewer(page, None).await.is_some(), "a Pod does without the control plane");
+    }
     over.store(true, Ordering::Relaxed);
     let (read, failed) = reading.await.unwrap();
     eprintln!("{read} reviews were read meanwhile, {failed} could not be");
