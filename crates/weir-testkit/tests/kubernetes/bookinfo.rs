@@ -63,13 +63,19 @@ spec:
     - {destination: {host: reviews, subset: v3}, weight: 25}
 ";
 
-/// Asks productpage's API for reviews, which it asks its sidecar for; gives back who answered.
-pub async fn reviewer(productpage: SocketAddr, user: Option<&str>) -> Option<String> {
+/// Asks productpage's API for reviews, which it asks its sidecar for; gives back who answered, or what came instead.
+pub async fn ask_reviewer(productpage: SocketAddr, user: Option<&str>) -> Result<String, String> {
     let request = Request::get(format!("http://{productpage}/api/v1/products/0/reviews"));
     let request = user.iter().fold(request, |request, user| request.header("end-user", *user));
-    let told = converse(productpage, Version::HTTP_11, request.body(Content::default()).unwrap()).await.ok()?;
-    let answer: Value = serde_json::from_str(&told.text()).ok()?;
-    answer["podname"].as_str().map(str::to_owned)
+    let told = converse(productpage, Version::HTTP_11, request.body(Content::default()).unwrap()).await?;
+    let text = told.text();
+    let answer: Value = serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))?;
+    answer["podname"].as_str().map(str::to_owned).ok_or(text)
+}
+
+/// Asks productpage's API for reviews, which it asks its sidecar for; gives back who answered.
+pub async fn reviewer(productpage: SocketAddr, user: Option<&str>) -> Option<String> {
+    ask_reviewer(productpage, user).await.ok()
 }
 
 /// How often each version answers.
