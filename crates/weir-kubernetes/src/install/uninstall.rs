@@ -72,7 +72,8 @@ pub(super) async fn removal(api: &Api, namespace: &str, revision: &str) -> Resul
     let mut left: Vec<String> = known.map(|other| format!("{} stays: it is another control plane's of Weir", title(other))).collect();
     left.extend(foreign(api, namespace, revision).await?);
     let is_last = others.is_empty();
-    let written = written(api, namespace, revision, is_last).await?;
+    let (written, kept) = written(api, namespace, revision, is_last).await?;
+    left.extend(kept);
     let (namespace, revision) = (namespace.to_owned(), revision.to_owned());
     let mut removal = Removal { namespace, revision, is_last, objects, written, own_namespace: None, tags: vec![], left };
     removal.own_namespace = namespace_of(api, &mut removal).await?;
@@ -108,8 +109,9 @@ async fn foreign(api: &Api, namespace: &str, revision: &str) -> Result<Vec<Strin
     Ok(found)
 }
 
-/// What the control plane has written: that of its revision, and if it is the last one also what all revisions share.
-async fn written(api: &Api, namespace: &str, revision: &str, is_last: bool) -> Result<Vec<Value>, ApiError> {
+/// What the control plane has written: that of its revision, and if it is the last one also what all revisions share. With what of that
+/// stays, and why.
+async fn written(api: &Api, namespace: &str, revision: &str, is_last: bool) -> Result<(Vec<Value>, Vec<String>), ApiError> {
     let [leases, secrets, maps] = writes();
     let mut all = api.list(&leases, Some(namespace), "").await?;
     let own = format!("{LEASE}-{revision}");
@@ -117,11 +119,41 @@ async fn written(api: &Api, namespace: &str, revision: &str, is_last: bool) -> R
         name if is_last => name.starts_with(LEASE) || name.starts_with(PILOTS),
         name => name == own,
     });
+    let mut left = vec![];
     if is_last {
-        let root = api.find(&format!("{}/{OWN_ROOT}", secrets.path(Some(namespace)))).await?;
-        all.extend(root.into_iter().chain(api.named(&maps, ROOT).await?).filter(is_ours_alone));
+        let secret = api.find(&format!("{}/{OWN_ROOT}", secrets.path(Some(namespace)))).await?;
+        let told = api.named(&maps, ROOT).await?;
+        let (root, kept) = root(namespace, secret, told, signer(api, namespace).await?.as_ref());
+        all.extend(root);
+        left = kept;
     }
-    Ok(all)
+    Ok((all, left))
+}
+
+/// A control plane in the namespace that is not Weir's: it signs with the root that is there.
+async fn signer(api: &Api, namespace: &str) -> Result<Option<Value>, ApiError> {
+    let all = api.list(&Kind::new("apps/v1", "Deployment", "deployments", true), Some(namespace), "app=istiod").await?;
+    Ok(all.into_iter().find(|deployment| deployment["metadata"]["labels"]["app.kubernetes.io/name"] != OURS))
+}
+
+/// What goes of the mesh's root, its Secret and the ConfigMaps that tell of it; and what stays, and why.
+fn root(namespace: &str, secret: Option<Value>, told: Vec<Value>, signer: Option<&Value>) -> (Vec<Value>, Vec<String>) {
+    let secret = secret.filter(is_ours_alone);
+    let (goes, stays): (Vec<Value>, Vec<Value>) = told.into_iter().partition(is_ours_alone);
+    if let Some(signer) = signer {
+        let signer = title(signer);
+        let secret = secret.map(|secret| format!("{} stays: {signer}, which is not Weir's, signs with that root", title(&secret)));
+        let told = (!goes.is_empty()).then(|| format!("ConfigMaps {ROOT} stay: they tell of the root that {signer} signs with"));
+        return (vec![], secret.into_iter().chain(told).collect());
+    }
+    let of_own = |map: &&Value| map["metadata"]["namespace"] == namespace;
+    match (secret, stays.iter().find(of_own)) {
+        // A control plane that finds the one without the other takes the root for lost, and does not start.
+        (Some(secret), Some(map)) => {
+            (goes, vec![format!("{} stays: {}, in which are others' fields, tells of it", title(&secret), title(map))])
+        }
+        (secret, _) => (secret.into_iter().chain(goes).collect(), vec![]),
+    }
 }
 
 /// Whether nobody else has written any of an object's fields: what istiod has written too is its own.
@@ -217,9 +249,12 @@ pub(super) async fn remove(api: &Api, removal: &Removal, wait: Duration, mut sai
         }
     }
     // Until it had ended it could write more.
-    for object in written(api, &removal.namespace, &removal.revision, removal.is_last).await? {
-        delete(api, &object, &mut said).await?;
+    let (written, kept) = written(api, &removal.namespace, &removal.revision, removal.is_last).await?;
+    for object in &written {
+        delete(api, object, &mut said).await?;
     }
+    // Such as of an istiod that has come meanwhile; what was known before was said.
+    kept.iter().filter(|line| !removal.left.contains(line)).for_each(|line| said(line));
     if let Some(namespace) = &removal.own_namespace {
         delete(api, namespace, &mut said).await?;
     }
@@ -249,5 +284,61 @@ async fn until_gone(api: &Api, removal: &Removal, wait: Duration) -> Result<(), 
             return Err(InstallError::NotReady { what: format!("the end of {}", removal.revision), after: wait, state });
         }
         sleep(LOOK).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(kind: &str, namespace: &str, name: &str, managers: &[&str]) -> Value {
+        let fields: Vec<Value> = managers.iter().map(|manager| json!({"manager": manager})).collect();
+        json!({"kind": kind, "metadata": {"namespace": namespace, "name": name, "managedFields": fields}})
+    }
+
+    fn map(namespace: &str, managers: &[&str]) -> Value {
+        object("ConfigMap", namespace, ROOT, managers)
+    }
+
+    fn titles(objects: &[Value]) -> Vec<String> {
+        objects.iter().map(title).collect()
+    }
+
+    #[test]
+    fn the_root_stays_that_an_istiod_signs_with() {
+        let secret = || Some(object("Secret", "mesh", OWN_ROOT, &["weir-pilot"]));
+        let told = || vec![map("mesh", &["weir-pilot"]), map("shop", &["weir"]), map("theirs", &["istiod"])];
+        let (goes, left) = root("mesh", secret(), told(), None);
+        assert_eq!(
+            titles(&goes),
+            ["Secret mesh/istio-ca-secret", "ConfigMap mesh/istio-ca-root-cert", "ConfigMap shop/istio-ca-root-cert"]
+        );
+        assert_eq!(left, [""; 0]);
+        let (goes, left) = root("mesh", secret(), told(), Some(&object("Deployment", "mesh", "istiod", &[])));
+        assert_eq!((goes.len(), left.len()), (0, 2));
+        assert!(left[0].starts_with("Secret mesh/istio-ca-secret stays: Deployment mesh/istiod, which is not Weir's"), "{}", left[0]);
+        assert!(left[1].starts_with("ConfigMaps istio-ca-root-cert stay"), "{}", left[1]);
+    }
+
+    #[test]
+    fn the_secret_stays_with_the_map_that_tells_of_it() {
+        let secret = Some(object("Secret", "mesh", OWN_ROOT, &["weir-pilot"]));
+        let (goes, left) = root("mesh", secret, vec![map("mesh", &["weir-pilot", "kubectl"]), map("shop", &["weir-pilot"])], None);
+        assert_eq!(titles(&goes), ["ConfigMap shop/istio-ca-root-cert"]);
+        assert!(left[0].starts_with("Secret mesh/istio-ca-secret stays: ConfigMap mesh/istio-ca-root-cert, in which"), "{left:?}");
+    }
+
+    #[tokio::test]
+    async fn only_a_control_plane_that_is_not_ours_signs_besides() {
+        let server = crate::fake::ApiServer::default();
+        let api = Api(server.client());
+        let path = "/apis/apps/v1/namespaces/mesh/deployments";
+        for (name, of, found) in [("istiod-a", "weir", None), ("istiod", "istiod", Some("Deployment mesh/istiod"))] {
+            let labels = json!({"app": "istiod", "app.kubernetes.io/name": of});
+            server.put(&format!("{path}/{name}"), json!({"metadata": {"name": name, "namespace": "mesh", "labels": labels}}));
+            assert_eq!(signer(&api, "mesh").await.unwrap().as_ref().map(title).as_deref(), found);
+        }
     }
 }
