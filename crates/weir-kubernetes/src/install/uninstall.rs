@@ -171,13 +171,10 @@ async fn namespace_of(api: &Api, removal: &mut Removal) -> Result<Option<Value>,
         removal.left.push(format!("{} stays: it was not made for Weir", title(&live)));
         return Ok(None);
     }
-    let inside = strangers(api, removal).await?;
-    if let Some(first) = inside.first() {
-        let more = if inside.len() > 1 { format!(", and {} more", inside.len() - 1) } else { String::new() };
-        removal.left.push(format!("{} stays: in it is {first}{more}", title(&live)));
-        return Ok(None);
-    }
-    Ok(Some(live))
+    let reason = stay(&live, &strangers(api, removal).await?);
+    let goes = reason.is_none();
+    removal.left.extend(reason);
+    Ok(goes.then_some(live))
 }
 
 /// What is in the namespace that does not go by itself: neither ours, nor what the cluster puts into every namespace, nor what has an owner.
@@ -210,12 +207,18 @@ fn unseen_part(version: &str, error: &ApiError) -> String {
     format!("perhaps something of {version} ({error})")
 }
 
+/// The versions of a group, the preferred one first. Not every kind is in that.
+fn versions(group: &Value) -> impl Iterator<Item = &str> {
+    let preferred = word(&group["preferredVersion"]["groupVersion"]);
+    let all = group["versions"].as_array().into_iter().flatten().map(|version| word(&version["groupVersion"]));
+    std::iter::once(preferred).chain(all.filter(move |version| *version != preferred))
+}
+
 /// All kinds of objects that can be in a namespace, and what stands for those that cannot be seen.
 async fn kinds_in_namespaces(api: &Api) -> Result<(Vec<Kind>, Vec<String>), ApiError> {
     let groups = api.get("/apis").await?;
-    let versions = groups["groups"].as_array().into_iter().flatten().map(|group| word(&group["preferredVersion"]["groupVersion"]));
-    let (mut kinds, mut unseen) = (vec![], vec![]);
-    for version in std::iter::once("v1").chain(versions) {
+    let (mut kinds, mut unseen): (Vec<Kind>, _) = (vec![], vec![]);
+    for version in std::iter::once("v1").chain(groups["groups"].as_array().into_iter().flatten().flat_map(versions)) {
         let root = if version == "v1" { "/api" } else { "/apis" };
         let listed = match api.get(&format!("{root}/{version}")).await {
             Ok(listed) => listed,
@@ -229,8 +232,10 @@ async fn kinds_in_namespaces(api: &Api) -> Result<(Vec<Kind>, Vec<String>), ApiE
             let can_be_listed = resource["verbs"].as_array().is_some_and(|verbs| verbs.iter().any(|verb| verb == "list"));
             // They come and go with Services and with whatever happens; or they are counted, and no objects.
             let passes = matches!(kind, "Endpoints" | "Event" | "PodMetrics");
-            if resource["namespaced"] == true && can_be_listed && !passes {
-                kinds.push(Kind::new(version, kind, name, true));
+            let kind = Kind::new(version, kind, name, true);
+            let is_known = kinds.iter().any(|known| known.group() == kind.group() && known.plural == kind.plural);
+            if resource["namespaced"] == true && can_be_listed && !passes && !is_known {
+                kinds.push(kind);
             }
         }
     }
@@ -256,9 +261,20 @@ pub(super) async fn remove(api: &Api, removal: &Removal, wait: Duration, mut sai
     // Such as of an istiod that has come meanwhile; what was known before was said.
     kept.iter().filter(|line| !removal.left.contains(line)).for_each(|line| said(line));
     if let Some(namespace) = &removal.own_namespace {
-        delete(api, namespace, &mut said).await?;
+        // It was looked some time ago, and all that is in it would go with it.
+        match stay(namespace, &strangers(api, removal).await?) {
+            Some(reason) => said(&reason),
+            None => delete(api, namespace, &mut said).await?,
+        }
     }
     Ok(())
+}
+
+/// Why a namespace stays in which is something else; none if nothing is.
+fn stay(namespace: &Value, inside: &[String]) -> Option<String> {
+    let first = inside.first()?;
+    let more = if inside.len() > 1 { format!(", and {} more", inside.len() - 1) } else { String::new() };
+    Some(format!("{} stays: in it is {first}{more}", title(namespace)))
 }
 
 async fn delete(api: &Api, object: &Value, said: &mut impl FnMut(&str)) -> Result<(), ApiError> {
@@ -340,5 +356,44 @@ mod tests {
             server.put(&format!("{path}/{name}"), json!({"metadata": {"name": name, "namespace": "mesh", "labels": labels}}));
             assert_eq!(signer(&api, "mesh").await.unwrap().as_ref().map(title).as_deref(), found);
         }
+    }
+
+    #[tokio::test]
+    async fn a_namespace_stays_in_which_is_a_kind_that_is_in_no_preferred_version() {
+        let server = crate::fake::ApiServer::default();
+        let version = |version: &str| json!({"groupVersion": format!("networking.istio.io/{version}"), "version": version});
+        let group = json!({"preferredVersion": version("v1"), "versions": [version("v1alpha3"), version("v1")]});
+        server.put("/apis", json!({"groups": [group]}));
+        let kind = |kind: &str, plural: &str| json!({"kind": kind, "name": plural, "namespaced": true, "verbs": ["get", "list"]});
+        let (rule, filter) = (kind("VirtualService", "virtualservices"), kind("EnvoyFilter", "envoyfilters"));
+        server.put("/api/v1", json!({"resources": [kind("Lease", "leases/status")]}));
+        server.put("/apis/networking.istio.io/v1", json!({"resources": [rule.clone()]}));
+        server.put("/apis/networking.istio.io/v1alpha3", json!({"resources": [rule, filter]}));
+        let put = |version: &str, plural: &str, name: &str| {
+            let path = format!("/apis/networking.istio.io/{version}/namespaces/mesh/{plural}/{name}");
+            server.put(&path, json!({"metadata": {"name": name, "namespace": "mesh", "uid": name}}));
+        };
+        put("v1", "virtualservices", "rule");
+        put("v1alpha3", "virtualservices", "rule");
+        put("v1alpha3", "envoyfilters", "filter");
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "mesh"}});
+        server.put("/api/v1/namespaces/mesh", namespace.clone());
+        let removal = Removal {
+            namespace: "mesh".to_owned(),
+            revision: "default".to_owned(),
+            is_last: false,
+            objects: vec![],
+            written: vec![],
+            own_namespace: Some(namespace),
+            tags: vec![],
+            left: vec![],
+        };
+        let api = Api(server.client());
+        assert_eq!(strangers(&api, &removal).await.unwrap(), ["VirtualService mesh/rule", "EnvoyFilter mesh/filter"]);
+        // It came when it had been looked.
+        let mut said = vec![];
+        remove(&api, &removal, Duration::ZERO, |line| said.push(line.to_owned())).await.unwrap();
+        assert_eq!(said, ["Namespace mesh stays: in it is VirtualService mesh/rule, and 1 more"]);
+        assert!(server.get("/api/v1/namespaces/mesh").is_some());
     }
 }
