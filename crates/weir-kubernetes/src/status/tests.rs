@@ -271,6 +271,23 @@ async fn many_are_written_by_and_by_and_what_changes_meanwhile_goes_first() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_written_again_while_it_is_pending_waits_for_what_changes() {
+    let cluster = Cluster::start((0..600).map(|index| rule(&format!("r{index:03}"), 1, "x"))).await;
+    let _bad = cluster.follow("bad", true).await;
+    sleep(SECOND * 60).await;
+    assert_eq!(cluster.status("r599").1, "False Pending 1");
+    // All are to be written again.
+    let _more = [cluster.follow("one", false).await, cluster.follow("two", false).await];
+    sleep(SECOND).await;
+    cluster.server.take_writes();
+    cluster.change(rule("r599", 2, "y"));
+    sleep(SECOND * 2).await;
+    assert_eq!(cluster.status("r599").1, "False Pending 2");
+    let writes = cluster.server.take_writes().len();
+    assert!(writes > 50, "the others are written meanwhile, too: {writes}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_cluster_that_refuses_is_left_alone_for_a_while() {
     for mood in [Mood::Refuses(500), Mood::Refuses(403), Mood::Hangs] {
         let cluster = Cluster::start((0..50).map(|index| rule(&format!("r{index}"), 1, "x"))).await;
