@@ -37,6 +37,8 @@ struct State {
     objects: BTreeMap<String, Value>,
     /// Who watches a list, by its path.
     watchers: Vec<(String, mpsc::UnboundedSender<Bytes>)>,
+    /// Who watched a list, and is told nothing any more.
+    silenced: Vec<mpsc::UnboundedSender<Bytes>>,
     /// What changed something: `PATCH /api/…`.
     writes: Vec<String>,
     /// How often it was asked for anything but a list or a watch.
@@ -86,6 +88,13 @@ impl ApiServer {
     /// Somebody else puts an object there just before the next patch is taken.
     pub fn overtake(&self, path: &str, object: Value) {
         self.state().overtaking = Some((path.to_owned(), object));
+    }
+
+    /// Tells those nothing any more who watch this list, and does not let them know.
+    pub fn silence(&self, list: &str) {
+        let mut state = self.state();
+        let silenced: Vec<_> = state.watchers.extract_if(.., |(watched, _)| watched == list).map(|(_, watcher)| watcher).collect();
+        state.silenced.extend(silenced);
     }
 
     /// How often it was asked for anything but a list or a watch since this was last asked.
@@ -144,6 +153,10 @@ impl State {
             // An apply makes what is not there.
             (&Method::PATCH, None) if query.contains("force=true") => json_answer(&self.put(path, body)),
             (&Method::DELETE, Some(known)) => {
+                let expected = &body["preconditions"]["resourceVersion"];
+                if !expected.is_null() && *expected != version(&known) {
+                    return refused(409);
+                }
                 self.objects.remove(path);
                 json_answer(&known)
             }

@@ -341,3 +341,30 @@ async fn the_proxies_of_all_control_planes_count() {
         follower.abort();
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_control_plane_of_which_nothing_is_seen_is_asked_after_before_it_counts_as_gone() {
+    const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/istio-system/leases";
+    let server = ApiServer::default();
+    let (path, first) = rule("a", 1, "x");
+    server.put(&path, first);
+    let leader = Cluster::over(server.clone(), Scope::Common).await;
+    let other = Cluster::over(server.clone(), Scope::Common).await;
+    other.leads.send_replace(false);
+    let tell = tokio::spawn(other.statuses.clone().tell());
+    let _proxies = [leader.follow("one", false).await, other.follow("two", false).await];
+    sleep(SECOND * 10).await;
+    server.silence(LEASES);
+    server.take_writes();
+    sleep(SECOND * 60).await;
+    let writes = server.take_writes();
+    assert!(!writes.iter().any(|write| write.starts_with("DELETE")), "{writes:?}");
+    leader.change(rule("a", 2, "y"));
+    sleep(SECOND * 30).await;
+    let (status, condition) = leader.status("a");
+    let message = &status["conditions"][0]["message"];
+    assert_eq!((condition.as_str(), message), ("True Acknowledged 2", &json!("acknowledged by 2 of 2 proxies")));
+    tell.abort();
+    sleep(SECOND * 40).await;
+    assert_eq!(server.under(&format!("{LEASES}/weir-pilot-")).len(), 0, "now it is gone");
+}
