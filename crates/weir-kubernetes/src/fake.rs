@@ -147,7 +147,9 @@ impl State {
             (&Method::GET, None) if is_list(path) => {
                 let all = format!("{path}/");
                 let of_list = |name: &str| name.starts_with(&all) || in_all_namespaces(name) == path;
-                let items: Vec<&Value> = self.objects.iter().filter(|(name, _)| of_list(name)).map(|(_, object)| object).collect();
+                let is_selected = |object: &&Value| !query.contains(NOT_ENDED) || !has_ended(object);
+                let found = self.objects.iter().filter(|(name, _)| of_list(name)).map(|(_, object)| object);
+                let items: Vec<&Value> = found.filter(is_selected).collect();
                 json_answer(&json!({"metadata": {"resourceVersion": self.version.to_string()}, "items": items}))
             }
             // An apply makes what is not there.
@@ -175,6 +177,13 @@ impl State {
             _ => refused(405),
         }
     }
+}
+
+/// The one selection of fields that it knows, but for names: pods that have not ended.
+const NOT_ENDED: &str = "fieldSelector=status.phase!=Succeeded,status.phase!=Failed";
+
+fn has_ended(object: &Value) -> bool {
+    matches!(object["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
 }
 
 /// Whether a path is that of a list: its last part is a plural.

@@ -183,7 +183,7 @@ async fn strangers(api: &Api, removal: &Removal) -> Result<Vec<String>, ApiError
     let (kinds, unseen) = kinds_in_namespaces(api).await?;
     found.extend(unseen);
     for kind in kinds {
-        let objects = match api.list_metadata(&kind, Some(&removal.namespace)).await {
+        let objects = match api.list_metadata(&kind, Some(&removal.namespace), "").await {
             Ok(objects) => objects,
             Err(error) => {
                 found.push(unseen_part(&kind.version, &error));
