@@ -37,6 +37,8 @@ struct State {
     objects: BTreeMap<String, Value>,
     /// Who watches a list, by its path.
     watchers: Vec<(String, mpsc::UnboundedSender<Bytes>)>,
+    /// Who watched a list, and is told nothing any more.
+    silenced: Vec<mpsc::UnboundedSender<Bytes>>,
     /// What changed something: `PATCH /api/…`.
     writes: Vec<String>,
     /// How often it was asked for anything but a list or a watch.
@@ -86,6 +88,13 @@ impl ApiServer {
     /// Somebody else puts an object there just before the next patch is taken.
     pub fn overtake(&self, path: &str, object: Value) {
         self.state().overtaking = Some((path.to_owned(), object));
+    }
+
+    /// Tells those nothing any more who watch this list, and does not let them know.
+    pub fn silence(&self, list: &str) {
+        let mut state = self.state();
+        let silenced: Vec<_> = state.watchers.extract_if(.., |(watched, _)| watched == list).map(|(_, watcher)| watcher).collect();
+        state.silenced.extend(silenced);
     }
 
     /// How often it was asked for anything but a list or a watch since this was last asked.
@@ -138,12 +147,18 @@ impl State {
             (&Method::GET, None) if is_list(path) => {
                 let all = format!("{path}/");
                 let of_list = |name: &str| name.starts_with(&all) || in_all_namespaces(name) == path;
-                let items: Vec<&Value> = self.objects.iter().filter(|(name, _)| of_list(name)).map(|(_, object)| object).collect();
+                let is_selected = |object: &&Value| !query.contains(NOT_ENDED) || !has_ended(object);
+                let found = self.objects.iter().filter(|(name, _)| of_list(name)).map(|(_, object)| object);
+                let items: Vec<&Value> = found.filter(is_selected).collect();
                 json_answer(&json!({"metadata": {"resourceVersion": self.version.to_string()}, "items": items}))
             }
             // An apply makes what is not there.
             (&Method::PATCH, None) if query.contains("force=true") => json_answer(&self.put(path, body)),
             (&Method::DELETE, Some(known)) => {
+                let expected = &body["preconditions"]["resourceVersion"];
+                if !expected.is_null() && *expected != version(&known) {
+                    return refused(409);
+                }
                 self.objects.remove(path);
                 json_answer(&known)
             }
@@ -162,6 +177,13 @@ impl State {
             _ => refused(405),
         }
     }
+}
+
+/// The one selection of fields that it knows, but for names: pods that have not ended.
+const NOT_ENDED: &str = "fieldSelector=status.phase!=Succeeded,status.phase!=Failed";
+
+fn has_ended(object: &Value) -> bool {
+    matches!(object["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
 }
 
 /// Whether a path is that of a list: its last part is a plural.

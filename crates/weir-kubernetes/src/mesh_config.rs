@@ -20,7 +20,7 @@ use weir_api::{Diagnostic, Severity, Source};
 /// The revision whose ConfigMap has no name of its own.
 const DEFAULT: &str = "default";
 /// Where the configuration stands in the ConfigMap, and what else does that has no effect.
-const KEY: &str = "mesh";
+pub(crate) const KEY: &str = "mesh";
 const NETWORKS: &str = "meshNetworks";
 /// What cannot be followed is tried again so soon.
 const AGAIN: Duration = Duration::from_secs(1);

@@ -190,12 +190,12 @@ impl Api {
         self.pages(kind, &kind.path(None), &format!("fieldSelector=metadata.name={name}"), JSON).await
     }
 
-    /// The metadata of all objects of a kind, of a namespace or of all.
+    /// The metadata of all objects of a kind, of a namespace or of all, whose fields are such.
     ///
     /// # Errors
     /// If they are not shown.
-    pub async fn list_metadata(&self, kind: &Kind, namespace: Option<&str>) -> Result<Vec<Value>, ApiError> {
-        self.pages(kind, &kind.path(namespace), "", METADATA).await
+    pub async fn list_metadata(&self, kind: &Kind, namespace: Option<&str>, fields: &str) -> Result<Vec<Value>, ApiError> {
+        self.pages(kind, &kind.path(namespace), &format!("fieldSelector={fields}"), METADATA).await
     }
 
     async fn pages(&self, kind: &Kind, path: &str, selector: &str, accepted: &str) -> Result<Vec<Value>, ApiError> {

@@ -14,6 +14,8 @@ use super::settings::InstallSettings;
 const OLDEST: u64 = 29;
 /// What must be allowed to who installs.
 const VERBS: [&str; 4] = ["get", "create", "patch", "delete"];
+/// Pods that run, or will: those of Jobs that have ended stay, and get no other sidecars.
+const RUNNING: &str = "status.phase!=Succeeded,status.phase!=Failed";
 /// Groups of kinds that a mesh is configured by, and whose they are.
 const DEFINITIONS: [(&str, &str); 3] =
     [("networking.istio.io", "Istio's"), ("security.istio.io", "Istio's"), ("gateway.networking.k8s.io", "the Gateway API's")];
@@ -81,8 +83,8 @@ pub(super) async fn check(api: &Api, settings: &InstallSettings) -> Result<Check
 
 /// Who follows which control plane.
 pub(super) async fn followers(api: &Api, injectors: &[Value]) -> Result<Vec<Following>, ApiError> {
-    let namespaces = api.list_metadata(&Kind::new("v1", "Namespace", "namespaces", false), None).await?;
-    let pods = api.list_metadata(&Kind::new("v1", "Pod", "pods", true), None).await?;
+    let namespaces = api.list_metadata(&Kind::new("v1", "Namespace", "namespaces", false), None, "").await?;
+    let pods = api.list_metadata(&Kind::new("v1", "Pod", "pods", true), None, RUNNING).await?;
     Ok(following(&namespaces, injectors, &pods))
 }
 
@@ -207,5 +209,26 @@ fn named(pods: &[String]) -> String {
     match pods.len().saturating_sub(SHOWN) {
         0 => format!("pods {shown}"),
         more => format!("pods {shown} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn pods_that_have_ended_are_not_left_behind() {
+        let server = crate::fake::ApiServer::default();
+        let labels = json!({"istio.io/rev": "new"});
+        server.put("/api/v1/namespaces/shop", json!({"metadata": {"name": "shop", "labels": labels}}));
+        for (name, phase) in [("runs", "Running"), ("waits", "Pending"), ("job", "Succeeded"), ("crashed", "Failed")] {
+            let annotations = json!({"istio.io/rev": "old"});
+            let metadata = json!({"name": name, "namespace": "shop", "annotations": annotations});
+            server.put(&format!("/api/v1/namespaces/shop/pods/{name}"), json!({"metadata": metadata, "status": {"phase": phase}}));
+        }
+        let found = followers(&Api(server.client()), &[]).await.unwrap();
+        let all = format!("{found:?}");
+        assert!(all.contains("\"runs\"") && all.contains("\"waits\""), "{all}");
+        assert!(!all.contains("\"job\"") && !all.contains("\"crashed\""), "{all}");
     }
 }

@@ -72,7 +72,8 @@ pub(super) async fn removal(api: &Api, namespace: &str, revision: &str) -> Resul
     let mut left: Vec<String> = known.map(|other| format!("{} stays: it is another control plane's of Weir", title(other))).collect();
     left.extend(foreign(api, namespace, revision).await?);
     let is_last = others.is_empty();
-    let written = written(api, namespace, revision, is_last).await?;
+    let (written, kept) = written(api, namespace, revision, is_last).await?;
+    left.extend(kept);
     let (namespace, revision) = (namespace.to_owned(), revision.to_owned());
     let mut removal = Removal { namespace, revision, is_last, objects, written, own_namespace: None, tags: vec![], left };
     removal.own_namespace = namespace_of(api, &mut removal).await?;
@@ -108,8 +109,9 @@ async fn foreign(api: &Api, namespace: &str, revision: &str) -> Result<Vec<Strin
     Ok(found)
 }
 
-/// What the control plane has written: that of its revision, and if it is the last one also what all revisions share.
-async fn written(api: &Api, namespace: &str, revision: &str, is_last: bool) -> Result<Vec<Value>, ApiError> {
+/// What the control plane has written: that of its revision, and if it is the last one also what all revisions share. With what of that
+/// stays, and why.
+async fn written(api: &Api, namespace: &str, revision: &str, is_last: bool) -> Result<(Vec<Value>, Vec<String>), ApiError> {
     let [leases, secrets, maps] = writes();
     let mut all = api.list(&leases, Some(namespace), "").await?;
     let own = format!("{LEASE}-{revision}");
@@ -117,11 +119,41 @@ async fn written(api: &Api, namespace: &str, revision: &str, is_last: bool) -> R
         name if is_last => name.starts_with(LEASE) || name.starts_with(PILOTS),
         name => name == own,
     });
+    let mut left = vec![];
     if is_last {
-        let root = api.find(&format!("{}/{OWN_ROOT}", secrets.path(Some(namespace)))).await?;
-        all.extend(root.into_iter().chain(api.named(&maps, ROOT).await?).filter(is_ours_alone));
+        let secret = api.find(&format!("{}/{OWN_ROOT}", secrets.path(Some(namespace)))).await?;
+        let told = api.named(&maps, ROOT).await?;
+        let (root, kept) = root(namespace, secret, told, signer(api, namespace).await?.as_ref());
+        all.extend(root);
+        left = kept;
     }
-    Ok(all)
+    Ok((all, left))
+}
+
+/// A control plane in the namespace that is not Weir's: it signs with the root that is there.
+async fn signer(api: &Api, namespace: &str) -> Result<Option<Value>, ApiError> {
+    let all = api.list(&Kind::new("apps/v1", "Deployment", "deployments", true), Some(namespace), "app=istiod").await?;
+    Ok(all.into_iter().find(|deployment| deployment["metadata"]["labels"]["app.kubernetes.io/name"] != OURS))
+}
+
+/// What goes of the mesh's root, its Secret and the ConfigMaps that tell of it; and what stays, and why.
+fn root(namespace: &str, secret: Option<Value>, told: Vec<Value>, signer: Option<&Value>) -> (Vec<Value>, Vec<String>) {
+    let secret = secret.filter(is_ours_alone);
+    let (goes, stays): (Vec<Value>, Vec<Value>) = told.into_iter().partition(is_ours_alone);
+    if let Some(signer) = signer {
+        let signer = title(signer);
+        let secret = secret.map(|secret| format!("{} stays: {signer}, which is not Weir's, signs with that root", title(&secret)));
+        let told = (!goes.is_empty()).then(|| format!("ConfigMaps {ROOT} stay: they tell of the root that {signer} signs with"));
+        return (vec![], secret.into_iter().chain(told).collect());
+    }
+    let of_own = |map: &&Value| map["metadata"]["namespace"] == namespace;
+    match (secret, stays.iter().find(of_own)) {
+        // A control plane that finds the one without the other takes the root for lost, and does not start.
+        (Some(secret), Some(map)) => {
+            (goes, vec![format!("{} stays: {}, in which are others' fields, tells of it", title(&secret), title(map))])
+        }
+        (secret, _) => (secret.into_iter().chain(goes).collect(), vec![]),
+    }
 }
 
 /// Whether nobody else has written any of an object's fields: what istiod has written too is its own.
@@ -139,13 +171,10 @@ async fn namespace_of(api: &Api, removal: &mut Removal) -> Result<Option<Value>,
         removal.left.push(format!("{} stays: it was not made for Weir", title(&live)));
         return Ok(None);
     }
-    let inside = strangers(api, removal).await?;
-    if let Some(first) = inside.first() {
-        let more = if inside.len() > 1 { format!(", and {} more", inside.len() - 1) } else { String::new() };
-        removal.left.push(format!("{} stays: in it is {first}{more}", title(&live)));
-        return Ok(None);
-    }
-    Ok(Some(live))
+    let reason = stay(&live, &strangers(api, removal).await?);
+    let goes = reason.is_none();
+    removal.left.extend(reason);
+    Ok(goes.then_some(live))
 }
 
 /// What is in the namespace that does not go by itself: neither ours, nor what the cluster puts into every namespace, nor what has an owner.
@@ -154,7 +183,7 @@ async fn strangers(api: &Api, removal: &Removal) -> Result<Vec<String>, ApiError
     let (kinds, unseen) = kinds_in_namespaces(api).await?;
     found.extend(unseen);
     for kind in kinds {
-        let objects = match api.list_metadata(&kind, Some(&removal.namespace)).await {
+        let objects = match api.list_metadata(&kind, Some(&removal.namespace), "").await {
             Ok(objects) => objects,
             Err(error) => {
                 found.push(unseen_part(&kind.version, &error));
@@ -178,12 +207,18 @@ fn unseen_part(version: &str, error: &ApiError) -> String {
     format!("perhaps something of {version} ({error})")
 }
 
+/// The versions of a group, the preferred one first. Not every kind is in that.
+fn versions(group: &Value) -> impl Iterator<Item = &str> {
+    let preferred = word(&group["preferredVersion"]["groupVersion"]);
+    let all = group["versions"].as_array().into_iter().flatten().map(|version| word(&version["groupVersion"]));
+    std::iter::once(preferred).chain(all.filter(move |version| *version != preferred))
+}
+
 /// All kinds of objects that can be in a namespace, and what stands for those that cannot be seen.
 async fn kinds_in_namespaces(api: &Api) -> Result<(Vec<Kind>, Vec<String>), ApiError> {
     let groups = api.get("/apis").await?;
-    let versions = groups["groups"].as_array().into_iter().flatten().map(|group| word(&group["preferredVersion"]["groupVersion"]));
-    let (mut kinds, mut unseen) = (vec![], vec![]);
-    for version in std::iter::once("v1").chain(versions) {
+    let (mut kinds, mut unseen): (Vec<Kind>, _) = (vec![], vec![]);
+    for version in std::iter::once("v1").chain(groups["groups"].as_array().into_iter().flatten().flat_map(versions)) {
         let root = if version == "v1" { "/api" } else { "/apis" };
         let listed = match api.get(&format!("{root}/{version}")).await {
             Ok(listed) => listed,
@@ -197,8 +232,10 @@ async fn kinds_in_namespaces(api: &Api) -> Result<(Vec<Kind>, Vec<String>), ApiE
             let can_be_listed = resource["verbs"].as_array().is_some_and(|verbs| verbs.iter().any(|verb| verb == "list"));
             // They come and go with Services and with whatever happens; or they are counted, and no objects.
             let passes = matches!(kind, "Endpoints" | "Event" | "PodMetrics");
-            if resource["namespaced"] == true && can_be_listed && !passes {
-                kinds.push(Kind::new(version, kind, name, true));
+            let kind = Kind::new(version, kind, name, true);
+            let is_known = kinds.iter().any(|known| known.group() == kind.group() && known.plural == kind.plural);
+            if resource["namespaced"] == true && can_be_listed && !passes && !is_known {
+                kinds.push(kind);
             }
         }
     }
@@ -217,13 +254,27 @@ pub(super) async fn remove(api: &Api, removal: &Removal, wait: Duration, mut sai
         }
     }
     // Until it had ended it could write more.
-    for object in written(api, &removal.namespace, &removal.revision, removal.is_last).await? {
-        delete(api, &object, &mut said).await?;
+    let (written, kept) = written(api, &removal.namespace, &removal.revision, removal.is_last).await?;
+    for object in &written {
+        delete(api, object, &mut said).await?;
     }
+    // Such as of an istiod that has come meanwhile; what was known before was said.
+    kept.iter().filter(|line| !removal.left.contains(line)).for_each(|line| said(line));
     if let Some(namespace) = &removal.own_namespace {
-        delete(api, namespace, &mut said).await?;
+        // It was looked some time ago, and all that is in it would go with it.
+        match stay(namespace, &strangers(api, removal).await?) {
+            Some(reason) => said(&reason),
+            None => delete(api, namespace, &mut said).await?,
+        }
     }
     Ok(())
+}
+
+/// Why a namespace stays in which is something else; none if nothing is.
+fn stay(namespace: &Value, inside: &[String]) -> Option<String> {
+    let first = inside.first()?;
+    let more = if inside.len() > 1 { format!(", and {} more", inside.len() - 1) } else { String::new() };
+    Some(format!("{} stays: in it is {first}{more}", title(namespace)))
 }
 
 async fn delete(api: &Api, object: &Value, said: &mut impl FnMut(&str)) -> Result<(), ApiError> {
@@ -249,5 +300,100 @@ async fn until_gone(api: &Api, removal: &Removal, wait: Duration) -> Result<(), 
             return Err(InstallError::NotReady { what: format!("the end of {}", removal.revision), after: wait, state });
         }
         sleep(LOOK).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(kind: &str, namespace: &str, name: &str, managers: &[&str]) -> Value {
+        let fields: Vec<Value> = managers.iter().map(|manager| json!({"manager": manager})).collect();
+        json!({"kind": kind, "metadata": {"namespace": namespace, "name": name, "managedFields": fields}})
+    }
+
+    fn map(namespace: &str, managers: &[&str]) -> Value {
+        object("ConfigMap", namespace, ROOT, managers)
+    }
+
+    fn titles(objects: &[Value]) -> Vec<String> {
+        objects.iter().map(title).collect()
+    }
+
+    #[test]
+    fn the_root_stays_that_an_istiod_signs_with() {
+        let secret = || Some(object("Secret", "mesh", OWN_ROOT, &["weir-pilot"]));
+        let told = || vec![map("mesh", &["weir-pilot"]), map("shop", &["weir"]), map("theirs", &["istiod"])];
+        let (goes, left) = root("mesh", secret(), told(), None);
+        assert_eq!(
+            titles(&goes),
+            ["Secret mesh/istio-ca-secret", "ConfigMap mesh/istio-ca-root-cert", "ConfigMap shop/istio-ca-root-cert"]
+        );
+        assert_eq!(left, [""; 0]);
+        let (goes, left) = root("mesh", secret(), told(), Some(&object("Deployment", "mesh", "istiod", &[])));
+        assert_eq!((goes.len(), left.len()), (0, 2));
+        assert!(left[0].starts_with("Secret mesh/istio-ca-secret stays: Deployment mesh/istiod, which is not Weir's"), "{}", left[0]);
+        assert!(left[1].starts_with("ConfigMaps istio-ca-root-cert stay"), "{}", left[1]);
+    }
+
+    #[test]
+    fn the_secret_stays_with_the_map_that_tells_of_it() {
+        let secret = Some(object("Secret", "mesh", OWN_ROOT, &["weir-pilot"]));
+        let (goes, left) = root("mesh", secret, vec![map("mesh", &["weir-pilot", "kubectl"]), map("shop", &["weir-pilot"])], None);
+        assert_eq!(titles(&goes), ["ConfigMap shop/istio-ca-root-cert"]);
+        assert!(left[0].starts_with("Secret mesh/istio-ca-secret stays: ConfigMap mesh/istio-ca-root-cert, in which"), "{left:?}");
+    }
+
+    #[tokio::test]
+    async fn only_a_control_plane_that_is_not_ours_signs_besides() {
+        let server = crate::fake::ApiServer::default();
+        let api = Api(server.client());
+        let path = "/apis/apps/v1/namespaces/mesh/deployments";
+        for (name, of, found) in [("istiod-a", "weir", None), ("istiod", "istiod", Some("Deployment mesh/istiod"))] {
+            let labels = json!({"app": "istiod", "app.kubernetes.io/name": of});
+            server.put(&format!("{path}/{name}"), json!({"metadata": {"name": name, "namespace": "mesh", "labels": labels}}));
+            assert_eq!(signer(&api, "mesh").await.unwrap().as_ref().map(title).as_deref(), found);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_namespace_stays_in_which_is_a_kind_that_is_in_no_preferred_version() {
+        let server = crate::fake::ApiServer::default();
+        let version = |version: &str| json!({"groupVersion": format!("networking.istio.io/{version}"), "version": version});
+        let group = json!({"preferredVersion": version("v1"), "versions": [version("v1alpha3"), version("v1")]});
+        server.put("/apis", json!({"groups": [group]}));
+        let kind = |kind: &str, plural: &str| json!({"kind": kind, "name": plural, "namespaced": true, "verbs": ["get", "list"]});
+        let (rule, filter) = (kind("VirtualService", "virtualservices"), kind("EnvoyFilter", "envoyfilters"));
+        server.put("/api/v1", json!({"resources": [kind("Lease", "leases/status")]}));
+        server.put("/apis/networking.istio.io/v1", json!({"resources": [rule.clone()]}));
+        server.put("/apis/networking.istio.io/v1alpha3", json!({"resources": [rule, filter]}));
+        let put = |version: &str, plural: &str, name: &str| {
+            let path = format!("/apis/networking.istio.io/{version}/namespaces/mesh/{plural}/{name}");
+            server.put(&path, json!({"metadata": {"name": name, "namespace": "mesh", "uid": name}}));
+        };
+        put("v1", "virtualservices", "rule");
+        put("v1alpha3", "virtualservices", "rule");
+        put("v1alpha3", "envoyfilters", "filter");
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "mesh"}});
+        server.put("/api/v1/namespaces/mesh", namespace.clone());
+        let removal = Removal {
+            namespace: "mesh".to_owned(),
+            revision: "default".to_owned(),
+            is_last: false,
+            objects: vec![],
+            written: vec![],
+            own_namespace: Some(namespace),
+            tags: vec![],
+            left: vec![],
+        };
+        let api = Api(server.client());
+        assert_eq!(strangers(&api, &removal).await.unwrap(), ["VirtualService mesh/rule", "EnvoyFilter mesh/filter"]);
+        // It came when it had been looked.
+        let mut said = vec![];
+        remove(&api, &removal, Duration::ZERO, |line| said.push(line.to_owned())).await.unwrap();
+        assert_eq!(said, ["Namespace mesh stays: in it is VirtualService mesh/rule, and 1 more"]);
+        assert!(server.get("/api/v1/namespaces/mesh").is_some());
     }
 }

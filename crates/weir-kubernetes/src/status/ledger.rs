@@ -1,6 +1,7 @@
 //! What is to be written, and when: of each resource, what its status is to say, and what it is known to say.
 //!
-//! What changes while one leads goes before what was there before: nobody waits for that.
+//! What changes while one leads goes before what was there before, and before what was written already and is not settled yet: nobody waits
+//! for that.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -75,8 +76,8 @@ struct Record {
     last: Instant,
     not_before: Instant,
     is_under_way: bool,
-    /// When it is to be written.
-    due: Option<Instant>,
+    /// When it is to be written, and in which queue that stands.
+    due: Option<(usize, Instant)>,
 }
 
 /// All resources of a scope.
@@ -94,7 +95,7 @@ pub(super) struct Ledger {
     step: u64,
     /// Those of which not all proxies are known to have them.
     unsettled: BTreeSet<PathBuf>,
-    /// What is to be written: what came since, and what was there before.
+    /// What is to be written: what is news, and what nobody waits for.
     due: [BTreeSet<(Instant, PathBuf)>; 2],
 }
 
@@ -288,8 +289,8 @@ impl Ledger {
 
     fn forget(&mut self, path: &Path) {
         if let Some(record) = self.records.remove(path) {
-            if let Some(at) = record.due {
-                self.due[usize::from(record.is_old)].remove(&(at, path.to_owned()));
+            if let Some((queue, at)) = record.due {
+                self.due[queue].remove(&(at, path.to_owned()));
             }
             self.unsettled.remove(path);
         }
@@ -304,16 +305,16 @@ impl Ledger {
             record.settled = Some(desired.in_force.clone());
             self.unsettled.remove(path);
         }
-        if let Some(at) = record.due.take() {
-            self.due[usize::from(record.is_old)].remove(&(at, path.to_owned()));
+        if let Some((queue, at)) = record.due.take() {
+            self.due[queue].remove(&(at, path.to_owned()));
         }
         let is_told = refusal.is_none_or(|refusal| record.told.as_ref() == Some(&refusal));
         if record.is_under_way || (is_told && record.said.as_ref() == Some(&desired)) {
             return;
         }
-        let at = record.earliest(desired.in_force.state, now);
-        record.due = Some(at);
-        self.due[usize::from(record.is_old)].insert((at, path.to_owned()));
+        let (queue, at) = (record.queue(desired.in_force.state), record.earliest(desired.in_force.state, now));
+        record.due = Some((queue, at));
+        self.due[queue].insert((at, path.to_owned()));
     }
 
     fn desired(&self, path: &Path) -> Option<Desired> {
@@ -339,6 +340,12 @@ impl Ledger {
 }
 
 impl Record {
+    /// Where it stands in line: behind what is new, if it was there before, or was written and is as unsettled as it was.
+    fn queue(&self, state: State) -> usize {
+        let is_repeated = self.writes > 0 && matches!(state, State::Pending | State::NoProxies);
+        usize::from(self.is_old || is_repeated)
+    }
+
     /// When it may be written: news that some proxies lack something wait for those a while, and are told ever more seldom.
     fn earliest(&self, state: State, now: Instant) -> Instant {
         let at = match (state, self.writes) {

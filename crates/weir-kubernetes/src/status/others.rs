@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use kube::Api;
+use kube::api::{DeleteParams, ObjectMeta, Preconditions};
 use kube::runtime::watcher::{self, Event, watcher};
 use tokio::sync::mpsc::Sender;
-use tokio::time::{Duration, Instant, sleep};
+use tokio::time::{Duration, Instant, sleep, timeout};
 use tokio_stream::StreamExt;
 
 use super::Scope;
@@ -14,6 +15,10 @@ use super::told::{LABEL, SECONDS, Told};
 
 /// What cannot be followed is tried again so soon.
 const AGAIN: Duration = Duration::from_secs(5);
+/// One that is silent is asked after so often, until it is known whether it lives.
+const ASK: Duration = Duration::from_secs(5);
+/// The API server answers in that time.
+const ANSWER: Duration = Duration::from_secs(2);
 /// So many seconds a watch lasts.
 const WATCH: u32 = 50;
 
@@ -40,13 +45,45 @@ pub(super) async fn follow(leases: Api<Lease>, news: Sender<Event<Lease>>) {
     }
 }
 
+/// Asks after one that is silent: it may be the watch that is, and not the control plane. Tells what has become of its Lease, which is taken
+/// away if it has ended: nobody else does that.
+pub(super) async fn ask(leases: Api<Lease>, silent: Silent, news: Sender<Event<Lease>>) {
+    let lease = match timeout(ANSWER, leases.get_opt(&silent.name)).await {
+        Ok(Ok(Some(lease))) if lease.spec != silent.renewed => return drop(news.send(Event::Apply(lease)).await),
+        Ok(Ok(Some(lease))) if take_away(&leases, &silent.name, &lease).await => lease,
+        Ok(Ok(None)) => Lease { metadata: ObjectMeta { name: Some(silent.name), ..ObjectMeta::default() }, spec: None },
+        // It is asked again.
+        _ => return,
+    };
+    let _ = news.send(Event::Delete(lease)).await;
+}
+
+/// Takes away a Lease if it still is as it was read; whether it is gone.
+async fn take_away(leases: &Api<Lease>, name: &str, read: &Lease) -> bool {
+    let preconditions = Preconditions { resource_version: read.metadata.resource_version.clone(), uid: read.metadata.uid.clone() };
+    let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+    match timeout(ANSWER, leases.delete(name, &params)).await {
+        Ok(Err(kube::Error::Api(status))) => status.code == 404,
+        deleted => matches!(deleted, Ok(Ok(_))),
+    }
+}
+
+/// One of which nothing has been seen for as long as its word counts.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Silent {
+    name: String,
+    /// What was seen last.
+    renewed: Option<LeaseSpec>,
+}
+
 /// What one tells, and when it was seen to be alive.
 #[derive(Debug)]
 struct Known {
     told: Told,
     /// What tells that it lives.
     renewed: Option<LeaseSpec>,
-    at: Instant,
+    /// Until when it counts as alive without being asked after.
+    ends: Instant,
 }
 
 /// All others whose proxies get the resources of a scope.
@@ -97,8 +134,8 @@ impl Others {
         };
         let before = self.known.get(&name).filter(|known| known.renewed == lease.spec);
         // Machines' clocks are not compared.
-        let at = before.map_or(now, |known| known.at);
-        self.known.insert(name, Known { told, renewed: lease.spec.clone(), at });
+        let ends = before.map_or(now + Duration::from_secs(u64::from(SECONDS.unsigned_abs())), |known| known.ends);
+        self.known.insert(name, Known { told, renewed: lease.spec.clone(), ends });
     }
 
     /// What those tell that live.
@@ -106,20 +143,19 @@ impl Others {
         self.known.values().map(|known| known.told).collect()
     }
 
-    /// Forgets those that do not live any more: the names of their Leases.
-    pub fn take_dead(&mut self, now: Instant) -> Vec<String> {
-        self.known.extract_if(.., |_, known| known.ends() <= now).map(|(name, _)| name).collect()
+    /// Those that are to be asked after. Until it is known that they have ended they count.
+    pub fn take_silent(&mut self, now: Instant) -> Vec<Silent> {
+        let silent = self.known.iter_mut().filter(|(_, known)| known.ends <= now);
+        let taken = silent.map(|(name, known)| {
+            known.ends = now + ASK;
+            Silent { name: name.clone(), renewed: known.renewed.clone() }
+        });
+        taken.collect()
     }
 
-    /// When the next one may turn out not to live any more.
+    /// When the next one is to be asked after.
     pub fn next_end(&self) -> Option<Instant> {
-        self.known.values().map(Known::ends).min()
-    }
-}
-
-impl Known {
-    fn ends(&self) -> Instant {
-        self.at + Duration::from_secs(u64::from(SECONDS.unsigned_abs()))
+        self.known.values().map(|known| known.ends).min()
     }
 }
 
@@ -141,12 +177,15 @@ mod tests {
             for lease in [lease("own", "default", 1, 1), lease("a", "default", 3, 1), lease("b", "canary", 4, 1), Lease::default()] {
                 others.take(&Event::Apply(lease), begin);
             }
-            assert_eq!((others.take_dead(at(14)), sum(&others)), (vec![], all));
+            assert_eq!((others.take_silent(at(14)), sum(&others)), (vec![], all));
             // One is seen again as it was, and another is renewed.
             others.take(&Event::Apply(lease("b", "canary", 4, 1)), at(14));
             others.take(&Event::Apply(lease("a", "default", 5, 2)), at(14));
-            others.take_dead(at(16));
-            assert_eq!(sum(&others), 5);
+            for silent in others.take_silent(at(16)) {
+                assert_eq!((silent.name.as_str(), sum(&others)), ("b", 9), "it may live");
+                others.take(&Event::Delete(lease("b", "canary", 4, 1)), at(16));
+            }
+            assert_eq!((sum(&others), others.take_silent(at(16))), (5, vec![]));
             others.take(&Event::Init, at(16));
             others.take(&Event::InitApply(lease("c", "default", 2, 1)), at(16));
             assert_eq!(sum(&others), 7);

@@ -271,6 +271,23 @@ async fn many_are_written_by_and_by_and_what_changes_meanwhile_goes_first() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_written_again_while_it_is_pending_waits_for_what_changes() {
+    let cluster = Cluster::start((0..600).map(|index| rule(&format!("r{index:03}"), 1, "x"))).await;
+    let _bad = cluster.follow("bad", true).await;
+    sleep(SECOND * 60).await;
+    assert_eq!(cluster.status("r599").1, "False Pending 1");
+    // All are to be written again.
+    let _more = [cluster.follow("one", false).await, cluster.follow("two", false).await];
+    sleep(SECOND).await;
+    cluster.server.take_writes();
+    cluster.change(rule("r599", 2, "y"));
+    sleep(SECOND * 2).await;
+    assert_eq!(cluster.status("r599").1, "False Pending 2");
+    let writes = cluster.server.take_writes().len();
+    assert!(writes > 50, "the others are written meanwhile, too: {writes}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_cluster_that_refuses_is_left_alone_for_a_while() {
     for mood in [Mood::Refuses(500), Mood::Refuses(403), Mood::Hangs] {
         let cluster = Cluster::start((0..50).map(|index| rule(&format!("r{index}"), 1, "x"))).await;
@@ -323,4 +340,31 @@ async fn the_proxies_of_all_control_planes_count() {
     for follower in theirs.into_iter().chain([own, bad]) {
         follower.abort();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_control_plane_of_which_nothing_is_seen_is_asked_after_before_it_counts_as_gone() {
+    const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/istio-system/leases";
+    let server = ApiServer::default();
+    let (path, first) = rule("a", 1, "x");
+    server.put(&path, first);
+    let leader = Cluster::over(server.clone(), Scope::Common).await;
+    let other = Cluster::over(server.clone(), Scope::Common).await;
+    other.leads.send_replace(false);
+    let tell = tokio::spawn(other.statuses.clone().tell());
+    let _proxies = [leader.follow("one", false).await, other.follow("two", false).await];
+    sleep(SECOND * 10).await;
+    server.silence(LEASES);
+    server.take_writes();
+    sleep(SECOND * 60).await;
+    let writes = server.take_writes();
+    assert!(!writes.iter().any(|write| write.starts_with("DELETE")), "{writes:?}");
+    leader.change(rule("a", 2, "y"));
+    sleep(SECOND * 30).await;
+    let (status, condition) = leader.status("a");
+    let message = &status["conditions"][0]["message"];
+    assert_eq!((condition.as_str(), message), ("True Acknowledged 2", &json!("acknowledged by 2 of 2 proxies")));
+    tell.abort();
+    sleep(SECOND * 40).await;
+    assert_eq!(server.under(&format!("{LEASES}/weir-pilot-")).len(), 0, "now it is gone");
 }

@@ -18,7 +18,6 @@ use weir_pilot::Pilot;
 use super::ledger::{Job, Ledger, Outcome};
 use super::others::{self, Others};
 use super::place::{Place, resource};
-use super::teller::take_back;
 use super::{Scope, Statuses, document};
 
 /// News wait until there are none for so long, but no longer than that: most are one change that many tell of.
@@ -80,7 +79,7 @@ impl Writer {
         let (mut catalog, mut answers, mut findings) = (self.pilot.catalog(), self.pilot.answers(), self.pilot.findings_changes());
         let mut following = JoinSet::new();
         let (sender, mut leases) = mpsc::channel(LEASES);
-        following.spawn(others::follow(self.leases.clone(), sender));
+        following.spawn(others::follow(self.leases.clone(), sender.clone()));
         self.read_all().await;
         self.hear_all(&mut leases).await;
         // Whatever came meanwhile.
@@ -112,10 +111,8 @@ impl Writer {
             if let Some(says_else) = says_else {
                 news.come(says_else, now);
             }
-            for dead in self.others.take_dead(now) {
-                let leases = self.leases.clone();
-                // Nobody else does.
-                following.spawn(async move { take_back(&leases, &dead).await });
+            for silent in self.others.take_silent(now) {
+                following.spawn(others::ask(self.leases.clone(), silent, sender.clone()));
             }
             self.ledger.take_others(self.others.told(), now);
             if news.due().is_some_and(|due| due <= now) {

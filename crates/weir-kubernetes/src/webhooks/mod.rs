@@ -57,6 +57,8 @@ pub struct Options {
     pub addresses: Vec<IpAddr>,
     /// How pods are injected. The revision and the namespace in it are the control plane's.
     pub settings: Settings,
+    /// Whether what holds for the whole mesh is the cluster's to say, and not the settings'.
+    pub follows_mesh: bool,
     /// Whether sidecars are native, whatever the settings say.
     pub native: Native,
 }
@@ -80,9 +82,9 @@ impl Webhooks {
         let (certificate, renewal) = certificate::follow(authority.clone(), called.clone()).await?;
         let mut tasks = JoinSet::new();
         tasks.spawn(renewal);
-        let Options { settings, native, .. } = options;
+        let Options { settings, native, follows_mesh, .. } = options;
         keep(&mut tasks, client, authority, &called, &settings);
-        let settings = settings::follow_cluster(&mut tasks, client, settings, native).await;
+        let settings = settings::follow_cluster(&mut tasks, client, settings, native, follows_mesh).await;
         Self::serve(tasks, listener, certificate, settings)
     }
 

@@ -31,7 +31,8 @@ async fn serve() -> Served {
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let config = config.with_root_certificates(roots).with_no_client_auth();
     let settings = Settings { revision: "canary".to_owned(), ..Settings::default() };
-    let options = Options { names: vec![], addresses: vec![], settings: settings.clone(), native: Native::Always(false) };
+    let options =
+        Options { names: vec![], addresses: vec![], settings: settings.clone(), follows_mesh: false, native: Native::Always(false) };
     let (certificate, renewal) = certificate::follow(authority.follow(), Arc::new(called(&options))).await.unwrap();
     let mut tasks = JoinSet::new();
     tasks.spawn(renewal);

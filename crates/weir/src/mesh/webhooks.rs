@@ -70,7 +70,8 @@ mod cluster {
             NativeSidecars::True => Native::Always(true),
             NativeSidecars::False => Native::Always(false),
         };
-        Ok(Options { names: called.names, addresses: called.addresses, settings, native })
+        let follows_mesh = args.mesh_config.is_none();
+        Ok(Options { names: called.names, addresses: called.addresses, settings, follows_mesh, native })
     }
 }
 
