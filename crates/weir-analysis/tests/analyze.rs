@@ -174,6 +174,36 @@ fn claims_take_a_request_authentication() {
     check(&(authentication + &istiod), &["IST0175 Deployment istio-system/istiod:11"]);
 }
 
+/// As the gateway is given it: what that refuses is none of its Secrets.
+#[test]
+fn a_credential_is_looked_up_as_it_is_written_for_the_gateway() {
+    let gateway = |credential: &str| {
+        let servers =
+            "  selector: {istio: ingressgateway}\n  servers:\n  - {port: {number: 443, name: x, protocol: HTTPS}, hosts: [a.test], tls: ";
+        istio("Gateway", "g", &format!("{servers}{{mode: SIMPLE, credentialName: '{credential}'}}}}"))
+    };
+    let secret = kubernetes("Secret", "istio-system/c", "", "stringData: {tls.crt: x, tls.key: y}");
+    for good in ["c", "kubernetes://c", "istio-system/c", "kubernetes://istio-system/c"] {
+        // It is found, and looked into.
+        check(&(gateway(good) + &secret), &["IST0161 Gateway default/g:8"]);
+    }
+    for bad in ["d", "kubernetes://d", "other/c", "file://c"] {
+        check(&(gateway(bad) + &secret), &["IST0101 Gateway default/g:8"]);
+    }
+}
+
+#[test]
+fn a_destination_rule_for_all_hosts_of_an_ending_is_for_those_that_are_known() {
+    let rule = |name: &str, host: &str| istio("DestinationRule", name, &format!("  host: '{host}'"));
+    let own = istio("ServiceEntry", "other/e", "  hosts: [own.test]\n  exportTo: [.]\n  resolution: NONE\n  ports: []");
+    for host in ["*.local", "*.default.svc.cluster.local", "*"] {
+        check(&(rule("d", host) + &service("a", "", HTTP)), &[]);
+    }
+    check(&(rule("d", "*.else.local") + &service("a", "", HTTP)), &["IST0174 DestinationRule default/d:6"]);
+    check(&(rule("other/d", "*.test") + &own), &[]);
+    check(&(rule("d", "*.test") + &own), &["IST0174 DestinationRule default/d:6"]);
+}
+
 #[test]
 fn destination_rules_are_for_something_and_verify_it() {
     let rule = |spec: &str| istio("DestinationRule", "d", &format!("  host: a\n{spec}"));
@@ -281,6 +311,8 @@ fn policies_are_for_workloads_and_name_namespaces() {
     let namespace = "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: here, labels: {istio-injection: disabled}}\n";
     check(&(naming("here, 'he*', '*re', '*'") + namespace), &[]);
     check(&(naming("'there*'") + namespace), &["IST0101 AuthorizationPolicy istio-system/a:6"]);
+    // Who analyses one file has not left out all namespaces by mistake.
+    check(&naming("there"), &["WEIR0007 AuthorizationPolicy istio-system/a:6"]);
     let gateway = pod("p", "app: x, gateway.networking.k8s.io/gateway-name: g");
     check(&(policy("a", selecting) + &gateway), &["IST0166 AuthorizationPolicy default/a:6"]);
 }

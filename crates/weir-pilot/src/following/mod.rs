@@ -110,7 +110,7 @@ impl Following {
         let may_be_patched = is_concerned || !envoy_filters.is_empty();
         let labels = shared.classes.labels(mesh);
         let (mut is_whole, mut newest) = (is_first, mesh.clone());
-        if may_be_patched || !Arc::ptr_eq(&labels, &self.labels) {
+        if may_be_patched || !Arc::ptr_eq(&labels, &self.labels) || labels.depend_on_scope(&changes) {
             self.labels = labels;
             if self.take_class(mesh, shared) {
                 is_whole = true;

@@ -33,6 +33,17 @@ impl Introduction {
         })
     }
 
+    /// The same in memory of its own. A value is cloned for each request, and counts its clones: on one count all workers would wait for
+    /// each other.
+    pub fn copy(&self) -> Option<Self> {
+        let (metadata, id) = (self.metadata.as_bytes(), self.id.as_bytes());
+        Some(Self {
+            metadata: HeaderValue::from_bytes(metadata).ok()?,
+            id: HeaderValue::from_bytes(id).ok()?,
+            of_stream: (http::HeaderValue::from_bytes(metadata).ok()?, http::HeaderValue::from_bytes(id).ok()?),
+        })
+    }
+
     /// Tells it in these headers, if it is to be told there; of who was asked before it says nothing.
     pub fn tell(&self, headers: &mut Headers, is_told: bool) {
         if is_told {
@@ -89,6 +100,19 @@ mod tests {
         own.tell_stream(&mut stream, false);
         assert_eq!((headers.len(), stream.len()), (1, 0));
         assert!(introduction("a\nb").is_none());
+    }
+
+    /// Or all workers would count on one place in memory for each request.
+    #[test]
+    fn a_copy_shares_no_memory() {
+        let own = introduction("sidecar~10.0.0.1~web.shop~shop.svc.cluster.local").expect("an id");
+        let copy = own.copy().expect("it was told before");
+        let places = |one: &Introduction| {
+            let (metadata, id) = &one.of_stream;
+            [one.metadata.as_bytes().as_ptr(), one.id.as_bytes().as_ptr(), metadata.as_bytes().as_ptr(), id.as_bytes().as_ptr()]
+        };
+        assert!(places(&own).iter().all(|place| !places(&copy).contains(place)));
+        assert_eq!((&own.metadata, &own.id, &own.of_stream), (&copy.metadata, &copy.id, &copy.of_stream));
     }
 
     #[test]

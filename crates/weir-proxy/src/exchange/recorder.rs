@@ -52,14 +52,14 @@ impl Sinks {
 /// Counts and logs for one proxy, on one worker.
 pub struct Recorder {
     identity: Identity,
-    introduction: Option<Arc<Introduction>>,
+    introduction: Option<Introduction>,
     registry: Arc<SeriesRegistry>,
     sinks: Rc<Sinks>,
 }
 
 impl Recorder {
     /// For a proxy.
-    pub fn new(identity: Identity, introduction: Option<Arc<Introduction>>, registry: Arc<SeriesRegistry>, sinks: Rc<Sinks>) -> Rc<Self> {
+    pub fn new(identity: Identity, introduction: Option<Introduction>, registry: Arc<SeriesRegistry>, sinks: Rc<Sinks>) -> Rc<Self> {
         Rc::new(Self { identity, introduction, registry, sinks })
     }
 
@@ -116,7 +116,7 @@ impl Recording {
 
     /// What the proxy tells of its workload.
     pub fn introduction(&self) -> Option<&Introduction> {
-        self.recorder.introduction.as_deref()
+        self.recorder.introduction.as_ref()
     }
 
     /// The series that an exchange is counted in. Where it is kept depends on how far the exchange came: at the instance,

@@ -23,7 +23,8 @@ impl ProxyRuntime {
     /// A proxy without a configuration yet.
     pub fn new(state: &ProxyState, shared: Rc<Shared>, registry: Arc<SeriesRegistry>, sinks: Rc<Sinks>) -> Self {
         let (clusters, routes) = (Clusters::new(shared), Rc::<RouteSlots>::default());
-        let recorder = Recorder::new(state.identity.clone(), state.introduction.clone(), registry, sinks);
+        let introduction = state.introduction.as_ref().and_then(|shared| shared.copy());
+        let recorder = Recorder::new(state.identity.clone(), introduction, registry, sinks);
         let around = Surroundings { clusters: clusters.clone(), routes: routes.clone(), recorder, drain_duration: state.drain_duration };
         Self { clusters, routes, listeners: Listeners::new(around), applied: Arc::default() }
     }

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use weir_api::Spec;
 use weir_api::resources::destination_rule::TrafficPolicy;
 use weir_api::resources::load_balancer::LoadBalancerSettings;
+use weir_model::service::ServiceKey;
 use weir_model::{
-    Changes, DestinationRule, Interception, MeshSnapshot, Name, Proxy, ProxyKind, Resolution, Scope, TrafficDistribution, VirtualService,
-    topology,
+    Changes, DestinationRule, Interception, MeshSnapshot, Name, Proxy, ProxyKind, Resolution, Scope, Service, TrafficDistribution,
+    VirtualService, topology,
 };
 
 use super::LabelMap;
@@ -32,8 +33,10 @@ pub struct Labels {
     filters: BTreeSet<String>,
     /// Selectors of AuthorizationPolicies.
     policies: BTreeSet<String>,
-    /// What instances are ranked by, or chosen.
+    /// What instances are ranked by.
     ranks: BTreeSet<String>,
+    /// The services whose instances are chosen or ranked by the node that their clients run on.
+    by_node: BTreeSet<ServiceKey>,
 }
 
 impl Labels {
@@ -51,17 +54,7 @@ impl Labels {
         labels.filters.extend(mesh.envoy_filters.iter().flat_map(|filter| filter.labels()).map(str::to_owned));
         labels.gateways.extend(mesh.request_authentications.iter().flat_map(|policy| policy.labels()).map(str::to_owned));
         labels.policies.extend(mesh.authorization_policies.iter().flat_map(|policy| policy.labels()).map(str::to_owned));
-        for service in mesh.services.all() {
-            if service.node_local {
-                labels.ranks.insert(topology::NODE.to_owned());
-            }
-            let ranks = match service.traffic_distribution {
-                TrafficDistribution::Any => continue,
-                TrafficDistribution::PreferSameZone => SAME_ZONE,
-                TrafficDistribution::PreferSameNode => SAME_NODE,
-            };
-            labels.ranks.extend(ranks.iter().map(|name| (*name).to_owned()));
-        }
+        mesh.services.all().for_each(|service| labels.add_service(service));
         let config = &mesh.config;
         labels.add_ranks(config.locality_lb_setting.iter().flat_map(|setting| &setting.failover_priority));
         labels.add_ranks(config.zone_aware_lb_setting.iter().flat_map(|setting| &setting.failover_priority));
@@ -110,6 +103,37 @@ impl Labels {
         }
         let of_subsets = rule.subsets.iter().filter_map(|(subset, _)| subset.traffic_policy.as_ref());
         rule.policy.iter().chain(of_subsets).for_each(|policy| self.add_policy(policy));
+    }
+
+    /// A node is looked at for this service alone: proxies that do not reach it are alike on all nodes.
+    fn add_service(&mut self, service: &Service) {
+        let ranks = match service.traffic_distribution {
+            TrafficDistribution::Any => &[],
+            TrafficDistribution::PreferSameZone => SAME_ZONE,
+            TrafficDistribution::PreferSameNode => SAME_NODE,
+        };
+        if service.node_local || ranks.contains(&topology::NODE) {
+            self.by_node.insert((service.hostname.clone(), service.namespace.clone()));
+        }
+        let elsewhere = ranks.iter().filter(|name| **name != topology::NODE);
+        self.ranks.extend(elsewhere.map(|name| (*name).to_owned()));
+    }
+
+    /// Whether proxies may be of other classes when what they reach is not what it was, though these labels are.
+    pub fn depend_on_scope(&self, changes: &Changes) -> bool {
+        !self.by_node.is_empty() && (changes.everything || !changes.services.is_empty() || !changes.virtual_services.is_empty())
+    }
+
+    /// Those by which the instances are ranked, or chosen, of what a proxy reaches.
+    fn ranking(&self, mesh: &MeshSnapshot, proxy: &Proxy, scope: &Scope) -> LabelMap {
+        let is_reached = |(host, namespace): &ServiceKey| scope.service(host).is_some_and(|service| service.namespace == *namespace);
+        let by_node = self.by_node.iter().any(is_reached);
+        if self.ranks.is_empty() && !by_node {
+            return LabelMap::new();
+        }
+        let mut labels = mesh.labels_of(proxy);
+        labels.retain(|name, _| self.ranks.contains(name) || (by_node && name == topology::NODE));
+        labels
     }
 
     fn add_policy(&mut self, policy: &TrafficPolicy) {
@@ -174,12 +198,11 @@ pub struct ClassKey {
 impl ClassKey {
     /// The class of a proxy, in a mesh whose rules look at these labels.
     pub fn of(mesh: &MeshSnapshot, labels: &Labels, proxy: &Proxy) -> Self {
-        let sidecar = mesh.scope(proxy).sidecar.as_ref().map(|sidecar| {
+        let scope = mesh.scope(proxy);
+        let sidecar = scope.sidecar.as_ref().map(|sidecar| {
             let meta = &sidecar.object.meta;
             (meta.namespace.clone(), meta.name.clone())
         });
-        let mut ranks = if labels.ranks.is_empty() { LabelMap::new() } else { mesh.labels_of(proxy) };
-        ranks.retain(|name, _| labels.ranks.contains(name));
         let instances = match proxy.kind {
             ProxyKind::Router => mesh.instances_of(proxy),
             ProxyKind::Sidecar => vec![],
@@ -197,7 +220,7 @@ impl ClassKey {
                 locality: mesh.locality_of(proxy),
                 interception: proxy.interception,
             },
-            ranks,
+            ranks: labels.ranking(mesh, proxy, &scope),
             sidecar,
             instances: instances.collect(),
             by_virtual_host: false,

@@ -8,7 +8,9 @@ use std::time::Duration;
 use weir_api::FieldPath;
 use weir_api::resources::protocol::Protocol;
 use weir_model::peer_authentication::NamespaceTls;
-use weir_model::{DestinationRule, EffectivePolicy, Endpoint, Origin, Peers, ProxyKind, Resolution, Service, ServicePort, topology};
+use weir_model::{
+    DestinationRule, EffectivePolicy, Endpoint, Health, Origin, Peers, ProxyKind, Resolution, Service, ServicePort, topology,
+};
 use weir_xds::cluster::Cluster;
 use weir_xds::cluster::cluster::{ClusterDiscoveryType, DiscoveryType, DnsLookupFamily, EdsClusterConfig, LbPolicy};
 use weir_xds::core::{AggregatedConfigSource, ApiVersion, ConfigSource, Metadata, config_source::ConfigSourceSpecifier};
@@ -249,7 +251,13 @@ impl Input<'_> {
                 && is_near(endpoint)
         };
         let told = |endpoint: &Endpoint| Some((endpoint.clone(), endpoint.told(self.service)?));
-        all.iter().filter(wanted).filter_map(told).collect()
+        let all = all.iter().filter(wanted).filter_map(told);
+        all.filter(|(_, health)| *health != Health::Unhealthy || !self.may_panic()).collect()
+    }
+
+    /// Whether instances get requests though they are known to take none, where too few others are left.
+    fn may_panic(&self) -> bool {
+        self.policy.outlier_detection.as_ref().is_some_and(|detection| detection.min_health_percent > 0)
     }
 
     /// What Istio's tools and its filters look at.

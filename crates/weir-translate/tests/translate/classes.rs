@@ -311,3 +311,39 @@ fn a_refresh_without_a_change_changes_nothing() {
         }
     }
 }
+
+/// One service for its own node divides those alone by their nodes that reach it.
+#[test]
+fn only_who_reaches_a_service_for_its_own_node_is_told_apart_by_node() {
+    let services = |spec: &str| {
+        format!(
+            "apiVersion: v1
+kind: Service
+metadata: {{name: near, namespace: default}}
+spec: {{clusterIP: 10.1.0.1, ports: [{{port: 80, name: http}}]{spec}}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: far, namespace: default}}
+spec: {{clusterIP: 10.1.0.2, ports: [{{port: 80, name: http}}]}}
+---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {{name: far, namespace: default}}
+spec: {{workloadSelector: {{labels: {{app: far}}}}, egress: [{{hosts: [./far.default.svc.cluster.local]}}]}}
+"
+        )
+    };
+    for (spec, by_node) in [
+        (", internalTrafficPolicy: Local", true),
+        (", trafficDistribution: PreferSameNode", true),
+        (", trafficDistribution: PreferClose", false),
+        ("", false),
+    ] {
+        let mesh = mesh(&[("mesh.yaml", &services(spec))]);
+        for (app, reaches_it) in [("near", true), ("far", false)] {
+            let key = |node| key(&mesh, &sidecar("10.9.0.1", &[("app", app), ("kubernetes.io/hostname", node)]));
+            assert_eq!(key("n1") != key("n2"), by_node && reaches_it, "{spec} {app}");
+        }
+    }
+}

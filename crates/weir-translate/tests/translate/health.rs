@@ -16,6 +16,11 @@ const WEB: &str = "outbound|80||web.default.svc.cluster.local";
 
 /// A Service with four instances on two nodes: one is ready, one is not, one drains, one ends.
 fn web(meta: &str, spec: &str) -> MeshSnapshot {
+    web_with(meta, spec, "")
+}
+
+/// The same with a rule.
+fn web_with(meta: &str, spec: &str, rule: &str) -> MeshSnapshot {
     let instances = [
         ("a", "n1", "ready: true"),
         ("b", "n2", "ready: false, serving: false, terminating: false"),
@@ -40,7 +45,7 @@ fn web(meta: &str, spec: &str) -> MeshSnapshot {
             "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: client-{node}, namespace: default}}\nspec: {{nodeName: {node}}}\nstatus: {{podIP: 10.0.9.{index}}}\n"
         );
     }
-    mesh(&[("web.yaml", &text)])
+    mesh(&[("web.yaml", &text), ("rule.yaml", rule)])
 }
 
 fn shown(assignment: &ClusterLoadAssignment) -> String {
@@ -87,6 +92,21 @@ fn clients_are_told_of_those_that_are_of_use_to_them() {
         assert_eq!(config["override_host_status"]["statuses"].as_array().map(Vec::len), statuses, "{meta} {spec} {config}");
         // Or those that are told of though they are not ready would get requests: a percentage of zero is a message without a field.
         assert_eq!(config["healthy_panic_threshold"], json!({}), "{meta} {spec} {config}");
+    }
+}
+
+/// From that percentage down, who is known to take no requests would get them.
+#[test]
+fn nobody_is_told_of_those_that_are_not_ready_where_too_few_healthy_ones_mean_panic() {
+    for (percent, expected) in
+        [("", "0 HEALTHY, 1 UNHEALTHY"), (", minHealthPercent: 0", "0 HEALTHY, 1 UNHEALTHY"), (", minHealthPercent: 30", "0 HEALTHY")]
+    {
+        let rule = format!(
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: web, namespace: default}}\nspec: {{host: web, \
+             trafficPolicy: {{outlierDetection: {{consecutive5xxErrors: 5{percent}}}}}}}\n"
+        );
+        let mesh = web_with("", ", trafficDistribution: PreferClose", &rule);
+        assert_eq!(told(&mesh, &client(0)), expected, "{percent}");
     }
 }
 

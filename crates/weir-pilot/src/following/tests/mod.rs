@@ -390,3 +390,40 @@ async fn a_policy_makes_anew_what_is_of_those_whom_it_selects() {
         }
     }
 }
+
+/// A rule that leads to a service for its own node brings that among what proxies reach: then their nodes count, and before they do not.
+#[tokio::test]
+async fn a_rule_that_leads_to_a_service_for_its_own_node_tells_proxies_apart_by_node() {
+    let mut mesh = Mesh::new();
+    let mut followers = vec![];
+    for (address, node) in [("10.0.0.1", "n1"), ("10.0.0.2", "n2")] {
+        followers.push(mesh.follower(address, &[("kubernetes.io/hostname", node)]).await);
+    }
+    mesh.change(
+        "apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: narrow, namespace: default}
+spec: {egress: [{hosts: [default/s0.test]}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: near, namespace: default}
+spec: {clusterIP: 10.1.0.1, internalTrafficPolicy: Local, ports: [{port: 80, name: http}]}
+",
+    );
+    let rule = "apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: s0, namespace: default}
+spec: {hosts: [s0.test], http: [{route: [{destination: {host: HOST}}]}]}
+";
+    for (host, alike) in [("s0.test", true), ("near.default.svc.cluster.local", false), ("s0.test", true)] {
+        mesh.change(&rule.replace("HOST", host));
+        for follower in &mut followers {
+            follower.follow(&mesh).await;
+        }
+        let (one, other) = (&followers[0], &followers[1]);
+        assert_eq!(Arc::ptr_eq(one.following.class(), other.following.class()), alike, "{host}");
+        let clusters = one.server.target().of(ResourceType::Cluster);
+        assert_eq!(clusters.filter(|(name, _)| name.ends_with("|near.default.svc.cluster.local")).count(), usize::from(!alike));
+    }
+}
