@@ -32,7 +32,7 @@ pub type Judging = Pin<Box<dyn Future<Output = Result<Verdict, String>> + Send>>
 /// Says who may have the keys of Secrets.
 pub trait KeyAccess: Send + Sync {
     /// Whether an account may have those of its own namespace. It is asked for each proxy, and bounds itself how often that comes to whoever
-    /// is behind it.
+    /// is behind it. Once it was polled it must come to an end by itself: who waits may stop looking, and keep it.
     fn judge(&self, identity: &Identity) -> Judging;
 }
 

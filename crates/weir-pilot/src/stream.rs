@@ -274,13 +274,14 @@ impl Session {
         }
         self.introduce(node)?;
         let is_gateway = self.proxy().is_some_and(|proxy| proxy.kind == ProxyKind::Router);
+        // Before it takes a place: who is asked may be slow, and others are not to wait for that.
+        if let Some(permission) = self.permission.as_mut().filter(|_| is_gateway) {
+            permission.ask_first().await;
+        }
         let Ok(permit) = self.shared.admission.clone().acquire_owned().await else { return Ok(false) };
         self.held = self.shared.incomplete_until().filter(|_| comes_back(request));
         let until = Instant::now() + if self.held.is_some() { Duration::ZERO } else { ADMISSION };
         self.admitted = Some((permit, until));
-        if let Some(permission) = self.permission.as_mut().filter(|_| is_gateway) {
-            permission.ask_first().await;
-        }
         let mesh = self.shared.mesh.borrow().clone();
         // It may have waited long.
         self.remote.iter().zip(self.proxy()).try_for_each(|(remote, proxy)| remote.is_still_his(proxy, &mesh))?;

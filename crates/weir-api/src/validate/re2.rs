@@ -2,10 +2,12 @@
 //!
 //! The `regex` crate is RE2's cousin and checks nearly the same syntax. What it reads otherwise is rewritten first.
 
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 
 /// Istio refuses longer ones, so that a proxy's limit on compiled expressions is never reached.
 const MAX_LENGTH: usize = 1024;
+/// So large a compiled one may be, in bytes, as for the proxies; and to find out costs no more than that.
+const MAX_SIZE: usize = 1 << 20;
 /// RE2 repeats nothing more often.
 const MAX_REPEAT: u32 = 1000;
 
@@ -23,7 +25,7 @@ pub(super) fn compile(pattern: &str) -> Result<Regex, String> {
     if pattern.len() > MAX_LENGTH {
         return Err(format!("the regular expression is longer than {MAX_LENGTH} characters"));
     }
-    Regex::new(&translate(pattern)?).map_err(|error| {
+    RegexBuilder::new(&translate(pattern)?).size_limit(MAX_SIZE).build().map_err(|error| {
         let text = error.to_string();
         let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
         format!("`{pattern}` is not a regular expression: {reason}")
@@ -188,5 +190,11 @@ mod tests {
             assert!(compile(pattern).is_err(), "{pattern}");
         }
         assert_eq!(compile("(a").expect_err("a parenthesis"), "`(a` is not a regular expression: unclosed group");
+    }
+
+    #[test]
+    fn what_is_too_large_for_a_proxy_is_refused_before_it_costs_much() {
+        let error = compile("(a{1000}){100}").expect_err("100,000 characters");
+        assert!(error.contains("size limit"), "{error}");
     }
 }

@@ -8,6 +8,7 @@ use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessRevie
 use kube::api::PostParams;
 use kube::{Api, Client};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use weir_model::Identity;
 use weir_pilot::{Judging, KeyAccess, Verdict};
@@ -46,7 +47,15 @@ impl KeyReviews {
 impl KeyAccess for KeyReviews {
     fn judge(&self, identity: &Identity) -> Judging {
         let (shared, identity) = (self.0.clone(), identity.clone());
-        Box::pin(async move { shared.judge(identity).await })
+        // Who waits may look at it no more, and not drop it either: its turn comes to an end by itself.
+        Box::pin(async move {
+            let mut asking = JoinSet::new();
+            asking.spawn(async move { shared.judge(identity).await });
+            match asking.join_next().await {
+                Some(Ok(answer)) => answer,
+                _ => Err("nobody asks any more".to_owned()),
+            }
+        })
     }
 }
 
@@ -145,5 +154,24 @@ mod tests {
         assert_eq!([judge().await, judge().await], [(None, 1), (None, 1)]);
         says(json!({"allowed": true}));
         assert_eq!(judge().await, (Some(true), 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_looks_at_no_answer_holds_up_nobody_else() {
+        let server = Scripted::new(|_, _, review| (201, json!({"spec": review["spec"], "status": {"allowed": true}}))).silent();
+        let reviews = KeyReviews::new(&server.client());
+        let mut held = vec![];
+        for index in 0..AT_A_TIME {
+            let mut asking = reviews.judge(&Identity::new("shop", &format!("edge-{index}")));
+            assert!(tokio::time::timeout(Duration::from_millis(1), &mut asking).await.is_err());
+            held.push(asking);
+        }
+        assert_eq!(server.asked().len(), AT_A_TIME);
+        tokio::time::sleep(super::super::PATIENCE).await;
+        server.speak(1);
+        let one_more = reviews.judge(&Identity::new("shop", "one-more"));
+        let answer = tokio::time::timeout(Duration::from_secs(1), one_more).await.unwrap();
+        assert!(answer.is_ok_and(|verdict| verdict.is_allowed));
+        drop(held);
     }
 }

@@ -14,21 +14,37 @@ use tokio::time::timeout;
 use weir_inject::LARGEST_BODY;
 use weir_pilot::{Share, Shares};
 
+use super::answers::Task;
+
 /// Hardly any review is larger.
 const SMALL: usize = 64 * 1024;
 /// So many that are larger there may be, an eighth of them from one place.
 const LARGE: usize = 32;
 /// So long a body may take to come.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// So many reviews are thought about at once, small and large ones.
+/// So many reviews of each task are thought about at once, small and large ones.
 const THOUGHTS: usize = 2;
 const LARGE_THOUGHTS: usize = 1;
 
 /// The bounds that all share.
 pub(super) struct Bounds {
     large: Shares<IpAddr>,
-    thoughts: Arc<Semaphore>,
-    large_thoughts: Arc<Semaphore>,
+    /// Pods do not wait for resources that take long.
+    injections: Thoughts,
+    validations: Thoughts,
+}
+
+/// The turns of one task.
+struct Thoughts {
+    small: Arc<Semaphore>,
+    large: Arc<Semaphore>,
+}
+
+impl Thoughts {
+    fn new() -> Self {
+        let slots = |number| Arc::new(Semaphore::new(number));
+        Self { small: slots(THOUGHTS), large: slots(LARGE_THOUGHTS) }
+    }
 }
 
 /// A body, and its place among the large ones.
@@ -43,8 +59,7 @@ type Refusal = (StatusCode, &'static str);
 impl Bounds {
     /// Nobody has asked yet.
     pub fn new() -> Self {
-        let slots = |number| Arc::new(Semaphore::new(number));
-        Self { large: Shares::of(LARGE), thoughts: slots(THOUGHTS), large_thoughts: slots(LARGE_THOUGHTS) }
+        Self { large: Shares::of(LARGE), injections: Thoughts::new(), validations: Thoughts::new() }
     }
 
     /// Reads a body that comes from a place.
@@ -83,13 +98,22 @@ impl Bounds {
         Ok(review)
     }
 
-    /// Thinks about a review, in its turn, and where it holds up nobody else.
+    /// Thinks about a review, in its turn among those of its task, and where it holds up nobody else.
     ///
     /// # Errors
     /// If it cannot be thought about.
-    pub async fn think<T: Send + 'static>(&self, review: Review, thought: impl FnOnce(&[u8]) -> T + Send + 'static) -> Result<T, Refusal> {
+    pub async fn think<T: Send + 'static>(
+        &self,
+        task: Task,
+        review: Review,
+        thought: impl FnOnce(&[u8]) -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
         const FAILED: Refusal = (StatusCode::INTERNAL_SERVER_ERROR, "the review could not be answered\n");
-        let slots = if review.place.is_some() { &self.large_thoughts } else { &self.thoughts };
+        let thoughts = match task {
+            Task::Inject => &self.injections,
+            Task::Validate => &self.validations,
+        };
+        let slots = if review.place.is_some() { &thoughts.large } else { &thoughts.small };
         let turn = slots.clone().acquire_owned().await.map_err(|_| FAILED)?;
         let thinking = tokio::task::spawn_blocking(move || {
             let answer = thought(&review.bytes);
@@ -127,7 +151,7 @@ mod tests {
         assert_eq!(status(bounds.read(body(SMALL), from(1)).await), None, "small ones are read all the same");
         assert_eq!(status(bounds.read(body(SMALL + 1), from(2)).await), None);
         assert_eq!(status(bounds.read(body(LARGEST_BODY + 1), from(3)).await), Some(413));
-        let length = bounds.think(held.pop().unwrap(), <[u8]>::len).await;
+        let length = bounds.think(Task::Inject, held.pop().unwrap(), <[u8]>::len).await;
         assert_eq!(length, Ok(SMALL + 1));
         assert_eq!(status(bounds.read(body(SMALL + 1), from(1)).await), None, "a place is free again");
     }
@@ -146,8 +170,27 @@ mod tests {
         let bounds = Bounds::new();
         for _ in 0..THOUGHTS + 1 {
             let review = bounds.read(body(1), from(1)).await.ok().unwrap();
-            let failed: Result<(), Refusal> = bounds.think(review, |_| std::panic::resume_unwind(Box::new(()))).await;
+            let failed: Result<(), Refusal> = bounds.think(Task::Inject, review, |_| std::panic::resume_unwind(Box::new(()))).await;
             assert_eq!(failed.unwrap_err().0, StatusCode::INTERNAL_SERVER_ERROR);
         }
+    }
+
+    #[tokio::test]
+    async fn resources_that_take_long_hold_up_no_pod() {
+        let bounds = Arc::new(Bounds::new());
+        let (ends, ended) = std::sync::mpsc::channel::<()>();
+        let ended = Arc::new(std::sync::Mutex::new(ended));
+        for _ in 0..THOUGHTS {
+            let (review, shared, ended) = (bounds.read(body(1), from(1)).await.ok().unwrap(), bounds.clone(), ended.clone());
+            let long = move |_: &[u8]| drop(ended.lock().map(|ended| ended.recv()));
+            tokio::spawn(async move { shared.think(Task::Validate, review, long).await });
+        }
+        while bounds.validations.small.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let review = bounds.read(body(7), from(1)).await.ok().unwrap();
+        let length = timeout(PATIENCE, bounds.think(Task::Inject, review, <[u8]>::len)).await;
+        drop(ends);
+        assert_eq!(length, Ok(Ok(7)));
     }
 }

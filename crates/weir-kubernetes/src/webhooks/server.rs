@@ -145,7 +145,7 @@ impl Server {
         };
         let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let answers = self.answers.clone();
-        let thought = self.bounds.think(review, move |body| answers.answer(task, &path, content_type.as_deref(), body)).await;
+        let thought = self.bounds.think(task, review, move |body| answers.answer(task, &path, content_type.as_deref(), body)).await;
         match thought {
             Ok(answer) if answer.status == 200 => json(answer.body),
             Ok(answer) => text(StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), answer.body),

@@ -70,6 +70,15 @@ metadata: {name: web-cacert-cacert, namespace: shop}
 stringData: {ca.crt: a}
 ";
 
+/// A pilot of that mesh.
+fn mesh(access: Arc<dyn KeyAccess>) -> Arc<Shared> {
+    let options = Options { mesh: Arc::default(), domain: "cluster.local".to_owned(), say: Box::new(|_| {}) };
+    let shared = Arc::new(Shared::new(options));
+    shared.key_access.get_or_init(|| access);
+    shared.read(&Arc::new(Catalog::of(parse(&Source::new("mesh.yaml", MESH.replace("SECRET", "web-cacert"))).objects)));
+    shared
+}
+
 /// The gateway's proxy, by its certificate.
 fn gateway(shared: &Arc<Shared>) -> (Client, ClientStream) {
     let (client, mut stream) = ads::pair(Protocol::Delta);
@@ -89,10 +98,7 @@ const NAMES: [&str; 2] = ["kubernetes://web-cacert", "kubernetes://web-cacert-ca
 
 #[tokio::test(start_paused = true)]
 async fn keys_come_and_go_with_the_permission_and_nothing_else_does() {
-    let options = Options { mesh: Arc::default(), domain: "cluster.local".to_owned(), say: Box::new(|_| {}) };
-    let shared = Arc::new(Shared::new(options));
-    shared.key_access.get_or_init(|| Arc::new(Answers(Mutex::new(vec![Ok(true), Ok(false), Ok(true), Ok(false)]))));
-    shared.read(&Arc::new(Catalog::of(parse(&Source::new("mesh.yaml", MESH.replace("SECRET", "web-cacert"))).objects)));
+    let shared = mesh(Arc::new(Answers(Mutex::new(vec![Ok(true), Ok(false), Ok(true), Ok(false)]))));
     let (mut client, mut stream) = gateway(&shared);
     for request in client.connect() {
         stream.requests.send(request).await.unwrap();
@@ -116,4 +122,31 @@ async fn keys_come_and_go_with_the_permission_and_nothing_else_does() {
     }
     assert_eq!(turns, [1, 2, 1, 2]);
     assert_eq!(listeners, 1, "it listens all the time");
+}
+
+/// Does not answer.
+struct Silent;
+
+impl KeyAccess for Silent {
+    fn judge(&self, _: &Identity) -> Judging {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_an_answer_keeps_nobody_else_from_coming() {
+    let shared = mesh(Arc::new(Silent));
+    let (begin, mut streams) = (Instant::now(), vec![]);
+    for _ in 0..12 {
+        let (mut client, stream) = gateway(&shared);
+        for request in client.connect() {
+            stream.requests.send(request).await.unwrap();
+        }
+        streams.push(stream);
+    }
+    for stream in &mut streams {
+        timeout(KEPT, stream.responses.recv()).await.unwrap().unwrap();
+    }
+    let took = begin.elapsed();
+    assert!(took >= FIRST && took < 2 * FIRST, "they wait at the same time: {took:?}");
 }
