@@ -14,6 +14,8 @@ const MOST_CLIENTS: usize = 1024;
 const MOST_INSTANCES: usize = 8192;
 /// So many workloads that the other side of a pair tells to be are: a service account is that of one, or of a few.
 const MOST_WORKLOADS_OF_ONE: usize = 32;
+/// So many more are told without their versions: each release is a workload of its own, and who lives long sees many of them.
+const MOST_WITHOUT_VERSION: usize = MOST_WORKLOADS_OF_ONE;
 /// So many are of all pairs together.
 const MOST_WORKLOADS: usize = 16384;
 /// Longer names are no SPIFFE identities (<https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE-ID.md#23-maximum-spiffe-id-length>).
@@ -63,7 +65,7 @@ pub struct Pairs {
     told: usize,
     /// How many connections came after the bound was reached, and are counted without names.
     pub nameless: u64,
-    /// How many workloads were told of after their bound was reached, and are counted by their principals alone.
+    /// How many workloads were told of after both bounds were reached, and are counted by their principals alone.
     pub unnamed: u64,
 }
 
@@ -97,24 +99,35 @@ impl Pairs {
     }
 
     /// The number of a pair whose other side tells to be a workload. One account stands for a few of these; whoever tells of more is
-    /// counted as the account alone, and takes nothing from the others.
+    /// counted without a version, and of still more as the account alone, and takes nothing from the others.
     pub fn number_of_workload(&mut self, pair: Pair, workload: &Workload) -> Pair {
-        let Some(principals) = self.known.get(pair.0 as usize).map(|known| known.principals.clone()) else { return pair };
+        let own = self.known_or_new(pair, workload, MOST_WORKLOADS_OF_ONE);
+        let of_any_version = || Workload { version: String::new(), ..workload.clone() };
+        let most = MOST_WORKLOADS_OF_ONE + MOST_WITHOUT_VERSION;
+        own.or_else(|| self.known_or_new(pair, &of_any_version(), most)).unwrap_or_else(|| {
+            self.unnamed += 1;
+            pair
+        })
+    }
+
+    /// The number of a pair whose other side tells to be this workload, as long as it has no more than `most` of them. A number that was
+    /// not given out stands for nobody.
+    fn known_or_new(&mut self, pair: Pair, workload: &Workload, most: usize) -> Option<Pair> {
+        let principals = self.known.get(pair.0 as usize)?.principals.clone();
         let of_pair = self.workloads.entry(pair).or_default();
         if let Some(known) = of_pair.get(workload) {
-            return *known;
+            return Some(*known);
         }
         // Pairs without names stand for all who came too late.
         let is_nameless = principals.source.is_none() && principals.destination.is_none();
-        if is_nameless || of_pair.len() >= MOST_WORKLOADS_OF_ONE || self.told >= MOST_WORKLOADS {
-            self.unnamed += 1;
-            return pair;
+        if is_nameless || of_pair.len() >= most || self.told >= MOST_WORKLOADS {
+            return None;
         }
         self.told += 1;
         let number = Pair(self.known.len() as u32);
         self.known.push(Parties { principals, workload: Some(workload.clone()) });
         of_pair.insert(workload.clone(), number);
-        number
+        Some(number)
     }
 
     /// Who stands behind a number.
@@ -167,8 +180,9 @@ mod tests {
         let (liar, honest) = (of("spiffe://a/liar"), of("spiffe://a/honest"));
         let told: Vec<Pair> = (0..5000).map(|number| pairs.number_of_workload(liar, &workload(number))).collect();
         let apart: std::collections::BTreeSet<&Pair> = told.iter().collect();
-        assert_eq!((apart.len(), pairs.unnamed), (MOST_WORKLOADS_OF_ONE + 1, 5000 - MOST_WORKLOADS_OF_ONE as u64));
-        assert!(told[MOST_WORKLOADS_OF_ONE..].iter().all(|pair| *pair == liar));
+        let most = MOST_WORKLOADS_OF_ONE + MOST_WITHOUT_VERSION;
+        assert_eq!((apart.len(), pairs.unnamed), (most + 1, 5000 - most as u64));
+        assert!(told[most..].iter().all(|pair| *pair == liar));
         // Those that are known stay so.
         assert_eq!(pairs.number_of_workload(liar, &workload(0)), told[0]);
         assert_eq!(pairs.of(told[1]).workload, Some(workload(1)));
@@ -176,6 +190,23 @@ mod tests {
         let own = pairs.number_of_workload(honest, &workload(7));
         assert_eq!(pairs.of(own).workload, Some(workload(7)));
         assert_ne!(own, told[7]);
+    }
+
+    /// A client whose releases a server has seen too many of is still named, though not by its release.
+    #[test]
+    fn a_workload_of_many_versions_keeps_its_name() {
+        let mut pairs = Pairs::default();
+        let pair = pairs.number(Reporter::Destination, Principals::new(Some("spiffe://a/b"), Some("spiffe://a/own"), true));
+        let release = |version: usize| Workload { version: format!("v{version}"), ..workload(7) };
+        for version in 0..1000 {
+            let number = pairs.number_of_workload(pair, &release(version));
+            let expected = if version < MOST_WORKLOADS_OF_ONE { release(version) } else { workload(7) };
+            assert_eq!(pairs.of(number).workload, Some(expected));
+        }
+        assert_eq!((pairs.told, pairs.unnamed), (MOST_WORKLOADS_OF_ONE + 1, 0));
+        // Another of the account has a place as well.
+        let other = pairs.number_of_workload(pair, &Workload { version: "v1".to_owned(), ..workload(8) });
+        assert_eq!(pairs.of(other).workload, Some(workload(8)));
     }
 
     #[test]
