@@ -174,6 +174,24 @@ fn claims_take_a_request_authentication() {
     check(&(authentication + &istiod), &["IST0175 Deployment istio-system/istiod:11"]);
 }
 
+/// As the gateway is given it: what that refuses is none of its Secrets.
+#[test]
+fn a_credential_is_looked_up_as_it_is_written_for_the_gateway() {
+    let gateway = |credential: &str| {
+        let servers =
+            "  selector: {istio: ingressgateway}\n  servers:\n  - {port: {number: 443, name: x, protocol: HTTPS}, hosts: [a.test], tls: ";
+        istio("Gateway", "g", &format!("{servers}{{mode: SIMPLE, credentialName: '{credential}'}}}}"))
+    };
+    let secret = kubernetes("Secret", "istio-system/c", "", "stringData: {tls.crt: x, tls.key: y}");
+    for good in ["c", "kubernetes://c", "istio-system/c", "kubernetes://istio-system/c"] {
+        // It is found, and looked into.
+        check(&(gateway(good) + &secret), &["IST0161 Gateway default/g:8"]);
+    }
+    for bad in ["d", "kubernetes://d", "other/c", "file://c"] {
+        check(&(gateway(bad) + &secret), &["IST0101 Gateway default/g:8"]);
+    }
+}
+
 #[test]
 fn destination_rules_are_for_something_and_verify_it() {
     let rule = |spec: &str| istio("DestinationRule", "d", &format!("  host: a\n{spec}"));

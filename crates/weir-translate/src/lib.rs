@@ -42,6 +42,7 @@ pub use class::{Class, ClassKey, Encoded, Labels, Update, Work, encode_own};
 use context::Context;
 pub use patches::{Change, OwnPatches, PatchValue, patch_values};
 pub use secret_names::is_of_files;
+pub use secret_names::secret_of;
 use secrets::CertificateNames;
 pub use secrets::certificate_of;
 pub use tokens::{TokenRule, token_rules};

@@ -29,7 +29,7 @@ const SECRETS: &str = "kubernetes://";
 ///
 /// # Errors
 /// If it names none that the proxy may have.
-pub(crate) fn secret_of<'c>(credential: &'c str, namespace: &str) -> Result<&'c str, String> {
+pub fn secret_of<'c>(credential: &'c str, namespace: &str) -> Result<&'c str, String> {
     let named = credential.strip_prefix(SECRETS).unwrap_or(credential);
     if named.contains("://") {
         return Err(format!("{credential:?} names no Secret of the proxy's namespace, and nothing else is carried out"));

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use weir_api::resources::Gateway;
 use weir_api::resources::kubernetes::Secret;
 use weir_api::{Document, Spec};
-use weir_translate::certificate_of;
+use weir_translate::{certificate_of, secret_of};
 
 use super::codes::{INVALID_CREDENTIAL, NOT_FOUND};
 use super::finding::{Report, path};
@@ -27,6 +27,13 @@ pub(super) fn check(
         let several = tls.credential_names.iter().enumerate().map(|(i, name)| (name, at.key("credentialNames").index(i)));
         let one = std::iter::once((&tls.credential_name, at.key("credentialName"))).filter(|(name, _)| !name.is_empty());
         for (name, at) in one.chain(several) {
+            let name = match secret_of(name, namespace) {
+                Ok(name) => name,
+                Err(reason) => {
+                    report.say(NOT_FOUND, document, at, reason);
+                    continue;
+                }
+            };
             let Some(secret) = index.find("", "Secret", namespace, name) else {
                 let message = format!("there is no Secret {namespace}/{name}, where the gateway's pods are");
                 report.say(NOT_FOUND, document, at, message);
