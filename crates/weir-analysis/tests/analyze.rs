@@ -299,6 +299,8 @@ fn policies_are_for_workloads_and_name_namespaces() {
     let namespace = "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: here, labels: {istio-injection: disabled}}\n";
     check(&(naming("here, 'he*', '*re', '*'") + namespace), &[]);
     check(&(naming("'there*'") + namespace), &["IST0101 AuthorizationPolicy istio-system/a:6"]);
+    // Who analyses one file has not left out all namespaces by mistake.
+    check(&naming("there"), &["WEIR0007 AuthorizationPolicy istio-system/a:6"]);
     let gateway = pod("p", "app: x, gateway.networking.k8s.io/gateway-name: g");
     check(&(policy("a", selecting) + &gateway), &["IST0166 AuthorizationPolicy default/a:6"]);
 }

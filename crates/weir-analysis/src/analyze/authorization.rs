@@ -5,8 +5,8 @@ use weir_api::{Document, FieldPath};
 use weir_model::registry::workload::entry_labels;
 
 use super::Input;
-use super::codes::{NO_WORKLOADS, NOT_FOUND, UNRESTRICTED_KEYS};
-use super::finding::{Report, listed, path};
+use super::codes::{NO_WORKLOADS, UNRESTRICTED_KEYS};
+use super::finding::{Report, judged, listed, path};
 use super::in_mesh::{has_sidecar, is, is_ambient};
 use super::index::Index;
 use super::selection::{Selectable, Selected, written};
@@ -82,7 +82,8 @@ fn check_names(index: &Index<'_>, document: &Document, at: &FieldPath, names: &[
     for (number, name) in names.iter().enumerate() {
         if !is_there(index, name) {
             let message = format!("there is no namespace {name}");
-            report.say(NOT_FOUND, document, at.index(number), message);
+            let (code, help) = judged(index.of("", "Namespace").is_empty(), "Namespace");
+            report.say_help(code, document, at.index(number), message, help);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde::Serialize;
 use weir_api::{Diagnostic, Document, FieldPath, ObjectName, Severity};
 
-use super::codes::Code;
+use super::codes::{Code, NOT_AMONG_DOCUMENTS, NOT_FOUND};
 
 /// Where Istio explains its codes.
 const EXPLAINED: &str = "https://istio.io/latest/docs/reference/config/analysis/";
@@ -38,6 +38,16 @@ pub struct Printed {
     /// Where the code is explained; empty for codes of Weir.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub documentation_url: String,
+}
+
+/// Where nothing of a kind is among the documents, they are likely to be a part only of what there is: then what they name may well
+/// be there, and it is no error that it is not found.
+pub(super) fn judged(has_none_of_kind: bool, kind: &str) -> (&'static Code, Option<String>) {
+    if has_none_of_kind {
+        (NOT_AMONG_DOCUMENTS, Some(format!("there is no {kind} at all among the documents: analyse it with them")))
+    } else {
+        (NOT_FOUND, None)
+    }
 }
 
 impl Finding {

@@ -6,9 +6,9 @@ use weir_api::resources::virtual_service::MESH_GATEWAY;
 use weir_api::resources::{DestinationRule, VirtualService};
 use weir_api::{Document, Kind};
 
-use super::codes::{Code, HOST_NOT_IN_GATEWAY, INTERNAL_GATEWAY, NOT_AMONG_DOCUMENTS, NOT_FOR_INGRESS, NOT_FOUND, PORT_REQUIRED};
+use super::codes::{HOST_NOT_IN_GATEWAY, INTERNAL_GATEWAY, NOT_FOR_INGRESS, NOT_FOUND, PORT_REQUIRED};
 use super::destinations::{self, Place};
-use super::finding::{Report, listed, path};
+use super::finding::{Report, judged, listed, path};
 use super::hosts::{Host, full_name};
 use super::index::Index;
 use super::served::Gateways;
@@ -80,16 +80,6 @@ fn check_subset(document: &Document, place: &Place<'_>, subsets: Option<&HashSet
         let message = format!("no DestinationRule for {} has a subset {subset}", place.host());
         let (code, help) = judged(subsets.is_none(), "DestinationRule");
         report.say_help(code, document, place.path.key("subset"), message, help);
-    }
-}
-
-/// Where nothing of a kind is among the documents, they are likely to be a part only of what there is: then what they name may well
-/// be there, and it is no error that it is not found.
-fn judged(has_none_of_kind: bool, kind: &str) -> (&'static Code, Option<String>) {
-    if has_none_of_kind {
-        (NOT_AMONG_DOCUMENTS, Some(format!("there is no {kind} at all among the documents: analyse it with them")))
-    } else {
-        (NOT_FOUND, None)
     }
 }
 
