@@ -193,6 +193,18 @@ fn a_credential_is_looked_up_as_it_is_written_for_the_gateway() {
 }
 
 #[test]
+fn a_destination_rule_for_all_hosts_of_an_ending_is_for_those_that_are_known() {
+    let rule = |name: &str, host: &str| istio("DestinationRule", name, &format!("  host: '{host}'"));
+    let own = istio("ServiceEntry", "other/e", "  hosts: [own.test]\n  exportTo: [.]\n  resolution: NONE\n  ports: []");
+    for host in ["*.local", "*.default.svc.cluster.local", "*"] {
+        check(&(rule("d", host) + &service("a", "", HTTP)), &[]);
+    }
+    check(&(rule("d", "*.else.local") + &service("a", "", HTTP)), &["IST0174 DestinationRule default/d:6"]);
+    check(&(rule("other/d", "*.test") + &own), &[]);
+    check(&(rule("d", "*.test") + &own), &["IST0174 DestinationRule default/d:6"]);
+}
+
+#[test]
 fn destination_rules_are_for_something_and_verify_it() {
     let rule = |spec: &str| istio("DestinationRule", "d", &format!("  host: a\n{spec}"));
     check(&rule(""), &["IST0174 DestinationRule default/d:6"]);

@@ -45,7 +45,11 @@ fn check_tls(document: &Document, rule: &DestinationRule, report: &mut Report) {
 }
 
 fn check_subsets(index: &Index<'_>, document: &Document, rule: &DestinationRule, instances: &Selectable<'_>, report: &mut Report) {
-    let Some(host) = index.hosts.find(&rule.host, &document.meta.namespace, &rule.export_to) else {
+    let namespace = &document.meta.namespace;
+    let Some(host) = index.hosts.find(&rule.host, namespace, &rule.export_to) else {
+        if index.hosts.any_ends_as(&rule.host, namespace, &rule.export_to) {
+            return;
+        }
         let message = format!("no Service or ServiceEntry that can be seen here has the host {}: the rule is for nothing", rule.host);
         return report.say(UNKNOWN_HOST, document, path("spec.host"), message);
     };

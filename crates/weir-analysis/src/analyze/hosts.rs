@@ -101,6 +101,12 @@ impl<'i> Hosts<'i> {
         seen.or_else(|| self.wildcard(&name, namespace))
     }
 
+    /// Whether a rule of a namespace for all hosts of some ending is for any: one that ends so is seen where the rule is, or where it is.
+    pub(crate) fn any_ends_as(&self, host: &str, namespace: &str, export_to: &[String]) -> bool {
+        let Some(suffix) = host.strip_prefix('*') else { return false };
+        self.by_name.keys().any(|name| name.ends_with(suffix) && self.find(name, namespace, export_to).is_some())
+    }
+
     fn wildcard(&self, name: &str, namespace: &str) -> Option<&Host<'i>> {
         if self.wildcards.is_empty() {
             return None;
