@@ -63,7 +63,8 @@ async fn another_pilot_leads_when_one_is_gone_and_at_once_when_one_ends() {
     two.signal("TERM").await;
     let handed = until_leads(&cluster, "three").await;
     eprintln!("of a Lease of {DURATION:?}: taken {taken:?} after its holder was killed, {handed:?} after its holder was told to end");
-    assert!(handed < Duration::from_secs(2), "{handed:?}");
+    // Had it waited until the Lease expired, it would have taken all of that.
+    assert!(handed < DURATION, "{handed:?}");
     two.ended().await;
     // It has taken back what it told; what the one told that was killed, has been taken away.
     until("their proxies are counted no more", async || tellers(&cluster).await == 1).await;
