@@ -22,7 +22,7 @@ impl Cluster {
     pub async fn run_account(&self, namespace: &str, name: &str, labels: &Value, address: &str) {
         let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}");
         self.apply(&path, json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}})).await;
-        until("there is a service account", async || self.exists(&path).await).await;
+        until("there is a service account", async || self.exists_by_now(&path).await).await;
         // Pods of nodes that are not there are collected as garbage.
         self.apply("/api/v1/nodes/node", json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node"}})).await;
         let spec = json!({"nodeName": "node", "serviceAccountName": name, "containers": [{"name": "app", "image": "app"}]});

@@ -176,7 +176,7 @@ impl Cluster {
     pub async fn run_pod(&self, namespace: &str, name: &str, labels: &Value, node: &str, address: &str) {
         // A controller makes the account that a Pod runs as.
         let account = format!("/api/v1/namespaces/{namespace}/serviceaccounts/default");
-        until("there is a service account", async || self.exists(&account).await).await;
+        until("there is a service account", async || self.exists_by_now(&account).await).await;
         let path = format!("/api/v1/namespaces/{namespace}/pods/{name}");
         let port = json!({"name": "serving", "containerPort": 8080});
         let spec = json!({"nodeName": node, "containers": [{"name": "app", "image": "app", "ports": [port]}]});
@@ -232,7 +232,7 @@ impl Cluster {
             let version = served.map(|version| word(&version["name"]).to_owned()).expect("a definition serves some version");
             let path = format!("/apis/{}/{version}/{}?limit=1", word(&spec["group"]), word(&spec["names"]["plural"]));
             // A definition itself is large, and asking for it again and again is what a busy machine has no time for.
-            until(&format!("{path} is there"), async || self.exists(&path).await).await;
+            until(&format!("{path} is there"), async || self.exists_by_now(&path).await).await;
         }
     }
 }

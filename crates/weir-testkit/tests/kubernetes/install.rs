@@ -57,9 +57,9 @@ async fn namespace(cluster: &Cluster, name: &str, labels: Value) {
     cluster.apply(&format!("/api/v1/namespaces/{name}"), namespace).await;
     // What the controllers put into it is a part of it.
     let account = format!("/api/v1/namespaces/{name}/serviceaccounts/default");
-    until("there is a service account", async || cluster.exists(&account).await).await;
+    until("there is a service account", async || cluster.exists_by_now(&account).await).await;
     let root = format!("/api/v1/namespaces/{name}/configmaps/kube-root-ca.crt");
-    until("there is the API server's root", async || cluster.exists(&root).await).await;
+    until("there is the API server's root", async || cluster.exists_by_now(&root).await).await;
 }
 
 /// A pod with a sidecar of this revision, as injection marks it.

@@ -58,7 +58,7 @@ impl Traces {
 async fn a_cluster_until_it_is_killed() {
     let Some(cluster) = Cluster::start_with_node(vec![]).await else { return };
     let account = "/api/v1/namespaces/default/serviceaccounts/default";
-    until("there is a service account", async || cluster.exists(account).await).await;
+    until("there is a service account", async || cluster.exists_by_now(account).await).await;
     cluster.kubectl(&["apply", "-f", "-"], POD).await;
     until("the Pod is ready", async || ready(&cluster, "default").await.len() == 1).await;
     eprintln!("{READY}");

@@ -140,7 +140,7 @@ async fn make_namespaces(cluster: &Cluster) {
     for index in 0..namespaces().len() {
         // A controller makes the account that a Pod runs as.
         let account = format!("/api/v1/namespaces/n{index}/serviceaccounts/default");
-        until("there is a service account", async || cluster.exists(&account).await).await;
+        until("there is a service account", async || cluster.exists_by_now(&account).await).await;
     }
 }
 
@@ -192,7 +192,8 @@ async fn check_what_no_label_decides(cluster: &Cluster) {
     let mut host = asking.clone();
     host["spec"]["hostNetwork"] = json!(true);
     assert_eq!(injected_by(&try_pod(cluster, "n0", &host).await.unwrap()), None);
-    until("there is a service account", async || cluster.exists("/api/v1/namespaces/kube-system/serviceaccounts/default").await).await;
+    until("there is a service account", async || cluster.exists_by_now("/api/v1/namespaces/kube-system/serviceaccounts/default").await)
+        .await;
     assert_eq!(injected_by(&try_pod(cluster, "kube-system", &asking).await.unwrap()), None);
     let wrong = pod(&json!({"sidecar.istio.io/inject": "true"}), &json!({"sidecar.istio.io/proxyCPU": "lots"}));
     let refused = try_pod(cluster, "n0", &wrong).await.unwrap_err();
@@ -225,7 +226,7 @@ async fn make_node(cluster: &Cluster, name: &str, version: &str) {
 async fn the_nodes_and_the_operator_say_how_pods_are_injected() {
     let Some(cluster) = Cluster::start().await else { return };
     make_namespace(&cluster, "shop", &json!({"istio-injection": "enabled"})).await;
-    until("there is a service account", async || cluster.exists("/api/v1/namespaces/shop/serviceaccounts/default").await).await;
+    until("there is a service account", async || cluster.exists_by_now("/api/v1/namespaces/shop/serviceaccounts/default").await).await;
     make_node(&cluster, "new", "v1.36.3").await;
     let _pilot = cluster.start_pilot_with(XDS, ADMIN, &arguments("default", &format!("127.0.0.1:{PORT}"))).await;
     let paths = apply_all(&cluster, MUTATING, plane("default", &[]).injectors(&at(PORT))).await;

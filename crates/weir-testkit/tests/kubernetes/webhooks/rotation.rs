@@ -35,7 +35,7 @@ fn replace(folder: &Path) {
 async fn no_call_fails_when_the_root_is_another_one() {
     let Some(cluster) = Cluster::start().await else { return };
     make_namespace(&cluster, "shop", &json!({"istio-injection": "enabled"})).await;
-    until("there is a service account", async || cluster.exists("/api/v1/namespaces/shop/serviceaccounts/default").await).await;
+    until("there is a service account", async || cluster.exists_by_now("/api/v1/namespaces/shop/serviceaccounts/default").await).await;
     let folder = tempdir().unwrap();
     replace(folder.path());
     let ca = folder.path().display().to_string();
