@@ -178,10 +178,10 @@ async fn who_tells_to_be_many_workloads_makes_few_series() {
     second.say(&get(Some(&told("other", "honest")))).await;
     assert_eq!(second.answer().await.0, "HTTP/1.1 200 OK");
     let counted = counted_in_all(&proxy, "source_workload", REQUESTS + 1).await;
-    assert_eq!((counted["web-0"], counted["web-31"], counted["unknown"], counted["honest"]), (1, 1, REQUESTS - 32, 1));
-    assert_eq!(counted.len(), 34, "{counted:?}");
+    assert_eq!((counted["web-0"], counted["web-63"], counted["unknown"], counted["honest"]), (1, 1, REQUESTS - 64, 1));
+    assert_eq!(counted.len(), 66, "{counted:?}");
     let statistics = proxy.ask_admin("/stats").await;
-    assert!(statistics.contains(&format!("weir_peers_without_workloads_total {}\n", REQUESTS - 32)), "{statistics}");
+    assert!(statistics.contains(&format!("weir_peers_without_workloads_total {}\n", REQUESTS - 64)), "{statistics}");
 }
 
 #[tokio::test]
