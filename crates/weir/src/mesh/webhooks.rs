@@ -70,7 +70,14 @@ mod cluster {
             NativeSidecars::True => Native::Always(true),
             NativeSidecars::False => Native::Always(false),
         };
-        Ok(Options { names: called.names, addresses: called.addresses, settings, native })
+        let has_services = has_services(args);
+        Ok(Options { names: called.names, addresses: called.addresses, has_services, settings, native })
+    }
+
+    /// Whether the control plane's Services lead to it, or to others with the same root.
+    fn has_services(args: &PilotArgs) -> bool {
+        let has_own_root = args.authority.ca.is_some() || args.authority.state.is_some();
+        !args.authority.ephemeral_root && (args.source.in_cluster || !has_own_root)
     }
 }
 
