@@ -40,7 +40,7 @@ pub(super) const OWNER: &str = "weir";
 const LEFT_OUT: [&str; 3] = ["kube-public", "kube-node-lease", "local-path-storage"];
 /// Two writes are so far apart at least: 10,000 namespaces take 100 seconds.
 const PACE: Duration = Duration::from_millis(10);
-/// After one that failed.
+/// After one that failed where the next one would, too.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Whether a ConfigMap tells of a root that somebody keeps: where that is gone, it is lost.
@@ -234,7 +234,7 @@ impl Distribution {
             Err(error) if is_of_ending_namespace(&error) => self.plan.namespace(&namespace, false, now),
             Err(error) => {
                 self.plan.failed(&namespace, now);
-                self.slot = now + PAUSE;
+                self.slot = now + if is_of_namespace(&error) { PACE } else { PAUSE };
                 // Not of each namespace.
                 self.say(&format!(
                     "ConfigMaps {NAME} cannot be written: {}",
@@ -271,6 +271,11 @@ fn is_of_ending_namespace(error: &kube::Error) -> bool {
     }
 }
 
+/// Whether one namespace was refused, which says nothing of the next one; and not whoever asks, for now.
+fn is_of_namespace(error: &kube::Error) -> bool {
+    status(error).is_some_and(|code| (400..500).contains(&code) && !matches!(code, 401 | 429))
+}
+
 /// An error with its causes.
 fn chain(error: &watcher::Error) -> String {
     match error {
@@ -292,7 +297,7 @@ async fn until(at: Option<Instant>) {
 mod tests {
     use weir_pilot::Authority;
 
-    use super::super::scripted::Scripted;
+    use super::super::scripted::{Scripted, refusal};
     use super::*;
 
     /// Of two namespaces, each with a label of its own value, without ConfigMaps.
@@ -336,5 +341,16 @@ mod tests {
         assert_eq!(written().await, ["b"]);
         mesh.send_replace(Arc::default());
         assert_eq!(written().await, Vec::<String>::new(), "both have them");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_namespace_that_is_refused_holds_up_no_other() {
+        for (status, wait) in [(200, PACE), (403, PACE), (422, PACE), (401, PAUSE), (429, PAUSE), (500, PAUSE)] {
+            let server = Scripted::new(move |_, _, written| if status == 200 { (200, written.clone()) } else { refusal(status) });
+            let (mesh, _) = watch::channel(selecting("a"));
+            let mut distribution = distribution(&server, &mesh);
+            distribution.write_next().await;
+            assert_eq!(distribution.slot - Instant::now(), wait, "after {status}");
+        }
     }
 }
