@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
@@ -14,8 +15,10 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_stream::StreamExt;
+use weir_api::resources::MeshConfig;
 use weir_api::resources::mesh_config::LabelSelector;
 use weir_api::resources::meta::Labels;
 use weir_pilot::Followed;
@@ -37,7 +40,7 @@ pub(super) const OWNER: &str = "weir";
 const LEFT_OUT: [&str; 3] = ["kube-public", "kube-node-lease", "local-path-storage"];
 /// Two writes are so far apart at least: 10,000 namespaces take 100 seconds.
 const PACE: Duration = Duration::from_millis(10);
-/// After one that failed.
+/// After one that failed where the next one would, too.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Whether a ConfigMap tells of a root that somebody keeps: where that is gone, it is lost.
@@ -48,7 +51,10 @@ pub(super) fn tells_of_kept_root(written: &ConfigMap) -> bool {
 /// Writes the roots' certificates where they are to be.
 pub struct Distribution {
     client: Client,
+    mesh: watch::Receiver<Arc<MeshConfig>>,
     selectors: Vec<LabelSelector>,
+    /// The labels of the namespaces that are there to stay: other selectors may select others of them.
+    labels: BTreeMap<String, Labels>,
     roots: Followed,
     is_kept: bool,
     content: String,
@@ -63,12 +69,15 @@ pub struct Distribution {
 }
 
 impl Distribution {
-    /// One of these roots, into the namespaces that one of the selectors selects, or all if there is none. Whether the root is kept is told
-    /// with them.
-    pub fn new(client: &Client, selectors: &[LabelSelector], roots: &Followed, is_kept: bool) -> Self {
+    /// One of these roots, into the namespaces that one of the mesh's selectors selects, or all if there is none. Whether the root is kept is
+    /// told with them.
+    pub fn new(client: &Client, mut mesh: watch::Receiver<Arc<MeshConfig>>, roots: &Followed, is_kept: bool) -> Self {
+        let selectors = mesh.borrow_and_update().discovery_selectors.clone();
         Self {
             client: client.clone(),
-            selectors: selectors.to_vec(),
+            mesh,
+            selectors,
+            labels: BTreeMap::new(),
             roots: roots.clone(),
             is_kept,
             content: roots.root_certificates(),
@@ -86,6 +95,7 @@ impl Distribution {
         let mut config_maps = pin!(follow(Api::<ConfigMap>::all(self.client.clone()), Some(&own)));
         let mut namespaces = pin!(follow(Api::<PartialObjectMeta<Namespace>>::all(self.client.clone()), None));
         let (mut roots, mut may_change) = (self.roots.clone(), true);
+        let (mut mesh, mut is_followed) = (self.mesh.clone(), true);
         loop {
             let is_whole = self.namespaces.is_none() && self.config_maps.is_none();
             let wake = self.plan.wake(Instant::now()).filter(|_| is_whole).map(|at| at.max(self.slot));
@@ -102,6 +112,10 @@ impl Distribution {
                     may_change = is_changed;
                     self.take_roots();
                 }
+                changed = mesh.changed(), if is_followed => {
+                    is_followed = changed.is_ok();
+                    self.take_selectors();
+                }
                 () = until(wake) => self.write_next().await,
             }
         }
@@ -116,19 +130,36 @@ impl Distribution {
         }
     }
 
+    fn take_selectors(&mut self) {
+        let selectors = self.mesh.borrow().discovery_selectors.clone();
+        if selectors == self.selectors {
+            return;
+        }
+        self.selectors = selectors;
+        let now = Instant::now();
+        for (name, labels) in &self.labels {
+            self.plan.namespace(name, counts(&self.selectors, name, labels), now);
+        }
+        tracing::info!("discoverySelectors are others now: {} namespaces have the mesh's roots", self.plan.len());
+    }
+
     fn take_namespace(&mut self, event: Event<PartialObjectMeta<Namespace>>) {
         let now = Instant::now();
         match event {
             Event::Init => self.namespaces = Some(BTreeSet::new()),
             Event::InitApply(object) | Event::Apply(object) => {
                 let name = object.name_any();
-                let is_wanted = self.counts(&name, object.labels()) && object.metadata.deletion_timestamp.is_none();
+                let is_wanted = self.knows(&name, &object);
                 self.plan.namespace(&name, is_wanted, now);
                 self.namespaces.iter_mut().for_each(|listed| listed.extend([name.clone()]));
             }
-            Event::Delete(object) => self.plan.namespace(&object.name_any(), false, now),
+            Event::Delete(object) => {
+                self.labels.remove(&object.name_any());
+                self.plan.namespace(&object.name_any(), false, now);
+            }
             Event::InitDone => {
                 let listed = self.namespaces.take().unwrap_or_default();
+                self.labels.retain(|name, _| listed.contains(name));
                 self.plan.known().into_iter().filter(|name| !listed.contains(name)).for_each(|name| self.plan.namespace(&name, false, now));
                 self.said = None;
             }
@@ -154,10 +185,16 @@ impl Distribution {
         }
     }
 
-    /// Whether a namespace is to have the roots.
-    fn counts(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
-        let labels: Labels = labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        !LEFT_OUT.contains(&name) && (self.selectors.is_empty() || self.selectors.iter().any(|selector| selector.matches(&labels)))
+    /// Keeps what a namespace is selected by; whether it is to have the roots.
+    fn knows(&mut self, name: &str, object: &PartialObjectMeta<Namespace>) -> bool {
+        if object.metadata.deletion_timestamp.is_some() {
+            self.labels.remove(name);
+            return false;
+        }
+        let labels: Labels = object.labels().iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        let is_wanted = counts(&self.selectors, name, &labels);
+        self.labels.insert(name.to_owned(), labels);
+        is_wanted
     }
 
     fn is_right(&self, written: &ConfigMap) -> bool {
@@ -197,7 +234,7 @@ impl Distribution {
             Err(error) if is_of_ending_namespace(&error) => self.plan.namespace(&namespace, false, now),
             Err(error) => {
                 self.plan.failed(&namespace, now);
-                self.slot = now + PAUSE;
+                self.slot = now + if is_of_namespace(&error) { PACE } else { PAUSE };
                 // Not of each namespace.
                 self.say(&format!(
                     "ConfigMaps {NAME} cannot be written: {}",
@@ -215,6 +252,11 @@ impl Distribution {
     }
 }
 
+/// Whether a namespace is to have the roots.
+fn counts(selectors: &[LabelSelector], name: &str, labels: &Labels) -> bool {
+    !LEFT_OUT.contains(&name) && (selectors.is_empty() || selectors.iter().any(|selector| selector.matches(labels)))
+}
+
 /// What certificates of a text say, however its lines are broken.
 fn certificates(pem: &str) -> impl Iterator<Item = String> {
     let bodies = pem.split("-----BEGIN CERTIFICATE-----").skip(1);
@@ -227,6 +269,11 @@ fn is_of_ending_namespace(error: &kube::Error) -> bool {
         kube::Error::Api(refused) if refused.code == 403 => refused.message.contains("being terminated"),
         error => status(error) == Some(404),
     }
+}
+
+/// Whether one namespace was refused, which says nothing of the next one; and not whoever asks, for now.
+fn is_of_namespace(error: &kube::Error) -> bool {
+    status(error).is_some_and(|code| (400..500).contains(&code) && !matches!(code, 401 | 429))
 }
 
 /// An error with its causes.
@@ -243,5 +290,67 @@ async fn until(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(at).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_pilot::Authority;
+
+    use super::super::scripted::{Scripted, refusal};
+    use super::*;
+
+    /// Of two namespaces, each with a label of its own value, without ConfigMaps.
+    fn distribution(server: &Scripted, mesh: &watch::Sender<Arc<MeshConfig>>) -> Distribution {
+        let authority = Authority::in_memory("cluster.local").unwrap();
+        let mut distribution = Distribution::new(&server.client(), mesh.subscribe(), &authority.follow(), true);
+        distribution.take_namespace(Event::Init);
+        for name in ["a", "b"] {
+            let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {"team": name}}});
+            distribution.take_namespace(Event::InitApply(serde_json::from_value(namespace).unwrap()));
+        }
+        distribution.take_namespace(Event::InitDone);
+        distribution.take_config_map(Event::Init);
+        distribution.take_config_map(Event::InitDone);
+        distribution
+    }
+
+    fn selecting(team: &str) -> Arc<MeshConfig> {
+        let selector: LabelSelector = serde_json::from_value(json!({"matchLabels": {"team": team}})).unwrap();
+        let mut mesh = MeshConfig::default();
+        mesh.discovery_selectors = vec![selector];
+        Arc::new(mesh)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn other_selectors_count_for_namespaces_that_are_known() {
+        let server = Scripted::new(|_, _, written| (200, written.clone()));
+        let (mesh, _) = watch::channel(selecting("a"));
+        let mut distribution = distribution(&server, &mesh);
+        let mut written = async || {
+            distribution.take_selectors();
+            let before = server.asked().len();
+            while distribution.plan.wake(Instant::now()).is_some_and(|at| at <= Instant::now()) {
+                distribution.write_next().await;
+            }
+            let asked = server.asked();
+            asked[before..].iter().map(|(path, _)| path.split('/').nth(4).unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(written().await, ["a"]);
+        mesh.send_replace(selecting("b"));
+        assert_eq!(written().await, ["b"]);
+        mesh.send_replace(Arc::default());
+        assert_eq!(written().await, Vec::<String>::new(), "both have them");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_namespace_that_is_refused_holds_up_no_other() {
+        for (status, wait) in [(200, PACE), (403, PACE), (422, PACE), (401, PAUSE), (429, PAUSE), (500, PAUSE)] {
+            let server = Scripted::new(move |_, _, written| if status == 200 { (200, written.clone()) } else { refusal(status) });
+            let (mesh, _) = watch::channel(selecting("a"));
+            let mut distribution = distribution(&server, &mesh);
+            distribution.write_next().await;
+            assert_eq!(distribution.slot - Instant::now(), wait, "after {status}");
+        }
     }
 }

@@ -55,6 +55,8 @@ pub struct Options {
     pub names: Vec<String>,
     /// Addresses by which they are called.
     pub addresses: Vec<IpAddr>,
+    /// Whether the control plane's Services are taken to call it: not where another one answers there, whose root is the one to be known.
+    pub has_services: bool,
     /// How pods are injected. The revision and the namespace in it are the control plane's.
     pub settings: Settings,
     /// Whether what holds for the whole mesh is the cluster's to say, and not the settings'.
@@ -78,12 +80,12 @@ impl Webhooks {
     /// # Errors
     /// If there can be no certificate.
     pub async fn start(client: &Client, authority: &Followed, listener: TcpListener, options: Options) -> Result<Self, String> {
-        let called = Arc::new(called(&options));
+        let (called, kept) = (Arc::new(called(&options)), Arc::new(kept(&options)));
         let (certificate, renewal) = certificate::follow(authority.clone(), called.clone()).await?;
         let mut tasks = JoinSet::new();
         tasks.spawn(renewal);
         let Options { settings, native, follows_mesh, .. } = options;
-        keep(&mut tasks, client, authority, &called, &settings);
+        keep(&mut tasks, client, authority, &kept, &settings);
         let settings = settings::follow_cluster(&mut tasks, client, settings, native, follows_mesh).await;
         Self::serve(tasks, listener, certificate, settings)
     }
@@ -125,6 +127,14 @@ fn called(options: &Options) -> Called {
     names.sort();
     names.dedup();
     Called { names, addresses: options.addresses.iter().map(IpAddr::to_canonical).collect() }
+}
+
+/// Whom webhooks must call for their caBundle to be ours. Who tries something out takes those of the cluster's control plane from nobody.
+fn kept(options: &Options) -> Called {
+    match options.has_services {
+        true => called(options),
+        false => Called { names: options.names.clone(), addresses: options.addresses.iter().map(IpAddr::to_canonical).collect() },
+    }
 }
 
 /// Keeps the configurations of both kinds.

@@ -31,8 +31,14 @@ async fn serve() -> Served {
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let config = config.with_root_certificates(roots).with_no_client_auth();
     let settings = Settings { revision: "canary".to_owned(), ..Settings::default() };
-    let options =
-        Options { names: vec![], addresses: vec![], settings: settings.clone(), follows_mesh: false, native: Native::Always(false) };
+    let options = Options {
+        names: vec![],
+        addresses: vec![],
+        has_services: true,
+        settings: settings.clone(),
+        follows_mesh: false,
+        native: Native::Always(false),
+    };
     let (certificate, renewal) = certificate::follow(authority.follow(), Arc::new(called(&options))).await.unwrap();
     let mut tasks = JoinSet::new();
     tasks.spawn(renewal);
@@ -149,4 +155,19 @@ async fn one_peer_has_not_all_connections() {
     let mut answer = String::new();
     let _ = other.read_to_string(&mut answer).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[test]
+fn who_has_a_root_of_its_own_takes_over_no_service_that_it_was_not_told_of() {
+    let names = vec!["weir.test".to_owned()];
+    let addresses = vec!["192.0.2.1".parse().unwrap()];
+    let settings = Settings { revision: "canary".to_owned(), ..Settings::default() };
+    let mut options = Options { names, addresses, has_services: false, settings, native: Native::Always(false) };
+    let is_kept = |options: &Options| [HOST, "weir.test", "192.0.2.1"].map(|host| kept(options).is_us(host));
+    assert_eq!(is_kept(&options), [false, true, true]);
+    assert!(called(&options).is_us(HOST), "its certificate has the name all the same");
+    options.names.push(HOST.to_owned());
+    assert_eq!(is_kept(&options), [true; 3]);
+    (options.names, options.has_services) = (vec![], true);
+    assert_eq!(is_kept(&options), [true, false, true]);
 }

@@ -16,7 +16,8 @@ pub(crate) struct WebhookArgs {
     #[arg(long, conflicts_with = "webhooks")]
     pub no_webhooks: bool,
     /// A name or an address by which the API server calls them, besides the Services istiod and weir of the namespace and revision, and the
-    /// address of --webhooks; may be repeated
+    /// address of --webhooks; may be repeated. With a root that nobody keeps, or one of its own outside the cluster, a pilot keeps the caBundle
+    /// of no others than these and the address
     #[arg(long, value_name = "HOST")]
     pub webhook_host: Vec<String>,
     /// Whether sidecars are init containers that stay: auto says yes if all nodes have Kubernetes 1.33 or later

@@ -55,7 +55,7 @@ pub(crate) fn run(args: &PilotArgs) -> anyhow::Result<ExitCode> {
         if args.plaintext_xds {
             pilot.serve_other_machines();
         }
-        trust.join(args, &source, &mesh, &pilot);
+        trust.join(args, &source, &configured, &pilot);
         let Trust { authority, secret, state } = trust;
         let certificates = pilot.certify(&authority, secret, remote::tokens(&args.remote, state.as_deref())?);
         let by_tls = remote::serve_remote(&pilot, &args.remote, &authority, descriptors::raise()).await?;

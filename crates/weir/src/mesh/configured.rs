@@ -45,6 +45,15 @@ impl Configured {
         Ok(Self { now, later: Some(later) })
     }
 
+    /// The newest, for as long as somebody follows it.
+    #[cfg(feature = "kubernetes")]
+    pub fn newest(&self) -> tokio::sync::watch::Receiver<Arc<MeshConfig>> {
+        match &self.later {
+            Some(later) => later.newest.clone(),
+            None => tokio::sync::watch::channel(self.now.clone()).1,
+        }
+    }
+
     /// Lets a pilot and its source have what changes of it. Does not end.
     pub async fn follow(self, pilot: &Pilot, source: &Source) {
         #[cfg(feature = "kubernetes")]

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use weir_api::resources::MeshConfig;
 use weir_pilot::{Followed, Pilot, Secret};
 
-use super::Source;
 use super::authority::{AuthoritySource, Opened};
+use super::{Configured, Source};
 use crate::cli::PilotArgs;
 
 /// The authority of a pilot that runs, and by what processes of this user show who they are.
@@ -50,11 +50,11 @@ mod cluster {
         }
 
         /// Asks the cluster, if there is one, whose tokens are and who may have keys, and tells its namespaces the roots.
-        pub fn join(&self, args: &PilotArgs, source: &Source, mesh: &MeshConfig, pilot: &Pilot) {
+        pub fn join(&self, args: &PilotArgs, source: &Source, configured: &Configured, pilot: &Pilot) {
             let Some(client) = source.client() else { return };
             pilot.review_tokens(TokenReviews::new(client));
             pilot.guard_keys(std::sync::Arc::new(KeyReviews::new(client)));
-            let distribution = Distribution::new(client, &mesh.discovery_selectors, &self.authority, !args.authority.ephemeral_root);
+            let distribution = Distribution::new(client, configured.newest(), &self.authority, !args.authority.ephemeral_root);
             tokio::spawn(distribution.run());
         }
     }
@@ -67,5 +67,5 @@ impl Trust {
     }
 
     /// There is no cluster to ask.
-    pub fn join(&self, _: &PilotArgs, _: &Source, _: &MeshConfig, _: &Pilot) {}
+    pub fn join(&self, _: &PilotArgs, _: &Source, _: &Configured, _: &Pilot) {}
 }

@@ -71,7 +71,14 @@ mod cluster {
             NativeSidecars::False => Native::Always(false),
         };
         let follows_mesh = args.mesh_config.is_none();
-        Ok(Options { names: called.names, addresses: called.addresses, settings, follows_mesh, native })
+        let has_services = has_services(args);
+        Ok(Options { names: called.names, addresses: called.addresses, has_services, settings, follows_mesh, native })
+    }
+
+    /// Whether the control plane's Services lead to it, or to others with the same root.
+    fn has_services(args: &PilotArgs) -> bool {
+        let has_own_root = args.authority.ca.is_some() || args.authority.state.is_some();
+        !args.authority.ephemeral_root && (args.source.in_cluster || !has_own_root)
     }
 }
 

@@ -150,7 +150,7 @@ async fn pods_are_injected_by_istios_rules() {
     make_service(&cluster, "istiod").await;
     make_namespaces(&cluster).await;
     // Two control planes: one by its Service, one at an address.
-    let mut first = cluster.start_pilot_with(XDS, ADMIN, &arguments("default", &format!("10.244.0.1:{PORT}"))).await;
+    let mut first = cluster.start_pilot_with(XDS, ADMIN, &arguments_of_service(&format!("10.244.0.1:{PORT}"))).await;
     let second = arguments("canary", "127.0.0.1:15018");
     let mut second = cluster.start_pilot_with("127.0.0.1:15011", "127.0.0.1:15001", &second).await;
     let mut paths = apply_all(&cluster, MUTATING, plane("default", &[]).injectors(&Reach::Service)).await;

@@ -96,6 +96,11 @@ fn arguments<'a>(revision: &'a str, address: &'a str) -> Vec<&'a str> {
     vec!["--ephemeral-root", "--revision", revision, "--webhooks", address]
 }
 
+/// And by the Service of the default revision, which is its own though nobody keeps its root.
+fn arguments_of_service(address: &str) -> Vec<&str> {
+    [arguments("default", address), vec!["--webhook-host", "istiod.istio-system.svc"]].concat()
+}
+
 pub fn at(port: &str) -> Reach {
     Reach::Url(format!("https://127.0.0.1:{port}"))
 }

@@ -42,7 +42,7 @@ async fn broken_resources_are_refused_with_a_picture_and_nothing_passes_while_no
     // Nobody answers yet, and nothing is refused for that.
     create(&cluster, &rule("before", &json!({}), "(")).await.unwrap();
 
-    let arguments = arguments("default", "0.0.0.0:15017");
+    let arguments = arguments_of_service("0.0.0.0:15017");
     let mut pilot = cluster.start_pilot_with(XDS, ADMIN, &arguments).await;
     until_closed(&cluster, &paths).await;
     until_known(&cluster, &paths).await;
