@@ -162,7 +162,7 @@ fn who_has_a_root_of_its_own_takes_over_no_service_that_it_was_not_told_of() {
     let names = vec!["weir.test".to_owned()];
     let addresses = vec!["192.0.2.1".parse().unwrap()];
     let settings = Settings { revision: "canary".to_owned(), ..Settings::default() };
-    let mut options = Options { names, addresses, has_services: false, settings, native: Native::Always(false) };
+    let mut options = Options { names, addresses, has_services: false, settings, follows_mesh: false, native: Native::Always(false) };
     let is_kept = |options: &Options| [HOST, "weir.test", "192.0.2.1"].map(|host| kept(options).is_us(host));
     assert_eq!(is_kept(&options), [false, true, true]);
     assert!(called(&options).is_us(HOST), "its certificate has the name all the same");
