@@ -19,10 +19,13 @@ const PAUSE: Duration = Duration::from_millis(20);
 const HOME: &str = "istio-system";
 /// How long it may take until all pods of a Deployment are new, on a busy machine.
 const ROLLED: &str = "--timeout=180s";
-/// Three pods that are ready once they listen: without a probe they would be so before, and requests would fail, in any mesh.
-const THREE: &str = r#"{"spec": {"replicas": 3, "template": {"spec": {"containers": [
-    {"name": "reviews", "readinessProbe": {"tcpSocket": {"port": 9080}, "periodSeconds": 1}}
-]}}}}"#;
+/// Three pods that are ready once they listen, and listen until everybody has heard that they end: without a probe they would be ready before,
+/// and without a pause they would refuse what is on its way, in any mesh.
+const THREE: &str = r#"{"spec": {"replicas": 3, "template": {"spec": {"containers": [{
+    "name": "reviews",
+    "readinessProbe": {"tcpSocket": {"port": 9080}, "periodSeconds": 1},
+    "lifecycle": {"preStop": {"sleep": {"seconds": 2}}}
+}]}}}}"#;
 /// So many seconds the API server is away, unless `WEIR_TEST_AWAY` says otherwise.
 const AWAY: u64 = 5;
 
