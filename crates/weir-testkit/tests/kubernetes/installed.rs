@@ -24,7 +24,7 @@ const ROLLED: &str = "--timeout=180s";
 const THREE: &str = r#"{"spec": {"replicas": 3, "template": {"spec": {"containers": [{
     "name": "reviews",
     "readinessProbe": {"tcpSocket": {"port": 9080}, "periodSeconds": 1},
-    "lifecycle": {"preStop": {"sleep": {"seconds": 2}}}
+    "lifecycle": {"preStop": {"sleep": {"seconds": 5}}}
 }]}}}}"#;
 /// So many seconds the API server is away, unless `WEIR_TEST_AWAY` says otherwise.
 const AWAY: u64 = 5;
